@@ -1,0 +1,58 @@
+# Every target does its own set-up. `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+BIN := .venv/bin
+# Nothing of a person's own environment may decide what a test sees; a toolchain in .venv serves where there is no other.
+export PATH := $(PATH):$(CURDIR)/.venv/bin
+export PYTHONSAFEPATH := 1
+
+.PHONY: help
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+.PHONY: python packages
+python:
+	@.ci/python
+packages:
+	@.ci/packages
+
+.PHONY: up down
+up: packages python ## Start Aether on this machine, on a Kubernetes of its own (root)
+	@$(BIN)/aether up
+down: python ## Stop it; volumes and caches stay
+	@$(BIN)/aether down
+
+.PHONY: test test-fast campaign
+test: packages lint types ## Everything: lint, types, import contracts, every level of test (root)
+	@$(BIN)/pytest --cov --cov-report=term-missing:skip-covered
+test-fast: python lint types ## What needs neither root nor a cluster
+	@$(BIN)/pytest tests/unit tests/contract
+campaign: packages python ## The long repetitions in full: make campaign NAME=up-kill
+	@$(BIN)/pytest tests/campaign --full $(if $(NAME),-k $(subst -,_,$(NAME)))
+
+.PHONY: bench
+bench: packages python ## One benchmark, JSON lines on standard output: make bench B=control-plane
+	@PYTHONPATH=tests $(BIN)/python -m aether_testing.benching $(B)
+
+.PHONY: lint types format
+lint: python ## Style, formatting, one import direction
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/lint-imports --no-logo | tail -n 2
+types: python ## Strict types
+	@$(BIN)/mypy
+format: python ## Mend style and formatting
+	@$(BIN)/ruff check --fix --quiet
+	@$(BIN)/ruff format --quiet
+
+.PHONY: docs lock changelog
+docs: python ## Write the generated reference anew, and show the next changelog
+	@$(BIN)/python -m typer aether_cli.app utils docs --name aether --title "The aether command" --output docs/reference/cli.md
+	@$(BIN)/towncrier build --draft --version next
+lock: python ## Resolve the newest dependencies into the lock files
+	@$(BIN)/uv pip compile pyproject.toml --group dev --upgrade $(LOCK) --output-file requirements/dev.lock
+	@$(BIN)/uv pip compile --group pyproject.toml:go --upgrade $(LOCK) --output-file requirements/go.lock
+changelog: python ## Move docs/changes into CHANGELOG.md: make changelog VERSION=0.1.0
+	@$(BIN)/towncrier build --yes --version $(VERSION)
+LOCK := --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--custom-compile-command "make lock"

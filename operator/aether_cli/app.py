@@ -1,0 +1,258 @@
+"""The commands of `aether`: what a person types, translated into calls, and what came of it, translated back."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+import aether_cli
+from aether_cli import asking, problems, telling
+from aether_cli.local import binaries, building, holding, inspecting, manifests, places, starting
+from aether_cli.local.settings import Profile, Settings
+
+app = typer.Typer(
+    name="aether",
+    help="Run a Kraken spot trading desk on Kubernetes: on a cluster of your own, or on one that this command starts.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out = Console(highlight=False, soft_wrap=True)
+
+Name = Annotated[str, typer.Option("--name", envvar="AETHER_CLUSTER", help="The local cluster's name.")]
+Context = Annotated[
+    str, typer.Option("--context", help="A context of your own kubeconfig, instead of the local cluster.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+DEFAULT = "aether"
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - the shape of a Typer callback
+    if wanted:
+        out.print(f"aether {aether_cli.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """What every command shares: nothing but `--version`."""
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def _kubectl(name: str, context: str) -> asking.Kubectl:
+    """The cluster that is meant: the person's, or the local one, which must run."""
+    if context:
+        return asking.Kubectl(program=_kubectl_program(), context=context)
+    at = places.of(name, os.environ)
+    holding.need(at)
+    return asking.Kubectl(program=_kubectl_program(), kubeconfig=at.kubeconfig)
+
+
+def _kubectl_program() -> Path:
+    """The one that belongs to the local cluster where it is built, else the person's own."""
+    ours = next(binary for binary in binaries.CONTROL_PLANE if binary.name == "kubectl")
+    kept = building.find(ours, places.of(DEFAULT, os.environ).cache, os.environ)
+    if kept is not None:
+        return kept
+    if own := shutil.which("kubectl"):
+        return Path(own)
+    raise problems.NotPossibleHere("kubectl: not found", remedy="Install kubectl, or run `aether up`, which builds it.")
+
+
+@app.command()
+def up(  # noqa: PLR0913 - a command has as many options as it has
+    *,
+    name: Name = DEFAULT,
+    context: Context = "",
+    profile: Annotated[Profile, typer.Option(help="How much of a cluster.")] = Profile.NODE,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The API's port on 127.0.0.1; 0 takes any free one.")
+    ] = Settings().port,
+    egress: Annotated[bool, typer.Option("--egress", help="Let pods reach the machine's network.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Start a one-node Kubernetes on this machine, or prepare the cluster of --context. Running it again heals."""
+    tell = telling.ToTerminal()
+    if context:
+        kubectl = _kubectl("", context)
+        with tell.step("cluster") as step:
+            version = json.loads(kubectl.text("version", "-o", "json", deadline=20))["serverVersion"]["gitVersion"]
+            kubectl.apply(*(manifests.restricted_namespace(one) for one in manifests.NAMESPACES))
+            step.result(f"Kubernetes {version}, namespaces {', '.join(manifests.NAMESPACES)}")
+        if as_json:
+            _print_json({"context": context, "version": version, "namespaces": list(manifests.NAMESPACES)})
+        return
+    at = places.of(name, os.environ)
+    cluster = starting.up(at, Settings(profile=profile, port=port, egress=egress), tell)
+    if as_json:
+        _print_json(cluster.record())
+        return
+    verb = "is up" if cluster.started else "was up already"
+    out.print(f"\n[bold]Cluster {name} {verb}[/] after {cluster.seconds:.1f} s: {cluster.server}\n")
+    option = "" if name == DEFAULT else f" --name {name}"
+    out.print(f"  aether status{option}             how it is")
+    out.print(f"  aether kubectl{option} get pods -A   anything that kubectl can")
+    out.print(f"  export KUBECONFIG={escape(str(cluster.kubeconfig))}")
+    out.print("                            for Lens, k9s, helm and every other client")
+
+
+@app.command()
+def down(
+    *,
+    name: Name = DEFAULT,
+    purge: Annotated[bool, typer.Option("--purge", help="Remove its objects and volumes too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Stop the local cluster. Its objects, its volumes and the caches stay, unless --purge."""
+    began = time.monotonic()
+    stopped = starting.down(places.of(name, os.environ), telling.ToTerminal(), purge=purge)
+    seconds = time.monotonic() - began
+    if as_json:
+        _print_json({"name": name, "stopped": stopped, "purged": purge, "seconds": round(seconds, 3)})
+    else:
+        out.print(f"Cluster {name} is down." if stopped else f"Cluster {name} was not running.")
+
+
+@app.command()
+def status(*, name: Name = DEFAULT, context: Context = "", as_json: AsJson = False) -> None:
+    """Show how the cluster is. Ends with 0 when everything is ready, 4 when there is no cluster, 5 otherwise."""
+    local = None if context else inspecting.look(places.of(name, os.environ), now=time.time())
+    if local is not None and not local.running:
+        if as_json:
+            _print_json({"cluster": local.record(), "nodes": [], "pods": []})
+        raise problems.NotRunning(f"cluster {name} is not running", remedy="Start it: aether up")
+    kubectl = _kubectl(name, context)
+    nodes = kubectl.get("nodes", deadline=20)["items"]
+    pods = kubectl.get("pods", "--all-namespaces", deadline=20)["items"]
+    bad = [pod for pod in pods if not _well(pod)]
+    healthy = not bad and all(asking.condition(node, "Ready") == "True" for node in nodes)
+    if as_json:
+        _print_json(
+            {
+                "cluster": local.record() if local else {"context": context},
+                "nodes": [
+                    {"name": node["metadata"]["name"], "ready": asking.condition(node, "Ready")} for node in nodes
+                ],
+                "pods": [
+                    {**{k: pod["metadata"][k] for k in ("namespace", "name")}, "phase": pod["status"].get("phase")}
+                    for pod in pods
+                ],
+            }
+        )
+    else:
+        _show(local, context, nodes, pods, bad)
+    if not healthy or (local and not local.healthy):
+        raise typer.Exit(problems.NotReady.exit_code)
+
+
+def _well(pod: dict[str, Any]) -> bool:
+    return pod["status"].get("phase") == "Succeeded" or asking.condition(pod, "Ready") == "True"
+
+
+def _show(
+    local: inspecting.LocalState | None,
+    context: str,
+    nodes: list[dict[str, Any]],
+    pods: list[dict[str, Any]],
+    bad: list[dict[str, Any]],
+) -> None:
+    if local:
+        ways = "open to the machine's network" if local.egress else "closed: nothing leaves the machine"
+        out.print(f"[bold]Cluster {local.name}[/]  {local.profile}, up {inspecting.ago(local.uptime_seconds)}")
+        out.print(f"  API      {local.server}")
+        out.print(f"  network  {ways}")
+        out.print(f"  memory   {local.memory_bytes / 1e6:.0f} MB, pods included")
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
+        for heading in ("COMPONENT", "STATE", "RESTARTS", "LAST CAUSE"):
+            table.add_column(heading, no_wrap=heading != "LAST CAUSE")
+        for one in local.components:
+            state = "[green]ready[/]" if one.ready else "[red]not ready[/]"
+            table.add_row(one.name, state, str(one.restarts), escape(one.causes[-1]) if one.causes else "")
+        out.print(table)
+    else:
+        out.print(f"[bold]Context {escape(context)}[/]")
+    for node in nodes:
+        ready = asking.condition(node, "Ready") == "True"
+        out.print(f"  node {node['metadata']['name']}: {'[green]Ready[/]' if ready else '[red]not Ready[/]'}")
+    out.print(f"  pods: {len(pods) - len(bad)} of {len(pods)} well")
+    for pod in bad:
+        out.print(escape(asking.dump([pod]).splitlines()[1]))
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+def kubectl(arguments: typer.Context, *, name: Name = DEFAULT, context: Context = "") -> None:
+    """Run kubectl against the cluster: aether kubectl get pods -A."""
+    command = _kubectl(name, context).command(*arguments.args)
+    os.execv(command[0], command)
+
+
+@app.command()
+def logs(  # noqa: PLR0913 - a command has as many options as it has
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="A component of the local cluster (kubelet), or a workload as kubectl names it (deploy/x)."
+        ),
+    ] = "",
+    *,
+    name: Name = DEFAULT,
+    context: Context = "",
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Of the workload.")] = manifests.NAMESPACES[1],
+    lines: Annotated[int, typer.Option("--lines", help="How many of the last lines.", min=0)] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they are written.")] = False,
+) -> None:
+    """Show the last lines of a component's log, or of a workload's. Without a name: which components have one."""
+    at = places.of(name, os.environ)
+    if "/" in what or context:
+        words = ["logs", what, f"--namespace={namespace}", f"--tail={lines}", *(["--follow"] if follow else [])]
+        command = _kubectl(name, context).command(*words)
+        os.execv(command[0], command)
+    log = at.logs / f"{what}.log"
+    if not log.is_file():
+        have = ", ".join(sorted(path.stem for path in at.logs.glob("*.log")))
+        if not have:
+            raise problems.NotRunning(f"cluster {name} has no logs", remedy="Start it: aether up")
+        if not what:
+            out.print(have)
+            return
+        raise problems.BadInput(f"what: no component {what!r}", remedy=f"There are: {have}")
+    if follow:
+        os.execvp("tail", ["tail", "-n", str(lines), "-F", str(log)])
+    with log.open(errors="replace") as opened:
+        sys.stdout.writelines(deque(opened, maxlen=lines))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; a fault becomes its two lines on standard error."""
+    try:
+        result = app(arguments, standalone_mode=False)
+    except problems.AetherError as fault:
+        errors = Console(stderr=True, highlight=False, soft_wrap=True)
+        errors.print(f"[bold red]error:[/] {escape(fault.cause)}")
+        if fault.remedy:
+            errors.print(escape(fault.remedy))
+        return fault.exit_code
+    return int(result or 0)

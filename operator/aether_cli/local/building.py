@@ -1,0 +1,126 @@
+"""Finds the cluster's programs: where the environment says, in the cache, or by `go build`, telling how far it is."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from aether_cli import problems, running
+from aether_cli.local import binaries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from aether_cli import telling
+
+MODULES: Final = Path(__file__).parent / "gomodules"
+
+
+def module(name: str) -> binaries.Module:
+    """One of our Go modules, read."""
+    folder = MODULES / name
+    return binaries.Module(
+        name=name, folder=folder, gomod=(folder / "go.mod").read_text(), gosum=(folder / "go.sum").read_text()
+    )
+
+
+def _lookup(binary: binaries.Binary, cache: Path, env: Mapping[str, str]) -> tuple[Path, bool]:
+    """Where a program is or belongs, and whether it is there."""
+    assets = env.get("KUBEBUILDER_ASSETS", "")
+    if assets and (given := Path(assets) / binary.name).is_file():
+        return given, True
+    kept = cache / "bin" / f"{binary.name}-{binaries.key(module(binary.module), binary)}" / binary.name
+    return kept, kept.is_file()
+
+
+def find(binary: binaries.Binary, cache: Path, env: Mapping[str, str]) -> Path | None:
+    """A program that needs no building, or nothing."""
+    where, there = _lookup(binary, cache, env)
+    return where if there else None
+
+
+def missing(wanted: Sequence[binaries.Binary], cache: Path, env: Mapping[str, str]) -> list[str]:
+    """The names of the programs that would have to be built."""
+    return [binary.name for binary in wanted if find(binary, cache, env) is None]
+
+
+def ensure(
+    wanted: Sequence[binaries.Binary], cache: Path, env: Mapping[str, str], tell: telling.Teller
+) -> dict[str, Path]:
+    """Every wanted program, by name; what is nowhere is built.
+
+    Raises:
+        NotPossibleHere: There is something to build and no Go toolchain.
+        ProgramFailed: The build failed.
+    """
+    found = {binary.name: _lookup(binary, cache, env)[0] for binary in wanted}
+    if missing(wanted, cache, env):
+        (cache / "bin").mkdir(parents=True, exist_ok=True)
+        with _alone(cache / "bin" / ".lock"):
+            # Again under the lock: another run may have built them while we waited.
+            to_build = [binary for binary in wanted if not found[binary.name].is_file()]
+            for nth, binary in enumerate(to_build, start=1):
+                with tell.step(f"build {binary.name}") as step:
+                    _build(binary, found[binary.name], step, f"({nth} of {len(to_build)})")
+    return found
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    with lock.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _build(binary: binaries.Binary, target: Path, step: telling.Step, which: str) -> None:
+    source = module(binary.module)
+    go = shutil.which("go")
+    if go is None:
+        raise problems.NotPossibleHere(
+            f"go: {binary.name} has to be built, and there is no Go toolchain on PATH",
+            remedy="Install Go, or point KUBEBUILDER_ASSETS at a folder that holds the programs.",
+        )
+    environment = {**binaries.ENVIRONMENT, "GOOS": "", "GOARCH": ""}
+    step.at(0, 1, f"{which} fetching modules")
+    listed = running.run(
+        [go, "list", "-deps", binary.package], env=environment, cwd=source.folder, deadline=1200
+    ).split()
+    packages, seen = set(listed), set[str]()
+
+    def compiled(line: str) -> None:
+        if line in packages:
+            seen.add(line)
+            step.at(len(seen), len(packages), f"packages {which}")
+
+    # Built beside its place and renamed into it, so that an interrupted build leaves nothing that counts.
+    half = target.parent.with_name(f".{target.parent.name}.half")
+    shutil.rmtree(half, ignore_errors=True)
+    half.mkdir()
+    linker = binaries.flags(source, binary)
+    running.run(
+        [go, "build", "-v", *linker, "-o", half / binary.name, binary.package],
+        env=environment,
+        cwd=source.folder,
+        on_line=compiled,
+    )
+    shutil.rmtree(target.parent, ignore_errors=True)
+    half.rename(target.parent)
+    step.result(f"{source.version_of(binary.package)}, {target.stat().st_size / 1e6:.0f} MB")
+
+
+def go_version() -> str:
+    """The version of the Go toolchain on PATH, or nothing."""
+    go = shutil.which("go")
+    if go is None:
+        return ""
+    try:
+        return subprocess.run(
+            [go, "env", "GOVERSION"], capture_output=True, text=True, check=True, timeout=20, env={**os.environ}
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""

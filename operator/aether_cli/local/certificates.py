@@ -1,0 +1,161 @@
+"""The certificates of a local cluster: two authorities, and a leaf for every speaker. Values only.
+
+Every speaker has a client certificate, so there is no token that a log could show.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from aether_cli.local import networks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+AUTHORITY_LIFE: Final = datetime.timedelta(days=3650)
+LEAF_LIFE: Final = datetime.timedelta(days=365)
+# A machine's clock may have been set back a little since.
+SLACK: Final = datetime.timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A certificate and its private key, PEM. The key never shows in a repr."""
+
+    certificate: bytes
+    key: bytes
+
+    def __repr__(self) -> str:
+        return "Pair(…)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speaker:
+    """Somebody with a certificate: who it says it is, and where it serves, if it serves."""
+
+    user: str
+    group: str = ""
+    hosts: tuple[str, ...] = ()
+    store: bool = False  # whether the store's own authority vouches, which the API server's clients do not have
+
+
+LOCAL: Final = ("localhost", "127.0.0.1")
+SPEAKERS: Final[Mapping[str, Speaker]] = {
+    "admin": Speaker(user="aether-admin", group="system:masters"),
+    "apiserver": Speaker(
+        user="kube-apiserver",
+        hosts=(
+            *LOCAL,
+            networks.NODE,
+            networks.API_SERVICE,
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            f"kubernetes.default.svc.{networks.DOMAIN}",
+        ),
+    ),
+    "apiserver-kubelet": Speaker(user="kube-apiserver-kubelet-client", group="aether:kubelet-clients"),
+    "controller-manager": Speaker(user="system:kube-controller-manager", hosts=LOCAL),
+    "scheduler": Speaker(user="system:kube-scheduler", hosts=LOCAL),
+    "kubelet": Speaker(
+        user=f"system:node:{networks.NODE_NAME}", group="system:nodes", hosts=(networks.NODE_NAME, networks.NODE)
+    ),
+    "kube-proxy": Speaker(user="system:kube-proxy"),
+    "coredns": Speaker(user="aether:coredns"),
+    "volumes": Speaker(user="aether:volumes"),
+    "kwok": Speaker(user="aether:kwok", group="system:masters"),
+    "etcd": Speaker(user="etcd", hosts=LOCAL, store=True),
+    "apiserver-etcd": Speaker(user="kube-apiserver-etcd-client", store=True),
+}
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def authority(common_name: str, *, now: datetime.datetime) -> Pair:
+    """A new certificate authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - SLACK)
+        .not_valid_after(now + AUTHORITY_LIFE)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return Pair(certificate=certificate.public_bytes(serialization.Encoding.PEM), key=_pem(key))
+
+
+def leaf(speaker: Speaker, issuer: Pair, *, now: datetime.datetime) -> Pair:
+    """A certificate for one speaker: for clients always, for servers where it has hosts."""
+    issuing = x509.load_pem_x509_certificate(issuer.certificate)
+    issuing_key = serialization.load_pem_private_key(issuer.key, password=None)
+    if not isinstance(issuing_key, ec.EllipticCurvePrivateKey):
+        raise TypeError("our authorities have elliptic-curve keys")
+    key = ec.generate_private_key(ec.SECP256R1())
+    names = [x509.NameAttribute(NameOID.COMMON_NAME, speaker.user)]
+    if speaker.group:
+        names.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, speaker.group))
+    uses = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if speaker.hosts else [])]
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name(names))
+        .issuer_name(issuing.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - SLACK)
+        .not_valid_after(min(now + LEAF_LIFE, issuing.not_valid_after_utc))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuing_key.public_key()), critical=False)
+    )
+    if speaker.hosts:
+        builder = builder.add_extension(x509.SubjectAlternativeName([_host(h) for h in speaker.hosts]), critical=False)
+    certificate = builder.sign(issuing_key, hashes.SHA256())
+    return Pair(certificate=certificate.public_bytes(serialization.Encoding.PEM), key=_pem(key))
+
+
+def signing_key() -> Pair:
+    """The key that signs service-account tokens; here `certificate` is its public half."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return Pair(certificate=public, key=_pem(key))
+
+
+def _host(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )

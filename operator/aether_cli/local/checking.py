@@ -1,0 +1,100 @@
+"""Looks at the machine, and refuses before anything is changed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aether_cli import problems, running
+from aether_cli.local import building, needs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aether_cli.local import binaries, places
+    from aether_cli.local.settings import Settings
+
+
+def docker_engine() -> bool:
+    """Whether a Docker engine answers; the client alone is not enough."""
+    if shutil.which("docker") is None:
+        return False
+    try:
+        running.run(["docker", "info", "--format", "{{.ServerVersion}}"], deadline=5)
+    except problems.ProgramFailed:
+        return False
+    return True
+
+
+def repository() -> Path | None:
+    """The clone this program runs from, if it does."""
+    top = Path(__file__).resolve().parents[3]
+    return top if (top / "images").is_dir() else None
+
+
+def open_port(port: int) -> socket.socket | None:
+    """A listening socket on the machine's loopback; nothing where the port is in use."""
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(("127.0.0.1", port))
+    except OSError:
+        listening.close()
+        return None
+    listening.listen(512)
+    return listening
+
+
+def look(
+    chosen: Settings,
+    at: places.Places,
+    wanted: Sequence[binaries.Binary],
+    env: Mapping[str, str],
+    *,
+    port_taken: bool,
+) -> needs.Machine:
+    """See what there is. Changes nothing."""
+    docker = docker_engine() if chosen.has_node else False
+    programs = needs.tables(chosen, docker=docker)
+    to_build = tuple(building.missing(wanted, at.cache, env))
+    return needs.Machine(
+        root=os.geteuid() == 0,
+        programs=frozenset(name for name in programs if shutil.which(name)),
+        memory=_available_memory(),
+        disk=min(_free(at.cache), _free(at.state)),
+        go=building.go_version() if to_build else "",
+        to_build=to_build,
+        docker=docker,
+        filesystems=frozenset(line.split()[-1] for line in Path("/proc/filesystems").read_text().splitlines()),
+        port_taken=port_taken,
+        folders=(at.cache, at.state, at.volumes, Path(sys.prefix), Path(__file__)),
+        has_repository=repository() is not None,
+    )
+
+
+def require(seen: needs.Machine, chosen: Settings) -> None:
+    """Refuse, saying everything that is missing at once.
+
+    Raises:
+        NotPossibleHere: Something is; nothing was changed.
+    """
+    found = needs.lacks(seen, chosen)
+    if found:
+        raise problems.NotPossibleHere("\n".join(map(str, found)), remedy="Nothing was changed.")
+
+
+def _available_memory() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _free(folder: Path) -> int:
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

@@ -1,0 +1,268 @@
+"""What the components of the local cluster read: configuration files as text. Values only.
+
+Inside its namespaces a cluster has /run and /var to itself; every other path is the machine's.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from aether_cli.local import networks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aether_cli.local import certificates
+
+CONTAINERD: Final = "/run/containerd/containerd.sock"
+CNI_CONFIG: Final = "/run/aether/cni"
+CNI_PLUGINS: Final = "/usr/lib/cni"  # where Debian puts them
+VOLUMES: Final = "/var/lib/aether/volumes"
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, indent=2) + "\n"  # JSON is YAML
+
+
+def _kubeconfig(cluster: dict[str, str], user: dict[str, str]) -> str:
+    return _text(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "aether", "cluster": cluster}],
+            "users": [{"name": "aether", "user": user}],
+            "contexts": [{"name": "aether", "context": {"cluster": "aether", "user": "aether"}}],
+            "current-context": "aether",
+        }
+    )
+
+
+def component_kubeconfig(pki: Path, speaker: str) -> str:
+    """For a component inside the cluster's namespaces: it refers to the key's file, it does not copy it."""
+    return _kubeconfig(
+        {"server": f"https://127.0.0.1:{networks.API_PORT}", "certificate-authority": str(pki / "ca.crt")},
+        {"client-certificate": str(pki / f"{speaker}.crt"), "client-key": str(pki / f"{speaker}.key")},
+    )
+
+
+def exported_kubeconfig(port: int, ca: bytes, admin: certificates.Pair) -> str:
+    """For any client on the machine: everything is in the one file."""
+
+    def inline(data: bytes) -> str:
+        return base64.b64encode(data).decode()
+
+    return _kubeconfig(
+        {"server": f"https://127.0.0.1:{port}", "certificate-authority-data": inline(ca)},
+        {"client-certificate-data": inline(admin.certificate), "client-key-data": inline(admin.key)},
+    )
+
+
+def kubelet(pki: Path, cgroup: str) -> str:
+    """The node agent. Only the API server may ask it anything: pods can reach its port."""
+    return _text(
+        {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "address": networks.NODE,
+            "tlsCertFile": str(pki / "kubelet.crt"),
+            "tlsPrivateKeyFile": str(pki / "kubelet.key"),
+            "authentication": {
+                "anonymous": {"enabled": False},
+                "webhook": {"enabled": True},
+                "x509": {"clientCAFile": str(pki / "ca.crt")},
+            },
+            "authorization": {"mode": "Webhook"},
+            "readOnlyPort": 0,
+            "healthzBindAddress": "127.0.0.1",
+            "containerRuntimeEndpoint": f"unix://{CONTAINERD}",
+            "cgroupDriver": "cgroupfs",
+            "cgroupRoot": cgroup,
+            "enforceNodeAllocatable": [],
+            "failSwapOn": False,
+            "failCgroupV1": False,
+            "clusterDomain": networks.DOMAIN,
+            "clusterDNS": [networks.DNS_SERVICE],
+            "resolvConf": "",
+            # A developer's disk is often nearly full: evict for memory, and for the disk only when it really ends.
+            "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+            "imageGCHighThresholdPercent": 100,
+            "imageMinimumGCAge": "24h",
+            "maxPods": 110,
+            "serializeImagePulls": False,
+            "shutdownGracePeriod": "0s",
+            "containerLogMaxSize": "10Mi",
+            "containerLogMaxFiles": 3,
+        }
+    )
+
+
+def kube_proxy(kubeconfig: Path) -> str:
+    """Services, by iptables. It leaves the machine's connection tracking limits alone."""
+    return _text(
+        {
+            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+            "kind": "KubeProxyConfiguration",
+            "mode": "iptables",
+            "clientConnection": {"kubeconfig": str(kubeconfig)},
+            "clusterCIDR": networks.PODS,
+            "hostnameOverride": networks.NODE_NAME,
+            "healthzBindAddress": "127.0.0.1:10256",
+            "metricsBindAddress": "127.0.0.1:10249",
+            "conntrack": {"maxPerCore": 0, "min": 0},
+            "iptables": {"minSyncPeriod": "0s"},
+        }
+    )
+
+
+def audit_policy() -> str:
+    """Who did what to which object, once per request; never a body, so never a Secret's value."""
+    quiet = [{"level": "None", "nonResourceURLs": ["/healthz*", "/livez*", "/readyz*"]}]
+    return _text(
+        {
+            "apiVersion": "audit.k8s.io/v1",
+            "kind": "Policy",
+            "omitStages": ["RequestReceived"],
+            "rules": [*quiet, {"level": "Metadata"}],
+        }
+    )
+
+
+def containerd(pause: str) -> str:
+    """The container runtime, for this cluster alone."""
+    return f"""\
+version = 2
+root = "/var/lib/containerd"
+state = "/run/containerd"
+disabled_plugins = [
+  "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.internal.v1.opt", "io.containerd.tracing.processor.v1.otlp", "io.containerd.internal.v1.tracing",
+]
+
+[grpc]
+  address = "{CONTAINERD}"
+
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{pause}"
+  # Without CAP_SYS_RESOURCE runc cannot lower a score: "can't get final child's PID from pipe: EOF".
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+      SystemdCgroup = false
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{CNI_PLUGINS}"
+    conf_dir = "{CNI_CONFIG}"
+"""
+
+
+def container_network() -> str:
+    """A bridge for the pods. It does not enforce NetworkPolicy."""
+    return _text(
+        {
+            "cniVersion": "0.4.0",
+            "name": "aether",
+            "plugins": [
+                {
+                    "type": "bridge",
+                    "bridge": "cni0",
+                    "isGateway": True,
+                    "ipMasq": True,
+                    "hairpinMode": True,
+                    "ipam": {
+                        "type": "host-local",
+                        "dataDir": "/run/aether/addresses",
+                        "ranges": [[{"subnet": networks.PODS.replace("/16", "/24")}]],
+                        "routes": [{"dst": "0.0.0.0/0"}],
+                    },
+                },
+                {"type": "portmap", "capabilities": {"portMappings": True}},
+            ],
+        }
+    )
+
+
+def corefile(kubeconfig: Path, *, egress: bool) -> str:
+    """Names of the cluster; names of the world only where there is a way out."""
+    outside = f"forward . {networks.EGRESS_DNS}" if egress else "# no way out: other names do not exist"
+    return f"""\
+.:53 {{
+    bind {networks.NODE}
+    errors
+    ready 127.0.0.1:8181
+    kubernetes {networks.DOMAIN} in-addr.arpa ip6.arpa {{
+        kubeconfig {kubeconfig} aether
+        pods insecure
+        fallthrough in-addr.arpa ip6.arpa
+    }}
+    {outside}
+    cache 5
+}}
+"""
+
+
+def kwok_stages() -> str:
+    """How kwok plays: nodes and pods become Ready at once, jobs' pods complete, deleted pods go."""
+
+    def stage(name: str, kind: str, when: list[dict[str, Any]], then: dict[str, Any]) -> str:
+        return json.dumps(
+            {
+                "apiVersion": "kwok.x-k8s.io/v1alpha1",
+                "kind": "Stage",
+                "metadata": {"name": name},
+                "spec": {
+                    "resourceRef": {"apiGroup": "v1", "kind": kind},
+                    "selector": {"matchExpressions": when},
+                    "next": then,
+                },
+            }
+        )
+
+    ready = '.status.conditions.[] | select( .type == "Ready" ) | .status'
+    not_ready = {"key": ready, "operator": "NotIn", "values": ["True"]}
+    alive = {"key": ".metadata.deletionTimestamp", "operator": "DoesNotExist"}
+    one_shot = {"key": ".metadata.ownerReferences.[].kind", "operator": "In", "values": ["Job"]}
+    lasting = {**one_shot, "operator": "NotIn"}
+
+    def condition(kind: str) -> str:
+        return f'- {{type: {kind}, status: "True", lastTransitionTime: {{{{ Now | Quote }}}}}}\n'
+
+    def pod(phase: str, conditions: list[str], state: str, *, ready: bool) -> dict[str, Any]:
+        return {
+            "statusTemplate": (
+                f"phase: {phase}\n"
+                "startTime: {{ Now | Quote }}\n"
+                'podIP: {{ PodIPWith .spec.nodeName false .metadata.uid .metadata.name .metadata.namespace | Quote }}\n'
+                "conditions:\n" + "".join(condition(kind) for kind in conditions) + "containerStatuses:\n"
+                "{{ range .spec.containers }}"
+                "- {name: {{ .name | Quote }}, image: {{ .image | Quote }}, imageID: '', restartCount: 0, "
+                f"ready: {str(ready).lower()}, state: {state}}}\n"
+                "{{ end }}"
+            )
+        }
+
+    running = "{running: {startedAt: {{ Now | Quote }}}}"
+    ended = (
+        "{terminated: {exitCode: 0, reason: Completed, startedAt: {{ Now | Quote }}, finishedAt: {{ Now | Quote }}}}"
+    )
+    pending = {"key": ".status.phase", "operator": "In", "values": ["Pending"]}
+    node = {
+        "statusTemplate": (
+            "conditions:\n" + condition("Ready") + "capacity: {cpu: 1k, memory: 1Ti, pods: 1M}\n"
+            "allocatable: {cpu: 1k, memory: 1Ti, pods: 1M}\n"
+        )
+    }
+    documents = [
+        stage("node-ready", "Node", [not_ready], node),
+        stage(
+            "pod-ready",
+            "Pod",
+            [alive, pending, not_ready, lasting],
+            pod("Running", ["Initialized", "ContainersReady", "Ready"], running, ready=True),
+        ),
+        stage("pod-complete", "Pod", [alive, pending, one_shot], pod("Succeeded", ["Initialized"], ended, ready=False)),
+        stage("pod-gone", "Pod", [{**alive, "operator": "Exists"}], {"delete": True}),
+    ]
+    return "\n---\n".join(documents) + "\n"

@@ -1,0 +1,179 @@
+"""Which images the local cluster has, under which key a build of each is kept, and how it is built. Values only."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+DEBIAN: Final = "debian"
+"""The local base: without Docker it stands in for whichever Debian or Python image a Dockerfile names."""
+ROOT_TAR: Final = "root.tar"
+DEBIAN_DOCKERFILE: Final = f"""FROM scratch
+ADD {ROOT_TAR} /
+ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+CMD ["bash"]
+"""
+MMDEBSTRAP: Final = ("mmdebstrap", "--variant=minbase", "--include=python3,python3-venv,ca-certificates", "bookworm")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """An image of ours: its name, the folder of its Dockerfile under images/, and the image it is built on."""
+
+    name: str
+    folder: str
+    base: str = DEBIAN
+
+
+CATALOGUE: Final = (Image(name="pause", folder="local/pause"), Image(name="base", folder="base"))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class File:
+    """A file of a build context; of a link, the data is where it leads."""
+
+    name: str
+    mode: int
+    data: bytes
+
+
+def key(files: Iterable[File], arguments: Mapping[str, str]) -> str:
+    """Changes when, and only when, a build is given something else; a base counts by its reference in the arguments."""
+    given = [(file.name, file.mode, file.data) for file in sorted(files)], sorted(arguments.items())
+    return hashlib.sha256(repr(given).encode()).hexdigest()[:12]
+
+
+def reference(name: str, key: str) -> str:
+    """What a pod, and the machine's builder, call this build of an image."""
+    return f"localhost/aether/{name}:{key}"
+
+
+def archive(reference: str) -> str:
+    """The file name under which a build is kept."""
+    return reference.rpartition("/")[2].replace(":", "-") + ".tar"
+
+
+_KEY: Final = re.compile(r"[0-9a-f]{12}(?=(\.tar)?$)")
+
+
+def older(names: Iterable[str], current: str) -> list[str]:
+    """Those names, of references or of archives, that are other builds of the same image."""
+    return [name for name in names if name != current and _KEY.sub("", name) == _KEY.sub("", current)]
+
+
+def arguments(image: Image, references: Mapping[str, str]) -> dict[str, str]:
+    """The build arguments: none where the base that the Dockerfile names is meant."""
+    return {"BASE_IMAGE": references[image.base]} if image.base in references else {}
+
+
+def references(catalogue: Sequence[Image], contexts: Mapping[str, Iterable[File]], *, docker: bool) -> dict[str, str]:
+    """Image name → reference, a base before what is built on it; without Docker the local base is the first."""
+    made_from = [File("Dockerfile", 0o644, DEBIAN_DOCKERFILE.encode())]
+    found = {} if docker else {DEBIAN: reference(DEBIAN, key(made_from, {"made by": " ".join(MMDEBSTRAP)}))}
+    for image in catalogue:
+        found[image.name] = reference(image.name, key(contexts[image.name], arguments(image, found)))
+    return found
+
+
+def _assigned(arguments: Mapping[str, str]) -> list[str]:
+    return [f"--build-arg={name}={value}" for name, value in arguments.items()]
+
+
+class Docker:
+    """The command lines for the machine's Docker engine."""
+
+    def listed(self) -> tuple[str, ...]:
+        """Prints references, one in a line; so does Buildah's."""
+        return ("docker", "image", "ls", "--format={{.Repository}}:{{.Tag}}")
+
+    def build(self, reference: str, folder: Path, arguments: Mapping[str, str]) -> tuple[str, ...]:
+        return ("docker", "build", f"--tag={reference}", *_assigned(arguments), str(folder))
+
+    def save(self, reference: str, archive: Path) -> tuple[str, ...]:
+        return ("docker", "save", f"--output={archive}", reference)
+
+    def remove(self, reference: str) -> tuple[str, ...]:
+        return ("docker", "image", "rm", reference)
+
+
+# Mounts and processes of its own: gone with its first process, which is gone when we are.
+_NAMESPACES: Final = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+_APART: Final = ("setpriv", "--pdeathsig=KILL", *_NAMESPACES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Buildah:
+    """The command lines for Buildah, which needs no engine: its store is ours, its scratch is thrown away.
+
+    `authorities` is the machine's bundle of certificate authorities, where there is one: builds trust whom it trusts.
+    """
+
+    store: Path
+    scratch: Path
+    authorities: Path | None
+
+    def _buildah(self, *words: str) -> tuple[str, ...]:
+        return (
+            # Wherever its store is, it keeps a cache of its own under /var/lib: in there, nothing lasts.
+            *(*_APART, "sh", "-c", 'mount -t tmpfs tmpfs /var/lib && exec "$@"', "sh", "env", f"TMPDIR={self.scratch}"),
+            *("buildah", f"--root={self.store}", f"--runroot={self.scratch / 'run'}", "--storage-driver=overlay"),
+            *words,
+        )
+
+    def debian(self, archive: Path) -> tuple[str, ...]:
+        """Makes the local base's root file system, from where this mmdebstrap thinks Debian comes from."""
+        return (*_APART, "env", f"TMPDIR={self.scratch}", *MMDEBSTRAP, str(archive))
+
+    def listed(self) -> tuple[str, ...]:
+        return self._buildah("images", "--format={{.Name}}:{{.Tag}}")
+
+    def build(self, reference: str, folder: Path, arguments: Mapping[str, str]) -> tuple[str, ...]:
+        trust = () if self.authorities is None else (f"--volume={self.authorities}:{self.authorities}:ro",)
+        how = ("--isolation=chroot", "--layers", "--force-rm", "--pull=never", f"--tag={reference}")
+        return self._buildah("bud", *how, *trust, *_assigned(arguments), str(folder))
+
+    def save(self, reference: str, archive: Path) -> tuple[str, ...]:
+        return self._buildah("push", "--quiet", reference, f"oci-archive:{archive}:{reference}")
+
+    def remove(self, reference: str) -> tuple[str, ...]:
+        return self._buildah("rmi", reference)
+
+    def clear(self) -> tuple[str, ...]:
+        """Removes what builds that were killed left in the store."""
+        return self._buildah("rm", "--all")
+
+
+Engine = Docker | Buildah
+
+# Buildah's "[1/2] STEP 2/4: RUN …", BuildKit's "#7 [build 2/4] RUN …", the older Docker's "Step 2/4 : RUN …".
+_STEP: Final = re.compile(r"(?:(?:\[\d+/\d+\] )?STEP |Step |#\d+ \[(?:\S+ )?)(\d+)/(\d+)(?: ?: |\] )(.*)")
+_BUILDERS_WORDS: Final = re.compile(r'subprocess exited with|Error: building at STEP|time="|#\d+ ERROR: ')
+
+
+def progress(line: str) -> tuple[int, int, str] | None:
+    """How far a build is, where this line of its output says so."""
+    if step := _STEP.match(line):
+        return int(step[1]), int(step[2]), step[3]
+    return (0, 1, line.removeprefix("I: ")) if line.startswith("I: ") else None  # mmdebstrap's
+
+
+def cause(lines: Sequence[str]) -> str:
+    """Why a build failed, and at which step: in the words of the program that failed, not in the builder's about it."""
+    said = [re.sub(r"#\d+ [\d.]+ ", "", line) for line in lines if line.strip()]
+    at = max((nth for nth, line in enumerate(said) if _STEP.match(line)), default=None)
+    if at is None:
+        return _first_cause(said)
+    own = list(itertools.takewhile(lambda line: not _BUILDERS_WORDS.match(line), said[at + 1 :]))
+    return f"{said[at]}: {_first_cause(own or said[at + 1 :])}"
+
+
+def _first_cause(lines: Sequence[str]) -> str:
+    # apt and mmdebstrap say the cause first, and then at length what follows from it.
+    return next((line for line in lines if line.startswith("E: ")), lines[-1] if lines else "")

@@ -1,0 +1,112 @@
+"""The objects that a local cluster starts with. Values only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from aether_cli.local import certificates, networks, volumes
+
+if TYPE_CHECKING:
+    from aether_cli.local.settings import Settings
+
+RBAC: Final = "rbac.authorization.k8s.io"
+NAMESPACES: Final = ("aether-system", "aether")
+"""The operator's, and the one that the examples live in."""
+FAKE_NODE: Final = "kwok"
+
+
+def starting(chosen: Settings) -> list[dict[str, Any]]:
+    """Everything, for these settings."""
+    things = [restricted_namespace(name) for name in NAMESPACES]
+    if chosen.has_node:
+        things += [
+            volumes.storage_class(),
+            *_name_service(),
+            *_role(
+                "aether:volumes",
+                certificates.SPEAKERS["volumes"],
+                ("", ["persistentvolumes"], ["get", "list", "watch", "create", "patch", "delete"]),
+            ),
+            *_role(
+                "aether:coredns",
+                certificates.SPEAKERS["coredns"],
+                ("", ["services", "pods", "namespaces"], ["list", "watch"]),
+                ("discovery.k8s.io", ["endpointslices"], ["list", "watch"]),
+            ),
+            _binding(
+                "aether:kubelet-clients",
+                "system:kubelet-api-admin",
+                {"kind": "Group", "name": certificates.SPEAKERS["apiserver-kubelet"].group, "apiGroup": RBAC},
+            ),
+        ]
+    if chosen.kwok:
+        things.append(_fake_node())
+    return things
+
+
+def restricted_namespace(name: str, labels: dict[str, str] | None = None) -> dict[str, Any]:
+    """A namespace in which only pods of the restricted security profile may be."""
+    security = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": name, "labels": {**security, **(labels or {})}},
+    }
+
+
+def _role(
+    name: str, speaker: certificates.Speaker, *rules: tuple[str, list[str], list[str]]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    role = {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": name},
+        "rules": [{"apiGroups": [group], "resources": kinds, "verbs": verbs} for group, kinds, verbs in rules],
+    }
+    return role, _binding(name, name, {"kind": "User", "name": speaker.user, "apiGroup": RBAC})
+
+
+def _binding(name: str, role: str, subject: dict[str, str]) -> dict[str, Any]:
+    return {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": role},
+        "subjects": [subject],
+    }
+
+
+def _name_service() -> list[dict[str, Any]]:
+    """The service that every cluster's pods ask for names; behind it CoreDNS, which runs beside the kubelet."""
+    ports = [
+        {"name": name, "port": 53, "protocol": protocol} for name, protocol in (("dns", "UDP"), ("dns-tcp", "TCP"))
+    ]
+    named = {"name": "kube-dns", "namespace": "kube-system"}
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {**named, "labels": {"k8s-app": "kube-dns"}},
+            "spec": {"clusterIP": networks.DNS_SERVICE, "ports": ports},
+        },
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {**named, "labels": {"kubernetes.io/service-name": "kube-dns"}},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [networks.NODE]}],
+            "ports": ports,
+        },
+    ]
+
+
+def _fake_node() -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": FAKE_NODE,
+            "annotations": {"kwok.x-k8s.io/node": "fake"},
+            "labels": {"kubernetes.io/hostname": FAKE_NODE, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"},
+        },
+    }

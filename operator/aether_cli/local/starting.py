@@ -1,0 +1,410 @@
+"""`up`: from whatever there is to a running cluster. Every step finds what is already done and does only the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from aether_cli import asking, problems, running
+from aether_cli.local import (
+    baking,
+    binaries,
+    building,
+    certificates,
+    checking,
+    configs,
+    holding,
+    manifests,
+    networks,
+    settings,
+    tidying,
+)
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping, Sequence
+
+    from aether_cli import telling
+    from aether_cli.local import places
+
+START_DEADLINE: Final = 90.0
+NODE_DEADLINE: Final = 90.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """A cluster that is up, and what it took."""
+
+    name: str
+    profile: str
+    server: str
+    kubeconfig: Path
+    kubectl: asking.Kubectl
+    programs: Mapping[str, Path]
+    images: Mapping[str, str] = field(default_factory=dict)
+    """Image name → reference, as a pod names it."""
+    started: bool
+    seconds: float
+
+    def record(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "name": self.name,
+            "profile": self.profile,
+            "server": self.server,
+            "kubeconfig": str(self.kubeconfig),
+            "images": dict(self.images),
+            "started": self.started,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def wanted_binaries(chosen: settings.Settings) -> Sequence[binaries.Binary]:
+    """The programs that these settings need, each once."""
+    listed = (
+        *binaries.CONTROL_PLANE,
+        *(binaries.NODE if chosen.has_node else ()),
+        *(binaries.KWOK if chosen.kwok else ()),
+    )
+    return tuple(dict.fromkeys(listed))
+
+
+def up(
+    at: places.Places, chosen: settings.Settings, tell: telling.Teller, env: Mapping[str, str] = os.environ
+) -> Cluster:
+    """Make it run.
+
+    Raises:
+        NotPossibleHere: The machine lacks something; nothing was changed.
+        BadInput: It runs already, with other settings.
+        NotReady: It did not become ready.
+    """
+    began = time.monotonic()
+    wanted = wanted_binaries(chosen)
+    with contextlib.ExitStack() as stack:
+        listening = None
+        if holding.find(at) is None:
+            listening = stack.enter_context(_checked(at, chosen, wanted, env, tell))
+        stack.enter_context(holding.alone(at))
+        holder = _settled(at)
+        if holder is not None:
+            _require_same(holder, chosen)
+        elif listening is None:  # it was there a moment ago
+            listening = stack.enter_context(_checked(at, chosen, wanted, env, tell))
+        started = holder is None
+        programs = building.ensure(wanted, at.cache, env, tell)
+        baked = _bake(at, chosen, tell)
+        if holder is None and listening is not None:
+            holder = _start(at, chosen, programs, baked, listening, tell)
+        if holder is None:
+            raise problems.NotRunning(f"cluster {at.name} ended")
+        kubectl = asking.Kubectl(program=programs["kubectl"], kubeconfig=at.kubeconfig)
+        if chosen.has_node:
+            _load(holder, baked, tell)
+            with tell.step("node") as step:
+                kubectl.until(
+                    lambda seen: any(asking.condition(node, "Ready") == "True" for node in seen.values()),
+                    "nodes",
+                    deadline=NODE_DEADLINE,
+                    wish="the node is Ready",
+                )
+                step.result("Ready")
+    return Cluster(
+        name=at.name,
+        profile=str(chosen.profile),
+        server=f"https://127.0.0.1:{holder.port}",
+        kubeconfig=at.kubeconfig,
+        kubectl=kubectl,
+        programs=programs,
+        images={one.name: one.reference for one in baked},
+        started=started,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _checked(
+    at: places.Places,
+    chosen: settings.Settings,
+    wanted: Sequence[binaries.Binary],
+    env: Mapping[str, str],
+    tell: telling.Teller,
+) -> socket.socket:
+    """The API server's port on the machine, open, once the machine has everything else too."""
+    listening = checking.open_port(chosen.port)
+    try:
+        with tell.step("machine") as step:
+            seen = checking.look(chosen, at, wanted, env, port_taken=listening is None)
+            checking.require(seen, chosen)
+            step.result(f"{seen.memory / 1e9:.1f} GB of memory and {seen.disk / 1e9:.0f} GB of disk are free")
+    except BaseException:
+        if listening is not None:
+            listening.close()
+        raise
+    if listening is None:
+        raise problems.NotPossibleHere(f"port: 127.0.0.1:{chosen.port} is in use")
+    return listening
+
+
+def _settled(at: places.Places) -> holding.Holder | None:
+    """The running cluster; one whose `up` was killed half-way ends itself, and is waited for."""
+    holder = holding.find(at)
+    if holder is not None and not holder.ready:
+        holding.end(holder, gently=False, deadline=0)
+        holder = None
+    return holder
+
+
+def _require_same(holder: holding.Holder, chosen: settings.Settings) -> None:
+    asked, have = chosen.record(), holder.settings.record()
+    differing = [key for key in asked if asked[key] != have[key]]
+    if differing:
+        now = ", ".join(f"{key} {have[key]}" for key in differing)
+        raise problems.BadInput(
+            f"{', '.join(differing)}: the cluster runs with {now}", remedy="Stop it first: aether down"
+        )
+
+
+def _bake(at: places.Places, chosen: settings.Settings, tell: telling.Teller) -> list[baking.Baked]:
+    source = checking.repository()
+    if not chosen.has_node or source is None:
+        return []
+    return baking.bake(at, source / "images", tell)
+
+
+def _start(  # noqa: PLR0913 - what a cluster is made of
+    at: places.Places,
+    chosen: settings.Settings,
+    programs: Mapping[str, Path],
+    baked: Sequence[baking.Baked],
+    listening: socket.socket,
+    tell: telling.Teller,
+) -> holding.Holder:
+    with tell.step("control plane" if not chosen.has_node else "cluster") as step:
+        at.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = holding.lock(at)
+        try:
+            tidying.remove_leftovers(at)
+            port = int(listening.getsockname()[1])
+            _write(at, chosen, port, {one.name: one.reference for one in baked})
+            if chosen.has_node:
+                tidying.make_control_groups(at)
+            holder = _launch(at, chosen, programs, listening, lock, step)
+        finally:
+            os.close(lock)  # the holder has its own
+        holding.mark_ready(at)
+        step.result(f"API on https://127.0.0.1:{port}")
+        return holder
+
+
+def _write(at: places.Places, chosen: settings.Settings, port: int, images: Mapping[str, str]) -> None:
+    """Certificates and configuration: new leaves at every start, the same authorities for the cluster's life."""
+    for folder in (at.state / "pki", at.state / "configs", at.logs, at.var, at.volumes):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    now = datetime.datetime.now(datetime.UTC)
+    pki = at.state / "pki"
+    authorities = {
+        "ca": _kept_pair(pki, "ca", lambda: certificates.authority("aether", now=now)),
+        "etcd-ca": _kept_pair(pki, "etcd-ca", lambda: certificates.authority("aether-etcd", now=now)),
+    }
+    _kept_pair(pki, "sa", certificates.signing_key)
+    for name, speaker in certificates.SPEAKERS.items():
+        pair = certificates.leaf(speaker, authorities["etcd-ca" if speaker.store else "ca"], now=now)
+        _write_pair(pki, name, pair)
+        if name == "admin":
+            _owned(at.kubeconfig, configs.exported_kubeconfig(port, authorities["ca"].certificate, pair))
+    written = {
+        **{
+            f"{speaker}.kubeconfig": configs.component_kubeconfig(pki, speaker)
+            for speaker in (
+                "admin",
+                "controller-manager",
+                "scheduler",
+                "kubelet",
+                "kube-proxy",
+                "coredns",
+                "volumes",
+                "kwok",
+            )
+        },
+        "audit-policy.json": configs.audit_policy(),
+        "kwok.yaml": configs.kwok_stages(),
+        "first-objects.json": json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests.starting(chosen)}),
+        "kubelet.json": configs.kubelet(pki, at.cgroup()),
+        "kube-proxy.json": configs.kube_proxy(at.state / "configs" / "kube-proxy.kubeconfig"),
+        "containerd.toml": configs.containerd(images.get("pause", "")),
+        "Corefile": configs.corefile(at.state / "configs" / "coredns.kubeconfig", egress=chosen.egress),
+    }
+    for name, text in written.items():
+        _owned(at.state / "configs" / name, text)
+    for log in at.logs.glob("*.log"):
+        log.replace(log.with_suffix(".log.1"))
+
+
+def _owned(path: Path, text: str | bytes) -> None:
+    """Write a file that only its owner can read, from its first byte on."""
+    data = text.encode() if isinstance(text, str) else text
+    half = path.with_name(f".{path.name}.half")
+    with contextlib.suppress(FileNotFoundError):
+        half.unlink()
+    with open(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as handle:  # noqa: PTH123 - a mode
+        handle.write(data)
+    half.replace(path)
+
+
+def _write_pair(folder: Path, name: str, pair: certificates.Pair) -> None:
+    _owned(folder / f"{name}.key", pair.key)
+    _owned(folder / f"{name}.crt", pair.certificate)
+
+
+def _kept_pair(folder: Path, name: str, make: Any) -> certificates.Pair:
+    key, certificate = folder / f"{name}.key", folder / f"{name}.crt"
+    if certificate.exists():  # written last, so both are there
+        return certificates.Pair(certificate=certificate.read_bytes(), key=key.read_bytes())
+    pair: certificates.Pair = make()
+    _write_pair(folder, name, pair)
+    return pair
+
+
+def _launch(  # noqa: PLR0913 - what a holder is given
+    at: places.Places,
+    chosen: settings.Settings,
+    programs: Mapping[str, Path],
+    listening: socket.socket,
+    lock: int,
+    step: telling.Step,
+) -> holding.Holder:
+    reading, report = os.pipe()
+    outer = os.open("/proc/self/ns/net", os.O_RDONLY)
+    given = {"api_socket": listening.fileno(), "report": report, "lock": lock, "outer_network": outer}
+    told = {
+        "name": at.name,
+        "settings": chosen.record(),
+        "programs": {name: str(path) for name, path in programs.items()},
+        "resolver": _resolver(),
+        **given,
+    }
+    log = os.open(at.logs / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        process = subprocess.Popen(
+            [
+                "unshare", "--mount", "--net", "--pid", "--ipc", "--fork", "--kill-child", "--mount-proc",
+                sys.executable, "-m", "aether_cli.local.supervising", json.dumps(told),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            env={**os.environ, "PYTHONSAFEPATH": "1"},
+            pass_fds=tuple(given.values()),
+            start_new_session=True,
+        )  # fmt: skip
+        holding.record(
+            at,
+            pid=process.pid,
+            settings=chosen.record(),
+            port=int(listening.getsockname()[1]),
+            ready=False,
+            started=time.time(),
+        )
+    finally:
+        for descriptor in (report, outer, log):
+            os.close(descriptor)
+    try:
+        _follow(reading, at, step)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        if not chosen.owned:
+            os.close(reading)  # an owned cluster watches it until this process is gone
+    process.returncode = 0  # it lives on without us: no warning about a child that was not waited for
+    holder = holding.find(at)
+    if holder is None:
+        raise problems.NotReady(f"cluster {at.name} ended just after it had started", remedy=f"Its logs: {at.logs}")
+    return holder
+
+
+def _follow(reading: int, at: places.Places, step: telling.Step) -> None:
+    """Read the supervisor's reports until it says that everything is ready."""
+    ends = time.monotonic() + START_DEADLINE
+    text, ready, known, last = "", set[str](), set[str](), ""
+    while True:
+        left = ends - time.monotonic()
+        if left <= 0 or not select.select([reading], [], [], left)[0]:
+            late = sorted(known - ready)
+            raise problems.NotReady(
+                f"not ready within {START_DEADLINE:g} s: {', '.join(late)}", remedy=last or f"Its logs: {at.logs}"
+            )
+        data = os.read(reading, 65536)
+        if not data:
+            said = running.last_words((at.logs / "supervisor.log").read_text())
+            raise problems.NotReady(last or f"the supervisor ended: {said}", remedy=f"Its logs: {at.logs}")
+        *lines, text = (text + data.decode()).split("\n")
+        for line in lines:
+            event = json.loads(line)
+            match event["event"]:
+                case "up":
+                    return
+                case "started":
+                    known.add(event["component"])
+                case "ready":
+                    ready.add(event["component"])
+                    step.at(len(ready), len(known), event["component"])
+                case _:
+                    last = str(event["cause"])
+
+
+def _resolver() -> str:
+    try:
+        return Path("/etc/resolv.conf").read_text()
+    except OSError:
+        return ""
+
+
+def _load(holder: holding.Holder, baked: Sequence[baking.Baked], tell: telling.Teller) -> None:
+    runtime = [*holding.enter(holder), "ctr", f"--address={configs.CONTAINERD}", "--namespace=k8s.io", "images"]
+
+    def present() -> set[str]:
+        return set(running.run([*runtime, "ls", "-q"]).split())
+
+    def put(archive: Path) -> None:
+        running.run([*runtime, "import", archive], deadline=300)
+
+    baking.load(baked, present, put, tell)
+
+
+def down(at: places.Places, tell: telling.Teller, *, purge: bool = False) -> bool:
+    """Stop it, and leave nothing on the machine but files.
+
+    Args:
+        at: Whose.
+        tell: Who is told.
+        purge: Whether the files go too: the cluster's state and its volumes.
+
+    Returns:
+        Whether there was anything to stop.
+    """
+    if not at.state.exists() and not (purge and at.volumes.exists()):
+        return False
+    with holding.alone(at):
+        holder = holding.find(at)
+        if holder is not None:
+            with tell.step("stop") as step:
+                holding.end(holder, gently=holder.ready, deadline=30)
+                step.result(f"{networks.NODE_NAME} ended" if holder.settings.has_node else "ended")
+        tidying.remove_leftovers(at)
+        if purge:
+            with tell.step("purge") as step:
+                tidying.purge(at)
+                step.result("state and volumes removed")
+    return holder is not None

@@ -1,0 +1,94 @@
+"""Runs other programs: with a deadline, and with their last words as the cause when they fail."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from typing import TYPE_CHECKING
+
+from aether_cli import problems
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+LONGEST = 120.0
+
+
+def last_words(text: str) -> str:
+    """The last line of a program's output that says anything."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:400] if lines else "it said nothing"
+
+
+def run(  # noqa: PLR0913 - each is a plain property of a child process
+    command: Sequence[str | Path],
+    *,
+    stdin: str | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    deadline: float = LONGEST,
+    on_line: Callable[[str], None] | None = None,
+) -> str:
+    """Run a program to its end and return its standard output.
+
+    Args:
+        command: Program and arguments; never goes through a shell.
+        stdin: Text for its standard input.
+        env: Variables set on top of our own.
+        cwd: Its working directory.
+        deadline: Seconds it may take.
+        on_line: Called with each line of standard error as it comes.
+
+    Raises:
+        ProgramFailed: It is not there, ended with an error, or took too long.
+    """
+    words = [str(word) for word in command]
+    try:
+        if on_line is None:
+            done = subprocess.run(
+                words,
+                input=stdin,
+                stdin=subprocess.DEVNULL if stdin is None else None,
+                capture_output=True,
+                text=True,
+                env={**os.environ, **(env or {})},
+                cwd=cwd,
+                timeout=deadline,
+                check=False,
+            )
+            out, err, code = done.stdout, done.stderr, done.returncode
+        else:
+            out, err, code = _run_telling(words, env or {}, cwd, on_line)
+    except FileNotFoundError as gone:
+        raise problems.ProgramFailed(f"{words[0]} is not on this machine") from gone
+    except subprocess.TimeoutExpired as late:
+        raise problems.ProgramFailed(f"{shlex.join(words[:4])} took longer than {deadline:g} s") from late
+    if code:
+        raise problems.ProgramFailed(f"{shlex.join(words[:4])} ended with {code}: {last_words(err or out)}")
+    return out
+
+
+def _run_telling(
+    words: list[str], env: Mapping[str, str], cwd: Path | None, on_line: Callable[[str], None]
+) -> tuple[str, str, int]:
+    """Long work that says how far it is: both streams become lines, the caller's clock is a person's patience."""
+    tail: list[str] = []
+    with subprocess.Popen(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **env},
+        cwd=cwd,
+    ) as child:
+        if child.stdout is None:  # narrows the type; PIPE was asked for
+            raise problems.ProgramFailed(f"{words[0]} has no output to read")
+        for line in child.stdout:
+            tail = [*tail[-20:], line]
+            on_line(line.rstrip())
+        code = child.wait()
+    text = "".join(tail)
+    return text, text, code

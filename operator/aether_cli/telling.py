@@ -1,0 +1,118 @@
+"""Tells a person what is being done, how far it is and how long it took: on standard error only."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EVERY = 10.0
+"""Seconds between two lines about the same step where there is no terminal."""
+
+
+class Step(Protocol):
+    """One piece of work under way."""
+
+    def at(self, done: int, total: int, what: str = "") -> None:
+        """Say how far it is."""
+        ...
+
+    def result(self, text: str) -> None:
+        """Say what came of it; shown when the step ends."""
+        ...
+
+
+class Teller(Protocol):
+    """Who is told."""
+
+    def step(self, title: str) -> contextlib.AbstractContextManager[Step]:
+        """Begin a piece of work; its time is taken until the context ends."""
+        ...
+
+    def line(self, text: str) -> None:
+        """Say one thing."""
+        ...
+
+
+class _TerminalStep:
+    def __init__(self, teller: ToTerminal, title: str) -> None:
+        self._teller = teller
+        self._title = title
+        self.outcome = ""
+        self._bar: Progress | None = None
+        self._told = time.monotonic()
+        if teller.console.is_terminal:
+            self._bar = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.fields[far]}"),
+                TimeElapsedColumn(),
+                console=teller.console,
+                transient=True,
+            )
+            self._task = self._bar.add_task(title, total=None, far="")
+            self._bar.start()
+
+    def at(self, done: int, total: int, what: str = "") -> None:
+        far = f"{done}/{total} {what}"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=total, far=escape(far[:60]))
+        elif time.monotonic() - self._told > EVERY:
+            self._told = time.monotonic()
+            self._teller.line(f"  {self._title}: {far}")
+
+    def result(self, text: str) -> None:
+        self.outcome = text
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+class ToTerminal:
+    """Bars on a terminal, one line now and then where there is none (a log, CI)."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def step(self, title: str) -> Iterator[Step]:
+        started = time.monotonic()
+        step = _TerminalStep(self, title)
+        mark = "[red]✗[/]"
+        try:
+            yield step
+            mark = "[green]✓[/]"
+        finally:
+            step.close()
+            seconds = time.monotonic() - started
+            self.console.print(f"{mark} {escape(title):<14} {escape(step.outcome):<60} {seconds:6.1f} s")
+
+    def line(self, text: str) -> None:
+        self.console.print(escape(text))
+
+
+class _QuietStep:
+    def at(self, done: int, total: int, what: str = "") -> None:
+        pass
+
+    def result(self, text: str) -> None:
+        pass
+
+
+class ToNobody:
+    """For a caller that only wants the result."""
+
+    def step(self, title: str) -> contextlib.AbstractContextManager[Step]:  # noqa: ARG002 - the port's shape
+        return contextlib.nullcontext(_QuietStep())
+
+    def line(self, text: str) -> None:
+        pass

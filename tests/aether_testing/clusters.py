@@ -1,0 +1,36 @@
+"""Clusters for tests: of a name and folders of their own, thrown away afterwards, and gone with the process that had them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from aether_cli import telling
+from aether_cli.local import places, starting
+from aether_cli.local.settings import Profile, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CONTROL_PLANE = Settings(profile=Profile.CONTROL_PLANE, port=0, durable=False, owned=True)
+WITH_KWOK = replace(CONTROL_PLANE, kwok=True)
+NODE = Settings(profile=Profile.NODE, port=0, durable=False, owned=True)
+
+
+def some_places(folder: Path) -> places.Places:
+    """Places below a folder of the test, with a name nobody else has; the cache is everybody's."""
+    home = dict(os.environ) | {"XDG_STATE_HOME": str(folder / "state"), "XDG_DATA_HOME": str(folder / "data")}
+    return places.of(f"t-{secrets.token_hex(4)}", home)
+
+
+@contextlib.contextmanager
+def running(chosen: Settings, at: places.Places, tell: telling.Teller | None = None) -> Iterator[starting.Cluster]:
+    """A cluster for the length of a block; afterwards nothing of it is left."""
+    try:
+        yield starting.up(at, chosen, tell or telling.ToTerminal())
+    finally:
+        starting.down(at, telling.ToNobody(), purge=True)

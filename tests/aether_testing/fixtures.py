@@ -1,0 +1,71 @@
+"""The fixtures: one control plane and one node for a whole run, a namespace for each test."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aether_testing import clusters, namespaces
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aether_cli.local.starting import Cluster
+
+NAMESPACE = pytest.StashKey[namespaces.Namespace]()
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """etcd, API server and controllers, with kwok: pods become Ready without a node."""
+    with clusters.running(clusters.WITH_KWOK, clusters.some_places(tmp_path_factory.mktemp("control-plane"))) as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A whole cluster: pods run."""
+    with clusters.running(clusters.NODE, clusters.some_places(tmp_path_factory.mktemp("node"))) as one:
+        yield one
+
+
+def _namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[namespaces.Namespace]:
+    one = namespaces.create(cluster, request.node.name)
+    request.node.stash[NAMESPACE] = one
+    yield one
+    one.kubectl.text("delete", "namespace", one.name, "--wait=false")
+
+
+@pytest.fixture
+def namespace(control_plane: Cluster, request: pytest.FixtureRequest) -> Iterator[namespaces.Namespace]:
+    """A namespace of the control plane, for this test."""
+    yield from _namespace(control_plane, request)
+
+
+@pytest.fixture
+def node_namespace(node: Cluster, request: pytest.FixtureRequest) -> Iterator[namespaces.Namespace]:
+    """A namespace of the node, for this test."""
+    yield from _namespace(node, request)
+
+
+@pytest.fixture
+def rounds(request: pytest.FixtureRequest) -> int:
+    """How often a campaign repeats: two rounds in a test run, what it asks for in `make campaign`."""
+    asked = request.node.get_closest_marker("campaign")
+    full: int = asked.kwargs["full"]
+    return full if request.config.getoption("--full") else 2
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """A failed test shows its namespace."""
+    report: pytest.TestReport = yield  # type: ignore[assignment, misc]
+    if report.when == "call" and report.failed and (one := item.stash.get(NAMESPACE, None)):
+        report.sections.append((f"namespace {one.name}", one.shown()))
+    return report  # type: ignore[return-value]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--full`, for `make campaign`."""
+    parser.addoption("--full", action="store_true", help="campaigns in full length")

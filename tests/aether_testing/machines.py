@@ -1,0 +1,87 @@
+"""Looks at the whole machine: what a cluster could leave behind, as sets that a test compares before and after."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from aether_cli.local import supervising, tidying
+
+NAMESPACE_KINDS = ("net", "mnt", "pid", "ipc", "uts")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traces:
+    """Everything of the machine that a cluster may touch while it runs and must give back."""
+
+    processes: frozenset[str]
+    """Those that have to do with `mark`, or live in namespaces other than ours."""
+    namespaces: frozenset[str]
+    mounts: frozenset[str]
+    links: frozenset[str]
+    routes: frozenset[str]
+    rules: frozenset[str]
+    control_groups: frozenset[str]
+    kernel_settings: frozenset[str]
+    listening: frozenset[str]
+
+    def beyond(self, before: Traces) -> dict[str, list[str]]:
+        """What is here and was not then, or was then and is not here; an empty dict is a clean machine."""
+        changes = {}
+        for one in fields(self):
+            now, then = getattr(self, one.name), getattr(before, one.name)
+            if now != then:
+                changes[one.name] = [*(f"+ {x}" for x in sorted(now - then)), *(f"- {x}" for x in sorted(then - now))]
+        return changes
+
+
+def look(mark: str) -> Traces:
+    """See the machine. `mark` is a text in the command lines of the cluster's processes: its folder, its name."""
+    processes, namespaces = _processes(mark)
+    return Traces(
+        processes=processes,
+        namespaces=namespaces,
+        mounts=frozenset(line.split(" ", 1)[1] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
+        links=frozenset(one["ifname"] for one in json.loads(_said("ip", "-json", "link", "show"))),
+        routes=frozenset(_said("ip", "route", "show", "table", "all").splitlines()),
+        rules=frozenset(line for line in _said("iptables-save").splitlines() if line[:1] in {":", "-"}),
+        control_groups=frozenset(
+            str(group) for hierarchy in tidying.hierarchies() for group in hierarchy.glob("aether*")
+        ),
+        kernel_settings=frozenset(
+            f"{name}={Path('/proc/sys', name).read_text().strip()}"
+            for name in (*supervising.SHOWN_SYSCTLS, "net/ipv4/ip_forward", "net/netfilter/nf_conntrack_max")
+            if Path("/proc/sys", name).exists()
+        ),
+        listening=frozenset(
+            one.split()[1] for one in Path("/proc/net/tcp").read_text().splitlines() if one.split()[3] == "0A"
+        ),
+    )
+
+
+def _processes(mark: str) -> tuple[frozenset[str], frozenset[str]]:
+    ours = {kind: _namespace("self", kind) for kind in NAMESPACE_KINDS}
+    found, elsewhere = set[str](), set[str]()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            command = (entry / "cmdline").read_text().replace("\0", " ").strip()
+            others = {kind: _namespace(entry.name, kind) for kind in NAMESPACE_KINDS}
+        except OSError:
+            continue  # it has just ended
+        foreign = {space for kind, space in others.items() if space and space != ours[kind]}
+        if foreign or mark in command:
+            found.add(f"{entry.name} {command[:120]}")
+        elsewhere |= foreign
+    return frozenset(found), frozenset(elsewhere)
+
+
+def _namespace(process: str, kind: str) -> str:
+    return str(Path(f"/proc/{process}/ns/{kind}").readlink())
+
+
+def _said(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout

@@ -1,0 +1,85 @@
+"""A namespace for one test: restricted as Aether's own are, gone afterwards, shown when the test fails."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aether_cli import asking, problems
+from aether_cli.local import manifests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aether_cli.local.starting import Cluster
+
+DEADLINE = 60.0
+"""Seconds: generous, since a test asserts behaviour and a benchmark speed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """Where a test does what it does."""
+
+    name: str
+    kubectl: asking.Kubectl
+
+    def apply(self, *things: dict[str, Any]) -> None:
+        """Make it so, in this namespace."""
+        self.kubectl.apply(*({**one, "metadata": {**one["metadata"], "namespace": self.name}} for one in things))
+
+    def text(self, *words: str, stdin: str | None = None) -> str:
+        """What kubectl prints, asked about this namespace."""
+        return self.kubectl.text(*words, f"--namespace={self.name}", stdin=stdin)
+
+    def get(self, *words: str) -> dict[str, Any]:
+        """One object or a list of this namespace."""
+        return self.kubectl.get(*words, f"--namespace={self.name}")
+
+    def until(
+        self, holds: Callable[[asking.Seen], bool], *what: str, wish: str, deadline: float = DEADLINE
+    ) -> asking.Seen:
+        """Watch this namespace until something holds; fails with what was seen last."""
+        return self.kubectl.until(holds, *what, f"--namespace={self.name}", deadline=deadline, wish=wish)
+
+    def until_available(self, deployment: str) -> None:
+        """Watch until a Deployment has what it wants, of its newest generation."""
+        self.until(
+            lambda seen: any(_available(one) for one in seen.values()),
+            "deployments",
+            f"--field-selector=metadata.name={deployment}",
+            wish=f"Deployment {deployment} is available",
+        )
+
+    def shown(self) -> str:
+        """Everything that helps to see why a test failed."""
+        parts = []
+        for what in ("pods,deployments,jobs,persistentvolumeclaims,services", "events"):
+            try:
+                items = self.get(what)["items"]
+            except problems.AetherError as fault:
+                parts.append(str(fault))
+                continue
+            if what == "events":
+                parts += [f"  {one.get('reason')}: {one.get('message')}" for one in items[-30:]]
+            else:
+                parts.append(asking.dump(items))
+        return "\n".join(parts)
+
+
+def _available(deployment: dict[str, Any]) -> bool:
+    status, wanted = deployment.get("status", {}), deployment["spec"]["replicas"]
+    return bool(
+        status.get("observedGeneration") == deployment["metadata"]["generation"]
+        and status.get("updatedReplicas", 0) == status.get("replicas", 0) == wanted
+        and status.get("availableReplicas", 0) == wanted
+    )
+
+
+def create(cluster: Cluster, test: str) -> Namespace:
+    """A new one, with the name of the test in a label."""
+    name = f"test-{secrets.token_hex(4)}"
+    label = "".join(letter if letter.isalnum() else "-" for letter in test)[:60].strip("-")
+    cluster.kubectl.apply(manifests.restricted_namespace(name, {"aether-test": label}))
+    return Namespace(name, cluster.kubectl)

@@ -1,0 +1,54 @@
+"""`up` is killed at random moments; whatever it left, the next `up` ends well and `down` leaves nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from aether_testing import clusters, machines
+
+from aether_cli import telling
+from aether_cli.local import starting
+from aether_cli.local.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LONGEST = 12.0
+"""Seconds: about what a whole warm `up` of a node takes, so that a kill falls anywhere in it, or just after."""
+
+
+@pytest.mark.campaign(full=20)
+def test_an_up_that_was_killed_at_any_moment_is_healed_by_the_next(rounds: int, tmp_path: Path) -> None:
+    seed = random.SystemRandom().randrange(1 << 32)
+    chance = random.Random(seed)
+    at = clusters.some_places(tmp_path)
+    home = {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_DATA_HOME": str(tmp_path / "data")}
+    before = machines.look(at.name)
+    command = [sys.executable, "-m", "aether_cli", "up", "--name", at.name, "--port", "0"]
+    for nth in range(rounds):
+        moment = chance.uniform(0, LONGEST)
+        with subprocess.Popen(
+            command, env={**os.environ, **home}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as victim:
+            let_run(victim, moment)
+            victim.send_signal(signal.SIGKILL)
+        where = f"seed {seed}, round {nth}, killed after {moment:.3f} s"
+        healed = starting.up(at, Settings(port=0), telling.ToNobody())
+        assert "aether" in healed.kubectl.text("get", "namespaces", "-o", "name"), where
+        starting.down(at, telling.ToNobody(), purge=chance.random() < 0.5)
+        assert machines.look(at.name).beyond(before) == {}, where
+        print(f"{where}: healed", flush=True)
+    starting.down(at, telling.ToNobody(), purge=True)
+
+
+def let_run(victim: subprocess.Popen[bytes], moment: float) -> None:
+    """Let it run until the moment comes, or until it is done."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        victim.wait(timeout=moment)

@@ -1,0 +1,58 @@
+"""Run by test_egress in a network namespace of its own: a small world, a cluster in it, and a pod that asks the world."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+from aether_testing import builders, clusters, namespaces
+
+from aether_cli import running
+
+ASK = """
+import json, urllib.request
+def ask(url):
+    try:
+        return urllib.request.urlopen(url, timeout=5).read().decode()
+    except OSError:
+        return "unreachable"
+print(json.dumps({"world": ask("http://198.51.100.1:8080/"), "machine": ask("http://10.0.2.2:8081/")}))
+"""
+
+
+class Hello(http.server.BaseHTTPRequestHandler):
+    """Answers everything alike."""
+
+    def do_GET(self) -> None:  # noqa: N802 - the library's name
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"hello from the world")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+        pass
+
+
+def main(folder: Path, *, egress: bool, world: str) -> None:
+    running.run(["ip", "-batch", "-"], stdin=world)
+    # One on the world's address, one on the machine's loopback: the second must stay closed in any case.
+    for address in (("198.51.100.1", 8080), ("127.0.0.1", 8081)):
+        server = http.server.ThreadingHTTPServer(address, Hello)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with clusters.running(replace(clusters.NODE, egress=egress), clusters.some_places(folder)) as cluster:
+        namespace = namespaces.create(cluster, "egress")
+        pod = builders.a_pod("python3", "-c", ASK, image=cluster.images["base"], restartPolicy="Never")
+        namespace.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "asks"}, "spec": pod})
+        namespace.until(
+            lambda seen: any(one["status"].get("phase") == "Succeeded" for one in seen.values()),
+            "pods",
+            wish="the pod has asked",
+        )
+        print(namespace.text("logs", "asks").strip())  # noqa: T201 - the test reads it
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), egress=json.loads(sys.argv[2]), world=sys.argv[3])

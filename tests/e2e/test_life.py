@@ -1,0 +1,173 @@
+"""The life of a cluster: up, again up, killed, healed, down; and a machine that is as it was before."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from aether_testing import builders, clusters, machines, namespaces
+
+from aether_cli import problems, telling
+from aether_cli.local import holding, inspecting, starting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aether_cli.local import places
+
+QUIET = telling.ToNobody()
+NODE = replace(clusters.NODE, owned=False, durable=True)
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> Iterator[places.Places]:
+    one = clusters.some_places(tmp_path)
+    yield one
+    starting.down(one, QUIET, purge=True)
+
+
+def test_down_leaves_the_machine_as_it_was_and_keeps_what_is_the_person_s(at: places.Places) -> None:
+    before = machines.look(at.name)
+    cluster = starting.up(at, NODE, QUIET)
+    namespace = namespaces.create(cluster, "life")
+    image = cluster.images["base"]
+    write = builders.a_pod("sh", "-c", "echo kept > /data/file && sleep 1000", image=image, claim="data")
+    namespace.apply(builders.a_claim(), builders.a_deployment("writer", write))
+    namespace.until_available("writer")
+    assert machines.look(at.name).beyond(before)  # else the look sees nothing, and the next lines prove nothing
+
+    assert starting.down(at, QUIET)
+    assert machines.look(at.name).beyond(before) == {}
+    assert not starting.down(at, QUIET)
+
+    again = starting.up(at, NODE, QUIET)
+    namespace.until_available("writer")
+    assert again.kubectl.text("exec", "deployment/writer", f"--namespace={namespace.name}", "--", "cat", "/data/file")
+    starting.down(at, QUIET, purge=True)
+    assert machines.look(at.name).beyond(before) == {}
+    assert not at.state.exists()
+    assert not at.volumes.exists()
+    assert list(at.cache.glob("bin/kubectl-*"))
+
+
+def test_up_on_a_running_cluster_changes_nothing(at: places.Places) -> None:
+    first = starting.up(at, replace(NODE, profile=clusters.CONTROL_PLANE.profile), QUIET)
+    holder = holding.need(at)
+    second = starting.up(at, replace(NODE, profile=clusters.CONTROL_PLANE.profile), QUIET)
+    assert (first.started, second.started) == (True, False)
+    assert holding.need(at).pid == holder.pid
+    assert second.server == first.server
+
+
+def test_other_settings_for_a_running_cluster_are_refused_by_name(at: places.Places) -> None:
+    starting.up(at, clusters.CONTROL_PLANE, QUIET)
+    with pytest.raises(problems.BadInput, match=r"egress: the cluster runs with egress False"):
+        starting.up(at, replace(clusters.CONTROL_PLANE, egress=True), QUIET)
+
+
+def test_killing_the_holder_leaves_nothing_running_and_up_heals(at: places.Places) -> None:
+    before = machines.look(at.name)
+    cluster = starting.up(at, NODE, QUIET)
+    namespace = namespaces.create(cluster, "healed")
+    sleeper = builders.a_pod("sleep", "1000", image=cluster.images["base"])
+    namespace.apply(builders.a_deployment("sleeper", sleeper))
+    namespace.until_available("sleeper")
+
+    holding.end(holding.need(at), gently=False, deadline=0)
+    left = machines.look(at.name).beyond(before)
+    assert set(left) <= {"control_groups"}, left
+
+    healed = starting.up(at, NODE, QUIET)
+    assert healed.started
+    namespace.until_available("sleeper")
+    starting.down(at, QUIET)
+    assert machines.look(at.name).beyond(before) == {}
+
+
+def test_killing_process_1_of_the_namespaces_leaves_nothing_running(at: places.Places) -> None:
+    before = machines.look(at.name)
+    starting.up(at, clusters.CONTROL_PLANE, QUIET)
+    holder = holding.need(at)
+    watched = os.pidfd_open(holder.pid)
+    os.kill(holder.supervisor, signal.SIGKILL)
+    assert holding.gone(watched, 10)
+    os.close(watched)
+    assert machines.look(at.name).beyond(before) == {}
+
+
+def test_an_owned_cluster_ends_with_the_process_that_started_it(at: places.Places, tmp_path: Path) -> None:
+    code = f"""
+import os, sys
+os.environ.update({dict(XDG_STATE_HOME=str(tmp_path / "state"), XDG_DATA_HOME=str(tmp_path / "data"))!r})
+from aether_testing import clusters
+from aether_cli import telling
+from aether_cli.local import places, starting
+starting.up(places.of({at.name!r}, os.environ), clusters.CONTROL_PLANE, telling.ToNobody())
+print("up", flush=True)
+sys.stdin.read()
+"""
+    command = [sys.executable, "-c", code]
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
+    ) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "up\n"
+        watched = os.pidfd_open(holding.need(at).pid)
+        owner.kill()
+    assert holding.gone(watched, 10)
+    os.close(watched)
+
+
+def test_a_port_in_use_is_refused_before_anything_is_made(at: places.Places) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(problems.NotPossibleHere, match=f"port: 127.0.0.1:{port} is in use"):
+            starting.up(at, replace(clusters.CONTROL_PLANE, port=port), QUIET)
+    assert not at.state.exists()
+    assert not at.volumes.exists()
+
+
+def test_a_component_that_cannot_start_fails_up_with_its_cause(at: places.Places, tmp_path: Path) -> None:
+    assets = tmp_path / "assets"
+    assets.mkdir()
+    broken = assets / "etcd"
+    broken.write_text("#!/bin/sh\necho 'error: this is no etcd' >&2\nexit 7\n")
+    broken.chmod(0o755)
+    before = machines.look(at.name)
+    with pytest.raises(problems.NotReady, match="etcd ended with 7: error: this is no etcd"):
+        starting.up(at, clusters.CONTROL_PLANE, QUIET, {**os.environ, "KUBEBUILDER_ASSETS": str(assets)})
+    assert machines.look(at.name).beyond(before) == {}
+
+
+def test_status_is_a_page_for_people_and_json_for_scripts(at: places.Places, tmp_path: Path) -> None:
+    home = {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_DATA_HOME": str(tmp_path / "data")}
+
+    def aether(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "aether_cli", *words, "--name", at.name],
+            capture_output=True, text=True, check=False, timeout=120, env={**os.environ, **home},
+        )  # fmt: skip
+
+    assert aether("status").returncode == problems.NotRunning.exit_code
+    starting.up(at, clusters.CONTROL_PLANE, QUIET)
+    page = aether("status")
+    assert page.returncode == 0, page.stdout + page.stderr
+    assert "kube-apiserver" in page.stdout
+    told = json.loads(aether("status", "--json").stdout)
+    assert {one["name"] for one in told["cluster"]["components"]} >= {"etcd", "kube-apiserver", "api-port"}
+    assert told["cluster"]["memory_bytes"] == pytest.approx(inspecting.memory(holding.need(at).pid), rel=0.5)
+    assert "kube-apiserver" in aether("logs").stdout
+    assert aether("logs", "etcd", "--lines", "1").stdout.count("\n") <= 1
+    missing = aether("logs", "nonsense")
+    assert (missing.returncode, "no component 'nonsense'" in missing.stderr) == (2, True)
+    stopped = json.loads(aether("down", "--json").stdout)
+    assert (stopped["stopped"], stopped["purged"]) == (True, False)

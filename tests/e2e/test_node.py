@@ -1,0 +1,192 @@
+"""A whole cluster with a node: pods run, restricted, with volumes and names, and nothing leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import select
+import subprocess
+import time
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+from aether_testing import builders
+
+from aether_cli import asking
+from aether_cli.local import volumes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aether_cli.local.starting import Cluster
+    from aether_testing.namespaces import Namespace
+
+# Appends a line to its volume at each start, and serves the volume.
+SERVE = """
+import http.server, os, pathlib
+pathlib.Path("/data/starts").open("a").write(os.environ["HOSTNAME"] + "\\n")
+print("serving", flush=True)
+http.server.test(http.server.SimpleHTTPRequestHandler, port=8000)
+"""
+
+
+def fetch(url: str) -> str:
+    """Python that prints what a URL answers; tries for a while, since a Service's rules follow its endpoints."""
+    return f"""
+import time, urllib.request
+for attempt in range(60):
+    try:
+        print(urllib.request.urlopen({url!r}, timeout=5).read().decode()); break
+    except OSError as fault:
+        print("not yet:", fault); time.sleep(0.5)
+else:
+    raise SystemExit("no answer")
+"""
+
+
+def run_once(namespace: Namespace, image: str, name: str, code: str) -> str:
+    """Run a pod to its end and return its log."""
+    spec = builders.a_pod("python3", "-c", code, image=image, restartPolicy="Never")
+    namespace.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
+    path = f"{namespace.name}/{name}"
+    seen = namespace.until(
+        lambda seen: seen.get(path, {}).get("status", {}).get("phase") in {"Succeeded", "Failed"},
+        "pods",
+        wish=f"pod {name} ends",
+        deadline=120,
+    )
+    log = namespace.text("logs", name)
+    assert seen[path]["status"]["phase"] == "Succeeded", log
+    return log
+
+
+def pod_of(namespace: Namespace, app: str) -> dict[str, Any]:
+    items = namespace.get("pods", f"--selector=app={app}")["items"]
+    (pod,) = [one for one in items if "deletionTimestamp" not in one["metadata"]]
+    return dict(pod)
+
+
+@contextlib.contextmanager
+def port_forwarded(namespace: Namespace, target: str) -> Iterator[str]:
+    command = namespace.kubectl.command("port-forward", f"--namespace={namespace.name}", target, ":8000")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        try:
+            assert select.select([child.stdout], [], [], 30)[0], "port-forward said nothing"
+            yield child.stdout.readline().split()[2]  # Forwarding from 127.0.0.1:41234 -> 8000
+        finally:
+            child.terminate()
+
+
+def test_a_restricted_deployment_serves_by_name_and_keeps_its_data_through_a_restart(
+    node: Cluster, node_namespace: Namespace
+) -> None:
+    image = node.images["base"]
+    pod = builders.a_pod("python3", "-c", SERVE, image=image, claim="data", port=8000)
+    pod["containers"][0]["workingDir"] = "/data"
+    node_namespace.apply(builders.a_claim(), builders.a_deployment("web", pod), builders.a_service("web", 8000))
+    node_namespace.until_available("web")
+    first = pod_of(node_namespace, "web")["metadata"]["name"]
+
+    by_name = fetch(f"http://web.{node_namespace.name}.svc.cluster.local/starts")
+    assert first in run_once(node_namespace, image, "asks-by-name", by_name)
+    assert first in run_once(node_namespace, image, "asks-by-short-name", fetch("http://web/starts"))
+    assert "serving" in node_namespace.text("logs", "deployment/web")
+    assert node_namespace.text("exec", "deployment/web", "--", "cat", "/data/starts").split() == [first]
+    with port_forwarded(node_namespace, "deployment/web") as address:
+        answer = urllib.request.urlopen(f"http://{address}/starts", timeout=20).read().decode()  # noqa: S310 - http
+        assert answer.split() == [first]
+
+    node_namespace.text("delete", "pod", first)
+    node_namespace.until_available("web")
+    second = pod_of(node_namespace, "web")["metadata"]["name"]
+    assert second != first
+    assert node_namespace.text("exec", "deployment/web", "--", "cat", "/data/starts").split() == [first, second]
+
+
+def test_a_volume_goes_back_to_the_pool_with_its_claim(node: Cluster, node_namespace: Namespace) -> None:
+    image = node.images["base"]
+    node_namespace.apply(builders.a_claim())
+    spec = builders.a_pod("python3", "-c", "open('/data/x','w')", image=image, claim="data", restartPolicy="Never")
+    node_namespace.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "once"}, "spec": spec})
+    path = f"{node_namespace.name}/data"
+    seen = node_namespace.until(
+        lambda seen: seen.get(path, {}).get("status", {}).get("phase") == "Bound",
+        "persistentvolumeclaims",
+        wish="the claim is bound",
+    )
+    volume = seen[path]["spec"]["volumeName"]
+    node_namespace.text("delete", "pod/once", "persistentvolumeclaim/data")
+    node.kubectl.until(
+        lambda seen: volume not in seen
+        and sum(one["status"].get("phase") == "Available" for one in seen.values()) == volumes.SPARE,
+        "persistentvolumes",
+        deadline=90,
+        wish=f"{volume} is gone and the pool is full again",
+    )
+
+
+def test_nothing_leaves_the_cluster(node: Cluster, node_namespace: Namespace) -> None:
+    code = """
+import socket
+for address in ("198.51.100.1", "10.0.2.2", "192.0.2.7"):
+    try:
+        socket.create_connection((address, 80), timeout=2); print("REACHED", address)
+    except OSError as fault:
+        print(type(fault).__name__, fault.errno)
+try:
+    print("RESOLVED", socket.getaddrinfo("example.org", 80))
+except socket.gaierror as fault:
+    print("no such name")
+"""
+    log = run_once(node_namespace, node.images["base"], "tries-to-leave", code)
+    assert "REACHED" not in log
+    assert "RESOLVED" not in log
+    assert "no such name" in log
+
+
+def test_the_kubelet_answers_the_api_server_and_nobody_else(node: Cluster, node_namespace: Namespace) -> None:
+    address = node.kubectl.get("nodes")["items"][0]["status"]["addresses"][0]["address"]
+    code = f"""
+import ssl, urllib.error, urllib.request
+unchecked = ssl._create_unverified_context()
+for path in ("pods", "metrics", "logs/", "run/x/y/z"):
+    try:
+        print("ANSWERED", urllib.request.urlopen(f"https://{address}:10250/{{path}}", timeout=10, context=unchecked).status)
+    except urllib.error.HTTPError as refused:
+        print("refused", refused.code)
+import socket
+try:
+    socket.create_connection(("{address}", 10255), timeout=3); print("ANSWERED on the read-only port")
+except OSError:
+    print("no read-only port")
+"""
+    log = run_once(node_namespace, node.images["base"], "asks-the-kubelet", code)
+    assert log.split("\n")[:5] == ["refused 401"] * 4 + ["no read-only port"]
+
+
+def test_pods_survive_a_component_s_death_and_the_cause_is_one_line(node: Cluster, node_namespace: Namespace) -> None:
+    state = node.kubeconfig.parent
+    before = json.loads((state / "components.json").read_text())["kube-scheduler"]
+    pods = subprocess.run(
+        ["pgrep", "--full", f"kube-scheduler.*{state}"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    subprocess.run(["kill", "-9", *pods], check=True)
+    node_namespace.apply(
+        builders.a_deployment("late", builders.a_pod("sleep", "1000", image=node.images["base"]))
+    )
+    node_namespace.until_available("late")
+    after = json.loads((state / "components.json").read_text())["kube-scheduler"]
+    assert after["restarts"] == before["restarts"] + 1
+    assert after["causes"][-1].startswith("kube-scheduler was killed by SIGKILL: ")
+    assert "\n" not in after["causes"][-1]
+    assert "kube-scheduler was killed by SIGKILL" in (state / "logs" / "supervisor.log").read_text()
+    deadline = time.monotonic() + 30
+    while not json.loads((state / "components.json").read_text())["kube-scheduler"]["ready"]:
+        assert time.monotonic() < deadline
+
+
+def test_the_node_s_volumes_class_is_the_default(node: Cluster) -> None:
+    (one,) = node.kubectl.get("storageclasses")["items"]
+    assert one["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true"
+    assert asking.condition(node.kubectl.get("nodes")["items"][0], "Ready") == "True"

@@ -1,0 +1,38 @@
+"""Which programs are built, and what decides whether a kept build is still the right one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from aether_cli.local import binaries, building
+
+ETCD, APISERVER = binaries.CONTROL_PLANE[:2]
+
+
+def test_every_program_comes_from_a_tool_of_its_module_and_no_tool_is_forgotten() -> None:
+    for name in {binary.module for binary in binaries.ALL}:
+        wanted = sorted(binary.package for binary in binaries.ALL if binary.module == name)
+        assert sorted(building.module(name).tools()) == wanted
+
+
+def test_versions_come_from_the_module() -> None:
+    assert building.module("etcd").version_of(ETCD.package).startswith("v3.")
+    kubernetes = building.module("kubernetes")
+    version = kubernetes.version_of(APISERVER.package)
+    staging = {line.split()[-1] for line in kubernetes.gomod.splitlines() if "=> k8s.io/" in line}
+    assert staging == {version.replace("v1.", "v0.", 1)}
+
+
+def test_kubernetes_reports_its_version() -> None:
+    _, linker = binaries.flags(building.module("kubernetes"), APISERVER)
+    version = building.module("kubernetes").version_of(APISERVER.package)
+    assert f"-X k8s.io/component-base/version.gitVersion={version}" in linker
+    assert "-X k8s.io/component-base/version.gitMinor=34" in linker
+
+
+def test_a_kept_build_counts_as_long_as_sums_and_flags_are_the_same() -> None:
+    module = building.module("etcd")
+    key = binaries.key(module, ETCD)
+    assert binaries.key(module, ETCD) == key
+    assert binaries.key(replace(module, gosum=module.gosum + "x"), ETCD) != key
+    assert binaries.key(replace(module, gomod=module.gomod.replace("v3.6", "v3.5")), ETCD) != key

@@ -1,0 +1,62 @@
+"""The pool of local volumes."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from aether_cli.local import volumes
+
+
+def seen(name: str, phase: str, **metadata: Any) -> dict[str, Any]:
+    one = volumes.volume(name)
+    return {**one, "metadata": {**one["metadata"], **metadata}, "status": {"phase": phase}}
+
+
+def plan(*pool: dict[str, Any], mounted: frozenset[str] = frozenset()) -> list[volumes.Act]:
+    numbers = itertools.count()
+    return volumes.plan(pool, mounted=mounted.__contains__, new_name=lambda: f"new-{next(numbers)}")
+
+
+FULL = [seen(f"spare-{n}", "Available") for n in range(volumes.SPARE)]
+
+
+def test_an_empty_cluster_gets_a_whole_pool() -> None:
+    assert plan() == [volumes.Supply(f"new-{n}") for n in range(volumes.SPARE)]
+
+
+def test_a_full_pool_needs_nothing() -> None:
+    assert plan(*FULL) == []
+
+
+def test_volumes_that_are_not_ours_do_not_count() -> None:
+    foreign = seen("nfs", "Available")
+    foreign["spec"]["storageClassName"] = "nfs"
+    assert len(plan(foreign)) == volumes.SPARE
+
+
+def test_a_volume_that_is_taken_is_replaced() -> None:
+    assert plan(*FULL[1:], seen("taken", "Bound")) == [volumes.Supply("new-0")]
+
+
+def test_a_volume_that_was_just_made_counts_before_the_controller_has_seen_it() -> None:
+    fresh = volumes.volume("fresh")
+    assert plan(*FULL[1:], fresh) == []
+
+
+def test_a_released_volume_goes_with_its_data() -> None:
+    assert plan(*FULL, seen("old", "Released")) == [volumes.Remove("old")]
+
+
+def test_a_released_volume_stays_as_long_as_a_pod_holds_it() -> None:
+    assert plan(*FULL, seen("old", "Released"), mounted=frozenset({"old"})) == []
+
+
+def test_a_released_volume_that_says_retain_stays() -> None:
+    kept = seen("kept", "Released")
+    kept["spec"]["persistentVolumeReclaimPolicy"] = "Retain"
+    assert plan(*FULL, kept) == []
+
+
+def test_a_volume_that_is_being_deleted_is_not_deleted_again() -> None:
+    assert plan(*FULL, seen("going", "Released", deletionTimestamp="2026-01-01T00:00:00Z")) == []
