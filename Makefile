@@ -38,7 +38,7 @@ bench: packages python ## One benchmark, JSON lines on standard output: make ben
 lint: python ## Style, formatting, one import direction
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
-	@$(BIN)/lint-imports --no-logo | tail -n 2
+	@PYTHONPATH=tests $(BIN)/lint-imports --no-logo
 types: python ## Strict types
 	@$(BIN)/mypy
 format: python ## Mend style and formatting

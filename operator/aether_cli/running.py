@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aether_cli import problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
 LONGEST = 120.0
 
@@ -45,6 +44,7 @@ def run(  # noqa: PLR0913 - each is a plain property of a child process
         ProgramFailed: It is not there, ended with an error, or took too long.
     """
     words = [str(word) for word in command]
+    program = Path(words[0]).name
     try:
         if on_line is None:
             done = subprocess.run(
@@ -62,11 +62,11 @@ def run(  # noqa: PLR0913 - each is a plain property of a child process
         else:
             out, err, code = _run_telling(words, env or {}, cwd, on_line)
     except FileNotFoundError as gone:
-        raise problems.ProgramFailed(f"{words[0]} is not on this machine") from gone
+        raise problems.ProgramFailed(f"{program} is not on this machine") from gone
     except subprocess.TimeoutExpired as late:
-        raise problems.ProgramFailed(f"{shlex.join(words[:4])} took longer than {deadline:g} s") from late
+        raise problems.ProgramFailed(f"{program} took longer than {deadline:g} s") from late
     if code:
-        raise problems.ProgramFailed(f"{shlex.join(words[:4])} ended with {code}: {last_words(err or out)}")
+        raise problems.ProgramFailed(f"{program} ended with {code}: {last_words(err or out)}")
     return out
 
 

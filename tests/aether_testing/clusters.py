@@ -1,4 +1,4 @@
-"""Clusters for tests: of a name and folders of their own, thrown away afterwards, and gone with the process that had them."""
+"""Clusters for tests: with a name and folders of their own, gone with the process that had them."""
 
 from __future__ import annotations
 

@@ -58,9 +58,9 @@ def rounds(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """A failed test shows its namespace."""
-    report: pytest.TestReport = yield  # type: ignore[assignment, misc]
+    report: pytest.TestReport = yield  # type: ignore[assignment]
     if report.when == "call" and report.failed and (one := item.stash.get(NAMESPACE, None)):
         report.sections.append((f"namespace {one.name}", one.shown()))
     return report  # type: ignore[return-value]

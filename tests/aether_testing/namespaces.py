@@ -31,7 +31,8 @@ class Namespace:
 
     def text(self, *words: str, stdin: str | None = None) -> str:
         """What kubectl prints, asked about this namespace."""
-        return self.kubectl.text(*words, f"--namespace={self.name}", stdin=stdin)
+        verb, *rest = words  # what follows a `--` belongs to somebody else
+        return self.kubectl.text(verb, f"--namespace={self.name}", *rest, stdin=stdin)
 
     def get(self, *words: str) -> dict[str, Any]:
         """One object or a list of this namespace."""

@@ -11,11 +11,11 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from aether_testing import clusters, machines
 
 from aether_cli import telling
 from aether_cli.local import starting
 from aether_cli.local.settings import Settings
+from aether_testing import clusters, machines
 
 if TYPE_CHECKING:
     from pathlib import Path

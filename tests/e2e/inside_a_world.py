@@ -1,4 +1,4 @@
-"""Run by test_egress in a network namespace of its own: a small world, a cluster in it, and a pod that asks the world."""
+"""Run by test_egress in a network of its own: a small world, a cluster in it, and a pod that asks the world."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-from aether_testing import builders, clusters, namespaces
-
 from aether_cli import running
+from aether_testing import builders, clusters, namespaces
 
 ASK = """
 import json, urllib.request
@@ -27,7 +26,7 @@ print(json.dumps({"world": ask("http://198.51.100.1:8080/"), "machine": ask("htt
 class Hello(http.server.BaseHTTPRequestHandler):
     """Answers everything alike."""
 
-    def do_GET(self) -> None:  # noqa: N802 - the library's name
+    def do_GET(self) -> None:
         self.send_response(200)
         self.end_headers()
         self.wfile.write(b"hello from the world")
@@ -51,7 +50,7 @@ def main(folder: Path, *, egress: bool, world: str) -> None:
             "pods",
             wish="the pod has asked",
         )
-        print(namespace.text("logs", "asks").strip())  # noqa: T201 - the test reads it
+        print(namespace.text("logs", "asks").strip())
 
 
 if __name__ == "__main__":

@@ -9,17 +9,17 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from aether_testing import builders, clusters, machines, namespaces
 
-from aether_cli import problems, telling
+from aether_cli import asking, problems, telling
 from aether_cli.local import holding, inspecting, starting
+from aether_testing import builders, clusters, machines, namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from aether_cli.local import places
 
@@ -32,6 +32,18 @@ def at(tmp_path: Path) -> Iterator[places.Places]:
     one = clusters.some_places(tmp_path)
     yield one
     starting.down(one, QUIET, purge=True)
+
+
+def until_started_again(namespace: namespaces.Namespace) -> None:
+    """The API still has what the last life said of its pods: a container that runs for the second time is news."""
+
+    def again(pod: dict[str, Any]) -> bool:
+        statuses = pod["status"].get("containerStatuses", [])
+        return asking.condition(pod, "Ready") == "True" and all(one["restartCount"] > 0 for one in statuses)
+
+    namespace.until(
+        lambda seen: bool(seen) and all(again(pod) for pod in seen.values()), "pods", wish="the pods run again"
+    )
 
 
 def test_down_leaves_the_machine_as_it_was_and_keeps_what_is_the_person_s(at: places.Places) -> None:
@@ -48,9 +60,9 @@ def test_down_leaves_the_machine_as_it_was_and_keeps_what_is_the_person_s(at: pl
     assert machines.look(at.name).beyond(before) == {}
     assert not starting.down(at, QUIET)
 
-    again = starting.up(at, NODE, QUIET)
-    namespace.until_available("writer")
-    assert again.kubectl.text("exec", "deployment/writer", f"--namespace={namespace.name}", "--", "cat", "/data/file")
+    starting.up(at, NODE, QUIET)
+    until_started_again(namespace)
+    assert namespace.text("exec", "deployment/writer", "--", "cat", "/data/file") == "kept\n"
     starting.down(at, QUIET, purge=True)
     assert machines.look(at.name).beyond(before) == {}
     assert not at.state.exists()
@@ -87,7 +99,7 @@ def test_killing_the_holder_leaves_nothing_running_and_up_heals(at: places.Place
 
     healed = starting.up(at, NODE, QUIET)
     assert healed.started
-    namespace.until_available("sleeper")
+    until_started_again(namespace)
     starting.down(at, QUIET)
     assert machines.look(at.name).beyond(before) == {}
 
@@ -104,9 +116,10 @@ def test_killing_process_1_of_the_namespaces_leaves_nothing_running(at: places.P
 
 
 def test_an_owned_cluster_ends_with_the_process_that_started_it(at: places.Places, tmp_path: Path) -> None:
+    home = {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_DATA_HOME": str(tmp_path / "data")}
     code = f"""
 import os, sys
-os.environ.update({dict(XDG_STATE_HOME=str(tmp_path / "state"), XDG_DATA_HOME=str(tmp_path / "data"))!r})
+os.environ.update({home!r})
 from aether_testing import clusters
 from aether_cli import telling
 from aether_cli.local import places, starting

@@ -10,10 +10,9 @@ import time
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
-from aether_testing import builders
-
 from aether_cli import asking
 from aether_cli.local import volumes
+from aether_testing import builders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,7 +93,7 @@ def test_a_restricted_deployment_serves_by_name_and_keeps_its_data_through_a_res
     assert "serving" in node_namespace.text("logs", "deployment/web")
     assert node_namespace.text("exec", "deployment/web", "--", "cat", "/data/starts").split() == [first]
     with port_forwarded(node_namespace, "deployment/web") as address:
-        answer = urllib.request.urlopen(f"http://{address}/starts", timeout=20).read().decode()  # noqa: S310 - http
+        answer = urllib.request.urlopen(f"http://{address}/starts", timeout=20).read().decode()
         assert answer.split() == [first]
 
     node_namespace.text("delete", "pod", first)
@@ -118,8 +117,10 @@ def test_a_volume_goes_back_to_the_pool_with_its_claim(node: Cluster, node_names
     volume = seen[path]["spec"]["volumeName"]
     node_namespace.text("delete", "pod/once", "persistentvolumeclaim/data")
     node.kubectl.until(
-        lambda seen: volume not in seen
-        and sum(one["status"].get("phase") == "Available" for one in seen.values()) == volumes.SPARE,
+        lambda seen: (
+            volume not in seen
+            and sum(one["status"].get("phase") == "Available" for one in seen.values()) == volumes.SPARE
+        ),
         "persistentvolumes",
         deadline=90,
         wish=f"{volume} is gone and the pool is full again",
@@ -152,7 +153,8 @@ import ssl, urllib.error, urllib.request
 unchecked = ssl._create_unverified_context()
 for path in ("pods", "metrics", "logs/", "run/x/y/z"):
     try:
-        print("ANSWERED", urllib.request.urlopen(f"https://{address}:10250/{{path}}", timeout=10, context=unchecked).status)
+        url = f"https://{address}:10250/{{path}}"
+        print("ANSWERED", urllib.request.urlopen(url, timeout=10, context=unchecked).status)
     except urllib.error.HTTPError as refused:
         print("refused", refused.code)
 import socket
@@ -172,9 +174,7 @@ def test_pods_survive_a_component_s_death_and_the_cause_is_one_line(node: Cluste
         ["pgrep", "--full", f"kube-scheduler.*{state}"], capture_output=True, text=True, check=True
     ).stdout.split()
     subprocess.run(["kill", "-9", *pods], check=True)
-    node_namespace.apply(
-        builders.a_deployment("late", builders.a_pod("sleep", "1000", image=node.images["base"]))
-    )
+    node_namespace.apply(builders.a_deployment("late", builders.a_pod("sleep", "1000", image=node.images["base"])))
     node_namespace.until_available("late")
     after = json.loads((state / "components.json").read_text())["kube-scheduler"]
     assert after["restarts"] == before["restarts"] + 1

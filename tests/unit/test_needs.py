@@ -50,9 +50,7 @@ def test_a_machine_with_everything_lacks_nothing() -> None:
         (replace(FULL, has_repository=False), "images:", "clone"),
     ],
 )
-def test_each_thing_that_is_missing_is_one_line_with_what_to_do(
-    seen: needs.Machine, begins: str, advice: str
-) -> None:
+def test_each_thing_that_is_missing_is_one_line_with_what_to_do(seen: needs.Machine, begins: str, advice: str) -> None:
     (lack,) = needs.lacks(seen, NODE)
     assert lack.cause.startswith(begins)
     assert advice in lack.remedy

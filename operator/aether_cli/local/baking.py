@@ -135,7 +135,7 @@ def _alone(lock: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kitchen:
-    """Where images are built; for one at a time, so its scratch folder is whoever has it open's."""
+    """Where images are built, by one run at a time: whoever has it open owns the scratch folder."""
 
     source: Path
     scratch: Path

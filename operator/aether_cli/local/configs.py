@@ -234,7 +234,7 @@ def kwok_stages() -> str:
             "statusTemplate": (
                 f"phase: {phase}\n"
                 "startTime: {{ Now | Quote }}\n"
-                'podIP: {{ PodIPWith .spec.nodeName false .metadata.uid .metadata.name .metadata.namespace | Quote }}\n'
+                "podIP: {{ PodIPWith .spec.nodeName false .metadata.uid .metadata.name .metadata.namespace | Quote }}\n"
                 "conditions:\n" + "".join(condition(kind) for kind in conditions) + "containerStatuses:\n"
                 "{{ range .spec.containers }}"
                 "- {name: {{ .name | Quote }}, image: {{ .image | Quote }}, imageID: '', restartCount: 0, "

@@ -21,6 +21,7 @@ from aether_cli.local.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
     from aether_cli.local import places
 
 
@@ -124,26 +125,42 @@ def end(holder: Holder, *, gently: bool, deadline: float) -> None:
     Raises:
         NotReady: It is still there, killed and all.
     """
+    with contextlib.ExitStack() as stack:
+        watched = [stack.enter_context(_watched(holder.pid))]
+        with contextlib.suppress(problems.NotRunning):
+            # Process 1 is gone only when everything in its namespace is; its parent may be gone before that.
+            watched.append(stack.enter_context(_watched(supervisor := holder.supervisor)))
+            if gently:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(supervisor, signal.SIGTERM)
+                if all(gone(one, deadline) for one in watched):
+                    return
+        for one in watched:
+            if one is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(one, signal.SIGKILL)
+        if not all(gone(one, 10) for one in watched):
+            raise problems.NotReady(f"process {holder.pid} of the cluster did not end")
+
+
+@contextlib.contextmanager
+def _watched(pid: int) -> Iterator[int | None]:
+    """A descriptor of a process, which no other process can come to have; nothing where it is gone already."""
     try:
-        watched = os.pidfd_open(holder.pid)
+        descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
+        yield None
         return
     try:
-        if gently:
-            with contextlib.suppress(ProcessLookupError, problems.NotRunning):
-                os.kill(holder.supervisor, signal.SIGTERM)
-            if gone(watched, deadline):
-                return
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(watched, signal.SIGKILL)
-        if not gone(watched, 10):
-            raise problems.NotReady(f"process {holder.pid} of the cluster did not end")
+        yield descriptor
     finally:
-        os.close(watched)
+        os.close(descriptor)
 
 
-def gone(watched: int, deadline: float) -> bool:
+def gone(watched: int | None, deadline: float) -> bool:
     """Whether the process behind this descriptor ends within so many seconds."""
+    if watched is None:
+        return True
     waiting = select.poll()
     waiting.register(watched, select.POLLIN)
     return bool(waiting.poll(deadline * 1000))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +21,14 @@ ADD {ROOT_TAR} /
 ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 CMD ["bash"]
 """
-MMDEBSTRAP: Final = ("mmdebstrap", "--variant=minbase", "--include=python3,python3-venv,ca-certificates", "bookworm")
+MMDEBSTRAP: Final = (
+    "mmdebstrap",
+    "--variant=minbase",
+    "--include=python3,python3-venv,ca-certificates",
+    # As in the slim images that it stands in for: nobody reads a manual in a container.
+    *(f"--dpkgopt=path-exclude=/usr/share/{what}/*" for what in ("doc", "man", "info", "locale")),
+    "bookworm",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +162,7 @@ Engine = Docker | Buildah
 
 # Buildah's "[1/2] STEP 2/4: RUN …", BuildKit's "#7 [build 2/4] RUN …", the older Docker's "Step 2/4 : RUN …".
 _STEP: Final = re.compile(r"(?:(?:\[\d+/\d+\] )?STEP |Step |#\d+ \[(?:\S+ )?)(\d+)/(\d+)(?: ?: |\] )(.*)")
+_ERROR: Final = re.compile(r"E: |(.* )?error: ", re.IGNORECASE)
 _BUILDERS_WORDS: Final = re.compile(r'subprocess exited with|Error: building at STEP|time="|#\d+ ERROR: ')
 
 
@@ -165,15 +174,16 @@ def progress(line: str) -> tuple[int, int, str] | None:
 
 
 def cause(lines: Sequence[str]) -> str:
-    """Why a build failed, and at which step: in the words of the program that failed, not in the builder's about it."""
+    """Why a build failed, and in which step: in the words of the program that failed, not in the builder's about it."""
     said = [re.sub(r"#\d+ [\d.]+ ", "", line) for line in lines if line.strip()]
-    at = max((nth for nth, line in enumerate(said) if _STEP.match(line)), default=None)
-    if at is None:
-        return _first_cause(said)
-    own = list(itertools.takewhile(lambda line: not _BUILDERS_WORDS.match(line), said[at + 1 :]))
-    return f"{said[at]}: {_first_cause(own or said[at + 1 :])}"
+    steps = [(nth, step[3]) for nth, line in enumerate(said) if (step := _STEP.match(line))]
+    if not steps:
+        return _first_error(said)
+    after = said[steps[-1][0] + 1 :]
+    own = list(itertools.takewhile(lambda line: not _BUILDERS_WORDS.match(line), after))
+    return f"{textwrap.shorten(steps[-1][1], 60, placeholder=' …')}: {_first_error(own or after)}"
 
 
-def _first_cause(lines: Sequence[str]) -> str:
-    # apt and mmdebstrap say the cause first, and then at length what follows from it.
-    return next((line for line in lines if line.startswith("E: ")), lines[-1] if lines else "")
+def _first_error(lines: Sequence[str]) -> str:
+    # apt, compilers and pip say the cause first, and then at length what follows from it; others say it last.
+    return next((line for line in lines if _ERROR.match(line)), lines[-1] if lines else "")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import datetime
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

@@ -31,7 +31,7 @@ NODE: Final[Mapping[str, str]] = {
     "/usr/lib/cni/portmap": "containernetworking-plugins",
 }
 EGRESS: Final[Mapping[str, str]] = {"slirp4netns": "slirp4netns"}
-BUILDAH: Final[Mapping[str, str]] = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
+BUILDAH: Final[Mapping[str, str]] = {"buildah": "buildah", "mmdebstrap": "mmdebstrap", "setpriv": "util-linux"}
 
 LEAST_GO: Final = (1, 26)
 """The oldest toolchain that our modules build with: the `go` line of the newest of them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from aether_cli import problems
 
@@ -23,6 +23,16 @@ class Places:
     state: Path
     volumes: Path
     cache: Path
+
+    def record(self) -> dict[str, str]:
+        """As JSON values."""
+        return {"name": self.name, "state": str(self.state), "volumes": str(self.volumes), "cache": str(self.cache)}
+
+    @classmethod
+    def read(cls, record: Mapping[str, str]) -> Self:
+        """The inverse of `record`."""
+        folders = {key: Path(record[key]) for key in ("state", "volumes", "cache")}
+        return cls(name=record["name"], **folders)
 
     @property
     def kubeconfig(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import json
 import os
@@ -10,7 +11,6 @@ import select
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,7 +40,7 @@ START_DEADLINE: Final = 90.0
 NODE_DEADLINE: Final = 90.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
     """A cluster that is up, and what it took."""
 
@@ -50,7 +50,7 @@ class Cluster:
     kubeconfig: Path
     kubectl: asking.Kubectl
     programs: Mapping[str, Path]
-    images: Mapping[str, str] = field(default_factory=dict)
+    images: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Image name → reference, as a pod names it."""
     started: bool
     seconds: float
@@ -112,7 +112,7 @@ def up(
             _load(holder, baked, tell)
             with tell.step("node") as step:
                 kubectl.until(
-                    lambda seen: any(asking.condition(node, "Ready") == "True" for node in seen.values()),
+                    lambda seen: any(_ready_since(node, holder.started) for node in seen.values()),
                     "nodes",
                     deadline=NODE_DEADLINE,
                     wish="the node is Ready",
@@ -286,7 +286,7 @@ def _launch(  # noqa: PLR0913 - what a holder is given
     outer = os.open("/proc/self/ns/net", os.O_RDONLY)
     given = {"api_socket": listening.fileno(), "report": report, "lock": lock, "outer_network": outer}
     told = {
-        "name": at.name,
+        "places": at.record(),
         "settings": chosen.record(),
         "programs": {name: str(path) for name, path in programs.items()},
         "resolver": _resolver(),
@@ -369,6 +369,14 @@ def _resolver() -> str:
         return Path("/etc/resolv.conf").read_text()
     except OSError:
         return ""
+
+
+def _ready_since(node: dict[str, Any], started: float) -> bool:
+    """Whether a node is Ready by the word of this life's kubelet: the API still has what the last life's said."""
+    for one in node["status"].get("conditions", []):
+        if one["type"] == "Ready" and one["status"] == "True":
+            return datetime.datetime.fromisoformat(one["lastHeartbeatTime"]).timestamp() >= int(started)
+    return False
 
 
 def _load(holder: holding.Holder, baked: Sequence[baking.Baked], tell: telling.Teller) -> None:

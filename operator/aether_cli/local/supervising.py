@@ -245,7 +245,7 @@ class Supervisor:
             for pid in _everybody() - ours - shims:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
-            self._wait_for(lambda: not (_everybody() - ours - shims), deadline)
+            self._wait_for(lambda: not any(_hears(pid) for pid in _everybody() - ours - shims), deadline)
         # What is left keeps nothing but the store does, and that ends at once when nobody holds a connection to it.
         etcd = self._kept["etcd"].pid
         for pid in ours:
@@ -309,6 +309,17 @@ def _command(pid: int) -> str:
     return ""
 
 
+def _hears(pid: int) -> bool:
+    """Whether a process acts on being asked to end: the first one of a container does only with a handler."""
+    with contextlib.suppress(OSError, KeyError):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        status = {key: value.split() for key, _, value in (line.partition(":") for line in lines)}
+        first = status["NSpid"][-1] == "1"
+        handled = int(status["SigCgt"][0], 16) >> (signal.SIGTERM - 1) & 1
+        return bool(handled or not first)
+    return False
+
+
 def prepare(at: places.Places, resolver: str) -> None:
     """Make the namespaces a place to live: own /run, own /var, a network, and no hand on the machine's settings."""
     running.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run"])
@@ -336,7 +347,7 @@ def prepare(at: places.Places, resolver: str) -> None:
 def main(arguments: list[str]) -> int:
     """`python -m aether_cli.local.supervising JSON`: what to run, as the launcher wrote it."""
     told = json.loads(arguments[0])
-    at = places.of(told["name"], os.environ)
+    at = places.Places.read(told["places"])
     chosen = Settings.read(told["settings"])
     # The socket proxy looks for its socket at descriptor 3, and nothing else may sit there.
     outer = fcntl.fcntl(told["outer_network"], fcntl.F_DUPFD, 20)

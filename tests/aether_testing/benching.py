@@ -1,0 +1,110 @@
+"""Runs one benchmark: `make bench B=name` prints a JSON line per figure on standard output, and nothing else there."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+BENCHES = Path(__file__).parents[1] / "bench"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A measurement, beside the same measurement of a peer in the same run where there is a peer.
+
+    `less_is_better` says which way the ratio goes: it is how many times better than the peer we are.
+    """
+
+    name: str
+    value: float
+    unit: str
+    peer: str | None = None
+    peer_value: float | None = None
+    less_is_better: bool = True
+
+    def line(self) -> str:
+        """As the one JSON line."""
+        ratio = None
+        if self.peer_value:
+            ratio = self.peer_value / self.value if self.less_is_better else self.value / self.peer_value
+        return json.dumps(
+            {
+                "name": self.name,
+                "value": round(self.value, 3),
+                "unit": self.unit,
+                "peer": self.peer,
+                "peer_value": None if self.peer_value is None else round(self.peer_value, 3),
+                "ratio": None if ratio is None else round(ratio, 3),
+            }
+        )
+
+
+class Bench(Protocol):
+    """What a file in tests/bench/ has."""
+
+    def figures(self) -> Iterator[Figure]:
+        """Measure; each figure as it is known."""
+        ...
+
+
+def percentile(samples: Sequence[float], share: float) -> float:
+    """The nearest-rank percentile: a sample that was really seen."""
+    return sorted(samples)[max(0, math.ceil(share * len(samples)) - 1)]
+
+
+def latencies(
+    name: str, seconds: Sequence[float], peer: str | None = None, peer_seconds: Sequence[float] = ()
+) -> Iterator[Figure]:
+    """The two figures of a latency, in milliseconds."""
+    for suffix, share in (("p50", 0.5), ("p99", 0.99)):
+        yield Figure(
+            name=f"{name}-{suffix}",
+            value=percentile(seconds, share) * 1000,
+            unit="ms",
+            peer=peer,
+            peer_value=percentile(peer_seconds, share) * 1000 if peer_seconds else None,
+        )
+
+
+def names() -> list[str]:
+    """The benchmarks there are."""
+    return sorted(path.stem.replace("_", "-") for path in BENCHES.glob("*.py"))
+
+
+def load(name: str) -> Bench:
+    """One benchmark by its name."""
+    path = BENCHES / f"{name.replace('-', '_')}.py"
+    spec = importlib.util.spec_from_file_location(f"bench_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise LookupError(name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return cast("Bench", module)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the benchmark that is named."""
+    if len(arguments) != 1 or arguments[0] not in names():
+        print(f"name one benchmark: make bench B=name, of {', '.join(names())}", file=sys.stderr)
+        return 2
+    bench = load(arguments[0])
+    out = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr):  # whatever else talks, talks there
+        for figure in bench.figures():
+            if not figure.name.startswith(arguments[0]):
+                raise ValueError(f"{figure.name} does not bear the name of {arguments[0]}")
+            print(figure.line(), file=out, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,47 @@
+"""What the way through the carried socket costs: the same request from the machine, and from inside the namespaces."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aether_cli import running, telling
+from aether_cli.local import holding, networks
+from aether_testing import benching, clusters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Requests over one kept connection, as a client of the API has it; prints the seconds that each took.
+ASK = """
+import http.client, json, ssl, sys, time
+port, pki = int(sys.argv[1]), sys.argv[2]
+context = ssl.create_default_context(cafile=f"{pki}/ca.crt")
+context.load_cert_chain(f"{pki}/admin.crt", f"{pki}/admin.key")
+connection = http.client.HTTPSConnection("127.0.0.1", port, context=context)
+took = []
+for _ in range(2000):
+    began = time.perf_counter()
+    connection.request("GET", "/api/v1/namespaces/default")
+    connection.getresponse().read()
+    took.append(time.perf_counter() - began)
+print(json.dumps(took[200:]))
+"""
+
+
+def figures() -> Iterator[benching.Figure]:
+    with tempfile.TemporaryDirectory() as folder:
+        at = clusters.some_places(Path(folder))
+        with clusters.running(clusters.CONTROL_PLANE, at, telling.ToNobody()):
+            holder = holding.need(at)
+            ask = [sys.executable, "-c", ASK]
+            outside, inside = list[float](), list[float]()
+            for _ in range(3):
+                outside += json.loads(running.run([*ask, str(holder.port), at.state / "pki"]))
+                inside += json.loads(
+                    running.run([*holding.enter(holder), *ask, str(networks.API_PORT), at.state / "pki"])
+                )
+        yield from benching.latencies("api-port", outside, "the same inside the namespaces", inside)

@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aether_cli.local import baking, images
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aether_cli import telling
+
+FILES = [images.File("Dockerfile", 0o100644, b"FROM x\n"), images.File("lib/a.c", 0o100644, b"int a;\n")]
+BUILDAH = images.Buildah(store=Path("/cache/store"), scratch=Path("/cache/half"), authorities=Path("/ca.crt"))
+
+
+def a_context(text: str = "FROM x\n") -> list[images.File]:
+    return [images.File("Dockerfile", 0o100644, text.encode())]
+
+
+@dataclass
+class Listener:
+    """Who is told, and remembers."""
+
+    told: list[str] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def step(self, title: str) -> Iterator[telling.Step]:
+        self.told.append(title)
+        yield self
+
+    def at(self, done: int, total: int, what: str = "") -> None:
+        self.told.append(f"{done}/{total} {what}")
+
+    def result(self, text: str) -> None:
+        self.told.append(text)
+
+    def line(self, text: str) -> None:
+        self.told.append(text)
+
+
+def a_baked(name: str) -> baking.Baked:
+    reference = images.reference(name, "0" * 12)
+    archive = Path("/images", images.archive(reference))
+    return baking.Baked(name=name, reference=reference, archive=archive, size=1_500_000, seconds=0.0, built=False)
+
+
+# ---- keys
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param([FILES[0], images.File("lib/a.c", 0o100644, b"int b;\n")], id="a byte"),
+        pytest.param([FILES[0], images.File("lib/b.c", 0o100644, b"int a;\n")], id="a name"),
+        pytest.param([FILES[0], images.File("lib/a.c", 0o100755, b"int a;\n")], id="a mode"),
+        pytest.param([*FILES, images.File("empty", 0o100644, b"")], id="a file more"),
+        pytest.param(FILES[:1], id="a file less"),
+    ],
+)
+def test_a_key_changes_with_anything_a_build_is_given(changed: list[images.File]) -> None:
+    assert images.key(changed, {}) != images.key(FILES, {})
+
+
+def test_a_key_changes_with_a_build_argument() -> None:
+    assert images.key(FILES, {"A": "1"}) != images.key(FILES, {"A": "2"}) != images.key(FILES, {"B": "2"})
+
+
+def test_a_key_does_not_depend_on_the_order_in_which_files_are_found() -> None:
+    assert images.key(FILES[::-1], {"A": "1", "B": "2"}) == images.key(FILES, {"B": "2", "A": "1"})
+
+
+def test_a_key_is_twelve_hexadecimal_digits() -> None:
+    assert len(images.key(FILES, {})) == 12
+    assert int(images.key(FILES, {}), 16)
+
+
+def test_a_context_is_read_with_names_relative_to_it_with_modes_and_with_links_as_links(tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "run").write_bytes(b"#!")
+    (tmp_path / "lib" / "run").chmod(0o755)
+    (tmp_path / "link").symlink_to("nowhere")
+    read = sorted(baking.read(tmp_path))
+    assert [(file.name, file.data) for file in read] == [("lib/run", b"#!"), ("link", b"nowhere")]
+    assert read[0].mode == 0o100755
+
+
+# ---- references
+
+
+def two_images() -> list[images.Image]:
+    return [images.Image(name="base", folder="base"), images.Image(name="oms", folder="oms", base="base")]
+
+
+def test_without_docker_everything_stands_on_the_local_base() -> None:
+    found = images.references(images.CATALOGUE, {one.name: a_context() for one in images.CATALOGUE}, docker=False)
+    assert list(found) == [images.DEBIAN, *(one.name for one in images.CATALOGUE)]
+    for one in images.CATALOGUE:
+        assert images.arguments(one, found) == {"BASE_IMAGE": found[images.DEBIAN]}
+
+
+def test_with_docker_a_dockerfile_names_its_own_base() -> None:
+    found = images.references(images.CATALOGUE, {one.name: a_context() for one in images.CATALOGUE}, docker=True)
+    assert images.DEBIAN not in found
+    assert all(images.arguments(one, found) == {} for one in images.CATALOGUE)
+
+
+@pytest.mark.parametrize("docker", [False, True])
+def test_a_changed_base_changes_what_is_built_on_it(*, docker: bool) -> None:
+    before = images.references(two_images(), {"base": a_context(), "oms": a_context()}, docker=docker)
+    after = images.references(two_images(), {"base": a_context("FROM y\n"), "oms": a_context()}, docker=docker)
+    assert before["oms"] != after["oms"]
+    assert images.arguments(two_images()[1], after) == {"BASE_IMAGE": after["base"]}
+
+
+def test_an_image_built_here_is_not_taken_for_one_built_by_docker() -> None:
+    contexts = {"base": a_context(), "oms": a_context()}
+    here = images.references(two_images(), contexts, docker=False)
+    there = images.references(two_images(), contexts, docker=True)
+    assert here["base"] != there["base"]
+
+
+def test_an_archive_is_named_after_the_reference() -> None:
+    reference = images.reference("pause", "0123456789ab")
+    assert reference == "localhost/aether/pause:0123456789ab"
+    assert images.archive(reference) == "pause-0123456789ab.tar"
+
+
+def test_older_builds_are_those_that_differ_in_the_key_alone() -> None:
+    files = ["base-0123456789ab.tar", "base-ba9876543210.tar", "base-x-0123456789ab.tar", ".lock", "base-0123456789ab"]
+    assert images.older(files, "base-ba9876543210.tar") == ["base-0123456789ab.tar"]
+    stored = [images.reference("base", "0" * 12), images.reference("a-base", "0" * 12), "<none>:<none>"]
+    assert images.older(stored, images.reference("base", "1" * 12)) == stored[:1]
+
+
+# ---- command lines
+
+
+def test_docker_is_given_the_arguments_and_the_folder() -> None:
+    command = images.Docker().build("localhost/aether/oms:1", Path("/images/oms"), {"BASE_IMAGE": "b:1"})
+    assert command == ("docker", "build", "--tag=localhost/aether/oms:1", "--build-arg=BASE_IMAGE=b:1", "/images/oms")
+
+
+def test_buildah_works_in_its_own_store_and_namespaces() -> None:
+    commands = [
+        BUILDAH.listed(),
+        BUILDAH.build("r:1", Path("/images/base"), {}),
+        BUILDAH.save("r:1", Path("/cache/half/r.tar")),
+        BUILDAH.remove("r:1"),
+        BUILDAH.clear(),
+    ]
+    for command in commands:
+        assert command[: command.index("buildah")] == commands[0][: commands[0].index("buildah")]
+        assert {"unshare", "--mount", "--pid", "--kill-child", "--pdeathsig=KILL"} <= set(command)
+        assert {"--root=/cache/store", "--runroot=/cache/half/run", "--storage-driver=overlay"} <= set(command)
+
+
+def test_buildah_never_asks_a_registry_and_trusts_whom_the_machine_trusts() -> None:
+    command = BUILDAH.build("r:1", Path("/images/base"), {"BASE_IMAGE": "b:1"})
+    assert {"--pull=never", "--isolation=chroot", "--layers", "--build-arg=BASE_IMAGE=b:1"} <= set(command)
+    assert "--volume=/ca.crt:/ca.crt:ro" in command
+    assert command[-1] == "/images/base"
+
+
+def test_a_machine_without_a_bundle_of_authorities_mounts_none() -> None:
+    bare = images.Buildah(store=Path("/s"), scratch=Path("/h"), authorities=None)
+    assert not any(word.startswith("--volume") for word in bare.build("r:1", Path("/images/base"), {}))
+
+
+def test_the_local_base_comes_from_wherever_debian_comes_from() -> None:
+    command = BUILDAH.debian(Path("/cache/half/root.tar"))
+    assert command[-len(images.MMDEBSTRAP) - 1 :] == (*images.MMDEBSTRAP, "/cache/half/root.tar")
+    assert not any("://" in word for word in command)
+
+
+# ---- what builders say
+
+
+@pytest.mark.parametrize(
+    ("line", "far"),
+    [
+        ("STEP 2/7: WORKDIR /srv", (2, 7, "WORKDIR /srv")),
+        ("[1/2] STEP 3/4: COPY pause.c /build/", (3, 4, "COPY pause.c /build/")),
+        ("#7 [build 2/4] RUN make", (2, 4, "RUN make")),
+        ("#5 [2/4] RUN make", (2, 4, "RUN make")),
+        ("Step 2/4 : RUN make", (2, 4, "RUN make")),
+        ("I: extracting archives...", (0, 1, "extracting archives...")),
+        ("#1 [internal] load build definition from Dockerfile", None),
+        ("Get:1 bookworm/main amd64 gcc 1/2", None),
+    ],
+)
+def test_a_line_of_output_says_how_far_a_build_is(line: str, far: tuple[int, int, str] | None) -> None:
+    assert images.progress(line) == far
+
+
+@pytest.mark.parametrize(
+    ("output", "cause"),
+    [
+        pytest.param(
+            """
+            STEP 2/2: RUN apt-get update && apt-get install --yes nothing something-else
+            E: Unable to locate package nothing
+            E: Unable to locate package something-else
+            subprocess exited with status 100
+            Error: building at STEP "RUN apt-get …": exit status 100
+            """,
+            "RUN apt-get update && apt-get install --yes nothing …: E: Unable to locate package nothing",
+            id="apt",
+        ),
+        pytest.param(
+            """
+            [1/2] STEP 1/4: FROM localhost/aether/debian:1 AS build
+            error: of an earlier step
+            [1/2] STEP 4/4: RUN gcc pause.c
+            pause.c:28:1: error: unknown type name 'broken'
+               28 | broken
+                  | ^~~~~~
+            subprocess exited with status 1
+            Error: building at STEP "RUN gcc pause.c": exit status 1
+            """,
+            "RUN gcc pause.c: pause.c:28:1: error: unknown type name 'broken'",
+            id="a compiler",
+        ),
+        pytest.param(
+            """
+            STEP 2/2: RUN python3 -m nope
+            Looking for it
+            /usr/bin/python3: No module named nope
+            subprocess exited with status 1
+            Error: building at STEP "RUN python3 -m nope": exit status 1
+            """,
+            "RUN python3 -m nope: /usr/bin/python3: No module named nope",
+            id="the last words of a program",
+        ),
+        pytest.param(
+            """
+            STEP 2/2: COPY nope /
+            Error: building at STEP "COPY nope /": copier: stat: "/nope": no such file or directory
+            """,
+            'COPY nope /: Error: building at STEP "COPY nope /": copier: stat: "/nope": no such file or directory',
+            id="the builder itself",
+        ),
+        pytest.param(
+            """
+            #5 [2/2] RUN make
+            #5 0.345 make: *** No targets specified and no makefile found.  Stop.
+            #5 ERROR: process "/bin/sh -c make" did not complete successfully: exit code: 2
+            ------
+             > [2/2] RUN make:
+            ------
+            ERROR: failed to solve: process "/bin/sh -c make" did not complete successfully: exit code: 2
+            """,
+            "RUN make: make: *** No targets specified and no makefile found.  Stop.",
+            id="docker",
+        ),
+        pytest.param(
+            """
+            I: running apt-get update...
+            E: The repository 'bookwurm Release' does not have a Release file.
+            E: apt-get update --error-on=any failed
+            I: removing tempdir /tmp/mmdebstrap.5AaIy5ovE8...
+            E: mmdebstrap failed to run
+            """,
+            "E: The repository 'bookwurm Release' does not have a Release file.",
+            id="mmdebstrap",
+        ),
+        pytest.param("", "", id="nobody"),
+    ],
+)
+def test_the_cause_of_a_failed_build_is_what_the_failing_program_said(output: str, cause: str) -> None:
+    lines = [line.removeprefix(" " * 12) for line in output.splitlines()]
+    assert images.cause(lines) == cause
+
+
+# ---- loading
+
+
+def test_a_node_is_given_only_the_images_it_does_not_have() -> None:
+    pause, base = a_baked("pause"), a_baked("base")
+    put: list[Path] = []
+    heard = Listener()
+    loaded = baking.load([pause, base], lambda: {pause.reference, "other:1"}, put.append, heard)
+    assert loaded == [base.reference]
+    assert put == [base.archive]
+    assert heard.told == ["load base", "1.5 MB"]
+
+
+def test_a_node_that_has_everything_is_left_alone() -> None:
+    pause = a_baked("pause")
+    put: list[Path] = []
+    heard = Listener()
+    assert baking.load([pause], lambda: {pause.reference}, put.append, heard) == []
+    assert put == []
+    assert heard.told == []
