@@ -2,8 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 BIN := .venv/bin
-# Nothing of a person's own environment may decide what a test sees; a toolchain in .venv serves where there is no other.
-export PATH := $(PATH):$(CURDIR)/.venv/bin
+# The folder operator/ must never be taken for the standard library's module.
 export PYTHONSAFEPATH := 1
 
 .PHONY: help
@@ -50,8 +49,8 @@ docs: python ## Write the generated reference anew, and show the next changelog
 	@$(BIN)/python -m typer aether_cli.app utils docs --name aether --title "The aether command" --output docs/reference/cli.md
 	@$(BIN)/towncrier build --draft --version next
 lock: python ## Resolve the newest dependencies into the lock files
-	@$(BIN)/uv pip compile pyproject.toml --group dev --upgrade $(LOCK) --output-file requirements/dev.lock
-	@$(BIN)/uv pip compile --group pyproject.toml:go --upgrade $(LOCK) --output-file requirements/go.lock
+	@$(BIN)/uv pip compile pyproject.toml --group dev --upgrade $(LOCK) --output-file requirements.lock
+	@$(BIN)/uv pip compile --group pyproject.toml:go --upgrade $(LOCK) --output-file requirements-go.lock
 changelog: python ## Move docs/changes into CHANGELOG.md: make changelog VERSION=0.1.0
 	@$(BIN)/towncrier build --yes --version $(VERSION)
 LOCK := --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-emit-find-links \

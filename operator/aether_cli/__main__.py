@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-import click
-
 from aether_cli import app
 
 
@@ -14,10 +12,7 @@ def main() -> None:
     """Run the command line of this process."""
     try:
         sys.exit(app.run(sys.argv[1:]))
-    except click.ClickException as usage:  # what Typer calls a usage error: 2
-        usage.show()
-        sys.exit(usage.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
         sys.exit(130)
 
 

@@ -96,7 +96,7 @@ def up(  # noqa: PLR0913 - a command has as many options as it has
     if context:
         kubectl = _kubectl("", context)
         with tell.step("cluster") as step:
-            version = json.loads(kubectl.text("version", "-o", "json", deadline=20))["serverVersion"]["gitVersion"]
+            version = kubectl.json("version", deadline=20)["serverVersion"]["gitVersion"]
             kubectl.apply(*(manifests.restricted_namespace(one) for one in manifests.NAMESPACES))
             step.result(f"Kubernetes {version}, namespaces {', '.join(manifests.NAMESPACES)}")
         if as_json:
@@ -200,11 +200,17 @@ def _show(
 
 
 @app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        # From kubectl's first word on nothing is ours, a `--` neither.
+        "allow_interspersed_args": False,
+        "help_option_names": [],
+    },
     add_help_option=False,
 )
 def kubectl(arguments: typer.Context, *, name: Name = DEFAULT, context: Context = "") -> None:
-    """Run kubectl against the cluster: aether kubectl get pods -A."""
+    """Run kubectl against the cluster; options of aether come first: aether kubectl --name x get pods -A."""
     command = _kubectl(name, context).command(*arguments.args)
     os.execv(command[0], command)
 
@@ -226,6 +232,8 @@ def logs(  # noqa: PLR0913 - a command has as many options as it has
 ) -> None:
     """Show the last lines of a component's log, or of a workload's. Without a name: which components have one."""
     at = places.of(name, os.environ)
+    if context and not what:
+        raise problems.BadInput("what: name a workload", remedy="For example: aether logs --context c deploy/web")
     if "/" in what or context:
         words = ["logs", what, f"--namespace={namespace}", f"--tail={lines}", *(["--follow"] if follow else [])]
         command = _kubectl(name, context).command(*words)
@@ -247,12 +255,17 @@ def logs(  # noqa: PLR0913 - a command has as many options as it has
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; a fault becomes its two lines on standard error."""
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        result = app(arguments, standalone_mode=False)
+        app(arguments)
+    except SystemExit as end:  # how Typer ends, with 2 for a command line that it cannot read
+        return int(end.code or 0)
     except problems.AetherError as fault:
-        errors = Console(stderr=True, highlight=False, soft_wrap=True)
         errors.print(f"[bold red]error:[/] {escape(fault.cause)}")
         if fault.remedy:
             errors.print(escape(fault.remedy))
         return fault.exit_code
-    return int(result or 0)
+    except OSError as fault:
+        errors.print(f"[bold red]error:[/] {escape(str(fault))}")
+        return problems.AetherError.exit_code
+    return 0

@@ -47,7 +47,15 @@ class Kubectl:
 
     def get(self, *words: str | Path, deadline: float = 60) -> Thing:
         """One object or one list, as JSON."""
-        answer: Thing = json.loads(self.text("get", *words, "-o", "json", deadline=deadline))
+        return self.json("get", *words, deadline=deadline)
+
+    def json(self, *words: str | Path, deadline: float = 60) -> Thing:
+        """What kubectl answers to any of its commands that know `-o json`."""
+        text = self.text(*words, "-o", "json", deadline=deadline)
+        try:
+            answer: Thing = json.loads(text)
+        except ValueError as other:
+            raise problems.ProgramFailed(f"kubectl {words[0]} did not answer in JSON: {text[:80]!r}") from other
         return answer
 
     def apply(self, *things: Thing) -> None:

@@ -52,7 +52,7 @@ class ProgramFailed(AetherError):
     """A program we ran ended with an error."""
 
 
-# The documented exit codes: docs/reference/cli.md is compared with this table by a test.
+# The documented exit codes: docs/reference/exit-codes.md is compared with this table by a test.
 EXIT_CODES = {
     0: "done",
     AetherError.exit_code: "a fault; the first line says the cause",

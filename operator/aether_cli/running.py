@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,7 @@ def run(  # noqa: PLR0913 - each is a plain property of a child process
             )
             out, err, code = done.stdout, done.stderr, done.returncode
         else:
-            out, err, code = _run_telling(words, env or {}, cwd, on_line)
+            out, err, code = _run_telling(words, env or {}, cwd, on_line, deadline)
     except FileNotFoundError as gone:
         raise problems.ProgramFailed(f"{program} is not on this machine") from gone
     except subprocess.TimeoutExpired as late:
@@ -71,9 +72,9 @@ def run(  # noqa: PLR0913 - each is a plain property of a child process
 
 
 def _run_telling(
-    words: list[str], env: Mapping[str, str], cwd: Path | None, on_line: Callable[[str], None]
+    words: list[str], env: Mapping[str, str], cwd: Path | None, on_line: Callable[[str], None], deadline: float
 ) -> tuple[str, str, int]:
-    """Long work that says how far it is: both streams become lines, the caller's clock is a person's patience."""
+    """Long work that says how far it is: both streams become lines."""
     tail: list[str] = []
     with subprocess.Popen(
         words,
@@ -84,11 +85,15 @@ def _run_telling(
         env={**os.environ, **env},
         cwd=cwd,
     ) as child:
-        if child.stdout is None:  # narrows the type; PIPE was asked for
-            raise problems.ProgramFailed(f"{words[0]} has no output to read")
-        for line in child.stdout:
-            tail = [*tail[-20:], line]
-            on_line(line.rstrip())
-        code = child.wait()
+        ending = threading.Timer(deadline, child.kill)
+        ending.start()
+        try:
+            for line in child.stdout or ():
+                tail = [*tail[-20:], line]
+                on_line(line.rstrip())
+            code = child.wait()
+        finally:
+            ending.cancel()
+            child.kill()
     text = "".join(tail)
     return text, text, code

@@ -63,20 +63,31 @@ def look(mark: str) -> Traces:
 
 def _processes(mark: str) -> tuple[frozenset[str], frozenset[str]]:
     ours = {kind: _namespace("self", kind) for kind in NAMESPACE_KINDS}
-    found, elsewhere = set[str](), set[str]()
+    commands, parents, spaces = dict[str, str](), dict[str, str](), dict[str, set[str]]()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
             command = (entry / "cmdline").read_text().replace("\0", " ").strip()
+            parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
             others = {kind: _namespace(entry.name, kind) for kind in NAMESPACE_KINDS}
         except OSError:
             continue  # it has just ended
-        foreign = {space for kind, space in others.items() if space and space != ours[kind]}
-        if foreign or mark in command:
-            found.add(f"{entry.name} {command[:120]}")
-        elsewhere |= foreign
-    return frozenset(found), frozenset(elsewhere)
+        commands[entry.name], parents[entry.name] = command, parent
+        spaces[entry.name] = {space for kind, space in others.items() if space and space != ours[kind]}
+
+    def of_another_cluster(pid: str) -> bool:
+        """Whether it descends from a supervisor that is not of the cluster with the mark."""
+        while pid in commands:
+            if "aether_cli.local.supervising" in commands[pid]:
+                return mark not in commands[pid]
+            pid = parents[pid]
+        return False
+
+    found = {pid for pid in commands if (spaces[pid] or mark in commands[pid]) and not of_another_cluster(pid)}
+    return frozenset(f"{pid} {commands[pid][:120]}" for pid in found), frozenset().union(
+        *(spaces[pid] for pid in found)
+    )
 
 
 def _namespace(process: str, kind: str) -> str:

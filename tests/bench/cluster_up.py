@@ -31,6 +31,6 @@ def figures() -> Iterator[benching.Figure]:
                 down.append(time.monotonic() - began)
                 again.append(starting.up(at, chosen, quiet).seconds)
             starting.down(at, quiet, purge=True)
+    yield from benching.latencies("cluster-up", again)
     yield from benching.latencies("cluster-up-first", first)
-    yield from benching.latencies("cluster-up-again", again)
-    yield from benching.latencies("cluster-up-then-down", down)
+    yield from benching.latencies("cluster-up-down", down)

@@ -42,7 +42,7 @@ def _bare(folder: Path, programs: Mapping[str, Path]) -> float:
     """Seconds until /readyz, of etcd and an API server as a test environment starts them: no more than they need."""
     signing = certificates.signing_key()
     (folder / "sa.key").write_bytes(signing.key)
-    (folder / "sa.key").chmod(0o600)
+    (folder / "sa.pub").write_bytes(signing.certificate)
     flags = {
         "etcd": ["--data-dir=etcd", "--unsafe-no-fsync", "--log-level=error", *(
             f"--{kind}-urls=http://127.0.0.1:{port}"
@@ -54,7 +54,7 @@ def _bare(folder: Path, programs: Mapping[str, Path]) -> float:
         "kube-apiserver": [
             "--etcd-servers=http://127.0.0.1:23790", "--secure-port=26443", "--cert-dir=certs",
             "--bind-address=127.0.0.1", "--service-account-issuer=https://kubernetes.default.svc",
-            "--service-account-key-file=sa.key", "--service-account-signing-key-file=sa.key",
+            "--service-account-key-file=sa.pub", "--service-account-signing-key-file=sa.key",
             "--service-cluster-ip-range=10.96.0.0/16", "--authorization-mode=RBAC", "--advertise-address=192.0.2.1",
         ],
     }  # fmt: skip

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
-from aether_cli.local import binaries, building
+from aether_cli.local import binaries, building, needs
 
 ETCD, APISERVER = binaries.CONTROL_PLANE[:2]
 
@@ -36,3 +37,11 @@ def test_a_kept_build_counts_as_long_as_sums_and_flags_are_the_same() -> None:
     assert binaries.key(module, ETCD) == key
     assert binaries.key(replace(module, gosum=module.gosum + "x"), ETCD) != key
     assert binaries.key(replace(module, gomod=module.gomod.replace("v3.6", "v3.5")), ETCD) != key
+
+
+def test_the_toolchain_that_is_asked_for_is_the_newest_that_a_module_asks_for() -> None:
+    names = {binary.module for binary in binaries.ALL}
+    lines = [line for name in names for line in building.module(name).gomod.splitlines() if line.startswith("go 1.")]
+    assert max(needs.go_version(line.replace("go ", "go")) for line in lines) == needs.LEAST_GO
+    script = (Path(__file__).parents[2] / ".ci" / "python").read_text()
+    assert f"least={'.'.join(map(str, needs.LEAST_GO))}\n" in script

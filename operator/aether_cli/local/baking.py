@@ -209,6 +209,6 @@ class _Kitchen:
                 step.at(*far)
 
         try:
-            running.run(command, on_line=hear)
+            running.run(command, on_line=hear, deadline=1800)
         except problems.ProgramFailed as failed:
             raise problems.ProgramFailed(f"image {name}: {images.cause(lines) or failed.cause}") from failed

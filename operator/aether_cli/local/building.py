@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
-import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aether_cli import problems, running
-from aether_cli.local import binaries
+from aether_cli.local import binaries, needs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -79,12 +78,9 @@ def _alone(lock: Path) -> Iterator[None]:
 
 def _build(binary: binaries.Binary, target: Path, step: telling.Step, which: str) -> None:
     source = module(binary.module)
-    go = shutil.which("go")
-    if go is None:
-        raise problems.NotPossibleHere(
-            f"go: {binary.name} has to be built, and there is no Go toolchain on PATH",
-            remedy="Install Go, or point KUBEBUILDER_ASSETS at a folder that holds the programs.",
-        )
+    go, _ = toolchain()
+    if not go:
+        raise problems.NotPossibleHere(f"go: {binary.name} has to be built, and there is no Go toolchain")
     environment = {**binaries.ENVIRONMENT, "GOOS": "", "GOARCH": ""}
     step.at(0, 1, f"{which} fetching modules")
     listed = running.run(
@@ -107,20 +103,23 @@ def _build(binary: binaries.Binary, target: Path, step: telling.Step, which: str
         env=environment,
         cwd=source.folder,
         on_line=compiled,
+        deadline=3600,
     )
     shutil.rmtree(target.parent, ignore_errors=True)
     half.rename(target.parent)
     step.result(f"{source.version_of(binary.package)}, {target.stat().st_size / 1e6:.0f} MB")
 
 
-def go_version() -> str:
-    """The version of the Go toolchain on PATH, or nothing."""
-    go = shutil.which("go")
-    if go is None:
-        return ""
-    try:
-        return subprocess.run(
-            [go, "env", "GOVERSION"], capture_output=True, text=True, check=True, timeout=20, env={**os.environ}
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
+def toolchain() -> tuple[str, str]:
+    """The Go compiler, its path and its version: the machine's where it is new enough, else the one beside Python."""
+    newest = ("", "")
+    for go in (shutil.which("go"), shutil.which(Path(sys.prefix) / "bin" / "go")):
+        if go is not None:
+            try:
+                said = running.run([go, "env", "GOVERSION"], env={"GOTOOLCHAIN": "local"}, deadline=20).strip()
+            except problems.ProgramFailed:
+                continue
+            newest = max(newest, (go, said), key=lambda one: needs.go_version(one[1]))
+            if needs.go_version(said) >= needs.LEAST_GO:
+                break
+    return newest

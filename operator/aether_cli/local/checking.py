@@ -60,18 +60,19 @@ def look(
     """See what there is. Changes nothing."""
     docker = docker_engine() if chosen.has_node else False
     programs = needs.tables(chosen, docker=docker)
+    assets = [Path(given)] if (given := env.get("KUBEBUILDER_ASSETS", "")) else []
     to_build = tuple(building.missing(wanted, at.cache, env))
     return needs.Machine(
         root=os.geteuid() == 0,
         programs=frozenset(name for name in programs if shutil.which(name)),
         memory=_available_memory(),
-        disk=min(_free(at.cache), _free(at.state)),
-        go=building.go_version() if to_build else "",
+        disk=min(_free(folder) for folder in (at.cache, at.state, at.volumes)),
+        go=building.toolchain()[1] if to_build else "",
         to_build=to_build,
         docker=docker,
         filesystems=frozenset(line.split()[-1] for line in Path("/proc/filesystems").read_text().splitlines()),
         port_taken=port_taken,
-        folders=(at.cache, at.state, at.volumes, Path(sys.prefix), Path(__file__)),
+        folders=(at.cache, at.state, at.volumes, Path(sys.prefix), Path(__file__), *assets),
         has_repository=repository() is not None,
     )
 

@@ -69,11 +69,19 @@ def of(  # one list, read top to bottom
                 "--data-dir=/var/lib/etcd",
                 "--listen-client-urls=https://127.0.0.1:2379",
                 "--advertise-client-urls=https://127.0.0.1:2379",
-                "--listen-peer-urls=http://127.0.0.1:2380",
-                f"--cert-file={pki / 'etcd.crt'}",
-                f"--key-file={pki / 'etcd.key'}",
-                "--client-cert-auth=true",
-                f"--trusted-ca-file={pki / 'etcd-ca.crt'}",
+                "--listen-peer-urls=https://127.0.0.1:2380",
+                "--initial-advertise-peer-urls=https://127.0.0.1:2380",
+                "--initial-cluster=aether=https://127.0.0.1:2380",
+                *(
+                    flag
+                    for side in ("", "peer-")
+                    for flag in (
+                        f"--{side}cert-file={pki / 'etcd.crt'}",
+                        f"--{side}key-file={pki / 'etcd.key'}",
+                        f"--{side}client-cert-auth=true",
+                        f"--{side}trusted-ca-file={pki / 'etcd-ca.crt'}",
+                    )
+                ),
                 "--log-level=warn",
                 *(() if chosen.durable else ("--unsafe-no-fsync",)),
             ),

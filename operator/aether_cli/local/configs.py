@@ -26,15 +26,15 @@ def _text(value: Any) -> str:
     return json.dumps(value, indent=2) + "\n"  # JSON is YAML
 
 
-def _kubeconfig(cluster: dict[str, str], user: dict[str, str]) -> str:
+def _kubeconfig(cluster: dict[str, str], user: dict[str, str], name: str = "aether") -> str:
     return _text(
         {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "aether", "cluster": cluster}],
-            "users": [{"name": "aether", "user": user}],
-            "contexts": [{"name": "aether", "context": {"cluster": "aether", "user": "aether"}}],
-            "current-context": "aether",
+            "clusters": [{"name": name, "cluster": cluster}],
+            "users": [{"name": name, "user": user}],
+            "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+            "current-context": name,
         }
     )
 
@@ -47,8 +47,8 @@ def component_kubeconfig(pki: Path, speaker: str) -> str:
     )
 
 
-def exported_kubeconfig(port: int, ca: bytes, admin: certificates.Pair) -> str:
-    """For any client on the machine: everything is in the one file."""
+def exported_kubeconfig(name: str, port: int, ca: bytes, admin: certificates.Pair) -> str:
+    """For any client on the machine: everything is in the one file, named so that it can be merged with others."""
 
     def inline(data: bytes) -> str:
         return base64.b64encode(data).decode()
@@ -56,6 +56,7 @@ def exported_kubeconfig(port: int, ca: bytes, admin: certificates.Pair) -> str:
     return _kubeconfig(
         {"server": f"https://127.0.0.1:{port}", "certificate-authority-data": inline(ca)},
         {"client-certificate-data": inline(admin.certificate), "client-key-data": inline(admin.key)},
+        name if name == "aether" else f"aether-{name}",
     )
 
 

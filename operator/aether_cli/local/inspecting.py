@@ -74,12 +74,6 @@ def look(at: places.Places, *, now: float) -> LocalState:
     )
 
 
-def clusters(root: Path) -> list[str]:
-    """The names of the clusters with a folder on this machine."""
-    folder = root.parent
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
-
-
 def processes(pid: int) -> list[int]:
     """A process and all that descend from it."""
     found = [pid]

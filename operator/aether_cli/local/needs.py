@@ -17,6 +17,7 @@ GIB: Final = 1 << 30
 ALWAYS: Final[Mapping[str, str]] = {
     "unshare": "util-linux",
     "nsenter": "util-linux",
+    "mount": "mount",
     "ip": "iproute2",
     "/lib/systemd/systemd-socket-proxyd": "systemd",
 }
@@ -99,7 +100,7 @@ def _programs(seen: Machine, chosen: Settings) -> list[Lack]:
     if absent:
         names = ", ".join(name.rsplit("/", 1)[-1] for name in absent)
         found.append(Lack(f"packages: {names} not found", f"Install them: apt-get install {' '.join(packages)}"))
-    if seen.to_build and _version(seen.go) < LEAST_GO:
+    if seen.to_build and go_version(seen.go) < LEAST_GO:
         what = f"go: {seen.go or 'none'} found, and {len(seen.to_build)} programs have to be built"
         least = ".".join(map(str, LEAST_GO))
         found.append(Lack(what, f"Install Go {least} or newer (`make` does), or set KUBEBUILDER_ASSETS"))
@@ -138,7 +139,10 @@ def _surroundings(seen: Machine, chosen: Settings) -> list[Lack]:
     if hidden:
         # The cluster has its own /var and /run: what it needs from the machine must lie elsewhere.
         found.append(
-            Lack(f"folders: {hidden[0]} lies under /{hidden[0].parts[1]}", "Point the XDG_… variable at another place")
+            Lack(
+                f"folders: {hidden[0]} lies under /{hidden[0].parts[1]}, of which a cluster has its own",
+                "Move it, or point XDG_CACHE_HOME, XDG_STATE_HOME, XDG_DATA_HOME or KUBEBUILDER_ASSETS elsewhere",
+            )
         )
     return found
 
@@ -147,5 +151,6 @@ def _gib(size: int) -> str:
     return f"{size / GIB:.1f} GiB"
 
 
-def _version(go: str) -> tuple[int, ...]:
+def go_version(go: str) -> tuple[int, ...]:
+    """What a toolchain says of itself, such as go1.26.8, to be compared; nothing is older than everything."""
     return tuple(int(part) for part in go.removeprefix("go").split(".")[:2] if part.isdigit())

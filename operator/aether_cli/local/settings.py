@@ -25,7 +25,8 @@ class Settings:
         port: The loopback port of the API server on the machine; 0 lets the machine choose.
         egress: Whether pods may reach the network of the machine.
         kwok: Whether pods become Ready without a node (control-plane only).
-        durable: Whether etcd waits for the disk. Off only for clusters that a test throws away.
+        durable: Whether the store and the images of pods are on the disk, and etcd waits for it. Off only for
+            clusters that a test throws away: theirs are in memory. Volumes are on the disk in any case.
         owned: Whether it ends with the process that started it, however that ends. For tests, too.
     """
 

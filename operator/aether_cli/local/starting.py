@@ -155,7 +155,7 @@ def _checked(
 
 
 def _settled(at: places.Places) -> holding.Holder | None:
-    """The running cluster; one whose `up` was killed half-way ends itself, and is waited for."""
+    """The running cluster, if there is one; one whose `up` was killed half-way is ended."""
     holder = holding.find(at)
     if holder is not None and not holder.ready:
         holding.end(holder, gently=False, deadline=0)
@@ -192,6 +192,7 @@ def _start(  # noqa: PLR0913 - what a cluster is made of
         at.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = holding.lock(at)
         try:
+            (at.state / "holder.json").unlink(missing_ok=True)  # it tells of the last life
             tidying.remove_leftovers(at)
             port = int(listening.getsockname()[1])
             _write(at, chosen, port, {one.name: one.reference for one in baked})
@@ -220,7 +221,7 @@ def _write(at: places.Places, chosen: settings.Settings, port: int, images: Mapp
         pair = certificates.leaf(speaker, authorities["etcd-ca" if speaker.store else "ca"], now=now)
         _write_pair(pki, name, pair)
         if name == "admin":
-            _owned(at.kubeconfig, configs.exported_kubeconfig(port, authorities["ca"].certificate, pair))
+            _owned(at.kubeconfig, configs.exported_kubeconfig(at.name, port, authorities["ca"].certificate, pair))
     written = {
         **{
             f"{speaker}.kubeconfig": configs.component_kubeconfig(pki, speaker)
@@ -246,7 +247,8 @@ def _write(at: places.Places, chosen: settings.Settings, port: int, images: Mapp
     for name, text in written.items():
         _owned(at.state / "configs" / name, text)
     for log in at.logs.glob("*.log"):
-        log.replace(log.with_suffix(".log.1"))
+        if not log.name.startswith("audit"):  # the API server goes on with its own, and keeps so many
+            log.replace(log.with_suffix(".log.1"))
 
 
 def _owned(path: Path, text: str | bytes) -> None:
@@ -303,7 +305,7 @@ def _launch(  # noqa: PLR0913 - what a holder is given
             stdout=log,
             stderr=log,
             cwd="/",
-            env={**os.environ, "PYTHONSAFEPATH": "1"},
+            env=_environment(),
             pass_fds=tuple(given.values()),
             start_new_session=True,
         )  # fmt: skip
@@ -332,6 +334,12 @@ def _launch(  # noqa: PLR0913 - what a holder is given
     if holder is None:
         raise problems.NotReady(f"cluster {at.name} ended just after it had started", remedy=f"Its logs: {at.logs}")
     return holder
+
+
+def _environment() -> dict[str, str]:
+    """What the components see of a person's environment: etcd reads ETCD_…, Go's clients read proxies, and so on."""
+    kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
+    return {**kept, "PYTHONSAFEPATH": "1"}
 
 
 def _follow(reading: int, at: places.Places, step: telling.Step) -> None:

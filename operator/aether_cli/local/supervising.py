@@ -283,7 +283,7 @@ class Supervisor:
     def _rotate(self) -> None:
         """A log that has grown too large is copied aside and begun anew; writers append, so they follow."""
         for log in self._at.logs.glob("*.log"):
-            if log.stat().st_size > LOG_LIMIT and log.name != "audit.log":
+            if log.stat().st_size > LOG_LIMIT and not log.name.startswith("audit"):
                 log.with_suffix(".log.1").write_bytes(log.read_bytes())
                 os.truncate(log, 0)
 
@@ -320,9 +320,11 @@ def _hears(pid: int) -> bool:
     return False
 
 
-def prepare(at: places.Places, resolver: str) -> None:
+def prepare(at: places.Places, resolver: str, *, durable: bool) -> None:
     """Make the namespaces a place to live: own /run, own /var, a network, and no hand on the machine's settings."""
     running.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run"])
+    if not durable:
+        running.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", at.var])
     for folder in ("lib/aether/volumes", "lib/cni", "log/pods", "log/containers", "tmp"):
         (at.var / folder).mkdir(parents=True, exist_ok=True)
     running.run(["mount", "--bind", at.volumes, at.var / "lib/aether/volumes"])
@@ -359,7 +361,7 @@ def main(arguments: list[str]) -> int:
         os.close(extra)
     os.environ["TMPDIR"] = "/var/tmp"  # noqa: S108 - the cluster's own /var, which nobody else can see
     try:
-        prepare(at, told["resolver"])
+        prepare(at, told["resolver"], durable=chosen.durable)
         given = components.Descriptors(api_socket=3, outer_network=outer)
         programs = {name: Path(path) for name, path in told["programs"].items()}
         listed = components.of(chosen, at, programs, given, sys.executable)

@@ -1,0 +1,183 @@
+"""What must agree: pages and code, links and files, the packages and what needs them; and the trap named `operator`."""
+
+from __future__ import annotations
+
+import functools
+import operator
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from aether_cli import problems
+from aether_cli.local import needs
+
+TOP: Final = Path(__file__).resolve().parents[2]
+LONGEST_README: Final = 15
+
+CODE: Final = re.compile(r"^(```|~~~).*?^\1|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+LINK: Final = re.compile(r"\[[^\]]*\]\(<?([^)\s>]+)|^\[[^\]]+\]: *(\S+)", re.MULTILINE)
+ELSEWHERE: Final = re.compile(r"[a-z][a-z0-9+.-]*:")
+
+# Somebody's home folder, or where somebody keeps a clone.
+OF_A_MACHINE: Final = re.compile(r"(?<![\w.~$}-])/(?:(?:root|work)/|home/[a-z][\w.-]*)")
+PEOPLE_OF_TESTS: Final = ("/home/q", "/home/quant")
+# In pieces, so that this file does not name what it forbids.
+HOSTS: Final = (
+    ("pypi", "org"),
+    ("pythonhosted", "org"),
+    ("proxy", "golang", "org"),
+    ("sum", "golang", "org"),
+    ("npmjs", "org"),
+    ("crates", "io"),
+    ("maven", "org"),
+    ("repo", "maven", "apache", "org"),
+    ("deb", "debian", "org"),
+    ("docker", "io"),
+    ("gcr", "io"),
+    ("ghcr", "io"),
+    ("quay", "io"),
+    ("registry", "k8s", "io"),
+)
+CHOICES: Final = (("--index", "url "), ("--index", "url="), ("--extra-index", "url"))
+OF_A_REGISTRY: Final = re.compile(
+    "|".join(
+        [
+            *(r"(?<![\w-])" + re.escape(".".join(parts)) + r"\b" for parts in HOSTS),
+            *(re.escape("-".join(parts)) for parts in CHOICES),
+        ]
+    )
+)
+
+
+@functools.cache
+def committed() -> tuple[Path, ...]:
+    """Every file that is in Git, or would be after the next `git add`."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=TOP,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    return tuple(sorted({path for name in listed.split("\0") if name and (path := TOP / name).is_file()}))
+
+
+def said(path: Path) -> str:
+    """A file as text; one that is no text says nothing."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return ""
+
+
+def found(pattern: re.Pattern[str], path: Path, *, allowed: tuple[str, ...] = ()) -> list[str]:
+    """Where a file has what it must not have, as a person looks for it."""
+    return [
+        f"{path.relative_to(TOP)}:{number}: {match[0]}"
+        for number, line in enumerate(said(path).splitlines(), start=1)
+        for match in pattern.finditer(line)
+        if match[0] not in allowed
+    ]
+
+
+def links(page: Path) -> list[str]:
+    """What a page links to in this repository, as it is written there."""
+    targets = [one or other for one, other in LINK.findall(CODE.sub("", said(page)))]
+    return [target for target in targets if not ELSEWHERE.match(target) and not target.startswith("#")]
+
+
+def top_level_folders() -> dict[str, list[Path]]:
+    """The folders that a visitor sees first, and the files in each."""
+    folders: dict[str, list[Path]] = {}
+    for path in committed():
+        first, *rest = path.relative_to(TOP).parts
+        if rest and not first.startswith("."):
+            folders.setdefault(first, []).append(path)
+    return folders
+
+
+def test_the_page_of_exit_codes_has_those_of_the_program_and_no_others() -> None:
+    page = said(TOP / "docs/reference/exit-codes.md")
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", page, re.MULTILINE)
+    assert {int(code): meaning for code, meaning in rows} == problems.EXIT_CODES
+    assert len(rows) == len(problems.EXIT_CODES)
+
+
+def test_every_fault_ends_with_a_code_that_is_explained() -> None:
+    def below(kind: type[problems.AetherError]) -> list[type[problems.AetherError]]:
+        return [kind, *(one for child in kind.__subclasses__() for one in below(child))]
+
+    assert {kind.exit_code for kind in below(problems.AetherError)} <= set(problems.EXIT_CODES)
+
+
+def test_the_page_of_the_command_is_what_make_docs_would_write(tmp_path: Path) -> None:
+    (recipe,) = [line for line in said(TOP / "Makefile").splitlines() if " -m typer " in line]
+    _, *words, page = shlex.split(recipe)
+    anew = tmp_path / "cli.md"
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("AETHER_", "FORCE_", "TYPER_"))}
+    subprocess.run(
+        [sys.executable, *words, str(anew)],
+        cwd=TOP,
+        capture_output=True,
+        check=True,
+        timeout=60,
+        env={**plain, "COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"},
+    )
+    assert said(TOP / page) == said(anew), "the command has changed: make docs"
+
+
+def test_every_link_leads_to_something_that_is_committed_with_it() -> None:
+    there = {*committed(), *(folder for path in committed() for folder in path.parents)}
+    broken = [
+        f"{page.relative_to(TOP)}: {target}"
+        for page in committed()
+        if page.suffix == ".md"
+        for target in links(page)
+        if Path(os.path.normpath(page.parent / target.partition("#")[0])) not in there
+    ]
+    assert broken == []
+
+
+def test_every_top_level_folder_says_in_a_few_lines_what_it_is() -> None:
+    for name, files in top_level_folders().items():
+        if all(path.suffix == ".lock" for path in files):
+            continue  # each file's first lines say what wrote it
+        readme = TOP / name / "README.md"
+        assert readme in files, f"{name} has no README.md"
+        assert 0 < len(said(readme).splitlines()) <= LONGEST_README, f"{name}/README.md is not a few lines"
+
+
+def test_no_committed_file_names_a_place_on_somebody_s_machine() -> None:
+    tests = TOP / "tests"
+    assert [
+        hit
+        for path in committed()
+        for hit in found(OF_A_MACHINE, path, allowed=PEOPLE_OF_TESTS if path.is_relative_to(tests) else ())
+    ] == []
+
+
+def test_no_committed_file_chooses_where_packages_come_from() -> None:
+    assert [hit for path in committed() for hit in found(OF_A_REGISTRY, path)] == []
+
+
+def test_every_package_that_brings_a_needed_program_is_installed_by_make() -> None:
+    listed = re.search(r'^PACKAGES="([^"]*)"', said(TOP / ".ci/packages"), re.MULTILINE)
+    assert listed is not None
+    named = {package for table in (needs.ALWAYS, needs.NODE, needs.EGRESS, needs.BUILDAH) for package in table.values()}
+    assert named - set(listed[1].split()) == set()
+
+
+def test_operator_is_still_the_standard_library_s() -> None:
+    assert Path(operator.__file__).parent == Path(os.__file__).parent
+
+
+def test_no_top_level_folder_is_a_package_and_no_folder_of_tests_is_named_operator() -> None:
+    folders = [TOP / name for name in top_level_folders()]
+    assert [folder for folder in folders if (folder / "__init__.py").exists()] == []
+    tests = [path.relative_to(TOP) for path in committed() if path.is_relative_to(TOP / "tests")]
+    assert [path for path in tests if "operator" in path.parts] == []
