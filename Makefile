@@ -18,19 +18,23 @@ packages:
 .PHONY: up down
 up: packages python ## Start Aether on this machine, on a Kubernetes of its own (root)
 	@$(BIN)/aether up
+	@echo '  export PATH="$(CURDIR)/$(BIN):$$PATH"    has the command aether, and kubectl aether'
 down: python ## Stop it; volumes and caches stay
 	@$(BIN)/aether down
 
 .PHONY: test test-fast campaign
 test: packages lint types ## Everything: lint, types, import contracts, every level of test (root)
+	@$(BIN)/aether build
 	@$(BIN)/pytest --cov --cov-report=term-missing:skip-covered
 test-fast: python lint types ## What needs neither root nor a cluster
 	@$(BIN)/pytest tests/unit tests/contract
 campaign: packages python ## The long repetitions in full: make campaign NAME=up-kill
+	@$(BIN)/aether build
 	@$(BIN)/pytest tests/campaign --full $(if $(NAME),-k $(subst -,_,$(NAME)))
 
 .PHONY: bench
 bench: packages python ## One benchmark, JSON lines on standard output: make bench B=control-plane
+	@$(BIN)/aether build
 	@PYTHONPATH=tests $(BIN)/python -m aether_testing.benching $(B)
 
 .PHONY: lint types format

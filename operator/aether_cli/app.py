@@ -117,6 +117,16 @@ def up(  # noqa: PLR0913 - a command has as many options as it has
 
 
 @app.command()
+def build(*, as_json: AsJson = False) -> None:
+    """Build what `up` needs, programs and images, into the cache, and start nothing."""
+    baked = starting.build(places.of(DEFAULT, os.environ), telling.ToTerminal())
+    if as_json:
+        _print_json(
+            [{"name": one.name, "reference": one.reference, "bytes": one.size, "built": one.built} for one in baked]
+        )
+
+
+@app.command()
 def down(
     *,
     name: Name = DEFAULT,

@@ -25,7 +25,6 @@ class Traces:
     rules: frozenset[str]
     control_groups: frozenset[str]
     kernel_settings: frozenset[str]
-    listening: frozenset[str]
 
     def beyond(self, before: Traces) -> dict[str, list[str]]:
         """What is here and was not then, or was then and is not here; an empty dict is a clean machine."""
@@ -55,9 +54,6 @@ def look(mark: str) -> Traces:
             for name in (*supervising.SHOWN_SYSCTLS, "net/ipv4/ip_forward", "net/netfilter/nf_conntrack_max")
             if Path("/proc/sys", name).exists()
         ),
-        listening=frozenset(
-            one.split()[1] for one in Path("/proc/net/tcp").read_text().splitlines() if one.split()[3] == "0A"
-        ),
     )
 
 
@@ -70,6 +66,8 @@ def _processes(mark: str) -> tuple[frozenset[str], frozenset[str]]:
         try:
             command = (entry / "cmdline").read_text().replace("\0", " ").strip()
             parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+            if _namespace(entry.name, "user") != _namespace("self", "user"):
+                continue  # a browser's sandbox, a rootless container: our clusters make no user namespace
             others = {kind: _namespace(entry.name, kind) for kind in NAMESPACE_KINDS}
         except OSError:
             continue  # it has just ended

@@ -131,6 +131,18 @@ def up(
     )
 
 
+def build(at: places.Places, tell: telling.Teller, env: Mapping[str, str] = os.environ) -> list[baking.Baked]:
+    """Have every program and every image in the cache, and start nothing.
+
+    Raises:
+        NotPossibleHere: The machine lacks something; nothing was changed.
+    """
+    chosen = settings.Settings()
+    checking.require(checking.look(chosen, at, binaries.ALL, env, port_taken=False), chosen)
+    building.ensure(binaries.ALL, at.cache, env, tell)
+    return _bake(at, chosen, tell)
+
+
 def _checked(
     at: places.Places,
     chosen: settings.Settings,
