@@ -48,10 +48,12 @@ format: python ## Mend style and formatting
 	@$(BIN)/ruff check --fix --quiet
 	@$(BIN)/ruff format --quiet
 
-.PHONY: docs lock changelog
+.PHONY: docs lock changelog go-sums
 docs: python ## Write the generated reference anew, and show the next changelog
 	@$(BIN)/python -m typer aether_cli.app utils docs --name aether --title "The aether command" --output docs/reference/cli.md
 	@$(BIN)/towncrier build --draft --version next
+go-sums: ## Fill the sums of the Go modules after a change of their versions
+	@for module in operator/aether_cli/local/gomodules/*/; do (cd $$module && go list -mod=mod -deps tool >/dev/null); done
 lock: python ## Resolve the newest dependencies into the lock files
 	@$(BIN)/uv pip compile pyproject.toml --group dev --upgrade $(LOCK) --output-file requirements.lock
 	@$(BIN)/uv pip compile --group pyproject.toml:go --upgrade $(LOCK) --output-file requirements-go.lock

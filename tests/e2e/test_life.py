@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -184,3 +185,23 @@ def test_status_is_a_page_for_people_and_json_for_scripts(at: places.Places, tmp
     assert (missing.returncode, "no component 'nonsense'" in missing.stderr) == (2, True)
     stopped = json.loads(aether("down", "--json").stdout)
     assert (stopped["stopped"], stopped["purged"]) == (True, False)
+
+
+def test_a_machine_without_the_programs_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("unshare", "ip", "mount"):
+        found = shutil.which(name)
+        assert found
+        (programs / name).symlink_to(found)
+    home = tmp_path / "home"
+    home.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "aether_cli", "up", "--port", "0"],
+        capture_output=True, text=True, check=False, timeout=60, env={"PATH": str(programs), "HOME": str(home)},
+    )  # fmt: skip
+    assert done.returncode == problems.NotPossibleHere.exit_code
+    assert "packages: buildah, conntrack, containerd, ctr," in done.stderr
+    assert "apt-get install buildah conntrack containerd iptables" in done.stderr
+    assert "go: none found, and 9 programs have to be built" in done.stderr
+    assert list(home.iterdir()) == []

@@ -99,7 +99,8 @@ def _build(binary: binaries.Binary, target: Path, step: telling.Step, which: str
     half.mkdir()
     linker = binaries.flags(source, binary)
     running.run(
-        [go, "build", "-v", *linker, "-o", half / binary.name, binary.package],
+        # The compiler ends with us, however we end.
+        ["setpriv", "--pdeathsig=KILL", go, "build", "-v", *linker, "-o", half / binary.name, binary.package],
         env=environment,
         cwd=source.folder,
         on_line=compiled,

@@ -15,6 +15,7 @@ GIB: Final = 1 << 30
 
 # Program → the Debian package that brings it. The list that `make` installs is compared with this table by a test.
 ALWAYS: Final[Mapping[str, str]] = {
+    "setpriv": "util-linux",
     "unshare": "util-linux",
     "nsenter": "util-linux",
     "mount": "mount",
@@ -32,7 +33,7 @@ NODE: Final[Mapping[str, str]] = {
     "/usr/lib/cni/portmap": "containernetworking-plugins",
 }
 EGRESS: Final[Mapping[str, str]] = {"slirp4netns": "slirp4netns"}
-BUILDAH: Final[Mapping[str, str]] = {"buildah": "buildah", "mmdebstrap": "mmdebstrap", "setpriv": "util-linux"}
+BUILDAH: Final[Mapping[str, str]] = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
 
 LEAST_GO: Final = (1, 26)
 """The oldest toolchain that our modules build with: the `go` line of the newest of them."""

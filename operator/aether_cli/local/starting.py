@@ -24,7 +24,6 @@ from aether_cli.local import (
     configs,
     holding,
     manifests,
-    networks,
     settings,
     tidying,
 )
@@ -380,6 +379,8 @@ def _follow(reading: int, at: places.Places, step: telling.Step) -> None:
                 case "ready":
                     ready.add(event["component"])
                     step.at(len(ready), len(known), event["component"])
+                case "silent":
+                    ready.discard(event["component"])
                 case _:
                     last = str(event["cause"])
 
@@ -429,8 +430,10 @@ def down(at: places.Places, tell: telling.Teller, *, purge: bool = False) -> boo
         if holder is not None:
             with tell.step("stop") as step:
                 holding.end(holder, gently=holder.ready, deadline=30)
-                step.result(f"{networks.NODE_NAME} ended" if holder.settings.has_node else "ended")
-        tidying.remove_leftovers(at)
+                step.result("nothing of it runs")
+        if at.state.exists():
+            os.close(holding.lock(at))  # nobody lives there, not even somebody who is not written down yet
+            tidying.remove_leftovers(at)
         if purge:
             with tell.step("purge") as step:
                 tidying.purge(at)

@@ -20,13 +20,17 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aether_cli import problems, running
 from aether_cli.local import components, configs, networks, places
 from aether_cli.local.settings import Settings
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 PROBE_EVERY: Final = 0.05
+ASK_ALL_EVERY: Final = 10.0
 LONGEST_PAUSE: Final = 30.0
 GIVE_UP_AFTER: Final = 4
 """Deaths of one component before the cluster was ever ready: then it is a fault, not bad luck."""
@@ -69,13 +73,14 @@ class _Kept:
     pid: int = 0
     ready: bool = False
     since: float = 0.0
-    deaths: int = 0
+    restarts: int = 0
+    in_a_row: int = 0
     start_at: float = 0.0
     causes: list[str] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
 
     def record(self) -> dict[str, Any]:
-        return {"pid": self.pid, "ready": self.ready, "restarts": self.deaths, "causes": self.causes[-3:]}
+        return {"pid": self.pid, "ready": self.ready, "restarts": self.restarts, "causes": self.causes}
 
 
 class Supervisor:
@@ -87,12 +92,12 @@ class Supervisor:
         self._at = at
         self._owned = owned
         self._up = False
+        self._asked_all = time.monotonic()
         self._kept = {component.name: _Kept(component) for component in listed}
         self._report: int | None = report
         self._launcher = select.poll()
         self._launcher.register(report, select.POLLERR)
         self._tls = ssl.create_default_context(cafile=str(at.state / "pki" / "ca.crt"))
-        self._stopping = False
 
     def run(self) -> int:
         """Until told to stop, or until the launcher is gone before everything was ready."""
@@ -138,19 +143,23 @@ class Supervisor:
             cause = f"{kept.component.name} {cause_of(status, self._tail(kept.component.name))}"
             if kept.process is not None:
                 kept.process.returncode = os.waitstatus_to_exitcode(status)
-            if lived > 2 * LONGEST_PAUSE and self._up:
-                kept.deaths = min(kept.deaths, 1)
-            kept.deaths += 1
+            if lived > 2 * LONGEST_PAUSE:
+                kept.in_a_row = 0
             kept.pid, kept.ready, kept.process = 0, False, None
-            kept.causes.append(cause)
-            kept.start_at = time.monotonic() + min(LONGEST_PAUSE, 0.25 * 2.0**kept.deaths)
-            self._note(cause)
-            self._say({"event": "died", "component": kept.component.name, "cause": cause})
-            if not self._up and kept.deaths >= GIVE_UP_AFTER:
-                self._say({"event": "failed", "cause": cause})
-                raise SystemExit(1)
+            self._died(kept, cause)
         if changed:
             self._record()
+
+    def _died(self, kept: _Kept, cause: str) -> None:
+        """Say why, and when it is tried again; before the cluster was ever ready, not for ever."""
+        kept.restarts += 1
+        kept.in_a_row += 1
+        kept.causes = [*kept.causes, cause][-3:]
+        kept.start_at = time.monotonic() + min(LONGEST_PAUSE, 0.25 * 2.0**kept.in_a_row)
+        self._note(cause)
+        self._say({"event": "died", "component": kept.component.name, "cause": cause})
+        if not self._up and kept.in_a_row >= GIVE_UP_AFTER:
+            raise SystemExit(1)
 
     def _start_due(self) -> None:
         now = time.monotonic()
@@ -178,11 +187,7 @@ class Supervisor:
                 preexec_fn=_unblock,  # noqa: PLW1509 - one thread here; a blocked SIGTERM would be inherited
             )
         except OSError as fault:
-            kept.deaths += 1
-            kept.causes.append(f"{component.name} could not be started: {fault.strerror}")
-            kept.start_at = time.monotonic() + min(LONGEST_PAUSE, 0.25 * 2.0**kept.deaths)
-            self._note(kept.causes[-1])
-            self._say({"event": "failed", "cause": kept.causes[-1]})
+            self._died(kept, f"{component.name} could not be started: {fault.strerror}: {component.command[0]}")
             return
         finally:
             os.close(log)
@@ -191,11 +196,16 @@ class Supervisor:
         self._say({"event": "started", "component": component.name})
 
     def _probe(self) -> None:
+        """Ask those that are not ready; now and then the others, too: one that hangs is not ready either."""
+        everybody = time.monotonic() > self._asked_all + ASK_ALL_EVERY
+        if everybody:
+            self._asked_all = time.monotonic()
         for kept in self._kept.values():
-            if kept.pid and not kept.ready and kept.component.probe is not None and self._answers(kept.component.probe):
-                kept.ready = True
-                self._say({"event": "ready", "component": kept.component.name})
-                self._record()
+            if kept.pid and kept.component.probe is not None and (everybody or not kept.ready):
+                before, kept.ready = kept.ready, self._answers(kept.component.probe)
+                if kept.ready != before:
+                    self._say({"event": "ready" if kept.ready else "silent", "component": kept.component.name})
+                    self._record()
 
     def _answers(self, probe: components.Probe) -> bool:
         try:
@@ -253,7 +263,7 @@ class Supervisor:
                 os.kill(pid, signal.SIGTERM if pid == etcd else signal.SIGKILL)
         self._wait_for(lambda: etcd not in _everybody(), deadline)
 
-    def _wait_for(self, done: Any, deadline: float) -> None:
+    def _wait_for(self, done: Callable[[], bool], deadline: float) -> None:
         while not done() and time.monotonic() < deadline:
             with contextlib.suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG)[0]:

@@ -1,0 +1,64 @@
+"""Images are built for real, only what changed, and leave nothing but their archives and the builder's store."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aether_cli import problems, telling
+from aether_cli.local import baking, images, places
+from aether_testing import machines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+NAME = "under-test"
+QUIET = telling.ToNobody()
+
+
+@pytest.fixture
+def at() -> Iterator[places.Places]:
+    """The cache of everybody: the local base is in it. What the test adds is removed again."""
+    one = places.of("aether", os.environ)
+    yield one
+    for archive in one.images.glob(f"{NAME}-*.tar"):
+        archive.unlink()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "images" / NAME
+    folder.mkdir(parents=True)
+    (folder / "Dockerfile").write_text("ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nCOPY hello /hello\nRUN test -s /hello\n")
+    (folder / "hello").write_text("one")
+    return tmp_path / "images"
+
+
+CATALOGUE: Sequence[images.Image] = (images.Image(name=NAME, folder=NAME),)
+
+
+def test_only_what_changed_is_built_again(at: places.Places, source: Path) -> None:
+    before = machines.look(NAME)
+    (first,) = baking.bake(at, source, QUIET, CATALOGUE)
+    (again,) = baking.bake(at, source, QUIET, CATALOGUE)
+    assert (first.built, again.built, again.reference) == (True, False, first.reference)
+    assert first.size == first.archive.stat().st_size > 0
+
+    (source / NAME / "hello").write_text("two")
+    (changed,) = baking.bake(at, source, QUIET, CATALOGUE)
+    assert changed.built
+    assert changed.reference != first.reference
+    assert [path.name for path in at.images.glob(f"{NAME}-*")] == [changed.archive.name]
+    assert machines.look(NAME).beyond(before) == {}
+
+
+def test_a_build_that_fails_names_the_image_and_the_cause_and_leaves_nothing(at: places.Places, source: Path) -> None:
+    before = machines.look(NAME)
+    (source / NAME / "hello").write_text("")
+    with pytest.raises(problems.ProgramFailed, match=f"image {NAME}: .*RUN test -s /hello"):
+        baking.bake(at, source, QUIET, CATALOGUE)
+    assert list(at.images.glob(f"{NAME}-*")) == []
+    assert machines.look(NAME).beyond(before) == {}
