@@ -60,6 +60,17 @@ def of(  # one list, read top to bottom
     def kubeconfig(speaker: str) -> str:
         return str(config / f"{speaker}.kubeconfig")
 
+    def controlling(speaker: str) -> tuple[str, ...]:
+        """What the controllers and the scheduler have in common."""
+        return (
+            *(f"--{who}kubeconfig={kubeconfig(speaker)}" for who in ("", "authentication-", "authorization-")),
+            f"--tls-cert-file={pki / f'{speaker}.crt'}",
+            f"--tls-private-key-file={pki / f'{speaker}.key'}",
+            "--bind-address=127.0.0.1",
+            "--leader-elect=false",
+            "--profiling=false",
+        )
+
     listed = [
         Component(
             name="etcd",
@@ -138,19 +149,12 @@ def of(  # one list, read top to bottom
             name="kube-controller-manager",
             command=(
                 str(programs["kube-controller-manager"]),
-                f"--kubeconfig={kubeconfig('controller-manager')}",
-                f"--authentication-kubeconfig={kubeconfig('controller-manager')}",
-                f"--authorization-kubeconfig={kubeconfig('controller-manager')}",
-                f"--tls-cert-file={pki / 'controller-manager.crt'}",
-                f"--tls-private-key-file={pki / 'controller-manager.key'}",
-                "--bind-address=127.0.0.1",
-                "--leader-elect=false",
+                *controlling("controller-manager"),
                 "--use-service-account-credentials=true",
                 f"--service-account-private-key-file={pki / 'sa.key'}",
                 f"--root-ca-file={pki / 'ca.crt'}",
                 f"--cluster-signing-cert-file={pki / 'ca.crt'}",
                 f"--cluster-signing-key-file={pki / 'ca.key'}",
-                "--profiling=false",
             ),
             after=("kube-apiserver",),
             probe=Probe(address="127.0.0.1:10257", path="/healthz", tls=True),
@@ -178,14 +182,7 @@ def of(  # one list, read top to bottom
                 name="kube-scheduler",
                 command=(
                     str(programs["kube-scheduler"]),
-                    f"--kubeconfig={kubeconfig('scheduler')}",
-                    f"--authentication-kubeconfig={kubeconfig('scheduler')}",
-                    f"--authorization-kubeconfig={kubeconfig('scheduler')}",
-                    f"--tls-cert-file={pki / 'scheduler.crt'}",
-                    f"--tls-private-key-file={pki / 'scheduler.key'}",
-                    "--bind-address=127.0.0.1",
-                    "--leader-elect=false",
-                    "--profiling=false",
+                    *controlling("scheduler"),
                 ),
                 after=("kube-apiserver",),
                 probe=Probe(address="127.0.0.1:10259", path="/healthz", tls=True),
