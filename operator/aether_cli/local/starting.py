@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from aether_cli.local import places
 
 START_DEADLINE: Final = 90.0
+API_DEADLINE: Final = 60.0
 NODE_DEADLINE: Final = 90.0
 
 
@@ -107,6 +108,8 @@ def up(
         if holder is None:
             raise problems.NotRunning(f"cluster {at.name} ended")
         kubectl = asking.Kubectl(program=programs["kubectl"], kubeconfig=at.kubeconfig)
+        if not started:  # it may just be mending itself
+            kubectl.until(bool, "namespaces", deadline=API_DEADLINE, wish="the API answers")
         if chosen.has_node:
             _load(holder, baked, tell)
             with tell.step("node") as step:
