@@ -107,13 +107,12 @@ def up(  # noqa: PLR0913 - a command has as many options as it has
     if as_json:
         _print_json(cluster.record())
         return
-    verb = "is up" if cluster.started else "was up already"
-    out.print(f"\n[bold]Cluster {name} {verb}[/] after {cluster.seconds:.1f} s: {cluster.server}\n")
+    news = f"is up after {cluster.seconds:.1f} s" if cluster.started else "was up already"
+    out.print(f"\n[bold]Cluster {name} {news}[/]: {cluster.server}\n")
     option = "" if name == DEFAULT else f" --name {name}"
-    out.print(f"  aether status{option}             how it is")
-    out.print(f"  aether kubectl{option} get pods -A   anything that kubectl can")
-    out.print(f"  export KUBECONFIG={escape(str(cluster.kubeconfig))}")
-    out.print("                            for Lens, k9s, helm and every other client")
+    out.print(f"  aether status{option}")
+    out.print(f"  aether kubectl{option} get pods --all-namespaces")
+    out.print(f"  export KUBECONFIG={escape(str(cluster.kubeconfig))}    for Lens, k9s, helm and every other client")
 
 
 @app.command()

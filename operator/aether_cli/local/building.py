@@ -87,6 +87,7 @@ def _build(binary: binaries.Binary, target: Path, step: telling.Step, which: str
         [go, "list", "-deps", binary.package], env=environment, cwd=source.folder, deadline=1200
     ).split()
     packages, seen = set(listed), set[str]()
+    step.at(0, len(packages), f"packages {which}")
 
     def compiled(line: str) -> None:
         if line in packages:
