@@ -1,6 +1,8 @@
 # Every target does its own set-up. `make help` lists them.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+.NOTPARALLEL:
 BIN := .venv/bin
 # The folder operator/ must never be taken for the standard library's module.
 export PYTHONSAFEPATH := 1

@@ -65,7 +65,7 @@ def _kubectl(name: str, context: str) -> asking.Kubectl:
         return asking.Kubectl(program=_kubectl_program(), context=context)
     at = places.of(name, os.environ)
     holding.need(at)
-    return asking.Kubectl(program=_kubectl_program(), kubeconfig=at.kubeconfig)
+    return asking.Kubectl(program=_kubectl_program(), kubeconfig=at.kubeconfig, cache=at.state / "kubectl")
 
 
 def _kubectl_program() -> Path:
@@ -151,10 +151,18 @@ def status(*, name: Name = DEFAULT, context: Context = "", as_json: AsJson = Fal
             _print_json({"cluster": local.record(), "nodes": [], "pods": []})
         raise problems.NotRunning(f"cluster {name} is not running", remedy="Start it: aether up")
     kubectl = _kubectl(name, context)
-    nodes = kubectl.get("nodes", deadline=20)["items"]
-    pods = kubectl.get("pods", "--all-namespaces", deadline=20)["items"]
+    unknown = ""
+    try:
+        nodes = kubectl.get("nodes", deadline=20)["items"]
+        pods = kubectl.get("pods", "--all-namespaces", deadline=20)["items"]
+    except problems.ProgramFailed as silent:
+        if local is None:
+            raise
+        nodes, pods, unknown = [], [], silent.cause  # what the machine itself knows is still worth seeing
     bad = [pod for pod in pods if not _well(pod)]
-    healthy = not bad and all(asking.condition(node, "Ready") == "True" for node in nodes)
+    has_node = local is not None and local.profile == Profile.NODE
+    healthy = not (unknown or bad or (has_node and not nodes))
+    healthy = healthy and all(asking.condition(node, "Ready") == "True" for node in nodes)
     if as_json:
         _print_json(
             {
@@ -170,6 +178,8 @@ def status(*, name: Name = DEFAULT, context: Context = "", as_json: AsJson = Fal
         )
     else:
         _show(local, context, nodes, pods, bad)
+    if unknown:
+        raise problems.NotReady(f"the API does not answer: {unknown}", remedy="aether logs kube-apiserver")
     if not healthy or (local and not local.healthy):
         raise typer.Exit(problems.NotReady.exit_code)
 
@@ -265,6 +275,8 @@ def logs(  # noqa: PLR0913 - a command has as many options as it has
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; a fault becomes its two lines on standard error."""
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    # Not everybody's PATH has where Debian keeps iptables; a plain `su` does not.
+    os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
     try:
         app(arguments)
     except SystemExit as end:  # how Typer ends, with 2 for a command line that it cannot read

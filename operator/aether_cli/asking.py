@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import select
+import shutil
 import subprocess
 import time
 from dataclasses import dataclass
@@ -30,12 +32,14 @@ class Kubectl:
     program: str | Path
     kubeconfig: Path | None = None
     context: str = ""
+    cache: Path | None = None
 
     def command(self, *words: str | Path) -> list[str]:
         """The whole command line."""
         where = [f"--kubeconfig={self.kubeconfig}"] if self.kubeconfig else []
         which = [f"--context={self.context}"] if self.context else []
-        return [str(self.program), *where, *which, *map(str, words)]
+        kept = [f"--cache-dir={self.cache}"] if self.cache else []
+        return [str(self.program), *where, *which, *kept, *map(str, words)]
 
     def text(self, *words: str | Path, stdin: str | None = None, deadline: float = 60) -> str:
         """What kubectl prints.
@@ -87,7 +91,10 @@ class Kubectl:
                 trouble = ""
             except problems.ProgramFailed as refused:  # an API server that is just starting, a name not there yet
                 trouble = refused.cause
-            if not trouble and holds(seen):
+            if trouble:  # a part of what there is must not be judged as if it were all
+                select.select([], [], [], min(0.2, max(0.0, ends - time.monotonic())))
+                continue
+            if holds(seen):
                 return seen
             for event in self.watch(*what, until=ends, quiet=QUIET):
                 _take(seen, event)
@@ -100,8 +107,10 @@ class Kubectl:
 
         It ends after `quiet` seconds of silence, at `until` (monotonic), or with the watch itself.
         """
+        apart = ["setpriv", "--pdeathsig=KILL"] if shutil.which("setpriv") else []
         with subprocess.Popen(
-            self.command("get", *what, "--watch", "--output-watch-events", "-o", "json"),
+            # It ends with us, however we end: a quiet watch would never notice.
+            [*apart, *self.command("get", *what, "--watch", "--output-watch-events", "-o", "json")],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -109,7 +118,7 @@ class Kubectl:
             if child.stdout is None:  # narrows the type; PIPE was asked for
                 return
             try:
-                text, decoder = "", json.JSONDecoder()
+                text, decoder, characters = "", json.JSONDecoder(), codecs.getincrementaldecoder("utf-8")("replace")
                 while True:
                     patience = min(quiet, until - time.monotonic())
                     if patience <= 0 or not select.select([child.stdout], [], [], patience)[0]:
@@ -119,7 +128,7 @@ class Kubectl:
                         # Ended by itself: a refusal, or the server's own limit. The caller asks again, not at once.
                         select.select([], [], [], min(0.2, max(0.0, until - time.monotonic())))
                         return
-                    text += data.decode()
+                    text += characters.decode(data)
                     while text := text.lstrip():
                         try:
                             event, end = decoder.raw_decode(text)

@@ -54,6 +54,7 @@ def run(  # noqa: PLR0913 - each is a plain property of a child process
                 stdin=subprocess.DEVNULL if stdin is None else None,
                 capture_output=True,
                 text=True,
+                errors="replace",
                 env={**os.environ, **(env or {})},
                 cwd=cwd,
                 timeout=deadline,
@@ -82,6 +83,7 @@ def _run_telling(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        errors="replace",
         env={**os.environ, **env},
         cwd=cwd,
     ) as child:

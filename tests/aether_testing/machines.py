@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from aether_cli.local import supervising, tidying
 
-NAMESPACE_KINDS = ("net", "mnt", "pid", "ipc", "uts")
+NAMESPACE_KINDS = ("net", "pid")  # services of systemd have mounts of their own, and come and go
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,9 @@ class Traces:
         changes = {}
         for one in fields(self):
             now, then = getattr(self, one.name), getattr(before, one.name)
+            if one.name == "kernel_settings":  # one that came with a module is nobody's change
+                names = {line.partition("=")[0] for line in then}
+                now = {line for line in now if line.partition("=")[0] in names}
             if now != then:
                 changes[one.name] = [*(f"+ {x}" for x in sorted(now - then)), *(f"- {x}" for x in sorted(then - now))]
         return changes
@@ -44,7 +48,9 @@ def look(mark: str) -> Traces:
         namespaces=namespaces,
         mounts=frozenset(line.split(" ", 1)[1] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
         links=frozenset(one["ifname"] for one in json.loads(_said("ip", "-json", "link", "show"))),
-        routes=frozenset(_said("ip", "route", "show", "table", "all").splitlines()),
+        routes=frozenset(
+            re.sub(r" expires \S+", "", line) for line in _said("ip", "route", "show", "table", "all").splitlines()
+        ),
         rules=frozenset(line for line in _said("iptables-save").splitlines() if line[:1] in {":", "-"}),
         control_groups=frozenset(
             str(group) for hierarchy in tidying.hierarchies() for group in hierarchy.glob("aether*")
@@ -64,7 +70,7 @@ def _processes(mark: str) -> tuple[frozenset[str], frozenset[str]]:
         if not entry.name.isdigit():
             continue
         try:
-            command = (entry / "cmdline").read_text().replace("\0", " ").strip()
+            command = (entry / "cmdline").read_text(errors="replace").replace("\0", " ").strip()
             parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
             if _namespace(entry.name, "user") != _namespace("self", "user"):
                 continue  # a browser's sandbox, a rootless container: our clusters make no user namespace

@@ -15,7 +15,7 @@ import pytest
 from aether_cli import telling
 from aether_cli.local import starting
 from aether_cli.local.settings import Settings
-from aether_testing import clusters, machines
+from aether_testing import builders, clusters, machines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +32,7 @@ def test_an_up_that_was_killed_at_any_moment_is_healed_by_the_next(rounds: int, 
     home = {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_DATA_HOME": str(tmp_path / "data")}
     before = machines.look(at.name)
     command = [sys.executable, "-m", "aether_cli", "up", "--name", at.name, "--port", "0"]
+    expected = list[str]()  # what was made since the last purge is there after every kill
     for nth in range(rounds):
         moment = chance.uniform(0, LONGEST)
         with subprocess.Popen(
@@ -41,8 +42,15 @@ def test_an_up_that_was_killed_at_any_moment_is_healed_by_the_next(rounds: int, 
             victim.send_signal(signal.SIGKILL)
         where = f"seed {seed}, round {nth}, killed after {moment:.3f} s"
         healed = starting.up(at, Settings(port=0), telling.ToNobody())
-        assert "aether" in healed.kubectl.text("get", "namespaces", "-o", "name"), where
-        starting.down(at, telling.ToNobody(), purge=chance.random() < 0.5)
+        kept = healed.kubectl.text("get", "configmaps", "--namespace=aether", "-o", "name").split()
+        assert set(expected) <= set(kept), where
+        name = f"round-{nth}"
+        thing = builders.a_config_map(name)
+        healed.kubectl.apply({**thing, "metadata": {"name": name, "namespace": "aether"}})
+        expected.append(f"configmap/{name}")
+        if purge := chance.random() < 0.3:
+            expected.clear()
+        starting.down(at, telling.ToNobody(), purge=purge)
         assert machines.look(at.name).beyond(before) == {}, where
         print(f"{where}: healed", flush=True)
     starting.down(at, telling.ToNobody(), purge=True)

@@ -52,7 +52,7 @@ def test_no_key_is_on_a_command_line_or_in_a_log(control_plane: Cluster) -> None
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                texts.append((entry / "cmdline").read_text())
+                texts.append((entry / "cmdline").read_text(errors="replace"))
             except OSError:
                 continue  # it has just ended
     assert keys

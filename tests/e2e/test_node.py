@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 import select
+import signal
 import subprocess
-import time
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aether_cli import asking
-from aether_cli.local import volumes
-from aether_testing import builders
+from aether_cli.local import inspecting, volumes
+from aether_testing import builders, clusters, namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,9 +46,9 @@ else:
 """
 
 
-def run_once(namespace: Namespace, image: str, name: str, code: str) -> str:
+def run_once(namespace: Namespace, image: str, name: str, code: str, **pod: Any) -> str:
     """Run a pod to its end and return its log."""
-    spec = builders.a_pod("python3", "-c", code, image=image, restartPolicy="Never")
+    spec = builders.a_pod("python3", "-c", code, image=image, restartPolicy="Never", **pod)
     namespace.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
     path = f"{namespace.name}/{name}"
     seen = namespace.until(
@@ -141,9 +144,13 @@ except socket.gaierror as fault:
     print("no such name")
 """
     log = run_once(node_namespace, node.images["base"], "tries-to-leave", code)
-    assert "REACHED" not in log
-    assert "RESOLVED" not in log
-    assert "no such name" in log
+    refused = {f"OSError {errno.ENETUNREACH}", f"OSError {errno.EHOSTUNREACH}"}
+    *tries, name = log.splitlines()
+    assert len(tries) == 3
+    # The network itself says that there is no way; not every time, since the kernel limits how often it does.
+    assert refused & set(tries)
+    assert set(tries) <= {*refused, "TimeoutError None"}
+    assert name == "no such name"
 
 
 def test_the_kubelet_answers_the_api_server_and_nobody_else(node: Cluster, node_namespace: Namespace) -> None:
@@ -151,29 +158,35 @@ def test_the_kubelet_answers_the_api_server_and_nobody_else(node: Cluster, node_
     code = f"""
 import ssl, urllib.error, urllib.request
 unchecked = ssl._create_unverified_context()
-for path in ("pods", "metrics", "logs/", "run/x/y/z"):
-    try:
-        url = f"https://{address}:10250/{{path}}"
-        print("ANSWERED", urllib.request.urlopen(url, timeout=10, context=unchecked).status)
-    except urllib.error.HTTPError as refused:
-        print("refused", refused.code)
+token = open("/var/run/secrets/kubernetes.io/serviceaccount/token").read()
+for headers in ({{}}, {{"Authorization": "Bearer " + token}}):
+    for path in ("pods", "metrics", "logs/", "run/x/y/z"):
+        asked = urllib.request.Request(f"https://{address}:10250/{{path}}", headers=headers)
+        try:
+            print("ANSWERED", urllib.request.urlopen(asked, timeout=10, context=unchecked).status)
+        except urllib.error.HTTPError as refused:
+            print("refused", refused.code)
 import socket
 try:
     socket.create_connection(("{address}", 10255), timeout=3); print("ANSWERED on the read-only port")
 except OSError:
     print("no read-only port")
 """
-    log = run_once(node_namespace, node.images["base"], "asks-the-kubelet", code)
-    assert log.split("\n")[:5] == ["refused 401"] * 4 + ["no read-only port"]
+    log = run_once(node_namespace, node.images["base"], "asks-the-kubelet", code, automountServiceAccountToken=True)
+    # Nobody is not let in; somebody whom the API server knows, a service account, is not allowed.
+    assert log.splitlines() == ["refused 401"] * 4 + ["refused 403"] * 4 + ["no read-only port"]
+
+
+def command_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 def test_pods_survive_a_component_s_death_and_the_cause_is_one_line(node: Cluster, node_namespace: Namespace) -> None:
     state = node.kubeconfig.parent
     before = json.loads((state / "components.json").read_text())["kube-scheduler"]
-    pods = subprocess.run(
-        ["pgrep", "--full", f"kube-scheduler.*{state}"], capture_output=True, text=True, check=True
-    ).stdout.split()
-    subprocess.run(["kill", "-9", *pods], check=True)
+    holder = json.loads((state / "holder.json").read_text())["pid"]
+    (scheduler,) = [pid for pid in inspecting.processes(holder) if command_of(pid) == "kube-scheduler"]
+    os.kill(scheduler, signal.SIGKILL)
     node_namespace.apply(builders.a_deployment("late", builders.a_pod("sleep", "1000", image=node.images["base"])))
     node_namespace.until_available("late")
     after = json.loads((state / "components.json").read_text())["kube-scheduler"]
@@ -181,12 +194,42 @@ def test_pods_survive_a_component_s_death_and_the_cause_is_one_line(node: Cluste
     assert after["causes"][-1].startswith("kube-scheduler was killed by SIGKILL: ")
     assert "\n" not in after["causes"][-1]
     assert "kube-scheduler was killed by SIGKILL" in (state / "logs" / "supervisor.log").read_text()
-    deadline = time.monotonic() + 30
-    while not json.loads((state / "components.json").read_text())["kube-scheduler"]["ready"]:
-        assert time.monotonic() < deadline
 
 
 def test_the_node_s_volumes_class_is_the_default(node: Cluster) -> None:
     (one,) = node.kubectl.get("storageclasses")["items"]
     assert one["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true"
     assert asking.condition(node.kubectl.get("nodes")["items"][0], "Ready") == "True"
+
+
+def test_a_second_cluster_with_a_node_does_not_disturb_the_first(
+    node: Cluster, node_namespace: Namespace, tmp_path: Path
+) -> None:
+    sleeper = builders.a_pod("sleep", "1000", image=node.images["base"])
+    node_namespace.apply(builders.a_deployment("mine", sleeper))
+    node_namespace.until_available("mine")
+    holder = (node.kubeconfig.parent / "holder.json").read_text()
+    before = pod_of(node_namespace, "mine")
+    with clusters.running(clusters.NODE, clusters.some_places(tmp_path)) as second:
+        theirs = namespaces.create(second, "second")
+        theirs.apply(builders.a_deployment("mine", sleeper))
+        theirs.until_available("mine")
+        assert pod_of(theirs, "mine")["metadata"]["uid"] != before["metadata"]["uid"]
+    assert (node.kubeconfig.parent / "holder.json").read_text() == holder
+    after = pod_of(node_namespace, "mine")
+    assert (after["metadata"]["uid"], asking.condition(after, "Ready")) == (before["metadata"]["uid"], "True")
+    assert after["status"]["containerStatuses"][0]["restartCount"] == 0
+
+
+def test_helm_installs_by_the_exported_kubeconfig(node: Cluster, node_namespace: Namespace, tmp_path: Path) -> None:
+    chart = tmp_path / "chart"
+    (chart / "templates").mkdir(parents=True)
+    (chart / "Chart.yaml").write_text("apiVersion: v2\nname: tiny\nversion: 1.2.3\n")
+    (chart / "templates" / "map.yaml").write_text(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: tiny}\ndata: {release: {{ .Release.Name }}}\n"
+    )
+    home = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "KUBECONFIG": str(node.kubeconfig)}
+    command = [str(node.programs["helm"]), "install", "one", str(chart), f"--namespace={node_namespace.name}"]
+    done = subprocess.run(command, env=home, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert node_namespace.get("configmap", "tiny")["data"] == {"release": "one"}

@@ -13,6 +13,7 @@ from aether_cli.local.settings import Profile, Settings
 NODE = Settings()
 FULL = needs.Machine(
     root=True,
+    namespaces=True,
     programs=frozenset(needs.tables(replace(NODE, egress=True), docker=False)),
     memory=8 * needs.GIB,
     disk=50 * needs.GIB,
@@ -48,6 +49,7 @@ def test_a_machine_with_everything_lacks_nothing() -> None:
         (replace(FULL, filesystems=frozenset({"ext4"})), "kernel: no overlay", "modprobe overlay"),
         (replace(FULL, folders=(Path("/var/lib/ci/x"),)), "folders: /var/lib/ci/x lies under /var", "XDG_"),
         (replace(FULL, has_repository=False), "images:", "clone"),
+        (replace(FULL, namespaces=False), "namespaces: this root may not make any", "outside"),
     ],
 )
 def test_each_thing_that_is_missing_is_one_line_with_what_to_do(seen: needs.Machine, begins: str, advice: str) -> None:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 MODULES: Final = Path(__file__).parent / "gomodules"
 
 
+# No compiler fetched, and no folder for statistics made: looking changes nothing.
+ASKING: Final = {"GOTOOLCHAIN": "local", "XDG_CONFIG_HOME": "/dev/null"}
+
+
 def module(name: str) -> binaries.Module:
     """One of our Go modules, read."""
     folder = MODULES / name
@@ -118,7 +122,7 @@ def toolchain() -> tuple[str, str]:
     for go in (shutil.which("go"), shutil.which(Path(sys.prefix) / "bin" / "go")):
         if go is not None:
             try:
-                said = running.run([go, "env", "GOVERSION"], env={"GOTOOLCHAIN": "local"}, deadline=20).strip()
+                said = running.run([go, "env", "GOVERSION"], env=ASKING, deadline=20).strip()
             except problems.ProgramFailed:
                 continue
             newest = max(newest, (go, said), key=lambda one: needs.go_version(one[1]))

@@ -42,10 +42,10 @@ def open_port(port: int) -> socket.socket | None:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(("127.0.0.1", port))
+        listening.listen(512)
     except OSError:
         listening.close()
         return None
-    listening.listen(512)
     return listening
 
 
@@ -64,6 +64,7 @@ def look(
     to_build = tuple(building.missing(wanted, at.cache, env))
     return needs.Machine(
         root=os.geteuid() == 0,
+        namespaces=_makes_namespaces(),
         programs=frozenset(name for name in programs if shutil.which(name)),
         memory=_available_memory(),
         disk=min(_free(folder) for folder in (at.cache, at.state, at.volumes)),
@@ -72,7 +73,9 @@ def look(
         docker=docker,
         filesystems=frozenset(line.split()[-1] for line in Path("/proc/filesystems").read_text().splitlines()),
         port_taken=port_taken,
-        folders=(at.cache, at.state, at.volumes, Path(sys.prefix), Path(__file__), *assets),
+        folders=tuple(
+            folder.resolve() for folder in (at.cache, at.state, at.volumes, Path(sys.prefix), Path(__file__), *assets)
+        ),
         has_repository=repository() is not None,
     )
 
@@ -86,6 +89,15 @@ def require(seen: needs.Machine, chosen: Settings) -> None:
     found = needs.lacks(seen, chosen)
     if found:
         raise problems.NotPossibleHere("\n".join(map(str, found)), remedy="Nothing was changed.")
+
+
+def _makes_namespaces() -> bool:
+    """A root in a container often may not."""
+    try:
+        running.run(["unshare", "--mount", "--net", "--pid", "--fork", "/bin/true"], deadline=20)
+    except problems.ProgramFailed:
+        return False
+    return True
 
 
 def _available_memory() -> int:

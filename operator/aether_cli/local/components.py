@@ -44,6 +44,7 @@ class Descriptors:
 
     api_socket: int
     outer_network: int
+    life_lock: int
 
 
 def of(  # one list, read top to bottom
@@ -97,6 +98,8 @@ def of(  # one list, read top to bottom
                 *(() if chosen.durable else ("--unsafe-no-fsync",)),
             ),
             probe=Probe(address="127.0.0.1:2379"),
+            # As long as the store is being written to there is a life, even when process 1 is gone before it.
+            inherits=(given.life_lock,),
         ),
         Component(
             name="kube-apiserver",

@@ -93,6 +93,7 @@ def kubelet(pki: Path, cgroup: str) -> str:
             "maxPods": 110,
             "serializeImagePulls": False,
             "shutdownGracePeriod": "0s",
+            "volumePluginDir": "/var/lib/kubelet/plugins/volume",  # by default it makes a folder under /usr
             "containerLogMaxSize": "10Mi",
             "containerLogMaxFiles": 3,
         }
@@ -149,6 +150,8 @@ disabled_plugins = [
   sandbox_image = "{pause}"
   # Without CAP_SYS_RESOURCE runc cannot lower a score: "can't get final child's PID from pipe: EOF".
   restrict_oom_score_adj = true
+  # A profile that it loads would stay in the machine's kernel.
+  disable_apparmor = true
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
@@ -194,7 +197,7 @@ def corefile(kubeconfig: Path, *, egress: bool) -> str:
     errors
     ready 127.0.0.1:8181
     kubernetes {networks.DOMAIN} in-addr.arpa ip6.arpa {{
-        kubeconfig {kubeconfig} aether
+        kubeconfig "{kubeconfig}" aether
         pods insecure
         fallthrough in-addr.arpa ip6.arpa
     }}

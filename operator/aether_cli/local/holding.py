@@ -22,6 +22,7 @@ from aether_cli.local.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from aether_cli import telling
     from aether_cli.local import places
 
 
@@ -55,11 +56,11 @@ def mark_ready(at: places.Places) -> None:
     record(at, **{**json.loads((at.state / "holder.json").read_text()), "ready": True})
 
 
-def try_lock(at: places.Places) -> int | None:
-    """The descriptor of the life lock, or nothing where a cluster lives."""
-    descriptor = os.open(at.state / "holder.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _try_lock(path: Path, kind: int) -> int | None:
+    """The descriptor of a lock, or nothing where somebody holds it against us."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         return None
@@ -73,7 +74,7 @@ def lock(at: places.Places, *, deadline: float = 10.0) -> int:
         NotReady: It stayed held for `deadline` seconds.
     """
     ends = time.monotonic() + deadline
-    while (descriptor := try_lock(at)) is None:
+    while (descriptor := _try_lock(at.state / "holder.lock", fcntl.LOCK_EX)) is None:
         if time.monotonic() > ends:
             raise problems.NotReady(f"the last life of cluster {at.name} has not ended yet", remedy="Run it again.")
         time.sleep(0.02)  # a lock has no descriptor to wait on
@@ -82,14 +83,13 @@ def lock(at: places.Places, *, deadline: float = 10.0) -> int:
 
 def find(at: places.Places) -> Holder | None:
     """The live cluster with these places, if there is one."""
-    if not (at.state / "holder.lock").exists():
-        return None
-    free = try_lock(at)
-    if free is not None:
-        os.close(free)
+    # Shared: two who only look must not take each other for a life.
+    if not _held(at.state / "holder.lock"):
         return None
     try:
         told = json.loads((at.state / "holder.json").read_text())
+        if not Path(f"/proc/{told['pid']}").exists():
+            return None  # killed, and the last of it is just dying
         return Holder(
             pid=told["pid"],
             settings=Settings.read(told["settings"]),
@@ -100,6 +100,21 @@ def find(at: places.Places) -> Holder | None:
     except (OSError, ValueError, KeyError):
         # The lock is held and nothing is written yet: somebody is just starting it.
         return None
+
+
+def _held(path: Path) -> bool:
+    """Whether somebody has this lock for himself."""
+    if not path.exists():
+        return False
+    free = _try_lock(path, fcntl.LOCK_SH)
+    if free is not None:
+        os.close(free)
+    return free is None
+
+
+def busy(at: places.Places) -> bool:
+    """Whether another `up` or `down` of this cluster is under way."""
+    return _held(at.locks / at.name)
 
 
 def need(at: places.Places) -> Holder:
@@ -167,8 +182,8 @@ def gone(watched: int | None, deadline: float) -> bool:
 
 
 @contextlib.contextmanager
-def alone(at: places.Places, *, deadline: float = 600.0) -> Iterator[None]:
-    """One `up` or `down` of a cluster at a time.
+def alone(at: places.Places, tell: telling.Teller, *, deadline: float = 3600.0) -> Iterator[None]:
+    """One `up` or `down` of a cluster at a time; the second waits, and says so.
 
     Raises:
         NotReady: Another one took longer than `deadline` seconds.
@@ -177,6 +192,8 @@ def alone(at: places.Places, *, deadline: float = 600.0) -> Iterator[None]:
     at.locks.mkdir(parents=True, exist_ok=True)
     with (at.locks / at.name).open("w") as handle:
         ends = time.monotonic() + deadline
+        if busy(at):
+            tell.line(f"waiting for another command that is busy with cluster {at.name}")
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -44,7 +44,7 @@ class LocalState:
     @property
     def healthy(self) -> bool:
         """Whether it runs, with everything in it ready."""
-        return self.running and all(component.ready for component in self.components)
+        return self.running and bool(self.components) and all(component.ready for component in self.components)
 
     def record(self) -> dict[str, Any]:
         """As JSON values."""

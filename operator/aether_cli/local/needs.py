@@ -47,6 +47,7 @@ class Machine:
     """
 
     root: bool
+    namespaces: bool
     programs: frozenset[str]
     memory: int
     disk: int
@@ -130,6 +131,10 @@ def _sizes(seen: Machine, chosen: Settings) -> list[Lack]:
 
 def _surroundings(seen: Machine, chosen: Settings) -> list[Lack]:
     found = []
+    if "unshare" in seen.programs and not seen.namespaces:
+        found.append(
+            Lack("namespaces: this root may not make any", "Run it outside of the container, or with more rights")
+        )
     if seen.port_taken:
         found.append(
             Lack(f"port: 127.0.0.1:{chosen.port} is in use", "Choose another: --port N (0 takes any free one)")

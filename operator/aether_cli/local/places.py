@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,8 +61,8 @@ class Places:
         return self.cache / "locks"
 
     def cgroup(self) -> str:
-        """The root of the cluster's control groups, relative to each hierarchy."""
-        return f"/aether-{self.name}"
+        """The root of the cluster's control groups, relative to each hierarchy: they are the whole machine's."""
+        return f"/aether-{self.name}-{hashlib.sha256(str(self.state).encode()).hexdigest()[:8]}"
 
 
 def of(name: str, env: Mapping[str, str]) -> Places:

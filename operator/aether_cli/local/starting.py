@@ -91,9 +91,9 @@ def up(
     wanted = wanted_binaries(chosen)
     with contextlib.ExitStack() as stack:
         listening = None
-        if holding.find(at) is None:
+        if holding.find(at) is None and not holding.busy(at):
             listening = stack.enter_context(_checked(at, chosen, wanted, env, tell))
-        stack.enter_context(holding.alone(at))
+        stack.enter_context(holding.alone(at, tell))
         holder = _settled(at)
         if holder is not None:
             _require_same(holder, chosen)
@@ -106,7 +106,7 @@ def up(
             holder = _start(at, chosen, programs, baked, listening, tell)
         if holder is None:
             raise problems.NotRunning(f"cluster {at.name} ended")
-        kubectl = asking.Kubectl(program=programs["kubectl"], kubeconfig=at.kubeconfig)
+        kubectl = asking.Kubectl(program=programs["kubectl"], kubeconfig=at.kubeconfig, cache=at.state / "kubectl")
         if not started:  # it may just be mending itself
             kubectl.until(bool, "namespaces", deadline=API_DEADLINE, wish="the API answers")
         if chosen.has_node:
@@ -205,7 +205,7 @@ def _start(  # noqa: PLR0913 - what a cluster is made of
         at.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = holding.lock(at)
         try:
-            (at.state / "holder.json").unlink(missing_ok=True)  # it tells of the last life
+            (at.state / "holder.json").unlink(missing_ok=True)  # it tells of a life that was killed
             tidying.remove_leftovers(at)
             port = int(listening.getsockname()[1])
             writing.write(at, chosen, port=port, images={one.name: one.reference for one in baked})
@@ -228,8 +228,9 @@ def _launch(  # noqa: PLR0913 - what a holder is given
     step: telling.Step,
 ) -> holding.Holder:
     reading, report = os.pipe()
-    outer = os.open("/proc/self/ns/net", os.O_RDONLY)
-    given = {"api_socket": listening.fileno(), "report": report, "lock": lock, "outer_network": outer}
+    given = {"api_socket": listening.fileno(), "report": report, "lock": lock}
+    if chosen.egress:  # nobody inside has a hand on the machine's network who does not need it
+        given["outer_network"] = os.open("/proc/self/ns/net", os.O_RDONLY)
     told = {
         "places": at.record(),
         "settings": chosen.record(),
@@ -261,7 +262,7 @@ def _launch(  # noqa: PLR0913 - what a holder is given
             started=time.time(),
         )
     finally:
-        for descriptor in (report, outer, log):
+        for descriptor in (report, log, *([given["outer_network"]] if chosen.egress else [])):
             os.close(descriptor)
     try:
         _follow(reading, at, step)
@@ -282,7 +283,7 @@ def _launch(  # noqa: PLR0913 - what a holder is given
 def _environment() -> dict[str, str]:
     """What the components see of a person's environment: etcd reads ETCD_…, Go's clients read proxies, and so on."""
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
-    return {**kept, "PYTHONSAFEPATH": "1"}
+    return {**kept, "PYTHONSAFEPATH": "1", "KUBECACHEDIR": "/run/aether/kubectl"}
 
 
 def _follow(reading: int, at: places.Places, step: telling.Step) -> None:
@@ -357,15 +358,17 @@ def down(at: places.Places, tell: telling.Teller, *, purge: bool = False) -> boo
     """
     if not at.state.exists() and not (purge and at.volumes.exists()):
         return False
-    with holding.alone(at):
+    with holding.alone(at, tell):
         holder = holding.find(at)
         if holder is not None:
             with tell.step("stop") as step:
                 holding.end(holder, gently=holder.ready, deadline=30)
                 step.result("nothing of it runs")
         if at.state.exists():
-            os.close(holding.lock(at))  # nobody lives there, not even somebody who is not written down yet
+            dead = holding.lock(at)  # nobody lives there, not even somebody who is not written down yet
+            (at.state / "holder.json").unlink(missing_ok=True)
             tidying.remove_leftovers(at)
+            os.close(dead)
         if purge:
             with tell.step("purge") as step:
                 tidying.purge(at)

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import ssl
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 PROBE_EVERY: Final = 0.05
 ASK_ALL_EVERY: Final = 10.0
+MOMENT: Final = 0.5
 LONGEST_PAUSE: Final = 30.0
 GIVE_UP_AFTER: Final = 4
 """Deaths of one component before the cluster was ever ready: then it is a fault, not bad luck."""
@@ -58,7 +60,8 @@ SHOWN_SYSCTLS: Final = {
 def cause_of(status: int, log: str) -> str:
     """One line: how it ended, and the last thing it complained about."""
     code = os.waitstatus_to_exitcode(status)
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+    names = {number.value: number.name for number in signal.Signals}
+    how = f"was killed by {names.get(-code, f'signal {-code}')}" if code < 0 else f"ended with {code}"
     lines = [line for line in log.splitlines() if line.strip()]
     complaints = [line for line in lines if TROUBLE.search(line)]
     said = (complaints or lines or ["it said nothing"])[-1].strip()
@@ -155,7 +158,7 @@ class Supervisor:
         kept.restarts += 1
         kept.in_a_row += 1
         kept.causes = [*kept.causes, cause][-3:]
-        kept.start_at = time.monotonic() + min(LONGEST_PAUSE, 0.25 * 2.0**kept.in_a_row)
+        kept.start_at = time.monotonic() + min(LONGEST_PAUSE, 0.25 * 2.0 ** min(kept.in_a_row, 10))
         self._note(cause)
         self._say({"event": "died", "component": kept.component.name, "cause": cause})
         if not self._up and kept.in_a_row >= GIVE_UP_AFTER:
@@ -172,8 +175,9 @@ class Supervisor:
 
     def _start(self, kept: _Kept) -> None:
         component = kept.component
-        log = os.open(self._log(component.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        log = -1
         try:
+            log = os.open(self._log(component.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             process = subprocess.Popen(
                 component.command,
                 stdin=subprocess.DEVNULL,
@@ -190,9 +194,9 @@ class Supervisor:
             self._died(kept, f"{component.name} could not be started: {fault.strerror}: {component.command[0]}")
             return
         finally:
-            os.close(log)
+            if log >= 0:
+                os.close(log)
         kept.process, kept.pid, kept.since = process, process.pid, time.monotonic()
-        kept.ready = component.probe is None and not component.once
         self._say({"event": "started", "component": component.name})
 
     def _probe(self) -> None:
@@ -201,11 +205,17 @@ class Supervisor:
         if everybody:
             self._asked_all = time.monotonic()
         for kept in self._kept.values():
-            if kept.pid and kept.component.probe is not None and (everybody or not kept.ready):
-                before, kept.ready = kept.ready, self._answers(kept.component.probe)
+            if kept.pid and not kept.component.once and (everybody or not kept.ready):
+                before, kept.ready = kept.ready, self._is_ready(kept)
                 if kept.ready != before:
                     self._say({"event": "ready" if kept.ready else "silent", "component": kept.component.name})
                     self._record()
+
+    def _is_ready(self, kept: _Kept) -> bool:
+        """What can be asked is asked; of the others, one that has lived for a moment will live."""
+        if kept.component.probe is None:
+            return time.monotonic() - kept.since > MOMENT
+        return self._answers(kept.component.probe)
 
     def _answers(self, probe: components.Probe) -> bool:
         try:
@@ -281,21 +291,24 @@ class Supervisor:
 
     def _note(self, line: str) -> None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        with self._log("supervisor").open("a") as log:
+        # A full disk must not end the cluster: what cannot be written down is lost, what runs goes on.
+        with contextlib.suppress(OSError), self._log("supervisor").open("a") as log:
             log.write(f"{stamp} {line}\n")
 
     def _record(self) -> None:
         whole = {name: kept.record() for name, kept in self._kept.items()}
         half = self._at.state / ".components.half"
-        half.write_text(json.dumps(whole))
-        half.replace(self._at.state / "components.json")
+        with contextlib.suppress(OSError):  # as for a note
+            half.write_text(json.dumps(whole))
+            half.replace(self._at.state / "components.json")
 
     def _rotate(self) -> None:
         """A log that has grown too large is copied aside and begun anew; writers append, so they follow."""
         for log in self._at.logs.glob("*.log"):
-            if log.stat().st_size > LOG_LIMIT and not log.name.startswith("audit"):
-                log.with_suffix(".log.1").write_bytes(log.read_bytes())
-                os.truncate(log, 0)
+            with contextlib.suppress(OSError):  # as for a note
+                if log.stat().st_size > LOG_LIMIT and not log.name.startswith("audit"):
+                    shutil.copyfile(log, log.with_suffix(".log.1"))
+                    os.truncate(log, 0)
 
 
 def _unblock() -> None:
@@ -348,7 +361,7 @@ def prepare(at: places.Places, resolver: str, *, durable: bool) -> None:
         running.run(["mount", "--bind", shown, f"/proc/sys/{name}"])
     # Where the machine's resolver file is a link into /run, what it said is put where the link leads.
     target = Path("/etc/resolv.conf").resolve()
-    if not target.exists():
+    if not target.exists() and target.parts[1] in {"run", "var"}:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(resolver)
     running.run(["ip", "-batch", "-"], stdin=networks.LINKS)
@@ -362,21 +375,25 @@ def main(arguments: list[str]) -> int:
     at = places.Places.read(told["places"])
     chosen = Settings.read(told["settings"])
     # The socket proxy looks for its socket at descriptor 3, and nothing else may sit there.
-    outer = fcntl.fcntl(told["outer_network"], fcntl.F_DUPFD, 20)
+    outer = fcntl.fcntl(told["outer_network"], fcntl.F_DUPFD, 20) if chosen.egress else -1
     report = fcntl.fcntl(told["report"], fcntl.F_DUPFD_CLOEXEC, 20)
     lock = fcntl.fcntl(told["lock"], fcntl.F_DUPFD_CLOEXEC, 20)
     os.dup2(told["api_socket"], 30, inheritable=False)
     os.dup2(30, 3)
-    for extra in {told["outer_network"], told["report"], told["lock"], told["api_socket"]} - {3, outer, report, lock}:
-        os.close(extra)
+    kept = {3, outer, report, lock}
+    for name in ("outer_network", "report", "lock", "api_socket"):
+        if told.get(name, 3) not in kept:
+            os.close(told[name])
+    os.umask(0o022)  # what pods and the runtime make is not the person's, whose own may be stricter
     os.environ["TMPDIR"] = "/var/tmp"  # noqa: S108 - the cluster's own /var, which nobody else can see
     try:
         prepare(at, told["resolver"], durable=chosen.durable)
-        given = components.Descriptors(api_socket=3, outer_network=outer)
+        given = components.Descriptors(api_socket=3, outer_network=outer, life_lock=lock)
         programs = {name: Path(path) for name, path in told["programs"].items()}
         listed = components.of(chosen, at, programs, given, sys.executable)
         return Supervisor(at, listed, report, owned=chosen.owned).run()
     except (OSError, problems.AetherError) as fault:
+        print(fault, file=sys.stderr, flush=True)  # noqa: T201 - this is supervisor.log
         with contextlib.suppress(OSError):
             os.write(report, (json.dumps({"event": "failed", "cause": str(fault)}) + "\n").encode())
         return 1

@@ -7,14 +7,12 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aether_cli.local import places
-
-CGROUPS: Final = Path("/sys/fs/cgroup")
 
 
 def hierarchies() -> list[Path]:

@@ -62,6 +62,8 @@ def _owned(path: Path, text: str | bytes) -> None:
         half.unlink()
     with open(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as handle:  # noqa: PTH123 - a mode
         handle.write(data)
+        handle.flush()
+        os.fsync(handle.fileno())  # a key that a power cut left empty would be taken for one
     half.replace(path)
 
 
