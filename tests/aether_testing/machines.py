@@ -26,6 +26,8 @@ class Traces:
     rules: frozenset[str]
     control_groups: frozenset[str]
     kernel_settings: frozenset[str]
+    folders: frozenset[str]
+    """What lies directly in the places of the machine where programs like to leave something."""
 
     def beyond(self, before: Traces) -> dict[str, list[str]]:
         """What is here and was not then, or was then and is not here; an empty dict is a clean machine."""
@@ -59,6 +61,9 @@ def look(mark: str) -> Traces:
             f"{name}={Path('/proc/sys', name).read_text().strip()}"
             for name in (*supervising.SHOWN_SYSCTLS, "net/ipv4/ip_forward", "net/netfilter/nf_conntrack_max")
             if Path("/proc/sys", name).exists()
+        ),
+        folders=frozenset(
+            str(path) for place in ("/etc", "/opt", "/usr/libexec", "/var/lib") for path in Path(place).glob("*")
         ),
     )
 

@@ -154,6 +154,7 @@ def of(  # one list, read top to bottom
                 str(programs["kube-controller-manager"]),
                 *controlling("controller-manager"),
                 "--use-service-account-credentials=true",
+                "--flex-volume-plugin-dir=/var/lib/kubelet/plugins/volume",  # else it makes a folder under /usr
                 f"--service-account-private-key-file={pki / 'sa.key'}",
                 f"--root-ca-file={pki / 'ca.crt'}",
                 f"--cluster-signing-cert-file={pki / 'ca.crt'}",
