@@ -204,3 +204,20 @@ def test_a_machine_without_the_programs_is_refused_before_anything_is_made(tmp_p
     assert "packages: buildah, containerd, ctr, mmdebstrap, nsenter, setpriv not found" in done.stderr
     assert "apt-get install buildah containerd mmdebstrap util-linux" in done.stderr
     assert list(home.iterdir()) == []
+
+
+def test_of_two_ups_at_once_one_starts_the_cluster_and_the_other_finds_it(at: places.Places, tmp_path: Path) -> None:
+    home = {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_DATA_HOME": str(tmp_path / "data")}
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    words = ["up", "--json", "--profile", "control-plane", "--port", port, "--name", at.name]
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-m", "aether_cli", *words],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **home},
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    said = [one.communicate(timeout=120) for one in both]
+    assert [one.returncode for one in both] == [0, 0], said
+    assert sorted(json.loads(out)["started"] for out, _ in said) == [False, True]

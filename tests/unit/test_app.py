@@ -6,14 +6,11 @@ import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from aether_cli import problems
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -103,3 +100,11 @@ def test_kubectl_completes_the_plugin_s_words(tmp_path: Path) -> None:
 
 def test_it_says_its_version(tmp_path: Path) -> None:
     assert aether(tmp_path, "--version").stdout.startswith("aether 0.")
+
+
+def test_a_shell_completes_its_words(tmp_path: Path) -> None:
+    words = {"_AETHER_COMPLETE": "complete_bash", "COMP_WORDS": "aether st", "COMP_CWORD": "1"}
+    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], **words}
+    script = Path(sys.executable).parent / "aether"
+    done = subprocess.run([script], capture_output=True, text=True, check=False, timeout=60, env=env)
+    assert done.stdout.split() == ["status"], done.stderr
