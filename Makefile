@@ -35,7 +35,7 @@ campaign: packages python ## The long repetitions in full: make campaign NAME=up
 	@$(BIN)/pytest tests/campaign --full $(if $(NAME),-k $(subst -,_,$(NAME)))
 
 .PHONY: bench
-bench: packages python ## One benchmark, JSON lines on standard output: make bench B=control-plane
+bench: packages python ## One benchmark, JSON lines on standard output: make bench B=control-plane-start
 	@$(BIN)/aether build
 	@PYTHONPATH=tests $(BIN)/python -m aether_testing.benching $(B)
 
