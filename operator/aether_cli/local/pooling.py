@@ -48,8 +48,13 @@ def keep(kubectl: asking.Kubectl) -> None:
             new_name=lambda: f"local-{secrets.token_hex(4)}",
         ):
             _carry_out(act, kubectl)
-        for _ in kubectl.watch("persistentvolumes", "--watch-only", until=time.monotonic() + 3600, quiet=LOOK_AGAIN):
-            break
+            if isinstance(act, volumes.Remove):
+                break  # that took its time: the next deletion of data is decided on what is true then
+        else:
+            for _ in kubectl.watch(
+                "persistentvolumes", "--watch-only", until=time.monotonic() + 3600, quiet=LOOK_AGAIN
+            ):
+                break
 
 
 def main(arguments: list[str]) -> int:

@@ -68,7 +68,8 @@ def remove_leftovers(at: places.Places) -> None:
     remove_control_groups(at)
     # Pods' own folders: their mounts died with the namespace, and the next kubelet makes them anew.
     for folder in (at.var / "lib/kubelet", at.var / "lib/cni", at.var / "tmp"):
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(folder)
 
 
 def purge(at: places.Places) -> None:
