@@ -36,6 +36,15 @@ def repository() -> Path | None:
     return top if (top / "images").is_dir() else None
 
 
+def port_in_use(port: int) -> bool:
+    """Whether somebody listens there; asked without taking it, since another `up` may be asking just now."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 def open_port(port: int) -> socket.socket | None:
     """A listening socket on the machine's loopback; nothing where the port is in use."""
     listening = socket.socket()

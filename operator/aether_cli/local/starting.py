@@ -90,15 +90,21 @@ def up(
     began = time.monotonic()
     wanted = wanted_binaries(chosen)
     with contextlib.ExitStack() as stack:
-        listening = None
-        if holding.find(at) is None and not holding.busy(at):
-            listening = stack.enter_context(_checked(at, chosen, wanted, env, tell))
+        checked = holding.find(at) is None and not holding.busy(at)
+        if checked:
+            _check(at, chosen, wanted, env, tell)
         stack.enter_context(holding.alone(at, tell))
         holder = _settled(at)
+        listening = None
         if holder is not None:
             _require_same(holder, chosen)
-        elif listening is None:  # it was there a moment ago
-            listening = stack.enter_context(_checked(at, chosen, wanted, env, tell))
+        else:
+            if not checked:  # it was there, or being made, a moment ago
+                _check(at, chosen, wanted, env, tell)
+            listening = checking.open_port(chosen.port)
+            if listening is None:
+                raise problems.NotPossibleHere(f"port: 127.0.0.1:{chosen.port} is in use")
+            stack.enter_context(listening)
         started = holder is None
         programs = building.ensure(wanted, at.cache, env, tell)
         baked = _bake(at, chosen, tell)
@@ -144,27 +150,20 @@ def build(at: places.Places, tell: telling.Teller, env: Mapping[str, str] = os.e
     return _bake(at, chosen, tell)
 
 
-def _checked(
+def _check(
     at: places.Places,
     chosen: settings.Settings,
     wanted: Sequence[binaries.Binary],
     env: Mapping[str, str],
     tell: telling.Teller,
-) -> socket.socket:
-    """The API server's port on the machine, open, once the machine has everything else too."""
-    listening = checking.open_port(chosen.port)
-    try:
-        with tell.step("machine") as step:
-            seen = checking.look(chosen, at, wanted, env, port_taken=listening is None)
-            checking.require(seen, chosen)
-            step.result(f"{seen.memory / 1e9:.1f} GB of memory and {seen.disk / 1e9:.0f} GB of disk are free")
-    except BaseException:
-        if listening is not None:
-            listening.close()
-        raise
-    if listening is None:
-        raise problems.NotPossibleHere(f"port: 127.0.0.1:{chosen.port} is in use")
-    return listening
+) -> None:
+    """Refuse where the machine lacks something, before anything is changed."""
+    with tell.step("machine") as step:
+        # Another `up` of this cluster has the port only while it is busy, or once there is a cluster: then we wait.
+        taken = checking.port_in_use(chosen.port) and not holding.busy(at) and holding.find(at) is None
+        seen = checking.look(chosen, at, wanted, env, port_taken=taken)
+        checking.require(seen, chosen)
+        step.result(f"{seen.memory / 1e9:.1f} GB of memory and {seen.disk / 1e9:.0f} GB of disk are free")
 
 
 def _settled(at: places.Places) -> holding.Holder | None:
