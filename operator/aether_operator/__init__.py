@@ -1,0 +1,1 @@
+"""Aether's operator: makes true what TradingPlatform objects say, and keeps it true."""

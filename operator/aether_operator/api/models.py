@@ -1,0 +1,46 @@
+"""What every model of a kind has in common."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Annotated, Final
+
+import pydantic
+from pydantic.alias_generators import to_camel
+
+GROUP: Final = "trading.aether.io"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+CATEGORY: Final = "aether"
+
+
+class Model(pydantic.BaseModel):
+    """A part of a kind's spec: camelCase on the wire, frozen, and nothing unknown is let in."""
+
+    model_config = pydantic.ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, use_enum_values=False
+    )
+
+
+QUANTITY: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
+_FACTORS: Final = {
+    "": Decimal(1), "m": Decimal("0.001"),
+    **{unit: Decimal(1000) ** power for power, unit in enumerate("kMGTPE", start=1)},
+    **{f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", start=1)},
+}  # fmt: skip
+
+
+def quantity(text: str) -> Decimal:
+    """A Kubernetes quantity as a number, for comparison: `500m` is 0.5, `1Gi` is 1073741824.
+
+    Raises:
+        ValueError: It is not one.
+    """
+    match = QUANTITY.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not a quantity: {text!r}")
+    return Decimal(match[1]) * _FACTORS[match[2] or ""]
+
+
+Quantity = Annotated[str, pydantic.Field(pattern=f"^{QUANTITY.pattern}$", min_length=1, max_length=20)]

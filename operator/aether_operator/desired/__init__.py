@@ -1,0 +1,1 @@
+"""What a platform becomes: spec and observation to children, one module per child kind. Values only."""

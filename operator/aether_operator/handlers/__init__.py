@@ -1,0 +1,1 @@
+"""Kopf: notice that something happened, and nothing more."""

@@ -1,0 +1,59 @@
+"""The kinds that the operator reads and writes, and how an object of one is named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aether_operator.api import models, platforms
+
+Manifest = dict[str, Any]
+"""An object as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of object: all are namespaced."""
+
+    api_version: str
+    kind: str
+    plural: str
+
+    @property
+    def base(self) -> str:
+        """The path of its API group."""
+        return f"/api/{self.api_version}" if "/" not in self.api_version else f"/apis/{self.api_version}"
+
+
+PLATFORMS: Final = Kind(models.API_VERSION, platforms.KIND, platforms.PLURAL)
+SECRETS: Final = Kind("v1", "Secret", "secrets")
+SERVICES: Final = Kind("v1", "Service", "services")
+CLAIMS: Final = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+POLICIES: Final = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+STATEFUL_SETS: Final = Kind("apps/v1", "StatefulSet", "statefulsets")
+PODS: Final = Kind("v1", "Pod", "pods")
+
+CHILDREN: Final = (SECRETS, SERVICES, CLAIMS, POLICIES, STATEFUL_SETS)
+"""What a platform becomes, in the order in which it is applied."""
+_BY_NAME: Final = {(kind.api_version, kind.kind): kind for kind in (PLATFORMS, *CHILDREN, PODS)}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Ref:
+    """Which object, within a namespace."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+def ref(thing: Manifest) -> Ref:
+    """Which object this is."""
+    return Ref(thing["kind"], thing["metadata"]["name"])
+
+
+def of(thing: Manifest) -> Kind:
+    """The kind of an object of ours."""
+    return _BY_NAME[thing["apiVersion"], thing["kind"]]

@@ -1,0 +1,90 @@
+"""What the servers of a data plane and the schema said when they were asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from aether_operator.api.reasons import Reason
+
+if TYPE_CHECKING:
+    from aether_operator.api.platforms import Server, Timescale
+    from aether_operator.observed.endpoints import Hidden
+
+
+class Engine(StrEnum):
+    """What keeps the partitions of tables that grow with time."""
+
+    TIMESCALE = "TimescaleDB"
+    PARTMAN = "pg_partman"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerReport:
+    """A connection check. `reason` is READY, or why not; `message` names what is missing and never a secret value.
+
+    `version` is the server's own word; `timescale` and `partman` are versions of extensions that are installed or can
+    be, empty where they cannot (PostgreSQL only).
+    """
+
+    server: Server
+    reason: Reason
+    message: str = ""
+    version: str = ""
+    timescale: str = ""
+    partman: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether what depends on it may go on."""
+        return self.reason is Reason.READY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """A login and its password."""
+
+    username: str
+    password: Hidden
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaWanted:
+    """What a platform wants of its database."""
+
+    owner: str
+    """Who claims the database: `<namespace>/<name>` and the uid of the namespace, as one text; a person reads it."""
+    timescale: Timescale
+    trades_days: int
+    reader: Login | None = None
+    """The read-only login for people, or none where it is not wanted yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """An object that is not as the schema says: its name, what is different, and whether it was mended just now."""
+
+    name: str
+    what: str
+    repaired: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaReport:
+    """What became of the schema. `trades_days` is the retention in force, which a held shortening leaves as it was."""
+
+    reason: Reason
+    message: str = ""
+    revision: str = ""
+    engine: Engine | None = None
+    trades_days: int | None = None
+    held: tuple[str, ...] = ()
+    """What would be dropped, and is not before somebody approves: one line each."""
+    drift: tuple[Drift, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether what depends on it may go on."""
+        return self.reason is Reason.READY

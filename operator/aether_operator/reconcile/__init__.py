@@ -1,0 +1,1 @@
+"""Desired against observed: an ordered plan of acts. Values only."""

@@ -1,0 +1,1 @@
+"""What was seen, judged: conditions and status. Values only; it does not know what was desired."""

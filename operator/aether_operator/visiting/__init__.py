@@ -1,0 +1,1 @@
+"""The Lease, the queue, the visit itself, health and metrics."""
