@@ -62,3 +62,19 @@ def test_a_build_that_fails_names_the_image_and_the_cause_and_leaves_nothing(at:
         baking.bake(at, source, QUIET, CATALOGUE)
     assert list(at.images.glob(f"{NAME}-*")) == []
     assert machines.look(NAME).beyond(before) == {}
+
+
+def test_an_image_is_built_of_the_parts_of_the_repository_that_it_names(at: places.Places, source: Path) -> None:
+    (source / NAME / "Dockerfile").write_text(
+        "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nCOPY src /src\nRUN test -s /src/core.py && test ! -e /src/core.pyc\n"
+    )
+    (source.parent / "src" / "__pycache__").mkdir(parents=True)
+    (source.parent / "src" / "core.py").write_text("one = 1\n")
+    (source.parent / "src" / "__pycache__" / "core.pyc").write_text("left behind")
+    catalogue = (images.Image(name=NAME, folder=NAME, extra=("src",)),)
+    (first,) = baking.bake(at, source, QUIET, catalogue)
+    (source.parent / "else.py").write_text("not a part")
+    (again,) = baking.bake(at, source, QUIET, catalogue)
+    (source.parent / "src" / "core.py").write_text("two = 2\n")
+    (changed,) = baking.bake(at, source, QUIET, catalogue)
+    assert [one.built for one in (first, again, changed)] == [True, False, True]

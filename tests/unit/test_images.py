@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aether_cli import problems
 from aether_cli.local import baking, images
 
 if TYPE_CHECKING:
@@ -89,6 +90,45 @@ def test_a_context_is_read_with_names_relative_to_it_with_modes_and_with_links_a
     assert read[0].mode == 0o100755
 
 
+def a_repository(folder: Path) -> Path:
+    """A repository's folder images/, beside what else is in a repository."""
+    for name in ("images/oms/Dockerfile", "src/oms/core.py", "src/oms/__pycache__/core.pyc", "src/else.py", "lock"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return folder / "images"
+
+
+def test_a_context_is_the_folder_and_with_more_it_is_those_parts_of_the_repository(tmp_path: Path) -> None:
+    source = a_repository(tmp_path)
+    alone = images.Image(name="oms", folder="oms")
+    more = images.Image(name="oms", folder="oms", extra=("src/oms", "lock"))
+    assert [file.name for file in baking.context(source, alone)] == ["Dockerfile"]
+    assert alone.dockerfile == "Dockerfile"
+    assert [file.name for file in baking.context(source, more)] == ["images/oms/Dockerfile", "src/oms/core.py", "lock"]
+    assert more.dockerfile == "images/oms/Dockerfile"
+
+
+def test_a_part_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(problems.BadInput, match="src/gone is not there"):
+        baking.context(a_repository(tmp_path), images.Image(name="oms", folder="oms", extra=("src/gone",)))
+
+
+def test_a_context_that_was_read_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "one" / "lib").mkdir(parents=True)
+    (tmp_path / "one" / "lib" / "run").write_bytes(b"#!")
+    (tmp_path / "one" / "lib" / "run").chmod(0o755)
+    (tmp_path / "one" / "link").symlink_to("nowhere")
+    read = sorted(baking.read(tmp_path / "one"))
+    baking.write(read, tmp_path / "two")
+    assert sorted(baking.read(tmp_path / "two")) == read
+
+
+def test_every_image_of_the_catalogue_has_its_dockerfile_in_its_context() -> None:
+    source = Path(__file__).parents[2] / "images"
+    for image in images.CATALOGUE:
+        assert image.dockerfile in {file.name for file in baking.context(source, image)}
+
+
 # ---- references
 
 
@@ -141,14 +181,15 @@ def test_older_builds_are_those_that_differ_in_the_key_alone() -> None:
 
 
 def test_docker_is_given_the_arguments_and_the_folder() -> None:
-    command = images.Docker().build("localhost/aether/oms:1", Path("/images/oms"), {"BASE_IMAGE": "b:1"})
-    assert command == ("docker", "build", "--tag=localhost/aether/oms:1", "--build-arg=BASE_IMAGE=b:1", "/images/oms")
+    command = images.Docker().build("r/oms:1", Path("/x/images/oms/Dockerfile"), Path("/x"), {"BASE_IMAGE": "b:1"})
+    assert command[:2] == ("docker", "build")
+    assert command[2:] == ("--tag=r/oms:1", "--file=/x/images/oms/Dockerfile", "--build-arg=BASE_IMAGE=b:1", "/x")
 
 
 def test_buildah_works_in_its_own_store_and_namespaces() -> None:
     commands = [
         BUILDAH.listed(),
-        BUILDAH.build("r:1", Path("/images/base"), {}),
+        BUILDAH.build("r:1", Path("/images/base/Dockerfile"), Path("/images/base"), {}),
         BUILDAH.save("r:1", Path("/cache/half/r.tar")),
         BUILDAH.remove("r:1"),
         BUILDAH.clear(),
@@ -160,7 +201,7 @@ def test_buildah_works_in_its_own_store_and_namespaces() -> None:
 
 
 def test_buildah_never_asks_a_registry_and_trusts_whom_the_machine_trusts() -> None:
-    command = BUILDAH.build("r:1", Path("/images/base"), {"BASE_IMAGE": "b:1"})
+    command = BUILDAH.build("r:1", Path("/images/base/Dockerfile"), Path("/images/base"), {"BASE_IMAGE": "b:1"})
     assert {"--pull=never", "--isolation=chroot", "--layers", "--build-arg=BASE_IMAGE=b:1"} <= set(command)
     assert "--volume=/ca.crt:/ca.crt:ro" in command
     assert command[-1] == "/images/base"
@@ -168,7 +209,10 @@ def test_buildah_never_asks_a_registry_and_trusts_whom_the_machine_trusts() -> N
 
 def test_a_machine_without_a_bundle_of_authorities_mounts_none() -> None:
     bare = images.Buildah(store=Path("/s"), scratch=Path("/h"), authorities=None)
-    assert not any(word.startswith("--volume") for word in bare.build("r:1", Path("/images/base"), {}))
+    assert not any(
+        word.startswith("--volume")
+        for word in bare.build("r:1", Path("/images/base/Dockerfile"), Path("/images/base"), {})
+    )
 
 
 def test_the_local_base_comes_from_wherever_debian_comes_from() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import shutil
+import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from aether_cli import problems, running
 from aether_cli.local import checking, images
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from aether_cli import telling
     from aether_cli.local import places
@@ -51,9 +52,9 @@ def bake(
     docker, scratch = checking.docker_engine(), at.images / ".half"
     authorities = AUTHORITIES if AUTHORITIES.exists() else None
     buildah = images.Buildah(store=at.cache / "buildah", scratch=scratch, authorities=authorities)
-    contexts = {image.name: read(source / image.folder) for image in catalogue}
+    contexts = {image.name: context(source, image) for image in catalogue}
     kitchen = _Kitchen(
-        source=source,
+        contexts=contexts,
         scratch=scratch,
         engine=images.Docker() if docker else buildah,
         catalogue={image.name: image for image in catalogue},
@@ -86,17 +87,47 @@ def bake(
     return baked
 
 
-def read(folder: Path) -> list[images.File]:
-    """A build context, whole."""
+def context(source: Path, image: images.Image) -> list[images.File]:
+    """An image's build context, as files.
+
+    Raises:
+        BadInput: Something is not there.
+    """
+    if not image.extra:
+        return read(source / image.folder)
+    return [file for part in image.parts for file in read(source.parent, part)]
+
+
+def read(folder: Path, part: str = ".") -> list[images.File]:
+    """A folder, or a part of it, whole, but for what Python leaves behind; names are relative to the folder.
+
+    Raises:
+        BadInput: There is no such part.
+    """
+    top = folder / part
+    if not top.exists():
+        raise problems.BadInput(f"images: {top} is not there", remedy="Run aether from a whole clone of its repository")
     return [
         images.File(
             name=str(path.relative_to(folder)),
             mode=path.lstat().st_mode,
             data=str(path.readlink()).encode() if path.is_symlink() else path.read_bytes(),
         )
-        for path in folder.rglob("*")
-        if path.is_symlink() or path.is_file()
+        for path in ([top] if top.is_file() else top.rglob("*"))
+        if (path.is_symlink() or path.is_file()) and "__pycache__" not in path.parts
     ]
+
+
+def write(files: Iterable[images.File], folder: Path) -> None:
+    """The inverse of `read`."""
+    for file in files:
+        path = folder / file.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if stat.S_ISLNK(file.mode):
+            path.symlink_to(file.data.decode())
+        else:
+            path.write_bytes(file.data)
+            path.chmod(stat.S_IMODE(file.mode))
 
 
 def load(
@@ -137,7 +168,7 @@ def _alone(lock: Path) -> Iterator[None]:
 class _Kitchen:
     """Where images are built, by one run at a time: whoever has it open owns the scratch folder."""
 
-    source: Path
+    contexts: Mapping[str, Iterable[images.File]]
     scratch: Path
     engine: images.Engine
     catalogue: Mapping[str, images.Image]
@@ -177,8 +208,12 @@ class _Kitchen:
             return
         image = self.catalogue[name]
         self._build(image.base, step)
+        # Written from what was read: what is built is what its key says, whatever is edited meanwhile.
+        folder = self.scratch / f"context-{name}"
+        write(self.contexts[name], folder)
         arguments = images.arguments(image, self.references)
-        self._run(name, self.engine.build(self.references[name], self.source / image.folder, arguments), step)
+        build = self.engine.build(self.references[name], folder / image.dockerfile, folder, arguments)
+        self._run(name, build, step)
 
     def _make_debian(self, buildah: images.Buildah, step: telling.Step) -> int:
         """Have the local base in the store; returns the size of what is in it."""
@@ -186,7 +221,7 @@ class _Kitchen:
         folder.mkdir()
         (folder / "Dockerfile").write_text(images.DEBIAN_DOCKERFILE)
         self._run(images.DEBIAN, buildah.debian(folder / images.ROOT_TAR), step)
-        self._run(images.DEBIAN, buildah.build(reference, folder, {}), step)
+        self._run(images.DEBIAN, buildah.build(reference, folder / "Dockerfile", folder, {}), step)
         self._forget_older(reference)
         return (folder / images.ROOT_TAR).stat().st_size
 

@@ -33,11 +33,26 @@ MMDEBSTRAP: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """An image of ours: its name, the folder of its Dockerfile under images/, and the image it is built on."""
+    """An image of ours: its name, the folder of its Dockerfile under images/, and the image it is built on.
+
+    The folder is the whole build context. With `extra`, files and folders of the repository, the context is the
+    repository, but of that only these and the folder: its Dockerfile copies by paths from the repository's root.
+    """
 
     name: str
     folder: str
     base: str = DEBIAN
+    extra: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What of the repository is in the build context."""
+        return (f"images/{self.folder}", *self.extra)
+
+    @property
+    def dockerfile(self) -> str:
+        """Where the Dockerfile is in the build context."""
+        return f"images/{self.folder}/Dockerfile" if self.extra else "Dockerfile"
 
 
 CATALOGUE: Final = (Image(name="pause", folder="local/pause"), Image(name="base", folder="base"))
@@ -101,8 +116,8 @@ class Docker:
         """Prints references, one in a line; so does Buildah's."""
         return ("docker", "image", "ls", "--format={{.Repository}}:{{.Tag}}")
 
-    def build(self, reference: str, folder: Path, arguments: Mapping[str, str]) -> tuple[str, ...]:
-        return ("docker", "build", f"--tag={reference}", *_assigned(arguments), str(folder))
+    def build(self, reference: str, dockerfile: Path, context: Path, arguments: Mapping[str, str]) -> tuple[str, ...]:
+        return ("docker", "build", f"--tag={reference}", f"--file={dockerfile}", *_assigned(arguments), str(context))
 
     def save(self, reference: str, archive: Path) -> tuple[str, ...]:
         return ("docker", "save", f"--output={archive}", reference)
@@ -142,10 +157,10 @@ class Buildah:
     def listed(self) -> tuple[str, ...]:
         return self._buildah("images", "--format={{.Name}}:{{.Tag}}")
 
-    def build(self, reference: str, folder: Path, arguments: Mapping[str, str]) -> tuple[str, ...]:
+    def build(self, reference: str, dockerfile: Path, context: Path, arguments: Mapping[str, str]) -> tuple[str, ...]:
         trust = () if self.authorities is None else (f"--volume={self.authorities}:{self.authorities}:ro",)
         how = ("--isolation=chroot", "--layers", "--force-rm", "--pull=never", f"--tag={reference}")
-        return self._buildah("bud", *how, *trust, *_assigned(arguments), str(folder))
+        return self._buildah("bud", *how, f"--file={dockerfile}", *trust, *_assigned(arguments), str(context))
 
     def save(self, reference: str, archive: Path) -> tuple[str, ...]:
         return self._buildah("push", "--quiet", reference, f"oci-archive:{archive}:{reference}")
