@@ -1,0 +1,64 @@
+{{- /* The operator's name in its namespace: of the Deployment, the ServiceAccount, the Lease, the Roles. */ -}}
+{{- define "aether.name" -}}
+{{- if contains "aether-operator" .Release.Name -}}
+{{ .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else -}}
+{{ printf "%s-aether-operator" .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- end -}}
+{{- end -}}
+
+{{- /* The name of what belongs to the whole cluster: two releases must not share it. */ -}}
+{{- define "aether.clusterName" -}}
+{{ include "aether.name" . }}.{{ .Release.Namespace }}.trading.aether.io
+{{- end -}}
+
+{{- define "aether.selector" -}}
+app.kubernetes.io/name: aether-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "aether.labels" -}}
+{{ include "aether.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: aether
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "aether.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* What the operator reads; its shape is aether_operator's, and a test reads it with that. */ -}}
+{{- define "aether.config" -}}
+{{- $images := dict -}}
+{{- range $server := list "postgres" "kafka" "nats" "redis" -}}
+{{- $said := index $.Values.dataPlaneImages $server -}}
+{{- $_ := set $images $server ($said | default (printf "aether/%s:%s" $server $.Chart.AppVersion)) -}}
+{{- end -}}
+{{- $pull := list -}}
+{{- range .Values.imagePullSecrets -}}
+{{- $pull = append $pull .name -}}
+{{- end -}}
+{{- $release := dict
+  "images" $images
+  "imagePullSecrets" $pull
+  "nodeSelector" (.Values.nodeSelector | default dict)
+  "tolerations" (.Values.tolerations | default list)
+  "priorityClassName" (.Values.priorityClassName | default "")
+  "extraLabels" (.Values.extraLabels | default dict)
+  "operatorNamespace" .Release.Namespace
+-}}
+{{- dict
+  "namespaces" .Values.namespaces
+  "lease" (dict "namespace" .Release.Namespace "name" (include "aether.name" .))
+  "release" $release
+  "port" 8080
+| toPrettyJson -}}
+{{- end -}}

@@ -1,0 +1,33 @@
+{{- /*
+Every right of the running operator. `create` beside `patch`: server-side apply of what is not there yet needs both.
+Secrets and claims are never deleted: data outlives its platform.
+*/ -}}
+{{- define "aether.rules" -}}
+- apiGroups: [trading.aether.io]
+  resources: [tradingplatforms]
+  verbs: [get, list, watch]
+- apiGroups: [trading.aether.io]
+  resources: [tradingplatforms/status]
+  verbs: [patch]
+- apiGroups: [""]
+  resources: [secrets, persistentvolumeclaims]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [apps]
+  resources: [statefulsets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+- apiGroups: [""]
+  resources: [namespaces]  # its own: a Role reaches no other
+  verbs: [get]
+{{- end -}}
