@@ -1,0 +1,92 @@
+"""How the operator reaches the API server: the pod's own account, or a kubeconfig; and how fresh what it hears is."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+from kubernetes.aio import client, config
+
+if TYPE_CHECKING:
+    from types import SimpleNamespace
+
+CONNECTIONS: Final = 32
+"""Requests that may be under way at once, watches apart."""
+
+
+@dataclass(slots=True)
+class Freshness:
+    """When each watched resource was last heard of, by the monotonic clock: any byte of an answer counts."""
+
+    heard: dict[str, float] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """A new life of the watches: what is not heard from now on is old from now on."""
+        self.heard = dict.fromkeys(self.heard, time.monotonic())
+
+    def expect(self, path: str) -> None:
+        """This resource is watched from now on."""
+        self.heard[path] = time.monotonic()
+
+    def hear(self, path: str) -> None:
+        """Something came."""
+        if path in self.heard:
+            self.heard[path] = time.monotonic()
+
+    def ages(self) -> dict[str, float]:
+        """Seconds of silence, by path."""
+        now = time.monotonic()
+        return {path: now - heard for path, heard in self.heard.items()}
+
+    def tracing(self) -> aiohttp.TraceConfig:
+        """What reports to this, for a session."""
+        trace: aiohttp.TraceConfig = aiohttp.TraceConfig()
+
+        async def answered(_: Any, __: SimpleNamespace, params: aiohttp.TraceRequestEndParams) -> None:
+            if params.response.status == 200:  # noqa: PLR2004 - OK: a watch or a list was accepted
+                self.hear(params.url.path)
+
+        async def chunk(_: Any, __: SimpleNamespace, params: aiohttp.TraceResponseChunkReceivedParams) -> None:
+            self.hear(params.url.path)
+
+        trace.on_request_end.append(answered)
+        trace.on_response_chunk_received.append(chunk)
+        return trace
+
+
+async def configured() -> client.Configuration:
+    """The pod's own account; outside of a cluster, the kubeconfig that KUBECONFIG names."""
+    found = client.Configuration(connection_pool_maxsize=CONNECTIONS, retries=False)
+    if os.environ.get("KUBECONFIG"):
+        await config.load_kube_config(config_file=os.environ["KUBECONFIG"], client_configuration=found)
+    else:
+        config.load_incluster_config(client_configuration=found)
+    return found
+
+
+async def headers(found: client.Configuration) -> dict[str, str]:
+    """Who we are, freshly: the kubelet renews a pod's token on disk."""
+    return {
+        setting["key"]: setting["value"]
+        for setting in (await found.auth_settings()).values()
+        if setting["in"] == "header"
+    }
+
+
+def watching(found: client.Configuration, fresh: Freshness) -> aiohttp.ClientSession:
+    """A session for Kopf: every request signs itself anew, and every byte that comes is noted."""
+    rest = client.rest.RESTClientObject(found)
+
+    async def signed(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        request.headers.update(await headers(found))
+        return await handler(request)
+
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=rest.ssl_context),
+        middlewares=(signed,),
+        trace_configs=[fresh.tracing()],
+        read_bufsize=1 << 21,
+    )

@@ -1,0 +1,79 @@
+"""The operator's configuration: one file, as the chart renders it, and who we are from the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import pydantic
+import yaml
+from pydantic import Field
+
+from aether_operator.api.models import Model
+from aether_operator.api.platforms import Server
+from aether_operator.catalog.releases import Release
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ENVIRONMENT: Final = "AETHER_CONFIG"
+Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
+
+
+class WrongConfig(Exception):
+    """The configuration cannot be used: one line a problem, each with the field's name."""
+
+
+class LeaseName(Model):
+    namespace: Name
+    name: Name = "aether-operator"
+
+
+class Config(Model):
+    """The file.
+
+    `managed_addresses` is for an operator that runs outside of the cluster and cannot resolve its services: server →
+    `host:port`.
+    """
+
+    namespaces: Annotated[tuple[Name, ...], Field(min_length=1, max_length=64)]
+    lease: LeaseName
+    release: Release
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    resync_seconds: Annotated[float, Field(gt=0, le=86400)] = 600
+    visits_at_once: Annotated[int, Field(ge=1, le=64)] = 8
+    managed_addresses: dict[Server, Annotated[str, Field(pattern=r"^[^:\s]+:[0-9]{1,5}$")]] = Field(
+        default_factory=dict
+    )
+
+
+def load(path: str) -> Config:
+    """Read the file.
+
+    Raises:
+        WrongConfig: It is not there, is not YAML, or a field is wrong.
+    """
+    try:
+        said = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as absent:
+        raise WrongConfig(f"{path}: {absent.strerror}") from absent
+    except yaml.YAMLError as broken:
+        raise WrongConfig(f"{path}: not YAML") from broken
+    try:
+        return Config.model_validate(said)
+    except pydantic.ValidationError as wrong:
+        raise WrongConfig(
+            "\n".join(f"{path}: {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in wrong.errors())
+        ) from None
+
+
+def identity(env: Mapping[str, str]) -> tuple[str, str]:
+    """The pod's name and namespace.
+
+    Raises:
+        WrongConfig: The environment does not say.
+    """
+    missing = [name for name in ("POD_NAME", "POD_NAMESPACE") if not env.get(name)]
+    if missing:
+        raise WrongConfig("\n".join(f"{name}: not set in the environment" for name in missing))
+    return env["POD_NAME"], env["POD_NAMESPACE"]

@@ -1,0 +1,23 @@
+"""What the operator says of itself to Prometheus."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+VISITS: Final = Counter("aether_operator_visits", "Visits, by kind of object and outcome", ["kind", "outcome"])
+VISIT_SECONDS: Final = Histogram(
+    "aether_operator_visit_seconds",
+    "Duration of a visit",
+    ["kind"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+QUEUE_DEPTH: Final = Gauge("aether_operator_queue_depth", "Keys that wait for a visit")
+WATCH_AGE: Final = Gauge(
+    "aether_operator_watch_age_seconds", "Since the last event, bookmark or good list of a resource", ["path"]
+)
+WRITES: Final = Counter("aether_operator_writes", "Writes to the API server, by verb and kind", ["verb", "kind"])
+REPAIRS: Final = Counter("aether_operator_repairs", "Children that somebody else had changed or removed", ["kind"])
+LEADER: Final = Gauge("aether_operator_leader", "1 while this replica holds the Lease")
+LOOP_LAG: Final = Gauge("aether_operator_loop_lag_seconds", "How late the event loop was when it was last asked")
