@@ -9,7 +9,7 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,9 +17,12 @@ from rich.markup import escape
 from rich.table import Table
 
 import aether_cli
-from aether_cli import asking, problems, telling
+from aether_cli import asking, installing, problems, telling
 from aether_cli.local import binaries, building, holding, inspecting, manifests, places, starting
 from aether_cli.local.settings import Profile, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 app = typer.Typer(
     name="aether",
@@ -89,30 +92,93 @@ def up(  # noqa: PLR0913 - a command has as many options as it has
         int, typer.Option(min=0, max=65535, help="The API's port on 127.0.0.1; 0 takes any free one.")
     ] = Settings().port,
     egress: Annotated[bool, typer.Option("--egress", help="Let pods reach the machine's network.")] = False,
+    example: Annotated[
+        bool | None,
+        typer.Option(
+            "--example/--no-example",
+            help="Apply the first example and wait until it is Ready. On the local cluster unless you say no; "
+            "on one of your own only if you say so.",
+            show_default=False,
+        ),
+    ] = None,
+    values: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A file of values for the chart; may be given several times. Your own cluster needs one: where the "
+            "images are.",
+            exists=True,
+            dir_okay=False,
+            resolve_path=True,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Start a one-node Kubernetes on this machine, or prepare the cluster of --context. Running it again heals."""
+    """Have Aether in a cluster: in a one-node Kubernetes on this machine, or in the one of --context. Again: heals."""
     tell = telling.ToTerminal()
     if context:
-        kubectl = _kubectl("", context)
-        with tell.step("cluster") as step:
-            version = kubectl.json("version", deadline=20)["serverVersion"]["gitVersion"]
-            kubectl.apply(*(manifests.restricted_namespace(one) for one in manifests.NAMESPACES))
-            step.result(f"Kubernetes {version}, namespaces {', '.join(manifests.NAMESPACES)}")
-        if as_json:
-            _print_json({"context": context, "version": version, "namespaces": list(manifests.NAMESPACES)})
+        _up_there(context, tell, values or [], example=bool(example), as_json=as_json)
         return
     at = places.of(name, os.environ)
-    cluster = starting.up(at, Settings(profile=profile, port=port, egress=egress), tell)
+    chosen = Settings(profile=profile, port=port, egress=egress)
+    if not chosen.has_node and (example or values):
+        raise problems.BadInput(
+            f"profile: {profile} runs no pods, and nothing is installed there", remedy=f"Use --profile {Profile.NODE}"
+        )
+    cluster = starting.up(at, chosen, tell)
+    installed = None
+    if chosen.has_node:
+        helm = installing.Helm(program=cluster.programs["helm"], kubectl=cluster.kubectl)
+        chart = installing.repository() / "helm" / installing.RELEASE
+        with holding.alone(at, tell):
+            installing.forget_unfinished(cluster.kubectl)
+            name_of_chart = installing.install(
+                helm, chart, tell, given=installing.values(cluster.images), files=values or []
+            )
+        installed = _with_example(cluster.kubectl, name_of_chart, tell, wanted=example is not False)
     if as_json:
-        _print_json(cluster.record())
+        _print_json({**cluster.record(), **(installed.record() if installed else {})})
         return
     news = f"is up after {cluster.seconds:.1f} s" if cluster.started else "was up already"
-    out.print(f"\n[bold]Cluster {name} {news}[/]: {cluster.server}\n")
+    out.print(f"\n[bold]Cluster {name} {news}[/]: {cluster.server}")
+    if installed:
+        _tell_of(installed)
     option = "" if name == DEFAULT else f" --name {name}"
-    out.print(f"  aether status{option}")
-    out.print(f"  aether kubectl{option} get pods --all-namespaces")
+    out.print(f"\n  aether status{option}")
+    out.print(f"  aether kubectl{option} get {'aether' if installed else 'pods'} --all-namespaces")
     out.print(f"  export KUBECONFIG={escape(str(cluster.kubeconfig))}    for Lens, k9s, helm and every other client")
+
+
+def _up_there(context: str, tell: telling.Teller, values: Sequence[Path], *, example: bool, as_json: bool) -> None:
+    """`up` on a cluster of the person's: nothing is started, and no image is brought."""
+    kubectl = _kubectl("", context)
+    helm = installing.helm(kubectl, places.of(DEFAULT, os.environ).cache, os.environ)
+    chart = installing.repository() / "helm" / installing.RELEASE
+    with tell.step("cluster") as step:
+        version = kubectl.json("version", deadline=20)["serverVersion"]["gitVersion"]
+        kubectl.apply(*(manifests.restricted_namespace(one) for one in manifests.NAMESPACES))
+        step.result(f"Kubernetes {version}, namespaces {', '.join(manifests.NAMESPACES)}")
+    name_of_chart = installing.install(helm, chart, tell, given={}, files=values)
+    installed = _with_example(kubectl, name_of_chart, tell, wanted=example)
+    if as_json:
+        told = {"context": context, "version": version, "namespaces": list(manifests.NAMESPACES)}
+        _print_json({**told, **installed.record()})
+        return
+    out.print(f"\n[bold]Context {escape(context)}[/]: Kubernetes {version}")
+    _tell_of(installed)
+    if not example:
+        out.print(f"  No example was applied: --example does, or kubectl apply -f examples/{installing.EXAMPLE}")
+
+
+def _with_example(kubectl: asking.Kubectl, chart: str, tell: telling.Teller, *, wanted: bool) -> installing.Installed:
+    folder = installing.repository() / "examples" / installing.EXAMPLE
+    platforms = installing.show_example(kubectl, folder, tell) if wanted else ()
+    return installing.Installed(chart=chart, platforms=platforms)
+
+
+def _tell_of(installed: installing.Installed) -> None:
+    out.print(f"  {installed.chart} is installed in {installing.SYSTEM}")
+    for one in installed.platforms:
+        out.print(f"  TradingPlatform {one.namespace}/{one.name}: [green]Ready[/]  {escape(one.message)}")
 
 
 @app.command()

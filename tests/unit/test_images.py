@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -140,13 +141,14 @@ def test_without_docker_everything_stands_on_the_local_base() -> None:
     found = images.references(images.CATALOGUE, {one.name: a_context() for one in images.CATALOGUE}, docker=False)
     assert list(found) == [images.DEBIAN, *(one.name for one in images.CATALOGUE)]
     for one in images.CATALOGUE:
-        assert images.arguments(one, found) == {"BASE_IMAGE": found[images.DEBIAN]}
+        assert images.arguments(one, found) == {"BASE_IMAGE": found[one.base]}
 
 
 def test_with_docker_a_dockerfile_names_its_own_base() -> None:
     found = images.references(images.CATALOGUE, {one.name: a_context() for one in images.CATALOGUE}, docker=True)
     assert images.DEBIAN not in found
-    assert all(images.arguments(one, found) == {} for one in images.CATALOGUE)
+    for one in images.CATALOGUE:
+        assert images.arguments(one, found) == ({"BASE_IMAGE": found[one.base]} if one.base in found else {})
 
 
 @pytest.mark.parametrize("docker", [False, True])
@@ -340,3 +342,22 @@ def test_a_node_that_has_everything_is_left_alone() -> None:
     assert baking.load([pause], lambda: {pause.reference}, put.append, heard) == []
     assert put == []
     assert heard.told == []
+
+
+def test_several_images_are_loaded_at_a_time_and_told_as_one_step() -> None:
+    both = threading.Barrier(2, timeout=20)
+    heard = Listener()
+    names = ["kafka", "nats", "postgres", "redis"]
+    loaded = baking.load([a_baked(one) for one in names], set, lambda _: both.wait(), heard, together=2)
+    assert loaded == [a_baked(one).reference for one in names]
+    assert (heard.told[0], heard.told[-1]) == ("load images", "6.0 MB: kafka, nats, postgres, redis")
+    assert len(heard.told) == 2 + len(names)
+
+
+def test_an_image_that_cannot_be_loaded_fails_all_of_them() -> None:
+    def put(archive: Path) -> None:
+        if "nats" in archive.name:
+            raise problems.ProgramFailed("no space left")
+
+    with pytest.raises(problems.ProgramFailed, match="no space left"):
+        baking.load([a_baked(one) for one in ("kafka", "nats", "redis")], set, put, Listener(), together=2)

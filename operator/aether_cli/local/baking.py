@@ -7,6 +7,7 @@ import fcntl
 import shutil
 import stat
 import time
+from concurrent import futures
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -131,7 +132,12 @@ def write(files: Iterable[images.File], folder: Path) -> None:
 
 
 def load(
-    baked: Sequence[Baked], present: Callable[[], set[str]], put: Callable[[Path], None], tell: telling.Teller
+    baked: Sequence[Baked],
+    present: Callable[[], set[str]],
+    put: Callable[[Path], None],
+    tell: telling.Teller,
+    *,
+    together: int = 1,
 ) -> list[str]:
     """Put on a node what it does not have.
 
@@ -140,16 +146,29 @@ def load(
         present: The references it has.
         put: Imports an archive.
         tell: Who is told.
+        together: How many at a time: unpacking an image keeps one processor busy.
 
     Returns:
         The references that were put there.
     """
     there = present()
     absent = [one for one in baked if one.reference not in there]
-    for one in absent:
-        with tell.step(f"load {one.name}") as step:
-            put(one.archive)
-            step.result(_megabytes(one.size))
+    if together == 1 or len(absent) < together:
+        for one in absent:
+            with tell.step(f"load {one.name}") as step:
+                put(one.archive)
+                step.result(_megabytes(one.size))
+    else:
+        with tell.step("load images") as step, futures.ThreadPoolExecutor(together) as pool:
+            # The largest first: the last one to end should be a small one.
+            waiting = {
+                pool.submit(put, one.archive): one for one in sorted(absent, key=lambda one: one.size, reverse=True)
+            }
+            for done, future in enumerate(futures.as_completed(waiting), start=1):
+                future.result()
+                step.at(done, len(absent), waiting[future].name)
+            names = ", ".join(one.name for one in absent)
+            step.result(f"{_megabytes(sum(one.size for one in absent))}: {names}")
     return [one.reference for one in absent]
 
 

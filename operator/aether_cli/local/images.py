@@ -55,7 +55,11 @@ class Image:
         return f"images/{self.folder}/Dockerfile" if self.extra else "Dockerfile"
 
 
-CATALOGUE: Final = (Image(name="pause", folder="local/pause"), Image(name="base", folder="base"))
+CATALOGUE: Final = (
+    Image(name="pause", folder="local/pause"),
+    Image(name="base", folder="base"),
+    Image(name="operator", folder="operator", base="base", extra=("operator/aether_operator",)),
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)

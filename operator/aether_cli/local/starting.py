@@ -22,6 +22,7 @@ from aether_cli.local import (
     checking,
     configs,
     holding,
+    images,
     settings,
     tidying,
     writing,
@@ -341,7 +342,10 @@ def _load(holder: holding.Holder, baked: Sequence[baking.Baked], tell: telling.T
     def put(archive: Path) -> None:
         running.run([*runtime, "import", archive], deadline=300)
 
-    baking.load(baked, present, put, tell)
+    # First what others stand on, alone: two at a time would both unpack what they share.
+    under = {image.base for image in images.CATALOGUE}
+    baking.load([one for one in baked if one.name in under], present, put, tell)
+    baking.load([one for one in baked if one.name not in under], present, put, tell, together=os.cpu_count() or 1)
 
 
 def down(at: places.Places, tell: telling.Teller, *, purge: bool = False) -> bool:
