@@ -53,6 +53,8 @@ def load(path: str) -> Config:
     Raises:
         WrongConfig: It is not there, is not YAML, or a field is wrong.
     """
+    if not path:
+        raise WrongConfig(f"--config: not given, and {ENVIRONMENT} is not set")
     try:
         said = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as absent:

@@ -1,6 +1,4 @@
-"""The queue of keys to visit: each once however often it is asked for, never two visits of one at a time, late after
-failures, and urgent keys in a lane of their own.
-"""
+"""The queue of keys to visit: each once, never two visits of one at a time, late after failures, urgent ones first."""
 
 from __future__ import annotations
 
@@ -108,7 +106,8 @@ class Queue:
     def failed(self, key: Key, *, at_least: float = 0) -> float:
         """Its visit failed: again after a while that doubles, with jitter. Returns the seconds."""
         entry = self._entries[key]
-        wait = min(LONGEST_WAIT, FIRST_WAIT * 2**entry.failures) * (0.5 + self.chance())
+        doubled = FIRST_WAIT * float(1 << entry.failures)
+        wait = min(LONGEST_WAIT, doubled) * (0.5 + self.chance())
         wait = max(wait, at_least)
         entry.failures = min(entry.failures + 1, 16)
         entry.again = False  # what asked meanwhile waits as well: a failing key must not spin

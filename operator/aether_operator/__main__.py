@@ -1,0 +1,140 @@
+"""`python -m aether_operator`: waits for the Lease, watches and visits while it has it, and ends when it is lost."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import secrets
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from aether_operator.api.platforms import KIND
+from aether_operator.cluster import eventing, leasing, sessions, speaking
+from aether_operator.database import migrating
+from aether_operator.handlers import watching
+from aether_operator.visiting import configs, health, logs, measures, platforms, queues, working
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+log = logging.getLogger("aether_operator")
+LOST: Final = 3
+"""The exit code when the Lease was lost: at once, with nothing tidied, since every moment is a write too many."""
+BAD_CONFIG: Final = 2
+
+
+async def lead(config: configs.Config, pod: str, stop: asyncio.Event) -> None:
+    """Stand by, lead, and end."""
+    configuration = await sessions.configured()
+    identity = f"{pod}_{secrets.token_hex(4)}"
+    unguarded = speaking.Api(configuration=configuration)
+    lease = leasing.Lease(api=unguarded, namespace=config.lease.namespace, name=config.lease.name, identity=identity)
+    fresh = sessions.Freshness()
+    probes = health.Health(fresh=fresh, leading=lambda: lease.held)
+    async with probes.served(config.port) as port, asyncio.TaskGroup() as group:
+        log.info("standing_by", extra={"identity": identity, "port": port})
+        measuring = group.create_task(probes.measure())
+        if await _until(lease.acquire(), stop):
+            measures.LEADER.set(1)
+            log.info("leading", extra={"identity": identity})
+            api = speaking.Api(configuration=configuration, guard=lease.guard, wrote=_count)
+            visitor = platforms.Visitor(
+                api=api,
+                config=config,
+                events=eventing.Events(api=api, instance=pod),
+                fences=migrating.Fences(guard=lambda: void(lease.guard())),
+                fresh=lambda: secrets.token_urlsafe(24),
+            )
+            queue = queues.Queue(chance=random.random)
+            workers = working.Workers(
+                queue=queue, visitors={KIND: visitor}, chance=random.random, word=lambda: secrets.token_hex(6)
+            )
+            await _until(
+                _all(
+                    lease.keep(),
+                    workers.work(config.visits_at_once),
+                    watching.watch(configuration, config.namespaces, queue, visitor.hints, fresh),
+                ),
+                stop,
+            )
+            visitor.close()
+            with contextlib.suppress(speaking.Unavailable, speaking.Refused):  # then it runs out by itself
+                await lease.release()
+            measures.LEADER.set(0)
+            await api.close()
+        measuring.cancel()
+    await unguarded.close()
+
+
+def void(_: float) -> None:
+    """The database asks only whether it may."""
+
+
+def _count(verb: str, kind: str) -> None:
+    measures.WRITES.labels(verb, kind).inc()
+
+
+async def _all(*works: Coroutine[Any, Any, None]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for work in works:
+            group.create_task(work)
+
+
+async def _until(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
+    """Do it until it is done or we are asked to stop; returns whether it was done."""
+    doing = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((doing, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if doing.done():
+        doing.result()
+        return True
+    doing.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await doing
+    return False
+
+
+async def run(config: configs.Config, pod: str) -> int:
+    """Run until a signal or the loss of the Lease; returns the exit code."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await lead(config, pod, stop)
+    except* (leasing.LeaseLost, migrating.FencedOff) as lost:
+        log.error("lease_lost", extra={"cause": str(lost.exceptions[0])})  # noqa: TRY400 - the cause says it all
+        sys.stderr.flush()
+        os._exit(LOST)
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The program."""
+    parser = argparse.ArgumentParser(prog="python -m aether_operator", description=__doc__)
+    parser.add_argument(
+        "--config",
+        default=os.environ.get(configs.ENVIRONMENT),
+        help=f"the configuration file; also {configs.ENVIRONMENT}",
+    )
+    parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING"))
+    options = parser.parse_args(arguments)
+    logs.set_up(options.log_level)
+    try:
+        config = configs.load(options.config or "")
+        pod, _ = configs.identity(os.environ)
+    except configs.WrongConfig as wrong:
+        for line in str(wrong).splitlines():
+            log.error("wrong_config", extra={"cause": line})  # noqa: TRY400 - the line is the cause
+        return BAD_CONFIG
+    return asyncio.run(run(config, pod))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""Health and metrics over HTTP: alive while the loop turns and, as the leader, while the watches are heard of."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import prometheus_client
+from aiohttp import web
+
+from aether_operator.visiting import measures
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from aether_operator.cluster.sessions import Freshness
+
+SILENCE: Final = 75.0
+"""Seconds: the API server sends a bookmark every 60."""
+LAG: Final = 5.0
+"""Seconds by which the event loop may be late."""
+TICK: Final = 0.5
+
+
+@dataclass(slots=True, kw_only=True)
+class Health:
+    """What the probes ask.
+
+    Args:
+        fresh: How long ago each watch was heard of.
+        leading: Whether this replica holds the Lease.
+    """
+
+    fresh: Freshness
+    leading: Callable[[], bool]
+    worst_lag: float = 0.0
+
+    def problems(self) -> list[str]:
+        """Why the process should be ended; none is a yes."""
+        ages = self.fresh.ages() if self.leading() else {}
+        late = [f"loop: {self.worst_lag:.1f} s late"] if self.worst_lag > LAG else []
+        return late + [f"watch {path}: silent for {age:.0f} s" for path, age in sorted(ages.items()) if age > SILENCE]
+
+    async def measure(self) -> None:
+        """Ask the loop, twice a second, how late it is; the probes see the worst of the last moments."""
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(TICK)
+            lag = time.monotonic() - began - TICK
+            measures.LOOP_LAG.set(lag)
+            self.worst_lag = max(lag, self.worst_lag * 0.8)
+            for path, age in self.fresh.ages().items():
+                measures.WATCH_AGE.labels(path).set(age if self.leading() else 0)
+
+    @contextlib.asynccontextmanager
+    async def served(self, port: int) -> AsyncIterator[int]:
+        """Answer on this port, of every address; gives the port, which 0 lets the machine choose."""
+        app = web.Application()
+        app.router.add_get("/livez", self._live)
+        app.router.add_get("/readyz", self._ready)
+        app.router.add_get("/metrics", self._metrics)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, None, port)
+            await site.start()
+            yield runner.addresses[0][1]
+        finally:
+            await runner.cleanup()
+
+    async def _live(self, _: web.Request) -> web.Response:
+        wrong = self.problems()
+        return web.Response(status=503 if wrong else 200, text="\n".join(wrong or ["ok"]) + "\n")
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        # A candidate is as ready as the leader: it stands by.
+        return web.Response(text=("leading" if self.leading() else "standing by") + "\n")
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        body = prometheus_client.generate_latest()
+        return web.Response(body=body, headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST})

@@ -1,0 +1,329 @@
+"""The visit of a TradingPlatform: look, decide, carry out, look again, and say what was seen."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from aether_operator import brokers, desired, reconcile, status
+from aether_operator.api import labels, platforms
+from aether_operator.api.platforms import Mode, Platform, Server
+from aether_operator.api.reasons import ConditionType
+from aether_operator.cluster import speaking
+from aether_operator.database import checking, migrating
+from aether_operator.observed import kinds
+from aether_operator.observed.endpoints import Hidden
+from aether_operator.observed.reports import Login, SchemaReport, SchemaWanted, ServerReport
+from aether_operator.observed.worlds import World
+from aether_operator.visiting import measures
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from aether_operator.cluster.eventing import Events
+    from aether_operator.observed.endpoints import Endpoint
+    from aether_operator.observed.kinds import Manifest, Ref
+    from aether_operator.visiting.configs import Config
+    from aether_operator.visiting.queues import Key
+
+log = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
+
+CHECK_DEADLINE: Final = 5.0
+"""Seconds for a connection check."""
+SCHEMA_DEADLINE: Final = 60.0
+"""Seconds for what the schema needs in one visit; the next goes on where this one ended."""
+CHECK_KEPT: Final = 30.0
+"""Seconds for which a good answer of a server is believed, while nothing about it changes."""
+SOON: Final = 5.0
+"""Seconds until the next look at what is not Ready and tells us nothing by itself."""
+RETRY_STALLED: Final = 60.0
+"""Seconds until the next look at what only a person can mend, in case somebody mended it where we do not watch."""
+
+
+@dataclass(slots=True)
+class Hints:
+    """What former visits saw, so that an event finds its key. Memory only: nothing is decided by it."""
+
+    keys: dict[tuple[str, str, str], Key] = field(default_factory=dict)
+    """(namespace, kind, name) of a child, or of a user's Secret, → whom it concerns."""
+    own_writes: dict[Key, str] = field(default_factory=dict)
+    """The version of a platform that our own write of its status made: its event is no news."""
+
+    def forget(self, key: Key) -> None:
+        """It is gone."""
+        self.own_writes.pop(key, None)
+        self.keys = {what: whose for what, whose in self.keys.items() if whose != key}
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """A good answer, and until when it is believed."""
+
+    endpoint: Endpoint
+    report: ServerReport
+    until: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Visitor:
+    """Visits platforms.
+
+    Args:
+        api: The API server.
+        config: The operator's.
+        events: For people.
+        fences: What this process remembers of the databases that it writes to.
+        fresh: Makes a random word of 32 letters.
+        now: The wall clock, aware.
+    """
+
+    api: speaking.Api
+    config: Config
+    events: Events
+    fences: migrating.Fences
+    fresh: Callable[[], str]
+    now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC)
+    hints: Hints = field(default_factory=Hints)
+    _checks: dict[tuple[Key, Server], _Check] = field(default_factory=dict)
+    _database: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(max_workers=8, thread_name_prefix="database")
+    )
+    _clusters: dict[str, str] = field(default_factory=dict)
+
+    async def visit(self, key: Key) -> float | None:
+        """One visit. Returns after how many seconds the next is due, or nothing when the platform is gone.
+
+        Raises:
+            Unavailable: The API server did not answer; nothing is half-done that the next visit does not finish.
+            LeaseLost, FencedOff: Somebody else acts now.
+        """
+        raw = await self.api.get(kinds.PLATFORMS, key.namespace, key.name)
+        if raw is None:
+            self._forget(key)
+            return None
+        if "deletionTimestamp" in raw["metadata"]:
+            # Its children go with it, by their owner references; to make one now would be to fight the collector.
+            return await self._tell(key, raw, status.judge_terminating(raw, now=self.now()))
+        parsed = platforms.parse(raw)
+        platform = parsed if isinstance(parsed, Platform) else platforms.last_good(raw)
+        problems = () if isinstance(parsed, Platform) else parsed.problems
+        paused = raw["spec"].get("paused") is True
+        acting = platform if not paused else platforms.last_good(raw)
+        world = World(children={}) if acting is None else await self._look(key, acting)
+        if acting is not None:
+            if not paused:
+                world = await self._carry_out(key, acting, world, raw)
+            world = await self._ask(key, acting, world, write=not paused)
+        seen = status.Seen(
+            generation=raw["metadata"]["generation"],
+            paused=paused,
+            platform=acting,
+            problems=problems,
+            world=world,
+        )
+        return await self._tell(key, raw, status.judge(seen, raw.get("status", {}), now=self.now()))
+
+    # Looking.
+
+    async def _look(self, key: Key, platform: Platform) -> World:
+        selector = f"{labels.PLATFORM}={platform.name}"
+        names = sorted(platforms.secrets_of(platform.spec))
+        *lists, pods = await asyncio.gather(
+            *(self.api.list(kind, key.namespace, selector) for kind in (*kinds.CHILDREN, kinds.PODS))
+        )
+        secrets = await asyncio.gather(*(self.api.get(kinds.SECRETS, key.namespace, name) for name in names))
+        children = {kinds.ref(one): one for found in lists for one in found}
+        for name in names:
+            self.hints.keys[key.namespace, kinds.SECRETS.kind, name] = key
+        # What should be there and is not in the lists may be there under our name with another's labels.
+        wanted = desired.names(platform)
+        unlisted = [one for one in wanted if one not in children]
+        for one in wanted:
+            self.hints.keys[key.namespace, one.kind, one.name] = key
+        looked = await asyncio.gather(*(self._get(key.namespace, one) for one in unlisted))
+        children |= {kinds.ref(one): one for one in looked if one is not None}
+        return World(
+            children=children,
+            pods=tuple(pods),
+            secrets={
+                name: None if one is None else desired.decoded(one) for name, one in zip(names, secrets, strict=True)
+            },
+        )
+
+    async def _get(self, namespace: str, which: Ref) -> Manifest | None:
+        (kind,) = [kind for kind in kinds.CHILDREN if kind.kind == which.kind]
+        return await self.api.get(kind, namespace, which.name)
+
+    # Carrying out.
+
+    async def _carry_out(self, key: Key, platform: Platform, world: World, raw: Manifest) -> World:
+        wanted = desired.children(platform, world, self.config.release, self.fresh)
+        plan = reconcile.plan(wanted, world, platform)
+        children, troubles = dict(world.children), list(plan.troubles)
+        for act in plan.acts:
+            match act:
+                case reconcile.Apply():
+                    which = kinds.ref(act.manifest)
+                    try:
+                        children[which] = await self.api.apply(act.manifest, key.namespace)
+                    except speaking.Refused as refused:
+                        if refused.code == 409:  # noqa: PLR2004 - somebody else was faster: look again
+                            raise speaking.Unavailable(f"{which}: {refused}") from refused
+                        troubles.append(reconcile.trouble_of(which, refused.code, refused.message))
+                        continue
+                    log.info("applied", extra={"child": str(which), "new": act.live is None})
+                    if self._is_repair(raw, act.live):
+                        measures.REPAIRS.labels(which.kind).inc()
+                        await self._say(raw, "Repaired", f"{which} was not as it should be", action="Repair")
+                case reconcile.Delete():
+                    await self._delete(key, act)
+                    children.pop(act.ref, None)
+        return dataclasses.replace(world, children=children, troubles=tuple(troubles))
+
+    @staticmethod
+    def _is_repair(raw: Manifest, live: Manifest | None) -> bool:
+        """Whether a child changed although what it is made of did not."""
+        return live is not None and raw.get("status", {}).get("observedGeneration") == raw["metadata"]["generation"]
+
+    async def _delete(self, key: Key, act: reconcile.Delete) -> None:
+        """Delete a child that is not wanted any more, after a fresh look: a list may be older than the world."""
+        live = await self._get(key.namespace, act.ref)
+        if live is None or live["metadata"]["uid"] != act.uid:
+            return
+        (kind,) = [kind for kind in kinds.CHILDREN if kind.kind == act.ref.kind]
+        meta = live["metadata"]
+        try:
+            await self.api.delete(kind, key.namespace, act.ref.name, uid=act.uid, version=meta["resourceVersion"])
+        except speaking.Refused as refused:
+            raise speaking.Unavailable(f"{act.ref}: {refused}") from refused
+        log.info("deleted", extra={"child": str(act.ref)})
+
+    # Asking the data plane.
+
+    async def _ask(self, key: Key, platform: Platform, world: World, *, write: bool) -> World:
+        reports = await asyncio.gather(*(self._check(key, platform, world, server) for server in Server))
+        servers = {one.server: one for one in reports if one is not None}
+        schema = None
+        postgres = servers.get(Server.POSTGRES)
+        if postgres is not None and postgres.ok and write:
+            schema = await self._schema(key, platform, world)
+        return dataclasses.replace(world, servers=servers, schema=schema)
+
+    async def _check(self, key: Key, platform: Platform, world: World, server: Server) -> ServerReport | None:
+        """What a server says, or nothing while it cannot be asked yet."""
+        if platform.spec.data_plane.of(server).mode is Mode.MANAGED and not desired.serving(server, platform, world):
+            return None
+        found = desired.endpoint(server, platform, world)
+        if isinstance(found, desired.Missing):
+            return ServerReport(server=server, reason=found.reason, message=found.message)
+        endpoint = self._reachable(server, platform, found)
+        known = self._checks.get((key, server))
+        if known is not None and known.endpoint == endpoint and time.monotonic() < known.until:
+            return known.report
+        if server is Server.POSTGRES:
+            report = await self._in_database(
+                lambda: checking.check(endpoint, platform.spec.data_plane.postgres.timescale, deadline=CHECK_DEADLINE)
+            )
+        else:
+            report = await brokers.check(server, endpoint, deadline=CHECK_DEADLINE)
+        if report.ok:
+            self._checks[key, server] = _Check(endpoint, report, time.monotonic() + CHECK_KEPT)
+        return report
+
+    async def _schema(self, key: Key, platform: Platform, world: World) -> SchemaReport | None:
+        found = desired.endpoint(Server.POSTGRES, platform, world)
+        if isinstance(found, desired.Missing):
+            return None
+        endpoint = self._reachable(Server.POSTGRES, platform, found)
+        reader = desired.reader(platform, world)
+        wanted = SchemaWanted(
+            owner=f"{key.namespace}/{key.name} of namespace {await self._namespace_uid(key.namespace)}",
+            timescale=platform.spec.data_plane.postgres.timescale,
+            trades_days=platform.spec.retention.trades_days,
+            reader=None if reader is None else Login(username=reader[0], password=Hidden(reader[1])),
+        )
+        return await self._in_database(
+            lambda: migrating.bring_up(endpoint, wanted, self.fences, deadline=SCHEMA_DEADLINE)
+        )
+
+    async def _namespace_uid(self, namespace: str) -> str:
+        """Tells namespaces of one name apart, in one cluster and the next."""
+        if namespace not in self._clusters:
+            found = await self.api.request("GET", f"/api/v1/namespaces/{namespace}")
+            self._clusters[namespace] = found["metadata"]["uid"]
+        return self._clusters[namespace]
+
+    def _reachable(self, server: Server, platform: Platform, endpoint: Endpoint) -> Endpoint:
+        if platform.spec.data_plane.of(server).mode is Mode.MANAGED and server in self.config.managed_addresses:
+            host, _, port = self.config.managed_addresses[server].rpartition(":")
+            return dataclasses.replace(endpoint, host=host, port=int(port))
+        return endpoint
+
+    async def _in_database(self, what: Callable[[], Answer]) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._database, what)
+
+    # Telling.
+
+    async def _tell(self, key: Key, raw: Manifest, wanted: dict[str, Any]) -> float | None:
+        before = raw.get("status", {})
+        if wanted != before:
+            thing = {
+                "apiVersion": raw["apiVersion"],
+                "kind": raw["kind"],
+                "metadata": {"name": key.name, "uid": raw["metadata"]["uid"]},
+                "status": wanted,
+            }
+            try:
+                written = await self.api.apply(thing, key.namespace, subresource="status")
+            except speaking.Refused as refused:
+                if refused.code in {404, 409}:  # it has just been deleted, or is another one already
+                    raise speaking.Unavailable(str(refused)) from refused
+                raise
+            self.hints.own_writes[key] = written["metadata"]["resourceVersion"]
+            await self._say_changes(raw, before, wanted)
+        return self._due(raw, wanted)
+
+    def _due(self, raw: Manifest, told: Mapping[str, Any]) -> float | None:
+        truths = {one["type"]: one["status"] for one in told["conditions"]}
+        if "deletionTimestamp" in raw["metadata"]:
+            return None
+        if truths[ConditionType.READY] == "True":
+            return self.config.resync_seconds
+        return min(RETRY_STALLED if truths[ConditionType.STALLED] == "True" else SOON, self.config.resync_seconds)
+
+    async def _say_changes(self, raw: Manifest, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        """An event for every condition that a person wants to hear of, when it changes."""
+        was = {one["type"]: one for one in before.get("conditions", [])}
+        for one in after["conditions"]:
+            old = was.get(one["type"])
+            if one["type"] not in {ConditionType.READY, ConditionType.STALLED, ConditionType.WARNING}:
+                continue
+            if old is not None and (old["status"], old["reason"]) == (one["status"], one["reason"]):
+                continue
+            if one["status"] == "False" and (old is None or one["type"] != ConditionType.READY):
+                continue
+            bad = one["type"] != ConditionType.READY or one["status"] != "True"
+            await self._say(raw, one["reason"], one["message"] or one["reason"], action="Judge", warning=bad)
+
+    async def _say(self, raw: Manifest, reason: str, note: str, *, action: str, warning: bool = False) -> None:
+        try:
+            await self.events.say(raw, reason, note, action=action, warning=warning)
+        except (speaking.Unavailable, speaking.Refused) as lost:
+            # The status says it as well; an event is a courtesy.
+            log.warning("event_not_said", extra={"reason": reason, "cause": str(lost)})
+
+    def _forget(self, key: Key) -> None:
+        self.hints.forget(key)
+        for server in Server:
+            self._checks.pop((key, server), None)
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._database.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,90 @@
+"""Takes keys from the queue and has them visited: the workers, the outcomes, the clock of each key."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from aether_operator.cluster import leasing, speaking
+from aether_operator.database import migrating
+from aether_operator.visiting import logs, measures
+from aether_operator.visiting.queues import Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from aether_operator.visiting.queues import Key, Queue
+
+log = logging.getLogger(__name__)
+JITTER: Final = 0.1
+"""Share of a resync's time by which it may come early or late, so that a thousand keys do not come at once."""
+
+
+class Visits(Protocol):
+    """Who visits one kind."""
+
+    async def visit(self, key: Key) -> float | None:
+        """Returns after how many seconds the next visit is due."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Workers:
+    """The workers of one leader.
+
+    Args:
+        queue: Where keys come from.
+        visitors: Kind → who visits it.
+        chance: A number from 0 to 1, anew at each call.
+        word: Makes the id of a visit.
+    """
+
+    queue: Queue
+    visitors: Mapping[str, Visits]
+    chance: Callable[[], float]
+    word: Callable[[], str]
+
+    async def work(self, count: int) -> None:
+        """Visit for ever, so many at once; one more serves urgent keys alone.
+
+        Raises:
+            LeaseLost, FencedOff: Somebody else acts now.
+        """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._serve(Lane.URGENT))
+            for _ in range(count):
+                group.create_task(self._serve(Lane.NORMAL))
+
+    async def _serve(self, lane: Lane) -> None:
+        while True:
+            key = await self.queue.take(lane)
+            measures.QUEUE_DEPTH.set(self.queue.depth())
+            logs.VISIT.set({"key": str(key), "visit": self.word()})
+            began = time.monotonic()
+            outcome = await self._visit(key)
+            measures.VISITS.labels(key.kind, outcome).inc()
+            measures.VISIT_SECONDS.labels(key.kind).observe(time.monotonic() - began)
+            logs.VISIT.set({})
+
+    async def _visit(self, key: Key) -> str:
+        try:
+            due = await self.visitors[key.kind].visit(key)
+        except (leasing.LeaseLost, migrating.FencedOff):
+            raise
+        except speaking.Unavailable as later:
+            wait = self.queue.failed(key, at_least=later.after)
+            log.warning("visit_put_off", extra={"cause": str(later), "seconds": round(wait, 2)})
+            return "put_off"
+        except Exception:
+            # One object that we cannot cope with must not stop the others; it is told by log and metric, and tried
+            # again ever more rarely.
+            wait = self.queue.failed(key)
+            log.exception("visit_failed", extra={"seconds": round(wait, 2)})
+            return "failed"
+        if due is not None:
+            due *= 1 + JITTER * (2 * self.chance() - 1)
+        self.queue.done(key, again_after=due)
+        return "done"

@@ -1,0 +1,160 @@
+"""The Lease, on a real API server: one holder, taken over in time, never by two."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+from kubernetes.aio import client, config
+
+from aether_operator.cluster import leasing, speaking
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from aether_cli.local.starting import Cluster
+    from aether_testing.namespaces import Namespace
+
+DEADLINE = 60
+
+
+@dataclass
+class Clock:
+    """The monotonic clock of one process, which a test turns."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Candidates:
+    """Processes that want the Lease of one namespace."""
+
+    configuration: client.Configuration
+    namespace: str
+    made: list[speaking.Api] = field(default_factory=list)
+
+    def one(self, identity: str, clock: Callable[[], float]) -> leasing.Lease:
+        api = speaking.Api(configuration=self.configuration)
+        self.made.append(api)
+        return leasing.Lease(api=api, namespace=self.namespace, name="op", identity=identity, clock=clock)
+
+
+@pytest.fixture
+async def candidates(control_plane: Cluster, namespace: Namespace) -> AsyncIterator[Candidates]:
+    configuration = client.Configuration(retries=False)
+    await config.load_kube_config(str(control_plane.kubeconfig), client_configuration=configuration)
+    found = Candidates(configuration, namespace.name)
+    yield found
+    for api in found.made:
+        await api.close()
+
+
+def record(namespace: Namespace) -> dict[str, object]:
+    spec: dict[str, object] = namespace.get("lease", "op")["spec"]
+    return spec
+
+
+async def waits(lease: leasing.Lease) -> bool:
+    """Whether it looks twice and does not get it."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(2 * leasing.RETRY + 0.5):
+            await lease.acquire()
+    return not lease.held
+
+
+async def test_the_first_gets_it_and_the_second_waits(candidates: Candidates, namespace: Namespace) -> None:
+    first, second = candidates.one("a_1", Clock()), candidates.one("b_2", Clock())
+    await first.acquire()
+    assert first.held
+    assert await waits(second)
+    said = record(namespace)
+    assert (said["holderIdentity"], said["leaseTransitions"], said["leaseDurationSeconds"]) == ("a_1", 0, 8)
+
+
+async def test_it_is_taken_over_when_nothing_was_heard_for_its_duration_and_not_before(
+    candidates: Candidates, namespace: Namespace
+) -> None:
+    clock = Clock()
+    first, second = candidates.one("a_1", Clock()), candidates.one("b_2", clock)
+    await first.acquire()
+    assert await waits(second)
+    clock.now += leasing.DURATION - 0.1
+    assert await waits(second)
+    clock.now += 0.2
+    await second.acquire()
+    said = record(namespace)
+    assert (said["holderIdentity"], said["leaseTransitions"]) == ("b_2", 1)
+
+
+async def test_a_holder_that_slept_knows_by_its_own_clock_that_it_may_not_write(candidates: Candidates) -> None:
+    clock = Clock()
+    lease = candidates.one("a_1", clock)
+    await lease.acquire()
+    assert lease.guard() == leasing.DURATION
+    clock.now += leasing.RENEW - 0.1
+    assert lease.guard() == pytest.approx(leasing.DURATION - leasing.RENEW + 0.1)
+    clock.now += 0.2
+    assert not lease.held
+    with pytest.raises(leasing.LeaseLost):
+        lease.guard()
+    async with asyncio.timeout(DEADLINE):
+        with pytest.raises(leasing.LeaseLost):
+            await lease.keep()
+
+
+async def test_a_holder_whose_lease_was_taken_loses_it_at_its_next_renewal(candidates: Candidates) -> None:
+    clock = Clock()
+    first, second = candidates.one("a_1", Clock()), candidates.one("b_2", clock)
+    await first.acquire()
+    assert await waits(second)
+    clock.now += leasing.DURATION + 1
+    await second.acquire()
+    async with asyncio.timeout(DEADLINE):
+        with pytest.raises(leasing.LeaseLost):
+            await first.keep()
+
+
+async def test_a_released_lease_is_free_at_once(candidates: Candidates, namespace: Namespace) -> None:
+    first, second = candidates.one("a_1", Clock()), candidates.one("b_2", Clock())
+    await first.acquire()
+    await first.release()
+    assert record(namespace)["holderIdentity"] == ""
+    async with asyncio.timeout(DEADLINE):
+        await second.acquire()
+    assert record(namespace)["leaseTransitions"] == 1
+
+
+async def test_of_many_candidates_at_once_one_gets_it(candidates: Candidates) -> None:
+    several = [candidates.one(f"p{n}_x", Clock()) for n in range(8)]
+    trying = [asyncio.create_task(one.acquire()) for one in several]
+    async with asyncio.timeout(DEADLINE):
+        await asyncio.wait(trying, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.sleep(leasing.RETRY)  # the others have looked, too
+    for one in trying:
+        one.cancel()
+    assert sum(one.held for one in several) == 1
+
+
+async def test_without_an_answer_nobody_becomes_the_holder_and_nobody_stays_it(
+    candidates: Candidates, unused_tcp_port: int
+) -> None:
+    clock = Clock()
+    lease = candidates.one("a_1", clock)
+    await lease.acquire()
+    lease.api.configuration = client.Configuration(host=f"http://127.0.0.1:{unused_tcp_port}", retries=False)
+    await lease.api.close()
+    lease.api = speaking.Api(configuration=lease.api.configuration)
+    candidates.made.append(lease.api)
+    keeping = asyncio.create_task(lease.keep())
+    await asyncio.sleep(1.5 * leasing.RETRY)
+    assert lease.held  # it could not be renewed, and is not over yet
+    clock.now += leasing.RENEW
+    async with asyncio.timeout(DEADLINE):
+        with pytest.raises(leasing.LeaseLost):
+            await keeping
