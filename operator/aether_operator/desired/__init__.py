@@ -1,1 +1,10 @@
 """What a platform becomes: spec and observation to children, one module per child kind. Values only."""
+
+from __future__ import annotations
+
+from aether_operator.desired.logins import Missing, endpoint, reader, serving
+from aether_operator.desired.platforms import refs as names
+from aether_operator.desired.platforms import wanted as children
+from aether_operator.desired.secrets import decoded
+
+__all__ = ["Missing", "children", "decoded", "endpoint", "names", "reader", "serving"]

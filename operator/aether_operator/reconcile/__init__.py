@@ -1,1 +1,8 @@
 """Desired against observed: an ordered plan of acts. Values only."""
+
+from __future__ import annotations
+
+from aether_operator.reconcile.plans import Act, Apply, Delete, Plan, plan
+from aether_operator.reconcile.troubles import trouble_of
+
+__all__ = ["Act", "Apply", "Delete", "Plan", "plan", "trouble_of"]

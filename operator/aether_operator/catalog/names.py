@@ -1,0 +1,35 @@
+"""The names of a platform's children, and of what clients call them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aether_operator.api.platforms import Server
+
+if TYPE_CHECKING:
+    from aether_operator.api.platforms import Platform
+
+
+def child(platform: Platform, server: Server) -> str:
+    """A server's Secret, Service, NetworkPolicy and StatefulSet."""
+    return f"{platform.name}-{server.value}"
+
+
+def claim(platform: Platform, server: Server) -> str:
+    """A server's volume."""
+    return f"{child(platform, server)}-data"
+
+
+def pod(platform: Platform, server: Server) -> str:
+    """A server's one pod."""
+    return f"{child(platform, server)}-0"
+
+
+def reader(platform: Platform) -> str:
+    """The Secret with the login that people read the database with."""
+    return f"{child(platform, Server.POSTGRES)}-reader"
+
+
+def host(platform: Platform, server: Server) -> str:
+    """The name that clients call a server by which the operator runs."""
+    return f"{child(platform, server)}.{platform.namespace}.svc"

@@ -1,0 +1,80 @@
+"""The servers of a data plane as the operator runs them: images' contract, sizes, patience. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from aether_operator.api.platforms import ResourceList, Resources, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+USER: Final = 65532
+"""The user and group that every image of ours runs as, and that owns its volume."""
+READY: Final = ("ready",)
+"""The program of an image that ends with 0 when the server answers with the credentials it was given."""
+USERNAME: Final = "aether"
+DATABASE: Final = "aether"
+READER: Final = "aether_reader"
+"""The login that people read with."""
+
+DATA_PATH: Final = "/data"
+CREDENTIALS_PATH: Final = "/credentials"
+SCRATCH_PATH: Final = "/tmp"  # noqa: S108 - a mount of the pod's own, not the machine's
+HOST_VARIABLE: Final = "AETHER_HOST"
+"""The environment variable with the name that clients use."""
+
+STARTUP_SECONDS: Final = 24 * 3600
+"""How long a server may recover before anybody takes it for broken: killing it would only start that again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """How one server is run.
+
+    `restarts_when_mute` is for servers that recover only while they start: a probe of theirs that fails later means a
+    server that hangs. PostgreSQL also recovers later (after one of its processes was killed), and must be let.
+    """
+
+    server: Server
+    port: int
+    port_name: str
+    resources: Resources
+    grace_seconds: int = 30
+    probe_seconds: int = 5
+    restarts_when_mute: bool = True
+
+    @property
+    def container(self) -> str:
+        """The name of its container."""
+        return self.server.value
+
+
+def _sized(cpu: str, memory: str, most: str) -> Resources:
+    return Resources(requests=ResourceList(cpu=cpu, memory=memory), limits=ResourceList(memory=most))
+
+
+SERVERS: Final[Mapping[Server, Running]] = {
+    running.server: running
+    for running in (
+        Running(
+            server=Server.POSTGRES,
+            port=5432,
+            port_name="postgres",
+            resources=_sized("100m", "256Mi", "1Gi"),
+            grace_seconds=60,
+            restarts_when_mute=False,
+        ),
+        Running(
+            server=Server.KAFKA,
+            port=9092,
+            port_name="kafka",
+            resources=_sized("100m", "512Mi", "1536Mi"),
+            grace_seconds=60,
+            probe_seconds=10,
+        ),
+        Running(server=Server.NATS, port=4222, port_name="nats", resources=_sized("50m", "64Mi", "512Mi")),
+        Running(server=Server.REDIS, port=6379, port_name="redis", resources=_sized("50m", "64Mi", "512Mi")),
+    )
+}

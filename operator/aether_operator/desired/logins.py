@@ -1,0 +1,93 @@
+"""Where a server is and how to log in, or what is missing for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from aether_operator.api.platforms import Mode, Server, Tls
+from aether_operator.api.reasons import Reason
+from aether_operator.catalog import names, servers
+from aether_operator.desired import secrets
+from aether_operator.observed import kinds, ownership, workloads
+from aether_operator.observed.endpoints import Endpoint, Hidden
+from aether_operator.observed.kinds import Ref
+
+if TYPE_CHECKING:
+    from aether_operator.api.platforms import Platform
+    from aether_operator.observed.worlds import World
+
+_KEYS: Final = ("username", "password")
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What somebody still has to bring, by its exact name."""
+
+    reason: Reason
+    message: str
+
+
+def endpoint(server: Server, platform: Platform, world: World) -> Endpoint | Missing:
+    """A server's address and the operator's login.
+
+    Managed: with the Secret of ours that is among the live children. External: with the user's Secret.
+    """
+    part = platform.spec.data_plane.of(server)
+    if part.mode is Mode.MANAGED:
+        return _managed(server, platform, world)
+    if part.external is None:
+        return Missing(Reason.INVALID_SPEC, f"spec.dataPlane.{server.value}.external is missing")
+    place = part.external
+    values = world.secrets.get(place.secret_name)
+    if values is None:
+        return Missing(Reason.SECRET_MISSING, f"Secret {place.secret_name} does not exist")
+    missing = [key for key in _KEYS if not values.get(key)]
+    if missing:
+        return Missing(
+            Reason.SECRET_KEY_MISSING, f"Secret {place.secret_name} has no key {' and no key '.join(missing)}"
+        )
+    verified = place.tls is Tls.VERIFY
+    return Endpoint(
+        host=place.host,
+        port=place.port,
+        username=values["username"],
+        password=Hidden(values["password"]),
+        tls=verified,
+        ca=values.get("ca.crt", "") if verified else "",
+        database=getattr(place, "database", ""),
+    )
+
+
+def _managed(server: Server, platform: Platform, world: World) -> Endpoint | Missing:
+    name = names.child(platform, server)
+    live = world.children.get(Ref(kinds.SECRETS.kind, name))
+    if live is None:
+        return Missing(Reason.PROGRESSING, f"Secret {name} is not made yet")
+    login = secrets.intact(live, servers.USERNAME)
+    if login is None:
+        mine = ownership.ours(live, platform.name)
+        return Missing(
+            Reason.PROGRESSING if mine else Reason.NAME_TAKEN,
+            f"Secret {name} {'holds no credentials of ours' if mine else 'is not ours'}",
+        )
+    return Endpoint(
+        host=names.host(platform, server),
+        port=servers.SERVERS[server].port,
+        username=servers.USERNAME,
+        password=Hidden(login[0]),
+        database=servers.DATABASE if server is Server.POSTGRES else "",
+    )
+
+
+def reader(platform: Platform, world: World) -> tuple[str, str] | None:
+    """The name and password of the read-only login, as the live Secret for people has it; none where there is none."""
+    live = world.children.get(Ref(kinds.SECRETS.kind, names.reader(platform)))
+    login = secrets.intact(live, servers.READER)
+    return None if login is None else (servers.READER, login[0])
+
+
+def serving(server: Server, platform: Platform, world: World) -> bool:
+    """Whether a managed server is worth asking: its pod of the newest revision is ready."""
+    live = world.children.get(Ref(kinds.STATEFUL_SETS.kind, names.child(platform, server)))
+    return live is not None and not workloads.unfinished(live)

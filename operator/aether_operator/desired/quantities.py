@@ -1,0 +1,52 @@
+"""Quantities as the API server writes them, so that what is stored is what was sent."""
+
+from __future__ import annotations
+
+from decimal import ROUND_CEILING, Decimal
+from typing import TYPE_CHECKING, Final
+
+from aether_operator.api import models
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aether_operator.api.platforms import ResourceList, Resources
+
+_BINARY: Final = tuple((f"{unit}i", Decimal(1024) ** power) for power, unit in enumerate("KMGTPE", start=1))
+_DECIMAL: Final = (
+    ("n", Decimal("1e-9")), ("u", Decimal("1e-6")), ("m", Decimal("1e-3")), ("", Decimal(1)),
+    *((unit, Decimal(1000) ** power) for power, unit in enumerate("kMGTPE", start=1)),
+)  # fmt: skip
+_SMALLEST_BINARY: Final = 1024
+
+
+def canonical(text: str) -> str:
+    """A quantity with the largest unit that leaves a whole number: `1024Mi` is `1Gi`, `0.5` is `500m`."""
+    value = models.quantity(text)
+    binary = text.endswith("i") and value >= _SMALLEST_BINARY and value == value.to_integral_value()
+    units = (("", Decimal(1)), *_BINARY) if binary else _DECIMAL
+    if value == 0:
+        return "0"
+    for unit, factor in reversed(units):
+        if value % factor == 0:
+            return f"{int(value / factor)}{unit}"
+    unit, factor = units[0]
+    return f"{int((value / factor).to_integral_value(ROUND_CEILING))}{unit}"
+
+
+def merged(asked: Resources, usual: Resources) -> dict[str, dict[str, str]]:
+    """What was asked for, else what is usual; what is usual gives way, so that no request is above its limit."""
+    requests = {**_given(usual.requests), **_given(asked.requests)}
+    limits = {**_given(usual.limits), **_given(asked.limits)}
+    for name in requests.keys() & limits.keys():
+        if models.quantity(requests[name]) > models.quantity(limits[name]):
+            if name not in _given(asked.requests):
+                requests[name] = limits[name]
+            elif name not in _given(asked.limits):
+                limits[name] = requests[name]
+    both = {"requests": requests, "limits": limits}
+    return {key: {name: canonical(text) for name, text in sorted(part.items())} for key, part in both.items() if part}
+
+
+def _given(part: ResourceList) -> Mapping[str, str]:
+    return {name: text for name, text in (("cpu", part.cpu), ("memory", part.memory)) if text is not None}

@@ -1,0 +1,113 @@
+"""Credentials: kept while they are intact, made anew otherwise; and the login that people read with."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+from aether_operator.api import labels
+from aether_operator.api.platforms import Mode, Server, Tls
+from aether_operator.catalog import names, servers
+from aether_operator.desired import metadata
+from aether_operator.observed import kinds, ownership
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from aether_operator.api.platforms import Platform
+    from aether_operator.catalog.releases import Release
+    from aether_operator.observed.kinds import Manifest
+
+PASSWORD: Final = re.compile(r"[A-Za-z0-9_-]{32}")
+_WORD: Final = re.compile(r"[A-Za-z0-9_-]{8,64}")
+_WORD_LETTERS: Final = 16
+
+
+def credentials(
+    server: Server, platform: Platform, live: Manifest | None, release: Release, fresh: Callable[[], str]
+) -> Manifest:
+    """The login that a managed server is started with and that the operator uses."""
+    name = names.child(platform, server)
+    return _secret(name, platform, server, live, release, fresh, servers.USERNAME, {})
+
+
+def reader(platform: Platform, live: Manifest | None, release: Release, fresh: Callable[[], str]) -> Manifest | None:
+    """The login that people read the database with, and where it is."""
+    postgres = platform.spec.data_plane.postgres
+    if postgres.mode is Mode.MANAGED:
+        host, port = names.host(platform, Server.POSTGRES), servers.SERVERS[Server.POSTGRES].port
+        database, tls = servers.DATABASE, Tls.OFF
+    elif postgres.external is None:
+        return None
+    else:
+        host, port = postgres.external.host, postgres.external.port
+        database, tls = postgres.external.database, postgres.external.tls
+    places = {"host": host, "port": str(port), "database": database, "tls": tls.value}
+    return _secret(names.reader(platform), platform, Server.POSTGRES, live, release, fresh, servers.READER, places)
+
+
+def _secret(  # noqa: PLR0913 - the parts of a Secret
+    name: str,
+    platform: Platform,
+    server: Server,
+    live: Manifest | None,
+    release: Release,
+    fresh: Callable[[], str],
+    username: str,
+    places: Mapping[str, str],
+) -> Manifest:
+    password, word = intact(live, username) or (fresh(), fresh()[:_WORD_LETTERS])
+    thing = metadata.retained(kinds.SECRETS, name, platform, server.value, release)
+    thing["metadata"]["annotations"] = {labels.CREDENTIALS: word}
+    values = {"username": username, "password": password}
+    if places:
+        values |= {key: places[key] for key in ("host", "port", "database")}
+        values["uri"] = _uri(username, password, places)
+    thing["type"] = "Opaque"
+    thing["data"] = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
+    return thing
+
+
+def _uri(username: str, password: str, places: Mapping[str, str]) -> str:
+    host = f"[{places['host']}]" if ":" in places["host"] else places["host"]
+    mode = "verify-full" if places["tls"] == Tls.VERIFY else "disable"
+    database = quote(places["database"], safe="")
+    return f"postgresql://{username}:{password}@{host}:{places['port']}/{database}?sslmode={mode}"
+
+
+def intact(live: Manifest | None, username: str) -> tuple[str, str] | None:
+    """The password and the word of a live Secret, or nothing where they must be made anew.
+
+    They are believed only while our own applies own them: whoever overwrote one may know it, and what is not known to
+    be ours is not handed to a server.
+    """
+    if live is None:
+        return None
+    owned = ownership.fields(live)
+    ours = all(ownership.has(owned, "data", key) for key in ("username", "password"))
+    word = (live["metadata"].get("annotations") or {}).get(labels.CREDENTIALS, "")
+    if not ours or not ownership.has(owned, "metadata", "annotations", labels.CREDENTIALS):
+        return None
+    values = decoded(live)
+    good = values.get("username") == username and PASSWORD.fullmatch(values.get("password", ""))
+    return (values["password"], word) if good and _WORD.fullmatch(word) else None
+
+
+def decoded(secret: Manifest) -> dict[str, str]:
+    """The values of a Secret that are text; a value that is not is as good as none."""
+    values: dict[str, str] = {}
+    for key, value in (secret.get("data") or {}).items():
+        try:
+            values[key] = base64.b64decode(value, validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            continue
+    return values
+
+
+def word(secret: Manifest) -> str:
+    """Which credentials a Secret holds."""
+    found: str = secret["metadata"]["annotations"][labels.CREDENTIALS]
+    return found

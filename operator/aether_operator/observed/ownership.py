@@ -1,0 +1,57 @@
+"""What of a live object is ours, as the API server keeps it in `metadata.managedFields`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from aether_operator.api import labels
+
+if TYPE_CHECKING:
+    from aether_operator.observed.kinds import Manifest
+
+Fields = dict[str, Any]
+"""A set of fields as FieldsV1 writes it: `f:name`, `k:{"key":"of an item"}`, `v:"an item"`, and `.` for itself."""
+
+NOTHING: Final[Fields] = {}
+
+
+def fields(live: Manifest) -> Fields:
+    """The fields of a live object that our applies own; empty when there are none."""
+    for entry in live["metadata"].get("managedFields") or ():
+        mine = entry.get("manager") == labels.OPERATOR and entry.get("operation") == "Apply"
+        if mine and not entry.get("subresource"):
+            owned: Fields = entry.get("fieldsV1") or NOTHING
+            return owned
+    return NOTHING
+
+
+def has(owned: Fields, *path: str) -> bool:
+    """Whether a field is among those owned: `has(fields(secret), "data", "password")`."""
+    for name in path:
+        step = owned.get(f"f:{name}")
+        if step is None:
+            return False
+        owned = step
+    return True
+
+
+def ours(live: Manifest, platform: str) -> bool:
+    """Whether an object is, or ever was, a child of this platform: then it is repaired, else its name is taken.
+
+    A label of another platform is a clear no. Without our label, what our applies own tells.
+    """
+    named = (live["metadata"].get("labels") or {}).get(labels.PLATFORM)
+    if named is not None and named != platform:
+        return False
+    managed = (live["metadata"].get("labels") or {}).get(labels.MANAGED_BY) == labels.OPERATOR
+    return (named == platform and managed) or bool(fields(live))
+
+
+def owned_by(live: Manifest, uid: str) -> bool:
+    """Whether an object goes when the owner of this uid goes."""
+    return any(owner.get("uid") == uid for owner in live["metadata"].get("ownerReferences") or ())
+
+
+def deleting(live: Manifest) -> bool:
+    """Whether an object is on its way out already."""
+    return bool(live["metadata"].get("deletionTimestamp"))

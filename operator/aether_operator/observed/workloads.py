@@ -1,0 +1,81 @@
+"""How far a StatefulSet, a claim and a pod are, in words; an empty text where there is nothing to wait for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from aether_operator.observed import ownership
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aether_operator.observed.kinds import Manifest
+
+_ORDINARY: Final = frozenset({"ContainerCreating", "PodInitializing"})
+"""What a pod waits for when all goes well."""
+
+
+def unfinished(stateful_set: Manifest) -> str:
+    """What a StatefulSet still has to do: an empty text once every pod of its newest revision is ready."""
+    meta, spec, seen = stateful_set["metadata"], stateful_set["spec"], stateful_set.get("status") or {}
+    wanted = spec.get("replicas", 1)
+    if ownership.deleting(stateful_set):
+        return "is being deleted"
+    if seen.get("observedGeneration", 0) < meta.get("generation", 1):
+        return "was changed just now"
+    if seen.get("currentRevision") != seen.get("updateRevision") or seen.get("updatedReplicas", 0) < wanted:
+        return f"rolls out: {seen.get('updatedReplicas', 0)} of {wanted} pods are of the newest revision"
+    ready = min(seen.get("readyReplicas", 0), seen.get("availableReplicas", seen.get("readyReplicas", 0)))
+    return "" if ready >= wanted else f"has {ready} of {wanted} pods ready"
+
+
+def unbound(claim: Manifest) -> str:
+    """Why a claim has no volume yet."""
+    if ownership.deleting(claim):
+        return "is being deleted"
+    phase = (claim.get("status") or {}).get("phase", "Pending")
+    return "" if phase == "Bound" else f"is {phase}"
+
+
+def owned_by(pods: Iterable[Manifest], stateful_set: Manifest) -> tuple[Manifest, ...]:
+    """The pods of a StatefulSet, by owner, in the order of their names."""
+    uid = stateful_set["metadata"].get("uid")
+    mine = [pod for pod in pods if uid is not None and ownership.owned_by(pod, uid)]
+    return tuple(sorted(mine, key=lambda pod: str(pod["metadata"]["name"])))
+
+
+def hindrance(pod: Manifest) -> str:
+    """A pod's own cause: what Kubernetes says it waits for, where that is not a matter of course."""
+    seen = pod.get("status") or {}
+    causes = [
+        *(_of_condition(one) for one in seen.get("conditions") or () if one.get("type") == "PodScheduled"),
+        *(_of_container(one) for key in _CONTAINERS for one in seen.get(key) or ()),
+    ]
+    if seen.get("phase") == "Failed":
+        causes.append(": ".join(part for part in (seen.get("reason", "Failed"), seen.get("message", "")) if part))
+    return ", ".join(cause for cause in causes if cause)
+
+
+_CONTAINERS: Final = ("initContainerStatuses", "containerStatuses")
+
+
+def _of_condition(condition: dict[str, Any]) -> str:
+    if condition.get("status") != "False":
+        return ""
+    said = (condition.get("reason", ""), condition.get("message", ""))
+    return ": ".join(part for part in said if part)
+
+
+def _of_container(container: dict[str, Any]) -> str:
+    state = container.get("state") or {}
+    waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
+    before = (container.get("lastState") or {}).get("terminated") or {}
+    if waiting and waiting.get("reason") not in _ORDINARY:
+        # The message of a back-off changes with every attempt: the reason, which does not, is enough.
+        said = str(waiting.get("reason", "waiting"))
+        code = before.get("exitCode")
+        image = f" of {container['image']}" if "Image" in said and container.get("image") else ""
+        return f"{said}{image}" if code is None else f"{said} (its last end: {before.get('reason')}, exit code {code})"
+    if ended:
+        return f"{ended.get('reason', 'ended')} (exit code {ended.get('exitCode')})"
+    return ""

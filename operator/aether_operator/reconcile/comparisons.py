@@ -1,0 +1,106 @@
+"""Whether a live object is as wanted: what our applies own of it, against the manifest that they would send.
+
+Nothing else counts: fields of others are theirs, and what the API server filled in is nobody's.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from aether_operator.api import models
+from aether_operator.observed import ownership
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aether_operator.observed.kinds import Manifest
+    from aether_operator.observed.ownership import Fields
+
+_IDENTITY: Final = frozenset({"apiVersion", "kind"})
+_NAMING: Final = frozenset({"name", "namespace"})
+_AMOUNTS: Final = frozenset({"requests", "limits", "sizeLimit"})
+"""Under these, texts are quantities and equal when their values are."""
+
+
+def as_wanted(wanted: Manifest, live: Manifest) -> bool:
+    """Whether an apply of `wanted` would change nothing that our field manager has a say in."""
+    owned = ownership.fields(live)
+    body = {key: value for key, value in wanted.items() if key not in _IDENTITY}
+    body["metadata"] = {key: value for key, value in wanted["metadata"].items() if key not in _NAMING}
+    return _same(_without_null(body), live, owned, amounts=False)
+
+
+def _without_null(value: Any) -> Any:
+    """A null says nothing: it is the same as no such field."""
+    if isinstance(value, dict):
+        return {key: _without_null(part) for key, part in value.items() if part is not None}
+    return [_without_null(part) for part in value] if isinstance(value, list) else value
+
+
+def _same(wanted: Any, live: Any, owned: Fields, *, amounts: bool) -> bool:
+    parts = {key: below for key, below in owned.items() if key != "."}
+    if isinstance(wanted, dict) and wanted and parts:
+        return isinstance(live, dict) and _same_fields(wanted, live, parts, amounts=amounts)
+    if isinstance(wanted, list) and wanted and parts:
+        return isinstance(live, list) and _same_items(wanted, live, parts, amounts=amounts)
+    # A leaf, or a whole that has one owner (an atomic list or map), or nothing in it: wanted by value.
+    return not parts and _covers(wanted, live, amounts=amounts)
+
+
+def _same_fields(wanted: dict[str, Any], live: dict[str, Any], owned: Fields, *, amounts: bool) -> bool:
+    if {f"f:{name}" for name in wanted} != owned.keys():
+        return False
+    return all(
+        name in live and _same(value, live[name], owned[f"f:{name}"], amounts=amounts or name in _AMOUNTS)
+        for name, value in wanted.items()
+    )
+
+
+def _same_items(wanted: Sequence[Any], live: Sequence[Any], owned: Fields, *, amounts: bool) -> bool:
+    if len(wanted) != len(owned):
+        return False
+    for key, below in owned.items():
+        mine, theirs = _item(key, wanted), _item(key, live)
+        if mine is None or theirs is None or not _same(mine, theirs, below, amounts=amounts):
+            return False
+    return True
+
+
+def _item(key: str, items: Sequence[Any]) -> Any:
+    """The item that a key of FieldsV1 means; nothing where there is none."""
+    kind, _, text = key.partition(":")
+    meant = json.loads(text)
+    if kind == "v":
+        return next((item for item in items if item == meant), None)
+    if kind == "i":
+        return items[meant] if meant < len(items) else None
+    # A key may have a part that the manifest leaves to its default: it is the same item all the same.
+    fitting = [item for item in items if all(item.get(name, value) == value for name, value in meant.items())]
+    return fitting[0] if fitting else None
+
+
+def _covers(wanted: Any, live: Any, *, amounts: bool) -> bool:
+    """Whether all of `wanted` is in `live`, which may say more: the API server fills in what was left out."""
+    if isinstance(wanted, dict):
+        return isinstance(live, dict) and all(
+            name in live and _covers(value, live[name], amounts=amounts or name in _AMOUNTS)
+            for name, value in wanted.items()
+        )
+    if isinstance(wanted, list):
+        return (
+            isinstance(live, list)
+            and len(wanted) == len(live)
+            and all(_covers(mine, theirs, amounts=amounts) for mine, theirs in zip(wanted, live, strict=True))
+        )
+    if wanted == live:
+        return type(wanted) is type(live)
+    return amounts and amount(wanted) is not None and amount(wanted) == amount(live)
+
+
+def amount(value: Any) -> Any:
+    """A quantity's value, or nothing where it is none that we can read."""
+    try:
+        return models.quantity(str(value))
+    except ValueError:
+        return None
