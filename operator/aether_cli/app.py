@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import aether_cli
-from aether_cli import asking, installing, problems, telling
+from aether_cli import asking, desks, installing, problems, telling
 from aether_cli.local import binaries, building, holding, inspecting, manifests, places, starting
 from aether_cli.local.settings import Profile, Settings
 
@@ -214,7 +214,7 @@ def status(*, name: Name = DEFAULT, context: Context = "", as_json: AsJson = Fal
     local = None if context else inspecting.look(places.of(name, os.environ), now=time.time())
     if local is not None and not local.running:
         if as_json:
-            _print_json({"cluster": local.record(), "nodes": [], "pods": []})
+            _print_json({"cluster": local.record(), "nodes": [], "pods": [], **desks.Desk().record()})
         raise problems.NotRunning(f"cluster {name} is not running", remedy="Start it: aether up")
     kubectl = _kubectl(name, context)
     unknown = ""
@@ -225,9 +225,10 @@ def status(*, name: Name = DEFAULT, context: Context = "", as_json: AsJson = Fal
         if local is None:
             raise
         nodes, pods, unknown = [], [], silent.cause  # what the machine itself knows is still worth seeing
+    desk = desks.Desk() if unknown else _desk(kubectl)
     bad = [pod for pod in pods if not _well(pod)]
     has_node = local is not None and local.profile == Profile.NODE
-    healthy = not (unknown or bad or (has_node and not nodes))
+    healthy = not (unknown or bad or (has_node and not nodes)) and desk.healthy
     healthy = healthy and all(asking.condition(node, "Ready") == "True" for node in nodes)
     if as_json:
         _print_json(
@@ -240,13 +241,61 @@ def status(*, name: Name = DEFAULT, context: Context = "", as_json: AsJson = Fal
                     {**{k: pod["metadata"][k] for k in ("namespace", "name")}, "phase": pod["status"].get("phase")}
                     for pod in pods
                 ],
+                **desk.record(),
             }
         )
     else:
         _show(local, context, nodes, pods, bad)
+        for line in desks.page(desk):
+            out.print(line)
     if unknown:
         raise problems.NotReady(f"the API does not answer: {unknown}", remedy="aether logs kube-apiserver")
     if not healthy or (local and not local.healthy):
+        raise typer.Exit(problems.NotReady.exit_code)
+
+
+def _desk(kubectl: asking.Kubectl) -> desks.Desk:
+    """What the cluster says of Aether; nothing where its kinds are not installed."""
+    everywhere = ("--all-namespaces", f"--selector=app.kubernetes.io/name={installing.RELEASE}")
+    if not kubectl.text("get", "crd", installing.PLATFORMS, "--ignore-not-found", "-o", "name", deadline=20):
+        return desks.Desk()
+    deployments = kubectl.get("deployments", *everywhere, deadline=20)["items"]
+    spaces = {one["metadata"]["namespace"] for one in deployments}
+    leases = [
+        one
+        for space in sorted(spaces)
+        for one in kubectl.get("leases", f"--namespace={space}", deadline=20)["items"]
+        if one["metadata"]["name"] == installing.RELEASE
+    ]
+    platforms = kubectl.get(installing.PLATFORMS, "--all-namespaces", deadline=20)["items"]
+    return desks.Desk(deployments=deployments, leases=leases, platforms=platforms)
+
+
+@app.command()
+def explain(
+    what: Annotated[str, typer.Argument(metavar="KIND/NAME", help="For example: tp/paper", show_default=False)],
+    *,
+    name: Name = DEFAULT,
+    context: Context = "",
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Where it is.")] = manifests.NAMESPACES[1],
+) -> None:
+    """Say in plain words why something is not Ready, and what to do. Ends with 0 when it is Ready, 5 otherwise."""
+    named = desks.parse(what)
+    if named is None:
+        raise problems.BadInput(
+            f"what: {what!r} is not KIND/NAME of a kind of Aether's", remedy="For example: tp/paper"
+        )
+    plural, wanted = named
+    kubectl = _kubectl(name, context)
+    where = f"--namespace={namespace}"
+    there = kubectl.text("get", f"{plural}.trading.aether.io", wanted, where, "--ignore-not-found", "-o", "json")
+    if not there:
+        raise problems.BadInput(f"what: there is no {what} in namespace {namespace}", remedy="aether status shows all")
+    thing = json.loads(there)
+    about = f"--field-selector=regarding.uid={thing['metadata']['uid']}"
+    for line in desks.explain(thing, kubectl.get("events.events.k8s.io", where, about)["items"]):
+        out.print(line)
+    if asking.condition(thing, "Ready") != "True":
         raise typer.Exit(problems.NotReady.exit_code)
 
 

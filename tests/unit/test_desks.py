@@ -1,0 +1,147 @@
+"""What `aether status` and `aether explain` say of Aether."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.text import Text
+
+from aether_cli import desks
+
+UID = "0000-1111"
+
+
+def a_condition(kind: str, status: str, reason: str, message: str = "") -> dict[str, Any]:
+    return {"type": kind, "status": status, "reason": reason, "message": message}
+
+
+READY = a_condition("Ready", "True", "Ready")
+WAITING = a_condition("Ready", "False", "SecretMissing", "Secret desk-redis does not exist")
+
+
+def a_platform(*conditions: dict[str, Any], **status: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"namespace": "aether", "name": "paper", "uid": UID, "generation": 2},
+        "status": {"observedGeneration": 2, "conditions": list(conditions), **status},
+    }
+
+
+def an_operator(available: int = 2) -> dict[str, Any]:
+    meta = {"namespace": "aether-system", "name": "aether-operator"}
+    return {"metadata": meta, "spec": {"replicas": 2}, "status": {"availableReplicas": available}}
+
+
+def a_lease(holder: str) -> dict[str, Any]:
+    meta = {"namespace": "aether-system", "name": "aether-operator"}
+    return {"metadata": meta, "spec": {"holderIdentity": holder}}
+
+
+def shown(lines: Any) -> str:
+    return "\n".join(Text.from_markup(line).plain for line in lines)
+
+
+def test_a_healthy_desk_is_one_page() -> None:
+    platform = a_platform(
+        READY,
+        a_condition("Stalled", "False", "Ready"),
+        a_condition("Warning", "True", "EvaluationOnly", "one node, not for production"),
+        endpoints={
+            "postgres": {"host": "paper-postgres.aether.svc", "port": 5432, "database": "aether", "secretName": "s"}
+        },
+        servers={"postgres": {"version": "15.14"}},
+        schema={"revision": "0001", "engine": "pg_partman", "tradesDays": 90},
+    )
+    desk = desks.Desk(deployments=[an_operator()], leases=[a_lease("aether-operator-x_17")], platforms=[platform])
+    assert desk.healthy
+    assert shown(desks.page(desk)).splitlines() == [
+        "Operator  namespace aether-system: 2 of 2 replicas, aether-operator-x leads",
+        "TradingPlatform paper  namespace aether",
+        "  Ready          True Ready",
+        "  Warning        True EvaluationOnly  one node, not for production",
+        "  postgres  paper-postgres.aether.svc:5432/aether, Secret s  15.14",
+        "  schema    revision 0001, pg_partman, trades for 90 days",
+    ]
+
+
+def test_nobody_leading_a_missing_replica_and_a_platform_without_status_are_not_healthy() -> None:
+    desk = desks.Desk(
+        deployments=[an_operator(1)], leases=[a_lease("")], platforms=[{"metadata": {**a_platform()["metadata"]}}]
+    )
+    assert not desk.healthy
+    page = shown(desks.page(desk))
+    assert "1 of 2 replicas, nobody leads" in page
+    assert "no word from an operator yet" in page
+
+
+def test_nothing_is_said_where_nothing_is_installed() -> None:
+    assert list(desks.page(desks.Desk())) == []
+    assert desks.Desk().healthy
+
+
+def test_json_has_who_leads_and_each_platform_s_whole_status() -> None:
+    platform = a_platform(READY)
+    desk = desks.Desk(deployments=[an_operator()], leases=[a_lease("pod-a_1")], platforms=[platform])
+    said = desk.record()
+    assert said["operators"][0]["leader"] == "pod-a"
+    assert said["platforms"] == [{"namespace": "aether", "name": "paper", "status": platform["status"]}]
+
+
+def test_what_is_missing_is_named_once_with_what_it_means_and_what_to_do() -> None:
+    said = shown(
+        desks.explain(
+            a_platform(
+                WAITING,
+                a_condition("Reconciling", "True", "SecretMissing", "Secret desk-redis does not exist"),
+                a_condition("RedisReady", "False", "SecretMissing", "Secret desk-redis does not exist"),
+                a_condition("KafkaReady", "True", "Ready"),
+            ),
+            [],
+        )
+    )
+    assert "is on its way" in said
+    assert said.count("Secret desk-redis does not exist") == 1
+    assert "What it means:" in said
+    assert "What to do:" in said
+    assert "KafkaReady" not in said
+
+
+def test_a_stalled_platform_waits_for_a_person() -> None:
+    conditions = (
+        a_condition("Ready", "False", "InvalidSpec", "spec.x"),
+        a_condition("Stalled", "True", "InvalidSpec", "spec.x"),
+    )
+    assert "waits for a person" in shown(desks.explain(a_platform(*conditions), []))
+
+
+def test_an_edit_that_nobody_looked_at_yet_is_told() -> None:
+    platform = a_platform(READY)
+    platform["metadata"]["generation"] = 3
+    assert "has not looked at that yet" in shown(desks.explain(platform, []))
+
+
+def test_a_platform_that_no_operator_watches_is_told() -> None:
+    assert "no operator has looked at it yet" in shown(desks.explain({"metadata": a_platform()["metadata"]}, []))
+
+
+def test_the_last_events_are_shown_in_the_order_of_their_time() -> None:
+    events = [{"eventTime": f"2026-11-24T10:00:0{n}Z", "reason": f"R{n}", "note": "n"} for n in (7, 1, 3, 2, 5, 4)]
+    said = shown(desks.explain(a_platform(READY), events))
+    assert [line.split()[1] for line in said.splitlines() if line.startswith("    2026")] == [
+        "R2:",
+        "R3:",
+        "R4:",
+        "R5:",
+        "R7:",
+    ]
+
+
+def test_a_reason_of_a_newer_operator_is_admitted_not_to_be_known() -> None:
+    said = shown(desks.explain(a_platform(a_condition("Ready", "False", "FromTheFuture")), []))
+    assert "older than the operator" in said
+
+
+def test_kinds_have_the_names_that_kubectl_knows() -> None:
+    assert desks.parse("tp/paper") == desks.parse("TradingPlatform/paper") == ("tradingplatforms", "paper")
+    assert desks.parse("paper") is None
+    assert desks.parse("pod/x") is None
+    assert desks.parse("tp/") is None
