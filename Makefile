@@ -50,8 +50,10 @@ format: python ## Mend style and formatting
 	@$(BIN)/ruff check --fix --quiet
 	@$(BIN)/ruff format --quiet
 
-.PHONY: docs lock changelog go-sums
-docs: python ## Write the generated reference anew, and show the next changelog
+.PHONY: crds docs lock changelog go-sums
+crds: python ## Write crds/ and their copy in the chart anew, from the models
+	@PYTHONPATH=tests $(BIN)/python -m aether_testing.generating
+docs: crds ## Write the generated reference anew, and show the next changelog
 	@$(BIN)/python -m typer aether_cli.app utils docs --name aether --title "The aether command" --output docs/reference/cli.md
 	@$(BIN)/towncrier build --draft --version next
 go-sums: ## Fill the sums of the Go modules after a change of their versions

@@ -114,7 +114,7 @@ class Visitor:
         parsed = platforms.parse(raw)
         platform = parsed if isinstance(parsed, Platform) else platforms.last_good(raw)
         problems = () if isinstance(parsed, Platform) else parsed.problems
-        paused = raw["spec"].get("paused") is True
+        paused = raw.get("spec", {}).get("paused") is True
         acting = platform if not paused else platforms.last_good(raw)
         world = World(children={}) if acting is None else await self._look(key, acting)
         if acting is not None:
@@ -176,7 +176,7 @@ class Visitor:
                     except speaking.Refused as refused:
                         if refused.code == 409:  # noqa: PLR2004 - somebody else was faster: look again
                             raise speaking.Unavailable(f"{which}: {refused}") from refused
-                        troubles.append(reconcile.trouble_of(which, refused.code, refused.message))
+                        troubles.append(reconcile.trouble_of(which, refused.code, refused.message, namespace=key.namespace))
                         continue
                     log.info("applied", extra={"child": str(which), "new": act.live is None})
                     if self._is_repair(raw, act.live):
