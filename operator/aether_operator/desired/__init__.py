@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from aether_operator.desired.logins import Missing, endpoint, reader, serving
-from aether_operator.desired.platforms import refs as names
 from aether_operator.desired.platforms import wanted as children
 from aether_operator.desired.secrets import decoded
+from aether_operator.observed.families import all_of as names
 
 __all__ = ["Missing", "children", "decoded", "endpoint", "names", "reader", "serving"]

@@ -9,9 +9,8 @@ from aether_operator.api.platforms import Mode, Server, Tls
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog import names, servers
 from aether_operator.desired import secrets
-from aether_operator.observed import kinds, ownership, workloads
+from aether_operator.observed import families, ownership, workloads
 from aether_operator.observed.endpoints import Endpoint, Hidden
-from aether_operator.observed.kinds import Ref
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform
@@ -61,7 +60,7 @@ def endpoint(server: Server, platform: Platform, world: World) -> Endpoint | Mis
 
 def _managed(server: Server, platform: Platform, world: World) -> Endpoint | Missing:
     name = names.child(platform, server)
-    live = world.children.get(Ref(kinds.SECRETS.kind, name))
+    live = world.children.get(families.secret(server, platform))
     if live is None:
         return Missing(Reason.PROGRESSING, f"Secret {name} is not made yet")
     login = secrets.intact(live, servers.USERNAME)
@@ -82,12 +81,12 @@ def _managed(server: Server, platform: Platform, world: World) -> Endpoint | Mis
 
 def reader(platform: Platform, world: World) -> tuple[str, str] | None:
     """The name and password of the read-only login, as the live Secret for people has it; none where there is none."""
-    live = world.children.get(Ref(kinds.SECRETS.kind, names.reader(platform)))
+    live = world.children.get(families.reader(platform))
     login = secrets.intact(live, servers.READER)
     return None if login is None else (servers.READER, login[0])
 
 
 def serving(server: Server, platform: Platform, world: World) -> bool:
     """Whether a managed server is worth asking: its pod of the newest revision is ready."""
-    live = world.children.get(Ref(kinds.STATEFUL_SETS.kind, names.child(platform, server)))
+    live = world.children.get(families.stateful_set(server, platform))
     return live is not None and not workloads.unfinished(live)

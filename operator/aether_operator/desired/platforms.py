@@ -1,20 +1,18 @@
-"""All children of a platform, and their names."""
+"""All children of a platform."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from aether_operator.api import labels
-from aether_operator.api.platforms import Managed, Mode, Server
-from aether_operator.catalog import names
+from aether_operator.api.platforms import Managed
 from aether_operator.desired import claims, networkpolicies, secrets, services, statefulsets
-from aether_operator.observed import kinds, ownership
-from aether_operator.observed.kinds import Ref
+from aether_operator.observed import families, kinds, ownership
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from aether_operator.api.platforms import Platform
+    from aether_operator.api.platforms import Platform, Server
     from aether_operator.catalog.releases import Release
     from aether_operator.observed.kinds import Manifest
     from aether_operator.observed.worlds import World
@@ -25,8 +23,10 @@ def wanted(platform: Platform, world: World, release: Release, fresh: Callable[[
 
     The world is looked at for one thing: credentials that are intact stay. `fresh` makes a random word of 32 letters.
     """
-    made = [child for server in managed(platform) for child in _running(server, platform, world, release, fresh)]
-    live = world.children.get(Ref(kinds.SECRETS.kind, names.reader(platform)))
+    made = [
+        child for server in families.managed(platform) for child in _running(server, platform, world, release, fresh)
+    ]
+    live = world.children.get(families.reader(platform))
     reader = secrets.reader(platform, live, release, fresh)
     if reader is not None:
         made.append(reader)
@@ -34,34 +34,11 @@ def wanted(platform: Platform, world: World, release: Release, fresh: Callable[[
     return tuple(sorted(made, key=lambda child: order[child["kind"]]))
 
 
-def refs(platform: Platform) -> tuple[Ref, ...]:
-    """The names of all its children, whatever the world is like."""
-    found = [
-        ref
-        for server in managed(platform)
-        for ref in (
-            Ref(kinds.SECRETS.kind, names.child(platform, server)),
-            Ref(kinds.SERVICES.kind, names.child(platform, server)),
-            Ref(kinds.CLAIMS.kind, names.claim(platform, server)),
-            Ref(kinds.POLICIES.kind, names.child(platform, server)),
-            Ref(kinds.STATEFUL_SETS.kind, names.child(platform, server)),
-        )
-    ]
-    found.append(Ref(kinds.SECRETS.kind, names.reader(platform)))
-    order = {kind.kind: place for place, kind in enumerate(kinds.CHILDREN)}
-    return tuple(sorted(found, key=lambda ref: order[ref.kind]))
-
-
-def managed(platform: Platform) -> tuple[Server, ...]:
-    """The servers that the operator runs."""
-    return tuple(server for server in Server if platform.spec.data_plane.of(server).mode is Mode.MANAGED)
-
-
 def _running(
     server: Server, platform: Platform, world: World, release: Release, fresh: Callable[[], str]
 ) -> Iterator[Manifest]:
     part = platform.spec.data_plane.of(server).managed or Managed()
-    live = world.children.get(Ref(kinds.SECRETS.kind, names.child(platform, server)))
+    live = world.children.get(families.secret(server, platform))
     secret = secrets.credentials(server, platform, live, release, fresh)
     yield secret
     yield services.before(server, platform, release)
@@ -70,7 +47,7 @@ def _running(
     word: str | None = secrets.word(secret)
     if live is not None and not ownership.ours(live, platform.name):
         # The Secret's name is taken: what runs goes on as it is, and nothing is started with credentials of others.
-        word = _word_in_force(world.children.get(Ref(kinds.STATEFUL_SETS.kind, names.child(platform, server))))
+        word = _word_in_force(world.children.get(families.stateful_set(server, platform)))
     if word is not None:
         yield statefulsets.running(server, part, platform, release, word)
 

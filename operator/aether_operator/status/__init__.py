@@ -1,1 +1,7 @@
 """What was seen, judged: conditions and status. Values only; it does not know what was desired."""
+
+from __future__ import annotations
+
+from aether_operator.status.judgements import Seen, State, judge, judge_terminating
+
+__all__ = ["Seen", "State", "judge", "judge_terminating"]

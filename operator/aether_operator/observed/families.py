@@ -1,0 +1,60 @@
+"""Which objects belong to a platform, whatever the world is like: their references."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aether_operator.api.platforms import Mode, Server
+from aether_operator.catalog import names
+from aether_operator.observed import kinds
+from aether_operator.observed.kinds import Ref
+
+if TYPE_CHECKING:
+    from aether_operator.api.platforms import Platform
+
+
+def managed(platform: Platform) -> tuple[Server, ...]:
+    """The servers that the operator runs."""
+    return tuple(server for server in Server if platform.spec.data_plane.of(server).mode is Mode.MANAGED)
+
+
+def of_server(server: Server, platform: Platform) -> tuple[Ref, ...]:
+    """The children that are there for one server, in the order in which they are applied."""
+    reader = (Ref(kinds.SECRETS.kind, names.reader(platform)),) if server is Server.POSTGRES else ()
+    if server not in managed(platform):
+        return reader
+    return (
+        secret(server, platform),
+        *reader,
+        Ref(kinds.SERVICES.kind, names.child(platform, server)),
+        claim(server, platform),
+        Ref(kinds.POLICIES.kind, names.child(platform, server)),
+        stateful_set(server, platform),
+    )
+
+
+def all_of(platform: Platform) -> tuple[Ref, ...]:
+    """All children."""
+    found = [ref for server in Server for ref in of_server(server, platform)]
+    order = {kind.kind: place for place, kind in enumerate(kinds.CHILDREN)}
+    return tuple(sorted(found, key=lambda ref: order[ref.kind]))
+
+
+def secret(server: Server, platform: Platform) -> Ref:
+    """A managed server's credentials."""
+    return Ref(kinds.SECRETS.kind, names.child(platform, server))
+
+
+def claim(server: Server, platform: Platform) -> Ref:
+    """A managed server's volume."""
+    return Ref(kinds.CLAIMS.kind, names.claim(platform, server))
+
+
+def stateful_set(server: Server, platform: Platform) -> Ref:
+    """A managed server's workload."""
+    return Ref(kinds.STATEFUL_SETS.kind, names.child(platform, server))
+
+
+def reader(platform: Platform) -> Ref:
+    """The login that people read the database with."""
+    return Ref(kinds.SECRETS.kind, names.reader(platform))

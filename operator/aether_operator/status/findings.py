@@ -1,0 +1,98 @@
+"""What stands between a platform and Ready, part by part, as it was seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from aether_operator.api.platforms import Server
+from aether_operator.api.reasons import ConditionType, Reason
+from aether_operator.observed import families, ownership, workloads
+from aether_operator.status.conditions import Condition, Truth
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aether_operator.api.platforms import Platform
+    from aether_operator.observed.worlds import World
+
+CONDITIONS: Final[Mapping[Server, ConditionType]] = {
+    Server.POSTGRES: ConditionType.POSTGRES_READY,
+    Server.KAFKA: ConditionType.KAFKA_READY,
+    Server.NATS: ConditionType.NATS_READY,
+    Server.REDIS: ConditionType.REDIS_READY,
+}
+SPEC: Final = "spec"
+SCHEMA: Final = "schema"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be: in which part, why, and the exact name of what is missing."""
+
+    part: str
+    reason: Reason
+    message: str
+    known: bool = True
+    """Whether it was seen to be wrong; else it has not been seen yet."""
+
+    def __str__(self) -> str:
+        return f"{self.part}: {self.message}"
+
+
+def of_server(server: Server, platform: Platform, world: World) -> Finding | None:
+    """What is wrong with a server: our own children first, then what the server said."""
+    return _of_children(server, platform, world) or _of_report(server, world)
+
+
+def _of_children(server: Server, platform: Platform, world: World) -> Finding | None:
+    expected = families.of_server(server, platform)
+    troubles = sorted((one for one in world.troubles if one.ref in expected), key=lambda one: one.ref)
+    if troubles:
+        return Finding(server.value, troubles[0].reason, "; ".join(one.message for one in troubles))
+    absent = [str(ref) for ref in expected if ref not in world.children]
+    leaving = [str(ref) for ref in expected if ref in world.children and ownership.deleting(world.children[ref])]
+    if absent or leaving:
+        said = [f"{name} is not there yet" for name in absent] + [f"{name} is being deleted" for name in leaving]
+        return Finding(server.value, Reason.PROGRESSING, ", ".join(said))
+    if server not in families.managed(platform):
+        return None
+    return _of_workload(server, platform, world)
+
+
+def _of_workload(server: Server, platform: Platform, world: World) -> Finding | None:
+    claim, stateful_set = families.claim(server, platform), families.stateful_set(server, platform)
+    said = []
+    if rest := workloads.unfinished(world.children[stateful_set]):
+        said.append(f"{stateful_set} {rest}")
+        pods = workloads.owned_by(world.pods, world.children[stateful_set])
+        said.extend(f"Pod {pod['metadata']['name']}: {cause}" for pod in pods if (cause := workloads.hindrance(pod)))
+    if rest := workloads.unbound(world.children[claim]):
+        said.append(f"{claim} {rest}")
+    return Finding(server.value, Reason.ROLLING_OUT, ", ".join(said)) if said else None
+
+
+def _of_report(server: Server, world: World) -> Finding | None:
+    report = world.servers.get(server)
+    if report is None:
+        return Finding(server.value, Reason.PROGRESSING, "it was not asked yet", known=False)
+    return None if report.ok else Finding(server.value, report.reason, report.message or report.reason.value)
+
+
+def of_others(platform: Platform, world: World) -> tuple[Finding, ...]:
+    """Troubles with objects that are no server's."""
+    expected = set(families.all_of(platform))
+    others = sorted((one for one in world.troubles if one.ref not in expected), key=lambda one: one.ref)
+    return tuple(Finding(SPEC, one.reason, one.message) for one in others)
+
+
+def condition(server: Server, finding: Finding | None, version: str) -> Condition:
+    """A server's own condition."""
+    if finding is None:
+        return Condition(CONDITIONS[server], Truth.TRUE, Reason.READY, version)
+    return Condition(CONDITIONS[server], truth(finding), finding.reason, finding.message)
+
+
+def truth(finding: Finding) -> Truth:
+    """False, or Unknown for what was not seen."""
+    return Truth.FALSE if finding.known else Truth.UNKNOWN
