@@ -1,0 +1,134 @@
+"""The operator's configuration, its log lines and its health."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from aether_operator.api.platforms import Server
+from aether_operator.cluster.sessions import Freshness
+from aether_operator.visiting import configs, health, logs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IMAGES = {server.value: f"images/{server.value}:1" for server in Server}
+
+
+def a_config(**changes: Any) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "namespaces": ["aether"],
+        "lease": {"namespace": "aether-system"},
+        "release": {"images": IMAGES, "imagePullSecrets": ["pull"]},
+    }
+    return {**said, **changes}
+
+
+def written(folder: Path, said: Any) -> str:
+    path = folder / "operator.yaml"
+    path.write_text(said if isinstance(said, str) else json.dumps(said))
+    return str(path)
+
+
+def test_what_the_chart_renders_is_read(tmp_path: Path) -> None:
+    config = configs.load(written(tmp_path, a_config(managedAddresses={"postgres": "127.0.0.1:5433"})))
+    assert config.namespaces == ("aether",)
+    assert config.lease.name == "aether-operator"
+    assert config.release.images[Server.KAFKA] == "images/kafka:1"
+    assert config.managed_addresses == {Server.POSTGRES: "127.0.0.1:5433"}
+    assert config.resync_seconds == 600
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"namespaces": []}, "namespaces"),
+        ({"namespaces": ["Not A Name"]}, "namespaces.0"),
+        ({"lease": {}}, "lease.namespace"),
+        ({"release": {}}, "release.images"),
+        ({"release": {"images": {"mysql": "x"}}}, "release.images.mysql"),
+        ({"port": 70000}, "port"),
+        ({"resyncSeconds": 0}, "resyncSeconds"),
+        ({"visitsAtOnce": 0}, "visitsAtOnce"),
+        ({"managedAddresses": {"postgres": "no-port"}}, "managedAddresses.postgres"),
+        ({"typo": 1}, "typo"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_its_name(tmp_path: Path, changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(configs.WrongConfig, match=field.replace(".", r"\.")):
+        configs.load(written(tmp_path, a_config(**changes)))
+
+
+def test_a_file_that_is_not_there_or_not_yaml_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(configs.WrongConfig, match=r"none\.yaml: No such file"):
+        configs.load(str(tmp_path / "none.yaml"))
+    with pytest.raises(configs.WrongConfig, match="not YAML"):
+        configs.load(written(tmp_path, "a: [b"))
+    with pytest.raises(configs.WrongConfig, match="--config"):
+        configs.load("")
+
+
+def test_who_we_are_is_not_guessed() -> None:
+    assert configs.identity({"POD_NAME": "a", "POD_NAMESPACE": "b"}) == ("a", "b")
+    with pytest.raises(configs.WrongConfig, match="POD_NAMESPACE"):
+        configs.identity({"POD_NAME": "a"})
+
+
+def line(**extra: Any) -> dict[str, Any]:
+    record = logging.LogRecord("aether", logging.INFO, "", 0, "applied", None, None)
+    record.__dict__.update(extra)
+    said: dict[str, Any] = json.loads(logs.Lines().format(record))
+    return said
+
+
+def test_a_log_line_is_an_event_with_keys_and_the_visit_it_belongs_to() -> None:
+    token = logs.VISIT.set({"key": "TradingPlatform/aether/paper", "visit": "abc"})
+    try:
+        said = line(child="Secret x")
+    finally:
+        logs.VISIT.reset(token)
+    assert (said["event"], said["level"], said["child"]) == ("applied", "info", "Secret x")
+    assert (said["key"], said["visit"]) == ("TradingPlatform/aether/paper", "abc")
+    assert "key" not in line()
+
+
+def a_health(*, leading: bool, silent_for: float = 0.0, lag: float = 0.0) -> health.Health:
+    fresh = Freshness()
+    fresh.expect("/api/v1/namespaces/aether/secrets")
+    fresh.heard = {path: heard - silent_for for path, heard in fresh.heard.items()}
+    return health.Health(fresh=fresh, leading=lambda: leading, worst_lag=lag)
+
+
+def test_a_leader_whose_watch_is_silent_is_not_alive() -> None:
+    assert a_health(leading=True, silent_for=74).problems() == []
+    (problem,) = a_health(leading=True, silent_for=76).problems()
+    assert problem.startswith("watch /api/v1/namespaces/aether/secrets: silent for 76")
+
+
+def test_who_stands_by_watches_nothing_and_is_alive() -> None:
+    assert a_health(leading=False, silent_for=1000).problems() == []
+
+
+def test_a_loop_that_is_late_is_not_alive_whoever_leads() -> None:
+    (problem,) = a_health(leading=False, lag=6).problems()
+    assert problem == "loop: 6.0 s late"
+
+
+def test_only_what_is_watched_has_an_age() -> None:
+    fresh = Freshness()
+    fresh.hear("/version")
+    assert fresh.ages() == {}
+
+
+async def test_probes_and_metrics_are_answered() -> None:
+    one = a_health(leading=True, silent_for=100)
+    async with one.served(0) as port, aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
+        live, ready, metrics = [await client.get(path) for path in ("/livez", "/readyz", "/metrics")]
+        assert (live.status, ready.status, metrics.status) == (503, 200, 200)
+        assert "silent for 100 s" in await live.text()
+        assert await ready.text() == "leading\n"
+        assert "aether_operator_queue_depth" in await metrics.text()
