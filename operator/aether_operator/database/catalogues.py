@@ -1,0 +1,217 @@
+"""What a database looks like, as values: the server, our tables and how they should be, policies, the reader."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import datetime
+    from collections.abc import Mapping
+
+    from aether_operator.observed.reports import Engine
+
+SCHEMA: Final = "aether"
+TRADES: Final = "aether.trades"
+BOOKS: Final = {
+    "ownership": "id int PRIMARY KEY CHECK (id = 1), owner text NOT NULL, since timestamptz NOT NULL DEFAULT now()",
+    "fence": "id int PRIMARY KEY CHECK (id = 1), epoch bigint NOT NULL, holder text NOT NULL, "
+    "since timestamptz NOT NULL",
+    "settings": "name text PRIMARY KEY, value text NOT NULL",
+    "progress": "revision text PRIMARY KEY, done int NOT NULL, digest text NOT NULL",
+    "alembic_version": "version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY",
+}
+"""What the operator keeps there for itself, in the order in which it is made: whose the database is comes first."""
+COMPRESSION: Final = ("symbol", '"ts" DESC')
+"""How chunks are compressed: segments, and the order within."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extension:
+    """An extension: the version that is installed, and the one that could be; empty where it is not."""
+
+    installed: str = ""
+    available: str = ""
+    schema: str = ""
+    """Where it is installed."""
+
+    @property
+    def version(self) -> str:
+        """The version that counts."""
+        return self.installed or self.available
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerFacts:
+    """What a connection check asks."""
+
+    version: str
+    major: int
+    timescale: Extension = Extension()
+    timescale_licence: str = ""
+    partman: Extension = Extension()
+    superuser: bool = False
+    creates_roles: bool = False
+    may_create: bool = True
+    """Whether the login may create the schema, or things in it once it is there."""
+    partman_rights: tuple[str, ...] = ()
+    """What the login lacks to use the installed pg_partman."""
+    standby: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    name: str
+    type: str
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table's shape. Definitions are PostgreSQL's own, as its catalogue prints them."""
+
+    name: str
+    columns: tuple[Column, ...]
+    constraints: Mapping[str, str] = field(default_factory=dict)
+    indexes: Mapping[str, str] = field(default_factory=dict)
+    """Those that belong to no constraint: name → `btree (…)`."""
+    kind: str = "r"
+    """`r` is a table, `p` a partitioned one."""
+    owned: bool = True
+    """Whether our login may change it."""
+
+
+INSTRUMENTS: Final = Table(
+    name="instruments",
+    columns=(
+        Column("symbol", "text"),
+        Column("altname", "text"),
+        Column("base", "text"),
+        Column("quote", "text"),
+        Column("status", "text"),
+        Column("price_decimals", "smallint"),
+        Column("lot_decimals", "smallint"),
+        Column("cost_decimals", "smallint"),
+        Column("tick_size", "numeric"),
+        Column("order_min", "numeric"),
+        Column("cost_min", "numeric"),
+        Column("updated_at", "timestamp with time zone"),
+    ),
+    constraints={
+        "instruments_pkey": "PRIMARY KEY (symbol)",
+        "instruments_decimals": "CHECK (((price_decimals >= 0) AND (lot_decimals >= 0) AND (cost_decimals >= 0)))",
+        "instruments_steps": "CHECK (((tick_size > (0)::numeric) AND (order_min >= (0)::numeric) "
+        "AND (cost_min >= (0)::numeric)))",
+    },
+)
+TRADES_TABLE: Final = Table(
+    name="trades",
+    columns=(
+        Column("symbol", "text"),
+        Column("trade_id", "bigint"),
+        Column("ts", "timestamp with time zone"),
+        Column("side", "text"),
+        Column("price", "numeric"),
+        Column("qty", "numeric"),
+        Column("ord_type", "text"),
+        Column("received_at", "timestamp with time zone"),
+    ),
+    constraints={
+        "trades_pkey": "PRIMARY KEY (symbol, trade_id, ts)",
+        "trades_side": "CHECK ((side = ANY (ARRAY['buy'::text, 'sell'::text])))",
+        "trades_ord_type": "CHECK ((ord_type = ANY (ARRAY['limit'::text, 'market'::text])))",
+        "trades_amounts": "CHECK (((price > (0)::numeric) AND (qty > (0)::numeric)))",
+    },
+    indexes={"trades_symbol_ts": "btree (symbol, ts DESC)"},
+)
+WANTED: Final = {table.name: table for table in (INSTRUMENTS, TRADES_TABLE)}
+"""The tables of the newest revision: what migrations end at, and what drift is measured by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A partition or chunk, and the times it holds."""
+
+    name: str
+    start: datetime.datetime
+    end: datetime.datetime
+    rows: int | None = None
+    """As the planner guesses; None when it never looked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeping:
+    """How the trades are kept: by whom, for how long, in which parts."""
+
+    engine: Engine | None = None
+    """None while the table is neither a hypertable nor known to pg_partman."""
+    days: float | None = None
+    """The retention in force, None where there is none."""
+    drops: bool = True
+    """Whether what is too old is dropped (pg_partman can also only detach it)."""
+    compress_days: float | None = None
+    compressed: bool = False
+    """Whether compression is set up as we mean it."""
+    paused: tuple[str, ...] = ()
+    """Policies that somebody has paused."""
+    ahead: int = 0
+    """How many parts pg_partman makes ahead."""
+    ahead_always: bool = True
+    """Whether it makes them even where no rows come in."""
+    parts: tuple[Part, ...] = ()
+    stray: bool = False
+    """Whether rows lie in the default partition, where no retention finds them."""
+    older: bool = False
+    """Whether rows are older than what is wanted would keep."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """The read-only login as it is."""
+
+    comment: str
+    """Whose it is; ours say so."""
+    powers: tuple[str, ...] = ()
+    """What it may and should not."""
+    read_only: bool = True
+    connects: bool = True
+    uses: bool = True
+    unread: tuple[str, ...] = ()
+    """Tables that it may not read."""
+    written: tuple[str, ...] = ()
+    """Tables that it may change."""
+    future: bool = True
+    """Whether it may read the tables to come."""
+    works: bool | None = None
+    """Whether the wanted password opens it; None where nobody can tell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a migration came that was interrupted: statements done, and what they were."""
+
+    revision: str
+    done: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A database, as it was read just now."""
+
+    now: datetime.datetime
+    server: ServerFacts
+    schema: bool = False
+    relations: frozenset[str] = frozenset()
+    """The names of all tables in the schema."""
+    owner: str | None = None
+    owned_since: datetime.datetime | None = None
+    epoch: int | None = None
+    holder: str = ""
+    revision: str | None = None
+    progress: Progress | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """What we did last, so that an edit by others can be told from a new wish."""
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    keeping: Keeping = Keeping()
+    reader: Reader | None = None

@@ -1,0 +1,73 @@
+"""What is different from the schema's newest revision, and what of it is harmless. Values only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aether_operator.database import catalogues
+from aether_operator.database.steps import Write
+from aether_operator.observed.reports import Drift
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from aether_operator.database.catalogues import Table
+
+
+def compare(live: Mapping[str, Table]) -> tuple[list[Write], list[Drift]]:
+    """Steps for what may be mended, and what only a person can: nothing is dropped, retyped or rewritten."""
+    steps: list[Write] = []
+    drift: list[Drift] = []
+    for name, wanted in catalogues.WANTED.items():
+        full = f"{catalogues.SCHEMA}.{name}"
+        table = live.get(name)
+        if table is None:
+            drift.append(Drift(name=full, what="is missing", repaired=False))
+            continue
+        drift += _columns(full, table, wanted)
+        drift += _constraints(full, table, wanted)
+        for index, definition in wanted.indexes.items():
+            seen = table.indexes.get(index)
+            index_name = f"{catalogues.SCHEMA}.{index}"
+            if seen is None:
+                mended = Drift(name=index_name, what="was missing", repaired=True)
+                statement = f"CREATE INDEX IF NOT EXISTS {index} ON {full} USING {definition}"
+                steps.append(Write(f"make the index {index}", (statement,), (mended,)))
+            elif seen != definition:
+                drift.append(Drift(name=index_name, what=f"is {seen}, should be {definition}", repaired=False))
+    return steps, drift
+
+
+def keepable(live: Mapping[str, Table]) -> bool:
+    """Whether policies of the trades still have what they work on."""
+    table = live.get("trades")
+    wanted = {column for column in catalogues.TRADES_TABLE.columns if column.name in {"symbol", "ts"}}
+    return table is not None and wanted <= set(table.columns)
+
+
+def _columns(full: str, live: Table, wanted: Table) -> Iterator[Drift]:
+    seen = {column.name: column for column in live.columns}
+    known = {column.name for column in wanted.columns}
+    for column in wanted.columns:
+        name, there = f"{full}.{column.name}", seen.get(column.name)
+        if there is None:
+            yield Drift(name=name, what="is missing", repaired=False)
+        elif there.type != column.type:
+            yield Drift(name=name, what=f"is {there.type}, should be {column.type}", repaired=False)
+        elif there.required != column.required:
+            yield Drift(name=name, what="may be null" if column.required else "may not be null", repaired=False)
+    for name in seen:
+        if name not in known:
+            yield Drift(name=f"{full}.{name}", what="is not of this schema", repaired=False)
+
+
+def _constraints(full: str, live: Table, wanted: Table) -> Iterator[Drift]:
+    for name, definition in wanted.constraints.items():
+        seen = live.constraints.get(name)
+        if seen is None:
+            yield Drift(name=f"{full}, constraint {name}", what="is missing", repaired=False)
+        elif seen != definition:
+            yield Drift(name=f"{full}, constraint {name}", what=f"is {seen}, should be {definition}", repaired=False)
+    for name in live.constraints:
+        if name not in wanted.constraints:
+            yield Drift(name=f"{full}, constraint {name}", what="is not of this schema", repaired=False)

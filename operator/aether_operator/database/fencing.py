@@ -1,0 +1,136 @@
+"""The fence: of the processes that ever led, only the newest writes to a database.
+
+A row holds an epoch and who holds it. A process that leads takes the next epoch when it first touches a database; each
+of its later writes looks at the row in its own transaction and locks it against a change, so that a leader that was
+stopped and wakes finds the row taken and writes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import sqlalchemy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sqlalchemy import Connection
+
+    from aether_operator.observed.endpoints import Endpoint
+
+Where = tuple[str, int, str]
+
+
+class FencedOff(Exception):
+    """Another process leads: this one may not write any more, and ends at once."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Fences:
+    """What one process remembers of the databases that it writes to.
+
+    Args:
+        holder: Tells this process from every other, the next of the same pod included.
+        guard: Raises when this process does not lead any more; asked before every statement that writes.
+    """
+
+    holder: str
+    guard: Callable[[], object]
+    _epochs: dict[Where, int] = field(default_factory=dict)
+    _unusable: dict[Where, str] = field(default_factory=dict)
+    _useless: dict[Where, str] = field(default_factory=dict, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def epoch(self, endpoint: Endpoint) -> int | None:
+        """The epoch that we took there, or None before we did."""
+        with self._lock:
+            return self._epochs.get(where(endpoint))
+
+    def took(self, endpoint: Endpoint, epoch: int) -> None:
+        """Remember the epoch that we took."""
+        with self._lock:
+            self._epochs[where(endpoint)] = epoch
+
+    def timescale_refused(self, endpoint: Endpoint) -> str:
+        """Why TimescaleDB could not be installed there, empty where nobody tried or it went well."""
+        with self._lock:
+            return self._unusable.get(where(endpoint), "")
+
+    def refuse_timescale(self, endpoint: Endpoint, why: str) -> None:
+        """Remember it: trying may end the connection."""
+        with self._lock:
+            self._unusable[where(endpoint)] = why
+
+    def useless(self, endpoint: Endpoint, password: str) -> bool:
+        """Whether the server refused the reader with this password just after we had set it."""
+        with self._lock:
+            return self._useless.get(where(endpoint)) == password
+
+    def tried(self, endpoint: Endpoint, password: str, *, works: bool) -> None:
+        """Remember whether it is any use to set the reader's password."""
+        with self._lock:
+            if works:
+                self._useless.pop(where(endpoint), None)
+            else:
+                self._useless[where(endpoint)] = password
+
+
+def where(endpoint: Endpoint) -> Where:
+    """Which database."""
+    return endpoint.host, endpoint.port, endpoint.database
+
+
+def mine(fences: Fences, endpoint: Endpoint, *, epoch: int | None, holder: str) -> bool:
+    """Whether the row is ours; False when it has yet to be taken.
+
+    Raises:
+        FencedOff: Another process took it after us.
+    """
+    if holder == fences.holder:
+        return True
+    taken = fences.epoch(endpoint)
+    if taken is None:
+        return False
+    if epoch is not None and epoch > taken:
+        raise FencedOff(f"database {endpoint.database} at {endpoint.host}:{endpoint.port} is led by {holder}")
+    return False  # an older epoch than ours, or none: the database was made anew or restored
+
+
+def claim(connection: Connection, fences: Fences, endpoint: Endpoint) -> None:
+    """Take the next epoch."""
+    fences.guard()
+    with connection.begin():
+        epoch = connection.execute(
+            sqlalchemy.text(
+                "INSERT INTO aether.fence AS f (id, epoch, holder, since) VALUES (1, 1, :holder, now()) "
+                "ON CONFLICT (id) DO UPDATE SET epoch = f.epoch + 1, holder = excluded.holder, since = excluded.since "
+                "RETURNING epoch"
+            ),
+            {"holder": fences.holder},
+        ).scalar_one()
+    fences.took(endpoint, epoch)
+
+
+def write(connection: Connection, fences: Fences, endpoint: Endpoint, statements: Sequence[str]) -> None:
+    """Carry statements out in one transaction, behind the fence.
+
+    Raises:
+        FencedOff: Another process took it after us.
+    """
+    with connection.begin():
+        row = connection.execute(sqlalchemy.text("SELECT epoch, holder FROM aether.fence WHERE id = 1 FOR SHARE")).one()
+        if not mine(fences, endpoint, epoch=row.epoch, holder=row.holder):
+            raise FencedOff(f"the fence of database {endpoint.database} is not ours")
+        for statement in statements:
+            fences.guard()
+            # Not through SQLAlchemy's text(), which would read `::` and `:name` in it.
+            connection.exec_driver_sql(statement.replace("%", "%%"))
+
+
+def prepare(connection: Connection, fences: Fences, statement: str) -> None:
+    """Carry out a statement that makes what the fence stands on; it says IF NOT EXISTS: anybody may repeat it."""
+    fences.guard()
+    with connection.begin():
+        connection.exec_driver_sql(statement)

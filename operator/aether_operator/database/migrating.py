@@ -1,0 +1,212 @@
+"""Brings a database to what a platform wants: looks, decides, does one step after the other, looks again."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+import sqlalchemy
+from sqlalchemy.exc import DBAPIError
+
+from aether_operator.api.reasons import Reason
+from aether_operator.database import connecting, fencing, plans, readers, reading
+from aether_operator.database.fencing import FencedOff, Fences
+from aether_operator.database.revisions import Revisions
+from aether_operator.database.steps import Claim, Prepare, Write
+from aether_operator.observed.reports import SchemaReport
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from aether_operator.database.catalogues import Seen
+    from aether_operator.database.plans import Plan
+    from aether_operator.database.revisions import Migration
+    from aether_operator.database.steps import Step
+    from aether_operator.observed.endpoints import Endpoint
+    from aether_operator.observed.reports import Drift, Engine, SchemaWanted
+
+__all__ = ["FencedOff", "Fences", "bring_up"]
+
+log = logging.getLogger(__name__)
+
+ADVISORY: Final = 0x41657468_6572
+"""The advisory lock of whoever changes this database (the letters `Aether`)."""
+ROUNDS: Final = 12
+"""How often we look again: each phase of a plan needs one."""
+READER_DEADLINE: Final = 5.0
+"""Seconds to see whether the reader's password works."""
+MARGIN: Final = 2.0
+"""Seconds before the deadline in which no step is begun any more."""
+SHIPPED: Final = Revisions()
+"""The migrations of this release."""
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class _Work:
+    """One bringing-up."""
+
+    connection: Connection
+    endpoint: Endpoint
+    wanted: SchemaWanted
+    fences: Fences
+    revisions: Revisions
+    mended: list[Drift] = dataclasses.field(default_factory=list)
+    done: set[str] = dataclasses.field(default_factory=set)
+    """What may not be tried twice."""
+
+    def look(self) -> Seen:
+        reader = self.wanted.reader
+        seen = reading.look(
+            self.connection, days=self.wanted.trades_days, reader=None if reader is None else reader.username
+        )
+        if reader is None or seen.reader is None:
+            return seen
+        as_reader = replace(self.endpoint, username=reader.username, password=reader.password)
+        works = connecting.opens(as_reader, deadline=READER_DEADLINE)
+        return replace(seen, reader=replace(seen.reader, works=works))
+
+    def decide(self, seen: Seen) -> Plan:
+        def pending(engine: Engine) -> tuple[Migration, ...]:
+            return self.revisions.after(seen.revision, engine)
+
+        if seen.revision is not None and not self.revisions.knows(seen.revision):
+            return plans.owned_by_another(seen, self.wanted) or plans.newer(seen)
+        reader = self.wanted.reader
+        memory = plans.Memory(
+            login=self.endpoint.username,
+            database=self.endpoint.database,
+            leads=fencing.mine(self.fences, self.endpoint, epoch=seen.epoch, holder=seen.holder),
+            timescale_refused=self.fences.timescale_refused(self.endpoint),
+            verifier=self._verifier,
+            password_useless=reader is not None and self.fences.useless(self.endpoint, reader.password.text),
+        )
+        plan = plans.plan(seen, self.wanted, memory, pending)
+        left = tuple(step for step in plan.steps if not (isinstance(step, Write) and step.what in self.done))
+        return replace(plan, steps=left)
+
+    def _verifier(self) -> str:
+        """What the server keeps of the reader's password; the password itself would stand in its log."""
+        reader = self.wanted.reader
+        if reader is None:
+            raise ValueError("no reader is wanted")
+        raw = self.connection.connection.driver_connection
+        if not isinstance(raw, psycopg.Connection):
+            raise TypeError(type(raw).__name__)
+        return raw.pgconn.encrypt_password(
+            reader.password.text.encode(), reader.username.encode(), b"scram-sha-256"
+        ).decode()
+
+    def do(self, step: Step) -> None:
+        match step:
+            case Prepare():
+                fencing.prepare(self.connection, self.fences, step.statement)
+            case Claim():
+                fencing.claim(self.connection, self.fences, self.endpoint)
+            case Write():
+                fencing.write(self.connection, self.fences, self.endpoint, step.statements)
+                self.mended += step.mends
+                if step.once:
+                    self.done.add(step.what)
+                log.info("schema_step", extra={"database": self.endpoint.database, "step": step.what})
+
+    def report(self, seen: Seen, plan: Plan) -> SchemaReport:
+        keeping = seen.keeping
+        days = int(keeping.days) if keeping.days is not None and keeping.drops else None
+        return SchemaReport(
+            reason=plan.reason,
+            message=plan.message,
+            revision=seen.revision or "",
+            engine=keeping.engine or plan.engine,
+            trades_days=days,
+            held=plan.held,
+            drift=(*self.mended, *plan.drift),
+            warnings=plan.warnings,
+        )
+
+    def judge_password(self, seen: Seen) -> None:
+        """Remember whether setting the reader's password helped, so that it is not set at every visit."""
+        reader = self.wanted.reader
+        if reader is None or seen.reader is None:
+            return
+        if seen.reader.works:
+            self.fences.tried(self.endpoint, reader.password.text, works=True)
+        elif seen.reader.works is False and readers.password_step(reader.username) in self.done:
+            self.fences.tried(self.endpoint, reader.password.text, works=False)
+
+
+def bring_up(
+    endpoint: Endpoint,
+    wanted: SchemaWanted,
+    fences: Fences,
+    *,
+    deadline: float,
+    revisions: Revisions = SHIPPED,
+) -> SchemaReport:
+    """Bring a database to what a platform wants; blocks for at most `deadline` seconds.
+
+    Whatever interrupts it, the next call goes on where this one ended. Where nothing is to be done, nothing is written
+    and no lock is taken.
+
+    Raises:
+        FencedOff: Another process leads; and whatever the guard of `fences` raises.
+    """
+    until = time.monotonic() + deadline
+    try:
+        with connecting.session(endpoint, deadline=deadline) as connection:
+            work = _Work(connection=connection, endpoint=endpoint, wanted=wanted, fences=fences, revisions=revisions)
+            return _converge(work, until)
+    except connecting.Refused as refused:
+        return SchemaReport(reason=refused.reason, message=refused.message)
+    except reading.Unreadable as unreadable:
+        return SchemaReport(reason=Reason.RIGHT_MISSING, message=f"{connecting.place(endpoint)}: {unreadable}")
+
+
+def _converge(work: _Work, until: float) -> SchemaReport:
+    seen = work.look()
+    plan = work.decide(seen)
+    if not plan.steps:
+        return work.report(seen, plan)
+    work.fences.guard()
+    with work.connection.begin():
+        had = work.connection.execute(sqlalchemy.select(sqlalchemy.func.pg_try_advisory_lock(ADVISORY))).scalar_one()
+    if not had:
+        return replace(
+            work.report(seen, plan), reason=Reason.LOCKED, message="another session is changing this database's schema"
+        )
+    for _ in range(ROUNDS):
+        # What was seen before the lock was had may not be so any more.
+        seen = work.look()
+        plan = work.decide(seen)
+        if not plan.steps:
+            work.judge_password(seen)
+            return work.report(seen, work.decide(seen))
+        for step in plan.steps:
+            if time.monotonic() > until - MARGIN:
+                return _stopped(work, seen, plan, Reason.MIGRATING, "more is to be done than one visit has time for")
+            try:
+                work.do(step)
+            except DBAPIError as fault:
+                failed = _failed(work, step, fault)
+                if failed is not None:
+                    return _stopped(work, seen, plan, *failed)
+                break
+    return _stopped(work, seen, plan, Reason.FAILED, f"this does not come to an end: {plan.steps}")
+
+
+def _failed(work: _Work, step: Step, fault: DBAPIError) -> tuple[Reason, str] | None:
+    """Why a step failed, or None where there is another way."""
+    what = step.what if isinstance(step, Write) else "prepare the schema"
+    reason, why = connecting.told(fault)
+    if what == plans.INSTALL_TIMESCALE and reason is not Reason.LOCKED:
+        # Where the library is not preloaded, trying ends the connection: the next visit knows it.
+        work.fences.refuse_timescale(work.endpoint, f"TimescaleDB could not be installed: {why}")
+        return None if reason is not Reason.UNREACHABLE else (Reason.FAILED, f"{what}: {why}")
+    return reason, f"{connecting.place(work.endpoint)}: {what}: {why}"
+
+
+def _stopped(work: _Work, seen: Seen, plan: Plan, reason: Reason, message: str) -> SchemaReport:
+    return replace(work.report(seen, plan), reason=reason, message=message)

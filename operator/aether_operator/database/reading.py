@@ -1,0 +1,340 @@
+"""Reads a database's catalogue into values. Changes nothing."""
+
+# ruff: noqa: S608 - queries are made of constants and quoted names
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy
+
+from aether_operator.database.catalogues import (
+    BOOKS,
+    COMPRESSION,
+    WANTED,
+    Column,
+    Extension,
+    Keeping,
+    Part,
+    Progress,
+    Reader,
+    Seen,
+    ServerFacts,
+    Table,
+)
+from aether_operator.database.steps import quoted
+from aether_operator.observed.reports import Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import Connection, Row
+
+_SERVER: Final = """
+SELECT current_setting('server_version') AS version,
+       current_setting('server_version_num')::int / 10000 AS major,
+       coalesce(current_setting('timescaledb.license', true), '') AS licence,
+       pg_is_in_recovery() AS standby,
+       r.rolsuper AS superuser,
+       r.rolsuper OR r.rolcreaterole AS creates_roles,
+       CASE WHEN n.oid IS NULL THEN has_database_privilege(current_database(), 'CREATE')
+            ELSE has_schema_privilege(n.oid, 'CREATE, USAGE') END AS may_create
+FROM pg_roles r LEFT JOIN pg_namespace n ON n.nspname = 'aether'
+WHERE r.rolname = current_user
+"""
+_EXTENSIONS: Final = """
+SELECT a.name, coalesce(a.default_version, '') AS available,
+       coalesce(e.extversion, '') AS installed, coalesce(n.nspname, '') AS schema
+FROM pg_available_extensions a
+LEFT JOIN pg_extension e ON e.extname = a.name
+LEFT JOIN pg_namespace n ON n.oid = e.extnamespace
+WHERE a.name IN ('timescaledb', 'pg_partman')
+"""
+_PARTMAN_RIGHTS: Final = """
+SELECT has_schema_privilege(n.oid, 'USAGE') AS uses,
+       has_schema_privilege(n.oid, 'CREATE') AS creates,
+       (SELECT bool_and(has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+                        AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE'))
+        FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname IN ('part_config', 'part_config_sub')) AS writes,
+       (SELECT bool_and(has_function_privilege(p.oid, 'EXECUTE')) FROM pg_proc p WHERE p.pronamespace = n.oid) AS calls
+FROM pg_namespace n WHERE n.nspname = :schema
+"""
+
+
+class Unreadable(Exception):
+    """Something of ours is there and is not ours."""
+
+
+def rows(connection: Connection, sql: str, **values: Any) -> Sequence[Row[Any]]:
+    """What a query answers."""
+    return connection.execute(sqlalchemy.text(sql), values).all()
+
+
+def server(connection: Connection) -> ServerFacts:
+    """What a connection check asks."""
+    with connection.begin():
+        return facts(connection)
+
+
+def facts(connection: Connection) -> ServerFacts:
+    """The same within a transaction that is there."""
+    (one,) = rows(connection, _SERVER)
+    extensions = {
+        row.name: Extension(installed=row.installed, available=row.available, schema=row.schema)
+        for row in rows(connection, _EXTENSIONS)
+    }
+    partman = extensions.get("pg_partman", Extension())
+    lacking: tuple[str, ...] = ()
+    if partman.installed:
+        (may,) = rows(connection, _PARTMAN_RIGHTS, schema=partman.schema)
+        lacking = tuple(
+            what
+            for what, had in (
+                (f"USAGE on schema {partman.schema}", may.uses),
+                (f"CREATE on schema {partman.schema}", may.creates),
+                (f"ALL on the tables of schema {partman.schema}", may.writes),
+                (f"EXECUTE on the functions of schema {partman.schema}", may.calls),
+            )
+            if not had
+        )
+    return ServerFacts(
+        version=one.version.split(" ")[0],
+        major=one.major,
+        timescale=extensions.get("timescaledb", Extension()),
+        timescale_licence=one.licence,
+        partman=partman,
+        superuser=one.superuser,
+        creates_roles=one.creates_roles,
+        may_create=one.may_create,
+        partman_rights=lacking,
+        standby=one.standby,
+    )
+
+
+_RELATIONS: Final = """
+SELECT c.relname AS name, c.relkind::text AS kind,
+       has_table_privilege(c.oid, 'SELECT') AS readable,
+       pg_has_role(c.relowner, 'USAGE') AS owned
+FROM pg_class c WHERE c.relnamespace = to_regnamespace('aether') AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+"""
+_COLUMNS: Final = """
+SELECT c.relname AS relation, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS required
+FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+WHERE c.relnamespace = to_regnamespace('aether') AND c.relname = ANY(:names)
+  AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+"""
+_CONSTRAINTS: Final = """
+SELECT c.relname AS relation, k.conname AS name, pg_get_constraintdef(k.oid) AS definition
+FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+WHERE c.relnamespace = to_regnamespace('aether') AND c.relname = ANY(:names) AND k.contype IN ('p', 'u', 'c', 'f', 'x')
+"""
+_INDEXES: Final = """
+SELECT c.relname AS relation, i.relname AS name, x.indisvalid AS valid,
+       regexp_replace(pg_get_indexdef(x.indexrelid), '^.* USING ', '') AS definition
+FROM pg_index x JOIN pg_class c ON c.oid = x.indrelid JOIN pg_class i ON i.oid = x.indexrelid
+WHERE c.relnamespace = to_regnamespace('aether') AND c.relname = ANY(:names)
+  AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = x.indexrelid)
+"""
+_HYPERTABLE: Final = """
+SELECT compression_enabled AS compressed FROM timescaledb_information.hypertables
+WHERE hypertable_schema = 'aether' AND hypertable_name = 'trades'
+"""
+_JOBS: Final = """
+SELECT job_id AS id, proc_name AS name, scheduled,
+       extract(epoch FROM coalesce(config->>'drop_after', config->>'compress_after')::interval)::float8 / 86400 AS days
+FROM timescaledb_information.jobs WHERE hypertable_schema = 'aether' AND hypertable_name = 'trades'
+  AND proc_name IN ('policy_retention', 'policy_compression')
+"""
+_COMPRESSION: Final = """
+SELECT segmentby, orderby FROM timescaledb_information.hypertable_compression_settings
+WHERE hypertable = to_regclass('aether.trades')
+"""
+_CHUNKS: Final = """
+SELECT format('%I.%I', chunk_schema, chunk_name) AS name, range_start AS start, range_end AS "end"
+FROM timescaledb_information.chunks
+WHERE hypertable_schema = 'aether' AND hypertable_name = 'trades' ORDER BY range_start
+"""
+_PARTITIONS: Final = """
+SELECT format('%I.%I', n.nspname, c.relname) AS name, c.reltuples::bigint AS rows,
+       (regexp_match(b.bound, 'FROM \\(''([^'']+)''\\)'))[1]::timestamptz AS start,
+       (regexp_match(b.bound, 'TO \\(''([^'']+)''\\)'))[1]::timestamptz AS "end"
+FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (SELECT pg_get_expr(c.relpartbound, c.oid) AS bound) b
+WHERE i.inhparent = to_regclass('aether.trades') ORDER BY start NULLS LAST
+"""
+_PART_CONFIG: Final = """
+SELECT extract(epoch FROM retention::interval)::float8 / 86400 AS days, retention_keep_table AS keeps,
+       premake, infinite_time_partitions AS always, automatic_maintenance AS maintained
+FROM {schema}.part_config WHERE parent_table = 'aether.trades'
+"""
+_OLDER: Final = "SELECT EXISTS (SELECT FROM aether.trades WHERE ts < now() - make_interval(days => :days))"
+_READER: Final = """
+SELECT coalesce(shobj_description(r.oid, 'pg_authid'), '') AS comment,
+       array_remove(ARRAY[CASE WHEN r.rolsuper THEN 'SUPERUSER' END, CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END,
+           CASE WHEN r.rolcreatedb THEN 'CREATEDB' END, CASE WHEN r.rolreplication THEN 'REPLICATION' END,
+           CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END], NULL) AS powers,
+       EXISTS (SELECT FROM pg_db_role_setting s WHERE s.setrole = r.oid AND s.setdatabase = 0
+               AND 'default_transaction_read_only=on' = ANY(s.setconfig)) AS read_only,
+       has_database_privilege(r.oid, current_database(), 'CONNECT') AS connects,
+       has_schema_privilege(r.oid, n.oid, 'USAGE') AS uses,
+       EXISTS (SELECT FROM pg_default_acl d, aclexplode(d.defaclacl) a
+               WHERE d.defaclnamespace = n.oid AND d.defaclobjtype = 'r' AND a.grantee = r.oid
+                 AND d.defaclrole = (SELECT oid FROM pg_roles WHERE rolname = current_user)
+                 AND a.privilege_type = 'SELECT') AS future,
+       ARRAY(SELECT c.relname::text FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p')
+             AND NOT has_table_privilege(r.oid, c.oid, 'SELECT') ORDER BY 1) AS unread,
+       ARRAY(SELECT c.relname::text FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p')
+             AND has_table_privilege(r.oid, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE') ORDER BY 1) AS written
+FROM pg_roles r, pg_namespace n WHERE r.rolname = :name AND n.nspname = 'aether'
+"""
+
+
+def look(connection: Connection, *, days: int, reader: str | None) -> Seen:
+    """The whole of what concerns us, in one transaction.
+
+    Args:
+        connection: In no transaction.
+        days: The retention that is wanted; whether rows are older is asked where it would shorten the one in force.
+        reader: The name of the read-only login that is wanted.
+    """
+    with connection.begin():
+        seen_server = facts(connection)
+        relations = {row.name: row for row in rows(connection, _RELATIONS)}
+        (moment,) = rows(connection, "SELECT now() AS now, to_regnamespace('aether') IS NOT NULL AS schema")
+        hidden = sorted(name for name in BOOKS if name in relations and not relations[name].readable)
+        if hidden:
+            raise Unreadable(f"the login may not read the table aether.{hidden[0]}, which somebody else made")
+        books = {name: rows(connection, f"SELECT * FROM aether.{name}") for name in BOOKS if name in relations}
+        owner, fence = _first(books, "ownership"), _first(books, "fence")
+        revision, progress = _first(books, "alembic_version"), _first(books, "progress")
+        return Seen(
+            now=moment.now,
+            server=seen_server,
+            schema=moment.schema,
+            relations=frozenset(relations),
+            owner=owner and owner.owner,
+            owned_since=owner and owner.since,
+            epoch=fence and fence.epoch,
+            holder=fence.holder if fence else "",
+            revision=revision and revision.version_num,
+            progress=progress and Progress(revision=progress.revision, done=progress.done, digest=progress.digest),
+            settings={row.name: row.value for row in books.get("settings", ())},
+            tables=_tables(connection, relations),
+            keeping=_keeping(connection, seen_server, relations, days),
+            reader=_reader(connection, reader),
+        )
+
+
+def _one(connection: Connection, sql: str, **values: Any) -> Any:
+    return connection.execute(sqlalchemy.text(sql), values).scalar_one()
+
+
+def _first(books: Mapping[str, Sequence[Row[Any]]], name: str) -> Any:
+    found = books.get(name, ())
+    return found[0] if found else None
+
+
+def _tables(connection: Connection, relations: Mapping[str, Row[Any]]) -> dict[str, Table]:
+    names = [name for name in WANTED if name in relations]
+    columns, constraints, indexes = (rows(connection, sql, names=names) for sql in (_COLUMNS, _CONSTRAINTS, _INDEXES))
+    return {
+        name: Table(
+            name=name,
+            columns=tuple(Column(row.name, row.type, row.required) for row in columns if row.relation == name),
+            constraints={row.name: row.definition for row in constraints if row.relation == name},
+            indexes={
+                row.name: row.definition if row.valid else f"{row.definition} (invalid)"
+                for row in indexes
+                if row.relation == name
+            },
+            kind=relations[name].kind,
+            owned=relations[name].owned,
+        )
+        for name in names
+    }
+
+
+def _keeping(connection: Connection, server: ServerFacts, relations: Mapping[str, Row[Any]], days: int) -> Keeping:
+    if "trades" not in relations:
+        return Keeping()
+    if relations["trades"].kind == "p":
+        kept = _by_partman(connection, server)
+    elif server.timescale.installed and (found := rows(connection, _HYPERTABLE)):
+        kept = _by_timescale(connection, enabled=found[0].compressed)
+    else:
+        return Keeping()
+    if relations["trades"].readable and (kept.days is None or days < kept.days):
+        older = _one(connection, _OLDER, days=days)
+        kept = replace(kept, older=older)
+        if older:
+            kept = replace(kept, parts=tuple(_counted(connection, server, part) for part in kept.parts))
+    return kept
+
+
+def _by_partman(connection: Connection, server: ServerFacts) -> Keeping:
+    parts = rows(connection, _PARTITIONS)
+    stray = next((row.name for row in parts if row.start is None), None)
+    holds = _one(connection, f"SELECT EXISTS (SELECT FROM {stray})") if stray else False
+    kept = Keeping(
+        parts=tuple(
+            Part(name=row.name, start=row.start, end=row.end, rows=row.rows if row.rows >= 0 else None)
+            for row in parts
+            if row.start is not None
+        ),
+        stray=holds,
+    )
+    if not server.partman.installed:
+        return kept
+    found = rows(connection, _PART_CONFIG.format(schema=quoted(server.partman.schema)))
+    if not found:
+        return kept
+    (config,) = found
+    return replace(
+        kept,
+        engine=Engine.PARTMAN,
+        days=config.days,
+        drops=not config.keeps,
+        ahead=config.premake,
+        ahead_always=config.always and config.maintained == "on",
+    )
+
+
+def _by_timescale(connection: Connection, *, enabled: bool) -> Keeping:
+    jobs = {row.name: row for row in rows(connection, _JOBS)}
+    retention, compression = jobs.get("policy_retention"), jobs.get("policy_compression")
+    shape = {(row.segmentby, row.orderby) for row in rows(connection, _COMPRESSION)} if enabled else set()
+    return Keeping(
+        engine=Engine.TIMESCALE,
+        days=retention and retention.days,
+        compress_days=compression and compression.days,
+        compressed=shape == {COMPRESSION},
+        paused=tuple(sorted(row.name for row in jobs.values() if not row.scheduled)),
+        parts=tuple(Part(name=row.name, start=row.start, end=row.end) for row in rows(connection, _CHUNKS)),
+    )
+
+
+def _counted(connection: Connection, server: ServerFacts, part: Part) -> Part:
+    """With the planner's guess of its rows, which for a compressed chunk only TimescaleDB knows."""
+    if not server.timescale.installed or part.rows is not None:
+        return part
+    schema = quoted(server.timescale.schema)
+    guess = _one(connection, f"SELECT {schema}.approximate_row_count(to_regclass(:name))", name=part.name)
+    return replace(part, rows=guess or None)
+
+
+def _reader(connection: Connection, name: str | None) -> Reader | None:
+    found = rows(connection, _READER, name=name) if name else ()
+    if not found:
+        return None
+    (row,) = found
+    return Reader(
+        comment=row.comment,
+        powers=tuple(row.powers),
+        read_only=row.read_only,
+        connects=row.connects,
+        uses=row.uses,
+        unread=tuple(row.unread),
+        written=tuple(row.written),
+        future=row.future,
+    )

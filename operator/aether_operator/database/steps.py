@@ -1,0 +1,57 @@
+"""What a plan consists of. Values only."""
+
+# ruff: noqa: S608 - statements are made of quoted literals
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aether_operator.observed.reports import Drift
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Makes what the fence stands on; may be repeated by anybody."""
+
+    statement: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Takes the fence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Statements of one transaction, behind the fence.
+
+    `once`: it may leave things as they are, and is not tried twice in one visit.
+    """
+
+    what: str
+    statements: tuple[str, ...]
+    mends: tuple[Drift, ...] = ()
+    once: bool = False
+
+
+Step = Prepare | Claim | Write
+
+
+def literal(text: str) -> str:
+    """A text as SQL writes it (with standard_conforming_strings, as the server has it since ever)."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def quoted(name: str) -> str:
+    """A name as SQL writes it, whatever is in it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def remember(name: str, value: str) -> str:
+    """Notes what we did, in the transaction that did it."""
+    return (
+        f"INSERT INTO aether.settings (name, value) VALUES ({literal(name)}, {literal(value)}) "
+        "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+    )
