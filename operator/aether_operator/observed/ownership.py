@@ -38,13 +38,12 @@ def has(owned: Fields, *path: str) -> bool:
 def ours(live: Manifest, platform: str) -> bool:
     """Whether an object is, or ever was, a child of this platform: then it is repaired, else its name is taken.
 
-    A label of another platform is a clear no. Without our label, what our applies own tells.
+    What our applies own tells, whatever somebody did to its labels; names of two platforms' children never meet.
+    Our labels tell as well, for an object that was restored from a copy.
     """
-    named = (live["metadata"].get("labels") or {}).get(labels.PLATFORM)
-    if named is not None and named != platform:
-        return False
-    managed = (live["metadata"].get("labels") or {}).get(labels.MANAGED_BY) == labels.OPERATOR
-    return (named == platform and managed) or bool(fields(live))
+    marks = live["metadata"].get("labels") or {}
+    marked = marks.get(labels.PLATFORM) == platform and marks.get(labels.MANAGED_BY) == labels.OPERATOR
+    return marked or bool(fields(live))
 
 
 def owned_by(live: Manifest, uid: str) -> bool:

@@ -1,0 +1,213 @@
+"""Platforms and their surroundings as the pure rooms read them: objects as an API server would have stored them."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+
+from aether_operator import desired
+from aether_operator.api import labels
+from aether_operator.api.platforms import Platform, PlatformSpec, Server
+from aether_operator.api.reasons import Reason
+from aether_operator.catalog.releases import Release
+from aether_operator.observed import kinds
+from aether_operator.observed.reports import Engine, SchemaReport, ServerReport
+from aether_operator.observed.worlds import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aether_operator.observed.kinds import Manifest, Ref
+
+EXTERNAL: Final[dict[str, Any]] = {
+    server.value: {
+        "mode": "External",
+        "external": {
+            "host": f"{server.value}.example.org",
+            "port": 1000 + place,
+            "tls": "Verify",
+            "secretName": f"my-{server.value}",
+            **({"database": "desk"} if server is Server.POSTGRES else {}),
+        },
+    }
+    for place, server in enumerate(Server)
+}
+"""A data plane that somebody else runs."""
+
+
+def a_platform(name: str = "paper", namespace: str = "desk", generation: int = 1, **spec: Any) -> Platform:
+    """A platform; its spec as a person writes it."""
+    return Platform(
+        namespace=namespace,
+        name=name,
+        uid=f"uid-of-{namespace}-{name}",
+        generation=generation,
+        spec=PlatformSpec.model_validate(spec),
+    )
+
+
+def an_external_platform(**spec: Any) -> Platform:
+    """A platform whose servers are all somebody else's."""
+    return a_platform(dataPlane=EXTERNAL, **spec)
+
+
+def a_release(**parts: Any) -> Release:
+    """What a release brings."""
+    images = {server: f"images.example.org/{server.value}:1" for server in Server}
+    return Release(images=images, **parts)
+
+
+def words(start: str = "w") -> Callable[[], str]:
+    """Random words that are not: each is another, of 32 letters, and different in its first ones."""
+    numbers = count(1)
+    return lambda: f"{start}{next(numbers):04d}".ljust(32, "x")
+
+
+# Objects as they are stored.
+
+_ITEM_KEYS: Final = {
+    "containers": ("name",),
+    "env": ("name",),
+    "imagePullSecrets": ("name",),
+    "ownerReferences": ("uid",),
+    "volumes": ("name",),
+    "volumeMounts": ("mountPath",),
+}
+_WHOLE_ITEMS: Final = frozenset({"imagePullSecrets", "ownerReferences"})
+_WHOLE: Final = frozenset({
+    "accessModes", "command", "drop", "ingress", "nodeSelector", "podSelector", "policyTypes", "selector",
+    "tolerations",
+})  # fmt: skip
+
+
+def owned(value: Any, name: str = "") -> dict[str, Any]:
+    """The fields of a manifest, as FieldsV1 has them for the kinds that are children."""
+    if name in _WHOLE or not value:
+        return {}
+    if isinstance(value, dict):
+        below = {f"f:{key}": owned(part, key) for key, part in value.items()}
+        return {".": {}, **below} if name in {"annotations", "labels", "data", "requests", "limits"} else below
+    if isinstance(value, list):
+        keys = _ITEM_KEYS.get(name) or (("containerPort" if "containerPort" in value[0] else "port"), "protocol")
+        items = {f"k:{json.dumps({key: item[key] for key in keys}, separators=(',', ':'))}": item for item in value}
+        return {key: {} if name in _WHOLE_ITEMS else {".": {}, **owned(item)} for key, item in items.items()}
+    return {}
+
+
+def stored(manifest: Manifest, generation: int = 1) -> Manifest:
+    """A manifest after we applied it: with what the API server adds, and a status where all goes well."""
+    live = copy.deepcopy(manifest)
+    fields = owned({key: value for key, value in manifest.items() if key not in {"apiVersion", "kind"}})
+    fields["f:metadata"] = {
+        key: part for key, part in fields["f:metadata"].items() if key not in {"f:name", "f:namespace"}
+    }
+    entry = {
+        "manager": labels.OPERATOR,
+        "operation": "Apply",
+        "apiVersion": manifest["apiVersion"],
+        "fieldsType": "FieldsV1",
+        "fieldsV1": fields,
+    }
+    others = {"manager": "kube-controller-manager", "operation": "Update", "subresource": "status", "fieldsV1": {}}
+    live["metadata"] |= {
+        "uid": f"uid-of-{manifest['kind']}-{manifest['metadata']['name']}",
+        "resourceVersion": "7",
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+        "managedFields": [others, entry],
+    }
+    match manifest["kind"]:
+        case "StatefulSet":
+            live["metadata"]["generation"] = generation
+            live["spec"] |= {
+                "revisionHistoryLimit": 10,
+                "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain"},
+            }
+            live["spec"]["template"]["spec"] |= {"restartPolicy": "Always", "dnsPolicy": "ClusterFirst"}
+            live["spec"]["template"]["spec"]["containers"][0]["terminationMessagePath"] = "/dev/termination-log"
+            live["status"] = rolled_out(generation)
+        case "PersistentVolumeClaim":
+            live["spec"] |= {"volumeMode": "Filesystem", "storageClassName": "standard"}
+            live["status"] = {"phase": "Bound"}
+        case "Service":
+            live["spec"] |= {"clusterIP": "10.0.0.7", "sessionAffinity": "None"}
+    return live
+
+
+def rolled_out(generation: int = 1) -> dict[str, Any]:
+    """The status of a StatefulSet that has nothing left to do."""
+    return {
+        "observedGeneration": generation,
+        "replicas": 1,
+        "readyReplicas": 1,
+        "availableReplicas": 1,
+        "updatedReplicas": 1,
+        "currentRevision": "r1",
+        "updateRevision": "r1",
+    }
+
+
+def overwritten(live: Manifest, *path: str, by: Any, manager: str = "kubectl-edit") -> Manifest:
+    """An object after somebody else changed a field: the field is theirs then, and ours no more."""
+    changed = copy.deepcopy(live)
+    place, fields = changed, _ours(changed)
+    for step in path[:-1]:
+        place, fields = place[step], fields[f"f:{step}"]
+    place[path[-1]] = by
+    del fields[f"f:{path[-1]}"]
+    changed["metadata"]["managedFields"].append({"manager": manager, "operation": "Update", "fieldsV1": {}})
+    return changed
+
+
+def _ours(live: Manifest) -> dict[str, Any]:
+    (entry,) = [one for one in live["metadata"]["managedFields"] if one["manager"] == labels.OPERATOR]
+    fields: dict[str, Any] = entry["fieldsV1"]
+    return fields
+
+
+# Worlds.
+
+
+def made(platform: Platform, release: Release | None = None, fresh: Callable[[], str] | None = None) -> World:
+    """The world after every child was applied once, and all went well with them."""
+    children = desired.children(platform, World(children={}), release or a_release(), fresh or words())
+    return World(children={kinds.ref(one): stored(one) for one in children}, secrets=users_secrets(platform))
+
+
+def users_secrets(platform: Platform) -> dict[str, dict[str, str] | None]:
+    """The Secrets that a platform names, complete."""
+    parts = [platform.spec.data_plane.of(server).external for server in Server]
+    return {part.secret_name: {"username": "desk", "password": "canary"} for part in parts if part is not None}
+
+
+def steady(platform: Platform, release: Release | None = None) -> World:
+    """A world where everything is as it should be."""
+    return dataclasses.replace(
+        made(platform, release),
+        servers={server: ServerReport(server=server, reason=Reason.READY, version="15.8") for server in Server},
+        schema=SchemaReport(reason=Reason.READY, revision="0001", engine=Engine.TIMESCALE, trades_days=90),
+    )
+
+
+def having(world: World, *things: Manifest) -> World:
+    """A world with other objects under the same names, or with more."""
+    return dataclasses.replace(world, children={**world.children, **{kinds.ref(one): one for one in things}})
+
+
+def without(world: World, *refs: Ref) -> World:
+    """A world with fewer objects."""
+    return dataclasses.replace(world, children={ref: one for ref, one in world.children.items() if ref not in refs})
+
+
+def saying(world: World, report: ServerReport) -> World:
+    """A world where a server says something else."""
+    return dataclasses.replace(world, servers={**world.servers, report.server: report})
+
+
+def a_pod_of(stateful_set: Manifest, **status: Any) -> Manifest:
+    """The pod of a StatefulSet."""
+    owner = {"kind": "StatefulSet", "uid": stateful_set["metadata"]["uid"], "controller": True}
+    name = f"{stateful_set['metadata']['name']}-0"
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "ownerReferences": [owner]}, "status": status}

@@ -1,0 +1,385 @@
+"""What a platform becomes, as values."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import itertools
+from typing import Any
+
+import pytest
+
+from aether_operator import desired
+from aether_operator.api import labels
+from aether_operator.api.platforms import Managed, Platform, Server
+from aether_operator.api.reasons import Reason
+from aether_operator.catalog import calls, names, servers
+from aether_operator.desired import networkpolicies, quantities
+from aether_operator.observed import families, kinds
+from aether_operator.observed.kinds import Manifest, Ref
+from aether_operator.observed.worlds import World
+from aether_testing import policies, worlds
+
+NOTHING = World(children={})
+
+
+def _children(platform: Platform, world: World = NOTHING, **release: Any) -> dict[Ref, Manifest]:
+    made = desired.children(platform, world, worlds.a_release(**release), worlds.words("n"))
+    return {kinds.ref(one): one for one in made}
+
+
+def _stateful_set(children: dict[Ref, Manifest], name: str = "paper-postgres") -> Manifest:
+    return children[Ref("StatefulSet", name)]
+
+
+def _word(thing: Manifest) -> str:
+    word: str = thing["metadata"]["annotations"][labels.CREDENTIALS]
+    return word
+
+
+def test_a_managed_platform_becomes_five_children_a_server_and_a_login_for_people() -> None:
+    platform = worlds.a_platform()
+    children = _children(platform)
+    assert len(children) == 4 * 5 + 1
+    assert tuple(children) != ()
+    assert set(children) == set(desired.names(platform))
+
+
+def test_an_external_platform_becomes_a_login_for_people_and_nothing_else() -> None:
+    assert set(_children(worlds.an_external_platform())) == {Ref("Secret", "paper-postgres-reader")}
+
+
+def test_children_come_in_the_order_in_which_they_are_applied() -> None:
+    order = [kind.kind for kind in kinds.CHILDREN]
+    places = [order.index(ref.kind) for ref in _children(worlds.a_platform())]
+    assert places == sorted(places)
+
+
+def test_the_same_world_gives_the_same_children() -> None:
+    platform = worlds.a_platform()
+    world = worlds.made(platform)
+    assert _children(platform, world) == _children(platform, world)
+
+
+def test_data_and_credentials_have_no_owner_and_all_else_goes_with_the_platform() -> None:
+    for ref, child in _children(worlds.a_platform()).items():
+        owners = child["metadata"].get("ownerReferences", [])
+        if ref.kind in {"Secret", "PersistentVolumeClaim"}:
+            assert owners == []
+        else:
+            (owner,) = owners
+            assert (owner["uid"], owner["controller"], owner["blockOwnerDeletion"]) == (
+                "uid-of-desk-paper", True, False,
+            )  # fmt: skip
+
+
+def test_extra_labels_are_on_children_and_pods_and_never_hide_ours() -> None:
+    extra = {"team": "desk", labels.PLATFORM: "stolen"}
+    children = _children(worlds.a_platform(), extra_labels=extra)
+    pods = [one["spec"]["template"] for ref, one in children.items() if ref.kind == "StatefulSet"]
+    for thing in [*children.values(), *pods]:
+        assert thing["metadata"]["labels"]["team"] == "desk"
+        assert thing["metadata"]["labels"][labels.PLATFORM] == "paper"
+
+
+def test_every_pod_is_restricted() -> None:
+    for ref, child in _children(worlds.a_platform()).items():
+        if ref.kind != "StatefulSet":
+            continue
+        pod = child["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["enableServiceLinks"] is False
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert {pod["securityContext"][key] for key in ("runAsUser", "runAsGroup", "fsGroup")} == {65532}
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        }
+
+
+def test_a_recovering_server_is_given_a_day_and_postgres_is_never_killed_for_recovering() -> None:
+    children = _children(worlds.a_platform())
+    for server in Server:
+        (container,) = _stateful_set(children, f"paper-{server.value}")["spec"]["template"]["spec"]["containers"]
+        startup = container["startupProbe"]
+        assert startup["periodSeconds"] * startup["failureThreshold"] == 24 * 3600
+        assert container["readinessProbe"]["exec"] == {"command": ["ready"]}
+        assert ("livenessProbe" in container) is (server is not Server.POSTGRES)
+
+
+def test_where_a_release_lets_pods_run_is_said_and_what_it_leaves_out_is_not() -> None:
+    plain = _stateful_set(_children(worlds.a_platform()))["spec"]["template"]["spec"]
+    assert not {"imagePullSecrets", "nodeSelector", "tolerations", "priorityClassName"} & plain.keys()
+    placed = _children(
+        worlds.a_platform(),
+        image_pull_secrets=("pull",),
+        node_selector={"pool": "data"},
+        tolerations=({"key": "data", "operator": "Exists"},),
+        priority_class_name="high",
+    )
+    pod = _stateful_set(placed)["spec"]["template"]["spec"]
+    assert pod["imagePullSecrets"] == [{"name": "pull"}]
+    assert pod["nodeSelector"] == {"pool": "data"}
+    assert pod["tolerations"] == [{"key": "data", "operator": "Exists"}]
+    assert pod["priorityClassName"] == "high"
+
+
+def test_storage_and_resources_of_the_spec_reach_the_claim_and_the_pod() -> None:
+    managed = {"storage": "2048Mi", "resources": {"requests": {"cpu": "0.5"}, "limits": {"memory": "2Gi"}}}
+    children = _children(worlds.a_platform(dataPlane={"postgres": {"managed": managed}}))
+    claim = children[Ref("PersistentVolumeClaim", "paper-postgres-data")]
+    assert claim["spec"]["resources"] == {"requests": {"storage": "2Gi"}}
+    (container,) = _stateful_set(children)["spec"]["template"]["spec"]["containers"]
+    assert container["resources"] == {"requests": {"cpu": "500m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({}, {"requests": "256Mi", "limits": "1Gi"}),
+        ({"limits": {"memory": "128Mi"}}, {"requests": "128Mi", "limits": "128Mi"}),
+        ({"requests": {"memory": "4Gi"}}, {"requests": "4Gi", "limits": "4Gi"}),
+        ({"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}, {"requests": "2Gi", "limits": "1Gi"}),
+    ],
+)
+def test_what_is_usual_gives_way_to_what_is_asked_for(asked: Any, expected: dict[str, str]) -> None:
+    merged = quantities.merged(Managed.model_validate({"resources": asked}).resources, _USUAL)
+    assert {key: part["memory"] for key, part in merged.items()} == expected
+
+
+_USUAL = servers.SERVERS[Server.POSTGRES].resources
+
+
+@pytest.mark.parametrize(
+    ("written", "stored"),
+    [
+        ("1024Mi", "1Gi"), ("1.5Gi", "1536Mi"), ("0.5", "500m"), ("1000m", "1"), ("1500m", "1500m"), ("2000M", "2G"),
+        ("1000", "1k"), ("0", "0"), ("0Gi", "0"), ("0.5Ki", "512"), ("0.1Gi", "107374182400m"), ("10Gi", "10Gi"),
+        ("100Ei", "100Ei"),
+    ],
+)  # fmt: skip
+def test_quantities_are_sent_as_the_api_server_stores_them(written: str, stored: str) -> None:
+    assert quantities.canonical(written) == stored
+    assert quantities.canonical(stored) == stored
+
+
+# Credentials.
+
+
+def test_credentials_that_are_intact_stay_and_the_pod_carries_their_word() -> None:
+    platform = worlds.a_platform()
+    first = worlds.made(platform)
+    again = _children(platform, first)
+    for server in Server:
+        secret = again[Ref("Secret", f"paper-{server.value}")]
+        live = first.children[kinds.ref(secret)]
+        assert (secret["data"], _word(secret)) == (live["data"], _word(live))
+        assert _word(_stateful_set(again, f"paper-{server.value}")["spec"]["template"]) == _word(secret)
+
+
+def _broken(live: Manifest, how: str) -> Manifest | None:
+    encoded = base64.b64encode(b"chosen-by-somebody-0123456789abc").decode()
+    match how:
+        case "gone":
+            return None
+        case "overwritten":
+            return worlds.overwritten(live, "data", "password", by=encoded)
+        case "user overwritten":
+            return worlds.overwritten(live, "data", "username", by=encoded)
+        case "word overwritten":
+            return worlds.overwritten(live, "metadata", "annotations", labels.CREDENTIALS, by="some-other-word")
+        case "taken over with the same value":
+            return worlds.overwritten(live, "data", "password", by=live["data"]["password"])
+        case "too short":
+            data = {**live["data"], "password": base64.b64encode(b"short").decode()}
+        case "not text":
+            data = {**live["data"], "password": base64.b64encode(b"\xff" * 32).decode()}
+        case "not base64":
+            data = {**live["data"], "password": "%%%"}
+        case _:
+            data = {"username": live["data"]["username"]}
+    return {**live, "data": data}
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "gone", "overwritten", "user overwritten", "word overwritten", "taken over with the same value", "too short",
+        "not text", "not base64", "no key",
+    ],
+)  # fmt: skip
+def test_credentials_that_are_not_intact_are_made_anew_and_the_pod_of_the_same_pass_knows(how: str) -> None:
+    platform = worlds.a_platform()
+    first = worlds.made(platform)
+    ref = Ref("Secret", "paper-postgres")
+    before = first.children[ref]
+    broken = _broken(before, how)
+    world = worlds.without(first, ref) if broken is None else worlds.having(first, broken)
+    again = _children(platform, world)
+    assert again[ref]["data"]["username"] == before["data"]["username"]
+    assert again[ref]["data"]["password"] != before["data"]["password"]
+    assert _word(again[ref]) != _word(before)
+    assert _word(_stateful_set(again)["spec"]["template"]) == _word(again[ref])
+    others = [one for one in again if one.kind == "Secret" and one != ref]
+    assert all(again[one]["data"] == first.children[one]["data"] for one in others)
+
+
+def test_nothing_is_started_with_the_credentials_of_others() -> None:
+    foreign = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "paper-postgres", "labels": {}}, "data": {}}
+    assert Ref("StatefulSet", "paper-postgres") not in _children(worlds.a_platform(), World(children={
+        Ref("Secret", "paper-postgres"): foreign,
+    }))  # fmt: skip
+
+
+def test_what_runs_already_goes_on_while_its_secrets_name_is_taken() -> None:
+    platform = worlds.a_platform()
+    first = worlds.made(platform)
+    foreign = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "paper-postgres", "labels": {}}, "data": {}}
+    again = _children(platform, worlds.having(first, foreign))
+    assert _stateful_set(again)["spec"] == _stateful_set(_children(platform, first))["spec"]
+
+
+def test_the_login_for_people_says_where_the_database_is() -> None:
+    managed = _children(worlds.a_platform())[Ref("Secret", "paper-postgres-reader")]
+    values = desired.decoded(managed)
+    assert {key: values[key] for key in ("host", "port", "database", "username")} == {
+        "host": "paper-postgres.desk.svc",
+        "port": "5432",
+        "database": "aether",
+        "username": "aether_reader",
+    }
+    assert values["uri"] == (
+        f"postgresql://aether_reader:{values['password']}@paper-postgres.desk.svc:5432/aether?sslmode=disable"
+    )
+    external = desired.decoded(_children(worlds.an_external_platform())[Ref("Secret", "paper-postgres-reader")])
+    assert external["uri"].endswith("@postgres.example.org:1000/desk?sslmode=verify-full")
+
+
+# Logging in.
+
+
+def test_a_managed_server_is_reached_by_its_service_with_the_login_of_its_secret() -> None:
+    platform = worlds.a_platform()
+    world = worlds.made(platform)
+    found = desired.endpoint(Server.POSTGRES, platform, world)
+    assert not isinstance(found, desired.Missing)
+    assert (found.host, found.port, found.username, found.database, found.tls) == (
+        "paper-postgres.desk.svc", 5432, "aether", "aether", False,
+    )  # fmt: skip
+    assert found.password.text == desired.decoded(world.children[Ref("Secret", "paper-postgres")])["password"]
+
+
+def test_an_external_server_is_reached_as_the_spec_says_with_the_users_login() -> None:
+    platform = worlds.an_external_platform()
+    world = worlds.made(platform)
+    found = desired.endpoint(Server.KAFKA, platform, world)
+    assert not isinstance(found, desired.Missing)
+    assert (found.host, found.port, found.username, found.password.text, found.tls, found.ca) == (
+        "kafka.example.org", 1001, "desk", "canary", True, "",
+    )  # fmt: skip
+    assert "canary" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("secret", "expected"),
+    [
+        (None, desired.Missing(Reason.SECRET_MISSING, "Secret my-kafka does not exist")),
+        (
+            {"username": "u"},
+            desired.Missing(Reason.SECRET_KEY_MISSING, "Secret my-kafka has no key password"),
+        ),
+        (
+            {"username": "", "password": "p"},
+            desired.Missing(Reason.SECRET_KEY_MISSING, "Secret my-kafka has no key username"),
+        ),
+        (
+            {},
+            desired.Missing(Reason.SECRET_KEY_MISSING, "Secret my-kafka has no key username and no key password"),
+        ),
+    ],
+)
+def test_what_a_login_lacks_is_named(secret: dict[str, str] | None, expected: desired.Missing) -> None:
+    platform = worlds.an_external_platform()
+    world = dataclasses.replace(NOTHING, secrets={"my-kafka": secret})
+    assert desired.endpoint(Server.KAFKA, platform, world) == expected
+
+
+def test_a_managed_server_without_its_secret_is_not_asked() -> None:
+    platform = worlds.a_platform()
+    assert desired.endpoint(Server.NATS, platform, NOTHING) == desired.Missing(
+        Reason.PROGRESSING, "Secret paper-nats is not made yet"
+    )
+    assert desired.reader(platform, NOTHING) is None
+    assert not desired.serving(Server.NATS, platform, NOTHING)
+    world = worlds.made(platform)
+    assert desired.serving(Server.NATS, platform, world)
+    login = desired.reader(platform, world)
+    assert login is not None
+    assert login[0] == "aether_reader"
+
+
+# Who may reach whom.
+
+
+def _pods(platform: Platform) -> list[policies.Pod]:
+    return [
+        policies.Pod(platform.namespace, names.pod(platform, server), labels.of_child(platform.name, server.value))
+        for server in Server
+    ]
+
+
+def test_of_all_pairs_in_two_namespaces_only_those_of_the_call_graph_may_speak() -> None:
+    graph = {**calls.CALLERS, "redis": frozenset({calls.OPERATOR, "kafka"})}
+    platforms = [worlds.a_platform(), worlds.a_platform(name="live"), worlds.a_platform(namespace="other")]
+    around = [
+        networkpolicies.around(server, platform, worlds.a_release(), graph)
+        for platform, server in itertools.product(platforms, Server)
+    ]
+    operator = policies.Pod("aether-system", "operator", dict(labels.OPERATOR_POD))
+    impostor = policies.Pod("desk", "impostor", dict(labels.OPERATOR_POD))
+    stranger = policies.Pod("desk", "stranger", {"app": "browser"})
+    cluster = policies.Evaluator(
+        tuple(around),
+        {name: {networkpolicies.NAMESPACE_NAME: name} for name in ("desk", "other", "aether-system")},
+    )
+    pods = [operator, impostor, stranger, *(pod for platform in platforms for pod in _pods(platform))]
+    ports = [row.port for row in servers.SERVERS.values()]
+    into_platforms = {one for one in cluster.reachable(pods, ports) if one[1].count("/") and "-0" in one[1]}
+    from_operator = {
+        ("aether-system/operator", f"{platform.namespace}/{names.pod(platform, server)}", servers.SERVERS[server].port)
+        for platform, server in itertools.product(platforms, Server)
+    }
+    # Kafka may not call out, whoever would let it in: a caller needs a way out as well.
+    assert into_platforms == from_operator
+    outgoing = {one for one in cluster.reachable(pods, ports) if one[0].endswith("-0")}
+    assert outgoing == set()
+
+
+def test_a_server_that_nobody_may_call_lets_nobody_in() -> None:
+    graph = {**calls.CALLERS, "nats": frozenset()}
+    policy = networkpolicies.around(Server.NATS, worlds.a_platform(), worlds.a_release(), graph)
+    assert "ingress" not in policy["spec"]
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+
+
+def test_a_component_of_the_call_graph_is_let_in_from_its_own_platform_only() -> None:
+    graph = {**calls.CALLERS, "redis": frozenset({"oms"})}
+    policy = networkpolicies.around(Server.REDIS, worlds.a_platform(), worlds.a_release(), graph)
+    cluster = policies.Evaluator((policy,), {"desk": {}, "other": {}})
+    (redis,) = [pod for pod in _pods(worlds.a_platform()) if pod.name.endswith("redis-0")]
+    mine = policies.Pod("desk", "oms", labels.of_child("paper", "oms"))
+    others = [
+        policies.Pod("desk", "other-platform", labels.of_child("live", "oms")),
+        policies.Pod("other", "other-namespace", labels.of_child("paper", "oms")),
+    ]
+    assert cluster.allows(mine, redis, 6379)
+    assert not cluster.allows(mine, redis, 6380)
+    assert not any(cluster.allows(one, redis, 6379) for one in others)
+
+
+def test_the_names_of_children_do_not_depend_on_the_world() -> None:
+    for platform in (worlds.a_platform(), worlds.an_external_platform()):
+        assert families.all_of(platform) == desired.names(platform)

@@ -1,0 +1,360 @@
+"""Desired against observed: what is planned, and what never is."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aether_operator import desired, reconcile
+from aether_operator.api import labels
+from aether_operator.api.platforms import Platform, Server
+from aether_operator.api.reasons import Reason
+from aether_operator.observed import kinds
+from aether_operator.observed.kinds import Ref
+from aether_operator.observed.worlds import World
+from aether_operator.reconcile import comparisons
+from aether_testing import worlds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aether_operator.observed.kinds import Manifest
+
+STATEFUL_SET = Ref("StatefulSet", "paper-postgres")
+CLAIM = Ref("PersistentVolumeClaim", "paper-postgres-data")
+
+
+def _planned(platform: Platform, world: World) -> reconcile.Plan:
+    wanted = desired.children(platform, world, worlds.a_release(), worlds.words("n"))
+    return reconcile.plan(wanted, world, platform)
+
+
+def _names(plan: reconcile.Plan) -> list[str]:
+    return [str(kinds.ref(act.manifest) if isinstance(act, reconcile.Apply) else act.ref) for act in plan.acts]
+
+
+def test_an_empty_world_gets_every_child_in_the_order_of_kinds() -> None:
+    plan = _planned(worlds.a_platform(), World(children={}))
+    order = [kind.kind for kind in kinds.CHILDREN]
+    places = [order.index(name.split()[0]) for name in _names(plan)]
+    assert len(places) == 21
+    assert places == sorted(places)
+    assert plan.troubles == ()
+
+
+@pytest.mark.parametrize("platform", [worlds.a_platform(), worlds.an_external_platform()])
+def test_a_world_that_is_as_wanted_is_left_alone(platform: Platform) -> None:
+    assert _planned(platform, worlds.made(platform)) == reconcile.Plan((), ())
+
+
+def test_everything_that_a_release_adds_is_left_alone_once_it_is_there() -> None:
+    release = worlds.a_release(
+        image_pull_secrets=("pull",),
+        node_selector={"pool": "data"},
+        tolerations=({"key": "data", "operator": "Exists"},),
+        priority_class_name="high",
+        extra_labels={"team": "desk"},
+    )
+    platform = worlds.a_platform()
+    world = worlds.made(platform, release)
+    wanted = desired.children(platform, world, release, worlds.words("n"))
+    assert reconcile.plan(wanted, world, platform) == reconcile.Plan((), ())
+
+
+def _leaves(fields: dict[str, Any], live: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every field that is owned as a whole, by its path through maps."""
+    below = {key: part for key, part in fields.items() if key.startswith("f:")}
+    if not below:
+        yield path
+    for key, part in below.items():
+        if isinstance(live, dict):
+            yield from _leaves(part, live[key[2:]], (*path, key[2:]))
+
+
+def _every_owned_field() -> list[tuple[Ref, tuple[str, ...]]]:
+    world = worlds.made(worlds.a_platform())
+    return [
+        (ref, path)
+        for ref, live in world.children.items()
+        if ref.name.startswith("paper-postgres")
+        for path in _leaves(live["metadata"]["managedFields"][1]["fieldsV1"], live)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ref", "path"), _every_owned_field(), ids=lambda one: ".".join(one) if isinstance(one, tuple) else str(one)
+)
+def test_whatever_owned_field_somebody_took_is_taken_back(ref: Ref, path: tuple[str, ...]) -> None:
+    platform = worlds.a_platform()
+    world = worlds.made(platform)
+    changed = worlds.overwritten(world.children[ref], *path, by="something else")
+    plan = _planned(platform, worlds.having(world, changed))
+    if ref.kind == "StatefulSet" and path[-1] in {"podManagementPolicy", "selector", "serviceName"}:
+        assert [trouble.reason for trouble in plan.troubles] == [Reason.IMMUTABLE_FIELD]
+    else:
+        assert str(ref) in _names(plan)
+
+
+def test_fields_of_others_are_theirs() -> None:
+    platform = worlds.a_platform()
+    world = worlds.made(platform)
+    live = copy.deepcopy(world.children[STATEFUL_SET])
+    live["metadata"]["annotations"] = {"example.org/note": "mine"}
+    live["metadata"]["labels"]["example.org/team"] = "mine"
+    live["spec"]["template"]["spec"]["containers"].append({"name": "sidecar", "image": "injected"})
+    live["spec"]["minReadySeconds"] = 3
+    assert _planned(platform, worlds.having(world, live)) == reconcile.Plan((), ())
+
+
+def test_a_field_of_ours_that_is_not_wanted_any_more_is_given_up() -> None:
+    platform = worlds.a_platform()
+    release = worlds.a_release(node_selector={"pool": "data"})
+    world = worlds.made(platform, release)
+    assert _names(_planned(platform, world)) == [f"StatefulSet paper-{server.value}" for server in Server]
+
+
+def test_an_item_of_ours_that_is_not_wanted_any_more_is_given_up() -> None:
+    platform = worlds.a_platform()
+    world = worlds.made(platform)
+    with_more = copy.deepcopy(world.children[STATEFUL_SET])
+    pod = with_more["spec"]["template"]["spec"]
+    pod["volumes"].append({"name": "old", "emptyDir": {}})
+    fields = with_more["metadata"]["managedFields"][1]["fieldsV1"]["f:spec"]["f:template"]["f:spec"]
+    fields["f:volumes"]['k:{"name":"old"}'] = {".": {}, "f:name": {}, "f:emptyDir": {}}
+    assert _names(_planned(platform, worlds.having(world, with_more))) == [str(STATEFUL_SET)]
+
+
+def test_an_item_of_ours_that_somebody_removed_comes_back() -> None:
+    platform = worlds.a_platform()
+    world = worlds.made(platform)
+    less = copy.deepcopy(world.children[STATEFUL_SET])
+    del less["spec"]["template"]["spec"]["volumes"][2]
+    assert _names(_planned(platform, worlds.having(world, less))) == [str(STATEFUL_SET)]
+
+
+def test_what_the_api_server_filled_into_a_whole_of_ours_is_no_difference() -> None:
+    platform = worlds.a_platform()
+    world = worlds.made(platform)
+    live = copy.deepcopy(world.children[Ref("NetworkPolicy", "paper-postgres")])
+    live["spec"]["ingress"][0]["ports"][0]["endPort"] = 5432
+    assert _planned(platform, worlds.having(world, live)) == reconcile.Plan((), ())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "live", "fields", "same"),
+    [
+        ({"a": 1}, {"a": 1, "b": 2}, {"f:a": {}}, True),
+        ({"a": 1}, {"a": 2}, {"f:a": {}}, False),
+        ({"a": 1}, {"a": 1}, {}, False),
+        ({"a": None}, {"b": 1}, {}, True),
+        ({"a": {}}, {"a": {}}, {"f:a": {}}, True),
+        ({"a": {}}, {}, {"f:a": {}}, False),
+        ({"a": {"x": None}}, {"a": {}}, {"f:a": {}}, True),
+        ({"a": ["x", "y"]}, {"a": ["y", "z", "x"]}, {"f:a": {'v:"x"': {}, 'v:"y"': {}}}, True),
+        ({"a": ["x"]}, {"a": ["x", "y"]}, {"f:a": {'v:"x"': {}, 'v:"y"': {}}}, False),
+        ({"a": ["x"]}, {"a": ["x", "y"]}, {"f:a": {}}, False),
+        ({"requests": {"cpu": "1"}}, {"requests": {"cpu": "1000m"}}, {"f:requests": {"f:cpu": {}}}, True),
+        ({"requests": {"cpu": "1"}}, {"requests": {"cpu": "2"}}, {"f:requests": {"f:cpu": {}}}, False),
+        ({"labels": {"v": "1"}}, {"labels": {"v": "1000m"}}, {"f:labels": {"f:v": {}}}, False),
+        ({"a": True}, {"a": 1}, {"f:a": {}}, False),
+        (
+            {"ports": [{"port": 1, "name": "x"}]},
+            {"ports": [{"port": 1, "protocol": "TCP", "name": "x"}]},
+            {"f:ports": {'k:{"port":1,"protocol":"TCP"}': {".": {}, "f:port": {}, "f:name": {}}}},
+            True,
+        ),
+    ],
+)
+def test_objects_are_compared_by_what_is_owned(wanted: Any, live: Any, fields: Any, same: bool) -> None:  # noqa: FBT001
+    entry = {"manager": labels.OPERATOR, "operation": "Apply", "fieldsV1": fields}
+    named = {"apiVersion": "v1", "kind": "Thing", "metadata": {"name": "x"}}
+    live = {**named, **live, "metadata": {"name": "x", "managedFields": [entry]}}
+    entry["fieldsV1"] = {**fields, "f:metadata": {}}
+    assert comparisons.as_wanted({**named, **wanted}, live) is same
+
+
+# What must not be touched.
+
+
+def _foreign(ref: Ref, **meta: Any) -> Manifest:
+    kind = next(kind for kind in kinds.CHILDREN if kind.kind == ref.kind)
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
+        "metadata": {"name": ref.name, "namespace": "desk", "uid": "u", "resourceVersion": "3", **meta},
+        "spec": {},
+    }
+
+
+@pytest.mark.parametrize("ref", desired.names(worlds.a_platform()), ids=str)
+def test_a_name_that_somebody_else_has_is_said_and_left_alone(ref: Ref) -> None:
+    platform = worlds.a_platform()
+    plan = _planned(platform, World(children={ref: _foreign(ref)}))
+    assert str(ref) not in _names(plan)
+    (trouble,) = plan.troubles
+    assert (trouble.ref, trouble.reason) == (ref, Reason.NAME_TAKEN)
+    assert f"kubectl --namespace desk delete {ref.kind.lower()} {ref.name}" in trouble.message
+
+
+def test_a_child_of_another_platform_is_somebody_elses() -> None:
+    ref = Ref("Service", "paper-nats")
+    other = _foreign(ref, labels=labels.of_child("live", "nats"))
+    (trouble,) = _planned(worlds.a_platform(), World(children={ref: other})).troubles
+    assert "belongs to platform live" in trouble.message
+
+
+def test_an_object_whose_labels_somebody_removed_is_still_ours() -> None:
+    platform = worlds.a_platform()
+    world = worlds.made(platform)
+    bare = copy.deepcopy(world.children[STATEFUL_SET])
+    bare["metadata"]["labels"] = {}
+    plan = _planned(platform, worlds.having(world, bare))
+    assert (_names(plan), plan.troubles) == ([str(STATEFUL_SET)], ())
+
+
+def test_a_child_that_is_not_wanted_any_more_is_deleted_as_it_was_seen_after_all_applies() -> None:
+    platform = worlds.a_platform()
+    world = worlds.made(platform)
+    old = copy.deepcopy(world.children[Ref("Service", "paper-nats")])
+    old["metadata"] |= {"name": "paper-old", "uid": "old"}
+    plan = _planned(platform, worlds.without(worlds.having(world, old), Ref("Service", "paper-kafka")))
+    assert _names(plan) == ["Service paper-kafka", "Service paper-old"]
+    assert plan.acts[-1] == reconcile.Delete(ref=Ref("Service", "paper-old"), uid="old", resource_version="7")
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"ownerReferences": []},
+        {"ownerReferences": [{"uid": "of another"}]},
+        {"labels": {labels.PLATFORM: "paper"}},
+        {"labels": {}},
+        {"deletionTimestamp": "2026-01-01T00:00:00Z"},
+    ],
+)
+def test_nothing_is_deleted_that_is_not_plainly_ours_to_delete(meta: dict[str, Any]) -> None:
+    platform = worlds.a_platform()
+    world = worlds.made(platform)
+    old = copy.deepcopy(world.children[Ref("Service", "paper-nats")])
+    old["metadata"] |= {"name": "paper-old", **meta}
+    assert _planned(platform, worlds.having(world, old)).acts == ()
+
+
+def test_data_and_credentials_are_never_deleted() -> None:
+    managed, external = worlds.a_platform(), worlds.an_external_platform()
+    plan = _planned(external, dataclasses.replace(worlds.made(managed), secrets={}))
+    deleted = {act.ref.kind for act in plan.acts if isinstance(act, reconcile.Delete)}
+    assert deleted == {"Service", "NetworkPolicy", "StatefulSet"}
+
+
+def test_a_child_on_its_way_out_is_waited_for() -> None:
+    platform = worlds.a_platform()
+    world = worlds.made(platform)
+    leaving = copy.deepcopy(world.children[STATEFUL_SET])
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    leaving["spec"]["replicas"] = 0
+    assert _planned(platform, worlds.having(world, leaving)).acts == ()
+
+
+# What the API server would refuse.
+
+
+def test_a_volume_grows_and_never_shrinks() -> None:
+    before = worlds.made(worlds.a_platform())
+    larger = worlds.a_platform(dataPlane={"postgres": {"managed": {"storage": "20Gi"}}})
+    smaller = worlds.a_platform(dataPlane={"postgres": {"managed": {"storage": "5Gi"}}})
+    assert _names(_planned(larger, before)) == [str(CLAIM)]
+    plan = _planned(smaller, before)
+    assert plan.acts == ()
+    (trouble,) = plan.troubles
+    assert (trouble.ref, trouble.reason) == (CLAIM, Reason.IMMUTABLE_FIELD)
+    assert "spec.dataPlane.postgres.managed.storage (5Gi) to 10Gi or more" in trouble.message
+
+
+def test_a_claim_that_cannot_shrink_is_still_repaired() -> None:
+    smaller = worlds.a_platform(dataPlane={"postgres": {"managed": {"storage": "5Gi"}}})
+    world = worlds.made(worlds.a_platform())
+    edited = worlds.overwritten(world.children[CLAIM], "metadata", "labels", labels.COMPONENT, by="other")
+    (act,) = _planned(smaller, worlds.having(world, edited)).acts
+    assert isinstance(act, reconcile.Apply)
+    assert act.manifest["spec"]["resources"]["requests"]["storage"] == "10Gi"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("serviceName", "other"),
+        ("podManagementPolicy", "OrderedReady"),
+        ("selector", {"matchLabels": {"a": "b"}}),
+        ("volumeClaimTemplates", [{"metadata": {"name": "data"}}]),
+    ],
+)
+def test_a_stateful_set_that_would_have_to_be_another_one_is_a_persons_matter(field: str, value: Any) -> None:
+    platform = worlds.a_platform()
+    world = worlds.made(platform)
+    other = copy.deepcopy(world.children[STATEFUL_SET])
+    other["spec"][field] = value
+    plan = _planned(platform, worlds.having(world, other))
+    assert plan.acts == ()
+    (trouble,) = plan.troubles
+    assert trouble.reason is Reason.IMMUTABLE_FIELD
+    assert f"spec.{field}" in trouble.message
+    assert trouble.message.endswith("kubectl --namespace desk delete statefulset paper-postgres")
+
+
+@pytest.mark.parametrize(
+    ("ref", "code", "said", "reason", "part"),
+    [
+        (
+            STATEFUL_SET, 422,
+            "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'template' are forbidden",
+            Reason.IMMUTABLE_FIELD, "kubectl --namespace desk delete statefulset paper-postgres",
+        ),
+        (
+            Ref("Service", "paper-nats"), 422, "spec.clusterIPs[0]: Invalid value: field is immutable",
+            Reason.IMMUTABLE_FIELD, "delete service paper-nats",
+        ),
+        (
+            CLAIM, 422, "spec is immutable after creation except resources.requests for bound claims",
+            Reason.IMMUTABLE_FIELD, "only grows",
+        ),
+        (
+            CLAIM, 422, "spec.resources.requests.storage: Forbidden: field can not be less than status.capacity",
+            Reason.IMMUTABLE_FIELD, "only grows",
+        ),
+        (
+            CLAIM, 403,
+            "only dynamically provisioned pvc can be resized and the storageclass must support resize",
+            Reason.REFUSED, "allowVolumeExpansion",
+        ),
+        (
+            CLAIM, 403, "exceeded quota: storage, requested: requests.storage=10Gi, used: 0, limited: 5Gi",
+            Reason.REFUSED, "raise the ResourceQuota",
+        ),
+        (STATEFUL_SET, 403, 'violates PodSecurity "restricted:latest": seccompProfile', Reason.REFUSED, "Pod Security"),
+        (
+            STATEFUL_SET, 403, "unable to create new content in namespace desk because it is being terminated",
+            Reason.TERMINATING, "being deleted",
+        ),
+        (STATEFUL_SET, 422, "spec.replicas: Invalid value", Reason.REFUSED, "(422): spec.replicas: Invalid value"),
+        (STATEFUL_SET, 409, "Operation cannot be fulfilled", Reason.REFUSED, "(409)"),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_what_a_person_does(ref: Ref, code: int, said: str, reason: Reason, part: str) -> None:
+    trouble = reconcile.trouble_of(ref, code, said, namespace="desk")
+    assert (trouble.ref, trouble.reason) == (ref, reason)
+    assert part in trouble.message
+
+
+def test_the_words_about_a_secret_are_not_passed_on() -> None:
+    for code, said in itertools.product((403, 409, 422), ("data.password: Invalid value: canary", "immutable canary")):
+        trouble = reconcile.trouble_of(Ref("Secret", "paper-nats"), code, said, namespace="desk")
+        assert "canary" not in trouble.message
+
+
+def test_a_refusal_is_as_long_as_a_status_bears() -> None:
+    assert len(reconcile.trouble_of(STATEFUL_SET, 422, "x" * 100_000).message) < 600
