@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api.platforms import KIND
 from aether_operator.cluster import eventing, leasing, sessions, speaking
-from aether_operator.database import migrating
+from aether_operator.database import fencing
 from aether_operator.handlers import watching
 from aether_operator.visiting import configs, health, logs, measures, platforms, queues, working
 
@@ -47,7 +47,7 @@ async def lead(config: configs.Config, pod: str, stop: asyncio.Event) -> None:
                 api=api,
                 config=config,
                 events=eventing.Events(api=api, instance=pod),
-                fences=migrating.Fences(guard=lambda: void(lease.guard())),
+                fences=fencing.Fences(holder=identity, guard=lease.guard),
                 fresh=lambda: secrets.token_urlsafe(24),
             )
             queue = queues.Queue(chance=random.random)
@@ -69,10 +69,6 @@ async def lead(config: configs.Config, pod: str, stop: asyncio.Event) -> None:
             await api.close()
         measuring.cancel()
     await unguarded.close()
-
-
-def void(_: float) -> None:
-    """The database asks only whether it may."""
 
 
 def _count(verb: str, kind: str) -> None:
@@ -108,7 +104,7 @@ async def run(config: configs.Config, pod: str) -> int:
         loop.add_signal_handler(number, stop.set)
     try:
         await lead(config, pod, stop)
-    except* (leasing.LeaseLost, migrating.FencedOff) as lost:
+    except* (leasing.LeaseLost, fencing.FencedOff) as lost:
         log.error("lease_lost", extra={"cause": str(lost.exceptions[0])})  # noqa: TRY400 - the cause says it all
         sys.stderr.flush()
         os._exit(LOST)

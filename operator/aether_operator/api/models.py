@@ -19,7 +19,11 @@ class Model(pydantic.BaseModel):
     """A part of a kind's spec: camelCase on the wire, frozen, and nothing unknown is let in."""
 
     model_config = pydantic.ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, use_enum_values=False
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,  # they are what `kubectl explain` says
     )
 
 
@@ -43,4 +47,22 @@ def quantity(text: str) -> Decimal:
     return Decimal(match[1]) * _FACTORS[match[2] or ""]
 
 
-Quantity = Annotated[str, pydantic.Field(pattern=f"^{QUANTITY.pattern}$", min_length=1, max_length=20)]
+def _as_text(value: object) -> object:
+    """`cpu: 1`, as people write it, is a number in YAML."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+LONGEST_QUANTITY: Final = 20
+Quantity = Annotated[
+    str,
+    pydantic.BeforeValidator(_as_text),
+    pydantic.Field(pattern=f"^{QUANTITY.pattern}$", max_length=LONGEST_QUANTITY),
+    pydantic.WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "pattern": f"^{QUANTITY.pattern}$",
+            "maxLength": LONGEST_QUANTITY,
+        }
+    ),
+]

@@ -20,6 +20,9 @@ LONGEST_NAME: Final = 40
 """Letters in a platform's name: the names of its children are made of it."""
 
 
+DEFAULT_STORAGE: Final = "10Gi"
+
+
 class Server(StrEnum):
     """The servers of a data plane."""
 
@@ -56,55 +59,89 @@ class Timescale(StrEnum):
 
 
 class ResourceList(Model):
+    """Amounts of CPU and memory."""
+
     cpu: Quantity | None = None
+    """Cores, as `500m` or `2`."""
     memory: Quantity | None = None
+    """Bytes, as `512Mi` or `2Gi`."""
 
 
 class Resources(Model):
+    """What a server's container asks for and may use; what is left out is the operator's choice."""
+
     requests: ResourceList = ResourceList()
+    """What the node must have free for it."""
     limits: ResourceList = ResourceList()
+    """What it may use."""
 
 
 class Managed(Model):
-    """A server that the operator runs: one pod, one volume. For evaluation."""
+    """A server that the operator runs: one pod, one volume. For evaluation, not for production."""
 
-    storage: Quantity = "10Gi"
+    storage: Quantity = DEFAULT_STORAGE
+    """The volume's size. It may grow, where the StorageClass can; it never shrinks."""
     resources: Resources = Resources()
+    """What its pod asks for and may use."""
 
 
 class External(Model):
-    """A server that somebody else runs. The Secret has `username`, `password` and, where needed, `ca.crt`."""
+    """A server that somebody else runs."""
 
     host: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$")]
+    """Its name or address."""
     port: Annotated[int, Field(ge=1, le=65535)]
+    """Its port."""
     tls: Tls = Tls.VERIFY
+    """Verify: encrypted, and the server's certificate checked. Off: in the clear."""
     secret_name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
+    """The Secret of this namespace with the login: keys `username`, `password`, and `ca.crt` where the server's
+    authority is not one of the system's."""
 
 
 class ExternalDatabase(External):
+    """A PostgreSQL that somebody else runs."""
+
     database: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z_][a-z0-9_-]*$")]
+    """The database. It belongs to one platform."""
 
 
 class Placed(Model):
-    """A server of the data plane: Managed has `managed`, External has `external`, and the mode is for good."""
+    """A server of the data plane: who runs it, and how it is run or where it is."""
 
     mode: Mode = Mode.MANAGED
+    """Managed: by the operator, for evaluation. External: by somebody else. It cannot be changed."""
     managed: Managed | None = None
+    """How it is run; only with mode Managed."""
     external: External | None = None
+    """Where it is; needed with mode External."""
 
 
 class Postgres(Model):
+    """PostgreSQL: who runs it, how it is run or where it is, and whether it must have TimescaleDB."""
+
     mode: Mode = Mode.MANAGED
+    """Managed: by the operator, for evaluation. External: by somebody else. It cannot be changed."""
     timescale: Timescale = Timescale.PREFERRED
+    """Preferred: without TimescaleDB tables are native partitions kept by pg_partman, with a Warning. Required: without
+    it the platform is not Ready."""
     managed: Managed | None = None
+    """How it is run; only with mode Managed."""
     external: ExternalDatabase | None = None
+    """Where it is; needed with mode External."""
 
 
 class DataPlane(Model):
+    """The servers that the platform stands on."""
+
     postgres: Postgres = Postgres()
+    """Tables."""
     kafka: Placed = Placed()
+    """Streams that are kept."""
     nats: Placed = Placed()
+    """Messages that are fast; JetStream must be on."""
     redis: Placed = Placed()
+    """Values that are looked up often."""
 
     def of(self, server: Server) -> Placed | Postgres:
         """One server's part."""
@@ -116,13 +153,21 @@ class Retention(Model):
     """How long rows are kept; what is older is dropped, whole partitions at a time."""
 
     trades_days: Annotated[int, Field(ge=1, le=3650)] = 90
+    """Days for which trades are kept. Making it shorter over data that is there already is shown in the status, and
+    not done before somebody may approve it."""
 
 
 class PlatformSpec(Model):
+    """What the platform should be."""
+
     paused: bool = False
+    """While it is true nothing is changed; the status and a deletion go on."""
     progress_deadline_seconds: Annotated[int, Field(ge=10, le=86400)] = 300
+    """Seconds for which something may be missing before the platform counts as Stalled."""
     data_plane: DataPlane = DataPlane()
+    """The servers that the platform stands on."""
     retention: Retention = Retention()
+    """How long rows are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

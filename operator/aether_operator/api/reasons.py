@@ -41,8 +41,8 @@ class Reason(StrEnum):
     # Others may still bring it, or it is under way.
     PROGRESSING = "Progressing"
     ROLLING_OUT = "RollingOut"
-    SECRET_MISSING = "SecretMissing"
-    SECRET_KEY_MISSING = "SecretKeyMissing"
+    SECRET_MISSING = "SecretMissing"  # noqa: S105 - the name of a reason
+    SECRET_KEY_MISSING = "SecretKeyMissing"  # noqa: S105 - the name of a reason
     UNREACHABLE = "Unreachable"
     TLS_FAILED = "TlsFailed"
     LOGIN_REFUSED = "LoginRefused"
@@ -83,5 +83,120 @@ class Text:
     act: str = ""
 
 
-# Filled by hand; a test asks that every Reason has its row and that the page has every row.
-TEXTS: Final[dict[Reason, Text]] = {}
+def _nothing(meaning: str) -> Text:
+    return Text(remedy=Remedy.NOBODY, meaning=meaning)
+
+
+def _time(meaning: str, act: str) -> Text:
+    return Text(remedy=Remedy.TIME, meaning=meaning, act=act)
+
+
+def _edit(meaning: str, act: str) -> Text:
+    return Text(remedy=Remedy.EDIT, meaning=meaning, act=act)
+
+
+TEXTS: Final[dict[Reason, Text]] = {
+    Reason.READY: _nothing("It is as it should be."),
+    Reason.PROGRESSING: _time(
+        "Something that it depends on is not there yet.", "Wait; the other conditions say for what."
+    ),
+    Reason.ROLLING_OUT: _time(
+        "A server's pod is being started or replaced.",
+        "Wait; if the message names a pod that does not start, look at it: kubectl describe pod.",
+    ),
+    Reason.SECRET_MISSING: _time(
+        "A Secret that the spec names does not exist in this namespace.", "Create the Secret, or name another."
+    ),
+    Reason.SECRET_KEY_MISSING: _time(
+        "A Secret that the spec names lacks a key, or the key is empty.", "Add the key to the Secret."
+    ),
+    Reason.UNREACHABLE: _time(
+        "Nobody answers at the server's address: the name is unknown, the port is closed, or the way is.",
+        "Check host, port and network policies, and that the server runs.",
+    ),
+    Reason.TLS_FAILED: _time(
+        "The server answers, and no protected connection comes about: its certificate is not trusted, or it has none.",
+        "Put the authority's certificate into the key ca.crt of the Secret, or mend the server's certificate.",
+    ),
+    Reason.LOGIN_REFUSED: _time(
+        "The server does not accept the username and password of the Secret.",
+        "Correct the Secret or the server's login.",
+    ),
+    Reason.RIGHT_MISSING: _time(
+        "The login lacks a right that the platform needs.", "Grant the right that the message names."
+    ),
+    Reason.DATABASE_MISSING: _time(
+        "The server has no such database.", "Create the database, or name another in the spec."
+    ),
+    Reason.TIMESCALE_MISSING: _time(
+        "The spec requires TimescaleDB, and the server does not have it.",
+        "Install TimescaleDB 2.17 or newer on the server, or set spec.dataPlane.postgres.timescale to Preferred.",
+    ),
+    Reason.PARTMAN_MISSING: _time(
+        "The server has neither TimescaleDB nor pg_partman, and the tables need one of them.",
+        "Install pg_partman 4.7 or 5, or TimescaleDB 2.17 or newer, on the server.",
+    ),
+    Reason.VERSION_UNSUPPORTED: _time(
+        "The server, or an extension in it, has a version that is not supported.",
+        "Upgrade it to a version that the message names, or use another server.",
+    ),
+    Reason.JETSTREAM_OFF: _time("NATS runs without JetStream.", "Switch JetStream on in the server's configuration."),
+    Reason.MIGRATING: _time("The schema is being brought to its newest revision.", "Wait."),
+    Reason.LOCKED: _time(
+        "Somebody else holds a lock that the next step needs: another operator, or a long transaction.",
+        "Wait, or end the transaction that holds it: see pg_locks and pg_stat_activity.",
+    ),
+    Reason.FAILED: _time(
+        "Something went wrong that is none of the other reasons; it is tried again.",
+        "Read the message, and the operator's log: aether logs -n aether-system deploy/aether-operator.",
+    ),
+    Reason.PROGRESS_DEADLINE_EXCEEDED: _edit(
+        "What is missing was not brought within spec.progressDeadlineSeconds.",
+        "Bring what the message names; it then goes on by itself.",
+    ),
+    Reason.INVALID_SPEC: _edit(
+        "The spec cannot be made true. Nothing was changed, and the last good spec is still kept true.",
+        "Correct the fields that the message names, or go back to the spec before.",
+    ),
+    Reason.NAME_TAKEN: _edit(
+        "An object that is not the operator's has the name of one that it needs, and is left alone.",
+        "Rename or delete that object, or give the platform another name.",
+    ),
+    Reason.IMMUTABLE_FIELD: _edit(
+        "A field of an object would have to change that Kubernetes never changes.",
+        "Do what the message says; data stays where it is.",
+    ),
+    Reason.REFUSED: _edit(
+        "The API server refused to make an object as it should be.",
+        "Read the message: a quota, a policy of the cluster, or a StorageClass that cannot do it.",
+    ),
+    Reason.DATABASE_OWNED_BY_ANOTHER: _edit(
+        "The database belongs to another platform, which the message names. Nothing in it was changed.",
+        "Use another database; or, if that platform is gone for good, release it as docs/guide/schema.md says.",
+    ),
+    Reason.SCHEMA_NEWER: _edit(
+        "The schema in the database was made by a newer release. Nothing in it was changed.",
+        "Upgrade the operator, or use another database.",
+    ),
+    Reason.DRIFTED: _edit(
+        "Somebody changed the schema in a way that cannot be mended without loss. Nothing was dropped.",
+        "Undo the change to the objects that the message names.",
+    ),
+    Reason.EVALUATION_ONLY: _nothing(
+        "A managed server is one node with one volume, in the clear: for evaluation and not for production."
+    ),
+    Reason.NATIVE_PARTITIONS: _nothing(
+        "There is no TimescaleDB: tables are native partitions kept by pg_partman, without compression."
+    ),
+    Reason.RETENTION_HELD: Text(
+        remedy=Remedy.NOBODY,
+        meaning="A shorter retention would drop rows that are there, and is held until somebody may approve it.",
+        act="Set spec.retention back; or leave it, since what is there is kept.",
+    ),
+    Reason.PAUSED_BY_SPEC: Text(
+        remedy=Remedy.NOBODY, meaning="spec.paused is true: nothing is changed.", act="Set spec.paused to false."
+    ),
+    Reason.NOT_PAUSED: _nothing("spec.paused is false."),
+    Reason.TERMINATING: _nothing("It is being deleted. Volumes, credentials and databases stay."),
+}
+"""Every reason in words; a test asks that each has its row here and on the page."""

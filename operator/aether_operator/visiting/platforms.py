@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aether_operator import brokers, desired, reconcile, status
-from aether_operator.api import labels, platforms
+from aether_operator.api import labels, parsing
 from aether_operator.api.platforms import Mode, Platform, Server
 from aether_operator.api.reasons import ConditionType
 from aether_operator.cluster import speaking
-from aether_operator.database import checking, migrating
+from aether_operator.database import checking, fencing, migrating
 from aether_operator.observed import kinds
 from aether_operator.observed.endpoints import Hidden
 from aether_operator.observed.reports import Login, SchemaReport, SchemaWanted, ServerReport
@@ -87,7 +87,7 @@ class Visitor:
     api: speaking.Api
     config: Config
     events: Events
-    fences: migrating.Fences
+    fences: fencing.Fences
     fresh: Callable[[], str]
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC)
     hints: Hints = field(default_factory=Hints)
@@ -111,11 +111,10 @@ class Visitor:
         if "deletionTimestamp" in raw["metadata"]:
             # Its children go with it, by their owner references; to make one now would be to fight the collector.
             return await self._tell(key, raw, status.judge_terminating(raw, now=self.now()))
-        parsed = platforms.parse(raw)
-        platform = parsed if isinstance(parsed, Platform) else platforms.last_good(raw)
-        problems = () if isinstance(parsed, Platform) else parsed.problems
+        parsed = parsing.parse(raw)
+        newest, problems = (parsed, ()) if isinstance(parsed, Platform) else (None, parsed.problems)
         paused = raw.get("spec", {}).get("paused") is True
-        acting = platform if not paused else platforms.last_good(raw)
+        acting = parsing.last_good(raw) if newest is None or paused else newest
         world = World(children={}) if acting is None else await self._look(key, acting)
         if acting is not None:
             if not paused:
@@ -125,6 +124,7 @@ class Visitor:
             generation=raw["metadata"]["generation"],
             paused=paused,
             platform=acting,
+            newest=newest,
             problems=problems,
             world=world,
         )
@@ -134,7 +134,7 @@ class Visitor:
 
     async def _look(self, key: Key, platform: Platform) -> World:
         selector = f"{labels.PLATFORM}={platform.name}"
-        names = sorted(platforms.secrets_of(platform.spec))
+        names = sorted(parsing.secrets_of(platform.spec))
         *lists, pods = await asyncio.gather(
             *(self.api.list(kind, key.namespace, selector) for kind in (*kinds.CHILDREN, kinds.PODS))
         )
@@ -176,7 +176,9 @@ class Visitor:
                     except speaking.Refused as refused:
                         if refused.code == 409:  # noqa: PLR2004 - somebody else was faster: look again
                             raise speaking.Unavailable(f"{which}: {refused}") from refused
-                        troubles.append(reconcile.trouble_of(which, refused.code, refused.message, namespace=key.namespace))
+                        troubles.append(
+                            reconcile.trouble_of(which, refused.code, refused.message, namespace=key.namespace)
+                        )
                         continue
                     log.info("applied", extra={"child": str(which), "new": act.live is None})
                     if self._is_repair(raw, act.live):

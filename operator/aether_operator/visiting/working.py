@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from aether_operator.cluster import leasing, speaking
-from aether_operator.database import migrating
+from aether_operator.database import fencing
 from aether_operator.visiting import logs, measures
 from aether_operator.visiting.queues import Lane
 
@@ -72,7 +72,7 @@ class Workers:
     async def _visit(self, key: Key) -> str:
         try:
             due = await self.visitors[key.kind].visit(key)
-        except (leasing.LeaseLost, migrating.FencedOff):
+        except (leasing.LeaseLost, fencing.FencedOff):
             raise
         except speaking.Unavailable as later:
             wait = self.queue.failed(key, at_least=later.after)

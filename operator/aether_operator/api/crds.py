@@ -1,0 +1,196 @@
+"""The kinds as the API server reads them, made of the models: schema, rules, defaults, columns. Values only."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from aether_operator.api import models, platforms, rules
+
+Schema = dict[str, Any]
+
+_KEPT: Final = (
+    "type", "description", "default", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength",
+    "maxItems", "items", "properties", "required", "additionalProperties",
+)  # fmt: skip
+_TIME: Final[Schema] = {"type": "string", "format": "date-time"}
+
+
+def _text(length: int, description: str = "", **rest: Any) -> Schema:
+    return {"type": "string", "maxLength": length, **({"description": description} if description else {}), **rest}
+
+
+def definition() -> dict[str, Any]:
+    """The CustomResourceDefinition of TradingPlatform."""
+    names = {
+        "kind": platforms.KIND,
+        "listKind": f"{platforms.KIND}List",
+        "plural": platforms.PLURAL,
+        "singular": platforms.KIND.lower(),
+        "shortNames": [platforms.SHORT],
+        "categories": [models.CATEGORY],
+    }
+    version = {
+        "name": models.VERSION,
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": [
+            _column("State", "state", "Ready, Reconciling, Stalled or Terminating"),
+            _column("Reason", "reason", "Why it is so"),
+            _column("Postgres", "servers.postgres.version", "The version of PostgreSQL"),
+            _column("Engine", "schema.engine", "What keeps the partitions"),
+            _column("Schema", "schema.revision", "The revision of the schema"),
+            {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+            {**_column("Message", "message", "The state in words"), "priority": 1},
+        ],
+        "schema": {"openAPIV3Schema": _object()},
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{platforms.PLURAL}.{models.GROUP}"},
+        "spec": {"group": models.GROUP, "scope": "Namespaced", "names": names, "versions": [version]},
+    }
+
+
+def _column(name: str, path: str, description: str) -> dict[str, Any]:
+    return {"name": name, "type": "string", "jsonPath": f".status.{path}", "description": description}
+
+
+def _object() -> Schema:
+    return {
+        "type": "object",
+        "description": platforms.__doc__.splitlines()[0] if platforms.__doc__ else "",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": spec_schema(),
+            "status": status_schema(),
+        },
+        "x-kubernetes-validations": rules.ROOT,
+    }
+
+
+def spec_schema() -> Schema:
+    """The schema of `spec`."""
+    whole = platforms.PlatformSpec.model_json_schema(by_alias=True, mode="validation")
+    schema = _structural(whole, whole.get("$defs", {}))
+    for path, found in rules.RULES.items():
+        at = schema
+        for name in path:
+            at = at["properties"][name]
+        at["x-kubernetes-validations"] = found
+    return schema
+
+
+def _structural(part: Schema, named: dict[str, Schema]) -> Schema:
+    """One part as the API server takes it: references resolved, `null` and titles gone, defaults of objects empty.
+
+    The default of an object has those of its fields: rules see it before the API server would fill them in.
+    """
+    if "$ref" in part:
+        rest = {key: value for key, value in part.items() if key != "$ref"}
+        part = {**named[part["$ref"].rpartition("/")[2]], **rest}
+    if part.get("x-kubernetes-int-or-string"):
+        return {key: value for key, value in part.items() if key != "title"}  # a quantity
+    if "anyOf" in part:  # it may be left out, which a structural schema says by not requiring it
+        (option,) = [one for one in part["anyOf"] if one.get("type") != "null"]
+        kept = {key: value for key, value in part.items() if key not in {"anyOf", "default"}}
+        return _structural({**option, **kept} if "description" in kept else option, named)
+    found: Schema = {key: part[key] for key in _KEPT if part.get(key) is not None}
+    if "description" in found:
+        found["description"] = " ".join(found["description"].split())
+    if "properties" in found:
+        found["properties"] = {name: _structural(one, named) for name, one in part["properties"].items()}
+        found.pop("additionalProperties", None)  # pruned or refused by the API server, as the client asks
+        if "default" in found:
+            found["default"] = {name: one["default"] for name, one in found["properties"].items() if "default" in one}
+    if isinstance(found.get("items"), dict):
+        found["items"] = _structural(found["items"], named)
+    return found
+
+
+def status_schema() -> Schema:
+    """The schema of `status`: every field that the operator writes, and no other."""
+    endpoint = {
+        "type": "object",
+        "properties": {
+            "host": _text(253),
+            "port": {"type": "integer", "format": "int32"},
+            "database": _text(63),
+            "secretName": _text(253, "The Secret with a login; PostgreSQL's may only read"),
+        },
+    }
+    applied = _without_rules(spec_schema())
+    applied["description"] = "The last spec that was understood, with its defaults: what is kept true"
+    servers = [server.value for server in platforms.Server]
+    lines = {"type": "array", "maxItems": 32, "items": _text(1024), "x-kubernetes-list-type": "atomic"}
+    condition = {
+        "type": "object",
+        "required": ["type", "status", "reason", "message", "lastTransitionTime"],
+        "properties": {
+            "type": _text(316),
+            "status": _text(7, enum=["True", "False", "Unknown"]),
+            "observedGeneration": {"type": "integer", "format": "int64"},
+            "lastTransitionTime": _TIME,
+            "reason": _text(1024),
+            "message": _text(32768),
+        },
+    }
+    return {
+        "type": "object",
+        "default": {"observedGeneration": -1},
+        "description": "What the operator saw",
+        "properties": {
+            "observedGeneration": {
+                "type": "integer",
+                "format": "int64",
+                "description": "The generation of the spec that this tells of; -1 before anybody looked",
+            },
+            "state": _text(32, "Ready, Reconciling, Stalled or Terminating"),
+            "reason": _text(64, "Why it is so: a reason of docs/reference/conditions.md"),
+            "message": _text(4096, "The state in words"),
+            "conditions": {
+                "type": "array",
+                "maxItems": 16,
+                "items": condition,
+                "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["type"],
+            },
+            "applied": applied,
+            "endpoints": {
+                "type": "object",
+                "description": "Where the servers are, for people and programs",
+                "properties": dict.fromkeys(servers, endpoint),
+            },
+            "servers": {
+                "type": "object",
+                "properties": {name: {"type": "object", "properties": {"version": _text(128)}} for name in servers},
+            },
+            "schema": {
+                "type": "object",
+                "description": "The schema in the database",
+                "properties": {
+                    "revision": _text(64),
+                    "engine": _text(32, "What keeps the partitions of tables that grow"),
+                    "tradesDays": {
+                        "type": "integer",
+                        "format": "int32",
+                        "description": "The retention in force; a held shortening leaves it as it was",
+                    },
+                    "held": {**lines, "description": "What would be dropped, and is not before somebody approves"},
+                    "drift": {**lines, "description": "What is not as the schema says, and whether it was mended"},
+                },
+            },
+        },
+    }
+
+
+def _without_rules(schema: Schema) -> Schema:
+    """The same, for what was checked already: no rules, no defaults to fill in."""
+    kept = {key: value for key, value in schema.items() if key not in {"x-kubernetes-validations", "default"}}
+    if "properties" in kept:
+        kept["properties"] = {name: _without_rules(one) for name, one in kept["properties"].items()}
+    return kept

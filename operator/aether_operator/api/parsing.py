@@ -1,0 +1,94 @@
+"""From an object as the API server has it to a Platform, or to what is wrong with it, field by field."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import pydantic
+
+from aether_operator.api.models import quantity
+from aether_operator.api.platforms import LONGEST_NAME, Managed, Mode, Platform, PlatformSpec, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NAME: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+MOST: Final = 20
+"""Problems that are named; who has more has to begin somewhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invalid:
+    """A spec that cannot be made true: a line for each problem, which begins with the field's path."""
+
+    problems: tuple[str, ...]
+
+
+def parse(raw: Mapping[str, Any]) -> Platform | Invalid:
+    """Read a TradingPlatform. The API server has checked most of this; what an older one let in is checked here."""
+    return _read(raw, raw.get("spec") or {}, "spec")
+
+
+def last_good(raw: Mapping[str, Any]) -> Platform | None:
+    """The platform as it was applied last, or nothing where nothing ever was."""
+    applied = (raw.get("status") or {}).get("applied")
+    if not applied:
+        return None
+    platform = _read(raw, applied, "status.applied")
+    return platform if isinstance(platform, Platform) else None
+
+
+def secrets_of(spec: PlatformSpec) -> frozenset[str]:
+    """The names of the Secrets that a spec names."""
+    parts = [spec.data_plane.of(server) for server in Server]
+    return frozenset(part.external.secret_name for part in parts if part.external is not None)
+
+
+def _read(raw: Mapping[str, Any], spec: Any, path: str) -> Platform | Invalid:
+    meta = raw["metadata"]
+    try:
+        read = PlatformSpec.model_validate(spec)
+    except pydantic.ValidationError as wrong:
+        problems = [f"{'.'.join((path, *map(str, one['loc'])))}: {one['msg']}" for one in wrong.errors()]
+        return Invalid(problems=tuple(sorted(problems)[:MOST]))
+    problems = [f"{path}.{line}" for line in _contradictions(read)]
+    if not NAME.fullmatch(meta["name"]) or len(meta["name"]) > LONGEST_NAME:
+        problems.append(f"metadata.name: up to {LONGEST_NAME} lower-case letters, digits and dashes, a letter first")
+    if problems:
+        return Invalid(problems=tuple(sorted(problems)[:MOST]))
+    return Platform(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        uid=meta["uid"],
+        generation=meta["generation"],
+        spec=read,
+    )
+
+
+def _contradictions(spec: PlatformSpec) -> list[str]:
+    """What no field says wrongly by itself."""
+    found = []
+    for server in Server:
+        part, where = spec.data_plane.of(server), f"dataPlane.{server.value}"
+        if part.mode is Mode.EXTERNAL and part.external is None:
+            found.append(f"{where}.external: needed with mode External")
+        if part.mode is Mode.EXTERNAL and part.managed is not None:
+            found.append(f"{where}.managed: not with mode External")
+        if part.mode is Mode.MANAGED and part.external is not None:
+            found.append(f"{where}.external: not with mode Managed")
+        if part.managed is not None:
+            found += [f"{where}.managed.{line}" for line in _sizes(part.managed)]
+    return found
+
+
+def _sizes(managed: Managed) -> list[str]:
+    found = []
+    if quantity(managed.storage) <= 0:
+        found.append("storage: more than nothing")
+    for what in ("cpu", "memory"):
+        asked, most = getattr(managed.resources.requests, what), getattr(managed.resources.limits, what)
+        if asked is not None and most is not None and quantity(asked) > quantity(most):
+            found.append(f"resources.requests.{what}: not more than limits.{what}")
+    return found
