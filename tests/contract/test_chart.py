@@ -1,0 +1,69 @@
+"""What must agree with the chart and the operator's image: its configuration, its servers, and what it imports."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from aether_cli import installing
+from aether_operator.api.platforms import Server
+
+TOP: Final = Path(__file__).resolve().parents[2]
+CHART: Final = TOP / "helm/aether-operator"
+DISTRIBUTIONS: Final = {"nats": "nats-py", "yaml": "pyyaml", "prometheus_client": "prometheus-client"}
+"""Where what is imported has another name than what is installed."""
+
+
+def names(lines: list[str]) -> set[str]:
+    """The distributions that requirements name, without extras and versions."""
+    return {found[0].lower() for line in lines if (found := re.match(r"[A-Za-z0-9._-]+", line))}
+
+
+def wanted() -> set[str]:
+    return names((TOP / "images/operator/requirements.in").read_text().splitlines())
+
+
+def locked(path: str) -> dict[str, str]:
+    return dict(re.findall(r"^([a-z0-9._-]+)(?:\[\w+\])?==(\S+)", (TOP / path).read_text(), re.MULTILINE))
+
+
+def test_the_servers_that_up_brings_images_for_are_those_of_a_data_plane() -> None:
+    assert set(installing.SERVERS) == {str(server) for server in Server}
+    assert set(yaml.safe_load((CHART / "values.yaml").read_text())["dataPlaneImages"]) == set(installing.SERVERS)
+
+
+def test_the_chart_has_the_kinds_byte_for_byte() -> None:
+    generated = {path.name: path.read_bytes() for path in (TOP / "crds/v1alpha1").glob("*.yaml")}
+    assert generated
+    assert {path.name: path.read_bytes() for path in (CHART / "files/crds").iterdir()} == generated
+
+
+def test_the_operator_s_image_has_what_the_operator_imports_and_no_more() -> None:
+    imported = {
+        name.partition(".")[0]
+        for path in (TOP / "operator/aether_operator").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name in (
+            [one.name for one in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom) and not node.level
+            else []
+        )
+    }
+    others = imported - set(sys.stdlib_module_names) - {"aether_operator", ""}
+    assert {DISTRIBUTIONS.get(name, name) for name in others} == wanted()
+
+
+def test_the_operator_s_image_has_the_versions_that_are_tested() -> None:
+    project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
+    assert wanted() <= names(project["dependencies"])
+    everything, image = locked("requirements.lock"), locked("images/operator/requirements.lock")
+    assert wanted() <= set(image)
+    assert image.items() <= everything.items()
