@@ -1,0 +1,460 @@
+"""The counting proxy, between real clients and a real API server: each fault is what it says it is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+import json
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+import pytest
+from kubernetes.aio import client, config
+
+from aether_operator.cluster import speaking
+from aether_operator.observed import kinds
+from aether_testing import proxying
+from aether_testing.proxying import AppliedThenSilent, KillAfter, KillBefore, Reset
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
+
+    from aether_cli.local.starting import Cluster
+    from aether_testing.namespaces import Namespace
+
+DEADLINE: Final = 60.0
+SHORT: Final = 2.0
+"""Seconds in which something that must not come would have come."""
+POSTING: Final = """
+import sys, urllib.request
+url, body = sys.argv[1:]
+request = urllib.request.Request(url, body.encode(), {"Content-Type": "application/json"}, method="POST")
+with urllib.request.urlopen(request, timeout=60) as answer:
+    print(answer.status)
+"""
+
+
+@pytest.fixture
+def proxy(control_plane: Cluster) -> Iterator[proxying.Proxy]:
+    with proxying.between(control_plane) as one:
+        yield one
+
+
+@contextlib.asynccontextmanager
+async def speaker(kubeconfig: Path) -> AsyncIterator[speaking.Api]:
+    """The operator's own client."""
+    configuration = client.Configuration(retries=False)
+    await config.load_kube_config(str(kubeconfig), client_configuration=configuration)
+    one = speaking.Api(configuration=configuration)
+    yield one
+    await one.close()
+
+
+@pytest.fixture
+async def api(proxy: proxying.Proxy, tmp_path: Path) -> AsyncIterator[speaking.Api]:
+    """The operator's own client, through the proxy, as the admin."""
+    async with speaker(proxy.kubeconfig(tmp_path / "proxied")) as one:
+        yield one
+
+
+@pytest.fixture
+async def http(proxy: proxying.Proxy) -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(proxy.url, timeout=aiohttp.ClientTimeout(total=DEADLINE)) as one:
+        yield one
+
+
+def a_secret(name: str, value: str = "x") -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"value": value}}
+
+
+async def make(api: speaking.Api, namespace: Namespace, name: str, **rest: Any) -> Any:
+    where = speaking.path(kinds.SECRETS, namespace.name)
+    return await api.request("POST", where, body=a_secret(name), **rest)
+
+
+def names(namespace: Namespace) -> set[str]:
+    """The Secrets that there are: asked directly."""
+    return {one["metadata"]["name"] for one in namespace.get("secrets")["items"]}
+
+
+def seen(proxy: proxying.Proxy) -> list[tuple[int, str, str, int | None, str, bool]]:
+    return [(one.number, one.verb, one.about.name, one.code, one.fault, one.forwarded) for one in proxy.writes]
+
+
+# ---- counting
+
+
+async def test_writes_are_numbered_as_they_come_and_reads_are_counted_apart(
+    proxy: proxying.Proxy, api: speaking.Api, namespace: Namespace
+) -> None:
+    where = speaking.path(kinds.SECRETS, namespace.name)
+    await make(api, namespace, "a")
+    await api.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}}, namespace.name)
+    with pytest.raises(speaking.Refused) as refused:
+        await make(api, namespace, "a")
+    found = await api.get(kinds.SECRETS, namespace.name, "a")
+    assert found is not None
+    meta = found["metadata"]
+    await api.list(kinds.SECRETS, namespace.name)
+    await api.delete(kinds.SECRETS, namespace.name, "a", uid=meta["uid"], version=meta["resourceVersion"])
+    assert refused.value.code == 409
+    assert seen(proxy) == [
+        (1, "POST", "", 201, "", True),
+        (2, "PATCH", "a", 200, "", True),
+        (3, "POST", "", 409, "", True),
+        (4, "DELETE", "a", 200, "", True),
+    ]
+    assert proxy.writes[0].about == proxying.Target(
+        group="", version="v1", resource="secrets", namespace=namespace.name
+    )
+    assert proxy.reads == {where: 1, f"{where}/a": 1}
+    assert names(namespace) == set()
+
+    proxy.reset()
+    assert (proxy.writes, proxy.reads) == ((), {})
+    await make(api, namespace, "b")
+    assert [one.number for one in proxy.writes] == [1]
+
+
+async def test_the_journal_has_the_sum_of_what_was_sent(
+    proxy: proxying.Proxy, http: aiohttp.ClientSession, namespace: Namespace
+) -> None:
+    body = json.dumps(a_secret("a")).encode()
+    where = speaking.path(kinds.SECRETS, namespace.name)
+    async with http.post(where, data=body, headers={"Content-Type": "application/json"}) as answer:
+        assert answer.status == 201
+    assert proxy.writes[0].sha256 == hashlib.sha256(body).hexdigest()
+
+
+async def test_a_dry_run_a_lease_and_an_event_are_no_writes(
+    proxy: proxying.Proxy, api: speaking.Api, namespace: Namespace
+) -> None:
+    await make(api, namespace, "a", query={"dryRun": "All"})
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "a"}}
+    await api.request("POST", f"/apis/coordination.k8s.io/v1/namespaces/{namespace.name}/leases", body=lease)
+    dry = {"apiVersion": "v1", "kind": "DeleteOptions", "dryRun": ["All"]}
+    await api.request("DELETE", f"/apis/coordination.k8s.io/v1/namespaces/{namespace.name}/leases/a", body=dry)
+    assert proxy.writes == ()
+    assert namespace.get("lease", "a")["metadata"]["name"] == "a"
+    assert names(namespace) == set()
+
+
+async def test_what_counts_can_be_chosen(control_plane: Cluster, namespace: Namespace, tmp_path: Path) -> None:
+    with proxying.between(control_plane, counts=lambda about: about.resource == "leases") as proxy:
+        kubectl = dataclasses.replace(namespace.kubectl, kubeconfig=proxy.kubeconfig(tmp_path / "proxied"))
+        lease = {
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": "a", "namespace": namespace.name},
+        }  # fmt: skip
+        await asyncio.to_thread(kubectl.apply, lease)
+        await asyncio.to_thread(kubectl.text, "create", "secret", "generic", "b", f"--namespace={namespace.name}")
+        assert [(one.verb, one.about.resource) for one in proxy.writes] == [("PATCH", "leases")]
+
+
+async def test_a_client_is_who_its_token_says(proxy: proxying.Proxy, namespace: Namespace, tmp_path: Path) -> None:
+    namespace.text("create", "serviceaccount", "someone")
+    token = namespace.text("create", "token", "someone").strip()
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    async with speaker(proxy.kubeconfig(tmp_path / "someone", token)) as one:
+        told = await one.request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=review)
+        assert told["status"]["userInfo"]["username"] == f"system:serviceaccount:{namespace.name}:someone"
+        with pytest.raises(speaking.Refused) as refused:
+            await make(one, namespace, "a")
+    assert refused.value.code == 403
+    assert seen(proxy) == [(1, "POST", "", 403, "", True)]
+
+
+async def test_many_writes_at_once_have_a_number_each(
+    proxy: proxying.Proxy, api: speaking.Api, namespace: Namespace
+) -> None:
+    wanted = {f"s-{n}" for n in range(60)}
+    await asyncio.gather(*(make(api, namespace, name) for name in wanted))
+    assert [one.number for one in proxy.writes] == list(range(1, 61))
+    assert {one.code for one in proxy.writes} == {201}
+    assert names(namespace) == wanted
+
+
+# ---- faults of a write
+
+
+def posting(proxy: proxying.Proxy, namespace: Namespace, name: str) -> subprocess.Popen[bytes]:
+    """A client of its own process, which makes a Secret."""
+    url = proxy.url + speaking.path(kinds.SECRETS, namespace.name)
+    return subprocess.Popen([sys.executable, "-c", POSTING, url, json.dumps(a_secret(name))], stdout=subprocess.PIPE)
+
+
+@pytest.mark.parametrize(("fault", "applied"), [(KillBefore, False), (KillAfter, True)])
+def test_a_client_is_killed_before_or_after_its_second_write(
+    proxy: proxying.Proxy,
+    namespace: Namespace,
+    fault: Callable[[Callable[[], object]], proxying.Fault],
+    *,
+    applied: bool,
+) -> None:
+    born = threading.Event()
+    clients: list[subprocess.Popen[bytes]] = []
+
+    def kill() -> None:
+        assert born.wait(DEADLINE)
+        clients[-1].kill()
+        clients[-1].wait(DEADLINE)
+
+    proxy.at(2, fault(kill))
+    with posting(proxy, namespace, "a") as first:
+        assert first.communicate(timeout=DEADLINE)[0].strip() == b"201"
+    with posting(proxy, namespace, "b") as second:
+        clients.append(second)
+        born.set()
+        assert second.communicate(timeout=DEADLINE)[0] == b""
+    assert second.returncode == -9
+    assert names(namespace) == ({"a", "b"} if applied else {"a"})
+    second_write = (2, "POST", "", 201 if applied else None, fault.__name__, applied)
+    assert seen(proxy)[1:] == [second_write]
+    with posting(proxy, namespace, "c") as third:  # a fault happens once
+        assert third.communicate(timeout=DEADLINE)[0].strip() == b"201"
+    assert proxy.planned == {}
+
+
+@pytest.mark.parametrize("code", [409, 422])
+async def test_a_refusal_is_answered_and_nothing_is_applied(
+    proxy: proxying.Proxy, api: speaking.Api, namespace: Namespace, code: int
+) -> None:
+    proxy.at(1, proxying.Answer(code))
+    with pytest.raises(speaking.Refused) as refused:
+        await make(api, namespace, "a")
+    assert (refused.value.code, refused.value.reason) == (code, proxying.REASONS[code])
+    assert names(namespace) == set()
+    await make(api, namespace, "a")
+    assert seen(proxy) == [(1, "POST", "", code, "Answer", False), (2, "POST", "", 201, "", True)]
+
+
+@pytest.mark.parametrize(("code", "after"), [(429, 7.0), (500, 0.0), (503, 7.0)])
+async def test_a_later_is_answered_with_when_and_nothing_is_applied(
+    proxy: proxying.Proxy, api: speaking.Api, namespace: Namespace, code: int, after: float
+) -> None:
+    proxy.at(1, proxying.Answer(code, retry_after=7))
+    with pytest.raises(speaking.Unavailable) as refused:
+        await make(api, namespace, "a")
+    assert refused.value.after == after
+    assert names(namespace) == set()
+
+
+async def test_an_answer_that_never_comes_though_it_was_applied(
+    proxy: proxying.Proxy, api: speaking.Api, namespace: Namespace
+) -> None:
+    proxy.at(1, AppliedThenSilent())
+    with pytest.raises(speaking.Unavailable, match="no answer within"):
+        await make(api, namespace, "a", deadline=SHORT)
+    assert names(namespace) == {"a"}
+    assert seen(proxy) == [(1, "POST", "", 201, "AppliedThenSilent", True)]
+
+
+async def test_a_silence_has_an_end(proxy: proxying.Proxy, api: speaking.Api, namespace: Namespace) -> None:
+    proxy.at(1, AppliedThenSilent(longest=0.1))
+    with pytest.raises(speaking.Unavailable, match=r"Disconnected|Reset|OSError"):
+        await make(api, namespace, "a", deadline=DEADLINE)
+    assert names(namespace) == {"a"}
+
+
+async def test_a_connection_that_is_reset_carries_nothing(
+    proxy: proxying.Proxy, api: speaking.Api, namespace: Namespace
+) -> None:
+    proxy.at(1, Reset())
+    with pytest.raises(speaking.Unavailable, match=r"Disconnected|Reset|OSError"):
+        await make(api, namespace, "a")
+    assert names(namespace) == set()
+    assert seen(proxy) == [(1, "POST", "", None, "Reset", False)]
+
+
+async def test_a_write_is_known_though_its_client_went_away(
+    proxy: proxying.Proxy, api: speaking.Api, namespace: Namespace
+) -> None:
+    making = asyncio.create_task(make(api, namespace, "a"))
+    await asyncio.to_thread(proxy.until, lambda now: any(one.forwarded for one in now.writes), "it came by")
+    making.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await making
+    await asyncio.to_thread(proxy.until, lambda now: now.writes[0].code is not None, "its answer is known")
+    assert proxy.writes[0].code == 201
+    assert names(namespace) == {"a"}
+
+
+def test_a_fault_cannot_be_planned_for_what_has_been(proxy: proxying.Proxy, namespace: Namespace) -> None:
+    with posting(proxy, namespace, "a") as one:
+        one.communicate(timeout=DEADLINE)
+    with pytest.raises(AssertionError, match="write 1 has come by already"):
+        proxy.at(1, Reset())
+
+
+# ---- watches
+
+
+class Watch:
+    """A watch of Secrets as a client has it: its events, and how it ended."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self.answer = answer
+
+    async def event(self) -> tuple[str, str]:
+        """The next one: its type, and the object's name or the error's code."""
+        event = json.loads(await asyncio.wait_for(self.answer.content.readline(), DEADLINE))
+        thing = event["object"]
+        return event["type"], str(thing["code"]) if thing["kind"] == "Status" else thing["metadata"]["name"]
+
+    async def silent(self) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.answer.content.readline(), SHORT)
+            return False
+        return True
+
+
+@contextlib.asynccontextmanager
+async def watching(http: aiohttp.ClientSession, namespace: Namespace) -> AsyncIterator[Watch]:
+    """From now on."""
+    where = speaking.path(kinds.SECRETS, namespace.name)
+    listed = json.loads(namespace.text("get", "--raw", where))
+    query = {"watch": "true", "resourceVersion": listed["metadata"]["resourceVersion"]}
+    async with http.get(where, params=query) as answer:
+        assert answer.status == 200
+        yield Watch(answer)
+
+
+def create(namespace: Namespace, name: str) -> None:
+    namespace.text("create", "secret", "generic", name)
+
+
+async def test_events_of_a_watch_come_at_once(
+    proxy: proxying.Proxy, http: aiohttp.ClientSession, namespace: Namespace
+) -> None:
+    async with watching(http, namespace) as watch:
+        for name in ("a", "b"):
+            create(namespace, name)
+            assert await watch.event() == ("ADDED", name)
+        assert proxy.watched == {speaking.path(kinds.SECRETS, namespace.name): 1}
+        assert proxy.watching == 1
+    await asyncio.to_thread(proxy.until, lambda now: now.watching == 0, "the client's going ended it")
+
+
+async def test_a_watch_is_cut(proxy: proxying.Proxy, http: aiohttp.ClientSession, namespace: Namespace) -> None:
+    async with watching(http, namespace) as watch:
+        assert proxy.cut_watches() == 1
+        with pytest.raises(aiohttp.ClientError):
+            await watch.event()
+    async with watching(http, namespace) as watch:  # the next one is whole
+        create(namespace, "a")
+        assert await watch.event() == ("ADDED", "a")
+
+
+async def test_a_stalled_watch_is_open_and_silent_until_it_is_resumed(
+    proxy: proxying.Proxy, http: aiohttp.ClientSession, namespace: Namespace
+) -> None:
+    async with watching(http, namespace) as watch:
+        assert proxy.stall_watches() == 1
+        create(namespace, "a")
+        assert await watch.silent()
+        query = {"watch": "true"}
+        new = asyncio.create_task(http.get(speaking.path(kinds.SECRETS, namespace.name), params=query))
+        await asyncio.wait({new}, timeout=SHORT)
+        assert not new.done()
+        proxy.resume()
+        assert await watch.event() == ("ADDED", "a")
+        async with await new as answer:
+            assert await Watch(answer).event() == ("ADDED", "a")
+
+
+async def test_only_the_open_watches_stall_when_it_is_said_so(
+    proxy: proxying.Proxy, http: aiohttp.ClientSession, namespace: Namespace
+) -> None:
+    async with watching(http, namespace) as old:
+        proxy.stall_watches(existing_only=True)
+        async with watching(http, namespace) as new:
+            create(namespace, "a")
+            assert await new.event() == ("ADDED", "a")
+            assert await old.silent()
+
+
+@pytest.mark.parametrize("code", [410, 500])
+async def test_a_watch_ends_with_an_error_event(
+    proxy: proxying.Proxy, http: aiohttp.ClientSession, namespace: Namespace, code: int
+) -> None:
+    async with watching(http, namespace) as watch:
+        create(namespace, "a")
+        assert await watch.event() == ("ADDED", "a")
+        assert proxy.fail_watches(code) == 1
+        assert await watch.event() == ("ERROR", str(code))
+        assert await watch.answer.content.read() == b""
+    async with watching(http, namespace) as watch:
+        create(namespace, "b")
+        assert await watch.event() == ("ADDED", "b")
+
+
+async def test_a_watch_that_the_server_ends_is_ended(
+    proxy: proxying.Proxy, http: aiohttp.ClientSession, namespace: Namespace
+) -> None:
+    query = {"watch": "true", "resourceVersion": "0", "timeoutSeconds": "1"}
+    async with http.get(speaking.path(kinds.SECRETS, namespace.name), params=query) as answer:
+        assert await answer.content.read() == b""
+    assert proxy.watching == 0
+
+
+async def test_a_watch_that_is_refused_is_refused(proxy: proxying.Proxy, http: aiohttp.ClientSession) -> None:
+    async with http.get("/api/v1/nonsense", params={"watch": "true"}) as answer:
+        assert answer.status == 404
+    assert proxy.watched == {"/api/v1/nonsense": 1}
+
+
+# ---- older lists
+
+
+async def test_lists_are_answered_as_of_the_snapshot_and_nothing_else_is(
+    proxy: proxying.Proxy, api: speaking.Api, http: aiohttp.ClientSession, namespace: Namespace
+) -> None:
+    async def listed(kind: kinds.Kind, selector: str = "") -> set[str]:
+        return {one["metadata"]["name"] for one in await api.list(kind, namespace.name, selector)}
+
+    await make(api, namespace, "a")
+    assert await listed(kinds.SECRETS) == {"a"}
+    await make(api, namespace, "b")
+    assert proxy.snapshot() == 1
+    await make(api, namespace, "c")
+    assert await listed(kinds.SECRETS) == {"a", "b", "c"}
+
+    proxy.serve_old_lists()
+    assert await listed(kinds.SECRETS) == {"a", "b"}
+    assert await listed(kinds.SECRETS, "!nobody") == {"a", "b", "c"}  # was never listed before
+    assert await listed(kinds.SERVICES) == set()
+    assert await api.get(kinds.SECRETS, namespace.name, "c") is not None
+    async with watching(http, namespace) as watch:
+        await make(api, namespace, "d")
+        assert await watch.event() == ("ADDED", "d")
+
+    proxy.serve_fresh()
+    assert await listed(kinds.SECRETS) == {"a", "b", "c", "d"}
+
+
+# ---- its end
+
+
+async def test_it_ends_while_watches_are_open_and_an_answer_is_held_back(
+    control_plane: Cluster, namespace: Namespace
+) -> None:
+    running = contextlib.ExitStack()
+    proxy = running.enter_context(proxying.between(control_plane))
+    async with aiohttp.ClientSession(proxy.url) as http, watching(http, namespace):
+        proxy.at(1, AppliedThenSilent())
+        made = asyncio.create_task(http.post(speaking.path(kinds.SECRETS, namespace.name), json=a_secret("a")))
+        await asyncio.to_thread(proxy.until, lambda now: bool(now.writes and now.writes[0].code), "applied")
+        assert proxy.watching == 1
+        await asyncio.to_thread(running.close)
+        with pytest.raises(aiohttp.ClientError):
+            await made
+    assert "proxy" not in {one.name for one in threading.enumerate()}
+    async with aiohttp.ClientSession() as http:
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await http.get(proxy.url)
