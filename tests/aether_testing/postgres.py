@@ -18,16 +18,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
+from aether_operator.api.platforms import Timescale
+from aether_operator.database.migrating import Fences
 from aether_operator.observed.endpoints import Endpoint, Hidden
+from aether_operator.observed.reports import Login, SchemaWanted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 PROGRAMS: Final = Path("/usr/lib/postgresql/15/bin")
 USER: Final = "postgres"
 """Whom Debian's package made for it: PostgreSQL refuses to run as root."""
 PATIENCE: Final = 60.0
 PASSWORD: Final = "canary-7f3a-superuser"  # noqa: S105 - of a server that lives as long as a test run
+CARRIER: Final = "carrier"
+CARRIER_PASSWORD: Final = "canary-7f3a-carrier"  # noqa: S105 - the same
+READER_PASSWORD: Final = "canary-7f3a-reader"  # noqa: S105 - the same
+WITH_PARTMAN: Final = "with_partman"
 SETTINGS: Final = {
     "fsync": "off",
     "synchronous_commit": "off",
@@ -68,8 +75,12 @@ class Postgres:
     def database(self, template: str = "template1", owner: str = USER) -> str:
         """A database for a test."""
         name = f"t_{secrets.token_hex(4)}"
-        self.run("postgres", f'CREATE DATABASE {name} OWNER "{owner}" TEMPLATE {template} STRATEGY file_copy')
+        self.run("postgres", f'CREATE DATABASE {name} OWNER "{owner}" TEMPLATE {template}')
         return name
+
+    def fresh(self) -> Endpoint:
+        """A database with pg_partman and a login that carries a schema, as the managed server has them."""
+        return self.endpoint(self.database(WITH_PARTMAN, CARRIER), CARRIER, CARRIER_PASSWORD)
 
     def login(self, attributes: str = "") -> tuple[str, str]:
         """A role for a test, and its password."""
@@ -136,11 +147,26 @@ def running(folder: Path) -> Iterator[Postgres]:
     one = Postgres(folder=folder, port=port, process=server.pid)
     try:
         _answers(one, server)
+        _prepare(one)
         yield one
     finally:
         server.send_signal(signal.SIGQUIT)
         server.wait(PATIENCE)
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _prepare(one: Postgres) -> None:
+    one.run("postgres", f"CREATE ROLE {CARRIER} LOGIN CREATEROLE PASSWORD '{CARRIER_PASSWORD}'")
+    one.run("postgres", f"CREATE DATABASE {WITH_PARTMAN}")
+    one.run(
+        WITH_PARTMAN,
+        "CREATE SCHEMA partman",
+        "CREATE EXTENSION pg_partman SCHEMA partman",
+        f"GRANT ALL ON SCHEMA partman TO {CARRIER}",
+        f"GRANT ALL ON ALL TABLES IN SCHEMA partman TO {CARRIER}",
+        f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA partman TO {CARRIER}",
+        f"GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA partman TO {CARRIER}",
+    )
 
 
 def _answers(one: Postgres, server: subprocess.Popen[bytes]) -> None:
@@ -151,16 +177,30 @@ def _answers(one: Postgres, server: subprocess.Popen[bytes]) -> None:
         except psycopg.OperationalError:
             assert server.poll() is None, one.log
             assert time.monotonic() < until, one.log
-            select_pause()
+            time.sleep(0.05)  # it tells nobody when it has started
         else:
             return
 
 
-def select_pause() -> None:
-    """Between two looks at a server that is starting and tells nobody when it has."""
-    time.sleep(0.05)
+def eventually(true: Callable[[], bool], shown: Callable[[], object]) -> None:
+    """Wait until something is true; show what was seen when it does not come."""
+    until = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < until, shown()
+        time.sleep(0.02)
 
 
-def of(endpoint: Endpoint, **other: Any) -> Endpoint:
-    """The same endpoint, but for something."""
-    return dataclasses.replace(endpoint, **other)
+def a_wish(**other: Any) -> SchemaWanted:
+    """What a platform wants of its database."""
+    plain = SchemaWanted(
+        owner="desk/paper of namespace 5d8f",
+        timescale=Timescale.PREFERRED,
+        trades_days=90,
+        reader=Login(username=f"reader_{secrets.token_hex(4)}", password=Hidden(READER_PASSWORD)),
+    )
+    return dataclasses.replace(plain, **other)
+
+
+def a_leader(guard: Callable[[], object] = lambda: None) -> Fences:
+    """A process that leads."""
+    return Fences(holder=f"operator-{secrets.token_hex(4)}", guard=guard)

@@ -22,7 +22,7 @@ BOOKS: Final = {
     "alembic_version": "version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY",
 }
 """What the operator keeps there for itself, in the order in which it is made: whose the database is comes first."""
-COMPRESSION: Final = ("symbol", '"ts" DESC')
+COMPRESSION: Final = ("symbol", "ts DESC")
 """How chunks are compressed: segments, and the order within."""
 
 
@@ -175,11 +175,13 @@ class Reader:
     """What it may and should not."""
     read_only: bool = True
     connects: bool = True
+    connectable: bool = True
+    """Whether our login may let it connect: that is the database's owner's."""
     uses: bool = True
     unread: tuple[str, ...] = ()
     """Tables that it may not read."""
     written: tuple[str, ...] = ()
-    """Tables that it may change."""
+    """Tables that it was granted to change."""
     future: bool = True
     """Whether it may read the tables to come."""
     works: bool | None = None

@@ -55,8 +55,8 @@ class _Work:
     fences: Fences
     revisions: Revisions
     mended: list[Drift] = dataclasses.field(default_factory=list)
-    done: set[str] = dataclasses.field(default_factory=set)
-    """What may not be tried twice."""
+    done: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Steps that are not tried twice, and what is said when they are wanted again."""
 
     def look(self) -> Seen:
         reader = self.wanted.reader
@@ -85,8 +85,9 @@ class _Work:
             password_useless=reader is not None and self.fences.useless(self.endpoint, reader.password.text),
         )
         plan = plans.plan(seen, self.wanted, memory, pending)
-        left = tuple(step for step in plan.steps if not (isinstance(step, Write) and step.what in self.done))
-        return replace(plan, steps=left)
+        tried = {step.what for step in plan.steps if isinstance(step, Write)} & self.done.keys()
+        left = tuple(step for step in plan.steps if not (isinstance(step, Write) and step.what in tried))
+        return replace(plan, steps=left, warnings=(*plan.warnings, *(self.done[what] for what in sorted(tried))))
 
     def _verifier(self) -> str:
         """What the server keeps of the reader's password; the password itself would stand in its log."""
@@ -110,15 +111,18 @@ class _Work:
                 fencing.write(self.connection, self.fences, self.endpoint, step.statements)
                 self.mended += step.mends
                 if step.once:
-                    self.done.add(step.what)
+                    self.done[step.what] = f"{step.what}: done, and needed again"
                 log.info("schema_step", extra={"database": self.endpoint.database, "step": step.what})
 
     def report(self, seen: Seen, plan: Plan) -> SchemaReport:
         keeping = seen.keeping
         days = int(keeping.days) if keeping.days is not None and keeping.drops else None
+        if plan.reason is Reason.DATABASE_OWNED_BY_ANOTHER:  # what is there is not this platform's
+            return SchemaReport(reason=plan.reason, message=f"{connecting.place(self.endpoint)}: {plan.message}")
+        refused = plan.reason not in {Reason.READY, Reason.DRIFTED}
         return SchemaReport(
             reason=plan.reason,
-            message=plan.message,
+            message=f"{connecting.place(self.endpoint)}: {plan.message}" if refused else plan.message,
             revision=seen.revision or "",
             engine=keeping.engine or plan.engine,
             trades_days=days,
@@ -170,6 +174,7 @@ def _converge(work: _Work, until: float) -> SchemaReport:
     plan = work.decide(seen)
     if not plan.steps:
         return work.report(seen, plan)
+    before: tuple[Step, ...] = ()
     work.fences.guard()
     with work.connection.begin():
         had = work.connection.execute(sqlalchemy.select(sqlalchemy.func.pg_try_advisory_lock(ADVISORY))).scalar_one()
@@ -184,6 +189,9 @@ def _converge(work: _Work, until: float) -> SchemaReport:
         if not plan.steps:
             work.judge_password(seen)
             return work.report(seen, work.decide(seen))
+        if plan.steps == before:
+            break
+        before = plan.steps
         for step in plan.steps:
             if time.monotonic() > until - MARGIN:
                 return _stopped(work, seen, plan, Reason.MIGRATING, "more is to be done than one visit has time for")
@@ -194,13 +202,21 @@ def _converge(work: _Work, until: float) -> SchemaReport:
                 if failed is not None:
                     return _stopped(work, seen, plan, *failed)
                 break
-    return _stopped(work, seen, plan, Reason.FAILED, f"this does not come to an end: {plan.steps}")
+    names = ", ".join(_name(step) for step in plan.steps)
+    return _stopped(work, seen, plan, Reason.FAILED, f"done, and needed again: {names}")
+
+
+def _name(step: Step) -> str:
+    return step.what if isinstance(step, Write) else "prepare the schema"
 
 
 def _failed(work: _Work, step: Step, fault: DBAPIError) -> tuple[Reason, str] | None:
     """Why a step failed, or None where there is another way."""
-    what = step.what if isinstance(step, Write) else "prepare the schema"
+    what = _name(step)
     reason, why = connecting.told(fault)
+    if isinstance(step, Write) and step.optional and reason is Reason.RIGHT_MISSING:
+        work.done[what] = f"{what}: {why}"
+        return None
     if what == plans.INSTALL_TIMESCALE and reason is not Reason.LOCKED:
         # Where the library is not preloaded, trying ends the connection: the next visit knows it.
         work.fences.refuse_timescale(work.endpoint, f"TimescaleDB could not be installed: {why}")

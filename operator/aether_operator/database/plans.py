@@ -1,7 +1,7 @@
 """What is to be done to a database: decided from what was seen and what is wanted. Values only.
 
-A plan holds the steps of the next phase; `migrating` carries them out, looks again and asks again, until there are none.
-The phases: whose it is, what the fence stands on, the extension, the migrations; then shape, policies and reader.
+The phases: whose it is, what the fence stands on, the extension, migrations; shape, policies and reader at the end.
+The phases: whose it is, what the fence stands on, the extension, migrations; then shape, policies, the reader.
 """
 
 # ruff: noqa: S608 - statements are made of constants, whole numbers and quoted literals
@@ -237,7 +237,7 @@ def _was(seen: Seen, setting: str, name: str, what: str) -> tuple[Drift, ...]:
 def _by_timescale(seen: Seen, wanted: SchemaWanted, notes: _Notes) -> None:
     keeping, schema = seen.keeping, quoted(seen.server.timescale.schema)
     if keeping.engine is None:
-        if "engine" in seen.settings:
+        if "engine" in seen.settings or not seen.server.timescale.installed:
             lost = Drift(name=catalogues.TRADES, what="is not a hypertable any more", repaired=False)
             notes.drift.append(lost)
         else:

@@ -58,27 +58,35 @@ def plan(seen: Seen, wanted: Wanted, verifier: Callable[[], str], *, useless: bo
             f"ALTER DEFAULT PRIVILEGES IN SCHEMA aether GRANT SELECT ON TABLES TO {role}",
             remember("reader", name),
         )
-        return [Write(f"make the login {name}", statements)], []
+        return [Write(f"make the login {name}", statements, optional=True)], []
     if live.comment != mark(owner):
         return [], [f"the login {name} is somebody else's, and is left alone"]
     if live.powers:
         return [], [f"the login {name} has {', '.join(live.powers)}, which a reader should not"]
     steps = [
-        Write(f"mend the login {name}", (statement,), (Drift(name=f"role {name}", what=what, repaired=True),))
+        Write(
+            f"mend the login {name}",
+            (statement,),
+            (Drift(name=f"role {name}", what=what, repaired=True),),
+            optional=True,
+        )
         for statement, what in _mending(live, role, wanted.database)
     ]
-    if live.works is False:
+    warnings: list[str] = []
+    if not live.connects and not live.connectable:
+        warnings.append(f"the login {name} may not connect: only the owner of database {wanted.database} can let it")
+    elif live.works is False:
         if useless:
             return steps, [f"the server refuses the login {name} although its password was set"]
         statement = f"ALTER ROLE {role} LOGIN PASSWORD {literal(verifier())}"
-        steps.append(Write(password_step(name), (statement,), once=True))
-    return steps, []
+        steps.append(Write(password_step(name), (statement,), once=True, optional=True))
+    return steps, warnings
 
 
 def _mending(live: Reader, role: str, database: str) -> Iterator[tuple[str, str]]:
     if not live.read_only:
         yield f"ALTER ROLE {role} SET default_transaction_read_only = on", "was not read-only"
-    if not live.connects:
+    if not live.connects and live.connectable:
         yield f"GRANT CONNECT ON DATABASE {quoted(database)} TO {role}", "could not connect"
     if not live.uses:
         yield f"GRANT USAGE ON SCHEMA aether TO {role}", "could not use the schema"
@@ -88,7 +96,7 @@ def _mending(live: Reader, role: str, database: str) -> Iterator[tuple[str, str]
     if live.written:
         tables = ", ".join(f"aether.{quoted(table)}" for table in live.written)
         yield (
-            f"REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON {tables} FROM {role}",
+            f"REVOKE INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER ON {tables} FROM {role}",
             f"could write {', '.join(live.written)}",
         )
     if not live.future:

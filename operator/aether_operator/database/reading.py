@@ -177,16 +177,19 @@ SELECT coalesce(shobj_description(r.oid, 'pg_authid'), '') AS comment,
        EXISTS (SELECT FROM pg_db_role_setting s WHERE s.setrole = r.oid AND s.setdatabase = 0
                AND 'default_transaction_read_only=on' = ANY(s.setconfig)) AS read_only,
        has_database_privilege(r.oid, current_database(), 'CONNECT') AS connects,
+       pg_has_role(d.datdba, 'USAGE') AS connectable,
        has_schema_privilege(r.oid, n.oid, 'USAGE') AS uses,
-       EXISTS (SELECT FROM pg_default_acl d, aclexplode(d.defaclacl) a
-               WHERE d.defaclnamespace = n.oid AND d.defaclobjtype = 'r' AND a.grantee = r.oid
-                 AND d.defaclrole = (SELECT oid FROM pg_roles WHERE rolname = current_user)
+       EXISTS (SELECT FROM pg_default_acl f, aclexplode(f.defaclacl) a
+               WHERE f.defaclnamespace = n.oid AND f.defaclobjtype = 'r' AND a.grantee = r.oid
+                 AND f.defaclrole = (SELECT oid FROM pg_roles WHERE rolname = current_user)
                  AND a.privilege_type = 'SELECT') AS future,
        ARRAY(SELECT c.relname::text FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p')
              AND NOT has_table_privilege(r.oid, c.oid, 'SELECT') ORDER BY 1) AS unread,
        ARRAY(SELECT c.relname::text FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p')
-             AND has_table_privilege(r.oid, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE') ORDER BY 1) AS written
-FROM pg_roles r, pg_namespace n WHERE r.rolname = :name AND n.nspname = 'aether'
+             AND EXISTS (SELECT FROM aclexplode(c.relacl) a
+                         WHERE a.grantee = r.oid AND a.privilege_type <> 'SELECT') ORDER BY 1) AS written
+FROM pg_roles r, pg_namespace n, pg_database d
+WHERE r.rolname = :name AND n.nspname = 'aether' AND d.datname = current_database()
 """
 
 
@@ -333,6 +336,7 @@ def _reader(connection: Connection, name: str | None) -> Reader | None:
         powers=tuple(row.powers),
         read_only=row.read_only,
         connects=row.connects,
+        connectable=row.connectable,
         uses=row.uses,
         unread=tuple(row.unread),
         written=tuple(row.written),

@@ -27,13 +27,15 @@ class Claim:
 class Write:
     """Statements of one transaction, behind the fence.
 
-    `once`: it may leave things as they are, and is not tried twice in one visit.
+    `once`: it may leave things as they are, and is not tried twice in one visit. `optional`: where the login lacks the
+    right, that is a warning.
     """
 
     what: str
     statements: tuple[str, ...]
     mends: tuple[Drift, ...] = ()
     once: bool = False
+    optional: bool = False
 
 
 Step = Prepare | Claim | Write

@@ -1,0 +1,151 @@
+"""The connection check, on a real server."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aether_operator.api.platforms import Timescale
+from aether_operator.api.reasons import Reason
+from aether_operator.database import checking, connecting
+from aether_operator.observed.endpoints import Hidden
+from aether_testing import postgres as servers
+
+if TYPE_CHECKING:
+    from aether_operator.observed.endpoints import Endpoint
+    from aether_operator.observed.reports import ServerReport
+
+
+def checked(endpoint: Endpoint, timescale: Timescale = Timescale.PREFERRED, **other: Any) -> ServerReport:
+    return checking.check(dataclasses.replace(endpoint, **other), timescale, deadline=20)
+
+
+def test_a_server_that_will_do_says_its_versions(fresh: Endpoint) -> None:
+    report = checked(fresh)
+    assert report.ok
+    assert report.version.startswith("15.")
+    assert (report.timescale, report.partman[:3], report.message) == ("", "4.7", "")
+
+
+def test_timescale_in_webassembly_is_a_timescale(timescale: Endpoint) -> None:
+    report = checked(timescale, Timescale.REQUIRED)
+    assert report.ok
+    assert report.version.startswith("17.")
+    assert report.timescale.startswith("2.23")
+
+
+def test_a_port_where_nobody_listens_is_unreachable(fresh: Endpoint) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        report = checked(fresh, port=taken.getsockname()[1])
+    assert (report.reason, "refused" in report.message) == (Reason.UNREACHABLE, True)
+
+
+def test_a_server_that_says_nothing_is_unreachable_after_the_deadline(fresh: Endpoint) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent_one = dataclasses.replace(fresh, port=silent.getsockname()[1])
+        report = checking.check(silent_one, Timescale.PREFERRED, deadline=2)
+    assert report.reason is Reason.UNREACHABLE
+    assert "no answer within 2 s" in report.message
+
+
+def test_a_name_that_nobody_knows_is_unreachable(fresh: Endpoint) -> None:
+    report = checked(fresh, host="db.invalid")
+    assert report.reason is Reason.UNREACHABLE
+    assert report.message == f"db.invalid:{fresh.port}/{fresh.database} as carrier: no such host name"
+
+
+def test_a_server_without_tls_fails_where_tls_is_wanted(fresh: Endpoint) -> None:
+    report = checked(fresh, tls=True)
+    assert report.reason is Reason.TLS_FAILED
+    assert "does not support SSL" in report.message
+
+
+@pytest.mark.parametrize("password", ["canary-wrong", ""])
+def test_a_wrong_password_is_refused(fresh: Endpoint, password: str) -> None:
+    report = checked(fresh, password=Hidden(password))
+    assert report.reason is Reason.LOGIN_REFUSED
+    assert f"127.0.0.1:{fresh.port}/{fresh.database} as carrier" in report.message
+    assert "canary" not in repr(report)
+
+
+def test_an_unknown_login_is_refused(fresh: Endpoint) -> None:
+    assert checked(fresh, username="nobody").reason is Reason.LOGIN_REFUSED
+
+
+def test_a_role_that_may_not_log_in_is_refused(postgres: servers.Postgres, fresh: Endpoint) -> None:
+    name, password = postgres.login()
+    postgres.run("postgres", f"ALTER ROLE {name} NOLOGIN")
+    assert checked(fresh, username=name, password=Hidden(password)).reason is Reason.LOGIN_REFUSED
+
+
+def test_a_database_that_is_not_there_is_named(fresh: Endpoint) -> None:
+    report = checked(fresh, database="nowhere")
+    assert report.reason is Reason.DATABASE_MISSING
+    assert 'database "nowhere" does not exist' in report.message
+
+
+def test_a_database_that_the_login_may_not_enter_lacks_a_right(postgres: servers.Postgres, fresh: Endpoint) -> None:
+    name, password = postgres.login()
+    postgres.run(fresh.database, f"REVOKE CONNECT ON DATABASE {fresh.database} FROM PUBLIC")
+    report = checked(fresh, username=name, password=Hidden(password))
+    assert report.reason is Reason.RIGHT_MISSING
+
+
+def test_a_login_that_may_not_create_a_schema_lacks_a_right(postgres: servers.Postgres, fresh: Endpoint) -> None:
+    name, password = postgres.login()
+    postgres.run(
+        fresh.database,
+        f"GRANT ALL ON SCHEMA partman TO {name}",
+        f"GRANT ALL ON ALL TABLES IN SCHEMA partman TO {name}",
+    )
+    report = checked(fresh, username=name, password=Hidden(password))
+    assert report.reason is Reason.RIGHT_MISSING
+    assert f'{name} may not create the schema "aether": grant it CREATE on the database' in report.message
+
+
+def test_a_login_that_may_not_use_pg_partman_is_told_what_is_missing(
+    postgres: servers.Postgres, fresh: Endpoint
+) -> None:
+    name, password = postgres.login()
+    postgres.run(fresh.database, f"GRANT CREATE ON DATABASE {fresh.database} TO {name}")
+    report = checked(fresh, username=name, password=Hidden(password))
+    assert report.reason is Reason.RIGHT_MISSING
+    assert "USAGE on schema partman, CREATE on schema partman, ALL on the tables of schema partman" in report.message
+
+
+def test_pg_partman_that_only_a_superuser_can_install_lacks_a_right(postgres: servers.Postgres) -> None:
+    endpoint = postgres.endpoint(postgres.database(owner=servers.CARRIER), servers.CARRIER, servers.CARRIER_PASSWORD)
+    report = checked(endpoint)
+    assert report.reason is Reason.RIGHT_MISSING
+    assert "CREATE EXTENSION pg_partman SCHEMA partman" in report.message
+
+
+def test_timescale_that_is_required_and_not_there_is_missing(fresh: Endpoint) -> None:
+    report = checked(fresh, Timescale.REQUIRED)
+    assert report.reason is Reason.TIMESCALE_MISSING
+    assert report.version.startswith("15.")
+
+
+def test_a_server_that_is_full_is_unreachable_and_says_so(postgres: servers.Postgres, fresh: Endpoint) -> None:
+    postgres.run("postgres", f"ALTER DATABASE {fresh.database} CONNECTION LIMIT 1")
+    with servers.connected(fresh):
+        report = checked(fresh)
+    assert report.reason is Reason.UNREACHABLE
+    assert "too many connections" in report.message
+
+
+def hang(endpoint: Endpoint) -> None:
+    with connecting.session(endpoint, deadline=2) as connection:
+        connection.exec_driver_sql("SET statement_timeout = 0")
+        connection.exec_driver_sql("SELECT pg_sleep(60)")
+
+
+def test_a_session_is_cut_when_its_time_is_over(fresh: Endpoint) -> None:
+    with pytest.raises(connecting.Refused) as refused:
+        hang(fresh)
+    assert refused.value.reason is Reason.UNREACHABLE
+    assert "no answer within 2 s" in refused.value.message
