@@ -1,0 +1,127 @@
+"""What the three checks share: the first connection, which tells why there is none; one deadline; one report."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aether_operator.api.reasons import Reason
+from aether_operator.observed.reports import ServerReport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable
+
+    from aether_operator.api.platforms import Server
+    from aether_operator.observed.endpoints import Endpoint
+
+# What goes wrong is in the report, once. The libraries would tell it again, in their own words and out of place.
+for _library in ("aiokafka", "nats"):
+    logging.getLogger(_library).setLevel(logging.CRITICAL + 1)
+
+
+@dataclass
+class Refused(Exception):
+    """A server that is not as it should be."""
+
+    reason: Reason
+    message: str
+
+
+async def reported(server: Server, endpoint: Endpoint, asking: Awaitable[str], *, deadline: float) -> ServerReport:
+    """What a check found: the version that it returns, or why it was refused; after `deadline` seconds it is ended."""
+    try:
+        async with asyncio.timeout(deadline):
+            version = await asking
+    except Refused as refused:
+        return ServerReport(server=server, reason=refused.reason, message=f"{place(endpoint)}: {refused.message}")
+    except TimeoutError:
+        message = f"{place(endpoint)}: no answer within {deadline:g} seconds"
+        return ServerReport(server=server, reason=Reason.UNREACHABLE, message=message)
+    return ServerReport(server=server, reason=Reason.READY, version=version)
+
+
+def place(endpoint: Endpoint) -> str:
+    """Where a server is, for a message."""
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    return f"{host}:{endpoint.port}"
+
+
+@contextlib.asynccontextmanager
+async def opened(endpoint: Endpoint) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A plain connection, which is cut afterwards.
+
+    Raises:
+        Refused: There is none to be had.
+    """
+    try:
+        reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
+    except TimeoutError:
+        raise  # ours, or the system's own patience: the same report
+    except (OSError, UnicodeError) as fault:
+        raise Refused(Reason.UNREACHABLE, said(fault)) from fault
+    try:
+        yield reader, writer
+    finally:
+        # Nobody waits for a farewell.
+        writer.transport.abort()
+
+
+async def encrypt(endpoint: Endpoint, writer: asyncio.StreamWriter) -> None:
+    """Begin TLS on a connection, where the endpoint wants it.
+
+    Raises:
+        Refused: The server does not speak it, or is not who it should be.
+    """
+    context = trust(endpoint)
+    if context is None:
+        return
+    try:
+        await writer.start_tls(context, server_hostname=endpoint.host)
+    except ssl.SSLCertVerificationError as fault:
+        raise Refused(Reason.TLS_FAILED, f"its certificate is not trusted: {fault.verify_message}") from fault
+    except (OSError, EOFError) as fault:
+        if isinstance(fault, TimeoutError):
+            raise
+        raise Refused(Reason.TLS_FAILED, f"it does not speak TLS as it should: {said(fault)}") from fault
+
+
+async def reach(endpoint: Endpoint) -> None:
+    """See whether the server can be reached, with TLS where that is wanted: libraries mix these up.
+
+    Raises:
+        Refused: It cannot.
+    """
+    async with opened(endpoint) as (_, writer):
+        await encrypt(endpoint, writer)
+
+
+def trust(endpoint: Endpoint) -> ssl.SSLContext | None:
+    """How the server's certificate is checked; nothing where the connection is not encrypted.
+
+    Raises:
+        Refused: `ca.crt` is not a certificate.
+    """
+    if not endpoint.tls:
+        return None
+    try:
+        return _trusting(endpoint.ca)
+    except (ssl.SSLError, ValueError) as fault:
+        raise Refused(Reason.TLS_FAILED, "ca.crt of the Secret is not a certificate in PEM") from fault
+
+
+@functools.lru_cache(maxsize=64)  # reading the system's authorities takes longer than a check
+def _trusting(authority: str) -> ssl.SSLContext:
+    return ssl.create_default_context(cadata=authority or None)
+
+
+def said(fault: BaseException) -> str:
+    """A fault in one short line: its own words, without where in a library they were said."""
+    if isinstance(fault, ssl.SSLError) and fault.reason:
+        return fault.reason.replace("_", " ").lower()
+    text = (fault.strerror if isinstance(fault, OSError) else None) or str(fault) or type(fault).__name__
+    return " ".join(text.split())[:200]

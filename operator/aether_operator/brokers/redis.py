@@ -1,0 +1,94 @@
+"""The connection check of Redis."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from redis import asyncio as library
+from redis import exceptions
+
+from aether_operator.api.platforms import Server
+from aether_operator.api.reasons import Reason
+from aether_operator.brokers import connecting
+from aether_operator.brokers.connecting import Refused
+
+if TYPE_CHECKING:
+    from aether_operator.observed.endpoints import Endpoint
+    from aether_operator.observed.reports import ServerReport
+
+LEAST: Final = (6, 2)
+NOBODYS: Final = "aether:check"
+"""A key that nobody writes; the check writes it only if it exists."""
+
+
+async def check(endpoint: Endpoint, *, deadline: float) -> ServerReport:
+    """Log in, see the version, and try what reads and writes need."""
+    return await connecting.reported(Server.REDIS, endpoint, _ask(endpoint), deadline=deadline)
+
+
+async def _ask(endpoint: Endpoint) -> str:
+    await connecting.reach(endpoint)
+    connection = _connection(endpoint)
+    try:
+        return await _asked(connection)
+    except (exceptions.AuthenticationError, exceptions.AuthorizationError) as fault:
+        raise Refused(Reason.LOGIN_REFUSED, f"login {endpoint.username!r} is refused") from fault
+    except exceptions.NoPermissionError as fault:
+        command = re.search(r"'(\w+)' command", str(fault))
+        lacking = command[1].upper() if command else "the keys that Aether uses"
+        raise Refused(Reason.RIGHT_MISSING, f"login {endpoint.username!r} may not use {lacking}") from fault
+    except exceptions.BusyLoadingError as fault:
+        raise Refused(Reason.UNREACHABLE, "it is still loading its data") from fault
+    except exceptions.ReadOnlyError as fault:
+        raise Refused(Reason.RIGHT_MISSING, "it is a replica, which nobody may write to") from fault
+    except exceptions.ResponseError as fault:
+        raise Refused(Reason.FAILED, connecting.said(fault)) from fault
+    except exceptions.TimeoutError as fault:
+        raise TimeoutError from fault
+    except (exceptions.RedisError, OSError, EOFError) as fault:
+        raise Refused(Reason.UNREACHABLE, f"{connecting.said(fault)}{_hint(endpoint)}") from fault
+    finally:
+        await connection.disconnect(nowait=True)
+
+
+def _hint(endpoint: Endpoint) -> str:
+    return "" if endpoint.tls else "; does it want TLS?"
+
+
+def _connection(endpoint: Endpoint) -> library.Connection:
+    where: dict[str, Any] = {
+        "host": endpoint.host,
+        "port": endpoint.port,
+        "username": endpoint.username or None,
+        "password": endpoint.password.text or None,
+        "decode_responses": True,
+        # It would tell the server its name and version, which an old one refuses.
+        "driver_info": None,
+        "protocol": 2,
+    }
+    if not endpoint.tls:
+        return library.Connection(**where)
+    return library.SSLConnection(**where, ssl_ca_data=endpoint.ca or None, ssl_check_hostname=True)
+
+
+async def _asked(connection: library.Connection) -> str:
+    await connection.connect()  # type: ignore[no-untyped-call]
+    try:
+        hello = await _told(connection, "HELLO")
+    except exceptions.ResponseError as fault:
+        if "NOAUTH" in str(fault):
+            raise exceptions.AuthenticationError from fault
+        raise Refused(Reason.VERSION_UNSUPPORTED, "older than Redis 6.2, the oldest that is supported") from fault
+    facts = dict(zip(hello[::2], hello[1::2], strict=False)) if isinstance(hello, list) else hello
+    version = str(facts["version"])
+    if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < LEAST:
+        raise Refused(Reason.VERSION_UNSUPPORTED, f"Redis {version}; 6.2 is the oldest that is supported")
+    for command in (("PING",), ("GET", NOBODYS), ("SET", NOBODYS, "", "XX")):
+        await _told(connection, *command)
+    return version
+
+
+async def _told(connection: library.Connection, *command: str) -> Any:
+    await connection.send_command(*command)
+    return await connection.read_response()

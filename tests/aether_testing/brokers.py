@@ -1,0 +1,275 @@
+"""Kafka, NATS and Redis for tests: real servers on loopback, gone with the block that had them."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from aether_cli import running, telling
+from aether_cli.local import places
+from aether_operator.observed.endpoints import Endpoint, Hidden
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from aether_cli.local.certificates import Pair
+
+HOST: Final = "127.0.0.1"
+KAFKA: Final = Path(__file__).parents[2] / "images" / "local" / "kafka"
+JAVA: Final = Path("/usr/lib/jvm/java-17-openjdk-amd64/bin/java")
+START: Final = 60.0
+"""Seconds that a server may take until it listens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """A server's certificate, and the authority that clients trust."""
+
+    leaf: Pair
+    authority: Pair
+
+    @property
+    def ca(self) -> str:
+        return self.authority.certificate.decode()
+
+
+@dataclass(kw_only=True)
+class Serving:
+    """A server that runs; `pid` for a test that kills it."""
+
+    port: int
+    pid: int
+    log: Path
+    ca: str = field(default="", repr=False)
+
+    def endpoint(self, username: str = "aether", password: str = "", **other: object) -> Endpoint:
+        """How to reach it, as somebody."""
+        where = {"host": HOST, "port": self.port, "tls": bool(self.ca), "ca": self.ca} | other
+        return Endpoint(username=username, password=Hidden(password), **where)  # type: ignore[arg-type]
+
+
+def free_port() -> int:
+    """One that was free a moment ago."""
+    with socket.socket() as asked:
+        asked.bind((HOST, 0))
+        port: int = asked.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def redis_server(
+    folder: Path, *, acl: Sequence[str] = ("user default on nopass ~* &* +@all",), tls: Tls | None = None
+) -> Iterator[Serving]:
+    """Redis with these users; without any, whoever comes is let in with any password, as `default`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "users.acl").write_text("\n".join([*acl, ""]))
+    port = free_port()
+    lines = [
+        f"bind {HOST}",
+        f"dir {folder}",
+        f"aclfile {folder}/users.acl",
+        "appendonly yes",
+        'save ""',
+        "protected-mode no",
+    ]
+    if tls:
+        files = _written(folder, tls)
+        lines += [
+            "port 0",
+            f"tls-port {port}",
+            f"tls-cert-file {files[0]}",
+            f"tls-key-file {files[1]}",
+            f"tls-ca-cert-file {files[2]}",
+            "tls-auth-clients no",
+        ]
+    else:
+        lines.append(f"port {port}")
+    (folder / "redis.conf").write_text("\n".join([*lines, ""]))
+    with _served(["redis-server", str(folder / "redis.conf")], folder / "redis.log", [port]) as pid:
+        yield Serving(port=port, pid=pid, log=folder / "redis.log", ca=tls.ca if tls else "")
+
+
+@contextlib.contextmanager
+def nats_server(
+    folder: Path, *, authorization: str = "", jetstream: bool = True, tls: Tls | None = None
+) -> Iterator[Serving]:
+    """NATS; `authorization` is the text of that block, and without it whoever comes is let in with any password."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    lines = [f"listen: {HOST}:{port}"]
+    if jetstream:
+        lines.append(f'jetstream {{ store_dir: "{folder}", max_memory_store: 16MB, max_file_store: 256MB }}')
+    if authorization:
+        lines.append(f"authorization {{ {authorization} }}")
+    if tls:
+        files = _written(folder, tls)
+        lines.append(f'tls {{ cert_file: "{files[0]}", key_file: "{files[1]}" }}')
+    (folder / "nats.conf").write_text("\n".join([*lines, ""]))
+    with _served(["nats-server", "--config", str(folder / "nats.conf")], folder / "nats.log", [port]) as pid:
+        yield Serving(port=port, pid=pid, log=folder / "nats.log", ca=tls.ca if tls else "")
+
+
+@dataclass(kw_only=True)
+class Kafka(Serving):
+    """One broker, four ways to it: `port` takes no logins, `login` does; `tls` and `tls_login` are encrypted."""
+
+    login: int
+    tls: int = 0
+    tls_login: int = 0
+
+    def at(self, port: int, username: str = "", password: str = "", **other: object) -> Endpoint:
+        """The way by one of its ports, as somebody."""
+        encrypted = port in {self.tls, self.tls_login}
+        return self.endpoint(
+            username, password, **{"port": port, "tls": encrypted, "ca": self.ca if encrypted else ""} | other
+        )
+
+
+@contextlib.contextmanager
+def kafka_server(
+    folder: Path,
+    *,
+    users: Mapping[str, str] | None = None,
+    tls: Tls | None = None,
+    tell: telling.Teller | None = None,
+    heap: str = "256m",
+) -> Iterator[Kafka]:
+    """Kafka as in the image. Who does not log in may do everything, and so may the first of the users."""
+    folder.mkdir(parents=True, exist_ok=True)
+    users = users or {}
+    ports = dict(
+        zip(("controller", "plain", "login", "tls", "tls_login"), (free_port() for _ in range(5)), strict=True)
+    )
+    first = next(iter(users), "nobody")
+    ways = {"CONTROLLER": "controller", "PLAIN": "plain", "LOGIN": "login"}
+    ways |= {"TLS": "tls", "TLSLOGIN": "tls_login"} if tls else {}
+    listeners = {name: f"{name}://{HOST}:{ports[way]}" for name, way in ways.items()}
+    settings = (KAFKA / "kafka.properties").read_text() + "\n".join(
+        [
+            f"controller.quorum.voters=1@{HOST}:{ports['controller']}",
+            f"listeners={','.join(listeners.values())}",
+            f"advertised.listeners={','.join(where for name, where in listeners.items() if name != 'CONTROLLER')}",
+            "inter.broker.listener.name=PLAIN",
+            "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAIN:PLAINTEXT,LOGIN:SASL_PLAINTEXT,TLS:SSL,TLSLOGIN:SASL_SSL",
+            *(
+                f"listener.name.{name}.{what}"
+                for name in ("login", "tlslogin")
+                for what in (
+                    "sasl.enabled.mechanisms=SCRAM-SHA-512",
+                    "scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;",
+                )
+            ),
+            f"super.users=User:{first};User:ANONYMOUS",
+            f"log.dirs={folder / 'data'}",
+            *(_keystore(folder, tls) if tls else ()),
+            "",
+        ]
+    )
+    (folder / "server.properties").write_text(settings)
+    words = ["format", f"--config={folder}/server.properties", f"--cluster-id={_cluster_id()}"]
+    words += [f"--add-scram=SCRAM-SHA-512=[name={name},password={password}]" for name, password in users.items()]
+    (folder / "format").write_text("\n".join([*words, ""]))
+    java = [
+        str(JAVA),
+        f"-Xmx{heap}",
+        "-XX:TieredStopAtLevel=1",
+        f"-Dlog4j2.configurationFile={KAFKA}/log4j2.properties",
+        "-cp",
+        f"{jars(tell)}/*",
+    ]
+    running.run([*java, "kafka.tools.StorageTool", f"@{folder}/format"], deadline=START)
+    command = [*java, "kafka.Kafka", str(folder / "server.properties")]
+    with _served(command, folder / "kafka.log", [ports[way] for way in ways.values()]) as pid:
+        yield Kafka(
+            port=ports["plain"],
+            login=ports["login"],
+            tls=ports["tls"] if tls else 0,
+            tls_login=ports["tls_login"] if tls else 0,
+            pid=pid,
+            log=folder / "kafka.log",
+            ca=tls.ca if tls else "",
+        )
+
+
+def jars(tell: telling.Teller | None = None) -> Path:
+    """The image's jars, held against the same list; fetched once, and then from the cache."""
+    locked = (KAFKA / "jars.sha256").read_text()
+    key = hashlib.sha256(((KAFKA / "pom.xml").read_text() + locked).encode()).hexdigest()[:12]
+    cache = places.of("aether", os.environ).cache / "jars"
+    found = cache / f"kafka-{key}"
+    if found.exists():
+        return found
+    half = cache / f".half-{secrets.token_hex(4)}"
+    try:
+        with (tell or telling.ToTerminal()).step("Kafka's jars") as step:
+            command = ["mvn", "--batch-mode", "--quiet", f"-Djars={half}", f"-Dmaven.repo.local={half}.repository"]
+            running.run([*command, f"--file={KAFKA}/pom.xml", "dependency:copy-dependencies"], deadline=600)
+            # Another run may have been faster: then theirs is as good.
+            for line in locked.splitlines():
+                digest, name = line.split()
+                if hashlib.sha256((half / name).read_bytes()).hexdigest() != digest:
+                    raise ValueError(f"{name} is not the one that is locked in jars.sha256")
+            with contextlib.suppress(OSError):
+                half.rename(found)
+            step.result("fetched")
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+        shutil.rmtree(f"{half}.repository", ignore_errors=True)
+    return found
+
+
+def _cluster_id() -> str:
+    return f"A{base64.urlsafe_b64encode(secrets.token_bytes(15)).decode()}A"
+
+
+def _written(folder: Path, tls: Tls) -> tuple[Path, Path, Path]:
+    """Certificate, key and authority as files."""
+    files = folder / "tls.crt", folder / "tls.key", folder / "ca.crt"
+    for file, data in zip(files, (tls.leaf.certificate, tls.leaf.key, tls.authority.certificate), strict=True):
+        file.write_bytes(data)
+    return files
+
+
+def _keystore(folder: Path, tls: Tls) -> list[str]:
+    store = folder / "keystore.pem"
+    store.write_bytes(tls.leaf.key + tls.leaf.certificate)
+    return ["ssl.keystore.type=PEM", f"ssl.keystore.location={store}"]
+
+
+@contextlib.contextmanager
+def _served(command: Sequence[str], log: Path, ports: Sequence[int]) -> Iterator[int]:
+    """Run a server until the end of the block; it is there as soon as it listens on all its ports."""
+    with log.open("wb") as out, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out) as server:
+        try:
+            _until(lambda: all(map(_listens, ports)), server, log)
+            yield server.pid
+        finally:
+            server.terminate()
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+def _until(holds: Callable[[], bool], server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START
+    while not holds():
+        if server.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{log.stem} does not serve:\n{log.read_text(errors='replace')[-4000:]}")
+        time.sleep(0.05)  # nobody tells when a port is opened
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as asked:
+        asked.settimeout(1)
+        return asked.connect_ex((HOST, port)) == 0
