@@ -1,0 +1,134 @@
+"""Children on a real API server: what it stores of them is what is wanted, and what others change is seen."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from aether_operator import desired, reconcile
+from aether_operator.api import labels
+from aether_operator.api.platforms import Platform, Server
+from aether_operator.observed import kinds
+from aether_operator.observed.kinds import Ref
+from aether_operator.observed.worlds import World
+from aether_testing import worlds
+
+if TYPE_CHECKING:
+    from aether_operator.observed.kinds import Manifest
+    from aether_testing.namespaces import Namespace
+
+RELEASE = worlds.a_release(
+    image_pull_secrets=("pull",),
+    node_selector={"kubernetes.io/os": "linux"},
+    tolerations=({"key": "data", "operator": "Exists", "effect": "NoSchedule"},),
+    priority_class_name="system-cluster-critical",
+    extra_labels={"team": "desk"},
+)
+SIZES = {
+    "storage": "1536Mi",
+    "resources": {"requests": {"cpu": "0.25", "memory": "0.5Gi"}, "limits": {"cpu": "1000m", "memory": "1024Mi"}},
+}
+
+FRESH: Final = worlds.words()
+FOREIGN_EDITS: Final[list[tuple[Ref, dict[str, Any]]]] = [
+    (Ref("Secret", "paper-redis"), {"data": {"password": "Y2hvc2VuLWJ5LXNvbWVib2R5LWVsc2UtMDEyMzQ1Njc="}}),
+    (Ref("Secret", "paper-redis"), {"metadata": {"annotations": {labels.CREDENTIALS: None}}}),
+    (Ref("Secret", "paper-postgres-reader"), {"data": {"host": None}}),
+    (Ref("Service", "paper-redis"), {"spec": {"selector": {"more": "than-that"}}}),
+    (Ref("Service", "paper-redis"), {"metadata": {"labels": {"team": "another"}}}),
+    (Ref("NetworkPolicy", "paper-redis"), {"spec": {"ingress": [{}]}}),
+    (Ref("NetworkPolicy", "paper-redis"), {"spec": {"policyTypes": ["Ingress"]}}),
+    (Ref("PersistentVolumeClaim", "paper-redis-data"), {"metadata": {"labels": {labels.COMPONENT: "other"}}}),
+    (Ref("StatefulSet", "paper-redis"), {"spec": {"replicas": 0}}),
+    (Ref("StatefulSet", "paper-redis"), {"metadata": {"ownerReferences": []}}),
+    (
+        Ref("StatefulSet", "paper-redis"),
+        {"spec": {"template": {"spec": {"containers": [{"name": "redis", "image": "of/somebody:else"}]}}}},
+    ),
+    (
+        Ref("StatefulSet", "paper-redis"),
+        {"spec": {"template": {"spec": {"securityContext": {"runAsNonRoot": False}}}}},
+    ),
+    (
+        Ref("StatefulSet", "paper-redis"),
+        {"spec": {"template": {"metadata": {"annotations": {labels.CREDENTIALS: "other"}}}}},
+    ),
+]
+
+
+def _platform(namespace: Namespace) -> Platform:
+    managed = {server.value: {"managed": SIZES} for server in (Server.POSTGRES, Server.NATS)}
+    return worlds.a_platform(namespace=namespace.name, dataPlane=managed)
+
+
+def _look(namespace: Namespace) -> World:
+    what = ",".join(kind.plural for kind in kinds.CHILDREN)
+    chosen = f"--selector={labels.PLATFORM}=paper"
+    found = json.loads(namespace.text("get", what, chosen, "--show-managed-fields", "--output=json"))["items"]
+    return World(children={kinds.ref(one): one for one in found})
+
+
+def _plan(namespace: Namespace, world: World) -> tuple[reconcile.Act, ...]:
+    platform = _platform(namespace)
+    wanted = desired.children(platform, world, RELEASE, FRESH)
+    plan = reconcile.plan(wanted, world, platform)
+    assert plan.troubles == ()
+    return plan.acts
+
+
+def _carry_out(namespace: Namespace, acts: tuple[reconcile.Act, ...]) -> list[Ref]:
+    things: list[Manifest] = [act.manifest for act in acts if isinstance(act, reconcile.Apply)]
+    how = ("--server-side", "--force-conflicts", f"--field-manager={labels.OPERATOR}", "--validate=strict")
+    namespace.text(
+        "apply", *how, "--filename=-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": things})
+    )
+    return [kinds.ref(one) for one in things]
+
+
+@pytest.fixture
+def settled(namespace: Namespace) -> Namespace:
+    """A namespace in which all children are, and the controllers have looked at them."""
+    _carry_out(namespace, _plan(namespace, World(children={})))
+    namespace.until(
+        lambda seen: len(seen) == len(Server) and all(one.get("status", {}).get("replicas") for one in seen.values()),
+        "statefulsets",
+        wish="every StatefulSet has its pod",
+    )
+    return namespace
+
+
+def test_what_others_change_of_ours_is_seen_and_one_apply_mends_it(settled: Namespace) -> None:
+    for ref, patch in FOREIGN_EDITS:
+        # A strategic patch finds the container by its name; of a policy's rules it would be the same.
+        how = "strategic" if "template" in patch.get("spec", {}) else "merge"
+        settled.text("patch", ref.kind, ref.name, f"--type={how}", f"--patch={json.dumps(patch)}")
+        mended = _carry_out(settled, _plan(settled, _look(settled)))
+        # New credentials are a new word for the pod; anything else is one object's matter.
+        expected = [ref, Ref("StatefulSet", "paper-redis")] if ref == Ref("Secret", "paper-redis") else [ref]
+        assert mended == expected, (ref, patch)
+        assert _plan(settled, _look(settled)) == (), (ref, patch)
+
+
+def test_what_is_stored_is_what_is_wanted_and_what_others_add_is_theirs(settled: Namespace) -> None:
+    assert len(_look(settled).children) == 21
+    assert _plan(settled, _look(settled)) == ()
+    settled.text("annotate", "statefulset", "paper-redis", "example.org/note=mine")
+    settled.text("label", "service", "paper-redis", "example.org/team=mine")
+    settled.text("patch", "statefulset", "paper-redis", "--patch", json.dumps({"spec": {"minReadySeconds": 3}}))
+    env = [{"op": "add", "path": "/spec/template/spec/containers/0/env/-", "value": {"name": "X", "value": "y"}}]
+    settled.text("patch", "statefulset", "paper-redis", "--type=json", "--patch", json.dumps(env))
+    assert _plan(settled, _look(settled)) == ()
+
+
+def test_what_a_release_no_longer_brings_is_taken_back(settled: Namespace) -> None:
+    platform, world = _platform(settled), _look(settled)
+    wanted = desired.children(platform, world, worlds.a_release(), worlds.words())
+    _carry_out(settled, reconcile.plan(wanted, world, platform).acts)
+    world = _look(settled)
+    assert reconcile.plan(wanted, world, platform).acts == ()
+    live = world.children[Ref("StatefulSet", "paper-redis")]
+    pod = live["spec"]["template"]["spec"]
+    assert not {"imagePullSecrets", "nodeSelector", "tolerations", "priorityClassName"} & pod.keys()
+    assert "team" not in live["metadata"]["labels"]
