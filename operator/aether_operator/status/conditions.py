@@ -64,7 +64,12 @@ def written(
     return told
 
 
-_ORDER: Final = {kind: place for place, kind in enumerate(ConditionType)}
+_ORDER: Final = {kind.value: place for place, kind in enumerate(ConditionType)}
+
+
+def ordered(written: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Conditions in the order of their table: a list in another order would be another status."""
+    return sorted(written, key=lambda one: _ORDER.get(one["type"], len(_ORDER)))
 
 
 def by_type(status: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aether_operator.api.platforms import Managed, Mode, Server
 from aether_operator.catalog import names, servers
 from aether_operator.observed import families
+from aether_operator.status import conditions
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform, PlatformSpec
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 MOST: Final = 32
 """Lines of a list."""
+LONGEST_VERSION: Final = 128
 
 
 def resolved(spec: PlatformSpec) -> PlatformSpec:
@@ -35,16 +37,9 @@ def alike(one: PlatformSpec, other: PlatformSpec) -> bool:
 
 
 def applied(spec: PlatformSpec) -> dict[str, Any]:
-    """A resolved spec as a person would write it."""
-    written: dict[str, Any] = _without_empty(resolved(spec).model_dump(mode="json", by_alias=True, exclude_none=True))
+    """A resolved spec as the API server keeps it: with every default that it would fill in."""
+    written: dict[str, Any] = resolved(spec).model_dump(mode="json", by_alias=True, exclude_none=True)
     return written
-
-
-def _without_empty(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    parts = {key: _without_empty(part) for key, part in value.items()}
-    return {key: part for key, part in parts.items() if part != {}}
 
 
 def endpoints(platform: Platform, world: World) -> dict[str, Any]:
@@ -69,7 +64,11 @@ def endpoints(platform: Platform, world: World) -> dict[str, Any]:
 
 def versions(world: World) -> dict[str, Any]:
     """What each server that answered is."""
-    return {server.value: {"version": one.version} for server, one in sorted(world.servers.items()) if one.version}
+    return {
+        server.value: {"version": one.version[:LONGEST_VERSION]}
+        for server, one in sorted(world.servers.items())
+        if one.version
+    }
 
 
 def schema(report: SchemaReport) -> dict[str, Any]:
@@ -79,7 +78,7 @@ def schema(report: SchemaReport) -> dict[str, Any]:
         "revision": report.revision,
         "engine": report.engine.value if report.engine else "",
         "tradesDays": report.trades_days,
-        "held": sorted(report.held)[:MOST],
-        "drift": sorted(drift)[:MOST],
+        "held": [conditions.bounded(line) for line in sorted(report.held)[:MOST]],
+        "drift": [conditions.bounded(line) for line in sorted(drift)[:MOST]],
     }
     return {key: value for key, value in parts.items() if value}

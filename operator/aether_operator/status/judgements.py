@@ -112,7 +112,7 @@ def judge_terminating(raw: Manifest, *, now: datetime) -> dict[str, Any]:
         "state": State.TERMINATING.value,
         "reason": Reason.TERMINATING.value,
         "message": message,
-        "conditions": [*conditions.written(told, previous, generation, now), *kept],
+        "conditions": conditions.ordered([*conditions.written(told, previous, generation, now), *kept]),
     }
 
 
