@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tarfile
 import time
 from pathlib import Path
@@ -32,6 +34,8 @@ NAME: Final = installing.RELEASE
 ACCOUNT: Final = f"system:serviceaccount:{SYSTEM}:{NAME}"
 DEADLINE: Final = 30.0
 Thing = dict[str, Any]
+TWO: Final[Thing] = {"replicas": 2}
+"""Said every time: without values, Helm keeps those of the time before."""
 
 
 @pytest.fixture(scope="session")
@@ -282,7 +286,7 @@ def helm(own: Cluster, program: Path) -> installing.Helm:
 @pytest.fixture
 def installed(helm: installing.Helm) -> installing.Helm:
     """The chart is there, and its operator is available: kwok says so, no program runs."""
-    installing.install(helm, CHART, telling.ToTerminal(), given={})
+    installing.install(helm, CHART, telling.ToTerminal(), given=TWO)
     return helm
 
 
@@ -322,7 +326,7 @@ def test_an_uninstall_leaves_the_kinds_the_fence_and_what_people_made(installed:
     helm = installed
     uninstall(helm)
     before = everything(helm.kubectl)
-    installing.install(helm, CHART, telling.ToNobody(), given={})
+    installing.install(helm, CHART, telling.ToNobody(), given=TWO)
     helm.kubectl.apply(a_platform("kept"))
     uninstall(helm)
     kept = {
@@ -356,12 +360,12 @@ def test_an_upgrade_upgrades_the_kinds(installed: installing.Helm, tmp_path: Pat
 
 def test_installing_again_mends_what_was_edited_and_rolls_nothing(installed: installing.Helm) -> None:
     kubectl = installed.kubectl
-    before = kubectl.get("deployment", NAME, f"--namespace={SYSTEM}")["spec"]["template"]
+    before = kubectl.get("deployment", NAME, f"--namespace={SYSTEM}")["spec"]
     kubectl.text("scale", "deployment", NAME, "--replicas=0", f"--namespace={SYSTEM}")
     kubectl.text("delete", "rolebinding", NAME, f"--namespace={DESK}")
-    installing.install(installed, CHART, telling.ToNobody(), given={})
+    installing.install(installed, CHART, telling.ToNobody(), given=TWO)
     after = kubectl.get("deployment", NAME, f"--namespace={SYSTEM}")["spec"]
-    assert (after["replicas"], after["template"]) == (2, before)
+    assert (after["replicas"], after["template"]) == (before["replicas"], before["template"])
     assert kubectl.get("rolebinding", NAME, f"--namespace={DESK}")["roleRef"]["name"] == NAME
 
 
@@ -379,9 +383,44 @@ def test_an_upgrade_that_was_killed_half_way_is_forgotten(installed: installing.
     }  # fmt: skip
     kubectl.apply(half)
     installing.forget_unfinished(kubectl)
-    assert installing.install(installed, CHART, telling.ToNobody(), given={}).startswith("aether-operator-")
+    assert installing.install(installed, CHART, telling.ToNobody(), given=TWO).startswith("aether-operator-")
     pending = kubectl.get("secrets", f"--namespace={SYSTEM}", "--selector=status=pending-upgrade")["items"]
     assert pending == []
+
+
+# ---- `aether up --context`
+
+
+def up_there(cluster: Cluster, home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """The command, as somebody whose kubeconfig has this cluster, and who has no local one."""
+    env = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig), "XDG_STATE_HOME": str(home), "COLUMNS": "200"}
+    command = [sys.executable, "-m", "aether_cli", "up", "--context", f"aether-{cluster.name}", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, env=env)
+
+
+@pytest.mark.usefixtures("program")
+def test_up_brings_the_chart_to_a_cluster_of_one_s_own_and_starts_nothing(own: Cluster, tmp_path: Path) -> None:
+    own.kubectl.text("delete", "namespace", *manifests.NAMESPACES)
+    values, home = tmp_path / "values.yaml", tmp_path / "state"
+    home.mkdir()
+    values.write_text("replicas: 3\n")
+    done = up_there(own, home, "--values", str(values), "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["namespaces"] == list(manifests.NAMESPACES)
+    assert (told["chart"].startswith("aether-operator-"), told["platforms"]) == (True, [])
+    for name in manifests.NAMESPACES:
+        marks = own.kubectl.get("namespace", name)["metadata"]["labels"]
+        assert marks["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert own.kubectl.get("deployment", NAME, f"--namespace={SYSTEM}")["status"]["availableReplicas"] == 3
+    assert own.kubectl.get(installing.PLATFORMS, "--all-namespaces")["items"] == []
+    assert list(home.iterdir()) == []
+
+    again = up_there(own, home)
+    assert "is installed in aether-system" in again.stdout
+    assert "No example was applied" in again.stdout
+    # Without values those of the last time hold: who heals must not lose where the images are.
+    assert own.kubectl.get("deployment", NAME, f"--namespace={SYSTEM}")["spec"]["replicas"] == 3
 
 
 # ---- rights
@@ -495,7 +534,7 @@ def test_the_fence_of_a_second_install_follows_the_lease(installed: installing.H
     hold(installed, f"{one.name}_a1b2")
     until(lambda: not one.applies(), "the first may")
     uninstall(installed)
-    installing.install(installed, CHART, telling.ToNobody(), given={})
+    installing.install(installed, CHART, telling.ToNobody(), given=TWO)
     newer, other = pods_of(installed, tmp_path)
     hold(installed, f"{newer.name}_c3d4")
     until(lambda: not newer.applies() and bool(other.applies()), "the new holder may, the other may not")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
-
-from aether_cli.local import manifests
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,16 +19,6 @@ def aether(cluster: Cluster, home: Path, *words: str) -> subprocess.CompletedPro
     env = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig), "XDG_STATE_HOME": str(home)}
     command = [sys.executable, "-m", "aether_cli", *words, "--context", f"aether-{cluster.name}"]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=env)
-
-
-def test_up_prepares_it_and_starts_nothing(control_plane: Cluster, tmp_path: Path) -> None:
-    control_plane.kubectl.text("delete", "namespace", *manifests.NAMESPACES)
-    done = aether(control_plane, tmp_path, "up", "--json")
-    assert json.loads(done.stdout)["namespaces"] == list(manifests.NAMESPACES)
-    for name in manifests.NAMESPACES:
-        labels = control_plane.kubectl.get("namespace", name)["metadata"]["labels"]
-        assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_status_shows_its_nodes_and_pods(control_plane: Cluster, tmp_path: Path) -> None:
