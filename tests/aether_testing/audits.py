@@ -1,0 +1,174 @@
+"""The API server's own record of who did what: its audit log, as values."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from aether_cli.local.starting import Cluster
+
+DEADLINE: Final = 30.0
+POD: Final = "authentication.kubernetes.io/pod-name"
+WRITING: Final = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+FORBIDDEN: Final = 403
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One request; never a body, so never a Secret's value."""
+
+    received: datetime.datetime
+    ended: datetime.datetime
+    user: str
+    pod: str
+    """The pod that the token is bound to, or nothing."""
+    agent: str
+    verb: str
+    group: str
+    resource: str
+    subresource: str
+    namespace: str
+    name: str
+    code: int
+    dry_run: bool
+    uri: str
+
+    @property
+    def kind(self) -> str:
+        """As a Role names it: `statefulsets`, `tradingplatforms/status`."""
+        return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A place in the log: a file, by its inode since it is renamed when it is full, and an offset."""
+
+    inode: int
+    offset: int
+
+
+def mark(cluster: Cluster) -> Mark:
+    """Now: what is asked from here on comes after it."""
+    _sentinel(cluster)
+    found = _log(cluster).stat()
+    return Mark(inode=found.st_ino, offset=found.st_size)
+
+
+def since(cluster: Cluster, after: Mark) -> list[Entry]:
+    """Every request after a mark, in the order in which they were received; one that still goes on is there, too."""
+    _sentinel(cluster)
+    last: dict[str, Entry] = {}
+    for event in _events(cluster, after):
+        entry = _entry(event)
+        if entry is not None and not entry.name.startswith(_SENTINEL):
+            last[event["auditID"]] = entry
+    return sorted(last.values(), key=lambda one: one.received)
+
+
+def of(entries: Iterable[Entry], user: str) -> list[Entry]:
+    """Those of one user, or of one account as `namespace/name`."""
+    namespace, _, name = user.partition("/")
+    account = f"system:serviceaccount:{namespace}:{name}"
+    return [one for one in entries if one.user in {user, account}]
+
+
+def writes(entries: Iterable[Entry], *, leases: bool = False, events: bool = False) -> list[Entry]:
+    """Those that asked for a change, whatever the answer: Leases and Events only where wanted, no dry runs."""
+    apart = {*(() if leases else ("leases",)), *(() if events else ("events",))}
+    questions = {"authentication.k8s.io", "authorization.k8s.io"}
+    return [
+        one
+        for one in entries
+        if one.verb in WRITING
+        and not one.dry_run
+        and one.resource not in apart
+        and one.group not in questions
+        and one.subresource != "token"
+    ]
+
+
+def accepted(entries: Iterable[Entry]) -> list[Entry]:
+    """Those that were answered with a yes."""
+    return [one for one in entries if one.code < 300]
+
+
+def refused(entries: Iterable[Entry]) -> list[Entry]:
+    """Those that the user may not do, by right or by fence."""
+    return [one for one in entries if one.code == FORBIDDEN]
+
+
+def used(entries: Iterable[Entry]) -> set[tuple[str, str, str]]:
+    """Every group, resource and verb that was asked for, as a Role names them."""
+    return {(one.group, one.kind, one.verb) for one in entries if one.resource}
+
+
+_SENTINEL: Final = "audit-sentinel-"
+
+
+def _log(cluster: Cluster) -> Path:
+    return cluster.kubeconfig.parent / "logs" / "audit.log"
+
+
+def _sentinel(cluster: Cluster) -> None:
+    """Ask for something that nobody else asks for, and wait until that is in the log: so is what came before it."""
+    name = _SENTINEL + secrets.token_hex(8)
+    path = _log(cluster)
+    size, inode = path.stat().st_size, path.stat().st_ino
+    cluster.kubectl.text("get", "configmap", name, "--namespace=default", "--ignore-not-found")
+    ends = time.monotonic() + DEADLINE
+    while not any(name in line for line in _lines(cluster, Mark(inode=inode, offset=size))):
+        assert time.monotonic() < ends, f"{path}: {name} is not in it after {DEADLINE:g} s"
+        time.sleep(0.02)
+
+
+def _lines(cluster: Cluster, after: Mark) -> Iterator[str]:
+    """Whole lines after a mark, across files that were full meanwhile."""
+    newest = _log(cluster)
+    # A full file's name has the time in it.
+    files = [*sorted(newest.parent.glob(f"{newest.stem}-*{newest.suffix}")), newest]
+    found = [path.stat().st_ino for path in files]
+    begin = found.index(after.inode)
+    for path in files[begin:]:
+        with path.open(encoding="utf-8") as log:
+            if path == files[begin]:
+                log.seek(after.offset)
+            for line in log:
+                if line.endswith("\n"):
+                    yield line
+
+
+def _events(cluster: Cluster, after: Mark) -> Iterator[dict[str, Any]]:
+    for line in _lines(cluster, after):
+        yield json.loads(line)
+
+
+def _entry(event: dict[str, Any]) -> Entry | None:
+    about = event.get("objectRef")
+    if about is None:
+        return None  # discovery, health
+    uri = event["requestURI"]
+    who = event["user"]
+    return Entry(
+        received=datetime.datetime.fromisoformat(event["requestReceivedTimestamp"]),
+        ended=datetime.datetime.fromisoformat(event["stageTimestamp"]),
+        user=who.get("username", ""),
+        pod=next(iter(who.get("extra", {}).get(POD, [])), ""),
+        agent=event.get("userAgent", ""),
+        verb=event["verb"],
+        group=about.get("apiGroup", ""),
+        resource=about["resource"],
+        subresource=about.get("subresource", ""),
+        namespace=about.get("namespace", ""),
+        name=about.get("name", ""),
+        code=int(event.get("responseStatus", {}).get("code", 0)),
+        dry_run="dryRun=" in uri,
+        uri=uri,
+    )

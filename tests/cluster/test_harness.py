@@ -1,0 +1,136 @@
+"""The harness itself, on a real API server: the audit log as values, and the operator as a process."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aether_cli import problems
+from aether_operator.api import labels
+from aether_testing import audits, operators, proxying
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from aether_cli.local.starting import Cluster
+    from aether_testing.namespaces import Namespace
+
+CREATE = ("create", "configmap")
+
+
+@pytest.fixture
+def place(control_plane: Cluster, namespace: Namespace, tmp_path: Path) -> operators.Place:
+    return operators.prepare(control_plane, namespace, tmp_path)
+
+
+@pytest.fixture
+def proxy(control_plane: Cluster) -> Iterator[proxying.Proxy]:
+    with proxying.between(control_plane) as one:
+        yield one
+
+
+# ---- the audit log
+
+
+def test_the_audit_log_says_who_wrote_what_since_a_mark(control_plane: Cluster, namespace: Namespace) -> None:
+    namespace.text(*CREATE, "before")
+    mark = audits.mark(control_plane)
+    namespace.text(*CREATE, "after")
+    namespace.text(*CREATE, "dry", "--dry-run=server")
+    nobody = f"--as=system:serviceaccount:{namespace.name}:nobody"
+    with pytest.raises(problems.ProgramFailed):
+        namespace.text(*CREATE, "refused", nobody)
+    here = [one for one in audits.since(control_plane, mark) if one.namespace == namespace.name]
+    admin = audits.writes(audits.of(here, "aether-admin"))
+    seen = {(one.verb, one.group, one.kind, one.name, one.code) for one in admin if one.resource == "configmaps"}
+    assert ("create", "", "configmaps", "after", 201) in seen
+    assert "before" not in {name for *_, name, _ in seen}
+    assert "dry" not in {name for *_, name, _ in seen}
+    (refused,) = audits.refused(here)
+    assert (refused.verb, refused.resource, refused.code) == ("create", "configmaps", 403)
+    assert ("", "configmaps", "create") in audits.used(here)
+
+
+def test_leases_and_events_are_apart(control_plane: Cluster, namespace: Namespace) -> None:
+    mark = audits.mark(control_plane)
+    namespace.apply({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "a"}})
+    entries = [one for one in audits.since(control_plane, mark) if one.resource == "leases" and one.name == "a"]
+    assert audits.writes(entries) == []
+    assert [one.verb for one in audits.writes(entries, leases=True)] == ["patch"]
+
+
+# ---- the operator
+
+
+def test_an_operator_leads_as_its_pod_and_may_do_what_it_does(
+    control_plane: Cluster, place: operators.Place, proxy: proxying.Proxy
+) -> None:
+    mark = audits.mark(control_plane)
+    with place.operator(proxy=proxy) as one:
+        one.wait_leading()
+        proxy.until(lambda now: len(now.watched) > 2, "it watches")
+        assert one.asked("/readyz") == (200, "leading\n")
+        assert one.metrics()["aether_operator_leader"] == 1
+        holder = place.namespace.get("lease", operators.NAME)["spec"]["holderIdentity"]
+        assert holder.partition("_")[0] == one.name
+        assert one.stop() == 0
+    assert place.namespace.get("lease", operators.NAME)["spec"]["holderIdentity"] == ""
+    its = audits.of(audits.since(control_plane, mark), place.account)
+    assert {one.pod for one in its} == {f"{operators.NAME}-0"}
+    assert audits.refused(its) == []
+    assert ("coordination.k8s.io", "leases", "update") in audits.used(its)
+
+
+def test_a_frozen_operator_says_nothing_until_it_is_thawed_and_one_that_is_killed_is_gone(
+    place: operators.Place,
+) -> None:
+    with place.operator() as one:
+        one.wait_said("standing_by")
+        one.freeze()
+        assert one.alive
+        one.thaw()
+        one.wait_leading()
+        assert one.asked("/livez")[0] == 200
+        one.kill()
+        assert (one.alive, one.ended()) == (False, -signal.SIGKILL)
+
+
+def test_a_supervised_operator_lives_again_after_it_was_killed(place: operators.Place) -> None:
+    with place.operator(supervised=True) as one:
+        one.wait_said("standing_by")
+        first = one.pid
+        one.kill()
+        operators.until(lambda: one.lives == 2 and one.alive, "it lives again")
+        one.wait_said("standing_by")
+        assert one.pid != first
+    assert not one.alive
+
+
+def a_platform(name: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "trading.aether.io/v1alpha1", "kind": "TradingPlatform", "metadata": {"name": name}, "spec": {},
+    }  # fmt: skip
+
+
+def test_it_settles_and_after_a_kill_it_settles_at_the_same(place: operators.Place, proxy: proxying.Proxy) -> None:
+    place.namespace.apply(a_platform("p"))
+    with place.operator(proxy=proxy, supervised=True) as one:
+        proxy.until(lambda now: len(now.writes) > 2, "it writes")
+        operators.settled(one)
+        children = operators.masked(place.namespace)
+        assert children
+        one.kill()
+        before = len(proxy.writes)
+        operators.settled(one)
+        assert len(proxy.writes) == before
+    assert operators.masked(place.namespace) == children
+    kept = {name for name, child in children.items() if "ownerReferences" not in child["metadata"]}
+    assert {name.split()[0] for name in kept} == {"Secret", "PersistentVolumeClaim"}
+    for name, child in children.items():
+        if name.startswith("Secret"):
+            assert child["data"]["password"] == f"<password of {child['metadata']['name']}>"
+            word = child["metadata"]["annotations"][labels.CREDENTIALS]
+            assert word == f"<word of {child['metadata']['name']}>"
