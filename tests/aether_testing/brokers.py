@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import hashlib
@@ -15,6 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.protocol import types
+from aiokafka.protocol.api import Request, RequestStruct, Response
+
 from aether_cli import running, telling
 from aether_cli.local import places
 from aether_operator.observed.endpoints import Endpoint, Hidden
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
 HOST: Final = "127.0.0.1"
 KAFKA: Final = Path(__file__).parents[2] / "images" / "local" / "kafka"
 JAVA: Final = Path("/usr/lib/jvm/java-17-openjdk-amd64/bin/java")
-START: Final = 60.0
+START: Final = 180.0
 """Seconds that a server may take until it listens."""
 
 
@@ -133,6 +138,61 @@ class Kafka(Serving):
         return self.endpoint(
             username, password, **{"port": port, "tls": encrypted, "ca": self.ca if encrypted else ""} | other
         )
+
+    async def grant(self, username: str, *operations: str) -> None:
+        """Let a user do these things to topics `md.*`; it takes effect a little later."""
+        connection = AIOKafkaConnection(HOST, self.port)
+        await connection.connect()
+        try:
+            # Topics (2) whose name begins so (4), allowed (3).
+            acls = [(2, "md.", 4, f"User:{username}", "*", OPERATIONS[one], 3) for one in operations]
+            answer = await connection.send(_CreateAcls(acls))
+            if any(code for code, _ in answer.results):
+                raise RuntimeError(answer)
+        finally:
+            await asyncio.wait([connection.close()])
+
+
+OPERATIONS: Final = {"read": 3, "write": 4, "create": 5, "describe": 8}
+
+
+class _CreateAclsResponse(Response):  # type: ignore[misc]  # the library has no types, and not this request
+    API_KEY = 30
+    API_VERSION = 1
+    SCHEMA = types.Schema(
+        ("throttle_time_ms", types.Int32),
+        ("results", types.Array(("error_code", types.Int16), ("error_message", types.String("utf-8")))),
+    )
+
+
+class _CreateAclsRequest(RequestStruct):  # type: ignore[misc]
+    API_KEY = 30
+    API_VERSION = 1
+    RESPONSE_TYPE = _CreateAclsResponse
+    SCHEMA = types.Schema(
+        (
+            "creations",
+            types.Array(
+                ("resource_type", types.Int8),
+                ("resource_name", types.String("utf-8")),
+                ("pattern_type", types.Int8),
+                ("principal", types.String("utf-8")),
+                ("host", types.String("utf-8")),
+                ("operation", types.Int8),
+                ("permission_type", types.Int8),
+            ),
+        )
+    )
+
+
+class _CreateAcls(Request[_CreateAclsRequest]):  # type: ignore[misc]
+    API_KEY = 30
+
+    def __init__(self, acls: Sequence[tuple[object, ...]]) -> None:
+        self.acls = acls
+
+    def build(self, request_struct_class: type[_CreateAclsRequest]) -> _CreateAclsRequest:
+        return request_struct_class(self.acls)
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ async def reported(server: Server, endpoint: Endpoint, asking: Awaitable[str], *
     except Refused as refused:
         return ServerReport(server=server, reason=refused.reason, message=f"{place(endpoint)}: {refused.message}")
     except TimeoutError:
-        message = f"{place(endpoint)}: no answer within {deadline:g} seconds"
+        message = f"{place(endpoint)}: no answer within {deadline:g} s"
         return ServerReport(server=server, reason=Reason.UNREACHABLE, message=message)
     return ServerReport(server=server, reason=Reason.READY, version=version)
 
@@ -71,8 +71,11 @@ async def opened(endpoint: Endpoint) -> AsyncIterator[tuple[asyncio.StreamReader
         writer.transport.abort()
 
 
-async def encrypt(endpoint: Endpoint, writer: asyncio.StreamWriter) -> None:
+async def encrypt(endpoint: Endpoint, writer: asyncio.StreamWriter, *, patience: float) -> None:
     """Begin TLS on a connection, where the endpoint wants it.
+
+    `patience` is in seconds, less than the check has: a server without TLS may wait for the rest of what it takes for
+    a request.
 
     Raises:
         Refused: The server does not speak it, or is not who it should be.
@@ -81,23 +84,21 @@ async def encrypt(endpoint: Endpoint, writer: asyncio.StreamWriter) -> None:
     if context is None:
         return
     try:
-        await writer.start_tls(context, server_hostname=endpoint.host)
+        await writer.start_tls(context, server_hostname=endpoint.host, ssl_handshake_timeout=patience)
     except ssl.SSLCertVerificationError as fault:
         raise Refused(Reason.TLS_FAILED, f"its certificate is not trusted: {fault.verify_message}") from fault
     except (OSError, EOFError) as fault:
-        if isinstance(fault, TimeoutError):
-            raise
         raise Refused(Reason.TLS_FAILED, f"it does not speak TLS as it should: {said(fault)}") from fault
 
 
-async def reach(endpoint: Endpoint) -> None:
+async def reach(endpoint: Endpoint, *, patience: float) -> None:
     """See whether the server can be reached, with TLS where that is wanted: libraries mix these up.
 
     Raises:
         Refused: It cannot.
     """
     async with opened(endpoint) as (_, writer):
-        await encrypt(endpoint, writer)
+        await encrypt(endpoint, writer, patience=patience)
 
 
 def trust(endpoint: Endpoint) -> ssl.SSLContext | None:

@@ -48,7 +48,7 @@ async def check(endpoint: Endpoint, *, deadline: float) -> ServerReport:
 
 
 async def _ask(endpoint: Endpoint, deadline: float) -> str:
-    await connecting.reach(endpoint)
+    await connecting.reach(endpoint, patience=deadline / 2)
     login: dict[str, Any] = {}
     if endpoint.username:
         login = {

@@ -30,26 +30,26 @@ _DENIED: Final = re.compile(r'permissions violation for (publish|subscription) t
 
 async def check(endpoint: Endpoint, *, deadline: float) -> ServerReport:
     """Log in, see the version, and ask JetStream about the account."""
-    return await connecting.reported(Server.NATS, endpoint, _ask(endpoint), deadline=deadline)
+    return await connecting.reported(Server.NATS, endpoint, _ask(endpoint, deadline), deadline=deadline)
 
 
-async def _ask(endpoint: Endpoint) -> str:
+async def _ask(endpoint: Endpoint, deadline: float) -> str:
     async with connecting.opened(endpoint) as (reader, writer):
         try:
-            return await _asked(endpoint, reader, writer)
+            return await _asked(endpoint, reader, writer, patience=deadline / 2)
         except (ConnectionError, EOFError) as fault:
             raise Refused(Reason.UNREACHABLE, f"it ends the connection: {connecting.said(fault)}") from fault
         except ValueError as fault:
             raise Refused(Reason.UNREACHABLE, "what answers there is not NATS") from fault
 
 
-async def _asked(endpoint: Endpoint, reader: StreamReader, writer: StreamWriter) -> str:
+async def _asked(endpoint: Endpoint, reader: StreamReader, writer: StreamWriter, *, patience: float) -> str:
     """What the server says of itself; TLS, where it is wanted, begins after that, and the login after TLS."""
     info = _info(await _line(reader))
     version = str(info["version"])
     if bool(info.get("tls_required")) != endpoint.tls:
         raise Refused(Reason.TLS_FAILED, "it does not offer TLS" if endpoint.tls else "it wants TLS")
-    await connecting.encrypt(endpoint, writer)
+    await connecting.encrypt(endpoint, writer, patience=patience)
     inbox = f"_INBOX.{secrets.token_hex(8)}"
     login = {"user": endpoint.username, "pass": endpoint.password.text, "lang": "aether", "version": "1"}
     how = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True, "protocol": 1}

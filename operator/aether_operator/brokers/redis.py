@@ -24,11 +24,11 @@ NOBODYS: Final = "aether:check"
 
 async def check(endpoint: Endpoint, *, deadline: float) -> ServerReport:
     """Log in, see the version, and try what reads and writes need."""
-    return await connecting.reported(Server.REDIS, endpoint, _ask(endpoint), deadline=deadline)
+    return await connecting.reported(Server.REDIS, endpoint, _ask(endpoint, deadline), deadline=deadline)
 
 
-async def _ask(endpoint: Endpoint) -> str:
-    await connecting.reach(endpoint)
+async def _ask(endpoint: Endpoint, deadline: float) -> str:
+    await connecting.reach(endpoint, patience=deadline / 2)
     connection = _connection(endpoint)
     try:
         return await _asked(connection)
