@@ -54,6 +54,10 @@ _forks = concurrent.futures.ThreadPoolExecutor(1, "operators")
 """Children end with the thread that made them, so one thread that lives as long as the tests makes them all."""
 
 
+_knowing = set[Path]()
+"""The clusters that have our kinds, by their kubeconfig."""
+
+
 def until(holds: Callable[[], bool], wish: str, deadline: float = DEADLINE, told: Callable[[], str] = str) -> None:
     """Look again and again until something holds."""
     ends = time.monotonic() + deadline
@@ -66,13 +70,16 @@ def until(holds: Callable[[], bool], wish: str, deadline: float = DEADLINE, told
 
 
 def install_kinds(cluster: Cluster) -> None:
-    """Have the cluster know our kinds, of this very tree."""
+    """Have the cluster know our kinds, of this very tree; once for each cluster."""
+    if cluster.kubeconfig in _knowing:
+        return
     files = sorted(KINDS.glob("*.yaml"))
     assert files, f"no kinds in {KINDS}"
     things = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in files]
     cluster.kubectl.apply(*things)
     names = [f"crd/{one['metadata']['name']}" for one in things]
     cluster.kubectl.text("wait", "--for=condition=Established", *names, f"--timeout={DEADLINE:.0f}s")
+    _knowing.add(cluster.kubeconfig)
 
 
 def rendered(namespace: str) -> list[dict[str, Any]]:
@@ -95,7 +102,13 @@ class Place:
     folder: Path
 
     def operator(
-        self, name: str = f"{NAME}-0", *, proxy: Proxy | None = None, supervised: bool = False, **config: Any
+        self,
+        name: str = f"{NAME}-0",
+        *,
+        proxy: Proxy | None = None,
+        supervised: bool = False,
+        impatient: bool = False,
+        **config: Any,
     ) -> Operator:
         """One pod of it, not started yet; `with` starts it, and ends it.
 
@@ -103,6 +116,8 @@ class Place:
             name: The pod's.
             proxy: What its requests go through; directly otherwise.
             supervised: Whether it is started again, as a kubelet would, whenever it ends.
+            impatient: Whether a supervisor also gives its Lease free, which otherwise only time does: for tests that
+                end it many times and are about something else.
             config: What its configuration says beside the defaults, in the file's words (`resyncSeconds=1`).
         """
         folder = self.folder / name
@@ -128,8 +143,8 @@ class Place:
         }
         (folder / "config.json").write_text(json.dumps(said))
         return Operator(
-            name=name, namespace=ours, folder=folder, kubectl_namespace=self.namespace, proxy=proxy,
-            supervised=supervised,
+            name=name, namespace=ours, folder=folder, around=self.namespace, proxy=proxy,
+            supervised=supervised, impatient=impatient,
         )  # fmt: skip
 
     @property
@@ -204,9 +219,10 @@ class Operator:
     name: str
     namespace: str
     folder: Path
-    kubectl_namespace: Namespace
+    around: Namespace
     proxy: Proxy | None
     supervised: bool
+    impatient: bool
     lives: int = 0
     """How often it was started."""
     _process: subprocess.Popen[bytes] | None = None
@@ -308,8 +324,18 @@ class Operator:
         while not self._over.is_set():
             if self._process is not None:
                 self._process.wait()
+            if self.impatient and not self._over.is_set():
+                self.free_lease()
             if not self._over.wait(AGAIN):
                 self._begin()
+
+    def free_lease(self) -> None:
+        """Let anybody have the Lease at once, where this pod has it; only once its process has ended."""
+        assert not self.alive, "it may still write"
+        spec = self.around.get("lease", NAME)["spec"]
+        if spec.get("holderIdentity", "").partition("_")[0] == self.name:
+            patch = json.dumps({"spec": {"holderIdentity": "", "leaseDurationSeconds": 1}})
+            self.around.text("patch", "lease", NAME, "--type=merge", f"--patch={patch}")
 
     def kill(self) -> None:
         """SIGKILL, and it is gone when this returns; one that has ended already is left alone."""

@@ -9,7 +9,7 @@ import pytest
 
 from aether_cli import problems
 from aether_operator.api import labels
-from aether_testing import audits, operators, proxying
+from aether_testing import audits, namespaces, operators, proxying
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,22 +115,40 @@ def a_platform(name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_it_settles_and_after_a_kill_it_settles_at_the_same(place: operators.Place, proxy: proxying.Proxy) -> None:
-    place.namespace.apply(a_platform("p"))
-    with place.operator(proxy=proxy, supervised=True) as one:
-        proxy.until(lambda now: len(now.writes) > 2, "it writes")
+@pytest.fixture
+def other(control_plane: Cluster, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[operators.Place]:
+    """A second namespace, with operators of its own."""
+    one = namespaces.create(control_plane, request.node.name)
+    folder = tmp_path / "other"
+    folder.mkdir()
+    yield operators.prepare(control_plane, one, folder)
+    one.text("delete", "namespace", one.name, "--wait=false")
+
+
+def test_killed_before_and_after_a_write_it_ends_where_one_that_was_left_alone_ends(
+    place: operators.Place, other: operators.Place, proxy: proxying.Proxy
+) -> None:
+    other.namespace.apply(a_platform("p"))
+    with other.operator() as alone:
+        alone.wait_leading()
+        operators.until(lambda: alone.written() > 0, "it writes")
+        operators.settled(alone)
+    wanted = operators.masked(other.namespace)
+    assert wanted
+
+    with place.operator(proxy=proxy, supervised=True, impatient=True) as one:
+        proxy.at(3, proxying.KillBefore(one.kill))
+        proxy.at(5, proxying.KillAfter(one.kill))
+        place.namespace.apply(a_platform("p"))
+        proxy.until(lambda now: not now.planned, "both faults happened")
         operators.settled(one)
-        children = operators.masked(place.namespace)
-        assert children
-        one.kill()
-        before = len(proxy.writes)
-        operators.settled(one)
-        assert len(proxy.writes) == before
-    assert operators.masked(place.namespace) == children
-    kept = {name for name, child in children.items() if "ownerReferences" not in child["metadata"]}
+        assert one.lives == 3
+        assert [write.code is None for write in proxy.writes[:6]] == [False, False, True, False, False, False]
+    assert operators.masked(place.namespace) == wanted
+    kept = {name for name, child in wanted.items() if "ownerReferences" not in child["metadata"]}
     assert {name.split()[0] for name in kept} == {"Secret", "PersistentVolumeClaim"}
-    for name, child in children.items():
-        if name.startswith("Secret"):
-            assert child["data"]["password"] == f"<password of {child['metadata']['name']}>"
-            word = child["metadata"]["annotations"][labels.CREDENTIALS]
-            assert word == f"<word of {child['metadata']['name']}>"
+    for child in wanted.values():
+        if child["kind"] == "Secret":
+            name = child["metadata"]["name"]
+            assert child["data"]["password"] == f"<password of {name}>"
+            assert child["metadata"]["annotations"][labels.CREDENTIALS] == f"<word of {name}>"
