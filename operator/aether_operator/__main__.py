@@ -58,7 +58,7 @@ async def lead(config: configs.Config, pod: str, stop: asyncio.Event) -> None:
                 _all(
                     lease.keep(),
                     workers.work(config.visits_at_once),
-                    watching.watch(configuration, config.namespaces, queue, visitor.hints, fresh),
+                    watching.watch(configuration, config.namespaces, queue, visitor.hints, fresh, stop),
                 ),
                 stop,
             )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aether_testing import clusters, namespaces
+from aether_testing import clusters, namespaces, planes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +27,13 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A whole cluster: pods run."""
     with clusters.running(clusters.NODE, clusters.some_places(tmp_path_factory.mktemp("node"))) as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
+def plane() -> Iterator[planes.Plane]:
+    """Real servers on loopback that platforms of the control plane use."""
+    with planes.running() as one:
         yield one
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import pwd
+import re
 import secrets
 import shutil
 import signal
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
+import sqlalchemy
 
 from aether_operator.api.platforms import Timescale
 from aether_operator.database.migrating import Fences
@@ -116,8 +119,8 @@ def _as_owner(command: Sequence[str | Path]) -> list[str]:
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[Postgres]:
-    """A server for the length of a block."""
+def running(folder: Path, *, trusting: bool = False) -> Iterator[Postgres]:
+    """A server for the length of a block; a trusting one lets in whoever comes, with any password."""
     home, word = folder / "data", folder / "password"
     word.write_text(PASSWORD)
     if os.getuid() == 0:
@@ -129,7 +132,7 @@ def running(folder: Path) -> Iterator[Postgres]:
                 above.chmod(above.stat().st_mode | 0o011)
     made = subprocess.run(
         _as_owner([
-            PROGRAMS / "initdb", "--pgdata", home, "--username", USER, "--pwfile", word, "--auth=scram-sha-256",
+            PROGRAMS / "initdb", "--pgdata", home, "--username", USER, "--pwfile", word, f"--auth={'trust' if trusting else 'scram-sha-256'}",
             "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions",
         ]),
         cwd=folder, capture_output=True, text=True, check=False,
@@ -204,3 +207,82 @@ def a_wish(**other: Any) -> SchemaWanted:
 def a_leader(guard: Callable[[], object] = lambda: None) -> Fences:
     """A process that leads."""
     return Fences(holder=f"operator-{secrets.token_hex(4)}", guard=guard)
+
+
+READS: Final = re.compile(r"\s*SELECT(?!.*(create_parent|run_maintenance|create_hypertable|_policy|FOR SHARE))", re.S)
+"""Statements that only look."""
+
+
+def in_a_child(work: Callable[[], object], *, at: int, after: bool, sign: int) -> int:
+    """Do something in a process of its own, which sends itself a signal before or after its n-th statement that writes.
+
+    Returns what `os.waitpid` says: of a process that was killed, the signal; of one that is stopped, that it is.
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            _signal_at(at, after=after, sign=sign)
+            work()
+        finally:
+            os._exit(0)
+    return child
+
+
+def _signal_at(at: int, *, after: bool, sign: int) -> None:
+    seen = itertools.count()
+    numbers: dict[int, int] = {}
+
+    def before_it(_: Any, cursor: Any, statement: str, *__: Any) -> None:
+        if READS.match(statement) is None:
+            numbers[id(cursor)] = next(seen)
+            if numbers[id(cursor)] == at and not after:
+                os.kill(os.getpid(), sign)
+
+    def after_it(_: Any, cursor: Any, statement: str, *__: Any) -> None:
+        if READS.match(statement) is None and numbers[id(cursor)] == at and after:
+            os.kill(os.getpid(), sign)
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", before_it)
+    sqlalchemy.event.listen(sqlalchemy.Engine, "after_cursor_execute", after_it)
+
+
+@contextlib.contextmanager
+def statements() -> Iterator[list[str]]:
+    """What writes, of all that this process says to any database within a block."""
+    said: list[str] = []
+
+    def hear(_: Any, __: Any, statement: str, *___: Any) -> None:
+        if READS.match(statement) is None:
+            said.append(statement)
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", hear)
+    try:
+        yield said
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", hear)
+
+
+CATALOGUE: Final = (
+    "SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns "
+    "WHERE table_schema = 'aether' ORDER BY 1, 2",
+    "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint "
+    "WHERE connamespace = 'aether'::regnamespace ORDER BY 1, 2",
+    "SELECT indexdef FROM pg_indexes WHERE schemaname = 'aether' ORDER BY 1",
+    "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'aether.trades'::regclass ORDER BY 1",
+    "SELECT parent_table, retention, retention_keep_table, premake, infinite_time_partitions, automatic_maintenance "
+    "FROM partman.part_config",
+    "SELECT relname, replace(relacl::text, :reader, 'reader') FROM pg_class "
+    "WHERE relnamespace = 'aether'::regnamespace AND relkind IN ('r', 'p') ORDER BY 1",
+    "SELECT defaclobjtype, replace(defaclacl::text, :reader, 'reader') FROM pg_default_acl",
+    "SELECT replace(nspacl::text, :reader, 'reader') FROM pg_namespace WHERE nspname = 'aether'",
+    "SELECT shobj_description(oid, 'pg_authid'), rolinherit, rolcanlogin FROM pg_roles WHERE rolname = :reader",
+    "SELECT name, replace(value, :reader, 'reader') FROM aether.settings ORDER BY 1",
+    "SELECT owner FROM aether.ownership",
+    "SELECT version_num FROM aether.alembic_version",
+    "SELECT * FROM aether.progress",
+)
+
+
+def catalogue(server: Postgres, database: str, reader: str) -> list[list[tuple[Any, ...]]]:
+    """Everything in a database that bringing up makes, but for the reader's name: two that are alike were made alike."""
+    return [server.run(database, query.replace(":reader", f"'{reader}'")) for query in CATALOGUE]

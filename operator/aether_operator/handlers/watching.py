@@ -25,10 +25,18 @@ AGAIN: Final = 1.0
 WATCHED: Final = (kinds.PLATFORMS, *kinds.CHILDREN, kinds.PODS)
 
 
-async def watch(
-    configuration: Any, namespaces: Sequence[str], queue: Queue, hints: Hints, fresh: sessions.Freshness
+async def watch(  # noqa: PLR0913 - what it watches with
+    configuration: Any,
+    namespaces: Sequence[str],
+    queue: Queue,
+    hints: Hints,
+    fresh: sessions.Freshness,
+    stop: asyncio.Event,
 ) -> None:
-    """Watch until cancelled.
+    """Watch until cancelled, or until the process is asked to end.
+
+    While Kopf runs it has the process's signal handlers; when it ends without an error it was such a signal, and `stop`
+    is set in its stead.
 
     A watch that ends in an error other than 410 ends Kopf; then it is begun anew, and its first list asks for a visit
     of everything there is.
@@ -40,6 +48,8 @@ async def watch(
         fresh.begin()
         try:
             await _run(configuration, namespaces, queue, hints, fresh)
+            stop.set()
+            return
         except Exception as broken:  # noqa: BLE001 - whatever ended Kopf, a new beginning lists everything anew
             log.warning("watching_again", extra={"cause": f"{type(broken).__name__}: {broken}"})
         await asyncio.sleep(AGAIN)
