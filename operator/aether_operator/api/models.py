@@ -63,6 +63,7 @@ Quantity = Annotated[
             "anyOf": [{"type": "integer"}, {"type": "string"}],
             "pattern": f"^{QUANTITY.pattern}$",
             "maxLength": LONGEST_QUANTITY,
+            "minimum": 0,
         }
     ),
 ]

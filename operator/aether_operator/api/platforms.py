@@ -90,7 +90,7 @@ class External(Model):
 
     host: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$")]
     """Its name or address."""
-    port: Annotated[int, Field(ge=1, le=65535)]
+    port: Annotated[int, Field(strict=True, ge=1, le=65535)]
     """Its port."""
     tls: Tls = Tls.VERIFY
     """Verify: encrypted, and the server's certificate checked. Off: in the clear."""
@@ -152,7 +152,7 @@ class DataPlane(Model):
 class Retention(Model):
     """How long rows are kept; what is older is dropped, whole partitions at a time."""
 
-    trades_days: Annotated[int, Field(ge=1, le=3650)] = 90
+    trades_days: Annotated[int, Field(strict=True, ge=1, le=3650)] = 90
     """Days for which trades are kept. Making it shorter over data that is there already is shown in the status, and
     not done before somebody may approve it."""
 
@@ -160,9 +160,9 @@ class Retention(Model):
 class PlatformSpec(Model):
     """What the platform should be."""
 
-    paused: bool = False
+    paused: Annotated[bool, Field(strict=True)] = False
     """While it is true nothing is changed; the status and a deletion go on."""
-    progress_deadline_seconds: Annotated[int, Field(ge=10, le=86400)] = 300
+    progress_deadline_seconds: Annotated[int, Field(strict=True, ge=10, le=86400)] = 300
     """Seconds for which something may be missing before the platform counts as Stalled."""
     data_plane: DataPlane = DataPlane()
     """The servers that the platform stands on."""

@@ -1,0 +1,249 @@
+"""TradingPlatforms that are wrong, one thing each, with the field that must be named; and some that are right."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from aether_operator.api import models, platforms
+from aether_operator.api.platforms import LONGEST_NAME, Server
+from aether_testing import worlds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Spec = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wrong:
+    """A platform that must be refused.
+
+    `field` is what the message must name. `before` is the spec that it is an edit of, where only the change is wrong.
+    """
+
+    id: str
+    spec: Any
+    field: str
+    name: str = "paper"
+    before: Spec | None = None
+
+
+def a_manifest(spec: Any, name: str = "paper") -> dict[str, Any]:
+    """A platform as a person sends it."""
+    return {
+        "apiVersion": models.API_VERSION,
+        "kind": platforms.KIND,
+        "metadata": {"name": name},
+        "spec": spec,
+    }
+
+
+def an_external(server: Server) -> Spec:
+    """Where a server of somebody else's is, complete."""
+    found: Spec = copy.deepcopy(worlds.EXTERNAL[server.value])
+    return found
+
+
+LARGE: Final[Spec] = {"dataPlane": {server.value: {"managed": {"storage": "20Gi"}} for server in Server}}
+"""Managed servers with more than the usual storage."""
+ELSEWHERE: Final[Spec] = {"dataPlane": worlds.EXTERNAL}
+
+
+# Of every server.
+
+_PARTS: Final[dict[str, tuple[Any, str]]] = {
+    "is-a-text": ("Managed", ""),
+    "has-an-unknown-field": ({"size": 1}, "size"),
+    "mode-is-no-mode": ({"mode": "Cloud"}, "mode"),
+    "mode-in-small-letters": ({"mode": "managed"}, "mode"),
+    "mode-is-a-number": ({"mode": 1}, "mode"),
+    "external-is-missing": ({"mode": "External"}, "external"),
+    "managed-is-a-list": ({"managed": []}, "managed"),
+    "managed-has-an-unknown-field": ({"managed": {"replicas": 3}}, "managed.replicas"),
+    "storage-is-nothing": ({"managed": {"storage": "0"}}, "managed.storage"),
+    "storage-is-the-number-nothing": ({"managed": {"storage": 0}}, "managed.storage"),
+    "storage-is-less-than-nothing": ({"managed": {"storage": "-1Gi"}}, "managed.storage"),
+    "storage-is-a-negative-number": ({"managed": {"storage": -1}}, "managed.storage"),
+    "storage-is-a-word": ({"managed": {"storage": "lots"}}, "managed.storage"),
+    "storage-has-a-foreign-unit": ({"managed": {"storage": "10GB"}}, "managed.storage"),
+    "storage-has-a-space": ({"managed": {"storage": "10 Gi"}}, "managed.storage"),
+    "storage-is-a-list": ({"managed": {"storage": ["10Gi"]}}, "managed.storage"),
+    "storage-is-too-long": ({"managed": {"storage": "1" * 21}}, "managed.storage"),
+    "resources-are-a-text": ({"managed": {"resources": "small"}}, "managed.resources"),
+    "resources-have-an-unknown-field": ({"managed": {"resources": {"claims": {}}}}, "managed.resources.claims"),
+}
+_RESOURCES: Final[dict[str, tuple[Any, str]]] = {
+    **{
+        f"{what}-{name}": ({what: {field: value}}, f"{what}.{field}")
+        for what in ("requests", "limits")
+        for name, field, value in (
+            ("of-an-unknown-resource", "gpu", 1),
+            ("cpu-is-true", "cpu", True),
+            ("cpu-is-a-fraction", "cpu", 0.5),
+            ("cpu-is-less-than-nothing", "cpu", -1),
+            ("cpu-is-a-word", "cpu", "half"),
+            ("memory-has-a-foreign-unit", "memory", "1GB"),
+            ("memory-is-less-than-nothing", "memory", "-1Gi"),
+            ("memory-is-an-object", "memory", {"Gi": 1}),
+        )
+    },
+    "asks-for-more-cpu-than-its-limit": ({"requests": {"cpu": "1001m"}, "limits": {"cpu": 1}}, "requests.cpu"),
+    "asks-for-more-memory-than-its-limit": (
+        {"requests": {"memory": "1Gi"}, "limits": {"memory": "1G"}}, "requests.memory",
+    ),
+}  # fmt: skip
+_PLACES: Final[dict[str, tuple[str, Any]]] = {
+    "host-is-empty": ("host", ""),
+    "host-is-a-number": ("host", 7),
+    "host-has-a-space": ("host", "a b"),
+    "host-is-an-address-of-the-web": ("host", "https://db.example.org"),
+    "host-ends-in-a-dot": ("host", "db.example.org."),
+    "host-is-too-long": ("host", "a" * 254),
+    "port-is-nothing": ("port", 0),
+    "port-is-too-large": ("port", 65536),
+    "port-is-less-than-nothing": ("port", -1),
+    "port-is-a-text": ("port", "5432"),
+    "port-is-a-fraction": ("port", 5432.5),
+    "tls-is-no-choice": ("tls", "Maybe"),
+    "tls-is-what-yaml-makes-of-a-bare-off": ("tls", False),
+    "secret-is-empty": ("secretName", ""),
+    "secret-has-capitals": ("secretName", "My-Secret"),
+    "secret-has-an-underscore": ("secretName", "my_secret"),
+    "secret-is-too-long": ("secretName", "a" * 254),
+    "secret-is-an-object": ("secretName", {"name": "mine"}),
+    "place-has-an-unknown-field": ("password", "canary"),
+}
+_DATABASES: Final[dict[str, Any]] = {
+    "empty": "", "with-capitals": "Desk", "with-a-digit-first": "1desk", "with-a-space": "the desk", "a-number": 5,
+    "too-long": "a" * 64,
+}  # fmt: skip
+
+
+def _of_server(server: Server) -> Iterator[Wrong]:
+    where = f"spec.dataPlane.{server.value}"
+
+    def wrong(name: str, part: Any, field: str) -> Wrong:
+        path = f"{where}.{field}" if field else where
+        return Wrong(id=f"{server.value}-{name}", spec={"dataPlane": {server.value: part}}, field=path)
+
+    for name, (part, field) in _PARTS.items():
+        yield wrong(name, part, field)
+    for name, (resources, field) in _RESOURCES.items():
+        yield wrong(name, {"managed": {"resources": resources}}, f"managed.resources.{field}")
+    whole = an_external(server)
+    for name, (field, value) in _PLACES.items():
+        yield wrong(name, {**whole, "external": {**whole["external"], field: value}}, f"external.{field}")
+    for field in sorted(whole["external"].keys() - {"tls"}):
+        place = {key: value for key, value in whole["external"].items() if key != field}
+        yield wrong(f"{field}-is-missing", {**whole, "external": place}, f"external.{field}")
+    yield wrong("is-external-and-managed", {**whole, "managed": {}}, "managed")
+    yield wrong("is-managed-and-external", {**whole, "mode": "Managed"}, "external")
+    yield wrong("is-managed-by-default-and-external", {"external": whole["external"]}, "external")
+    if server is not Server.POSTGRES:
+        yield wrong("wants-timescale", {"timescale": "Required"}, "timescale")
+        named = {**whole, "external": {**whole["external"], "database": "desk"}}
+        yield wrong("names-a-database", named, "external.database")
+
+
+def _of_postgres() -> Iterator[Wrong]:
+    whole = an_external(Server.POSTGRES)
+    for name, value in _DATABASES.items():
+        part = {**whole, "external": {**whole["external"], "database": value}}
+        spec = {"dataPlane": {"postgres": part}}
+        yield Wrong(id=f"database-{name}", spec=spec, field="spec.dataPlane.postgres.external.database")
+    for name, value in {"no-choice": "Maybe", "true": True}.items():
+        spec = {"dataPlane": {"postgres": {"timescale": value}}}
+        yield Wrong(id=f"timescale-is-{name}", spec=spec, field="spec.dataPlane.postgres.timescale")
+
+
+# Of the rest.
+
+_OTHERS: Final[dict[str, tuple[Any, str]]] = {
+    "spec-is-a-text": ("paper", "spec"),
+    "spec-is-a-list": ([1], "spec"),
+    "spec-has-an-unknown-field": ({"deletionPolicy": "Delete"}, "spec.deletionPolicy"),
+    "paused-is-a-text": ({"paused": "yes"}, "spec.paused"),
+    "paused-is-a-number": ({"paused": 1}, "spec.paused"),
+    "deadline-is-too-short": ({"progressDeadlineSeconds": 9}, "spec.progressDeadlineSeconds"),
+    "deadline-is-too-long": ({"progressDeadlineSeconds": 86401}, "spec.progressDeadlineSeconds"),
+    "deadline-is-a-text": ({"progressDeadlineSeconds": "300"}, "spec.progressDeadlineSeconds"),
+    "deadline-is-a-fraction": ({"progressDeadlineSeconds": 10.5}, "spec.progressDeadlineSeconds"),
+    "data-plane-is-a-list": ({"dataPlane": []}, "spec.dataPlane"),
+    "data-plane-has-an-unknown-server": ({"dataPlane": {"mongodb": {}}}, "spec.dataPlane.mongodb"),
+    "retention-is-a-number": ({"retention": 90}, "spec.retention"),
+    "retention-has-an-unknown-field": ({"retention": {"quotesDays": 1}}, "spec.retention.quotesDays"),
+    "days-are-none": ({"retention": {"tradesDays": 0}}, "spec.retention.tradesDays"),
+    "days-are-too-many": ({"retention": {"tradesDays": 3651}}, "spec.retention.tradesDays"),
+    "days-are-a-text": ({"retention": {"tradesDays": "30"}}, "spec.retention.tradesDays"),
+    "days-are-a-fraction": ({"retention": {"tradesDays": 30.5}}, "spec.retention.tradesDays"),
+}
+_NAMES: Final[dict[str, str]] = {
+    "too-long": "a" * (LONGEST_NAME + 1), "with-capitals": "Paper", "with-a-digit-first": "1paper",
+    "with-a-dot": "paper.eu", "with-a-dash-last": "paper-", "with-a-dash-first": "-paper",
+    "with-an-underscore": "pa_per", "with-a-space": "pa per",
+}  # fmt: skip
+
+WRONG: Final[tuple[Wrong, ...]] = (
+    *(one for server in Server for one in _of_server(server)),
+    *_of_postgres(),
+    *(Wrong(id=name, spec=spec, field=field) for name, (spec, field) in _OTHERS.items()),
+    *(Wrong(id=f"name-{name}", spec={}, field="metadata.name", name=value) for name, value in _NAMES.items()),
+)
+"""Wrong whatever was before."""
+
+
+def _edits(server: Server) -> Iterator[Wrong]:
+    def wrong(name: str, before: Spec, part: Spec, field: str) -> Wrong:
+        # A merge patch: null takes a field away.
+        spec = {"dataPlane": {server.value: part}}
+        path = f"spec.dataPlane.{server.value}.{field}"
+        return Wrong(id=f"{server.value}-{name}", spec=spec, field=path, before=before)
+
+    yield wrong("moves-out", LARGE, {**an_external(server), "managed": None}, "mode")
+    yield wrong("moves-in", ELSEWHERE, {"mode": "Managed", "external": None}, "mode")
+    yield wrong("moves-in-by-default", ELSEWHERE, {"mode": None, "external": None}, "mode")
+    yield wrong("shrinks", LARGE, {"managed": {"storage": "19Gi"}}, "managed.storage")
+    yield wrong("shrinks-by-its-unit", LARGE, {"managed": {"storage": "20G"}}, "managed.storage")
+    yield wrong("shrinks-as-a-number", LARGE, {"managed": {"storage": 1000000}}, "managed.storage")
+    yield wrong("shrinks-since-storage-is-left-out", LARGE, {"managed": {"storage": None}}, "managed.storage")
+    yield wrong("shrinks-since-managed-is-left-out", LARGE, {"managed": None}, "managed.storage")
+
+
+def _edits_of_all() -> Iterator[Wrong]:
+    for server in Server:
+        path = f"spec.dataPlane.{server.value}"
+        yield Wrong(
+            id=f"{server.value}-shrinks-since-all-is-left-out",
+            spec={"dataPlane": None},
+            field=f"{path}.managed.storage",
+            before=LARGE,
+        )
+
+
+WRONG_EDITS: Final[tuple[Wrong, ...]] = (*(one for server in Server for one in _edits(server)), *_edits_of_all())
+"""Wrong as a change, as merge patches."""
+
+
+RIGHT: Final[dict[str, Spec]] = {
+    "empty": {},
+    "external": {"dataPlane": worlds.EXTERNAL},
+    "a-number-of-cores": {"dataPlane": {"kafka": {"managed": {"resources": {"requests": {"cpu": 1}}}}}},
+    "a-number-of-bytes": {"dataPlane": {"redis": {"managed": {"storage": 1073741824}}}},
+    "fractions": {"dataPlane": {"nats": {"managed": {"storage": "1.5Gi", "resources": {"limits": {"cpu": "0.5"}}}}}},
+    "as-much-as-the-limit": {
+        "dataPlane": {"nats": {"managed": {"resources": {"requests": {"cpu": "1000m"}, "limits": {"cpu": 1}}}}}
+    },
+    "an-address": {
+        "dataPlane": {
+            "redis": {
+                "mode": "External",
+                "external": {"host": "2001:db8::1", "port": 65535, "tls": "Off", "secretName": "a.b"},
+            }
+        }
+    },
+    "half-empty-parts": {"dataPlane": {"postgres": {"timescale": "Required"}, "kafka": {"managed": {}}}},
+    "paused": {"paused": True, "progressDeadlineSeconds": 10, "retention": {"tradesDays": 3650}},
+}
+"""Specs that must be accepted."""

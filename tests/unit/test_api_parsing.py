@@ -1,0 +1,91 @@
+"""Specs read without an API server: what is refused there is refused here, in the same fields' names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aether_operator.api import parsing, platforms
+from aether_operator.api.platforms import LONGEST_NAME, PlatformSpec, Server
+from aether_testing import manifests, worlds
+
+
+def raw(spec: Any, name: str = "paper", **status: Any) -> dict[str, Any]:
+    """A platform as the API server has it."""
+    thing = manifests.a_manifest(spec, name)
+    thing["metadata"] |= {"namespace": "desk", "uid": "u-1", "generation": 3}
+    return thing | ({"status": status} if status else {})
+
+
+def problems(spec: Any, name: str = "paper") -> tuple[str, ...]:
+    read = parsing.parse(raw(spec, name))
+    assert isinstance(read, parsing.Invalid)
+    return read.problems
+
+
+@pytest.mark.parametrize("wrong", manifests.WRONG, ids=lambda wrong: wrong.id)
+def test_what_the_api_server_refuses_is_not_understood_and_its_field_is_named(wrong: manifests.Wrong) -> None:
+    found = problems(wrong.spec, wrong.name)
+    assert [line for line in found if line.startswith(f"{wrong.field}: ")], found
+
+
+@pytest.mark.parametrize("name", manifests.RIGHT)
+def test_a_right_spec_becomes_a_platform(name: str) -> None:
+    read = parsing.parse(raw(manifests.RIGHT[name]))
+    assert isinstance(read, platforms.Platform)
+    assert (read.namespace, read.name, read.uid, read.generation) == ("desk", "paper", "u-1", 3)
+    assert read.spec == PlatformSpec.model_validate(manifests.RIGHT[name])
+
+
+def test_an_empty_spec_is_a_small_platform_with_servers_of_its_own() -> None:
+    read = parsing.parse(raw({}))
+    assert isinstance(read, platforms.Platform)
+    assert {read.spec.data_plane.of(server).mode for server in Server} == {platforms.Mode.MANAGED}
+    assert (read.spec.paused, read.spec.progress_deadline_seconds, read.spec.retention.trades_days) == (False, 300, 90)
+
+
+def test_every_problem_is_told_at_once_in_order_and_not_endlessly() -> None:
+    spec = {"paused": 1, "retention": {"tradesDays": 0}, "dataPlane": {"kafka": {"mode": "Cloud"}}}
+    assert [line.partition(":")[0] for line in problems(spec)] == [
+        "spec.dataPlane.kafka.mode", "spec.paused", "spec.retention.tradesDays",
+    ]  # fmt: skip
+    assert len(problems({f"x{number}": 1 for number in range(100)})) == parsing.MOST
+
+
+def test_contradictions_of_several_servers_are_told_together() -> None:
+    external = {server.value: {"mode": "External"} for server in Server}
+    found = problems({"dataPlane": external}, "a" * (LONGEST_NAME + 1))
+    assert [line.partition(":")[0] for line in found] == [
+        "metadata.name", *(f"spec.dataPlane.{name}.external" for name in sorted(external)),
+    ]  # fmt: skip
+
+
+def test_no_value_of_a_spec_is_in_what_is_said_of_it() -> None:
+    place = {**worlds.EXTERNAL["kafka"]["external"], "password": "canary-1", "port": "canary-2"}
+    found = problems({"dataPlane": {"kafka": {"mode": "External", "external": place}}})
+    assert len(found) == 2
+    assert "canary" not in " ".join(found)
+
+
+def test_a_name_as_long_as_allowed_is_allowed() -> None:
+    assert isinstance(parsing.parse(raw({}, "a" * LONGEST_NAME)), platforms.Platform)
+
+
+def test_the_last_good_spec_is_read_from_the_status() -> None:
+    applied = {"retention": {"tradesDays": 7}}
+    good = parsing.last_good(raw({"retention": {"tradesDays": 0}}, applied=applied))
+    assert good is not None
+    assert (good.name, good.spec.retention.trades_days) == ("paper", 7)
+
+
+def test_there_is_no_last_good_spec_before_one_was_applied_or_when_it_is_not_understood() -> None:
+    assert parsing.last_good(raw({})) is None
+    assert parsing.last_good(raw({}, observedGeneration=-1)) is None
+    assert parsing.last_good(raw({}, applied={"fieldOfAnOlderRelease": 1})) is None
+
+
+def test_the_secrets_of_a_spec_are_those_of_external_servers() -> None:
+    assert parsing.secrets_of(PlatformSpec()) == frozenset()
+    spec = PlatformSpec.model_validate({"dataPlane": worlds.EXTERNAL})
+    assert parsing.secrets_of(spec) == {f"my-{server.value}" for server in Server}
