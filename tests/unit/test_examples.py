@@ -1,0 +1,52 @@
+"""The examples: what each platform of theirs becomes is what its folder says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from aether_cli import installing
+from aether_operator import desired
+from aether_operator.api import parsing, platforms
+from aether_operator.observed.worlds import World
+from aether_testing import worlds
+
+EXAMPLES: Final = Path(__file__).resolve().parents[2] / "examples"
+FOLDERS: Final = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
+
+
+def the_platform(folder: str) -> platforms.Platform:
+    """The one platform of an example, as the API server would have it."""
+    things: list[dict[str, Any]] = [
+        thing for path in sorted((EXAMPLES / folder).glob("*.yaml")) for thing in yaml.safe_load_all(path.read_text())
+    ]
+    (raw,) = [thing for thing in things if thing["kind"] == platforms.KIND]
+    raw["metadata"] |= {"uid": "u-1", "generation": 1}
+    read = parsing.parse(raw)
+    assert isinstance(read, platforms.Platform)
+    return read
+
+
+def test_up_s_example_is_one_of_them() -> None:
+    assert installing.EXAMPLE in FOLDERS
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_an_example_becomes_what_it_says(folder: str) -> None:
+    platform = the_platform(folder)
+    children = desired.children(platform, World(children={}), worlds.a_release(), worlds.words())
+    made: dict[str, list[str]] = {}
+    for child in children:
+        made.setdefault(child["kind"], []).append(child["metadata"]["name"])
+    expected = yaml.safe_load((EXAMPLES / folder / "expected/children.yaml").read_text())
+    assert {kind: sorted(names) for kind, names in made.items()} == expected
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_an_example_lives_where_up_looks_and_lies_in_its_folder_directly(folder: str) -> None:
+    assert the_platform(folder).namespace == installing.DESK
+    assert {path.name for path in (EXAMPLES / folder).glob("*.y*ml")} == {"platform.yaml"}
+    assert (EXAMPLES / folder / "README.md").is_file()
