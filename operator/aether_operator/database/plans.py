@@ -1,7 +1,6 @@
 """What is to be done to a database: decided from what was seen and what is wanted. Values only.
 
-The phases: whose it is, what the fence stands on, the extension, migrations; shape, policies and reader at the end.
-The phases: whose it is, what the fence stands on, the extension, migrations; then shape, policies, the reader.
+The phases: whose it is, the fence, the extension, the migrations; then shape, policies and reader.
 """
 
 # ruff: noqa: S608 - statements are made of constants, whole numbers and quoted literals

@@ -1,0 +1,263 @@
+"""Bringing a schema up, interrupted in every way: killed at each statement, stopped, locked out, two at once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aether_operator.api.reasons import Reason
+from aether_operator.database import migrating
+from aether_operator.database.revisions import FOLDER, Revisions
+from aether_testing import postgres as servers
+
+if TYPE_CHECKING:
+    from aether_operator.database.fencing import Fences
+    from aether_operator.observed.endpoints import Endpoint
+    from aether_operator.observed.reports import SchemaReport, SchemaWanted
+
+SECOND = """
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    from alembic import op
+    import sqlalchemy as sa
+
+    op.create_table("fees", sa.Column("tier", sa.Integer, nullable=False), schema="aether")
+    op.execute("INSERT INTO aether.fees (tier) VALUES (1)")
+    op.create_index("fees_tier", "fees", ["tier"], schema="aether", unique=True)
+"""
+
+
+def up(endpoint: Endpoint, wish: SchemaWanted, leader: Fences | None = None, **other: Any) -> SchemaReport:
+    return migrating.bring_up(endpoint, wish, leader or servers.a_leader(), deadline=60, **other)
+
+
+def alone(postgres: servers.Postgres, database: str) -> None:
+    """Until the sessions of a process that ended have ended as well."""
+    count = f"SELECT pid, state, query FROM pg_stat_activity WHERE datname = '{database}'"
+    servers.eventually(lambda: not postgres.run("postgres", count), lambda: postgres.run("postgres", count))
+
+
+@pytest.fixture
+def next_release(tmp_path: Path) -> Revisions:
+    folder = tmp_path / "migrations"
+    shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "versions" / "0002_fees.py").write_text(SECOND)
+    return Revisions(folder)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_process_that_is_killed_at_any_statement_leaves_what_the_next_brings_to_the_same_end(
+    postgres: servers.Postgres, *, after: bool
+) -> None:
+    clean, wish = postgres.fresh(), servers.a_wish()
+    with servers.statements() as said:
+        assert up(clean, wish).ok
+    assert wish.reader is not None
+    expected = servers.catalogue(postgres, clean.database, wish.reader.username)
+    assert len(said) > 30
+    for number, statement in enumerate(said):
+        there, again = postgres.fresh(), servers.a_wish()
+        assert again.reader is not None
+        child = servers.in_a_child(lambda: up(there, again), at=number, after=after, sign=signal.SIGKILL)  # noqa: B023
+        _, how = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(how), f"not reached: {statement}"
+        alone(postgres, there.database)
+        report = up(there, again)
+        assert (report.reason, report.drift) == (Reason.READY, ()), f"after {statement}: {report}"
+        assert servers.catalogue(postgres, there.database, again.reader.username) == expected, statement
+        postgres.run("postgres", f"DROP DATABASE {there.database}")
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_an_upgrade_that_is_killed_at_any_statement_goes_on_there(
+    postgres: servers.Postgres, next_release: Revisions, *, after: bool
+) -> None:
+    wish = servers.a_wish(reader=None)
+
+    def at_the_first() -> Endpoint:
+        there = postgres.fresh()
+        assert up(there, wish).revision == "0001"
+        return there
+
+    with servers.statements() as said:
+        assert up(at_the_first(), wish).ok
+        first = len(said)
+        assert up(at_the_first(), wish, revisions=next_release).ok
+    for number in range(len(said) - first - first):
+        there = at_the_first()
+        child = servers.in_a_child(
+            lambda: up(there, wish, revisions=next_release),  # noqa: B023
+            at=number,
+            after=after,
+            sign=signal.SIGKILL,
+        )
+        _, how = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(how)
+        alone(postgres, there.database)
+        report = up(there, wish, revisions=next_release)
+        assert (report.reason, report.revision) == (Reason.READY, "0002")
+        assert postgres.run(there.database, "SELECT tier FROM aether.fees") == [(1,)]
+        assert postgres.run(there.database, "SELECT * FROM aether.progress") == []
+        postgres.run("postgres", f"DROP DATABASE {there.database}")
+
+
+def test_a_schema_of_a_newer_release_is_left_as_it_is(
+    postgres: servers.Postgres, fresh: Endpoint, next_release: Revisions
+) -> None:
+    wish = servers.a_wish()
+    assert up(fresh, wish, revisions=next_release).revision == "0002"
+    with servers.statements() as said:
+        report = up(fresh, servers.a_wish(trades_days=5))
+    assert (report.reason, said) == (Reason.SCHEMA_NEWER, [])
+    assert "revision 0002, which this release does not know" in report.message
+
+
+def test_of_two_operators_at_once_exactly_one_applies(postgres: servers.Postgres, fresh: Endpoint) -> None:
+    wish = servers.a_wish()
+    start = threading.Barrier(2)
+    found: list[SchemaReport | migrating.FencedOff] = []
+
+    def lead() -> None:
+        start.wait(30)
+        try:
+            found.append(up(fresh, wish))
+        except migrating.FencedOff as fenced:
+            found.append(fenced)
+
+    both = [threading.Thread(target=lead) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join(60)
+    reports = [one for one in found if not isinstance(one, migrating.FencedOff)]
+    assert any(one.ok for one in reports), found
+    assert all(one.reason in {Reason.READY, Reason.LOCKED} for one in reports), found
+    made = [
+        line for line in postgres.log.splitlines() if fresh.database in line and "CREATE TABLE aether.trades" in line
+    ]
+    assert len(made) == 1
+    assert up(fresh, wish).ok
+
+
+def test_who_holds_the_schemas_lock_keeps_others_out(postgres: servers.Postgres, fresh: Endpoint) -> None:
+    wish = servers.a_wish()
+    with servers.connected(fresh) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", (migrating.ADVISORY,))
+        with servers.statements() as said:
+            report = up(fresh, wish)
+    assert report.reason is Reason.LOCKED
+    assert [one for one in said if "advisory" not in one] == []
+    alone(postgres, fresh.database)
+    assert up(fresh, wish).ok
+
+
+def test_a_table_that_somebody_has_locked_is_not_waited_for(postgres: servers.Postgres, fresh: Endpoint) -> None:
+    wish, leader = servers.a_wish(), servers.a_leader()
+    assert up(fresh, wish, leader).ok
+    postgres.run(fresh.database, "DROP INDEX aether.trades_symbol_ts")
+    with servers.connected(fresh) as other, other.transaction():
+        other.execute("LOCK TABLE aether.trades IN ROW EXCLUSIVE MODE")
+        report = up(fresh, wish, leader)
+        assert report.reason is Reason.LOCKED
+        assert "make the index trades_symbol_ts: canceling statement due to lock timeout" in report.message
+    assert [one.repaired for one in up(fresh, wish, leader).drift] == [True]
+
+
+def test_a_leader_that_was_followed_by_another_writes_nothing(postgres: servers.Postgres, fresh: Endpoint) -> None:
+    old, new = servers.a_leader(), servers.a_leader()
+    assert up(fresh, servers.a_wish(trades_days=10, reader=None), old).ok
+    assert up(fresh, servers.a_wish(trades_days=20, reader=None), new).trades_days == 20
+    with servers.statements() as said, pytest.raises(migrating.FencedOff):
+        up(fresh, servers.a_wish(trades_days=30, reader=None), old)
+    assert said == []
+    assert postgres.run(fresh.database, "SELECT epoch, holder FROM aether.fence") == [(2, new.holder)]
+
+
+def test_a_leader_that_is_followed_between_its_look_and_its_write_writes_nothing(
+    postgres: servers.Postgres, fresh: Endpoint
+) -> None:
+    asked = iter(range(1000))
+    others: list[int] = []
+
+    def overtaken() -> None:
+        if next(asked) == others_from:
+            postgres.run(fresh.database, "UPDATE aether.fence SET epoch = epoch + 1, holder = 'another'")
+            others.append(1)
+
+    others_from = 10**6
+    leader = servers.a_leader(overtaken)
+    assert up(fresh, servers.a_wish(trades_days=10, reader=None), leader).ok
+    asked, others_from = iter(range(1000)), 0  # the guard is asked once before the lock is taken
+    with pytest.raises(migrating.FencedOff):
+        up(fresh, servers.a_wish(trades_days=20, reader=None), leader)
+    assert others == [1]
+    assert postgres.run(fresh.database, "SELECT retention FROM partman.part_config") == [("10 days",)]
+
+
+def test_a_leader_that_lost_its_lease_stops_before_the_next_statement(
+    postgres: servers.Postgres, fresh: Endpoint
+) -> None:
+    class Lost(Exception):
+        pass
+
+    asked = iter(range(1000))
+
+    def guard() -> None:
+        if next(asked) == 12:
+            raise Lost
+
+    with servers.statements() as said, pytest.raises(Lost):
+        up(fresh, servers.a_wish(), servers.a_leader(guard))
+    assert said[-1].startswith("SELECT epoch, holder")
+    alone(postgres, fresh.database)
+    assert up(fresh, servers.a_wish()).ok
+
+
+def test_a_leader_that_is_stopped_in_a_transaction_holds_nobody_up_and_writes_nothing_when_it_wakes(
+    postgres: servers.Postgres, fresh: Endpoint
+) -> None:
+    wish = servers.a_wish(reader=None)
+    with servers.statements() as said:
+        assert up(postgres.fresh(), wish).ok
+    creating = next(number for number, one in enumerate(said) if one.startswith("CREATE TABLE aether.trades"))
+    child = servers.in_a_child(lambda: up(fresh, wish), at=creating, after=True, sign=signal.SIGSTOP)
+    try:
+        _, how = os.waitpid(child, os.WUNTRACED)
+        assert os.WIFSTOPPED(how)
+        leader = servers.a_leader()
+        assert up(fresh, wish, leader).reason is Reason.LOCKED
+        alone(postgres, fresh.database)  # the server ends its session
+        assert up(fresh, wish, leader).ok
+        before = postgres.run(fresh.database, "SELECT epoch, holder FROM aether.fence")
+    finally:
+        os.kill(child, signal.SIGCONT)
+    os.waitpid(child, 0)
+    assert postgres.run(fresh.database, "SELECT epoch, holder FROM aether.fence") == before
+    assert up(fresh, wish, leader).ok
+
+
+def test_a_session_that_the_server_ends_is_reported_and_the_next_goes_on(
+    postgres: servers.Postgres, fresh: Endpoint
+) -> None:
+    ended = iter([False] * 15)
+
+    def guard() -> None:
+        if next(ended, True):
+            postgres.run(
+                "postgres", f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{fresh.database}'"
+            )
+
+    report = up(fresh, servers.a_wish(), servers.a_leader(guard))
+    assert report.reason in {Reason.UNREACHABLE, Reason.FAILED}
+    assert up(fresh, servers.a_wish()).ok
