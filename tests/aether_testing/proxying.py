@@ -151,11 +151,18 @@ class AppliedThenSilent:
 
 
 @dataclass(frozen=True, slots=True)
+class Hang:
+    """Nothing is forwarded, and no answer ever comes: until the client gives up, or for so many seconds."""
+
+    longest: float = PATIENCE
+
+
+@dataclass(frozen=True, slots=True)
 class Reset:
     """The connection is cut, and nothing is forwarded."""
 
 
-Fault = KillBefore | KillAfter | Answer | AppliedThenSilent | Reset
+Fault = KillBefore | KillAfter | Answer | AppliedThenSilent | Hang | Reset
 
 
 # ---- what acts
@@ -168,11 +175,12 @@ class _Watch:
     request: web.BaseRequest
     flowing: asyncio.Event
     failing: asyncio.Future[int]
+    swallowing: bool
 
 
 @dataclass(slots=True, frozen=True)
-class _Listed:
-    """How a list was asked for, so that it can be asked for again."""
+class _Asked:
+    """How a list or an object was asked for, so that it can be asked for again."""
 
     url: yarl.URL
     headers: CIMultiDict[str]
@@ -196,8 +204,11 @@ class Proxy:
     # What follows belongs to the loop's thread.
     _watches: set[_Watch] = field(default_factory=set)
     _stall_new: bool = False
-    _lists: dict[tuple[str, ...], _Listed] = field(default_factory=dict)
-    _old: dict[tuple[str, ...], tuple[bytes, str]] = field(default_factory=dict)
+    _swallow_new: bool = False
+    _swallowed: int = 0
+    _lists: dict[tuple[str, ...], _Asked] = field(default_factory=dict)
+    _objects: dict[tuple[str, ...], _Asked] = field(default_factory=dict)
+    _old: dict[tuple[str, ...], tuple[int, bytes, str]] = field(default_factory=dict)
     _serve_old: bool = False
     _forwarding: set[asyncio.Task[tuple[int, CIMultiDict[str], bytes]]] = field(default_factory=set)
     _as_admin: aiohttp.ClientSession | None = None
@@ -232,6 +243,12 @@ class Proxy:
     def watching(self) -> int:
         """Watches that are open now."""
         return self._there(lambda: len(self._watches))
+
+    @property
+    def swallowed(self) -> int:
+        """Events of watches that were thrown away."""
+        with self._changed:
+            return self._swallowed
 
     @property
     def planned(self) -> Mapping[int, Fault]:
@@ -289,25 +306,33 @@ class Proxy:
         """From now on not a byte comes out of a watch, and none is ended; returns how many were open."""
         return self._there(lambda: self._stall(existing_only=existing_only))
 
+    def swallow_watches(self) -> int:
+        """From now on what a watch brings is lost, of new ones too, and none is ended; returns how many were open."""
+        return self._there(self._swallow)
+
     def resume(self) -> None:
-        """Let what was stalled flow again."""
+        """Let watches flow again: what was stalled comes now, what was swallowed never."""
         self._there(self._flow)
 
     def fail_watches(self, code: int) -> int:
         """End every open watch with an error event; returns how many."""
         return self._there(lambda: self._fail(code))
 
-    def snapshot(self) -> int:
-        """Keep what every list that was asked for until now would answer now; returns how many there are."""
-        asked = asyncio.run_coroutine_threadsafe(self._keep_lists(), self._loop)
+    def snapshot(self, *, objects: bool = False) -> int:
+        """Keep what every list that was asked for until now would answer now; returns how many are kept.
+
+        Args:
+            objects: Keep every single object that was asked for as well, or that it is not there.
+        """
+        asked = asyncio.run_coroutine_threadsafe(self._keep(objects=objects), self._loop)
         return asked.result(PATIENCE)
 
     def serve_old_lists(self) -> None:
-        """Answer lists from the snapshot; those that were never asked for before it are passed on."""
+        """Answer from the snapshot; what was never asked for before it is passed on."""
         self._there(lambda: self._serve(old=True))
 
     def serve_fresh(self) -> None:
-        """Pass lists on again."""
+        """Pass everything on again."""
         self._there(lambda: self._serve(old=False))
 
     def _there(self, what: Callable[[], T]) -> T:
@@ -330,9 +355,16 @@ class Proxy:
             one.flowing.clear()
         return len(self._watches)
 
-    def _flow(self) -> None:
-        self._stall_new = False
+    def _swallow(self) -> int:
+        self._swallow_new = True
         for one in self._watches:
+            one.swallowing = True
+        return len(self._watches)
+
+    def _flow(self) -> None:
+        self._stall_new = self._swallow_new = False
+        for one in self._watches:
+            one.swallowing = False
             one.flowing.set()
 
     def _fail(self, code: int) -> int:
@@ -344,12 +376,17 @@ class Proxy:
     def _serve(self, *, old: bool) -> None:
         self._serve_old = old
 
-    async def _keep_lists(self) -> int:
+    async def _keep(self, *, objects: bool) -> int:
         self._old.clear()
-        for key, listed in tuple(self._lists.items()):
-            code, headers, body = await self._forward("GET", listed.url, listed.headers, b"")
-            if code == web.HTTPOk.status_code:  # a page of a list that has expired is no list
-                self._old[key] = body, headers[hdrs.CONTENT_TYPE]
+        # That an object is not there is an answer; a page of a list that has expired is no list.
+        kept: tuple[tuple[dict[tuple[str, ...], _Asked], set[int]], ...] = ((self._lists, {200}),)
+        if objects:
+            kept = *kept, (self._objects, {200, 404})
+        for asked, answers in kept:
+            for key, one in tuple(asked.items()):
+                code, headers, body = await self._forward("GET", one.url, one.headers, b"")
+                if code in answers:
+                    self._old[key] = code, body, headers[hdrs.CONTENT_TYPE]
         return len(self._old)
 
     # ---- its life
@@ -408,12 +445,12 @@ class Proxy:
                 (self._watched if watch else self._reads)[request.path] += 1
             if watch:
                 return await self._watch(request, url, headers)
-            if about and not about.name:
-                key = _key(request)
-                self._lists[key] = _Listed(url, CIMultiDict(_but(headers, hdrs.ACCEPT_ENCODING)))
+            if about and not about.subresource:
+                key, asked = _key(request), self._objects if about.name else self._lists
+                asked[key] = _Asked(url, CIMultiDict(_but(headers, hdrs.ACCEPT_ENCODING)))
                 if self._serve_old and key in self._old:
-                    kept, content = self._old[key]
-                    return web.Response(body=kept, headers={hdrs.CONTENT_TYPE: content})
+                    code, kept, content = self._old[key]
+                    return web.Response(status=code, body=kept, headers={hdrs.CONTENT_TYPE: content})
         return _response(*await self._forward(request.method, url, headers, body))
 
     async def _write(
@@ -440,6 +477,9 @@ class Proxy:
             case KillBefore(kill):
                 await asyncio.to_thread(kill)
                 return _drop(request)
+            case Hang(longest):
+                await asyncio.sleep(longest)  # the client's going ends this, too
+                return _drop(request)
             case Answer(code, retry_after):
                 note(code=code)
                 return _said(code, retry_after)
@@ -461,12 +501,11 @@ class Proxy:
         match fault:
             case KillAfter(kill):
                 await asyncio.to_thread(kill)
-                return _drop(request)
             case AppliedThenSilent(longest):
                 await asyncio.sleep(longest)  # the client's going ends this, too
-                return _drop(request)
             case _:
                 return _response(*answer)
+        return _drop(request)
 
     async def _forward(
         self, method: str, url: yarl.URL, headers: CIMultiDict[str], body: bytes
@@ -483,7 +522,7 @@ class Proxy:
         return session
 
     async def _watch(self, request: web.BaseRequest, url: yarl.URL, headers: CIMultiDict[str]) -> web.StreamResponse:
-        one = _Watch(request, asyncio.Event(), asyncio.get_running_loop().create_future())
+        one = _Watch(request, asyncio.Event(), asyncio.get_running_loop().create_future(), self._swallow_new)
         if not self._stall_new:
             one.flowing.set()
         self._watches.add(one)
@@ -496,7 +535,7 @@ class Proxy:
                 response.enable_chunked_encoding()
                 await one.flowing.wait()
                 await response.prepare(request)
-                pumping = asyncio.create_task(_pump(answer, response, one))
+                pumping = asyncio.create_task(self._pump(answer, response, one))
                 either: tuple[asyncio.Future[Any], ...] = (pumping, one.failing)
                 try:
                     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -513,15 +552,20 @@ class Proxy:
         finally:
             self._watches.discard(one)
 
-
-async def _pump(answer: aiohttp.ClientResponse, response: web.StreamResponse, one: _Watch) -> None:
-    """Pass events on, each whole, so that what we say ourselves never comes in the middle of one."""
-    lines = "json" in answer.headers.get(hdrs.CONTENT_TYPE, "")
-    rest = b""
-    async for chunk in answer.content.iter_any():
-        whole, end, rest = (rest + chunk).rpartition(b"\n") if lines else (chunk, b"", b"")
-        if whole or end:
+    async def _pump(self, answer: aiohttp.ClientResponse, response: web.StreamResponse, one: _Watch) -> None:
+        """Pass events on, each whole, so that neither our own words nor a gap come in the middle of one."""
+        lines = "json" in answer.headers.get(hdrs.CONTENT_TYPE, "")
+        rest = b""
+        async for chunk in answer.content.iter_any():
+            whole, end, rest = (rest + chunk).rpartition(b"\n") if lines else (chunk, b"", b"")
+            if not whole and not end:
+                continue
             await one.flowing.wait()
+            if one.swallowing and lines:
+                with self._changed:
+                    self._swallowed += (whole + end).count(b"\n")
+                    self._changed.notify_all()
+                continue
             await response.write(whole + end)
 
 

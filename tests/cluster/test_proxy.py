@@ -19,7 +19,7 @@ from kubernetes.aio import client, config
 from aether_operator.cluster import speaking
 from aether_operator.observed import kinds
 from aether_testing import proxying
-from aether_testing.proxying import AppliedThenSilent, KillAfter, KillBefore, Reset
+from aether_testing.proxying import AppliedThenSilent, Hang, KillAfter, KillBefore, Reset
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -262,6 +262,18 @@ async def test_a_silence_has_an_end(proxy: proxying.Proxy, api: speaking.Api, na
     assert names(namespace) == {"a"}
 
 
+async def test_a_write_that_hangs_is_neither_answered_nor_applied(
+    proxy: proxying.Proxy, api: speaking.Api, namespace: Namespace
+) -> None:
+    proxy.at(1, Hang())
+    with pytest.raises(speaking.Unavailable, match="no answer within"):
+        await make(api, namespace, "a", deadline=SHORT)
+    assert names(namespace) == set()
+    assert seen(proxy) == [(1, "POST", "", None, "Hang", False)]
+    await make(api, namespace, "a")
+    assert names(namespace) == {"a"}
+
+
 async def test_a_connection_that_is_reset_carries_nothing(
     proxy: proxying.Proxy, api: speaking.Api, namespace: Namespace
 ) -> None:
@@ -379,6 +391,21 @@ async def test_only_the_open_watches_stall_when_it_is_said_so(
             assert await old.silent()
 
 
+async def test_what_is_swallowed_never_comes_and_the_watch_goes_on(
+    proxy: proxying.Proxy, http: aiohttp.ClientSession, namespace: Namespace
+) -> None:
+    create(namespace, "a")
+    async with watching(http, namespace) as old:
+        assert proxy.swallow_watches() == 1
+        async with watching(http, namespace) as new:
+            namespace.text("delete", "secret", "a")
+            await asyncio.to_thread(proxy.until, lambda now: now.swallowed == 2, "both watches lost the deletion")
+            proxy.resume()
+            create(namespace, "b")
+            assert await old.event() == ("ADDED", "b")
+            assert await new.event() == ("ADDED", "b")
+
+
 @pytest.mark.parametrize("code", [410, 500])
 async def test_a_watch_ends_with_an_error_event(
     proxy: proxying.Proxy, http: aiohttp.ClientSession, namespace: Namespace, code: int
@@ -436,6 +463,27 @@ async def test_lists_are_answered_as_of_the_snapshot_and_nothing_else_is(
 
     proxy.serve_fresh()
     assert await listed(kinds.SECRETS) == {"a", "b", "c", "d"}
+
+
+async def test_objects_are_answered_as_of_the_snapshot_too_where_that_is_wanted(
+    proxy: proxying.Proxy, api: speaking.Api, namespace: Namespace
+) -> None:
+    async def there(name: str) -> bool:
+        return await api.get(kinds.SECRETS, namespace.name, name) is not None
+
+    await make(api, namespace, "a")
+    assert (await there("a"), await there("b")) == (True, False)
+    assert proxy.snapshot(objects=True) == 2
+    await make(api, namespace, "b")
+    await make(api, namespace, "c")
+    namespace.text("delete", "secret", "a")
+
+    proxy.serve_old_lists()
+    assert (await there("a"), await there("b")) == (True, False)
+    assert await there("c")  # was never asked for before
+
+    proxy.serve_fresh()
+    assert (await there("a"), await there("b")) == (False, True)
 
 
 # ---- its end
