@@ -1,0 +1,111 @@
+"""Run by test_data_plane_images in a pod: gives a server a word to keep, and tells all that it has kept."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+import aiokafka
+import aiokafka.admin
+import nats
+import psycopg
+import redis.asyncio
+
+from aether_operator import brokers
+from aether_operator.api.platforms import Server
+from aether_operator.observed.endpoints import Endpoint, Hidden
+
+
+async def postgres(host: str, username: str, password: str, word: str) -> list[str]:
+    where = f"host={host} dbname=aether connect_timeout=10"
+    async with await psycopg.AsyncConnection.connect(
+        where, user=username, password=password, autocommit=True
+    ) as connection:
+        await connection.execute("CREATE TABLE IF NOT EXISTS kept (word text)")
+        if word:
+            await connection.execute("INSERT INTO kept VALUES (%s)", (word,))
+        rows = await (await connection.execute("SELECT word FROM kept ORDER BY word")).fetchall()
+        # What the operator's schema is made of: partitions kept by pg_partman, by a login that is no superuser.
+        await connection.execute("CREATE TABLE IF NOT EXISTS parts (at timestamptz NOT NULL) PARTITION BY RANGE (at)")
+        known = await connection.execute("SELECT FROM partman.part_config WHERE parent_table = 'public.parts'")
+        if not known.rowcount:
+            await connection.execute("SELECT partman.create_parent('public.parts', 'at', 'native', 'daily')")
+        await connection.execute("CALL partman.run_maintenance_proc()")
+        return [row[0] for row in rows]
+
+
+async def redis_(host: str, username: str, password: str, word: str) -> list[str]:
+    async with redis.asyncio.Redis(host=host, username=username, password=password, decode_responses=True) as client:
+        if word:
+            await client.rpush("kept", word)
+        return [str(one) for one in await client.lrange("kept", 0, -1)]
+
+
+async def nats_(host: str, username: str, password: str, word: str) -> list[str]:
+    client = await nats.connect(
+        f"nats://{host}:4222", user=username, password=password, allow_reconnect=False, connect_timeout=10
+    )
+    try:
+        stream = client.jetstream()
+        await stream.add_stream(name="kept", subjects=["kept"])
+        if word:
+            await stream.publish("kept", word.encode())
+        messages = (await stream.stream_info("kept")).state.messages
+        return [((await stream.get_msg("kept", one + 1)).data or b"").decode() for one in range(messages)]
+    finally:
+        await client.close()
+
+
+async def kafka(host: str, username: str, password: str, word: str) -> list[str]:
+    login = {
+        "bootstrap_servers": f"{host}:9092",
+        "security_protocol": "SASL_PLAINTEXT",
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "sasl_plain_username": username,
+        "sasl_plain_password": password,
+    }
+    admin = aiokafka.admin.AIOKafkaAdminClient(**login)
+    try:
+        await admin.start()
+        if "kept" not in await admin.list_topics():
+            await admin.create_topics([aiokafka.admin.NewTopic("kept", 1, 1)])
+    finally:
+        await admin.close()
+    if word:
+        async with aiokafka.AIOKafkaProducer(**login, acks="all") as producer:
+            await producer.send_and_wait("kept", word.encode())
+    async with aiokafka.AIOKafkaConsumer(**login, auto_offset_reset="earliest") as consumer:
+        part = aiokafka.TopicPartition("kept", 0)
+        consumer.assign([part])
+        count = (await consumer.end_offsets([part]))[part]
+        values = [(await consumer.getone()).value for _ in range(count)]
+        return [value.decode() for value in values if value is not None]
+
+
+PORTS = {"kafka": 9092, "nats": 4222, "redis": 6379}
+
+
+async def checked(server: str, host: str, username: str, password: str, _word: str) -> None:
+    """What the operator says of the server; it tells causes that libraries only log."""
+    if server in PORTS:
+        endpoint = Endpoint(host=host, port=PORTS[server], username=username, password=Hidden(password))
+        report = await brokers.check(Server(server), endpoint, deadline=20)
+        if not report.ok:
+            raise RuntimeError(report)
+
+
+SPEAKERS = {"postgres": postgres, "redis": redis_, "nats": nats_, "kafka": kafka}
+
+
+async def main(server: str, *words: str) -> None:
+    try:
+        await checked(server, *words)
+        kept = await asyncio.wait_for(SPEAKERS[server](*words), 40)
+    except Exception as fault:  # noqa: BLE001 - the test looks at what each library says
+        print(json.dumps({"fault": f"{type(fault).__name__}: {fault}"}))
+    else:
+        print(json.dumps({"kept": kept}))
+
+
+asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,147 @@
+"""The images of the Managed data plane on a real node, in the StatefulSets that the operator makes."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aether_cli.local import inspecting
+from aether_operator.api import labels
+from aether_operator.api.platforms import Platform, PlatformSpec, Server
+from aether_operator.catalog import names
+from aether_operator.catalog.releases import Release
+from aether_operator.desired import platforms as desired
+from aether_operator.desired import secrets as credentials
+from aether_operator.observed.worlds import World
+from aether_testing import builders
+
+if TYPE_CHECKING:
+    from aether_cli.local.starting import Cluster
+    from aether_testing.namespaces import Namespace
+
+CLIENT = (Path(__file__).parent / "inside_a_client.py").read_text()
+
+PROGRAMS = {Server.POSTGRES: "postgres", Server.KAFKA: "java", Server.NATS: "nats-server", Server.REDIS: "redis-server"}
+WRONG = "not-the-password"
+
+
+@dataclass
+class Run:
+    """One server, run as the operator runs it, and a client in a pod beside it."""
+
+    namespace: Namespace
+    cluster: Cluster
+    server: Server
+    password: str = ""
+
+    @property
+    def platform(self) -> Platform:
+        return Platform(namespace=self.namespace.name, name="one", uid="0", generation=1, spec=PlatformSpec())
+
+    def client(self) -> None:
+        pod = builders.a_pod("sleep", "1000", image=self.cluster.images["operator"])
+        self.namespace.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client"}, "spec": pod})
+
+    def with_new_credentials(self) -> None:
+        """Apply the server's children, all with credentials made anew, and wait until a pod with these is Ready."""
+        release = Release(images={one: self.cluster.images[one.value] for one in Server})
+        fresh = lambda: secrets.token_urlsafe(24)  # noqa: E731 - what chance is, here
+        children = [
+            child
+            for child in desired.wanted(self.platform, World(children={}), release, fresh)
+            if child["metadata"]["labels"][labels.COMPONENT] == self.server.value
+        ]
+        for child in children:
+            child["metadata"].pop("ownerReferences", None)  # there is no platform object here
+        self.namespace.apply(*children)
+        (secret,) = [
+            one
+            for one in children
+            if (one["kind"], one["metadata"]["name"]) == ("Secret", names.child(self.platform, self.server))
+        ]
+        self.password = credentials.decoded(secret)["password"]
+        word = credentials.word(secret)
+        self.until_ready(lambda pod: pod["metadata"]["annotations"].get(labels.CREDENTIALS) == word, "has started")
+
+    def until_ready(self, also: Any, wish: str) -> None:
+        def holds(seen: dict[str, dict[str, Any]]) -> bool:
+            pods = [one for one in seen.values() if "deletionTimestamp" not in one["metadata"]]
+            return any(ready(pod) and also(pod) for pod in pods)
+
+        selector = ",".join(f"{k}={v}" for k, v in labels.selecting("one", self.server.value).items())
+        self.namespace.until(
+            holds, "pods", f"--selector={selector}", deadline=300, wish=f"a Ready {self.server} that {wish}"
+        )
+
+    def says(self, word: str = "", *, password: str = "") -> dict[str, Any]:
+        """What the client was told, after it gave the server a word to keep, if any."""
+        login = ("aether", password or self.password)
+        said = self.namespace.text(
+            *("exec", "--stdin", "client", "--", "python3", "-", self.server.value),
+            *(names.host(self.platform, self.server), *login, word),
+            stdin=CLIENT,
+        )
+        answer: dict[str, Any] = json.loads(said.splitlines()[-1])
+        return answer
+
+    def killed(self) -> None:
+        """Kill the server with all its processes, as the machine would for want of memory."""
+        holder = json.loads((self.cluster.kubeconfig.parent / "holder.json").read_text())["pid"]
+        program = PROGRAMS[self.server]
+        victims = [pid for pid in inspecting.processes(holder) if command_of(pid) == program]
+        assert victims
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        self.until_ready(lambda pod: restarts(pod) > 0, "was killed and started again")
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""  # it has just ended
+
+
+def ready(pod: dict[str, Any]) -> bool:
+    conditions = pod.get("status", {}).get("conditions", [])
+    return any((one["type"], one["status"]) == ("Ready", "True") for one in conditions)
+
+
+def is_refused(answer: dict[str, Any]) -> bool:
+    return any(words in answer["fault"] for words in ("password authentication failed", "LoginRefused"))
+
+
+def restarts(pod: dict[str, Any]) -> int:
+    return sum(one["restartCount"] for one in pod["status"]["containerStatuses"])
+
+
+@pytest.mark.parametrize("server", list(Server))
+def test_a_server_keeps_its_data_through_new_credentials_and_a_kill_and_refuses_the_old_ones(
+    node: Cluster, node_namespace: Namespace, server: Server
+) -> None:
+    run = Run(node_namespace, node, server)
+    run.client()
+    run.with_new_credentials()
+    node_namespace.until(
+        lambda seen: any(ready(one) for one in seen.values()),
+        "pods",
+        "--field-selector=metadata.name=client",
+        wish="the client is there",
+    )
+    assert run.says("one") == {"kept": ["one"]}
+    assert is_refused(run.says(password=WRONG))
+
+    old = run.password
+    run.with_new_credentials()  # the pod is replaced
+    assert run.says("two") == {"kept": ["one", "two"]}
+    assert is_refused(run.says(password=old))
+
+    run.killed()
+    assert run.says() == {"kept": ["one", "two"]}
