@@ -45,6 +45,7 @@ REASONS: Final[Mapping[int, str]] = {
 CLOSING: Final = 20.0
 """Seconds that the end of a proxy may take."""
 PATIENCE: Final = 60.0
+LOOK: Final = 0.05
 
 
 # ---- values
@@ -257,13 +258,12 @@ class Proxy:
             return dict(self._plan)
 
     def until(self, holds: Callable[[Proxy], bool], wish: str, deadline: float = PATIENCE) -> None:
-        """Wait until something holds, judged after every request."""
+        """Wait until something holds, judged after every request and now and then."""
         ends = time.monotonic() + deadline
-        with self._changed:
-            while not holds(self):
-                left = ends - time.monotonic()
-                assert left > 0, f"{wish}: not within {deadline:g} s; seen: {self._journal[-20:]}"
-                self._changed.wait(min(left, 0.5))
+        while not holds(self):
+            assert time.monotonic() < ends, f"{wish}: not within {deadline:g} s; seen: {self.writes[-20:]}"
+            with self._changed:  # not while it judges: the loop's thread must go on meanwhile
+                self._changed.wait(LOOK)
 
     # ---- what it is told
 

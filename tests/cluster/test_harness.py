@@ -9,6 +9,7 @@ import pytest
 
 from aether_cli import problems
 from aether_operator.api import labels
+from aether_operator.observed import kinds
 from aether_testing import audits, namespaces, operators, proxying
 
 if TYPE_CHECKING:
@@ -82,6 +83,24 @@ def test_an_operator_leads_as_its_pod_and_may_do_what_it_does(
     assert {one.pod for one in its} == {f"{operators.NAME}-0"}
     assert audits.refused(its) == []
     assert ("coordination.k8s.io", "leases", "update") in audits.used(its)
+
+
+def test_the_operator_s_own_watches_are_cut_and_failed_and_stalled(
+    place: operators.Place, proxy: proxying.Proxy
+) -> None:
+    with place.operator(proxy=proxy) as one:
+        one.wait_leading()
+        everything = len(kinds.CHILDREN) + 2  # platforms and pods
+        proxy.until(lambda now: now.watching == everything, "it watches")
+        for end in (proxy.cut_watches, lambda: proxy.fail_watches(410), lambda: proxy.fail_watches(500)):
+            begun = proxy.watched.total()
+            assert end() == everything
+            proxy.until(lambda now: now.watched.total() >= begun + everything, "it watches again")  # noqa: B023
+            proxy.until(lambda now: now.watching == everything, "everything")
+        assert proxy.stall_watches(existing_only=True) == everything
+        place.namespace.apply(a_platform("p"))
+        assert proxy.cut_watches() == everything
+        proxy.until(lambda now: len(now.writes) > 0, "it hears of the platform")
 
 
 def test_a_frozen_operator_says_nothing_until_it_is_thawed_and_one_that_is_killed_is_gone(
