@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import yaml
 
 from aether_operator.api import crds, pages, platforms
+from aether_testing import states
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +25,7 @@ def files() -> Mapping[str, str]:
         f"crds/v1alpha1/{name}": crd,
         f"helm/aether-operator/files/crds/{name}": crd,
         "docs/reference/conditions.md": pages.conditions(),
+        "docs/reference/states.md": states.page(),
         "docs/reference/trading-platform.md": pages.platform(),
     }
 

@@ -1,0 +1,366 @@
+"""The states that a platform can be in: a world each, and how it is judged; docs/reference/states.md is made of it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from aether_operator import status
+from aether_operator.api.platforms import Server
+from aether_operator.api.reasons import Reason
+from aether_operator.observed.kinds import Ref
+from aether_operator.observed.reports import Drift, Engine, SchemaReport, ServerReport
+from aether_operator.observed.worlds import Trouble, World
+from aether_testing import kstatus, worlds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from aether_operator.api.platforms import Platform
+
+    Change = Callable[[World], World]
+    _Table = dict[str, tuple[Change, status.State, Reason]]
+
+NOW: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
+NEVER: Final[dict[str, Any]] = {"observedGeneration": -1}
+"""The status that the API server gives to a platform that nobody has looked at."""
+READY, RECONCILING, STALLED = status.State.READY, status.State.RECONCILING, status.State.STALLED
+IN_KSTATUS: Final = {
+    "": kstatus.IN_PROGRESS, READY: kstatus.CURRENT, RECONCILING: kstatus.IN_PROGRESS, STALLED: kstatus.FAILED,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """A state: what is seen, how it should be told, and the status that it is really judged as.
+
+    `state` is empty for a platform that nobody has looked at yet.
+    """
+
+    title: str
+    state: str
+    reason: str
+    spec: dict[str, Any]
+    told: dict[str, Any]
+
+    @property
+    def kstatus(self) -> str:
+        """How kstatus should read it."""
+        return IN_KSTATUS[self.state]
+
+    def truth(self, kind: str) -> str:
+        """What a condition says."""
+        found = [one["status"] for one in self.told.get("conditions", ()) if one["type"] == kind]
+        return found[0] if found else ""
+
+
+# Changes to a world where all is well.
+
+
+def _same(world: World) -> World:
+    return world
+
+
+def _empty(world: World) -> World:
+    return dataclasses.replace(world, children={}, servers={}, schema=None)
+
+
+def _without(kind: str, name: str) -> Change:
+    return lambda world: worlds.without(world, Ref(kind, name))
+
+
+def _leaving(kind: str, name: str) -> Change:
+    def changed(world: World) -> World:
+        live = copy.deepcopy(world.children[Ref(kind, name)])
+        live["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        return worlds.having(world, live)
+
+    return changed
+
+
+def _workload(pod: dict[str, Any] | None = None, **said: Any) -> Change:
+    """PostgreSQL's StatefulSet is not as far yet; its pod says why."""
+
+    def changed(world: World) -> World:
+        live = copy.deepcopy(world.children[Ref("StatefulSet", "paper-postgres")])
+        live["status"] |= said
+        pods = (worlds.a_pod_of(live, **pod),) if pod else ()
+        return dataclasses.replace(worlds.having(world, live), pods=pods)
+
+    return changed
+
+
+def _container(reason: str, **more: Any) -> Change:
+    waiting = [{"name": "postgres", "state": {"waiting": {"reason": reason}}, **more}]
+    return _workload({"containerStatuses": waiting}, readyReplicas=0, availableReplicas=0)
+
+
+def _claim(phase: str) -> Change:
+    def changed(world: World) -> World:
+        live = copy.deepcopy(world.children[Ref("PersistentVolumeClaim", "paper-postgres-data")])
+        live["status"] = {"phase": phase}
+        return worlds.having(world, live)
+
+    return changed
+
+
+def _unasked(world: World) -> World:
+    return dataclasses.replace(world, servers={}, schema=None)
+
+
+def _says(server: Server, reason: Reason, message: str) -> Change:
+    return lambda world: worlds.saying(world, ServerReport(server=server, reason=reason, message=message))
+
+
+def _schema(reason: Reason, message: str = "", **parts: Any) -> Change:
+    report = SchemaReport(reason=reason, message=message, **{"revision": "0001", "engine": Engine.TIMESCALE, **parts})
+    return lambda world: dataclasses.replace(world, schema=report)
+
+
+def _no_schema(world: World) -> World:
+    return dataclasses.replace(world, schema=None)
+
+
+def _trouble(reason: Reason, message: str, kind: str = "StatefulSet", name: str = "paper-postgres") -> Change:
+    trouble = Trouble(ref=Ref(kind, name), reason=reason, message=message)
+    return lambda world: dataclasses.replace(world, troubles=(trouble,))
+
+
+def _both(*changes: Change) -> Change:
+    def changed(world: World) -> World:
+        for change in changes:
+            world = change(world)
+        return world
+
+    return changed
+
+
+_NO_NODE: Final = {
+    "phase": "Pending",
+    "conditions": [
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes: Insufficient cpu"}
+    ],
+}
+_P, _K, _N, _R = Server.POSTGRES, Server.KAFKA, Server.NATS, Server.REDIS
+
+_MANAGED: Final[_Table] = {
+    "all is well": (_same, READY, Reason.READY),
+    # Children.
+    "nothing was made yet": (_empty, RECONCILING, Reason.PROGRESSING),
+    "a StatefulSet vanished": (_without("StatefulSet", "paper-postgres"), RECONCILING, Reason.PROGRESSING),
+    "a Service vanished": (_without("Service", "paper-nats"), RECONCILING, Reason.PROGRESSING),
+    "a NetworkPolicy vanished": (_without("NetworkPolicy", "paper-nats"), RECONCILING, Reason.PROGRESSING),
+    "generated credentials vanished": (_without("Secret", "paper-redis"), RECONCILING, Reason.PROGRESSING),
+    "the login for people vanished": (_without("Secret", "paper-postgres-reader"), RECONCILING, Reason.PROGRESSING),
+    "a volume's claim vanished": (
+        _without("PersistentVolumeClaim", "paper-postgres-data"), RECONCILING, Reason.PROGRESSING,
+    ),
+    "a StatefulSet is being deleted": (_leaving("StatefulSet", "paper-postgres"), RECONCILING, Reason.PROGRESSING),
+    # Pods and volumes.
+    "a StatefulSet was changed just now": (_workload(observedGeneration=0), RECONCILING, Reason.ROLLING_OUT),
+    "no pod is of the newest revision": (_workload(updatedReplicas=0), RECONCILING, Reason.ROLLING_OUT),
+    "a pod is being replaced": (_workload(updateRevision="r2"), RECONCILING, Reason.ROLLING_OUT),
+    "a pod is not ready": (_workload(readyReplicas=0, availableReplicas=0), RECONCILING, Reason.ROLLING_OUT),
+    "a pod is ready and not available yet": (_workload(availableReplicas=0), RECONCILING, Reason.ROLLING_OUT),
+    "a pod starts": (_container("ContainerCreating"), RECONCILING, Reason.ROLLING_OUT),
+    "a pod finds no node": (
+        _workload(_NO_NODE, readyReplicas=0, availableReplicas=0), RECONCILING, Reason.ROLLING_OUT,
+    ),
+    "a pod's image is not there": (
+        _container("ImagePullBackOff", image="images.example.org/postgres:1"), RECONCILING, Reason.ROLLING_OUT,
+    ),
+    "a pod crashes again and again": (
+        _container("CrashLoopBackOff", lastState={"terminated": {"reason": "Error", "exitCode": 3}}),
+        RECONCILING, Reason.ROLLING_OUT,
+    ),
+    "a pod was evicted": (
+        _workload({"phase": "Failed", "reason": "Evicted", "message": "low on memory"}, readyReplicas=0),
+        RECONCILING, Reason.ROLLING_OUT,
+    ),
+    "a claim waits for a volume": (_claim("Pending"), RECONCILING, Reason.ROLLING_OUT),
+    "a claim lost its volume": (_claim("Lost"), RECONCILING, Reason.ROLLING_OUT),
+    "no server was asked yet": (_unasked, RECONCILING, Reason.PROGRESSING),
+    # The schema.
+    "the schema was not looked at yet": (_no_schema, RECONCILING, Reason.PROGRESSING),
+    "the schema is being migrated": (
+        _schema(Reason.MIGRATING, "revision 0001 of 0002"), RECONCILING, Reason.MIGRATING,
+    ),
+    "somebody holds a lock on a table": (
+        _schema(Reason.LOCKED, "aether.trades is locked by a transaction"), RECONCILING, Reason.LOCKED,
+    ),
+    "a step of the schema failed": (
+        _schema(Reason.FAILED, "CREATE TABLE aether.trades: disk full"), RECONCILING, Reason.FAILED,
+    ),
+    "the database is another platform's": (
+        _schema(Reason.DATABASE_OWNED_BY_ANOTHER, "the database belongs to desk/live"),
+        STALLED, Reason.DATABASE_OWNED_BY_ANOTHER,
+    ),
+    "the schema is a newer release's": (
+        _schema(Reason.SCHEMA_NEWER, "revision 0009 is not known"), STALLED, Reason.SCHEMA_NEWER,
+    ),
+    "the schema drifted and cannot be mended without loss": (
+        _schema(Reason.DRIFTED, "aether.trades.price is an integer"), STALLED, Reason.DRIFTED,
+    ),
+    "drift was mended": (
+        _schema(Reason.READY, drift=(Drift(name="aether.trades_by_time", what="was gone", repaired=True),)),
+        READY, Reason.READY,
+    ),
+    "harmless drift is left": (
+        _schema(Reason.READY, drift=(Drift(name="aether.notes", what="is not ours", repaired=False),)),
+        READY, Reason.READY,
+    ),
+    "there is no TimescaleDB and it is only preferred": (
+        _schema(Reason.READY, engine=Engine.PARTMAN), READY, Reason.READY,
+    ),
+    "a shorter retention is held": (
+        _schema(Reason.READY, held=("aether.trades: 3 partitions before 2026-01-01",)), READY, Reason.READY,
+    ),
+    # What only a person mends.
+    "an object of somebody else's has a child's name": (
+        _trouble(Reason.NAME_TAKEN, "Service paper-postgres is not the operator's", "Service"),
+        STALLED, Reason.NAME_TAKEN,
+    ),
+    "an immutable field of a child would have to change": (
+        _trouble(Reason.IMMUTABLE_FIELD, "delete StatefulSet paper-postgres; its volume stays"),
+        STALLED, Reason.IMMUTABLE_FIELD,
+    ),
+    "the API server refuses a child": (
+        _trouble(Reason.REFUSED, "StatefulSet paper-postgres: exceeded quota: small"), STALLED, Reason.REFUSED,
+    ),
+    "a child that is not wanted any more cannot be deleted": (
+        _trouble(Reason.REFUSED, "Service paper-old: denied by a policy", "Service", "paper-old"),
+        STALLED, Reason.REFUSED,
+    ),
+}  # fmt: skip
+"""A platform with Managed servers: what is different from a world where all is well, and how that is told."""
+
+_EXTERNAL: Final[_Table] = {
+    "all is well with somebody else's servers": (_same, READY, Reason.READY),
+    "a Secret is missing": (
+        _says(_K, Reason.SECRET_MISSING, "Secret my-kafka does not exist"), RECONCILING, Reason.SECRET_MISSING,
+    ),
+    "a Secret lacks a key": (
+        _says(_K, Reason.SECRET_KEY_MISSING, "Secret my-kafka has no key password"),
+        RECONCILING, Reason.SECRET_KEY_MISSING,
+    ),
+    "a server is not reached": (
+        _says(_R, Reason.UNREACHABLE, "redis.example.org:1003 refuses connections"), RECONCILING, Reason.UNREACHABLE,
+    ),
+    "a server's certificate is not trusted": (
+        _says(_N, Reason.TLS_FAILED, "self-signed certificate"), RECONCILING, Reason.TLS_FAILED,
+    ),
+    "a server refuses the login": (
+        _says(_P, Reason.LOGIN_REFUSED, "the login desk is refused"), RECONCILING, Reason.LOGIN_REFUSED,
+    ),
+    "a login lacks a right": (
+        _says(_K, Reason.RIGHT_MISSING, "desk may not create topics"), RECONCILING, Reason.RIGHT_MISSING,
+    ),
+    "the database is missing": (
+        _says(_P, Reason.DATABASE_MISSING, "there is no database desk"), RECONCILING, Reason.DATABASE_MISSING,
+    ),
+    "there is no TimescaleDB and it is required": (
+        _says(_P, Reason.TIMESCALE_MISSING, "TimescaleDB is not installed"), RECONCILING, Reason.TIMESCALE_MISSING,
+    ),
+    "there is neither TimescaleDB nor pg_partman": (
+        _says(_P, Reason.PARTMAN_MISSING, "neither TimescaleDB nor pg_partman"), RECONCILING, Reason.PARTMAN_MISSING,
+    ),
+    "a server is too old": (
+        _says(_P, Reason.VERSION_UNSUPPORTED, "PostgreSQL 14.1; 15 to 17 are supported"),
+        RECONCILING, Reason.VERSION_UNSUPPORTED,
+    ),
+    "NATS runs without JetStream": (
+        _says(_N, Reason.JETSTREAM_OFF, "JetStream is off"), RECONCILING, Reason.JETSTREAM_OFF,
+    ),
+    "a check failed in another way": (
+        _says(_K, Reason.FAILED, "an answer that is not Kafka's"), RECONCILING, Reason.FAILED,
+    ),
+    "a person must act, and a server is not reached": (
+        _both(_says(_R, Reason.UNREACHABLE, "no answer"), _schema(Reason.SCHEMA_NEWER, "revision 0009 is not known")),
+        STALLED, Reason.SCHEMA_NEWER,
+    ),
+}  # fmt: skip
+"""The same of a platform whose servers are somebody else's."""
+
+
+def _judged(
+    platform: Platform | None, world: World, previous: dict[str, Any] = NEVER, *, at: float = 0, **parts: Any
+) -> dict[str, Any]:
+    usual: dict[str, Any] = {"generation": 1, "paused": False, "newest": platform, "world": world}
+    seen = status.Seen(platform=platform, **{**usual, **parts})
+    return status.judge(seen, previous, now=NOW + timedelta(seconds=at))
+
+
+def _tables() -> Iterator[State]:
+    tables: tuple[tuple[_Table, dict[str, Any]], ...] = ((_MANAGED, {}), (_EXTERNAL, {"dataPlane": worlds.EXTERNAL}))
+    for table, spec in tables:
+        platform = worlds.a_platform(**spec)
+        for title, (change, state, reason) in table.items():
+            told = _judged(platform, change(worlds.steady(platform)))
+            yield State(title=title, state=state.value, reason=reason.value, spec=spec, told=told)
+
+
+def _of_the_platform() -> Iterator[State]:
+    """States of the platform itself: its spec, its pause, its deadline."""
+
+    def one(title: str, state: str, reason: str, told: dict[str, Any], **spec: Any) -> State:
+        return State(title=title, state=state, reason=reason, spec=spec, told=told)
+
+    yield one("nobody has looked yet", "", "", NEVER)
+    platform = worlds.a_platform()
+    steady, nothing = worlds.steady(platform), World(children={})
+    well = _judged(platform, steady)
+    problems = ("spec.retention.tradesDays: Input should be greater than or equal to 1",)
+    told = _judged(None, nothing, newest=None, problems=problems)
+    yield one("the spec is not understood and nothing runs", STALLED, Reason.INVALID_SPEC, told)
+    told = _judged(platform, steady, well, newest=None, problems=problems)
+    yield one("the spec is not understood and the last good one runs on", STALLED, Reason.INVALID_SPEC, told)
+    paused = worlds.a_platform(paused=True)
+    told = _judged(platform, steady, well, paused=True, newest=paused)
+    yield one("paused, and all is well", READY, Reason.READY, told, paused=True)
+    told = _judged(None, nothing, paused=True, newest=paused)
+    yield one("paused before anything was made", STALLED, Reason.PAUSED_BY_SPEC, told, paused=True)
+    edited = worlds.a_platform(paused=True, retention={"tradesDays": 7})
+    told = _judged(platform, steady, well, paused=True, newest=edited)
+    spec: dict[str, Any] = {"paused": True, "retention": {"tradesDays": 7}}
+    yield one("paused, with an edit that waits", STALLED, Reason.PAUSED_BY_SPEC, told, **spec)
+    late = worlds.an_external_platform()
+    world = _says(_K, Reason.SECRET_MISSING, "Secret my-kafka does not exist")(worlds.steady(late))
+    told = _judged(late, world, _judged(late, world), at=300)
+    where = {"dataPlane": worlds.EXTERNAL}
+    yield one("a Secret is missing, and the deadline has passed", STALLED, Reason.SECRET_MISSING, told, **where)
+    world = _container("CrashLoopBackOff")(steady)
+    told = _judged(platform, world, _judged(platform, world), at=300)
+    yield one("a pod crashes, and the deadline has passed", STALLED, Reason.ROLLING_OUT, told)
+    told = _judged(platform, steady, told, at=400)
+    yield one("after the deadline what was missing came", READY, Reason.READY, told)
+
+
+STATES: Final[tuple[State, ...]] = (*_of_the_platform(), *_tables())
+
+
+def page() -> str:
+    """The page of states."""
+    rows = "\n".join(_row(one) for one in STATES)
+    return f"""# States
+
+Written by `make docs` from `tests/aether_testing/states.py`: {len(STATES)} worlds, each judged by the operator's own
+code. Tests write every one of these statuses through a real API server, read it back by the rules of kstatus, and ask
+`kubectl wait --for=condition=Ready`, which ends well for the rows with `Ready` True and for no others.
+
+| what is seen | state | reason | Ready | Reconciling | Stalled | Warning | kstatus |
+|---|---|---|---|---|---|---|---|
+{rows}
+
+A platform that is being deleted is `Terminating`, in kstatus, too. What is `Reconciling` here is `Stalled` after
+`spec.progressDeadlineSeconds`, as two of the rows show; reasons are explained in [conditions](conditions.md).
+"""
+
+
+def _row(one: State) -> str:
+    truths = " | ".join(one.truth(kind) for kind in ("Ready", "Reconciling", "Stalled", "Warning"))
+    reason = one.told.get("reason", "")
+    seen = kstatus.compute({"metadata": {"generation": 1}, "status": one.told})
+    return f"| {one.title} | {one.told.get('state', '')} | {f'`{reason}`' if reason else ''} | {truths} | {seen} |"

@@ -1,0 +1,263 @@
+"""TradingPlatform on a real API server: what it refuses and how it says so, what it fills in, and how it is read."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+import yaml
+from kubernetes.aio import client, config
+
+from aether_operator import status
+from aether_operator.api import models, parsing, platforms
+from aether_operator.api.platforms import PlatformSpec, Server
+from aether_operator.cluster import speaking
+from aether_operator.observed import kinds
+from aether_testing import kstatus, manifests, states
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from aether_cli.local.starting import Cluster
+    from aether_testing.manifests import Wrong
+    from aether_testing.namespaces import Namespace
+
+TOP: Final = Path(__file__).resolve().parents[2]
+FILE: Final = TOP / f"crds/v1alpha1/{platforms.PLURAL}.yaml"
+NAME: Final = f"{platforms.PLURAL}.{models.GROUP}"
+WIDEST: Final = 120
+AT_ONCE: Final = 16
+
+
+@pytest.fixture(scope="session")
+def definition(control_plane: Cluster) -> dict[str, Any]:
+    """The kind, known to the API server, which has nothing to warn of in it."""
+    words = ("--server-side", "--force-conflicts", "--field-manager=aether-cli", "--warnings-as-errors")
+    control_plane.kubectl.text("apply", *words, f"--filename={FILE}")
+    control_plane.kubectl.text("wait", "--for=condition=Established", "--timeout=30s", f"crd/{NAME}")
+    return control_plane.kubectl.get("crd", NAME)
+
+
+@dataclass
+class Desk:
+    """A namespace, and the API server as programs speak to it."""
+
+    api: speaking.Api
+    namespace: Namespace
+    limit: asyncio.Semaphore
+
+    async def sends(self, thing: dict[str, Any], *, dry: bool = True) -> dict[str, Any]:
+        """Create it; `dry` as far as that is possible without keeping it."""
+        query = {"fieldValidation": "Strict", **({"dryRun": "All"} if dry else {})}
+        where = speaking.path(kinds.PLATFORMS, self.namespace.name)
+        async with self.limit:
+            made: dict[str, Any] = await self.api.request("POST", where, query=query, body=thing)
+        return made
+
+    async def edits(self, name: str, spec: Any, *, dry: bool = True) -> dict[str, Any]:
+        """Change its spec by a merge patch."""
+        query = {"fieldValidation": "Strict", **({"dryRun": "All"} if dry else {})}
+        where = speaking.path(kinds.PLATFORMS, self.namespace.name, name)
+        async with self.limit:
+            made: dict[str, Any] = await self.api.request(
+                "PATCH", where, query=query, body={"spec": spec}, content=speaking.MERGE
+            )
+        return made
+
+    async def tells(self, thing: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+        """Write its status, as the operator does."""
+        name = thing["metadata"]["name"]
+        body = {"apiVersion": models.API_VERSION, "kind": platforms.KIND, "metadata": {"name": name}, "status": told}
+        async with self.limit:
+            return await self.api.apply(body, self.namespace.name, subresource="status")
+
+
+@pytest.fixture
+async def desk(
+    control_plane: Cluster, namespace: Namespace, definition: dict[str, Any], tmp_path: Path
+) -> AsyncIterator[Desk]:
+    assert definition["metadata"]["name"] == NAME
+    configuration = client.Configuration(retries=False)
+    await config.load_kube_config(str(control_plane.kubeconfig), client_configuration=configuration)
+    api = speaking.Api(configuration=configuration)
+    kubectl = replace(namespace.kubectl, cache=tmp_path / "kubectl")  # what it knows of kinds is older than ours
+    yield Desk(api, replace(namespace, kubectl=kubectl), asyncio.Semaphore(AT_ONCE))
+    await api.close()
+
+
+async def refusal(wrong: Wrong, sent: Any) -> str:
+    """What is amiss with how a wrong platform was refused; an empty text where nothing is."""
+    try:
+        await sent
+    except speaking.Refused as refused:
+        if refused.code not in {400, 422}:
+            return f"{wrong.id}: {refused}"
+        named = re.search(rf"(?<![\w.]){re.escape(wrong.field)}(?![\w])", refused.message)
+        return "" if named else f"{wrong.id}: does not name {wrong.field}: {refused.message}"
+    return f"{wrong.id}: accepted"
+
+
+async def amiss(checks: Iterable[Any]) -> list[str]:
+    return [one for one in await asyncio.gather(*checks) if one]
+
+
+# ---- the kind
+
+
+def test_it_is_established_with_its_names_and_without_a_word_against_its_schema(definition: dict[str, Any]) -> None:
+    truths = {one["type"]: one["status"] for one in definition["status"]["conditions"]}
+    assert truths == {"NamesAccepted": "True", "Established": "True"}  # NonStructuralSchema and others would be here
+    assert definition["status"]["storedVersions"] == [models.VERSION]
+
+
+def test_what_the_api_server_keeps_of_it_is_what_is_written(definition: dict[str, Any]) -> None:
+    written = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    kept = dict(definition["spec"])
+    assert kept.pop("conversion") == {"strategy": "None"}
+    assert kept == written["spec"]
+
+
+# ---- what it refuses
+
+
+async def test_each_wrong_platform_is_refused_with_its_field_s_name(desk: Desk) -> None:
+    assert len(manifests.WRONG) >= 80
+    sent = [refusal(one, desk.sends(manifests.a_manifest(one.spec, one.name))) for one in manifests.WRONG]
+    assert await amiss(sent) == []
+
+
+async def test_a_platform_without_a_spec_is_refused(desk: Desk) -> None:
+    thing = manifests.a_manifest({})
+    del thing["spec"]
+    with pytest.raises(speaking.Refused, match="spec: Required value"):
+        await desk.sends(thing)
+
+
+async def test_each_wrong_edit_is_refused_with_its_field_s_name(desk: Desk) -> None:
+    names = {"managed": manifests.LARGE, "external": manifests.ELSEWHERE}
+    for name, spec in names.items():
+        await desk.sends(manifests.a_manifest(spec, name), dry=False)
+    assert {json.dumps(one.before) for one in manifests.WRONG_EDITS} == {json.dumps(one) for one in names.values()}
+    of = {json.dumps(spec): name for name, spec in names.items()}
+    sent = [refusal(one, desk.edits(of[json.dumps(one.before)], one.spec)) for one in manifests.WRONG_EDITS]
+    assert await amiss(sent) == []
+
+
+# ---- what it accepts
+
+
+@pytest.mark.parametrize("name", manifests.RIGHT)
+async def test_a_right_platform_is_filled_in_as_the_models_would_and_understood(desk: Desk, name: str) -> None:
+    spec = manifests.RIGHT[name]
+    kept = await desk.sends(manifests.a_manifest(spec))
+    wanted = PlatformSpec.model_validate(spec)
+    understood = parsing.parse(kept)
+    assert isinstance(understood, platforms.Platform)
+    assert understood.spec == wanted
+    assert filled(kept["spec"]) == wanted.model_dump(mode="json", by_alias=True, exclude_none=True)
+    assert kept["status"] == {"observedGeneration": -1}
+
+
+def filled(value: Any, name: str = "") -> Any:
+    """A spec as it is kept, with its quantities as texts."""
+    if isinstance(value, dict):
+        return {key: filled(part, key) for key, part in value.items()}
+    return str(value) if name in {"cpu", "memory", "storage"} else value
+
+
+async def test_the_example_is_a_right_platform(desk: Desk) -> None:
+    example = yaml.safe_load((TOP / "examples/01-paper-platform/platform.yaml").read_text())
+    example["metadata"]["namespace"] = desk.namespace.name
+    kept = await desk.sends(example)
+    assert isinstance(parsing.parse(kept), platforms.Platform)
+
+
+@pytest.mark.parametrize("server", Server)
+async def test_storage_grows(desk: Desk, server: Server) -> None:
+    await desk.sends(manifests.a_manifest({}), dry=False)
+    for size in ("10241Mi", "11Gi", 21474836480):
+        kept = await desk.edits("paper", {"dataPlane": {server.value: {"managed": {"storage": size}}}}, dry=False)
+        assert kept["spec"]["dataPlane"][server.value]["managed"]["storage"] == size
+
+
+async def test_everything_else_is_an_edit_like_any_other(desk: Desk) -> None:
+    await desk.sends(manifests.a_manifest({}), dry=False)
+    await desk.sends(manifests.a_manifest(manifests.ELSEWHERE, "elsewhere"), dry=False)
+    resources = {"limits": {"cpu": "2", "memory": "2Gi"}}
+    plane = {"postgres": {"timescale": "Required"}, "kafka": {"managed": {"resources": resources}}}
+    own: dict[str, Any] = {
+        "paused": True,
+        "progressDeadlineSeconds": 60,
+        "retention": {"tradesDays": 7},
+        "dataPlane": plane,
+    }
+    assert (await desk.edits("paper", own))["metadata"]["generation"] == 2
+    moved = {"external": {"host": "10.0.0.7", "port": 6380, "tls": "Off", "secretName": "other"}}
+    kept = await desk.edits("elsewhere", {"dataPlane": {"redis": moved}})
+    assert kept["spec"]["dataPlane"]["redis"]["external"] == moved["external"]
+
+
+# ---- how it is read
+
+
+async def test_kubectl_explains_its_fields_in_the_models_words(desk: Desk) -> None:
+    said = desk.namespace.kubectl.text("explain", "tp.spec.dataPlane.postgres")
+    plain = " ".join(said.split())
+    for words in ("Tables.", "it cannot be changed", "pg_partman, with a Warning", "needed with mode External"):
+        assert words.lower() in plain.lower()
+    assert desk.namespace.kubectl.text("api-resources", "--categories=aether", "-o", "name").split() == [NAME]
+
+
+async def test_every_state_is_told_through_the_api_server_as_it_was_judged(desk: Desk) -> None:
+    """Each state of the page, as kstatus reads what comes back, and as kubectl waits for it."""
+    rows = await asyncio.gather(*(told(desk, place, one) for place, one in enumerate(states.STATES)))
+    assert len(rows) >= 40
+    wrong = [f"{one.title}: {kstatus.compute(thing)}" for one, thing in rows if kstatus.compute(thing) != one.kstatus]
+    assert wrong == []
+    ready = {thing["metadata"]["name"] for one, thing in rows if one.state == status.State.READY}
+    others = {thing["metadata"]["name"] for _, thing in rows} - ready
+    assert ready
+    assert met(desk, ready) == ready
+    assert met(desk, others) == set()
+
+
+async def told(desk: Desk, place: int, one: states.State) -> tuple[states.State, dict[str, Any]]:
+    """A platform of its own for a state, with the state as its status."""
+    name = f"s{place:03d}-{'-'.join(re.findall('[a-z]+', one.title.lower()))}"[: platforms.LONGEST_NAME].strip("-")
+    kept = await desk.sends(manifests.a_manifest(one.spec, name), dry=False)
+    assert kept["metadata"]["generation"] == 1
+    thing = await desk.tells(kept, one.told)
+    assert thing["status"] == one.told  # nothing was pruned, nothing filled in
+    return one, thing
+
+
+def met(desk: Desk, names: set[str]) -> set[str]:
+    """Of which platforms `kubectl wait` says that they are Ready; for the others it does not wait."""
+    things = [f"{platforms.SHORT}/{name}" for name in sorted(names)]
+    words = ["wait", "--for=condition=Ready", "--timeout=0s", f"--namespace={desk.namespace.name}", *things]
+    command = desk.namespace.kubectl.command(*words)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    found = re.findall(r"^tradingplatform\.\S+/(\S+) condition met$", done.stdout, re.MULTILINE)
+    late = re.findall(r"condition not met for tradingplatforms/(\S+)", done.stderr)
+    assert sorted([*found, *late]) == sorted(names), done.stderr
+    assert (done.returncode == 0) is (not late)
+    return set(found)
+
+
+async def test_a_table_of_platforms_fits_a_terminal(desk: Desk) -> None:
+    steady = next(one for one in states.STATES if one.state == status.State.READY)
+    longest = max(states.STATES, key=lambda one: len(one.state + one.reason))
+    for name, one in {"paper": steady, "p" * platforms.LONGEST_NAME: longest}.items():
+        await desk.tells(await desk.sends(manifests.a_manifest(one.spec, name), dry=False), one.told)
+    lines = desk.namespace.text("get", "aether").splitlines()
+    assert re.split(r"\s{2,}", lines[0].strip()) == ["NAME", "STATE", "REASON", "POSTGRES", "ENGINE", "SCHEMA", "AGE"]
+    assert len(lines) == 3
+    assert max(map(len, lines)) <= WIDEST
+    assert steady.told["servers"]["postgres"]["version"] in lines[1]
+    assert "MESSAGE" in desk.namespace.text("get", "tp", "-o", "wide").splitlines()[0]

@@ -1,0 +1,33 @@
+"""The page of states: each world is judged as it says, and every reason that a platform can show is on it."""
+
+from __future__ import annotations
+
+import pytest
+
+from aether_operator.api.reasons import ConditionType, Reason
+from aether_testing import kstatus, states
+
+WARNINGS = {Reason.EVALUATION_ONLY, Reason.NATIVE_PARTITIONS, Reason.RETENTION_HELD}
+OF_CONDITIONS = {Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.NOT_PAUSED}
+"""Reasons of conditions, which are never why a whole platform is as it is."""
+
+
+def test_there_are_at_least_forty_and_each_has_a_name_of_its_own() -> None:
+    titles = [one.title for one in states.STATES]
+    assert len(titles) == len(set(titles)) >= 40
+
+
+@pytest.mark.parametrize("one", states.STATES, ids=lambda one: one.title)
+def test_a_state_is_judged_as_the_page_says(one: states.State) -> None:
+    assert (one.told.get("state", ""), one.told.get("reason", "")) == (one.state, one.reason)
+    assert kstatus.compute({"metadata": {"generation": 1}, "status": one.told}) == one.kstatus
+    assert (one.truth(ConditionType.READY) == "True") is (one.state == states.READY)
+    assert (one.truth(ConditionType.RECONCILING) == "True") is (one.state == states.RECONCILING)
+    assert (one.truth(ConditionType.STALLED) == "True") is (one.state == states.STALLED)
+
+
+def test_every_reason_of_a_platform_has_a_state() -> None:
+    shown = {one.reason for one in states.STATES} - {""}
+    assert shown == {*Reason} - WARNINGS - OF_CONDITIONS - {Reason.TERMINATING}
+    told = {one["reason"] for state in states.STATES for one in state.told.get("conditions", ())}
+    assert told >= WARNINGS | OF_CONDITIONS

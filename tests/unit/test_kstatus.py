@@ -1,0 +1,53 @@
+"""The rules of kstatus, in their order: the port that tests read statuses with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aether_testing import kstatus
+
+
+def seen(*conditions: str, observed: int | None = 1, **meta: Any) -> str:
+    told: dict[str, Any] = {
+        "conditions": [dict(zip(("type", "status"), one.split("="), strict=True)) for one in conditions]
+    }
+    if observed is not None:
+        told["observedGeneration"] = observed
+    return kstatus.compute({"metadata": {"generation": 1, **meta}, "status": told})
+
+
+@pytest.mark.parametrize(
+    ("conditions", "result"),
+    [
+        ((), kstatus.CURRENT),
+        (("Ready=True",), kstatus.CURRENT),
+        (("Ready=False",), kstatus.IN_PROGRESS),
+        (("Ready=Unknown",), kstatus.IN_PROGRESS),
+        (("Ready=True", "Reconciling=True"), kstatus.IN_PROGRESS),
+        (("Ready=True", "Stalled=True"), kstatus.FAILED),
+        (("Reconciling=True", "Stalled=True"), kstatus.IN_PROGRESS),
+        (("Ready=True", "Reconciling=False", "Stalled=False"), kstatus.CURRENT),
+        (("Other=False",), kstatus.CURRENT),
+    ],
+)
+def test_conditions_are_read_in_their_order(conditions: tuple[str, ...], result: str) -> None:
+    assert seen(*conditions) == result
+
+
+@pytest.mark.parametrize("observed", [-1, 0, 2])
+def test_what_tells_of_another_generation_is_in_progress(observed: int) -> None:
+    assert seen("Ready=True", "Stalled=True", observed=observed) == kstatus.IN_PROGRESS
+
+
+def test_who_does_not_say_a_generation_is_believed() -> None:
+    assert seen("Ready=True", observed=None) == kstatus.CURRENT
+
+
+def test_what_is_being_deleted_is_terminating_whatever_it_says() -> None:
+    assert seen("Ready=True", deletionTimestamp="2026-01-01T00:00:00Z") == kstatus.TERMINATING
+
+
+def test_what_says_nothing_is_current() -> None:
+    assert kstatus.compute({"metadata": {"generation": 1}}) == kstatus.CURRENT
