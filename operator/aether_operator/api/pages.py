@@ -111,7 +111,7 @@ def _fields(schema: dict[str, Any], path: str) -> Iterator[str]:
 
 def _default(part: dict[str, Any]) -> str:
     value = part.get("default")
-    if value is None or value == {}:
+    if value is None or "properties" in part:  # those of an object are its fields'
         return ""
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 

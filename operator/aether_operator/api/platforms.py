@@ -93,7 +93,7 @@ class External(Model):
     port: Annotated[int, Field(strict=True, ge=1, le=65535)]
     """Its port."""
     tls: Tls = Tls.VERIFY
-    """Verify: encrypted, and the server's certificate checked. Off: in the clear."""
+    """Verify: encrypted, and the server's certificate checked. Off, which YAML needs in quotes: in the clear."""
     secret_name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
     """The Secret of this namespace with the login: keys `username`, `password`, and `ca.crt` where the server's
     authority is not one of the system's."""
