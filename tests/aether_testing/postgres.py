@@ -81,9 +81,25 @@ class Postgres:
         self.run("postgres", f'CREATE DATABASE {name} OWNER "{owner}" TEMPLATE {template}')
         return name
 
-    def fresh(self) -> Endpoint:
+    def fresh(self, template: str = WITH_PARTMAN) -> Endpoint:
         """A database with pg_partman and a login that carries a schema, as the managed server has them."""
-        return self.endpoint(self.database(WITH_PARTMAN, CARRIER), CARRIER, CARRIER_PASSWORD)
+        return self.endpoint(self.database(template, CARRIER), CARRIER, CARRIER_PASSWORD)
+
+    def wait_until_nobody_is_in(self, database: str) -> None:
+        """Until the sessions of a process that ended have ended as well."""
+        query = b"SELECT pid, state, query FROM pg_stat_activity WHERE datname = %s"
+        with connected(self.endpoint()) as connection:
+
+            def inside() -> list[tuple[Any, ...]]:
+                return connection.execute(query, (database,)).fetchall()
+
+            eventually(lambda: not inside(), inside)
+
+    def throw_out(self, database: str) -> None:
+        """End every session in a database."""
+        query = b"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+        with connected(self.endpoint()) as connection:
+            connection.execute(query, (database,))
 
     def login(self, attributes: str = "") -> tuple[str, str]:
         """A role for a test, and its password."""
@@ -132,8 +148,8 @@ def running(folder: Path, *, trusting: bool = False) -> Iterator[Postgres]:
                 above.chmod(above.stat().st_mode | 0o011)
     made = subprocess.run(
         _as_owner([
-            PROGRAMS / "initdb", "--pgdata", home, "--username", USER, "--pwfile", word, f"--auth={'trust' if trusting else 'scram-sha-256'}",
-            "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions",
+            PROGRAMS / "initdb", "--pgdata", home, "--username", USER, "--pwfile", word,
+            f"--auth={'trust' if trusting else 'scram-sha-256'}", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions",
         ]),
         cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -209,7 +225,9 @@ def a_leader(guard: Callable[[], object] = lambda: None) -> Fences:
     return Fences(holder=f"operator-{secrets.token_hex(4)}", guard=guard)
 
 
-READS: Final = re.compile(r"\s*SELECT(?!.*(create_parent|run_maintenance|create_hypertable|_policy|FOR SHARE))", re.S)
+READS: Final = re.compile(
+    r"\s*SELECT(?!.*(create_parent|run_maintenance|create_hypertable|_policy|FOR SHARE))", re.DOTALL
+)
 """Statements that only look."""
 
 
@@ -263,16 +281,24 @@ def statements() -> Iterator[list[str]]:
 
 
 CATALOGUE: Final = (
-    "SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns "
-    "WHERE table_schema = 'aether' ORDER BY 1, 2",
-    "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint "
-    "WHERE connamespace = 'aether'::regnamespace ORDER BY 1, 2",
+    (
+        "SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns "
+        "WHERE table_schema = 'aether' ORDER BY 1, 2"
+    ),
+    (
+        "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint "
+        "WHERE connamespace = 'aether'::regnamespace ORDER BY 1, 2"
+    ),
     "SELECT indexdef FROM pg_indexes WHERE schemaname = 'aether' ORDER BY 1",
     "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'aether.trades'::regclass ORDER BY 1",
-    "SELECT parent_table, retention, retention_keep_table, premake, infinite_time_partitions, automatic_maintenance "
-    "FROM partman.part_config",
-    "SELECT relname, replace(relacl::text, :reader, 'reader') FROM pg_class "
-    "WHERE relnamespace = 'aether'::regnamespace AND relkind IN ('r', 'p') ORDER BY 1",
+    (
+        "SELECT parent_table, retention, retention_keep_table, premake, infinite_time_partitions, "
+        "automatic_maintenance FROM partman.part_config"
+    ),
+    (
+        "SELECT relname, replace(relacl::text, :reader, 'reader') FROM pg_class "
+        "WHERE relnamespace = 'aether'::regnamespace AND relkind IN ('r', 'p') ORDER BY 1"
+    ),
     "SELECT defaclobjtype, replace(defaclacl::text, :reader, 'reader') FROM pg_default_acl",
     "SELECT replace(nspacl::text, :reader, 'reader') FROM pg_namespace WHERE nspname = 'aether'",
     "SELECT shobj_description(oid, 'pg_authid'), rolinherit, rolcanlogin FROM pg_roles WHERE rolname = :reader",
@@ -284,5 +310,6 @@ CATALOGUE: Final = (
 
 
 def catalogue(server: Postgres, database: str, reader: str) -> list[list[tuple[Any, ...]]]:
-    """Everything in a database that bringing up makes, but for the reader's name: two that are alike were made alike."""
-    return [server.run(database, query.replace(":reader", f"'{reader}'")) for query in CATALOGUE]
+    """All in a database that bringing up makes, but for the reader's name: two that are alike were made alike."""
+    with connected(server.endpoint(database)) as connection:
+        return [connection.execute(query.replace(":reader", f"'{reader}'").encode()).fetchall() for query in CATALOGUE]

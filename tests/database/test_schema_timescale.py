@@ -1,0 +1,128 @@
+"""The schema on TimescaleDB: hypertable, compression, retention, drift. No reader: there, every login is superuser."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aether_operator.api.platforms import Timescale
+from aether_operator.api.reasons import Reason
+from aether_operator.database import migrating
+from aether_operator.observed.reports import Drift, Engine
+from aether_testing import postgres as servers
+
+if TYPE_CHECKING:
+    from aether_operator.database.fencing import Fences
+    from aether_operator.observed.endpoints import Endpoint
+    from aether_operator.observed.reports import SchemaReport
+
+WISH = servers.a_wish(timescale=Timescale.REQUIRED, reader=None)
+
+
+def up(endpoint: Endpoint, days: int = 90, leader: Fences | None = None) -> SchemaReport:
+    wish = dataclasses.replace(WISH, trades_days=days)
+    return migrating.bring_up(endpoint, wish, leader or servers.a_leader(), deadline=120)
+
+
+def run(endpoint: Endpoint, *statements: str) -> list[tuple[Any, ...]]:
+    found: list[tuple[Any, ...]] = []
+    with servers.connected(endpoint) as connection:
+        for statement in statements:
+            cursor = connection.execute(statement.encode())
+            found = cursor.fetchall() if cursor.description else []
+    return found
+
+
+TRADES = (
+    "INSERT INTO aether.trades (symbol, trade_id, ts, side, price, qty, ord_type) "
+    "SELECT 'BTC/USD', n, now() - make_interval(days => n), 'sell', 1, 1, 'market' FROM generate_series(0, 20) n"
+)
+
+
+def test_a_fresh_database_becomes_a_hypertable_with_its_policies_and_is_steady(timescale: Endpoint) -> None:
+    leader = servers.a_leader()
+    report = up(timescale, leader=leader)
+    assert (report.reason, report.revision, report.engine) == (Reason.READY, "0001", Engine.TIMESCALE)
+    assert (report.trades_days, report.held, report.drift, report.warnings) == (90, (), (), ())
+    policies = run(
+        timescale,
+        "SELECT proc_name, coalesce(config->>'drop_after', config->>'compress_after') "
+        "FROM timescaledb_information.jobs WHERE hypertable_name = 'trades' ORDER BY 1",
+    )
+    assert policies == [("policy_compression", "7 days"), ("policy_retention", "90 days")]
+    with servers.statements() as said:
+        assert all(up(timescale, leader=leader) == report for _ in range(3))
+    assert said == []
+
+
+def test_retention_is_lengthened_at_once_and_shortened_only_where_nothing_is_lost(timescale: Endpoint) -> None:
+    leader = servers.a_leader()
+    assert up(timescale, 30, leader).trades_days == 30
+    assert up(timescale, 60, leader).trades_days == 60
+    run(timescale, TRADES, "ANALYZE aether.trades")
+    assert up(timescale, 40, leader).trades_days == 40
+    held = up(timescale, 10, leader)
+    assert (held.ok, held.trades_days, held.drift) == (True, 40, ())
+    (line,) = held.held
+    assert line.startswith("aether.trades stays at 40 days: 10 days would drop 11 chunks from 20")
+    assert line.endswith(", about 11 rows")
+    assert run(timescale, "SELECT count(*) FROM aether.trades") == [(21,)]
+
+
+HARMLESS = {
+    "DROP INDEX aether.trades_symbol_ts": ("aether.trades_symbol_ts", "was missing"),
+    "SELECT public.remove_retention_policy('aether.trades')": ("aether.trades", "had no retention policy"),
+    "SELECT public.remove_compression_policy('aether.trades')": ("aether.trades", "had no compression policy"),
+    "ALTER TABLE aether.trades SET (timescaledb.compress, timescaledb.compress_segmentby = '', "
+    "timescaledb.compress_orderby = 'ts')": ("aether.trades", "was not compressed by symbol and ts"),
+}
+
+
+@pytest.mark.parametrize("edit", HARMLESS)
+def test_harmless_drift_is_mended_once_and_told(timescale: Endpoint, edit: str) -> None:
+    leader = servers.a_leader()
+    steady = up(timescale, leader=leader)
+    run(timescale, edit)
+    name, what = HARMLESS[edit]
+    mended = up(timescale, leader=leader)
+    assert (mended.reason, mended.drift) == (Reason.READY, (Drift(name=name, what=what, repaired=True),))
+    assert up(timescale, leader=leader) == steady
+
+
+def test_a_policy_that_was_removed_is_not_put_back_over_data_that_it_would_drop(timescale: Endpoint) -> None:
+    assert up(timescale, 30).ok
+    run(timescale, TRADES, "SELECT public.remove_retention_policy('aether.trades')")
+    report = up(timescale, 10)
+    assert report.trades_days is None
+    assert report.held[0].startswith("aether.trades stays at no limit: 10 days would drop 11 chunks")
+
+
+def test_a_policy_that_somebody_paused_is_told(timescale: Endpoint) -> None:
+    assert up(timescale).ok
+    run(
+        timescale,
+        "SELECT public.alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs "
+        "WHERE proc_name = 'policy_retention' AND hypertable_name = 'trades'",
+    )
+    assert up(timescale).warnings == ("policy_retention of aether.trades is paused",)
+
+
+@pytest.mark.parametrize(
+    ("edit", "name", "what"),
+    [
+        ("ALTER TABLE aether.instruments ADD COLUMN x int", "aether.instruments.x", "is not of this schema"),
+        ("ALTER TABLE aether.instruments DROP COLUMN quote", "aether.instruments.quote", "is missing"),
+        ("DROP TABLE aether.trades", "aether.trades", "is missing"),
+    ],
+)
+def test_what_only_a_person_can_mend_is_named_and_left(timescale: Endpoint, edit: str, name: str, what: str) -> None:
+    leader = servers.a_leader()
+    assert up(timescale, leader=leader).ok
+    run(timescale, edit)
+    with servers.statements() as said:
+        report = up(timescale, leader=leader)
+    assert report.reason is Reason.DRIFTED
+    assert Drift(name=name, what=what, repaired=False) in report.drift
+    assert said == []
