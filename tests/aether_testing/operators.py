@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import yaml
 from prometheus_client import parser
 
-from aether_cli import problems, running, telling
+from aether_cli import asking, problems, running, telling
 from aether_cli.local import binaries, building, places
 from aether_operator.api import labels
 from aether_operator.api.platforms import Server
@@ -54,8 +54,6 @@ _forks = concurrent.futures.ThreadPoolExecutor(1, "operators")
 """Children end with the thread that made them, so one thread that lives as long as the tests makes them all."""
 
 
-_knowing = set[Path]()
-"""The clusters that have our kinds, by their kubeconfig."""
 
 
 def until(holds: Callable[[], bool], wish: str, deadline: float = DEADLINE, told: Callable[[], str] = str) -> None:
@@ -70,16 +68,23 @@ def until(holds: Callable[[], bool], wish: str, deadline: float = DEADLINE, told
 
 
 def install_kinds(cluster: Cluster) -> None:
-    """Have the cluster know our kinds, of this very tree; once for each cluster."""
-    if cluster.kubeconfig in _knowing:
-        return
+    """Have the cluster know our kinds, of this very tree."""
     files = sorted(KINDS.glob("*.yaml"))
     assert files, f"no kinds in {KINDS}"
     things = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in files]
     cluster.kubectl.apply(*things)
-    names = [f"crd/{one['metadata']['name']}" for one in things]
-    cluster.kubectl.text("wait", "--for=condition=Established", *names, f"--timeout={DEADLINE:.0f}s")
-    _knowing.add(cluster.kubeconfig)
+    names = {one["metadata"]["name"] for one in things}
+    # Not `kubectl wait`: it fails on one that has no conditions yet.
+    cluster.kubectl.until(
+        lambda seen: names <= {one["metadata"]["name"] for one in seen.values() if _established(one)},
+        "crds",
+        deadline=DEADLINE,
+        wish="the kinds are established",
+    )
+
+
+def _established(kind: dict[str, Any]) -> bool:
+    return asking.condition(kind, "Established") == "True"
 
 
 def rendered(namespace: str) -> list[dict[str, Any]]:

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api import models, platforms
-from aether_testing import brokers, postgres
+from aether_testing import brokers
+from aether_testing import postgres as servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aether_testing.namespaces import Namespace
+    from aether_testing.postgres import Postgres
 
 Thing = dict[str, Any]
 LOGIN: Final = "desk"
@@ -36,8 +38,8 @@ PARTMAN: Final = (
 class Plane:
     """The servers. Redis, NATS and `managed`, a second PostgreSQL, let in whom they know, with any password."""
 
-    postgres: postgres.Postgres
-    managed: postgres.Postgres
+    postgres: Postgres
+    managed: Postgres
     kafka: brokers.Kafka
     nats: brokers.Serving
     redis: brokers.Serving
@@ -83,8 +85,8 @@ def running() -> Iterator[Plane]:
         folders = [folder / name for name in ("postgres", "managed")]
         for one in folders:
             one.mkdir(mode=0o755)
-        tables = stack.enter_context(postgres.running(folders[0]))
-        managed = stack.enter_context(postgres.running(folders[1], trusting=True))
+        tables = stack.enter_context(servers.running(folders[0]))
+        managed = stack.enter_context(servers.running(folders[1], trusting=True))
         for server, login in ((tables, f"password '{PASSWORD}'"), (managed, "")):
             server.run("postgres", f"create role {LOGIN} login createrole {login}", "create database desk_template")
             server.run("desk_template", *PARTMAN)

@@ -2,38 +2,382 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import base64
+import itertools
+import json
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
-from aether_testing import operators, planes
+from aether_cli import problems
+from aether_operator.api import labels
+from aether_testing import audits, kstatus, namespaces, operators, planes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from aether_cli.local.starting import Cluster
     from aether_testing.namespaces import Namespace
-    from aether_testing.operators import Operator
+    from aether_testing.operators import Operator, Place
     from aether_testing.planes import Plane
 
-
-@pytest.fixture
-def operator(control_plane: Cluster, namespace: Namespace, plane: Plane, tmp_path: Path) -> Iterator[Operator]:
-    place = operators.prepare(control_plane, namespace, tmp_path)
-    with place.operator(supervised=True, managedAddresses=plane.addresses()) as one:
-        one.wait_leading()
-        yield one
+Thing = dict[str, Any]
+MANAGED = ("postgres", "nats", "redis")
 
 
-def test_a_platform_on_external_servers_becomes_ready_and_then_nothing_is_written(
-    operator: Operator, namespace: Namespace, plane: Plane
-) -> None:
-    planes.put(namespace, planes.a_platform(plane.external(plane.database())))
-    waiting = planes.until(namespace, "Ready", "False", reason="SecretMissing")
+@dataclass
+class Desk:
+    """A namespace with an operator, and real servers; each test has platforms of its own in it."""
+
+    cluster: Cluster
+    place: Place
+    operator: Operator
+    namespace: Namespace
+    plane: Plane
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def external(self, **spec: Any) -> tuple[str, Thing]:
+        """A new platform on external servers, with its login in place and a database of its own; not created yet."""
+        name = f"ext-{next(self.numbers)}"
+        planes.put(self.namespace, planes.login_secret())
+        return name, planes.a_platform(self.plane.external(self.plane.database()) | spec, name)
+
+    def ready_external(self, **spec: Any) -> tuple[str, Thing]:
+        name, platform = self.external(**spec)
+        planes.put(self.namespace, platform)
+        planes.until(self.namespace, "Ready", "True", name=name)
+        return name, platform
+
+    def ready_managed(self) -> tuple[str, Thing]:
+        """A platform with all but Kafka Managed, on a new volume."""
+        for one in self.namespace.get("tp")["items"]:  # there is one managed database
+            self.delete(one["metadata"]["name"])
+        self.plane.forget_managed()
+        name = f"man-{next(self.numbers)}"
+        planes.put(self.namespace, planes.login_secret(), planes.a_platform(self.plane.mixed(), name))
+        planes.until(self.namespace, "Ready", "True", name=name)
+        return name, planes.a_platform(self.plane.mixed(), name)
+
+    def delete(self, name: str) -> None:
+        self.namespace.text("delete", "tp", name, "--wait=true", f"--timeout={namespaces.DEADLINE:g}s")
+
+    def child(self, kind: str, name: str) -> Thing:
+        return self.namespace.get(kind, name)
+
+    def until(self, kind: str, name: str, holds: Callable[[Thing], bool], wish: str) -> Thing:
+        seen = self.namespace.until(
+            lambda all_of_it: any(holds(one) for one in all_of_it.values()),
+            kind,
+            f"--field-selector=metadata.name={name}",
+            wish=wish,
+        )
+        return next(iter(seen.values()))
+
+    def edit(self, kind: str, name: str, patch: Thing) -> None:
+        """As a person with another field manager does."""
+        self.namespace.text(
+            "patch", kind, name, "--type=merge", "--field-manager=somebody", f"--patch={json.dumps(patch)}"
+        )
+
+    def condition(self, name: str, kind: str) -> Thing:
+        told = self.namespace.get("tp", name)["status"]["conditions"]
+        return next(one for one in told if one["type"] == kind)
+
+
+@pytest.fixture(scope="module")
+def desk(control_plane: Cluster, plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    namespace = namespaces.create(control_plane, "operator-life")
+    place = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operator"))
+    with place.operator(supervised=True, managedAddresses=plane.addresses()) as operator:
+        operator.wait_leading()
+        yield Desk(control_plane, place, operator, namespace, plane)
+    namespace.kubectl.text("delete", "namespace", namespace.name, "--wait=false")
+
+
+def test_a_platform_waits_for_its_secret_by_name_becomes_ready_and_then_nothing_is_written(desk: Desk) -> None:
+    name = "first"
+    planes.put(desk.namespace, planes.a_platform(desk.plane.external(desk.plane.database()), name))
+    waiting = planes.until(desk.namespace, "Ready", "False", name=name, reason="SecretMissing")
     assert planes.SECRET in waiting["status"]["message"]
-    planes.put(namespace, planes.login_secret())
-    ready = planes.until(namespace, "Ready", "True")
+    assert kstatus.compute(waiting) == "InProgress"
+    planes.put(desk.namespace, planes.login_secret())
+    ready = planes.until(desk.namespace, "Ready", "True", name=name)
+    assert kstatus.compute(ready) == "Current"
     assert ready["status"]["schema"]["engine"] == "pg_partman"
-    assert ready["status"]["endpoints"]["postgres"]["port"] == plane.postgres.port
-    operators.settled(operator, resyncs=10)
+    assert ready["status"]["endpoints"]["postgres"]["port"] == desk.plane.postgres.port
+    operators.settled(desk.operator, resyncs=2)
+    before = audits.mark(desk.cluster)
+    operators.settled(desk.operator, resyncs=10)
+    written = audits.writes(audits.of(audits.since(desk.cluster, before), desk.place.account))
+    assert written == []
+
+
+def test_what_is_wrong_with_a_login_is_named_and_mended_at_once_by_the_secret(desk: Desk) -> None:
+    name, platform = desk.external()
+    secret = f"login-{name}"
+    for server in platform["spec"]["dataPlane"].values():
+        server["external"]["secretName"] = secret
+    planes.put(desk.namespace, planes.login_secret(secret, username=planes.LOGIN), platform)
+    waiting = planes.until(desk.namespace, "Ready", "False", name=name, reason="SecretKeyMissing")
+    assert f"{secret} has no key password" in waiting["status"]["message"]
+    planes.put(desk.namespace, planes.login_secret(secret, username=planes.LOGIN, password="canary-wrong"))  # noqa: S106
+    planes.until(desk.namespace, "PostgresReady", "False", name=name, reason="LoginRefused")
+    planes.put(desk.namespace, planes.login_secret(secret, username=planes.LOGIN, password=planes.PASSWORD))
+    planes.until(desk.namespace, "Ready", "True", name=name)
+
+
+def test_a_second_platform_on_a_database_is_stalled_and_told_who_owns_it(desk: Desk) -> None:
+    owner, platform = desk.ready_external()
+    second = planes.a_platform(platform["spec"], f"{owner}-again")
+    planes.put(desk.namespace, second)
+    stalled = planes.until(desk.namespace, "Stalled", "True", name=f"{owner}-again", reason="DatabaseOwnedByAnother")
+    assert f"{desk.namespace.name}/{owner}" in stalled["status"]["message"]
+    assert kstatus.compute(stalled) == "Failed"
+    assert desk.condition(owner, "Ready")["status"] == "True"
+
+
+def test_a_retention_is_longer_at_once_and_shorter_at_once_while_nothing_would_be_dropped(desk: Desk) -> None:
+    name, platform = desk.ready_external()
+    for days in (200, 20):
+        platform["spec"]["retention"] = {"tradesDays": days}
+        planes.put(desk.namespace, platform)
+        desk.until("tp", name, partial(_keeps, days), f"{days} days")
+    planes.until(desk.namespace, "Ready", "True", name=name)
+
+
+def test_an_external_endpoint_that_is_edited_is_asked_from_then_on(desk: Desk) -> None:
+    name, platform = desk.ready_external()
+    good = platform["spec"]["dataPlane"]["redis"]["external"]["port"]
+    platform["spec"]["dataPlane"]["redis"]["external"]["port"] = 1
+    planes.put(desk.namespace, platform)
+    waiting = planes.until(desk.namespace, "RedisReady", "False", name=name, reason="Unreachable")
+    assert "127.0.0.1:1" in waiting["status"]["message"]
+    platform["spec"]["dataPlane"]["redis"]["external"]["port"] = good
+    planes.put(desk.namespace, platform)
+    planes.until(desk.namespace, "Ready", "True", name=name)
+
+
+def test_what_is_missing_for_longer_than_the_deadline_stalls_and_heals_by_itself(desk: Desk) -> None:
+    name, platform = desk.external(progressDeadlineSeconds=10)
+    for server in platform["spec"]["dataPlane"].values():
+        server["external"]["secretName"] = f"late-{name}"
+    planes.put(desk.namespace, platform)
+    stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="ProgressDeadlineExceeded")
+    assert f"late-{name}" in stalled["status"]["message"]
+    planes.put(desk.namespace, planes.login_secret(f"late-{name}"))
+    ready = planes.until(desk.namespace, "Ready", "True", name=name)
+    assert kstatus.compute(ready) == "Current"
+
+
+def test_a_paused_platform_is_not_changed_and_its_edits_take_effect_when_it_goes_on(desk: Desk) -> None:
+    name, platform = desk.ready_external()
+    platform["spec"] |= {"paused": True, "retention": {"tradesDays": 111}}
+    planes.put(desk.namespace, platform)
+    paused = planes.until(desk.namespace, "Paused", "True", name=name)
+    assert paused["status"]["applied"]["retention"]["tradesDays"] == 90
+    assert kstatus.compute(paused) != "Current"  # what was asked for is not so
+    operators.settled(desk.operator, resyncs=3)
+    assert desk.child("tp", name)["status"]["schema"]["tradesDays"] == 90
+    platform["spec"]["paused"] = False
+    planes.put(desk.namespace, platform)
+    desk.until("tp", name, lambda one: one["status"]["schema"]["tradesDays"] == 111, "111 days")
+    planes.until(desk.namespace, "Ready", "True", name=name)
+
+
+def test_foreign_edits_of_every_child_are_repaired_and_what_others_add_stays(desk: Desk) -> None:
+    name, _ = desk.ready_managed()
+    edits: list[tuple[str, str, Thing, Callable[[Thing], Any]]] = [
+        ("service", f"{name}-redis", {"spec": {"selector": {"app": "theirs"}}}, lambda one: one["spec"]["selector"]),
+        ("statefulset", f"{name}-nats", {"spec": {"replicas": 0}}, lambda one: one["spec"]["replicas"]),
+        ("networkpolicy", f"{name}-postgres", {"spec": {"ingress": [{}]}}, lambda one: one["spec"]["ingress"]),
+        (
+            "persistentvolumeclaim",
+            f"{name}-redis-data",
+            {"metadata": {"labels": {labels.PLATFORM: "theirs"}}},
+            lambda one: one["metadata"]["labels"][labels.PLATFORM],
+        ),
+        (
+            "secret",
+            f"{name}-postgres-reader",
+            {"data": {"host": base64.b64encode(b"theirs").decode()}},
+            lambda one: one["data"]["host"],
+        ),
+    ]
+    for kind, child, patch, part in edits:
+        good = part(desk.child(kind, child))
+        annotated = {**patch, "metadata": {**patch.get("metadata", {}), "annotations": {"desk.example/note": "ours"}}}
+        desk.edit(kind, child, annotated)
+        again = desk.until(kind, child, partial(_is_again, part, good), f"{kind} is repaired")
+        assert again["metadata"]["annotations"]["desk.example/note"] == "ours"
+    for kind, child in (
+        ("service", f"{name}-redis"),
+        ("networkpolicy", f"{name}-nats"),
+        ("statefulset", f"{name}-redis"),
+    ):
+        gone = desk.child(kind, child)["metadata"]["uid"]
+        desk.namespace.text("delete", kind, child, "--wait=false")
+        desk.until(kind, child, partial(_is_another, gone), f"{kind} comes back")
+    planes.until(desk.namespace, "Ready", "True", name=name)
+    said = desk.namespace.get("events.events.k8s.io")["items"]
+    assert {one["note"].split()[0] for one in said if one["reason"] == "Repaired"} >= {"Service", "StatefulSet"}
+
+
+def test_an_overwritten_password_is_replaced_by_a_new_one_that_the_server_is_restarted_with(desk: Desk) -> None:
+    name, _ = desk.ready_managed()
+    secret, workload = f"{name}-redis", f"{name}-redis"
+    before = desk.child("secret", secret)
+    theirs = base64.b64encode(b"canary-somebody-knows-it").decode()
+    desk.edit("secret", secret, {"data": {"password": theirs}})
+    old = before["data"]["password"]
+    after = desk.until("secret", secret, lambda one: one["data"]["password"] not in {old, theirs}, "a new password")
+    word = after["metadata"]["annotations"][labels.CREDENTIALS]
+    assert word != before["metadata"]["annotations"][labels.CREDENTIALS]
+    desk.until(
+        "statefulset",
+        workload,
+        lambda one: one["spec"]["template"]["metadata"]["annotations"][labels.CREDENTIALS] == word,
+        "the pod is started with it",
+    )
+    planes.until(desk.namespace, "Ready", "True", name=name)
+
+
+def test_a_platform_is_never_ready_while_a_server_is_not(desk: Desk) -> None:
+    name, _ = desk.ready_managed()
+    desk.edit("service", f"{name}-nats", {"metadata": {"annotations": {"desk.example/note": "x"}}})
+    desk.namespace.text("patch", "tp", name, "--type=merge", "--patch", json.dumps(
+        {"spec": {"dataPlane": {"nats": {"managed": {"resources": {"limits": {"memory": "600Mi"}}}}}}}
+    ))  # fmt: skip
+    generation = desk.child("tp", name)["metadata"]["generation"]
+    planes.until(desk.namespace, "Ready", "True", name=name)
+    workload = desk.child("statefulset", f"{name}-nats")
+    container = workload["spec"]["template"]["spec"]["containers"][0]
+    assert container["resources"]["limits"]["memory"] == "600Mi"
+    assert workload["status"]["updatedReplicas"] == workload["status"]["readyReplicas"] == 1
+    assert desk.child("tp", name)["status"]["observedGeneration"] == generation
+
+
+def test_a_name_that_somebody_else_has_is_left_alone_and_told(desk: Desk) -> None:
+    for one in desk.namespace.get("tp")["items"]:
+        desk.delete(one["metadata"]["name"])
+    desk.plane.forget_managed()
+    name = f"taken-{next(desk.numbers)}"
+    theirs = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": f"{name}-redis"},
+        "spec": {"ports": [{"port": 80}]},
+    }
+    planes.put(desk.namespace, theirs, planes.login_secret(), planes.a_platform(desk.plane.mixed(), name))
+    stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="NameTaken")
+    assert f"Service {name}-redis" in stalled["status"]["message"]
+    assert desk.child("service", f"{name}-redis")["spec"]["ports"][0]["port"] == 80
+    desk.namespace.text("delete", "service", f"{name}-redis")
+    planes.until(desk.namespace, "Ready", "True", name=name)
+
+
+def test_an_immutable_field_says_what_a_person_must_do_and_doing_it_mends_it(desk: Desk) -> None:
+    name, _ = desk.ready_managed()
+    workload = f"{name}-redis"
+    live = desk.child("statefulset", workload)
+    desk.namespace.text("delete", "statefulset", workload, "--cascade=orphan")
+    other = {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {key: live["metadata"][key] for key in ("name", "labels", "ownerReferences")},
+        "spec": {**live["spec"], "serviceName": "another"},
+    }
+    # Whoever is faster: the operator brings its own back at once, or finds this one.
+    desk.namespace.text("replace", "--force", "--filename=-", stdin=json.dumps(other))
+    found = desk.child("statefulset", workload)
+    if found["spec"]["serviceName"] == "another":
+        stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="ImmutableField")
+        assert f"delete statefulset {workload}" in stalled["status"]["message"]
+        desk.namespace.text("delete", "statefulset", workload)
+    planes.until(desk.namespace, "Ready", "True", name=name)
+    assert desk.child("statefulset", workload)["spec"]["serviceName"] == workload
+
+
+def test_an_invalid_spec_leaves_the_last_good_one_true_and_repaired_and_a_revert_heals(desk: Desk) -> None:
+    name, platform = desk.ready_managed()
+    loose = yaml.safe_load((operators.KINDS / "tradingplatforms.yaml").read_text())
+    schema = loose["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    schema["retention"]["properties"]["tradesDays"].pop("maximum")
+    try:  # an API server that lets in what the models do not
+        desk.cluster.kubectl.apply(loose)
+        broken = json.loads(json.dumps(platform))
+        broken["spec"]["retention"] = {"tradesDays": 99999}
+        desk.until("tp", name, lambda _: _accepts(desk, broken), "the loose schema is in force")
+        stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="InvalidSpec")
+        assert "spec.retention.tradesDays" in stalled["status"]["message"]
+        assert stalled["status"]["applied"]["retention"]["tradesDays"] == 90
+        desk.edit("service", f"{name}-redis", {"spec": {"selector": {"app": "theirs"}}})
+        desk.until(
+            "service", f"{name}-redis", lambda one: "app" not in one["spec"]["selector"], "it is repaired all the same"
+        )
+        platform["spec"]["retention"] = {"tradesDays": 90}
+        planes.put(desk.namespace, platform)
+        planes.until(desk.namespace, "Ready", "True", name=name)
+    finally:
+        operators.install_kinds(desk.cluster)
+
+
+def _keeps(days: int, platform: Thing) -> bool:
+    return bool(platform["status"].get("schema", {}).get("tradesDays") == days)
+
+
+def _is_again(part: Callable[[Thing], Any], good: Any, thing: Thing) -> bool:
+    return bool(part(thing) == good)
+
+
+def _is_another(gone: str, thing: Thing) -> bool:
+    return bool(thing["metadata"]["uid"] != gone)
+
+
+def _accepts(desk: Desk, platform: Thing) -> bool:
+    try:
+        planes.put(desk.namespace, platform)
+    except problems.ProgramFailed:
+        return False
+    return True
+
+
+def test_deletion_takes_everything_but_data_and_a_platform_of_that_name_finds_it_again(desk: Desk) -> None:
+    name, platform = desk.ready_managed()
+    mine = f"--selector={labels.PLATFORM}={name}"
+    password = desk.child("secret", f"{name}-postgres")["data"]["password"]
+    desk.delete(name)
+    desk.namespace.until(lambda seen: not seen, "service,statefulset,networkpolicy", mine, wish="the children are gone")
+    left = {f"{one['kind']}/{one['metadata']['name']}" for one in desk.namespace.get("secret,pvc", mine)["items"]}
+    assert left == {
+        *(f"Secret/{name}-{server}" for server in MANAGED),
+        *(f"PersistentVolumeClaim/{name}-{server}-data" for server in MANAGED),
+        f"Secret/{name}-postgres-reader",
+    }
+    planes.put(desk.namespace, platform)
+    planes.until(desk.namespace, "Ready", "True", name=name)
+    assert desk.child("secret", f"{name}-postgres")["data"]["password"] == password
+
+
+def test_rights_are_all_used_and_none_was_missing_and_no_secret_was_told(desk: Desk) -> None:
+    """The last test of this module: it looks at what all of them did."""
+    entries = [
+        one
+        for one in audits.since(desk.cluster, audits.Mark(inode=audits.mark(desk.cluster).inode, offset=0))
+        if one.user == desk.place.account
+    ]
+    assert audits.refused(entries) == []
+    canaries = [planes.PASSWORD, "canary-"]
+    canaries += [
+        base64.b64decode(value).decode()
+        for one in desk.namespace.get("secrets")["items"]
+        for key, value in one.get("data", {}).items()
+        if key == "password"
+    ]
+    told = desk.operator.text
+    for what in ("tp", "events.events.k8s.io", "statefulset", "service", "pvc", "networkpolicy", "pods"):
+        told += json.dumps(desk.namespace.get(what))
+    told += json.dumps([one["metadata"] for one in desk.namespace.get("secrets")["items"]])
+    assert [word for word in canaries if word in told] == []

@@ -114,8 +114,8 @@ def test_who_stands_by_watches_nothing_and_is_alive() -> None:
 
 
 def test_a_loop_that_is_late_is_not_alive_whoever_leads() -> None:
-    (problem,) = a_health(leading=False, lag=6).problems()
-    assert problem == "loop: 6.0 s late"
+    (problem,) = a_health(leading=False, lag=11).problems()
+    assert problem == "loop: 11.0 s late"
 
 
 def test_only_what_is_watched_has_an_age() -> None:

@@ -48,6 +48,8 @@ class Refused(Exception):
 
 TRANSIENT: Final = frozenset({408, 429, 500, 502, 503, 504})
 GONE: Final = frozenset({404})
+FENCED: Final = "does not hold Lease"
+"""What the chart's admission policy says to a pod that does not lead; a test holds the two against each other."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -159,7 +161,13 @@ class Api:
             Exception: Whatever the guard raises when we may not write any more.
         """
         left = self.guard()
-        answer = await self.request(method, where, deadline=min(DEADLINE, left), **rest)
+        try:
+            answer = await self.request(method, where, deadline=min(DEADLINE, left), **rest)
+        except Refused as refused:
+            if FENCED in refused.message:
+                # The fence sees a Lease that is older than ours by a moment, or newer: the guard knows by the next try.
+                raise Unavailable(f"{method} {where}: fenced") from refused
+            raise
         self.wrote(method, what)
         return answer
 

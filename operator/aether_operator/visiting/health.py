@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SILENCE: Final = 75.0
 """Seconds: the API server sends a bookmark every 60."""
-LAG: Final = 5.0
+LAG: Final = 10.0
 """Seconds by which the event loop may be late."""
 TICK: Final = 0.5
 

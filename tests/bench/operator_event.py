@@ -1,0 +1,40 @@
+"""From the edit of a platform to the first write that it leads to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aether_operator.observed import kinds
+from aether_testing import benching, planes, stages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aether_testing.benching import Figure
+
+EDITS = 50
+
+
+def _limit(workload: dict[str, object]) -> str:
+    spec: dict[str, dict[str, dict[str, list[dict[str, dict[str, dict[str, str]]]]]]] = workload["spec"]  # type: ignore[assignment]
+    return spec["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"]
+
+
+async def _edits(person: stages.Person) -> list[float]:
+    found = []
+    for nth in range(EDITS):
+        wanted = f"{600 + nth}Mi"
+        patch = {"spec": {"dataPlane": {"redis": {"managed": {"resources": {"limits": {"memory": wanted}}}}}}}
+        await person.edit(kinds.PLATFORMS, "paper", patch)
+        found.append(
+            await person.until(kinds.STATEFUL_SETS, "paper-redis", lambda one, wanted=wanted: _limit(one) == wanted)  # type: ignore[misc]
+        )
+    return found
+
+
+def figures() -> Iterator[Figure]:
+    """Measure."""
+    with stages.set_up() as stage, stage.place.operator(managedAddresses=stage.plane.addresses(), resyncSeconds=600):
+        planes.put(stage.namespace, planes.a_platform(stage.plane.mixed()))
+        planes.until(stage.namespace, "Ready", "True")
+        yield from benching.latencies("operator-event", stage.measured(_edits))

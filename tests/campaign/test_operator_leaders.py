@@ -1,0 +1,96 @@
+"""Two operators, one Lease: whatever happens to the leader, the other goes on, and the first writes nothing more."""
+
+from __future__ import annotations
+
+import random
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aether_testing import audits, namespaces, operators, planes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aether_cli.local.starting import Cluster
+    from aether_testing.audits import Entry
+    from aether_testing.namespaces import Namespace
+    from aether_testing.operators import Operator
+    from aether_testing.planes import Plane
+
+PODS = ("operator-a", "operator-b")
+LONGEST = 20.0
+
+
+def _leader(namespace: Namespace) -> str:
+    lease = namespace.get("lease", operators.NAME)
+    return str(lease["spec"].get("holderIdentity") or "").rpartition("_")[0]
+
+
+def _other_leads(namespace: Namespace, name: str) -> bool:
+    return _leader(namespace) not in {name, ""}
+
+
+def _died(operator: Operator) -> None:
+    operator.kill()
+
+
+def _slept(operator: Operator) -> None:
+    operator.freeze()
+
+
+@pytest.mark.parametrize("befall", [_died, _slept], ids=["killed", "stopped"])
+@pytest.mark.campaign(full=25)
+def test_whatever_befalls_the_leader_the_other_goes_on_alone(
+    control_plane: Cluster,
+    plane: Plane,
+    tmp_path_factory: pytest.TempPathFactory,
+    befall: Callable[[Operator], None],
+    rounds: int,
+) -> None:
+    seed = random.randrange(1 << 32)
+    chance = random.Random(seed)
+    namespace = namespaces.create(control_plane, "operator-leaders")
+    place = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operators"))
+    planes.put(namespace, planes.login_secret(), planes.a_platform(plane.external(plane.database())))
+    with place.operator(PODS[0], supervised=True) as first, place.operator(PODS[1], supervised=True) as second:
+        both = dict(zip(PODS, (first, second), strict=True))
+        planes.until(namespace, "Ready", "True")
+        for nth in range(rounds):
+            operators.until(lambda: _leader(namespace) in both, "somebody leads")
+            name = _leader(namespace)
+            before = audits.mark(control_plane)
+            time.sleep(chance.uniform(0, 1.5))  # a random moment: while it writes, while it renews, while it is idle
+            planes.put(namespace, planes.a_platform(plane_spec(namespace, plane, days=chance.randrange(100, 3000))))
+            befall(both[name])
+            operators.until(partial(_other_leads, namespace, name), "the other leads", LONGEST)
+            if befall is _slept:
+                both[name].thaw()
+                both[name].ended()  # it sees that its time is over, and its kubelet starts it again
+            planes.until(namespace, "Ready", "True")
+            late = _after_the_move(audits.since(control_plane, before), place.account, name)
+            assert late == [], f"round {nth}, seed {seed}: {name} wrote after the Lease had moved"
+    namespace.kubectl.text("delete", "namespace", namespace.name, "--wait=false")
+
+
+def plane_spec(namespace: Namespace, plane: Plane, *, days: int) -> dict[str, object]:
+    """The platform's spec with another retention, so that there is something to write."""
+    database = namespace.get("tp", "paper")["spec"]["dataPlane"]["postgres"]["external"]["database"]
+    return plane.external(database) | {"retention": {"tradesDays": days}}
+
+
+def _after_the_move(entries: list[Entry], account: str, old: str) -> list[Entry]:
+    """What the old leader was let write after the new one had taken the Lease."""
+    ours = [one for one in entries if one.user == account]
+    taken = [
+        one.received
+        for one in audits.accepted(audits.writes(ours, leases=True))
+        if one.resource == "leases" and one.pod != old
+    ]
+    if not taken:
+        return []
+    moved = min(taken)
+    late = audits.accepted(audits.writes(ours))
+    return [one for one in late if one.pod == old and one.received > moved]

@@ -1,0 +1,163 @@
+"""Every write of an operator may be its last, or be answered with a no: it ends at the same place all the same.
+
+A scenario is run once undisturbed, which numbers its writes and shows where it ends. Then each fault is put at each
+write, and the end must be the same, and quiet.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aether_operator.api import labels
+from aether_testing import namespaces, operators, planes, proxying
+
+if TYPE_CHECKING:
+    from aether_cli.local.starting import Cluster
+    from aether_testing.namespaces import Namespace
+    from aether_testing.operators import Operator
+    from aether_testing.planes import Plane
+    from aether_testing.proxying import Proxy
+
+NAME = "paper"
+STALE = 409
+Fault = Callable[["Stage"], Any]
+
+
+@dataclass
+class Stage:
+    """A namespace with an operator behind a proxy."""
+
+    namespace: Namespace
+    plane: Plane
+    proxy: Proxy
+    operator: Operator
+
+    def platform(self, **redis: Any) -> dict[str, Any]:
+        spec = self.plane.mixed()
+        spec["dataPlane"]["redis"] = {"managed": redis or {"storage": "1Gi"}}
+        return planes.a_platform(spec, NAME)
+
+    def clear(self) -> None:
+        """As if there never had been a platform."""
+        mine = f"--selector={labels.PLATFORM}={NAME}"
+        self.namespace.text("delete", "tp", NAME, "--ignore-not-found", "--wait=true")
+        self.namespace.text("delete", "statefulset,service,networkpolicy,secret,pvc", mine, "--wait=true")
+        self.namespace.until(lambda seen: not seen, "pods", mine, wish="no pod of it is left")
+        self.plane.forget_managed()
+        operators.settled(self.operator, platforms=0)
+
+    def rest(self) -> dict[str, Any]:
+        """Wait for Ready and silence, and see what is there."""
+        planes.until(self.namespace, "Ready", "True", name=NAME)
+        operators.settled(self.operator, resyncs=2)
+        return operators.masked(self.namespace)
+
+
+def create(stage: Stage) -> dict[str, Any]:
+    planes.put(stage.namespace, stage.platform())
+    return stage.rest()
+
+
+def edit(stage: Stage) -> dict[str, Any]:
+    """From a platform that is at rest: another size, other limits."""
+    grown = stage.platform(storage="2Gi", resources={"limits": {"memory": "700Mi"}})
+    planes.put(stage.namespace, grown)
+    stage.namespace.until(
+        lambda seen: any(
+            one["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"] == "700Mi"
+            for one in seen.values()
+        ),
+        "statefulset",
+        f"--field-selector=metadata.name={NAME}-redis",
+        wish="the limits are those of the edit",
+    )
+    return stage.rest()
+
+
+def remove(stage: Stage) -> dict[str, Any]:
+    stage.namespace.text("delete", "tp", NAME, "--wait=true")
+    mine = f"--selector={labels.PLATFORM}={NAME}"
+    stage.namespace.until(
+        lambda seen: not seen, "statefulset,service,networkpolicy", mine, wish="the children are gone"
+    )
+    operators.settled(stage.operator, platforms=0)
+    return operators.masked(stage.namespace)
+
+
+SCENARIOS: dict[str, tuple[tuple[Callable[[Stage], Any], ...], Callable[[Stage], dict[str, Any]]]] = {
+    "create": ((), create),
+    "edit": ((create,), edit),
+    "delete": ((create,), remove),
+}
+KILLS: dict[str, Fault] = {
+    "killed before": lambda stage: proxying.KillBefore(stage.operator.kill),
+    "killed after": lambda stage: proxying.KillAfter(stage.operator.kill),
+}
+ANSWERS: dict[str, Fault] = {
+    **{f"answered {code}": lambda _, code=code: proxying.Answer(code) for code in (STALE, 422, 429, 500)},  # type: ignore[misc]
+    "applied and silent": lambda _: proxying.AppliedThenSilent(),
+    "cut": lambda _: proxying.Reset(),
+}
+
+
+@pytest.fixture
+def stage(control_plane: Cluster, plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    namespace = namespaces.create(control_plane, "operator-writes")
+    place = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operator"))
+    planes.put(namespace, planes.login_secret())
+    plane.forget_managed()
+    with (
+        proxying.between(control_plane) as proxy,
+        place.operator(proxy=proxy, supervised=True, managedAddresses=plane.addresses()) as operator,
+    ):
+        operator.wait_leading()
+        yield Stage(namespace, plane, proxy, operator)
+    namespace.kubectl.text("delete", "namespace", namespace.name, "--wait=false")
+
+
+def _run(stage: Stage, scenario: str, number: int = 0, fault: Any = None) -> tuple[dict[str, Any], int]:
+    """One run from nothing; returns the end and how many writes led to it."""
+    stage.clear()
+    before, act = SCENARIOS[scenario]
+    for one in before:
+        one(stage)
+    stage.proxy.reset()
+    if fault is not None:
+        stage.proxy.at(number, fault)
+    end = act(stage)
+    if fault is not None:
+        assert not stage.proxy.planned, f"write {number} never came"
+    return end, len(stage.proxy.writes)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("faults", [KILLS, ANSWERS], ids=["killed", "refused"])
+@pytest.mark.campaign(full=1_000_000)  # in full: each fault at each write
+def test_whatever_happens_at_any_write_the_end_is_the_same(
+    stage: Stage, scenario: str, faults: dict[str, Fault], rounds: int
+) -> None:
+    seed = random.randrange(1 << 32)
+    reference, count = _run(stage, scenario)
+    again, _ = _run(stage, scenario)
+    assert again == reference, "two undisturbed runs differ"
+    places = [(number, name) for number in range(1, count + 1) for name in faults]
+    random.Random(seed).shuffle(places)
+    for number, name in places[:rounds]:
+        end, _ = _run(stage, scenario, number, faults[name](stage))
+        assert end == reference, (
+            f"{scenario}, {name} write {number} of {count}, seed {seed}:\n{_difference(reference, end)}"
+        )
+
+
+def _difference(one: dict[str, Any], other: dict[str, Any]) -> str:
+    return "\n".join(
+        f"{key}: {json.dumps(one.get(key))[:2000]}\n  now: {json.dumps(other.get(key))[:2000]}"
+        for key in sorted({*one, *other})
+        if one.get(key) != other.get(key)
+    )

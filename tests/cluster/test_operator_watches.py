@@ -1,0 +1,110 @@
+"""Watches that end, fail or fall silent, and lists that are older than the world: it is right all the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aether_testing import audits, namespaces, operators, planes, proxying
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aether_cli.local.starting import Cluster
+    from aether_testing.namespaces import Namespace
+    from aether_testing.operators import Operator, Place
+    from aether_testing.planes import Plane
+    from aether_testing.proxying import Proxy
+
+NAME = "paper"
+SLOW = 3600
+"""Seconds: a resync that no test waits for, so that what is repaired is repaired because it was noticed."""
+
+
+@dataclass
+class Desk:
+    cluster: Cluster
+    place: Place
+    namespace: Namespace
+    proxy: Proxy
+    operator: Operator
+
+    def comes_back(self, kind: str, child: str) -> None:
+        """Somebody deletes a child, and it is there again."""
+        gone = self.namespace.get(kind, child)["metadata"]["uid"]
+        self.namespace.text("delete", kind, child, "--wait=false")
+        self.until_other(kind, child, gone)
+
+    def until_other(self, kind: str, child: str, uid: str) -> None:
+        self.namespace.until(
+            lambda seen: any(one["metadata"]["uid"] != uid for one in seen.values()),
+            kind,
+            f"--field-selector=metadata.name={child}",
+            wish=f"{kind} {child} is there again",
+            deadline=120,
+        )
+
+
+@pytest.fixture(scope="module")
+def desk(control_plane: Cluster, plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    namespace = namespaces.create(control_plane, "operator-watches")
+    place = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operator"))
+    plane.forget_managed()
+    with (
+        proxying.between(control_plane) as proxy,
+        place.operator(
+            proxy=proxy, supervised=True, managedAddresses=plane.addresses(), resyncSeconds=SLOW
+        ) as operator,
+    ):
+        operator.wait_leading()
+        planes.put(namespace, planes.login_secret(), planes.a_platform(plane.mixed(), NAME))
+        planes.until(namespace, "Ready", "True", name=NAME)
+        yield Desk(control_plane, place, namespace, proxy, operator)
+    namespace.kubectl.text("delete", "namespace", namespace.name, "--wait=false")
+
+
+@pytest.mark.parametrize("code", [410, 500])
+def test_a_watch_that_ends_in_an_error_is_begun_anew(desk: Desk, code: int) -> None:
+    assert desk.proxy.fail_watches(code) > 0
+    desk.comes_back("service", f"{NAME}-redis")
+
+
+def test_watches_that_are_cut_are_begun_anew(desk: Desk) -> None:
+    assert desk.proxy.cut_watches() > 0
+    desk.comes_back("networkpolicy", f"{NAME}-nats")
+
+
+def test_what_vanished_while_nobody_was_told_comes_back_when_somebody_is(desk: Desk) -> None:
+    desk.proxy.stall_watches()
+    gone = desk.namespace.get("service", f"{NAME}-nats")["metadata"]["uid"]
+    desk.namespace.text("delete", "service", f"{NAME}-nats")
+    desk.proxy.resume()
+    desk.proxy.cut_watches()
+    desk.until_other("service", f"{NAME}-nats", gone)
+
+
+def test_silence_ends_after_a_while_and_what_vanished_meanwhile_comes_back(desk: Desk) -> None:
+    """Nobody mends the watches here: they are silent for ever, as behind a load balancer that forgot them."""
+    desk.proxy.stall_watches(existing_only=True)
+    desk.comes_back("statefulset", f"{NAME}-redis")
+    planes.until(desk.namespace, "Ready", "True", name=NAME)
+
+
+def test_a_list_that_is_older_than_the_world_deletes_nothing_and_scales_nothing_down(desk: Desk) -> None:
+    desk.proxy.snapshot()
+    desk.proxy.serve_old_lists()
+    before = audits.mark(desk.cluster)
+    try:
+        desk.comes_back("service", f"{NAME}-redis")  # in the old list it is the one that is gone
+        desk.operator.kill()  # and its next life knows nothing but old lists
+        desk.operator.wait_leading()
+        planes.put(desk.namespace, planes.login_secret("nobody-s"))
+        operators.until(lambda: desk.operator.visits() >= 2, "the next life has visited")
+    finally:
+        desk.proxy.serve_fresh()
+    written = audits.writes(audits.of(audits.since(desk.cluster, before), desk.place.account))
+    assert [one for one in written if one.verb in {"delete", "deletecollection"}] == []
+    assert desk.namespace.get("statefulset", f"{NAME}-redis")["spec"]["replicas"] == 1
+    planes.until(desk.namespace, "Ready", "True", name=NAME)
