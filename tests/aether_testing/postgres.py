@@ -149,7 +149,8 @@ def running(folder: Path, *, trusting: bool = False) -> Iterator[Postgres]:
     made = subprocess.run(
         _as_owner([
             PROGRAMS / "initdb", "--pgdata", home, "--username", USER, "--pwfile", word,
-            f"--auth={'trust' if trusting else 'scram-sha-256'}", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions",
+            f"--auth={'trust' if trusting else 'scram-sha-256'}",
+            "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions",
         ]),
         cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip

@@ -1,0 +1,238 @@
+"""What is decided of a database, as values: no server."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from typing import Any
+
+import pytest
+
+from aether_operator.api.platforms import Timescale
+from aether_operator.api.reasons import Reason
+from aether_operator.database import connecting, drifts, fencing, plans, readers, servers
+from aether_operator.database.catalogues import WANTED, Extension, Keeping, Part, Progress, Reader, Seen, ServerFacts
+from aether_operator.database.revisions import Migration, Revisions
+from aether_operator.observed.endpoints import Endpoint, Hidden
+from aether_operator.observed.reports import Engine
+from aether_testing import postgres
+
+NOW = datetime.datetime(2026, 11, 24, 12, tzinfo=datetime.UTC)
+DAY = datetime.timedelta(days=1)
+TODAY = datetime.datetime(2026, 11, 24, tzinfo=datetime.UTC)
+
+
+def facts(timescale: str = "", partman: str = "4.7.2", *, installed: bool = True, **other: Any) -> ServerFacts:
+    def extension(version: str) -> Extension:
+        return Extension(installed=version if installed else "", available=version, schema="partman")
+
+    return (
+        ServerFacts(version="15.18", major=15, timescale=extension(timescale), partman=extension(partman))
+        if not other
+        else dataclasses.replace(facts(timescale, partman, installed=installed), **other)
+    )
+
+
+def a_part(days_ago: int, rows: int | None = 10) -> Part:
+    start = TODAY - DAY * days_ago
+    return Part(name=f"p{days_ago}", start=start, end=start + DAY, rows=rows)
+
+
+def seen(**other: Any) -> Seen:
+    return dataclasses.replace(
+        Seen(
+            now=NOW,
+            server=facts(),
+            schema=True,
+            relations=frozenset({"ownership", "fence", "settings", "progress", "alembic_version"}),
+            owner=postgres.a_wish().owner,
+            tables=WANTED,
+            revision="0001",
+        ),
+        **other,
+    )
+
+
+def decided(world: Seen, pending: tuple[Migration, ...] = (), **wish: Any) -> plans.Plan:
+    memory = plans.Memory(login="aether", database="desk", leads=True, verifier=lambda: "verifier")
+    return plans.plan(world, postgres.a_wish(**{"reader": None, **wish}), memory, lambda _: pending)
+
+
+@pytest.mark.parametrize(
+    ("server", "timescale", "expected"),
+    [
+        (facts(major=14), Timescale.PREFERRED, Reason.VERSION_UNSUPPORTED),
+        (facts(major=15), Timescale.PREFERRED, Engine.PARTMAN),
+        (facts(major=16), Timescale.PREFERRED, Engine.PARTMAN),
+        (facts(major=17), Timescale.PREFERRED, Engine.PARTMAN),
+        (facts(major=18), Timescale.PREFERRED, Reason.VERSION_UNSUPPORTED),
+        (facts("2.17.0"), Timescale.REQUIRED, Engine.TIMESCALE),
+        (facts("2.23.0-dev"), Timescale.PREFERRED, Engine.TIMESCALE),
+        (facts("3.0.0"), Timescale.PREFERRED, Engine.TIMESCALE),
+        (facts("2.16.9"), Timescale.REQUIRED, Reason.VERSION_UNSUPPORTED),
+        (facts("2.16.9"), Timescale.PREFERRED, Reason.VERSION_UNSUPPORTED),
+        (facts("2.16.9", installed=False, superuser=True), Timescale.PREFERRED, Engine.PARTMAN),
+        (facts("2.20.0", timescale_licence="apache"), Timescale.REQUIRED, Reason.VERSION_UNSUPPORTED),
+        (facts(), Timescale.REQUIRED, Reason.TIMESCALE_MISSING),
+        (facts(partman=""), Timescale.PREFERRED, Reason.PARTMAN_MISSING),
+        (facts(partman="4.6.2"), Timescale.PREFERRED, Reason.VERSION_UNSUPPORTED),
+        (facts(partman="5.0.0"), Timescale.PREFERRED, Engine.PARTMAN),
+        (facts(partman="5.2.4"), Timescale.PREFERRED, Engine.PARTMAN),
+        (facts(partman="6.0.0"), Timescale.PREFERRED, Reason.VERSION_UNSUPPORTED),
+        (facts(installed=False), Timescale.PREFERRED, Reason.RIGHT_MISSING),
+        (facts(partman_rights=("USAGE",)), Timescale.PREFERRED, Reason.RIGHT_MISSING),
+        (facts(may_create=False), Timescale.PREFERRED, Reason.RIGHT_MISSING),
+        (facts(standby=True), Timescale.PREFERRED, Reason.RIGHT_MISSING),
+    ],
+)
+def test_a_server_is_judged(server: ServerFacts, timescale: Timescale, expected: Engine | Reason) -> None:
+    chosen = servers.choose(server, timescale, login="aether", database="desk")
+    assert (chosen.reason if isinstance(chosen, servers.Unfit) else chosen) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "expected"),
+    [
+        ('connection failed: FATAL:  database "x" does not exist', True, Reason.DATABASE_MISSING),
+        ('connection failed: FATAL:  password authentication failed for user "x"', True, Reason.LOGIN_REFUSED),
+        ('connection failed: FATAL:  role "x" is not permitted to log in', True, Reason.LOGIN_REFUSED),
+        ('failed: FATAL:  no pg_hba.conf entry for host "10.0.0.1", no encryption', False, Reason.LOGIN_REFUSED),
+        ("fe_sendauth: no password supplied", True, Reason.LOGIN_REFUSED),
+        ('failed: FATAL:  permission denied for database "x"', True, Reason.RIGHT_MISSING),
+        ("failed: SSL error: certificate verify failed", False, Reason.TLS_FAILED),
+        ('server certificate for "a" does not match host name "b"', False, Reason.TLS_FAILED),
+        ("failed: FATAL:  the database system is starting up", False, Reason.UNREACHABLE),
+        ("failed: FATAL:  sorry, too many clients already", True, Reason.UNREACHABLE),
+        ('failed: FATAL:  Passwort-Authentifizierung für Benutzer "x" fehlgeschlagen', True, Reason.LOGIN_REFUSED),
+        ("failed: Connection refused", False, Reason.UNREACHABLE),
+    ],
+)
+def test_what_libpq_says_is_understood(text: str, *, asked: bool, expected: Reason) -> None:
+    assert connecting.refusal(text, asked_password=asked)[0] is expected
+
+
+@pytest.mark.parametrize(
+    ("live", "wanted", "older", "steps", "held"),
+    [
+        (90.0, 90, False, 0, 0),
+        (90.0, 120, False, 1, 0),
+        (90.0, 120, True, 1, 0),
+        (90.0, 30, False, 1, 0),
+        (90.0, 30, True, 0, 1),
+        (None, 30, False, 1, 0),
+        (None, 30, True, 0, 1),
+    ],
+)
+def test_retention_is_never_shortened_over_data(
+    *, live: float | None, wanted: int, older: bool, steps: int, held: int
+) -> None:
+    keeping = Keeping(
+        engine=Engine.TIMESCALE, days=live, compress_days=7, compressed=True, older=older, parts=(a_part(40),)
+    )
+    told = {"engine": "TimescaleDB", "trades_days": f"{live:g}"} if live else {"engine": "TimescaleDB"}
+    plan = decided(seen(server=facts("2.20.0"), keeping=keeping, settings=told), trades_days=wanted)
+    assert (plan.reason, len(plan.steps), len(plan.held)) == (Reason.READY, steps, held)
+
+
+def test_what_a_shorter_retention_would_drop_is_said_exactly() -> None:
+    parts = tuple(a_part(day) for day in range(40, -1, -1))
+    line = plans.would_drop(seen(keeping=Keeping(engine=Engine.TIMESCALE, days=90, parts=parts)), 30)
+    assert line == (
+        "aether.trades stays at 90 days: 30 days would drop 11 chunks from 2026-10-15 to 2026-10-26, about 110 rows"
+    )
+    one = Keeping(engine=Engine.PARTMAN, days=90, parts=(a_part(31, rows=None),))
+    assert plans.would_drop(seen(keeping=one), 30).endswith(
+        "1 partition from 2026-10-24 to 2026-10-25, rows not counted yet"
+    )
+
+
+@pytest.mark.parametrize(
+    ("newest", "oldest", "due"),
+    [(4, 3, False), (3, 3, True), (4, 10, False), (4, 11, True)],
+    ids=["enough ahead", "too few ahead", "within the retention", "older than it"],
+)
+def test_maintenance_is_due_when_partitions_lack_or_are_too_old(*, newest: int, oldest: int, due: bool) -> None:
+    keeping = Keeping(engine=Engine.PARTMAN, days=10, parts=(a_part(oldest), a_part(-newest)))
+    assert plans.maintenance_due(seen(keeping=keeping)) is due
+
+
+def test_a_table_that_is_as_it_should_be_has_no_drift() -> None:
+    assert drifts.compare(WANTED) == ([], [])
+
+
+def test_no_column_is_a_float_and_every_time_has_a_zone() -> None:
+    types = {column.type for table in WANTED.values() for column in table.columns}
+    assert types == {"text", "smallint", "bigint", "numeric", "timestamp with time zone"}
+    (migration, *_) = Revisions().after(None, Engine.TIMESCALE)
+    assert not {"FLOAT", "REAL", "DOUBLE"} & set(" ".join(migration.statements).upper().split())
+
+
+def test_there_is_one_head() -> None:
+    revisions = Revisions()
+    assert revisions.knows(revisions.head)
+    assert not revisions.knows(revisions.head[:-1])
+    assert revisions.after(revisions.head, Engine.PARTMAN) == ()
+
+
+MIGRATION = Migration(revision="0002", statements=("one", "two", "three"))
+
+
+def test_an_interrupted_migration_goes_on_at_the_next_statement() -> None:
+    progress = Progress(revision="0002", done=2, digest=MIGRATION.digest(2))
+    plan = decided(seen(progress=progress), pending=(MIGRATION,))
+    assert [step.what for step in plan.steps if hasattr(step, "what")] == [
+        "revision 0002, statement 3",
+        "revision 0002 is done",
+    ]
+
+
+def test_a_migration_of_another_release_is_not_gone_on_with_in_its_middle() -> None:
+    progress = Progress(revision="0002", done=2, digest="another")
+    plan = decided(seen(progress=progress), pending=(MIGRATION,))
+    assert (plan.reason, plan.steps) == (Reason.FAILED, ())
+
+
+ENDPOINT = Endpoint(host="db", port=5432, username="aether", password=Hidden("canary"), database="desk")
+
+
+@pytest.mark.parametrize(
+    ("taken", "epoch", "holder", "expected"),
+    [
+        (None, None, "", False),
+        (None, 7, "another", False),
+        (3, 3, "me", True),
+        (3, 4, "me", True),
+        (3, 4, "another", fencing.FencedOff),
+        (3, 3, "another", False),
+        (3, None, "", False),
+    ],
+    ids=["no row", "first touch", "mine", "mine by another name", "followed", "restored", "made anew"],
+)
+def test_whose_the_fence_is(taken: int | None, epoch: int | None, holder: str, expected: Any) -> None:
+    fences = fencing.Fences(holder="me", guard=lambda: None)
+    if taken is not None:
+        fences.took(ENDPOINT, taken)
+    if expected is fencing.FencedOff:
+        with pytest.raises(fencing.FencedOff):
+            fencing.mine(fences, ENDPOINT, epoch=epoch, holder=holder)
+    else:
+        assert fencing.mine(fences, ENDPOINT, epoch=epoch, holder=holder) is expected
+
+
+def test_timescale_that_could_not_be_installed_is_done_without_where_that_is_allowed() -> None:
+    world = seen(server=facts("2.20.0", installed=False, superuser=True), tables={})
+    memory = plans.Memory(
+        login="aether", database="desk", leads=True, verifier=str, timescale_refused="it is not preloaded"
+    )
+    assert plans.engine_of(world, postgres.a_wish(), memory) is Engine.PARTMAN
+    refused = plans.engine_of(world, postgres.a_wish(timescale=Timescale.REQUIRED), memory)
+    assert refused == servers.Unfit(Reason.TIMESCALE_MISSING, "it is not preloaded")
+
+
+def test_a_reader_with_powers_is_left_alone_and_told() -> None:
+    owner = "desk/paper"
+    world = seen(reader=Reader(comment=readers.mark(owner), powers=("SUPERUSER",), works=True))
+    steps, warnings = readers.plan(
+        world, readers.Wanted(name="people", owner=owner, database="desk"), lambda: "verifier", useless=False
+    )
+    assert (steps, warnings) == ([], ["the login people has SUPERUSER, which a reader should not"])
