@@ -204,25 +204,9 @@ def _edits(server: Server) -> Iterator[Wrong]:
     yield wrong("moves-out", LARGE, {**an_external(server), "managed": None}, "mode")
     yield wrong("moves-in", ELSEWHERE, {"mode": "Managed", "external": None}, "mode")
     yield wrong("moves-in-by-default", ELSEWHERE, {"mode": None, "external": None}, "mode")
-    yield wrong("shrinks", LARGE, {"managed": {"storage": "19Gi"}}, "managed.storage")
-    yield wrong("shrinks-by-its-unit", LARGE, {"managed": {"storage": "20G"}}, "managed.storage")
-    yield wrong("shrinks-as-a-number", LARGE, {"managed": {"storage": 1000000}}, "managed.storage")
-    yield wrong("shrinks-since-storage-is-left-out", LARGE, {"managed": {"storage": None}}, "managed.storage")
-    yield wrong("shrinks-since-managed-is-left-out", LARGE, {"managed": None}, "managed.storage")
 
 
-def _edits_of_all() -> Iterator[Wrong]:
-    for server in Server:
-        path = f"spec.dataPlane.{server.value}"
-        yield Wrong(
-            id=f"{server.value}-shrinks-since-all-is-left-out",
-            spec={"dataPlane": None},
-            field=f"{path}.managed.storage",
-            before=LARGE,
-        )
-
-
-WRONG_EDITS: Final[tuple[Wrong, ...]] = (*(one for server in Server for one in _edits(server)), *_edits_of_all())
+WRONG_EDITS: Final[tuple[Wrong, ...]] = tuple(one for server in Server for one in _edits(server))
 """Wrong as a change, as merge patches."""
 
 

@@ -54,8 +54,6 @@ _forks = concurrent.futures.ThreadPoolExecutor(1, "operators")
 """Children end with the thread that made them, so one thread that lives as long as the tests makes them all."""
 
 
-
-
 def until(holds: Callable[[], bool], wish: str, deadline: float = DEADLINE, told: Callable[[], str] = str) -> None:
     """Look again and again until something holds."""
     ends = time.monotonic() + deadline

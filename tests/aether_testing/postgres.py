@@ -136,16 +136,16 @@ def _as_owner(command: Sequence[str | Path]) -> list[str]:
 
 @contextlib.contextmanager
 def running(folder: Path, *, trusting: bool = False) -> Iterator[Postgres]:
-    """A server for the length of a block; a trusting one lets in whoever comes, with any password."""
+    """A server for the length of a block; a trusting one lets in whoever comes, with any password.
+
+    Its own user must be able to enter the folder: pytest's folders are closed again by each test run that starts.
+    """
     home, word = folder / "data", folder / "password"
     word.write_text(PASSWORD)
     if os.getuid() == 0:
         owner = pwd.getpwnam(USER)
         for path in (folder, word):
             os.chown(path, owner.pw_uid, owner.pw_gid)
-        for above in folder.parents:  # pytest's folders are for their owner only
-            if above.stat().st_uid == 0 and not above.stat().st_mode & 0o001:
-                above.chmod(above.stat().st_mode | 0o011)
     made = subprocess.run(
         _as_owner([
             PROGRAMS / "initdb", "--pgdata", home, "--username", USER, "--pwfile", word,

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from kubernetes.aio import client, config
 
 from aether_operator.cluster import speaking
-from aether_operator.observed import kinds
 from aether_testing import clusters, namespaces, operators, planes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from aether_cli.local.starting import Cluster
+    from aether_operator.observed import kinds
     from aether_testing.namespaces import Namespace
     from aether_testing.operators import Place
     from aether_testing.planes import Plane

@@ -65,9 +65,8 @@ def create(stage: Stage) -> dict[str, Any]:
 
 
 def edit(stage: Stage) -> dict[str, Any]:
-    """From a platform that is at rest: another size, other limits."""
-    grown = stage.platform(storage="2Gi", resources={"limits": {"memory": "700Mi"}})
-    planes.put(stage.namespace, grown)
+    """From a platform that is at rest: other limits."""
+    planes.put(stage.namespace, stage.platform(storage="1Gi", resources={"limits": {"memory": "700Mi"}}))
     stage.namespace.until(
         lambda seen: any(
             one["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"] == "700Mi"

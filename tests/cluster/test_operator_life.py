@@ -244,6 +244,15 @@ def test_an_overwritten_password_is_replaced_by_a_new_one_that_the_server_is_res
     planes.until(desk.namespace, "Ready", "True", name=name)
 
 
+def test_a_volume_that_cannot_grow_says_so_and_setting_it_back_heals(desk: Desk) -> None:
+    name, platform = desk.ready_managed()
+    platform["spec"]["dataPlane"]["redis"] = {"managed": {"storage": "20Gi"}}
+    planes.put(desk.namespace, platform)
+    stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="Refused")
+    assert "does not allow volume expansion" in stalled["status"]["message"]
+    assert desk.child("pvc", f"{name}-redis-data")["spec"]["resources"]["requests"]["storage"] == "10Gi"
+
+
 def test_a_platform_is_never_ready_while_a_server_is_not(desk: Desk) -> None:
     name, _ = desk.ready_managed()
     desk.edit("service", f"{name}-nats", {"metadata": {"annotations": {"desk.example/note": "x"}}})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,9 +18,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Postgres]:
+def postgres() -> Iterator[servers.Postgres]:
     """PostgreSQL 15 with pg_partman."""
-    with servers.running(tmp_path_factory.mktemp("postgres")) as one:
+    with tempfile.TemporaryDirectory(prefix="aether-postgres-") as folder, servers.running(Path(folder)) as one:
         yield one
 
 

@@ -159,6 +159,8 @@ def of(  # one list, read top to bottom
                 f"--root-ca-file={pki / 'ca.crt'}",
                 f"--cluster-signing-cert-file={pki / 'ca.crt'}",
                 f"--cluster-signing-key-file={pki / 'ca.key'}",
+                # Where pods only seem to run, volumes only seem to be there: see the class in manifests.
+                *(("--enable-hostpath-provisioner=true",) if chosen.kwok else ()),
             ),
             after=("kube-apiserver",),
             probe=Probe(address="127.0.0.1:10257", path="/healthz", tls=True),

@@ -40,7 +40,7 @@ def starting(chosen: Settings) -> list[dict[str, Any]]:
             ),
         ]
     if chosen.kwok:
-        things.append(_fake_node())
+        things += [_fake_node(), *(() if chosen.has_node else (volumes.empty_storage_class(),))]
     return things
 
 

@@ -98,11 +98,20 @@ def volume(name: str) -> dict[str, Any]:
 
 def storage_class() -> dict[str, Any]:
     """The default class: a claim waits for its first pod, then gets a volume of the pool."""
+    return _default("kubernetes.io/no-provisioner", "WaitForFirstConsumer")
+
+
+def empty_storage_class() -> dict[str, Any]:
+    """The default class where no pod really runs: the controllers bind a claim to an empty folder at once."""
+    return _default("kubernetes.io/host-path", "Immediate")
+
+
+def _default(provisioner: str, binding: str) -> dict[str, Any]:
     return {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
         "metadata": {"name": CLASS, "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
-        "provisioner": "kubernetes.io/no-provisioner",
-        "volumeBindingMode": "WaitForFirstConsumer",
+        "provisioner": provisioner,
+        "volumeBindingMode": binding,
         "reclaimPolicy": "Delete",
     }

@@ -80,7 +80,7 @@ class Managed(Model):
     """A server that the operator runs: one pod, one volume. For evaluation, not for production."""
 
     storage: Quantity = DEFAULT_STORAGE
-    """The volume's size. It may grow, where the StorageClass can; it never shrinks."""
+    """The volume's size. It may grow, where the StorageClass can; a smaller one than it has is not done."""
     resources: Resources = Resources()
     """What its pod asks for and may use."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from aether_operator.api.platforms import DEFAULT_STORAGE, LONGEST_NAME, Server
+from aether_operator.api.platforms import LONGEST_NAME, Server
 
 Rule = dict[str, Any]
 
@@ -25,10 +25,6 @@ ROOT: Final[list[Rule]] = [
 ]
 
 
-def _storage(whose: str) -> str:
-    return f"has({whose}.managed) ? string({whose}.managed.storage) : '{DEFAULT_STORAGE}'"
-
-
 def _placed(server: Server) -> list[Rule]:
     where = f"spec.dataPlane.{server.value}"
     return [
@@ -45,14 +41,11 @@ def _placed(server: Server) -> list[Rule]:
             f"{where}.mode: cannot be changed, since data does not move by itself; make a new platform",
             field=".mode",
         ),
-        _rule(
-            f"self.mode != 'Managed' || quantity({_storage('self')}).compareTo(quantity({_storage('oldSelf')})) >= 0",
-            f"{where}.managed.storage: may grow and never shrinks",
-        ),
     ]
 
 
 def _managed(server: Server) -> list[Rule]:
+    # That it never shrinks is no rule here: who asked for more than the StorageClass gives must be able to go back.
     where = f"spec.dataPlane.{server.value}.managed"
     return [
         _rule(
