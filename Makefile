@@ -11,11 +11,13 @@ export PYTHONSAFEPATH := 1
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: python packages
+.PHONY: python packages test-packages
 python:
 	@.ci/python
 packages:
 	@.ci/packages
+test-packages:
+	@.ci/packages tests
 
 .PHONY: up down
 up: packages python ## Start Aether on this machine, on a Kubernetes of its own (root)
@@ -25,17 +27,17 @@ down: python ## Stop it; volumes and caches stay
 	@$(BIN)/aether down
 
 .PHONY: test test-fast campaign
-test: packages lint types ## Everything: lint, types, import contracts, every level of test (root)
+test: test-packages lint types ## Everything: lint, types, import contracts, every level of test (root)
 	@$(BIN)/aether build
 	@$(BIN)/pytest --cov --cov-report=term-missing:skip-covered
 test-fast: python lint types ## What needs neither root nor a cluster
 	@$(BIN)/pytest tests/unit tests/contract
-campaign: packages python ## The long repetitions in full: make campaign NAME=up-kill
+campaign: test-packages python ## The long repetitions in full: make campaign NAME=up-kill
 	@$(BIN)/aether build
 	@$(BIN)/pytest tests/campaign --full $(if $(NAME),-k $(subst -,_,$(NAME)))
 
 .PHONY: bench
-bench: packages python ## One benchmark, JSON lines on standard output: make bench B=control-plane-start
+bench: test-packages python ## One benchmark, JSON lines on standard output: make bench B=control-plane-start
 	@$(BIN)/aether build
 	@PYTHONPATH=tests $(BIN)/python -m aether_testing.benching $(B)
 
