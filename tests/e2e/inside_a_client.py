@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import sys
+from typing import Any
 
 import aiokafka
 import aiokafka.admin
-import nats
 import psycopg
 import redis.asyncio
 
@@ -42,19 +43,32 @@ async def redis_(host: str, username: str, password: str, word: str) -> list[str
         return [str(one) for one in await client.lrange("kept", 0, -1)]
 
 
-async def nats_(host: str, username: str, password: str, word: str) -> list[str]:
-    client = await nats.connect(
-        f"nats://{host}:4222", user=username, password=password, allow_reconnect=False, connect_timeout=10
-    )
+async def nats(host: str, username: str, password: str, word: str) -> list[str]:
+    """By hand: the operator's image, in which this runs, has no library for it."""
+    reader, writer = await asyncio.open_connection(host, 4222)
+    login = {"user": username, "pass": password, "verbose": False, "headers": False}
+    writer.write(f"CONNECT {json.dumps(login)}\r\nSUB inbox.* 1\r\n".encode())
+
+    async def answer(subject: str, text: str = "") -> dict[str, Any]:
+        writer.write(f"PUB {subject} inbox.1 {len(text)}\r\n{text}\r\n".encode())
+        while not (line := (await reader.readuntil(b"\r\n")).decode()).startswith("MSG"):
+            if line.startswith("-ERR"):
+                raise RuntimeError(line)
+        data: dict[str, Any] = json.loads(await reader.readexactly(int(line.split()[-1])))
+        return data
+
     try:
-        stream = client.jetstream()
-        await stream.add_stream(name="kept", subjects=["kept"])
+        await answer(
+            "$JS.API.STREAM.CREATE.kept", json.dumps({"name": "kept", "subjects": ["kept"], "storage": "file"})
+        )
         if word:
-            await stream.publish("kept", word.encode())
-        messages = (await stream.stream_info("kept")).state.messages
-        return [((await stream.get_msg("kept", one + 1)).data or b"").decode() for one in range(messages)]
+            await answer("kept", word)
+        state = (await answer("$JS.API.STREAM.INFO.kept"))["state"]
+        asked = [json.dumps({"seq": one + 1}) for one in range(state["messages"])]
+        messages = [await answer("$JS.API.STREAM.MSG.GET.kept", one) for one in asked]
+        return [base64.b64decode(one["message"]["data"]).decode() for one in messages]
     finally:
-        await client.close()
+        writer.close()
 
 
 async def kafka(host: str, username: str, password: str, word: str) -> list[str]:
@@ -95,7 +109,7 @@ async def checked(server: str, host: str, username: str, password: str, _word: s
             raise RuntimeError(report)
 
 
-SPEAKERS = {"postgres": postgres, "redis": redis_, "nats": nats_, "kafka": kafka}
+SPEAKERS = {"postgres": postgres, "redis": redis_, "nats": nats, "kafka": kafka}
 
 
 async def main(server: str, *words: str) -> None:
