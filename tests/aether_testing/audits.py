@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 DEADLINE: Final = 30.0
 POD: Final = "authentication.kubernetes.io/pod-name"
 WRITING: Final = frozenset({"create", "update", "patch", "delete", "deletecollection"})
-FORBIDDEN: Final = 403
+CREATED: Final = 201
+DECISION: Final = "authorization.k8s.io/decision"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,8 @@ class Entry:
     namespace: str
     name: str
     code: int
+    allowed: bool
+    """Whether the user has the right; admission may still have said no."""
     dry_run: bool
     uri: str
 
@@ -101,13 +104,18 @@ def accepted(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def refused(entries: Iterable[Entry]) -> list[Entry]:
-    """Those that the user may not do, by right or by fence."""
-    return [one for one in entries if one.code == FORBIDDEN]
+    """Those that the user has no right to."""
+    return [one for one in entries if not one.allowed]
 
 
 def used(entries: Iterable[Entry]) -> set[tuple[str, str, str]]:
-    """Every group, resource and verb that was asked for, as a Role names them."""
-    return {(one.group, one.kind, one.verb) for one in entries if one.resource}
+    """Every group, resource and verb that was asked for, as a Role names them.
+
+    An apply that made an object needed the right to create it, too.
+    """
+    found = {(one.group, one.kind, one.verb) for one in entries if one.resource}
+    made = {(one.group, one.kind, "create") for one in entries if one.verb == "patch" and one.code == CREATED}
+    return found | made
 
 
 _SENTINEL: Final = "audit-sentinel-"
@@ -169,6 +177,7 @@ def _entry(event: dict[str, Any]) -> Entry | None:
         namespace=about.get("namespace", ""),
         name=about.get("name", ""),
         code=int(event.get("responseStatus", {}).get("code", 0)),
+        allowed=event.get("annotations", {}).get(DECISION) != "forbid",
         dry_run="dryRun=" in uri,
         uri=uri,
     )

@@ -239,6 +239,10 @@ _MANAGED: Final[_Table] = {
 
 _EXTERNAL: Final[_Table] = {
     "all is well with somebody else's servers": (_same, READY, Reason.READY),
+    "something in the database is worth a look": (
+        _schema(Reason.READY, engine=Engine.TIMESCALE, warnings=("the retention policy of aether.trades is paused",)),
+        READY, Reason.READY,
+    ),
     "a Secret is missing": (
         _says(_K, Reason.SECRET_MISSING, "Secret my-kafka does not exist"), RECONCILING, Reason.SECRET_MISSING,
     ),

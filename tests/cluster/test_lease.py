@@ -158,3 +158,14 @@ async def test_without_an_answer_nobody_becomes_the_holder_and_nobody_stays_it(
     async with asyncio.timeout(DEADLINE):
         with pytest.raises(leasing.LeaseLost):
             await keeping
+
+
+async def test_a_renewal_that_was_cut_off_does_not_keep_the_lease_from_being_released(
+    candidates: Candidates, namespace: Namespace
+) -> None:
+    lease = candidates.one("a_1", Clock())
+    await lease.acquire()
+    # What an applied renewal whose answer never came leaves: a newer record than the one that we know.
+    namespace.text("annotate", "lease", "op", "desk.example/note=newer")
+    await lease.release()
+    assert record(namespace)["holderIdentity"] == ""

@@ -288,25 +288,46 @@ def test_a_name_that_somebody_else_has_is_left_alone_and_told(desk: Desk) -> Non
 
 
 def test_an_immutable_field_says_what_a_person_must_do_and_doing_it_mends_it(desk: Desk) -> None:
-    name, _ = desk.ready_managed()
+    name, platform = desk.ready_managed()
     workload = f"{name}-redis"
+    planes.put(desk.namespace, {**platform, "spec": platform["spec"] | {"paused": True}})
+    planes.until(desk.namespace, "Paused", "True", name=name)
     live = desk.child("statefulset", workload)
-    desk.namespace.text("delete", "statefulset", workload, "--cascade=orphan")
     other = {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
         "metadata": {key: live["metadata"][key] for key in ("name", "labels", "ownerReferences")},
         "spec": {**live["spec"], "serviceName": "another"},
     }
-    # Whoever is faster: the operator brings its own back at once, or finds this one.
     desk.namespace.text("replace", "--force", "--filename=-", stdin=json.dumps(other))
-    found = desk.child("statefulset", workload)
-    if found["spec"]["serviceName"] == "another":
-        stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="ImmutableField")
-        assert f"delete statefulset {workload}" in stalled["status"]["message"]
-        desk.namespace.text("delete", "statefulset", workload)
+    planes.put(desk.namespace, {**platform, "spec": platform["spec"] | {"paused": False}})
+    stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="ImmutableField")
+    assert f"delete statefulset {workload}" in stalled["status"]["message"]
+    desk.namespace.text("delete", "statefulset", workload)
     planes.until(desk.namespace, "Ready", "True", name=name)
     assert desk.child("statefulset", workload)["spec"]["serviceName"] == workload
+
+
+def test_a_child_of_another_release_is_deleted_and_what_has_no_owner_is_not(desk: Desk) -> None:
+    name, _ = desk.ready_managed()
+    uid = desk.child("tp", name)["metadata"]["uid"]
+    owner = {"apiVersion": "trading.aether.io/v1alpha1", "kind": "TradingPlatform", "name": name, "uid": uid}
+    for kind, like in (("Service", f"{name}-nats"), ("NetworkPolicy", f"{name}-nats"), ("StatefulSet", f"{name}-nats")):
+        live = desk.child(kind, like)
+        spec = {key: value for key, value in live["spec"].items() if key not in {"clusterIP", "clusterIPs"}}
+        meta = {"name": f"{name}-former", "labels": live["metadata"]["labels"], "ownerReferences": [owner]}
+        planes.put(desk.namespace, {"apiVersion": live["apiVersion"], "kind": kind, "metadata": meta, "spec": spec})
+        desk.namespace.until(
+            lambda seen: not seen, kind, f"--field-selector=metadata.name={name}-former", wish=f"{kind} is deleted"
+        )
+    kept = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": f"{name}-kept", "labels": live["metadata"]["labels"]},
+    }
+    planes.put(desk.namespace, kept)
+    operators.settled(desk.operator, resyncs=2)
+    assert desk.child("secret", f"{name}-kept")
 
 
 def test_an_invalid_spec_leaves_the_last_good_one_true_and_repaired_and_a_revert_heals(desk: Desk) -> None:
@@ -378,6 +399,19 @@ def test_rights_are_all_used_and_none_was_missing_and_no_secret_was_told(desk: D
         if one.user == desk.place.account
     ]
     assert audits.refused(entries) == []
+    granted = {
+        (group, resource, verb)
+        for role in operators.rendered(desk.namespace.name)
+        if role["kind"] == "Role"
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    # The harness makes the Lease, and an event is repeated only when the same happens twice within ten minutes.
+    seldom = {("coordination.k8s.io", "leases", "create"), ("events.k8s.io", "events", "patch")}
+    assert granted - audits.used(entries) <= seldom
+    assert audits.used(entries) - {("", "namespaces", "get")} <= granted
     canaries = [planes.PASSWORD, "canary-"]
     canaries += [
         base64.b64decode(value).decode()

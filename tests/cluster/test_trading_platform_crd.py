@@ -19,7 +19,7 @@ from aether_operator.api import models, parsing, platforms
 from aether_operator.api.platforms import PlatformSpec, Server
 from aether_operator.cluster import speaking
 from aether_operator.observed import kinds
-from aether_testing import kstatus, manifests, states
+from aether_testing import kstatus, manifests, operators, states
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -40,7 +40,7 @@ def definition(control_plane: Cluster) -> dict[str, Any]:
     """The kind, known to the API server, which has nothing to warn of in it."""
     words = ("--server-side", "--force-conflicts", "--field-manager=aether-cli", "--warnings-as-errors")
     control_plane.kubectl.text("apply", *words, f"--filename={FILE}")
-    control_plane.kubectl.text("wait", "--for=condition=Established", "--timeout=30s", f"crd/{NAME}")
+    operators.install_kinds(control_plane)  # waits until it is established
     return control_plane.kubectl.get("crd", NAME)
 
 

@@ -348,7 +348,11 @@ def test_several_images_are_loaded_at_a_time_and_told_as_one_step() -> None:
     both = threading.Barrier(2, timeout=20)
     heard = Listener()
     names = ["kafka", "nats", "postgres", "redis"]
-    loaded = baking.load([a_baked(one) for one in names], set, lambda _: both.wait(), heard, together=2)
+
+    def put(_: Path) -> None:
+        both.wait()
+
+    loaded = baking.load([a_baked(one) for one in names], set, put, heard, together=2)
     assert loaded == [a_baked(one).reference for one in names]
     assert (heard.told[0], heard.told[-1]) == ("load images", "6.0 MB: kafka, nats, postgres, redis")
     assert len(heard.told) == 2 + len(names)

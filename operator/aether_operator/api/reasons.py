@@ -68,6 +68,7 @@ class Reason(StrEnum):
     EVALUATION_ONLY = "EvaluationOnly"
     NATIVE_PARTITIONS = "NativePartitions"
     RETENTION_HELD = "RetentionHeld"
+    SCHEMA_ATTENTION = "SchemaAttention"
     # Paused.
     PAUSED_BY_SPEC = "PausedBySpec"
     NOT_PAUSED = "NotPaused"
@@ -192,6 +193,11 @@ TEXTS: Final[dict[Reason, Text]] = {
         remedy=Remedy.NOBODY,
         meaning="A shorter retention would drop rows that are there, and is held until somebody may approve it.",
         act="Set spec.retention back; or leave it, since what is there is kept.",
+    ),
+    Reason.SCHEMA_ATTENTION: Text(
+        remedy=Remedy.NOBODY,
+        meaning="Something in the database is not as it was set up, and nothing is lost by it.",
+        act="Look at what the message names.",
     ),
     Reason.PAUSED_BY_SPEC: Text(
         remedy=Remedy.NOBODY, meaning="spec.paused is true: nothing is changed.", act="Set spec.paused to false."

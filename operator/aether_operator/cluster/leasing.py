@@ -53,7 +53,6 @@ class Lease:
     _renewed: float | None = None
     _seen: tuple[str, float] = field(default=("", 0.0))
     """The record's version, and since when we have seen it so."""
-    _record: dict[str, Any] | None = None
 
     @property
     def held(self) -> bool:
@@ -89,11 +88,15 @@ class Lease:
 
     async def release(self) -> None:
         """Let somebody else have it at once."""
-        if not self.held or self._record is None:
+        if not self.held:
             return
         self._renewed = None
-        spec = {**self._record["spec"], "holderIdentity": "", "leaseDurationSeconds": RELEASED}
-        await self._put({**self._record, "spec": spec})
+        # Read anew: a renewal that was cut off may have been applied, and then what we know of it is too old.
+        lease = await self.api.get(LEASES, self.namespace, self.name)
+        if lease is None or lease["spec"].get("holderIdentity") != self.identity:
+            return
+        spec = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": RELEASED}
+        await self._put({**lease, "spec": spec})
 
     async def _try(self) -> bool:
         """One look, and one write where the look allows it. Returns whether it is ours."""
@@ -103,15 +106,14 @@ class Lease:
             taken = await self._take(lease)
         except (speaking.Unavailable, speaking.Refused):
             return False  # the clock decides what that means
-        if taken is None:
+        if not taken:
             self._renewed = None
             return False
-        self._record = taken
         self._renewed = began
         return True
 
-    async def _take(self, lease: dict[str, Any] | None) -> dict[str, Any] | None:
-        """The record with us as its holder, or nothing while somebody else has it."""
+    async def _take(self, lease: dict[str, Any] | None) -> bool:
+        """Write us down as the holder, unless somebody else is."""
         now = _micro_time()
         ours = {"holderIdentity": self.identity, "leaseDurationSeconds": int(DURATION), "renewTime": now}
         if lease is None:
@@ -122,25 +124,26 @@ class Lease:
                 "spec": {**ours, "acquireTime": now, "leaseTransitions": 0},
             }
             where = speaking.path(LEASES, self.namespace)
-            made: dict[str, Any] = await self.api.request("POST", where, body=first, deadline=RENEW)
-            return made
+            await self.api.request("POST", where, body=first, deadline=RENEW)
+            return True
         spec = lease.get("spec", {})
         holder = spec.get("holderIdentity", "")
         if holder == self.identity:
-            return await self._put({**lease, "spec": {**spec, **ours}})
+            await self._put({**lease, "spec": {**spec, **ours}})
+            return True
         version = lease["metadata"]["resourceVersion"]
         if self._seen[0] != version:
             self._seen = (version, self.clock())
         if holder and self.clock() - self._seen[1] < DURATION:
-            return None
+            return False
         transitions = int(spec.get("leaseTransitions") or 0) + 1
-        return await self._put({**lease, "spec": {**spec, **ours, "acquireTime": now, "leaseTransitions": transitions}})
+        await self._put({**lease, "spec": {**spec, **ours, "acquireTime": now, "leaseTransitions": transitions}})
+        return True
 
-    async def _put(self, lease: dict[str, Any]) -> dict[str, Any]:
+    async def _put(self, lease: dict[str, Any]) -> None:
         """Only over the version that was read: of two candidates one wins."""
         where = speaking.path(LEASES, self.namespace, self.name)
-        done: dict[str, Any] = await self.api.request("PUT", where, body=lease, deadline=RENEW)
-        return done
+        await self.api.request("PUT", where, body=lease, deadline=RENEW)
 
 
 def _micro_time() -> str:

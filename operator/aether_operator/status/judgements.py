@@ -267,10 +267,11 @@ def _warning(seen: Seen, schema: Mapping[str, Any]) -> Condition:
     unmended = [line for line in schema.get("drift", ()) if not line.endswith("(repaired)")]
     if unmended:
         said.append((Reason.DRIFTED, f"the schema differs: {', '.join(unmended)}"))
-    if seen.world.schema is not None and seen.world.schema.warnings:
-        said.append((Reason.RIGHT_MISSING, "; ".join(sorted(seen.world.schema.warnings))))
+    noted = "; ".join(sorted(seen.world.schema.warnings)) if seen.world.schema is not None else ""
     if schema.get("engine") == Engine.PARTMAN:
-        said.append((Reason.NATIVE_PARTITIONS, "tables are native partitions kept by pg_partman, without TimescaleDB"))
+        said.append((Reason.NATIVE_PARTITIONS, noted or "trades are native partitions kept by pg_partman"))
+    elif noted:
+        said.append((Reason.SCHEMA_ATTENTION, noted))
     managed = sorted(families.managed(seen.platform)) if seen.platform else []
     if managed:
         said.append((Reason.EVALUATION_ONLY, f"Managed {', '.join(managed)}: {_EVALUATION}"))
