@@ -255,6 +255,7 @@ def test_the_login_for_people_says_where_the_database_is() -> None:
         f"postgresql://aether_reader:{values['password']}@paper-postgres.desk.svc:5432/aether?sslmode=disable"
     )
     external = desired.decoded(_children(worlds.an_external_platform())[Ref("Secret", "paper-postgres-reader")])
+    assert external["username"] == "desk_reader"
     assert external["uri"].endswith("@postgres.example.org:1000/desk?sslmode=verify-full")
 
 

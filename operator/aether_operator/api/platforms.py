@@ -20,6 +20,8 @@ LONGEST_NAME: Final = 40
 """Letters in a platform's name: the names of its children are made of it."""
 
 
+LONGEST_DATABASE: Final = 56
+"""Letters in a database's name: with `_reader` it is the name of a login, which PostgreSQL cuts after 63."""
 DEFAULT_STORAGE: Final = "10Gi"
 
 
@@ -102,7 +104,7 @@ class External(Model):
 class ExternalDatabase(External):
     """A PostgreSQL that somebody else runs."""
 
-    database: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z_][a-z0-9_-]*$")]
+    database: Annotated[str, Field(min_length=1, max_length=LONGEST_DATABASE, pattern=r"^[a-z_][a-z0-9_-]*$")]
     """The database. It belongs to one platform."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aether_operator.api.platforms import Server
+from aether_operator.catalog import servers
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform
@@ -28,6 +29,17 @@ def pod(platform: Platform, server: Server) -> str:
 def reader(platform: Platform) -> str:
     """The Secret with the login that people read the database with."""
     return f"{child(platform, Server.POSTGRES)}-reader"
+
+
+def database(platform: Platform) -> str:
+    """The database: ours on a managed server, else the one that the spec names."""
+    external = platform.spec.data_plane.postgres.external
+    return servers.DATABASE if external is None else external.database
+
+
+def reader_login(platform: Platform) -> str:
+    """The login that people read with. Logins are the whole server's, so it bears the name of its database."""
+    return f"{database(platform)}_reader"
 
 
 def host(platform: Platform, server: Server) -> str:

@@ -16,8 +16,6 @@ READY: Final = ("ready",)
 """The program of an image that ends with 0 when the server answers with the credentials it was given."""
 USERNAME: Final = "aether"
 DATABASE: Final = "aether"
-READER: Final = "aether_reader"
-"""The login that people read with."""
 
 DATA_PATH: Final = "/data"
 CREDENTIALS_PATH: Final = "/credentials"

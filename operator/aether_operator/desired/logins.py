@@ -82,8 +82,9 @@ def _managed(server: Server, platform: Platform, world: World) -> Endpoint | Mis
 def reader(platform: Platform, world: World) -> tuple[str, str] | None:
     """The name and password of the read-only login, as the live Secret for people has it; none where there is none."""
     live = world.children.get(families.reader(platform))
-    login = secrets.intact(live, servers.READER)
-    return None if login is None else (servers.READER, login[0])
+    name = names.reader_login(platform)
+    login = secrets.intact(live, name)
+    return None if login is None else (name, login[0])
 
 
 def serving(server: Server, platform: Platform, world: World) -> bool:

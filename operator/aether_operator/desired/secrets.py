@@ -45,8 +45,9 @@ def reader(platform: Platform, live: Manifest | None, release: Release, fresh: C
     else:
         host, port = postgres.external.host, postgres.external.port
         database, tls = postgres.external.database, postgres.external.tls
+    login = names.reader_login(platform)
     places = {"host": host, "port": str(port), "database": database, "tls": tls.value}
-    return _secret(names.reader(platform), platform, Server.POSTGRES, live, release, fresh, servers.READER, places)
+    return _secret(names.reader(platform), platform, Server.POSTGRES, live, release, fresh, login, places)
 
 
 def _secret(  # noqa: PLR0913 - the parts of a Secret

@@ -48,10 +48,11 @@ async def watch(  # noqa: PLR0913 - what it watches with
         fresh.begin()
         try:
             await _run(configuration, namespaces, queue, hints, fresh)
-            stop.set()
-            return
         except Exception as broken:  # noqa: BLE001 - whatever ended Kopf, a new beginning lists everything anew
             log.warning("watching_again", extra={"cause": f"{type(broken).__name__}: {broken}"})
+        else:
+            stop.set()
+            return
         await asyncio.sleep(AGAIN)
 
 

@@ -1,0 +1,99 @@
+"""A thousand platforms on external servers, and an operator that starts: seconds until all are Ready, and its memory.
+
+Beside it a plain Kopf operator that writes the same children and asks no server: what asking, a schema in every
+database and a judgement cost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aether_operator.cluster import speaking
+from aether_operator.observed import kinds
+from aether_testing import benching, namespaces, plain_kopf, planes, stages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from aether_testing.benching import Figure
+    from aether_testing.stages import Person, Stage
+
+COUNT = int(os.environ.get("AETHER_BENCH_PLATFORMS", "1000"))
+AT_ONCE = 16
+
+
+async def _create(person: Person, specs: list[dict[str, Any]]) -> None:
+    many = asyncio.Semaphore(AT_ONCE)
+
+    async def one(nth: int, spec: dict[str, Any]) -> None:
+        async with many:
+            body = planes.a_platform(spec, f"p{nth}")
+            await person.api.request("POST", speaking.path(kinds.PLATFORMS, person.namespace), body=body)
+
+    await asyncio.gather(*(one(nth, spec) for nth, spec in enumerate(specs)))
+
+
+def _until_all(stage: Stage, namespace: str, kind: kinds.Kind, holds: Callable[[dict[str, Any]], bool]) -> float:
+    began = time.monotonic()
+
+    async def looking(person: Person) -> None:
+        while sum(map(holds, await person.api.list(kind, namespace))) < COUNT:  # noqa: ASYNC110 - it is in the cluster
+            await asyncio.sleep(0.5)
+
+    stage.measured(looking)
+    return time.monotonic() - began
+
+
+def _ready(platform: dict[str, Any]) -> bool:
+    return bool(platform.get("status", {}).get("state") == "Ready")
+
+
+def _peak_megabytes(pid: int) -> float:
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1]) / 1000
+
+
+def figures() -> Iterator[Figure]:
+    """Measure."""
+    with stages.set_up() as stage:
+        print(f"{COUNT} databases", file=sys.stderr)
+        specs = [stage.plane.external(stage.plane.database()) for _ in range(COUNT)]
+        stage.measured(lambda person: _create(person, specs))
+        with stage.place.operator(resyncSeconds=3600) as operator:
+            ours = _until_all(stage, stage.namespace.name, kinds.PLATFORMS, _ready)
+            memory = _peak_megabytes(operator.pid)
+        peer, peer_memory = _peer(stage, specs)
+    yield benching.Figure(name="operator-cold", value=ours, unit="s", peer="plain Kopf handlers", peer_value=peer)
+    yield benching.Figure(
+        name="operator-cold-memory", value=memory, unit="MB", peer="plain Kopf handlers", peer_value=peer_memory
+    )
+
+
+def _peer(stage: Stage, specs: list[dict[str, Any]]) -> tuple[float, float]:
+    namespace = namespaces.create(stage.cluster, "bench-peer").name
+
+    async def creating(person: Person) -> None:
+        await _create(stages.Person(api=person.api, namespace=namespace), specs)
+
+    stage.measured(creating)
+    command = [sys.executable, "-m", "kopf", "run", "--standalone", f"--namespace={namespace}", plain_kopf.__file__]
+    folders = os.pathsep.join(
+        str(Path(plain_kopf.__file__).parents[up] / where) for up, where in ((1, "."), (2, "operator"))
+    )
+    env = {**os.environ, "KUBECONFIG": str(stage.cluster.kubeconfig), "PYTHONPATH": folders}
+    with subprocess.Popen(
+        ["setpriv", "--pdeathsig=KILL", *command], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            seconds = _until_all(stage, namespace, kinds.PLATFORMS, _ready)
+            return seconds, _peak_megabytes(process.pid)
+        finally:
+            process.kill()
