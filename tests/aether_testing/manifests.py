@@ -223,7 +223,7 @@ RIGHT: Final[dict[str, Spec]] = {
         "dataPlane": {
             "redis": {
                 "mode": "External",
-                "external": {"host": "2001:db8::1", "port": 65535, "tls": "Off", "secretName": "a.b"},
+                "external": {"host": "2001:db8::1", "port": 65535, "tls": "Disabled", "secretName": "a.b"},
             }
         }
     },

@@ -47,7 +47,7 @@ class Plane:
     def external(self, database: str) -> Thing:
         """A spec with everything External; the Secret is `SECRET`."""
         ports = {"kafka": self.kafka.login, "nats": self.nats.port, "redis": self.redis.port}
-        where = {"host": brokers.HOST, "tls": "Off", "secretName": SECRET}
+        where = {"host": brokers.HOST, "tls": "Disabled", "secretName": SECRET}
         placed = {name: {"mode": "External", "external": {**where, "port": port}} for name, port in ports.items()}
         tables = {"mode": "External", "external": {**where, "port": self.postgres.port, "database": database}}
         return {"dataPlane": {"postgres": tables, **placed}}

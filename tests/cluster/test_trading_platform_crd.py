@@ -198,7 +198,7 @@ async def test_everything_else_is_an_edit_like_any_other(desk: Desk) -> None:
         "dataPlane": plane,
     }
     assert (await desk.edits("paper", own))["metadata"]["generation"] == 2
-    moved = {"external": {"host": "10.0.0.7", "port": 6380, "tls": "Off", "secretName": "other"}}
+    moved = {"external": {"host": "10.0.0.7", "port": 6380, "tls": "Disabled", "secretName": "other"}}
     kept = await desk.edits("elsewhere", {"dataPlane": {"redis": moved}})
     assert kept["spec"]["dataPlane"]["redis"]["external"] == moved["external"]
 

@@ -48,7 +48,7 @@ class Tls(StrEnum):
 
     VERIFY = "Verify"
     """Encrypted, the server's certificate checked against `ca.crt` of the Secret, or the system's authorities."""
-    OFF = "Off"
+    OFF = "Disabled"
 
 
 class Timescale(StrEnum):
@@ -95,7 +95,7 @@ class External(Model):
     port: Annotated[int, Field(strict=True, ge=1, le=65535)]
     """Its port."""
     tls: Tls = Tls.VERIFY
-    """Verify: encrypted, and the server's certificate checked. Off, which YAML needs in quotes: in the clear."""
+    """Verify: encrypted, and the server's certificate checked. Disabled: in the clear."""
     secret_name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
     """The Secret of this namespace with the login: keys `username`, `password`, and `ca.crt` where the server's
     authority is not one of the system's."""
