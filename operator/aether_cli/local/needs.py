@@ -112,7 +112,7 @@ def _programs(seen: Machine, chosen: Settings) -> list[Lack]:
 
 
 def _sizes(seen: Machine, chosen: Settings) -> list[Lack]:
-    memory = (3 if seen.to_build else 1) * GIB + (GIB if chosen.has_node else 0)
+    memory = (3 if seen.to_build else 1) * GIB + (2 * GIB if chosen.has_node else 0)
     disk = (8 if seen.to_build else 0) * GIB + (3 if chosen.has_node else 1) * GIB
     found = []
     if seen.memory < memory:
