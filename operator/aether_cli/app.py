@@ -260,12 +260,12 @@ def _desk(kubectl: asking.Kubectl) -> desks.Desk:
     if not kubectl.text("get", "crd", installing.PLATFORMS, "--ignore-not-found", "-o", "name", deadline=20):
         return desks.Desk()
     deployments = kubectl.get("deployments", *everywhere, deadline=20)["items"]
-    spaces = {one["metadata"]["namespace"] for one in deployments}
+    operators = {(one["metadata"]["namespace"], one["metadata"]["name"]) for one in deployments}
     leases = [
         one
-        for space in sorted(spaces)
+        for space in sorted({space for space, _ in operators})
         for one in kubectl.get("leases", f"--namespace={space}", deadline=20)["items"]
-        if one["metadata"]["name"] == installing.RELEASE
+        if (space, one["metadata"]["name"]) in operators
     ]
     platforms = kubectl.get(installing.PLATFORMS, "--all-namespaces", deadline=20)["items"]
     return desks.Desk(deployments=deployments, leases=leases, platforms=platforms)
@@ -295,7 +295,7 @@ def explain(
     about = f"--field-selector=regarding.uid={thing['metadata']['uid']}"
     for line in desks.explain(thing, kubectl.get("events.events.k8s.io", where, about)["items"]):
         out.print(line)
-    if asking.condition(thing, "Ready") != "True":
+    if not desks.is_ready(thing):
         raise typer.Exit(problems.NotReady.exit_code)
 
 

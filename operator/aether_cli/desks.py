@@ -37,8 +37,12 @@ class Desk:
     @property
     def healthy(self) -> bool:
         """Whether everything that is there is as it should be."""
-        operators = all(_available(one) == _wanted(one) for one in self.deployments)
-        return operators and all(_is_ready(one) for one in self.platforms)
+        if self.platforms and not self.deployments:
+            return False  # nobody keeps them so
+        operators = all(
+            _available(one) == _wanted(one) and self.leader(one["metadata"]["namespace"]) for one in self.deployments
+        )
+        return operators and all(is_ready(one) for one in self.platforms)
 
     def record(self) -> dict[str, Any]:
         """As JSON values."""
@@ -65,9 +69,12 @@ class Desk:
         return next((holder.rpartition("_")[0] for holder in holders if holder), "")
 
 
-def _is_ready(platform: Thing) -> bool:
-    conditions = {one["type"]: one for one in platform.get("status", {}).get("conditions", [])}
-    return bool(conditions.get(ConditionType.READY, {}).get("status") == "True")
+def is_ready(platform: Thing) -> bool:
+    """Whether the newest spec of a platform is so, by the word of an operator."""
+    status = platform.get("status", {})
+    conditions = {one["type"]: one for one in status.get("conditions", [])}
+    current = status.get("observedGeneration") == platform["metadata"]["generation"]
+    return bool(current and conditions.get(ConditionType.READY, {}).get("status") == "True")
 
 
 def _named(thing: Thing) -> dict[str, str]:
@@ -93,6 +100,8 @@ def page(desk: Desk) -> Iterator[str]:
             f"[{colour}]{available} of {wanted} replicas[/], "
             + (f"{escape(leader)} leads" if leader else "[red]nobody leads[/]")
         )
+    if desk.platforms and not desk.deployments:
+        yield "[bold]Operator[/]  [red]none is installed: nothing is repaired[/]"
     for platform in desk.platforms:
         yield from _platform(platform)
 
@@ -196,7 +205,7 @@ def _words(reason: str) -> Iterator[str]:
     if text.act:
         yield f"    What to do: {escape(text.act)}"
     if text.remedy is Remedy.TIME:
-        yield "    Nobody may have to do anything: it is looked at again, and goes on by itself."
+        yield "    It is looked at again by itself: once that is so, nothing more has to be done."
 
 
 def _when(event: Thing) -> str:

@@ -215,8 +215,17 @@ def platform(thing: dict[str, Any]) -> Platform:
         name=meta["name"],
         ready=asking.condition(thing, "Ready") if current else "Unknown",
         message=str(status.get("message", "")) if current else "the operator has not looked yet",
-        stalled=current and asking.condition(thing, "Stalled") == "True",
+        # What is only late heals by itself.
+        stalled=current
+        and any(
+            one["type"] == "Stalled" and one["status"] == "True" and one.get("reason") != "ProgressDeadlineExceeded"
+            for one in status.get("conditions", [])
+        ),
     )
+
+
+def _all_serve(seen: asking.Seen) -> bool:
+    return all(one.get("status", {}).get("readyReplicas", 0) >= one["spec"].get("replicas", 1) for one in seen.values())
 
 
 def until_ready(kubectl: asking.Kubectl, namespace: str, name: str, tell: telling.Teller) -> Platform:
@@ -245,6 +254,15 @@ def until_ready(kubectl: asking.Kubectl, namespace: str, name: str, tell: tellin
     with tell.step(f"platform {name}") as step:
         try:
             kubectl.until(settled, PLATFORMS, f"--namespace={namespace}", only, deadline=PLATFORM_DEADLINE, wish=wish)
+            if last[0].ready == "True":
+                # The store may remember that from before the cluster was down: its pods are of this life.
+                mine = f"--selector=trading.aether.io/platform={name}"
+                kubectl.until(
+                    _all_serve, "statefulsets", f"--namespace={namespace}", mine, deadline=PLATFORM_DEADLINE, wish=wish
+                )
+                kubectl.until(
+                    settled, PLATFORMS, f"--namespace={namespace}", only, deadline=PLATFORM_DEADLINE, wish=wish
+                )
         except problems.NotReady as late:
             if not last:
                 raise

@@ -52,7 +52,11 @@ async def lead(config: configs.Config, pod: str, stop: asyncio.Event) -> None:
             )
             queue = queues.Queue(chance=random.random)
             workers = working.Workers(
-                queue=queue, visitors={KIND: visitor}, chance=random.random, word=lambda: secrets.token_hex(6)
+                queue=queue,
+                visitors={KIND: visitor},
+                guard=lease.guard,
+                chance=random.random,
+                word=lambda: secrets.token_hex(6),
             )
             await _until(
                 _all(
@@ -104,7 +108,7 @@ async def run(config: configs.Config, pod: str) -> int:
         loop.add_signal_handler(number, stop.set)
     try:
         await lead(config, pod, stop)
-    except* (leasing.LeaseLost, fencing.FencedOff) as lost:
+    except* leasing.LeaseLost as lost:
         log.error("lease_lost", extra={"cause": str(lost.exceptions[0])})  # noqa: TRY400 - the cause says it all
         sys.stderr.flush()
         os._exit(LOST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,9 +14,10 @@ from aether_operator.api.platforms import Platform, Server
 from aether_operator.observed import kinds
 from aether_operator.observed.kinds import Ref
 from aether_operator.observed.worlds import World
-from aether_testing import worlds
+from aether_testing import operators, planes, worlds
 
 if TYPE_CHECKING:
+    from aether_cli.local.starting import Cluster
     from aether_operator.observed.kinds import Manifest
     from aether_testing.namespaces import Namespace
 
@@ -60,7 +62,9 @@ FOREIGN_EDITS: Final[list[tuple[Ref, dict[str, Any]]]] = [
 
 def _platform(namespace: Namespace) -> Platform:
     managed = {server.value: {"managed": SIZES} for server in (Server.POSTGRES, Server.NATS)}
-    return worlds.a_platform(namespace=namespace.name, dataPlane=managed)
+    platform = worlds.a_platform(namespace=namespace.name, dataPlane=managed)
+    # The one that is there: the collector takes children whose owner is not.
+    return dataclasses.replace(platform, uid=namespace.get("tp", platform.name)["metadata"]["uid"])
 
 
 def _look(namespace: Namespace) -> World:
@@ -88,8 +92,10 @@ def _carry_out(namespace: Namespace, acts: tuple[reconcile.Act, ...]) -> list[Re
 
 
 @pytest.fixture
-def settled(namespace: Namespace) -> Namespace:
+def settled(control_plane: Cluster, namespace: Namespace) -> Namespace:
     """A namespace in which all children are, and the controllers have looked at them."""
+    operators.install_kinds(control_plane)
+    planes.put(namespace, planes.a_platform({}))
     _carry_out(namespace, _plan(namespace, World(children={})))
     namespace.until(
         lambda seen: len(seen) == len(Server) and all(one.get("status", {}).get("replicas") for one in seen.values()),

@@ -129,6 +129,54 @@ def test_what_is_wrong_with_a_login_is_named_and_mended_at_once_by_the_secret(de
     planes.until(desk.namespace, "Ready", "True", name=name)
 
 
+def test_every_platform_that_names_a_secret_is_told_of_it(desk: Desk) -> None:
+    """The other one is at rest when the Secret changes: nobody but the event tells it."""
+    names = []
+    for _ in range(2):
+        name, platform = desk.external()
+        for server in platform["spec"]["dataPlane"].values():
+            server["external"]["secretName"] = "shared"
+        planes.put(desk.namespace, planes.login_secret("shared"), platform)
+        names.append(name)
+    for name in names:
+        planes.until(desk.namespace, "Ready", "True", name=name)
+    planes.put(desk.namespace, planes.login_secret("shared", username=planes.LOGIN, password="canary-other"))  # noqa: S106
+    for name in names:
+        planes.until(desk.namespace, "PostgresReady", "False", name=name, reason="LoginRefused")
+    for name in names:
+        desk.delete(name)
+
+
+def test_secrets_that_may_not_be_made_stop_what_needs_them_and_nothing_spins(desk: Desk) -> None:
+    for one in desk.namespace.get("tp")["items"]:
+        desk.delete(one["metadata"]["name"])
+    desk.plane.forget_managed()
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "no-secrets"},
+        "spec": {"hard": {"count/secrets": "0"}},
+    }
+    planes.put(desk.namespace, planes.login_secret(), quota)
+    desk.until("resourcequota", "no-secrets", lambda one: "used" in one.get("status", {}), "the quota is in force")
+    name = f"poor-{next(desk.numbers)}"
+    planes.put(desk.namespace, planes.a_platform(desk.plane.mixed(), name))
+    stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="Refused")
+    assert "quota" in stalled["status"]["message"]
+    mine = f"--selector={labels.PLATFORM}={name}"
+    assert desk.namespace.get("statefulset", mine)["items"] == []
+    desk.namespace.text("delete", "resourcequota", "no-secrets")
+    planes.until(desk.namespace, "Ready", "True", name=name)
+
+
+def test_a_platform_that_requires_timescale_is_not_ready_without_it(desk: Desk) -> None:
+    name, platform = desk.external()
+    platform["spec"]["dataPlane"]["postgres"]["timescale"] = "Required"
+    planes.put(desk.namespace, platform)
+    planes.until(desk.namespace, "PostgresReady", "False", name=name, reason="TimescaleMissing")
+    assert desk.condition(name, "Ready")["status"] == "False"
+
+
 def test_a_second_platform_on_a_database_is_stalled_and_told_who_owns_it(desk: Desk) -> None:
     owner, platform = desk.ready_external()
     second = planes.a_platform(platform["spec"], f"{owner}-again")

@@ -73,6 +73,17 @@ def test_nobody_leading_a_missing_replica_and_a_platform_without_status_are_not_
     assert "no word from an operator yet" in page
 
 
+def test_a_platform_that_nobody_keeps_so_is_not_healthy() -> None:
+    left = desks.Desk(platforms=[a_platform(READY)])
+    assert not left.healthy
+    assert "nothing is repaired" in shown(desks.page(left))
+    unled = desks.Desk(deployments=[an_operator()], leases=[a_lease("")], platforms=[a_platform(READY)])
+    assert not unled.healthy
+    edited = a_platform(READY)
+    edited["metadata"]["generation"] = 3
+    assert not desks.is_ready(edited)
+
+
 def test_nothing_is_said_where_nothing_is_installed() -> None:
     assert list(desks.page(desks.Desk())) == []
     assert desks.Desk().healthy

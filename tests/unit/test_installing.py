@@ -65,7 +65,7 @@ def a_cluster(tmp_path: Path, *answers: Thing) -> asking.Kubectl:
         "#!/bin/sh\n"
         f"cd {tmp_path}\n"
         'echo "$@" >> asked\n'
-        'case "$*" in *--watch*) exit 0;; esac\n'
+        'case "$*" in *--watch*) exit 0;; *statefulsets*) echo \'{"items": []}\'; exit 0;; esac\n'
         "number=$(cat next 2>/dev/null || echo 0)\n"
         "echo $((number + 1)) > next\n"
         f"[ -f $number.json ] || number={len(answers) - 1}\n"

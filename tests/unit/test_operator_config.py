@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+from aiohttp import test_utils, web
 
 from aether_operator.api.platforms import Server
 from aether_operator.cluster.sessions import Freshness
@@ -122,6 +124,37 @@ def test_only_what_is_watched_has_an_age() -> None:
     fresh = Freshness()
     fresh.hear("/version")
     assert fresh.ages() == {}
+
+
+async def test_a_watch_is_heard_with_every_piece_that_comes() -> None:
+    """As Kopf reads it: in pieces, from an answer that does not end."""
+    fresh, path, ages = Freshness(), "/watched", []
+    said = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for _ in range(2):
+            await said.wait()
+            said.clear()
+            await response.write(b"{}\n")
+        return response
+
+    app = web.Application()
+    app.router.add_get(path, answer)
+    async with (
+        test_utils.TestServer(app) as server,
+        aiohttp.ClientSession(trace_configs=[fresh.tracing()]) as client,
+        client.get(server.make_url(path)) as response,
+    ):
+        fresh.heard[path] = -1000.0  # long ago
+        said.set()
+        async for _ in response.content.iter_chunked(1024):
+            ages.append(fresh.ages()[path])
+            fresh.heard[path] = -1000.0
+            said.set()
+    assert len(ages) == 2
+    assert max(ages) < 60
 
 
 async def test_probes_and_metrics_are_answered() -> None:

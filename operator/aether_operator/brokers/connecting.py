@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aether_operator.api.platforms import Server
     from aether_operator.observed.endpoints import Endpoint
 
+log = logging.getLogger(__name__)
 # What goes wrong is in the report, once. The libraries would tell it again, in their own words and out of place.
 for _library in ("aiokafka", "nats"):
     logging.getLogger(_library).setLevel(logging.CRITICAL + 1)
@@ -38,11 +39,22 @@ async def reported(server: Server, endpoint: Endpoint, asking: Awaitable[str], *
         async with asyncio.timeout(deadline):
             version = await asking
     except Refused as refused:
-        return ServerReport(server=server, reason=refused.reason, message=f"{place(endpoint)}: {refused.message}")
+        message = f"{place(endpoint)}: {redacted(refused.message, endpoint)}"
+        return ServerReport(server=server, reason=refused.reason, message=message)
     except TimeoutError:
         message = f"{place(endpoint)}: no answer within {deadline:g} s"
         return ServerReport(server=server, reason=Reason.UNREACHABLE, message=message)
+    except Exception as fault:  # noqa: BLE001 - whatever answers there, the other servers are told of all the same
+        name = type(fault).__name__  # not its text, which may quote what was sent
+        log.warning("check_failed", extra={"server": server.value, "cause": name})
+        message = f"{place(endpoint)}: what answers there is not understood ({name})"
+        return ServerReport(server=server, reason=Reason.FAILED, message=message)
     return ServerReport(server=server, reason=Reason.READY, version=version)
+
+
+def redacted(text: str, endpoint: Endpoint) -> str:
+    """A server's words without the password, which some of them quote."""
+    return text.replace(endpoint.password.text, "(hidden)") if endpoint.password.text else text
 
 
 def place(endpoint: Endpoint) -> str:
@@ -63,7 +75,7 @@ async def opened(endpoint: Endpoint) -> AsyncIterator[tuple[asyncio.StreamReader
     except TimeoutError:
         raise  # ours, or the system's own patience: the same report
     except (OSError, UnicodeError) as fault:
-        raise Refused(Reason.UNREACHABLE, said(fault)) from fault
+        raise Refused(Reason.UNREACHABLE, said(fault, endpoint)) from fault
     try:
         yield reader, writer
     finally:
@@ -88,7 +100,7 @@ async def encrypt(endpoint: Endpoint, writer: asyncio.StreamWriter, *, patience:
     except ssl.SSLCertVerificationError as fault:
         raise Refused(Reason.TLS_FAILED, f"its certificate is not trusted: {fault.verify_message}") from fault
     except (OSError, EOFError) as fault:
-        raise Refused(Reason.TLS_FAILED, f"it does not speak TLS as it should: {said(fault)}") from fault
+        raise Refused(Reason.TLS_FAILED, f"it does not speak TLS as it should: {said(fault, endpoint)}") from fault
 
 
 async def reach(endpoint: Endpoint, *, patience: float) -> None:
@@ -120,9 +132,9 @@ def _trusting(authority: str) -> ssl.SSLContext:
     return ssl.create_default_context(cadata=authority or None)
 
 
-def said(fault: BaseException) -> str:
-    """A fault in one short line: its own words, without where in a library they were said."""
+def said(fault: BaseException, endpoint: Endpoint) -> str:
+    """A fault in one short line: its own words, without where in a library they were said, and without the password."""
     if isinstance(fault, ssl.SSLError) and fault.reason:
         return fault.reason.replace("_", " ").lower()
     text = (fault.strerror if isinstance(fault, OSError) else None) or str(fault) or type(fault).__name__
-    return " ".join(text.split())[:200]
+    return " ".join(redacted(text, endpoint).split())[:200]

@@ -38,7 +38,7 @@ async def _ask(endpoint: Endpoint, deadline: float) -> str:
         try:
             return await _asked(endpoint, reader, writer, patience=deadline / 2)
         except (ConnectionError, EOFError) as fault:
-            raise Refused(Reason.UNREACHABLE, f"it ends the connection: {connecting.said(fault)}") from fault
+            raise Refused(Reason.UNREACHABLE, f"it ends the connection: {connecting.said(fault, endpoint)}") from fault
         except ValueError as fault:
             raise Refused(Reason.UNREACHABLE, "what answers there is not NATS") from fault
 

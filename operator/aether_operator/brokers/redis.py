@@ -43,11 +43,11 @@ async def _ask(endpoint: Endpoint, deadline: float) -> str:
     except exceptions.ReadOnlyError as fault:
         raise Refused(Reason.RIGHT_MISSING, "it is a replica, which nobody may write to") from fault
     except exceptions.ResponseError as fault:
-        raise Refused(Reason.FAILED, connecting.said(fault)) from fault
+        raise Refused(Reason.FAILED, connecting.said(fault, endpoint)) from fault
     except exceptions.TimeoutError as fault:
         raise TimeoutError from fault
     except (exceptions.RedisError, OSError, EOFError) as fault:
-        raise Refused(Reason.UNREACHABLE, f"{connecting.said(fault)}{_hint(endpoint)}") from fault
+        raise Refused(Reason.UNREACHABLE, f"{connecting.said(fault, endpoint)}{_hint(endpoint)}") from fault
     finally:
         await connection.disconnect(nowait=True)
 

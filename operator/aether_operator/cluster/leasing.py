@@ -102,9 +102,10 @@ class Lease:
         """One look, and one write where the look allows it. Returns whether it is ours."""
         began = self.clock()
         try:
-            lease = await self.api.get(LEASES, self.namespace, self.name)
-            taken = await self._take(lease)
-        except (speaking.Unavailable, speaking.Refused):
+            async with asyncio.timeout(2 * RETRY):  # a dead connection must leave time for another try
+                lease = await self.api.get(LEASES, self.namespace, self.name)
+                taken = await self._take(lease)
+        except (TimeoutError, speaking.Unavailable, speaking.Refused):
             return False  # the clock decides what that means
         if not taken:
             self._renewed = None

@@ -11,6 +11,7 @@ import aiohttp
 from kubernetes.aio import client, config
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
     from types import SimpleNamespace
 
 CONNECTIONS: Final = 32
@@ -22,10 +23,6 @@ class Freshness:
     """When each watched resource was last heard of, by the monotonic clock: any byte of an answer counts."""
 
     heard: dict[str, float] = field(default_factory=dict)
-
-    def begin(self) -> None:
-        """A new life of the watches: what is not heard from now on is old from now on."""
-        self.heard = dict.fromkeys(self.heard, time.monotonic())
 
     def expect(self, path: str) -> None:
         """This resource is watched from now on."""
@@ -47,14 +44,30 @@ class Freshness:
 
         async def answered(_: Any, __: SimpleNamespace, params: aiohttp.TraceRequestEndParams) -> None:
             if params.response.status == 200:  # noqa: PLR2004 - OK: a watch or a list was accepted
-                self.hear(params.url.path)
-
-        async def chunk(_: Any, __: SimpleNamespace, params: aiohttp.TraceResponseChunkReceivedParams) -> None:
-            self.hear(params.url.path)
+                path = params.url.path
+                self.hear(path)
+                # A trace hears of chunks only where a whole answer is read at once, which a watch never is.
+                params.response.content = _Heard(params.response.content, lambda: self.hear(path))  # type: ignore[assignment]
 
         trace.on_request_end.append(answered)
-        trace.on_response_chunk_received.append(chunk)
         return trace
+
+
+class _Heard:
+    """The content of an answer, which tells of each piece of it that comes."""
+
+    def __init__(self, content: aiohttp.StreamReader, hear: Callable[[], None]) -> None:
+        self._content = content
+        self._hear = hear
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        """As Kopf reads a watch."""
+        async for data in self._content.iter_chunked(size):
+            self._hear()
+            yield data
 
 
 async def configured() -> client.Configuration:

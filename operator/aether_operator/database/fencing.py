@@ -24,7 +24,7 @@ Where = tuple[str, int, str]
 
 
 class FencedOff(Exception):
-    """Another process leads: this one may not write any more, and ends at once."""
+    """Another process took the fence after us, and nothing is written. Who holds the Lease all the same claims anew."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,6 +52,11 @@ class Fences:
         """Remember the epoch that we took."""
         with self._lock:
             self._epochs[where(endpoint)] = epoch
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """We were fenced off: whoever finds that it leads all the same takes the next epoch."""
+        with self._lock:
+            self._epochs.pop(where(endpoint), None)
 
     def timescale_refused(self, endpoint: Endpoint) -> str:
         """Why TimescaleDB could not be installed there, empty where nobody tried or it went well."""
@@ -94,6 +99,7 @@ def mine(fences: Fences, endpoint: Endpoint, *, epoch: int | None, holder: str) 
     if taken is None:
         return False
     if epoch is not None and epoch > taken:
+        fences.forget(endpoint)
         raise FencedOff(f"database {endpoint.database} at {endpoint.host}:{endpoint.port} is led by {holder}")
     return False  # an older epoch than ours, or none: the database was made anew or restored
 

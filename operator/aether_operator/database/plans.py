@@ -323,7 +323,8 @@ def would_drop(seen: Seen, days: int) -> str:
     if not gone:
         return f"{head} would drop rows older than {limit:%Y-%m-%d}"
     known = [part.rows for part in gone if part.rows is not None]
-    rows = f"about {sum(known)} rows" if len(known) == len(gone) else "rows not counted yet"
+    # Roughly, since the estimate changes with every ANALYZE, and a status that changes is written.
+    rows = f"about {float(f'{sum(known):.0e}'):.0f} rows" if len(known) == len(gone) else "rows not counted yet"
     first, last = min(part.start for part in gone), max(part.end for part in gone)
     return (
         f"{head} would drop {len(gone)} {parts}{'s' if len(gone) != 1 else ''} "

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from aether_operator.api import labels
 from aether_operator.api.platforms import Managed
+from aether_operator.catalog import servers
 from aether_operator.desired import claims, networkpolicies, secrets, services, statefulsets
 from aether_operator.observed import families, kinds, ownership
 
@@ -45,11 +46,16 @@ def _running(
     yield claims.under(server, part, platform, release)
     yield networkpolicies.around(server, platform, release)
     word: str | None = secrets.word(secret)
-    if live is not None and not ownership.ours(live, platform.name):
-        # The Secret's name is taken: what runs goes on as it is, and nothing is started with credentials of others.
+    if live is not None and (not ownership.ours(live, platform.name) or _going(live)):
+        # The Secret's name is taken, or its end is near: what runs goes on as it is, and nothing is started with
+        # credentials of others, or with some that will never be there.
         word = _word_in_force(world.children.get(families.stateful_set(server, platform)))
     if word is not None:
         yield statefulsets.running(server, part, platform, release, word)
+
+
+def _going(live: Manifest) -> bool:
+    return ownership.deleting(live) and secrets.intact(live, servers.USERNAME) is None
 
 
 def _word_in_force(live: Manifest | None) -> str | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _BINARY: Final = tuple((f"{unit}i", Decimal(1024) ** power) for power, unit in enumerate("KMGTPE", start=1))
 _DECIMAL: Final = (
-    ("n", Decimal("1e-9")), ("u", Decimal("1e-6")), ("m", Decimal("1e-3")), ("", Decimal(1)),
+    ("m", Decimal("1e-3")), ("", Decimal(1)),  # the API server rounds up what is smaller
     *((unit, Decimal(1000) ** power) for power, unit in enumerate("kMGTPE", start=1)),
 )  # fmt: skip
 _SMALLEST_BINARY: Final = 1024

@@ -31,8 +31,7 @@ def register(registry: kopf.OperatorRegistry, queue: Queue, hints: Hints) -> Non
     for kind in (*kinds.CHILDREN, kinds.PODS):
 
         async def notice_child(body: kopf.RawBody, kind: Kind = kind, **_: Any) -> None:
-            key = _whose(kind, body, hints)
-            if key is not None:
+            for key in _whose(kind, body, hints):
                 queue.add(key)
 
         _on(kind, notice_child, registry)
@@ -43,10 +42,9 @@ def _on(kind: Kind, notice: Any, registry: kopf.OperatorRegistry) -> None:
     kopf.on.event(group, version, kind.plural, registry=registry, id=f"notice-{kind.plural}")(notice)
 
 
-def _whose(kind: Kind, body: kopf.RawBody, hints: Hints) -> Key | None:
-    """The platform that an object concerns, by its label or by what former visits saw."""
+def _whose(kind: Kind, body: kopf.RawBody, hints: Hints) -> frozenset[Key]:
+    """The platforms that an object concerns, by its label and by what former visits saw."""
     meta = body["metadata"]
     platform = meta.get("labels", {}).get(labels.PLATFORM)
-    if platform is not None:
-        return Key(KIND, meta["namespace"], platform)
-    return hints.keys.get((meta["namespace"], kind.kind, meta["name"]))
+    named = {Key(KIND, meta["namespace"], platform)} if platform is not None else set()
+    return frozenset(named | hints.keys.get((meta["namespace"], kind.kind, meta["name"]), set()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from typing import TYPE_CHECKING, Any, Final
 
 import kopf
@@ -33,10 +34,7 @@ async def watch(  # noqa: PLR0913 - what it watches with
     fresh: sessions.Freshness,
     stop: asyncio.Event,
 ) -> None:
-    """Watch until cancelled, or until the process is asked to end.
-
-    While Kopf runs it has the process's signal handlers; when it ends without an error it was such a signal, and `stop`
-    is set in its stead.
+    """Watch until cancelled.
 
     A watch that ends in an error other than 410 ends Kopf; then it is begun anew, and its first list asks for a visit
     of everything there is.
@@ -45,19 +43,20 @@ async def watch(  # noqa: PLR0913 - what it watches with
         for namespace in namespaces:
             fresh.expect(speaking.path(kind, namespace))
     while True:
-        fresh.begin()
         try:
-            await _run(configuration, namespaces, queue, hints, fresh)
+            await _run(configuration, namespaces, queue, hints, fresh, stop)
         except Exception as broken:  # noqa: BLE001 - whatever ended Kopf, a new beginning lists everything anew
             log.warning("watching_again", extra={"cause": f"{type(broken).__name__}: {broken}"})
-        else:
-            stop.set()
-            return
         await asyncio.sleep(AGAIN)
 
 
-async def _run(
-    configuration: Any, namespaces: Sequence[str], queue: Queue, hints: Hints, fresh: sessions.Freshness
+async def _run(  # noqa: PLR0913 - what it watches with
+    configuration: Any,
+    namespaces: Sequence[str],
+    queue: Queue,
+    hints: Hints,
+    fresh: sessions.Freshness,
+    stop: asyncio.Event,
 ) -> None:
     registry = kopf.OperatorRegistry()
 
@@ -67,15 +66,29 @@ async def _run(
         return kopf.AiohttpSession(server=configuration.host, aiohttp_session=session)
 
     platforms.register(registry, queue, hints)
-    await kopf.operator(
+    tasks = await kopf.spawn_tasks(
         registry=registry, settings=_settings(), standalone=True, namespaces=list(namespaces), memo=kopf.Memo()
     )
+    for number in (signal.SIGTERM, signal.SIGINT):  # Kopf has just taken them
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    # Not Kopf's own way to run its tasks: that ends with every task of the loop, ours as well.
+    try:
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    for task in ended:
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            raise fault
+    raise RuntimeError("Kopf ended")
 
 
 def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False  # events are ours to say
     settings.scanning.disabled = True  # the kinds are known, and a Role in the namespaces is all we have
+    settings.process.ultimate_exiting_timeout = None  # else a Kopf that ended kills the process ten minutes later
     settings.watching.server_timeout = 240
     settings.watching.connect_timeout = 10
     settings.watching.reconnect_backoff = 0.1

@@ -224,6 +224,12 @@ def _of_server(server: Server, finding: Finding | None, seen: Seen) -> Condition
 def _of_schema(seen: Seen, postgres: Finding | None, previous: Mapping[str, Any]) -> tuple[Finding | None, Condition]:
     """What is wrong with the schema, and its condition."""
     kind, report = ConditionType.SCHEMA_READY, seen.world.schema
+    old = conditions.by_type(previous).get(kind)
+    if seen.paused and report is None and old is not None and old["status"] != Truth.UNKNOWN:
+        # It is not looked at while the platform is paused: what was seen last is what is known.
+        kept = Condition(kind, Truth(old["status"]), Reason(old["reason"]), old.get("message", ""))
+        bad = postgres is None and kept.truth is not Truth.TRUE
+        return Finding(findings.SCHEMA, kept.reason, kept.message) if bad else None, kept
     if postgres is not None:
         return None, Condition(kind, Truth.UNKNOWN, Reason.PROGRESSING, "it waits for postgres")
     if report is not None and report.ok:
@@ -231,12 +237,6 @@ def _of_schema(seen: Seen, postgres: Finding | None, previous: Mapping[str, Any]
     if report is not None:
         message = report.message or report.reason.value
         return Finding(findings.SCHEMA, report.reason, message), Condition(kind, Truth.FALSE, report.reason, message)
-    old = conditions.by_type(previous).get(kind)
-    if seen.paused and old is not None and old["status"] != Truth.UNKNOWN:
-        # It is not looked at while the platform is paused: what was seen last is what is known.
-        kept = Condition(kind, Truth(old["status"]), Reason(old["reason"]), old.get("message", ""))
-        bad = None if kept.truth is Truth.TRUE else Finding(findings.SCHEMA, kept.reason, kept.message)
-        return bad, kept
     finding = Finding(findings.SCHEMA, Reason.PROGRESSING, "it was not looked at yet", known=False)
     return finding, Condition(kind, Truth.UNKNOWN, finding.reason, finding.message)
 

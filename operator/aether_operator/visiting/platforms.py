@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import logging
 import time
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -41,6 +42,8 @@ SCHEMA_DEADLINE: Final = 60.0
 """Seconds for what the schema needs in one visit; the next goes on where this one ended."""
 CHECK_KEPT: Final = 30.0
 """Seconds for which a good answer of a server is believed, while nothing about it changes."""
+ASK_OTHERS: Final = 60.0
+"""Seconds until servers of others are asked again, which tell us nothing by themselves; our own have pods that do."""
 SOON: Final = 5.0
 """Seconds until the next look at what is not Ready and tells us nothing by itself."""
 RETRY_STALLED: Final = 60.0
@@ -51,7 +54,7 @@ RETRY_STALLED: Final = 60.0
 class Hints:
     """What former visits saw, so that an event finds its key. Memory only: nothing is decided by it."""
 
-    keys: dict[tuple[str, str, str], Key] = field(default_factory=dict)
+    keys: defaultdict[tuple[str, str, str], set[Key]] = field(default_factory=lambda: defaultdict(set))
     """(namespace, kind, name) of a child, or of a user's Secret, → whom it concerns."""
     own_writes: dict[Key, str] = field(default_factory=dict)
     """The version of a platform that our own write of its status made: its event is no news."""
@@ -59,7 +62,10 @@ class Hints:
     def forget(self, key: Key) -> None:
         """It is gone."""
         self.own_writes.pop(key, None)
-        self.keys = {what: whose for what, whose in self.keys.items() if whose != key}
+        for whose in self.keys.values():
+            whose.discard(key)
+        for what in [what for what, whose in self.keys.items() if not whose]:
+            del self.keys[what]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +101,15 @@ class Visitor:
     _database: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(max_workers=8, thread_name_prefix="database")
     )
-    _clusters: dict[str, str] = field(default_factory=dict)
+    _namespaces: dict[str, str] = field(default_factory=dict)
+    """Uid of a platform → uid of its namespace."""
 
     async def visit(self, key: Key) -> float | None:
         """One visit. Returns after how many seconds the next is due, or nothing when the platform is gone.
 
         Raises:
             Unavailable: The API server did not answer; nothing is half-done that the next visit does not finish.
-            LeaseLost, FencedOff: Somebody else acts now.
+            LeaseLost: Somebody else acts now.
         """
         raw = await self.api.get(kinds.PLATFORMS, key.namespace, key.name)
         if raw is None:
@@ -134,19 +141,17 @@ class Visitor:
 
     async def _look(self, key: Key, platform: Platform) -> World:
         selector = f"{labels.PLATFORM}={platform.name}"
-        names = sorted(parsing.secrets_of(platform.spec))
+        names, wanted = sorted(parsing.secrets_of(platform.spec)), desired.names(platform)
+        # Before anything is read: what changes from now on is noticed.
+        for which in (*wanted, *(kinds.Ref(kinds.SECRETS.kind, name) for name in names)):
+            self.hints.keys[key.namespace, which.kind, which.name].add(key)
         *lists, pods = await asyncio.gather(
             *(self.api.list(kind, key.namespace, selector) for kind in (*kinds.CHILDREN, kinds.PODS))
         )
         secrets = await asyncio.gather(*(self.api.get(kinds.SECRETS, key.namespace, name) for name in names))
         children = {kinds.ref(one): one for found in lists for one in found}
-        for name in names:
-            self.hints.keys[key.namespace, kinds.SECRETS.kind, name] = key
         # What should be there and is not in the lists may be there under our name with another's labels.
-        wanted = desired.names(platform)
         unlisted = [one for one in wanted if one not in children]
-        for one in wanted:
-            self.hints.keys[key.namespace, one.kind, one.name] = key
         looked = await asyncio.gather(*(self._get(key.namespace, one) for one in unlisted))
         children |= {kinds.ref(one): one for one in looked if one is not None}
         return World(
@@ -166,16 +171,20 @@ class Visitor:
     async def _carry_out(self, key: Key, platform: Platform, world: World, raw: Manifest) -> World:
         wanted = desired.children(platform, world, self.config.release, self.fresh)
         plan = reconcile.plan(wanted, world, platform)
-        children, troubles = dict(world.children), list(plan.troubles)
+        children, troubles, unmade = dict(world.children), list(plan.troubles), set[str]()
         for act in plan.acts:
             match act:
                 case reconcile.Apply():
                     which = kinds.ref(act.manifest)
+                    if which.kind == kinds.STATEFUL_SETS.kind and which.name in unmade:
+                        continue  # nothing is started with credentials that are not there
                     try:
                         children[which] = await self.api.apply(act.manifest, key.namespace)
                     except speaking.Refused as refused:
                         if refused.code == 409:  # noqa: PLR2004 - somebody else was faster: look again
                             raise speaking.Unavailable(f"{which}: {refused}") from refused
+                        if which.kind == kinds.SECRETS.kind:
+                            unmade.add(which.name)
                         troubles.append(
                             reconcile.trouble_of(which, refused.code, refused.message, namespace=key.namespace)
                         )
@@ -246,7 +255,7 @@ class Visitor:
         endpoint = self._reachable(Server.POSTGRES, platform, found)
         reader = desired.reader(platform, world)
         wanted = SchemaWanted(
-            owner=f"{key.namespace}/{key.name} of namespace {await self._namespace_uid(key.namespace)}",
+            owner=f"{key.namespace}/{key.name} of namespace {await self._namespace_uid(key.namespace, platform.uid)}",
             timescale=platform.spec.data_plane.postgres.timescale,
             trades_days=platform.spec.retention.trades_days,
             reader=None if reader is None else Login(username=reader[0], password=Hidden(reader[1])),
@@ -255,12 +264,12 @@ class Visitor:
             lambda: migrating.bring_up(endpoint, wanted, self.fences, deadline=SCHEMA_DEADLINE)
         )
 
-    async def _namespace_uid(self, namespace: str) -> str:
-        """Tells namespaces of one name apart, in one cluster and the next."""
-        if namespace not in self._clusters:
+    async def _namespace_uid(self, namespace: str, platform: str) -> str:
+        """Tells namespaces of one name apart, in one cluster and the next; a platform never changes its own."""
+        if platform not in self._namespaces:
             found = await self.api.request("GET", f"/api/v1/namespaces/{namespace}")
-            self._clusters[namespace] = found["metadata"]["uid"]
-        return self._clusters[namespace]
+            self._namespaces[platform] = found["metadata"]["uid"]
+        return self._namespaces[platform]
 
     def _reachable(self, server: Server, platform: Platform, endpoint: Endpoint) -> Endpoint:
         if platform.spec.data_plane.of(server).mode is Mode.MANAGED and server in self.config.managed_addresses:
@@ -275,7 +284,7 @@ class Visitor:
 
     async def _tell(self, key: Key, raw: Manifest, wanted: dict[str, Any]) -> float | None:
         before = raw.get("status", {})
-        if wanted != before:
+        if wanted != _ours(before):
             thing = {
                 "apiVersion": raw["apiVersion"],
                 "kind": raw["kind"],
@@ -288,7 +297,8 @@ class Visitor:
                 if refused.code in {404, 409}:  # it has just been deleted, or is another one already
                     raise speaking.Unavailable(str(refused)) from refused
                 raise
-            self.hints.own_writes[key] = written["metadata"]["resourceVersion"]
+            if written["metadata"]["generation"] == raw["metadata"]["generation"]:  # else somebody edited it meanwhile
+                self.hints.own_writes[key] = written["metadata"]["resourceVersion"]
             await self._say_changes(raw, before, wanted)
         return self._due(raw, wanted)
 
@@ -297,7 +307,9 @@ class Visitor:
         if "deletionTimestamp" in raw["metadata"]:
             return None
         if truths[ConditionType.READY] == "True":
-            return self.config.resync_seconds
+            servers = told.get("applied", {}).get("dataPlane", {}).values()
+            others = any(one.get("mode") == Mode.EXTERNAL for one in servers)
+            return min(ASK_OTHERS, self.config.resync_seconds) if others else self.config.resync_seconds
         return min(RETRY_STALLED if truths[ConditionType.STALLED] == "True" else SOON, self.config.resync_seconds)
 
     async def _say_changes(self, raw: Manifest, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
@@ -329,3 +341,11 @@ class Visitor:
     def close(self) -> None:
         """Let go of the threads."""
         self._database.shutdown(wait=False, cancel_futures=True)
+
+
+def _ours(told: dict[str, Any]) -> dict[str, Any]:
+    """A status without conditions that somebody else put there: they stay, and are no reason to write."""
+    if "conditions" not in told:
+        return told
+    known = {one.value for one in ConditionType}
+    return {**told, "conditions": [one for one in told["conditions"] if one["type"] in known]}

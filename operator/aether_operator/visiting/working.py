@@ -38,12 +38,14 @@ class Workers:
     Args:
         queue: Where keys come from.
         visitors: Kind → who visits it.
+        guard: Raises when we do not lead any more.
         chance: A number from 0 to 1, anew at each call.
         word: Makes the id of a visit.
     """
 
     queue: Queue
     visitors: Mapping[str, Visits]
+    guard: Callable[[], object]
     chance: Callable[[], float]
     word: Callable[[], str]
 
@@ -51,7 +53,7 @@ class Workers:
         """Visit for ever, so many at once; one more serves urgent keys alone.
 
         Raises:
-            LeaseLost, FencedOff: Somebody else acts now.
+            LeaseLost: Somebody else acts now.
         """
         async with asyncio.TaskGroup() as group:
             group.create_task(self._serve(Lane.URGENT))
@@ -72,8 +74,20 @@ class Workers:
     async def _visit(self, key: Key) -> str:
         try:
             due = await self.visitors[key.kind].visit(key)
-        except (leasing.LeaseLost, fencing.FencedOff):
+        except leasing.LeaseLost:
             raise
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Not we were cancelled but something that the visit waited for: the key must not stay taken for ever.
+            self.queue.failed(key)
+            return "failed"
+        except fencing.FencedOff as fenced:
+            self.guard()  # whoever still holds the Lease takes the fence anew; who does not ends here
+            wait = self.queue.failed(key)
+            log.warning("fenced_off", extra={"cause": str(fenced), "seconds": round(wait, 2)})
+            return "put_off"
         except speaking.Unavailable as later:
             wait = self.queue.failed(key, at_least=later.after)
             log.warning("visit_put_off", extra={"cause": str(later), "seconds": round(wait, 2)})
