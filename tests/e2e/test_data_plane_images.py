@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -98,7 +99,8 @@ class Run:
         victims = [pid for pid in inspecting.processes(holder) if command_of(pid) == program]
         assert victims
         for pid in victims:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # with its parent gone it ends by itself
+                os.kill(pid, signal.SIGKILL)
         self.until_ready(lambda pod: restarts(pod) > 0, "was killed and started again")
 
 
