@@ -147,28 +147,6 @@ def test_every_platform_that_names_a_secret_is_told_of_it(desk: Desk) -> None:
         desk.delete(name)
 
 
-def test_secrets_that_may_not_be_made_stop_what_needs_them_and_nothing_spins(desk: Desk) -> None:
-    for one in desk.namespace.get("tp")["items"]:
-        desk.delete(one["metadata"]["name"])
-    desk.plane.forget_managed()
-    quota = {
-        "apiVersion": "v1",
-        "kind": "ResourceQuota",
-        "metadata": {"name": "no-secrets"},
-        "spec": {"hard": {"count/secrets": "0"}},
-    }
-    planes.put(desk.namespace, planes.login_secret(), quota)
-    desk.until("resourcequota", "no-secrets", lambda one: "used" in one.get("status", {}), "the quota is in force")
-    name = f"poor-{next(desk.numbers)}"
-    planes.put(desk.namespace, planes.a_platform(desk.plane.mixed(), name))
-    stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="Refused")
-    assert "quota" in stalled["status"]["message"]
-    mine = f"--selector={labels.PLATFORM}={name}"
-    assert desk.namespace.get("statefulset", mine)["items"] == []
-    desk.namespace.text("delete", "resourcequota", "no-secrets")
-    planes.until(desk.namespace, "Ready", "True", name=name)
-
-
 def test_a_platform_that_requires_timescale_is_not_ready_without_it(desk: Desk) -> None:
     name, platform = desk.external()
     platform["spec"]["dataPlane"]["postgres"]["timescale"] = "Required"
