@@ -180,7 +180,7 @@ def _status(status: Thing) -> str:
 
 def condition(thing: Thing, kind: str) -> str:
     """The status of one condition: True, False or Unknown (also when it is not there)."""
-    for one in thing.get("status", {}).get("conditions", []):
+    for one in (thing.get("status") or {}).get("conditions") or []:  # a new kind has `null` there
         if one.get("type") == kind:
             return str(one.get("status"))
     return "Unknown"
