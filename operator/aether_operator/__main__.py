@@ -58,14 +58,15 @@ async def lead(config: configs.Config, pod: str, stop: asyncio.Event) -> None:
                 chance=random.random,
                 word=lambda: secrets.token_hex(6),
             )
-            await _until(
-                _all(
-                    lease.keep(),
-                    workers.work(config.visits_at_once),
-                    watching.watch(configuration, config.namespaces, queue, visitor.hints, fresh, stop),
-                ),
-                stop,
+            watches = watching.Watching(
+                configuration=configuration,
+                namespaces=config.namespaces,
+                queue=queue,
+                hints=visitor.hints,
+                fresh=fresh,
+                stop=stop,
             )
+            await _until(_all(lease.keep(), workers.work(config.visits_at_once), watches.watch()), stop)
             visitor.close()
             with contextlib.suppress(speaking.Unavailable, speaking.Refused):  # then it runs out by itself
                 await lease.release()
@@ -82,7 +83,17 @@ def _count(verb: str, kind: str) -> None:
 async def _all(*works: Coroutine[Any, Any, None]) -> None:
     async with asyncio.TaskGroup() as group:
         for work in works:
-            group.create_task(work)
+            group.create_task(_leading(work))
+
+
+async def _leading(work: Coroutine[Any, Any, None]) -> None:
+    """Do what only a leader may. When the Lease is lost the process ends here: nothing is waited for or tidied."""
+    try:
+        await work
+    except* leasing.LeaseLost as lost:
+        log.error("lease_lost", extra={"cause": str(lost.exceptions[0])})  # noqa: TRY400 - the cause says it all
+        sys.stderr.flush()
+        os._exit(LOST)
 
 
 async def _until(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
@@ -100,19 +111,13 @@ async def _until(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
     return False
 
 
-async def run(config: configs.Config, pod: str) -> int:
-    """Run until a signal or the loss of the Lease; returns the exit code."""
+async def run(config: configs.Config, pod: str) -> None:
+    """Run until a signal."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    try:
-        await lead(config, pod, stop)
-    except* leasing.LeaseLost as lost:
-        log.error("lease_lost", extra={"cause": str(lost.exceptions[0])})  # noqa: TRY400 - the cause says it all
-        sys.stderr.flush()
-        os._exit(LOST)
-    return 0
+    await lead(config, pod, stop)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -133,7 +138,8 @@ def main(arguments: list[str] | None = None) -> int:
         for line in str(wrong).splitlines():
             log.error("wrong_config", extra={"cause": line})  # noqa: TRY400 - the line is the cause
         return BAD_CONFIG
-    return asyncio.run(run(config, pod))
+    asyncio.run(run(config, pod))
+    return 0
 
 
 if __name__ == "__main__":

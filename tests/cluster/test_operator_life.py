@@ -53,13 +53,17 @@ class Desk:
 
     def ready_managed(self) -> tuple[str, Thing]:
         """A platform with all but Kafka Managed, on a new volume."""
-        for one in self.namespace.get("tp")["items"]:  # there is one managed database
-            self.delete(one["metadata"]["name"])
-        self.plane.forget_managed()
-        name = f"man-{next(self.numbers)}"
+        name = self.room_for_managed("man")
         planes.put(self.namespace, planes.login_secret(), planes.a_platform(self.plane.mixed(), name))
         planes.until(self.namespace, "Ready", "True", name=name)
         return name, planes.a_platform(self.plane.mixed(), name)
+
+    def room_for_managed(self, prefix: str) -> str:
+        """A new name, and nobody else has the one managed database."""
+        for one in self.namespace.get("tp")["items"]:
+            self.delete(one["metadata"]["name"])
+        self.plane.forget_managed()
+        return f"{prefix}-{next(self.numbers)}"
 
     def delete(self, name: str) -> None:
         self.namespace.text("delete", "tp", name, "--wait=true", f"--timeout={namespaces.DEADLINE:g}s")
@@ -145,6 +149,28 @@ def test_every_platform_that_names_a_secret_is_told_of_it(desk: Desk) -> None:
         planes.until(desk.namespace, "PostgresReady", "False", name=name, reason="LoginRefused")
     for name in names:
         desk.delete(name)
+
+
+def test_secrets_that_may_not_be_made_stop_what_needs_them_and_nothing_spins(desk: Desk) -> None:
+    name = desk.room_for_managed("poor")
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "no-secrets"},
+        "spec": {"hard": {"count/secrets": "0"}},
+    }
+    planes.put(desk.namespace, planes.login_secret(), quota)
+    try:
+        desk.until("resourcequota", "no-secrets", lambda one: "used" in one.get("status", {}), "the quota is in force")
+        planes.put(desk.namespace, planes.a_platform(desk.plane.mixed(), name))
+        stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="Refused")
+        assert "ResourceQuota" in stalled["status"]["message"]
+        mine = f"--selector={labels.PLATFORM}={name}"
+        operators.settled(desk.operator, resyncs=3)
+        assert desk.namespace.get("statefulset", mine)["items"] == []
+    finally:
+        desk.namespace.text("delete", "resourcequota", "no-secrets")
+    planes.until(desk.namespace, "Ready", "True", name=name)
 
 
 def test_a_platform_that_requires_timescale_is_not_ready_without_it(desk: Desk) -> None:
@@ -295,10 +321,7 @@ def test_a_platform_is_never_ready_while_a_server_is_not(desk: Desk) -> None:
 
 
 def test_a_name_that_somebody_else_has_is_left_alone_and_told(desk: Desk) -> None:
-    for one in desk.namespace.get("tp")["items"]:
-        desk.delete(one["metadata"]["name"])
-    desk.plane.forget_managed()
-    name = f"taken-{next(desk.numbers)}"
+    name = desk.room_for_managed("taken")
     theirs = {
         "apiVersion": "v1",
         "kind": "Service",

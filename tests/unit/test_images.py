@@ -1,20 +1,13 @@
 from __future__ import annotations
 
-import contextlib
 import threading
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from aether_cli import problems
 from aether_cli.local import baking, images
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from aether_cli import telling
+from aether_testing.listeners import Listener
 
 FILES = [images.File("Dockerfile", 0o100644, b"FROM x\n"), images.File("lib/a.c", 0o100644, b"int a;\n")]
 BUILDAH = images.Buildah(store=Path("/cache/store"), scratch=Path("/cache/half"), authorities=Path("/ca.crt"))
@@ -22,27 +15,6 @@ BUILDAH = images.Buildah(store=Path("/cache/store"), scratch=Path("/cache/half")
 
 def a_context(text: str = "FROM x\n") -> list[images.File]:
     return [images.File("Dockerfile", 0o100644, text.encode())]
-
-
-@dataclass
-class Listener:
-    """Who is told, and remembers."""
-
-    told: list[str] = field(default_factory=list)
-
-    @contextlib.contextmanager
-    def step(self, title: str) -> Iterator[telling.Step]:
-        self.told.append(title)
-        yield self
-
-    def at(self, done: int, total: int, what: str = "") -> None:
-        self.told.append(f"{done}/{total} {what}")
-
-    def result(self, text: str) -> None:
-        self.told.append(text)
-
-    def line(self, text: str) -> None:
-        self.told.append(text)
 
 
 def a_baked(name: str) -> baking.Baked:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from aether_cli import asking, installing, problems, telling
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from aether_testing.listeners import Listener
 
 Thing = dict[str, Any]
 
@@ -33,27 +29,6 @@ def a_platform(ready: str = "True", *, stalled: str = "False", generation: int =
             ],
         },
     }
-
-
-@dataclass
-class Listener:
-    """Who is told, and remembers."""
-
-    told: list[str] = field(default_factory=list)
-
-    @contextlib.contextmanager
-    def step(self, title: str) -> Iterator[telling.Step]:
-        self.told.append(title)
-        yield self
-
-    def at(self, done: int, total: int, what: str = "") -> None:
-        self.told.append(f"{done}/{total} {what}")
-
-    def result(self, text: str) -> None:
-        self.told.append(text)
-
-    def line(self, text: str) -> None:
-        self.told.append(text)
 
 
 def a_cluster(tmp_path: Path, *answers: Thing) -> asking.Kubectl:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import kopf
@@ -26,62 +27,71 @@ AGAIN: Final = 1.0
 WATCHED: Final = (kinds.PLATFORMS, *kinds.CHILDREN, kinds.PODS)
 
 
-async def watch(  # noqa: PLR0913 - what it watches with
-    configuration: Any,
-    namespaces: Sequence[str],
-    queue: Queue,
-    hints: Hints,
-    fresh: sessions.Freshness,
-    stop: asyncio.Event,
-) -> None:
-    """Watch until cancelled.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watching:
+    """What is watched for whom.
 
-    A watch that ends in an error other than 410 ends Kopf; then it is begun anew, and its first list asks for a visit
-    of everything there is.
+    Args:
+        configuration: How to reach the API server.
+        namespaces: Where.
+        queue: Gets a key for every event.
+        hints: Whom an object without a label concerns.
+        fresh: Told of everything that is heard.
+        stop: Set when the process is asked to end: Kopf takes the signals, and this takes them back.
     """
-    for kind in WATCHED:
-        for namespace in namespaces:
-            fresh.expect(speaking.path(kind, namespace))
-    while True:
+
+    configuration: Any
+    namespaces: Sequence[str]
+    queue: Queue
+    hints: Hints
+    fresh: sessions.Freshness
+    stop: asyncio.Event
+
+    async def watch(self) -> None:
+        """Watch until cancelled.
+
+        A watch that ends in an error other than 410 ends Kopf; then it is begun anew, and its first list asks for a
+        visit of everything there is.
+        """
+        for kind in WATCHED:
+            for namespace in self.namespaces:
+                self.fresh.expect(speaking.path(kind, namespace))
+        while True:
+            try:
+                await self._run()
+            except Exception as broken:  # noqa: BLE001 - whatever ended Kopf, a new beginning lists everything anew
+                log.warning("watching_again", extra={"cause": f"{type(broken).__name__}: {broken}"})
+            await asyncio.sleep(AGAIN)
+
+    async def _run(self) -> None:
+        registry = kopf.OperatorRegistry()
+
+        @kopf.on.login(registry=registry)
+        async def login(**_: Any) -> kopf.AiohttpSession:
+            session = sessions.watching(self.configuration, self.fresh)
+            return kopf.AiohttpSession(server=self.configuration.host, aiohttp_session=session)
+
+        platforms.register(registry, self.queue, self.hints)
+        tasks = await kopf.spawn_tasks(
+            registry=registry,
+            settings=_settings(),
+            standalone=True,
+            namespaces=list(self.namespaces),
+            memo=kopf.Memo(),
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self.stop.set)
+        # Not Kopf's own way to run its tasks: that ends with every task of the loop, ours as well.
         try:
-            await _run(configuration, namespaces, queue, hints, fresh, stop)
-        except Exception as broken:  # noqa: BLE001 - whatever ended Kopf, a new beginning lists everything anew
-            log.warning("watching_again", extra={"cause": f"{type(broken).__name__}: {broken}"})
-        await asyncio.sleep(AGAIN)
-
-
-async def _run(  # noqa: PLR0913 - what it watches with
-    configuration: Any,
-    namespaces: Sequence[str],
-    queue: Queue,
-    hints: Hints,
-    fresh: sessions.Freshness,
-    stop: asyncio.Event,
-) -> None:
-    registry = kopf.OperatorRegistry()
-
-    @kopf.on.login(registry=registry)
-    async def login(**_: Any) -> kopf.AiohttpSession:
-        session = sessions.watching(configuration, fresh)
-        return kopf.AiohttpSession(server=configuration.host, aiohttp_session=session)
-
-    platforms.register(registry, queue, hints)
-    tasks = await kopf.spawn_tasks(
-        registry=registry, settings=_settings(), standalone=True, namespaces=list(namespaces), memo=kopf.Memo()
-    )
-    for number in (signal.SIGTERM, signal.SIGINT):  # Kopf has just taken them
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    # Not Kopf's own way to run its tasks: that ends with every task of the loop, ours as well.
-    try:
-        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-    for task in ended:
-        if not task.cancelled() and (fault := task.exception()) is not None:
-            raise fault
-    raise RuntimeError("Kopf ended")
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        for task in ended:
+            if not task.cancelled() and (fault := task.exception()) is not None:
+                raise fault
+        raise RuntimeError("Kopf ended")
 
 
 def _settings() -> kopf.OperatorSettings:

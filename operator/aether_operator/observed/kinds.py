@@ -54,6 +54,12 @@ def ref(thing: Manifest) -> Ref:
     return Ref(thing["kind"], thing["metadata"]["name"])
 
 
+def of_child(which: Ref) -> Kind:
+    """The kind of a child."""
+    (found,) = [kind for kind in CHILDREN if kind.kind == which.kind]
+    return found
+
+
 def of(thing: Manifest) -> Kind:
     """The kind of an object of ours."""
     return _BY_NAME[thing["apiVersion"], thing["kind"]]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from aether_operator.cluster.eventing import Events
     from aether_operator.observed.endpoints import Endpoint
-    from aether_operator.observed.kinds import Manifest, Ref
+    from aether_operator.observed.kinds import Manifest
     from aether_operator.visiting.configs import Config
     from aether_operator.visiting.queues import Key
 
@@ -101,8 +101,6 @@ class Visitor:
     _database: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(max_workers=8, thread_name_prefix="database")
     )
-    _namespaces: dict[str, str] = field(default_factory=dict)
-    """Uid of a platform → uid of its namespace."""
 
     async def visit(self, key: Key) -> float | None:
         """One visit. Returns after how many seconds the next is due, or nothing when the platform is gone.
@@ -152,7 +150,7 @@ class Visitor:
         children = {kinds.ref(one): one for found in lists for one in found}
         # What should be there and is not in the lists may be there under our name with another's labels.
         unlisted = [one for one in wanted if one not in children]
-        looked = await asyncio.gather(*(self._get(key.namespace, one) for one in unlisted))
+        looked = await asyncio.gather(*(self.api.get(kinds.of_child(one), key.namespace, one.name) for one in unlisted))
         children |= {kinds.ref(one): one for one in looked if one is not None}
         return World(
             children=children,
@@ -161,10 +159,6 @@ class Visitor:
                 name: None if one is None else desired.decoded(one) for name, one in zip(names, secrets, strict=True)
             },
         )
-
-    async def _get(self, namespace: str, which: Ref) -> Manifest | None:
-        (kind,) = [kind for kind in kinds.CHILDREN if kind.kind == which.kind]
-        return await self.api.get(kind, namespace, which.name)
 
     # Carrying out.
 
@@ -205,10 +199,10 @@ class Visitor:
 
     async def _delete(self, key: Key, act: reconcile.Delete) -> None:
         """Delete a child that is not wanted any more, after a fresh look: a list may be older than the world."""
-        live = await self._get(key.namespace, act.ref)
+        kind = kinds.of_child(act.ref)
+        live = await self.api.get(kind, key.namespace, act.ref.name)
         if live is None or live["metadata"]["uid"] != act.uid:
             return
-        (kind,) = [kind for kind in kinds.CHILDREN if kind.kind == act.ref.kind]
         meta = live["metadata"]
         try:
             await self.api.delete(kind, key.namespace, act.ref.name, uid=act.uid, version=meta["resourceVersion"])
@@ -255,7 +249,7 @@ class Visitor:
         endpoint = self._reachable(Server.POSTGRES, platform, found)
         reader = desired.reader(platform, world)
         wanted = SchemaWanted(
-            owner=f"{key.namespace}/{key.name} of namespace {await self._namespace_uid(key.namespace, platform.uid)}",
+            owner=f"{key.namespace}/{key.name} of namespace {await self._namespace_uid(key.namespace)}",
             timescale=platform.spec.data_plane.postgres.timescale,
             trades_days=platform.spec.retention.trades_days,
             reader=None if reader is None else Login(username=reader[0], password=Hidden(reader[1])),
@@ -264,12 +258,10 @@ class Visitor:
             lambda: migrating.bring_up(endpoint, wanted, self.fences, deadline=SCHEMA_DEADLINE)
         )
 
-    async def _namespace_uid(self, namespace: str, platform: str) -> str:
-        """Tells namespaces of one name apart, in one cluster and the next; a platform never changes its own."""
-        if platform not in self._namespaces:
-            found = await self.api.request("GET", f"/api/v1/namespaces/{namespace}")
-            self._namespaces[platform] = found["metadata"]["uid"]
-        return self._namespaces[platform]
+    async def _namespace_uid(self, namespace: str) -> str:
+        """Tells namespaces of one name apart, in one cluster and the next."""
+        found = await self.api.request("GET", f"/api/v1/namespaces/{namespace}")
+        return str(found["metadata"]["uid"])
 
     def _reachable(self, server: Server, platform: Platform, endpoint: Endpoint) -> Endpoint:
         if platform.spec.data_plane.of(server).mode is Mode.MANAGED and server in self.config.managed_addresses:
