@@ -115,7 +115,7 @@ def stage(control_plane: Cluster, plane: Plane, tmp_path_factory: pytest.TempPat
     plane.forget_managed()
     with (
         proxying.between(control_plane) as proxy,
-        place.operator(proxy=proxy, supervised=True, managedAddresses=plane.addresses()) as operator,
+        place.operator(proxy=proxy, supervised=True, impatient=True, managedAddresses=plane.addresses()) as operator,
     ):
         operator.wait_leading()
         yield Stage(namespace, plane, proxy, operator)

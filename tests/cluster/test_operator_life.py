@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from aether_cli import problems
+from aether_cli.local import volumes
 from aether_operator.api import labels
 from aether_testing import audits, kstatus, namespaces, operators, planes
 
@@ -303,6 +304,27 @@ def test_a_volume_that_cannot_grow_says_so_and_setting_it_back_heals(desk: Desk)
     stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="Refused")
     assert "does not allow volume expansion" in stalled["status"]["message"]
     assert desk.child("pvc", f"{name}-redis-data")["spec"]["resources"]["requests"]["storage"] == "10Gi"
+
+
+def test_a_volume_grows_where_its_class_can_and_the_platform_waits_for_it(desk: Desk) -> None:
+    name, platform = desk.ready_managed()
+    kubectl, claim = desk.cluster.kubectl, f"{name}-redis-data"
+    grow = '--patch={{"allowVolumeExpansion": {}}}'
+    kubectl.text("patch", "storageclass", volumes.CLASS, grow.format("true"))
+    try:
+        platform["spec"]["dataPlane"]["redis"] = {"managed": {"storage": "20Gi"}}
+        planes.put(desk.namespace, platform)
+        waiting = planes.until(desk.namespace, "RedisReady", "False", name=name)
+        assert f"PersistentVolumeClaim {claim} is being resized from 10Gi to 20Gi" in waiting["status"]["message"]
+        # The storage's own resizer, which this cluster has none of, says when it is done.
+        done = {"status": {"capacity": {"storage": "20Gi"}}}
+        desk.namespace.text(
+            "patch", "pvc", claim, "--subresource=status", "--type=merge", f"--patch={json.dumps(done)}"
+        )
+        planes.until(desk.namespace, "Ready", "True", name=name)
+        assert desk.child("pvc", claim)["spec"]["resources"]["requests"]["storage"] == "20Gi"
+    finally:
+        kubectl.text("patch", "storageclass", volumes.CLASS, grow.format("false"))
 
 
 def test_a_platform_is_never_ready_while_a_server_is_not(desk: Desk) -> None:

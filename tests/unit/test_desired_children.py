@@ -308,6 +308,17 @@ def test_what_a_login_lacks_is_named(secret: dict[str, str] | None, expected: de
     assert desired.endpoint(Server.KAFKA, platform, world) == expected
 
 
+def test_the_login_for_people_has_the_authority_that_its_server_is_trusted_by() -> None:
+    platform = worlds.an_external_platform()
+    secret = platform.spec.data_plane.postgres.external
+    assert secret is not None
+    keys = {"username": "desk", "password": "x", "ca.crt": "-----BEGIN CERTIFICATE-----"}
+    world = World(children={}, secrets={secret.secret_name: keys})
+    values = desired.decoded(_children(platform, world)[Ref("Secret", "paper-postgres-reader")])
+    assert values["ca.crt"] == "-----BEGIN CERTIFICATE-----"
+    assert "ca.crt" not in desired.decoded(_children(platform)[Ref("Secret", "paper-postgres-reader")])
+
+
 def test_a_managed_server_without_its_secret_is_not_asked() -> None:
     platform = worlds.a_platform()
     assert desired.endpoint(Server.NATS, platform, NOTHING) == desired.Missing(

@@ -28,7 +28,9 @@ def wanted(platform: Platform, world: World, release: Release, fresh: Callable[[
         child for server in families.managed(platform) for child in _running(server, platform, world, release, fresh)
     ]
     live = world.children.get(families.reader(platform))
-    reader = secrets.reader(platform, live, release, fresh)
+    external = platform.spec.data_plane.postgres.external
+    named = (world.secrets.get(external.secret_name) if external is not None else None) or {}
+    reader = secrets.reader(platform, live, release, fresh, named.get("ca.crt", ""))
     if reader is not None:
         made.append(reader)
     order = {kind.kind: place for place, kind in enumerate(kinds.CHILDREN)}

@@ -34,8 +34,10 @@ def credentials(
     return _secret(name, platform, server, live, release, fresh, servers.USERNAME, {})
 
 
-def reader(platform: Platform, live: Manifest | None, release: Release, fresh: Callable[[], str]) -> Manifest | None:
-    """The login that people read the database with, and where it is."""
+def reader(
+    platform: Platform, live: Manifest | None, release: Release, fresh: Callable[[], str], authority: str
+) -> Manifest | None:
+    """The login that people read the database with, where it is, and the authority that it is trusted by, if any."""
     postgres = platform.spec.data_plane.postgres
     if postgres.mode is Mode.MANAGED:
         host, port = names.host(platform, Server.POSTGRES), servers.SERVERS[Server.POSTGRES].port
@@ -46,7 +48,7 @@ def reader(platform: Platform, live: Manifest | None, release: Release, fresh: C
         host, port = postgres.external.host, postgres.external.port
         database, tls = postgres.external.database, postgres.external.tls
     login = names.reader_login(platform)
-    places = {"host": host, "port": str(port), "database": database, "tls": tls.value}
+    places = {"host": host, "port": str(port), "database": database, "tls": tls.value, "ca.crt": authority}
     return _secret(names.reader(platform), platform, Server.POSTGRES, live, release, fresh, login, places)
 
 
@@ -67,6 +69,7 @@ def _secret(  # noqa: PLR0913 - the parts of a Secret
     if places:
         values |= {key: places[key] for key in ("host", "port", "database")}
         values["uri"] = _uri(username, password, places)
+        values |= {"ca.crt": places["ca.crt"]} if places["ca.crt"] else {}
     thing["type"] = "Opaque"
     thing["data"] = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
     return thing

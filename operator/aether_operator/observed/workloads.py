@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from aether_operator.api import models
 from aether_operator.observed import ownership
 
 if TYPE_CHECKING:
@@ -30,11 +31,19 @@ def unfinished(stateful_set: Manifest) -> str:
 
 
 def unbound(claim: Manifest) -> str:
-    """Why a claim has no volume yet."""
+    """Why a claim has no volume yet, or none of the size that was asked for."""
     if ownership.deleting(claim):
         return "is being deleted"
-    phase = (claim.get("status") or {}).get("phase", "Pending")
-    return "" if phase == "Bound" else f"is {phase}"
+    seen = claim.get("status") or {}
+    if seen.get("phase", "Pending") != "Bound":
+        return f"is {seen.get('phase', 'Pending')}"
+    asked = claim["spec"]["resources"]["requests"]["storage"]
+    there = (seen.get("capacity") or {}).get("storage")
+    try:
+        short = there is not None and models.quantity(there) < models.quantity(asked)
+    except ValueError:
+        return f"has a size that is not understood: {there} of {asked}"
+    return f"is being resized from {there} to {asked}" if short else ""
 
 
 def owned_by(pods: Iterable[Manifest], stateful_set: Manifest) -> tuple[Manifest, ...]:
