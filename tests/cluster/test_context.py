@@ -8,6 +8,8 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from aether_testing import namespaces, operators
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -22,6 +24,14 @@ def aether(cluster: Cluster, home: Path, *words: str) -> subprocess.CompletedPro
 
 
 def test_status_shows_its_nodes_and_pods(control_plane: Cluster, tmp_path: Path) -> None:
+    operators.install_kinds(control_plane)
+    control_plane.kubectl.until(
+        lambda seen: not seen,
+        "tradingplatforms",
+        "--all-namespaces",
+        deadline=namespaces.DEADLINE,
+        wish="the platforms of other tests are gone with their namespaces",
+    )
     done = aether(control_plane, tmp_path, "status")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"Context aether-{control_plane.name}" in done.stdout

@@ -324,7 +324,7 @@ def would_drop(seen: Seen, days: int) -> str:
         return f"{head} would drop rows older than {limit:%Y-%m-%d}"
     known = [part.rows for part in gone if part.rows is not None]
     # Roughly, since the estimate changes with every ANALYZE, and a status that changes is written.
-    rows = f"about {float(f'{sum(known):.0e}'):.0f} rows" if len(known) == len(gone) else "rows not counted yet"
+    rows = f"about {float(f'{sum(known):.1e}'):.0f} rows" if len(known) == len(gone) else "rows not counted yet"
     first, last = min(part.start for part in gone), max(part.end for part in gone)
     return (
         f"{head} would drop {len(gone)} {parts}{'s' if len(gone) != 1 else ''} "
