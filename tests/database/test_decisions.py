@@ -13,6 +13,7 @@ from aether_operator.api.reasons import Reason
 from aether_operator.database import connecting, drifts, fencing, plans, readers, servers
 from aether_operator.database.catalogues import WANTED, Extension, Keeping, Part, Progress, Reader, Seen, ServerFacts
 from aether_operator.database.revisions import Migration, Revisions
+from aether_operator.database.steps import Write
 from aether_operator.observed.endpoints import Endpoint, Hidden
 from aether_operator.observed.reports import Engine
 from aether_testing import postgres
@@ -73,6 +74,7 @@ def decided(world: Seen, pending: tuple[Migration, ...] = (), **wish: Any) -> pl
         (facts("2.16.9"), Timescale.PREFERRED, Reason.VERSION_UNSUPPORTED),
         (facts("2.16.9", installed=False, superuser=True), Timescale.PREFERRED, Engine.PARTMAN),
         (facts("2.20.0", timescale_licence="apache"), Timescale.REQUIRED, Reason.VERSION_UNSUPPORTED),
+        (facts("2.20.0", timescale_licence="apache"), Timescale.PREFERRED, Engine.PARTMAN),
         (facts(), Timescale.REQUIRED, Reason.TIMESCALE_MISSING),
         (facts(partman=""), Timescale.PREFERRED, Reason.PARTMAN_MISSING),
         (facts(partman="4.6.2"), Timescale.PREFERRED, Reason.VERSION_UNSUPPORTED),
@@ -109,6 +111,50 @@ def test_a_server_is_judged(server: ServerFacts, timescale: Timescale, expected:
 )
 def test_what_libpq_says_is_understood(text: str, *, asked: bool, expected: Reason) -> None:
     assert connecting.refusal(text, asked_password=asked)[0] is expected
+
+
+def retained(keeping: Keeping, *, told: int, wanted: int) -> tuple[list[str], int]:
+    """The steps that are left for the retention, and how many lines are held."""
+    settings = {"engine": "TimescaleDB", "trades_days": str(told), "compress_days": "7"}
+    kept = dataclasses.replace(keeping, engine=Engine.TIMESCALE, compress_days=7, compressed=True, parts=(a_part(40),))
+    plan = decided(seen(server=facts("2.20.0"), keeping=kept, settings=settings), trades_days=wanted)
+    return [step.what for step in plan.steps if isinstance(step, Write)], len(plan.held)
+
+
+def test_what_others_made_shorter_is_put_back_and_a_shortening_of_ours_stays_held() -> None:
+    by_others = Keeping(days=20, older=True)
+    assert retained(by_others, told=365, wanted=30) == (["keep trades for 365 days"], 1)
+    assert retained(by_others, told=90, wanted=90) == (["keep trades for 90 days"], 0)
+
+
+def test_a_paused_policy_is_not_made_to_drop_what_has_piled_up_meanwhile() -> None:
+    paused = Keeping(days=30, paused=("policy_retention",), older=True)
+    assert retained(paused, told=30, wanted=60) == ([], 1)
+    assert retained(paused, told=30, wanted=30) == ([], 0)  # it stays paused, with a warning
+    assert paused.in_force is None
+
+
+def test_partitions_that_were_only_detached_are_not_dropped_unasked() -> None:
+    assert retained(Keeping(days=20, drops=False, older=True), told=20, wanted=30) == ([], 1)
+    assert retained(Keeping(days=20, drops=False), told=20, wanted=30) == (["keep trades for 30 days"], 0)
+
+
+def test_a_shortening_asks_once_more_in_its_own_transaction() -> None:
+    plan = decided(
+        seen(keeping=Keeping(engine=Engine.PARTMAN, days=90, ahead=4), settings={"trades_days": "90"}), trades_days=30
+    )
+    (step,) = [one for one in plan.steps if isinstance(one, Write) and one.what == "keep trades for 30 days"]
+    assert step.statements[0].startswith(
+        "DO $$BEGIN IF EXISTS (SELECT FROM aether.trades WHERE ts < now() - INTERVAL '30"
+    )
+
+
+def test_a_missing_index_of_a_large_table_is_named_and_not_made() -> None:
+    trades = dataclasses.replace(WANTED["trades"], indexes={}, size=1 << 40)
+    steps, drift = drifts.compare({**WANTED, "trades": trades})
+    assert steps == []
+    assert all("CREATE INDEX" in one.what and not one.repaired for one in drift)
+    assert len(drift) == len(WANTED["trades"].indexes)
 
 
 @pytest.mark.parametrize(

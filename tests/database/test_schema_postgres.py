@@ -126,6 +126,16 @@ def test_a_longer_retention_is_set_and_a_shorter_one_only_where_nothing_is_lost(
     assert keeping(10).held == ()
 
 
+def test_who_may_not_see_the_rows_does_not_make_their_retention_shorter(
+    postgres: servers.Postgres, fresh: Endpoint
+) -> None:
+    leader = servers.a_leader()
+    assert up(fresh, servers.a_wish(trades_days=365), leader).trades_days == 365
+    postgres.run(fresh.database, f'REVOKE SELECT ON aether.trades FROM "{fresh.username}"')
+    report = up(fresh, servers.a_wish(trades_days=30), leader)
+    assert (report.trades_days, len(report.held)) == (365, 1)
+
+
 def test_partitions_are_made_ahead_and_what_is_too_old_is_dropped(postgres: servers.Postgres, fresh: Endpoint) -> None:
     wish, leader = servers.a_wish(trades_days=2, reader=None), servers.a_leader()
     bounds = (

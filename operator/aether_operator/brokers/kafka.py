@@ -34,6 +34,7 @@ NOBODYS: Final = "md.aether-check"
 """A topic that nobody makes: a broker tells first whether one may, and then that it is not there."""
 MECHANISM: Final = "SCRAM-SHA-512"
 _UNAUTHORIZED: Final = {29, 31}  # for the topic, for the cluster
+_UNSURE: Final = {-1, 7}  # something unexpected, timed out: a broker whose controllers are away
 _LEVELS: Final = (
     *((28, "4.2 or newer"), (26, "4.1"), (22, "4.0"), (21, "3.9"), (20, "3.8"), (15, "3.7"), (12, "3.6"), (9, "3.5")),
     *((8, "3.4"), (1, "3.3")),
@@ -69,6 +70,8 @@ async def _ask(endpoint: Endpoint, deadline: float) -> str:
         await connection.connect()
         version = await _version(connection)
         async for operation, code in _rights(connection):
+            if code in _UNSURE:
+                raise Refused(Reason.UNREACHABLE, f"it could not say whether topics may be used (code {code})")
             if code in _UNAUTHORIZED:
                 login_said = f"login {endpoint.username!r}" if endpoint.username else "who does not log in"
                 raise Refused(Reason.RIGHT_MISSING, f"{login_said} may not {operation} topics md.*")

@@ -75,6 +75,8 @@ class Table:
     constraints: Mapping[str, str] = field(default_factory=dict)
     indexes: Mapping[str, str] = field(default_factory=dict)
     """Those that belong to no constraint: name → `btree (…)`."""
+    size: int = 0
+    """Bytes, partitions included."""
     kind: str = "r"
     """`r` is a table, `p` a partitioned one."""
     owned: bool = True
@@ -162,7 +164,12 @@ class Keeping:
     stray: bool = False
     """Whether rows lie in the default partition, where no retention finds them."""
     older: bool = False
-    """Whether rows are older than what is wanted would keep."""
+    """Whether rows are, or may be, older than what is wanted would keep."""
+
+    @property
+    def in_force(self) -> float | None:
+        """Days after which rows are really dropped; None while none are, since nobody drops or it is paused."""
+        return self.days if self.drops and "policy_retention" not in self.paused else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,6 +121,13 @@ def told(fault: DBAPIError) -> tuple[Reason, str]:
     return _STATES.get(state, Reason.FAILED), f"{cause.diag.message_primary} (SQLSTATE {state})"
 
 
+def passing(fault: DBAPIError) -> bool:
+    """Whether a fault is of the moment (a failover, a lack of something, a cut connection), not of the statement."""
+    cause = fault.orig
+    state = cause.sqlstate if isinstance(cause, psycopg.Error) else None
+    return state is None or state[:2] in {"08", "53", "57"}
+
+
 def opens(endpoint: Endpoint, *, deadline: float) -> bool | None:
     """Whether a login is let in; None where something else is in the way."""
     try:
@@ -133,7 +140,7 @@ def opens(endpoint: Endpoint, *, deadline: float) -> bool | None:
 def _open(endpoint: Endpoint, deadline: float) -> psycopg.Connection[tuple[Any, ...]]:
     where = place(endpoint)
     try:
-        socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+        found = {one[4][0] for one in socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)}
     except (socket.gaierror, UnicodeError):
         raise Refused(Reason.UNREACHABLE, f"{where}: no such host name") from None
     with _authorities(endpoint) as transport:
@@ -144,7 +151,7 @@ def _open(endpoint: Endpoint, deadline: float) -> psycopg.Connection[tuple[Any, 
                 dbname=endpoint.database,
                 user=endpoint.username,
                 password=endpoint.password.text,
-                connect_timeout=max(2, int(deadline)),
+                connect_timeout=max(2, int(deadline / len(found))),  # psycopg gives it to each address
                 gssencmode="disable",
                 keepalives_idle=5,
                 keepalives_interval=5,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aether_operator.database import catalogues
 from aether_operator.database.steps import Write
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from aether_operator.database.catalogues import Table
+
+
+LARGE: Final = 256 << 20
+"""Bytes of a table from which on an index is not made in passing: nobody could write to it meanwhile."""
 
 
 def compare(live: Mapping[str, Table]) -> tuple[list[Write], list[Drift]]:
@@ -29,7 +33,11 @@ def compare(live: Mapping[str, Table]) -> tuple[list[Write], list[Drift]]:
         for index, definition in wanted.indexes.items():
             seen = table.indexes.get(index)
             index_name = f"{catalogues.SCHEMA}.{index}"
-            if seen is None:
+            if seen is None and table.size > LARGE:
+                statement = f"CREATE INDEX {index} ON {full} USING {definition}"
+                what = f"is missing, and making it would lock a large table: {statement}"
+                drift.append(Drift(name=index_name, what=what, repaired=False))
+            elif seen is None:
                 mended = Drift(name=index_name, what="was missing", repaired=True)
                 statement = f"CREATE INDEX IF NOT EXISTS {index} ON {full} USING {definition}"
                 steps.append(Write(f"make the index {index}", (statement,), (mended,)))

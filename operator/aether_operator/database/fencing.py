@@ -8,8 +8,9 @@ stopped and wakes finds the row taken and writes nothing.
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import sqlalchemy
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from aether_operator.observed.endpoints import Endpoint
 
 Where = tuple[str, int, str]
+BELIEVED: Final = 600.0
+"""Seconds for which a server that could not install TimescaleDB is not asked again: somebody may mend it."""
 
 
 class FencedOff(Exception):
@@ -39,7 +42,8 @@ class Fences:
     holder: str
     guard: Callable[[], object]
     _epochs: dict[Where, int] = field(default_factory=dict)
-    _unusable: dict[Where, str] = field(default_factory=dict)
+    _unusable: dict[Where, tuple[str, float]] = field(default_factory=dict)
+    _broke: set[Where] = field(default_factory=set)
     _useless: dict[Where, str] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -59,14 +63,22 @@ class Fences:
             self._epochs.pop(where(endpoint), None)
 
     def timescale_refused(self, endpoint: Endpoint) -> str:
-        """Why TimescaleDB could not be installed there, empty where nobody tried or it went well."""
+        """Why TimescaleDB could not be installed there lately, empty where nobody tried or it went well."""
         with self._lock:
-            return self._unusable.get(where(endpoint), "")
+            why, until = self._unusable.get(where(endpoint), ("", 0.0))
+            return why if time.monotonic() < until else ""
 
     def refuse_timescale(self, endpoint: Endpoint, why: str) -> None:
         """Remember it: trying may end the connection."""
         with self._lock:
-            self._unusable[where(endpoint)] = why
+            self._unusable[where(endpoint)] = (why, time.monotonic() + BELIEVED)
+
+    def broke_at_timescale(self, endpoint: Endpoint) -> bool:
+        """Whether installing it was cut short there before; from now on it was."""
+        with self._lock:
+            before = where(endpoint) in self._broke
+            self._broke.add(where(endpoint))
+            return before
 
     def useless(self, endpoint: Endpoint, password: str) -> bool:
         """Whether the server refused the reader with this password just after we had set it."""

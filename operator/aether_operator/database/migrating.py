@@ -116,7 +116,7 @@ class _Work:
 
     def report(self, seen: Seen, plan: Plan) -> SchemaReport:
         keeping = seen.keeping
-        days = int(keeping.days) if keeping.days is not None and keeping.drops else None
+        days = None if keeping.in_force is None else int(keeping.in_force)
         if plan.reason is Reason.DATABASE_OWNED_BY_ANOTHER:  # what is there is not this platform's
             return SchemaReport(reason=plan.reason, message=f"{connecting.place(self.endpoint)}: {plan.message}")
         refused = plan.reason not in {Reason.READY, Reason.DRIFTED}
@@ -218,6 +218,11 @@ def _failed(work: _Work, step: Step, fault: DBAPIError) -> tuple[Reason, str] | 
         work.done[what] = f"{what}: {why}"
         return None
     if what == plans.INSTALL_TIMESCALE and reason is not Reason.LOCKED:
+        if connecting.passing(fault) and not work.fences.broke_at_timescale(work.endpoint):
+            return (
+                Reason.FAILED,
+                f"{connecting.place(work.endpoint)}: {what}: {why}",
+            )  # it says nothing of the extension
         # Where the library is not preloaded, trying ends the connection: the next visit knows it.
         work.fences.refuse_timescale(work.endpoint, f"TimescaleDB could not be installed: {why}")
         return None if reason is not Reason.UNREACHABLE else (Reason.FAILED, f"{what}: {why}")

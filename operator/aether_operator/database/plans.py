@@ -284,9 +284,9 @@ def _by_timescale(seen: Seen, wanted: SchemaWanted, notes: _Notes) -> None:
         seen,
         wanted,
         notes,
-        (
+        lambda days: (
             f"SELECT {schema}.remove_retention_policy('aether.trades', if_exists => true)",
-            f"SELECT {schema}.add_retention_policy('aether.trades', INTERVAL '{wanted.trades_days} days')",
+            f"SELECT {schema}.add_retention_policy('aether.trades', INTERVAL '{days} days')",
         ),
     )
 
@@ -295,21 +295,40 @@ def _said(policy: str, days: float | None) -> str:
     return f"had no {policy} policy" if days is None else f"had a {policy} policy of {days:g} days"
 
 
-def _retain(seen: Seen, wanted: SchemaWanted, notes: _Notes, statements: tuple[str, ...]) -> None:
+def _retain(seen: Seen, wanted: SchemaWanted, notes: _Notes, keep: Callable[[int], tuple[str, ...]]) -> None:
+    """Have trades kept for as long as is wanted, unless that would drop what is kept now.
+
+    A policy that drops already loses nothing by keeping longer. Anything else is asked first: are there, or may there
+    be, rows that would go?
+    """
     keeping = seen.keeping
-    live = keeping.days if keeping.drops else None
-    told = seen.settings.get("trades_days")
-    want = wanted.trades_days
+    live, want = keeping.in_force, wanted.trades_days
+    told = int(seen.settings["trades_days"]) if "trades_days" in seen.settings else None
     if live == want:
-        if told != str(want):
+        if told != want:
             notes.steps.append(Write("note the retention", (remember("trades_days", str(want)),)))
         return
-    if (live is None or want < live) and keeping.older:
+    if live is None and keeping.days == want and keeping.drops:
+        return  # somebody paused it, which a warning says
+    days = want
+    if keeping.older and (live is None or want < max(live, told or 0)):
         notes.held.append(would_drop(seen, want))
-        return
-    by_others = told is not None and (live is None or live != float(told))
+        if live is None or told is None or told <= live:
+            return
+        days = told  # others made it shorter: what was in force is put back
+    by_others = told is not None and live != told
     mended = (Drift(name=catalogues.TRADES, what=_said("retention", live), repaired=True),) if by_others else ()
-    notes.steps.append(Write(f"keep trades for {want} days", (*statements, remember("trades_days", str(want))), mended))
+    unseen = (_nothing_older(days),) if live is None or days < live else ()
+    statements = (*unseen, *keep(days), remember("trades_days", str(days)))
+    notes.steps.append(Write(f"keep trades for {days} days", statements, mended))
+
+
+def _nothing_older(days: int) -> str:
+    """Fails where rows came in, since we looked, that a shorter retention would drop."""
+    return (
+        f"DO $$BEGIN IF EXISTS (SELECT FROM aether.trades WHERE ts < now() - INTERVAL '{days} days') "
+        "THEN RAISE EXCEPTION 'rows have come in that would be dropped'; END IF; END$$"
+    )
 
 
 def would_drop(seen: Seen, days: int) -> str:
@@ -318,7 +337,7 @@ def would_drop(seen: Seen, days: int) -> str:
     limit = seen.now - datetime.timedelta(days=days)
     gone = [part for part in keeping.parts if part.start < limit]
     parts = "chunk" if keeping.engine is Engine.TIMESCALE else "partition"
-    live = f"{keeping.days:g} days" if keeping.days is not None and keeping.drops else "no limit"
+    live = "no limit" if keeping.in_force is None else f"{keeping.in_force:g} days"
     head = f"{catalogues.TRADES} stays at {live}: {days} days"
     if not gone:
         return f"{head} would drop rows older than {limit:%Y-%m-%d}"
@@ -367,8 +386,8 @@ def _by_partman(seen: Seen, wanted: SchemaWanted, memory: Memory, notes: _Notes)
     if keeping.ahead != AHEAD or not keeping.ahead_always:
         what = Drift(name=catalogues.TRADES, what="was not partitioned ahead as it should be", repaired=True)
         notes.steps.append(Write("partition ahead", (shape,), (what,)))
-    keep = f"retention = '{wanted.trades_days} days', retention_keep_table = false, retention_keep_index = false"
-    _retain(seen, wanted, notes, (config % keep,))
+    keep = "retention = '{} days', retention_keep_table = false, retention_keep_index = false"
+    _retain(seen, wanted, notes, lambda days: (config % keep.format(days),))
     if not notes.steps and maintenance_due(seen):
         call = f"SELECT {schema}.run_maintenance(p_parent_table => 'aether.trades', p_analyze => false)"
         notes.steps.append(Write("maintain the partitions", (call,), once=True))
@@ -381,5 +400,5 @@ def maintenance_due(seen: Seen) -> bool:
     newest = max((part.end for part in keeping.parts), default=seen.now)
     oldest = min((part.end for part in keeping.parts), default=seen.now)
     lacking = newest < seen.now + day * AHEAD
-    stale = keeping.days is not None and keeping.drops and oldest < seen.now - day * keeping.days
+    stale = keeping.in_force is not None and oldest < seen.now - day * keeping.in_force
     return lacking or stale

@@ -39,7 +39,7 @@ SELECT current_setting('server_version') AS version,
        r.rolsuper AS superuser,
        r.rolsuper OR r.rolcreaterole AS creates_roles,
        CASE WHEN n.oid IS NULL THEN has_database_privilege(current_database(), 'CREATE')
-            ELSE has_schema_privilege(n.oid, 'CREATE, USAGE') END AS may_create
+            ELSE has_schema_privilege(n.oid, 'CREATE') AND has_schema_privilege(n.oid, 'USAGE') END AS may_create
 FROM pg_roles r LEFT JOIN pg_namespace n ON n.nspname = 'aether'
 WHERE r.rolname = current_user
 """
@@ -115,7 +115,9 @@ def facts(connection: Connection) -> ServerFacts:
 _RELATIONS: Final = """
 SELECT c.relname AS name, c.relkind::text AS kind,
        has_table_privilege(c.oid, 'SELECT') AS readable,
-       pg_has_role(c.relowner, 'USAGE') AS owned
+       pg_has_role(c.relowner, 'USAGE') AS owned,
+       pg_relation_size(c.oid) + (SELECT coalesce(sum(pg_relation_size(i.inhrelid)), 0)
+                                  FROM pg_inherits i WHERE i.inhparent = c.oid) AS size
 FROM pg_class c WHERE c.relnamespace = to_regnamespace('aether') AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 """
 _COLUMNS: Final = """
@@ -253,6 +255,7 @@ def _tables(connection: Connection, relations: Mapping[str, Row[Any]]) -> dict[s
             },
             kind=relations[name].kind,
             owned=relations[name].owned,
+            size=int(relations[name].size),
         )
         for name in names
     }
@@ -267,10 +270,11 @@ def _keeping(connection: Connection, server: ServerFacts, relations: Mapping[str
         kept = _by_timescale(connection, enabled=found[0].compressed)
     else:
         return Keeping()
-    if relations["trades"].readable and (kept.days is None or days < kept.days):
-        older = _one(connection, _OLDER, days=days)
+    if kept.in_force != days:
+        readable = relations["trades"].readable
+        older = not readable or _one(connection, _OLDER, days=days)  # who may not look does not know: nothing is lost
         kept = replace(kept, older=older)
-        if older:
+        if older and readable:
             kept = replace(kept, parts=tuple(_counted(connection, server, part) for part in kept.parts))
     return kept
 

@@ -59,7 +59,9 @@ def _engine(facts: ServerFacts, timescale: Timescale) -> Engine | Unfit:
         if unfit is None:
             return Engine.TIMESCALE
         # What is installed is what tables would be made with; what only could be is not asked where it is not needed.
-        if timescale is Timescale.REQUIRED or facts.timescale.installed:
+        # The edition is known only once it is installed, and native partitions do well beside it.
+        apache = facts.timescale_licence == "apache"
+        if timescale is Timescale.REQUIRED or (facts.timescale.installed and not apache):
             return unfit
     elif timescale is Timescale.REQUIRED:
         return Unfit(Reason.TIMESCALE_MISSING, "the extension timescaledb is required, and the server does not have it")
