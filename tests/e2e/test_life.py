@@ -59,6 +59,7 @@ def test_down_leaves_the_machine_as_it_was_and_keeps_what_is_the_person_s(at: pl
 
     assert starting.down(at, QUIET)
     assert machines.look(at.name).beyond(before) == {}
+    assert "did not end" not in (at.logs / "supervisor.log").read_text()
     assert not starting.down(at, QUIET)
 
     starting.up(at, NODE, QUIET)

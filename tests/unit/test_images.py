@@ -206,6 +206,7 @@ def test_the_local_base_comes_from_wherever_debian_comes_from() -> None:
         ("#7 [build 2/4] RUN make", (2, 4, "RUN make")),
         ("#5 [2/4] RUN make", (2, 4, "RUN make")),
         ("Step 2/4 : RUN make", (2, 4, "RUN make")),
+        (f"STEP 2/7: RUN {'make ' * 20}", (2, 7, "RUN make make make make make make make make make make make …")),
         ("I: extracting archives...", (0, 1, "extracting archives...")),
         ("#1 [internal] load build definition from Dockerfile", None),
         ("Get:1 bookworm/main amd64 gcc 1/2", None),

@@ -189,7 +189,7 @@ _BUILDERS_WORDS: Final = re.compile(r'subprocess exited with|Error: building at 
 def progress(line: str) -> tuple[int, int, str] | None:
     """How far a build is, where this line of its output says so."""
     if step := _STEP.match(line):
-        return int(step[1]), int(step[2]), step[3]
+        return int(step[1]), int(step[2]), textwrap.shorten(step[3], 60, placeholder=" …")
     return (0, 1, line.removeprefix("I: ")) if line.startswith("I: ") else None  # mmdebstrap's
 
 

@@ -255,7 +255,7 @@ class Supervisor:
 
     def _stop(self) -> None:
         """Pods first, while their store and network are still there; then everything."""
-        for name in ("kube-controller-manager", "kube-scheduler", "kwok", "kubelet"):
+        for name in ("kube-controller-manager", "kube-scheduler", "kwok", "kubelet", "volumes"):
             if (kept := self._kept.get(name)) and kept.pid:
                 os.kill(kept.pid, signal.SIGKILL)  # else it would start again what we are about to end
         ours = {kept.pid for kept in self._kept.values() if kept.pid}
@@ -266,6 +266,8 @@ class Supervisor:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
             self._wait_for(lambda: not any(_hears(pid) for pid in _everybody() - ours - shims), deadline)
+            for pid in filter(_hears, _everybody() - ours - shims):
+                self._note(f"{_command(pid)} did not end in {GRACE:g} s")
         # What is left keeps nothing but the store does, and that ends at once when nobody holds a connection to it.
         etcd = self._kept["etcd"].pid
         for pid in ours:

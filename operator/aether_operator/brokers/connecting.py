@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import os
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
     from aether_operator.observed.endpoints import Endpoint
 
 log = logging.getLogger(__name__)
-# What goes wrong is in the report, once. The libraries would tell it again, in their own words and out of place.
-for _library in ("aiokafka", "nats"):
-    logging.getLogger(_library).setLevel(logging.CRITICAL + 1)
+# What goes wrong is in the report, once. The library would tell it again, in its own words and out of place.
+logging.getLogger("aiokafka").setLevel(logging.CRITICAL + 1)
 
 
 @dataclass
@@ -134,7 +134,10 @@ def _trusting(authority: str) -> ssl.SSLContext:
 
 def said(fault: BaseException, endpoint: Endpoint) -> str:
     """A fault in one short line: its own words, without where in a library they were said, and without the password."""
-    if isinstance(fault, ssl.SSLError) and fault.reason:
-        return fault.reason.replace("_", " ").lower()
-    text = (fault.strerror if isinstance(fault, OSError) else None) or str(fault) or type(fault).__name__
+    text = str(fault) or type(fault).__name__
+    if isinstance(fault, ssl.SSLError):
+        text = (fault.reason or text).replace("_", " ").lower()
+    elif isinstance(fault, OSError) and fault.errno:
+        # The system's word, where asyncio says "Connect call failed ('10.1.2.3', 4222)"; below 0 are not its errors.
+        text = os.strerror(fault.errno) if fault.errno > 0 else fault.strerror or text
     return " ".join(redacted(text, endpoint).split())[:200]
