@@ -27,25 +27,13 @@ from aether_operator.observed.endpoints import Endpoint, Hidden
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from aether_cli.local.certificates import Pair
+    from aether_testing.tls import Tls
 
 HOST: Final = "127.0.0.1"
 KAFKA: Final = Path(__file__).parents[2] / "images" / "local" / "kafka"
 JAVA: Final = Path("/usr/lib/jvm/java-17-openjdk-amd64/bin/java")
 START: Final = 180.0
 """Seconds that a server may take until it listens."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tls:
-    """A server's certificate, and the authority that clients trust."""
-
-    leaf: Pair
-    authority: Pair
-
-    @property
-    def ca(self) -> str:
-        return self.authority.certificate.decode()
 
 
 @dataclass(kw_only=True)
@@ -88,7 +76,7 @@ def redis_server(
         "protected-mode no",
     ]
     if tls:
-        files = _written(folder, tls)
+        files = tls.written(folder)
         lines += [
             "port 0",
             f"tls-port {port}",
@@ -117,7 +105,7 @@ def nats_server(
     if authorization:
         lines.append(f"authorization {{ {authorization} }}")
     if tls:
-        files = _written(folder, tls)
+        files = tls.written(folder)
         lines.append(f'tls {{ cert_file: "{files[0]}", key_file: "{files[1]}" }}')
     (folder / "nats.conf").write_text("\n".join([*lines, ""]))
     with _served(["nats-server", "--config", str(folder / "nats.conf")], folder / "nats.log", [port]) as pid:
@@ -290,14 +278,6 @@ def jars(tell: telling.Teller | None = None) -> Path:
 
 def _cluster_id() -> str:
     return f"A{base64.urlsafe_b64encode(secrets.token_bytes(15)).decode()}A"
-
-
-def _written(folder: Path, tls: Tls) -> tuple[Path, Path, Path]:
-    """Certificate, key and authority as files."""
-    files = folder / "tls.crt", folder / "tls.key", folder / "ca.crt"
-    for file, data in zip(files, (tls.leaf.certificate, tls.leaf.key, tls.authority.certificate), strict=True):
-        file.write_bytes(data)
-    return files
 
 
 def _keystore(folder: Path, tls: Tls) -> list[str]:

@@ -1,4 +1,4 @@
-"""A PostgreSQL of Debian for tests: on a loopback port, in a folder of its own, gone with the process that had it."""
+"""A PostgreSQL of a Debian for tests: on a loopback port, in a folder of its own, gone with the process that had it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import socket
 import subprocess
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
@@ -25,11 +24,12 @@ from aether_operator.api.platforms import Timescale
 from aether_operator.database.migrating import Fences
 from aether_operator.observed.endpoints import Endpoint, Hidden
 from aether_operator.observed.reports import Login, SchemaWanted
+from aether_testing import tls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-PROGRAMS: Final = Path("/usr/lib/postgresql/15/bin")
 USER: Final = "postgres"
 """Whom Debian's package made for it: PostgreSQL refuses to run as root."""
 PATIENCE: Final = 60.0
@@ -56,9 +56,12 @@ SETTINGS: Final = {
 class Postgres:
     """A running server, and its superuser."""
 
+    release: Release
     folder: Path
     port: int
     process: int
+    ca: str
+    """The authority of its certificate, which is for 127.0.0.1: it takes connections with TLS and without."""
 
     def endpoint(self, database: str = "postgres", username: str = USER, password: str = PASSWORD) -> Endpoint:
         """How to log in."""
@@ -95,6 +98,23 @@ class Postgres:
 
             eventually(lambda: not inside(), inside)
 
+    @contextlib.contextmanager
+    def set(self, name: str, value: str) -> Iterator[None]:
+        """Another value of a setting of the server, for a block."""
+        self._set(f"ALTER SYSTEM SET {name} = '{value}'", name, lambda now: now == value)
+        try:
+            yield
+        finally:
+            self._set(f"ALTER SYSTEM RESET {name}", name, lambda now: now != value)
+
+    def _set(self, statement: str, name: str, done: Callable[[str], bool]) -> None:
+        self.run("postgres", statement, "SELECT pg_reload_conf()")
+
+        def shown() -> str:
+            return str(self.run("postgres", f"SHOW {name}")[0][0])
+
+        eventually(lambda: done(shown()), shown)
+
     def throw_out(self, database: str) -> None:
         """End every session in a database."""
         query = b"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
@@ -127,44 +147,74 @@ def connected(endpoint: Endpoint) -> psycopg.Connection[tuple[Any, ...]]:
     )
 
 
-def _as_owner(command: Sequence[str | Path]) -> list[str]:
-    words = [str(word) for word in command]
-    if os.getuid() != 0:
-        return words
-    return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", *words]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A PostgreSQL that can be run: this machine's, or, by root, one in a tree of its own."""
+
+    major: int
+    partman: str
+    """The version of its pg_partman begins so."""
+    root: Path | None = None
+
+    def command(self, folder: Path, program: str, *words: str | Path) -> list[str]:
+        """As a user of its own, who gets to see the folder."""
+        command = [f"/usr/lib/postgresql/{self.major}/bin/{program}", *map(str, words)]
+        if os.getuid() != 0:
+            return command
+        owner = pwd.getpwnam(USER)
+        if self.root is None:
+            return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", *command]
+        who = f"--userspec={owner.pw_uid}:{owner.pw_gid}"
+        return ["unshare", "--mount", "sh", "-ec", ENTER, str(self.root), str(folder), who, *command]
+
+
+ENTER: Final = """
+root=$0 folder=$1 who=$2
+shift 2
+mount -t tmpfs tmpfs "$root/tmp"
+mkdir -p "$root$folder"
+for shared in /dev /etc/passwd "$folder"; do mount --rbind "$shared" "$root$shared"; done
+exec chroot "$who" "$root" "$@"
+"""
+"""Into a tree, with mounts that are gone when the server is."""
+BOOKWORM: Final = Release(major=15, partman="4.7.")
 
 
 @contextlib.contextmanager
-def running(folder: Path, *, trusting: bool = False) -> Iterator[Postgres]:
+def running(folder: Path, release: Release = BOOKWORM, *, trusting: bool = False) -> Iterator[Postgres]:
     """A server for the length of a block; a trusting one lets in whoever comes, with any password.
 
     Its own user must be able to enter the folder: pytest's folders are closed again by each test run that starts.
     """
     home, word = folder / "data", folder / "password"
     word.write_text(PASSWORD)
+    certificate = tls.a_certificate("127.0.0.1")
+    files = certificate.written(folder)
     if os.getuid() == 0:
         owner = pwd.getpwnam(USER)
-        for path in (folder, word):
+        for path in (folder, word, *files):
             os.chown(path, owner.pw_uid, owner.pw_gid)
     made = subprocess.run(
-        _as_owner([
-            PROGRAMS / "initdb", "--pgdata", home, "--username", USER, "--pwfile", word,
+        release.command(
+            folder, "initdb", "--pgdata", home, "--username", USER, "--pwfile", word,
             f"--auth={'trust' if trusting else 'scram-sha-256'}",
             "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions",
-        ]),
+        ),
         cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert made.returncode == 0, made.stdout + made.stderr
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    with (home / "postgresql.conf").open("a") as configuration:  # what a test may change while it runs
+        configuration.write(f"ssl = on\nssl_cert_file = '{files[0]}'\nssl_key_file = '{files[1]}'\n")
     settings = [f"-c{name}={value}" for name, value in SETTINGS.items()]
     with (folder / "log").open("w") as log:
         server = subprocess.Popen(
-            _as_owner([PROGRAMS / "postgres", "-D", home, "-p", str(port), "-k", folder, *settings]),
+            release.command(folder, "postgres", "-D", home, "-p", str(port), "-k", folder, *settings),
             cwd=folder, stdout=log, stderr=log,
         )  # fmt: skip
-    one = Postgres(folder=folder, port=port, process=server.pid)
+    one = Postgres(release=release, folder=folder, port=port, process=server.pid, ca=certificate.ca)
     try:
         _answers(one, server)
         _prepare(one)

@@ -27,14 +27,15 @@ PATIENCE: Final = 180.0
 """Seconds for an install or a start; each takes a few where nothing else runs."""
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """Where the tests keep what is slow to get."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aether"
 
 
 def modules() -> Path:
     """A folder with the packages of the lock file; installs them once for each lock file and machine."""
     lock = (HERE / "package-lock.json").read_bytes()
-    folder = _cache() / "node" / hashlib.sha256(lock).hexdigest()[:16]
+    folder = cache() / "node" / hashlib.sha256(lock).hexdigest()[:16]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / "lock").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)  # of two test runs, one installs

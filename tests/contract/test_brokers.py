@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import datetime
 import json
 import logging
 import os
@@ -18,12 +17,12 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from aether_cli.local import certificates
 from aether_operator import brokers
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.observed.endpoints import Endpoint, Hidden
 from aether_testing import brokers as servers
+from aether_testing import tls as tls_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,13 +56,6 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 # ---- servers: one of each, and one that speaks TLS
 
 
-def a_certificate(*hosts: str) -> servers.Tls:
-    now = datetime.datetime.now(datetime.UTC)
-    authority = certificates.authority("brokers-under-test", now=now)
-    leaf = certificates.leaf(certificates.Speaker(user="server", hosts=hosts), authority, now=now)
-    return servers.Tls(leaf=leaf, authority=authority)
-
-
 @dataclass
 class Two:
     """A server without TLS, and one with it; both know `aether` with `PASSWORD`."""
@@ -79,14 +71,14 @@ class Two:
 @pytest.fixture(scope="module")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Kafka]:
     users = dict.fromkeys(("aether", "nothing", "makes", "sees", "writes", "trades"), PASSWORD)
-    tls = a_certificate("127.0.0.1")
+    tls = tls_of.a_certificate("127.0.0.1")
     with servers.kafka_server(tmp_path_factory.mktemp("kafka"), users=users, tls=tls) as one:
         yield one
 
 
 @pytest.fixture(scope="module")
 def all_three(tmp_path_factory: pytest.TempPathFactory, kafka: servers.Kafka) -> Iterator[dict[Server, Two]]:
-    folder, tls = tmp_path_factory.mktemp("brokers"), a_certificate("127.0.0.1")
+    folder, tls = tmp_path_factory.mktemp("brokers"), tls_of.a_certificate("127.0.0.1")
     acl = ("user default off", f"user aether on >{PASSWORD} ~* &* +@all")
     login = f'user: aether, password: "{PASSWORD}"'
     with contextlib.ExitStack() as stack:
@@ -190,7 +182,7 @@ async def test_a_server_that_was_stopped_while_it_served_is_out_of_reach(tmp_pat
 
 @pytest.mark.parametrize("server", THREE)
 async def test_a_certificate_of_another_authority_is_not_trusted(all_three: dict[Server, Two], server: Server) -> None:
-    report = await asked(server, dataclasses.replace(all_three[server].tls, ca=a_certificate().ca))
+    report = await asked(server, dataclasses.replace(all_three[server].tls, ca=tls_of.a_certificate().ca))
     assert report.reason is Reason.TLS_FAILED
     assert "its certificate is not trusted" in report.message
 

@@ -1,4 +1,4 @@
-"""Servers for these tests: one PostgreSQL and one TimescaleDB for a whole run, a fresh database for each test."""
+"""Servers for these tests: two PostgreSQL and one TimescaleDB for a whole run, a fresh database for each test."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from aether_testing import postgres as servers
 from aether_testing import timescale as wasm
+from aether_testing import trixie
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,10 +18,14 @@ if TYPE_CHECKING:
     from aether_operator.observed.endpoints import Endpoint
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[servers.Postgres]:
-    """PostgreSQL 15 with pg_partman."""
-    with tempfile.TemporaryDirectory(prefix="aether-postgres-") as folder, servers.running(Path(folder)) as one:
+@pytest.fixture(scope="session", params=[15, 17])
+def postgres(request: pytest.FixtureRequest) -> Iterator[servers.Postgres]:
+    """PostgreSQL 15 with pg_partman 4.7, and PostgreSQL 17 with pg_partman 5: every test on each."""
+    release = servers.BOOKWORM if request.param == servers.BOOKWORM.major else trixie.postgres()
+    with (
+        tempfile.TemporaryDirectory(prefix="aether-postgres-") as folder,
+        servers.running(Path(folder), release) as one,
+    ):
         yield one
 
 

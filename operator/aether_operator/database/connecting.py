@@ -198,7 +198,11 @@ def _first_cause(text: str) -> str:
 
 @contextlib.contextmanager
 def _authorities(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
-    """How libpq protects the connection. The authorities' file is memory: the operator's root is read-only."""
+    """How libpq protects the connection. The authorities' file is memory: the operator's root is read-only.
+
+    Raises:
+        Refused: The given authorities are none.
+    """
     if not endpoint.tls:
         yield {"sslmode": "disable"}
         return
@@ -206,6 +210,12 @@ def _authorities(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
         known = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or AUTHORITIES
         yield {"sslmode": "verify-full", "sslrootcert": known if Path(known).is_file() else "system"}
         return
+    try:
+        ssl.create_default_context(cadata=endpoint.ca)
+    except (ssl.SSLError, ValueError):
+        # libpq would name a file that nobody has.
+        why = "ca.crt of the Secret is not a certificate in PEM"
+        raise Refused(Reason.TLS_FAILED, f"{place(endpoint)}: {why}") from None
     file = os.memfd_create("authorities")
     try:
         os.write(file, endpoint.ca.encode())
