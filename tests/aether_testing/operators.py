@@ -48,6 +48,7 @@ LOOK: Final = 0.02
 AGAIN: Final = 0.1
 """Seconds after which one that ended is started again."""
 VISITS: Final = "aether_operator_visits_total"
+VISITING: Final = "aether_operator_visits_in_progress"
 WRITES: Final = "aether_operator_writes_total"
 
 _forks = concurrent.futures.ThreadPoolExecutor(1, "operators")
@@ -418,6 +419,17 @@ class Operator:
     def visits(self) -> float:
         """How many visits it made in this life, of every kind and outcome."""
         return total(self.metrics(), VISITS)
+
+    def wait_idle(self) -> None:
+        """Wait until no visit is under way: what was deleted before is not on anybody's mind any more."""
+
+        def idle() -> bool:
+            try:
+                return total(self.metrics(), VISITING) == 0
+            except OSError:  # it has just ended, or is not there yet
+                return False
+
+        until(idle, f"{self.name} visits nothing")
 
     def written(self) -> float:
         """How many writes it made in this life by its own word: events apart, and the Lease is not among them."""

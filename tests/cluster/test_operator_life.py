@@ -63,6 +63,7 @@ class Desk:
         """A new name, and nobody else has the one managed database."""
         for one in self.namespace.get("tp")["items"]:
             self.delete(one["metadata"]["name"])
+        self.operator.wait_idle()  # a visit that began before the deletion would claim the database again
         self.plane.forget_managed()
         return f"{prefix}-{next(self.numbers)}"
 

@@ -13,6 +13,7 @@ VISIT_SECONDS: Final = Histogram(
     ["kind"],
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
+VISITING: Final = Gauge("aether_operator_visits_in_progress", "Visits under way; at most visitsAtOnce and one")
 QUEUE_DEPTH: Final = Gauge("aether_operator_queue_depth", "Keys that wait for a visit")
 WATCH_AGE: Final = Gauge(
     "aether_operator_watch_age_seconds", "Since the last event, bookmark or good list of a resource", ["path"]

@@ -66,7 +66,8 @@ class Workers:
             measures.QUEUE_DEPTH.set(self.queue.depth())
             logs.VISIT.set({"key": str(key), "visit": self.word()})
             began = time.monotonic()
-            outcome = await self._visit(key)
+            with measures.VISITING.track_inprogress():
+                outcome = await self._visit(key)
             measures.VISITS.labels(key.kind, outcome).inc()
             measures.VISIT_SECONDS.labels(key.kind).observe(time.monotonic() - began)
             logs.VISIT.set({})
