@@ -100,7 +100,7 @@ def desk(control_plane: Cluster, plane: Plane, tmp_path_factory: pytest.TempPath
     with place.operator(supervised=True, managedAddresses=plane.addresses()) as operator:
         operator.wait_leading()
         yield Desk(control_plane, place, operator, namespace, plane)
-    namespace.kubectl.text("delete", "namespace", namespace.name, "--wait=false")
+    namespace.kubectl.text("delete", "namespace", namespace.name, "--ignore-not-found", "--wait=false")
 
 
 def test_a_platform_waits_for_its_secret_by_name_becomes_ready_and_then_nothing_is_written(desk: Desk) -> None:
@@ -464,7 +464,7 @@ def test_deletion_takes_everything_but_data_and_a_platform_of_that_name_finds_it
 
 
 def test_rights_are_all_used_and_none_was_missing_and_no_secret_was_told(desk: Desk) -> None:
-    """The last test of this module: it looks at what all of them did."""
+    """The last test but one of this module: it looks at what all of them did."""
     entries = [
         one
         for one in audits.since(desk.cluster, audits.Mark(inode=audits.mark(desk.cluster).inode, offset=0))
@@ -496,3 +496,11 @@ def test_rights_are_all_used_and_none_was_missing_and_no_secret_was_told(desk: D
         told += json.dumps(desk.namespace.get(what))
     told += json.dumps([one["metadata"] for one in desk.namespace.get("secrets")["items"]])
     assert [word for word in canaries if word in told] == []
+
+
+def test_a_namespace_goes_with_a_platform_in_it_while_the_operator_runs(desk: Desk) -> None:
+    """The last test of this module: there is no desk after it."""
+    desk.ready_managed()
+    name = desk.namespace.name
+    desk.cluster.kubectl.text("delete", "namespace", name, "--wait=true", f"--timeout={namespaces.DEADLINE:g}s")
+    assert name not in {one["metadata"]["name"] for one in desk.cluster.kubectl.get("namespaces")["items"]}

@@ -219,8 +219,17 @@ async def test_a_server_that_wants_tls_is_named_as_such(all_three: dict[Server, 
 
 
 @pytest.mark.parametrize("server", THREE)
-async def test_an_authority_that_is_none_is_named(all_three: dict[Server, Two], server: Server) -> None:
-    report = await asked(server, dataclasses.replace(all_three[server].tls, ca="not a certificate"))
+async def test_an_authority_may_have_words_beside_it_in_any_letters(
+    all_three: dict[Server, Two], server: Server
+) -> None:
+    endpoint = all_three[server].tls
+    assert (await asked(server, dataclasses.replace(endpoint, ca=f"# Főtanúsítvány\n{endpoint.ca}"))).ok
+
+
+@pytest.mark.parametrize("ca", ["not a certificate", "é"])
+@pytest.mark.parametrize("server", THREE)
+async def test_an_authority_that_is_none_is_named(all_three: dict[Server, Two], server: Server, ca: str) -> None:
+    report = await asked(server, dataclasses.replace(all_three[server].tls, ca=ca))
     assert report.reason is Reason.TLS_FAILED
     assert "ca.crt" in report.message
 

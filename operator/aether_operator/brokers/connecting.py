@@ -122,14 +122,22 @@ def trust(endpoint: Endpoint) -> ssl.SSLContext | None:
     if not endpoint.tls:
         return None
     try:
-        return _trusting(endpoint.ca)
+        return _trusting(authorities(endpoint))
     except (ssl.SSLError, ValueError) as fault:
         raise Refused(Reason.TLS_FAILED, "ca.crt of the Secret is not a certificate in PEM") from fault
 
 
 @functools.lru_cache(maxsize=64)  # reading the system's authorities takes longer than a check
-def _trusting(authority: str) -> ssl.SSLContext:
-    return ssl.create_default_context(cadata=authority or None)
+def _trusting(given: str | None) -> ssl.SSLContext:
+    return ssl.create_default_context(cadata=given)
+
+
+def authorities(endpoint: Endpoint) -> str | None:
+    """Whom to trust, in PEM; None for the system's.
+
+    Between certificates there may be words in any letters, which `ssl` refuses: each becomes a question mark.
+    """
+    return endpoint.ca.encode("ascii", "replace").decode() if endpoint.ca else None
 
 
 def said(fault: BaseException, endpoint: Endpoint) -> str:

@@ -69,7 +69,7 @@ def _connection(endpoint: Endpoint) -> library.Connection:
     }
     if not endpoint.tls:
         return library.Connection(**where)
-    return library.SSLConnection(**where, ssl_ca_data=endpoint.ca or None, ssl_check_hostname=True)
+    return library.SSLConnection(**where, ssl_ca_data=connecting.authorities(endpoint), ssl_check_hostname=True)
 
 
 async def _asked(connection: library.Connection) -> str:

@@ -163,6 +163,8 @@ def _open(endpoint: Endpoint, deadline: float) -> psycopg.Connection[tuple[Any, 
             )
         except psycopg.OperationalError as fault:
             reason, why = refusal(str(fault), asked_password=_asked_password(fault))
+            if endpoint.ca and "could not read root certificate file" in str(fault):
+                why = "ca.crt of the Secret is not a certificate in PEM"  # the file that libpq names is nobody's
             if isinstance(fault, psycopg.errors.ConnectionTimeout):
                 reason, why = Reason.UNREACHABLE, f"no answer within {deadline:g} s"
         except psycopg.Error:
@@ -198,11 +200,7 @@ def _first_cause(text: str) -> str:
 
 @contextlib.contextmanager
 def _authorities(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
-    """How libpq protects the connection. The authorities' file is memory: the operator's root is read-only.
-
-    Raises:
-        Refused: The given authorities are none.
-    """
+    """How libpq protects the connection. The authorities' file is memory: the operator's root is read-only."""
     if not endpoint.tls:
         yield {"sslmode": "disable"}
         return
@@ -210,12 +208,6 @@ def _authorities(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
         known = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or AUTHORITIES
         yield {"sslmode": "verify-full", "sslrootcert": known if Path(known).is_file() else "system"}
         return
-    try:
-        ssl.create_default_context(cadata=endpoint.ca)
-    except (ssl.SSLError, ValueError):
-        # libpq would name a file that nobody has.
-        why = "ca.crt of the Secret is not a certificate in PEM"
-        raise Refused(Reason.TLS_FAILED, f"{place(endpoint)}: {why}") from None
     file = os.memfd_create("authorities")
     try:
         os.write(file, endpoint.ca.encode())
