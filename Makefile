@@ -64,6 +64,8 @@ lock: python ## Resolve the newest dependencies into the lock files
 	@$(BIN)/uv pip compile pyproject.toml --group dev --upgrade $(LOCK) --output-file requirements.lock
 	@$(BIN)/uv pip compile images/operator/requirements.in --constraint requirements.lock --upgrade $(LOCK) \
 		--output-file images/operator/requirements.lock
+	@$(BIN)/uv pip compile images/service/requirements.in --constraint requirements.lock --upgrade $(LOCK) \
+		--output-file images/service/requirements.lock
 	@$(BIN)/uv pip compile --group pyproject.toml:go --upgrade $(LOCK) --output-file requirements-go.lock
 changelog: python ## Move docs/changes into CHANGELOG.md: make changelog VERSION=0.1.0
 	@$(BIN)/towncrier build --yes --version $(VERSION)

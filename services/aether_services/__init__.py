@@ -1,0 +1,1 @@
+"""The services of a desk: one room each, and what they share."""

@@ -1,0 +1,1 @@
+"""Values of the trade: instruments, exact amounts, times, books, trades, candles. No input or output, no clock."""

@@ -1,0 +1,45 @@
+"""Points in time: nanoseconds since 1970 in UTC inside, RFC 3339 with nanoseconds on the wire."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Final, NewType
+
+Nanoseconds = NewType("Nanoseconds", int)
+"""Since 1970-01-01T00:00:00Z, without leap seconds."""
+
+SECOND: Final = 1_000_000_000
+MINUTE: Final = 60 * SECOND
+_EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_FORM: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z")
+
+
+def parse(text: str) -> Nanoseconds:
+    """RFC 3339 in UTC, with up to nine decimals of a second.
+
+    Raises:
+        ValueError: It is not that.
+    """
+    match = _FORM.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not a time in UTC with at most nanoseconds: {text!r}")
+    whole = datetime.datetime.fromisoformat(match[1]).replace(tzinfo=datetime.UTC) - _EPOCH
+    return Nanoseconds((whole.days * 86_400 + whole.seconds) * SECOND + int((match[2] or "").ljust(9, "0")))
+
+
+def text(at: Nanoseconds) -> str:
+    """RFC 3339 in UTC with nine decimals of a second: 2023-07-30T15:29:58.343415000Z."""
+    seconds, rest = divmod(at, SECOND)
+    return f"{_EPOCH + datetime.timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+
+
+def moment(at: Nanoseconds) -> datetime.datetime:
+    """What PostgreSQL keeps of it: microseconds, cut off and not rounded, so that one time stays one time."""
+    return _EPOCH + datetime.timedelta(microseconds=at // 1000)
+
+
+def of(moment: datetime.datetime) -> Nanoseconds:
+    """The nanoseconds of an aware time."""
+    since = moment - _EPOCH
+    return Nanoseconds(((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1000)

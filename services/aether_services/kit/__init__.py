@@ -1,0 +1,1 @@
+"""What every room is made with: app, settings, logs, clock, serving. Knows no room and no venue."""
