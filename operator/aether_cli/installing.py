@@ -121,6 +121,7 @@ def values(images: Mapping[str, str]) -> dict[str, Any]:
     return {
         "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
         "dataPlaneImages": {server: images[server] for server in SERVERS},
+        "serviceImage": images["service"],
     }
 
 

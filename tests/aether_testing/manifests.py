@@ -47,8 +47,8 @@ def an_external(server: Server) -> Spec:
 
 
 LARGE: Final[Spec] = {"dataPlane": {server.value: {"managed": {"storage": "20Gi"}} for server in Server}}
-"""Managed servers with more than the usual storage."""
-ELSEWHERE: Final[Spec] = {"dataPlane": worlds.EXTERNAL}
+"""Managed servers with more than the usual storage, and a simulated venue."""
+ELSEWHERE: Final[Spec] = {"dataPlane": worlds.EXTERNAL, "venue": {"name": "Kraken"}}
 
 
 # Of every server.
@@ -179,6 +179,38 @@ _OTHERS: Final[dict[str, tuple[Any, str]]] = {
     "days-are-a-text": ({"retention": {"tradesDays": "30"}}, "spec.retention.tradesDays"),
     "days-are-a-fraction": ({"retention": {"tradesDays": 30.5}}, "spec.retention.tradesDays"),
 }
+_AT_KRAKEN: Final[Spec] = {"venue": {"name": "Kraken"}}
+_ROOMS: Final[dict[str, tuple[Spec, str]]] = {
+    "venue-is-a-text": ({"venue": "Kraken"}, "venue"),
+    "venue-has-an-unknown-field": ({"venue": {"tier": 1}}, "venue.tier"),
+    "venue-is-no-venue": ({"venue": {"name": "Binance"}}, "venue.name"),
+    "feed-is-no-feed": ({"venue": {"feed": "Replay"}}, "venue.feed"),
+    "feed-of-paper-is-live": ({"venue": {"feed": "Live"}}, "venue.feed"),
+    "feed-of-a-real-venue-is-made-up": ({"venue": {"name": "Kraken", "feed": "Synthetic"}}, "venue.feed"),
+    "pairs-are-none": ({"pairs": []}, "pairs"),
+    "pairs-are-a-text": ({"pairs": "BTC/USD"}, "pairs"),
+    "pairs-are-too-many": ({"pairs": [f"A{number}/USD" for number in range(65)]}, "pairs"),
+    "a-pair-is-there-twice": ({"pairs": ["BTC/USD", "ETH/USD", "BTC/USD"]}, "pairs"),
+    "a-pair-is-in-small-letters": ({"pairs": ["BTC/USD", "eth/usd"]}, "pairs[1]"),
+    "a-pair-is-of-another-currency": ({"pairs": ["BTC/EUR"]}, "pairs[0]"),
+    "a-pair-is-too-long": ({"pairs": ["A" * 17 + "/USD"]}, "pairs[0]"),
+    "a-pair-is-a-number": ({"pairs": [1]}, "pairs[0]"),
+    "components-have-an-unknown-one": ({"components": {"oms": {}}}, "components.oms"),
+    "replicas-are-none": ({"components": {"ingest": {"replicas": 0}}}, "components.ingest.replicas"),
+    "replicas-are-too-many": ({"components": {"ingest": {"replicas": 9}}}, "components.ingest.replicas"),
+    "replicas-are-a-text": ({"components": {"ingest": {"replicas": "2"}}}, "components.ingest.replicas"),
+    "ingest-has-an-unknown-field": ({"components": {"ingest": {"image": "x"}}}, "components.ingest.image"),
+    "a-simulated-venue-at-a-real-one": ({**_AT_KRAKEN, "components": {"exchangeSim": {}}}, "components.exchangeSim"),
+    "a-journal-of-nothing": ({"components": {"exchangeSim": {"storage": "0"}}}, "components.exchangeSim.storage"),
+    "speed-is-nothing": ({"components": {"exchangeSim": {"speed": 0}}}, "components.exchangeSim.speed"),
+    "speed-is-too-much": ({"components": {"exchangeSim": {"speed": 11}}}, "components.exchangeSim.speed"),
+    "speed-is-a-fraction": ({"components": {"exchangeSim": {"speed": 1.5}}}, "components.exchangeSim.speed"),
+    **{
+        f"{room}-{name}": ({"components": {room: {"resources": resources}}}, f"components.{room}.resources.{field}")
+        for room in ("ingest", "exchangeSim")
+        for name, (resources, field) in _RESOURCES.items()
+    },
+}
 _NAMES: Final[dict[str, str]] = {
     "too-long": "a" * (LONGEST_NAME + 1), "with-capitals": "Paper", "with-a-digit-first": "1paper",
     "with-a-dot": "paper.eu", "with-a-dash-last": "paper-", "with-a-dash-first": "-paper",
@@ -189,6 +221,7 @@ WRONG: Final[tuple[Wrong, ...]] = (
     *(one for server in Server for one in _of_server(server)),
     *_of_postgres(),
     *(Wrong(id=name, spec=spec, field=field) for name, (spec, field) in _OTHERS.items()),
+    *(Wrong(id=name, spec=spec, field=f"spec.{field}") for name, (spec, field) in _ROOMS.items()),
     *(Wrong(id=f"name-{name}", spec={}, field="metadata.name", name=value) for name, value in _NAMES.items()),
 )
 """Wrong whatever was before."""
@@ -206,7 +239,12 @@ def _edits(server: Server) -> Iterator[Wrong]:
     yield wrong("moves-in-by-default", ELSEWHERE, {"mode": None, "external": None}, "mode")
 
 
-WRONG_EDITS: Final[tuple[Wrong, ...]] = tuple(one for server in Server for one in _edits(server))
+WRONG_EDITS: Final[tuple[Wrong, ...]] = (
+    *(one for server in Server for one in _edits(server)),
+    Wrong(id="paper-becomes-real", spec=_AT_KRAKEN, field="spec.venue.name", before=LARGE),
+    Wrong(id="real-becomes-paper", spec={"venue": {"name": "Simulated"}}, field="spec.venue.name", before=ELSEWHERE),
+    Wrong(id="real-becomes-paper-by-default", spec={"venue": None}, field="spec.venue.name", before=ELSEWHERE),
+)
 """Wrong as a change, as merge patches."""
 
 
@@ -228,6 +266,12 @@ RIGHT: Final[dict[str, Spec]] = {
         }
     },
     "half-empty-parts": {"dataPlane": {"postgres": {"timescale": "Required"}, "kafka": {"managed": {}}}},
+    "a-real-venue": {"venue": {"name": "Kraken", "feed": "Live"}, "pairs": ["BTC/USD"]},
+    "a-simulated-venue": {"venue": {"feed": "Synthetic"}, "components": {"exchangeSim": {"speed": 10}}},
+    "as-many-as-may-be": {
+        "pairs": [f"{'A' * 14}{number}/USD" for number in range(10, 74)],
+        "components": {"ingest": {"replicas": 8, "resources": {"limits": {"memory": "1Gi"}}}},
+    },
     "paused": {"paused": True, "progressDeadlineSeconds": 10, "retention": {"tradesDays": 3650}},
 }
 """Specs that must be accepted."""

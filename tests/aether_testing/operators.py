@@ -140,7 +140,7 @@ class Place:
         said = {
             "namespaces": [ours],
             "lease": {"namespace": ours, "name": NAME},
-            "release": {**release, "operatorNamespace": ours},
+            "release": {**release, "serviceImage": "aether/service:test", "operatorNamespace": ours},
             "port": 0,
             "resyncSeconds": 1,
             **config,

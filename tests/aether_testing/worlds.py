@@ -6,19 +6,22 @@ import copy
 import dataclasses
 import json
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import yaml
 
 from aether_operator import desired
 from aether_operator.api import labels
 from aether_operator.api.platforms import Platform, PlatformSpec, Server
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog.releases import Release
-from aether_operator.observed import kinds
+from aether_operator.observed import families, kinds
 from aether_operator.observed.reports import Engine, SchemaReport, ServerReport
 from aether_operator.observed.worlds import World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from aether_operator.observed.kinds import Manifest, Ref
 
@@ -57,7 +60,7 @@ def an_external_platform(**spec: Any) -> Platform:
 def a_release(**parts: Any) -> Release:
     """What a release brings."""
     images = {server: f"images.example.org/{server.value}:1" for server in Server}
-    return Release(images=images, **parts)
+    return Release(**{"images": images, "service_image": "images.example.org/service:1", **parts})
 
 
 def words(start: str = "w") -> Callable[[], str]:
@@ -78,8 +81,8 @@ _ITEM_KEYS: Final = {
 }
 _WHOLE_ITEMS: Final = frozenset({"imagePullSecrets", "ownerReferences"})
 _WHOLE: Final = frozenset({
-    "accessModes", "command", "drop", "ingress", "nodeSelector", "podSelector", "policyTypes", "selector",
-    "tolerations",
+    "accessModes", "args", "command", "drop", "egress", "fieldRef", "ingress", "items", "matchLabels", "nodeSelector",
+    "podSelector", "policyTypes", "selector", "sources", "tolerations",
 })  # fmt: skip
 
 
@@ -127,23 +130,23 @@ def stored(manifest: Manifest, generation: int = 1) -> Manifest:
             }
             live["spec"]["template"]["spec"] |= {"restartPolicy": "Always", "dnsPolicy": "ClusterFirst"}
             live["spec"]["template"]["spec"]["containers"][0]["terminationMessagePath"] = "/dev/termination-log"
-            live["status"] = rolled_out(generation)
+            live["status"] = rolled_out(generation, live["spec"]["replicas"])
         case "PersistentVolumeClaim":
             live["spec"] |= {"volumeMode": "Filesystem", "storageClassName": "standard"}
             live["status"] = {"phase": "Bound"}
         case "Service":
-            live["spec"] |= {"clusterIP": "10.0.0.7", "sessionAffinity": "None"}
+            live["spec"] = {"clusterIP": "10.0.0.7", "sessionAffinity": "None", **live["spec"]}
     return live
 
 
-def rolled_out(generation: int = 1) -> dict[str, Any]:
+def rolled_out(generation: int = 1, replicas: int = 1) -> dict[str, Any]:
     """The status of a StatefulSet that has nothing left to do."""
     return {
         "observedGeneration": generation,
-        "replicas": 1,
-        "readyReplicas": 1,
-        "availableReplicas": 1,
-        "updatedReplicas": 1,
+        "replicas": replicas,
+        "readyReplicas": replicas,
+        "availableReplicas": replicas,
+        "updatedReplicas": replicas,
         "currentRevision": "r1",
         "updateRevision": "r1",
     }
@@ -172,8 +175,31 @@ def _ours(live: Manifest) -> dict[str, Any]:
 
 def made(platform: Platform, release: Release | None = None, fresh: Callable[[], str] | None = None) -> World:
     """The world after every child was applied once, and all went well with them."""
-    children = desired.children(platform, World(children={}), release or a_release(), fresh or words())
-    return World(children={kinds.ref(one): stored(one) for one in children}, secrets=users_secrets(platform))
+    nothing = World(children={}, secrets=users_secrets(platform))
+    children = desired.children(platform, nothing, release or a_release(), fresh or words())
+    live = {kinds.ref(one): stored(one) for one in children}
+    return dataclasses.replace(nothing, children=live, pods=tuple(_pods_of_rooms(platform, live)))
+
+
+def _pods_of_rooms(platform: Platform, live: Mapping[Ref, Manifest]) -> Iterator[Manifest]:
+    """The pods of rooms, told of the newest settings and reachable."""
+    for room in families.present(platform):
+        stateful_set = live.get(families.room_set(room, platform))
+        if stateful_set is None:
+            continue
+        settings = live.get(families.settings(room, platform))
+        notes = settings["metadata"]["annotations"] if settings is not None else {}
+        for replica in range(families.replicas(room, platform)):
+            pod = a_pod_of(stateful_set, replica, phase="Running", podIP=f"10.1.0.{replica + 7}")
+            pod["metadata"]["annotations"] = dict(notes)
+            yield pod
+
+
+def before_rooms() -> World:
+    """What the release before rooms had made of a platform without a spec."""
+    text = (Path(__file__).parent / "releases/before-rooms.yaml").read_text(encoding="utf-8")
+    children = {kinds.ref(one): stored(one) for one in yaml.safe_load_all(text)}
+    return World(children=children)
 
 
 def users_secrets(platform: Platform) -> dict[str, dict[str, str] | None]:
@@ -206,8 +232,9 @@ def saying(world: World, report: ServerReport) -> World:
     return dataclasses.replace(world, servers={**world.servers, report.server: report})
 
 
-def a_pod_of(stateful_set: Manifest, **status: Any) -> Manifest:
-    """The pod of a StatefulSet."""
+def a_pod_of(stateful_set: Manifest, replica: int = 0, **status: Any) -> Manifest:
+    """A pod of a StatefulSet."""
     owner = {"kind": "StatefulSet", "uid": stateful_set["metadata"]["uid"], "controller": True}
-    name = f"{stateful_set['metadata']['name']}-0"
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "ownerReferences": [owner]}, "status": status}
+    name = f"{stateful_set['metadata']['name']}-{replica}"
+    meta = {"name": name, "uid": f"uid-of-Pod-{name}", "ownerReferences": [owner]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "status": status}

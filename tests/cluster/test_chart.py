@@ -179,6 +179,13 @@ def test_each_server_s_image_is_the_one_that_is_named_or_that_of_this_version(pr
     }
 
 
+def test_the_rooms_image_is_the_one_that_is_named_or_that_of_this_version(program: Path) -> None:
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    assert release_of(rendered(program)).service_image == f"aether/service:{version}"
+    named = release_of(rendered(program, values={"serviceImage": "registry.example/service:1"}))
+    assert (named.service_image, named.version) == ("registry.example/service:1", "1")
+
+
 def test_another_configuration_makes_other_pods(program: Path) -> None:
     def checksum(**values: Any) -> str:
         return str(pod_of(rendered(program, values=values))["metadata"]["annotations"]["checksum/config"])
@@ -247,6 +254,7 @@ def test_the_fence_is_around_everything_that_the_operator_may_write(program: Pat
         pytest.param({"image": {"digest": "sha256:1"}}, "/image/digest", id="half a digest"),
         pytest.param({"image": {"pullPolicy": "Sometimes"}}, "/image/pullPolicy", id="a policy"),
         pytest.param({"dataPlaneImages": {"mysql": "x"}}, "/dataPlaneImages", id="a server we do not have"),
+        pytest.param({"serviceImage": "not an image"}, "/serviceImage", id="a room's image"),
         pytest.param({"dataPlaneImages": {"nats": "not an image"}}, "/dataPlaneImages/nats", id="an image"),
         pytest.param({"imagePullSecrets": ["registry"]}, "/imagePullSecrets/0", id="a text for a secret"),
         pytest.param({"tolerations": [{"effects": "NoSchedule"}]}, "/tolerations/0", id="a toleration"),

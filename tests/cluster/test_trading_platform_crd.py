@@ -195,6 +195,8 @@ async def test_everything_else_is_an_edit_like_any_other(desk: Desk) -> None:
         "paused": True,
         "progressDeadlineSeconds": 60,
         "retention": {"tradesDays": 7},
+        "pairs": ["SOL/USD"],
+        "components": {"ingest": {"replicas": 4}, "exchangeSim": {"speed": 2}},
         "dataPlane": plane,
     }
     assert (await desk.edits("paper", own))["metadata"]["generation"] == 2

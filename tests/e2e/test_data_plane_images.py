@@ -52,7 +52,9 @@ class Run:
 
     def with_new_credentials(self) -> None:
         """Apply the server's children, all with credentials made anew, and wait until a pod with these is Ready."""
-        release = Release(images={one: self.cluster.images[one.value] for one in Server})
+        release = Release(
+            images={one: self.cluster.images[one.value] for one in Server}, service_image=self.cluster.images["service"]
+        )
         fresh = lambda: secrets.token_urlsafe(24)  # noqa: E731 - what chance is, here
         children = [
             child

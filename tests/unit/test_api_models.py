@@ -40,6 +40,9 @@ def test_fields_are_in_camel_case_on_the_wire() -> None:
             "nats": {"mode": "Managed"},
             "redis": {"mode": "Managed"},
         },
+        "venue": {"name": "Simulated"},
+        "pairs": [f"{name}/USD" for name in ("BTC", "ETH", "SOL", "XRP", "ADA", "DOGE", "LTC", "LINK", "DOT", "AVAX")],
+        "components": {"ingest": {"replicas": 1, "resources": {"requests": {}, "limits": {}}}},
         "retention": {"tradesDays": 90},
     }
     assert PlatformSpec.model_validate(written) == PlatformSpec()

@@ -61,6 +61,21 @@ def test_contradictions_of_several_servers_are_told_together() -> None:
     ]  # fmt: skip
 
 
+def test_contradictions_of_rooms_are_told_together() -> None:
+    rooms = {"ingest": {"replicas": 2}, "exchangeSim": {"storage": "0"}}
+    spec = {"venue": {"name": "Kraken", "feed": "Synthetic"}, "pairs": ["A/USD", "A/USD"], "components": rooms}
+    assert [line.partition(":")[0] for line in problems(spec)] == [
+        "spec.components.exchangeSim.storage", "spec.components.exchangeSim", "spec.pairs", "spec.venue.feed",
+    ]  # fmt: skip
+
+
+def test_a_spec_of_the_release_before_has_a_simulated_venue_and_its_markets() -> None:
+    good = parsing.last_good(raw({}, applied={"dataPlane": {}, "retention": {"tradesDays": 7}}))
+    assert good is not None
+    assert (good.spec.venue.name, good.spec.venue.fed_by) == ("Simulated", "Synthetic")
+    assert good.spec.pairs == platforms.DEFAULT_PAIRS
+
+
 def test_no_value_of_a_spec_is_in_what_is_said_of_it() -> None:
     place = {**worlds.EXTERNAL["kafka"]["external"], "password": "canary-1", "port": "canary-2"}
     found = problems({"dataPlane": {"kafka": {"mode": "External", "external": place}}})

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from aether_operator.api import models
 from aether_operator.api.platforms import LONGEST_NAME, Server
-from aether_operator.catalog import calls, names, servers
+from aether_operator.catalog import calls, names, rooms, servers
 from aether_operator.observed import families
 from aether_testing import worlds
 
 
 def test_every_server_has_a_row_and_a_place_in_the_call_graph() -> None:
     assert set(servers.SERVERS) == set(Server)
-    assert set(calls.CALLERS) == {server.value for server in Server}
+    assert set(rooms.ROOMS) == set(rooms.Room)
+    assert set(calls.CALLERS) == {
+        *(server.value for server in Server),
+        *(run.component for run in rooms.ROOMS.values()),
+    }
 
 
 def test_callers_are_the_operator_or_components() -> None:
-    known = {calls.OPERATOR, *calls.CALLERS}
+    known = {calls.OPERATOR, calls.ANYBODY, *calls.CALLERS}
     assert {caller for callers in calls.CALLERS.values() for caller in callers} <= known
 
 
@@ -26,8 +30,9 @@ def test_ports_and_their_names_tell_servers_apart_and_are_legal() -> None:
 
 
 def test_usual_requests_are_below_usual_limits() -> None:
-    for row in servers.SERVERS.values():
-        asked, most = row.resources.requests.memory, row.resources.limits.memory
+    rows = [row.resources for row in servers.SERVERS.values()] + [row.resources for row in rooms.ROOMS.values()]
+    for row in rows:
+        asked, most = row.requests.memory, row.limits.memory
         assert asked is not None
         assert most is not None
         assert models.quantity(asked) < models.quantity(most)
@@ -35,7 +40,13 @@ def test_usual_requests_are_below_usual_limits() -> None:
 
 def test_the_longest_platform_has_children_whose_names_are_labels() -> None:
     platform = worlds.a_platform(name="p" * LONGEST_NAME)
-    longest = [*(ref.name for ref in families.all_of(platform)), *(names.pod(platform, one) for one in Server)]
+    longest = [
+        *(ref.name for ref in families.all_of(platform)),
+        *(names.pod(platform, one) for one in Server),
+        *(names.room_pod(platform, one, 7) for one in rooms.Room),
+    ]
     assert max(len(name) for name in longest) <= 63
     # The controller's revision label is the StatefulSet's name and a hash of up to eleven letters.
-    assert max(len(names.child(platform, server)) for server in Server) + 11 <= 63
+    workloads = [ref.name for ref in families.all_of(platform) if ref.kind == "StatefulSet"]
+    assert len(workloads) == len(Server) + len(rooms.Room)
+    assert max(map(len, workloads)) + 11 <= 63

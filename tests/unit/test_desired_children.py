@@ -13,7 +13,7 @@ from aether_operator import desired
 from aether_operator.api import labels
 from aether_operator.api.platforms import Managed, Platform, Server
 from aether_operator.api.reasons import Reason
-from aether_operator.catalog import calls, names, servers
+from aether_operator.catalog import calls, names, rooms, servers
 from aether_operator.desired import networkpolicies, quantities
 from aether_operator.observed import families, kinds
 from aether_operator.observed.kinds import Manifest, Ref
@@ -37,16 +37,22 @@ def _word(thing: Manifest) -> str:
     return word
 
 
-def test_a_managed_platform_becomes_five_children_a_server_and_a_login_for_people() -> None:
+def test_a_managed_platform_becomes_five_children_a_server_logins_and_its_rooms() -> None:
     platform = worlds.a_platform()
     children = _children(platform)
-    assert len(children) == 4 * 5 + 1
-    assert tuple(children) != ()
-    assert set(children) == set(desired.names(platform))
+    of_servers = {ref for server in Server for ref in families.of_server(server, platform)}
+    of_rooms = {ref for room in rooms.Room for ref in families.of_room(room, platform)}
+    assert set(children) == of_servers | of_rooms == set(desired.names(platform))
+    assert len([ref for ref in of_servers if "Secret" not in ref.kind]) == 4 * 4
+    assert len(of_rooms) == 4 + 4
 
 
-def test_an_external_platform_becomes_a_login_for_people_and_nothing_else() -> None:
-    assert set(_children(worlds.an_external_platform())) == {Ref("Secret", "paper-postgres-reader")}
+def test_an_external_platform_becomes_logins_and_its_rooms_and_nothing_else() -> None:
+    platform = worlds.an_external_platform()
+    children = _children(platform, worlds.made(platform))
+    rest = {ref for ref in children if ref.kind != "Secret"}
+    assert rest == {ref for room in rooms.Room for ref in families.of_room(room, platform)}
+    assert all(ref.name.startswith("paper-postgres-") for ref in children if ref.kind == "Secret")
 
 
 def test_children_come_in_the_order_in_which_they_are_applied() -> None:

@@ -51,7 +51,8 @@ def a_cluster(tmp_path: Path, *answers: Thing) -> asking.Kubectl:
 
 
 def test_the_images_of_the_node_are_the_chart_s_values() -> None:
-    images = {name: f"localhost/aether/{name}:0123456789ab" for name in ("operator", *installing.SERVERS, "pause")}
+    known = ("operator", "service", *installing.SERVERS, "pause")
+    images = {name: f"localhost/aether/{name}:0123456789ab" for name in known}
     values = installing.values(images)
     assert values["image"] == {
         "repository": "localhost/aether/operator",
@@ -61,6 +62,7 @@ def test_the_images_of_the_node_are_the_chart_s_values() -> None:
     assert values["dataPlaneImages"] == {
         name: f"localhost/aether/{name}:0123456789ab" for name in ("kafka", "nats", "postgres", "redis")
     }
+    assert values["serviceImage"] == "localhost/aether/service:0123456789ab"
 
 
 def test_helm_goes_where_kubectl_goes() -> None:

@@ -25,7 +25,7 @@ def a_config(**changes: Any) -> dict[str, Any]:
     said: dict[str, Any] = {
         "namespaces": ["aether"],
         "lease": {"namespace": "aether-system"},
-        "release": {"images": IMAGES, "imagePullSecrets": ["pull"]},
+        "release": {"images": IMAGES, "serviceImage": "images/service:1", "imagePullSecrets": ["pull"]},
     }
     return {**said, **changes}
 
@@ -52,6 +52,7 @@ def test_what_the_chart_renders_is_read(tmp_path: Path) -> None:
         ({"namespaces": ["Not A Name"]}, "namespaces.0"),
         ({"lease": {}}, "lease.namespace"),
         ({"release": {}}, "release.images"),
+        ({"release": {"images": IMAGES}}, "release.serviceImage"),
         ({"release": {"images": {"mysql": "x"}}}, "release.images.mysql"),
         ({"port": 70000}, "port"),
         ({"resyncSeconds": 0}, "resyncSeconds"),

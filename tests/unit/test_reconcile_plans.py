@@ -13,6 +13,7 @@ from aether_operator import desired, reconcile
 from aether_operator.api import labels
 from aether_operator.api.platforms import Platform, Server
 from aether_operator.api.reasons import Reason
+from aether_operator.catalog import rooms
 from aether_operator.observed import kinds
 from aether_operator.observed.kinds import Ref
 from aether_operator.observed.worlds import World
@@ -33,15 +34,25 @@ def _planned(platform: Platform, world: World) -> reconcile.Plan:
     return reconcile.plan(wanted, world, platform)
 
 
+def _name(act: reconcile.Act) -> str:
+    match act:
+        case reconcile.Apply():
+            return str(kinds.ref(act.manifest))
+        case reconcile.Nudge():
+            return f"nudge {act.pod}"
+        case reconcile.Delete():
+            return str(act.ref)
+
+
 def _names(plan: reconcile.Plan) -> list[str]:
-    return [str(kinds.ref(act.manifest) if isinstance(act, reconcile.Apply) else act.ref) for act in plan.acts]
+    return [_name(act) for act in plan.acts]
 
 
 def test_an_empty_world_gets_every_child_in_the_order_of_kinds() -> None:
     plan = _planned(worlds.a_platform(), World(children={}))
     order = [kind.kind for kind in kinds.CHILDREN]
     places = [order.index(name.split()[0]) for name in _names(plan)]
-    assert len(places) == 21
+    assert len(places) == len(desired.names(worlds.a_platform()))
     assert places == sorted(places)
     assert plan.troubles == ()
 
@@ -114,7 +125,8 @@ def test_a_field_of_ours_that_is_not_wanted_any_more_is_given_up() -> None:
     platform = worlds.a_platform()
     release = worlds.a_release(node_selector={"pool": "data"})
     world = worlds.made(platform, release)
-    assert _names(_planned(platform, world)) == [f"StatefulSet paper-{server.value}" for server in Server]
+    workloads = [*(server.value for server in Server), *(run.component for run in rooms.ROOMS.values())]
+    assert _names(_planned(platform, world)) == [f"StatefulSet paper-{name}" for name in workloads]
 
 
 def test_an_item_of_ours_that_is_not_wanted_any_more_is_given_up() -> None:
@@ -358,3 +370,112 @@ def test_the_words_about_a_secret_are_not_passed_on() -> None:
 
 def test_a_refusal_is_as_long_as_a_status_bears() -> None:
     assert len(reconcile.trouble_of(STATEFUL_SET, 422, "x" * 100_000).message) < 600
+
+
+# Rooms: what may change while they run, and the release before them.
+
+
+def _with_pods(world: World, change: dict[str, Any]) -> World:
+    """A world in which ingest's pods are other ones."""
+    pods = [copy.deepcopy(pod) for pod in world.pods]
+    for pod in pods:
+        if pod["metadata"]["name"].startswith("paper-ingest"):
+            pod["metadata"] |= change
+    return dataclasses.replace(world, pods=tuple(pods))
+
+
+def test_an_edit_of_pairs_writes_the_settings_and_nudges_the_pods_and_nothing_else() -> None:
+    before = worlds.made(worlds.a_platform(components={"ingest": {"replicas": 2}}))
+    edited = worlds.a_platform(components={"ingest": {"replicas": 2}}, pairs=["BTC/USD"])
+    plan = _planned(edited, before)
+    assert _names(plan) == ["ConfigMap paper-ingest-settings", "nudge paper-ingest-0", "nudge paper-ingest-1"]
+    config, *nudges = plan.acts
+    assert isinstance(config, reconcile.Apply)
+    digest = config.manifest["metadata"]["annotations"][labels.SETTINGS]
+    assert {act.digest for act in nudges if isinstance(act, reconcile.Nudge)} == {digest}
+
+
+def test_an_edit_of_replicas_restarts_no_pod() -> None:
+    before = worlds.made(worlds.a_platform())
+    plan = _planned(worlds.a_platform(components={"ingest": {"replicas": 3}}), before)
+    assert _names(plan) == [
+        "ConfigMap paper-ingest-settings",
+        "PodDisruptionBudget paper-ingest",
+        "StatefulSet paper-ingest",
+        "nudge paper-ingest-0",
+    ]
+    (workload,) = [
+        act for act in plan.acts if isinstance(act, reconcile.Apply) and act.manifest["kind"] == "StatefulSet"
+    ]
+    assert workload.live is not None
+    assert workload.manifest["spec"]["replicas"] == 3
+    # Only the number differs: the template is as it was.
+    same = copy.deepcopy(workload.live)
+    same["spec"]["replicas"] = 3
+    assert comparisons.as_wanted(workload.manifest, same)
+
+
+def test_a_budget_that_is_not_wanted_any_more_is_deleted() -> None:
+    before = worlds.made(worlds.a_platform(components={"ingest": {"replicas": 2}}))
+    plan = _planned(worlds.a_platform(), before)
+    assert _names(plan)[-1] == "PodDisruptionBudget paper-ingest"
+    assert isinstance(plan.acts[-1], reconcile.Delete)
+
+
+@pytest.mark.parametrize("notes", [{}, {labels.SETTINGS: "of-before"}, {"example.org/note": "mine"}])
+def test_a_pod_that_was_not_told_of_the_newest_settings_is_nudged(notes: dict[str, str]) -> None:
+    platform = worlds.a_platform()
+    world = _with_pods(worlds.made(platform), {"annotations": notes})
+    (act,) = _planned(platform, world).acts
+    assert isinstance(act, reconcile.Nudge)
+    assert (act.pod, act.uid) == ("paper-ingest-0", "uid-of-Pod-paper-ingest-0")
+
+
+@pytest.mark.parametrize(
+    "change", [{"deletionTimestamp": "2026-01-01T00:00:00Z"}, {"ownerReferences": [{"uid": "of another"}]}]
+)
+def test_a_pod_that_goes_or_is_somebody_elses_is_not_nudged(change: dict[str, Any]) -> None:
+    platform = worlds.a_platform()
+    assert _planned(platform, _with_pods(worlds.made(platform), {"annotations": {}, **change})).acts == ()
+
+
+def test_nobody_is_nudged_to_settings_of_somebody_else() -> None:
+    platform = worlds.a_platform()
+    theirs = Ref("ConfigMap", "paper-ingest-settings")
+    world = worlds.having(_with_pods(worlds.made(platform), {"annotations": {}}), _foreign(theirs))
+    plan = _planned(platform, world)
+    assert (plan.acts, [one.reason for one in plan.troubles]) == ((), [Reason.NAME_TAKEN])
+
+
+def test_a_workload_names_what_its_pods_cannot_start_without() -> None:
+    children = worlds.made(worlds.an_external_platform()).children
+    assert {str(ref) for ref in reconcile.mounted(children[Ref("StatefulSet", "paper-ingest")])} == {
+        "ConfigMap paper-ingest-settings", "Secret my-kafka", "Secret my-nats", "Secret paper-postgres-ingest",
+    }  # fmt: skip
+    managed = worlds.made(worlds.a_platform()).children
+    assert reconcile.mounted(managed[STATEFUL_SET]) == {Ref("Secret", "paper-postgres")}
+    assert reconcile.mounted(managed[Ref("Service", "paper-ingest")]) == frozenset()
+
+
+def test_an_upgrade_gives_a_platform_its_rooms_restarts_no_server_and_deletes_nothing() -> None:
+    before = worlds.before_rooms()
+    platform = worlds.a_platform()
+    plan = _planned(platform, before)
+    assert plan.troubles == ()
+    new = {ref for ref in desired.names(platform) if ref not in before.children}
+    applied = {kinds.ref(act.manifest): act for act in plan.acts if isinstance(act, reconcile.Apply)}
+    assert len(applied) == len(plan.acts)
+    assert new <= set(applied)
+    # Ingest is let in to what it needs; of all else that was there nothing is touched.
+    changed = {str(ref) for ref, act in applied.items() if act.live is not None}
+    assert changed == {f"NetworkPolicy paper-{server}" for server in ("kafka", "nats", "postgres")}
+    assert {ref.kind for ref in new} >= {
+        "ConfigMap", "NetworkPolicy", "PersistentVolumeClaim", "Service", "StatefulSet",
+    }  # fmt: skip
+
+
+def test_a_journal_never_shrinks_and_says_which_field_is_meant() -> None:
+    larger = worlds.made(worlds.a_platform(components={"exchangeSim": {"storage": "2Gi"}}))
+    (trouble,) = _planned(worlds.a_platform(), larger).troubles
+    assert trouble.reason is Reason.IMMUTABLE_FIELD
+    assert "set spec.components.exchangeSim.storage (1Gi) to 2Gi or more" in trouble.message

@@ -48,6 +48,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- $release := dict
   "images" $images
+  "serviceImage" (.Values.serviceImage | default (printf "aether/service:%s" .Chart.AppVersion))
   "imagePullSecrets" $pull
   "nodeSelector" (.Values.nodeSelector | default dict)
   "tolerations" (.Values.tolerations | default list)

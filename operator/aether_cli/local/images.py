@@ -59,6 +59,7 @@ CATALOGUE: Final = (
     Image(name="pause", folder="local/pause"),
     Image(name="base", folder="base"),
     Image(name="operator", folder="operator", base="base", extra=("operator/aether_operator",)),
+    Image(name="service", folder="service", base="base", extra=("services/aether_services",)),
     *(Image(name=server, folder=f"local/{server}") for server in ("postgres", "kafka", "nats", "redis")),
 )
 

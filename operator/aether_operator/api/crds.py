@@ -10,7 +10,7 @@ Schema = dict[str, Any]
 
 _KEPT: Final = (
     "type", "description", "default", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength",
-    "maxItems", "items", "properties", "required", "additionalProperties",
+    "minItems", "maxItems", "items", "properties", "required", "additionalProperties",
 )  # fmt: skip
 _TIME: Final[Schema] = {"type": "string", "format": "date-time"}
 
@@ -109,6 +109,8 @@ def _structural(part: Schema, named: dict[str, Schema]) -> Schema:
             found["default"] = {name: one["default"] for name, one in found["properties"].items() if "default" in one}
     if isinstance(found.get("items"), dict):
         found["items"] = _structural(found["items"], named)
+        # Whoever applies a list means all of it: merged, it would keep what a default had put there.
+        found["x-kubernetes-list-type"] = "atomic"
     return found
 
 

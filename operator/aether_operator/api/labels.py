@@ -17,6 +17,8 @@ PLATFORM: Final = f"{GROUP}/platform"
 """The platform's name, on each of its children."""
 CREDENTIALS: Final = f"{GROUP}/credentials"
 """Which credentials a Secret holds and a pod was started with: a random word made with them, which tells nothing."""
+SETTINGS: Final = f"{GROUP}/settings"
+"""A digest of the live settings that a ConfigMap holds; on a pod, of those that it was last told to look at."""
 OPERATOR_POD: Final[dict[str, str]] = {"app.kubernetes.io/name": OPERATOR}
 """What the chart labels the operator's pods with; network policies let these in."""
 

@@ -113,6 +113,8 @@ def _default(part: dict[str, Any]) -> str:
     value = part.get("default")
     if value is None or "properties" in part:  # those of an object are its fields'
         return ""
+    if isinstance(value, list):
+        return ", ".join(f"`{one}`" for one in value)
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
@@ -121,6 +123,8 @@ def _type(part: dict[str, Any]) -> str:
         return "quantity"
     if "enum" in part:
         return " or ".join(f"`{one}`" for one in part["enum"])
+    if part["type"] == "array":
+        return f"list of {part['items']['type']}, {part['minItems']} to {part['maxItems']}"
     least, most = part.get("minimum"), part.get("maximum")
     return f"{part['type']}, {least} to {most}" if least is not None else str(part["type"])
 

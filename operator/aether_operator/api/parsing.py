@@ -9,10 +9,21 @@ from typing import TYPE_CHECKING, Any, Final
 import pydantic
 
 from aether_operator.api.models import quantity
-from aether_operator.api.platforms import LONGEST_NAME, Managed, Mode, Platform, PlatformSpec, Server
+from aether_operator.api.platforms import (
+    FEEDS,
+    LONGEST_NAME,
+    ExchangeSim,
+    Managed,
+    Mode,
+    Platform,
+    PlatformSpec,
+    Resources,
+    Server,
+    VenueName,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 NAME: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 MOST: Final = 20
@@ -51,7 +62,7 @@ def _read(raw: Mapping[str, Any], spec: Any, path: str) -> Platform | Invalid:
     try:
         read = PlatformSpec.model_validate(spec)
     except pydantic.ValidationError as wrong:
-        problems = [f"{'.'.join((path, *map(str, one['loc'])))}: {one['msg']}" for one in wrong.errors()]
+        problems = [f"{path}{_path(one['loc'])}: {one['msg']}" for one in wrong.errors()]
         return Invalid(problems=tuple(sorted(problems)[:MOST]))
     problems = [f"{path}.{line}" for line in _contradictions(read)]
     if not NAME.fullmatch(meta["name"]) or len(meta["name"]) > LONGEST_NAME:
@@ -67,6 +78,11 @@ def _read(raw: Mapping[str, Any], spec: Any, path: str) -> Platform | Invalid:
     )
 
 
+def _path(steps: Sequence[int | str]) -> str:
+    """Where something is, as the API server writes it."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+
+
 def _contradictions(spec: PlatformSpec) -> list[str]:
     """What no field says wrongly by itself."""
     found = []
@@ -80,15 +96,31 @@ def _contradictions(spec: PlatformSpec) -> list[str]:
             found.append(f"{where}.external: not with mode Managed")
         if part.managed is not None:
             found += [f"{where}.managed.{line}" for line in _sizes(part.managed)]
-    return found
+    return [*found, *_of_rooms(spec)]
 
 
-def _sizes(managed: Managed) -> list[str]:
+def _of_rooms(spec: PlatformSpec) -> list[str]:
+    found, venue, rooms = [], spec.venue, spec.components
+    if venue.fed_by is not FEEDS[venue.name]:
+        found.append(f"venue.feed: {FEEDS[venue.name]} goes with {venue.name}")
+    if len(set(spec.pairs)) < len(spec.pairs):
+        found.append("pairs: each once")
+    if rooms.exchange_sim is not None:
+        if venue.name is not VenueName.SIMULATED:
+            found.append(f"components.exchangeSim: only with venue {VenueName.SIMULATED}")
+        found += [f"components.exchangeSim.{line}" for line in _sizes(rooms.exchange_sim)]
+    return [*found, *(f"components.ingest.{line}" for line in _amounts(rooms.ingest.resources))]
+
+
+def _sizes(stored: Managed | ExchangeSim) -> list[str]:
+    nothing = ["storage: more than nothing"] if quantity(stored.storage) <= 0 else []
+    return [*nothing, *_amounts(stored.resources)]
+
+
+def _amounts(resources: Resources) -> list[str]:
     found = []
-    if quantity(managed.storage) <= 0:
-        found.append("storage: more than nothing")
     for what in ("cpu", "memory"):
-        asked, most = getattr(managed.resources.requests, what), getattr(managed.resources.limits, what)
+        asked, most = getattr(resources.requests, what), getattr(resources.limits, what)
         if asked is not None and most is not None and quantity(asked) > quantity(most):
             found.append(f"resources.requests.{what}: not more than limits.{what}")
     return found

@@ -23,6 +23,12 @@ LONGEST_NAME: Final = 40
 LONGEST_DATABASE: Final = 56
 """Letters in a database's name: with `_reader` it is the name of a login, which PostgreSQL cuts after 63."""
 DEFAULT_STORAGE: Final = "10Gi"
+MOST_PAIRS: Final = 64
+MOST_REPLICAS: Final = 8
+DEFAULT_PAIRS: Final = (
+    "BTC/USD", "ETH/USD", "SOL/USD", "XRP/USD", "ADA/USD", "DOGE/USD", "LTC/USD", "LINK/USD", "DOT/USD", "AVAX/USD",
+)  # fmt: skip
+"""The markets that the simulated venue has."""
 
 
 class Server(StrEnum):
@@ -151,6 +157,78 @@ class DataPlane(Model):
         return part
 
 
+class VenueName(StrEnum):
+    """Where the desk trades."""
+
+    SIMULATED = "Simulated"
+    """A venue of our own, for paper."""
+    KRAKEN = "Kraken"
+
+
+class Feed(StrEnum):
+    """Where a venue's market data come from."""
+
+    SYNTHETIC = "Synthetic"
+    """They are made up."""
+    LIVE = "Live"
+    """They are the venue's own, as they happen."""
+
+
+FEEDS: Final = {VenueName.SIMULATED: Feed.SYNTHETIC, VenueName.KRAKEN: Feed.LIVE}
+"""Which feed goes with which venue; there are no other pairs of these."""
+
+
+class Venue(Model):
+    """Where the desk trades, and where its market data come from."""
+
+    name: VenueName = VenueName.SIMULATED
+    """Simulated: a venue of the platform's own, for paper. Kraken: the real one. It cannot be changed, since data of
+    paper and real markets never mix in one database."""
+    feed: Feed | None = None
+    """Synthetic: made up, and goes with Simulated. Live: the venue's own, and goes with Kraken. Left out: the one that
+    goes with the venue."""
+
+    @property
+    def fed_by(self) -> Feed:
+        """The feed, said or not."""
+        return self.feed or FEEDS[self.name]
+
+
+Pair = Annotated[
+    str,
+    Field(min_length=5, max_length=20, pattern=r"^[A-Z0-9]{1,16}/USD$", description="A market, as BTC/USD."),
+]
+
+
+class Ingest(Model):
+    """The room that brings market data from the venue to Kafka, NATS and the tables."""
+
+    replicas: Annotated[int, Field(strict=True, ge=1, le=MOST_REPLICAS)] = 1
+    """Its pods. They share the markets, and each takes over from one that is not there."""
+    resources: Resources = Resources()
+    """What each of its pods asks for and may use."""
+
+
+class ExchangeSim(Model):
+    """The room that is the simulated venue."""
+
+    storage: Quantity = "1Gi"
+    """The size of the volume with its journal, which all its trades are in. It may grow, where the StorageClass can."""
+    resources: Resources = Resources()
+    """What its pod asks for and may use."""
+    speed: Annotated[int, Field(strict=True, ge=1, le=10)] = 1
+    """How many times as much happens in its markets as usually does."""
+
+
+class Components(Model):
+    """The rooms of the platform, one by one."""
+
+    ingest: Ingest = Ingest()
+    """Brings market data from the venue to Kafka, NATS and the tables."""
+    exchange_sim: ExchangeSim | None = None
+    """The simulated venue; only with venue Simulated."""
+
+
 class Retention(Model):
     """How long rows are kept; what is older is dropped, whole partitions at a time."""
 
@@ -168,6 +246,12 @@ class PlatformSpec(Model):
     """Seconds for which something may be missing before the platform counts as Stalled."""
     data_plane: DataPlane = DataPlane()
     """The servers that the platform stands on."""
+    venue: Venue = Venue()
+    """Where the desk trades, and where its market data come from."""
+    pairs: Annotated[tuple[Pair, ...], Field(min_length=1, max_length=MOST_PAIRS)] = DEFAULT_PAIRS
+    """The markets whose data are brought in, each once. An edit takes effect while everything runs on."""
+    components: Components = Components()
+    """The rooms of the platform."""
     retention: Retention = Retention()
     """How long rows are kept."""
 

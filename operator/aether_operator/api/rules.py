@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from aether_operator.api.platforms import LONGEST_NAME, Server
+from aether_operator.api.platforms import FEEDS, LONGEST_NAME, Server, VenueName
 
 Rule = dict[str, Any]
 
@@ -44,9 +44,8 @@ def _placed(server: Server) -> list[Rule]:
     ]
 
 
-def _managed(server: Server) -> list[Rule]:
+def _stored(where: str) -> list[Rule]:
     # That it never shrinks is no rule here: who asked for more than the StorageClass gives must be able to go back.
-    where = f"spec.dataPlane.{server.value}.managed"
     return [
         _rule(
             "quantity(string(self.storage)).isGreaterThan(quantity('0'))",
@@ -56,8 +55,7 @@ def _managed(server: Server) -> list[Rule]:
     ]
 
 
-def _resources(server: Server) -> list[Rule]:
-    where = f"spec.dataPlane.{server.value}.managed.resources"
+def _resources(where: str) -> list[Rule]:
     return [
         _rule(
             f"!has(self.requests) || !has(self.limits) || !has(self.requests.{what}) || !has(self.limits.{what}) || "
@@ -68,9 +66,43 @@ def _resources(server: Server) -> list[Rule]:
     ]
 
 
+def _of_managed(server: Server) -> dict[tuple[str, ...], list[Rule]]:
+    path = ("dataPlane", server.value, "managed")
+    where = f"spec.{'.'.join(path)}"
+    return {path: _stored(where), (*path, "resources"): _resources(f"{where}.resources")}
+
+
+_FED: Final = " || ".join(f"(self.name == '{name}' && self.feed == '{feed}')" for name, feed in FEEDS.items())
+_SPEC: Final = [
+    _rule(
+        f"!has(self.components) || !has(self.components.exchangeSim) || self.venue.name == '{VenueName.SIMULATED}'",
+        f"spec.components.exchangeSim: only with venue {VenueName.SIMULATED}",
+        field=".components.exchangeSim",
+    )
+]
+_VENUE: Final = [
+    _rule(
+        "self.name == oldSelf.name",
+        "spec.venue.name: cannot be changed, since data of paper and real markets never mix; make a new platform",
+        field=".name",
+    ),
+    _rule(
+        f"!has(self.feed) || {_FED}",
+        f"spec.venue.feed: {' and '.join(f'{feed} goes with {name}' for name, feed in FEEDS.items())}",
+        field=".feed",
+    ),
+]
+_PAIRS: Final = [_rule("self.all(one, self.exists_one(other, other == one))", "spec.pairs: each once")]
+_SIMULATED: Final = ("components", "exchangeSim")
+
 RULES: Final[dict[tuple[str, ...], list[Rule]]] = {
+    (): _SPEC,
     **{("dataPlane", server.value): _placed(server) for server in Server},
-    **{("dataPlane", server.value, "managed"): _managed(server) for server in Server},
-    **{("dataPlane", server.value, "managed", "resources"): _resources(server) for server in Server},
+    **{path: found for server in Server for path, found in _of_managed(server).items()},
+    ("venue",): _VENUE,
+    ("pairs",): _PAIRS,
+    ("components", "ingest", "resources"): _resources("spec.components.ingest.resources"),
+    _SIMULATED: _stored("spec.components.exchangeSim"),
+    (*_SIMULATED, "resources"): _resources("spec.components.exchangeSim.resources"),
 }
 """Where in `spec` → what holds there."""

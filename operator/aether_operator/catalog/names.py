@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aether_operator.api.platforms import Server
-from aether_operator.catalog import servers
+from aether_operator.catalog import rooms, servers
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform
+    from aether_operator.catalog.rooms import Room
 
 
 def child(platform: Platform, server: Server) -> str:
@@ -45,3 +46,39 @@ def reader_login(platform: Platform) -> str:
 def host(platform: Platform, server: Server) -> str:
     """The name that clients call a server by which the operator runs."""
     return f"{child(platform, server)}.{platform.namespace}.svc"
+
+
+def room(platform: Platform, room: Room) -> str:
+    """A room's Service, NetworkPolicy, StatefulSet and PodDisruptionBudget."""
+    return f"{platform.name}-{rooms.ROOMS[room].component}"
+
+
+def room_claim(platform: Platform, which: Room) -> str:
+    """A room's volume."""
+    return f"{room(platform, which)}-data"
+
+
+def room_settings(platform: Platform, which: Room) -> str:
+    """The ConfigMap with what may change while a room runs."""
+    return f"{room(platform, which)}-settings"
+
+
+def room_host(platform: Platform, which: Room) -> str:
+    """The name of a room's Service."""
+    return f"{room(platform, which)}.{platform.namespace}.svc"
+
+
+def room_pod(platform: Platform, which: Room, replica: int | str) -> str:
+    """One of a room's pods."""
+    return f"{room(platform, which)}-{replica}"
+
+
+def room_login(platform: Platform, server: Server) -> str:
+    """The Secret with the login that rooms use: on PostgreSQL one of their own, else the platform's.
+
+    Of an External Kafka or NATS it is the user's own.
+    """
+    if server is Server.POSTGRES:
+        return f"{child(platform, server)}-ingest"
+    external = platform.spec.data_plane.of(server).external
+    return child(platform, server) if external is None else external.secret_name

@@ -48,6 +48,7 @@ class Refused(Exception):
 
 TRANSIENT: Final = frozenset({408, 429, 500, 502, 503, 504})
 GONE: Final = frozenset({404})
+CONFLICT: Final = 409
 FENCED: Final = "does not hold Lease"
 """What the chart's admission policy says to a pod that does not lead; a test holds the two against each other."""
 
@@ -135,6 +136,20 @@ class Api:
         query = {"fieldManager": labels.OPERATOR, "force": "true"}
         done: Manifest = await self.write("PATCH", where, kind.kind, query=query, body=thing, content=APPLY)
         return done
+
+    async def annotate(self, kind: Kind, namespace: str, name: str, *, uid: str, notes: Mapping[str, str]) -> None:
+        """Write annotations on exactly the object that was seen; one that is gone, or another by now, is left alone.
+
+        Not an apply: that would make an object anew which went away a moment ago, and asks for the right to.
+        """
+        body = {"metadata": {"uid": uid, "annotations": dict(notes)}}
+        query = {"fieldManager": labels.OPERATOR}
+        where = path(kind, namespace, name)
+        try:
+            await self.write("PATCH", where, kind.kind, query=query, body=body, content=MERGE)
+        except Refused as refused:
+            if refused.code not in {*GONE, CONFLICT}:
+                raise
 
     async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str, version: str) -> None:
         """Delete exactly what was seen: a newer object or a newer version of it is left alone.

@@ -1,11 +1,12 @@
-"""Who may reach a managed server: nobody but those whom the call graph names."""
+"""Who may reach whom: nobody a managed server or a room but those whom the call graph names, and rooms no others."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api import labels
-from aether_operator.catalog import calls, names, servers
+from aether_operator.api.platforms import VenueName
+from aether_operator.catalog import calls, names, rooms, servers
 from aether_operator.desired import metadata
 from aether_operator.observed import kinds
 
@@ -14,10 +15,23 @@ if TYPE_CHECKING:
 
     from aether_operator.api.platforms import Platform, Server
     from aether_operator.catalog.releases import Release
+    from aether_operator.catalog.rooms import Room
     from aether_operator.observed.kinds import Manifest
 
 NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
 """The label with its name that Kubernetes gives to every namespace."""
+DNS_PORT: Final = 53
+HTTPS_PORT: Final = 443
+_INTERNET: Final = (
+    {
+        "cidr": "0.0.0.0/0",
+        "except": [
+            "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16",
+        ],
+    },
+    {"cidr": "::/0", "except": ["fc00::/7", "fe80::/10"]},
+)  # fmt: skip
+"""Everywhere but where a cluster, a machine's own services and a company's network are."""
 
 
 def around(
@@ -28,15 +42,78 @@ def around(
 ) -> Manifest:
     """The policy around a server's pod. It names `Egress` without a rule: a server calls nobody."""
     thing = metadata.owned(kinds.POLICIES, names.child(platform, server), platform, server.value, release)
-    peers = [_peer(caller, platform, release) for caller in sorted(callers[server.value])]
-    ports = [{"port": servers.SERVERS[server].port, "protocol": "TCP"}]
     thing["spec"] = {
         "podSelector": {"matchLabels": labels.selecting(platform.name, server.value)},
         "policyTypes": ["Ingress", "Egress"],
     }
-    if peers:  # a rule without peers would let everybody in
-        thing["spec"]["ingress"] = [{"from": peers, "ports": ports}]
+    ingress = _ingress(server.value, servers.SERVERS[server].port, platform, release, callers)
+    return _with(thing, ingress=ingress)
+
+
+def around_room(
+    room: Room,
+    platform: Platform,
+    release: Release,
+    callers: Mapping[str, frozenset[str]] = calls.CALLERS,
+) -> Manifest:
+    """The policy around a room's pods: who may call it, and whom it may call."""
+    component = rooms.ROOMS[room].component
+    thing = metadata.owned(kinds.POLICIES, names.room(platform, room), platform, component, release)
+    thing["spec"] = {
+        "podSelector": {"matchLabels": labels.selecting(platform.name, component)},
+        "policyTypes": ["Ingress", "Egress"],
+    }
+    return _with(
+        thing,
+        ingress=_ingress(component, rooms.PORT, platform, release, callers),
+        egress=_egress(room, platform, release, callers),
+    )
+
+
+def _with(thing: Manifest, **ways: list[dict[str, Any]]) -> Manifest:
+    thing["spec"] |= {way: found for way, found in ways.items() if found}
     return thing
+
+
+def _ingress(
+    component: str, port: int, platform: Platform, release: Release, callers: Mapping[str, frozenset[str]]
+) -> list[dict[str, Any]]:
+    if calls.ANYBODY in callers[component]:
+        return [{"ports": [_tcp(port)]}]
+    peers = [_peer(caller, platform, release) for caller in sorted(callers[component])]
+    # A rule without peers would let everybody in.
+    return [{"from": peers, "ports": [_tcp(port)]}] if peers else []
+
+
+def _egress(
+    room: Room, platform: Platform, release: Release, callers: Mapping[str, frozenset[str]]
+) -> list[dict[str, Any]]:
+    running, plane = rooms.ROOMS[room], platform.spec.data_plane
+    found: list[dict[str, Any]] = []
+    for server in running.servers:
+        external = plane.of(server).external
+        if external is not None:
+            found.append({"ports": [_tcp(external.port)]})  # a name, which policies know nothing of: any address
+        elif running.component in callers[server.value]:
+            found.append(_to(server.value, servers.SERVERS[server].port, platform, release))
+    for called in running.calls:
+        other = rooms.ROOMS[called]
+        if other.has(platform.spec.venue.name) and running.component in callers[other.component]:
+            found.append(_to(other.component, rooms.PORT, platform, release))
+    if running.calls_venue and platform.spec.venue.name is not VenueName.SIMULATED:
+        found.append({"to": [{"ipBlock": block} for block in _INTERNET], "ports": [_tcp(HTTPS_PORT)]})
+    if found:
+        # Where names are resolved: on a node, in its own pod, in another namespace, as each cluster likes it.
+        found.append({"ports": [{"port": DNS_PORT, "protocol": "UDP"}, _tcp(DNS_PORT)]})
+    return found
+
+
+def _to(component: str, port: int, platform: Platform, release: Release) -> dict[str, Any]:
+    return {"to": [_peer(component, platform, release)], "ports": [_tcp(port)]}
+
+
+def _tcp(port: int) -> dict[str, Any]:
+    return {"port": port, "protocol": "TCP"}
 
 
 def _peer(caller: str, platform: Platform, release: Release) -> dict[str, Any]:

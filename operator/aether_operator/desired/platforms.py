@@ -5,24 +5,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aether_operator.api import labels
-from aether_operator.api.platforms import Managed
-from aether_operator.catalog import servers
-from aether_operator.desired import claims, networkpolicies, secrets, services, statefulsets
+from aether_operator.api.platforms import ExchangeSim, Managed, Mode, Server
+from aether_operator.api.reasons import Reason
+from aether_operator.catalog import rooms, servers
+from aether_operator.catalog.rooms import Room
+from aether_operator.desired import (
+    budgets,
+    claims,
+    configmaps,
+    environments,
+    logins,
+    networkpolicies,
+    secrets,
+    services,
+    statefulsets,
+)
 from aether_operator.observed import families, kinds, ownership
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from aether_operator.api.platforms import Platform, Server
+    from aether_operator.api.platforms import Platform
     from aether_operator.catalog.releases import Release
     from aether_operator.observed.kinds import Manifest
     from aether_operator.observed.worlds import World
 
 
 def wanted(platform: Platform, world: World, release: Release, fresh: Callable[[], str]) -> tuple[Manifest, ...]:
-    """What a platform becomes, server by server, in the order in which it is applied.
+    """What a platform becomes, server by server and room by room, in the order in which it is applied.
 
-    The world is looked at for one thing: credentials that are intact stay. `fresh` makes a random word of 32 letters.
+    The world is looked at for two things: credentials that are intact stay, and what waits for a user's Secret is not
+    started before it is there. `fresh` makes a random word of 32 letters.
     """
     made = [
         child for server in families.managed(platform) for child in _running(server, platform, world, release, fresh)
@@ -33,6 +46,7 @@ def wanted(platform: Platform, world: World, release: Release, fresh: Callable[[
     reader = secrets.reader(platform, live, release, fresh, named.get("ca.crt", ""))
     if reader is not None:
         made.append(reader)
+    made += [child for room in families.present(platform) for child in _of_room(room, platform, world, release)]
     order = {kind.kind: place for place, kind in enumerate(kinds.CHILDREN)}
     return tuple(sorted(made, key=lambda child: order[child["kind"]]))
 
@@ -54,6 +68,35 @@ def _running(
         word = _word_in_force(world.children.get(families.stateful_set(server, platform)))
     if word is not None:
         yield statefulsets.running(server, part, platform, release, word)
+
+
+def _of_room(room: Room, platform: Platform, world: World, release: Release) -> Iterator[Manifest]:
+    components, run = platform.spec.components, rooms.ROOMS[room]
+    simulated = components.exchange_sim or ExchangeSim()
+    resources = components.ingest.resources if room is Room.INGEST else simulated.resources
+    if run.live:
+        yield configmaps.live_settings(room, platform, release)
+    yield services.before_room(room, platform, release)
+    if run.journal:
+        yield claims.under_room(room, simulated.storage, platform, release)
+    yield networkpolicies.around_room(room, platform, release)
+    if families.replicas(room, platform) > 1:
+        yield budgets.one_at_a_time(room, platform, release)
+    # What runs already goes on, whatever became of a Secret: its pods have read it.
+    if families.room_set(room, platform) in world.children or not _lacking(room, platform, world):
+        yield statefulsets.of_room(room, resources, platform, release)
+
+
+def _lacking(room: Room, platform: Platform, world: World) -> list[Server]:
+    """The servers for whose login a user still has to bring the Secret, or a key of it, or give back its name."""
+    found = {server: logins.endpoint(server, platform, world) for server in environments.credentials(room, platform)}
+    return [
+        server
+        for server, login in found.items()
+        if isinstance(login, logins.Missing)
+        # Of a managed server: what is not made yet comes in this very pass.
+        and (platform.spec.data_plane.of(server).mode is Mode.EXTERNAL or login.reason is Reason.NAME_TAKEN)
+    ]
 
 
 def _going(live: Manifest) -> bool:

@@ -1,17 +1,18 @@
-"""The name and port by which clients reach a managed server."""
+"""The name and port by which clients reach a managed server, or a room."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from aether_operator.api import labels
-from aether_operator.catalog import names, servers
+from aether_operator.catalog import names, rooms, servers
 from aether_operator.desired import metadata
 from aether_operator.observed import kinds
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform, Server
     from aether_operator.catalog.releases import Release
+    from aether_operator.catalog.rooms import Room
     from aether_operator.observed.kinds import Manifest
 
 
@@ -24,6 +25,25 @@ def before(server: Server, platform: Platform, release: Release) -> Manifest:
         "selector": labels.selecting(platform.name, server.value),
         "ports": [
             {"name": running.port_name, "port": running.port, "protocol": "TCP", "targetPort": running.port_name}
+        ],
+    }
+    return thing
+
+
+def before_room(room: Room, platform: Platform, release: Release) -> Manifest:
+    """The Service before a room's pods.
+
+    Of a room whose replicas call each other it is without an address of its own, and gives each pod a name, also one
+    that is not ready: how it is, its peers ask itself.
+    """
+    running = rooms.ROOMS[room]
+    thing = metadata.owned(kinds.SERVICES, names.room(platform, room), platform, running.component, release)
+    thing["spec"] = {
+        "type": "ClusterIP",
+        **({"clusterIP": "None", "publishNotReadyAddresses": True} if room in running.calls else {}),
+        "selector": labels.selecting(platform.name, running.component),
+        "ports": [
+            {"name": rooms.PORT_NAME, "port": rooms.PORT, "protocol": "TCP", "targetPort": rooms.PORT_NAME},
         ],
     }
     return thing

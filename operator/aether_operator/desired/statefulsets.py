@@ -1,17 +1,18 @@
-"""The one pod of a managed server, under the restricted profile."""
+"""The one pod of a managed server, and the pods of a room, under the restricted profile."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api import labels
-from aether_operator.catalog import names, servers
-from aether_operator.desired import metadata, quantities
-from aether_operator.observed import kinds
+from aether_operator.catalog import names, rooms, servers
+from aether_operator.desired import environments, metadata, quantities
+from aether_operator.observed import families, kinds
 
 if TYPE_CHECKING:
-    from aether_operator.api.platforms import Managed, Platform, Server
+    from aether_operator.api.platforms import Managed, Platform, Resources, Server
     from aether_operator.catalog.releases import Release
+    from aether_operator.catalog.rooms import Room
     from aether_operator.catalog.servers import Running
     from aether_operator.observed.kinds import Manifest
 
@@ -19,6 +20,9 @@ _GROUP_READS: Final = 0o440
 _STARTUP_PERIOD: Final = 2
 _MUTE_SECONDS: Final = 300
 """How long a server that never recovers while it runs may be mute before it is started anew."""
+_PATIENCE: Final = 5
+_OFTEN: Final = 5
+_SELDOM: Final = 10
 
 
 def running(server: Server, managed: Managed, platform: Platform, release: Release, word: str) -> Manifest:
@@ -47,10 +51,25 @@ def running(server: Server, managed: Managed, platform: Platform, release: Relea
 
 def _pod(server: Server, managed: Managed, platform: Platform, release: Release) -> dict[str, Any]:
     run, name = servers.SERVERS[server], names.child(platform, server)
+    volumes = [
+        {"name": "data", "persistentVolumeClaim": {"claimName": names.claim(platform, server)}},
+        {
+            "name": "credentials",
+            "secret": {"secretName": name, "defaultMode": _GROUP_READS},
+        },
+        {"name": "tmp", "emptyDir": {}},
+    ]
+    return _restricted(run.grace_seconds, _container(run, managed, platform, release), volumes, release)
+
+
+def _restricted(
+    grace: int, container: dict[str, Any], volumes: list[dict[str, Any]], release: Release
+) -> dict[str, Any]:
+    """A pod with one container, where the release lets it run."""
     pod: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": run.grace_seconds,
+        "terminationGracePeriodSeconds": grace,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": servers.USER,
@@ -59,15 +78,8 @@ def _pod(server: Server, managed: Managed, platform: Platform, release: Release)
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(run, managed, platform, release)],
-        "volumes": [
-            {"name": "data", "persistentVolumeClaim": {"claimName": names.claim(platform, server)}},
-            {
-                "name": "credentials",
-                "secret": {"secretName": name, "defaultMode": _GROUP_READS},
-            },
-            {"name": "tmp", "emptyDir": {}},
-        ],
+        "containers": [container],
+        "volumes": volumes,
     }
     optional: dict[str, Any] = {
         "imagePullSecrets": [{"name": name} for name in release.image_pull_secrets],
@@ -86,11 +98,7 @@ def _container(run: Running, managed: Managed, platform: Platform, release: Rele
         "env": [{"name": servers.HOST_VARIABLE, "value": names.host(platform, run.server)}],
         "ports": [{"name": run.port_name, "containerPort": run.port, "protocol": "TCP"}],
         "resources": quantities.merged(managed.resources, run.resources),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
+        "securityContext": _confined(),
         "volumeMounts": [
             {"name": "data", "mountPath": servers.DATA_PATH},
             {"name": "credentials", "mountPath": servers.CREDENTIALS_PATH, "readOnly": True},
@@ -114,3 +122,94 @@ def _probes(run: Running) -> dict[str, Any]:
         period = 2 * run.probe_seconds
         probes["livenessProbe"] = {**asked, "periodSeconds": period, "failureThreshold": _MUTE_SECONDS // period}
     return probes
+
+
+def _confined() -> dict[str, Any]:
+    return {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+
+
+# Rooms.
+
+
+def of_room(room: Room, resources: Resources, platform: Platform, release: Release) -> Manifest:
+    """The StatefulSet of a room.
+
+    Neither its settings nor its credentials are in the template: a room reads both again while it runs, and an edit of
+    them restarts nothing.
+    """
+    run, name = rooms.ROOMS[room], names.room(platform, room)
+    thing = metadata.owned(kinds.STATEFUL_SETS, name, platform, run.component, release)
+    volumes, mounts = _volumes(room, platform)
+    container = {
+        "name": run.component,
+        "image": release.service_image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": [room.value],
+        "env": environments.of(room, platform, release),
+        "ports": [{"name": rooms.PORT_NAME, "containerPort": rooms.PORT, "protocol": "TCP"}],
+        "resources": quantities.merged(resources, run.resources),
+        "securityContext": _confined(),
+        "volumeMounts": mounts,
+        **_asking(run),
+    }
+    thing["spec"] = {
+        "replicas": families.replicas(room, platform),
+        "serviceName": name,
+        "podManagementPolicy": "Parallel",
+        "updateStrategy": {"type": "RollingUpdate"},
+        "selector": {"matchLabels": labels.selecting(platform.name, run.component)},
+        "template": {
+            "metadata": {"labels": metadata.marked(platform, run.component, release)},
+            "spec": _restricted(run.grace_seconds, container, volumes, release),
+        },
+    }
+    return thing
+
+
+def _volumes(room: Room, platform: Platform) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What a room's pod has of files, and where its container finds them."""
+    run = rooms.ROOMS[room]
+    volumes: list[dict[str, Any]] = []
+    mounts: list[dict[str, Any]] = []
+    if run.journal:
+        volumes.append({"name": "data", "persistentVolumeClaim": {"claimName": names.room_claim(platform, room)}})
+        mounts.append({"name": "data", "mountPath": rooms.DATA_PATH})
+    if run.servers:
+        logins = environments.credentials(room, platform)
+        sources = [one for server, secret in logins.items() for one in _login(server, secret)]
+        volumes.append({"name": "credentials", "projected": {"sources": sources, "defaultMode": _GROUP_READS}})
+        mounts.append({"name": "credentials", "mountPath": rooms.CREDENTIALS_PATH, "readOnly": True})
+    if run.live:
+        volumes.append({"name": "settings", "configMap": {"name": names.room_settings(platform, room)}})
+        mounts.append({"name": "settings", "mountPath": rooms.SETTINGS_PATH, "readOnly": True})
+    volumes.append({"name": "tmp", "emptyDir": {}})
+    mounts.append({"name": "tmp", "mountPath": servers.SCRATCH_PATH})
+    return volumes, mounts
+
+
+def _login(server: Server, secret: str) -> list[dict[str, Any]]:
+    """The files of one server's login: what else a user keeps in that Secret is none of the room's business."""
+    needed = [{"key": key, "path": f"{server.value}/{key}"} for key in ("username", "password")]
+    authority = [{"key": "ca.crt", "path": f"{server.value}/ca.crt"}]
+    return [
+        {"secret": {"name": secret, "items": needed}},
+        {"secret": {"name": secret, "items": authority, "optional": True}},
+    ]
+
+
+def _asking(run: rooms.Running) -> dict[str, Any]:
+    """The probes of a room: what it needs and lacks makes it not ready, and nothing but silence has it killed."""
+
+    def asked(path: str, period: int, failures: int) -> dict[str, Any]:
+        get = {"path": path, "port": rooms.PORT_NAME}
+        return {"httpGet": get, "periodSeconds": period, "timeoutSeconds": _PATIENCE, "failureThreshold": failures}
+
+    return {
+        "startupProbe": asked("/healthz", 1, run.startup_seconds),
+        "readinessProbe": asked("/readyz", _OFTEN, 3),
+        "livenessProbe": asked("/healthz", _SELDOM, run.mute_seconds // _SELDOM),
+    }

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aether_operator.api.platforms import Mode, Server
-from aether_operator.catalog import names
+from aether_operator.catalog import names, rooms
 from aether_operator.observed import kinds
 from aether_operator.observed.kinds import Ref
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform
+    from aether_operator.catalog.rooms import Room
 
 
 def managed(platform: Platform) -> tuple[Server, ...]:
@@ -33,9 +34,35 @@ def of_server(server: Server, platform: Platform) -> tuple[Ref, ...]:
     )
 
 
+def present(platform: Platform) -> tuple[Room, ...]:
+    """The rooms that the platform has."""
+    return tuple(room for room, running in rooms.ROOMS.items() if running.has(platform.spec.venue.name))
+
+
+def replicas(room: Room, platform: Platform) -> int:
+    """How many pods a room has."""
+    return platform.spec.components.ingest.replicas if room is rooms.Room.INGEST else 1
+
+
+def of_room(room: Room, platform: Platform) -> tuple[Ref, ...]:
+    """The children that are there for one room, in the order in which they are applied."""
+    if room not in present(platform):
+        return ()
+    running, name = rooms.ROOMS[room], names.room(platform, room)
+    return (
+        *((settings(room, platform),) if running.live else ()),
+        Ref(kinds.SERVICES.kind, name),
+        *((room_claim(room, platform),) if running.journal else ()),
+        Ref(kinds.POLICIES.kind, name),
+        *((Ref(kinds.BUDGETS.kind, name),) if replicas(room, platform) > 1 else ()),
+        room_set(room, platform),
+    )
+
+
 def all_of(platform: Platform) -> tuple[Ref, ...]:
     """All children."""
     found = [ref for server in Server for ref in of_server(server, platform)]
+    found += [ref for room in rooms.Room for ref in of_room(room, platform)]
     order = {kind.kind: place for place, kind in enumerate(kinds.CHILDREN)}
     return tuple(sorted(found, key=lambda ref: order[ref.kind]))
 
@@ -58,3 +85,18 @@ def stateful_set(server: Server, platform: Platform) -> Ref:
 def reader(platform: Platform) -> Ref:
     """The login that people read the database with."""
     return Ref(kinds.SECRETS.kind, names.reader(platform))
+
+
+def settings(room: Room, platform: Platform) -> Ref:
+    """What may change while a room runs."""
+    return Ref(kinds.CONFIG_MAPS.kind, names.room_settings(platform, room))
+
+
+def room_claim(room: Room, platform: Platform) -> Ref:
+    """A room's volume."""
+    return Ref(kinds.CLAIMS.kind, names.room_claim(platform, room))
+
+
+def room_set(room: Room, platform: Platform) -> Ref:
+    """A room's workload."""
+    return Ref(kinds.STATEFUL_SETS.kind, names.room(platform, room))

@@ -27,13 +27,15 @@ class Kind:
 
 PLATFORMS: Final = Kind(models.API_VERSION, platforms.KIND, platforms.PLURAL)
 SECRETS: Final = Kind("v1", "Secret", "secrets")
+CONFIG_MAPS: Final = Kind("v1", "ConfigMap", "configmaps")
 SERVICES: Final = Kind("v1", "Service", "services")
 CLAIMS: Final = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 POLICIES: Final = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+BUDGETS: Final = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 STATEFUL_SETS: Final = Kind("apps/v1", "StatefulSet", "statefulsets")
 PODS: Final = Kind("v1", "Pod", "pods")
 
-CHILDREN: Final = (SECRETS, SERVICES, CLAIMS, POLICIES, STATEFUL_SETS)
+CHILDREN: Final = (SECRETS, CONFIG_MAPS, SERVICES, CLAIMS, POLICIES, BUDGETS, STATEFUL_SETS)
 """What a platform becomes, in the order in which it is applied."""
 _BY_NAME: Final = {(kind.api_version, kind.kind): kind for kind in (PLATFORMS, *CHILDREN, PODS)}
 

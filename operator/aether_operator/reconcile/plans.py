@@ -6,14 +6,16 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aether_operator.observed import kinds, ownership
+from aether_operator.api import labels
+from aether_operator.observed import kinds, ownership, workloads
+from aether_operator.observed.kinds import Ref
 from aether_operator.reconcile import comparisons, troubles
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from aether_operator.api.platforms import Platform
-    from aether_operator.observed.kinds import Manifest, Ref
+    from aether_operator.observed.kinds import Manifest
     from aether_operator.observed.worlds import Trouble, World
 
 
@@ -34,7 +36,22 @@ class Delete:
     resource_version: str
 
 
-Act = Apply | Delete
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nudge:
+    """Write on a pod which live settings there are now.
+
+    A kubelet looks at a pod that was changed, and with it at the files of its ConfigMaps, at once; else it does so once
+    a minute. The pod itself reads the file, not this.
+    """
+
+    pod: str
+    uid: str
+    settings: Ref
+    """The ConfigMap that must be as wanted first."""
+    digest: str
+
+
+Act = Apply | Nudge | Delete
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +65,7 @@ class Plan:
 def plan(wanted: Sequence[Manifest], world: World, platform: Platform) -> Plan:
     """What is left to do: nothing, where the world is as wanted.
 
-    Applies come in the order of kinds, deletes last. A name that somebody else's object has is left alone.
+    Applies come in the order of kinds, then nudges, deletes last. A name that somebody else's object has is left alone.
     """
     acts: list[Act] = []
     found: list[Trouble] = []
@@ -68,7 +85,40 @@ def plan(wanted: Sequence[Manifest], world: World, platform: Platform) -> Plan:
             continue  # what is on its way out is made anew when it is gone
         if not comparisons.as_wanted(possible, live):
             acts.append(Apply(manifest=possible, live=live))
-    return Plan((*acts, *_pruned(wanted, world, platform)), tuple(found))
+    hindered = {one.ref for one in found}
+    return Plan((*acts, *_nudges(wanted, world, hindered), *_pruned(wanted, world, platform)), tuple(found))
+
+
+def _nudges(wanted: Sequence[Manifest], world: World, hindered: set[Ref]) -> Iterator[Nudge]:
+    """A nudge for each pod that mounts live settings and was not told of the newest, new pods included."""
+    settings = [one for one in wanted if one["kind"] == kinds.CONFIG_MAPS.kind and kinds.ref(one) not in hindered]
+    for config in settings:
+        digest, which = config["metadata"]["annotations"][labels.SETTINGS], kinds.ref(config)
+        for stateful_set in wanted:
+            live = world.children.get(kinds.ref(stateful_set))
+            if live is None or which not in mounted(stateful_set):
+                continue
+            for pod in workloads.owned_by(world.pods, live):
+                said = (pod["metadata"].get("annotations") or {}).get(labels.SETTINGS)
+                if said != digest and not ownership.deleting(pod):
+                    meta = pod["metadata"]
+                    yield Nudge(pod=meta["name"], uid=meta["uid"], settings=which, digest=digest)
+
+
+def mounted(manifest: Manifest) -> frozenset[Ref]:
+    """The Secrets and ConfigMaps that the pods of a StatefulSet cannot start without; nothing for another kind."""
+    if manifest["kind"] != kinds.STATEFUL_SETS.kind:
+        return frozenset()
+    found = set()
+    for volume in manifest["spec"]["template"]["spec"]["volumes"]:
+        if "secret" in volume:
+            found.add(Ref(kinds.SECRETS.kind, volume["secret"]["secretName"]))
+        if "configMap" in volume:
+            found.add(Ref(kinds.CONFIG_MAPS.kind, volume["configMap"]["name"]))
+        for source in volume.get("projected", {}).get("sources", ()):
+            if not source["secret"].get("optional"):
+                found.add(Ref(kinds.SECRETS.kind, source["secret"]["name"]))
+    return frozenset(found)
 
 
 def _possible(manifest: Manifest, live: Manifest) -> tuple[Manifest | None, Trouble | None]:

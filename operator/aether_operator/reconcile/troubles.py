@@ -6,7 +6,9 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from aether_operator.api import labels
+from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
+from aether_operator.catalog import rooms
 from aether_operator.observed import kinds
 from aether_operator.observed.worlds import Trouble
 from aether_operator.reconcile import comparisons
@@ -25,6 +27,12 @@ _IMMUTABLE: Final = re.compile(
 )
 _RESIZE: Final = re.compile(r"must support resize|can be resized|volume expansion|not support.* expan", re.IGNORECASE)
 _SHRINK: Final = re.compile(r"can ?not be less than", re.IGNORECASE)
+
+_STORAGE: Final = {
+    **{server.value: f"spec.dataPlane.{server.value}.managed.storage" for server in Server},
+    rooms.ROOMS[rooms.Room.EXCHANGE_SIM].component: "spec.components.exchangeSim.storage",
+}
+"""Component → where its storage is asked for."""
 
 
 def marks(platform: str) -> dict[str, str]:
@@ -47,13 +55,11 @@ def shrinking(manifest: Manifest, live: Manifest) -> Trouble | None:
     wanted, there = comparisons.amount(asked), comparisons.amount(has)
     if wanted is None or there is None or wanted >= there:
         return None
-    ref = kinds.ref(manifest)
-    server = manifest["metadata"]["labels"][labels.COMPONENT]
+    ref, component = kinds.ref(manifest), manifest["metadata"]["labels"][labels.COMPONENT]
     return Trouble(
         ref=ref,
         reason=Reason.IMMUTABLE_FIELD,
-        message=f"{ref} has {has} and never shrinks: set spec.dataPlane.{server}.managed.storage ({asked}) to {has} "
-        "or more",
+        message=f"{ref} has {has} and never shrinks: set {_STORAGE[component]} ({asked}) to {has} or more",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from aether_operator.api.platforms import Managed, Mode, Server
+from aether_operator.api.platforms import ExchangeSim, Managed, Mode, Server, VenueName
 from aether_operator.catalog import names, servers
 from aether_operator.observed import families
 from aether_operator.status import conditions
@@ -27,7 +27,11 @@ def resolved(spec: PlatformSpec) -> PlatformSpec:
         part = plane.of(server)
         if part.mode is Mode.MANAGED and part.managed is None:
             filled[server.value] = part.model_copy(update={"managed": Managed()})
-    return spec.model_copy(update={"data_plane": plane.model_copy(update=filled)})
+    rooms = spec.components
+    if spec.venue.name is VenueName.SIMULATED and rooms.exchange_sim is None:
+        rooms = rooms.model_copy(update={"exchange_sim": ExchangeSim()})
+    venue = spec.venue.model_copy(update={"feed": spec.venue.fed_by})
+    return spec.model_copy(update={"data_plane": plane.model_copy(update=filled), "components": rooms, "venue": venue})
 
 
 def alike(one: PlatformSpec, other: PlatformSpec) -> bool:

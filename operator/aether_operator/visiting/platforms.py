@@ -165,20 +165,19 @@ class Visitor:
     async def _carry_out(self, key: Key, platform: Platform, world: World, raw: Manifest) -> World:
         wanted = desired.children(platform, world, self.config.release, self.fresh)
         plan = reconcile.plan(wanted, world, platform)
-        children, troubles, unmade = dict(world.children), list(plan.troubles), set[str]()
+        children, troubles, unmade = dict(world.children), list(plan.troubles), set[kinds.Ref]()
         for act in plan.acts:
             match act:
                 case reconcile.Apply():
                     which = kinds.ref(act.manifest)
-                    if which.kind == kinds.STATEFUL_SETS.kind and which.name in unmade:
-                        continue  # nothing is started with credentials that are not there
+                    if reconcile.mounted(act.manifest) & unmade:
+                        continue  # nothing is started with credentials or settings that are not there
                     try:
                         children[which] = await self.api.apply(act.manifest, key.namespace)
                     except speaking.Refused as refused:
-                        if refused.code == 409:  # noqa: PLR2004 - somebody else was faster: look again
+                        if refused.code == speaking.CONFLICT:  # somebody else was faster: look again
                             raise speaking.Unavailable(f"{which}: {refused}") from refused
-                        if which.kind == kinds.SECRETS.kind:
-                            unmade.add(which.name)
+                        unmade.add(which)
                         troubles.append(
                             reconcile.trouble_of(which, refused.code, refused.message, namespace=key.namespace)
                         )
@@ -187,6 +186,9 @@ class Visitor:
                     if self._is_repair(raw, act.live):
                         measures.REPAIRS.labels(which.kind).inc()
                         await self._say(raw, "Repaired", f"{which} was not as it should be", action="Repair")
+                case reconcile.Nudge():
+                    if act.settings not in unmade:
+                        await self._nudge(key, act)
                 case reconcile.Delete():
                     await self._delete(key, act)
                     children.pop(act.ref, None)
@@ -196,6 +198,16 @@ class Visitor:
     def _is_repair(raw: Manifest, live: Manifest | None) -> bool:
         """Whether a child changed although what it is made of did not."""
         return live is not None and raw.get("status", {}).get("observedGeneration") == raw["metadata"]["generation"]
+
+    async def _nudge(self, key: Key, act: reconcile.Nudge) -> None:
+        """Have a pod's kubelet look at the new settings at once. Whoever may not be told looks within a minute."""
+        notes = {labels.SETTINGS: act.digest}
+        try:
+            await self.api.annotate(kinds.PODS, key.namespace, act.pod, uid=act.uid, notes=notes)
+        except speaking.Refused as refused:
+            log.warning("not_nudged", extra={"pod": act.pod, "cause": str(refused)})
+        else:
+            log.info("nudged", extra={"pod": act.pod, "settings": act.digest})
 
     async def _delete(self, key: Key, act: reconcile.Delete) -> None:
         """Delete a child that is not wanted any more, after a fresh look: a list may be older than the world."""

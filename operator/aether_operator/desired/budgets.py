@@ -1,0 +1,27 @@
+"""How many pods of a room somebody may take away at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aether_operator.api import labels
+from aether_operator.catalog import names, rooms
+from aether_operator.desired import metadata
+from aether_operator.observed import kinds
+
+if TYPE_CHECKING:
+    from aether_operator.api.platforms import Platform
+    from aether_operator.catalog.releases import Release
+    from aether_operator.catalog.rooms import Room
+    from aether_operator.observed.kinds import Manifest
+
+
+def one_at_a_time(room: Room, platform: Platform, release: Release) -> Manifest:
+    """The budget of a room with several pods. One with a single pod has none: it would hold up every drain."""
+    component = rooms.ROOMS[room].component
+    thing = metadata.owned(kinds.BUDGETS, names.room(platform, room), platform, component, release)
+    thing["spec"] = {
+        "maxUnavailable": 1,
+        "selector": {"matchLabels": labels.selecting(platform.name, component)},
+    }
+    return thing

@@ -1,0 +1,42 @@
+"""What may change while a room runs: its live settings, as one file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from aether_operator.api import labels
+from aether_operator.catalog import names, rooms
+from aether_operator.desired import metadata
+from aether_operator.observed import kinds
+
+if TYPE_CHECKING:
+    from aether_operator.api.platforms import Platform
+    from aether_operator.catalog.releases import Release
+    from aether_operator.catalog.rooms import Room
+    from aether_operator.observed.kinds import Manifest
+
+
+def live_settings(room: Room, platform: Platform, release: Release) -> Manifest:
+    """The ConfigMap that a room reads again whenever it changes; it says by an annotation which settings they are."""
+    component, text = rooms.ROOMS[room].component, written(platform)
+    thing = metadata.owned(kinds.CONFIG_MAPS, names.room_settings(platform, room), platform, component, release)
+    thing["metadata"]["annotations"] = {labels.SETTINGS: digest(text)}
+    thing["data"] = {rooms.SETTINGS_KEY: text}
+    return thing
+
+
+def written(platform: Platform) -> str:
+    """The file: the same text for the same settings, in whatever order somebody wrote them."""
+    settings = {
+        "version": rooms.SETTINGS_VERSION,
+        "pairs": sorted(platform.spec.pairs),
+        "replicas": platform.spec.components.ingest.replicas,
+    }
+    return json.dumps(settings, separators=(",", ":"))
+
+
+def digest(text: str) -> str:
+    """How settings are told apart; a room says the same of what it has read."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

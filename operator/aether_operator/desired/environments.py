@@ -1,0 +1,67 @@
+"""What a room is told at its start: the variables of its environment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from aether_operator.api.platforms import ExchangeSim, Server, Tls
+from aether_operator.catalog import names, rooms, servers
+from aether_operator.catalog.rooms import Room
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aether_operator.api.platforms import Platform
+    from aether_operator.catalog.releases import Release
+
+INSTANCE: Final = "AETHER_INSTANCE"
+
+
+def of(room: Room, platform: Platform, release: Release) -> list[dict[str, Any]]:
+    """The variables of a room's container; which they are, the catalogue says."""
+    running = rooms.ROOMS[room]
+    told = _of_every_kind(platform, release)
+    for server in running.servers:
+        told |= dict(zip(rooms.server_variables(server), _of_server(server, platform), strict=True))
+    who = {"name": INSTANCE, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+    names_of = sorted(rooms.variables(room) - {INSTANCE})
+    return [who, *({"name": name, "value": told[name]} for name in names_of)]
+
+
+def _of_every_kind(platform: Platform, release: Release) -> dict[str, str]:
+    venue = platform.spec.venue
+    websocket, rest = rooms.VENUES.get(venue.name) or _simulated(platform)
+    simulated = platform.spec.components.exchange_sim or ExchangeSim()
+    peer = names.room_pod(platform, Room.INGEST, "{replica}")
+    return {
+        "AETHER_RELEASE": release.version,
+        "AETHER_VENUE": venue.name.value,
+        "AETHER_VENUE_WS_URL": websocket,
+        "AETHER_VENUE_REST_URL": rest,
+        "AETHER_FEED": venue.fed_by.value,
+        "AETHER_LIVE_SETTINGS": f"{rooms.SETTINGS_PATH}/{rooms.SETTINGS_KEY}",
+        "AETHER_PEER_URL": f"http://{peer}.{names.room_host(platform, Room.INGEST)}:{rooms.PORT}",
+        "AETHER_JOURNAL": f"{rooms.DATA_PATH}/journal.sqlite",
+        "AETHER_SPEED": str(simulated.speed),
+    }
+
+
+def _simulated(platform: Platform) -> tuple[str, str]:
+    place = f"{names.room_host(platform, Room.EXCHANGE_SIM)}:{rooms.PORT}"
+    return f"ws://{place}{rooms.SIMULATED_WS_PATH}", f"http://{place}"
+
+
+def _of_server(server: Server, platform: Platform) -> tuple[str, ...]:
+    """Host, port, whether TLS, the database of PostgreSQL, and the folder with the login: in the catalogue's order."""
+    external = platform.spec.data_plane.of(server).external
+    if external is None:
+        host, port, tls = names.host(platform, server), servers.SERVERS[server].port, Tls.OFF
+    else:
+        host, port, tls = external.host, external.port, external.tls
+    database = (names.database(platform),) if server is Server.POSTGRES else ()
+    return (host, str(port), tls.value, *database, f"{rooms.CREDENTIALS_PATH}/{server.value}")
+
+
+def credentials(room: Room, platform: Platform) -> Mapping[Server, str]:
+    """The Secrets whose files a room logs in with."""
+    return {server: names.room_login(platform, server) for server in rooms.ROOMS[room].servers}
