@@ -1,0 +1,220 @@
+"""The journal: one file of SQLite on a volume, written by one thread in whole batches, read by another.
+
+With a write-ahead log, a transaction that was committed outlives the process whatever happens to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from aether_services.domain.instruments import Symbol
+from aether_services.domain.times import Nanoseconds
+from aether_services.domain.trades import OrderType, Side
+from aether_services.exchange_sim.core import bars
+from aether_services.exchange_sim.core.bars import Bar
+from aether_services.exchange_sim.core.orders import Opened, OrderId, Owner, Traded
+from aether_services.exchange_sim.ports import JournalBroken, Last, Past
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from aether_services.exchange_sim.core.batches import Batch
+
+T = TypeVar("T")
+
+FORM: Final = 1
+"""Of the tables, as SQLite's user_version."""
+AT_ONCE: Final = 20_000
+"""Trades that one transaction drops: the writer is not held up for long."""
+# A candle's cost outgrows 64 bits, so it is text.
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS numbers (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS markets (
+    symbol TEXT PRIMARY KEY, trade_id INTEGER NOT NULL, at INTEGER NOT NULL, price INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS trades (
+    symbol TEXT, trade_id INTEGER, side TEXT NOT NULL, order_type TEXT NOT NULL, price INTEGER NOT NULL,
+    quantity INTEGER NOT NULL, at INTEGER NOT NULL, maker INTEGER NOT NULL, taker INTEGER NOT NULL,
+    PRIMARY KEY (symbol, trade_id)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS trades_by_time ON trades (symbol, at);
+CREATE TABLE IF NOT EXISTS orders (
+    order_id INTEGER PRIMARY KEY, owner TEXT NOT NULL, symbol TEXT NOT NULL, side TEXT NOT NULL,
+    price INTEGER NOT NULL, quantity INTEGER NOT NULL, remaining INTEGER NOT NULL, at INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS candles (
+    symbol TEXT, interval INTEGER, begin INTEGER, open INTEGER NOT NULL, high INTEGER NOT NULL, low INTEGER NOT NULL,
+    close INTEGER NOT NULL, volume INTEGER NOT NULL, cost TEXT NOT NULL, trades INTEGER NOT NULL,
+    PRIMARY KEY (symbol, interval, begin)
+) WITHOUT ROWID;
+"""
+_TRADE: Final = "symbol, trade_id, side, order_type, price, quantity, at, maker, taker"
+
+
+class SqliteJournal:
+    """A journal in a file; one process at a time has it."""
+
+    def __init__(self, path: Path, *, synchronous: str = "FULL") -> None:
+        self._lock = path.with_name(path.name + ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as fault:
+            self._lock.close()
+            raise JournalBroken(f"{path}: another process has it") from fault
+        try:
+            self._writer = _connection(path, synchronous)
+            self._reader = _connection(path, synchronous)
+            form = self._writer.execute("PRAGMA user_version").fetchone()[0]
+            if form not in {0, FORM}:
+                raise JournalBroken(f"{path}: of a newer release (form {form}, this one knows {FORM})")  # noqa: TRY301
+            self._writer.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {FORM}; COMMIT;")
+        except (sqlite3.Error, JournalBroken) as fault:
+            self._lock.close()
+            raise fault if isinstance(fault, JournalBroken) else JournalBroken(f"{path}: {fault}") from fault
+        self._writing = ThreadPoolExecutor(1, "journal-writing")
+        self._reading = ThreadPoolExecutor(1, "journal-reading")
+
+    def load(self, recent: int) -> Past:
+        """What is known; of each market so many trades."""
+        ask = self._writer.execute
+        numbers = dict(ask("SELECT name, value FROM numbers").fetchall())
+        last = {
+            Symbol(symbol): Last(trade_id=trade_id, at=Nanoseconds(at), price=price)
+            for symbol, trade_id, at, price in ask("SELECT symbol, trade_id, at, price FROM markets")
+        }
+        orders = [
+            Opened(OrderId(order_id), Owner(owner), Symbol(symbol), Side(side), price, quantity, remaining, at)
+            for order_id, owner, symbol, side, price, quantity, remaining, at in ask(
+                "SELECT order_id, owner, symbol, side, price, quantity, remaining, at FROM orders ORDER BY order_id"
+            )
+        ]
+        candles = [
+            Bar(Symbol(symbol), interval, begin, first, high, low, close, volume, int(cost), trades)
+            for symbol, interval, begin, first, high, low, close, volume, cost, trades in ask(
+                "SELECT symbol, interval, begin, open, high, low, close, volume, cost, trades FROM candles"
+                " ORDER BY symbol, interval, begin"
+            )
+        ]
+        return Past(
+            next_order_id=OrderId(numbers.get("next_order_id", 1)),
+            last=last,
+            orders=orders,
+            bars=candles,
+            trades={symbol: self._newest(self._writer, symbol, recent) for symbol in last},
+        )
+
+    async def write(self, batch: Batch) -> None:
+        """Have a batch there for good, or nothing of it."""
+        await self._in(self._writing, lambda: self._write(batch))
+
+    def _write(self, batch: Batch) -> None:
+        with self._writer:  # commits, or rolls back
+            many = self._writer.executemany
+            self._writer.execute("BEGIN IMMEDIATE")
+            if batch.trades:
+                many(f"INSERT INTO trades ({_TRADE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", batch.trades)  # noqa: S608
+                last = {trade.symbol: (trade.symbol, trade.trade_id, trade.at, trade.price) for trade in batch.trades}
+                many("INSERT OR REPLACE INTO markets (symbol, trade_id, at, price) VALUES (?, ?, ?, ?)", last.values())
+                many(
+                    "INSERT OR REPLACE INTO candles (symbol, interval, begin, open, high, low, close, volume, cost,"
+                    " trades) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    [bar._replace(cost=str(bar.cost)) for bar in batch.bars.values()],  # type: ignore[arg-type]
+                )
+            many("DELETE FROM orders WHERE order_id = ?", [(order_id,) for order_id in batch.closed])
+            many("UPDATE orders SET remaining = ?2 WHERE order_id = ?1", batch.reduced.items())
+            many(
+                "INSERT INTO orders (order_id, owner, symbol, side, price, quantity, remaining, at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                batch.opened.values(),
+            )
+            self._writer.execute(
+                "INSERT OR REPLACE INTO numbers (name, value) VALUES ('next_order_id', ?)", (batch.next_order_id,)
+            )
+
+    async def since(self, symbol: Symbol, after: Nanoseconds, count: int) -> Sequence[Traded]:
+        """The first trades of a market after a time, the oldest first."""
+        return await self._ask("symbol = ? AND at > ? ORDER BY at LIMIT ?", symbol, after, count)
+
+    async def following(self, symbol: Symbol, trade_id: int, count: int) -> Sequence[Traded]:
+        """The first trades of a market after one, the oldest first."""
+        return await self._ask("symbol = ? AND trade_id > ? ORDER BY trade_id LIMIT ?", symbol, trade_id, count)
+
+    async def newest(self, symbol: Symbol, count: int) -> Sequence[Traded]:
+        """The last trades of a market, the oldest first."""
+        return await self._in(self._reading, lambda: self._newest(self._reader, symbol, count))
+
+    async def prune(self, before: Nanoseconds) -> int:
+        """Drop trades of before a time, and candles that nobody can ask for; how many trades are left."""
+        while await self._in(self._writing, lambda: self._dropped(before)) == AT_ONCE:
+            pass
+        return await self._in(self._reading, lambda: int(_one(self._reader, "SELECT count(*) FROM trades")))
+
+    def close(self) -> None:
+        """Let go of it; nothing that was written is lost."""
+        self._writing.shutdown()
+        self._reading.shutdown()
+        self._reader.close()
+        self._writer.close()
+        self._lock.close()
+
+    async def _ask(self, clause: str, *values: object) -> Sequence[Traded]:
+        statement = f"SELECT {_TRADE} FROM trades WHERE {clause}"  # noqa: S608 - no value in it
+        return await self._in(self._reading, lambda: _trades(self._reader.execute(statement, values)))
+
+    @staticmethod
+    async def _in(executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(executor, work)
+        except sqlite3.Error as fault:
+            raise JournalBroken(str(fault)) from fault
+
+    @staticmethod
+    def _newest(connection: sqlite3.Connection, symbol: Symbol, count: int) -> Sequence[Traded]:
+        statement = f"SELECT {_TRADE} FROM trades WHERE symbol = ? ORDER BY trade_id DESC LIMIT ?"  # noqa: S608
+        return _trades(connection.execute(statement, (symbol, count)))[::-1]
+
+    def _dropped(self, before: Nanoseconds) -> int:
+        with self._writer:
+            self._writer.execute("BEGIN IMMEDIATE")
+            for interval in bars.INTERVALS:
+                self._writer.execute(
+                    "DELETE FROM candles WHERE interval = ?1 AND begin <"
+                    " (SELECT max(newest.begin) FROM candles AS newest"
+                    "  WHERE newest.symbol = candles.symbol AND newest.interval = ?1) - ?2",
+                    (interval, bars.kept(interval)),
+                )
+            dropped = self._writer.execute(
+                "DELETE FROM trades WHERE (symbol, trade_id) IN"
+                " (SELECT symbol, trade_id FROM trades WHERE at < ? LIMIT ?)",
+                (before, AT_ONCE),
+            )
+            return dropped.rowcount
+
+
+def _connection(path: Path, synchronous: str) -> sqlite3.Connection:
+    # Its threads are our own; each connection is used by one at a time.
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+    with closing(connection.execute("PRAGMA journal_mode = WAL")) as said:
+        said.fetchall()
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    return connection
+
+
+def _one(connection: sqlite3.Connection, statement: str) -> Any:
+    return connection.execute(statement).fetchone()[0]
+
+
+def _trades(rows: Iterable[tuple[Any, ...]]) -> list[Traded]:
+    return [
+        Traded(
+            Symbol(symbol), trade_id, Side(side), OrderType(order_type),
+            price, quantity, Nanoseconds(at), OrderId(maker), OrderId(taker),
+        )
+        for symbol, trade_id, side, order_type, price, quantity, at, maker, taker in rows
+    ]  # fmt: skip

@@ -1,0 +1,87 @@
+"""A batch: what came of the commands of one turn, and what of it the journal must hold before anybody is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from aether_services.exchange_sim.core import bars
+from aether_services.exchange_sim.core.orders import FIRST, Closed, LevelSet, Opened, Reduced, Refused, Traded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aether_services.domain.instruments import Symbol
+    from aether_services.exchange_sim.core.bars import Bar
+    from aether_services.exchange_sim.core.orders import Event, OrderId
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What clients see of one command: its levels, trades and candles, each in order."""
+
+    symbol: Symbol
+    levels: list[LevelSet] = field(default_factory=list)
+    trades: list[Traded] = field(default_factory=list)
+    bars: list[Bar] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What is written in one transaction, and then shown."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    trades: list[Traded] = field(default_factory=list)
+    opened: dict[OrderId, Opened] = field(default_factory=dict)
+    reduced: dict[OrderId, int] = field(default_factory=dict)
+    closed: set[OrderId] = field(default_factory=set)
+    bars: dict[tuple[Symbol, int, int], Bar] = field(default_factory=dict)
+    next_order_id: OrderId = FIRST
+
+    def __bool__(self) -> bool:
+        return bool(self.outcomes or self.opened or self.reduced or self.closed)
+
+
+class Batching:
+    """Makes batches of events; knows the newest candle of each market and interval."""
+
+    def __init__(self, newest: Iterable[Bar]) -> None:
+        self._newest = {(bar.symbol, bar.interval): bar for bar in newest}
+
+    def add(self, batch: Batch, symbol: Symbol, events: Iterable[Event]) -> None:
+        """Put what came of one command into a batch."""
+        outcome = Outcome(symbol)
+        for event in events:
+            match event:
+                case LevelSet():
+                    outcome.levels.append(event)
+                case Traded():
+                    outcome.trades.append(event)
+                    batch.trades.append(event)
+                    self._bars(event, batch, outcome)
+                case Opened():
+                    batch.opened[event.order_id] = event
+                case Reduced():
+                    self._reduce(batch, event)
+                case Closed():
+                    if batch.opened.pop(event.order_id, None) is None and event.rested:
+                        batch.reduced.pop(event.order_id, None)
+                        batch.closed.add(event.order_id)
+                case Refused():
+                    pass
+        if outcome.levels:
+            batch.outcomes.append(outcome)
+
+    def _reduce(self, batch: Batch, event: Reduced) -> None:
+        fresh = batch.opened.get(event.order_id)
+        if fresh is None:
+            batch.reduced[event.order_id] = event.remaining
+        else:
+            batch.opened[event.order_id] = fresh._replace(remaining=event.remaining)
+
+    def _bars(self, trade: Traded, batch: Batch, outcome: Outcome) -> None:
+        for interval in bars.INTERVALS:
+            key = trade.symbol, interval
+            bar = self._newest[key] = bars.with_trade(self._newest.get(key), trade, interval)
+            batch.bars[trade.symbol, interval, bar.begin] = bar
+            outcome.bars.append(bar)

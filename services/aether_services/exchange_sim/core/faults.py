@@ -1,0 +1,45 @@
+"""Faults on demand: what is to go wrong with the next messages."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What goes wrong with a message, for everybody who would get it."""
+
+    CHECKSUM = "checksum"
+    """A book's checksum is wrong."""
+    DROP = "drop"
+    """It is not sent."""
+    DOUBLE = "double"
+    """It is sent twice."""
+
+
+class Faults:
+    """Those that wait to happen."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[Kind, str, str], int] = {}
+
+    def add(self, kind: Kind, channel: str, symbol: str, count: int) -> None:
+        """Let it happen to the next `count` messages of a channel, of one market or (symbol "") of any."""
+        self._waiting[kind, channel, symbol] = self._waiting.get((kind, channel, symbol), 0) + count
+
+    def take(self, kind: Kind, channel: str, symbol: str) -> bool:
+        """Whether it happens to this message."""
+        if not self._waiting:
+            return False
+        for key in ((kind, channel, symbol), (kind, channel, "")):
+            left = self._waiting.get(key, 0)
+            if left:
+                if left == 1:
+                    del self._waiting[key]
+                else:
+                    self._waiting[key] = left - 1
+                return True
+        return False
+
+    def waiting(self) -> dict[str, int]:
+        """What has not happened yet: kind, channel and market → how often."""
+        return {" ".join(filter(None, key)): count for key, count in self._waiting.items()}

@@ -1,0 +1,153 @@
+"""A recording of one market's book messages, as levels that are set at moments; any line of it must prove itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+
+from aether_services.domain import books, decimals, times
+from aether_services.domain.instruments import Symbol
+from aether_services.domain.trades import Side
+from aether_services.exchange_sim.core.orders import LevelSet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from aether_services.domain.instruments import Instrument
+
+FIRST_PAUSE: Final = 1.0
+"""Seconds between a snapshot, which has no time in older recordings, and the update after it."""
+
+
+class Unreadable(Exception):
+    """A recording that is none."""
+
+
+class _Level(msgspec.Struct):
+    price: msgspec.Raw
+    qty: msgspec.Raw
+
+
+class _Data(msgspec.Struct):
+    symbol: str
+    bids: list[_Level]
+    asks: list[_Level]
+    checksum: int
+    timestamp: str = ""
+
+
+class _Message(msgspec.Struct):
+    channel: str
+    type: str
+    data: Annotated[list[_Data], msgspec.Meta(min_length=1, max_length=1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """What is set at a moment, so many seconds after the one before; with `whole`, all else is gone."""
+
+    seconds: float
+    whole: bool
+    levels: tuple[LevelSet, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """One market's book over time."""
+
+    symbol: Symbol
+    depth: int
+    moments: tuple[Moment, ...]
+
+
+def read(lines: Iterable[bytes], instruments: Iterable[Instrument]) -> Recording:
+    """The recording that these lines are.
+
+    Raises:
+        Unreadable: A line is no book message of one known market, or does not give its own checksum.
+    """
+    known = {one.symbol: one for one in instruments}
+    decode = msgspec.json.Decoder(_Message).decode
+    moments: list[Moment] = []
+    book: Replayed | None = None
+    before = None
+    for number, line in enumerate(filter(bytes.strip, lines), 1):
+        try:
+            message = decode(line)
+            data = message.data[0]
+            instrument = known[Symbol(data.symbol)]
+            if message.channel != "book" or (book is None and message.type != "snapshot"):
+                raise Unreadable(f"line {number}: not a book message, or an update before a snapshot")
+            levels = tuple(_levels(data, instrument))
+            at = times.parse(data.timestamp) if data.timestamp else None
+        except (msgspec.DecodeError, KeyError, ValueError) as fault:
+            raise Unreadable(f"line {number}: not a book message of a known market: {fault}") from fault
+        whole = message.type == "snapshot"
+        if book is None:
+            book = Replayed(Symbol(data.symbol), max(len(data.bids), len(data.asks)))
+        elif data.symbol != book.symbol:
+            raise Unreadable(f"line {number}: of another market than {book.symbol}")
+        seconds = (at - before) / times.SECOND if at is not None and before is not None else FIRST_PAUSE
+        moments.append(Moment(seconds=max(seconds, 0.0), whole=whole, levels=levels))
+        before = at
+        for _ in book.apply(moments[-1]):
+            pass
+        if book.checksum() != data.checksum:
+            raise Unreadable(f"line {number}: its checksum is not that of the book")
+    if book is None:
+        raise Unreadable("there is nothing in it")
+    return Recording(symbol=book.symbol, depth=book.depth, moments=tuple(moments))
+
+
+def _levels(data: _Data, instrument: Instrument) -> Iterator[LevelSet]:
+    for side, levels in ((Side.BUY, data.bids), (Side.SELL, data.asks)):
+        for level in levels:
+            price, quantity = (Decimal(bytes(raw).decode("ascii")) for raw in (level.price, level.qty))
+            yield LevelSet(
+                instrument.symbol,
+                side,
+                decimals.scaled(price, instrument.price_digits),
+                decimals.scaled(quantity, instrument.quantity_digits),
+            )
+
+
+class Replayed:
+    """A recorded book: what falls out of its depth is gone, as no message will ever tell."""
+
+    def __init__(self, symbol: Symbol, depth: int) -> None:
+        self.symbol, self.depth = symbol, depth
+        self._sides: dict[Side, dict[int, int]] = {Side.BUY: {}, Side.SELL: {}}
+
+    def apply(self, moment: Moment) -> Iterator[LevelSet]:
+        """Set what a moment sets; what is set thereby, removals that nobody recorded included."""
+        if moment.whole:
+            told = {(level.side, level.price) for level in moment.levels}
+            for side, levels in self._sides.items():
+                for price in [price for price in levels if (side, price) not in told]:
+                    del levels[price]
+                    yield LevelSet(self.symbol, side, price, 0)
+        for level in moment.levels:
+            levels = self._sides[level.side]
+            if level.quantity:
+                levels[level.price] = level.quantity
+            else:
+                levels.pop(level.price, None)
+            yield level
+        for side, levels in self._sides.items():
+            for price in self._best_first(side)[self.depth :]:
+                del levels[price]
+                yield LevelSet(self.symbol, side, price, 0)
+
+    def checksum(self) -> int:
+        """Of the ten best levels."""
+        asks, bids = (
+            [(price, self._sides[side][price]) for price in self._best_first(side)[: books.PROVED]]
+            for side in (Side.SELL, Side.BUY)
+        )
+        return books.checksum(asks, bids)
+
+    def _best_first(self, side: Side) -> list[int]:
+        return sorted(self._sides[side], reverse=side is Side.BUY)

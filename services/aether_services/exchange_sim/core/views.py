@@ -1,0 +1,186 @@
+"""Markets as clients have been shown them: books at every depth, the newest trades, candles, tickers.
+
+The engine is ahead of what was told while the journal writes. What a client asks for is answered from here, so that a
+snapshot and the updates after it fit.
+"""
+
+from __future__ import annotations
+
+import zlib
+from bisect import bisect_left
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from aether_services.domain import decimals, times
+from aether_services.domain.books import PROVED
+from aether_services.domain.times import Nanoseconds
+from aether_services.domain.trades import Side
+from aether_services.exchange_sim.core import bars
+from aether_services.exchange_sim.core.bars import Bar, Day
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from aether_services.domain.instruments import Instrument
+    from aether_services.exchange_sim.core.orders import LevelSet, Traded
+
+DEPTHS: Final = (10, 25, 100, 500, 1000)
+RECENT: Final = 50
+"""Trades in a snapshot."""
+SPREADS: Final = 200
+"""Changes of the best prices that REST tells of."""
+
+
+class Ladder:
+    """One side of a book as it was shown, best level first."""
+
+    __slots__ = ("_digests", "_keys", "_price_digits", "_quantity_digits", "_sign", "digest", "quantities", "texts")
+
+    def __init__(self, side: Side, instrument: Instrument) -> None:
+        self._sign = -1 if side is Side.BUY else 1
+        self._price_digits, self._quantity_digits = instrument.price_digits, instrument.quantity_digits
+        self._keys: list[int] = []
+        self.quantities: list[int] = []
+        self.texts: list[str] = []
+        """Each level as an object of JSON."""
+        self._digests: list[str] = []
+        """Each level's part of the text that the checksum is made of."""
+        self.digest = ""
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def price(self, place: int) -> int:
+        """The price of a level."""
+        return self._keys[place] * self._sign
+
+    def set(self, price: int, quantity: int, told: dict[int, list[str]]) -> bool:
+        """Set what rests at a price, and tell each depth what of that it sees; whether the checksum's levels changed.
+
+        Where a removal makes room, the level that comes into view is told. What an addition pushes out is not: a client
+        cuts its book to the depth by itself.
+        """
+        key = price * self._sign
+        at = bisect_left(self._keys, key)
+        known = at < len(self._keys) and self._keys[at] == key
+        if not quantity and not known:
+            return False
+        text = self._text(price, quantity)
+        if quantity:
+            digest = f"{price}{quantity}"
+            if known:
+                self.quantities[at], self.texts[at], self._digests[at] = quantity, text, digest
+            else:
+                self._keys.insert(at, key)
+                self.quantities.insert(at, quantity)
+                self.texts.insert(at, text)
+                self._digests.insert(at, digest)
+        else:
+            del self._keys[at], self.quantities[at], self.texts[at], self._digests[at]
+        for depth, levels in told.items():
+            if at < depth:
+                levels.append(text)
+                if not quantity and len(self._keys) >= depth:
+                    levels.append(self.texts[depth - 1])
+        if at >= PROVED:
+            return False
+        self.digest = "".join(self._digests[:PROVED])
+        return True
+
+    def _text(self, price: int, quantity: int) -> str:
+        written = decimals.text(price, self._price_digits)
+        return f'{{"price":{written},"qty":{decimals.text(quantity, self._quantity_digits)}}}'
+
+
+class Market:
+    """One market as it was shown."""
+
+    def __init__(self, instrument: Instrument) -> None:
+        self.instrument = instrument
+        self.bids, self.asks = Ladder(Side.BUY, instrument), Ladder(Side.SELL, instrument)
+        self.checksum = 0
+        self.changed_at = Nanoseconds(0)
+        self.trades: deque[Traded] = deque(maxlen=RECENT)
+        self.spreads: deque[tuple[Nanoseconds, int, int]] = deque(maxlen=SPREADS)
+        self._bars: dict[int, list[Bar]] = {interval: [] for interval in bars.INTERVALS}
+        self._older = Day()
+        """Of the last 24 hours, but for the minute that is not over."""
+        self._older_until = Nanoseconds(0)
+
+    def restore(self, levels: Iterable[LevelSet], trades: Iterable[Traded], kept: Iterable[Bar]) -> None:
+        """Show what was there before."""
+        self.apply(levels, (), Nanoseconds(0))
+        self.trades.extend(trades)
+        for bar in kept:
+            self._bars[bar.interval].append(bar)
+
+    def apply(
+        self, levels: Iterable[LevelSet], depths: Iterable[int], at: Nanoseconds
+    ) -> dict[int, tuple[list[str], list[str]]]:
+        """Set levels; for each depth the bids and the asks that a client must be told, in order. None are left out."""
+        bids: dict[int, list[str]] = {depth: [] for depth in depths}
+        asks: dict[int, list[str]] = {depth: [] for depth in bids}
+        best, proved = self.best(), False
+        for level in levels:
+            if level.side is Side.BUY:
+                proved |= self.bids.set(level.price, level.quantity, bids)
+            else:
+                proved |= self.asks.set(level.price, level.quantity, asks)
+        if proved:
+            self.checksum = zlib.crc32(self.bids.digest.encode(), zlib.crc32(self.asks.digest.encode()))
+        self.changed_at = at
+        new = self.best()
+        if new is not None and (best is None or (new[0], new[2]) != (best[0], best[2])):
+            self.spreads.append((at, new[0], new[2]))
+        return {depth: (bids[depth], asks[depth]) for depth in bids if bids[depth] or asks[depth]}
+
+    def best(self) -> tuple[int, int, int, int] | None:
+        """Best bid and its quantity, best ask and its quantity; nothing while a side is empty."""
+        if not self.bids or not self.asks:
+            return None
+        return self.bids.price(0), self.bids.quantities[0], self.asks.price(0), self.asks.quantities[0]
+
+    def traded(self, trade: Traded) -> None:
+        """A trade is shown."""
+        self.trades.append(trade)
+
+    def barred(self, bar: Bar) -> None:
+        """A candle is shown, instead of the same one with fewer trades."""
+        known = self._bars[bar.interval]
+        if known and known[-1].begin == bar.begin:
+            known[-1] = bar
+            return
+        known.append(bar)
+        oldest = bar.begin - bars.kept(bar.interval)
+        while known[0].begin < oldest:
+            del known[0]
+
+    def bars(self, interval: int) -> Sequence[Bar]:
+        """Candles with trades, the oldest first."""
+        return self._bars[interval]
+
+    @property
+    def last_price(self) -> int:
+        """Of the last trade; 0 before the first."""
+        known = self._bars[1]
+        return known[-1].close if known else 0
+
+    @property
+    def last_trade_id(self) -> int:
+        """0 before the first."""
+        return self.trades[-1].trade_id if self.trades else 0
+
+    def last_day(self, now: Nanoseconds) -> Day:
+        """The last 24 hours, to the minute."""
+        minutes = self._bars[1]
+        current = Nanoseconds(now - now % times.MINUTE)
+        if self._older_until != current:
+            since = now - bars.DAY
+            self._older = bars.day(bar for bar in minutes if since < bar.begin < current)
+            self._older_until = current
+        return self._older.and_then(minutes[-1]) if minutes and minutes[-1].begin >= current else self._older
+
+    def today(self, now: Nanoseconds) -> Day:
+        """Since midnight in UTC."""
+        midnight = now - now % bars.DAY
+        return bars.day(bar for bar in self._bars[1] if bar.begin >= midnight)

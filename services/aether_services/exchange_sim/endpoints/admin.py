@@ -1,0 +1,136 @@
+"""Faults on demand, and the journal's truth. Served on the loopback of its pod, to whoever tests our clients."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import pydantic
+from fastapi import FastAPI, HTTPException, Query
+
+from aether_services.contracts.models import Amount, Message, Time
+from aether_services.domain import decimals
+from aether_services.domain.instruments import Symbol, Trading
+from aether_services.domain.trades import OrderType, Side
+from aether_services.exchange_sim import schemas
+from aether_services.exchange_sim.core.faults import Kind
+from aether_services.exchange_sim.service import TRY_AGAIN, Venue
+
+SYSTEMS = (Trading.ONLINE, Trading.MAINTENANCE, Trading.CANCEL_ONLY, Trading.POST_ONLY)
+PAGE = 1000
+
+
+class _Said(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class Next(_Said):
+    """What is to go wrong: the next `count` messages of a channel, of one market or of any."""
+
+    kind: Kind
+    count: Annotated[int, pydantic.Field(ge=1, le=1_000_000)] = 1
+    channel: str = schemas.BOOK
+    symbol: str = ""
+
+
+class Silence(_Said):
+    """For how long nothing is sent."""
+
+    seconds: Annotated[float, pydantic.Field(ge=0, le=3600)]
+
+
+class System(_Said):
+    """What the venue takes."""
+
+    system: Trading
+
+
+class Flow(_Said):
+    """How the market moves; what is not said stays."""
+
+    speed: Annotated[float, pydantic.Field(gt=0, le=100)] | None = None
+    flowing: bool | None = None
+
+
+class JournalTrade(Message):
+    """A trade as it stands in the journal."""
+
+    symbol: str
+    trade_id: int
+    side: Side
+    order_type: OrderType
+    price: Amount
+    quantity: Amount
+    at: Time
+
+
+def create(venue: Venue) -> FastAPI:  # noqa: C901 - seven ways, each short
+    """The app."""
+    app = FastAPI(title="Faults on demand", version="1", docs_url=None, redoc_url=None)
+
+    @app.get("/faults")
+    async def telling() -> dict[str, Any]:
+        """What is wrong on purpose."""
+        return venue.telling()
+
+    @app.post("/faults/next")
+    async def following(said: Next) -> dict[str, Any]:
+        """Let the next messages go wrong."""
+        if said.channel not in schemas.OF_MARKETS:
+            raise HTTPException(422, f"a channel is one of {', '.join(schemas.OF_MARKETS)}")
+        if said.kind is Kind.CHECKSUM and said.channel != schemas.BOOK:
+            raise HTTPException(422, "only a book has a checksum")
+        if said.symbol and Symbol(said.symbol) not in venue.instruments:
+            raise HTTPException(422, "there is no such market here")
+        venue.faults.add(said.kind, said.channel, said.symbol, said.count)
+        return venue.telling()
+
+    @app.post("/faults/silence")
+    async def silence(said: Silence) -> dict[str, Any]:
+        """Send nothing for a while, not even heartbeats; 0 ends it."""
+        venue.be_silent(said.seconds)
+        return venue.telling()
+
+    @app.post("/faults/disconnect")
+    async def disconnect() -> dict[str, int]:
+        """Close every connection."""
+        return {"closed": venue.close_all(TRY_AGAIN, "disconnected on demand")}
+
+    @app.post("/system")
+    async def be(said: System) -> dict[str, Any]:
+        """Change what the venue takes."""
+        if said.system not in SYSTEMS:
+            raise HTTPException(422, f"a system is one of {', '.join(SYSTEMS)}")
+        venue.be(said.system)
+        return venue.telling()
+
+    @app.post("/flow")
+    async def flow(said: Flow) -> dict[str, Any]:
+        """Make the market faster or slower, or stop it."""
+        venue.speed = venue.speed if said.speed is None else said.speed
+        venue.flowing = venue.flowing if said.flowing is None else said.flowing
+        return venue.telling()
+
+    @app.get("/journal/trades")
+    async def trades(
+        symbol: str,
+        after: Annotated[int, Query(ge=0)] = 0,
+        count: Annotated[int, Query(ge=1, le=PAGE)] = PAGE,
+    ) -> list[JournalTrade]:
+        """The trades that follow one, as they stand in the journal."""
+        one = venue.instruments.get(Symbol(symbol))
+        if one is None:
+            raise HTTPException(422, "there is no such market here")
+        return [
+            JournalTrade(
+                symbol=trade.symbol,
+                trade_id=trade.trade_id,
+                side=trade.side,
+                order_type=trade.order_type,
+                price=decimals.unscaled(trade.price, one.price_digits),
+                quantity=decimals.unscaled(trade.quantity, one.quantity_digits),
+                at=trade.at,
+            )
+            for trade in await venue.journal.following(one.symbol, after, count)
+        ]
+
+    return app

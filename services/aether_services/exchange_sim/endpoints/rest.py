@@ -1,0 +1,359 @@
+"""REST: /0/public/…, always 200 with Kraken's envelope of errors and result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from fastapi import Request, responses
+
+from aether_services.domain import decimals, times
+from aether_services.domain.times import Nanoseconds
+from aether_services.domain.trades import OrderType, Side
+from aether_services.exchange_sim.core import bars, markets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import fastapi
+
+    from aether_services.domain.instruments import Instrument
+    from aether_services.exchange_sim.core.bars import Bar
+    from aether_services.exchange_sim.core.orders import Traded
+    from aether_services.exchange_sim.core.views import Ladder, Market
+    from aether_services.exchange_sim.service import Venue
+
+MOST_TRADES: Final = 1000
+MOST_LEVELS: Final = 500
+LEVELS: Final = 100
+OF_SECONDS: Final = 10**12
+"""A cursor below this is in seconds, as Kraken's own examples have it; above, in nanoseconds."""
+_LONGEST: Final = 20
+"""Digits of a number that somebody may mean."""
+
+UNKNOWN_PAIR: Final = "EQuery:Unknown asset pair"
+UNKNOWN_ASSET: Final = "EQuery:Unknown asset"
+UNKNOWN_METHOD: Final = "EGeneral:Unknown method"
+
+
+@dataclass
+class Invalid(Exception):
+    """A request that Kraken would not answer."""
+
+    error: str
+
+
+def _arguments(field: str) -> Invalid:
+    return Invalid(f"EGeneral:Invalid arguments:{field}")
+
+
+class Asking:
+    """A request's parameters, read one by one."""
+
+    def __init__(self, request: Request, venue: Venue) -> None:
+        self._said = request.query_params
+        self._names = markets.names(venue.instruments.values())
+        self._instruments = venue.instruments
+
+    @property
+    def modern(self) -> bool:
+        """Whether markets and assets are called as on the WebSocket."""
+        said = self._said.get("assetVersion", "0")
+        if said not in {"0", "1"}:
+            raise _arguments("assetVersion")
+        return said == "1"
+
+    def one_of(self, name: str, allowed: Sequence[str]) -> str:
+        """A word; the first of those allowed when it is not given."""
+        said = self._said.get(name, allowed[0])
+        if said not in allowed:
+            raise _arguments(name)
+        return said
+
+    def number(self, name: str, default: int) -> int:
+        """A whole number that is not negative."""
+        said = self._said.get(name)
+        if said is None or not said:
+            return default
+        if not (said.isascii() and said.isdigit() and len(said) <= _LONGEST):
+            raise _arguments(name)
+        return int(said)
+
+    def pairs(self) -> dict[str, Instrument]:
+        """The name that the answer has → the market; all of them when none is named."""
+        said = self._said.get("pair")
+        if not said:
+            return {self._called(one, one.rest_id): one for one in self._instruments.values()}
+        return dict(self._pair(name) for name in said.split(","))
+
+    def pair(self) -> tuple[str, Instrument]:
+        """The one market that is named, and the name that the answer has."""
+        said = self._said.get("pair")
+        if not said:
+            raise _arguments("pair")
+        return self._pair(said)
+
+    def assets(self) -> dict[str, markets.Asset]:
+        """The name that the answer has → the asset; all of them when none is named."""
+        names = {
+            name: asset for asset in markets.ASSETS.values() for name in (asset.name, asset.altname, asset.rest_id)
+        }
+        said = self._said.get("asset")
+        if not said:
+            wanted: Iterable[markets.Asset] = markets.ASSETS.values()
+        elif all(name.strip() in names for name in said.split(",")):
+            wanted = [names[name.strip()] for name in said.split(",")]
+        else:
+            raise Invalid(UNKNOWN_ASSET)
+        modern = self.modern
+        return {asset.name if modern else asset.rest_id: asset for asset in wanted}
+
+    def _pair(self, name: str) -> tuple[str, Instrument]:
+        one = self._names.get(name.strip())
+        if one is None:
+            raise Invalid(UNKNOWN_PAIR)
+        return self._called(one, name.strip()), one
+
+    def _called(self, one: Instrument, name: str) -> str:
+        """Who asks with a slash is answered with it: clients look the market up under the name that they gave."""
+        if self.modern:
+            return one.symbol
+        return name if "/" in name else one.rest_id
+
+
+def add(app: fastapi.FastAPI, venue: Venue) -> None:
+    """Serve it."""
+    _add_reference(app, venue)
+    _add_books(app, venue)
+    _add_history(app, venue)
+
+    @app.exception_handler(Invalid)
+    async def invalid(_: Request, fault: Invalid) -> responses.JSONResponse:
+        return responses.JSONResponse({"error": [fault.error]})
+
+    @app.get("/0/public/{method}", tags=["public"], include_in_schema=False)
+    async def unknown(method: str) -> responses.JSONResponse:
+        del method
+        raise Invalid(UNKNOWN_METHOD)
+
+
+def answer(result: object) -> responses.JSONResponse:
+    """A result without an error."""
+    return responses.JSONResponse({"error": [], "result": result})
+
+
+def _add_reference(app: fastapi.FastAPI, venue: Venue) -> None:
+    @app.get("/0/public/Time", tags=["public"])
+    async def time() -> responses.JSONResponse:
+        """What time it is here."""
+        now = times.moment(venue.clock.now())
+        return answer({"unixtime": int(now.timestamp()), "rfc1123": f"{now:%a, %d %b %y %H:%M:%S +0000}"})
+
+    @app.get("/0/public/SystemStatus", tags=["public"])
+    async def system_status() -> responses.JSONResponse:
+        """What the venue takes."""
+        now = times.moment(venue.clock.now())
+        return answer({"status": venue.engine.system.value, "timestamp": f"{now:%Y-%m-%dT%H:%M:%SZ}"})
+
+    @app.get("/0/public/Assets", tags=["public"])
+    async def assets(request: Request) -> responses.JSONResponse:
+        """The assets, by name."""
+        asking = Asking(request, venue)
+        asking.one_of("aclass", ("currency",))
+        return answer({name: _asset(asset, modern=asking.modern) for name, asset in asking.assets().items()})
+
+    @app.get("/0/public/AssetPairs", tags=["public"])
+    async def asset_pairs(request: Request) -> responses.JSONResponse:
+        """The markets, by name."""
+        asking = Asking(request, venue)
+        info = asking.one_of("info", ("info", "leverage", "fees", "margin"))
+        if asking.one_of("aclass_base", ("currency", "tokenized_asset")) != "currency":
+            return answer({})
+        said = {name: _pair(one, modern=asking.modern) for name, one in asking.pairs().items()}
+        only = _INFO.get(info)
+        return answer({name: {key: one[key] for key in only or one} for name, one in said.items()})
+
+
+def _add_books(app: fastapi.FastAPI, venue: Venue) -> None:
+    @app.get("/0/public/Ticker", tags=["public"])
+    async def ticker(request: Request) -> responses.JSONResponse:
+        """Best prices, last trade, today and the last 24 hours."""
+        now = venue.clock.now()
+        pairs = Asking(request, venue).pairs()
+        return answer({name: _ticker(venue.markets[one.symbol], now) for name, one in pairs.items()})
+
+    @app.get("/0/public/Depth", tags=["public"])
+    async def depth(request: Request) -> responses.JSONResponse:
+        """The book."""
+        asking = Asking(request, venue)
+        name, one = asking.pair()
+        count = asking.number("count", LEVELS)
+        if not 1 <= count <= MOST_LEVELS:
+            raise _arguments("count")
+        market = venue.markets[one.symbol]
+        at = market.changed_at // times.SECOND
+        return answer(
+            {name: {"asks": _levels(market.asks, one, count, at), "bids": _levels(market.bids, one, count, at)}}
+        )
+
+    @app.get("/0/public/Spread", tags=["public"])
+    async def spread(request: Request) -> responses.JSONResponse:
+        """How the best prices changed lately."""
+        asking = Asking(request, venue)
+        name, one = asking.pair()
+        since = asking.number("since", 0)
+        rows = [
+            [at // times.SECOND, _price(bid, one), _price(ask, one)]
+            for at, bid, ask in venue.markets[one.symbol].spreads
+            if at // times.SECOND >= since
+        ]
+        return answer({name: rows, "last": rows[-1][0] if rows else since})
+
+
+def _add_history(app: fastapi.FastAPI, venue: Venue) -> None:
+    @app.get("/0/public/OHLC", tags=["public"])
+    async def ohlc(request: Request) -> responses.JSONResponse:
+        """The last candles, and the one that is not over."""
+        asking = Asking(request, venue)
+        name, one = asking.pair()
+        interval = asking.number("interval", 1)
+        if interval not in bars.INTERVALS:
+            raise _arguments("interval")
+        since = asking.number("since", 0) * times.SECOND
+        known = list(bars.with_empty(venue.markets[one.symbol].bars(interval), venue.clock.now()))
+        committed, current = known[-bars.SERVED - 1 : -1], known[-1:]
+        rows = [bar for bar in committed if bar.begin >= since] + current
+        last = committed[-1].begin if committed else since
+        return answer({name: [_candle(bar, one) for bar in rows], "last": last // times.SECOND})
+
+    @app.get("/0/public/Trades", tags=["public"])
+    async def trades(request: Request) -> responses.JSONResponse:
+        """Trades after a cursor, or the last ones."""
+        asking = Asking(request, venue)
+        name, one = asking.pair()
+        count = asking.number("count", MOST_TRADES)
+        if not 1 <= count <= MOST_TRADES:
+            raise _arguments("count")
+        since = asking.number("since", -1)
+        if since >= 0:
+            since = min(since * times.SECOND if since < OF_SECONDS else since, 2**63 - 1)
+            found = await venue.journal.since(one.symbol, Nanoseconds(since), count)
+        else:
+            found = await venue.journal.newest(one.symbol, count)
+        last = found[-1].at if found else max(since, 0)
+        return answer({name: [_trade(trade, one) for trade in found], "last": str(last)})
+
+
+def _asset(asset: markets.Asset, *, modern: bool) -> dict[str, Any]:
+    return {
+        "aclass": "currency",
+        "altname": asset.name if modern else asset.altname,
+        "decimals": asset.digits,
+        "display_decimals": asset.display_digits,
+        "status": "enabled",
+    }
+
+
+_INFO: Final = {
+    "leverage": ("leverage_buy", "leverage_sell"),
+    "fees": ("fees", "fees_maker", "fee_volume_currency"),
+    "margin": ("margin_call", "margin_stop"),
+}
+
+
+def _pair(one: Instrument, *, modern: bool) -> dict[str, Any]:
+    return {
+        "altname": one.altname,
+        "wsname": one.wsname,
+        "aclass_base": "currency",
+        "base": one.base if modern else one.base_id,
+        "aclass_quote": "currency",
+        "quote": one.quote if modern else one.quote_id,
+        "lot": "unit",
+        "cost_decimals": one.cost_digits,
+        "pair_decimals": one.price_digits,
+        "lot_decimals": one.quantity_digits,
+        "lot_multiplier": 1,
+        "leverage_buy": [],
+        "leverage_sell": [],
+        # Empty since September 2026, when Kraken moved them to TradeVolume.
+        "fees": [],
+        "fees_maker": [],
+        "fee_volume_currency": "USD" if modern else one.quote_id,
+        "margin_call": 80,
+        "margin_stop": 40,
+        "ordermin": decimals.plain(one.quantity_min),
+        "costmin": decimals.plain(one.cost_min),
+        "tick_size": decimals.plain(one.tick_size),
+        "status": one.status,
+        "execution_venue": "international",
+    }
+
+
+def _price(units: int, one: Instrument) -> str:
+    """At least five decimals, whatever the market has."""
+    more = max(5 - one.price_digits, 0)
+    return decimals.text(units * 10**more, one.price_digits + more)
+
+
+def _lots(units: int, one: Instrument) -> str:
+    """Three decimals, rounded up: what is there is never shown as nothing."""
+    return decimals.text(-(-units // 10 ** (one.quantity_digits - 3)), 3)
+
+
+def _quantity(units: int, one: Instrument) -> str:
+    return decimals.text(units, one.quantity_digits)
+
+
+def _ticker(market: Market, now: Nanoseconds) -> dict[str, Any]:
+    one = market.instrument
+    bid, bid_quantity, ask, ask_quantity = market.best() or (0, 0, 0, 0)
+    today, day = market.today(now), market.last_day(now)
+    newest = market.trades[-1] if market.trades else None
+
+    def best(price: int, quantity: int) -> list[str]:
+        return [_price(price, one), str(-(-quantity // 10**one.quantity_digits)), _lots(quantity, one)]
+
+    return {
+        "a": best(ask, ask_quantity),
+        "b": best(bid, bid_quantity),
+        "c": [_price(newest.price if newest else 0, one), _quantity(newest.quantity if newest else 0, one)],
+        "v": [_quantity(today.volume, one), _quantity(day.volume, one)],
+        "p": [_price(today.vwap(), one), _price(day.vwap(), one)],
+        "t": [today.trades, day.trades],
+        "l": [_price(today.low, one), _price(day.low, one)],
+        "h": [_price(today.high, one), _price(day.high, one)],
+        "o": _price(today.open, one),
+    }
+
+
+def _candle(bar: Bar, one: Instrument) -> list[Any]:
+    prices = [decimals.text(price, one.price_digits) for price in (bar.open, bar.high, bar.low, bar.close)]
+    vwap = bar.vwap() if bar.volume else 0
+    return [
+        bar.begin // times.SECOND,
+        *prices,
+        decimals.text(vwap, one.price_digits),
+        _quantity(bar.volume, one),
+        bar.trades,
+    ]
+
+
+def _levels(side: Ladder, one: Instrument, count: int, at: int) -> list[list[Any]]:
+    return [
+        [_price(side.price(place), one), _lots(quantity, one), at]
+        for place, quantity in enumerate(side.quantities[:count])
+    ]
+
+
+def _trade(trade: Traded, one: Instrument) -> list[Any]:
+    return [
+        _price(trade.price, one),
+        _quantity(trade.quantity, one),
+        # As a number, as Kraken has it: about seven decimals of a second are true.
+        round(trade.at / times.SECOND, 7),
+        "b" if trade.side is Side.BUY else "s",
+        "m" if trade.order_type is OrderType.MARKET else "l",
+        "",
+        trade.trade_id,
+    ]

@@ -1,0 +1,69 @@
+"""The WebSocket v2 at /v2."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+from fastapi import WebSocket, WebSocketDisconnect, responses
+
+if TYPE_CHECKING:
+    import fastapi
+
+    from aether_services.exchange_sim.service import Connection, Venue
+
+FAREWELL: Final = 5.0
+"""Seconds for a connection to take the reason why it is closed."""
+
+
+def add(app: fastapi.FastAPI, venue: Venue) -> None:
+    """Serve it."""
+
+    @app.websocket("/v2")
+    async def v2(websocket: WebSocket) -> None:
+        address = websocket.client.host if websocket.client else ""
+        if not venue.admits(address):
+            await websocket.send_denial_response(responses.PlainTextResponse("error code: 1015\n", status_code=429))
+            return
+        await websocket.accept()
+        connection = venue.connect()
+        try:
+            await _serve(websocket, connection, venue)
+        finally:
+            venue.disconnect(connection)
+
+
+async def _serve(websocket: WebSocket, connection: Connection, venue: Venue) -> None:
+    hearing = asyncio.create_task(_hear(websocket, connection, venue))
+    telling = asyncio.create_task(_tell(websocket, connection))
+    try:
+        ends: set[asyncio.Future[Any]] = {hearing, telling, connection.closing}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (hearing, telling):
+            task.cancel()
+        await asyncio.wait({hearing, telling})
+    gone = hearing.done() and not hearing.cancelled()
+    if connection.closing.done() and not gone:
+        code, reason = connection.closing.result()
+        # Whoever takes nothing does not take this either, and is left alone with it.
+        with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
+            await asyncio.wait_for(websocket.close(code, reason), FAREWELL)
+    for task in (hearing, telling):
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            raise fault
+
+
+async def _hear(websocket: WebSocket, connection: Connection, venue: Venue) -> None:
+    while True:
+        message = await websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            return
+        venue.hear(connection, message.get("text") or message.get("bytes") or "")
+
+
+async def _tell(websocket: WebSocket, connection: Connection) -> None:
+    with contextlib.suppress(WebSocketDisconnect):
+        while True:
+            await websocket.send_text(await connection.next())
