@@ -99,7 +99,7 @@ class _Trader:
         self._book, self._character, self._chance = book, character, chance
         one = book.instrument
         self._unit = 10.0**one.price_digits
-        self._scale = 10**one.quantity_digits
+        self._scale = int(10**one.quantity_digits)
         self._tick = decimals.scaled(one.tick_size, one.price_digits)
         self._quantity_min = decimals.scaled(one.quantity_min, one.quantity_digits)
         self._fair = character.price * self._unit
@@ -208,7 +208,7 @@ class _Trader:
         dollars = self._character.size * times * math.exp(chance.gauss(-0.7, 1.1))
         quantity = int(dollars / price * self._scale)
         if chance.random() < 0.3:  # noqa: PLR2004 - people like round numbers
-            step = int(10 ** max(len(str(quantity)) - 2, 0))
+            step = 10 ** max(len(str(quantity)) - 2, 0)
             quantity -= quantity % step
         return max(quantity, self._quantity_min, math.ceil(self._scale / price))
 

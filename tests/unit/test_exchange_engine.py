@@ -1,0 +1,460 @@
+"""The venue's matching engine: price-time priority, exact numbers, and books that a client can follow."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aether_services.domain import books
+from aether_services.domain.instruments import Instrument, Symbol, Trading
+from aether_services.domain.times import Nanoseconds
+from aether_services.domain.trades import OrderType, Side
+from aether_services.exchange_sim.core import bars, batches, markets, orders, views
+from aether_services.exchange_sim.core.engines import Engine
+from aether_services.exchange_sim.core.orders import (
+    Cancel,
+    Closed,
+    LevelSet,
+    Opened,
+    OrderId,
+    Owner,
+    Place,
+    Reduced,
+    Refusal,
+    Refused,
+    Traded,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aether_services.exchange_sim.core.orders import Command, Event
+
+BTC: Final = markets.MARKETS[Symbol("BTC/USD")]
+ANNA, BEN = Owner("anna"), Owner("ben")
+LOT: Final = 10_000
+"""Twice the smallest order."""
+NOON: Final = Nanoseconds(1_795_608_000_000_000_000)
+
+
+def an_engine(*instruments: Instrument) -> Engine:
+    return Engine(instruments or (BTC,))
+
+
+def an_order(side: Side, price: int | None, quantity: int = LOT, owner: Owner = ANNA, **more: bool) -> Place:
+    return Place(
+        owner=owner,
+        symbol=BTC.symbol,
+        side=side,
+        order_type=OrderType.MARKET if price is None else OrderType.LIMIT,
+        price=price,
+        quantity=quantity,
+        **more,
+    )
+
+
+def trades(events: Iterable[Event]) -> list[Traded]:
+    return [event for event in events if isinstance(event, Traded)]
+
+
+def levels(engine: Engine, side: Side) -> list[tuple[int, int]]:
+    return list(engine.books[BTC.symbol].side(side).levels())
+
+
+def refusal(events: list[Event]) -> Refusal | None:
+    return events[0].why if isinstance(events[0], Refused) else None
+
+
+# ---- one order after another
+
+
+def test_the_best_price_trades_first_and_at_one_price_whoever_came_first() -> None:
+    engine = an_engine()
+    for price, owner in ((870_010, ANNA), (870_000, ANNA), (870_000, BEN)):
+        engine.handle(an_order(Side.SELL, price, owner=owner), NOON)
+    made = trades(engine.handle(an_order(Side.BUY, 870_010, 3 * LOT), NOON))
+    assert [(trade.price, trade.maker) for trade in made] == [(870_000, 2), (870_000, 3), (870_010, 1)]
+    assert [trade.trade_id for trade in made] == [1, 2, 3]
+    assert all(trade.side is Side.BUY and trade.taker == OrderId(4) for trade in made)
+
+
+def test_what_a_limit_order_does_not_fill_rests_at_its_price() -> None:
+    engine = an_engine()
+    engine.handle(an_order(Side.SELL, 870_000), NOON)
+    events = engine.handle(an_order(Side.BUY, 870_000, 3 * LOT), NOON)
+    assert levels(engine, Side.BUY) == [(870_000, 2 * LOT)]
+    assert levels(engine, Side.SELL) == []
+    assert [event for event in events if isinstance(event, LevelSet)] == [
+        LevelSet(BTC.symbol, Side.SELL, 870_000, 0),
+        LevelSet(BTC.symbol, Side.BUY, 870_000, 2 * LOT),
+    ]
+
+
+@pytest.mark.parametrize("price", [None, 870_000])
+def test_market_and_immediate_orders_leave_nothing_on_the_book(price: int | None) -> None:
+    engine = an_engine()
+    engine.handle(an_order(Side.SELL, 870_000), NOON)
+    events = engine.handle(an_order(Side.BUY, price, 3 * LOT, immediate=True), NOON)
+    assert sum(trade.quantity for trade in trades(events)) == LOT
+    assert not list(engine.open_orders())
+    assert Closed(OrderId(2), orders.Why.CANCELED, rested=False) in events
+
+
+def test_a_post_only_order_never_takes() -> None:
+    engine = an_engine()
+    engine.handle(an_order(Side.SELL, 870_000), NOON)
+    assert refusal(engine.handle(an_order(Side.BUY, 870_000, post_only=True), NOON)) is Refusal.POST_ONLY
+    assert refusal(engine.handle(an_order(Side.BUY, 869_999, post_only=True), NOON)) is None
+
+
+def test_an_order_that_was_filled_in_part_keeps_its_place() -> None:
+    engine = an_engine()
+    engine.handle(an_order(Side.SELL, 870_000, 2 * LOT), NOON)
+    engine.handle(an_order(Side.SELL, 870_000, LOT, owner=BEN), NOON)
+    assert Reduced(OrderId(1), LOT) in engine.handle(an_order(Side.BUY, 870_000, LOT), NOON)
+    assert [trade.maker for trade in trades(engine.handle(an_order(Side.BUY, 870_000, 2 * LOT), NOON))] == [1, 2]
+
+
+def test_only_its_owner_may_cancel_an_order_and_only_once() -> None:
+    engine = an_engine()
+    engine.handle(an_order(Side.BUY, 870_000), NOON)
+    assert refusal(engine.handle(Cancel(owner=BEN, order_id=OrderId(1)), NOON)) is Refusal.UNKNOWN_ORDER
+    assert refusal(engine.handle(Cancel(owner=ANNA, order_id=OrderId(1)), NOON)) is None
+    assert refusal(engine.handle(Cancel(owner=ANNA, order_id=OrderId(1)), NOON)) is Refusal.UNKNOWN_ORDER
+
+
+@pytest.mark.parametrize(
+    ("order", "why"),
+    [
+        (an_order(Side.BUY, 870_000, 4_999), Refusal.MINIMUM),
+        (an_order(Side.BUY, 10, LOT), Refusal.COST),
+        (an_order(Side.BUY, 0), Refusal.INVALID_PRICE),
+        (an_order(Side.BUY, -5), Refusal.INVALID_PRICE),
+        (an_order(Side.BUY, None, post_only=True), Refusal.INVALID_PRICE),
+        (an_order(Side.BUY, 870_000, post_only=True, immediate=True), Refusal.POST_ONLY),
+    ],
+)
+def test_an_order_that_is_none_is_refused_in_krakens_words(order: Place, why: Refusal) -> None:
+    assert refusal(an_engine().handle(order, NOON)) is why
+
+
+def test_a_price_between_two_ticks_is_refused() -> None:
+    engine = an_engine(dataclasses.replace(BTC, tick_size=Decimal("0.5")))
+    assert refusal(engine.handle(an_order(Side.BUY, 870_001), NOON)) is Refusal.TICK
+    assert refusal(engine.handle(an_order(Side.BUY, 870_005), NOON)) is None
+
+
+@pytest.mark.parametrize(
+    ("system", "placed", "posted", "cancelled"),
+    [
+        (Trading.ONLINE, None, None, None),
+        (Trading.POST_ONLY, Refusal.POST_ONLY_MODE, None, None),
+        (Trading.CANCEL_ONLY, Refusal.CANCEL_ONLY, Refusal.CANCEL_ONLY, None),
+        (Trading.MAINTENANCE, Refusal.UNAVAILABLE, Refusal.UNAVAILABLE, Refusal.UNAVAILABLE),
+    ],
+)
+def test_what_the_venue_takes_depends_on_how_it_is(
+    system: Trading, placed: Refusal | None, posted: Refusal | None, cancelled: Refusal | None
+) -> None:
+    engine = an_engine()
+    engine.handle(an_order(Side.BUY, 870_000), NOON)
+    engine.system = system
+    assert refusal(engine.handle(an_order(Side.BUY, 870_000), NOON)) is placed
+    assert refusal(engine.handle(an_order(Side.BUY, 870_000, post_only=True), NOON)) is posted
+    assert refusal(engine.handle(Cancel(owner=ANNA, order_id=OrderId(1)), NOON)) is cancelled
+
+
+def test_no_two_trades_of_a_market_have_one_time_even_when_the_clock_goes_back() -> None:
+    engine = an_engine()
+    for _ in range(3):
+        engine.handle(an_order(Side.SELL, 870_000), NOON)
+    made = trades(engine.handle(an_order(Side.BUY, 870_000, 2 * LOT), NOON))
+    made += trades(engine.handle(an_order(Side.BUY, 870_000), Nanoseconds(NOON - 1_000_000_000)))
+    assert [trade.at for trade in made] == [NOON, NOON + 1, NOON + 2]
+
+
+def test_order_ids_look_like_krakens_and_are_all_different() -> None:
+    assert orders.txid(OrderId(1)) == "OAAAAA-AAAAA-AAAAAB"
+    assert len({orders.txid(OrderId(number)) for number in range(10_000)}) == 10_000
+
+
+# ---- any orders
+
+PRICES = st.integers(870_000, 870_030)
+COMMANDS = st.lists(
+    st.one_of(
+        st.builds(
+            an_order,
+            st.sampled_from(Side),
+            PRICES,
+            st.integers(1, 5).map(lambda lots: lots * LOT),
+            st.sampled_from((ANNA, BEN)),
+        ),
+        st.builds(
+            an_order, st.sampled_from(Side), PRICES, st.just(LOT), post_only=st.booleans(), immediate=st.booleans()
+        ),
+        st.builds(an_order, st.sampled_from(Side), st.none(), st.integers(1, 20).map(lambda lots: lots * LOT)),
+        st.integers(1, 60).map(lambda number: Cancel(owner=ANNA, order_id=OrderId(number))),
+    ),
+    max_size=60,
+)
+
+
+class Naive:
+    """The rules once more, as plainly as they can be said: a list of orders, sorted each time."""
+
+    def __init__(self) -> None:
+        self.orders: list[tuple[OrderId, Owner, Side, int, int]] = []
+        self.next = 1
+
+    def handle(self, command: Command) -> list[tuple[int, int, int]]:
+        """Maker, price and quantity of each trade."""
+        if isinstance(command, Cancel):
+            self.orders = [one for one in self.orders if one[:2] != (command.order_id, command.owner)]
+            return []
+        sign = 1 if command.side is Side.BUY else -1
+        against = sorted(
+            (one for one in self.orders if one[2] is not command.side), key=lambda one: (sign * one[3], one[0])
+        )
+        reached = [one for one in against if command.price is None or sign * one[3] <= sign * command.price]
+        if command.post_only and (reached or command.immediate):
+            return []
+        number, self.next = OrderId(self.next), self.next + 1
+        left = command.quantity
+        made: list[tuple[int, int, int]] = []
+        for maker in reached:
+            quantity = min(left, maker[4])
+            if quantity:
+                made.append((maker[0], maker[3], quantity))
+                left -= quantity
+                self.orders.remove(maker)
+                if maker[4] > quantity:
+                    self.orders.append((*maker[:4], maker[4] - quantity))
+        if left and command.price is not None and not command.immediate:
+            self.orders.append((number, command.owner, command.side, command.price, left))
+        return made
+
+
+@given(COMMANDS)
+def test_any_orders_trade_by_price_and_then_by_time(commands: list[Command]) -> None:
+    engine, naive = an_engine(), Naive()
+    for command in commands:
+        made = [(trade.maker, trade.price, trade.quantity) for trade in trades(engine.handle(command, NOON))]
+        assert made == naive.handle(command)
+    assert dict(engine.open_orders()) == {one[0]: one[4] for one in naive.orders}
+
+
+@given(COMMANDS)
+def test_the_book_is_never_crossed_and_what_a_level_has_is_the_sum_of_its_orders(commands: list[Command]) -> None:
+    engine = an_engine()
+    book = engine.books[BTC.symbol]
+    for command in commands:
+        engine.handle(command, NOON)
+        if book.bids and book.asks:
+            assert book.bids.price() < book.asks.price()
+        for side in Side:
+            for price, quantity in book.side(side).levels():
+                level = book.side(side).level(price)
+                assert quantity == sum(order.remaining for order in level.orders.values()) > 0
+                assert sorted(level.orders) == list(level.orders)
+
+
+@given(COMMANDS)
+def test_nothing_is_made_or_lost(commands: list[Command]) -> None:
+    """What was ordered is traded, cancelled, or still open; and both sides of a trade have the same."""
+    engine = an_engine()
+    ordered: Counter[OrderId] = Counter()
+    filled: Counter[OrderId] = Counter()
+    cancelled: Counter[OrderId] = Counter()
+    for command in commands:
+        number, still_open = engine.next_order_id, dict(engine.open_orders())
+        events = engine.handle(command, NOON)
+        if isinstance(command, Place) and engine.next_order_id != number:
+            ordered[number] = command.quantity
+        for trade in trades(events):
+            filled[trade.maker] += trade.quantity
+            filled[trade.taker] += trade.quantity
+        for event in events:
+            if isinstance(event, Closed) and event.why is orders.Why.CANCELED:
+                rest = ordered[event.order_id] - filled[event.order_id]
+                assert not event.rested or rest == still_open[event.order_id]
+                cancelled[event.order_id] = rest
+    left = Counter(dict(engine.open_orders()))
+    assert +ordered == +(filled + cancelled + left)
+
+
+@given(COMMANDS)
+def test_trade_ids_have_no_gap_and_times_only_grow(commands: list[Command]) -> None:
+    engine = an_engine()
+    made = [trade for command in commands for trade in trades(engine.handle(command, NOON))]
+    assert [trade.trade_id for trade in made] == list(range(1, len(made) + 1))
+    assert len({trade.at for trade in made}) == len(made)
+
+
+@given(COMMANDS, st.integers(0, 60))
+def test_an_engine_made_of_what_was_written_goes_on_as_if_nothing_had_been(commands: list[Command], until: int) -> None:
+    engine, batching = an_engine(), batches.Batching(())
+    open_orders: dict[OrderId, Opened] = {}
+    for command in commands[:until]:
+        batch = batches.Batch()
+        batching.add(batch, BTC.symbol, engine.handle(command, NOON))
+        for number in batch.closed:
+            del open_orders[number]
+        for number, remaining in batch.reduced.items():
+            open_orders[number] = open_orders[number]._replace(remaining=remaining)
+        open_orders |= batch.opened
+    again = an_engine()
+    again.next_order_id = engine.next_order_id
+    again.restore(sorted(open_orders.values()))
+    was, book = engine.books[BTC.symbol], again.books[BTC.symbol]
+    book.last_trade_id, book.last_trade_at = was.last_trade_id, was.last_trade_at
+    for command in commands[until:]:
+        assert again.handle(command, NOON) == engine.handle(command, NOON)
+
+
+@given(COMMANDS)
+def test_a_batch_of_many_commands_has_what_the_same_batches_of_one_have(commands: list[Command]) -> None:
+    engine, batching, whole = an_engine(), batches.Batching(()), batches.Batch()
+    for command in commands:
+        batching.add(whole, BTC.symbol, engine.handle(command, NOON))
+    remaining = {number: opened.remaining for number, opened in whole.opened.items()}
+    assert remaining == dict(engine.open_orders())
+    assert not whole.reduced
+    assert not whole.closed, "what was opened and closed in one batch is nobody's business"
+
+
+# ---- what a client sees
+
+
+class WireLevel(msgspec.Struct):
+    price: msgspec.Raw
+    qty: msgspec.Raw
+
+
+def read(texts: list[str]) -> list[WireLevel]:
+    return [msgspec.json.decode(text, type=WireLevel) for text in texts]
+
+
+class CutsAtEachLevel:
+    """A client that is stricter than the rules: it cuts its book after each level, not after each message."""
+
+    def __init__(self, depth: int) -> None:
+        self.depth = depth
+        self.sides: dict[Side, dict[Decimal, Decimal]] = {Side.BUY: {}, Side.SELL: {}}
+
+    def apply(self, side: Side, texts: list[str]) -> None:
+        for level in read(texts):
+            price, quantity = Decimal(bytes(level.price).decode()), Decimal(bytes(level.qty).decode())
+            book = self.sides[side]
+            book[price] = quantity
+            best = sorted((one for one in book if book[one]), reverse=side is Side.BUY)[: self.depth]
+            self.sides[side] = {one: book[one] for one in best}
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(Side), st.integers(1, 45), st.sampled_from((0, 0, LOT, 3 * LOT))),
+        min_size=30,
+        max_size=400,
+    ),
+    st.sampled_from((*views.DEPTHS[:2], 3)),
+    st.integers(1, 5),
+    st.integers(0, 25),
+)
+def test_a_client_of_any_depth_has_the_venues_book_after_each_message(
+    changes: list[tuple[Side, int, int]], depth: int, at_once: int, before: int
+) -> None:
+    market = views.Market(BTC)
+    found = [
+        LevelSet(BTC.symbol, side, 1000 - price if side is Side.BUY else 1000 + price, quantity)
+        for side, price, quantity in changes
+    ]
+    market.apply(found[:before], (), NOON)
+    strict = CutsAtEachLevel(depth)
+    strict.apply(Side.BUY, market.bids.texts[:depth])
+    strict.apply(Side.SELL, market.asks.texts[:depth])
+    ours = books.Book(BTC.symbol, price_digits=1, quantity_digits=8, depth=depth)
+    snapshot = read(market.bids.texts[:depth]), read(market.asks.texts[:depth])
+    proved = depth >= books.PROVED
+    assert ours.snapshot(*snapshot, market.checksum) or not proved
+    for first in range(before, len(found), at_once):
+        told = market.apply(found[first : first + at_once], (depth,), NOON)
+        for bids, asks in told.values():
+            assert ours.update(read(bids), read(asks), market.checksum) or not proved
+            strict.apply(Side.BUY, bids)
+            strict.apply(Side.SELL, asks)
+        for side, ladder in ((Side.BUY, market.bids), (Side.SELL, market.asks)):
+            wanted = {Decimal(ladder.price(place)) / 10: ladder.quantities[place] for place in range(len(ladder))}
+            best = sorted(wanted, reverse=side is Side.BUY)[:depth]
+            assert strict.sides[side] == {price: Decimal(wanted[price]).scaleb(-8) for price in best}
+
+
+def test_a_level_that_falls_out_of_view_is_not_told_and_one_that_comes_into_view_is() -> None:
+    market = views.Market(BTC)
+    asks = [LevelSet(BTC.symbol, Side.SELL, price, LOT) for price in range(1, 12)]
+    market.apply(asks[1:], (), NOON)
+    (_, told) = market.apply(asks[:1], (10,), NOON)[10]
+    assert told == ['{"price":0.1,"qty":0.00010000}']
+    (_, told) = market.apply([asks[4]._replace(quantity=0)], (10,), NOON)[10]
+    assert told == ['{"price":0.5,"qty":0.00000000}', '{"price":1.1,"qty":0.00010000}']
+    assert not market.apply([asks[10]._replace(quantity=0)], (9,), NOON), "it was out of view all the time"
+
+
+@given(COMMANDS, st.sampled_from(views.DEPTHS))
+def test_books_that_come_of_trading_verify_at_every_depth(commands: list[Command], depth: int) -> None:
+    engine, batching, market = an_engine(), batches.Batching(()), views.Market(BTC)
+    ours = books.Book(BTC.symbol, price_digits=1, quantity_digits=8, depth=depth)
+    ours.snapshot([], [], 0)
+    for command in commands:
+        batch = batches.Batch()
+        batching.add(batch, BTC.symbol, engine.handle(command, NOON))
+        for outcome in batch.outcomes:
+            for bids, asks in market.apply(outcome.levels, (depth,), NOON).values():
+                assert ours.update(read(bids), read(asks), market.checksum)
+    for side, ladder in ((Side.BUY, ours.bids), (Side.SELL, ours.asks)):
+        wanted = [(Decimal(price) / 10, Decimal(quantity).scaleb(-8)) for price, quantity in levels(engine, side)]
+        assert list(ladder.levels()) == wanted[:depth]
+
+
+# ---- candles and tickers
+
+
+def a_trade(minute: int, price: int, quantity: int = LOT, number: int = 1) -> Traded:
+    at = Nanoseconds(NOON + minute * 60_000_000_000)
+    return Traded(BTC.symbol, number, Side.BUY, OrderType.LIMIT, price, quantity, at, OrderId(1), OrderId(2))
+
+
+def test_a_candle_has_the_first_highest_lowest_and_last_price_and_a_vwap_that_is_cut_off() -> None:
+    bar = None
+    for price, quantity in ((100, 1), (103, 1), (98, 2), (101, 3)):
+        bar = bars.with_trade(bar, a_trade(0, price, quantity), 1)
+    assert bar is not None
+    assert (bar.open, bar.high, bar.low, bar.close, bar.volume, bar.trades) == (100, 103, 98, 101, 7, 4)
+    assert bar.vwap() == 100, "100.28 is cut off"
+
+
+def test_minutes_without_a_trade_have_the_last_close() -> None:
+    first = bars.with_trade(None, a_trade(0, 100), 1)
+    last = bars.with_trade(first, a_trade(3, 105), 1)
+    known = list(bars.with_empty([first, last], a_trade(5, 0).at))
+    assert [(bar.open, bar.volume) for bar in known] == [
+        (100, LOT), (100, 0), (100, 0), (105, LOT), (105, 0), (105, 0),
+    ]  # fmt: skip
+
+
+def test_a_ticker_has_the_last_day_and_forgets_what_is_older() -> None:
+    market, bar = views.Market(BTC), None
+    for minute, price in ((0, 500), (10, 100), (20, 120), (1441, 110)):
+        bar = bars.with_trade(bar, a_trade(minute, price), 1)
+        market.barred(bar)
+    day = market.last_day(a_trade(1441, 0).at)
+    assert (day.open, day.high, day.low, day.trades) == (100, 120, 100, 3)
+    assert market.last_price == 110
