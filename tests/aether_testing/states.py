@@ -120,6 +120,18 @@ def _schema(reason: Reason, message: str = "", **parts: Any) -> Change:
     return lambda world: dataclasses.replace(world, schema=report)
 
 
+def _hears(pod: str, **changes: Any) -> Change:
+    return lambda world: worlds.hearing(world, pod, **changes)
+
+
+def _unanswered(world: World) -> World:
+    return dataclasses.replace(world, rooms={})
+
+
+def _book(pair: str, why: str) -> Change:
+    return lambda world: worlds.hearing(world, _INGEST, books={**world.rooms[_INGEST].books, pair: why})
+
+
 def _no_schema(world: World) -> World:
     return dataclasses.replace(world, schema=None)
 
@@ -144,6 +156,7 @@ _NO_NODE: Final = {
         {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes: Insufficient cpu"}
     ],
 }
+_INGEST, _EXCHANGE = "paper-ingest-0", "paper-exchange-0"
 _P, _K, _N, _R = Server.POSTGRES, Server.KAFKA, Server.NATS, Server.REDIS
 
 _MANAGED: Final[_Table] = {
@@ -218,6 +231,38 @@ _MANAGED: Final[_Table] = {
     "a shorter retention is held": (
         _schema(Reason.READY, held=("aether.trades: 3 partitions before 2026-01-01",)), READY, Reason.READY,
     ),
+    # Rooms.
+    "no room was asked yet": (_unanswered, RECONCILING, Reason.PROGRESSING),
+    "the simulated venue's workload vanished": (
+        _without("StatefulSet", "paper-exchange"), RECONCILING, Reason.PROGRESSING,
+    ),
+    "the journal's claim vanished": (
+        _without("PersistentVolumeClaim", "paper-exchange-data"), RECONCILING, Reason.PROGRESSING,
+    ),
+    "ingest's settings vanished": (_without("ConfigMap", "paper-ingest-settings"), RECONCILING, Reason.PROGRESSING),
+    "the simulated venue does not answer": (
+        _hears(_EXCHANGE, reason=Reason.UNREACHABLE, message="Connection refused"), RECONCILING, Reason.UNREACHABLE,
+    ),
+    "the simulated venue is not as it should be": (
+        _hears(_EXCHANGE, ready=False, failing={"journal": "disk full"}), RECONCILING, Reason.FAILED,
+    ),
+    "a room is of another release": (
+        _hears(_INGEST, reason=Reason.VERSION_UNSUPPORTED, message="its /status has version 2"),
+        RECONCILING, Reason.VERSION_UNSUPPORTED,
+    ),
+    "ingest does not follow the newest settings yet": (
+        _hears(_INGEST, settings="of-before"), RECONCILING, Reason.PROGRESSING,
+    ),
+    "the venue does not have a pair": (_book("SOL/USD", "UnknownPair"), STALLED, Reason.UNKNOWN_PAIR),
+    "a book is not usable": (_book("SOL/USD", "ChecksumFailed"), RECONCILING, Reason.BOOK_UNUSABLE),
+    "ingest does not reach the simulated venue": (
+        _hears(_INGEST, disconnected="Connection refused"), RECONCILING, Reason.UNREACHABLE,
+    ),
+    "market data do not arrive at an output": (
+        _hears(_INGEST, outputs={"kafka": "no broker answers", "nats": "", "tables": ""}),
+        RECONCILING, Reason.OUTPUT_FAILED,
+    ),
+    "ingest says that it is not ready": (_hears(_INGEST, ready=False), RECONCILING, Reason.FAILED),
     # What only a person mends.
     "an object of somebody else's has a child's name": (
         _trouble(Reason.NAME_TAKEN, "Service paper-postgres is not the operator's", "Service"),
@@ -288,6 +333,17 @@ _EXTERNAL: Final[_Table] = {
 }  # fmt: skip
 """The same of a platform whose servers are somebody else's."""
 
+_AT_KRAKEN: Final[_Table] = {
+    "all is well at a real venue": (_same, READY, Reason.READY),
+    "the cluster has no way out to the venue": (
+        _hears(_INGEST, disconnected="name not known", heard=False, books={}), RECONCILING, Reason.NO_EGRESS,
+    ),
+    "the venue was heard of and is away": (
+        _hears(_INGEST, disconnected="closed by the venue"), RECONCILING, Reason.UNREACHABLE,
+    ),
+}  # fmt: skip
+"""The same of a platform at a real venue."""
+
 
 def _judged(
     platform: Platform | None, world: World, previous: dict[str, Any] = NEVER, *, at: float = 0, **parts: Any
@@ -298,7 +354,11 @@ def _judged(
 
 
 def _tables() -> Iterator[State]:
-    tables: tuple[tuple[_Table, dict[str, Any]], ...] = ((_MANAGED, {}), (_EXTERNAL, {"dataPlane": worlds.EXTERNAL}))
+    tables: tuple[tuple[_Table, dict[str, Any]], ...] = (
+        (_MANAGED, {}),
+        (_EXTERNAL, {"dataPlane": worlds.EXTERNAL}),
+        (_AT_KRAKEN, {"venue": {"name": "Kraken"}}),
+    )
     for table, spec in tables:
         platform = worlds.a_platform(**spec)
         for title, (change, state, reason) in table.items():

@@ -16,8 +16,10 @@ from aether_operator.api import labels
 from aether_operator.api.platforms import Platform, PlatformSpec, Server
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog.releases import Release
+from aether_operator.catalog.rooms import Room
 from aether_operator.observed import families, kinds
 from aether_operator.observed.reports import Engine, SchemaReport, ServerReport
+from aether_operator.observed.rooms import RoomReport, expected
 from aether_operator.observed.worlds import World
 
 if TYPE_CHECKING:
@@ -210,16 +212,44 @@ def users_secrets(platform: Platform) -> dict[str, dict[str, str] | None]:
 
 def steady(platform: Platform, release: Release | None = None) -> World:
     """A world where everything is as it should be."""
+    world = made(platform, release)
     return dataclasses.replace(
-        made(platform, release),
+        world,
+        rooms=well(platform, world),
         servers={server: ServerReport(server=server, reason=Reason.READY, version="15.8") for server in Server},
         schema=SchemaReport(reason=Reason.READY, revision="0001", engine=Engine.TIMESCALE, trades_days=90),
     )
 
 
+def well(platform: Platform, world: World) -> dict[str, RoomReport]:
+    """What every pod of a platform's rooms says when all is well."""
+    settings = world.children[families.settings(Room.INGEST, platform)]["metadata"]["annotations"][labels.SETTINGS]
+    venue = RoomReport(reason=Reason.READY, ready=True, system="online")
+    ingest = dataclasses.replace(
+        venue,
+        settings=settings,
+        heard=True,
+        books=dict.fromkeys(platform.spec.pairs, ""),
+        outputs=dict.fromkeys(("kafka", "nats", "tables"), ""),
+    )
+    by_room = {Room.EXCHANGE_SIM: venue, Room.INGEST: ingest}
+    return {pod: by_room[room] for room in families.present(platform) for pod in expected(room, platform)}
+
+
+def hearing(world: World, pod: str, **changes: Any) -> World:
+    """A world where a room's pod says something else."""
+    report = dataclasses.replace(world.rooms[pod], **changes)
+    return dataclasses.replace(world, rooms={**world.rooms, pod: report})
+
+
 def having(world: World, *things: Manifest) -> World:
     """A world with other objects under the same names, or with more."""
     return dataclasses.replace(world, children={**world.children, **{kinds.ref(one): one for one in things}})
+
+
+def with_pods(world: World, *pods: Manifest) -> World:
+    """A world with these pods and no others."""
+    return dataclasses.replace(world, pods=pods)
 
 
 def without(world: World, *refs: Ref) -> World:

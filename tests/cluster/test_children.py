@@ -11,6 +11,7 @@ import pytest
 from aether_operator import desired, reconcile
 from aether_operator.api import labels
 from aether_operator.api.platforms import Platform, Server
+from aether_operator.catalog import rooms
 from aether_operator.observed import kinds
 from aether_operator.observed.kinds import Ref
 from aether_operator.observed.worlds import World
@@ -43,6 +44,13 @@ FOREIGN_EDITS: Final[list[tuple[Ref, dict[str, Any]]]] = [
     (Ref("NetworkPolicy", "paper-redis"), {"spec": {"ingress": [{}]}}),
     (Ref("NetworkPolicy", "paper-redis"), {"spec": {"policyTypes": ["Ingress"]}}),
     (Ref("PersistentVolumeClaim", "paper-redis-data"), {"metadata": {"labels": {labels.COMPONENT: "other"}}}),
+    (Ref("ConfigMap", "paper-ingest-settings"), {"data": {"live.json": "{}"}}),
+    (Ref("ConfigMap", "paper-ingest-settings"), {"metadata": {"annotations": {labels.SETTINGS: "other"}}}),
+    (Ref("Service", "paper-ingest"), {"spec": {"publishNotReadyAddresses": None}}),
+    (Ref("NetworkPolicy", "paper-ingest"), {"spec": {"egress": [{}]}}),
+    (Ref("PodDisruptionBudget", "paper-ingest"), {"spec": {"maxUnavailable": 2}}),
+    (Ref("StatefulSet", "paper-ingest"), {"spec": {"replicas": 1}}),
+    (Ref("StatefulSet", "paper-exchange"), {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}}),
     (Ref("StatefulSet", "paper-redis"), {"spec": {"replicas": 0}}),
     (Ref("StatefulSet", "paper-redis"), {"metadata": {"ownerReferences": []}}),
     (
@@ -62,7 +70,8 @@ FOREIGN_EDITS: Final[list[tuple[Ref, dict[str, Any]]]] = [
 
 def _platform(namespace: Namespace) -> Platform:
     managed = {server.value: {"managed": SIZES} for server in (Server.POSTGRES, Server.NATS)}
-    platform = worlds.a_platform(namespace=namespace.name, dataPlane=managed)
+    several = {"ingest": {"replicas": 2}}
+    platform = worlds.a_platform(namespace=namespace.name, dataPlane=managed, components=several)
     # The one that is there: the collector takes children whose owner is not.
     return dataclasses.replace(platform, uid=namespace.get("tp", platform.name)["metadata"]["uid"])
 
@@ -98,7 +107,10 @@ def settled(control_plane: Cluster, namespace: Namespace) -> Namespace:
     planes.put(namespace, planes.a_platform({}))
     _carry_out(namespace, _plan(namespace, World(children={})))
     namespace.until(
-        lambda seen: len(seen) == len(Server) and all(one.get("status", {}).get("replicas") for one in seen.values()),
+        lambda seen: (
+            len(seen) == len(Server) + len(rooms.Room)
+            and all(one.get("status", {}).get("replicas") for one in seen.values())
+        ),
         "statefulsets",
         wish="every StatefulSet has its pod",
     )
@@ -118,7 +130,7 @@ def test_what_others_change_of_ours_is_seen_and_one_apply_mends_it(settled: Name
 
 
 def test_what_is_stored_is_what_is_wanted_and_what_others_add_is_theirs(settled: Namespace) -> None:
-    assert len(_look(settled).children) == 21
+    assert set(_look(settled).children) == set(desired.names(_platform(settled)))
     assert _plan(settled, _look(settled)) == ()
     settled.text("annotate", "statefulset", "paper-redis", "example.org/note=mine")
     settled.text("label", "service", "paper-redis", "example.org/team=mine")

@@ -37,11 +37,16 @@ def written(folder: Path, said: Any) -> str:
 
 
 def test_what_the_chart_renders_is_read(tmp_path: Path) -> None:
-    config = configs.load(written(tmp_path, a_config(managedAddresses={"postgres": "127.0.0.1:5433"})))
+    outside = {
+        "managedAddresses": {"postgres": "127.0.0.1:5433"},
+        "roomAddress": "http://127.0.0.1:1/{namespace}/{pod}",
+    }
+    config = configs.load(written(tmp_path, a_config(**outside)))
     assert config.namespaces == ("aether",)
     assert config.lease.name == "aether-operator"
     assert config.release.images[Server.KAFKA] == "images/kafka:1"
     assert config.managed_addresses == {Server.POSTGRES: "127.0.0.1:5433"}
+    assert config.room_address.format(namespace="a", pod="b") == "http://127.0.0.1:1/a/b"
     assert config.resync_seconds == 600
 
 
@@ -58,6 +63,8 @@ def test_what_the_chart_renders_is_read(tmp_path: Path) -> None:
         ({"resyncSeconds": 0}, "resyncSeconds"),
         ({"visitsAtOnce": 0}, "visitsAtOnce"),
         ({"managedAddresses": {"postgres": "no-port"}}, "managedAddresses.postgres"),
+        ({"roomAddress": "http://127.0.0.1:1/all-the-same"}, "roomAddress"),
+        ({"roomAddress": "http://127.0.0.1:1/{ip}"}, "roomAddress"),
         ({"typo": 1}, "typo"),
     ],
 )

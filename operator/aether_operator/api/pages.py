@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CONDITIONS = {
-    ConditionType.READY: "the platform is as its spec says, its servers answer and its schema is there",
+    ConditionType.READY: "the platform is as its spec says: servers answer, the schema is there, market data arrive",
     ConditionType.RECONCILING: "something is under way or missing, and nobody may have to do anything",
     ConditionType.STALLED: "it waits for a person",
     ConditionType.POSTGRES_READY: "PostgreSQL runs, lets us in and has what is needed",
@@ -19,6 +19,8 @@ _CONDITIONS = {
     ConditionType.NATS_READY: "the same of NATS",
     ConditionType.REDIS_READY: "the same of Redis",
     ConditionType.SCHEMA_READY: "the schema is at its newest revision, with its policies",
+    ConditionType.VENUE_READY: "the simulated venue runs and answers; with a real one, market data come from it",
+    ConditionType.INGEST_READY: "ingest follows the newest settings, every pair has a usable book, every output works",
     ConditionType.WARNING: "it works, and there is something that a person should know",
     ConditionType.PAUSED: "`spec.paused` is true",
 }

@@ -21,6 +21,8 @@ class ConditionType(StrEnum):
     NATS_READY = "NatsReady"
     REDIS_READY = "RedisReady"
     SCHEMA_READY = "SchemaReady"
+    VENUE_READY = "VenueReady"
+    INGEST_READY = "IngestReady"
     WARNING = "Warning"
     PAUSED = "Paused"
 
@@ -52,12 +54,16 @@ class Reason(StrEnum):
     PARTMAN_MISSING = "PartmanMissing"
     VERSION_UNSUPPORTED = "VersionUnsupported"
     JETSTREAM_OFF = "JetStreamOff"
+    NO_EGRESS = "NoEgress"
+    BOOK_UNUSABLE = "BookUnusable"
+    OUTPUT_FAILED = "OutputFailed"
     MIGRATING = "Migrating"
     LOCKED = "Locked"
     FAILED = "Failed"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
     # Only an edit or a person's act can mend it.
     INVALID_SPEC = "InvalidSpec"
+    UNKNOWN_PAIR = "UnknownPair"
     NAME_TAKEN = "NameTaken"
     IMMUTABLE_FIELD = "ImmutableField"
     REFUSED = "Refused"
@@ -102,7 +108,7 @@ TEXTS: Final[dict[Reason, Text]] = {
         "Something that it depends on is not there yet.", "Wait; the other conditions say for what."
     ),
     Reason.ROLLING_OUT: _time(
-        "A server's pod is being started or replaced.",
+        "A pod of a server or of a room is being started or replaced.",
         "Wait; if the message names a pod that does not start, look at it: kubectl describe pod.",
     ),
     Reason.SECRET_MISSING: _time(
@@ -112,8 +118,8 @@ TEXTS: Final[dict[Reason, Text]] = {
         "A Secret that the spec names lacks a key, or the key is empty.", "Add the key to the Secret."
     ),
     Reason.UNREACHABLE: _time(
-        "Nobody answers at the server's address: the name is unknown, the port is closed, or the way is.",
-        "Check host, port and network policies, and that the server runs.",
+        "Nobody answers at the address: the name is unknown, the port is closed, or the way is.",
+        "Check host, port and network policies, and that the server, the room or the venue runs.",
     ),
     Reason.TLS_FAILED: _time(
         "The server answers, and no protected connection comes about: its certificate is not trusted, or it has none.",
@@ -138,10 +144,23 @@ TEXTS: Final[dict[Reason, Text]] = {
         "Install pg_partman 4.7 or 5, or TimescaleDB 2.17 or newer, on the server.",
     ),
     Reason.VERSION_UNSUPPORTED: _time(
-        "The server, or an extension in it, has a version that is not supported.",
-        "Upgrade it to a version that the message names, or use another server.",
+        "The server, an extension in it, or a room speaks a version that is not supported.",
+        "Upgrade what the message names: the server, or Aether, whose operator and rooms are of one release.",
     ),
     Reason.JETSTREAM_OFF: _time("NATS runs without JetStream.", "Switch JetStream on in the server's configuration."),
+    Reason.NO_EGRESS: _time(
+        "Market data come from a real venue, and nothing was ever heard of it: the cluster has no way out to it.",
+        "Let ingest's pods reach the internet on port 443 (a local cluster: aether up --egress), or use a platform "
+        "with venue Simulated.",
+    ),
+    Reason.BOOK_UNUSABLE: _time(
+        "A market that the spec names has no book that is proved by the venue's checksum.",
+        "Wait, if it lasts seconds: it is asked for anew. If it lasts, read the log of ingest's pods.",
+    ),
+    Reason.OUTPUT_FAILED: _time(
+        "Market data do not arrive where they should. They are kept meanwhile, and asked for again: no trade is lost.",
+        "Mend what the message names: the broker, the database, or the login for it.",
+    ),
     Reason.MIGRATING: _time("The schema is being brought to its newest revision.", "Wait."),
     Reason.LOCKED: _time(
         "Somebody else holds a lock that the next step needs: another operator, or a long transaction.",
@@ -158,6 +177,10 @@ TEXTS: Final[dict[Reason, Text]] = {
     Reason.INVALID_SPEC: _edit(
         "The spec cannot be made true. Nothing was changed, and the last good spec is still kept true.",
         "Correct the fields that the message names, or go back to the spec before.",
+    ),
+    Reason.UNKNOWN_PAIR: _edit(
+        "The venue does not have a market that spec.pairs names. The others are served.",
+        "Take the pair out of spec.pairs, or correct it.",
     ),
     Reason.NAME_TAKEN: _edit(
         "An object that is not the operator's has the name of one that it needs, and is left alone.",

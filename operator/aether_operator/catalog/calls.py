@@ -30,7 +30,7 @@ def _rooms_that_call(room: Room) -> frozenset[str]:
 CALLERS: Final[Mapping[str, frozenset[str]]] = {
     **{server.value: frozenset({OPERATOR}) | _rooms_that_need(server) for server in Server},
     **{
-        # The simulated venue is not public: who can reach it can have it make faults.
+        # The simulated venue is not public: a stranger's connections count against its limits, as a venue's do.
         run.component: frozenset({OPERATOR, *([ANYBODY] if run.public else ())}) | _rooms_that_call(run.room)
         for run in ROOMS.values()
     },

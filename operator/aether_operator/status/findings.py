@@ -11,9 +11,10 @@ from aether_operator.observed import families, ownership, workloads
 from aether_operator.status.conditions import Condition, Truth
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from aether_operator.api.platforms import Platform
+    from aether_operator.observed.kinds import Ref
     from aether_operator.observed.worlds import World
 
 CONDITIONS: Final[Mapping[Server, ConditionType]] = {
@@ -42,34 +43,37 @@ class Finding:
 
 def of_server(server: Server, platform: Platform, world: World) -> Finding | None:
     """What is wrong with a server: our own children first, then what the server said."""
-    return _of_children(server, platform, world) or _of_report(server, world)
-
-
-def _of_children(server: Server, platform: Platform, world: World) -> Finding | None:
+    workload = None
+    if server in families.managed(platform):
+        workload = (families.stateful_set(server, platform), families.claim(server, platform))
     expected = families.of_server(server, platform)
+    return of_children(server.value, expected, workload, world) or _of_report(server, world)
+
+
+def of_children(
+    part: str, expected: Sequence[Ref], workload: tuple[Ref, Ref | None] | None, world: World
+) -> Finding | None:
+    """What is wrong with children of ours: `workload` is the StatefulSet among them, and its claim if it has one."""
     troubles = sorted((one for one in world.troubles if one.ref in expected), key=lambda one: one.ref)
     if troubles:
-        return Finding(server.value, troubles[0].reason, "; ".join(one.message for one in troubles))
+        return Finding(part, troubles[0].reason, "; ".join(one.message for one in troubles))
     absent = [str(ref) for ref in expected if ref not in world.children]
     leaving = [str(ref) for ref in expected if ref in world.children and ownership.deleting(world.children[ref])]
     if absent or leaving:
         said = [f"{name} is not there yet" for name in absent] + [f"{name} is being deleted" for name in leaving]
-        return Finding(server.value, Reason.PROGRESSING, ", ".join(said))
-    if server not in families.managed(platform):
-        return None
-    return _of_workload(server, platform, world)
+        return Finding(part, Reason.PROGRESSING, ", ".join(said))
+    return None if workload is None else _of_workload(part, *workload, world)
 
 
-def _of_workload(server: Server, platform: Platform, world: World) -> Finding | None:
-    claim, stateful_set = families.claim(server, platform), families.stateful_set(server, platform)
+def _of_workload(part: str, stateful_set: Ref, claim: Ref | None, world: World) -> Finding | None:
     said = []
     if rest := workloads.unfinished(world.children[stateful_set]):
         said.append(f"{stateful_set} {rest}")
         pods = workloads.owned_by(world.pods, world.children[stateful_set])
         said.extend(f"Pod {pod['metadata']['name']}: {cause}" for pod in pods if (cause := workloads.hindrance(pod)))
-    if rest := workloads.unbound(world.children[claim]):
+    if claim is not None and (rest := workloads.unbound(world.children[claim])):
         said.append(f"{claim} {rest}")
-    return Finding(server.value, Reason.ROLLING_OUT, ", ".join(said)) if said else None
+    return Finding(part, Reason.ROLLING_OUT, ", ".join(said)) if said else None
 
 
 def _of_report(server: Server, world: World) -> Finding | None:

@@ -16,7 +16,7 @@ from aether_operator.api.platforms import PlatformSpec, Server
 from aether_operator.api.reasons import ConditionType, Reason, Remedy
 from aether_operator.observed import families
 from aether_operator.observed.reports import Engine
-from aether_operator.status import conditions, facts, findings
+from aether_operator.status import conditions, facts, findings, rooms
 from aether_operator.status.conditions import Condition, Truth
 from aether_operator.status.findings import Finding
 
@@ -69,9 +69,11 @@ def judge(seen: Seen, previous: Mapping[str, Any], *, now: datetime) -> dict[str
     """The status of a platform, as a whole. `previous` is the status that it had, which times are kept from."""
     by_server = _of_servers(seen)
     of_schema, schema_condition = _of_schema(seen, by_server[Server.POSTGRES], previous)
+    of_rooms, room_conditions = rooms.judged(seen.platform, seen.world)
     found = [
         *_of_spec(seen),
         *(_of_world(seen.platform, seen.world, by_server, of_schema) if seen.platform else ()),
+        *of_rooms,
     ]
     verdict = _verdict(found, seen, previous, now)
     schema = _schema_facts(seen, previous)
@@ -79,6 +81,7 @@ def judge(seen: Seen, previous: Mapping[str, Any], *, now: datetime) -> dict[str
         *_standing(verdict),
         *(_of_server(server, one, seen) for server, one in by_server.items()),
         schema_condition,
+        *room_conditions,
         _warning(seen, schema),
         _paused(seen),
     ]

@@ -32,8 +32,9 @@ class LeaseName(Model):
 class Config(Model):
     """The file.
 
-    `managed_addresses` is for an operator that runs outside of the cluster and cannot resolve its services: server →
-    `host:port`.
+    Two are for an operator that runs outside of the cluster, and cannot resolve its services or reach its pods:
+    `managed_addresses`, server → `host:port`; and `room_address`, where a room's pod is, with `{namespace}` and `{pod}`
+    in it. Beside `kubectl proxy` that is `http://127.0.0.1:8001/api/v1/namespaces/{namespace}/pods/{pod}:8000/proxy`.
     """
 
     namespaces: Annotated[tuple[Name, ...], Field(min_length=1, max_length=64)]
@@ -45,6 +46,7 @@ class Config(Model):
     managed_addresses: dict[Server, Annotated[str, Field(pattern=r"^[^:\s]+:[0-9]{1,5}$")]] = Field(
         default_factory=dict
     )
+    room_address: Annotated[str, Field(pattern=r"^$|^https?://[^{}\s]*(\{(namespace|pod)\}[^{}\s]*)+$")] = ""
 
 
 def load(path: str) -> Config:

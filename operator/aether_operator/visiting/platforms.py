@@ -12,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from aether_operator import brokers, desired, reconcile, status
+from aether_operator import brokers, desired, reconcile, services, status
 from aether_operator.api import labels, parsing
-from aether_operator.api.platforms import Mode, Platform, Server
+from aether_operator.api.platforms import Feed, Mode, Platform, Server
 from aether_operator.api.reasons import ConditionType
 from aether_operator.cluster import speaking
 from aether_operator.database import checking, fencing, migrating
-from aether_operator.observed import kinds
+from aether_operator.observed import kinds, rooms
 from aether_operator.observed.endpoints import Hidden
 from aether_operator.observed.reports import Login, SchemaReport, SchemaWanted, ServerReport
 from aether_operator.observed.worlds import World
@@ -44,8 +44,22 @@ CHECK_KEPT: Final = 30.0
 """Seconds for which a good answer of a server is believed, while nothing about it changes."""
 ASK_OTHERS: Final = 60.0
 """Seconds until servers of others are asked again, which tell us nothing by themselves; our own have pods that do."""
+ROOM_DEADLINE: Final = 3.0
+"""Seconds for a room's /status."""
+FOLLOWING: Final = 2.0
+"""Seconds until rooms are asked again that were well a moment ago, or have just been given new settings."""
+ROOMS_UNWELL: Final = 15.0
+"""Seconds until rooms are asked again that waited too long to be well: others mend them, and tell us nothing."""
 SOON: Final = 5.0
 """Seconds until the next look at what is not Ready and tells us nothing by itself."""
+_BEFORE_ROOMS: Final = (
+    ConditionType.POSTGRES_READY,
+    ConditionType.KAFKA_READY,
+    ConditionType.NATS_READY,
+    ConditionType.REDIS_READY,
+    ConditionType.SCHEMA_READY,
+)
+"""What rooms stand on."""
 RETRY_STALLED: Final = 60.0
 """Seconds until the next look at what only a person can mend, in case somebody mended it where we do not watch."""
 
@@ -225,13 +239,21 @@ class Visitor:
     # Asking the data plane.
 
     async def _ask(self, key: Key, platform: Platform, world: World, *, write: bool) -> World:
-        reports = await asyncio.gather(*(self._check(key, platform, world, server) for server in Server))
+        reports, told = await asyncio.gather(
+            asyncio.gather(*(self._check(key, platform, world, server) for server in Server)),
+            services.ask(
+                rooms.targets(platform, world),
+                namespace=key.namespace,
+                deadline=ROOM_DEADLINE,
+                through=self.config.room_address,
+            ),
+        )
         servers = {one.server: one for one in reports if one is not None}
         schema = None
         postgres = servers.get(Server.POSTGRES)
         if postgres is not None and postgres.ok and write:
             schema = await self._schema(key, platform, world)
-        return dataclasses.replace(world, servers=servers, schema=schema)
+        return dataclasses.replace(world, servers=servers, schema=schema, rooms=told)
 
     async def _check(self, key: Key, platform: Platform, world: World, server: Server) -> ServerReport | None:
         """What a server says, or nothing while it cannot be asked yet."""
@@ -311,10 +333,16 @@ class Visitor:
         if "deletionTimestamp" in raw["metadata"]:
             return None
         if truths[ConditionType.READY] == "True":
-            servers = told.get("applied", {}).get("dataPlane", {}).values()
-            others = any(one.get("mode") == Mode.EXTERNAL for one in servers)
+            spec = told.get("applied", {})
+            placed = [one.get("mode") == Mode.EXTERNAL for one in spec.get("dataPlane", {}).values()]
+            others = any(placed) or spec.get("venue", {}).get("feed") == Feed.LIVE
             return min(ASK_OTHERS, self.config.resync_seconds) if others else self.config.resync_seconds
-        return min(RETRY_STALLED if truths[ConditionType.STALLED] == "True" else SOON, self.config.resync_seconds)
+        stalled = truths[ConditionType.STALLED] == "True"
+        if all(truths[kind] == "True" for kind in _BEFORE_ROOMS):
+            due = ROOMS_UNWELL if stalled else FOLLOWING  # it is the rooms
+        else:
+            due = RETRY_STALLED if stalled else SOON
+        return min(due, self.config.resync_seconds)
 
     async def _say_changes(self, raw: Manifest, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         """An event for every condition that a person wants to hear of, when it changes."""
