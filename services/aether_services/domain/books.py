@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 PROVED: Final = 10
 """Levels of each side that the checksum is made of."""
 _POINT: Final = ord(".")
+_REMEMBERED: Final = 10_000
+"""Prices of one side whose text is remembered."""
 
 
 class Unusable(StrEnum):
@@ -70,11 +72,13 @@ def units(number: bytes, digits: int) -> tuple[int, bytes]:
 class Ladder:
     """One side of a book, best level first."""
 
-    __slots__ = ("_digests", "_keys", "_sign", "_texts", "digest", "text")
+    __slots__ = ("_digests", "_keys", "_prices", "_sign", "_texts", "digest", "text")
 
     def __init__(self, sign: int) -> None:
         self._sign = sign
         """-1 for bids: the keys grow from the best level on, on either side."""
+        self._prices: dict[bytes, tuple[int, bytes, bytes]] = {}
+        """The text of a price → its key, digits and beginning of a level's text: most prices come again and again."""
         self.clear()
 
     def clear(self) -> None:
@@ -84,8 +88,8 @@ class Ladder:
         """A level's part of the text that the checksum is made of."""
         self._texts: list[bytes] = []
         """A level as `price","quantity`: what a message joins."""
-        self.digest = b""
-        self.text = b""
+        self.digest = self.text = b""
+        """Of the ten best levels: what the checksum is made of, and JSON, without the outer brackets."""
 
     def apply(self, levels: Iterable[WireLevel], price_digits: int, quantity_digits: int, depth: int) -> None:
         """Set or remove each level in turn, then cut to the depth.
@@ -93,37 +97,43 @@ class Ladder:
         Raises:
             Malformed: A number is not one of this market; the levels before it were applied.
         """
-        keys, digests, texts, sign = self._keys, self._digests, self._texts, self._sign
-        price_point, quantity_point = -1 - price_digits, -1 - quantity_digits
+        keys, digests, texts, prices = self._keys, self._digests, self._texts, self._prices
+        point = -1 - quantity_digits
         for level in levels:
             price_text, quantity_text = bytes(level.price), bytes(level.qty)
+            if (known := prices.get(price_text)) is None:
+                known = self._price(price_text, price_digits)
+            key, digest, text = known
             # What is written as it always is costs no Decimal. The rest is read by the rules, or refused.
-            plain, whole = price_text.replace(b".", b"", 1), quantity_text.replace(b".", b"", 1)
-            try:
-                canonical = price_text[price_point] == _POINT and quantity_text[quantity_point] == _POINT
-            except IndexError:
-                canonical = False
-            if canonical and plain.isdigit() and whole.isdigit():
-                price, quantity = int(plain), int(whole)
-            else:
-                price, price_text = units(price_text, price_digits)
-                quantity, quantity_text = units(quantity_text, quantity_digits)
-            key = price * sign
+            quantity = quantity_text.replace(b".", b"", 1)
+            if not quantity.isdigit() or len(quantity_text) <= quantity_digits or quantity_text[point] != _POINT:
+                quantity_text = units(quantity_text, quantity_digits)[1]
+                quantity = quantity_text.replace(b".", b"", 1)
+            quantity = quantity.lstrip(b"0")
             at = bisect_left(keys, key)
             if at < len(keys) and keys[at] == key:
                 if quantity:
-                    digests[at] = b"%d%d" % (price, quantity)
-                    texts[at] = price_text + b'","' + quantity_text
+                    digests[at] = digest + quantity
+                    texts[at] = text + quantity_text
                 else:
                     del keys[at], digests[at], texts[at]
             elif quantity:
                 keys.insert(at, key)
-                digests.insert(at, b"%d%d" % (price, quantity))
-                texts.insert(at, price_text + b'","' + quantity_text)
+                digests.insert(at, digest + quantity)
+                texts.insert(at, text + quantity_text)
         if len(keys) > depth:
             del keys[depth:], digests[depth:], texts[depth:]
-        self.digest = b"".join(digests[:PROVED])
-        self.text = b'"],["'.join(texts[:PROVED])
+        if len(keys) > PROVED:
+            digests, texts = digests[:PROVED], texts[:PROVED]
+        self.digest = b"".join(digests)
+        self.text = b'["%b"]' % b'"],["'.join(texts) if texts else b""
+
+    def _price(self, text: bytes, digits: int) -> tuple[int, bytes, bytes]:
+        units_, canonical = units(text, digits)
+        if len(self._prices) >= _REMEMBERED:
+            self._prices.clear()
+        known = self._prices[text] = units_ * self._sign, b"%d" % units_, canonical + b'","'
+        return known
 
     def levels(self) -> Iterable[tuple[Decimal, Decimal]]:
         """Price and quantity of each level, best first."""
@@ -173,7 +183,7 @@ class Book:
         except Malformed:
             self.drop(Unusable.MALFORMED)
             return False
-        if zlib.crc32(self.bids.digest, zlib.crc32(self.asks.digest)) != checksum:
+        if zlib.crc32(self.asks.digest + self.bids.digest) != checksum:
             self.drop(Unusable.CHECKSUM)
             return False
         self.checksum = checksum

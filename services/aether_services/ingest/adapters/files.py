@@ -1,0 +1,44 @@
+"""The live settings: a file that the operator writes, through a ConfigMap."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from typing import TYPE_CHECKING
+
+import pydantic
+
+from aether_services.domain.instruments import Symbol
+from aether_services.ingest.ports import Live
+from aether_services.ingest.schemas import LiveDocument
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+
+class LiveFile:
+    """The file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._refused = ""
+
+    def read(self) -> Live | None:
+        """As it is now; nothing where it cannot be read or understood."""
+        try:
+            text = self._path.read_text(encoding="utf-8")
+            document = LiveDocument.model_validate_json(text)
+        except (OSError, pydantic.ValidationError, json.JSONDecodeError) as fault:
+            if str(fault) != self._refused:
+                self._refused = str(fault)
+                log.error("live_settings_refused", extra={"path": str(self._path), "cause": str(fault)})  # noqa: TRY400
+            return None
+        self._refused = ""
+        return Live(
+            pairs=frozenset(Symbol(pair) for pair in document.pairs),
+            replicas=document.replicas,
+            digest=hashlib.sha256(text.encode()).hexdigest()[:12],
+        )

@@ -1,0 +1,131 @@
+"""Kafka: topics md.*, keyed by symbol, at least once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+import aiokafka
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from aether_services.contracts.marketdata import Topic, TradeMessage
+from aether_services.contracts.statuses import Output
+from aether_services.domain.instruments import Symbol
+from aether_services.ingest.core import writing
+from aether_services.ingest.core.tapes import Place
+from aether_services.ingest.ports import OutputAway
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+
+    from aether_services.domain.times import Nanoseconds
+    from aether_services.ingest.adapters.servers import Server
+    from aether_services.ingest.core.outboxes import Letter
+    from aether_services.ingest.core.tapes import Received
+
+MECHANISM: Final = "SCRAM-SHA-512"
+LOOK_BACK: Final = 5000
+"""Records of a partition that are looked through, from its end, for a market's newest trade."""
+
+
+class Kafka:
+    """The output."""
+
+    name: Final = Output.KAFKA
+    gather: Final = 0.0
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    @contextlib.asynccontextmanager
+    async def connected(self) -> AsyncIterator[_Sink]:
+        """A producer, and a consumer for the question where the topic stands."""
+        username, password = self._server.login()
+        trust = self._server.trust()
+        common: dict[str, Any] = {
+            "bootstrap_servers": f"{self._server.host}:{self._server.port}",
+            "security_protocol": ("SASL_" if username else "") + ("SSL" if trust else "PLAINTEXT"),
+            "ssl_context": trust,
+            "client_id": "aether-ingest",
+        }
+        if username:
+            common |= {
+                "sasl_mechanism": MECHANISM, "sasl_plain_username": username, "sasl_plain_password": password,
+            }  # fmt: skip
+        producer = aiokafka.AIOKafkaProducer(
+            **common,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=0,
+            max_batch_size=256 * 1024,
+            request_timeout_ms=8000,
+        )
+        try:
+            await producer.start()
+            yield _Sink(producer, common)
+        except (KafkaError, OSError, TimeoutError) as fault:
+            raise OutputAway(_words(fault)) from fault
+        finally:
+            await _stopped(producer)
+
+
+class _Sink:
+    def __init__(self, producer: aiokafka.AIOKafkaProducer, common: dict[str, Any]) -> None:
+        self._producer, self._common = producer, common
+
+    async def places(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Place]:
+        """The newest trade of each market in its partition, looked for from the end."""
+        consumer = aiokafka.AIOKafkaConsumer(**self._common, enable_auto_commit=False, request_timeout_ms=8000)
+        try:
+            await consumer.start()
+            numbers = await self._producer.partitions_for(Topic.TRADES)
+            found = await _newest(consumer, [TopicPartition(Topic.TRADES, number) for number in numbers])
+        finally:
+            await _stopped(consumer)
+        return {symbol: place for symbol, place in found.items() if symbol in symbols}
+
+    async def deliver(
+        self, trades: Sequence[Received], letters: Sequence[Letter], complete: Mapping[Symbol, Nanoseconds]
+    ) -> None:
+        """Send all, and wait until all is acknowledged by every replica that is in sync."""
+        del complete
+        sent = [
+            await self._producer.send(Topic.TRADES, writing.trade(one), key=one.trade.symbol.encode()) for one in trades
+        ]
+        sent += [await self._producer.send(letter.topic, letter.body, key=letter.symbol.encode()) for letter in letters]
+        try:
+            for one in sent:
+                await one
+        except (KafkaError, OSError) as fault:
+            raise OutputAway(_words(fault)) from fault
+
+
+async def _newest(consumer: aiokafka.AIOKafkaConsumer, partitions: list[TopicPartition]) -> dict[Symbol, Place]:
+    begins, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+    starts = {one: max(begins[one], ends[one] - LOOK_BACK) for one in partitions}
+    unread = {one for one, start in starts.items() if start < ends[one]}
+    if not unread:
+        return {}
+    consumer.assign(sorted(unread))
+    for one in unread:
+        consumer.seek(one, starts[one])
+    found: dict[Symbol, Place] = {}
+    while unread:
+        for records in (await consumer.getmany(*unread, timeout_ms=200)).values():
+            for record in records:
+                message = TradeMessage.model_validate_json(record.value)
+                found[Symbol(message.symbol)] = Place(trade_id=message.trade_id, at=message.at)
+        unread = {one for one in unread if await consumer.position(one) < ends[one]}
+    return found
+
+
+async def _stopped(client: aiokafka.AIOKafkaProducer | aiokafka.AIOKafkaConsumer) -> None:
+    """End a client; a farewell is not waited for."""
+    with contextlib.suppress(KafkaError, OSError, TimeoutError):
+        await asyncio.wait_for(client.stop(), 2)
+
+
+def _words(fault: BaseException) -> str:
+    return "no answer in time" if isinstance(fault, TimeoutError) else str(fault) or type(fault).__name__

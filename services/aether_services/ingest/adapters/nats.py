@@ -1,0 +1,114 @@
+"""NATS: subjects md.*, for who wants it fast. It keeps nothing, so it begins with what comes."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+from nats.aio.client import Client
+from nats.errors import Error
+
+from aether_services.contracts.marketdata import Topic, subject
+from aether_services.contracts.statuses import Output
+from aether_services.ingest.core import tapes, writing
+from aether_services.ingest.ports import OutputAway
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+
+    from aether_services.domain.instruments import Symbol
+    from aether_services.domain.times import Nanoseconds
+    from aether_services.ingest.adapters.servers import Server
+    from aether_services.ingest.core.outboxes import Letter
+    from aether_services.ingest.core.tapes import Place, Received
+
+CONNECT: Final = 5
+
+
+class _InClear(Error):  # type: ignore[misc]  # the library has no types
+    """The server offers no protection, and was to."""
+
+
+class Nats:
+    """The output. The places of trades are kept while the process lives, so that an outage is made up for."""
+
+    name: Final = Output.NATS
+    gather: Final = 0.0
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._places: dict[Symbol, Place] = {}
+
+    @contextlib.asynccontextmanager
+    async def connected(self) -> AsyncIterator[_Sink]:
+        """A connection, which is not mended by the library: what was under way is ours to know."""
+        username, password = self._server.login()
+        trust = self._server.trust()
+        client = Client()
+
+        def guarded() -> str:
+            # The library goes on in the clear where the server offers no TLS. It asks for the password just before it
+            # sends it, once it is known whether it does.
+            if trust is not None and not client._server_info.get("tls_required"):  # noqa: SLF001 - told nowhere else
+                raise _InClear("the server does not offer TLS")
+            return password
+
+        async def quiet(_: Exception) -> None:
+            """What fails is seen by who waits for it."""
+
+        login = {"user": username, "password": guarded} if username else {}
+        try:
+            await client.connect(
+                f"nats://{self._server.host}:{self._server.port}",
+                name="aether-ingest",
+                tls=trust,
+                tls_hostname=self._server.host if trust else None,
+                connect_timeout=CONNECT,
+                allow_reconnect=False,
+                max_reconnect_attempts=0,
+                error_cb=quiet,
+                **login,
+            )
+        except (Error, OSError, TimeoutError) as fault:
+            raise OutputAway(_words(fault)) from fault
+        try:
+            yield _Sink(client, self._places)
+        finally:
+            with contextlib.suppress(Error, OSError, TimeoutError):
+                await client.close()
+
+
+class _Sink:
+    def __init__(self, client: Client, places: dict[Symbol, Place]) -> None:
+        self._client, self._places = client, places
+        self._subjects: dict[tuple[Topic, Symbol], str] = {}
+
+    async def places(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Place]:
+        """Where this process has come to."""
+        return {symbol: self._places[symbol] for symbol in symbols if symbol in self._places}
+
+    async def deliver(
+        self, trades: Sequence[Received], letters: Sequence[Letter], complete: Mapping[Symbol, Nanoseconds]
+    ) -> None:
+        """Publish all, and wait until the server has it."""
+        del complete
+        try:
+            for one in trades:
+                await self._client.publish(self._subject(Topic.TRADES, one.trade.symbol), writing.trade(one))
+            for letter in letters:
+                await self._client.publish(self._subject(letter.topic, letter.symbol), letter.body)
+            await self._client.flush()
+        except (Error, OSError, TimeoutError) as fault:
+            raise OutputAway(_words(fault)) from fault
+        for one in trades:
+            self._places[one.trade.symbol] = tapes.place_of(one.trade)
+
+    def _subject(self, topic: Topic, symbol: Symbol) -> str:
+        key = topic, symbol
+        if (known := self._subjects.get(key)) is None:
+            known = self._subjects[key] = subject(topic, symbol)
+        return known
+
+
+def _words(fault: BaseException) -> str:
+    return "no answer in time" if isinstance(fault, TimeoutError) else str(fault) or type(fault).__name__

@@ -1,0 +1,56 @@
+"""The other replicas, by their /status."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, Self
+
+import aiohttp
+import pydantic
+
+from aether_services.contracts.statuses import IngestStatus
+from aether_services.domain.instruments import Symbol
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+DEADLINE: Final = 1.0
+
+
+class HttpPeers:
+    """Asks each of them.
+
+    Args:
+        url: Where replica N is, with `{replica}` for N.
+        me: The number of this one, which is not asked.
+    """
+
+    def __init__(self, url: str, me: int) -> None:
+        self._url, self._me = url, me
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def usable(self, replicas: int) -> dict[int, frozenset[Symbol]]:
+        """Replica → markets that it has a usable book of, for those that answer."""
+        others = [one for one in range(replicas) if one != self._me]
+        answers = await asyncio.gather(*(self._ask(one) for one in others))
+        return {one: answer for one, answer in zip(others, answers, strict=True) if answer is not None}
+
+    async def _ask(self, replica: int) -> frozenset[Symbol] | None:
+        if self._session is None:
+            raise RuntimeError("not entered")
+        try:
+            async with self._session.get(f"{self._url.replace('{replica}', str(replica))}/status") as response:
+                status = IngestStatus.model_validate_json(await response.read())
+        except (aiohttp.ClientError, OSError, TimeoutError, pydantic.ValidationError):
+            return None  # it has nothing, as far as one can know
+        return frozenset(Symbol(symbol) for symbol, book in status.books.items() if book.usable)

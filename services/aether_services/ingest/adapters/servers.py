@@ -1,0 +1,66 @@
+"""Where the servers of the data plane are, and with which credentials: read anew for each connection."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aether_services.ingest.ports import OutputAway
+
+if TYPE_CHECKING:
+    from typing import Final
+
+AUTHORITY: Final = "ca.crt"
+
+
+class Tls(StrEnum):
+    """How a connection is protected."""
+
+    VERIFY = "Verify"
+    OFF = "Disabled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """One server. `credentials` is a folder with the files username and password, and ca.crt where there is one."""
+
+    host: str
+    port: int
+    tls: Tls
+    credentials: Path
+
+    def login(self) -> tuple[str, str]:
+        """Username and password.
+
+        Raises:
+            OutputAway: They are not there.
+        """
+        try:
+            return self._read("username"), self._read("password")
+        except OSError as fault:
+            raise OutputAway(f"credentials: {Path(str(fault.filename)).name} cannot be read") from fault
+
+    def _read(self, name: str) -> str:
+        return (self.credentials / name).read_text(encoding="utf-8").strip("\n")
+
+    @property
+    def authority(self) -> Path | None:
+        """The file of the authority's certificate, where it is not one of the system's."""
+        file = self.credentials / AUTHORITY
+        return file if file.exists() and file.stat().st_size else None
+
+    def trust(self) -> ssl.SSLContext | None:
+        """What verifies the server; nothing where the connection is not protected.
+
+        Raises:
+            OutputAway: The authority's certificate is none.
+        """
+        if self.tls is Tls.OFF:
+            return None
+        try:
+            return ssl.create_default_context(cafile=self.authority)
+        except (ssl.SSLError, OSError) as fault:
+            raise OutputAway("credentials: ca.crt is no certificate") from fault

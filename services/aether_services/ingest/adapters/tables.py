@@ -1,0 +1,360 @@
+"""Tables: trades exactly once, books and tickers at most one a gathering, candles of a minute once it is over.
+
+Trades go by COPY into a temporary table, and from there by one statement past `ingest_progress`: the row of a market,
+locked and moved in the same transaction, says up to which trade_id they are stored. So a transaction whose end was not
+heard of, a second writer, and a trade whose time the venue tells otherwise over REST, all store nothing twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, LiteralString
+
+import msgspec
+import psycopg
+
+from aether_services.contracts.marketdata import Topic
+from aether_services.contracts.statuses import Output
+from aether_services.domain import times
+from aether_services.ingest.core.tapes import Place
+from aether_services.ingest.ports import Behind, OutputAway
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+
+    from aether_services.domain.instruments import Instrument, Symbol
+    from aether_services.domain.times import Nanoseconds
+    from aether_services.ingest.adapters.servers import Server
+    from aether_services.ingest.core.outboxes import Letter
+    from aether_services.ingest.core.tapes import Received
+
+CONNECT: Final = 5
+GATHER: Final = 0.5
+CANDLES_AT_ONCE: Final = datetime.timedelta(days=1)
+MINUTE: Final = datetime.timedelta(minutes=1)
+
+STAGES: Final[tuple[LiteralString, ...]] = (
+    """CREATE TEMPORARY TABLE stage_trades (
+        symbol text, trade_id bigint, ts timestamptz, side text, price numeric, qty numeric, ord_type text,
+        received_at timestamptz) ON COMMIT DELETE ROWS""",
+    """CREATE TEMPORARY TABLE stage_books (
+        symbol text, ts timestamptz, received_at timestamptz, checksum bigint, bid_prices numeric[], bid_qtys numeric[],
+        ask_prices numeric[], ask_qtys numeric[]) ON COMMIT DELETE ROWS""",
+    """CREATE TEMPORARY TABLE stage_tickers (
+        symbol text, ts timestamptz, bid numeric, bid_qty numeric, ask numeric, ask_qty numeric, last numeric,
+        volume numeric, vwap numeric, low numeric, high numeric, change numeric, change_pct numeric,
+        received_at timestamptz) ON COMMIT DELETE ROWS""",
+)
+TRADE_TYPES: Final = ("text", "int8", "timestamptz", "text", "numeric", "numeric", "text", "timestamptz")
+BOOK_TYPES: Final = ("text", "timestamptz", "timestamptz", "int8", "numeric[]", "numeric[]", "numeric[]", "numeric[]")
+TICKER_TYPES: Final = ("text", "timestamptz", *("numeric",) * 11, "timestamptz")
+
+BEGIN: Final = """
+    INSERT INTO aether.ingest_progress (symbol, trade_id, ts, candles_until)
+    SELECT symbol, min(trade_id) - 1, min(ts), date_trunc('minute', min(ts)) + interval '1 minute'
+    FROM stage_trades GROUP BY symbol ORDER BY symbol
+    ON CONFLICT DO NOTHING"""
+LOCK: Final = """
+    SELECT symbol, trade_id, ts, candles_until FROM aether.ingest_progress WHERE symbol = ANY(%s)
+    ORDER BY symbol FOR UPDATE"""
+STANDS: Final = "SELECT symbol, trade_id, ts, candles_until FROM aether.ingest_progress WHERE symbol = ANY(%s)"
+STORE: Final = """
+    INSERT INTO aether.trades (symbol, trade_id, ts, side, price, qty, ord_type, received_at)
+    SELECT s.symbol, s.trade_id, s.ts, s.side, s.price, s.qty, s.ord_type, s.received_at
+    FROM stage_trades s JOIN aether.ingest_progress p ON p.symbol = s.symbol
+    WHERE s.trade_id > p.trade_id
+    ON CONFLICT DO NOTHING"""
+MOVE: Final = """
+    UPDATE aether.ingest_progress p SET trade_id = s.trade_id, ts = s.ts
+    FROM (SELECT DISTINCT ON (symbol) symbol, trade_id, ts FROM stage_trades ORDER BY symbol, trade_id DESC) s
+    WHERE p.symbol = s.symbol AND s.trade_id > p.trade_id"""
+CANDLES: Final = """
+    WITH made AS (
+        SELECT date_trunc('minute', ts) AS ts, (array_agg(price ORDER BY trade_id))[1] AS open, max(price) AS high,
+            min(price) AS low, (array_agg(price ORDER BY trade_id DESC))[1] AS close, sum(qty) AS volume,
+            sum(price * qty) AS cost, count(*) AS trades
+        FROM aether.trades WHERE symbol = %(symbol)s AND ts >= %(since)s AND ts < %(until)s GROUP BY 1
+    ), before AS (
+        SELECT price AS close FROM aether.trades WHERE symbol = %(symbol)s AND ts < %(since)s
+        ORDER BY ts DESC, trade_id DESC LIMIT 1
+    ), minutes AS (
+        SELECT m.ts, made.open, made.high, made.low, made.close, made.volume, made.cost, made.trades,
+            count(made.ts) OVER (ORDER BY m.ts) AS run
+        FROM generate_series(%(since)s, %(until)s - interval '1 minute', interval '1 minute') AS m (ts)
+        LEFT JOIN made ON made.ts = m.ts
+    ), carried AS (
+        SELECT ts, open, high, low, close, volume, cost, trades,
+            coalesce(first_value(close) OVER (PARTITION BY run ORDER BY ts), (SELECT close FROM before)) AS carry
+        FROM minutes
+    )
+    INSERT INTO aether.candles AS c (symbol, ts, open, high, low, close, vwap, volume, cost, trades)
+    SELECT %(symbol)s, ts, coalesce(open, carry), coalesce(high, carry), coalesce(low, carry), coalesce(close, carry),
+        CASE WHEN volume > 0 THEN trunc(div(cost * power(10::numeric, %(digits)s), volume)
+            / power(10::numeric, %(digits)s), %(digits)s) ELSE 0 END,
+        coalesce(volume, 0), coalesce(cost, 0), coalesce(trades, 0)
+    FROM carried WHERE carry IS NOT NULL
+    ON CONFLICT (symbol, ts) DO UPDATE SET open = excluded.open, high = excluded.high, low = excluded.low,
+        close = excluded.close, vwap = excluded.vwap, volume = excluded.volume, cost = excluded.cost,
+        trades = excluded.trades
+    WHERE c.trades <> excluded.trades"""
+CANDLES_DONE: Final = """
+    UPDATE aether.ingest_progress SET candles_until = greatest(candles_until, %(until)s) WHERE symbol = %(symbol)s"""
+BOOKS: Final = "INSERT INTO aether.books SELECT * FROM stage_books ON CONFLICT DO NOTHING"
+TICKERS: Final = "INSERT INTO aether.tickers SELECT * FROM stage_tickers ON CONFLICT DO NOTHING"
+INSTRUMENT: Final = """
+    INSERT INTO aether.instruments AS i (symbol, wsname, altname, rest_id, base, quote, status, price_decimals,
+        lot_decimals, cost_decimals, tick_size, order_min, cost_min, updated_at)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, now())
+    ON CONFLICT (symbol) DO UPDATE SET wsname = excluded.wsname, altname = excluded.altname,
+        rest_id = excluded.rest_id, base = excluded.base, quote = excluded.quote, status = excluded.status,
+        price_decimals = excluded.price_decimals, lot_decimals = excluded.lot_decimals,
+        cost_decimals = excluded.cost_decimals, tick_size = excluded.tick_size, order_min = excluded.order_min,
+        cost_min = excluded.cost_min, updated_at = now()
+    WHERE (i.wsname, i.altname, i.rest_id, i.status, i.price_decimals, i.lot_decimals, i.cost_decimals, i.tick_size,
+        i.order_min, i.cost_min) IS DISTINCT FROM (excluded.wsname, excluded.altname, excluded.rest_id, excluded.status,
+        excluded.price_decimals, excluded.lot_decimals, excluded.cost_decimals, excluded.tick_size, excluded.order_min,
+        excluded.cost_min)"""
+
+Row = tuple[Any, ...]
+
+
+class _Book(msgspec.Struct, gc=False):
+    symbol: str
+    usable: bool
+    at: str
+    received: str
+    checksum: int = 0
+    bids: list[tuple[Decimal, Decimal]] = []
+    asks: list[tuple[Decimal, Decimal]] = []
+
+
+class _Ticker(msgspec.Struct, gc=False):
+    symbol: str
+    bid: Decimal
+    bid_quantity: Decimal
+    ask: Decimal
+    ask_quantity: Decimal
+    last: Decimal
+    volume: Decimal
+    vwap: Decimal
+    low: Decimal
+    high: Decimal
+    change: Decimal
+    change_percent: Decimal
+    at: str
+    received: str
+
+
+_book: Final = msgspec.json.Decoder(_Book).decode
+_ticker: Final = msgspec.json.Decoder(_Ticker).decode
+
+
+class Tables:
+    """The output, and where markets are written down.
+
+    Args:
+        server: PostgreSQL.
+        database: Its database.
+    """
+
+    name: Final = Output.TABLES
+    gather: Final = GATHER
+
+    def __init__(self, server: Server, database: str) -> None:
+        self._server, self._database = server, database
+
+    @contextlib.asynccontextmanager
+    async def connected(self) -> AsyncIterator[_Sink]:
+        """A connection with its temporary tables."""
+        async with self._connection() as connection:
+            for statement in STAGES:
+                await connection.execute(statement)
+            await connection.commit()
+            yield _Sink(connection)
+
+    async def keep(self, instruments: Sequence[Instrument]) -> None:
+        """Write markets down; what is already so is not written."""
+        rows = [
+            (
+                one.symbol, one.wsname, one.altname, one.rest_id, one.base, one.quote, one.status, one.price_digits,
+                one.quantity_digits, one.cost_digits, one.tick_size, one.quantity_min, one.cost_min,
+            )
+            for one in sorted(instruments, key=lambda one: one.symbol)
+        ]  # fmt: skip
+        async with self._connection() as connection, connection.cursor() as cursor:
+            await cursor.executemany(INSTRUMENT, rows)
+            await connection.commit()
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
+        username, password = self._server.login()
+        protected = self._server.trust() is not None
+        authority = self._server.authority
+        try:
+            connection = await psycopg.AsyncConnection.connect(
+                host=self._server.host,
+                port=self._server.port,
+                dbname=self._database,
+                user=username,
+                password=password,
+                connect_timeout=CONNECT,
+                application_name="aether-ingest",
+                sslmode="verify-full" if protected else "disable",
+                sslrootcert=str(authority) if authority else "system" if protected else "",
+                options="-c timezone=UTC",
+            )
+        except psycopg.Error as fault:
+            raise OutputAway(_words(fault)) from fault
+        try:
+            yield connection
+        except psycopg.Error as fault:
+            raise OutputAway(_words(fault)) from fault
+        finally:
+            with contextlib.suppress(psycopg.Error):
+                await connection.close()
+
+
+class _Sink:
+    def __init__(self, connection: psycopg.AsyncConnection) -> None:
+        self._connection = connection
+        self._known: dict[Symbol, int] = {}
+        """Market → the trade_id that it stood at when we last saw."""
+        self._candles: dict[Symbol, datetime.datetime] = {}
+        """Market → until when its candles are written, as far as we know."""
+        self._digits: dict[Symbol, int] = {}
+
+    async def places(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Place]:
+        """Where each market stands."""
+        rows = await self._rows(STANDS, [list(symbols)])
+        await self._connection.commit()
+        for symbol, trade_id, _, until in rows:
+            self._known[symbol] = trade_id
+            if until is not None:
+                self._candles[symbol] = until
+        return {symbol: Place(trade_id=trade_id, at=times.of(ts)) for symbol, trade_id, ts, _ in rows}
+
+    async def deliver(
+        self, trades: Sequence[Received], letters: Sequence[Letter], complete: Mapping[Symbol, Nanoseconds]
+    ) -> None:
+        """One transaction."""
+        newest = {(letter.topic, letter.symbol): letter.body for letter in letters}
+        books = [_book_row(body) for (topic, _), body in newest.items() if topic is Topic.BOOK]
+        tickers = [_ticker_row(body) for (topic, _), body in newest.items() if topic is Topic.TICKER]
+        ended = {symbol: _minute(times.moment(until)) for symbol, until in complete.items()}
+        due = {symbol for symbol, until in ended.items() if until > self._candles.get(symbol, until)}
+        if not trades and not any(books) and not tickers and not due:
+            return
+        async with self._connection.transaction():
+            await self._store(trades, due, ended)
+            await self._copy("COPY stage_books FROM STDIN (FORMAT BINARY)", BOOK_TYPES, (row for row in books if row))
+            await self._copy("COPY stage_tickers FROM STDIN (FORMAT BINARY)", TICKER_TYPES, tickers)
+            if any(books):
+                await self._connection.execute(BOOKS)
+            if tickers:
+                await self._connection.execute(TICKERS)
+
+    async def _store(
+        self, trades: Sequence[Received], due: set[Symbol], ended: Mapping[Symbol, datetime.datetime]
+    ) -> None:
+        symbols = {one.trade.symbol for one in trades} | due
+        if trades:
+            await self._copy("COPY stage_trades FROM STDIN (FORMAT BINARY)", TRADE_TYPES, map(_trade_row, trades))
+            await self._connection.execute(BEGIN)
+        stands = {row[0]: row for row in await self._rows(LOCK, [sorted(symbols)])}
+        for symbol, (_, trade_id, _, _) in stands.items():
+            if trade_id < self._known.get(symbol, 0):
+                raise Behind(f"{symbol} stands at trade {trade_id}, and had come to {self._known[symbol]}")
+        if trades:
+            await self._connection.execute(STORE)
+            await self._connection.execute(MOVE)
+        oldest, latest = _span(trades)
+        for symbol, (_, _, ts, until) in sorted(stands.items()):
+            if until is None:
+                continue
+            since = min(until, oldest.get(symbol, until))
+            target = max(_minute(max(ts, latest.get(symbol, ts))), ended.get(symbol, until))
+            await self._write_candles(symbol, since, min(target, since + CANDLES_AT_ONCE))
+        # Remembered once it is true: the transaction may still fail, but then this sink is given up.
+        for one in trades:
+            self._known[one.trade.symbol] = max(self._known.get(one.trade.symbol, 0), one.trade.trade_id)
+
+    async def _write_candles(self, symbol: Symbol, since: datetime.datetime, until: datetime.datetime) -> None:
+        """The candles of the minutes from `since` to `until`, which are over and have all their trades."""
+        if until <= since or (digits := await self._price_digits(symbol)) is None:
+            return
+        given = {"symbol": symbol, "since": since, "until": until, "digits": digits}
+        await self._connection.execute(CANDLES, given)
+        await self._connection.execute(CANDLES_DONE, given)
+        self._candles[symbol] = until
+
+    async def _price_digits(self, symbol: Symbol) -> int | None:
+        """Decimals of its prices; nothing while the market is not written down."""
+        if symbol not in self._digits:
+            rows = await self._rows("SELECT price_decimals FROM aether.instruments WHERE symbol = %s", [symbol])
+            if not rows:
+                return None
+            self._digits[symbol] = rows[0][0]
+        return self._digits[symbol]
+
+    async def _copy(self, statement: LiteralString, types: Sequence[str], rows: Iterable[Row]) -> None:
+        rows = list(rows)
+        if not rows:
+            return
+        async with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.set_types(types)
+            for row in rows:
+                await copy.write_row(row)
+
+    async def _rows(self, statement: LiteralString, values: Sequence[object]) -> list[Row]:
+        async with self._connection.cursor() as cursor:
+            await cursor.execute(statement, values)
+            return await cursor.fetchall()
+
+
+def _trade_row(one: Received) -> Row:
+    it = one.trade
+    return (
+        it.symbol, it.trade_id, times.moment(it.at), it.side.value, it.price, it.quantity, it.order_type.value,
+        times.moment(one.received),
+    )  # fmt: skip
+
+
+def _book_row(body: bytes) -> Row | None:
+    it = _book(body)
+    if not it.usable:
+        return None
+    sides = [[level[part] for level in side] for side in (it.bids, it.asks) for part in (0, 1)]
+    return (it.symbol, _moment(it.at), _moment(it.received), it.checksum, *sides)
+
+
+def _ticker_row(body: bytes) -> Row:
+    it = _ticker(body)
+    return (
+        it.symbol, _moment(it.at), it.bid, it.bid_quantity, it.ask, it.ask_quantity, it.last, it.volume, it.vwap,
+        it.low, it.high, it.change, it.change_percent, _moment(it.received),
+    )  # fmt: skip
+
+
+def _moment(text: str) -> datetime.datetime:
+    return times.moment(times.parse(text))
+
+
+def _minute(at: datetime.datetime) -> datetime.datetime:
+    return at.replace(second=0, microsecond=0)
+
+
+def _span(trades: Sequence[Received]) -> tuple[dict[Symbol, datetime.datetime], dict[Symbol, datetime.datetime]]:
+    """Market → the minute of its earliest trade, and the time of its last."""
+    oldest: dict[Symbol, datetime.datetime] = {}
+    latest: dict[Symbol, datetime.datetime] = {}
+    for one in trades:
+        symbol, at = one.trade.symbol, times.moment(one.trade.at)
+        oldest[symbol] = min(oldest.get(symbol, at), _minute(at))
+        latest[symbol] = max(latest.get(symbol, at), at)
+    return oldest, latest
+
+
+def _words(fault: psycopg.Error) -> str:
+    return " ".join(str(fault).split()) or type(fault).__name__

@@ -1,0 +1,265 @@
+"""The markets that this replica serves: each with its book, its tape and what is known of it. A frame in, letters out.
+
+Nothing here asks or waits: the service hands in what was received, with the time, and carries away what is to be sent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Final
+
+from aether_services.contracts.marketdata import Topic
+from aether_services.domain import times
+from aether_services.domain.books import Book, Unusable
+from aether_services.domain.instruments import Symbol
+from aether_services.domain.times import Nanoseconds
+from aether_services.ingest.core import wire, writing
+from aether_services.ingest.core.outboxes import Letter
+from aether_services.ingest.core.tapes import Received, Tape
+from aether_services.ingest.core.wire import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from aether_services.ingest.core.wire import BookData, Head, PairData, TickerData, TradeData
+
+_BOOK: Final = Topic.BOOK
+UNKNOWN: Final = "UnknownPair"
+"""The venue has no such market."""
+
+
+class Market:
+    """One market.
+
+    Attributes:
+        book: Its book, once the venue said with how many decimals it writes; it says itself whether it is usable.
+        unknown: Whether the venue has no such market.
+        tape: Its trades.
+        snapshot_at: When the last snapshot of the book was received.
+        sent_at: When the last message about its book was received; it is sent again once that is a second ago.
+    """
+
+    __slots__ = (
+        "book", "checksum_failures", "gaps", "sent_at", "snapshot_at", "symbol", "tape", "told",
+        "unknown", "writer",
+    )  # fmt: skip
+
+    def __init__(self, symbol: Symbol, writer: str, tape_length: int) -> None:
+        self.symbol = symbol
+        self.book: Book | None = None
+        self.unknown = False
+        self.tape = Tape(tape_length)
+        self.writer = writing.BookWriter(symbol, writer)
+        self.checksum_failures = self.gaps = 0
+        self.snapshot_at = self.sent_at = Nanoseconds(0)
+        self.told: Unusable | None = Unusable.WAITING
+        """What was last published of the book: nothing, when it was usable."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether its book may be used."""
+        return self.book is not None and self.book.unusable is None
+
+    @property
+    def reason(self) -> str:
+        """Why it may not."""
+        if self.unknown:
+            return UNKNOWN
+        return Unusable.WAITING if self.book is None else self.book.unusable or ""
+
+
+class Markets:
+    """All markets of this replica.
+
+    Args:
+        writer: Tells this life of this replica from all others, in the ids of messages.
+        depth: Levels that books are subscribed with.
+        tape_length: Trades of each market that are remembered.
+        post: Is given each message about a book or a ticker.
+    """
+
+    def __init__(self, *, writer: str, depth: int, tape_length: int, post: Callable[[Letter], None]) -> None:
+        self._writer, self._depth, self._tape_length, self._post = writer, depth, tape_length, post
+        self._markets: dict[Symbol, Market] = {}
+        self._pairs: dict[str, PairData] = {}
+        self._written = 0
+        self.system = ""
+        """The venue's own word of itself."""
+        self.messages: Counter[str] = Counter()
+        """Channel → messages received, but for those of `book_messages`."""
+        self.book_messages = 0
+        self.misunderstood = 0
+        self.renew: set[Symbol] = set()
+        """Markets whose book is to be asked for anew."""
+        self.fill: set[Symbol] = set()
+        """Markets whose tape lacks trades that the venue is to be asked for."""
+        self.latest: Nanoseconds = Nanoseconds(0)
+        """The newest time that the venue told of a trade or a ticker."""
+        self.delays: deque[float] = deque(maxlen=1000)
+        """Seconds from the venue's time of a trade or ticker until it was received, for a metric to carry away."""
+
+    # What is served.
+
+    def serve(self, symbols: Iterable[Symbol]) -> None:
+        """Serve these markets, and forget all others."""
+        wanted = set(symbols)
+        for symbol in set(self._markets) - wanted:
+            del self._markets[symbol]
+            self.renew.discard(symbol)
+            self.fill.discard(symbol)
+        for symbol in wanted - set(self._markets):
+            market = self._markets[symbol] = Market(symbol, self._writer, self._tape_length)
+            self._prepare(market)
+
+    def __getitem__(self, symbol: Symbol) -> Market:
+        return self._markets[symbol]
+
+    def get(self, symbol: Symbol) -> Market | None:
+        """One market, where it is served."""
+        return self._markets.get(symbol)
+
+    def all(self) -> list[Market]:
+        """All that are served."""
+        return list(self._markets.values())
+
+    # What is received.
+
+    def receive(self, frame: bytes, received: Nanoseconds) -> Head | None:
+        """Take in one message of the venue; gives it back where it is a reply to a request."""
+        try:
+            if not frame.startswith(wire.BOOK):
+                return self._other(wire.head(frame), received)
+            books = wire.books(frame)
+            self.book_messages += 1
+            for one in books.data:
+                self._book(one, received, books.type)
+        except (wire.NotUnderstood, ValueError):
+            # Which market it was about cannot be told; a book that missed it will not verify.
+            self.misunderstood += 1
+        return None
+
+    def _book(self, data: BookData, received: Nanoseconds, kind: str) -> None:
+        market = self._markets.get(data.symbol)  # type: ignore[call-overload]  # where it is known, it is a Symbol
+        if market is None or (book := market.book) is None:
+            return
+        if kind == "snapshot":
+            market.snapshot_at = received
+            verified = book.snapshot(data.bids, data.asks, data.checksum)
+        elif book.unusable is not None:
+            return  # what comes before the snapshot that was asked for
+        else:
+            verified = book.update(data.bids, data.asks, data.checksum)
+        if verified:
+            market.sent_at = received
+            market.told = None
+            self._post(Letter(_BOOK, market.symbol, market.writer.usable(book, data.timestamp, received), received))
+        else:
+            market.checksum_failures += 1
+            self.renew.add(market.symbol)
+            self.withdraw(market, received)
+
+    def _other(self, head: Head, received: Nanoseconds) -> Head | None:
+        if head.method:
+            return head
+        self.messages[head.channel] += 1
+        match head.channel:
+            case Channel.TRADE:
+                self._trades(wire.data(head, list[wire.TradeData]), received)
+            case Channel.TICKER:
+                self._tickers(wire.data(head, list[wire.TickerData]), received)
+            case Channel.BOOK:
+                for one in wire.data(head, list[wire.BookData]):
+                    self._book(one, received, head.type)
+            case Channel.INSTRUMENT:
+                self._instruments(wire.data(head, wire.InstrumentData).pairs)
+            case Channel.STATUS:
+                self.system = wire.data(head, list[wire.StatusData])[-1].system
+            case _:
+                pass  # heartbeats, and what is not asked for
+        return None
+
+    def _instruments(self, pairs: Iterable[PairData]) -> None:
+        self._pairs |= {pair.symbol: pair for pair in pairs}
+        for market in self._markets.values():
+            self._prepare(market)
+
+    def _trades(self, trades: Iterable[TradeData], received: Nanoseconds) -> None:
+        for one in trades:
+            market = self._markets.get(Symbol(one.symbol))
+            if market is None:
+                continue
+            trade = one.trade()
+            self._heard(trade.at, received)
+            whole = not market.tape.gap
+            market.tape.add([Received(trade, received)])
+            if market.tape.gap:
+                market.gaps += whole
+                self.fill.add(market.symbol)
+
+    def _tickers(self, tickers: Iterable[TickerData], received: Nanoseconds) -> None:
+        for one in tickers:
+            ticker = one.ticker(received)
+            if ticker.symbol not in self._markets:
+                continue
+            self._heard(ticker.at, received)
+            self._written += 1
+            body = writing.ticker(ticker, f"{self._writer}-{self._written}", received)
+            self._post(Letter(Topic.TICKER, ticker.symbol, body, received))
+
+    def _heard(self, at: Nanoseconds, received: Nanoseconds) -> None:
+        self.latest = max(self.latest, at)
+        self.delays.append((received - at) / times.SECOND)
+
+    def _prepare(self, market: Market) -> None:
+        """A book can be read once the venue said with how many decimals it writes, and anew when it says other ones."""
+        pair = self._pairs.get(market.symbol)
+        if pair is None:
+            market.unknown = bool(self._pairs)
+            return
+        market.unknown = False
+        book = market.book
+        if book is None or (book.price_digits, book.quantity_digits) != (pair.price_precision, pair.qty_precision):
+            market.book = Book(
+                market.symbol,
+                price_digits=pair.price_precision,
+                quantity_digits=pair.qty_precision,
+                depth=self._depth,
+            )
+            if book is not None:
+                self.renew.add(market.symbol)
+
+    # What is published.
+
+    def withdraw(self, market: Market, now: Nanoseconds) -> None:
+        """Say that a market's book must not be used, unless that was the last that was said."""
+        why = Unusable.WAITING if market.book is None else market.book.unusable
+        if why is None or market.told is why:
+            return
+        market.sent_at, market.told = now, why
+        self._post(Letter(_BOOK, market.symbol, market.writer.unusable(why, now), now))
+
+    def beat(self, heard: Nanoseconds, now: Nanoseconds) -> None:
+        """Say again what has not been said for a second.
+
+        Args:
+            heard: When the venue was last heard of: a book that did not change since is still what it was then.
+            now: The time.
+        """
+        for market in self._markets.values():
+            if now - market.sent_at < times.SECOND:
+                continue
+            if market.book is not None and market.book.unusable is None:
+                if heard > market.sent_at:
+                    market.sent_at = heard
+                    self._post(Letter(_BOOK, market.symbol, market.writer.again(market.book, heard), heard))
+            else:
+                market.told = None
+                self.withdraw(market, now)
+
+    def drop(self, why: Unusable, now: Nanoseconds) -> None:
+        """No book is to be trusted any more."""
+        for market in self._markets.values():
+            if market.usable and market.book is not None:
+                market.book.drop(why)
+                self.withdraw(market, now)
+        self.renew.clear()

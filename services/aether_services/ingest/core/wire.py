@@ -1,0 +1,210 @@
+"""The venue's messages, WebSocket v2, as values. Numbers stay the text that was on the wire until somebody needs them.
+
+Kraken, "Spot WebSocket v2". Fields that nobody here reads are left out, and may come or go.
+"""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+
+from aether_services.domain import times
+from aether_services.domain.instruments import Symbol
+from aether_services.domain.tickers import Ticker
+from aether_services.domain.trades import OrderType, Side, Trade
+
+if TYPE_CHECKING:
+    from aether_services.domain.times import Nanoseconds
+
+
+class Channel(StrEnum):
+    """What one can subscribe to, and what comes unasked."""
+
+    BOOK = "book"
+    TRADE = "trade"
+    TICKER = "ticker"
+    INSTRUMENT = "instrument"
+    STATUS = "status"
+    HEARTBEAT = "heartbeat"
+
+
+class NotUnderstood(Exception):
+    """A message is not what the venue's documentation says."""
+
+
+class Level(msgspec.Struct, gc=False):
+    """A level of a book."""
+
+    price: msgspec.Raw
+    qty: msgspec.Raw
+
+
+class BookData(msgspec.Struct, gc=False):
+    """A book, or what changed in it; older snapshots have no time."""
+
+    symbol: str
+    bids: list[Level]
+    asks: list[Level]
+    checksum: int
+    timestamp: str = ""
+
+
+class TradeData(msgspec.Struct, gc=False):
+    """A trade."""
+
+    symbol: str
+    side: Side
+    price: Decimal
+    qty: Decimal
+    ord_type: OrderType
+    trade_id: int
+    timestamp: str
+
+    def trade(self) -> Trade:
+        """As a value."""
+        return Trade(
+            symbol=Symbol(self.symbol),
+            trade_id=self.trade_id,
+            side=self.side,
+            price=self.price,
+            quantity=self.qty,
+            order_type=self.ord_type,
+            at=times.parse(self.timestamp),
+        )
+
+
+class TickerData(msgspec.Struct, gc=False):
+    """A ticker; older ones have no time."""
+
+    symbol: str
+    bid: Decimal
+    bid_qty: Decimal
+    ask: Decimal
+    ask_qty: Decimal
+    last: Decimal
+    volume: Decimal
+    vwap: Decimal
+    low: Decimal
+    high: Decimal
+    change: Decimal
+    change_pct: Decimal
+    timestamp: str = ""
+
+    def ticker(self, received: Nanoseconds) -> Ticker:
+        """As a value; its time is when it was received where the venue does not say."""
+        return Ticker(
+            symbol=Symbol(self.symbol),
+            bid=self.bid,
+            bid_quantity=self.bid_qty,
+            ask=self.ask,
+            ask_quantity=self.ask_qty,
+            last=self.last,
+            volume=self.volume,
+            vwap=self.vwap,
+            low=self.low,
+            high=self.high,
+            change=self.change,
+            change_percent=self.change_pct,
+            at=times.parse(self.timestamp) if self.timestamp else received,
+        )
+
+
+class PairData(msgspec.Struct, gc=False):
+    """A market, as the instrument channel has it."""
+
+    symbol: str
+    base: str
+    quote: str
+    status: str
+    price_precision: int
+    qty_precision: int
+
+
+class InstrumentData(msgspec.Struct, gc=False):
+    """Markets, all of them or those that changed."""
+
+    pairs: list[PairData] = []
+
+
+class StatusData(msgspec.Struct, gc=False):
+    """How the venue is."""
+
+    system: str
+
+
+class Head(msgspec.Struct, gc=False):
+    """What tells messages apart, and what came in reply to a request; `data` is read once it is known what it is."""
+
+    channel: str = ""
+    type: str = ""
+    data: msgspec.Raw = msgspec.Raw(b"")
+    method: str = ""
+    req_id: int | None = None
+    success: bool | None = None
+    error: str = ""
+    symbol: str = ""
+
+
+class Books(msgspec.Struct, gc=False):
+    """A message of the book channel, the most frequent by far: decoded at one go."""
+
+    type: str
+    data: list[BookData]
+
+
+_heads: Final = msgspec.json.Decoder(Head)
+_books: Final = msgspec.json.Decoder(Books)
+Data = TypeVar("Data")
+BOOK: Final = b'{"channel":"book"'
+"""How the messages begin that are the most; one that begins otherwise is found by its head."""
+
+
+def books(frame: bytes) -> Books:
+    """A message of the book channel.
+
+    Raises:
+        NotUnderstood: It is none.
+    """
+    try:
+        return _books.decode(frame)
+    except msgspec.DecodeError as fault:
+        raise NotUnderstood(f"book: {fault}") from fault
+
+
+def head(frame: bytes) -> Head:
+    """What any message says first.
+
+    Raises:
+        NotUnderstood: It is no JSON object, or a field has another type.
+    """
+    try:
+        return _heads.decode(frame)
+    except msgspec.DecodeError as fault:
+        raise NotUnderstood(f"message: {fault}") from fault
+
+
+def data(one: Head, form: type[Data]) -> Data:
+    """The data of a message.
+
+    Raises:
+        NotUnderstood: It has another form.
+    """
+    try:
+        return msgspec.json.decode(one.data, type=form)
+    except msgspec.DecodeError as fault:
+        raise NotUnderstood(f"{one.channel}: {fault}") from fault
+
+
+def request(method: str, channel: Channel, req_id: int, symbol: Symbol | None, **params: Any) -> str:
+    """A subscription, or the end of one."""
+    symbols = {} if symbol is None else {"symbol": [symbol]}
+    return json.dumps({"method": method, "params": {"channel": channel, **symbols, **params}, "req_id": req_id})
+
+
+def ping(req_id: int) -> str:
+    """A question that the venue answers at once."""
+    return json.dumps({"method": "ping", "req_id": req_id})

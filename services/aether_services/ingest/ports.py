@@ -1,0 +1,171 @@
+"""What ingest needs of the world, in its own words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from aether_services.contracts import statuses
+    from aether_services.domain.instruments import Instrument, Symbol
+    from aether_services.domain.times import Nanoseconds
+    from aether_services.domain.trades import Trade
+    from aether_services.ingest.core.outboxes import Letter
+    from aether_services.ingest.core.tapes import Place, Received
+
+
+class VenueAway(Exception):
+    """The venue cannot be reached, or ended the connection. `code` is that of a WebSocket's close, or 0."""
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class OutputAway(Exception):
+    """An output cannot be reached, refuses, or does not answer in time; the message is for people."""
+
+
+class Connection(Protocol):
+    """One WebSocket to the venue."""
+
+    async def receive(self) -> bytes:
+        """The next message.
+
+        Raises:
+            VenueAway: There is none any more.
+        """
+        ...
+
+    async def send(self, text: str) -> None:
+        """Say something.
+
+        Raises:
+            VenueAway: It cannot be said any more.
+        """
+        ...
+
+
+class Venue(Protocol):
+    """A venue's public side."""
+
+    def connected(self) -> AbstractAsyncContextManager[Connection]:
+        """A WebSocket, for as long as it is entered.
+
+        Raises:
+            VenueAway: There is none to be had.
+        """
+        ...
+
+    async def instruments(self) -> Sequence[Instrument]:
+        """All spot markets in USD.
+
+        Raises:
+            VenueAway: It does not say.
+        """
+        ...
+
+    async def trades(self, symbol: Symbol, after: Place) -> Sequence[Trade]:
+        """The trades of a market after a place, in order: all of them, or the first thousand or so.
+
+        Raises:
+            VenueAway: It does not say.
+        """
+        ...
+
+
+class Sink(Protocol):
+    """An output that can be written to."""
+
+    async def places(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Place]:
+        """Where it stands in each market's trades; a market is left out where it has none.
+
+        Raises:
+            OutputAway: It does not say.
+        """
+        ...
+
+    async def deliver(
+        self, trades: Sequence[Received], letters: Sequence[Letter], complete: Mapping[Symbol, Nanoseconds]
+    ) -> None:
+        """Have it all arrive, in order within a market; when this returns, it has.
+
+        Args:
+            trades: Trades.
+            letters: Books and tickers.
+            complete: Market → until when it is known that there was no trade but those delivered by now.
+
+        Raises:
+            OutputAway: Nobody knows what of it has arrived.
+            Behind: It stands elsewhere than was thought.
+        """
+        ...
+
+
+class Behind(OutputAway):
+    """An output has lost what it had, or another wrote: its places are to be asked for again."""
+
+
+class Output(Protocol):
+    """Where market data goes."""
+
+    @property
+    def name(self) -> statuses.Output:
+        """Which."""
+        ...
+
+    @property
+    def gather(self) -> float:
+        """Seconds for which it waits for more, since many at once cost it little more than one.
+
+        An output that waits is called when there is nothing, too: time passes for what it keeps.
+        """
+        ...
+
+    def connected(self) -> AbstractAsyncContextManager[Sink]:
+        """The output, for as long as it is entered.
+
+        Raises:
+            OutputAway: It is not to be had.
+        """
+        ...
+
+
+class Instruments(Protocol):
+    """Where markets are written down."""
+
+    async def keep(self, instruments: Sequence[Instrument]) -> None:
+        """Write them down.
+
+        Raises:
+            OutputAway: It could not be done.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """What may change while we run."""
+
+    pairs: frozenset[Symbol]
+    replicas: int
+    digest: str
+
+
+class LiveSettings(Protocol):
+    """Where that is written."""
+
+    def read(self) -> Live | None:
+        """As it is now; nothing where it cannot be read or understood, so that what was goes on."""
+        ...
+
+
+class Peers(Protocol):
+    """The other replicas."""
+
+    async def usable(self, replicas: int) -> dict[int, frozenset[Symbol]]:
+        """Replica → markets that it has a usable book of, for those that answer."""
+        ...

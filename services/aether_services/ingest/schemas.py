@@ -1,0 +1,17 @@
+"""Forms of what ingest is given, besides the venue's."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import pydantic
+
+
+class LiveDocument(pydantic.BaseModel):
+    """The file of live settings."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    version: Literal[1]
+    pairs: tuple[Annotated[str, pydantic.Field(pattern=r"^[A-Z0-9]{1,16}/USD$")], ...]
+    replicas: Annotated[int, pydantic.Field(ge=1, le=64)]

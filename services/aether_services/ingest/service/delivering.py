@@ -1,0 +1,228 @@
+"""Delivering: one output, kept supplied at its own pace, whatever becomes of the others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from aether_services.contracts.statuses import OutputState
+from aether_services.domain import times
+from aether_services.domain.times import Nanoseconds
+from aether_services.ingest.core import tapes
+from aether_services.ingest.core.outboxes import Letter, Outbox
+from aether_services.ingest.core.tapes import Place, Received
+from aether_services.ingest.ports import OutputAway, VenueAway
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
+    from aether_services.domain.instruments import Symbol
+    from aether_services.ingest.core.markets import Market, Markets
+    from aether_services.ingest.ports import Output, Sink
+    from aether_services.ingest.service.history import History
+    from aether_services.ingest.service.receiving import Receiving
+    from aether_services.kit.clocks import Clock
+
+Answer = TypeVar("Answer")
+log = logging.getLogger(__name__)
+
+BATCH: Final = 2000
+"""Trades of one market, and letters, that are delivered at once at most."""
+DEADLINE: Final = 10.0
+"""Seconds for a delivery."""
+LONGEST_PAUSE: Final = 5.0
+IDLE: Final = 1.0
+"""Seconds until a look without a call."""
+RATE_OVER: Final = 10.0
+SETTLED: Final = 2 * times.SECOND
+"""Trades that the venue has not told of after this time did not happen, while it is heard of."""
+WENT_BACK: Final = "TradeIdsWentBack"
+
+
+class Delivering:
+    """One output.
+
+    Args:
+        output: It.
+        markets: What is served.
+        receiving: Tells how far a market's tape is complete.
+        history: For trades that the tape does not remember any more.
+        clock: The time.
+        limit: Letters that may wait before they are conflated.
+    """
+
+    def __init__(  # noqa: PLR0913 - its parts, by name
+        self, *, output: Output, markets: Markets, receiving: Receiving, history: History, clock: Clock, limit: int
+    ) -> None:
+        self.output = output
+        self._markets, self._receiving, self._history, self._clock = markets, receiving, history, clock
+        self.outbox = Outbox(limit)
+        self._called = asyncio.Event()
+        self._places: dict[Symbol, Place] = {}
+        self._sending: Nanoseconds | None = None
+        """When the oldest was received of what is being delivered."""
+        self._delivered: deque[tuple[float, int]] = deque()
+        self.connected = False
+        self.detail = "not connected yet"
+        self.back: set[Symbol] = set()
+        """Markets whose trade ids the venue began anew: nothing of them is delivered."""
+        self.failures = 0
+        self.total = 0
+        """Trades and letters delivered."""
+        self.delays: deque[float] = deque(maxlen=1000)
+        """Seconds from the receipt of the oldest of a delivery until it had arrived, for a metric to carry away."""
+
+    def post(self, letter: Letter) -> None:
+        """Take a letter."""
+        self.outbox.put(letter)
+
+    def call(self) -> None:
+        """Say that there is something."""
+        self._called.set()
+
+    async def run(self) -> None:
+        """Deliver, for ever."""
+        failures = 0
+        while True:
+            try:
+                async with self.output.connected() as sink:
+                    self.connected, self.detail = True, ""
+                    self._places.clear()
+                    log.info("output_connected", extra={"output": self.output.name})
+                    while True:
+                        await self._wait()
+                        await self._deliver(sink)
+                        failures = 0
+            except OutputAway as fault:
+                failures += 1
+                self.failures += 1
+                self.connected, self.detail, self._sending = False, str(fault), None
+                log.warning("output_away", extra={"output": self.output.name, "cause": str(fault)})
+            await self._clock.sleep(min(LONGEST_PAUSE, 0.2 * 2.0**failures))
+
+    async def _wait(self) -> None:
+        if self.output.gather:
+            await self._clock.sleep(self.output.gather)
+        else:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._called.wait(), IDLE)
+        self._called.clear()
+
+    async def _deliver(self, sink: Sink) -> None:
+        markets = self._markets.all()
+        unplaced = [market.symbol for market in markets if market.symbol not in self._places and market.tape.last]
+        if unplaced:
+            places = await self._within(sink.places(unplaced))
+            for symbol in unplaced:
+                place = places.get(symbol) or self._markets[symbol].tape.first
+                if place is not None:
+                    self._places[symbol] = place
+        trades = [one for market in markets for one in await self._trades(market)]
+        letters = self.outbox.take(BATCH)
+        complete = {market.symbol: until for market in markets if (until := self._complete(market)) is not None}
+        if not trades and not letters and not (complete and self.output.gather):
+            return
+        received = [*(one.received for one in trades), *(one.received for one in letters)]
+        oldest = min(received, default=None)
+        self._sending = oldest
+        try:
+            await self._within(sink.deliver(trades, letters, complete))
+        except BaseException:
+            self.outbox.put_back(letters)
+            raise
+        self._sending = None
+        for one in trades:
+            self._places[one.trade.symbol] = tapes.place_of(one.trade)
+        for symbol in set(self._places) - {market.symbol for market in markets}:
+            del self._places[symbol]
+        self._count(len(trades) + len(letters), oldest)
+
+    @staticmethod
+    async def _within(what: Awaitable[Answer]) -> Answer:
+        try:
+            return await asyncio.wait_for(what, DEADLINE)
+        except TimeoutError:
+            raise OutputAway(f"no answer in {DEADLINE:.0f} s") from None
+
+    async def _trades(self, market: Market) -> Sequence[Received]:
+        place, last = self._places.get(market.symbol), market.tape.last
+        if place is None or last is None:
+            return ()
+        if last.trade_id <= place.trade_id and last.at > place.at + times.SECOND:
+            if market.symbol not in self.back:
+                self.back.add(market.symbol)
+                log.error(
+                    "trade_ids_went_back",
+                    extra={"symbol": market.symbol, "stored": place.trade_id, "told": last.trade_id},
+                )
+            return ()
+        self.back.discard(market.symbol)
+        found = market.tape.after(place, BATCH)
+        if found is not None:
+            return found
+        try:
+            trades = await self._history.after(market.symbol, place)
+        except VenueAway as fault:
+            log.warning("refill_failed", extra={"symbol": market.symbol, "after": place.trade_id, "cause": str(fault)})
+            return ()
+        now = self._clock.now()
+        return [Received(one, now) for one in trades]
+
+    def _complete(self, market: Market) -> Nanoseconds | None:
+        """Until when every trade of a market has been delivered with this delivery; nothing where that is not known."""
+        place, last = self._places.get(market.symbol), market.tape.last
+        if place is None or last is None or not self._receiving.complete(market):
+            return None
+        if last.trade_id - place.trade_id > BATCH:
+            return None
+        return Nanoseconds(self._receiving.heard - SETTLED)
+
+    def _count(self, number: int, oldest: Nanoseconds | None) -> None:
+        elapsed = self._clock.elapsed()
+        self.total += number
+        self._delivered.append((elapsed, number))
+        self._forget(elapsed)
+        if oldest is not None:
+            self.delays.append((self._clock.now() - oldest) / times.SECOND)
+
+    def _forget(self, elapsed: float) -> None:
+        while self._delivered and self._delivered[0][0] < elapsed - RATE_OVER:
+            self._delivered.popleft()
+
+    # What is told.
+
+    def waiting(self) -> int:
+        """Trades and letters that have not arrived."""
+        places = self._places
+        trades = sum(
+            market.tape.count_after(places[market.symbol]) for market in self._markets.all() if market.symbol in places
+        )
+        return trades + len(self.outbox)
+
+    def lag(self) -> float:
+        """Seconds for which the oldest has waited that has not arrived."""
+        places = self._places
+        waits = [self._sending, self.outbox.oldest]
+        for market in self._markets.all():
+            if (place := places.get(market.symbol)) is not None:
+                oldest = market.tape.oldest_after(place)
+                waits.append(oldest.received if oldest else None)
+        since = min((one for one in waits if one is not None), default=None)
+        return 0.0 if since is None else max(0.0, (self._clock.now() - since) / times.SECOND)
+
+    def state(self) -> OutputState:
+        """As it is told."""
+        self._forget(self._clock.elapsed())
+        back = f"{WENT_BACK}: {', '.join(sorted(self.back))}" if self.back else ""
+        lag = self.lag()
+        return OutputState(
+            ok=self.connected and not back,
+            detail=self.detail or back,
+            lag_seconds=round(lag, 3),
+            waiting=self.waiting(),
+            conflated=self.outbox.conflated,
+            rate=round(sum(number for _, number in self._delivered) / RATE_OVER, 1),
+        )

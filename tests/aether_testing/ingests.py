@@ -1,0 +1,204 @@
+"""Ingest as a process of its own, with real servers behind it, which a test starts, kills and starts again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError
+
+from aether_operator.database import migrating
+from aether_services.contracts.marketdata import Topic
+from aether_services.contracts.statuses import IngestStatus
+from aether_testing import brokers, postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+DEADLINE: Final = 60.0
+LOOK: Final = 0.05
+PAIRS: Final = ("BTC/USD", "ETH/USD", "SOL/USD")
+PARTITIONS: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plane:
+    """The servers that ingest writes to; each is where it says through all its lives."""
+
+    kafka: int
+    nats: int
+    postgres: postgres.Postgres
+    database: str
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        """What the database answers."""
+        return self.postgres.run(self.database, statement)
+
+
+async def make_topics(port: int) -> None:
+    """The topics, as the operator makes them."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=f"127.0.0.1:{port}")
+    await admin.start()
+    try:
+        with contextlib.suppress(TopicAlreadyExistsError):
+            await admin.create_topics(
+                [NewTopic(name=topic.value, num_partitions=PARTITIONS, replication_factor=1) for topic in Topic]
+            )
+    finally:
+        await admin.close()
+
+
+@contextlib.contextmanager
+def plane(folder: Path) -> Iterator[Plane]:
+    """Servers of their own on loopback, with the schema and the topics made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        home = stack.enter_context(tempfile.TemporaryDirectory(prefix="aether-postgres-"))  # its user must get in
+        server = stack.enter_context(postgres.running(Path(home)))
+        kafka = stack.enter_context(brokers.kafka_server(folder / "kafka"))
+        nats = stack.enter_context(brokers.nats_server(folder / "nats"))
+        asyncio.run(make_topics(kafka.port))
+        yield Plane(kafka=kafka.port, nats=nats.port, postgres=server, database=a_database(server))
+
+
+def a_database(server: postgres.Postgres) -> str:
+    """A new database with the schema that the operator makes."""
+    endpoint = server.fresh()
+    report = migrating.bring_up(endpoint, postgres.a_wish(), postgres.a_leader(), deadline=60)
+    assert report.ok, report
+    return endpoint.database
+
+
+@dataclass(slots=True, kw_only=True)
+class Ingest:
+    """One replica, through all its lives."""
+
+    folder: Path
+    environ: Mapping[str, str]
+    port: int
+    process: subprocess.Popen[bytes] | None = field(default=None)
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        """What it said, in all its lives."""
+        path = self.folder / "ingest.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with (self.folder / "ingest.log").open("ab") as log:
+            command = [sys.executable, "-m", "aether_services", "ingest"]
+            self.process = subprocess.Popen(command, env=dict(self.environ), cwd=self.folder, stdout=log, stderr=log)
+        self.until(lambda: self.get("/healthz") is not None, "it answers")
+
+    def settle(self, pairs: Sequence[str] = PAIRS, replicas: int = 1) -> None:
+        """Write its live settings, as a kubelet does: the file is there as a whole."""
+        text = json.dumps({"version": 1, "pairs": sorted(pairs), "replicas": replicas}, separators=(",", ":"))
+        half = self.folder / "live.json.half"
+        half.write_text(text)
+        half.rename(self.folder / "live.json")
+
+    def get(self, path: str) -> bytes | None:
+        """What it answers to a path; nothing where it does not."""
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}{path}", timeout=2) as answer:
+            body: bytes = answer.read()
+            return body
+        return None
+
+    def status(self) -> IngestStatus:
+        """What it says of itself."""
+        said = self.get("/status")
+        assert said is not None, self.log[-4000:]
+        return IngestStatus.model_validate_json(said)
+
+    def until(self, holds: Callable[[], object], wish: str, deadline: float = DEADLINE) -> None:
+        """Wait until something holds."""
+        ends = time.monotonic() + deadline
+        while not holds():
+            assert self.process is None or self.process.poll() is None, f"ingest ended by itself\n{self.log[-4000:]}"
+            assert time.monotonic() < ends, f"{wish}: not within {deadline:g} s\n{self.log[-4000:]}"
+            time.sleep(LOOK)
+
+    def until_usable(self, pairs: Sequence[str] = PAIRS) -> None:
+        """Wait until it has a usable book of each of these markets."""
+
+        def usable() -> bool:
+            books = self.status().books
+            return all(pair in books and books[pair].usable for pair in pairs)
+
+        self.until(usable, f"books of {', '.join(pairs)}")
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """End it, and wait for that; its exit code."""
+        assert self.process is not None
+        self.process.send_signal(how)
+        return self.process.wait(DEADLINE)
+
+
+@contextlib.contextmanager
+def ingest(  # noqa: PLR0913 - where everything is, by name
+    folder: Path, plane: Plane, *, ws: str, rest: str, number: int = 0, ports: Sequence[int] = (), **settings: Any
+) -> Iterator[Ingest]:
+    """A replica, not yet started, on a free port of the loopback.
+
+    Args:
+        folder: A folder of its own.
+        plane: Where it writes to.
+        ws: The venue's WebSocket.
+        rest: The venue's REST.
+        number: Which replica it is.
+        ports: The ports of all replicas, where there are several.
+        settings: More of its settings, in small letters and without the prefix.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for server, login in (("kafka", ("", "")), ("nats", ("", "")), ("postgres", (postgres.USER, postgres.PASSWORD))):
+        (folder / server).mkdir(exist_ok=True)
+        for name, text in zip(("username", "password"), login, strict=True):
+            (folder / server / name).write_text(text)
+    ours = {
+        "instance": f"ingest-{number}",
+        "release": "test",
+        "venue": "Simulated",
+        "venue_ws_url": ws,
+        "venue_rest_url": rest,
+        "live_settings": folder / "live.json",
+        "peer_url": "http://127.0.0.1:9{replica}",
+        "kafka_host": "127.0.0.1",
+        "kafka_port": plane.kafka,
+        "nats_host": "127.0.0.1",
+        "nats_port": plane.nats,
+        "postgres_host": "127.0.0.1",
+        "postgres_port": plane.postgres.endpoint().port,
+        "postgres_database": plane.database,
+        **{f"{server}_tls": "Disabled" for server in ("kafka", "nats", "postgres")},
+        **{f"{server}_credentials": folder / server for server in ("kafka", "nats", "postgres")},
+        "http_host": "127.0.0.1",
+        "http_port": ports[number] if ports else brokers.free_port(),
+        **settings,
+    }
+    others = {name: value for name, value in os.environ.items() if not name.startswith("AETHER_")}
+    environ = {**others, **{f"AETHER_{name.upper()}": str(value) for name, value in ours.items()}}
+    one = Ingest(folder=folder, environ=environ, port=int(ours["http_port"]))
+    try:
+        yield one
+    finally:
+        if one.process is not None and one.process.poll() is None:
+            one.end(signal.SIGKILL)
