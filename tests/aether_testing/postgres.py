@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 import sqlalchemy
 
-from aether_operator.api.platforms import Timescale
+from aether_operator.api.platforms import Retention, Timescale
 from aether_operator.database.migrating import Fences
 from aether_operator.observed.endpoints import Endpoint, Hidden
 from aether_operator.observed.reports import Login, SchemaWanted
@@ -260,15 +260,19 @@ def eventually(true: Callable[[], bool], shown: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def a_wish(**other: Any) -> SchemaWanted:
+def a_wish(*, trades_days: int = 90, **other: Any) -> SchemaWanted:
     """What a platform wants of its database."""
     plain = SchemaWanted(
         owner="desk/paper of namespace 5d8f",
         timescale=Timescale.PREFERRED,
-        trades_days=90,
+        days=DAYS | {"trades": trades_days},
         reader=Login(username=f"reader_{secrets.token_hex(4)}", password=Hidden(READER_PASSWORD)),
     )
     return dataclasses.replace(plain, **other)
+
+
+DAYS: Final = Retention().by_table()
+"""How long rows are kept where nobody says otherwise."""
 
 
 def a_leader(guard: Callable[[], object] = lambda: None) -> Fences:
@@ -341,14 +345,15 @@ CATALOGUE: Final = (
         "WHERE connamespace = 'aether'::regnamespace ORDER BY 1, 2"
     ),
     "SELECT indexdef FROM pg_indexes WHERE schemaname = 'aether' ORDER BY 1",
-    "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'aether.trades'::regclass ORDER BY 1",
+    "SELECT inhrelid::regclass::text FROM pg_inherits ORDER BY 1",
     (
         "SELECT parent_table, retention, retention_keep_table, premake, infinite_time_partitions, "
-        "automatic_maintenance FROM partman.part_config"
+        "automatic_maintenance FROM partman.part_config ORDER BY 1"
     ),
+    "SELECT viewname, definition FROM pg_views WHERE schemaname = 'aether' ORDER BY 1",
     (
         "SELECT relname, replace(relacl::text, :reader, 'reader') FROM pg_class "
-        "WHERE relnamespace = 'aether'::regnamespace AND relkind IN ('r', 'p') ORDER BY 1"
+        "WHERE relnamespace = 'aether'::regnamespace AND relkind IN ('r', 'p', 'v') ORDER BY 1"
     ),
     "SELECT defaclobjtype, replace(defaclacl::text, :reader, 'reader') FROM pg_default_acl",
     "SELECT replace(nspacl::text, :reader, 'reader') FROM pg_namespace WHERE nspname = 'aether'",

@@ -217,7 +217,7 @@ def steady(platform: Platform, release: Release | None = None) -> World:
         world,
         rooms=well(platform, world),
         servers={server: ServerReport(server=server, reason=Reason.READY, version="15.8") for server in Server},
-        schema=SchemaReport(reason=Reason.READY, revision="0001", engine=Engine.TIMESCALE, trades_days=90),
+        schema=SchemaReport(reason=Reason.READY, revision="0001", engine=Engine.TIMESCALE, days={"trades": 90}),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,20 +15,29 @@ from aether_testing import timescale as wasm
 from aether_testing import trixie
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from aether_operator.observed.endpoints import Endpoint
 
 
+@pytest.fixture(scope="session")
+def releases() -> Iterator[Callable[[int], servers.Postgres]]:
+    """PostgreSQL 15 with pg_partman 4.7, and PostgreSQL 17 with pg_partman 5, each started when it is first wanted."""
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def of(major: int) -> servers.Postgres:
+            release = servers.BOOKWORM if major == servers.BOOKWORM.major else trixie.postgres()
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="aether-postgres-"))
+            return stack.enter_context(servers.running(Path(folder), release))
+
+        yield of
+
+
 @pytest.fixture(scope="session", params=[15, 17])
-def postgres(request: pytest.FixtureRequest) -> Iterator[servers.Postgres]:
-    """PostgreSQL 15 with pg_partman 4.7, and PostgreSQL 17 with pg_partman 5: every test on each."""
-    release = servers.BOOKWORM if request.param == servers.BOOKWORM.major else trixie.postgres()
-    with (
-        tempfile.TemporaryDirectory(prefix="aether-postgres-") as folder,
-        servers.running(Path(folder), release) as one,
-    ):
-        yield one
+def postgres(request: pytest.FixtureRequest, releases: Callable[[int], servers.Postgres]) -> servers.Postgres:
+    """Each of the two: every test on both."""
+    return releases(request.param)
 
 
 @pytest.fixture(scope="module")

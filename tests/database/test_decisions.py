@@ -10,8 +10,19 @@ import pytest
 
 from aether_operator.api.platforms import Timescale
 from aether_operator.api.reasons import Reason
-from aether_operator.database import connecting, drifts, fencing, plans, readers, servers
-from aether_operator.database.catalogues import WANTED, Extension, Keeping, Part, Progress, Reader, Seen, ServerFacts
+from aether_operator.database import candles, catalogues, connecting, drifts, fencing, plans, policies, readers, servers
+from aether_operator.database.catalogues import (
+    WANTED,
+    Aggregate,
+    Extension,
+    Keeping,
+    Part,
+    Progress,
+    Reader,
+    Seen,
+    ServerFacts,
+    View,
+)
 from aether_operator.database.revisions import Migration, Revisions
 from aether_operator.database.steps import Write
 from aether_operator.observed.endpoints import Endpoint, Hidden
@@ -48,10 +59,49 @@ def seen(**other: Any) -> Seen:
             relations=frozenset({"ownership", "fence", "settings", "progress", "alembic_version"}),
             owner=postgres.a_wish().owner,
             tables=WANTED,
-            revision="0001",
+            revision="0002",
         ),
         **other,
     )
+
+
+def kept(engine: Engine, trades: Keeping, **told: str) -> dict[str, Any]:
+    """A world in which the trades are kept so, and all else is as it should be."""
+    growing = catalogues.GROWING.items()
+    steady = {
+        name: Keeping(
+            engine=engine,
+            days=postgres.DAYS[name],
+            compress_days=one.compress_days,
+            compressed=True,
+            ahead=policies.AHEAD,
+            parts=(Part(name=f"{name}_p", start=TODAY, end=TODAY + DAY * one.part_days * (policies.AHEAD + 1)),),
+        )
+        for name, one in growing
+    }
+    trades = dataclasses.replace(trades, engine=engine, compress_days=7, compressed=True, ahead=policies.AHEAD)
+    partitioned = {
+        name: dataclasses.replace(table, kind="p" if name in steady and engine is Engine.PARTMAN else "r")
+        for name, table in WANTED.items()
+    }
+    settings = {f"{name}_days": str(postgres.DAYS[name]) for name in steady}
+    settings |= {f"{name}_compress_days": str(one.compress_days) for name, one in growing}
+    settings |= {f"{name}_engine": engine.value for name in steady}
+    return {
+        "server": facts("2.20.0") if engine is Engine.TIMESCALE else facts(),
+        "keeping": steady | {"trades": trades},
+        "tables": partitioned,
+        "settings": settings | {longer.name: "digest" for longer in catalogues.LONGER} | told,
+        "views": {
+            name: View(kind="v", columns=columns, digest="digest")
+            for longer in catalogues.LONGER
+            for name, columns in ((longer.name, candles.COLUMNS), (longer.sums, candles.SUMS))
+        },
+        "aggregates": {
+            longer.sums: Aggregate(refreshed=((None, longer.minutes * 60.0, float(candles.REFRESH_SECONDS)),))
+            for longer in catalogues.LONGER
+        },
+    }
 
 
 def decided(world: Seen, pending: tuple[Migration, ...] = (), **wish: Any) -> plans.Plan:
@@ -115,9 +165,8 @@ def test_what_libpq_says_is_understood(text: str, *, asked: bool, expected: Reas
 
 def retained(keeping: Keeping, *, told: int, wanted: int) -> tuple[list[str], int]:
     """The steps that are left for the retention, and how many lines are held."""
-    settings = {"engine": "TimescaleDB", "trades_days": str(told), "compress_days": "7"}
-    kept = dataclasses.replace(keeping, engine=Engine.TIMESCALE, compress_days=7, compressed=True, parts=(a_part(40),))
-    plan = decided(seen(server=facts("2.20.0"), keeping=kept, settings=settings), trades_days=wanted)
+    trades = dataclasses.replace(keeping, parts=(a_part(40),))
+    plan = decided(seen(**kept(Engine.TIMESCALE, trades, trades_days=str(told))), trades_days=wanted)
     return [step.what for step in plan.steps if isinstance(step, Write)], len(plan.held)
 
 
@@ -140,9 +189,7 @@ def test_partitions_that_were_only_detached_are_not_dropped_unasked() -> None:
 
 
 def test_a_shortening_asks_once_more_in_its_own_transaction() -> None:
-    plan = decided(
-        seen(keeping=Keeping(engine=Engine.PARTMAN, days=90, ahead=4), settings={"trades_days": "90"}), trades_days=30
-    )
+    plan = decided(seen(**kept(Engine.PARTMAN, Keeping(days=90))), trades_days=30)
     (step,) = [one for one in plan.steps if isinstance(one, Write) and one.what == "keep trades for 30 days"]
     assert step.statements[0].startswith(
         "DO $$BEGIN IF EXISTS (SELECT FROM aether.trades WHERE ts < now() - INTERVAL '30"
@@ -172,22 +219,21 @@ def test_a_missing_index_of_a_large_table_is_named_and_not_made() -> None:
 def test_retention_is_never_shortened_over_data(
     *, live: float | None, wanted: int, older: bool, steps: int, held: int
 ) -> None:
-    keeping = Keeping(
-        engine=Engine.TIMESCALE, days=live, compress_days=7, compressed=True, older=older, parts=(a_part(40),)
-    )
-    told = {"engine": "TimescaleDB", "trades_days": f"{live:g}"} if live else {"engine": "TimescaleDB"}
-    plan = decided(seen(server=facts("2.20.0"), keeping=keeping, settings=told), trades_days=wanted)
+    world = kept(Engine.TIMESCALE, Keeping(days=live, older=older, parts=(a_part(40),)))
+    if not live:
+        del world["settings"]["trades_days"]
+    plan = decided(seen(**world), trades_days=wanted)
     assert (plan.reason, len(plan.steps), len(plan.held)) == (Reason.READY, steps, held)
 
 
 def test_what_a_shorter_retention_would_drop_is_said_exactly() -> None:
     parts = tuple(a_part(day) for day in range(40, -1, -1))
-    line = plans.would_drop(seen(keeping=Keeping(engine=Engine.TIMESCALE, days=90, parts=parts)), 30)
+    line = policies.would_drop("aether.trades", Keeping(engine=Engine.TIMESCALE, days=90, parts=parts), 30, NOW)
     assert line == (
         "aether.trades stays at 90 days: 30 days would drop 11 chunks from 2026-10-15 to 2026-10-26, about 110 rows"
     )
     one = Keeping(engine=Engine.PARTMAN, days=90, parts=(a_part(31, rows=None),))
-    assert plans.would_drop(seen(keeping=one), 30).endswith(
+    assert policies.would_drop("aether.trades", one, 30, NOW).endswith(
         "1 partition from 2026-10-24 to 2026-10-25, rows not counted yet"
     )
 
@@ -199,7 +245,7 @@ def test_what_a_shorter_retention_would_drop_is_said_exactly() -> None:
 )
 def test_maintenance_is_due_when_partitions_lack_or_are_too_old(*, newest: int, oldest: int, due: bool) -> None:
     keeping = Keeping(engine=Engine.PARTMAN, days=10, parts=(a_part(oldest), a_part(-newest)))
-    assert plans.maintenance_due(seen(keeping=keeping)) is due
+    assert policies.maintenance_due(catalogues.GROWING["trades"], keeping, NOW) is due
 
 
 def test_a_table_that_is_as_it_should_be_has_no_drift() -> None:
@@ -208,9 +254,9 @@ def test_a_table_that_is_as_it_should_be_has_no_drift() -> None:
 
 def test_no_column_is_a_float_and_every_time_has_a_zone() -> None:
     types = {column.type for table in WANTED.values() for column in table.columns}
-    assert types == {"text", "smallint", "bigint", "numeric", "timestamp with time zone"}
-    (migration, *_) = Revisions().after(None, Engine.TIMESCALE)
-    assert not {"FLOAT", "REAL", "DOUBLE"} & set(" ".join(migration.statements).upper().split())
+    assert types == {"text", "smallint", "bigint", "numeric", "numeric[]", "timestamp with time zone"}
+    said = " ".join(one for migration in Revisions().after(None, Engine.TIMESCALE) for one in migration.statements)
+    assert not {"FLOAT", "REAL", "DOUBLE"} & set(said.upper().split())
 
 
 def test_there_is_one_head() -> None:
@@ -220,20 +266,20 @@ def test_there_is_one_head() -> None:
     assert revisions.after(revisions.head, Engine.PARTMAN) == ()
 
 
-MIGRATION = Migration(revision="0002", statements=("one", "two", "three"))
+MIGRATION = Migration(revision="0003", statements=("one", "two", "three"))
 
 
 def test_an_interrupted_migration_goes_on_at_the_next_statement() -> None:
-    progress = Progress(revision="0002", done=2, digest=MIGRATION.digest(2))
+    progress = Progress(revision="0003", done=2, digest=MIGRATION.digest(2))
     plan = decided(seen(progress=progress), pending=(MIGRATION,))
     assert [step.what for step in plan.steps if hasattr(step, "what")] == [
-        "revision 0002, statement 3",
-        "revision 0002 is done",
+        "revision 0003, statement 3",
+        "revision 0003 is done",
     ]
 
 
 def test_a_migration_of_another_release_is_not_gone_on_with_in_its_middle() -> None:
-    progress = Progress(revision="0002", done=2, digest="another")
+    progress = Progress(revision="0003", done=2, digest="another")
     plan = decided(seen(progress=progress), pending=(MIGRATION,))
     assert (plan.reason, plan.steps) == (Reason.FAILED, ())
 

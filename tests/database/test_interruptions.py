@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from aether_operator.observed.endpoints import Endpoint
     from aether_operator.observed.reports import SchemaReport, SchemaWanted
 
-SECOND = """
-revision = "0002"
-down_revision = "0001"
+NEXT = """
+revision = "0003"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
@@ -52,7 +52,7 @@ def alone(postgres: servers.Postgres, database: str) -> None:
 def next_release(tmp_path: Path) -> Revisions:
     folder = tmp_path / "migrations"
     shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "0002_fees.py").write_text(SECOND)
+    (folder / "versions" / "0003_fees.py").write_text(NEXT)
     return Revisions(folder)
 
 
@@ -66,7 +66,9 @@ def test_a_process_that_is_killed_at_any_statement_leaves_what_the_next_brings_t
     assert wish.reader is not None
     expected = servers.catalogue(postgres, clean.database, wish.reader.username)
     assert len(said) > 30
-    for number, statement in enumerate(said):
+    # Each statement before and after, the one on one release and the other on the other.
+    for number in range((after + (postgres.release.major == 17)) % 2, len(said), 2):
+        statement = said[number]
         there, again = postgres.fresh(), servers.a_wish()
         assert again.reader is not None
         child = servers.in_a_child(lambda: up(there, again), at=number, after=after, sign=signal.SIGKILL)  # noqa: B023
@@ -84,10 +86,10 @@ def test_an_upgrade_that_is_killed_at_any_statement_goes_on_there(
     postgres: servers.Postgres, next_release: Revisions, *, after: bool
 ) -> None:
     wish, first = servers.a_wish(reader=None), postgres.fresh()
-    assert up(first, wish).revision == "0001"
+    assert up(first, wish).revision == "0002"
     alone(postgres, first.database)
     with servers.statements() as said:
-        assert up(postgres.fresh(first.database), wish, revisions=next_release).revision == "0002"
+        assert up(postgres.fresh(first.database), wish, revisions=next_release).revision == "0003"
     assert len(said) > 8
     for number in range(len(said)):
         there = postgres.fresh(first.database)
@@ -101,7 +103,7 @@ def test_an_upgrade_that_is_killed_at_any_statement_goes_on_there(
         assert os.WIFSIGNALED(how)
         alone(postgres, there.database)
         report = up(there, wish, revisions=next_release)
-        assert (report.reason, report.revision) == (Reason.READY, "0002")
+        assert (report.reason, report.revision) == (Reason.READY, "0003")
         assert postgres.run(there.database, "SELECT tier FROM aether.fees") == [(1,)]
         assert postgres.run(there.database, "SELECT * FROM aether.progress") == []
         postgres.run("postgres", f"DROP DATABASE {there.database}")
@@ -109,11 +111,11 @@ def test_an_upgrade_that_is_killed_at_any_statement_goes_on_there(
 
 def test_a_schema_of_a_newer_release_is_left_as_it_is(fresh: Endpoint, next_release: Revisions) -> None:
     wish = servers.a_wish()
-    assert up(fresh, wish, revisions=next_release).revision == "0002"
+    assert up(fresh, wish, revisions=next_release).revision == "0003"
     with servers.statements() as said:
         report = up(fresh, servers.a_wish(trades_days=5))
     assert (report.reason, said) == (Reason.SCHEMA_NEWER, [])
-    assert "revision 0002, which this release does not know" in report.message
+    assert "revision 0003, which this release does not know" in report.message
 
 
 def test_of_two_operators_at_once_exactly_one_applies(postgres: servers.Postgres, fresh: Endpoint) -> None:
@@ -170,7 +172,7 @@ def test_a_table_that_somebody_has_locked_is_not_waited_for(postgres: servers.Po
 def test_a_leader_that_was_followed_by_another_writes_nothing(postgres: servers.Postgres, fresh: Endpoint) -> None:
     old, new = servers.a_leader(), servers.a_leader()
     assert up(fresh, servers.a_wish(trades_days=10, reader=None), old).ok
-    assert up(fresh, servers.a_wish(trades_days=20, reader=None), new).trades_days == 20
+    assert up(fresh, servers.a_wish(trades_days=20, reader=None), new).days.get("trades") == 20
     with servers.statements() as said, pytest.raises(migrating.FencedOff):
         up(fresh, servers.a_wish(trades_days=30, reader=None), old)
     assert said == []
@@ -195,7 +197,8 @@ def test_a_leader_that_is_followed_between_its_look_and_its_write_writes_nothing
     with pytest.raises(migrating.FencedOff):
         up(fresh, servers.a_wish(trades_days=20, reader=None), leader)
     assert others == [1]
-    assert postgres.run(fresh.database, "SELECT retention FROM partman.part_config") == [("10 days",)]
+    kept = "SELECT retention FROM partman.part_config WHERE parent_table = 'aether.trades'"
+    assert postgres.run(fresh.database, kept) == [("10 days",)]
 
 
 def test_a_leader_that_lost_its_lease_stops_before_the_next_statement(

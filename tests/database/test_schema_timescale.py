@@ -22,7 +22,7 @@ WISH = servers.a_wish(timescale=Timescale.REQUIRED, reader=None)
 
 
 def up(endpoint: Endpoint, days: int = 90, leader: Fences | None = None) -> SchemaReport:
-    wish = dataclasses.replace(WISH, trades_days=days)
+    wish = dataclasses.replace(WISH, days=servers.DAYS | {"trades": days})
     return migrating.bring_up(endpoint, wish, leader or servers.a_leader(), deadline=120)
 
 
@@ -44,8 +44,8 @@ TRADES = (
 def test_a_fresh_database_becomes_a_hypertable_with_its_policies_and_is_steady(timescale: Endpoint) -> None:
     leader = servers.a_leader()
     report = up(timescale, leader=leader)
-    assert (report.reason, report.revision, report.engine) == (Reason.READY, "0001", Engine.TIMESCALE)
-    assert (report.trades_days, report.held, report.drift, report.warnings) == (90, (), (), ())
+    assert (report.reason, report.revision, report.engine) == (Reason.READY, "0002", Engine.TIMESCALE)
+    assert (report.days.get("trades"), report.held, report.drift, report.warnings) == (90, (), (), ())
     policies = run(
         timescale,
         "SELECT proc_name, coalesce(config->>'drop_after', config->>'compress_after') "
@@ -59,12 +59,12 @@ def test_a_fresh_database_becomes_a_hypertable_with_its_policies_and_is_steady(t
 
 def test_retention_is_lengthened_at_once_and_shortened_only_where_nothing_is_lost(timescale: Endpoint) -> None:
     leader = servers.a_leader()
-    assert up(timescale, 30, leader).trades_days == 30
-    assert up(timescale, 60, leader).trades_days == 60
+    assert up(timescale, 30, leader).days.get("trades") == 30
+    assert up(timescale, 60, leader).days.get("trades") == 60
     run(timescale, TRADES, "ANALYZE aether.trades")
-    assert up(timescale, 40, leader).trades_days == 40
+    assert up(timescale, 40, leader).days.get("trades") == 40
     held = up(timescale, 10, leader)
-    assert (held.ok, held.trades_days, held.drift) == (True, 40, ())
+    assert (held.ok, held.days.get("trades"), held.drift) == (True, 40, ())
     (line,) = held.held
     assert line.startswith("aether.trades stays at 40 days: 10 days would drop 11 chunks from 20")
     assert line.endswith(", about 11 rows")
@@ -95,7 +95,7 @@ def test_a_policy_that_was_removed_is_not_put_back_over_data_that_it_would_drop(
     assert up(timescale, 30).ok
     run(timescale, TRADES, "SELECT public.remove_retention_policy('aether.trades')")
     report = up(timescale, 10)
-    assert report.trades_days is None
+    assert report.days.get("trades") is None
     assert report.held[0].startswith("aether.trades stays at no limit: 10 days would drop 11 chunks")
 
 

@@ -43,7 +43,7 @@ def test_fields_are_in_camel_case_on_the_wire() -> None:
         "venue": {"name": "Simulated"},
         "pairs": [f"{name}/USD" for name in ("BTC", "ETH", "SOL", "XRP", "ADA", "DOGE", "LTC", "LINK", "DOT", "AVAX")],
         "components": {"ingest": {"replicas": 1, "resources": {"requests": {}, "limits": {}}}},
-        "retention": {"tradesDays": 90},
+        "retention": {"tradesDays": 90, "booksDays": 7, "tickersDays": 30, "candlesDays": 1825},
     }
     assert PlatformSpec.model_validate(written) == PlatformSpec()
 

@@ -128,6 +128,11 @@ def status_schema() -> Schema:
     applied = _without_rules(spec_schema())
     applied["description"] = "The last spec that was understood, with its defaults: what is kept true"
     servers = [server.value for server in platforms.Server]
+    days = {
+        "type": "integer",
+        "format": "int32",
+        "description": "The retention in force; a held shortening leaves it as it was",
+    }
     lines = {"type": "array", "maxItems": 32, "items": _text(1024), "x-kubernetes-list-type": "atomic"}
     condition = {
         "type": "object",
@@ -177,11 +182,7 @@ def status_schema() -> Schema:
                 "properties": {
                     "revision": _text(64),
                     "engine": _text(32, "What keeps the partitions of tables that grow"),
-                    "tradesDays": {
-                        "type": "integer",
-                        "format": "int32",
-                        "description": "The retention in force; a held shortening leaves it as it was",
-                    },
+                    **dict.fromkeys(("tradesDays", "booksDays", "tickersDays", "candlesDays"), days),
                     "held": {**lines, "description": "What would be dropped, and is not before somebody approves"},
                     "drift": {**lines, "description": "What is not as the schema says, and whether it was mended"},
                 },

@@ -235,6 +235,22 @@ class Retention(Model):
     trades_days: Annotated[int, Field(strict=True, ge=1, le=3650)] = 90
     """Days for which trades are kept. Making it shorter over data that is there already is shown in the status, and
     not done before somebody may approve it."""
+    books_days: Annotated[int, Field(strict=True, ge=1, le=3650)] = 7
+    """Days for which books are kept; shorter as with trades."""
+    tickers_days: Annotated[int, Field(strict=True, ge=1, le=3650)] = 30
+    """Days for which tickers are kept; shorter as with trades."""
+    candles_days: Annotated[int, Field(strict=True, ge=1, le=3650)] = 1825
+    """Days for which candles of a minute are kept, and the longer ones that are made of them; shorter as with trades,
+    and whole weeks at a time."""
+
+    def by_table(self) -> dict[str, int]:
+        """Table → days."""
+        return {
+            "trades": self.trades_days,
+            "books": self.books_days,
+            "tickers": self.tickers_days,
+            "candles": self.candles_days,
+        }
 
 
 class PlatformSpec(Model):

@@ -1,4 +1,4 @@
-"""What a database looks like, as values: the server, our tables and how they should be, policies, the reader."""
+"""What a database looks like, as values: the server, our tables and how they should be, policies, candles, logins."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from aether_operator.observed.reports import Engine
 
 SCHEMA: Final = "aether"
-TRADES: Final = "aether.trades"
 BOOKS: Final = {
     "ownership": "id int PRIMARY KEY CHECK (id = 1), owner text NOT NULL, since timestamptz NOT NULL DEFAULT now()",
     "fence": "id int PRIMARY KEY CHECK (id = 1), epoch bigint NOT NULL, holder text NOT NULL, "
@@ -98,6 +97,8 @@ INSTRUMENTS: Final = Table(
         Column("order_min", "numeric"),
         Column("cost_min", "numeric"),
         Column("updated_at", "timestamp with time zone"),
+        Column("wsname", "text", required=False),
+        Column("rest_id", "text", required=False),
     ),
     constraints={
         "instruments_pkey": "PRIMARY KEY (symbol)",
@@ -126,8 +127,120 @@ TRADES_TABLE: Final = Table(
     },
     indexes={"trades_symbol_ts": "btree (symbol, ts DESC)"},
 )
-WANTED: Final = {table.name: table for table in (INSTRUMENTS, TRADES_TABLE)}
+PROGRESS: Final = Table(
+    name="ingest_progress",
+    columns=(
+        Column("symbol", "text"),
+        Column("trade_id", "bigint"),
+        Column("ts", "timestamp with time zone"),
+        Column("candles_until", "timestamp with time zone", required=False),
+    ),
+    constraints={"ingest_progress_pkey": "PRIMARY KEY (symbol)"},
+)
+_LEVELS: Final = (
+    "CHECK (((cardinality({side}_prices) = cardinality({side}_qtys)) AND (cardinality({side}_prices) <= 10)))"
+)
+BOOKS_TABLE: Final = Table(
+    name="books",
+    columns=(
+        Column("symbol", "text"),
+        Column("ts", "timestamp with time zone"),
+        Column("received_at", "timestamp with time zone"),
+        Column("checksum", "bigint"),
+        Column("bid_prices", "numeric[]"),
+        Column("bid_qtys", "numeric[]"),
+        Column("ask_prices", "numeric[]"),
+        Column("ask_qtys", "numeric[]"),
+    ),
+    constraints={
+        "books_pkey": "PRIMARY KEY (symbol, ts)",
+        "books_bids": _LEVELS.format(side="bid"),
+        "books_asks": _LEVELS.format(side="ask"),
+    },
+)
+TICKERS: Final = Table(
+    name="tickers",
+    columns=(
+        Column("symbol", "text"),
+        Column("ts", "timestamp with time zone"),
+        Column("bid", "numeric"),
+        Column("bid_qty", "numeric"),
+        Column("ask", "numeric"),
+        Column("ask_qty", "numeric"),
+        Column("last", "numeric"),
+        Column("volume", "numeric"),
+        Column("vwap", "numeric"),
+        Column("low", "numeric"),
+        Column("high", "numeric"),
+        Column("change", "numeric"),
+        Column("change_pct", "numeric"),
+        Column("received_at", "timestamp with time zone"),
+    ),
+    constraints={"tickers_pkey": "PRIMARY KEY (symbol, ts)"},
+)
+CANDLES: Final = Table(
+    name="candles",
+    columns=(
+        Column("symbol", "text"),
+        Column("ts", "timestamp with time zone"),
+        Column("open", "numeric"),
+        Column("high", "numeric"),
+        Column("low", "numeric"),
+        Column("close", "numeric"),
+        Column("vwap", "numeric"),
+        Column("volume", "numeric"),
+        Column("cost", "numeric"),
+        Column("trades", "bigint"),
+    ),
+    constraints={
+        "candles_pkey": "PRIMARY KEY (symbol, ts)",
+        "candles_minute": "CHECK ((ts = date_bin('00:01:00'::interval, ts, "
+        "'2000-01-01 00:00:00+00'::timestamp with time zone)))",
+        "candles_prices": "CHECK (((low <= LEAST(open, close)) AND (high >= GREATEST(open, close))))",
+        "candles_amounts": "CHECK (((volume >= (0)::numeric) AND (cost >= (0)::numeric) AND (trades >= 0) "
+        "AND ((trades = 0) = (volume = (0)::numeric))))",
+    },
+)
+WANTED: Final = {table.name: table for table in (INSTRUMENTS, TRADES_TABLE, PROGRESS, BOOKS_TABLE, TICKERS, CANDLES)}
 """The tables of the newest revision: what migrations end at, and what drift is measured by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growing:
+    """How a table is kept that grows with time, as far as nobody chooses it."""
+
+    part_days: int
+    """Days in a partition or chunk."""
+    compress_days: int
+    """Days after which a chunk is compressed."""
+
+
+GROWING: Final[Mapping[str, Growing]] = {
+    "trades": Growing(part_days=1, compress_days=7),
+    "books": Growing(part_days=1, compress_days=1),
+    "tickers": Growing(part_days=1, compress_days=7),
+    "candles": Growing(part_days=7, compress_days=30),
+}
+"""The tables that are kept for a while. What is older than the retention is dropped, whole parts at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Longer:
+    """Candles longer than a minute, made of those of a minute: a view, on TimescaleDB over a continuous aggregate."""
+
+    name: str
+    minutes: int
+
+    @property
+    def sums(self) -> str:
+        """The continuous aggregate: all but what needs the market's decimals, which it could not join."""
+        return f"{self.name}_sums"
+
+
+LONGER: Final = tuple(
+    Longer(f"candles_{name}", minutes)
+    for name, minutes in (("5m", 5), ("15m", 15), ("1h", 60), ("4h", 240), ("1d", 1440))
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +256,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keeping:
-    """How the trades are kept: by whom, for how long, in which parts."""
+    """How a table is kept: by whom, for how long, in which parts."""
 
     engine: Engine | None = None
     """None while the table is neither a hypertable nor known to pg_partman."""
@@ -170,6 +283,28 @@ class Keeping:
     def in_force(self) -> float | None:
         """Days after which rows are really dropped; None while none are, since nobody drops or it is paused."""
         return self.days if self.drops and "policy_retention" not in self.paused else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A view of longer candles, or a continuous aggregate under one."""
+
+    kind: str
+    """`v` is a view, and so is what shows of a continuous aggregate."""
+    columns: tuple[Column, ...]
+    digest: str
+    """Of its definition: tells whether it is still the one that we made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aggregate:
+    """How a continuous aggregate is kept up to date."""
+
+    real_time: bool = True
+    """Whether it also shows what it has not taken in yet."""
+    refreshed: tuple[tuple[float | None, float | None, float], ...] = ()
+    """Its refresh policies in seconds: from how far back, until how long ago, how often. Back is None for all."""
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,5 +357,8 @@ class Seen:
     settings: Mapping[str, str] = field(default_factory=dict)
     """What we did last, so that an edit by others can be told from a new wish."""
     tables: Mapping[str, Table] = field(default_factory=dict)
-    keeping: Keeping = Keeping()
+    keeping: Mapping[str, Keeping] = field(default_factory=dict)
+    """Of each growing table that is there."""
+    views: Mapping[str, View] = field(default_factory=dict)
+    aggregates: Mapping[str, Aggregate] = field(default_factory=dict)
     reader: Reader | None = None

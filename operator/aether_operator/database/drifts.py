@@ -9,9 +9,9 @@ from aether_operator.database.steps import Write
 from aether_operator.observed.reports import Drift
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from aether_operator.database.catalogues import Table
+    from aether_operator.database.catalogues import Column, Table
 
 
 LARGE: Final = 256 << 20
@@ -28,7 +28,7 @@ def compare(live: Mapping[str, Table]) -> tuple[list[Write], list[Drift]]:
         if table is None:
             drift.append(Drift(name=full, what="is missing", repaired=False))
             continue
-        drift += _columns(full, table, wanted)
+        drift += columns(full, table.columns, wanted.columns)
         drift += _constraints(full, table, wanted)
         for index, definition in wanted.indexes.items():
             seen = table.indexes.get(index)
@@ -46,17 +46,18 @@ def compare(live: Mapping[str, Table]) -> tuple[list[Write], list[Drift]]:
     return steps, drift
 
 
-def keepable(live: Mapping[str, Table]) -> bool:
-    """Whether policies of the trades still have what they work on."""
-    table = live.get("trades")
-    wanted = {column for column in catalogues.TRADES_TABLE.columns if column.name in {"symbol", "ts"}}
+def keepable(live: Mapping[str, Table], name: str) -> bool:
+    """Whether policies of a growing table still have what they work on."""
+    table = live.get(name)
+    wanted = {column for column in catalogues.WANTED[name].columns if column.name in {"symbol", "ts"}}
     return table is not None and wanted <= set(table.columns)
 
 
-def _columns(full: str, live: Table, wanted: Table) -> Iterator[Drift]:
-    seen = {column.name: column for column in live.columns}
-    known = {column.name for column in wanted.columns}
-    for column in wanted.columns:
+def columns(full: str, live: Sequence[Column], wanted: Sequence[Column]) -> Iterator[Drift]:
+    """What is different in the columns of a table or a view."""
+    seen = {column.name: column for column in live}
+    known = {column.name for column in wanted}
+    for column in wanted:
         name, there = f"{full}.{column.name}", seen.get(column.name)
         if there is None:
             yield Drift(name=name, what="is missing", repaired=False)

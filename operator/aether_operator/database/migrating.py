@@ -60,9 +60,7 @@ class _Work:
 
     def look(self) -> Seen:
         reader = self.wanted.reader
-        seen = reading.look(
-            self.connection, days=self.wanted.trades_days, reader=None if reader is None else reader.username
-        )
+        seen = reading.look(self.connection, days=self.wanted.days, reader=None if reader is None else reader.username)
         if reader is None or seen.reader is None:
             return seen
         as_reader = replace(self.endpoint, username=reader.username, password=reader.password)
@@ -115,8 +113,8 @@ class _Work:
                 log.info("schema_step", extra={"database": self.endpoint.database, "step": step.what})
 
     def report(self, seen: Seen, plan: Plan) -> SchemaReport:
-        keeping = seen.keeping
-        days = None if keeping.in_force is None else int(keeping.in_force)
+        days = {name: int(one.in_force) for name, one in seen.keeping.items() if one.in_force is not None}
+        engine = next((one.engine for one in seen.keeping.values() if one.engine is not None), plan.engine)
         if plan.reason is Reason.DATABASE_OWNED_BY_ANOTHER:  # what is there is not this platform's
             return SchemaReport(reason=plan.reason, message=f"{connecting.place(self.endpoint)}: {plan.message}")
         refused = plan.reason not in {Reason.READY, Reason.DRIFTED}
@@ -124,8 +122,8 @@ class _Work:
             reason=plan.reason,
             message=f"{connecting.place(self.endpoint)}: {plan.message}" if refused else plan.message,
             revision=seen.revision or "",
-            engine=keeping.engine or plan.engine,
-            trades_days=days,
+            engine=engine,
+            days=days,
             held=plan.held,
             drift=(*self.mended, *plan.drift),
             warnings=plan.warnings,

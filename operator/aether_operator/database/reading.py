@@ -12,7 +12,10 @@ import sqlalchemy
 from aether_operator.database.catalogues import (
     BOOKS,
     COMPRESSION,
+    GROWING,
+    LONGER,
     WANTED,
+    Aggregate,
     Column,
     Extension,
     Keeping,
@@ -22,6 +25,7 @@ from aether_operator.database.catalogues import (
     Seen,
     ServerFacts,
     Table,
+    View,
 )
 from aether_operator.database.steps import quoted
 from aether_operator.observed.reports import Engine
@@ -60,6 +64,9 @@ SELECT has_schema_privilege(n.oid, 'USAGE') AS uses,
        (SELECT bool_and(has_function_privilege(p.oid, 'EXECUTE')) FROM pg_proc p WHERE p.pronamespace = n.oid) AS calls
 FROM pg_namespace n WHERE n.nspname = :schema
 """
+
+
+_LONGER_NAMES: Final = [name for longer in LONGER for name in (longer.name, longer.sums)]
 
 
 class Unreadable(Exception):
@@ -138,39 +145,58 @@ FROM pg_index x JOIN pg_class c ON c.oid = x.indrelid JOIN pg_class i ON i.oid =
 WHERE c.relnamespace = to_regnamespace('aether') AND c.relname = ANY(:names)
   AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = x.indexrelid)
 """
-_HYPERTABLE: Final = """
-SELECT compression_enabled AS compressed FROM timescaledb_information.hypertables
-WHERE hypertable_schema = 'aether' AND hypertable_name = 'trades'
+_HYPERTABLES: Final = """
+SELECT hypertable_name AS relation, compression_enabled AS compressed FROM timescaledb_information.hypertables
+WHERE hypertable_schema = 'aether' AND hypertable_name = ANY(:names)
 """
 _JOBS: Final = """
-SELECT job_id AS id, proc_name AS name, scheduled,
+SELECT hypertable_name AS relation, proc_name AS name, scheduled,
        extract(epoch FROM coalesce(config->>'drop_after', config->>'compress_after')::interval)::float8 / 86400 AS days
-FROM timescaledb_information.jobs WHERE hypertable_schema = 'aether' AND hypertable_name = 'trades'
+FROM timescaledb_information.jobs WHERE hypertable_schema = 'aether' AND hypertable_name = ANY(:names)
   AND proc_name IN ('policy_retention', 'policy_compression')
 """
 _COMPRESSION: Final = """
-SELECT segmentby, orderby FROM timescaledb_information.hypertable_compression_settings
-WHERE hypertable = to_regclass('aether.trades')
+SELECT c.relname AS relation, s.segmentby, s.orderby FROM timescaledb_information.hypertable_compression_settings s
+JOIN pg_class c ON c.oid = s.hypertable
+WHERE c.relnamespace = to_regnamespace('aether') AND c.relname = ANY(:names)
 """
 _CHUNKS: Final = """
-SELECT format('%I.%I', chunk_schema, chunk_name) AS name, range_start AS start, range_end AS "end"
+SELECT hypertable_name AS relation, format('%I.%I', chunk_schema, chunk_name) AS name,
+       range_start AS start, range_end AS "end"
 FROM timescaledb_information.chunks
-WHERE hypertable_schema = 'aether' AND hypertable_name = 'trades' ORDER BY range_start
+WHERE hypertable_schema = 'aether' AND hypertable_name = ANY(:names) ORDER BY range_start
 """
 _PARTITIONS: Final = """
-SELECT format('%I.%I', n.nspname, c.relname) AS name, c.reltuples::bigint AS rows,
+SELECT p.relname AS relation, format('%I.%I', n.nspname, c.relname) AS name, c.reltuples::bigint AS rows,
        (regexp_match(b.bound, 'FROM \\(''([^'']+)''\\)'))[1]::timestamptz AS start,
        (regexp_match(b.bound, 'TO \\(''([^'']+)''\\)'))[1]::timestamptz AS "end"
-FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
+JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL (SELECT pg_get_expr(c.relpartbound, c.oid) AS bound) b
-WHERE i.inhparent = to_regclass('aether.trades') ORDER BY start NULLS LAST
+WHERE p.relnamespace = to_regnamespace('aether') AND p.relname = ANY(:names) ORDER BY start NULLS LAST
 """
 _PART_CONFIG: Final = """
-SELECT extract(epoch FROM retention::interval)::float8 / 86400 AS days, retention_keep_table AS keeps,
+SELECT substr(parent_table, 8) AS relation,
+       extract(epoch FROM retention::interval)::float8 / 86400 AS days, retention_keep_table AS keeps,
        premake, infinite_time_partitions AS always, automatic_maintenance AS maintained
-FROM {schema}.part_config WHERE parent_table = 'aether.trades'
+FROM {schema}.part_config WHERE parent_table LIKE 'aether.%'
 """
-_OLDER: Final = "SELECT EXISTS (SELECT FROM aether.trades WHERE ts < now() - make_interval(days => :days))"
+_OLDER: Final = "SELECT EXISTS (SELECT FROM aether.{name} WHERE ts < now() - make_interval(days => :days))"
+_VIEWS: Final = """
+SELECT c.relname AS name, c.relkind::text AS kind, md5(pg_get_viewdef(c.oid)) AS digest
+FROM pg_class c WHERE c.relnamespace = to_regnamespace('aether') AND c.relname = ANY(:names) AND c.relkind = 'v'
+"""
+# In some versions a job is of the view, in others of what it materialises into.
+_AGGREGATES: Final = """
+SELECT a.view_name AS name, NOT a.materialized_only AS real_time, j.job_id AS job, j.scheduled,
+       extract(epoch FROM (j.config->>'start_offset')::interval)::float8 AS back,
+       extract(epoch FROM (j.config->>'end_offset')::interval)::float8 AS until,
+       extract(epoch FROM j.schedule_interval)::float8 AS every
+FROM timescaledb_information.continuous_aggregates a LEFT JOIN timescaledb_information.jobs j
+  ON j.proc_name = 'policy_refresh_continuous_aggregate' AND (j.hypertable_schema, j.hypertable_name) IN (
+     (a.view_schema, a.view_name), (a.materialization_hypertable_schema, a.materialization_hypertable_name))
+WHERE a.view_schema = 'aether' AND a.view_name = ANY(:names) ORDER BY j.job_id
+"""
 _READER: Final = """
 SELECT coalesce(shobj_description(r.oid, 'pg_authid'), '') AS comment,
        array_remove(ARRAY[CASE WHEN r.rolsuper THEN 'SUPERUSER' END, CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END,
@@ -195,12 +221,12 @@ WHERE r.rolname = :name AND n.nspname = 'aether' AND d.datname = current_databas
 """
 
 
-def look(connection: Connection, *, days: int, reader: str | None) -> Seen:
+def look(connection: Connection, *, days: Mapping[str, int], reader: str | None) -> Seen:
     """The whole of what concerns us, in one transaction.
 
     Args:
         connection: In no transaction.
-        days: The retention that is wanted; whether rows are older is asked where it would shorten the one in force.
+        days: Table → the retention that is wanted; whether rows are older is asked where another one is in force.
         reader: The name of the read-only login that is wanted.
     """
     with connection.begin():
@@ -227,6 +253,8 @@ def look(connection: Connection, *, days: int, reader: str | None) -> Seen:
             settings={row.name: row.value for row in books.get("settings", ())},
             tables=_tables(connection, relations),
             keeping=_keeping(connection, seen_server, relations, days),
+            views=_views(connection),
+            aggregates=_aggregates(connection, seen_server),
             reader=_reader(connection, reader),
         )
 
@@ -261,64 +289,110 @@ def _tables(connection: Connection, relations: Mapping[str, Row[Any]]) -> dict[s
     }
 
 
-def _keeping(connection: Connection, server: ServerFacts, relations: Mapping[str, Row[Any]], days: int) -> Keeping:
-    if "trades" not in relations:
-        return Keeping()
-    if relations["trades"].kind == "p":
-        kept = _by_partman(connection, server)
-    elif server.timescale.installed and (found := rows(connection, _HYPERTABLE)):
-        kept = _by_timescale(connection, enabled=found[0].compressed)
-    else:
-        return Keeping()
-    if kept.in_force != days:
-        readable = relations["trades"].readable
-        older = not readable or _one(connection, _OLDER, days=days)  # who may not look does not know: nothing is lost
-        kept = replace(kept, older=older)
-        if older and readable:
-            kept = replace(kept, parts=tuple(_counted(connection, server, part) for part in kept.parts))
+def _keeping(
+    connection: Connection, server: ServerFacts, relations: Mapping[str, Row[Any]], days: Mapping[str, int]
+) -> dict[str, Keeping]:
+    names = [name for name in GROWING if name in relations]
+    partitioned = [name for name in names if relations[name].kind == "p"]
+    kept = dict.fromkeys(names, Keeping())
+    if partitioned:
+        kept |= _by_partman(connection, server, partitioned)
+    if server.timescale.installed and len(partitioned) < len(names):
+        kept |= _by_timescale(connection, [name for name in names if name not in partitioned])
+    for name, one in kept.items():
+        if one.engine is None or one.in_force == days[name]:
+            continue
+        readable = relations[name].readable
+        # Who may not look does not know: nothing is lost.
+        older = not readable or _one(connection, _OLDER.format(name=name), days=days[name])
+        parts = tuple(_counted(connection, server, part) for part in one.parts) if older and readable else one.parts
+        kept[name] = replace(one, older=older, parts=parts)
     return kept
 
 
-def _by_partman(connection: Connection, server: ServerFacts) -> Keeping:
-    parts = rows(connection, _PARTITIONS)
-    stray = next((row.name for row in parts if row.start is None), None)
-    holds = _one(connection, f"SELECT EXISTS (SELECT FROM {stray})") if stray else False
-    kept = Keeping(
-        parts=tuple(
-            Part(name=row.name, start=row.start, end=row.end, rows=row.rows if row.rows >= 0 else None)
-            for row in parts
-            if row.start is not None
-        ),
-        stray=holds,
-    )
-    if not server.partman.installed:
-        return kept
-    found = rows(connection, _PART_CONFIG.format(schema=quoted(server.partman.schema)))
-    if not found:
-        return kept
-    (config,) = found
-    return replace(
-        kept,
-        engine=Engine.PARTMAN,
-        days=config.days,
-        drops=not config.keeps,
-        ahead=config.premake,
-        ahead_always=config.always and config.maintained == "on",
-    )
+def _by_partman(connection: Connection, server: ServerFacts, names: list[str]) -> dict[str, Keeping]:
+    parts = _grouped(rows(connection, _PARTITIONS, names=names))
+    configs: dict[str, Row[Any]] = {}
+    if server.partman.installed:
+        asked = rows(connection, _PART_CONFIG.format(schema=quoted(server.partman.schema)))
+        configs = {row.relation: row for row in asked}
+    kept = {}
+    for name in names:
+        stray = next((row.name for row in parts.get(name, ()) if row.start is None), None)
+        one = Keeping(
+            parts=tuple(
+                Part(name=row.name, start=row.start, end=row.end, rows=row.rows if row.rows >= 0 else None)
+                for row in parts.get(name, ())
+                if row.start is not None
+            ),
+            stray=_one(connection, f"SELECT EXISTS (SELECT FROM {stray})") if stray else False,
+        )
+        if name in configs:
+            config = configs[name]
+            one = replace(
+                one,
+                engine=Engine.PARTMAN,
+                days=config.days,
+                drops=not config.keeps,
+                ahead=config.premake,
+                ahead_always=config.always and config.maintained == "on",
+            )
+        kept[name] = one
+    return kept
 
 
-def _by_timescale(connection: Connection, *, enabled: bool) -> Keeping:
-    jobs = {row.name: row for row in rows(connection, _JOBS)}
-    retention, compression = jobs.get("policy_retention"), jobs.get("policy_compression")
-    shape = {(row.segmentby, row.orderby) for row in rows(connection, _COMPRESSION)} if enabled else set()
-    return Keeping(
-        engine=Engine.TIMESCALE,
-        days=retention and retention.days,
-        compress_days=compression and compression.days,
-        compressed=shape == {COMPRESSION},
-        paused=tuple(sorted(row.name for row in jobs.values() if not row.scheduled)),
-        parts=tuple(Part(name=row.name, start=row.start, end=row.end) for row in rows(connection, _CHUNKS)),
-    )
+def _by_timescale(connection: Connection, names: list[str]) -> dict[str, Keeping]:
+    hypertables = rows(connection, _HYPERTABLES, names=names)
+    jobs, chunks = (_grouped(rows(connection, sql, names=names)) for sql in (_JOBS, _CHUNKS))
+    shapes = _grouped(rows(connection, _COMPRESSION, names=names)) if any(one.compressed for one in hypertables) else {}
+    kept = {}
+    for table in hypertables:
+        name = table.relation
+        own = {row.name: row for row in jobs.get(name, ())}
+        retention, compression = own.get("policy_retention"), own.get("policy_compression")
+        kept[name] = Keeping(
+            engine=Engine.TIMESCALE,
+            days=retention and retention.days,
+            compress_days=compression and compression.days,
+            compressed={(row.segmentby, row.orderby) for row in shapes.get(name, ())} == {COMPRESSION},
+            paused=tuple(sorted(row.name for row in own.values() if not row.scheduled)),
+            parts=tuple(Part(name=row.name, start=row.start, end=row.end) for row in chunks.get(name, ())),
+        )
+    return kept
+
+
+def _grouped(found: Sequence[Row[Any]]) -> dict[str, list[Row[Any]]]:
+    """Rows by the relation that they are about."""
+    grouped: dict[str, list[Row[Any]]] = {}
+    for row in found:
+        grouped.setdefault(row.relation, []).append(row)
+    return grouped
+
+
+def _views(connection: Connection) -> dict[str, View]:
+    found = rows(connection, _VIEWS, names=_LONGER_NAMES)
+    columns = _grouped(rows(connection, _COLUMNS, names=[row.name for row in found])) if found else {}
+    return {
+        row.name: View(
+            kind=row.kind,
+            columns=tuple(Column(one.name, one.type, one.required) for one in columns.get(row.name, ())),
+            digest=row.digest,
+        )
+        for row in found
+    }
+
+
+def _aggregates(connection: Connection, server: ServerFacts) -> dict[str, Aggregate]:
+    if not server.timescale.installed:
+        return {}
+    found: dict[str, Aggregate] = {}
+    for row in rows(connection, _AGGREGATES, names=_LONGER_NAMES):
+        one = found.get(row.name, Aggregate(real_time=row.real_time))
+        if row.job is not None:
+            policy = (row.back, row.until, row.every)
+            one = replace(one, refreshed=(*one.refreshed, policy), paused=one.paused or not row.scheduled)
+        found[row.name] = one
+    return found
 
 
 def _counted(connection: Connection, server: ServerFacts, part: Part) -> Part:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,6 +39,17 @@ class Write:
 
 
 Step = Prepare | Claim | Write
+
+
+@dataclass(slots=True)
+class Notes:
+    """A plan in the making."""
+
+    steps: list[Step] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
+    drift: list[Drift] = field(default_factory=list)
+    """Only what is not mended by the steps."""
+    warnings: list[str] = field(default_factory=list)
 
 
 def literal(text: str) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from aether_operator.api.reasons import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aether_operator.api.platforms import Server, Timescale
     from aether_operator.observed.endpoints import Hidden
 
@@ -56,7 +58,8 @@ class SchemaWanted:
     owner: str
     """Who claims the database: `<namespace>/<name>` and the uid of the namespace, as one text; a person reads it."""
     timescale: Timescale
-    trades_days: int
+    days: Mapping[str, int]
+    """Table → days for which its rows are kept."""
     reader: Login | None = None
     """The read-only login for people, or none where it is not wanted yet."""
 
@@ -72,13 +75,14 @@ class Drift:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaReport:
-    """What became of the schema. `trades_days` is the retention in force, which a held shortening leaves as it was."""
+    """What became of the schema."""
 
     reason: Reason
     message: str = ""
     revision: str = ""
     engine: Engine | None = None
-    trades_days: int | None = None
+    days: Mapping[str, int] = field(default_factory=dict)
+    """Table → the retention in force, which a held shortening leaves as it was; without a table that has none."""
     held: tuple[str, ...] = ()
     """What would be dropped, and is not before somebody approves: one line each."""
     drift: tuple[Drift, ...] = ()

@@ -81,7 +81,7 @@ def schema(report: SchemaReport) -> dict[str, Any]:
     parts: dict[str, Any] = {
         "revision": report.revision,
         "engine": report.engine.value if report.engine else "",
-        "tradesDays": report.trades_days,
+        **{f"{table}Days": days for table, days in report.days.items()},
         "held": [conditions.bounded(line) for line in sorted(report.held)[:MOST]],
         "drift": [conditions.bounded(line) for line in sorted(drift)[:MOST]],
     }

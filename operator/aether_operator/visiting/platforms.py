@@ -285,7 +285,7 @@ class Visitor:
         wanted = SchemaWanted(
             owner=f"{key.namespace}/{key.name} of namespace {await self._namespace_uid(key.namespace)}",
             timescale=platform.spec.data_plane.postgres.timescale,
-            trades_days=platform.spec.retention.trades_days,
+            days=platform.spec.retention.by_table(),
             reader=None if reader is None else Login(username=reader[0], password=Hidden(reader[1])),
         )
         return await self._in_database(

@@ -1,0 +1,313 @@
+"""Candles longer than a minute are what the venue's would be, on either engine, whatever happened to the minutes."""
+
+# ruff: noqa: S608 - statements of a test's own
+
+from __future__ import annotations
+
+import random
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aether_operator.api.reasons import Reason
+from aether_operator.database import candles as longer_candles
+from aether_operator.database import migrating
+from aether_operator.database.catalogues import LONGER
+from aether_operator.observed.reports import Drift
+from aether_services.domain import candles, times
+from aether_services.domain.instruments import Symbol
+from aether_services.domain.times import Nanoseconds
+from aether_services.domain.trades import OrderType, Side, Trade
+from aether_testing import postgres as servers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from aether_operator.database.fencing import Fences
+    from aether_operator.observed.endpoints import Endpoint
+    from aether_operator.observed.reports import SchemaReport
+    from aether_services.domain.candles import Candle
+
+BTC = Symbol("BTC/USD")
+DIGITS = 1
+BEGIN = Nanoseconds(1_795_046_400 * 1_000_000_000)
+"""A Thursday's midnight in 2026: TimescaleDB's weeks begin so."""
+INSTRUMENT = (
+    "INSERT INTO aether.instruments (symbol, altname, base, quote, status, price_decimals, lot_decimals, "
+    "cost_decimals, tick_size, order_min, cost_min) "
+    "VALUES ('BTC/USD', 'XBTUSD', 'BTC', 'USD', 'online', %s, 8, 5, 0.1, 0.0001, 0.5)"
+)
+
+
+def up(endpoint: Endpoint, leader: Fences | None = None) -> SchemaReport:
+    return migrating.bring_up(endpoint, servers.a_wish(reader=None), leader or servers.a_leader(), deadline=120)
+
+
+@pytest.fixture(params=[15, 17, "timescale"])
+def database(request: pytest.FixtureRequest) -> Endpoint:
+    """A database of either engine, at the newest revision."""
+    endpoint: Endpoint = (
+        request.getfixturevalue("timescale")
+        if request.param == "timescale"
+        else request.getfixturevalue("releases")(request.param).fresh()
+    )
+    assert up(endpoint).ok
+    run(endpoint, INSTRUMENT, (DIGITS,))
+    return endpoint
+
+
+def run(endpoint: Endpoint, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    with servers.connected(endpoint) as connection:
+        cursor = connection.execute(statement.encode(), values or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def some_trades(chance: random.Random, minutes: int) -> list[Trade]:
+    """Trades of some of these minutes, the first of which has one: others have none, as on a quiet market."""
+    busy = [0, *sorted(chance.sample(range(1, minutes), minutes // 4))]
+    ats = sorted(
+        Nanoseconds(BEGIN + minute * times.MINUTE + chance.randrange(times.MINUTE))
+        for minute in busy
+        for _ in range(chance.randrange(1, 4))
+    )
+    return [
+        Trade(
+            symbol=BTC,
+            trade_id=number,
+            side=Side.BUY,
+            price=Decimal(chance.randrange(900_000, 950_000)).scaleb(-1),
+            quantity=Decimal(chance.randrange(1, 10**9)).scaleb(-8),
+            order_type=OrderType.LIMIT,
+            at=at,
+        )
+        for number, at in enumerate(ats)
+    ]
+
+
+def of(trades: Iterable[Trade], interval: int, until: Nanoseconds) -> list[Candle]:
+    """The candles that the venue would make of trades."""
+    made: list[Candle] = []
+    for trade in trades:
+        begin = candles.begin_of(trade.at, interval)
+        if not made or made[-1].begin != begin:
+            if made:
+                made += candles.following(made[-1], begin, interval)
+            made.append(candles.empty(BTC, begin, trade.price))
+        made[-1] = made[-1].with_trade(trade)
+    return [*made, *candles.following(made[-1], until, interval)]
+
+
+def store(endpoint: Endpoint, minutes: Iterable[Candle]) -> None:
+    """As ingest does."""
+    statement = (
+        "INSERT INTO aether.candles "
+        "SELECT 'BTC/USD', to_timestamp(b), o, h, l, c, w, v, s, n FROM unnest(%s::bigint[], %s::numeric[], "
+        "%s::numeric[], %s::numeric[], %s::numeric[], %s::numeric[], %s::numeric[], %s::numeric[], %s::bigint[]) "
+        "AS t (b, o, h, l, c, w, v, s, n) ON CONFLICT (symbol, ts) DO UPDATE SET open = excluded.open, "
+        "high = excluded.high, low = excluded.low, close = excluded.close, vwap = excluded.vwap, "
+        "volume = excluded.volume, cost = excluded.cost, trades = excluded.trades"
+    )
+    rows, some = list(map(row, minutes)), 200  # the socket in front of the WebAssembly takes no long messages
+    with servers.connected(endpoint) as connection:
+        for start in range(0, len(rows), some):
+            columns = [list(column) for column in zip(*rows[start : start + some], strict=True)]
+            connection.execute(statement.encode(), columns)
+
+
+def row(one: Candle) -> tuple[Any, ...]:
+    """A candle without its market."""
+    vwap = one.vwap(DIGITS)
+    return one.begin // 10**9, one.open, one.high, one.low, one.close, vwap, one.volume, one.cost, one.trades
+
+
+def assert_right(endpoint: Endpoint, trades: Sequence[Trade], until: Nanoseconds) -> None:
+    for longer in LONGER:
+        wanted = [row(one) for one in of(trades, longer.minutes * times.MINUTE, until)]
+        query = (
+            "SELECT extract(epoch FROM ts)::bigint, open, high, low, close, vwap, volume, cost, trades "
+            f"FROM aether.{longer.name} ORDER BY ts"
+        )
+        assert run(endpoint, query) == wanted, longer.name
+
+
+def has_timescale(endpoint: Endpoint) -> bool:
+    return bool(run(endpoint, "SELECT FROM pg_extension WHERE extname = 'timescaledb'"))
+
+
+def refresh(endpoint: Endpoint) -> None:
+    """What TimescaleDB does every few minutes; without it there is nothing to do."""
+    if has_timescale(endpoint):
+        jobs = "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = 'policy_refresh_continuous_aggregate'"
+        for (job,) in run(endpoint, jobs):
+            run(endpoint, f"CALL public.run_job({job})")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_longer_candles_are_those_of_the_venue_also_when_minutes_come_late_and_go(
+    database: Endpoint, seed: int
+) -> None:
+    days, chance = 9, random.Random(seed)
+    minutes = days * 1440
+    until = Nanoseconds(BEGIN + minutes * times.MINUTE)
+    trades = some_trades(chance, minutes)
+    late = {trade.trade_id for trade in chance.sample(trades[1:], 40)}
+    store(database, of([trade for trade in trades if trade.trade_id not in late], times.MINUTE, until))
+    assert_right(database, [trade for trade in trades if trade.trade_id not in late], until)
+    refresh(database)
+    store(database, of(trades, times.MINUTE, until))
+    refresh(database)
+    assert_right(database, trades, until)
+    # What the retention drops: longer candles go with their minutes.
+    kept_from = BEGIN // 10**9 + 7 * 86400
+    drop = (
+        "SELECT public.drop_chunks('aether.candles', older_than => to_timestamp(%s))"
+        if has_timescale(database)
+        else "DELETE FROM aether.candles WHERE ts < to_timestamp(%s)"
+    )
+    run(database, drop, (kept_from,))
+    refresh(database)
+    left = run(database, "SELECT count(*), min(extract(epoch FROM ts))::bigint FROM aether.candles_1d")
+    assert left == [(days - 7, kept_from)]
+
+
+def a_minute(endpoint: Endpoint, volume: str, cost: str, trades: int) -> None:
+    statement = "INSERT INTO aether.candles VALUES ('BTC/USD', to_timestamp(%s), 1, 9, 1, 2, 0, %s, %s, %s)"
+    run(endpoint, statement, (BEGIN // 10**9, Decimal(volume), Decimal(cost), trades))
+
+
+@pytest.mark.parametrize(
+    ("volume", "cost", "vwap"),
+    [
+        ("3", "5.99999999999999999999999999999999", "1.9"),
+        ("7", "13.3", "1.9"),
+        ("0.00000001", "98765432109876543210987654321.09", "9876543210987654321098765432109000000.0"),
+        ("1e30", "1", "0.0"),
+    ],
+)
+def test_a_vwap_is_cut_off_and_never_rounded(database: Endpoint, volume: str, cost: str, vwap: str) -> None:
+    a_minute(database, volume, cost, 1)
+    assert run(database, "SELECT vwap::text FROM aether.candles_1h") == [(vwap,)]
+
+
+def test_without_a_trade_the_vwap_is_0_and_without_the_instrument_nobody_knows_it(database: Endpoint) -> None:
+    a_minute(database, "0", "0", 0)
+    assert run(database, "SELECT vwap FROM aether.candles_5m") == [(0,)]
+    run(database, "DELETE FROM aether.instruments")
+    run(database, "UPDATE aether.candles SET volume = 1, cost = 1, trades = 1")
+    refresh(database)
+    assert run(database, "SELECT close, vwap FROM aether.candles_5m") == [(2, None)]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "ts = ts + interval '1 second'",
+        "low = 3",
+        "volume = 0",
+        "trades = 0",
+        "cost = -1",
+    ],
+)
+def test_a_minute_that_is_none_is_refused(database: Endpoint, edit: str) -> None:
+    a_minute(database, "1", "1", 1)
+    with pytest.raises(Exception, match="violates check constraint"):
+        run(database, f"UPDATE aether.candles SET {edit}")
+
+
+def test_a_book_has_at_most_ten_levels_and_a_quantity_for_each_price(database: Endpoint) -> None:
+    book = "INSERT INTO aether.books VALUES ('BTC/USD', now() + %s * interval '1 s', now(), 1, %s, %s, %s, %s)"
+    ten = [Decimal(1)] * 10
+    run(database, book, (1, ten, ten, [], []))
+    none: list[Decimal] = []
+    for number, sides in enumerate(
+        ((ten * 2, ten * 2, none, none), (ten, ten[:9], none, none), (none, none, ten, none))
+    ):
+        with pytest.raises(Exception, match="violates check constraint"):
+            run(database, book, (number, *sides))
+
+
+SAME = ", ".join(
+    "c.vwap + 1 AS vwap" if column.name == "vwap" else f"c.{column.name}" for column in longer_candles.COLUMNS
+)
+
+
+@pytest.mark.parametrize(
+    ("edit", "what"),
+    [
+        ("DROP VIEW aether.candles_1h", "was missing"),
+        (f"CREATE OR REPLACE VIEW aether.candles_1h AS SELECT {SAME} FROM aether.candles c", "was changed"),
+    ],
+)
+def test_a_view_that_others_dropped_or_changed_is_made_again_and_told(database: Endpoint, edit: str, what: str) -> None:
+    leader = servers.a_leader()
+    steady = up(database, leader)
+    before = run(database, "SELECT pg_get_viewdef('aether.candles_1h'::regclass)")
+    run(database, edit)
+    report = up(database, leader)
+    assert (report.reason, report.drift) == (
+        Reason.READY,
+        (Drift(name="aether.candles_1h", what=what, repaired=True),),
+    )
+    assert run(database, "SELECT pg_get_viewdef('aether.candles_1h'::regclass)") == before
+    assert up(database, leader) == steady
+
+
+@pytest.mark.parametrize(
+    ("edit", "name", "what"),
+    [
+        (
+            "CREATE VIEW aether.candles_1h AS SELECT symbol FROM aether.candles",
+            "aether.candles_1h.vwap",
+            "is missing",
+        ),
+        ("CREATE TABLE aether.candles_1h (symbol text)", "aether.candles_1h", "is not a view"),
+    ],
+)
+def test_something_else_under_a_view_s_name_is_named_and_left(
+    database: Endpoint, edit: str, name: str, what: str
+) -> None:
+    leader = servers.a_leader()
+    run(database, "DROP VIEW aether.candles_1h")
+    run(database, edit)
+    report = up(database, leader)
+    assert report.reason is Reason.DRIFTED
+    assert Drift(name=name, what=what, repaired=False) in report.drift
+    with servers.statements() as said:
+        assert up(database, leader) == report
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    ("edit", "what"),
+    [
+        ("DROP MATERIALIZED VIEW aether.candles_1h_sums CASCADE", "was missing"),
+        (
+            "ALTER MATERIALIZED VIEW aether.candles_1h_sums SET (timescaledb.materialized_only = true)",
+            "did not show what is newest",
+        ),
+        (
+            "SELECT public.remove_continuous_aggregate_policy('aether.candles_1h_sums')",
+            "was not refreshed as it should be",
+        ),
+    ],
+)
+def test_an_aggregate_that_others_changed_is_put_right_and_told(timescale: Endpoint, edit: str, what: str) -> None:
+    leader = servers.a_leader()
+    steady = up(timescale, leader)
+    assert steady.ok
+    run(timescale, edit)
+    report = up(timescale, leader)
+    assert report.reason is Reason.READY
+    assert report.drift[0] == Drift(name="aether.candles_1h_sums", what=what, repaired=True)
+    assert up(timescale, leader) == steady
+
+
+def test_an_aggregate_whose_refresh_somebody_paused_is_told(timescale: Endpoint) -> None:
+    assert up(timescale).ok
+    run(
+        timescale,
+        "SELECT public.alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs "
+        "WHERE hypertable_name = 'candles_4h_sums'",
+    )
+    assert up(timescale).warnings == ("the refresh of aether.candles_4h_sums is paused",)
