@@ -11,13 +11,24 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
+from collections import deque
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import msgspec
+from websockets.sync.client import connect
+
+from aether_services.domain import books
+from aether_services.exchange_sim.core import markets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+    from aether_services.domain.instruments import Symbol
 
 TOP: Final = Path(__file__).resolve().parents[2]
 DEADLINE: Final = 30.0
@@ -84,8 +95,13 @@ class Venue:
             time.sleep(LOOK)
 
     def _ready(self) -> bool:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.rest}/readyz", timeout=2):
-            return True
+        try:
+            with urllib.request.urlopen(f"{self.rest}/readyz", timeout=2):
+                return True
+        except urllib.error.HTTPError as refused:
+            refused.close()
+        except OSError:
+            pass
         return False
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
@@ -115,6 +131,18 @@ class Venue:
         request = urllib.request.Request(f"{self.admin}{path}", body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
+
+    def code(self, path: str, said: Mapping[str, Any] | None = None, *, admin: bool = False) -> int:
+        """The status that a path answers with."""
+        body = None if said is None else json.dumps(said).encode()
+        base = self.admin if admin else self.rest
+        request = urllib.request.Request(f"{base}{path}", body, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code
 
 
 @contextlib.contextmanager
@@ -158,3 +186,109 @@ def _free_ports() -> tuple[int, int]:
         one.bind(("127.0.0.1", 0))
         two.bind(("127.0.0.1", 0))
         return one.getsockname()[1], two.getsockname()[1]
+
+
+# ---- a client
+
+
+class Client:
+    """A WebSocket client that says what it is told and keeps what it hears, numbers as exact as they were written.
+
+    With `slow`, it takes nothing from the network but what it is asked for, and little at once.
+    """
+
+    def __init__(self, url: str, *, slow: bool = False) -> None:
+        place = urllib.parse.urlsplit(url)
+        network = socket.socket()
+        if slow:
+            network.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+        network.connect((place.hostname, place.port))
+        queue = 4 if slow else None
+        self._open = contextlib.ExitStack()
+        self._socket = self._open.enter_context(
+            connect(url, sock=network, max_size=None, max_queue=queue, compression=None)
+        )
+        self.texts: deque[str] = deque(maxlen=100_000)
+        """What was heard, word for word."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def say(self, said: object) -> None:
+        """Send something; text as it is, all else as JSON."""
+        self._socket.send(said if isinstance(said, str) else json.dumps(said))
+
+    def ask(self, method: str, req_id: object = None, **params: Any) -> dict[str, Any]:
+        """Send a request and wait for the first answer to it."""
+        named = {} if req_id is None else {"req_id": req_id}
+        self.say({"method": method, "params": params, **named})
+        return self.until(lambda said: "channel" not in said, f"an answer to {method} {params}")
+
+    def hear(self, patience: float = 10.0) -> dict[str, Any]:
+        """The next message.
+
+        Raises:
+            TimeoutError: There is none for so many seconds.
+            websockets.exceptions.ConnectionClosed: The venue closed the connection.
+        """
+        text = self._socket.recv(patience, decode=True)
+        self.texts.append(text)
+        said: dict[str, Any] = json.loads(text, parse_float=Decimal)
+        return said
+
+    def until(self, holds: Callable[[dict[str, Any]], object], wish: str, deadline: float = DEADLINE) -> dict[str, Any]:
+        """The next message of which something holds; those before it are only kept."""
+        ends = time.monotonic() + deadline
+        while time.monotonic() < ends:
+            said = self.hear(max(ends - time.monotonic(), LOOK))
+            if holds(said):
+                return said
+        raise AssertionError(f"{wish}: not within {deadline:g} s; the last words: {list(self.texts)[-3:]}")
+
+    def next(self, channel: str, kind: str = "update", deadline: float = DEADLINE) -> dict[str, Any]:
+        """The next message of a channel."""
+        wish = f"{kind} of {channel}"
+        return self.until(lambda said: said.get("channel") == channel and said.get("type") == kind, wish, deadline)
+
+    def listen(self, seconds: float) -> list[dict[str, Any]]:
+        """All that comes within some seconds."""
+        ends, heard = time.monotonic() + seconds, []
+        with contextlib.suppress(TimeoutError):
+            while (left := ends - time.monotonic()) > 0:
+                heard.append(self.hear(left))
+        return heard
+
+
+class _Level(msgspec.Struct):
+    price: msgspec.Raw
+    qty: msgspec.Raw
+
+
+class _Book(msgspec.Struct):
+    symbol: str
+    bids: list[_Level]
+    asks: list[_Level]
+    checksum: int
+
+
+class _Message(msgspec.Struct):
+    channel: str
+    type: str
+    data: list[_Book]
+
+
+def follow(text: str, known: dict[Symbol, books.Book], depth: int) -> bool:
+    """Apply a book's message to the book of its market, as ingest does; whether it verifies."""
+    message = msgspec.json.decode(text, type=_Message)
+    (data,) = message.data
+    one = next(market for market in markets.MARKETS.values() if market.symbol == data.symbol)
+    if one.symbol not in known:
+        known[one.symbol] = books.Book(
+            one.symbol, price_digits=one.price_digits, quantity_digits=one.quantity_digits, depth=depth
+        )
+    book = known[one.symbol]
+    apply = book.snapshot if message.type == "snapshot" else book.update
+    return apply(data.bids, data.asks, data.checksum)

@@ -2,15 +2,192 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from aether_services.domain.trades import Side
+from aether_services.exchange_sim.adapters.journals import SqliteJournal
+from aether_services.exchange_sim.core import markets
+from aether_services.exchange_sim.core.engines import Engine
 from aether_testing import venues
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from aether_services.domain import books
+    from aether_services.domain.instruments import Symbol
 
-def test_a_venue_that_is_told_to_end_ends_well(tmp_path: Path) -> None:
-    with venues.venue(tmp_path) as venue:
+ALL = list(markets.MARKETS)
+
+
+def engine_of(journal: Path) -> Engine:
+    """An engine as the next process will have it."""
+    kept = SqliteJournal(journal)
+    try:
+        past = kept.load(recent=10)
+    finally:
+        kept.close()
+    engine = Engine(markets.MARKETS.values())
+    engine.restore(past.orders)
+    return engine
+
+
+def as_told(engine: Engine, symbol: Symbol, side: Side) -> list[tuple[Decimal, Decimal]]:
+    """One side of a book in decimals."""
+    digits = markets.MARKETS[symbol].price_digits
+    levels = engine.books[symbol].side(side).levels()
+    return [(Decimal(price).scaleb(-digits), Decimal(quantity).scaleb(-8)) for price, quantity in levels]
+
+
+def test_a_venue_that_is_told_to_end_says_goodbye_and_ends_well(tmp_path: Path) -> None:
+    with venues.venue(tmp_path) as venue, venues.Client(venue.ws) as client:
         assert venue.get("/status")["ready"]
+        client.ask("subscribe", channel="book", symbol=["BTC/USD"])
         assert venue.end() == 0, venue.log
+        with pytest.raises(ConnectionClosed) as closed:
+            client.until(lambda _: False, "the end", 5)
+        assert closed.value.rcvd is not None
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1001, "the venue is about to end")
+
+
+def test_a_venue_that_was_killed_still_knows_every_trade_that_it_told_and_goes_on_counting(tmp_path: Path) -> None:
+    chance = random.Random(7)
+    told: dict[tuple[str, int], tuple[Decimal, Decimal, str]] = {}
+    with venues.venue(tmp_path, started=False, speed=50) as venue:
+        for _ in range(4):
+            venue.start()
+            ends = time.monotonic() + 0.5 + chance.random()
+            with venues.Client(venue.ws) as client:
+                client.ask("subscribe", channel="trade", symbol=ALL, snapshot=True)
+                while time.monotonic() < ends:
+                    keep(told, client.hear())
+                venue.kill()
+                with pytest.raises(ConnectionClosed):
+                    client.until(lambda said: keep(told, said), "the end", 5)
+        venue.start()
+        venue.ask("/flow", {"flowing": False})
+        for symbol in ALL:
+            known = everything(venue, symbol)
+            assert [one["trade_id"] for one in known] == list(range(1, len(known) + 1))
+            assert venue.get("/status")["pairs"][symbol] == len(known)
+            kept = {
+                (symbol, one["trade_id"]): (Decimal(one["price"]), Decimal(one["quantity"]), one["side"])
+                for one in known
+            }
+            assert {key: one for key, one in told.items() if key[0] == symbol}.items() <= kept.items()
+    assert len(told) > 100
+
+
+def keep(told: dict[tuple[str, int], tuple[Decimal, Decimal, str]], said: dict[str, Any]) -> bool:
+    """Remember trades; the same number must always be the same trade."""
+    for one in said["data"] if said.get("channel") == "trade" else ():
+        trade = one["price"], one["qty"], one["side"]
+        assert told.setdefault((one["symbol"], one["trade_id"]), trade) == trade
+    return False
+
+
+def everything(venue: venues.Venue, symbol: str) -> list[dict[str, Any]]:
+    """All trades of a market, by the journal."""
+    known: list[dict[str, Any]] = []
+    while page := venue.ask(f"/journal/trades?symbol={symbol}&after={len(known)}"):
+        known += page
+    return known
+
+
+def test_a_venue_that_was_killed_has_the_book_that_it_told(tmp_path: Path) -> None:
+    with venues.venue(tmp_path, speed=20) as venue:
+        with venues.Client(venue.ws) as client:
+            client.say({"method": "subscribe", "params": {"channel": "book", "symbol": ALL, "depth": 1000}})
+            known: dict[Symbol, books.Book] = {}
+            for said in client.listen(1.5):
+                assert said
+            venue.ask("/flow", {"flowing": False})
+            client.listen(0.3)
+            venue.kill()
+            for text in client.texts:
+                if '"channel":"book","type"' in text:
+                    assert venues.follow(text, known, 1000)
+        engine = engine_of(venue.journal)
+        for symbol, book in known.items():
+            assert list(book.bids.levels()) == as_told(engine, symbol, Side.BUY)[:1000]
+            assert list(book.asks.levels()) == as_told(engine, symbol, Side.SELL)[:1000]
+        venue.start()
+        assert venue.get("/status")["trades"] > 0
+        assert sum(1 for _ in engine.open_orders()) > 10_000
+
+
+def test_candles_and_tickers_outlive_a_kill(tmp_path: Path) -> None:
+    with venues.venue(tmp_path, speed=20) as venue:
+        with venues.Client(venue.ws) as client:
+            client.ask("subscribe", channel="trade", symbol=["BTC/USD"])
+            for _ in range(5):
+                client.next("trade")
+        venue.ask("/flow", {"flowing": False})
+        time.sleep(0.1)
+        before = venue.public("OHLC", pair="XBTUSD", interval=1440), venue.public("Ticker", pair="XBTUSD")
+        venue.kill()
+        venue.start()
+        venue.ask("/flow", {"flowing": False})
+        (row, *_), after = venue.public("OHLC", pair="XBTUSD", interval=1440)["XXBTZUSD"], venue.public("Ticker")
+        (old,) = before[0]["XXBTZUSD"]
+        assert (row[0], row[1]) == (old[0], old[1]), "the first price of the day is the same"
+        assert row[7] >= old[7]
+        assert after["XXBTZUSD"]["o"] == before[1]["XXBTZUSD"]["o"]
+
+
+def test_a_journal_belongs_to_one_process(tmp_path: Path) -> None:
+    with venues.venue(tmp_path) as venue:
+        second = subprocess.run(
+            [sys.executable, "-m", "aether_services", "exchange_sim"],
+            env={**venue.environ, "AETHER_HTTP_PORT": "0", "AETHER_ADMIN_PORT": "0"},
+            capture_output=True,
+            text=True,
+            timeout=venues.DEADLINE,
+            check=False,
+        )
+        assert second.returncode == os.EX_CONFIG
+        assert "another process has it" in second.stderr
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"feed": "Replay"},
+        {"recording": "/nowhere"},
+        {"feed": "Replay", "recording": "/nowhere"},
+        {"speed": 0},
+        {"speeed": 2},
+        {"journal": "/nowhere/at/all"},
+    ],
+)
+def test_settings_that_are_wrong_are_named_and_nothing_is_started(tmp_path: Path, settings: dict[str, Any]) -> None:
+    with venues.venue(tmp_path, started=False, **settings) as venue:
+        ended = subprocess.run(
+            [sys.executable, "-m", "aether_services", "exchange_sim"],
+            env=dict(venue.environ),
+            capture_output=True,
+            text=True,
+            timeout=venues.DEADLINE,
+            check=False,
+        )
+        assert ended.returncode == os.EX_CONFIG, ended.stderr
+        assert any(
+            f"AETHER_{name.upper()}" in ended.stderr or "a recording is given" in ended.stderr for name in settings
+        )
+
+
+def test_the_admin_app_listens_on_the_loopback_alone(tmp_path: Path) -> None:
+    with venues.venue(tmp_path, http_host="0.0.0.0") as venue:  # noqa: S104 - to see that this is not meant
+        assert venue.code("/faults", admin=True) == 200
+        with socket.socket() as anywhere:
+            # Somebody else may have the port on another address of this machine: it is not taken there.
+            anywhere.bind(("127.0.0.2", venue.admin_port))

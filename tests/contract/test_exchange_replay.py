@@ -1,0 +1,99 @@
+"""The simulated venue replays a recording: the same book, message by message, at the recording's own pace."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aether_services.domain.instruments import Symbol
+from aether_services.exchange_sim.core import markets, recordings
+from aether_testing import venues
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aether_services.domain import books
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What was recorded from the real venue; where that is not at hand, what the simulated one records of itself."""
+    real = venues.recordings() / venues.RECORDING
+    if real.exists():
+        return real
+    folder = tmp_path_factory.mktemp("recorded")
+    with venues.venue(folder, speed=20) as venue, venues.Client(venue.ws) as client:
+        client.say({"method": "subscribe", "params": {"channel": "book", "symbol": ["BTC/USD"]}})
+        client.next("book", "snapshot")
+        lines = [client.texts[-1]]
+        while len(lines) < 200:
+            client.next("book")
+            lines.append(client.texts[-1])
+    path = folder / "recording.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def checksum(text: str) -> int:
+    """What tells one state of a book from another."""
+    return int(json.loads(text)["data"][0]["checksum"])
+
+
+def test_a_replay_is_the_recorded_book_state_by_state_and_begins_again_at_its_end(
+    recording: Path, tmp_path: Path
+) -> None:
+    recorded = [checksum(line) for line in recording.read_text().splitlines()]
+    known: dict[Symbol, books.Book] = {}
+    with venues.venue(tmp_path, feed="Replay", recording=recording, speed=20) as venue:
+        assert list(venue.get("/status")["pairs"]) == ["BTC/USD"]
+        with venues.Client(venue.ws) as client:
+            client.say({"method": "subscribe", "params": {"channel": "book", "symbol": ["BTC/USD"]}})
+            client.next("book", "snapshot")
+            assert venues.follow(client.texts[-1], known, 10)
+            heard: list[int] = []
+            while len(heard) < len(recorded) + 20:
+                client.next("book")
+                assert venues.follow(client.texts[-1], known, 10)
+                heard.append(checksum(client.texts[-1]))
+    # It was heard from somewhere in the middle on, over the end.
+    endless = recorded * 3
+    assert any(heard == endless[place : place + len(heard)] for place in range(len(recorded)))
+
+
+def test_other_depths_of_a_replay_follow_as_well(recording: Path, tmp_path: Path) -> None:
+    known: dict[Symbol, books.Book] = {}
+    with (
+        venues.venue(tmp_path, feed="Replay", recording=recording, speed=50) as venue,
+        venues.Client(venue.ws) as client,
+    ):
+        client.say({"method": "subscribe", "params": {"channel": "book", "symbol": ["BTC/USD"], "depth": 100}})
+        for kind in ("snapshot", *["update"] * 600):
+            client.next("book", kind)
+            assert venues.follow(client.texts[-1], known, 100)
+        assert len(known[Symbol("BTC/USD")].bids) <= 10
+        assert client.ask("subscribe", channel="book", symbol=["ETH/USD"])["error"].startswith("Currency pair not")
+
+
+def test_a_recording_that_was_changed_by_one_digit_is_refused(recording: Path) -> None:
+    lines = recording.read_bytes().splitlines()
+    known = markets.MARKETS.values()
+    assert len(recordings.read(lines, known).moments) == len(lines)
+    changed = lines[0].replace(b'"qty":0.', b'"qty":1.', 1)
+    with pytest.raises(recordings.Unreadable, match="line 1: its checksum"):
+        recordings.read([changed, *lines[1:]], known)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"{", b"{}", b'{"channel":"trade","type":"update","data":[]}', b'{"channel":"book","type":"update","data":[1]}'],
+)
+def test_what_is_no_recording_is_refused_with_the_line(line: bytes) -> None:
+    with pytest.raises(recordings.Unreadable, match="line 1: not a book message"):
+        recordings.read([line], markets.MARKETS.values())
+
+
+def test_an_empty_recording_is_none() -> None:
+    with pytest.raises(recordings.Unreadable, match="nothing in it"):
+        recordings.read([b"\n"], markets.MARKETS.values())

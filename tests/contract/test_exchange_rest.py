@@ -1,0 +1,189 @@
+"""The simulated venue's REST: Kraken's names, envelope, refusals, and history page by page."""
+
+from __future__ import annotations
+
+import urllib.parse
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aether_services.exchange_sim.core import bars, markets
+from aether_testing import venues
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[venues.Venue]:
+    """One whose flow stands still, after it was fast."""
+    with venues.venue(tmp_path_factory.mktemp("venue"), speed=50) as one:
+        with venues.Client(one.ws) as client:
+            client.ask("subscribe", channel="trade", symbol=["BTC/USD"])
+            while client.next("trade")["data"][-1]["trade_id"] < 40:
+                pass
+        one.ask("/flow", {"flowing": False})
+        yield one
+
+
+def error(venue: venues.Venue, method: str, **params: Any) -> str:
+    said = venue.get(f"/0/public/{method}?{urllib.parse.urlencode(params)}")
+    assert list(said) == ["error"]
+    (only,) = said["error"]
+    return str(only)
+
+
+@pytest.mark.parametrize("name", ["BTC/USD", "XBT/USD", "XBTUSD", "XXBTZUSD"])
+def test_a_market_goes_by_four_names(venue: venues.Venue, name: str) -> None:
+    ((key, pair),) = venue.public("AssetPairs", pair=name).items()
+    assert key == (name if "/" in name else "XXBTZUSD")
+    assert (pair["altname"], pair["wsname"], pair["base"], pair["quote"]) == ("XBTUSD", "XBT/USD", "XXBT", "ZUSD")
+    assert list(venue.public("Depth", pair=name)) == [key]
+
+
+def test_markets_and_assets_have_their_modern_names_when_asked_for(venue: venues.Venue) -> None:
+    assert set(venue.public("AssetPairs", assetVersion=1)) == set(markets.MARKETS)
+    assert venue.public("AssetPairs", assetVersion=1, pair="XDGUSD")["DOGE/USD"]["base"] == "DOGE"
+    assert set(venue.public("Assets", assetVersion=1)) == set(markets.ASSETS)
+    assert venue.public("Assets", asset="XBT,DOGE") == {
+        "XXBT": {"aclass": "currency", "altname": "XBT", "decimals": 10, "display_decimals": 5, "status": "enabled"},
+        "XXDG": {"aclass": "currency", "altname": "XDG", "decimals": 8, "display_decimals": 2, "status": "enabled"},
+    }
+
+
+def test_several_markets_are_asked_for_at_once_and_all_when_none_is_named(venue: venues.Venue) -> None:
+    assert list(venue.public("Ticker", pair="XBTUSD,ETHUSD")) == ["XXBTZUSD", "XETHZUSD"]
+    assert set(venue.public("Ticker")) == {one.rest_id for one in markets.MARKETS.values()}
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "wanted"),
+    [
+        ("Ticker", {"pair": "XBTEUR"}, "EQuery:Unknown asset pair"),
+        ("Ticker", {"pair": "XBTUSD,nope"}, "EQuery:Unknown asset pair"),
+        ("Depth", {"pair": "XBTUSD,ETHUSD"}, "EQuery:Unknown asset pair"),
+        ("Assets", {"asset": "GOLD"}, "EQuery:Unknown asset"),
+        ("Depth", {}, "EGeneral:Invalid arguments:pair"),
+        ("Depth", {"pair": "XBTUSD", "count": "0"}, "EGeneral:Invalid arguments:count"),
+        ("Depth", {"pair": "XBTUSD", "count": "501"}, "EGeneral:Invalid arguments:count"),
+        ("Depth", {"pair": "XBTUSD", "count": "ten"}, "EGeneral:Invalid arguments:count"),
+        ("Trades", {"pair": "XBTUSD", "count": "1001"}, "EGeneral:Invalid arguments:count"),
+        ("Trades", {"pair": "XBTUSD", "since": "-1"}, "EGeneral:Invalid arguments:since"),
+        ("Trades", {"pair": "XBTUSD", "since": "9" * 40}, "EGeneral:Invalid arguments:since"),
+        ("OHLC", {"pair": "XBTUSD", "interval": "2"}, "EGeneral:Invalid arguments:interval"),
+        ("AssetPairs", {"info": "all"}, "EGeneral:Invalid arguments:info"),
+        ("Assets", {"assetVersion": "2"}, "EGeneral:Invalid arguments:assetVersion"),
+        ("Dance", {}, "EGeneral:Unknown method"),
+    ],
+)
+def test_refusals_are_errors_in_the_envelope(
+    venue: venues.Venue, method: str, params: dict[str, str], wanted: str
+) -> None:
+    assert error(venue, method, **params) == wanted
+
+
+def test_time_and_status(venue: venues.Venue) -> None:
+    assert set(venue.public("Time")) == {"unixtime", "rfc1123"}
+    assert venue.public("SystemStatus")["status"] == "online"
+
+
+@pytest.mark.parametrize("count", [1, 7, 1000])
+def test_history_is_read_page_by_page_without_a_gap_and_without_a_trade_twice(venue: venues.Venue, count: int) -> None:
+    known = venue.ask("/journal/trades?symbol=BTC/USD")
+    since, read, pages = "0", [], 0
+    while page := (said := venue.public("Trades", pair="XBTUSD", since=since, count=count))["XXBTZUSD"]:
+        assert len(page) <= count
+        read += page
+        since, pages = said["last"], pages + 1
+    assert said["last"] == since, "at the end the cursor stays"
+    assert [row[6] for row in read] == list(range(1, len(known) + 1))
+    assert pages == -(-len(known) // count)
+    assert [(Decimal(row[0]), Decimal(row[1])) for row in read] == [
+        (Decimal(one["price"]), Decimal(one["quantity"])) for one in known
+    ]
+    assert {row[3] for row in read} == {"b", "s"}
+
+
+def test_without_a_cursor_the_last_trades_are_told(venue: venues.Venue) -> None:
+    whole = venue.public("Trades", pair="XBTUSD")["XXBTZUSD"]
+    assert venue.public("Trades", pair="XBTUSD", count=3)["XXBTZUSD"] == whole[-3:]
+
+
+def test_a_cursor_may_be_in_seconds(venue: venues.Venue) -> None:
+    whole = venue.public("Trades", pair="XBTUSD")["XXBTZUSD"]
+    middle = int(whole[len(whole) // 2][2])
+    since = venue.public("Trades", pair="XBTUSD", since=middle)["XXBTZUSD"]
+    assert [row[6] for row in since] == [row[6] for row in whole if row[2] > middle]
+
+
+@pytest.mark.parametrize("interval", bars.INTERVALS)
+def test_candles_are_made_of_the_trades(venue: venues.Venue, interval: int) -> None:
+    trades = venue.public("Trades", pair="XBTUSD")["XXBTZUSD"]
+    said = venue.public("OHLC", pair="XBTUSD", interval=interval)
+    rows = said["XXBTZUSD"]
+    assert [row[0] for row in rows] == sorted({row[0] for row in rows})
+    assert all(row[0] % (interval * 60) == 0 for row in rows)
+    assert said["last"] == (rows[-2][0] if len(rows) > 1 else 0)
+    for begin, first, high, low, close, vwap, volume, count in rows:
+        inside = [trade for trade in trades if begin <= trade[2] < begin + interval * 60]
+        assert count == len(inside)
+        prices, quantities = [Decimal(one[0]) for one in inside], [Decimal(one[1]) for one in inside]
+        assert Decimal(volume) == sum(quantities)
+        if inside:
+            wanted = [prices[0], max(prices), min(prices), prices[-1]]
+            assert [Decimal(one) for one in (first, high, low, close)] == wanted
+            cost = sum((price * amount for price, amount in zip(prices, quantities, strict=True)), Decimal(0))
+            exact = cost / sum(quantities)
+            assert 0 <= exact - Decimal(vwap) < Decimal("0.1")
+
+
+def test_a_ticker_agrees_with_the_book_the_trades_and_the_candles(venue: venues.Venue) -> None:
+    ticker = venue.public("Ticker", pair="XBTUSD")["XXBTZUSD"]
+    book = venue.public("Depth", pair="XBTUSD", count=1)["XXBTZUSD"]
+    trades = venue.public("Trades", pair="XBTUSD")["XXBTZUSD"]
+    assert ticker["a"][0] == book["asks"][0][0]
+    assert ticker["b"][0] == book["bids"][0][0]
+    assert ticker["c"] == trades[-1][:2]
+    assert ticker["t"][1] == len(trades)
+    assert Decimal(ticker["v"][1]) == sum(Decimal(row[1]) for row in trades)
+    assert Decimal(ticker["h"][1]) == max(Decimal(row[0]) for row in trades)
+
+
+def test_a_book_has_as_many_levels_as_asked_for_best_first(venue: venues.Venue) -> None:
+    book = venue.public("Depth", pair="DOGE/USD", count=500)["DOGE/USD"]
+    for side, downward in (("asks", False), ("bids", True)):
+        prices = [Decimal(row[0]) for row in book[side]]
+        assert len(prices) == 500
+        assert prices == sorted(set(prices), reverse=downward)
+        assert all(Decimal(row[1]) > 0 for row in book[side])
+
+
+def test_spreads_are_told_since_a_time(venue: venues.Venue) -> None:
+    said = venue.public("Spread", pair="XBTUSD")
+    rows = said["XXBTZUSD"]
+    assert 0 < len(rows) <= 200
+    assert all(Decimal(bid) < Decimal(ask) for _, bid, ask in rows)
+    assert venue.public("Spread", pair="XBTUSD", since=said["last"] + 1)["XXBTZUSD"] == []
+
+
+@pytest.mark.parametrize("path", ["/faults", "/faults/next", "/journal/trades?symbol=BTC/USD"])
+def test_faults_are_not_to_be_had_where_clients_are(venue: venues.Venue, path: str) -> None:
+    assert venue.code(path) == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/faults/next", {"kind": "checksum", "channel": "trade"}),
+        ("/faults/next", {"kind": "drop", "symbol": "NOT/USD"}),
+        ("/faults/next", {"kind": "drop", "channel": "status"}),
+        ("/faults/next", {"kind": "explode"}),
+        ("/faults/silence", {"seconds": -1}),
+        ("/system", {"system": "limit_only"}),
+        ("/flow", {"speed": 0}),
+        ("/flow", {"tempo": 1}),
+    ],
+)
+def test_a_fault_that_is_none_is_refused(venue: venues.Venue, path: str, said: dict[str, Any]) -> None:
+    assert venue.code(path, said, admin=True) == 422

@@ -1,0 +1,396 @@
+"""The simulated venue's WebSocket v2, as a client sees it: the envelope, the channels, the refusals, the limits."""
+
+from __future__ import annotations
+
+import re
+import time
+import urllib.request
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from aether_services.domain import decimals
+from aether_services.exchange_sim.core import bars, markets, views
+from aether_testing import venues
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aether_services.domain import books
+    from aether_services.domain.instruments import Symbol
+
+MICROS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+ALL = list(markets.MARKETS)
+
+
+@pytest.fixture(scope="module")
+def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[venues.Venue]:
+    """A lively one for all tests that leave it as it was."""
+    with venues.venue(tmp_path_factory.mktemp("venue"), speed=10) as one:
+        yield one
+
+
+@pytest.fixture
+def client(venue: venues.Venue) -> Iterator[venues.Client]:
+    """A new connection to it."""
+    with venues.Client(venue.ws) as one:
+        yield one
+
+
+# ---- the envelope
+
+
+def test_the_first_message_is_the_status(client: venues.Client) -> None:
+    said = client.hear()
+    assert (said["channel"], said["type"]) == ("status", "update")
+    (data,) = said["data"]
+    assert (data["system"], data["api_version"]) == ("online", "v2")
+    assert 0 < data["connection_id"] < 2**64
+
+
+def test_a_ping_is_answered_with_its_number_and_both_times(client: venues.Client) -> None:
+    said = client.ask("ping", 42)
+    assert (said["method"], said["req_id"]) == ("pong", 42)
+    assert MICROS.fullmatch(said["time_in"])
+    assert said["time_in"] <= said["time_out"]
+
+
+@pytest.mark.parametrize("req_id", ["42", 4.2, True, [1]])
+def test_a_request_number_that_is_no_integer_is_not_told_back(client: venues.Client, req_id: object) -> None:
+    assert "req_id" not in client.ask("ping", req_id)
+
+
+def test_each_symbol_has_an_answer_of_its_own_and_its_snapshot_comes_after_it(client: venues.Client) -> None:
+    client.say(
+        {
+            "method": "subscribe",
+            "params": {"channel": "book", "symbol": ["BTC/USD", "NOT/USD", "ETH/USD"], "depth": 25},
+            "req_id": 7,
+        }
+    )
+    heard = [client.until(lambda said: said.get("type") != "update", "answers") for _ in range(5)]
+    btc, snapshot, refused, eth, _ = heard
+    assert btc["result"] == {"channel": "book", "depth": 25, "snapshot": True, "symbol": "BTC/USD"}
+    assert (btc["method"], btc["success"], btc["req_id"]) == ("subscribe", True, 7)
+    assert (snapshot["type"], snapshot["data"][0]["symbol"]) == ("snapshot", "BTC/USD")
+    assert refused.items() >= {
+        ("error", "Currency pair not supported NOT/USD"),
+        ("method", "subscribe"),
+        ("success", False),
+        ("symbol", "NOT/USD"),
+        ("req_id", 7),
+    }
+    assert "result" not in refused
+    assert eth["result"]["symbol"] == "ETH/USD"
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ("{", "Malformed request"),
+        ("[]", "Malformed request"),
+        ({"params": {}}, "Malformed request"),
+        ({"method": "dance"}, "Event(s) not found"),
+        ({"method": "subscribe"}, "Params field must be an object"),
+        ({"method": "subscribe", "params": {"channel": "level9"}}, "Subscription name invalid"),
+        ({"method": "subscribe", "params": {"channel": "trade"}}, "Symbol field must be an array"),
+        ({"method": "subscribe", "params": {"channel": "trade", "symbol": "BTC/USD"}}, "Symbol field must be an array"),
+        (
+            {"method": "subscribe", "params": {"channel": "trade", "symbol": ["XBT/USD"]}},
+            "Currency pair not supported XBT/USD",
+        ),
+        (
+            {"method": "subscribe", "params": {"channel": "trade", "symbol": ["btc/usd"]}},
+            "Currency pair not supported btc/usd",
+        ),
+        (
+            {"method": "subscribe", "params": {"channel": "book", "symbol": ["BTC/USD"], "depth": 11}},
+            "Subscription depth not supported",
+        ),
+        (
+            {"method": "subscribe", "params": {"channel": "book", "symbol": ["BTC/USD"], "depth": "10"}},
+            "Subscription book depth must be an integer",
+        ),
+        (
+            {"method": "subscribe", "params": {"channel": "ohlc", "symbol": ["BTC/USD"], "interval": 2}},
+            "Subscription ohlc interval not supported",
+        ),
+        (
+            {"method": "subscribe", "params": {"channel": "ohlc", "symbol": ["BTC/USD"]}},
+            "Subscription ohlc requires interval",
+        ),
+        (
+            {"method": "subscribe", "params": {"channel": "trade", "symbol": ["BTC/USD"], "colour": "red"}},
+            "Unsupported field: 'colour' for the given msg type: subscribe",
+        ),
+        ({"method": "unsubscribe", "params": {"channel": "trade", "symbol": ["BTC/USD"]}}, "Subscription Not Found"),
+    ],
+)
+def test_what_is_not_done_is_refused_in_krakens_words(client: venues.Client, said: Any, error: str) -> None:
+    client.say(said)
+    answer = client.until(lambda said: "channel" not in said, "a refusal")
+    assert (answer["error"], answer["success"]) == (error, False)
+
+
+def test_one_may_not_subscribe_twice_and_must_name_the_whole_key_to_unsubscribe(client: venues.Client) -> None:
+    key = {"channel": "book", "symbol": ["BTC/USD"], "depth": 100}
+    assert client.ask("subscribe", **key)["success"]
+    assert client.ask("subscribe", **key)["error"] == "Already subscribed"
+    assert client.ask("subscribe", **{**key, "depth": 10})["success"], "another depth is another subscription"
+    assert client.ask("unsubscribe", **{**key, "depth": 25})["error"] == "Subscription Not Found"
+    assert client.ask("unsubscribe", **key)["result"] == {"channel": "book", "depth": 100, "symbol": "BTC/USD"}
+    assert client.ask("unsubscribe", **key)["error"] == "Subscription Not Found"
+    assert client.ask("unsubscribe", **{**key, "depth": 10})["success"]
+    assert not [said for said in client.listen(0.3) if said.get("channel") == "book"]
+
+
+# ---- channels
+
+
+@pytest.mark.parametrize("depth", views.DEPTHS)
+def test_every_book_of_every_depth_gives_its_checksum_message_by_message(client: venues.Client, depth: int) -> None:
+    client.say({"method": "subscribe", "params": {"channel": "book", "symbol": ALL, "depth": depth}})
+    known: dict[Symbol, books.Book] = {}
+    updates, ends = 0, time.monotonic() + venues.DEADLINE
+    while updates < 400 and time.monotonic() < ends:
+        said = client.hear()
+        if said.get("channel") == "book":
+            assert venues.follow(client.texts[-1], known, depth), client.texts[-1]
+            updates += said["type"] == "update"
+    assert updates == 400
+    assert set(known) == set(ALL)
+    assert all(len(book.bids) == min(depth, len(book.bids)) >= min(depth, 500) for book in known.values())
+
+
+def test_numbers_have_all_decimals_of_their_market(client: venues.Client) -> None:
+    client.say({"method": "subscribe", "params": {"channel": "book", "symbol": ["DOGE/USD"]}})
+    client.next("book", "snapshot")
+    numbers = re.findall(r'"price":([^,]+),"qty":([^}]+)}', client.texts[-1])
+    assert len(numbers) == 20
+    for price, quantity in numbers:
+        assert re.fullmatch(r"\d+\.\d{7}", price)
+        assert re.fullmatch(r"\d+\.\d{8}", quantity)
+
+
+def test_trades_come_in_order_and_candles_and_tickers_agree_with_them(client: venues.Client) -> None:
+    pair = {"symbol": ["BTC/USD"]}
+    client.say({"method": "subscribe", "params": {"channel": "trade", "snapshot": True, **pair}})
+    snapshot = client.next("trade", "snapshot")["data"]
+    assert 0 < len(snapshot) <= views.RECENT
+    client.say({"method": "subscribe", "params": {"channel": "ticker", **pair}})
+    client.say({"method": "subscribe", "params": {"channel": "ohlc", "interval": 5, **pair}})
+    client.next("ohlc", "snapshot")
+    last_id = snapshot[-1]["trade_id"]
+    for _ in range(10):
+        trades = client.next("trade")["data"]
+        last_id = last_id if trades[0]["trade_id"] == last_id + 1 else trades[0]["trade_id"] - 1
+        assert [one["trade_id"] for one in trades] == list(range(last_id + 1, last_id + 1 + len(trades)))
+        last_id = trades[-1]["trade_id"]
+        candles = [client.next("ohlc")["data"][0] for _ in trades]
+        assert [one["close"] for one in candles] == [one["price"] for one in trades]
+        ticker = client.next("ticker")["data"][0]
+        assert ticker["last"] == trades[-1]["price"]
+        assert ticker["bid"] < ticker["ask"]
+        assert ticker["low"] <= ticker["vwap"] <= ticker["high"]
+
+
+def test_a_trade_says_what_kraken_says_of_it(client: venues.Client) -> None:
+    client.say({"method": "subscribe", "params": {"channel": "trade", "symbol": ALL}})
+    (trade, *_) = client.next("trade")["data"]
+    assert set(trade) == {"symbol", "side", "price", "qty", "ord_type", "trade_id", "timestamp"}
+    assert trade["side"] in {"buy", "sell"}
+    assert trade["ord_type"] in {"limit", "market"}
+    assert MICROS.fullmatch(trade["timestamp"])
+    assert not [text for text in client.texts if '"trade","type":"snapshot"' in text], "it was not asked for"
+
+
+@pytest.mark.parametrize("interval", bars.INTERVALS)
+def test_a_candle_of_each_interval_begins_on_its_interval(client: venues.Client, interval: int) -> None:
+    answer = client.ask("subscribe", channel="ohlc", symbol=["BTC/USD"], interval=interval)
+    assert answer["result"]["interval"] == interval
+    for candle in client.next("ohlc", "snapshot")["data"]:
+        assert candle["interval"] == interval
+        assert candle["interval_begin"].endswith(":00.000000000Z")
+        assert candle["low"] <= min(candle["open"], candle["close"], candle["vwap"])
+        assert candle["trades"] > 0
+
+
+def test_a_ticker_by_best_prices_comes_without_a_trade(client: venues.Client) -> None:
+    answer = client.ask("subscribe", channel="ticker", symbol=["BTC/USD"], event_trigger="bbo", snapshot=False)
+    assert answer["result"]["event_trigger"] == "bbo"
+    first, second = client.next("ticker")["data"][0], client.next("ticker")["data"][0]
+    best = ("bid", "bid_qty", "ask", "ask_qty")
+    assert [first[name] for name in best] != [second[name] for name in best]
+
+
+def test_instruments_have_the_decimals_that_rest_tells(client: venues.Client, venue: venues.Venue) -> None:
+    client.say({"method": "subscribe", "params": {"channel": "instrument"}})
+    data = client.next("instrument", "snapshot")["data"]
+    rest = venue.public("AssetPairs", assetVersion=1)
+    assert {pair["symbol"] for pair in data["pairs"]} == set(rest) == set(ALL)
+    for pair in data["pairs"]:
+        same = rest[pair["symbol"]]
+        assert (pair["price_precision"], pair["qty_precision"]) == (same["pair_decimals"], same["lot_decimals"])
+        assert pair["price_increment"] == pair["tick_size"] == Decimal(same["tick_size"])
+        assert Decimal(str(pair["qty_min"])) == Decimal(same["ordermin"])
+    assert {asset["id"] for asset in data["assets"]} == {*(symbol.split("/")[0] for symbol in ALL), "USD"}
+
+
+def test_heartbeats_come_once_something_is_subscribed_and_nothing_else_is_sent(tmp_path: Any) -> None:
+    with venues.venue(tmp_path) as quiet, venues.Client(quiet.ws) as client:
+        quiet.ask("/flow", {"flowing": False})
+        assert [said["channel"] for said in client.listen(1.5)] == ["status"]
+        client.ask("subscribe", channel="trade", symbol=["BTC/USD"])
+        heard = client.listen(2.6)
+        assert heard == [{"channel": "heartbeat"}] * 2
+
+
+# ---- limits
+
+
+def test_too_many_messages_at_once_are_refused(tmp_path: Any) -> None:
+    with venues.venue(tmp_path, message_rate=5) as venue, venues.Client(venue.ws) as client:
+        for number in range(30):
+            client.say({"method": "ping", "req_id": number})
+        heard = [client.until(lambda said: "channel" not in said, "answers") for _ in range(30)]
+        assert [one["method"] for one in heard[:10]] == ["pong"] * 10
+        assert heard[29]["error"] == "Exceeded msg rate"
+
+
+def test_too_many_connects_from_one_address_are_refused(tmp_path: Any) -> None:
+    with venues.venue(tmp_path, connects=2) as venue:
+        for _ in range(2):
+            with venues.Client(venue.ws) as client:
+                client.hear()
+        with pytest.raises(InvalidStatus) as refused:
+            venues.Client(venue.ws)
+        assert refused.value.response.status_code == 429
+
+
+def test_a_connection_that_wants_nothing_is_closed(tmp_path: Any) -> None:
+    with venues.venue(tmp_path, idle_seconds=0.5) as venue:
+        with venues.Client(venue.ws) as idle, pytest.raises(ConnectionClosed) as closed:
+            idle.until(lambda _: False, "the end", 5)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.reason == "no subscription"
+        with venues.Client(venue.ws) as busy:
+            busy.ask("subscribe", channel="trade", symbol=["BTC/USD"])
+            busy.listen(1.0)
+            assert busy.ask("ping")["method"] == "pong"
+
+
+def test_a_slow_consumer_is_closed_with_the_reason_and_holds_nobody_up(tmp_path: Any) -> None:
+    with venues.venue(tmp_path, queue=64, speed=20) as venue, venues.Client(venue.ws) as fast:
+        fast.ask("subscribe", channel="trade", symbol=["BTC/USD"])
+        with venues.Client(venue.ws, slow=True) as slow:
+            for depth in views.DEPTHS:
+                slow.say({"method": "subscribe", "params": {"channel": "book", "symbol": ALL, "depth": depth}})
+            ends = time.monotonic() + venues.DEADLINE
+            while "slow_consumer" not in venue.log and time.monotonic() < ends:
+                fast.hear()
+            with pytest.raises(ConnectionClosed) as closed:
+                slow.until(lambda _: False, "the end")
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.reason == "slow consumer: 64 messages wait"
+        assert fast.next("trade")
+
+
+# ---- faults on demand
+
+
+def test_a_wrong_checksum_is_on_so_many_messages_and_then_all_is_well(
+    client: venues.Client, venue: venues.Venue
+) -> None:
+    client.say({"method": "subscribe", "params": {"channel": "book", "symbol": ["SOL/USD"]}})
+    client.next("book", "snapshot")
+    known: dict[Symbol, books.Book] = {}
+    assert venues.follow(client.texts[-1], known, 10)
+    venue.ask("/faults/next", {"kind": "checksum", "count": 1, "symbol": "SOL/USD"})
+    verified = True
+    while verified:
+        client.next("book")
+        verified = venues.follow(client.texts[-1], known, 10)
+    assert venue.ask("/faults")["waiting"] == {}
+    client.ask("unsubscribe", channel="book", symbol=["SOL/USD"])
+    client.say({"method": "subscribe", "params": {"channel": "book", "symbol": ["SOL/USD"]}})
+    client.next("book", "snapshot")
+    assert venues.follow(client.texts[-1], known, 10)
+    client.next("book")
+    assert venues.follow(client.texts[-1], known, 10)
+
+
+def test_a_dropped_trade_is_missing_and_a_doubled_one_comes_twice(client: venues.Client, venue: venues.Venue) -> None:
+    client.say({"method": "subscribe", "params": {"channel": "trade", "symbol": ["BTC/USD"]}})
+    before = client.next("trade")["data"][-1]["trade_id"]
+    venue.ask("/faults/next", {"kind": "drop", "channel": "trade", "symbol": "BTC/USD"})
+    while (after := client.next("trade")["data"])[0]["trade_id"] == before + 1:
+        before = after[-1]["trade_id"]
+    assert after[0]["trade_id"] > before + 1
+    venue.ask("/faults/next", {"kind": "double", "channel": "trade", "symbol": "BTC/USD"})
+    last, doubled = after, client.next("trade")["data"]
+    while last != doubled:
+        last, doubled = doubled, client.next("trade")["data"]
+    assert client.next("trade")["data"][0]["trade_id"] == doubled[-1]["trade_id"] + 1
+
+
+def test_while_the_venue_is_silent_there_are_no_heartbeats_either(client: venues.Client, venue: venues.Venue) -> None:
+    client.ask("subscribe", channel="book", symbol=["BTC/USD"])
+    client.next("book")
+    venue.ask("/faults/silence", {"seconds": 1.5})
+    client.listen(0.2)
+    with pytest.raises(TimeoutError):
+        client.hear(1.0)
+    assert client.next("book")
+
+
+def test_maintenance_is_told_and_trading_stops_and_goes_on(client: venues.Client, venue: venues.Venue) -> None:
+    client.ask("subscribe", channel="trade", symbol=ALL)
+    try:
+        for system in ("maintenance", "cancel_only", "post_only"):
+            venue.ask("/system", {"system": system})
+            assert client.next("status")["data"][0]["system"] == system
+            assert venue.public("SystemStatus")["status"] == system
+        client.listen(0.2)
+        assert not [said for said in client.listen(0.5) if said["channel"] == "trade"]
+    finally:
+        venue.ask("/system", {"system": "online"})
+    assert client.next("status")["data"][0]["system"] == "online"
+    assert client.next("trade")
+
+
+def test_all_can_be_disconnected(client: venues.Client, venue: venues.Venue) -> None:
+    client.hear()
+    assert venue.ask("/faults/disconnect", {})["closed"] >= 1
+    with pytest.raises(ConnectionClosed) as closed:
+        client.until(lambda _: False, "the end", 5)
+    assert closed.value.rcvd is not None
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1013, "disconnected on demand")
+
+
+def test_the_flow_can_be_made_faster_and_stopped(venue: venues.Venue) -> None:
+    assert venue.ask("/flow", {"speed": 20})["speed"] == 20
+    assert venue.ask("/flow", {"speed": 10, "flowing": False})["flowing"] is False
+    time.sleep(0.1)
+    before = venue.get("/status")["pairs"]
+    time.sleep(0.3)
+    assert venue.get("/status")["pairs"] == before
+    assert venue.ask("/flow", {"flowing": True}) == {**venue.ask("/faults"), "flowing": True}
+
+
+def test_the_journal_tells_the_truth(client: venues.Client, venue: venues.Venue) -> None:
+    client.ask("subscribe", channel="trade", symbol=["ETH/USD"])
+    told = [trade for _ in range(3) for trade in client.next("trade")["data"]]
+    known = venue.ask(f"/journal/trades?symbol=ETH/USD&after={told[0]['trade_id'] - 1}&count={len(told)}")
+    assert [(one["trade_id"], one["side"]) for one in known] == [(one["trade_id"], one["side"]) for one in told]
+    assert [Decimal(one["price"]) for one in known] == [one["price"] for one in told]
+    assert [one["quantity"] for one in known] == [decimals.plain(one["qty"]) for one in told]
+
+
+def test_metrics_count_what_was_sent(venue: venues.Venue, client: venues.Client) -> None:
+    client.ask("ping")
+    with urllib.request.urlopen(f"{venue.rest}/metrics", timeout=10) as answer:
+        told = answer.read().decode()
+    assert re.search(r'^aether_venue_messages_total{channel="answer"} [1-9]', told, re.MULTILINE)
+    assert re.search(r'^aether_venue_trades_total{symbol="BTC/USD"} [1-9]', told, re.MULTILINE)
