@@ -6,9 +6,10 @@ wire, because the checksum is made of that text, trailing zeros included: a floa
 
 from __future__ import annotations
 
+import re
 import zlib
 from bisect import bisect_left
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol, SupportsBytes
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 PROVED: Final = 10
 """Levels of each side that the checksum is made of."""
+_NUMBER: Final = re.compile(rb"[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9])?")
+"""As JSON writes it; not negative, and no larger than anything that is traded."""
 _POINT: Final = ord(".")
 _REMEMBERED: Final = 10_000
 """Prices of one side whose text is remembered."""
@@ -60,12 +63,12 @@ def units(number: bytes, digits: int) -> tuple[int, bytes]:
     Raises:
         Malformed: It is negative, or has more decimals than that.
     """
+    if _NUMBER.fullmatch(number) is None:
+        raise Malformed(f"not a number of a book: {number[:40]!r}")
     try:
-        scaled = decimals.scaled(Decimal(number.decode("ascii")), digits)
-    except (InvalidOperation, ValueError) as fault:
+        scaled = decimals.scaled(Decimal(number.decode()), digits)
+    except ValueError as fault:
         raise Malformed(f"not a number of {digits} decimals: {number[:40]!r}") from fault
-    if scaled < 0:
-        raise Malformed(f"negative: {number[:40]!r}")
     return scaled, decimals.text(scaled, digits).encode()
 
 

@@ -1,0 +1,194 @@
+"""Books: every recorded message verifies, and none that was changed in what the checksum proves."""
+
+from __future__ import annotations
+
+import copy
+import re
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aether_services.domain import books, decimals
+from aether_services.domain.books import Book, Unusable
+from aether_services.domain.instruments import Symbol
+from aether_services.ingest.core import wire
+from aether_testing import recordings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from aether_services.ingest.core.wire import BookData
+
+BTC = Symbol(recordings.SYMBOL)
+Levels = list[tuple[Decimal, Decimal]]
+
+
+class Written:
+    """A level as it is on the wire."""
+
+    def __init__(self, price: str, qty: str) -> None:
+        self.price, self.qty = price.encode(), qty.encode()
+
+
+def a_book(*, depth: int = recordings.DEPTH, price_digits: int = 1, quantity_digits: int = 8) -> Book:
+    return Book(BTC, price_digits=price_digits, quantity_digits=quantity_digits, depth=depth)
+
+
+def data(frame: bytes) -> tuple[BookData, bool]:
+    said = wire.books(frame)
+    (one,) = said.data
+    return one, said.type == "snapshot"
+
+
+def take(book: Book, frame: bytes) -> bool:
+    one, snapshot = data(frame)
+    return (book.snapshot if snapshot else book.update)(one.bids, one.asks, one.checksum)
+
+
+def levels(book: Book) -> tuple[Levels, Levels]:
+    return list(book.bids.levels()), list(book.asks.levels())
+
+
+def test_every_recorded_checksum_matches() -> None:
+    book, frames = a_book(), recordings.book_frames()
+    assert [take(book, frame) for frame in frames] == [True] * 510
+
+
+def test_every_change_of_one_digit_is_refused_or_touches_nothing_that_the_checksum_proves() -> None:
+    """All of them: each digit of each price, quantity and checksum, each of the nine others in its place."""
+    book, tried, passed = a_book(), 0, 0
+    for frame in recordings.book_frames():
+        before = _copy(book)
+        assert take(book, frame)
+        true = levels(book)
+        for changed in _changed(frame):
+            changed_book = _copy(before)
+            tried += 1
+            if _survives(changed_book, changed):
+                passed += 1
+                assert _tops(levels(changed_book)) == _tops(true)
+                assert changed_book.checksum == book.checksum
+            else:
+                assert changed_book.unusable is not None
+                assert (len(changed_book.bids), len(changed_book.asks)) == (0, 0)
+    if recordings.there():
+        assert (tried, passed) == (138_726, 2_667)
+    else:
+        assert passed < tried
+
+
+def _copy(book: Book) -> Book:
+    """Another book that is the same: there are too many to bring each there by messages."""
+    other = copy.copy(book)
+    for side in ("bids", "asks"):
+        ladder = copy.copy(getattr(book, side))
+        for part in ("_keys", "_digests", "_texts"):
+            setattr(ladder, part, list(getattr(ladder, part)))
+        setattr(other, side, ladder)
+    return other
+
+
+def _tops(both: tuple[Levels, Levels]) -> tuple[Levels, Levels]:
+    return both[0][:10], both[1][:10]
+
+
+def _changed(frame: bytes) -> Iterator[bytes]:
+    for number in re.finditer(rb'"(?:price|qty|checksum)":([0-9.]+)', frame):
+        for at in range(*number.span(1)):
+            if frame[at : at + 1] != b".":
+                for digit in b"0123456789":
+                    if digit != frame[at]:
+                        yield b"%b%c%b" % (frame[:at], digit, frame[at + 1 :])
+
+
+def _survives(book: Book, frame: bytes) -> bool:
+    try:
+        return take(book, frame)
+    except wire.NotUnderstood:  # 0 in front makes a number that JSON does not have
+        book.drop(Unusable.MALFORMED)
+        return False
+
+
+def test_a_book_that_did_not_verify_stays_unusable_until_a_snapshot_does() -> None:
+    snapshot, first, second, *_ = recordings.book_frames()
+    book = a_book()
+    assert take(book, snapshot)
+    assert not take(book, first.replace(b'"checksum":', b'"checksum":1'))
+    assert book.unusable is Unusable.CHECKSUM
+    assert not take(book, first)
+    assert not take(book, second)
+    assert levels(book) == ([], [])
+    assert take(book, snapshot)
+    assert book.unusable is None
+
+
+def test_without_its_trailing_zeros_a_number_is_still_the_same() -> None:
+    snapshot, *rest = recordings.book_frames()
+    short = [
+        re.sub(rb"(\.[0-9]*?)0+(?=[,}])", rb"\1", frame).replace(b".,", b",").replace(b".}", b"}") for frame in rest
+    ]
+    book = a_book()
+    assert take(book, snapshot)
+    assert all(take(book, frame) for frame in short)
+
+
+@pytest.mark.parametrize("number", ["-1.0", "1.05", "1e400", "NaN", '"1.0"', "1_0", "", "\u0661.\u0660"])
+def test_a_number_that_is_none_of_the_market_is_refused(number: str) -> None:
+    book = a_book(price_digits=1, quantity_digits=1)
+    assert not book.snapshot([Written(number, "1.0")], [], 0)
+    assert book.unusable is Unusable.MALFORMED
+    assert not book.snapshot([Written("1.0", number)], [], 0)
+    assert book.unusable is Unusable.MALFORMED
+
+
+def test_prices_may_have_no_decimals() -> None:
+    book = a_book(price_digits=0, quantity_digits=0)
+    assert book.snapshot([Written("10", "3")], [Written("12", "4")], books.checksum([(12, 4)], [(10, 3)]))
+    assert levels(book) == ([(Decimal(10), Decimal(3))], [(Decimal(12), Decimal(4))])
+
+
+changes = st.lists(
+    st.tuples(
+        st.sampled_from(["bids", "asks"]), st.lists(st.tuples(st.integers(1, 40), st.integers(0, 3)), min_size=1)
+    ),
+    max_size=30,
+)
+
+
+@given(changes=changes, depth=st.sampled_from([10, 25]))
+def test_a_book_is_what_applying_each_level_in_turn_and_cutting_gives(changes: Any, depth: int) -> None:
+    """Against a reference that is a dictionary and a sort."""
+    book, known = a_book(depth=depth, price_digits=2, quantity_digits=1), _Reference(depth)
+    assert book.snapshot([], [], known.checksum())
+    for side, some in changes:
+        written = [Written(decimals.text(price, 2), decimals.text(quantity, 1)) for price, quantity in some]
+        known.apply(side, some)
+        given_ = {"bids": written if side == "bids" else [], "asks": written if side == "asks" else []}
+        assert book.update(given_["bids"], given_["asks"], known.checksum())
+        assert levels(book) == (known.levels("bids"), known.levels("asks"))
+
+
+class _Reference:
+    def __init__(self, depth: int) -> None:
+        self._depth = depth
+        self._sides: dict[str, dict[int, int]] = {"bids": {}, "asks": {}}
+
+    def apply(self, side: str, some: Sequence[tuple[int, int]]) -> None:
+        for price, quantity in some:
+            self._sides[side][price] = quantity
+            if not quantity:
+                del self._sides[side][price]
+        for price in recordings.best(side, self._sides[side])[self._depth :]:
+            del self._sides[side][price]
+
+    def _best(self, side: str) -> list[tuple[int, int]]:
+        return [(price, self._sides[side][price]) for price in recordings.best(side, self._sides[side])]
+
+    def checksum(self) -> int:
+        return books.checksum(self._best("asks")[:10], self._best("bids")[:10])
+
+    def levels(self, side: str) -> Levels:
+        return [(decimals.unscaled(price, 2), decimals.unscaled(quantity, 1)) for price, quantity in self._best(side)]

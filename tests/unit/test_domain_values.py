@@ -1,0 +1,53 @@
+"""Exact amounts and times."""
+
+from __future__ import annotations
+
+import datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aether_services.domain import candles, decimals, times
+from aether_services.domain.times import Nanoseconds
+
+
+@given(units=st.integers(-(10**30), 10**30), digits=st.integers(0, 18))
+def test_units_become_an_amount_and_text_and_come_back(units: int, digits: int) -> None:
+    amount = decimals.unscaled(units, digits)
+    assert decimals.scaled(amount, digits) == units
+    assert Decimal(decimals.text(units, digits)) == amount
+    assert decimals.text(units, digits) == (str(amount) if digits < 6 else decimals.plain(amount)) or not units
+
+
+@pytest.mark.parametrize("amount", ["0.123", "1e-3", "NaN", "Infinity"])
+def test_an_amount_that_has_no_such_units_is_refused(amount: str) -> None:
+    with pytest.raises(ValueError, match=r"decimals|finite"):
+        decimals.scaled(Decimal(amount), 2)
+
+
+@given(at=st.integers(0, 4 * 10**18).map(Nanoseconds))
+def test_a_time_is_written_with_nanoseconds_and_read_again(at: Nanoseconds) -> None:
+    assert times.parse(times.text(at)) == at
+    assert times.of(times.moment(at)) == at - at % 1000
+
+
+@pytest.mark.parametrize(
+    "text", ["2023-07-30T15:29:58", "2023-07-30 15:29:58Z", "2023-13-30T15:29:58Z", "", "1690731000"]
+)
+def test_what_is_no_time_in_utc_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"time|month|iso"):
+        times.parse(text)
+
+
+def test_a_time_may_have_fewer_decimals() -> None:
+    assert times.text(times.parse("2023-07-30T15:29:58.34Z")) == "2023-07-30T15:29:58.340000000Z"
+    assert times.moment(times.parse("1970-01-01T00:00:01.5Z")) == datetime.datetime(
+        1970, 1, 1, 0, 0, 1, 500_000, datetime.UTC
+    )
+
+
+def test_an_interval_begins_where_counting_from_1970_says() -> None:
+    assert candles.begin_of(Nanoseconds(times.MINUTE + 1)) == times.MINUTE
+    assert candles.begin_of(Nanoseconds(7 * times.MINUTE), 5 * times.MINUTE) == 5 * times.MINUTE
