@@ -19,8 +19,6 @@ PATIENCE: Final = 10.0
 """Seconds for an answer; then it is asked again."""
 RETRY_REFUSED: Final = 60.0
 """Seconds until what was refused is asked again: a market may be listed later."""
-UNKNOWN_PAIR: Final = "Currency pair not supported"
-"""How the venue's refusal of a market that it does not have begins."""
 
 
 class Step(Enum):
@@ -72,7 +70,8 @@ class Subscriptions:
             if known is None or (known.step is Step.REFUSED and now - known.at >= RETRY_REFUSED):
                 asked = self._join(key, now)
             elif known.step in {Step.JOINING, Step.LEAVING} and now - known.at >= PATIENCE:
-                asked = self._join(key, now) if known.step is Step.JOINING else self._leave(key, now, again=known.again)
+                joins = known.step is Step.JOINING and key in wanted
+                asked = self._join(key, now) if joins else self._leave(key, now, again=known.again)
             elif known.step is Step.HELD and key not in wanted:
                 asked = self._leave(key, now, again=False)
             else:

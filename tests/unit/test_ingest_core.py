@@ -1,0 +1,315 @@
+"""Tapes, outboxes, shares and subscriptions: what ingest decides."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aether_services.contracts.marketdata import Topic
+from aether_services.domain import times
+from aether_services.domain.instruments import Symbol
+from aether_services.domain.times import Nanoseconds
+from aether_services.domain.trades import OrderType, Side, Trade
+from aether_services.ingest.core import asking, sharing, tapes, wire
+from aether_services.ingest.core.asking import Step, Subscriptions
+from aether_services.ingest.core.outboxes import Letter, Outbox
+from aether_services.ingest.core.sharing import Share
+from aether_services.ingest.core.tapes import Place, Received, Tape
+from aether_services.ingest.core.wire import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+BTC, ETH = Symbol("BTC/USD"), Symbol("ETH/USD")
+
+
+def a_trade(trade_id: int, symbol: Symbol = BTC) -> Received:
+    trade = Trade(
+        symbol=symbol,
+        trade_id=trade_id,
+        side=Side.SELL,
+        price=Decimal("1.5"),
+        quantity=Decimal("0.1"),
+        order_type=OrderType.MARKET,
+        at=Nanoseconds(trade_id * times.SECOND),
+    )
+    return Received(trade, Nanoseconds(trade_id * times.SECOND + 1))
+
+
+def trades(ids: Iterable[int]) -> list[Received]:
+    return [a_trade(one) for one in ids]
+
+
+def a_place(trade_id: int) -> Place:
+    return tapes.place_of(a_trade(trade_id).trade)
+
+
+def ids(some: Iterable[Received] | None) -> list[int] | None:
+    return None if some is None else [one.trade.trade_id for one in some]
+
+
+# Tapes.
+
+
+@given(order=st.permutations(range(2, 12)), often=st.integers(1, 3))
+def test_trades_in_any_order_and_any_often_are_on_the_tape_once_and_in_theirs(order: list[int], often: int) -> None:
+    tape = Tape(100)
+    tape.add(trades([1]))
+    for one in order * often:
+        tape.add([a_trade(one)])
+    assert ids(tape.after(a_place(0), 100)) == list(range(1, 12))
+    assert not tape.gap
+
+
+def test_what_follows_a_gap_waits_until_the_gap_is_filled() -> None:
+    tape = Tape(100)
+    assert tape.add(trades([5, 6, 9, 10])) == 4
+    assert tape.gap
+    assert tape.last == a_place(6)
+    assert ids(tape.after(a_place(4), 100)) == [5, 6]
+    tape.fill(trades([7]))
+    assert tape.gap
+    tape.fill(trades([8, 9]))
+    assert not tape.gap
+    assert ids(tape.after(a_place(6), 100)) == [7, 8, 9, 10]
+    assert tape.holes == 0
+
+
+def test_an_id_that_the_venue_does_not_have_is_a_hole_and_holds_nothing_up() -> None:
+    tape = Tape(100)
+    tape.add(trades([5, 8, 9]))
+    tape.fill(trades([7]))
+    assert not tape.gap
+    assert tape.holes == 1
+    assert ids(tape.after(a_place(5), 100)) == [7, 8, 9]
+    assert ids(tape.after(a_place(6), 100)) == [7, 8, 9]
+    assert ids(tape.after(a_place(8), 100)) == [9]
+    assert ids(tape.after(a_place(4), 2)) == [5, 7]
+
+
+def test_a_place_that_is_forgotten_is_told_from_one_that_nothing_follows() -> None:
+    tape = Tape(3)
+    assert tape.after(a_place(1), 5) == []
+    tape.add(trades(range(1, 6)))
+    assert tape.after(a_place(1), 5) is None
+    assert ids(tape.after(a_place(2), 5)) == [3, 4, 5]
+    assert tape.after(a_place(5), 5) == []
+    assert tape.after(a_place(99), 5) == []
+    assert tape.first == Place(trade_id=2, at=Nanoseconds(3 * times.SECOND))
+    assert (tape.count_after(a_place(1)), tape.count_after(a_place(5)), tape.count_after(a_place(9))) == (4, 0, 0)
+
+
+# Outboxes.
+
+
+def a_letter(symbol: Symbol, number: int, topic: Topic = Topic.BOOK) -> Letter:
+    return Letter(topic, symbol, f"{symbol} {number}".encode(), Nanoseconds(number))
+
+
+def bodies(outbox: Outbox) -> list[bytes]:
+    return [letter.body for letter in outbox.take(1000)]
+
+
+def test_letters_leave_in_order_and_those_that_could_not_be_sent_come_first_again() -> None:
+    outbox = Outbox(10)
+    for number in range(4):
+        outbox.put(a_letter(BTC, number))
+    taken = outbox.take(2)
+    assert outbox.oldest == 2
+    outbox.put_back(taken)
+    assert outbox.oldest == 0
+    assert bodies(outbox) == [b"BTC/USD 0", b"BTC/USD 1", b"BTC/USD 2", b"BTC/USD 3"]
+    assert outbox.conflated == 0
+    assert outbox.oldest is None
+
+
+def test_when_there_are_too_many_the_newest_of_each_market_and_topic_stays() -> None:
+    outbox = Outbox(4)
+    for number in range(4):
+        outbox.put(a_letter(BTC if number % 2 else ETH, number))
+    outbox.put(a_letter(BTC, 4, Topic.TICKER))
+    assert bodies(outbox) == [b"ETH/USD 2", b"BTC/USD 3", b"BTC/USD 4"]
+    assert outbox.conflated == 2
+
+
+@given(numbers=st.lists(st.tuples(st.sampled_from([BTC, ETH]), st.sampled_from(list(Topic))), max_size=60))
+def test_the_newest_of_each_is_never_lost_and_never_overtaken(numbers: list[tuple[Symbol, Topic]]) -> None:
+    outbox, newest = Outbox(7), dict[tuple[Topic, Symbol], int]()
+    for number, (symbol, topic) in enumerate(numbers):
+        outbox.put(a_letter(symbol, number, topic))
+        newest[topic, symbol] = number
+        assert len(outbox) <= 8
+    left = outbox.take(1000)
+    assert {(one.topic, one.symbol): one.received for one in left} == newest
+    assert [one.received for one in left] == sorted(one.received for one in left)
+    assert len(left) + outbox.conflated == len(numbers)
+
+
+# Shares.
+
+SYMBOLS = [Symbol(f"{chr(65 + n // 26)}{chr(65 + n % 26)}/USD") for n in range(64)]
+
+
+def after_looks(looks: int, replicas: int, shares: dict[int, Share], replies: set[int]) -> dict[int, frozenset[Symbol]]:
+    """Let every replica look so often; those in `replies` answer with a usable book of all that they serve."""
+    served = {one: frozenset[Symbol]() for one in shares}
+    for _ in range(looks):
+        for one, share in shares.items():
+            usable = {other: served[other] for other in replies if other != one}
+            served[one] = share.look(SYMBOLS, replicas, usable)
+    return served
+
+
+def test_each_market_comes_to_be_served_by_one_replica_and_by_the_first_of_its_order() -> None:
+    served = after_looks(20, 3, {one: Share(one) for one in range(3)}, {0, 1, 2})
+    assert {symbol: [one for one in served if symbol in served[one]] for symbol in SYMBOLS} == {
+        symbol: [sharing.order(symbol, range(3))[0]] for symbol in SYMBOLS
+    }
+    assert all(10 < len(one) < 35 for one in served.values())
+
+
+def test_one_replica_more_moves_only_what_it_gains() -> None:
+    before = {symbol: sharing.order(symbol, range(3))[0] for symbol in SYMBOLS}
+    after = {symbol: sharing.order(symbol, range(4))[0] for symbol in SYMBOLS}
+    moved = [symbol for symbol in SYMBOLS if before[symbol] != after[symbol]]
+    assert 4 < len(moved) < 32
+    assert all(after[symbol] == 3 for symbol in moved)
+
+
+def test_a_market_is_left_only_once_the_other_has_had_it_for_a_while() -> None:
+    first, second = sharing.order(BTC, range(2))
+    share = Share(second)
+    looks = [bool(share.look([BTC], 2, {})) for _ in range(sharing.TAKE_AFTER)]
+    assert looks == [False] * (sharing.TAKE_AFTER - 1) + [True]
+    assert share.look([BTC], 2, {first: {BTC}})
+    assert share.look([BTC], 2, {first: set()})  # it lost it again: the count begins anew
+    assert share.look([BTC], 2, {first: {BTC}})
+    assert not share.look([BTC], 2, {first: {BTC}})
+
+
+def test_a_market_is_taken_over_from_one_that_does_not_answer() -> None:
+    shares = {one: Share(one) for one in range(2)}
+    after_looks(10, 2, shares, {0, 1})
+    served = after_looks(sharing.TAKE_AFTER + 1, 2, {0: shares[0]}, {0})
+    assert served[0] == frozenset(SYMBOLS)
+
+
+def test_who_leaves_keeps_a_market_until_any_other_has_it() -> None:
+    share = Share(0)
+    share.look([BTC, ETH], 1, {})
+    for _ in range(5):
+        assert share.look([BTC, ETH], 2, {}, leaving=True) == {BTC, ETH}
+    for _ in range(2):
+        left = share.look([BTC, ETH], 2, {1: {ETH}}, leaving=True)
+    assert left == {BTC}
+
+
+def test_a_replica_beyond_the_number_of_replicas_hands_all_over() -> None:
+    share = Share(1)
+    for _ in range(5):
+        share.look([BTC], 2, {})
+    assert share.look([BTC], 1, {}) == {BTC}
+    share.look([BTC], 1, {0: {BTC}})
+    assert share.look([BTC], 1, {0: {BTC}}) == frozenset()
+
+
+def test_a_market_that_is_not_wanted_any_more_is_left_at_once() -> None:
+    share = Share(0)
+    assert share.look([BTC, ETH], 1, {}) == {BTC, ETH}
+    assert share.look([ETH], 1, {}) == {ETH}
+
+
+# Subscriptions.
+
+BOOK = (Channel.BOOK, BTC)
+
+
+def some_subscriptions() -> Subscriptions:
+    return Subscriptions(params={Channel.BOOK: {"depth": 100}}, extra={Channel.BOOK: {"snapshot": True}})
+
+
+def asked(one: Subscriptions, wanted: set[asking.Key], now: float = 0.0) -> list[dict[str, Any]]:
+    return [json.loads(request) for request in one.requests(wanted, now, most=100)]
+
+
+def reply(req_id: int, *, error: str = "") -> wire.Head:
+    words: dict[str, Any] = {"method": "x", "req_id": req_id, "success": not error}
+    return wire.head(json.dumps(words | ({"error": error} if error else {})).encode())
+
+
+def test_each_market_is_asked_for_by_itself_and_its_end_repeats_the_key() -> None:
+    one = some_subscriptions()
+    (request,) = asked(one, {BOOK})
+    assert request == {
+        "method": "subscribe", "params": {"channel": "book", "symbol": ["BTC/USD"], "depth": 100, "snapshot": True},
+        "req_id": 1,
+    }  # fmt: skip
+    assert asked(one, {BOOK}) == []
+    assert one.answered(reply(1), 0) == (BOOK, Step.HELD, "")
+    (request,) = asked(one, set())
+    assert request == {
+        "method": "unsubscribe", "params": {"channel": "book", "symbol": ["BTC/USD"], "depth": 100}, "req_id": 2,
+    }  # fmt: skip
+    assert one.answered(reply(2), 0) == (BOOK, Step.LEAVING, "")
+    assert one.step(BOOK) is None
+
+
+def test_a_refusal_is_known_by_its_request_alone_and_asked_again_later() -> None:
+    one = some_subscriptions()
+    asked(one, {BOOK})
+    words = "Currency pair not supported BTC/USD"
+    assert one.answered(reply(1, error=words), 0) == (BOOK, Step.REFUSED, words)
+    assert one.error(BOOK) == words
+    assert asked(one, {BOOK}, asking.RETRY_REFUSED - 1) == []
+    assert len(asked(one, {BOOK}, asking.RETRY_REFUSED)) == 1
+    assert asked(one, set(), asking.RETRY_REFUSED) == []  # it is answered first
+    assert one.answered(reply(2), asking.RETRY_REFUSED) == (BOOK, Step.HELD, "")
+    assert [one["method"] for one in asked(one, set(), asking.RETRY_REFUSED)] == ["unsubscribe"]
+
+
+def test_what_is_not_answered_is_asked_again() -> None:
+    one = some_subscriptions()
+    asked(one, {BOOK})
+    assert asked(one, {BOOK}, asking.PATIENCE - 1) == []
+    (request,) = asked(one, {BOOK}, asking.PATIENCE)
+    assert (request["method"], request["req_id"]) == ("subscribe", 2)
+    assert one.answered(reply(1), 11) is None  # the answer to a question that counts no more
+    assert one.answered(reply(2), 11) == (BOOK, Step.HELD, "")
+
+
+def test_what_is_not_answered_and_not_wanted_any_more_is_left() -> None:
+    one = some_subscriptions()
+    asked(one, {BOOK})
+    assert [request["method"] for request in asked(one, set(), asking.PATIENCE)] == ["unsubscribe"]
+
+
+def test_a_renewed_book_is_left_and_joined_again() -> None:
+    one = some_subscriptions()
+    assert one.renew(BOOK, 0) is None  # nothing is held yet: a snapshot comes anyway
+    asked(one, {BOOK})
+    one.answered(reply(1), 0)
+    request = one.renew(BOOK, 0)
+    assert request is not None
+    assert json.loads(request)["method"] == "unsubscribe"
+    assert asked(one, {BOOK}) == []
+    one.answered(reply(2), 0)
+    (again,) = asked(one, {BOOK})
+    assert again["method"] == "subscribe"
+
+
+def test_no_more_is_asked_at_once_than_may_be() -> None:
+    one = some_subscriptions()
+    wanted: set[asking.Key] = {(Channel.TRADE, symbol) for symbol in SYMBOLS}
+    assert len(list(one.requests(wanted, 0, most=3))) == 3
+    assert len(list(one.requests(wanted, 0, most=100))) == len(SYMBOLS) - 3
+
+
+@pytest.mark.parametrize("frame", [b"", b"[]", b'{"channel":1}', b'{"channel":"book","type":"update","data":[{}]}'])
+def test_what_is_no_message_of_the_venue_is_not_understood(frame: bytes) -> None:
+    with pytest.raises(wire.NotUnderstood):
+        wire.books(frame) if frame.startswith(wire.BOOK) else wire.head(frame)

@@ -1,0 +1,194 @@
+"""Markets: a frame in, letters out."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from aether_services.contracts.marketdata import BookMessage, TickerMessage, Topic
+from aether_services.domain import times
+from aether_services.domain.books import Unusable
+from aether_services.domain.instruments import Symbol
+from aether_services.domain.times import Nanoseconds
+from aether_services.ingest.core import markets
+from aether_services.ingest.core.markets import Markets
+from aether_testing import recordings
+
+if TYPE_CHECKING:
+    from aether_services.ingest.core.outboxes import Letter
+
+BTC = Symbol(recordings.SYMBOL)
+NOW = times.parse("2026-11-26T01:16:40.859480941Z")
+
+
+class World:
+    """Markets, and the letters that they posted."""
+
+    def __init__(self, *served: str) -> None:
+        self.letters: list[Letter] = []
+        self.markets = Markets(writer="w", depth=10, tape_length=100, post=self.letters.append)
+        self.markets.serve(map(Symbol, served or (BTC,)))
+
+    def hear(self, *frames: bytes | dict[str, Any], at: int = NOW) -> None:
+        for frame in frames:
+            text = frame if isinstance(frame, bytes) else json.dumps(frame).encode()
+            self.markets.receive(text, Nanoseconds(at))
+
+    def books(self) -> list[BookMessage]:
+        return [BookMessage.model_validate_json(one.body) for one in self.letters if one.topic is Topic.BOOK]
+
+
+def a_trade(trade_id: int, symbol: str = BTC) -> dict[str, Any]:
+    return {"channel": "trade", "type": "update", "data": [{
+        "symbol": symbol, "side": "buy", "price": 5, "qty": 1, "ord_type": "limit", "trade_id": trade_id,
+        "timestamp": "2026-11-26T01:16:40.000001Z",
+    }]}  # fmt: skip
+
+
+def test_a_verified_book_is_published_with_its_ten_best_levels_and_both_times() -> None:
+    world, frames = World(), recordings.book_frames()
+    world.hear(recordings.INSTRUMENT, frames[0], frames[1])
+    first, second = world.books()
+    assert (first.id, second.id, second.usable, second.symbol) == ("w-1", "w-2", True, BTC)
+    assert second.received == NOW
+    assert second.at == times.parse(json.loads(frames[1])["data"][0]["timestamp"])
+    assert first.at == (times.parse(stamp) if (stamp := json.loads(frames[0])["data"][0].get("timestamp")) else NOW)
+    book = world.markets[BTC].book
+    assert book is not None
+    assert (list(second.bids), list(second.asks)) == (list(book.bids.levels()), list(book.asks.levels()))
+    assert second.checksum == json.loads(frames[1])["data"][0]["checksum"]
+
+
+def test_every_recorded_update_is_one_message_that_its_contract_reads() -> None:
+    world, frames = World(), recordings.book_frames()
+    world.hear(recordings.INSTRUMENT, *frames)
+    said = world.books()
+    assert len(said) == len(frames)
+    assert all(one.usable and len(one.bids) == len(one.asks) == 10 for one in said[:20])
+    assert [one.checksum for one in said] == [json.loads(frame)["data"][0]["checksum"] for frame in frames]
+
+
+def test_a_mismatch_withdraws_the_book_at_once_and_asks_for_it_anew() -> None:
+    world, (snapshot, first, second, *_) = World(), recordings.book_frames()
+    world.hear(recordings.INSTRUMENT, snapshot, first.replace(b'"checksum":', b'"checksum":1'), second)
+    usable, withdrawn = world.books()
+    assert usable.usable
+    assert (withdrawn.usable, withdrawn.reason, withdrawn.bids, withdrawn.asks) == (False, Unusable.CHECKSUM, (), ())
+    assert world.markets.renew == {BTC}
+    assert world.markets[BTC].checksum_failures == 1
+    world.hear(snapshot)
+    assert world.books()[-1].usable
+
+
+def test_nothing_is_published_of_a_market_whose_decimals_are_not_known() -> None:
+    world = World()
+    world.hear(*recordings.book_frames()[:3])
+    assert world.letters == []
+    assert world.markets[BTC].reason == Unusable.WAITING
+
+
+def test_a_market_that_the_venue_does_not_have_is_unknown() -> None:
+    world = World(BTC, "FOO/USD")
+    assert world.markets[Symbol("FOO/USD")].reason == Unusable.WAITING
+    world.hear(recordings.INSTRUMENT)
+    assert world.markets[Symbol("FOO/USD")].reason == markets.UNKNOWN
+    assert world.markets[BTC].reason == Unusable.WAITING
+
+
+def test_other_decimals_are_another_book() -> None:
+    world, frames = World(), recordings.book_frames()
+    world.hear(recordings.INSTRUMENT, frames[0])
+    assert world.markets[BTC].usable
+    world.hear(recordings.INSTRUMENT.replace(b'"price_precision": 1', b'"price_precision": 2'))
+    assert not world.markets[BTC].usable
+    assert world.markets.renew == {BTC}
+
+
+def test_a_quiet_book_is_said_again_each_second_while_the_venue_is_heard_of() -> None:
+    world, frames = World(), recordings.book_frames()
+    world.hear(recordings.INSTRUMENT, frames[1].replace(b'"update"', b'"snapshot"'), frames[0])
+    later = Nanoseconds(NOW + 2 * times.SECOND)
+    world.letters.clear()
+    world.markets.beat(Nanoseconds(NOW + times.SECOND // 2), Nanoseconds(NOW + times.SECOND // 2))
+    assert world.letters == []
+    world.markets.beat(Nanoseconds(later - 5), later)
+    (again,) = world.books()
+    assert again.received == later - 5
+    assert again.usable
+    world.markets.beat(Nanoseconds(later - 5), Nanoseconds(later + 3 * times.SECOND))  # nothing was heard since
+    assert len(world.books()) == 1
+
+
+def test_an_unusable_book_is_said_again_as_well_and_each_reason_once() -> None:
+    world, frames = World(), recordings.book_frames()
+    world.hear(recordings.INSTRUMENT, frames[0])
+    world.markets.drop(Unusable.DISCONNECTED, NOW)
+    world.markets.drop(Unusable.SILENT, NOW)
+    assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, "Disconnected")]
+    world.markets.beat(NOW, Nanoseconds(NOW + 2 * times.SECOND))
+    assert [one.reason for one in world.books()][2:] == ["Disconnected"]
+
+
+def test_trades_are_put_on_the_tape_and_a_gap_asks_for_what_is_missing() -> None:
+    world = World()
+    world.hear(a_trade(7), a_trade(7), a_trade(8), a_trade(3, "ETH/USD"))
+    assert world.markets.fill == set()
+    world.hear(a_trade(10), a_trade(11))
+    assert world.markets.fill == {BTC}
+    assert world.markets[BTC].gaps == 1
+    last = world.markets[BTC].tape.last
+    assert last is not None
+    assert last.trade_id == 8
+
+
+def test_a_ticker_is_published() -> None:
+    world = World()
+    data = {
+        "symbol": BTC, "bid": 1.5, "bid_qty": 1, "ask": 2.50, "ask_qty": 1, "last": 2, "volume": 1, "vwap": 1, "low": 1,
+        "high": 2, "change": -0.5, "change_pct": -0.01,
+    }  # fmt: skip
+    world.hear({"channel": "ticker", "type": "update", "data": [data]})
+    (letter,) = world.letters
+    said = TickerMessage.model_validate_json(letter.body)
+    assert (said.bid, said.ask, said.change, said.at) == (Decimal("1.5"), Decimal("2.5"), Decimal("-0.5"), NOW)
+
+
+def test_what_is_not_understood_is_counted_and_hurts_nothing() -> None:
+    world, frames = World(), recordings.book_frames()
+    broken = (b"", b"{", b'{"channel":"trade","data":[{}]}', b'{"channel":"book","type":"update","data":[{}]}')
+    bad_time = json.dumps(a_trade(1)).replace("2026-11-26", "2026-99-26").encode()
+    world.hear(recordings.INSTRUMENT, frames[0], *broken, bad_time)
+    assert world.markets.misunderstood == 5
+    assert world.markets[BTC].usable
+
+
+def test_a_book_whose_message_begins_otherwise_is_read_all_the_same() -> None:
+    world, frames = World(), recordings.book_frames()
+    said = json.dumps(json.loads(frames[0], parse_float=str))
+    turned = frames[0].replace(b'{"channel":"book","type":"snapshot",', b'{"type":"snapshot","channel":"book",')
+    assert said
+    world.hear(recordings.INSTRUMENT, turned)
+    assert world.markets[BTC].usable
+
+
+def test_a_reply_is_given_back_and_the_venue_says_how_it_is() -> None:
+    world = World()
+    reply = world.markets.receive(b'{"method":"subscribe","req_id":3,"success":true,"result":{}}', NOW)
+    assert reply is not None
+    assert (reply.req_id, reply.success) == (3, True)
+    world.hear({"channel": "status", "type": "update", "data": [{"system": "cancel_only"}]}, {"channel": "heartbeat"})
+    assert world.markets.system == "cancel_only"
+
+
+def test_what_is_not_served_any_more_is_forgotten() -> None:
+    world, frames = World(), recordings.book_frames()
+    world.hear(recordings.INSTRUMENT, frames[0])
+    world.markets.serve([])
+    world.letters.clear()
+    world.hear(frames[1], a_trade(1))
+    assert world.letters == []
+    world.markets.serve([BTC])
+    assert world.markets[BTC].reason == Unusable.WAITING  # and its decimals are still known
+    world.hear(frames[0])
+    assert world.markets[BTC].usable
