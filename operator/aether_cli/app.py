@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
 import aether_cli
-from aether_cli import asking, desks, installing, problems, telling
+from aether_cli import asking, desks, installing, looking, markets, problems, telling
 from aether_cli.local import binaries, building, holding, inspecting, manifests, places, starting
 from aether_cli.local.settings import Profile, Settings
 
@@ -40,6 +42,8 @@ Context = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 DEFAULT = "aether"
+BOOK_SECONDS = 0.5
+"""Between two looks at a book."""
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - the shape of a Typer callback
@@ -214,7 +218,7 @@ def status(*, name: Name = DEFAULT, context: Context = "", as_json: AsJson = Fal
     local = None if context else inspecting.look(places.of(name, os.environ), now=time.time())
     if local is not None and not local.running:
         if as_json:
-            _print_json({"cluster": local.record(), "nodes": [], "pods": [], **desks.Desk().record()})
+            _print_json({"cluster": local.record(), "nodes": [], "pods": [], **desks.Desk().record(), "marketData": []})
         raise problems.NotRunning(f"cluster {name} is not running", remedy="Start it: aether up")
     kubectl = _kubectl(name, context)
     unknown = ""
@@ -226,6 +230,7 @@ def status(*, name: Name = DEFAULT, context: Context = "", as_json: AsJson = Fal
             raise
         nodes, pods, unknown = [], [], silent.cause  # what the machine itself knows is still worth seeing
     desk = desks.Desk() if unknown else _desk(kubectl)
+    flowing = [looking.told(kubectl, pod) for pod in pods if markets.of_ingest(pod)]
     bad = [pod for pod in pods if not _well(pod)]
     has_node = local is not None and local.profile == Profile.NODE
     healthy = not (unknown or bad or (has_node and not nodes)) and desk.healthy
@@ -242,16 +247,85 @@ def status(*, name: Name = DEFAULT, context: Context = "", as_json: AsJson = Fal
                     for pod in pods
                 ],
                 **desk.record(),
+                "marketData": [one.record() for one in flowing],
             }
         )
     else:
         _show(local, context, nodes, pods, bad)
         for line in desks.page(desk):
             out.print(line)
+        _show_flow(flowing)
     if unknown:
         raise problems.NotReady(f"the API does not answer: {unknown}", remedy="aether logs kube-apiserver")
     if not healthy or (local and not local.healthy):
         raise typer.Exit(problems.NotReady.exit_code)
+
+
+def _show_flow(flowing: Sequence[markets.Told]) -> None:
+    for namespace, platform in sorted({(one.namespace, one.platform) for one in flowing}):
+        mine = [one for one in flowing if (one.namespace, one.platform) == (namespace, platform)]
+        out.print(f"[bold]Market data {escape(platform)}[/]  namespace {escape(namespace)}")
+        if any(one.status is not None for one in mine):
+            out.print(markets.flow(mine))
+        for one in mine:
+            if one.status is None:
+                out.print(f"  {escape(one.pod)}: [red]not reached[/]: {escape(one.error)}")
+
+
+@app.command()
+def book(  # noqa: PLR0913 - a command has as many options as it has
+    symbol: Annotated[str, typer.Argument(metavar="PAIR", help="For example: BTC/USD", show_default=False)],
+    *,
+    name: Name = DEFAULT,
+    context: Context = "",
+    platform: Annotated[str, typer.Option("--platform", help="Whose.")] = "paper",
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Where it is.")] = manifests.NAMESPACES[1],
+    depth: Annotated[int, typer.Option("--depth", min=1, max=1000, help="Levels of each side.")] = 10,
+    once: Annotated[
+        bool, typer.Option("--once", help="Show it once; so does a standard output that is no terminal.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON on standard output, a line for each look.")
+    ] = False,
+) -> None:
+    """Show a market's verified book as it moves, until Ctrl-C. With --once: ends with 0 when it is usable, else 5."""
+    wanted = symbol.upper()
+    if markets.SYMBOL.fullmatch(wanted) is None:
+        raise problems.BadInput(f"pair: {symbol!r} is no market", remedy="For example: BTC/USD")
+    look = looking.Look(
+        kubectl=_kubectl(name, context), namespace=namespace, platform=platform, symbol=wanted, depth=depth
+    )
+    if once or not (as_json or out.is_terminal):
+        shown = look.now()
+        if as_json:
+            _print_json(shown.view)
+        else:
+            out.print(markets.book(shown))
+        if not shown.usable:
+            raise typer.Exit(problems.NotReady.exit_code)
+        return
+    try:
+        _follow(look, as_json=as_json)
+    except KeyboardInterrupt:
+        return  # how it is meant to end
+
+
+def _follow(look: looking.Look, *, as_json: bool) -> None:
+    """Look again and again; what goes wrong after the first look is shown, and may pass."""
+    shown = look.now()
+    with Live(console=out, auto_refresh=False, screen=False) if not as_json else contextlib.nullcontext() as live:
+        while True:
+            if live is None:
+                sys.stdout.write(json.dumps(shown.view) + "\n")
+                sys.stdout.flush()
+            else:
+                live.update(markets.book(shown), refresh=True)
+            time.sleep(BOOK_SECONDS)
+            try:
+                shown = look.now()
+            except problems.AetherError as gone:
+                unusable = {**shown.view, "usable": False, "reason": gone.cause, "bids": [], "asks": []}
+                shown = markets.Shown(pod=shown.pod, view=unusable, at=shown.at)
 
 
 def _desk(kubectl: asking.Kubectl) -> desks.Desk:

@@ -25,6 +25,10 @@ QUIET: Final = 2.0
 """Seconds without an event after which a watch is not trusted and everything is listed again."""
 
 
+class NotThere(problems.ProgramFailed):
+    """What was asked for does not exist."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kubectl:
     """A cluster, as kubectl reaches it: by a kubeconfig file, or by a context of the person's own."""
@@ -60,6 +64,25 @@ class Kubectl:
             answer: Thing = json.loads(text)
         except ValueError as other:
             raise problems.ProgramFailed(f"kubectl {words[0]} did not answer in JSON: {text[:80]!r}") from other
+        return answer
+
+    def raw(self, path: str, *, deadline: float) -> Thing:
+        """What a path of the API server answers, also one that it passes on to a pod.
+
+        Raises:
+            NotThere: It knows of no such thing.
+            ProgramFailed: It refused, was not reached, or took longer than `deadline` seconds.
+        """
+        try:
+            text = self.text("get", "--raw", path, f"--request-timeout={deadline:g}s", deadline=deadline + 5)
+        except problems.ProgramFailed as refused:
+            if "(NotFound)" in refused.cause:
+                raise NotThere(refused.cause) from refused
+            raise
+        try:
+            answer: Thing = json.loads(text)
+        except ValueError as other:
+            raise problems.ProgramFailed(f"{path} did not answer in JSON: {text[:80]!r}") from other
         return answer
 
     def apply(self, *things: Thing) -> None:

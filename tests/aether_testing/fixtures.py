@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aether_testing import clusters, namespaces, planes
+from aether_testing import clusters, namespaces, planes, playing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +34,13 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def plane() -> Iterator[planes.Plane]:
     """Real servers on loopback that platforms of the control plane use."""
     with planes.running() as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
+def rooms(control_plane: Cluster) -> Iterator[playing.Rooms]:
+    """Who answers for the pods of the control plane's rooms, which kwok only says that they run."""
+    with playing.running(control_plane) as one:
         yield one
 
 

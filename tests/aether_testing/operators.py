@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from aether_cli.local.starting import Cluster
     from aether_testing.namespaces import Namespace
+    from aether_testing.playing import Rooms
     from aether_testing.proxying import Proxy
 
 TOP: Final = Path(__file__).resolve().parents[2]
@@ -104,6 +105,8 @@ class Place:
     cluster: Cluster
     namespace: Namespace
     folder: Path
+    rooms: Rooms | None = None
+    """Who plays the rooms; nobody where no platform needs to become Ready."""
 
     def operator(
         self,
@@ -143,6 +146,7 @@ class Place:
             "release": {**release, "serviceImage": "aether/service:test", "operatorNamespace": ours},
             "port": 0,
             "resyncSeconds": 1,
+            "roomAddress": "" if self.rooms is None else self.rooms.address,
             **config,
         }
         (folder / "config.json").write_text(json.dumps(said))
@@ -185,7 +189,7 @@ class Place:
         return self.namespace.text("create", "token", NAME, *bound).strip()
 
 
-def prepare(cluster: Cluster, namespace: Namespace, folder: Path) -> Place:
+def prepare(cluster: Cluster, namespace: Namespace, folder: Path, rooms: Rooms | None = None) -> Place:
     """Make a namespace one that operators run in: kinds, account, rights, and the fence once it really stands."""
     install_kinds(cluster)
     things = rendered(namespace.name)
@@ -196,7 +200,7 @@ def prepare(cluster: Cluster, namespace: Namespace, folder: Path) -> Place:
         "spec": {"holderIdentity": "", "leaseDurationSeconds": 1, "leaseTransitions": 0},
     }
     cluster.kubectl.apply(*(one for one in things if one["kind"] in RIGHTS | FENCE), released)
-    place = Place(cluster=cluster, namespace=namespace, folder=folder)
+    place = Place(cluster=cluster, namespace=namespace, folder=folder, rooms=rooms)
     until(lambda: "does not hold Lease" in _refusal(place), "the fence stands")
     return place
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kubernetes.aio import client, config
 
 from aether_operator.cluster import speaking
-from aether_testing import clusters, namespaces, operators, planes
+from aether_testing import clusters, namespaces, operators, planes, playing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -84,8 +84,9 @@ def set_up() -> Iterator[Stage]:
         tempfile.TemporaryDirectory(prefix="aether-bench-", dir=Path.home()) as folder,
         clusters.running(clusters.WITH_KWOK, clusters.some_places(Path(folder))) as cluster,
         planes.running() as plane,
+        playing.running(cluster) as rooms,
     ):
         namespace = namespaces.create(cluster, "bench")
-        place = operators.prepare(cluster, namespace, Path(folder))
+        place = operators.prepare(cluster, namespace, Path(folder), rooms)
         planes.put(namespace, planes.login_secret())
         yield Stage(cluster=cluster, namespace=namespace, place=place, plane=plane)

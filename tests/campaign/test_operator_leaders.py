@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aether_testing.namespaces import Namespace
     from aether_testing.operators import Operator
     from aether_testing.planes import Plane
+    from aether_testing.playing import Rooms
 
 PODS = ("operator-a", "operator-b")
 LONGEST = 20.0
@@ -43,9 +44,10 @@ def _slept(operator: Operator) -> None:
 
 @pytest.mark.parametrize("befall", [_died, _slept], ids=["killed", "stopped"])
 @pytest.mark.campaign(full=25)
-def test_whatever_befalls_the_leader_the_other_goes_on_alone(
+def test_whatever_befalls_the_leader_the_other_goes_on_alone(  # noqa: PLR0913 - what it needs
     control_plane: Cluster,
     plane: Plane,
+    rooms: Rooms,
     tmp_path_factory: pytest.TempPathFactory,
     befall: Callable[[Operator], None],
     rounds: int,
@@ -53,7 +55,7 @@ def test_whatever_befalls_the_leader_the_other_goes_on_alone(
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
     namespace = namespaces.create(control_plane, "operator-leaders")
-    place = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operators"))
+    place = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operators"), rooms)
     planes.put(namespace, planes.login_secret(), planes.a_platform(plane.external(plane.database())))
     with place.operator(PODS[0], supervised=True) as first, place.operator(PODS[1], supervised=True) as second:
         both = dict(zip(PODS, (first, second), strict=True))

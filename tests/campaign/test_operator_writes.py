@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aether_operator.api import labels
+from aether_operator.observed import kinds
 from aether_testing import namespaces, operators, planes, proxying
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from aether_testing.namespaces import Namespace
     from aether_testing.operators import Operator
     from aether_testing.planes import Plane
+    from aether_testing.playing import Rooms
     from aether_testing.proxying import Proxy
 
 NAME = "paper"
@@ -47,7 +49,8 @@ class Stage:
         """As if there never had been a platform."""
         mine = f"--selector={labels.PLATFORM}={NAME}"
         self.namespace.text("delete", "tp", NAME, "--ignore-not-found", "--wait=true")
-        self.namespace.text("delete", "statefulset,service,networkpolicy,secret,pvc", mine, "--wait=true")
+        every = ",".join(kind.plural for kind in kinds.CHILDREN)
+        self.namespace.text("delete", every, mine, "--wait=true")
         self.namespace.until(lambda seen: not seen, "pods", mine, wish="no pod of it is left")
         self.plane.forget_managed()
         operators.settled(self.operator, platforms=0)
@@ -79,11 +82,20 @@ def edit(stage: Stage) -> dict[str, Any]:
     return stage.rest()
 
 
+def settings(stage: Stage) -> dict[str, Any]:
+    """From a platform that is at rest: other pairs, and more replicas to follow them."""
+    platform = stage.platform()
+    platform["spec"] |= {"pairs": ["BTC/USD"], "components": {"ingest": {"replicas": 2}}}
+    planes.put(stage.namespace, platform)
+    stage.namespace.until(bool, "pod", f"--field-selector=metadata.name={NAME}-ingest-1", wish="there are two")
+    return stage.rest()
+
+
 def remove(stage: Stage) -> dict[str, Any]:
     stage.namespace.text("delete", "tp", NAME, "--wait=true")
     mine = f"--selector={labels.PLATFORM}={NAME}"
     stage.namespace.until(
-        lambda seen: not seen, "statefulset,service,networkpolicy", mine, wish="the children are gone"
+        lambda seen: not seen, "statefulset,service,networkpolicy,configmap", mine, wish="the children are gone"
     )
     operators.settled(stage.operator, platforms=0)
     return operators.masked(stage.namespace)
@@ -92,10 +104,13 @@ def remove(stage: Stage) -> dict[str, Any]:
 SCENARIOS: dict[str, tuple[tuple[Callable[[Stage], Any], ...], Callable[[Stage], dict[str, Any]]]] = {
     "create": ((), create),
     "edit": ((create,), edit),
+    "settings": ((create,), settings),
     "delete": ((create,), remove),
 }
-LEAST = {"create": 17, "edit": 2, "delete": 0}
-"""Writes at the least: four Secrets, and three of each other kind, and the status; a deletion is the collector's."""
+LEAST = {"create": 26, "edit": 2, "settings": 6, "delete": 0}
+"""Writes at the least: four Secrets, three of each other kind for the servers, eight for the rooms, a nudge, and the
+status; of the settings ConfigMap, budget, workload, two nudges and the status. A deletion is the collector's.
+"""
 KILLS: dict[str, Fault] = {
     "killed before": lambda stage: proxying.KillBefore(stage.operator.kill),
     "killed after": lambda stage: proxying.KillAfter(stage.operator.kill),
@@ -108,9 +123,11 @@ ANSWERS: dict[str, Fault] = {
 
 
 @pytest.fixture
-def stage(control_plane: Cluster, plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def stage(
+    control_plane: Cluster, plane: Plane, rooms: Rooms, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stage]:
     namespace = namespaces.create(control_plane, "operator-writes")
-    place = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operator"))
+    place = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operator"), rooms)
     planes.put(namespace, planes.login_secret())
     plane.forget_managed()
     with (

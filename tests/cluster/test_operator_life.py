@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aether_testing.namespaces import Namespace
     from aether_testing.operators import Operator, Place
     from aether_testing.planes import Plane
+    from aether_testing.playing import Rooms
 
 Thing = dict[str, Any]
 MANAGED = ("postgres", "nats", "redis")
@@ -38,6 +39,7 @@ class Desk:
     operator: Operator
     namespace: Namespace
     plane: Plane
+    rooms: Rooms
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def external(self, **spec: Any) -> tuple[str, Thing]:
@@ -94,12 +96,14 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def desk(control_plane: Cluster, plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+def desk(
+    control_plane: Cluster, plane: Plane, rooms: Rooms, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Desk]:
     namespace = namespaces.create(control_plane, "operator-life")
-    place = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operator"))
+    place = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operator"), rooms)
     with place.operator(supervised=True, managedAddresses=plane.addresses()) as operator:
         operator.wait_leading()
-        yield Desk(control_plane, place, operator, namespace, plane)
+        yield Desk(control_plane, place, operator, namespace, plane, rooms)
     namespace.kubectl.text("delete", "namespace", namespace.name, "--ignore-not-found", "--wait=false")
 
 
@@ -119,6 +123,8 @@ def test_a_platform_waits_for_its_secret_by_name_becomes_ready_and_then_nothing_
     operators.settled(desk.operator, resyncs=10)
     written = audits.writes(audits.of(audits.since(desk.cluster, before), desk.place.account))
     assert written == []
+    settings = desk.child("configmap", f"{name}-ingest-settings")["metadata"]["annotations"][labels.SETTINGS]
+    assert desk.child("pod", f"{name}-ingest-0")["metadata"]["annotations"][labels.SETTINGS] == settings
 
 
 def test_what_is_wrong_with_a_login_is_named_and_mended_at_once_by_the_secret(desk: Desk) -> None:
@@ -169,7 +175,9 @@ def test_secrets_that_may_not_be_made_stop_what_needs_them_and_nothing_spins(des
         assert "ResourceQuota" in stalled["status"]["message"]
         mine = f"--selector={labels.PLATFORM}={name}"
         operators.settled(desk.operator, resyncs=3)
-        assert desk.namespace.get("statefulset", mine)["items"] == []
+        # The simulated venue needs none.
+        started = [one["metadata"]["name"] for one in desk.namespace.get("statefulset", mine)["items"]]
+        assert started == [f"{name}-exchange"]
     finally:
         desk.namespace.text("delete", "resourcequota", "no-secrets")
     planes.until(desk.namespace, "Ready", "True", name=name)
@@ -224,6 +232,95 @@ def test_what_is_missing_for_longer_than_the_deadline_stalls_and_heals_by_itself
     planes.put(desk.namespace, planes.login_secret(f"late-{name}"))
     ready = planes.until(desk.namespace, "Ready", "True", name=name)
     assert kstatus.compute(ready) == "Current"
+
+
+def _written_since(desk: Desk, before: audits.Mark, name: str) -> list[tuple[str, str]]:
+    """What the operator wrote of a platform and its children: verb and resource, each once, in order."""
+    entries = audits.writes(audits.of(audits.since(desk.cluster, before), desk.place.account))
+    return list(dict.fromkeys((one.verb, one.kind) for one in entries if one.name.startswith(name)))
+
+
+def test_an_edit_of_pairs_writes_the_settings_and_tells_the_pods_and_restarts_nothing(desk: Desk) -> None:
+    name, platform = desk.ready_external(components={"ingest": {"replicas": 2}})
+    pods = [f"{name}-ingest-0", f"{name}-ingest-1", f"{name}-exchange-0"]
+    uids = [desk.child("pod", pod)["metadata"]["uid"] for pod in pods]
+    operators.settled(desk.operator, resyncs=2, platforms=len(desk.namespace.get("tp")["items"]))
+    before = audits.mark(desk.cluster)
+    platform["spec"]["pairs"] = ["ETH/USD", "BTC/USD"]
+    planes.put(desk.namespace, platform)
+    ready = planes.until(desk.namespace, "IngestReady", "True", name=name)
+    (told,) = [one for one in ready["status"]["conditions"] if one["type"] == "IngestReady"]
+    assert told["message"] == "2 markets on 2 replicas"
+    settings = desk.child("configmap", f"{name}-ingest-settings")
+    assert settings["data"] == {"live.json": '{"version":1,"pairs":["BTC/USD","ETH/USD"],"replicas":2}'}
+    digests = {desk.child("pod", pod)["metadata"]["annotations"][labels.SETTINGS] for pod in pods[:2]}
+    assert digests == {settings["metadata"]["annotations"][labels.SETTINGS]}
+    operators.settled(desk.operator, resyncs=2, platforms=len(desk.namespace.get("tp")["items"]))
+    assert set(_written_since(desk, before, name)) == {
+        ("patch", "configmaps"), ("patch", "pods"), ("patch", "tradingplatforms/status"),
+    }  # fmt: skip
+    assert [desk.child("pod", pod)["metadata"]["uid"] for pod in pods] == uids
+
+
+def test_a_pair_that_the_venue_does_not_have_is_named_and_taking_it_out_heals(desk: Desk) -> None:
+    name, platform = desk.ready_external()
+    platform["spec"]["pairs"] = ["BTC/USD", "FOO/USD"]
+    planes.put(desk.namespace, platform)
+    stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="UnknownPair")
+    assert stalled["status"]["message"] == "ingest: FOO/USD: UnknownPair"
+    assert kstatus.compute(stalled) == "Failed"
+    platform["spec"]["pairs"] = ["BTC/USD"]
+    planes.put(desk.namespace, platform)
+    planes.until(desk.namespace, "Ready", "True", name=name)
+
+
+def test_an_output_or_a_venue_that_is_away_is_named_and_heals_by_itself(desk: Desk) -> None:
+    name, _ = desk.ready_external()
+    ingest, exchange = f"{name}-ingest-0", f"{name}-exchange-0"
+    broken = {"kafka": {"ok": False, "detail": "no broker answers"}}
+    desk.rooms.odd[ingest] = lambda status: {**status, "outputs": broken}
+    waiting = planes.until(desk.namespace, "IngestReady", "False", name=name, reason="OutputFailed")
+    assert waiting["status"]["message"] == "ingest: kafka: no broker answers"
+    del desk.rooms.odd[ingest]
+    planes.until(desk.namespace, "Ready", "True", name=name)
+    desk.rooms.odd[exchange] = lambda status: {**status, "version": 2}
+    newer = planes.until(desk.namespace, "VenueReady", "False", name=name, reason="VersionUnsupported")
+    assert f"Pod {exchange}" in newer["status"]["message"]
+    del desk.rooms.odd[exchange]
+    planes.until(desk.namespace, "Ready", "True", name=name)
+
+
+def test_replicas_come_and_go_with_their_budget(desk: Desk) -> None:
+    name, platform = desk.ready_external()
+    first = desk.child("pod", f"{name}-ingest-0")["metadata"]["uid"]
+    platform["spec"]["components"] = {"ingest": {"replicas": 3}}
+    planes.put(desk.namespace, platform)
+    planes.until(desk.namespace, "IngestReady", "True", name=name)
+    assert desk.child("poddisruptionbudget", f"{name}-ingest")["spec"]["maxUnavailable"] == 1
+    assert desk.child("statefulset", f"{name}-ingest")["status"]["readyReplicas"] == 3
+    assert desk.child("pod", f"{name}-ingest-0")["metadata"]["uid"] == first
+    platform["spec"]["components"] = {"ingest": {"replicas": 1}}
+    planes.put(desk.namespace, platform)
+    planes.until(desk.namespace, "Ready", "True", name=name)
+    desk.namespace.until(
+        lambda seen: not seen,
+        "poddisruptionbudget",
+        f"--field-selector=metadata.name={name}-ingest",
+        wish="one replica needs no budget",
+    )
+    assert desk.child("pod", f"{name}-ingest-0")["metadata"]["uid"] == first
+
+
+def test_ingest_is_not_started_before_its_secrets_are_there(desk: Desk) -> None:
+    name, platform = desk.external()
+    for server in platform["spec"]["dataPlane"].values():
+        server["external"]["secretName"] = f"later-{name}"
+    planes.put(desk.namespace, platform)
+    planes.until(desk.namespace, "VenueReady", "True", name=name)
+    mine = f"--selector={labels.PLATFORM}={name}"
+    assert [one["metadata"]["name"] for one in desk.namespace.get("statefulset", mine)["items"]] == [f"{name}-exchange"]
+    planes.put(desk.namespace, planes.login_secret(f"later-{name}"))
+    planes.until(desk.namespace, "Ready", "True", name=name)
 
 
 def test_a_paused_platform_is_not_changed_and_its_edits_take_effect_when_it_goes_on(desk: Desk) -> None:
@@ -392,6 +489,11 @@ def test_a_child_of_another_release_is_deleted_and_what_has_no_owner_is_not(desk
         desk.namespace.until(
             lambda seen: not seen, kind, f"--field-selector=metadata.name={name}-former", wish=f"{kind} is deleted"
         )
+    former = {"name": f"{name}-former", "labels": live["metadata"]["labels"], "ownerReferences": [owner]}
+    planes.put(desk.namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": former, "data": {"a": "b"}})
+    desk.namespace.until(
+        lambda seen: not seen, "configmap", f"--field-selector=metadata.name={name}-former", wish="it is deleted"
+    )
     kept = {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -451,11 +553,12 @@ def test_deletion_takes_everything_but_data_and_a_platform_of_that_name_finds_it
     mine = f"--selector={labels.PLATFORM}={name}"
     password = desk.child("secret", f"{name}-postgres")["data"]["password"]
     desk.delete(name)
-    desk.namespace.until(lambda seen: not seen, "service,statefulset,networkpolicy", mine, wish="the children are gone")
+    owned = "service,configmap,statefulset,networkpolicy"
+    desk.namespace.until(lambda seen: not seen, owned, mine, wish="the children are gone")
     left = {f"{one['kind']}/{one['metadata']['name']}" for one in desk.namespace.get("secret,pvc", mine)["items"]}
     assert left == {
         *(f"Secret/{name}-{server}" for server in MANAGED),
-        *(f"PersistentVolumeClaim/{name}-{server}-data" for server in MANAGED),
+        *(f"PersistentVolumeClaim/{name}-{one}-data" for one in (*MANAGED, "exchange")),
         f"Secret/{name}-postgres-reader",
     }
     planes.put(desk.namespace, platform)
@@ -492,7 +595,7 @@ def test_rights_are_all_used_and_none_was_missing_and_no_secret_was_told(desk: D
         if key == "password"
     ]
     told = desk.operator.text
-    for what in ("tp", "events.events.k8s.io", "statefulset", "service", "pvc", "networkpolicy", "pods"):
+    for what in ("tp", "events.events.k8s.io", "statefulset", "service", "configmap", "pvc", "networkpolicy", "pods"):
         told += json.dumps(desk.namespace.get(what))
     told += json.dumps([one["metadata"] for one in desk.namespace.get("secrets")["items"]])
     assert [word for word in canaries if word in told] == []

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from aether_testing.namespaces import Namespace
     from aether_testing.operators import Operator, Place
     from aether_testing.planes import Plane
+    from aether_testing.playing import Rooms
     from aether_testing.proxying import Proxy
 
 NAME = "paper"
@@ -49,9 +50,11 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def desk(control_plane: Cluster, plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+def desk(
+    control_plane: Cluster, plane: Plane, rooms: Rooms, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Desk]:
     namespace = namespaces.create(control_plane, "operator-watches")
-    place = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operator"))
+    place = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operator"), rooms)
     plane.forget_managed()
     with (
         proxying.between(control_plane) as proxy,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,8 @@ def aether(home: Path, *words: str, assets: Path | None = None) -> subprocess.Co
         (["kubectl", "get", "pods"], problems.NotRunning.exit_code, "cluster aether is not running"),
         (["logs", "etcd"], problems.NotRunning.exit_code, "cluster aether has no logs"),
         (["logs", "--context", "c"], problems.BadInput.exit_code, "what: name a workload"),
+        (["book", "BTC-USD", "--context", "c"], problems.BadInput.exit_code, "pair: 'BTC-USD' is no market"),
+        (["book", "BTC/USD"], problems.NotRunning.exit_code, "cluster aether is not running"),
     ],
 )
 def test_what_cannot_be_done_ends_with_its_code_and_says_why(
@@ -77,6 +80,72 @@ def test_an_answer_that_is_not_json_is_an_error_and_not_a_traceback(tmp_path: Pa
     assert done.returncode == 1
     assert "kubectl get did not answer in JSON" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Path:
+    """A program in kubectl's place that lists one pod of ingest, and answers with what is in the file `book`."""
+    pod = {
+        "metadata": {"namespace": "aether", "name": "paper-ingest-0", "labels": {}}, "status": {"phase": "Running"},
+    }  # fmt: skip
+    assets = tmp_path / "assets"
+    assets.mkdir()
+    (assets / "pods").write_text(json.dumps({"items": [pod]}))
+    program = assets / "kubectl"
+    program.write_text(f'#!/bin/sh\ncd {assets}\ncase "$*" in *--raw*) exec cat book;; *) exec cat pods;; esac\n')
+    program.chmod(0o755)
+    return assets
+
+
+def a_book(*, usable: bool) -> str:
+    levels = {"bids": [["99.9", "1"]], "asks": [["100.1", "2"]]} if usable else {"reason": "Resyncing"}
+    view = {"symbol": "BTC/USD", "usable": usable, "proved": 10, "checksum": 7, "received": "2026-01-01T12:00:00Z"}
+    return json.dumps({**view, **levels})
+
+
+def test_a_book_is_shown_once_where_nobody_watches_a_terminal(tmp_path: Path, books: Path) -> None:
+    (books / "book").write_text(a_book(usable=True))
+    done = aether(tmp_path, "book", "btc/usd", "--context", "desk", assets=books)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "spread 0.2" in done.stdout
+    told = aether(tmp_path, "book", "BTC/USD", "--once", "--json", "--context", "desk", assets=books)
+    assert json.loads(told.stdout)["asks"] == [["100.1", "2"]]
+
+
+def test_a_book_that_is_not_usable_is_not_as_it_should_be(tmp_path: Path, books: Path) -> None:
+    (books / "book").write_text(a_book(usable=False))
+    done = aether(tmp_path, "book", "BTC/USD", "--once", "--context", "desk", assets=books)
+    assert (done.returncode, done.stderr) == (problems.NotReady.exit_code, "")
+    assert "UNUSABLE Resyncing" in done.stdout
+
+
+def test_a_book_that_is_watched_goes_on_through_what_passes_and_ends_quietly(tmp_path: Path, books: Path) -> None:
+    (books / "book").write_text(a_book(usable=True))
+    env = {
+        "HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path),
+        "KUBEBUILDER_ASSETS": str(books),
+    }  # fmt: skip
+    command = [sys.executable, "-m", "aether_cli", "book", "BTC/USD", "--json", "--context", "desk"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd=tmp_path
+    ) as watching:
+        assert watching.stdout is not None
+        assert json.loads(watching.stdout.readline())["usable"] is True
+        (books / "pods").rename(books / "away")
+        (books / "book").rename(books / "gone")
+        while json.loads(line := watching.stdout.readline())["usable"]:
+            pass
+        gone = json.loads(line)
+        assert (gone["bids"], gone["asks"]) == ([], [])
+        assert gone["reason"]
+        (books / "away").rename(books / "pods")
+        (books / "gone").rename(books / "book")
+        while not json.loads(watching.stdout.readline())["usable"]:
+            pass
+        watching.send_signal(signal.SIGINT)
+        said, errors = watching.communicate(timeout=60)
+    assert (watching.returncode, errors) == (0, "")
+    assert all(json.loads(line)["symbol"] == "BTC/USD" for line in said.splitlines())
 
 
 def test_logs_of_a_workload_are_kubectl_s(tmp_path: Path, kubectl: Path) -> None:

@@ -1,0 +1,125 @@
+"""What must agree between the operator and the rooms: what they are told, what they say, and what both call things."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from aether_operator.api import platforms
+from aether_operator.catalog import rooms
+from aether_operator.catalog.rooms import ROOMS, Room
+from aether_operator.desired import environments
+from aether_operator.observed import families
+from aether_operator.observed import rooms as reports
+from aether_services import __main__ as program
+from aether_services.contracts.models import Version
+from aether_services.contracts.statuses import (
+    BookState,
+    Check,
+    Feed,
+    IngestStatus,
+    Output,
+    OutputState,
+    Status,
+    VenueStatus,
+)
+from aether_services.domain.times import Nanoseconds
+from aether_testing import worlds
+
+if TYPE_CHECKING:
+    from aether_services.kit.settings import Settings
+
+SPECS: Final[dict[str, dict[str, Any]]] = {
+    "paper": {},
+    "elsewhere": {"dataPlane": worlds.EXTERNAL},
+    "real": {"venue": {"name": "Kraken"}},
+    "fast": {"components": {"exchangeSim": {"speed": 10}, "ingest": {"replicas": 8}}},
+}
+COMMON: Final[dict[str, Any]] = {"release": "1", "instance": "one-0", "started": Nanoseconds(1_700_000_000 * 10**9)}
+
+
+def _settings(room: Room) -> type[Settings]:
+    found: type[Settings] = importlib.import_module(f"aether_services.{room}.settings").Settings
+    return found
+
+
+def _told(room: Room, **spec: Any) -> dict[str, str]:
+    told = environments.of(room, worlds.a_platform(**spec), worlds.a_release())
+    return {one["name"]: one.get("value", "one-0") for one in told}
+
+
+def test_the_rooms_of_the_catalogue_are_those_that_the_program_knows() -> None:
+    assert {str(room) for room in Room} == set(program.ROOMS)
+
+
+@pytest.mark.parametrize("room", Room)
+def test_a_room_is_told_what_it_needs_and_nothing_that_it_does_not_declare(room: Room) -> None:
+    declared = _settings(room).variables()
+    assert rooms.variables(room) == set(_told(room))
+    assert {name for name, needed in declared.items() if needed} <= rooms.variables(room) <= set(declared)
+
+
+@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("room", Room)
+def test_what_a_room_is_told_is_understood(room: Room, name: str) -> None:
+    spec = SPECS[name]
+    if room in families.present(worlds.a_platform(**spec)):
+        _settings(room).read(_told(room, **spec))
+
+
+@pytest.mark.parametrize("room", Room)
+def test_a_room_listens_where_it_is_looked_for(room: Room) -> None:
+    fields = _settings(room).model_fields
+    assert fields["http_port"].default == rooms.PORT
+
+
+def test_the_version_of_a_status_is_the_one_that_is_read() -> None:
+    assert Version.__args__ == (rooms.STATUS_VERSION,)
+
+
+def _read(status: Status, room: Room) -> reports.RoomReport:
+    return reports.read(status.model_dump_json(), room)
+
+
+def test_what_ingest_says_is_what_the_operator_reads() -> None:
+    said = IngestStatus(
+        **COMMON,
+        room="ingest",
+        ready=False,
+        checks={"feed": Check(ok=False, detail="closed"), "settings": Check(ok=True)},
+        settings="0123456789ab",
+        feed=Feed(connected=False, detail="closed", system="maintenance", age_seconds=4.0),
+        books={"BTC/USD": BookState(usable=True), "FOO/USD": BookState(usable=False, reason="UnknownPair")},
+        outputs={Output.KAFKA: OutputState(ok=False, detail="no broker"), Output.TABLES: OutputState(ok=True)},
+    )
+    assert _read(said, Room.INGEST) == reports.RoomReport(
+        reason=reports.Reason.READY,
+        failing={"feed": "closed"},
+        settings="0123456789ab",
+        system="maintenance",
+        disconnected="closed",
+        heard=True,
+        books={"BTC/USD": "", "FOO/USD": reports.UNKNOWN_PAIR},
+        outputs={"kafka": "no broker", "tables": ""},
+    )
+    before = said.model_copy(update={"feed": Feed(connected=False)})
+    assert not _read(before, Room.INGEST).heard
+
+
+def test_what_the_simulated_venue_says_is_what_the_operator_reads() -> None:
+    said = VenueStatus(**COMMON, room="exchange_sim", ready=True, system="online", clients=1, trades=5)
+    assert _read(said, Room.EXCHANGE_SIM) == reports.RoomReport(
+        reason=reports.Reason.READY, ready=True, system="online"
+    )
+
+
+def test_a_platform_s_usual_pairs_are_markets_of_the_simulated_venue() -> None:
+    markets = importlib.import_module("aether_services.exchange_sim.core.markets")
+    assert set(platforms.DEFAULT_PAIRS) <= set(markets.MARKETS)
+
+
+@pytest.mark.parametrize("room", Room)
+def test_every_room_has_the_grace_that_it_is_given(room: Room) -> None:
+    assert ROOMS[room].grace_seconds >= 30

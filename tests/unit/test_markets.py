@@ -1,0 +1,108 @@
+"""Market data as a person sees them: how they flow, and one book."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from rich.console import Console
+
+from aether_cli import markets
+from aether_operator.api import labels
+from aether_operator.catalog import rooms
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+AT: Final = datetime(2026, 1, 1, 12, 0, 2, tzinfo=UTC)
+VIEW: Final[dict[str, Any]] = {
+    "version": 1, "type": "book-view", "symbol": "BTC/USD", "usable": True, "reason": "", "proved": 2,
+    "checksum": 3310070434, "at": "2026-01-01T12:00:01.123456789Z", "received": "2026-01-01T12:00:01.500000000Z",
+    "snapshot_at": "2026-01-01T11:00:00.000000000Z",
+    "bids": [["99.9", "1"], ["99.8", "2"], ["99.7", "3"]], "asks": [["100.1", "4"], ["100.2", "5"]],
+}  # fmt: skip
+STATUS: Final[dict[str, Any]] = {
+    "feed": {"connected": True, "age_seconds": 0.24},
+    "books": {"BTC/USD": {"usable": True}, "ETH/USD": {"usable": False, "reason": "Resyncing"}},
+    "outputs": {
+        "kafka": {"ok": True, "lag_seconds": 0.01, "conflated": 2},
+        "nats": {"ok": False, "lag_seconds": 31, "detail": "no server", "conflated": 3},
+        "tables": {"ok": True, "lag_seconds": 0.5, "rate": 41.25},
+    },
+}
+
+
+def printed(what: RenderableType) -> str:
+    text = io.StringIO()
+    Console(file=text, width=160, color_system=None).print(what)
+    return text.getvalue()
+
+
+def told(status: dict[str, Any] | None = None, **more: Any) -> markets.Told:
+    return markets.Told(namespace="aether", platform="paper", pod="paper-ingest-0", status=status, **more)
+
+
+def shown(**changes: Any) -> markets.Shown:
+    return markets.Shown(pod="paper-ingest-0", view={**VIEW, **changes}, at=AT)
+
+
+def test_how_market_data_flow_is_a_line_for_each_pod() -> None:
+    heading, line = printed(markets.flow([told(STATUS), told(None, error="gone")])).splitlines()
+    assert heading.split() == [
+        "POD", "FEED", "BOOKS", "ROWS/S", "KAFKA", "LATE", "NATS", "LATE", "TABLES", "LATE", "CONFLATED",
+    ]  # fmt: skip
+    for part in ("paper-ingest-0", "connected, heard 0.2 s ago", "1 of 2", "41.2", "0.0 s", "31.0 s: no server", "5"):
+        assert part in line
+
+
+@pytest.mark.parametrize(
+    ("feed", "said"),
+    [
+        ({"connected": False, "detail": "name not known"}, "not connected: name not known"),
+        ({"connected": False, "age_seconds": 3}, "not connected: heard 3.0 s ago"),
+        ({}, "not connected: never heard"),
+    ],
+)
+def test_a_feed_that_is_not_connected_says_why(feed: dict[str, Any], said: str) -> None:
+    assert said in printed(markets.flow([told({**STATUS, "feed": feed})]))
+
+
+def test_what_was_told_is_kept_as_it_was_said() -> None:
+    assert told(STATUS).record()["status"] == STATUS
+    assert told(None, error="no way").record() == {
+        "namespace": "aether", "platform": "paper", "pod": "paper-ingest-0", "error": "no way",
+    }  # fmt: skip
+
+
+def test_a_book_has_its_asks_above_its_bids_and_the_best_of_both_in_the_middle() -> None:
+    lines = [line.split() for line in printed(markets.book(shown())).splitlines()]
+    prices = [line[1] for line in lines if line[0] in {"ask", "bid"}]
+    assert prices == ["100.2", "100.1", "99.9", "99.8", "99.7"]
+    assert ["spread", "0.2", "(19.98", "bp)"] in lines
+    text = printed(markets.book(shown()))
+    assert "BTC/USD  from paper-ingest-0" in text
+    assert "checksum 3310070434; below 2 levels not proved by it, received 0.5 s ago" in text
+    assert "not proved" not in printed(markets.book(shown(proved=10)))
+
+
+def test_a_book_that_is_not_usable_shows_no_level_and_why() -> None:
+    text = printed(markets.book(shown(usable=False, reason="ChecksumFailed")))
+    assert "UNUSABLE ChecksumFailed" in text
+    assert "100.1" not in text
+    assert "99.9" not in text
+
+
+def test_a_side_that_is_empty_has_no_spread() -> None:
+    assert "one side is empty" in printed(markets.book(shown(asks=[])))
+
+
+def test_the_pods_that_know_books_are_those_that_the_operator_makes() -> None:
+    ingest = rooms.ROOMS[rooms.Room.INGEST]
+    assert (ingest.component, rooms.PORT) == (markets.INGEST, markets.PORT)
+    marks = labels.of_child("paper", ingest.component)
+    assert markets.of_ingest({"metadata": {"labels": marks}})
+    assert not markets.of_ingest({"metadata": {"labels": labels.of_child("paper", "exchange")}})
+    assert not markets.of_ingest({"metadata": {}})
+    assert set(markets.selector("paper").split(",")) <= {f"{key}={value}" for key, value in marks.items()}
