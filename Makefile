@@ -11,9 +11,11 @@ export PYTHONSAFEPATH := 1
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: python packages test-packages
+.PHONY: python clients packages test-packages
 python:
 	@.ci/python
+clients: python
+	@.ci/clients
 packages:
 	@.ci/packages
 test-packages:
@@ -27,12 +29,12 @@ down: python ## Stop it; volumes and caches stay
 	@$(BIN)/aether down
 
 .PHONY: test test-fast campaign
-test: test-packages lint types ## Everything: lint, types, import contracts, every level of test (root)
+test: test-packages lint types clients ## Everything: lint, types, import contracts, every level of test (root)
 	@$(BIN)/aether build
 	@$(BIN)/pytest --cov --cov-report=term-missing:skip-covered
 test-fast: python lint types ## What needs neither root nor a cluster
-	@$(BIN)/pytest tests/unit tests/contract
-campaign: test-packages python ## The long repetitions in full: make campaign NAME=up-kill
+	@$(BIN)/pytest tests/unit tests/contract -m "not clients"
+campaign: test-packages clients ## The long repetitions in full: make campaign NAME=up-kill
 	@$(BIN)/aether build
 	@$(BIN)/pytest tests/campaign --full $(if $(NAME),-k $(subst -,_,$(NAME)))
 
@@ -67,6 +69,7 @@ lock: python ## Resolve the newest dependencies into the lock files
 	@$(BIN)/uv pip compile images/service/requirements.in --constraint requirements.lock --upgrade $(LOCK) \
 		--output-file images/service/requirements.lock
 	@$(BIN)/uv pip compile --group pyproject.toml:go --upgrade $(LOCK) --output-file requirements-go.lock
+	@$(BIN)/uv pip compile --group pyproject.toml:clients --upgrade $(LOCK) --output-file requirements-clients.lock
 changelog: python ## Move docs/changes into CHANGELOG.md: make changelog VERSION=0.1.0
 	@$(BIN)/towncrier build --yes --version $(VERSION)
 LOCK := --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-emit-find-links \

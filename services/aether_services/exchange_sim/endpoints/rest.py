@@ -36,6 +36,28 @@ UNKNOWN_ASSET: Final = "EQuery:Unknown asset"
 UNKNOWN_METHOD: Final = "EGeneral:Unknown method"
 
 
+_DESCRIBED: Final[dict[str, dict[str, Any]]] = {
+    "pair": {
+        "name": "pair",
+        "required": True,
+        "schema": {"type": "string", "enum": sorted(markets.names(markets.MARKETS.values()))},
+    },
+    "pairs": {"name": "pair", "schema": {"type": "string"}, "example": "XBTUSD,ETH/USD"},
+    "asset": {"name": "asset", "schema": {"type": "string"}, "example": "XBT,ETH"},
+    "info": {"name": "info", "schema": {"type": "string", "enum": ["info", "leverage", "fees", "margin"]}},
+    "assetVersion": {"name": "assetVersion", "schema": {"type": "integer", "enum": [0, 1]}},
+    "interval": {"name": "interval", "schema": {"type": "integer", "enum": list(bars.INTERVALS)}},
+    "since": {"name": "since", "schema": {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}},
+    "levels": {"name": "count", "schema": {"type": "integer", "minimum": 1, "maximum": MOST_LEVELS}},
+    "trades": {"name": "count", "schema": {"type": "integer", "minimum": 1, "maximum": MOST_TRADES}},
+}
+"""Parameters for /openapi.json. They are read by hand: what is wrong with one is said in the envelope, with 200."""
+
+
+def _reads(*names: str) -> dict[str, Any]:
+    return {"parameters": [{"in": "query", **_DESCRIBED[name]} for name in names]}
+
+
 @dataclass
 class Invalid(Exception):
     """A request that Kraken would not answer."""
@@ -155,14 +177,15 @@ def _add_reference(app: fastapi.FastAPI, venue: Venue) -> None:
         now = times.moment(venue.clock.now())
         return answer({"status": venue.engine.system.value, "timestamp": f"{now:%Y-%m-%dT%H:%M:%SZ}"})
 
-    @app.get("/0/public/Assets", tags=["public"])
+    @app.get("/0/public/Assets", tags=["public"], openapi_extra=_reads("asset", "assetVersion"))
     async def assets(request: Request) -> responses.JSONResponse:
         """The assets, by name."""
         asking = Asking(request, venue)
-        asking.one_of("aclass", ("currency",))
+        if asking.one_of("aclass", ("currency", "tokenized_asset")) != "currency":
+            return answer({})
         return answer({name: _asset(asset, modern=asking.modern) for name, asset in asking.assets().items()})
 
-    @app.get("/0/public/AssetPairs", tags=["public"])
+    @app.get("/0/public/AssetPairs", tags=["public"], openapi_extra=_reads("pairs", "info", "assetVersion"))
     async def asset_pairs(request: Request) -> responses.JSONResponse:
         """The markets, by name."""
         asking = Asking(request, venue)
@@ -175,14 +198,14 @@ def _add_reference(app: fastapi.FastAPI, venue: Venue) -> None:
 
 
 def _add_books(app: fastapi.FastAPI, venue: Venue) -> None:
-    @app.get("/0/public/Ticker", tags=["public"])
+    @app.get("/0/public/Ticker", tags=["public"], openapi_extra=_reads("pairs", "assetVersion"))
     async def ticker(request: Request) -> responses.JSONResponse:
         """Best prices, last trade, today and the last 24 hours."""
         now = venue.clock.now()
         pairs = Asking(request, venue).pairs()
         return answer({name: _ticker(venue.markets[one.symbol], now) for name, one in pairs.items()})
 
-    @app.get("/0/public/Depth", tags=["public"])
+    @app.get("/0/public/Depth", tags=["public"], openapi_extra=_reads("pair", "levels", "assetVersion"))
     async def depth(request: Request) -> responses.JSONResponse:
         """The book."""
         asking = Asking(request, venue)
@@ -196,7 +219,7 @@ def _add_books(app: fastapi.FastAPI, venue: Venue) -> None:
             {name: {"asks": _levels(market.asks, one, count, at), "bids": _levels(market.bids, one, count, at)}}
         )
 
-    @app.get("/0/public/Spread", tags=["public"])
+    @app.get("/0/public/Spread", tags=["public"], openapi_extra=_reads("pair", "since", "assetVersion"))
     async def spread(request: Request) -> responses.JSONResponse:
         """How the best prices changed lately."""
         asking = Asking(request, venue)
@@ -211,7 +234,7 @@ def _add_books(app: fastapi.FastAPI, venue: Venue) -> None:
 
 
 def _add_history(app: fastapi.FastAPI, venue: Venue) -> None:
-    @app.get("/0/public/OHLC", tags=["public"])
+    @app.get("/0/public/OHLC", tags=["public"], openapi_extra=_reads("pair", "interval", "since", "assetVersion"))
     async def ohlc(request: Request) -> responses.JSONResponse:
         """The last candles, and the one that is not over."""
         asking = Asking(request, venue)
@@ -226,7 +249,7 @@ def _add_history(app: fastapi.FastAPI, venue: Venue) -> None:
         last = committed[-1].begin if committed else since
         return answer({name: [_candle(bar, one) for bar in rows], "last": last // times.SECOND})
 
-    @app.get("/0/public/Trades", tags=["public"])
+    @app.get("/0/public/Trades", tags=["public"], openapi_extra=_reads("pair", "since", "trades", "assetVersion"))
     async def trades(request: Request) -> responses.JSONResponse:
         """Trades after a cursor, or the last ones."""
         asking = Asking(request, venue)
