@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import pytest
 
 from aether_operator.api import platforms
+from aether_operator.api.reasons import Reason
 from aether_operator.catalog import rooms
 from aether_operator.catalog.rooms import ROOMS, Room
 from aether_operator.desired import environments
@@ -76,7 +77,7 @@ def test_a_room_listens_where_it_is_looked_for(room: Room) -> None:
 
 
 def test_the_version_of_a_status_is_the_one_that_is_read() -> None:
-    assert Version.__args__ == (rooms.STATUS_VERSION,)
+    assert get_args(Version) == (rooms.STATUS_VERSION,)
 
 
 def _read(status: Status, room: Room) -> reports.RoomReport:
@@ -95,7 +96,7 @@ def test_what_ingest_says_is_what_the_operator_reads() -> None:
         outputs={Output.KAFKA: OutputState(ok=False, detail="no broker"), Output.TABLES: OutputState(ok=True)},
     )
     assert _read(said, Room.INGEST) == reports.RoomReport(
-        reason=reports.Reason.READY,
+        reason=Reason.READY,
         failing={"feed": "closed"},
         settings="0123456789ab",
         system="maintenance",
@@ -110,9 +111,7 @@ def test_what_ingest_says_is_what_the_operator_reads() -> None:
 
 def test_what_the_simulated_venue_says_is_what_the_operator_reads() -> None:
     said = VenueStatus(**COMMON, room="exchange_sim", ready=True, system="online", clients=1, trades=5)
-    assert _read(said, Room.EXCHANGE_SIM) == reports.RoomReport(
-        reason=reports.Reason.READY, ready=True, system="online"
-    )
+    assert _read(said, Room.EXCHANGE_SIM) == reports.RoomReport(reason=Reason.READY, ready=True, system="online")
 
 
 def test_a_platform_s_usual_pairs_are_markets_of_the_simulated_venue() -> None:
