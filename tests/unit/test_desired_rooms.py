@@ -221,9 +221,10 @@ def test_what_waits_for_a_users_secret_is_not_started_and_what_runs_goes_on(secr
     assert EXCHANGE in _children(platform, worlds.without(lacking, INGEST, EXCHANGE))
 
 
-def test_a_room_is_not_started_with_the_credentials_of_others() -> None:
+@pytest.mark.parametrize("secret", ["paper-nats", "paper-postgres-ingest"])
+def test_a_room_is_not_started_with_the_credentials_of_others(secret: str) -> None:
     platform = worlds.a_platform()
-    foreign = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "paper-nats", "labels": {}}, "data": {}}
+    foreign = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret, "labels": {}}, "data": {}}
     world = worlds.without(worlds.having(worlds.made(platform), foreign), INGEST)
     assert INGEST not in _children(platform, world)
 

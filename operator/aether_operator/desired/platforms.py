@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from aether_operator.api import labels
 from aether_operator.api.platforms import ExchangeSim, Managed, Mode, Server
-from aether_operator.api.reasons import Reason
 from aether_operator.catalog import rooms, servers
 from aether_operator.catalog.rooms import Room
 from aether_operator.desired import (
@@ -21,6 +20,7 @@ from aether_operator.desired import (
     statefulsets,
 )
 from aether_operator.observed import families, kinds, ownership
+from aether_operator.observed.kinds import Ref
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,15 +88,18 @@ def _of_room(room: Room, platform: Platform, world: World, release: Release) -> 
 
 
 def _lacking(room: Room, platform: Platform, world: World) -> list[Server]:
-    """The servers for whose login a user still has to bring the Secret, or a key of it, or give back its name."""
-    found = {server: logins.endpoint(server, platform, world) for server in environments.credentials(room, platform)}
-    return [
-        server
-        for server, login in found.items()
-        if isinstance(login, logins.Missing)
-        # Of a managed server: what is not made yet comes in this very pass.
-        and (platform.spec.data_plane.of(server).mode is Mode.EXTERNAL or login.reason is Reason.NAME_TAKEN)
-    ]
+    """The servers for whose login a user still has to bring the Secret, or a key of it, or give back its name.
+
+    A Secret of ours that is not made yet comes in this very pass.
+    """
+    found = []
+    for server, secret in environments.credentials(room, platform).items():
+        live = world.children.get(Ref(kinds.SECRETS.kind, secret))
+        external = platform.spec.data_plane.of(server).mode is Mode.EXTERNAL
+        unbrought = external and isinstance(logins.endpoint(server, platform, world), logins.Missing)
+        if unbrought or (live is not None and not ownership.ours(live, platform.name)):
+            found.append(server)
+    return found
 
 
 def _going(live: Manifest) -> bool:
