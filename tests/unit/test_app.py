@@ -103,6 +103,37 @@ def a_book(*, usable: bool) -> str:
     return json.dumps({**view, **levels})
 
 
+def test_status_shows_how_market_data_flow_and_that_a_pod_is_not_reached_is_a_line(tmp_path: Path) -> None:
+    assets, ready = tmp_path / "assets", [{"type": "Ready", "status": "True"}]
+    assets.mkdir()
+    marks = {"trading.aether.io/platform": "paper", "app.kubernetes.io/component": "ingest"}
+    pods = [
+        {
+            "metadata": {"namespace": "aether", "name": f"paper-ingest-{number}", "labels": marks},
+            "status": {"phase": "Running", "conditions": ready},
+        }
+        for number in (0, 1)
+    ]
+    (assets / "pods").write_text(json.dumps({"items": pods}))
+    (assets / "status").write_text(json.dumps({"feed": {"connected": True, "age_seconds": 0.2}, "books": {}}))
+    program = assets / "kubectl"
+    program.write_text(
+        f"#!/bin/sh\ncd {assets}\n"
+        'case "$*" in\n'
+        "*ingest-0:8000/proxy/status*) exec cat status;;\n"
+        "*--raw*) echo 'Error from server: no route' >&2; exit 1;;\n"
+        "*pods*) exec cat pods;;\n*nodes*) echo '{\"items\": []}';;\nesac\n"
+    )
+    program.chmod(0o755)
+    done = aether(tmp_path, "status", "--context", "desk", assets=assets)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Market data paper  namespace aether" in done.stdout
+    assert "connected, heard 0.2 s ago" in done.stdout
+    assert "paper-ingest-1: not reached: kubectl ended with 1: Error from server: no route" in done.stdout
+    told = json.loads(aether(tmp_path, "status", "--context", "desk", "--json", assets=assets).stdout)["marketData"]
+    assert [(one["pod"], "status" in one) for one in told] == [("paper-ingest-0", True), ("paper-ingest-1", False)]
+
+
 def test_a_book_is_shown_once_where_nobody_watches_a_terminal(tmp_path: Path, books: Path) -> None:
     (books / "book").write_text(a_book(usable=True))
     done = aether(tmp_path, "book", "btc/usd", "--context", "desk", assets=books)
