@@ -113,12 +113,6 @@ def test_it_goes_on_with_the_books_that_it_finds() -> None:
     assert len(resting) > 10_000
 
 
-def test_after_a_pause_the_time_in_between_is_not_made_up_for() -> None:
-    engine = a_run("pause", 1).engine
-    commands = [command for some in flows.Flow(engine.books, "pause").step(3600.0) for command in some]
-    assert len(commands) < 5_000
-
-
 @pytest.mark.parametrize("mean", [0.1, 2.0, 100.0])
 def test_what_happens_so_often_in_the_mean_does(mean: float) -> None:
     chance = random.Random(1)

@@ -40,6 +40,10 @@ log = logging.getLogger(__name__)
 
 TURN: Final = 0.02
 """Seconds from one batch to the next."""
+LONGEST: Final = 0.25
+"""Seconds that one batch makes up for at most."""
+BLINK: Final = 0.1
+"""Seconds of the flow within which its traders do not see what the others do."""
 LOOK: Final = 0.1
 """Seconds between looks at connections that have nothing to say or nothing to hear."""
 HEARTBEAT: Final = 1.0
@@ -68,9 +72,11 @@ class Synthetic:
     def step(self, seconds: float) -> Batch:
         """What comes of the next so many seconds."""
         batch, now = Batch(), self._clock.now()
-        for symbol, commands in zip(self._engine.books, self._flow.step(seconds), strict=True):
-            for command in commands:
-                self._batching.add(batch, symbol, self._engine.handle(command, now))
+        while seconds > 0:
+            some, seconds = min(seconds, BLINK), seconds - BLINK
+            for symbol, commands in zip(self._engine.books, self._flow.step(some), strict=True):
+                for command in commands:
+                    self._batching.add(batch, symbol, self._engine.handle(command, now))
         batch.next_order_id = self._engine.next_order_id
         return batch
 
@@ -224,7 +230,8 @@ class Venue:
             levels = (
                 LevelSet(symbol, side, price, quantity) for side in Side for price, quantity in book.side(side).levels()
             )
-            market.restore(levels, past.trades.get(symbol, ()), (bar for bar in past.bars if bar.symbol == symbol))
+            known = [bar for bar in past.bars if bar.symbol == symbol]
+            market.restore(levels, past.trades.get(symbol, ()), known, book.last_trade_id)
 
     # ---- what every room has
 
@@ -269,7 +276,8 @@ class Venue:
         before = self.clock.elapsed()
         while True:
             now = self.clock.elapsed()
-            seconds, before = now - before, now
+            # After a pause the time in between is left out, and not made up for.
+            seconds, before = min(now - before, LONGEST), now
             if self.flowing and not self.draining:
                 batch = self._feed.step(seconds * self.speed)
                 if batch:

@@ -49,6 +49,8 @@ def server(app: fastapi.FastAPI, *, host: str, port: int) -> uvicorn.Server:
         server_header=False,
         timeout_graceful_shutdown=5,
         ws="websockets-sansio",
+        # Compression is per connection: what is encoded once for all would be packed once for each.
+        ws_per_message_deflate=False,
     )
     return _Server(config)
 

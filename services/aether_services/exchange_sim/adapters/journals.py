@@ -189,12 +189,15 @@ class SqliteJournal:
                     "  WHERE newest.symbol = candles.symbol AND newest.interval = ?1) - ?2",
                     (interval, bars.kept(interval)),
                 )
-            dropped = self._writer.execute(
-                "DELETE FROM trades WHERE (symbol, trade_id) IN"
-                " (SELECT symbol, trade_id FROM trades WHERE at < ? LIMIT ?)",
-                (before, AT_ONCE),
-            )
-            return dropped.rowcount
+            symbols = [symbol for (symbol,) in self._writer.execute("SELECT symbol FROM markets")]
+            dropped = 0
+            for symbol in symbols:
+                dropped += self._writer.execute(
+                    "DELETE FROM trades WHERE symbol = ?1 AND trade_id IN"
+                    " (SELECT trade_id FROM trades WHERE symbol = ?1 AND at < ?2 ORDER BY at LIMIT ?3)",
+                    (symbol, before, AT_ONCE - dropped),
+                ).rowcount
+            return dropped
 
 
 def _connection(path: Path, synchronous: str) -> sqlite3.Connection:

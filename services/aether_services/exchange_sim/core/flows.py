@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 OWNER: Final = Owner("flow")
 LEVELS: Final = 640
 """About so many levels each side has; a side with less than half is filled up at once."""
-LONGEST_STEP: Final = 1.0
-"""Seconds of flow in one step; after a pause the time in between is left out, and not made up for."""
 _TAKES: Final = 0.012
 """Share of what happens that trades of itself, wherever the price is."""
 _NEAR, _FAR = 0.0004, 0.012
@@ -232,7 +230,6 @@ class Flow:
 
     def step(self, seconds: float) -> list[list[Command]]:
         """What happens within the next so many seconds, market by market."""
-        seconds = min(seconds, LONGEST_STEP)
         for spell in SPELLS:
             left = self._spells.pop(spell, 0.0) - seconds
             if left > 0:

@@ -101,16 +101,20 @@ class Market:
         self.checksum = 0
         self.changed_at = Nanoseconds(0)
         self.trades: deque[Traded] = deque(maxlen=RECENT)
+        self.last_trade_id = 0
         self.spreads: deque[tuple[Nanoseconds, int, int]] = deque(maxlen=SPREADS)
         self._bars: dict[int, list[Bar]] = {interval: [] for interval in bars.INTERVALS}
         self._older = Day()
         """Of the last 24 hours, but for the minute that is not over."""
         self._older_until = Nanoseconds(0)
 
-    def restore(self, levels: Iterable[LevelSet], trades: Iterable[Traded], kept: Iterable[Bar]) -> None:
-        """Show what was there before."""
+    def restore(
+        self, levels: Iterable[LevelSet], trades: Iterable[Traded], kept: Iterable[Bar], last_trade_id: int
+    ) -> None:
+        """Show what was there before; the last trade may be so old that it is not kept."""
         self.apply(levels, (), Nanoseconds(0))
         self.trades.extend(trades)
+        self.last_trade_id = last_trade_id
         for bar in kept:
             self._bars[bar.interval].append(bar)
 
@@ -143,6 +147,7 @@ class Market:
     def traded(self, trade: Traded) -> None:
         """A trade is shown."""
         self.trades.append(trade)
+        self.last_trade_id = trade.trade_id
 
     def barred(self, bar: Bar) -> None:
         """A candle is shown, instead of the same one with fewer trades."""
@@ -164,11 +169,6 @@ class Market:
         """Of the last trade; 0 before the first."""
         known = self._bars[1]
         return known[-1].close if known else 0
-
-    @property
-    def last_trade_id(self) -> int:
-        """0 before the first."""
-        return self.trades[-1].trade_id if self.trades else 0
 
     def last_day(self, now: Nanoseconds) -> Day:
         """The last 24 hours, to the minute."""

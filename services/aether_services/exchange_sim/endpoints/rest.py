@@ -340,7 +340,7 @@ def _ticker(market: Market, now: Nanoseconds) -> dict[str, Any]:
     return {
         "a": best(ask, ask_quantity),
         "b": best(bid, bid_quantity),
-        "c": [_price(newest.price if newest else 0, one), _quantity(newest.quantity if newest else 0, one)],
+        "c": [_price(market.last_price, one), _quantity(newest.quantity if newest else 0, one)],
         "v": [_quantity(today.volume, one), _quantity(day.volume, one)],
         "p": [_price(today.vwap(), one), _price(day.vwap(), one)],
         "t": [today.trades, day.trades],

@@ -1,0 +1,244 @@
+"""The venue's service over a journal that can be held up, and a clock that a test owns: nothing is told too early."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import prometheus_client
+import pytest
+
+from aether_services.domain.instruments import Symbol, Trading
+from aether_services.domain.times import Nanoseconds
+from aether_services.exchange_sim import schemas, service
+from aether_services.exchange_sim.core import markets
+from aether_services.exchange_sim.core.faults import Faults, Kind
+from aether_services.exchange_sim.ports import JournalBroken, Past
+from aether_services.exchange_sim.service import Venue
+from aether_services.exchange_sim.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from aether_services.exchange_sim.core.batches import Batch
+    from aether_services.exchange_sim.core.orders import Traded
+    from aether_services.exchange_sim.service import Connection
+
+NOON: Final = 1_795_608_000_000_000_000
+ONE: Final = {Symbol("BTC/USD"): markets.MARKETS[Symbol("BTC/USD")]}
+
+
+class Hours:
+    """A clock that goes on to the moment that somebody waits for, the nearest first, and never by itself."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+        self._wanted: list[float] = []
+
+    def now(self) -> Nanoseconds:
+        return Nanoseconds(NOON + int(self.seconds * 1e9))
+
+    def elapsed(self) -> float:
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        wanted = self.seconds + seconds
+        self._wanted.append(wanted)
+        try:
+            while True:
+                await asyncio.sleep(0)
+                if wanted <= min(self._wanted):
+                    self.seconds = max(self.seconds, wanted)
+                if self.seconds >= wanted:
+                    return
+        finally:
+            self._wanted.remove(wanted)
+
+
+class Memory:
+    """A journal that keeps what it is given, once it is let."""
+
+    def __init__(self, past: Past | None = None) -> None:
+        self.past = past or Past()
+        self.batches: list[Batch] = []
+        self.open = asyncio.Event()
+        self.open.set()
+        self.asked = asyncio.Event()
+        self.broken = False
+
+    def load(self, recent: int) -> Past:
+        assert recent
+        return self.past
+
+    async def write(self, batch: Batch) -> None:
+        self.asked.set()
+        await self.open.wait()
+        if self.broken:
+            raise JournalBroken("disk full")
+        self.batches.append(batch)
+
+    async def since(self, symbol: Symbol, after: Nanoseconds, count: int) -> Sequence[Traded]:
+        raise NotImplementedError
+
+    async def newest(self, symbol: Symbol, count: int) -> Sequence[Traded]:
+        raise NotImplementedError
+
+    async def following(self, symbol: Symbol, trade_id: int, count: int) -> Sequence[Traded]:
+        raise NotImplementedError
+
+    async def prune(self, before: Nanoseconds) -> int:
+        assert before < NOON
+        return 0
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def a_venue(journal: Memory, clock: Hours, **settings: Any) -> Venue:
+    told = {"instance": "venue-0", "release": "test", "journal": "/nowhere", **settings}
+    return Venue(
+        Settings.model_validate(told),
+        instruments=ONE,
+        journal=journal,
+        clock=clock,
+        registry=prometheus_client.CollectorRegistry(),
+    )
+
+
+@contextlib.asynccontextmanager
+async def turning(venue: Venue) -> AsyncIterator[asyncio.Task[None]]:
+    """It runs meanwhile."""
+    task = asyncio.create_task(venue.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, ExceptionGroup):
+            await task
+
+
+def subscribe(venue: Venue, connection: Connection, channel: str = "book", **params: Any) -> None:
+    said = {"method": "subscribe", "params": {"channel": channel, "symbol": ["BTC/USD"], **params}}
+    venue.hear(connection, json.dumps(said))
+
+
+def heard(connection: Connection, channel: str) -> list[dict[str, Any]]:
+    messages = [json.loads(text) for text in connection.waiting]
+    return [one for one in messages if one.get("channel") == channel and one["type"] == "update"]
+
+
+async def until(holds: Any) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110 - of many things, and virtual time goes on by it
+            await asyncio.sleep(0)
+
+
+async def test_nobody_is_told_anything_before_the_journal_has_it() -> None:
+    journal = Memory()
+    venue = a_venue(journal, Hours())
+    connection = venue.connect()
+    subscribe(venue, connection)
+    subscribe(venue, connection, "trade")
+    journal.open.clear()
+    async with turning(venue):
+        await journal.asked.wait()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        late = venue.connect()
+        subscribe(venue, late)
+        (snapshot,) = [json.loads(text) for text in late.waiting if '"snapshot"' in text and '"checksum"' in text]
+        assert snapshot["data"][0]["bids"] == [], "a snapshot is no way round the journal"
+        assert heard(connection, "book") == []
+        assert venue.status().pairs == {"BTC/USD": 0}
+        journal.open.set()
+        await until(lambda: heard(connection, "trade"))
+        assert heard(late, "book")
+    told = [one["trade_id"] for message in heard(connection, "trade") for one in message["data"]]
+    kept = [trade.trade_id for batch in journal.batches for trade in batch.trades]
+    assert told == kept[: len(told)]
+
+
+async def test_a_venue_whose_journal_breaks_ends_and_tells_nothing_more() -> None:
+    journal = Memory()
+    venue = a_venue(journal, Hours())
+    connection = venue.connect()
+    subscribe(venue, connection)
+    async with turning(venue) as task:
+        await until(lambda: heard(connection, "book"))
+        journal.broken = True
+        with pytest.raises(ExceptionGroup) as ended:
+            await task
+        assert ended.value.subgroup(JournalBroken)
+        known = len(journal.batches)
+        assert len(heard(connection, "book")) <= sum(len(batch.outcomes) for batch in journal.batches[:known])
+
+
+async def test_after_a_pause_the_time_in_between_is_not_made_up_for() -> None:
+    journal, clock = Memory(), Hours()
+    venue = a_venue(journal, clock)
+    async with turning(venue):
+        await until(lambda: len(journal.batches) > 5)
+        before = len(journal.batches)
+        clock.seconds += 3600
+        await until(lambda: len(journal.batches) > before + 3)
+    assert all(len(batch.outcomes) < 500 for batch in journal.batches[1:])
+
+
+async def test_it_is_ready_once_it_turned_and_not_when_it_stands_still() -> None:
+    journal, clock = Memory(), Hours()
+    venue = a_venue(journal, clock)
+    assert not venue.status().ready
+    async with turning(venue):
+        await until(lambda: venue.status().ready)
+    clock.seconds += 11
+    assert not venue.status().ready
+    assert "11" in venue.status().checks["turning"].detail
+
+
+async def test_a_venue_that_drains_takes_no_new_connection_for_long() -> None:
+    venue = a_venue(Memory(), Hours())
+    connection = venue.connect()
+    await venue.drain()
+    assert connection.closing.result()[0] == venue.connect().closing.result()[0] == service.GOING_AWAY
+    assert venue.status().draining
+
+
+async def test_connects_are_let_in_again_after_ten_minutes() -> None:
+    clock = Hours()
+    venue = a_venue(Memory(), clock, connects=3)
+    assert [venue.admits("10.0.0.1") for _ in range(4)] == [True, True, True, False]
+    assert venue.admits("10.0.0.2"), "another address"
+    clock.seconds += service.WINDOW - 1
+    assert not venue.admits("10.0.0.1")
+    clock.seconds += 2
+    assert venue.admits("10.0.0.1")
+
+
+async def test_each_connection_is_told_when_the_system_changes() -> None:
+    venue = a_venue(Memory(), Hours())
+    connections = [venue.connect() for _ in range(3)]
+    venue.be(Trading.CANCEL_ONLY)
+    assert [heard(one, "status")[-1]["data"][0]["system"] for one in connections] == ["cancel_only"] * 3
+    venue.be_silent(5)
+    venue.be(Trading.ONLINE)
+    assert [heard(one, "status")[-1]["data"][0]["system"] for one in connections] == ["cancel_only"] * 3
+
+
+def test_a_fault_happens_so_often_and_to_its_own_market_first() -> None:
+    faults = Faults()
+    faults.add(Kind.DROP, "book", "", 1)
+    faults.add(Kind.DROP, "book", "BTC/USD", 2)
+    assert faults.waiting() == {"drop book": 1, "drop book BTC/USD": 2}
+    taken = [
+        faults.take(Kind.DROP, "book", symbol) for symbol in ("BTC/USD", "BTC/USD", "ETH/USD", "ETH/USD", "BTC/USD")
+    ]
+    assert taken == [True, True, True, False, False]
+    assert not faults.take(Kind.DOUBLE, "book", "BTC/USD")
+
+
+@pytest.mark.parametrize("said", ['{"method": "ping", "req_id": ' + "9" * 5000 + "}", "[" * 100_000, '"x"', "nul\0"])
+def test_no_request_is_too_odd_to_be_refused(said: str) -> None:
+    request = schemas.asked(said, ONE)
+    assert request.wanted == (schemas.Refused(error=schemas.MALFORMED),)
