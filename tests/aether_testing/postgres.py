@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import os
 import pwd
@@ -21,6 +22,7 @@ import psycopg
 import sqlalchemy
 
 from aether_operator.api.platforms import Retention, Timescale
+from aether_operator.catalog.logins import Who
 from aether_operator.database.migrating import Fences
 from aether_operator.observed.endpoints import Endpoint, Hidden
 from aether_operator.observed.reports import Login, SchemaWanted
@@ -36,7 +38,7 @@ PATIENCE: Final = 60.0
 PASSWORD: Final = "canary-7f3a-superuser"  # noqa: S105 - of a server that lives as long as a test run
 CARRIER: Final = "carrier"
 CARRIER_PASSWORD: Final = "canary-7f3a-carrier"  # noqa: S105 - the same
-READER_PASSWORD: Final = "canary-7f3a-reader"  # noqa: S105 - the same
+LOGIN_PASSWORD: Final = "canary-7f3a-login"  # noqa: S105 - the same
 WITH_PARTMAN: Final = "with_partman"
 SETTINGS: Final = {
     "fsync": "off",
@@ -266,7 +268,14 @@ def a_wish(*, trades_days: int = 90, **other: Any) -> SchemaWanted:
         owner="desk/paper of namespace 5d8f",
         timescale=Timescale.PREFERRED,
         days=DAYS | {"trades": trades_days},
-        reader=Login(username=f"reader_{secrets.token_hex(4)}", password=Hidden(READER_PASSWORD)),
+        logins={
+            who: Login(
+                username=f"{who.value}_{secrets.token_hex(4)}",
+                password=Hidden(LOGIN_PASSWORD),
+                kept_in=f"paper-postgres-{who.value}",
+            )
+            for who in Who
+        },
     )
     return dataclasses.replace(plain, **other)
 
@@ -352,20 +361,42 @@ CATALOGUE: Final = (
     ),
     "SELECT viewname, definition FROM pg_views WHERE schemaname = 'aether' ORDER BY 1",
     (
-        "SELECT relname, replace(relacl::text, :reader, 'reader') FROM pg_class "
+        "SELECT relname, (SELECT array_agg(one::text ORDER BY one::text) FROM unnest(relacl) one) FROM pg_class "
         "WHERE relnamespace = 'aether'::regnamespace AND relkind IN ('r', 'p', 'v') ORDER BY 1"
     ),
-    "SELECT defaclobjtype, replace(defaclacl::text, :reader, 'reader') FROM pg_default_acl",
-    "SELECT replace(nspacl::text, :reader, 'reader') FROM pg_namespace WHERE nspname = 'aether'",
-    "SELECT shobj_description(oid, 'pg_authid'), rolinherit, rolcanlogin FROM pg_roles WHERE rolname = :reader",
-    "SELECT name, replace(value, :reader, 'reader') FROM aether.settings ORDER BY 1",
+    (
+        "SELECT defaclobjtype, (SELECT array_agg(one::text ORDER BY one::text) FROM unnest(defaclacl) one) "
+        "FROM pg_default_acl"
+    ),
+    (
+        "SELECT (SELECT array_agg(one::text ORDER BY one::text) FROM unnest(nspacl) one) FROM pg_namespace "
+        "WHERE nspname = 'aether'"
+    ),
+    (
+        "SELECT rolname, shobj_description(oid, 'pg_authid'), rolinherit, rolcanlogin, rolconfig FROM pg_roles "
+        "WHERE rolname = ANY(%s) ORDER BY 1"
+    ),
+    "SELECT name, value FROM aether.settings ORDER BY 1",
     "SELECT owner FROM aether.ownership",
     "SELECT version_num FROM aether.alembic_version",
     "SELECT * FROM aether.progress",
 )
 
 
-def catalogue(server: Postgres, database: str, reader: str) -> list[list[tuple[Any, ...]]]:
-    """All in a database that bringing up makes, but for the reader's name: two that are alike were made alike."""
+def catalogue(server: Postgres, database: str, wish: SchemaWanted) -> list[list[Any]]:
+    """All in a database that bringing up makes, but for the logins' names: two that are alike were made alike."""
+    names = {login.username: who.value for who, login in wish.logins.items()}
+
+    def named(value: object) -> object:
+        match value:
+            case list():
+                return sorted(map(named, value), key=str)
+            case tuple():
+                return tuple(map(named, value))
+        return functools.reduce(lambda text, name: text.replace(name, names[name]), names, str(value))
+
     with connected(server.endpoint(database)) as connection:
-        return [connection.execute(query.replace(":reader", f"'{reader}'").encode()).fetchall() for query in CATALOGUE]
+        return [
+            [named(row) for row in connection.execute(query.encode(), [list(names)] if "%s" in query else None)]
+            for query in CATALOGUE
+        ]

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
     from aether_operator.database.fencing import Fences
     from aether_operator.observed.endpoints import Endpoint
     from aether_operator.observed.reports import SchemaReport
-    from aether_services.domain.candles import Candle
 
 BTC = Symbol("BTC/USD")
 DIGITS = 1
+EXACT = 20
+"""More decimals than a sum of prices times quantities has here."""
 BEGIN = Nanoseconds(1_795_046_400 * 1_000_000_000)
 """A Thursday's midnight in 2026: TimescaleDB's weeks begin so."""
 INSTRUMENT = (
@@ -41,7 +43,7 @@ INSTRUMENT = (
 
 
 def up(endpoint: Endpoint, leader: Fences | None = None) -> SchemaReport:
-    return migrating.bring_up(endpoint, servers.a_wish(reader=None), leader or servers.a_leader(), deadline=120)
+    return migrating.bring_up(endpoint, servers.a_wish(logins={}), leader or servers.a_leader(), deadline=120)
 
 
 @pytest.fixture(params=[15, 17, "timescale"])
@@ -85,17 +87,60 @@ def some_trades(chance: random.Random, minutes: int) -> list[Trade]:
     ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candle:
+    """One interval, from `begin` on; `cost` is the sum of price times quantity."""
+
+    begin: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal = Decimal(0)
+    cost: Decimal = Decimal(0)
+    trades: int = 0
+
+    @property
+    def vwap(self) -> Decimal:
+        """Cut off at the market's decimals, in whole numbers."""
+        if not self.volume:
+            return Decimal(0)
+        cost, volume = (int(value.scaleb(EXACT)) for value in (self.cost, self.volume))
+        return Decimal(cost * 10**DIGITS // volume).scaleb(-DIGITS)
+
+    def with_trade(self, trade: Trade) -> Candle:
+        """The first trade is what it opens with, whatever price it carried before."""
+        first = not self.trades
+        return Candle(
+            begin=self.begin,
+            open=trade.price if first else self.open,
+            high=trade.price if first else max(self.high, trade.price),
+            low=trade.price if first else min(self.low, trade.price),
+            close=trade.price,
+            volume=self.volume + trade.quantity,
+            cost=self.cost + trade.price * trade.quantity,
+            trades=self.trades + 1,
+        )
+
+
 def of(trades: Iterable[Trade], interval: int, until: Nanoseconds) -> list[Candle]:
-    """The candles that the venue would make of trades."""
+    """The candles that the venue would make of trades: an interval without one carries the last close."""
     made: list[Candle] = []
+
+    def carry(until: int) -> None:
+        while made and made[-1].begin + interval < until:
+            close = made[-1].close
+            made.append(Candle(begin=made[-1].begin + interval, open=close, high=close, low=close, close=close))
+
     for trade in trades:
         begin = candles.begin_of(trade.at, interval)
+        carry(begin)
         if not made or made[-1].begin != begin:
-            if made:
-                made += candles.following(made[-1], begin, interval)
-            made.append(candles.empty(BTC, begin, trade.price))
+            price = trade.price
+            made.append(Candle(begin=begin, open=price, high=price, low=price, close=price))
         made[-1] = made[-1].with_trade(trade)
-    return [*made, *candles.following(made[-1], until, interval)]
+    carry(until)
+    return made
 
 
 def store(endpoint: Endpoint, minutes: Iterable[Candle]) -> None:
@@ -117,8 +162,7 @@ def store(endpoint: Endpoint, minutes: Iterable[Candle]) -> None:
 
 def row(one: Candle) -> tuple[Any, ...]:
     """A candle without its market."""
-    vwap = one.vwap(DIGITS)
-    return one.begin // 10**9, one.open, one.high, one.low, one.close, vwap, one.volume, one.cost, one.trades
+    return one.begin // 10**9, one.open, one.high, one.low, one.close, one.vwap, one.volume, one.cost, one.trades
 
 
 def assert_right(endpoint: Endpoint, trades: Sequence[Trade], until: Nanoseconds) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from aether_operator.api.platforms import Timescale
 from aether_operator.api.reasons import Reason
-from aether_operator.database import candles, catalogues, connecting, drifts, fencing, plans, policies, readers, servers
+from aether_operator.catalog.logins import RIGHTS, Who
+from aether_operator.database import candles, catalogues, connecting, drifts, fencing, logins, plans, policies, servers
 from aether_operator.database.catalogues import (
     WANTED,
     Aggregate,
@@ -18,13 +19,13 @@ from aether_operator.database.catalogues import (
     Keeping,
     Part,
     Progress,
-    Reader,
+    Role,
     Seen,
     ServerFacts,
     View,
 )
 from aether_operator.database.revisions import Migration, Revisions
-from aether_operator.database.steps import Write
+from aether_operator.database.steps import Notes, Write
 from aether_operator.observed.endpoints import Endpoint, Hidden
 from aether_operator.observed.reports import Engine
 from aether_testing import postgres
@@ -105,8 +106,8 @@ def kept(engine: Engine, trades: Keeping, **told: str) -> dict[str, Any]:
 
 
 def decided(world: Seen, pending: tuple[Migration, ...] = (), **wish: Any) -> plans.Plan:
-    memory = plans.Memory(login="aether", database="desk", leads=True, verifier=lambda: "verifier")
-    return plans.plan(world, postgres.a_wish(**{"reader": None, **wish}), memory, lambda _: pending)
+    memory = plans.Memory(login="aether", database="desk", leads=True, verifier=lambda _: "verifier")
+    return plans.plan(world, postgres.a_wish(**{"logins": {}, **wish}), memory, lambda _: pending)
 
 
 @pytest.mark.parametrize(
@@ -321,10 +322,61 @@ def test_timescale_that_could_not_be_installed_is_done_without_where_that_is_all
     assert refused == servers.Unfit(Reason.TIMESCALE_MISSING, "it is not preloaded")
 
 
-def test_a_reader_with_powers_is_left_alone_and_told() -> None:
-    owner = "desk/paper"
-    world = seen(reader=Reader(comment=readers.mark(owner), powers=("SUPERUSER",), works=True))
-    steps, warnings = readers.plan(
-        world, readers.Wanted(name="people", owner=owner, database="desk"), lambda: "verifier", useless=False
+def planned(who: Who, role: Role | None, *, creates_roles: bool = True, useless: bool = False) -> Notes:
+    notes = Notes()
+    kept_in = "paper-postgres-them"
+    wanted = logins.Wanted(who=who, name="them", owner="desk/paper", database="desk", secret=kept_in)
+    world = seen(server=facts(creates_roles=creates_roles), roles={} if role is None else {who: role})
+    logins.plan(world, wanted, lambda: "verifier", notes, useless=useless)
+    return notes
+
+
+MARK = {who: f"aether: {RIGHTS[who].does} for desk/paper" for who in Who}
+
+
+@pytest.mark.parametrize("who", Who)
+def test_a_login_with_powers_is_left_alone_and_told(who: Who) -> None:
+    notes = planned(who, Role(comment=MARK[who], powers=("SUPERUSER",), works=True))
+    assert (notes.steps, notes.warnings) == ([], ["the login them has SUPERUSER, which it should not"])
+
+
+LACKING = {
+    "not there": (None, {"creates_roles": False}, "the login may not create roles: there is no login them"),
+    "of another": (Role(comment="somebody's"), {}, "the login them is somebody else's, and is left alone"),
+    "shut out": (
+        Role(comment="", connects=False, grantable=False),
+        {},
+        "the login them may not connect: only the owner of database desk can let it",
+    ),
+    "refused": (
+        Role(comment="", works=False),
+        {"useless": True},
+        "the server refuses the login them although its password was set",
+    ),
+    "another password": (Role(comment="", works=False), {"creates_roles": False}, "the server refuses the login them"),
+}
+
+
+@pytest.mark.parametrize("case", LACKING)
+def test_without_people_s_login_a_person_is_warned_and_without_a_room_s_the_platform_is_not_ready(case: str) -> None:
+    role, world, said = LACKING[case]
+    for who in Who:
+        live = None if role is None else dataclasses.replace(role, comment=role.comment or MARK[who])
+        notes = planned(who, live, **world)
+        told = notes.lacking if RIGHTS[who].needed else notes.warnings
+        assert [line[: len(said)] for line in told] == [said.split(": only")[0] if who is Who.READER else said]
+        assert not (notes.warnings if RIGHTS[who].needed else notes.lacking)
+
+
+def test_whoever_must_make_a_login_by_hand_is_told_every_word_of_it() -> None:
+    (line,) = planned(Who.INGEST, None, creates_roles=False).lacking
+    assert line.endswith(
+        'have it made by CREATE ROLE "them" NOINHERIT LOGIN PASSWORD, the one in Secret paper-postgres-them, and '
+        "give it to this platform by COMMENT ON ROLE \"them\" IS 'aether: ingests for desk/paper'"
     )
-    assert (steps, warnings) == ([], ["the login people has SUPERUSER, which a reader should not"])
+
+
+def test_no_login_may_delete_or_change_the_form_of_anything() -> None:
+    for rights in RIGHTS.values():
+        assert rights.writes.keys() <= WANTED.keys()
+        assert {one for privileges in rights.writes.values() for one in privileges} <= {"INSERT", "UPDATE"}

@@ -63,21 +63,19 @@ def test_a_process_that_is_killed_at_any_statement_leaves_what_the_next_brings_t
     clean, wish = postgres.fresh(), servers.a_wish()
     with servers.statements() as said:
         assert up(clean, wish).ok
-    assert wish.reader is not None
-    expected = servers.catalogue(postgres, clean.database, wish.reader.username)
+    expected = servers.catalogue(postgres, clean.database, wish)
     assert len(said) > 30
     # Each statement before and after, the one on one release and the other on the other.
     for number in range((after + (postgres.release.major == 17)) % 2, len(said), 2):
         statement = said[number]
         there, again = postgres.fresh(), servers.a_wish()
-        assert again.reader is not None
         child = servers.in_a_child(lambda: up(there, again), at=number, after=after, sign=signal.SIGKILL)  # noqa: B023
         _, how = os.waitpid(child, 0)
         assert os.WIFSIGNALED(how), f"not reached: {statement}"
         alone(postgres, there.database)
         report = up(there, again)
         assert (report.reason, report.drift) == (Reason.READY, ()), f"after {statement}: {report}"
-        assert servers.catalogue(postgres, there.database, again.reader.username) == expected, statement
+        assert servers.catalogue(postgres, there.database, again) == expected, statement
         postgres.run("postgres", f"DROP DATABASE {there.database}")
 
 
@@ -85,7 +83,7 @@ def test_a_process_that_is_killed_at_any_statement_leaves_what_the_next_brings_t
 def test_an_upgrade_that_is_killed_at_any_statement_goes_on_there(
     postgres: servers.Postgres, next_release: Revisions, *, after: bool
 ) -> None:
-    wish, first = servers.a_wish(reader=None), postgres.fresh()
+    wish, first = servers.a_wish(logins={}), postgres.fresh()
     assert up(first, wish).revision == "0002"
     alone(postgres, first.database)
     with servers.statements() as said:
@@ -171,10 +169,10 @@ def test_a_table_that_somebody_has_locked_is_not_waited_for(postgres: servers.Po
 
 def test_a_leader_that_was_followed_by_another_writes_nothing(postgres: servers.Postgres, fresh: Endpoint) -> None:
     old, new = servers.a_leader(), servers.a_leader()
-    assert up(fresh, servers.a_wish(trades_days=10, reader=None), old).ok
-    assert up(fresh, servers.a_wish(trades_days=20, reader=None), new).days.get("trades") == 20
+    assert up(fresh, servers.a_wish(trades_days=10, logins={}), old).ok
+    assert up(fresh, servers.a_wish(trades_days=20, logins={}), new).days.get("trades") == 20
     with servers.statements() as said, pytest.raises(migrating.FencedOff):
-        up(fresh, servers.a_wish(trades_days=30, reader=None), old)
+        up(fresh, servers.a_wish(trades_days=30, logins={}), old)
     assert said == []
     assert postgres.run(fresh.database, "SELECT epoch, holder FROM aether.fence") == [(2, new.holder)]
 
@@ -192,10 +190,10 @@ def test_a_leader_that_is_followed_between_its_look_and_its_write_writes_nothing
 
     others_from = 10**6
     leader = servers.a_leader(overtaken)
-    assert up(fresh, servers.a_wish(trades_days=10, reader=None), leader).ok
+    assert up(fresh, servers.a_wish(trades_days=10, logins={}), leader).ok
     asked, others_from = iter(range(1000)), 0  # the guard is asked once before the lock is taken
     with pytest.raises(migrating.FencedOff):
-        up(fresh, servers.a_wish(trades_days=20, reader=None), leader)
+        up(fresh, servers.a_wish(trades_days=20, logins={}), leader)
     assert others == [1]
     kept = "SELECT retention FROM partman.part_config WHERE parent_table = 'aether.trades'"
     assert postgres.run(fresh.database, kept) == [("10 days",)]
@@ -224,7 +222,7 @@ def test_a_leader_that_lost_its_lease_stops_before_the_next_statement(
 def test_a_leader_that_is_stopped_in_a_transaction_holds_nobody_up_and_writes_nothing_when_it_wakes(
     postgres: servers.Postgres, fresh: Endpoint
 ) -> None:
-    wish = servers.a_wish(reader=None)
+    wish = servers.a_wish(logins={})
     with servers.statements() as said:
         assert up(postgres.fresh(), wish).ok
     creating = next(number for number, one in enumerate(said) if one.startswith("CREATE TABLE aether.trades"))

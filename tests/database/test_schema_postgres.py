@@ -15,9 +15,10 @@ import pytest
 
 from aether_operator.api.platforms import Timescale
 from aether_operator.api.reasons import Reason
+from aether_operator.catalog.logins import Who
 from aether_operator.database import migrating
 from aether_operator.observed.endpoints import Hidden
-from aether_operator.observed.reports import Drift, Engine, Login
+from aether_operator.observed.reports import Drift, Engine
 from aether_testing import postgres as servers
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ def trade(days_ago: int, number: int = 1) -> str:
     )
 
 
-def as_reader(endpoint: Endpoint, wish: SchemaWanted) -> Endpoint:
-    assert wish.reader is not None
-    return dataclasses.replace(endpoint, username=wish.reader.username, password=wish.reader.password)
+def as_one(who: Who, endpoint: Endpoint, wish: SchemaWanted) -> Endpoint:
+    login = wish.logins[who]
+    return dataclasses.replace(endpoint, username=login.username, password=login.password)
 
 
 def test_a_fresh_database_becomes_partitions_kept_by_pg_partman_and_a_person_is_told(
@@ -108,7 +109,7 @@ def test_a_login_without_the_right_says_which(postgres: servers.Postgres, fresh:
 def test_a_longer_retention_is_set_and_a_shorter_one_only_where_nothing_is_lost(
     postgres: servers.Postgres, fresh: Endpoint
 ) -> None:
-    wish, leader = servers.a_wish(trades_days=30, reader=None), servers.a_leader()
+    wish, leader = servers.a_wish(trades_days=30, logins={}), servers.a_leader()
 
     def keeping(days: int) -> SchemaReport:
         return up(fresh, dataclasses.replace(wish, days=servers.DAYS | {"trades": days}), leader)
@@ -137,7 +138,7 @@ def test_who_may_not_see_the_rows_does_not_make_their_retention_shorter(
 
 
 def test_partitions_are_made_ahead_and_what_is_too_old_is_dropped(postgres: servers.Postgres, fresh: Endpoint) -> None:
-    wish, leader = servers.a_wish(trades_days=2, reader=None), servers.a_leader()
+    wish, leader = servers.a_wish(trades_days=2, logins={}), servers.a_leader()
     bounds = (
         "SELECT inhrelid::regclass::text, pg_get_expr(relpartbound, inhrelid) FROM pg_inherits "
         "JOIN pg_class c ON c.oid = inhrelid WHERE inhparent = 'aether.trades'::regclass AND relpartbound IS NOT NULL"
@@ -162,7 +163,7 @@ def test_partitions_are_made_ahead_and_what_is_too_old_is_dropped(postgres: serv
 
 
 def test_rows_that_fell_into_the_default_partition_are_told(postgres: servers.Postgres, fresh: Endpoint) -> None:
-    wish = servers.a_wish(reader=None)
+    wish = servers.a_wish(logins={})
     assert up(fresh, wish).ok
     postgres.run(fresh.database, trade(400))
     assert "the default partition of aether.trades holds rows" in up(fresh, wish).warnings[1]
@@ -182,8 +183,28 @@ HARMLESS = {
     "REVOKE SELECT ON aether.trades FROM {reader}": Drift(
         name="role {reader}", what="could not read trades", repaired=True
     ),
-    "GRANT INSERT ON aether.trades TO {reader}": Drift(name="role {reader}", what="could write trades", repaired=True),
-    "ALTER ROLE {reader} RESET ALL": Drift(name="role {reader}", what="was not read-only", repaired=True),
+    "REVOKE SELECT ON aether.candles_1h FROM {ingest}": Drift(
+        name="role {ingest}", what="could not read candles_1h", repaired=True
+    ),
+    "GRANT INSERT ON aether.trades TO {reader}": Drift(
+        name="role {reader}", what="could INSERT on trades", repaired=True
+    ),
+    "GRANT DELETE, TRUNCATE ON aether.trades TO {ingest}": Drift(
+        name="role {ingest}", what="could DELETE, TRUNCATE on trades", repaired=True
+    ),
+    "REVOKE UPDATE ON aether.ingest_progress FROM {ingest}": Drift(
+        name="role {ingest}", what="could not UPDATE on ingest_progress", repaired=True
+    ),
+    "REVOKE ALL ON SCHEMA aether FROM {ingest}": Drift(
+        name="role {ingest}", what="could not use the schema", repaired=True
+    ),
+    "GRANT CREATE ON SCHEMA aether TO {ingest}": Drift(name="role {ingest}", what="could make tables", repaired=True),
+    "ALTER ROLE {reader} RESET ALL": Drift(
+        name="role {reader}", what="does not begin with default_transaction_read_only = on", repaired=True
+    ),
+    "ALTER ROLE {ingest} SET lock_timeout = '1h'": Drift(
+        name="role {ingest}", what="does not begin with lock_timeout = 5s", repaired=True
+    ),
 }
 
 
@@ -191,17 +212,16 @@ HARMLESS = {
 def test_harmless_drift_is_mended_once_and_told(postgres: servers.Postgres, fresh: Endpoint, edit: str) -> None:
     wish, leader = servers.a_wish(), servers.a_leader()
     assert up(fresh, wish, leader).ok
-    assert wish.reader is not None
-    reader = wish.reader.username
-    before = servers.catalogue(postgres, fresh.database, reader)
-    postgres.run(fresh.database, edit.format(reader=reader))
+    names = {who.value: login.username for who, login in wish.logins.items()}
+    before = servers.catalogue(postgres, fresh.database, wish)
+    postgres.run(fresh.database, edit.format(**names))
     told = HARMLESS[edit]
     report = up(fresh, wish, leader)
     assert (report.reason, report.drift) == (
         Reason.READY,
-        (dataclasses.replace(told, name=told.name.format(reader=reader)),),
+        (dataclasses.replace(told, name=told.name.format(**names)),),
     )
-    assert servers.catalogue(postgres, fresh.database, reader) == before
+    assert servers.catalogue(postgres, fresh.database, wish) == before
     assert up(fresh, wish, leader).drift == ()
 
 
@@ -225,7 +245,7 @@ HARMFUL = {
 
 @pytest.mark.parametrize("edit", HARMFUL)
 def test_what_only_a_person_can_mend_is_named_and_left(postgres: servers.Postgres, fresh: Endpoint, edit: str) -> None:
-    wish, leader = servers.a_wish(reader=None), servers.a_leader()
+    wish, leader = servers.a_wish(logins={}), servers.a_leader()
     assert up(fresh, wish, leader).ok
     postgres.run(fresh.database, edit)
     with servers.statements() as said:
@@ -241,24 +261,70 @@ def test_people_may_read_and_nothing_else(postgres: servers.Postgres, fresh: End
     wish = servers.a_wish()
     assert up(fresh, wish).ok
     postgres.run(fresh.database, trade(0))
-    with servers.connected(as_reader(fresh, wish)) as person:
+    with servers.connected(as_one(Who.READER, fresh, wish)) as person:
         assert person.execute("SELECT symbol FROM aether.trades").fetchall() == [("BTC/USD",)]
         assert person.execute("SHOW transaction_read_only").fetchall() == [("on",)]
         person.execute("SET default_transaction_read_only = off")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             person.execute("DELETE FROM aether.trades")
-    assert servers.READER_PASSWORD not in postgres.log
+    assert servers.LOGIN_PASSWORD not in postgres.log
 
 
-def test_a_new_password_of_the_reader_takes_the_place_of_the_old_one(fresh: Endpoint) -> None:
+def test_the_room_that_ingests_may_do_what_it_needs_and_nothing_else(
+    postgres: servers.Postgres, fresh: Endpoint
+) -> None:
+    wish = servers.a_wish()
+    assert up(fresh, wish).ok
+    with servers.connected(as_one(Who.INGEST, fresh, wish)) as room:
+        room.execute(
+            "INSERT INTO aether.ingest_progress VALUES ('BTC/USD', 0, now()) ON CONFLICT (symbol) "
+            "DO UPDATE SET trade_id = 0"
+        )
+        with room.transaction():
+            room.execute("CREATE TEMPORARY TABLE stage (LIKE aether.trades) ON COMMIT DROP")
+            with room.cursor().copy("COPY stage FROM STDIN") as copy:
+                copy.write_row(("BTC/USD", 1, "now", "buy", "91234.5", "0.00012345", "limit", "now"))
+            room.execute("SELECT trade_id FROM aether.ingest_progress FOR UPDATE")
+            room.execute("INSERT INTO aether.trades SELECT * FROM stage ON CONFLICT DO NOTHING")
+            room.execute("UPDATE aether.ingest_progress SET trade_id = 1, ts = now()")
+        room.execute("INSERT INTO aether.books VALUES ('BTC/USD', now(), now(), 1, '{1}', '{1}', '{}', '{}')")
+        room.execute("INSERT INTO aether.tickers VALUES ('BTC/USD', now(), 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, now())")
+        room.execute(
+            "INSERT INTO aether.candles VALUES ('BTC/USD', date_trunc('minute', now()), 1, 1, 1, 1, 1, 1, 1, 1) "
+            "ON CONFLICT (symbol, ts) DO UPDATE SET trades = 2"
+        )
+        assert room.execute("SELECT trades FROM aether.candles_1d").fetchall() == [(1,)]
+        for statement in (
+            "DELETE FROM aether.trades",
+            "UPDATE aether.trades SET qty = 1",
+            "TRUNCATE aether.books",
+            "DROP TABLE aether.tickers",
+            "ALTER TABLE aether.candles ADD COLUMN x int",
+            "CREATE TABLE aether.mine (x int)",
+            "INSERT INTO aether.settings VALUES ('a', 'b')",
+            "DELETE FROM aether.ownership",
+            "UPDATE aether.fence SET epoch = 9",
+            "CREATE ROLE another",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                room.execute(statement.encode())
+        shown = [
+            room.execute(f"SHOW {name}".encode()).fetchall()[0][0] for name in ("lock_timeout", "statement_timeout")
+        ]
+    assert shown == ["5s", "30s"]
+    assert servers.LOGIN_PASSWORD not in postgres.log
+
+
+@pytest.mark.parametrize("who", Who)
+def test_a_new_password_of_a_login_takes_the_place_of_the_old_one(fresh: Endpoint, who: Who) -> None:
     wish, leader = servers.a_wish(), servers.a_leader()
     assert up(fresh, wish, leader).ok
-    assert wish.reader is not None
-    new = dataclasses.replace(wish, reader=Login(username=wish.reader.username, password=Hidden("canary-new")))
+    login = dataclasses.replace(wish.logins[who], password=Hidden("canary-new"))
+    new = dataclasses.replace(wish, logins={**wish.logins, who: login})
     assert up(fresh, new, leader).ok
-    servers.connected(as_reader(fresh, new)).close()
+    servers.connected(as_one(who, fresh, new)).close()
     with pytest.raises(psycopg.OperationalError):
-        servers.connected(as_reader(fresh, wish))
+        servers.connected(as_one(who, fresh, wish))
     with servers.statements() as said:
         assert up(fresh, new, leader).ok
     assert said == []
@@ -266,16 +332,17 @@ def test_a_new_password_of_the_reader_takes_the_place_of_the_old_one(fresh: Endp
 
 def test_a_role_of_somebody_else_is_left_alone(postgres: servers.Postgres, fresh: Endpoint) -> None:
     wish = servers.a_wish()
-    assert wish.reader is not None
-    postgres.run("postgres", f"CREATE ROLE {wish.reader.username} LOGIN PASSWORD 'theirs'")
+    reader, ingest = (wish.logins[who].username for who in (Who.READER, Who.INGEST))
+    for name in (reader, ingest):
+        postgres.run("postgres", f"CREATE ROLE {name} LOGIN PASSWORD 'theirs'")
     report = up(fresh, wish)
-    assert report.ok
-    assert report.warnings[1] == f"the login {wish.reader.username} is somebody else's, and is left alone"
+    assert report.warnings[1] == f"the login {reader} is somebody else's, and is left alone"
+    assert report.reason is Reason.RIGHT_MISSING
+    assert f"the login {ingest} is somebody else's, and is left alone: give it to this platform by" in report.message
 
 
-def test_a_login_that_may_not_make_roles_brings_the_schema_up_and_warns(
-    postgres: servers.Postgres, fresh: Endpoint
-) -> None:
+def without_roles(postgres: servers.Postgres, fresh: Endpoint) -> Endpoint:
+    """As a login that may carry the schema and not make roles."""
     name, password = postgres.login()
     postgres.run(
         fresh.database,
@@ -283,9 +350,54 @@ def test_a_login_that_may_not_make_roles_brings_the_schema_up_and_warns(
         f"GRANT ALL ON ALL TABLES IN SCHEMA partman TO {name}",
         f"GRANT CREATE ON DATABASE {fresh.database} TO {name}",
     )
-    report = up(dataclasses.replace(fresh, username=name, password=Hidden(password)), servers.a_wish())
-    assert report.ok
+    return dataclasses.replace(fresh, username=name, password=Hidden(password))
+
+
+def test_a_login_that_may_not_make_roles_brings_the_schema_up_and_says_what_a_person_must_do(
+    postgres: servers.Postgres, fresh: Endpoint
+) -> None:
+    leader, carrier = servers.a_leader(), without_roles(postgres, fresh)
+    ours = servers.a_wish().logins.items()
+    wish = servers.a_wish(logins={who: dataclasses.replace(login, password=Hidden("by-hand")) for who, login in ours})
+    report = up(carrier, wish, leader)
+    assert (report.reason, report.revision, report.days) == (Reason.RIGHT_MISSING, "0002", servers.DAYS)
     assert "the login may not create roles" in report.warnings[1]
+    name, login = wish.logins[Who.INGEST].username, wish.logins[Who.INGEST]
+    mark = re.search(f'COMMENT ON ROLE "{name}" IS (.*)', report.message)
+    assert mark is not None
+    with servers.statements() as said:
+        assert up(carrier, wish, leader) == report
+    assert said == []
+    # What the message says, done by hand and with a wrong password first.
+    postgres.run("postgres", f"CREATE ROLE {name} NOINHERIT LOGIN PASSWORD 'x'", f"COMMENT ON ROLE {name} IS {mark[1]}")
+    report = up(carrier, wish, leader)
+    assert report.reason is Reason.RIGHT_MISSING
+    assert f"the server refuses the login {name}: ALTER ROLE" in report.message
+    assert f"the one in Secret {login.kept_in}" in report.message
+    postgres.run("postgres", f"ALTER ROLE {name} PASSWORD '{login.password.text}'")
+    assert up(carrier, wish, leader).ok
+    with servers.connected(as_one(Who.INGEST, fresh, wish)) as room:
+        room.execute("INSERT INTO aether.ingest_progress VALUES ('BTC/USD', 0, now())")
+    with servers.statements() as said:
+        report = up(carrier, wish, leader)
+    assert (report.ok, said) == (True, [])
+    limit = f"the login {name} does not begin with lock_timeout = 5s: ALTER ROLE \"{name}\" SET lock_timeout = '5s'"
+    assert limit in report.warnings
+
+
+def test_temporary_tables_that_only_the_owner_can_allow_are_named(postgres: servers.Postgres, fresh: Endpoint) -> None:
+    wish = servers.a_wish()
+    postgres.run("postgres", f"REVOKE TEMPORARY ON DATABASE {fresh.database} FROM PUBLIC")
+    assert up(fresh, wish).ok  # the owner lets it
+    postgres.run(
+        "postgres",
+        f"REVOKE TEMPORARY ON DATABASE {fresh.database} FROM {wish.logins[Who.INGEST].username}",
+        f"ALTER DATABASE {fresh.database} OWNER TO postgres",
+        f"GRANT CREATE, CONNECT ON DATABASE {fresh.database} TO {fresh.username}",
+    )
+    report = up(fresh, wish)
+    assert report.reason is Reason.RIGHT_MISSING
+    assert f"may not make temporary tables: only the owner of database {fresh.database} can let it" in report.message
 
 
 def test_a_password_that_the_server_refuses_all_the_same_is_not_set_at_every_visit(
@@ -293,13 +405,15 @@ def test_a_password_that_the_server_refuses_all_the_same_is_not_set_at_every_vis
 ) -> None:
     wish, leader = servers.a_wish(), servers.a_leader()
     assert up(fresh, wish, leader).ok
-    assert wish.reader is not None
-    postgres.run("postgres", f"ALTER ROLE {wish.reader.username} VALID UNTIL '2020-01-01'")
+    postgres.run("postgres", f"ALTER ROLE {wish.logins[Who.READER].username} VALID UNTIL '2020-01-01'")
     first = up(fresh, wish, leader)
     with servers.statements() as said:
         second = up(fresh, wish, leader)
     assert (first.ok, second.ok, said) == (True, True, [])
-    assert f"the server refuses the login {wish.reader.username} although its password was set" in second.warnings
+    assert (
+        f"the server refuses the login {wish.logins[Who.READER].username} although its password was set"
+        in second.warnings
+    )
 
 
 def test_no_secret_is_in_a_report_or_a_log(
@@ -316,4 +430,4 @@ def test_no_secret_is_in_a_report_or_a_log(
     seen.append(up(fresh, servers.a_wish(trades_days=91)))
     postgres.run(fresh.database, "GRANT ALL ON ALL TABLES IN SCHEMA partman TO carrier")
     assert "canary" not in repr(seen) + caplog.text
-    assert servers.READER_PASSWORD not in postgres.log
+    assert servers.LOGIN_PASSWORD not in postgres.log

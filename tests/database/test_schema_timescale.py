@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aether_operator.observed.endpoints import Endpoint
     from aether_operator.observed.reports import SchemaReport
 
-WISH = servers.a_wish(timescale=Timescale.REQUIRED, reader=None)
+WISH = servers.a_wish(timescale=Timescale.REQUIRED, logins={})
 
 
 def up(endpoint: Endpoint, days: int = 90, leader: Fences | None = None) -> SchemaReport:

@@ -11,9 +11,10 @@ import pytest
 
 from aether_operator import desired
 from aether_operator.api import labels
-from aether_operator.api.platforms import Managed, Platform, Server
+from aether_operator.api.platforms import LONGEST_DATABASE, Managed, Platform, Server
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog import calls, names, rooms, servers
+from aether_operator.catalog.logins import Who
 from aether_operator.desired import networkpolicies, quantities
 from aether_operator.observed import families, kinds
 from aether_operator.observed.kinds import Manifest, Ref
@@ -330,13 +331,19 @@ def test_a_managed_server_without_its_secret_is_not_asked() -> None:
     assert desired.endpoint(Server.NATS, platform, NOTHING) == desired.Missing(
         Reason.PROGRESSING, "Secret paper-nats is not made yet"
     )
-    assert desired.reader(platform, NOTHING) is None
+    assert desired.of_database(platform, NOTHING) == {}
     assert not desired.serving(Server.NATS, platform, NOTHING)
     world = worlds.made(platform)
     assert desired.serving(Server.NATS, platform, world)
-    login = desired.reader(platform, world)
-    assert login is not None
-    assert login[0] == "aether_reader"
+    found = desired.of_database(platform, world)
+    assert {who: (login.username, login.kept_in) for who, login in found.items()} == {
+        Who.READER: ("aether_reader", "paper-postgres-reader"),
+        Who.INGEST: ("aether_ingest", "paper-postgres-ingest"),
+    }
+
+
+def test_a_login_s_name_is_never_cut_by_postgresql() -> None:
+    assert max(len(f"_{who.value}") for who in Who) + LONGEST_DATABASE <= 63
 
 
 # Who may reach whom.

@@ -510,7 +510,7 @@ def test_no_value_of_a_secret_is_in_a_status(name: str) -> None:
     world = worlds.steady(platform)
     text = json.dumps(_judged(_seen(platform, TABLE[name][0](world))))
     passwords = [desired.decoded(one)["password"] for ref, one in world.children.items() if ref.kind == "Secret"]
-    assert len(passwords) == 5
+    assert len(passwords) == 6
     assert not [one for one in passwords if one in text]
 
 

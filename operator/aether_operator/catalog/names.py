@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from aether_operator.api.platforms import Server
 from aether_operator.catalog import rooms, servers
+from aether_operator.catalog.logins import Who
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform
@@ -27,9 +28,9 @@ def pod(platform: Platform, server: Server) -> str:
     return f"{child(platform, server)}-0"
 
 
-def reader(platform: Platform) -> str:
-    """The Secret with the login that people read the database with."""
-    return f"{child(platform, Server.POSTGRES)}-reader"
+def login_secret(platform: Platform, who: Who) -> str:
+    """The Secret with a login of the database."""
+    return f"{child(platform, Server.POSTGRES)}-{who.value}"
 
 
 def database(platform: Platform) -> str:
@@ -38,9 +39,9 @@ def database(platform: Platform) -> str:
     return servers.DATABASE if external is None else external.database
 
 
-def reader_login(platform: Platform) -> str:
-    """The login that people read with. Logins are the whole server's, so it bears the name of its database."""
-    return f"{database(platform)}_reader"
+def login(platform: Platform, who: Who) -> str:
+    """A login of the database. Logins are the whole server's, so it bears the name of its database."""
+    return f"{database(platform)}_{who.value}"
 
 
 def host(platform: Platform, server: Server) -> str:
@@ -79,6 +80,6 @@ def room_login(platform: Platform, server: Server) -> str:
     Of an External Kafka or NATS it is the user's own.
     """
     if server is Server.POSTGRES:
-        return f"{child(platform, server)}-ingest"
+        return login_secret(platform, Who.INGEST)
     external = platform.spec.data_plane.of(server).external
     return child(platform, server) if external is None else external.secret_name

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import datetime
     from collections.abc import Mapping
 
+    from aether_operator.catalog.logins import Who
     from aether_operator.observed.reports import Engine
 
 SCHEMA: Final = "aether"
@@ -308,22 +309,29 @@ class Aggregate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reader:
-    """The read-only login as it is."""
+class Role:
+    """A login as it is."""
 
     comment: str
     """Whose it is; ours say so."""
     powers: tuple[str, ...] = ()
     """What it may and should not."""
-    read_only: bool = True
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """How its sessions begin."""
     connects: bool = True
-    connectable: bool = True
-    """Whether our login may let it connect: that is the database's owner's."""
+    temporary: bool = True
+    """Whether it may make temporary tables."""
+    grantable: bool = True
+    """Whether our login may let it connect and make temporary tables: that is the database's owner's."""
     uses: bool = True
+    creates: bool = False
+    """Whether it may make tables in our schema."""
+    tables: frozenset[str] = frozenset()
+    """The tables and views that are there."""
     unread: tuple[str, ...] = ()
-    """Tables that it may not read."""
-    written: tuple[str, ...] = ()
-    """Tables that it was granted to change."""
+    """Those that it may not read."""
+    granted: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Table → what it was granted there."""
     future: bool = True
     """Whether it may read the tables to come."""
     works: bool | None = None
@@ -361,4 +369,5 @@ class Seen:
     """Of each growing table that is there."""
     views: Mapping[str, View] = field(default_factory=dict)
     aggregates: Mapping[str, Aggregate] = field(default_factory=dict)
-    reader: Reader | None = None
+    roles: Mapping[Who, Role] = field(default_factory=dict)
+    """The logins beside our own that are there, of those that are wanted."""

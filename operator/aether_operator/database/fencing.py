@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from aether_operator.observed.endpoints import Endpoint
+    from aether_operator.observed.reports import Login
 
 Where = tuple[str, int, str]
 BELIEVED: Final = 600.0
@@ -44,7 +45,7 @@ class Fences:
     _epochs: dict[Where, int] = field(default_factory=dict)
     _unusable: dict[Where, tuple[str, float]] = field(default_factory=dict)
     _broke: set[Where] = field(default_factory=set)
-    _useless: dict[Where, str] = field(default_factory=dict, repr=False)
+    _useless: dict[tuple[Where, str], str] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def epoch(self, endpoint: Endpoint) -> int | None:
@@ -80,18 +81,18 @@ class Fences:
             self._broke.add(where(endpoint))
             return before
 
-    def useless(self, endpoint: Endpoint, password: str) -> bool:
-        """Whether the server refused the reader with this password just after we had set it."""
+    def useless(self, endpoint: Endpoint, login: Login) -> bool:
+        """Whether the server refused a login with this password just after we had set it."""
         with self._lock:
-            return self._useless.get(where(endpoint)) == password
+            return self._useless.get((where(endpoint), login.username)) == login.password.text
 
-    def tried(self, endpoint: Endpoint, password: str, *, works: bool) -> None:
-        """Remember whether it is any use to set the reader's password."""
+    def tried(self, endpoint: Endpoint, login: Login, *, works: bool) -> None:
+        """Remember whether it is any use to set a login's password."""
         with self._lock:
             if works:
-                self._useless.pop(where(endpoint), None)
+                self._useless.pop((where(endpoint), login.username), None)
             else:
-                self._useless[where(endpoint)] = password
+                self._useless[where(endpoint), login.username] = login.password.text
 
 
 def where(endpoint: Endpoint) -> Where:

@@ -13,7 +13,7 @@ import sqlalchemy
 from sqlalchemy.exc import DBAPIError
 
 from aether_operator.api.reasons import Reason
-from aether_operator.database import connecting, fencing, plans, readers, reading
+from aether_operator.database import connecting, fencing, logins, plans, reading
 from aether_operator.database.fencing import FencedOff, Fences
 from aether_operator.database.revisions import Revisions
 from aether_operator.database.steps import Claim, Prepare, Write
@@ -22,12 +22,13 @@ from aether_operator.observed.reports import SchemaReport
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from aether_operator.catalog.logins import Who
     from aether_operator.database.catalogues import Seen
     from aether_operator.database.plans import Plan
     from aether_operator.database.revisions import Migration
     from aether_operator.database.steps import Step
     from aether_operator.observed.endpoints import Endpoint
-    from aether_operator.observed.reports import Drift, Engine, SchemaWanted
+    from aether_operator.observed.reports import Drift, Engine, Login, SchemaWanted
 
 __all__ = ["FencedOff", "Fences", "bring_up"]
 
@@ -37,8 +38,8 @@ ADVISORY: Final = 0x41657468_6572
 """The advisory lock of whoever changes this database (the letters `Aether`)."""
 ROUNDS: Final = 12
 """How often we look again: each phase of a plan needs one."""
-READER_DEADLINE: Final = 5.0
-"""Seconds to see whether the reader's password works."""
+LOGIN_DEADLINE: Final = 5.0
+"""Seconds to see whether a login's password works."""
 MARGIN: Final = 2.0
 """Seconds before the deadline in which no step is begun any more."""
 SHIPPED: Final = Revisions()
@@ -57,15 +58,25 @@ class _Work:
     mended: list[Drift] = dataclasses.field(default_factory=list)
     done: dict[str, str] = dataclasses.field(default_factory=dict)
     """Steps that are not tried twice, and what is said when they are wanted again."""
+    opened: set[str] = dataclasses.field(default_factory=set)
+    """Logins that were let in: to log in takes longer than to look."""
 
     def look(self) -> Seen:
-        reader = self.wanted.reader
-        seen = reading.look(self.connection, days=self.wanted.days, reader=None if reader is None else reader.username)
-        if reader is None or seen.reader is None:
-            return seen
-        as_reader = replace(self.endpoint, username=reader.username, password=reader.password)
-        works = connecting.opens(as_reader, deadline=READER_DEADLINE)
-        return replace(seen, reader=replace(seen.reader, works=works))
+        wanted = self.wanted.logins
+        names = {who: login.username for who, login in wanted.items()}
+        seen = reading.look(self.connection, days=self.wanted.days, logins=names)
+        return replace(
+            seen, roles={who: replace(role, works=self._opens(wanted[who])) for who, role in seen.roles.items()}
+        )
+
+    def _opens(self, login: Login) -> bool | None:
+        if login.username in self.opened:
+            return True
+        as_it = replace(self.endpoint, username=login.username, password=login.password)
+        works = connecting.opens(as_it, deadline=LOGIN_DEADLINE)
+        if works:
+            self.opened.add(login.username)
+        return works
 
     def decide(self, seen: Seen) -> Plan:
         def pending(engine: Engine) -> tuple[Migration, ...]:
@@ -73,30 +84,29 @@ class _Work:
 
         if seen.revision is not None and not self.revisions.knows(seen.revision):
             return plans.owned_by_another(seen, self.wanted) or plans.newer(seen)
-        reader = self.wanted.reader
         memory = plans.Memory(
             login=self.endpoint.username,
             database=self.endpoint.database,
             leads=fencing.mine(self.fences, self.endpoint, epoch=seen.epoch, holder=seen.holder),
             timescale_refused=self.fences.timescale_refused(self.endpoint),
             verifier=self._verifier,
-            password_useless=reader is not None and self.fences.useless(self.endpoint, reader.password.text),
+            useless=frozenset(
+                who for who, login in self.wanted.logins.items() if self.fences.useless(self.endpoint, login)
+            ),
         )
         plan = plans.plan(seen, self.wanted, memory, pending)
         tried = {step.what for step in plan.steps if isinstance(step, Write)} & self.done.keys()
         left = tuple(step for step in plan.steps if not (isinstance(step, Write) and step.what in tried))
         return replace(plan, steps=left, warnings=(*plan.warnings, *(self.done[what] for what in sorted(tried))))
 
-    def _verifier(self) -> str:
-        """What the server keeps of the reader's password; the password itself would stand in its log."""
-        reader = self.wanted.reader
-        if reader is None:
-            raise ValueError("no reader is wanted")
+    def _verifier(self, who: Who) -> str:
+        """What the server keeps of a login's password; the password itself would stand in its log."""
+        login = self.wanted.logins[who]
         raw = self.connection.connection.driver_connection
         if not isinstance(raw, psycopg.Connection):
             raise TypeError(type(raw).__name__)
         return raw.pgconn.encrypt_password(
-            reader.password.text.encode(), reader.username.encode(), b"scram-sha-256"
+            login.password.text.encode(), login.username.encode(), b"scram-sha-256"
         ).decode()
 
     def do(self, step: Step) -> None:
@@ -129,15 +139,14 @@ class _Work:
             warnings=plan.warnings,
         )
 
-    def judge_password(self, seen: Seen) -> None:
-        """Remember whether setting the reader's password helped, so that it is not set at every visit."""
-        reader = self.wanted.reader
-        if reader is None or seen.reader is None:
-            return
-        if seen.reader.works:
-            self.fences.tried(self.endpoint, reader.password.text, works=True)
-        elif seen.reader.works is False and readers.password_step(reader.username) in self.done:
-            self.fences.tried(self.endpoint, reader.password.text, works=False)
+    def judge_passwords(self, seen: Seen) -> None:
+        """Remember whether setting a login's password helped, so that it is not set at every visit."""
+        for who, role in seen.roles.items():
+            login = self.wanted.logins[who]
+            if role.works:
+                self.fences.tried(self.endpoint, login, works=True)
+            elif role.works is False and logins.password_step(login.username) in self.done:
+                self.fences.tried(self.endpoint, login, works=False)
 
 
 def bring_up(
@@ -185,7 +194,7 @@ def _converge(work: _Work, until: float) -> SchemaReport:
         seen = work.look()
         plan = work.decide(seen)
         if not plan.steps:
-            work.judge_password(seen)
+            work.judge_passwords(seen)
             return work.report(seen, work.decide(seen))
         if plan.steps == before:
             break

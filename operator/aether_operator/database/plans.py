@@ -1,24 +1,26 @@
 """What is to be done to a database: decided from what was seen and what is wanted. Values only.
 
-The phases: whose it is, the fence, the extension, the migrations; then shape, policies, candles and reader.
+The phases: whose it is, the fence, the extension, the migrations; then shape, policies, candles and logins.
 """
 
 # ruff: noqa: S608 - statements are made of constants, whole numbers and quoted literals
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from aether_operator.api.platforms import Timescale
 from aether_operator.api.reasons import Reason
-from aether_operator.database import candles, catalogues, drifts, policies, readers, servers
+from aether_operator.database import candles, catalogues, drifts, logins, policies, servers
 from aether_operator.database.steps import Claim, Notes, Prepare, Step, Write, literal
 from aether_operator.observed.reports import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from aether_operator.catalog.logins import Who
     from aether_operator.database.catalogues import Seen
     from aether_operator.database.revisions import Migration
     from aether_operator.observed.reports import Drift, SchemaWanted
@@ -36,10 +38,10 @@ class Memory:
     """Whether the fence's row is ours."""
     timescale_refused: str = ""
     """Why the extension could not be installed, when we tried."""
-    verifier: Callable[[], str]
-    """Makes what the server keeps of the reader's password."""
-    password_useless: bool = False
-    """Whether the server refused the reader just after that password was set."""
+    verifier: Callable[[Who], str]
+    """Makes what the server keeps of a login's password."""
+    useless: frozenset[Who] = frozenset()
+    """The logins that the server refused just after that password was set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,19 +199,25 @@ def _keep(seen: Seen, wanted: SchemaWanted, memory: Memory, engine: Engine) -> P
     policies.plan(seen, wanted, engine, notes)
     if not notes.drift:
         candles.plan(seen, engine, notes)
-    if wanted.reader is not None:
-        steps, warnings = readers.plan(
+    for who, login in wanted.logins.items():
+        logins.plan(
             seen,
-            readers.Wanted(name=wanted.reader.username, owner=wanted.owner, database=memory.database),
-            memory.verifier,
-            useless=memory.password_useless,
+            logins.Wanted(
+                who=who,
+                name=login.username,
+                owner=wanted.owner,
+                database=memory.database,
+                secret=login.kept_in,
+            ),
+            functools.partial(memory.verifier, who),
+            notes,
+            useless=who in memory.useless,
         )
-        notes.steps += steps
-        notes.warnings += warnings
+    said = [f"{one.name} {one.what}" for one in notes.drift] + notes.lacking
     return Plan(
         steps=tuple(notes.steps),
-        reason=Reason.DRIFTED if notes.drift else Reason.READY,
-        message="; ".join(f"{one.name} {one.what}" for one in notes.drift),
+        reason=Reason.DRIFTED if notes.drift else Reason.RIGHT_MISSING if notes.lacking else Reason.READY,
+        message="; ".join(said),
         engine=engine,
         held=tuple(notes.held),
         drift=tuple(notes.drift),

@@ -21,7 +21,7 @@ from aether_operator.database.catalogues import (
     Keeping,
     Part,
     Progress,
-    Reader,
+    Role,
     Seen,
     ServerFacts,
     Table,
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection, Row
+
+    from aether_operator.catalog.logins import Who
 
 _SERVER: Final = """
 SELECT current_setting('server_version') AS version,
@@ -197,37 +199,42 @@ FROM timescaledb_information.continuous_aggregates a LEFT JOIN timescaledb_infor
      (a.view_schema, a.view_name), (a.materialization_hypertable_schema, a.materialization_hypertable_name))
 WHERE a.view_schema = 'aether' AND a.view_name = ANY(:names) ORDER BY j.job_id
 """
-_READER: Final = """
-SELECT coalesce(shobj_description(r.oid, 'pg_authid'), '') AS comment,
+_ROLES: Final = """
+SELECT r.rolname AS name, coalesce(shobj_description(r.oid, 'pg_authid'), '') AS comment,
        array_remove(ARRAY[CASE WHEN r.rolsuper THEN 'SUPERUSER' END, CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END,
            CASE WHEN r.rolcreatedb THEN 'CREATEDB' END, CASE WHEN r.rolreplication THEN 'REPLICATION' END,
            CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END], NULL) AS powers,
-       EXISTS (SELECT FROM pg_db_role_setting s WHERE s.setrole = r.oid AND s.setdatabase = 0
-               AND 'default_transaction_read_only=on' = ANY(s.setconfig)) AS read_only,
+       coalesce((SELECT s.setconfig FROM pg_db_role_setting s WHERE s.setrole = r.oid AND s.setdatabase = 0),
+                '{}') AS settings,
        has_database_privilege(r.oid, current_database(), 'CONNECT') AS connects,
-       pg_has_role(d.datdba, 'USAGE') AS connectable,
+       has_database_privilege(r.oid, current_database(), 'TEMPORARY') AS temporary,
+       pg_has_role(d.datdba, 'USAGE') AS grantable,
        has_schema_privilege(r.oid, n.oid, 'USAGE') AS uses,
+       EXISTS (SELECT FROM aclexplode(n.nspacl) a WHERE a.grantee = r.oid AND a.privilege_type = 'CREATE') AS creates,
        EXISTS (SELECT FROM pg_default_acl f, aclexplode(f.defaclacl) a
                WHERE f.defaclnamespace = n.oid AND f.defaclobjtype = 'r' AND a.grantee = r.oid
                  AND f.defaclrole = (SELECT oid FROM pg_roles WHERE rolname = current_user)
                  AND a.privilege_type = 'SELECT') AS future,
-       ARRAY(SELECT c.relname::text FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p')
-             AND NOT has_table_privilege(r.oid, c.oid, 'SELECT') ORDER BY 1) AS unread,
-       ARRAY(SELECT c.relname::text FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p')
-             AND EXISTS (SELECT FROM aclexplode(c.relacl) a
-                         WHERE a.grantee = r.oid AND a.privilege_type <> 'SELECT') ORDER BY 1) AS written
+       ARRAY(SELECT c.relname::text FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v')
+             AND NOT has_table_privilege(r.oid, c.oid, 'SELECT') ORDER BY 1) AS unread
 FROM pg_roles r, pg_namespace n, pg_database d
-WHERE r.rolname = :name AND n.nspname = 'aether' AND d.datname = current_database()
+WHERE r.rolname = ANY(:names) AND n.nspname = 'aether' AND d.datname = current_database()
+"""
+_GRANTS: Final = """
+SELECT r.rolname AS role, c.relname AS relation, array_agg(DISTINCT a.privilege_type) AS privileges
+FROM pg_class c, aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee
+WHERE c.relnamespace = to_regnamespace('aether') AND c.relkind IN ('r', 'p', 'v') AND r.rolname = ANY(:names)
+GROUP BY 1, 2
 """
 
 
-def look(connection: Connection, *, days: Mapping[str, int], reader: str | None) -> Seen:
+def look(connection: Connection, *, days: Mapping[str, int], logins: Mapping[Who, str]) -> Seen:
     """The whole of what concerns us, in one transaction.
 
     Args:
         connection: In no transaction.
         days: Table → the retention that is wanted; whether rows are older is asked where another one is in force.
-        reader: The name of the read-only login that is wanted.
+        logins: The names of the logins that are wanted.
     """
     with connection.begin():
         seen_server = facts(connection)
@@ -255,7 +262,7 @@ def look(connection: Connection, *, days: Mapping[str, int], reader: str | None)
             keeping=_keeping(connection, seen_server, relations, days),
             views=_views(connection),
             aggregates=_aggregates(connection, seen_server),
-            reader=_reader(connection, reader),
+            roles=_roles(connection, logins, frozenset(relations)),
         )
 
 
@@ -404,19 +411,27 @@ def _counted(connection: Connection, server: ServerFacts, part: Part) -> Part:
     return replace(part, rows=guess or None)
 
 
-def _reader(connection: Connection, name: str | None) -> Reader | None:
-    found = rows(connection, _READER, name=name) if name else ()
-    if not found:
-        return None
-    (row,) = found
-    return Reader(
-        comment=row.comment,
-        powers=tuple(row.powers),
-        read_only=row.read_only,
-        connects=row.connects,
-        connectable=row.connectable,
-        uses=row.uses,
-        unread=tuple(row.unread),
-        written=tuple(row.written),
-        future=row.future,
-    )
+def _roles(connection: Connection, logins: Mapping[Who, str], tables: frozenset[str]) -> dict[Who, Role]:
+    names = list(logins.values())
+    found = {row.name: row for row in rows(connection, _ROLES, names=names)} if names else {}
+    grants: dict[str, dict[str, frozenset[str]]] = {}
+    for row in rows(connection, _GRANTS, names=list(found)) if found else ():
+        grants.setdefault(row.role, {})[row.relation] = frozenset(row.privileges)
+    return {
+        who: Role(
+            comment=found[name].comment,
+            powers=tuple(found[name].powers),
+            settings=dict(setting.split("=", maxsplit=1) for setting in found[name].settings),
+            connects=found[name].connects,
+            temporary=found[name].temporary,
+            grantable=found[name].grantable,
+            uses=found[name].uses,
+            creates=found[name].creates,
+            tables=tables,
+            unread=tuple(found[name].unread),
+            granted=grants.get(name, {}),
+            future=found[name].future,
+        )
+        for who, name in logins.items()
+        if name in found
+    }

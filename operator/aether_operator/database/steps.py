@@ -49,6 +49,8 @@ class Notes:
     held: list[str] = field(default_factory=list)
     drift: list[Drift] = field(default_factory=list)
     """Only what is not mended by the steps."""
+    lacking: list[str] = field(default_factory=list)
+    """Rights that only a person can give, and without which the platform is not Ready."""
     warnings: list[str] = field(default_factory=list)
 
 

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Final
 from aether_operator.api.platforms import Mode, Server, Tls
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog import names, servers
+from aether_operator.catalog.logins import Who
 from aether_operator.desired import secrets
 from aether_operator.observed import families, ownership, workloads
 from aether_operator.observed.endpoints import Endpoint, Hidden
+from aether_operator.observed.reports import Login
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aether_operator.api.platforms import Platform
     from aether_operator.observed.worlds import World
 
@@ -79,12 +83,16 @@ def _managed(server: Server, platform: Platform, world: World) -> Endpoint | Mis
     )
 
 
-def reader(platform: Platform, world: World) -> tuple[str, str] | None:
-    """The name and password of the read-only login, as the live Secret for people has it; none where there is none."""
-    live = world.children.get(families.reader(platform))
-    name = names.reader_login(platform)
-    login = secrets.intact(live, name)
-    return None if login is None else (name, login[0])
+def of_database(platform: Platform, world: World) -> Mapping[Who, Login]:
+    """The logins of the database beside the operator's, as their live Secrets have them; without those that are not."""
+    found = {}
+    for who in Who:
+        username = names.login(platform, who)
+        good = secrets.intact(world.children.get(families.login(who, platform)), username)
+        if good is not None:
+            kept_in = names.login_secret(platform, who)
+            found[who] = Login(username=username, password=Hidden(good[0]), kept_in=kept_in)
+    return found
 
 
 def serving(server: Server, platform: Platform, world: World) -> bool:

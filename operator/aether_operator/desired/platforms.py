@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from aether_operator.api import labels
 from aether_operator.api.platforms import ExchangeSim, Managed, Mode, Server
 from aether_operator.catalog import rooms, servers
+from aether_operator.catalog.logins import Who
 from aether_operator.catalog.rooms import Room
 from aether_operator.desired import (
     budgets,
@@ -40,12 +41,14 @@ def wanted(platform: Platform, world: World, release: Release, fresh: Callable[[
     made = [
         child for server in families.managed(platform) for child in _running(server, platform, world, release, fresh)
     ]
-    live = world.children.get(families.reader(platform))
     external = platform.spec.data_plane.postgres.external
     named = (world.secrets.get(external.secret_name) if external is not None else None) or {}
-    reader = secrets.reader(platform, live, release, fresh, named.get("ca.crt", ""))
-    if reader is not None:
-        made.append(reader)
+    authority = named.get("ca.crt", "")
+    for who in Who:
+        live = world.children.get(families.login(who, platform))
+        login = secrets.login(who, platform, live, release, fresh, authority)
+        if login is not None:
+            made.append(login)
     made += [child for room in families.present(platform) for child in _of_room(room, platform, world, release)]
     order = {kind.kind: place for place, kind in enumerate(kinds.CHILDREN)}
     return tuple(sorted(made, key=lambda child: order[child["kind"]]))

@@ -1,4 +1,4 @@
-"""Credentials: kept while they are intact, made anew otherwise; and the login that people read with."""
+"""Credentials: kept while they are intact, made anew otherwise; and the logins of the database for others."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from aether_operator.api.platforms import Platform
+    from aether_operator.catalog.logins import Who
     from aether_operator.catalog.releases import Release
     from aether_operator.observed.kinds import Manifest
 
@@ -34,10 +35,15 @@ def credentials(
     return _secret(name, platform, server, live, release, fresh, servers.USERNAME, {})
 
 
-def reader(
-    platform: Platform, live: Manifest | None, release: Release, fresh: Callable[[], str], authority: str
+def login(  # noqa: PLR0913 - the parts of a Secret
+    who: Who,
+    platform: Platform,
+    live: Manifest | None,
+    release: Release,
+    fresh: Callable[[], str],
+    authority: str,
 ) -> Manifest | None:
-    """The login that people read the database with, where it is, and the authority that it is trusted by, if any."""
+    """A login of the database, where that is, and the authority that it is trusted by, if any."""
     postgres = platform.spec.data_plane.postgres
     if postgres.mode is Mode.MANAGED:
         host, port = names.host(platform, Server.POSTGRES), servers.SERVERS[Server.POSTGRES].port
@@ -47,9 +53,9 @@ def reader(
     else:
         host, port = postgres.external.host, postgres.external.port
         database, tls = postgres.external.database, postgres.external.tls
-    login = names.reader_login(platform)
     places = {"host": host, "port": str(port), "database": database, "tls": tls.value, "ca.crt": authority}
-    return _secret(names.reader(platform), platform, Server.POSTGRES, live, release, fresh, login, places)
+    name, username = names.login_secret(platform, who), names.login(platform, who)
+    return _secret(name, platform, Server.POSTGRES, live, release, fresh, username, places)
 
 
 def _secret(  # noqa: PLR0913 - the parts of a Secret

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from aether_operator.api.platforms import Mode, Server
 from aether_operator.catalog import names, rooms
+from aether_operator.catalog.logins import Who
 from aether_operator.observed import kinds
 from aether_operator.observed.kinds import Ref
 
@@ -21,12 +22,12 @@ def managed(platform: Platform) -> tuple[Server, ...]:
 
 def of_server(server: Server, platform: Platform) -> tuple[Ref, ...]:
     """The children that are there for one server, in the order in which they are applied."""
-    reader = (Ref(kinds.SECRETS.kind, names.reader(platform)),) if server is Server.POSTGRES else ()
+    of_others = tuple(login(who, platform) for who in Who) if server is Server.POSTGRES else ()
     if server not in managed(platform):
-        return reader
+        return of_others
     return (
         secret(server, platform),
-        *reader,
+        *of_others,
         Ref(kinds.SERVICES.kind, names.child(platform, server)),
         claim(server, platform),
         Ref(kinds.POLICIES.kind, names.child(platform, server)),
@@ -82,9 +83,9 @@ def stateful_set(server: Server, platform: Platform) -> Ref:
     return Ref(kinds.STATEFUL_SETS.kind, names.child(platform, server))
 
 
-def reader(platform: Platform) -> Ref:
-    """The login that people read the database with."""
-    return Ref(kinds.SECRETS.kind, names.reader(platform))
+def login(who: Who, platform: Platform) -> Ref:
+    """A login of the database."""
+    return Ref(kinds.SECRETS.kind, names.login_secret(platform, who))
 
 
 def settings(room: Room, platform: Platform) -> Ref:

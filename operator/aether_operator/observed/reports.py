@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aether_operator.api.platforms import Server, Timescale
+    from aether_operator.catalog.logins import Who
     from aether_operator.observed.endpoints import Hidden
 
 
@@ -49,6 +50,8 @@ class Login:
 
     username: str
     password: Hidden
+    kept_in: str = ""
+    """The Secret that has it, for a person who must look."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +63,8 @@ class SchemaWanted:
     timescale: Timescale
     days: Mapping[str, int]
     """Table → days for which its rows are kept."""
-    reader: Login | None = None
-    """The read-only login for people, or none where it is not wanted yet."""
+    logins: Mapping[Who, Login] = field(default_factory=dict)
+    """The logins beside the operator's own, without those that are not wanted yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api.platforms import ExchangeSim, Managed, Mode, Server, VenueName
 from aether_operator.catalog import names, servers
+from aether_operator.catalog.logins import Who
 from aether_operator.observed import families
 from aether_operator.status import conditions
 
@@ -60,8 +61,8 @@ def endpoints(platform: Platform, world: World) -> dict[str, Any]:
             secret, database = part.external.secret_name, getattr(part.external, "database", "")
         else:
             continue
-        if server is Server.POSTGRES and families.reader(platform) in world.children:
-            secret = names.reader(platform)
+        if server is Server.POSTGRES and families.login(Who.READER, platform) in world.children:
+            secret = names.login_secret(platform, Who.READER)
         found[server.value] = {**place, **({"database": database} if database else {}), "secretName": secret}
     return found
 

@@ -19,8 +19,7 @@ from aether_operator.api.reasons import ConditionType
 from aether_operator.cluster import speaking
 from aether_operator.database import checking, fencing, migrating
 from aether_operator.observed import kinds, rooms
-from aether_operator.observed.endpoints import Hidden
-from aether_operator.observed.reports import Login, SchemaReport, SchemaWanted, ServerReport
+from aether_operator.observed.reports import SchemaReport, SchemaWanted, ServerReport
 from aether_operator.observed.worlds import World
 from aether_operator.visiting import measures
 
@@ -281,12 +280,11 @@ class Visitor:
         if isinstance(found, desired.Missing):
             return None
         endpoint = self._reachable(Server.POSTGRES, platform, found)
-        reader = desired.reader(platform, world)
         wanted = SchemaWanted(
             owner=f"{key.namespace}/{key.name} of namespace {await self._namespace_uid(key.namespace)}",
             timescale=platform.spec.data_plane.postgres.timescale,
             days=platform.spec.retention.by_table(),
-            reader=None if reader is None else Login(username=reader[0], password=Hidden(reader[1])),
+            logins=desired.of_database(platform, world),
         )
         return await self._in_database(
             lambda: migrating.bring_up(endpoint, wanted, self.fences, deadline=SCHEMA_DEADLINE)
