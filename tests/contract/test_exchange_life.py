@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from aether_services.domain.trades import Side
 from aether_services.exchange_sim.adapters.journals import SqliteJournal
 from aether_services.exchange_sim.core import markets
 from aether_services.exchange_sim.core.engines import Engine
+from aether_services.exchange_sim.settings import Settings
 from aether_testing import venues
 
 if TYPE_CHECKING:
@@ -191,3 +193,18 @@ def test_the_admin_app_listens_on_the_loopback_alone(tmp_path: Path) -> None:
         with socket.socket() as anywhere:
             # Somebody else may have the port on another address of this machine: it is not taken there.
             anywhere.bind(("127.0.0.2", venue.admin_port))
+
+
+def test_the_guide_names_every_setting_with_its_default_and_no_other() -> None:
+    page = (venues.TOP / "docs/guide/simulated-venue.md").read_text()
+    table = page.partition("## Settings")[2]
+    told: dict[str, str | None] = {}
+    for names, default in re.findall(r"^\| (`AETHER_[^|]+) \|[^|]+\| ?([^|]*?) ?\|$", table, re.MULTILINE):
+        values = re.findall(r"`([^`]*)`", default)
+        found = re.findall(r"`([^`]*)`", names)
+        told |= dict(zip(found, values or [None] * len(found), strict=True))
+    assert set(told) == set(Settings.variables())
+    required = {"instance": "i", "release": "r", "journal": "/j"}
+    for name, value in Settings.model_validate(required).model_dump(mode="json", by_alias=True).items():
+        if name.removeprefix("AETHER_").lower() not in required:
+            assert told[name] == (None if value is None else f"{value:g}" if isinstance(value, float) else str(value))

@@ -29,7 +29,7 @@ _TAKES: Final = 0.012
 """Share of what happens that trades of itself, wherever the price is."""
 _NEAR, _FAR = 0.0004, 0.012
 """How far from the fair price orders are placed, as a share of it: most are near, some are far."""
-_NEAR_TICKS, _FAR_TICKS = 6, 400
+_NEAR_TICKS, _FAR_TICKS = 6, 600
 """And at least so many ticks, or a market with coarse ticks had no room for its levels."""
 _FARTHEST: Final = 0.9
 _NEARNESS: Final = 0.55
