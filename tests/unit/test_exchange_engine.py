@@ -450,6 +450,14 @@ def test_minutes_without_a_trade_have_the_last_close() -> None:
     ]  # fmt: skip
 
 
+def test_a_venue_that_was_closed_for_a_year_tells_of_no_older_candles_than_kraken() -> None:
+    first = bars.with_trade(None, a_trade(0, 100), 1)
+    known = list(bars.with_empty([first], a_trade(525_600, 0).at))
+    assert len(known) == 1 + bars.SERVED + 1
+    assert known[-1].begin == a_trade(525_600, 0).at
+    assert {bar.close for bar in known} == {100}
+
+
 def test_a_ticker_has_the_last_day_and_forgets_what_is_older() -> None:
     market, bar = views.Market(BTC), None
     for minute, price in ((0, 500), (10, 100), (20, 120), (1441, 110)):

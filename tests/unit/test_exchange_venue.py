@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import prometheus_client
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aether_services.domain.instruments import Symbol, Trading
 from aether_services.domain.times import Nanoseconds
 from aether_services.exchange_sim import schemas, service
 from aether_services.exchange_sim.core import markets
 from aether_services.exchange_sim.core.faults import Faults, Kind
-from aether_services.exchange_sim.ports import JournalBroken, Past
+from aether_services.exchange_sim.core.orders import OrderId
+from aether_services.exchange_sim.ports import JournalBroken, Last, Past
 from aether_services.exchange_sim.service import Venue
 from aether_services.exchange_sim.settings import Settings
 
@@ -224,6 +227,50 @@ async def test_each_connection_is_told_when_the_system_changes() -> None:
     venue.be_silent(5)
     venue.be(Trading.ONLINE)
     assert [heard(one, "status")[-1]["data"][0]["system"] for one in connections] == ["cancel_only"] * 3
+
+
+async def test_a_market_whose_trades_are_all_dropped_counts_on_from_its_last_one() -> None:
+    btc = Symbol("BTC/USD")
+    past = Past(next_order_id=OrderId(900), last={btc: Last(trade_id=41, at=Nanoseconds(NOON), price=870_000)})
+    journal = Memory(past)
+    venue = a_venue(journal, Hours())
+    assert venue.status().pairs == {btc: 41}
+    async with turning(venue):
+        await until(lambda: any(batch.trades for batch in journal.batches))
+    (first, *_), *_ = [batch.trades for batch in journal.batches if batch.trades]
+    assert first.trade_id == 42
+    assert min(order for batch in journal.batches for order in batch.opened) == 900
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("BTC/USD"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {"method": st.sampled_from(("subscribe", "unsubscribe", "ping")) | JSON},
+        optional={
+            "req_id": JSON,
+            "params": JSON
+            | st.fixed_dictionaries(
+                {"channel": st.sampled_from((*schemas.OF_MARKETS, schemas.INSTRUMENT)) | JSON},
+                optional=dict.fromkeys(("symbol", "depth", "interval", "event_trigger", "snapshot"), JSON),
+            ),
+        },
+    )
+)
+def test_any_request_is_read_and_answered_in_one_way_or_another(said: dict[str, Any]) -> None:
+    request = schemas.asked(json.dumps(said), ONE)
+    assert request.wanted or request.method == "ping"
+    for wanted in request.wanted:
+        if isinstance(wanted, schemas.Refused):
+            answer = schemas.refused(request, wanted, Nanoseconds(NOON), Nanoseconds(NOON))
+        else:
+            answer = schemas.accepted(request, wanted, Nanoseconds(NOON), Nanoseconds(NOON))
+        assert json.loads(answer)["success"] is isinstance(wanted, schemas.Key)
 
 
 def test_a_fault_happens_so_often_and_to_its_own_market_first() -> None:

@@ -9,7 +9,7 @@ import asyncio
 import fcntl
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aether_services.domain.instruments import Symbol
@@ -21,7 +21,7 @@ from aether_services.exchange_sim.core.orders import Opened, OrderId, Owner, Tra
 from aether_services.exchange_sim.ports import JournalBroken, Last, Past
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from aether_services.exchange_sim.core.batches import Batch
@@ -61,22 +61,23 @@ class SqliteJournal:
     """A journal in a file; one process at a time has it."""
 
     def __init__(self, path: Path, *, synchronous: str = "FULL") -> None:
-        self._lock = path.with_name(path.name + ".lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as fault:
-            self._lock.close()
-            raise JournalBroken(f"{path}: another process has it") from fault
-        try:
-            self._writer = _connection(path, synchronous)
-            self._reader = _connection(path, synchronous)
-            form = self._writer.execute("PRAGMA user_version").fetchone()[0]
+        with ExitStack() as held:
+            lock = held.enter_context(path.with_name(path.name + ".lock").open("w"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as fault:
+                raise JournalBroken(f"{path}: another process has it") from fault
+            try:
+                self._writer = held.enter_context(_connection(path, synchronous))
+                self._reader = held.enter_context(_connection(path, synchronous))
+                form = _one(self._writer, "PRAGMA user_version")
+                if form in {0, FORM}:
+                    self._writer.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {FORM}; COMMIT;")
+            except sqlite3.Error as fault:
+                raise JournalBroken(f"{path}: {fault}") from fault
             if form not in {0, FORM}:
-                raise JournalBroken(f"{path}: of a newer release (form {form}, this one knows {FORM})")  # noqa: TRY301
-            self._writer.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {FORM}; COMMIT;")
-        except (sqlite3.Error, JournalBroken) as fault:
-            self._lock.close()
-            raise fault if isinstance(fault, JournalBroken) else JournalBroken(f"{path}: {fault}") from fault
+                raise JournalBroken(f"{path}: of a newer release (form {form}, this one knows {FORM})")
+            self._held = held.pop_all()
         self._writing = ThreadPoolExecutor(1, "journal-writing")
         self._reading = ThreadPoolExecutor(1, "journal-reading")
 
@@ -159,9 +160,7 @@ class SqliteJournal:
         """Let go of it; nothing that was written is lost."""
         self._writing.shutdown()
         self._reading.shutdown()
-        self._reader.close()
-        self._writer.close()
-        self._lock.close()
+        self._held.close()
 
     async def _ask(self, clause: str, *values: object) -> Sequence[Traded]:
         statement = f"SELECT {_TRADE} FROM trades WHERE {clause}"  # noqa: S608 - no value in it
@@ -200,13 +199,13 @@ class SqliteJournal:
             return dropped
 
 
-def _connection(path: Path, synchronous: str) -> sqlite3.Connection:
+@contextmanager
+def _connection(path: Path, synchronous: str) -> Iterator[sqlite3.Connection]:
     # Its threads are our own; each connection is used by one at a time.
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
-    with closing(connection.execute("PRAGMA journal_mode = WAL")) as said:
-        said.fetchall()
-    connection.execute(f"PRAGMA synchronous = {synchronous}")
-    return connection
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)) as connection:
+        _one(connection, "PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        yield connection
 
 
 def _one(connection: sqlite3.Connection, statement: str) -> Any:

@@ -57,12 +57,16 @@ def with_trade(bar: Bar | None, trade: Traded, interval: int) -> Bar:
 
 
 def with_empty(bars: Sequence[Bar], until: Nanoseconds) -> Iterator[Bar]:
-    """The candles, and between and after them the empty ones: all prices are the last close."""
+    """The candles, and between and after them the empty ones: all prices are the last close.
+
+    Empty ones that are older than anybody can ask for are left out: a venue may have been closed for a year.
+    """
     for place, bar in enumerate(bars):
         yield bar
         step = bar.interval * times.MINUTE
         end = bars[place + 1].begin if place + 1 < len(bars) else until + 1
-        for begin in range(bar.begin + step, end, step):
+        oldest = candles.begin_of(until, step) - SERVED * step
+        for begin in range(max(bar.begin + step, oldest), end, step):
             close = bar.close
             yield Bar(bar.symbol, bar.interval, times.Nanoseconds(begin), close, close, close, close, 0, 0, 0)
 
