@@ -59,6 +59,16 @@ def free_port() -> int:
         return port
 
 
+def neighbours(count: int) -> tuple[str, list[int]]:
+    """Free ports in a row, and the address of the n-th of them with `{replica}` for n."""
+    while True:
+        first = free_port() // 10 * 10
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for number in range(count):
+                stack.enter_context(socket.socket()).bind((HOST, first + number))
+            return f"http://{HOST}:{first // 10}{{replica}}", [first + number for number in range(count)]
+
+
 @contextlib.contextmanager
 def redis_server(
     folder: Path, *, acl: Sequence[str] = ("user default on nopass ~* &* +@all",), tls: Tls | None = None
@@ -141,7 +151,9 @@ class Kafka(Serving):
             await asyncio.wait([connection.close()])
 
 
-OPERATIONS: Final = {"read": 3, "write": 4, "create": 5, "describe": 8}
+OPERATIONS: Final = {
+    "read": 3, "write": 4, "create": 5, "describe": 8, "describe the settings of": 10, "change the settings of": 11,
+}  # fmt: skip
 
 
 class _CreateAclsResponse(Response):  # type: ignore[misc]  # the library has no types, and not this request

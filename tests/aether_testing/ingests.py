@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -22,8 +23,9 @@ from aiokafka.errors import TopicAlreadyExistsError
 
 from aether_operator.database import migrating
 from aether_services.contracts.marketdata import Topic
-from aether_services.contracts.statuses import IngestStatus
+from aether_services.contracts.statuses import IngestStatus, Output
 from aether_testing import brokers, postgres
+from aether_testing.restarts import Lives
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,10 +44,23 @@ class Plane:
     nats: int
     postgres: postgres.Postgres
     database: str
+    lives: Mapping[Output, Lives]
+    """What a test kills and starts again."""
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         """What the database answers."""
         return self.postgres.run(self.database, statement)
+
+    def with_database(self) -> Plane:
+        """The same with a database that is new; topics are what they were."""
+        return dataclasses.replace(self, database=a_database(self.postgres))
+
+    def stored(self) -> dict[str, list[int]]:
+        """Market → the ids of its trades in the table, in order; one that is there twice is twice in it."""
+        found: dict[str, list[int]] = {}
+        for symbol, trade_id in self.rows("SELECT symbol, trade_id FROM aether.trades ORDER BY symbol, trade_id"):
+            found.setdefault(symbol, []).append(trade_id)
+        return found
 
 
 async def make_topics(port: int) -> None:
@@ -71,7 +86,14 @@ def plane(folder: Path) -> Iterator[Plane]:
         kafka = stack.enter_context(brokers.kafka_server(folder / "kafka"))
         nats = stack.enter_context(brokers.nats_server(folder / "nats"))
         asyncio.run(make_topics(kafka.port))
-        yield Plane(kafka=kafka.port, nats=nats.port, postgres=server, database=a_database(server))
+        lives = {
+            Output.KAFKA: Lives(kafka.pid, kafka.port),
+            Output.NATS: Lives(nats.pid, nats.port),
+            Output.TABLES: Lives(server.process, server.port),
+        }
+        for one in lives.values():
+            stack.callback(one.end)
+        yield Plane(kafka=kafka.port, nats=nats.port, postgres=server, database=a_database(server), lives=lives)
 
 
 def a_database(server: postgres.Postgres) -> str:

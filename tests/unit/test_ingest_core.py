@@ -73,10 +73,10 @@ def test_what_follows_a_gap_waits_until_the_gap_is_filled() -> None:
     assert tape.last == a_place(6)
     assert ids(tape.after(a_place(4), 100)) == [5, 6]
     tape.fill(trades([7]))
-    assert tape.gap
+    assert ids(tape.after(a_place(4), 100)) == [5, 6, 7]
     tape.fill(trades([8, 9]))
-    assert not tape.gap
     assert ids(tape.after(a_place(6), 100)) == [7, 8, 9, 10]
+    assert tape.last == a_place(10)
     assert tape.holes == 0
 
 

@@ -76,7 +76,9 @@ async def run(settings: Settings) -> None:
             live=LiveFile(settings.live_settings),
             peers=peers,
             clock=clock,
-            choices=Choices(depth=settings.book_depth, refresh=settings.book_refresh_seconds),
+            choices=Choices(
+                depth=settings.book_depth, refresh=settings.book_refresh_seconds, tape_length=settings.tape_length
+            ),
         )
         registry = prometheus_client.CollectorRegistry()
         prometheus_client.ProcessCollector(registry=registry)

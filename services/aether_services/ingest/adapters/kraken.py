@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import aiohttp
 import msgspec
 
-from aether_services.domain import times
+from aether_services.domain import decimals, times
 from aether_services.domain.instruments import Instrument, Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side, Trade
@@ -148,15 +148,16 @@ class Kraken:
         """The trades of a market after a place: a page of up to a thousand."""
         if symbol not in self._names:
             await self.instruments()
-        if symbol not in self._names:
+        instrument = self._names.get(symbol)
+        if instrument is None:
             raise VenueAway(f"AssetPairs: no {symbol}")
         since: Nanoseconds = tapes.since(after)
         while True:
-            asked = {"pair": self._names[symbol].altname, "since": str(since), "count": "1000"}
+            asked = {"pair": instrument.altname, "since": str(since), "count": "1000"}
             said = await self._get("Trades", asked, dict[str, msgspec.Raw])
             last = Nanoseconds(int(_decoded(said.pop("last", msgspec.Raw(b'"0"')), str)))
             rows = [row for raw in said.values() for row in _decoded(raw, list[_Row])]
-            trades = sorted((_trade(symbol, row) for row in rows), key=lambda one: one.trade_id)
+            trades = sorted((_trade(instrument, row) for row in rows), key=lambda one: one.trade_id)
             if not trades or trades[-1].trade_id > after.trade_id or last <= since:
                 return trades
             since = last  # a page of trades before the place: many were made at about the same time
@@ -214,19 +215,24 @@ def _instrument(rest_id: str, pair: _Pair) -> Instrument:
         raise VenueAway(f"AssetPairs: a number of {rest_id} is not understood") from fault
 
 
-def _trade(symbol: Symbol, row: _Row) -> Trade:
+def _trade(market: Instrument, row: _Row) -> Trade:
+    """A trade, in the decimals of its market: REST writes more zeros than the WebSocket."""
     try:
         return Trade(
-            symbol=symbol,
+            symbol=market.symbol,
             trade_id=row.trade_id,
             side=_SIDES[row.side],
-            price=Decimal(row.price),
-            quantity=Decimal(row.volume),
+            price=_in_digits(row.price, market.price_digits),
+            quantity=_in_digits(row.volume, market.quantity_digits),
             order_type=_TYPES[row.order_type],
             at=Nanoseconds(int(row.time * times.SECOND)),
         )
-    except (KeyError, InvalidOperation) as fault:
-        raise VenueAway(f"Trades: trade {row.trade_id} of {symbol} is not understood") from fault
+    except (KeyError, ValueError, InvalidOperation) as fault:
+        raise VenueAway(f"Trades: trade {row.trade_id} of {market.symbol} is not understood") from fault
+
+
+def _in_digits(text: str, digits: int) -> Decimal:
+    return decimals.unscaled(decimals.scaled(Decimal(text), digits), digits)
 
 
 def _words(fault: BaseException) -> str:

@@ -1,0 +1,101 @@
+"""A server that somebody else started, through the lives that a test gives it: killed, stopped, and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEADLINE: Final = 60.0
+LOOK: Final = 0.05
+
+
+class Lives:
+    """One server on loopback. It is started again as it was: the same words, folder, user and environment.
+
+    Args:
+        pid: Its first life.
+        port: Where it listens.
+    """
+
+    def __init__(self, pid: int, port: int) -> None:
+        self._pid, self._port = pid, port
+        home = Path(f"/proc/{pid}")
+        self._command = home.joinpath("cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        self._cwd = home.joinpath("cwd").readlink()
+        self._environ = dict(
+            entry.split(b"=", 1) for entry in home.joinpath("environ").read_bytes().split(b"\0") if b"=" in entry
+        )
+        self._user, self._group = home.stat().st_uid, home.stat().st_gid
+        self._program = home.joinpath("exe").readlink()
+        self._ours: subprocess.Popen[bytes] | None = None
+
+    def kill(self) -> None:
+        """End it as a machine ends that burns."""
+        os.kill(self._pid, signal.SIGKILL)
+        if self._ours is not None:
+            self._ours.wait(DEADLINE)
+            self._ours = None
+        self._until(lambda: not self.listens())
+
+    def start(self) -> None:
+        """Start it again, and wait until it listens."""
+        assert self._ours is None
+        self._ours = subprocess.Popen(
+            self._command,
+            executable=self._program,
+            cwd=self._cwd,
+            env=self._environ,
+            user=self._user,
+            group=self._group,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self._pid = self._ours.pid
+        self._until(self.listens)
+
+    def stop(self) -> None:
+        """Let it hang, with all the processes that it has."""
+        for one in self._family():
+            os.kill(one, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it hang no more."""
+        for one in self._family():
+            os.kill(one, signal.SIGCONT)
+
+    def _family(self) -> list[int]:
+        children = Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text().split()
+        return [self._pid, *map(int, children)]
+
+    def end(self) -> None:
+        """End what this has started."""
+        if self._ours is not None:
+            self._ours.send_signal(signal.SIGCONT)
+            self._ours.terminate()
+            try:
+                self._ours.wait(10)
+            except subprocess.TimeoutExpired:
+                self._ours.kill()
+                self._ours.wait(DEADLINE)
+
+    def listens(self) -> bool:
+        """Whether somebody is there."""
+        with socket.socket() as asked:
+            asked.settimeout(1)
+            return asked.connect_ex(("127.0.0.1", self._port)) == 0
+
+    def _until(self, holds: Callable[[], bool]) -> None:
+        ends = time.monotonic() + DEADLINE
+        while not holds():
+            assert self._ours is None or self._ours.poll() is None, f"{self._program} ended by itself"
+            assert time.monotonic() < ends, f"{self._program}: not within {DEADLINE:g} s"
+            time.sleep(LOOK)

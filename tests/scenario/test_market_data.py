@@ -1,0 +1,264 @@
+"""Market data from a venue's socket into Kafka, NATS and tables: real servers, real processes, faults on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aether_services.contracts.marketdata import BookMessage, TradeMessage
+from aether_services.contracts.statuses import IngestStatus, Output
+from aether_services.domain import times
+from aether_services.domain.instruments import Symbol
+from aether_services.ingest.core import sharing
+from aether_testing import brokers, ingests, trips, venues
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aether_testing.trips import Trip
+
+BTC, ETH, SOL = ingests.PAIRS
+
+
+@pytest.fixture(scope="module")
+def trip(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trip]:
+    """One venue and one plane for this module: what a venue has told stays told."""
+    folder = tmp_path_factory.mktemp("market-data")
+    with ingests.plane(folder / "plane") as plane, venues.venue(folder / "venue", speed=10) as venue:
+        yield trips.Trip(plane=plane, venue=venue, folder=folder)
+
+
+def _settled(trip: Trip, *ingest: ingests.Ingest) -> None:
+    """What happened has arrived everywhere, and is the same everywhere."""
+    with trip.still():
+        trip.until_all_has_arrived(*ingest)
+        trip.compare_table()
+        trip.compare_kafka()
+
+
+def _more_trades(trip: Trip, count: int = 5) -> None:
+    """Wait until so much more was traded in the busiest market."""
+    wanted = trip.venue.get("/status")["pairs"][BTC] + count
+    ends = time.monotonic() + trips.DEADLINE
+    while trip.venue.get("/status")["pairs"][BTC] < wanted:
+        assert time.monotonic() < ends, "the market stands still"
+        time.sleep(0.05)
+
+
+def test_trades_books_and_tickers_arrive_everywhere_as_they_happened(trip: Trip) -> None:
+    with trip.ingest() as ingest:
+        _more_trades(trip)
+        _settled(trip, ingest)
+        ingest.until(lambda: trip.plane.rows("SELECT count(*) FROM aether.tickers")[0][0] > 5, "tickers")
+        assert trip.plane.rows("SELECT count(*) FROM aether.books")[0][0] > 5
+        assert trip.plane.rows("SELECT count(*) FROM aether.instruments")[0][0] == 10
+        books = [book for book in trip.books() if book.usable]
+        assert {book.symbol for book in books} == set(ingests.PAIRS)
+        assert all(len(book.bids) == len(book.asks) == 10 and book.bids[0] < book.asks[0] for book in books)
+        status = ingest.status()
+        assert status.ready
+        assert all(output.ok for output in status.outputs.values())
+        assert ingest.end() == 0
+
+
+async def test_nats_has_each_market_on_a_subject_of_its_own(trip: Trip) -> None:
+    with trip.ingest():
+        async with (
+            trips.listening(trip.plane, "md.book.BTC.USD") as books,
+            trips.listening(trip.plane, "md.trades.>") as trades,
+        ):
+            await trips.eventually(lambda: len(books) > 20 and len(trades) > 5, "messages on NATS")
+    assert {BookMessage.model_validate_json(one).symbol for one in books} == {BTC}
+    ids = [(one.symbol, one.trade_id) for one in map(TradeMessage.model_validate_json, trades)]
+    for symbol in ingests.PAIRS:
+        mine = [trade_id for name, trade_id in ids if name == symbol]
+        assert mine == list(range(mine[0], mine[0] + len(mine))) if mine else True
+
+
+async def test_a_book_that_does_not_verify_is_withdrawn_everywhere_and_comes_back(trip: Trip) -> None:
+    with trip.ingest() as ingest:
+        async with trips.listening(trip.plane, "md.book.BTC.USD") as heard:
+            trip.venue.ask("/faults/next", {"kind": "checksum", "symbol": BTC})
+
+            def books() -> list[BookMessage]:
+                return [BookMessage.model_validate_json(one) for one in heard]
+
+            await trips.eventually(lambda: any(not book.usable for book in books()), "the book is withdrawn")
+            await trips.eventually(lambda: books()[-1].usable, "the book is usable again")
+        (withdrawn,) = [book for book in books() if not book.usable]
+        assert (withdrawn.reason, withdrawn.bids, withdrawn.asks) == ("ChecksumMismatch", (), ())
+        assert ingest.status().books[BTC].checksum_failures == 1
+        assert ingest.status().books[ETH].checksum_failures == 0
+
+
+@pytest.mark.parametrize("kind", ["drop", "double"])
+def test_a_message_that_is_lost_or_comes_twice_costs_nothing(trip: Trip, kind: str) -> None:
+    with trip.ingest() as ingest:
+        for channel in ("trade", "book"):
+            trip.venue.ask("/faults/next", {"kind": kind, "channel": channel, "count": 3})
+        _more_trades(trip)
+        ingest.until_usable()
+        _settled(trip, ingest)
+
+
+def test_a_venue_that_is_silent_is_given_up_and_asked_anew(trip: Trip) -> None:
+    with trip.ingest() as ingest:
+        trip.venue.ask("/faults/silence", {"seconds": 11})
+        ingest.until(lambda: ingest.status().feed.reconnects == 1, "the connection is given up")
+        assert not any(book.usable for book in ingest.status().books.values())
+        trip.venue.ask("/faults/silence", {"seconds": 0})
+        ingest.until_usable()
+        _settled(trip, ingest)
+
+
+def test_a_venue_that_disconnects_or_dies_is_connected_to_again(trip: Trip) -> None:
+    with trip.ingest() as ingest:
+        trip.venue.ask("/faults/disconnect", {})
+        ingest.until(lambda: ingest.status().feed.reconnects >= 1, "the connection has ended")
+        ingest.until_usable()
+        trip.venue.kill()
+        ingest.until(lambda: not ingest.status().feed.connected, "the venue is away")
+        assert ingest.get("/readyz") is None  # 503
+        assert not any(book.usable for book in ingest.status().books.values())
+        trip.venue.start()
+        ingest.until_usable()
+        _more_trades(trip)
+        _settled(trip, ingest)
+
+
+@pytest.mark.parametrize("output", list(Output))
+def test_one_output_that_hangs_stops_no_other_and_gets_all_afterwards(trip: Trip, output: Output) -> None:
+    with trip.ingest() as ingest:
+        life = trip.plane.lives[output]
+        life.stop()
+        try:
+            ingest.until(lambda: not ingest.status().outputs[output].ok, f"{output} is away")
+            others = [one for one in Output if one is not output]
+            before = {one: ingest.status().outputs[one].rate for one in others}
+            _more_trades(trip)
+            status = ingest.status()
+            assert all(status.outputs[one].ok and status.outputs[one].rate > 0 for one in others), before
+            assert status.outputs[output].lag_seconds > 0
+            assert status.ready
+        finally:
+            life.go_on()
+        _settled(trip, ingest)
+
+
+def test_what_the_tape_has_forgotten_meanwhile_is_asked_of_the_venue_again(trip: Trip) -> None:
+    with trip.ingest(tape_length=20) as ingest:
+        trip.plane.lives[Output.TABLES].stop()
+        try:
+            _more_trades(trip, 40)
+        finally:
+            trip.plane.lives[Output.TABLES].go_on()
+        _settled(trip, ingest)
+
+
+def test_ingest_that_is_killed_goes_on_where_each_output_stands(trip: Trip) -> None:
+    with trip.ingest() as ingest:
+        ingest.end(signal.SIGKILL)
+        _more_trades(trip, 60)  # more than the venue's snapshot of trades tells
+        ingest.start()
+        ingest.until_usable()
+        _settled(trip, ingest)
+
+
+def test_a_market_more_or_less_leaves_the_others_as_they_are(trip: Trip) -> None:
+    with trip.ingest() as ingest:
+        before = ingest.status()
+        ingest.settle([*ingests.PAIRS, "DOT/USD", "FOO/USD"])
+        ingest.until_usable([*ingests.PAIRS, "DOT/USD"])
+        after = ingest.status()
+        assert after.books["FOO/USD"].reason == "UnknownPair"
+        assert after.settings != before.settings
+        assert after.feed.reconnects == 0
+        ingest.settle([BTC, ETH, "DOT/USD"])
+        ingest.until(lambda: set(ingest.status().books) == {BTC, ETH, "DOT/USD"}, "SOL/USD is left")
+        assert ingest.status().feed.reconnects == 0
+
+
+def test_live_settings_that_are_wrong_change_nothing(trip: Trip) -> None:
+    with trip.ingest() as ingest:
+        digest = ingest.status().settings
+        (ingest.folder / "live.json").write_text('{"version": 1, "pairs": ["btc"], "replicas": 0}')
+        ingest.until(lambda: "live_settings_refused" in ingest.log, "it is said")
+        assert ingest.status().settings == digest
+        assert set(ingest.status().books) == set(ingests.PAIRS)
+
+
+async def test_replicas_share_the_markets_and_hand_them_over_with_overlap(trip: Trip) -> None:
+    url, ports = brokers.neighbours(2)
+    with trip.ingest(peer_url=url, ports=ports) as first:
+        async with trips.listening(trip.plane, "md.book.>") as heard:
+            with ingests.ingest(
+                trip.folder / "second",
+                trip.plane,
+                ws=trip.venue.ws,
+                rest=trip.venue.rest,
+                number=1,
+                peer_url=url,
+                ports=ports,
+            ) as second:
+                for one in (first, second):
+                    one.settle(replicas=2)
+                second.start()
+                order = {symbol: sharing.order(Symbol(symbol), range(2))[0] for symbol in ingests.PAIRS}
+                assert set(order.values()) == {0, 1}
+
+                def shared() -> bool:
+                    served = [set(one.status().books) for one in (first, second)]
+                    return all((symbol in served[0]) == (owner == 0) for symbol, owner in order.items()) and all(
+                        (symbol in served[1]) == (owner == 1) for symbol, owner in order.items()
+                    )
+
+                await trips.eventually(shared, "each market is served by its first replica")
+                first.settle()
+                second.settle()
+                assert second.process is not None
+                second.process.send_signal(signal.SIGTERM)
+                await trips.eventually(lambda: second.process is not None and second.process.poll() == 0, second.log)
+                assert '"drain_cut_short"' not in second.log
+                assert set(first.status().books) == set(ingests.PAIRS)
+        said = [BookMessage.model_validate_json(one) for one in heard]
+        for symbol in ingests.PAIRS:
+            mine = sorted((one for one in said if one.symbol == symbol), key=lambda one: one.received)
+            served = [one.received for one in mine if one.usable]
+            waits = [later - earlier for earlier, later in itertools.pairwise(served)]
+            assert max(waits) < 3 * times.SECOND, f"{symbol} was without a book for {max(waits) / times.SECOND} s"
+            assert len({one.id.partition("-")[0] for one in mine}) == (2 if order[symbol] == 1 else 1)
+        await asyncio.to_thread(_settled, trip, first)
+
+
+def test_wrong_settings_end_it_with_the_name_of_each(trip: Trip) -> None:
+    with ingests.ingest(
+        trip.folder / "wrong", trip.plane, ws="ws://x", rest="http://x", kafka_port="many", nat_port=1
+    ) as one:
+        one.environ = {name: value for name, value in one.environ.items() if name != "AETHER_RELEASE"}
+        with pytest.raises(AssertionError, match="ended by itself"):
+            one.start()
+        assert one.process is not None
+        assert one.process.wait() == 78
+        for name in ("AETHER_KAFKA_PORT", "AETHER_NAT_PORT", "AETHER_RELEASE"):
+            assert name in one.log
+
+
+def test_its_metrics_have_the_names_that_users_know(trip: Trip) -> None:
+    with trip.ingest() as ingest:
+        said = ingest.get("/metrics")
+        assert said is not None
+        for name in (
+            "kraken_ws_messages_total", "kraken_ws_kafka_publish_duration_seconds_bucket",
+            "kraken_ws_kafka_publish_errors_total", "kraken_ws_heartbeat_age_seconds", "ws_sequence_gap_ratio",
+            "ws_delivery_latency_seconds_bucket", "risk_marketdata_latest_timestamp_seconds",
+            "aether_ingest_checksum_failures_total", "aether_ingest_lag_seconds", "aether_ingest_conflated_total",
+        ):  # fmt: skip
+            assert f"\n{name}" in said.decode(), name
+        assert json.loads(ingest.get("/openapi.json") or b"{}")["paths"].keys() >= {"/status", "/books/{base}/{quote}"}
+        assert IngestStatus.model_validate_json(ingest.get("/status") or b"").room == "ingest"
