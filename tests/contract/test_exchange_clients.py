@@ -83,8 +83,9 @@ def test_ccxt_reads_markets_tickers_books_candles_and_the_whole_history(venue: v
         assert len(book["bids"]) == len(book["asks"]) == 100
         assert book["bids"][0][0] < book["asks"][0][0]
     assert all(candles["candles"] for candles in said["candles"])
-    ids = [int(one["id"]) for one in said["trades"][0]["trades"]]
-    assert ids[:51] == list(range(1, 52))
+    # ccxt sorts what has one millisecond by the letters of its number.
+    ids = sorted(int(one["id"]) for one in said["trades"][0]["trades"])
+    assert len(ids) > 50
     assert ids == list(range(1, len(ids) + 1))
     assert "EQuery:Unknown asset pair" in said["refused"][0]["error"]
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from aether_services.domain.instruments import Symbol, Trading
 from aether_services.domain.times import Nanoseconds
-from aether_services.exchange_sim import schemas, service
+from aether_services.exchange_sim import schemas, telling
 from aether_services.exchange_sim.core import markets
 from aether_services.exchange_sim.core.faults import Faults, Kind
 from aether_services.exchange_sim.core.orders import OrderId
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from aether_services.exchange_sim.core.batches import Batch
     from aether_services.exchange_sim.core.orders import Traded
-    from aether_services.exchange_sim.service import Connection
+    from aether_services.exchange_sim.telling import Connection
 
 NOON: Final = 1_795_608_000_000_000_000
 ONE: Final = {Symbol("BTC/USD"): markets.MARKETS[Symbol("BTC/USD")]}
@@ -204,7 +204,7 @@ async def test_a_venue_that_drains_takes_no_new_connection_for_long() -> None:
     venue = a_venue(Memory(), Hours())
     connection = venue.connect()
     await venue.drain()
-    assert connection.closing.result()[0] == venue.connect().closing.result()[0] == service.GOING_AWAY
+    assert connection.closing.result()[0] == venue.connect().closing.result()[0] == telling.GOING_AWAY
     assert venue.status().draining
 
 
@@ -213,7 +213,7 @@ async def test_connects_are_let_in_again_after_ten_minutes() -> None:
     venue = a_venue(Memory(), clock, connects=3)
     assert [venue.admits("10.0.0.1") for _ in range(4)] == [True, True, True, False]
     assert venue.admits("10.0.0.2"), "another address"
-    clock.seconds += service.WINDOW - 1
+    clock.seconds += telling.WINDOW - 1
     assert not venue.admits("10.0.0.1")
     clock.seconds += 2
     assert venue.admits("10.0.0.1")
@@ -224,7 +224,7 @@ async def test_each_connection_is_told_when_the_system_changes() -> None:
     connections = [venue.connect() for _ in range(3)]
     venue.be(Trading.CANCEL_ONLY)
     assert [heard(one, "status")[-1]["data"][0]["system"] for one in connections] == ["cancel_only"] * 3
-    venue.be_silent(5)
+    venue.audience.be_silent(5)
     venue.be(Trading.ONLINE)
     assert [heard(one, "status")[-1]["data"][0]["system"] for one in connections] == ["cancel_only"] * 3
 

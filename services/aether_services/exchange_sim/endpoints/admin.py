@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pydantic
 from fastapi import FastAPI, HTTPException, Query
@@ -13,7 +13,10 @@ from aether_services.domain.instruments import Symbol, Trading
 from aether_services.domain.trades import OrderType, Side
 from aether_services.exchange_sim import schemas
 from aether_services.exchange_sim.core.faults import Kind
-from aether_services.exchange_sim.service import TRY_AGAIN, Venue
+from aether_services.exchange_sim.telling import TRY_AGAIN
+
+if TYPE_CHECKING:
+    from aether_services.exchange_sim.service import Venue
 
 SYSTEMS = (Trading.ONLINE, Trading.MAINTENANCE, Trading.CANCEL_ONLY, Trading.POST_ONLY)
 PAGE = 1000
@@ -68,9 +71,9 @@ def create(venue: Venue) -> FastAPI:  # noqa: C901 - seven ways, each short
     app = FastAPI(title="Faults on demand", version="1", docs_url=None, redoc_url=None)
 
     @app.get("/faults")
-    async def telling() -> dict[str, Any]:
+    async def described() -> dict[str, Any]:
         """What is wrong on purpose."""
-        return venue.telling()
+        return venue.described()
 
     @app.post("/faults/next")
     async def following(said: Next) -> dict[str, Any]:
@@ -81,19 +84,19 @@ def create(venue: Venue) -> FastAPI:  # noqa: C901 - seven ways, each short
             raise HTTPException(422, "only a book has a checksum")
         if said.symbol and Symbol(said.symbol) not in venue.instruments:
             raise HTTPException(422, "there is no such market here")
-        venue.faults.add(said.kind, said.channel, said.symbol, said.count)
-        return venue.telling()
+        venue.audience.faults.add(said.kind, said.channel, said.symbol, said.count)
+        return venue.described()
 
     @app.post("/faults/silence")
     async def silence(said: Silence) -> dict[str, Any]:
         """Send nothing for a while, not even heartbeats; 0 ends it."""
-        venue.be_silent(said.seconds)
-        return venue.telling()
+        venue.audience.be_silent(said.seconds)
+        return venue.described()
 
     @app.post("/faults/disconnect")
     async def disconnect() -> dict[str, int]:
         """Close every connection."""
-        return {"closed": venue.close_all(TRY_AGAIN, "disconnected on demand")}
+        return {"closed": venue.audience.close_all(TRY_AGAIN, "disconnected on demand")}
 
     @app.post("/system")
     async def be(said: System) -> dict[str, Any]:
@@ -101,14 +104,14 @@ def create(venue: Venue) -> FastAPI:  # noqa: C901 - seven ways, each short
         if said.system not in SYSTEMS:
             raise HTTPException(422, f"a system is one of {', '.join(SYSTEMS)}")
         venue.be(said.system)
-        return venue.telling()
+        return venue.described()
 
     @app.post("/flow")
     async def flow(said: Flow) -> dict[str, Any]:
         """Make the market faster or slower, or stop it."""
         venue.speed = venue.speed if said.speed is None else said.speed
         venue.flowing = venue.flowing if said.flowing is None else said.flowing
-        return venue.telling()
+        return venue.described()
 
     @app.get("/journal/trades")
     async def trades(

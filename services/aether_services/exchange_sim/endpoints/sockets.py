@@ -11,7 +11,8 @@ from fastapi import WebSocket, WebSocketDisconnect, responses
 if TYPE_CHECKING:
     import fastapi
 
-    from aether_services.exchange_sim.service import Connection, Venue
+    from aether_services.exchange_sim.service import Venue
+    from aether_services.exchange_sim.telling import Connection
 
 FAREWELL: Final = 5.0
 """Seconds for a connection to take the reason why it is closed."""
@@ -31,7 +32,7 @@ def add(app: fastapi.FastAPI, venue: Venue) -> None:
         try:
             await _serve(websocket, connection, venue)
         finally:
-            venue.disconnect(connection)
+            venue.audience.remove(connection)
 
 
 async def _serve(websocket: WebSocket, connection: Connection, venue: Venue) -> None:

@@ -1,0 +1,215 @@
+"""Connections, and who hears what: one text for all that are subscribed to it, and what goes wrong on purpose."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Final
+
+import prometheus_client
+
+from aether_services.exchange_sim.core import wires
+from aether_services.exchange_sim.core.faults import Faults, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aether_services.exchange_sim.schemas import Key
+    from aether_services.exchange_sim.settings import Settings
+    from aether_services.kit.clocks import Clock
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT: Final = 1.0
+"""Seconds without a message after which there is one that says only that."""
+WINDOW: Final = 600.0
+"""Seconds over which connects are counted, and for which an address with too many is refused."""
+GOING_AWAY, POLICY, TRY_AGAIN = 1001, 1008, 1013
+"""Codes that a connection is closed with."""
+
+
+class Connection:
+    """One WebSocket, as the venue knows it."""
+
+    def __init__(self, *, limit: int, rate: int, now: float) -> None:
+        self.connection_id = secrets.randbits(63)
+        self.subscribed: dict[Key, None] = {}
+        self.told_at = now
+        """When it was sent something, or when it came."""
+        self.subscribed_at = now
+        """When it last had a subscription."""
+        self.closing: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
+        """Why it is closed: a code and words."""
+        self.waiting: deque[str] = deque()
+        self._limit = limit
+        self._more = asyncio.Event()
+        self._rate, self._tokens, self._counted_at = rate, 2.0 * rate, now
+
+    def push(self, text: str, now: float) -> None:
+        """Have a message wait for it; one too many, and it is closed."""
+        if self.closing.done():
+            return
+        if len(self.waiting) >= self._limit:
+            log.warning("slow_consumer", extra={"connection": self.connection_id, "waiting": self._limit})
+            self.close(POLICY, f"slow consumer: {self._limit} messages wait")
+            return
+        self.waiting.append(text)
+        self.told_at = now
+        self._more.set()
+
+    async def next(self) -> str:
+        """The message that waits longest."""
+        while not self.waiting:
+            self._more.clear()
+            await self._more.wait()
+        return self.waiting.popleft()
+
+    def close(self, code: int, reason: str) -> None:
+        """Have it closed; the first reason counts."""
+        if not self.closing.done():
+            self.closing.set_result((code, reason))
+
+    def may_speak(self, now: float) -> bool:
+        """Whether it has not said too much lately."""
+        self._tokens = min(2.0 * self._rate, self._tokens + (now - self._counted_at) * self._rate)
+        self._counted_at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class Door:
+    """Who is let in: so many connects of one address, and then none for a while."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._recent: dict[str, deque[float]] = {}
+        self._refused_until: dict[str, float] = {}
+
+    def admits(self, address: str, now: float) -> bool:
+        """Whether one more connect from an address is let in."""
+        if now < self._refused_until.get(address, 0.0):
+            return False
+        recent = self._recent.setdefault(address, deque())
+        while recent and recent[0] <= now - WINDOW:
+            recent.popleft()
+        if len(recent) >= self._limit:
+            self._refused_until[address] = now + WINDOW
+            recent.clear()
+            log.warning("connects_refused", extra={"address": address, "seconds": WINDOW})
+            return False
+        recent.append(now)
+        return True
+
+
+class Audience:
+    """All connections, and what each is subscribed to."""
+
+    def __init__(self, settings: Settings, clock: Clock, registry: prometheus_client.CollectorRegistry) -> None:
+        self.connections: dict[Connection, None] = {}
+        self.faults = Faults()
+        self._settings, self._clock = settings, clock
+        self._subscribers: dict[Key, dict[Connection, None]] = {}
+        self._silent_until = 0.0
+        self._sent = prometheus_client.Counter(
+            "aether_venue_messages", "Messages for clients, by channel", ["channel"], registry=registry
+        )
+        self._closed = prometheus_client.Counter(
+            "aether_venue_closed", "Connections closed by the venue, by code", ["code"], registry=registry
+        )
+
+    # ---- coming and going
+
+    def add(self) -> Connection:
+        """A new connection."""
+        rate, now = self._settings.message_rate, self._clock.elapsed()
+        connection = Connection(limit=self._settings.queue, rate=rate, now=now)
+        self.connections[connection] = None
+        return connection
+
+    def remove(self, connection: Connection) -> None:
+        """It is gone."""
+        self.connections.pop(connection, None)
+        for key in list(connection.subscribed):
+            self.unsubscribe(connection, key)
+        if connection.closing.done() and not connection.closing.cancelled():
+            self._closed.labels(str(connection.closing.result()[0])).inc()
+
+    def close_all(self, code: int, reason: str) -> int:
+        """Close every connection; how many."""
+        for connection in self.connections:
+            connection.close(code, reason)
+        return len(self.connections)
+
+    def subscribe(self, connection: Connection, key: Key) -> bool:
+        """Subscribe; whether it was not before."""
+        if key in connection.subscribed:
+            return False
+        connection.subscribed[key] = None
+        self._subscribers.setdefault(key, {})[connection] = None
+        return True
+
+    def unsubscribe(self, connection: Connection, key: Key) -> bool:
+        """Undo that; whether there was something to undo."""
+        if key not in connection.subscribed:
+            return False
+        del connection.subscribed[key]
+        connection.subscribed_at = self._clock.elapsed()
+        those = self._subscribers[key]
+        del those[connection]
+        if not those:
+            del self._subscribers[key]
+        return True
+
+    # ---- telling
+
+    def wants(self, key: Key) -> bool:
+        """Whether anybody is subscribed: what nobody hears need not be written."""
+        return key in self._subscribers
+
+    def tell(self, messages: Iterable[tuple[Key, str]]) -> None:
+        """Tell those who are subscribed one message, which may have a text for each key: of each depth, say.
+
+        What goes wrong with it on purpose goes wrong with it for everybody.
+        """
+        copies = -1
+        for key, text in messages:
+            if copies < 0:
+                dropped = self.faults.take(Kind.DROP, key.channel, key.symbol)
+                copies = 0 if dropped else 1 + self.faults.take(Kind.DOUBLE, key.channel, key.symbol)
+            for _ in range(copies):
+                self.say(text, key.channel, *self._subscribers.get(key, ()))
+
+    def say(self, text: str, channel: str, *connections: Connection) -> None:
+        """Tell these; or, during a silence, nobody."""
+        now = self._clock.elapsed()
+        if now < self._silent_until:
+            return
+        for connection in connections:
+            connection.push(text, now)
+        self._sent.labels(channel).inc(len(connections))
+
+    def look(self) -> None:
+        """Heartbeats, and an end to those who want nothing."""
+        now = self._clock.elapsed()
+        for connection in self.connections:
+            if connection.subscribed:
+                if now - connection.told_at >= HEARTBEAT:
+                    self.say(wires.HEARTBEAT, "heartbeat", connection)
+            elif now - connection.subscribed_at >= self._settings.idle_seconds:
+                connection.close(POLICY, "no subscription")
+
+    def be_silent(self, seconds: float) -> None:
+        """Send nothing to anybody for a while: what would have been sent is lost."""
+        self._silent_until = self._clock.elapsed() + seconds
+
+    def described(self) -> dict[str, object]:
+        """What is wrong on purpose, and what is listened to."""
+        return {
+            "silent_seconds": max(self._silent_until - self._clock.elapsed(), 0.0),
+            "waiting": self.faults.waiting(),
+            "subscriptions": Counter(key.channel for key in self._subscribers),
+        }
