@@ -182,12 +182,13 @@ def test_trades_come_in_order_and_candles_and_tickers_agree_with_them(client: ve
     client.say({"method": "subscribe", "params": {"channel": "ticker", **pair}})
     client.say({"method": "subscribe", "params": {"channel": "ohlc", "interval": 5, **pair}})
     client.next("ohlc", "snapshot")
-    last_id = snapshot[-1]["trade_id"]
+    ids = [one["trade_id"] for one in snapshot]
+    assert ids == list(range(ids[0], ids[0] + len(ids)))
+    ids = []
     for _ in range(10):
         trades = client.next("trade")["data"]
-        last_id = last_id if trades[0]["trade_id"] == last_id + 1 else trades[0]["trade_id"] - 1
-        assert [one["trade_id"] for one in trades] == list(range(last_id + 1, last_id + 1 + len(trades)))
-        last_id = trades[-1]["trade_id"]
+        ids += [one["trade_id"] for one in trades]
+        assert ids == list(range(ids[0], ids[0] + len(ids)))
         candles = [client.next("ohlc")["data"][0] for _ in trades]
         assert [one["close"] for one in candles] == [one["price"] for one in trades]
         ticker = client.next("ticker")["data"][0]
@@ -244,7 +245,8 @@ def test_heartbeats_come_once_something_is_subscribed_and_nothing_else_is_sent(t
         assert [said["channel"] for said in client.listen(1.5)] == ["status"]
         client.ask("subscribe", channel="trade", symbol=["BTC/USD"])
         heard = client.listen(2.6)
-        assert heard == [{"channel": "heartbeat"}] * 2
+        assert 1 <= len(heard) <= 3
+        assert all(said == {"channel": "heartbeat"} for said in heard)
 
 
 # ---- limits
