@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aether_testing import clusters, namespaces, planes, playing
+from aether_testing import clusters, ingests, namespaces, planes, playing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,13 @@ def plane() -> Iterator[planes.Plane]:
 def rooms(control_plane: Cluster) -> Iterator[playing.Rooms]:
     """Who answers for the pods of the control plane's rooms, which kwok only says that they run."""
     with playing.running(control_plane) as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
+def market_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ingests.Plane]:
+    """Real servers on loopback that ingest writes to, with the schema and the topics; a test may kill them."""
+    with ingests.plane(tmp_path_factory.mktemp("market-plane")) as one:
         yield one
 
 

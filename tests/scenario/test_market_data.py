@@ -21,17 +21,18 @@ from aether_testing import brokers, ingests, trips, venues
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from aether_testing.ingests import Plane
     from aether_testing.trips import Trip
 
 BTC, ETH, SOL = ingests.PAIRS
 
 
 @pytest.fixture(scope="module")
-def trip(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trip]:
-    """One venue and one plane for this module: what a venue has told stays told."""
+def trip(tmp_path_factory: pytest.TempPathFactory, market_plane: Plane) -> Iterator[Trip]:
+    """One venue for this module: what a venue has told stays told."""
     folder = tmp_path_factory.mktemp("market-data")
-    with ingests.plane(folder / "plane") as plane, venues.venue(folder / "venue", speed=10) as venue:
-        yield trips.Trip(plane=plane, venue=venue, folder=folder)
+    with venues.venue(folder / "venue", speed=10) as venue:
+        yield trips.Trip(plane=market_plane.with_database(), venue=venue, folder=folder)
 
 
 def _settled(trip: Trip, *ingest: ingests.Ingest) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final
 
@@ -53,29 +54,41 @@ class Nats:
                 raise _InClear("the server does not offer TLS")
             return password
 
-        async def quiet(_: Exception) -> None:
-            """What fails is seen by who waits for it."""
+        faults: list[Exception] = []
+
+        async def note(fault: Exception) -> None:
+            """The library tries more than once, and says in the end only that there is no server."""
+            faults.append(fault)
 
         login = {"user": username, "password": guarded} if username else {}
         try:
-            await client.connect(
-                f"nats://{self._server.host}:{self._server.port}",
-                name="aether-ingest",
-                tls=trust,
-                tls_hostname=self._server.host if trust else None,
-                connect_timeout=CONNECT,
-                allow_reconnect=False,
-                max_reconnect_attempts=0,
-                error_cb=quiet,
-                **login,
-            )
+            async with asyncio.timeout(2 * CONNECT):
+                await client.connect(
+                    f"nats://{self._server.host}:{self._server.port}",
+                    name="aether-ingest",
+                    tls=trust,
+                    tls_hostname=self._server.host if trust else None,
+                    connect_timeout=CONNECT,
+                    allow_reconnect=False,
+                    max_reconnect_attempts=1,
+                    reconnect_time_wait=0,
+                    error_cb=note,
+                    **login,
+                )
         except (Error, OSError, TimeoutError) as fault:
-            raise OutputAway(_words(fault)) from fault
+            await _closed(client)
+            raise OutputAway(_words(faults[-1] if faults else fault)) from fault
         try:
             yield _Sink(client, self._places)
         finally:
-            with contextlib.suppress(Error, OSError, TimeoutError):
-                await client.close()
+            await _closed(client)
+
+
+async def _closed(client: Client) -> None:
+    """End a connection; a farewell is not waited for."""
+    with contextlib.suppress(Error, OSError, TimeoutError):
+        async with asyncio.timeout(2):
+            await client.close()
 
 
 class _Sink:

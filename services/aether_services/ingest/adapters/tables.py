@@ -243,7 +243,9 @@ class _Sink:
         books = [_book_row(body) for (topic, _), body in newest.items() if topic is Topic.BOOK]
         tickers = [_ticker_row(body) for (topic, _), body in newest.items() if topic is Topic.TICKER]
         ended = {symbol: _minute(times.moment(until)) for symbol, until in complete.items()}
-        due = {symbol for symbol, until in ended.items() if until > self._candles.get(symbol, until)}
+        due = {
+            symbol for symbol, until in ended.items() if symbol not in self._candles or until > self._candles[symbol]
+        }
         if not trades and not any(books) and not tickers and not due:
             return
         async with self._connection.transaction():
@@ -273,12 +275,21 @@ class _Sink:
         for symbol, (_, _, ts, until) in sorted(stands.items()):
             if until is None:
                 continue
-            since = min(until, oldest.get(symbol, until))
+            self._candles[symbol] = since = until
+            early = oldest.get(symbol)
+            if early is not None and early < until:
+                since = await self._first_candle(symbol, early) or until
             target = max(_minute(max(ts, latest.get(symbol, ts))), ended.get(symbol, until))
             await self._write_candles(symbol, since, min(target, since + CANDLES_AT_ONCE))
         # Remembered once it is true: the transaction may still fail, but then this sink is given up.
         for one in trades:
             self._known[one.trade.symbol] = max(self._known.get(one.trade.symbol, 0), one.trade.trade_id)
+
+    async def _first_candle(self, symbol: Symbol, since: datetime.datetime) -> datetime.datetime | None:
+        """The first candle since a time: one that a late trade mends. The minute that began before us has none."""
+        rows = await self._rows("SELECT min(ts) FROM aether.candles WHERE symbol = %s AND ts >= %s", [symbol, since])
+        first: datetime.datetime | None = rows[0][0]
+        return first
 
     async def _write_candles(self, symbol: Symbol, since: datetime.datetime, until: datetime.datetime) -> None:
         """The candles of the minutes from `since` to `until`, which are over and have all their trades."""

@@ -1,0 +1,335 @@
+"""Ingest's outputs on real servers: where they stand, what they take, and what they refuse."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime
+import json
+import secrets
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aether_services.contracts.marketdata import Topic
+from aether_services.domain import times
+from aether_services.domain.instruments import Instrument, Symbol
+from aether_services.domain.times import Nanoseconds
+from aether_services.domain.trades import OrderType, Side, Trade
+from aether_services.ingest.adapters.kafka import Kafka
+from aether_services.ingest.adapters.nats import Nats
+from aether_services.ingest.adapters.servers import Server, Tls
+from aether_services.ingest.adapters.tables import Tables
+from aether_services.ingest.core import tapes
+from aether_services.ingest.core.outboxes import Letter
+from aether_services.ingest.core.tapes import Received
+from aether_services.ingest.ports import Behind, Output, OutputAway
+from aether_testing import brokers, postgres, tls, trips
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aether_testing.ingests import Plane
+
+BEGIN = times.parse("2026-11-26T10:00:30Z")
+DIGITS = 1
+
+
+@pytest.fixture(scope="module")
+def plane(market_plane: Plane) -> Plane:
+    """With a database of this module's own."""
+    return market_plane.with_database()
+
+
+@pytest.fixture
+def symbol() -> Symbol:
+    """A market that no other test knows."""
+    return Symbol(f"{secrets.token_hex(5).upper()}/USD")
+
+
+def a_server(folder: Path, port: int, username: str = "", password: str = "", **other: Any) -> Server:
+    """Where a server is, with its credentials in files."""
+    folder.mkdir(exist_ok=True)
+    (folder / "username").write_text(username)
+    (folder / "password").write_text(password)
+    plain: dict[str, Any] = {"host": "127.0.0.1", "port": port, "tls": Tls.OFF, "credentials": folder}
+    return Server(**(plain | other))
+
+
+def outputs(plane: Plane, folder: Path) -> dict[str, Output]:
+    server = a_server(folder / "postgres", plane.postgres.port, postgres.USER, postgres.PASSWORD)
+    return {
+        "kafka": Kafka(a_server(folder / "kafka", plane.kafka)),
+        "nats": Nats(a_server(folder / "nats", plane.nats)),
+        "tables": Tables(server, plane.database),
+    }
+
+
+def tables(plane: Plane, folder: Path) -> Tables:
+    one = outputs(plane, folder)["tables"]
+    assert isinstance(one, Tables)
+    return one
+
+
+def trades(symbol: Symbol, *ids: int, seconds: float = 1, price: str = "10.5", quantity: str = "2") -> list[Received]:
+    """So many trades, one each so many seconds."""
+    return [
+        Received(
+            Trade(
+                symbol=symbol,
+                trade_id=one,
+                side=Side.BUY,
+                price=Decimal(price),
+                quantity=Decimal(quantity),
+                order_type=OrderType.LIMIT,
+                at=Nanoseconds(BEGIN + round(one * seconds * times.SECOND)),
+            ),
+            Nanoseconds(BEGIN + one * times.SECOND),
+        )
+        for one in ids
+    ]
+
+
+def an_instrument(symbol: Symbol, **other: Any) -> Instrument:
+    base = symbol.partition("/")[0]
+    plain: dict[str, Any] = {
+        "symbol": symbol, "wsname": symbol, "altname": f"{base}USD", "rest_id": f"X{base}ZUSD", "base": base,
+        "base_id": f"X{base}", "quote": "USD", "quote_id": "ZUSD", "status": "online", "price_digits": DIGITS,
+        "quantity_digits": 8, "cost_digits": 5, "tick_size": Decimal("0.1"), "quantity_min": Decimal("0.0001"),
+        "cost_min": Decimal("0.5"),
+    }  # fmt: skip
+    return Instrument(**(plain | other))
+
+
+def stored(plane: Plane, symbol: Symbol) -> list[int]:
+    return [
+        row[0] for row in plane.rows(f"SELECT trade_id FROM aether.trades WHERE symbol = '{symbol}' ORDER BY 1, ts")
+    ]
+
+
+def candles(plane: Plane, symbol: Symbol) -> list[tuple[Any, ...]]:
+    return [
+        tuple(row)
+        for row in plane.rows(
+            "SELECT to_char(ts AT TIME ZONE 'UTC', 'HH24:MI'), open, high, low, close, vwap, volume, cost, trades"
+            f" FROM aether.candles WHERE symbol = '{symbol}' ORDER BY ts"
+        )
+    ]
+
+
+# What is the same for all.
+
+
+@pytest.mark.parametrize("name", ["kafka", "tables"])
+async def test_an_output_that_keeps_trades_says_where_it_stands(
+    plane: Plane, tmp_path: Path, symbol: Symbol, name: str
+) -> None:
+    output = outputs(plane, tmp_path)[name]
+    async with output.connected() as sink:
+        assert await sink.places([symbol]) == {}
+        await sink.deliver(trades(symbol, 5, 6), [], {})
+    async with output.connected() as sink:
+        (place,) = (await sink.places([symbol])).values()
+        assert place == tapes.place_of(trades(symbol, 6)[0].trade)
+
+
+@pytest.mark.parametrize("name", ["kafka", "nats", "tables"])
+async def test_an_output_that_is_not_there_is_away_and_says_why(plane: Plane, tmp_path: Path, name: str) -> None:
+    nowhere = dataclasses.replace(
+        plane, kafka=brokers.free_port(), nats=brokers.free_port(),
+        postgres=dataclasses.replace(plane.postgres, port=brokers.free_port()),
+    )  # fmt: skip
+    with pytest.raises(OutputAway) as caught:
+        async with outputs(nowhere, tmp_path)[name].connected():
+            pass
+    assert str(caught.value)
+    assert postgres.PASSWORD not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["kafka", "nats", "tables"])
+async def test_credentials_that_are_not_there_are_named(plane: Plane, tmp_path: Path, name: str) -> None:
+    output = outputs(plane, tmp_path)[name]
+    (tmp_path / {"tables": "postgres"}.get(name, name) / "password").unlink()
+    with pytest.raises(OutputAway, match="password"):
+        async with output.connected():
+            pass
+
+
+# Tables.
+
+
+async def test_a_trade_is_stored_once_whatever_time_it_is_told_with(
+    plane: Plane, tmp_path: Path, symbol: Symbol
+) -> None:
+    async with tables(plane, tmp_path).connected() as sink:
+        await sink.deliver(trades(symbol, 1, 2, 3), [], {})
+        moved = [
+            Received(dataclasses.replace(one.trade, at=Nanoseconds(one.trade.at + 1000)), one.received)
+            for one in trades(symbol, 2, 3, 4)
+        ]
+        await sink.deliver(moved, [], {})
+    assert stored(plane, symbol) == [1, 2, 3, 4]
+
+
+async def test_two_writers_store_each_trade_once(plane: Plane, tmp_path: Path, symbol: Symbol) -> None:
+    async def write(first: int) -> None:
+        async with tables(plane, tmp_path).connected() as sink:
+            for begin in range(first, 400, 7):
+                await sink.deliver(trades(symbol, *range(begin, begin + 7)), [], {})
+
+    await asyncio.gather(write(1), write(1), write(1))
+    assert stored(plane, symbol) == list(range(1, 400 + 6))[: len(stored(plane, symbol))]
+    assert len(stored(plane, symbol)) >= 399
+
+
+async def test_a_table_that_lost_what_it_had_is_noticed(plane: Plane, tmp_path: Path, symbol: Symbol) -> None:
+    async with tables(plane, tmp_path).connected() as sink:
+        await sink.deliver(trades(symbol, 1, 2, 3), [], {})
+        plane.postgres.run(plane.database, f"UPDATE aether.ingest_progress SET trade_id = 1 WHERE symbol = '{symbol}'")
+        with pytest.raises(Behind, match=f"{symbol} stands at trade 1"):
+            await sink.deliver(trades(symbol, 4), [], {})
+    assert stored(plane, symbol) == [1, 2, 3]
+
+
+async def test_a_minute_becomes_a_candle_once_the_next_trade_proves_that_it_is_over(
+    plane: Plane, tmp_path: Path, symbol: Symbol
+) -> None:
+    one = tables(plane, tmp_path)
+    await one.keep([an_instrument(symbol)])
+    async with one.connected() as sink:
+        # From 10:00:30 on: 10:00 is not whole and gets no candle; 10:01 has trades, 10:02 none, 10:03 one.
+        at = {31: ("10.0", "1"), 40: ("12.0", "1"), 50: ("9.0", "1.5"), 58: ("11.0", "0.5"), 155: ("11.5", "1")}
+        await sink.deliver(trades(symbol, 1), [], {})
+        for number, (seconds, (price, quantity)) in enumerate(at.items(), start=2):
+            await sink.deliver(trades(symbol, number, seconds=seconds / number, price=price, quantity=quantity), [], {})
+    amounts = tuple(map(Decimal, ("10.0", "12.0", "9.0", "11.0", "10.2", "4", "41.0")))
+    assert candles(plane, symbol) == [
+        ("10:01", *amounts, 4),  # 41.0 / 4 is 10.25: cut off, not rounded
+        ("10:02", *[Decimal("11.0")] * 4, Decimal(0), Decimal(0), Decimal(0), 0),
+    ]
+
+
+async def test_a_minute_without_a_trade_is_over_when_the_feed_says_that_there_was_none(
+    plane: Plane, tmp_path: Path, symbol: Symbol
+) -> None:
+    one = tables(plane, tmp_path)
+    await one.keep([an_instrument(symbol)])
+    async with one.connected() as sink:
+        await sink.deliver(trades(symbol, 1), [], {})
+        await sink.deliver([], [], {symbol: times.parse("2026-11-26T10:02:59Z")})
+        assert [row[0] for row in candles(plane, symbol)] == ["10:01"]
+        await sink.deliver([], [], {symbol: times.parse("2026-11-26T10:03:00Z")})
+        assert [row[0] for row in candles(plane, symbol)] == ["10:01", "10:02"]
+        await sink.deliver([], [], {symbol: times.parse("2026-11-26T10:03:00Z")})
+    assert [row[-1] for row in candles(plane, symbol)] == [0, 0]
+
+
+async def test_a_trade_that_comes_late_into_a_minute_mends_its_candle(
+    plane: Plane, tmp_path: Path, symbol: Symbol
+) -> None:
+    one = tables(plane, tmp_path)
+    await one.keep([an_instrument(symbol)])
+    async with one.connected() as sink:
+        some = trades(symbol, 1, 2, seconds=45)  # 10:01:15, the first, whose minute has no candle, and 10:02:00
+        await sink.deliver(some, [], {symbol: times.parse("2026-11-26T10:05:00Z")})
+        late = trades(symbol, 3, seconds=40, price="20.0", quantity="1")  # 10:02:30
+        await sink.deliver(late, [], {symbol: times.parse("2026-11-26T10:05:00Z")})
+    found = {row[0]: row for row in candles(plane, symbol)}
+    assert (found["10:02"][2], found["10:02"][-1]) == (Decimal("20.0"), 2)
+    assert list(found) == ["10:02", "10:03", "10:04"]
+
+
+async def test_candles_wait_until_the_market_is_written_down(plane: Plane, tmp_path: Path, symbol: Symbol) -> None:
+    one, done = tables(plane, tmp_path), {symbol: times.parse("2026-11-26T10:02:00Z")}
+    async with one.connected() as sink:
+        await sink.deliver(trades(symbol, 1), [], done)
+        assert candles(plane, symbol) == []
+        await one.keep([an_instrument(symbol)])
+        await sink.deliver(trades(symbol, 2), [], done)
+        assert len(candles(plane, symbol)) == 1
+
+
+async def test_the_newest_book_and_ticker_of_a_delivery_are_stored_and_unusable_ones_are_not(
+    plane: Plane, tmp_path: Path, symbol: Symbol
+) -> None:
+    def a_book(number: int, *, usable: bool = True) -> Letter:
+        said: dict[str, Any] = {
+            "symbol": symbol, "usable": usable, "at": f"2026-11-26T10:00:0{number}.000000000Z",
+            "received": "2026-11-26T10:00:09.000000000Z", "checksum": 4_000_000_000,
+        }  # fmt: skip
+        levels = {"bids": [["10.50", "1.00000000"], ["10.40", "2.00000000"]], "asks": [["10.60", "3.00000000"]]}
+        return Letter(Topic.BOOK, symbol, json.dumps(said | (levels if usable else {})).encode(), BEGIN)
+
+    names = ("bid", "bid_quantity", "ask", "ask_quantity", "last", "volume", "vwap", "low", "high")
+    ticker = dict.fromkeys(names, "1.5") | {"change": "-0.1", "change_percent": "-0.01", "symbol": symbol}
+    stamps = {"at": "2026-11-26T10:00:01.000000001Z", "received": "2026-11-26T10:00:01.5Z"}
+    letter = Letter(Topic.TICKER, symbol, json.dumps(ticker | stamps).encode(), BEGIN)
+    async with tables(plane, tmp_path).connected() as sink:
+        await sink.deliver([], [a_book(1), a_book(2), letter], {})
+        await sink.deliver([], [a_book(2), letter], {})
+        await sink.deliver([], [a_book(3), a_book(4, usable=False)], {})
+    rows = plane.rows(
+        f"SELECT ts, checksum, bid_prices, bid_qtys, ask_prices, ask_qtys FROM aether.books WHERE symbol = '{symbol}'"
+    )
+    at = datetime.datetime(2026, 11, 26, 10, 0, 2, tzinfo=datetime.UTC)
+    prices = [Decimal("10.50"), Decimal("10.40")]
+    sides = (prices, [Decimal(1), Decimal(2)], [Decimal("10.60")], [Decimal(3)])
+    assert [tuple(row) for row in rows] == [(at, 4_000_000_000, *sides)]
+    said = plane.rows(f"SELECT bid, change FROM aether.tickers WHERE symbol = '{symbol}'")
+    assert [tuple(row) for row in said] == [(Decimal("1.5"), Decimal("-0.1"))]
+
+
+async def test_markets_are_written_down_and_written_again_only_when_they_change(
+    plane: Plane, tmp_path: Path, symbol: Symbol
+) -> None:
+    def row() -> tuple[Any, ...]:
+        said = plane.rows(
+            f"SELECT status, price_decimals, xmin::text FROM aether.instruments WHERE symbol = '{symbol}'"
+        )
+        return tuple(said[0])
+
+    one = tables(plane, tmp_path)
+    await one.keep([an_instrument(symbol)])
+    first = row()
+    await one.keep([an_instrument(symbol)])
+    assert row() == first
+    await one.keep([an_instrument(symbol, status="cancel_only")])
+    assert row()[:2] == ("cancel_only", DIGITS)
+
+
+# NATS.
+
+
+async def test_nats_has_one_subject_a_market(plane: Plane, tmp_path: Path, symbol: Symbol) -> None:
+    base = symbol.partition("/")[0]
+    async with trips.listening(plane, f"md.trades.{base}.USD") as heard:
+        async with outputs(plane, tmp_path)["nats"].connected() as sink:
+            await sink.deliver(trades(symbol, 1), [], {})
+        await trips.eventually(lambda: heard, "the trade")
+    assert json.loads(heard[0])["id"] == f"{symbol}:1"
+
+
+async def test_no_password_is_sent_in_the_clear_where_tls_was_wanted(tmp_path: Path) -> None:
+    """The library would go on in the clear."""
+    with brokers.nats_server(tmp_path / "server", authorization="user: desk, password: canary") as server:
+        wanted = a_server(tmp_path / "desk", server.port, "desk", "canary", tls=Tls.VERIFY)
+        with pytest.raises(OutputAway, match="TLS"):
+            async with Nats(wanted).connected():
+                pass
+        assert "desk" not in server.log.read_text()
+
+
+async def test_nats_over_verified_tls(tmp_path: Path) -> None:
+    certificate = tls.a_certificate("127.0.0.1")
+    with brokers.nats_server(
+        tmp_path / "server", authorization="user: desk, password: canary", tls=certificate
+    ) as server:
+        folder = tmp_path / "desk"
+        wanted = a_server(folder, server.port, "desk", "canary", tls=Tls.VERIFY)
+        with pytest.raises(OutputAway):
+            async with Nats(wanted).connected():
+                pass
+        (folder / "ca.crt").write_text(certificate.ca)
+        async with Nats(wanted).connected() as sink:
+            await sink.deliver(trades(Symbol("BTC/USD"), 1), [], {})
