@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api import models, platforms
+from aether_operator.catalog.logins import Who
 from aether_testing import brokers
 from aether_testing import postgres as servers
 
@@ -72,6 +73,7 @@ class Plane:
         self.managed.run(
             "postgres",
             "drop database if exists aether with (force)",
+            *(f"drop role if exists aether_{who.value}" for who in Who),
             "create database aether owner aether template desk_template",
         )
 

@@ -15,6 +15,7 @@ import yaml
 from aether_cli import problems
 from aether_cli.local import volumes
 from aether_operator.api import labels
+from aether_operator.catalog.logins import Who
 from aether_testing import audits, kstatus, namespaces, operators, planes
 
 if TYPE_CHECKING:
@@ -559,7 +560,7 @@ def test_deletion_takes_everything_but_data_and_a_platform_of_that_name_finds_it
     assert left == {
         *(f"Secret/{name}-{server}" for server in MANAGED),
         *(f"PersistentVolumeClaim/{name}-{one}-data" for one in (*MANAGED, "exchange")),
-        f"Secret/{name}-postgres-reader",
+        *(f"Secret/{name}-postgres-{who.value}" for who in Who),
     }
     planes.put(desk.namespace, platform)
     planes.until(desk.namespace, "Ready", "True", name=name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aether_operator.api import labels, models
+from aether_operator.handlers import watching
 from aether_testing import audits, namespaces, operators, planes, proxying
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ class Desk:
     namespace: Namespace
     proxy: Proxy
     operator: Operator
+
+    def watches(self) -> None:
+        """Every watch is open: after one that ended Kopf, they are begun a moment after everything was listed."""
+        operators.until(lambda: self.proxy.watching >= len(watching.WATCHED), "everything is watched")
 
     def comes_back(self, kind: str, child: str) -> None:
         """Somebody deletes a child, and it is there again."""
@@ -71,11 +76,13 @@ def desk(
 
 @pytest.mark.parametrize("code", [410, 500])
 def test_a_watch_that_ends_in_an_error_is_begun_anew(desk: Desk, code: int) -> None:
+    desk.watches()
     assert desk.proxy.fail_watches(code) > 0
     desk.comes_back("service", f"{NAME}-redis")
 
 
 def test_watches_that_are_cut_are_begun_anew(desk: Desk) -> None:
+    desk.watches()
     assert desk.proxy.cut_watches() > 0
     desk.comes_back("networkpolicy", f"{NAME}-nats")
 
