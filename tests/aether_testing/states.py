@@ -12,7 +12,7 @@ from aether_operator import status
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.observed.kinds import Ref
-from aether_operator.observed.reports import Drift, Engine, SchemaReport, ServerReport
+from aether_operator.observed.reports import Drift, Engine, SchemaReport, ServerReport, TopicsReport
 from aether_operator.observed.worlds import Trouble, World
 from aether_testing import kstatus, worlds
 
@@ -65,7 +65,7 @@ def _same(world: World) -> World:
 
 
 def _empty(world: World) -> World:
-    return dataclasses.replace(world, children={}, servers={}, schema=None)
+    return dataclasses.replace(world, children={}, servers={}, schema=None, topics=None)
 
 
 def _without(kind: str, name: str) -> Change:
@@ -108,7 +108,7 @@ def _claim(phase: str) -> Change:
 
 
 def _unasked(world: World) -> World:
-    return dataclasses.replace(world, servers={}, schema=None)
+    return dataclasses.replace(world, servers={}, schema=None, topics=None)
 
 
 def _says(server: Server, reason: Reason, message: str) -> Change:
@@ -134,6 +134,15 @@ def _book(pair: str, why: str) -> Change:
 
 def _no_schema(world: World) -> World:
     return dataclasses.replace(world, schema=None)
+
+
+def _topics(reason: Reason, message: str = "", **parts: Any) -> Change:
+    report = TopicsReport(reason=reason, message=message, **parts)
+    return lambda world: dataclasses.replace(world, topics=report)
+
+
+def _no_topics(world: World) -> World:
+    return dataclasses.replace(world, topics=None)
 
 
 def _trouble(reason: Reason, message: str, kind: str = "StatefulSet", name: str = "paper-postgres") -> Change:
@@ -230,6 +239,15 @@ _MANAGED: Final[_Table] = {
     ),
     "a shorter retention is held": (
         _schema(Reason.READY, held=("aether.trades: 3 partitions before 2026-01-01",)), READY, Reason.READY,
+    ),
+    # The topics.
+    "the topics were not looked at yet": (_no_topics, RECONCILING, Reason.PROGRESSING),
+    "a topic cannot be made": (
+        _topics(Reason.RIGHT_MISSING, "the login may not create topic md.trades"), RECONCILING, Reason.RIGHT_MISSING,
+    ),
+    "a topic has other partitions": (
+        _topics(Reason.READY, warnings=("topic md.trades has 1 partitions, and would be made with 6",)),
+        READY, Reason.READY,
     ),
     # Rooms.
     "no room was asked yet": (_unanswered, RECONCILING, Reason.PROGRESSING),

@@ -17,8 +17,9 @@ from aether_operator.api.platforms import Platform, PlatformSpec, Server
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog.releases import Release
 from aether_operator.catalog.rooms import Room
+from aether_operator.catalog.topics import TOPICS
 from aether_operator.observed import families, kinds
-from aether_operator.observed.reports import Engine, SchemaReport, ServerReport
+from aether_operator.observed.reports import Engine, SchemaReport, ServerReport, TopicsReport
 from aether_operator.observed.rooms import RoomReport, expected
 from aether_operator.observed.worlds import World
 
@@ -218,6 +219,7 @@ def steady(platform: Platform, release: Release | None = None) -> World:
         rooms=well(platform, world),
         servers={server: ServerReport(server=server, reason=Reason.READY, version="15.8") for server in Server},
         schema=SchemaReport(reason=Reason.READY, revision="0001", engine=Engine.TIMESCALE, days={"trades": 90}),
+        topics=TopicsReport(reason=Reason.READY, topics=tuple(sorted(topic.name for topic in TOPICS))),
     )
 
 

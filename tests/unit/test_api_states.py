@@ -7,7 +7,13 @@ import pytest
 from aether_operator.api.reasons import ConditionType, Reason
 from aether_testing import kstatus, states
 
-WARNINGS = {Reason.EVALUATION_ONLY, Reason.NATIVE_PARTITIONS, Reason.RETENTION_HELD, Reason.SCHEMA_ATTENTION}
+WARNINGS = {
+    Reason.EVALUATION_ONLY,
+    Reason.NATIVE_PARTITIONS,
+    Reason.RETENTION_HELD,
+    Reason.SCHEMA_ATTENTION,
+    Reason.TOPICS_ATTENTION,
+}
 OF_CONDITIONS = {Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.NOT_PAUSED}
 """Reasons of conditions, which are never why a whole platform is as it is."""
 

@@ -345,7 +345,7 @@ def test_a_times_change_is_the_truths_change() -> None:
     then = _judged(bad, first, at=30)
     times = {kind: one["lastTransitionTime"] for kind, one in _conditions(then).items()}
     changed = {kind for kind, time in times.items() if time != _conditions(first)[kind]["lastTransitionTime"]}
-    assert changed == {"Ready", "Reconciling", "KafkaReady"}
+    assert changed == {"Ready", "Reconciling", "KafkaReady", "TopicsReady"}
     assert times["Ready"] == "2026-01-01T12:00:30Z"
 
 

@@ -19,6 +19,7 @@ _CONDITIONS = {
     ConditionType.NATS_READY: "the same of NATS",
     ConditionType.REDIS_READY: "the same of Redis",
     ConditionType.SCHEMA_READY: "the schema is at its newest revision, with its policies",
+    ConditionType.TOPICS_READY: "Kafka has the topics that market data leave by, set up as they should be",
     ConditionType.VENUE_READY: "the simulated venue runs and answers; with a real one, market data come from it",
     ConditionType.INGEST_READY: "ingest follows the newest settings, every pair has a usable book, every output works",
     ConditionType.WARNING: "it works, and there is something that a person should know",

@@ -21,6 +21,7 @@ class ConditionType(StrEnum):
     NATS_READY = "NatsReady"
     REDIS_READY = "RedisReady"
     SCHEMA_READY = "SchemaReady"
+    TOPICS_READY = "TopicsReady"
     VENUE_READY = "VenueReady"
     INGEST_READY = "IngestReady"
     WARNING = "Warning"
@@ -75,6 +76,7 @@ class Reason(StrEnum):
     NATIVE_PARTITIONS = "NativePartitions"
     RETENTION_HELD = "RetentionHeld"
     SCHEMA_ATTENTION = "SchemaAttention"
+    TOPICS_ATTENTION = "TopicsAttention"
     # Paused.
     PAUSED_BY_SPEC = "PausedBySpec"
     NOT_PAUSED = "NotPaused"
@@ -221,6 +223,11 @@ TEXTS: Final[dict[Reason, Text]] = {
         remedy=Remedy.NOBODY,
         meaning="Something in the database is not as it was set up, and nothing is lost by it.",
         act="Look at what the message names.",
+    ),
+    Reason.TOPICS_ATTENTION: Text(
+        remedy=Remedy.NOBODY,
+        meaning="A topic has other partitions than it would be made with, or fewer copies. It is used as it is.",
+        act="Look at what the message names. Topics are never deleted, and their partitions never changed.",
     ),
     Reason.PAUSED_BY_SPEC: Text(
         remedy=Remedy.NOBODY, meaning="spec.paused is true: nothing is changed.", act="Set spec.paused to false."

@@ -1,4 +1,4 @@
-"""The only speaker to Kafka, NATS and Redis: connection checks, which change nothing over there."""
+"""The only speaker to Kafka, NATS and Redis: connection checks, which change nothing over there, and the topics."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 from aether_operator.api.platforms import Server
 from aether_operator.brokers import kafka, nats, redis
+from aether_operator.brokers.administering import bring_up as set_topics_up
+
+__all__ = ["check", "set_topics_up"]
 
 if TYPE_CHECKING:
     from aether_operator.observed.endpoints import Endpoint

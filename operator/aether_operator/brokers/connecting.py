@@ -9,7 +9,7 @@ import logging
 import os
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from aether_operator.api.reasons import Reason
 from aether_operator.observed.reports import ServerReport
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aether_operator.observed.endpoints import Endpoint
 
 log = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
 # What goes wrong is in the report, once. The library would tell it again, in its own words and out of place.
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL + 1)
 
@@ -33,23 +34,39 @@ class Refused(Exception):
     message: str
 
 
+class Withheld(Exception):
+    """Nothing was sent: its cause is not of the server, and whoever asked hears it."""
+
+
 async def reported(server: Server, endpoint: Endpoint, asking: Awaitable[str], *, deadline: float) -> ServerReport:
     """What a check found: the version that it returns, or why it was refused; after `deadline` seconds it is ended."""
+    found = await answered(server, endpoint, asking, deadline=deadline)
+    if isinstance(found, Refused):
+        return ServerReport(server=server, reason=found.reason, message=found.message)
+    return ServerReport(server=server, reason=Reason.READY, version=found)
+
+
+async def answered(
+    server: Server, endpoint: Endpoint, asking: Awaitable[Answer], *, deadline: float
+) -> Answer | Refused:
+    """An answer, or why there is none, with where; after `deadline` seconds it is ended.
+
+    Raises:
+        Withheld: As raised by what was asked.
+    """
     try:
         async with asyncio.timeout(deadline):
-            version = await asking
+            return await asking
     except Refused as refused:
-        message = f"{place(endpoint)}: {redacted(refused.message, endpoint)}"
-        return ServerReport(server=server, reason=refused.reason, message=message)
+        return Refused(refused.reason, f"{place(endpoint)}: {redacted(refused.message, endpoint)}")
     except TimeoutError:
-        message = f"{place(endpoint)}: no answer within {deadline:g} s"
-        return ServerReport(server=server, reason=Reason.UNREACHABLE, message=message)
+        return Refused(Reason.UNREACHABLE, f"{place(endpoint)}: no answer within {deadline:g} s")
+    except Withheld:
+        raise
     except Exception as fault:  # noqa: BLE001 - whatever answers there, the other servers are told of all the same
         name = type(fault).__name__  # not its text, which may quote what was sent
         log.warning("check_failed", extra={"server": server.value, "cause": name})
-        message = f"{place(endpoint)}: what answers there is not understood ({name})"
-        return ServerReport(server=server, reason=Reason.FAILED, message=message)
-    return ServerReport(server=server, reason=Reason.READY, version=version)
+        return Refused(Reason.FAILED, f"{place(endpoint)}: what answers there is not understood ({name})")
 
 
 def redacted(text: str, endpoint: Endpoint) -> str:

@@ -7,6 +7,7 @@ that refuses them they say only that there is none.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 from typing import TYPE_CHECKING, Any, Final
 
@@ -49,6 +50,24 @@ async def check(endpoint: Endpoint, *, deadline: float) -> ServerReport:
 
 
 async def _ask(endpoint: Endpoint, deadline: float) -> str:
+    async with connected(endpoint, deadline) as connection:
+        version = await _version(connection)
+        async for operation, code in _rights(connection):
+            if code in _UNSURE:
+                raise Refused(Reason.UNREACHABLE, f"it could not say whether topics may be used (code {code})")
+            if code in _UNAUTHORIZED:
+                login_said = f"login {endpoint.username!r}" if endpoint.username else "who does not log in"
+                raise Refused(Reason.RIGHT_MISSING, f"{login_said} may not {operation} topics md.*")
+    return version
+
+
+@contextlib.asynccontextmanager
+async def connected(endpoint: Endpoint, deadline: float) -> AsyncIterator[AIOKafkaConnection]:
+    """A connection, logged in; what goes wrong on it is told in our words.
+
+    Raises:
+        Refused: There is none, or it broke.
+    """
     await connecting.reach(endpoint, patience=deadline / 2)
     login: dict[str, Any] = {}
     if endpoint.username:
@@ -68,13 +87,7 @@ async def _ask(endpoint: Endpoint, deadline: float) -> str:
     )
     try:
         await connection.connect()
-        version = await _version(connection)
-        async for operation, code in _rights(connection):
-            if code in _UNSURE:
-                raise Refused(Reason.UNREACHABLE, f"it could not say whether topics may be used (code {code})")
-            if code in _UNAUTHORIZED:
-                login_said = f"login {endpoint.username!r}" if endpoint.username else "who does not log in"
-                raise Refused(Reason.RIGHT_MISSING, f"{login_said} may not {operation} topics md.*")
+        yield connection
     except (errors.AuthenticationFailedError, errors.IllegalSaslStateError, errors.SaslAuthenticationFailed) as fault:
         raise Refused(Reason.LOGIN_REFUSED, f"login {endpoint.username!r} is refused") from fault
     except errors.UnsupportedSaslMechanismError as fault:
@@ -88,7 +101,6 @@ async def _ask(endpoint: Endpoint, deadline: float) -> str:
         raise Refused(Reason.UNREACHABLE, f"it ends the connection{hint}") from fault
     finally:
         await _closed(connection)
-    return version
 
 
 async def _rights(connection: AIOKafkaConnection) -> AsyncIterator[tuple[str, int]]:

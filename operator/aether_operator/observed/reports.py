@@ -95,3 +95,22 @@ class SchemaReport:
     def ok(self) -> bool:
         """Whether what depends on it may go on."""
         return self.reason is Reason.READY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicsReport:
+    """What became of the topics of Kafka."""
+
+    reason: Reason
+    message: str = ""
+    made: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    """Those whose settings were put right just now."""
+    topics: tuple[str, ...] = ()
+    """Those that are there."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether what depends on them may go on."""
+        return self.reason is Reason.READY

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from aether_operator.api.platforms import Server
     from aether_operator.api.reasons import Reason
     from aether_operator.observed.kinds import Manifest, Ref
-    from aether_operator.observed.reports import SchemaReport, ServerReport
+    from aether_operator.observed.reports import SchemaReport, ServerReport, TopicsReport
     from aether_operator.observed.rooms import RoomReport
 
 
@@ -38,6 +38,7 @@ class World:
     secrets: Mapping[str, Mapping[str, str] | None] = field(default_factory=dict, repr=False)
     servers: Mapping[Server, ServerReport] = field(default_factory=dict)
     schema: SchemaReport | None = None
+    topics: TopicsReport | None = None
     rooms: Mapping[str, RoomReport] = field(default_factory=dict)
     """Pod → what it said; without pods that could not be asked."""
     troubles: tuple[Trouble, ...] = ()

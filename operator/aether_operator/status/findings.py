@@ -25,6 +25,7 @@ CONDITIONS: Final[Mapping[Server, ConditionType]] = {
 }
 SPEC: Final = "spec"
 SCHEMA: Final = "schema"
+TOPICS: Final = "topics"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from aether_operator.api.platforms import Platform
     from aether_operator.observed.kinds import Manifest
+    from aether_operator.observed.reports import SchemaReport, TopicsReport
     from aether_operator.observed.worlds import World
 
 
@@ -68,11 +69,11 @@ class _Verdict:
 def judge(seen: Seen, previous: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:
     """The status of a platform, as a whole. `previous` is the status that it had, which times are kept from."""
     by_server = _of_servers(seen)
-    of_schema, schema_condition = _of_schema(seen, by_server[Server.POSTGRES], previous)
+    kept = [_of_kept(part, seen, by_server, previous) for part in (_of_schema(seen), _of_topics(seen))]
     of_rooms, room_conditions = rooms.judged(seen.platform, seen.world)
     found = [
         *_of_spec(seen),
-        *(_of_world(seen.platform, seen.world, by_server, of_schema) if seen.platform else ()),
+        *(_of_world(seen.platform, seen.world, by_server, [one for one, _ in kept]) if seen.platform else ()),
         *of_rooms,
     ]
     verdict = _verdict(found, seen, previous, now)
@@ -80,7 +81,7 @@ def judge(seen: Seen, previous: Mapping[str, Any], *, now: datetime) -> dict[str
     told = [
         *_standing(verdict),
         *(_of_server(server, one, seen) for server, one in by_server.items()),
-        schema_condition,
+        *(condition for _, condition in kept),
         *room_conditions,
         _warning(seen, schema),
         _paused(seen),
@@ -213,9 +214,9 @@ def _of_servers(seen: Seen) -> dict[Server, Finding | None]:
 
 
 def _of_world(
-    platform: Platform, world: World, by_server: Mapping[Server, Finding | None], schema: Finding | None
+    platform: Platform, world: World, by_server: Mapping[Server, Finding | None], kept: Sequence[Finding | None]
 ) -> list[Finding]:
-    found = [*by_server.values(), *findings.of_others(platform, world), schema]
+    found = [*by_server.values(), *findings.of_others(platform, world), *kept]
     return [one for one in found if one is not None]
 
 
@@ -224,23 +225,50 @@ def _of_server(server: Server, finding: Finding | None, seen: Seen) -> Condition
     return findings.condition(server, finding, report.version if report else "")
 
 
-def _of_schema(seen: Seen, postgres: Finding | None, previous: Mapping[str, Any]) -> tuple[Finding | None, Condition]:
-    """What is wrong with the schema, and its condition."""
-    kind, report = ConditionType.SCHEMA_READY, seen.world.schema
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A part that is brought up on a server: the schema, the topics."""
+
+    name: str
+    kind: ConditionType
+    server: Server
+    report: SchemaReport | TopicsReport | None
+    well: str
+    """What its condition says when all is well."""
+
+
+def _of_schema(seen: Seen) -> _Kept:
+    report = seen.world.schema
+    well = (report.message or f"revision {report.revision}") if report else ""
+    return _Kept(findings.SCHEMA, ConditionType.SCHEMA_READY, Server.POSTGRES, report, well)
+
+
+def _of_topics(seen: Seen) -> _Kept:
+    report = seen.world.topics
+    return _Kept(
+        findings.TOPICS, ConditionType.TOPICS_READY, Server.KAFKA, report, ", ".join(report.topics) if report else ""
+    )
+
+
+def _of_kept(
+    part: _Kept, seen: Seen, by_server: Mapping[Server, Finding | None], previous: Mapping[str, Any]
+) -> tuple[Finding | None, Condition]:
+    """What is wrong with a part that is brought up on a server, and its condition."""
+    kind, report, below = part.kind, part.report, by_server[part.server]
     old = conditions.by_type(previous).get(kind)
     if seen.paused and report is None and old is not None and old["status"] != Truth.UNKNOWN:
         # It is not looked at while the platform is paused: what was seen last is what is known.
         kept = Condition(kind, Truth(old["status"]), Reason(old["reason"]), old.get("message", ""))
-        bad = postgres is None and kept.truth is not Truth.TRUE
-        return Finding(findings.SCHEMA, kept.reason, kept.message) if bad else None, kept
-    if postgres is not None:
-        return None, Condition(kind, Truth.UNKNOWN, Reason.PROGRESSING, "it waits for postgres")
+        bad = below is None and kept.truth is not Truth.TRUE
+        return Finding(part.name, kept.reason, kept.message) if bad else None, kept
+    if below is not None:
+        return None, Condition(kind, Truth.UNKNOWN, Reason.PROGRESSING, f"it waits for {part.server.value}")
     if report is not None and report.ok:
-        return None, Condition(kind, Truth.TRUE, Reason.READY, report.message or f"revision {report.revision}")
+        return None, Condition(kind, Truth.TRUE, Reason.READY, part.well)
     if report is not None:
         message = report.message or report.reason.value
-        return Finding(findings.SCHEMA, report.reason, message), Condition(kind, Truth.FALSE, report.reason, message)
-    finding = Finding(findings.SCHEMA, Reason.PROGRESSING, "it was not looked at yet", known=False)
+        return Finding(part.name, report.reason, message), Condition(kind, Truth.FALSE, report.reason, message)
+    finding = Finding(part.name, Reason.PROGRESSING, "it was not looked at yet", known=False)
     return finding, Condition(kind, Truth.UNKNOWN, finding.reason, finding.message)
 
 
@@ -272,9 +300,11 @@ def _warning(seen: Seen, schema: Mapping[str, Any]) -> Condition:
         said.append((Reason.DRIFTED, f"the schema differs: {', '.join(unmended)}"))
     noted = "; ".join(sorted(seen.world.schema.warnings)) if seen.world.schema is not None else ""
     if schema.get("engine") == Engine.PARTMAN:
-        said.append((Reason.NATIVE_PARTITIONS, noted or "trades are native partitions kept by pg_partman"))
+        said.append((Reason.NATIVE_PARTITIONS, noted or "tables are native partitions kept by pg_partman"))
     elif noted:
         said.append((Reason.SCHEMA_ATTENTION, noted))
+    if seen.world.topics is not None and seen.world.topics.warnings:
+        said.append((Reason.TOPICS_ATTENTION, "; ".join(sorted(seen.world.topics.warnings))))
     managed = sorted(families.managed(seen.platform)) if seen.platform else []
     if managed:
         said.append((Reason.EVALUATION_ONLY, f"Managed {', '.join(managed)}: {_EVALUATION}"))

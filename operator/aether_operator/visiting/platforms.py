@@ -19,7 +19,7 @@ from aether_operator.api.reasons import ConditionType
 from aether_operator.cluster import speaking
 from aether_operator.database import checking, fencing, migrating
 from aether_operator.observed import kinds, rooms
-from aether_operator.observed.reports import SchemaReport, SchemaWanted, ServerReport
+from aether_operator.observed.reports import SchemaReport, SchemaWanted, ServerReport, TopicsReport
 from aether_operator.observed.worlds import World
 from aether_operator.visiting import measures
 
@@ -37,6 +37,8 @@ Answer = TypeVar("Answer")
 
 CHECK_DEADLINE: Final = 5.0
 """Seconds for a connection check."""
+TOPICS_DEADLINE: Final = 15.0
+"""Seconds to bring the topics to what is wanted."""
 SCHEMA_DEADLINE: Final = 60.0
 """Seconds for what the schema needs in one visit; the next goes on where this one ended."""
 CHECK_KEPT: Final = 30.0
@@ -57,6 +59,7 @@ _BEFORE_ROOMS: Final = (
     ConditionType.NATS_READY,
     ConditionType.REDIS_READY,
     ConditionType.SCHEMA_READY,
+    ConditionType.TOPICS_READY,
 )
 """What rooms stand on."""
 RETRY_STALLED: Final = 60.0
@@ -111,6 +114,8 @@ class Visitor:
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC)
     hints: Hints = field(default_factory=Hints)
     _checks: dict[tuple[Key, Server], _Check] = field(default_factory=dict)
+    _topics: dict[Key, tuple[Endpoint, TopicsReport, float]] = field(default_factory=dict)
+    """A good answer, and until when it is believed."""
     _database: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(max_workers=8, thread_name_prefix="database")
     )
@@ -248,11 +253,12 @@ class Visitor:
             ),
         )
         servers = {one.server: one for one in reports if one is not None}
-        schema = None
-        postgres = servers.get(Server.POSTGRES)
-        if postgres is not None and postgres.ok and write:
-            schema = await self._schema(key, platform, world)
-        return dataclasses.replace(world, servers=servers, schema=schema, rooms=told)
+        good = {server for server, one in servers.items() if one.ok and write}
+        schema, topics = await asyncio.gather(
+            self._schema(key, platform, world) if Server.POSTGRES in good else _nothing(),
+            self._set_topics_up(key, platform, world) if Server.KAFKA in good else _nothing(),
+        )
+        return dataclasses.replace(world, servers=servers, schema=schema, topics=topics, rooms=told)
 
     async def _check(self, key: Key, platform: Platform, world: World, server: Server) -> ServerReport | None:
         """What a server says, or nothing while it cannot be asked yet."""
@@ -289,6 +295,20 @@ class Visitor:
         return await self._in_database(
             lambda: migrating.bring_up(endpoint, wanted, self.fences, deadline=SCHEMA_DEADLINE)
         )
+
+    async def _set_topics_up(self, key: Key, platform: Platform, world: World) -> TopicsReport | None:
+        found = desired.endpoint(Server.KAFKA, platform, world)
+        if isinstance(found, desired.Missing):
+            return None
+        endpoint = self._reachable(Server.KAFKA, platform, found)
+        of, known, until = self._topics.get(key, (None, None, 0.0))
+        if of == endpoint and time.monotonic() < until:
+            return known
+        report = await brokers.set_topics_up(endpoint, self.fences.guard, deadline=TOPICS_DEADLINE)
+        if report.ok:
+            believed = dataclasses.replace(report, made=(), changed=())
+            self._topics[key] = (endpoint, believed, time.monotonic() + CHECK_KEPT)
+        return report
 
     async def _namespace_uid(self, namespace: str) -> str:
         """Tells namespaces of one name apart, in one cluster and the next."""
@@ -367,10 +387,15 @@ class Visitor:
         self.hints.forget(key)
         for server in Server:
             self._checks.pop((key, server), None)
+        self._topics.pop(key, None)
 
     def close(self) -> None:
         """Let go of the threads."""
         self._database.shutdown(wait=False, cancel_futures=True)
+
+
+async def _nothing() -> None:
+    """What is not asked."""
 
 
 def _ours(told: dict[str, Any]) -> dict[str, Any]:

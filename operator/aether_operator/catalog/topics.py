@@ -1,0 +1,38 @@
+"""The topics of a platform's Kafka, and how each is set up. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+REPLICAS: Final = 3
+"""Copies of a partition, where there are as many brokers."""
+_DAY: Final = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """A topic. Its key is the market, so that one market's messages stay in order."""
+
+    name: str
+    kept_days: int
+    partitions: int = 6
+
+    def configs(self, replicas: int) -> Mapping[str, str]:
+        """What we declare of it, where a partition has so many copies: one may be away, and writing goes on."""
+        return {
+            "cleanup.policy": "delete",
+            "compression.type": "producer",
+            "min.insync.replicas": str(max(1, min(replicas, REPLICAS) - 1)),
+            "retention.ms": str(self.kept_days * _DAY),
+        }
+
+
+TOPICS: Final = (
+    Topic(name="md.trades", kept_days=7),
+    Topic(name="md.book", kept_days=1),
+    Topic(name="md.ticker", kept_days=1),
+)

@@ -1,0 +1,255 @@
+"""The topics of Kafka: what is decided, as values, and what becomes of it on a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from aether_operator import brokers
+from aether_operator.api.reasons import Reason
+from aether_operator.brokers import topics
+from aether_operator.brokers.topics import Seen, TopicSeen
+from aether_operator.catalog.topics import TOPICS
+from aether_operator.observed.endpoints import Endpoint, Hidden
+from aether_operator.observed.reports import TopicsReport
+from aether_services.contracts.marketdata import Topic
+from aether_testing import brokers as servers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+PASSWORD = "t0p-Secret-word"  # noqa: S105 - of servers that this test starts
+NAMES = tuple(sorted(topic.name for topic in TOPICS))
+DAY = 86_400_000
+
+
+def test_the_topics_are_those_that_the_rooms_speak_of() -> None:
+    assert set(NAMES) == set(Topic)
+
+
+# ---- decisions
+
+
+def as_wanted(brokers: int = 3, **other: Any) -> Seen:
+    """A cluster where all is as it should be, but for `md.trades`."""
+    copies = min(3, brokers)
+    found = {one.name: TopicSeen(partitions=6, replicas=copies, settings=one.configs(copies)) for one in TOPICS}
+    found["md.trades"] = dataclasses.replace(found["md.trades"], **other)
+    return Seen(brokers=brokers, topics=found)
+
+
+def test_topics_that_are_as_they_should_be_need_nothing() -> None:
+    assert topics.plan(as_wanted()) == topics.Plan()
+
+
+@pytest.mark.parametrize(("brokers", "copies", "least"), [(1, 1, "1"), (2, 2, "1"), (3, 3, "2"), (9, 3, "2")])
+def test_a_topic_has_three_copies_where_there_are_brokers_and_one_may_be_away(
+    brokers: int, copies: int, least: str
+) -> None:
+    plan = topics.plan(Seen(brokers=brokers, topics={}))
+    assert {make.replicas for make in plan.makes} == {copies}
+    assert {make.topic.configs(make.replicas)["min.insync.replicas"] for make in plan.makes} == {least}
+    assert {make.topic.name: make.topic.configs(copies)["retention.ms"] for make in plan.makes} == {
+        "md.trades": str(7 * DAY), "md.book": str(DAY), "md.ticker": str(DAY),
+    }  # fmt: skip
+
+
+def test_a_topic_with_fewer_copies_can_still_be_written_to() -> None:
+    one_copy = as_wanted(replicas=1, settings=TOPICS[0].configs(1))
+    plan = topics.plan(one_copy)
+    assert (plan.steps, plan.warnings) == (False, ("topic md.trades has 1 of 3 copies of a partition",))
+
+
+def test_only_what_is_declared_and_differs_is_changed() -> None:
+    settings = {**TOPICS[0].configs(3), "retention.ms": "1", "max.message.bytes": "7"}
+    (change,) = topics.plan(as_wanted(settings=settings)).changes
+    assert (change.name, change.settings) == ("md.trades", {"retention.ms": str(7 * DAY)})
+
+
+@pytest.mark.parametrize("partitions", [1, 12])
+def test_other_partitions_are_told_and_left(partitions: int) -> None:
+    plan = topics.plan(as_wanted(partitions=partitions))
+    assert (plan.steps, plan.reason) == (False, Reason.READY)
+    assert plan.warnings == (f"topic md.trades has {partitions} partitions, and would be made with 6",)
+
+
+@pytest.mark.parametrize(
+    ("other", "reason", "message"),
+    [
+        ({"code": 29}, Reason.RIGHT_MISSING, "the login may not describe topic md.trades"),
+        ({"settings_code": 29}, Reason.RIGHT_MISSING, "the login may not describe the settings of topic md.trades"),
+        ({"leaderless": (0, 4)}, Reason.UNREACHABLE, "topic md.trades has no leader for partition 0, 4"),
+        ({"code": 5}, Reason.UNREACHABLE, "topic md.trades: the brokers could not describe it yet (code 5)"),
+        ({"code": 17}, Reason.FAILED, "topic md.trades: to describe it was refused with code 17"),
+    ],
+)
+def test_what_stands_in_the_way_is_named(other: dict[str, Any], reason: Reason, message: str) -> None:
+    plan = topics.plan(as_wanted(**other))
+    assert (plan.reason, plan.message, plan.steps) == (reason, message, False)
+
+
+def test_of_several_a_right_that_is_missing_is_the_reason() -> None:
+    seen = as_wanted(leaderless=(0,))
+    found = {**seen.topics, "md.ticker": TopicSeen(code=29)}
+    plan = topics.plan(dataclasses.replace(seen, topics=found))
+    assert plan.reason is Reason.RIGHT_MISSING
+    assert "md.trades" in plan.message
+
+
+# ---- a real broker
+
+
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Kafka]:
+    users = dict.fromkeys(("aether", "nothing", "sees", "makes", "looks", "all"), PASSWORD)
+    with servers.kafka_server(tmp_path_factory.mktemp("kafka"), users=users) as one:
+        yield one
+
+
+@pytest.fixture
+async def admin(kafka: servers.Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A broker without our topics."""
+    client = AIOKafkaAdminClient(bootstrap_servers=f"{servers.HOST}:{kafka.port}")
+    await client.start()
+    ours = [name for name in await client.list_topics() if name.startswith("md.")]
+    if ours:
+        await client.delete_topics(ours)
+    while any(name.startswith("md.") for name in await client.list_topics()):
+        pass  # it says when it has begun, and not when it is done
+    yield client
+    await client.close()
+
+
+async def up(kafka: servers.Kafka, username: str = "aether", **other: Any) -> tuple[TopicsReport, int]:
+    """What became of it, and how often it was asked whether we lead: before all that writes."""
+    asked = []
+    endpoint = kafka.at(kafka.login, username, PASSWORD, **other)
+    report = await brokers.set_topics_up(endpoint, lambda: asked.append(1), deadline=20)
+    assert PASSWORD not in repr(report)
+    return report, len(asked)
+
+
+async def settings(admin: AIOKafkaAdminClient, name: str) -> dict[str, tuple[str, int]]:
+    """Key → its value, and where that comes from: 1 is the topic itself."""
+    (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
+    return {entry[0]: (entry[1], entry[3]) for entry in answer.resources[0][4]}
+
+
+async def test_topics_are_made_as_they_are_declared_and_then_left_alone(
+    kafka: servers.Kafka, admin: AIOKafkaAdminClient
+) -> None:
+    report, asked = await up(kafka)
+    assert (report.reason, report.message, report.made, report.topics, asked) == (Reason.READY, "", NAMES, NAMES, 1)
+    for described in await admin.describe_topics(list(NAMES)):
+        assert len(described["partitions"]) == 6
+    for topic in TOPICS:
+        live = await settings(admin, topic.name)
+        assert {key: live[key][0] for key in topic.configs(1)} == topic.configs(1)
+    before = await settings(admin, "md.trades")
+    for _ in range(3):
+        report, asked = await up(kafka)
+        assert (report, asked) == (TopicsReport(reason=Reason.READY, topics=NAMES), 0)
+    assert await settings(admin, "md.trades") == before
+
+
+async def test_what_others_changed_is_put_back_and_what_we_do_not_declare_stays(
+    kafka: servers.Kafka, admin: AIOKafkaAdminClient
+) -> None:
+    await up(kafka)
+    theirs = {"retention.ms": "1", "max.message.bytes": "77777"}
+    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, "md.book", configs=theirs)])
+    while (await settings(admin, "md.book"))["retention.ms"][0] != "1":
+        pass  # a broker hears of it a little later
+    report, asked = await up(kafka)
+    assert (report.ok, report.made, report.changed, asked) == (True, (), ("md.book",), 1)
+    live = await settings(admin, "md.book")
+    assert (live["retention.ms"][0], live["max.message.bytes"]) == (str(DAY), ("77777", 1))
+
+
+async def test_a_topic_of_others_keeps_its_partitions_and_its_records(
+    kafka: servers.Kafka, admin: AIOKafkaAdminClient
+) -> None:
+    await admin.create_topics([NewTopic("md.trades", 2, 1), NewTopic("md.ticker", 2, 1)])
+    await admin.create_partitions({"md.ticker": NewPartitions(9)})
+    producer = AIOKafkaProducer(bootstrap_servers=f"{servers.HOST}:{kafka.port}")
+    await producer.start()
+    kept = await producer.send_and_wait("md.trades", b"kept", partition=1)
+    await producer.stop()
+    report, _ = await up(kafka)
+    assert (report.ok, report.made, report.changed) == (
+        True,
+        ("md.book",),
+        ("md.ticker",),
+    )  # the others are as a broker has them
+    assert report.warnings == (
+        "topic md.trades has 2 partitions, and would be made with 6",
+        "topic md.ticker has 9 partitions, and would be made with 6",
+    )
+    assert kept.offset == 0
+    assert {len(one["partitions"]) for one in await admin.describe_topics(["md.trades"])} == {2}
+
+
+async def test_two_at_once_do_each_other_no_harm(kafka: servers.Kafka, admin: AIOKafkaAdminClient) -> None:
+    del admin
+    reports = await asyncio.gather(*(up(kafka) for _ in range(4)))
+    assert all(report.ok and report.topics == NAMES for report, _ in reports)
+
+
+async def test_a_right_that_is_missing_is_named_with_its_topic(
+    kafka: servers.Kafka, admin: AIOKafkaAdminClient
+) -> None:
+    grants = {
+        "sees": ("describe",),
+        "makes": ("describe", "create"),
+        "looks": ("describe", "create", "describe the settings of"),
+        "all": ("describe", "create", "describe the settings of", "change the settings of"),
+    }
+    for name, operations in grants.items():
+        await kafka.grant(name, *operations)
+    await until_told(kafka, "nothing", "the login may not describe topic md.")
+    await until_told(kafka, "sees", "the login may not create topic md.")
+    await until_told(kafka, "makes", "the login may not describe the settings of topic md.")
+    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, "md.book", configs={"retention.ms": "1"})])
+    await until_told(kafka, "looks", "the login may not change the settings of topic md.book")
+    await until_told(kafka, "all", "")
+
+
+async def until_told(kafka: servers.Kafka, username: str, message: str) -> None:
+    """Until a report says so: rights take effect a little later, and so does what others change."""
+    report = TopicsReport(reason=Reason.FAILED)
+    try:
+        async with asyncio.timeout(60):
+            while message not in report.message or report.ok != (message == ""):
+                report, _ = await up(kafka, username)
+                assert report.reason in {Reason.RIGHT_MISSING, Reason.READY}, report
+    except TimeoutError:
+        pytest.fail(str(report))
+
+
+async def test_a_process_that_does_not_lead_writes_nothing_and_says_so(
+    kafka: servers.Kafka, admin: AIOKafkaAdminClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Lost(Exception):
+        pass
+
+    def guard() -> None:
+        raise Lost
+
+    with pytest.raises(Lost):
+        await brokers.set_topics_up(kafka.at(kafka.login, "aether", PASSWORD), guard, deadline=20)
+    assert [name for name in await admin.list_topics() if name.startswith("md.")] == []
+    assert caplog.records == []
+
+
+async def test_who_is_not_there_or_refuses_the_login_is_named(kafka: servers.Kafka) -> None:
+    nobody = Endpoint(host=servers.HOST, port=servers.free_port(), username="aether", password=Hidden(PASSWORD))
+    report = await brokers.set_topics_up(nobody, lambda: None, deadline=5)
+    assert (report.reason, report.topics) == (Reason.UNREACHABLE, ())
+    report, asked = await up(kafka, "stranger")
+    assert (report.reason, asked) == (Reason.LOGIN_REFUSED, 0)
