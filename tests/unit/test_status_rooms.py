@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from datetime import UTC, datetime
@@ -122,6 +123,37 @@ def test_while_the_venue_is_away_ingest_waits_for_it_and_books_are_no_second_cau
     assert told["VenueReady"][:2] == ("False", Reason.PROGRESSING)
     assert told["IngestReady"] == ("Unknown", Reason.PROGRESSING, "it waits for the venue")
     assert told["Ready"][2] == "venue: StatefulSet paper-exchange is not there yet"
+
+
+def _not_ready(world: World, name: str) -> World:
+    live = copy.deepcopy(world.children[Ref("StatefulSet", name)])
+    live["status"] |= {"readyReplicas": 0, "availableReplicas": 0}
+    return worlds.having(world, live)
+
+
+def test_pods_that_are_not_ready_and_answer_say_the_cause_themselves() -> None:
+    platform, world = _steady()
+    world = _not_ready(world, "paper-ingest")
+    for pod in (FIRST, SECOND):
+        world = worlds.hearing(world, pod, ready=False, books={"BTC/USD": "", "ETH/USD": "Resyncing"})
+    assert _told(platform, world)["IngestReady"] == ("False", Reason.BOOK_UNUSABLE, "ETH/USD: Resyncing")
+    venue = _not_ready(worlds.hearing(world, EXCHANGE, ready=False, failing={"journal": "disk full"}), "paper-exchange")
+    assert _told(platform, venue)["VenueReady"][2] == f"Pod {EXCHANGE}: journal: disk full"
+    mute = dataclasses.replace(world, rooms={EXCHANGE: world.rooms[EXCHANGE], FIRST: world.rooms[FIRST]})
+    assert _told(platform, mute)["IngestReady"][2] == "StatefulSet paper-ingest has 0 of 2 pods ready"
+    well = _not_ready(_steady()[1], "paper-ingest")
+    assert _told(platform, well)["IngestReady"][:2] == ("False", Reason.ROLLING_OUT)
+
+
+def test_pods_that_are_not_ready_for_want_of_a_venue_are_no_second_cause() -> None:
+    platform, world = _steady(venue={"name": "Kraken"})
+    world = _not_ready(world, "paper-ingest")
+    for pod in (FIRST, SECOND):
+        world = worlds.hearing(world, pod, ready=False, disconnected="name not known", heard=False, books={})
+    told = _told(platform, world)
+    assert told["VenueReady"][1] == Reason.NO_EGRESS
+    assert told["IngestReady"] == ("Unknown", Reason.PROGRESSING, "it waits for the venue")
+    assert "StatefulSet" not in told["Ready"][2]
 
 
 def test_an_output_is_told_of_also_while_the_venue_is_away() -> None:

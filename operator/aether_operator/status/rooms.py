@@ -65,9 +65,10 @@ def _count(number: int, what: str) -> str:
 def venue(platform: Platform, world: World) -> Finding | None:
     """What is wrong with where market data come from."""
     if platform.spec.venue.name is VenueName.SIMULATED:
-        return _of_pods(VENUE, Room.EXCHANGE_SIM, platform, world) or _of_checks(
-            VENUE, Room.EXCHANGE_SIM, platform, world
-        )
+        pods = _of_pods(VENUE, Room.EXCHANGE_SIM, platform, world)
+        if pods is not None and not _tells_itself(pods, Room.EXCHANGE_SIM, platform, world):
+            return pods
+        return _of_checks(VENUE, Room.EXCHANGE_SIM, platform, world) or pods
     said = {pod: one for pod, one in _reports(Room.INGEST, platform, world).items() if one.ok}
     if not said:
         return Finding(VENUE, Reason.PROGRESSING, "no replica of ingest told of it yet", known=False)
@@ -94,9 +95,11 @@ def _named(platform: Platform, world: World) -> str:
 
 def ingest(platform: Platform, world: World) -> Finding | None:
     """What is wrong with ingest; what only follows from the venue's absence is the venue's matter."""
-    wrong = _of_pods(INGEST, Room.INGEST, platform, world) or _behind(platform, world)
-    if wrong is not None:
-        return wrong
+    pods = _of_pods(INGEST, Room.INGEST, platform, world)
+    if pods is not None and not _tells_itself(pods, Room.INGEST, platform, world):
+        return pods
+    if (behind := _behind(platform, world)) is not None:
+        return behind
     said = _reports(Room.INGEST, platform, world)
     away = venue(platform, world) is not None
     complaints = [
@@ -107,7 +110,7 @@ def ingest(platform: Platform, world: World) -> Finding | None:
     if complaints:
         ordered = sorted(complaints, key=lambda one: _WORST_FIRST.index(one[0]))
         return Finding(INGEST, ordered[0][0], "; ".join(text for _, text in ordered))
-    return None if away else _of_checks(INGEST, Room.INGEST, platform, world)
+    return None if away else _of_checks(INGEST, Room.INGEST, platform, world) or pods
 
 
 def _behind(platform: Platform, world: World) -> Finding | None:
@@ -175,6 +178,14 @@ def _of_pods(part: str, room: Room, platform: Platform, world: World) -> Finding
         message = "; ".join(f"Pod {pod}: {one.message or one.reason.value}" for pod, one in refused)
         return Finding(part, refused[0][1].reason, message)
     return None
+
+
+def _tells_itself(finding: Finding, room: Room, platform: Platform, world: World) -> bool:
+    """Whether pods are only not ready, and answer all the same: what they say is the cause."""
+    answering = [one.ok for one in _reports(room, platform, world).values()]
+    return (
+        finding.reason is Reason.ROLLING_OUT and all(answering) and len(answering) == families.replicas(room, platform)
+    )
 
 
 def _of_checks(part: str, room: Room, platform: Platform, world: World) -> Finding | None:
