@@ -15,7 +15,7 @@ help: ## Show this list
 python:
 	@.ci/python
 clients: python
-	@.ci/clients
+	@.ci/others clients
 packages:
 	@.ci/packages
 test-packages:
@@ -40,7 +40,7 @@ campaign: test-packages clients ## The long repetitions in full: make campaign N
 
 .PHONY: bench
 bench: test-packages python ## One benchmark, JSON lines on standard output: make bench B=control-plane-start
-	@$(BIN)/aether build
+	@case "$(B)" in ingest-*) .ci/others peers ;; *) $(BIN)/aether build ;; esac
 	@PYTHONPATH=tests $(BIN)/python -m aether_testing.benching $(B)
 
 .PHONY: lint types format
@@ -70,6 +70,7 @@ lock: python ## Resolve the newest dependencies into the lock files
 		--output-file images/service/requirements.lock
 	@$(BIN)/uv pip compile --group pyproject.toml:go --upgrade $(LOCK) --output-file requirements-go.lock
 	@$(BIN)/uv pip compile --group pyproject.toml:clients --upgrade $(LOCK) --output-file requirements-clients.lock
+	@$(BIN)/uv pip compile --group pyproject.toml:peers --upgrade $(LOCK) --output-file requirements-peers.lock
 changelog: python ## Move docs/changes into CHANGELOG.md: make changelog VERSION=0.1.0
 	@$(BIN)/towncrier build --yes --version $(VERSION)
 LOCK := --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-emit-find-links \

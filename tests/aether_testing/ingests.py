@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError
 
 from aether_operator.database import migrating
 from aether_services.contracts.marketdata import Topic
@@ -63,15 +62,27 @@ class Plane:
         return found
 
 
-async def make_topics(port: int) -> None:
+def new_topics(plane: Plane) -> None:
+    """The topics anew, without a record: for another venue, whose trades begin at 1."""
+    asyncio.run(_make_topics(plane.kafka, anew=True))
+
+
+async def _make_topics(port: int, *, anew: bool = False) -> None:
     """The topics, as the operator makes them."""
     admin = AIOKafkaAdminClient(bootstrap_servers=f"127.0.0.1:{port}")
     await admin.start()
+    names = [topic.value for topic in Topic]
     try:
-        with contextlib.suppress(TopicAlreadyExistsError):
-            await admin.create_topics(
-                [NewTopic(name=topic.value, num_partitions=PARTITIONS, replication_factor=1) for topic in Topic]
-            )
+        if anew:
+            await admin.delete_topics(names)
+        wanted = [NewTopic(name=name, num_partitions=PARTITIONS, replication_factor=1) for name in names]
+        ends = time.monotonic() + DEADLINE
+        while set(names) - set(await admin.list_topics()) or anew:
+            said = await admin.create_topics(wanted)
+            if not any(one[1] for one in said.topic_errors):  # those that are still being deleted are refused
+                break
+            assert time.monotonic() < ends, said
+            await asyncio.sleep(LOOK)
     finally:
         await admin.close()
 
@@ -85,11 +96,11 @@ def plane(folder: Path) -> Iterator[Plane]:
         server = stack.enter_context(postgres.running(Path(home)))
         kafka = stack.enter_context(brokers.kafka_server(folder / "kafka"))
         nats = stack.enter_context(brokers.nats_server(folder / "nats"))
-        asyncio.run(make_topics(kafka.port))
+        asyncio.run(_make_topics(kafka.port))
         lives = {
             Output.KAFKA: Lives(kafka.pid, kafka.port),
             Output.NATS: Lives(nats.pid, nats.port),
-            Output.TABLES: Lives(server.process, server.port),
+            Output.TABLES: Lives(server.process, server.port, signal.SIGINT),  # SIGTERM waits for clients
         }
         for one in lives.values():
             stack.callback(one.end)

@@ -23,10 +23,11 @@ class Lives:
     Args:
         pid: Its first life.
         port: Where it listens.
+        farewell: The signal that ends it in order.
     """
 
-    def __init__(self, pid: int, port: int) -> None:
-        self._pid, self._port = pid, port
+    def __init__(self, pid: int, port: int, farewell: signal.Signals = signal.SIGTERM) -> None:
+        self._pid, self._port, self._farewell = pid, port, farewell
         home = Path(f"/proc/{pid}")
         self._command = home.joinpath("cmdline").read_bytes().rstrip(b"\0").split(b"\0")
         self._cwd = home.joinpath("cwd").readlink()
@@ -39,7 +40,14 @@ class Lives:
 
     def kill(self) -> None:
         """End it as a machine ends that burns."""
-        os.kill(self._pid, signal.SIGKILL)
+        self._end(signal.SIGKILL)
+
+    def ask_to_end(self) -> None:
+        """End it in order."""
+        self._end(self._farewell)
+
+    def _end(self, sign: signal.Signals) -> None:
+        os.kill(self._pid, sign)
         if self._ours is not None:
             self._ours.wait(DEADLINE)
             self._ours = None

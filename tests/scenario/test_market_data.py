@@ -31,8 +31,10 @@ BTC, ETH, SOL = ingests.PAIRS
 def trip(tmp_path_factory: pytest.TempPathFactory, market_plane: Plane) -> Iterator[Trip]:
     """One venue for this module: what a venue has told stays told."""
     folder = tmp_path_factory.mktemp("market-data")
+    plane = market_plane.with_database()
+    ingests.new_topics(plane)
     with venues.venue(folder / "venue", speed=10) as venue:
-        yield trips.Trip(plane=market_plane.with_database(), venue=venue, folder=folder)
+        yield trips.Trip(plane=plane, venue=venue, folder=folder)
 
 
 def _settled(trip: Trip, *ingest: ingests.Ingest) -> None:

@@ -1,0 +1,53 @@
+"""Book messages on one core: decode, apply, verify, normalise, encode; beside clients that others wrote, in turns.
+
+The fastest round of each counts: what else the machine does can only slow one down.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from aether_cli import running
+from aether_testing import benching, recordings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HERE: Final = Path(__file__).parent / "peers"
+TOP: Final = Path(__file__).parents[2]
+PATHS: Final = {**os.environ, "PYTHONPATH": f"{TOP}/services:{TOP}/tests:{TOP}/operator"}
+TURNS: Final = 5
+ROUNDS: Final = 20
+CONTENDERS: Final = {
+    "ours": (Path(sys.executable), "ours_book.py", 20),
+    "cryptofeed": (TOP / ".venv-peers/bin/python", "cryptofeed_book.py", 10),
+    "python-kraken-sdk": (TOP / ".venv-peers/bin/python", "kraken_sdk_book.py", 5),
+}
+
+
+def figures() -> Iterator[benching.Figure]:
+    best = dict.fromkeys(CONTENDERS, 0.0)
+    core = str(max(os.sched_getaffinity(0)))
+    with tempfile.TemporaryDirectory() as folder:
+        frames = Path(folder) / "frames.jsonl"
+        frames.write_bytes(b"\n".join(recordings.book_frames()))
+        for _ in range(TURNS):
+            for name, (python, script, repeats) in CONTENDERS.items():
+                command = ["taskset", "--cpu-list", core, python, HERE / script, frames, ROUNDS, repeats]
+                said = running.run([str(word) for word in command], deadline=300, env=PATHS)
+                best[name] = max(best[name], *json.loads(said.splitlines()[-1]))
+    peer = max((name for name in best if name != "ours"), key=lambda name: best[name])
+    for name in (peer, *(one for one in best if one not in {"ours", peer})):
+        yield benching.Figure(
+            name="ingest-book",
+            value=best["ours"],
+            unit="updates/s",
+            peer=name,
+            peer_value=best[name],
+            less_is_better=False,
+        )
