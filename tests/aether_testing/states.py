@@ -246,7 +246,7 @@ _MANAGED: Final[_Table] = {
         _topics(Reason.RIGHT_MISSING, "the login may not create topic md.trades"), RECONCILING, Reason.RIGHT_MISSING,
     ),
     "a topic has other partitions": (
-        _topics(Reason.READY, warnings=("topic md.trades has 1 partitions, and would be made with 6",)),
+        _topics(Reason.READY, warnings=("topic md.trades has 1 instead of 6 partitions",)),
         READY, Reason.READY,
     ),
     # Rooms.

@@ -63,7 +63,7 @@ def test_a_topic_has_three_copies_where_there_are_brokers_and_one_may_be_away(
 def test_a_topic_with_fewer_copies_can_still_be_written_to() -> None:
     one_copy = as_wanted(replicas=1, settings=TOPICS[0].configs(1))
     plan = topics.plan(one_copy)
-    assert (plan.steps, plan.warnings) == (False, ("topic md.trades has 1 of 3 copies of a partition",))
+    assert (plan.steps, plan.warnings) == (False, ("topic md.trades has 1 instead of 3 copies",))
 
 
 def test_only_what_is_declared_and_differs_is_changed() -> None:
@@ -76,7 +76,7 @@ def test_only_what_is_declared_and_differs_is_changed() -> None:
 def test_other_partitions_are_told_and_left(partitions: int) -> None:
     plan = topics.plan(as_wanted(partitions=partitions))
     assert (plan.steps, plan.reason) == (False, Reason.READY)
-    assert plan.warnings == (f"topic md.trades has {partitions} partitions, and would be made with 6",)
+    assert plan.warnings == (f"topic md.trades has {partitions} instead of 6 partitions",)
 
 
 @pytest.mark.parametrize(
@@ -188,8 +188,8 @@ async def test_a_topic_of_others_keeps_its_partitions_and_its_records(
         ("md.ticker",),
     )  # the others are as a broker has them
     assert report.warnings == (
-        "topic md.trades has 2 partitions, and would be made with 6",
-        "topic md.ticker has 9 partitions, and would be made with 6",
+        "topic md.trades has 2 instead of 6 partitions",
+        "topic md.ticker has 9 instead of 6 partitions",
     )
     assert kept.offset == 0
     assert {len(one["partitions"]) for one in await admin.describe_topics(["md.trades"])} == {2}

@@ -132,7 +132,7 @@ def refusal(code: int, operation: str, name: str, words: str = "") -> tuple[Reas
 def _warnings(topic: Topic, live: TopicSeen, brokers: int) -> list[str]:
     said = []
     if live.partitions != topic.partitions:
-        said.append(f"topic {topic.name} has {live.partitions} partitions, and would be made with {topic.partitions}")
+        said.append(f"topic {topic.name} has {live.partitions} instead of {topic.partitions} partitions")
     if live.replicas < min(REPLICAS, brokers):
-        said.append(f"topic {topic.name} has {live.replicas} of {min(REPLICAS, brokers)} copies of a partition")
+        said.append(f"topic {topic.name} has {live.replicas} instead of {min(REPLICAS, brokers)} copies")
     return said

@@ -1,0 +1,180 @@
+"""A database of the release before market data goes to this one's: nothing is lost, whatever interrupts it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aether_operator.api.platforms import PlatformSpec
+from aether_operator.api.reasons import Reason
+from aether_operator.catalog.logins import Who
+from aether_operator.database import migrating
+from aether_operator.database.catalogues import GROWING, WANTED
+from aether_operator.database.revisions import FOLDER, Revisions
+from aether_testing import postgres as servers
+
+if TYPE_CHECKING:
+    from aether_operator.database.fencing import Fences
+    from aether_operator.observed.endpoints import Endpoint
+    from aether_operator.observed.reports import SchemaReport, SchemaWanted
+
+OLD_SPEC = PlatformSpec.model_validate({"retention": {"tradesDays": 30}})
+"""It says nothing of what it did not know."""
+LATER = sorted(WANTED.keys() - {"trades", "instruments"})
+TRADES = 500
+
+
+def a_wish(**other: Any) -> SchemaWanted:
+    return servers.a_wish(**{"days": OLD_SPEC.retention.by_table(), **other})
+
+
+def up(endpoint: Endpoint, wish: SchemaWanted, leader: Fences | None = None, **other: Any) -> SchemaReport:
+    return migrating.bring_up(endpoint, wish, leader or servers.a_leader(), deadline=120, **other)
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Revisions:
+    """The migrations of the release before."""
+    folder = tmp_path_factory.mktemp("before") / "migrations"
+    shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__", "0002*"))
+    return Revisions(folder)
+
+
+def as_before(endpoint: Endpoint, before: Revisions, wish: SchemaWanted) -> None:
+    """Make a database what the release before had made it, with trades in it."""
+    report = up(endpoint, wish, revisions=before)
+    # This program misses its tables; all that the one before had made is there.
+    assert (report.reason, report.revision, report.days) == (Reason.DRIFTED, "0001", {"trades": 30})
+    assert {one.name for one in report.drift} >= {f"aether.{name}" for name in LATER}
+    with servers.connected(endpoint) as connection:
+        connection.execute(
+            "UPDATE aether.settings SET name = replace(name, 'trades_', '') "
+            "WHERE name IN ('trades_engine', 'trades_compress_days')"
+        )
+        connection.execute(
+            "INSERT INTO aether.instruments (symbol, altname, base, quote, status, price_decimals, lot_decimals, "
+            "cost_decimals, tick_size, order_min, cost_min) "
+            "VALUES ('BTC/USD', 'XBTUSD', 'BTC', 'USD', 'online', 1, 8, 5, 0.1, 0.0001, 0.5)"
+        )
+        connection.execute(
+            "INSERT INTO aether.trades (symbol, trade_id, ts, side, price, qty, ord_type) "
+            "SELECT 'BTC/USD', n, now() - make_interval(mins => n), 'sell', 91234.5 + n, 0.00000001 * n, 'market' "
+            f"FROM generate_series(1, {TRADES}) n"
+        )
+
+
+def content(endpoint: Endpoint) -> list[Any]:
+    """What must not be lost."""
+    with servers.connected(endpoint) as connection:
+        return [
+            connection.execute(query).fetchall()
+            for query in (
+                b"SELECT count(*), sum(price), sum(qty), min(ts), max(ts) FROM aether.trades",
+                b"SELECT symbol, price_decimals, updated_at FROM aether.instruments",
+                b"SELECT owner, since FROM aether.ownership",
+            )
+        ]
+
+
+def assert_upgraded(endpoint: Endpoint, report: SchemaReport, kept: list[Any]) -> None:
+    assert (report.reason, report.revision, report.held, report.drift) == (Reason.READY, "0002", (), ())
+    assert report.days == {"trades": 30, "books": 7, "tickers": 30, "candles": 1825}
+    assert content(endpoint) == kept
+    with servers.connected(endpoint) as connection:
+        noted = {name for (name,) in connection.execute("SELECT name FROM aether.settings")}
+        assert {f"{table}_engine" for table in GROWING} <= noted
+        assert not {"engine", "compress_days"} & noted
+        assert connection.execute("SELECT wsname, rest_id FROM aether.instruments").fetchall() == [(None, None)]
+        assert connection.execute("SELECT * FROM aether.progress").fetchall() == []
+        assert connection.execute("SELECT * FROM aether.candles_1d").fetchall() == []
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_an_upgrade_that_is_killed_at_any_statement_loses_nothing_and_goes_on_there(
+    postgres: servers.Postgres, before: Revisions, *, after: bool
+) -> None:
+    wish, first = a_wish(logins={}), postgres.fresh()
+    as_before(first, before, wish)
+    kept = content(first)
+    postgres.wait_until_nobody_is_in(first.database)
+    whole = postgres.fresh(first.database)
+    with servers.statements() as said:
+        assert_upgraded(whole, up(whole, wish), kept)
+    expected = servers.catalogue(postgres, whole.database, wish)
+    assert len(said) > 40
+    # Each statement before and after, the one on one release and the other on the other.
+    for number in range((after + (postgres.release.major == 17)) % 2, len(said), 2):
+        there = postgres.fresh(first.database)
+        child = servers.in_a_child(lambda: up(there, wish), at=number, after=after, sign=signal.SIGKILL)  # noqa: B023
+        _, how = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(how), f"not reached: {said[number]}"
+        postgres.wait_until_nobody_is_in(there.database)
+        assert_upgraded(there, up(there, wish), kept)
+        assert servers.catalogue(postgres, there.database, wish) == expected, said[number]
+        postgres.run("postgres", f"DROP DATABASE {there.database}")
+
+
+def test_people_s_login_stays_and_reads_what_is_new_and_the_room_gets_its_own(
+    postgres: servers.Postgres, fresh: Endpoint, before: Revisions
+) -> None:
+    wish = a_wish()
+    reader = {Who.READER: wish.logins[Who.READER]}
+    as_before(fresh, before, a_wish(logins=reader))
+    (made,) = postgres.run(fresh.database, f"SELECT oid FROM pg_roles WHERE rolname = '{reader[Who.READER].username}'")
+    report = up(fresh, wish)
+    assert (report.reason, report.drift) == (Reason.READY, ())
+    for who, login in wish.logins.items():
+        query = (
+            "SELECT r.oid, has_table_privilege(r.oid, 'aether.candles_1h', 'SELECT'), "
+            "has_table_privilege(r.oid, 'aether.books', 'INSERT') "
+            f"FROM pg_roles r WHERE r.rolname = '{login.username}'"
+        )
+        ((oid, reads, adds),) = postgres.run(fresh.database, query)
+        assert (oid == made[0], reads, adds) == (who is Who.READER, True, who is Who.INGEST)
+
+
+def test_a_release_of_before_leaves_the_upgraded_schema_as_it_is(fresh: Endpoint, before: Revisions) -> None:
+    wish = a_wish(logins={})
+    assert up(fresh, wish).ok
+    with servers.statements() as said:
+        report = up(fresh, wish, revisions=before)
+    assert (report.reason, said) == (Reason.SCHEMA_NEWER, [])
+
+
+class Interrupted(Exception):
+    """Of a process that must end between two statements."""
+
+
+def interrupted_at(number: int) -> Fences:
+    """A leader that is asked before each statement, and does not lead any more at the n-th."""
+    left = iter(range(number))
+
+    def guard() -> None:
+        if next(left, None) is None:
+            raise Interrupted
+
+    return servers.a_leader(guard)
+
+
+def test_on_timescale_an_upgrade_that_is_interrupted_goes_on_there(
+    timescale: Endpoint, before: Revisions
+) -> None:
+    wish, interrupted = a_wish(logins={}), 0
+    while True:
+        with servers.connected(timescale) as connection:
+            connection.execute("DROP SCHEMA IF EXISTS aether CASCADE")
+        as_before(timescale, before, wish)
+        kept = content(timescale)
+        try:
+            report = up(timescale, wish, interrupted_at(interrupted))
+        except Interrupted:
+            interrupted += 2  # at every other statement; on PostgreSQL at each
+            assert_upgraded(timescale, up(timescale, wish), kept)
+        else:
+            assert_upgraded(timescale, report, kept)
+            break
+    assert interrupted > 40
