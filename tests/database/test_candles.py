@@ -1,7 +1,5 @@
 """Candles longer than a minute are what the venue's would be, on either engine, whatever happened to the minutes."""
 
-# ruff: noqa: S608 - statements of a test's own
-
 from __future__ import annotations
 
 import random

@@ -1,7 +1,5 @@
 """The schema on PostgreSQL with pg_partman: what it becomes, whose it is, retention, drift, the login for people."""
 
-# ruff: noqa: S608 - statements of a test's own
-
 from __future__ import annotations
 
 import dataclasses
