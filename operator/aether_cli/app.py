@@ -264,12 +264,12 @@ def status(*, name: Name = DEFAULT, context: Context = "", as_json: AsJson = Fal
 def _show_flow(flowing: Sequence[markets.Told]) -> None:
     for namespace, platform in sorted({(one.namespace, one.platform) for one in flowing}):
         mine = [one for one in flowing if (one.namespace, one.platform) == (namespace, platform)]
-        out.print(f"[bold]Market data {escape(platform)}[/]  namespace {escape(namespace)}")
+        out.print(f"[bold]Market data {escape(platform)}[/]  namespace {escape(namespace)}; how late each output is")
         if any(one.status is not None for one in mine):
             out.print(markets.flow(mine))
         for one in mine:
-            if one.status is None:
-                out.print(f"  {escape(one.pod)}: [red]not reached[/]: {escape(one.error)}")
+            for trouble in markets.troubles(one):
+                out.print(f"  [red]{escape(one.pod)}: {escape(trouble)}[/]")
 
 
 @app.command()

@@ -70,44 +70,46 @@ def place(namespace: str, pod: str, path: str) -> str:
 
 
 def flow(told: Sequence[Told]) -> Table:
-    """One line a pod: the feed, the books, what is written, and how late each output is."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
-    for heading in ("POD", "FEED", "BOOKS", "ROWS/S", *(f"{name.upper()} LATE" for name in OUTPUTS), "CONFLATED"):
+    """One line a pod, in the width of any terminal: the feed, the books, what is written, how late each output is."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 1))
+    for heading in ("  POD", "HEARD", "BOOKS", "ROWS/S", *(name.upper() for name in OUTPUTS), "CONFLATED"):
         table.add_column(heading, no_wrap=True)
     for one in told:
         if one.status is not None:
-            table.add_row(escape(one.pod), *_flow(one.status))
+            table.add_row(f"  {escape(one.pod)}", *_flow(one.status))
     return table
 
 
 def _flow(status: Thing) -> list[str]:
-    books, outputs = status.get("books", {}), status.get("outputs", {})
+    books, outputs, feed = status.get("books", {}), status.get("outputs", {}), status.get("feed", {})
     usable = sum(1 for book in books.values() if book.get("usable"))
-    colour = "green" if usable == len(books) else "red"
-    conflated = sum(int(one.get("conflated", 0)) for one in outputs.values())
+    age = feed.get("age_seconds")
+    heard = "never" if age is None else f"{float(age):.1f} s ago"
     return [
-        _feed(status.get("feed", {})),
-        f"[{colour}]{usable} of {len(books)}[/]",
+        f"[{'green' if feed.get('connected') else 'red'}]{heard}[/]",
+        f"[{'green' if usable == len(books) else 'red'}]{usable} of {len(books)}[/]",
         f"{float(outputs.get('tables', {}).get('rate', 0)):.1f}",
         *(_late(outputs.get(name)) for name in OUTPUTS),
-        str(conflated),
+        str(sum(int(one.get("conflated", 0)) for one in outputs.values())),
     ]
-
-
-def _feed(feed: Thing) -> str:
-    age = feed.get("age_seconds")
-    heard = f"heard {float(age):.1f} s ago" if age is not None else "never heard"
-    if feed.get("connected"):
-        return f"[green]connected[/], {heard}"
-    why = escape(str(feed.get("detail") or heard))
-    return f"[red]not connected[/]: {why}"
 
 
 def _late(output: Thing | None) -> str:
     if output is None:
         return ""
     late = f"{float(output.get('lag_seconds', 0)):.1f} s"
-    return late if output.get("ok") else f"[red]{late}: {escape(str(output.get('detail') or 'not ok'))}[/]"
+    return late if output.get("ok") else f"[red]{late}[/]"
+
+
+def troubles(one: Told) -> list[str]:
+    """What is wrong with a pod, a line each: the numbers of its row do not say why."""
+    if one.status is None:
+        return [f"not reached: {one.error}"]
+    feed = one.status.get("feed", {})
+    found = [] if feed.get("connected") else [f"feed: not connected: {feed.get('detail') or 'it does not say why'}"]
+    books, outputs = one.status.get("books", {}), one.status.get("outputs", {})
+    found += [f"{symbol}: {book.get('reason')}" for symbol, book in sorted(books.items()) if not book.get("usable")]
+    return found + [f"{name}: {said.get('detail') or 'not ok'}" for name, said in outputs.items() if not said.get("ok")]
 
 
 # One book.

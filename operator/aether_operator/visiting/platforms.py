@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aether_operator import brokers, desired, reconcile, services, status
 from aether_operator.api import labels, parsing
-from aether_operator.api.platforms import Feed, Mode, Platform, Server
+from aether_operator.api.platforms import Mode, Platform, Server
 from aether_operator.api.reasons import ConditionType
 from aether_operator.cluster import speaking
 from aether_operator.database import checking, fencing, migrating
@@ -44,13 +44,14 @@ SCHEMA_DEADLINE: Final = 60.0
 CHECK_KEPT: Final = 30.0
 """Seconds for which a good answer of a server is believed, while nothing about it changes."""
 ASK_OTHERS: Final = 60.0
-"""Seconds until servers of others are asked again, which tell us nothing by themselves; our own have pods that do."""
+"""Seconds until all is asked again: servers of others, and what rooms say, which tell us nothing by themselves."""
 ROOM_DEADLINE: Final = 3.0
 """Seconds for a room's /status."""
 FOLLOWING: Final = 2.0
 """Seconds until rooms are asked again that were well a moment ago, or have just been given new settings."""
 ROOMS_UNWELL: Final = 15.0
 """Seconds until rooms are asked again that waited too long to be well: others mend them, and tell us nothing."""
+ASKED_A_SECOND: Final = 5
 SOON: Final = 5.0
 """Seconds until the next look at what is not Ready and tells us nothing by itself."""
 _BEFORE_ROOMS: Final = (
@@ -351,10 +352,8 @@ class Visitor:
         if "deletionTimestamp" in raw["metadata"]:
             return None
         if truths[ConditionType.READY] == "True":
-            spec = told.get("applied", {})
-            placed = [one.get("mode") == Mode.EXTERNAL for one in spec.get("dataPlane", {}).values()]
-            others = any(placed) or spec.get("venue", {}).get("feed") == Feed.LIVE
-            return min(ASK_OTHERS, self.config.resync_seconds) if others else self.config.resync_seconds
+            # All platforms together are not asked more often than this many times a second.
+            return min(max(ASK_OTHERS, len(self.hints.own_writes) / ASKED_A_SECOND), self.config.resync_seconds)
         stalled = truths[ConditionType.STALLED] == "True"
         if all(truths[kind] == "True" for kind in _BEFORE_ROOMS):
             due = ROOMS_UNWELL if stalled else FOLLOWING  # it is the rooms
