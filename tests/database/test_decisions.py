@@ -361,7 +361,8 @@ LACKING = {
 def test_without_people_s_login_a_person_is_warned_and_without_a_room_s_the_platform_is_not_ready(case: str) -> None:
     role, world, said = LACKING[case]
     for who in Who:
-        live = None if role is None else dataclasses.replace(role, comment=role.comment or MARK[who])
+        settings = RIGHTS[who].settings
+        live = role and dataclasses.replace(role, comment=role.comment or MARK[who], settings=settings)
         notes = planned(who, live, **world)
         told = notes.lacking if RIGHTS[who].needed else notes.warnings
         assert [line[: len(said)] for line in told] == [said.split(": only")[0] if who is Who.READER else said]
