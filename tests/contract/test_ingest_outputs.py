@@ -17,6 +17,7 @@ from aether_services.domain import times
 from aether_services.domain.instruments import Instrument, Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side, Trade
+from aether_services.ingest.adapters import kafka
 from aether_services.ingest.adapters.kafka import Kafka
 from aether_services.ingest.adapters.nats import Nats
 from aether_services.ingest.adapters.servers import Server, Tls
@@ -154,6 +155,21 @@ async def test_credentials_that_are_not_there_are_named(plane: Plane, tmp_path: 
     with pytest.raises(OutputAway, match="password"):
         async with output.connected():
             pass
+
+
+# Kafka.
+
+
+async def test_a_market_that_was_quiet_for_long_is_looked_for_further_back(
+    plane: Plane, tmp_path: Path, symbol: Symbol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka, "LOOK_BACK", 3)
+    others = [Symbol(f"{symbol}{number}") for number in range(9)]
+    async with Kafka(a_server(tmp_path / "kafka", plane.kafka)).connected() as sink:
+        await sink.deliver(trades(symbol, 7), [], {})
+        await sink.deliver([one for other in others for one in trades(other, *range(1, 9))], [], {})
+        places = await sink.places([symbol, others[0], Symbol("NONE/USD")])
+    assert {one: place.trade_id for one, place in places.items()} == {symbol: 7, others[0]: 8}
 
 
 # Tables.

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 MECHANISM: Final = "SCRAM-SHA-512"
 LOOK_BACK: Final = 5000
-"""Records of a partition that are looked through, from its end, for a market's newest trade."""
+"""Records of a partition that are looked through first, from its end, for a market's newest trade."""
+LOOK_FURTHER: Final = 8
+"""How many times as far back it is looked next, until the market is found or the partition has no more."""
 
 
 class Kafka:
@@ -81,10 +83,12 @@ class _Sink:
         try:
             await consumer.start()
             numbers = await self._producer.partitions_for(Topic.TRADES)
-            found = await _newest(consumer, [TopicPartition(Topic.TRADES, number) for number in numbers])
+            partitions = [TopicPartition(Topic.TRADES, number) for number in numbers]
+            return await _newest(consumer, partitions, frozenset(symbols))
+        except (KafkaError, OSError) as fault:
+            raise OutputAway(_words(fault)) from fault
         finally:
             await _stopped(consumer)
-        return {symbol: place for symbol, place in found.items() if symbol in symbols}
 
     async def deliver(
         self, trades: Sequence[Received], letters: Sequence[Letter], complete: Mapping[Symbol, Nanoseconds]
@@ -102,23 +106,38 @@ class _Sink:
             raise OutputAway(_words(fault)) from fault
 
 
-async def _newest(consumer: aiokafka.AIOKafkaConsumer, partitions: list[TopicPartition]) -> dict[Symbol, Place]:
+async def _newest(
+    consumer: aiokafka.AIOKafkaConsumer, partitions: list[TopicPartition], symbols: frozenset[Symbol]
+) -> dict[Symbol, Place]:
+    """The newest trade of each market: the last records first, then further and further back."""
     begins, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
-    starts = {one: max(begins[one], ends[one] - LOOK_BACK) for one in partitions}
-    unread = {one for one, start in starts.items() if start < ends[one]}
-    if not unread:
-        return {}
-    consumer.assign(sorted(unread))
-    for one in unread:
-        consumer.seek(one, starts[one])
     found: dict[Symbol, Place] = {}
-    while unread:
-        for records in (await consumer.getmany(*unread, timeout_ms=200)).values():
-            for record in records:
-                message = TradeMessage.model_validate_json(record.value)
-                found[Symbol(message.symbol)] = Place(trade_id=message.trade_id, at=message.at)
-        unread = {one for one in unread if await consumer.position(one) < ends[one]}
+    back = LOOK_BACK
+    while (wanted := symbols - set(found)) and any(ends[one] > begins[one] for one in partitions):
+        starts = {one: max(begins[one], ends[one] - back) for one in partitions if ends[one] > begins[one]}
+        newest = {key: value async for key, value in _between(consumer, starts, ends)}
+        for symbol in wanted & {Symbol(key.decode()) for key in newest}:
+            message = TradeMessage.model_validate_json(newest[symbol.encode()])
+            found[symbol] = Place(trade_id=message.trade_id, at=message.at)
+        ends |= starts
+        back *= LOOK_FURTHER
     return found
+
+
+async def _between(
+    consumer: aiokafka.AIOKafkaConsumer, starts: dict[TopicPartition, int], ends: dict[TopicPartition, int]
+) -> AsyncIterator[tuple[bytes, bytes]]:
+    """Keys and values of the records from some offsets to others."""
+    consumer.assign(sorted(starts))
+    for one, start in starts.items():
+        consumer.seek(one, start)
+    unread = set(starts)
+    while unread:
+        for partition, records in (await consumer.getmany(*unread, timeout_ms=200)).items():
+            for record in records:
+                if record.offset < ends[partition]:
+                    yield record.key, record.value
+        unread = {one for one in unread if await consumer.position(one) < ends[one]}
 
 
 async def _stopped(client: aiokafka.AIOKafkaProducer | aiokafka.AIOKafkaConsumer) -> None:

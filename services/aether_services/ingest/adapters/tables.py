@@ -7,6 +7,7 @@ heard of, a second writer, and a trade whose time the venue tells otherwise over
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime
 from decimal import Decimal
@@ -219,6 +220,8 @@ class Tables:
 class _Sink:
     def __init__(self, connection: psycopg.AsyncConnection) -> None:
         self._connection = connection
+        self._turn = asyncio.Lock()
+        """One transaction after the other."""
         self._known: dict[Symbol, int] = {}
         """Market → the trade_id that it stood at when we last saw."""
         self._candles: dict[Symbol, datetime.datetime] = {}
@@ -227,8 +230,8 @@ class _Sink:
 
     async def places(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Place]:
         """Where each market stands."""
-        rows = await self._rows(STANDS, [list(symbols)])
-        await self._connection.commit()
+        async with self._turn, self._connection.transaction():
+            rows = await self._rows(STANDS, [list(symbols)])
         for symbol, trade_id, _, until in rows:
             self._known[symbol] = trade_id
             if until is not None:
@@ -248,7 +251,7 @@ class _Sink:
         }
         if not trades and not any(books) and not tickers and not due:
             return
-        async with self._connection.transaction():
+        async with self._turn, self._connection.transaction():
             await self._store(trades, due, ended)
             await self._copy("COPY stage_books FROM STDIN (FORMAT BINARY)", BOOK_TYPES, (row for row in books if row))
             await self._copy("COPY stage_tickers FROM STDIN (FORMAT BINARY)", TICKER_TYPES, tickers)

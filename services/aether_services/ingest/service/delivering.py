@@ -17,7 +17,7 @@ from aether_services.ingest.core.tapes import Place, Received
 from aether_services.ingest.ports import OutputAway, VenueAway
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from aether_services.domain.instruments import Symbol
     from aether_services.ingest.core.markets import Market, Markets
@@ -62,6 +62,9 @@ class Delivering:
         self.outbox = Outbox(limit)
         self._called = asyncio.Event()
         self._places: dict[Symbol, Place] = {}
+        self._finding: asyncio.Task[Mapping[Symbol, Place]] | None = None
+        """The question where the output stands in the markets that it was `_asked_for`."""
+        self._asked_for: frozenset[Symbol] = frozenset()
         self._sending: Nanoseconds | None = None
         """When the oldest was received of what is being delivered."""
         self._delivered: deque[tuple[float, int]] = deque()
@@ -100,6 +103,9 @@ class Delivering:
                 failures += 1
                 self.failures += 1
                 self.connected, self.detail, self._sending = False, str(fault), None
+                if self._finding is not None:
+                    self._finding.cancel()
+                    self._finding = None
                 log.warning("output_away", extra={"output": self.output.name, "cause": str(fault)})
             await self._clock.sleep(min(LONGEST_PAUSE, 0.2 * 2.0**failures))
 
@@ -112,14 +118,8 @@ class Delivering:
         self._called.clear()
 
     async def _deliver(self, sink: Sink) -> None:
+        self._place(sink)
         markets = self._markets.all()
-        unplaced = [market.symbol for market in markets if market.symbol not in self._places and market.tape.last]
-        if unplaced:
-            places = await self._within(sink.places(unplaced))
-            for symbol in unplaced:
-                place = places.get(symbol) or self._markets[symbol].tape.first
-                if place is not None:
-                    self._places[symbol] = place
         trades = [one for market in markets for one in await self._trades(market)]
         letters = self.outbox.take(BATCH)
         complete = {market.symbol: until for market in markets if (until := self._complete(market)) is not None}
@@ -139,6 +139,26 @@ class Delivering:
         for symbol in set(self._places) - {market.symbol for market in markets}:
             del self._places[symbol]
         self._count(len(trades) + len(letters), oldest)
+
+    def _place(self, sink: Sink) -> None:
+        """Find out where the output stands in markets that are new here; it may take a while, and holds nobody up."""
+        if self._finding is not None and self._finding.done():
+            places, self._finding = self._finding.result(), None
+            for symbol in self._unplaced():
+                market = self._markets[symbol]
+                if symbol in self._asked_for and (place := places.get(symbol) or market.tape.first) is not None:
+                    self._places[symbol] = place
+        if self._finding is None and (unplaced := self._unplaced()):
+            self._asked_for = frozenset(unplaced)
+            self._finding = asyncio.create_task(self._find(sink, unplaced))
+
+    async def _find(self, sink: Sink, symbols: list[Symbol]) -> Mapping[Symbol, Place]:
+        places = await sink.places(symbols)
+        self.call()
+        return places
+
+    def _unplaced(self) -> list[Symbol]:
+        return [one.symbol for one in self._markets.all() if one.symbol not in self._places and one.tape.last]
 
     @staticmethod
     async def _within(what: Awaitable[Answer]) -> Answer:
@@ -194,22 +214,19 @@ class Delivering:
 
     # What is told.
 
+    def _stands(self) -> list[tuple[Market, Place]]:
+        """Where it stands in each market; before all that is known here while that is not found out yet."""
+        markets = [(market, self._places.get(market.symbol) or market.tape.first) for market in self._markets.all()]
+        return [(market, place) for market, place in markets if place is not None]
+
     def waiting(self) -> int:
         """Trades and letters that have not arrived."""
-        places = self._places
-        trades = sum(
-            market.tape.count_after(places[market.symbol]) for market in self._markets.all() if market.symbol in places
-        )
-        return trades + len(self.outbox)
+        return len(self.outbox) + sum(market.tape.count_after(place) for market, place in self._stands())
 
     def lag(self) -> float:
         """Seconds for which the oldest has waited that has not arrived."""
-        places = self._places
-        waits = [self._sending, self.outbox.oldest]
-        for market in self._markets.all():
-            if (place := places.get(market.symbol)) is not None:
-                oldest = market.tape.oldest_after(place)
-                waits.append(oldest.received if oldest else None)
+        trades = [market.tape.oldest_after(place) for market, place in self._stands()]
+        waits = [self._sending, self.outbox.oldest, *(one.received for one in trades if one is not None)]
         since = min((one for one in waits if one is not None), default=None)
         return 0.0 if since is None else max(0.0, (self._clock.now() - since) / times.SECOND)
 

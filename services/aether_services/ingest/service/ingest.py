@@ -93,6 +93,7 @@ class Ingest:
         self._share = Share(number)
         self._started = clock.now()
         self._settings: Live | None = None
+        self._receiving: asyncio.Task[None] | None = None
         self.draining = False
         self.markets = Markets(writer=writer, depth=choices.depth, tape_length=choices.tape_length, post=self._post)
         history = History(venue, clock)
@@ -128,11 +129,11 @@ class Ingest:
     async def run(self) -> None:
         """Work, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            self._receiving = tasks.create_task(self.receiving.run())
             for work in (
                 self._look(),
                 self._beat(),
                 self._write_instruments(),
-                self.receiving.run(),
                 self.receiving.fill(),
                 *(output.run() for output in self.outputs),
             ):
@@ -171,6 +172,8 @@ class Ingest:
         self.draining = True
         while self._settings is not None and self._settings.replicas > 1 and self.markets.all():
             await self._clock.sleep(LOOK / 2)
+        if self._receiving is not None:
+            self._receiving.cancel()
         while any(output.connected and output.waiting() for output in self.outputs):
             await self._clock.sleep(LOOK / 10)
 

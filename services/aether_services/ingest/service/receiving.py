@@ -79,6 +79,7 @@ class Receiving:
         self.reconnects = 0
         self._asked: Subscriptions = self._nothing_asked()
         self._renewing: dict[Symbol, Nanoseconds] = {}
+        """Market → when its book was last asked for anew."""
         self._pinged = Nanoseconds(0)
 
     def _nothing_asked(self) -> Subscriptions:
@@ -175,19 +176,18 @@ class Receiving:
         return {(Channel.INSTRUMENT, None), *((channel, symbol) for symbol in known for channel in channels)}
 
     def _renewals(self, now: Nanoseconds, elapsed: float) -> list[str]:
-        """Books that did not verify, at once; books whose deeper levels are old, one by one."""
-        for symbol, since in list(self._renewing.items()):
-            market = self._markets.get(symbol)
-            if market is None or market.snapshot_at >= since:
-                del self._renewing[symbol]
-            elif market.usable and market.book is not None and now - since >= SNAPSHOT_PATIENCE:
-                market.book.drop(Unusable.WAITING)
-                self._markets.withdraw(market, now)
-        old = {one.symbol for one in self._markets.all() if one.usable and now - one.snapshot_at >= self._refresh}
-        for symbol in [*self._markets.renew, *sorted(old - set(self._renewing))]:
-            asked = self._asked.renew((Channel.BOOK, symbol), elapsed)
-            self._markets.renew.discard(symbol)
-            if asked is not None:
+        """One book that is to be asked for anew: it did not verify, no snapshot came, or its deeper levels are old."""
+        for market in self._markets.all():
+            symbol, since = market.symbol, self._renewing.get(market.symbol, Nanoseconds(0))
+            if market.usable and market.book is not None:
+                if since > market.snapshot_at and now - since >= SNAPSHOT_PATIENCE:
+                    market.book.drop(Unusable.WAITING)
+                    self._markets.withdraw(market, now)
+                due = now - max(since, market.snapshot_at) >= self._refresh
+            else:
+                due = symbol in self._markets.renew or now - max(since, market.snapshot_at) >= SNAPSHOT_PATIENCE
+            if due and (asked := self._asked.renew((Channel.BOOK, symbol), elapsed)) is not None:
+                self._markets.renew.discard(symbol)
                 self._renewing[symbol] = now
                 return [asked]
         return []
