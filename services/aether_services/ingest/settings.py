@@ -60,7 +60,7 @@ class Settings(settings.Settings):
     """Levels of each side that are asked for: 10, 25, 100, 500 or 1000."""
     book_refresh_seconds: Annotated[float, Field(ge=5)] = 300
     """Seconds after which a book is asked for anew, for its deeper levels."""
-    tape_length: Annotated[int, Field(ge=10)] = 20_000
+    tape_length: Annotated[int, Field(ge=10)] = 1_000
     """Trades of a market that are remembered; an output that is further behind has them from the venue again."""
 
     @property

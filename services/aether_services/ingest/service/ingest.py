@@ -52,7 +52,7 @@ class Choices:
 
     depth: int = 100
     refresh: float = 300
-    tape_length: int = 20_000
+    tape_length: int = 1_000
     outbox_limit: int = 5_000
 
 
