@@ -1,0 +1,63 @@
+"""An hour of a busy market: ten times the normal speed, all ten pairs; memory does not grow, and nothing is late."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from aether_services.contracts.statuses import Output
+from aether_testing import benching, ingests, trips, venues
+
+if TYPE_CHECKING:
+    from aether_testing.ingests import Ingest, Plane
+
+PAIRS: Final = [f"{base}/USD" for base in ("BTC", "ETH", "SOL", "XRP", "ADA", "DOGE", "LTC", "LINK", "DOT", "AVAX")]
+ROUND: Final = 10.0
+"""Seconds of a round."""
+WARM: Final = 600.0
+"""Seconds after which memory must not grow any more."""
+MEGABYTE: Final = 1024.0
+"""In kB, as the kernel counts."""
+
+
+@pytest.mark.campaign(full=360)
+def test_an_hour_at_ten_times_the_normal_speed(tmp_path: Path, market_plane: Plane, rounds: int) -> None:
+    plane = market_plane.with_database()
+    ingests.new_topics(plane)
+    memory: list[tuple[float, float]] = []
+    late: dict[Output, list[float]] = {output: [] for output in Output}
+    with venues.venue(tmp_path / "venue", speed=10) as venue:
+        trip = trips.Trip(plane=plane, venue=venue, folder=tmp_path)
+        with trip.ingest(PAIRS) as ingest:
+            began = time.monotonic()
+            while (elapsed := time.monotonic() - began) < rounds * ROUND:
+                status = ingest.status()
+                for output, state in status.outputs.items():
+                    late[output].append(state.lag_seconds)
+                if elapsed > min(WARM, rounds * ROUND / 2):
+                    memory.append((elapsed, _resident(ingest)))
+                time.sleep(0.5)  # a sample
+            with trip.still():
+                trip.until_all_has_arrived(ingest)
+                trip.compare_table(PAIRS)
+            conflated = sum(state.conflated for state in ingest.status().outputs.values())
+    slope = statistics.linear_regression(*zip(*memory, strict=True)).slope * 3600 / MEGABYTE
+    p99 = {output.value: benching.percentile(samples, 0.99) for output, samples in late.items()}
+    print(
+        f"memory {memory[-1][1] / MEGABYTE:.0f} MB, {slope:+.2f} MB an hour; late by p99 {p99}; conflated {conflated}"
+    )
+    assert all(samples < 1 for samples in p99.values()), p99
+    assert memory[-1][1] < 300 * MEGABYTE
+    if memory[-1][0] > 2 * WARM:  # in a shorter run it is not over with growing
+        assert slope < 1
+
+
+def _resident(ingest: Ingest) -> float:
+    """Memory of its process, in kB."""
+    assert ingest.process is not None
+    said = Path(f"/proc/{ingest.process.pid}/status").read_text().splitlines()
+    return float(next(line.split()[1] for line in said if line.startswith("VmRSS:")))
