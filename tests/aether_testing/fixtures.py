@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from aether_cli.local.starting import Cluster
 
+TESTS: Final = Path(__file__).parents[1]
 NAMESPACE = pytest.StashKey[namespaces.Namespace]()
 
 
@@ -85,6 +87,18 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if report.when == "call" and report.failed and (one := item.stash.get(NAMESPACE, None)):
         report.sections.append((f"namespace {one.name}", one.shown()))
     return report  # type: ignore[return-value]
+
+
+CLUSTERS: Final = ("cluster", "e2e", "campaign/test_operator", "campaign/test_up")
+"""Where tests run clusters, and look whether the machine is as it was: one after the other, beside all others."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What one process does of several: all that has to do with clusters, or a file of the rest."""
+    for item in items:
+        path = item.path.relative_to(TESTS).as_posix()
+        item.add_marker(pytest.mark.xdist_group("clusters" if path.startswith(CLUSTERS) else path))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
