@@ -183,7 +183,12 @@ class Ingest:
         """End it, and wait for that; its exit code."""
         assert self.process is not None
         self.process.send_signal(how)
-        return self.process.wait(DEADLINE)
+        try:
+            return self.process.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)  # it says where it is
+            self.process.wait(DEADLINE)
+            raise AssertionError(f"it does not end within {DEADLINE:g} s\n{self.log[-8000:]}") from None
 
 
 @contextlib.contextmanager
@@ -228,6 +233,7 @@ def ingest(  # noqa: PLR0913 - where everything is, by name
         **settings,
     }
     others = {name: value for name, value in os.environ.items() if not name.startswith("AETHER_")}
+    others["PYTHONFAULTHANDLER"] = "1"
     environ = {**others, **{f"AETHER_{name.upper()}": str(value) for name, value in ours.items()}}
     one = Ingest(folder=folder, environ=environ, port=int(ours["http_port"]))
     try:

@@ -107,7 +107,7 @@ class Delivering:
                     self._finding.cancel()
                     self._finding = None
                 log.warning("output_away", extra={"output": self.output.name, "cause": str(fault)})
-            await self._clock.sleep(min(LONGEST_PAUSE, 0.2 * 2.0**failures))
+            await self._clock.sleep(min(LONGEST_PAUSE, 0.2 * 2 ** min(failures, 10)))
 
     async def _wait(self) -> None:
         if self.output.gather:

@@ -120,7 +120,7 @@ class Receiving:
         """At once the first time; then longer and longer, so that the venue's limit of connects is far away."""
         if fault.code == _POLICY:
             return POLICY_PAUSE
-        pause = min(LONGEST_PAUSE, 2.0 ** (failures - 1)) * random.uniform(0.8, 1.2) if failures else 0.1  # noqa: S311 - no secret
+        pause = min(LONGEST_PAUSE, 2 ** min(failures - 1, 10)) * random.uniform(0.8, 1.2) if failures else 0.1  # noqa: S311 - no secret
         return max(pause, MAINTENANCE_PAUSE) if self._markets.system == Trading.MAINTENANCE else pause
 
     async def _converse(self, connection: Connection) -> None:
