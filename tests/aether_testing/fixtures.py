@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from aether_testing import clusters, ingests, namespaces, planes, playing
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from aether_cli.local.starting import Cluster
 
-TESTS: Final = Path(__file__).parents[1]
 NAMESPACE = pytest.StashKey[namespaces.Namespace]()
 
 
@@ -93,12 +92,17 @@ CLUSTERS: Final = ("cluster", "e2e", "campaign/test_operator", "campaign/test_up
 """Where tests run clusters, and look whether the machine is as it was: one after the other, beside all others."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What one process does of several: all that has to do with clusters, or a file of the rest."""
-    for item in items:
-        path = item.path.relative_to(TESTS).as_posix()
-        item.add_marker(pytest.mark.xdist_group("clusters" if path.startswith(CLUSTERS) else path))
+class _Scheduling(LoadScopeScheduling):
+    """What one process does of several, as a whole: all that has to do with clusters, or a file of the rest."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0].removeprefix("tests/")
+        return "clusters" if path.startswith(CLUSTERS) else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling:
+    """Its `loadgroup` would do, but does not know the names that this pytest gives to tests."""
+    return _Scheduling(config, log)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -50,9 +50,11 @@ def test_an_hour_at_ten_times_the_normal_speed(tmp_path: Path, market_plane: Pla
     print(
         f"memory {memory[-1][1] / MEGABYTE:.0f} MB, {slope:+.2f} MB an hour; late by p99 {p99}; conflated {conflated}"
     )
-    assert all(samples < 1 for samples in p99.values()), p99
     assert memory[-1][1] < 300 * MEGABYTE
-    if memory[-1][0] > 2 * WARM:  # in a shorter run it is not over with growing
+    if memory[-1][0] < 2 * WARM:  # in a shorter run it is not over with growing, and there are others beside it
+        assert all(samples < trips.DEADLINE for samples in p99.values()), p99
+    else:
+        assert all(samples < 1 for samples in p99.values()), p99
         assert slope < 1
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from aether_services.ingest.core.tapes import Received
 
 CONNECT: Final = 5
-GATHER: Final = 0.5
+GATHER: Final = 0.25
 CANDLES_AT_ONCE: Final = datetime.timedelta(days=1)
 MINUTE: Final = datetime.timedelta(minutes=1)
 
