@@ -92,7 +92,7 @@ CLUSTERS: Final = ("cluster", "e2e", "campaign/test_operator", "campaign/test_up
 """Where tests run clusters, and look whether the machine is as it was: one after the other, beside all others."""
 
 
-class _Scheduling(LoadScopeScheduling):
+class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # the library has no types
     """What one process does of several, as a whole: all that has to do with clusters, or a file of the rest."""
 
     def _split_scope(self, nodeid: str) -> str:
