@@ -39,7 +39,13 @@ IDLE: Final = 1.0
 RATE_OVER: Final = 10.0
 SETTLED: Final = 2 * times.SECOND
 """Trades that the venue has not told of after this time did not happen, while it is heard of."""
+LATE: Final = 10.0
+"""Seconds of lag from which on an output is not well."""
+REMEMBERED: Final = 15.0
+"""Seconds for which it is not well after it was conflated for."""
 WENT_BACK: Final = "TradeIdsWentBack"
+LAGGING: Final = "Lagging"
+CONFLATING: Final = "Conflating"
 
 
 class Delivering:
@@ -73,6 +79,7 @@ class Delivering:
         self.back: set[Symbol] = set()
         """Markets whose trade ids the venue began anew: nothing of them is delivered."""
         self.failures = 0
+        self._conflated, self._conflated_at = 0, float("-inf")
         self.total = 0
         """Trades and letters delivered."""
         self.delays: deque[float] = deque(maxlen=1000)
@@ -230,14 +237,29 @@ class Delivering:
         since = min((one for one in waits if one is not None), default=None)
         return 0.0 if since is None else max(0.0, (self._clock.now() - since) / times.SECOND)
 
+    def look(self) -> None:
+        """Notice whether it was conflated for."""
+        if self.outbox.conflated != self._conflated:
+            self._conflated, self._conflated_at = self.outbox.conflated, self._clock.elapsed()
+
+    def _trouble(self, lag: float) -> str:
+        """What is wrong; in words that stay the same while it is, since they become a condition."""
+        if not self.connected:
+            return self.detail
+        if self.back:
+            return f"{WENT_BACK}: {', '.join(sorted(self.back))}"
+        if lag > LATE:
+            return LAGGING
+        return CONFLATING if self._clock.elapsed() - self._conflated_at < REMEMBERED else ""
+
     def state(self) -> OutputState:
         """As it is told."""
         self._forget(self._clock.elapsed())
-        back = f"{WENT_BACK}: {', '.join(sorted(self.back))}" if self.back else ""
         lag = self.lag()
+        trouble = self._trouble(lag)
         return OutputState(
-            ok=self.connected and not back,
-            detail=self.detail or back,
+            ok=not trouble,
+            detail=trouble,
             lag_seconds=round(lag, 3),
             waiting=self.waiting(),
             conflated=self.outbox.conflated,

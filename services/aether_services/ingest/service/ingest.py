@@ -35,8 +35,6 @@ LOOK: Final = 0.5
 BEAT: Final = 0.25
 INSTRUMENTS_EVERY: Final = 600.0
 RETRY_INSTRUMENTS: Final = 5.0
-LATE: Final = 10.0
-"""Seconds after which an output that lags is said to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +153,8 @@ class Ingest:
         while True:
             await self._clock.sleep(BEAT)
             self.markets.beat(self.receiving.heard, self._clock.now())
+            for output in self.outputs:
+                output.look()
             self._call()
 
     async def _write_instruments(self) -> None:
