@@ -315,13 +315,15 @@ class Watch:
 
     async def event(self) -> tuple[str, str]:
         """The next one: its type, and the object's name or the error's code."""
-        event = json.loads(await asyncio.wait_for(self.answer.content.readline(), DEADLINE))
+        async with asyncio.timeout(DEADLINE):
+            event = json.loads(await self.answer.content.readline())
         thing = event["object"]
         return event["type"], str(thing["code"]) if thing["kind"] == "Status" else thing["metadata"]["name"]
 
     async def silent(self) -> bool:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.answer.content.readline(), SHORT)
+            async with asyncio.timeout(SHORT):
+                await self.answer.content.readline()
             return False
         return True
 

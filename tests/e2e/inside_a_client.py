@@ -115,7 +115,8 @@ SPEAKERS = {"postgres": postgres, "redis": redis_, "nats": nats, "kafka": kafka}
 async def main(server: str, *words: str) -> None:
     try:
         await checked(server, *words)
-        kept = await asyncio.wait_for(SPEAKERS[server](*words), 40)
+        async with asyncio.timeout(40):
+            kept = await SPEAKERS[server](*words)
     except Exception as fault:  # noqa: BLE001 - the test looks at what each library says
         print(json.dumps({"fault": f"{type(fault).__name__}: {fault}"}))
     else:

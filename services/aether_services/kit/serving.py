@@ -72,7 +72,8 @@ async def serve(server: uvicorn.Server, room: Working, *, grace: float) -> None:
     if not working.done() and waiting.done():
         log.info("draining")
         try:
-            await asyncio.wait_for(room.drain(), grace)
+            async with asyncio.timeout(grace):
+                await room.drain()
         except TimeoutError:
             log.warning("drain_cut_short", extra={"seconds": grace})
     server.should_exit = True

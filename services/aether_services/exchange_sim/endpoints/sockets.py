@@ -50,7 +50,8 @@ async def _serve(websocket: WebSocket, connection: Connection, venue: Venue) -> 
         code, reason = connection.closing.result()
         # Whoever takes nothing does not take this either, and is left alone with it.
         with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
-            await asyncio.wait_for(websocket.close(code, reason), FAREWELL)
+            async with asyncio.timeout(FAREWELL):
+                await websocket.close(code, reason)
     for task in (hearing, telling):
         if not task.cancelled() and (fault := task.exception()) is not None:
             raise fault

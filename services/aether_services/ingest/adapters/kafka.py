@@ -143,7 +143,8 @@ async def _between(
 async def _stopped(client: aiokafka.AIOKafkaProducer | aiokafka.AIOKafkaConsumer) -> None:
     """End a client; a farewell is not waited for."""
     with contextlib.suppress(KafkaError, OSError, TimeoutError):
-        await asyncio.wait_for(client.stop(), 2)
+        async with asyncio.timeout(2):
+            await client.stop()
 
 
 def _words(fault: BaseException) -> str:

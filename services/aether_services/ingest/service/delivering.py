@@ -121,7 +121,8 @@ class Delivering:
             await self._clock.sleep(self.output.gather)
         else:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._called.wait(), IDLE)
+                async with asyncio.timeout(IDLE):
+                    await self._called.wait()
         self._called.clear()
 
     async def _deliver(self, sink: Sink) -> None:
@@ -170,7 +171,8 @@ class Delivering:
     @staticmethod
     async def _within(what: Awaitable[Answer]) -> Answer:
         try:
-            return await asyncio.wait_for(what, DEADLINE)
+            async with asyncio.timeout(DEADLINE):  # `wait_for` may forget that it was cancelled, in Python 3.11
+                return await what
         except TimeoutError:
             raise OutputAway(f"no answer in {DEADLINE:.0f} s") from None
 

@@ -1,0 +1,228 @@
+"""Delivering: one output at its own pace, in time that the test owns."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from aether_services.contracts.marketdata import Topic
+from aether_services.contracts.statuses import Output
+from aether_services.domain import times
+from aether_services.domain.instruments import Symbol
+from aether_services.domain.times import Nanoseconds
+from aether_services.domain.trades import OrderType, Side, Trade
+from aether_services.ingest.core.markets import Markets
+from aether_services.ingest.core.outboxes import Letter
+from aether_services.ingest.core.tapes import Place, Received, place_of
+from aether_services.ingest.ports import OutputAway
+from aether_services.ingest.service import delivering
+from aether_services.ingest.service.delivering import Delivering
+from aether_services.ingest.service.history import History
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+
+    from aether_services.domain.instruments import Instrument
+    from aether_services.ingest.core.markets import Market
+
+BTC = Symbol("BTC/USD")
+
+
+class Clock:
+    """Time passes when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def now(self) -> Nanoseconds:
+        """The time of day."""
+        return Nanoseconds(round(self.seconds * times.SECOND))
+
+    def elapsed(self) -> float:
+        """Seconds."""
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        """Let that much pass."""
+        self.seconds += seconds
+        await asyncio.sleep(0)
+
+
+class World:
+    """An output that keeps what it is given, or fails; a venue that has every trade; and what delivers."""
+
+    name = Output.TABLES
+    gather = 0.25
+
+    def __init__(self, *, stands_at: int = 0, tape_length: int = 10) -> None:
+        self.clock = Clock()
+        self.stands = {BTC: place_of(self.trade(stands_at).trade)} if stands_at else {}
+        self.working = True
+        self.got: list[int] = []
+        self.letters: list[bytes] = []
+        self.connected_often = 0
+        self.asked_venue = 0
+        self.markets = Markets(writer="w", depth=10, tape_length=tape_length, post=lambda _: None)
+        self.markets.serve([BTC])
+        self.delivering = Delivering(
+            output=self,
+            markets=self.markets,
+            receiving=self,  # type: ignore[arg-type]  # of which only this is asked
+            history=History(self, self.clock),  # type: ignore[arg-type]
+            clock=self.clock,
+            limit=5,
+        )
+        self.heard = self.clock.now()
+
+    def trade(self, trade_id: int, at: float | None = None) -> Received:
+        """One, at a second of its own."""
+        moment = Nanoseconds(round((trade_id if at is None else at) * times.SECOND))
+        trade = Trade(
+            symbol=BTC,
+            trade_id=trade_id,
+            side=Side.BUY,
+            price=Decimal(1),
+            quantity=Decimal(1),
+            order_type=OrderType.LIMIT,
+            at=moment,
+        )
+        return Received(trade, self.clock.now())
+
+    def hear(self, *ids: int) -> None:
+        """Trades come."""
+        self.markets[BTC].tape.add([self.trade(one) for one in ids])
+
+    # What is asked of the others.
+
+    def complete(self, market: Market) -> bool:
+        """All trades are there."""
+        return not market.tape.gap
+
+    async def trades(self, symbol: Symbol, after: Place) -> Sequence[Trade]:
+        """The venue's, as REST has them: it knows trades 1 to 30."""
+        assert symbol == BTC
+        self.asked_venue += 1
+        return [self.trade(one).trade for one in range(after.trade_id, 31)]
+
+    async def instruments(self) -> Sequence[Instrument]:
+        """None."""
+        return []
+
+    @contextlib.asynccontextmanager
+    async def connected(self) -> AsyncIterator[World]:
+        """The output."""
+        self.connected_often += 1
+        if not self.working:
+            raise OutputAway("it is away")
+        yield self
+
+    async def places(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Place]:
+        """Where it stands."""
+        return {symbol: self.stands[symbol] for symbol in symbols if symbol in self.stands}
+
+    async def deliver(
+        self, trades: Sequence[Received], letters: Sequence[Letter], complete: Mapping[Symbol, Nanoseconds]
+    ) -> None:
+        """Keep it."""
+        del complete
+        if not self.working:
+            raise OutputAway("it went away")
+        self.got += [one.trade.trade_id for one in trades]
+        self.letters += [letter.body for letter in letters]
+        if trades:
+            self.stands[BTC] = place_of(trades[-1].trade)
+
+    async def until(self, holds: Callable[[], bool], seconds: float = 60) -> None:
+        """Let time pass until something holds."""
+        ends = self.clock.seconds + seconds
+        task = asyncio.create_task(self.delivering.run())
+        try:
+            while not holds():
+                assert not task.done(), task.result()
+                assert self.clock.seconds < ends, (self.got, self.delivering.state())
+                self.delivering.look()
+                await asyncio.sleep(0)
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+def a_letter(number: int) -> Letter:
+    return Letter(Topic.BOOK, BTC, str(number).encode(), Nanoseconds(1000 * times.SECOND))
+
+
+async def test_a_new_output_begins_with_the_tape_and_an_old_one_where_it_stands() -> None:
+    world = World()
+    world.hear(5, 6, 7)
+    await world.until(lambda: world.got == [5, 6, 7])
+    old = World(stands_at=6)
+    old.hear(5, 6, 7, 8)
+    await old.until(lambda: old.got == [7, 8])
+    assert old.asked_venue == 0
+
+
+async def test_what_the_tape_does_not_remember_is_asked_of_the_venue() -> None:
+    world = World(stands_at=3)
+    world.hear(*range(20, 31))
+    await world.until(lambda: world.got == list(range(4, 31)))
+    assert world.asked_venue > 0
+
+
+async def test_what_could_not_be_delivered_is_delivered_once_it_can_be_trades_first_to_last() -> None:
+    world = World()
+    world.hear(5, 6)
+    world.delivering.post(a_letter(1))
+    world.working = False
+    await world.until(lambda: world.delivering.failures > 3)
+    assert (world.delivering.state().ok, world.delivering.state().detail) == (False, "it is away")
+    world.hear(7)
+    world.delivering.post(a_letter(2))
+    world.working = True
+    await world.until(lambda: world.got == [5, 6, 7])
+    assert world.letters == [b"1", b"2"]
+    assert world.delivering.waiting() == 0
+
+
+async def test_trades_that_are_not_placed_yet_count_as_waiting() -> None:
+    world = World(stands_at=5)
+    world.hear(5, 6, 7)
+    assert world.delivering.waiting() == 3
+    await world.until(lambda: world.got == [6, 7])
+    assert world.delivering.waiting() == 0
+
+
+async def test_an_output_that_is_late_is_not_well_and_says_so_in_words_that_stay() -> None:
+    world = World()
+    world.hear(5)
+    await world.until(lambda: world.got == [5])
+    world.delivering.connected = True
+    world.hear(6)
+    world.clock.seconds += delivering.LATE + 1
+    state = world.delivering.state()
+    assert (state.ok, state.detail) == (False, delivering.LAGGING)
+    assert state.lag_seconds > delivering.LATE
+
+
+async def test_an_output_that_was_conflated_for_is_not_well_for_a_while() -> None:
+    world = World()
+    world.delivering.connected = True
+    for number in range(7):
+        world.delivering.post(a_letter(number))
+    world.delivering.look()
+    assert world.delivering.state().detail == delivering.CONFLATING
+    assert world.delivering.state().conflated > 0
+    await world.until(lambda: world.letters != [])
+    world.delivering.connected = True
+    world.clock.seconds += delivering.REMEMBERED
+    assert world.delivering.state().ok
+
+
+async def test_trade_ids_that_begin_again_are_not_delivered_and_said() -> None:
+    world = World(stands_at=100)
+    world.markets[BTC].tape.add([world.trade(1, at=500), world.trade(2, at=501)])
+    await world.until(lambda: bool(world.delivering.back))
+    world.delivering.connected = True
+    assert world.delivering.state().detail == f"{delivering.WENT_BACK}: {BTC}"
+    assert world.got == []
