@@ -15,6 +15,7 @@ import redis.asyncio
 
 from aether_operator import brokers
 from aether_operator.api.platforms import Server
+from aether_operator.api.reasons import Reason
 from aether_operator.observed.endpoints import Endpoint, Hidden
 
 
@@ -105,6 +106,11 @@ async def checked(server: str, host: str, username: str, password: str, _word: s
     if server in PORTS:
         endpoint = Endpoint(host=host, port=PORTS[server], username=username, password=Hidden(password))
         report = await brokers.check(Server(server), endpoint, deadline=20)
+        for _ in range(100):  # a pod is Ready a moment before the node's way to its Service leads there
+            if report.reason is not Reason.UNREACHABLE:
+                break
+            await asyncio.sleep(0.2)
+            report = await brokers.check(Server(server), endpoint, deadline=20)
         if not report.ok:
             raise RuntimeError(report)
 
