@@ -104,6 +104,17 @@ def test_a_place_that_is_forgotten_is_told_from_one_that_nothing_follows() -> No
     assert (tape.count_after(a_place(1)), tape.count_after(a_place(5)), tape.count_after(a_place(9))) == (4, 0, 0)
 
 
+def test_ids_that_were_given_before_contradict_a_place() -> None:
+    tape = Tape(100)
+    assert not tape.contradicts(a_place(5))
+    tape.add(trades([5, 6, 7]))
+    assert not any(tape.contradicts(a_place(one)) for one in (3, 5, 7))
+    assert not tape.contradicts(Place(trade_id=7, at=Nanoseconds(7 * times.SECOND - 1000)))  # as REST rounds it
+    assert tape.contradicts(Place(trade_id=6, at=Nanoseconds(2 * times.SECOND)))
+    assert tape.contradicts(Place(trade_id=100, at=Nanoseconds(2 * times.SECOND)))
+    assert not tape.contradicts(a_place(100))  # it is only further on
+
+
 # Outboxes.
 
 

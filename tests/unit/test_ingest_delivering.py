@@ -16,7 +16,7 @@ from aether_services.domain.trades import OrderType, Side, Trade
 from aether_services.ingest.core.markets import Markets
 from aether_services.ingest.core.outboxes import Letter
 from aether_services.ingest.core.tapes import Place, Received, place_of
-from aether_services.ingest.ports import OutputAway
+from aether_services.ingest.ports import OutputAway, VenueAway
 from aether_services.ingest.service import delivering
 from aether_services.ingest.service.delivering import Delivering
 from aether_services.ingest.service.history import History
@@ -62,6 +62,7 @@ class World:
         self.working = True
         self.got: list[int] = []
         self.letters: list[bytes] = []
+        self.complete_of: list[Symbol] = []
         self.connected_often = 0
         self.asked_venue = 0
         self.markets = Markets(writer="w", depth=10, tape_length=tape_length, post=lambda _: None)
@@ -126,9 +127,9 @@ class World:
         self, trades: Sequence[Received], letters: Sequence[Letter], complete: Mapping[Symbol, Nanoseconds]
     ) -> None:
         """Keep it."""
-        del complete
         if not self.working:
             raise OutputAway("it went away")
+        self.complete_of += complete
         self.got += [one.trade.trade_id for one in trades]
         self.letters += [letter.body for letter in letters]
         if trades:
@@ -226,3 +227,34 @@ async def test_trade_ids_that_begin_again_are_not_delivered_and_said() -> None:
     world.delivering.connected = True
     assert world.delivering.state().detail == f"{delivering.WENT_BACK}: {BTC}"
     assert world.got == []
+
+
+async def test_ids_that_began_again_and_came_past_the_place_are_seen_over_rest() -> None:
+    world = World(stands_at=3)
+    world.hear(*range(20, 31))
+
+    async def counted_anew(symbol: Symbol, after: Place) -> Sequence[Trade]:
+        del symbol, after
+        return [world.trade(one, at=100 + one).trade for one in range(1, 31)]
+
+    world.trades = counted_anew  # type: ignore[method-assign]
+    await world.until(lambda: bool(world.delivering.back))
+    assert world.got == []
+
+
+async def test_a_market_is_complete_only_when_all_that_is_known_of_it_goes_out() -> None:
+    world = World()
+    world.hear(5, 6)
+    await world.until(lambda: bool(world.complete_of), 5)
+    await world.until(lambda: world.got == [5, 6], 5)
+    away = World(stands_at=3)
+    away.hear(*range(20, 31))
+
+    async def silent(symbol: Symbol, after: Place) -> Sequence[Trade]:
+        del symbol, after
+        raise VenueAway("no answer")
+
+    away.trades = silent  # type: ignore[method-assign]
+    began = away.clock.seconds
+    await away.until(lambda: away.clock.seconds > began + 10)
+    assert away.complete_of == []

@@ -142,6 +142,17 @@ def test_trades_are_put_on_the_tape_and_a_gap_asks_for_what_is_missing() -> None
     assert last.trade_id == 8
 
 
+def test_trades_whose_ids_begin_again_are_a_tape_of_their_own() -> None:
+    world = World()
+    world.hear(a_trade(7))
+    again = a_trade(1)
+    again["data"][0]["timestamp"] = "2026-11-26T01:17:00.000001Z"
+    world.hear(again)
+    last = world.markets[BTC].tape.last
+    assert last is not None
+    assert last.trade_id == 1
+
+
 def test_a_ticker_is_published() -> None:
     world = World()
     data = {

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from aether_services.domain import times
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
+from aether_services.domain.trades import OrderType, Side, Trade
 from aether_services.ingest.core.markets import Markets
+from aether_services.ingest.core.tapes import Received, place_of
 from aether_services.ingest.ports import VenueAway
 from aether_services.ingest.service.history import History
 from aether_services.ingest.service.receiving import Receiving
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from aether_services.domain.instruments import Instrument
-    from aether_services.domain.trades import Trade
     from aether_services.ingest.core.tapes import Place
 
 BTC = Symbol(recordings.SYMBOL)
@@ -54,6 +56,7 @@ class Venue:
         self._frames: asyncio.Queue[bytes | int] = asyncio.Queue()
         self.asked: list[dict[str, Any]] = []
         self.connections = 0
+        self.traded: list[Trade] = []
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[Venue]:
@@ -81,9 +84,9 @@ class Venue:
         return []
 
     async def trades(self, symbol: Symbol, after: Place) -> Sequence[Trade]:
-        """None."""
-        del symbol, after
-        return []
+        """What it has over REST: trades that it did not tell of."""
+        del symbol
+        return [one for one in self.traded if one.trade_id > after.trade_id]
 
     def methods(self, channel: str) -> list[str]:
         """What was asked for of a channel."""
@@ -172,6 +175,47 @@ async def test_a_venue_that_says_nothing_is_asked_and_then_given_up() -> None:
     assert "ping" in [one["method"] for one in world.venue.asked]
     assert "silent for" in world.receiving.detail
     assert not world.markets[BTC].usable
+
+
+def a_trade(trade_id: int, at: float) -> Trade:
+    moment = Nanoseconds(round(at * times.SECOND))
+    return Trade(
+        symbol=BTC,
+        trade_id=trade_id,
+        side=Side.BUY,
+        price=Decimal(1),
+        quantity=Decimal(1),
+        order_type=OrderType.LIMIT,
+        at=moment,
+    )
+
+
+async def test_the_last_trade_of_a_quiet_market_that_was_not_told_is_found_over_rest() -> None:
+    world = World(lambda request: [*faithful(request), b'{"channel":"heartbeat"}'])
+    await world.until(lambda: world.markets[BTC].usable, 5)
+    tape, began = world.markets[BTC].tape, world.clock.seconds
+    tape.add([Received(a_trade(7, began), world.clock.now())])
+    world.venue.traded = [a_trade(8, began + 1)]
+    filling = asyncio.create_task(world.receiving.fill())
+    try:
+        world.receiving.connected = True
+        ends = began + 90
+        while tape.last != place_of(world.venue.traded[0]):
+            assert world.clock.seconds < ends
+            await asyncio.sleep(0)
+    finally:
+        filling.cancel()
+        await asyncio.wait([filling])
+    assert world.clock.seconds - began >= 60
+    assert world.markets[BTC].gaps == 1
+
+
+async def test_who_leaves_withdraws_its_books() -> None:
+    world = World(faithful)
+    await world.until(lambda: world.markets[BTC].usable, 5)
+    world.receiving.leave()
+    assert not world.markets[BTC].usable
+    assert not world.receiving.connected
 
 
 async def test_a_venue_that_refuses_us_is_left_alone_for_ten_minutes() -> None:

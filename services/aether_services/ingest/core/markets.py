@@ -190,6 +190,9 @@ class Markets:
                 continue
             trade = one.trade()
             self._heard(trade.at, received)
+            last = market.tape.last
+            if last is not None and trade.trade_id <= last.trade_id and trade.at > last.at + times.SECOND:
+                self.begin_anew(market)
             whole = not market.tape.gap
             market.tape.add([Received(trade, received)])
             if market.tape.gap:
@@ -227,6 +230,10 @@ class Markets:
             )
             if book is not None:
                 self.renew.add(market.symbol)
+
+    def begin_anew(self, market: Market) -> None:
+        """The venue gives ids again that it has given: what an output stands at is of other trades, and it will see."""
+        market.tape = Tape(self._tape_length)
 
     # What is published.
 

@@ -52,6 +52,11 @@ class Tape:
         return place_of(self._trades[-1].trade) if self._trades else None
 
     @property
+    def heard(self) -> Nanoseconds:
+        """When the newest of those was received."""
+        return self._trades[-1].received if self._trades else times.Nanoseconds(0)
+
+    @property
     def first(self) -> Place | None:
         """Before the oldest trade that is remembered."""
         if not self._trades:
@@ -109,6 +114,16 @@ class Tape:
         skip = max(0, place.trade_id - oldest + 1 - self.holes)
         found = islice(self._trades, skip, None)
         return list(islice((one for one in found if one.trade.trade_id > place.trade_id), limit))
+
+    def contradicts(self, place: Place) -> bool:
+        """Whether ids began anew since a place: its trade is another one here, or later ones have ids before it."""
+        last = self.last
+        if last is None:
+            return False
+        if last.trade_id <= place.trade_id:
+            return last.at > place.at + times.SECOND
+        same = self.after(Place(trade_id=place.trade_id - 1, at=place.at), 1) or ()
+        return any(one.trade.trade_id == place.trade_id and abs(one.trade.at - place.at) > times.SECOND for one in same)
 
     def oldest_after(self, place: Place) -> Received | None:
         """The first trade after a place, of those that are remembered."""

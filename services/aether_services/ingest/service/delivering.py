@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from aether_services.contracts.statuses import OutputState
 from aether_services.domain import times
 from aether_services.domain.times import Nanoseconds
-from aether_services.ingest.core import tapes
 from aether_services.ingest.core.outboxes import Letter, Outbox
-from aether_services.ingest.core.tapes import Place, Received
+from aether_services.ingest.core.tapes import Place, Received, place_of
 from aether_services.ingest.ports import OutputAway, VenueAway
+from aether_services.ingest.service.history import History, IdsWentBack
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from aether_services.domain.instruments import Symbol
     from aether_services.ingest.core.markets import Market, Markets
     from aether_services.ingest.ports import Output, Sink
-    from aether_services.ingest.service.history import History
     from aether_services.ingest.service.receiving import Receiving
     from aether_services.kit.clocks import Clock
 
@@ -128,9 +127,11 @@ class Delivering:
     async def _deliver(self, sink: Sink) -> None:
         self._place(sink)
         markets = self._markets.all()
-        trades = [one for market in markets for one in await self._trades(market)]
+        found = {market.symbol: await self._trades(market) for market in markets}
+        trades = [one for some in found.values() for one in some]
         letters = self.outbox.take(BATCH)
-        complete = {market.symbol: until for market in markets if (until := self._complete(market)) is not None}
+        whole = [market.symbol for market in markets if self._complete(market, found[market.symbol])]
+        complete = dict.fromkeys(whole, Nanoseconds(self._receiving.heard - SETTLED))
         if not trades and not letters and not (complete and self.output.gather):
             return
         received = [*(one.received for one in trades), *(one.received for one in letters)]
@@ -143,7 +144,7 @@ class Delivering:
             raise
         self._sending = None
         for one in trades:
-            self._places[one.trade.symbol] = tapes.place_of(one.trade)
+            self._places[one.trade.symbol] = place_of(one.trade)
         for symbol in set(self._places) - {market.symbol for market in markets}:
             del self._places[symbol]
         self._count(len(trades) + len(letters), oldest)
@@ -180,34 +181,34 @@ class Delivering:
         place, last = self._places.get(market.symbol), market.tape.last
         if place is None or last is None:
             return ()
-        if last.trade_id <= place.trade_id and last.at > place.at + times.SECOND:
-            if market.symbol not in self.back:
-                self.back.add(market.symbol)
-                log.error(
-                    "trade_ids_went_back",
-                    extra={"symbol": market.symbol, "stored": place.trade_id, "told": last.trade_id},
-                )
-            return ()
-        self.back.discard(market.symbol)
+        if market.tape.contradicts(place):
+            return self._went_back(market, place)
         found = market.tape.after(place, BATCH)
-        if found is not None:
-            return found
-        try:
-            trades = await self._history.after(market.symbol, place)
-        except VenueAway as fault:
-            log.warning("refill_failed", extra={"symbol": market.symbol, "after": place.trade_id, "cause": str(fault)})
-            return ()
-        now = self._clock.now()
-        return [Received(one, now) for one in trades]
+        if found is None:
+            try:
+                trades = await self._history.after(market.symbol, place)
+            except IdsWentBack:
+                return self._went_back(market, place)
+            except VenueAway as fault:
+                cause = {"symbol": market.symbol, "after": place.trade_id, "cause": str(fault)}
+                log.warning("refill_failed", extra=cause)
+                return ()
+            now = self._clock.now()
+            found = [Received(one, now) for one in trades]
+        self.back.discard(market.symbol)
+        return found
 
-    def _complete(self, market: Market) -> Nanoseconds | None:
-        """Until when every trade of a market has been delivered with this delivery; nothing where that is not known."""
-        place, last = self._places.get(market.symbol), market.tape.last
-        if place is None or last is None or not self._receiving.complete(market):
-            return None
-        if last.trade_id - place.trade_id > BATCH:
-            return None
-        return Nanoseconds(self._receiving.heard - SETTLED)
+    def _went_back(self, market: Market, place: Place) -> Sequence[Received]:
+        """Nothing is delivered of a market whose ids are not those that the output knows."""
+        if market.symbol not in self.back:
+            self.back.add(market.symbol)
+            log.error("trade_ids_went_back", extra={"symbol": market.symbol, "stored": place.trade_id})
+        return ()
+
+    def _complete(self, market: Market, found: Sequence[Received]) -> bool:
+        """Whether with this delivery every trade of a market has been delivered, but for the last moments."""
+        place, last = place_of(found[-1].trade) if found else self._places.get(market.symbol), market.tape.last
+        return place is not None and place == last and self._receiving.complete(market)
 
     def _count(self, number: int, oldest: Nanoseconds | None) -> None:
         elapsed = self._clock.elapsed()

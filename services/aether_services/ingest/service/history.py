@@ -6,6 +6,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from aether_services.domain import times
+
 if TYPE_CHECKING:
     from aether_services.domain.instruments import Symbol
     from aether_services.domain.trades import Trade
@@ -14,6 +16,12 @@ if TYPE_CHECKING:
     from aether_services.kit.clocks import Clock
 
 log = logging.getLogger(__name__)
+
+
+class IdsWentBack(Exception):
+    """After a place the venue has trades with ids before it: it counts anew, and nobody knows what is missing."""
+
+
 TRIES: Final = 3
 """Times that the venue must leave out an id, a second apart, until it counts as one that does not exist."""
 
@@ -30,12 +38,16 @@ class History:
 
         Raises:
             VenueAway: It does not say.
+            IdsWentBack: Its ids are not those that the place is of.
         """
         trades: list[Trade] = []
         for attempt in range(TRIES):
             if attempt:
                 await self.clock.sleep(1)
-            trades = [one for one in await self.venue.trades(symbol, place) if one.trade_id > place.trade_id]
+            said = await self.venue.trades(symbol, place)
+            if any(one.trade_id <= place.trade_id and one.at > place.at + times.SECOND for one in said):
+                raise IdsWentBack(symbol)
+            trades = [one for one in said if one.trade_id > place.trade_id]
             if not trades:
                 return []
             if trades[0].trade_id == place.trade_id + 1:

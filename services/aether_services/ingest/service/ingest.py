@@ -174,6 +174,7 @@ class Ingest:
             await self._clock.sleep(LOOK / 2)
         if self._receiving is not None:
             self._receiving.cancel()
+            self.receiving.leave()
         while any(output.connected and output.waiting() for output in self.outputs):
             await self._clock.sleep(LOOK / 10)
 

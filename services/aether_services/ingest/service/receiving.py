@@ -16,6 +16,7 @@ from aether_services.ingest.core.asking import Step, Subscriptions
 from aether_services.ingest.core.tapes import Received
 from aether_services.ingest.core.wire import Channel
 from aether_services.ingest.ports import VenueAway
+from aether_services.ingest.service.history import History, IdsWentBack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from aether_services.ingest.core.asking import Key
     from aether_services.ingest.core.markets import Market, Markets
     from aether_services.ingest.ports import Connection, Venue
-    from aether_services.ingest.service.history import History
     from aether_services.kit.clocks import Clock
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,8 @@ QUIET: Final = 4 * times.SECOND
 """Without a word, a heartbeat included, for this long: the venue is asked whether it is there."""
 SILENT: Final = 8 * times.SECOND
 """And after this its books are not trusted any more, and the connection is given up."""
+CONFIRMED_EVERY: Final = 60 * times.SECOND
+"""A lost trade is known by the next one; where none comes for so long, the venue is asked over REST."""
 SNAPSHOT_PATIENCE: Final = 3 * times.SECOND
 """How long a book is still used that was asked for anew only for its deeper levels."""
 LONGEST_PAUSE: Final = 30.0
@@ -81,6 +83,8 @@ class Receiving:
         self._renewing: dict[Symbol, Nanoseconds] = {}
         """Market → when its book was last asked for anew."""
         self._pinged = Nanoseconds(0)
+        self._confirmed: dict[Symbol, Nanoseconds] = {}
+        """Market → when the venue was last asked over REST whether it has traded."""
 
     def _nothing_asked(self) -> Subscriptions:
         return Subscriptions(
@@ -97,6 +101,12 @@ class Receiving:
         """Whether every trade of a market that has happened is on its tape, but for the last moments."""
         held = self._asked.step((Channel.TRADE, market.symbol)) is Step.HELD
         return self.connected and held and not market.tape.gap
+
+    def leave(self) -> None:
+        """No more is received: no book is to be trusted any more, and who has one is told."""
+        self.connected, self.detail = False, "about to end"
+        self._markets.drop(Unusable.DISCONNECTED, self._clock.now())
+        self._arrived()
 
     async def run(self) -> None:
         """Receive, for ever."""
@@ -197,22 +207,50 @@ class Receiving:
         while True:
             for symbol in list(self._markets.fill):
                 await self._fill(symbol)
+            await self._confirm()
             await self._clock.sleep(TICK)
 
     async def _fill(self, symbol: Symbol) -> None:
         market = self._markets.get(symbol)
-        if market is None or not market.tape.gap or (place := market.tape.last) is None:
+        if market is None or not market.tape.gap or market.tape.last is None:
             self._markets.fill.discard(symbol)
-            return
-        try:
-            trades = await self._history.after(symbol, place)
-        except VenueAway as fault:
-            log.warning("gap_not_filled", extra={"symbol": symbol, "after": place.trade_id, "cause": str(fault)})
-            await self._clock.sleep(1)
-            return
-        now = self._clock.now()
-        market.tape.fill([Received(one, now) for one in trades])
-        log.info("gap_filled", extra={"symbol": symbol, "after": place.trade_id, "trades": len(trades)})
-        self._arrived()
-        if not trades:
+        elif not await self._ask_again(market):
             await self._clock.sleep(1)  # the venue does not have them over REST yet
+
+    async def _confirm(self) -> None:
+        """Ask whether the market that was quiet for longest has traded all the same."""
+        now = self._clock.now()
+        quiet = {
+            one: max(one.tape.heard, self._confirmed.get(one.symbol, Nanoseconds(0)))
+            for one in self._markets.all()
+            if one.tape.last
+        }
+        market = min(quiet, key=quiet.__getitem__, default=None)
+        if market is not None and self.connected and now - quiet[market] >= CONFIRMED_EVERY:
+            self._confirmed[market.symbol] = now
+            if await self._ask_again(market):
+                market.gaps += 1
+
+    async def _ask_again(self, market: Market) -> bool:
+        """Bring what the venue has after a market's tape; whether that was anything."""
+        place = market.tape.last
+        if place is None:
+            return False
+        try:
+            trades = await self._history.after(market.symbol, place)
+        except IdsWentBack:
+            log.error("trade_ids_went_back", extra={"symbol": market.symbol, "after": place.trade_id})  # noqa: TRY400
+            self._markets.begin_anew(market)
+            return True
+        except VenueAway as fault:
+            cause = {"symbol": market.symbol, "after": place.trade_id, "cause": str(fault)}
+            log.warning("gap_not_filled", extra=cause)
+            return False
+        # Some may have come by themselves meanwhile.
+        missed = [one for one in trades if market.tape.last is None or one.trade_id > market.tape.last.trade_id]
+        if missed:
+            now = self._clock.now()
+            market.tape.fill([Received(one, now) for one in missed])
+            log.info("gap_filled", extra={"symbol": market.symbol, "after": place.trade_id, "trades": len(missed)})
+            self._arrived()
+        return bool(missed)
