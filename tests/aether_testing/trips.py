@@ -8,7 +8,7 @@ import itertools
 import json
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import aiokafka
@@ -38,7 +38,6 @@ class Trip:
     plane: Plane
     venue: Venue
     folder: Path
-    replicas: list[Ingest] = field(default_factory=list)
 
     @contextlib.contextmanager
     def ingest(self, pairs: Sequence[str] = ingests.PAIRS, **settings: Any) -> Iterator[Ingest]:

@@ -16,8 +16,9 @@ from aether_services.domain.instruments import Instrument, Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side, Trade
 from aether_services.ingest.adapters import tables
-from aether_services.ingest.adapters.servers import Server, Tls
+from aether_services.ingest.adapters.servers import Server
 from aether_services.ingest.core.tapes import Received
+from aether_services.ingest.settings import Tls
 from aether_testing import benching, postgres
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ async def measure(output: tables.Tables, server: postgres.Postgres, database: st
             began = time.perf_counter()
             await sink.deliver(batch, [], {})
             ours.append(time.perf_counter() - began)
-            rows = [(f"X{row[0]}", *row[1:]) for row in map(tables._trade_row, batch)]  # noqa: SLF001
+            rows = [(f"X{row[0]}", *row[1:]) for row in tables._trade_rows(batch)]  # noqa: SLF001
             began = time.perf_counter()
             async with (
                 connection.cursor() as cursor,

@@ -20,12 +20,13 @@ from aether_services.domain.trades import OrderType, Side, Trade
 from aether_services.ingest.adapters import kafka
 from aether_services.ingest.adapters.kafka import Kafka
 from aether_services.ingest.adapters.nats import Nats
-from aether_services.ingest.adapters.servers import Server, Tls
+from aether_services.ingest.adapters.servers import Server
 from aether_services.ingest.adapters.tables import Tables
 from aether_services.ingest.core import tapes
 from aether_services.ingest.core.outboxes import Letter
 from aether_services.ingest.core.tapes import Received
 from aether_services.ingest.ports import Behind, Output, OutputAway
+from aether_services.ingest.settings import Tls
 from aether_testing import brokers, postgres, tls, trips
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from aether_services.ingest.ports import OutputAway, VenueAway
 from aether_services.ingest.service import delivering
 from aether_services.ingest.service.delivering import Delivering
 from aether_services.ingest.service.history import History
+from aether_testing.clocks import Clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
@@ -28,26 +29,6 @@ if TYPE_CHECKING:
     from aether_services.ingest.core.markets import Market
 
 BTC = Symbol("BTC/USD")
-
-
-class Clock:
-    """Time passes when somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def now(self) -> Nanoseconds:
-        """The time of day."""
-        return Nanoseconds(round(self.seconds * times.SECOND))
-
-    def elapsed(self) -> float:
-        """Seconds."""
-        return self.seconds
-
-    async def sleep(self, seconds: float) -> None:
-        """Let that much pass."""
-        self.seconds += seconds
-        await asyncio.sleep(0)
 
 
 class World:

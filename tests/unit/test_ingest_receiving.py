@@ -18,6 +18,7 @@ from aether_services.ingest.ports import VenueAway
 from aether_services.ingest.service.history import History
 from aether_services.ingest.service.receiving import Receiving
 from aether_testing import recordings
+from aether_testing.clocks import Clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -26,26 +27,6 @@ if TYPE_CHECKING:
     from aether_services.ingest.core.tapes import Place
 
 BTC = Symbol(recordings.SYMBOL)
-
-
-class Clock:
-    """Time passes when somebody sleeps, and only then."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def now(self) -> Nanoseconds:
-        """The time of day."""
-        return Nanoseconds(round(self.seconds * times.SECOND))
-
-    def elapsed(self) -> float:
-        """Seconds."""
-        return self.seconds
-
-    async def sleep(self, seconds: float) -> None:
-        """Let that much pass."""
-        self.seconds += seconds
-        await asyncio.sleep(0)
 
 
 class Venue:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Final
-
-POWERS: Final = tuple(Decimal(1).scaleb(-digits) for digits in range(20))
-"""10**-digits: the unit of an amount with that many decimals."""
 
 
 def scaled(value: Decimal, digits: int) -> int:

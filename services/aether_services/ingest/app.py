@@ -16,12 +16,12 @@ from aether_services.ingest.adapters.kafka import Kafka
 from aether_services.ingest.adapters.kraken import Kraken
 from aether_services.ingest.adapters.nats import Nats
 from aether_services.ingest.adapters.peers import HttpPeers
-from aether_services.ingest.adapters.servers import Server, Tls
+from aether_services.ingest.adapters.servers import Server
 from aether_services.ingest.adapters.tables import Tables
 from aether_services.ingest.measures import Measures
 from aether_services.ingest.service import Ingest
 from aether_services.ingest.service.ingest import Choices
-from aether_services.ingest.settings import Settings, Venue
+from aether_services.ingest.settings import Settings, Tls, Venue
 from aether_services.kit import apps, logs, serving
 from aether_services.kit.clocks import SystemClock
 
@@ -89,5 +89,5 @@ async def run(settings: Settings) -> None:
         await serving.serve(server, ingest, grace=GRACE)
 
 
-def _server(host: str, port: int, tls: str, credentials: Path) -> Server:
-    return Server(host=host, port=port, tls=Tls(tls), credentials=credentials)
+def _server(host: str, port: int, tls: Tls, credentials: Path) -> Server:
+    return Server(host=host, port=port, tls=tls, credentials=credentials)

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aether_services.ingest.ports import OutputAway
+from aether_services.ingest.settings import Tls
 
 if TYPE_CHECKING:
     from typing import Final
 
 AUTHORITY: Final = "ca.crt"
-
-
-class Tls(StrEnum):
-    """How a connection is protected."""
-
-    VERIFY = "Verify"
-    OFF = "Disabled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,9 @@
 """Tables: trades exactly once, books and tickers at most one a gathering, candles of a minute once it is over.
 
-Trades go by COPY into a temporary table, and from there by one statement past `ingest_progress`: the row of a market,
-locked and moved in the same transaction, says up to which trade_id they are stored. So a transaction whose end was not
-heard of, a second writer, and a trade whose time the venue tells otherwise over REST, all store nothing twice.
+Trades past what is stored go by COPY into a temporary table, and from there by one statement. The row of a market in
+`ingest_progress`, locked and moved in the same transaction, says up to which trade_id they are stored. So a transaction
+whose end was not heard of, a second writer, and a trade whose time the venue tells otherwise over REST, all store
+nothing twice.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ import psycopg
 from aether_services.contracts.marketdata import Topic
 from aether_services.contracts.statuses import Output
 from aether_services.domain import times
+from aether_services.domain.times import Nanoseconds
 from aether_services.ingest.core.tapes import Place
 from aether_services.ingest.ports import Behind, OutputAway
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 
     from aether_services.domain.instruments import Instrument, Symbol
-    from aether_services.domain.times import Nanoseconds
     from aether_services.ingest.adapters.servers import Server
     from aether_services.ingest.core.outboxes import Letter
     from aether_services.ingest.core.tapes import Received
@@ -54,23 +55,19 @@ TICKER_TYPES: Final = ("text", "timestamptz", *("numeric",) * 11, "timestamptz")
 
 BEGIN: Final = """
     INSERT INTO aether.ingest_progress (symbol, trade_id, ts, candles_until)
-    SELECT symbol, min(trade_id) - 1, min(ts), date_trunc('minute', min(ts)) + interval '1 minute'
-    FROM stage_trades GROUP BY symbol ORDER BY symbol
+    SELECT symbol, trade_id - 1, ts, date_trunc('minute', ts) + interval '1 minute'
+    FROM unnest(%s::text[], %s::bigint[], %s::timestamptz[]) AS first (symbol, trade_id, ts)
     ON CONFLICT DO NOTHING"""
-LOCK: Final = """
-    SELECT symbol, trade_id, ts, candles_until FROM aether.ingest_progress WHERE symbol = ANY(%s)
-    ORDER BY symbol FOR UPDATE"""
 STANDS: Final = "SELECT symbol, trade_id, ts, candles_until FROM aether.ingest_progress WHERE symbol = ANY(%s)"
+LOCK: Final = STANDS + " ORDER BY symbol FOR UPDATE"
 STORE: Final = """
     INSERT INTO aether.trades (symbol, trade_id, ts, side, price, qty, ord_type, received_at)
-    SELECT s.symbol, s.trade_id, s.ts, s.side, s.price, s.qty, s.ord_type, s.received_at
-    FROM stage_trades s JOIN aether.ingest_progress p ON p.symbol = s.symbol
-    WHERE s.trade_id > p.trade_id
+    SELECT symbol, trade_id, ts, side, price, qty, ord_type, received_at FROM stage_trades
     ON CONFLICT DO NOTHING"""
 MOVE: Final = """
-    UPDATE aether.ingest_progress p SET trade_id = s.trade_id, ts = s.ts
-    FROM (SELECT DISTINCT ON (symbol) symbol, trade_id, ts FROM stage_trades ORDER BY symbol, trade_id DESC) s
-    WHERE p.symbol = s.symbol AND s.trade_id > p.trade_id"""
+    UPDATE aether.ingest_progress p SET trade_id = last.trade_id, ts = last.ts
+    FROM unnest(%s::text[], %s::bigint[], %s::timestamptz[]) AS last (symbol, trade_id, ts)
+    WHERE p.symbol = last.symbol AND last.trade_id > p.trade_id"""
 CANDLES: Final = """
     WITH made AS (
         SELECT date_trunc('minute', ts) AS ts, (array_agg(price ORDER BY trade_id))[1] AS open, max(price) AS high,
@@ -263,30 +260,33 @@ class _Sink:
     async def _store(
         self, trades: Sequence[Received], due: set[Symbol], ended: Mapping[Symbol, datetime.datetime]
     ) -> None:
-        symbols = {one.trade.symbol for one in trades} | due
-        if trades:
-            await self._copy("COPY stage_trades FROM STDIN (FORMAT BINARY)", TRADE_TYPES, map(_trade_row, trades))
-            await self._connection.execute(BEGIN)
-        stands = {row[0]: row for row in await self._rows(LOCK, [sorted(symbols)])}
+        markets: dict[Symbol, list[Received]] = {}
+        for one in trades:
+            markets.setdefault(one.trade.symbol, []).append(one)
+        if markets:
+            await self._connection.execute(BEGIN, _columns(some[0] for _, some in sorted(markets.items())))
+        stands = {row[0]: row for row in await self._rows(LOCK, [sorted(set(markets) | due)])}
         for symbol, (_, trade_id, _, _) in stands.items():
             if trade_id < self._known.get(symbol, 0):
                 raise Behind(f"{symbol} stands at trade {trade_id}, and had come to {self._known[symbol]}")
-        if trades:
+        if markets:
+            new = (one for one in trades if one.trade.trade_id > stands[one.trade.symbol][1])
+            await self._copy("COPY stage_trades FROM STDIN (FORMAT BINARY)", TRADE_TYPES, _trade_rows(new))
             await self._connection.execute(STORE)
-            await self._connection.execute(MOVE)
-        oldest, latest = _span(trades)
+            await self._connection.execute(MOVE, _columns(some[-1] for _, some in sorted(markets.items())))
         for symbol, (_, _, ts, until) in sorted(stands.items()):
             if until is None:
                 continue
             self._candles[symbol] = since = until
-            early = oldest.get(symbol)
-            if early is not None and early < until:
+            at = [one.trade.at for one in markets.get(symbol, ())]
+            if at and (early := _minute(times.moment(min(at)))) < until:
                 since = await self._first_candle(symbol, early) or until
-            target = max(_minute(max(ts, latest.get(symbol, ts))), ended.get(symbol, until))
+            latest = max(ts, times.moment(max(at))) if at else ts
+            target = max(_minute(latest), ended.get(symbol, until))
             await self._write_candles(symbol, since, min(target, since + CANDLES_AT_ONCE))
         # Remembered once it is true: the transaction may still fail, but then this sink is given up.
-        for one in trades:
-            self._known[one.trade.symbol] = max(self._known.get(one.trade.symbol, 0), one.trade.trade_id)
+        for symbol, some in markets.items():
+            self._known[symbol] = max(self._known.get(symbol, 0), some[-1].trade.trade_id)
 
     async def _first_candle(self, symbol: Symbol, since: datetime.datetime) -> datetime.datetime | None:
         """The first candle since a time: one that a late trade mends. The minute that began before us has none."""
@@ -327,12 +327,17 @@ class _Sink:
             return await cursor.fetchall()
 
 
-def _trade_row(one: Received) -> Row:
-    it = one.trade
-    return (
-        it.symbol, it.trade_id, times.moment(it.at), it.side.value, it.price, it.quantity, it.order_type.value,
-        times.moment(one.received),
-    )  # fmt: skip
+def _trade_rows(trades: Iterable[Received]) -> Iterator[Row]:
+    """Rows of trades; those that came together were received at one time, which is made once."""
+    received, received_at = Nanoseconds(0), times.moment(Nanoseconds(0))
+    for one in trades:
+        it = one.trade
+        if one.received != received:
+            received, received_at = one.received, times.moment(one.received)
+        yield (
+            it.symbol, it.trade_id, times.moment(it.at), it.side.value, it.price, it.quantity, it.order_type.value,
+            received_at,
+        )  # fmt: skip
 
 
 def _book_row(body: bytes) -> Row | None:
@@ -359,15 +364,10 @@ def _minute(at: datetime.datetime) -> datetime.datetime:
     return at.replace(second=0, microsecond=0)
 
 
-def _span(trades: Sequence[Received]) -> tuple[dict[Symbol, datetime.datetime], dict[Symbol, datetime.datetime]]:
-    """Market → the minute of its earliest trade, and the time of its last."""
-    oldest: dict[Symbol, datetime.datetime] = {}
-    latest: dict[Symbol, datetime.datetime] = {}
-    for one in trades:
-        symbol, at = one.trade.symbol, times.moment(one.trade.at)
-        oldest[symbol] = min(oldest.get(symbol, at), _minute(at))
-        latest[symbol] = max(latest.get(symbol, at), at)
-    return oldest, latest
+def _columns(some: Iterable[Received]) -> tuple[list[str], list[int], list[datetime.datetime]]:
+    """Markets, ids and times of trades."""
+    trades = [one.trade for one in some]
+    return [one.symbol for one in trades], [one.trade_id for one in trades], [times.moment(one.at) for one in trades]
 
 
 def _words(fault: psycopg.Error) -> str:
