@@ -240,16 +240,30 @@ async def test_replicas_share_the_markets_and_hand_them_over_with_overlap(trip: 
         await asyncio.to_thread(_settled, trip, first)
 
 
+async def test_books_that_nobody_takes_over_are_withdrawn_before_the_end(trip: Trip) -> None:
+    url, ports = brokers.neighbours(2)  # the second replica never comes
+    with trip.ingest(peer_url=url, ports=ports) as alone:
+        alone.settle(replicas=2)
+        async with trips.listening(trip.plane, "md.book.>") as heard:
+            assert alone.process is not None
+            alone.process.send_signal(signal.SIGTERM)
+            await trips.eventually(lambda: alone.process is not None and alone.process.poll() == 0, alone.log)
+    last = {one.symbol: one for one in map(BookMessage.model_validate_json, heard)}
+    assert {symbol: (one.usable, one.reason) for symbol, one in last.items()} == dict.fromkeys(
+        ingests.PAIRS, (False, "Disconnected")
+    )
+
+
 def test_wrong_settings_end_it_with_the_name_of_each(trip: Trip) -> None:
     with ingests.ingest(
-        trip.folder / "wrong", trip.plane, ws="ws://x", rest="http://x", kafka_port="many", nat_port=1
+        trip.folder / "wrong", trip.plane, ws="ws://x", rest="http://x", kafka_port="many", nat_port=1, book_depth=50
     ) as one:
         one.environ = {name: value for name, value in one.environ.items() if name != "AETHER_RELEASE"}
         with pytest.raises(AssertionError, match="ended by itself"):
             one.start()
         assert one.process is not None
         assert one.process.wait() == 78
-        for name in ("AETHER_KAFKA_PORT", "AETHER_NAT_PORT", "AETHER_RELEASE"):
+        for name in ("AETHER_KAFKA_PORT", "AETHER_NAT_PORT", "AETHER_RELEASE", "AETHER_BOOK_DEPTH"):
             assert name in one.log
 
 

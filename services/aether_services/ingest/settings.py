@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from aether_services.kit import settings
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+DEPTHS: Final = (10, 25, 100, 500, 1000)
+
+
+def _served(depth: int) -> int:
+    if depth not in DEPTHS:
+        raise ValueError(f"a venue has books of {', '.join(map(str, DEPTHS))} levels")
+    return depth
 
 
 class Venue(StrEnum):
@@ -56,7 +65,7 @@ class Settings(settings.Settings):
     http_host: str = "0.0.0.0"  # noqa: S104 - a pod's own address
     http_port: Port = 8000
     log_level: str = "INFO"
-    book_depth: Annotated[int, Field(ge=10, le=1000)] = 100
+    book_depth: Annotated[int, AfterValidator(_served)] = 100
     """Levels of each side that are asked for: 10, 25, 100, 500 or 1000."""
     book_refresh_seconds: Annotated[float, Field(ge=5)] = 300
     """Seconds after which a book is asked for anew, for its deeper levels."""

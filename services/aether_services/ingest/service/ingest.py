@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 LOOK: Final = 0.5
 """Seconds between looks at the live settings and the other replicas."""
 BEAT: Final = 0.25
+HANDOVER: Final = 12.0
+"""Seconds for which one that ends waits until others have its markets; then it withdraws its books all the same."""
 INSTRUMENTS_EVERY: Final = 600.0
 RETRY_INSTRUMENTS: Final = 5.0
 
@@ -170,7 +172,11 @@ class Ingest:
     async def drain(self) -> None:
         """Hand the markets over to the other replicas, where there are any, and let all that waits arrive."""
         self.draining = True
+        ends = self._clock.elapsed() + HANDOVER
         while self._settings is not None and self._settings.replicas > 1 and self.markets.all():
+            if self._clock.elapsed() > ends:  # nobody takes them
+                log.warning("not_handed_over", extra={"symbols": sorted(one.symbol for one in self.markets.all())})
+                break
             await self._clock.sleep(LOOK / 2)
         if self._receiving is not None:
             self._receiving.cancel()
