@@ -19,11 +19,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-import msgspec
 from websockets.sync.client import connect
 
 from aether_services.domain import books
 from aether_services.exchange_sim.core import markets
+from aether_services.ingest.core import wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -262,33 +262,16 @@ class Client:
         return heard
 
 
-class _Level(msgspec.Struct):
-    price: msgspec.Raw
-    qty: msgspec.Raw
-
-
-class _Book(msgspec.Struct):
-    symbol: str
-    bids: list[_Level]
-    asks: list[_Level]
-    checksum: int
-
-
-class _Message(msgspec.Struct):
-    channel: str
-    type: str
-    data: list[_Book]
-
-
 def follow(text: str, known: dict[Symbol, books.Book], depth: int) -> bool:
     """Apply a book's message to the book of its market, as ingest does; whether it verifies."""
-    message = msgspec.json.decode(text, type=_Message)
-    (data,) = message.data
+    head = wire.head(text)
+    (data,) = wire.data(head, list[wire.BookData])
     one = next(market for market in markets.MARKETS.values() if market.symbol == data.symbol)
     if one.symbol not in known:
         known[one.symbol] = books.Book(
             one.symbol, price_digits=one.price_digits, quantity_digits=one.quantity_digits, depth=depth
         )
     book = known[one.symbol]
-    apply = book.snapshot if message.type == "snapshot" else book.update
-    return apply(data.bids, data.asks, data.checksum)
+    apply = book.snapshot if head.type == "snapshot" else book.update
+    bids, asks = ([level.text() for level in side] for side in (data.bids, data.asks))
+    return apply(bids, asks, data.checksum)

@@ -156,7 +156,9 @@ def test_a_book_that_is_watched_goes_on_through_what_passes_and_ends_quietly(tmp
         "HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path),
         "KUBEBUILDER_ASSETS": str(books),
     }  # fmt: skip
-    command = [sys.executable, "-m", "aether_cli", "book", "BTC/USD", "--json", "--context", "desk"]
+    # Where the tests run in the background of a shell, Ctrl-C is ignored, and so it would be here.
+    python = ["env", "--default-signal=INT", sys.executable]
+    command = [*python, "-m", "aether_cli", "book", "BTC/USD", "--json", "--context", "desk"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd=tmp_path
     ) as watching:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -11,41 +12,44 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aether_services.domain import books, decimals
+from aether_services.domain import books, decimals, times
 from aether_services.domain.books import Book, Unusable
 from aether_services.domain.instruments import Symbol
-from aether_services.ingest.core import wire
+from aether_services.ingest.core import lanes, wire
 from aether_testing import recordings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from aether_services.ingest.core.wire import BookData
+    from collections.abc import Callable, Iterator, Sequence
 
 BTC = Symbol(recordings.SYMBOL)
 Levels = list[tuple[Decimal, Decimal]]
 
 
-class Written:
-    """A level as it is on the wire."""
-
-    def __init__(self, price: str, qty: str) -> None:
-        self.price, self.qty = price.encode(), qty.encode()
+def written(price: str, quantity: str) -> str:
+    """A level as a book takes it."""
+    return f"{price}{books.BETWEEN}{quantity}"
 
 
 def a_book(*, depth: int = recordings.DEPTH, price_digits: int = 1, quantity_digits: int = 8) -> Book:
     return Book(BTC, price_digits=price_digits, quantity_digits=quantity_digits, depth=depth)
 
 
-def data(frame: bytes) -> tuple[BookData, bool]:
-    said = wire.books(frame)
-    (one,) = said.data
-    return one, said.type == "snapshot"
+def by_rules(book: Book, frame: bytes) -> bool:
+    head = wire.head(frame.decode())
+    (one,) = wire.data(head, list[wire.BookData])
+    bids, asks = ([level.text() for level in side] for side in (one.bids, one.asks))
+    return (book.snapshot if head.type == "snapshot" else book.update)(bids, asks, one.checksum)
 
 
 def take(book: Book, frame: bytes) -> bool:
-    one, snapshot = data(frame)
-    return (book.snapshot if snapshot else book.update)(one.bids, one.asks, one.checksum)
+    """As ingest does: by a lane, and by the rules what a lane leaves."""
+    return by_lane(book, frame) is not None or by_rules(book, frame)
+
+
+def by_lane(book: Book, frame: bytes) -> str | None:
+    head, _, rest = frame.decode().partition(lanes.FIRST)
+    lane = lanes.of(book).get(head)
+    return None if lane is None else lane.take(rest)
 
 
 def levels(book: Book) -> tuple[Levels, Levels]:
@@ -65,15 +69,17 @@ def test_every_change_of_one_digit_is_refused_or_touches_nothing_that_the_checks
         assert take(book, frame)
         true = levels(book)
         for changed in _changed(frame):
-            changed_book = _copy(before)
+            changed_book, read = _copy(before), _copy(before)
             tried += 1
-            if _survives(changed_book, changed):
+            if _survives(changed_book, changed, take):
                 passed += 1
                 assert _tops(levels(changed_book)) == _tops(true)
                 assert changed_book.checksum == book.checksum
             else:
                 assert changed_book.unusable is not None
                 assert (len(changed_book.bids), len(changed_book.asks)) == (0, 0)
+            assert _survives(read, changed, by_rules) is (changed_book.unusable is None)
+            assert levels(read) == levels(changed_book)
     if recordings.there():
         assert (tried, passed) == (138_726, 2_667)
     else:
@@ -104,9 +110,9 @@ def _changed(frame: bytes) -> Iterator[bytes]:
                         yield b"%b%c%b" % (frame[:at], digit, frame[at + 1 :])
 
 
-def _survives(book: Book, frame: bytes) -> bool:
+def _survives(book: Book, frame: bytes, way: Callable[[Book, bytes], bool]) -> bool:
     try:
-        return take(book, frame)
+        return way(book, frame)
     except wire.NotUnderstood:  # 0 in front makes a number that JSON does not have
         book.drop(Unusable.MALFORMED)
         return False
@@ -125,6 +131,51 @@ def test_a_book_that_did_not_verify_stays_unusable_until_a_snapshot_does() -> No
     assert book.unusable is None
 
 
+def test_every_recorded_update_is_read_by_a_lane_with_its_time() -> None:
+    book, (snapshot, *updates) = a_book(), recordings.book_frames()
+    assert by_lane(book, snapshot) is None
+    assert by_rules(book, snapshot)
+    for frame in updates:
+        stamp = json.loads(frame)["data"][0]["timestamp"]
+        assert by_lane(book, frame) == times.text(times.parse(stamp))
+
+
+def test_what_a_lane_reads_is_what_the_rules_read() -> None:
+    """Each character of some messages left out, doubled or another one: whatever a lane takes, the rules take so."""
+    book, frames = a_book(), recordings.book_frames()
+    several = next(at for at, frame in enumerate(frames) if at and frame.count(b'"price"') == 3)
+    assert all(take(book, frame) for frame in frames[:several])
+    accepted = 0
+    for changed in _mangled(frames[several]):
+        by, read = _copy(book), _copy(book)
+        at = by_lane(by, changed)
+        if at is None:
+            continue
+        accepted += 1
+        assert by_rules(read, changed)
+        assert levels(by) == levels(read)
+        assert at == times.text(times.parse(json.loads(changed)["data"][0]["timestamp"]))
+    assert accepted
+
+
+def _mangled(frame: bytes) -> Iterator[bytes]:
+    for at in range(len(frame)):
+        yield frame[:at] + frame[at + 1 :]
+        for other in b'{}[]",:.-+eE Z05\\':
+            yield b"%b%c%b" % (frame[:at], other, frame[at:])
+            yield b"%b%c%b" % (frame[:at], other, frame[at + 1 :])
+
+
+def test_to_apply_an_update_again_changes_nothing() -> None:
+    """What a lane may have applied in part is applied again by the rules."""
+    book = a_book()
+    for frame in recordings.book_frames():
+        assert take(book, frame)
+        before = levels(book)
+        assert "snapshot" in frame.decode() or take(book, frame)
+        assert levels(book) == before
+
+
 def test_without_its_trailing_zeros_a_number_is_still_the_same() -> None:
     snapshot, *rest = recordings.book_frames()
     short = [
@@ -138,15 +189,15 @@ def test_without_its_trailing_zeros_a_number_is_still_the_same() -> None:
 @pytest.mark.parametrize("number", ["-1.0", "1.05", "1e400", "NaN", '"1.0"', "1_0", "", "\u0661.\u0660"])
 def test_a_number_that_is_none_of_the_market_is_refused(number: str) -> None:
     book = a_book(price_digits=1, quantity_digits=1)
-    assert not book.snapshot([Written(number, "1.0")], [], 0)
+    assert not book.snapshot([written(number, "1.0")], [], 0)
     assert book.unusable is Unusable.MALFORMED
-    assert not book.snapshot([Written("1.0", number)], [], 0)
+    assert not book.snapshot([written("1.0", number)], [], 0)
     assert book.unusable is Unusable.MALFORMED
 
 
 def test_prices_may_have_no_decimals() -> None:
     book = a_book(price_digits=0, quantity_digits=0)
-    assert book.snapshot([Written("10", "3")], [Written("12", "4")], books.checksum([(12, 4)], [(10, 3)]))
+    assert book.snapshot([written("10", "3")], [written("12", "4")], books.checksum([(12, 4)], [(10, 3)]))
     assert levels(book) == ([(Decimal(10), Decimal(3))], [(Decimal(12), Decimal(4))])
 
 
@@ -164,10 +215,10 @@ def test_a_book_is_what_applying_each_level_in_turn_and_cutting_gives(changes: A
     book, known = a_book(depth=depth, price_digits=2, quantity_digits=1), _Reference(depth)
     assert book.snapshot([], [], known.checksum())
     for side, some in changes:
-        written = [Written(decimals.text(price, 2), decimals.text(quantity, 1)) for price, quantity in some]
+        texts = [written(decimals.text(price, 2), decimals.text(quantity, 1)) for price, quantity in some]
         known.apply(side, some)
-        given_ = {"bids": written if side == "bids" else [], "asks": written if side == "asks" else []}
-        assert book.update(given_["bids"], given_["asks"], known.checksum())
+        bids, asks = (texts, []) if side == "bids" else ([], texts)
+        assert book.update(bids, asks, known.checksum())
         assert levels(book) == (known.levels("bids"), known.levels("asks"))
 
 

@@ -31,6 +31,7 @@ from aether_services.exchange_sim.core.orders import (
     Refused,
     Traded,
 )
+from aether_services.ingest.core import wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -333,13 +334,9 @@ def test_a_batch_of_many_commands_has_what_the_same_batches_of_one_have(commands
 # ---- what a client sees
 
 
-class WireLevel(msgspec.Struct):
-    price: msgspec.Raw
-    qty: msgspec.Raw
-
-
-def read(texts: list[str]) -> list[WireLevel]:
-    return [msgspec.json.decode(text, type=WireLevel) for text in texts]
+def read(texts: list[str]) -> list[str]:
+    """Levels as a book takes them."""
+    return [msgspec.json.decode(text, type=wire.Level).text() for text in texts]
 
 
 class CutsAtEachLevel:
@@ -351,7 +348,7 @@ class CutsAtEachLevel:
 
     def apply(self, side: Side, texts: list[str]) -> None:
         for level in read(texts):
-            price, quantity = Decimal(bytes(level.price).decode()), Decimal(bytes(level.qty).decode())
+            price, quantity = map(Decimal, level.split(books.BETWEEN))
             book = self.sides[side]
             book[price] = quantity
             best = sorted((one for one in book if book[one]), reverse=side is Side.BUY)[: self.depth]

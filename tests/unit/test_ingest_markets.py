@@ -32,7 +32,7 @@ class World:
 
     def hear(self, *frames: bytes | dict[str, Any], at: int = NOW) -> None:
         for frame in frames:
-            text = frame if isinstance(frame, bytes) else json.dumps(frame).encode()
+            text = frame.decode() if isinstance(frame, bytes) else json.dumps(frame)
             self.markets.receive(text, Nanoseconds(at))
 
     def books(self) -> list[BookMessage]:
@@ -79,6 +79,25 @@ def test_a_mismatch_withdraws_the_book_at_once_and_asks_for_it_anew() -> None:
     assert world.markets[BTC].checksum_failures == 1
     world.hear(snapshot)
     assert world.books()[-1].usable
+
+
+def test_an_update_that_cannot_be_read_to_its_end_leaves_no_book() -> None:
+    """Its first level is applied before it shows: what is there then was never verified."""
+    world, frames = World(), recordings.book_frames()
+    world.hear(recordings.INSTRUMENT, frames[0], frames[1].replace(b'}],"', b'x}],"'))
+    assert [one.usable for one in world.books()] == [True, False]
+    assert world.books()[-1].reason == Unusable.MALFORMED
+    assert world.markets.renew == {BTC}
+    assert world.markets.misunderstood == 1
+
+
+def test_a_field_more_and_other_spaces_are_read_all_the_same() -> None:
+    world, frames = World(), recordings.book_frames()
+    updates = [frame.replace(b"},", b',"orders":3},').replace(b"}]", b',"orders":3}]') for frame in frames[1:20]]
+    world.hear(recordings.INSTRUMENT, frames[0], *updates, *(frame.replace(b",", b", ") for frame in frames[20:40]))
+    said = world.books()
+    assert [one.checksum for one in said] == [json.loads(frame)["data"][0]["checksum"] for frame in frames[:40]]
+    assert all(one.usable for one in said)
 
 
 def test_nothing_is_published_of_a_market_whose_decimals_are_not_known() -> None:
@@ -185,7 +204,7 @@ def test_a_book_whose_message_begins_otherwise_is_read_all_the_same() -> None:
 
 def test_a_reply_is_given_back_and_the_venue_says_how_it_is() -> None:
     world = World()
-    reply = world.markets.receive(b'{"method":"subscribe","req_id":3,"success":true,"result":{}}', NOW)
+    reply = world.markets.receive('{"method":"subscribe","req_id":3,"success":true,"result":{}}', NOW)
     assert reply is not None
     assert (reply.req_id, reply.success) == (3, True)
     world.hear({"channel": "status", "type": "update", "data": [{"system": "cancel_only"}]}, {"channel": "heartbeat"})

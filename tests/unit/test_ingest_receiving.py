@@ -46,12 +46,12 @@ class Venue:
         self._frames = asyncio.Queue()
         yield self
 
-    async def receive(self) -> bytes:
+    async def receive(self) -> str:
         """The next message."""
         frame = await self._frames.get()
         if isinstance(frame, int):
             raise VenueAway(f"code {frame}", frame)
-        return frame
+        return frame.decode()
 
     async def send(self, text: str) -> None:
         """Take a request."""

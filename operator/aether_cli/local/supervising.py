@@ -261,12 +261,11 @@ class Supervisor:
         ours = {kept.pid for kept in self._kept.values() if kept.pid}
         deadline = time.monotonic() + GRACE
         if "containerd" in self._kept:
-            shims = {pid for pid in _everybody() if _command(pid).startswith("containerd-shim")}
-            for pid in _everybody() - ours - shims:
+            for pid in _pods(ours):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
-            self._wait_for(lambda: not any(_hears(pid) for pid in _everybody() - ours - shims), deadline)
-            for pid in filter(_hears, _everybody() - ours - shims):
+            self._wait_for(lambda: not any(map(_hears, _pods(ours))), deadline)
+            for pid in filter(_hears, _pods(ours)):
                 self._note(f"{_command(pid)} did not end in {GRACE:g} s")
         # What is left keeps nothing but the store does, and that ends at once when nobody holds a connection to it.
         etcd = self._kept["etcd"].pid
@@ -326,6 +325,11 @@ def _everybody() -> set[int]:
                 if entry.joinpath("stat").read_text().rpartition(")")[2].split()[0] != "Z":
                     alive.add(int(entry.name))
     return alive
+
+
+def _pods(ours: set[int]) -> set[int]:
+    """The processes of pods. containerd's hands are not: runc, in the middle of making a container, ends for nobody."""
+    return {pid for pid in _everybody() - ours if not _command(pid).startswith(("containerd-shim", "runc"))}
 
 
 def _command(pid: int) -> str:

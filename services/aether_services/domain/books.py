@@ -1,17 +1,18 @@
 """Books of price levels, and the venue's checksum over their ten best: the hot core of market data.
 
-A level is known by its price in units of the market's smallest price step. Numbers come as the text that was on the
-wire, because the checksum is made of that text, trailing zeros included: a float would lose them.
+A level is known by its price in units of the market's smallest price step. It comes as the text that was on the wire,
+because the checksum is made of that text, trailing zeros included: a float would lose them.
 """
 
 from __future__ import annotations
 
 import re
-import zlib
 from bisect import bisect_left
 from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Protocol, SupportsBytes
+from typing import TYPE_CHECKING, Final
+
+from isal.isal_zlib import crc32
 
 from aether_services.domain import decimals
 
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 
 PROVED: Final = 10
 """Levels of each side that the checksum is made of."""
-_NUMBER: Final = re.compile(rb"[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9])?")
+BETWEEN: Final = ',"qty":'
+"""What stands between the price and the quantity in the text of a level, as the venue writes it."""
+_NUMBER: Final = re.compile(r"(0|[1-9][0-9]{0,19})(\.[0-9]{1,20})?([eE][+-]?[0-9])?")
 """As JSON writes it; not negative, and no larger than anything that is traded."""
-_POINT: Final = ord(".")
 _REMEMBERED: Final = 10_000
 """Prices of one side whose text is remembered."""
 
@@ -43,21 +45,12 @@ class Malformed(ValueError):
     """A number that is negative, or has more decimals than the market."""
 
 
-class WireLevel(Protocol):
-    """A level as received: its numbers as the text that was on the wire."""
-
-    @property
-    def price(self) -> SupportsBytes: ...
-    @property
-    def qty(self) -> SupportsBytes: ...
-
-
 def checksum(asks: Iterable[tuple[int, int]], bids: Iterable[tuple[int, int]]) -> int:
     """The venue's checksum of the ten best levels: (price, quantity) in units, best first. Kraken, "Book checksum"."""
-    return zlib.crc32("".join(f"{price}{quantity}" for side in (asks, bids) for price, quantity in side).encode())
+    return crc32("".join(f"{price}{quantity}" for side in (asks, bids) for price, quantity in side).encode())
 
 
-def units(number: bytes, digits: int) -> tuple[int, bytes]:
+def units(number: str, digits: int) -> tuple[int, str]:
     """A number in units of 10**-digits, and as text with just so many decimals.
 
     Raises:
@@ -66,83 +59,112 @@ def units(number: bytes, digits: int) -> tuple[int, bytes]:
     if _NUMBER.fullmatch(number) is None:
         raise Malformed(f"not a number of a book: {number[:40]!r}")
     try:
-        scaled = decimals.scaled(Decimal(number.decode()), digits)
+        scaled = decimals.scaled(Decimal(number), digits)
     except ValueError as fault:
         raise Malformed(f"not a number of {digits} decimals: {number[:40]!r}") from fault
-    return scaled, decimals.text(scaled, digits).encode()
+    return scaled, decimals.text(scaled, digits)
 
 
 class Ladder:
-    """One side of a book, best level first."""
+    """One side of a book, best level first.
 
-    __slots__ = ("_digests", "_keys", "_prices", "_sign", "_texts", "digest", "text")
+    Args:
+        sign: -1 for bids: the keys grow from the best level on, on either side.
+        price_digits: Decimals of its prices.
+        quantity_digits: Decimals of its quantities.
+        depth: Levels that it has at most.
 
-    def __init__(self, sign: int) -> None:
-        self._sign = sign
-        """-1 for bids: the keys grow from the best level on, on either side."""
-        self._prices: dict[bytes, tuple[int, bytes, bytes]] = {}
+    Attributes:
+        digest: Of the ten best levels: what the checksum is made of.
+        text: Of the same: JSON, without the outer brackets.
+    """
+
+    __slots__ = (
+        "_depth", "_digests", "_keys", "_point", "_price_digits", "_prices", "_quantity_digits", "_shortest", "_sign",
+        "_texts", "_zero", "digest", "text",
+    )  # fmt: skip
+
+    def __init__(self, sign: int, *, price_digits: int, quantity_digits: int, depth: int) -> None:
+        self._sign, self._depth = sign, depth
+        self._price_digits, self._quantity_digits = price_digits, quantity_digits
+        self._zero = decimals.text(0, quantity_digits)
+        self._point, self._shortest = -1 - quantity_digits, quantity_digits + 2
+        self._prices: dict[str, tuple[int, str, str]] = {}
         """The text of a price → its key, digits and beginning of a level's text: most prices come again and again."""
         self.clear()
 
     def clear(self) -> None:
         """Without a level."""
         self._keys: list[int] = []
-        self._digests: list[bytes] = []
+        self._digests: list[str] = []
         """A level's part of the text that the checksum is made of."""
-        self._texts: list[bytes] = []
-        """A level as `price","quantity`: what a message joins."""
-        self.digest = self.text = b""
-        """Of the ten best levels: what the checksum is made of, and JSON, without the outer brackets."""
+        self._texts: list[str] = []
+        """A level as a message has it: `["price","quantity"]`."""
+        self.digest = self.text = ""
 
-    def apply(self, levels: Iterable[WireLevel], price_digits: int, quantity_digits: int, depth: int) -> None:
-        """Set or remove each level in turn, then cut to the depth.
+    def apply(self, levels: Iterable[str]) -> None:
+        """Set or remove each level in turn, then cut to the depth. To do so again changes nothing.
+
+        Args:
+            levels: The text of each: its price, BETWEEN, and its quantity.
 
         Raises:
             Malformed: A number is not one of this market; the levels before it were applied.
         """
         keys, digests, texts, prices = self._keys, self._digests, self._texts, self._prices
-        point = -1 - quantity_digits
+        zero, point, shortest, count = self._zero, self._point, self._shortest, len(keys)
         for level in levels:
-            price_text, quantity_text = bytes(level.price), bytes(level.qty)
-            if (known := prices.get(price_text)) is None:
-                known = self._price(price_text, price_digits)
-            key, digest, text = known
-            # What is written as it always is costs no Decimal. The rest is read by the rules, or refused.
-            quantity = quantity_text.replace(b".", b"", 1)
-            if not quantity.isdigit() or len(quantity_text) <= quantity_digits or quantity_text[point] != _POINT:
-                quantity_text = units(quantity_text, quantity_digits)[1]
-                quantity = quantity_text.replace(b".", b"", 1)
-            quantity = quantity.lstrip(b"0")
+            price, _, quantity = level.partition(BETWEEN)
+            key, digest, text = prices.get(price) or self._price(price)
+            if quantity == zero:
+                digits = ""
+            else:
+                digits = quantity.replace(".", "", 1)
+                # What is written as it always is costs no Decimal. The rest is read by the rules, or refused.
+                if (
+                    (len(quantity) != shortest and (len(quantity) < shortest or quantity[0] == "0"))
+                    or quantity[point] != "."
+                    or not digits.isdigit()
+                    or not digits.isascii()
+                ):
+                    quantity = units(quantity, self._quantity_digits)[1]
+                    digits = quantity.replace(".", "", 1)
+                digits = digits.lstrip("0")
             at = bisect_left(keys, key)
-            if at < len(keys) and keys[at] == key:
-                if quantity:
-                    digests[at] = digest + quantity
-                    texts[at] = text + quantity_text
+            if at < count and keys[at] == key:
+                if digits:
+                    digests[at] = digest + digits
+                    texts[at] = f'{text}{quantity}"]'
                 else:
                     del keys[at], digests[at], texts[at]
-            elif quantity:
+                    count -= 1
+            elif digits:
                 keys.insert(at, key)
-                digests.insert(at, digest + quantity)
-                texts.insert(at, text + quantity_text)
-        if len(keys) > depth:
-            del keys[depth:], digests[depth:], texts[depth:]
-        if len(keys) > PROVED:
+                digests.insert(at, digest + digits)
+                texts.insert(at, f'{text}{quantity}"]')
+                count += 1
+        while count > self._depth:
+            keys.pop()
+            digests.pop()
+            texts.pop()
+            count -= 1
+        if count > PROVED:
             digests, texts = digests[:PROVED], texts[:PROVED]
-        self.digest = b"".join(digests)
-        self.text = b'["%b"]' % b'"],["'.join(texts) if texts else b""
+        self.digest = "".join(digests)
+        self.text = ",".join(texts)
 
-    def _price(self, text: bytes, digits: int) -> tuple[int, bytes, bytes]:
-        units_, canonical = units(text, digits)
+    def _price(self, price: str) -> tuple[int, str, str]:
+        scaled, canonical = units(price, self._price_digits)
         if len(self._prices) >= _REMEMBERED:
             self._prices.clear()
-        known = self._prices[text] = units_ * self._sign, b"%d" % units_, canonical + b'","'
+        known = self._prices[price] = scaled * self._sign, str(scaled), f'["{canonical}","'
         return known
 
     def levels(self) -> Iterable[tuple[Decimal, Decimal]]:
         """Price and quantity of each level, best first."""
         for one in self._texts:
-            price, _, quantity = one.partition(b'","')
-            yield Decimal(price.decode()), Decimal(quantity.decode())
+            price, _, quantity = one[2:-2].partition('","')
+            yield Decimal(price), Decimal(quantity)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -158,36 +180,45 @@ class Book:
         depth: Levels of each side that were subscribed to; what falls out of it is never removed by a message.
     """
 
-    __slots__ = ("asks", "bids", "checksum", "depth", "price_digits", "quantity_digits", "symbol", "unusable")
+    __slots__ = ("asks", "bids", "checksum", "price_digits", "quantity_digits", "symbol", "unusable")
 
     def __init__(self, symbol: Symbol, *, price_digits: int, quantity_digits: int, depth: int) -> None:
-        self.symbol, self.depth = symbol, depth
+        self.symbol = symbol
         self.price_digits, self.quantity_digits = price_digits, quantity_digits
-        self.bids, self.asks = Ladder(-1), Ladder(1)
-        self.checksum = 0
+        self.bids, self.asks = (
+            Ladder(sign, price_digits=price_digits, quantity_digits=quantity_digits, depth=depth) for sign in (-1, 1)
+        )
+        self.checksum = "0"
+        """The venue's, as it verified last, as text."""
         self.unusable: Unusable | None = Unusable.WAITING
 
-    def snapshot(self, bids: Sequence[WireLevel], asks: Sequence[WireLevel], checksum: int) -> bool:
+    def snapshot(self, bids: Sequence[str], asks: Sequence[str], checksum: int) -> bool:
         """Take these levels for all there are; whether they verify."""
         self.bids.clear()
         self.asks.clear()
         self.unusable = None
         return self.update(bids, asks, checksum)
 
-    def update(self, bids: Sequence[WireLevel], asks: Sequence[WireLevel], checksum: int) -> bool:
+    def update(self, bids: Sequence[str], asks: Sequence[str], checksum: int) -> bool:
         """Apply an update; whether the book verifies. One that is unusable stays so until a snapshot."""
         if self.unusable is not None:
             return False
         try:
             if bids:
-                self.bids.apply(bids, self.price_digits, self.quantity_digits, self.depth)
+                self.bids.apply(bids)
             if asks:
-                self.asks.apply(asks, self.price_digits, self.quantity_digits, self.depth)
+                self.asks.apply(asks)
         except Malformed:
             self.drop(Unusable.MALFORMED)
             return False
-        if zlib.crc32(self.asks.digest + self.bids.digest) != checksum:
+        if not self.verify(str(checksum)):
             self.drop(Unusable.CHECKSUM)
+            return False
+        return True
+
+    def verify(self, checksum: str) -> bool:
+        """Whether this is the checksum of its ten best levels. Who hears that it is not has to drop the book."""
+        if str(crc32((self.asks.digest + self.bids.digest).encode())) != checksum:
             return False
         self.checksum = checksum
         return True
@@ -196,5 +227,5 @@ class Book:
         """Trust nothing of it any more."""
         self.bids.clear()
         self.asks.clear()
-        self.checksum = 0
+        self.checksum = "0"
         self.unusable = why

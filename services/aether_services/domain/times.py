@@ -31,7 +31,7 @@ def parse(text: str) -> Nanoseconds:
 def text(at: Nanoseconds) -> str:
     """RFC 3339 in UTC with nine decimals of a second: 2023-07-30T15:29:58.343415000Z."""
     seconds, rest = divmod(at, SECOND)
-    return f"{_EPOCH + datetime.timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+    return f"{(_EPOCH + datetime.timedelta(seconds=seconds)).isoformat()[:19]}.{rest:09d}Z"
 
 
 def moment(at: Nanoseconds) -> datetime.datetime:

@@ -32,7 +32,7 @@ class OutputAway(Exception):
 class Connection(Protocol):
     """One WebSocket to the venue."""
 
-    async def receive(self) -> bytes:
+    async def receive(self) -> str:
         """The next message.
 
         Raises:

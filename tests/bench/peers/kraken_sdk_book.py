@@ -36,7 +36,7 @@ class Books(SpotOrderBookClient):
         self.count += 1
 
 
-async def main(frames: list[bytes]) -> None:
+async def main(frames: list[str]) -> None:
     rounds, repeats = int(sys.argv[2]), int(sys.argv[3])
     books, rates = Books(), []
     for _ in range(rounds):
@@ -51,4 +51,4 @@ async def main(frames: list[bytes]) -> None:
     print(json.dumps(rates))
 
 
-asyncio.run(main(Path(sys.argv[1]).read_bytes().splitlines()))
+asyncio.run(main(Path(sys.argv[1]).read_text().splitlines()))

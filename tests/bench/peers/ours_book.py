@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
@@ -14,11 +14,13 @@ from aether_services.ingest.core.markets import Markets
 from aether_testing import recordings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aether_services.ingest.core.outboxes import Letter
 
 
 def main() -> None:
-    frames, rounds, repeats = Path(sys.argv[1]).read_bytes().splitlines(), int(sys.argv[2]), int(sys.argv[3])
+    frames, rounds, repeats = Path(sys.argv[1]).read_text().splitlines(), int(sys.argv[2]), int(sys.argv[3])
     newest: list[Letter | None] = [None]
     count = 0
 
@@ -29,13 +31,13 @@ def main() -> None:
 
     markets = Markets(writer="bench", depth=recordings.DEPTH, tape_length=10, post=post)
     markets.serve([Symbol(recordings.SYMBOL)])
-    markets.receive(recordings.INSTRUMENT, Nanoseconds(0))
-    rates = []
+    markets.receive(recordings.INSTRUMENT.decode(), Nanoseconds(0))
+    rates, now = [], cast("Callable[[], Nanoseconds]", time.time_ns)
     for _ in range(rounds):
         count, began = 0, time.perf_counter()
         for _ in range(repeats):
             for frame in frames:
-                markets.receive(frame, Nanoseconds(time.time_ns()))
+                markets.receive(frame, now())
         rates.append(repeats * len(frames) / (time.perf_counter() - began))
         if count != repeats * len(frames):
             raise SystemExit(f"only {count} of {repeats * len(frames)} updates were published")

@@ -73,15 +73,15 @@ class _Connection:
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
 
-    async def receive(self) -> bytes:
+    async def receive(self) -> str:
         """The next message."""
         message = await self._socket.receive()
         if message.type is aiohttp.WSMsgType.TEXT:
             text: str = message.data
-            return text.encode()
+            return text
         if message.type is aiohttp.WSMsgType.BINARY:
             data: bytes = message.data
-            return data
+            return data.decode(errors="replace")
         if message.type in _ENDED:
             code = self._socket.close_code or 0
             why = f": {message.extra}" if message.extra else ""

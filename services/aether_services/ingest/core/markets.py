@@ -13,7 +13,7 @@ from aether_services.domain import times
 from aether_services.domain.books import Book, Unusable
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
-from aether_services.ingest.core import wire, writing
+from aether_services.ingest.core import lanes, wire, writing
 from aether_services.ingest.core.outboxes import Letter
 from aether_services.ingest.core.tapes import Received, Tape
 from aether_services.ingest.core.wire import Channel
@@ -21,6 +21,7 @@ from aether_services.ingest.core.wire import Channel
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from aether_services.ingest.core.lanes import Lane
     from aether_services.ingest.core.wire import BookData, Head, PairData, TickerData, TradeData
 
 _BOOK: Final = Topic.BOOK
@@ -81,6 +82,8 @@ class Markets:
     def __init__(self, *, writer: str, depth: int, tape_length: int, post: Callable[[Letter], None]) -> None:
         self._writer, self._depth, self._tape_length, self._post = writer, depth, tape_length, post
         self._markets: dict[Symbol, Market] = {}
+        self._lanes: dict[str, tuple[Lane, Market]] = {}
+        """What the messages of a lane begin with → the lane, and whose it is."""
         self._pairs: dict[str, PairData] = {}
         self._written = 0
         self.system = ""
@@ -107,6 +110,7 @@ class Markets:
             del self._markets[symbol]
             self.renew.discard(symbol)
             self.fill.discard(symbol)
+        self._lanes = {head: one for head, one in self._lanes.items() if one[1].symbol in self._markets}
         for symbol in wanted - set(self._markets):
             market = self._markets[symbol] = Market(symbol, self._writer, self._tape_length)
             self._prepare(market)
@@ -124,52 +128,43 @@ class Markets:
 
     # What is received.
 
-    def receive(self, frame: bytes, received: Nanoseconds) -> Head | None:
+    def receive(self, frame: str, received: Nanoseconds) -> Head | None:
         """Take in one message of the venue; gives it back where it is a reply to a request."""
+        market = None
         try:
-            if not frame.startswith(wire.BOOK):
-                return self._other(wire.head(frame), received)
-            books = wire.books(frame)
+            head, _, rest = frame.partition(lanes.FIRST)
+            found = self._lanes.get(head)
+            if found is None:
+                return self._any(frame, received)
+            lane, market = found
+            at = lane.take(rest)
+            if at is None:
+                return self._any(frame, received)
             self.book_messages += 1
-            for one in books.data:
-                self._book(one, received, books.type)
+            self._publish(market, lane.book, at, received)
         except (wire.NotUnderstood, ValueError):
-            # Which market it was about cannot be told; a book that missed it will not verify.
             self.misunderstood += 1
+            # Where it cannot be told which market it was about: a book that missed it will not verify.
+            if market is not None and market.book is not None and market.usable:
+                market.book.drop(Unusable.MALFORMED)
+                self._refuse(market, received)
         return None
 
-    def _book(self, data: BookData, received: Nanoseconds, kind: str) -> None:
-        market = self._markets.get(data.symbol)  # type: ignore[call-overload]  # where it is known, it is a Symbol
-        if market is None or (book := market.book) is None:
-            return
-        if kind == "snapshot":
-            market.snapshot_at = received
-            verified = book.snapshot(data.bids, data.asks, data.checksum)
-        elif book.unusable is not None:
-            return  # what comes before the snapshot that was asked for
-        else:
-            verified = book.update(data.bids, data.asks, data.checksum)
-        if verified:
-            market.sent_at = received
-            market.told = None
-            self._post(Letter(_BOOK, market.symbol, market.writer.usable(book, data.timestamp, received), received))
-        else:
-            market.checksum_failures += 1
-            self.renew.add(market.symbol)
-            self.withdraw(market, received)
-
-    def _other(self, head: Head, received: Nanoseconds) -> Head | None:
+    def _any(self, frame: str, received: Nanoseconds) -> Head | None:
+        head = wire.head(frame)
         if head.method:
             return head
-        self.messages[head.channel] += 1
+        if head.channel != Channel.BOOK:
+            self.messages[head.channel] += 1
         match head.channel:
+            case Channel.BOOK:
+                self.book_messages += 1
+                for one in wire.data(head, list[wire.BookData]):
+                    self._book(one, received, head.type)
             case Channel.TRADE:
                 self._trades(wire.data(head, list[wire.TradeData]), received)
             case Channel.TICKER:
                 self._tickers(wire.data(head, list[wire.TickerData]), received)
-            case Channel.BOOK:
-                for one in wire.data(head, list[wire.BookData]):
-                    self._book(one, received, head.type)
             case Channel.INSTRUMENT:
                 self._instruments(wire.data(head, wire.InstrumentData).pairs)
             case Channel.STATUS:
@@ -177,6 +172,33 @@ class Markets:
             case _:
                 pass  # heartbeats, and what is not asked for
         return None
+
+    def _book(self, data: BookData, received: Nanoseconds, kind: str) -> None:
+        market = self._markets.get(data.symbol)  # type: ignore[call-overload]  # where it is known, it is a Symbol
+        if market is None or (book := market.book) is None:
+            return
+        bids, asks = ([level.text() for level in side] for side in (data.bids, data.asks))
+        if kind == "snapshot":
+            market.snapshot_at = received
+            verified = book.snapshot(bids, asks, data.checksum)
+        elif book.unusable is not None:
+            return  # what comes before the snapshot that was asked for
+        else:
+            verified = book.update(bids, asks, data.checksum)
+        if verified:
+            at = times.text(times.parse(data.timestamp) if data.timestamp else received)
+            self._publish(market, book, at, received)
+        else:
+            self._refuse(market, received)
+
+    def _publish(self, market: Market, book: Book, at: str, received: Nanoseconds) -> None:
+        market.sent_at, market.told = received, None
+        self._post(Letter(_BOOK, market.symbol, market.writer.usable(book, at, received), received))
+
+    def _refuse(self, market: Market, received: Nanoseconds) -> None:
+        market.checksum_failures += 1
+        self.renew.add(market.symbol)
+        self.withdraw(market, received)
 
     def _instruments(self, pairs: Iterable[PairData]) -> None:
         self._pairs |= {pair.symbol: pair for pair in pairs}
@@ -228,6 +250,7 @@ class Markets:
                 quantity_digits=pair.qty_precision,
                 depth=self._depth,
             )
+            self._lanes |= {head: (lane, market) for head, lane in lanes.of(market.book).items()}
             if book is not None:
                 self.renew.add(market.symbol)
 

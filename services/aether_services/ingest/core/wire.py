@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from aether_services.domain import times
+from aether_services.domain.books import BETWEEN
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.tickers import Ticker
 from aether_services.domain.trades import OrderType, Side, Trade
@@ -41,6 +42,10 @@ class Level(msgspec.Struct, gc=False):
 
     price: msgspec.Raw
     qty: msgspec.Raw
+
+    def text(self) -> str:
+        """As a book takes it."""
+        return f"{bytes(self.price).decode()}{BETWEEN}{bytes(self.qty).decode()}"
 
 
 class BookData(msgspec.Struct, gc=False):
@@ -149,33 +154,11 @@ class Head(msgspec.Struct, gc=False):
     symbol: str = ""
 
 
-class Books(msgspec.Struct, gc=False):
-    """A message of the book channel, the most frequent by far: decoded at one go."""
-
-    type: str
-    data: list[BookData]
-
-
 _heads: Final = msgspec.json.Decoder(Head)
-_books: Final = msgspec.json.Decoder(Books)
 Data = TypeVar("Data")
-BOOK: Final = b'{"channel":"book"'
-"""How the messages begin that are the most; one that begins otherwise is found by its head."""
 
 
-def books(frame: bytes) -> Books:
-    """A message of the book channel.
-
-    Raises:
-        NotUnderstood: It is none.
-    """
-    try:
-        return _books.decode(frame)
-    except msgspec.DecodeError as fault:
-        raise NotUnderstood(f"book: {fault}") from fault
-
-
-def head(frame: bytes) -> Head:
+def head(frame: str) -> Head:
     """What any message says first.
 
     Raises:

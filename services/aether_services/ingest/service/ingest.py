@@ -232,7 +232,7 @@ class Ingest:
             usable=book is not None,
             reason=market.reason,
             proved=PROVED,
-            checksum=book.checksum if book else 0,
+            checksum=int(book.checksum) if book else 0,
             at=market.writer.at or market.sent_at,
             received=market.sent_at,
             snapshot_at=market.snapshot_at,
