@@ -31,7 +31,7 @@ down: python ## Stop it; volumes and caches stay
 .PHONY: test test-fast campaign
 test: test-packages lint types clients ## Everything: lint, types, import contracts, every level of test (root)
 	@$(BIN)/aether build
-	@$(BIN)/pytest --numprocesses=2 --dist=loadscope --cov --cov-report=term-missing:skip-covered
+	@$(BIN)/pytest --numprocesses=4 --dist=loadscope --cov --cov-report=term-missing:skip-covered
 test-fast: python lint types ## What needs neither root nor a cluster
 	@$(BIN)/pytest tests/unit tests/contract -m "not clients"
 campaign: test-packages clients ## The long repetitions in full: make campaign NAME=up-kill

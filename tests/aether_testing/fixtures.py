@@ -88,16 +88,21 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     return report  # type: ignore[return-value]
 
 
-CLUSTERS: Final = ("cluster", "e2e", "campaign/test_operator", "campaign/test_up")
-"""Where tests run clusters, and look whether the machine is as it was: one after the other, beside all others."""
+TOGETHER: Final = {
+    "cluster": "control planes",
+    "campaign/test_operator": "control planes",
+    "e2e": "nodes",
+    "campaign/test_up": "nodes",
+}
+"""Where tests share a cluster → what of; those of nodes look besides whether the machine is as it was."""
 
 
 class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # the library has no types
-    """What one process does of several, as a whole: all that has to do with clusters, or a file of the rest."""
+    """What one process does of several, as a whole: all that shares a cluster, or a file of the rest."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0].removeprefix("tests/")
-        return "clusters" if path.startswith(CLUSTERS) else path
+        return next((scope for begin, scope in TOGETHER.items() if path.startswith(begin)), path)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling:

@@ -25,6 +25,7 @@ class Traces:
     routes: frozenset[str]
     rules: frozenset[str]
     control_groups: frozenset[str]
+    """Those of the cluster with the mark."""
     kernel_settings: frozenset[str]
     folders: frozenset[str]
     """What lies directly in the places of the machine where programs like to leave something."""
@@ -55,7 +56,7 @@ def look(mark: str) -> Traces:
         ),
         rules=frozenset(line for line in _said("iptables-save").splitlines() if line[:1] in {":", "-"}),
         control_groups=frozenset(
-            str(group) for hierarchy in tidying.hierarchies() for group in hierarchy.glob("aether*")
+            str(group) for hierarchy in tidying.hierarchies() for group in hierarchy.glob(f"aether*{mark}*")
         ),
         kernel_settings=frozenset(
             f"{name}={Path('/proc/sys', name).read_text().strip()}"

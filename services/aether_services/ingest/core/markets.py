@@ -177,6 +177,7 @@ class Markets:
         market = self._markets.get(data.symbol)  # type: ignore[call-overload]  # where it is known, it is a Symbol
         if market is None or (book := market.book) is None:
             return
+        at = times.text(times.parse(data.timestamp) if data.timestamp else received)
         bids, asks = ([level.text() for level in side] for side in (data.bids, data.asks))
         if kind == "snapshot":
             market.snapshot_at = received
@@ -186,7 +187,6 @@ class Markets:
         else:
             verified = book.update(bids, asks, data.checksum)
         if verified:
-            at = times.text(times.parse(data.timestamp) if data.timestamp else received)
             self._publish(market, book, at, received)
         else:
             self._refuse(market, received)
