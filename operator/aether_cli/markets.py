@@ -70,9 +70,13 @@ def place(namespace: str, pod: str, path: str) -> str:
 
 
 def flow(told: Sequence[Told]) -> Table:
-    """One line a pod, in the width of any terminal: the feed, the books, what is written, how late each output is."""
+    """One line a pod, in the width of any terminal.
+
+    When the feed was last heard of, how many books are usable and how old the oldest of those is, what is written, and
+    how late each output is.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 1))
-    for heading in ("  POD", "HEARD", "BOOKS", "ROWS/S", *(name.upper() for name in OUTPUTS), "CONFLATED"):
+    for heading in ("  POD", "HEARD", "BOOKS", "AGE", "ROWS/S", *(name.upper() for name in OUTPUTS), "CONFLATED"):
         table.add_column(heading, no_wrap=True)
     for one in told:
         if one.status is not None:
@@ -83,11 +87,11 @@ def flow(told: Sequence[Told]) -> Table:
 def _flow(status: Thing) -> list[str]:
     books, outputs, feed = status.get("books", {}), status.get("outputs", {}), status.get("feed", {})
     usable = sum(1 for book in books.values() if book.get("usable"))
-    age = feed.get("age_seconds")
-    heard = "never" if age is None else f"{float(age):.1f} s ago"
+    heard, ages = feed.get("age_seconds"), [book["age_seconds"] for book in books.values() if book.get("age_seconds")]
     return [
-        f"[{'green' if feed.get('connected') else 'red'}]{heard}[/]",
-        f"[{'green' if usable == len(books) else 'red'}]{usable} of {len(books)}[/]",
+        f"[{'green' if feed.get('connected') else 'red'}]{'never' if heard is None else _seconds(heard)}[/]",
+        f"[{'green' if usable == len(books) else 'red'}]{usable}/{len(books)}[/]",
+        _seconds(max(ages)) if ages else "",
         f"{float(outputs.get('tables', {}).get('rate', 0)):.1f}",
         *(_late(outputs.get(name)) for name in OUTPUTS),
         str(sum(int(one.get("conflated", 0)) for one in outputs.values())),
@@ -97,8 +101,12 @@ def _flow(status: Thing) -> list[str]:
 def _late(output: Thing | None) -> str:
     if output is None:
         return ""
-    late = f"{float(output.get('lag_seconds', 0)):.1f} s"
+    late = _seconds(output.get("lag_seconds", 0))
     return late if output.get("ok") else f"[red]{late}[/]"
+
+
+def _seconds(count: float) -> str:
+    return f"{float(count):.1f} s"
 
 
 def troubles(one: Told) -> list[str]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from prometheus_client.parser import text_string_to_metric_families
 
 from aether_operator.database import migrating
 from aether_services.contracts.marketdata import Topic
@@ -161,6 +162,17 @@ class Ingest:
         said = self.get("/status")
         assert said is not None, self.log[-4000:]
         return IngestStatus.model_validate_json(said)
+
+    def buckets(self, name: str, **labels: str) -> dict[str, float]:
+        """Of a histogram among its metrics: bound, in seconds → how many took at most so long."""
+        said = self.get("/metrics")
+        assert said is not None, self.log[-4000:]
+        return {
+            sample.labels["le"]: sample.value
+            for family in text_string_to_metric_families(said.decode())
+            for sample in family.samples
+            if sample.name == f"{name}_bucket" and labels.items() <= sample.labels.items()
+        }
 
     def until(self, holds: Callable[[], object], wish: str, deadline: float = DEADLINE) -> None:
         """Wait until something holds."""

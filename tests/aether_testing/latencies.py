@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
 import tempfile
 import time
@@ -146,6 +147,8 @@ async def _measure(folder: Path, plane: ingests.Plane, receive: Any, bare: Any) 
         with ingests.ingest(folder / "ingest", plane, ws=f"ws://{where}/v2", rest=f"http://{where}") as one:
             one.settle(PAIRS)
             await asyncio.to_thread(one.start)
+            assert one.process is not None
+            os.sched_setaffinity(one.process.pid, {max(os.sched_getaffinity(0))})
             await asyncio.to_thread(one.until_usable, PAIRS)
             ours = list[float]()
             async with receive(plane, ours):

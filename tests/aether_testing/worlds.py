@@ -16,8 +16,7 @@ from aether_operator.api import labels
 from aether_operator.api.platforms import Platform, PlatformSpec, Server
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog.releases import Release
-from aether_operator.catalog.rooms import Room
-from aether_operator.catalog.topics import TOPICS
+from aether_operator.catalog.rooms import TOPICS, Room
 from aether_operator.observed import families, kinds
 from aether_operator.observed.reports import Engine, SchemaReport, ServerReport, TopicsReport
 from aether_operator.observed.rooms import RoomReport, expected

@@ -1,9 +1,14 @@
-"""Trades into the table, exactly once, in rows a second on one connection; beside plain COPY into the same table."""
+"""Trades into the table, exactly once, in rows a second on one connection; beside plain COPY into the same table.
+
+The client has one core to itself; of the batches, which take turns, the median counts.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import statistics
 import tempfile
 import time
 from decimal import Decimal
@@ -61,16 +66,16 @@ def figures() -> Iterator[benching.Figure]:
         for name, text in (("username", postgres.USER), ("password", postgres.PASSWORD)):
             (home / name).write_text(text)
         where = Server(host="127.0.0.1", port=server.port, tls=Tls.OFF, credentials=home)
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # ours; the server began before
         ours, plain = asyncio.run(measure(tables.Tables(where, endpoint.database), server, endpoint.database))
-        for name, seconds in (("ingest-store", ours),):
-            yield benching.Figure(
-                name=name,
-                value=BATCH / min(seconds),
-                unit="rows/s",
-                peer="plain COPY into the same table",
-                peer_value=BATCH / min(plain),
-                less_is_better=False,
-            )
+        yield benching.Figure(
+            name="ingest-store",
+            value=BATCH / statistics.median(ours),
+            unit="rows/s",
+            peer="plain COPY into the same table",
+            peer_value=BATCH / statistics.median(plain),
+            less_is_better=False,
+        )
 
 
 async def measure(output: tables.Tables, server: postgres.Postgres, database: str) -> tuple[list[float], list[float]]:

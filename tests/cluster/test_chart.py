@@ -164,6 +164,18 @@ def test_what_is_the_operator_s_alone_is_on_its_pods(program: Path) -> None:
     assert only(things, "ServiceAccount")["metadata"]["annotations"] == {"c": "d"}
 
 
+def test_the_operator_s_pods_say_where_their_metrics_are_unless_somebody_says_otherwise(program: Path) -> None:
+    def annotations(**values: Any) -> Thing:
+        found: Thing = pod_of(rendered(program, values=values))["metadata"]["annotations"]
+        return {key: value for key, value in found.items() if key.startswith("prometheus.io/")}
+
+    (port,) = pod_of(rendered(program))["spec"]["containers"][0]["ports"]
+    usual = {"scrape": "true", "port": str(port["containerPort"]), "path": "/metrics"}
+    assert annotations() == {f"prometheus.io/{key}": value for key, value in usual.items()}
+    off = {"prometheus.io/scrape": "false"}
+    assert annotations(podAnnotations=off) == annotations() | off
+
+
 def test_a_digest_wins_over_a_tag(program: Path) -> None:
     digest = "sha256:" + "a" * 64
     things = rendered(program, values={"image": {"repository": "r/o", "tag": "7", "digest": digest}})

@@ -14,7 +14,7 @@ import yaml
 
 from aether_cli import problems
 from aether_cli.local import volumes
-from aether_operator.api import labels
+from aether_operator.api import labels, platforms
 from aether_operator.catalog.logins import Who
 from aether_testing import audits, kstatus, namespaces, operators, planes
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from aether_testing.operators import Operator, Place
     from aether_testing.planes import Plane
     from aether_testing.playing import Rooms
+    from aether_testing.postgres import Postgres
 
 Thing = dict[str, Any]
 MANAGED = ("postgres", "nats", "redis")
@@ -204,10 +205,15 @@ def test_a_second_platform_on_a_database_is_stalled_and_told_who_owns_it(desk: D
 
 def test_a_retention_is_longer_at_once_and_shorter_at_once_while_nothing_would_be_dropped(desk: Desk) -> None:
     name, platform = desk.ready_external()
-    for days in (200, 20):
-        platform["spec"]["retention"] = {"tradesDays": days}
-        planes.put(desk.namespace, platform)
-        desk.until("tp", name, partial(_keeps, days), f"{days} days")
+    database = platform["spec"]["dataPlane"]["postgres"]["external"]["database"]
+    kept = platforms.Retention().by_table()
+    platform["spec"]["retention"] = {}
+    for table, usual in tuple(kept.items()):
+        for days in (usual + 110, usual - 2):
+            kept[table] = platform["spec"]["retention"][f"{table}Days"] = days
+            planes.put(desk.namespace, platform)
+            desk.until("tp", name, partial(_keeps, kept), f"{table} for {days} days")
+            assert _in_force(desk.plane.postgres, database) == kept
     planes.until(desk.namespace, "Ready", "True", name=name)
 
 
@@ -529,8 +535,15 @@ def test_an_invalid_spec_leaves_the_last_good_one_true_and_repaired_and_a_revert
         operators.install_kinds(desk.cluster)
 
 
-def _keeps(days: int, platform: Thing) -> bool:
-    return bool(platform["status"].get("schema", {}).get("tradesDays") == days)
+def _keeps(days: dict[str, int], platform: Thing) -> bool:
+    told = platform["status"].get("schema", {})
+    return {table: told.get(f"{table}Days") for table in days} == days
+
+
+def _in_force(server: Postgres, database: str) -> dict[str, int]:
+    """Table → days after which pg_partman drops, by its own word."""
+    told = server.run(database, "SELECT parent_table, retention FROM partman.part_config")
+    return {table.removeprefix("aether."): int(retention.removesuffix(" days")) for table, retention in told}
 
 
 def _is_again(part: Callable[[Thing], Any], good: Any, thing: Thing) -> bool:

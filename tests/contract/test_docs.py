@@ -14,6 +14,7 @@ from typing import Final
 
 from aether_cli import problems
 from aether_cli.local import needs
+from aether_operator.database import revisions
 
 TOP: Final = Path(__file__).resolve().parents[2]
 LONGEST_README: Final = 15
@@ -129,6 +130,12 @@ def test_the_page_of_the_command_is_what_make_docs_would_write(tmp_path: Path) -
         env={**plain, "COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"},
     )
     assert said(TOP / page) == said(anew), "the command has changed: make docs"
+
+
+def test_pages_show_the_newest_revision_of_the_schema() -> None:
+    pages = [TOP / "README.md", *(TOP / "examples").rglob("*.md")]
+    shown = {one for page in pages for one in re.findall(r"(?:revision|pg_partman) +(\d{4})\b", said(page))}
+    assert shown == {revisions.Revisions().head}
 
 
 def test_every_link_leads_to_something_that_is_committed_with_it() -> None:

@@ -52,6 +52,13 @@ def test_markets_and_assets_have_their_modern_names_when_asked_for(venue: venues
     }
 
 
+def test_no_market_tells_fees_as_at_kraken_since_september_2026(venue: venues.Venue) -> None:
+    for pair in venue.public("AssetPairs").values():
+        assert (pair["fees"], pair["fees_maker"], pair["fee_volume_currency"]) == ([], [], "ZUSD")
+    (only,) = venue.public("AssetPairs", pair="XBTUSD", info="fees").values()
+    assert only == {"fees": [], "fees_maker": [], "fee_volume_currency": "ZUSD"}
+
+
 def test_several_markets_are_asked_for_at_once_and_all_when_none_is_named(venue: venues.Venue) -> None:
     assert list(venue.public("Ticker", pair="XBTUSD,ETHUSD")) == ["XXBTZUSD", "XETHZUSD"]
     assert set(venue.public("Ticker")) == {one.rest_id for one in markets.MARKETS.values()}

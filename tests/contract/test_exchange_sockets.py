@@ -276,7 +276,7 @@ def test_a_connection_that_wants_nothing_is_closed(tmp_path: Any) -> None:
         with venues.Client(venue.ws) as idle, pytest.raises(ConnectionClosed) as closed:
             idle.until(lambda _: False, "the end", 5)
         assert closed.value.rcvd is not None
-        assert closed.value.rcvd.reason == "no subscription"
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1001, "no subscription")
         with venues.Client(venue.ws) as busy:
             busy.ask("subscribe", channel="trade", symbol=["BTC/USD"])
             busy.listen(1.0)
@@ -295,7 +295,7 @@ def test_a_slow_consumer_is_closed_with_the_reason_and_holds_nobody_up(tmp_path:
             with pytest.raises(ConnectionClosed) as closed:
                 slow.until(lambda _: False, "the end")
         assert closed.value.rcvd is not None
-        assert closed.value.rcvd.reason == "slow consumer: 64 messages wait"
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1013, "slow consumer: 64 messages wait")
         assert fast.next("trade")
 
 
@@ -369,6 +369,30 @@ def test_all_can_be_disconnected(client: venues.Client, venue: venues.Venue) -> 
         client.until(lambda _: False, "the end", 5)
     assert closed.value.rcvd is not None
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1013, "disconnected on demand")
+
+
+def test_all_can_be_closed_as_slow_ones_are_and_may_come_back_at_once(tmp_path: Any) -> None:
+    with venues.venue(tmp_path, queue=64) as venue:
+        with venues.Client(venue.ws) as busy, venues.Client(venue.ws) as idle:
+            busy.ask("subscribe", channel="book", symbol=["BTC/USD"])
+            idle.hear()
+            assert venue.ask("/faults/slow-consumer", {}) == {"closed": 2}
+            for client in (busy, idle):
+                with pytest.raises(ConnectionClosed) as closed:
+                    client.until(lambda _: False, "the end", 5)
+                assert closed.value.rcvd is not None
+                assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1013, "slow consumer: 64 messages wait")
+        assert venue.log.count("slow_consumer") == 2
+        with venues.Client(venue.ws) as again:
+            again.ask("subscribe", channel="book", symbol=["BTC/USD"])
+            assert again.next("book")
+
+
+def test_the_guide_shows_each_way_to_a_fault(venue: venues.Venue) -> None:
+    described = venue.ask("/openapi.json")["paths"]
+    shown = re.findall(r"^say (/\S+) ", (venues.TOP / "docs/guide/simulated-venue.md").read_text(), re.MULTILINE)
+    assert set(shown) == {path for path, ways in described.items() if "post" in ways}
+    assert described["/faults/slow-consumer"]["post"]["description"], "and it says what it does"
 
 
 def test_the_flow_can_be_made_faster_and_stopped(venue: venues.Venue) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import pytest
+import yaml
 
-from aether_operator.api import platforms
+from aether_operator import desired
+from aether_operator.api import labels, platforms
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog import rooms
 from aether_operator.catalog.rooms import ROOMS, Room
-from aether_operator.desired import environments
+from aether_operator.desired import environments, networkpolicies
 from aether_operator.observed import families
 from aether_operator.observed import rooms as reports
 from aether_services import __main__ as program
@@ -27,17 +31,43 @@ from aether_services.contracts.statuses import (
     VenueStatus,
 )
 from aether_services.domain.times import Nanoseconds
-from aether_testing import worlds
+from aether_testing import policies, worlds
 
 if TYPE_CHECKING:
     from aether_services.kit.settings import Settings
 
+GUIDE: Final = Path(__file__).resolve().parents[2] / "docs/guide/operator.md"
 SPECS: Final[dict[str, dict[str, Any]]] = {
     "paper": {},
     "elsewhere": {"dataPlane": worlds.EXTERNAL},
     "real": {"venue": {"name": "Kraken"}},
     "fast": {"components": {"exchangeSim": {"speed": 10}, "ingest": {"replicas": 8}}},
 }
+_A_POD_S: Final = "a pod has one address, and the port is the catalogue's; a test holds the two together"
+_THE_VENUE_S: Final = "a venue's limits are its own; no desk sets them"
+LEFT_AT_THEIR_DEFAULT: Final = (
+    (Room.EXCHANGE_SIM, "AETHER_HTTP_HOST", _A_POD_S),
+    (Room.EXCHANGE_SIM, "AETHER_HTTP_PORT", _A_POD_S),
+    (Room.EXCHANGE_SIM, "AETHER_ADMIN_PORT", "faults are had from inside the pod, where the port is nobody else's"),
+    (Room.EXCHANGE_SIM, "AETHER_RECORDING", "it goes with the feed Replay, which no platform has"),
+    (Room.EXCHANGE_SIM, "AETHER_SEED", "chance is to be the same only where somebody compares two runs"),
+    (Room.EXCHANGE_SIM, "AETHER_TRADES_DAYS", "the guide promises a week to an ingest that was away"),
+    (Room.EXCHANGE_SIM, "AETHER_CONNECTS", _THE_VENUE_S),
+    (Room.EXCHANGE_SIM, "AETHER_MESSAGE_RATE", _THE_VENUE_S),
+    (Room.EXCHANGE_SIM, "AETHER_IDLE_SECONDS", _THE_VENUE_S),
+    (Room.EXCHANGE_SIM, "AETHER_QUEUE", _THE_VENUE_S),
+    (Room.INGEST, "AETHER_HTTP_HOST", _A_POD_S),
+    (Room.INGEST, "AETHER_HTTP_PORT", _A_POD_S),
+    (Room.INGEST, "AETHER_LOG_LEVEL", "a line of INFO is an event, and there are few of them"),
+    (Room.INGEST, "AETHER_BOOK_DEPTH", "the guide promises a hundred levels to every desk"),
+    (Room.INGEST, "AETHER_BOOK_REFRESH_SECONDS", "the guide promises five minutes to every desk"),
+    (
+        Room.INGEST,
+        "AETHER_TAPE_LENGTH",
+        "what has left memory is asked of the venue again: a longer one saves no trade",
+    ),
+)
+"""What a room declares and no platform tells it, and why not."""
 COMMON: Final[dict[str, Any]] = {"release": "1", "instance": "one-0", "started": Nanoseconds(1_700_000_000 * 10**9)}
 
 
@@ -62,6 +92,12 @@ def test_a_room_is_told_what_it_needs_and_nothing_that_it_does_not_declare(room:
     assert {name for name, needed in declared.items() if needed} <= rooms.variables(room) <= set(declared)
 
 
+@pytest.mark.parametrize("room", Room)
+def test_what_a_room_declares_and_is_not_told_is_left_at_its_default_for_a_reason(room: Room) -> None:
+    left = [name for of, name, _ in LEFT_AT_THEIR_DEFAULT if of is room]
+    assert sorted(left) == sorted(set(_settings(room).variables()) - rooms.variables(room))
+
+
 @pytest.mark.parametrize("name", SPECS)
 @pytest.mark.parametrize("room", Room)
 def test_what_a_room_is_told_is_understood(room: Room, name: str) -> None:
@@ -74,6 +110,32 @@ def test_what_a_room_is_told_is_understood(room: Room, name: str) -> None:
 def test_a_room_listens_where_it_is_looked_for(room: Room) -> None:
     fields = _settings(room).model_fields
     assert fields["http_port"].default == rooms.PORT
+
+
+def test_prometheus_reaches_ingest_by_itself_and_the_simulated_venue_by_the_policy_of_the_guide() -> None:
+    platform = worlds.a_platform(name="paper")
+    made = desired.children(platform, worlds.made(platform), worlds.a_release(), worlds.words())
+    ours = [one for one in made if one["kind"] == "NetworkPolicy"]
+    (text,) = re.findall(r"^```yaml\n(.*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    theirs = yaml.safe_load(text)
+    theirs["metadata"]["namespace"] = platform.namespace
+    spaces = {name: {networkpolicies.NAMESPACE_NAME: name} for name in (platform.namespace, "monitoring", "other")}
+
+    def reached(*around: dict[str, Any]) -> set[tuple[str, str]]:
+        cluster = policies.Evaluator(around, spaces)
+        pods = {run.component: labels.of_child("paper", run.component) for run in ROOMS.values()}
+        return {
+            (source, component)
+            for source in ("monitoring", "other")
+            for component, marks in pods.items()
+            if cluster.allows(
+                policies.Pod(source, "prometheus"), policies.Pod(platform.namespace, component, marks), rooms.PORT
+            )
+        }
+
+    public = {("monitoring", "ingest"), ("other", "ingest")}
+    assert reached(*ours) == public
+    assert reached(*ours, theirs) == public | {("monitoring", "exchange")}
 
 
 def test_the_version_of_a_status_is_the_one_that_is_read() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,10 +14,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from aether_operator import brokers
+from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.brokers import topics
 from aether_operator.brokers.topics import Seen, TopicSeen
-from aether_operator.catalog.topics import TOPICS
+from aether_operator.catalog.rooms import ROOMS, TOPICS
 from aether_operator.observed.endpoints import Endpoint, Hidden
 from aether_operator.observed.reports import TopicsReport
 from aether_services.contracts.marketdata import Topic
@@ -25,12 +28,27 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 PASSWORD = "t0p-Secret-word"  # noqa: S105 - of servers that this test starts
+GUIDE = Path(__file__).resolve().parents[2] / "docs/guide/operator.md"
 NAMES = tuple(sorted(topic.name for topic in TOPICS))
 DAY = 86_400_000
 
 
 def test_the_topics_are_those_that_the_rooms_speak_of() -> None:
     assert set(NAMES) == set(Topic)
+
+
+def test_a_topic_has_one_room_that_writes_it_and_that_is_told_where_kafka_is() -> None:
+    assert len(set(NAMES)) == len(NAMES)
+    assert [run.room for run in ROOMS.values() if run.topics and Server.KAFKA not in run.servers] == []
+
+
+def test_the_guide_lists_the_topics_with_who_writes_them_and_for_how_long_they_are_kept() -> None:
+    rows = re.findall(r"^\| `([a-z.]+)` \| `(\w+)` \| (\d+) \| (\d+) days? \|$", GUIDE.read_text(), re.MULTILINE)
+    assert rows == [
+        (topic.name, run.room.value, str(topic.partitions), str(topic.kept_days))
+        for run in ROOMS.values()
+        for topic in run.topics
+    ]
 
 
 # ---- decisions

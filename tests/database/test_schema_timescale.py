@@ -71,6 +71,20 @@ def test_retention_is_lengthened_at_once_and_shortened_only_where_nothing_is_los
     assert run(timescale, "SELECT count(*) FROM aether.trades") == [(21,)]
 
 
+def test_each_table_is_kept_for_as_long_as_its_own_wish_says(timescale: Endpoint) -> None:
+    leader = servers.a_leader()
+    for more in (0, 110, -2):
+        days = {table: usual + more for table, usual in servers.DAYS.items()}
+        report = migrating.bring_up(timescale, dataclasses.replace(WISH, days=days), leader, deadline=120)
+        assert (report.ok, report.days, report.held) == (True, days, ())
+        policies = run(
+            timescale,
+            "SELECT hypertable_name, config->>'drop_after' FROM timescaledb_information.jobs "
+            "WHERE proc_name = 'policy_retention'",
+        )
+        assert dict(policies) == {table: f"{kept} days" for table, kept in days.items()}
+
+
 HARMLESS = {
     "DROP INDEX aether.trades_symbol_ts": ("aether.trades_symbol_ts", "was missing"),
     "SELECT public.remove_retention_policy('aether.trades')": ("aether.trades", "had no retention policy"),

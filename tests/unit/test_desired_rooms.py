@@ -206,9 +206,13 @@ def test_credentials_are_files_in_a_folder_for_each_server_and_nothing_else_of_a
         ]
 
 
-def test_no_word_of_credentials_or_settings_is_in_a_room_s_template() -> None:
-    for which in (INGEST, EXCHANGE):
-        assert "annotations" not in _children(worlds.a_platform())[which]["spec"]["template"]["metadata"]
+def test_a_room_s_pod_says_where_its_metrics_are_and_has_no_word_of_credentials_or_settings() -> None:
+    children = _children(worlds.a_platform())
+    for run in ROOMS.values():
+        template = children[Ref("StatefulSet", f"paper-{run.component}")]["spec"]["template"]
+        assert template["metadata"]["annotations"] == {
+            "prometheus.io/scrape": "true", "prometheus.io/port": "8000", "prometheus.io/path": "/metrics",
+        }  # fmt: skip
 
 
 @pytest.mark.parametrize("secret", [None, {"username": "u"}])

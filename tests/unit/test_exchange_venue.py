@@ -208,6 +208,33 @@ async def test_a_venue_that_drains_takes_no_new_connection_for_long() -> None:
     assert venue.status().draining
 
 
+async def test_one_closed_as_slow_on_demand_ends_as_one_does_for_which_too_many_messages_wait() -> None:
+    venue = a_venue(Memory(), Hours(), queue=16)
+    slow, going, quick = venue.connect(), venue.connect(), venue.connect()
+    while not slow.closing.done():
+        assert len(slow.waiting) <= 16
+        slow.push("{}", 0.0)
+    going.close(telling.GOING_AWAY, "it was about to end")
+    assert venue.audience.close_all_as_slow() == 3
+    assert slow.closing.result() == (telling.TRY_AGAIN, "slow consumer: 16 messages wait")
+    assert quick.closing.result() == slow.closing.result()
+    assert going.closing.result()[0] == telling.GOING_AWAY, "the first reason counts"
+
+
+async def test_one_without_a_subscription_is_sent_away_and_not_told_off() -> None:
+    clock = Hours()
+    venue = a_venue(Memory(), clock)
+    idle, busy = venue.connect(), venue.connect()
+    subscribe(venue, busy)
+    clock.seconds += 59.9
+    venue.audience.look()
+    assert not idle.closing.done()
+    clock.seconds += 0.1
+    venue.audience.look()
+    assert idle.closing.result() == (telling.GOING_AWAY, "no subscription")
+    assert not busy.closing.done()
+
+
 async def test_connects_are_let_in_again_after_ten_minutes() -> None:
     clock = Hours()
     venue = a_venue(Memory(), clock, connects=3)

@@ -106,7 +106,7 @@ class World:
 
     async def deliver(
         self, trades: Sequence[Received], letters: Sequence[Letter], complete: Mapping[Symbol, Nanoseconds]
-    ) -> None:
+    ) -> int:
         """Keep it."""
         if not self.working:
             raise OutputAway("it went away")
@@ -115,6 +115,7 @@ class World:
         self.letters += [letter.body for letter in letters]
         if trades:
             self.stands[BTC] = place_of(trades[-1].trade)
+        return len(trades) + len(letters)
 
     async def until(self, holds: Callable[[], bool], seconds: float = 60) -> None:
         """Let time pass until something holds."""
@@ -150,6 +151,34 @@ async def test_what_the_tape_does_not_remember_is_asked_of_the_venue() -> None:
     world.hear(*range(20, 31))
     await world.until(lambda: world.got == list(range(4, 31)))
     assert world.asked_venue > 0
+
+
+async def test_a_venue_that_takes_its_time_over_what_was_forgotten_holds_nothing_up() -> None:
+    world, answer = World(stands_at=3), asyncio.Event()
+    world.hear(*range(20, 31))
+    at_once = world.trades
+
+    async def slowly(symbol: Symbol, after: Place) -> Sequence[Trade]:
+        await answer.wait()
+        return await at_once(symbol, after)
+
+    world.trades = slowly  # type: ignore[method-assign]
+    world.delivering.post(a_letter(1))
+    await world.until(lambda: world.letters == [b"1"])
+    assert world.got == []
+    answer.set()
+    await world.until(lambda: world.got == list(range(4, 31)))
+
+
+async def test_each_delivery_is_told_with_what_it_took_from_receipt_and_by_itself() -> None:
+    world, told = World(), list[tuple[float | None, float]]()
+    world.delivering.observe = lambda late, took: told.append((late, took))
+    world.hear(5)
+    world.clock.seconds += 3
+    await world.until(lambda: world.got == [5])
+    late, took = told[0]
+    assert late is not None
+    assert late >= 3 > took
 
 
 async def test_what_could_not_be_delivered_is_delivered_once_it_can_be_trades_first_to_last() -> None:

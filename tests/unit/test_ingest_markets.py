@@ -6,8 +6,10 @@ import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from aether_services.contracts.marketdata import BookMessage, TickerMessage, Topic
-from aether_services.domain import times
+from aether_services.domain import books, times
 from aether_services.domain.books import Unusable
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
@@ -16,6 +18,8 @@ from aether_services.ingest.core.markets import Markets
 from aether_testing import recordings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from aether_services.ingest.core.outboxes import Letter
 
 BTC = Symbol(recordings.SYMBOL)
@@ -93,11 +97,125 @@ def test_an_update_that_cannot_be_read_to_its_end_leaves_no_book() -> None:
 
 def test_a_field_more_and_other_spaces_are_read_all_the_same() -> None:
     world, frames = World(), recordings.book_frames()
-    updates = [frame.replace(b"},", b',"orders":3},').replace(b"}]", b',"orders":3}]') for frame in frames[1:20]]
+    updates = [frame.replace(b"},{", b',"orders":3},{').replace(b'}],"', b',"orders":3}],"') for frame in frames[1:20]]
     world.hear(recordings.INSTRUMENT, frames[0], *updates, *(frame.replace(b",", b", ") for frame in frames[20:40]))
     said = world.books()
     assert [one.checksum for one in said] == [json.loads(frame)["data"][0]["checksum"] for frame in frames[:40]]
     assert all(one.usable for one in said)
+
+
+TIME = b'"timestamp":"2023-07-30T15:30:01.581227Z"}'
+LEVEL = b'{"channel":"book","type":"update","data":[{"symbol":"BTC/USD","bids":[{"price":29430.2,"qty":77.00000000}'
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        LEVEL + b'],"asks":[],"checksum":123}],"method":"x","y":[{"z":1,' + TIME + b"]}",
+        LEVEL + b'],"asks":[],"checksum":123}],"channel":"trade","data":[],"y":[{"z":1,' + TIME + b"]}",
+        LEVEL + b'],"asks":[],"checksum":123}],"data":[],"y":[{"z":1,' + TIME + b"]}",
+        LEVEL + b'],"asks":[],"checksum":123,"symbol":"ETH/USD",' + TIME + b"]}",
+        LEVEL + b',{"price":29429.1,"qty":1.00000000,"x":1}],"bids":[],"asks":[],"checksum":2785033588,' + TIME + b"]}",
+        LEVEL + b'],"asks":[],"checksum":2785033588,"bids":[],' + TIME + b"]}",
+    ],
+)
+def test_what_the_rules_read_otherwise_than_its_places_leaves_no_level_that_did_not_verify(frame: bytes) -> None:
+    world = World()
+    world.hear(recordings.INSTRUMENT, recordings.book_frames()[0], frame)
+    _is_verified(world)
+
+
+def _is_verified(world: World) -> None:
+    """Whatever is usable has the levels that its checksum is of, and so does what was published."""
+    book = world.markets[BTC].book
+    assert book is not None
+    if book.unusable is None:
+        assert str(_checksum(list(book.bids.levels())[:10], list(book.asks.levels())[:10])) == book.checksum
+    else:
+        assert (len(book.bids), len(book.asks)) == (0, 0)
+    for one in world.books():
+        assert not one.usable or _checksum(one.bids, one.asks) == one.checksum
+
+
+def _checksum(bids: Sequence[tuple[Decimal, Decimal]], asks: Sequence[tuple[Decimal, Decimal]]) -> int:
+    scaled = [[(int(price.scaleb(1)), int(quantity.scaleb(8))) for price, quantity in side] for side in (asks, bids)]
+    return books.checksum(*scaled)
+
+
+@pytest.mark.parametrize("side", ["bids", "asks"])
+def test_whatever_becomes_of_a_character_no_level_stays_that_did_not_verify(side: str) -> None:
+    """Each of an update's left out, doubled, or another: and what its lane takes, the rules take the same way."""
+    frames = recordings.book_frames()
+    first = next(at for at, frame in enumerate(frames) if at > 2 and f'"{side}":[{{"price"'.encode() in frame)
+    taken = 0
+    for changed in _mangled(frames[first].decode()):
+        world, ruled = World(), World()
+        for one in (world, ruled):
+            one.hear(recordings.INSTRUMENT, *frames[:first])
+        ruled.markets._lanes.clear()  # noqa: SLF001 - the rules alone
+        for one in (world, ruled):
+            one.letters.clear()
+            one.hear(changed.encode())
+            _is_verified(one)
+        if world.markets[BTC].usable:
+            taken += 1
+            assert [one.model_copy(update={"id": ""}) for one in world.books()] == [
+                one.model_copy(update={"id": ""}) for one in ruled.books()
+            ]
+            assert _levels(world) == _levels(ruled)
+    assert taken
+
+
+def _levels(world: World) -> list[tuple[Decimal, Decimal]]:
+    book = world.markets[BTC].book
+    assert book is not None
+    return [*book.bids.levels(), *book.asks.levels()]
+
+
+def _mangled(frame: str) -> Iterator[str]:
+    for at in range(len(frame)):
+        yield frame[:at] + frame[at + 1 :]
+        for other in '{}[]",:.-+eE Z05\\\u0663':
+            yield frame[:at] + other + frame[at:]
+            yield frame[:at] + other + frame[at + 1 :]
+
+
+def test_a_message_whose_time_is_none_leaves_no_book() -> None:
+    world, frames = World(), recordings.book_frames()
+    world.hear(recordings.INSTRUMENT, frames[0], frames[1].replace(b'"update"', b'"update" ').replace(b"T15", b" 15"))
+    assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, Unusable.MALFORMED)]
+    assert world.markets.renew == {BTC}
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"channel": "status", "type": "update", "data": []},
+        ('{"x":' + "[" * 5000).encode(),
+        {"channel": "instrument", "type": "update", "data": {"pairs": [{
+            "symbol": "FOO/USD", "base": "FOO", "quote": "USD", "status": "online", "price_precision": -5,
+            "qty_precision": 10**12,
+        }]}},
+        {"channel": "ticker", "type": "update", "data": [dict.fromkeys(
+            ("bid", "bid_qty", "ask", "ask_qty", "last", "volume", "vwap", "low", "high", "change", "change_pct"), 1,
+        ) | {"symbol": BTC, "bid": 10**300}]},
+    ],
+)  # fmt: skip
+def test_an_odd_message_ends_nothing_and_says_nothing(frame: bytes | dict[str, Any]) -> None:
+    world = World(BTC, "FOO/USD")
+    world.hear(recordings.INSTRUMENT, frame)
+    world.markets.serve([BTC, Symbol("FOO/USD")])
+    assert world.letters == []
+    assert world.markets[Symbol("FOO/USD")].book is None
+
+
+def test_a_second_mismatch_is_told_like_the_first_and_messages_are_counted() -> None:
+    world, (snapshot, first, *_) = World(), recordings.book_frames()
+    wrong = first.replace(b'"checksum":', b'"checksum":1')
+    world.hear(recordings.INSTRUMENT, snapshot, wrong, snapshot, first, wrong)
+    assert [one.usable for one in world.books()] == [True, False, True, True, False]
+    assert world.markets.book_messages == 5
+    assert world.markets[BTC].sent_at == NOW
 
 
 def test_nothing_is_published_of_a_market_whose_decimals_are_not_known() -> None:
@@ -122,6 +240,16 @@ def test_other_decimals_are_another_book() -> None:
     world.hear(recordings.INSTRUMENT.replace(b'"price_precision": 1', b'"price_precision": 2'))
     assert not world.markets[BTC].usable
     assert world.markets.renew == {BTC}
+    world.hear(frames[1])
+    assert not world.markets[BTC].usable
+    assert len(world.books()) == 1
+    world.hear(recordings.INSTRUMENT, frames[0], frames[1])
+    book = world.markets[BTC].book
+    assert book is not None
+    assert world.books()[-1].checksum == int(book.checksum)
+    assert (list(book.bids.levels()), list(book.asks.levels())) == (
+        list(world.books()[-1].bids), list(world.books()[-1].asks),
+    )  # fmt: skip
 
 
 def test_a_quiet_book_is_said_again_each_second_while_the_venue_is_heard_of() -> None:
@@ -147,6 +275,37 @@ def test_an_unusable_book_is_said_again_as_well_and_each_reason_once() -> None:
     assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, "Disconnected")]
     world.markets.beat(NOW, Nanoseconds(NOW + 2 * times.SECOND))
     assert [one.reason for one in world.books()][2:] == ["Disconnected"]
+
+
+def test_a_book_that_another_replica_has_is_not_taken_back_by_one_that_never_had_it() -> None:
+    world, (snapshot, first, *_) = World(), recordings.book_frames()
+    world.markets.elsewhere = frozenset({BTC})
+    world.markets.beat(NOW, Nanoseconds(NOW + 2 * times.SECOND))
+    world.hear(recordings.INSTRUMENT, snapshot.replace(b'"checksum":', b'"checksum":1'))
+    assert world.books() == []
+    world.hear(snapshot, first.replace(b'"checksum":', b'"checksum":1'))
+    assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, "ChecksumMismatch")]
+    world.markets.beat(NOW, Nanoseconds(NOW + 4 * times.SECOND))
+    assert len(world.books()) == 2, "what was said here is taken back, once"
+    world.markets.elsewhere = frozenset()
+    world.markets.beat(NOW, Nanoseconds(NOW + 6 * times.SECOND))
+    assert [one.reason for one in world.books()][2:] == ["ChecksumMismatch"]
+
+
+def test_the_first_word_may_be_that_there_is_no_book_but_not_at_once() -> None:
+    world = World()
+    world.markets.beat(NOW, NOW)
+    world.markets.beat(NOW, Nanoseconds(NOW + markets.FIRST_WORD - 1))
+    assert world.books() == []
+    world.markets.beat(NOW, Nanoseconds(NOW + markets.FIRST_WORD))
+    assert [(one.usable, one.reason) for one in world.books()] == [(False, Unusable.WAITING)]
+
+
+def test_the_way_from_the_venue_is_measured_by_what_happens_and_not_by_snapshots() -> None:
+    world, waits = World(), list[float]()
+    world.markets.observe = waits.append
+    world.hear({**a_trade(7), "type": "snapshot"}, a_trade(8))
+    assert waits == [pytest.approx(0.85948)]
 
 
 def test_trades_are_put_on_the_tape_and_a_gap_asks_for_what_is_missing() -> None:

@@ -261,10 +261,7 @@ class Supervisor:
         ours = {kept.pid for kept in self._kept.values() if kept.pid}
         deadline = time.monotonic() + GRACE
         if "containerd" in self._kept:
-            for pid in _pods(ours):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGTERM)
-            self._wait_for(lambda: not any(map(_hears, _pods(ours))), deadline)
+            self._wait_for(_asking(ours), deadline)
             for pid in filter(_hears, _pods(ours)):
                 self._note(f"{_command(pid)} did not end in {GRACE:g} s")
         # What is left keeps nothing but the store does, and that ends at once when nobody holds a connection to it.
@@ -330,6 +327,21 @@ def _everybody() -> set[int]:
 def _pods(ours: set[int]) -> set[int]:
     """The processes of pods. containerd's hands are not: runc, in the middle of making a container, ends for nobody."""
     return {pid for pid in _everybody() - ours if not _command(pid).startswith(("containerd-shim", "runc"))}
+
+
+def _asking(ours: set[int]) -> Callable[[], bool]:
+    """Asks each process of a pod to end, once; whether none is left that would."""
+    asked = set[int]()
+
+    def done() -> bool:
+        left = _pods(ours)
+        for pid in left - asked:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        asked.update(left)
+        return not any(map(_hears, left))
+
+    return done
 
 
 def _command(pid: int) -> str:

@@ -23,6 +23,11 @@ OPERATOR_POD: Final[dict[str, str]] = {"app.kubernetes.io/name": OPERATOR}
 """What the chart labels the operator's pods with; network policies let these in."""
 
 
+def scraped(port: int, path: str) -> dict[str, str]:
+    """The annotations of a pod by which a Prometheus that goes by them finds its metrics."""
+    return {"prometheus.io/scrape": "true", "prometheus.io/port": str(port), "prometheus.io/path": path}
+
+
 def of_child(platform: str, component: str) -> dict[str, str]:
     """The labels of a child."""
     return {MANAGED_BY: OPERATOR, PLATFORM: platform, COMPONENT: component}

@@ -20,7 +20,7 @@ from aether_operator.api.platforms import Server
 from aether_operator.brokers import connecting, kafka, topics
 from aether_operator.brokers.connecting import Refused
 from aether_operator.brokers.topics import Seen, TopicSeen
-from aether_operator.catalog.topics import TOPICS
+from aether_operator.catalog.rooms import TOPICS
 from aether_operator.observed.reports import TopicsReport
 
 if TYPE_CHECKING:

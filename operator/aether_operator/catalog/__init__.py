@@ -1,1 +1,1 @@
-"""Which servers and services exist: ports, users, probes, who calls whom. Data only."""
+"""Which servers and services exist: ports, users, probes, who calls whom, who writes what. Data only."""

@@ -1,4 +1,4 @@
-"""The rooms of a platform: which there are, how they are run, and what each is told. Data only.
+"""The rooms of a platform: which there are, how they are run, what each is told and what it writes. Data only.
 
 A room is `python -m aether_services ROOM`. What it is told at its start are the variables of its environment; a test
 holds them against the settings that the room declares.
@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from aether_operator.api.platforms import ResourceList, Resources, Server, VenueName
+from aether_operator.catalog.topics import Topic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +26,7 @@ class Room(StrEnum):
 
 PORT: Final = 8000
 PORT_NAME: Final = "http"
+METRICS_PATH: Final = "/metrics"
 DATA_PATH: Final = "/data"
 CREDENTIALS_PATH: Final = "/credentials"
 """One folder a server, with the files `username`, `password`, and `ca.crt` where its authority is not the system's."""
@@ -57,6 +59,8 @@ class Running:
     variables: tuple[str, ...]
     servers: tuple[Server, ...] = ()
     calls: tuple[Room, ...] = ()
+    topics: tuple[Topic, ...] = ()
+    """What it writes to Kafka. A topic has one room that writes it."""
     venues: tuple[VenueName, ...] = tuple(VenueName)
     """The platforms that have this room."""
     calls_venue: bool = False
@@ -105,12 +109,20 @@ ROOMS: Final[Mapping[Room, Running]] = {
             ),
             servers=(Server.POSTGRES, Server.KAFKA, Server.NATS),
             calls=(Room.EXCHANGE_SIM, Room.INGEST),
+            topics=(
+                Topic(name="md.trades", kept_days=7),
+                Topic(name="md.book", kept_days=1),
+                Topic(name="md.ticker", kept_days=1),
+            ),
             calls_venue=True,
             public=True,
             live=True,
         ),
     )
 }
+
+TOPICS: Final = tuple(topic for running in ROOMS.values() for topic in running.topics)
+"""All that the rooms write: what the operator makes."""
 
 
 def server_variables(server: Server) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The topics of a platform's Kafka, and how each is set up. Data only."""
+"""What a topic of a platform's Kafka is, and how it is set up; the rooms say which there are. Data only."""
 
 from __future__ import annotations
 
@@ -29,10 +29,3 @@ class Topic:
             "min.insync.replicas": str(max(1, min(replicas, REPLICAS) - 1)),
             "retention.ms": str(self.kept_days * _DAY),
         }
-
-
-TOPICS: Final = (
-    Topic(name="md.trades", kept_days=7),
-    Topic(name="md.book", kept_days=1),
-    Topic(name="md.ticker", kept_days=1),
-)

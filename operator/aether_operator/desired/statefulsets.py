@@ -163,7 +163,10 @@ def of_room(room: Room, resources: Resources, platform: Platform, release: Relea
         "updateStrategy": {"type": "RollingUpdate"},
         "selector": {"matchLabels": labels.selecting(platform.name, run.component)},
         "template": {
-            "metadata": {"labels": metadata.marked(platform, run.component, release)},
+            "metadata": {
+                "labels": metadata.marked(platform, run.component, release),
+                "annotations": labels.scraped(rooms.PORT, rooms.METRICS_PATH),
+            },
             "spec": _restricted(run.grace_seconds, container, volumes, release),
         },
     }

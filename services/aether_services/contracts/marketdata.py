@@ -1,7 +1,7 @@
 """Market data as it leaves the platform's door: trades, books and tickers, on Kafka topics and NATS subjects.
 
 Each message is whole in itself. A message may come twice, and of two about one market the newer one counts: `id` tells
-that two are one, and `at` which is newer.
+that two are one, and `received` which is newer.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ because the checksum is made of that text, trailing zeros included: a float woul
 from __future__ import annotations
 
 import re
+import sys
 from bisect import bisect_left
 from decimal import Decimal
 from enum import StrEnum
@@ -36,7 +37,7 @@ class Unusable(StrEnum):
 
     WAITING = "WaitingForSnapshot"
     CHECKSUM = "ChecksumMismatch"
-    MALFORMED = "MalformedNumber"
+    MALFORMED = "Malformed"
     DISCONNECTED = "Disconnected"
     SILENT = "Silent"
 
@@ -88,7 +89,9 @@ class Ladder:
         self._sign, self._depth = sign, depth
         self._price_digits, self._quantity_digits = price_digits, quantity_digits
         self._zero = decimals.text(0, quantity_digits)
-        self._point, self._shortest = -1 - quantity_digits, quantity_digits + 2
+        self._point = -1 - quantity_digits
+        self._shortest = quantity_digits + 2 if quantity_digits else sys.maxsize
+        """Of what is written as always: without decimals nothing is, since no point may stand there."""
         self._prices: dict[str, tuple[int, str, str]] = {}
         """The text of a price → its key, digits and beginning of a level's text: most prices come again and again."""
         self.clear()
@@ -109,7 +112,7 @@ class Ladder:
             levels: The text of each: its price, BETWEEN, and its quantity.
 
         Raises:
-            Malformed: A number is not one of this market; the levels before it were applied.
+            Malformed: A number is not one of this market; levels before it were applied, and are not in the digest.
         """
         keys, digests, texts, prices = self._keys, self._digests, self._texts, self._prices
         zero, point, shortest, count = self._zero, self._point, self._shortest, len(keys)
@@ -189,7 +192,7 @@ class Book:
             Ladder(sign, price_digits=price_digits, quantity_digits=quantity_digits, depth=depth) for sign in (-1, 1)
         )
         self.checksum = "0"
-        """The venue's, as it verified last, as text."""
+        """The venue's, as it verified last, as text; empty between an update and its checksum."""
         self.unusable: Unusable | None = Unusable.WAITING
 
     def snapshot(self, bids: Sequence[str], asks: Sequence[str], checksum: int) -> bool:
@@ -208,7 +211,7 @@ class Book:
                 self.bids.apply(bids)
             if asks:
                 self.asks.apply(asks)
-        except Malformed:
+        except ValueError:
             self.drop(Unusable.MALFORMED)
             return False
         if not self.verify(str(checksum)):

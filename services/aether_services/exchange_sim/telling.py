@@ -26,8 +26,11 @@ HEARTBEAT: Final = 1.0
 """Seconds without a message after which there is one that says only that."""
 WINDOW: Final = 600.0
 """Seconds over which connects are counted, and for which an address with too many is refused."""
-GOING_AWAY, POLICY, TRY_AGAIN = 1001, 1008, 1013
-"""Codes that a connection is closed with."""
+GOING_AWAY, TRY_AGAIN = 1001, 1013
+"""Codes that a connection is closed with. Not 1008: after that one Kraken's own SDK never connects again, after every
+other it does (krakenfx/kraken-api-sdk, rust/docs/guides/error-handling.md), and whoever is slow or idle may come back.
+Who breaks a rule is refused, and not closed: a connect with 429, a message with an error.
+"""
 
 
 class Connection:
@@ -52,8 +55,7 @@ class Connection:
         if self.closing.done():
             return
         if len(self.waiting) >= self._limit:
-            log.warning("slow_consumer", extra={"connection": self.connection_id, "waiting": self._limit})
-            self.close(POLICY, f"slow consumer: {self._limit} messages wait")
+            self.close_as_slow()
             return
         self.waiting.append(text)
         self.told_at = now
@@ -70,6 +72,12 @@ class Connection:
         """Have it closed; the first reason counts."""
         if not self.closing.done():
             self.closing.set_result((code, reason))
+
+    def close_as_slow(self) -> None:
+        """Have it closed as one for which too many messages wait."""
+        if not self.closing.done():
+            log.warning("slow_consumer", extra={"connection": self.connection_id, "waiting": self._limit})
+            self.close(TRY_AGAIN, f"slow consumer: {self._limit} messages wait")
 
     def may_speak(self, now: float) -> bool:
         """Whether it has not said too much lately."""
@@ -144,6 +152,12 @@ class Audience:
             connection.close(code, reason)
         return len(self.connections)
 
+    def close_all_as_slow(self) -> int:
+        """Close every connection as if too many messages waited for it; how many."""
+        for connection in self.connections:
+            connection.close_as_slow()
+        return len(self.connections)
+
     def subscribe(self, connection: Connection, key: Key) -> bool:
         """Subscribe; whether it was not before."""
         if key in connection.subscribed:
@@ -200,7 +214,7 @@ class Audience:
                 if now - connection.told_at >= HEARTBEAT:
                     self.say(wires.HEARTBEAT, "heartbeat", connection)
             elif now - connection.subscribed_at >= self._settings.idle_seconds:
-                connection.close(POLICY, "no subscription")
+                connection.close(GOING_AWAY, "no subscription")
 
     def be_silent(self, seconds: float) -> None:
         """Send nothing to anybody for a while: what would have been sent is lost."""

@@ -90,8 +90,8 @@ class Sink(Protocol):
 
     async def deliver(
         self, trades: Sequence[Received], letters: Sequence[Letter], complete: Mapping[Symbol, Nanoseconds]
-    ) -> None:
-        """Have it all arrive, in order within a market; when this returns, it has.
+    ) -> int:
+        """Have it all arrive, in order within a market; when this returns, it has: in so many messages or new rows.
 
         Args:
             trades: Trades.

@@ -27,8 +27,8 @@ class Lines(logging.Formatter):
             "room": self._room,
             "logger": record.name,
             "event": record.getMessage(),
-            **{key: value for key, value in record.__dict__.items() if key not in _PLAIN},
         }
+        line |= {key: value for key, value in record.__dict__.items() if key not in _PLAIN and key not in line}
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)

@@ -66,7 +66,7 @@ class JournalTrade(Message):
     at: Time
 
 
-def create(venue: Venue) -> FastAPI:  # noqa: C901 - seven ways, each short
+def create(venue: Venue) -> FastAPI:  # noqa: C901 - eight ways, each short
     """The app."""
     app = FastAPI(title="Faults on demand", version="1", docs_url=None, redoc_url=None)
 
@@ -97,6 +97,11 @@ def create(venue: Venue) -> FastAPI:  # noqa: C901 - seven ways, each short
     async def disconnect() -> dict[str, int]:
         """Close every connection."""
         return {"closed": venue.audience.close_all(TRY_AGAIN, "disconnected on demand")}
+
+    @app.post("/faults/slow-consumer")
+    async def slow_consumer() -> dict[str, int]:
+        """Close every connection as if too many messages waited for it."""
+        return {"closed": venue.audience.close_all_as_slow()}
 
     @app.post("/system")
     async def be(said: System) -> dict[str, Any]:

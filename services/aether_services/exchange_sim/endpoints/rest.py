@@ -299,7 +299,9 @@ def _pair(one: Instrument, *, modern: bool) -> dict[str, Any]:
         "lot_multiplier": 1,
         "leverage_buy": [],
         "leverage_sell": [],
-        # Empty since September 2026, when Kraken moved them to TradeVolume.
+        # Empty, as Kraken's are for every pair since 8 September 2026: its changelog of that day, as told by
+        # btschwertfeger/python-kraken-sdk issue 453 and by `get_asset_pairs` of its 3.5.1. Rates are had from the
+        # private TradeVolume, with `fee_schedule`. Kraken's OpenAPI and recordings that are older show them filled.
         "fees": [],
         "fees_maker": [],
         "fee_volume_currency": "USD" if modern else one.quote_id,

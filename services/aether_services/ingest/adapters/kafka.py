@@ -92,7 +92,7 @@ class _Sink:
 
     async def deliver(
         self, trades: Sequence[Received], letters: Sequence[Letter], complete: Mapping[Symbol, Nanoseconds]
-    ) -> None:
+    ) -> int:
         """Send all, and wait until all is acknowledged by every replica that is in sync."""
         del complete
         sent = [
@@ -104,6 +104,7 @@ class _Sink:
                 await one
         except (KafkaError, OSError) as fault:
             raise OutputAway(_words(fault)) from fault
+        return len(sent)
 
 
 async def _newest(

@@ -102,7 +102,7 @@ class _Sink:
 
     async def deliver(
         self, trades: Sequence[Received], letters: Sequence[Letter], complete: Mapping[Symbol, Nanoseconds]
-    ) -> None:
+    ) -> int:
         """Publish all, and wait until the server has it."""
         del complete
         try:
@@ -115,6 +115,7 @@ class _Sink:
             raise OutputAway(_words(fault)) from fault
         for one in trades:
             self._places[one.trade.symbol] = tapes.place_of(one.trade)
+        return len(trades) + len(letters)
 
     def _subject(self, topic: Topic, symbol: Symbol) -> str:
         key = topic, symbol

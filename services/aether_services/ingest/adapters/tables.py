@@ -237,7 +237,7 @@ class _Sink:
 
     async def deliver(
         self, trades: Sequence[Received], letters: Sequence[Letter], complete: Mapping[Symbol, Nanoseconds]
-    ) -> None:
+    ) -> int:
         """One transaction."""
         newest = {(letter.topic, letter.symbol): letter.body for letter in letters}
         books = [_book_row(body) for (topic, _), body in newest.items() if topic is Topic.BOOK]
@@ -247,19 +247,22 @@ class _Sink:
             symbol for symbol, until in ended.items() if symbol not in self._candles or until > self._candles[symbol]
         }
         if not trades and not any(books) and not tickers and not due:
-            return
+            return 0
         async with self._turn, self._connection.transaction():
-            await self._store(trades, due, ended)
+            rows = await self._store(trades, due, ended)
             await self._copy("COPY stage_books FROM STDIN (FORMAT BINARY)", BOOK_TYPES, (row for row in books if row))
             await self._copy("COPY stage_tickers FROM STDIN (FORMAT BINARY)", TICKER_TYPES, tickers)
             if any(books):
-                await self._connection.execute(BOOKS)
+                rows += (await self._connection.execute(BOOKS)).rowcount
             if tickers:
-                await self._connection.execute(TICKERS)
+                rows += (await self._connection.execute(TICKERS)).rowcount
+        return rows
 
     async def _store(
         self, trades: Sequence[Received], due: set[Symbol], ended: Mapping[Symbol, datetime.datetime]
-    ) -> None:
+    ) -> int:
+        """Trades and candles; how many rows are new."""
+        rows = 0
         markets: dict[Symbol, list[Received]] = {}
         for one in trades:
             markets.setdefault(one.trade.symbol, []).append(one)
@@ -272,7 +275,7 @@ class _Sink:
         if markets:
             new = (one for one in trades if one.trade.trade_id > stands[one.trade.symbol][1])
             await self._copy("COPY stage_trades FROM STDIN (FORMAT BINARY)", TRADE_TYPES, _trade_rows(new))
-            await self._connection.execute(STORE)
+            rows += (await self._connection.execute(STORE)).rowcount
             await self._connection.execute(MOVE, _columns(some[-1] for _, some in sorted(markets.items())))
         for symbol, (_, _, ts, until) in sorted(stands.items()):
             if until is None:
@@ -283,10 +286,11 @@ class _Sink:
                 since = await self._first_candle(symbol, early) or until
             latest = max(ts, times.moment(max(at))) if at else ts
             target = max(_minute(latest), ended.get(symbol, until))
-            await self._write_candles(symbol, since, min(target, since + CANDLES_AT_ONCE))
+            rows += await self._write_candles(symbol, since, min(target, since + CANDLES_AT_ONCE))
         # Remembered once it is true: the transaction may still fail, but then this sink is given up.
         for symbol, some in markets.items():
             self._known[symbol] = max(self._known.get(symbol, 0), some[-1].trade.trade_id)
+        return rows
 
     async def _first_candle(self, symbol: Symbol, since: datetime.datetime) -> datetime.datetime | None:
         """The first candle since a time: one that a late trade mends. The minute that began before us has none."""
@@ -294,14 +298,15 @@ class _Sink:
         first: datetime.datetime | None = rows[0][0]
         return first
 
-    async def _write_candles(self, symbol: Symbol, since: datetime.datetime, until: datetime.datetime) -> None:
+    async def _write_candles(self, symbol: Symbol, since: datetime.datetime, until: datetime.datetime) -> int:
         """The candles of the minutes from `since` to `until`, which are over and have all their trades."""
         if until <= since or (digits := await self._price_digits(symbol)) is None:
-            return
+            return 0
         given = {"symbol": symbol, "since": since, "until": until, "digits": digits}
-        await self._connection.execute(CANDLES, given)
+        rows = (await self._connection.execute(CANDLES, given)).rowcount
         await self._connection.execute(CANDLES_DONE, given)
         self._candles[symbol] = until
+        return rows
 
     async def _price_digits(self, symbol: Symbol) -> int | None:
         """Decimals of its prices; nothing while the market is not written down."""

@@ -46,24 +46,28 @@ class Lane:
             rest: What stands behind FIRST.
 
         Returns:
-            The venue's time of it, with nanoseconds; none where the message is not as it always is, or does not verify:
-            then it may be applied in part, and is to be read again by the rules.
+            The venue's time of it, with nanoseconds; none where the message is not as it always is, or does not verify.
+            Then it is to be read again by the rules; the book is without a checksum if it was applied in part.
         """
         levels, _, tail = rest.partition(self._end)
-        microseconds = tail[_MICROSECONDS:_LAST]
+        checksum, microseconds = tail[:_SECOND], tail[_MICROSECONDS:_LAST]
         if (
             (tail[_SECOND:_MICROSECONDS] != self._second and not self._reached(tail[_SECOND:_MICROSECONDS]))
             or not microseconds.isdigit()
             or not microseconds.isascii()
             or tail[_LAST:] != _END
+            or not checksum.isdigit()
             or self.book.unusable is not None
         ):
             return None
         try:
             self.side.apply(levels.split(_NEXT))
+            if self.book.verify(checksum):
+                return f"{self._text}{microseconds}000Z"
         except Malformed:
-            return None
-        return f"{self._text}{microseconds}000Z" if self.book.verify(tail[:_SECOND]) else None
+            self.side.apply(())  # so that the digest is of what is there
+        self.book.checksum = ""
+        return None
 
     def _reached(self, second: str) -> bool:
         text = second.removeprefix(_MOMENT)
@@ -72,8 +76,6 @@ class Lane:
                 times.parse(f"{text}0Z")
             except ValueError:
                 return False
-        if text == second:
-            return False
         self._second, self._text = second, text
         return True
 

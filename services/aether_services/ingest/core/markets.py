@@ -5,7 +5,7 @@ Nothing here asks or waits: the service hands in what was received, with the tim
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from aether_services.contracts.marketdata import Topic
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from aether_services.ingest.core.wire import BookData, Head, PairData, TickerData, TradeData
 
 _BOOK: Final = Topic.BOOK
+_SNAPSHOT: Final = "snapshot"
+_UPDATE: Final = "update"
+FIRST_WORD: Final = 5 * times.SECOND
+"""Until the first word about a book may be that there is none: another replica may have it, whose /status is late."""
 UNKNOWN: Final = "UnknownPair"
 """The venue has no such market."""
 
@@ -38,10 +42,11 @@ class Market:
         tape: Its trades.
         snapshot_at: When the last snapshot of the book was received.
         sent_at: When the last message about its book was received; it is sent again once that is a second ago.
+        known_at: When it was first looked at.
     """
 
     __slots__ = (
-        "book", "checksum_failures", "gaps", "sent_at", "snapshot_at", "symbol", "tape", "told",
+        "book", "checksum_failures", "gaps", "known_at", "sent_at", "snapshot_at", "symbol", "tape", "told",
         "unknown", "writer",
     )  # fmt: skip
 
@@ -52,7 +57,7 @@ class Market:
         self.tape = Tape(tape_length)
         self.writer = writing.BookWriter(symbol, writer)
         self.checksum_failures = self.gaps = 0
-        self.snapshot_at = self.sent_at = Nanoseconds(0)
+        self.snapshot_at = self.sent_at = self.known_at = Nanoseconds(0)
         self.told: Unusable | None = Unusable.WAITING
         """What was last published of the book: nothing, when it was usable."""
 
@@ -96,10 +101,12 @@ class Markets:
         """Markets whose book is to be asked for anew."""
         self.fill: set[Symbol] = set()
         """Markets whose tape lacks trades that the venue is to be asked for."""
+        self.elsewhere: frozenset[Symbol] = frozenset()
+        """Markets that another replica has a usable book of, as far as is known."""
         self.latest: Nanoseconds = Nanoseconds(0)
         """The newest time that the venue told of a trade or a ticker."""
-        self.delays: deque[float] = deque(maxlen=1000)
-        """Seconds from the venue's time of a trade or ticker until it was received, for a metric to carry away."""
+        self.observe: Callable[[float], object] = lambda _: None
+        """Is told how many seconds each trade and ticker took, from the venue's time of it until it was received."""
 
     # What is served.
 
@@ -139,7 +146,7 @@ class Markets:
             lane, market = found
             at = lane.take(rest)
             if at is None:
-                return self._any(frame, received)
+                return self._by_rules(lane, frame, received)
             self.book_messages += 1
             self._publish(market, lane.book, at, received)
         except (wire.NotUnderstood, ValueError):
@@ -150,6 +157,12 @@ class Markets:
                 self._refuse(market, received)
         return None
 
+    def _by_rules(self, lane: Lane, frame: str, received: Nanoseconds) -> Head | None:
+        reply = self._any(frame, received)
+        if not lane.book.checksum:
+            raise wire.NotUnderstood("the rules find another message in it than the places do")
+        return reply
+
     def _any(self, frame: str, received: Nanoseconds) -> Head | None:
         head = wire.head(frame)
         if head.method:
@@ -158,17 +171,19 @@ class Markets:
             self.messages[head.channel] += 1
         match head.channel:
             case Channel.BOOK:
+                books = wire.data(head, list[wire.BookData])
                 self.book_messages += 1
-                for one in wire.data(head, list[wire.BookData]):
+                for one in books:
                     self._book(one, received, head.type)
             case Channel.TRADE:
-                self._trades(wire.data(head, list[wire.TradeData]), received)
+                self._trades(wire.data(head, list[wire.TradeData]), received, head.type)
             case Channel.TICKER:
-                self._tickers(wire.data(head, list[wire.TickerData]), received)
+                self._tickers(wire.data(head, list[wire.TickerData]), received, head.type)
             case Channel.INSTRUMENT:
                 self._instruments(wire.data(head, wire.InstrumentData).pairs)
             case Channel.STATUS:
-                self.system = wire.data(head, list[wire.StatusData])[-1].system
+                for status in wire.data(head, list[wire.StatusData]):
+                    self.system = status.system
             case _:
                 pass  # heartbeats, and what is not asked for
         return None
@@ -177,9 +192,14 @@ class Markets:
         market = self._markets.get(data.symbol)  # type: ignore[call-overload]  # where it is known, it is a Symbol
         if market is None or (book := market.book) is None:
             return
-        at = times.text(times.parse(data.timestamp) if data.timestamp else received)
+        try:
+            at = times.text(times.parse(data.timestamp) if data.timestamp else received)
+        except ValueError:
+            book.drop(Unusable.MALFORMED)
+            self._refuse(market, received)
+            return
         bids, asks = ([level.text() for level in side] for side in (data.bids, data.asks))
-        if kind == "snapshot":
+        if kind == _SNAPSHOT:
             market.snapshot_at = received
             verified = book.snapshot(bids, asks, data.checksum)
         elif book.unusable is not None:
@@ -201,17 +221,17 @@ class Markets:
         self.withdraw(market, received)
 
     def _instruments(self, pairs: Iterable[PairData]) -> None:
-        self._pairs |= {pair.symbol: pair for pair in pairs}
+        self._pairs |= {pair.symbol: pair for pair in pairs if pair.sensible}
         for market in self._markets.values():
             self._prepare(market)
 
-    def _trades(self, trades: Iterable[TradeData], received: Nanoseconds) -> None:
+    def _trades(self, trades: Iterable[TradeData], received: Nanoseconds, kind: str) -> None:
         for one in trades:
             market = self._markets.get(Symbol(one.symbol))
             if market is None:
                 continue
             trade = one.trade()
-            self._heard(trade.at, received)
+            self._heard(trade.at, received, kind)
             last = market.tape.last
             if last is not None and trade.trade_id <= last.trade_id and trade.at > last.at + times.SECOND:
                 self.begin_anew(market)
@@ -221,19 +241,20 @@ class Markets:
                 market.gaps += whole
                 self.fill.add(market.symbol)
 
-    def _tickers(self, tickers: Iterable[TickerData], received: Nanoseconds) -> None:
+    def _tickers(self, tickers: Iterable[TickerData], received: Nanoseconds, kind: str) -> None:
         for one in tickers:
             ticker = one.ticker(received)
             if ticker.symbol not in self._markets:
                 continue
-            self._heard(ticker.at, received)
+            self._heard(ticker.at, received, kind)
             self._written += 1
             body = writing.ticker(ticker, f"{self._writer}-{self._written}", received)
             self._post(Letter(Topic.TICKER, ticker.symbol, body, received))
 
-    def _heard(self, at: Nanoseconds, received: Nanoseconds) -> None:
+    def _heard(self, at: Nanoseconds, received: Nanoseconds, kind: str) -> None:
         self.latest = max(self.latest, at)
-        self.delays.append((received - at) / times.SECOND)
+        if kind == _UPDATE:  # a snapshot tells of what happened before anybody asked
+            self.observe(max(0, received - at) / times.SECOND)
 
     def _prepare(self, market: Market) -> None:
         """A book can be read once the venue said with how many decimals it writes, and anew when it says other ones."""
@@ -260,10 +281,15 @@ class Markets:
 
     # What is published.
 
-    def withdraw(self, market: Market, now: Nanoseconds) -> None:
-        """Say that a market's book must not be used, unless that was the last that was said."""
+    def withdraw(self, market: Market, now: Nanoseconds, *, again: bool = False) -> None:
+        """Say that a market's book must not be used: once, unless `again`.
+
+        Where another replica has it, only what was said here is taken back: readers have a good book from there.
+        """
         why = Unusable.WAITING if market.book is None else market.book.unusable
-        if why is None or market.told is why:
+        if why is None or (market.told is why and not again):
+            return
+        if market.told is not None and market.symbol in self.elsewhere:
             return
         market.sent_at, market.told = now, why
         self._post(Letter(_BOOK, market.symbol, market.writer.unusable(why, now), now))
@@ -276,15 +302,15 @@ class Markets:
             now: The time.
         """
         for market in self._markets.values():
+            market.known_at = market.known_at or now
             if now - market.sent_at < times.SECOND:
                 continue
             if market.book is not None and market.book.unusable is None:
                 if heard > market.sent_at:
                     market.sent_at = heard
                     self._post(Letter(_BOOK, market.symbol, market.writer.again(market.book, heard), heard))
-            else:
-                market.told = None
-                self.withdraw(market, now)
+            elif market.sent_at or now - market.known_at >= FIRST_WORD:
+                self.withdraw(market, now, again=True)
 
     def drop(self, why: Unusable, now: Nanoseconds) -> None:
         """No book is to be trusted any more."""

@@ -33,6 +33,10 @@ class Channel(StrEnum):
     HEARTBEAT = "heartbeat"
 
 
+_MOST_DIGITS: Final = 20
+"""Before or behind the point, of anything that is traded."""
+
+
 class NotUnderstood(Exception):
     """A message is not what the venue's documentation says."""
 
@@ -70,7 +74,12 @@ class TradeData(msgspec.Struct, gc=False):
     timestamp: str
 
     def trade(self) -> Trade:
-        """As a value."""
+        """As a value.
+
+        Raises:
+            ValueError: Its time is none, or a number is beyond anything that is traded.
+        """
+        _bounded(self.price, self.qty)
         return Trade(
             symbol=Symbol(self.symbol),
             trade_id=self.trade_id,
@@ -100,7 +109,15 @@ class TickerData(msgspec.Struct, gc=False):
     timestamp: str = ""
 
     def ticker(self, received: Nanoseconds) -> Ticker:
-        """As a value; its time is when it was received where the venue does not say."""
+        """As a value; its time is when it was received where the venue does not say.
+
+        Raises:
+            ValueError: Its time is none, or a number is beyond anything that is traded.
+        """
+        _bounded(
+            self.bid, self.bid_qty, self.ask, self.ask_qty, self.last, self.volume, self.vwap, self.low, self.high,
+            self.change, self.change_pct,
+        )  # fmt: skip
         return Ticker(
             symbol=Symbol(self.symbol),
             bid=self.bid,
@@ -118,6 +135,13 @@ class TickerData(msgspec.Struct, gc=False):
         )
 
 
+def _bounded(*numbers: Decimal) -> None:
+    """1e999999999 is a number, and a gigabyte once it is written out."""
+    for number in numbers:
+        if abs(number.adjusted()) > _MOST_DIGITS:
+            raise ValueError(f"beyond anything that is traded: {number:.3e}")
+
+
 class PairData(msgspec.Struct, gc=False):
     """A market, as the instrument channel has it."""
 
@@ -127,6 +151,11 @@ class PairData(msgspec.Struct, gc=False):
     status: str
     price_precision: int
     qty_precision: int
+
+    @property
+    def sensible(self) -> bool:
+        """Whether its numbers can be written; who has no such decimals is no market."""
+        return 0 <= self.price_precision <= _MOST_DIGITS and 0 <= self.qty_precision <= _MOST_DIGITS
 
 
 class InstrumentData(msgspec.Struct, gc=False):
@@ -166,7 +195,7 @@ def head(frame: str) -> Head:
     """
     try:
         return _heads.decode(frame)
-    except msgspec.DecodeError as fault:
+    except (msgspec.DecodeError, RecursionError) as fault:
         raise NotUnderstood(f"message: {fault}") from fault
 
 
@@ -178,7 +207,7 @@ def data(one: Head, form: type[Data]) -> Data:
     """
     try:
         return msgspec.json.decode(one.data, type=form)
-    except msgspec.DecodeError as fault:
+    except (msgspec.DecodeError, RecursionError) as fault:
         raise NotUnderstood(f"{one.channel}: {fault}") from fault
 
 

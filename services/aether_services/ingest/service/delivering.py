@@ -17,9 +17,10 @@ from aether_services.ingest.ports import OutputAway, VenueAway
 from aether_services.ingest.service.history import History, IdsWentBack
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from aether_services.domain.instruments import Symbol
+    from aether_services.domain.trades import Trade
     from aether_services.ingest.core.markets import Market, Markets
     from aether_services.ingest.ports import Output, Sink
     from aether_services.ingest.service.receiving import Receiving
@@ -70,6 +71,8 @@ class Delivering:
         self._finding: asyncio.Task[Mapping[Symbol, Place]] | None = None
         """The question where the output stands in the markets that it was `_asked_for`."""
         self._asked_for: frozenset[Symbol] = frozenset()
+        self._refills: dict[Symbol, tuple[Place, asyncio.Task[list[Trade]]]] = {}
+        """Market → the question for trades that the tape has forgotten, and the place that they come after."""
         self._sending: Nanoseconds | None = None
         """When the oldest was received of what is being delivered."""
         self._delivered: deque[tuple[float, int]] = deque()
@@ -80,9 +83,9 @@ class Delivering:
         self.failures = 0
         self._conflated, self._conflated_at = 0, float("-inf")
         self.total = 0
-        """Trades and letters delivered."""
-        self.delays: deque[float] = deque(maxlen=1000)
-        """Seconds from the receipt of the oldest of a delivery until it had arrived, for a metric to carry away."""
+        """Rows or messages that have arrived."""
+        self.observe: Callable[[float | None, float], object] = lambda *_: None
+        """Is told of each delivery how many seconds it took: from the receipt of its oldest, and by itself."""
 
     def post(self, letter: Letter) -> None:
         """Take a letter."""
@@ -112,6 +115,7 @@ class Delivering:
                 if self._finding is not None:
                     self._finding.cancel()
                     self._finding = None
+                self._stop_refills(set(self._refills))
                 log.warning("output_away", extra={"output": self.output.name, "cause": str(fault)})
             await self._clock.sleep(min(LONGEST_PAUSE, 0.2 * 2 ** min(failures, 10)))
 
@@ -127,7 +131,8 @@ class Delivering:
     async def _deliver(self, sink: Sink) -> None:
         self._place(sink)
         markets = self._markets.all()
-        found = {market.symbol: await self._trades(market) for market in markets}
+        self._stop_refills(set(self._refills) - {market.symbol for market in markets})
+        found = {market.symbol: self._trades(market) for market in markets}
         trades = [one for some in found.values() for one in some]
         letters = self.outbox.take(BATCH)
         whole = [market.symbol for market in markets if self._complete(market, found[market.symbol])]
@@ -136,9 +141,9 @@ class Delivering:
             return
         received = [*(one.received for one in trades), *(one.received for one in letters)]
         oldest = min(received, default=None)
-        self._sending = oldest
+        self._sending, began = oldest, self._clock.elapsed()
         try:
-            await self._within(sink.deliver(trades, letters, complete))
+            arrived = await self._within(sink.deliver(trades, letters, complete))
         except BaseException:
             self.outbox.put_back(letters)
             raise
@@ -147,7 +152,9 @@ class Delivering:
             self._places[one.trade.symbol] = place_of(one.trade)
         for symbol in set(self._places) - {market.symbol for market in markets}:
             del self._places[symbol]
-        self._count(len(trades) + len(letters), oldest)
+        self._count(arrived)
+        late = None if oldest is None else (self._clock.now() - oldest) / times.SECOND
+        self.observe(late, self._clock.elapsed() - began)
 
     def _place(self, sink: Sink) -> None:
         """Find out where the output stands in markets that are new here; it may take a while, and holds nobody up."""
@@ -177,7 +184,7 @@ class Delivering:
         except TimeoutError:
             raise OutputAway(f"no answer in {DEADLINE:.0f} s") from None
 
-    async def _trades(self, market: Market) -> Sequence[Received]:
+    def _trades(self, market: Market) -> Sequence[Received]:
         place, last = self._places.get(market.symbol), market.tape.last
         if place is None or last is None:
             return ()
@@ -185,18 +192,42 @@ class Delivering:
             return self._went_back(market, place)
         found = market.tape.after(place, BATCH)
         if found is None:
-            try:
-                trades = await self._history.after(market.symbol, place)
-            except IdsWentBack:
-                return self._went_back(market, place)
-            except VenueAway as fault:
-                cause = {"symbol": market.symbol, "after": place.trade_id, "cause": str(fault)}
-                log.warning("refill_failed", extra=cause)
-                return ()
-            now = self._clock.now()
-            found = [Received(one, now) for one in trades]
+            return self._refill(market, place)
         self.back.discard(market.symbol)
         return found
+
+    def _refill(self, market: Market, place: Place) -> Sequence[Received]:
+        """What the tape has forgotten. The venue is asked beside the deliveries: it may take its time."""
+        if market.symbol in self._refills and self._refills[market.symbol][0] != place:
+            self._stop_refills({market.symbol})
+        if market.symbol not in self._refills:
+            asked = asyncio.create_task(self._history.after(market.symbol, place))
+            asked.add_done_callback(self._answered)
+            self._refills[market.symbol] = place, asked
+        asked = self._refills[market.symbol][1]
+        if not asked.done():
+            return ()
+        del self._refills[market.symbol]
+        try:
+            trades = asked.result()
+        except IdsWentBack:
+            return self._went_back(market, place)
+        except VenueAway as fault:
+            cause = {"symbol": market.symbol, "after": place.trade_id, "cause": str(fault)}
+            log.warning("refill_failed", extra=cause)
+            return ()
+        self.back.discard(market.symbol)
+        now = self._clock.now()
+        return [Received(one, now) for one in trades]
+
+    def _answered(self, asked: asyncio.Task[list[Trade]]) -> None:
+        if not asked.cancelled():
+            asked.exception()  # looked at with the answer; where nobody looks any more, it is no news
+            self.call()
+
+    def _stop_refills(self, symbols: set[Symbol]) -> None:
+        for symbol in symbols:
+            self._refills.pop(symbol)[1].cancel()
 
     def _went_back(self, market: Market, place: Place) -> Sequence[Received]:
         """Nothing is delivered of a market whose ids are not those that the output knows."""
@@ -210,13 +241,11 @@ class Delivering:
         place, last = place_of(found[-1].trade) if found else self._places.get(market.symbol), market.tape.last
         return place is not None and place == last and self._receiving.complete(market)
 
-    def _count(self, number: int, oldest: Nanoseconds | None) -> None:
+    def _count(self, number: int) -> None:
         elapsed = self._clock.elapsed()
         self.total += number
         self._delivered.append((elapsed, number))
         self._forget(elapsed)
-        if oldest is not None:
-            self.delays.append((self._clock.now() - oldest) / times.SECOND)
 
     def _forget(self, elapsed: float) -> None:
         while self._delivered and self._delivered[0][0] < elapsed - RATE_OVER:

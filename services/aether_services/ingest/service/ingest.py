@@ -90,7 +90,7 @@ class Ingest:
         choices = choices or Choices()
         self._instance, self._release, self._clock = instance, release, clock
         self._venue, self._instruments, self._live, self._peers = venue, instruments, live, peers
-        self._share = Share(number)
+        self._number, self._share = number, Share(number)
         self._started = clock.now()
         self._settings: Live | None = None
         self._receiving: asyncio.Task[None] | None = None
@@ -148,6 +148,7 @@ class Ingest:
             if self._settings is not None:
                 now = self._settings
                 usable = await self._peers.usable(now.replicas)
+                self.markets.elsewhere = frozenset().union(*usable.values())
                 self.markets.serve(self._share.look(now.pairs, now.replicas, usable, leaving=self.draining))
             await self._clock.sleep(LOOK)
 
@@ -173,7 +174,7 @@ class Ingest:
         """Hand the markets over to the other replicas, where there are any, and let all that waits arrive."""
         self.draining = True
         ends = self._clock.elapsed() + HANDOVER
-        while self._settings is not None and self._settings.replicas > 1 and self.markets.all():
+        while self._has_others() and self.markets.all():
             if self._clock.elapsed() > ends:  # nobody takes them
                 log.warning("not_handed_over", extra={"symbols": sorted(one.symbol for one in self.markets.all())})
                 break
@@ -183,6 +184,9 @@ class Ingest:
             self.receiving.leave()
         while any(output.connected and output.waiting() for output in self.outputs):
             await self._clock.sleep(LOOK / 10)
+
+    def _has_others(self) -> bool:
+        return self._settings is not None and set(range(self._settings.replicas)) != {self._number}
 
     # What it says.
 

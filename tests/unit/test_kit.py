@@ -1,0 +1,250 @@
+"""What every room is made with: the form of a log line, what a room answers, and settings that tell no value."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import prometheus_client
+import pytest
+
+from aether_services.contracts.statuses import Check, Status
+from aether_services.domain.times import Nanoseconds
+from aether_services.kit import apps, logs
+from aether_services.kit.settings import Settings, WrongSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import fastapi
+
+SERVICES: Final = Path(__file__).resolve().parents[2] / "services"
+SECRET: Final = "canary-0f3a"  # noqa: S105 - to see that nobody tells it
+
+
+# ---- log lines
+
+
+def a_record(event: str = "subscribed", *args: Any, level: int = logging.INFO, **extra: Any) -> logging.LogRecord:
+    record = logging.LogRecord("aether_services.ingest", level, "/a/b.py", 7, event, args, None)
+    record.created = 1_700_000_000.25
+    record.__dict__ |= extra
+    return record
+
+
+def told(record: logging.LogRecord) -> dict[str, Any]:
+    text = logs.Lines("ingest").format(record)
+    assert "\n" not in text
+    line: dict[str, Any] = json.loads(text)
+    return line
+
+
+def test_a_log_line_is_one_json_object_with_an_event_when_it_was_and_who_says_it() -> None:
+    assert told(a_record()) == {
+        "time": "2023-11-14T22:13:20.250+00:00",
+        "level": "info",
+        "room": "ingest",
+        "logger": "aether_services.ingest",
+        "event": "subscribed",
+    }
+
+
+@pytest.mark.parametrize("name", ["debug", "info", "warning", "error", "critical"])
+def test_a_level_has_its_usual_name_in_small_letters(name: str) -> None:
+    assert told(a_record(level=getattr(logging, name.upper())))["level"] == name
+
+
+def test_what_is_given_beside_an_event_are_keys_of_the_line() -> None:
+    given: dict[str, Any] = {
+        "symbol": "BTC/USD",
+        "gap": 3,
+        "late": 0.5,
+        "usable": False,
+        "cause": None,
+        "pairs": ["BTC/USD"],
+    }
+    line = told(a_record(**given))
+    assert {key: line[key] for key in given} == given
+
+
+def test_what_json_does_not_know_is_said_in_words() -> None:
+    line = told(a_record(path=Path("/settings/live.json"), price=Decimal("0.10")))
+    assert (line["path"], line["price"]) == ("/settings/live.json", "0.10")
+
+
+def test_an_exception_is_in_the_line_of_its_event() -> None:
+    try:
+        int("no\nnumber")
+    except ValueError:
+        record = a_record("failed", level=logging.ERROR)
+        record.exc_info = sys.exc_info()
+    line = told(record)
+    assert line["event"] == "failed"
+    assert line["trace"].startswith("Traceback (most recent call last):\n")
+    assert line["trace"].endswith(r"'no\nnumber'")
+
+
+def test_words_of_others_with_several_lines_and_arguments_stay_one_line_and_add_no_keys() -> None:
+    line = told(a_record("%s is\naway", "broker"))
+    assert line["event"] == "broker is\naway"
+    assert set(line) == set(told(a_record()))
+
+
+SAYING: Final = """
+import logging
+from aether_services.kit import logs
+logs.set_up("ingest", "WARNING")
+logging.getLogger("aether_services.ingest").info("not_asked_for")
+logging.getLogger("aether_services.ingest").warning("gap", extra={"symbol": "BTC/USD"})
+logging.getLogger("somebody.else").error("theirs")
+for library in ("aiokafka.conn", "nats", "uvicorn.error"):
+    logging.getLogger(library).warning("an adapter says it once")
+"""
+
+
+def test_a_process_says_lines_on_standard_error_from_its_level_on_and_libraries_leave_words_to_adapters() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", SAYING], cwd=SERVICES, capture_output=True, text=True, check=True, timeout=30
+    )
+    assert ended.stdout == ""
+    lines = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert [(line["level"], line["event"], line.get("symbol")) for line in lines] == [
+        ("warning", "gap", "BTC/USD"),
+        ("error", "theirs", None),
+    ]
+
+
+# ---- settings
+
+
+class Wanted(Settings):
+    """What a room declares."""
+
+    kafka_port: int
+    password: int
+    speed: float = 1.0
+
+
+def test_a_refused_environment_names_every_variable_and_tells_no_value() -> None:
+    environ = {"AETHER_PASSWORD": SECRET, "AETHER_TOKEN": SECRET, "AETHER_SPEED": "2", "HOME": SECRET}
+    with pytest.raises(WrongSettings) as refused:
+        Wanted.read(environ)
+    words = str(refused.value)
+    assert [part.partition(":")[0] for part in words.split("; ")] == [
+        "AETHER_KAFKA_PORT", "AETHER_PASSWORD", "AETHER_TOKEN",
+    ]  # fmt: skip
+    assert SECRET not in words
+    assert refused.value.__cause__ is None
+
+
+# ---- what a room answers
+
+
+@dataclass
+class Room:
+    """A room that needs what a test says."""
+
+    needs: dict[str, Check] = field(default_factory=dict)
+    draining: bool = False
+
+    def checks(self) -> Mapping[str, Check]:
+        return self.needs
+
+    def status(self) -> Status:
+        return Status(
+            room="any",
+            release="1",
+            instance="any-0",
+            started=Nanoseconds(1_700_000_000 * 10**9),
+            ready=apps.ready(self),
+            draining=self.draining,
+            checks=self.needs,
+        )
+
+
+def an_app(room: Room) -> fastapi.FastAPI:
+    registry = prometheus_client.CollectorRegistry()
+    prometheus_client.Counter("aether_any", "Anything.", registry=registry).inc(3)
+    return apps.create(room, title="Any room", status_model=Status, registry=registry)
+
+
+async def get(room: Room, path: str) -> tuple[int, str, str]:
+    """Status, media type and text of an answer, without a server: as ASGI has it."""
+    said: list[dict[str, Any]] = []
+
+    async def hear() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def say(message: Any) -> None:
+        said.append(dict(message))
+
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
+        "path": path, "raw_path": path.encode(), "root_path": "", "query_string": b"", "headers": [],
+        "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8000),
+    }  # fmt: skip
+    await an_app(room)(scope, hear, say)
+    begin, *rest = said
+    kinds = dict(begin["headers"])
+    body: bytes = b"".join(one.get("body", b"") for one in rest)
+    return begin["status"], kinds[b"content-type"].decode().partition(";")[0], body.decode()
+
+
+WELL: Final = {"ok": True, "detail": ""}
+CLOSED: Final = Check(ok=False, detail="closed by the venue")
+
+
+@pytest.mark.parametrize(
+    ("room", "status", "said"),
+    [
+        (Room(), 200, {}),
+        (Room({"feed": Check(ok=True), "settings": Check(ok=True)}), 200, {"feed": WELL, "settings": WELL}),
+        (
+            Room({"feed": CLOSED, "settings": Check(ok=True)}),
+            503,
+            {"feed": {"ok": False, "detail": "closed by the venue"}, "settings": WELL},
+        ),
+        (
+            Room({"feed": Check(ok=True)}, draining=True),
+            503,
+            {"feed": WELL, "draining": {"ok": False, "detail": "about to end"}},
+        ),
+    ],
+    ids=["needs nothing", "all well", "one is not", "about to end"],
+)
+async def test_readyz_names_each_check_and_is_200_only_when_all_are_well(
+    room: Room, status: int, said: dict[str, Any]
+) -> None:
+    code, media, text = await get(room, "/readyz")
+    assert (code, media, json.loads(text)) == (status, "application/json", said)
+
+
+@pytest.mark.parametrize("room", [Room({"feed": CLOSED}), Room({"feed": Check(ok=True)})], ids=["not well", "well"])
+async def test_status_is_as_ready_as_readyz_and_has_the_same_checks(room: Room) -> None:
+    (code, _, checks), (_, _, status) = await get(room, "/readyz"), await get(room, "/status")
+    told = json.loads(status)
+    assert (told["ready"], told["checks"]) == (code == 200, json.loads(checks))
+
+
+async def test_a_process_that_turns_is_alive_whatever_it_lacks() -> None:
+    assert await get(Room({"feed": CLOSED}, draining=True), "/healthz") == (200, "text/plain", "ok\n")
+
+
+async def test_metrics_are_those_of_the_room_s_own_registry_in_prometheus_form() -> None:
+    code, media, text = await get(Room(), "/metrics")
+    assert (code, media) == (200, "text/plain")
+    assert [line for line in text.splitlines() if not line.startswith("#") and "created" not in line] == [
+        "aether_any_total 3.0"
+    ]
+
+
+async def test_a_room_describes_its_answers_and_shows_no_pages() -> None:
+    _, _, text = await get(Room(), "/openapi.json")
+    assert set(json.loads(text)["paths"]) == {"/healthz", "/readyz", "/status", "/metrics"}
+    assert [(await get(Room(), path))[0] for path in ("/docs", "/redoc")] == [404, 404]
