@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import http.client
 import json
 import os
 import signal
@@ -152,7 +153,10 @@ class Ingest:
 
     def get(self, path: str) -> bytes | None:
         """What it answers to a path; nothing where it does not."""
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}{path}", timeout=2) as answer:
+        with (
+            contextlib.suppress(OSError, http.client.HTTPException),  # it may be killed in mid-answer
+            urllib.request.urlopen(f"{self.url}{path}", timeout=2) as answer,
+        ):
             body: bytes = answer.read()
             return body
         return None
