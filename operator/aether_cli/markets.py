@@ -87,7 +87,8 @@ def flow(told: Sequence[Told]) -> Table:
 def _flow(status: Thing) -> list[str]:
     books, outputs, feed = status.get("books", {}), status.get("outputs", {}), status.get("feed", {})
     usable = sum(1 for book in books.values() if book.get("usable"))
-    heard, ages = feed.get("age_seconds"), [book["age_seconds"] for book in books.values() if book.get("age_seconds")]
+    heard, told = feed.get("age_seconds"), [book.get("age_seconds") for book in books.values()]
+    ages = [age for age in told if age is not None]
     return [
         f"[{'green' if feed.get('connected') else 'red'}]{'never' if heard is None else _seconds(heard)}[/]",
         f"[{'green' if usable == len(books) else 'red'}]{usable}/{len(books)}[/]",

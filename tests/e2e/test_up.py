@@ -1,29 +1,42 @@
-"""`aether up` as a person types it: from nothing to a platform that is Ready; down; and up again."""
+"""`aether up` as a person types it: from nothing to a platform whose market data flow; edited; down; and up again."""
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
-import os
-import subprocess
-import sys
-from typing import TYPE_CHECKING, Any
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from aether_cli import asking, installing, problems, telling
 from aether_cli.local import manifests, starting
-from aether_testing import clusters, machines
+from aether_operator.api.reasons import ConditionType, Reason
+from aether_services.domain import books
+from aether_testing import clusters, desks, machines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from aether_cli.local import places
-
-    Aether = Callable[..., subprocess.CompletedProcess[str]]
+    from aether_testing.desks import Aether, Desk
+    from aether_testing.machines import Traces
 
 SYSTEM, DESK = manifests.NAMESPACES
-DEADLINE = 900
+PAIRS: Final = ("BTC/USD", "ETH/USD", "SOL/USD")
+"""Those of the example."""
+ONE_MORE: Final = "XRP/USD"
+OUTPUTS: Final = ("kafka", "nats", "tables")
+WELL: Final = 10.0
+"""Seconds by which what is well is late at most; more, and the platform is not Ready."""
+GAPS: Final = """
+SELECT symbol, min(trade_id), max(trade_id), count(*) FROM aether.trades GROUP BY symbol
+HAVING count(*) <> max(trade_id) - min(trade_id) + 1 OR count(*) <> count(DISTINCT trade_id)
+"""
+API: Final = "trading.aether.io/v1alpha1"
 
 
 @pytest.fixture
@@ -36,62 +49,75 @@ def at(tmp_path: Path) -> Iterator[places.Places]:
 @pytest.fixture
 def aether(at: places.Places, tmp_path: Path) -> Aether:
     """The command, with its own folders."""
-    home = {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_DATA_HOME": str(tmp_path / "data")}
+    return desks.command(at, tmp_path)
 
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "aether_cli", words[0], "--name", at.name, *words[1:]],
-            capture_output=True, text=True, check=False, timeout=DEADLINE, env={**os.environ, **home},
-        )  # fmt: skip
 
-    return run
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Up:
+    """What `aether up` brought up, and the machine before that."""
+
+    at: places.Places
+    desk: Desk
+    before: Traces = field(repr=False)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """One for several tests, in the order of this file: it is edited, and what is edited stays so for those after."""
+    folder = tmp_path_factory.mktemp("up")
+    at = clusters.some_places(folder)
+    before = machines.look(at.name)
+    try:
+        yield Up(at=at, desk=desks.up(at, folder), before=before)
+    finally:
+        starting.down(at, telling.ToNobody(), purge=True)
 
 
 def asked(aether: Aether, *words: str) -> dict[str, Any]:
-    done = aether("kubectl", *words, "-o", "json")
-    assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
+    answer: dict[str, Any] = desks.asked(aether, "kubectl", *words, "-o", "json")
     return answer
 
 
 def secrets_of(aether: Aether) -> dict[str, Any]:
-    """The logins that the operator made."""
-    mine = "--selector=app.kubernetes.io/managed-by=aether-operator"
+    """The logins that the operator made for the example."""
+    mine = f"--selector=app.kubernetes.io/managed-by=aether-operator,trading.aether.io/platform={desks.PLATFORM}"
     items = asked(aether, "get", "secrets", f"--namespace={DESK}", mine)["items"]
     return {one["metadata"]["name"]: one["data"] for one in items}
 
 
-def test_up_ends_with_a_platform_that_is_ready_and_a_second_life_finds_it_again(
-    at: places.Places, aether: Aether
-) -> None:
-    before = machines.look(at.name)
-    first = aether("up", "--port", "0", "--json")
-    assert first.returncode == 0, first.stderr
-    told = json.loads(first.stdout)
-    assert told["chart"].startswith("aether-operator-")
-    (platform,) = told["platforms"]
-    assert (platform["namespace"], platform["ready"]) == (DESK, "True")
-    live = asked(aether, "get", installing.PLATFORMS, platform["name"], f"--namespace={DESK}")
-    assert asking.condition(live, "Ready") == "True"
-    logins = secrets_of(aether)
-    assert {name for name in logins if name.startswith(platform["name"])} >= {
-        f"{platform['name']}-{server}" for server in installing.SERVERS
-    }
-    assert aether("status").returncode == 0
+def stored(desk: Desk) -> list[int]:
+    """How many rows the platform's own database has of each kind."""
+    counts = ", ".join(f"(SELECT count(*) FROM aether.{table})" for table in ("trades", "books", "tickers"))
+    (found,) = desk.rows(f"SELECT {counts}")
+    return [int(one) for one in found]
 
-    # Again on what runs: it mends, and nothing is started anew.
-    assert aether("kubectl", "delete", "deployment", installing.RELEASE, f"--namespace={SYSTEM}").returncode == 0
-    again = aether("up", "--port", "0", "--json")
-    assert again.returncode == 0, again.stderr
-    assert not json.loads(again.stdout)["started"]
 
-    assert aether("down").returncode == 0
-    assert machines.look(at.name).beyond(before) == {}
-    second = aether("up", "--port", "0", "--json")
-    assert second.returncode == 0, second.stderr
-    (platform,) = json.loads(second.stdout)["platforms"]
-    assert platform["ready"] == "True"
-    assert secrets_of(aether) == logins
+def all_grew(now: Sequence[int], then: Sequence[int]) -> bool:
+    return all(one > other for one, other in zip(now, then, strict=True))
+
+
+def cells(headings: str, line: str) -> dict[str, str]:
+    """A line of a table, by its headings: each cell begins where its heading does."""
+    begins = [(found.start(), found[0]) for found in re.finditer(r"\S+", headings)]
+    ends = [*(start for start, _ in begins[1:]), len(line)]
+    return {name: line[start:end].strip() for (start, name), end in zip(begins, ends, strict=True)}
+
+
+def verify(view: dict[str, Any]) -> None:
+    """A book as `aether book` shows it gives the venue's checksum, reckoned anew from the digits of its levels."""
+    assert view["usable"], view
+    asks, bids = (
+        [(int(price.replace(".", "")), int(quantity.replace(".", ""))) for price, quantity in view[side]]
+        for side in ("asks", "bids")
+    )
+    assert len(asks) == len(bids) == books.PROVED
+    assert view["checksum"] == books.checksum(asks, bids)
+
+
+def lacking(heard: Sequence[dict[str, Any]]) -> list[int]:
+    """The ids between those of these trades that none of them has."""
+    ids = {one["trade_id"] for one in heard}
+    return sorted(set(range(min(ids), max(ids))) - ids) if ids else []
 
 
 def test_up_without_an_example_installs_the_operator_and_nothing_else(
@@ -111,3 +137,105 @@ def test_values_that_the_chart_does_not_know_end_up_with_their_name(aether: Aeth
     done = aether("up", "--port", "0", "--no-example", "--values", str(values))
     assert done.returncode == problems.ProgramFailed.exit_code
     assert "'replikas' not allowed" in done.stderr
+
+
+# The rest shares one that is up. It stands last, so that nothing else of this file runs beside it.
+
+
+def test_up_ends_with_a_platform_that_is_ready_and_whose_rows_arrive(shared: Up) -> None:
+    desk = shared.desk
+    assert desk.told["chart"].startswith("aether-operator-")
+    (platform,) = desk.told["platforms"]
+    assert (platform["namespace"], platform["name"], platform["ready"]) == (DESK, desks.PLATFORM, "True")
+    assert asking.condition(desk.platform(), "Ready") == "True"
+    assert set(secrets_of(desk.aether)) >= {f"{desks.PLATFORM}-{server}" for server in installing.SERVERS}
+    before = stored(desk)
+    desk.until(lambda: all_grew(stored(desk), before), "trades, books and tickers arrive")
+
+
+def test_status_shows_how_market_data_flow_and_book_a_verified_book(shared: Up) -> None:
+    desk = shared.desk
+    page = desk.aether("status")
+    assert page.returncode == 0, page.stdout + page.stderr
+    lines = page.stdout.splitlines()
+    heading = next(nth for nth, line in enumerate(lines) if line.startswith(f"Market data {desks.PLATFORM} "))
+    row = cells(*lines[heading + 1 : heading + 3])
+    assert (row.pop("POD"), row.pop("BOOKS")) == (f"{desks.PLATFORM}-ingest-0", "3/3")
+    assert float(row.pop("ROWS/S")) > 0
+    assert int(row.pop("CONFLATED")) >= 0
+    assert row.keys() == {"HEARD", "AGE", *map(str.upper, OUTPUTS)}
+    assert all(float(cell.removesuffix(" s")) < WELL for cell in row.values()), row
+
+    told = desks.asked(desk.aether, "status", "--json")["marketData"]
+    (status,) = [one["status"] for one in told]
+    assert status["feed"]["connected"]
+    assert sorted(pair for pair, book in status["books"].items() if book["usable"]) == sorted(PAIRS)
+    assert {name: output["ok"] for name, output in status["outputs"].items()} == dict.fromkeys(OUTPUTS, True)
+    for pair in PAIRS:
+        verify(desks.asked(desk.aether, "book", pair, "--once", "--json"))
+
+
+async def test_edits_take_effect_while_the_other_markets_go_on_without_a_gap(shared: Up) -> None:
+    desk = shared.desk
+    pods, before = desk.pods(), stored(desk)
+
+    def edits() -> None:
+        _tell(f"{ONE_MORE} has a book", desk.with_pairs(*PAIRS, ONE_MORE), desk.until_ready())
+        verify(desks.asked(desk.aether, "book", ONE_MORE, "--once", "--json"))
+        _tell("books are kept longer", desk.with_books_kept(4), desk.until_ready())
+        _tell("two replicas share", desk.with_replicas(2), desk.until_ready())
+        _tell("one has all again", desk.with_replicas(1), desk.until_ready())
+        desk.until(lambda: desk.pods().keys() == pods.keys(), "the second is gone")
+        desk.until(lambda: all_grew(stored(desk), before), "rows arrive")
+
+    async with desk.listening() as heard:
+        await asyncio.to_thread(edits)
+    assert heard.faults == []
+    for pair in (*PAIRS, ONE_MORE):
+        said = heard.of("book", pair)
+        begun = said if pair in PAIRS else list(itertools.dropwhile(lambda one: not one["usable"], said))
+        assert begun, f"{pair}: nothing was said of its book"
+        assert [one for one in begun if not one["usable"]] == [], f"{pair}: its book was taken back"
+        assert lacking(heard.of("trade", pair)) == [], f"{pair}: trades were left out"
+    assert desk.rows(GAPS) == []
+    assert desk.pods() == pods, "a pod was replaced, or started anew"
+
+
+def _tell(what: str, effect: float, ready: float) -> None:
+    print(f"{what} after {effect:.1f} s, the platform is Ready {ready:.1f} s later")
+
+
+def test_a_real_venue_without_a_way_out_is_said_to_lack_egress(shared: Up) -> None:
+    desk = shared.desk
+    spec = {"venue": {"name": "Kraken", "feed": "Live"}, "pairs": ["BTC/USD"]}
+    meta = {"namespace": DESK, "name": "live"}
+    desk.kubectl.apply({"apiVersion": API, "kind": "TradingPlatform", "metadata": meta, "spec": spec})
+    only = (installing.PLATFORMS, f"--namespace={DESK}", "--field-selector=metadata.name=live")
+
+    def said(seen: asking.Seen) -> dict[str, Any]:
+        (platform,) = seen.values()
+        conditions = platform.get("status", {}).get("conditions", [])
+        return next((one for one in conditions if one["type"] == ConditionType.VENUE_READY), {"reason": ""})
+
+    seen = desk.kubectl.until(
+        lambda seen: bool(seen) and said(seen)["reason"] == Reason.NO_EGRESS, *only, deadline=180, wish="it says so"
+    )
+    assert said(seen)["status"] == "False"
+    assert "egress to the internet, port 443 (live-ingest-0: wss://ws.kraken.com/v2: " in said(seen)["message"]
+    page = desk.aether("explain", "tp/live")
+    assert page.returncode == problems.NotReady.exit_code
+    assert "aether up --egress" in page.stdout
+    desk.kubectl.text("delete", installing.PLATFORMS, "live", f"--namespace={DESK}")
+
+
+def test_up_again_mends_and_a_second_life_finds_it_again(shared: Up) -> None:
+    aether, logins = shared.desk.aether, secrets_of(shared.desk.aether)
+    # On what runs: it mends, and nothing is started anew.
+    assert aether("kubectl", "delete", "deployment", installing.RELEASE, f"--namespace={SYSTEM}").returncode == 0
+    assert not desks.asked(aether, "up", "--port", "0", "--json")["started"]
+
+    assert aether("down").returncode == 0
+    assert machines.look(shared.at.name).beyond(shared.before) == {}
+    (platform,) = desks.asked(aether, "up", "--port", "0", "--json")["platforms"]
+    assert platform["ready"] == "True"
+    assert secrets_of(aether) == logins
