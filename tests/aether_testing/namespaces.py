@@ -78,9 +78,9 @@ def _available(deployment: dict[str, Any]) -> bool:
     )
 
 
-def create(cluster: Cluster, test: str) -> Namespace:
-    """A new one, with the name of the test in a label."""
-    name = f"test-{secrets.token_hex(4)}"
+def create(cluster: Cluster, test: str, name: str = "") -> Namespace:
+    """A new one, with the name of the test in a label; what it is called matters only where it is written down."""
+    name = name or f"test-{secrets.token_hex(4)}"
     label = "".join(letter if letter.isalnum() else "-" for letter in test)[:60].strip("-")
     cluster.kubectl.apply(manifests.restricted_namespace(name, {"aether-test": label}))
     return Namespace(name, cluster.kubectl)

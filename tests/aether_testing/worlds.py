@@ -199,9 +199,13 @@ def _pods_of_rooms(platform: Platform, live: Mapping[Ref, Manifest]) -> Iterator
 
 def before_rooms() -> World:
     """What the release before rooms had made of a platform without a spec."""
-    text = (Path(__file__).parent / "releases/before-rooms.yaml").read_text(encoding="utf-8")
-    children = {kinds.ref(one): stored(one) for one in yaml.safe_load_all(text)}
-    return World(children=children)
+    return World(children={kinds.ref(one): stored(one) for one in recorded("before-rooms")})
+
+
+def recorded(what: str) -> list[Manifest]:
+    """Objects as a release before had made them."""
+    text = (Path(__file__).parent / f"releases/{what}.yaml").read_text(encoding="utf-8")
+    return list(yaml.safe_load_all(text))
 
 
 def users_secrets(platform: Platform) -> dict[str, dict[str, str] | None]:

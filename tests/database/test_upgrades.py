@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -13,19 +12,18 @@ from aether_operator.api.platforms import PlatformSpec
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog.logins import Who
 from aether_operator.database import migrating
-from aether_operator.database.catalogues import GROWING, WANTED
-from aether_operator.database.revisions import FOLDER, Revisions
+from aether_operator.database.catalogues import GROWING
 from aether_testing import postgres as servers
+from aether_testing import upgrading
 
 if TYPE_CHECKING:
     from aether_operator.database.fencing import Fences
+    from aether_operator.database.revisions import Revisions
     from aether_operator.observed.endpoints import Endpoint
     from aether_operator.observed.reports import SchemaReport, SchemaWanted
 
 OLD_SPEC = PlatformSpec.model_validate({"retention": {"tradesDays": 30}})
 """It says nothing of what it did not know."""
-LATER = sorted(WANTED.keys() - {"trades", "instruments"})
-TRADES = 500
 
 
 def a_wish(**other: Any) -> SchemaWanted:
@@ -39,51 +37,13 @@ def up(endpoint: Endpoint, wish: SchemaWanted, leader: Fences | None = None, **o
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Revisions:
     """The migrations of the release before."""
-    folder = tmp_path_factory.mktemp("before") / "migrations"
-    shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__", "0002*"))
-    return Revisions(folder)
-
-
-def as_before(endpoint: Endpoint, before: Revisions, wish: SchemaWanted) -> None:
-    """Make a database what the release before had made it, with trades in it."""
-    report = up(endpoint, wish, revisions=before)
-    # This program misses its tables; all that the one before had made is there.
-    assert (report.reason, report.revision, report.days) == (Reason.DRIFTED, "0001", {"trades": 30})
-    assert {one.name for one in report.drift} >= {f"aether.{name}" for name in LATER}
-    with servers.connected(endpoint) as connection:
-        connection.execute(
-            "UPDATE aether.settings SET name = replace(name, 'trades_', '') "
-            "WHERE name IN ('trades_engine', 'trades_compress_days')"
-        )
-        connection.execute(
-            "INSERT INTO aether.instruments (symbol, altname, base, quote, status, price_decimals, lot_decimals, "
-            "cost_decimals, tick_size, order_min, cost_min) "
-            "VALUES ('BTC/USD', 'XBTUSD', 'BTC', 'USD', 'online', 1, 8, 5, 0.1, 0.0001, 0.5)"
-        )
-        connection.execute(
-            "INSERT INTO aether.trades (symbol, trade_id, ts, side, price, qty, ord_type) "
-            "SELECT 'BTC/USD', n, now() - make_interval(mins => n), 'sell', 91234.5 + n, 0.00000001 * n, 'market' "
-            f"FROM generate_series(1, {TRADES}) n"
-        )
-
-
-def content(endpoint: Endpoint) -> list[Any]:
-    """What must not be lost."""
-    with servers.connected(endpoint) as connection:
-        return [
-            connection.execute(query).fetchall()
-            for query in (
-                b"SELECT count(*), sum(price), sum(qty), min(ts), max(ts) FROM aether.trades",
-                b"SELECT symbol, price_decimals, updated_at FROM aether.instruments",
-                b"SELECT owner, since FROM aether.ownership",
-            )
-        ]
+    return upgrading.revisions(tmp_path_factory.mktemp("before") / "migrations")
 
 
 def assert_upgraded(endpoint: Endpoint, report: SchemaReport, kept: list[Any]) -> None:
     assert (report.reason, report.revision, report.held, report.drift) == (Reason.READY, "0002", (), ())
     assert report.days == {"trades": 30, "books": 7, "tickers": 30, "candles": 1825}
-    assert content(endpoint) == kept
+    assert upgrading.content(endpoint) == kept
     with servers.connected(endpoint) as connection:
         noted = {name for (name,) in connection.execute("SELECT name FROM aether.settings")}
         assert {f"{table}_engine" for table in GROWING} <= noted
@@ -98,8 +58,8 @@ def test_an_upgrade_that_is_killed_at_any_statement_loses_nothing_and_goes_on_th
     postgres: servers.Postgres, before: Revisions, *, after: bool
 ) -> None:
     wish, first = a_wish(logins={}), postgres.fresh()
-    as_before(first, before, wish)
-    kept = content(first)
+    upgrading.make_database(first, before, wish)
+    kept = upgrading.content(first)
     postgres.wait_until_nobody_is_in(first.database)
     whole = postgres.fresh(first.database)
     with servers.statements() as said:
@@ -123,7 +83,7 @@ def test_people_s_login_stays_and_reads_what_is_new_and_the_room_gets_its_own(
 ) -> None:
     wish = a_wish()
     reader = {Who.READER: wish.logins[Who.READER]}
-    as_before(fresh, before, a_wish(logins=reader))
+    upgrading.make_database(fresh, before, a_wish(logins=reader))
     (made,) = postgres.run(fresh.database, f"SELECT oid FROM pg_roles WHERE rolname = '{reader[Who.READER].username}'")
     report = up(fresh, wish)
     assert (report.reason, report.drift) == (Reason.READY, ())
@@ -165,8 +125,8 @@ def test_on_timescale_an_upgrade_that_is_interrupted_goes_on_there(timescale: En
     while True:
         with servers.connected(timescale) as connection:
             connection.execute("DROP SCHEMA IF EXISTS aether CASCADE")
-        as_before(timescale, before, wish)
-        kept = content(timescale)
+        upgrading.make_database(timescale, before, wish)
+        kept = upgrading.content(timescale)
         try:
             report = up(timescale, wish, interrupted_at(interrupted))
         except Interrupted:

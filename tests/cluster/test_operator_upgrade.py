@@ -1,0 +1,198 @@
+"""The operator of now over a whole running platform of the release before: nothing of it is lost or restarted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+
+from aether_operator import desired
+from aether_operator.api import labels
+from aether_operator.catalog.logins import Who
+from aether_operator.catalog.rooms import TOPICS
+from aether_operator.database.revisions import Revisions
+from aether_operator.observed import kinds
+from aether_operator.observed.endpoints import Hidden
+from aether_operator.observed.reports import Login
+from aether_testing import fixtures, namespaces, operators, planes, upgrading, worlds
+from aether_testing import postgres as servers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from aether_cli.local.starting import Cluster
+    from aether_operator.observed.endpoints import Endpoint
+    from aether_operator.observed.kinds import Ref
+    from aether_testing.namespaces import Namespace
+    from aether_testing.planes import Plane
+    from aether_testing.playing import Rooms
+
+Thing = dict[str, Any]
+PLATFORM = worlds.a_platform()
+CHILDREN = ",".join(kind.plural for kind in kinds.CHILDREN)
+MINE = f"--selector={labels.PLATFORM}={PLATFORM.name}"
+NEW = {
+    "ConfigMap paper-ingest-settings",
+    "NetworkPolicy paper-exchange",
+    "NetworkPolicy paper-ingest",
+    "PersistentVolumeClaim paper-exchange-data",
+    "Secret paper-postgres-ingest",
+    "Service paper-exchange",
+    "Service paper-ingest",
+    "StatefulSet paper-exchange",
+    "StatefulSet paper-ingest",
+}
+LASTING = {"Secret", "PersistentVolumeClaim"}
+"""What has no owner, since it outlives the platform."""
+
+
+@pytest.fixture
+def desk(control_plane: Cluster, request: pytest.FixtureRequest) -> Iterator[Namespace]:
+    """The namespace of the recorded platform: its name stands in what was recorded."""
+    one = namespaces.create(control_plane, request.node.name, PLATFORM.namespace)
+    request.node.stash[fixtures.NAMESPACE] = one
+    yield one
+    operators.install_kinds(control_plane)  # for whoever comes after a failure
+    one.kubectl.text("delete", "namespace", one.name, "--wait=false")
+
+
+def test_over_a_running_platform_of_the_release_before_the_operator_adds_the_rooms_and_loses_and_restarts_nothing(
+    control_plane: Cluster, desk: Namespace, plane: Plane, rooms: Rooms, tmp_path: Path
+) -> None:
+    place = operators.prepare(control_plane, desk, tmp_path, rooms)
+    platform = _platform_of_before(desk, plane)
+    database = _database_of_before(desk, plane, tmp_path / "migrations")
+    before, pods, stored, logins = _children(desk), _pods(desk), upgrading.content(database), _logins(plane)
+
+    operators.install_kinds(control_plane)
+    desk.until(_all_have_pairs, "tp", wish="the kinds of now are in force")
+    release = worlds.a_release()
+    now = {
+        "images": {server.value: image for server, image in release.images.items()},  # of then: they restart nothing
+        "serviceImage": release.service_image,
+        "operatorNamespace": release.operator_namespace,
+    }
+    with place.operator(supervised=True, managedAddresses=plane.addresses(), release=now) as operator:
+        planes.until(desk, "IngestReady", "True")  # the status of then says Ready, and nothing of this
+        ready = planes.until(desk, "Ready", "True")["status"]
+        told = {one["type"]: one for one in ready["conditions"]}
+        for kind in ("SchemaReady", "TopicsReady", "VenueReady", "IngestReady"):
+            assert told[kind]["status"] == "True", told
+        assert told["PostgresReady"]["lastTransitionTime"] == "2026-01-01T00:00:00Z", "a condition of then goes on"
+        assert ready["schema"]["revision"] == Revisions().head != upgrading.REVISION
+        assert asyncio.run(_topics(plane)) >= {topic.name for topic in TOPICS}
+
+        edited = {**platform["spec"], "pairs": ["ETH/USD", "BTC/USD"]}
+        planes.put(desk, planes.a_platform(edited))
+        planes.until(desk, "IngestReady", "True")
+        settings = desk.get("configmap", "paper-ingest-settings")["data"]["live.json"]
+        assert json.loads(settings)["pairs"] == ["BTC/USD", "ETH/USD"]
+        operators.settled(operator)
+
+    after = _children(desk)
+    assert {str(which) for which in after.keys() - before.keys()} == NEW
+    assert {str(which) for which in before if after.get(which) != before[which]} == {
+        # Ingest is let in.
+        "NetworkPolicy paper-nats",
+        "NetworkPolicy paper-postgres",
+    }
+    owners = {
+        which: [one["uid"] for one in child["metadata"].get("ownerReferences", ())] for which, child in after.items()
+    }
+    assert owners == {which: [] if which.kind in LASTING else [platform["metadata"]["uid"]] for which in owners}
+    assert pods.items() <= _pods(desk).items()
+    assert upgrading.content(database) == stored
+    assert logins.items() <= _logins(plane).items()
+
+
+def _platform_of_before(desk: Namespace, plane: Plane) -> Thing:
+    """The platform with its status, and the children of its Managed servers, once they run; written in its name."""
+    desk.kubectl.apply(upgrading.kind())
+    text = json.dumps(worlds.recorded("before-rooms-platform")[0]).replace("9092", str(plane.kafka.login))
+    recorded = json.loads(text)
+    new = planes.a_platform(recorded["spec"])
+    operators.until(
+        lambda: "pairs" not in json.loads(_written(desk, "create", "--dry-run=server", thing=new))["spec"],
+        "the kinds of then are in force",
+    )
+    planes.put(desk, planes.login_secret(), new)
+    uid = desk.get("tp", PLATFORM.name)["metadata"]["uid"]
+    children = [
+        one
+        for one in worlds.recorded("before-rooms")
+        if one["metadata"]["labels"][labels.COMPONENT] != "kafka"  # it is somebody else's
+    ]
+    items = json.loads(json.dumps(children).replace(PLATFORM.uid, uid))
+    apply = ("apply", "--server-side", f"--field-manager={labels.OPERATOR}")
+    _written(desk, *apply, thing={"apiVersion": "v1", "kind": "List", "items": items})
+    told = {key: value for key, value in recorded.items() if key != "spec"}
+    _written(desk, *apply, "--subresource=status", thing=told)
+    desk.until(lambda seen: len(seen) == 3 and all(map(_runs, seen.values())), "sts", MINE, wish="the servers run")
+    desk.until(lambda seen: len(seen) == 3 and all(map(_bound, seen.values())), "pvc", MINE, wish="they have volumes")
+    platform = desk.get("tp", PLATFORM.name)
+    assert (platform["spec"], platform["status"]) == (recorded["spec"], recorded["status"])
+    return platform
+
+
+def _database_of_before(desk: Namespace, plane: Plane, migrations: Path) -> Endpoint:
+    """The database of the Managed server, with rows in it."""
+    plane.forget_managed()
+    asyncio.run(_topics(plane, forget=True))  # of other tests
+    operators.until(lambda: not asyncio.run(_topics(plane)), "there is no topic")
+    database = plane.managed.endpoint("aether", "aether")
+    login = desired.decoded(desk.get("secret", "paper-postgres-reader"))
+    reader = Login(username=login["username"], password=Hidden(login["password"]), kept_in="paper-postgres-reader")
+    uid = desk.kubectl.get("namespace", desk.name)["metadata"]["uid"]
+    wish = servers.a_wish(owner=f"{desk.name}/{PLATFORM.name} of namespace {uid}", logins={Who.READER: reader})
+    upgrading.make_database(database, upgrading.revisions(migrations), wish)
+    return database
+
+
+async def _topics(plane: Plane, *, forget: bool = False) -> set[str]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=f"127.0.0.1:{plane.kafka.port}")
+    await admin.start()
+    try:
+        if forget:
+            await admin.delete_topics([topic.name for topic in TOPICS])
+        return {name for name in await admin.list_topics() if name.startswith("md.")}
+    finally:
+        await admin.close()
+
+
+def _written(desk: Namespace, *words: str, thing: Thing) -> str:
+    return desk.text(*words, "--output=json", "--filename=-", stdin=json.dumps(thing))
+
+
+def _runs(workload: Thing) -> bool:
+    return bool(workload.get("status", {}).get("readyReplicas") == 1)
+
+
+def _bound(claim: Thing) -> bool:
+    return bool(claim.get("status", {}).get("phase") == "Bound")
+
+
+def _all_have_pairs(seen: dict[str, Thing]) -> bool:
+    return all("pairs" in one["spec"] for one in seen.values())
+
+
+def _children(desk: Namespace) -> dict[Ref, Thing]:
+    """All of a platform but what the API server writes into it by itself."""
+    found = desk.get(CHILDREN, MINE)["items"]
+    for one in found:
+        one.pop("status", None)
+        del one["metadata"]["resourceVersion"]
+    return {kinds.ref(one): one for one in found}
+
+
+def _pods(desk: Namespace) -> dict[str, str]:
+    return {one["metadata"]["name"]: one["metadata"]["uid"] for one in desk.get("pods", MINE)["items"]}
+
+
+def _logins(plane: Plane) -> dict[str, str]:
+    """Which role a login is, and its password's hash."""
+    roles = plane.managed.run("postgres", "SELECT rolname, oid, rolpassword FROM pg_authid WHERE rolname ~ '^aether'")
+    return {name: f"{oid} {password}" for name, oid, password in roles}
