@@ -79,7 +79,7 @@ class Venue:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def start(self) -> None:
-        """Start it, and wait until it is ready."""
+        """Start it, and wait until it is ready, and its admin app answers."""
         with (self.folder / "venue.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "aether_services", "exchange_sim"],
@@ -96,13 +96,14 @@ class Venue:
 
     def _ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.rest}/readyz", timeout=2):
-                return True
+            for url in (f"{self.rest}/readyz", f"{self.admin}/openapi.json"):
+                urllib.request.urlopen(url, timeout=2).close()
         except urllib.error.HTTPError as refused:
             refused.close()
+            return False
         except OSError:
-            pass
-        return False
+            return False
+        return True
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         """End it, and wait for that; its exit code."""
