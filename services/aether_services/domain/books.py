@@ -28,8 +28,8 @@ BETWEEN: Final = ',"qty":'
 """What stands between the price and the quantity in the text of a level, as the venue writes it."""
 _NUMBER: Final = re.compile(r"(0|[1-9][0-9]{0,19})(\.[0-9]{1,20})?([eE][+-]?[0-9])?")
 """As JSON writes it; not negative, and no larger than anything that is traded."""
-_REMEMBERED: Final = 10_000
-"""Prices of one side whose text is remembered."""
+_REMEMBERED: Final = 1_000
+"""Prices of one side whose text is remembered: a book's own and those about it. Then it begins anew."""
 
 
 class Unusable(StrEnum):
