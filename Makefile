@@ -28,12 +28,16 @@ up: packages python ## Start Aether on this machine, on a Kubernetes of its own 
 down: python ## Stop it; volumes and caches stay
 	@$(BIN)/aether down
 
-.PHONY: test test-fast campaign
+.PHONY: test test-fast coverage campaign
+TOGETHER := --numprocesses=4 --dist=loadscope
 test: test-packages lint types clients ## Everything: lint, types, import contracts, every level of test (root)
 	@$(BIN)/aether build
-	@$(BIN)/pytest --numprocesses=4 --dist=loadscope --cov --cov-report=term-missing:skip-covered
+	@$(BIN)/pytest $(TOGETHER)
 test-fast: python lint types ## What needs neither root nor a cluster
 	@$(BIN)/pytest tests/unit tests/contract -m "not clients"
+coverage: test-packages clients ## The same tests, and which lines and branches of ours they do not reach
+	@$(BIN)/aether build
+	@$(BIN)/pytest $(TOGETHER) --cov --cov-report=term-missing:skip-covered
 campaign: test-packages clients ## The long repetitions in full: make campaign NAME=up-kill
 	@$(BIN)/aether build
 	@$(BIN)/pytest tests/campaign --full $(if $(NAME),-k $(subst -,_,$(NAME)))
