@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 DEADLINE: Final = 60.0
 LOOK: Final = 0.05
@@ -39,19 +40,22 @@ class Lives:
         self._ours: subprocess.Popen[bytes] | None = None
 
     def kill(self) -> None:
-        """End it as a machine ends that burns."""
-        self._end(signal.SIGKILL)
+        """End it as a machine ends that burns, with all the processes that it has."""
+        self._end(signal.SIGKILL, self._family())
 
     def ask_to_end(self) -> None:
         """End it in order."""
-        self._end(self._farewell)
+        self._end(self._farewell, [self._pid])
 
-    def _end(self, sign: signal.Signals) -> None:
-        os.kill(self._pid, sign)
+    def _end(self, sign: signal.Signals, processes: Sequence[int]) -> None:
+        """Whoever of it lives a moment longer keeps what the next life needs, as PostgreSQL its shared memory."""
+        for one in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, sign)
         if self._ours is not None:
             self._ours.wait(DEADLINE)
             self._ours = None
-        self._until(lambda: not self.listens())
+        self._until(lambda: not self.listens() and not any(map(_lives, processes)))
 
     def start(self) -> None:
         """Start it again, and wait until it listens."""
@@ -107,3 +111,10 @@ class Lives:
             assert self._ours is None or self._ours.poll() is None, f"{self._program} ended by itself"
             assert time.monotonic() < ends, f"{self._program}: not within {DEADLINE:g} s"
             time.sleep(LOOK)
+
+
+def _lives(pid: int) -> bool:
+    """Whether there is such a process; one that nobody has buried yet does not count."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
