@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from decimal import Decimal
 from typing import TYPE_CHECKING
+
+import pytest
 
 from aether_services.contracts.marketdata import Topic
 from aether_services.contracts.statuses import Output
@@ -168,6 +171,24 @@ async def test_a_venue_that_takes_its_time_over_what_was_forgotten_holds_nothing
     assert world.got == []
     answer.set()
     await world.until(lambda: world.got == list(range(4, 31)))
+
+
+@pytest.mark.parametrize("answer", [VenueAway("no answer"), None, "of another history"], ids=str)
+async def test_a_venue_that_does_not_tell_what_was_forgotten_is_asked_again_and_not_at_once(answer: object) -> None:
+    world, asked = World(stands_at=3), list[float]()
+    world.hear(*range(20, 31))
+
+    async def useless(symbol: Symbol, after: Place) -> Sequence[Trade]:
+        del symbol, after
+        asked.append(world.clock.seconds)
+        if isinstance(answer, VenueAway):
+            raise answer
+        return [world.trade(1, at=500).trade] if answer else []
+
+    world.trades = useless  # type: ignore[method-assign]
+    await world.until(lambda: len(asked) > 5)
+    assert all(later - earlier >= delivering.NO_USE for earlier, later in itertools.pairwise(asked))
+    assert world.got == []
 
 
 async def test_each_delivery_is_told_with_what_it_took_from_receipt_and_by_itself() -> None:

@@ -34,6 +34,8 @@ BATCH: Final = 2000
 DEADLINE: Final = 10.0
 """Seconds for a delivery."""
 LONGEST_PAUSE: Final = 5.0
+NO_USE: Final = 1.0
+"""Seconds until a venue that did not tell the trades that are missing is asked again."""
 IDLE: Final = 1.0
 """Seconds until a look without a call."""
 RATE_OVER: Final = 10.0
@@ -201,7 +203,7 @@ class Delivering:
         if market.symbol in self._refills and self._refills[market.symbol][0] != place:
             self._stop_refills({market.symbol})
         if market.symbol not in self._refills:
-            asked = asyncio.create_task(self._history.after(market.symbol, place))
+            asked = asyncio.create_task(self._ask(market.symbol, place))
             asked.add_done_callback(self._answered)
             self._refills[market.symbol] = place, asked
         asked = self._refills[market.symbol][1]
@@ -212,13 +214,24 @@ class Delivering:
             trades = asked.result()
         except IdsWentBack:
             return self._went_back(market, place)
-        except VenueAway as fault:
-            cause = {"symbol": market.symbol, "after": place.trade_id, "cause": str(fault)}
-            log.warning("refill_failed", extra=cause)
-            return ()
-        self.back.discard(market.symbol)
+        if trades:
+            self.back.discard(market.symbol)
         now = self._clock.now()
         return [Received(one, now) for one in trades]
+
+    async def _ask(self, symbol: Symbol, place: Place) -> list[Trade]:
+        """Ask the venue; an answer that is no use comes a little later, so that it is not asked again at once."""
+        try:
+            if trades := await self._history.after(symbol, place):
+                return trades
+        except VenueAway as fault:
+            cause = {"symbol": symbol, "after": place.trade_id, "cause": str(fault)}
+            log.warning("refill_failed", extra=cause)
+        except IdsWentBack:
+            await self._clock.sleep(NO_USE)
+            raise
+        await self._clock.sleep(NO_USE)
+        return []
 
     def _answered(self, asked: asyncio.Task[list[Trade]]) -> None:
         if not asked.cancelled():
