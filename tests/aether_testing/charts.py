@@ -1,0 +1,36 @@
+"""The chart as Helm renders it, and names that its tests share."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from aether_cli import installing, running, telling
+from aether_cli.local import binaries, building, manifests, places
+
+CHART: Final = Path(__file__).resolve().parents[2] / "helm/aether-operator"
+SYSTEM, DESK = manifests.NAMESPACES
+NAME: Final = installing.RELEASE
+Thing = dict[str, Any]
+
+
+@functools.cache
+def helm() -> Path:
+    """Helm, as the local cluster has it."""
+    (ours,) = [binary for binary in binaries.NODE if binary.name == "helm"]
+    cache = places.of("aether", os.environ).cache
+    return building.ensure((ours,), cache, os.environ, telling.ToTerminal())["helm"]
+
+
+def rendered(*words: str, values: Thing | None = None) -> list[Thing]:
+    """What the chart becomes."""
+    text = running.run(
+        [helm(), "template", NAME, CHART, f"--namespace={SYSTEM}", "--values=-", *words],
+        stdin=json.dumps(values or {}),
+    )
+    return [one for one in yaml.safe_load_all(text) if one]
