@@ -12,6 +12,7 @@ import signal
 import socket
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,7 +27,6 @@ from aether_testing import tls as tls_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from aether_operator.observed.reports import ServerReport
 
@@ -36,13 +36,25 @@ THREE = (Server.KAFKA, Server.NATS, Server.REDIS)
 
 
 async def asked(server: Server, endpoint: Endpoint, *, deadline: float = 20) -> ServerReport:
-    """Ask; whatever the answer is, it keeps the password to itself and leaves no task behind."""
+    """Ask; whatever the answer is, it keeps the password to itself and leaves no task and no connection behind."""
     report = await brokers.check(server, endpoint, deadline=deadline)
     assert report.server is server
     assert report.ok == (report.message == "")
     assert not endpoint.password.text or endpoint.password.text not in repr(report)
     assert asyncio.all_tasks() == {asyncio.current_task()}
+    await asyncio.sleep(0)  # the loop closes what was cut
+    assert endpoint.port not in set(_connected()), report
     return report
+
+
+def _connected() -> Iterator[int]:
+    """The ports that this process is connected to."""
+    for file in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # it is closed by now, or listens
+            if file.is_socket():
+                with socket.socket(fileno=os.dup(int(file.name))) as one:
+                    if one.family == socket.AF_INET:
+                        yield one.getpeername()[1]
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +15,9 @@ from aether_operator.brokers import connecting
 from aether_operator.brokers.connecting import Refused
 
 if TYPE_CHECKING:
+    from asyncio import StreamWriter
+    from collections.abc import AsyncIterator
+
     from aether_operator.observed.endpoints import Endpoint
     from aether_operator.observed.reports import ServerReport
 
@@ -29,9 +33,9 @@ async def check(endpoint: Endpoint, *, deadline: float) -> ServerReport:
 
 async def _ask(endpoint: Endpoint, deadline: float) -> str:
     await connecting.reach(endpoint, patience=deadline / 2)
-    connection = _connection(endpoint)
     try:
-        return await _asked(connection)
+        async with _connection(endpoint) as connection:
+            return await _asked(connection)
     except (exceptions.AuthenticationError, exceptions.AuthorizationError) as fault:
         raise Refused(Reason.LOGIN_REFUSED, f"login {endpoint.username!r} is refused") from fault
     except exceptions.NoPermissionError as fault:
@@ -48,15 +52,22 @@ async def _ask(endpoint: Endpoint, deadline: float) -> str:
         raise TimeoutError from fault
     except (exceptions.RedisError, OSError, EOFError) as fault:
         raise Refused(Reason.UNREACHABLE, f"{connecting.said(fault, endpoint)}{_hint(endpoint)}") from fault
-    finally:
-        await connection.disconnect(nowait=True)
 
 
 def _hint(endpoint: Endpoint) -> str:
     return "" if endpoint.tls else "; does it want TLS?"
 
 
-def _connection(endpoint: Endpoint) -> library.Connection:
+@contextlib.asynccontextmanager
+async def _connection(endpoint: Endpoint) -> AsyncIterator[library.Connection]:
+    """A connection that is still to be made, and is cut afterwards."""
+    writers: list[StreamWriter] = []
+
+    async def begin(connection: library.Connection) -> None:
+        if (writer := connection._writer) is not None:  # noqa: SLF001 - the library closes politely, and forgets it
+            writers.append(writer)
+        await connection.on_connect()
+
     where: dict[str, Any] = {
         "host": endpoint.host,
         "port": endpoint.port,
@@ -66,10 +77,19 @@ def _connection(endpoint: Endpoint) -> library.Connection:
         # It would tell the server its name and version, which an old one refuses.
         "driver_info": None,
         "protocol": 2,
+        "redis_connect_func": begin,
     }
-    if not endpoint.tls:
-        return library.Connection(**where)
-    return library.SSLConnection(**where, ssl_ca_data=connecting.authorities(endpoint), ssl_check_hostname=True)
+    connection = (
+        library.SSLConnection(**where, ssl_ca_data=connecting.authorities(endpoint), ssl_check_hostname=True)
+        if endpoint.tls
+        else library.Connection(**where)
+    )
+    try:
+        yield connection
+    finally:
+        await connection.disconnect(nowait=True)
+        for writer in writers:  # with TLS a busy server may owe its farewell for long
+            writer.transport.abort()
 
 
 async def _asked(connection: library.Connection) -> str:
