@@ -340,10 +340,11 @@ def test_a_dropped_trade_is_missing_and_a_doubled_one_comes_twice(client: venues
 def test_while_the_venue_is_silent_there_are_no_heartbeats_either(client: venues.Client, venue: venues.Venue) -> None:
     client.ask("subscribe", channel="book", symbol=["BTC/USD"])
     client.next("book")
-    venue.ask("/faults/silence", {"seconds": 1.5})
-    client.listen(0.2)
-    with pytest.raises(TimeoutError):
-        client.hear(1.0)
+    venue.ask("/faults/silence", {"seconds": 60})
+    ends = time.monotonic() + venues.DEADLINE
+    while client.listen(1.0):
+        assert time.monotonic() < ends, "what was on its way has come"
+    venue.ask("/faults/silence", {"seconds": 0})
     assert client.next("book")
 
 
@@ -354,7 +355,8 @@ def test_maintenance_is_told_and_trading_stops_and_goes_on(client: venues.Client
             venue.ask("/system", {"system": system})
             assert client.next("status")["data"][0]["system"] == system
             assert venue.public("SystemStatus")["status"] == system
-        client.listen(0.2)
+        venue.ask("/flow", {})  # what was being matched meanwhile has been told
+        client.ask("ping")
         assert not [said for said in client.listen(0.5) if said["channel"] == "trade"]
     finally:
         venue.ask("/system", {"system": "online"})

@@ -74,6 +74,7 @@ class Venue:
         self._settings = settings
         self._started = clock.now()
         self._turned: float | None = None
+        self._turn = asyncio.Lock()
         self._kept_trades = 0
         self._traded = prometheus_client.Counter(
             "aether_venue_trades", "Trades since the start", ["symbol"], registry=registry
@@ -156,11 +157,12 @@ class Venue:
             now = self.clock.elapsed()
             # After a pause the time in between is left out, and not made up for.
             seconds, before = min(now - before, LONGEST), now
-            if self.flowing and not self.draining:
-                batch = self._feed.step(seconds * self.speed, self.clock.now())
-                if batch:
-                    await self._write(batch)
-                    self._publish(batch)
+            async with self._turn:
+                if self.flowing and not self.draining:
+                    batch = self._feed.step(seconds * self.speed, self.clock.now())
+                    if batch:
+                        await self._write(batch)
+                        self._publish(batch)
             self._turned = self.clock.elapsed()
             await self.clock.sleep(max(TURN - (self._turned - now), 0.0))
 
@@ -291,6 +293,13 @@ class Venue:
         self.engine.system = system
         for connection in self.audience.connections:
             self.audience.say(wires.status(system, connection.connection_id), "status", connection)
+
+    async def flow(self, *, speed: float | None = None, flowing: bool | None = None) -> None:
+        """Make the market faster or slower, or stop it: when this returns, all that happened has been told."""
+        self.speed = self.speed if speed is None else speed
+        self.flowing = self.flowing if flowing is None else flowing
+        async with self._turn:
+            pass
 
     def described(self) -> dict[str, object]:
         """What is not as usual."""

@@ -113,9 +113,8 @@ def create(venue: Venue) -> FastAPI:  # noqa: C901 - eight ways, each short
 
     @app.post("/flow")
     async def flow(said: Flow) -> dict[str, Any]:
-        """Make the market faster or slower, or stop it."""
-        venue.speed = venue.speed if said.speed is None else said.speed
-        venue.flowing = venue.flowing if said.flowing is None else said.flowing
+        """Make the market faster or slower, or stop it: once this is answered, all that happened has been told."""
+        await venue.flow(speed=said.speed, flowing=said.flowing)
         return venue.described()
 
     @app.get("/journal/trades")
