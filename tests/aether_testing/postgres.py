@@ -328,20 +328,44 @@ def _signal_at(at: int, *, after: bool, sign: int) -> None:
     sqlalchemy.event.listen(sqlalchemy.Engine, "after_cursor_execute", after_it)
 
 
+class Said(list[str]):
+    """What writes, of all that a process says to databases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last: set[int] = set()
+        """The numbers of those after which a transaction is committed."""
+
+    @property
+    def moments(self) -> list[tuple[int, bool]]:
+        """When a process may die, as a database can tell it: at which statement, and whether after it or before it.
+
+        After a statement is before the next, but where a transaction is committed in between.
+        """
+        return [(number, after) for number in range(len(self)) for after in (False, True)[: 1 + (number in self.last)]]
+
+
 @contextlib.contextmanager
-def statements() -> Iterator[list[str]]:
+def statements() -> Iterator[Said]:
     """What writes, of all that this process says to any database within a block."""
-    said: list[str] = []
+    said = Said()
 
     def hear(_: Any, __: Any, statement: str, *___: Any) -> None:
         if READS.match(statement) is None:
             said.append(statement)
 
-    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", hear)
+    def commit(_: Any) -> None:
+        if said:
+            said.last.add(len(said) - 1)
+
+    heard: dict[str, Callable[..., None]] = {"before_cursor_execute": hear, "commit": commit}
+    for name, listener in heard.items():
+        sqlalchemy.event.listen(sqlalchemy.Engine, name, listener)
     try:
         yield said
     finally:
-        sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", hear)
+        for name, listener in heard.items():
+            sqlalchemy.event.remove(sqlalchemy.Engine, name, listener)
 
 
 CATALOGUE: Final = (

@@ -56,17 +56,16 @@ def next_release(tmp_path: Path) -> Revisions:
     return Revisions(folder)
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_process_that_is_killed_at_any_statement_leaves_what_the_next_brings_to_the_same_end(
-    postgres: servers.Postgres, *, after: bool
+    postgres: servers.Postgres,
 ) -> None:
     clean, wish = postgres.fresh(), servers.a_wish()
     with servers.statements() as said:
         assert up(clean, wish).ok
     expected = servers.catalogue(postgres, clean.database, wish)
-    assert len(said) > 30
-    # Each statement before and after, the one on one release and the other on the other.
-    for number in range((after + (postgres.release.major == 17)) % 2, len(said), 2):
+    assert len(said) > 100
+    # Every other moment on one release, and the rest on the other.
+    for number, after in said.moments[postgres.release.major == 17 :: 2]:
         statement = said[number]
         there, again = postgres.fresh(), servers.a_wish()
         child = servers.in_a_child(lambda: up(there, again), at=number, after=after, sign=signal.SIGKILL)  # noqa: B023
@@ -79,9 +78,8 @@ def test_a_process_that_is_killed_at_any_statement_leaves_what_the_next_brings_t
         postgres.run("postgres", f"DROP DATABASE {there.database}")
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_an_upgrade_that_is_killed_at_any_statement_goes_on_there(
-    postgres: servers.Postgres, next_release: Revisions, *, after: bool
+    postgres: servers.Postgres, next_release: Revisions
 ) -> None:
     wish, first = servers.a_wish(logins={}), postgres.fresh()
     assert up(first, wish).revision == "0002"
@@ -89,7 +87,7 @@ def test_an_upgrade_that_is_killed_at_any_statement_goes_on_there(
     with servers.statements() as said:
         assert up(postgres.fresh(first.database), wish, revisions=next_release).revision == "0003"
     assert len(said) > 8
-    for number in range(len(said)):
+    for number, after in said.moments:
         there = postgres.fresh(first.database)
         child = servers.in_a_child(
             lambda: up(there, wish, revisions=next_release),  # noqa: B023
