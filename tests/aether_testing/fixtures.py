@@ -89,12 +89,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 TOGETHER: Final = {
+    "campaign/test_operator": "a control plane",
     "cluster": "control planes",
-    "campaign/test_operator": "control planes",
     "e2e": "nodes",
     "campaign/test_up": "nodes",
 }
-"""Where tests share a cluster → what of; those of nodes look besides whether the machine is as it was."""
+"""Where tests share a cluster → a name for it; those of nodes look besides whether the machine is as it was."""
 
 
 class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # the library has no types
