@@ -33,12 +33,12 @@ down: python ## Stop it; volumes and caches stay
 TOGETHER := --numprocesses=4 --dist=loadscope --no-loadscope-reorder
 test: test-packages lint types clients ## Everything: lint, types, import contracts, every level of test (root)
 	@$(BIN)/aether build
-	@$(BIN)/pytest $(TOGETHER)
+	@.ci/in-memory $(BIN)/pytest $(TOGETHER)
 test-fast: python lint types ## What needs neither root nor a cluster
 	@$(BIN)/pytest tests/unit tests/contract -m "not clients"
 coverage: test-packages clients ## The same tests, and which lines and branches of ours they do not reach
 	@$(BIN)/aether build
-	@$(BIN)/pytest $(TOGETHER) --cov --cov-report=term-missing:skip-covered
+	@.ci/in-memory $(BIN)/pytest $(TOGETHER) --cov --cov-report=term-missing:skip-covered
 campaign: test-packages clients ## The long repetitions in full: make campaign NAME=up-kill
 	@$(BIN)/aether build
 	@$(BIN)/pytest tests/campaign --full $(if $(NAME),-k $(subst -,_,$(NAME)))
