@@ -141,6 +141,7 @@ def test_what_is_wrong_with_a_login_is_named_and_mended_at_once_by_the_secret(de
     planes.until(desk.namespace, "PostgresReady", "False", name=name, reason="LoginRefused")
     planes.put(desk.namespace, planes.login_secret(secret, username=planes.LOGIN, password=planes.PASSWORD))
     planes.until(desk.namespace, "Ready", "True", name=name)
+    assert not any(f" {name}-" in one for one in repaired(desk)), "it was another login"
 
 
 def test_every_platform_that_names_a_secret_is_told_of_it(desk: Desk) -> None:
@@ -267,6 +268,7 @@ def test_an_edit_of_pairs_writes_the_settings_and_tells_the_pods_and_restarts_no
         ("patch", "configmaps"), ("patch", "pods"), ("patch", "tradingplatforms/status"),
     }  # fmt: skip
     assert [desk.child("pod", pod)["metadata"]["uid"] for pod in pods] == uids
+    assert not any(f" {name}-" in one for one in repaired(desk)), "it was an edit"
 
 
 def test_a_pair_that_the_venue_does_not_have_is_named_and_taking_it_out_heals(desk: Desk) -> None:
@@ -379,8 +381,16 @@ def test_foreign_edits_of_every_child_are_repaired_and_what_others_add_stays(des
         desk.namespace.text("delete", kind, child, "--wait=false")
         desk.until(kind, child, partial(_is_another, gone), f"{kind} comes back")
     planes.until(desk.namespace, "Ready", "True", name=name)
+    assert repaired(desk) >= {
+        f"Service {name}-redis", f"StatefulSet {name}-nats", f"StatefulSet {name}-redis", f"NetworkPolicy {name}-nats",
+        f"NetworkPolicy {name}-postgres",
+    }  # fmt: skip
+
+
+def repaired(desk: Desk) -> set[str]:
+    """The children of which an event says that they were not as they should be."""
     said = desk.namespace.get("events.events.k8s.io")["items"]
-    assert {one["note"].split()[0] for one in said if one["reason"] == "Repaired"} >= {"Service", "StatefulSet"}
+    return {" ".join(one["note"].split()[:2]) for one in said if one["reason"] == "Repaired"}
 
 
 def test_an_overwritten_password_is_replaced_by_a_new_one_that_the_server_is_restarted_with(desk: Desk) -> None:

@@ -93,6 +93,9 @@ def test_over_a_running_platform_of_the_release_before_the_operator_adds_the_roo
         assert json.loads(settings)["pairs"] == ["BTC/USD", "ETH/USD"]
         operators.settled(operator)
 
+    said = {one["reason"] for one in desk.get("events.events.k8s.io")["items"]}
+    assert said
+    assert "Repaired" not in said, "nobody had changed anything"
     after = _children(desk)
     assert {str(which) for which in after.keys() - before.keys()} == NEW
     assert {str(which) for which in before if after.get(which) != before[which]} == {

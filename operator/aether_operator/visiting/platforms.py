@@ -117,6 +117,8 @@ class Visitor:
     _checks: dict[tuple[Key, Server], _Check] = field(default_factory=dict)
     _topics: dict[Key, tuple[Endpoint, TopicsReport, float]] = field(default_factory=dict)
     """A good answer, and until when it is believed."""
+    _made: dict[Key, dict[kinds.Ref, Manifest]] = field(default_factory=dict, repr=False)
+    """What is wanted of the children that this process saw as wanted: one that differs since was changed by others."""
     _database: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(max_workers=8, thread_name_prefix="database")
     )
@@ -185,11 +187,13 @@ class Visitor:
         wanted = desired.children(platform, world, self.config.release, self.fresh)
         plan = reconcile.plan(wanted, world, platform)
         children, troubles, unmade = dict(world.children), list(plan.troubles), set[kinds.Ref]()
+        made = self._made.get(key, {})
         for act in plan.acts:
             match act:
                 case reconcile.Apply():
                     which = kinds.ref(act.manifest)
                     if reconcile.mounted(act.manifest) & unmade:
+                        unmade.add(which)
                         continue  # nothing is started with credentials or settings that are not there
                     try:
                         children[which] = await self.api.apply(act.manifest, key.namespace)
@@ -202,7 +206,7 @@ class Visitor:
                         )
                         continue
                     log.info("applied", extra={"child": str(which), "new": act.live is None})
-                    if self._is_repair(raw, act.live):
+                    if act.manifest == made.get(which):
                         measures.REPAIRS.labels(which.kind).inc()
                         await self._say(raw, "Repaired", f"{which} was not as it should be", action="Repair")
                 case reconcile.Nudge():
@@ -211,12 +215,11 @@ class Visitor:
                 case reconcile.Delete():
                     await self._delete(key, act)
                     children.pop(act.ref, None)
+        unmade |= {one.ref for one in troubles}
+        self._made[key] = {
+            which: one for one in wanted if (which := kinds.ref(one)) in children and which not in unmade
+        }
         return dataclasses.replace(world, children=children, troubles=tuple(troubles))
-
-    @staticmethod
-    def _is_repair(raw: Manifest, live: Manifest | None) -> bool:
-        """Whether a child changed although what it is made of did not."""
-        return live is not None and raw.get("status", {}).get("observedGeneration") == raw["metadata"]["generation"]
 
     async def _nudge(self, key: Key, act: reconcile.Nudge) -> None:
         """Have a pod's kubelet look at the new settings at once. Whoever may not be told looks within a minute."""
@@ -387,6 +390,7 @@ class Visitor:
         for server in Server:
             self._checks.pop((key, server), None)
         self._topics.pop(key, None)
+        self._made.pop(key, None)
 
     def close(self) -> None:
         """Let go of the threads."""
