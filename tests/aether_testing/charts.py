@@ -27,10 +27,10 @@ def helm() -> Path:
     return building.ensure((ours,), cache, os.environ, telling.ToTerminal())["helm"]
 
 
-def rendered(*words: str, values: Thing | None = None) -> list[Thing]:
-    """What the chart becomes."""
+def rendered(*words: str, values: Thing | None = None, namespace: str = SYSTEM) -> list[Thing]:
+    """What the chart becomes, installed in a namespace."""
     text = running.run(
-        [helm(), "template", NAME, CHART, f"--namespace={SYSTEM}", "--values=-", *words],
+        [helm(), "template", NAME, CHART, f"--namespace={namespace}", "--values=-", *words],
         stdin=json.dumps(values or {}),
     )
     return [one for one in yaml.safe_load_all(text) if one]

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import yaml
 from prometheus_client import parser
 
-from aether_cli import asking, problems, running, telling
-from aether_cli.local import binaries, building, places
+from aether_cli import asking, problems
 from aether_operator.api import labels
 from aether_operator.api.platforms import Server
 from aether_operator.desired import secrets
 from aether_operator.observed import kinds
+from aether_testing import charts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from aether_testing.proxying import Proxy
 
 TOP: Final = Path(__file__).resolve().parents[2]
-CHART: Final = TOP / "helm/aether-operator"
 KINDS: Final = TOP / "crds/v1alpha1"
 NAME: Final = labels.OPERATOR
 """Of the account, the Lease and the Roles, as the chart calls them."""
@@ -89,13 +88,7 @@ def _established(kind: dict[str, Any]) -> bool:
 
 def rendered(namespace: str) -> list[dict[str, Any]]:
     """What the chart makes of one namespace that is both the operator's and the platforms'."""
-    (helm,) = [binary for binary in binaries.NODE if binary.name == "helm"]
-    program = building.ensure((helm,), places.of("aether", os.environ).cache, os.environ, telling.ToNobody())["helm"]
-    values = {"namespaces": [namespace], "crds": {"install": False}}
-    text = running.run(
-        [program, "template", NAME, CHART, f"--namespace={namespace}", "--values=-"], stdin=json.dumps(values)
-    )
-    return [one for one in yaml.safe_load_all(text) if one]
+    return charts.rendered(values={"namespaces": [namespace], "crds": {"install": False}}, namespace=namespace)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

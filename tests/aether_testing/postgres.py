@@ -350,11 +350,13 @@ def statements() -> Iterator[Said]:
     """What writes, of all that this process says to any database within a block."""
     said = Said()
 
-    def hear(_: Any, __: Any, statement: str, *___: Any) -> None:
+    def hear(_: Any, cursor: Any, statement: str, *__: Any) -> None:
         if READS.match(statement) is None:
             said.append(statement)
+            if cursor.connection.autocommit:
+                commit()
 
-    def commit(_: Any) -> None:
+    def commit(*_: Any) -> None:
         if said:
             said.last.add(len(said) - 1)
 

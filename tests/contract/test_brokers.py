@@ -42,7 +42,6 @@ async def asked(server: Server, endpoint: Endpoint, *, deadline: float = 20) -> 
     assert report.ok == (report.message == "")
     assert not endpoint.password.text or endpoint.password.text not in repr(report)
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    await asyncio.sleep(0)  # the loop closes what was cut
     assert endpoint.port not in set(_connected()), report
     return report
 

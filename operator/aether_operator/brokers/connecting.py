@@ -96,8 +96,13 @@ async def opened(endpoint: Endpoint) -> AsyncIterator[tuple[asyncio.StreamReader
     try:
         yield reader, writer
     finally:
-        # Nobody waits for a farewell.
-        writer.transport.abort()
+        await cut(writer.transport)
+
+
+async def cut(transport: asyncio.WriteTransport) -> None:
+    """End a connection at once: nobody waits for a farewell, which with TLS a busy server may owe for long."""
+    transport.abort()
+    await asyncio.sleep(0)  # the loop closes it in its next turn
 
 
 async def encrypt(endpoint: Endpoint, writer: asyncio.StreamWriter, *, patience: float) -> None:

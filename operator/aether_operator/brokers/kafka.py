@@ -180,11 +180,10 @@ class _Features(Request[_FeaturesRequest]):  # type: ignore[misc]
 
 
 async def _closed(connection: AIOKafkaConnection) -> None:
-    """End a connection and its task; a farewell is not waited for, which with TLS a busy broker may owe for long."""
+    """End a connection and its task."""
     protocol = connection._protocol  # noqa: SLF001 - the library closes politely, and has no other way
     ended = connection.close()
     if ended is not None:
         await asyncio.wait([ended], timeout=1)
     if protocol is not None and protocol._transport is not None:  # noqa: SLF001
-        protocol._transport.abort()  # noqa: SLF001
-        await asyncio.sleep(0)
+        await connecting.cut(protocol._transport)  # noqa: SLF001

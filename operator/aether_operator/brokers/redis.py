@@ -88,8 +88,8 @@ async def _connection(endpoint: Endpoint) -> AsyncIterator[library.Connection]:
         yield connection
     finally:
         await connection.disconnect(nowait=True)
-        for writer in writers:  # with TLS a busy server may owe its farewell for long
-            writer.transport.abort()
+        for writer in writers:
+            await connecting.cut(writer.transport)
 
 
 async def _asked(connection: library.Connection) -> str:
