@@ -195,6 +195,47 @@ def test_prices_may_have_no_decimals() -> None:
     assert levels(book) == ([(Decimal(10), Decimal(3))], [(Decimal(12), Decimal(4))])
 
 
+def a_frame(kind: str, changed: dict[str, list[tuple[int, int]]], whole: dict[str, list[tuple[int, int]]]) -> bytes:
+    """A message of whole units, with the checksum of the book that is there afterwards."""
+    sides = {
+        side: ",".join(f'{{"price":{price}.0,"qty":{quantity}.0}}' for price, quantity in changed.get(side, ()))
+        for side in ("bids", "asks")
+    }
+    digits = {side: [(10 * price, 10 * quantity) for price, quantity in some] for side, some in whole.items()}
+    checksum = books.checksum(digits["asks"], digits["bids"])
+    return (
+        f'{{"channel":"book","type":"{kind}","data":[{{"symbol":"{BTC}","bids":[{sides["bids"]}],'
+        f'"asks":[{sides["asks"]}],"checksum":{checksum},"timestamp":"2023-07-30T15:30:01.581227Z"}}]}}'
+    ).encode()
+
+
+@pytest.mark.parametrize("best", [100, 101])
+def test_a_crossed_or_locked_book_is_unusable_until_an_update_uncrosses_it(best: int) -> None:
+    book, asks = a_book(quantity_digits=1), [(100, 1)]
+    assert take(book, a_frame("snapshot", {"bids": [(99, 1)], "asks": asks}, {"bids": [(99, 1)], "asks": asks}))
+    crossing = a_frame("update", {"bids": [(best, 1)]}, {"bids": [(best, 1), (99, 1)], "asks": asks})
+    assert by_lane(book, crossing) is None
+    assert not by_rules(book, crossing)
+    assert book.unusable is Unusable.CROSSED
+    assert not take(book, a_frame("update", {"bids": [(98, 1)]}, {"bids": [(best, 1), (99, 1), (98, 1)], "asks": asks}))
+    assert take(book, a_frame("update", {"bids": [(best, 0)]}, {"bids": [(99, 1), (98, 1)], "asks": asks}))
+    assert book.unusable is None
+
+
+def test_a_crossed_snapshot_is_unusable_and_one_side_alone_is_not_crossed() -> None:
+    book, both = a_book(quantity_digits=1), {"bids": [(100, 1)], "asks": [(100, 1)]}
+    assert not take(book, a_frame("snapshot", both, both))
+    assert book.unusable is Unusable.CROSSED
+    assert take(book, a_frame("update", {"asks": [(100, 0)]}, {"bids": [(100, 1)], "asks": []}))
+
+
+def test_a_crossed_book_whose_next_checksum_differs_is_dropped() -> None:
+    book, both = a_book(quantity_digits=1), {"bids": [(100, 1)], "asks": [(100, 1)]}
+    assert not take(book, a_frame("snapshot", both, both))
+    assert not take(book, a_frame("update", {"bids": [(100, 0)]}, both))
+    assert book.unusable is Unusable.CHECKSUM
+
+
 changes = st.lists(
     st.tuples(
         st.sampled_from(["bids", "asks"]), st.lists(st.tuples(st.integers(1, 40), st.integers(0, 3)), min_size=1)
@@ -212,7 +253,8 @@ def test_a_book_is_what_applying_each_level_in_turn_and_cutting_gives(changes: A
         texts = [written(decimals.text(price, 2), decimals.text(quantity, 1)) for price, quantity in some]
         known.apply(side, some)
         bids, asks = (texts, []) if side == "bids" else ([], texts)
-        assert book.update(bids, asks, known.checksum())
+        assert book.update(bids, asks, known.checksum()) is not known.crossed
+        assert book.unusable is (Unusable.CROSSED if known.crossed else None)
         assert levels(book) == (known.levels("bids"), known.levels("asks"))
 
 
@@ -231,6 +273,11 @@ class _Reference:
 
     def _best(self, side: str) -> list[tuple[int, int]]:
         return [(price, self._sides[side][price]) for price in recordings.best(side, self._sides[side])]
+
+    @property
+    def crossed(self) -> bool:
+        bids, asks = (self._sides[side] for side in ("bids", "asks"))
+        return bool(bids and asks) and max(bids) >= min(asks)
 
     def checksum(self) -> int:
         return books.checksum(self._best("asks")[:10], self._best("bids")[:10])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aether_services.contracts.marketdata import BookMessage, TickerMessage, Topic
 from aether_services.domain import books, times
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
     from aether_services.ingest.core.outboxes import Letter
 
-BTC = Symbol(recordings.SYMBOL)
+BTC, ETH = Symbol(recordings.SYMBOL), Symbol("ETH/USD")
 NOW = times.parse("2026-11-26T01:16:40.859480941Z")
 
 
@@ -34,7 +37,7 @@ class World:
         self.markets = Markets(writer="w", depth=10, tape_length=100, post=self.letters.append)
         self.markets.serve(map(Symbol, served or (BTC,)))
 
-    def hear(self, *frames: bytes | dict[str, Any], at: int = NOW) -> None:
+    def hear(self, *frames: bytes | dict[str, Any] | list[Any], at: int = NOW) -> None:
         for frame in frames:
             text = frame.decode() if isinstance(frame, bytes) else json.dumps(frame)
             self.markets.receive(text, Nanoseconds(at))
@@ -343,13 +346,213 @@ def test_a_ticker_is_published() -> None:
     assert (said.bid, said.ask, said.change, said.at) == (Decimal("1.5"), Decimal("2.5"), Decimal("-0.5"), NOW)
 
 
-def test_what_is_not_understood_is_counted_and_hurts_nothing() -> None:
-    world, frames = World(), recordings.book_frames()
-    broken = (b"", b"{", b'{"channel":"trade","data":[{}]}', b'{"channel":"book","type":"update","data":[{}]}')
-    bad_time = json.dumps(a_trade(1)).replace("2026-11-26", "2026-99-26").encode()
-    world.hear(recordings.INSTRUMENT, frames[0], *broken, bad_time)
-    assert world.markets.misunderstood == 5
+def of_eth(frame: bytes) -> bytes:
+    """The same of another market."""
+    return frame.replace(BTC.encode(), ETH.encode())
+
+
+def two_books() -> World:
+    world, frames = World(BTC, ETH), recordings.book_frames()
+    world.hear(recordings.INSTRUMENT, of_eth(recordings.INSTRUMENT), frames[0], of_eth(frames[0]))
+    assert [world.markets[symbol].usable for symbol in (BTC, ETH)] == [True, True]
+    return world
+
+
+def an_update(**fields: Any) -> dict[str, Any]:
+    """A book's update with some fields as they should not be; without those that are `...`."""
+    data = {"symbol": BTC, "bids": [], "asks": [], "checksum": 7, "timestamp": "2026-11-26T01:16:40.000001Z"} | fields
+    return {
+        "channel": "book",
+        "type": "update",
+        "data": [{name: value for name, value in data.items() if value is not ...}],
+    }
+
+
+NO_NUMBERS: list[Any] = [None, "1.0", [], {"qty": 1}, True, -1, 10**30, float("nan")]
+STRANGE_FIELDS: dict[str, list[Any]] = {
+    "bids": [
+        ...,
+        None,
+        {},
+        "x",
+        5,
+        [5],
+        [[]],
+        [{}],
+        [None],
+        [{"price": 1}],
+        *([{"price": one, "qty": 1}] for one in NO_NUMBERS),
+    ],
+    "asks": [..., None, *([{"price": 1, "qty": one}] for one in NO_NUMBERS), [{"price": 0.001, "qty": 1}]],
+    "checksum": [..., None, "7", 7.5, [], 10**30, -1],
+    "timestamp": [None, 5, "yesterday", []],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "strange"), [(name, one) for name, some in STRANGE_FIELDS.items() for one in some], ids=str
+)
+def test_a_book_s_update_that_is_not_understood_withdraws_that_book_alone(name: str, strange: Any) -> None:
+    world = two_books()
+    world.hear(an_update(**{name: strange}))
+    last = world.books()[-1]
+    assert (last.symbol, last.usable) == (BTC, False)
+    assert last.reason in {Unusable.MALFORMED, Unusable.CHECKSUM}
+    assert world.markets.renew == {BTC}
+    assert world.markets[ETH].usable
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {**an_update(), "type": "delta"},
+        {**an_update(), "type": None},
+        {**an_update(), "type": 5},
+        {**an_update(), "channel": None},
+        {name: value for name, value in an_update().items() if name != "type"},
+        {name: value for name, value in an_update().items() if name != "channel"},
+        {**an_update(), "data": an_update()["data"][0]},
+        {**an_update(), "method": "subscribe", "type": "x"},
+        json.dumps(an_update())[:-4].encode(),
+        json.dumps(an_update(bids="NaN")).replace('"NaN"', "NaN").encode(),
+        json.dumps(an_update(bids="x")).replace('"x"', "[" * 5000).encode(),
+        [*an_update()["data"], "book"],
+    ],
+)
+def test_a_message_that_names_a_market_and_is_none_of_a_book_withdraws_it(frame: Any) -> None:
+    world = two_books()
+    world.hear(frame)
+    assert [(one.symbol, one.reason) for one in world.books()[2:]] == [(BTC, Unusable.MALFORMED)]
+    assert world.markets.renew == {BTC}
+    assert world.markets.misunderstood == 1
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"channel":"book"}',
+        b'{"channel":"book","type":"update","data":5}',
+        b'{"channel":"book","type":"update","data":[{}]}',
+        b'{"channel":"book","type":"update","data":[{"symbol":7}]}',
+        an_update(symbol="BT\ufffd/USD"),
+        an_update(symbol=None),
+    ],
+)
+def test_a_message_that_may_be_of_any_book_withdraws_them_all(frame: Any) -> None:
+    world = two_books()
+    world.hear(frame)
+    assert sorted((one.symbol, one.reason) for one in world.books()[2:]) == [
+        (BTC, Unusable.MALFORMED),
+        (ETH, Unusable.MALFORMED),
+    ]
+    assert world.markets.renew == {BTC, ETH}
+    assert world.markets.misunderstood == 1
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b'{"channel":"trade","data":[{}]}',
+        b'{"channel":"trade","type":"update","data":[{"symbol":"BTC/USD","trade_',
+        json.dumps(a_trade(1)).replace("2026-11-26", "2026-99-26").encode(),
+        b'{"method":"subscribe","req_id":"x","success":false,"symbol":"BTC/USD"}',
+        b'{"error":5,"method":"subscribe","symbol":null}',
+    ],
+)
+def test_what_is_of_no_book_is_counted_and_hurts_none(frame: bytes) -> None:
+    world = two_books()
+    world.hear(frame)
+    assert world.markets.misunderstood == 1
+    assert len(world.books()) == 2
+
+
+def test_of_several_books_in_one_message_the_good_ones_are_applied() -> None:
+    world, first = two_books(), recordings.book_frames()[1]
+    entry = json.loads(of_eth(first), parse_float=str)["data"][0]
+    good = of_eth(first).partition(b'"data":[')[2].removesuffix(b"]}")
+    bad = json.dumps(an_update(asks=None)["data"][0]).encode()
+    world.hear(b'{"channel":"book","type":"update","data":[' + bad + b"," + good + b"]}")
+    assert [(one.symbol, one.usable) for one in world.books()[2:]] == [(ETH, True), (BTC, False)]
+    assert world.books()[2].checksum == entry["checksum"]
+
+
+def test_a_malformed_snapshot_is_asked_for_again_and_a_late_update_is_not() -> None:
+    world, snapshot = two_books(), recordings.book_frames()[0]
+    world.hear(an_update(asks=...))
+    world.markets.renew.clear()
+    world.hear(an_update(asks=...))
+    assert world.markets.renew == set()
+    assert world.markets[BTC].checksum_failures == 1
+    world.hear({**an_update(asks=...), "type": "snapshot"})
+    assert world.markets.renew == {BTC}
+    world.hear(snapshot)
     assert world.markets[BTC].usable
+
+
+STRANGE = ("null", "true", "-1", "1e999", "NaN", "[]", "{}", '""', '"x"', '"\ufffd"', "", ",", "]", "}", '"update"')
+TOKENS = re.compile(r'"[^"]*"|[-0-9.]+|[\[\]{}:,]')
+
+
+@given(st.data())
+def test_after_a_mangled_message_a_book_is_what_the_true_one_gives_or_unusable(data: st.DataObject) -> None:
+    """Tokens of a true one are left out, doubled, and others put in their place; or its end is lost."""
+    frames = recordings.book_frames()
+    at = data.draw(st.integers(1, 40), label="frame")
+    tokens = TOKENS.findall(frames[at].decode())
+    for _ in range(data.draw(st.integers(1, 3), label="changes")):
+        begin = data.draw(st.integers(0, len(tokens)), label="begin")
+        end = data.draw(st.integers(begin, min(begin + 6, len(tokens))), label="end")
+        match data.draw(st.sampled_from(["replace", "double", "cut"])):
+            case "replace":
+                tokens[begin:end] = data.draw(st.lists(st.sampled_from(STRANGE), max_size=2), label="others")
+            case "double":
+                tokens[begin:begin] = tokens[begin:end]
+            case _:
+                del tokens[max(begin, 4) :]  # what is left says that it is of a book
+    mangled = "".join(tokens)
+    if re.search(r'"channel":"(?!book")', mangled) or '"channel":"book"' not in mangled:
+        return  # of another channel, or of none
+    true, world = World(), World()
+    true.hear(recordings.INSTRUMENT, *frames[: at + 1])
+    world.hear(recordings.INSTRUMENT, *frames[:at], mangled.encode())
+    _is_verified(world)
+    assert not world.markets[BTC].usable or _levels(world) == _levels(true)
+
+
+def test_a_crossed_book_is_withdrawn_and_back_without_being_asked_for_anew() -> None:
+    world = World()
+    world.hear(recordings.INSTRUMENT, recordings.book_frames()[0])
+    book = world.markets[BTC].book
+    assert book is not None
+    bids, asks = (
+        [(int(price.scaleb(1)), int(quantity.scaleb(8))) for price, quantity in side.levels()]
+        for side in (book.bids, book.asks)
+    )
+    crossing = (asks[0][0] + 1, 10**8)
+    for quantity, top in ((10**8, [crossing, *bids][:10]), (0, bids[:9])):
+        checksum = books.checksum(asks, top)
+        level = f'{{"price":{crossing[0] / 10:.1f},"qty":{quantity / 10**8:.8f}}}'
+        frame = json.dumps(an_update(checksum=checksum), separators=(",", ":")).replace(
+            '"bids":[]', f'"bids":[{level}]'
+        )
+        world.hear(frame.encode())
+    assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, Unusable.CROSSED), (True, "")]
+    assert len(world.books()[-1].bids) == 9
+    assert world.markets.renew == set()
+    assert world.markets[BTC].checksum_failures == 0
+
+
+def test_a_crossed_book_is_dropped_with_its_connection() -> None:
+    world = World()
+    world.hear(recordings.INSTRUMENT, recordings.book_frames()[0])
+    book = world.markets[BTC].book
+    assert book is not None
+    book.unusable = Unusable.CROSSED
+    world.markets.drop(Unusable.DISCONNECTED, NOW)
+    assert (book.unusable, len(book.bids)) == (Unusable.DISCONNECTED, 0)
 
 
 def test_a_book_whose_message_begins_otherwise_is_read_all_the_same() -> None:

@@ -28,6 +28,8 @@ BETWEEN: Final = ',"qty":'
 """What stands between the price and the quantity in the text of a level, as the venue writes it."""
 _NUMBER: Final = re.compile(r"(0|[1-9][0-9]{0,19})(\.[0-9]{1,20})?([eE][+-]?[0-9])?")
 """As JSON writes it; not negative, and no larger than anything that is traded."""
+_NO_LEVEL: Final = sys.maxsize
+"""The best key of a side without a level: better than no other."""
 _REMEMBERED: Final = 1_000
 """Prices of one side whose text is remembered: a book's own and those about it. Then it begins anew."""
 
@@ -38,6 +40,8 @@ class Unusable(StrEnum):
     WAITING = "WaitingForSnapshot"
     CHECKSUM = "ChecksumMismatch"
     MALFORMED = "Malformed"
+    CROSSED = "Crossed"
+    """Its checksum fits, and its best bid is not below its best ask. Its levels stay, and updates are applied."""
     DISCONNECTED = "Disconnected"
     SILENT = "Silent"
 
@@ -76,13 +80,14 @@ class Ladder:
         depth: Levels that it has at most.
 
     Attributes:
+        best: The key of the best level. Those of two sides add up to more than nothing where they do not cross.
         digest: Of the ten best levels: what the checksum is made of.
         text: Of the same: JSON, without the outer brackets.
     """
 
     __slots__ = (
         "_depth", "_digests", "_keys", "_point", "_price_digits", "_prices", "_quantity_digits", "_shortest", "_sign",
-        "_texts", "_zero", "digest", "text",
+        "_texts", "_zero", "best", "digest", "text",
     )  # fmt: skip
 
     def __init__(self, sign: int, *, price_digits: int, quantity_digits: int, depth: int) -> None:
@@ -104,6 +109,7 @@ class Ladder:
         self._texts: list[str] = []
         """A level as a message has it: `["price","quantity"]`."""
         self.digest = self.text = ""
+        self.best = _NO_LEVEL
 
     def apply(self, levels: Iterable[str]) -> None:
         """Set or remove each level in turn, then cut to the depth. To do so again changes nothing.
@@ -151,6 +157,7 @@ class Ladder:
             digests.pop()
             texts.pop()
             count -= 1
+        self.best = keys[0] if count else _NO_LEVEL
         if count > PROVED:
             digests, texts = digests[:PROVED], texts[:PROVED]
         self.digest = "".join(digests)
@@ -176,6 +183,9 @@ class Ladder:
 class Book:
     """One market's book, usable only while the venue's checksum of its ten best levels is what they give.
 
+    And while its best bid is below its best ask: a matching engine leaves no others standing, so a book that says
+    otherwise is not what one can trade with. It is followed further, and usable once an update uncrosses it.
+
     Args:
         symbol: The market.
         price_digits: Decimals of its prices.
@@ -196,15 +206,15 @@ class Book:
         self.unusable: Unusable | None = Unusable.WAITING
 
     def snapshot(self, bids: Sequence[str], asks: Sequence[str], checksum: int) -> bool:
-        """Take these levels for all there are; whether they verify."""
+        """Take these levels for all there are; whether the book is usable."""
         self.bids.clear()
         self.asks.clear()
         self.unusable = None
         return self.update(bids, asks, checksum)
 
     def update(self, bids: Sequence[str], asks: Sequence[str], checksum: int) -> bool:
-        """Apply an update; whether the book verifies. One that is unusable stays so until a snapshot."""
-        if self.unusable is not None:
+        """Apply an update; whether the book is usable. One that is not stays so until a snapshot, unless crossed."""
+        if not self.followed:
             return False
         try:
             if bids:
@@ -214,17 +224,28 @@ class Book:
         except ValueError:
             self.drop(Unusable.MALFORMED)
             return False
-        if not self.verify(str(checksum)):
-            self.drop(Unusable.CHECKSUM)
-            return False
-        return True
+        why = self.verify(str(checksum))
+        if why is Unusable.CHECKSUM:
+            self.drop(why)
+        else:
+            self.unusable = why
+        return why is None
 
-    def verify(self, checksum: str) -> bool:
-        """Whether this is the checksum of its ten best levels. Who hears that it is not has to drop the book."""
-        if str(crc32((self.asks.digest + self.bids.digest).encode())) != checksum:
-            return False
+    @property
+    def followed(self) -> bool:
+        """Whether it has the venue's levels, so that an update can be applied to it."""
+        return self.unusable is None or self.unusable is Unusable.CROSSED
+
+    def verify(self, checksum: str) -> Unusable | None:
+        """What is wrong with it if this is its checksum: nothing, or it is another, or it fits a crossed book.
+
+        Who hears that the checksum is another has to drop the book.
+        """
+        asks, bids = self.asks, self.bids
+        if str(crc32((asks.digest + bids.digest).encode())) != checksum:
+            return Unusable.CHECKSUM
         self.checksum = checksum
-        return True
+        return None if asks.best + bids.best > 0 else Unusable.CROSSED
 
     def drop(self, why: Unusable) -> None:
         """Trust nothing of it any more."""

@@ -46,7 +46,8 @@ class Lane:
             rest: What stands behind FIRST.
 
         Returns:
-            The venue's time of it, with nanoseconds; none where the message is not as it always is, or does not verify.
+            The venue's time of it, with nanoseconds; none where the message is not as it always is, does not verify, or
+            leaves a crossed book.
             Then it is to be read again by the rules; the book is without a checksum if it was applied in part.
         """
         levels, _, tail = rest.partition(self._end)
@@ -62,7 +63,7 @@ class Lane:
             return None
         try:
             self.side.apply(levels.split(_NEXT))
-            if self.book.verify(checksum):
+            if self.book.verify(checksum) is None:
                 return f"{self._text}{microseconds}000Z"
         except Malformed:
             self.side.apply(())  # so that the digest is of what is there

@@ -151,11 +151,25 @@ class Markets:
             self._publish(market, lane.book, at, received)
         except (wire.NotUnderstood, ValueError):
             self.misunderstood += 1
-            # Where it cannot be told which market it was about: a book that missed it will not verify.
-            if market is not None and market.book is not None and market.usable:
-                market.book.drop(Unusable.MALFORMED)
-                self._refuse(market, received)
+            suspects = self._suspects(frame)
+            if market is not None:
+                suspects.add(market)
+            for one in suspects:
+                self._unreadable(one, received)
         return None
+
+    def _suspects(self, frame: str) -> set[Market]:
+        """The markets whose book a message may have been about that was not understood: all, where nobody can tell."""
+        names = wire.addressed(frame)
+        if names is None or not names <= set(self._pairs):  # a name that the venue does not have is none
+            return set(self._markets.values())
+        return {market for symbol, market in self._markets.items() if symbol in names}
+
+    def _unreadable(self, market: Market, received: Nanoseconds, kind: str = "") -> None:
+        """What it was told about its book is not understood, so that the book is not what the venue has any more."""
+        if market.book is not None and (market.book.followed or kind == _SNAPSHOT):
+            market.book.drop(Unusable.MALFORMED)
+            self._refuse(market, received)
 
     def _by_rules(self, lane: Lane, frame: str, received: Nanoseconds) -> Head | None:
         reply = self._any(frame, received)
@@ -165,16 +179,13 @@ class Markets:
 
     def _any(self, frame: str, received: Nanoseconds) -> Head | None:
         head = wire.head(frame)
-        if head.method:
+        if head.method and not head.data:
             return head
         if head.channel != Channel.BOOK:
             self.messages[head.channel] += 1
         match head.channel:
             case Channel.BOOK:
-                books = wire.data(head, list[wire.BookData])
-                self.book_messages += 1
-                for one in books:
-                    self._book(one, received, head.type)
+                self._books(head, received)
             case Channel.TRADE:
                 self._trades(wire.data(head, list[wire.TradeData]), received, head.type)
             case Channel.TICKER:
@@ -184,30 +195,50 @@ class Markets:
             case Channel.STATUS:
                 for status in wire.data(head, list[wire.StatusData]):
                     self.system = status.system
+            case "" if head.data:
+                raise wire.NotUnderstood("data of no channel")
             case _:
                 pass  # heartbeats, and what is not asked for
         return None
+
+    def _books(self, head: Head, received: Nanoseconds) -> None:
+        """Take in what is understood of a message, and withdraw the books that the rest is about."""
+        books, unreadable = wire.books(head)
+        if any(symbol not in self._pairs for symbol in (*unreadable, *(one.symbol for one in books))):
+            raise wire.NotUnderstood("a book of a market that the venue does not have")
+        self.book_messages += 1
+        self.misunderstood += bool(unreadable)
+        for one in books:
+            self._book(one, received, head.type)
+        for symbol in unreadable:
+            if (market := self._markets.get(Symbol(symbol))) is not None:
+                self._unreadable(market, received, head.type)
 
     def _book(self, data: BookData, received: Nanoseconds, kind: str) -> None:
         market = self._markets.get(data.symbol)  # type: ignore[call-overload]  # where it is known, it is a Symbol
         if market is None or (book := market.book) is None:
             return
+        if kind == _UPDATE and not book.followed:
+            return  # what comes before the snapshot that was asked for
         try:
             at = times.text(times.parse(data.timestamp) if data.timestamp else received)
         except ValueError:
+            kind = ""
+        if kind not in {_SNAPSHOT, _UPDATE}:
+            self.misunderstood += 1
             book.drop(Unusable.MALFORMED)
             self._refuse(market, received)
             return
         bids, asks = ([level.text() for level in side] for side in (data.bids, data.asks))
         if kind == _SNAPSHOT:
             market.snapshot_at = received
-            verified = book.snapshot(bids, asks, data.checksum)
-        elif book.unusable is not None:
-            return  # what comes before the snapshot that was asked for
+            usable = book.snapshot(bids, asks, data.checksum)
         else:
-            verified = book.update(bids, asks, data.checksum)
-        if verified:
+            usable = book.update(bids, asks, data.checksum)
+        if usable:
             self._publish(market, book, at, received)
+        elif book.unusable is Unusable.CROSSED:
+            self.withdraw(market, received)
         else:
             self._refuse(market, received)
 
@@ -315,7 +346,7 @@ class Markets:
     def drop(self, why: Unusable, now: Nanoseconds) -> None:
         """No book is to be trusted any more."""
         for market in self._markets.values():
-            if market.usable and market.book is not None:
+            if market.book is not None and market.book.followed:
                 market.book.drop(why)
                 self.withdraw(market, now)
         self.renew.clear()

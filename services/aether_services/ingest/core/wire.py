@@ -6,6 +6,7 @@ Kraken, "Spot WebSocket v2". Fields that nobody here reads are left out, and may
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -33,6 +34,8 @@ class Channel(StrEnum):
     HEARTBEAT = "heartbeat"
 
 
+_CHANNELS: Final = re.compile(r'"channel"\s*:\s*"([^"\\]*)"')
+_SYMBOLS: Final = re.compile(r'"symbol"\s*:\s*"([^"\\]*)"')
 _MOST_DIGITS: Final = 20
 """Before or behind the point, of anything that is traded."""
 
@@ -209,6 +212,45 @@ def data(one: Head, form: type[Data]) -> Data:
         return msgspec.json.decode(one.data, type=form)
     except (msgspec.DecodeError, RecursionError) as fault:
         raise NotUnderstood(f"{one.channel}: {fault}") from fault
+
+
+class _Named(msgspec.Struct, gc=False):
+    """Whatever says of which market it is."""
+
+    symbol: str
+
+
+def books(one: Head) -> tuple[list[BookData], list[str]]:
+    """The books of a message that are understood, and the markets of those that are not.
+
+    Raises:
+        NotUnderstood: It has none, or one that does not say its market.
+    """
+    try:
+        return msgspec.json.decode(one.data, type=list[BookData]), []
+    except (msgspec.DecodeError, RecursionError):
+        found, unreadable = list[BookData](), list[str]()
+        for entry in data(one, list[msgspec.Raw]):
+            try:
+                found.append(msgspec.json.decode(entry, type=BookData))
+            except (msgspec.DecodeError, RecursionError):
+                unreadable.append(data(Head(channel=one.channel, data=entry), _Named).symbol)
+        return found, unreadable
+
+
+def addressed(frame: str) -> set[str] | None:
+    """The markets whose book a message may have been about that is not understood; None where it may be any."""
+    try:
+        said = msgspec.json.decode(frame)
+    except (msgspec.DecodeError, RecursionError):
+        said = None
+    if isinstance(said, dict) and "data" not in said and said.get("channel") != Channel.BOOK:
+        return set()  # a reply, or word of an error
+    channels = set(_CHANNELS.findall(frame))
+    if channels and Channel.BOOK not in channels:
+        return set()
+    names = set(_SYMBOLS.findall(frame))
+    return names or (None if channels or not isinstance(said, dict) else set())
 
 
 def request(method: str, channel: Channel, req_id: int, symbol: Symbol | None, **params: Any) -> str:

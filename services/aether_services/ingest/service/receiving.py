@@ -189,11 +189,11 @@ class Receiving:
         """One book that is to be asked for anew: it did not verify, no snapshot came, or its deeper levels are old."""
         for market in self._markets.all():
             symbol, since = market.symbol, self._renewing.get(market.symbol, Nanoseconds(0))
-            if market.usable and market.book is not None:
+            if market.book is not None and market.book.followed:  # a crossed one may be usable with its next update
                 if since > market.snapshot_at and now - since >= SNAPSHOT_PATIENCE:
                     market.book.drop(Unusable.WAITING)
                     self._markets.withdraw(market, now)
-                due = now - max(since, market.snapshot_at) >= self._refresh
+                due = symbol in self._markets.renew or now - max(since, market.snapshot_at) >= self._refresh
             else:
                 due = symbol in self._markets.renew or now - max(since, market.snapshot_at) >= SNAPSHOT_PATIENCE
             if due and (asked := self._asked.renew((Channel.BOOK, symbol), elapsed)) is not None:
