@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from aether_testing.postgres import Postgres
 
 Thing = dict[str, Any]
+CANARIES: Final = {"host": "canary-5b1e-host", "ca.crt": "canary-5b1e-authority", "note": "canary-5b1e-note"}
+"""What else may stand in a user's Secret, and be told nowhere."""
 LOGIN: Final = "desk"
 PASSWORD: Final = "canary-5b1e-desk"  # noqa: S105 - of servers that live as long as a test run
 SECRET: Final = "desk-login"  # noqa: S105 - the name of one
@@ -110,8 +112,8 @@ def running() -> Iterator[Plane]:
 
 
 def login_secret(name: str = SECRET, **keys: str) -> Thing:
-    """The user's Secret that a spec names."""
-    data = keys or {"username": LOGIN, "password": PASSWORD}
+    """The user's Secret that a spec names; a whole one has keys that nobody asked for, too."""
+    data = keys or {"username": LOGIN, "password": PASSWORD, **CANARIES}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data}
 
 

@@ -176,7 +176,8 @@ def test_the_operator_s_pods_are_those_that_network_policies_let_in() -> None:
     things = rendered()
     assert pod_of(things)["metadata"]["labels"].items() >= labels.OPERATOR_POD.items()
     selector = only(things, "Deployment")["spec"]["selector"]["matchLabels"]
-    assert only(things, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"] == selector
+    budget = only(things, "PodDisruptionBudget")["spec"]
+    assert (budget["selector"]["matchLabels"], budget["unhealthyPodEvictionPolicy"]) == (selector, "AlwaysAllow")
     assert only(things, "Service")["spec"]["selector"] == selector
 
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from aether_cli import problems
+from aether_cli import desks, problems
 from aether_cli.local import volumes
 from aether_operator.api import labels, platforms
 from aether_operator.catalog.logins import Who
+from aether_operator.observed import secrecy
 from aether_testing import audits, kstatus, namespaces, operators, planes
 
 if TYPE_CHECKING:
@@ -139,6 +140,10 @@ def test_what_is_wrong_with_a_login_is_named_and_mended_at_once_by_the_secret(de
     assert f"{secret} has no key password" in waiting["status"]["message"]
     planes.put(desk.namespace, planes.login_secret(secret, username=planes.LOGIN, password="canary-wrong"))  # noqa: S106
     planes.until(desk.namespace, "PostgresReady", "False", name=name, reason="LoginRefused")
+    swapped = {"username": "canary-swapped", "password": planes.LOGIN, **planes.CANARIES}
+    planes.put(desk.namespace, planes.login_secret(secret, **swapped))
+    withheld = f"the login is refused {secrecy.WITHHELD}"
+    desk.until("tp", name, lambda one: withheld in one["status"]["message"], "the swapped login is told without it")
     planes.put(desk.namespace, planes.login_secret(secret, username=planes.LOGIN, password=planes.PASSWORD))
     planes.until(desk.namespace, "Ready", "True", name=name)
     assert not any(f" {name}-" in one for one in repaired(desk)), "it was another login"
@@ -619,6 +624,10 @@ def test_rights_are_all_used_and_none_was_missing_and_no_secret_was_told(desk: D
         if key == "password"
     ]
     told = desk.operator.text
+    for one in desk.namespace.get("tp")["items"]:
+        about = f"--field-selector=regarding.name={one['metadata']['name']}"
+        said = desks.explain(one, desk.namespace.get("events.events.k8s.io", about)["items"])
+        told += "\n".join([*said, *desks.page(desks.Desk(platforms=[one]))])
     for what in ("tp", "events.events.k8s.io", "statefulset", "service", "configmap", "pvc", "networkpolicy", "pods"):
         told += json.dumps(desk.namespace.get(what))
     told += json.dumps([one["metadata"] for one in desk.namespace.get("secrets")["items"]])

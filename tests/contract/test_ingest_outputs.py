@@ -315,6 +315,22 @@ async def test_markets_are_written_down_and_written_again_only_when_they_change(
     assert row()[:2] == ("cancel_only", DIGITS)
 
 
+async def test_a_refused_login_is_told_without_username_and_password(plane: Plane, tmp_path: Path) -> None:
+    """The two are swapped, as people do: the password is what the server calls the user."""
+    with brokers.nats_server(tmp_path / "server", authorization="user: desk, password: canary-nats") as nats:
+        refusing: list[tuple[Output, str]] = [
+            (Tables(a_server(tmp_path / "a", plane.postgres.port, "canary-S3cret", "desk"), plane.database), "refused"),
+            (Tables(a_server(tmp_path / "b", plane.postgres.port, "canary" * 20, "desk"), plane.database), "refused"),
+            (Nats(a_server(tmp_path / "c", nats.port, "canary-nats", "desk")), "Authorization"),
+            (Kafka(a_server(tmp_path / "d", plane.kafka, "canary-kafka", "desk")), "."),
+        ]
+        for output, named in refusing:
+            with pytest.raises(OutputAway, match=named) as away:
+                async with output.connected():
+                    pass
+            assert "canary" not in str(away.value)
+
+
 # NATS.
 
 

@@ -11,6 +11,7 @@ import pytest
 from aether_operator.api.platforms import Timescale
 from aether_operator.api.reasons import Reason
 from aether_operator.database import checking, connecting, migrating
+from aether_operator.observed import secrecy
 from aether_operator.observed.endpoints import Hidden
 from aether_testing import postgres as servers
 from aether_testing import tls
@@ -57,7 +58,7 @@ def test_a_server_that_says_nothing_is_unreachable_after_the_deadline(fresh: End
 def test_a_name_that_nobody_knows_is_unreachable(fresh: Endpoint) -> None:
     report = checked(fresh, host="db.invalid")
     assert report.reason is Reason.UNREACHABLE
-    assert report.message == f"db.invalid:{fresh.port}/{fresh.database} as carrier: no such host name"
+    assert report.message == f"db.invalid:{fresh.port}/{fresh.database}: no such host name"
 
 
 def test_a_server_with_a_certificate_of_the_given_authority_is_trusted(
@@ -94,7 +95,7 @@ def test_a_certificate_for_another_name_is_not_trusted(postgres: servers.Postgre
 def test_an_authority_that_is_none_is_named(fresh: Endpoint) -> None:
     report = checked(fresh, tls=True, ca="not a certificate")
     assert report.reason is Reason.TLS_FAILED
-    assert report.message.endswith(" as carrier: ca.crt of the Secret is not a certificate in PEM")
+    assert report.message.endswith(f"/{fresh.database}: ca.crt of the Secret is not a certificate in PEM")
 
 
 def test_a_server_without_tls_fails_where_tls_is_wanted(postgres: servers.Postgres, fresh: Endpoint) -> None:
@@ -108,8 +109,16 @@ def test_a_server_without_tls_fails_where_tls_is_wanted(postgres: servers.Postgr
 def test_a_wrong_password_is_refused(fresh: Endpoint, password: str) -> None:
     report = checked(fresh, password=Hidden(password))
     assert report.reason is Reason.LOGIN_REFUSED
-    assert f"127.0.0.1:{fresh.port}/{fresh.database} as carrier" in report.message
-    assert "canary" not in repr(report)
+    assert report.message.startswith(f"127.0.0.1:{fresh.port}/{fresh.database}: ")
+    assert not [one for one in ("canary", "carrier") if one in repr(report)]
+
+
+def test_a_password_in_the_username_s_place_is_told_nowhere(fresh: Endpoint, caplog: pytest.LogCaptureFixture) -> None:
+    for username in ("canary-S3cret", "canary" * 20):  # PostgreSQL cuts a name after 63 letters
+        report = checked(fresh, username=username, password=Hidden("carrier"))
+        assert report.reason is Reason.LOGIN_REFUSED
+        assert report.message.endswith(f"/{fresh.database}: the login is refused {secrecy.WITHHELD}")
+        assert "canary" not in repr(report) + caplog.text
 
 
 def test_an_unknown_login_is_refused(fresh: Endpoint) -> None:
@@ -144,7 +153,7 @@ def test_a_login_that_may_not_create_a_schema_lacks_a_right(postgres: servers.Po
     )
     report = checked(fresh, username=name, password=Hidden(password))
     assert report.reason is Reason.RIGHT_MISSING
-    assert f'{name} may not create the schema "aether": grant it CREATE on the database' in report.message
+    assert 'the login may not create the schema "aether": grant it CREATE on the database' in report.message
 
 
 def test_a_login_that_may_not_use_pg_partman_is_told_what_is_missing(

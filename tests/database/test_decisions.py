@@ -106,7 +106,7 @@ def kept(engine: Engine, trades: Keeping, **told: str) -> dict[str, Any]:
 
 
 def decided(world: Seen, pending: tuple[Migration, ...] = (), **wish: Any) -> plans.Plan:
-    memory = plans.Memory(login="aether", database="desk", leads=True, verifier=lambda _: "verifier")
+    memory = plans.Memory(database="desk", leads=True, verifier=lambda _: "verifier")
     return plans.plan(world, postgres.a_wish(**{"logins": {}, **wish}), memory, lambda _: pending)
 
 
@@ -139,7 +139,7 @@ def decided(world: Seen, pending: tuple[Migration, ...] = (), **wish: Any) -> pl
     ],
 )
 def test_a_server_is_judged(server: ServerFacts, timescale: Timescale, expected: Engine | Reason) -> None:
-    chosen = servers.choose(server, timescale, login="aether", database="desk")
+    chosen = servers.choose(server, timescale, database="desk")
     assert (chosen.reason if isinstance(chosen, servers.Unfit) else chosen) is expected
 
 
@@ -314,9 +314,7 @@ def test_whose_the_fence_is(taken: int | None, epoch: int | None, holder: str, e
 
 def test_timescale_that_could_not_be_installed_is_done_without_where_that_is_allowed() -> None:
     world = seen(server=facts("2.20.0", installed=False, superuser=True), tables={})
-    memory = plans.Memory(
-        login="aether", database="desk", leads=True, verifier=str, timescale_refused="it is not preloaded"
-    )
+    memory = plans.Memory(database="desk", leads=True, verifier=str, timescale_refused="it is not preloaded")
     assert plans.engine_of(world, postgres.a_wish(), memory) is Engine.PARTMAN
     refused = plans.engine_of(world, postgres.a_wish(timescale=Timescale.REQUIRED), memory)
     assert refused == servers.Unfit(Reason.TIMESCALE_MISSING, "it is not preloaded")

@@ -163,6 +163,7 @@ def test_replicas_are_those_of_the_spec_and_several_have_a_budget() -> None:
     assert (one[INGEST]["spec"]["replicas"], three[INGEST]["spec"]["replicas"]) == (1, 3)
     assert budget not in one
     assert three[budget]["spec"]["maxUnavailable"] == 1
+    assert three[budget]["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
     assert three[budget]["spec"]["selector"] == three[INGEST]["spec"]["selector"]
     assert three[INGEST]["spec"]["podManagementPolicy"] == "Parallel"
 

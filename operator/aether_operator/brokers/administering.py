@@ -116,7 +116,7 @@ async def _do(
     if plan.makes:
         await _make(endpoint, connection, plan.makes, deadline)
     if plan.changes:
-        await _change(connection, plan.changes)
+        await _change(endpoint, connection, plan.changes)
 
 
 async def _look(connection: AIOKafkaConnection) -> Seen:
@@ -156,14 +156,14 @@ async def _make(endpoint: Endpoint, connection: AIOKafkaConnection, makes: Seque
             answer = await other.send(request)
     for name, code, words in answer.topic_errors:
         if code not in {0, THERE_ALREADY}:
-            raise Refused(*topics.refusal(code, "create", name, words or ""))
+            raise Refused(*topics.refusal(code, "create", name, endpoint.words(words or "")))
 
 
-async def _change(connection: AIOKafkaConnection, changes: Sequence[Change]) -> None:
+async def _change(endpoint: Endpoint, connection: AIOKafkaConnection, changes: Sequence[Change]) -> None:
     answer = await connection.send(_SetConfigs(changes))
     for code, words, _, name in answer.results:
         if code:
-            raise Refused(*topics.refusal(code, "change the settings of", name, words or ""))
+            raise Refused(*topics.refusal(code, "change the settings of", name, endpoint.words(words or "")))
 
 
 class _SetConfigsResponse(Response):  # type: ignore[misc]  # the library has no types, and not this request

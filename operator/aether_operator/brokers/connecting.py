@@ -58,7 +58,7 @@ async def answered(
         async with asyncio.timeout(deadline):
             return await asking
     except Refused as refused:
-        return Refused(refused.reason, f"{place(endpoint)}: {redacted(refused.message, endpoint)}")
+        return Refused(refused.reason, f"{place(endpoint)}: {refused.message}")
     except TimeoutError:
         return Refused(Reason.UNREACHABLE, f"{place(endpoint)}: no answer within {deadline:g} s")
     except Withheld:
@@ -67,11 +67,6 @@ async def answered(
         name = type(fault).__name__  # not its text, which may quote what was sent
         log.warning("check_failed", extra={"server": server.value, "cause": name})
         return Refused(Reason.FAILED, f"{place(endpoint)}: what answers there is not understood ({name})")
-
-
-def redacted(text: str, endpoint: Endpoint) -> str:
-    """A server's words without the password, which some of them quote."""
-    return text.replace(endpoint.password.text, "(hidden)") if endpoint.password.text else text
 
 
 def place(endpoint: Endpoint) -> str:
@@ -163,11 +158,10 @@ def authorities(endpoint: Endpoint) -> str | None:
 
 
 def said(fault: BaseException, endpoint: Endpoint) -> str:
-    """A fault in one short line: its own words, without where in a library they were said, and without the password."""
-    text = str(fault) or type(fault).__name__
-    if isinstance(fault, ssl.SSLError):
-        text = (fault.reason or text).replace("_", " ").lower()
-    elif isinstance(fault, OSError) and fault.errno:
+    """A fault in one short line: its own words, without where in a library they were said, and without any secret."""
+    if isinstance(fault, ssl.SSLError) and fault.reason:
+        return fault.reason.replace("_", " ").lower()  # of OpenSSL's own list
+    if isinstance(fault, OSError) and fault.errno:
         # The system's word, where asyncio says "Connect call failed ('10.1.2.3', 4222)"; below 0 are not its errors.
-        text = os.strerror(fault.errno) if fault.errno > 0 else fault.strerror or text
-    return " ".join(redacted(text, endpoint).split())[:200]
+        return os.strerror(fault.errno) if fault.errno > 0 else endpoint.words(fault.strerror or str(fault))
+    return endpoint.words(str(fault)) if str(fault) else type(fault).__name__

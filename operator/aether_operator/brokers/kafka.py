@@ -56,7 +56,7 @@ async def _ask(endpoint: Endpoint, deadline: float) -> str:
             if code in _UNSURE:
                 raise Refused(Reason.UNREACHABLE, f"it could not say whether topics may be used (code {code})")
             if code in _UNAUTHORIZED:
-                login_said = f"login {endpoint.username!r}" if endpoint.username else "who does not log in"
+                login_said = "the login" if endpoint.username else "who does not log in"
                 raise Refused(Reason.RIGHT_MISSING, f"{login_said} may not {operation} topics md.*")
     return version
 
@@ -89,7 +89,7 @@ async def connected(endpoint: Endpoint, deadline: float) -> AsyncIterator[AIOKaf
         await connection.connect()
         yield connection
     except (errors.AuthenticationFailedError, errors.IllegalSaslStateError, errors.SaslAuthenticationFailed) as fault:
-        raise Refused(Reason.LOGIN_REFUSED, f"login {endpoint.username!r} is refused") from fault
+        raise Refused(Reason.LOGIN_REFUSED, "the login is refused") from fault
     except errors.UnsupportedSaslMechanismError as fault:
         raise Refused(Reason.LOGIN_REFUSED, f"it does not take logins by {MECHANISM}") from fault
     except (errors.IncompatibleBrokerVersion, NotImplementedError) as fault:

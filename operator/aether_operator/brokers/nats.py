@@ -62,8 +62,8 @@ async def _asked(endpoint: Endpoint, reader: StreamReader, writer: StreamWriter,
     # With headers it is the server's word that nobody listens there; else JetStream's, for or against.
     account = {"error": {}} if answer[0] == "HMSG" else json.loads(await reader.readexactly(int(answer[-1])))
     if "error" in account:
-        why = account["error"].get("description", "nobody answers for it")
-        raise Refused(Reason.JETSTREAM_OFF, f"JetStream is off for login {endpoint.username!r}: {why}")
+        why = endpoint.words(str(account["error"].get("description", "nobody answers for it")))
+        raise Refused(Reason.JETSTREAM_OFF, f"JetStream is off for the login: {why}")
     return version
 
 
@@ -100,7 +100,8 @@ def _refusal(endpoint: Endpoint, line: str) -> Refused:
     if denied := _DENIED.search(line):
         what = "publish to" if denied[1].lower() == "publish" else "subscribe to"
         subject = "_INBOX.>" if denied[2].startswith("_INBOX.") else "$JS.API.>"
-        return Refused(Reason.RIGHT_MISSING, f"login {endpoint.username!r} may not {what} {subject}")
+        return Refused(Reason.RIGHT_MISSING, f"the login may not {what} {subject}")
     if "authorization" in line.lower() or "authentication" in line.lower():
-        return Refused(Reason.LOGIN_REFUSED, f"login {endpoint.username!r} is refused")
-    return Refused(Reason.FAILED, line.removeprefix("-ERR").strip(" '"))
+        return Refused(Reason.LOGIN_REFUSED, "the login is refused")
+    words = endpoint.words(line.removeprefix("-ERR").strip(" '"))
+    return Refused(Reason.FAILED, f"it ends the connection: {words}")

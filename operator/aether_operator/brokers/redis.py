@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aether_operator.observed.reports import ServerReport
 
 LEAST: Final = (6, 2)
+_COMMANDS: Final = frozenset({"HELLO", "PING", "GET", "SET"})
 NOBODYS: Final = "aether:check"
 """A key that nobody writes; the check writes it only if it exists."""
 
@@ -37,17 +38,18 @@ async def _ask(endpoint: Endpoint, deadline: float) -> str:
         async with _connection(endpoint) as connection:
             return await _asked(connection)
     except (exceptions.AuthenticationError, exceptions.AuthorizationError) as fault:
-        raise Refused(Reason.LOGIN_REFUSED, f"login {endpoint.username!r} is refused") from fault
+        raise Refused(Reason.LOGIN_REFUSED, "the login is refused") from fault
     except exceptions.NoPermissionError as fault:
         command = re.search(r"'(\w+)' command", str(fault))
-        lacking = command[1].upper() if command else "the keys that Aether uses"
-        raise Refused(Reason.RIGHT_MISSING, f"login {endpoint.username!r} may not use {lacking}") from fault
+        named = command[1].upper() if command else ""
+        lacking = named if named in _COMMANDS else "the keys that Aether uses"
+        raise Refused(Reason.RIGHT_MISSING, f"the login may not use {lacking}") from fault
     except exceptions.BusyLoadingError as fault:
         raise Refused(Reason.UNREACHABLE, "it is still loading its data") from fault
     except exceptions.ReadOnlyError as fault:
         raise Refused(Reason.RIGHT_MISSING, "it is a replica, which nobody may write to") from fault
     except exceptions.ResponseError as fault:
-        raise Refused(Reason.FAILED, connecting.said(fault, endpoint)) from fault
+        raise Refused(Reason.FAILED, f"it refuses a command: {connecting.said(fault, endpoint)}") from fault
     except exceptions.TimeoutError as fault:
         raise TimeoutError from fault
     except (exceptions.RedisError, OSError, EOFError) as fault:

@@ -126,7 +126,7 @@ def refusal(code: int, operation: str, name: str, words: str = "") -> tuple[Reas
         return Reason.RIGHT_MISSING, f"the login may not {operation} topic {name}"
     if code in _NOT_YET:
         return Reason.UNREACHABLE, f"topic {name}: the brokers could not {operation} it yet (code {code})"
-    said = f": {' '.join(words.split())[:200]}" if words else ""
+    said = f": {words}" if words else ""
     return Reason.FAILED, f"topic {name}: to {operation} it was refused with code {code}{said}"
 
 

@@ -21,7 +21,7 @@ def check(endpoint: Endpoint, timescale: Timescale, *, deadline: float) -> Serve
             facts = reading.server(connection)
     except connecting.Refused as refused:
         return ServerReport(server=Server.POSTGRES, reason=refused.reason, message=refused.message)
-    chosen = servers.choose(facts, timescale, login=endpoint.username, database=endpoint.database)
+    chosen = servers.choose(facts, timescale, database=endpoint.database)
     return ServerReport(
         server=Server.POSTGRES,
         reason=chosen.reason if isinstance(chosen, servers.Unfit) else Reason.READY,

@@ -17,6 +17,7 @@ import sqlalchemy
 from sqlalchemy.pool import NullPool
 
 from aether_operator.api.reasons import Reason
+from aether_operator.observed import secrecy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +40,14 @@ _REFUSALS: Final = (
     ),
     (Reason.TLS_FAILED, re.compile(r"SSL|TLS|certificate")),
 )
+_OWN_WORDS: Final = {
+    Reason.DATABASE_MISSING: "the database cannot be entered",
+    Reason.RIGHT_MISSING: "the login lacks a right",
+    Reason.LOGIN_REFUSED: "the login is refused",
+    Reason.TLS_FAILED: "the connection cannot be protected",
+    Reason.UNREACHABLE: "there is no connection",
+}
+"""What is told of a server that does not let us in, where its own words quote the Secret."""
 _STATES: Final = {
     "42501": Reason.RIGHT_MISSING,
     "25006": Reason.RIGHT_MISSING,
@@ -57,8 +66,8 @@ class Refused(Exception):
 
 
 def place(endpoint: Endpoint) -> str:
-    """What a message says of where we went and as whom."""
-    return f"{endpoint.host}:{endpoint.port}/{endpoint.database} as {endpoint.username}"
+    """What a message says of where we went."""
+    return f"{endpoint.host}:{endpoint.port}/{endpoint.database}"
 
 
 @contextlib.contextmanager
@@ -88,7 +97,7 @@ def session(endpoint: Endpoint, *, deadline: float, idle: float = IDLE_TIMEOUT) 
             late = time.monotonic() - started >= deadline
             why = f"no answer within {deadline:g} s" if late else "the connection broke"
             raise Refused(Reason.UNREACHABLE, f"{place(endpoint)}: {why}") from None
-        reason, message = told(fault)
+        reason, message = told(fault, endpoint)
         raise Refused(reason, f"{place(endpoint)}: {message}") from None
     finally:
         engine.dispose()
@@ -110,7 +119,7 @@ def _limit(connection: sqlalchemy.Connection, *, statement: float, idle: float) 
         connection.exec_driver_sql(f"SELECT {settings}")
 
 
-def told(fault: DBAPIError) -> tuple[Reason, str]:
+def told(fault: DBAPIError, endpoint: Endpoint) -> tuple[Reason, str]:
     """What the server said of a statement: its first line, and nothing of the statement, which may hold a verifier."""
     cause = fault.orig
     state = cause.sqlstate if isinstance(cause, psycopg.Error) else None
@@ -118,7 +127,7 @@ def told(fault: DBAPIError) -> tuple[Reason, str]:
         return Reason.UNREACHABLE, "the connection broke"
     if state == "57014":
         return Reason.FAILED, "a statement took longer than the time it had"
-    return _STATES.get(state, Reason.FAILED), f"{cause.diag.message_primary} (SQLSTATE {state})"
+    return _STATES.get(state, Reason.FAILED), f"{endpoint.words(cause.diag.message_primary or '')} (SQLSTATE {state})"
 
 
 def passing(fault: DBAPIError) -> bool:
@@ -162,14 +171,16 @@ def _open(endpoint: Endpoint, deadline: float) -> psycopg.Connection[tuple[Any, 
                 **transport,
             )
         except psycopg.OperationalError as fault:
-            reason, why = refusal(str(fault), asked_password=_asked_password(fault))
+            reason, said = refusal(str(fault), asked_password=_asked_password(fault))
+            words = endpoint.words(said)
+            why = f"{_OWN_WORDS[reason]} {words}" if words == secrecy.WITHHELD else words
             if endpoint.ca and "could not read root certificate file" in str(fault):
                 why = "ca.crt of the Secret is not a certificate in PEM"  # the file that libpq names is nobody's
             if isinstance(fault, psycopg.errors.ConnectionTimeout):
                 reason, why = Reason.UNREACHABLE, f"no answer within {deadline:g} s"
         except psycopg.Error:
             reason, why = Reason.UNREACHABLE, "this address and login cannot be used"
-    raise Refused(reason, f"{where}: {why.replace(endpoint.password.text or chr(0), '(hidden)')}")
+    raise Refused(reason, f"{where}: {why}")
 
 
 def _asked_password(fault: psycopg.OperationalError) -> bool:

@@ -85,7 +85,6 @@ class _Work:
         if seen.revision is not None and not self.revisions.knows(seen.revision):
             return plans.owned_by_another(seen, self.wanted) or plans.newer(seen)
         memory = plans.Memory(
-            login=self.endpoint.username,
             database=self.endpoint.database,
             leads=fencing.mine(self.fences, self.endpoint, epoch=seen.epoch, holder=seen.holder),
             timescale_refused=self.fences.timescale_refused(self.endpoint),
@@ -220,7 +219,7 @@ def _name(step: Step) -> str:
 def _failed(work: _Work, step: Step, fault: DBAPIError) -> tuple[Reason, str] | None:
     """Why a step failed, or None where there is another way."""
     what = _name(step)
-    reason, why = connecting.told(fault)
+    reason, why = connecting.told(fault, work.endpoint)
     if isinstance(step, Write) and step.optional and reason is Reason.RIGHT_MISSING:
         work.done[what] = f"{what}: {why}"
         return None

@@ -32,7 +32,6 @@ INSTALL_TIMESCALE: Final = "install timescaledb"
 class Memory:
     """What this process knows beside the database."""
 
-    login: str
     database: str
     leads: bool
     """Whether the fence's row is ours."""
@@ -81,7 +80,7 @@ def engine_of(seen: Seen, wanted: SchemaWanted, memory: Memory) -> Engine | serv
         if wanted.timescale is Timescale.REQUIRED:
             return servers.Unfit(Reason.TIMESCALE_MISSING, memory.timescale_refused)
         server = replace(seen.server, timescale=catalogues.Extension())
-    chosen = servers.choose(server, wanted.timescale, login=memory.login, database=memory.database)
+    chosen = servers.choose(server, wanted.timescale, database=memory.database)
     made = next((seen.tables[name] for name in catalogues.GROWING if name in seen.tables), None)
     if made is None or (isinstance(chosen, servers.Unfit) and chosen.reason is Reason.VERSION_UNSUPPORTED):
         return chosen

@@ -36,7 +36,7 @@ def version_of(text: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def choose(facts: ServerFacts, timescale: Timescale, *, login: str, database: str) -> Engine | Unfit:
+def choose(facts: ServerFacts, timescale: Timescale, *, database: str) -> Engine | Unfit:
     """Which engine a fresh schema gets, or why none."""
     if facts.major not in MAJORS:
         return Unfit(
@@ -48,7 +48,7 @@ def choose(facts: ServerFacts, timescale: Timescale, *, login: str, database: st
     if isinstance(engine, Engine) and not facts.may_create:
         return Unfit(
             Reason.RIGHT_MISSING,
-            f'{login} may not create the schema "aether": grant it CREATE on the database "{database}"',
+            f'the login may not create the schema "aether": grant it CREATE on the database "{database}"',
         )
     return engine
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from aether_operator.desired.logins import Missing, endpoint, of_database, serving
+from aether_operator.desired.logins import Missing, endpoint, hidden, of_database, serving
 from aether_operator.desired.platforms import wanted as children
 from aether_operator.desired.secrets import decoded
 from aether_operator.observed.families import all_of as names
 
-__all__ = ["Missing", "children", "decoded", "endpoint", "names", "of_database", "serving"]
+__all__ = ["Missing", "children", "decoded", "endpoint", "hidden", "names", "of_database", "serving"]

@@ -22,6 +22,8 @@ def one_at_a_time(room: Room, platform: Platform, release: Release) -> Manifest:
     thing = metadata.owned(kinds.BUDGETS, names.room(platform, room), platform, component, release)
     thing["spec"] = {
         "maxUnavailable": 1,
+        # A pod that is not ready serves nobody: it never holds up a drain, whatever it waits for.
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
         "selector": {"matchLabels": labels.selecting(platform.name, component)},
     }
     return thing

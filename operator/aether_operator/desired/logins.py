@@ -59,6 +59,7 @@ def endpoint(server: Server, platform: Platform, world: World) -> Endpoint | Mis
         tls=verified,
         ca=values.get("ca.crt", "") if verified else "",
         database=getattr(place, "database", ""),
+        others=tuple(Hidden(value) for key, value in sorted(values.items()) if key not in _KEYS),
     )
 
 
@@ -80,6 +81,7 @@ def _managed(server: Server, platform: Platform, world: World) -> Endpoint | Mis
         username=servers.USERNAME,
         password=Hidden(login[0]),
         database=servers.DATABASE if server is Server.POSTGRES else "",
+        ours=True,
     )
 
 
@@ -93,6 +95,15 @@ def of_database(platform: Platform, world: World) -> Mapping[Who, Login]:
             kept_in = names.login_secret(platform, who)
             found[who] = Login(username=username, password=Hidden(good[0]), kept_in=kept_in)
     return found
+
+
+def hidden(platform: Platform, world: World) -> frozenset[str]:
+    """What is told nowhere: every value of the users' Secrets, and the passwords that the operator made."""
+    given = {value for values in world.secrets.values() for value in (values or {}).values()}
+    ours = [families.secret(server, platform) for server in families.managed(platform)]
+    ours += [families.login(who, platform) for who in Who]
+    made = [secrets.decoded(world.children[one]).get("password", "") for one in ours if one in world.children]
+    return frozenset({*given, *made})
 
 
 def serving(server: Server, platform: Platform, world: World) -> bool:

@@ -10,10 +10,10 @@ import pydantic
 
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog import names, rooms
-from aether_operator.observed import families, ownership, workloads
+from aether_operator.observed import families, ownership, secrecy, workloads
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from aether_operator.api.platforms import Platform
     from aether_operator.catalog.rooms import Room
@@ -103,8 +103,8 @@ class _Form(_Part):
     version: int
 
 
-def read(text: str, room: Room) -> RoomReport:
-    """What a /status says."""
+def read(text: str, room: Room, hidden: Collection[str] = ()) -> RoomReport:
+    """What a /status says; nothing of a text that quotes what is `hidden`."""
     try:
         said = json.loads(text)
         version = _Form.model_validate(said).version
@@ -120,21 +120,23 @@ def read(text: str, room: Room) -> RoomReport:
     return RoomReport(
         reason=Reason.READY,
         ready=status.ready,
-        failing={name: _why(one.detail) for name, one in status.checks.items() if not one.ok},
+        failing={name: _why(one.detail, hidden) for name, one in status.checks.items() if not one.ok},
         settings=status.settings,
         system=feed.system if feed is not None else status.system,
-        disconnected=None if feed is None or feed.connected else _why(feed.detail),
+        disconnected=None if feed is None or feed.connected else _why(feed.detail, hidden),
         heard=feed is not None and feed.age_seconds is not None,
-        books={name: "" if one.usable else _why(one.reason) for name, one in status.books.items()},
-        outputs={name: "" if one.ok else _why(one.detail) for name, one in status.outputs.items()},
+        books={name: "" if one.usable else _why(one.reason, ()) for name, one in status.books.items()},
+        outputs={name: "" if one.ok else _why(one.detail, hidden) for name, one in status.outputs.items()},
     )
 
 
 _LONGEST: Final = 200
 
 
-def _why(said: str) -> str:
+def _why(said: str, hidden: Collection[str]) -> str:
     """A cause in one line; there is always one."""
+    if secrecy.quotes(said, hidden):
+        return secrecy.WITHHELD
     return " ".join(said.split())[:_LONGEST] or "it does not say why"
 
 

@@ -13,7 +13,7 @@ from aether_operator.catalog import rooms
 from aether_operator.observed.rooms import RoomReport, read
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from aether_operator.observed.rooms import Target
 
@@ -23,7 +23,7 @@ _OK: Final = 200
 
 
 async def ask(
-    targets: Sequence[Target], *, namespace: str, deadline: float, through: str = ""
+    targets: Sequence[Target], *, namespace: str, deadline: float, through: str = "", hidden: Collection[str] = ()
 ) -> dict[str, RoomReport]:
     """What each pod says, by its name.
 
@@ -33,13 +33,14 @@ async def ask(
         deadline: Seconds that each has.
         through: Where they are found from outside of the cluster, with `{namespace}` and `{pod}` in it; empty for their
             own addresses.
+        hidden: What no text of a report may quote.
     """
     if not targets:
         return {}
     timeout = aiohttp.ClientTimeout(total=deadline)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         reports = await asyncio.gather(
-            *(_one(session, one, _base(one, namespace, through), deadline) for one in targets)
+            *(_one(session, one, _base(one, namespace, through), deadline, hidden) for one in targets)
         )
     return {one.pod: report for one, report in zip(targets, reports, strict=True)}
 
@@ -51,7 +52,9 @@ def _base(target: Target, namespace: str, through: str) -> str:
     return f"http://{host}:{rooms.PORT}"
 
 
-async def _one(session: aiohttp.ClientSession, target: Target, base: str, deadline: float) -> RoomReport:
+async def _one(
+    session: aiohttp.ClientSession, target: Target, base: str, deadline: float, hidden: Collection[str]
+) -> RoomReport:
     try:
         async with session.get(f"{base}/status", allow_redirects=False) as answer:
             if answer.status != _OK:
@@ -67,4 +70,4 @@ async def _one(session: aiohttp.ClientSession, target: Target, base: str, deadli
         )
     except aiohttp.ClientError as fault:
         return RoomReport(reason=Reason.UNREACHABLE, message=f"the connection ended: {type(fault).__name__}")
-    return read(data.decode(errors="replace"), target.room)
+    return read(data.decode(errors="replace"), target.room, hidden)

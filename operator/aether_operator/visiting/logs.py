@@ -7,10 +7,24 @@ import datetime
 import json
 import logging
 import sys
-from typing import Any, Final
+import sysconfig
+import traceback
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 VISIT: Final[contextvars.ContextVar[dict[str, str]]] = contextvars.ContextVar("visit", default={})  # noqa: B039 - never changed
 _PLAIN: Final = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {"message", "taskName"}
+
+_HEAD: Final = "Traceback (most recent call last):\n"
+DEEPEST: Final = 8
+"""Exceptions of a chain that are told."""
+_TELLING: Final = frozenset({"builtins", "aether_operator"})
+_LIBRARIES: Final = tuple(
+    set(sysconfig.get_paths().values()) - {sysconfig.get_path("data"), sysconfig.get_path("scripts")}
+)
+"""Where the code of others lies."""
 
 
 class Lines(logging.Formatter):
@@ -21,15 +35,44 @@ class Lines(logging.Formatter):
             "time": datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "event": record.getMessage(),
+            "event": _event(record),
             **VISIT.get(),
             **{
                 key: value for key, value in record.__dict__.items() if key not in _PLAIN and not key.startswith("k8s_")
             },
         }
-        if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
+        if record.exc_info and record.exc_info[1] is not None:
+            line["trace"] = trace(record.exc_info[1])
         return json.dumps(line, default=str)
+
+
+def _event(record: logging.LogRecord) -> str:
+    """What happened. Below its first line asyncio repeats the exception, whose words are the trace's matter."""
+    said = record.getMessage()
+    return said.partition("\n")[0] if record.name == "asyncio" else said
+
+
+def trace(fault: BaseException) -> str:
+    """Where an exception comes from, and what it is: its own words only where our own code said them.
+
+    A driver's words may quote what was sent to a server, the login included.
+    """
+    parts: list[str] = []
+    one: BaseException | None = fault
+    while one is not None and len(parts) < DEEPEST:
+        text = "".join([_HEAD, *traceback.format_tb(one.__traceback__), _named(one)])
+        inner = one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+        parts.append("\n".join([text, *(trace(each) for each in inner)]))
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+    return "\nafter\n".join(reversed(parts))
+
+
+def _named(fault: BaseException) -> str:
+    name, frames = type(fault).__qualname__, traceback.extract_tb(fault.__traceback__)
+    of_ours = type(fault).__module__.partition(".")[0] in _TELLING
+    of_library = bool(frames) and frames[-1].filename.startswith(_LIBRARIES)
+    said = str(fault) if of_ours and not of_library else ""
+    return f"{name}: {said}" if said else name
 
 
 def set_up(level: str = "INFO") -> None:
@@ -37,6 +80,16 @@ def set_up(level: str = "INFO") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Lines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    sys.excepthook = _ended
     # What Kopf says of each event it hears is ours to say, once.
     logging.getLogger("kopf").setLevel(logging.WARNING)
     logging.getLogger("kopf.objects").setLevel(logging.ERROR)
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL + 1)  # a report has it, without secrets
+
+
+def _ended(kind: type[BaseException], fault: BaseException, where: TracebackType | None) -> None:
+    """What ends the process is a log line like any other."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, fault, where)
+        return
+    logging.getLogger(__name__).critical("ended_by_a_fault", exc_info=(kind, fault, where))

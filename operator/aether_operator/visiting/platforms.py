@@ -254,6 +254,7 @@ class Visitor:
                 namespace=key.namespace,
                 deadline=ROOM_DEADLINE,
                 through=self.config.room_address,
+                hidden=desired.hidden(platform, world),
             ),
         )
         servers = {one.server: one for one in reports if one is not None}

@@ -6,11 +6,25 @@ import datetime
 import json
 import logging
 import sys
-from typing import Any, Final
+import sysconfig
+import traceback
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 _PLAIN: Final = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {
     "message", "taskName", "color_message",
 }  # fmt: skip
+
+_HEAD: Final = "Traceback (most recent call last):\n"
+DEEPEST: Final = 8
+"""Exceptions of a chain that are told."""
+_TELLING: Final = frozenset({"builtins", "aether_services"})
+_LIBRARIES: Final = tuple(
+    set(sysconfig.get_paths().values()) - {sysconfig.get_path("data"), sysconfig.get_path("scripts")}
+)
+"""Where the code of others lies."""
 
 
 class Lines(logging.Formatter):
@@ -26,12 +40,41 @@ class Lines(logging.Formatter):
             "level": record.levelname.lower(),
             "room": self._room,
             "logger": record.name,
-            "event": record.getMessage(),
+            "event": _event(record),
         }
         line |= {key: value for key, value in record.__dict__.items() if key not in _PLAIN and key not in line}
-        if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
+        if record.exc_info and record.exc_info[1] is not None:
+            line["trace"] = trace(record.exc_info[1])
         return json.dumps(line, default=str)
+
+
+def _event(record: logging.LogRecord) -> str:
+    """What happened. Below its first line asyncio repeats the exception, whose words are the trace's matter."""
+    said = record.getMessage()
+    return said.partition("\n")[0] if record.name == "asyncio" else said
+
+
+def trace(fault: BaseException) -> str:
+    """Where an exception comes from, and what it is: its own words only where our own code said them.
+
+    A driver's words may quote what was sent to a server, the login included.
+    """
+    parts: list[str] = []
+    one: BaseException | None = fault
+    while one is not None and len(parts) < DEEPEST:
+        text = "".join([_HEAD, *traceback.format_tb(one.__traceback__), _named(one)])
+        inner = one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+        parts.append("\n".join([text, *(trace(each) for each in inner)]))
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+    return "\nafter\n".join(reversed(parts))
+
+
+def _named(fault: BaseException) -> str:
+    name, frames = type(fault).__qualname__, traceback.extract_tb(fault.__traceback__)
+    of_ours = type(fault).__module__.partition(".")[0] in _TELLING
+    of_library = bool(frames) and frames[-1].filename.startswith(_LIBRARIES)
+    said = str(fault) if of_ours and not of_library else ""
+    return f"{name}: {said}" if said else name
 
 
 def set_up(room: str, level: str = "INFO") -> None:
@@ -39,5 +82,15 @@ def set_up(room: str, level: str = "INFO") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Lines(room))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for quiet in ("aiokafka", "nats", "uvicorn"):  # what they have to say, the adapters say once
-        logging.getLogger(quiet).setLevel(logging.ERROR)
+    sys.excepthook = _ended
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    for quiet in ("aiokafka", "nats", "psycopg"):  # what they have to say, the adapters say once, and without secrets
+        logging.getLogger(quiet).setLevel(logging.CRITICAL + 1)
+
+
+def _ended(kind: type[BaseException], fault: BaseException, where: TracebackType | None) -> None:
+    """What ends the process is a log line like any other."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, fault, where)
+        return
+    logging.getLogger(__name__).critical("ended_by_a_fault", exc_info=(kind, fault, where))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
     from aether_services.domain.times import Nanoseconds
-    from aether_services.ingest.adapters.servers import Server
+    from aether_services.ingest.adapters.servers import Login, Server
     from aether_services.ingest.core.outboxes import Letter
     from aether_services.ingest.core.tapes import Received
 
@@ -44,18 +44,20 @@ class Kafka:
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[_Sink]:
         """A producer, and a consumer for the question where the topic stands."""
-        username, password = self._server.login()
+        login = self._server.login()
         trust = self._server.trust()
         common: dict[str, Any] = {
             "bootstrap_servers": f"{self._server.host}:{self._server.port}",
-            "security_protocol": ("SASL_" if username else "") + ("SSL" if trust else "PLAINTEXT"),
+            "security_protocol": ("SASL_" if login.username else "") + ("SSL" if trust else "PLAINTEXT"),
             "ssl_context": trust,
             "client_id": "aether-ingest",
         }
-        if username:
+        if login.username:
             common |= {
-                "sasl_mechanism": MECHANISM, "sasl_plain_username": username, "sasl_plain_password": password,
-            }  # fmt: skip
+                "sasl_mechanism": MECHANISM,
+                "sasl_plain_username": login.username,
+                "sasl_plain_password": login.password,
+            }
         producer = aiokafka.AIOKafkaProducer(
             **common,
             acks="all",
@@ -66,16 +68,16 @@ class Kafka:
         )
         try:
             await producer.start()
-            yield _Sink(producer, common)
+            yield _Sink(producer, common, login)
         except (KafkaError, OSError, TimeoutError) as fault:
-            raise OutputAway(_words(fault)) from fault
+            raise OutputAway(login.words(fault)) from fault
         finally:
             await _stopped(producer)
 
 
 class _Sink:
-    def __init__(self, producer: aiokafka.AIOKafkaProducer, common: dict[str, Any]) -> None:
-        self._producer, self._common = producer, common
+    def __init__(self, producer: aiokafka.AIOKafkaProducer, common: dict[str, Any], login: Login) -> None:
+        self._producer, self._common, self._login = producer, common, login
 
     async def places(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Place]:
         """The newest trade of each market in its partition, looked for from the end."""
@@ -86,7 +88,7 @@ class _Sink:
             partitions = [TopicPartition(Topic.TRADES, number) for number in numbers]
             return await _newest(consumer, partitions, frozenset(symbols))
         except (KafkaError, OSError) as fault:
-            raise OutputAway(_words(fault)) from fault
+            raise OutputAway(self._login.words(fault)) from fault
         finally:
             await _stopped(consumer)
 
@@ -103,7 +105,7 @@ class _Sink:
             for one in sent:
                 await one
         except (KafkaError, OSError) as fault:
-            raise OutputAway(_words(fault)) from fault
+            raise OutputAway(self._login.words(fault)) from fault
         return len(sent)
 
 
@@ -146,7 +148,3 @@ async def _stopped(client: aiokafka.AIOKafkaProducer | aiokafka.AIOKafkaConsumer
     with contextlib.suppress(KafkaError, OSError, TimeoutError):
         async with asyncio.timeout(2):
             await client.stop()
-
-
-def _words(fault: BaseException) -> str:
-    return "no answer in time" if isinstance(fault, TimeoutError) else str(fault) or type(fault).__name__

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from aether_services.domain.instruments import Symbol
     from aether_services.domain.times import Nanoseconds
-    from aether_services.ingest.adapters.servers import Server
+    from aether_services.ingest.adapters.servers import Login, Server
     from aether_services.ingest.core.outboxes import Letter
     from aether_services.ingest.core.tapes import Place, Received
 
@@ -43,7 +43,7 @@ class Nats:
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[_Sink]:
         """A connection, which is not mended by the library: what was under way is ours to know."""
-        username, password = self._server.login()
+        login = self._server.login()
         trust = self._server.trust()
         client = Client()
 
@@ -52,7 +52,7 @@ class Nats:
             # sends it, once it is known whether it does.
             if trust is not None and not client._server_info.get("tls_required"):  # noqa: SLF001 - told nowhere else
                 raise _InClear("the server does not offer TLS")
-            return password
+            return login.password
 
         faults: list[Exception] = []
 
@@ -60,7 +60,7 @@ class Nats:
             """The library tries more than once, and says in the end only that there is no server."""
             faults.append(fault)
 
-        login = {"user": username, "password": guarded} if username else {}
+        who = {"user": login.username, "password": guarded} if login.username else {}
         try:
             async with asyncio.timeout(2 * CONNECT):
                 await client.connect(
@@ -73,13 +73,13 @@ class Nats:
                     max_reconnect_attempts=1,
                     reconnect_time_wait=0,
                     error_cb=note,
-                    **login,
+                    **who,
                 )
         except (Error, OSError, TimeoutError) as fault:
             await _closed(client)
-            raise OutputAway(_words(faults[-1] if faults else fault)) from fault
+            raise OutputAway(login.words(faults[-1] if faults else fault)) from fault
         try:
-            yield _Sink(client, self._places)
+            yield _Sink(client, self._places, login)
         finally:
             await _closed(client)
 
@@ -92,8 +92,8 @@ async def _closed(client: Client) -> None:
 
 
 class _Sink:
-    def __init__(self, client: Client, places: dict[Symbol, Place]) -> None:
-        self._client, self._places = client, places
+    def __init__(self, client: Client, places: dict[Symbol, Place], login: Login) -> None:
+        self._client, self._places, self._login = client, places, login
         self._subjects: dict[tuple[Topic, Symbol], str] = {}
 
     async def places(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Place]:
@@ -112,7 +112,7 @@ class _Sink:
                 await self._client.publish(self._subject(letter.topic, letter.symbol), letter.body)
             await self._client.flush()
         except (Error, OSError, TimeoutError) as fault:
-            raise OutputAway(_words(fault)) from fault
+            raise OutputAway(self._login.words(fault)) from fault
         for one in trades:
             self._places[one.trade.symbol] = tapes.place_of(one.trade)
         return len(trades) + len(letters)
@@ -122,7 +122,3 @@ class _Sink:
         if (known := self._subjects.get(key)) is None:
             known = self._subjects[key] = subject(topic, symbol)
         return known
-
-
-def _words(fault: BaseException) -> str:
-    return "no answer in time" if isinstance(fault, TimeoutError) else str(fault) or type(fault).__name__

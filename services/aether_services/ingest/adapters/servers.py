@@ -9,11 +9,28 @@ from typing import TYPE_CHECKING
 
 from aether_services.ingest.ports import OutputAway
 from aether_services.ingest.settings import Tls
+from aether_services.kit import secrecy
 
 if TYPE_CHECKING:
     from typing import Final
 
 AUTHORITY: Final = "ca.crt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Login:
+    """What was read of a server's credentials. `hidden` is all of it, whatever the file."""
+
+    username: str
+    password: str
+    hidden: frozenset[str]
+
+    def words(self, fault: BaseException, kind: str = "") -> str:
+        """A fault in one line: its own words, or only of which kind it is where they quote the credentials."""
+        if isinstance(fault, TimeoutError):
+            return "no answer in time"
+        kind, said = kind or type(fault).__name__, " ".join(str(fault).split())
+        return f"{kind} {secrecy.WITHHELD}" if secrecy.quotes(said, self.hidden) else said or kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,16 +42,19 @@ class Server:
     tls: Tls
     credentials: Path
 
-    def login(self) -> tuple[str, str]:
-        """Username and password.
+    def login(self) -> Login:
+        """Username and password, as they are now.
 
         Raises:
             OutputAway: They are not there.
         """
         try:
-            return self._read("username"), self._read("password")
+            username, password = self._read("username"), self._read("password")
+            authority = self.authority
+            others = {authority.read_text(encoding="utf-8", errors="replace")} if authority else set[str]()
         except OSError as fault:
             raise OutputAway(f"credentials: {Path(str(fault.filename)).name} cannot be read") from fault
+        return Login(username=username, password=password, hidden=frozenset({username, password, *others}))
 
     def _read(self, name: str) -> str:
         return (self.credentials / name).read_text(encoding="utf-8").strip("\n")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, LiteralString
 
@@ -187,7 +188,7 @@ class Tables:
 
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
-        username, password = self._server.login()
+        login = self._server.login()
         protected = self._server.trust() is not None
         authority = self._server.authority
         try:
@@ -195,8 +196,8 @@ class Tables:
                 host=self._server.host,
                 port=self._server.port,
                 dbname=self._database,
-                user=username,
-                password=password,
+                user=login.username,
+                password=login.password,
                 connect_timeout=CONNECT,
                 application_name="aether-ingest",
                 sslmode="verify-full" if protected else "disable",
@@ -204,11 +205,11 @@ class Tables:
                 options="-c timezone=UTC",
             )
         except psycopg.Error as fault:
-            raise OutputAway(_words(fault)) from fault
+            raise OutputAway(login.words(fault, _kind(fault))) from fault
         try:
             yield connection
         except psycopg.Error as fault:
-            raise OutputAway(_words(fault)) from fault
+            raise OutputAway(login.words(fault, _kind(fault))) from fault
         finally:
             with contextlib.suppress(psycopg.Error):
                 await connection.close()
@@ -375,5 +376,8 @@ def _columns(some: Iterable[Received]) -> tuple[list[str], list[int], list[datet
     return [one.symbol for one in trades], [one.trade_id for one in trades], [times.moment(one.at) for one in trades]
 
 
-def _words(fault: psycopg.Error) -> str:
-    return " ".join(str(fault).split()) or type(fault).__name__
+def _kind(fault: psycopg.Error) -> str:
+    """What kind of fault it is, in our own words. Of a refused login libpq tells no code."""
+    if fault.sqlstate is None and re.search("authentication failed|FATAL: *role ", str(fault)):
+        return "the login is refused"
+    return f"{type(fault).__name__} (SQLSTATE {fault.sqlstate})" if fault.sqlstate else type(fault).__name__

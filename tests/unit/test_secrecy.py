@@ -1,0 +1,188 @@
+"""What came from a Secret is in no text: what counts as quoting it, in the operator and in rooms alike."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+import json
+import logging
+import sys
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+import pytest
+import sqlalchemy
+
+from aether_operator import desired
+from aether_operator.api.platforms import Server
+from aether_operator.catalog.rooms import Room
+from aether_operator.observed import rooms, secrecy
+from aether_operator.observed.endpoints import Endpoint, Hidden
+from aether_operator.visiting import logs
+from aether_services.ingest.adapters import servers
+from aether_services.kit import logs as kit_logs
+from aether_services.kit import secrecy as kit_secrecy
+from aether_testing import tls, worlds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+VALUE: Final = "S3cret/p@ss word-9f21"
+QUOTED: Final = 'a"b'
+LONG: Final = "".join(f"{number:02x}" for number in range(64))
+BOTH: Final = pytest.mark.parametrize("module", [secrecy, kit_secrecy], ids=["operator", "rooms"])
+LOGS: Final = pytest.mark.parametrize("lines", [logs.Lines(), kit_logs.Lines("ingest")], ids=["operator", "rooms"])
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (f'password authentication failed for user "{VALUE}"', VALUE),
+        (f'no such user: "{LONG[:63]}"', LONG),  # PostgreSQL cuts names
+        (f"no such user: {VALUE.upper()}", VALUE),
+        ("no such user: S3cret%2Fp%40ss%20word-9f21", VALUE),
+        (f"bad line {json.dumps(QUOTED)}", QUOTED),
+        (f"said {base64.b64encode(VALUE.encode()).decode()}", VALUE),
+        ("said S3cret/p@ss\nword-9f21", VALUE),
+        ("user x7 is unknown", "x7\n"),
+        ("user x7 is unknown", "x7"),
+    ],
+)
+def test_a_text_that_has_a_value_in_any_form_quotes_it(module: ModuleType, text: str, value: str) -> None:
+    assert module.quotes(text, ["other", value])
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("password authentication failed", [VALUE, "", "\n"]),
+        ("certificate verify failed: self-signed certificate", [tls.a_certificate().ca]),
+        ("the user S3cret is unknown", [VALUE]),  # seven letters of it
+        ("", [VALUE]),
+    ],
+)
+def test_a_text_without_a_value_does_not_quote_it(module: ModuleType, text: str, values: list[str]) -> None:
+    assert not module.quotes(text, values)
+
+
+def test_the_words_of_a_server_that_quote_any_key_of_the_secret_are_dropped_whole() -> None:
+    endpoint = Endpoint(
+        host="db", port=1, username="canary-u", password=Hidden("canary-p"), ca="canary-ca", others=(Hidden("x"),)
+    )
+    assert endpoint.words("out of\n memory") == "out of memory"
+    for text in ("user canary-u", "canary-p is wrong", "ca canary-ca", "ends with x"):
+        assert endpoint.words(text) == secrecy.WITHHELD
+    assert "canary" not in repr(endpoint)
+
+
+def test_a_login_of_ours_has_a_name_that_everybody_may_read() -> None:
+    ours = Endpoint(host="db", port=1, username="aether", password=Hidden("canary-p"), ours=True)
+    assert ours.words('relation "aether.trades" does not exist') == 'relation "aether.trades" does not exist'
+    assert ours.words("canary-p is wrong") == secrecy.WITHHELD
+
+
+def test_what_a_room_says_is_dropped_where_it_quotes_a_secret() -> None:
+    check = {"ok": False, "detail": f'failed for user "{VALUE}"'}
+    status = {"version": 1, "room": "ingest", "ready": False, "outputs": {"tables": check}, "checks": {"feed": check}}
+    text = json.dumps({**status, "feed": {"connected": False, "detail": VALUE}})
+    told = rooms.read(text, Room.INGEST, {VALUE})
+    assert (told.outputs, told.failing) == ({"tables": secrecy.WITHHELD}, {"feed": secrecy.WITHHELD})
+    assert told.disconnected == secrecy.WITHHELD
+    assert VALUE in repr(rooms.read(text, Room.INGEST))
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_fault_of_an_output_never_quotes_its_credentials(*, swapped: bool) -> None:
+    names = (VALUE, "desk") if swapped else ("desk", VALUE)
+    login = servers.Login(username=names[0], password=names[1], hidden=frozenset(names))
+    for fault in (psycopg.OperationalError(f'failed for user "{names[0]}"'), OSError(f"cannot log in as {names[1]}")):
+        said = login.words(fault, "the login is refused")
+        assert said == f"the login is refused {kit_secrecy.WITHHELD}"
+    assert login.words(psycopg.OperationalError("disk\n full")) == "disk full"
+    assert login.words(TimeoutError(VALUE)) == "no answer in time"
+    assert VALUE not in repr(login)
+
+
+# ---- log lines
+
+
+def _failing(fault: Exception) -> None:
+    raise fault
+
+
+def _of_a_driver() -> None:
+    try:
+        psycopg.conninfo.conninfo_to_dict(f"host=x {VALUE}")
+    except psycopg.Error as fault:
+        raise sqlalchemy.exc.OperationalError(f"SELECT '{VALUE}'", {}, fault) from fault
+
+
+def _of_a_group() -> None:
+    raise ExceptionGroup("several", [psycopg.OperationalError(f"as {VALUE}"), ValueError("ours")])
+
+
+@LOGS
+@pytest.mark.parametrize(
+    ("failing", "named"),
+    [
+        (_of_a_driver, ["ProgrammingError", "OperationalError", "_of_a_driver"]),
+        (_of_a_group, ["ExceptionGroup: several", "OperationalError", "ValueError: ours"]),
+        (lambda: json.loads(f'{{"{VALUE}": '), ["JSONDecodeError", "decode"]),
+        (lambda: _failing(psycopg.OperationalError(VALUE)), ["OperationalError", "_failing"]),
+    ],
+    ids=["driver", "group", "library", "raised here"],
+)
+def test_a_trace_says_where_and_what_and_nothing_that_a_library_said(
+    lines: logging.Formatter, failing: Callable[[], None], named: list[str]
+) -> None:
+    record = logging.LogRecord("x", logging.ERROR, "/a.py", 1, "visit_failed", (), None)
+    try:
+        failing()
+    except Exception:  # noqa: BLE001 - whatever it is
+        record.exc_info = sys.exc_info()
+    text = lines.format(record)
+    assert [one for one in named if one not in text] == []
+    assert VALUE not in text.replace(f"'{VALUE}'", "")
+
+
+@LOGS
+async def test_a_task_whose_fault_nobody_hears_does_not_quote_it_either(lines: logging.Formatter) -> None:
+    said: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: loop.default_exception_handler(context))
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(lines.format(record))  # type: ignore[method-assign]
+    logging.getLogger("asyncio").addHandler(handler)
+    try:
+        future = asyncio.get_running_loop().create_future()
+        future.set_exception(psycopg.OperationalError(f"as {VALUE}"))
+        del future
+    finally:
+        logging.getLogger("asyncio").removeHandler(handler)
+    assert "OperationalError" in said[0]
+    assert VALUE not in said[0]
+
+
+def test_every_value_of_every_secret_is_hidden_whatever_its_key() -> None:
+    platform = worlds.an_external_platform()
+    given = {key: f"canary-{key}" for key in ("username", "password", "ca.crt", "host", "note")}
+    world = worlds.steady(platform)
+    world = dataclasses.replace(world, secrets=dict.fromkeys(world.secrets, given))
+    made = {desired.decoded(one)["password"] for ref, one in world.children.items() if ref.kind == "Secret"}
+    assert desired.hidden(platform, world) == {*given.values(), *made}
+    for server in Server:
+        found = desired.endpoint(server, platform, world)
+        assert not isinstance(found, desired.Missing)
+        assert found.hidden == set(given.values())
+        assert "canary" not in repr(found)
+
+
+def test_of_servers_of_ours_the_password_alone_is_hidden() -> None:
+    platform = worlds.a_platform()
+    world = worlds.steady(platform)
+    found = desired.endpoint(Server.POSTGRES, platform, world)
+    assert not isinstance(found, desired.Missing)
+    assert found.hidden - {""} == {found.password.text} <= desired.hidden(platform, world)
