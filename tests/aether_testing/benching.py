@@ -21,7 +21,8 @@ BENCHES = Path(__file__).parents[1] / "bench"
 class Figure:
     """A measurement, beside the same measurement of a peer in the same run where there is a peer.
 
-    `less_is_better` says which way the ratio goes: it is how many times better than the peer we are.
+    `less_is_better` says which way the ratio goes: it is how many times better than the peer we are. `data` says what
+    it was measured on, where that may be one thing here and another elsewhere.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Figure:
     peer: str | None = None
     peer_value: float | None = None
     less_is_better: bool = True
+    data: str | None = None
 
     def line(self) -> str:
         """As the one JSON line."""
@@ -44,6 +46,7 @@ class Figure:
                 "peer": self.peer,
                 "peer_value": None if self.peer_value is None else round(self.peer_value, 3),
                 "ratio": None if ratio is None else round(ratio, 3),
+                **({} if self.data is None else {"data": self.data}),
             }
         )
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from aether_testing import clusters, ingests, namespaces, planes, playing
+from aether_testing import clusters, ingests, namespaces, planes, playing, recordings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from aether_cli.local.starting import Cluster
 
@@ -71,6 +71,19 @@ def node_namespace(node: Cluster, request: pytest.FixtureRequest) -> Iterator[na
     yield from _namespace(node, request)
 
 
+@pytest.fixture(scope="session", params=recordings.sources())
+def source(request: pytest.FixtureRequest) -> str:
+    """Where messages come from: each test on the generated feed, and where recordings are, on the recorded one."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def frames(source: str) -> Sequence[bytes]:
+    """A snapshot of a book and the updates that follow it."""
+    return recordings.book_frames(source)
+
+
 @pytest.fixture
 def rounds(request: pytest.FixtureRequest) -> int:
     """How often a campaign repeats: two rounds in a test run, what it asks for in `make campaign`."""
@@ -108,6 +121,11 @@ class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # the library has
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling:
     """Its `loadgroup` would do, but does not know the names that this pytest gives to tests."""
     return _Scheduling(config, log)
+
+
+def pytest_report_header() -> str:
+    """Which feeds tests of market data run on here."""
+    return f"feeds: {', '.join(recordings.sources())} (recordings: {recordings.folder()})"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

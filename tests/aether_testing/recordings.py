@@ -1,18 +1,45 @@
-"""Messages of the book channel: the recorded ones, or as many that are made where a clone is without them."""
+"""Messages of the book channel: generated ones, and beside them those recorded from the real venue where they lie.
+
+A clone is complete without recordings: what is generated has each kind of message that the recording has (a test
+compares the two), so a test that takes the fixture `frames` runs on the generated feed everywhere, and once more on the
+recorded one on a machine that has it.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 import random
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from aether_services.domain import books
-from aether_testing import venues
+from aether_services.domain import times
+from aether_services.domain.instruments import Symbol
+from aether_services.domain.times import Nanoseconds
+from aether_services.domain.trades import Side
+from aether_services.exchange_sim.core import markets, views, wires
+from aether_services.exchange_sim.core.orders import LevelSet
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TOP: Final = Path(__file__).resolve().parents[2]
+BOOK: Final = "kraken/ws-v2-book-btcusd-depth10.jsonl"
+"""Within the folder of recordings."""
+SPEC: Final = "kraken/spot-rest/openapi_v3.yaml"
+"""Kraken's own description of its REST, in the same folder."""
+
+GENERATED, RECORDED = "generated", "recorded"
 SYMBOL: Final = "BTC/USD"
 PRICE_DIGITS: Final = 1
 QUANTITY_DIGITS: Final = 8
 DEPTH: Final = 10
+LENGTH: Final = 120
+"""Messages that are generated: enough for each kind to be among them."""
+HIDDEN: Final = 3 * DEPTH
+"""Levels on each side of the generated book; a subscriber sees the first ten."""
+BEGIN: Final = times.parse("2023-07-30T15:29:58.343415Z")
 INSTRUMENT: Final = json.dumps({
     "channel": "instrument", "type": "snapshot", "data": {"assets": [], "pairs": [{
         "symbol": SYMBOL, "base": "BTC", "quote": "USD", "status": "online",
@@ -21,59 +48,125 @@ INSTRUMENT: Final = json.dumps({
 }).encode()  # fmt: skip
 
 
-def there() -> bool:
-    """Whether this clone has the recorded ones."""
-    return (venues.recordings() / venues.RECORDING).exists()
+def folder() -> Path:
+    """Where recordings are looked for; a clone may be without them."""
+    return Path(os.environ.get("AETHER_RECORDINGS", TOP.parent / "shared/data"))
 
 
-def book_frames() -> list[bytes]:
-    """A snapshot of depth 10 and the updates that follow it, each with its checksum."""
-    return (venues.recordings() / venues.RECORDING).read_bytes().splitlines() if there() else made(510, seed=5)
+def sources() -> tuple[str, ...]:
+    """The feeds that there are here: the generated one, and the recorded one where its file is."""
+    return (GENERATED, RECORDED) if (folder() / BOOK).exists() else (GENERATED,)
 
 
-def made(count: int, *, seed: int) -> list[bytes]:
-    """So many messages, of a book that moves at random; the same ones for the same seed."""
-    chance = random.Random(seed)
-    sides = {"bids": {294_300 - 3 * n: chance.randint(1, 10**9) for n in range(DEPTH)}}
-    sides["asks"] = {294_301 + 3 * n: chance.randint(1, 10**9) for n in range(DEPTH)}
-    frames = [_frame("snapshot", {side: list(levels.items()) for side, levels in sides.items()}, sides)]
+def description() -> Path | None:
+    """Kraken's own description of its REST, where it is."""
+    path = folder() / SPEC
+    return path if path.exists() else None
+
+
+def book_frames(source: str = GENERATED, *, length: int = LENGTH) -> Sequence[bytes]:
+    """A snapshot of depth 10 and the updates that follow it, each with its checksum; a recording has its own length."""
+    if source == RECORDED:
+        return (folder() / BOOK).read_bytes().splitlines()
+    return generated(length)
+
+
+@functools.cache
+def generated(count: int) -> tuple[bytes, ...]:
+    """So many messages of a book that moves by chance, always the same; told as the simulated venue tells its own.
+
+    The snapshot has no timestamp, as in the recording.
+    """
+    book = _Book(random.Random(1869))
+    frames = [book.snapshot()]
     while len(frames) < count:
-        side = chance.choice(("bids", "asks"))
-        levels = sides[side]
-        changed: list[tuple[int, int]] = []
-        for _ in range(chance.randint(1, 3)):
-            near = [best(side, levels)[0] + _away(side, steps) for steps in range(1, 40)]
-            price = chance.choice([*levels, *near])
-            removes = price in levels and len(levels) > DEPTH // 2 and chance.random() < 0.3
-            quantity = 0 if removes else chance.randint(1, 10**9)
-            changed.append((price, quantity))
-            levels[price] = quantity
-            if not quantity:
-                del levels[price]
-        for price in best(side, levels)[DEPTH:]:
-            del levels[price]
-        frames.append(_frame("update", {side: changed}, sides))
-    return frames
+        frames.append(book.update())
+    return tuple(frame.encode() for frame in frames)
 
 
-def _away(side: str, steps: int) -> int:
-    return -steps if side == "bids" else steps
+class _Book:
+    """A book deeper than what is told of it, which changes by one to four levels at a time."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance, self._at = chance, BEGIN
+        self._market = views.Market(markets.MARKETS[Symbol(SYMBOL)])
+        self._sides: dict[Side, dict[int, int]] = {Side.BUY: {}, Side.SELL: {}}
+        self._told: list[LevelSet] = []
+        for side, best in ((Side.BUY, 294_302), (Side.SELL, 294_303)):
+            self._set(side, best, self._quantity())
+        self._fill_up()
+
+    def snapshot(self) -> str:
+        """The ten best levels of each side."""
+        bids, asks = (side.texts[:DEPTH] for side in (self._market.bids, self._market.asks))
+        text = wires.book(
+            self._market, bids, asks, kind=wires.SNAPSHOT, checksum=self._market.checksum, at=Nanoseconds(0)
+        )
+        return text.partition(',"timestamp"')[0] + "}]}"
+
+    def update(self) -> str:
+        """What a subscriber is told of the next change that it can see."""
+        self._at = Nanoseconds(self._at + self._chance.randint(1_000, 200_000) * 1_000)
+        side = self._chance.choice(tuple(Side))
+        both = self._chance.random() < 0.05
+        for _ in range(self._chance.choices((1, 2, 3), (8, 2, 1))[0]):
+            self._change(self._chance.choice(tuple(Side)) if both else side)
+        (bids, asks) = self._tell()[DEPTH]
+        text = wires.book(self._market, bids, asks, kind=wires.UPDATE, checksum=self._market.checksum, at=self._at)
+        self._fill_up()
+        return text
+
+    def _change(self, side: Side) -> None:
+        """Another quantity at a level that is seen, a level more, a level less, or the same level once more."""
+        seen = self._best_first(side)[:DEPTH]
+        free = self._free(side, seen)
+        what = self._chance.choices(("other", "more", "less", "again"), (60, 20 if free else 0, 18, 2))[0]
+        price = self._chance.choice(free if what == "more" else seen)
+        if what == "less":
+            # Mostly far from the best, as in the recording, and now and then the best itself.
+            self._set(side, seen[0] if self._chance.random() < 0.1 else self._chance.choice(seen[3:]), 0)
+            return
+        self._set(side, price, self._quantity())
+        if what == "again":
+            self._set(side, price, self._quantity())
+
+    def _free(self, side: Side, seen: Sequence[int]) -> list[int]:
+        """Prices without a level, down to the last one that is seen and up to the other side."""
+        worst, best, other = seen[-1], seen[0], self._best_first(_OTHER[side])[0]
+        step = 1 if side is Side.BUY else -1
+        inside = [best + step * ticks for ticks in (1, 2, 3) if (other - best - step * ticks) * step > 0]
+        return [*inside, *(price for price in range(worst, best, step) if price not in self._sides[side])]
+
+    def _quantity(self) -> int:
+        """Of every length: a few lots with zeros at the end, less than a lot with zeros at its begin, and whatever."""
+        return self._chance.choice((
+            self._chance.randint(1, 1200) * 10**6,
+            self._chance.randint(1, 8) * 10**8,
+            self._chance.randint(1, 12_000),
+            self._chance.randint(10**8, 13 * 10**8),
+            self._chance.randint(10**6, 10**8),
+        ))  # fmt: skip
+
+    def _fill_up(self) -> None:
+        """Have levels beyond what is seen, so that another comes into view where one goes; nobody is told of these."""
+        for side, levels in self._sides.items():
+            while len(levels) < HIDDEN:
+                step = -1 if side is Side.BUY else 1
+                self._set(side, self._best_first(side)[-1] + step * self._chance.randint(1, 20), self._quantity())
+        self._tell()
+
+    def _set(self, side: Side, price: int, quantity: int) -> None:
+        self._told.append(LevelSet(Symbol(SYMBOL), side, price, quantity))
+        self._sides[side][price] = quantity
+        if not quantity:
+            del self._sides[side][price]
+
+    def _tell(self) -> dict[int, tuple[list[str], list[str]]]:
+        told, self._told = self._told, []
+        return self._market.apply(told, (DEPTH,), self._at)
+
+    def _best_first(self, side: Side) -> list[int]:
+        return sorted(self._sides[side], reverse=side is Side.BUY)
 
 
-def best(side: str, levels: dict[int, int]) -> list[int]:
-    """The prices of a side, best first."""
-    return sorted(levels, reverse=side == "bids")
-
-
-def _frame(kind: str, changed: dict[str, list[tuple[int, int]]], sides: dict[str, dict[int, int]]) -> bytes:
-    asks, bids = ([(price, sides[side][price]) for price in best(side, sides[side])[:10]] for side in ("asks", "bids"))
-    levels = {side: ",".join(_level(*one) for one in changed.get(side, ())) for side in ("bids", "asks")}
-    checksum, timestamp = books.checksum(asks, bids), "2023-07-30T15:30:00.029286Z"
-    return (
-        f'{{"channel":"book","type":"{kind}","data":[{{"symbol":"{SYMBOL}","bids":[{levels["bids"]}],'
-        f'"asks":[{levels["asks"]}],"checksum":{checksum},"timestamp":"{timestamp}"}}]}}'
-    ).encode()
-
-
-def _level(price: int, quantity: int) -> str:
-    return f'{{"price":{price // 10}.{price % 10},"qty":{quantity // 10**8}.{quantity % 10**8:08d}}}'
+_OTHER: Final = {Side.BUY: Side.SELL, Side.SELL: Side.BUY}

@@ -33,13 +33,6 @@ if TYPE_CHECKING:
 TOP: Final = Path(__file__).resolve().parents[2]
 DEADLINE: Final = 30.0
 LOOK: Final = 0.02
-RECORDING: Final = "kraken/ws-v2-book-btcusd-depth10.jsonl"
-"""Within the folder of recordings."""
-
-
-def recordings() -> Path:
-    """The folder of what was recorded from the real venue; a clone may be without it."""
-    return Path(os.environ.get("AETHER_RECORDINGS", TOP.parent / "shared/data"))
 
 
 @dataclass(slots=True, kw_only=True)

@@ -23,6 +23,8 @@ TOP: Final = Path(__file__).parents[2]
 PATHS: Final = {**os.environ, "PYTHONPATH": f"{TOP}/services:{TOP}/tests:{TOP}/operator"}
 TURNS: Final = 5
 ROUNDS: Final = 20
+LENGTH: Final = 510
+"""Messages that are generated: as many as are recorded."""
 CONTENDERS: Final = {
     "ours": (Path(sys.executable), "ours_book.py", 20),
     "cryptofeed": (TOP / ".venv-peers/bin/python", "cryptofeed_book.py", 10),
@@ -31,11 +33,13 @@ CONTENDERS: Final = {
 
 
 def figures() -> Iterator[benching.Figure]:
+    source = recordings.sources()[-1]  # the recorded feed where it is
+    print(f"{source} messages", file=sys.stderr)
     best = dict.fromkeys(CONTENDERS, 0.0)
     core = str(max(os.sched_getaffinity(0)))
     with tempfile.TemporaryDirectory() as folder:
         frames = Path(folder) / "frames.jsonl"
-        frames.write_bytes(b"\n".join(recordings.book_frames()))
+        frames.write_bytes(b"\n".join(recordings.book_frames(source, length=LENGTH)))
         for _ in range(TURNS):
             for name, (python, script, repeats) in CONTENDERS.items():
                 command = ["taskset", "--cpu-list", core, python, HERE / script, frames, ROUNDS, repeats]
@@ -50,4 +54,5 @@ def figures() -> Iterator[benching.Figure]:
             peer=name,
             peer_value=best[name],
             less_is_better=False,
+            data=source,
         )

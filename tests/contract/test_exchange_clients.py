@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from aether_services.exchange_sim.core import markets
-from aether_testing import venues
+from aether_testing import recordings, venues
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 pytestmark = pytest.mark.clients
 
 CLIENTS: Final = Path(__file__).with_name("clients")
 PROGRAMS: Final = venues.TOP / ".venv-clients/bin"
-SPEC: Final = "kraken/spot-rest/openapi_v3.yaml"
+PEERS: Final = venues.TOP / "tests/bench/peers"
 SERVED: Final = ("Time", "SystemStatus", "Assets", "AssetPairs", "Ticker", "OHLC", "Depth", "Trades", "Spread")
 CHECKS: Final = (
     "not_a_server_error",
@@ -123,10 +123,20 @@ def test_the_python_sdk_sees_a_wrong_checksum(venue: venues.Venue) -> None:
     assert not books["broken"]
 
 
-def test_rest_answers_as_krakens_own_description_says(venue: venues.Venue, tmp_path: Path) -> None:
-    """Where Kraken's description is not at hand, by the venue's own: it has the same parameters and envelope."""
-    krakens = venues.recordings() / SPEC
-    spec, base = (krakens, "/0") if krakens.exists() else (f"{venue.rest}/openapi.json", "")
+def test_the_python_sdk_verifies_each_message_that_our_own_tests_are_fed(
+    frames: Sequence[bytes], tmp_path: Path
+) -> None:
+    path = tmp_path / "frames.jsonl"
+    path.write_bytes(b"\n".join(frames))
+    (rate,) = json.loads(run(PROGRAMS / "python", PEERS / "kraken_sdk_book.py", path, "1", "1"))
+    assert rate > 0
+
+
+@pytest.mark.parametrize("whose", ["the venue's", "Kraken's"] if recordings.description() else ["the venue's"])
+def test_rest_answers_as_krakens_own_description_says(whose: str, venue: venues.Venue, tmp_path: Path) -> None:
+    """And as the venue's own does, which has the same parameters and envelope and is always at hand."""
+    krakens = recordings.description() if whose == "Kraken's" else None
+    spec, base = (krakens, "/0") if krakens else (f"{venue.rest}/openapi.json", "")
     said = run(
         PROGRAMS / "schemathesis",
         "run",

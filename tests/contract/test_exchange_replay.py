@@ -9,6 +9,7 @@ import pytest
 
 from aether_services.domain.instruments import Symbol
 from aether_services.exchange_sim.core import markets, recordings
+from aether_testing import recordings as feeds
 from aether_testing import venues
 
 if TYPE_CHECKING:
@@ -18,21 +19,10 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What was recorded from the real venue; where that is not at hand, what the simulated one records of itself."""
-    real = venues.recordings() / venues.RECORDING
-    if real.exists():
-        return real
-    folder = tmp_path_factory.mktemp("recorded")
-    with venues.venue(folder, speed=20) as venue, venues.Client(venue.ws) as client:
-        client.say({"method": "subscribe", "params": {"channel": "book", "symbol": ["BTC/USD"]}})
-        client.next("book", "snapshot")
-        lines = [client.texts[-1]]
-        while len(lines) < 200:
-            client.next("book")
-            lines.append(client.texts[-1])
-    path = folder / "recording.jsonl"
-    path.write_text("\n".join(lines) + "\n")
+def recording(source: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of book messages: generated, or recorded from the real venue."""
+    path = tmp_path_factory.mktemp("recording") / "recording.jsonl"
+    path.write_bytes(b"\n".join((*feeds.book_frames(source), b"")))
     return path
 
 

@@ -26,6 +26,10 @@ def test_without_a_peer_there_is_no_ratio() -> None:
     assert line == {"name": "x", "value": 1, "unit": "MB", "peer": None, "peer_value": None, "ratio": None}
 
 
+def test_a_figure_says_which_data_it_was_measured_on() -> None:
+    assert json.loads(benching.Figure(name="x", value=1, unit="1/s", data="generated").line())["data"] == "generated"
+
+
 @pytest.mark.parametrize("name", benching.names())
 def test_every_benchmark_can_be_loaded(name: str) -> None:
     assert callable(benching.load(name).figures)
