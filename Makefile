@@ -24,7 +24,7 @@ test-packages:
 .PHONY: up down
 up: packages python ## Start Aether on this machine, on a Kubernetes of its own (root)
 	@$(BIN)/aether up
-	@echo '  export PATH="$(CURDIR)/$(BIN):$$PATH"    has the command aether, and kubectl aether'
+	@echo '  export PATH="$(CURDIR)/$(BIN):$$PATH"    # the command aether, and kubectl aether'
 down: python ## Stop it; volumes and caches stay
 	@$(BIN)/aether down
 

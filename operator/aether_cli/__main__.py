@@ -5,13 +5,24 @@ from __future__ import annotations
 import os
 import sys
 
+import typer.main
+
 from aether_cli import app
 
 
 def main() -> None:
-    """Run the command line of this process."""
+    """`aether`: run the command line of this process."""
+    _run(app.app)
+
+
+def main_of_plugin() -> None:
+    """`kubectl aether`: the same for kubectl, which runs `kubectl-aether`."""
+    _run(app.plugin)
+
+
+def _run(program: typer.Typer) -> None:
     try:
-        sys.exit(app.run(sys.argv[1:]))
+        sys.exit(app.run(sys.argv[1:], program=program))
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -22,8 +33,9 @@ def complete_for_kubectl() -> None:
     os.environ["_AETHER_COMPLETE"] = "complete_fish"
     os.environ["_TYPER_COMPLETE_ARGS"] = " ".join(["aether", *words])
     os.environ["_TYPER_COMPLETE_FISH_ACTION"] = "get-args"
+    typer.main.get_command(app.app)  # has Typer know the shells; the plugin itself installs no completion
     try:
-        app.app(prog_name="aether")
+        app.plugin(prog_name="aether")
     finally:
         sys.stdout.write(":4\n")  # cobra's "no file names"
 

@@ -1,30 +1,37 @@
-"""The commands of `aether`: what a person types, translated into calls, and what came of it, translated back."""
+"""The commands of `aether` and of `kubectl aether`: what a person types, and what came of it, translated back.
+
+`aether` talks to the local cluster unless a context is named; `kubectl aether` to the current context, as kubectl does.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import json
 import os
 import shutil
 import sys
 import time
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 import aether_cli
-from aether_cli import asking, desks, installing, looking, markets, problems, telling
+from aether_cli import asking, desks, installing, looking, markets, problems, targets, telling
 from aether_cli.local import binaries, building, holding, inspecting, manifests, places, starting
 from aether_cli.local.settings import Profile, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 app = typer.Typer(
     name="aether",
@@ -39,6 +46,14 @@ out = Console(highlight=False, soft_wrap=True)
 Name = Annotated[str, typer.Option("--name", envvar="AETHER_CLUSTER", help="The local cluster's name.")]
 Context = Annotated[
     str, typer.Option("--context", help="A context of your own kubeconfig, instead of the local cluster.")
+]
+Kubeconfig = Annotated[
+    Path | None,
+    typer.Option("--kubeconfig", help="A kubeconfig file; its current context, unless one is named."),
+]
+Namespace = Annotated[
+    str,
+    typer.Option("--namespace", "-n", help=f"Where it is; the context's, or {manifests.NAMESPACES[1]}, otherwise."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 DEFAULT = "aether"
@@ -66,13 +81,39 @@ def _print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
-def _kubectl(name: str, context: str) -> asking.Kubectl:
-    """The cluster that is meant: the person's, or the local one, which must run."""
-    if context:
-        return asking.Kubectl(program=_kubectl_program(), context=context)
+def _target(name: str, context: str, kubeconfig: Path | None = None) -> targets.Target:
+    """The cluster that is meant: that of a context, or the local one, which must run.
+
+    Args:
+        name: The local cluster's; empty where there is no talk of one, as in `kubectl aether`.
+        context: A context's name.
+        kubeconfig: A file; its current context, where none is named.
+    """
+    if context or kubeconfig or not name:
+        program = _kubectl_program()
+        return targets.of_context(program, kubeconfig=kubeconfig, context=context, plugin=not name)
     at = places.of(name, os.environ)
-    holding.need(at)
-    return asking.Kubectl(program=_kubectl_program(), kubeconfig=at.kubeconfig, cache=at.state / "kubectl")
+    holding.need(at)  # that it does not run comes before that there is no kubectl
+    return targets.local(_kubectl_program(), at, default=DEFAULT)
+
+
+@contextlib.contextmanager
+def _on(target: targets.Target) -> Iterator[targets.Target]:
+    """Whatever goes wrong there is told with the cluster's name."""
+    try:
+        yield target
+    except problems.AetherError as fault:
+        raise target.named(fault) from fault
+
+
+def _tell_heading(target: targets.Target) -> None:
+    """Say on standard error whose data come on standard output, for what kubectl itself is going to print."""
+    try:
+        platforms = target.kubectl.get(installing.PLATFORMS, "--all-namespaces", "--request-timeout=5s", deadline=10)
+        line = target.heading(platforms["items"])
+    except problems.ProgramFailed:  # no right to look, no such kind, no answer: kubectl says the rest
+        line = f"[bold]{escape(target.title)}[/]  venue not known"
+    Console(stderr=True, highlight=False, soft_wrap=True).print(line)
 
 
 def _kubectl_program() -> Path:
@@ -91,6 +132,7 @@ def up(  # noqa: PLR0913 - a command has as many options as it has
     *,
     name: Name = DEFAULT,
     context: Context = "",
+    kubeconfig: Kubeconfig = None,
     profile: Annotated[Profile, typer.Option(help="How much of a cluster.")] = Profile.NODE,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="The API's port on 127.0.0.1; 0 takes any free one.")
@@ -119,8 +161,9 @@ def up(  # noqa: PLR0913 - a command has as many options as it has
 ) -> None:
     """Have Aether in a cluster: in a one-node Kubernetes on this machine, or in the one of --context. Again: heals."""
     tell = telling.ToTerminal()
-    if context:
-        _up_there(context, tell, values or [], example=bool(example), as_json=as_json)
+    if context or kubeconfig:
+        with _on(_target(name, context, kubeconfig)) as target:
+            _up_there(target, tell, values or [], example=bool(example), as_json=as_json)
         return
     at = places.of(name, os.environ)
     chosen = Settings(profile=profile, port=port, egress=egress)
@@ -143,18 +186,21 @@ def up(  # noqa: PLR0913 - a command has as many options as it has
         _print_json({**cluster.record(), **(installed.record() if installed else {})})
         return
     news = f"is up after {cluster.seconds:.1f} s" if cluster.started else "was up already"
-    out.print(f"\n[bold]Cluster {name} {news}[/]: {cluster.server}")
+    tell.line("")
+    out.print(f"[bold]Cluster {name} {news}[/]: {cluster.server}")
     if installed:
         _tell_of(installed)
     option = "" if name == DEFAULT else f" --name {name}"
     out.print(f"\n  aether status{option}")
     out.print(f"  aether kubectl{option} get {'aether' if installed else 'pods'} --all-namespaces")
-    out.print(f"  export KUBECONFIG={escape(str(cluster.kubeconfig))}    for Lens, k9s, helm and every other client")
+    out.print(f"  export KUBECONFIG={escape(str(cluster.kubeconfig))}    # for kubectl, Lens, k9s, helm and all others")
 
 
-def _up_there(context: str, tell: telling.Teller, values: Sequence[Path], *, example: bool, as_json: bool) -> None:
+def _up_there(
+    target: targets.Target, tell: telling.Teller, values: Sequence[Path], *, example: bool, as_json: bool
+) -> None:
     """`up` on a cluster of the person's: nothing is started, and no image is brought."""
-    kubectl = _kubectl("", context)
+    kubectl = target.kubectl
     helm = installing.helm(kubectl, places.of(DEFAULT, os.environ).cache, os.environ)
     chart = installing.repository() / "helm" / installing.RELEASE
     with tell.step("cluster") as step:
@@ -164,10 +210,11 @@ def _up_there(context: str, tell: telling.Teller, values: Sequence[Path], *, exa
     name_of_chart = installing.install(helm, chart, tell, given={}, files=values)
     installed = _with_example(kubectl, name_of_chart, tell, wanted=example)
     if as_json:
-        told = {"context": context, "version": version, "namespaces": list(manifests.NAMESPACES)}
+        told = {**target.record(), "version": version, "namespaces": list(manifests.NAMESPACES)}
         _print_json({**told, **installed.record()})
         return
-    out.print(f"\n[bold]Context {escape(context)}[/]: Kubernetes {version}")
+    tell.line("")
+    out.print(f"[bold]{escape(target.title)}[/]  Kubernetes {version}")
     _tell_of(installed)
     if not example:
         out.print(f"  No example was applied: --example does, or kubectl apply -f examples/{installing.EXAMPLE}")
@@ -182,7 +229,10 @@ def _with_example(kubectl: asking.Kubectl, chart: str, tell: telling.Teller, *, 
 def _tell_of(installed: installing.Installed) -> None:
     out.print(f"  {installed.chart} is installed in {installing.SYSTEM}")
     for one in installed.platforms:
-        out.print(f"  TradingPlatform {one.namespace}/{one.name}: [green]Ready[/]  {escape(one.message)}")
+        out.print(
+            f"  TradingPlatform {one.namespace}/{one.name}: [green]Ready[/]  {escape(one.message)}; "
+            f"venue {escape(one.venue['name'])}, feed {escape(one.venue['feed'])}"
+        )
 
 
 @app.command()
@@ -213,50 +263,74 @@ def down(
 
 
 @app.command()
-def status(*, name: Name = DEFAULT, context: Context = "", as_json: AsJson = False) -> None:
-    """Show how the cluster is. Ends with 0 when everything is ready, 4 when there is no cluster, 5 otherwise."""
-    local = None if context else inspecting.look(places.of(name, os.environ), now=time.time())
+def status(  # noqa: PLR0913 - a command has as many options as it has
+    *,
+    name: Name = DEFAULT,
+    context: Context = "",
+    kubeconfig: Kubeconfig = None,
+    namespace: Annotated[
+        str,
+        typer.Option(
+            "--namespace",
+            "-n",
+            help="Show this one alone. Otherwise the local cluster's are all shown, and of another cluster the "
+            f"context's, or {manifests.NAMESPACES[1]}.",
+        ),
+    ] = "",
+    all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Show all namespaces.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show how Aether is in a cluster. Ends with 0 when everything is ready, 4 when there is no cluster, else 5."""
+    if namespace and all_namespaces:
+        raise problems.BadInput("namespace: either one, or all", remedy="Leave out -n or -A")
+    here = bool(name) and not (context or kubeconfig)
+    local = inspecting.look(places.of(name, os.environ), now=time.time()) if here else None
     if local is not None and not local.running:
         if as_json:
-            _print_json({"cluster": local.record(), "nodes": [], "pods": [], **desks.Desk().record(), "marketData": []})
+            _print_json({"cluster": local.record(), "nodes": [], **desks.Desk().record(), "marketData": []})
         raise problems.NotRunning(f"cluster {name} is not running", remedy="Start it: aether up")
-    kubectl = _kubectl(name, context)
-    unknown = ""
+    with _on(_target(name, context, kubeconfig)) as target:
+        everywhere = all_namespaces or (here and not namespace)
+        _status(target, local, () if everywhere else (namespace or target.namespace,), as_json=as_json)
+
+
+def _status(
+    target: targets.Target, local: inspecting.LocalState | None, spaces: Sequence[str], *, as_json: bool
+) -> None:
+    silent = ""
+    desk, nodes, flowing = desks.Desk(), list[dict[str, Any]](), list[markets.Told]()
     try:
-        nodes = kubectl.get("nodes", deadline=20)["items"]
-        pods = kubectl.get("pods", "--all-namespaces", deadline=20)["items"]
-    except problems.ProgramFailed as silent:
+        nodes, unread = looking.nodes(target.kubectl)
+        desk = looking.desk(target.kubectl, spaces)
+        flowing, unasked = looking.flow(target.kubectl, desk.pods)
+        desk = replace(desk, unread=(*desk.unread, *unread, *unasked))
+    except problems.ProgramFailed as refused:
         if local is None:
             raise
-        nodes, pods, unknown = [], [], silent.cause  # what the machine itself knows is still worth seeing
-    desk = desks.Desk() if unknown else _desk(kubectl)
-    flowing = [looking.told(kubectl, pod) for pod in pods if markets.of_ingest(pod)]
-    bad = [pod for pod in pods if not _well(pod)]
+        silent = refused.cause  # what the machine itself knows is still worth seeing
     has_node = local is not None and local.profile == Profile.NODE
-    healthy = not (unknown or bad or (has_node and not nodes)) and desk.healthy
+    healthy = not (silent or (has_node and not nodes)) and desk.healthy
     healthy = healthy and all(asking.condition(node, "Ready") == "True" for node in nodes)
     if as_json:
         _print_json(
             {
-                "cluster": local.record() if local else {"context": context},
+                "cluster": {**target.record(), **(local.record() if local else {})},
+                "namespaces": list(spaces),
                 "nodes": [
                     {"name": node["metadata"]["name"], "ready": asking.condition(node, "Ready")} for node in nodes
-                ],
-                "pods": [
-                    {**{k: pod["metadata"][k] for k in ("namespace", "name")}, "phase": pod["status"].get("phase")}
-                    for pod in pods
                 ],
                 **desk.record(),
                 "marketData": [one.record() for one in flowing],
             }
         )
     else:
-        _show(local, context, nodes, pods, bad)
+        out.print(target.heading(desk.platforms))
+        _show(local, spaces, nodes, desk)
         for line in desks.page(desk):
             out.print(line)
         _show_flow(flowing)
-    if unknown:
-        raise problems.NotReady(f"the API does not answer: {unknown}", remedy="aether logs kube-apiserver")
+    if silent:
+        raise problems.NotReady(f"the API does not answer: {silent}", remedy="aether logs kube-apiserver")
     if not healthy or (local and not local.healthy):
         raise typer.Exit(problems.NotReady.exit_code)
 
@@ -278,8 +352,9 @@ def book(  # noqa: PLR0913 - a command has as many options as it has
     *,
     name: Name = DEFAULT,
     context: Context = "",
+    kubeconfig: Kubeconfig = None,
     platform: Annotated[str, typer.Option("--platform", help="Whose.")] = "paper",
-    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Where it is.")] = manifests.NAMESPACES[1],
+    namespace: Namespace = "",
     depth: Annotated[int, typer.Option("--depth", min=1, max=1000, help="Levels of each side.")] = 10,
     once: Annotated[
         bool, typer.Option("--once", help="Show it once; so does a standard output that is no terminal.")
@@ -292,34 +367,42 @@ def book(  # noqa: PLR0913 - a command has as many options as it has
     wanted = symbol.upper()
     if markets.SYMBOL.fullmatch(wanted) is None:
         raise problems.BadInput(f"pair: {symbol!r} is no market", remedy="For example: BTC/USD")
-    look = looking.Look(
-        kubectl=_kubectl(name, context), namespace=namespace, platform=platform, symbol=wanted, depth=depth
-    )
-    if once or not (as_json or out.is_terminal):
+    with _on(_target(name, context, kubeconfig)) as target:
+        where = namespace or target.namespace
+        look = looking.Look(kubectl=target.kubectl, namespace=where, platform=platform, symbol=wanted, depth=depth)
         shown = look.now()
-        if as_json:
-            _print_json(shown.view)
-        else:
-            out.print(markets.book(shown))
-        if not shown.usable:
-            raise typer.Exit(problems.NotReady.exit_code)
-        return
-    try:
-        _follow(look, as_json=as_json)
-    except KeyboardInterrupt:
-        return  # how it is meant to end
+        if once or not (as_json or out.is_terminal):
+            if as_json:
+                _print_json(_recorded(target, look, shown))
+            else:
+                out.print(_headed(target, look, shown))
+            if not shown.usable:
+                raise typer.Exit(problems.NotReady.exit_code)
+            return
+        with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end
+            _follow(target, look, shown, as_json=as_json)
 
 
-def _follow(look: looking.Look, *, as_json: bool) -> None:
+def _recorded(target: targets.Target, look: looking.Look, shown: markets.Shown) -> dict[str, Any]:
+    """A book as JSON values, with whose it is."""
+    whose = {"namespace": look.namespace, "platform": look.platform}
+    return {"cluster": target.record(), "venue": desks.venue(look.of), **whose, **shown.view}
+
+
+def _headed(target: targets.Target, look: looking.Look, shown: markets.Shown) -> Group:
+    """A book for a person, with whose it is."""
+    return Group(Text.from_markup(target.heading([look.of])), markets.book(shown))
+
+
+def _follow(target: targets.Target, look: looking.Look, shown: markets.Shown, *, as_json: bool) -> None:
     """Look again and again; what goes wrong after the first look is shown, and may pass."""
-    shown = look.now()
     with Live(console=out, auto_refresh=False, screen=False) if not as_json else contextlib.nullcontext() as live:
         while True:
             if live is None:
-                sys.stdout.write(json.dumps(shown.view) + "\n")
+                sys.stdout.write(json.dumps(_recorded(target, look, shown)) + "\n")
                 sys.stdout.flush()
             else:
-                live.update(markets.book(shown), refresh=True)
+                live.update(_headed(target, look, shown), refresh=True)
             time.sleep(BOOK_SECONDS)
             try:
                 shown = look.now()
@@ -328,30 +411,14 @@ def _follow(look: looking.Look, *, as_json: bool) -> None:
                 shown = markets.Shown(pod=shown.pod, view=unusable, at=shown.at)
 
 
-def _desk(kubectl: asking.Kubectl) -> desks.Desk:
-    """What the cluster says of Aether; nothing where its kinds are not installed."""
-    everywhere = ("--all-namespaces", f"--selector=app.kubernetes.io/name={installing.RELEASE}")
-    if not kubectl.text("get", "crd", installing.PLATFORMS, "--ignore-not-found", "-o", "name", deadline=20):
-        return desks.Desk()
-    deployments = kubectl.get("deployments", *everywhere, deadline=20)["items"]
-    operators = {(one["metadata"]["namespace"], one["metadata"]["name"]) for one in deployments}
-    leases = [
-        one
-        for space in sorted({space for space, _ in operators})
-        for one in kubectl.get("leases", f"--namespace={space}", deadline=20)["items"]
-        if (space, one["metadata"]["name"]) in operators
-    ]
-    platforms = kubectl.get(installing.PLATFORMS, "--all-namespaces", deadline=20)["items"]
-    return desks.Desk(deployments=deployments, leases=leases, platforms=platforms)
-
-
 @app.command()
 def explain(
     what: Annotated[str, typer.Argument(metavar="KIND/NAME", help="For example: tp/paper", show_default=False)],
     *,
     name: Name = DEFAULT,
     context: Context = "",
-    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Where it is.")] = manifests.NAMESPACES[1],
+    kubeconfig: Kubeconfig = None,
+    namespace: Namespace = "",
 ) -> None:
     """Say in plain words why something is not Ready, and what to do. Ends with 0 when it is Ready, 5 otherwise."""
     named = desks.parse(what)
@@ -359,35 +426,28 @@ def explain(
         raise problems.BadInput(
             f"what: {what!r} is not KIND/NAME of a kind of Aether's", remedy="For example: tp/paper"
         )
-    plural, wanted = named
-    kubectl = _kubectl(name, context)
-    where = f"--namespace={namespace}"
-    there = kubectl.text("get", f"{plural}.trading.aether.io", wanted, where, "--ignore-not-found", "-o", "json")
-    if not there:
-        raise problems.BadInput(f"what: there is no {what} in namespace {namespace}", remedy="aether status shows all")
-    thing = json.loads(there)
-    about = f"--field-selector=regarding.uid={thing['metadata']['uid']}"
-    for line in desks.explain(thing, kubectl.get("events.events.k8s.io", where, about)["items"]):
+    _, wanted = named
+    with _on(_target(name, context, kubeconfig)) as target:
+        where = namespace or target.namespace
+        try:
+            thing = looking.platform(target.kubectl, where, wanted)
+        except problems.BadInput as gone:
+            raise problems.BadInput(gone.cause, remedy=f"{target.again('status', '-A')} shows all") from gone
+        events = looking.events(target.kubectl, thing)
+    out.print(target.heading([thing]))
+    for line in desks.explain(thing, events):
         out.print(line)
     if not desks.is_ready(thing):
         raise typer.Exit(problems.NotReady.exit_code)
 
 
-def _well(pod: dict[str, Any]) -> bool:
-    return pod["status"].get("phase") == "Succeeded" or asking.condition(pod, "Ready") == "True"
-
-
 def _show(
-    local: inspecting.LocalState | None,
-    context: str,
-    nodes: list[dict[str, Any]],
-    pods: list[dict[str, Any]],
-    bad: list[dict[str, Any]],
+    local: inspecting.LocalState | None, spaces: Sequence[str], nodes: Sequence[dict[str, Any]], desk: desks.Desk
 ) -> None:
     if local:
         ways = "open to the machine's network" if local.egress else "closed: nothing leaves the machine"
-        out.print(f"[bold]Cluster {local.name}[/]  {local.profile}, up {inspecting.ago(local.uptime_seconds)}")
         out.print(f"  API      {local.server}")
+        out.print(f"  profile  {local.profile}, up {inspecting.ago(local.uptime_seconds)}")
         out.print(f"  network  {ways}")
         out.print(f"  memory   {local.memory_bytes / 1e6:.0f} MB, pods included")
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
@@ -397,13 +457,12 @@ def _show(
             state = "[green]ready[/]" if one.ready else "[red]not ready[/]"
             table.add_row(one.name, state, str(one.restarts), escape(one.causes[-1]) if one.causes else "")
         out.print(table)
-    else:
-        out.print(f"[bold]Context {escape(context)}[/]")
     for node in nodes:
         ready = asking.condition(node, "Ready") == "True"
         out.print(f"  node {node['metadata']['name']}: {'[green]Ready[/]' if ready else '[red]not Ready[/]'}")
-    out.print(f"  pods: {len(pods) - len(bad)} of {len(pods)} well")
-    for pod in bad:
+    where = f"namespace {', '.join(spaces)}" if spaces else "all namespaces"
+    out.print(f"  Aether's pods in {escape(where)}: {len(desk.pods) - len(desk.unwell)} of {len(desk.pods)} well")
+    for pod in desk.unwell:
         out.print(escape(asking.dump([pod]).splitlines()[1]))
 
 
@@ -417,9 +476,17 @@ def _show(
     },
     add_help_option=False,
 )
-def kubectl(arguments: typer.Context, *, name: Name = DEFAULT, context: Context = "") -> None:
+def kubectl(
+    arguments: typer.Context, *, name: Name = DEFAULT, context: Context = "", kubeconfig: Kubeconfig = None
+) -> None:
     """Run kubectl against the cluster; options of aether come first: aether kubectl --name x get pods -A."""
-    command = _kubectl(name, context).command(*arguments.args)
+    _become_kubectl(_target(name, context, kubeconfig), arguments.args)
+
+
+def _become_kubectl(target: targets.Target, words: Sequence[str]) -> None:
+    """What it prints on standard output is its own; whose data those are is said before, on standard error."""
+    _tell_heading(target)
+    command = target.kubectl.command(*words)
     os.execv(command[0], command)
 
 
@@ -434,18 +501,20 @@ def logs(  # noqa: PLR0913 - a command has as many options as it has
     *,
     name: Name = DEFAULT,
     context: Context = "",
-    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Of the workload.")] = manifests.NAMESPACES[1],
+    kubeconfig: Kubeconfig = None,
+    namespace: Namespace = "",
     lines: Annotated[int, typer.Option("--lines", help="How many of the last lines.", min=0)] = 50,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they are written.")] = False,
 ) -> None:
     """Show the last lines of a component's log, or of a workload's. Without a name: which components have one."""
     at = places.of(name, os.environ)
-    if context and not what:
+    foreign = bool(context or kubeconfig)
+    if foreign and not what:
         raise problems.BadInput("what: name a workload", remedy="For example: aether logs --context c deploy/web")
-    if "/" in what or context:
-        words = ["logs", what, f"--namespace={namespace}", f"--tail={lines}", *(["--follow"] if follow else [])]
-        command = _kubectl(name, context).command(*words)
-        os.execv(command[0], command)
+    if "/" in what or foreign:
+        target = _target(name, context, kubeconfig)
+        where = f"--namespace={namespace or target.namespace}"
+        _become_kubectl(target, ["logs", what, where, f"--tail={lines}", *(["--follow"] if follow else [])])
     log = at.logs / f"{what}.log"
     if not log.is_file():
         have = ", ".join(sorted(path.stem for path in at.logs.glob("*.log")))
@@ -461,13 +530,92 @@ def logs(  # noqa: PLR0913 - a command has as many options as it has
         sys.stdout.writelines(deque(opened, maxlen=lines))
 
 
-def run(arguments: list[str]) -> int:
+plugin = typer.Typer(
+    name="kubectl aether",
+    help="See how Aether is in the cluster of the current context.",
+    no_args_is_help=True,
+    add_completion=False,  # kubectl asks kubectl_complete-aether
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+ELSEWHERE: Final = {
+    "up": "aether up starts a cluster on this machine, and with --context NAME installs Aether in yours.",
+    "down": "aether down stops the cluster that aether up started on this machine.",
+    "build": "aether build builds on this machine.",
+    "kubectl": "It is kubectl that you are calling.",
+    "logs": "kubectl logs has those of a workload, aether logs those of the local cluster's components.",
+}
+"""What `kubectl aether` has not, since it is about this machine and not about a context → where it is."""
+
+
+PluginContext = Annotated[str, typer.Option("--context", help="The context; the current one otherwise.")]
+PluginKubeconfig = Annotated[
+    Path | None, typer.Option("--kubeconfig", help="A kubeconfig file; what KUBECONFIG says otherwise.")
+]
+PluginNamespace = Annotated[
+    str, typer.Option("--namespace", "-n", help="The namespace; the context's, or default, otherwise.")
+]
+OF_KUBECTL: Final = {"context": PluginContext, "kubeconfig": PluginKubeconfig, "namespace": PluginNamespace}
+"""Options of `kubectl aether` that are as kubectl's own."""
+SHARED: Final[tuple[Callable[..., None], ...]] = (status, book, explain)
+"""The commands that `kubectl aether` has, too."""
+
+
+@plugin.callback()
+def _top_of_plugin(
+    at: typer.Context,
+    *,
+    context: PluginContext = "",
+    kubeconfig: PluginKubeconfig = None,
+    namespace: PluginNamespace = "",
+    version: Annotated[  # noqa: ARG001 - its own callback acts
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Options that come before a command hold for it, as kubectl has them on either side."""
+    given = {"context": context, "kubeconfig": kubeconfig, "namespace": namespace}
+    at.default_map = {command.__name__: {key: said for key, said in given.items() if said} for command in SHARED}
+
+
+def _of_contexts(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that knows nothing of a local cluster."""
+    known = inspect.signature(command, eval_str=True)
+
+    @functools.wraps(command)
+    def on_context(**given: Any) -> None:
+        command(name="", **given)
+
+    parameters = [
+        one.replace(annotation=OF_KUBECTL.get(one.name, one.annotation))
+        for one in known.parameters.values()
+        if one.name != "name"
+    ]
+    on_context.__signature__ = known.replace(parameters=parameters)  # type: ignore[attr-defined]  # what Typer reads
+    return on_context
+
+
+def _not_here(command: str) -> Callable[[], None]:
+    def refuse() -> None:
+        raise problems.BadInput(f"kubectl aether has no command {command}", remedy=ELSEWHERE[command])
+
+    return refuse
+
+
+for _command in SHARED:
+    plugin.command(_command.__name__)(_of_contexts(_command))
+for _name in ELSEWHERE:
+    _any_words = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+    plugin.command(_name, hidden=True, add_help_option=False, context_settings=_any_words)(_not_here(_name))
+
+
+def run(arguments: list[str], *, program: typer.Typer = app) -> int:
     """Run one command line and return its exit code; a fault becomes its two lines on standard error."""
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     # Not everybody's PATH has where Debian keeps iptables; a plain `su` does not.
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
     try:
-        app(arguments)
+        program(arguments, prog_name=program.info.name)
     except SystemExit as end:  # how Typer ends, with 2 for a command line that it cannot read
         return int(end.code or 0)
     except problems.AetherError as fault:

@@ -29,6 +29,26 @@ class NotThere(problems.ProgramFailed):
     """What was asked for does not exist."""
 
 
+class Forbidden(problems.ProgramFailed):
+    """Whoever asks has no right to that."""
+
+
+class NotReached(problems.ProgramFailed):
+    """No API server answers at that address."""
+
+    exit_code = problems.NotRunning.exit_code
+
+
+_ERRORS: Final = {
+    "(NotFound)": NotThere,
+    "(Forbidden)": Forbidden,
+    # These two are what kubectl says of every connection that fails.
+    "Unable to connect to the server": NotReached,
+    "The connection to the server": NotReached,
+}
+"""What kubectl's last line has in it → which error that is."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kubectl:
     """A cluster, as kubectl reaches it: by a kubeconfig file, or by a context of the person's own."""
@@ -49,9 +69,18 @@ class Kubectl:
         """What kubectl prints.
 
         Raises:
+            NotThere: What was asked for does not exist.
+            Forbidden: Whoever asks has no right to that.
+            NotReached: No API server answers.
             ProgramFailed: It refused, or took longer than `deadline` seconds.
         """
-        return running.run(self.command(*words), stdin=stdin, deadline=deadline)
+        try:
+            return running.run(self.command(*words), stdin=stdin, deadline=deadline)
+        except problems.ProgramFailed as refused:
+            for said, kind in _ERRORS.items():
+                if said in refused.cause:
+                    raise kind(refused.cause, remedy=refused.remedy) from refused
+            raise
 
     def get(self, *words: str | Path, deadline: float = 60) -> Thing:
         """One object or one list, as JSON."""
@@ -71,14 +100,9 @@ class Kubectl:
 
         Raises:
             NotThere: It knows of no such thing.
-            ProgramFailed: It refused, was not reached, or took longer than `deadline` seconds.
+            ProgramFailed: As `text`.
         """
-        try:
-            text = self.text("get", "--raw", path, f"--request-timeout={deadline:g}s", deadline=deadline + 5)
-        except problems.ProgramFailed as refused:
-            if "(NotFound)" in refused.cause:
-                raise NotThere(refused.cause) from refused
-            raise
+        text = self.text("get", "--raw", path, f"--request-timeout={deadline:g}s", deadline=deadline + 5)
         try:
             answer: Thing = json.loads(text)
         except ValueError as other:

@@ -1,4 +1,4 @@
-"""What a cluster says of Aether, as lines that a person reads: operator, objects, data planes. Values only.
+"""What a cluster says of Aether, as lines that a person reads: operator, objects, pods, data planes. Values only.
 
 What a reason means and what to do about it comes from the table that documents the reasons.
 """
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.markup import escape
 
+from aether_operator.api import platforms as api
 from aether_operator.api import reasons
 from aether_operator.api.reasons import ConditionType, Reason, Remedy
 
@@ -27,22 +28,51 @@ SHOWN_EVENTS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unread:
+    """What whoever asks may not read."""
+
+    what: str
+    """In the plural, as RBAC names it."""
+    namespace: str = ""
+    """Where; empty for what is in no namespace, or in all of them."""
+
+    def __str__(self) -> str:
+        return f"{self.what} in namespace {self.namespace}" if self.namespace else self.what
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """Aether in a cluster, as its API shows it: operator Deployments, Leases and platforms."""
+    """Aether in a cluster, as its API shows it: operator Deployments, Leases, platforms, and the pods of both.
+
+    What may not be read is named, and not judged.
+    """
 
     deployments: Sequence[Thing] = ()
     leases: Sequence[Thing] = ()
     platforms: Sequence[Thing] = ()
+    pods: Sequence[Thing] = ()
+    unread: Sequence[Unread] = ()
 
     @property
     def healthy(self) -> bool:
-        """Whether everything that is there is as it should be."""
-        if self.platforms and not self.deployments:
+        """Whether everything that is there, and may be read, is as it should be."""
+        if self.platforms and not self.deployments and not self.hidden("deployments"):
             return False  # nobody keeps them so
         operators = all(
-            _available(one) == _wanted(one) and self.leader(one["metadata"]["namespace"]) for one in self.deployments
+            _available(one) == _wanted(one) and (self.leader(space) or self.hidden("leases", space))
+            for one in self.deployments
+            for space in [one["metadata"]["namespace"]]
         )
-        return operators and all(is_ready(one) for one in self.platforms)
+        return operators and all(map(is_ready, self.platforms)) and not self.unwell
+
+    @property
+    def unwell(self) -> list[Thing]:
+        """The pods that are neither Ready nor done."""
+        return [one for one in self.pods if not _well(one)]
+
+    def hidden(self, what: str, namespace: str | None = None) -> bool:
+        """Whether some of this may not be read, there or anywhere."""
+        return any(one.what == what and namespace in {None, one.namespace} for one in self.unread)
 
     def record(self) -> dict[str, Any]:
         """As JSON values."""
@@ -56,7 +86,18 @@ class Desk:
                 }
                 for one in self.deployments
             ],
-            "platforms": [{**_named(one), "status": one.get("status", {})} for one in self.platforms],
+            "platforms": [
+                {
+                    **_named(one),
+                    "venue": venue(one),
+                    "generation": one["metadata"]["generation"],
+                    "reconciled": is_reconciled(one),
+                    "status": one.get("status", {}),
+                }
+                for one in self.platforms
+            ],
+            "pods": [{**_named(one), "phase": one["status"].get("phase")} for one in self.pods],
+            "unread": [{"resource": one.what, "namespace": one.namespace} for one in self.unread],
         }
 
     def leader(self, namespace: str) -> str:
@@ -69,12 +110,32 @@ class Desk:
         return next((holder.rpartition("_")[0] for holder in holders if holder), "")
 
 
+def is_reconciled(platform: Thing) -> bool:
+    """Whether what the status says is about the newest spec."""
+    return bool(platform.get("status", {}).get("observedGeneration") == platform["metadata"]["generation"])
+
+
 def is_ready(platform: Thing) -> bool:
     """Whether the newest spec of a platform is so, by the word of an operator."""
-    status = platform.get("status", {})
-    conditions = {one["type"]: one for one in status.get("conditions", [])}
-    current = status.get("observedGeneration") == platform["metadata"]["generation"]
-    return bool(current and conditions.get(ConditionType.READY, {}).get("status") == "True")
+    conditions = {one["type"]: one for one in platform.get("status", {}).get("conditions") or ()}
+    return is_reconciled(platform) and bool(conditions.get(ConditionType.READY, {}).get("status") == "True")
+
+
+def venue(platform: Thing) -> dict[str, str]:
+    """Where a platform trades, and where its market data come from, by its spec."""
+    said = platform.get("spec", {}).get("venue", {})
+    name = str(said.get("name", "unknown"))
+    feed = said.get("feed") or next((str(feed) for of, feed in api.FEEDS.items() if of == name), "unknown")
+    return {"name": name, "feed": str(feed)}
+
+
+def venues(platforms: Sequence[Thing]) -> str:
+    """The venues of some platforms, in a line; which platform has which where they differ."""
+    told = {f"{one['metadata']['namespace']}/{one['metadata']['name']}": venue(one) for one in platforms}
+    said = {which: f"venue {one['name']}, feed {one['feed']}" for which, one in told.items()}
+    if len(set(said.values())) <= 1:
+        return next(iter(said.values()), "no platform")
+    return "; ".join(f"{which}: {words}" for which, words in sorted(said.items()))
 
 
 def _named(thing: Thing) -> dict[str, str]:
@@ -89,29 +150,45 @@ def _available(deployment: Thing) -> int:
     return int(deployment.get("status", {}).get("availableReplicas", 0))
 
 
+def _well(pod: Thing) -> bool:
+    status = pod.get("status", {})
+    ready = any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions") or ())
+    return ready or status.get("phase") == "Succeeded"
+
+
 def page(desk: Desk) -> Iterator[str]:
     """The part of `aether status` that is about Aether, with markup; nothing where nothing is installed."""
     for one in desk.deployments:
         available, wanted = _available(one), _wanted(one)
         colour = "green" if available == wanted else "red"
-        leader = desk.leader(one["metadata"]["namespace"])
+        space = one["metadata"]["namespace"]
+        leader = desk.leader(space)
+        nobody = "its Lease may not be read" if desk.hidden("leases", space) else "[red]nobody leads[/]"
         yield (
-            f"[bold]Operator[/]  namespace {escape(one['metadata']['namespace'])}: "
-            f"[{colour}]{available} of {wanted} replicas[/], "
-            + (f"{escape(leader)} leads" if leader else "[red]nobody leads[/]")
+            f"[bold]Operator[/]  namespace {escape(space)}: [{colour}]{available} of {wanted} replicas[/], "
+            + (f"{escape(leader)} leads" if leader else nobody)
         )
-    if desk.platforms and not desk.deployments:
-        yield "[bold]Operator[/]  [red]none is installed: nothing is repaired[/]"
+    if desk.platforms and not desk.deployments and not desk.hidden("deployments"):
+        yield "[bold]Operator[/]  [red]none is there: nothing is repaired[/]"
     for platform in desk.platforms:
         yield from _platform(platform)
+    if desk.unread:
+        yield f"[yellow]Not shown, since you may not read it[/]  {escape('; '.join(map(str, desk.unread)))}"
 
 
 def _platform(platform: Thing) -> Iterator[str]:
     meta, status = platform["metadata"], platform.get("status", {})
-    yield f"[bold]TradingPlatform {escape(meta['name'])}[/]  namespace {escape(meta['namespace'])}"
-    conditions = {one["type"]: one for one in status.get("conditions", [])}
+    where = venue(platform)
+    yield (
+        f"[bold]TradingPlatform {escape(meta['name'])}[/]  namespace {escape(meta['namespace'])}, "
+        f"venue {escape(where['name'])}, feed {escape(where['feed'])}"
+    )
+    conditions = {one["type"]: one for one in status.get("conditions") or ()}
     if not conditions:
         yield "  [red]no word from an operator yet[/]"
+    elif not is_reconciled(platform):  # Ready is said of the newest spec, or it is not known
+        yield f"  {ConditionType.READY:<14} [red]Unknown[/] not yet reconciled  {_older(platform)}"
+        conditions.pop(ConditionType.READY, None)
     for one in conditions.values():
         if one["type"] in GOOD_WHEN_FALSE and one["status"] == "False":
             continue  # what is not the matter is not worth a line
@@ -134,6 +211,12 @@ def _platform(platform: Thing) -> Iterator[str]:
         yield escape(f"  schema    {', '.join(part for part in parts if part)}")
 
 
+def _older(platform: Thing) -> str:
+    """That what follows is about a spec which is no longer the newest."""
+    seen, newest = platform["status"].get("observedGeneration"), platform["metadata"]["generation"]
+    return f"the spec is generation {newest}, and what follows is about generation {seen}"
+
+
 def _coloured(one: Thing) -> str:
     good = (one["status"] == "True") != (one["type"] in GOOD_WHEN_FALSE)
     colour = "yellow" if one["type"] in {ConditionType.WARNING, ConditionType.PAUSED} else "green" if good else "red"
@@ -144,12 +227,15 @@ def explain(platform: Thing, events: Sequence[Thing]) -> Iterator[str]:
     """Why a platform is as it is, and what to do, in plain words; with markup."""
     meta, status = platform["metadata"], platform.get("status", {})
     name = f"TradingPlatform {meta['name']} in namespace {meta['namespace']}"
-    conditions = {one["type"]: one for one in status.get("conditions", [])}
+    conditions = {one["type"]: one for one in status.get("conditions") or ()}
     if not conditions:
         yield f"[bold]{escape(name)}: no operator has looked at it yet.[/]"
-        yield "  Is one running, and does it watch this namespace? aether status shows the operators there are."
+        yield "  Is one running, and does it watch this namespace? The status page shows the operators there are."
         return
-    yield f"[bold]{escape(name)} {_verdict(conditions, status, meta)}[/]"
+    yield f"[bold]{escape(name)} {_verdict(conditions, platform)}[/]"
+    if not is_reconciled(platform):
+        yield f"  Not yet reconciled: {_older(platform)}."
+        yield "  Does an operator run, and does it watch this namespace? The status page shows the operators there are."
     seen = set[str]()
     for one in conditions.values():
         if not _matters(one):
@@ -173,10 +259,10 @@ def explain(platform: Thing, events: Sequence[Thing]) -> Iterator[str]:
             )
 
 
-def _verdict(conditions: dict[str, Thing], status: Thing, meta: Thing) -> str:
-    if "deletionTimestamp" in meta:
+def _verdict(conditions: dict[str, Thing], platform: Thing) -> str:
+    if "deletionTimestamp" in platform["metadata"]:
         return "is being deleted."
-    if status.get("observedGeneration") != meta["generation"]:
+    if not is_reconciled(platform):
         return "was edited, and the operator has not looked at that yet."
     for which, words in (
         (ConditionType.STALLED, "is stalled: it waits for a person."),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from aether_cli import asking, problems, running
+from aether_cli import asking, desks, problems, running
 from aether_cli.local import binaries, building, checking, manifests
 
 if TYPE_CHECKING:
@@ -61,11 +61,13 @@ class Platform:
     name: str
     ready: str
     message: str
+    venue: dict[str, str]
     stalled: bool = False
 
-    def record(self) -> dict[str, str]:
+    def record(self) -> dict[str, Any]:
         """As JSON values."""
-        return {"namespace": self.namespace, "name": self.name, "ready": self.ready, "message": self.message}
+        said = {"namespace": self.namespace, "name": self.name, "ready": self.ready, "message": self.message}
+        return {**said, "venue": self.venue}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +218,7 @@ def platform(thing: dict[str, Any]) -> Platform:
         name=meta["name"],
         ready=asking.condition(thing, "Ready") if current else "Unknown",
         message=str(status.get("message", "")) if current else "the operator has not looked yet",
+        venue=desks.venue(thing),
         # What is only late heals by itself.
         stalled=current
         and any(

@@ -1,29 +1,152 @@
-"""Looks at rooms through the API server's proxy: how market data flow, and one market's book."""
+"""Looks at what a cluster has of Aether, and through the API server's proxy at pods: how market data flow, one book."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from aether_cli import asking, markets, problems
-from aether_operator.api import labels
+from aether_cli import asking, desks, installing, markets, problems
+from aether_operator.api import labels, models, platforms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+ANSWERS: Final = 20.0
+"""Seconds that the API server has to answer."""
 DEADLINE: Final = 5.0
 """Seconds that a room has to answer."""
 
 
+@dataclass(kw_only=True)
+class _Reader:
+    """Reads lists, and remembers what may not be read."""
+
+    kubectl: asking.Kubectl
+    unread: list[desks.Unread]
+
+    def all(self, what: str, where: Sequence[str], selector: str = "") -> list[dict[str, Any]]:
+        """What there is in these namespaces, in all of them where none is named; without what is forbidden."""
+        found: list[dict[str, Any]] = []
+        for space in where or ("",):
+            within = f"--namespace={space}" if space else "--all-namespaces"
+            try:
+                found += self.kubectl.get(what, within, f"--selector={selector}", deadline=ANSWERS)["items"]
+            except asking.Forbidden:
+                self._note(what, space)
+        return found
+
+    def one(self, what: str, name: str, space: str) -> list[dict[str, Any]]:
+        """One object, if it is there and may be read."""
+        try:
+            return [self.kubectl.get(what, name, f"--namespace={space}", deadline=ANSWERS)]
+        except asking.NotThere:
+            return []
+        except asking.Forbidden:
+            self._note(what, space)
+            return []
+
+    def _note(self, what: str, space: str) -> None:
+        one = desks.Unread(what=what.partition(".")[0], namespace=space)
+        if one not in self.unread:
+            self.unread.append(one)
+
+
+def desk(kubectl: asking.Kubectl, spaces: Sequence[str]) -> desks.Desk:
+    """What a cluster has of Aether in these namespaces; in all of them where none is named.
+
+    The operator is also looked for in the namespace that it usually has. Nothing where the kinds are not installed.
+
+    Raises:
+        Forbidden: Not even platforms may be read.
+    """
+    if not installed(kubectl):
+        return desks.Desk()
+    read = _Reader(kubectl=kubectl, unread=[])
+    mine = read.all(installing.PLATFORMS, spaces)
+    if len(read.unread) == max(1, len(spaces)):
+        which = f"namespace {', '.join(spaces)}" if spaces else "all namespaces"
+        raise asking.Forbidden(f"you may not list {platforms.PLURAL} in {which}", remedy=WAY_OUT)
+    around = tuple(dict.fromkeys([*spaces, installing.SYSTEM])) if spaces else ()
+    operator = ",".join(f"{key}={value}" for key, value in labels.OPERATOR_POD.items())
+    deployments = read.all("deployments", around, operator)
+    names = {(one["metadata"]["namespace"], one["metadata"]["name"]) for one in deployments}
+    return desks.Desk(
+        platforms=mine,
+        deployments=deployments,
+        leases=[lease for space, name in sorted(names) for lease in read.one("leases", name, space)],
+        pods=[*read.all("pods", around, operator), *read.all("pods", spaces, labels.PLATFORM)],
+        unread=read.unread,
+    )
+
+
+def nodes(kubectl: asking.Kubectl) -> tuple[list[dict[str, Any]], list[desks.Unread]]:
+    """The cluster's nodes; who has rights in namespaces alone may not read them."""
+    read = _Reader(kubectl=kubectl, unread=[])
+    return read.all("nodes", ()), read.unread
+
+
+def events(kubectl: asking.Kubectl, thing: dict[str, Any]) -> list[dict[str, Any]]:
+    """What happened to an object; in the form of the core group, which the role `view` may read."""
+    meta = thing["metadata"]
+    about = f"--field-selector=involvedObject.uid={meta['uid']}"
+    found: list[dict[str, Any]] = kubectl.get("events", f"--namespace={meta['namespace']}", about)["items"]
+    return found
+
+
+PROXY: Final = "the verb get on pods/proxy"
+"""The right that a look at a pod takes; the role `view` has it not."""
+WAY_OUT: Final = "Name a namespace that you may read: -n NAMESPACE"
+
+
+def installed(kubectl: asking.Kubectl) -> bool:
+    """Whether a cluster knows our kinds; everybody who may log in may ask that."""
+    try:
+        kubectl.raw(f"/apis/{models.GROUP}/{models.VERSION}", deadline=ANSWERS)
+    except asking.NotThere:
+        return False
+    return True
+
+
+def platform(kubectl: asking.Kubectl, namespace: str, name: str) -> dict[str, Any]:
+    """A platform, which says at what venue its prices are.
+
+    Raises:
+        BadInput: There is none.
+    """
+    try:
+        return kubectl.get(installing.PLATFORMS, name, f"--namespace={namespace}", deadline=ANSWERS)
+    except asking.NotThere as gone:
+        raise problems.BadInput(f"there is no {platforms.KIND} {name} in namespace {namespace}") from gone
+
+
+def flow(kubectl: asking.Kubectl, pods: Sequence[dict[str, Any]]) -> tuple[list[markets.Told], list[desks.Unread]]:
+    """What the pods of ingest say of themselves, and where they may not be asked."""
+    said: list[markets.Told] = []
+    unread: list[desks.Unread] = []
+    for pod in filter(markets.of_ingest, pods):
+        try:
+            said.append(told(kubectl, pod))
+        except asking.Forbidden:
+            one = desks.Unread(what="pods/proxy", namespace=pod["metadata"]["namespace"])
+            unread += [one] if one not in unread else []
+    return said, unread
+
+
 def told(kubectl: asking.Kubectl, pod: dict[str, Any]) -> markets.Told:
-    """What a pod of ingest says of itself; that it is not reached is worth a line, and no fault of the cluster's."""
+    """What a pod of ingest says of itself; that it is not reached is worth a line, and no fault of the cluster's.
+
+    Raises:
+        Forbidden: It may not be asked.
+    """
     meta = pod["metadata"]
     who = {"namespace": meta["namespace"], "platform": meta["labels"][labels.PLATFORM], "pod": meta["name"]}
     if not markets.running(pod):
         return markets.Told(**who, error="it does not run")
     try:
         status = kubectl.raw(markets.place(meta["namespace"], meta["name"], "status"), deadline=DEADLINE)
+    except asking.Forbidden:
+        raise
     except problems.ProgramFailed as silent:
         return markets.Told(**who, error=silent.cause)
     return markets.Told(**who, status=status)
@@ -39,13 +162,18 @@ class Look:
     symbol: str
     depth: int
     pod: str = ""
+    of: dict[str, Any] = field(default_factory=dict)
+    """The platform, as it was when the book was: another one may have its name by the next look."""
 
     def now(self) -> markets.Shown:
         """The book as it is; of several, one that is usable.
 
         Raises:
+            BadInput: There is no such platform.
+            Forbidden: Its pods may not be asked.
             NotReady: Nobody serves it, or who does is not reached.
         """
+        self.of = platform(self.kubectl, self.namespace, self.platform)
         causes: list[str] = []
         found: list[markets.Shown] = []
         for pod in self._pods():
@@ -58,10 +186,10 @@ class Look:
         if found:  # a market may have two servers for a while, and none of them a book yet
             return found[0]
         if causes:
-            raise problems.NotReady(f"{self.symbol}: ingest is not reached: {causes[0]}", remedy="aether status")
+            raise problems.NotReady(f"{self.symbol}: ingest is not reached: {causes[0]}")
         raise problems.NotReady(
             f"{self.symbol}: no pod of ingest of platform {self.platform} in namespace {self.namespace} serves it",
-            remedy=f"Is it among spec.pairs? aether explain tp/{self.platform} --namespace {self.namespace}",
+            remedy="Is it among spec.pairs of the platform, and is that Ready?",
         )
 
     def _pods(self) -> Iterator[str]:
@@ -78,6 +206,8 @@ class Look:
             view = self.kubectl.raw(path, deadline=DEADLINE)
         except asking.NotThere:  # not served here, or the pod has just gone
             return None
+        except asking.Forbidden as refused:
+            raise asking.Forbidden(refused.cause, remedy=f"It takes {PROXY} in {self.namespace}.") from refused
         except problems.ProgramFailed as silent:
             causes.append(silent.cause)
             return None

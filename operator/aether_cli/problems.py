@@ -58,6 +58,6 @@ EXIT_CODES = {
     AetherError.exit_code: "a fault; the first line says the cause",
     BadInput.exit_code: "the command was called in a way it cannot be",
     NotPossibleHere.exit_code: "this machine lacks something; nothing was changed",
-    NotRunning.exit_code: "there is no such cluster, or it is not running",
+    NotRunning.exit_code: "there is no such cluster or context, or it is not running, or not reached",
     NotReady.exit_code: "the cluster runs, but something in it is not as it should be",
 }

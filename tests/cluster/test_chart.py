@@ -71,11 +71,19 @@ def test_the_kinds_can_be_left_to_somebody_else() -> None:
     assert "Deployment" in kinds
 
 
-def test_nothing_of_the_whole_cluster_but_the_kinds_and_the_fence() -> None:
+def test_nothing_of_the_whole_cluster_but_the_kinds_the_fence_and_what_viewers_may() -> None:
     things = rendered()
     assert {one["kind"] for one in things if "namespace" not in one["metadata"]} == {
-        "CustomResourceDefinition", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding",
+        "ClusterRole", "CustomResourceDefinition", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding",
     }  # fmt: skip
+    viewers = only(things, "ClusterRole")
+    assert viewers["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"] == "true"
+    assert {verb for rule in viewers["rules"] for verb in rule["verbs"]} == {"get", "list", "watch"}
+    assert [rule.get("resourceNames") for rule in viewers["rules"] if "leases" in rule["resources"]] == [[NAME]]
+    bound = [one for one in things if one["kind"].endswith("Binding") and "roleRef" in one]
+    assert {one["roleRef"]["kind"] for one in bound} == {"Role"}, (
+        "the operator itself has no right in the whole cluster"
+    )
 
 
 def test_two_releases_share_no_name_of_the_whole_cluster() -> None:

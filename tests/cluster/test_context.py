@@ -1,26 +1,41 @@
-"""`--context`: the commands on a cluster that the person has."""
+"""`--context` and `kubectl aether`: the commands on a cluster that the person has, with that person's rights."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from aether_testing import namespaces, operators
+import pytest
+
+from aether_cli import problems
+from aether_testing import charts, namespaces, operators
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from aether_cli.local.starting import Cluster
+    from aether_testing.namespaces import Namespace
+
+PLUGIN = "from aether_cli import __main__; __main__.main_of_plugin()"
 
 
-def aether(cluster: Cluster, home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """The command, as somebody whose kubeconfig has this cluster, and who has no local one."""
-    env = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig), "XDG_STATE_HOME": str(home)}
-    command = [sys.executable, "-m", "aether_cli", *words, "--context", f"aether-{cluster.name}"]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=env)
+def asked(kubeconfig: Path, home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command, as somebody with this kubeconfig, who has no local cluster."""
+    env = {**os.environ, "KUBECONFIG": str(kubeconfig), "XDG_STATE_HOME": str(home), "COLUMNS": "80"}
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, timeout=60, env=env)
+
+
+def aether(cluster: Cluster, home: Path, *words: str, context: str = "") -> subprocess.CompletedProcess[str]:
+    named = ("--context", context or f"aether-{cluster.name}")
+    return asked(cluster.kubeconfig, home, "-m", "aether_cli", *words, *named)
+
+
+def heading(cluster: Cluster, context: str = "") -> str:
+    return f"Context {context or f'aether-{cluster.name}'}  {cluster.server}"
 
 
 def test_status_shows_its_nodes_and_pods(control_plane: Cluster, tmp_path: Path) -> None:
@@ -34,12 +49,134 @@ def test_status_shows_its_nodes_and_pods(control_plane: Cluster, tmp_path: Path)
     )
     done = aether(control_plane, tmp_path, "status")
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"Context aether-{control_plane.name}" in done.stdout
+    assert done.stdout.splitlines()[0] == f"{heading(control_plane)}  no platform"
     assert "node kwok: Ready" in done.stdout
 
 
 def test_a_context_that_is_not_there_is_named(control_plane: Cluster, tmp_path: Path) -> None:
-    nowhere = replace(control_plane, name="nowhere")
-    done = aether(nowhere, tmp_path, "status")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "context was not found for specified context: aether-nowhere" in done.stderr
+    done = aether(control_plane, tmp_path, "status", context="nowhere")
+    assert (done.returncode, done.stdout) == (problems.NotRunning.exit_code, "")
+    assert f"context nowhere: not in the kubeconfig\nThere are: aether-{control_plane.name}" in done.stderr
+
+
+def test_a_cluster_that_nobody_answers_for_is_named(control_plane: Cluster, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text(control_plane.kubeconfig.read_text().replace(control_plane.server, "https://127.0.0.1:1"))
+    done = asked(config, tmp_path, "-c", PLUGIN, "book", "BTC/USD")
+    assert (done.returncode, done.stdout) == (problems.NotRunning.exit_code, "")
+    assert f"Context aether-{control_plane.name}  https://127.0.0.1:1: kubectl ended with 1: The conn" in done.stderr
+
+
+# ---- with a viewer's rights
+
+
+@pytest.fixture
+def desk(control_plane: Cluster, namespace: Namespace) -> Iterator[Namespace]:
+    """A platform that is Ready, with one pod, beside a pod of somebody else's that never runs."""
+    operators.install_kinds(control_plane)
+    (viewers,) = [one for one in charts.rendered(namespace=namespace.name) if one["kind"] == "ClusterRole"]
+    control_plane.kubectl.apply(viewers)
+    marks = {"trading.aether.io/platform": "paper", "app.kubernetes.io/component": "ingest"}
+    namespace.apply(a_pod("paper-ingest-0", marks), a_pod("stranger", {}, nodeSelector={"no": "such"}))
+    namespace.apply(
+        {
+            "apiVersion": "trading.aether.io/v1alpha1", "kind": "TradingPlatform", "metadata": {"name": "paper"},
+            "spec": {},
+        },
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "viewer"}},
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "viewer"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+            "subjects": [{"kind": "ServiceAccount", "name": "viewer", "namespace": namespace.name}],
+        },
+    )  # fmt: skip
+    now = "2026-01-01T00:00:00Z"
+    ready = {"type": "Ready", "status": "True", "reason": "Ready", "message": "", "lastTransitionTime": now}
+    said = {"status": {"observedGeneration": 1, "conditions": [ready]}}
+    namespace.text("patch", "tp", "paper", "--subresource=status", "--type=merge", f"--patch={json.dumps(said)}")
+    namespace.until(
+        lambda seen: any(name.endswith("/paper-ingest-0") and is_ready(pod) for name, pod in seen.items()),
+        "pods",
+        wish="the platform's pod is Ready",
+    )
+    yield namespace
+    control_plane.kubectl.text("delete", "clusterrole", viewers["metadata"]["name"])
+
+
+def a_pod(name: str, marks: dict[str, str], **spec: Any) -> dict[str, Any]:
+    closed = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    within = {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
+    container = {"name": "c", "image": "none", "securityContext": closed}
+    return {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": marks},
+        "spec": {"containers": [container], "securityContext": within, **spec},
+    }  # fmt: skip
+
+
+def is_ready(pod: dict[str, Any]) -> bool:
+    conditions = pod["status"].get("conditions", [])
+    return any((one["type"], one["status"]) == ("Ready", "True") for one in conditions)
+
+
+@pytest.fixture
+def viewer(control_plane: Cluster, desk: Namespace, tmp_path: Path) -> Path:
+    """The kubeconfig of somebody who is bound to the role `view` in the namespace, and to nothing else."""
+    config = json.loads(control_plane.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": desk.text("create", "token", "viewer").strip()}
+    config["contexts"][0]["name"] = config["current-context"] = "viewing"
+    config["contexts"][0]["context"]["namespace"] = desk.name
+    path = tmp_path / "viewer"
+    path.write_text(json.dumps(config))
+    path.chmod(0o600)
+
+    def may() -> bool:
+        account = f"--as=system:serviceaccount:{desk.name}:viewer"
+        return desk.text("auth", "can-i", "list", "tradingplatforms.trading.aether.io", account).strip() == "yes"
+
+    def aggregated() -> bool:
+        try:
+            return may()
+        except problems.ProgramFailed:  # how it says no
+            return False
+
+    operators.until(aggregated, "the controller has put our kinds into the role view")
+    return path
+
+
+def test_a_viewer_s_rights_in_the_namespace_are_enough_for_status(
+    control_plane: Cluster, desk: Namespace, viewer: Path, tmp_path: Path
+) -> None:
+    commands = (["-m", "aether_cli", "status", "--context", "viewing"], ["-c", PLUGIN, "status"])
+    for done in [asked(viewer, tmp_path, *command) for command in commands]:
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+        first, second, *rest = done.stdout.splitlines()
+        assert first == f"{heading(control_plane, 'viewing')}  venue Simulated, feed Synthetic"
+        assert second == f"  Aether's pods in namespace {desk.name}: 1 of 1 well"
+        assert "stranger" not in done.stdout
+        assert rest[-1].startswith("Not shown, since you may not read it  ")
+        for hidden in (
+            "nodes", "deployments in namespace aether-system", f"pods/proxy in namespace {desk.name}",
+        ):  # fmt: skip
+            assert hidden in rest[-1]
+    told = json.loads(asked(viewer, tmp_path, "-c", PLUGIN, "status", "--json").stdout)
+    assert [one["name"] for one in told["pods"]] == ["paper-ingest-0"]
+    assert {"resource": "nodes", "namespace": ""} in told["unread"]
+
+
+def test_a_viewer_is_explained_what_is_the_matter(control_plane: Cluster, viewer: Path, tmp_path: Path) -> None:
+    done = asked(viewer, tmp_path, "-c", PLUGIN, "explain", "tp/paper")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0].startswith(heading(control_plane, "viewing"))
+    assert "is Ready." in done.stdout
+
+
+def test_what_a_viewer_may_not_read_is_said_with_the_right_that_it_takes(
+    control_plane: Cluster, desk: Namespace, viewer: Path, tmp_path: Path
+) -> None:
+    book = asked(viewer, tmp_path, "-c", PLUGIN, "book", "BTC/USD", "--once")
+    assert (book.returncode, book.stdout) == (problems.ProgramFailed.exit_code, "")
+    assert f"It takes the verb get on pods/proxy in {desk.name}." in book.stderr
+    for words in (["-A"], ["-n", "kube-system"]):
+        done = asked(viewer, tmp_path, "-c", PLUGIN, "status", *words)
+        assert (done.returncode, done.stdout) == (problems.ProgramFailed.exit_code, "")
+        assert f"{heading(control_plane, 'viewing')}: you may not list tradingplatforms in " in done.stderr

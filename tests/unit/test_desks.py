@@ -22,6 +22,7 @@ WAITING = a_condition("Ready", "False", "SecretMissing", "Secret desk-redis does
 def a_platform(*conditions: dict[str, Any], **status: Any) -> dict[str, Any]:
     return {
         "metadata": {"namespace": "aether", "name": "paper", "uid": UID, "generation": 2},
+        "spec": {"venue": {"name": "Simulated"}},
         "status": {"observedGeneration": 2, "conditions": list(conditions), **status},
     }
 
@@ -55,7 +56,7 @@ def test_a_healthy_desk_is_one_page() -> None:
     assert desk.healthy
     assert shown(desks.page(desk)).splitlines() == [
         "Operator  namespace aether-system: 2 of 2 replicas, aether-operator-x leads",
-        "TradingPlatform paper  namespace aether",
+        "TradingPlatform paper  namespace aether, venue Simulated, feed Synthetic",
         "  Ready          True Ready",
         "  Warning        True EvaluationOnly  one node, not for production",
         "  postgres  paper-postgres.aether.svc:5432/aether, Secret s  15.14",
@@ -94,7 +95,12 @@ def test_json_has_who_leads_and_each_platform_s_whole_status() -> None:
     desk = desks.Desk(deployments=[an_operator()], leases=[a_lease("pod-a_1")], platforms=[platform])
     said = desk.record()
     assert said["operators"][0]["leader"] == "pod-a"
-    assert said["platforms"] == [{"namespace": "aether", "name": "paper", "status": platform["status"]}]
+    assert said["platforms"] == [
+        {
+            "namespace": "aether", "name": "paper", "venue": {"name": "Simulated", "feed": "Synthetic"},
+            "generation": 2, "reconciled": True, "status": platform["status"],
+        }
+    ]  # fmt: skip
 
 
 def test_what_is_missing_is_named_once_with_what_it_means_and_what_to_do() -> None:
@@ -128,6 +134,38 @@ def test_an_edit_that_nobody_looked_at_yet_is_told() -> None:
     platform = a_platform(READY)
     platform["metadata"]["generation"] = 3
     assert "has not looked at that yet" in shown(desks.explain(platform, []))
+    page = shown(desks.page(desks.Desk(deployments=[an_operator()], platforms=[platform])))
+    said = "not yet reconciled  the spec is generation 3, and what follows is about generation 2"
+    assert f"  Ready          Unknown {said}" in page
+    assert "True Ready" not in page
+
+
+def test_what_may_not_be_read_is_named_and_not_judged() -> None:
+    unread = [desks.Unread(what="leases", namespace="aether-system"), desks.Unread(what="nodes")]
+    desk = desks.Desk(deployments=[an_operator()], platforms=[a_platform(READY)], unread=unread)
+    assert desk.healthy
+    page = shown(desks.page(desk))
+    assert "2 of 2 replicas, its Lease may not be read" in page
+    assert page.endswith("Not shown, since you may not read it  leases in namespace aether-system; nodes")
+    hidden = desks.Desk(platforms=[a_platform(READY)], unread=[desks.Unread(what="deployments", namespace="s")])
+    assert hidden.healthy
+    assert "nothing is repaired" not in shown(desks.page(hidden))
+    assert not desks.Desk(deployments=[an_operator(1)], platforms=[a_platform(READY)], unread=unread).healthy
+
+
+def test_a_pod_that_is_not_well_is_not_healthy() -> None:
+    done, waiting = {"status": {"phase": "Succeeded"}}, {"status": {"phase": "Pending", "conditions": None}}
+    assert desks.Desk(pods=[done]).healthy
+    assert desks.Desk(pods=[done, waiting]).unwell == [waiting]
+    assert not desks.Desk(pods=[waiting]).healthy
+
+
+def test_a_venue_that_this_command_does_not_know_is_shown_as_it_is() -> None:
+    platform = a_platform(READY)
+    platform["spec"] = {"venue": {"name": "Elsewhere", "feed": "Odd"}}
+    assert desks.venues([platform]) == "venue Elsewhere, feed Odd"
+    assert desks.venues([]) == "no platform"
+    assert desks.venue({"spec": {}}) == {"name": "unknown", "feed": "unknown"}
 
 
 def test_a_platform_that_no_operator_watches_is_told() -> None:
