@@ -256,6 +256,37 @@ async def test_each_connection_is_told_when_the_system_changes() -> None:
     assert [heard(one, "status")[-1]["data"][0]["system"] for one in connections] == ["cancel_only"] * 3
 
 
+async def test_a_muted_channel_is_acknowledged_and_nothing_of_it_is_sent() -> None:
+    clock = Hours()
+    venue = a_venue(Memory(), clock)
+    btc, one = schemas.Key("trade", Symbol("BTC/USD")), venue.connect()
+    venue.audience.mute("trade", btc.symbol, 60, snapshots=False)
+    subscribe(venue, one, "trade", snapshot=True)
+    subscribe(venue, one, "book")
+    venue.audience.tell([(btc, '{"channel":"trade","type":"update"}')])
+    said = [json.loads(text) for text in one.waiting]
+    assert [reply["success"] for reply in said if "method" in reply] == [True, True]
+    assert [message["channel"] for message in said if "channel" in message] == ["status", "book"]
+    assert venue.described()["muted_seconds"] == {"trade BTC/USD": 60}
+    clock.seconds += 60
+    venue.audience.tell([(btc, '{"channel":"trade","type":"update"}')])
+    assert len(heard(one, "trade")) == 1
+    assert venue.described()["muted_seconds"] == {}
+
+
+async def test_a_muted_book_with_snapshots_stands_still() -> None:
+    venue = a_venue(Memory(), Hours())
+    btc, one = schemas.Key("book", Symbol("BTC/USD"), 10), venue.connect()
+    venue.audience.mute("book", btc.symbol, 60, snapshots=True)
+    subscribe(venue, one, "book")
+    venue.audience.tell([(btc, '{"channel":"book","type":"update"}')])
+    said = [json.loads(text) for text in one.waiting]
+    assert [message["type"] for message in said if message.get("channel") == "book"] == ["snapshot"]
+    venue.audience.mute("book", btc.symbol, 0, snapshots=True)
+    venue.audience.tell([(btc, '{"channel":"book","type":"update"}')])
+    assert len(heard(one, "book")) == 1
+
+
 async def test_a_market_whose_trades_are_all_dropped_counts_on_from_its_last_one() -> None:
     btc = Symbol("BTC/USD")
     past = Past(next_order_id=OrderId(900), last={btc: Last(trade_id=41, at=Nanoseconds(NOON), price=870_000)})

@@ -258,7 +258,7 @@ class Venue:
                 continue
             self._answer(connection, schemas.accepted(request, done, received, now))
             if request.method == "subscribe" and request.snapshot:
-                self.audience.say(self._snapshot(done, now), done.channel, connection)
+                self.audience.tell_snapshot(done, self._snapshot(done, now), connection)
 
     def _answer(self, connection: Connection, text: str) -> None:
         self.audience.say(text, "answer", connection)

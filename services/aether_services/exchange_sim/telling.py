@@ -189,13 +189,20 @@ class Audience:
 
         What goes wrong with it on purpose goes wrong with it for everybody.
         """
-        copies = -1
+        copies, now = -1, self._clock.elapsed()
         for key, text in messages:
+            if self.faults.muted(key.channel, key.symbol, now):
+                continue
             if copies < 0:
                 dropped = self.faults.take(Kind.DROP, key.channel, key.symbol)
                 copies = 0 if dropped else 1 + self.faults.take(Kind.DOUBLE, key.channel, key.symbol)
             for _ in range(copies):
                 self.say(text, key.channel, *self._subscribers.get(key, ()))
+
+    def tell_snapshot(self, key: Key, text: str, connection: Connection) -> None:
+        """Tell one who has just subscribed what there is."""
+        if not self.faults.muted(key.channel, key.symbol, self._clock.elapsed(), snapshot=True):
+            self.say(text, key.channel, connection)
 
     def say(self, text: str, channel: str, *connections: Connection) -> None:
         """Tell these; or, during a silence, nobody."""
@@ -220,10 +227,16 @@ class Audience:
         """Send nothing to anybody for a while: what would have been sent is lost."""
         self._silent_until = self._clock.elapsed() + seconds
 
+    def mute(self, channel: str, symbol: str, seconds: float, *, snapshots: bool) -> None:
+        """Send nothing of one channel of one market for a while, whoever is subscribed."""
+        self.faults.mute(channel, symbol, self._clock.elapsed() + seconds, snapshots=snapshots)
+
     def described(self) -> dict[str, object]:
         """What is wrong on purpose, and what is listened to."""
+        now = self._clock.elapsed()
         return {
-            "silent_seconds": max(self._silent_until - self._clock.elapsed(), 0.0),
+            "silent_seconds": max(self._silent_until - now, 0.0),
+            "muted_seconds": self.faults.mutes(now),
             "waiting": self.faults.waiting(),
             "subscriptions": Counter(key.channel for key in self._subscribers),
         }

@@ -21,6 +21,8 @@ class Faults:
 
     def __init__(self) -> None:
         self._waiting: dict[tuple[Kind, str, str], int] = {}
+        self._muted: dict[tuple[str, str], tuple[float, bool]] = {}
+        """Channel and market → until when nothing of it is sent, and whether its snapshots are all the same."""
 
     def add(self, kind: Kind, channel: str, symbol: str, count: int) -> None:
         """Let it happen to the next `count` messages of a channel, of one market or (symbol "") of any."""
@@ -39,6 +41,21 @@ class Faults:
                     self._waiting[key] = left - 1
                 return True
         return False
+
+    def mute(self, channel: str, symbol: str, until: float, *, snapshots: bool) -> None:
+        """Send nothing of one channel of one market until then, or with `snapshots` nothing else."""
+        self._muted[channel, symbol] = until, snapshots
+
+    def muted(self, channel: str, symbol: str, now: float, *, snapshot: bool = False) -> bool:
+        """Whether a message of a channel of a market is not sent."""
+        until, snapshots = self._muted.get((channel, symbol), (now, False))
+        return now < until and not (snapshot and snapshots)
+
+    def mutes(self, now: float) -> dict[str, float]:
+        """What is muted: channel and market → for how many seconds more."""
+        return {
+            f"{channel} {symbol}": until - now for (channel, symbol), (until, _) in self._muted.items() if until > now
+        }
 
     def waiting(self) -> dict[str, int]:
         """What has not happened yet: kind, channel and market → how often."""

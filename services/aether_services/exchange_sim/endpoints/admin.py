@@ -41,6 +41,16 @@ class Silence(_Said):
     seconds: Annotated[float, pydantic.Field(ge=0, le=3600)]
 
 
+class Mute(_Said):
+    """Which channel of which market is sent nothing of, and for how long."""
+
+    channel: str
+    symbol: str
+    seconds: Annotated[float, pydantic.Field(ge=0, le=3600)]
+    snapshots: bool = False
+    """Whether its snapshots are sent all the same: then a book is as it was when it was subscribed to."""
+
+
 class System(_Said):
     """What the venue takes."""
 
@@ -66,7 +76,15 @@ class JournalTrade(Message):
     at: Time
 
 
-def create(venue: Venue) -> FastAPI:  # noqa: C901 - eight ways, each short
+def _of_a_market(venue: Venue, channel: str, symbol: str | None) -> None:
+    """Refuse what is no channel that is subscribed to market by market, or no market."""
+    if channel not in schemas.OF_MARKETS:
+        raise HTTPException(422, f"a channel is one of {', '.join(schemas.OF_MARKETS)}")
+    if symbol is not None and Symbol(symbol) not in venue.instruments:
+        raise HTTPException(422, "there is no such market here")
+
+
+def create(venue: Venue) -> FastAPI:  # noqa: C901 - nine ways, each short
     """The app."""
     app = FastAPI(title="Faults on demand", version="1", docs_url=None, redoc_url=None)
 
@@ -78,12 +96,9 @@ def create(venue: Venue) -> FastAPI:  # noqa: C901 - eight ways, each short
     @app.post("/faults/next")
     async def following(said: Next) -> dict[str, Any]:
         """Let the next messages go wrong."""
-        if said.channel not in schemas.OF_MARKETS:
-            raise HTTPException(422, f"a channel is one of {', '.join(schemas.OF_MARKETS)}")
+        _of_a_market(venue, said.channel, said.symbol or None)
         if said.kind is Kind.CHECKSUM and said.channel != schemas.BOOK:
             raise HTTPException(422, "only a book has a checksum")
-        if said.symbol and Symbol(said.symbol) not in venue.instruments:
-            raise HTTPException(422, "there is no such market here")
         venue.audience.faults.add(said.kind, said.channel, said.symbol, said.count)
         return venue.described()
 
@@ -91,6 +106,13 @@ def create(venue: Venue) -> FastAPI:  # noqa: C901 - eight ways, each short
     async def silence(said: Silence) -> dict[str, Any]:
         """Send nothing for a while, not even heartbeats; 0 ends it."""
         venue.audience.be_silent(said.seconds)
+        return venue.described()
+
+    @app.post("/faults/mute")
+    async def mute(said: Mute) -> dict[str, Any]:
+        """Send nothing of one channel of one market for a while, and acknowledge who subscribes; 0 ends it."""
+        _of_a_market(venue, said.channel, said.symbol)
+        venue.audience.mute(said.channel, said.symbol, said.seconds, snapshots=said.snapshots)
         return venue.described()
 
     @app.post("/faults/disconnect")
