@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from aether_services.domain import times
 from aether_services.domain.times import Nanoseconds
+
+BEGIN: Final = times.parse("2026-11-26T00:00:00Z")
+"""The day on which this clock says 0 o'clock: what was recorded lies before it."""
 
 
 class Clock:
@@ -16,7 +20,7 @@ class Clock:
 
     def now(self) -> Nanoseconds:
         """The time of day."""
-        return Nanoseconds(round(self.seconds * times.SECOND))
+        return Nanoseconds(BEGIN + round(self.seconds * times.SECOND))
 
     def elapsed(self) -> float:
         """Seconds."""

@@ -39,7 +39,7 @@ def by_rules(book: Book, frame: bytes) -> bool:
     head = wire.head(frame.decode())
     (one,) = wire.data(head, list[wire.BookData])
     bids, asks = ([level.text() for level in side] for side in (one.bids, one.asks))
-    return (book.snapshot if head.type == "snapshot" else book.update)(bids, asks, one.checksum)
+    return (book.snapshot if head.type == "snapshot" else book.update)(bids, asks, wire.whole(one.checksum))
 
 
 def take(book: Book, frame: bytes) -> bool:

@@ -19,16 +19,16 @@ from aether_services.domain.trades import OrderType, Side, Trade
 from aether_services.ingest.core.markets import Markets
 from aether_services.ingest.core.outboxes import Letter
 from aether_services.ingest.core.tapes import Place, Received, place_of
-from aether_services.ingest.ports import OutputAway, VenueAway
+from aether_services.ingest.ports import Listed, OutputAway, VenueAway
 from aether_services.ingest.service import delivering
 from aether_services.ingest.service.delivering import Delivering
 from aether_services.ingest.service.history import History
+from aether_testing import clocks
 from aether_testing.clocks import Clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
-    from aether_services.domain.instruments import Instrument
     from aether_services.ingest.core.markets import Market
 
 BTC = Symbol("BTC/USD")
@@ -91,9 +91,9 @@ class World:
         self.asked_venue += 1
         return [self.trade(one).trade for one in range(after.trade_id, 31)]
 
-    async def instruments(self) -> Sequence[Instrument]:
+    async def instruments(self) -> Listed:
         """None."""
-        return []
+        return Listed()
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[World]:
@@ -136,7 +136,7 @@ class World:
 
 
 def a_letter(number: int) -> Letter:
-    return Letter(Topic.BOOK, BTC, str(number).encode(), Nanoseconds(1000 * times.SECOND))
+    return Letter(Topic.BOOK, BTC, str(number).encode(), Nanoseconds(clocks.BEGIN + 1000 * times.SECOND))
 
 
 async def test_a_new_output_begins_with_the_tape_and_an_old_one_where_it_stands() -> None:

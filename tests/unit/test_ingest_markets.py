@@ -476,8 +476,8 @@ def test_of_several_books_in_one_message_the_good_ones_are_applied() -> None:
     good = of_eth(first).partition(b'"data":[')[2].removesuffix(b"]}")
     bad = json.dumps(an_update(asks=None)["data"][0]).encode()
     world.hear(b'{"channel":"book","type":"update","data":[' + bad + b"," + good + b"]}")
-    assert [(one.symbol, one.usable) for one in world.books()[2:]] == [(ETH, True), (BTC, False)]
-    assert world.books()[2].checksum == entry["checksum"]
+    assert [(one.symbol, one.usable) for one in world.books()[2:]] == [(BTC, False), (ETH, True)]
+    assert world.books()[3].checksum == entry["checksum"]
 
 
 def test_a_malformed_snapshot_is_asked_for_again_and_a_late_update_is_not() -> None:

@@ -14,7 +14,7 @@ from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side, Trade
 from aether_services.ingest.core.markets import Markets
 from aether_services.ingest.core.tapes import Received, place_of
-from aether_services.ingest.ports import VenueAway
+from aether_services.ingest.ports import Listed, VenueAway
 from aether_services.ingest.service.history import History
 from aether_services.ingest.service.receiving import Receiving
 from aether_testing import recordings
@@ -23,7 +23,6 @@ from aether_testing.clocks import Clock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from aether_services.domain.instruments import Instrument
     from aether_services.ingest.core.tapes import Place
 
 BTC = Symbol(recordings.SYMBOL)
@@ -60,9 +59,9 @@ class Venue:
         for frame in self._answer(request):
             self._frames.put_nowait(frame)
 
-    async def instruments(self) -> Sequence[Instrument]:
+    async def instruments(self) -> Listed:
         """None."""
-        return []
+        return Listed()
 
     async def trades(self, symbol: Symbol, after: Place) -> Sequence[Trade]:
         """What it has over REST: trades that it did not tell of."""

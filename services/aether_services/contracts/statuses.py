@@ -45,6 +45,8 @@ class BookState(Message):
     checksum_failures: int = 0
     gaps: int = 0
     """Times that trades were missed and asked for again."""
+    trades: str = ""
+    """Why trades of it are not handed on; empty while they are."""
 
 
 class Output(StrEnum):

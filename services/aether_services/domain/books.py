@@ -6,7 +6,6 @@ because the checksum is made of that text, trailing zeros included: a float woul
 
 from __future__ import annotations
 
-import re
 import sys
 from bisect import bisect_left
 from decimal import Decimal
@@ -26,8 +25,6 @@ PROVED: Final = 10
 """Levels of each side that the checksum is made of."""
 BETWEEN: Final = ',"qty":'
 """What stands between the price and the quantity in the text of a level, as the venue writes it."""
-_NUMBER: Final = re.compile(r"(0|[1-9][0-9]{0,19})(\.[0-9]{1,20})?([eE][+-]?[0-9])?")
-"""As JSON writes it; not negative, and no larger than anything that is traded."""
 _NO_LEVEL: Final = sys.maxsize
 """The best key of a side without a level: better than no other."""
 _REMEMBERED: Final = 1_000
@@ -44,6 +41,7 @@ class Unusable(StrEnum):
     """Its checksum fits, and its best bid is not below its best ask. Its levels stay, and updates are applied."""
     DISCONNECTED = "Disconnected"
     SILENT = "Silent"
+    AHEAD = "TimeAhead"
 
 
 class Malformed(ValueError):
@@ -56,17 +54,20 @@ def checksum(asks: Iterable[tuple[int, int]], bids: Iterable[tuple[int, int]]) -
 
 
 def units(number: str, digits: int) -> tuple[int, str]:
-    """A number in units of 10**-digits, and as text with just so many decimals.
+    """A number in units of 10**-digits, and as text with just so many decimals: however JSON wrote it, as 1e3 or 10E-1.
+
+    The checksum is made of the number as the market's decimals write it, so another way to write one number changes
+    nothing in it.
 
     Raises:
         Malformed: It is negative, or has more decimals than that.
     """
-    if _NUMBER.fullmatch(number) is None:
-        raise Malformed(f"not a number of a book: {number[:40]!r}")
     try:
-        scaled = decimals.scaled(Decimal(number), digits)
+        scaled = decimals.scaled(decimals.read(number), digits)
     except ValueError as fault:
         raise Malformed(f"not a number of {digits} decimals: {number[:40]!r}") from fault
+    if scaled < 0:
+        raise Malformed(f"a negative number: {number[:40]}")
     return scaled, decimals.text(scaled, digits)
 
 

@@ -12,7 +12,7 @@ Nanoseconds = NewType("Nanoseconds", int)
 SECOND: Final = 1_000_000_000
 MINUTE: Final = 60 * SECOND
 _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-_FORM: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z")
+_FORM: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z", re.ASCII)
 
 
 def parse(text: str) -> Nanoseconds:

@@ -18,6 +18,7 @@ from aether_services.ingest.adapters.nats import Nats
 from aether_services.ingest.adapters.peers import HttpPeers
 from aether_services.ingest.adapters.servers import Server
 from aether_services.ingest.adapters.tables import Tables
+from aether_services.ingest.core.refusals import Refusals
 from aether_services.ingest.measures import Measures
 from aether_services.ingest.service import Ingest
 from aether_services.ingest.service.ingest import Choices
@@ -60,9 +61,15 @@ async def run(settings: Settings) -> None:
         Nats(_server(settings.nats_host, settings.nats_port, settings.nats_tls, settings.nats_credentials)),
         tables,
     ]
+    refused = Refusals()
     async with contextlib.AsyncExitStack() as stack:
         venue = await stack.enter_async_context(
-            Kraken(ws_url=settings.venue_ws_url, rest_url=settings.venue_rest_url, pause=PAUSES[settings.venue])
+            Kraken(
+                ws_url=settings.venue_ws_url,
+                rest_url=settings.venue_rest_url,
+                pause=PAUSES[settings.venue],
+                refused=refused,
+            )
         )
         peers = await stack.enter_async_context(HttpPeers(settings.peer_url, settings.number))
         ingest = Ingest(
@@ -79,6 +86,7 @@ async def run(settings: Settings) -> None:
             choices=Choices(
                 depth=settings.book_depth, refresh=settings.book_refresh_seconds, tape_length=settings.tape_length
             ),
+            refused=refused,
         )
         registry = prometheus_client.CollectorRegistry()
         prometheus_client.ProcessCollector(registry=registry)

@@ -65,6 +65,12 @@ class Measures(Collector):
         yield _counter(
             "aether_ingest_messages_not_understood", "Messages that were not understood", markets.misunderstood
         )
+        refused = CounterMetricFamily(
+            "aether_ingest_refused", "What was received and not taken", labels=["channel", "reason"]
+        )
+        for (channel, why), number in markets.refused.counted.items():
+            refused.add_metric([channel, why], number)
+        yield refused
         yield _counter("aether_ingest_reconnects", "Connections to the venue that ended", status.feed.reconnects)
         age = status.feed.age_seconds
         yield _gauge("kraken_ws_heartbeat_age_seconds", "Since the venue was last heard of", age)

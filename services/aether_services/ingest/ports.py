@@ -25,6 +25,22 @@ class VenueAway(Exception):
         self.code = code
 
 
+class NotTold(VenueAway):
+    """The venue answers, and what it says next of a market's trades is not understood or cannot be.
+
+    Nothing after it may be handed on: nobody knows what is missing.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """The markets of a venue."""
+
+    instruments: Sequence[Instrument] = ()
+    unreadable: frozenset[Symbol] = frozenset()
+    """Those whose entry is not understood."""
+
+
 class OutputAway(Exception):
     """An output cannot be reached, refuses, or does not answer in time; the message is for people."""
 
@@ -60,8 +76,8 @@ class Venue(Protocol):
         """
         ...
 
-    async def instruments(self) -> Sequence[Instrument]:
-        """All spot markets in USD.
+    async def instruments(self) -> Listed:
+        """All spot markets in USD; from now on `trades` reads by what this says.
 
         Raises:
             VenueAway: It does not say.
@@ -71,8 +87,11 @@ class Venue(Protocol):
     async def trades(self, symbol: Symbol, after: Place) -> Sequence[Trade]:
         """The trades of a market after a place, in order: all of them, or the first thousand or so.
 
+        Where one of them is not understood, those before it.
+
         Raises:
             VenueAway: It does not say.
+            NotTold: The first of them is not understood.
         """
         ...
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import aiohttp
@@ -14,11 +13,13 @@ from aether_services.domain import decimals, times
 from aether_services.domain.instruments import Instrument, Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side, Trade
-from aether_services.ingest.core import tapes
-from aether_services.ingest.ports import VenueAway
+from aether_services.ingest.core import tapes, wire
+from aether_services.ingest.core.refusals import Refusals, Refused, Why
+from aether_services.ingest.ports import Listed, NotTold, VenueAway
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
+    from decimal import Decimal
 
     from aether_services.ingest.core.tapes import Place
 
@@ -29,8 +30,8 @@ LARGEST: Final = 16 * 1024 * 1024
 """Bytes of a message: the snapshot of all instruments is the largest, about one megabyte."""
 RENAMED: Final = {"XBT": "BTC", "XDG": "DOGE"}
 """The two codes that the WebSocket's v2 names otherwise than `wsname` does."""
-_SIDES: Final = {"b": Side.BUY, "s": Side.SELL}
-_TYPES: Final = {"m": OrderType.MARKET, "l": OrderType.LIMIT}
+_SIDES: Final = {"b": "buy", "s": "sell"}
+_TYPES: Final = {"m": "market", "l": "limit"}
 _ENDED: Final = frozenset({aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING})
 
 
@@ -39,26 +40,29 @@ class _Row(msgspec.Struct, array_like=True, gc=False):
 
     price: str
     volume: str
-    time: Decimal
+    time: msgspec.Raw
     side: str
     order_type: str
-    misc: str
-    trade_id: int
+    misc: msgspec.Raw
+    trade_id: msgspec.Raw
 
 
 class _Pair(msgspec.Struct, gc=False):
-    """A market as REST tells it."""
+    """A market as REST tells it: what a row of `instruments` needs, and nothing else."""
 
     altname: str
     base: str
     quote: str
     status: str
-    pair_decimals: int
-    lot_decimals: int
-    cost_decimals: int
+    pair_decimals: msgspec.Raw
+    lot_decimals: msgspec.Raw
+    cost_decimals: msgspec.Raw
     ordermin: str
     costmin: str
     tick_size: str
+
+
+class _Named(msgspec.Struct, gc=False):
     wsname: str = ""
 
 
@@ -103,13 +107,16 @@ class Kraken:
         ws_url: Where its WebSocket v2 is.
         rest_url: Where its REST is, without /0/public.
         pause: Seconds between two calls of REST; Kraken bears about one a second from an address.
+        refused: Counts what is not taken.
     """
 
-    def __init__(self, *, ws_url: str, rest_url: str, pause: float) -> None:
+    def __init__(self, *, ws_url: str, rest_url: str, pause: float, refused: Refusals | None = None) -> None:
         self._ws_url, self._rest_url, self._pause = ws_url, rest_url.rstrip("/"), pause
+        self._refused = refused or Refusals()
         self._session: aiohttp.ClientSession | None = None
         self._turn = asyncio.Lock()
         self._names: dict[Symbol, Instrument] = {}
+        self._unreadable: frozenset[Symbol] = frozenset()
 
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=ANSWER, sock_connect=CONNECT)
@@ -137,32 +144,79 @@ class Kraken:
                 async with asyncio.timeout(1):
                     await socket.close()
 
-    async def instruments(self) -> Sequence[Instrument]:
+    async def instruments(self) -> Listed:
         """All spot markets in USD."""
-        said = await self._get("AssetPairs", {}, dict[str, _Pair])
-        found = [_instrument(rest_id, pair) for rest_id, pair in said.items() if pair.wsname.endswith("/USD")]
-        self._names = {one.symbol: one for one in found}
-        return found
+        said = await self._get("AssetPairs", {}, dict[str, msgspec.Raw])
+        found: dict[Symbol, Instrument] = {}
+        unreadable = set[Symbol]()
+        for rest_id, raw in said.items():
+            symbol = Symbol("")
+            try:
+                if not (wsname := wire.entry(raw, _Named).wsname).endswith("/USD"):
+                    continue
+                symbol = _symbol(wsname)
+                found[symbol] = _instrument(symbol, rest_id, wsname, wire.entry(raw, _Pair))
+            except Exception as fault:  # noqa: BLE001 - what is wrong with one is not wrong with the others
+                self._refused.note("AssetPairs", symbol or rest_id, fault)
+                unreadable.add(symbol)
+        self._names, self._unreadable = found, frozenset(unreadable)
+        return Listed(instruments=list(found.values()), unreadable=self._unreadable)
 
     async def trades(self, symbol: Symbol, after: Place) -> Sequence[Trade]:
         """The trades of a market after a place: a page of up to a thousand."""
-        if symbol not in self._names:
+        if symbol not in self._names and symbol not in self._unreadable:
             await self.instruments()
         instrument = self._names.get(symbol)
         if instrument is None:
+            if symbol in self._unreadable:
+                raise NotTold(f"AssetPairs: the entry of {symbol} is not understood")
             raise VenueAway(f"AssetPairs: no {symbol}")
         since: Nanoseconds = tapes.since(after)
         while True:
             asked = {"pair": instrument.altname, "since": str(since), "count": "1000"}
             said = await self._get("Trades", asked, dict[str, msgspec.Raw])
-            last = Nanoseconds(int(_decoded(said.pop("last", msgspec.Raw(b'"0"')), str)))
-            rows = [row for raw in said.values() for row in _decoded(raw, list[_Row])]
-            trades = sorted((_trade(instrument, row) for row in rows), key=lambda one: one.trade_id)
+            last = _last(said.pop("last", None))
+            trades = self._trades(instrument, said, after)
             if not trades or trades[-1].trade_id > after.trade_id or last <= since:
                 return trades
             since = last  # a page of trades before the place: many were made at about the same time
 
+    def _trades(self, instrument: Instrument, said: Mapping[str, msgspec.Raw], after: Place) -> list[Trade]:
+        """The trades of an answer in order.
+
+        Where one is not understood that may be wanted, those that lead up to it without a gap.
+
+        Raises:
+            NotTold: There are none of those.
+        """
+        trades: dict[int, Trade] = {}
+        fault: Exception | None = None
+        for raw in (row for rows in said.values() for row in _decoded(rows, list[msgspec.Raw])):
+            try:
+                one = _trade(instrument, wire.entry(raw, _Row))
+                trades[one.trade_id] = one
+            except Exception as wrong:  # noqa: BLE001 - those before it are told all the same
+                self._refused.note("Trades", instrument.symbol, wrong)
+                number = _number_of(raw)
+                fault = fault if number is not None and number <= after.trade_id else wrong
+        if fault is None:
+            return [trades[trade_id] for trade_id in sorted(trades)]
+        known, whole = after.trade_id, list[Trade]()
+        while known + 1 in trades:
+            known += 1
+            whole.append(trades[known])
+        if not whole:
+            raise NotTold(f"Trades: one after trade {known} is not understood: {str(fault)[:100]}") from fault
+        return whole
+
     async def _get(self, what: str, asked: Mapping[str, str], form: type[Any]) -> Any:
+        answer = _decoded(await self._body(what, asked), _Answer)
+        errors = [one for one in answer.error if not one.startswith("W")]
+        if errors:
+            raise VenueAway(f"{what}: {', '.join(errors)}")
+        return _decoded(answer.result, form)
+
+    async def _body(self, what: str, asked: Mapping[str, str]) -> bytes:
         if self._session is None:
             raise RuntimeError("not entered")
         async with self._turn:  # one after the other, and not too fast
@@ -176,63 +230,93 @@ class Kraken:
                 await asyncio.sleep(self._pause)
         if status != 200:  # noqa: PLR2004 - the venue's refusals are 200, too: this did not reach it
             raise VenueAway(f"{what}: status {status}")
-        answer = _decoded(body, _Answer)
-        errors = [one for one in answer.error if not one.startswith("W")]
-        if errors:
-            raise VenueAway(f"{what}: {', '.join(errors)}")
-        return _decoded(answer.result, form)
+        return body
 
 
 def _decoded(body: bytes | msgspec.Raw, form: type[Any]) -> Any:
     try:
         return msgspec.json.decode(body, type=form)
-    except msgspec.DecodeError as fault:
+    except (msgspec.DecodeError, RecursionError) as fault:
         raise VenueAway(f"an answer is not understood: {fault}") from fault
 
 
-def _instrument(rest_id: str, pair: _Pair) -> Instrument:
-    base, _, quote = pair.wsname.partition("/")
-    base, quote = RENAMED.get(base, base), RENAMED.get(quote, quote)
-    try:
-        return Instrument(
-            symbol=Symbol(f"{base}/{quote}"),
-            wsname=pair.wsname,
-            altname=pair.altname,
-            rest_id=rest_id,
-            base=base,
-            base_id=pair.base,
-            quote=quote,
-            quote_id=pair.quote,
-            status=pair.status,
-            price_digits=pair.pair_decimals,
-            quantity_digits=pair.lot_decimals,
-            cost_digits=pair.cost_decimals,
-            tick_size=Decimal(pair.tick_size),
-            quantity_min=Decimal(pair.ordermin),
-            cost_min=Decimal(pair.costmin),
-        )
-    except InvalidOperation as fault:
-        raise VenueAway(f"AssetPairs: a number of {rest_id} is not understood") from fault
+def _last(raw: msgspec.Raw | None) -> Nanoseconds:
+    """From when on the venue is to be asked for what follows an answer."""
+    text = "0" if raw is None else _decoded(raw, str)
+    if not text.isdecimal() or not text.isascii() or len(text) > len(str(2**63)):
+        raise VenueAway(f"an answer is not understood: last is {text[:40]!r}")
+    return Nanoseconds(int(text))
+
+
+def _symbol(wsname: str) -> Symbol:
+    """The modern name of a market."""
+    return Symbol("/".join(RENAMED.get(one, one) for one in wsname.split("/")))
+
+
+def _instrument(symbol: Symbol, rest_id: str, wsname: str, pair: _Pair) -> Instrument:
+    base, _, quote = symbol.partition("/")
+    found = Instrument(
+        symbol=symbol,
+        wsname=wsname,
+        altname=pair.altname,
+        rest_id=rest_id,
+        base=base,
+        base_id=pair.base,
+        quote=quote,
+        quote_id=pair.quote,
+        status=pair.status,
+        price_digits=_digits(pair.pair_decimals),
+        quantity_digits=_digits(pair.lot_decimals),
+        cost_digits=_digits(pair.cost_decimals),
+        tick_size=wire.positive(decimals.read(pair.tick_size)),
+        quantity_min=_least(pair.ordermin),
+        cost_min=_least(pair.costmin),
+    )
+    if any("\0" in text for text in (wsname, rest_id, pair.altname, pair.base, pair.quote, pair.status)):
+        raise ValueError("a name that no table keeps")
+    return found
+
+
+def _digits(raw: msgspec.Raw) -> int:
+    digits = wire.whole(raw)
+    if not 0 <= digits <= decimals.MOST_DIGITS:
+        raise ValueError(f"not a number of decimals: {digits}")
+    return digits
+
+
+def _least(text: str) -> Decimal:
+    value = decimals.read(text)
+    if value < 0:
+        raise ValueError(f"negative: {value}")
+    return value
 
 
 def _trade(market: Instrument, row: _Row) -> Trade:
     """A trade, in the decimals of its market: REST writes more zeros than the WebSocket."""
+    return Trade(
+        symbol=market.symbol,
+        trade_id=wire.trade_id(row.trade_id),
+        side=Side(_SIDES.get(row.side, row.side)),
+        price=wire.positive(_in_digits(row.price, market.price_digits)),
+        quantity=wire.positive(_in_digits(row.volume, market.quantity_digits)),
+        order_type=OrderType(_TYPES.get(row.order_type, row.order_type)),
+        at=Nanoseconds(int(wire.number(row.time) * times.SECOND)),
+    )
+
+
+def _number_of(raw: msgspec.Raw) -> int | None:
+    """Which trade a row is about that was not understood, as far as that can be told."""
     try:
-        return Trade(
-            symbol=market.symbol,
-            trade_id=row.trade_id,
-            side=_SIDES[row.side],
-            price=_in_digits(row.price, market.price_digits),
-            quantity=_in_digits(row.volume, market.quantity_digits),
-            order_type=_TYPES[row.order_type],
-            at=Nanoseconds(int(row.time * times.SECOND)),
-        )
-    except (KeyError, ValueError, InvalidOperation) as fault:
-        raise VenueAway(f"Trades: trade {row.trade_id} of {market.symbol} is not understood") from fault
+        return wire.trade_id(wire.entry(raw, list[msgspec.Raw])[6])
+    except (ValueError, IndexError):
+        return None
 
 
 def _in_digits(text: str, digits: int) -> Decimal:
-    return decimals.unscaled(decimals.scaled(Decimal(text), digits), digits)
+    value = decimals.read(text)
+    if decimals.needs(value) > digits:
+        raise Refused(Why.DECIMALS, f"{text} has more than {digits} decimals")
+    return decimals.unscaled(decimals.scaled(value, digits), digits)
 
 
 def _words(fault: BaseException) -> str:

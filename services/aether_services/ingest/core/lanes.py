@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from aether_services.domain import times
 from aether_services.domain.books import Malformed
+from aether_services.domain.times import Nanoseconds
 
 if TYPE_CHECKING:
     from aether_services.domain.books import Book, Ladder
@@ -20,7 +21,6 @@ FIRST: Final = '{"price":'
 _NEXT: Final = '},{"price":'
 _MOMENT: Final = ',"timestamp":"'
 _END: Final = 'Z"}]}'
-_SECONDS: Final = frozenset(f"{second:02}." for second in range(60))
 # Places in what stands behind the levels, from its end: where the last characters begin, the microseconds, the second.
 _LAST: Final = -len(_END)
 _MICROSECONDS: Final = _LAST - len("581227")
@@ -30,7 +30,7 @@ _SECOND: Final = _MICROSECONDS - len(_MOMENT + "2023-07-30T15:30:01.")
 class Lane:
     """The updates of one side of one book."""
 
-    __slots__ = ("_end", "_second", "_text", "book", "side")
+    __slots__ = ("_end", "_second", "_text", "book", "side", "since")
 
     def __init__(self, book: Book, side: Ladder, end: str) -> None:
         self.book, self.side = book, side
@@ -38,6 +38,8 @@ class Lane:
         """What stands between the last level and the checksum."""
         self._second = self._text = ""
         """A second of the venue's, up to its point, as it stands in a message and as it is published."""
+        self.since = Nanoseconds(0)
+        """When that second began."""
 
     def take(self, rest: str) -> str | None:
         """Apply an update.
@@ -72,11 +74,10 @@ class Lane:
 
     def _reached(self, second: str) -> bool:
         text = second.removeprefix(_MOMENT)
-        if text[:-3] != self._text[:-3] or text[-3:] not in _SECONDS:
-            try:
-                times.parse(f"{text}0Z")
-            except ValueError:
-                return False
+        try:
+            self.since = times.parse(f"{text}0Z")
+        except ValueError:
+            return False
         self._second, self._text = second, text
         return True
 

@@ -9,28 +9,38 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from aether_services.contracts.marketdata import Topic
-from aether_services.domain import times
+from aether_services.domain import decimals, times
 from aether_services.domain.books import Book, Unusable
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
-from aether_services.ingest.core import lanes, wire, writing
+from aether_services.ingest.core import lanes, refusals, wire, writing
 from aether_services.ingest.core.outboxes import Letter
+from aether_services.ingest.core.refusals import Refusals, Refused, Why
 from aether_services.ingest.core.tapes import Received, Tape
 from aether_services.ingest.core.wire import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from decimal import Decimal
+
+    import msgspec
 
     from aether_services.ingest.core.lanes import Lane
-    from aether_services.ingest.core.wire import BookData, Head, PairData, TickerData, TradeData
+    from aether_services.ingest.core.wire import BookData, Head, TickerData, TradeData
 
 _BOOK: Final = Topic.BOOK
+_FRAME: Final = "frame"
+"""Where it cannot be told which channel a message is of."""
 _SNAPSHOT: Final = "snapshot"
 _UPDATE: Final = "update"
 FIRST_WORD: Final = 5 * times.SECOND
 """Until the first word about a book may be that there is none: another replica may have it, whose /status is late."""
 UNKNOWN: Final = "UnknownPair"
 """The venue has no such market."""
+UNREADABLE: Final = "PairNotUnderstood"
+"""The venue has it, and what it says of its decimals is not understood."""
+SETTLED: Final = 10 * times.SECOND
+"""After so long the venue's REST has what the WebSocket told."""
 
 
 class Market:
@@ -39,22 +49,27 @@ class Market:
     Attributes:
         book: Its book, once the venue said with how many decimals it writes; it says itself whether it is usable.
         unknown: Whether the venue has no such market.
+        unreadable: Whether what the venue says of its decimals is not understood.
         tape: Its trades.
+        doubt: Why a trade of it was refused: nothing after that one is handed on. Empty while nothing is missing.
+        doubted_at: When it was refused last.
         snapshot_at: When the last snapshot of the book was received.
         sent_at: When the last message about its book was received; it is sent again once that is a second ago.
         known_at: When it was first looked at.
     """
 
     __slots__ = (
-        "book", "checksum_failures", "gaps", "known_at", "sent_at", "snapshot_at", "symbol", "tape", "told",
-        "unknown", "writer",
+        "book", "checksum_failures", "doubt", "doubted_at", "gaps", "known_at", "sent_at", "snapshot_at", "symbol",
+        "tape", "told", "unknown", "unreadable", "writer",
     )  # fmt: skip
 
     def __init__(self, symbol: Symbol, writer: str, tape_length: int) -> None:
         self.symbol = symbol
         self.book: Book | None = None
-        self.unknown = False
+        self.unknown = self.unreadable = False
         self.tape = Tape(tape_length)
+        self.doubt = ""
+        self.doubted_at = Nanoseconds(0)
         self.writer = writing.BookWriter(symbol, writer)
         self.checksum_failures = self.gaps = 0
         self.snapshot_at = self.sent_at = self.known_at = Nanoseconds(0)
@@ -71,6 +86,8 @@ class Market:
         """Why it may not."""
         if self.unknown:
             return UNKNOWN
+        if self.unreadable:
+            return UNREADABLE
         return Unusable.WAITING if self.book is None else self.book.unusable or ""
 
 
@@ -82,14 +99,27 @@ class Markets:
         depth: Levels that books are subscribed with.
         tape_length: Trades of each market that are remembered.
         post: Is given each message about a book or a ticker.
+        refused: Counts what is not taken.
     """
 
-    def __init__(self, *, writer: str, depth: int, tape_length: int, post: Callable[[Letter], None]) -> None:
+    def __init__(
+        self,
+        *,
+        writer: str,
+        depth: int,
+        tape_length: int,
+        post: Callable[[Letter], None],
+        refused: Refusals | None = None,
+    ) -> None:
         self._writer, self._depth, self._tape_length, self._post = writer, depth, tape_length, post
+        self.refused = refused or Refusals()
         self._markets: dict[Symbol, Market] = {}
         self._lanes: dict[str, tuple[Lane, Market]] = {}
         """What the messages of a lane begin with → the lane, and whose it is."""
-        self._pairs: dict[str, PairData] = {}
+        self._digits: dict[str, tuple[int, int]] = {}
+        """Every market that the venue has → decimals of its prices and of its quantities."""
+        self._unreadable: set[str] = set()
+        """Those of which it does not say that in a form that is understood."""
         self._written = 0
         self.system = ""
         """The venue's own word of itself."""
@@ -101,6 +131,8 @@ class Markets:
         """Markets whose book is to be asked for anew."""
         self.fill: set[Symbol] = set()
         """Markets whose tape lacks trades that the venue is to be asked for."""
+        self.outgrown = False
+        """Whether a number had more decimals than its market: the venue is to be asked for its markets anew."""
         self.elsewhere: frozenset[Symbol] = frozenset()
         """Markets that another replica has a usable book of, as far as is known."""
         self.latest: Nanoseconds = Nanoseconds(0)
@@ -148,28 +180,29 @@ class Markets:
             if at is None:
                 return self._by_rules(lane, frame, received)
             self.book_messages += 1
+            refusals.in_time(lane.since, received)
             self._publish(market, lane.book, at, received)
-        except (wire.NotUnderstood, ValueError):
+        except Exception as fault:  # noqa: BLE001 - whatever is received, the next message is read
             self.misunderstood += 1
+            where = (_FRAME, "") if market is None else (Channel.BOOK, market.symbol)
+            why = self.refused.note(*where, fault)
             suspects = self._suspects(frame)
             if market is not None:
                 suspects.add(market)
             for one in suspects:
-                self._unreadable(one, received)
+                self._distrust(one, why, received, _UPDATE)
         return None
 
     def _suspects(self, frame: str) -> set[Market]:
         """The markets whose book a message may have been about that was not understood: all, where nobody can tell."""
         names = wire.addressed(frame)
-        if names is None or not names <= set(self._pairs):  # a name that the venue does not have is none
+        if names is None or not all(map(self._known, names)):  # a name that the venue does not have is none
             return set(self._markets.values())
         return {market for symbol, market in self._markets.items() if symbol in names}
 
-    def _unreadable(self, market: Market, received: Nanoseconds, kind: str = "") -> None:
-        """What it was told about its book is not understood, so that the book is not what the venue has any more."""
-        if market.book is not None and (market.book.followed or kind == _SNAPSHOT):
-            market.book.drop(Unusable.MALFORMED)
-            self._refuse(market, received)
+    def _known(self, symbol: str) -> bool:
+        """Whether the venue has such a market."""
+        return symbol in self._digits or symbol in self._unreadable
 
     def _by_rules(self, lane: Lane, frame: str, received: Nanoseconds) -> Head | None:
         reply = self._any(frame, received)
@@ -185,56 +218,110 @@ class Markets:
             self.messages[head.channel] += 1
         match head.channel:
             case Channel.BOOK:
-                self._books(head, received)
-            case Channel.TRADE:
-                self._trades(wire.data(head, list[wire.TradeData]), received, head.type)
-            case Channel.TICKER:
-                self._tickers(wire.data(head, list[wire.TickerData]), received, head.type)
+                self._each(head, wire.entries(head), received)
+                self.book_messages += 1
+            case Channel.TRADE | Channel.TICKER | Channel.STATUS:
+                self._each(head, wire.entries(head), received)
             case Channel.INSTRUMENT:
-                self._instruments(wire.data(head, wire.InstrumentData).pairs)
-            case Channel.STATUS:
-                for status in wire.data(head, list[wire.StatusData]):
-                    self.system = status.system
+                self._each(head, wire.data(head, wire.InstrumentData).pairs, received)
+                for market in self._markets.values():
+                    self._prepare(market)
             case "" if head.data:
                 raise wire.NotUnderstood("data of no channel")
             case _:
                 pass  # heartbeats, and what is not asked for
         return None
 
-    def _books(self, head: Head, received: Nanoseconds) -> None:
-        """Take in what is understood of a message, and withdraw the books that the rest is about."""
-        books, unreadable = wire.books(head)
-        if any(symbol not in self._pairs for symbol in (*unreadable, *(one.symbol for one in books))):
-            raise wire.NotUnderstood("a book of a market that the venue does not have")
-        self.book_messages += 1
-        self.misunderstood += bool(unreadable)
-        for one in books:
-            self._book(one, received, head.type)
-        for symbol in unreadable:
-            if (market := self._markets.get(Symbol(symbol))) is not None:
-                self._unreadable(market, received, head.type)
+    def _each(self, head: Head, entries: list[msgspec.Raw], received: Nanoseconds) -> None:
+        """Take in each entry by itself: what is wrong with one is not wrong with the others."""
+        for raw in entries:
+            try:
+                self._entry(head, raw, received)
+            except Exception as fault:  # noqa: BLE001 - whatever is received, the next entry is read
+                self._leave_out(head, raw, received, fault)
+
+    def _entry(self, head: Head, raw: msgspec.Raw, received: Nanoseconds) -> None:
+        match head.channel:
+            case Channel.BOOK:
+                self._book(wire.entry(raw, wire.BookData), received, head.type)
+            case Channel.TRADE:
+                self._trade(wire.entry(raw, wire.TradeData), received, head.type)
+            case Channel.TICKER:
+                self._ticker(wire.entry(raw, wire.TickerData), received, head.type)
+            case Channel.INSTRUMENT:
+                pair = wire.entry(raw, wire.PairData)
+                self._digits[pair.symbol] = pair.digits()
+                self._unreadable.discard(pair.symbol)
+            case _:
+                self.system = wire.entry(raw, wire.StatusData).system
+
+    def _leave_out(self, head: Head, raw: msgspec.Raw, received: Nanoseconds, fault: Exception) -> None:
+        """An entry is not taken: what it was about is left safe."""
+        symbol = wire.symbol_of(raw)
+        if head.channel == Channel.BOOK and not self._known(symbol):
+            raise wire.NotUnderstood(f"a book of a market that the venue does not have: {symbol[:40]!r}") from fault
+        self.misunderstood += 1
+        why = self.refused.note(head.channel, symbol, fault)
+        self.outgrown |= why is Why.DECIMALS
+        if head.channel == Channel.INSTRUMENT:
+            self._digits.pop(symbol, None)
+            self._unreadable.add(symbol)
+        market = self._markets.get(Symbol(symbol))
+        if market is None:
+            return
+        if head.channel == Channel.BOOK:
+            self._distrust(market, why, received, head.type)
+        elif head.channel == Channel.TRADE:
+            self._doubt(market, wire.trade_id_of(raw), str(fault), received)
+
+    def _distrust(self, market: Market, why: Why, received: Nanoseconds, kind: str) -> None:
+        """What it was told about its book is not taken, so that the book is not what the venue has any more."""
+        if market.book is not None and (market.book.followed or kind != _UPDATE):
+            market.book.drop(Unusable.AHEAD if why is Why.TIME_AHEAD else Unusable.MALFORMED)
+            self._refuse(market, received)
+
+    def _doubt(self, market: Market, trade_id: int | None, fault: str, received: Nanoseconds) -> None:
+        """A trade is not taken: what comes after it is not handed on until the venue's REST told it otherwise."""
+        last = market.tape.last
+        if trade_id is not None and last is not None and trade_id <= last.trade_id:
+            return
+        self.doubt(market, f"trade {'?' if trade_id is None else trade_id}: {fault}", received)
+
+    def doubt(self, market: Market, why: str, now: Nanoseconds) -> None:
+        """Hand on no trade of a market after those that are known: one is not understood, or cannot be so."""
+        market.doubt, market.doubted_at = why, now
+        self.fill.add(market.symbol)
+
+    def settle(self, market: Market, now: Nanoseconds, *, brought: bool) -> None:
+        """The venue's REST told a market's trades, and they were understood: there is no more doubt.
+
+        Args:
+            market: It.
+            now: The time.
+            brought: Whether it had some that were missing; it may be a little behind the WebSocket.
+        """
+        if brought or now - market.doubted_at >= SETTLED:
+            market.doubt = ""
 
     def _book(self, data: BookData, received: Nanoseconds, kind: str) -> None:
-        market = self._markets.get(data.symbol)  # type: ignore[call-overload]  # where it is known, it is a Symbol
+        market = self._markets.get(Symbol(data.symbol))
+        if not self._known(data.symbol):
+            raise wire.NotUnderstood("no such market")
         if market is None or (book := market.book) is None:
             return
         if kind == _UPDATE and not book.followed:
             return  # what comes before the snapshot that was asked for
-        try:
-            at = times.text(times.parse(data.timestamp) if data.timestamp else received)
-        except ValueError:
-            kind = ""
         if kind not in {_SNAPSHOT, _UPDATE}:
-            self.misunderstood += 1
-            book.drop(Unusable.MALFORMED)
-            self._refuse(market, received)
-            return
+            raise wire.NotUnderstood(f"neither a snapshot nor an update: {kind[:40]!r}")
+        moment = times.parse(data.timestamp) if data.timestamp else received
+        refusals.in_time(moment, received)
+        at, checksum = times.text(moment), wire.whole(data.checksum)
         bids, asks = ([level.text() for level in side] for side in (data.bids, data.asks))
         if kind == _SNAPSHOT:
             market.snapshot_at = received
-            usable = book.snapshot(bids, asks, data.checksum)
+            usable = book.snapshot(bids, asks, checksum)
         else:
-            usable = book.update(bids, asks, data.checksum)
+            usable = book.update(bids, asks, checksum)
         if usable:
             self._publish(market, book, at, received)
         elif book.unusable is Unusable.CROSSED:
@@ -248,39 +335,54 @@ class Markets:
 
     def _refuse(self, market: Market, received: Nanoseconds) -> None:
         market.checksum_failures += 1
+        self.outgrown |= market.book is not None and market.book.unusable is Unusable.MALFORMED
         self.renew.add(market.symbol)
         self.withdraw(market, received)
 
-    def _instruments(self, pairs: Iterable[PairData]) -> None:
-        self._pairs |= {pair.symbol: pair for pair in pairs if pair.sensible}
-        for market in self._markets.values():
-            self._prepare(market)
+    def _trade(self, one: TradeData, received: Nanoseconds, kind: str) -> None:
+        market = self._markets.get(Symbol(one.symbol))
+        if market is None:
+            return
+        trade, last = one.trade(), market.tape.last
+        refusals.in_time(trade.at, received)
+        if last is not None and trade.trade_id > last.trade_id:
+            refusals.in_order(trade.at, last.at)
+        self._fit(market.symbol, (trade.price,), (trade.quantity,))
+        self._heard(trade.at, received, kind)
+        if last is not None and trade.trade_id <= last.trade_id and trade.at > last.at + times.SECOND:
+            self.begin_anew(market)
+        whole = not market.tape.gap
+        market.tape.add([Received(trade, received)])
+        if market.tape.gap:
+            market.gaps += whole
+            self.fill.add(market.symbol)
 
-    def _trades(self, trades: Iterable[TradeData], received: Nanoseconds, kind: str) -> None:
-        for one in trades:
-            market = self._markets.get(Symbol(one.symbol))
-            if market is None:
-                continue
-            trade = one.trade()
-            self._heard(trade.at, received, kind)
-            last = market.tape.last
-            if last is not None and trade.trade_id <= last.trade_id and trade.at > last.at + times.SECOND:
-                self.begin_anew(market)
-            whole = not market.tape.gap
-            market.tape.add([Received(trade, received)])
-            if market.tape.gap:
-                market.gaps += whole
-                self.fill.add(market.symbol)
+    def _ticker(self, one: TickerData, received: Nanoseconds, kind: str) -> None:
+        symbol = Symbol(one.symbol)
+        if symbol not in self._markets:
+            return
+        ticker = one.ticker(received)
+        refusals.in_time(ticker.at, received)
+        self._fit(
+            symbol,
+            (ticker.bid, ticker.ask, ticker.last, ticker.low, ticker.high),
+            (ticker.bid_quantity, ticker.ask_quantity),
+        )
+        self._heard(ticker.at, received, kind)
+        self._written += 1
+        body = writing.ticker(ticker, f"{self._writer}-{self._written}", received)
+        self._post(Letter(Topic.TICKER, symbol, body, received))
 
-    def _tickers(self, tickers: Iterable[TickerData], received: Nanoseconds, kind: str) -> None:
-        for one in tickers:
-            ticker = one.ticker(received)
-            if ticker.symbol not in self._markets:
-                continue
-            self._heard(ticker.at, received, kind)
-            self._written += 1
-            body = writing.ticker(ticker, f"{self._writer}-{self._written}", received)
-            self._post(Letter(Topic.TICKER, ticker.symbol, body, received))
+    def _fit(self, symbol: Symbol, prices: Iterable[Decimal], quantities: Iterable[Decimal]) -> None:
+        """Refuse numbers with more decimals than their market has; they are read once the venue says that it has more.
+
+        Raises:
+            Refused: There is one.
+        """
+        for digits, numbers in zip(self._digits.get(symbol, ()), (prices, quantities), strict=False):
+            for number in numbers:
+                if decimals.needs(number) > digits:
+                    raise Refused(Why.DECIMALS, f"{decimals.plain(number)} has more than {digits} decimals")
 
     def _heard(self, at: Nanoseconds, received: Nanoseconds, kind: str) -> None:
         self.latest = max(self.latest, at)
@@ -289,19 +391,18 @@ class Markets:
 
     def _prepare(self, market: Market) -> None:
         """A book can be read once the venue said with how many decimals it writes, and anew when it says other ones."""
-        pair = self._pairs.get(market.symbol)
-        if pair is None:
-            market.unknown = bool(self._pairs)
+        digits = self._digits.get(market.symbol)
+        market.unreadable = market.symbol in self._unreadable
+        market.unknown = digits is None and not market.unreadable and bool(self._digits)
+        if digits is None:
+            if market.unreadable and market.book is not None:
+                market.book.drop(Unusable.MALFORMED)
+                self.withdraw(market, market.sent_at)
+                market.book = None
             return
-        market.unknown = False
         book = market.book
-        if book is None or (book.price_digits, book.quantity_digits) != (pair.price_precision, pair.qty_precision):
-            market.book = Book(
-                market.symbol,
-                price_digits=pair.price_precision,
-                quantity_digits=pair.qty_precision,
-                depth=self._depth,
-            )
+        if book is None or (book.price_digits, book.quantity_digits) != digits:
+            market.book = Book(market.symbol, price_digits=digits[0], quantity_digits=digits[1], depth=self._depth)
             self._lanes |= {head: (lane, market) for head, lane in lanes.of(market.book).items()}
             if book is not None:
                 self.renew.add(market.symbol)

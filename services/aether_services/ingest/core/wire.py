@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import json
 import re
-from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from aether_services.domain import times
+from aether_services.domain import decimals, times
 from aether_services.domain.books import BETWEEN
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.tickers import Ticker
 from aether_services.domain.trades import OrderType, Side, Trade
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from aether_services.domain.times import Nanoseconds
 
 
@@ -36,12 +37,56 @@ class Channel(StrEnum):
 
 _CHANNELS: Final = re.compile(r'"channel"\s*:\s*"([^"\\]*)"')
 _SYMBOLS: Final = re.compile(r'"symbol"\s*:\s*"([^"\\]*)"')
-_MOST_DIGITS: Final = 20
-"""Before or behind the point, of anything that is traded."""
+_LARGEST_ID: Final = 2**63 - 1
+"""What a bigint of the tables holds."""
 
 
-class NotUnderstood(Exception):
+class NotUnderstood(ValueError):
     """A message is not what the venue's documentation says."""
+
+
+def number(raw: msgspec.Raw) -> Decimal:
+    """A JSON number, exactly as it was written.
+
+    Raises:
+        ValueError: It is none (a text, null, true), or is beyond anything that is traded.
+    """
+    return decimals.read(bytes(raw).decode())
+
+
+def whole(raw: msgspec.Raw) -> int:
+    """A whole number, however JSON wrote it: 7, 7.0, 7e0.
+
+    Raises:
+        ValueError: It is none.
+    """
+    value = number(raw)
+    if decimals.needs(value):
+        raise ValueError(f"not a whole number: {value}")
+    return int(value)
+
+
+def trade_id(raw: msgspec.Raw) -> int:
+    """A trade's number.
+
+    Raises:
+        ValueError: It is none.
+    """
+    value = whole(raw)
+    if not 0 <= value <= _LARGEST_ID:
+        raise ValueError(f"no trade_id: {value}")
+    return value
+
+
+def positive(value: Decimal) -> Decimal:
+    """A price or a quantity that was traded, or a step of prices.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if value <= 0:
+        raise ValueError(f"not positive: {value}")
+    return value
 
 
 class Level(msgspec.Struct, gc=False):
@@ -61,7 +106,7 @@ class BookData(msgspec.Struct, gc=False):
     symbol: str
     bids: list[Level]
     asks: list[Level]
-    checksum: int
+    checksum: msgspec.Raw
     timestamp: str = ""
 
 
@@ -70,25 +115,24 @@ class TradeData(msgspec.Struct, gc=False):
 
     symbol: str
     side: Side
-    price: Decimal
-    qty: Decimal
+    price: msgspec.Raw
+    qty: msgspec.Raw
     ord_type: OrderType
-    trade_id: int
+    trade_id: msgspec.Raw
     timestamp: str
 
     def trade(self) -> Trade:
         """As a value.
 
         Raises:
-            ValueError: Its time is none, or a number is beyond anything that is traded.
+            ValueError: Its time is none, or a number is not one of a trade.
         """
-        _bounded(self.price, self.qty)
         return Trade(
             symbol=Symbol(self.symbol),
-            trade_id=self.trade_id,
+            trade_id=trade_id(self.trade_id),
             side=self.side,
-            price=self.price,
-            quantity=self.qty,
+            price=positive(number(self.price)),
+            quantity=positive(number(self.qty)),
             order_type=self.ord_type,
             at=times.parse(self.timestamp),
         )
@@ -98,73 +142,66 @@ class TickerData(msgspec.Struct, gc=False):
     """A ticker; older ones have no time."""
 
     symbol: str
-    bid: Decimal
-    bid_qty: Decimal
-    ask: Decimal
-    ask_qty: Decimal
-    last: Decimal
-    volume: Decimal
-    vwap: Decimal
-    low: Decimal
-    high: Decimal
-    change: Decimal
-    change_pct: Decimal
+    bid: msgspec.Raw
+    bid_qty: msgspec.Raw
+    ask: msgspec.Raw
+    ask_qty: msgspec.Raw
+    last: msgspec.Raw
+    volume: msgspec.Raw
+    vwap: msgspec.Raw
+    low: msgspec.Raw
+    high: msgspec.Raw
+    change: msgspec.Raw
+    change_pct: msgspec.Raw
     timestamp: str = ""
 
     def ticker(self, received: Nanoseconds) -> Ticker:
         """As a value; its time is when it was received where the venue does not say.
 
         Raises:
-            ValueError: Its time is none, or a number is beyond anything that is traded.
+            ValueError: Its time is none, or a number is none.
         """
-        _bounded(
-            self.bid, self.bid_qty, self.ask, self.ask_qty, self.last, self.volume, self.vwap, self.low, self.high,
-            self.change, self.change_pct,
-        )  # fmt: skip
         return Ticker(
             symbol=Symbol(self.symbol),
-            bid=self.bid,
-            bid_quantity=self.bid_qty,
-            ask=self.ask,
-            ask_quantity=self.ask_qty,
-            last=self.last,
-            volume=self.volume,
-            vwap=self.vwap,
-            low=self.low,
-            high=self.high,
-            change=self.change,
-            change_percent=self.change_pct,
+            bid=number(self.bid),
+            bid_quantity=number(self.bid_qty),
+            ask=number(self.ask),
+            ask_quantity=number(self.ask_qty),
+            last=number(self.last),
+            volume=number(self.volume),
+            vwap=number(self.vwap),
+            low=number(self.low),
+            high=number(self.high),
+            change=number(self.change),
+            change_percent=number(self.change_pct),
             at=times.parse(self.timestamp) if self.timestamp else received,
         )
-
-
-def _bounded(*numbers: Decimal) -> None:
-    """1e999999999 is a number, and a gigabyte once it is written out."""
-    for number in numbers:
-        if abs(number.adjusted()) > _MOST_DIGITS:
-            raise ValueError(f"beyond anything that is traded: {number:.3e}")
 
 
 class PairData(msgspec.Struct, gc=False):
     """A market, as the instrument channel has it."""
 
     symbol: str
-    base: str
-    quote: str
-    status: str
-    price_precision: int
-    qty_precision: int
+    price_precision: msgspec.Raw
+    qty_precision: msgspec.Raw
 
-    @property
-    def sensible(self) -> bool:
-        """Whether its numbers can be written; who has no such decimals is no market."""
-        return 0 <= self.price_precision <= _MOST_DIGITS and 0 <= self.qty_precision <= _MOST_DIGITS
+    def digits(self) -> tuple[int, int]:
+        """Decimals of its prices and of its quantities.
+
+        Raises:
+            ValueError: No number has so many.
+        """
+        found = whole(self.price_precision), whole(self.qty_precision)
+        if not all(0 <= one <= decimals.MOST_DIGITS for one in found):
+            raise ValueError(f"not a number of decimals: {found}")
+        return found
 
 
 class InstrumentData(msgspec.Struct, gc=False):
     """Markets, all of them or those that changed."""
 
-    pairs: list[PairData] = []
+    pairs: list[msgspec.Raw] = []
+    """Each a PairData, read by itself: what is wrong with one is not wrong with the others."""
 
 
 class StatusData(msgspec.Struct, gc=False):
@@ -208,34 +245,52 @@ def data(one: Head, form: type[Data]) -> Data:
     Raises:
         NotUnderstood: It has another form.
     """
+    return entry(one.data, form)
+
+
+def entries(one: Head) -> list[msgspec.Raw]:
+    """The entries of a message, each to be read by itself: what is wrong with one is not wrong with the others.
+
+    Raises:
+        NotUnderstood: There is no list of them.
+    """
+    return data(one, list[msgspec.Raw])
+
+
+def entry(raw: msgspec.Raw, form: type[Data]) -> Data:
+    """One entry.
+
+    Raises:
+        NotUnderstood: It has another form.
+    """
     try:
-        return msgspec.json.decode(one.data, type=form)
+        return msgspec.json.decode(raw, type=form)
     except (msgspec.DecodeError, RecursionError) as fault:
-        raise NotUnderstood(f"{one.channel}: {fault}") from fault
+        raise NotUnderstood(str(fault)) from fault
 
 
 class _Named(msgspec.Struct, gc=False):
-    """Whatever says of which market it is."""
-
     symbol: str
 
 
-def books(one: Head) -> tuple[list[BookData], list[str]]:
-    """The books of a message that are understood, and the markets of those that are not.
+class _Numbered(msgspec.Struct, gc=False):
+    trade_id: msgspec.Raw
 
-    Raises:
-        NotUnderstood: It has none, or one that does not say its market.
-    """
+
+def symbol_of(raw: msgspec.Raw) -> str:
+    """Which market an entry is about that was not understood, as far as that can be told."""
     try:
-        return msgspec.json.decode(one.data, type=list[BookData]), []
-    except (msgspec.DecodeError, RecursionError):
-        found, unreadable = list[BookData](), list[str]()
-        for entry in data(one, list[msgspec.Raw]):
-            try:
-                found.append(msgspec.json.decode(entry, type=BookData))
-            except (msgspec.DecodeError, RecursionError):
-                unreadable.append(data(Head(channel=one.channel, data=entry), _Named).symbol)
-        return found, unreadable
+        return entry(raw, _Named).symbol
+    except NotUnderstood:
+        return ""
+
+
+def trade_id_of(raw: msgspec.Raw) -> int | None:
+    """Which trade an entry is about that was not understood, as far as that can be told."""
+    try:
+        return whole(entry(raw, _Numbered).trade_id)
+    except (NotUnderstood, ValueError):
+        return None
 
 
 def addressed(frame: str) -> set[str] | None:

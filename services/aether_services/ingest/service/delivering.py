@@ -13,7 +13,7 @@ from aether_services.domain import times
 from aether_services.domain.times import Nanoseconds
 from aether_services.ingest.core.outboxes import Letter, Outbox
 from aether_services.ingest.core.tapes import Place, Received, place_of
-from aether_services.ingest.ports import OutputAway, VenueAway
+from aether_services.ingest.ports import NotTold, OutputAway, VenueAway
 from aether_services.ingest.service.history import History, IdsWentBack
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ DEADLINE: Final = 10.0
 LONGEST_PAUSE: Final = 5.0
 NO_USE: Final = 1.0
 """Seconds until a venue that did not tell the trades that are missing is asked again."""
+NOT_TOLD: Final = 10.0
+"""Seconds until one is asked again that said what is not understood, or cannot be."""
 IDLE: Final = 1.0
 """Seconds until a look without a call."""
 RATE_OVER: Final = 10.0
@@ -46,7 +48,9 @@ LATE: Final = 10.0
 REMEMBERED: Final = 15.0
 """Seconds for which it is not well after it was conflated for."""
 WENT_BACK: Final = "TradeIdsWentBack"
+NOT_UNDERSTOOD: Final = "TradesNotUnderstood"
 LAGGING: Final = "Lagging"
+UNEXPECTED: Final = "Unexpected"
 CONFLATING: Final = "Conflating"
 
 
@@ -67,6 +71,7 @@ class Delivering:
     ) -> None:
         self.output = output
         self._markets, self._receiving, self._history, self._clock = markets, receiving, history, clock
+        self._refused = markets.refused
         self.outbox = Outbox(limit)
         self._called = asyncio.Event()
         self._places: dict[Symbol, Place] = {}
@@ -75,6 +80,8 @@ class Delivering:
         self._asked_for: frozenset[Symbol] = frozenset()
         self._refills: dict[Symbol, tuple[Place, asyncio.Task[list[Trade]]]] = {}
         """Market → the question for trades that the tape has forgotten, and the place that they come after."""
+        self.not_told: set[Symbol] = set()
+        """Markets of which the venue says next what is not understood, or cannot be."""
         self._sending: Nanoseconds | None = None
         """When the oldest was received of what is being delivered."""
         self._delivered: deque[tuple[float, int]] = deque()
@@ -110,15 +117,18 @@ class Delivering:
                         await self._wait()
                         await self._deliver(sink)
                         failures = 0
-            except OutputAway as fault:
+            except Exception as fault:  # noqa: BLE001 - an output that is not served tries again and says why
+                if not isinstance(fault, OutputAway):
+                    self._refused.note(self.output.name, "", fault, unexpected=True)
                 failures += 1
                 self.failures += 1
-                self.connected, self.detail, self._sending = False, str(fault), None
+                said = str(fault) if isinstance(fault, OutputAway) else f"{UNEXPECTED}: {type(fault).__name__}"
+                self.connected, self.detail, self._sending = False, said, None
                 if self._finding is not None:
                     self._finding.cancel()
                     self._finding = None
                 self._stop_refills(set(self._refills))
-                log.warning("output_away", extra={"output": self.output.name, "cause": str(fault)})
+                log.warning("output_away", extra={"output": self.output.name, "cause": said})
             await self._clock.sleep(min(LONGEST_PAUSE, 0.2 * 2 ** min(failures, 10)))
 
     async def _wait(self) -> None:
@@ -133,7 +143,9 @@ class Delivering:
     async def _deliver(self, sink: Sink) -> None:
         self._place(sink)
         markets = self._markets.all()
-        self._stop_refills(set(self._refills) - {market.symbol for market in markets})
+        symbols = {market.symbol for market in markets}
+        self._stop_refills(set(self._refills) - symbols)
+        self.not_told &= symbols
         found = {market.symbol: self._trades(market) for market in markets}
         trades = [one for some in found.values() for one in some]
         letters = self.outbox.take(BATCH)
@@ -196,6 +208,7 @@ class Delivering:
         if found is None:
             return self._refill(market, place)
         self.back.discard(market.symbol)
+        self.not_told.discard(market.symbol)
         return found
 
     def _refill(self, market: Market, place: Place) -> Sequence[Received]:
@@ -222,8 +235,16 @@ class Delivering:
     async def _ask(self, symbol: Symbol, place: Place) -> list[Trade]:
         """Ask the venue; an answer that is no use comes a little later, so that it is not asked again at once."""
         try:
-            if trades := await self._history.after(symbol, place):
+            trades = await self._history.after(symbol, place)
+            self.not_told.discard(symbol)
+            if trades:
                 return trades
+        except NotTold as fault:
+            if symbol not in self.not_told:
+                self.not_told.add(symbol)
+                log.error("not_told", extra={"symbol": symbol, "after": place.trade_id, "cause": str(fault)})  # noqa: TRY400
+            await self._clock.sleep(NOT_TOLD)
+            return []
         except VenueAway as fault:
             cause = {"symbol": symbol, "after": place.trade_id, "cause": str(fault)}
             log.warning("refill_failed", extra=cause)
@@ -293,6 +314,8 @@ class Delivering:
             return self.detail
         if self.back:
             return f"{WENT_BACK}: {', '.join(sorted(self.back))}"
+        if self.not_told:
+            return f"{NOT_UNDERSTOOD}: {', '.join(sorted(self.not_told))}"
         if lag > LATE:
             return LAGGING
         return CONFLATING if self._clock.elapsed() - self._conflated_at < REMEMBERED else ""

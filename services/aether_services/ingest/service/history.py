@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from aether_services.domain import times
+from aether_services.ingest.core import refusals
+from aether_services.ingest.core.refusals import Refusals, Refused
+from aether_services.ingest.ports import NotTold, VenueAway
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
     from aether_services.domain.instruments import Symbol
     from aether_services.domain.trades import Trade
     from aether_services.ingest.core.tapes import Place
@@ -26,25 +30,40 @@ TRIES: Final = 3
 """Times that the venue must leave out an id, a second apart, until it counts as one that does not exist."""
 
 
-@dataclass(frozen=True, slots=True)
 class History:
-    """The venue's trades over REST."""
+    """The venue's trades over REST.
 
-    venue: Venue
-    clock: Clock
+    Args:
+        venue: It.
+        clock: The time.
+        anew: Reads the venue's markets anew, for trades that do not fit them; whether that told anything new.
+        refused: Counts what is not taken.
+    """
+
+    def __init__(
+        self,
+        venue: Venue,
+        clock: Clock,
+        anew: Callable[[], Awaitable[bool]] | None = None,
+        refused: Refusals | None = None,
+    ) -> None:
+        self._venue, self._clock, self._anew, self._refused = venue, clock, anew, refused or Refusals()
 
     async def after(self, symbol: Symbol, place: Place) -> list[Trade]:
         """The trades after a place, in order and without a gap but for ids that do not exist; none where it has none.
 
+        Where one of them cannot be so, those before it.
+
         Raises:
             VenueAway: It does not say.
+            NotTold: The first of them is not understood, or cannot be so.
             IdsWentBack: Its ids are not those that the place is of.
         """
         trades: list[Trade] = []
         for attempt in range(TRIES):
             if attempt:
-                await self.clock.sleep(1)
-            said = await self.venue.trades(symbol, place)
+                await self._clock.sleep(1)
+            said = await self._ask(symbol, place)
             if any(one.trade_id <= place.trade_id and one.at > place.at + times.SECOND for one in said):
                 raise IdsWentBack(symbol)
             trades = [one for one in said if one.trade_id > place.trade_id]
@@ -54,9 +73,32 @@ class History:
                 break
         else:
             log.warning("trades_missing", extra={"symbol": symbol, "after": place.trade_id, "next": trades[0].trade_id})
-        whole = [trades[0]]
-        for one in trades[1:]:
-            if one.trade_id != whole[-1].trade_id + 1:
+        whole: list[Trade] = []
+        for one in trades:
+            if whole and one.trade_id != whole[-1].trade_id + 1:
                 break  # the next look begins here
+            try:
+                refusals.in_time(one.at, self._clock.now())
+                refusals.in_order(one.at, whole[-1].at if whole else place.at)
+            except Refused as fault:
+                self._refused.note("Trades", symbol, fault)
+                if not whole:
+                    raise NotTold(f"trade {one.trade_id}: {fault}") from fault
+                break
             whole.append(one)
         return whole
+
+    async def _ask(self, symbol: Symbol, place: Place) -> Sequence[Trade]:
+        try:
+            try:
+                return await self._venue.trades(symbol, place)
+            except NotTold:
+                # It may have more decimals since its market was read.
+                if self._anew is None or not await self._anew():
+                    raise
+            return await self._venue.trades(symbol, place)
+        except VenueAway:
+            raise
+        except Exception as fault:
+            self._refused.note("Trades", symbol, fault, unexpected=True)
+            raise NotTold(f"after trade {place.trade_id}: {type(fault).__name__}") from fault

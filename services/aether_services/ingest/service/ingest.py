@@ -13,10 +13,11 @@ from aether_services.contracts.statuses import BookState, Check, Feed, IngestSta
 from aether_services.domain import times
 from aether_services.domain.books import PROVED
 from aether_services.ingest.core.markets import UNKNOWN, Markets
+from aether_services.ingest.core.refusals import Refusals
 from aether_services.ingest.core.sharing import Share
-from aether_services.ingest.ports import OutputAway, VenueAway
 from aether_services.ingest.service.delivering import Delivering
 from aether_services.ingest.service.history import History
+from aether_services.ingest.service.listing import Listing
 from aether_services.ingest.service.receiving import Receiving
 
 if TYPE_CHECKING:
@@ -33,10 +34,9 @@ log = logging.getLogger(__name__)
 LOOK: Final = 0.5
 """Seconds between looks at the live settings and the other replicas."""
 BEAT: Final = 0.25
+NOT_LISTED: Final = "its entry in AssetPairs is not understood"
 HANDOVER: Final = 12.0
 """Seconds for which one that ends waits until others have its markets; then it withdraws its books all the same."""
-INSTRUMENTS_EVERY: Final = 600.0
-RETRY_INSTRUMENTS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +70,7 @@ class Ingest:
         peers: The other replicas.
         clock: The time.
         choices: How much of what.
+        refused: Counts what is not taken; the venue's adapter counts there, too.
     """
 
     def __init__(  # noqa: PLR0913 - its parts, by name
@@ -86,17 +87,21 @@ class Ingest:
         peers: Peers,
         clock: Clock,
         choices: Choices | None = None,
+        refused: Refusals | None = None,
     ) -> None:
-        choices = choices or Choices()
+        choices, refused = choices or Choices(), refused or Refusals()
         self._instance, self._release, self._clock = instance, release, clock
-        self._venue, self._instruments, self._live, self._peers = venue, instruments, live, peers
+        self._live, self._peers = live, peers
         self._number, self._share = number, Share(number)
         self._started = clock.now()
         self._settings: Live | None = None
         self._receiving: asyncio.Task[None] | None = None
         self.draining = False
-        self.markets = Markets(writer=writer, depth=choices.depth, tape_length=choices.tape_length, post=self._post)
-        history = History(venue, clock)
+        self.markets = Markets(
+            writer=writer, depth=choices.depth, tape_length=choices.tape_length, post=self._post, refused=refused
+        )
+        self.listing = Listing(venue, instruments, clock, refused)
+        history = History(venue, clock, self.listing.anew, refused)
         self.receiving = Receiving(
             venue=venue,
             history=history,
@@ -133,7 +138,7 @@ class Ingest:
             for work in (
                 self._look(),
                 self._beat(),
-                self._write_instruments(),
+                self.listing.run(),
                 self.receiving.fill(),
                 *(output.run() for output in self.outputs),
             ):
@@ -156,19 +161,11 @@ class Ingest:
         while True:
             await self._clock.sleep(BEAT)
             self.markets.beat(self.receiving.heard, self._clock.now())
+            if self.markets.outgrown and self.listing.ask():
+                self.markets.outgrown, self.receiving.relist = False, True
             for output in self.outputs:
                 output.look()
             self._call()
-
-    async def _write_instruments(self) -> None:
-        while True:
-            try:
-                await self._instruments.keep(await self._venue.instruments())
-            except (VenueAway, OutputAway) as fault:
-                log.warning("instruments_not_written", extra={"cause": str(fault)})
-                await self._clock.sleep(RETRY_INSTRUMENTS)
-            else:
-                await self._clock.sleep(INSTRUMENTS_EVERY)
 
     async def drain(self) -> None:
         """Hand the markets over to the other replicas, where there are any, and let all that waits arrive."""
@@ -258,6 +255,7 @@ class Ingest:
             last_trade_id=last.trade_id if last else None,
             checksum_failures=market.checksum_failures,
             gaps=market.gaps,
+            trades=market.doubt or (NOT_LISTED if symbol in self.listing.unreadable else ""),
         )
 
 

@@ -15,7 +15,7 @@ from aether_services.ingest.core import wire
 from aether_services.ingest.core.asking import Step, Subscriptions
 from aether_services.ingest.core.tapes import Received
 from aether_services.ingest.core.wire import Channel
-from aether_services.ingest.ports import VenueAway
+from aether_services.ingest.ports import NotTold, VenueAway
 from aether_services.ingest.service.history import History, IdsWentBack
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ SILENT: Final = 8 * times.SECOND
 """And after this its books are not trusted any more, and the connection is given up."""
 CONFIRMED_EVERY: Final = 60 * times.SECOND
 """A lost trade is known by the next one; where none comes for so long, the venue is asked over REST."""
+LONGEST_FILL_PAUSE: Final = 30.0
+"""Seconds until the venue is asked again for trades that it does not tell."""
 SNAPSHOT_PATIENCE: Final = 3 * times.SECOND
 """How long a book is still used that was asked for anew only for its deeper levels."""
 LONGEST_PAUSE: Final = 30.0
@@ -82,6 +84,10 @@ class Receiving:
         self._asked: Subscriptions = self._nothing_asked()
         self._renewing: dict[Symbol, Nanoseconds] = {}
         """Market → when its book was last asked for anew."""
+        self.relist = False
+        """Whether the venue is to be asked for its instruments anew."""
+        self._pauses: dict[Symbol, tuple[float, float]] = {}
+        """Market that the venue did not tell what is missing of → until when it is not asked again, and its pause."""
         self._pinged = Nanoseconds(0)
         self._confirmed: dict[Symbol, Nanoseconds] = {}
         """Market → when the venue was last asked over REST whether it has traded."""
@@ -100,7 +106,7 @@ class Receiving:
     def complete(self, market: Market) -> bool:
         """Whether every trade of a market that has happened is on its tape, but for the last moments."""
         held = self._asked.step((Channel.TRADE, market.symbol)) is Step.HELD
-        return self.connected and held and not market.tape.gap
+        return self.connected and held and not market.tape.gap and not market.doubt
 
     def leave(self) -> None:
         """No more is received: no book is to be trusted any more, and who has one is told."""
@@ -168,7 +174,7 @@ class Receiving:
             if now - self.heard >= QUIET and now - self._pinged >= QUIET:
                 self._pinged = now
                 await connection.send(wire.ping(0))
-            requests = [*self._renewals(now, elapsed)][:ASKED_AT_ONCE]
+            requests = [*self._relistings(elapsed), *self._renewals(now, elapsed)][:ASKED_AT_ONCE]
             requests += self._asked.requests(self._wanted(), elapsed, most=ASKED_AT_ONCE - len(requests))
             for request in requests:
                 await connection.send(request)
@@ -184,6 +190,14 @@ class Receiving:
         known = [market.symbol for market in self._markets.all() if market.book is not None]
         channels = (Channel.BOOK, Channel.TRADE, Channel.TICKER)
         return {(Channel.INSTRUMENT, None), *((channel, symbol) for symbol in known for channel in channels)}
+
+    def _relistings(self, elapsed: float) -> list[str]:
+        """The instruments, where a number did not fit them."""
+        asked = self._asked.renew((Channel.INSTRUMENT, None), elapsed) if self.relist else None
+        if asked is None:
+            return []
+        self.relist = False
+        return [asked]
 
     def _renewals(self, now: Nanoseconds, elapsed: float) -> list[str]:
         """One book that is to be asked for anew: it did not verify, no snapshot came, or its deeper levels are old."""
@@ -212,10 +226,17 @@ class Receiving:
 
     async def _fill(self, symbol: Symbol) -> None:
         market = self._markets.get(symbol)
-        if market is None or not market.tape.gap or market.tape.last is None:
+        until, pause = self._pauses.get(symbol, (0.0, 0.5))
+        if market is None or not (market.tape.gap or market.doubt) or market.tape.last is None:
             self._markets.fill.discard(symbol)
-        elif not await self._ask_again(market):
-            await self._clock.sleep(1)  # the venue does not have them over REST yet
+            self._pauses.pop(symbol, None)
+        elif self._clock.elapsed() < until:
+            pass
+        elif await self._ask_again(market):
+            self._pauses.pop(symbol, None)
+        else:  # the venue does not have them over REST yet, or says what cannot be
+            pause = min(LONGEST_FILL_PAUSE, 2 * pause)
+            self._pauses[symbol] = self._clock.elapsed() + pause, pause
 
     async def _confirm(self) -> None:
         """Ask whether the market that was quiet for longest has traded all the same."""
@@ -245,9 +266,12 @@ class Receiving:
         except VenueAway as fault:
             cause = {"symbol": market.symbol, "after": place.trade_id, "cause": str(fault)}
             log.warning("gap_not_filled", extra=cause)
+            if isinstance(fault, NotTold):
+                self._markets.doubt(market, str(fault), self._clock.now())
             return False
         # Some may have come by themselves meanwhile.
         missed = [one for one in trades if market.tape.last is None or one.trade_id > market.tape.last.trade_id]
+        self._markets.settle(market, self._clock.now(), brought=bool(missed))
         if missed:
             now = self._clock.now()
             market.tape.fill([Received(one, now) for one in missed])

@@ -1,0 +1,96 @@
+"""What was received and is not taken: counted each time, named in the log once."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from aether_services.domain import times
+
+if TYPE_CHECKING:
+    from aether_services.domain.times import Nanoseconds
+
+log = logging.getLogger(__name__)
+
+AHEAD: Final = 5 * times.MINUTE
+"""How far the venue's time of something may be ahead of our clock: more than two clocks that are set ever differ."""
+BEFORE: Final = 24 * 60 * times.MINUTE
+"""How much earlier than the trade before it a trade may be: the venue's times are in order but for moments."""
+_NAMED: Final = 10_000
+"""Refusals whose name is remembered; then they are named again."""
+
+
+class Why(StrEnum):
+    """Why something was refused."""
+
+    NOT_UNDERSTOOD = "NotUnderstood"
+    TIME_AHEAD = "TimeAhead"
+    TIME_BEFORE = "TimeBefore"
+    DECIMALS = "MoreDecimals"
+    UNEXPECTED = "Unexpected"
+    """A fault of ours: the log has its traceback."""
+
+
+class Refused(ValueError):
+    """Something that is understood, and cannot be so."""
+
+    def __init__(self, why: Why, message: str) -> None:
+        super().__init__(message)
+        self.why = why
+
+
+def in_time(at: Nanoseconds, now: Nanoseconds) -> None:
+    """Refuse a time that cannot be.
+
+    Raises:
+        Refused: It is further ahead of our clock than clocks differ, or before 1970.
+    """
+    if at > now + AHEAD:
+        raise Refused(Why.TIME_AHEAD, f"its time, {times.text(at)}, is ahead of our clock")
+    if at < 0:
+        raise Refused(Why.TIME_BEFORE, f"its time is {times.text(at)}")
+
+
+def in_order(at: Nanoseconds, before: Nanoseconds) -> None:
+    """Refuse a trade's time that is long before that of the trade before it.
+
+    Raises:
+        Refused: It is.
+    """
+    if at < before - BEFORE:
+        raise Refused(Why.TIME_BEFORE, f"its time, {times.text(at)}, is long before that of the trade before it")
+
+
+class Refusals:
+    """All refusals of this replica."""
+
+    def __init__(self) -> None:
+        self.counted: Counter[tuple[str, Why]] = Counter()
+        """Where it was received and why it was refused → times."""
+        self._named: set[tuple[str, str, Why]] = set()
+
+    def note(self, channel: str, name: str, fault: Exception, *, unexpected: bool = False) -> Why:
+        """Count one.
+
+        Args:
+            channel: Where it was received: a channel, or a method of REST.
+            name: What it is about: a market, as far as that can be told.
+            fault: Why; what is no ValueError is a fault of ours.
+            unexpected: Whether it is one in any case.
+        """
+        unexpected = unexpected or not isinstance(fault, ValueError)
+        why = fault.why if isinstance(fault, Refused) else Why.UNEXPECTED if unexpected else Why.NOT_UNDERSTOOD
+        self.counted[channel, why] += 1
+        key = channel, name, why
+        if key not in self._named:
+            if len(self._named) >= _NAMED:
+                self._named.clear()
+            self._named.add(key)
+            said = {"channel": channel, "of": name, "why": why, "cause": str(fault)[:200]}
+            if why is Why.UNEXPECTED:
+                log.error("refused_unexpectedly", extra=said | {"fault": type(fault).__name__}, exc_info=fault)
+            else:
+                log.warning("not_taken", extra=said)
+        return why

@@ -1,0 +1,259 @@
+"""The venue's REST as ingest reads it: what is wrong with one entry or row is not wrong with the others."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from aiohttp import web
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from aether_services.domain import times
+from aether_services.domain.instruments import Symbol
+from aether_services.domain.times import Nanoseconds
+from aether_services.ingest.adapters.kraken import Kraken
+from aether_services.ingest.core.refusals import Refusals, Why
+from aether_services.ingest.core.tapes import Place
+from aether_services.ingest.ports import NotTold, VenueAway
+from aether_services.ingest.service.history import History
+from aether_services.ingest.service.listing import Listing
+from aether_testing import clocks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from aether_services.domain.instruments import Instrument
+
+BTC: Final = Symbol("BTC/USD")
+AT: Final = clocks.BEGIN // times.SECOND
+PLACE: Final = Place(trade_id=6, at=Nanoseconds(clocks.BEGIN))
+PAIR: Final[dict[str, Any]] = {
+    "altname": "XBTUSD", "wsname": "XBT/USD", "base": "XXBT", "quote": "ZUSD", "status": "online", "pair_decimals": 2,
+    "lot_decimals": 8, "cost_decimals": 5, "ordermin": "0.0001", "costmin": "0.5", "tick_size": "0.01",
+}  # fmt: skip
+ETH: Final = PAIR | {"altname": "ETHUSD", "wsname": "ETH/USD", "base": "XETH"}
+
+
+def a_row(number: int, price: object = "100.05000", volume: object = "0.50000000", at: object = AT + 1) -> list[Any]:
+    return [price, volume, at, "b", "l", "", number]
+
+
+class Rest:
+    """A venue's REST that answers as told."""
+
+    def __init__(self) -> None:
+        self.pairs: dict[str, Any] = {"XXBTZUSD": PAIR}
+        self.rows: list[Any] = []
+        self.last: Any = "0"
+        self.asked: list[str] = []
+        self.clock = clocks.Clock()
+        self.refused = Refusals()
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """One question."""
+        what = request.match_info["what"]
+        self.asked.append(what)
+        result = self.pairs if what == "AssetPairs" else {"XXBTZUSD": self.rows, "last": self.last}
+        return web.Response(text=json.dumps({"error": [], "result": result}))
+
+    @contextlib.asynccontextmanager
+    async def served(self) -> AsyncIterator[Kraken]:
+        """A client of it."""
+        app = web.Application()
+        app.router.add_get("/0/public/{what}", self.answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            (address,) = runner.addresses
+            url = f"http://127.0.0.1:{address[1]}"
+            async with Kraken(ws_url=url, rest_url=url, pause=0, refused=self.refused) as kraken:
+                yield kraken
+        finally:
+            await runner.cleanup()
+
+    async def keep(self, instruments: Sequence[Instrument]) -> None:
+        """Write nothing down."""
+
+    def history(self, kraken: Kraken) -> History:
+        listing = Listing(kraken, self, self.clock, self.refused)
+        return History(kraken, self.clock, listing.anew, self.refused)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"costmin": ...}, {"tick_size": None}, {"tick_size": "NaN"}, {"tick_size": "0"}, {"ordermin": "-1"},
+        {"pair_decimals": "2"}, {"pair_decimals": 10**9}, {"status": 5}, {"altname": "A\0B"}, {"costmin": "Infinity"},
+        {"lot_decimals": -1}, {"base": []},
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_a_strange_foreign_pair_is_skipped_named_once_and_hinders_no_other(
+    wrong: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    rest = Rest()
+    rest.pairs = {
+        "XETHZUSD": {name: value for name, value in (ETH | wrong).items() if value is not ...},
+        "XXBTZUSD": PAIR,
+        "OTHER": {"wsname": "FOO/EUR"},
+        "STRANGE": 7,
+    }
+    rest.rows = [a_row(7)]
+    with caplog.at_level(logging.WARNING):
+        async with rest.served() as kraken:
+            for _ in range(2):
+                listed = await kraken.instruments()
+                assert [one.symbol for one in listed.instruments] == [BTC]
+                assert "ETH/USD" in listed.unreadable
+            assert [one.trade_id for one in await kraken.trades(BTC, PLACE)] == [7]
+            with pytest.raises(NotTold, match="the entry of ETH/USD is not understood"):
+                await kraken.trades(Symbol("ETH/USD"), PLACE)
+    assert [record.__dict__["of"] for record in caplog.records] == ["ETH/USD", "STRANGE"]
+    assert rest.refused.counted == {("AssetPairs", Why.NOT_UNDERSTOOD): 4}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        a_row(9, price="NaN"), a_row(9, price=100.05), a_row(9, volume=None), a_row(9, volume="0"), a_row(9, at="NaN"),
+        a_row(9, at=None), [*a_row(9)[:3], "x", *a_row(9)[4:]], [], "row", None, [*a_row(9)[:6], 9.5],
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_the_trades_before_a_row_that_is_not_understood_are_told_and_then_none(row: Any) -> None:
+    rest = Rest()
+    rest.rows = [a_row(6), a_row(7), a_row(8), row, a_row(10)]
+    async with rest.served() as kraken:
+        assert [one.trade_id for one in await kraken.trades(BTC, PLACE)] == [7, 8]
+        with pytest.raises(NotTold, match="after trade 8"):
+            await kraken.trades(BTC, Place(trade_id=8, at=PLACE.at))
+        rest.rows[3] = a_row(9)
+        assert [one.trade_id for one in await kraken.trades(BTC, Place(trade_id=8, at=PLACE.at))] == [6, 7, 8, 9, 10]
+
+
+async def test_a_strange_row_of_a_trade_that_is_known_hinders_nothing() -> None:
+    rest = Rest()
+    rest.rows = [a_row(5, price="NaN"), a_row(6), a_row(8)]
+    async with rest.served() as kraken:
+        assert [one.trade_id for one in await kraken.trades(BTC, PLACE)] == [6, 8]
+
+
+async def test_numbers_are_read_in_their_market_s_decimals() -> None:
+    rest = Rest()
+    rest.rows = [a_row(7.0, price="1e2", volume="5E-1", at=(AT + 1) * 1.0)]  # type: ignore[arg-type]
+    async with rest.served() as kraken:
+        (one,) = await kraken.trades(BTC, PLACE)
+    assert (str(one.price), str(one.quantity), one.trade_id) == ("100.00", "0.50000000", 7)
+    assert one.at == clocks.BEGIN + times.SECOND
+
+
+@pytest.mark.parametrize("last", ["x", 5, None, "-1", "1" * 40])
+async def test_a_cursor_that_is_none_is_an_answer_that_is_not_understood(last: Any) -> None:
+    rest = Rest()
+    rest.last = last
+    async with rest.served() as kraken:
+        with pytest.raises(VenueAway, match="not understood"):
+            await kraken.trades(BTC, PLACE)
+
+
+async def test_decimals_that_grow_in_mid_session_are_read_anew_at_once() -> None:
+    rest = Rest()
+    rest.rows = [a_row(7)]
+    async with rest.served() as kraken:
+        history = rest.history(kraken)
+        assert [one.trade_id for one in await history.after(BTC, PLACE)] == [7]
+        rest.pairs = {"XXBTZUSD": PAIR | {"pair_decimals": 3}}
+        rest.rows = [a_row(7), a_row(8, price="100.055")]
+        (one,) = await history.after(BTC, Place(trade_id=7, at=PLACE.at))
+    assert one.price == Decimal("100.055")
+    assert rest.clock.seconds == clocks.Clock().seconds, "and nobody waited"
+
+
+async def test_a_number_that_never_fits_causes_no_storm_of_questions() -> None:
+    rest = Rest()
+    rest.rows = [a_row(7, price="100.055")]
+    async with rest.served() as kraken:
+        history = rest.history(kraken)
+        for _ in range(120):
+            with pytest.raises(NotTold, match="more than 2 decimals"):
+                await history.after(BTC, PLACE)
+            await rest.clock.sleep(1)
+    assert 3 <= rest.asked.count("AssetPairs") <= 10, "in two minutes"
+    assert rest.refused.counted["Trades", Why.DECIMALS] >= 120
+
+
+async def test_a_trade_from_the_future_is_not_told_until_the_clock_has_caught_up() -> None:
+    rest = Rest()
+    ahead = AT + rest.clock.seconds + 3 * 86400
+    rest.rows = [a_row(7), a_row(8, at=ahead), a_row(9)]
+    async with rest.served() as kraken:
+        history = rest.history(kraken)
+        assert [one.trade_id for one in await history.after(BTC, PLACE)] == [7]
+        after = Place(trade_id=7, at=PLACE.at)
+        with pytest.raises(NotTold, match="trade 8: its time, .*, is ahead of our clock"):
+            await history.after(BTC, after)
+        assert rest.refused.counted["Trades", Why.TIME_AHEAD] == 2
+        rest.rows[1] = a_row(8)
+        assert [one.trade_id for one in await history.after(BTC, after)] == [8, 9], "the venue has put it right"
+        rest.rows[1] = a_row(8, at=ahead)
+        await rest.clock.sleep(3 * 86400)
+        assert [one.trade_id for one in await history.after(BTC, after)][:1] == [8]
+
+
+async def test_a_trade_long_before_the_one_before_it_is_not_told() -> None:
+    rest = Rest()
+    rest.rows = [a_row(7), a_row(8, at=AT - 86400)]
+    async with rest.served() as kraken:
+        history = rest.history(kraken)
+        assert [one.trade_id for one in await history.after(BTC, PLACE)] == [7]
+        with pytest.raises(NotTold, match="before that of the trade before it"):
+            await history.after(BTC, Place(trade_id=7, at=Nanoseconds(clocks.BEGIN + times.SECOND)))
+
+
+ANY: Final = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=6)
+    | st.sampled_from(["NaN", "1e999", 1e300, 2**70, "0", "b", "XBT/USD"]),
+    lambda inner: st.lists(inner, max_size=8) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+
+
+class Said(Kraken):
+    """A client that is told the results of its questions."""
+
+    results: dict[str, Any]
+
+    async def _body(self, what: str, asked: object) -> bytes:
+        del asked
+        return json.dumps({"error": [], "result": self.results[what]}).encode()
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(field=st.sampled_from(sorted(PAIR)), value=ANY, column=st.integers(0, 6), cell=ANY, last=ANY, whole=ANY)
+async def test_whatever_stands_in_whatever_field_ends_nothing(  # noqa: PLR0913 - a value for each
+    field: str, value: Any, column: int, cell: Any, last: Any, whole: Any
+) -> None:
+    refused = Refusals()
+    row = a_row(8)
+    row[column] = cell
+    for pairs, rows in (
+        ({"XETHZUSD": ETH | {field: value}, "XXBTZUSD": PAIR}, {"X": [a_row(7), row], "last": "0"}),
+        ({"XXBTZUSD": PAIR, "X": whole}, {"X": [a_row(7), whole], "last": last}),
+        (whole, whole),
+    ):
+        kraken = Said(ws_url="", rest_url="", pause=0, refused=refused)
+        kraken.results = {"AssetPairs": pairs, "Trades": rows}
+        try:
+            listed = await kraken.instruments()
+            assert pairs is whole or BTC in {one.symbol for one in listed.instruments}
+            assert pairs is whole or 7 in {one.trade_id for one in await kraken.trades(BTC, PLACE)}
+        except VenueAway:
+            assert pairs is whole or last != "0"
+    assert not [why for _, why in refused.counted if why is Why.UNEXPECTED]

@@ -1,0 +1,384 @@
+"""What was received and is wrong: refused by itself, counted, and never the end of anything."""
+
+from __future__ import annotations
+
+import json
+import logging
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aether_services.contracts.marketdata import BookMessage, TickerMessage, Topic
+from aether_services.domain import books, decimals, times
+from aether_services.domain.books import Unusable
+from aether_services.domain.instruments import Symbol
+from aether_services.domain.times import Nanoseconds
+from aether_services.ingest.core import markets, refusals
+from aether_services.ingest.core.markets import Markets
+from aether_services.ingest.core.refusals import Why
+
+if TYPE_CHECKING:
+    from aether_services.ingest.core.outboxes import Letter
+
+BTC, ETH = Symbol("BTC/USD"), Symbol("ETH/USD")
+NOW: Final = times.parse("2026-11-26T10:00:00Z")
+PAIR: Final = {"symbol": BTC, "price_precision": 2, "qty_precision": 8, "base": "BTC", "status": "online"}
+TRADE: Final = {
+    "symbol": BTC, "side": "buy", "price": 100.05, "qty": 0.5, "ord_type": "limit", "trade_id": 7,
+    "timestamp": "2026-11-26T09:59:59.000001Z",
+}  # fmt: skip
+TICKER: Final = {
+    "symbol": BTC, "bid": 100.01, "bid_qty": 1, "ask": 100.02, "ask_qty": 1, "last": 100.01, "volume": 1, "vwap": 1,
+    "low": 1, "high": 2, "change": -0.5, "change_pct": -0.01, "timestamp": "2026-11-26T09:59:59.000001Z",
+}  # fmt: skip
+CHECKSUM: Final = books.checksum([(10002, 100_000_000)], [(10001, 100_000_000)])
+BOOK: Final = {
+    "symbol": BTC, "bids": [{"price": 100.01, "qty": 1.0}], "asks": [{"price": 100.02, "qty": 1.0}],
+    "checksum": CHECKSUM, "timestamp": "2026-11-26T09:59:59.000001Z",
+}  # fmt: skip
+
+
+class World:
+    """Markets that know one pair, and the letters that they posted."""
+
+    def __init__(self, *served: Symbol) -> None:
+        self.letters: list[Letter] = []
+        self.markets = Markets(writer="w", depth=10, tape_length=100, post=self.letters.append)
+        self.markets.serve(served or (BTC,))
+        self.hear("instrument", {"pairs": [PAIR]}, kind="snapshot")
+
+    def hear(self, channel: str, data: object, *, kind: str = "update", at: int = NOW) -> None:
+        self.hear_text(json.dumps({"channel": channel, "type": kind, "data": data}), at=at)
+
+    def hear_text(self, text: str, *, at: int = NOW) -> None:
+        self.markets.receive(text, Nanoseconds(at))
+
+    def trades(self) -> list[tuple[int, Decimal, Decimal]]:
+        tape = self.markets[BTC].tape
+        first = tape.first
+        found = tape.after(first, 100) if first is not None else []
+        return [(one.trade.trade_id, one.trade.price, one.trade.quantity) for one in found or ()]
+
+    def books(self) -> list[BookMessage]:
+        return [BookMessage.model_validate_json(one.body) for one in self.letters if one.topic is Topic.BOOK]
+
+    def tickers(self) -> list[TickerMessage]:
+        return [TickerMessage.model_validate_json(one.body) for one in self.letters if one.topic is Topic.TICKER]
+
+    def refused(self, channel: str) -> dict[Why, int]:
+        return {why: number for (where, why), number in self.markets.refused.counted.items() if where == channel}
+
+
+# Numbers.
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e3", "1000"), ("1E-8", "0.00000001"), ("0.10", "0.10"), ("-0", "0"), ("-0.0", "0"), ("0e999999999", "0"),
+        ("12345678901234567890", "12345678901234567890"), ("-7.5e+1", "-75"), ("5e-0", "5"),
+        ("1.5000000000000000000000000", "1.5"),
+    ],
+)  # fmt: skip
+def test_every_number_of_json_is_read_as_the_number_it_is(text: str, value: str) -> None:
+    assert decimals.read(text) == Decimal(value)
+    assert not decimals.read(text).is_signed() or Decimal(value) < 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "NaN", "Infinity", "-Infinity", '"1"', "true", "null", "", " 1", "1_000", "01", "1.", ".5", "+1", "1e", "٣",
+        "1e999999999", "1e-999999999", "1e21", "0.000000000000000000001", "9" * 101,
+    ],
+)  # fmt: skip
+def test_what_is_no_number_or_beyond_all_trading_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"not a number|beyond anything"):
+        decimals.read(text)
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**19), max_value=10**19, places=12))
+def test_a_number_is_read_back_however_it_was_written(value: Decimal) -> None:
+    assert decimals.read(f"{value:f}") == decimals.read(f"{value:e}") == value
+    needs = decimals.needs(value)
+    assert decimals.unscaled(decimals.scaled(value, needs), needs) == value
+    if needs:
+        with pytest.raises(ValueError, match="more than"):
+            decimals.scaled(value, needs - 1)
+
+
+@pytest.mark.parametrize(
+    ("price", "quantity", "read"),
+    [
+        ("1e3", "1E-8", ("1000", "0.00000001")),
+        ("100.050", "5e-1", ("100.05", "0.5")),
+        ("10005e-2", "2", ("100.05", "2")),
+    ],
+)
+def test_a_trade_s_numbers_are_read_however_they_are_written(price: str, quantity: str, read: tuple[str, str]) -> None:
+    world = World()
+    frame = json.dumps({"channel": "trade", "type": "update", "data": [TRADE]})
+    world.hear_text(frame.replace("100.05", price).replace(": 0.5,", f": {quantity},").replace(": 7,", ": 7e0,"))
+    assert world.trades() == [(7, *map(Decimal, read))]
+
+
+@pytest.mark.parametrize("wrong", ["NaN", "1.0", True, None, [], {}, -1, 0, 10**30, "Infinity"])
+@pytest.mark.parametrize("field", ["price", "qty"])
+def test_a_price_or_quantity_that_is_none_refuses_its_trade(field: str, wrong: object) -> None:
+    world = World()
+    world.hear("trade", [TRADE | {field: wrong}])
+    assert world.trades() == []
+    assert world.refused("trade") == {Why.NOT_UNDERSTOOD: 1}
+
+
+@pytest.mark.parametrize(
+    "levels", ['"price":1.0001e2,"qty":100e-2', '"price":10001E-02,"qty":1', '"price":100.01,"qty":1e0']
+)
+def test_an_exponent_in_a_level_changes_nothing_in_its_checksum(levels: str) -> None:
+    world = World()
+    frame = json.dumps({"channel": "book", "type": "snapshot", "data": [BOOK]}, separators=(",", ":"))
+    world.hear_text(frame.replace('"price":100.01,"qty":1.0', levels))
+    (said,) = world.books()
+    assert (said.usable, said.bids) == (True, ((Decimal("100.01"), Decimal("1.00000000")),))
+    assert b'["100.01","1.00000000"]' in world.letters[0].body
+
+
+@pytest.mark.parametrize("wrong", ["NaN", "1.0", True, None, -1, [], 1e30])
+@pytest.mark.parametrize("field", ["price", "qty"])
+def test_a_level_that_is_no_number_withdraws_its_book(field: str, wrong: object) -> None:
+    world = World()
+    world.hear("book", [BOOK], kind="snapshot")
+    world.hear("book", [BOOK | {"bids": [{"price": 100.01, "qty": 1.0} | {field: wrong}]}])
+    assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, Unusable.MALFORMED)]
+    assert world.markets.renew == {BTC}
+
+
+# One of several.
+
+
+def test_a_bad_trade_among_several_is_a_gap_and_the_others_stay() -> None:
+    world = World()
+    some = [TRADE | {"trade_id": number} for number in range(1, 6)]
+    some[2] |= {"price": "NaN"}
+    world.hear("trade", some)
+    assert [one[0] for one in world.trades()] == [1, 2]
+    assert world.markets[BTC].tape.gap
+    assert world.markets.fill == {BTC}
+    assert "trade 3" in world.markets[BTC].doubt
+
+
+def test_a_bad_trade_with_none_after_it_is_asked_for_all_the_same() -> None:
+    world = World()
+    world.hear("trade", [TRADE, TRADE | {"trade_id": 8, "side": "both"}])
+    assert not world.markets[BTC].tape.gap
+    assert world.markets.fill == {BTC}
+    assert "trade 8" in world.markets[BTC].doubt
+    world.hear("trade", [TRADE | {"trade_id": 6, "side": "both"}])
+    assert "trade 8" in world.markets[BTC].doubt, "one that is known already is no news"
+
+
+def test_doubt_ends_when_rest_has_told_what_was_missing() -> None:
+    world = World()
+    market = world.markets[BTC]
+    world.hear("trade", [TRADE, TRADE | {"trade_id": 8, "side": "both"}])
+    world.markets.settle(market, Nanoseconds(NOW + times.SECOND), brought=False)
+    assert market.doubt, "its REST may be a little behind"
+    world.markets.settle(market, Nanoseconds(NOW + times.SECOND), brought=True)
+    assert not market.doubt
+
+
+def test_a_bad_ticker_among_several_does_not_lose_the_others() -> None:
+    world = World(BTC, ETH)
+    world.hear("ticker", [TICKER | {"symbol": ETH, "vwap": None}, TICKER])
+    assert [one.symbol for one in world.tickers()] == [BTC]
+    assert world.refused("ticker") == {Why.NOT_UNDERSTOOD: 1}
+
+
+def test_a_strange_foreign_pair_is_skipped_and_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(BTC, ETH)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            world.hear("instrument", {"pairs": [{"symbol": "FOO/USD"}, PAIR | {"symbol": ETH}, 7]}, kind="snapshot")
+    assert world.markets[ETH].book is not None
+    assert world.refused("instrument") == {Why.NOT_UNDERSTOOD: 6}
+    assert [record.__dict__["of"] for record in caplog.records] == ["FOO/USD", ""]
+
+
+@pytest.mark.parametrize("wrong", ["2", None, -5, 21, 2.5, True])
+def test_a_served_pair_that_is_not_understood_says_so(wrong: object) -> None:
+    world = World(BTC, ETH)
+    world.hear("book", [BOOK], kind="snapshot")
+    world.hear("instrument", {"pairs": [PAIR | {"price_precision": wrong}, PAIR | {"symbol": ETH}]})
+    assert world.markets[BTC].reason == markets.UNREADABLE
+    assert world.markets[ETH].reason == Unusable.WAITING
+    assert [one.usable for one in world.books()] == [True, False]
+    world.hear("instrument", {"pairs": [PAIR]})
+    assert world.markets[BTC].reason == Unusable.WAITING
+    world.hear("book", [BOOK], kind="snapshot")
+    assert world.books()[-1].usable
+
+
+def test_only_the_fields_that_are_used_are_required_of_a_pair() -> None:
+    world = World(ETH)
+    world.hear("instrument", {"pairs": [{"symbol": ETH, "price_precision": 2.0, "qty_precision": 8}]})
+    book = world.markets[ETH].book
+    assert book is not None
+    assert (book.price_digits, book.quantity_digits) == (2, 8)
+
+
+# More decimals than a market has.
+
+
+def test_a_trade_with_more_decimals_has_the_instruments_read_anew() -> None:
+    world = World()
+    world.hear("trade", [TRADE, TRADE | {"trade_id": 8, "price": 100.055}])
+    assert [one[0] for one in world.trades()] == [7]
+    assert world.markets.outgrown
+    assert "trade 8" in world.markets[BTC].doubt
+    world.hear("instrument", {"pairs": [PAIR | {"price_precision": 3}]})
+    world.hear("trade", [TRADE | {"trade_id": 8, "price": 100.055}])
+    assert [one[0] for one in world.trades()] == [7, 8]
+
+
+@pytest.mark.parametrize("field", ["bid", "ask", "last", "low", "high"])
+def test_a_ticker_with_more_decimals_has_the_instruments_read_anew(field: str) -> None:
+    world = World()
+    world.hear("ticker", [TICKER | {field: 100.001}])
+    assert world.tickers() == []
+    assert world.markets.outgrown
+
+
+def test_a_level_with_more_decimals_has_the_instruments_read_anew() -> None:
+    world = World()
+    world.hear("book", [BOOK | {"bids": [{"price": 100.001, "qty": 1.0}]}], kind="snapshot")
+    assert world.markets.outgrown
+    assert world.markets[BTC].reason == Unusable.MALFORMED
+
+
+# Times.
+
+
+AHEAD: Final = "2026-11-26T10:05:00.000001Z"
+JUST: Final = "2026-11-26T10:04:59.999999Z"
+
+
+def test_a_trade_from_the_future_reaches_no_output_and_is_counted() -> None:
+    world = World()
+    world.hear("trade", [TRADE, TRADE | {"trade_id": 8, "timestamp": AHEAD}])
+    assert [one[0] for one in world.trades()] == [7]
+    assert world.refused("trade") == {Why.TIME_AHEAD: 1}
+    assert world.markets[BTC].doubt == "trade 8: its time, 2026-11-26T10:05:00.000001000Z, is ahead of our clock"
+    assert world.markets.latest < NOW
+    world.hear("trade", [TRADE | {"trade_id": 8, "timestamp": AHEAD}], at=NOW + times.SECOND)
+    assert [one[0] for one in world.trades()] == [7, 8], "once the clock has caught up"
+
+
+def test_a_trade_a_little_ahead_of_our_clock_is_taken() -> None:
+    world = World()
+    world.hear("trade", [TRADE | {"timestamp": JUST}])
+    assert [one[0] for one in world.trades()] == [7]
+
+
+def test_a_ticker_from_the_future_is_not_published() -> None:
+    world = World()
+    world.hear("ticker", [TICKER | {"timestamp": AHEAD}])
+    assert world.tickers() == []
+    assert world.refused("ticker") == {Why.TIME_AHEAD: 1}
+
+
+@pytest.mark.parametrize("spaces", [True, False])
+def test_a_book_from_the_future_is_withdrawn(spaces: bool) -> None:  # noqa: FBT001 - by the rules, and by a lane
+    world = World()
+    world.hear("book", [BOOK], kind="snapshot")
+    changed = BOOK | {"bids": [], "asks": [{"price": 100.02, "qty": 1.0}], "timestamp": "2026-11-29T10:00:00.000000Z"}
+    frame = json.dumps(
+        {"channel": "book", "type": "update", "data": [changed]}, separators=None if spaces else (",", ":")
+    )
+    world.hear_text(frame.replace('"qty":1.0', '"qty":1.00000000'))
+    assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, Unusable.AHEAD)]
+    assert world.markets.renew == {BTC}
+
+
+def test_a_trade_long_before_the_one_before_it_is_refused() -> None:
+    world = World()
+    world.hear("trade", [TRADE, TRADE | {"trade_id": 8, "timestamp": "2026-11-25T09:59:58.999999Z"}])
+    assert [one[0] for one in world.trades()] == [7]
+    assert world.refused("trade") == {Why.TIME_BEFORE: 1}
+    world.hear("trade", [TRADE | {"trade_id": 8, "timestamp": "2026-11-26T08:00:00Z"}])
+    assert [one[0] for one in world.trades()] == [7, 8], "some hours before is a trade that was told late"
+
+
+def test_a_quiet_market_s_last_trades_may_be_old() -> None:
+    world = World()
+    world.hear("trade", [TRADE | {"timestamp": "2026-02-26T08:00:00Z"}], kind="snapshot")
+    assert [one[0] for one in world.trades()] == [7]
+
+
+# Anything at all.
+
+
+def test_an_unexpected_fault_is_logged_with_its_traceback_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World()
+
+    def fails(*_: object) -> None:
+        raise TypeError("a fault of ours")
+
+    monkeypatch.setattr(Markets, "_trade", fails)
+    for _ in range(3):
+        world.hear("trade", [TRADE])
+    assert world.refused("trade") == {Why.UNEXPECTED: 3}
+    (record,) = [one for one in caplog.records if one.message == "refused_unexpectedly"]
+    assert record.exc_info is not None
+    assert "trade 7" in world.markets[BTC].doubt
+
+
+ANY: Final = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=6)
+    | st.sampled_from(["NaN", "Infinity", BTC, "2026-11-29T10:00:00Z", "0000-00-00T00:00:00Z", 1e300, 2**70, -0.0]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=4,
+)  # fmt: skip
+SHAPES: Final[dict[str, Any]] = {
+    "trade": [TRADE], "ticker": [TICKER], "book": [BOOK], "instrument": {"pairs": [PAIR]},
+    "status": [{"system": "online"}], "heartbeat": None,
+}  # fmt: skip
+
+
+def _places(shape: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    inner = shape.items() if isinstance(shape, dict) else enumerate(shape) if isinstance(shape, list) else ()
+    return [path, *(place for key, one in inner for place in _places(one, (*path, key)))]
+
+
+def _with(shape: Any, path: tuple[str | int, ...], value: object) -> Any:
+    if not path:
+        return value
+    copy: Any = dict(shape) if isinstance(shape, dict) else list(shape)
+    copy[path[0]] = _with(shape[path[0]], path[1:], value)
+    return copy
+
+
+@settings(max_examples=400)
+@given(st.data())
+def test_whatever_stands_in_whatever_field_of_whatever_channel_ends_nothing(data: st.DataObject) -> None:
+    channel = data.draw(st.sampled_from(sorted(SHAPES)))
+    kind = data.draw(st.sampled_from(["snapshot", "update"]))
+    frame = {"channel": channel, "type": kind, "data": SHAPES[channel]}
+    world = World()
+    world.hear("book", [BOOK], kind="snapshot")
+    path = data.draw(st.sampled_from(_places(frame)))
+    world.hear_text(json.dumps(_with(frame, path, data.draw(ANY))))
+    for one in world.trades():
+        assert one[1] > 0
+        assert one[2] > 0
+    times_said = [*(one.at for one in world.books()), *(one.at for one in world.tickers())]
+    assert all(at <= NOW + refusals.AHEAD for at in times_said)
+    assert not [why for _, why in world.markets.refused.counted if why is Why.UNEXPECTED]
+    world.hear("instrument", {"pairs": [PAIR]}, kind="snapshot")
+    world.hear("trade", [TRADE | {"trade_id": 100}])
+    world.hear("book", [BOOK], kind="snapshot")
+    assert world.markets[BTC].usable, "and what comes next is taken"
