@@ -197,7 +197,7 @@ async def test_a_trade_from_the_future_is_not_told_until_the_clock_has_caught_up
         history = rest.history(kraken)
         assert [one.trade_id for one in await history.after(BTC, PLACE)] == [7]
         after = Place(trade_id=7, at=PLACE.at)
-        with pytest.raises(NotTold, match="trade 8: its time, .*, is ahead of our clock"):
+        with pytest.raises(NotTold, match=r"trade 8: its time, .*, is ahead of our clock"):
             await history.after(BTC, after)
         assert rest.refused.counted["Trades", Why.TIME_AHEAD] == 2
         rest.rows[1] = a_row(8)
