@@ -119,6 +119,12 @@ class Venue:
         assert not said["error"], said
         return said["result"]
 
+    def post(self, path: str, body: bytes, kind: str) -> Any:
+        """What it answers to a body of some kind."""
+        request = urllib.request.Request(f"{self.rest}{path}", body, {"Content-Type": kind})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
     def ask(self, path: str, said: Mapping[str, Any] | None = None) -> Any:
         """Ask its admin app, or with `said` tell it: `ask("/faults/silence", {"seconds": 2})`."""
         body = None if said is None else json.dumps(said).encode()
@@ -218,7 +224,7 @@ class Client:
     def ask(self, method: str, req_id: object = None, **params: Any) -> dict[str, Any]:
         """Send a request and wait for the first answer to it."""
         named = {} if req_id is None else {"req_id": req_id}
-        self.say({"method": method, "params": params, **named})
+        self.say({"method": method, **({"params": params} if params else {}), **named})
         return self.until(lambda said: "channel" not in said, f"an answer to {method} {params}")
 
     def hear(self, patience: float = 10.0) -> dict[str, Any]:

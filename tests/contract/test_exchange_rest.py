@@ -73,7 +73,6 @@ def test_several_markets_are_asked_for_at_once_and_all_when_none_is_named(venue:
         ("Assets", {"asset": "GOLD"}, "EQuery:Unknown asset"),
         ("Depth", {}, "EGeneral:Invalid arguments:pair"),
         ("Depth", {"pair": "XBTUSD", "count": "0"}, "EGeneral:Invalid arguments:count"),
-        ("Depth", {"pair": "XBTUSD", "count": "501"}, "EGeneral:Invalid arguments:count"),
         ("Depth", {"pair": "XBTUSD", "count": "ten"}, "EGeneral:Invalid arguments:count"),
         ("Trades", {"pair": "XBTUSD", "count": "1001"}, "EGeneral:Invalid arguments:count"),
         ("Trades", {"pair": "XBTUSD", "since": "-1"}, "EGeneral:Invalid arguments:since"),
@@ -88,6 +87,73 @@ def test_refusals_are_errors_in_the_envelope(
     venue: venues.Venue, method: str, params: dict[str, str], wanted: str
 ) -> None:
     assert error(venue, method, **params) == wanted
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/x-www-form-urlencoded", b"pair=XBTUSD&count=7"),
+        ("application/x-www-form-urlencoded; charset=utf-8", b"count=7&pair=XBT%2FUSD&nonce=1"),
+        ("application/json", b'{"pair":"XBTUSD","count":7,"nonce":12345678901234567890}'),
+        ("application/json; charset=utf-8", b'{"pair":"XBTUSD","count":"7","assetVersion":null}'),
+    ],
+)
+def test_a_post_is_answered_as_a_get_is(venue: venues.Venue, kind: str, body: bytes) -> None:
+    said = venue.post("/0/public/Depth", body, kind)
+    (book,) = said["result"].values()
+    assert (said["error"], [len(book[side]) for side in ("asks", "bids")]) == ([], [7, 7])
+    assert book == venue.public("Depth", pair="XBTUSD", count=7)["XXBTZUSD"]
+
+
+@pytest.mark.parametrize(
+    "method", ["Time", "SystemStatus", "Assets", "AssetPairs", "Ticker", "OHLC", "Depth", "Trades", "Spread"]
+)
+def test_each_public_method_takes_a_post(venue: venues.Venue, method: str) -> None:
+    said = venue.post(f"/0/public/{method}", b"pair=XBTUSD", "application/x-www-form-urlencoded")
+    assert said["error"] == []
+    assert set(said["result"]) == set(venue.public(method, pair="XBTUSD"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "wanted"),
+    [
+        ("application/json", b"{", "EGeneral:Invalid arguments"),
+        ("application/json", b"[" * 5000, "EGeneral:Invalid arguments"),
+        ("application/json", b'["XBTUSD"]', "EGeneral:Invalid arguments"),
+        ("application/json", b"", "EGeneral:Invalid arguments:pair"),
+        ("application/json", b'{"pair":["XBTUSD"]}', "EGeneral:Invalid arguments:pair"),
+        ("application/json", b'{"pair":"XBTUSD","count":7.5}', "EGeneral:Invalid arguments:count"),
+        ("application/json", b'{"pair":"XBTUSD","count":true}', "EGeneral:Invalid arguments:count"),
+        ("application/x-www-form-urlencoded", b"pair=\xff\xfe", "EQuery:Unknown asset pair"),
+        ("text/plain", b"", "EGeneral:Invalid arguments:pair"),
+        ("application/json", b" " * 70_000, "EGeneral:Invalid arguments"),
+    ],
+)
+def test_a_body_that_is_none_is_refused_in_the_envelope(
+    venue: venues.Venue, kind: str, body: bytes, wanted: str
+) -> None:
+    assert venue.post("/0/public/Depth", body, kind) == {"error": [wanted]}
+    assert venue.post("/0/public/Dance", body, kind) == {"error": ["EGeneral:Unknown method"]}
+
+
+@pytest.mark.parametrize("path", ["/0/private/Balance", "/0/private/AddOrder?validate=true", "/0/private/a/b"])
+def test_private_methods_know_no_key(venue: venues.Venue, path: str) -> None:
+    refused = {"error": ["EAPI:Invalid key"]}
+    assert venue.get(path) == refused
+    assert venue.post(path, b"nonce=1", "application/x-www-form-urlencoded") == refused
+
+
+def test_while_calls_are_refused_on_demand_none_is_answered_and_then_all_are(venue: venues.Venue) -> None:
+    refused = {"error": ["EGeneral:Too many requests"]}
+    assert venue.ask("/faults/too-many-requests", {"seconds": 3600})["refusing_seconds"] > 3000
+    try:
+        assert venue.get("/0/public/Time") == refused
+        assert venue.post("/0/public/Trades", b"pair=XBTUSD", "application/x-www-form-urlencoded") == refused
+        assert venue.get("/0/private/Balance") == refused
+        assert venue.get("/status")["ready"], "what is not Kraken's goes on"
+    finally:
+        assert venue.ask("/faults/too-many-requests", {"seconds": 0})["refusing_seconds"] == 0
+    assert venue.public("Time")
 
 
 def test_time_and_status(venue: venues.Venue) -> None:
@@ -166,6 +232,13 @@ def test_a_book_has_as_many_levels_as_asked_for_best_first(venue: venues.Venue) 
         assert all(Decimal(row[1]) > 0 for row in book[side])
 
 
+@pytest.mark.parametrize("count", [501, 1000, 10**9])
+def test_more_levels_than_there_are_to_be_had_are_answered_with_those(venue: venues.Venue, count: int) -> None:
+    book = venue.public("Depth", pair="XBTUSD", count=count)
+    assert book == venue.public("Depth", pair="XBTUSD", count=500)
+    assert [len(book["XXBTZUSD"][side]) for side in ("asks", "bids")] == [500, 500]
+
+
 def test_spreads_are_told_since_a_time(venue: venues.Venue) -> None:
     said = venue.public("Spread", pair="XBTUSD")
     rows = said["XXBTZUSD"]
@@ -190,6 +263,8 @@ def test_faults_are_not_to_be_had_where_clients_are(venue: venues.Venue, path: s
         ("/faults/mute", {"channel": "status", "symbol": "BTC/USD", "seconds": 1}),
         ("/faults/mute", {"channel": "book", "symbol": "", "seconds": 1}),
         ("/faults/mute", {"channel": "book", "symbol": "BTC/USD", "seconds": 3601}),
+        ("/faults/too-many-requests", {"seconds": 3601}),
+        ("/faults/too-many-requests", {}),
         ("/system", {"system": "limit_only"}),
         ("/flow", {"speed": 0}),
         ("/flow", {"tempo": 1}),

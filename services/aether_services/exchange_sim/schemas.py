@@ -20,7 +20,12 @@ OF_MARKETS: Final = (TICKER, BOOK, TRADE, OHLC)
 TRIGGERS: Final = ("trades", "bbo")
 _MOST: Final = 512 * 1024
 """Characters of a request; nobody has that much to say."""
-_FIELDS: Final = {"method", "params", "req_id"}
+_FIELDS: Final[Mapping[str, frozenset[str]]] = {
+    "ping": frozenset({"method", "req_id"}),
+    "subscribe": frozenset({"method", "params", "req_id"}),
+    "unsubscribe": frozenset({"method", "params", "req_id"}),
+}
+"""What a request of each method may have."""
 _PARAMS: Final = {"channel", "symbol", "depth", "interval", "event_trigger", "snapshot", "token"}
 
 MALFORMED: Final = "Malformed request"
@@ -68,10 +73,10 @@ def asked(text: str | bytes, known: Mapping[Symbol, object]) -> Asked:
         req_id = None
     if not isinstance(method, str):
         return Asked(method="", req_id=req_id, wanted=(Refused(error=MALFORMED),))
-    if method == "ping":
-        return Asked(method=method, req_id=req_id)
-    if method not in {"subscribe", "unsubscribe"}:
+    if method not in _FIELDS:
         return Asked(method=method, req_id=req_id, wanted=(Refused(error="Event(s) not found"),))
+    if method == "ping":
+        return Asked(method=method, req_id=req_id, wanted=_unsupported(method, said, {}))
     params = said.get("params")
     wanted = (
         (Refused(error="Params field must be an object"),)
@@ -83,7 +88,7 @@ def asked(text: str | bytes, known: Mapping[Symbol, object]) -> Asked:
 
 
 def _unsupported(method: str, said: dict[str, Any], params: dict[str, Any]) -> tuple[Refused, ...]:
-    strange = sorted({*said} - _FIELDS) + sorted({*params} - _PARAMS)
+    strange = sorted({*said} - _FIELDS[method]) + sorted({*params} - _PARAMS)
     return tuple(
         Refused(error=f"Unsupported field: '{name[:50]}' for the given msg type: {method}") for name in strange[:1]
     )

@@ -71,6 +71,7 @@ class Venue:
         self.speed, self.flowing, self.draining = settings.speed, True, False
         self.audience = telling.Audience(settings, clock, registry)
         self._door = telling.Door(settings.connects)
+        self._calls = telling.Calls(settings.rest_rate)
         self._settings = settings
         self._started = clock.now()
         self._turned: float | None = None
@@ -104,10 +105,17 @@ class Venue:
                 book.last_trade_id, book.last_trade_at, book.last_price = last.trade_id, last.at, last.price
 
     def _show(self, past: Past) -> None:
+        # Of a level the journal knows when its newest order came, and not when one before was filled or cancelled.
+        changed: dict[tuple[Symbol, Side, int], Nanoseconds] = {}
+        for order in past.orders:
+            key = order.symbol, order.side, order.price
+            changed[key] = max(order.at, changed.get(key, order.at))
         for symbol, market in self.markets.items():
             book = self.engine.books[symbol]
             levels = (
-                LevelSet(symbol, side, price, quantity) for side in Side for price, quantity in book.side(side).levels()
+                (LevelSet(symbol, side, price, quantity), changed[symbol, side, price])
+                for side in Side
+                for price, quantity in book.side(side).levels()
             )
             known = [bar for bar in past.bars if bar.symbol == symbol]
             market.restore(levels, past.trades.get(symbol, ()), known, book.last_trade_id)
@@ -231,6 +239,10 @@ class Venue:
         """Whether one more connect from an address is let in."""
         return self._door.admits(address, self.clock.elapsed())
 
+    def answers(self, address: str) -> bool:
+        """Whether one more call of REST from an address is answered."""
+        return self._calls.admits(address, self.clock.elapsed())
+
     def connect(self) -> Connection:
         """A new connection; it is told the status."""
         connection = self.audience.add()
@@ -247,7 +259,7 @@ class Venue:
             refusal = schemas.Refused(error=schemas.TOO_FAST)
             self._answer(connection, schemas.refused(request, refusal, received, self.clock.now()))
             return
-        if request.method == "ping":
+        if request.method == "ping" and not request.wanted:
             self._answer(connection, schemas.pong(request.req_id, received, self.clock.now()))
             return
         for wanted in request.wanted:
@@ -294,6 +306,10 @@ class Venue:
         for connection in self.audience.connections:
             self.audience.say(wires.status(system, connection.connection_id), "status", connection)
 
+    def refuse_calls(self, seconds: float) -> None:
+        """Answer every call of REST for a while as one too many."""
+        self._calls.refuse(self.clock.elapsed() + seconds)
+
     async def flow(self, *, speed: float | None = None, flowing: bool | None = None) -> None:
         """Make the market faster or slower, or stop it: when this returns, all that happened has been told."""
         self.speed = self.speed if speed is None else speed
@@ -304,4 +320,5 @@ class Venue:
     def described(self) -> dict[str, object]:
         """What is not as usual."""
         usual = {"system": self.engine.system.value, "speed": self.speed, "flowing": self.flowing}
-        return {**usual, **self.audience.described()}
+        refused = self._calls.refused_for(self.clock.elapsed())
+        return {**usual, "refusing_seconds": refused, **self.audience.described()}

@@ -48,6 +48,8 @@ class Settings(settings.Settings):
     """WebSocket connects in ten minutes from one address; after that it is refused for ten minutes."""
     message_rate: int = pydantic.Field(default=50, ge=1)
     """Messages a second that one connection may send, twice as many at once."""
+    rest_rate: float = pydantic.Field(default=0.0, ge=0)
+    """Calls of REST a second from one address, twice as many at once; with 0 there is no limit."""
     idle_seconds: float = pydantic.Field(default=60.0, gt=0)
     """After which a connection without a subscription is closed."""
     queue: int = pydantic.Field(default=4096, ge=16)

@@ -48,7 +48,7 @@ class Connection:
         self.waiting: deque[str] = deque()
         self._limit = limit
         self._more = asyncio.Event()
-        self._rate, self._tokens, self._counted_at = rate, 2.0 * rate, now
+        self._allowance = Allowance(rate, now)
 
     def push(self, text: str, now: float) -> None:
         """Have a message wait for it; one too many, and it is closed."""
@@ -81,12 +81,51 @@ class Connection:
 
     def may_speak(self, now: float) -> bool:
         """Whether it has not said too much lately."""
-        self._tokens = min(2.0 * self._rate, self._tokens + (now - self._counted_at) * self._rate)
+        return self._allowance.take(now)
+
+
+class Allowance:
+    """So many a second, and twice as many at once."""
+
+    def __init__(self, rate: float, now: float) -> None:
+        self._rate, self._most = rate, max(2.0 * rate, 1.0)
+        self._left, self._counted_at = self._most, now
+
+    def take(self, now: float) -> bool:
+        """Whether there is one more."""
+        self._left = min(self._most, self._left + (now - self._counted_at) * self._rate)
         self._counted_at = now
-        if self._tokens < 1:
+        if self._left < 1:
             return False
-        self._tokens -= 1
+        self._left -= 1
         return True
+
+
+class Calls:
+    """Which calls of REST are answered: so many a second of one address, any number with a rate of 0."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._allowances: dict[str, Allowance] = {}
+        self._refused_until = 0.0
+
+    def admits(self, address: str, now: float) -> bool:
+        """Whether one more call of an address is answered."""
+        if now < self._refused_until:
+            return False
+        if not self._rate:
+            return True
+        if address not in self._allowances:
+            self._allowances[address] = Allowance(self._rate, now)
+        return self._allowances[address].take(now)
+
+    def refuse(self, until: float) -> None:
+        """Answer nobody for a while."""
+        self._refused_until = until
+
+    def refused_for(self, now: float) -> float:
+        """For how many seconds yet."""
+        return max(self._refused_until - now, 0.0)
 
 
 class Door:

@@ -34,13 +34,25 @@ SPREADS: Final = 200
 class Ladder:
     """One side of a book as it was shown, best level first."""
 
-    __slots__ = ("_digests", "_keys", "_price_digits", "_quantity_digits", "_sign", "digest", "quantities", "texts")
+    __slots__ = (
+        "_digests",
+        "_keys",
+        "_price_digits",
+        "_quantity_digits",
+        "_sign",
+        "changed_at",
+        "digest",
+        "quantities",
+        "texts",
+    )
 
     def __init__(self, side: Side, instrument: Instrument) -> None:
         self._sign = -1 if side is Side.BUY else 1
         self._price_digits, self._quantity_digits = instrument.price_digits, instrument.quantity_digits
         self._keys: list[int] = []
         self.quantities: list[int] = []
+        self.changed_at: list[Nanoseconds] = []
+        """When each level's quantity last changed."""
         self.texts: list[str] = []
         """Each level as an object of JSON."""
         self._digests: list[str] = []
@@ -54,35 +66,38 @@ class Ladder:
         """The price of a level."""
         return self._keys[place] * self._sign
 
-    def set(self, price: int, quantity: int, told: dict[int, list[str]]) -> bool:
+    def set(self, price: int, quantity: int, at: Nanoseconds, told: dict[int, list[str]]) -> bool:
         """Set what rests at a price, and tell each depth what of that it sees; whether the checksum's levels changed.
 
         Where a removal makes room, the level that comes into view is told. What an addition pushes out is not: a client
         cuts its book to the depth by itself.
         """
         key = price * self._sign
-        at = bisect_left(self._keys, key)
-        known = at < len(self._keys) and self._keys[at] == key
+        place = bisect_left(self._keys, key)
+        known = place < len(self._keys) and self._keys[place] == key
         if not quantity and not known:
             return False
         text = self._text(price, quantity)
         if quantity:
             digest = f"{price}{quantity}"
             if known:
-                self.quantities[at], self.texts[at], self._digests[at] = quantity, text, digest
+                self.quantities[place], self.changed_at[place] = quantity, at
+                self.texts[place], self._digests[place] = text, digest
             else:
-                self._keys.insert(at, key)
-                self.quantities.insert(at, quantity)
-                self.texts.insert(at, text)
-                self._digests.insert(at, digest)
+                self._keys.insert(place, key)
+                self.quantities.insert(place, quantity)
+                self.changed_at.insert(place, at)
+                self.texts.insert(place, text)
+                self._digests.insert(place, digest)
         else:
-            del self._keys[at], self.quantities[at], self.texts[at], self._digests[at]
-        for depth, levels in told.items():
-            if at < depth:
-                levels.append(text)
+            for levels in (self._keys, self.quantities, self.changed_at, self.texts, self._digests):
+                del levels[place]
+        for depth, seen in told.items():
+            if place < depth:
+                seen.append(text)
                 if not quantity and len(self._keys) >= depth:
-                    levels.append(self.texts[depth - 1])
-        if at >= PROVED:
+                    seen.append(self.texts[depth - 1])
+        if place >= PROVED:
             return False
         self.digest = "".join(self._digests[:PROVED])
         return True
@@ -109,10 +124,16 @@ class Market:
         self._older_until = Nanoseconds(0)
 
     def restore(
-        self, levels: Iterable[LevelSet], trades: Iterable[Traded], kept: Iterable[Bar], last_trade_id: int
+        self,
+        levels: Iterable[tuple[LevelSet, Nanoseconds]],
+        trades: Iterable[Traded],
+        kept: Iterable[Bar],
+        last_trade_id: int,
     ) -> None:
-        """Show what was there before; the last trade may be so old that it is not kept."""
-        self.apply(levels, (), Nanoseconds(0))
+        """Show what was there before, each level with its time; the last trade may be so old that it is not kept."""
+        for level, at in sorted(levels, key=lambda one: one[1]):
+            self.apply((level,), (), at)
+        self.spreads = deque(list(self.spreads)[-1:], maxlen=SPREADS)  # those before were never the market's
         self.trades.extend(trades)
         self.last_trade_id = last_trade_id
         for bar in kept:
@@ -127,9 +148,9 @@ class Market:
         best, proved = self.best(), False
         for level in levels:
             if level.side is Side.BUY:
-                proved |= self.bids.set(level.price, level.quantity, bids)
+                proved |= self.bids.set(level.price, level.quantity, at, bids)
             else:
-                proved |= self.asks.set(level.price, level.quantity, asks)
+                proved |= self.asks.set(level.price, level.quantity, at, asks)
         if proved:
             self.checksum = zlib.crc32(self.bids.digest.encode(), zlib.crc32(self.asks.digest.encode()))
         self.changed_at = at

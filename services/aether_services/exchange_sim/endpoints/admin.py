@@ -51,6 +51,12 @@ class Mute(_Said):
     """Whether its snapshots are sent all the same: then a book is as it was when it was subscribed to."""
 
 
+class Refusal(_Said):
+    """For how long calls of REST are refused."""
+
+    seconds: Annotated[float, pydantic.Field(ge=0, le=3600)]
+
+
 class System(_Said):
     """What the venue takes."""
 
@@ -84,7 +90,7 @@ def _of_a_market(venue: Venue, channel: str, symbol: str | None) -> None:
         raise HTTPException(422, "there is no such market here")
 
 
-def create(venue: Venue) -> FastAPI:  # noqa: C901 - nine ways, each short
+def create(venue: Venue) -> FastAPI:  # noqa: C901 - ten ways, each short
     """The app."""
     app = FastAPI(title="Faults on demand", version="1", docs_url=None, redoc_url=None)
 
@@ -113,6 +119,12 @@ def create(venue: Venue) -> FastAPI:  # noqa: C901 - nine ways, each short
         """Send nothing of one channel of one market for a while, and acknowledge who subscribes; 0 ends it."""
         _of_a_market(venue, said.channel, said.symbol)
         venue.audience.mute(said.channel, said.symbol, said.seconds, snapshots=said.snapshots)
+        return venue.described()
+
+    @app.post("/faults/too-many-requests")
+    async def too_many_requests(said: Refusal) -> dict[str, Any]:
+        """Refuse every call of REST for a while as one too many; 0 ends it."""
+        venue.refuse_calls(said.seconds)
         return venue.described()
 
     @app.post("/faults/disconnect")

@@ -1,11 +1,14 @@
-"""REST: /0/public/…, always 200 with Kraken's envelope of errors and result."""
+"""REST: /0/public/… by GET or POST, always 200 with Kraken's envelope of errors and result."""
 
 from __future__ import annotations
 
+import json
+import urllib.parse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from fastapi import Request, responses
+from fastapi import APIRouter, Depends, Request, responses
+from starlette.requests import ClientDisconnect
 
 from aether_services.domain import decimals, times
 from aether_services.domain.times import Nanoseconds
@@ -13,7 +16,7 @@ from aether_services.domain.trades import OrderType, Side
 from aether_services.exchange_sim.core import bars, markets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     import fastapi
 
@@ -34,7 +37,11 @@ _LONGEST: Final = 20
 UNKNOWN_PAIR: Final = "EQuery:Unknown asset pair"
 UNKNOWN_ASSET: Final = "EQuery:Unknown asset"
 UNKNOWN_METHOD: Final = "EGeneral:Unknown method"
-
+INVALID_ARGUMENTS: Final = "EGeneral:Invalid arguments"
+INVALID_KEY: Final = "EAPI:Invalid key"
+TOO_MANY: Final = "EGeneral:Too many requests"
+_LARGEST: Final = 64 * 1024
+"""Bytes of a body; nobody has that much to ask."""
 
 _DESCRIBED: Final[dict[str, dict[str, Any]]] = {
     "pair": {
@@ -66,14 +73,46 @@ class Invalid(Exception):
 
 
 def _arguments(field: str) -> Invalid:
-    return Invalid(f"EGeneral:Invalid arguments:{field}")
+    return Invalid(f"{INVALID_ARGUMENTS}:{field}")
+
+
+async def _said(request: Request) -> Mapping[str, str]:
+    """The parameters: those of the address and, of a POST, those of its body, a form or JSON, which come first."""
+    said = dict(request.query_params)
+    if request.method != "POST":
+        return said
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _LARGEST:
+                raise Invalid(INVALID_ARGUMENTS)
+    except ClientDisconnect as gone:  # whoever asked does not hear the answer
+        raise Invalid(INVALID_ARGUMENTS) from gone
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
+        return said | _of_json(bytes(body))
+    return said | dict(urllib.parse.parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
+
+
+def _of_json(body: bytes) -> dict[str, str]:
+    try:
+        fields = json.loads(body or b"{}", parse_int=str, parse_float=str)  # as they stand there
+    except (ValueError, RecursionError) as fault:
+        raise Invalid(INVALID_ARGUMENTS) from fault
+    if not isinstance(fields, dict):
+        raise Invalid(INVALID_ARGUMENTS)
+    given = {name: value for name, value in fields.items() if value is not None}
+    for name, value in given.items():
+        if not isinstance(value, str):
+            raise _arguments(name)
+    return given
 
 
 class Asking:
     """A request's parameters, read one by one."""
 
-    def __init__(self, request: Request, venue: Venue) -> None:
-        self._said = request.query_params
+    def __init__(self, said: Mapping[str, str], venue: Venue) -> None:
+        self._said = said
         self._names = markets.names(venue.instruments.values())
         self._instruments = venue.instruments
 
@@ -145,18 +184,45 @@ class Asking:
 
 def add(app: fastapi.FastAPI, venue: Venue) -> None:
     """Serve it."""
-    _add_reference(app, venue)
-    _add_books(app, venue)
-    _add_history(app, venue)
+
+    async def limited(request: Request) -> None:
+        if not venue.answers(request.client.host if request.client else ""):
+            raise Invalid(TOO_MANY)
+
+    router = APIRouter(prefix="/0", dependencies=[Depends(limited)])
+    _add_reference(router, venue)
+    _add_books(router, venue)
+    _add_history(router, venue)
 
     @app.exception_handler(Invalid)
     async def invalid(_: Request, fault: Invalid) -> responses.JSONResponse:
         return responses.JSONResponse({"error": [fault.error]})
 
-    @app.get("/0/public/{method}", tags=["public"], include_in_schema=False)
+    @router.api_route("/public/{method}", methods=["GET", "POST"], include_in_schema=False)
     async def unknown(method: str) -> responses.JSONResponse:
         del method
         raise Invalid(UNKNOWN_METHOD)
+
+    # Nobody has a key here, so none is valid, whatever it is for.
+    @router.api_route("/private/{method:path}", methods=["GET", "POST"], include_in_schema=False)
+    async def private(method: str) -> responses.JSONResponse:
+        del method
+        raise Invalid(INVALID_KEY)
+
+    app.include_router(router)
+
+
+def _public(
+    router: APIRouter, method: str, *params: str
+) -> Callable[[Callable[..., Awaitable[responses.JSONResponse]]], None]:
+    """Answer a public method by GET and POST alike; described is GET alone, as in Kraken's own description."""
+
+    def put(handler: Callable[..., Awaitable[responses.JSONResponse]]) -> None:
+        path = f"/public/{method}"
+        router.add_api_route(path, handler, methods=["GET"], tags=["public"], openapi_extra=_reads(*params))
+        router.add_api_route(path, handler, methods=["POST"], include_in_schema=False)
+
+    return put
 
 
 def answer(result: object) -> responses.JSONResponse:
@@ -164,31 +230,31 @@ def answer(result: object) -> responses.JSONResponse:
     return responses.JSONResponse({"error": [], "result": result})
 
 
-def _add_reference(app: fastapi.FastAPI, venue: Venue) -> None:
-    @app.get("/0/public/Time", tags=["public"])
+def _add_reference(router: APIRouter, venue: Venue) -> None:
+    @_public(router, "Time")
     async def time() -> responses.JSONResponse:
         """What time it is here."""
         now = times.moment(venue.clock.now())
         return answer({"unixtime": int(now.timestamp()), "rfc1123": f"{now:%a, %d %b %y %H:%M:%S +0000}"})
 
-    @app.get("/0/public/SystemStatus", tags=["public"])
+    @_public(router, "SystemStatus")
     async def system_status() -> responses.JSONResponse:
         """What the venue takes."""
         now = times.moment(venue.clock.now())
         return answer({"status": venue.engine.system.value, "timestamp": f"{now:%Y-%m-%dT%H:%M:%SZ}"})
 
-    @app.get("/0/public/Assets", tags=["public"], openapi_extra=_reads("asset", "assetVersion"))
+    @_public(router, "Assets", "asset", "assetVersion")
     async def assets(request: Request) -> responses.JSONResponse:
         """The assets, by name."""
-        asking = Asking(request, venue)
+        asking = Asking(await _said(request), venue)
         if asking.one_of("aclass", ("currency", "tokenized_asset")) != "currency":
             return answer({})
         return answer({name: _asset(asset, modern=asking.modern) for name, asset in asking.assets().items()})
 
-    @app.get("/0/public/AssetPairs", tags=["public"], openapi_extra=_reads("pairs", "info", "assetVersion"))
+    @_public(router, "AssetPairs", "pairs", "info", "assetVersion")
     async def asset_pairs(request: Request) -> responses.JSONResponse:
         """The markets, by name."""
-        asking = Asking(request, venue)
+        asking = Asking(await _said(request), venue)
         info = asking.one_of("info", ("info", "leverage", "fees", "margin"))
         if asking.one_of("aclass_base", ("currency", "tokenized_asset")) != "currency":
             return answer({})
@@ -197,32 +263,30 @@ def _add_reference(app: fastapi.FastAPI, venue: Venue) -> None:
         return answer({name: {key: one[key] for key in only or one} for name, one in said.items()})
 
 
-def _add_books(app: fastapi.FastAPI, venue: Venue) -> None:
-    @app.get("/0/public/Ticker", tags=["public"], openapi_extra=_reads("pairs", "assetVersion"))
+def _add_books(router: APIRouter, venue: Venue) -> None:
+    @_public(router, "Ticker", "pairs", "assetVersion")
     async def ticker(request: Request) -> responses.JSONResponse:
         """Best prices, last trade, today and the last 24 hours."""
         now = venue.clock.now()
-        pairs = Asking(request, venue).pairs()
+        pairs = Asking(await _said(request), venue).pairs()
         return answer({name: _ticker(venue.markets[one.symbol], now) for name, one in pairs.items()})
 
-    @app.get("/0/public/Depth", tags=["public"], openapi_extra=_reads("pair", "levels", "assetVersion"))
+    @_public(router, "Depth", "pair", "levels", "assetVersion")
     async def depth(request: Request) -> responses.JSONResponse:
         """The book."""
-        asking = Asking(request, venue)
+        asking = Asking(await _said(request), venue)
         name, one = asking.pair()
-        count = asking.number("count", LEVELS)
-        if not 1 <= count <= MOST_LEVELS:
+        # Public programs ask for a thousand: more than there is to be had is answered with what there is.
+        count = min(asking.number("count", LEVELS), MOST_LEVELS)
+        if not count:
             raise _arguments("count")
         market = venue.markets[one.symbol]
-        at = market.changed_at // times.SECOND
-        return answer(
-            {name: {"asks": _levels(market.asks, one, count, at), "bids": _levels(market.bids, one, count, at)}}
-        )
+        return answer({name: {"asks": _levels(market.asks, one, count), "bids": _levels(market.bids, one, count)}})
 
-    @app.get("/0/public/Spread", tags=["public"], openapi_extra=_reads("pair", "since", "assetVersion"))
+    @_public(router, "Spread", "pair", "since", "assetVersion")
     async def spread(request: Request) -> responses.JSONResponse:
         """How the best prices changed lately."""
-        asking = Asking(request, venue)
+        asking = Asking(await _said(request), venue)
         name, one = asking.pair()
         since = asking.number("since", 0)
         rows = [
@@ -233,26 +297,26 @@ def _add_books(app: fastapi.FastAPI, venue: Venue) -> None:
         return answer({name: rows, "last": rows[-1][0] if rows else since})
 
 
-def _add_history(app: fastapi.FastAPI, venue: Venue) -> None:
-    @app.get("/0/public/OHLC", tags=["public"], openapi_extra=_reads("pair", "interval", "since", "assetVersion"))
+def _add_history(router: APIRouter, venue: Venue) -> None:
+    @_public(router, "OHLC", "pair", "interval", "since", "assetVersion")
     async def ohlc(request: Request) -> responses.JSONResponse:
         """The last candles, and the one that is not over."""
-        asking = Asking(request, venue)
+        asking = Asking(await _said(request), venue)
         name, one = asking.pair()
         interval = asking.number("interval", 1)
         if interval not in bars.INTERVALS:
             raise _arguments("interval")
-        since = asking.number("since", 0) * times.SECOND
+        since = asking.number("since", -1) * times.SECOND
         known = list(bars.with_empty(venue.markets[one.symbol].bars(interval), venue.clock.now()))
         committed, current = known[-bars.SERVED - 1 : -1], known[-1:]
-        rows = [bar for bar in committed if bar.begin >= since] + current
-        last = committed[-1].begin if committed else since
+        rows = [bar for bar in committed if bar.begin > since] + current
+        last = committed[-1].begin if committed else 0
         return answer({name: [_candle(bar, one) for bar in rows], "last": last // times.SECOND})
 
-    @app.get("/0/public/Trades", tags=["public"], openapi_extra=_reads("pair", "since", "trades", "assetVersion"))
+    @_public(router, "Trades", "pair", "since", "trades", "assetVersion")
     async def trades(request: Request) -> responses.JSONResponse:
         """Trades after a cursor, or the last ones."""
-        asking = Asking(request, venue)
+        asking = Asking(await _said(request), venue)
         name, one = asking.pair()
         count = asking.number("count", MOST_TRADES)
         if not 1 <= count <= MOST_TRADES:
@@ -364,9 +428,9 @@ def _candle(bar: Bar, one: Instrument) -> list[Any]:
     ]
 
 
-def _levels(side: Ladder, one: Instrument, count: int, at: int) -> list[list[Any]]:
+def _levels(side: Ladder, one: Instrument, count: int) -> list[list[Any]]:
     return [
-        [_price(side.price(place), one), _lots(quantity, one), at]
+        [_price(side.price(place), one), _lots(quantity, one), side.changed_at[place] // times.SECOND]
         for place, quantity in enumerate(side.quantities[:count])
     ]
 

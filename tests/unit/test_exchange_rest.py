@@ -1,0 +1,201 @@
+"""The simulated venue's REST, without a network: what it answers of candles and levels that a test put there."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from typing import TYPE_CHECKING, Any, Final
+
+import prometheus_client
+import pytest
+
+from aether_services.domain import times
+from aether_services.domain.instruments import Symbol
+from aether_services.domain.times import Nanoseconds
+from aether_services.domain.trades import Side
+from aether_services.exchange_sim import app, telling
+from aether_services.exchange_sim.adapters.journals import SqliteJournal
+from aether_services.exchange_sim.core import markets
+from aether_services.exchange_sim.core.bars import Bar
+from aether_services.exchange_sim.core.batches import Batch
+from aether_services.exchange_sim.core.orders import LevelSet, Opened, OrderId, Owner, Traded
+from aether_services.exchange_sim.service import Venue
+from aether_services.exchange_sim.settings import Settings
+from aether_testing.clocks import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BTC: Final = Symbol("BTC/USD")
+DAY: Final = 86_400
+FIRST: Final = 1_715_904_000
+"""A midnight in May 2024; five days later begins the candle that is not over."""
+NOW: Final = FIRST + 5 * DAY + 3_600
+
+
+class World:
+    """A venue that stands still, with what its journal holds."""
+
+    def __init__(self, journal: SqliteJournal, **settings: Any) -> None:
+        self.clock = Clock()
+        self.clock.seconds = NOW
+        registry = prometheus_client.CollectorRegistry()
+        told = {"instance": "venue-0", "release": "test", "journal": "/nowhere", **settings}
+        self.venue = Venue(
+            Settings.model_validate(told),
+            instruments={BTC: markets.MARKETS[BTC]},
+            journal=journal,
+            clock=self.clock,
+            registry=registry,
+        )
+        self._app = app.create(self.venue, registry)
+
+    async def ask(self, method: str, *, address: str = "10.0.0.1", **params: object) -> dict[str, Any]:
+        """What a GET of a public method is answered."""
+        said: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Any) -> None:
+            said.append(message)
+
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
+            "path": f"/0/public/{method}", "query_string": urllib.parse.urlencode(params).encode(), "headers": [],
+            "client": (address, 1), "server": ("venue", 8000),
+        }  # fmt: skip
+        await self._app(scope, receive, send)
+        assert said[0]["status"] == 200
+        answer: dict[str, Any] = json.loads(b"".join(one.get("body", b"") for one in said[1:]))
+        return answer
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[SqliteJournal]:
+    one = SqliteJournal(tmp_path / "journal.db", synchronous="OFF")
+    yield one
+    one.close()
+
+
+def a_candle(begin: int, interval: int = 1440) -> Bar:
+    return Bar(BTC, interval, Nanoseconds(begin * times.SECOND), 10, 12, 9, 11, 100, 1_050, 1)
+
+
+async def with_days(journal: SqliteJournal, days: int) -> None:
+    """A trade on each of the last so many days."""
+    batch = Batch()
+    for day in range(6 - days, 6):
+        bar = a_candle(FIRST + day * DAY)
+        batch.bars[BTC, 1440, bar.begin] = bar
+        order, at = OrderId(day + 1), Nanoseconds(bar.begin + 1)
+        batch.trades.append(Traded(BTC, day + 1, Side.BUY, "limit", 11, 100, at, order, order))  # type: ignore[arg-type]
+    await journal.write(batch)
+
+
+@pytest.mark.parametrize(
+    ("since", "first"),
+    [
+        (None, 0),
+        (0, 0),
+        (FIRST - 1, 0),
+        (FIRST, 1),
+        (FIRST + 1, 1),
+        (FIRST + 4 * DAY - 1, 4),
+        (FIRST + 4 * DAY, 5),  # as recorded of Kraken: since=1716249600 begins with 1716336000
+        (FIRST + 5 * DAY, 5),
+        (FIRST + 9 * DAY, 5),
+    ],
+)
+async def test_candles_begin_after_since_and_the_last_committed_one_is_named(
+    journal: SqliteJournal, since: int | None, first: int
+) -> None:
+    await with_days(journal, 6)
+    asked: dict[str, Any] = {} if since is None else {"since": since}
+    said = (await World(journal).ask("OHLC", pair="XBTUSD", interval=1440, **asked))["result"]
+    assert [row[0] for row in said["XXBTZUSD"]] == [FIRST + day * DAY for day in range(first, 6)]
+    assert said["last"] == FIRST + 4 * DAY
+
+
+@pytest.mark.parametrize("since", [0, FIRST + 5 * DAY, FIRST + 9 * DAY])
+async def test_without_a_committed_candle_the_last_one_is_none(journal: SqliteJournal, since: int) -> None:
+    await with_days(journal, 1)
+    said = (await World(journal).ask("OHLC", pair="XBTUSD", interval=1440, since=since))["result"]
+    assert ([row[0] for row in said["XXBTZUSD"]], said["last"]) == ([FIRST + 5 * DAY], 0)
+
+
+async def test_who_asks_with_the_last_candle_misses_none_and_gets_none_twice(journal: SqliteJournal) -> None:
+    await with_days(journal, 6)
+    world = World(journal)
+    first = (await world.ask("OHLC", pair="XBTUSD", interval=1440))["result"]
+    world.clock.seconds += 2 * DAY
+    again = (await world.ask("OHLC", pair="XBTUSD", interval=1440, since=first["last"]))["result"]
+    begins = [row[0] for row in first["XXBTZUSD"][:-1] + again["XXBTZUSD"]]
+    assert begins == [FIRST + day * DAY for day in range(8)]
+    assert again["last"] == FIRST + 6 * DAY
+
+
+async def levels(world: World, side: str) -> dict[str, int]:
+    """Price → the time that Depth tells."""
+    book = (await world.ask("Depth", pair="XBTUSD"))["result"]["XXBTZUSD"]
+    return {price: at for price, _, at in book[side]}
+
+
+async def test_each_level_has_the_time_of_its_own_last_change(journal: SqliteJournal) -> None:
+    world = World(journal)
+    market = world.venue.markets[BTC]
+    for second, side, price, quantity in (
+        (1, Side.BUY, 1000, 5),
+        (1, Side.SELL, 1010, 5),
+        (2, Side.BUY, 990, 7),
+        (4, Side.BUY, 1000, 3),
+        (6, Side.BUY, 1005, 1),
+        (7, Side.BUY, 1005, 0),
+        (9, Side.SELL, 1020, 2),
+    ):
+        at = Nanoseconds((NOW + second) * times.SECOND + 999_999_999)
+        market.apply([LevelSet(BTC, side, price, quantity)], (), at)
+    assert await levels(world, "bids") == {"100.00000": NOW + 4, "99.00000": NOW + 2}
+    assert await levels(world, "asks") == {"101.00000": NOW + 1, "102.00000": NOW + 9}
+
+
+async def test_after_a_restart_a_level_has_the_time_of_its_newest_order(journal: SqliteJournal) -> None:
+    batch = Batch()
+    for number, (side, price, second) in enumerate(
+        ((Side.BUY, 1000, 5), (Side.BUY, 1000, 8), (Side.BUY, 990, 9), (Side.SELL, 1010, 3)), 1
+    ):
+        at = Nanoseconds((NOW + second) * times.SECOND)
+        batch.opened[OrderId(number)] = Opened(OrderId(number), Owner("a"), BTC, side, price, 10, 10, at)
+    batch.next_order_id = OrderId(5)
+    await journal.write(batch)
+    world = World(journal)
+    assert await levels(world, "bids") == {"100.00000": NOW + 8, "99.00000": NOW + 9}
+    assert await levels(world, "asks") == {"101.00000": NOW + 3}
+    spreads = (await world.ask("Spread", pair="XBTUSD"))["result"]["XXBTZUSD"]
+    assert spreads == [[NOW + 8, "100.00000", "101.00000"]]
+
+
+async def test_calls_of_one_address_are_limited_by_themselves(journal: SqliteJournal) -> None:
+    world = World(journal, rest_rate=2)
+    refused = {"error": ["EGeneral:Too many requests"]}
+    said = [await world.ask("SystemStatus") for _ in range(6)]
+    assert [one == refused for one in said] == [False] * 4 + [True] * 2
+    assert (await world.ask("Dance")) == refused, "whatever is asked for"
+    assert (await world.ask("SystemStatus", address="10.0.0.2"))["error"] == []
+    world.clock.seconds += 0.5
+    assert [(await world.ask("SystemStatus")) == refused for _ in range(2)] == [False, True]
+
+
+async def test_without_a_rate_calls_are_not_limited(journal: SqliteJournal) -> None:
+    world = World(journal)
+    assert [(await world.ask("SystemStatus"))["error"] for _ in range(200)] == [[]] * 200
+
+
+@pytest.mark.parametrize("rate", [0.1, 1.0, 50.0])
+def test_an_allowance_has_one_call_at_once_and_its_rate_thereafter(rate: float) -> None:
+    calls = telling.Calls(rate)
+    at_once = sum(calls.admits("a", 0.0) for _ in range(1000))
+    assert at_once == max(int(2 * rate), 1)
+    later = sum(calls.admits("a", second / 100) for second in range(1, 10_001))
+    assert abs(later - 100 * rate) <= 1
