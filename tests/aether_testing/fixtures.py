@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from aether_testing import clusters, ingests, namespaces, planes, playing, recordings
+from aether_testing import clusters, ingests, machines, namespaces, planes, playing, recordings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from aether_cli.local.starting import Cluster
 
@@ -85,6 +86,13 @@ def frames(source: str) -> Sequence[bytes]:
 
 
 @pytest.fixture
+def machine(tmp_path: Path) -> Iterator[machines.Machine]:
+    """The machine as this test has it, apart from whatever else happens there."""
+    with machines.apart(tmp_path / "machine") as one:
+        yield one
+
+
+@pytest.fixture
 def rounds(request: pytest.FixtureRequest) -> int:
     """How often a campaign repeats: two rounds in a test run, what it asks for in `make campaign`."""
     asked = request.node.get_closest_marker("campaign")
@@ -107,7 +115,7 @@ TOGETHER: Final = {
     "e2e": "nodes",
     "campaign/test_up": "nodes",
 }
-"""Where tests share a cluster → a name for it; those of nodes look besides whether the machine is as it was."""
+"""Where tests share a cluster → a name for it."""
 
 
 class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # the library has no types

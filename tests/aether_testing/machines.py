@@ -1,24 +1,44 @@
-"""Looks at the whole machine: what a cluster could leave behind, as sets that a test compares before and after."""
+"""What a cluster could leave behind on the machine, as sets that a test compares before and after.
+
+A test stands in namespaces of its own meanwhile (`apart`), so that whatever else the machine does, another Kubernetes
+included, is not seen, and everything that is seen was done by the test or by what it started.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
+import os
 import re
 import subprocess
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from aether_cli.local import supervising, tidying
 
-NAMESPACE_KINDS = ("net", "pid")  # services of systemd have mounts of their own, and come and go
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAMESPACE_KINDS: Final = ("net", "pid")  # services of systemd have mounts of their own, and come and go
+KERNEL_SETTINGS: Final = ("net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding", "net/ipv4/conf/default/forwarding")
+"""Of a network, as the cluster's own has them otherwise; those of the whole machine it must not reach: `reachable`."""
+FOLDERS: Final = ("/etc", "/opt", "/usr/libexec", "/var/lib")
+"""Places of the machine where programs like to leave something."""
+# <linux/sched.h>; os.unshare and os.setns are there from Python 3.12 on.
+_CLONE_FS: Final = 0x00000200
+_CLONE_NEWNS: Final = 0x00020000
+_CLONE_NEWNET: Final = 0x40000000
+_libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traces:
-    """Everything of the machine that a cluster may touch while it runs and must give back."""
+    """Everything that a cluster may touch while it runs and must give back."""
 
     processes: frozenset[str]
-    """Those that have to do with `mark`, or live in namespaces other than ours."""
+    """Those in this network, those that have to do with `mark`, and what descends from either."""
     namespaces: frozenset[str]
     mounts: frozenset[str]
     links: frozenset[str]
@@ -27,74 +47,122 @@ class Traces:
     control_groups: frozenset[str]
     """Those of the cluster with the mark."""
     kernel_settings: frozenset[str]
-    folders: frozenset[str]
-    """What lies directly in the places of the machine where programs like to leave something."""
+    files: frozenset[str]
+    """What was written in FOLDERS."""
 
     def beyond(self, before: Traces) -> dict[str, list[str]]:
         """What is here and was not then, or was then and is not here; an empty dict is a clean machine."""
         changes = {}
         for one in fields(self):
             now, then = getattr(self, one.name), getattr(before, one.name)
-            if one.name == "kernel_settings":  # one that came with a module is nobody's change
-                names = {line.partition("=")[0] for line in then}
-                now = {line for line in now if line.partition("=")[0] in names}
             if now != then:
                 changes[one.name] = [*(f"+ {x}" for x in sorted(now - then)), *(f"- {x}" for x in sorted(then - now))]
         return changes
 
 
-def look(mark: str) -> Traces:
-    """See the machine. `mark` is a text in the command lines of the cluster's processes: its folder, its name."""
-    processes, namespaces = _processes(mark)
-    return Traces(
-        processes=processes,
-        namespaces=namespaces,
-        mounts=frozenset(line.split(" ", 1)[1] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
-        links=frozenset(one["ifname"] for one in json.loads(_said("ip", "-json", "link", "show"))),
-        routes=frozenset(
-            re.sub(r" expires \S+", "", line) for line in _said("ip", "route", "show", "table", "all").splitlines()
-        ),
-        rules=frozenset(line for line in _said("iptables-save").splitlines() if line[:1] in {":", "-"}),
-        control_groups=frozenset(
-            str(group) for hierarchy in tidying.hierarchies() for group in hierarchy.glob(f"aether*{mark}*")
-        ),
-        kernel_settings=frozenset(
-            f"{name}={Path('/proc/sys', name).read_text().strip()}"
-            for name in (*supervising.SHOWN_SYSCTLS, "net/ipv4/ip_forward", "net/netfilter/nf_conntrack_max")
-            if Path("/proc/sys", name).exists()
-        ),
-        folders=frozenset(
-            str(path) for place in ("/etc", "/opt", "/usr/libexec", "/var/lib") for path in Path(place).glob("*")
-        ),
-    )
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The machine as a test has it in namespaces of its own."""
+
+    written: Path
+    """What is written in FOLDERS lies here instead."""
+
+    def look(self, mark: str) -> Traces:
+        """See it. `mark` is a text in the command lines of the cluster's processes: its folder, its name."""
+        processes, namespaces = _processes(mark)
+        return Traces(
+            processes=processes,
+            namespaces=namespaces,
+            # A thread's own: /proc/self is the process's first thread.
+            mounts=frozenset(
+                line.split(" ", 1)[1] for line in Path("/proc/thread-self/mountinfo").read_text().splitlines()
+            ),
+            links=frozenset(one["ifname"] for one in json.loads(_said("ip", "-json", "link", "show"))),
+            routes=frozenset(
+                re.sub(r" expires \S+", "", line) for line in _said("ip", "route", "show", "table", "all").splitlines()
+            ),
+            rules=frozenset(line for line in _said("iptables-save").splitlines() if line[:1] in {":", "-"}),
+            control_groups=frozenset(
+                str(group) for hierarchy in tidying.hierarchies() for group in hierarchy.glob(f"aether*{mark}*")
+            ),
+            kernel_settings=frozenset(
+                f"{name}={Path('/proc/sys', name).read_text().strip()}" for name in KERNEL_SETTINGS
+            ),
+            files=frozenset(
+                f"/{path.relative_to(self.written)}"
+                for place in FOLDERS
+                for path in (self.written / place.lstrip("/")).rglob("*")
+            ),
+        )
+
+
+@contextlib.contextmanager
+def apart(folder: Path) -> Iterator[Machine]:
+    """Put this thread, and what it starts, into a network and a table of mounts of their own, with a loopback.
+
+    Args:
+        folder: An empty one; takes what is written in FOLDERS meanwhile.
+    """
+    cwd = Path.cwd()
+    spaces = [os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in ("net", "mnt")]
+    try:
+        _call("unshare", _CLONE_NEWNET | _CLONE_NEWNS)
+        _said("ip", "link", "set", "lo", "up")
+        _said("mount", "--make-rprivate", "/")
+        written = folder / "written"
+        for place in FOLDERS:
+            upper, work = written / place.lstrip("/"), folder / "work" / place.lstrip("/")
+            upper.mkdir(parents=True)
+            work.mkdir(parents=True)
+            options = f"lowerdir={place},upperdir={upper},workdir={work}"
+            _said("mount", "-t", "overlay", "-o", options, "overlay", place)
+        yield Machine(written)
+    finally:
+        # Threads that were started meanwhile share this one's root and folder, and with those nobody may change mounts.
+        _call("unshare", _CLONE_FS)
+        for space in spaces:
+            _call("setns", space, 0)
+            os.close(space)
+        os.chdir(cwd)
+
+
+def reachable(process: int) -> set[str]:
+    """The whole machine's kernel settings that a cluster's process would change where it writes what it wants."""
+    lines = Path(f"/proc/{process}/mountinfo").read_text().splitlines()
+    covered = {line.split()[4] for line in lines}
+    return {name for name in supervising.SHOWN_SYSCTLS if f"/proc/sys/{name}" not in covered}
+
+
+def _call(name: str, *arguments: int) -> None:
+    if getattr(_libc, name)(*arguments):
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
 
 
 def _processes(mark: str) -> tuple[frozenset[str], frozenset[str]]:
-    ours = {kind: _namespace("self", kind) for kind in NAMESPACE_KINDS}
+    ours = {kind: _namespace("thread-self", kind) for kind in NAMESPACE_KINDS}
     commands, parents, spaces = dict[str, str](), dict[str, str](), dict[str, set[str]]()
+    found = set[str]()
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
+        if not entry.name.isdigit() or entry.name == str(os.getpid()):
             continue
         try:
             command = (entry / "cmdline").read_text(errors="replace").replace("\0", " ").strip()
             parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
-            if _namespace(entry.name, "user") != _namespace("self", "user"):
-                continue  # a browser's sandbox, a rootless container: our clusters make no user namespace
-            others = {kind: _namespace(entry.name, kind) for kind in NAMESPACE_KINDS}
+            theirs = {kind: _namespace(entry.name, kind) for kind in NAMESPACE_KINDS}
         except OSError:
             continue  # it has just ended
         commands[entry.name], parents[entry.name] = command, parent
-        spaces[entry.name] = {space for kind, space in others.items() if space and space != ours[kind]}
+        spaces[entry.name] = {space for kind, space in theirs.items() if space != ours[kind]}
+        if theirs["net"] == ours["net"] or mark in command:
+            found.add(entry.name)
 
-    def of_another_cluster(pid: str) -> bool:
-        """Whether it descends from a supervisor that is not of the cluster with the mark."""
-        while pid in commands:
-            if "aether_cli.local.supervising" in commands[pid]:
-                return mark not in commands[pid]
+    def belongs(pid: str) -> bool:
+        while pid in commands and pid not in found:
             pid = parents[pid]
-        return False
+        return pid in found
 
-    found = {pid for pid in commands if (spaces[pid] or mark in commands[pid]) and not of_another_cluster(pid)}
+    found |= {pid for pid in commands if belongs(pid)}
     return frozenset(f"{pid} {commands[pid][:120]}" for pid in found), frozenset().union(
         *(spaces[pid] for pid in found)
     )

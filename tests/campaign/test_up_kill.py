@@ -15,22 +15,26 @@ import pytest
 from aether_cli import telling
 from aether_cli.local import starting
 from aether_cli.local.settings import Settings
-from aether_testing import builders, clusters, machines
+from aether_testing import builders, clusters
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from aether_testing import machines
 
 LONGEST = 12.0
 """Seconds: about what a whole warm `up` of a node takes, so that a kill falls anywhere in it, or just after."""
 
 
 @pytest.mark.campaign(full=20)
-def test_an_up_that_was_killed_at_any_moment_is_healed_by_the_next(rounds: int, tmp_path: Path) -> None:
+def test_an_up_that_was_killed_at_any_moment_is_healed_by_the_next(
+    rounds: int, machine: machines.Machine, tmp_path: Path
+) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     chance = random.Random(seed)
     at = clusters.some_places(tmp_path)
     home = {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_DATA_HOME": str(tmp_path / "data")}
-    before = machines.look(at.name)
+    before = machine.look(at.name)
     command = [sys.executable, "-m", "aether_cli", "up", "--name", at.name, "--port", "0"]
     expected = list[str]()  # what was made since the last purge is there after every kill
     for nth in range(rounds):
@@ -51,7 +55,7 @@ def test_an_up_that_was_killed_at_any_moment_is_healed_by_the_next(rounds: int, 
         if purge := chance.random() < 0.3:
             expected.clear()
         starting.down(at, telling.ToNobody(), purge=purge)
-        assert machines.look(at.name).beyond(before) == {}, where
+        assert machine.look(at.name).beyond(before) == {}, where
         print(f"{where}: healed", flush=True)
     starting.down(at, telling.ToNobody(), purge=True)
 

@@ -9,11 +9,12 @@ import pytest
 
 from aether_cli import problems, telling
 from aether_cli.local import baking, images, places
-from aether_testing import machines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from aether_testing import machines
 
 NAME = "under-test"
 QUIET = telling.ToNobody()
@@ -40,8 +41,8 @@ def source(tmp_path: Path) -> Path:
 CATALOGUE: Sequence[images.Image] = (images.Image(name=NAME, folder=NAME),)
 
 
-def test_only_what_changed_is_built_again(at: places.Places, source: Path) -> None:
-    before = machines.look(NAME)
+def test_only_what_changed_is_built_again(machine: machines.Machine, at: places.Places, source: Path) -> None:
+    before = machine.look(NAME)
     (first,) = baking.bake(at, source, QUIET, CATALOGUE)
     (again,) = baking.bake(at, source, QUIET, CATALOGUE)
     assert (first.built, again.built, again.reference) == (True, False, first.reference)
@@ -52,16 +53,18 @@ def test_only_what_changed_is_built_again(at: places.Places, source: Path) -> No
     assert changed.built
     assert changed.reference != first.reference
     assert [path.name for path in at.images.glob(f"{NAME}-*")] == [changed.archive.name]
-    assert machines.look(NAME).beyond(before) == {}
+    assert machine.look(NAME).beyond(before) == {}
 
 
-def test_a_build_that_fails_names_the_image_and_the_cause_and_leaves_nothing(at: places.Places, source: Path) -> None:
-    before = machines.look(NAME)
+def test_a_build_that_fails_names_the_image_and_the_cause_and_leaves_nothing(
+    machine: machines.Machine, at: places.Places, source: Path
+) -> None:
+    before = machine.look(NAME)
     (source / NAME / "hello").write_text("")
     with pytest.raises(problems.ProgramFailed, match=f"image {NAME}: .*RUN test -s /hello"):
         baking.bake(at, source, QUIET, CATALOGUE)
     assert list(at.images.glob(f"{NAME}-*")) == []
-    assert machines.look(NAME).beyond(before) == {}
+    assert machine.look(NAME).beyond(before) == {}
 
 
 def test_an_image_is_built_of_the_parts_of_the_repository_that_it_names(at: places.Places, source: Path) -> None:

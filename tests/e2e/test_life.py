@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -29,7 +29,7 @@ NODE = replace(clusters.NODE, owned=False, durable=True)
 
 
 @pytest.fixture
-def at(tmp_path: Path) -> Iterator[places.Places]:
+def at(machine: machines.Machine, tmp_path: Path) -> Iterator[places.Places]:  # noqa: ARG001 - it begins and ends there
     one = clusters.some_places(tmp_path)
     yield one
     starting.down(one, QUIET, purge=True)
@@ -47,18 +47,21 @@ def until_started_again(namespace: namespaces.Namespace) -> None:
     )
 
 
-def test_down_leaves_the_machine_as_it_was_and_keeps_what_is_the_person_s(at: places.Places) -> None:
-    before = machines.look(at.name)
+def test_down_leaves_the_machine_as_it_was_and_keeps_what_is_the_person_s(
+    machine: machines.Machine, at: places.Places
+) -> None:
+    before = machine.look(at.name)
     cluster = starting.up(at, NODE, QUIET)
     namespace = namespaces.create(cluster, "life")
     image = cluster.images["base"]
     write = builders.a_pod("sh", "-c", "echo kept > /data/file && sleep 1000", image=image, claim="data")
     namespace.apply(builders.a_claim(), builders.a_deployment("writer", write))
     namespace.until_available("writer")
-    assert machines.look(at.name).beyond(before)  # else the look sees nothing, and the next lines prove nothing
+    assert machine.look(at.name).beyond(before)  # else the look sees nothing, and the next lines prove nothing
+    assert machines.reachable(holding.need(at).supervisor) == set()
 
     assert starting.down(at, QUIET)
-    assert machines.look(at.name).beyond(before) == {}
+    assert machine.look(at.name).beyond(before) == {}
     assert "did not end" not in (at.logs / "supervisor.log").read_text()
     assert not starting.down(at, QUIET)
 
@@ -66,10 +69,57 @@ def test_down_leaves_the_machine_as_it_was_and_keeps_what_is_the_person_s(at: pl
     until_started_again(namespace)
     assert namespace.text("exec", "deployment/writer", "--", "cat", "/data/file") == "kept\n"
     starting.down(at, QUIET, purge=True)
-    assert machines.look(at.name).beyond(before) == {}
+    assert machine.look(at.name).beyond(before) == {}
     assert not at.state.exists()
     assert not at.volumes.exists()
     assert list(at.cache.glob("bin/kubectl-*"))
+
+
+STRANGER: Final = """
+import pathlib, subprocess, sys
+from aether_testing import clusters
+
+TRACES = ("ip link add cni0 type bridge", "ip route add blackhole 10.244.0.0/16", "iptables -N KUBE-SERVICES",
+    "sysctl -q net.ipv4.ip_forward=1", "mkdir -p /etc/kubernetes /opt/cni", "mount -t tmpfs tmpfs /mnt")
+sys.stdin.readline()
+with clusters.running(clusters.CONTROL_PLANE, clusters.some_places(pathlib.Path(sys.argv[1]))):
+    for one in TRACES:
+        subprocess.run(one.split(), check=True)
+    print("up", flush=True)
+    sys.stdin.readline()
+print("down", flush=True)
+sys.stdin.readline()
+"""
+"""Another Kubernetes, which leaves everywhere what Kubernetes leaves."""
+
+
+def test_another_kubernetes_beside_it_changes_nothing_that_is_compared(tmp_path: Path) -> None:
+    # It has namespaces of its own as well, which it takes for the machine, so that the real one stays clean.
+    with machines.apart(tmp_path / "theirs") as theirs:
+        them = theirs.look("under-test")
+        command = [sys.executable, "-c", STRANGER, str(tmp_path / "stranger")]
+        path = os.pathsep.join(entry for entry in sys.path if entry)
+        with (
+            subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "PYTHONPATH": path},
+            ) as stranger,
+            machines.apart(tmp_path / "ours") as ours,
+        ):
+            assert stranger.stdin is not None
+            assert stranger.stdout is not None
+            before = ours.look("under-test")
+            for said in ("up", "down"):
+                stranger.stdin.write("\n")
+                stranger.stdin.flush()
+                assert stranger.stdout.readline() == f"{said}\n"
+                assert ours.look("under-test").beyond(before) == {}, said
+            stranger.stdin.close()
+        seen = theirs.look("under-test").beyond(them)
+    assert set(seen) == {"links", "routes", "rules", "kernel_settings", "files", "mounts"}, seen
 
 
 def test_up_on_a_running_cluster_changes_nothing(at: places.Places) -> None:
@@ -87,8 +137,8 @@ def test_other_settings_for_a_running_cluster_are_refused_by_name(at: places.Pla
         starting.up(at, replace(clusters.CONTROL_PLANE, egress=True), QUIET)
 
 
-def test_killing_the_holder_leaves_nothing_running_and_up_heals(at: places.Places) -> None:
-    before = machines.look(at.name)
+def test_killing_the_holder_leaves_nothing_running_and_up_heals(machine: machines.Machine, at: places.Places) -> None:
+    before = machine.look(at.name)
     cluster = starting.up(at, NODE, QUIET)
     namespace = namespaces.create(cluster, "healed")
     sleeper = builders.a_pod("sleep", "1000", image=cluster.images["base"])
@@ -96,25 +146,27 @@ def test_killing_the_holder_leaves_nothing_running_and_up_heals(at: places.Place
     namespace.until_available("sleeper")
 
     holding.end(holding.need(at), gently=False, deadline=0)
-    left = machines.look(at.name).beyond(before)
+    left = machine.look(at.name).beyond(before)
     assert set(left) <= {"control_groups"}, left
 
     healed = starting.up(at, NODE, QUIET)
     assert healed.started
     until_started_again(namespace)
     starting.down(at, QUIET)
-    assert machines.look(at.name).beyond(before) == {}
+    assert machine.look(at.name).beyond(before) == {}
 
 
-def test_killing_process_1_of_the_namespaces_leaves_nothing_running(at: places.Places) -> None:
-    before = machines.look(at.name)
+def test_killing_process_1_of_the_namespaces_leaves_nothing_running(
+    machine: machines.Machine, at: places.Places
+) -> None:
+    before = machine.look(at.name)
     starting.up(at, clusters.CONTROL_PLANE, QUIET)
     holder = holding.need(at)
     watched = os.pidfd_open(holder.pid)
     os.kill(holder.supervisor, signal.SIGKILL)
     assert holding.gone(watched, 10)
     os.close(watched)
-    assert machines.look(at.name).beyond(before) == {}
+    assert machine.look(at.name).beyond(before) == {}
 
 
 def test_an_owned_cluster_ends_with_the_process_that_started_it(at: places.Places, tmp_path: Path) -> None:
@@ -151,16 +203,18 @@ def test_a_port_in_use_is_refused_before_anything_is_made(at: places.Places) -> 
     assert not at.volumes.exists()
 
 
-def test_a_component_that_cannot_start_fails_up_with_its_cause(at: places.Places, tmp_path: Path) -> None:
+def test_a_component_that_cannot_start_fails_up_with_its_cause(
+    machine: machines.Machine, at: places.Places, tmp_path: Path
+) -> None:
     assets = tmp_path / "assets"
     assets.mkdir()
     broken = assets / "etcd"
     broken.write_text("#!/bin/sh\necho 'error: this is no etcd' >&2\nexit 7\n")
     broken.chmod(0o755)
-    before = machines.look(at.name)
+    before = machine.look(at.name)
     with pytest.raises(problems.NotReady, match="etcd ended with 7: error: this is no etcd"):
         starting.up(at, clusters.CONTROL_PLANE, QUIET, {**os.environ, "KUBEBUILDER_ASSETS": str(assets)})
-    assert machines.look(at.name).beyond(before) == {}
+    assert machine.look(at.name).beyond(before) == {}
 
 
 def test_status_is_a_page_for_people_and_json_for_scripts(at: places.Places, tmp_path: Path) -> None:

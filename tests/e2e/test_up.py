@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from aether_cli.local import places
     from aether_testing.desks import Aether, Desk
-    from aether_testing.machines import Traces
+    from aether_testing.machines import Machine, Traces
 
 SYSTEM, DESK = manifests.NAMESPACES
 PAIRS: Final = ("BTC/USD", "ETH/USD", "SOL/USD")
@@ -58,6 +58,7 @@ class Up:
 
     at: places.Places
     desk: Desk
+    machine: Machine
     before: Traces = field(repr=False)
 
 
@@ -66,11 +67,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """One for several tests, in the order of this file: it is edited, and what is edited stays so for those after."""
     folder = tmp_path_factory.mktemp("up")
     at = clusters.some_places(folder)
-    before = machines.look(at.name)
-    try:
-        yield Up(at=at, desk=desks.up(at, folder), before=before)
-    finally:
-        starting.down(at, telling.ToNobody(), purge=True)
+    with machines.apart(folder / "machine") as machine:
+        before = machine.look(at.name)
+        try:
+            yield Up(at=at, desk=desks.up(at, folder), machine=machine, before=before)
+        finally:
+            starting.down(at, telling.ToNobody(), purge=True)
 
 
 def asked(aether: Aether, *words: str) -> dict[str, Any]:
@@ -235,7 +237,7 @@ def test_up_again_mends_and_a_second_life_finds_it_again(shared: Up) -> None:
     assert not desks.asked(aether, "up", "--port", "0", "--json")["started"]
 
     assert aether("down").returncode == 0
-    assert machines.look(shared.at.name).beyond(shared.before) == {}
+    assert shared.machine.look(shared.at.name).beyond(shared.before) == {}
     (platform,) = desks.asked(aether, "up", "--port", "0", "--json")["platforms"]
     assert platform["ready"] == "True"
     assert secrets_of(aether) == logins

@@ -137,6 +137,13 @@ _NAMESPACES: Final = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "
 _APART: Final = ("setpriv", "--pdeathsig=KILL", *_NAMESPACES)
 
 
+_NOTHING_LASTS: Final = """
+mount -t tmpfs tmpfs /var/lib
+printf '[network]\\nnetwork_config_dir = "/var/lib/cni"\\n' >/var/lib/containers.conf
+exec "$@"
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Buildah:
     """The command lines for Buildah, which needs no engine: its store is ours, its scratch is thrown away.
@@ -150,8 +157,10 @@ class Buildah:
 
     def _buildah(self, *words: str) -> tuple[str, ...]:
         return (
-            # Wherever its store is, it keeps a cache of its own under /var/lib: in there, nothing lasts.
-            *(*_APART, "sh", "-c", 'mount -t tmpfs tmpfs /var/lib && exec "$@"', "sh", "env", f"TMPDIR={self.scratch}"),
+            # Wherever its store is, it keeps a cache of its own under /var/lib and a lock under /etc/cni: here, neither
+            # lasts.
+            *(*_APART, "sh", "-ec", _NOTHING_LASTS, "sh"),
+            *("env", "CONTAINERS_CONF=/var/lib/containers.conf", f"TMPDIR={self.scratch}"),
             *("buildah", f"--root={self.store}", f"--runroot={self.scratch / 'run'}", "--storage-driver=overlay"),
             *words,
         )
