@@ -21,7 +21,7 @@ from aether_services.exchange_sim.core.batches import Batch
 from aether_services.exchange_sim.core.orders import LevelSet, Opened, OrderId, Owner, Traded
 from aether_services.exchange_sim.service import Venue
 from aether_services.exchange_sim.settings import Settings
-from aether_testing.clocks import Clock
+from aether_testing.clocks import BEGIN, Clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 BTC: Final = Symbol("BTC/USD")
 DAY: Final = 86_400
-FIRST: Final = 1_715_904_000
-"""A midnight in May 2024; five days later begins the candle that is not over."""
+FIRST: Final = BEGIN // times.SECOND
+"""A midnight; five days later begins the candle that is not over."""
 NOW: Final = FIRST + 5 * DAY + 3_600
 
 
@@ -39,7 +39,7 @@ class World:
 
     def __init__(self, journal: SqliteJournal, **settings: Any) -> None:
         self.clock = Clock()
-        self.clock.seconds = NOW
+        self.clock.seconds = NOW - FIRST
         registry = prometheus_client.CollectorRegistry()
         told = {"instance": "venue-0", "release": "test", "journal": "/nowhere", **settings}
         self.venue = Venue(
@@ -103,7 +103,7 @@ async def with_days(journal: SqliteJournal, days: int) -> None:
         (FIRST, 1),
         (FIRST + 1, 1),
         (FIRST + 4 * DAY - 1, 4),
-        (FIRST + 4 * DAY, 5),  # as recorded of Kraken: since=1716249600 begins with 1716336000
+        (FIRST + 4 * DAY, 5),  # as recorded of Kraken: since=1716249600 begins with the next day, 1716336000
         (FIRST + 5 * DAY, 5),
         (FIRST + 9 * DAY, 5),
     ],
