@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -15,12 +14,10 @@ from aether_services.domain import times
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side, Trade
-from aether_services.ingest.core import asking, sharing, tapes, wire
-from aether_services.ingest.core.asking import Step, Subscriptions
+from aether_services.ingest.core import sharing, tapes, wire
 from aether_services.ingest.core.outboxes import Letter, Outbox
 from aether_services.ingest.core.sharing import Share
 from aether_services.ingest.core.tapes import Place, Received, Tape
-from aether_services.ingest.core.wire import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -235,89 +232,7 @@ def test_a_market_that_is_not_wanted_any_more_is_left_at_once() -> None:
     assert share.look([ETH], 1, {}) == {ETH}
 
 
-# Subscriptions.
-
-BOOK = (Channel.BOOK, BTC)
-
-
-def some_subscriptions() -> Subscriptions:
-    return Subscriptions(params={Channel.BOOK: {"depth": 100}}, extra={Channel.BOOK: {"snapshot": True}})
-
-
-def asked(one: Subscriptions, wanted: set[asking.Key], now: float = 0.0) -> list[dict[str, Any]]:
-    return [json.loads(request) for request in one.requests(wanted, now, most=100)]
-
-
-def reply(req_id: int, *, error: str = "") -> wire.Head:
-    words: dict[str, Any] = {"method": "x", "req_id": req_id, "success": not error}
-    return wire.head(json.dumps(words | ({"error": error} if error else {})))
-
-
-def test_each_market_is_asked_for_by_itself_and_its_end_repeats_the_key() -> None:
-    one = some_subscriptions()
-    (request,) = asked(one, {BOOK})
-    assert request == {
-        "method": "subscribe", "params": {"channel": "book", "symbol": ["BTC/USD"], "depth": 100, "snapshot": True},
-        "req_id": 1,
-    }  # fmt: skip
-    assert asked(one, {BOOK}) == []
-    assert one.answered(reply(1), 0) == (BOOK, Step.HELD, "")
-    (request,) = asked(one, set())
-    assert request == {
-        "method": "unsubscribe", "params": {"channel": "book", "symbol": ["BTC/USD"], "depth": 100}, "req_id": 2,
-    }  # fmt: skip
-    assert one.answered(reply(2), 0) == (BOOK, Step.LEAVING, "")
-    assert one.step(BOOK) is None
-
-
-def test_a_refusal_is_known_by_its_request_alone_and_asked_again_later() -> None:
-    one = some_subscriptions()
-    asked(one, {BOOK})
-    words = "Currency pair not supported BTC/USD"
-    assert one.answered(reply(1, error=words), 0) == (BOOK, Step.REFUSED, words)
-    assert one.error(BOOK) == words
-    assert asked(one, {BOOK}, asking.RETRY_REFUSED - 1) == []
-    assert len(asked(one, {BOOK}, asking.RETRY_REFUSED)) == 1
-    assert asked(one, set(), asking.RETRY_REFUSED) == []  # it is answered first
-    assert one.answered(reply(2), asking.RETRY_REFUSED) == (BOOK, Step.HELD, "")
-    assert [one["method"] for one in asked(one, set(), asking.RETRY_REFUSED)] == ["unsubscribe"]
-
-
-def test_what_is_not_answered_is_asked_again() -> None:
-    one = some_subscriptions()
-    asked(one, {BOOK})
-    assert asked(one, {BOOK}, asking.PATIENCE - 1) == []
-    (request,) = asked(one, {BOOK}, asking.PATIENCE)
-    assert (request["method"], request["req_id"]) == ("subscribe", 2)
-    assert one.answered(reply(1), 11) is None  # the answer to a question that counts no more
-    assert one.answered(reply(2), 11) == (BOOK, Step.HELD, "")
-
-
-def test_what_is_not_answered_and_not_wanted_any_more_is_left() -> None:
-    one = some_subscriptions()
-    asked(one, {BOOK})
-    assert [request["method"] for request in asked(one, set(), asking.PATIENCE)] == ["unsubscribe"]
-
-
-def test_a_renewed_book_is_left_and_joined_again() -> None:
-    one = some_subscriptions()
-    assert one.renew(BOOK, 0) is None  # nothing is held yet: a snapshot comes anyway
-    asked(one, {BOOK})
-    one.answered(reply(1), 0)
-    request = one.renew(BOOK, 0)
-    assert request is not None
-    assert json.loads(request)["method"] == "unsubscribe"
-    assert asked(one, {BOOK}) == []
-    one.answered(reply(2), 0)
-    (again,) = asked(one, {BOOK})
-    assert again["method"] == "subscribe"
-
-
-def test_no_more_is_asked_at_once_than_may_be() -> None:
-    one = some_subscriptions()
-    wanted: set[asking.Key] = {(Channel.TRADE, symbol) for symbol in SYMBOLS}
-    assert len(list(one.requests(wanted, 0, most=3))) == 3
-    assert len(list(one.requests(wanted, 0, most=100))) == len(SYMBOLS) - 3
+# Messages.
 
 
 @pytest.mark.parametrize("frame", ["", "[]", '{"channel":1}', '{"channel":"book","type":"update","data":[{}]}'])

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
+from collections.abc import Callable
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import prometheus_client
 
 from aether_services.domain import times
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side, Trade
+from aether_services.exchange_sim.core import markets as venue_markets
+from aether_services.exchange_sim.ports import Past
+from aether_services.exchange_sim.service import Venue as SimulatedVenue
+from aether_services.exchange_sim.settings import Settings
+from aether_services.ingest.core.asking import Step
 from aether_services.ingest.core.markets import Markets
 from aether_services.ingest.core.tapes import Received, place_of
+from aether_services.ingest.core.wire import Channel
 from aether_services.ingest.ports import Listed, VenueAway
 from aether_services.ingest.service.history import History
 from aether_services.ingest.service.receiving import Receiving
@@ -21,27 +32,46 @@ from aether_testing import recordings
 from aether_testing.clocks import Clock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
+    from aether_services.exchange_sim.ports import Journal
+    from aether_services.exchange_sim.telling import Connection as SimulatedConnection
+    from aether_services.ingest import ports
     from aether_services.ingest.core.tapes import Place
 
-BTC = Symbol(recordings.SYMBOL)
+BTC, ETH, BAD = Symbol(recordings.SYMBOL), Symbol("ETH/USD"), Symbol("AAA/USD")
+MANY = [Symbol(f"B{number:03}/USD") for number in range(120)]
+
+
+def the_instruments() -> bytes:
+    """All these markets, alike."""
+    said = json.loads(recordings.INSTRUMENT)
+    (pair,) = said["data"]["pairs"]
+    said["data"]["pairs"] = [{**pair, "symbol": symbol} for symbol in (BTC, ETH, BAD, *MANY)]
+    return json.dumps(said).encode()
+
+
+INSTRUMENTS = the_instruments()
+
+
+Answer = Callable[[dict[str, Any]], "Sequence[bytes | int]"]
 
 
 class Venue:
     """Answers as told: a request → frames; None ends the connection with a code."""
 
-    def __init__(self, answer: Callable[[dict[str, Any]], Sequence[bytes | int]]) -> None:
-        self._answer = answer
+    def __init__(self, clock: Clock, answer: Answer) -> None:
+        self._clock, self._answer = clock, answer
         self._frames: asyncio.Queue[bytes | int] = asyncio.Queue()
         self.asked: list[dict[str, Any]] = []
-        self.connections = 0
+        self.connections: list[float] = []
+        """When each began."""
         self.traded: list[Trade] = []
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[Venue]:
         """A connection."""
-        self.connections += 1
+        self.connections.append(self._clock.seconds)
         self._frames = asyncio.Queue()
         yield self
 
@@ -72,49 +102,82 @@ class Venue:
         """What was asked for of a channel."""
         return [one["method"] for one in self.asked if one.get("params", {}).get("channel") == channel]
 
+    def symbols(self, method: str, channel: str) -> list[Symbol]:
+        """Markets that were named to it, each as often as it was."""
+        asked = [one["params"] for one in self.asked if one["method"] == method]
+        return [symbol for params in asked if params["channel"] == channel for symbol in params.get("symbol", ())]
 
-def an_ack(request: dict[str, Any], **words: Any) -> bytes:
-    return json.dumps({"method": request["method"], "req_id": request["req_id"], "success": True, **words}).encode()
+
+def an_ack(request: dict[str, Any], symbol: str = "", **words: Any) -> bytes:
+    result = {"result": {"symbol": symbol}} if symbol else {}
+    said = {"method": request["method"], "req_id": request["req_id"], "success": True, **result, **words}
+    return json.dumps(said).encode()
 
 
 class World:
     """A venue, and what listens to it."""
 
-    def __init__(self, answer: Callable[[dict[str, Any]], Sequence[bytes | int]]) -> None:
-        self.clock, self.venue = Clock(), Venue(answer)
+    def __init__(self, answer: Answer, *symbols: Symbol) -> None:
+        self.clock = Clock()
+        self.venue = Venue(self.clock, answer)
         self.markets = Markets(writer="w", depth=10, tape_length=10, post=lambda _: None)
-        self.markets.serve([BTC])
-        self.receiving = Receiving(
-            venue=self.venue,
-            history=History(self.venue, self.clock),
+        self.markets.serve(symbols or [BTC])
+        self.receiving = self.receives(self.venue)
+
+    def receives(self, venue: ports.Venue) -> Receiving:
+        """What receives of a venue."""
+        return Receiving(
+            venue=venue,
+            history=History(venue, self.clock),
             markets=self.markets,
             clock=self.clock,
             depth=10,
             refresh=300,
             arrived=lambda: None,
+            chance=lambda: 0.5,
         )
 
-    async def until(self, holds: Callable[[], bool], seconds: float) -> None:
-        """Let time pass until something holds, which must be within so many seconds."""
-        ends = self.clock.seconds + seconds
+    def step(self, channel: Channel, symbol: Symbol) -> Step | None:
+        """How far a subscription is."""
+        return self.receiving._asked.step((channel, symbol))  # noqa: SLF001 - its table
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """It receives meanwhile."""
         task = asyncio.create_task(self.receiving.run())
         try:
-            while not holds():
-                assert self.clock.seconds < ends, self.venue.asked
-                await asyncio.sleep(0)
+            yield
         finally:
             task.cancel()
             await asyncio.wait([task])
 
+    async def pass_until(self, holds: Callable[[], bool], seconds: float) -> None:
+        """Let time pass until something holds, which must be within so many seconds."""
+        ends = self.clock.seconds + seconds
+        while not holds():
+            assert self.clock.seconds < ends, self.venue.asked
+            await asyncio.sleep(0)
+
+    async def until(self, holds: Callable[[], bool], seconds: float) -> None:
+        """Receive until something holds, which must be within so many seconds."""
+        async with self.running():
+            await self.pass_until(holds, seconds)
+
 
 def faithful(request: dict[str, Any]) -> list[bytes | int]:
-    """A venue as it should be, whose market stands still."""
-    channel = request.get("params", {}).get("channel")
-    if request["method"] == "subscribe" and channel == "instrument":
-        return [an_ack(request), recordings.INSTRUMENT]
-    if request["method"] == "subscribe" and channel == "book":
-        return [an_ack(request), recordings.book_frames()[0]]
-    return [an_ack(request)]
+    """A venue as it should be, whose markets stand still."""
+    params = request.get("params", {})
+    symbols = params.get("symbol", [])
+    if request["method"] != "subscribe":
+        return [an_ack(request, symbol) for symbol in symbols or [""]]
+    if params["channel"] == "instrument":
+        return [an_ack(request), INSTRUMENTS]
+    frames: list[bytes | int] = []
+    for symbol in symbols:
+        frames.append(an_ack(request, symbol))
+        if params["channel"] == "book":
+            frames.append(recordings.book_frames()[0].replace(BTC.encode(), symbol.encode()))
+    return frames
 
 
 async def test_a_market_is_asked_for_once_its_decimals_are_known_and_each_channel_by_itself() -> None:
@@ -201,17 +264,153 @@ async def test_who_leaves_withdraws_its_books() -> None:
 async def test_a_venue_that_refuses_us_is_left_alone_for_ten_minutes() -> None:
     world = World(lambda _: [1008])
     began = world.clock.seconds
-    await world.until(lambda: world.venue.connections == 2, 700)
+    await world.until(lambda: len(world.venue.connections) == 2, 700)
     assert world.clock.seconds - began >= 600
 
 
 async def test_connects_that_fail_come_slower_and_slower() -> None:
     world = World(lambda _: [1006])
     began = world.clock.seconds
-    await world.until(lambda: world.venue.connections == 12, 400)
+    await world.until(lambda: len(world.venue.connections) == 12, 400)
     # Kraken bears about 150 in ten minutes.
     assert world.clock.seconds - began > 12 * 4
-    await world.until(lambda: world.venue.connections == 1200, 1200 * 40)  # a night's outage is no more than that
+    await world.until(lambda: len(world.venue.connections) == 1200, 1200 * 40)  # a night's outage is no more than that
+
+
+async def test_a_venue_that_closes_after_its_first_snapshot_is_connected_to_slower() -> None:
+    def answer(request: dict[str, Any]) -> list[bytes | int]:
+        return [*faithful(request), 1006] if request.get("params", {}).get("channel") == "book" else faithful(request)
+
+    world = World(answer)
+    began = world.clock.seconds
+    await world.until(lambda: world.clock.seconds - began > 1800, 2000)
+    in_ten_minutes = [
+        sum(since <= one < since + 600 for one in world.venue.connections) for since in (began, 1600, 2200)
+    ]
+    assert world.markets.book_messages > 20
+    assert max(in_ten_minutes) <= 30
+
+
+async def test_after_a_session_that_lasted_the_venue_is_connected_to_at_once() -> None:
+    ended: list[float] = []
+
+    def answer(request: dict[str, Any]) -> list[bytes | int]:
+        if request["method"] == "ping" and world.clock.seconds - world.venue.connections[-1] > 40:
+            ended.append(world.clock.seconds)
+            return [1006]
+        return faithful(request)
+
+    world = World(answer)
+    await world.until(lambda: len(world.venue.connections) == 4, 200)
+    for closed, connected in zip(ended, world.venue.connections[1:], strict=True):
+        assert connected - closed < 0.5
+
+
+async def test_a_book_that_never_verifies_keeps_no_other_market_from_its_own() -> None:
+    def answer(request: dict[str, Any]) -> list[bytes | int]:
+        frames = [frame for frame in faithful(request) if isinstance(frame, bytes)]
+        return [
+            frame.replace(b'm":', b'm":1') if BAD.encode() in frame and b'"bids"' in frame else frame
+            for frame in frames
+        ]
+
+    world = World(answer, BAD, *MANY)
+    began = world.clock.seconds
+    async with world.running():
+        await world.pass_until(lambda: all(world.markets[symbol].usable for symbol in MANY), 10)
+        await world.pass_until(lambda: world.clock.seconds - began >= 100, 200)
+    asked = {channel: world.venue.symbols("subscribe", channel) for channel in ("book", "ticker", "trade")}
+    assert sorted(asked["ticker"]) == sorted(asked["trade"]) == [BAD, *MANY]
+    assert [symbol for symbol in asked["book"] if symbol != BAD] == MANY
+    assert 5 < asked["book"].count(BAD) <= 10
+    assert world.receiving.backoff(BAD) > 10
+    assert world.receiving.backoff(MANY[0]) == 0
+    assert world.markets[BAD].reason == "ChecksumMismatch"
+
+
+async def test_books_asked_for_together_are_all_had_when_some_frames_are_lost() -> None:
+    whole = itertools.count()
+
+    def answer(request: dict[str, Any]) -> list[bytes | int]:
+        frames = faithful(request)
+        if request.get("params", {}).get("channel") == "book" and not next(whole):
+            for number in (30, 9, 8, 3, 2):  # the reply to one, reply and snapshot of another, and two more of either
+                del frames[number]
+        return [*frames, b'{"channel":"heartbeat"}']
+
+    world = World(answer, *MANY[:20])
+    await world.until(lambda: all(world.markets[symbol].usable for symbol in MANY[:20]), 20)
+    asked = world.venue.symbols("subscribe", "book")
+    assert 20 < len(asked) <= 25
+
+
+# A subscription is what the venue holds: against the simulated venue, without its sockets.
+
+
+class Simulated:
+    """The simulated venue, whose markets stand still."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.venue = SimulatedVenue(
+            Settings.model_validate({"instance": "venue-0", "release": "test", "journal": "/nowhere"}),
+            instruments={symbol: venue_markets.MARKETS[symbol] for symbol in (BTC, ETH)},
+            journal=cast("Journal", SimpleNamespace(load=lambda _: Past())),
+            clock=clock,
+            registry=prometheus_client.CollectorRegistry(),
+        )
+        self.connections: list[SimulatedConnection] = []
+
+    @contextlib.asynccontextmanager
+    async def connected(self) -> AsyncIterator[Simulated]:
+        """A connection."""
+        self.connections.append(self.venue.connect())
+        yield self
+
+    async def receive(self) -> str:
+        """The next message, or a heartbeat when it is time for one."""
+        while not self.connections[-1].waiting:
+            self.venue.audience.look()
+            await asyncio.sleep(0)
+        return await self.connections[-1].next()
+
+    async def send(self, text: str) -> None:
+        """Take a request."""
+        self.venue.hear(self.connections[-1], text)
+
+    async def instruments(self) -> Listed:
+        """None."""
+        return Listed()
+
+    async def trades(self, symbol: Symbol, after: Place) -> Sequence[Trade]:
+        """None."""
+        del symbol, after
+        return []
+
+    def holds(self, symbol: Symbol) -> set[str]:
+        """Channels of a market that the newest connection is subscribed to."""
+        return {key.channel for key in self.connections[-1].subscribed if key.symbol == symbol}
+
+
+async def test_a_market_added_or_removed_in_a_silence_is_what_the_venue_holds() -> None:
+    world = World(faithful, ETH)
+    venue = Simulated(world.clock)
+    world.receiving = world.receives(venue)
+    channels = (Channel.BOOK, Channel.TICKER, Channel.TRADE)
+    async with world.running():
+        await world.pass_until(lambda: world.markets[ETH].usable and venue.holds(ETH) == set(channels), 5)
+        venue.venue.audience.be_silent(5)
+        world.markets.serve([ETH, BTC])
+        await world.pass_until(lambda: venue.holds(BTC) == set(channels), 5)
+        assert not world.markets[BTC].usable
+        await world.pass_until(lambda: world.markets[BTC].usable, 20)
+        await world.pass_until(lambda: all(world.step(one, BTC) is Step.HELD for one in channels), 5)
+        assert world.receiving.refusal(BTC) == ""
+        venue.venue.audience.be_silent(5)
+        world.markets.serve([ETH])
+        await world.pass_until(lambda: not venue.holds(BTC), 5)
+        await world.pass_until(lambda: all(world.step(one, BTC) is None for one in channels), 20)
+        assert world.markets[ETH].usable
+        assert len(venue.connections) == 1
 
 
 async def test_a_refused_pair_is_said_in_the_venue_s_words() -> None:

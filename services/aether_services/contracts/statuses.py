@@ -47,6 +47,8 @@ class BookState(Message):
     """Times that trades were missed and asked for again."""
     trades: str = ""
     """Why trades of it are not handed on; empty while they are."""
+    backoff_seconds: float = 0.0
+    """Until a book is asked for again that failed repeatedly; 0 where it is not in backoff."""
 
 
 class Output(StrEnum):

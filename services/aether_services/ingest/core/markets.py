@@ -55,12 +55,14 @@ class Market:
         doubted_at: When it was refused last.
         snapshot_at: When the last snapshot of the book was received.
         sent_at: When the last message about its book was received; it is sent again once that is a second ago.
+        verified_at: When the last message was received after which the book verified.
         known_at: When it was first looked at.
     """
 
     __slots__ = (
         "book", "checksum_failures", "doubt", "doubted_at", "gaps", "known_at", "sent_at", "snapshot_at", "symbol",
-        "tape", "told", "unknown", "unreadable", "writer",
+        "tape", "told", "unknown", "unreadable", "verified_at",
+        "writer",
     )  # fmt: skip
 
     def __init__(self, symbol: Symbol, writer: str, tape_length: int) -> None:
@@ -72,7 +74,7 @@ class Market:
         self.doubted_at = Nanoseconds(0)
         self.writer = writing.BookWriter(symbol, writer)
         self.checksum_failures = self.gaps = 0
-        self.snapshot_at = self.sent_at = self.known_at = Nanoseconds(0)
+        self.snapshot_at = self.sent_at = self.verified_at = self.known_at = Nanoseconds(0)
         self.told: Unusable | None = Unusable.WAITING
         """What was last published of the book: nothing, when it was usable."""
 
@@ -129,6 +131,8 @@ class Markets:
         self.misunderstood = 0
         self.renew: set[Symbol] = set()
         """Markets whose book is to be asked for anew."""
+        self.data_of: set[tuple[Channel, Symbol | None]] = set()
+        """Subscriptions that data came of since somebody looked; of books and instruments, a snapshot."""
         self.fill: set[Symbol] = set()
         """Markets whose tape lacks trades that the venue is to be asked for."""
         self.outgrown = False
@@ -226,6 +230,8 @@ class Markets:
                 self._each(head, wire.data(head, wire.InstrumentData).pairs, received)
                 for market in self._markets.values():
                     self._prepare(market)
+                if head.type == _SNAPSHOT:
+                    self.data_of.add((Channel.INSTRUMENT, None))
             case "" if head.data:
                 raise wire.NotUnderstood("data of no channel")
             case _:
@@ -318,6 +324,7 @@ class Markets:
         at, checksum = times.text(moment), wire.whole(data.checksum)
         bids, asks = ([level.text() for level in side] for side in (data.bids, data.asks))
         if kind == _SNAPSHOT:
+            self.data_of.add((Channel.BOOK, market.symbol))
             market.snapshot_at = received
             usable = book.snapshot(bids, asks, checksum)
         else:
@@ -330,7 +337,8 @@ class Markets:
             self._refuse(market, received)
 
     def _publish(self, market: Market, book: Book, at: str, received: Nanoseconds) -> None:
-        market.sent_at, market.told = received, None
+        market.sent_at = market.verified_at = received
+        market.told = None
         self._post(Letter(_BOOK, market.symbol, market.writer.usable(book, at, received), received))
 
     def _refuse(self, market: Market, received: Nanoseconds) -> None:
@@ -343,6 +351,7 @@ class Markets:
         market = self._markets.get(Symbol(one.symbol))
         if market is None:
             return
+        self.data_of.add((Channel.TRADE, market.symbol))
         trade, last = one.trade(), market.tape.last
         refusals.in_time(trade.at, received)
         if last is not None and trade.trade_id > last.trade_id:
@@ -361,6 +370,7 @@ class Markets:
         symbol = Symbol(one.symbol)
         if symbol not in self._markets:
             return
+        self.data_of.add((Channel.TICKER, symbol))
         ticker = one.ticker(received)
         refusals.in_time(ticker.at, received)
         self._fit(

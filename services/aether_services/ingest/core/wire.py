@@ -19,6 +19,7 @@ from aether_services.domain.tickers import Ticker
 from aether_services.domain.trades import OrderType, Side, Trade
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from decimal import Decimal
 
     from aether_services.domain.times import Nanoseconds
@@ -221,8 +222,22 @@ class Head(msgspec.Struct, gc=False):
     success: bool | None = None
     error: str = ""
     symbol: str = ""
+    result: msgspec.Raw = msgspec.Raw(b"")
+
+    @property
+    def about(self) -> str:
+        """Which symbol a reply is about, where it says so: a refusal beside its words, all others in the result."""
+        try:
+            return self.symbol or _results.decode(self.result).symbol
+        except msgspec.DecodeError:
+            return ""
 
 
+class _Result(msgspec.Struct, gc=False):
+    symbol: str = ""
+
+
+_results: Final = msgspec.json.Decoder(_Result)
 _heads: Final = msgspec.json.Decoder(Head)
 Data = TypeVar("Data")
 
@@ -308,10 +323,10 @@ def addressed(frame: str) -> set[str] | None:
     return names or (None if channels or not isinstance(said, dict) else set())
 
 
-def request(method: str, channel: Channel, req_id: int, symbol: Symbol | None, **params: Any) -> str:
-    """A subscription, or the end of one."""
-    symbols = {} if symbol is None else {"symbol": [symbol]}
-    return json.dumps({"method": method, "params": {"channel": channel, **symbols, **params}, "req_id": req_id})
+def request(method: str, channel: Channel, req_id: int, symbols: Sequence[Symbol], **params: Any) -> str:
+    """A subscription to each of these markets, or to a channel that is not of one; or the end of that."""
+    named = {"symbol": symbols} if symbols else {}
+    return json.dumps({"method": method, "params": {"channel": channel, **named, **params}, "req_id": req_id})
 
 
 def ping(req_id: int) -> str:

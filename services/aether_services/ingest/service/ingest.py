@@ -150,6 +150,7 @@ class Ingest:
             if read is not None and read != self._settings:
                 log.info("settings", extra={"digest": read.digest, "pairs": len(read.pairs), "replicas": read.replicas})
                 self._settings = read
+                self.receiving.connects.replicas = read.replicas
             if self._settings is not None:
                 now = self._settings
                 usable = await self._peers.usable(now.replicas)
@@ -256,6 +257,7 @@ class Ingest:
             checksum_failures=market.checksum_failures,
             gaps=market.gaps,
             trades=market.doubt or (NOT_LISTED if symbol in self.listing.unreadable else ""),
+            backoff_seconds=round(self.receiving.backoff(symbol), 1),
         )
 
 

@@ -11,8 +11,9 @@ from aether_services.domain import times
 from aether_services.domain.books import Unusable
 from aether_services.domain.instruments import Trading
 from aether_services.domain.times import Nanoseconds
-from aether_services.ingest.core import wire
+from aether_services.ingest.core import asking, wire
 from aether_services.ingest.core.asking import Step, Subscriptions
+from aether_services.ingest.core.connects import LASTED, Connects
 from aether_services.ingest.core.tapes import Received
 from aether_services.ingest.core.wire import Channel
 from aether_services.ingest.ports import NotTold, VenueAway
@@ -32,7 +33,11 @@ log = logging.getLogger(__name__)
 TICK: Final = 0.05
 """Seconds between looks at what is to be asked for."""
 ASKED_AT_ONCE: Final = 1
-"""Requests a look: twenty a second, which the venue bears."""
+"""Requests a look, whatever they are for: twenty a second on one connection.
+
+Kraken names no number ("Exceeded msg rate" says that it was too many, and nautilus_trader keeps to twenty a second);
+exchange_sim takes fifty a second, and a hundred at once.
+"""
 QUIET: Final = 4 * times.SECOND
 """Without a word, a heartbeat included, for this long: the venue is asked whether it is there."""
 SILENT: Final = 8 * times.SECOND
@@ -41,13 +46,6 @@ CONFIRMED_EVERY: Final = 60 * times.SECOND
 """A lost trade is known by the next one; where none comes for so long, the venue is asked over REST."""
 LONGEST_FILL_PAUSE: Final = 30.0
 """Seconds until the venue is asked again for trades that it does not tell."""
-SNAPSHOT_PATIENCE: Final = 3 * times.SECOND
-"""How long a book is still used that was asked for anew only for its deeper levels."""
-LONGEST_PAUSE: Final = 30.0
-MAINTENANCE_PAUSE: Final = 5.0
-POLICY_PAUSE: Final = 600.0
-"""After a close with code 1008: the venue refuses us, and a ban lasts ten minutes."""
-_POLICY: Final = 1008
 
 
 class Receiving:
@@ -61,6 +59,8 @@ class Receiving:
         depth: Levels of a book that are asked for.
         refresh: Seconds after which a book is asked for anew, for its deeper levels, which no checksum proves.
         arrived: Called after something was received.
+        symbols_at_once: Symbols that one request asks for.
+        chance: A number from 0 to 1.
     """
 
     def __init__(  # noqa: PLR0913 - its parts, by name
@@ -73,6 +73,8 @@ class Receiving:
         depth: int,
         refresh: float,
         arrived: Callable[[], None],
+        symbols_at_once: int = asking.SYMBOLS_AT_ONCE,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self._venue, self._history, self._markets, self._clock = venue, history, markets, clock
         self._depth, self._refresh, self._arrived = depth, round(refresh * times.SECOND), arrived
@@ -81,9 +83,13 @@ class Receiving:
         self.heard = Nanoseconds(0)
         """When the venue was last heard of, a heartbeat included."""
         self.reconnects = 0
+        self.connects = Connects(chance)
+        self._symbols_at_once, self._chance = symbols_at_once, chance
+        self._failures: dict[Key, int] = {}
+        """Subscription → how often it failed in a row, on whatever connection."""
         self._asked: Subscriptions = self._nothing_asked()
-        self._renewing: dict[Symbol, Nanoseconds] = {}
-        """Market → when its book was last asked for anew."""
+        self._usable_since = Nanoseconds(0)
+        """Since when there is a usable book all the time; 0 while there is none."""
         self.relist = False
         """Whether the venue is to be asked for its instruments anew."""
         self._pauses: dict[Symbol, tuple[float, float]] = {}
@@ -96,12 +102,19 @@ class Receiving:
         return Subscriptions(
             params={Channel.BOOK: {"depth": self._depth}},
             extra={channel: {"snapshot": True} for channel in (Channel.BOOK, Channel.TRADE, Channel.INSTRUMENT)},
+            failures=self._failures,
+            symbols_at_once=self._symbols_at_once,
+            chance=self._chance,
         )
 
     def refusal(self, symbol: Symbol) -> str:
         """The venue's words where it refused a subscription of a market."""
         refused = (self._asked.error((channel, symbol)) for channel in (Channel.BOOK, Channel.TRADE, Channel.TICKER))
         return next((words for words in refused if words), "")
+
+    def backoff(self, symbol: Symbol) -> float:
+        """Seconds until a book is asked for again that failed; 0 where it is not waited with."""
+        return self._asked.backoff((Channel.BOOK, symbol), self._clock.elapsed())
 
     def complete(self, market: Market) -> bool:
         """Whether every trade of a market that has happened is on its tape, but for the last moments."""
@@ -116,15 +129,14 @@ class Receiving:
 
     async def run(self) -> None:
         """Receive, for ever."""
-        failures = 0
         while True:
-            before = self._markets.book_messages
+            self.connects.attempted(self._clock.elapsed())
             try:
                 async with self._venue.connected() as connection:
                     await self._converse(connection)
             except VenueAway as fault:
-                failures = 0 if self._markets.book_messages > before else failures + 1
-                pause = self._pause(fault, failures)
+                maintenance = self._markets.system == Trading.MAINTENANCE
+                pause = self.connects.pause(self._clock.elapsed(), code=fault.code, maintenance=maintenance)
                 self.connected, self.detail = False, str(fault)
                 self.reconnects += 1
                 self._markets.drop(Unusable.DISCONNECTED, self._clock.now())
@@ -132,15 +144,9 @@ class Receiving:
                 log.warning("venue_away", extra={"cause": str(fault), "code": fault.code, "pause": round(pause, 1)})
             await self._clock.sleep(pause)
 
-    def _pause(self, fault: VenueAway, failures: int) -> float:
-        """At once the first time; then longer and longer, so that the venue's limit of connects is far away."""
-        if fault.code == _POLICY:
-            return POLICY_PAUSE
-        pause = min(LONGEST_PAUSE, 2 ** min(failures - 1, 10)) * random.uniform(0.8, 1.2) if failures else 0.1  # noqa: S311 - no secret
-        return max(pause, MAINTENANCE_PAUSE) if self._markets.system == Trading.MAINTENANCE else pause
-
     async def _converse(self, connection: Connection) -> None:
-        self._asked, self._renewing = self._nothing_asked(), {}
+        self._asked, self._usable_since = self._nothing_asked(), Nanoseconds(0)
+        self._markets.data_of.clear()
         self.connected, self.detail = True, ""
         self.heard = self._pinged = self._clock.now()
         log.info("venue_connected")
@@ -159,12 +165,15 @@ class Receiving:
         while True:
             frame = await connection.receive()
             self.heard = received = self._clock.now()
-            reply = self._markets.receive(frame, received)
+            reply, elapsed = self._markets.receive(frame, received), self._clock.elapsed()
+            while self._markets.data_of:
+                self._asked.heard(self._markets.data_of.pop(), elapsed)
             if reply is None:
                 self._arrived()
-            elif (answered := self._asked.answered(reply, self._clock.elapsed())) is not None and answered[2]:
+            elif (answered := self._asked.answered(reply, elapsed)) is not None and answered.error:
+                symbols = [symbol for _, symbol in answered.keys]
                 log.warning(
-                    "refused", extra={"channel": answered[0][0], "symbol": answered[0][1], "cause": answered[2]}
+                    "refused", extra={"channel": answered.keys[0][0], "symbols": symbols, "cause": answered.error}
                 )
 
     async def _ask(self, connection: Connection) -> None:
@@ -174,9 +183,9 @@ class Receiving:
             if now - self.heard >= QUIET and now - self._pinged >= QUIET:
                 self._pinged = now
                 await connection.send(wire.ping(0))
-            requests = [*self._relistings(elapsed), *self._renewals(now, elapsed)][:ASKED_AT_ONCE]
-            requests += self._asked.requests(self._wanted(), elapsed, most=ASKED_AT_ONCE - len(requests))
-            for request in requests:
+            self._relist(elapsed)
+            self._look_at_books(now, elapsed)
+            for request in self._asked.requests(self._wanted(), elapsed, most=ASKED_AT_ONCE):
                 await connection.send(request)
             await self._clock.sleep(TICK)
 
@@ -191,30 +200,36 @@ class Receiving:
         channels = (Channel.BOOK, Channel.TRADE, Channel.TICKER)
         return {(Channel.INSTRUMENT, None), *((channel, symbol) for symbol in known for channel in channels)}
 
-    def _relistings(self, elapsed: float) -> list[str]:
-        """The instruments, where a number did not fit them."""
-        asked = self._asked.renew((Channel.INSTRUMENT, None), elapsed) if self.relist else None
-        if asked is None:
-            return []
-        self.relist = False
-        return [asked]
+    def _relist(self, elapsed: float) -> None:
+        """The instruments are asked for anew, where a number did not fit them."""
+        instruments = (Channel.INSTRUMENT, None)
+        if self.relist and self._asked.step(instruments) is Step.HELD:
+            self.relist = False
+            self._asked.renew(instruments, elapsed, failed=False)
 
-    def _renewals(self, now: Nanoseconds, elapsed: float) -> list[str]:
-        """One book that is to be asked for anew: it did not verify, no snapshot came, or its deeper levels are old."""
+    def _look_at_books(self, now: Nanoseconds, elapsed: float) -> None:
+        """Which are to be asked for anew: they failed, or their deeper levels are old; and which are well."""
+        usable = False
         for market in self._markets.all():
-            symbol, since = market.symbol, self._renewing.get(market.symbol, Nanoseconds(0))
-            if market.book is not None and market.book.followed:  # a crossed one may be usable with its next update
-                if since > market.snapshot_at and now - since >= SNAPSHOT_PATIENCE:
-                    market.book.drop(Unusable.WAITING)
-                    self._markets.withdraw(market, now)
-                due = symbol in self._markets.renew or now - max(since, market.snapshot_at) >= self._refresh
-            else:
-                due = symbol in self._markets.renew or now - max(since, market.snapshot_at) >= SNAPSHOT_PATIENCE
-            if due and (asked := self._asked.renew((Channel.BOOK, symbol), elapsed)) is not None:
-                self._markets.renew.discard(symbol)
-                self._renewing[symbol] = now
-                return [asked]
-        return []
+            key = (Channel.BOOK, market.symbol)
+            late = self._asked.waits(key, elapsed) >= asking.SNAPSHOT_PATIENCE[Channel.BOOK]
+            # One that is crossed may be usable with its next update.
+            followed = market.book is not None and market.book.followed
+            if late and followed and market.book is not None:  # it was used while its refresh was under way
+                market.book.drop(Unusable.WAITING)
+                self._markets.withdraw(market, now)
+            if not followed or market.symbol in self._markets.renew:
+                self._asked.renew(key, elapsed)
+                self._markets.renew.discard(market.symbol)
+                continue
+            usable = usable or market.usable
+            if market.verified_at - market.snapshot_at >= asking.STEADY * times.SECOND:
+                self._asked.steady(key)
+            if now - market.snapshot_at >= self._refresh:
+                self._asked.renew(key, elapsed, failed=False)
+        self._usable_since = (self._usable_since or now) if usable else Nanoseconds(0)
+        if usable and self.heard - self._usable_since >= LASTED:
+            self.connects.lasted()
 
     async def fill(self) -> None:
         """Bring trades that were missed, for ever."""
