@@ -203,6 +203,47 @@ def test_every_namespace_has_the_same_rights_and_the_fence_is_around_all_of_them
     assert {one["metadata"]["annotations"]["helm.sh/resource-policy"] for one in made} == {"keep"}
 
 
+AWKWARD: Final = ("123", "true", "null", "1e3", "0x1")
+"""Names that Kubernetes allows, and YAML takes for something else where they are not quoted."""
+
+
+def _texts(release: str, namespace: str, desk: str, word: str) -> str:
+    """The chart with one word wherever a user may say one."""
+    values: Thing = {
+        "namespaces": [desk], "createNamespaces": True, "crds": {"install": False},
+        "image": {"repository": word, "tag": word}, "serviceImage": f"{word}:{word}",
+        "dataPlaneImages": dict.fromkeys(Server, f"{word}:{word}"), "imagePullSecrets": [{"name": word}],
+        "nodeSelector": {word: word}, "tolerations": [{"key": word, "value": word}], "priorityClassName": word,
+        "extraLabels": {word: word}, "podAnnotations": {word: word}, "serviceAccount": {"annotations": {word: word}},
+    }  # fmt: skip
+    command = [charts.helm(), "template", release, CHART, f"--namespace={namespace}", "--values=-"]
+    return running.run(command, stdin=json.dumps(values))
+
+
+def _plain(text: str, word: str) -> int:
+    """How often a word stands in it without quotes."""
+    return sum(
+        isinstance(one, yaml.ScalarEvent) and one.style is None and one.value == word for one in yaml.parse(text)
+    )
+
+
+@pytest.mark.parametrize("word", AWKWARD)
+def test_what_a_user_says_is_rendered_as_text(word: str) -> None:
+    def things(text: str) -> list[Thing]:
+        found = [one for one in yaml.safe_load_all(text) if one]
+        pod_of(found)["metadata"]["annotations"].pop("checksum/config")
+        return found
+
+    for names in (("release", "system", "{}", "{}"), ("{}", "{}", "desk", "tag")):
+        told, usual = (_texts(*(name.format(one) for name in names)) for one in (word, "usual"))
+        assert _plain(told, word) == _plain(usual, word), "it is not quoted"
+        assert things(told) == json.loads(json.dumps(things(usual)).replace("usual", word))
+
+
+def test_the_metrics_are_reached_by_both_families() -> None:
+    assert only(rendered(), "Service")["spec"]["ipFamilyPolicy"] == "PreferDualStack"
+
+
 def test_the_fence_is_around_everything_that_the_operator_may_write() -> None:
     things = rendered()
     verbs = {"create": "CREATE", "patch": "UPDATE", "update": "UPDATE", "delete": "DELETE"}
