@@ -51,20 +51,23 @@ async def lead(config: configs.Config, pod: str, stop: asyncio.Event) -> None:
                 fresh=lambda: secrets.token_urlsafe(24),
             )
             queue = queues.Queue(chance=random.random)
-            workers = working.Workers(
-                queue=queue,
-                visitors={KIND: visitor},
-                guard=lease.guard,
-                chance=random.random,
-                word=lambda: secrets.token_hex(6),
-            )
             watches = watching.Watching(
                 configuration=configuration,
+                api=api,
                 namespaces=config.namespaces,
                 queue=queue,
                 hints=visitor.hints,
                 fresh=fresh,
                 stop=stop,
+                chance=random.random,
+            )
+            workers = working.Workers(
+                queue=queue,
+                visitors={KIND: visitor},
+                namespaces=watches,
+                guard=lease.guard,
+                chance=random.random,
+                word=lambda: secrets.token_hex(6),
             )
             await _until(_all(lease.keep(), workers.work(config.visits_at_once), watches.watch()), stop)
             visitor.close()

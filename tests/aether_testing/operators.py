@@ -29,7 +29,7 @@ from aether_operator.observed import kinds
 from aether_testing import charts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from aether_cli.local.starting import Cluster
     from aether_testing.namespaces import Namespace
@@ -86,9 +86,15 @@ def _established(kind: dict[str, Any]) -> bool:
     return asking.condition(kind, "Established") == "True"
 
 
-def rendered(namespace: str) -> list[dict[str, Any]]:
-    """What the chart makes of one namespace that is both the operator's and the platforms'."""
-    return charts.rendered(values={"namespaces": [namespace], "crds": {"install": False}}, namespace=namespace)
+def rendered(namespace: str, *others: str) -> list[dict[str, Any]]:
+    """What the chart makes of one namespace that is both the operator's and the platforms', and of more platforms'."""
+    values = {"namespaces": [namespace, *others], "crds": {"install": False}}
+    return charts.rendered(values=values, namespace=namespace)
+
+
+def rights(namespace: str, *others: str) -> list[dict[str, Any]]:
+    """What of it lets the operator in."""
+    return [one for one in rendered(namespace, *others) if one["kind"] in RIGHTS]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,10 +188,15 @@ class Place:
         return self.namespace.text("create", "token", NAME, *bound).strip()
 
 
-def prepare(cluster: Cluster, namespace: Namespace, folder: Path, rooms: Rooms | None = None) -> Place:
-    """Make a namespace one that operators run in: kinds, account, rights, and the fence once it really stands."""
+def prepare(
+    cluster: Cluster, namespace: Namespace, folder: Path, rooms: Rooms | None = None, *, others: Sequence[str] = ()
+) -> Place:
+    """Make a namespace one that operators run in: kinds, account, rights, and the fence once it really stands.
+
+    `others` are further namespaces of platforms.
+    """
     install_kinds(cluster)
-    things = rendered(namespace.name)
+    things = rendered(namespace.name, *others)
     released = {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",

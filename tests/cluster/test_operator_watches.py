@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,14 +29,17 @@ SLOW = 3600
 @dataclass
 class Desk:
     cluster: Cluster
+    plane: Plane
     place: Place
     namespace: Namespace
+    other: Namespace
+    """A second one that the operator watches, without a platform."""
     proxy: Proxy
     operator: Operator
 
     def watches(self) -> None:
         """Every watch is open: after one that ended Kopf, they are begun a moment after everything was listed."""
-        operators.until(lambda: self.proxy.watching >= len(watching.WATCHED), "everything is watched")
+        operators.until(lambda: self.proxy.watching >= 2 * len(watching.WATCHED), "everything is watched")
 
     def comes_back(self, kind: str, child: str) -> None:
         """Somebody deletes a child, and it is there again."""
@@ -59,19 +62,24 @@ def desk(
     control_plane: Cluster, plane: Plane, rooms: Rooms, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Desk]:
     namespace = namespaces.create(control_plane, "operator-watches")
-    place = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operator"), rooms)
+    other = namespaces.create(control_plane, "operator-watches")
+    folder = tmp_path_factory.mktemp("operator")
+    place = operators.prepare(control_plane, namespace, folder, rooms, others=[other.name])
     plane.forget_managed()
+    config: dict[str, Any] = {
+        "namespaces": [namespace.name, other.name],
+        "managedAddresses": plane.addresses(),
+        "resyncSeconds": SLOW,
+    }
     with (
         proxying.between(control_plane) as proxy,
-        place.operator(
-            proxy=proxy, supervised=True, managedAddresses=plane.addresses(), resyncSeconds=SLOW
-        ) as operator,
+        place.operator(proxy=proxy, supervised=True, **config) as operator,
     ):
         operator.wait_leading()
         planes.put(namespace, planes.login_secret(), planes.a_platform(plane.mixed(), NAME))
         planes.until(namespace, "Ready", "True", name=NAME)
-        yield Desk(control_plane, place, namespace, proxy, operator)
-    namespace.kubectl.text("delete", "namespace", namespace.name, "--wait=false")
+        yield Desk(control_plane, plane, place, namespace, other, proxy, operator)
+    namespace.kubectl.text("delete", "namespace", namespace.name, other.name, "--wait=false")
 
 
 @pytest.mark.parametrize("code", [410, 500])
@@ -85,6 +93,32 @@ def test_watches_that_are_cut_are_begun_anew(desk: Desk) -> None:
     desk.watches()
     assert desk.proxy.cut_watches() > 0
     desk.comes_back("networkpolicy", f"{NAME}-nats")
+
+
+def test_a_deleted_namespace_disturbs_no_other_and_comes_back(desk: Desk) -> None:
+    """Its Role goes with it, and every question about it is refused from then on."""
+    other, lives = desk.other.name, desk.operator.lives
+    waiting = planes.a_platform(desk.plane.external("none"), "waiting")
+    planes.put(desk.other, waiting)
+    planes.until(desk.other, "Ready", "False", name="waiting", reason="SecretMissing")
+    desk.cluster.kubectl.text("delete", "namespace", other, "--wait=false")
+    assert desk.operator.wait_said("namespace_not_watched")["namespace"] == other
+    before = audits.mark(desk.cluster)
+    desk.comes_back("service", f"{NAME}-redis")
+    gauge = {one: f'aether_operator_namespace_watched{{namespace="{one}"}}' for one in (desk.namespace.name, other)}
+    assert [desk.operator.metrics()[gauge[one]] for one in gauge] == [1, 0]
+    assert desk.operator.asked("/livez")[0] == 200
+    forbidden = audits.refused(audits.of(audits.since(desk.cluster, before), desk.place.account))
+    assert {(one.namespace, one.verb, one.kind) for one in forbidden} <= {(other, "list", "tradingplatforms")}
+    desk.cluster.kubectl.text("wait", "--for=delete", f"namespace/{other}", f"--timeout={namespaces.DEADLINE:g}s")
+    namespaces.create(desk.cluster, "operator-watches", other)
+    desk.cluster.kubectl.apply(*operators.rights(desk.namespace.name, other))
+    planes.put(desk.other, waiting)
+    planes.until(desk.other, "Ready", "False", name="waiting", reason="SecretMissing")
+    assert desk.operator.lives == lives
+    told = [line for line in desk.operator.life if line["event"].startswith("namespace_")]
+    assert [line["event"] for line in told] == ["namespace_not_watched", "namespace_watched"]
+    assert not any("kopf" in line.get("logger", "") for line in desk.operator.life)
 
 
 def test_what_vanished_while_nobody_was_told_comes_back_when_somebody_is(desk: Desk) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -14,6 +15,7 @@ from aiohttp import test_utils, web
 from aether_operator.api.platforms import Server
 from aether_operator.cluster.sessions import Freshness
 from aether_operator.visiting import configs, health, logs
+from aether_testing import families
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,14 +40,14 @@ def written(folder: Path, said: Any) -> str:
 
 def test_what_the_chart_renders_is_read(tmp_path: Path) -> None:
     outside = {
-        "managedAddresses": {"postgres": "127.0.0.1:5433"},
+        "managedAddresses": {"postgres": "127.0.0.1:5433", "redis": "[::1]:6380"},
         "roomAddress": "http://127.0.0.1:1/{namespace}/{pod}",
     }
     config = configs.load(written(tmp_path, a_config(**outside)))
     assert config.namespaces == ("aether",)
     assert config.lease.name == "aether-operator"
     assert config.release.images[Server.KAFKA] == "images/kafka:1"
-    assert config.managed_addresses == {Server.POSTGRES: "127.0.0.1:5433"}
+    assert config.managed_addresses == {Server.POSTGRES: "127.0.0.1:5433", Server.REDIS: "[::1]:6380"}
     assert config.room_address.format(namespace="a", pod="b") == "http://127.0.0.1:1/a/b"
     assert config.resync_seconds == 600
 
@@ -63,6 +65,7 @@ def test_what_the_chart_renders_is_read(tmp_path: Path) -> None:
         ({"resyncSeconds": 0}, "resyncSeconds"),
         ({"visitsAtOnce": 0}, "visitsAtOnce"),
         ({"managedAddresses": {"postgres": "no-port"}}, "managedAddresses.postgres"),
+        ({"managedAddresses": {"postgres": "::1:5432"}}, "managedAddresses.postgres"),
         ({"roomAddress": "http://127.0.0.1:1/all-the-same"}, "roomAddress"),
         ({"roomAddress": "http://127.0.0.1:1/{ip}"}, "roomAddress"),
         ({"typo": 1}, "typo"),
@@ -173,3 +176,15 @@ async def test_probes_and_metrics_are_answered() -> None:
         assert "silent for 100 s" in await live.text()
         assert await ready.text() == "leading\n"
         assert "aether_operator_queue_depth" in await metrics.text()
+
+
+async def test_health_is_served_on_each_family_of_the_machine() -> None:
+    async with a_health(leading=False).served(0) as port, aiohttp.ClientSession() as client:
+        for address in families.LOOPBACKS:
+            async with client.get(f"http://{address}:{port}/readyz") as answer:
+                assert answer.status == 200
+
+
+@pytest.mark.parametrize("without", [families.not_in_the_kernel, families.switched_off])
+def test_health_is_served_where_there_is_no_ipv6(without: families.Make) -> None:
+    assert families.of(health.listening(0, without)) == {socket.AF_INET}

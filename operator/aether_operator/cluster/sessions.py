@@ -18,6 +18,15 @@ CONNECTIONS: Final = 32
 """Requests that may be under way at once, watches apart."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The head of an answer of the API server: to what, which code, and whether a watch was asked for."""
+
+    path: str
+    status: int
+    watch: bool
+
+
 @dataclass(slots=True)
 class Freshness:
     """When each watched resource was last heard of, by the monotonic clock: any byte of an answer counts."""
@@ -33,18 +42,23 @@ class Freshness:
         if path in self.heard:
             self.heard[path] = time.monotonic()
 
+    def forget(self, path: str) -> None:
+        """This resource is not watched any more: its silence says nothing."""
+        self.heard.pop(path, None)
+
     def ages(self) -> dict[str, float]:
         """Seconds of silence, by path."""
         now = time.monotonic()
         return {path: now - heard for path, heard in self.heard.items()}
 
-    def tracing(self) -> aiohttp.TraceConfig:
-        """What reports to this, for a session."""
+    def tracing(self, told: Callable[[Answer], None] = lambda _: None) -> aiohttp.TraceConfig:
+        """What reports to this, for a session; `told` hears of every answer as soon as its head is there."""
         trace: aiohttp.TraceConfig = aiohttp.TraceConfig()
 
         async def answered(_: Any, __: SimpleNamespace, params: aiohttp.TraceRequestEndParams) -> None:
-            if params.response.status == 200:  # noqa: PLR2004 - OK: a watch or a list was accepted
-                path = params.url.path
+            path, status = params.url.path, params.response.status
+            told(Answer(path=path, status=status, watch="watch" in params.url.query))
+            if status == 200:  # noqa: PLR2004 - OK: a watch or a list was accepted
                 self.hear(path)
                 # A trace hears of chunks only where a whole answer is read at once, which a watch never is.
                 params.response.content = _Heard(params.response.content, lambda: self.hear(path))  # type: ignore[assignment]
@@ -89,8 +103,8 @@ async def headers(found: client.Configuration) -> dict[str, str]:
     }
 
 
-def watching(found: client.Configuration, fresh: Freshness) -> aiohttp.ClientSession:
-    """A session for Kopf: every request signs itself anew, and every byte that comes is noted."""
+def watching(found: client.Configuration, fresh: Freshness, told: Callable[[Answer], None]) -> aiohttp.ClientSession:
+    """A session for Kopf: every request signs itself anew, and every answer and every byte that comes is noted."""
     rest = client.rest.RESTClientObject(found)
 
     async def signed(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -100,6 +114,6 @@ def watching(found: client.Configuration, fresh: Freshness) -> aiohttp.ClientSes
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=rest.ssl_context),
         middlewares=(signed,),
-        trace_configs=[fresh.tracing()],
+        trace_configs=[fresh.tracing(told)],
         read_bufsize=1 << 21,
     )

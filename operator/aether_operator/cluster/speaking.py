@@ -48,6 +48,7 @@ class Refused(Exception):
 
 TRANSIENT: Final = frozenset({408, 429, 500, 502, 503, 504})
 GONE: Final = frozenset({404})
+FORBIDDEN: Final = 403
 CONFLICT: Final = 409
 FENCED: Final = "does not hold Lease"
 """What the chart's admission policy says to a pod that does not lead; a test holds the two against each other."""

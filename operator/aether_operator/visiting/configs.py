@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ENVIRONMENT: Final = "AETHER_CONFIG"
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
+Place = Annotated[str, Field(pattern=r"^([^:\s\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$")]
 
 
 class WrongConfig(Exception):
@@ -33,8 +34,8 @@ class Config(Model):
     """The file.
 
     Two are for an operator that runs outside of the cluster, and cannot resolve its services or reach its pods:
-    `managed_addresses`, server → `host:port`; and `room_address`, where a room's pod is, with `{namespace}` and `{pod}`
-    in it. Beside `kubectl proxy` that is `http://127.0.0.1:8001/api/v1/namespaces/{namespace}/pods/{pod}:8000/proxy`.
+    `managed_addresses`, server → `host:port` or `[IPv6]:port`; and `room_address`, where a room's pod is, with
+    `{namespace}` and `{pod}` in it. Beside `kubectl proxy` that is `http://127.0.0.1:8001/api/v1/namespaces/{namespace}/pods/{pod}:8000/proxy`.
     """
 
     namespaces: Annotated[tuple[Name, ...], Field(min_length=1, max_length=64)]
@@ -43,9 +44,7 @@ class Config(Model):
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     resync_seconds: Annotated[float, Field(gt=0, le=86400)] = 600
     visits_at_once: Annotated[int, Field(ge=1, le=64)] = 8
-    managed_addresses: dict[Server, Annotated[str, Field(pattern=r"^[^:\s]+:[0-9]{1,5}$")]] = Field(
-        default_factory=dict
-    )
+    managed_addresses: dict[Server, Place] = Field(default_factory=dict)
     room_address: Annotated[str, Field(pattern=r"^$|^https?://[^{}\s]*(\{(namespace|pod)\}[^{}\s]*)+$")] = ""
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import prometheus_client
@@ -37,6 +39,8 @@ class Health:
     fresh: Freshness
     leading: Callable[[], bool]
     worst_lag: float = 0.0
+    _told: set[str] = field(default_factory=set)
+    """The watches whose age the metrics have."""
 
     def problems(self) -> list[str]:
         """Why the process should be ended; none is a yes."""
@@ -52,12 +56,16 @@ class Health:
             lag = time.monotonic() - began - TICK
             measures.LOOP_LAG.set(lag)
             self.worst_lag = max(lag, self.worst_lag * 0.8)
-            for path, age in self.fresh.ages().items():
+            ages = self.fresh.ages()
+            for path in self._told - ages.keys():
+                measures.WATCH_AGE.remove(path)
+            for path, age in ages.items():
                 measures.WATCH_AGE.labels(path).set(age if self.leading() else 0)
+            self._told = set(ages)
 
     @contextlib.asynccontextmanager
     async def served(self, port: int) -> AsyncIterator[int]:
-        """Answer on this port, of every address; gives the port, which 0 lets the machine choose."""
+        """Answer on this port, of every address of both families; gives the port, which 0 lets the machine choose."""
         app = web.Application()
         app.router.add_get("/livez", self._live)
         app.router.add_get("/readyz", self._ready)
@@ -65,10 +73,10 @@ class Health:
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, None, port)
-            await site.start()
-            # With port 0 each family has one of its own: IPv4's is what a test asks.
-            yield min(runner.addresses, key=len)[1]
+            sockets = listening(port)
+            for one in sockets:
+                await web.SockSite(runner, one).start()
+            yield sockets[0].getsockname()[1]
         finally:
             await runner.cleanup()
 
@@ -83,3 +91,37 @@ class Health:
     async def _metrics(self, _: web.Request) -> web.Response:
         body = prometheus_client.generate_latest()
         return web.Response(body=body, headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST})
+
+
+def listening(port: int, make: Callable[[int], socket.socket] = socket.socket) -> list[socket.socket]:
+    """A socket of each family that this kernel has, on every address and on one port, which 0 lets it choose.
+
+    A host without IPv6 still has the probes answered.
+
+    Raises:
+        OSError: The port is taken.
+    """
+    bound: list[socket.socket] = []
+    try:
+        for family, everywhere in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104 - a pod's own
+            try:
+                one = make(family)
+            except OSError:
+                continue  # not in this kernel
+            bound.append(one)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                one.bind((everywhere, port))
+            except OSError as fault:
+                if fault.errno != errno.EADDRNOTAVAIL:
+                    raise
+                bound.pop().close()  # in the kernel, and switched off
+                continue
+            port = one.getsockname()[1]
+    except OSError:
+        for one in bound:
+            one.close()
+        raise
+    return bound

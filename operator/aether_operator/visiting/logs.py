@@ -16,7 +16,17 @@ if TYPE_CHECKING:
 
 VISIT: Final[contextvars.ContextVar[dict[str, str]]] = contextvars.ContextVar("visit", default={})  # noqa: B039 - never changed
 _PLAIN: Final = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {"message", "taskName"}
-
+LEVELS: Final = {
+    # What Kopf says of each event it hears is ours to say, once.
+    "kopf": logging.WARNING,
+    "kopf.objects": logging.ERROR,
+    # Single tries at a request, and the ends of its tasks: where something is refused there are hundreds a minute.
+    # What refused or ended it `handlers.watching` says, once.
+    "kopf._cogs.clients": logging.CRITICAL,
+    "kopf._core.reactor.orchestration": logging.CRITICAL,
+    "kopf._core.reactor.running": logging.CRITICAL,
+    "psycopg": logging.CRITICAL + 1,  # a report has it, without secrets
+}
 _HEAD: Final = "Traceback (most recent call last):\n"
 DEEPEST: Final = 8
 """Exceptions of a chain that are told."""
@@ -81,10 +91,8 @@ def set_up(level: str = "INFO") -> None:
     handler.setFormatter(Lines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     sys.excepthook = _ended
-    # What Kopf says of each event it hears is ours to say, once.
-    logging.getLogger("kopf").setLevel(logging.WARNING)
-    logging.getLogger("kopf.objects").setLevel(logging.ERROR)
-    logging.getLogger("psycopg").setLevel(logging.CRITICAL + 1)  # a report has it, without secrets
+    for name, least in LEVELS.items():
+        logging.getLogger(name).setLevel(least)
 
 
 def _ended(kind: type[BaseException], fault: BaseException, where: TracebackType | None) -> None:

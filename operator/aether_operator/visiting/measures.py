@@ -18,6 +18,11 @@ QUEUE_DEPTH: Final = Gauge("aether_operator_queue_depth", "Keys that wait for a 
 WATCH_AGE: Final = Gauge(
     "aether_operator_watch_age_seconds", "Since the last event, bookmark or good list of a resource", ["path"]
 )
+NAMESPACE_WATCHED: Final = Gauge(
+    "aether_operator_namespace_watched",
+    "1 while the leader watches a namespace; 0 before that, and while the API server refuses",
+    ["namespace"],
+)
 WRITES: Final = Counter("aether_operator_writes", "Writes to the API server, by verb and kind", ["verb", "kind"])
 REPAIRS: Final = Counter("aether_operator_repairs", "Children that somebody else had changed or removed", ["kind"])
 LEADER: Final = Gauge("aether_operator_leader", "1 while this replica holds the Lease")

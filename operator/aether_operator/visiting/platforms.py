@@ -132,7 +132,7 @@ class Visitor:
         """
         raw = await self.api.get(kinds.PLATFORMS, key.namespace, key.name)
         if raw is None:
-            self._forget(key)
+            self.forget(key)
             return None
         if "deletionTimestamp" in raw["metadata"]:
             # Its children go with it, by their owner references; to make one now would be to fight the collector.
@@ -323,7 +323,7 @@ class Visitor:
     def _reachable(self, server: Server, platform: Platform, endpoint: Endpoint) -> Endpoint:
         if platform.spec.data_plane.of(server).mode is Mode.MANAGED and server in self.config.managed_addresses:
             host, _, port = self.config.managed_addresses[server].rpartition(":")
-            return dataclasses.replace(endpoint, host=host, port=int(port))
+            return dataclasses.replace(endpoint, host=host.strip("[]"), port=int(port))
         return endpoint
 
     async def _in_database(self, what: Callable[[], Answer]) -> Answer:
@@ -386,7 +386,8 @@ class Visitor:
             # The status says it as well; an event is a courtesy.
             log.warning("event_not_said", extra={"reason": reason, "cause": str(lost)})
 
-    def _forget(self, key: Key) -> None:
+    def forget(self, key: Key) -> None:
+        """It is gone, or nobody may look at it any more."""
         self.hints.forget(key)
         for server in Server:
             self._checks.pop((key, server), None)

@@ -30,6 +30,22 @@ class Visits(Protocol):
         """Returns after how many seconds the next visit is due."""
         ...
 
+    def forget(self, key: Key) -> None:
+        """It is not visited any more, until an event asks for it again."""
+        ...
+
+
+class Namespaces(Protocol):
+    """Who knows the namespaces that we may look at."""
+
+    def closed(self, namespace: str) -> bool:
+        """Whether the API server refuses its objects; when it does not any more, each is put into the queue again."""
+        ...
+
+    async def allowed(self, namespace: str) -> bool:
+        """Ask the API server."""
+        ...
+
 
 @dataclass(slots=True, kw_only=True)
 class Workers:
@@ -38,6 +54,7 @@ class Workers:
     Args:
         queue: Where keys come from.
         visitors: Kind → who visits it.
+        namespaces: What is in one that is closed is not visited.
         guard: Raises when we do not lead any more.
         chance: A number from 0 to 1, anew at each call.
         word: Makes the id of a visit.
@@ -45,6 +62,7 @@ class Workers:
 
     queue: Queue
     visitors: Mapping[str, Visits]
+    namespaces: Namespaces
     guard: Callable[[], object]
     chance: Callable[[], float]
     word: Callable[[], str]
@@ -67,7 +85,8 @@ class Workers:
             logs.VISIT.set({"key": str(key), "visit": self.word()})
             began = time.monotonic()
             with measures.VISITING.track_inprogress():
-                outcome = await self._visit(key)
+                closed = self.namespaces.closed(key.namespace)
+                outcome = self._drop(key) if closed else await self._visit(key)
             measures.VISITS.labels(key.kind, outcome).inc()
             measures.VISIT_SECONDS.labels(key.kind).observe(time.monotonic() - began)
             logs.VISIT.set({})
@@ -93,7 +112,9 @@ class Workers:
             wait = self.queue.failed(key, at_least=later.after)
             log.warning("visit_put_off", extra={"cause": str(later), "seconds": round(wait, 2)})
             return "put_off"
-        except Exception:
+        except Exception as fault:
+            if await self._closes(key, fault):
+                return self._drop(key)
             # One object that we cannot cope with must not stop the others; it is told by log and metric, and tried
             # again ever more rarely.
             wait = self.queue.failed(key)
@@ -103,3 +124,19 @@ class Workers:
             due *= 1 + JITTER * (2 * self.chance() - 1)
         self.queue.done(key, again_after=due)
         return "done"
+
+    async def _closes(self, key: Key, fault: Exception) -> bool:
+        """Whether it is the whole namespace that is refused, and not one thing in it: the API server is asked."""
+        if not isinstance(fault, speaking.Refused) or fault.code != speaking.FORBIDDEN:
+            return False
+        try:
+            await self.namespaces.allowed(key.namespace)
+        except (speaking.Unavailable, speaking.Refused) as unknown:
+            log.warning("namespace_not_asked", extra={"namespace": key.namespace, "cause": str(unknown)})
+        return self.namespaces.closed(key.namespace)
+
+    def _drop(self, key: Key) -> str:
+        """Whoever watches the namespace says that it is closed, and lists everything when it is open again."""
+        self.visitors[key.kind].forget(key)
+        self.queue.done(key, again_after=None)
+        return "not_watched"
