@@ -43,7 +43,7 @@ SPECS: Final[dict[str, dict[str, Any]]] = {
     "real": {"venue": {"name": "Kraken"}},
     "fast": {"components": {"exchangeSim": {"speed": 10}, "ingest": {"replicas": 8}}},
 }
-_A_POD_S: Final = "a pod has one address, and the port is the catalogue's; a test holds the two together"
+_A_POD_S: Final = "a pod listens on all that it has, and the port is the catalogue's; a test holds the two together"
 _THE_VENUE_S: Final = "a venue's limits are its own; no desk sets them"
 LEFT_AT_THEIR_DEFAULT: Final = (
     (Room.EXCHANGE_SIM, "AETHER_HTTP_HOST", _A_POD_S),

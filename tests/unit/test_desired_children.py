@@ -89,6 +89,12 @@ def test_extra_labels_are_on_children_and_pods_and_never_hide_ours() -> None:
         assert thing["metadata"]["labels"][labels.PLATFORM] == "paper"
 
 
+def test_every_service_is_reached_by_both_families() -> None:
+    found = [one for which, one in _children(worlds.a_platform()).items() if which.kind == "Service"]
+    assert len(found) == 6
+    assert {one["spec"]["ipFamilyPolicy"] for one in found} == {"PreferDualStack"}
+
+
 def test_every_pod_is_restricted() -> None:
     for ref, child in _children(worlds.a_platform()).items():
         if ref.kind != "StatefulSet":

@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 import itertools
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+import aiokafka.conn
 import pytest
 
 from aether_services.contracts.marketdata import Topic
@@ -16,6 +19,7 @@ from aether_services.domain import times
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side, Trade
+from aether_services.ingest.adapters.servers import Server
 from aether_services.ingest.core.markets import Markets
 from aether_services.ingest.core.outboxes import Letter
 from aether_services.ingest.core.tapes import Place, Received, place_of
@@ -23,6 +27,7 @@ from aether_services.ingest.ports import Listed, OutputAway, VenueAway
 from aether_services.ingest.service import delivering
 from aether_services.ingest.service.delivering import Delivering
 from aether_services.ingest.service.history import History
+from aether_services.ingest.settings import Tls
 from aether_testing import clocks
 from aether_testing.clocks import Clock
 
@@ -289,3 +294,12 @@ async def test_a_market_is_complete_only_when_all_that_is_known_of_it_goes_out()
     began = away.clock.seconds
     await away.until(lambda: away.clock.seconds > began + 10)
     assert away.complete_of == []
+
+
+@pytest.mark.parametrize(("host", "place"), [("db.example", "db.example:9092"), ("fd00::1", "[fd00::1]:9092")])
+def test_a_server_s_place_is_read_as_it_is_meant(host: str, place: str) -> None:
+    server = Server(host=host, port=9092, tls=Tls.OFF, credentials=Path("/none"))
+    assert server.place == place
+    assert [one[:2] for one in aiokafka.conn.collect_hosts(server.place)] == [(host, 9092)]
+    url = urlsplit(f"nats://{server.place}")
+    assert (url.hostname, url.port) == (host, 9092)

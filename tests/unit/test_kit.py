@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import os
+import signal
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -11,13 +15,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import aiohttp
 import prometheus_client
 import pytest
 
 from aether_services.contracts.statuses import Check, Status
 from aether_services.domain.times import Nanoseconds
-from aether_services.kit import apps, logs
+from aether_services.kit import apps, logs, serving
 from aether_services.kit.settings import Settings, WrongSettings
+from aether_testing import families
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -248,3 +254,44 @@ async def test_a_room_describes_its_answers_and_shows_no_pages() -> None:
     _, _, text = await get(Room(), "/openapi.json")
     assert set(json.loads(text)["paths"]) == {"/healthz", "/readyz", "/status", "/metrics"}
     assert [(await get(Room(), path))[0] for path in ("/docs", "/redoc")] == [404, 404]
+
+
+# ---- serving
+
+
+class _Working:
+    """A room that works until it is told to end."""
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    async def drain(self) -> None:
+        """There is nothing to hand over."""
+
+
+async def test_without_a_host_each_family_is_served_on_one_port() -> None:
+    server = serving.server(an_app(Room()), host=None, port=0)
+    task = asyncio.create_task(serving.serve(server, _Working(), grace=1))
+    async with asyncio.timeout(30), aiohttp.ClientSession() as client:
+        while not server.started:  # noqa: ASYNC110 - uvicorn tells nobody
+            await asyncio.sleep(0.001)
+        ports = {one.sockets[0].getsockname()[1] for one in server.servers}
+        assert len(ports) == 1
+        for address in families.LOOPBACKS:
+            async with client.get(f"http://{address}:{next(iter(ports))}/healthz") as answer:
+                assert await answer.text() == "ok\n"
+        os.kill(os.getpid(), signal.SIGTERM)
+        await task
+
+
+@pytest.mark.parametrize("without", [families.not_in_the_kernel, families.switched_off])
+def test_without_ipv6_a_room_is_served_on_ipv4(without: families.Make) -> None:
+    assert families.of(serving.listening(0, without)) == {socket.AF_INET}
+
+
+def test_a_port_that_is_taken_is_not_served_on_one_family_alone() -> None:
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))  # noqa: S104 - as the room would
+        taken.listen()
+        with pytest.raises(OSError, match="Address already in use"):
+            serving.listening(taken.getsockname()[1])

@@ -67,7 +67,8 @@ class Refused(Exception):
 
 def place(endpoint: Endpoint) -> str:
     """What a message says of where we went."""
-    return f"{endpoint.host}:{endpoint.port}/{endpoint.database}"
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    return f"{host}:{endpoint.port}/{endpoint.database}"
 
 
 @contextlib.contextmanager

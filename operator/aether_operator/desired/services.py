@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aether_operator.api import labels
 from aether_operator.catalog import names, rooms, servers
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from aether_operator.catalog.rooms import Room
     from aether_operator.observed.kinds import Manifest
 
+BOTH_FAMILIES: Final = {"ipFamilyPolicy": "PreferDualStack"}
+"""IPv4 and IPv6 where the cluster has both; else the one that it has."""
+
 
 def before(server: Server, platform: Platform, release: Release) -> Manifest:
     """The Service before a server's pod."""
@@ -22,6 +25,7 @@ def before(server: Server, platform: Platform, release: Release) -> Manifest:
     thing = metadata.owned(kinds.SERVICES, names.child(platform, server), platform, server.value, release)
     thing["spec"] = {
         "type": "ClusterIP",
+        **BOTH_FAMILIES,
         "selector": labels.selecting(platform.name, server.value),
         "ports": [
             {"name": running.port_name, "port": running.port, "protocol": "TCP", "targetPort": running.port_name}
@@ -40,6 +44,7 @@ def before_room(room: Room, platform: Platform, release: Release) -> Manifest:
     thing = metadata.owned(kinds.SERVICES, names.room(platform, room), platform, running.component, release)
     thing["spec"] = {
         "type": "ClusterIP",
+        **BOTH_FAMILIES,
         **({"clusterIP": "None", "publishNotReadyAddresses": True} if room in running.calls else {}),
         "selector": labels.selecting(platform.name, running.component),
         "ports": [

@@ -38,7 +38,8 @@ class Settings(settings.Settings):
     """Chance of the synthetic flow."""
     speed: float = pydantic.Field(default=1.0, gt=0, le=100)
     """How many times faster than usual the market moves."""
-    http_host: str = "0.0.0.0"  # noqa: S104 - a pod's address is not known before
+    http_host: str | None = None
+    """Nothing: every address of the pod, IPv4 and IPv6."""
     http_port: Port = 8000
     admin_port: Port = 8001
     """Of the faults on demand; on 127.0.0.1 alone."""

@@ -62,7 +62,8 @@ class Settings(settings.Settings):
     postgres_tls: Tls
     postgres_database: str
     postgres_credentials: Path
-    http_host: str = "0.0.0.0"  # noqa: S104 - a pod's own address
+    http_host: str | None = None
+    """Nothing: every address of the pod, IPv4 and IPv6."""
     http_port: Port = 8000
     log_level: str = "INFO"
     book_depth: Annotated[int, AfterValidator(_served)] = 100

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import signal
+import socket
 from typing import TYPE_CHECKING, Protocol
 
 import uvicorn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import fastapi
 
@@ -37,12 +39,55 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen on both families where no host is said: a host alone gives uvicorn one of them."""
+        if not self.config.host:
+            sockets = listening(self.config.port)
+        await super().startup(sockets)
 
-def server(app: fastapi.FastAPI, *, host: str, port: int) -> uvicorn.Server:
-    """What serves an app on an address, with none of uvicorn's own logging and without its name in the answers."""
+
+def listening(port: int, make: Callable[[int], socket.socket] = socket.socket) -> list[socket.socket]:
+    """A socket of each family that this kernel has, on every address and on one port, which 0 lets it choose.
+
+    Two sockets, so that an IPv4 client has its own address, and not one of IPv6's that stands for it.
+
+    Raises:
+        OSError: The port is taken.
+    """
+    bound: list[socket.socket] = []
+    try:
+        for family, everywhere in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104 - a pod's own
+            try:
+                one = make(family)
+            except OSError:
+                continue  # not in this kernel
+            bound.append(one)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                one.bind((everywhere, port))
+            except OSError as fault:
+                if fault.errno != errno.EADDRNOTAVAIL:
+                    raise
+                bound.pop().close()  # in the kernel, and switched off
+                continue
+            port = one.getsockname()[1]
+    except OSError:
+        for one in bound:
+            one.close()
+        raise
+    return bound
+
+
+def server(app: fastapi.FastAPI, *, host: str | None, port: int) -> uvicorn.Server:
+    """What serves an app on an address, with none of uvicorn's own logging and without its name in the answers.
+
+    Without a host it is every address of this machine, of both families where it has them.
+    """
     config = uvicorn.Config(
         app,
-        host=host,
+        host=host or "",
         port=port,
         log_config=None,
         access_log=False,

@@ -47,7 +47,7 @@ class Kafka:
         login = self._server.login()
         trust = self._server.trust()
         common: dict[str, Any] = {
-            "bootstrap_servers": f"{self._server.host}:{self._server.port}",
+            "bootstrap_servers": self._server.place,
             "security_protocol": ("SASL_" if login.username else "") + ("SSL" if trust else "PLAINTEXT"),
             "ssl_context": trust,
             "client_id": "aether-ingest",

@@ -64,7 +64,7 @@ class Nats:
         try:
             async with asyncio.timeout(2 * CONNECT):
                 await client.connect(
-                    f"nats://{self._server.host}:{self._server.port}",
+                    f"nats://{self._server.place}",
                     name="aether-ingest",
                     tls=trust,
                     tls_hostname=self._server.host if trust else None,

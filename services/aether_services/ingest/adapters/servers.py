@@ -42,6 +42,12 @@ class Server:
     tls: Tls
     credentials: Path
 
+    @property
+    def place(self) -> str:
+        """Host and port, as a URL has them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
     def login(self) -> Login:
         """Username and password, as they are now.
 
