@@ -37,7 +37,7 @@ def switched_off(family: int) -> socket.socket:
 
 def of(sockets: Iterable[socket.socket]) -> set[int]:
     """Their families; closes them."""
-    found = set()
+    found: set[int] = set()
     for one in sockets:
         found.add(one.family)
         one.close()

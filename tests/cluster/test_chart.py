@@ -216,8 +216,9 @@ def _texts(release: str, namespace: str, desk: str, word: str) -> str:
         "nodeSelector": {word: word}, "tolerations": [{"key": word, "value": word}], "priorityClassName": word,
         "extraLabels": {word: word}, "podAnnotations": {word: word}, "serviceAccount": {"annotations": {word: word}},
     }  # fmt: skip
-    command = [charts.helm(), "template", release, CHART, f"--namespace={namespace}", "--values=-"]
-    return running.run(command, stdin=json.dumps(values))
+    return running.run(
+        [charts.helm(), "template", release, CHART, f"--namespace={namespace}", "--values=-"], stdin=json.dumps(values)
+    )
 
 
 def _plain(text: str, word: str) -> int:
