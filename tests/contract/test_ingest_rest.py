@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 from decimal import Decimal
@@ -50,7 +51,10 @@ class Rest:
         self.pairs: dict[str, Any] = {"XXBTZUSD": PAIR}
         self.rows: list[Any] = []
         self.last: Any = "0"
+        self.refusals: list[web.Response] = []
+        """What the next questions are answered instead."""
         self.asked: list[str] = []
+        self.asked_at: list[float] = []
         self.clock = clocks.Clock()
         self.refused = Refusals()
 
@@ -58,6 +62,9 @@ class Rest:
         """One question."""
         what = request.match_info["what"]
         self.asked.append(what)
+        self.asked_at.append(self.clock.elapsed())
+        if self.refusals:
+            return self.refusals.pop(0)
         result = self.pairs if what == "AssetPairs" else {"XXBTZUSD": self.rows, "last": self.last}
         return web.Response(text=json.dumps({"error": [], "result": result}))
 
@@ -73,7 +80,7 @@ class Rest:
             await site.start()
             (address,) = runner.addresses
             url = f"http://127.0.0.1:{address[1]}"
-            async with Kraken(ws_url=url, rest_url=url, pause=0, refused=self.refused) as kraken:
+            async with Kraken(ws_url=url, rest_url=url, pause=0, clock=self.clock, refused=self.refused) as kraken:
                 yield kraken
         finally:
             await runner.cleanup()
@@ -248,7 +255,7 @@ async def test_whatever_stands_in_whatever_field_ends_nothing(  # noqa: PLR0913 
         ({"XXBTZUSD": PAIR, "X": whole}, {"X": [a_row(7), whole], "last": last}),
         (whole, whole),
     ):
-        kraken = Said(ws_url="", rest_url="", pause=0, refused=refused)
+        kraken = Said(ws_url="", rest_url="", pause=0, clock=clocks.Clock(), refused=refused)
         kraken.results = {"AssetPairs": pairs, "Trades": rows}
         try:
             listed = await kraken.instruments()
@@ -257,3 +264,57 @@ async def test_whatever_stands_in_whatever_field_ends_nothing(  # noqa: PLR0913 
         except VenueAway:
             assert pairs is whole or last != "0"
     assert not [why for _, why in refused.counted if why is Why.UNEXPECTED]
+
+
+def refused_with(*errors: str) -> web.Response:
+    return web.Response(text=json.dumps({"error": errors}))
+
+
+async def tries(rest: Rest, kraken: Kraken, count: int) -> list[float]:
+    """Ask for trades so often; the seconds between the questions, whatever became of them."""
+    begun = len(rest.asked_at)
+    for _ in range(count):
+        with contextlib.suppress(VenueAway):
+            await kraken.trades(BTC, PLACE)
+    return [after - before for before, after in itertools.pairwise(rest.asked_at[begun:])]
+
+
+async def test_after_calls_that_are_too_many_the_next_ones_come_slower_and_slower_until_one_is_answered() -> None:
+    rest = Rest()
+    rest.rows = [a_row(7)]
+    async with rest.served() as kraken:
+        await kraken.instruments()
+        rest.refusals = [refused_with("EGeneral:Too many requests") for _ in range(8)]
+        assert await tries(rest, kraken, 10) == [1, 2, 4, 8, 16, 30, 30, 30, 0]
+        rest.refusals = [refused_with("EGeneral:Too many requests")]
+        assert await tries(rest, kraken, 3) == [1, 0], "and from the begin after the next one"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "pause"),
+    [
+        (refused_with("EAPI:Rate limit exceeded"), 1),
+        (refused_with("WGeneral:Danger", "EGeneral: Too many requests"), 1),
+        (refused_with("EService:Throttled: 1795608000"), 1),
+        (refused_with("EGeneral:Temporary lockout"), 1),
+        (web.Response(status=429, text="error code: 1015"), 1),
+        (refused_with("EQuery:Unknown asset pair"), 0),
+        (web.Response(status=520), 0),
+    ],
+    ids=lambda one: getattr(one, "text", one),
+)
+async def test_only_a_call_that_was_one_too_many_delays_the_next(refusal: web.Response, pause: float) -> None:
+    rest = Rest()
+    async with rest.served() as kraken:
+        await kraken.instruments()
+        rest.refusals = [refusal]
+        assert await tries(rest, kraken, 2) == [pause]
+
+
+async def test_a_client_that_ends_does_not_wait_for_its_next_call() -> None:
+    rest = Rest()
+    async with rest.served() as kraken:
+        rest.refusals = [refused_with("EGeneral:Too many requests")]
+        with pytest.raises(VenueAway, match="AssetPairs: EGeneral:Too many requests"):
+            await kraken.instruments()
+        assert rest.clock.elapsed() == rest.asked_at[-1], "the refusal is told at once"

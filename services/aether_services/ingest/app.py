@@ -68,6 +68,7 @@ async def run(settings: Settings) -> None:
                 ws_url=settings.venue_ws_url,
                 rest_url=settings.venue_rest_url,
                 pause=PAUSES[settings.venue],
+                clock=clock,
                 refused=refused,
             )
         )

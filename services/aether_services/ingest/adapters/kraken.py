@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import aiohttp
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from aether_services.ingest.core.tapes import Place
+    from aether_services.kit.clocks import Clock
 
 AGENT: Final = "aether-ingest"
 CONNECT: Final = 10.0
@@ -32,6 +34,15 @@ RENAMED: Final = {"XBT": "BTC", "XDG": "DOGE"}
 """The two codes that the WebSocket's v2 names otherwise than `wsname` does."""
 _SIDES: Final = {"b": "buy", "s": "sell"}
 _TYPES: Final = {"m": "market", "l": "limit"}
+SHORTEST_BACKOFF: Final = 1.0
+LONGEST_BACKOFF: Final = 30.0
+"""Seconds to the next call of REST after one that was refused as one too many: twice as long after each."""
+_TOO_MANY: Final = (
+    "EGeneral:Too many requests",
+    "EAPI:Rate limit exceeded",
+    "EGeneral:Temporary lockout",
+    "EService:Throttled",
+)
 _ENDED: Final = frozenset({aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING})
 
 
@@ -71,6 +82,10 @@ class _Answer(msgspec.Struct, gc=False):
     result: msgspec.Raw = msgspec.Raw(b"null")
 
 
+class _TooManyCalls(VenueAway):
+    """The venue answers no more for now, because it was asked too often."""
+
+
 class _Connection:
     """One WebSocket."""
 
@@ -107,12 +122,19 @@ class Kraken:
         ws_url: Where its WebSocket v2 is.
         rest_url: Where its REST is, without /0/public.
         pause: Seconds between two calls of REST; Kraken bears about one a second from an address.
+        clock: The time.
         refused: Counts what is not taken.
     """
 
-    def __init__(self, *, ws_url: str, rest_url: str, pause: float, refused: Refusals | None = None) -> None:
+    def __init__(
+        self, *, ws_url: str, rest_url: str, pause: float, clock: Clock, refused: Refusals | None = None
+    ) -> None:
         self._ws_url, self._rest_url, self._pause = ws_url, rest_url.rstrip("/"), pause
+        self._clock = clock
         self._refused = refused or Refusals()
+        self._backoff = 0.0
+        """Seconds until the next call of REST, after one that was refused as one too many."""
+        self._next_call = 0.0
         self._session: aiohttp.ClientSession | None = None
         self._turn = asyncio.Lock()
         self._names: dict[Symbol, Instrument] = {}
@@ -210,26 +232,38 @@ class Kraken:
         return whole
 
     async def _get(self, what: str, asked: Mapping[str, str], form: type[Any]) -> Any:
-        answer = _decoded(await self._body(what, asked), _Answer)
+        async with self._turn:  # one after the other, and not too fast
+            await self._clock.sleep(max(self._next_call - self._clock.elapsed(), 0.0))
+            try:
+                answer = await self._answer(what, asked)
+                self._backoff = 0.0
+            except _TooManyCalls:
+                self._backoff = min(max(2 * self._backoff, SHORTEST_BACKOFF), LONGEST_BACKOFF)
+                raise
+            finally:
+                self._next_call = self._clock.elapsed() + max(self._pause, self._backoff)
+        return _decoded(answer.result, form)
+
+    async def _answer(self, what: str, asked: Mapping[str, str]) -> _Answer:
+        answer: _Answer = _decoded(await self._body(what, asked), _Answer)
         errors = [one for one in answer.error if not one.startswith("W")]
         if errors:
-            raise VenueAway(f"{what}: {', '.join(errors)}")
-        return _decoded(answer.result, form)
+            too_many = any(one.replace(": ", ":").startswith(_TOO_MANY) for one in errors)
+            raise (_TooManyCalls if too_many else VenueAway)(f"{what}: {', '.join(errors)}")
+        return answer
 
     async def _body(self, what: str, asked: Mapping[str, str]) -> bytes:
         if self._session is None:
             raise RuntimeError("not entered")
-        async with self._turn:  # one after the other, and not too fast
-            try:
-                async with self._session.get(f"{self._rest_url}/0/public/{what}", params=dict(asked)) as response:
-                    body = await response.read()
-                    status = response.status
-            except (aiohttp.ClientError, OSError, TimeoutError) as fault:
-                raise VenueAway(f"{what}: {_words(fault)}") from fault
-            finally:
-                await asyncio.sleep(self._pause)
-        if status != 200:  # noqa: PLR2004 - the venue's refusals are 200, too: this did not reach it
-            raise VenueAway(f"{what}: status {status}")
+        try:
+            async with self._session.get(f"{self._rest_url}/0/public/{what}", params=dict(asked)) as response:
+                body = await response.read()
+                status = response.status
+        except (aiohttp.ClientError, OSError, TimeoutError) as fault:
+            raise VenueAway(f"{what}: {_words(fault)}") from fault
+        if status != HTTPStatus.OK:  # the venue's refusals are 200, too: this did not reach it
+            away = _TooManyCalls if status == HTTPStatus.TOO_MANY_REQUESTS else VenueAway
+            raise away(f"{what}: status {int(status)}")
         return body
 
 
