@@ -55,6 +55,8 @@ def test_nothing_is_lost_or_doubled_when_a_part_dies(trip: Trip, part: str, roun
     with trip.ingest() as ingest, _asked(ingest) as views:
         for _ in range(rounds):
             for ends in _ways(trip, ingest, part):
+                # A venue that ended early again and again is connected to after up to half a minute.
+                ingest.until(lambda: ingest.status().feed.connected, "the venue is connected")
                 trip.venue.ask("/faults/next", {"kind": "checksum", "symbol": chance.choice(ingests.PAIRS)})
                 time.sleep(chance.uniform(0, LONGEST))  # the moment is what is tried
                 ends()
