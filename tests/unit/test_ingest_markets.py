@@ -352,8 +352,8 @@ def of_eth(frame: bytes) -> bytes:
     return frame.replace(BTC.encode(), ETH.encode())
 
 
-def two_books() -> World:
-    world, frames = World(BTC, ETH), recordings.book_frames()
+def two_books(frames: Sequence[bytes]) -> World:
+    world = World(BTC, ETH)
     world.hear(recordings.INSTRUMENT, of_eth(recordings.INSTRUMENT), frames[0], of_eth(frames[0]))
     assert [world.markets[symbol].usable for symbol in (BTC, ETH)] == [True, True]
     return world
@@ -393,8 +393,10 @@ STRANGE_FIELDS: dict[str, list[Any]] = {
 @pytest.mark.parametrize(
     ("name", "strange"), [(name, one) for name, some in STRANGE_FIELDS.items() for one in some], ids=str
 )
-def test_a_book_s_update_that_is_not_understood_withdraws_that_book_alone(name: str, strange: Any) -> None:
-    world = two_books()
+def test_a_book_s_update_that_is_not_understood_withdraws_that_book_alone(
+    name: str, strange: Any, frames: Sequence[bytes]
+) -> None:
+    world = two_books(frames)
     world.hear(an_update(**{name: strange}))
     last = world.books()[-1]
     assert (last.symbol, last.usable) == (BTC, False)
@@ -420,8 +422,8 @@ def test_a_book_s_update_that_is_not_understood_withdraws_that_book_alone(name: 
         [*an_update()["data"], "book"],
     ],
 )
-def test_a_message_that_names_a_market_and_is_none_of_a_book_withdraws_it(frame: Any) -> None:
-    world = two_books()
+def test_a_message_that_names_a_market_and_is_none_of_a_book_withdraws_it(frame: Any, frames: Sequence[bytes]) -> None:
+    world = two_books(frames)
     world.hear(frame)
     assert [(one.symbol, one.reason) for one in world.books()[2:]] == [(BTC, Unusable.MALFORMED)]
     assert world.markets.renew == {BTC}
@@ -442,8 +444,8 @@ def test_a_message_that_names_a_market_and_is_none_of_a_book_withdraws_it(frame:
         an_update(symbol=None),
     ],
 )
-def test_a_message_that_may_be_of_any_book_withdraws_them_all(frame: Any) -> None:
-    world = two_books()
+def test_a_message_that_may_be_of_any_book_withdraws_them_all(frame: Any, frames: Sequence[bytes]) -> None:
+    world = two_books(frames)
     world.hear(frame)
     assert sorted((one.symbol, one.reason) for one in world.books()[2:]) == [
         (BTC, Unusable.MALFORMED),
@@ -463,15 +465,15 @@ def test_a_message_that_may_be_of_any_book_withdraws_them_all(frame: Any) -> Non
         b'{"error":5,"method":"subscribe","symbol":null}',
     ],
 )
-def test_what_is_of_no_book_is_counted_and_hurts_none(frame: bytes) -> None:
-    world = two_books()
+def test_what_is_of_no_book_is_counted_and_hurts_none(frame: bytes, frames: Sequence[bytes]) -> None:
+    world = two_books(frames)
     world.hear(frame)
     assert world.markets.misunderstood == 1
     assert len(world.books()) == 2
 
 
-def test_of_several_books_in_one_message_the_good_ones_are_applied() -> None:
-    world, first = two_books(), recordings.book_frames()[1]
+def test_of_several_books_in_one_message_the_good_ones_are_applied(frames: Sequence[bytes]) -> None:
+    world, first = two_books(frames), frames[1]
     entry = json.loads(of_eth(first), parse_float=str)["data"][0]
     good = of_eth(first).partition(b'"data":[')[2].removesuffix(b"]}")
     bad = json.dumps(an_update(asks=None)["data"][0]).encode()
@@ -480,8 +482,8 @@ def test_of_several_books_in_one_message_the_good_ones_are_applied() -> None:
     assert world.books()[3].checksum == entry["checksum"]
 
 
-def test_a_malformed_snapshot_is_asked_for_again_and_a_late_update_is_not() -> None:
-    world, snapshot = two_books(), recordings.book_frames()[0]
+def test_a_malformed_snapshot_is_asked_for_again_and_a_late_update_is_not(frames: Sequence[bytes]) -> None:
+    world, snapshot = two_books(frames), frames[0]
     world.hear(an_update(asks=...))
     world.markets.renew.clear()
     world.hear(an_update(asks=...))
@@ -497,10 +499,12 @@ STRANGE = ("null", "true", "-1", "1e999", "NaN", "[]", "{}", '""', '"x"', '"\uff
 TOKENS = re.compile(r'"[^"]*"|[-0-9.]+|[\[\]{}:,]')
 
 
-@given(st.data())
-def test_after_a_mangled_message_a_book_is_what_the_true_one_gives_or_unusable(data: st.DataObject) -> None:
+@given(data=st.data())
+def test_after_a_mangled_message_a_book_is_what_the_true_one_gives_or_unusable(
+    data: st.DataObject, source: str
+) -> None:
     """Tokens of a true one are left out, doubled, and others put in their place; or its end is lost."""
-    frames = recordings.book_frames()
+    frames = recordings.book_frames(source)
     at = data.draw(st.integers(1, 40), label="frame")
     tokens = TOKENS.findall(frames[at].decode())
     for _ in range(data.draw(st.integers(1, 3), label="changes")):
@@ -523,9 +527,9 @@ def test_after_a_mangled_message_a_book_is_what_the_true_one_gives_or_unusable(d
     assert not world.markets[BTC].usable or _levels(world) == _levels(true)
 
 
-def test_a_crossed_book_is_withdrawn_and_back_without_being_asked_for_anew() -> None:
+def test_a_crossed_book_is_withdrawn_and_back_without_being_asked_for_anew(frames: Sequence[bytes]) -> None:
     world = World()
-    world.hear(recordings.INSTRUMENT, recordings.book_frames()[0])
+    world.hear(recordings.INSTRUMENT, frames[0])
     book = world.markets[BTC].book
     assert book is not None
     bids, asks = (
@@ -546,9 +550,9 @@ def test_a_crossed_book_is_withdrawn_and_back_without_being_asked_for_anew() -> 
     assert world.markets[BTC].checksum_failures == 0
 
 
-def test_a_crossed_book_is_dropped_with_its_connection() -> None:
+def test_a_crossed_book_is_dropped_with_its_connection(frames: Sequence[bytes]) -> None:
     world = World()
-    world.hear(recordings.INSTRUMENT, recordings.book_frames()[0])
+    world.hear(recordings.INSTRUMENT, frames[0])
     book = world.markets[BTC].book
     assert book is not None
     book.unusable = Unusable.CROSSED
