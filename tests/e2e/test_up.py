@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import re
+import subprocess
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -15,11 +18,11 @@ from aether_cli import asking, installing, problems, telling
 from aether_cli.local import manifests, starting
 from aether_operator.api.reasons import ConditionType, Reason
 from aether_services.domain import books
-from aether_testing import clusters, desks, machines
+from aether_testing import clusters, desks, machines, pages
+from aether_testing.pages import TOP, Way
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from aether_cli.local import places
     from aether_testing.desks import Aether, Desk
@@ -57,6 +60,7 @@ class Up:
     """What `aether up` brought up, and the machine before that."""
 
     at: places.Places
+    folder: Path
     desk: Desk
     machine: Machine
     before: Traces = field(repr=False)
@@ -70,7 +74,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     with machines.apart(folder / "machine") as machine:
         before = machine.look(at.name)
         try:
-            yield Up(at=at, desk=desks.up(at, folder), machine=machine, before=before)
+            yield Up(at=at, folder=folder, desk=desks.up(at, folder), machine=machine, before=before)
         finally:
             starting.down(at, telling.ToNobody(), purge=True)
 
@@ -160,6 +164,9 @@ def test_status_shows_how_market_data_flow_and_book_a_verified_book(shared: Up) 
     page = desk.aether("status")
     assert page.returncode == 0, page.stdout + page.stderr
     lines = page.stdout.splitlines()
+    whose = f"Cluster {shared.at.name}  venue Simulated, feed Synthetic"
+    assert lines[0] == whose
+    assert desk.aether("kubectl", "get", "tp", "-A").stderr.splitlines() == [whose]
     heading = next(nth for nth, line in enumerate(lines) if line.startswith(f"Market data {desks.PLATFORM} "))
     row = cells(*lines[heading + 1 : heading + 3])
     assert (row.pop("POD"), row.pop("BOOKS")) == (f"{desks.PLATFORM}-ingest-0", "3/3")
@@ -174,7 +181,9 @@ def test_status_shows_how_market_data_flow_and_book_a_verified_book(shared: Up) 
     assert sorted(pair for pair, book in status["books"].items() if book["usable"]) == sorted(PAIRS)
     assert {name: output["ok"] for name, output in status["outputs"].items()} == dict.fromkeys(OUTPUTS, True)
     for pair in PAIRS:
-        verify(desks.asked(desk.aether, "book", pair, "--once", "--json"))
+        view = desks.asked(desk.aether, "book", pair, "--once", "--json")
+        assert (view["cluster"]["name"], view["venue"]["name"]) == (shared.at.name, "Simulated")
+        verify(view)
 
 
 async def test_edits_take_effect_while_the_other_markets_go_on_without_a_gap(shared: Up) -> None:
@@ -241,3 +250,62 @@ def test_up_again_mends_and_a_second_life_finds_it_again(shared: Up) -> None:
     (platform,) = desks.asked(aether, "up", "--port", "0", "--json")["platforms"]
     assert platform["ready"] == "True"
     assert secrets_of(aether) == logins
+
+
+# What the pages have a person type; nothing that is edited by it matters to anybody after.
+
+
+def typed(shared: Up, script: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Have a shell read it in the clone, as somebody whose local cluster is this one."""
+    home = shared.folder / "home"
+    usual = home / ".local/state/aether/clusters/aether"
+    if not usual.exists():
+        usual.parent.mkdir(parents=True)
+        usual.symlink_to(shared.at.state)
+    programs = (TOP / ".venv/bin", Path(shared.desk.kubectl.program).parent)
+    env = {
+        "HOME": str(home), "LANG": "C.UTF-8", "COLUMNS": "80", "AETHER_CLUSTER": shared.at.name,
+        "PATH": os.pathsep.join([*map(str, programs), os.environ["PATH"]]),
+        "KUBECONFIG": str(shared.at.kubeconfig),
+        "XDG_STATE_HOME": str(shared.folder / "state"), "XDG_DATA_HOME": str(shared.folder / "data"),
+        "XDG_CACHE_HOME": str(shared.at.cache.parent), **more,
+    }  # fmt: skip
+    return subprocess.run(
+        ["sh", "-euc", script], capture_output=True, text=True, check=False, timeout=600, env=env, cwd=TOP
+    )
+
+
+def until_it_speaks(line: str) -> str:
+    """A command that goes on for ever, until it has shown the platform; that it ends before is an error."""
+    return f"""{line} > "$HOME/watched" & watching=$!
+while ! grep -q {desks.PLATFORM} "$HOME/watched"; do kill -0 $watching; done
+kill $watching"""
+
+
+def test_every_command_of_the_pages_works(shared: Up) -> None:
+    seen = set[str]()
+    with shared.desk.forwarded(f"svc/{desks.PLATFORM}-postgres", 5432) as port:
+        for block in pages.blocks("sh"):
+            lines = [one for one in pages.lines_of(block) if one.way is Way.PLATFORM]
+            texts = [one.text for one in lines if one.text.startswith("export ") or one.text not in seen]
+            if all(text.startswith("export ") for text in texts):
+                continue
+            seen.update(texts)
+            shared.desk.until_ready()  # an edit of the block before is in force
+            script = "\n".join(until_it_speaks(one) if one.endswith(" --watch") else one for one in texts)
+            done = typed(shared, script, PGPORT=str(port))
+            assert done.returncode == 0, f"{block.page}:{block.line}\n{script}\n{done.stdout}{done.stderr}"
+    assert len(seen) > 15
+
+
+def test_what_the_pages_remove_is_gone(shared: Up) -> None:
+    lines = [one.text for one in pages.typed() if one.way is Way.LAST]
+    lines.sort(key=lambda line: line.startswith("aether down"))
+    done = typed(shared, "\n".join(lines[: lines.index("aether down")]))
+    assert done.returncode == 0, done.stdout + done.stderr
+    mine = f"--selector=trading.aether.io/platform={desks.PLATFORM}"
+    gone = (f"{installing.PLATFORMS},persistentvolumeclaims,secrets", f"--namespace={DESK}")
+    shared.desk.until(lambda: not shared.desk.kubectl.get(*gone, mine)["items"], "nothing of the platform is left")
+    done = typed(shared, "\n".join(lines[lines.index("aether down") :]))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not shared.at.state.exists()

@@ -1,0 +1,148 @@
+"""Every kubectl and helm command and every manifest in the pages, by kubectl, Helm and an API server with our kinds.
+
+Nothing is changed: what would be is a dry run, and of what is not there it is enough that it is looked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+import yaml
+
+from aether_cli import asking, problems, running
+from aether_testing import charts, operators, pages
+from aether_testing.pages import TOP, Way
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aether_cli.local.starting import Cluster
+    from aether_testing.pages import Command
+
+CHANGES: Final = frozenset({"apply", "create", "delete", "patch", "scale", "label", "annotate"})
+NOT_THERE: Final = ("(NotFound)", "not found", "there is no")
+"""What is said of an object that is named rightly and does not exist."""
+
+
+def check(cluster: Cluster, command: Command, folder: Path, *, in_block: bool) -> None:
+    """Have a command's program read it.
+
+    Args:
+        cluster: What knows our kinds.
+        command: The command.
+        folder: A clone, with what the pages have people write there.
+        in_block: Whether it is to be typed as it is; in a sentence it may be a verb alone.
+    """
+    if command.words[0] == "helm":
+        check_helm(cluster, command, folder)
+    elif command.words[:2] != ("kubectl", "aether"):  # those are our own words: tests/contract/test_pages.py
+        # What kubectl remembers of other tests' time is older than our kinds.
+        check_kubectl(replace(cluster.kubectl, cache=folder / "kubectl"), command, in_block=in_block)
+
+
+def verb_of(words: tuple[str, ...]) -> tuple[str, list[str]]:
+    """The verb of kubectl, which options may precede, and all else."""
+    rest = list(words[1:])
+    nth = 0
+    while nth < len(rest) and rest[nth].startswith("-"):
+        nth += 1 if "=" in rest[nth] else 2
+    return (rest[nth], [*rest[:nth], *rest[nth + 1 :]]) if nth < len(rest) else ("", rest)
+
+
+def check_kubectl(kubectl: asking.Kubectl, command: Command, *, in_block: bool) -> None:
+    """Have kubectl read a command, and the API server find the kinds that it names."""
+    verb, rest = verb_of(command.said)
+    if in_block or (command.whole and any(not word.startswith("-") for word in rest)):
+        dry = ["--dry-run=server"] if verb in CHANGES else []
+        try:
+            running.run([*kubectl.command(), verb, *rest, *dry], env={"EDITOR": "true"}, cwd=TOP, deadline=60)
+        except problems.ProgramFailed as refused:
+            if not any(said in refused.cause for said in NOT_THERE):
+                raise
+        return
+    # A name in a sentence, with options at most: they exist.
+    usage = "".join(running.run([*kubectl.command(), *words]) for words in ((verb, "--help"), ("options",)))
+    assert f"kubectl {verb} " in usage, f"no verb {verb}"
+    unknown = [word for word in rest if word.startswith("-") and f"{word.partition('=')[0]}=" not in usage]
+    assert unknown == []
+
+
+def check_helm(cluster: Cluster, command: Command, folder: Path) -> None:
+    """Have Helm read a command, and render its chart with its values."""
+    _, verb, *rest = command.said
+    if all(word.startswith("-") for word in rest):
+        usage = running.run([charts.helm(), verb, "--help"])
+        assert f"helm {verb} " in usage
+        assert [word for word in rest if word not in usage] == []
+        return
+    # `client`: the cluster has namespaces of its own already, which no release may take.
+    dry = ["--dry-run"] if verb == "uninstall" else ["--dry-run=client"]
+    try:
+        running.run([charts.helm(), verb, *rest, *dry, f"--kubeconfig={cluster.kubeconfig}"], cwd=folder)
+    except problems.ProgramFailed as refused:
+        if verb != "uninstall" or "not found" not in refused.cause:
+            raise
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A clone, as a person has it who wrote the page's values into a file."""
+    for path in TOP.iterdir():
+        if not path.name.startswith("."):
+            (tmp_path / path.name).symlink_to(path)
+    (values,) = [block for block in pages.blocks("yaml") if "kind" not in yaml.safe_load(block.text)]
+    (tmp_path / "values.yaml").write_text(values.text)
+    return tmp_path
+
+
+def test_kubectl_and_helm_know_the_words_of_every_command(control_plane: Cluster, folder: Path) -> None:
+    operators.install_kinds(control_plane)
+    faults = []
+    seen = set[tuple[str, ...]]()
+    for line in [*pages.typed(), *pages.mentioned()]:
+        if line.way is not Way.PARSED:
+            continue  # it is run on a platform
+        for command in line.commands:
+            words = command.words[command.words[:2] == ("aether", "kubectl") :]
+            whole = len(words) > 1 and pages.ELLIPSIS not in words[1]
+            if words[0] in {"kubectl", "helm"} and whole and words not in seen:
+                seen.add(words)
+                try:
+                    check(control_plane, replace(command, words=words), folder, in_block=line.in_block)
+                except (problems.AetherError, AssertionError) as fault:
+                    faults.append(f"{line}\n    {fault}")
+    assert len(seen) > 10
+    assert faults == [], "\n".join(faults)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "kubectl gat pods", "kubectl get aethers", "kubectl delete pvc -l x --unknown", "kubectl delete crds.x y",
+        "kubectl wait --fro=x", "kubectl explain tp.specs", "kubectl apply -f examples/none",
+        "helm upgrade --install x helm/aether-operator --namespace n --set createNamespace=true",
+        "helm upgrade --install x helm/none", "helm install --unknown", "helm instal x helm/aether-operator",
+    ],
+)  # fmt: skip
+def test_a_word_that_they_do_not_know_is_found(control_plane: Cluster, folder: Path, text: str) -> None:
+    operators.install_kinds(control_plane)
+    (command,) = pages.Line(page="", line=0, text=text, in_block=False).commands
+    with pytest.raises((problems.AetherError, AssertionError)):
+        check(control_plane, command, folder, in_block=False)
+
+
+def test_every_manifest_is_one_that_the_api_server_takes(control_plane: Cluster) -> None:
+    operators.install_kinds(control_plane)
+    things: list[Any] = [
+        thing
+        for block in pages.blocks("yaml")
+        for thing in yaml.safe_load_all(block.text)
+        if {"apiVersion", "kind"} <= thing.keys()
+    ]
+    assert things
+    for thing in things:
+        control_plane.kubectl.text(
+            "apply", "--server-side", "--dry-run=server", "--filename=-", stdin=yaml.safe_dump(thing)
+        )

@@ -1,0 +1,227 @@
+"""Every command in every page: it is run by a test, or its words are ones that its program knows.
+
+What takes a cluster is in `tests/cluster/test_pages.py`, and what is run on a platform in `tests/e2e/test_up.py`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+import typer.main
+
+from aether_cli import app
+from aether_operator.visiting import configs
+from aether_services import __main__ as rooms
+from aether_testing import pages, venues
+from aether_testing.pages import TOP, Command, Line, Way
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+PLACEHOLDERS: Final = {"ROOM": "ingest", "VERSION": "1"}
+"""What a reader replaces → what it is replaced by here."""
+ON_A_CLUSTER: Final = frozenset({"helm", "kubectl"})
+"""Their words are checked by themselves, in `tests/cluster/test_pages.py`."""
+OF_THE_MACHINE: Final[dict[str, set[tuple[str, ...]]]] = {
+    "apt-get": {("install",)},
+    "cd": {("/tmp/jars",)},  # noqa: S108 - it is what a page says, and nothing is done there
+    "go": {("build",), ("mod", "tidy"), ("mod", "download", "-json")},
+    "modprobe": {("overlay",)},
+    "mvn": {("-Djars=/tmp/jars", "dependency:copy-dependencies")},
+    "sha256sum": {("*.jar",)},
+}
+"""Programs that a test can neither run nor ask → how each may begin."""
+
+
+def parse_aether(program: typer.Typer, words: Sequence[str]) -> None:
+    """Have the command's own parser read words, as it does before it acts."""
+    group: Any = typer.main.get_command(program)
+    if words[0].startswith("-"):  # these act while they are read
+        assert words[0] in {option for one in group.params for option in one.opts}, words[0]
+        return
+    at = group.make_context("aether", list(words))
+    rest = [*at._protected_args, *at.args]  # noqa: SLF001 - where the library keeps what comes after its own options
+    name, command, rest = group.resolve_command(at, rest)
+    if rest:  # a command alone is a name in a sentence
+        command.make_context(name, rest, parent=at)
+
+
+def check_aether(command: Command) -> None:
+    parse_aether(app.app, command.said[1:])
+
+
+def check_kubectl(command: Command) -> None:
+    _, first, *rest = command.said
+    if first == "aether" and rest:  # the others are in tests/cluster/test_pages.py
+        assert rest[0] not in app.ELSEWHERE
+        parse_aether(app.plugin, rest)
+
+
+def check_make(command: Command) -> None:
+    targets = re.findall(r"^([a-z-]+(?: [a-z-]+)*):(?!=)", (TOP / "Makefile").read_text(), re.MULTILINE)
+    known = {one for line in targets for one in line.split()}
+    for word in command.said[1:]:
+        name, given, value = word.partition("=")
+        stem = value.replace("-", "_")
+        if not given:
+            assert word in known, f"no target {word}"
+        elif name == "B":
+            assert (TOP / f"tests/bench/{stem}.py").is_file() or list((TOP / "tests/bench/peers").glob(f"*{stem}*")), (
+                word
+            )
+        elif name == "NAME":
+            assert list((TOP / "tests/campaign").glob(f"test_{stem}*.py")), f"no campaign {value}"
+        else:
+            assert name == "VERSION", f"no variable {name}"
+
+
+def check_python(command: Command) -> None:
+    _, option, module, *rest = command.said
+    assert option == "-m"
+    assert importlib.util.find_spec(f"{module}.__main__") is not None
+    if module == "aether_services":
+        assert {PLACEHOLDERS.get(word, word) for word in rest} <= set(rooms.ROOMS)
+    else:
+        assert module == "aether_operator"
+        assert configs.identity({"KUBECONFIG": "", **command.environ}) if command.environ else True
+        done = subprocess.run(
+            [sys.executable, "-m", module, *(["--config", "/nowhere"] if rest else []), "--help"],
+            capture_output=True, text=True, check=True, timeout=60, env={"PATH": os.environ["PATH"]},
+        )  # fmt: skip
+        assert all(word in done.stdout for word in rest if word.startswith("-"))
+
+
+def check_docker(command: Command) -> None:
+    _, verb, *rest = command.said
+    assert verb == "build"
+    context, options = rest[-1], dict(zip(rest[:-1:2], rest[1:-1:2], strict=True))
+    assert options.keys() <= {"-t", "-f", "--build-arg"}
+    dockerfile = TOP / options.get("-f", f"{context}/Dockerfile")
+    assert (TOP / context).is_dir()
+    argument = options.get("--build-arg", "").partition("=")[0]
+    assert not argument or re.search(rf"^ARG {argument}=", dockerfile.read_text(), re.MULTILINE)
+    assert dockerfile.is_file()
+
+
+def check_pytest(command: Command) -> None:
+    folder, *rest = command.said[1:]
+    assert (TOP / folder).is_dir()
+    assert not rest or (rest[0] == "-k" and rest[1:])
+
+
+def check_machine(command: Command) -> None:
+    program, *rest = command.said
+    assert any(tuple(rest[: len(known)]) == known for known in OF_THE_MACHINE[program]), rest
+
+
+CHECKS: Final[dict[str, Callable[[Command], None]]] = {
+    ".venv/bin/pytest": check_pytest,
+    "aether": check_aether,
+    "docker": check_docker,
+    "kubectl": check_kubectl,
+    "make": check_make,
+    "python": check_python,
+    "python3": check_python,
+    **dict.fromkeys(OF_THE_MACHINE, check_machine),
+}
+
+
+@pytest.fixture
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a file of values is that commands name."""
+    (tmp_path / "values.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_pages_have_commands_and_none_outside_of_blocks_for_them() -> None:
+    assert len(pages.typed()) > 50
+    assert len(pages.mentioned()) > 50
+    astray = [
+        f"{block.page}:{block.line}: {line}"
+        for block in pages.blocks()
+        if block.language != "sh"
+        for line in block.text.splitlines()
+        if re.match(rf"(\$ )?({'|'.join(pages.PROGRAMS)}) [a-z-]", line)
+    ]
+    assert astray == [], "a command stands in a block that is not sh"
+
+
+def test_of_every_line_it_is_decided_how_it_is_tested() -> None:
+    assert [str(line) for line in pages.typed() if line.way is None] == []
+    assert {line.way for line in pages.typed()} == set(Way)
+
+
+def test_every_program_whose_words_are_checked_has_a_check() -> None:
+    parsed = [line for line in [*pages.typed(), *pages.mentioned()] if line.way is Way.PARSED]
+    named = {command.words[0] for line in parsed for command in line.commands}
+    assert named <= CHECKS.keys() | ON_A_CLUSTER
+
+
+@pytest.mark.usefixtures("in_an_empty_folder")
+def test_the_words_of_every_command_are_ones_that_its_program_knows() -> None:
+    faults = []
+    for line in [*pages.typed(), *pages.mentioned()]:
+        for command in line.commands:
+            if (check := CHECKS.get(command.words[0])) is not None:
+                try:
+                    check(command)
+                except Exception as fault:  # noqa: BLE001 - all are shown at once, whatever they are
+                    faults.append(f"{line}\n    {fault}")
+    assert faults == [], "\n".join(faults)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "aether stats", "kubectl aether up --x", "kubectl aether status --name x",
+        "aether status --contxt x", "aether book BTC/USD --depth many", "aether up --values gone.yaml",
+        "make tset", "make bench B=nothing", "make campaign NAME=nothing", "python -m aether_services nothing",
+        "python -m aether_operator --confg x", "docker build images/nothing", "docker build -q x images/base",
+        "go get x", "modprobe other",
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("in_an_empty_folder")
+def test_a_word_that_its_program_does_not_know_is_found(text: str) -> None:
+    (command,) = Line(page="", line=0, text=text, in_block=True).commands
+    with pytest.raises(Exception, match=r".*") as fault:
+        CHECKS[command.words[0]](command)
+    assert not isinstance(fault.value, KeyError | AttributeError | TypeError)
+
+
+def test_a_line_is_read_as_a_shell_reads_it() -> None:
+    block = pages.Block(
+        page="p", line=4, language="sh",
+        text="A=1 B=$(x -o '{#}' | y) \\\n  z 'a b' > file   # c\n# nothing\n(cd q && w) &\n",
+    )  # fmt: skip
+    first, second = pages.lines_of(block)
+    assert (first.line, second.line) == (5, 7)
+    assert [command.words for command in first.commands] == [("x", "-o", "{#}"), ("y",), ("z", "a b")]
+    assert first.commands[0].environ == {}
+    assert [command.words for command in second.commands] == [("cd", "q"), ("w",)]
+
+
+def test_a_line_that_nobody_thought_of_is_not_decided() -> None:
+    assert Line(page="", line=0, text="rm -rf x", in_block=True).way is None
+
+
+def test_the_simulated_venue_does_what_its_page_says(tmp_path: Path) -> None:
+    lines = [line for line in pages.typed() if line.way is Way.VENUE]
+    (start,) = [line for line in lines if line.text.startswith("AETHER_INSTANCE=")]
+    (command,) = start.commands
+    assert command.words == ("python", "-m", "aether_services", "exchange_sim")
+    said: dict[str, Any] = {name.removeprefix("AETHER_").lower(): value for name, value in command.environ.items()}
+    with venues.venue(tmp_path, **said) as venue:
+        script = "\n".join(line.text for line in lines if line is not start).replace("8001", str(venue.admin_port))
+        # As typed, but that a refusal is an error.
+        strict = f'set -eu\ncurl() {{ command curl --fail "$@"; echo; }}\n{script}\n'
+        done = subprocess.run(["sh", "-c", strict], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"checksum book BTC/USD":3' in done.stdout
