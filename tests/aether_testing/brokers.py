@@ -137,13 +137,13 @@ class Kafka(Serving):
             username, password, **{"port": port, "tls": encrypted, "ca": self.ca if encrypted else ""} | other
         )
 
-    async def grant(self, username: str, *operations: str) -> None:
-        """Let a user do these things to topics `md.*`; it takes effect a little later."""
+    async def grant(self, username: str, *operations: str, topics: str = "md.") -> None:
+        """Let a user do these things to topics of that beginning; it takes effect a little later."""
         connection = AIOKafkaConnection(HOST, self.port)
         await connection.connect()
         try:
             # Topics (2) whose name begins so (4), allowed (3).
-            acls = [(2, "md.", 4, f"User:{username}", "*", OPERATIONS[one], 3) for one in operations]
+            acls = [(2, topics, 4, f"User:{username}", "*", OPERATIONS[one], 3) for one in operations]
             answer = await connection.send(_CreateAcls(acls))
             if any(code for code, _ in answer.results):
                 raise RuntimeError(answer)

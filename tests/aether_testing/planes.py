@@ -6,13 +6,13 @@ import contextlib
 import json
 import secrets
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api import models, platforms
 from aether_operator.catalog.logins import Who
-from aether_testing import brokers
+from aether_testing import apart, brokers
 from aether_testing import postgres as servers
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ Thing = dict[str, Any]
 CANARIES: Final = {"host": "canary-5b1e-host", "ca.crt": "canary-5b1e-authority", "note": "canary-5b1e-note"}
 """What else may stand in a user's Secret, and be told nowhere."""
 LOGIN: Final = "desk"
+MANAGED: Final = "the managed one"
+"""Who has the managed servers: no database is called so."""
 PASSWORD: Final = "canary-5b1e-desk"  # noqa: S105 - of servers that live as long as a test run
 SECRET: Final = "desk-login"  # noqa: S105 - the name of one
 PARTMAN: Final = (
@@ -46,10 +48,19 @@ class Plane:
     kafka: brokers.Kafka
     nats: brokers.Serving
     redis: brokers.Serving
+    ways: apart.Ways
+    _ways: dict[str, dict[str, apart.Way]] = field(default_factory=dict)
+
+    def to(self, whose: str) -> dict[str, apart.Way]:
+        """Kafka, NATS and Redis as if they were this one's alone."""
+        if whose not in self._ways:
+            ports = {"kafka": self.kafka.login, "nats": self.nats.port, "redis": self.redis.port}
+            self._ways[whose] = {name: self.ways.to(port, frames=name == "kafka") for name, port in ports.items()}
+        return self._ways[whose]
 
     def external(self, database: str) -> Thing:
-        """A spec with everything External; the Secret is `SECRET`."""
-        ports = {"kafka": self.kafka.login, "nats": self.nats.port, "redis": self.redis.port}
+        """A spec with everything External, of a platform that has this database; the Secret is `SECRET`."""
+        ports = {name: way.port for name, way in self.to(database).items()}
         where = {"host": brokers.HOST, "tls": "Disabled", "secretName": SECRET}
         placed = {name: {"mode": "External", "external": {**where, "port": port}} for name, port in ports.items()}
         tables = {"mode": "External", "external": {**where, "port": self.postgres.port, "database": database}}
@@ -57,11 +68,12 @@ class Plane:
 
     def mixed(self) -> Thing:
         """A spec with Kafka External and the others Managed, which an operator finds at `addresses`."""
-        return {"dataPlane": {"kafka": self.external("x")["dataPlane"]["kafka"]}}
+        return {"dataPlane": {"kafka": self.external(MANAGED)["dataPlane"]["kafka"]}}
 
     def addresses(self) -> dict[str, str]:
         """Where an operator outside of the cluster finds the managed servers."""
-        ports = {"postgres": self.managed.port, "nats": self.nats.port, "redis": self.redis.port}
+        ways = self.to(MANAGED)
+        ports = {"postgres": self.managed.port, "nats": ways["nats"].port, "redis": ways["redis"].port}
         return {name: f"{brokers.HOST}:{port}" for name, port in ports.items()}
 
     def database(self) -> str:
@@ -71,7 +83,9 @@ class Plane:
         return name
 
     def forget_managed(self) -> None:
-        """The managed database as a new volume has it."""
+        """The managed servers as new volumes have them, and the Kafka beside them."""
+        for way in self.to(MANAGED).values():
+            way.number = self.ways.number()
         self.managed.run(
             "postgres",
             "drop database if exists aether with (force)",
@@ -100,6 +114,7 @@ def running() -> Iterator[Plane]:
             managed=managed,
             kafka=stack.enter_context(brokers.kafka_server(folder / "kafka", users={LOGIN: PASSWORD})),
             nats=stack.enter_context(brokers.nats_server(folder / "nats")),
+            ways=stack.enter_context(apart.running()),
             redis=stack.enter_context(
                 brokers.redis_server(
                     folder / "redis",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import functools
 import itertools
 import os
@@ -266,6 +267,8 @@ def a_wish(*, trades_days: int = 90, **other: Any) -> SchemaWanted:
     """What a platform wants of its database."""
     plain = SchemaWanted(
         owner="desk/paper of namespace 5d8f",
+        venue="Simulated",
+        created=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
         timescale=Timescale.PREFERRED,
         days=DAYS | {"trades": trades_days},
         logins={

@@ -12,6 +12,7 @@ from aether_operator import status
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.observed.kinds import Ref
+from aether_operator.observed.owners import Standing
 from aether_operator.observed.reports import Drift, Engine, SchemaReport, ServerReport, TopicsReport
 from aether_operator.observed.worlds import Trouble, World
 from aether_testing import kstatus, worlds
@@ -113,6 +114,28 @@ def _unasked(world: World) -> World:
 
 def _says(server: Server, reason: Reason, message: str) -> Change:
     return lambda world: worlds.saying(world, ServerReport(server=server, reason=reason, message=message))
+
+
+def _foreign(server: Server, message: str) -> Change:
+    """Another has the server, and ingest was stopped."""
+
+    def changed(world: World) -> World:
+        told = _says(server, Reason.SERVER_OWNED_BY_ANOTHER, message)(world)
+        stopped = worlds.without(told, Ref("StatefulSet", "paper-ingest"))
+        return dataclasses.replace(stopped, owners={**world.owners, server: Standing.ANOTHERS}, topics=None)
+
+    return changed
+
+
+def _unclaimed(server: Server) -> Change:
+    """It answers, and is nobody's: ingest was not started."""
+
+    def changed(world: World) -> World:
+        owners = {key: standing for key, standing in world.owners.items() if key is not server}
+        stopped = worlds.without(world, Ref("StatefulSet", "paper-ingest"))
+        return dataclasses.replace(stopped, owners=owners, topics=None)
+
+    return changed
 
 
 def _schema(reason: Reason, message: str = "", **parts: Any) -> Change:
@@ -219,6 +242,12 @@ _MANAGED: Final[_Table] = {
     "the database is another platform's": (
         _schema(Reason.DATABASE_OWNED_BY_ANOTHER, "the database belongs to desk/live"),
         STALLED, Reason.DATABASE_OWNED_BY_ANOTHER,
+    ),
+    "the database holds another venue's data": (
+        _schema(Reason.VENUE_MISMATCH, "the database holds data of venue Kraken"), STALLED, Reason.VENUE_MISMATCH,
+    ),
+    "the database holds data of a venue that nobody wrote down": (
+        _schema(Reason.VENUE_UNKNOWN, "the database holds market data"), STALLED, Reason.VENUE_UNKNOWN,
     ),
     "the schema is a newer release's": (
         _schema(Reason.SCHEMA_NEWER, "revision 0009 is not known"), STALLED, Reason.SCHEMA_NEWER,
@@ -339,8 +368,17 @@ _EXTERNAL: Final[_Table] = {
         RECONCILING, Reason.VERSION_UNSUPPORTED,
     ),
     "NATS runs without JetStream": (
-        _says(_N, Reason.JETSTREAM_OFF, "JetStream is off"), RECONCILING, Reason.JETSTREAM_OFF,
+        _says(_N, Reason.JETSTREAM_OFF, "JetStream is off"), STALLED, Reason.JETSTREAM_OFF,
     ),
+    "a server is another platform's": (
+        _foreign(_K, "kafka.example.org:1001: it belongs to desk/live of namespace 5d8f, venue Kraken"),
+        STALLED, Reason.SERVER_OWNED_BY_ANOTHER,
+    ),
+    "whose a server is cannot be written down on it": (
+        _says(_K, Reason.OWNER_NOT_RECORDED, "the login may not create topic aether.owner"),
+        STALLED, Reason.OWNER_NOT_RECORDED,
+    ),
+    "nobody knows yet whose a server is": (_unclaimed(_K), RECONCILING, Reason.PROGRESSING),
     "a check failed in another way": (
         _says(_K, Reason.FAILED, "an answer that is not Kafka's"), RECONCILING, Reason.FAILED,
     ),

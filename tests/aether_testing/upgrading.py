@@ -39,6 +39,7 @@ def make_database(endpoint: Endpoint, before: Revisions, wish: SchemaWanted) -> 
     assert (report.reason, report.revision, report.days) == (Reason.DRIFTED, REVISION, days)
     assert {one.name for one in report.drift} >= {f"aether.{name}" for name in LATER}
     with postgres.connected(endpoint) as connection:
+        connection.execute("ALTER TABLE aether.ownership DROP COLUMN venue")
         connection.execute(
             "UPDATE aether.settings SET name = replace(name, 'trades_', '') "
             "WHERE name IN ('trades_engine', 'trades_compress_days')"
@@ -63,7 +64,7 @@ def content(endpoint: Endpoint) -> list[Any]:
             for query in (
                 b"SELECT count(*), sum(price), sum(qty), min(ts), max(ts) FROM aether.trades",
                 b"SELECT symbol, price_decimals, updated_at FROM aether.instruments",
-                b"SELECT owner, since FROM aether.ownership",
+                b"SELECT owner, since FROM aether.ownership",  # the venue is added
             )
         ]
 

@@ -18,6 +18,7 @@ from aether_operator.api.reasons import Reason
 from aether_operator.catalog.releases import Release
 from aether_operator.catalog.rooms import TOPICS, Room
 from aether_operator.observed import families, kinds
+from aether_operator.observed.owners import Standing
 from aether_operator.observed.reports import Engine, SchemaReport, ServerReport, TopicsReport
 from aether_operator.observed.rooms import RoomReport, expected
 from aether_operator.observed.worlds import World
@@ -175,9 +176,14 @@ def _ours(live: Manifest) -> dict[str, Any]:
 # Worlds.
 
 
+def empty(**parts: Any) -> World:
+    """A world without a child, where all servers are known to be the platform's."""
+    return World(**{"children": {}, "owners": dict.fromkeys(Server, Standing.OURS), **parts})
+
+
 def made(platform: Platform, release: Release | None = None, fresh: Callable[[], str] | None = None) -> World:
     """The world after every child was applied once, and all went well with them."""
-    nothing = World(children={}, secrets=users_secrets(platform))
+    nothing = empty(secrets=users_secrets(platform))
     children = desired.children(platform, nothing, release or a_release(), fresh or words())
     live = {kinds.ref(one): stored(one) for one in children}
     return dataclasses.replace(nothing, children=live, pods=tuple(_pods_of_rooms(platform, live)))
@@ -199,7 +205,7 @@ def _pods_of_rooms(platform: Platform, live: Mapping[Ref, Manifest]) -> Iterator
 
 def before_rooms() -> World:
     """What the release before rooms had made of a platform without a spec."""
-    return World(children={kinds.ref(one): stored(one) for one in recorded("before-rooms")})
+    return empty(children={kinds.ref(one): stored(one) for one in recorded("before-rooms")})
 
 
 def recorded(what: str) -> list[Manifest]:
@@ -220,8 +226,17 @@ def steady(platform: Platform, release: Release | None = None) -> World:
     return dataclasses.replace(
         world,
         rooms=well(platform, world),
-        servers={server: ServerReport(server=server, reason=Reason.READY, version="15.8") for server in Server},
-        schema=SchemaReport(reason=Reason.READY, revision="0001", engine=Engine.TIMESCALE, days={"trades": 90}),
+        servers={
+            server: ServerReport(server=server, reason=Reason.READY, version="15.8", standing=Standing.OURS)
+            for server in Server
+        },
+        schema=SchemaReport(
+            reason=Reason.READY,
+            standing=Standing.OURS,
+            revision="0001",
+            engine=Engine.TIMESCALE,
+            days={"trades": 90},
+        ),
         topics=TopicsReport(reason=Reason.READY, topics=tuple(sorted(topic.name for topic in TOPICS))),
     )
 

@@ -14,12 +14,12 @@ from aether_operator.api.platforms import Platform, Server
 from aether_operator.catalog import rooms
 from aether_operator.observed import kinds
 from aether_operator.observed.kinds import Ref
-from aether_operator.observed.worlds import World
 from aether_testing import operators, planes, worlds
 
 if TYPE_CHECKING:
     from aether_cli.local.starting import Cluster
     from aether_operator.observed.kinds import Manifest
+    from aether_operator.observed.worlds import World
     from aether_testing.namespaces import Namespace
 
 RELEASE = worlds.a_release(
@@ -80,7 +80,7 @@ def _look(namespace: Namespace) -> World:
     what = ",".join(kind.plural for kind in kinds.CHILDREN)
     chosen = f"--selector={labels.PLATFORM}=paper"
     found = json.loads(namespace.text("get", what, chosen, "--show-managed-fields", "--output=json"))["items"]
-    return World(children={kinds.ref(one): one for one in found})
+    return worlds.empty(children={kinds.ref(one): one for one in found})
 
 
 def _plan(namespace: Namespace, world: World) -> tuple[reconcile.Act, ...]:
@@ -105,7 +105,7 @@ def settled(control_plane: Cluster, namespace: Namespace) -> Namespace:
     """A namespace in which all children are, and the controllers have looked at them."""
     operators.install_kinds(control_plane)
     planes.put(namespace, planes.a_platform({}))
-    _carry_out(namespace, _plan(namespace, World(children={})))
+    _carry_out(namespace, _plan(namespace, worlds.empty()))
     namespace.until(
         lambda seen: (
             len(seen) == len(Server) + len(rooms.Room)

@@ -199,14 +199,48 @@ def test_a_platform_that_requires_timescale_is_not_ready_without_it(desk: Desk) 
     assert desk.condition(name, "Ready")["status"] == "False"
 
 
-def test_a_second_platform_on_a_database_is_stalled_and_told_who_owns_it(desk: Desk) -> None:
+def test_a_second_platform_on_servers_of_the_first_is_stalled_and_nothing_of_it_writes(desk: Desk) -> None:
     owner, platform = desk.ready_external()
-    second = planes.a_platform(platform["spec"], f"{owner}-again")
+    pod = desk.child("pod", f"{owner}-ingest-0")["metadata"]["uid"]
+    database = desk.plane.database()
+    second = json.loads(json.dumps(planes.a_platform(platform["spec"], f"{owner}-again")))
+    second["spec"]["dataPlane"]["postgres"]["external"]["database"] = database
     planes.put(desk.namespace, second)
-    stalled = planes.until(desk.namespace, "Stalled", "True", name=f"{owner}-again", reason="DatabaseOwnedByAnother")
-    assert f"{desk.namespace.name}/{owner}" in stalled["status"]["message"]
+    stalled = planes.until(desk.namespace, "Stalled", "True", name=f"{owner}-again", reason="ServerOwnedByAnother")
+    for server in ("kafka", "nats", "redis"):
+        port = platform["spec"]["dataPlane"][server]["external"]["port"]
+        said = f"{server}: 127.0.0.1:{port}: it belongs to {desk.namespace.name}/{owner} of namespace "
+        assert said in stalled["status"]["message"]
+    assert "venue Simulated" in stalled["status"]["message"]
     assert kstatus.compute(stalled) == "Failed"
+    planes.until(desk.namespace, "VenueReady", "True", name=f"{owner}-again")
+    mine = f"--selector={labels.PLATFORM}={owner}-again"
+    started = [one["metadata"]["name"] for one in desk.namespace.get("statefulset", mine)["items"]]
+    assert started == [f"{owner}-again-exchange"]
+    schemas = desk.plane.postgres.run(database, "SELECT to_regnamespace('aether') IS NULL")
+    assert schemas == [(True,)], "its own database is not taken either"
+    second["spec"]["dataPlane"] = platform["spec"]["dataPlane"]
+    planes.put(desk.namespace, second)
+    told = planes.until(desk.namespace, "SchemaReady", "False", name=f"{owner}-again", reason="DatabaseOwnedByAnother")
+    assert f"the database belongs to {desk.namespace.name}/{owner} of namespace " in told["status"]["message"]
     assert desk.condition(owner, "Ready")["status"] == "True"
+    assert desk.child("pod", f"{owner}-ingest-0")["metadata"]["uid"] == pod
+
+
+def test_a_platform_that_is_applied_anew_at_another_venue_does_not_get_what_it_had(desk: Desk) -> None:
+    name, platform = desk.ready_external()
+    desk.delete(name)
+    mine = f"--selector={labels.PLATFORM}={name}"
+    desk.namespace.until(lambda seen: not seen, "statefulset", mine, wish="the workloads are gone")
+    planes.put(desk.namespace, {**platform, "spec": platform["spec"] | {"venue": {"name": "Kraken"}}})
+    stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="VenueMismatch")
+    way_out = "data of venue Simulated, and the platform says Kraken: apply it with venue Simulated, or as another"
+    assert stalled["status"]["message"].count(way_out) >= 3
+    assert desk.condition(name, "SchemaReady")["reason"] == "VenueMismatch"
+    assert desk.namespace.get("statefulset", mine)["items"] == []
+    desk.delete(name)
+    planes.put(desk.namespace, platform)
+    planes.until(desk.namespace, "Ready", "True", name=name)
 
 
 def test_a_retention_is_longer_at_once_and_shorter_at_once_while_nothing_would_be_dropped(desk: Desk) -> None:

@@ -102,6 +102,10 @@ def test_over_a_running_platform_of_the_release_before_the_operator_adds_the_roo
         # Ingest is let in.
         "NetworkPolicy paper-nats",
         "NetworkPolicy paper-postgres",
+        # They are of both families.
+        "Service paper-nats",
+        "Service paper-postgres",
+        "Service paper-redis",
     }
     owners = {
         which: [one["uid"] for one in child["metadata"].get("ownerReferences", ())] for which, child in after.items()

@@ -17,27 +17,42 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from aether_operator import brokers
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
+from aether_operator.catalog.owners import TOPIC
 from aether_operator.observed.endpoints import Endpoint, Hidden
+from aether_operator.observed.owners import Owner, Standing
 from aether_testing import brokers as servers
 from aether_testing import tls as tls_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from aether_operator.observed.reports import ServerReport
 
 PASSWORD = "t0p-Secret-word"  # noqa: S105 - of servers that this test starts
 WRONG = "an0ther-Secret-word"
 THREE = (Server.KAFKA, Server.NATS, Server.REDIS)
+PAPER = Owner(namespace="desk", uid="5d8f", name="paper", venue="Simulated")
 
 
 async def asked(server: Server, endpoint: Endpoint, *, deadline: float = 20) -> ServerReport:
     """Ask; whatever the answer is, it keeps the password to itself and leaves no task and no connection behind."""
-    report = await brokers.check(server, endpoint, deadline=deadline)
+    return await kept_to_itself(server, endpoint, brokers.check(server, endpoint, PAPER, deadline=deadline))
+
+
+async def claimed(server: Server, endpoint: Endpoint, owner: Owner, guard: Callable[[], object] = str) -> ServerReport:
+    """The same, and take it where it is nobody's."""
+    return await kept_to_itself(server, endpoint, brokers.claim(server, endpoint, owner, guard, deadline=20))
+
+
+async def kept_to_itself(server: Server, endpoint: Endpoint, asking: Awaitable[ServerReport]) -> ServerReport:
+    report = await asking
     assert report.server is server
     assert report.ok == (report.message == "")
     assert not [one for one in endpoint.hidden if one and one in repr(report)], report
@@ -260,7 +275,8 @@ async def test_a_right_over_topics_that_is_missing_is_named(
     await kafka.grant("sees", "create", "describe")
     await kafka.grant("writes", "create", "write")
     await kafka.grant("trades", "create", "write", "read")
-    while (await asked(Server.KAFKA, kafka.at(kafka.login, "trades", PASSWORD))).reason is Reason.RIGHT_MISSING:
+    await kafka.grant("trades", "read", topics="aether.")
+    while (await asked(Server.KAFKA, kafka.at(kafka.login, "trades", PASSWORD))).reason is not Reason.READY:
         pass  # the broker takes rights over in their order, these last
     report = await asked(Server.KAFKA, kafka.at(kafka.login, username, PASSWORD))
     if lacking is None:
@@ -342,6 +358,7 @@ async def test_jetstream_that_is_off_is_named_and_a_nats_without_logins_takes_an
     with servers.nats_server(tmp_path / "off", jetstream=False) as one:
         report = await asked(Server.NATS, one.endpoint(password=PASSWORD))
         assert report.reason is Reason.JETSTREAM_OFF
+        assert 'put `jetstream { store_dir: "/data" }` into the configuration' in report.message
     with servers.nats_server(tmp_path / "on") as one:
         assert (await asked(Server.NATS, one.endpoint(password=PASSWORD))).ok
 
@@ -365,6 +382,252 @@ async def test_a_server_that_quotes_a_value_of_the_secret_is_not_quoted(server: 
         report = await asked(server, endpoint, deadline=5)
     assert "canary" not in report.message
     assert "odd" not in report.message
+
+
+# ---- whose it is
+
+
+@pytest.fixture
+def lone(tmp_path: Path, kafka: servers.Kafka) -> Iterator[dict[Server, Endpoint]]:
+    """A server of each that is nobody's."""
+    asyncio.run(_forget_owner(kafka))
+    with servers.nats_server(tmp_path / "nats") as nats, servers.redis_server(tmp_path / "redis") as redis_:
+        yield {
+            Server.KAFKA: kafka.at(kafka.login, "aether", PASSWORD),
+            Server.NATS: nats.endpoint(password=PASSWORD),
+            Server.REDIS: redis_.endpoint("default", PASSWORD),
+        }
+
+
+async def _forget_owner(kafka: servers.Kafka) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=f"{servers.HOST}:{kafka.port}")
+    await admin.start()
+    try:
+        if TOPIC.name in await admin.list_topics():
+            await admin.delete_topics([TOPIC.name])
+        while TOPIC.name in await admin.list_topics():
+            pass  # it says when it has begun, and not when it is done
+    finally:
+        await admin.close()
+
+
+def another(**other: str) -> Owner:
+    return dataclasses.replace(PAPER, **other)
+
+
+@pytest.mark.parametrize("server", THREE)
+async def test_a_server_is_nobodys_until_it_is_claimed_and_then_its_owners(
+    lone: dict[Server, Endpoint], server: Server
+) -> None:
+    endpoint, asked_for_leave = lone[server], []
+    for _ in range(2):
+        report = await asked(server, endpoint)
+        assert (report.reason, report.standing) == (Reason.READY, Standing.NOBODYS)
+    report = await claimed(server, endpoint, PAPER, lambda: asked_for_leave.append(1))
+    assert (report.reason, report.standing, asked_for_leave) == (Reason.READY, Standing.OURS, [1])
+    for _ in range(2):
+        assert (await asked(server, endpoint)).standing is Standing.OURS
+        assert (await claimed(server, endpoint, PAPER, lambda: asked_for_leave.append(1))).standing is Standing.OURS
+    assert asked_for_leave == [1], "nothing is written where nothing is to be written"
+
+
+@pytest.mark.parametrize("server", THREE)
+async def test_another_platform_and_another_venue_are_refused_by_name(
+    lone: dict[Server, Endpoint], server: Server
+) -> None:
+    endpoint = lone[server]
+    await claimed(server, endpoint, PAPER)
+    for stranger in (another(namespace="risk"), another(uid="77aa"), another(name="live", venue="Kraken")):
+        report = await claimed(server, endpoint, stranger)
+        assert (report.reason, report.standing) == (Reason.SERVER_OWNED_BY_ANOTHER, Standing.ANOTHERS)
+        assert report.message.endswith(": it belongs to desk/paper of namespace 5d8f, venue Simulated")
+    report = await claimed(server, endpoint, another(venue="Kraken"))
+    assert (report.reason, report.standing) == (Reason.VENUE_MISMATCH, Standing.ANOTHERS)
+    assert "data of venue Simulated, and the platform says Kraken" in report.message
+    assert (await asked(server, endpoint)).standing is Standing.OURS
+
+
+@pytest.mark.parametrize("server", THREE)
+async def test_of_several_that_claim_at_once_one_has_it_and_all_know_who(
+    lone: dict[Server, Endpoint], server: Server
+) -> None:
+    names = [f"p{nth}" for nth in range(6)]
+    claims = (brokers.claim(server, lone[server], another(name=name), str, deadline=20) for name in names)
+    reports = await asyncio.gather(*claims)
+    (winner,) = [name for name, one in zip(names, reports, strict=True) if one.standing is Standing.OURS]
+    lost = [one for one in reports if one.standing is Standing.ANOTHERS]
+    assert len(lost) == len(names) - 1, reports
+    assert all(f"belongs to desk/{winner} of" in one.message for one in lost)
+    for _ in range(2):
+        assert (await brokers.check(server, lone[server], another(name=winner), deadline=20)).standing is Standing.OURS
+
+
+@pytest.mark.parametrize("server", [Server.NATS, Server.REDIS])
+async def test_an_owner_whose_name_is_in_the_secret_is_not_named(lone: dict[Server, Endpoint], server: Server) -> None:
+    await claimed(server, lone[server], another(name="canary-name"))
+    endpoint = dataclasses.replace(lone[server], others=(Hidden("canary-name"),))
+    report = await asked(server, endpoint)
+    assert (report.reason, report.standing) == (Reason.SERVER_OWNED_BY_ANOTHER, Standing.ANOTHERS)
+    assert report.message.endswith("withheld)")
+
+
+@pytest.mark.parametrize("server", THREE)
+async def test_who_does_not_lead_claims_nothing(lone: dict[Server, Endpoint], server: Server) -> None:
+    class Lost(Exception):
+        pass
+
+    def guard() -> None:
+        raise Lost
+
+    with pytest.raises(Lost):
+        await claimed(server, lone[server], PAPER, guard)
+    assert (await asked(server, lone[server])).standing is Standing.NOBODYS
+
+
+async def test_what_became_of_the_first_record_counts_and_not_its_number(
+    kafka: servers.Kafka, lone: dict[Server, Endpoint]
+) -> None:
+    endpoint = lone[Server.KAFKA]
+    await claimed(Server.KAFKA, endpoint, PAPER)
+    producer = AIOKafkaProducer(bootstrap_servers=f"{servers.HOST}:{kafka.port}")
+    await producer.start()
+    await producer.send_and_wait(TOPIC.name, another(name="late").record.encode(), partition=0)
+    await producer.stop()
+    assert (await asked(Server.KAFKA, endpoint)).standing is Standing.OURS
+    admin = AIOKafkaAdminClient(bootstrap_servers=f"{servers.HOST}:{kafka.port}")
+    await admin.start()
+    await admin.delete_records({TopicPartition(TOPIC.name, 0): RecordsToDelete(before_offset=1)})
+    await admin.close()
+    report = await asked(Server.KAFKA, endpoint)
+    assert (report.reason, "desk/late of" in report.message) == (Reason.SERVER_OWNED_BY_ANOTHER, True)
+
+
+async def test_the_owners_topic_is_kept_for_good(kafka: servers.Kafka, lone: dict[Server, Endpoint]) -> None:
+    endpoint = lone[Server.KAFKA]
+    await claimed(Server.KAFKA, endpoint, PAPER)
+    admin = AIOKafkaAdminClient(bootstrap_servers=f"{servers.HOST}:{kafka.port}")
+    await admin.start()
+    try:
+        (described,) = await admin.describe_topics([TOPIC.name])
+        assert len(described["partitions"]) == 1
+        assert await _settings(admin) == dict(TOPIC.configs(1))
+        theirs = {"retention.ms": "1000"}
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, TOPIC.name, configs=theirs)])
+        while (await _settings(admin))["retention.ms"] != "1000":
+            pass  # a broker hears of it a little later
+        report = await brokers.set_topics_up(endpoint, str, deadline=20)
+        assert (report.ok, report.changed, TOPIC.name in report.topics) == (True, (TOPIC.name,), False)
+        assert await _settings(admin) == dict(TOPIC.configs(1))
+    finally:
+        await admin.close()
+
+
+async def _settings(admin: AIOKafkaAdminClient) -> dict[str, str]:
+    (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, TOPIC.name)])
+    return {entry[0]: entry[1] for entry in answer.resources[0][4] if entry[0] in TOPIC.configs(1)}
+
+
+def _runs(command: str) -> str:
+    """The command that a refusal ends with, run as a person does; what it is told where nothing is written down yet."""
+    return command.partition("where nothing is written down yet: ")[2]
+
+
+async def test_kafka_without_the_right_to_write_the_owner_says_which_commands_do_it(
+    kafka: servers.Kafka, lone: dict[Server, Endpoint]
+) -> None:
+    del lone
+    await kafka.grant("writes", "create", "describe", "write", "read")
+    reader = kafka.at(kafka.login, "writes", PASSWORD)
+    while (await asked(Server.KAFKA, reader)).reason is Reason.RIGHT_MISSING:
+        pass  # a broker takes rights over a little later
+    report = await asked(Server.KAFKA, reader)
+    assert report.reason is Reason.OWNER_NOT_RECORDED
+    assert "the login may not read topic aether.owner" in report.message
+    await kafka.grant("writes", "read", topics="aether.")
+    while (await asked(Server.KAFKA, reader)).standing is not Standing.NOBODYS:
+        pass
+    report = await claimed(Server.KAFKA, reader, PAPER)
+    assert report.reason is Reason.OWNER_NOT_RECORDED
+    place = f"--bootstrap-server 127.0.0.1:{kafka.login}"
+    assert _runs(report.message) == (
+        f"kafka-topics.sh {place} --create --topic aether.owner --partitions 1 --config retention.ms=-1 && "
+        f"echo '{PAPER.record}' | kafka-console-producer.sh {place} --topic aether.owner"
+    )
+    # What these commands do, by hand: the login itself need only read.
+    admin = AIOKafkaAdminClient(bootstrap_servers=f"{servers.HOST}:{kafka.port}")
+    await admin.start()
+    await admin.create_topics([NewTopic(TOPIC.name, 1, 1, topic_configs={"retention.ms": "-1"})])
+    await admin.close()
+    producer = AIOKafkaProducer(bootstrap_servers=f"{servers.HOST}:{kafka.port}")
+    await producer.start()
+    await producer.send_and_wait(TOPIC.name, PAPER.record.encode())
+    await producer.stop()
+    assert (await asked(Server.KAFKA, reader)).standing is Standing.OURS
+    report_of_topics = await brokers.set_topics_up(reader, str, deadline=20)
+    assert "aether.owner" not in report_of_topics.message, "its settings are whose it is"
+
+
+async def test_redis_without_the_right_to_the_key_says_which_command_does_it(tmp_path: Path) -> None:
+    acl = (
+        "user default on nopass ~* &* +@all",
+        f"user blind on >{PASSWORD} ~aether:check +ping +get +set",
+        f"user reads on >{PASSWORD} ~aether:check %R~aether:owner +ping +get +set",
+    )
+    with servers.redis_server(tmp_path, acl=acl) as one:
+        report = await asked(Server.REDIS, one.endpoint("blind", PASSWORD))
+        assert report.reason is Reason.OWNER_NOT_RECORDED
+        assert "ACL SETUSER … ~aether:owner +get +set" in report.message
+        reader = one.endpoint("reads", PASSWORD)
+        assert (await asked(Server.REDIS, reader)).standing is Standing.NOBODYS
+        report = await claimed(Server.REDIS, reader, PAPER)
+        assert report.reason is Reason.OWNER_NOT_RECORDED
+        await _shell(_runs(report.message))
+        assert (await asked(Server.REDIS, reader)).standing is Standing.OURS
+
+
+async def _shell(command: str) -> None:
+    done = await asyncio.create_subprocess_shell(command, stdout=asyncio.subprocess.DEVNULL)
+    assert await done.wait() == 0
+
+
+async def test_nats_without_the_right_to_make_the_stream_says_which_command_does_it(tmp_path: Path) -> None:
+    def user(name: str, *subjects: str) -> str:
+        allowed = json.dumps([*subjects, "md.>"])
+        return (
+            f'{{ user: {name}, password: "{PASSWORD}", permissions: '
+            f'{{ publish: {allowed}, subscribe: ["_INBOX.>"] }} }}'
+        )
+
+    users = (
+        user("blind", "$JS.API.INFO"),
+        user("reads", "$JS.API.INFO", "$JS.API.STREAM.INFO.AETHER_OWNER"),
+        user("aether", "$JS.API.>"),
+    )
+    with servers.nats_server(tmp_path, authorization=f"users: [ {', '.join(users)} ]") as one:
+        blind, reader, all_of_it = (one.endpoint(name, PASSWORD) for name in ("blind", "reads", "aether"))
+        report = await asked(Server.NATS, blind)
+        assert report.reason is Reason.OWNER_NOT_RECORDED
+        assert "$JS.API.STREAM.CREATE.AETHER_OWNER" in report.message
+        assert (await asked(Server.NATS, reader)).standing is Standing.NOBODYS
+        report = await claimed(Server.NATS, reader, PAPER)
+        assert report.reason is Reason.OWNER_NOT_RECORDED
+        assert _runs(report.message) == (
+            "nats stream add AETHER_OWNER --subjects aether.owner --storage file --max-msgs 1 --defaults "
+            f"--description '{PAPER.record}'"
+        )
+        assert (await claimed(Server.NATS, all_of_it, PAPER)).standing is Standing.OURS
+        assert (await asked(Server.NATS, reader)).standing is Standing.OURS
+
+
+async def test_the_owner_of_nats_and_redis_outlives_their_process(tmp_path: Path) -> None:
+    for _ in range(2):
+        with servers.nats_server(tmp_path / "nats") as nats, servers.redis_server(tmp_path / "redis") as redis_:
+            for server, endpoint in (
+                (Server.NATS, nats.endpoint(password=PASSWORD)),
+                (Server.REDIS, redis_.endpoint("default", PASSWORD)),
+            ):
+                assert (await claimed(server, endpoint, PAPER)).standing is Standing.OURS
+                assert (await claimed(server, endpoint, another(name="live"))).standing is Standing.ANOTHERS
 
 
 # ---- versions: of old servers there are only the words, which these say
@@ -407,6 +670,47 @@ def somebody(greeting: bytes, *answers: bytes, ends: bool = False) -> Iterator[i
                 talker.join()
             for one in taken:
                 one.close()
+
+
+CLUSTERED = b'INFO {"version": "2.10.0", "cluster": "three"}\r\n'
+
+
+def told(**body: object) -> bytes:
+    """A message of JetStream's."""
+    text = json.dumps(body).encode()
+    return b"MSG any 1 %d\r\n%s\r\n" % (len(text), text)
+
+
+def wrong(code: int) -> bytes:
+    return told(error={"code": 500, "err_code": code, "description": "as the cluster says"})
+
+
+@pytest.mark.parametrize(
+    ("made", "standing", "reason"),
+    [
+        ((told(config={}),), Standing.OURS, Reason.READY),
+        ((wrong(10074), told(config={})), Standing.OURS, Reason.READY),  # not as many servers as copies
+        ((wrong(10058),), Standing.OURS, Reason.READY),  # another operator of ours was faster
+        ((wrong(10005), wrong(10008)), None, Reason.UNREACHABLE),  # it has no leader for now
+        ((wrong(10074), wrong(10026)), None, Reason.OWNER_NOT_RECORDED),  # the account may have no more streams
+    ],
+)
+async def test_in_a_cluster_of_nats_the_stream_has_as_many_copies_as_it_can(
+    made: tuple[bytes, ...], standing: Standing | None, reason: Reason
+) -> None:
+    ours = told(config={"description": PAPER.record})
+    with somebody(CLUSTERED, b"PONG\r\n", told(), wrong(10059), *made, ours) as port:
+        endpoint = Endpoint(host="127.0.0.1", port=port, username="aether-login", password=Hidden(PASSWORD))
+        report = await claimed(Server.NATS, endpoint, PAPER)
+    assert (report.standing, report.reason) == (standing, reason), report
+
+
+@pytest.mark.parametrize(("code", "reason"), [(10039, Reason.JETSTREAM_OFF), (10008, Reason.UNREACHABLE)])
+async def test_jetstream_that_is_away_for_now_is_not_taken_for_off(code: int, reason: Reason) -> None:
+    with somebody(CLUSTERED, b"PONG\r\n", wrong(code)) as port:
+        endpoint = Endpoint(host="127.0.0.1", port=port, username="aether-login", password=Hidden(PASSWORD))
+        report = await asked(Server.NATS, endpoint)
+    assert report.reason is reason, report
 
 
 @pytest.mark.parametrize("version", ["2.8.4", "2.2.0"])

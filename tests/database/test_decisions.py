@@ -27,6 +27,7 @@ from aether_operator.database.catalogues import (
 from aether_operator.database.revisions import Migration, Revisions
 from aether_operator.database.steps import Notes, Write
 from aether_operator.observed.endpoints import Endpoint, Hidden
+from aether_operator.observed.owners import Standing
 from aether_operator.observed.reports import Engine
 from aether_testing import postgres
 
@@ -59,6 +60,8 @@ def seen(**other: Any) -> Seen:
             schema=True,
             relations=frozenset({"ownership", "fence", "settings", "progress", "alembic_version"}),
             owner=postgres.a_wish().owner,
+            owned_since=NOW,
+            venue="Simulated",
             tables=WANTED,
             revision="0002",
         ),
@@ -108,6 +111,59 @@ def kept(engine: Engine, trades: Keeping, **told: str) -> dict[str, Any]:
 def decided(world: Seen, pending: tuple[Migration, ...] = (), **wish: Any) -> plans.Plan:
     memory = plans.Memory(database="desk", leads=True, verifier=lambda _: "verifier")
     return plans.plan(world, postgres.a_wish(**{"logins": {}, **wish}), memory, lambda _: pending)
+
+
+OURS, NOBODYS, ANOTHERS = Standing.OURS, Standing.NOBODYS, Standing.ANOTHERS
+BEFORE = {"venue": None, "rows": True}
+"""A database of the releases before, with trades."""
+
+
+@pytest.mark.parametrize(
+    ("world", "standing", "reason"),
+    [
+        ({}, OURS, Reason.READY),
+        ({"owner": None, "venue": None}, NOBODYS, Reason.READY),
+        ({"owner": ""}, NOBODYS, Reason.READY),
+        ({"owner": "desk/live of namespace 5d8f"}, ANOTHERS, Reason.DATABASE_OWNED_BY_ANOTHER),
+        ({"owner": "desk/paper of namespace 77aa"}, ANOTHERS, Reason.DATABASE_OWNED_BY_ANOTHER),
+        ({"venue": "Kraken"}, ANOTHERS, Reason.VENUE_MISMATCH),
+        ({"owner": "", "venue": "Kraken"}, ANOTHERS, Reason.VENUE_MISMATCH),
+        ({"venue": None}, NOBODYS, Reason.READY),
+        (BEFORE, NOBODYS, Reason.READY),
+        (BEFORE | {"owned_since": postgres.a_wish().created}, NOBODYS, Reason.READY),
+        (BEFORE | {"owned_since": postgres.a_wish().created - DAY}, ANOTHERS, Reason.VENUE_UNKNOWN),
+        (BEFORE | {"owned_since": None}, ANOTHERS, Reason.VENUE_UNKNOWN),
+        (BEFORE | {"owner": None}, ANOTHERS, Reason.VENUE_UNKNOWN),
+        (BEFORE | {"owner": ""}, ANOTHERS, Reason.VENUE_UNKNOWN),
+    ],
+)
+def test_a_database_is_ours_by_its_owner_and_its_venue(
+    world: dict[str, Any], standing: Standing, reason: Reason
+) -> None:
+    found = seen(**kept(Engine.PARTMAN, Keeping(days=90.0)), **world)
+    assert plans.standing(found, postgres.a_wish()) is standing
+    plan = decided(found)
+    claims = ["aether.ownership" in str(step) for step in plan.steps]
+    assert (plan.reason, any(claims)) == (reason, standing is NOBODYS)
+    assert standing is not ANOTHERS or claims == []
+
+
+def test_a_free_database_is_not_taken_while_another_server_refuses() -> None:
+    for owner in (None, ""):
+        plan = decided(seen(owner=owner), may_claim=False)
+        assert (plan.reason, plan.steps) == (Reason.PROGRESSING, ())
+    assert decided(seen(**kept(Engine.PARTMAN, Keeping(days=90.0))), may_claim=False).reason is Reason.READY
+
+
+def test_who_is_refused_is_told_of_no_way_that_mixes_two_venues() -> None:
+    mismatch, unknown = decided(seen(venue="Kraken")).message, decided(seen(owner=None, venue=None, rows=True)).message
+    for said in (mismatch, unknown):
+        assert "DELETE" not in said.upper()
+        assert "DROP" not in said.upper()
+    assert mismatch == (
+        "the database holds data of venue Kraken, and the platform says Simulated: apply it with venue Kraken, or as "
+        "another platform, by another name, with servers of its own"
+    )
 
 
 @pytest.mark.parametrize(

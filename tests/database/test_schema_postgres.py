@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import datetime
 import logging
@@ -16,6 +17,7 @@ from aether_operator.api.reasons import Reason
 from aether_operator.catalog.logins import Who
 from aether_operator.database import migrating
 from aether_operator.observed.endpoints import Hidden
+from aether_operator.observed.owners import Standing
 from aether_operator.observed.reports import Drift, Engine
 from aether_testing import postgres as servers
 
@@ -76,9 +78,60 @@ def test_a_second_platform_is_told_who_owns_the_database(postgres: servers.Postg
     with servers.statements() as said:
         report = up(fresh, servers.a_wish(owner="desk/second of namespace 1"))
     assert (report.reason, said) == (Reason.DATABASE_OWNED_BY_ANOTHER, [])
-    assert "the database belongs to desk/first of namespace 1, since 20" in report.message
-    postgres.run(fresh.database, "DELETE FROM aether.ownership")  # what the guide says releases it
-    assert up(fresh, servers.a_wish(owner="desk/second of namespace 1")).ok
+    assert "the database belongs to desk/first of namespace 1, venue Simulated, since 20" in report.message
+    assert report.standing is Standing.ANOTHERS
+    postgres.run(fresh.database, "UPDATE aether.ownership SET owner = ''")  # what the guide says gives it free
+    report = up(fresh, servers.a_wish(owner="desk/second of namespace 1"))
+    assert (report.ok, report.standing) == (True, Standing.OURS)
+
+
+def test_a_platform_of_the_same_name_at_another_venue_does_not_get_the_database(
+    postgres: servers.Postgres, fresh: Endpoint
+) -> None:
+    assert up(fresh, servers.a_wish()).ok
+    postgres.run(fresh.database, trade(0))
+    for given_free in ("SELECT 1", "UPDATE aether.ownership SET owner = ''"):
+        postgres.run(fresh.database, given_free)
+        with servers.statements() as said:
+            report = up(fresh, servers.a_wish(venue="Kraken"))
+        assert (report.reason, report.standing, said) == (Reason.VENUE_MISMATCH, Standing.ANOTHERS, [])
+        assert "holds data of venue Simulated, and the platform says Kraken" in report.message
+    assert up(fresh, servers.a_wish()).ok
+
+
+def test_of_two_platforms_that_claim_a_database_at_once_one_has_it(fresh: Endpoint) -> None:
+    wishes = [servers.a_wish(owner=f"desk/p{nth} of namespace 1", logins={}) for nth in range(4)]
+    with concurrent.futures.ThreadPoolExecutor(len(wishes)) as threads:
+        for _ in range(2):  # the first time somebody may be told that another session is at it
+            reports = list(threads.map(lambda wish: up(fresh, wish), wishes))
+    standings = sorted(report.standing or "" for report in reports)
+    assert standings == sorted([Standing.OURS, *[Standing.ANOTHERS] * 3])
+
+
+@pytest.mark.parametrize(("created", "reason"), [(-1, Reason.READY), (1, Reason.VENUE_UNKNOWN)])
+def test_a_venue_that_the_release_before_did_not_write_down_is_that_of_who_claimed_it(
+    postgres: servers.Postgres, fresh: Endpoint, created: int, reason: Reason
+) -> None:
+    assert up(fresh, servers.a_wish()).ok
+    postgres.run(fresh.database, trade(0), "ALTER TABLE aether.ownership DROP COLUMN venue")
+    ((claimed,),) = postgres.run(fresh.database, "SELECT since FROM aether.ownership")
+    wish = servers.a_wish(created=claimed + datetime.timedelta(seconds=created))
+    report = up(fresh, wish)
+    assert report.reason is reason, report
+    if reason is Reason.VENUE_UNKNOWN:
+        command = report.message.partition("Kraken: ")[2].replace("their venue", "Simulated")
+        postgres.run(fresh.database, *command.split("; "))
+        assert up(fresh, servers.a_wish(venue="Kraken")).reason is Reason.VENUE_MISMATCH
+        assert up(fresh, servers.a_wish()).ok
+    assert postgres.run(fresh.database, "SELECT owner, venue, since FROM aether.ownership")[0][1] == "Simulated"
+
+
+def test_a_database_that_lost_its_owner_over_trades_is_not_taken(postgres: servers.Postgres, fresh: Endpoint) -> None:
+    assert up(fresh, servers.a_wish()).ok
+    postgres.run(fresh.database, "DELETE FROM aether.ownership")
+    assert up(fresh, servers.a_wish()).ok, "nothing was in it"
+    postgres.run(fresh.database, trade(0), "DELETE FROM aether.ownership")
+    assert up(fresh, servers.a_wish()).reason is Reason.VENUE_UNKNOWN
 
 
 def test_timescale_required_where_it_is_not_changes_nothing(fresh: Endpoint) -> None:

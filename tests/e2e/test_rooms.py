@@ -19,7 +19,6 @@ from aether_operator.catalog.rooms import Room
 from aether_operator.cluster import speaking
 from aether_operator.observed import kinds
 from aether_operator.observed import rooms as reports
-from aether_operator.observed.worlds import World
 from aether_testing import builders, worlds
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def _children(room: Room, platform: Platform, cluster: Cluster) -> list[dict[str
     release = Release(
         images={one: cluster.images[one.value] for one in Server}, service_image=cluster.images["service"]
     )
-    made = desired.children(platform, World(children={}), release, worlds.words())
+    made = desired.children(platform, worlds.empty(), release, worlds.words())
     component = rooms.ROOMS[room].component
     mine = [one for one in made if one["metadata"]["labels"][labels.COMPONENT] == component]
     for child in mine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import itertools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,10 +18,12 @@ from aether_operator.catalog.logins import Who
 from aether_operator.desired import networkpolicies, quantities
 from aether_operator.observed import families, kinds
 from aether_operator.observed.kinds import Manifest, Ref
-from aether_operator.observed.worlds import World
 from aether_testing import policies, worlds
 
-NOTHING = World(children={})
+if TYPE_CHECKING:
+    from aether_operator.observed.worlds import World
+
+NOTHING = worlds.empty()
 
 
 def _children(platform: Platform, world: World = NOTHING, **release: Any) -> dict[Ref, Manifest]:
@@ -242,7 +244,7 @@ def test_credentials_that_are_not_intact_are_made_anew_and_the_pod_of_the_same_p
 
 def test_nothing_is_started_with_the_credentials_of_others() -> None:
     foreign = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "paper-postgres", "labels": {}}, "data": {}}
-    assert Ref("StatefulSet", "paper-postgres") not in _children(worlds.a_platform(), World(children={
+    assert Ref("StatefulSet", "paper-postgres") not in _children(worlds.a_platform(), worlds.empty(children={
         Ref("Secret", "paper-postgres"): foreign,
     }))  # fmt: skip
 
@@ -326,7 +328,7 @@ def test_the_login_for_people_has_the_authority_that_its_server_is_trusted_by() 
     secret = platform.spec.data_plane.postgres.external
     assert secret is not None
     keys = {"username": "desk", "password": "x", "ca.crt": "-----BEGIN CERTIFICATE-----"}
-    world = World(children={}, secrets={secret.secret_name: keys})
+    world = worlds.empty(secrets={secret.secret_name: keys})
     values = desired.decoded(_children(platform, world)[Ref("Secret", "paper-postgres-reader")])
     assert values["ca.crt"] == "-----BEGIN CERTIFICATE-----"
     assert "ca.crt" not in desired.decoded(_children(platform)[Ref("Secret", "paper-postgres-reader")])

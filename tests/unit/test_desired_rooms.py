@@ -16,6 +16,7 @@ from aether_operator.catalog.rooms import ROOMS, Room
 from aether_operator.desired import configmaps, networkpolicies
 from aether_operator.observed import families, kinds
 from aether_operator.observed.kinds import Ref
+from aether_operator.observed.owners import Standing
 from aether_testing import policies, worlds
 
 if TYPE_CHECKING:
@@ -126,6 +127,82 @@ def test_resources_of_the_spec_reach_the_pod(part: str, which: Ref) -> None:
     container = _container(_children(worlds.a_platform(components={part: {"resources": asked}})), which)
     assert container["resources"]["requests"]["cpu"] == "250m"
     assert container["resources"]["limits"] == {"memory": "2Gi"}
+
+
+# Whose the servers are.
+
+
+def _elsewhere(server: Server) -> dict[str, Any]:
+    """A data plane of others with one server at another address, with another login."""
+    part = worlds.EXTERNAL[server.value]
+    place = {**part["external"], "host": "elsewhere.example.org", "secretName": "another-login"}
+    return {**worlds.EXTERNAL, server.value: {**part, "external": place}}
+
+
+def _known(world: World, standing: Standing | None, *which: Server) -> World:
+    """A world in which these servers are so; None where nobody knows it."""
+    kept = {server: one for server, one in world.owners.items() if server not in which}
+    return dataclasses.replace(world, owners=kept | ({} if standing is None else dict.fromkeys(which, standing)))
+
+
+@pytest.mark.parametrize("standing", [None, Standing.NOBODYS, Standing.ANOTHERS])
+@pytest.mark.parametrize("server", ROOMS[Room.INGEST].servers)
+def test_ingest_is_not_started_before_each_server_is_known_as_ours(server: Server, standing: Standing | None) -> None:
+    platform = worlds.a_platform()
+    world = worlds.without(worlds.made(platform), INGEST)
+    made = _children(platform, _known(world, standing, server))
+    assert INGEST not in made
+    assert EXCHANGE in made
+    assert INGEST in _children(platform, world)
+
+
+def test_a_server_that_ingest_does_not_use_does_not_keep_it_from_starting() -> None:
+    platform = worlds.a_platform()
+    world = _known(worlds.without(worlds.made(platform), INGEST), Standing.ANOTHERS, Server.REDIS)
+    assert INGEST in _children(platform, world)
+
+
+def test_while_nobody_knows_whose_servers_are_what_runs_stays() -> None:
+    for platform in (worlds.a_platform(), worlds.an_external_platform()):
+        world = worlds.made(platform)
+        assert _children(platform, _known(world, None, *Server))[INGEST] == _children(platform, world)[INGEST]
+
+
+@pytest.mark.parametrize("server", ROOMS[Room.INGEST].servers)
+def test_ingest_that_runs_is_stopped_once_a_server_is_anothers(server: Server) -> None:
+    platform = worlds.an_external_platform()
+    made = _children(platform, _known(worlds.made(platform), Standing.ANOTHERS, server))
+    assert INGEST not in made
+    assert {Ref("Service", "paper-ingest"), Ref("ConfigMap", "paper-ingest-settings"), EXCHANGE} <= set(made)
+
+
+@pytest.mark.parametrize("standing", [None, Standing.NOBODYS, Standing.ANOTHERS])
+@pytest.mark.parametrize("server", [Server.KAFKA, Server.NATS])
+def test_an_edited_address_reaches_ingest_only_once_the_server_is_ours(
+    server: Server, standing: Standing | None
+) -> None:
+    before = worlds.an_external_platform()
+    world = worlds.made(before)
+    edited = worlds.a_platform(dataPlane=_elsewhere(server), components={"ingest": {"replicas": 2}})
+    world = dataclasses.replace(world, secrets=worlds.users_secrets(edited))
+    unsure = _children(edited, _known(world, standing, server))
+    assert _told(unsure) == _told(_children(before))
+    assert _pod(unsure)["volumes"] == _pod(_children(before))["volumes"]
+    assert unsure[INGEST]["spec"]["replicas"] == 2, "the rest of the edit takes effect"
+    sure = _children(edited, world)
+    assert _told(sure)[f"AETHER_{server.upper()}_HOST"] == "elsewhere.example.org"
+    assert "another-login" in json.dumps(_pod(sure)["volumes"])
+
+
+def test_an_address_that_somebody_took_from_ingest_comes_back_only_once_the_server_is_ours() -> None:
+    platform = worlds.an_external_platform()
+    world = worlds.made(platform)
+    live = json.loads(json.dumps(world.children[INGEST]))
+    (container,) = live["spec"]["template"]["spec"]["containers"]
+    container["env"] = [one for one in container["env"] if one["name"] != "AETHER_KAFKA_HOST"]
+    world = worlds.having(world, live)
+    assert "AETHER_KAFKA_HOST" not in _told(_children(platform, _known(world, None, Server.KAFKA)))
+    assert _told(_children(platform, world))["AETHER_KAFKA_HOST"] == "kafka.example.org"
 
 
 # Settings that change while a room runs.

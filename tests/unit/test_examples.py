@@ -11,7 +11,6 @@ import yaml
 from aether_cli import installing
 from aether_operator import desired
 from aether_operator.api import parsing, platforms
-from aether_operator.observed.worlds import World
 from aether_testing import worlds
 
 EXAMPLES: Final = Path(__file__).resolve().parents[2] / "examples"
@@ -37,7 +36,7 @@ def test_up_s_example_is_one_of_them() -> None:
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_an_example_becomes_what_it_says(folder: str) -> None:
     platform = the_platform(folder)
-    children = desired.children(platform, World(children={}), worlds.a_release(), worlds.words())
+    children = desired.children(platform, worlds.empty(), worlds.a_release(), worlds.words())
     made: dict[str, list[str]] = {}
     for child in children:
         made.setdefault(child["kind"], []).append(child["metadata"]["name"])

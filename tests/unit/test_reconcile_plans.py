@@ -16,7 +16,6 @@ from aether_operator.api.reasons import Reason
 from aether_operator.catalog import rooms
 from aether_operator.observed import kinds
 from aether_operator.observed.kinds import Ref
-from aether_operator.observed.worlds import World
 from aether_operator.reconcile import comparisons
 from aether_testing import worlds
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aether_operator.observed.kinds import Manifest
+    from aether_operator.observed.worlds import World
 
 STATEFUL_SET = Ref("StatefulSet", "paper-postgres")
 CLAIM = Ref("PersistentVolumeClaim", "paper-postgres-data")
@@ -49,7 +49,7 @@ def _names(plan: reconcile.Plan) -> list[str]:
 
 
 def test_an_empty_world_gets_every_child_in_the_order_of_kinds() -> None:
-    plan = _planned(worlds.a_platform(), World(children={}))
+    plan = _planned(worlds.a_platform(), worlds.empty())
     order = [kind.kind for kind in kinds.CHILDREN]
     places = [order.index(name.split()[0]) for name in _names(plan)]
     assert len(places) == len(desired.names(worlds.a_platform()))
@@ -205,7 +205,7 @@ def _foreign(ref: Ref, **meta: Any) -> Manifest:
 @pytest.mark.parametrize("ref", desired.names(worlds.a_platform()), ids=str)
 def test_a_name_that_somebody_else_has_is_said_and_left_alone(ref: Ref) -> None:
     platform = worlds.a_platform()
-    plan = _planned(platform, World(children={ref: _foreign(ref)}))
+    plan = _planned(platform, worlds.empty(children={ref: _foreign(ref)}))
     assert str(ref) not in _names(plan)
     (trouble,) = plan.troubles
     assert (trouble.ref, trouble.reason) == (ref, Reason.NAME_TAKEN)
@@ -215,7 +215,7 @@ def test_a_name_that_somebody_else_has_is_said_and_left_alone(ref: Ref) -> None:
 def test_a_child_of_another_platform_is_somebody_elses() -> None:
     ref = Ref("Service", "paper-nats")
     other = _foreign(ref, labels=labels.of_child("live", "nats"))
-    (trouble,) = _planned(worlds.a_platform(), World(children={ref: other})).troubles
+    (trouble,) = _planned(worlds.a_platform(), worlds.empty(children={ref: other})).troubles
     assert "belongs to platform live" in trouble.message
 
 
@@ -466,9 +466,11 @@ def test_an_upgrade_gives_a_platform_its_rooms_restarts_no_server_and_deletes_no
     applied = {kinds.ref(act.manifest): act for act in plan.acts if isinstance(act, reconcile.Apply)}
     assert len(applied) == len(plan.acts)
     assert new <= set(applied)
-    # Ingest is let in to what it needs; of all else that was there nothing is touched.
+    # Ingest is let in to what it needs, Services are of both families; of all else that was there nothing is touched.
     changed = {str(ref) for ref, act in applied.items() if act.live is not None}
-    assert changed == {f"NetworkPolicy paper-{server}" for server in ("kafka", "nats", "postgres")}
+    assert changed == {f"NetworkPolicy paper-{server}" for server in ("kafka", "nats", "postgres")} | {
+        f"Service paper-{server.value}" for server in Server
+    }
     assert {ref.kind for ref in new} >= {
         "ConfigMap", "NetworkPolicy", "PersistentVolumeClaim", "Service", "StatefulSet",
     }  # fmt: skip

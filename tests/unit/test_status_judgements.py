@@ -218,8 +218,14 @@ TABLE: Final[dict[str, tuple[Callable[[World], World], status.State, Reason, str
     **{
         f"a server says {reason.value}": (_saying(reason), RECONCILING, reason, "kafka: it says so")
         for reason in (
-            Reason.UNREACHABLE, Reason.TLS_FAILED, Reason.LOGIN_REFUSED, Reason.RIGHT_MISSING, Reason.JETSTREAM_OFF,
+            Reason.UNREACHABLE, Reason.TLS_FAILED, Reason.LOGIN_REFUSED, Reason.RIGHT_MISSING,
             Reason.VERSION_UNSUPPORTED, Reason.FAILED,
+        )
+    },
+    **{
+        f"a server says {reason.value}": (_saying(reason), STALLED, reason, "kafka: it says so")
+        for reason in (
+            Reason.SERVER_OWNED_BY_ANOTHER, Reason.VENUE_MISMATCH, Reason.OWNER_NOT_RECORDED, Reason.JETSTREAM_OFF,
         )
     },
     **{
@@ -238,7 +244,10 @@ TABLE: Final[dict[str, tuple[Callable[[World], World], status.State, Reason, str
     },
     **{
         f"the schema says {reason.value}": (_schema(reason), STALLED, reason, "schema: it says so")
-        for reason in (Reason.DATABASE_OWNED_BY_ANOTHER, Reason.SCHEMA_NEWER, Reason.DRIFTED)
+        for reason in (
+            Reason.DATABASE_OWNED_BY_ANOTHER, Reason.VENUE_MISMATCH, Reason.VENUE_UNKNOWN, Reason.SCHEMA_NEWER,
+            Reason.DRIFTED,
+        )
     },
     # What only a person mends.
     **{

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import pydantic
@@ -76,6 +77,11 @@ def _read(raw: Mapping[str, Any], spec: Any, path: str) -> Platform | Invalid:
         generation=meta["generation"],
         spec=read,
     )
+
+
+def created(raw: Mapping[str, Any]) -> datetime:
+    """When an object was created."""
+    return datetime.fromisoformat(raw["metadata"]["creationTimestamp"])
 
 
 def _path(steps: Sequence[int | str]) -> str:

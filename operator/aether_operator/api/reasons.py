@@ -54,7 +54,6 @@ class Reason(StrEnum):
     TIMESCALE_MISSING = "TimescaleMissing"
     PARTMAN_MISSING = "PartmanMissing"
     VERSION_UNSUPPORTED = "VersionUnsupported"
-    JETSTREAM_OFF = "JetStreamOff"
     NO_EGRESS = "NoEgress"
     BOOK_UNUSABLE = "BookUnusable"
     OUTPUT_FAILED = "OutputFailed"
@@ -69,6 +68,11 @@ class Reason(StrEnum):
     IMMUTABLE_FIELD = "ImmutableField"
     REFUSED = "Refused"
     DATABASE_OWNED_BY_ANOTHER = "DatabaseOwnedByAnother"
+    SERVER_OWNED_BY_ANOTHER = "ServerOwnedByAnother"
+    VENUE_MISMATCH = "VenueMismatch"
+    VENUE_UNKNOWN = "VenueUnknown"
+    JETSTREAM_OFF = "JetStreamOff"
+    OWNER_NOT_RECORDED = "OwnerNotRecorded"
     SCHEMA_NEWER = "SchemaNewer"
     DRIFTED = "Drifted"
     # Warnings: it works, and a person should know.
@@ -149,7 +153,6 @@ TEXTS: Final[dict[Reason, Text]] = {
         "The server, an extension in it, or a room speaks a version that is not supported.",
         "Upgrade what the message names: the server, or Aether, whose operator and rooms are of one release.",
     ),
-    Reason.JETSTREAM_OFF: _time("NATS runs without JetStream.", "Switch JetStream on in the server's configuration."),
     Reason.NO_EGRESS: _time(
         "Market data come from a real venue, and nothing was ever heard of it: the cluster has no way out to it.",
         "Let ingest's pods reach the internet on port 443 (a local cluster: aether up --egress), or use a platform "
@@ -198,7 +201,30 @@ TEXTS: Final[dict[Reason, Text]] = {
     ),
     Reason.DATABASE_OWNED_BY_ANOTHER: _edit(
         "The database belongs to another platform, which the message names. Nothing in it was changed.",
-        "Use another database; or, if that platform is gone for good, release it as docs/guide/schema.md says.",
+        "Name a database of its own in the spec.",
+    ),
+    Reason.SERVER_OWNED_BY_ANOTHER: _edit(
+        "The Kafka, NATS or Redis belongs to another platform, which the message names. Nothing was written to it, and "
+        "nothing of this platform runs that would.",
+        "Name a server of its own in the spec: two platforms on one would mix their venues' data.",
+    ),
+    Reason.VENUE_MISMATCH: _edit(
+        "A server or the database holds data of another venue, which a platform of this name wrote there.",
+        "Delete the platform and apply it with the venue that the message names; or apply this one under another name "
+        "with servers of its own.",
+    ),
+    Reason.VENUE_UNKNOWN: _edit(
+        "The database holds market data, and nothing says of which venue they are.",
+        "Have somebody who knows it write the venue of these data down, as the message says.",
+    ),
+    Reason.JETSTREAM_OFF: _edit(
+        "NATS runs without JetStream, and without it cannot keep whose it is.",
+        "Switch JetStream on in the server's configuration, as the message says.",
+    ),
+    Reason.OWNER_NOT_RECORDED: _edit(
+        "Whose the server is cannot be written down on it, or not be read: the login lacks a right, or the server "
+        "refuses. Nothing is started that would write to it.",
+        "Run the command that the message has, with a login that may.",
     ),
     Reason.SCHEMA_NEWER: _edit(
         "The schema in the database was made by a newer release. Nothing in it was changed.",

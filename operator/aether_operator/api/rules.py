@@ -83,7 +83,8 @@ _SPEC: Final = [
 _VENUE: Final = [
     _rule(
         "self.name == oldSelf.name",
-        "spec.venue.name: cannot be changed, since data of paper and real markets never mix; make a new platform",
+        "spec.venue.name: cannot be changed, since data of paper and real markets never mix; "
+        "make another platform, by another name, with servers of its own",
         field=".name",
     ),
     _rule(

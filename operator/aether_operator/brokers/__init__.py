@@ -1,21 +1,38 @@
-"""The only speaker to Kafka, NATS and Redis: connection checks, which change nothing over there, and the topics."""
+"""The only speaker to Kafka, NATS and Redis: connection checks, whose a server is, and the topics."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aether_operator.api.platforms import Server
-from aether_operator.brokers import kafka, nats, redis
+from aether_operator.brokers import administering, connecting, nats, redis
 from aether_operator.brokers.administering import bring_up as set_topics_up
 
-__all__ = ["check", "set_topics_up"]
+__all__ = ["check", "claim", "set_topics_up"]
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aether_operator.observed.endpoints import Endpoint
+    from aether_operator.observed.owners import Owner
     from aether_operator.observed.reports import ServerReport
 
+_ASK: Final = {Server.KAFKA: administering.ask, Server.NATS: nats.ask, Server.REDIS: redis.ask}
 
-async def check(server: Server, endpoint: Endpoint, *, deadline: float) -> ServerReport:
-    """Ask one of the three; takes at most `deadline` seconds."""
-    checks = {Server.KAFKA: kafka.check, Server.NATS: nats.check, Server.REDIS: redis.check}
-    return await checks[server](endpoint, deadline=deadline)
+
+async def check(server: Server, endpoint: Endpoint, owner: Owner, *, deadline: float) -> ServerReport:
+    """Ask one of the three how and whose it is, and change nothing; takes at most `deadline` seconds."""
+    asking = _ASK[server](endpoint, owner, None, deadline)
+    return await connecting.reported(server, endpoint, owner, asking, deadline=deadline)
+
+
+async def claim(
+    server: Server, endpoint: Endpoint, owner: Owner, guard: Callable[[], object], *, deadline: float
+) -> ServerReport:
+    """The same, and write the owner down where there is none; of several at once one has it, and the others see it.
+
+    Raises:
+        Exception: Whatever the guard raises, which is asked before everything that writes.
+    """
+    asking = _ASK[server](endpoint, owner, guard, deadline)
+    return await connecting.reported(server, endpoint, owner, asking, deadline=deadline)

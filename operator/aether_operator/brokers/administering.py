@@ -1,4 +1,4 @@
-"""Brings the topics of a Kafka to what a platform wants: looks, decides, does it, looks again.
+"""Whose a Kafka is, and its topics, brought to what a platform wants: looks, decides, does it, looks again.
 
 By the same one connection as the check, and for the same reason. The library knows no request that changes some
 settings of a topic and leaves the others; the older one that it has would reset them.
@@ -7,29 +7,38 @@ settings of a topic and leaves the others; the older one that it has would reset
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.protocol import types
 from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
 from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.protocol.offset import OffsetRequest
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
 
 from aether_operator.api.platforms import Server
+from aether_operator.api.reasons import Reason
 from aether_operator.brokers import connecting, kafka, topics
-from aether_operator.brokers.connecting import Refused
+from aether_operator.brokers.connecting import Refused, Told
 from aether_operator.brokers.topics import Seen, TopicSeen
+from aether_operator.catalog import owners
 from aether_operator.catalog.rooms import TOPICS
 from aether_operator.observed.reports import TopicsReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from aiokafka.conn import AIOKafkaConnection
 
     from aether_operator.brokers.topics import Change, Make, Plan
     from aether_operator.observed.endpoints import Endpoint
+    from aether_operator.observed.owners import Owner
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +53,133 @@ AGAIN: Final = 0.2
 """Seconds until the next look at what was done, which brokers hear of one after the other."""
 PATIENCE: Final = 0.8
 """The part of the deadline in which what was done should be seen."""
-_KEYS: Final = sorted(TOPICS[0].configs(1))
+_KEYS: Final = sorted({key for topic in (owners.TOPIC, *TOPICS) for key in topic.configs(1)})
+EARLIEST: Final = -2
+"""The time that stands for the first record."""
+LARGEST: Final = 1 << 16
+"""Bytes of a record that is read."""
+
+
+# Whose it is.
+
+
+async def ask(endpoint: Endpoint, owner: Owner, guard: Callable[[], object] | None, deadline: float) -> Told:
+    """Log in, see the version and what the login may, and whose it is.
+
+    With a guard, the owner is written down where there is none: whoever's record is the first has it.
+    """
+    async with kafka.connected(endpoint, deadline) as connection:
+        version = await kafka.check(endpoint, connection)
+        try:
+            found = await _first_record(endpoint, connection, deadline)
+            if found is None and guard is not None:
+                connecting.permit(guard)
+                await _write_owner(endpoint, connection, owner, deadline)
+                found = await _first_record(endpoint, connection, deadline)
+        except Refused as refused:
+            if refused.reason is not Reason.RIGHT_MISSING:
+                raise
+            raise _by_hand(endpoint, owner, refused.message) from refused
+    return Told(version, found)
+
+
+async def _first_record(endpoint: Endpoint, connection: AIOKafkaConnection, deadline: float) -> str | None:
+    """The value of the first record; nothing where there is no topic or no record in it."""
+    code, data = await _fetched(connection, 0)
+    if code == topics.NOT_LEADER:
+        async with _to_leader(endpoint, connection, deadline) as leader:
+            code, data = await _fetched(leader, 0)
+            if code == topics.OUT_OF_RANGE:
+                code, data = await _fetched(leader, await _earliest(leader))
+    elif code == topics.OUT_OF_RANGE:
+        code, data = await _fetched(connection, await _earliest(connection))
+    if code == topics.UNKNOWN_TOPIC:
+        return None
+    if code:
+        raise Refused(*topics.refusal(code, "read", owners.TOPIC.name))
+    records = MemoryRecords(data)
+    batch = records.next_batch() if records.has_next() else None
+    first = next(iter(batch), None) if batch is not None else None
+    return None if first is None else (first.value or b"").decode(errors="replace")
+
+
+async def _fetched(connection: AIOKafkaConnection, offset: int) -> tuple[int, bytes]:
+    """What is there from an offset on, and why not."""
+    request = FetchRequest(0, 1, LARGEST, 0, [(owners.TOPIC.name, [(0, offset, LARGEST)])])
+    part = (await connection.send(request)).topics[0][1][0]
+    return part[1], part[-1] or b""
+
+
+async def _earliest(connection: AIOKafkaConnection) -> int:
+    """The offset of the first record that is still there."""
+    answer = await connection.send(OffsetRequest(-1, 0, [(owners.TOPIC.name, [(0, EARLIEST)])]))
+    part = answer.topics[0][1][0]
+    if part[1]:
+        raise Refused(*topics.refusal(part[1], "read", owners.TOPIC.name))
+    return int(part[-1])
+
+
+@contextlib.asynccontextmanager
+async def _to_leader(
+    endpoint: Endpoint, connection: AIOKafkaConnection, deadline: float
+) -> AsyncIterator[AIOKafkaConnection]:
+    """A connection to the broker that the first record is read from and written to."""
+    known = await connection.send(MetadataRequest([owners.TOPIC.name], allow_auto_topic_creation=False))
+    code, _, _, parts = known.topics[0]
+    leader = next((one[2] for one in parts if one[1] == 0), -1)
+    place = next((one for one in known.brokers if one[0] == leader), None)
+    if code or place is None:
+        raise Refused(*topics.refusal(code or topics.TIMED_OUT, "describe", owners.TOPIC.name))
+    if (place[1], place[2]) == (endpoint.host, endpoint.port):
+        yield connection
+        return
+    async with kafka.connected(dataclasses.replace(endpoint, host=place[1], port=place[2]), deadline) as other:
+        yield other
+
+
+async def _write_owner(endpoint: Endpoint, connection: AIOKafkaConnection, owner: Owner, deadline: float) -> None:
+    """Make the topic where there is none, and add a record, which need not be the first."""
+    known = await connection.send(MetadataRequest([], allow_auto_topic_creation=False))
+    make = topics.Make(topic=owners.TOPIC, replicas=topics.copies(len(known.brokers)))
+    await _make(endpoint, connection, [make], deadline)
+    batch = DefaultRecordBatchBuilder(
+        magic=2, compression_type=0, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1,
+        batch_size=LARGEST,
+    )  # fmt: skip
+    batch.append(0, None, None, owner.record.encode(), [])
+    request = ProduceRequest(None, -1, REQUEST, [(owners.TOPIC.name, [(0, bytes(batch.build()))])])
+    until = _now() + deadline * PATIENCE
+    while True:
+        try:
+            async with _to_leader(endpoint, connection, deadline) as leader:
+                _written(await leader.send(request))
+        except Refused as refused:
+            # Brokers hear of a new topic one after the other, and choose its leader.
+            if refused.reason is not Reason.UNREACHABLE or _now() > until:
+                raise
+            await asyncio.sleep(AGAIN)
+        else:
+            return
+
+
+def _written(answer: Any) -> None:
+    code = answer.topics[0][1][0][1]
+    if code:
+        raise Refused(*topics.refusal(code, "write to", owners.TOPIC.name))
+
+
+def _by_hand(endpoint: Endpoint, owner: Owner, why: str) -> Refused:
+    servers, topic = f"--bootstrap-server {connecting.place(endpoint)}", f"--topic {owners.TOPIC.name}"
+    command = (
+        f"kafka-topics.sh {servers} --create {topic} --partitions 1 --config retention.ms=-1 && "
+        f"echo '{owner.record}' | kafka-console-producer.sh {servers} {topic}"
+    )
+    return connecting.by_hand(
+        why, f"Create, Describe, DescribeConfigs, AlterConfigs, Read and Write {owners.TOPIC.name}", command
+    )
+
+
+# The topics of the rooms.
 
 
 async def bring_up(endpoint: Endpoint, guard: Callable[[], object], *, deadline: float) -> TopicsReport:
@@ -77,7 +212,9 @@ async def _converge(endpoint: Endpoint, guard: Callable[[], object], deadline: f
     async with kafka.connected(endpoint, deadline) as connection:
         while True:
             seen = await _look(connection)
-            plan = topics.plan(seen)
+            # Its settings are kept; that it is there is a matter of whose Kafka it is.
+            there = owners.TOPIC.name in seen.topics
+            plan = topics.plan(seen, (owners.TOPIC, *TOPICS) if there else TOPICS)
             todo = plan.without(made | changed)
             if todo.steps:
                 await _do(endpoint, connection, todo, guard, deadline)
@@ -97,7 +234,7 @@ async def _converge(endpoint: Endpoint, guard: Callable[[], object], deadline: f
         message=message,
         made=tuple(sorted(made)),
         changed=tuple(sorted(changed)),
-        topics=tuple(sorted(name for name, one in seen.topics.items() if not one.code)),
+        topics=tuple(sorted(one.name for one in TOPICS if one.name in seen.topics and not seen.topics[one.name].code)),
         warnings=plan.warnings,
     )
 
@@ -109,10 +246,7 @@ def _now() -> float:
 async def _do(
     endpoint: Endpoint, connection: AIOKafkaConnection, plan: Plan, guard: Callable[[], object], deadline: float
 ) -> None:
-    try:
-        guard()
-    except Exception as lost:
-        raise connecting.Withheld from lost
+    connecting.permit(guard)
     if plan.makes:
         await _make(endpoint, connection, plan.makes, deadline)
     if plan.changes:
@@ -120,10 +254,12 @@ async def _do(
 
 
 async def _look(connection: AIOKafkaConnection) -> Seen:
-    names = [topic.name for topic in TOPICS]
+    names = [topic.name for topic in (owners.TOPIC, *TOPICS)]
     answer = await connection.send(MetadataRequest(names, allow_auto_topic_creation=False))
     found = {}
     for code, name, _, parts in answer.topics:
+        if name == owners.TOPIC.name and code in {topics.UNKNOWN_TOPIC, *topics.UNAUTHORIZED}:
+            continue  # somebody else made it, or has yet to be let to: what stands in it was read
         partitions = [(one[1], one[2], len(one[3])) for one in parts]
         found[name] = TopicSeen(
             code=code,
@@ -135,6 +271,9 @@ async def _look(connection: AIOKafkaConnection) -> Seen:
     if there:
         described = await connection.send(DescribeConfigsRequest([(TOPIC, name, _KEYS) for name in there]))
         for code, _, _, name, entries in described.resources:
+            if name == owners.TOPIC.name and code in topics.UNAUTHORIZED:
+                del found[name]
+                continue
             settings = {entry[0]: entry[1] for entry in entries}
             found[name] = dataclasses.replace(found[name], settings_code=code, settings=settings)
     return Seen(brokers=len(answer.brokers), topics=found)

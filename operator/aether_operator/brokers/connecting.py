@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from aether_operator.api.reasons import Reason
+from aether_operator.observed import owners, secrecy
+from aether_operator.observed.owners import Standing
 from aether_operator.observed.reports import ServerReport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from aether_operator.api.platforms import Server
     from aether_operator.observed.endpoints import Endpoint
+    from aether_operator.observed.owners import Owner
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
@@ -38,12 +41,60 @@ class Withheld(Exception):
     """Nothing was sent: its cause is not of the server, and whoever asked hears it."""
 
 
-async def reported(server: Server, endpoint: Endpoint, asking: Awaitable[str], *, deadline: float) -> ServerReport:
-    """What a check found: the version that it returns, or why it was refused; after `deadline` seconds it is ended."""
-    found = await answered(server, endpoint, asking, deadline=deadline)
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a server told of itself: its version, and what is written down as its owner; None where nothing is."""
+
+    version: str
+    record: str | None
+
+
+async def reported(
+    server: Server, endpoint: Endpoint, owner: Owner, asking: Awaitable[Told], *, deadline: float
+) -> ServerReport:
+    """What a check found: version and standing, or why it was refused; after `deadline` seconds it is ended.
+
+    Raises:
+        Exception: Whatever a guard raised.
+    """
+    try:
+        found = await answered(server, endpoint, asking, deadline=deadline)
+    except Withheld as withheld:
+        raise withheld.__cause__ or withheld from None
     if isinstance(found, Refused):
         return ServerReport(server=server, reason=found.reason, message=found.message)
-    return ServerReport(server=server, reason=Reason.READY, version=found)
+    if found.record is None:
+        return ServerReport(server=server, reason=Reason.READY, version=found.version, standing=Standing.NOBODYS)
+    refusal = owners.refusal(found.record, owner)
+    if refusal is None:
+        return ServerReport(server=server, reason=Reason.READY, version=found.version, standing=Standing.OURS)
+    quoted = secrecy.quotes(owners.foreign(found.record, owner.record), endpoint.hidden)
+    return ServerReport(
+        server=server,
+        reason=refusal.reason,
+        message=f"{place(endpoint)}: {f'it is not ours {secrecy.WITHHELD}' if quoted else refusal.message}",
+        version=found.version,
+        standing=Standing.ANOTHERS,
+    )
+
+
+def permit(guard: Callable[[], object]) -> None:
+    """Ask the guard before something is written.
+
+    Raises:
+        Withheld: It does not let us.
+    """
+    try:
+        guard()
+    except Exception as lost:
+        raise Withheld from lost
+
+
+def by_hand(why: str, needs: str, command: str) -> Refused:
+    """The refusal of an owner that we may not write down or read: the right that is missing, or the command instead."""
+    return Refused(
+        Reason.OWNER_NOT_RECORDED, f"{why}: let the login {needs}, or run, where nothing is written down yet: {command}"
+    )
 
 
 async def answered(

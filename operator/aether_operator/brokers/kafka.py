@@ -20,7 +20,6 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.produce import ProduceRequest
 
-from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.brokers import connecting
 from aether_operator.brokers.connecting import Refused
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from aether_operator.observed.endpoints import Endpoint
-    from aether_operator.observed.reports import ServerReport
 
 NOBODYS: Final = "md.aether-check"
 """A topic that nobody makes: a broker tells first whether one may, and then that it is not there."""
@@ -44,20 +42,15 @@ _LEVELS: Final = (
 OLDEST: Final = "older than 3.3"
 
 
-async def check(endpoint: Endpoint, *, deadline: float) -> ServerReport:
-    """Log in, see what the broker knows, and whether the login may make, see, write and read topics `md.*`."""
-    return await connecting.reported(Server.KAFKA, endpoint, _ask(endpoint, deadline), deadline=deadline)
-
-
-async def _ask(endpoint: Endpoint, deadline: float) -> str:
-    async with connected(endpoint, deadline) as connection:
-        version = await _version(connection)
-        async for operation, code in _rights(connection):
-            if code in _UNSURE:
-                raise Refused(Reason.UNREACHABLE, f"it could not say whether topics may be used (code {code})")
-            if code in _UNAUTHORIZED:
-                login_said = "the login" if endpoint.username else "who does not log in"
-                raise Refused(Reason.RIGHT_MISSING, f"{login_said} may not {operation} topics md.*")
+async def check(endpoint: Endpoint, connection: AIOKafkaConnection) -> str:
+    """The version, once the login is seen to be one that may make, see, write and read topics `md.*`."""
+    version = await _version(connection)
+    async for operation, code in _rights(connection):
+        if code in _UNSURE:
+            raise Refused(Reason.UNREACHABLE, f"it could not say whether topics may be used (code {code})")
+        if code in _UNAUTHORIZED:
+            login_said = "the login" if endpoint.username else "who does not log in"
+            raise Refused(Reason.RIGHT_MISSING, f"{login_said} may not {operation} topics md.*")
     return version
 
 

@@ -1,4 +1,4 @@
-"""The connection check of NATS.
+"""The connection check of NATS, and the stream whose description is its owner.
 
 Spoken by hand, since it is a dozen lines of text: the library goes on in clear where TLS was wanted and is not offered,
 tells a missing right to a callback while the caller waits in vain, and has tasks of its own.
@@ -9,41 +9,75 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.brokers import connecting
-from aether_operator.brokers.connecting import Refused
+from aether_operator.brokers.connecting import Refused, Told
+from aether_operator.catalog.owners import STREAM, SUBJECT
+from aether_operator.catalog.topics import REPLICAS
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
+    from collections.abc import Callable, Mapping
 
     from aether_operator.observed.endpoints import Endpoint
-    from aether_operator.observed.reports import ServerReport
+    from aether_operator.observed.owners import Owner
 
 LEAST: Final = (2, 9)
 ACCOUNT: Final = "$JS.API.INFO"
 """What JetStream answers on about the account of who asks."""
+_NO_STREAM: Final = 10059
+_THERE_ALREADY: Final = 10058
+"""Another of that name, with another configuration."""
+_NOT_NOW: Final = {10008, 10009, 10023}
+"""Temporarily unavailable, without a leader, without room for now: error codes of a cluster that is on its way."""
 _DENIED: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"', re.IGNORECASE)
 
 
-async def check(endpoint: Endpoint, *, deadline: float) -> ServerReport:
-    """Log in, see the version, and ask JetStream about the account."""
-    return await connecting.reported(Server.NATS, endpoint, _ask(endpoint, deadline), deadline=deadline)
+async def ask(endpoint: Endpoint, owner: Owner, guard: Callable[[], object] | None, deadline: float) -> Told:
+    """Log in, see the version, ask JetStream about the account, and see whose it is.
 
-
-async def _ask(endpoint: Endpoint, deadline: float) -> str:
+    With a guard, the owner is written down where there is none.
+    """
     async with connecting.opened(endpoint) as (reader, writer):
         try:
-            return await _asked(endpoint, reader, writer, patience=deadline / 2)
+            talk = await _logged_in(endpoint, reader, writer, patience=deadline / 2)
+            return Told(talk.version, await _record(talk, owner, guard))
         except (ConnectionError, EOFError) as fault:
             raise Refused(Reason.UNREACHABLE, f"it ends the connection: {connecting.said(fault, endpoint)}") from fault
         except ValueError as fault:
             raise Refused(Reason.UNREACHABLE, "what answers there is not NATS") from fault
 
 
-async def _asked(endpoint: Endpoint, reader: StreamReader, writer: StreamWriter, *, patience: float) -> str:
+@dataclass(frozen=True, slots=True)
+class _Talk:
+    """A connection that is logged in, to a server with JetStream."""
+
+    endpoint: Endpoint
+    reader: StreamReader
+    writer: StreamWriter
+    inbox: str
+    version: str
+    clustered: bool
+
+    def words(self, error: Mapping[str, Any]) -> str:
+        """What JetStream says is wrong."""
+        return self.endpoint.words(str(error.get("description", "nobody answers for it")))
+
+    async def answer(self, subject: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What JetStream answers; where nobody listens on the subject, an error without a code."""
+        text = json.dumps(body).encode() if body is not None else b""
+        self.writer.write(f"PUB {subject} {self.inbox} {len(text)}\r\n".encode() + text + b"\r\nPING\r\n")
+        head = await _until(self.endpoint, self.reader, "MSG", "HMSG")
+        # With headers it is the server's word that nobody listens there; else JetStream's, for or against.
+        said = await self.reader.readexactly(int(head[-1]))
+        found: dict[str, Any] = {"error": {}} if head[0] == "HMSG" else json.loads(said)
+        return found
+
+
+async def _logged_in(endpoint: Endpoint, reader: StreamReader, writer: StreamWriter, *, patience: float) -> _Talk:
     """What the server says of itself; TLS, where it is wanted, begins after that, and the login after TLS."""
     info = _info(await _line(reader))
     version = str(info["version"])
@@ -57,14 +91,77 @@ async def _asked(endpoint: Endpoint, reader: StreamReader, writer: StreamWriter,
     await _until(endpoint, reader, "PONG")
     if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < LEAST:
         raise Refused(Reason.VERSION_UNSUPPORTED, f"NATS {version}; 2.9 is the oldest that is supported")
-    writer.write(f"SUB {inbox} 1\r\nPUB {ACCOUNT} {inbox} 0\r\n\r\nPING\r\n".encode())
-    answer = await _until(endpoint, reader, "MSG", "HMSG")
-    # With headers it is the server's word that nobody listens there; else JetStream's, for or against.
-    account = {"error": {}} if answer[0] == "HMSG" else json.loads(await reader.readexactly(int(answer[-1])))
-    if "error" in account:
-        why = endpoint.words(str(account["error"].get("description", "nobody answers for it")))
-        raise Refused(Reason.JETSTREAM_OFF, f"JetStream is off for the login: {why}")
-    return version
+    writer.write(f"SUB {inbox} 1\r\n".encode())
+    talk = _Talk(endpoint, reader, writer, inbox, version, clustered=bool(info.get("cluster")))
+    error = (await talk.answer(ACCOUNT)).get("error")
+    if error is not None:
+        why = talk.words(error)
+        if error.get("err_code") in _NOT_NOW:
+            raise Refused(Reason.UNREACHABLE, f"JetStream does not answer: {why}")
+        raise Refused(
+            Reason.JETSTREAM_OFF,
+            f"JetStream is off for the login ({why}): put `jetstream {{ store_dir: "
+            '"/data" }` into the configuration of the server, and `jetstream: enabled` into that of the account where '
+            "it has accounts, and run: nats-server --signal reload",
+        )
+    return talk
+
+
+# Whose it is.
+
+
+async def _record(talk: _Talk, owner: Owner, guard: Callable[[], object] | None) -> str | None:
+    try:
+        found = await _described(talk)
+        if found is None and guard is not None:
+            connecting.permit(guard)
+            await _make(talk, owner)
+            found = await _described(talk)
+    except Refused as refused:
+        if refused.reason is not Reason.RIGHT_MISSING:
+            raise
+        raise _by_hand(owner, "the login may not ask JetStream for it") from refused
+    return found
+
+
+async def _described(talk: _Talk) -> str | None:
+    """The description of the stream, or nothing where it is not there."""
+    told = await talk.answer(f"$JS.API.STREAM.INFO.{STREAM}")
+    error = told.get("error")
+    if error is None:
+        return str(told["config"].get("description", ""))
+    if error.get("err_code") == _NO_STREAM:
+        return None
+    why = talk.words(error)
+    raise Refused(Reason.UNREACHABLE, f"JetStream does not tell of stream {STREAM}: {why}")
+
+
+async def _make(talk: _Talk, owner: Owner) -> None:
+    """Make the stream; where another was faster, that one stays."""
+    config = {
+        "name": STREAM, "subjects": [SUBJECT], "description": owner.record, "retention": "limits", "storage": "file",
+        "discard": "old", "max_msgs": 1, "max_bytes": -1, "max_age": 0, "max_consumers": -1,
+    }  # fmt: skip
+    error: dict[str, Any] | None = None
+    for copies in (REPLICAS, 1) if talk.clustered else (1,):
+        told = await talk.answer(f"$JS.API.STREAM.CREATE.{STREAM}", config | {"num_replicas": copies})
+        error = told.get("error")
+        if error is None or error.get("err_code") == _THERE_ALREADY:
+            return
+    error = error or {}
+    why = talk.words(error)
+    if error.get("err_code") in _NOT_NOW:
+        raise Refused(Reason.UNREACHABLE, f"JetStream does not answer: {why}")
+    raise _by_hand(owner, f"JetStream does not make it ({why})")
+
+
+def _by_hand(owner: Owner, why: str) -> Refused:
+    command = (
+        f"nats stream add {STREAM} --subjects {SUBJECT} --storage file --max-msgs 1 --defaults "
+        f"--description '{owner.record}'"
+    )
+    needs = f"publish to $JS.API.STREAM.INFO.{STREAM} and $JS.API.STREAM.CREATE.{STREAM}"
+    return connecting.by_hand(f"whose it is stands in stream {STREAM}, and {why}", needs, command)
 
 
 def _info(line: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The connection check of Redis."""
+"""The connection check of Redis, and the key with its owner."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 from redis import asyncio as library
 from redis import exceptions
 
-from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.brokers import connecting
-from aether_operator.brokers.connecting import Refused
+from aether_operator.brokers.connecting import Refused, Told
+from aether_operator.catalog.owners import KEY
 
 if TYPE_CHECKING:
     from asyncio import StreamWriter
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from aether_operator.observed.endpoints import Endpoint
-    from aether_operator.observed.reports import ServerReport
+    from aether_operator.observed.owners import Owner
 
 LEAST: Final = (6, 2)
 _COMMANDS: Final = frozenset({"HELLO", "PING", "GET", "SET"})
@@ -27,16 +27,16 @@ NOBODYS: Final = "aether:check"
 """A key that nobody writes; the check writes it only if it exists."""
 
 
-async def check(endpoint: Endpoint, *, deadline: float) -> ServerReport:
-    """Log in, see the version, and try what reads and writes need."""
-    return await connecting.reported(Server.REDIS, endpoint, _ask(endpoint, deadline), deadline=deadline)
+async def ask(endpoint: Endpoint, owner: Owner, guard: Callable[[], object] | None, deadline: float) -> Told:
+    """Log in, see the version, try what reads and writes need, and see whose it is.
 
-
-async def _ask(endpoint: Endpoint, deadline: float) -> str:
+    With a guard, the owner is written down where there is none.
+    """
     await connecting.reach(endpoint, patience=deadline / 2)
     try:
         async with _connection(endpoint) as connection:
-            return await _asked(connection)
+            version = await _asked(connection)
+            return Told(version, await _record(connection, endpoint, owner, guard))
     except (exceptions.AuthenticationError, exceptions.AuthorizationError) as fault:
         raise Refused(Reason.LOGIN_REFUSED, "the login is refused") from fault
     except exceptions.NoPermissionError as fault:
@@ -109,6 +109,22 @@ async def _asked(connection: library.Connection) -> str:
     for command in (("PING",), ("GET", NOBODYS), ("SET", NOBODYS, "", "XX")):
         await _told(connection, *command)
     return version
+
+
+async def _record(
+    connection: library.Connection, endpoint: Endpoint, owner: Owner, guard: Callable[[], object] | None
+) -> str | None:
+    try:
+        found: str | None = await _told(connection, "GET", KEY)
+        if found is None and guard is not None:
+            connecting.permit(guard)
+            await _told(connection, "SET", KEY, owner.record, "NX")
+            found = await _told(connection, "GET", KEY)
+    except exceptions.NoPermissionError as fault:
+        command = f"redis-cli -h {endpoint.host} -p {endpoint.port} SET {KEY} '{owner.record}' NX"
+        needs = f"read and write the key (ACL SETUSER … ~{KEY} +get +set)"
+        raise connecting.by_hand(f"the login may not use the key {KEY}", needs, command) from fault
+    return found
 
 
 async def _told(connection: library.Connection, *command: str) -> Any:

@@ -20,9 +20,14 @@ if TYPE_CHECKING:
 UNKNOWN_TOPIC: Final = 3
 UNAUTHORIZED: Final = {29, 31}
 """For the topic, for the cluster."""
+OUT_OF_RANGE: Final = 1
+"""There is no record of that number any more, or not yet."""
+NOT_LEADER: Final = 6
 TIMED_OUT: Final = 7
-_NOT_YET: Final = {UNKNOWN_TOPIC, 5, -1, TIMED_OUT}
-"""Not heard of, no leader yet; something unexpected, timed out: brokers whose controllers are away."""
+_NOT_YET: Final = {UNKNOWN_TOPIC, 5, NOT_LEADER, -1, TIMED_OUT, 9, 19, 20}
+"""Not heard of, no leader yet, not the leader any more; something unexpected, timed out: brokers whose controllers are
+away; copies that are not there, or too few of them.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +102,7 @@ def plan(seen: Seen, wanted: Sequence[Topic] = TOPICS) -> Plan:
     for topic in wanted:
         live = seen.topics.get(topic.name, TopicSeen(code=UNKNOWN_TOPIC))
         if live.code == UNKNOWN_TOPIC:
-            makes.append(Make(topic=topic, replicas=max(1, min(REPLICAS, seen.brokers))))
+            makes.append(Make(topic=topic, replicas=copies(seen.brokers)))
             continue
         for code, operation in ((live.code, "describe"), (live.settings_code, "describe the settings of")):
             if code:
@@ -118,6 +123,11 @@ def plan(seen: Seen, wanted: Sequence[Topic] = TOPICS) -> Plan:
         lacking.sort(key=lambda one: one[0] is not Reason.RIGHT_MISSING)
         reason, message = lacking[0][0], "; ".join(text for _, text in lacking)
     return Plan(makes=tuple(makes), changes=tuple(changes), reason=reason, message=message, warnings=tuple(warnings))
+
+
+def copies(brokers: int) -> int:
+    """How many a new topic gets."""
+    return max(1, min(REPLICAS, brokers))
 
 
 def refusal(code: int, operation: str, name: str, words: str = "") -> tuple[Reason, str]:

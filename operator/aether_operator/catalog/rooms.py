@@ -131,6 +131,12 @@ def server_variables(server: Server) -> tuple[str, ...]:
     return tuple(f"AETHER_{server.upper()}_{name}" for name in names)
 
 
+def address_variables(server: Server) -> tuple[str, ...]:
+    """Those of them that say which server it is."""
+    names = ("HOST", "PORT", *(("DATABASE",) if server is Server.POSTGRES else ()))
+    return tuple(f"AETHER_{server.upper()}_{name}" for name in names)
+
+
 def variables(room: Room) -> frozenset[str]:
     """All that a room is told."""
     running = ROOMS[room]

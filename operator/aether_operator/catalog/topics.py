@@ -18,14 +18,17 @@ class Topic:
     """A topic. Its key is the market, so that one market's messages stay in order."""
 
     name: str
-    kept_days: int
+    kept_days: int | None
+    """None: for good."""
     partitions: int = 6
 
     def configs(self, replicas: int) -> Mapping[str, str]:
         """What we declare of it, where a partition has so many copies: one may be away, and writing goes on."""
-        return {
+        declared = {
             "cleanup.policy": "delete",
             "compression.type": "producer",
             "min.insync.replicas": str(max(1, min(replicas, REPLICAS) - 1)),
-            "retention.ms": str(self.kept_days * _DAY),
         }
+        if self.kept_days is None:
+            return declared | {"retention.bytes": "-1", "retention.ms": "-1"}
+        return declared | {"retention.ms": str(self.kept_days * _DAY)}

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 SCHEMA: Final = "aether"
 BOOKS: Final = {
-    "ownership": "id int PRIMARY KEY CHECK (id = 1), owner text NOT NULL, since timestamptz NOT NULL DEFAULT now()",
+    "ownership": "id int PRIMARY KEY CHECK (id = 1), owner text NOT NULL, since timestamptz NOT NULL DEFAULT now(), "
+    "venue text",
     "fence": "id int PRIMARY KEY CHECK (id = 1), epoch bigint NOT NULL, holder text NOT NULL, "
     "since timestamptz NOT NULL",
     "settings": "name text PRIMARY KEY, value text NOT NULL",
@@ -357,7 +358,12 @@ class Seen:
     relations: frozenset[str] = frozenset()
     """The names of all tables in the schema."""
     owner: str | None = None
+    """Empty where somebody gave it free, and the venue of what is in it stays."""
     owned_since: datetime.datetime | None = None
+    venue: str | None = None
+    """None where it was never written down."""
+    rows: bool = False
+    """Whether there are, or may be, market data; only looked at where nobody wrote down of which venue."""
     epoch: int | None = None
     holder: str = ""
     revision: str | None = None

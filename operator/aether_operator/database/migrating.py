@@ -17,6 +17,7 @@ from aether_operator.database import connecting, fencing, logins, plans, reading
 from aether_operator.database.fencing import FencedOff, Fences
 from aether_operator.database.revisions import Revisions
 from aether_operator.database.steps import Claim, Prepare, Write
+from aether_operator.observed import owners, secrecy
 from aether_operator.observed.reports import SchemaReport
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class _Work:
             return self.revisions.after(seen.revision, engine)
 
         if seen.revision is not None and not self.revisions.knows(seen.revision):
-            return plans.owned_by_another(seen, self.wanted) or plans.newer(seen)
+            return plans.refusal(seen, self.wanted) or plans.newer(seen)
         memory = plans.Memory(
             database=self.endpoint.database,
             leads=fencing.mine(self.fences, self.endpoint, epoch=seen.epoch, holder=seen.holder),
@@ -124,12 +125,19 @@ class _Work:
     def report(self, seen: Seen, plan: Plan) -> SchemaReport:
         days = {name: int(one.in_force) for name, one in seen.keeping.items() if one.in_force is not None}
         engine = next((one.engine for one in seen.keeping.values() if one.engine is not None), plan.engine)
-        if plan.reason is Reason.DATABASE_OWNED_BY_ANOTHER:  # what is there is not this platform's
-            return SchemaReport(reason=plan.reason, message=f"{connecting.place(self.endpoint)}: {plan.message}")
+        standing = plans.standing(seen, self.wanted)
+        if plan.reason in plans.ANOTHERS:  # what is there is not this platform's
+            quoted = secrecy.quotes(
+                owners.foreign(f"{seen.owner} {seen.venue}", self.wanted.owner), self.endpoint.hidden
+            )
+            said = f"the database is not ours {secrecy.WITHHELD}" if quoted else plan.message
+            message = f"{connecting.place(self.endpoint)}: {said}"
+            return SchemaReport(reason=plan.reason, message=message, standing=standing)
         refused = plan.reason not in {Reason.READY, Reason.DRIFTED}
         return SchemaReport(
             reason=plan.reason,
             message=f"{connecting.place(self.endpoint)}: {plan.message}" if refused else plan.message,
+            standing=standing,
             revision=seen.revision or "",
             engine=engine,
             days=days,

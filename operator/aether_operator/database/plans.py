@@ -15,6 +15,8 @@ from aether_operator.api.platforms import Timescale
 from aether_operator.api.reasons import Reason
 from aether_operator.database import candles, catalogues, drifts, logins, policies, servers
 from aether_operator.database.steps import Claim, Notes, Prepare, Step, Write, literal
+from aether_operator.observed import owners
+from aether_operator.observed.owners import Standing
 from aether_operator.observed.reports import Engine
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from aether_operator.observed.reports import Drift, SchemaWanted
 
 INSTALL_TIMESCALE: Final = "install timescaledb"
+ADD_VENUE: Final = "ALTER TABLE aether.ownership ADD COLUMN IF NOT EXISTS venue text"
+"""The releases before did not have it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +61,39 @@ class Plan:
     warnings: tuple[str, ...] = ()
 
 
-def owned_by_another(seen: Seen, wanted: SchemaWanted) -> Plan | None:
-    """The refusal, if another platform has the database."""
-    if seen.owner is None or seen.owner == wanted.owner:
-        return None
-    since = f"{seen.owned_since:%Y-%m-%d %H:%M} UTC" if seen.owned_since else "an unknown time"
-    return Plan(reason=Reason.DATABASE_OWNED_BY_ANOTHER, message=f"the database belongs to {seen.owner}, since {since}")
+ANOTHERS: Final = {Reason.DATABASE_OWNED_BY_ANOTHER, Reason.VENUE_MISMATCH, Reason.VENUE_UNKNOWN}
+"""The refusals of a database that is not this platform's, as it is."""
+
+
+def refusal(seen: Seen, wanted: SchemaWanted) -> Plan | None:
+    """Why the database is not this platform's: another has it, or its data are of another venue, or of an unknown one.
+
+    Releases before wrote down no venue. A platform's venue never changes, so what it claimed itself is of its venue.
+    """
+    if seen.owner and seen.owner != wanted.owner:
+        since = f"{seen.owned_since:%Y-%m-%d %H:%M} UTC" if seen.owned_since else "an unknown time"
+        venue = f", venue {seen.venue}" if seen.venue else ""
+        message = f"the database belongs to {seen.owner}{venue}, since {since}"
+        return Plan(reason=Reason.DATABASE_OWNED_BY_ANOTHER, message=message)
+    if seen.venue is not None and seen.venue != wanted.venue:
+        message = f"the database holds {owners.mismatch(seen.venue, wanted.venue)}"
+        return Plan(reason=Reason.VENUE_MISMATCH, message=message)
+    claimed_itself = seen.owner and seen.owned_since is not None and wanted.created <= seen.owned_since
+    if seen.venue is None and seen.rows and not claimed_itself:
+        return Plan(
+            reason=Reason.VENUE_UNKNOWN,
+            message="the database holds market data, and nobody wrote down of which venue. Whoever knows it, say "
+            f"Simulated or Kraken: {ADD_VENUE}; INSERT INTO aether.ownership (id, owner, venue) "
+            "VALUES (1, '', 'their venue') ON CONFLICT (id) DO UPDATE SET venue = excluded.venue",
+        )
+    return None
+
+
+def standing(seen: Seen, wanted: SchemaWanted) -> Standing:
+    """Whose the database is."""
+    if (seen.owner, seen.venue) == (wanted.owner, wanted.venue):
+        return Standing.OURS
+    return Standing.NOBODYS if refusal(seen, wanted) is None else Standing.ANOTHERS
 
 
 def newer(seen: Seen) -> Plan:
@@ -108,17 +139,23 @@ def plan(  # noqa: PLR0911 - a return for each phase
         memory: What this process knows.
         pending: The migrations that the schema still lacks.
     """
-    if (refusal := owned_by_another(seen, wanted)) is not None:
-        return refusal
+    if (refused := refusal(seen, wanted)) is not None:
+        return refused
     engine = engine_of(seen, wanted, memory)
     if isinstance(engine, servers.Unfit):
         return Plan(reason=engine.reason, message=engine.message)
-    if seen.owner is None:
+    if not seen.owner:
+        if not wanted.may_claim:
+            message = "the database is nobody's, and is not taken while another server refuses the platform"
+            return Plan(reason=Reason.PROGRESSING, message=message, engine=engine)
         return Plan(steps=tuple(_claim_database(seen, wanted)), engine=engine)
     if missing := [name for name in catalogues.BOOKS if name not in seen.relations]:
         return Plan(steps=tuple(_book(name) for name in missing), engine=engine)
     if not memory.leads:
         return Plan(steps=(Claim(),), engine=engine)
+    if seen.venue is None:
+        note = f"UPDATE aether.ownership SET venue = {literal(wanted.venue)} WHERE venue IS NULL"
+        return Plan(steps=(Write("write down the venue", (ADD_VENUE, note)),), engine=engine)
     if extension := tuple(_extension(seen, engine)):
         return Plan(steps=extension, engine=engine)
     migrations = pending(engine)
@@ -130,10 +167,12 @@ def plan(  # noqa: PLR0911 - a return for each phase
 def _claim_database(seen: Seen, wanted: SchemaWanted) -> Iterator[Step]:
     if not seen.schema:
         yield Prepare("CREATE SCHEMA IF NOT EXISTS aether")
-    if "ownership" not in seen.relations:
-        yield _book("ownership")
+    yield _book("ownership") if "ownership" not in seen.relations else Prepare(ADD_VENUE)
     yield Prepare(
-        f"INSERT INTO aether.ownership (id, owner) VALUES (1, {literal(wanted.owner)}) ON CONFLICT (id) DO NOTHING"
+        "INSERT INTO aether.ownership AS o (id, owner, venue) "
+        f"VALUES (1, {literal(wanted.owner)}, {literal(wanted.venue)}) "
+        "ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, venue = excluded.venue, since = now() "
+        "WHERE o.owner = '' AND coalesce(o.venue, excluded.venue) = excluded.venue"
     )
 
 

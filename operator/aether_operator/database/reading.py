@@ -246,6 +246,7 @@ def look(connection: Connection, *, days: Mapping[str, int], logins: Mapping[Who
         books = {name: rows(connection, f"SELECT * FROM aether.{name}") for name in BOOKS if name in relations}
         owner, fence = _first(books, "ownership"), _first(books, "fence")
         revision, progress = _first(books, "alembic_version"), _first(books, "progress")
+        venue = getattr(owner, "venue", None)  # the releases before did not have the column
         return Seen(
             now=moment.now,
             server=seen_server,
@@ -253,6 +254,8 @@ def look(connection: Connection, *, days: Mapping[str, int], logins: Mapping[Who
             relations=frozenset(relations),
             owner=owner and owner.owner,
             owned_since=owner and owner.since,
+            venue=venue,
+            rows=venue is None and _holds_rows(connection, relations),
             epoch=fence and fence.epoch,
             holder=fence.holder if fence else "",
             revision=revision and revision.version_num,
@@ -268,6 +271,13 @@ def look(connection: Connection, *, days: Mapping[str, int], logins: Mapping[Who
 
 def _one(connection: Connection, sql: str, **values: Any) -> Any:
     return connection.execute(sqlalchemy.text(sql), values).scalar_one()
+
+
+def _holds_rows(connection: Connection, relations: Mapping[str, Row[Any]]) -> bool:
+    there = [name for name in GROWING if name in relations]
+    if not all(relations[name].readable for name in there):
+        return True  # who may not look does not know
+    return any(_one(connection, f"SELECT EXISTS (SELECT FROM aether.{name})") for name in there)
 
 
 def _first(books: Mapping[str, Sequence[Row[Any]]], name: str) -> Any:

@@ -10,22 +10,52 @@ from aether_operator.catalog.rooms import Room
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
 
     from aether_operator.api.platforms import Platform
     from aether_operator.catalog.releases import Release
+    from aether_operator.observed.kinds import Manifest
 
 INSTANCE: Final = "AETHER_INSTANCE"
 
 
-def of(room: Room, platform: Platform, release: Release) -> list[dict[str, Any]]:
-    """The variables of a room's container; which they are, the catalogue says."""
+def of(
+    room: Room,
+    platform: Platform,
+    release: Release,
+    unsure: AbstractSet[Server] = frozenset(),
+    live: Manifest | None = None,
+) -> list[dict[str, Any]]:
+    """The variables of a room's container; which they are, the catalogue says.
+
+    Of the servers of which it is `unsure` whose they are, the room is told what the live one is told, and nothing new.
+    """
     running = rooms.ROOMS[room]
     told = _of_every_kind(platform, release)
     for server in running.servers:
         told |= dict(zip(rooms.server_variables(server), _of_server(server, platform), strict=True))
+    kept = _live(live)
+    for name in (name for server in unsure for name in rooms.server_variables(server)):
+        told.pop(name)
+        told |= {name: kept[name]} if name in kept else {}
     who = {"name": INSTANCE, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
-    names_of = sorted(rooms.variables(room) - {INSTANCE})
+    names_of = sorted((rooms.variables(room) & told.keys()) - {INSTANCE})
     return [who, *({"name": name, "value": told[name]} for name in names_of)]
+
+
+def _live(stateful_set: Manifest | None) -> dict[str, str]:
+    """The variables of a live room's container."""
+    if stateful_set is None:
+        return {}
+    (container, *_) = stateful_set["spec"]["template"]["spec"]["containers"]
+    return {one["name"]: one["value"] for one in container.get("env") or () if "value" in one}
+
+
+def reaches(stateful_set: Manifest, server: Server, platform: Platform) -> bool:
+    """Whether a live room was told to go where the spec says that a server is."""
+    told, where = _live(stateful_set), rooms.address_variables(server)
+    wanted = dict(zip(rooms.server_variables(server), _of_server(server, platform), strict=True))
+    return all(told.get(name) == wanted[name] for name in where)
 
 
 def _of_every_kind(platform: Platform, release: Release) -> dict[str, str]:

@@ -22,6 +22,7 @@ from aether_operator.desired import (
 )
 from aether_operator.observed import families, kinds, ownership
 from aether_operator.observed.kinds import Ref
+from aether_operator.observed.owners import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,8 +36,9 @@ if TYPE_CHECKING:
 def wanted(platform: Platform, world: World, release: Release, fresh: Callable[[], str]) -> tuple[Manifest, ...]:
     """What a platform becomes, server by server and room by room, in the order in which it is applied.
 
-    The world is looked at for two things: credentials that are intact stay, and what waits for a user's Secret is not
-    started before it is there. `fresh` makes a random word of 32 letters.
+    The world is looked at for three things: credentials that are intact stay, what waits for a user's Secret is not
+    started before it is there, and no room learns where a server is before that is known to be this platform's.
+    `fresh` makes a random word of 32 letters.
     """
     made = [
         child for server in families.managed(platform) for child in _running(server, platform, world, release, fresh)
@@ -85,9 +87,20 @@ def _of_room(room: Room, platform: Platform, world: World, release: Release) -> 
     yield networkpolicies.around_room(room, platform, release)
     if families.replicas(room, platform) > 1:
         yield budgets.one_at_a_time(room, platform, release)
-    # What runs already goes on, whatever became of a Secret: its pods have read it.
-    if families.room_set(room, platform) in world.children or not _lacking(room, platform, world):
-        yield statefulsets.of_room(room, resources, platform, release)
+    live = world.children.get(families.room_set(room, platform))
+    unsure = frozenset(server for server in run.servers if world.owners.get(server) is not Standing.OURS)
+    if live is not None and not ownership.ours(live, platform.name):
+        yield statefulsets.of_room(room, resources, platform, release)  # it is left alone, and told
+    elif live is None:
+        if not unsure and not _lacking(room, platform, world):
+            yield statefulsets.of_room(room, resources, platform, release)
+    # What runs already goes on, whatever became of a Secret, which its pods have read, and while nobody knows whose a
+    # server is; but it does not write to what is another's.
+    elif not any(
+        world.owners.get(server) is Standing.ANOTHERS and environments.reaches(live, server, platform)
+        for server in run.servers
+    ):
+        yield statefulsets.of_room(room, resources, platform, release, unsure, live)
 
 
 def _lacking(room: Room, platform: Platform, world: World) -> list[Server]:

@@ -10,6 +10,9 @@ from aether_operator.desired import environments, metadata, quantities
 from aether_operator.observed import families, kinds
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
+
     from aether_operator.api.platforms import Managed, Platform, Resources, Server
     from aether_operator.catalog.releases import Release
     from aether_operator.catalog.rooms import Room
@@ -135,21 +138,28 @@ def _confined() -> dict[str, Any]:
 # Rooms.
 
 
-def of_room(room: Room, resources: Resources, platform: Platform, release: Release) -> Manifest:
-    """The StatefulSet of a room.
+def of_room(  # noqa: PLR0913 - the parts of a workload
+    room: Room,
+    resources: Resources,
+    platform: Platform,
+    release: Release,
+    unsure: AbstractSet[Server] = frozenset(),
+    live: Manifest | None = None,
+) -> Manifest:
+    """The StatefulSet of a room. Of the servers that it is `unsure` of it keeps what the live one has.
 
     Neither its settings nor its credentials are in the template: a room reads both again while it runs, and an edit of
     them restarts nothing.
     """
     run, name = rooms.ROOMS[room], names.room(platform, room)
     thing = metadata.owned(kinds.STATEFUL_SETS, name, platform, run.component, release)
-    volumes, mounts = _volumes(room, platform)
+    volumes, mounts = _volumes(room, platform, _logins(room, platform, unsure, live))
     container = {
         "name": run.component,
         "image": release.service_image,
         "imagePullPolicy": "IfNotPresent",
         "args": [room.value],
-        "env": environments.of(room, platform, release),
+        "env": environments.of(room, platform, release, unsure, live),
         "ports": [{"name": rooms.PORT_NAME, "containerPort": rooms.PORT, "protocol": "TCP"}],
         "resources": quantities.merged(resources, run.resources),
         "securityContext": _confined(),
@@ -173,7 +183,22 @@ def of_room(room: Room, resources: Resources, platform: Platform, release: Relea
     return thing
 
 
-def _volumes(room: Room, platform: Platform) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _logins(room: Room, platform: Platform, unsure: AbstractSet[Server], live: Manifest | None) -> Mapping[Server, str]:
+    """The Secret with the login at each server."""
+    logins = dict(environments.credentials(room, platform))
+    volumes = live["spec"]["template"]["spec"].get("volumes") or () if live is not None else ()
+    sources = [one for volume in volumes for one in (volume.get("projected") or {}).get("sources") or ()]
+    kept = {item["path"]: one["secret"]["name"] for one in sources for item in one.get("secret", {}).get("items") or ()}
+    for server in unsure:
+        secret = kept.get(f"{server.value}/username")
+        logins.pop(server)
+        logins |= {server: secret} if secret is not None else {}
+    return {server: logins[server] for server in rooms.ROOMS[room].servers if server in logins}
+
+
+def _volumes(
+    room: Room, platform: Platform, logins: Mapping[Server, str]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What a room's pod has of files, and where its container finds them."""
     run = rooms.ROOMS[room]
     volumes: list[dict[str, Any]] = []
@@ -182,7 +207,6 @@ def _volumes(room: Room, platform: Platform) -> tuple[list[dict[str, Any]], list
         volumes.append({"name": "data", "persistentVolumeClaim": {"claimName": names.room_claim(platform, room)}})
         mounts.append({"name": "data", "mountPath": rooms.DATA_PATH})
     if run.servers:
-        logins = environments.credentials(room, platform)
         sources = [one for server, secret in logins.items() for one in _login(server, secret)]
         volumes.append({"name": "credentials", "projected": {"sources": sources, "defaultMode": _GROUP_READS}})
         mounts.append({"name": "credentials", "mountPath": rooms.CREDENTIALS_PATH, "readOnly": True})

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from aether_operator.api.reasons import Reason
 
 if TYPE_CHECKING:
+    import datetime
     from collections.abc import Mapping
 
     from aether_operator.api.platforms import Server, Timescale
     from aether_operator.catalog.logins import Who
     from aether_operator.observed.endpoints import Hidden
+    from aether_operator.observed.owners import Standing
 
 
 class Engine(StrEnum):
@@ -35,6 +37,8 @@ class ServerReport:
     reason: Reason
     message: str = ""
     version: str = ""
+    standing: Standing | None = None
+    """Whose it is; of PostgreSQL the schema's report says it."""
     timescale: str = ""
     partman: str = ""
 
@@ -60,6 +64,12 @@ class SchemaWanted:
 
     owner: str
     """Who claims the database: `<namespace>/<name>` and the uid of the namespace, as one text; a person reads it."""
+    venue: str
+    """Whose data it holds, or will."""
+    created: datetime.datetime
+    """When the platform was: what it claimed since then, nobody of its name claimed before it."""
+    may_claim: bool = True
+    """Whether a database that is nobody's is taken."""
     timescale: Timescale
     days: Mapping[str, int]
     """Table → days for which its rows are kept."""
@@ -82,6 +92,8 @@ class SchemaReport:
 
     reason: Reason
     message: str = ""
+    standing: Standing | None = None
+    """Whose the database is."""
     revision: str = ""
     engine: Engine | None = None
     days: Mapping[str, int] = field(default_factory=dict)

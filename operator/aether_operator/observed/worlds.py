@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from aether_operator.api.platforms import Server
     from aether_operator.api.reasons import Reason
     from aether_operator.observed.kinds import Manifest, Ref
+    from aether_operator.observed.owners import Standing
     from aether_operator.observed.reports import SchemaReport, ServerReport, TopicsReport
     from aether_operator.observed.rooms import RoomReport
 
@@ -39,6 +40,8 @@ class World:
     servers: Mapping[Server, ServerReport] = field(default_factory=dict)
     schema: SchemaReport | None = None
     topics: TopicsReport | None = None
+    owners: Mapping[Server, Standing] = field(default_factory=dict)
+    """Whose the servers are that the spec names; without those that nobody knows it of."""
     rooms: Mapping[str, RoomReport] = field(default_factory=dict)
     """Pod → what it said; without pods that could not be asked."""
     troubles: tuple[Trouble, ...] = ()

@@ -10,6 +10,7 @@ from aether_operator.api.reasons import ConditionType, Reason
 from aether_operator.catalog.rooms import ROOMS, Room
 from aether_operator.observed import families
 from aether_operator.observed import rooms as reports
+from aether_operator.observed.owners import Standing
 from aether_operator.status import findings
 from aether_operator.status.conditions import Condition, Truth
 from aether_operator.status.findings import Finding
@@ -95,6 +96,8 @@ def _named(platform: Platform, world: World) -> str:
 
 def ingest(platform: Platform, world: World) -> Finding | None:
     """What is wrong with ingest; what only follows from the venue's absence is the venue's matter."""
+    if (unsure := _unsure(platform, world)) is not None:
+        return unsure
     pods = _of_pods(INGEST, Room.INGEST, platform, world)
     if pods is not None and not _tells_itself(pods, Room.INGEST, platform, world):
         return pods
@@ -111,6 +114,16 @@ def ingest(platform: Platform, world: World) -> Finding | None:
         ordered = sorted(complaints, key=lambda one: _WORST_FIRST.index(one[0]))
         return Finding(INGEST, ordered[0][0], "; ".join(text for _, text in ordered))
     return None if away else _of_checks(INGEST, Room.INGEST, platform, world) or pods
+
+
+def _unsure(platform: Platform, world: World) -> Finding | None:
+    """That it is not started since nobody knows yet whose a server is, or another has it."""
+    used = ROOMS[Room.INGEST].servers
+    unsure = [server.value for server in used if world.owners.get(server) is not Standing.OURS]
+    if not unsure or families.room_set(Room.INGEST, platform) in world.children:
+        return None
+    message = f"it is not started before {', '.join(unsure)} is known to be this platform's"
+    return Finding(INGEST, Reason.PROGRESSING, message, known=False)
 
 
 def _behind(platform: Platform, world: World) -> Finding | None:

@@ -19,6 +19,7 @@ from aether_operator.api.reasons import ConditionType
 from aether_operator.cluster import speaking
 from aether_operator.database import checking, fencing, migrating
 from aether_operator.observed import kinds, rooms
+from aether_operator.observed.owners import Owner, Standing
 from aether_operator.observed.reports import SchemaReport, SchemaWanted, ServerReport, TopicsReport
 from aether_operator.observed.worlds import World
 from aether_operator.visiting import measures
@@ -37,6 +38,8 @@ Answer = TypeVar("Answer")
 
 CHECK_DEADLINE: Final = 5.0
 """Seconds for a connection check."""
+CLAIM_DEADLINE: Final = 15.0
+"""Seconds to write down on a server whose it is."""
 TOPICS_DEADLINE: Final = 15.0
 """Seconds to bring the topics to what is wanted."""
 SCHEMA_DEADLINE: Final = 60.0
@@ -90,6 +93,7 @@ class _Check:
     """A good answer, and until when it is believed."""
 
     endpoint: Endpoint
+    owner: Owner
     report: ServerReport
     until: float
 
@@ -117,6 +121,8 @@ class Visitor:
     _checks: dict[tuple[Key, Server], _Check] = field(default_factory=dict)
     _topics: dict[Key, tuple[Endpoint, TopicsReport, float]] = field(default_factory=dict)
     """A good answer, and until when it is believed."""
+    _standings: dict[tuple[Key, Server], tuple[str, Owner, Standing]] = field(default_factory=dict)
+    """The last that each server said of whose it is: where it was, and who asked."""
     _made: dict[Key, dict[kinds.Ref, Manifest]] = field(default_factory=dict, repr=False)
     """What is wanted of the children that this process saw as wanted: one that differs since was changed by others."""
     _database: ThreadPoolExecutor = field(
@@ -143,9 +149,14 @@ class Visitor:
         acting = parsing.last_good(raw) if newest is None or paused else newest
         world = World(children={}) if acting is None else await self._look(key, acting)
         if acting is not None:
+            owner = await self._owner(key, acting)
+            world = dataclasses.replace(world, owners=self._known(key, acting, world, owner))
             if not paused:
                 world = await self._carry_out(key, acting, world, raw)
-            world = await self._ask(key, acting, world, write=not paused)
+            world = await self._ask(key, acting, world, owner, born=parsing.created(raw), write=not paused)
+            if not paused and (known := self._known(key, acting, world, owner)) != world.owners:
+                # What waits for a server that is known by now is made in this very visit, and what must not go on ends.
+                world = await self._carry_out(key, acting, dataclasses.replace(world, owners=known), raw)
         seen = status.Seen(
             generation=raw["metadata"]["generation"],
             paused=paused,
@@ -246,9 +257,11 @@ class Visitor:
 
     # Asking the data plane.
 
-    async def _ask(self, key: Key, platform: Platform, world: World, *, write: bool) -> World:
+    async def _ask(  # noqa: PLR0913 - what a visit knows
+        self, key: Key, platform: Platform, world: World, owner: Owner, *, born: datetime.datetime, write: bool
+    ) -> World:
         reports, told = await asyncio.gather(
-            asyncio.gather(*(self._check(key, platform, world, server) for server in Server)),
+            asyncio.gather(*(self._check(key, platform, world, server, owner) for server in Server)),
             services.ask(
                 rooms.targets(platform, world),
                 namespace=key.namespace,
@@ -258,15 +271,47 @@ class Visitor:
             ),
         )
         servers = {one.server: one for one in reports if one is not None}
-        good = {server for server, one in servers.items() if one.ok and write}
+        refused = any(one.standing is Standing.ANOTHERS for one in servers.values())
+        good = {server: one.standing for server, one in servers.items() if one.ok and write}
         schema, topics = await asyncio.gather(
-            self._schema(key, platform, world) if Server.POSTGRES in good else _nothing(),
-            self._set_topics_up(key, platform, world) if Server.KAFKA in good else _nothing(),
+            self._schema(platform, world, owner, born, may_claim=not refused)
+            if Server.POSTGRES in good
+            else _nothing(),
+            self._set_topics_up(key, platform, world) if good.get(Server.KAFKA) is Standing.OURS else _nothing(),
         )
+        # Nothing is claimed, the database first, where another server refuses: its owner could not be taken back.
+        if not refused and schema is not None and schema.standing is Standing.OURS:
+            free = [server for server, standing in good.items() if standing is Standing.NOBODYS]
+            claims = (self._check(key, platform, world, server, owner, claim=True) for server in free)
+            servers |= {one.server: one for one in await asyncio.gather(*claims) if one is not None}
+            if Server.KAFKA in free and servers[Server.KAFKA].standing is Standing.OURS:
+                topics = await self._set_topics_up(key, platform, world)
+        for server, standing in (
+            *((server, one.standing) for server, one in servers.items() if server is not Server.POSTGRES),
+            *(((Server.POSTGRES, schema.standing),) if schema is not None else ()),
+        ):
+            if standing is not None:
+                self._standings[key, server] = (self._place(server, platform, world), owner, standing)
         return dataclasses.replace(world, servers=servers, schema=schema, topics=topics, rooms=told)
 
-    async def _check(self, key: Key, platform: Platform, world: World, server: Server) -> ServerReport | None:
-        """What a server says, or nothing while it cannot be asked yet."""
+    def _known(self, key: Key, platform: Platform, world: World, owner: Owner) -> dict[Server, Standing]:
+        """Whose the servers are that the spec names, as far as this process was ever told by them."""
+        found = {}
+        for server in Server:
+            place, whom, standing = self._standings.get((key, server), ("", owner, Standing.NOBODYS))
+            if place and (place, whom) == (self._place(server, platform, world), owner):
+                found[server] = standing
+        return found
+
+    def _place(self, server: Server, platform: Platform, world: World) -> str:
+        """Which server the spec names; nothing where it cannot be told."""
+        found = desired.endpoint(server, platform, world)
+        return "" if isinstance(found, desired.Missing) else f"{found.host}:{found.port}/{found.database}"
+
+    async def _check(  # noqa: PLR0913 - what a visit knows
+        self, key: Key, platform: Platform, world: World, server: Server, owner: Owner, *, claim: bool = False
+    ) -> ServerReport | None:
+        """What a server says, or nothing while it cannot be asked yet; `claim` takes it, where it is nobody's."""
         if platform.spec.data_plane.of(server).mode is Mode.MANAGED and not desired.serving(server, platform, world):
             return None
         found = desired.endpoint(server, platform, world)
@@ -274,25 +319,32 @@ class Visitor:
             return ServerReport(server=server, reason=found.reason, message=found.message)
         endpoint = self._reachable(server, platform, found)
         known = self._checks.get((key, server))
-        if known is not None and known.endpoint == endpoint and time.monotonic() < known.until:
+        if known is not None and (known.endpoint, known.owner) == (endpoint, owner) and time.monotonic() < known.until:
             return known.report
         if server is Server.POSTGRES:
             report = await self._in_database(
                 lambda: checking.check(endpoint, platform.spec.data_plane.postgres.timescale, deadline=CHECK_DEADLINE)
             )
+        elif claim:
+            report = await brokers.claim(server, endpoint, owner, self.fences.guard, deadline=CLAIM_DEADLINE)
         else:
-            report = await brokers.check(server, endpoint, deadline=CHECK_DEADLINE)
-        if report.ok:
-            self._checks[key, server] = _Check(endpoint, report, time.monotonic() + CHECK_KEPT)
+            report = await brokers.check(server, endpoint, owner, deadline=CHECK_DEADLINE)
+        if report.ok and report.standing is not Standing.NOBODYS:
+            self._checks[key, server] = _Check(endpoint, owner, report, time.monotonic() + CHECK_KEPT)
         return report
 
-    async def _schema(self, key: Key, platform: Platform, world: World) -> SchemaReport | None:
+    async def _schema(
+        self, platform: Platform, world: World, owner: Owner, born: datetime.datetime, *, may_claim: bool
+    ) -> SchemaReport | None:
         found = desired.endpoint(Server.POSTGRES, platform, world)
         if isinstance(found, desired.Missing):
             return None
         endpoint = self._reachable(Server.POSTGRES, platform, found)
         wanted = SchemaWanted(
-            owner=f"{key.namespace}/{key.name} of namespace {await self._namespace_uid(key.namespace)}",
+            owner=owner.text,
+            venue=owner.venue,
+            created=born,
+            may_claim=may_claim,
             timescale=platform.spec.data_plane.postgres.timescale,
             days=platform.spec.retention.by_table(),
             logins=desired.of_database(platform, world),
@@ -315,10 +367,11 @@ class Visitor:
             self._topics[key] = (endpoint, believed, time.monotonic() + CHECK_KEPT)
         return report
 
-    async def _namespace_uid(self, namespace: str) -> str:
-        """Tells namespaces of one name apart, in one cluster and the next."""
-        found = await self.api.request("GET", f"/api/v1/namespaces/{namespace}")
-        return str(found["metadata"]["uid"])
+    async def _owner(self, key: Key, platform: Platform) -> Owner:
+        """Who the platform is to its servers; the uid tells namespaces of one name apart, in all clusters."""
+        found = await self.api.request("GET", f"/api/v1/namespaces/{key.namespace}")
+        uid, venue = str(found["metadata"]["uid"]), platform.spec.venue.name.value
+        return Owner(namespace=key.namespace, uid=uid, name=key.name, venue=venue)
 
     def _reachable(self, server: Server, platform: Platform, endpoint: Endpoint) -> Endpoint:
         if platform.spec.data_plane.of(server).mode is Mode.MANAGED and server in self.config.managed_addresses:
@@ -391,6 +444,7 @@ class Visitor:
         self.hints.forget(key)
         for server in Server:
             self._checks.pop((key, server), None)
+            self._standings.pop((key, server), None)
         self._topics.pop(key, None)
         self._made.pop(key, None)
 

@@ -1,0 +1,109 @@
+"""Whose a server is: the owner that is written down on it, and what that means for a platform. Values only."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Final
+
+import pydantic
+
+from aether_operator.api.platforms import VenueName
+from aether_operator.api.reasons import Reason
+
+
+class Standing(StrEnum):
+    """What a server's record says of a platform; a server that was not asked, or did not answer, has none."""
+
+    OURS = "ours"
+    NOBODYS = "nobody's"
+    ANOTHERS = "another's"
+    """Of another platform, or of this one's name at another venue."""
+
+
+_Word = Annotated[str, pydantic.Field(max_length=253, pattern=r"^[A-Za-z0-9._-]+$")]
+
+
+class _Record(pydantic.BaseModel):
+    """The record as JSON, which people read as well."""
+
+    model_config = pydantic.ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    namespace: _Word
+    namespaceUid: _Word  # noqa: N815 - as JSON has it
+    name: _Word
+    venue: _Word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """A platform, as the servers that it owns know it.
+
+    `uid` is the namespace's and not the platform's: a platform that is deleted and applied anew owns what it owned,
+    and one of the same names on another cluster is a stranger.
+    """
+
+    namespace: str
+    uid: str
+    name: str
+    venue: str
+
+    @property
+    def text(self) -> str:
+        """Which platform, without its venue; a person reads it."""
+        return f"{self.namespace}/{self.name} of namespace {self.uid}"
+
+    @property
+    def record(self) -> str:
+        """What is written down: JSON in one line, of letters that no shell or protocol takes for its own."""
+        parts = {"namespace": self.namespace, "namespaceUid": self.uid, "name": self.name, "venue": self.venue}
+        return json.dumps(parts, separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a server is not this platform's."""
+
+    reason: Reason
+    message: str
+
+
+_NOT_UNDERSTOOD: Final = "it belongs to somebody else: what stands there as its owner is no platform"
+_WORDS: Final = re.compile(r"[A-Za-z0-9._-]+")
+
+
+def read(record: str) -> Owner | None:
+    """The owner that a record names; nothing where it is not understood."""
+    try:
+        found = _Record.model_validate_json(record)
+    except ValueError:
+        return None
+    return Owner(namespace=found.namespace, uid=found.namespaceUid, name=found.name, venue=found.venue)
+
+
+def foreign(text: str, own: str) -> str:
+    """The words of an owner's name or record that are neither in ours nor a venue: a Secret could be quoted in them."""
+    known = {*_WORDS.findall(own), *VenueName}
+    return " ".join(word for word in _WORDS.findall(text) if word not in known)
+
+
+def refusal(record: str, platform: Owner) -> Refusal | None:
+    """Why a server with this record is not this platform's; nothing where it is."""
+    found = read(record)
+    if found is None:
+        return Refusal(Reason.SERVER_OWNED_BY_ANOTHER, _NOT_UNDERSTOOD)
+    if found.text != platform.text:
+        return Refusal(Reason.SERVER_OWNED_BY_ANOTHER, f"it belongs to {found.text}, venue {found.venue}")
+    if found.venue != platform.venue:
+        return Refusal(Reason.VENUE_MISMATCH, f"it holds {mismatch(found.venue, platform.venue)}")
+    return None
+
+
+def mismatch(recorded: str, wanted: str) -> str:
+    """Data of another venue, and the way out."""
+    return (
+        f"data of venue {recorded}, and the platform says {wanted}: "
+        f"apply it with venue {recorded}, or as another platform, by another name, with servers of its own"
+    )
