@@ -517,6 +517,8 @@ def test_an_immutable_field_says_what_a_person_must_do_and_doing_it_mends_it(des
     workload = f"{name}-redis"
     planes.put(desk.namespace, {**platform, "spec": platform["spec"] | {"paused": True}})
     planes.until(desk.namespace, "Paused", "True", name=name)
+    desk.namespace.text("scale", "statefulset", f"{name}-nats", "--replicas=0")
+    planes.until(desk.namespace, "NatsReady", "False", name=name, reason="PausedBySpec")
     live = desk.child("statefulset", workload)
     other = {
         "apiVersion": "apps/v1",

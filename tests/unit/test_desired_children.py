@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import dataclasses
 import itertools
 from typing import TYPE_CHECKING, Any
@@ -348,6 +349,15 @@ def test_a_managed_server_without_its_secret_is_not_asked() -> None:
         Who.READER: ("aether_reader", "paper-postgres-reader"),
         Who.INGEST: ("aether_ingest", "paper-postgres-ingest"),
     }
+
+
+def test_a_managed_server_without_a_pod_is_not_asked() -> None:
+    platform = worlds.a_platform()
+    world = worlds.steady(platform)
+    assert desired.serving(Server.NATS, platform, world)
+    live = copy.deepcopy(world.children[Ref("StatefulSet", "paper-nats")])
+    live["spec"]["replicas"] = 0
+    assert not desired.serving(Server.NATS, platform, worlds.having(world, live))
 
 
 def test_a_login_s_name_is_never_cut_by_postgresql() -> None:

@@ -432,6 +432,54 @@ def test_a_platform_that_was_born_paused_is_not_current() -> None:
     assert "applied" not in told
 
 
+def _paused(platform: Platform, world: World) -> dict[str, tuple[str, str, str]]:
+    """Condition → its truth, reason and message, of a platform that was well, is paused, and was then touched."""
+    before = _judged(_seen(platform, worlds.steady(platform)))
+    paused = worlds.a_platform(generation=2, paused=True)
+    world = dataclasses.replace(world, paused=True, schema=None, topics=None)
+    told = _judged(_seen(platform, world, generation=2, paused=True, newest=paused), before, at=9)
+    assert (told["state"], told["reason"]) == (STALLED, Reason.PAUSED_BY_SPEC)
+    return {kind: (one["status"], one["reason"], one["message"]) for kind, one in _conditions(told).items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("nats", "NatsReady"), ("postgres", "PostgresReady"), ("exchange", "VenueReady")]
+)
+def test_who_is_scaled_away_in_a_pause_is_not_ready(name: str, kind: str) -> None:
+    """What its server said a moment ago does not count, and nobody is told to wait."""
+    platform = worlds.a_platform()
+    live = copy.deepcopy(worlds.steady(platform).children[Ref("StatefulSet", f"paper-{name}")])
+    live["spec"]["replicas"] = 0
+    live["status"] |= {"replicas": 0, "readyReplicas": 0, "availableReplicas": 0, "updatedReplicas": 0}
+    told = _paused(platform, worlds.having(worlds.steady(platform), live))
+    held = f"StatefulSet paper-{name} is scaled to 0 of 1 pods, and nothing is changed while spec.paused is true"
+    assert told[kind] == ("False", Reason.PAUSED_BY_SPEC, held)
+
+
+def test_what_is_deleted_in_a_pause_is_not_waited_for() -> None:
+    platform = worlds.a_platform()
+    told = _paused(platform, worlds.without(worlds.steady(platform), Ref("Service", "paper-redis")))
+    held = "Service paper-redis is not there, and nothing is changed while spec.paused is true"
+    assert told["RedisReady"] == ("False", Reason.PAUSED_BY_SPEC, held)
+
+
+def test_a_schema_that_was_never_looked_at_is_not_waited_for_in_a_pause() -> None:
+    platform = worlds.a_platform()
+    world = dataclasses.replace(worlds.steady(platform), schema=None, paused=True)
+    told = _judged(_seen(platform, world, paused=True))
+    schema = _conditions(told)["SchemaReady"]
+    assert (schema["status"], schema["reason"]) == ("Unknown", Reason.PAUSED_BY_SPEC)
+
+
+def test_of_a_platform_born_paused_no_part_is_waited_for() -> None:
+    told = _judged(_seen(None, World(children={}, paused=True), paused=True, newest=worlds.a_platform(paused=True)))
+    parts = {
+        kind: one["reason"] for kind, one in _conditions(told).items() if kind.endswith("Ready") and kind != "Ready"
+    }
+    waiting = {"SchemaReady", "TopicsReady"}  # for their servers, which say why
+    assert {kind for kind, reason in parts.items() if reason != Reason.PAUSED_BY_SPEC} == waiting
+
+
 def test_a_pause_does_not_hide_what_is_wrong_with_the_schema() -> None:
     platform = worlds.a_platform()
     before = _judged(_seen(platform, _schema(Reason.SCHEMA_NEWER)(worlds.steady(platform))))

@@ -109,4 +109,4 @@ def hidden(platform: Platform, world: World) -> frozenset[str]:
 def serving(server: Server, platform: Platform, world: World) -> bool:
     """Whether a managed server is worth asking: its pod of the newest revision is ready."""
     live = world.children.get(families.stateful_set(server, platform))
-    return live is not None and not workloads.unfinished(live)
+    return live is not None and live["spec"].get("replicas", 1) > 0 and not workloads.unfinished(live)

@@ -35,6 +35,8 @@ class World:
     """
 
     children: Mapping[Ref, Manifest]
+    paused: bool = False
+    """Whether nothing is changed: what is missing stays missing."""
     pods: tuple[Manifest, ...] = ()
     secrets: Mapping[str, Mapping[str, str] | None] = field(default_factory=dict, repr=False)
     servers: Mapping[Server, ServerReport] = field(default_factory=dict)

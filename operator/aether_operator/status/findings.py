@@ -46,24 +46,39 @@ def of_server(server: Server, platform: Platform, world: World) -> Finding | Non
     """What is wrong with a server: our own children first, then what the server said."""
     workload = None
     if server in families.managed(platform):
-        workload = (families.stateful_set(server, platform), families.claim(server, platform))
+        workload = (families.stateful_set(server, platform), families.claim(server, platform), 1)
     expected = families.of_server(server, platform)
     return of_children(server.value, expected, workload, world) or _of_report(server, world)
 
 
 def of_children(
-    part: str, expected: Sequence[Ref], workload: tuple[Ref, Ref | None] | None, world: World
+    part: str, expected: Sequence[Ref], workload: tuple[Ref, Ref | None, int] | None, world: World
 ) -> Finding | None:
-    """What is wrong with children of ours: `workload` is the StatefulSet among them, and its claim if it has one."""
+    """What is wrong with children of ours.
+
+    `workload` is the StatefulSet among them, its claim if it has one, and how many pods it should have.
+    """
     troubles = sorted((one for one in world.troubles if one.ref in expected), key=lambda one: one.ref)
     if troubles:
         return Finding(part, troubles[0].reason, "; ".join(one.message for one in troubles))
     absent = [str(ref) for ref in expected if ref not in world.children]
     leaving = [str(ref) for ref in expected if ref in world.children and ownership.deleting(world.children[ref])]
     if absent or leaving:
-        said = [f"{name} is not there yet" for name in absent] + [f"{name} is being deleted" for name in leaving]
-        return Finding(part, Reason.PROGRESSING, ", ".join(said))
-    return None if workload is None else _of_workload(part, *workload, world)
+        missing = "is not there" if world.paused else "is not there yet"
+        said = [f"{name} {missing}" for name in absent] + [f"{name} is being deleted" for name in leaving]
+        return _held(part, said) if world.paused else Finding(part, Reason.PROGRESSING, ", ".join(said))
+    if workload is None:
+        return None
+    stateful_set, claim, wanted = workload
+    scaled = world.children[stateful_set]["spec"].get("replicas", 1)
+    if world.paused and scaled < wanted:
+        return _held(part, [f"{stateful_set} is scaled to {scaled} of {wanted} pods"])
+    return _of_workload(part, stateful_set, claim, world)
+
+
+def _held(part: str, said: Sequence[str]) -> Finding:
+    """What stays as it is until somebody ends the pause."""
+    return Finding(part, Reason.PAUSED_BY_SPEC, f"{', '.join(said)}, and nothing is changed while spec.paused is true")
 
 
 def _of_workload(part: str, stateful_set: Ref, claim: Ref | None, world: World) -> Finding | None:
@@ -82,6 +97,13 @@ def _of_report(server: Server, world: World) -> Finding | None:
     if report is None:
         return Finding(server.value, Reason.PROGRESSING, "it was not asked yet", known=False)
     return None if report.ok else Finding(server.value, report.reason, report.message or report.reason.value)
+
+
+def nothing_runs(part: str, world: World) -> Finding:
+    """Of a part of a platform that was never valid, or was paused from the beginning."""
+    if world.paused:
+        return Finding(part, Reason.PAUSED_BY_SPEC, "nothing is started while spec.paused is true", known=False)
+    return Finding(part, Reason.PROGRESSING, "nothing runs yet", known=False)
 
 
 def of_others(platform: Platform, world: World) -> tuple[Finding, ...]:

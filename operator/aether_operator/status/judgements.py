@@ -209,7 +209,7 @@ def _in_force(seen: Seen) -> bool:
 
 def _of_servers(seen: Seen) -> dict[Server, Finding | None]:
     if seen.platform is None:
-        return {server: Finding(server.value, Reason.PROGRESSING, "nothing runs yet", known=False) for server in Server}
+        return {server: findings.nothing_runs(server.value, seen.world) for server in Server}
     return {server: findings.of_server(server, seen.platform, seen.world) for server in Server}
 
 
@@ -268,7 +268,11 @@ def _of_kept(
     if report is not None:
         message = report.message or report.reason.value
         return Finding(part.name, report.reason, message), Condition(kind, Truth.FALSE, report.reason, message)
-    finding = Finding(part.name, Reason.PROGRESSING, "it was not looked at yet", known=False)
+    if seen.paused:
+        held = "it was never looked at, and is not while spec.paused is true"
+        finding = Finding(part.name, Reason.PAUSED_BY_SPEC, held, known=False)
+    else:
+        finding = Finding(part.name, Reason.PROGRESSING, "it was not looked at yet", known=False)
     return finding, Condition(kind, Truth.UNKNOWN, finding.reason, finding.message)
 
 

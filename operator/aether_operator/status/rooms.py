@@ -33,7 +33,7 @@ def judged(platform: Platform | None, world: World) -> tuple[list[Finding], tupl
     """What is wrong with the rooms, and their two conditions."""
     kinds = (ConditionType.VENUE_READY, ConditionType.INGEST_READY)
     if platform is None:
-        nothing = Finding("", Reason.PROGRESSING, "nothing runs yet", known=False)
+        nothing = findings.nothing_runs("", world)
         return [], (_bad(kinds[0], nothing), _bad(kinds[1], nothing))
     of_venue, of_ingest = venue(platform, world), ingest(platform, world)
     if of_ingest is None and of_venue is not None:
@@ -178,7 +178,7 @@ def _grouped(said: Iterable[tuple[str, str | None]]) -> list[tuple[str, str]]:
 def _of_pods(part: str, room: Room, platform: Platform, world: World) -> Finding | None:
     """What is wrong with a room's children and pods, or that one of them does not answer."""
     claim = families.room_claim(room, platform) if ROOMS[room].journal else None
-    workload = (families.room_set(room, platform), claim)
+    workload = (families.room_set(room, platform), claim, families.replicas(room, platform))
     wrong = findings.of_children(part, families.of_room(room, platform), workload, world)
     if wrong is not None:
         return wrong

@@ -163,7 +163,7 @@ class Visitor:
             platform=acting,
             newest=newest,
             problems=problems,
-            world=world,
+            world=dataclasses.replace(world, paused=paused),
         )
         return await self._tell(key, raw, status.judge(seen, raw.get("status", {}), now=self.now()))
 
