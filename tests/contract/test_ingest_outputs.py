@@ -257,6 +257,57 @@ async def test_a_trade_that_comes_late_into_a_minute_mends_its_candle(
     assert list(found) == ["10:02", "10:03", "10:04"]
 
 
+@pytest.mark.parametrize("fifth", [None, "99.0"])
+async def test_a_late_trade_changes_the_empty_minutes_after_it_up_to_the_next_trade(
+    plane: Plane, tmp_path: Path, symbol: Symbol, fifth: str | None
+) -> None:
+    def at(number: int, minute: int, price: str) -> list[Received]:
+        seconds = minute * 60 - 30  # BEGIN is half a minute after one began
+        return trades(symbol, number, seconds=seconds / number, price=price)
+
+    one = tables(plane, tmp_path)
+    await one.keep([an_instrument(symbol)])
+    async with one.connected() as sink:
+        await sink.deliver(at(1, -1, "98.0") + at(2, 1, "100.0"), [], {symbol: times.parse("2026-11-26T10:06:00Z")})
+        assert [row[4] for row in candles(plane, symbol)] == [Decimal(98)] + [Decimal(100)] * 5
+        late = at(3, 2, "105.0") + (at(4, 6, fifth) if fifth else [])
+        await sink.deliver(late, [], {symbol: times.parse("2026-11-26T10:08:00Z")})
+    found = {row[0]: row[1:] for row in candles(plane, symbol)}
+    assert found["10:01"][3] == Decimal(100)
+    assert found["10:02"] == (*[Decimal(105)] * 5, Decimal(2), Decimal(210), 1)
+    carried = (*[Decimal(105)] * 4, Decimal(0), Decimal(0), Decimal(0), 0)
+    assert [found[f"10:0{minute}"] for minute in (3, 4, 5)] == [carried] * 3
+    sixth = Decimal(fifth or 105)
+    assert found["10:06"][:4] == (sixth,) * 4
+    assert found["10:07"][:4] == (sixth,) * 4
+
+
+async def test_the_newest_decimals_of_a_market_count_for_its_candles(
+    plane: Plane, tmp_path: Path, symbol: Symbol
+) -> None:
+    one = tables(plane, tmp_path)
+    await one.keep([an_instrument(symbol)])
+    async with one.connected() as sink:
+        some = trades(symbol, 1) + trades(symbol, 2, seconds=31 / 2, price="10.05")
+        await sink.deliver(some, [], {symbol: times.parse("2026-11-26T10:02:00Z")})
+        await one.keep([an_instrument(symbol, price_digits=2)])
+        await sink.deliver(
+            trades(symbol, 3, seconds=95 / 3, price="10.05"), [], {symbol: times.parse("2026-11-26T10:03:00Z")}
+        )
+    assert [row[5] for row in candles(plane, symbol)] == [Decimal("10.0"), Decimal("10.05")]
+
+
+async def test_every_number_that_a_trade_may_have_is_stored_as_it_is(
+    plane: Plane, tmp_path: Path, symbol: Symbol
+) -> None:
+    some = [("1e3", "1e-8"), ("1.50", "2E+1"), ("0.000000000000000001", "12345678901234567890")]
+    async with tables(plane, tmp_path).connected() as sink:
+        for number, (price, quantity) in enumerate(some, start=1):
+            await sink.deliver(trades(symbol, number, price=price, quantity=quantity), [], {})
+    rows = plane.rows(f"SELECT price, qty FROM aether.trades WHERE symbol = '{symbol}' ORDER BY trade_id")
+    assert [tuple(row) for row in rows] == [(Decimal(price), Decimal(quantity)) for price, quantity in some]
+
+
 async def test_candles_wait_until_the_market_is_written_down(plane: Plane, tmp_path: Path, symbol: Symbol) -> None:
     one, done = tables(plane, tmp_path), {symbol: times.parse("2026-11-26T10:02:00Z")}
     async with one.connected() as sink:

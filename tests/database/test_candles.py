@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,10 +19,15 @@ from aether_services.domain import candles, times
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side, Trade
+from aether_services.ingest.adapters.servers import Server
+from aether_services.ingest.adapters.tables import Tables
+from aether_services.ingest.core.tapes import Received
+from aether_services.ingest.settings import Tls
 from aether_testing import postgres as servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from aether_operator.database.fencing import Fences
     from aether_operator.observed.endpoints import Endpoint
@@ -211,6 +217,98 @@ def test_longer_candles_are_those_of_the_venue_also_when_minutes_come_late_and_g
     refresh(database)
     left = run(database, "SELECT count(*), min(extract(epoch FROM ts))::bigint FROM aether.candles_1d")
     assert left == [(days - 7, kept_from)]
+
+
+def said(trades: Sequence[Trade], length: int, until: Nanoseconds) -> list[tuple[Any, ...]]:
+    """The candles of trades from BEGIN on; those of a minute are told by their numbers."""
+    told = sorted(trades, key=lambda one: (candles.begin_of(one.at), one.trade_id))
+    return [row(one) for one in of(told, length * times.MINUTE, until) if one.begin >= BEGIN]
+
+
+def written(endpoint: Endpoint, table: str) -> list[tuple[Any, ...]]:
+    columns = "extract(epoch FROM ts)::bigint, open, high, low, close, vwap, volume, cost, trades"
+    return run(endpoint, f"SELECT {columns} FROM aether.{table} ORDER BY ts")
+
+
+def tables(endpoint: Endpoint, folder: Path) -> Tables:
+    """Ingest's own output to the database."""
+    folder.mkdir(exist_ok=True)
+    (folder / "username").write_text(endpoint.username)
+    (folder / "password").write_text(endpoint.password.text)
+    return Tables(Server(host=endpoint.host, port=endpoint.port, tls=Tls.OFF, credentials=folder), endpoint.database)
+
+
+@pytest.fixture(params=[15, 17])
+def native(request: pytest.FixtureRequest) -> Endpoint:
+    """One that takes all of ingest's statements: TimescaleDB's in WebAssembly does not.
+
+    What its aggregates make of minutes that were mended is tried above.
+    """
+    endpoint: Endpoint = request.getfixturevalue("releases")(request.param).fresh()
+    assert up(endpoint).ok
+    run(endpoint, INSTRUMENT, (DIGITS,))
+    return endpoint
+
+
+def told_late(chance: random.Random, minutes: int) -> list[Trade]:
+    """Trades with gaps between them, some of them told later than those of minutes after them; the first is in time."""
+    some = some_trades(chance, minutes)
+    first = dataclasses.replace(some[0], at=Nanoseconds(BEGIN - 1))
+    others = [
+        dataclasses.replace(
+            one, at=Nanoseconds(max(BEGIN - times.MINUTE, one.at - chance.randrange(40) * times.MINUTE))
+        )
+        if chance.random() < 0.3
+        else one
+        for one in some[1:]
+    ]
+    return [first, *others]
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_trades_that_come_late_give_the_candles_of_trades_in_order(
+    native: Endpoint, tmp_path: Path, seed: int
+) -> None:
+    chance, minutes = random.Random(seed), 1500
+    trades = told_late(chance, minutes)
+    until = Nanoseconds(BEGIN + minutes * times.MINUTE)
+    async with tables(native, tmp_path / "tables").connected() as sink:
+        left, told = list(trades), BEGIN
+        while left:
+            number = chance.randrange(1, 25)
+            batch, left = left[:number], left[number:]
+            # What was believed: that the market had no other trade until some minutes after the newest.
+            told = max([told, *(one.at for one in batch)])
+            believed = Nanoseconds(min(until, told + chance.randrange(30) * times.MINUTE))
+            complete = {BTC: believed} if chance.random() < 0.5 else {}
+            await sink.deliver([Received(one, until) for one in batch], [], complete)
+        for _ in range(3):  # a day at once
+            await sink.deliver([], [], {BTC: until})
+    assert written(native, "candles") == said(trades, 1, until)
+    for longer in LONGER:
+        assert written(native, longer.name) == said(trades, longer.minutes, until), longer.name
+
+
+async def test_more_than_a_day_of_carried_closes_is_mended_a_day_with_each_delivery(
+    native: Endpoint, tmp_path: Path
+) -> None:
+    """The market stood still for three days, and its first trade of those comes at last."""
+    days = 3
+    until = Nanoseconds(BEGIN + days * 1440 * times.MINUTE)
+    first, second = some_trades(random.Random(1), 8)[:2]
+    first = dataclasses.replace(first, at=Nanoseconds(BEGIN - 1))
+    second = dataclasses.replace(second, at=Nanoseconds(BEGIN + 1), price=first.price + 5)
+    async with tables(native, tmp_path / "tables").connected() as sink:
+        await sink.deliver([Received(first, until)], [], {})
+        for _ in range(days):
+            await sink.deliver([], [], {BTC: until})
+        assert written(native, "candles") == said([first], 1, until)
+        await sink.deliver([Received(second, until)], [], {})
+        for _ in range(days):
+            await sink.deliver([], [], {BTC: until})
+    assert written(native, "candles") == said([first, second], 1, until)
+    for longer in LONGER:
+        assert written(native, longer.name) == said([first, second], longer.minutes, until), longer.name
 
 
 def a_minute(endpoint: Endpoint, volume: str, cost: str, trades: int) -> None:

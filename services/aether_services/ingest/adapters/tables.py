@@ -75,9 +75,16 @@ CANDLES: Final = """
             min(price) AS low, (array_agg(price ORDER BY trade_id DESC))[1] AS close, sum(qty) AS volume,
             sum(price * qty) AS cost, count(*) AS trades
         FROM aether.trades WHERE symbol = %(symbol)s AND ts >= %(since)s AND ts < %(until)s GROUP BY 1
+    ), last AS (
+        SELECT ts FROM aether.trades WHERE symbol = %(symbol)s AND ts < %(since)s ORDER BY ts DESC LIMIT 1
     ), before AS (
-        SELECT price AS close FROM aether.trades WHERE symbol = %(symbol)s AND ts < %(since)s
-        ORDER BY ts DESC, trade_id DESC LIMIT 1
+        SELECT coalesce((
+            SELECT price FROM aether.trades
+            WHERE symbol = %(symbol)s AND ts >= date_trunc('minute', (SELECT ts FROM last)) AND ts < %(since)s
+            ORDER BY trade_id DESC LIMIT 1
+        ), (
+            SELECT close FROM aether.candles WHERE symbol = %(symbol)s AND ts < %(since)s ORDER BY ts DESC LIMIT 1
+        )) AS close
     ), minutes AS (
         SELECT m.ts, made.open, made.high, made.low, made.close, made.volume, made.cost, made.trades,
             count(made.ts) OVER (ORDER BY m.ts) AS run
@@ -97,9 +104,12 @@ CANDLES: Final = """
     ON CONFLICT (symbol, ts) DO UPDATE SET open = excluded.open, high = excluded.high, low = excluded.low,
         close = excluded.close, vwap = excluded.vwap, volume = excluded.volume, cost = excluded.cost,
         trades = excluded.trades
-    WHERE c.trades <> excluded.trades"""
+    WHERE (c.open, c.high, c.low, c.close, c.vwap, c.volume, c.cost, c.trades) IS DISTINCT FROM (excluded.open,
+        excluded.high, excluded.low, excluded.close, excluded.vwap, excluded.volume, excluded.cost, excluded.trades)
+        AND c.trades <= excluded.trades"""
+NEXT_TRADE: Final = "SELECT min(ts) FROM aether.trades WHERE symbol = %s AND ts >= %s"
 CANDLES_DONE: Final = """
-    UPDATE aether.ingest_progress SET candles_until = greatest(candles_until, %(until)s) WHERE symbol = %(symbol)s"""
+    UPDATE aether.ingest_progress SET candles_until = %(until)s WHERE symbol = %(symbol)s"""
 BOOKS: Final = "INSERT INTO aether.books SELECT * FROM stage_books ON CONFLICT DO NOTHING"
 TICKERS: Final = "INSERT INTO aether.tickers SELECT * FROM stage_tickers ON CONFLICT DO NOTHING"
 INSTRUMENT: Final = """
@@ -163,6 +173,8 @@ class Tables:
 
     def __init__(self, server: Server, database: str) -> None:
         self._server, self._database = server, database
+        self._digits: dict[Symbol, int] = {}
+        """Market → decimals of its prices, as it is written down."""
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[_Sink]:
@@ -171,7 +183,7 @@ class Tables:
             for statement in STAGES:
                 await connection.execute(statement)
             await connection.commit()
-            yield _Sink(connection)
+            yield _Sink(connection, self._digits)
 
     async def keep(self, instruments: Sequence[Instrument]) -> None:
         """Write markets down; what is already so is not written."""
@@ -185,6 +197,7 @@ class Tables:
         async with self._connection() as connection, connection.cursor() as cursor:
             await cursor.executemany(INSTRUMENT, rows)
             await connection.commit()
+        self._digits |= {one.symbol: one.price_digits for one in instruments}
 
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
@@ -216,15 +229,14 @@ class Tables:
 
 
 class _Sink:
-    def __init__(self, connection: psycopg.AsyncConnection) -> None:
-        self._connection = connection
+    def __init__(self, connection: psycopg.AsyncConnection, digits: dict[Symbol, int]) -> None:
+        self._connection, self._digits = connection, digits
         self._turn = asyncio.Lock()
         """One transaction after the other."""
         self._known: dict[Symbol, int] = {}
         """Market → the trade_id that it stood at when we last saw."""
         self._candles: dict[Symbol, datetime.datetime] = {}
         """Market → until when its candles are written, as far as we know."""
-        self._digits: dict[Symbol, int] = {}
 
     async def places(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Place]:
         """Where each market stands."""
@@ -271,43 +283,83 @@ class _Sink:
             await self._connection.execute(BEGIN, _columns(some[0] for _, some in sorted(markets.items())))
         stands = {row[0]: row for row in await self._rows(LOCK, [sorted(set(markets) | due)])}
         for symbol, (_, trade_id, _, _) in stands.items():
-            if trade_id < self._known.get(symbol, 0):
+            if symbol in self._known and trade_id < self._known[symbol]:
                 raise Behind(f"{symbol} stands at trade {trade_id}, and had come to {self._known[symbol]}")
         if markets:
             new = (one for one in trades if one.trade.trade_id > stands[one.trade.symbol][1])
             await self._copy("COPY stage_trades FROM STDIN (FORMAT BINARY)", TRADE_TYPES, _trade_rows(new))
             rows += (await self._connection.execute(STORE)).rowcount
             await self._connection.execute(MOVE, _columns(some[-1] for _, some in sorted(markets.items())))
-        for symbol, (_, _, ts, until) in sorted(stands.items()):
-            if until is None:
-                continue
-            self._candles[symbol] = since = until
-            at = [one.trade.at for one in markets.get(symbol, ())]
-            if at and (early := _minute(times.moment(min(at)))) < until:
-                since = await self._first_candle(symbol, early) or until
-            latest = max(ts, times.moment(max(at))) if at else ts
-            target = max(_minute(latest), ended.get(symbol, until))
-            rows += await self._write_candles(symbol, since, min(target, since + CANDLES_AT_ONCE))
+        for symbol, (_, trade_id, ts, until) in sorted(stands.items()):
+            if until is not None:
+                at = [times.moment(one.trade.at) for one in markets.get(symbol, ()) if one.trade.trade_id > trade_id]
+                rows += await self._store_candles(
+                    symbol, at, until, max(_minute(max([ts, *at])), ended.get(symbol, until))
+                )
         # Remembered once it is true: the transaction may still fail, but then this sink is given up.
         for symbol, some in markets.items():
-            self._known[symbol] = max(self._known.get(symbol, 0), some[-1].trade.trade_id)
+            self._known[symbol] = max(self._known.get(symbol, some[0].trade.trade_id), some[-1].trade.trade_id)
         return rows
 
-    async def _first_candle(self, symbol: Symbol, since: datetime.datetime) -> datetime.datetime | None:
-        """The first candle since a time: one that a late trade mends. The minute that began before us has none."""
-        rows = await self._rows("SELECT min(ts) FROM aether.candles WHERE symbol = %s AND ts >= %s", [symbol, since])
+    async def _store_candles(
+        self, symbol: Symbol, at: list[datetime.datetime], until: datetime.datetime, target: datetime.datetime
+    ) -> int:
+        """Write candles.
+
+        Args:
+            symbol: The market.
+            at: The times of its new trades.
+            until: Until when its candles are written.
+            target: Until when minutes are over and have all their trades.
+        """
+        rows, since = 0, until
+        self._candles[symbol] = until
+        if late := [one for one in at if one < until]:
+            since, rows = await self._mend(symbol, late, until)
+        target = max(target, until)
+        if target > since:
+            rows += await self._go_on(symbol, since, min(target, since + CANDLES_AT_ONCE))
+        return rows
+
+    async def _mend(
+        self, symbol: Symbol, late: list[datetime.datetime], until: datetime.datetime
+    ) -> tuple[datetime.datetime, int]:
+        """Mend what trades changed that came late: their minutes, and those after them that carried another close.
+
+        Returns:
+            From when on candles are still to be written, and how many were. Where more are to be mended than is done at
+            once, all are written again from there on, a part with each delivery.
+        """
+        # The minute that began before us has no candle.
+        since = await self._first(
+            "SELECT min(ts) FROM aether.candles WHERE symbol = %s AND ts >= %s", symbol, min(late)
+        )
+        if since is None or since >= until:
+            return until, 0
+        following = await self._first(NEXT_TRADE, symbol, _minute(max(late)) + MINUTE)
+        end = until if following is None else min(until, _minute(following))
+        if end - since > CANDLES_AT_ONCE:
+            return since, 0
+        return until, await self._write_candles(symbol, since, end)
+
+    async def _first(self, statement: LiteralString, symbol: Symbol, at: datetime.datetime) -> datetime.datetime | None:
+        rows = await self._rows(statement, [symbol, _minute(at)])
         first: datetime.datetime | None = rows[0][0]
         return first
 
-    async def _write_candles(self, symbol: Symbol, since: datetime.datetime, until: datetime.datetime) -> int:
+    async def _go_on(self, symbol: Symbol, since: datetime.datetime, until: datetime.datetime) -> int:
         """The candles of the minutes from `since` to `until`, which are over and have all their trades."""
-        if until <= since or (digits := await self._price_digits(symbol)) is None:
+        if await self._price_digits(symbol) is None:
             return 0
-        given = {"symbol": symbol, "since": since, "until": until, "digits": digits}
-        rows = (await self._connection.execute(CANDLES, given)).rowcount
-        await self._connection.execute(CANDLES_DONE, given)
+        rows = await self._write_candles(symbol, since, until)
+        await self._connection.execute(CANDLES_DONE, {"symbol": symbol, "until": until})
         self._candles[symbol] = until
         return rows
+
+    async def _write_candles(self, symbol: Symbol, since: datetime.datetime, until: datetime.datetime) -> int:
+        digits = await self._price_digits(symbol)
+        given = {"symbol": symbol, "since": since, "until": until, "digits": digits}
+        return 0 if digits is None else (await self._connection.execute(CANDLES, given)).rowcount
 
     async def _price_digits(self, symbol: Symbol) -> int | None:
         """Decimals of its prices; nothing while the market is not written down."""
