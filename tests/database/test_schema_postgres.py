@@ -213,11 +213,73 @@ def test_partitions_are_made_ahead_and_what_is_too_old_is_dropped(postgres: serv
     assert max(days()) >= 4
 
 
-def test_rows_that_fell_into_the_default_partition_are_told(postgres: servers.Postgres, fresh: Endpoint) -> None:
-    wish = servers.a_wish(logins={})
-    assert up(fresh, wish).ok
-    postgres.run(fresh.database, trade(400))
-    assert "the default partition of aether.trades holds rows" in up(fresh, wish).warnings[1]
+def in_default(postgres: servers.Postgres, endpoint: Endpoint) -> list[int]:
+    """The ages in days of the trades that lie in the default partition."""
+    ages = "SELECT round(extract(epoch FROM now() - ts) / 86400)::int FROM aether.trades_default ORDER BY 1"
+    return [age for (age,) in postgres.run(endpoint.database, ages)]
+
+
+def test_rows_of_the_near_future_leave_the_default_partition_and_maintenance_goes_on(
+    postgres: servers.Postgres, fresh: Endpoint
+) -> None:
+    """What the clock of a venue that is wrong did, and a week in which nobody made partitions."""
+    wish, leader = servers.a_wish(logins={}), servers.a_leader()
+    assert up(fresh, wish, leader).ok
+    newest = (
+        "SELECT inhrelid::regclass::text FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhparent = "
+        "'aether.trades'::regclass AND pg_get_expr(relpartbound, inhrelid) <> 'DEFAULT' ORDER BY 1 DESC LIMIT 6"
+    )
+    for (part,) in postgres.run(fresh.database, newest):
+        postgres.run(fresh.database, f"DROP TABLE {part}")
+    postgres.run(fresh.database, trade(0), trade(-3), trade(-6), trade(-400))
+    assert in_default(postgres, fresh) == [-400, -6, -3, 0]
+    before = postgres.run(fresh.database, "SELECT * FROM aether.trades ORDER BY ts")
+    report = up(fresh, wish, leader)
+    assert report.reason is Reason.READY, report.message
+    assert postgres.run(fresh.database, "SELECT * FROM aether.trades ORDER BY ts") == before
+    assert in_default(postgres, fresh) == [-400]
+    assert len([one for one in report.drift if "in its default partition" in one.what and one.repaired]) == 3
+    (warning,) = [one for one in report.warnings if "default partition" in one]
+    assert "rows of the future, the last of 20" in warning
+    parts = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'aether.trades'::regclass"
+    assert postgres.run(fresh.database, parts)[0][0] < 25, "and none up to the far future"
+    postgres.run(fresh.database, *(trade(-day, 2) for day in range(-1, 7)))
+    assert in_default(postgres, fresh) == [-400], "the days between have theirs, and some after them"
+    postgres.run(fresh.database, "SELECT partman.run_maintenance('aether.trades', p_analyze => false)")
+    with servers.statements() as said:
+        assert up(fresh, wish, leader).ok
+    assert said == []
+    postgres.run(fresh.database, warning.partition("where they are wrong, ")[2])
+    assert not [one for one in up(fresh, wish, leader).warnings if "default partition" in one]
+
+
+def test_old_rows_leave_the_default_partition_unless_the_retention_would_drop_them(
+    postgres: servers.Postgres, fresh: Endpoint
+) -> None:
+    wish, leader = servers.a_wish(logins={}, trades_days=90), servers.a_leader()
+    assert up(fresh, wish, leader).ok
+    postgres.run(fresh.database, trade(40), trade(41), trade(400))
+    report = up(fresh, wish, leader)
+    assert report.ok
+    assert in_default(postgres, fresh) == [400]
+    assert postgres.run(fresh.database, "SELECT count(*) FROM aether.trades") == [(3,)]
+    (warning,) = [one for one in report.warnings if "default partition" in one]
+    assert "older than the 90 days that are kept" in warning
+    postgres.run(fresh.database, warning.partition(": ")[2])
+    assert postgres.run(fresh.database, "SELECT count(*) FROM aether.trades") == [(2,)]
+    assert not [one for one in up(fresh, wish, leader).warnings if "default partition" in one]
+
+
+def test_a_default_partition_that_others_hold_is_emptied_later(postgres: servers.Postgres, fresh: Endpoint) -> None:
+    wish, leader = servers.a_wish(logins={}), servers.a_leader()
+    assert up(fresh, wish, leader).ok
+    postgres.run(fresh.database, trade(40))
+    with servers.connected(fresh) as other, other.transaction():
+        other.execute("SELECT * FROM aether.trades_default")
+        held = up(fresh, wish, leader)
+        assert (held.reason, in_default(postgres, fresh)) == (Reason.LOCKED, [40])
+    assert up(fresh, wish, leader).ok
+    assert in_default(postgres, fresh) == []
 
 
 HARMLESS = {

@@ -276,8 +276,10 @@ class Keeping:
     ahead_always: bool = True
     """Whether it makes them even where no rows come in."""
     parts: tuple[Part, ...] = ()
-    stray: bool = False
-    """Whether rows lie in the default partition, where no retention finds them."""
+    default: str = ""
+    """The default partition, which takes the rows that no other has a place for."""
+    strays: tuple[datetime.datetime, ...] = ()
+    """Where partitions would begin that had a place for the rows in it, in order."""
     older: bool = False
     """Whether rows are, or may be, older than what is wanted would keep."""
 

@@ -190,10 +190,11 @@ def _by_partman(table: _Table) -> None:
     if table.seen.tables[table.name].kind != "p":
         table.lost("is not a partitioned table")
         return
-    if keeping.stray:
-        table.notes.warnings.append(f"the default partition of {table.full} holds rows, which no retention finds")
     config = f"UPDATE {schema}.part_config SET %s WHERE parent_table = {full}"
-    shape = config % f"premake = {AHEAD}, infinite_time_partitions = true, automatic_maintenance = 'on'"
+    # Where pg_partman looks at the default partition, one row of the far future has it make every partition until then.
+    shape = config % (
+        f"premake = {AHEAD}, infinite_time_partitions = true, ignore_default_data = true, automatic_maintenance = 'on'"
+    )
     if keeping.engine is None:
         old, new = _PARTMAN_INTERVALS[table.growing.part_days]
         major = servers.version_of(server.partman.installed)[0]
@@ -211,6 +212,52 @@ def _by_partman(table: _Table) -> None:
         table.write(f"partition {table.name} ahead", shape, mends=(what,))
     keep = "retention = '{} days', retention_keep_table = false, retention_keep_index = false"
     _retain(table, lambda days: (config % keep.format(days),))
+    if keeping.strays:
+        _empty_default(table, schema)
+
+
+def _empty_default(table: _Table, schema: str) -> None:
+    """Move rows out of the default partition into partitions of their own, where that loses nothing.
+
+    There no retention finds them, and they stand in the way of the partition that should have them: pg_partman makes
+    none any more. Rows that the retention would drop stay. So do rows of a time that is far from all that pg_partman
+    makes: it counts from the last partition, and would make none between.
+    """
+    keeping, now, size = table.keeping, table.seen.now, datetime.timedelta(days=table.growing.part_days)
+    ends = max(part.end for part in keeping.parts)
+    limit = None if keeping.in_force is None else now - datetime.timedelta(days=keeping.in_force)
+    # It makes partitions ahead of the newest row that lies in one.
+    ours, near = list[datetime.datetime](), max(ends, now) + (AHEAD + 1) * size
+    for start in keeping.strays:
+        if start <= near and (limit is None or start + size > limit):
+            ours.append(start)
+            near = max(near, start + (AHEAD + 1) * size)
+    newest = max(ours, default=ends)
+    between = {ends + number * size for number in range(max(0, (newest - ends) // size))}
+    columns = ", ".join(column.name for column in catalogues.WANTED[table.name].columns)
+    for start in sorted({*ours, *between}):
+        within = f"ts >= '{start.isoformat()}' AND ts < '{(start + size).isoformat()}'"
+        what = Drift(name=table.full, what=f"had rows of {start:%Y-%m-%d} in its default partition", repaired=True)
+        table.write(
+            f"make the partition of {start:%Y-%m-%d} for rows of {table.name} in the default partition",
+            f"LOCK TABLE {keeping.default} IN ACCESS EXCLUSIVE MODE",
+            f"CREATE TEMPORARY TABLE aether_moved ON COMMIT DROP AS SELECT * FROM {keeping.default} WHERE {within}",
+            f"DELETE FROM {keeping.default} WHERE {within}",
+            f"SELECT {schema}.create_partition_time({literal(table.full)}, ARRAY['{start.isoformat()}'::timestamptz])",
+            f"INSERT INTO {table.full} ({columns}) SELECT {columns} FROM pg_temp.aether_moved",
+            mends=(what,) if start in ours else (),
+        )
+    said = f"the default partition of {table.full} holds rows"
+    if limit is not None and keeping.strays[0] + size <= limit:
+        table.notes.warnings.append(
+            f"{said} that are older than the {keeping.in_force:g} days that are kept, and no retention finds them: "
+            f"DELETE FROM {keeping.default} WHERE ts < now() - interval '{keeping.in_force:g} days'"
+        )
+    if keeping.strays[-1] > near:
+        table.notes.warnings.append(
+            f"{said} of the future, the last of {keeping.strays[-1]:%Y-%m-%d}: they are moved when their time comes; "
+            f"where they are wrong, DELETE FROM {keeping.default} WHERE ts > now() + interval '1 day'"
+        )
 
 
 def maintenance_due(growing: Growing, keeping: Keeping, now: datetime.datetime) -> bool:

@@ -180,8 +180,12 @@ WHERE p.relnamespace = to_regnamespace('aether') AND p.relname = ANY(:names) ORD
 _PART_CONFIG: Final = """
 SELECT substr(parent_table, 8) AS relation,
        extract(epoch FROM retention::interval)::float8 / 86400 AS days, retention_keep_table AS keeps,
-       premake, infinite_time_partitions AS always, automatic_maintenance AS maintained
+       premake, infinite_time_partitions AND ignore_default_data AS always, automatic_maintenance AS maintained
 FROM {schema}.part_config WHERE parent_table LIKE 'aether.%'
+"""
+_STRAYS: Final = """
+SELECT DISTINCT date_bin(make_interval(days => :days), ts, :begin) AS start FROM {default}
+WHERE isfinite(ts) ORDER BY 1
 """
 _OLDER: Final = "SELECT EXISTS (SELECT FROM aether.{name} WHERE ts < now() - make_interval(days => :days))"
 _VIEWS: Final = """
@@ -335,15 +339,19 @@ def _by_partman(connection: Connection, server: ServerFacts, names: list[str]) -
         configs = {row.relation: row for row in asked}
     kept = {}
     for name in names:
-        stray = next((row.name for row in parts.get(name, ()) if row.start is None), None)
+        default = next((row.name for row in parts.get(name, ()) if row.start is None), "")
         one = Keeping(
             parts=tuple(
                 Part(name=row.name, start=row.start, end=row.end, rows=row.rows if row.rows >= 0 else None)
                 for row in parts.get(name, ())
                 if row.start is not None
             ),
-            stray=_one(connection, f"SELECT EXISTS (SELECT FROM {stray})") if stray else False,
+            default=default,
         )
+        if default and one.parts:
+            bins = _STRAYS.format(default=default)
+            given = {"days": GROWING[name].part_days, "begin": one.parts[-1].end}
+            one = replace(one, strays=tuple(row.start for row in rows(connection, bins, **given)))
         if name in configs:
             config = configs[name]
             one = replace(
