@@ -7,7 +7,7 @@ import contextlib
 import itertools
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import aiokafka.conn
@@ -22,8 +22,9 @@ from aether_services.domain.trades import OrderType, Side, Trade
 from aether_services.ingest.adapters.servers import Server
 from aether_services.ingest.core.markets import Markets
 from aether_services.ingest.core.outboxes import Letter
+from aether_services.ingest.core.refusals import Why
 from aether_services.ingest.core.tapes import Place, Received, place_of
-from aether_services.ingest.ports import Listed, OutputAway, VenueAway
+from aether_services.ingest.ports import Listed, NotTold, OutputAway, VenueAway
 from aether_services.ingest.service import delivering
 from aether_services.ingest.service.delivering import Delivering
 from aether_services.ingest.service.history import History
@@ -49,6 +50,7 @@ class World:
         self.clock = Clock()
         self.stands = {BTC: place_of(self.trade(stands_at).trade)} if stands_at else {}
         self.working = True
+        self.not_told = False
         self.got: list[int] = []
         self.letters: list[bytes] = []
         self.complete_of: list[Symbol] = []
@@ -94,6 +96,8 @@ class World:
         """The venue's, as REST has them: it knows trades 1 to 30."""
         assert symbol == BTC
         self.asked_venue += 1
+        if self.not_told:
+            raise NotTold(f"trade {after.trade_id + 1}: no number")
         return [self.trade(one).trade for one in range(after.trade_id, 31)]
 
     async def instruments(self) -> Listed:
@@ -303,3 +307,38 @@ def test_a_server_s_place_is_read_as_it_is_meant(host: str, place: str) -> None:
     assert [one[:2] for one in aiokafka.conn.collect_hosts(server.place)] == [(host, 9092)]
     url = urlsplit(f"nats://{server.place}")
     assert (url.hostname, url.port) == (host, 9092)
+
+
+async def test_an_output_that_fails_unexpectedly_tries_again_and_the_process_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world, failures = World(), iter([TypeError("a fault of ours")] * 3)
+    world.hear(5, 6, 7)
+    deliver = world.deliver
+
+    async def fails(*given: Any) -> int:
+        if (fault := next(failures, None)) is not None:
+            raise fault
+        return await deliver(*given)
+
+    world.deliver = fails  # type: ignore[method-assign,assignment]
+    await world.until(lambda: world.got == [5, 6, 7])
+    assert world.markets.refused.counted[world.name, Why.UNEXPECTED] == 3
+    assert len([one for one in caplog.records if one.exc_info]) == 1, "its traceback once"
+
+
+async def test_a_market_whose_next_trade_is_not_told_is_said_and_no_other_waits_for_it() -> None:
+    world = World(stands_at=1)
+    world.hear(*range(20, 40))  # of which ten are remembered
+    world.not_told = True
+    await world.until(lambda: bool(world.delivering.not_told))
+    world.delivering.connected = True
+    assert world.delivering.state().detail == f"{delivering.NOT_UNDERSTOOD}: {BTC}"
+    asked, began = world.asked_venue, world.clock.seconds
+    await world.until(lambda: world.asked_venue == asked + 3)
+    assert world.clock.seconds - began >= 2 * delivering.NOT_TOLD
+    assert world.got == []
+    world.not_told = False
+    await world.until(lambda: world.got[-1:] == [39])
+    world.delivering.connected = True
+    assert world.delivering.state().detail != f"{delivering.NOT_UNDERSTOOD}: {BTC}"

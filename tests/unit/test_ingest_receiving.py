@@ -23,6 +23,7 @@ from aether_services.exchange_sim.service import Venue as SimulatedVenue
 from aether_services.exchange_sim.settings import Settings
 from aether_services.ingest.core.asking import Step
 from aether_services.ingest.core.markets import Markets
+from aether_services.ingest.core.refusals import Why
 from aether_services.ingest.core.tapes import Received, place_of
 from aether_services.ingest.core.wire import Channel
 from aether_services.ingest.ports import Listed, VenueAway
@@ -33,6 +34,8 @@ from aether_testing.clocks import Clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+
+    import pytest
 
     from aether_services.exchange_sim.ports import Journal
     from aether_services.exchange_sim.telling import Connection as SimulatedConnection
@@ -422,3 +425,95 @@ async def test_a_refused_pair_is_said_in_the_venue_s_words() -> None:
     world = World(answer)
     await world.until(lambda: bool(world.receiving.refusal(BTC)), 5)
     assert world.receiving.refusal(BTC) == "Currency pair not supported BTC/USD"
+
+
+async def filling(world: World, holds: Callable[[], bool], seconds: float) -> None:
+    """Let missed trades be asked for until something holds."""
+    ends = world.clock.seconds + seconds
+    task = asyncio.create_task(world.receiving.fill())
+    try:
+        while not holds():
+            assert not task.done(), task.result()
+            assert world.clock.seconds < ends
+            await asyncio.sleep(0)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def told(world: World, *trades: Trade) -> None:
+    """The WebSocket tells of trades."""
+    data = [
+        {
+            "symbol": one.symbol, "side": "buy", "price": 1, "qty": 1, "ord_type": "limit", "trade_id": one.trade_id,
+            "timestamp": times.text(one.at),
+        }
+        for one in trades
+    ]  # fmt: skip
+    world.markets.receive(json.dumps({"channel": "trade", "type": "update", "data": data}), world.clock.now())
+
+
+async def test_a_trade_from_the_future_is_asked_for_slowly_and_heals_once_it_is_its_time() -> None:
+    world = World(faithful)
+    now = world.clock.now() / times.SECOND
+    ahead, after = a_trade(8, now + 900), a_trade(9, now + 1)
+    world.venue.traded = [ahead, after]
+    told(world, a_trade(7, now), ahead, after)
+    market = world.markets[BTC]
+    asked: list[float] = []
+    trades = world.venue.trades
+
+    async def noted(symbol: Symbol, after: Place) -> Sequence[Trade]:
+        asked.append(world.clock.seconds)
+        return await trades(symbol, after)
+
+    world.venue.trades = noted  # type: ignore[method-assign]
+    began = world.clock.seconds
+    await filling(world, lambda: world.clock.seconds > began + 590, 600)
+    assert (market.tape.last, market.doubt[:7]) == (place_of(a_trade(7, now)), "trade 8")
+    assert not world.receiving.complete(market)
+    assert 10 < len(asked) < 40, "in ten minutes"
+    await filling(world, lambda: market.tape.last == place_of(after), 60)
+    assert not market.doubt
+
+
+async def test_a_trade_that_the_venue_puts_right_is_handed_on_with_all_after_it() -> None:
+    world = World(faithful)
+    now = world.clock.now() / times.SECOND
+    world.venue.traded = [a_trade(8, now + 86400), a_trade(9, now + 1)]
+    told(world, a_trade(7, now), *world.venue.traded)
+    began = world.clock.seconds
+    await filling(world, lambda: world.clock.seconds > began + 20, 30)
+    assert world.markets[BTC].doubt
+    world.venue.traded[0] = a_trade(8, now + 1)
+    await filling(world, lambda: world.markets[BTC].tape.last == place_of(a_trade(9, now + 1)), 60)
+    assert not world.markets[BTC].doubt
+
+
+async def test_a_number_that_does_not_fit_has_the_instruments_subscribed_anew() -> None:
+    world = World(faithful)
+    odd = recordings.book_frames()[1].decode().replace('"qty":', '"qty":0.000000001,"x":')
+
+    def anew() -> bool:
+        if world.markets[BTC].usable and not world.receiving.relist and not world.markets.outgrown:
+            world.markets.receive(odd, world.clock.now())
+            world.receiving.relist = world.markets.outgrown
+        return world.venue.methods("instrument") == ["subscribe", "unsubscribe", "subscribe"]
+
+    await world.until(anew, 10)
+
+
+async def test_a_fault_of_ours_in_a_reply_ends_no_connection(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(faithful)
+    take, faults = world.receiving._take, iter([TypeError("a fault of ours")] * 2)  # noqa: SLF001
+
+    def fails(frame: str, received: Nanoseconds) -> None:
+        if (fault := next(faults, None)) is not None:
+            raise fault
+        take(frame, received)
+
+    world.receiving._take = fails  # type: ignore[method-assign]  # noqa: SLF001
+    await world.until(lambda: world.markets[BTC].usable, 60)
+    assert world.receiving.reconnects == 0
+    assert world.markets.refused.counted["reply", Why.UNEXPECTED] == 2
+    assert len([one for one in caplog.records if one.exc_info]) == 1

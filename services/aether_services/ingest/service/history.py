@@ -64,7 +64,8 @@ class History:
             if attempt:
                 await self._clock.sleep(1)
             said = await self._ask(symbol, place)
-            if any(one.trade_id <= place.trade_id and one.at > place.at + times.SECOND for one in said):
+            possible = self._clock.now() + refusals.AHEAD
+            if any(one.trade_id <= place.trade_id and place.at + times.SECOND < one.at <= possible for one in said):
                 raise IdsWentBack(symbol)
             trades = [one for one in said if one.trade_id > place.trade_id]
             if not trades:

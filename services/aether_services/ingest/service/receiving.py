@@ -165,16 +165,20 @@ class Receiving:
         while True:
             frame = await connection.receive()
             self.heard = received = self._clock.now()
-            reply, elapsed = self._markets.receive(frame, received), self._clock.elapsed()
-            while self._markets.data_of:
-                self._asked.heard(self._markets.data_of.pop(), elapsed)
-            if reply is None:
-                self._arrived()
-            elif (answered := self._asked.answered(reply, elapsed)) is not None and answered.error:
-                symbols = [symbol for _, symbol in answered.keys]
-                log.warning(
-                    "refused", extra={"channel": answered.keys[0][0], "symbols": symbols, "cause": answered.error}
-                )
+            try:
+                self._take(frame, received)
+            except Exception as fault:  # noqa: BLE001 - whatever is received, the next message is read
+                self._markets.refused.note("reply", "", fault, unexpected=True)
+
+    def _take(self, frame: str, received: Nanoseconds) -> None:
+        reply, elapsed = self._markets.receive(frame, received), self._clock.elapsed()
+        while self._markets.data_of:
+            self._asked.heard(self._markets.data_of.pop(), elapsed)
+        if reply is None:
+            self._arrived()
+        elif (answered := self._asked.answered(reply, elapsed)) is not None and answered.error:
+            symbols = [symbol for _, symbol in answered.keys]
+            log.warning("refused", extra={"channel": answered.keys[0][0], "symbols": symbols, "cause": answered.error})
 
     async def _ask(self, connection: Connection) -> None:
         while True:
