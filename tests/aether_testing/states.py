@@ -302,6 +302,10 @@ _MANAGED: Final[_Table] = {
     ),
     "the venue does not have a pair": (_book("SOL/USD", "UnknownPair"), STALLED, Reason.UNKNOWN_PAIR),
     "a book is not usable": (_book("SOL/USD", "ChecksumFailed"), RECONCILING, Reason.BOOK_UNUSABLE),
+    "a trade is not understood": (
+        _hears(_INGEST, trades={"SOL/USD": "trade 7: its time is ahead of our clock"}),
+        RECONCILING, Reason.TRADES_REFUSED,
+    ),
     "ingest does not reach the simulated venue": (
         _hears(_INGEST, disconnected="Connection refused"), RECONCILING, Reason.UNREACHABLE,
     ),

@@ -155,7 +155,10 @@ def test_what_ingest_says_is_what_the_operator_reads() -> None:
         checks={"feed": Check(ok=False, detail="closed"), "settings": Check(ok=True)},
         settings="0123456789ab",
         feed=Feed(connected=False, detail="closed", system="maintenance", age_seconds=4.0),
-        books={"BTC/USD": BookState(usable=True), "FOO/USD": BookState(usable=False, reason="UnknownPair")},
+        books={
+            "BTC/USD": BookState(usable=True, trades="trade 7: no number"),
+            "FOO/USD": BookState(usable=False, reason="UnknownPair"),
+        },
         outputs={Output.KAFKA: OutputState(ok=False, detail="no broker"), Output.TABLES: OutputState(ok=True)},
     )
     assert _read(said, Room.INGEST) == reports.RoomReport(
@@ -166,6 +169,7 @@ def test_what_ingest_says_is_what_the_operator_reads() -> None:
         disconnected="closed",
         heard=True,
         books={"BTC/USD": "", "FOO/USD": reports.UNKNOWN_PAIR},
+        trades={"BTC/USD": "trade 7: no number"},
         outputs={"kafka": "no broker", "tables": ""},
     )
     before = said.model_copy(update={"feed": Feed(connected=False)})

@@ -76,6 +76,14 @@ def test_a_pair_that_the_venue_does_not_have_waits_for_a_person_and_comes_first(
     assert told["Stalled"][:2] == ("True", Reason.UNKNOWN_PAIR)
 
 
+def test_a_pair_whose_trades_are_not_handed_on_is_named_with_the_cause() -> None:
+    platform, world = _steady()
+    world = worlds.hearing(world, SECOND, trades={"ETH/USD": "trade 7: its time is ahead of our clock"})
+    assert _told(platform, world)["IngestReady"] == (
+        "False", Reason.TRADES_REFUSED, "ETH/USD: trade 7: its time is ahead of our clock",
+    )  # fmt: skip
+
+
 def test_an_output_that_does_not_work_is_named_once_with_whom_it_concerns() -> None:
     platform, world = _steady()
     for pod in (FIRST, SECOND):

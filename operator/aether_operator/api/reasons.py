@@ -56,6 +56,7 @@ class Reason(StrEnum):
     VERSION_UNSUPPORTED = "VersionUnsupported"
     NO_EGRESS = "NoEgress"
     BOOK_UNUSABLE = "BookUnusable"
+    TRADES_REFUSED = "TradesRefused"
     OUTPUT_FAILED = "OutputFailed"
     MIGRATING = "Migrating"
     LOCKED = "Locked"
@@ -161,6 +162,11 @@ TEXTS: Final[dict[Reason, Text]] = {
     Reason.BOOK_UNUSABLE: _time(
         "A market that the spec names has no book that is proved by the venue's checksum.",
         "Wait, if it lasts seconds: it is asked for anew. If it lasts, read the log of ingest's pods.",
+    ),
+    Reason.TRADES_REFUSED: _time(
+        "The venue tells a trade of a market, or the market itself, in a form that is not understood or cannot be (a "
+        "time ahead of the clock, more decimals than the market has). No trade after it is handed on.",
+        "Look at the clock of ingest's node, if it is a time. Otherwise wait: the venue is asked again and again.",
     ),
     Reason.OUTPUT_FAILED: _time(
         "Market data do not arrive where they should. They are kept meanwhile, and asked for again: no trade is lost.",

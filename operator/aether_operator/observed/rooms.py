@@ -55,6 +55,8 @@ class RoomReport:
     """Whether it ever heard of the venue."""
     books: Mapping[str, str] = field(default_factory=dict)
     """Market → why its book is not usable; empty where it is."""
+    trades: Mapping[str, str] = field(default_factory=dict)
+    """Market → why its trades are not handed on; without those markets whose are."""
     outputs: Mapping[str, str] = field(default_factory=dict)
     """Output → why it does not work; empty where it does."""
 
@@ -79,6 +81,7 @@ class _Check(_Part):
 class _Book(_Part):
     usable: bool
     reason: str = ""
+    trades: str = ""
 
 
 class _Feed(_Part):
@@ -126,6 +129,7 @@ def read(text: str, room: Room, hidden: Collection[str] = ()) -> RoomReport:
         disconnected=None if feed is None or feed.connected else _why(feed.detail, hidden),
         heard=feed is not None and feed.age_seconds is not None,
         books={name: "" if one.usable else _why(one.reason, ()) for name, one in status.books.items()},
+        trades={name: _why(one.trades, hidden) for name, one in status.books.items() if one.trades},
         outputs={name: "" if one.ok else _why(one.detail, hidden) for name, one in status.outputs.items()},
     )
 

@@ -26,7 +26,13 @@ VENUE: Final = "venue"
 INGEST: Final = "ingest"
 NOBODY: Final = "NotServed"
 """What is said of a market that no replica speaks of."""
-_WORST_FIRST: Final = (Reason.UNKNOWN_PAIR, Reason.OUTPUT_FAILED, Reason.UNREACHABLE, Reason.BOOK_UNUSABLE)
+_WORST_FIRST: Final = (
+    Reason.UNKNOWN_PAIR,
+    Reason.OUTPUT_FAILED,
+    Reason.UNREACHABLE,
+    Reason.TRADES_REFUSED,
+    Reason.BOOK_UNUSABLE,
+)
 
 
 def judged(platform: Platform | None, world: World) -> tuple[list[Finding], tuple[Condition, Condition]]:
@@ -107,7 +113,7 @@ def ingest(platform: Platform, world: World) -> Finding | None:
     away = venue(platform, world) is not None
     complaints = [
         one
-        for one in (*_books(platform, said), *_outputs(said), *_feeds(platform, said))
+        for one in (*_books(platform, said), *_trades(platform, said), *_outputs(said), *_feeds(platform, said))
         if not away or one[0] not in {Reason.BOOK_UNUSABLE, Reason.UNREACHABLE}
     ]
     if complaints:
@@ -147,6 +153,13 @@ def _books(platform: Platform, said: dict[str, RoomReport]) -> Iterator[tuple[Re
         why = states[0] if states else NOBODY
         reason = Reason.UNKNOWN_PAIR if reports.UNKNOWN_PAIR in states else Reason.BOOK_UNUSABLE
         yield reason, f"{pair}: {reports.UNKNOWN_PAIR if reason is Reason.UNKNOWN_PAIR else why}"
+
+
+def _trades(platform: Platform, said: dict[str, RoomReport]) -> Iterator[tuple[Reason, str]]:
+    """The pairs whose trades are not handed on by a replica that serves them."""
+    for pair in sorted(platform.spec.pairs):
+        if why := next((one.trades[pair] for one in said.values() if pair in one.trades), ""):
+            yield Reason.TRADES_REFUSED, f"{pair}: {why}"
 
 
 def _outputs(said: dict[str, RoomReport]) -> Iterator[tuple[Reason, str]]:
