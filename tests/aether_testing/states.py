@@ -306,6 +306,9 @@ _MANAGED: Final[_Table] = {
         _hears(_INGEST, trades={"SOL/USD": "trade 7: its time is ahead of our clock"}),
         RECONCILING, Reason.TRADES_REFUSED,
     ),
+    "a channel of a market is silent": (
+        _hears(_INGEST, silent={"SOL/USD": ("trade",)}), RECONCILING, Reason.CHANNEL_SILENT,
+    ),
     "ingest does not reach the simulated venue": (
         _hears(_INGEST, disconnected="Connection refused"), RECONCILING, Reason.UNREACHABLE,
     ),

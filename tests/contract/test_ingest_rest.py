@@ -55,6 +55,7 @@ class Rest:
         """What the next questions are answered instead."""
         self.asked: list[str] = []
         self.asked_at: list[float] = []
+        self.queries: list[dict[str, str]] = []
         self.clock = clocks.Clock()
         self.refused = Refusals()
 
@@ -65,6 +66,7 @@ class Rest:
         self.asked_at.append(self.clock.elapsed())
         if self.refusals:
             return self.refusals.pop(0)
+        self.queries.append(dict(request.query))
         result = self.pairs if what == "AssetPairs" else {"XXBTZUSD": self.rows, "last": self.last}
         return web.Response(text=json.dumps({"error": [], "result": result}))
 
@@ -222,6 +224,34 @@ async def test_a_trade_long_before_the_one_before_it_is_not_told() -> None:
         assert [one.trade_id for one in await history.after(BTC, PLACE)] == [7]
         with pytest.raises(NotTold, match="before that of the trade before it"):
             await history.after(BTC, Place(trade_id=7, at=Nanoseconds(clocks.BEGIN + times.SECOND)))
+
+
+async def test_the_newest_trades_are_had_without_a_place_and_none_where_there_never_was_one() -> None:
+    rest = Rest()
+    rest.rows = [a_row(3), a_row(5), a_row(6)]
+    async with rest.served() as kraken:
+        history = rest.history(kraken)
+        assert [one.trade_id for one in await kraken.trades(BTC, None)] == [3, 5, 6]
+        assert "since" not in rest.queries[-1]
+        assert [one.trade_id for one in await history.newest(BTC)] == [5, 6], "without a gap"
+        rest.rows = []
+        assert await history.newest(BTC) == []
+
+
+async def test_of_the_newest_trades_those_after_what_cannot_be_are_told() -> None:
+    rest = Rest()
+    ahead = AT + rest.clock.seconds + 3 * 86400
+    rest.rows = [a_row(3), a_row(4, price="NaN"), a_row(5), a_row(6, at=ahead), a_row(7), a_row(8)]
+    async with rest.served() as kraken:
+        history = rest.history(kraken)
+        assert [one.trade_id for one in await kraken.trades(BTC, None)] == [5, 6, 7, 8]
+        assert [one.trade_id for one in await history.newest(BTC)] == [7, 8]
+        rest.rows.append(a_row(9, at=ahead))
+        with pytest.raises(NotTold, match="trade 9"):
+            await history.newest(BTC)
+        rest.rows.append(a_row(10, volume="0"))
+        with pytest.raises(NotTold, match="the newest is not understood"):
+            await history.newest(BTC)
 
 
 ANY: Final = st.recursive(

@@ -30,7 +30,9 @@ from aether_services.contracts.statuses import (
     Status,
     VenueStatus,
 )
+from aether_services.domain import books
 from aether_services.domain.times import Nanoseconds
+from aether_services.ingest.core import wire
 from aether_testing import policies, worlds
 
 if TYPE_CHECKING:
@@ -156,7 +158,7 @@ def test_what_ingest_says_is_what_the_operator_reads() -> None:
         settings="0123456789ab",
         feed=Feed(connected=False, detail="closed", system="maintenance", age_seconds=4.0),
         books={
-            "BTC/USD": BookState(usable=True, trades="trade 7: no number"),
+            "BTC/USD": BookState(usable=True, trades="trade 7: no number", silent=("book", "trade")),
             "FOO/USD": BookState(usable=False, reason="UnknownPair"),
         },
         outputs={Output.KAFKA: OutputState(ok=False, detail="no broker"), Output.TABLES: OutputState(ok=True)},
@@ -170,10 +172,15 @@ def test_what_ingest_says_is_what_the_operator_reads() -> None:
         heard=True,
         books={"BTC/USD": "", "FOO/USD": reports.UNKNOWN_PAIR},
         trades={"BTC/USD": "trade 7: no number"},
+        silent={"BTC/USD": ("book", "trade")},
         outputs={"kafka": "no broker", "tables": ""},
     )
     before = said.model_copy(update={"feed": Feed(connected=False)})
     assert not _read(before, Room.INGEST).heard
+
+
+def test_what_ingest_calls_a_contradicted_book_and_its_channel_is_what_the_operator_looks_for() -> None:
+    assert (books.Unusable.CONTRADICTED.value, wire.Channel.BOOK.value) == (reports.CONTRADICTED, reports.BOOK)
 
 
 def test_what_the_simulated_venue_says_is_what_the_operator_reads() -> None:

@@ -92,13 +92,13 @@ class World:
         """All trades are there."""
         return not market.tape.gap
 
-    async def trades(self, symbol: Symbol, after: Place) -> Sequence[Trade]:
+    async def trades(self, symbol: Symbol, after: Place | None) -> Sequence[Trade]:
         """The venue's, as REST has them: it knows trades 1 to 30."""
         assert symbol == BTC
         self.asked_venue += 1
         if self.not_told:
-            raise NotTold(f"trade {after.trade_id + 1}: no number")
-        return [self.trade(one).trade for one in range(after.trade_id, 31)]
+            raise NotTold(f"trade {after.trade_id + 1 if after else 0}: no number")
+        return [self.trade(one).trade for one in range(after.trade_id if after else 1, 31)]
 
     async def instruments(self) -> Listed:
         """None."""
@@ -170,7 +170,7 @@ async def test_a_venue_that_takes_its_time_over_what_was_forgotten_holds_nothing
     world.hear(*range(20, 31))
     at_once = world.trades
 
-    async def slowly(symbol: Symbol, after: Place) -> Sequence[Trade]:
+    async def slowly(symbol: Symbol, after: Place | None) -> Sequence[Trade]:
         await answer.wait()
         return await at_once(symbol, after)
 
@@ -187,7 +187,7 @@ async def test_a_venue_that_does_not_tell_what_was_forgotten_is_asked_again_and_
     world, asked = World(stands_at=3), list[float]()
     world.hear(*range(20, 31))
 
-    async def useless(symbol: Symbol, after: Place) -> Sequence[Trade]:
+    async def useless(symbol: Symbol, after: Place | None) -> Sequence[Trade]:
         del symbol, after
         asked.append(world.clock.seconds)
         if isinstance(answer, VenueAway):
@@ -273,7 +273,7 @@ async def test_ids_that_began_again_and_came_past_the_place_are_seen_over_rest()
     world = World(stands_at=3)
     world.hear(*range(20, 31))
 
-    async def counted_anew(symbol: Symbol, after: Place) -> Sequence[Trade]:
+    async def counted_anew(symbol: Symbol, after: Place | None) -> Sequence[Trade]:
         del symbol, after
         return [world.trade(one, at=100 + one).trade for one in range(1, 31)]
 
@@ -290,7 +290,7 @@ async def test_a_market_is_complete_only_when_all_that_is_known_of_it_goes_out()
     away = World(stands_at=3)
     away.hear(*range(20, 31))
 
-    async def silent(symbol: Symbol, after: Place) -> Sequence[Trade]:
+    async def silent(symbol: Symbol, after: Place | None) -> Sequence[Trade]:
         del symbol, after
         raise VenueAway("no answer")
 

@@ -58,6 +58,30 @@ def test_a_pair_that_one_replica_serves_is_served() -> None:
     assert _told(platform, bad)["IngestReady"] == ("False", Reason.BOOK_UNUSABLE, "ETH/USD: Resyncing")
 
 
+def test_a_channel_that_is_silent_on_every_replica_is_named_with_its_pair() -> None:
+    platform, world = _steady()
+    both = {"BTC/USD": "", "ETH/USD": ""}
+    world = worlds.hearing(world, FIRST, books=both, silent={"BTC/USD": ("ticker", "trade"), "ETH/USD": ("trade",)})
+    told = _told(platform, worlds.hearing(world, SECOND, books=both, silent={"BTC/USD": ("trade",)}))
+    assert told["IngestReady"] == ("False", Reason.CHANNEL_SILENT, "BTC/USD: silent: trade")
+    assert _told(platform, worlds.hearing(world, SECOND, books=both))["IngestReady"][0] == "True"
+
+
+def test_a_contradicted_book_is_told_in_the_same_words_while_its_channel_is_silent() -> None:
+    platform, world = _steady()
+    silent = {"BTC/USD": ("book",)}
+    world = worlds.hearing(world, SECOND, books={"ETH/USD": ""})
+    told = [
+        _told(platform, worlds.hearing(world, FIRST, books={"BTC/USD": why}, silent=silent))["IngestReady"]
+        for why in ("Contradicted", "")
+    ]
+    assert told == [("False", Reason.CHANNEL_SILENT, "BTC/USD: silent: book")] * 2
+    mismatch = worlds.hearing(world, FIRST, books={"BTC/USD": "ChecksumMismatch"}, silent=silent)
+    assert _told(platform, mismatch)["IngestReady"] == (
+        "False", Reason.BOOK_UNUSABLE, "BTC/USD: ChecksumMismatch; BTC/USD: silent: book",
+    )  # fmt: skip
+
+
 def test_a_pair_that_nobody_serves_is_named() -> None:
     platform, world = _steady()
     for pod in (FIRST, SECOND):

@@ -57,6 +57,7 @@ class Reason(StrEnum):
     NO_EGRESS = "NoEgress"
     BOOK_UNUSABLE = "BookUnusable"
     TRADES_REFUSED = "TradesRefused"
+    CHANNEL_SILENT = "ChannelSilent"
     OUTPUT_FAILED = "OutputFailed"
     MIGRATING = "Migrating"
     LOCKED = "Locked"
@@ -167,6 +168,11 @@ TEXTS: Final[dict[Reason, Text]] = {
         "The venue tells a trade of a market, or the market itself, in a form that is not understood or cannot be (a "
         "time ahead of the clock, more decimals than the market has). No trade after it is handed on.",
         "Look at the clock of ingest's node, if it is a time. Otherwise wait: the venue is asked again and again.",
+    ),
+    Reason.CHANNEL_SILENT: _time(
+        "The venue acknowledged a channel of a market and leaves out of it what happens there, as the market's other "
+        "channels or the venue's REST prove.",
+        "Wait: it is subscribed to anew, and trades are asked for over REST meanwhile. If it lasts, ask the venue.",
     ),
     Reason.OUTPUT_FAILED: _time(
         "Market data do not arrive where they should. They are kept meanwhile, and asked for again: no trade is lost.",

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 UNKNOWN_PAIR: Final = "UnknownPair"
 """What ingest says of a market that the venue does not have."""
+CONTRADICTED: Final = "Contradicted"
+"""What ingest says of a book whose channel is silent while its market moves."""
+BOOK: Final = "book"
+"""The channel that books come by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,8 @@ class RoomReport:
     """Market → why its book is not usable; empty where it is."""
     trades: Mapping[str, str] = field(default_factory=dict)
     """Market → why its trades are not handed on; without those markets whose are."""
+    silent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Market → its channels that leave out what happens; without those markets that have none."""
     outputs: Mapping[str, str] = field(default_factory=dict)
     """Output → why it does not work; empty where it does."""
 
@@ -82,6 +88,7 @@ class _Book(_Part):
     usable: bool
     reason: str = ""
     trades: str = ""
+    silent: tuple[str, ...] = ()
 
 
 class _Feed(_Part):
@@ -130,6 +137,11 @@ def read(text: str, room: Room, hidden: Collection[str] = ()) -> RoomReport:
         heard=feed is not None and feed.age_seconds is not None,
         books={name: "" if one.usable else _why(one.reason, ()) for name, one in status.books.items()},
         trades={name: _why(one.trades, hidden) for name, one in status.books.items() if one.trades},
+        silent={
+            name: tuple(_why(channel, hidden) for channel in one.silent)
+            for name, one in status.books.items()
+            if one.silent
+        },
         outputs={name: "" if one.ok else _why(one.detail, hidden) for name, one in status.outputs.items()},
     )
 

@@ -32,6 +32,7 @@ _WORST_FIRST: Final = (
     Reason.UNREACHABLE,
     Reason.TRADES_REFUSED,
     Reason.BOOK_UNUSABLE,
+    Reason.CHANNEL_SILENT,
 )
 
 
@@ -113,8 +114,14 @@ def ingest(platform: Platform, world: World) -> Finding | None:
     away = venue(platform, world) is not None
     complaints = [
         one
-        for one in (*_books(platform, said), *_trades(platform, said), *_outputs(said), *_feeds(platform, said))
-        if not away or one[0] not in {Reason.BOOK_UNUSABLE, Reason.UNREACHABLE}
+        for one in (
+            *_books(platform, said),
+            *_trades(platform, said),
+            *_channels(platform, said),
+            *_outputs(said),
+            *_feeds(platform, said),
+        )
+        if not away or one[0] not in {Reason.BOOK_UNUSABLE, Reason.CHANNEL_SILENT, Reason.UNREACHABLE}
     ]
     if complaints:
         ordered = sorted(complaints, key=lambda one: _WORST_FIRST.index(one[0]))
@@ -151,6 +158,8 @@ def _books(platform: Platform, said: dict[str, RoomReport]) -> Iterator[tuple[Re
         if "" in states:
             continue
         why = states[0] if states else NOBODY
+        if why == reports.CONTRADICTED and reports.BOOK in _silent(pair, said):
+            continue  # its snapshots are usable for a while, and its channel is silent all the time
         reason = Reason.UNKNOWN_PAIR if reports.UNKNOWN_PAIR in states else Reason.BOOK_UNUSABLE
         yield reason, f"{pair}: {reports.UNKNOWN_PAIR if reason is Reason.UNKNOWN_PAIR else why}"
 
@@ -160,6 +169,19 @@ def _trades(platform: Platform, said: dict[str, RoomReport]) -> Iterator[tuple[R
     for pair in sorted(platform.spec.pairs):
         if why := next((one.trades[pair] for one in said.values() if pair in one.trades), ""):
             yield Reason.TRADES_REFUSED, f"{pair}: {why}"
+
+
+def _silent(pair: str, said: dict[str, RoomReport]) -> tuple[str, ...]:
+    """The channels of a pair that are silent on each replica that serves it."""
+    told = [one.silent.get(pair, ()) for one in said.values() if pair in one.books]
+    return tuple(channel for channel in told[0] if all(channel in one for one in told)) if told else ()
+
+
+def _channels(platform: Platform, said: dict[str, RoomReport]) -> Iterator[tuple[Reason, str]]:
+    """The channels of pairs that leave out what happens."""
+    for pair in sorted(platform.spec.pairs):
+        if silent := _silent(pair, said):
+            yield Reason.CHANNEL_SILENT, f"{pair}: silent: {', '.join(silent)}"
 
 
 def _outputs(said: dict[str, RoomReport]) -> Iterator[tuple[Reason, str]]:

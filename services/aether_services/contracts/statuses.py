@@ -49,6 +49,8 @@ class BookState(Message):
     """Why trades of it are not handed on; empty while they are."""
     backoff_seconds: float = 0.0
     """Until a book is asked for again that failed repeatedly; 0 where it is not in backoff."""
+    silent: tuple[str, ...] = ()
+    """Its channels that are subscribed to and left out what others prove to have happened: book, ticker, trade."""
 
 
 class Output(StrEnum):

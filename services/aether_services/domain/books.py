@@ -39,6 +39,8 @@ class Unusable(StrEnum):
     MALFORMED = "Malformed"
     CROSSED = "Crossed"
     """Its checksum fits, and its best bid is not below its best ask. Its levels stay, and updates are applied."""
+    CONTRADICTED = "Contradicted"
+    """The market's ticker or trades say that it has changed, and no update did."""
     DISCONNECTED = "Disconnected"
     SILENT = "Silent"
     AHEAD = "TimeAhead"
@@ -236,6 +238,12 @@ class Book:
     def followed(self) -> bool:
         """Whether it has the venue's levels, so that an update can be applied to it."""
         return self.unusable is None or self.unusable is Unusable.CROSSED
+
+    @property
+    def top(self) -> tuple[Decimal, Decimal] | None:
+        """Its best bid and its best ask; nothing where one is missing."""
+        bid, ask = next(iter(self.bids.levels()), None), next(iter(self.asks.levels()), None)
+        return None if bid is None or ask is None else (bid[0], ask[0])
 
     def verify(self, checksum: str) -> Unusable | None:
         """What is wrong with it if this is its checksum: nothing, or it is another, or it fits a crossed book.

@@ -103,6 +103,11 @@ class Measures(Collector):
             "Times that a book did not verify, or could not be read",
             labels=["symbol"],
         )
+        silent = GaugeMetricFamily(
+            "aether_ingest_channel_silent",
+            "Whether a channel of a market leaves out what happens there",
+            labels=["symbol", "channel"],
+        )
         gaps = CounterMetricFamily("aether_ingest_trade_gaps", "Times that trades were missed", labels=["symbol"])
         for symbol, book in books.items():
             usable.add_metric([symbol], float(book.usable))
@@ -110,7 +115,9 @@ class Measures(Collector):
                 age.add_metric([symbol], book.age_seconds)
             failures.add_metric([symbol], book.checksum_failures)
             gaps.add_metric([symbol], book.gaps)
-        yield from (usable, age, failures, gaps)
+            for channel in (Channel.BOOK, Channel.TICKER, Channel.TRADE):
+                silent.add_metric([symbol, channel], float(channel in book.silent))
+        yield from (usable, age, failures, gaps, silent)
 
     def _outputs(self, outputs: Mapping[Output, OutputState]) -> Iterator[Metric]:
         up = GaugeMetricFamily("aether_ingest_output_up", "Whether an output can be written to", labels=["output"])

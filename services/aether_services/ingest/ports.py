@@ -84,14 +84,15 @@ class Venue(Protocol):
         """
         ...
 
-    async def trades(self, symbol: Symbol, after: Place) -> Sequence[Trade]:
+    async def trades(self, symbol: Symbol, after: Place | None) -> Sequence[Trade]:
         """The trades of a market after a place, in order: all of them, or the first thousand or so.
 
-        Where one of them is not understood, those before it.
+        Where one of them is not understood, those before it. Without a place the newest thousand or so, and where one
+        is not understood, those after it.
 
         Raises:
             VenueAway: It does not say.
-            NotTold: The first of them is not understood.
+            NotTold: The first of them is not understood; without a place, the last.
         """
         ...
 

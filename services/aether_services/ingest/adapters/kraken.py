@@ -184,8 +184,8 @@ class Kraken:
         self._names, self._unreadable = found, frozenset(unreadable)
         return Listed(instruments=list(found.values()), unreadable=self._unreadable)
 
-    async def trades(self, symbol: Symbol, after: Place) -> Sequence[Trade]:
-        """The trades of a market after a place: a page of up to a thousand."""
+    async def trades(self, symbol: Symbol, after: Place | None) -> Sequence[Trade]:
+        """The trades of a market after a place, or its newest: a page of up to a thousand."""
         if symbol not in self._names and symbol not in self._unreadable:
             await self.instruments()
         instrument = self._names.get(symbol)
@@ -193,15 +193,40 @@ class Kraken:
             if symbol in self._unreadable:
                 raise NotTold(f"AssetPairs: the entry of {symbol} is not understood")
             raise VenueAway(f"AssetPairs: no {symbol}")
+        asked = {"pair": instrument.altname, "count": "1000"}
+        if after is None:
+            said = await self._get("Trades", asked, dict[str, msgspec.Raw])
+            said.pop("last", None)
+            return self._newest(instrument, said)
         since: Nanoseconds = tapes.since(after)
         while True:
-            asked = {"pair": instrument.altname, "since": str(since), "count": "1000"}
+            asked["since"] = str(since)
             said = await self._get("Trades", asked, dict[str, msgspec.Raw])
             last = _last(said.pop("last", None))
             trades = self._trades(instrument, said, after)
             if not trades or trades[-1].trade_id > after.trade_id or last <= since:
                 return trades
             since = last  # a page of trades before the place: many were made at about the same time
+
+    def _newest(self, instrument: Instrument, said: Mapping[str, msgspec.Raw]) -> list[Trade]:
+        """The trades of an answer in order; where one is not understood, those after it.
+
+        Raises:
+            NotTold: There are none of those.
+        """
+        trades: dict[int, Trade] = {}
+        fault: Exception | None = None
+        for raw in (row for rows in said.values() for row in _decoded(rows, list[msgspec.Raw])):
+            try:
+                one = _trade(instrument, wire.entry(raw, _Row))
+                trades[one.trade_id] = one
+            except Exception as wrong:  # noqa: BLE001 - those after it are told all the same
+                self._refused.note("Trades", instrument.symbol, wrong)
+                fault = wrong
+                trades.clear()
+        if fault is not None and not trades:
+            raise NotTold(f"Trades: the newest is not understood: {str(fault)[:100]}") from fault
+        return [trades[trade_id] for trade_id in sorted(trades)]
 
     def _trades(self, instrument: Instrument, said: Mapping[str, msgspec.Raw], after: Place) -> list[Trade]:
         """The trades of an answer in order.

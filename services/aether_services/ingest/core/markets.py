@@ -14,17 +14,19 @@ from aether_services.domain.books import Book, Unusable
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.ingest.core import lanes, refusals, wire, writing
+from aether_services.ingest.core.liveness import Liveness
 from aether_services.ingest.core.outboxes import Letter
 from aether_services.ingest.core.refusals import Refusals, Refused, Why
 from aether_services.ingest.core.tapes import Received, Tape
 from aether_services.ingest.core.wire import Channel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from decimal import Decimal
 
     import msgspec
 
+    from aether_services.domain.trades import Trade
     from aether_services.ingest.core.lanes import Lane
     from aether_services.ingest.core.wire import BookData, Head, TickerData, TradeData
 
@@ -50,6 +52,7 @@ class Market:
         book: Its book, once the venue said with how many decimals it writes; it says itself whether it is usable.
         unknown: Whether the venue has no such market.
         unreadable: Whether what the venue says of its decimals is not understood.
+        liveness: What is known of its channels.
         tape: Its trades.
         doubt: Why a trade of it was refused: nothing after that one is handed on. Empty while nothing is missing.
         doubted_at: When it was refused last.
@@ -60,9 +63,8 @@ class Market:
     """
 
     __slots__ = (
-        "book", "checksum_failures", "doubt", "doubted_at", "gaps", "known_at", "sent_at", "snapshot_at", "symbol",
-        "tape", "told", "unknown", "unreadable", "verified_at",
-        "writer",
+        "book", "checksum_failures", "doubt", "doubted_at", "gaps", "known_at", "liveness", "sent_at", "snapshot_at",
+        "symbol", "tape", "told", "unknown", "unreadable", "verified_at", "writer",
     )  # fmt: skip
 
     def __init__(self, symbol: Symbol, writer: str, tape_length: int) -> None:
@@ -70,6 +72,7 @@ class Market:
         self.book: Book | None = None
         self.unknown = self.unreadable = False
         self.tape = Tape(tape_length)
+        self.liveness = Liveness()
         self.doubt = ""
         self.doubted_at = Nanoseconds(0)
         self.writer = writing.BookWriter(symbol, writer)
@@ -329,12 +332,28 @@ class Markets:
             usable = book.snapshot(bids, asks, checksum)
         else:
             usable = book.update(bids, asks, checksum)
-        if usable:
+        if usable and self._is_known_to_be_older(market, moment):
+            self.contradict(market, received)
+        elif usable:
             self._publish(market, book, at, received)
         elif book.unusable is Unusable.CROSSED:
             self.withdraw(market, received)
         else:
             self._refuse(market, received)
+
+    @staticmethod
+    def _is_known_to_be_older(market: Market, moment: Nanoseconds) -> bool:
+        """Whether a book whose channel was silent is still not what its market is."""
+        if market.book is None or Channel.BOOK not in market.liveness.silent or (top := market.book.top) is None:
+            return False
+        return market.liveness.contradicts(moment, *top)
+
+    def contradict(self, market: Market, now: Nanoseconds) -> None:
+        """Withdraw a book that cannot be what its market is: ticker or trades say otherwise."""
+        if market.book is not None:
+            market.book.drop(Unusable.CONTRADICTED)
+            self.renew.add(market.symbol)
+            self.withdraw(market, now)
 
     def _publish(self, market: Market, book: Book, at: str, received: Nanoseconds) -> None:
         market.sent_at = market.verified_at = received
@@ -358,6 +377,9 @@ class Markets:
             refusals.in_order(trade.at, last.at)
         self._fit(market.symbol, (trade.price,), (trade.quantity,))
         self._heard(trade.at, received, kind)
+        market.liveness.traded(trade)
+        if kind == _UPDATE:
+            market.liveness.updated(Channel.TRADE)
         if last is not None and trade.trade_id <= last.trade_id and trade.at > last.at + times.SECOND:
             self.begin_anew(market)
         whole = not market.tape.gap
@@ -366,9 +388,28 @@ class Markets:
             market.gaps += whole
             self.fill.add(market.symbol)
 
+    def bring(self, market: Market, trades: Sequence[Trade], now: Nanoseconds, *, after_gap: bool) -> None:
+        """Take in trades that the venue's REST told.
+
+        Args:
+            market: Whose they are.
+            trades: They, in order.
+            now: The time.
+            after_gap: Whether they are what follows the last that is known, so that an id left out does not exist.
+        """
+        received = [Received(one, now) for one in trades]
+        market.liveness.traded(trades[-1])
+        if after_gap:
+            market.tape.fill(received)
+            return
+        market.tape.add(received)
+        if market.tape.gap:
+            self.fill.add(market.symbol)
+
     def _ticker(self, one: TickerData, received: Nanoseconds, kind: str) -> None:
         symbol = Symbol(one.symbol)
-        if symbol not in self._markets:
+        market = self._markets.get(symbol)
+        if market is None:
             return
         self.data_of.add((Channel.TICKER, symbol))
         ticker = one.ticker(received)
@@ -379,6 +420,9 @@ class Markets:
             (ticker.bid_quantity, ticker.ask_quantity),
         )
         self._heard(ticker.at, received, kind)
+        market.liveness.ticked(ticker, dated=bool(one.timestamp))
+        if kind == _UPDATE:
+            market.liveness.updated(Channel.TICKER)
         self._written += 1
         body = writing.ticker(ticker, f"{self._writer}-{self._written}", received)
         self._post(Letter(Topic.TICKER, symbol, body, received))

@@ -89,7 +89,32 @@ class History:
             whole.append(one)
         return whole
 
-    async def _ask(self, symbol: Symbol, place: Place) -> Sequence[Trade]:
+    async def newest(self, symbol: Symbol) -> list[Trade]:
+        """The newest trades, in order and without a gap; none where the market has never traded.
+
+        Where one of them cannot be so, those after it.
+
+        Raises:
+            VenueAway: It does not say.
+            NotTold: The newest is not understood, or cannot be so.
+        """
+        whole: list[Trade] = []
+        for one in reversed(await self._ask(symbol, None)):
+            if whole and one.trade_id != whole[-1].trade_id - 1:
+                break
+            try:
+                refusals.in_time(one.at, self._clock.now())
+                if whole:
+                    refusals.in_order(whole[-1].at, one.at)
+            except Refused as fault:
+                self._refused.note("Trades", symbol, fault)
+                if not whole:
+                    raise NotTold(f"trade {one.trade_id}: {fault}") from fault
+                break
+            whole.append(one)
+        return whole[::-1]
+
+    async def _ask(self, symbol: Symbol, place: Place | None) -> Sequence[Trade]:
         try:
             try:
                 return await self._venue.trades(symbol, place)
@@ -102,4 +127,5 @@ class History:
             raise
         except Exception as fault:
             self._refused.note("Trades", symbol, fault, unexpected=True)
-            raise NotTold(f"after trade {place.trade_id}: {type(fault).__name__}") from fault
+            where = "the newest trades" if place is None else f"after trade {place.trade_id}"
+            raise NotTold(f"{where}: {type(fault).__name__}") from fault

@@ -256,6 +256,7 @@ class Ingest:
             last_trade_id=last.trade_id if last else None,
             checksum_failures=market.checksum_failures,
             gaps=market.gaps,
+            silent=market.liveness.silent,
             trades=market.doubt or (NOT_LISTED if symbol in self.listing.unreadable else ""),
             backoff_seconds=round(self.receiving.backoff(symbol), 1),
         )

@@ -14,17 +14,19 @@ from aether_services.domain.times import Nanoseconds
 from aether_services.ingest.core import asking, wire
 from aether_services.ingest.core.asking import Step, Subscriptions
 from aether_services.ingest.core.connects import LASTED, Connects
-from aether_services.ingest.core.tapes import Received
 from aether_services.ingest.core.wire import Channel
 from aether_services.ingest.ports import NotTold, VenueAway
+from aether_services.ingest.service.channels import Channels
 from aether_services.ingest.service.history import History, IdsWentBack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from aether_services.domain.instruments import Symbol
+    from aether_services.domain.trades import Trade
     from aether_services.ingest.core.asking import Key
     from aether_services.ingest.core.markets import Market, Markets
+    from aether_services.ingest.core.tapes import Place
     from aether_services.ingest.ports import Connection, Venue
     from aether_services.kit.clocks import Clock
 
@@ -42,8 +44,6 @@ QUIET: Final = 4 * times.SECOND
 """Without a word, a heartbeat included, for this long: the venue is asked whether it is there."""
 SILENT: Final = 8 * times.SECOND
 """And after this its books are not trusted any more, and the connection is given up."""
-CONFIRMED_EVERY: Final = 60 * times.SECOND
-"""A lost trade is known by the next one; where none comes for so long, the venue is asked over REST."""
 LONGEST_FILL_PAUSE: Final = 30.0
 """Seconds until the venue is asked again for trades that it does not tell."""
 
@@ -95,8 +95,7 @@ class Receiving:
         self._pauses: dict[Symbol, tuple[float, float]] = {}
         """Market that the venue did not tell what is missing of → until when it is not asked again, and its pause."""
         self._pinged = Nanoseconds(0)
-        self._confirmed: dict[Symbol, Nanoseconds] = {}
-        """Market → when the venue was last asked over REST whether it has traded."""
+        self._channels = Channels(markets)
 
     def _nothing_asked(self) -> Subscriptions:
         return Subscriptions(
@@ -119,7 +118,8 @@ class Receiving:
     def complete(self, market: Market) -> bool:
         """Whether every trade of a market that has happened is on its tape, but for the last moments."""
         held = self._asked.step((Channel.TRADE, market.symbol)) is Step.HELD
-        return self.connected and held and not market.tape.gap and not market.doubt
+        silent = Channel.TRADE in market.liveness.silent
+        return self.connected and held and not silent and not market.tape.gap and not market.doubt
 
     def leave(self) -> None:
         """No more is received: no book is to be trusted any more, and who has one is told."""
@@ -147,6 +147,7 @@ class Receiving:
     async def _converse(self, connection: Connection) -> None:
         self._asked, self._usable_since = self._nothing_asked(), Nanoseconds(0)
         self._markets.data_of.clear()
+        self._channels.begin()
         self.connected, self.detail = True, ""
         self.heard = self._pinged = self._clock.now()
         log.info("venue_connected")
@@ -188,6 +189,7 @@ class Receiving:
                 self._pinged = now
                 await connection.send(wire.ping(0))
             self._relist(elapsed)
+            self._channels.look(self._asked, now, elapsed)
             self._look_at_books(now, elapsed)
             for request in self._asked.requests(self._wanted(), elapsed, most=ASKED_AT_ONCE):
                 await connection.send(request)
@@ -251,7 +253,7 @@ class Receiving:
             self._pauses.pop(symbol, None)
         elif self._clock.elapsed() < until:
             pass
-        elif await self._ask_again(market):
+        elif await self._ask_again(market, market.tape.last):
             self._pauses.pop(symbol, None)
         else:  # the venue does not have them over REST yet, or says what cannot be
             pause = min(LONGEST_FILL_PAUSE, 2 * pause)
@@ -259,41 +261,34 @@ class Receiving:
 
     async def _confirm(self) -> None:
         """Ask whether the market that was quiet for longest has traded all the same."""
-        now = self._clock.now()
-        quiet = {
-            one: max(one.tape.heard, self._confirmed.get(one.symbol, Nanoseconds(0)))
-            for one in self._markets.all()
-            if one.tape.last
-        }
-        market = min(quiet, key=quiet.__getitem__, default=None)
-        if market is not None and self.connected and now - quiet[market] >= CONFIRMED_EVERY:
-            self._confirmed[market.symbol] = now
-            if await self._ask_again(market):
-                market.gaps += 1
+        market = self._channels.unconfirmed(self._clock.now()) if self.connected else None
+        if market is None:
+            return
+        missed = await self._ask_again(market, market.tape.last)
+        if missed is not None:
+            market.gaps += bool(missed)
+            self._channels.confirmed(market, missed, self._clock.now())
 
-    async def _ask_again(self, market: Market) -> bool:
-        """Bring what the venue has after a market's tape; whether that was anything."""
-        place = market.tape.last
-        if place is None:
-            return False
+    async def _ask_again(self, market: Market, place: Place | None) -> Sequence[Trade] | None:
+        """Bring what the venue has after a place, or its newest trades; nothing where it does not say."""
+        symbol, after = market.symbol, place.trade_id if place is not None else None
         try:
-            trades = await self._history.after(market.symbol, place)
+            trades = await (self._history.after(symbol, place) if place is not None else self._history.newest(symbol))
         except IdsWentBack:
-            log.error("trade_ids_went_back", extra={"symbol": market.symbol, "after": place.trade_id})  # noqa: TRY400
+            log.error("trade_ids_went_back", extra={"symbol": symbol, "after": after})  # noqa: TRY400
             self._markets.begin_anew(market)
-            return True
+            return None
         except VenueAway as fault:
-            cause = {"symbol": market.symbol, "after": place.trade_id, "cause": str(fault)}
-            log.warning("gap_not_filled", extra=cause)
+            log.warning("gap_not_filled", extra={"symbol": symbol, "after": after, "cause": str(fault)})
             if isinstance(fault, NotTold):
                 self._markets.doubt(market, str(fault), self._clock.now())
-            return False
+            return None
         # Some may have come by themselves meanwhile.
         missed = [one for one in trades if market.tape.last is None or one.trade_id > market.tape.last.trade_id]
-        self._markets.settle(market, self._clock.now(), brought=bool(missed))
+        now = self._clock.now()
+        self._markets.settle(market, now, brought=bool(missed))
         if missed:
-            now = self._clock.now()
-            market.tape.fill([Received(one, now) for one in missed])
-            log.info("gap_filled", extra={"symbol": market.symbol, "after": place.trade_id, "trades": len(missed)})
+            self._markets.bring(market, missed, now, after_gap=place is not None)
+            log.info("gap_filled", extra={"symbol": symbol, "after": after, "trades": len(missed)})
             self._arrived()
-        return bool(missed)
+        return missed

@@ -1,0 +1,158 @@
+"""Whether each channel of one market brings what happens there: what the others say is held against it.
+
+Nobody hears that a channel is silent, since a market may be quiet. But a trade changes the book and the ticker in the
+same moment, and the venue's REST has every trade, so each of them tells what the others leave out. The venue's times
+alone are compared with one another, since messages of several channels come in any order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from aether_services.domain import times
+from aether_services.domain.books import Unusable
+from aether_services.ingest.core.wire import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from decimal import Decimal
+
+    from aether_services.domain.tickers import Ticker
+    from aether_services.domain.times import Nanoseconds
+    from aether_services.domain.trades import Trade
+    from aether_services.ingest.core.markets import Market
+
+BEHIND: Final = 3 * times.SECOND
+"""What happened later than this after the last word of a channel, and is not in it, is held against it."""
+LASTS: Final = {Channel.BOOK: 2 * times.SECOND, Channel.TICKER: 5 * times.SECOND}
+"""For how long that has to be so: what is missing may be on its way."""
+CROSSED_LASTS: Final = 10 * times.SECOND
+"""For how long a book may be crossed until it is asked for anew."""
+HELD: Final = 10 * times.SECOND
+"""For how long a subscription is held until its snapshot, and what happened before, must have come."""
+CLEARED: Final = 300 * times.SECOND
+"""After so long without anything held against it a channel counts as heard, as it does with its next update."""
+
+
+class Liveness:
+    """What is known of the channels of one market."""
+
+    __slots__ = ("_crossed_at", "_doubted", "_silent", "_ticked_at", "_ticker", "_trade")
+
+    def __init__(self) -> None:
+        self._ticked_at: Nanoseconds | None = None
+        self._ticker: Ticker | None = None
+        self._trade: Trade | None = None
+        """The newest of each, by the venue's time; a trade however it was heard of."""
+        self._crossed_at: Nanoseconds | None = None
+        """Since when its book is crossed, or was asked for anew for it."""
+        self._doubted: dict[Channel, Nanoseconds] = {}
+        """Since when something is held against a channel."""
+        self._silent: dict[Channel, Nanoseconds] = {}
+        """Channels that are known to be silent, and when they last were."""
+
+    @property
+    def silent(self) -> tuple[Channel, ...]:
+        """Channels that left out what happened, and have brought no update since; in the order of their names."""
+        return tuple(sorted(self._silent))
+
+    # What is heard.
+
+    def ticked(self, ticker: Ticker, *, dated: bool = True) -> None:
+        """A ticker was received; one without a time of the venue says nothing about a book, which has one."""
+        if self._ticked_at is None or ticker.at >= self._ticked_at:
+            self._ticked_at = ticker.at
+            self._ticker = ticker if dated else None
+
+    def traded(self, trade: Trade) -> None:
+        """A trade was received, or told by the venue's REST."""
+        if self._trade is None or trade.at >= self._trade.at:
+            self._trade = trade
+
+    def updated(self, channel: Channel) -> None:
+        """An update of a channel was received, which is more than its snapshot."""
+        self._silent.pop(channel, None)
+
+    # What is held against a channel.
+
+    def contradicts(self, at: Nanoseconds, bid: Decimal, ask: Decimal) -> bool:
+        """Whether a book cannot be what the market is.
+
+        Args:
+            at: The venue's time of its last change.
+            bid: Its best bid.
+            ask: Its best ask.
+        """
+        ticker, trade = self._ticker, self._trade
+        if trade is not None and trade.at > at + BEHIND and not bid <= trade.price <= ask:
+            return True
+        # A side without an order is written as 0.
+        quotes = ticker is not None and ticker.at > at + BEHIND and bool(ticker.bid and ticker.ask)
+        return quotes and ticker is not None and (ticker.bid, ticker.ask) != (bid, ask)
+
+    @property
+    def ticker_lacks_a_trade(self) -> bool:
+        """Whether there was a trade after the newest ticker: each brings one."""
+        return self._trade is not None and (self._ticked_at is None or self._trade.at > self._ticked_at + BEHIND)
+
+    def look(self, channel: Channel, now: Nanoseconds, *, against: bool) -> bool:
+        """Whether a channel is silent: something has been held against it for long enough, and still is."""
+        if not against:
+            self._doubted.pop(channel, None)
+            if now - self._silent.get(channel, now) >= CLEARED:
+                del self._silent[channel]
+            return False
+        if now - self._doubted.setdefault(channel, now) < LASTS[channel]:
+            return False
+        self._silent[channel] = now
+        return True
+
+    def crossed(self, now: Nanoseconds, *, is_so: bool) -> bool:
+        """Whether its book is crossed for long enough; then the time begins anew."""
+        if not is_so:
+            self._crossed_at = None
+            return False
+        if self._crossed_at is not None and now - self._crossed_at < CROSSED_LASTS:
+            return False
+        first, self._crossed_at = self._crossed_at is None, now
+        return not first
+
+    def missed(self, trades: Sequence[Trade], now: Nanoseconds) -> bool:
+        """Whether the channel of trades is silent: the venue's REST told trades, in order, that it left out.
+
+        What has just happened may be on its way, so the oldest of them counts.
+        """
+        if now - trades[0].at < HELD:
+            return False
+        self._silent[Channel.TRADE] = now
+        return True
+
+    def confirmed(self, now: Nanoseconds) -> None:
+        """The venue's REST told no trade that was left out."""
+        if now - self._silent.get(Channel.TRADE, now) >= CLEARED:
+            del self._silent[Channel.TRADE]
+
+
+def silent(market: Market, now: Nanoseconds, *, ticker_held: Nanoseconds | None) -> Iterator[Channel]:
+    """Those of a market's channels that are silent now by what its other channels say.
+
+    Args:
+        market: It.
+        now: The time.
+        ticker_held: For how long its ticker has been subscribed to; nothing where it is not.
+    """
+    one, book, at = market.liveness, market.book, market.writer.at
+    top = book.top if book is not None and market.usable else None
+    contradicted = top is not None and at is not None and one.contradicts(at, *top)
+    if one.look(Channel.BOOK, now, against=contradicted):
+        yield Channel.BOOK
+    elif not contradicted and market.verified_at > market.snapshot_at:
+        one.updated(Channel.BOOK)
+    lacking = ticker_held is not None and ticker_held >= HELD and one.ticker_lacks_a_trade
+    if one.look(Channel.TICKER, now, against=lacking):
+        yield Channel.TICKER
+
+
+def crossed_for_long(market: Market, now: Nanoseconds) -> bool:
+    """Whether a book is crossed for so long that it is to be asked for anew; the next time is as long after that."""
+    return market.liveness.crossed(now, is_so=market.book is not None and market.book.unusable is Unusable.CROSSED)

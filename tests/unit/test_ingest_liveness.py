@@ -1,0 +1,159 @@
+"""Liveness: what the channels of one market say of one another."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from aether_services.domain import times
+from aether_services.domain.instruments import Symbol
+from aether_services.domain.tickers import Ticker
+from aether_services.domain.times import Nanoseconds
+from aether_services.domain.trades import OrderType, Side, Trade
+from aether_services.ingest.core import liveness
+from aether_services.ingest.core.liveness import Liveness
+from aether_services.ingest.core.wire import Channel
+
+BTC = Symbol("BTC/USD")
+BID, ASK = Decimal("99.99"), Decimal("100.01")
+
+
+def at(seconds: float) -> Nanoseconds:
+    """A moment of the venue."""
+    return Nanoseconds(round((1_000_000 + seconds) * times.SECOND))
+
+
+def a_trade(seconds: float, price: str) -> Trade:
+    return Trade(
+        symbol=BTC,
+        trade_id=1,
+        side=Side.BUY,
+        price=Decimal(price),
+        quantity=Decimal(1),
+        order_type=OrderType.LIMIT,
+        at=at(seconds),
+    )
+
+
+def a_ticker(seconds: float, bid: str, ask: str) -> Ticker:
+    one = Decimal(1)
+    return Ticker(
+        symbol=BTC, bid=Decimal(bid), bid_quantity=one, ask=Decimal(ask), ask_quantity=one, last=one, volume=one,
+        vwap=one, low=one, high=one, change=one, change_percent=one, at=at(seconds),
+    )  # fmt: skip
+
+
+def silent(one: Liveness) -> tuple[Channel, ...]:
+    return one.silent
+
+
+@pytest.mark.parametrize(
+    ("seconds", "price", "contradicts"),
+    [
+        (4, "150.05", True),
+        (4, "99.98", True),
+        (4, "100.01", False),
+        (4, "100.00", False),
+        (3, "150.05", False),  # it may have changed the book in the message that comes next
+        (-60, "150.05", False),
+    ],
+)
+def test_a_later_trade_outside_the_spread_contradicts_a_book(seconds: float, price: str, *, contradicts: bool) -> None:
+    one = Liveness()
+    one.traded(a_trade(seconds, price))
+    assert one.contradicts(at(0), BID, ASK) is contradicts
+
+
+@pytest.mark.parametrize(
+    ("seconds", "bid", "ask", "contradicts"),
+    [
+        (4, "150.00", "150.05", True),
+        (4, "99.99", "100.02", True),
+        (4, "99.99", "100.0100", False),
+        (4, "0", "100.02", False),  # nobody buys: the other side is known by its trades
+        (3, "150.00", "150.05", False),
+        (-60, "150.00", "150.05", False),
+    ],
+)
+def test_a_later_ticker_with_other_prices_contradicts_a_book(
+    seconds: float, bid: str, ask: str, *, contradicts: bool
+) -> None:
+    one = Liveness()
+    one.ticked(a_ticker(seconds, bid, ask))
+    assert one.contradicts(at(0), BID, ASK) is contradicts
+
+
+def test_a_ticker_without_a_time_says_nothing_about_a_book() -> None:
+    one = Liveness()
+    one.ticked(a_ticker(4, "150.00", "150.05"), dated=False)
+    one.traded(a_trade(6, "100.00"))
+    assert not one.contradicts(at(0), BID, ASK)
+    assert not one.ticker_lacks_a_trade
+
+
+def test_the_newest_by_the_venue_s_time_counts_and_not_what_came_last() -> None:
+    one = Liveness()
+    for seconds, price in ((10, "100.00"), (5, "150.00")):
+        one.traded(a_trade(seconds, price))
+        one.ticked(a_ticker(seconds, price, price))
+    assert one.contradicts(at(0), Decimal(150), Decimal(150))
+    assert not one.contradicts(at(0), Decimal(100), Decimal(100))
+
+
+def test_nothing_is_held_against_a_quiet_market() -> None:
+    one = Liveness()
+    assert not one.contradicts(at(0), BID, ASK)
+    assert not one.ticker_lacks_a_trade
+    assert silent(one) == ()
+
+
+def test_a_channel_is_silent_only_if_what_is_missing_does_not_come_for_a_while() -> None:
+    one = Liveness()
+    assert not one.look(Channel.BOOK, at(0), against=True)
+    assert not one.look(Channel.BOOK, at(1.9), against=True)
+    assert not one.look(Channel.BOOK, at(1.95), against=False)
+    assert not one.look(Channel.BOOK, at(2.5), against=True)
+    assert silent(one) == ()
+    assert one.look(Channel.BOOK, at(4.5), against=True)
+    assert silent(one) == (Channel.BOOK,)
+
+
+def test_a_silent_channel_is_heard_with_its_next_update_or_after_five_quiet_minutes() -> None:
+    one = Liveness()
+    for channel in (Channel.BOOK, Channel.TICKER):
+        one.look(channel, at(0), against=True)
+        assert one.look(channel, at(5), against=True)
+    assert one.missed([a_trade(-60, "1")], at(5))
+    assert silent(one) == (Channel.BOOK, Channel.TICKER, Channel.TRADE)
+    one.updated(Channel.TICKER)
+    assert silent(one) == (Channel.BOOK, Channel.TRADE)
+    one.look(Channel.BOOK, at(304), against=False)
+    one.confirmed(at(304))
+    assert silent(one) == (Channel.BOOK, Channel.TRADE)
+    one.look(Channel.BOOK, at(305), against=False)
+    one.confirmed(at(305))
+    assert silent(one) == ()
+
+
+@pytest.mark.parametrize(("traded", "ticked", "lacks"), [(3, 0, False), (3.5, 0, True), (3.5, 3.5, False)])
+def test_a_ticker_lacks_a_trade_that_came_well_after_it(traded: float, ticked: float, *, lacks: bool) -> None:
+    one = Liveness()
+    one.ticked(a_ticker(ticked, "1", "2"))
+    one.traded(a_trade(traded, "1"))
+    assert one.ticker_lacks_a_trade is lacks
+
+
+def test_a_market_that_traded_and_never_had_a_ticker_lacks_one() -> None:
+    one = Liveness()
+    one.traded(a_trade(0, "1"))
+    assert one.ticker_lacks_a_trade
+
+
+def test_a_trade_that_has_just_happened_may_still_be_on_its_way() -> None:
+    one = Liveness()
+    now = Nanoseconds(at(0) + liveness.HELD)
+    assert not one.missed([a_trade(0.1, "1")], now)
+    assert silent(one) == ()
+    assert one.missed([a_trade(0, "1"), a_trade(9, "1")], now), "a busy market has always a new one"
+    assert silent(one) == (Channel.TRADE,)
