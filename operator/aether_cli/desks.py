@@ -236,6 +236,11 @@ def explain(platform: Thing, events: Sequence[Thing]) -> Iterator[str]:
     if not is_reconciled(platform):
         yield f"  Not yet reconciled: {_older(platform)}."
         yield "  Does an operator run, and does it watch this namespace? The status page shows the operators there are."
+    latest = sorted(events, key=_when)[-SHOWN_EVENTS:]
+    if latest and latest[-1].get("reason") == Reason.RECONCILE_FAILED:
+        when = _when(latest[-1])[:19]
+        yield f"  [red]At {when} the operator could not finish its look at it; what follows is of before.[/]"
+        yield from _words(Reason.RECONCILE_FAILED)
     seen = set[str]()
     for one in conditions.values():
         if not _matters(one):
@@ -249,7 +254,6 @@ def explain(platform: Thing, events: Sequence[Thing]) -> Iterator[str]:
         if one.get("message"):
             yield f"    {escape(one['message'])}"
         yield from _words(one.get("reason", ""))
-    latest = sorted(events, key=_when)[-SHOWN_EVENTS:]
     if latest:
         yield ""
         yield "  Lately"

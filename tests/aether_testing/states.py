@@ -185,9 +185,35 @@ def _both(*changes: Change) -> Change:
 _NO_NODE: Final = {
     "phase": "Pending",
     "conditions": [
-        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes: Insufficient cpu"}
+        {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": "0/1 nodes are available: 1 Insufficient cpu.",
+        }
     ],
 }
+_QUOTA: Final = (
+    'create Pod paper-postgres-0 in StatefulSet paper-postgres failed error: pods "paper-postgres-0" is forbidden: '
+    "exceeded quota: small, requested: pods=1, used: pods=4, limited: pods=4"
+)
+_NO_CLASS: Final = "no persistent volumes available for this claim and no storage class is set"
+
+
+def _told_of(kind: str, name: str, reason: str, note: str) -> Change:
+    """A controller says something of a child."""
+
+    def changed(world: World) -> World:
+        event = worlds.an_event(world.children[Ref(kind, name)], reason, note)
+        return dataclasses.replace(world, events=(*world.events, event))
+
+    return changed
+
+
+_forbidden: Final = _both(
+    _workload(readyReplicas=0, availableReplicas=0),
+    _told_of("StatefulSet", "paper-postgres", "FailedCreate", _QUOTA),
+)
 _INGEST, _EXCHANGE = "paper-ingest-0", "paper-exchange-0"
 _P, _K, _N, _R = Server.POSTGRES, Server.KAFKA, Server.NATS, Server.REDIS
 
@@ -212,7 +238,12 @@ _MANAGED: Final[_Table] = {
     "a pod is ready and not available yet": (_workload(availableReplicas=0), RECONCILING, Reason.ROLLING_OUT),
     "a pod starts": (_container("ContainerCreating"), RECONCILING, Reason.ROLLING_OUT),
     "a pod finds no node": (
-        _workload(_NO_NODE, readyReplicas=0, availableReplicas=0), RECONCILING, Reason.ROLLING_OUT,
+        _workload(_NO_NODE, readyReplicas=0, availableReplicas=0), RECONCILING, Reason.UNSCHEDULABLE,
+    ),
+    "a pod may not be made": (_forbidden, RECONCILING, Reason.POD_FORBIDDEN),
+    "no StorageClass brings a volume": (
+        _both(_claim("Pending"), _told_of("PersistentVolumeClaim", "paper-postgres-data", "FailedBinding", _NO_CLASS)),
+        RECONCILING, Reason.VOLUME_MISSING,
     ),
     "a pod's image is not there": (
         _container("ImagePullBackOff", image="images.example.org/postgres:1"), RECONCILING, Reason.ROLLING_OUT,
@@ -444,6 +475,12 @@ def _of_the_platform() -> Iterator[State]:
     yield one("the spec is not understood and nothing runs", STALLED, Reason.INVALID_SPEC, told)
     told = _judged(platform, steady, well, newest=None, problems=problems)
     yield one("the spec is not understood and the last good one runs on", STALLED, Reason.INVALID_SPEC, told)
+    raw = {"metadata": {"generation": 1}, "spec": {}, "status": well}
+    cause = "KeyError: 'spec' at plans.py:12"
+    failed = well | status.judge_failed(raw, cause, now=NOW)
+    yield one("the operator could not finish its look at it", RECONCILING, Reason.RECONCILE_FAILED, failed)
+    later = status.judge_failed({**raw, "status": failed}, cause, now=NOW + timedelta(seconds=300))
+    yield one("it could not for longer than the deadline", STALLED, Reason.RECONCILE_FAILED, failed | later)
     paused = worlds.a_platform(paused=True)
     told = _judged(platform, steady, well, paused=True, newest=paused)
     yield one("paused, and all is well", READY, Reason.READY, told, paused=True)

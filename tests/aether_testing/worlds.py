@@ -286,5 +286,25 @@ def a_pod_of(stateful_set: Manifest, replica: int = 0, **status: Any) -> Manifes
     """A pod of a StatefulSet."""
     owner = {"kind": "StatefulSet", "uid": stateful_set["metadata"]["uid"], "controller": True}
     name = f"{stateful_set['metadata']['name']}-{replica}"
-    meta = {"name": name, "uid": f"uid-of-Pod-{name}", "ownerReferences": [owner]}
+    meta = {
+        "name": name,
+        "namespace": stateful_set["metadata"]["namespace"],
+        "uid": f"uid-of-Pod-{name}",
+        "ownerReferences": [owner],
+    }
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "status": status}
+
+
+def an_event(about: Manifest, reason: str, note: str, at: str = "2026-01-01T12:00:00Z") -> Manifest:
+    """What a controller says of an object, in the form that they still use."""
+    meta = about["metadata"]
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"name": f"{meta['name']}.1", "creationTimestamp": at},
+        "eventTime": None,
+        "deprecatedLastTimestamp": at,
+        "reason": reason,
+        "note": note,
+        "regarding": {"kind": about["kind"], "name": meta["name"], "uid": meta["uid"]},
+    }

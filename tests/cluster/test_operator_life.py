@@ -14,7 +14,7 @@ import yaml
 
 from aether_cli import desks, problems
 from aether_cli.local import volumes
-from aether_operator.api import labels, platforms
+from aether_operator.api import labels, models, platforms
 from aether_operator.catalog.logins import Who
 from aether_operator.observed import secrecy
 from aether_testing import audits, kstatus, namespaces, operators, planes
@@ -189,6 +189,133 @@ def test_secrets_that_may_not_be_made_stop_what_needs_them_and_nothing_spins(des
     finally:
         desk.namespace.text("delete", "resourcequota", "no-secrets")
     planes.until(desk.namespace, "Ready", "True", name=name)
+    forbidden(desk, name)
+
+
+def forbidden(desk: Desk, name: str) -> None:
+    """Nothing may be made in the namespace any more, and Redis loses its pod: it is said by what, and how to see it."""
+    quota: Thing = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "no-pods"},
+        "spec": {"hard": {"pods": 0}},
+    }
+    limits: Thing = {"type": "Container", "max": {"memory": "1Mi"}}
+    ranges: Thing = {
+        "apiVersion": "v1",
+        "kind": "LimitRange",
+        "metadata": {"name": "small"},
+        "spec": {"limits": [limits]},
+    }
+    for thing, named in (
+        (quota, "ResourceQuota no-pods does not let a pod in: it asks for pods=1"),
+        (ranges, "LimitRange"),
+    ):
+        planes.put(desk.namespace, thing)
+        kind, called = thing["kind"], thing["metadata"]["name"]
+        try:
+            if kind == "ResourceQuota":
+                desk.until(
+                    "resourcequota", called, lambda one: "used" in one.get("status", {}), "the quota is in force"
+                )
+            desk.namespace.text("delete", "pod", f"{name}-redis-0", "--wait=false")
+            waiting = planes.until(desk.namespace, "RedisReady", "False", name=name, reason="PodForbidden")
+            (said,) = [one["message"] for one in waiting["status"]["conditions"] if one["type"] == "RedisReady"]
+            assert said.startswith(f"StatefulSet {name}-redis ")
+            assert named in said
+            command = said.partition("; see: kubectl ")[2].split(", ")[0].split()
+            assert called in desk.cluster.kubectl.text(*command)
+        finally:
+            desk.namespace.text("delete", kind, called)
+        planes.until(desk.namespace, "Ready", "True", name=name)
+
+
+def test_limits_that_are_taken_away_leave_a_status_that_goes_on(desk: Desk) -> None:
+    name, platform = desk.ready_managed()
+    limits = {"limits": {"cpu": "1", "memory": "1Gi"}}
+    platform["spec"]["dataPlane"]["redis"] = {"managed": {"resources": limits}}
+    gone = {"spec": {"dataPlane": {"redis": {"managed": {"resources": {"limits": None}}}}}}
+    bare = {**platform["spec"], "dataPlane": {**platform["spec"]["dataPlane"], "redis": {"managed": {}}}}
+    takes: list[Callable[[], object]] = [
+        lambda: desk.edit("tp", name, gone),
+        lambda: planes.put(desk.namespace, {**platform, "spec": bare}),
+    ]
+    for take in takes:
+        planes.put(desk.namespace, platform)
+        ready = planes.until(desk.namespace, "Ready", "True", name=name)
+        assert ready["status"]["applied"]["dataPlane"]["redis"]["managed"]["resources"] == limits
+        take()
+        ready = planes.until(desk.namespace, "Ready", "True", name=name)
+        assert ready["status"]["applied"]["dataPlane"]["redis"]["managed"] == {"storage": "10Gi"}
+    failed = [line for line in desk.operator.lines if line.get("event") == "visit_failed"]
+    assert [line for line in failed if line["key"].endswith(f"/{name}")] == []
+
+
+def test_a_status_that_is_refused_is_told_in_the_status_or_an_event(desk: Desk) -> None:
+    """A policy of others refuses a part of it for one edit, and all of it for another."""
+    name, platform = desk.ready_external()
+    seconds = "object.spec.progressDeadlineSeconds"
+    applied = "object.status.applied.progressDeadlineSeconds"
+    rule = f"{seconds} != 302 && ({seconds} != 301 || {applied} != 301) && object.status.message != 'probe'"
+    match = {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": desk.namespace.name}},
+        "resourceRules": [
+            {
+                "apiGroups": [models.GROUP], "apiVersions": ["*"], "operations": ["UPDATE"],
+                "resources": ["tradingplatforms/status"],
+            }
+        ],
+    }  # fmt: skip
+    api, called = "admissionregistration.k8s.io/v1", f"odd-{desk.namespace.name}"
+    condition = {"name": "mine", "expression": f"object.metadata.name == '{name}'"}
+    desk.cluster.kubectl.apply(
+        {
+            "apiVersion": api, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": called},
+            "spec": {
+                "matchConstraints": match, "matchConditions": [condition],
+                "validations": [{"expression": rule, "message": "not this status"}],
+            },
+        },
+        {
+            "apiVersion": api, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": called},
+            "spec": {"policyName": called, "validationActions": ["Deny"]},
+        },
+    )  # fmt: skip
+    about = f"--field-selector=regarding.name={name}"
+    try:
+        desk.until("tp", name, lambda _: _refuses_a_probe(desk, name), "the policy is in force")
+        platform["spec"]["progressDeadlineSeconds"] = 302
+        planes.put(desk.namespace, platform)
+        failed = f"{about},reason=ReconcileFailed,type=Warning"
+        desk.namespace.until(bool, "events.events.k8s.io", failed, wish="it is told in an event")
+        events = desk.namespace.get("events.events.k8s.io", about)["items"]
+        said = "\n".join(desks.explain(desk.child("tp", name), events))
+        assert "could not finish its look at it" in said
+        assert "not this status" in said
+        platform["spec"]["progressDeadlineSeconds"] = 300
+        planes.put(desk.namespace, platform)
+        desk.namespace.until(bool, "events.events.k8s.io", f"{about},reason=Reconciled", wish="and that it is over")
+        platform["spec"]["progressDeadlineSeconds"] = 301
+        planes.put(desk.namespace, platform)
+        told = desk.until("tp", name, lambda one: one["status"]["reason"] == "ReconcileFailed", "the status tells it")
+        assert "not this status" in told["status"]["message"]
+        assert told["status"]["observedGeneration"] < told["metadata"]["generation"]
+        assert kstatus.compute(told) == "InProgress"
+        assert told["status"]["applied"]["progressDeadlineSeconds"] == 300
+    finally:
+        desk.cluster.kubectl.text("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", called)
+    ready = planes.until(desk.namespace, "Ready", "True", name=name)
+    assert ready["status"]["applied"]["progressDeadlineSeconds"] == 301
+
+
+def _refuses_a_probe(desk: Desk, name: str) -> bool:
+    patch = json.dumps({"status": {"message": "probe"}})
+    try:
+        words = ("--subresource=status", "--type=merge", "--dry-run=server", f"--patch={patch}")
+        desk.namespace.text("patch", "tp", name, *words)
+    except problems.ProgramFailed as refused:
+        return "not this status" in refused.cause
+    return False
 
 
 def test_a_platform_that_requires_timescale_is_not_ready_without_it(desk: Desk) -> None:
@@ -344,7 +471,8 @@ def test_replicas_come_and_go_with_their_budget(desk: Desk) -> None:
     platform["spec"]["components"] = {"ingest": {"replicas": 3}}
     planes.put(desk.namespace, platform)
     planes.until(desk.namespace, "IngestReady", "True", name=name)
-    assert desk.child("poddisruptionbudget", f"{name}-ingest")["spec"]["maxUnavailable"] == 1
+    budget = desk.child("poddisruptionbudget", f"{name}-ingest")["spec"]
+    assert (budget["maxUnavailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
     assert desk.child("statefulset", f"{name}-ingest")["status"]["readyReplicas"] == 3
     assert desk.child("pod", f"{name}-ingest-0")["metadata"]["uid"] == first
     platform["spec"]["components"] = {"ingest": {"replicas": 1}}

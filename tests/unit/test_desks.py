@@ -168,6 +168,17 @@ def test_a_venue_that_this_command_does_not_know_is_shown_as_it_is() -> None:
     assert desks.venue({"spec": {}}) == {"name": "unknown", "feed": "unknown"}
 
 
+def test_a_look_that_failed_and_that_no_status_could_tell_of_is_told() -> None:
+    """The status says Ready, and is of before; the newest event knows better, until the next one that does."""
+    failed = {"eventTime": "2026-11-24T10:00:05Z", "reason": "ReconcileFailed", "note": "Refused: 422"}
+    ready = {"eventTime": "2026-11-24T10:00:00Z", "reason": "Ready", "note": "n"}
+    said = shown(desks.explain(a_platform(READY), [failed, ready]))
+    assert "At 2026-11-24T10:00:05 the operator could not finish its look at it" in said
+    assert "What to do: Read the message, and the operator's log" in said
+    again = {"eventTime": "2026-11-24T10:00:09Z", "reason": "Reconciled", "note": "n"}
+    assert "could not finish" not in shown(desks.explain(a_platform(READY), [failed, ready, again]))
+
+
 def test_a_platform_that_no_operator_watches_is_told() -> None:
     assert "no operator has looked at it yet" in shown(desks.explain({"metadata": a_platform()["metadata"]}, []))
 

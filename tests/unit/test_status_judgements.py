@@ -128,7 +128,8 @@ def _leaving(live: Manifest) -> None:
 UNSCHEDULABLE: Final = {
     "phase": "Pending",
     "conditions": [{
-        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes: Insufficient cpu",
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+        "message": "0/1 nodes are available: 1 Insufficient cpu.",
     }],
 }  # fmt: skip
 CRASHING: Final = _waiting("CrashLoopBackOff", lastState={"terminated": {"reason": "Error", "exitCode": 3}})
@@ -174,8 +175,9 @@ TABLE: Final[dict[str, tuple[Callable[[World], World], status.State, Reason, str
         _with_set(availableReplicas=0), RECONCILING, Reason.ROLLING_OUT, "has 0 of 1 pods ready",
     ),
     "a pod has no node": (
-        _with_pod(**UNSCHEDULABLE), RECONCILING, Reason.ROLLING_OUT,
-        "Pod paper-postgres-0: Unschedulable: 0/1 nodes: Insufficient cpu",
+        _with_pod(**UNSCHEDULABLE), RECONCILING, Reason.UNSCHEDULABLE,
+        ("Pod paper-postgres-0: no node takes it: Insufficient cpu; see: kubectl --namespace desk describe pod "
+        "paper-postgres-0"),
     ),
     "an image is not there": (
         _waiting("ImagePullBackOff", image="a/b:1"), RECONCILING, Reason.ROLLING_OUT,
@@ -198,7 +200,7 @@ TABLE: Final[dict[str, tuple[Callable[[World], World], status.State, Reason, str
     ),
     "a volume waits for its pod": (
         _all(_with_pod(**UNSCHEDULABLE), _changed(CLAIM, lambda live: live.update(status={"phase": "Pending"}))),
-        RECONCILING, Reason.ROLLING_OUT, "PersistentVolumeClaim paper-postgres-data is Pending",
+        RECONCILING, Reason.UNSCHEDULABLE, "PersistentVolumeClaim paper-postgres-data is Pending",
     ),
     "a volume is lost under a ready pod": (
         _changed(CLAIM, lambda live: live.update(status={"phase": "Lost"})), RECONCILING, Reason.ROLLING_OUT, "is Lost",
@@ -545,9 +547,7 @@ def test_endpoints_say_where_servers_are_and_which_secret_lets_one_in() -> None:
 def test_the_applied_spec_has_what_defaults_stand_for_and_is_a_spec_again() -> None:
     platform = worlds.a_platform()
     applied = _judged(_seen(platform, worlds.steady(platform)))["applied"]
-    assert applied["dataPlane"]["kafka"] == {
-        "mode": "Managed", "managed": {"storage": "10Gi", "resources": {"requests": {}, "limits": {}}},
-    }  # fmt: skip
+    assert applied["dataPlane"]["kafka"] == {"mode": "Managed", "managed": {"storage": "10Gi"}}
     assert applied["progressDeadlineSeconds"] == 300
     again = worlds.a_platform(**applied)
     assert _judged(_seen(again, worlds.steady(platform)))["applied"] == applied

@@ -27,12 +27,16 @@ class Visitor:
     refusals: list[Exception] = field(default_factory=list)
     visited: list[Key] = field(default_factory=list)
     forgotten: list[Key] = field(default_factory=list)
+    told: list[tuple[Key, str]] = field(default_factory=list)
 
     async def visit(self, key: Key) -> float | None:
         self.visited.append(key)
         if self.refusals:
             raise self.refusals.pop()
         return 600.0
+
+    async def tell_failure(self, key: Key, cause: str) -> None:
+        self.told.append((key, cause))
 
     def forget(self, key: Key) -> None:
         self.forgotten.append(key)

@@ -28,8 +28,8 @@ Secrets and claims are never deleted: data outlives its platform.
   resources: [pods]  # patch: one annotation, which has the kubelet look at new settings
   verbs: [list, watch, patch]
 - apiGroups: [events.k8s.io]
-  resources: [events]
-  verbs: [create, patch]
+  resources: [events]  # list: why a pod or a volume that should be there is not
+  verbs: [create, list, patch]
 - apiGroups: [""]
   resources: [namespaces]  # its own: a Role reaches no other
   verbs: [get]

@@ -44,6 +44,9 @@ class Reason(StrEnum):
     # Others may still bring it, or it is under way.
     PROGRESSING = "Progressing"
     ROLLING_OUT = "RollingOut"
+    POD_FORBIDDEN = "PodForbidden"
+    UNSCHEDULABLE = "Unschedulable"
+    VOLUME_MISSING = "VolumeMissing"
     SECRET_MISSING = "SecretMissing"  # noqa: S105 - the name of a reason
     SECRET_KEY_MISSING = "SecretKeyMissing"  # noqa: S105 - the name of a reason
     UNREACHABLE = "Unreachable"
@@ -62,6 +65,7 @@ class Reason(StrEnum):
     MIGRATING = "Migrating"
     LOCKED = "Locked"
     FAILED = "Failed"
+    RECONCILE_FAILED = "ReconcileFailed"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
     # Only an edit or a person's act can mend it.
     INVALID_SPEC = "InvalidSpec"
@@ -118,6 +122,21 @@ TEXTS: Final[dict[Reason, Text]] = {
     Reason.ROLLING_OUT: _time(
         "A pod of a server or of a room is being started or replaced.",
         "Wait; if the message names a pod that does not start, look at it: kubectl describe pod.",
+    ),
+    Reason.POD_FORBIDDEN: _time(
+        "A pod cannot be made, since the cluster forbids it: by a ResourceQuota, a LimitRange, the namespace's Pod "
+        "Security level, or another rule.",
+        "Change what the message names, or ask for less in the spec; the command in the message shows it. It is tried "
+        "again by itself, after some minutes at the latest.",
+    ),
+    Reason.UNSCHEDULABLE: _time(
+        "No node takes a pod: the message says what they lack.",
+        "Make room on a node or add one, or ask for less in the spec; the command in the message shows the pod.",
+    ),
+    Reason.VOLUME_MISSING: _time(
+        "A claim has no volume, so the pod that needs it does not start.",
+        "Mark a StorageClass as the default one, or make a volume that fits the claim; the command in the message "
+        "shows what there is.",
     ),
     Reason.SECRET_MISSING: _time(
         "A Secret that the spec names does not exist in this namespace.", "Create the Secret, or name another."
@@ -186,6 +205,12 @@ TEXTS: Final[dict[Reason, Text]] = {
     Reason.FAILED: _time(
         "Something went wrong that is none of the other reasons; it is tried again.",
         "Read the message, and the operator's log: aether logs -n aether-system deploy/aether-operator.",
+    ),
+    Reason.RECONCILE_FAILED: _time(
+        "The operator could not finish its look at the object: a fault of its own, or the API server refused "
+        "something. The rest of the status is of the last look that it finished.",
+        "Read the message, and the operator's log: aether logs -n aether-system deploy/aether-operator. What runs goes "
+        "on; nothing is repaired meanwhile.",
     ),
     Reason.PROGRESS_DEADLINE_EXCEEDED: _edit(
         "What is missing was not brought within spec.progressDeadlineSeconds.",

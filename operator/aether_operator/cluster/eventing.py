@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api import labels
 from aether_operator.cluster import speaking
-from aether_operator.observed.kinds import Kind
+from aether_operator.observed.kinds import EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aether_operator.observed.kinds import Manifest
 
-EVENTS: Final = Kind("events.k8s.io/v1", "Event", "events")
 SAME: Final = 600.0
 """Seconds within which the same event again is a repetition."""
 KEPT: Final = 4096

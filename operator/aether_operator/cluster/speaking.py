@@ -124,9 +124,10 @@ class Api:
             raise
         return found
 
-    async def list(self, kind: Kind, namespace: str, selector: str = "") -> list[Manifest]:
-        """Objects as they are now, by label; each with its kind, which a list leaves out."""
-        query = {"labelSelector": selector} if selector else None
+    async def list(self, kind: Kind, namespace: str, selector: str = "", *, fields: str = "") -> list[Manifest]:
+        """Objects as they are now, by label and by field; each with its kind, which a list leaves out."""
+        query = {"labelSelector": selector, "fieldSelector": fields}
+        query = {name: value for name, value in query.items() if value}
         answer = await self.request("GET", path(kind, namespace), query=query)
         return [{"apiVersion": kind.api_version, "kind": kind.kind, **one} for one in answer.get("items", [])]
 
@@ -136,6 +137,18 @@ class Api:
         where = path(kind, namespace, thing["metadata"]["name"], subresource)
         query = {"fieldManager": labels.OPERATOR, "force": "true"}
         done: Manifest = await self.write("PATCH", where, kind.kind, query=query, body=thing, content=APPLY)
+        return done
+
+    async def merge_status(
+        self, kind: Kind, namespace: str, name: str, *, meta: Mapping[str, str], told: Mapping[str, Any]
+    ) -> Manifest:
+        """Write parts of a status over what is there, of exactly the object and version in `meta`.
+
+        Not an apply: that takes back whatever of ours it does not name.
+        """
+        where, query = path(kind, namespace, name, "status"), {"fieldManager": labels.OPERATOR}
+        body = {"metadata": dict(meta), "status": dict(told)}
+        done: Manifest = await self.write("PATCH", where, kind.kind, query=query, body=body, content=MERGE)
         return done
 
     async def annotate(self, kind: Kind, namespace: str, name: str, *, uid: str, notes: Mapping[str, str]) -> None:

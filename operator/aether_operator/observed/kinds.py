@@ -33,6 +33,7 @@ CLAIMS: Final = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 POLICIES: Final = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 BUDGETS: Final = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 STATEFUL_SETS: Final = Kind("apps/v1", "StatefulSet", "statefulsets")
+EVENTS: Final = Kind("events.k8s.io/v1", "Event", "events")
 PODS: Final = Kind("v1", "Pod", "pods")
 
 CHILDREN: Final = (SECRETS, CONFIG_MAPS, SERVICES, CLAIMS, POLICIES, BUDGETS, STATEFUL_SETS)

@@ -57,7 +57,6 @@ def hindrance(pod: Manifest) -> str:
     """A pod's own cause: what Kubernetes says it waits for, where that is not a matter of course."""
     seen = pod.get("status") or {}
     causes = [
-        *(_of_condition(one) for one in seen.get("conditions") or () if one.get("type") == "PodScheduled"),
         *(_of_container(one) for key in _CONTAINERS for one in seen.get(key) or ()),
     ]
     if seen.get("phase") == "Failed":
@@ -66,13 +65,6 @@ def hindrance(pod: Manifest) -> str:
 
 
 _CONTAINERS: Final = ("initContainerStatuses", "containerStatuses")
-
-
-def _of_condition(condition: dict[str, Any]) -> str:
-    if condition.get("status") != "False":
-        return ""
-    said = (condition.get("reason", ""), condition.get("message", ""))
-    return ": ".join(part for part in said if part)
 
 
 def _of_container(container: dict[str, Any]) -> str:

@@ -30,7 +30,8 @@ class World:
     """One platform's surroundings, read live; `None` for what could not be read or was not asked yet.
 
     `children` are the live objects with this platform's label, and those found under a name that a child should have.
-    `pods` are those of its StatefulSets. `secrets` are the user's Secrets that the spec names: name → key → value, with
+    `pods` are those of its StatefulSets; `events` those of StatefulSets that lack a pod and of claims without a volume,
+    read while that is so. `secrets` are the user's Secrets that the spec names: name → key → value, with
     None where there is no such Secret; their values never leave the visit.
     """
 
@@ -38,6 +39,7 @@ class World:
     paused: bool = False
     """Whether nothing is changed: what is missing stays missing."""
     pods: tuple[Manifest, ...] = ()
+    events: tuple[Manifest, ...] = ()
     secrets: Mapping[str, Mapping[str, str] | None] = field(default_factory=dict, repr=False)
     servers: Mapping[Server, ServerReport] = field(default_factory=dict)
     schema: SchemaReport | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aether_operator.api.reasons import ConditionType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from aether_operator.api.reasons import Reason
 
@@ -67,9 +67,14 @@ def written(
 _ORDER: Final = {kind.value: place for place, kind in enumerate(ConditionType)}
 
 
-def ordered(written: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Conditions in the order of their table: a list in another order would be another status."""
-    return sorted(written, key=lambda one: _ORDER.get(one["type"], len(_ORDER)))
+def beside(told: Sequence[dict[str, Any]], previous: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Conditions, and beside them those of a status that are not told anew; in the order of their table.
+
+    A list in another order would be another status.
+    """
+    anew = {one["type"] for one in told}
+    kept = [dict(one) for kind, one in by_type(previous).items() if kind not in anew]
+    return sorted([*told, *kept], key=lambda one: _ORDER.get(one["type"], len(_ORDER)))
 
 
 def by_type(status: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -42,7 +42,7 @@ def alike(one: PlatformSpec, other: PlatformSpec) -> bool:
 
 
 def applied(spec: PlatformSpec) -> dict[str, Any]:
-    """A resolved spec as the API server keeps it: with every default that it would fill in."""
+    """A resolved spec with every default that the API server would fill in; what is empty is left out of a status."""
     written: dict[str, Any] = resolved(spec).model_dump(mode="json", by_alias=True, exclude_none=True)
     return written
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import ConditionType, Reason
-from aether_operator.observed import families, ownership, workloads
+from aether_operator.observed import families, hindrances, ownership, workloads
 from aether_operator.status.conditions import Condition, Truth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from aether_operator.api.platforms import Platform
+    from aether_operator.observed.hindrances import Cause
     from aether_operator.observed.kinds import Ref
     from aether_operator.observed.worlds import World
 
@@ -82,14 +83,30 @@ def _held(part: str, said: Sequence[str]) -> Finding:
 
 
 def _of_workload(part: str, stateful_set: Ref, claim: Ref | None, world: World) -> Finding | None:
-    said = []
-    if rest := workloads.unfinished(world.children[stateful_set]):
-        said.append(f"{stateful_set} {rest}")
-        pods = workloads.owned_by(world.pods, world.children[stateful_set])
-        said.extend(f"Pod {pod['metadata']['name']}: {cause}" for pod in pods if (cause := workloads.hindrance(pod)))
+    said: list[tuple[Reason, str]] = []
+    live = world.children[stateful_set]
+    if rest := workloads.unfinished(live):
+        forbidding = hindrances.of_stateful_set(live, world)
+        said.append(_told(f"{stateful_set} {rest}: ", forbidding) or (Reason.ROLLING_OUT, f"{stateful_set} {rest}"))
+        for pod in workloads.owned_by(world.pods, live):
+            name, cause = f"Pod {pod['metadata']['name']}: ", workloads.hindrance(pod)
+            unplaced = _told(name, hindrances.of_pod(pod))
+            said += [one for one in (unplaced, (Reason.ROLLING_OUT, f"{name}{cause}") if cause else None) if one]
     if claim is not None and (rest := workloads.unbound(world.children[claim])):
-        said.append(f"{claim} {rest}")
-    return Finding(part, Reason.ROLLING_OUT, ", ".join(said)) if said else None
+        volume = hindrances.of_claim(world.children[claim], world)
+        said.append(_told(f"{claim} ", volume) or (Reason.ROLLING_OUT, f"{claim} {rest}"))
+    if not said:
+        return None
+    # What stands in the way is said before what follows from it: no volume, no node.
+    ordered = sorted(said, key=lambda one: _ROOTS_FIRST.index(one[0]))
+    return Finding(part, ordered[0][0], ", ".join(text for _, text in ordered))
+
+
+_ROOTS_FIRST: Final = (Reason.POD_FORBIDDEN, Reason.VOLUME_MISSING, Reason.UNSCHEDULABLE, Reason.ROLLING_OUT)
+
+
+def _told(what: str, cause: Cause | None) -> tuple[Reason, str] | None:
+    return None if cause is None else (cause.reason, f"{what}{cause}")
 
 
 def _of_report(server: Server, world: World) -> Finding | None:

@@ -16,7 +16,7 @@ from aether_operator.api.platforms import PlatformSpec, Server
 from aether_operator.api.reasons import ConditionType, Reason, Remedy
 from aether_operator.observed import families
 from aether_operator.observed.reports import Engine
-from aether_operator.status import conditions, facts, findings, rooms
+from aether_operator.status import conditions, facts, findings, forms, rooms
 from aether_operator.status.conditions import Condition, Truth
 from aether_operator.status.findings import Finding
 
@@ -67,7 +67,10 @@ class _Verdict:
 
 
 def judge(seen: Seen, previous: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:
-    """The status of a platform, as a whole. `previous` is the status that it had, which times are kept from."""
+    """The status of a platform, as a whole, and as the API server takes it.
+
+    `previous` is the status that it had, which times are kept from.
+    """
     by_server = _of_servers(seen)
     kept = [_of_kept(part, seen, by_server, previous) for part in (_of_schema(seen), _of_topics(seen))]
     of_rooms, room_conditions = rooms.judged(seen.platform, seen.world)
@@ -99,7 +102,7 @@ def judge(seen: Seen, previous: Mapping[str, Any], *, now: datetime) -> dict[str
         "servers": facts.versions(seen.world),
         "schema": schema,
     }
-    return status | {key: value for key, value in parts.items() if value}
+    return forms.fitted(status | parts)
 
 
 def judge_terminating(raw: Manifest, *, now: datetime) -> dict[str, Any]:
@@ -108,16 +111,39 @@ def judge_terminating(raw: Manifest, *, now: datetime) -> dict[str, Any]:
     generation = raw["metadata"]["generation"]
     message = "It is being deleted; volumes and credentials stay"
     told = _standing(_Verdict(State.TERMINATING, Reason.TERMINATING, message))
-    ours = {one.type.value for one in told}
-    kept = [one for one in previous.get("conditions") or () if one["type"] not in ours]
-    return {
-        **previous,
-        "observedGeneration": generation,
-        "state": State.TERMINATING.value,
-        "reason": Reason.TERMINATING.value,
-        "message": message,
-        "conditions": conditions.ordered([*conditions.written(told, previous, generation, now), *kept]),
-    }
+    return forms.fitted(
+        {
+            **previous,
+            "observedGeneration": generation,
+            "state": State.TERMINATING.value,
+            "reason": Reason.TERMINATING.value,
+            "message": message,
+            "conditions": conditions.beside(conditions.written(told, previous, generation, now), previous),
+        }
+    )
+
+
+def judge_failed(raw: Manifest, cause: str, *, now: datetime) -> dict[str, Any]:
+    """What is told of a platform whose reconcile failed: its standing, and nothing of what could not be looked at.
+
+    `observedGeneration` is not among it: nobody knows what became of this generation.
+    """
+    previous: Mapping[str, Any] = raw.get("status") or {}
+    generation, patience = raw["metadata"]["generation"], _patience_of(raw)
+    message, reason = f"the operator could not finish its look at it, and tries again: {cause}", Reason.RECONCILE_FAILED
+    verdict = _Verdict(State.RECONCILING, reason, message)
+    if _late(generation, patience, previous, now):
+        verdict = _Verdict(State.STALLED, reason, message, stall=Reason.PROGRESS_DEADLINE_EXCEEDED)
+    return forms.fitted(
+        {
+            "state": verdict.state.value,
+            "reason": reason.value,
+            "message": conditions.bounded(message),
+            "conditions": conditions.beside(
+                conditions.written(_standing(verdict), previous, generation, now), previous
+            ),
+        }
+    )
 
 
 def remedy(reason: Reason) -> Remedy:
@@ -145,6 +171,11 @@ def _verdict(found: Sequence[Finding], seen: Seen, previous: Mapping[str, Any], 
 def _patience(seen: Seen) -> int:
     spec = seen.newest or seen.platform
     return spec.spec.progress_deadline_seconds if spec else PlatformSpec().progress_deadline_seconds
+
+
+def _patience_of(raw: Manifest) -> int:
+    said = (raw.get("spec") or {}).get("progressDeadlineSeconds")
+    return said if isinstance(said, int) else PlatformSpec().progress_deadline_seconds
 
 
 def _late(generation: int, patience: int, previous: Mapping[str, Any], now: datetime) -> bool:

@@ -9,6 +9,7 @@ import logging
 import sys
 import sysconfig
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -75,6 +76,13 @@ def trace(fault: BaseException) -> str:
         parts.append("\n".join([text, *(trace(each) for each in inner)]))
         one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
     return "\nafter\n".join(reversed(parts))
+
+
+def place(fault: BaseException) -> str:
+    """The same in one line, for a status: what it is, and where in our code."""
+    frames = [one for one in traceback.extract_tb(fault.__traceback__) if not one.filename.startswith(_LIBRARIES)]
+    at = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{_named(fault)}{at}"
 
 
 def _named(fault: BaseException) -> str:

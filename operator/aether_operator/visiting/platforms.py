@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from aether_operator import brokers, desired, reconcile, services, status
 from aether_operator.api import labels, parsing
 from aether_operator.api.platforms import Mode, Platform, Server
-from aether_operator.api.reasons import ConditionType
+from aether_operator.api.reasons import ConditionType, Reason
 from aether_operator.cluster import speaking
 from aether_operator.database import checking, fencing, migrating
-from aether_operator.observed import kinds, rooms
+from aether_operator.observed import hindrances, kinds, rooms
 from aether_operator.observed.owners import Owner, Standing
 from aether_operator.observed.reports import SchemaReport, SchemaWanted, ServerReport, TopicsReport
 from aether_operator.observed.worlds import World
@@ -125,6 +125,8 @@ class Visitor:
     """The last that each server said of whose it is: where it was, and who asked."""
     _made: dict[Key, dict[kinds.Ref, Manifest]] = field(default_factory=dict, repr=False)
     """What is wanted of the children that this process saw as wanted: one that differs since was changed by others."""
+    _failing: set[Key] = field(default_factory=set)
+    """Those whose last visit failed, which their status could not say."""
     _database: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(max_workers=8, thread_name_prefix="database")
     )
@@ -157,6 +159,7 @@ class Visitor:
             if not paused and (known := self._known(key, acting, world, owner)) != world.owners:
                 # What waits for a server that is known by now is made in this very visit, and what must not go on ends.
                 world = await self._carry_out(key, acting, dataclasses.replace(world, owners=known), raw)
+            world = await self._hear(key, acting, world)
         seen = status.Seen(
             generation=raw["metadata"]["generation"],
             paused=paused,
@@ -191,6 +194,16 @@ class Visitor:
                 name: None if one is None else desired.decoded(one) for name, one in zip(names, secrets, strict=True)
             },
         )
+
+    async def _hear(self, key: Key, platform: Platform, world: World) -> World:
+        """What Kubernetes says of what does not come about; not read where nothing is missing."""
+        which = sorted(hindrances.unexplained(platform, world))
+        try:
+            said = [await self.api.list(kinds.EVENTS, key.namespace, fields=f"regarding.kind={one}") for one in which]
+        except speaking.Refused as refused:  # the Role is of an older chart: the cause is missing, and nothing else
+            log.warning("events_not_read", extra={"cause": str(refused)})
+            return world
+        return dataclasses.replace(world, events=tuple(event for events in said for event in events))
 
     # Carrying out.
 
@@ -402,7 +415,36 @@ class Visitor:
             if written["metadata"]["generation"] == raw["metadata"]["generation"]:  # else somebody edited it meanwhile
                 self.hints.own_writes[key] = written["metadata"]["resourceVersion"]
             await self._say_changes(raw, before, wanted)
+        if key in self._failing:
+            self._failing.discard(key)
+            note = "the operator finishes its looks again, and the status is of now"
+            await self._say(raw, "Reconciled", note, action="Reconcile")
         return self._due(raw, wanted)
+
+    async def tell_failure(self, key: Key, cause: str) -> None:
+        """Tell that a visit failed, in the status; where that cannot be written, in an event.
+
+        Raises:
+            Unavailable: The platform cannot be read.
+            LeaseLost: Somebody else acts now.
+        """
+        raw = await self.api.get(kinds.PLATFORMS, key.namespace, key.name)
+        if raw is None or "deletionTimestamp" in raw["metadata"]:
+            return
+        before = raw.get("status") or {}
+        told = status.judge_failed(raw, cause, now=self.now())
+        if any(before.get(part) != one for part, one in told.items()):
+            # Not an apply: that would take back all of ours that is not in it.
+            meta = {one: raw["metadata"][one] for one in ("uid", "resourceVersion")}
+            try:
+                written = await self.api.merge_status(kinds.PLATFORMS, key.namespace, key.name, meta=meta, told=told)
+            except (speaking.Refused, speaking.Unavailable) as refused:
+                log.warning("status_refused", extra={"cause": str(refused)})
+                self._failing.add(key)
+                await self._say(raw, Reason.RECONCILE_FAILED, told["message"], action="Reconcile", warning=True)
+                return
+            self.hints.own_writes[key] = written["metadata"]["resourceVersion"]
+            await self._say_changes(raw, before, told)
 
     def _due(self, raw: Manifest, told: Mapping[str, Any]) -> float | None:
         truths = {one["type"]: one["status"] for one in told["conditions"]}
@@ -447,6 +489,7 @@ class Visitor:
             self._standings.pop((key, server), None)
         self._topics.pop(key, None)
         self._made.pop(key, None)
+        self._failing.discard(key)
 
     def close(self) -> None:
         """Let go of the threads."""

@@ -114,6 +114,10 @@ class Queue:
         self._end(key, entry, wait)
         return wait
 
+    def failures(self, key: Key) -> int:
+        """How many of its visits failed in a row, up to the last."""
+        return self._entries[key].failures
+
     def depth(self) -> int:
         """How many wait to be taken."""
         return sum(map(len, self._lanes.values()))

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 JITTER: Final = 0.1
 """Share of a resync's time by which it may come early or late, so that a thousand keys do not come at once."""
+PATIENT: Final = 4
+"""Visits that are put off in a row before a person is told: some ten seconds."""
 
 
 class Visits(Protocol):
@@ -28,6 +30,10 @@ class Visits(Protocol):
 
     async def visit(self, key: Key) -> float | None:
         """Returns after how many seconds the next visit is due."""
+        ...
+
+    async def tell_failure(self, key: Key, cause: str) -> None:
+        """Tell a person that a visit of it failed, and why."""
         ...
 
     def forget(self, key: Key) -> None:
@@ -101,22 +107,26 @@ class Workers:
             if task is not None and task.cancelling():
                 raise
             # Not we were cancelled but something that the visit waited for: the key must not stay taken for ever.
+            await self._tell(key, "something that it waited for was cancelled")
             self.queue.failed(key)
             return "failed"
         except fencing.FencedOff as fenced:
             self.guard()  # whoever still holds the Lease takes the fence anew; who does not ends here
+            await self._put_off(key, str(fenced))
             wait = self.queue.failed(key)
             log.warning("fenced_off", extra={"cause": str(fenced), "seconds": round(wait, 2)})
             return "put_off"
         except speaking.Unavailable as later:
+            await self._put_off(key, str(later))
             wait = self.queue.failed(key, at_least=later.after)
             log.warning("visit_put_off", extra={"cause": str(later), "seconds": round(wait, 2)})
             return "put_off"
         except Exception as fault:
             if await self._closes(key, fault):
                 return self._drop(key)
-            # One object that we cannot cope with must not stop the others; it is told by log and metric, and tried
-            # again ever more rarely.
+            # One object that we cannot cope with must not stop the others; it is told by log, metric and status, and
+            # tried again ever more rarely.
+            await self._tell(key, logs.place(fault))
             wait = self.queue.failed(key)
             log.exception("visit_failed", extra={"seconds": round(wait, 2)})
             return "failed"
@@ -140,3 +150,17 @@ class Workers:
         self.visitors[key.kind].forget(key)
         self.queue.done(key, again_after=None)
         return "not_watched"
+
+    async def _put_off(self, key: Key, cause: str) -> None:
+        """Tell of what usually passes by itself, once it has not for a while."""
+        if self.queue.failures(key) >= PATIENT:
+            await self._tell(key, cause)
+
+    async def _tell(self, key: Key, cause: str) -> None:
+        """While the key is still ours: nobody else visits it."""
+        try:
+            await self.visitors[key.kind].tell_failure(key, cause)
+        except leasing.LeaseLost:
+            raise
+        except Exception as fault:  # noqa: BLE001 - the visit is tried again, and so is this
+            log.warning("failure_not_told", extra={"cause": logs.place(fault)})

@@ -1,0 +1,98 @@
+"""As much of a status as the API server takes, by the schema that it has: what it would refuse is cut or left out.
+
+There is no empty object and no null in what comes out. Server-side apply takes back the fields that an applier does
+not name any more. Where those were all that an object had, and the object itself is still named, it leaves a null in
+its place, which the schema refuses. An object that is left out goes whole.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from aether_operator.api import crds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aether_operator.api.crds import Schema
+
+_WIDTHS: Final = {"int32": 31, "int64": 63}
+
+
+def fitted(told: Mapping[str, Any]) -> dict[str, Any]:
+    """A status that the API server takes, whatever was told."""
+    found: dict[str, Any] = _object(told, _schema()) or {}
+    return found
+
+
+@functools.cache
+def _schema() -> Schema:
+    return crds.status_schema()
+
+
+def _fit(value: Any, schema: Schema) -> Any:
+    """A value as it fits; None where nothing of it does."""
+    if schema.get("x-kubernetes-int-or-string"):
+        return _number(value, schema) if isinstance(value, int) else _text(value, schema)
+    return _BY_TYPE[schema["type"]](value, schema)
+
+
+def _object(value: Any, schema: Schema) -> Any:
+    if not hasattr(value, "items"):
+        return None
+    parts = {key: _fit(one, schema["properties"][key]) for key, one in value.items() if key in schema["properties"]}
+    found = {key: one for key, one in parts.items() if one is not None}
+    return found if found and found.keys() >= set(schema.get("required", ())) else None
+
+
+def _array(value: Any, schema: Schema) -> Any:
+    if not isinstance(value, list | tuple):
+        return None
+    keys: list[str] = schema.get("x-kubernetes-list-map-keys", [])
+    fit = [one for item in value if (one := _fit(item, schema["items"])) is not None]
+    known = {tuple(one[key] for key in keys): one for one in reversed(fit)} if keys else {}
+    found = [one for one in fit if not keys or known[tuple(one[key] for key in keys)] is one]
+    found = found[: schema.get("maxItems", len(found))]
+    return found if len(found) >= max(1, schema.get("minItems", 0)) else None
+
+
+def _text(value: Any, schema: Schema) -> Any:
+    if not isinstance(value, str):
+        return None
+    # What is no letter, as half of a surrogate pair, the API server stores as another one: it would differ for ever.
+    text = value.encode(errors="replace").decode()
+    longest = schema.get("maxLength", len(text))
+    if len(text) > longest and not {"pattern", "enum", "format"} & schema.keys():
+        text = f"{text[: longest - 1]}…"
+    fits = (
+        schema.get("minLength", 0) <= len(text) <= longest
+        and text in schema.get("enum", (text,))
+        and re.search(schema.get("pattern", ""), text) is not None
+        and (schema.get("format") != "date-time" or _is_moment(text))
+    )
+    return text if fits else None
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        return "T" in text and datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
+
+
+def _number(value: Any, schema: Schema) -> Any:
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    most = 1 << _WIDTHS.get(schema.get("format", ""), 63)
+    fits = max(-most, schema.get("minimum", -most)) <= value <= min(most - 1, schema.get("maximum", most))
+    return value if fits else None
+
+
+def _truth(value: Any, _: Schema) -> Any:
+    return value if isinstance(value, bool) else None
+
+
+_BY_TYPE: Final = {"object": _object, "array": _array, "string": _text, "integer": _number, "boolean": _truth}

@@ -1,0 +1,146 @@
+"""What an API server does with a custom resource, as values: what it fills in, what it refuses, what an apply leaves.
+
+Written from the documentation of structural schemas and of server-side apply, and independent of the operator's code:
+tests hold the two against each other, and one on a real API server holds this against that.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from hypothesis import strategies as st
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hypothesis.strategies import SearchStrategy
+
+Schema = dict[str, Any]
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+_TYPES: Final = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
+_WIDTHS: Final = {"int32": 31, "int64": 63}
+
+
+def problems(value: Any, schema: Schema, path: str) -> Iterator[str]:
+    """Why it is refused, each with its path."""
+    if schema.get("x-kubernetes-int-or-string"):
+        wanted: tuple[type, ...] = (int, str)
+    else:
+        wanted = (_TYPES[schema["type"]],)
+    if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
+        yield f"{path}: must be of type {'/'.join(one.__name__ for one in wanted)}: {type(value).__name__}"
+        return
+    if value not in schema.get("enum", [value]):
+        yield f"{path}: is none of the enumeration"
+    if isinstance(value, bool):
+        return
+    if isinstance(value, int):
+        yield from _of_number(value, schema, path)
+    elif isinstance(value, str):
+        yield from _of_text(value, schema, path)
+    elif isinstance(value, list):
+        yield from _of_list(value, schema, path)
+    elif isinstance(value, dict):
+        yield from _of_object(value, schema, path)
+
+
+def _of_number(value: int, schema: Schema, path: str) -> Iterator[str]:
+    most = 1 << _WIDTHS.get(schema.get("format", "int64"), 63)
+    if not max(-most, schema.get("minimum", -most)) <= value <= min(most - 1, schema.get("maximum", most)):
+        yield f"{path}: out of range"
+
+
+def _of_object(value: dict[str, Any], schema: Schema, path: str) -> Iterator[str]:
+    yield from (f"{path}.{key}: required" for key in schema.get("required", ()) if key not in value)
+    for key, one in value.items():
+        if key not in schema["properties"]:
+            yield f"{path}.{key}: unknown"
+        else:
+            yield from problems(one, schema["properties"][key], f"{path}.{key}")
+
+
+def _of_text(value: str, schema: Schema, path: str) -> Iterator[str]:
+    if not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)):
+        yield f"{path}: length {len(value)}"
+    if "pattern" in schema and not re.search(schema["pattern"], value):
+        yield f"{path}: pattern"
+    if schema.get("format") == "date-time" and not _MOMENT.fullmatch(value):
+        yield f"{path}: no time"
+    if value != value.encode(errors="replace").decode():
+        yield f"{path}: would be stored otherwise"
+
+
+def _of_list(value: list[Any], schema: Schema, path: str) -> Iterator[str]:
+    if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
+        yield f"{path}: {len(value)} items"
+    keys = schema.get("x-kubernetes-list-map-keys", ())
+    known = [tuple(one.get(key) for key in keys) for one in value] if keys else []
+    if len(known) != len(set(known)):
+        yield f"{path}: duplicate"
+    for place, one in enumerate(value):
+        yield from problems(one, schema["items"], f"{path}[{place}]")
+
+
+def admitted(value: Any, schema: Schema) -> Any:
+    """A spec as it is kept: nulls of what is not nullable are gone, and defaults are filled in."""
+    if not isinstance(value, dict) or "properties" not in schema:
+        return value
+    kept = {key: one for key, one in value.items() if one is not None}
+    for key, part in schema["properties"].items():
+        if key not in kept and "default" in part:
+            kept[key] = copy.deepcopy(part["default"])
+    return {
+        key: admitted(one, schema["properties"][key]) if key in schema["properties"] else one
+        for key, one in kept.items()
+    }
+
+
+def applied_over(stored: Any, before: Any, now: Any) -> Any:
+    """What is kept after an applier whose last word was `before` says `now`.
+
+    What it does not name any more is taken back, field by field; an object that it still names, and all of whose fields
+    are taken back, is left as a null.
+    """
+    if not isinstance(now, dict) or not isinstance(stored, dict):
+        return now
+    left = dict(stored)
+    for key in before if isinstance(before, dict) else ():
+        if key not in now:
+            left.pop(key, None)
+    for key, one in now.items():
+        past = before.get(key) if isinstance(before, dict) else None
+        left[key] = applied_over(left.get(key), past, one)
+        if left[key] == {} and past:
+            left[key] = None
+    return left
+
+
+# ---- made cases
+
+
+def values(schema: Schema) -> SearchStrategy[Any]:  # noqa: PLR0911 - one for each type
+    """Values that a schema lets in, with nulls wherever the API server takes one as: left out."""
+    if schema.get("x-kubernetes-int-or-string"):
+        small = st.integers(min_value=schema.get("minimum", 0), max_value=1 << 62)
+        return small | st.from_regex(schema["pattern"], fullmatch=True).filter(
+            lambda one: len(one) <= schema["maxLength"]
+        )
+    if "enum" in schema:
+        return st.sampled_from(schema["enum"])
+    match schema["type"]:
+        case "object":
+            parts = {key: values(one) for key, one in schema["properties"].items()}
+            needed = {key: parts.pop(key) for key in schema.get("required", ())}
+            return st.fixed_dictionaries(needed, optional={key: st.none() | one for key, one in parts.items()})
+        case "array":
+            return st.lists(values(schema["items"]), min_size=schema.get("minItems", 0), max_size=4)
+        case "string" if "pattern" in schema:
+            fits = st.from_regex(schema["pattern"], fullmatch=True)
+            return fits.filter(lambda one: schema.get("minLength", 0) <= len(one) <= schema["maxLength"])
+        case "integer":
+            return st.integers(min_value=schema["minimum"], max_value=schema["maximum"])
+        case "boolean":
+            return st.booleans()
+    raise AssertionError(schema)
