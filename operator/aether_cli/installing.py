@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,10 @@ EXAMPLE: Final = "01-paper-platform"
 HELM_DEADLINE: Final = 180.0
 OPERATOR_DEADLINE: Final = 180.0
 PLATFORM_DEADLINE: Final = 600.0
+DISCOVERY_DEADLINE: Final = 60.0
+DISCOVERY_LOOK: Final = 0.2
+UNKNOWN_KIND: Final = "the server doesn't have a resource type"
+"""What kubectl says of a word that discovery tells nothing of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +186,44 @@ def install(
             pods = at.kubectl.get("pods", f"--namespace={SYSTEM}")["items"]
             raise problems.NotReady(late.cause, remedy=asking.dump(pods)) from late
         step.result("available")
+    until_discovered(at.kubectl)
     return name
+
+
+def until_discovered(kubectl: asking.Kubectl) -> None:
+    """Wait until kubectl knows our kinds by their category, which is how a person asks for them.
+
+    kubectl keeps for hours what it once discovered at an address, also of another cluster that was there. It believes
+    that of a category, fails, and only then looks anew: the failure is had here, and not by the person.
+
+    Raises:
+        NotReady: Discovery does not tell of them.
+        ProgramFailed: kubectl was refused for another reason.
+    """
+    ends = time.monotonic() + DISCOVERY_DEADLINE
+    for one in (kubectl, *_person_s_own(kubectl)):
+        while not _finds(one):
+            if time.monotonic() > ends:
+                raise problems.NotReady("kubectl get aether: the API server does not tell of the kinds")
+            time.sleep(DISCOVERY_LOOK)
+
+
+def _finds(kubectl: asking.Kubectl) -> bool:
+    try:
+        kubectl.text("get", "aether", f"--namespace={DESK}", "--output=name")
+    except problems.ProgramFailed as refused:
+        if UNKNOWN_KIND in refused.cause:
+            return False
+        raise
+    return True
+
+
+def _person_s_own(kubectl: asking.Kubectl) -> list[asking.Kubectl]:
+    """The same cluster by the memory that kubectl has without us, where it was used at all."""
+    home = os.environ.get("KUBECACHEDIR") or Path.home() / ".kube" / "cache"
+    if kubectl.cache is None or not (Path(home) / "discovery").is_dir():
+        return []
+    return [replace(kubectl, cache=None)]
 
 
 def _available(deployment: dict[str, Any], step: telling.Step) -> bool:

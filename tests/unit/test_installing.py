@@ -126,3 +126,36 @@ def test_no_helm_at_all_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(problems.NotPossibleHere, match="helm: not found"):
         installing.helm(asking.Kubectl(program="kubectl"), tmp_path / "no-cache", {})
+
+
+def a_kubectl(tmp_path: Path, *, refusals: int, cause: str, cache: Path | None) -> asking.Kubectl:
+    """A program in kubectl's place that does not know a kind so many times, by each of its memories."""
+    program = tmp_path / "kubectl"
+    program.write_text(
+        "#!/bin/sh\n"
+        f'echo "$@" >> {tmp_path}/asked\n'
+        f'[ $(grep -cxF -- "$*" {tmp_path}/asked) -gt {refusals} ] || {{ echo "error: {cause}" >&2; exit 1; }}\n'
+    )
+    program.chmod(0o755)
+    return asking.Kubectl(program=program, cache=cache)
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_each_memory_of_kubectl_is_asked_until_it_knows_the_kinds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, used: bool
+) -> None:
+    monkeypatch.setattr(installing, "DISCOVERY_LOOK", 0)
+    monkeypatch.setenv("KUBECACHEDIR", str(tmp_path / "own"))
+    if used:
+        (tmp_path / "own" / "discovery").mkdir(parents=True)
+    unknown = installing.UNKNOWN_KIND + ' \\"aether\\"'
+    installing.until_discovered(a_kubectl(tmp_path, refusals=2, cause=unknown, cache=tmp_path / "ours"))
+    ask = "get aether --namespace=aether --output=name"
+    asked = [f"--cache-dir={tmp_path / 'ours'} {ask}"] * 3 + [ask] * (3 if used else 0)
+    assert (tmp_path / "asked").read_text().splitlines() == asked
+
+
+def test_kinds_that_are_refused_for_another_reason_are_not_waited_for(tmp_path: Path) -> None:
+    kubectl = a_kubectl(tmp_path, refusals=1, cause="you may not (Forbidden)", cache=None)
+    with pytest.raises(asking.Forbidden):
+        installing.until_discovered(kubectl)
