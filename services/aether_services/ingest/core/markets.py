@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from aether_services.ingest.core.wire import BookData, Head, TickerData, TradeData
 
 _BOOK: Final = Topic.BOOK
+_AHEAD: Final = refusals.AHEAD
 _FRAME: Final = "frame"
 """Where it cannot be told which channel a message is of."""
 _SNAPSHOT: Final = "snapshot"
@@ -187,7 +188,8 @@ class Markets:
             if at is None:
                 return self._by_rules(lane, frame, received)
             self.book_messages += 1
-            refusals.in_time(lane.since, received)
+            if lane.since > received + _AHEAD:
+                refusals.in_time(lane.since, received)
             self._publish(market, lane.book, at, received)
         except Exception as fault:  # noqa: BLE001 - whatever is received, the next message is read
             self.misunderstood += 1
