@@ -243,12 +243,31 @@ def test_a_trade_with_more_decimals_has_the_instruments_read_anew() -> None:
     assert [one[0] for one in world.trades()] == [7, 8]
 
 
-@pytest.mark.parametrize("field", ["bid", "ask", "last", "low", "high"])
+@pytest.mark.parametrize("field", ["bid", "ask"])
 def test_a_ticker_with_more_decimals_has_the_instruments_read_anew(field: str) -> None:
     world = World()
     world.hear("ticker", [TICKER | {field: 100.001}])
     assert world.tickers() == []
     assert world.markets.outgrown
+
+
+def test_a_ticker_s_day_may_have_seen_more_decimals() -> None:
+    world = World()
+    world.hear("ticker", [TICKER | {"low": 99.001, "high": 100.001, "vwap": 99.5001, "last": 99.001}])
+    assert len(world.tickers()) == 1
+
+
+def test_a_trade_id_that_rest_never_knows_is_forgotten_after_a_while() -> None:
+    world = World()
+    market = world.markets[BTC]
+    world.hear("trade", [TRADE, TRADE | {"trade_id": 10**15}])
+    assert market.tape.gap
+    world.markets.settle(market, Nanoseconds(NOW + 59 * times.SECOND), brought=False)
+    assert market.tape.gap, "its REST may be behind"
+    world.markets.settle(market, Nanoseconds(NOW + 60 * times.SECOND), brought=False)
+    assert not world.markets[BTC].tape.gap
+    world.hear("trade", [TRADE | {"trade_id": 8}])
+    assert [one[0] for one in world.trades()] == [7, 8]
 
 
 def test_a_level_with_more_decimals_has_the_instruments_read_anew() -> None:

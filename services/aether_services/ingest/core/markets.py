@@ -5,6 +5,7 @@ Nothing here asks or waits: the service hands in what was received, with the tim
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from aether_services.ingest.core.lanes import Lane
     from aether_services.ingest.core.wire import BookData, Head, TickerData, TradeData
 
+log = logging.getLogger(__name__)
+
 _BOOK: Final = Topic.BOOK
 _AHEAD: Final = refusals.AHEAD
 _FRAME: Final = "frame"
@@ -44,6 +47,8 @@ UNREADABLE: Final = "PairNotUnderstood"
 """The venue has it, and what it says of its decimals is not understood."""
 SETTLED: Final = 10 * times.SECOND
 """After so long the venue's REST has what the WebSocket told."""
+DENIED: Final = 60 * times.SECOND
+"""After so long a trade counts as none that REST does not know, nor any before it: were it one, REST will tell it."""
 
 
 class Market:
@@ -57,6 +62,7 @@ class Market:
         tape: Its trades.
         doubt: Why a trade of it was refused: nothing after that one is handed on. Empty while nothing is missing.
         doubted_at: When it was refused last.
+        gap_at: When it was first seen that trades are missing.
         snapshot_at: When the last snapshot of the book was received.
         sent_at: When the last message about its book was received; it is sent again once that is a second ago.
         verified_at: When the last message was received after which the book verified.
@@ -64,8 +70,8 @@ class Market:
     """
 
     __slots__ = (
-        "book", "checksum_failures", "doubt", "doubted_at", "gaps", "known_at", "liveness", "sent_at", "snapshot_at",
-        "symbol", "tape", "told", "unknown", "unreadable", "verified_at", "writer",
+        "book", "checksum_failures", "doubt", "doubted_at", "gap_at", "gaps", "known_at", "liveness", "sent_at",
+        "snapshot_at", "symbol", "tape", "told", "unknown", "unreadable", "verified_at", "writer",
     )  # fmt: skip
 
     def __init__(self, symbol: Symbol, writer: str, tape_length: int) -> None:
@@ -75,7 +81,7 @@ class Market:
         self.tape = Tape(tape_length)
         self.liveness = Liveness()
         self.doubt = ""
-        self.doubted_at = Nanoseconds(0)
+        self.doubted_at = self.gap_at = Nanoseconds(0)
         self.writer = writing.BookWriter(symbol, writer)
         self.checksum_failures = self.gaps = 0
         self.snapshot_at = self.sent_at = self.verified_at = self.known_at = Nanoseconds(0)
@@ -188,7 +194,7 @@ class Markets:
             if at is None:
                 return self._by_rules(lane, frame, received)
             self.book_messages += 1
-            if lane.since > received + _AHEAD:
+            if not 0 <= lane.since <= received + _AHEAD:
                 refusals.in_time(lane.since, received)
             self._publish(market, lane.book, at, received)
         except Exception as fault:  # noqa: BLE001 - whatever is received, the next message is read
@@ -313,6 +319,9 @@ class Markets:
         """
         if brought or now - market.doubted_at >= SETTLED:
             market.doubt = ""
+        if not brought and market.tape.gap and now - market.gap_at >= DENIED:
+            log.warning("trades_not_known_to_rest", extra={"symbol": market.symbol, "after": market.tape.last})
+            market.tape.forget_beyond()
 
     def _book(self, data: BookData, received: Nanoseconds, kind: str) -> None:
         market = self._markets.get(Symbol(data.symbol))
@@ -387,7 +396,8 @@ class Markets:
         whole = not market.tape.gap
         market.tape.add([Received(trade, received)])
         if market.tape.gap:
-            market.gaps += whole
+            if whole:
+                market.gaps, market.gap_at = market.gaps + 1, received
             self.fill.add(market.symbol)
 
     def bring(self, market: Market, trades: Sequence[Trade], now: Nanoseconds, *, after_gap: bool) -> None:
@@ -416,11 +426,8 @@ class Markets:
         self.data_of.add((Channel.TICKER, symbol))
         ticker = one.ticker(received)
         refusals.in_time(ticker.at, received)
-        self._fit(
-            symbol,
-            (ticker.bid, ticker.ask, ticker.last, ticker.low, ticker.high),
-            (ticker.bid_quantity, ticker.ask_quantity),
-        )
+        # The others are of the last 24 hours, in which it may have had more decimals.
+        self._fit(symbol, (ticker.bid, ticker.ask), (ticker.bid_quantity, ticker.ask_quantity))
         self._heard(ticker.at, received, kind)
         market.liveness.ticked(ticker, dated=bool(one.timestamp))
         if kind == _UPDATE:

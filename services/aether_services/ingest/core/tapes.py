@@ -96,6 +96,10 @@ class Tape:
             else:
                 self.add([one])
 
+    def forget_beyond(self) -> None:
+        """Forget those after a gap: they are asked for again, if they are any."""
+        self._beyond.clear()
+
     def _join(self) -> None:
         last = self._trades[-1].trade.trade_id
         for trade_id in [known for known in self._beyond if known <= last]:
