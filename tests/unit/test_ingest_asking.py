@@ -151,6 +151,23 @@ def test_what_is_held_already_is_left_and_joined_for_its_snapshot(channel: Chann
     assert one.answered(reply(4), 10) == Answered((key,), Step.HELD)
 
 
+def test_what_stays_held_though_its_end_is_accepted_is_asked_for_slower() -> None:
+    one = some_subscriptions()
+    asked(one, {TRADE})
+    subscribed, req_id, now = list[float](), 1, 0.0
+    while now < 100:
+        one.answered(reply(req_id, error=ALREADY), now)
+        while not (left := asked(one, {TRADE}, now)):
+            now += 0.5
+        one.answered(reply(left[0]["req_id"]), now)
+        (joined,) = asked(one, {TRADE}, now)
+        subscribed.append(now)
+        req_id = joined["req_id"]
+    assert subscribed == [0, 1, 3, 7, 15, 31, 63, 123]
+    one.answered(reply(req_id), now)
+    assert one.failures == {}
+
+
 @pytest.mark.parametrize("answers", [{}, {"error": ALREADY}])
 def test_data_of_a_subscription_proves_it_whatever_its_reply_says(answers: dict[str, str]) -> None:
     one = some_subscriptions()
@@ -197,6 +214,11 @@ def test_what_is_held_without_its_snapshot_is_joined_anew(key: asking.Key) -> No
     one.answered(reply(1), 5)
     assert asked(one, {key}, 5 + patience - 0.1) == []
     assert methods(one, {key}, 5 + patience) == ["unsubscribe"]
+    assert one.failures == {key: 1}
+    one.answered(reply(2), 9)
+    asked(one, {key}, 9)
+    one.heard(key, 9)
+    assert one.failures == ({key: 1} if key == BOOK else {})
 
 
 def test_too_many_requests_are_a_pause_and_no_refusal() -> None:

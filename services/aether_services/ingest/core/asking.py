@@ -93,6 +93,8 @@ class _Subscription:
     """Whether it is to be joined anew once it is left: that brings a snapshot."""
     alone: bool = False
     """Whether it is asked for in a request of its own: a refusal among several did not say whose it was."""
+    already: int = 0
+    """How often in a row it was said to be there already, though its end had been asked for."""
     since: float | None = None
     """Since when a snapshot is waited for that it is of no use without."""
 
@@ -213,8 +215,10 @@ class Subscriptions:
         """At once the first time, then later and later: a market that cannot be had takes no other's requests."""
         count = self.failures.get(key, 0)
         self.failures[key] = count + 1
-        pause = min(LONGEST_BACKOFF, 2.0 ** min(count - 1, 30)) * (0.8 + 0.4 * self.chance()) if count else 0.0
-        self._leave_and_join(known, now + pause, Urgency.AGAIN)
+        self._leave_and_join(known, now + self._pause(count), Urgency.AGAIN)
+
+    def _pause(self, failures: int) -> float:
+        return min(LONGEST_BACKOFF, 2.0 ** min(failures - 1, 30)) * (0.8 + 0.4 * self.chance()) if failures else 0.0
 
     @staticmethod
     def _leave_and_join(known: _Subscription, due: float, urgency: Urgency) -> None:
@@ -230,6 +234,8 @@ class Subscriptions:
         if known.step is Step.JOINING:
             self._hold(key, known, now)
         known.since = None
+        if key[0] is Channel.INSTRUMENT:  # whose snapshot is all that it is for
+            self.steady(key)
 
     def answered(self, reply: Head, now: float) -> Answered | None:
         """What a reply was about; nothing where it is none, or to a request that counts no more."""
@@ -253,7 +259,8 @@ class Subscriptions:
             return Answered((key,), Step.LEAVING, self._left(key, known, error, words, now))
         if words.startswith(_ALREADY):
             if known.step is Step.JOINING:  # and nothing came of it: its snapshot was lost, as its reply was
-                self._fail(key, known, now)
+                self._leave_and_join(known, now + self._pause(known.already), Urgency.AGAIN)
+                known.already += 1
         elif error:
             known.step, known.due, known.error = Step.REFUSED, now + RETRY_REFUSED, error
         elif known.step is Step.JOINING:
@@ -279,7 +286,7 @@ class Subscriptions:
         return ""
 
     def _hold(self, key: Key, known: _Subscription, now: float) -> None:
-        known.step, known.error, known.alone = Step.HELD, "", False
+        known.step, known.error, known.alone, known.already = Step.HELD, "", False, 0
         known.due = now + SNAPSHOT_PATIENCE.get(key[0], float("inf"))
 
     def _take_out(self, req_id: int, key: Key) -> None:
