@@ -18,6 +18,7 @@ from aether_operator.api import labels
 from aether_operator.api.platforms import Platform, PlatformSpec, Server
 from aether_operator.catalog import names
 from aether_operator.catalog.releases import Release
+from aether_operator.catalog.servers import SERVERS
 from aether_operator.desired import platforms as desired
 from aether_operator.desired import secrets as credentials
 from aether_operator.observed.worlds import World
@@ -94,6 +95,15 @@ class Run:
         answer: dict[str, Any] = json.loads(said.splitlines()[-1])
         return answer
 
+    def serves_ipv6(self) -> bool:
+        """Whether it listens on every address of IPv6 as well; a kernel that has none is served on IPv4."""
+        if not Path("/proc/net/if_inet6").exists():
+            return True
+        pod = f"{names.child(self.platform, self.server)}-0"
+        sockets = self.namespace.text("exec", pod, "--", "cat", "/proc/net/tcp6")
+        everywhere, listening = "0" * 32, "0A"
+        return f"{everywhere}:{SERVERS[self.server].port:04X} {everywhere}:0000 {listening}" in sockets
+
     def killed(self) -> None:
         """Kill the server with all its processes, as the machine would for want of memory."""
         holder = json.loads((self.cluster.kubeconfig.parent / "holder.json").read_text())["pid"]
@@ -140,6 +150,7 @@ def test_a_server_keeps_its_data_through_new_credentials_and_a_kill_and_refuses_
         wish="the client is there",
     )
     assert run.says("one") == {"kept": ["one"]}
+    assert run.serves_ipv6()
     assert is_refused(run.says(password=WRONG))
 
     old = run.password
