@@ -253,6 +253,21 @@ def test_rows_of_the_near_future_leave_the_default_partition_and_maintenance_goe
     assert not [one for one in up(fresh, wish, leader).warnings if "default partition" in one]
 
 
+def test_what_an_older_release_left_otherwise_is_set_and_is_no_drift(
+    postgres: servers.Postgres, fresh: Endpoint
+) -> None:
+    wish, leader = servers.a_wish(logins={}), servers.a_leader()
+    steady = up(fresh, wish, leader)
+    postgres.run(
+        fresh.database,
+        "UPDATE partman.part_config SET ignore_default_data = false",
+        "DELETE FROM aether.settings WHERE name LIKE '%past_default'",
+    )
+    assert up(fresh, wish, leader) == steady
+    said = postgres.run(fresh.database, "SELECT bool_and(ignore_default_data) FROM partman.part_config")
+    assert said == [(True,)]
+
+
 def test_old_rows_leave_the_default_partition_unless_the_retention_would_drop_them(
     postgres: servers.Postgres, fresh: Endpoint
 ) -> None:
@@ -291,6 +306,9 @@ HARMLESS = {
         name="aether.trades", what="had no retention policy", repaired=True
     ),
     "UPDATE partman.part_config SET premake = 1 WHERE parent_table = 'aether.trades'": Drift(
+        name="aether.trades", what="was not partitioned ahead as it should be", repaired=True
+    ),
+    "UPDATE partman.part_config SET ignore_default_data = false WHERE parent_table = 'aether.trades'": Drift(
         name="aether.trades", what="was not partitioned ahead as it should be", repaired=True
     ),
     "REVOKE SELECT ON aether.trades FROM {reader}": Drift(

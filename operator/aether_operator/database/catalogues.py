@@ -275,6 +275,8 @@ class Keeping:
     """How many parts pg_partman makes ahead."""
     ahead_always: bool = True
     """Whether it makes them even where no rows come in."""
+    past_default: bool = True
+    """Whether it makes them whatever rows lie in the default partition."""
     parts: tuple[Part, ...] = ()
     default: str = ""
     """The default partition, which takes the rows that no other has a place for."""

@@ -204,12 +204,20 @@ def _by_partman(table: _Table) -> None:
             f"SELECT {schema}.create_parent(p_parent_table => {full}, p_control => 'ts', {kind}, p_premake => {AHEAD})",
             shape,
             remember(table.setting("engine"), Engine.PARTMAN.value),
+            remember(table.setting("past_default"), "true"),
             mends=table.was("engine", "was not known to pg_partman"),
         )
         return
     if keeping.ahead != AHEAD or not keeping.ahead_always:
         what = Drift(name=table.full, what="was not partitioned ahead as it should be", repaired=True)
         table.write(f"partition {table.name} ahead", shape, mends=(what,))
+    elif not keeping.past_default:
+        table.write(
+            f"partition {table.name} ahead whatever lies in its default partition",
+            shape,
+            remember(table.setting("past_default"), "true"),
+            mends=table.was("past_default", "was not partitioned ahead as it should be"),
+        )
     keep = "retention = '{} days', retention_keep_table = false, retention_keep_index = false"
     _retain(table, lambda days: (config % keep.format(days),))
     if keeping.strays:

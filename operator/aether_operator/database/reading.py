@@ -180,7 +180,8 @@ WHERE p.relnamespace = to_regnamespace('aether') AND p.relname = ANY(:names) ORD
 _PART_CONFIG: Final = """
 SELECT substr(parent_table, 8) AS relation,
        extract(epoch FROM retention::interval)::float8 / 86400 AS days, retention_keep_table AS keeps,
-       premake, infinite_time_partitions AND ignore_default_data AS always, automatic_maintenance AS maintained
+       premake, infinite_time_partitions AS always, automatic_maintenance AS maintained,
+       ignore_default_data AS past_default
 FROM {schema}.part_config WHERE parent_table LIKE 'aether.%'
 """
 _STRAYS: Final = """
@@ -361,6 +362,7 @@ def _by_partman(connection: Connection, server: ServerFacts, names: list[str]) -
                 drops=not config.keeps,
                 ahead=config.premake,
                 ahead_always=config.always and config.maintained == "on",
+                past_default=config.past_default,
             )
         kept[name] = one
     return kept
