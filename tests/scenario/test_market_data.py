@@ -126,6 +126,25 @@ def test_a_venue_that_is_silent_is_given_up_and_asked_anew(trip: Trip) -> None:
         _settled(trip, ingest)
 
 
+def test_channels_that_are_acknowledged_and_silent_are_named_and_cost_no_trade(trip: Trip) -> None:
+    for channel, symbol in (("trade", BTC), ("ticker", SOL), ("book", ETH)):
+        muted = {"channel": channel, "symbol": symbol, "seconds": 300, "snapshots": channel == "book"}
+        trip.venue.ask("/faults/mute", muted)
+    with trip.ingest() as ingest:
+
+        def silent() -> dict[str, tuple[str, ...]]:
+            return {symbol: book.silent for symbol, book in ingest.status().books.items()}
+
+        wanted = {BTC: ("trade",), SOL: ("ticker",), ETH: ("book",)}
+        ingest.until(lambda: ingest.status().books[ETH].reason == "Contradicted", "the book that stands still")
+        ingest.until(lambda: silent() == wanted, "each silent channel is named, and no other")
+        for channel, symbol in (("trade", BTC), ("ticker", SOL), ("book", ETH)):
+            trip.venue.ask("/faults/mute", {"channel": channel, "symbol": symbol, "seconds": 0})
+        ingest.until(lambda: not any(silent().values()), "each is heard again")
+        ingest.until_usable()
+        _settled(trip, ingest)
+
+
 def test_a_venue_that_disconnects_or_dies_is_connected_to_again(trip: Trip) -> None:
     with trip.ingest() as ingest:
         trip.venue.ask("/faults/disconnect", {})
