@@ -21,6 +21,7 @@ FIRST: Final = '{"price":'
 _NEXT: Final = '},{"price":'
 _MOMENT: Final = ',"timestamp":"'
 _END: Final = 'Z"}]}'
+_SECONDS: Final = {f"{second:02}.": second * times.SECOND for second in range(60)}
 # Places in what stands behind the levels, from its end: where the last characters begin, the microseconds, the second.
 _LAST: Final = -len(_END)
 _MICROSECONDS: Final = _LAST - len("581227")
@@ -30,7 +31,7 @@ _SECOND: Final = _MICROSECONDS - len(_MOMENT + "2023-07-30T15:30:01.")
 class Lane:
     """The updates of one side of one book."""
 
-    __slots__ = ("_end", "_second", "_text", "book", "side", "since")
+    __slots__ = ("_end", "_minute", "_second", "_text", "book", "side", "since")
 
     def __init__(self, book: Book, side: Ladder, end: str) -> None:
         self.book, self.side = book, side
@@ -40,6 +41,8 @@ class Lane:
         """A second of the venue's, up to its point, as it stands in a message and as it is published."""
         self.since = Nanoseconds(0)
         """When that second began."""
+        self._minute = 0
+        """And its minute."""
 
     def take(self, rest: str) -> str | None:
         """Apply an update.
@@ -52,7 +55,7 @@ class Lane:
             leaves a crossed book.
             Then it is to be read again by the rules; the book is without a checksum if it was applied in part.
         """
-        levels, _, tail = rest.partition(self._end)
+        book, (levels, _, tail) = self.book, rest.partition(self._end)
         checksum, microseconds = tail[:_SECOND], tail[_MICROSECONDS:_LAST]
         if (
             (tail[_SECOND:_MICROSECONDS] != self._second and not self._reached(tail[_SECOND:_MICROSECONDS]))
@@ -60,25 +63,31 @@ class Lane:
             or not microseconds.isascii()
             or tail[_LAST:] != _END
             or not checksum.isdigit()
-            or self.book.unusable is not None
+            or book.unusable is not None
         ):
             return None
         try:
             self.side.apply(levels.split(_NEXT))
-            if self.book.verify(checksum) is None:
+            if book.verify(checksum) is None:
                 return f"{self._text}{microseconds}000Z"
         except Malformed:
             self.side.apply(())  # so that the digest is of what is there
-        self.book.checksum = ""
+        book.checksum = ""
         return None
 
     def _reached(self, second: str) -> bool:
         text = second.removeprefix(_MOMENT)
-        try:
-            self.since = times.parse(f"{text}0Z")
-        except ValueError:
-            return False
-        self._second, self._text = second, text
+        if text[:-3] == self._text[:-3] and (seconds := _SECONDS.get(text[-3:])) is not None:
+            since = Nanoseconds(self._minute + seconds)
+        else:
+            try:
+                since = times.parse(f"{text}0Z")
+            except ValueError:
+                return False
+            if since < 0:
+                return False  # before 1970: the rules refuse it
+            self._minute = since - since % times.MINUTE
+        self._second, self._text, self.since = second, text, since
         return True
 
 

@@ -37,6 +37,7 @@ _BOOK: Final = Topic.BOOK
 _AHEAD: Final = refusals.AHEAD
 _FRAME: Final = "frame"
 """Where it cannot be told which channel a message is of."""
+_FIRST: Final = lanes.FIRST
 _SNAPSHOT: Final = "snapshot"
 _UPDATE: Final = "update"
 FIRST_WORD: Final = 5 * times.SECOND
@@ -185,7 +186,7 @@ class Markets:
         """Take in one message of the venue; gives it back where it is a reply to a request."""
         market = None
         try:
-            head, _, rest = frame.partition(lanes.FIRST)
+            head, _, rest = frame.partition(_FIRST)
             found = self._lanes.get(head)
             if found is None:
                 return self._any(frame, received)
@@ -194,7 +195,7 @@ class Markets:
             if at is None:
                 return self._by_rules(lane, frame, received)
             self.book_messages += 1
-            if not 0 <= lane.since <= received + _AHEAD:
+            if lane.since > received + _AHEAD:
                 refusals.in_time(lane.since, received)
             self._publish(market, lane.book, at, received)
         except Exception as fault:  # noqa: BLE001 - whatever is received, the next message is read

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aether_services.contracts.marketdata import TickerMessage, TradeMessage
 from aether_services.domain import times
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from aether_services.domain.instruments import Symbol
     from aether_services.domain.tickers import Ticker
     from aether_services.ingest.core.tapes import Received
+
+
+_SECOND: Final = times.SECOND
 
 
 class BookWriter:
@@ -31,7 +34,7 @@ class BookWriter:
         self._number = 0
         self._at = ""
         """The venue's time of the book that was written last."""
-        self._received, self._received_from = "", -times.SECOND
+        self._received, self._received_from = "", -_SECOND
         """A second of our own, as it is published and when it began: many messages are of one."""
 
     def usable(self, book: Book, at: str, received: Nanoseconds) -> bytes:
@@ -43,13 +46,13 @@ class BookWriter:
             received: When it was received.
         """
         since = received - self._received_from
-        if not 0 <= since < times.SECOND:
-            since = received % times.SECOND
+        if not 0 <= since < _SECOND:
+            since = received % _SECOND
             self._received_from = received - since
             self._received = times.text(Nanoseconds(self._received_from))[:20]
         self._at = at
         self._number += 1
-        nine = str(times.SECOND + since)[1:]
+        nine = str(_SECOND + since)[1:]
         return (
             f'{self._begin}{self._number}","usable":true,"checksum":{book.checksum},"at":"{at}",'
             f'"received":"{self._received}{nine}Z","bids":[{book.bids.text}],"asks":[{book.asks.text}]}}'
