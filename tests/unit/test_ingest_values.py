@@ -167,7 +167,7 @@ def test_a_bad_trade_among_several_is_a_gap_and_the_others_stay() -> None:
     assert [one[0] for one in world.trades()] == [1, 2]
     assert world.markets[BTC].tape.gap
     assert world.markets.fill == {BTC}
-    assert "trade 3" in world.markets[BTC].doubt
+    assert world.markets[BTC].doubt == "not a number: '\"NaN\"'"
 
 
 def test_a_bad_trade_with_none_after_it_is_asked_for_all_the_same() -> None:
@@ -175,9 +175,9 @@ def test_a_bad_trade_with_none_after_it_is_asked_for_all_the_same() -> None:
     world.hear("trade", [TRADE, TRADE | {"trade_id": 8, "side": "both"}])
     assert not world.markets[BTC].tape.gap
     assert world.markets.fill == {BTC}
-    assert "trade 8" in world.markets[BTC].doubt
-    world.hear("trade", [TRADE | {"trade_id": 6, "side": "both"}])
-    assert "trade 8" in world.markets[BTC].doubt, "one that is known already is no news"
+    assert "both" in world.markets[BTC].doubt
+    world.hear("trade", [TRADE | {"trade_id": 6, "price": "1"}])
+    assert "both" in world.markets[BTC].doubt, "one that is known already is no news"
 
 
 def test_doubt_ends_when_rest_has_told_what_was_missing() -> None:
@@ -237,7 +237,7 @@ def test_a_trade_with_more_decimals_has_the_instruments_read_anew() -> None:
     world.hear("trade", [TRADE, TRADE | {"trade_id": 8, "price": 100.055}])
     assert [one[0] for one in world.trades()] == [7]
     assert world.markets.outgrown
-    assert "trade 8" in world.markets[BTC].doubt
+    assert world.markets[BTC].doubt == "a number with more than 2 decimals"
     world.hear("instrument", {"pairs": [PAIR | {"price_precision": 3}]})
     world.hear("trade", [TRADE | {"trade_id": 8, "price": 100.055}])
     assert [one[0] for one in world.trades()] == [7, 8]
@@ -289,7 +289,7 @@ def test_a_trade_from_the_future_reaches_no_output_and_is_counted() -> None:
     world.hear("trade", [TRADE, TRADE | {"trade_id": 8, "timestamp": AHEAD}])
     assert [one[0] for one in world.trades()] == [7]
     assert world.refused("trade") == {Why.TIME_AHEAD: 1}
-    assert world.markets[BTC].doubt == "trade 8: its time, 2026-11-26T10:05:00.000001000Z, is ahead of our clock"
+    assert world.markets[BTC].doubt == "a time ahead of our clock"
     assert world.markets.latest < NOW
     world.hear("trade", [TRADE | {"trade_id": 8, "timestamp": AHEAD}], at=NOW + times.SECOND)
     assert [one[0] for one in world.trades()] == [7, 8], "once the clock has caught up"
@@ -353,7 +353,7 @@ def test_an_unexpected_fault_is_logged_with_its_traceback_once(
     assert world.refused("trade") == {Why.UNEXPECTED: 3}
     (record,) = [one for one in caplog.records if one.message == "refused_unexpectedly"]
     assert record.exc_info is not None
-    assert "trade 7" in world.markets[BTC].doubt
+    assert world.markets[BTC].doubt == "TypeError"
 
 
 ANY: Final = st.recursive(

@@ -225,7 +225,7 @@ class Kraken:
                 fault = wrong
                 trades.clear()
         if fault is not None and not trades:
-            raise NotTold(f"Trades: the newest is not understood: {str(fault)[:100]}") from fault
+            raise NotTold(f"Trades: {str(fault)[:100]}") from fault
         return [trades[trade_id] for trade_id in sorted(trades)]
 
     def _trades(self, instrument: Instrument, said: Mapping[str, msgspec.Raw], after: Place) -> list[Trade]:
@@ -253,7 +253,7 @@ class Kraken:
             known += 1
             whole.append(trades[known])
         if not whole:
-            raise NotTold(f"Trades: one after trade {known} is not understood: {str(fault)[:100]}") from fault
+            raise NotTold(f"Trades: {str(fault)[:100]}") from fault
         return whole
 
     async def _get(self, what: str, asked: Mapping[str, str], form: type[Any]) -> Any:
@@ -374,7 +374,7 @@ def _number_of(raw: msgspec.Raw) -> int | None:
 def _in_digits(text: str, digits: int) -> Decimal:
     value = decimals.read(text)
     if decimals.needs(value) > digits:
-        raise Refused(Why.DECIMALS, f"{text} has more than {digits} decimals")
+        raise Refused(Why.DECIMALS, f"a number with more than {digits} decimals", text)
     return decimals.unscaled(decimals.scaled(value, digits), digits)
 
 

@@ -290,7 +290,8 @@ class Markets:
         if head.channel == Channel.BOOK:
             self._distrust(market, why, received, head.type)
         elif head.channel == Channel.TRADE:
-            self._doubt(market, wire.trade_id_of(raw), str(fault), received)
+            said = type(fault).__name__ if why is Why.UNEXPECTED else str(fault)
+            self._doubt(market, wire.trade_id_of(raw), said, received)
 
     def _distrust(self, market: Market, why: Why, received: Nanoseconds, kind: str) -> None:
         """What it was told about its book is not taken, so that the book is not what the venue has any more."""
@@ -303,7 +304,7 @@ class Markets:
         last = market.tape.last
         if trade_id is not None and last is not None and trade_id <= last.trade_id:
             return
-        self.doubt(market, f"trade {'?' if trade_id is None else trade_id}: {fault}", received)
+        self.doubt(market, fault, received)
 
     def doubt(self, market: Market, why: str, now: Nanoseconds) -> None:
         """Hand on no trade of a market after those that are known: one is not understood, or cannot be so."""
@@ -446,7 +447,7 @@ class Markets:
         for digits, numbers in zip(self._digits.get(symbol, ()), (prices, quantities), strict=False):
             for number in numbers:
                 if decimals.needs(number) > digits:
-                    raise Refused(Why.DECIMALS, f"{decimals.plain(number)} has more than {digits} decimals")
+                    raise Refused(Why.DECIMALS, f"a number with more than {digits} decimals", number)
 
     def _heard(self, at: Nanoseconds, received: Nanoseconds, kind: str) -> None:
         self.latest = max(self.latest, at)

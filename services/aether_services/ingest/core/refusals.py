@@ -34,11 +34,11 @@ class Why(StrEnum):
 
 
 class Refused(ValueError):
-    """Something that is understood, and cannot be so."""
+    """Something that is understood, and cannot be so; in words that stay the same, since they become a condition."""
 
-    def __init__(self, why: Why, message: str) -> None:
+    def __init__(self, why: Why, message: str, value: object) -> None:
         super().__init__(message)
-        self.why = why
+        self.why, self.value = why, value
 
 
 def in_time(at: Nanoseconds, now: Nanoseconds) -> None:
@@ -48,9 +48,9 @@ def in_time(at: Nanoseconds, now: Nanoseconds) -> None:
         Refused: It is further ahead of our clock than clocks differ, or before 1970.
     """
     if at > now + AHEAD:
-        raise Refused(Why.TIME_AHEAD, f"its time, {times.text(at)}, is ahead of our clock")
+        raise Refused(Why.TIME_AHEAD, "a time ahead of our clock", times.text(at))
     if at < 0:
-        raise Refused(Why.TIME_BEFORE, f"its time is {times.text(at)}")
+        raise Refused(Why.TIME_BEFORE, "a time before 1970", times.text(at))
 
 
 def in_order(at: Nanoseconds, before: Nanoseconds) -> None:
@@ -60,7 +60,7 @@ def in_order(at: Nanoseconds, before: Nanoseconds) -> None:
         Refused: It is.
     """
     if at < before - BEFORE:
-        raise Refused(Why.TIME_BEFORE, f"its time, {times.text(at)}, is long before that of the trade before it")
+        raise Refused(Why.TIME_BEFORE, "a time long before that of the trade before it", times.text(at))
 
 
 class Refusals:
@@ -89,6 +89,8 @@ class Refusals:
                 self._named.clear()
             self._named.add(key)
             said = {"channel": channel, "of": name, "why": why, "cause": str(fault)[:200]}
+            if isinstance(fault, Refused):
+                said["value"] = str(fault.value)
             if why is Why.UNEXPECTED:
                 log.error("refused_unexpectedly", extra=said | {"fault": type(fault).__name__}, exc_info=fault)
             else:

@@ -84,7 +84,7 @@ class History:
             except Refused as fault:
                 self._refused.note("Trades", symbol, fault)
                 if not whole:
-                    raise NotTold(f"trade {one.trade_id}: {fault}") from fault
+                    raise NotTold(f"Trades: {fault}") from fault
                 break
             whole.append(one)
         return whole
@@ -109,7 +109,7 @@ class History:
             except Refused as fault:
                 self._refused.note("Trades", symbol, fault)
                 if not whole:
-                    raise NotTold(f"trade {one.trade_id}: {fault}") from fault
+                    raise NotTold(f"Trades: {fault}") from fault
                 break
             whole.append(one)
         return whole[::-1]
