@@ -412,6 +412,16 @@ def test_a_paused_platform_whose_spec_is_in_force_stays_as_it_is() -> None:
     assert (told["applied"], told["schema"]) == (before["applied"], before["schema"])
 
 
+def test_a_reason_of_a_newer_release_is_kept_as_a_failure_through_a_pause() -> None:
+    platform = worlds.a_platform()
+    before = _judged(_seen(platform, _schema(Reason.LOCKED)(worlds.steady(platform))))
+    (schema,) = [one for one in before["conditions"] if one["type"] == ConditionType.SCHEMA_READY]
+    schema["reason"] = "FromTheFuture"
+    world = dataclasses.replace(worlds.steady(platform), schema=None)
+    told = _judged(_seen(platform, world, paused=True, newest=platform), before)
+    assert _conditions(told)[ConditionType.SCHEMA_READY]["reason"] == Reason.FAILED
+
+
 def test_a_spec_that_is_not_applied_because_of_the_pause_is_not_current() -> None:
     platform = worlds.a_platform()
     before = _judged(_seen(platform, worlds.steady(platform)))

@@ -289,7 +289,9 @@ def _of_kept(
     old = conditions.by_type(previous).get(kind)
     if seen.paused and report is None and old is not None and old["status"] != Truth.UNKNOWN:
         # It is not looked at while the platform is paused: what was seen last is what is known.
-        kept = Condition(kind, Truth(old["status"]), Reason(old["reason"]), old.get("message", ""))
+        # A newer release, which was rolled back, may have had reasons that are not known here.
+        reason = Reason(old["reason"]) if old["reason"] in list(Reason) else Reason.FAILED
+        kept = Condition(kind, Truth(old["status"]), reason, old.get("message", ""))
         bad = below is None and kept.truth is not Truth.TRUE
         return Finding(part.name, kept.reason, kept.message) if bad else None, kept
     if below is not None:
