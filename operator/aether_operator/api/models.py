@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Annotated, Final
 
 import pydantic
@@ -33,6 +33,8 @@ _FACTORS: Final = {
     **{unit: Decimal(1000) ** power for power, unit in enumerate("kMGTPE", start=1)},
     **{f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", start=1)},
 }  # fmt: skip
+EXACT: Final = Context(prec=80)
+"""Enough for the longest quantity in its largest unit: nothing of it is rounded."""
 
 
 def quantity(text: str) -> Decimal:
@@ -44,7 +46,7 @@ def quantity(text: str) -> Decimal:
     match = QUANTITY.fullmatch(text)
     if match is None:
         raise ValueError(f"not a quantity: {text!r}")
-    return Decimal(match[1]) * _FACTORS[match[2] or ""]
+    return EXACT.multiply(Decimal(match[1]), _FACTORS[match[2] or ""])
 
 
 def _as_text(value: object) -> object:

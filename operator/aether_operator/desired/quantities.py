@@ -18,20 +18,24 @@ _DECIMAL: Final = (
     *((unit, Decimal(1000) ** power) for power, unit in enumerate("kMGTPE", start=1)),
 )  # fmt: skip
 _SMALLEST_BINARY: Final = 1024
+_MOST_BINARY: Final = Decimal((1 << 63) - 1)
+"""What the API server makes of more than this in units of 1024; of units of 1000 it stores any number."""
 
 
 def canonical(text: str) -> str:
     """A quantity with the largest unit that leaves a whole number: `1024Mi` is `1Gi`, `0.5` is `500m`."""
-    value = models.quantity(text)
-    binary = text.endswith("i") and value >= _SMALLEST_BINARY and value == value.to_integral_value()
+    value, of_1024 = models.quantity(text), text.endswith("i")
+    if of_1024:
+        value = min(value, _MOST_BINARY)
+    binary = of_1024 and value >= _SMALLEST_BINARY and value == value.to_integral_value()
     units = (("", Decimal(1)), *_BINARY) if binary else _DECIMAL
     if value == 0:
         return "0"
     for unit, factor in reversed(units):
-        if value % factor == 0:
-            return f"{int(value / factor)}{unit}"
+        if models.EXACT.remainder(value, factor) == 0:
+            return f"{int(models.EXACT.divide(value, factor))}{unit}"
     unit, factor = units[0]
-    return f"{int((value / factor).to_integral_value(ROUND_CEILING))}{unit}"
+    return f"{int(models.EXACT.divide(value, factor).to_integral_value(ROUND_CEILING))}{unit}"
 
 
 def merged(asked: Resources, usual: Resources) -> dict[str, dict[str, str]]:
