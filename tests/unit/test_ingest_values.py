@@ -7,6 +7,7 @@ import logging
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+import prometheus_client
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,9 @@ from aether_services.domain.times import Nanoseconds
 from aether_services.ingest.core import markets, refusals
 from aether_services.ingest.core.markets import Markets
 from aether_services.ingest.core.refusals import Why
+from aether_services.ingest.measures import Measures
+from aether_services.ingest.service import Ingest
+from aether_testing.clocks import Clock
 
 if TYPE_CHECKING:
     from aether_services.ingest.core.outboxes import Letter
@@ -354,6 +358,22 @@ def test_an_unexpected_fault_is_logged_with_its_traceback_once(
     (record,) = [one for one in caplog.records if one.message == "refused_unexpectedly"]
     assert record.exc_info is not None
     assert world.markets[BTC].doubt == "TypeError"
+
+
+def test_what_is_refused_is_in_the_metrics_and_the_status() -> None:
+    nothing: Any = None
+    ingest = Ingest(
+        instance="ingest-0", number=0, release="1", writer="w", venue=nothing, outputs=[], instruments=nothing,
+        live=nothing, peers=nothing, clock=Clock(),
+    )  # fmt: skip
+    registry = prometheus_client.CollectorRegistry()
+    Measures(ingest, registry)
+    ingest.markets.serve([BTC])
+    frame = {"channel": "trade", "type": "update", "data": [TRADE | {"timestamp": "2027-01-01T00:00:00Z"}]}
+    ingest.markets.receive(json.dumps(frame), NOW)
+    labels = {"channel": "trade", "reason": "TimeAhead"}
+    assert registry.get_sample_value("aether_ingest_refused_total", labels) == 1
+    assert ingest.status().books[BTC].trades == "a time ahead of our clock"
 
 
 ANY: Final = st.recursive(
