@@ -9,6 +9,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import prometheus_client
 import pytest
 from aiohttp import test_utils, web
 
@@ -120,6 +121,21 @@ def test_a_leader_whose_watch_is_silent_is_not_alive() -> None:
     assert a_health(leading=True, silent_for=74).problems() == []
     (problem,) = a_health(leading=True, silent_for=76).problems()
     assert problem.startswith("watch /api/v1/namespaces/aether/secrets: silent for 76")
+
+
+def test_the_metrics_have_no_age_of_what_is_not_watched_any_more() -> None:
+    def age() -> float | None:
+        said = {"path": "/api/v1/namespaces/aether/secrets"}
+        return prometheus_client.REGISTRY.get_sample_value("aether_operator_watch_age_seconds", said)
+
+    one = a_health(leading=True, silent_for=50)
+    one.tell_ages()
+    told = age()
+    assert told is not None
+    assert told > 49
+    one.fresh.forget("/api/v1/namespaces/aether/secrets")
+    one.tell_ages()
+    assert age() is None
 
 
 def test_who_stands_by_watches_nothing_and_is_alive() -> None:

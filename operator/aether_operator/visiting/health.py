@@ -56,12 +56,16 @@ class Health:
             lag = time.monotonic() - began - TICK
             measures.LOOP_LAG.set(lag)
             self.worst_lag = max(lag, self.worst_lag * 0.8)
-            ages = self.fresh.ages()
-            for path in self._told - ages.keys():
-                measures.WATCH_AGE.remove(path)
-            for path, age in ages.items():
-                measures.WATCH_AGE.labels(path).set(age if self.leading() else 0)
-            self._told = set(ages)
+            self.tell_ages()
+
+    def tell_ages(self) -> None:
+        """The age of each watch for the metrics, and of no other."""
+        ages = self.fresh.ages()
+        for path in self._told - ages.keys():
+            measures.WATCH_AGE.remove(path)
+        for path, age in ages.items():
+            measures.WATCH_AGE.labels(path).set(age if self.leading() else 0)
+        self._told = set(ages)
 
     @contextlib.asynccontextmanager
     async def served(self, port: int) -> AsyncIterator[int]:
