@@ -75,16 +75,10 @@ CANDLES: Final = """
             min(price) AS low, (array_agg(price ORDER BY trade_id DESC))[1] AS close, sum(qty) AS volume,
             sum(price * qty) AS cost, count(*) AS trades
         FROM aether.trades WHERE symbol = %(symbol)s AND ts >= %(since)s AND ts < %(until)s GROUP BY 1
-    ), last AS (
-        SELECT ts FROM aether.trades WHERE symbol = %(symbol)s AND ts < %(since)s ORDER BY ts DESC LIMIT 1
     ), before AS (
         SELECT coalesce((
-            SELECT price FROM aether.trades
-            WHERE symbol = %(symbol)s AND ts >= date_trunc('minute', (SELECT ts FROM last)) AND ts < %(since)s
-            ORDER BY trade_id DESC LIMIT 1
-        ), (
             SELECT close FROM aether.candles WHERE symbol = %(symbol)s AND ts < %(since)s ORDER BY ts DESC LIMIT 1
-        )) AS close
+        ), %(close)s::numeric) AS close
     ), minutes AS (
         SELECT m.ts, made.open, made.high, made.low, made.close, made.volume, made.cost, made.trades,
             count(made.ts) OVER (ORDER BY m.ts) AS run
@@ -107,6 +101,9 @@ CANDLES: Final = """
     WHERE (c.open, c.high, c.low, c.close, c.vwap, c.volume, c.cost, c.trades) IS DISTINCT FROM (excluded.open,
         excluded.high, excluded.low, excluded.close, excluded.vwap, excluded.volume, excluded.cost, excluded.trades)
         AND c.trades <= excluded.trades"""
+FIRST_CLOSE: Final = """
+    SELECT price FROM aether.trades WHERE symbol = %s AND ts < %s
+    ORDER BY date_trunc('minute', ts) DESC, trade_id DESC LIMIT 1"""
 NEXT_TRADE: Final = "SELECT min(ts) FROM aether.trades WHERE symbol = %s AND ts >= %s"
 CANDLES_DONE: Final = """
     UPDATE aether.ingest_progress SET candles_until = %(until)s WHERE symbol = %(symbol)s"""
@@ -237,6 +234,8 @@ class _Sink:
         """Market → the trade_id that it stood at when we last saw."""
         self._candles: dict[Symbol, datetime.datetime] = {}
         """Market → until when its candles are written, as far as we know."""
+        self._begun: set[Symbol] = set()
+        """Markets that have candles, as far as we know."""
 
     async def places(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Place]:
         """Where each market stands."""
@@ -340,7 +339,7 @@ class _Sink:
         end = until if following is None else min(until, _minute(following))
         if end - since > CANDLES_AT_ONCE:
             return since, 0
-        return until, await self._write_candles(symbol, since, end)
+        return until, await self._write_candles(symbol, since, end, first=True)
 
     async def _first(self, statement: LiteralString, symbol: Symbol, at: datetime.datetime) -> datetime.datetime | None:
         rows = await self._rows(statement, [symbol, _minute(at)])
@@ -351,15 +350,25 @@ class _Sink:
         """The candles of the minutes from `since` to `until`, which are over and have all their trades."""
         if await self._price_digits(symbol) is None:
             return 0
-        rows = await self._write_candles(symbol, since, until)
+        rows = await self._write_candles(symbol, since, until, first=symbol not in self._begun)
+        if rows:
+            self._begun.add(symbol)
         await self._connection.execute(CANDLES_DONE, {"symbol": symbol, "until": until})
         self._candles[symbol] = until
         return rows
 
-    async def _write_candles(self, symbol: Symbol, since: datetime.datetime, until: datetime.datetime) -> int:
+    async def _write_candles(
+        self, symbol: Symbol, since: datetime.datetime, until: datetime.datetime, *, first: bool
+    ) -> int:
+        """Write them; where they may be the market's first, what they carry is the close of the minute without one."""
         digits = await self._price_digits(symbol)
-        given = {"symbol": symbol, "since": since, "until": until, "digits": digits}
-        return 0 if digits is None else (await self._connection.execute(CANDLES, given)).rowcount
+        if digits is None:
+            return 0
+        found = await self._rows(FIRST_CLOSE, [symbol, since]) if first else []
+        given = {
+            "symbol": symbol, "since": since, "until": until, "digits": digits, "close": found[0][0] if found else None,
+        }  # fmt: skip
+        return (await self._connection.execute(CANDLES, given)).rowcount
 
     async def _price_digits(self, symbol: Symbol) -> int | None:
         """Decimals of its prices; nothing while the market is not written down."""
