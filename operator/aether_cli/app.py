@@ -106,14 +106,12 @@ def _on(target: targets.Target) -> Iterator[targets.Target]:
         raise target.named(fault) from fault
 
 
-def _tell_heading(target: targets.Target) -> None:
-    """Say on standard error whose data come on standard output, for what kubectl itself is going to print."""
+def _heading(target: targets.Target) -> str:
+    """The first line of an output about a whole cluster."""
     try:
-        platforms = target.kubectl.get(installing.PLATFORMS, "--all-namespaces", "--request-timeout=5s", deadline=10)
-        line = target.heading(platforms["items"])
-    except problems.ProgramFailed:  # no right to look, no such kind, no answer: kubectl says the rest
-        line = f"[bold]{escape(target.title)}[/]  venue not known"
-    Console(stderr=True, highlight=False, soft_wrap=True).print(line)
+        return target.heading(looking.platforms_of(target.kubectl))
+    except problems.ProgramFailed:  # no right to look, or no answer
+        return f"[bold]{escape(target.title)}[/]  venue not known"
 
 
 def _kubectl_program() -> Path:
@@ -185,9 +183,10 @@ def up(  # noqa: PLR0913 - a command has as many options as it has
     if as_json:
         _print_json({**cluster.record(), **(installed.record() if installed else {})})
         return
-    news = f"is up after {cluster.seconds:.1f} s" if cluster.started else "was up already"
+    news = f"up after {cluster.seconds:.1f} s" if cluster.started else "was up already"
     tell.line("")
-    out.print(f"[bold]Cluster {name} {news}[/]: {cluster.server}")
+    out.print(_heading(_target(name, "")))
+    out.print(f"  {cluster.server}, {news}")
     if installed:
         _tell_of(installed)
     option = "" if name == DEFAULT else f" --name {name}"
@@ -214,7 +213,8 @@ def _up_there(
         _print_json({**told, **installed.record()})
         return
     tell.line("")
-    out.print(f"[bold]{escape(target.title)}[/]  Kubernetes {version}")
+    out.print(_heading(target))
+    out.print(f"  Kubernetes {version}")
     _tell_of(installed)
     if not example:
         out.print(f"  No example was applied: --example does, or kubectl apply -f examples/{installing.EXAMPLE}")
@@ -229,10 +229,7 @@ def _with_example(kubectl: asking.Kubectl, chart: str, tell: telling.Teller, *, 
 def _tell_of(installed: installing.Installed) -> None:
     out.print(f"  {installed.chart} is installed in {installing.SYSTEM}")
     for one in installed.platforms:
-        out.print(
-            f"  TradingPlatform {one.namespace}/{one.name}: [green]Ready[/]  {escape(one.message)}; "
-            f"venue {escape(one.venue['name'])}, feed {escape(one.venue['feed'])}"
-        )
+        out.print(f"  TradingPlatform {one.namespace}/{one.name}: [green]Ready[/]  {escape(one.message)}")
 
 
 @app.command()
@@ -485,7 +482,7 @@ def kubectl(
 
 def _become_kubectl(target: targets.Target, words: Sequence[str]) -> None:
     """What it prints on standard output is its own; whose data those are is said before, on standard error."""
-    _tell_heading(target)
+    Console(stderr=True, highlight=False, soft_wrap=True).print(_heading(target))
     command = target.kubectl.command(*words)
     os.execv(command[0], command)
 

@@ -52,6 +52,8 @@ class Desk:
     platforms: Sequence[Thing] = ()
     pods: Sequence[Thing] = ()
     unread: Sequence[Unread] = ()
+    installed: bool = True
+    """Whether the cluster knows our kinds."""
 
     @property
     def healthy(self) -> bool:
@@ -97,6 +99,7 @@ class Desk:
                 for one in self.platforms
             ],
             "pods": [{**_named(one), "phase": one["status"].get("phase")} for one in self.pods],
+            "installed": self.installed,
             "unread": [{"resource": one.what, "namespace": one.namespace} for one in self.unread],
         }
 
@@ -157,7 +160,9 @@ def _well(pod: Thing) -> bool:
 
 
 def page(desk: Desk) -> Iterator[str]:
-    """The part of `aether status` that is about Aether, with markup; nothing where nothing is installed."""
+    """The part of `aether status` that is about Aether, with markup."""
+    if not desk.installed:
+        yield "  Aether is not installed: there is no kind TradingPlatform"
     for one in desk.deployments:
         available, wanted = _available(one), _wanted(one)
         colour = "green" if available == wanted else "red"
@@ -214,7 +219,7 @@ def _platform(platform: Thing) -> Iterator[str]:
 def _older(platform: Thing) -> str:
     """That what follows is about a spec which is no longer the newest."""
     seen, newest = platform["status"].get("observedGeneration"), platform["metadata"]["generation"]
-    return f"the spec is generation {newest}, and what follows is about generation {seen}"
+    return f"generation {newest}; what follows is of {seen}"
 
 
 def _coloured(one: Thing) -> str:

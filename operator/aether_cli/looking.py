@@ -61,7 +61,7 @@ def desk(kubectl: asking.Kubectl, spaces: Sequence[str]) -> desks.Desk:
         Forbidden: Not even platforms may be read.
     """
     if not installed(kubectl):
-        return desks.Desk()
+        return desks.Desk(installed=False)
     read = _Reader(kubectl=kubectl, unread=[])
     mine = read.all(installing.PLATFORMS, spaces)
     if len(read.unread) == max(1, len(spaces)):
@@ -106,6 +106,23 @@ def installed(kubectl: asking.Kubectl) -> bool:
     except asking.NotThere:
         return False
     return True
+
+
+def platforms_of(kubectl: asking.Kubectl) -> list[dict[str, Any]]:
+    """All platforms of a cluster; none where the kinds are not installed.
+
+    Raises:
+        ProgramFailed: As `asking.Kubectl.text`.
+    """
+    try:
+        found: list[dict[str, Any]] = kubectl.get(
+            installing.PLATFORMS, "--all-namespaces", f"--request-timeout={DEADLINE:g}s", deadline=2 * DEADLINE
+        )["items"]
+    except problems.ProgramFailed:
+        if installed(kubectl):
+            raise
+        return []
+    return found
 
 
 def platform(kubectl: asking.Kubectl, namespace: str, name: str) -> dict[str, Any]:

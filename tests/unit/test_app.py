@@ -343,7 +343,7 @@ def test_an_edit_that_no_operator_has_seen_is_not_shown_as_ready(tmp_path: Path)
         done = aether(tmp_path, *words, "--context", "desk", assets=assets)
         assert done.returncode == problems.NotReady.exit_code
         assert "ot yet reconciled" in done.stdout
-        assert "the spec is generation 2, and what follows is about generation 1" in done.stdout
+        assert "generation 2; what follows is of 1" in done.stdout
         assert "True Ready" not in done.stdout
     (told,) = json.loads(aether(tmp_path, "status", "--context", "desk", "--json", assets=assets).stdout)["platforms"]
     assert (told["generation"], told["reconciled"]) == (2, False)
@@ -366,12 +366,17 @@ def test_a_platform_that_is_not_there_is_named_with_its_cluster(tmp_path: Path) 
     assert "aether status -A --context desk shows all" in done.stderr
 
 
-def test_kubectl_still_runs_where_the_venue_cannot_be_asked(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kinds", "said"),
+    [({"kind": "APIResourceList"}, "venue not known"), ("Error from server (NotFound): no such group", "no platform")],
+)
+def test_kubectl_still_runs_where_the_venue_cannot_be_asked(tmp_path: Path, kinds: Any, said: str) -> None:
     refused = 'Error from server (Forbidden): tradingplatforms is forbidden: User "v" cannot list'
-    assets = a_kubectl(tmp_path, {"get tradingplatforms": refused}, 'echo "$*"')
+    answers = {"get tradingplatforms": refused, "/apis/trading.aether.io/v1alpha1": kinds}
+    assets = a_kubectl(tmp_path, answers, 'echo "$*"')
     done = aether(tmp_path, "kubectl", "--context", "desk", "get", "pods", assets=assets)
     assert done.stdout.splitlines() == ["--context=desk get pods"]
-    assert done.stderr.splitlines() == [f"Context desk  {SERVER}  venue not known"]
+    assert done.stderr.splitlines() == [f"Context desk  {SERVER}  {said}"]
 
 
 def test_logs_of_a_workload_are_kubectl_s(tmp_path: Path, kubectl: Path) -> None:

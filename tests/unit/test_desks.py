@@ -85,9 +85,15 @@ def test_a_platform_that_nobody_keeps_so_is_not_healthy() -> None:
     assert not desks.is_ready(edited)
 
 
-def test_nothing_is_said_where_nothing_is_installed() -> None:
+def test_nothing_is_said_where_nothing_is_there() -> None:
     assert list(desks.page(desks.Desk())) == []
     assert desks.Desk().healthy
+
+
+def test_a_cluster_that_does_not_know_our_kinds_is_said_to_have_no_aether() -> None:
+    desk = desks.Desk(installed=False)
+    assert shown(desks.page(desk)) == "  Aether is not installed: there is no kind TradingPlatform"
+    assert desk.record()["installed"] is False
 
 
 def test_json_has_who_leads_and_each_platform_s_whole_status() -> None:
@@ -135,7 +141,7 @@ def test_an_edit_that_nobody_looked_at_yet_is_told() -> None:
     platform["metadata"]["generation"] = 3
     assert "has not looked at that yet" in shown(desks.explain(platform, []))
     page = shown(desks.page(desks.Desk(deployments=[an_operator()], platforms=[platform])))
-    said = "not yet reconciled  the spec is generation 3, and what follows is about generation 2"
+    said = "not yet reconciled  generation 3; what follows is of 2"
     assert f"  Ready          Unknown {said}" in page
     assert "True Ready" not in page
 
