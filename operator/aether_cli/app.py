@@ -323,6 +323,8 @@ def _status(
     else:
         out.print(target.heading(desk.platforms))
         _show(local, spaces, nodes, desk)
+        if spaces and desk.installed and not desk.platforms:
+            out.print(f"  No TradingPlatform is there: {escape(target.again('status', '-A'))} shows all namespaces")
         for line in desks.page(desk):
             out.print(line)
         _show_flow(flowing)
@@ -457,7 +459,7 @@ def _show(
     for node in nodes:
         ready = asking.condition(node, "Ready") == "True"
         out.print(f"  node {node['metadata']['name']}: {'[green]Ready[/]' if ready else '[red]not Ready[/]'}")
-    where = f"namespace {', '.join(spaces)}" if spaces else "all namespaces"
+    where = f"namespace {', '.join(spaces)}, and the operator's" if spaces else "all namespaces"
     out.print(f"  Aether's pods in {escape(where)}: {len(desk.pods) - len(desk.unwell)} of {len(desk.pods)} well")
     for pod in desk.unwell:
         out.print(escape(asking.dump([pod]).splitlines()[1]))

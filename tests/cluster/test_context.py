@@ -151,7 +151,7 @@ def test_a_viewer_s_rights_in_the_namespace_are_enough_for_status(
         assert (done.returncode, done.stderr) == (0, ""), done.stdout
         first, second, *rest = done.stdout.splitlines()
         assert first == f"{heading(control_plane, 'viewing')}  venue Simulated, feed Synthetic"
-        assert second == f"  Aether's pods in namespace {desk.name}: 1 of 1 well"
+        assert second == f"  Aether's pods in namespace {desk.name}, and the operator's: 1 of 1 well"
         assert "stranger" not in done.stdout
         assert rest[-1].startswith("Not shown, since you may not read it  ")
         for hidden in (

@@ -358,6 +358,13 @@ def test_platforms_of_several_venues_are_told_apart_in_the_first_line(tmp_path: 
     )
 
 
+def test_status_of_a_namespace_without_a_platform_says_where_to_look(tmp_path: Path) -> None:
+    done = aether(tmp_path, "status", assets=a_kubectl(tmp_path, {}), program="kubectl-aether")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "Context prod  https://10.9.9.9:6443  no platform")
+    assert "No TradingPlatform is there: kubectl aether status -A --context prod shows all namespaces" in done.stdout
+    assert "Aether's pods in namespace live, and the operator's: 0 of 0 well" in done.stdout
+
+
 def test_a_platform_that_is_not_there_is_named_with_its_cluster(tmp_path: Path) -> None:
     assets = a_kubectl(tmp_path, {"get tradingplatforms": 'Error from server (NotFound): "paper" not found'})
     done = aether(tmp_path, "explain", "tp/paper", "--context", "desk", "-n", "x", assets=assets)

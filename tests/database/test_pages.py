@@ -1,0 +1,23 @@
+"""The statements of the pages, on a real PostgreSQL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aether_operator.database import migrating
+from aether_testing import pages
+from aether_testing import postgres as servers
+
+if TYPE_CHECKING:
+    from aether_operator.observed.endpoints import Endpoint
+
+
+def test_every_statement_of_the_pages_is_one_that_postgresql_runs(postgres: servers.Postgres, fresh: Endpoint) -> None:
+    assert migrating.bring_up(fresh, servers.a_wish(), servers.a_leader(), deadline=60).ok
+    empty = postgres.database()
+    blocks = pages.blocks("sql")
+    assert len(blocks) >= 3
+    for block in blocks:
+        database = empty if "EXTENSION" in block.text else fresh.database
+        # The pages' login is there for as long as that, and nothing stays.
+        postgres.run(database, f'BEGIN; CREATE ROLE "aether"; {block.text} ROLLBACK')
