@@ -325,6 +325,7 @@ def test_its_metrics_have_the_names_that_users_know(trip: Trip) -> None:
             "kraken_ws_kafka_publish_errors_total", "kraken_ws_heartbeat_age_seconds", "ws_sequence_gap_ratio",
             "ws_delivery_latency_seconds_bucket", "risk_marketdata_latest_timestamp_seconds",
             "aether_ingest_checksum_failures_total", "aether_ingest_lag_seconds", "aether_ingest_conflated_total",
+            "aether_ingest_channel_silent",
         )  # fmt: skip
         # A book may be usable before anything else was received, and before anything was delivered.
         ingest.until(
