@@ -291,17 +291,17 @@ class _Sink:
             await self._connection.execute(MOVE, _columns(some[-1] for _, some in sorted(markets.items())))
         for symbol, (_, trade_id, ts, until) in sorted(stands.items()):
             if until is not None:
-                at = [times.moment(one.trade.at) for one in markets.get(symbol, ()) if one.trade.trade_id > trade_id]
-                rows += await self._store_candles(
-                    symbol, at, until, max(_minute(max([ts, *at])), ended.get(symbol, until))
-                )
+                at = [one.trade.at for one in markets.get(symbol, ()) if one.trade.trade_id > trade_id]
+                latest = max(ts, times.moment(max(at))) if at else ts
+                target = max(_minute(latest), ended.get(symbol, until))
+                rows += await self._store_candles(symbol, at, until, target)
         # Remembered once it is true: the transaction may still fail, but then this sink is given up.
         for symbol, some in markets.items():
             self._known[symbol] = max(self._known.get(symbol, some[0].trade.trade_id), some[-1].trade.trade_id)
         return rows
 
     async def _store_candles(
-        self, symbol: Symbol, at: list[datetime.datetime], until: datetime.datetime, target: datetime.datetime
+        self, symbol: Symbol, at: list[Nanoseconds], until: datetime.datetime, target: datetime.datetime
     ) -> int:
         """Write candles.
 
@@ -313,29 +313,34 @@ class _Sink:
         """
         rows, since = 0, until
         self._candles[symbol] = until
-        if late := [one for one in at if one < until]:
-            since, rows = await self._mend(symbol, late, until)
+        if at and min(at) < (over := times.of(until)):
+            late = [one for one in at if one < over]
+            since, rows = await self._mend(symbol, times.moment(min(late)), times.moment(max(late)), until)
         target = max(target, until)
         if target > since:
             rows += await self._go_on(symbol, since, min(target, since + CANDLES_AT_ONCE))
         return rows
 
     async def _mend(
-        self, symbol: Symbol, late: list[datetime.datetime], until: datetime.datetime
+        self, symbol: Symbol, oldest: datetime.datetime, newest: datetime.datetime, until: datetime.datetime
     ) -> tuple[datetime.datetime, int]:
         """Mend what trades changed that came late: their minutes, and those after them that carried another close.
+
+        Args:
+            symbol: The market.
+            oldest: The time of the oldest of them.
+            newest: And of the newest.
+            until: Until when candles are written.
 
         Returns:
             From when on candles are still to be written, and how many were. Where more are to be mended than is done at
             once, all are written again from there on, a part with each delivery.
         """
         # The minute that began before us has no candle.
-        since = await self._first(
-            "SELECT min(ts) FROM aether.candles WHERE symbol = %s AND ts >= %s", symbol, min(late)
-        )
+        since = await self._first("SELECT min(ts) FROM aether.candles WHERE symbol = %s AND ts >= %s", symbol, oldest)
         if since is None or since >= until:
             return until, 0
-        following = await self._first(NEXT_TRADE, symbol, _minute(max(late)) + MINUTE)
+        following = await self._first(NEXT_TRADE, symbol, _minute(newest) + MINUTE)
         end = until if following is None else min(until, _minute(following))
         if end - since > CANDLES_AT_ONCE:
             return since, 0
