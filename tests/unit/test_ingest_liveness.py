@@ -51,11 +51,11 @@ def silent(one: Liveness) -> tuple[Channel, ...]:
 @pytest.mark.parametrize(
     ("seconds", "price", "contradicts"),
     [
-        (4, "150.05", True),
-        (4, "99.98", True),
-        (4, "100.01", False),
-        (4, "100.00", False),
-        (3, "150.05", False),  # it may have changed the book in the message that comes next
+        (1.5, "150.05", True),
+        (1.5, "99.98", True),
+        (60, "100.01", False),
+        (60, "100.00", False),
+        (1, "150.05", False),  # it may have changed the book in the message that comes next
         (-60, "150.05", False),
     ],
 )

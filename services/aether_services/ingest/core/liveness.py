@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     from aether_services.domain.trades import Trade
     from aether_services.ingest.core.markets import Market
 
-BEHIND: Final = 3 * times.SECOND
-"""What happened later than this after the last word of a channel, and is not in it, is held against it."""
+BEHIND: Final = {Channel.TRADE: 1 * times.SECOND, Channel.TICKER: 3 * times.SECOND}
+"""By how much a trade, or a ticker, must be newer than what it is held against.
+
+A trade changes the book in its own moment, so what differs is the clocks that stamp the two. The prices of a ticker may
+be a little older than it.
+"""
 LASTS: Final = {Channel.BOOK: 2 * times.SECOND, Channel.TICKER: 5 * times.SECOND}
 """For how long that has to be so: what is missing may be on its way."""
 CROSSED_LASTS: Final = 10 * times.SECOND
@@ -84,16 +88,18 @@ class Liveness:
             ask: Its best ask.
         """
         ticker, trade = self._ticker, self._trade
-        if trade is not None and trade.at > at + BEHIND and not bid <= trade.price <= ask:
+        if trade is not None and trade.at > at + BEHIND[Channel.TRADE] and not bid <= trade.price <= ask:
             return True
         # A side without an order is written as 0.
-        quotes = ticker is not None and ticker.at > at + BEHIND and bool(ticker.bid and ticker.ask)
+        quotes = ticker is not None and ticker.at > at + BEHIND[Channel.TICKER] and bool(ticker.bid and ticker.ask)
         return quotes and ticker is not None and (ticker.bid, ticker.ask) != (bid, ask)
 
     @property
     def ticker_lacks_a_trade(self) -> bool:
         """Whether there was a trade after the newest ticker: each brings one."""
-        return self._trade is not None and (self._ticked_at is None or self._trade.at > self._ticked_at + BEHIND)
+        if self._trade is None or self._ticked_at is None:
+            return self._trade is not None
+        return self._trade.at > self._ticked_at + BEHIND[Channel.TICKER]
 
     def look(self, channel: Channel, now: Nanoseconds, *, against: bool) -> bool:
         """Whether a channel is silent: something has been held against it for long enough, and still is."""
