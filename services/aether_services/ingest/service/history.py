@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from aether_services.domain import times
 from aether_services.ingest.core import refusals
 from aether_services.ingest.core.refusals import Refusals, Refused
+from aether_services.ingest.core.tapes import Place
 from aether_services.ingest.ports import NotTold, VenueAway
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from aether_services.domain.instruments import Symbol
     from aether_services.domain.trades import Trade
-    from aether_services.ingest.core.tapes import Place
     from aether_services.ingest.ports import Venue
     from aether_services.kit.clocks import Clock
 
@@ -63,9 +63,10 @@ class History:
         for attempt in range(TRIES):
             if attempt:
                 await self._clock.sleep(1)
-            said = await self._ask(symbol, place)
-            possible = self._clock.now() + refusals.AHEAD
-            if any(one.trade_id <= place.trade_id and place.at + times.SECOND < one.at <= possible for one in said):
+            # The last time from earlier on: where the place's own time is ahead, what follows it has times before that.
+            early = refusals.AHEAD if attempt == TRIES - 1 else 0
+            said = await self._ask(symbol, Place(trade_id=place.trade_id, at=times.Nanoseconds(place.at - early)))
+            if self._went_back(place, said):
                 raise IdsWentBack(symbol)
             trades = [one for one in said if one.trade_id > place.trade_id]
             if not trades:
@@ -88,6 +89,17 @@ class History:
                 break
             whole.append(one)
         return whole
+
+    def _went_back(self, place: Place, said: Sequence[Trade]) -> bool:
+        """Whether a trade up to a place is told as later than it, which is more than a time out of order.
+
+        While the venue has the place's own trade as it was, its ids are the same, and a time may be out of order by as
+        much as is taken of any trade.
+        """
+        same = any(one.trade_id == place.trade_id and abs(one.at - place.at) <= times.SECOND for one in said)
+        bearable = place.at + (refusals.BEFORE if same else times.SECOND)
+        possible = self._clock.now() + refusals.AHEAD
+        return any(one.trade_id <= place.trade_id and bearable < one.at <= possible for one in said)
 
     async def newest(self, symbol: Symbol) -> list[Trade]:
         """The newest trades, in order and without a gap; none where the market has never traded.
