@@ -613,6 +613,25 @@ async def test_a_silent_market_whose_newest_trade_is_strange_is_asked_about_agai
         assert not market.doubt
 
 
+async def test_doubt_about_the_newest_trade_ends_though_the_next_is_told() -> None:
+    world = World(beside_heartbeats)
+    trades, strange = world.venue.trades, iter([NotTold("the newest is not understood")])
+
+    async def strange_first(symbol: Symbol, after: Place | None) -> Sequence[Trade]:
+        if (fault := next(strange, None)) is not None:
+            raise fault
+        return await trades(symbol, after)
+
+    world.venue.trades = strange_first  # type: ignore[method-assign]
+    market = world.markets[BTC]
+    async with world.running(filling=True):
+        await world.pass_until(lambda: bool(market.doubt), 40)
+        await world.clock.sleep(5)
+        world.venue.tell(a_told_trade(world, 9, str(the_spread(world)[0])))
+        await world.pass_until(lambda: market.tape.last is not None, 5)
+        await world.pass_until(lambda: not market.doubt and world.receiving.complete(market), 90)
+
+
 async def test_a_market_that_never_traded_is_not_silent() -> None:
     world = World(beside_heartbeats)
     async with world.running(filling=True):
@@ -678,6 +697,33 @@ async def test_a_book_that_its_market_has_left_is_withdrawn_until_a_snapshot_is_
         world.venue.tell(of_the_moment(update, the_moment(world)))
         await world.pass_until(lambda: silent(world) == (), 5)
         assert usable()
+
+
+async def test_a_book_that_stops_after_updates_is_not_used_again_from_old_snapshots() -> None:
+    snapshot, update, *_ = recordings.book_frames()
+    world = World(faithful)
+    moment = the_moment(world)
+
+    def answer(request: dict[str, Any]) -> list[bytes | int]:
+        frames = beside_heartbeats(request)
+        return [of_the_moment(one, moment) if one == snapshot else one for one in frames]
+
+    world.venue._answer = answer  # noqa: SLF001 - it tells the time of its world
+    market = world.markets[BTC]
+    async with world.running():
+        await world.pass_until(lambda: market.usable, 10)
+        moment = the_moment(world)
+        world.venue.tell(of_the_moment(update, moment))
+        await world.pass_until(lambda: market.verified_at > market.snapshot_at, 5)
+        await world.clock.sleep(4)
+        world.venue.tell(a_told_trade(world, 3, "35000.0"))
+        await world.pass_until(lambda: not market.usable, 5)
+        ends = world.clock.seconds + 400
+        while world.clock.seconds < ends:
+            assert not market.usable
+            assert Channel.BOOK in silent(world)
+            await asyncio.sleep(0)
+    assert world.venue.methods("book").count("subscribe") > 6
 
 
 async def test_a_ticker_that_stands_still_while_its_market_trades_is_asked_for_anew() -> None:

@@ -113,6 +113,10 @@ class Liveness:
         self._silent[channel] = now
         return True
 
+    def left_behind(self, now: Nanoseconds) -> None:
+        """Its book was withdrawn for what is held against it: the snapshot that follows may be no newer."""
+        self._silent[Channel.BOOK] = now
+
     def crossed(self, now: Nanoseconds, *, is_so: bool) -> bool:
         """Whether its book is crossed for long enough; then the time begins anew."""
         if not is_so:
@@ -152,8 +156,8 @@ def silent(market: Market, now: Nanoseconds, *, ticker_held: Nanoseconds | None)
     contradicted = top is not None and at is not None and one.contradicts(at, *top)
     if one.look(Channel.BOOK, now, against=contradicted):
         yield Channel.BOOK
-    elif not contradicted and market.verified_at > market.snapshot_at:
-        one.updated(Channel.BOOK)
+    elif market.usable and not contradicted and market.verified_at > market.snapshot_at:
+        one.updated(Channel.BOOK)  # what one that is withdrawn was told before proves nothing
     lacking = ticker_held is not None and ticker_held >= HELD and one.ticker_lacks_a_trade
     if one.look(Channel.TICKER, now, against=lacking):
         yield Channel.TICKER

@@ -365,6 +365,7 @@ class Markets:
         """Withdraw a book that cannot be what its market is: ticker or trades say otherwise."""
         if market.book is not None:
             market.book.drop(Unusable.CONTRADICTED)
+            market.liveness.left_behind(now)
             self.renew.add(market.symbol)
             self.withdraw(market, now)
 

@@ -248,11 +248,11 @@ class Receiving:
     async def _fill(self, symbol: Symbol) -> None:
         market = self._markets.get(symbol)
         until, pause = self._pauses.get(symbol, (0.0, 0.5))
-        if market is None or not (market.tape.gap or market.doubt) or market.tape.last is None:
+        if market is None or not (market.tape.gap or market.doubt):
             self._markets.fill.discard(symbol)
             self._pauses.pop(symbol, None)
-        elif self._clock.elapsed() < until:
-            pass
+        elif market.tape.last is None or self._clock.elapsed() < until:
+            pass  # what follows nothing is asked for as a market's newest
         elif await self._ask_again(market, market.tape.last):
             self._pauses.pop(symbol, None)
         else:  # the venue does not have them over REST yet, or says what cannot be
