@@ -194,6 +194,15 @@ def test_an_edited_address_reaches_ingest_only_once_the_server_is_ours(
     assert "another-login" in json.dumps(_pod(sure)["volumes"])
 
 
+def test_ingest_of_another_venue_waits_until_servers_are_ours() -> None:
+    world = worlds.made(worlds.an_external_platform())
+    anew = worlds.an_external_platform(**KRAKEN)
+    for server in ROOMS[Room.INGEST].servers:
+        assert INGEST not in _children(anew, _known(world, None, server))
+    assert _told(_children(anew, world))["AETHER_VENUE"] == "Kraken"
+    assert INGEST in _children(worlds.an_external_platform(), _known(world, None, *Server))
+
+
 def test_an_address_that_somebody_took_from_ingest_comes_back_only_once_the_server_is_ours() -> None:
     platform = worlds.an_external_platform()
     world = worlds.made(platform)

@@ -58,6 +58,12 @@ def reaches(stateful_set: Manifest, server: Server, platform: Platform) -> bool:
     return all(told.get(name) == wanted[name] for name in where)
 
 
+def of_another_venue(stateful_set: Manifest, platform: Platform) -> bool:
+    """Whether a live room was told another venue than its platform's, which never changes."""
+    venue = platform.spec.venue.name
+    return _live(stateful_set).get("AETHER_VENUE", venue) != venue
+
+
 def _of_every_kind(platform: Platform, release: Release) -> dict[str, str]:
     venue = platform.spec.venue
     websocket, rest = rooms.VENUES.get(venue.name) or _simulated(platform)

@@ -94,6 +94,8 @@ def _of_room(room: Room, platform: Platform, world: World, release: Release) -> 
     elif live is None:
         if not unsure and not _lacking(room, platform, world):
             yield statefulsets.of_room(room, resources, platform, release)
+    elif unsure and environments.of_another_venue(live, platform):
+        pass  # it is of a platform that had this name: it is never turned to our venue with that one's servers
     # What runs already goes on, whatever became of a Secret, which its pods have read, and while nobody knows whose a
     # server is; but it does not write to what is another's.
     elif not any(
