@@ -111,7 +111,7 @@ def _heading(target: targets.Target) -> str:
     try:
         return target.heading(looking.platforms_of(target.kubectl))
     except problems.ProgramFailed:  # no right to look, or no answer
-        return f"[bold]{escape(target.title)}[/]  venue not known"
+        return target.heading(None)
 
 
 def _kubectl_program() -> Path:
@@ -321,7 +321,7 @@ def _status(
             }
         )
     else:
-        out.print(target.heading(desk.platforms))
+        out.print(target.heading(None if silent else desk.platforms))
         _show(local, spaces, nodes, desk)
         if spaces and desk.installed and not desk.platforms:
             out.print(f"  No TradingPlatform is there: {escape(target.again('status', '-A'))} shows all namespaces")

@@ -45,9 +45,13 @@ class Target:
         """The cluster, as the first line of an output names it."""
         return f"Cluster {self.name}" if self.local else f"Context {self.name}  {self.server}"
 
-    def heading(self, platforms: Sequence[desks.Thing]) -> str:
-        """The first line of an output, with markup: the cluster, and the venue of each platform that is shown."""
-        return f"[bold]{escape(self.title)}[/]  {escape(desks.venues(platforms))}"
+    def heading(self, platforms: Sequence[desks.Thing] | None) -> str:
+        """The first line of an output, with markup: the cluster, and the venue of each platform that is shown.
+
+        None where the platforms could not be read.
+        """
+        venues = "venue not known" if platforms is None else desks.venues(platforms)
+        return f"[bold]{escape(self.title)}[/]  {escape(venues)}"
 
     def record(self) -> dict[str, Any]:
         """As JSON values."""

@@ -612,8 +612,8 @@ async def test_nats_without_the_right_to_make_the_stream_says_which_command_does
         report = await claimed(Server.NATS, reader, PAPER)
         assert report.reason is Reason.OWNER_NOT_RECORDED
         assert _runs(report.message) == (
-            "nats stream add AETHER_OWNER --subjects aether.owner --storage file --max-msgs 1 --defaults "
-            f"--description '{PAPER.record}'"
+            f"nats --server nats://127.0.0.1:{one.port} stream add AETHER_OWNER --subjects aether.owner "
+            f"--storage file --max-msgs 1 --defaults --description '{PAPER.record}'"
         )
         assert (await claimed(Server.NATS, all_of_it, PAPER)).standing is Standing.OURS
         assert (await asked(Server.NATS, reader)).standing is Standing.OURS

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import pytest
 
-from aether_cli import problems
+from aether_cli import app, asking, problems, targets
+from aether_cli.local import inspecting
 
 SERVER: Final = "https://10.1.2.3:6443"
 CONFIG: Final = {
@@ -363,6 +364,22 @@ def test_status_of_a_namespace_without_a_platform_says_where_to_look(tmp_path: P
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "Context prod  https://10.9.9.9:6443  no platform")
     assert "No TradingPlatform is there: kubectl aether status -A --context prod shows all namespaces" in done.stdout
     assert "Aether's pods in namespace live, and the operator's: 0 of 0 well" in done.stdout
+
+
+def test_status_without_an_answer_does_not_say_that_there_is_no_platform(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refuses = asking.Kubectl(program=a_kubectl(tmp_path, {}, "exit 1") / "kubectl")
+    target = targets.Target(
+        kubectl=refuses, name="aether", server=SERVER, namespace="aether", local=True, command="aether"
+    )
+    local = inspecting.LocalState(
+        name="aether", running=True, profile="node", server=SERVER, kubeconfig="", egress=False, uptime_seconds=1,
+        memory_bytes=1, components=(),
+    )  # fmt: skip
+    with pytest.raises(problems.NotReady):
+        app._status(target, local, (), as_json=False)  # noqa: SLF001 - a real one would take a cluster
+    assert capsys.readouterr().out.splitlines()[0] == "Cluster aether  venue not known"
 
 
 def test_a_platform_that_is_not_there_is_named_with_its_cluster(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ async def _record(talk: _Talk, owner: Owner, guard: Callable[[], object] | None)
     except Refused as refused:
         if refused.reason is not Reason.RIGHT_MISSING:
             raise
-        raise _by_hand(owner, "the login may not ask JetStream for it") from refused
+        raise _by_hand(talk.endpoint, owner, "the login may not ask JetStream for it") from refused
     return found
 
 
@@ -152,12 +152,13 @@ async def _make(talk: _Talk, owner: Owner) -> None:
     why = talk.words(error)
     if error.get("err_code") in _NOT_NOW:
         raise Refused(Reason.UNREACHABLE, f"JetStream does not answer: {why}")
-    raise _by_hand(owner, f"JetStream does not make it ({why})")
+    raise _by_hand(talk.endpoint, owner, f"JetStream does not make it ({why})")
 
 
-def _by_hand(owner: Owner, why: str) -> Refused:
+def _by_hand(endpoint: Endpoint, owner: Owner, why: str) -> Refused:
+    server = f"{'tls' if endpoint.tls else 'nats'}://{connecting.place(endpoint)}"
     command = (
-        f"nats stream add {STREAM} --subjects {SUBJECT} --storage file --max-msgs 1 --defaults "
+        f"nats --server {server} stream add {STREAM} --subjects {SUBJECT} --storage file --max-msgs 1 --defaults "
         f"--description '{owner.record}'"
     )
     needs = f"publish to $JS.API.STREAM.INFO.{STREAM} and $JS.API.STREAM.CREATE.{STREAM}"
