@@ -213,6 +213,7 @@ def test_a_strange_foreign_pair_is_skipped_and_named_once(caplog: pytest.LogCapt
         for _ in range(3):
             world.hear("instrument", {"pairs": [{"symbol": "FOO/USD"}, PAIR | {"symbol": ETH}, 7]}, kind="snapshot")
     assert world.markets[ETH].book is not None
+    assert not world.markets.outgrown, "nobody needs what is strange"
     assert world.refused("instrument") == {Why.NOT_UNDERSTOOD: 6}
     assert [record.__dict__["of"] for record in caplog.records] == ["FOO/USD", ""]
 
@@ -223,6 +224,7 @@ def test_a_served_pair_that_is_not_understood_says_so(wrong: object) -> None:
     world.hear("book", [BOOK], kind="snapshot")
     world.hear("instrument", {"pairs": [PAIR | {"price_precision": wrong}, PAIR | {"symbol": ETH}]})
     assert world.markets[BTC].reason == markets.UNREADABLE
+    assert world.markets.outgrown, "it is not told again by itself"
     assert world.markets[ETH].reason == Unusable.WAITING
     assert [one.usable for one in world.books()] == [True, False]
     world.hear("instrument", {"pairs": [PAIR]})

@@ -147,7 +147,7 @@ class Markets:
         self.fill: set[Symbol] = set()
         """Markets whose tape lacks trades that the venue is to be asked for."""
         self.outgrown = False
-        """Whether a number had more decimals than its market: the venue is to be asked for its markets anew."""
+        """Whether a number had more decimals than its market, or a market was not understood: all are read anew."""
         self.elsewhere: frozenset[Symbol] = frozenset()
         """Markets that another replica has a usable book of, as far as is known."""
         self.latest: Nanoseconds = Nanoseconds(0)
@@ -287,6 +287,7 @@ class Markets:
         market = self._markets.get(Symbol(symbol))
         if market is None:
             return
+        self.outgrown |= head.channel == Channel.INSTRUMENT
         if head.channel == Channel.BOOK:
             self._distrust(market, why, received, head.type)
         elif head.channel == Channel.TRADE:
