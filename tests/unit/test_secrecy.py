@@ -26,7 +26,7 @@ from aether_services.kit import secrecy as kit_secrecy
 from aether_testing import tls, worlds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
 VALUE: Final = "S3cret/p@ss word-9f21"
@@ -93,6 +93,25 @@ def test_what_a_room_says_is_dropped_where_it_quotes_a_secret() -> None:
     assert (told.outputs, told.failing) == ({"tables": secrecy.WITHHELD}, {"feed": secrecy.WITHHELD})
     assert told.disconnected == secrecy.WITHHELD
     assert VALUE in repr(rooms.read(text, Room.INGEST))
+
+
+class Counted(list[str]):
+    """Values that count how often they are looked for."""
+
+    searches = 0
+
+    def __iter__(self) -> Iterator[str]:
+        self.searches += 1
+        return super().__iter__()
+
+
+def test_one_cause_of_many_markets_is_searched_for_secrets_once() -> None:
+    refused = {"usable": True, "trades": "a time ahead of the clock"}
+    status = {"version": 1, "room": "ingest", "ready": True, "books": {f"A{one}/USD": refused for one in range(64)}}
+    hidden = Counted([VALUE])
+    told = rooms.read(json.dumps(status), Room.INGEST, hidden)
+    assert set(told.trades.values()) == {"a time ahead of the clock"}
+    assert (len(told.trades), hidden.searches) == (64, 1)
 
 
 @pytest.mark.parametrize("swapped", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -127,22 +128,22 @@ def read(text: str, room: Room, hidden: Collection[str] = ()) -> RoomReport:
     if status.room != room:
         return RoomReport(reason=Reason.FAILED, message=f"it is the room {status.room[:_LONGEST]}")
     feed = status.feed
+    # Many markets have one cause, and a long Secret takes a while to be looked for in a text.
+    why = functools.cache(lambda said: _why(said, hidden))
     return RoomReport(
         reason=Reason.READY,
         ready=status.ready,
-        failing={name: _why(one.detail, hidden) for name, one in status.checks.items() if not one.ok},
+        failing={name: why(one.detail) for name, one in status.checks.items() if not one.ok},
         settings=status.settings,
         system=feed.system if feed is not None else status.system,
-        disconnected=None if feed is None or feed.connected else _why(feed.detail, hidden),
+        disconnected=None if feed is None or feed.connected else why(feed.detail),
         heard=feed is not None and feed.age_seconds is not None,
         books={name: "" if one.usable else _why(one.reason, ()) for name, one in status.books.items()},
-        trades={name: _why(one.trades, hidden) for name, one in status.books.items() if one.trades},
+        trades={name: why(one.trades) for name, one in status.books.items() if one.trades},
         silent={
-            name: tuple(_why(channel, hidden) for channel in one.silent)
-            for name, one in status.books.items()
-            if one.silent
+            name: tuple(why(channel) for channel in one.silent) for name, one in status.books.items() if one.silent
         },
-        outputs={name: "" if one.ok else _why(one.detail, hidden) for name, one in status.outputs.items()},
+        outputs={name: "" if one.ok else why(one.detail) for name, one in status.outputs.items()},
     )
 
 
