@@ -24,10 +24,10 @@ def at(seconds: float) -> Nanoseconds:
     return Nanoseconds(round((1_000_000 + seconds) * times.SECOND))
 
 
-def a_trade(seconds: float, price: str) -> Trade:
+def a_trade(seconds: float, price: str, trade_id: int = 1) -> Trade:
     return Trade(
         symbol=BTC,
-        trade_id=1,
+        trade_id=trade_id,
         side=Side.BUY,
         price=Decimal(price),
         quantity=Decimal(1),
@@ -92,13 +92,30 @@ def test_a_ticker_without_a_time_says_nothing_about_a_book() -> None:
     assert not one.ticker_lacks_a_trade
 
 
-def test_the_newest_by_the_venue_s_time_counts_and_not_what_came_last() -> None:
+def test_an_older_trade_that_comes_late_does_not_count() -> None:
     one = Liveness()
-    for seconds, price in ((10, "100.00"), (5, "150.00")):
-        one.traded(a_trade(seconds, price))
-        one.ticked(a_ticker(seconds, price, price))
+    one.traded(a_trade(10, "100.00", trade_id=2))
+    one.traded(a_trade(5, "150.00", trade_id=1))
     assert one.contradicts(at(0), Decimal(150), Decimal(150))
     assert not one.contradicts(at(0), Decimal(100), Decimal(100))
+
+
+def test_a_time_that_is_ahead_counts_only_until_the_next_message() -> None:
+    one = Liveness()
+    one.traded(a_trade(240, "150.00", trade_id=1))
+    one.ticked(a_ticker(240, "150.00", "150.05"))
+    assert one.contradicts(at(6), BID, ASK)
+    one.traded(a_trade(5, "100.00", trade_id=2))
+    one.ticked(a_ticker(5, "99.99", "100.01"))
+    assert not one.contradicts(at(6), BID, ASK)
+    assert not one.ticker_lacks_a_trade
+
+
+def test_a_trade_whose_number_began_anew_counts_as_the_newest() -> None:
+    one = Liveness()
+    one.traded(a_trade(10, "100.00", trade_id=900))
+    one.traded(a_trade(20, "150.00", trade_id=1))
+    assert one.contradicts(at(0), BID, ASK)
 
 
 def test_nothing_is_held_against_a_quiet_market() -> None:

@@ -47,7 +47,10 @@ class Liveness:
         self._ticked_at: Nanoseconds | None = None
         self._ticker: Ticker | None = None
         self._trade: Trade | None = None
-        """The newest of each, by the venue's time; a trade however it was heard of."""
+        """The newest of each: the ticker as they were received, and the trade by its number, however it was heard of.
+
+        By the venue's times one that is ahead would be held against every book until its time has come.
+        """
         self._crossed_at: Nanoseconds | None = None
         """Since when its book is crossed, or was asked for anew for it."""
         self._doubted: dict[Channel, Nanoseconds] = {}
@@ -64,13 +67,12 @@ class Liveness:
 
     def ticked(self, ticker: Ticker, *, dated: bool = True) -> None:
         """A ticker was received; one without a time of the venue says nothing about a book, which has one."""
-        if self._ticked_at is None or ticker.at >= self._ticked_at:
-            self._ticked_at = ticker.at
-            self._ticker = ticker if dated else None
+        self._ticked_at = ticker.at
+        self._ticker = ticker if dated else None
 
     def traded(self, trade: Trade) -> None:
         """A trade was received, or told by the venue's REST."""
-        if self._trade is None or trade.at >= self._trade.at:
+        if self._trade is None or trade.trade_id > self._trade.trade_id or trade.at >= self._trade.at:
             self._trade = trade
 
     def updated(self, channel: Channel) -> None:
