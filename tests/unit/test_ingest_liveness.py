@@ -92,6 +92,34 @@ def test_a_ticker_without_a_time_says_nothing_about_a_book() -> None:
     assert not one.ticker_lacks_a_trade
 
 
+NONE = Decimal(0)
+
+
+@pytest.mark.parametrize(
+    ("bid", "ask", "price", "contradicts"),
+    [
+        (BID, NONE, "99.98", True), (BID, NONE, "150.00", False), (NONE, ASK, "100.02", True),
+        (NONE, ASK, "50.00", False), (NONE, NONE, "50.00", False),
+    ],
+)  # fmt: skip
+def test_the_one_side_that_a_book_has_is_held_against_trades(
+    bid: Decimal, ask: Decimal, price: str, *, contradicts: bool
+) -> None:
+    one = Liveness()
+    one.traded(a_trade(4, price))
+    assert one.contradicts(at(0), bid, ask) is contradicts
+
+
+@pytest.mark.parametrize(
+    ("bid", "ask", "contradicts"),
+    [("150.00", "150.05", True), ("99.99", "150.05", False), ("99.99", "0", False)],
+)
+def test_the_one_side_that_a_book_has_is_held_against_tickers(bid: str, ask: str, *, contradicts: bool) -> None:
+    one = Liveness()
+    one.ticked(a_ticker(4, bid, ask))
+    assert one.contradicts(at(0), BID, NONE) is contradicts
+
+
 def test_an_older_trade_that_comes_late_does_not_count() -> None:
     one = Liveness()
     one.traded(a_trade(10, "100.00", trade_id=2))

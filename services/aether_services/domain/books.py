@@ -240,10 +240,10 @@ class Book:
         return self.unusable is None or self.unusable is Unusable.CROSSED
 
     @property
-    def top(self) -> tuple[Decimal, Decimal] | None:
-        """Its best bid and its best ask; nothing where one is missing."""
+    def top(self) -> tuple[Decimal, Decimal]:
+        """Its best bid and its best ask; 0 where there is none."""
         bid, ask = next(iter(self.bids.levels()), None), next(iter(self.asks.levels()), None)
-        return None if bid is None or ask is None else (bid[0], ask[0])
+        return Decimal(0) if bid is None else bid[0], Decimal(0) if ask is None else ask[0]
 
     def verify(self, checksum: str) -> Unusable | None:
         """What is wrong with it if this is its checksum: nothing, or it is another, or it fits a crossed book.

@@ -86,15 +86,16 @@ class Liveness:
 
         Args:
             at: The venue's time of its last change.
-            bid: Its best bid.
-            ask: Its best ask.
+            bid: Its best bid; with 0 it has none, and nothing is held against that.
+            ask: Its best ask, likewise.
         """
         ticker, trade = self._ticker, self._trade
-        if trade is not None and trade.at > at + BEHIND[Channel.TRADE] and not bid <= trade.price <= ask:
+        if trade is not None and trade.at > at + BEHIND[Channel.TRADE] and (trade.price < bid or 0 < ask < trade.price):
             return True
         # A side without an order is written as 0.
-        quotes = ticker is not None and ticker.at > at + BEHIND[Channel.TICKER] and bool(ticker.bid and ticker.ask)
-        return quotes and ticker is not None and (ticker.bid, ticker.ask) != (bid, ask)
+        if ticker is None or ticker.at <= at + BEHIND[Channel.TICKER] or not (ticker.bid and ticker.ask):
+            return False
+        return any(mine and mine != its for mine, its in ((bid, ticker.bid), (ask, ticker.ask)))
 
     @property
     def ticker_lacks_a_trade(self) -> bool:

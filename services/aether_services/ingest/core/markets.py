@@ -358,9 +358,9 @@ class Markets:
     @staticmethod
     def _is_known_to_be_older(market: Market, moment: Nanoseconds) -> bool:
         """Whether a book whose channel was silent is still not what its market is."""
-        if market.book is None or Channel.BOOK not in market.liveness.silent or (top := market.book.top) is None:
+        if market.book is None or Channel.BOOK not in market.liveness.silent:
             return False
-        return market.liveness.contradicts(moment, *top)
+        return market.liveness.contradicts(moment, *market.book.top)
 
     def contradict(self, market: Market, now: Nanoseconds) -> None:
         """Withdraw a book that cannot be what its market is: ticker or trades say otherwise."""
