@@ -42,6 +42,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 out = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Name = Annotated[str, typer.Option("--name", envvar="AETHER_CLUSTER", help="The local cluster's name.")]
 Context = Annotated[
@@ -112,6 +113,11 @@ def _heading(target: targets.Target) -> str:
         return target.heading(looking.platforms_of(target.kubectl))
     except problems.ProgramFailed:  # no right to look, or no answer
         return target.heading(None)
+
+
+def _begin(heading: str) -> None:
+    """Say whose data follow: in a pipe or a file on standard error, so that what is read there is data alone."""
+    (out if out.is_terminal else errors).print(heading)
 
 
 def _kubectl_program() -> Path:
@@ -185,7 +191,7 @@ def up(  # noqa: PLR0913 - a command has as many options as it has
         return
     news = f"up after {cluster.seconds:.1f} s" if cluster.started else "was up already"
     tell.line("")
-    out.print(_heading(_target(name, "")))
+    _begin(_heading(_target(name, "")))
     out.print(f"  {cluster.server}, {news}")
     if installed:
         _tell_of(installed)
@@ -213,7 +219,7 @@ def _up_there(
         _print_json({**told, **installed.record()})
         return
     tell.line("")
-    out.print(_heading(target))
+    _begin(_heading(target))
     out.print(f"  Kubernetes {version}")
     _tell_of(installed)
     if not example:
@@ -321,7 +327,7 @@ def _status(
             }
         )
     else:
-        out.print(target.heading(None if silent else desk.platforms))
+        _begin(target.heading(None if silent else desk.platforms))
         _show(local, spaces, nodes, desk)
         if spaces and desk.installed and not desk.platforms:
             out.print(f"  No TradingPlatform is there: {escape(target.again('status', '-A'))} shows all namespaces")
@@ -374,7 +380,8 @@ def book(  # noqa: PLR0913 - a command has as many options as it has
             if as_json:
                 _print_json(_recorded(target, look, shown))
             else:
-                out.print(_headed(target, look, shown))
+                _begin(target.heading([look.of]))
+                out.print(markets.book(shown))
             if not shown.usable:
                 raise typer.Exit(problems.NotReady.exit_code)
             return
@@ -433,7 +440,7 @@ def explain(
         except problems.BadInput as gone:
             raise problems.BadInput(gone.cause, remedy=f"{target.again('status', '-A')} shows all") from gone
         events = looking.events(target.kubectl, thing)
-    out.print(target.heading([thing]))
+    _begin(target.heading([thing]))
     for line in desks.explain(thing, events):
         out.print(line)
     if not desks.is_ready(thing):
@@ -484,7 +491,7 @@ def kubectl(
 
 def _become_kubectl(target: targets.Target, words: Sequence[str]) -> None:
     """What it prints on standard output is its own; whose data those are is said before, on standard error."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(_heading(target))
+    errors.print(_heading(target))
     command = target.kubectl.command(*words)
     os.execv(command[0], command)
 
@@ -610,7 +617,6 @@ for _name in ELSEWHERE:
 
 def run(arguments: list[str], *, program: typer.Typer = app) -> int:
     """Run one command line and return its exit code; a fault becomes its two lines on standard error."""
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
     # Not everybody's PATH has where Debian keeps iptables; a plain `su` does not.
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
     try:

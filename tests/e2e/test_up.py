@@ -165,7 +165,7 @@ def test_status_shows_how_market_data_flow_and_book_a_verified_book(shared: Up) 
     assert page.returncode == 0, page.stdout + page.stderr
     lines = page.stdout.splitlines()
     whose = f"Cluster {shared.at.name}  venue Simulated, feed Synthetic"
-    assert lines[0] == whose
+    assert page.stderr.splitlines() == [whose]
     assert desk.aether("kubectl", "get", "tp", "-A").stderr.splitlines() == [whose]
     heading = next(nth for nth, line in enumerate(lines) if line.startswith(f"Market data {desks.PLATFORM} "))
     row = cells(*lines[heading + 1 : heading + 3])

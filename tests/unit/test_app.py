@@ -177,7 +177,7 @@ def test_status_shows_how_market_data_flow_and_that_a_pod_is_not_reached_is_a_li
         },
     )
     done = aether(tmp_path, "status", "--context", "desk", assets=assets)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr.splitlines()) == (0, [f"Context desk  {SERVER}  no platform"])
     assert "Market data paper  namespace aether" in done.stdout
     assert "paper-ingest-0  0.2 s" in done.stdout
     assert "paper-ingest-1: not reached: kubectl ended with 1: Error from server: no route" in done.stdout
@@ -188,8 +188,7 @@ def test_status_shows_how_market_data_flow_and_that_a_pod_is_not_reached_is_a_li
 def test_a_book_is_shown_once_where_nobody_watches_a_terminal(tmp_path: Path, books: Path) -> None:
     (books / "book").write_text(a_book(usable=True))
     done = aether(tmp_path, "book", "btc/usd", "--context", "desk", assets=books)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[0] == DESK
+    assert (done.returncode, done.stderr.splitlines()) == (0, [DESK])
     assert "spread 0.2" in done.stdout
     told = aether(tmp_path, "book", "BTC/USD", "--once", "--json", "--context", "desk", assets=books)
     said = json.loads(told.stdout)
@@ -199,10 +198,22 @@ def test_a_book_is_shown_once_where_nobody_watches_a_terminal(tmp_path: Path, bo
     assert said["venue"] == {"name": "Simulated", "feed": "Synthetic"}
 
 
+def test_in_a_terminal_the_cluster_and_the_venue_come_first(tmp_path: Path, books: Path) -> None:
+    (books / "book").write_text(a_book(usable=True))
+    theirs, ours = os.openpty()
+    command = [sys.executable, "-m", "aether_cli", "book", "BTC/USD", "--once", "--context", "desk"]
+    env = {**os.environ, "HOME": str(tmp_path), "KUBEBUILDER_ASSETS": str(books), "TERM": "dumb"}
+    done = subprocess.run(command, stdout=ours, stderr=subprocess.PIPE, check=True, timeout=60, env=env)
+    os.close(ours)
+    with os.fdopen(theirs, "rb", buffering=0) as screen:
+        shown = screen.read(65536)
+    assert (done.stderr, shown.decode().splitlines()[0]) == (b"", DESK)
+
+
 def test_a_book_that_is_not_usable_is_not_as_it_should_be(tmp_path: Path, books: Path) -> None:
     (books / "book").write_text(a_book(usable=False))
     done = aether(tmp_path, "book", "BTC/USD", "--once", "--context", "desk", assets=books)
-    assert (done.returncode, done.stderr) == (problems.NotReady.exit_code, "")
+    assert (done.returncode, done.stderr.splitlines()) == (problems.NotReady.exit_code, [DESK])
     assert "UNUSABLE Resyncing" in done.stdout
 
 
@@ -250,7 +261,7 @@ def test_kubectl_s_plugin_asks_the_current_context_and_its_namespace(
         (books / "answer-1").write_text(json.dumps(a_platform("live", "Kraken")))
         (books / "answer-2").write_text(json.dumps({"items": [a_platform("live", "Kraken")]}))
     done = aether(tmp_path, *words, assets=books, program="kubectl-aether")
-    assert done.stdout.splitlines()[0] == PROD, done.stderr
+    assert done.stderr.splitlines()[0] == PROD, done.stderr
     asked = (books / "asked").read_text().splitlines()
     assert asked[0].startswith("config view")
     assert all(line.startswith("--context=prod ") for line in asked[1:])
@@ -272,7 +283,7 @@ def test_kubectl_s_options_are_taken_on_either_side_of_the_command(
 ) -> None:
     (books / "book").write_text(a_book(usable=True))
     done = aether(tmp_path, *before, "book", "BTC/USD", *after, assets=books, program="kubectl-aether")
-    assert done.stdout.splitlines()[0] == DESK, done.stderr
+    assert done.stderr.splitlines()[0] == DESK, done.stderr
     asked = (books / "asked").read_text().splitlines()
     file = "--kubeconfig=/some/file " if "--kubeconfig" in before else ""
     assert all(line.startswith(file) for line in asked)
@@ -354,14 +365,14 @@ def test_platforms_of_several_venues_are_told_apart_in_the_first_line(tmp_path: 
     two = [a_platform(), a_platform("live", "Kraken")]
     assets = a_kubectl(tmp_path, {"get tradingplatforms": {"items": two}})
     done = aether(tmp_path, "status", "-A", "--context", "desk", assets=assets)
-    assert done.stdout.splitlines()[0] == (
+    assert done.stderr.splitlines()[0] == (
         f"Context desk  {SERVER}  aether/paper: venue Simulated, feed Synthetic; live/paper: venue Kraken, feed Live"
     )
 
 
 def test_status_of_a_namespace_without_a_platform_says_where_to_look(tmp_path: Path) -> None:
     done = aether(tmp_path, "status", assets=a_kubectl(tmp_path, {}), program="kubectl-aether")
-    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "Context prod  https://10.9.9.9:6443  no platform")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (0, "Context prod  https://10.9.9.9:6443  no platform")
     assert "No TradingPlatform is there: kubectl aether status -A --context prod shows all namespaces" in done.stdout
     assert "Aether's pods in namespace live, and the operator's: 0 of 0 well" in done.stdout
 
@@ -379,7 +390,7 @@ def test_status_without_an_answer_does_not_say_that_there_is_no_platform(
     )  # fmt: skip
     with pytest.raises(problems.NotReady):
         app._status(target, local, (), as_json=False)  # noqa: SLF001 - a real one would take a cluster
-    assert capsys.readouterr().out.splitlines()[0] == "Cluster aether  venue not known"
+    assert capsys.readouterr().err.splitlines()[0] == "Cluster aether  venue not known"
 
 
 def test_a_platform_that_is_not_there_is_named_with_its_cluster(tmp_path: Path) -> None:
