@@ -113,7 +113,7 @@ def decided(world: Seen, pending: tuple[Migration, ...] = (), **wish: Any) -> pl
     return plans.plan(world, postgres.a_wish(**{"logins": {}, **wish}), memory, lambda _: pending)
 
 
-OURS, NOBODYS, ANOTHERS = Standing.OURS, Standing.NOBODYS, Standing.ANOTHERS
+OURS, NOBODYS, ANOTHERS, UNKNOWN = Standing.OURS, Standing.NOBODYS, Standing.ANOTHERS, Standing.UNKNOWN
 BEFORE = {"venue": None, "rows": True}
 """A database of the releases before, with trades."""
 
@@ -131,10 +131,10 @@ BEFORE = {"venue": None, "rows": True}
         ({"venue": None}, NOBODYS, Reason.READY),
         (BEFORE, NOBODYS, Reason.READY),
         (BEFORE | {"owned_since": postgres.a_wish().created}, NOBODYS, Reason.READY),
-        (BEFORE | {"owned_since": postgres.a_wish().created - DAY}, ANOTHERS, Reason.VENUE_UNKNOWN),
-        (BEFORE | {"owned_since": None}, ANOTHERS, Reason.VENUE_UNKNOWN),
-        (BEFORE | {"owner": None}, ANOTHERS, Reason.VENUE_UNKNOWN),
-        (BEFORE | {"owner": ""}, ANOTHERS, Reason.VENUE_UNKNOWN),
+        (BEFORE | {"owned_since": postgres.a_wish().created - DAY}, UNKNOWN, Reason.VENUE_UNKNOWN),
+        (BEFORE | {"owned_since": None}, UNKNOWN, Reason.VENUE_UNKNOWN),
+        (BEFORE | {"owner": None}, UNKNOWN, Reason.VENUE_UNKNOWN),
+        (BEFORE | {"owner": ""}, UNKNOWN, Reason.VENUE_UNKNOWN),
     ],
 )
 def test_a_database_is_ours_by_its_owner_and_its_venue(
@@ -145,7 +145,7 @@ def test_a_database_is_ours_by_its_owner_and_its_venue(
     plan = decided(found)
     claims = ["aether.ownership" in str(step) for step in plan.steps]
     assert (plan.reason, any(claims)) == (reason, standing is NOBODYS)
-    assert standing is not ANOTHERS or claims == []
+    assert standing not in {ANOTHERS, UNKNOWN} or claims == []
 
 
 def test_a_free_database_is_not_taken_while_another_server_refuses() -> None:
@@ -155,7 +155,7 @@ def test_a_free_database_is_not_taken_while_another_server_refuses() -> None:
     assert decided(seen(**kept(Engine.PARTMAN, Keeping(days=90.0))), may_claim=False).reason is Reason.READY
 
 
-def test_who_is_refused_is_told_of_no_way_that_mixes_two_venues() -> None:
+def test_a_refusal_names_no_way_that_mixes_two_venues() -> None:
     mismatch, unknown = decided(seen(venue="Kraken")).message, decided(seen(owner=None, venue=None, rows=True)).message
     for said in (mismatch, unknown):
         assert "DELETE" not in said.upper()

@@ -85,9 +85,7 @@ def test_a_second_platform_is_told_who_owns_the_database(postgres: servers.Postg
     assert (report.ok, report.standing) == (True, Standing.OURS)
 
 
-def test_a_platform_of_the_same_name_at_another_venue_does_not_get_the_database(
-    postgres: servers.Postgres, fresh: Endpoint
-) -> None:
+def test_a_database_is_refused_to_its_platform_at_another_venue(postgres: servers.Postgres, fresh: Endpoint) -> None:
     assert up(fresh, servers.a_wish()).ok
     postgres.run(fresh.database, trade(0))
     for given_free in ("SELECT 1", "UPDATE aether.ownership SET owner = ''"):
@@ -99,7 +97,7 @@ def test_a_platform_of_the_same_name_at_another_venue_does_not_get_the_database(
     assert up(fresh, servers.a_wish()).ok
 
 
-def test_of_two_platforms_that_claim_a_database_at_once_one_has_it(fresh: Endpoint) -> None:
+def test_one_of_many_platforms_that_claim_at_once_has_it(fresh: Endpoint) -> None:
     wishes = [servers.a_wish(owner=f"desk/p{nth} of namespace 1", logins={}) for nth in range(4)]
     with concurrent.futures.ThreadPoolExecutor(len(wishes)) as threads:
         for _ in range(2):  # the first time somebody may be told that another session is at it
@@ -109,7 +107,7 @@ def test_of_two_platforms_that_claim_a_database_at_once_one_has_it(fresh: Endpoi
 
 
 @pytest.mark.parametrize(("created", "reason"), [(-1, Reason.READY), (1, Reason.VENUE_UNKNOWN)])
-def test_a_venue_that_the_release_before_did_not_write_down_is_that_of_who_claimed_it(
+def test_an_unwritten_venue_is_that_of_who_claimed_it(
     postgres: servers.Postgres, fresh: Endpoint, created: int, reason: Reason
 ) -> None:
     assert up(fresh, servers.a_wish()).ok
@@ -119,6 +117,7 @@ def test_a_venue_that_the_release_before_did_not_write_down_is_that_of_who_claim
     report = up(fresh, wish)
     assert report.reason is reason, report
     if reason is Reason.VENUE_UNKNOWN:
+        assert report.standing is Standing.UNKNOWN, "what runs goes on"
         command = report.message.partition("Kraken: ")[2].replace("their venue", "Simulated")
         postgres.run(fresh.database, *command.split("; "))
         assert up(fresh, servers.a_wish(venue="Kraken")).reason is Reason.VENUE_MISMATCH
@@ -126,7 +125,7 @@ def test_a_venue_that_the_release_before_did_not_write_down_is_that_of_who_claim
     assert postgres.run(fresh.database, "SELECT owner, venue, since FROM aether.ownership")[0][1] == "Simulated"
 
 
-def test_a_database_that_lost_its_owner_over_trades_is_not_taken(postgres: servers.Postgres, fresh: Endpoint) -> None:
+def test_a_database_with_trades_and_no_owner_is_not_taken(postgres: servers.Postgres, fresh: Endpoint) -> None:
     assert up(fresh, servers.a_wish()).ok
     postgres.run(fresh.database, "DELETE FROM aether.ownership")
     assert up(fresh, servers.a_wish()).ok, "nothing was in it"

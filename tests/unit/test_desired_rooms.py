@@ -139,15 +139,18 @@ def _elsewhere(server: Server) -> dict[str, Any]:
     return {**worlds.EXTERNAL, server.value: {**part, "external": place}}
 
 
+UNSURE = sorted(set(Standing) - {Standing.OURS})
+
+
 def _known(world: World, standing: Standing | None, *which: Server) -> World:
     """A world in which these servers are so; None where nobody knows it."""
     kept = {server: one for server, one in world.owners.items() if server not in which}
     return dataclasses.replace(world, owners=kept | ({} if standing is None else dict.fromkeys(which, standing)))
 
 
-@pytest.mark.parametrize("standing", [None, Standing.NOBODYS, Standing.ANOTHERS])
+@pytest.mark.parametrize("standing", [None, *UNSURE])
 @pytest.mark.parametrize("server", ROOMS[Room.INGEST].servers)
-def test_ingest_is_not_started_before_each_server_is_known_as_ours(server: Server, standing: Standing | None) -> None:
+def test_ingest_starts_only_once_each_server_is_known_as_ours(server: Server, standing: Standing | None) -> None:
     platform = worlds.a_platform()
     world = worlds.without(worlds.made(platform), INGEST)
     made = _children(platform, _known(world, standing, server))
@@ -156,16 +159,17 @@ def test_ingest_is_not_started_before_each_server_is_known_as_ours(server: Serve
     assert INGEST in _children(platform, world)
 
 
-def test_a_server_that_ingest_does_not_use_does_not_keep_it_from_starting() -> None:
+def test_ingest_starts_whatever_a_server_it_does_not_use_is() -> None:
     platform = worlds.a_platform()
     world = _known(worlds.without(worlds.made(platform), INGEST), Standing.ANOTHERS, Server.REDIS)
     assert INGEST in _children(platform, world)
 
 
-def test_while_nobody_knows_whose_servers_are_what_runs_stays() -> None:
+@pytest.mark.parametrize("standing", [None, Standing.NOBODYS, Standing.UNKNOWN])
+def test_while_nobody_knows_whose_servers_are_what_runs_stays(standing: Standing | None) -> None:
     for platform in (worlds.a_platform(), worlds.an_external_platform()):
         world = worlds.made(platform)
-        assert _children(platform, _known(world, None, *Server))[INGEST] == _children(platform, world)[INGEST]
+        assert _children(platform, _known(world, standing, *Server))[INGEST] == _children(platform, world)[INGEST]
 
 
 @pytest.mark.parametrize("server", ROOMS[Room.INGEST].servers)
@@ -176,7 +180,7 @@ def test_ingest_that_runs_is_stopped_once_a_server_is_anothers(server: Server) -
     assert {Ref("Service", "paper-ingest"), Ref("ConfigMap", "paper-ingest-settings"), EXCHANGE} <= set(made)
 
 
-@pytest.mark.parametrize("standing", [None, Standing.NOBODYS, Standing.ANOTHERS])
+@pytest.mark.parametrize("standing", [None, *UNSURE])
 @pytest.mark.parametrize("server", [Server.KAFKA, Server.NATS])
 def test_an_edited_address_reaches_ingest_only_once_the_server_is_ours(
     server: Server, standing: Standing | None
@@ -198,12 +202,13 @@ def test_ingest_of_another_venue_waits_until_servers_are_ours() -> None:
     world = worlds.made(worlds.an_external_platform())
     anew = worlds.an_external_platform(**KRAKEN)
     for server in ROOMS[Room.INGEST].servers:
-        assert INGEST not in _children(anew, _known(world, None, server))
+        for standing in (None, *UNSURE):
+            assert INGEST not in _children(anew, _known(world, standing, server))
     assert _told(_children(anew, world))["AETHER_VENUE"] == "Kraken"
     assert INGEST in _children(worlds.an_external_platform(), _known(world, None, *Server))
 
 
-def test_an_address_that_somebody_took_from_ingest_comes_back_only_once_the_server_is_ours() -> None:
+def test_an_address_taken_from_ingest_waits_until_the_server_is_ours() -> None:
     platform = worlds.an_external_platform()
     world = worlds.made(platform)
     live = json.loads(json.dumps(world.children[INGEST]))

@@ -126,7 +126,7 @@ class _Work:
         days = {name: int(one.in_force) for name, one in seen.keeping.items() if one.in_force is not None}
         engine = next((one.engine for one in seen.keeping.values() if one.engine is not None), plan.engine)
         standing = plans.standing(seen, self.wanted)
-        if plan.reason in plans.ANOTHERS:  # what is there is not this platform's
+        if plan.reason in plans.REFUSALS:  # what is there is not this platform's
             quoted = secrecy.quotes(
                 owners.foreign(f"{seen.owner} {seen.venue}", self.wanted.owner), self.endpoint.hidden
             )

@@ -61,14 +61,20 @@ class Plan:
     warnings: tuple[str, ...] = ()
 
 
-ANOTHERS: Final = {Reason.DATABASE_OWNED_BY_ANOTHER, Reason.VENUE_MISMATCH, Reason.VENUE_UNKNOWN}
-"""The refusals of a database that is not this platform's, as it is."""
+REFUSALS: Final = {
+    Reason.DATABASE_OWNED_BY_ANOTHER: Standing.ANOTHERS,
+    Reason.VENUE_MISMATCH: Standing.ANOTHERS,
+    Reason.VENUE_UNKNOWN: Standing.UNKNOWN,
+}
+"""Why a database is not this platform's as it is, and whose it is then."""
 
 
 def refusal(seen: Seen, wanted: SchemaWanted) -> Plan | None:
     """Why the database is not this platform's: another has it, or its data are of another venue, or of an unknown one.
 
     Releases before wrote down no venue. A platform's venue never changes, so what it claimed itself is of its venue.
+    The API server's clock says when the platform was created, and the database's when it was claimed: where the latter
+    is behind, a claim of the platform's own may look older than the platform, and a person has to say.
     """
     if seen.owner and seen.owner != wanted.owner:
         since = f"{seen.owned_since:%Y-%m-%d %H:%M} UTC" if seen.owned_since else "an unknown time"
@@ -93,7 +99,8 @@ def standing(seen: Seen, wanted: SchemaWanted) -> Standing:
     """Whose the database is."""
     if (seen.owner, seen.venue) == (wanted.owner, wanted.venue):
         return Standing.OURS
-    return Standing.NOBODYS if refusal(seen, wanted) is None else Standing.ANOTHERS
+    refused = refusal(seen, wanted)
+    return Standing.NOBODYS if refused is None else REFUSALS[refused.reason]
 
 
 def newer(seen: Seen) -> Plan:

@@ -21,6 +21,8 @@ class Standing(StrEnum):
     NOBODYS = "nobody's"
     ANOTHERS = "another's"
     """Of another platform, or of this one's name at another venue."""
+    UNKNOWN = "unknown"
+    """It holds data, and nobody wrote down of which venue: nothing is started on it, and what runs there goes on."""
 
 
 _Word = Annotated[str, pydantic.Field(max_length=253, pattern=r"^[A-Za-z0-9._-]+$")]
