@@ -13,8 +13,9 @@ import socket
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import nats as nats_client
 import pytest
 import redis
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -24,6 +25,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aether_operator import brokers
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
+from aether_operator.brokers import kafka as of_kafka
 from aether_operator.catalog.owners import TOPIC
 from aether_operator.observed.endpoints import Endpoint, Hidden
 from aether_operator.observed.owners import Owner, Standing
@@ -31,7 +33,7 @@ from aether_testing import brokers as servers
 from aether_testing import tls as tls_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from aether_operator.observed.reports import ServerReport
 
@@ -416,9 +418,7 @@ def another(**other: str) -> Owner:
 
 
 @pytest.mark.parametrize("server", THREE)
-async def test_a_server_is_nobodys_until_it_is_claimed_and_then_its_owners(
-    lone: dict[Server, Endpoint], server: Server
-) -> None:
+async def test_a_server_is_nobodys_until_it_is_claimed(lone: dict[Server, Endpoint], server: Server) -> None:
     endpoint, asked_for_leave = lone[server], []
     for _ in range(2):
         report = await asked(server, endpoint)
@@ -448,9 +448,7 @@ async def test_another_platform_and_another_venue_are_refused_by_name(
 
 
 @pytest.mark.parametrize("server", THREE)
-async def test_of_several_that_claim_at_once_one_has_it_and_all_know_who(
-    lone: dict[Server, Endpoint], server: Server
-) -> None:
+async def test_one_of_several_that_claim_at_once_has_it(lone: dict[Server, Endpoint], server: Server) -> None:
     names = [f"p{nth}" for nth in range(6)]
     claims = (brokers.claim(server, lone[server], another(name=name), str, deadline=20) for name in names)
     reports = await asyncio.gather(*claims)
@@ -522,6 +520,50 @@ async def test_the_owners_topic_is_kept_for_good(kafka: servers.Kafka, lone: dic
         await admin.close()
 
 
+async def test_a_compacted_topic_takes_the_owner_and_is_kept_for_good(
+    kafka: servers.Kafka, lone: dict[Server, Endpoint]
+) -> None:
+    endpoint = lone[Server.KAFKA]
+    async with _an_admin(kafka) as admin:
+        await admin.create_topics([NewTopic(TOPIC.name, 1, 1, topic_configs={"cleanup.policy": "compact"})])
+    report = await claimed(Server.KAFKA, endpoint, PAPER)
+    assert (report.reason, report.standing) == (Reason.READY, Standing.OURS), report
+    assert (await claimed(Server.KAFKA, endpoint, another(name="live"))).standing is Standing.ANOTHERS
+    assert (await brokers.set_topics_up(endpoint, str, deadline=20)).ok
+    async with _an_admin(kafka) as admin:
+        assert await _settings(admin) == dict(TOPIC.configs(1))
+
+
+@contextlib.asynccontextmanager
+async def _an_admin(kafka: servers.Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=f"{servers.HOST}:{kafka.port}")
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "file"),
+    [
+        ({}, ""),
+        ({"tls": True}, "security.protocol=SSL"),
+        (
+            {"tls": True, "ca": "PEM"},
+            "security.protocol=SSL, ssl.truststore.type=PEM, ssl.truststore.location (ca.crt of the Secret)",
+        ),
+        (
+            {"tls": True, "username": "aether-login"},
+            "security.protocol=SASL_SSL, sasl.mechanism=SCRAM-SHA-512, sasl.jaas.config (of a login that may)",
+        ),
+    ],
+)
+def test_a_file_of_settings_has_what_kafkas_commands_need(settings: dict[str, Any], file: str) -> None:
+    plain: dict[str, Any] = {"host": "kafka.example.org", "port": 9092, "username": "", "password": Hidden("")}
+    assert of_kafka.settings(Endpoint(**plain | settings)) == file
+
+
 async def _settings(admin: AIOKafkaAdminClient) -> dict[str, str]:
     (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, TOPIC.name)])
     return {entry[0]: entry[1] for entry in answer.resources[0][4] if entry[0] in TOPIC.configs(1)}
@@ -532,7 +574,7 @@ def _runs(command: str) -> str:
     return command.partition("where nothing is written down yet: ")[2]
 
 
-async def test_kafka_without_the_right_to_write_the_owner_says_which_commands_do_it(
+async def test_kafka_says_which_commands_write_the_owner_down(
     kafka: servers.Kafka, lone: dict[Server, Endpoint]
 ) -> None:
     del lone
@@ -542,7 +584,9 @@ async def test_kafka_without_the_right_to_write_the_owner_says_which_commands_do
         pass  # a broker takes rights over a little later
     report = await asked(Server.KAFKA, reader)
     assert report.reason is Reason.OWNER_NOT_RECORDED
-    assert "the login may not read topic aether.owner" in report.message
+    assert report.message.endswith(
+        ": the login may not read topic aether.owner: let the login Describe and Read aether.owner"
+    )
     await kafka.grant("writes", "read", topics="aether.")
     while (await asked(Server.KAFKA, reader)).standing is not Standing.NOBODYS:
         pass
@@ -550,9 +594,14 @@ async def test_kafka_without_the_right_to_write_the_owner_says_which_commands_do
     assert report.reason is Reason.OWNER_NOT_RECORDED
     place = f"--bootstrap-server 127.0.0.1:{kafka.login}"
     assert _runs(report.message) == (
-        f"kafka-topics.sh {place} --create --topic aether.owner --partitions 1 --config retention.ms=-1 && "
-        f"echo '{PAPER.record}' | kafka-console-producer.sh {place} --topic aether.owner"
+        f"kafka-topics.sh {place} --command-config FILE --create --topic aether.owner --partitions 1 "
+        f"--config retention.ms=-1 && echo '{PAPER.record}' | "
+        f"kafka-console-producer.sh {place} --producer.config FILE --topic aether.owner"
     )
+    assert (
+        "or run, with a FILE of security.protocol=SASL_PLAINTEXT, sasl.mechanism=SCRAM-SHA-512, "
+        "sasl.jaas.config (of a login that may), where nothing"
+    ) in report.message
     # What these commands do, by hand: the login itself need only read.
     admin = AIOKafkaAdminClient(bootstrap_servers=f"{servers.HOST}:{kafka.port}")
     await admin.start()
@@ -567,7 +616,7 @@ async def test_kafka_without_the_right_to_write_the_owner_says_which_commands_do
     assert "aether.owner" not in report_of_topics.message, "its settings are whose it is"
 
 
-async def test_redis_without_the_right_to_the_key_says_which_command_does_it(tmp_path: Path) -> None:
+async def test_redis_says_which_command_writes_the_owner_down(tmp_path: Path) -> None:
     acl = (
         "user default on nopass ~* &* +@all",
         f"user blind on >{PASSWORD} ~aether:check +ping +get +set",
@@ -590,7 +639,7 @@ async def _shell(command: str) -> None:
     assert await done.wait() == 0
 
 
-async def test_nats_without_the_right_to_make_the_stream_says_which_command_does_it(tmp_path: Path) -> None:
+async def test_nats_says_which_command_writes_the_owner_down(tmp_path: Path) -> None:
     def user(name: str, *subjects: str) -> str:
         allowed = json.dumps([*subjects, "md.>"])
         return (
@@ -681,8 +730,11 @@ def told(**body: object) -> bytes:
     return b"MSG any 1 %d\r\n%s\r\n" % (len(text), text)
 
 
-def wrong(code: int) -> bytes:
-    return told(error={"code": 500, "err_code": code, "description": "as the cluster says"})
+def wrong(code: int, words: str = "as the cluster says") -> bytes:
+    return told(error={"code": 500, "err_code": code, "description": words})
+
+
+OFFLINE = wrong(10005, "no suitable peers for placement, peer offline")
 
 
 @pytest.mark.parametrize(
@@ -691,11 +743,15 @@ def wrong(code: int) -> bytes:
         ((told(config={}),), Standing.OURS, Reason.READY),
         ((wrong(10074), told(config={})), Standing.OURS, Reason.READY),  # not as many servers as copies
         ((wrong(10058),), Standing.OURS, Reason.READY),  # another operator of ours was faster
+        ((wrong(10005), told(config={})), Standing.OURS, Reason.READY),
         ((wrong(10005), wrong(10008)), None, Reason.UNREACHABLE),  # it has no leader for now
-        ((wrong(10074), wrong(10026)), None, Reason.OWNER_NOT_RECORDED),  # the account may have no more streams
+        ((wrong(10008), told(config={})), None, Reason.UNREACHABLE),  # one copy is none the wiser
+        ((OFFLINE, told(config={})), None, Reason.UNREACHABLE),  # a server that comes back has the third copy
+        ((wrong(10074), wrong(10027)), None, Reason.OWNER_NOT_RECORDED),  # the account may have no more streams
+        ((wrong(10065), told(config={})), None, Reason.OWNER_NOT_RECORDED),
     ],
 )
-async def test_in_a_cluster_of_nats_the_stream_has_as_many_copies_as_it_can(
+async def test_a_cluster_of_nats_makes_as_many_copies_as_it_can(
     made: tuple[bytes, ...], standing: Standing | None, reason: Reason
 ) -> None:
     ours = told(config={"description": PAPER.record})
@@ -703,6 +759,34 @@ async def test_in_a_cluster_of_nats_the_stream_has_as_many_copies_as_it_can(
         endpoint = Endpoint(host="127.0.0.1", port=port, username="aether-login", password=Hidden(PASSWORD))
         report = await claimed(Server.NATS, endpoint, PAPER)
     assert (report.standing, report.reason) == (standing, reason), report
+
+
+async def test_a_stream_on_our_subject_is_no_missing_right(tmp_path: Path) -> None:
+    with servers.nats_server(tmp_path) as one:
+        client = await nats_client.connect(f"nats://{servers.HOST}:{one.port}")
+        await client.jetstream().add_stream(name="theirs", subjects=["aether.>"])
+        await client.close()
+        report = await claimed(Server.NATS, one.endpoint("a-login", PASSWORD), PAPER)
+    assert report.reason is Reason.OWNER_NOT_RECORDED
+    assert report.message == (
+        f"127.0.0.1:{one.port}: whose it is stands in stream AETHER_OWNER, and JetStream does not make it: subjects "
+        "overlap with an existing stream; let no other stream of the account listen to aether.owner: see nats stream "
+        "ls --subject aether.owner"
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "way_out"),
+    [
+        (10027, "let the limits of the account and of the server allow one stream more, in a file, without max_bytes"),
+        (10049, "it is tried again"),
+    ],
+)
+async def test_a_refused_stream_has_jetstreams_words_and_no_command(code: int, way_out: str) -> None:
+    with somebody(CLUSTERED, b"PONG\r\n", told(), wrong(10059), wrong(code)) as port:
+        endpoint = Endpoint(host="127.0.0.1", port=port, username="aether-login", password=Hidden(PASSWORD))
+        report = await claimed(Server.NATS, endpoint, PAPER)
+    assert report.message.endswith(f"JetStream does not make it: as the cluster says; {way_out}"), report
 
 
 @pytest.mark.parametrize(("code", "reason"), [(10039, Reason.JETSTREAM_OFF), (10008, Reason.UNREACHABLE)])

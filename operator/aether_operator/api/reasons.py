@@ -261,7 +261,8 @@ TEXTS: Final[dict[Reason, Text]] = {
     Reason.OWNER_NOT_RECORDED: _edit(
         "Whose the server is cannot be written down on it, or not be read: the login lacks a right, or the server "
         "refuses. Nothing is started that would write to it.",
-        "Run the command that the message has, with a login that may.",
+        "Give the right that the message names, run the command that it has with a login that may, or change on the "
+        "server what it says.",
     ),
     Reason.SCHEMA_NEWER: _edit(
         "The schema in the database was made by a newer release. Nothing in it was changed.",

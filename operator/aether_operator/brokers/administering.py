@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.protocol import types
@@ -70,17 +71,28 @@ async def ask(endpoint: Endpoint, owner: Owner, guard: Callable[[], object] | No
     """
     async with kafka.connected(endpoint, deadline) as connection:
         version = await kafka.check(endpoint, connection)
-        try:
-            found = await _first_record(endpoint, connection, deadline)
-            if found is None and guard is not None:
-                connecting.permit(guard)
+        found = await _owner(endpoint, connection, deadline)
+        if found is None and guard is not None:
+            connecting.permit(guard)
+            try:
                 await _write_owner(endpoint, connection, owner, deadline)
-                found = await _first_record(endpoint, connection, deadline)
-        except Refused as refused:
-            if refused.reason is not Reason.RIGHT_MISSING:
-                raise
-            raise _by_hand(endpoint, owner, refused.message) from refused
+            except Refused as refused:
+                if refused.reason is not Reason.RIGHT_MISSING:
+                    raise
+                raise _by_hand(endpoint, owner, refused.message) from refused
+            found = await _owner(endpoint, connection, deadline)
     return Told(version, found)
+
+
+async def _owner(endpoint: Endpoint, connection: AIOKafkaConnection, deadline: float) -> str | None:
+    """What is written down; who may not read it is not told to make anything, since nobody knows what is there."""
+    try:
+        return await _first_record(endpoint, connection, deadline)
+    except Refused as refused:
+        if refused.reason is not Reason.RIGHT_MISSING:
+            raise
+        needs = f"let the login Describe and Read {owners.TOPIC.name}"
+        raise Refused(Reason.OWNER_NOT_RECORDED, f"{refused.message}: {needs}") from refused
 
 
 async def _first_record(endpoint: Endpoint, connection: AIOKafkaConnection, deadline: float) -> str | None:
@@ -146,7 +158,9 @@ async def _write_owner(endpoint: Endpoint, connection: AIOKafkaConnection, owner
         magic=2, compression_type=0, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1,
         batch_size=LARGEST,
     )  # fmt: skip
-    batch.append(0, None, None, owner.record.encode(), [])
+    # A topic that somebody made with the policy `compact` takes no record without a key, and drops an older one of the
+    # same key: no key is written twice, so that the first record stays the first.
+    batch.append(0, None, secrets.token_hex(16).encode(), owner.record.encode(), [])
     request = ProduceRequest(None, -1, REQUEST, [(owners.TOPIC.name, [(0, bytes(batch.build()))])])
     until = _now() + deadline * PATIENCE
     while True:
@@ -170,13 +184,14 @@ def _written(answer: Any) -> None:
 
 def _by_hand(endpoint: Endpoint, owner: Owner, why: str) -> Refused:
     servers, topic = f"--bootstrap-server {connecting.place(endpoint)}", f"--topic {owners.TOPIC.name}"
+    settings = kafka.settings(endpoint)
+    to_topics, to_producer = (" --command-config FILE", " --producer.config FILE") if settings else ("", "")
     command = (
-        f"kafka-topics.sh {servers} --create {topic} --partitions 1 --config retention.ms=-1 && "
-        f"echo '{owner.record}' | kafka-console-producer.sh {servers} {topic}"
+        f"kafka-topics.sh {servers}{to_topics} --create {topic} --partitions 1 --config retention.ms=-1 && "
+        f"echo '{owner.record}' | kafka-console-producer.sh {servers}{to_producer} {topic}"
     )
-    return connecting.by_hand(
-        why, f"Create, Describe, DescribeConfigs, AlterConfigs, Read and Write {owners.TOPIC.name}", command
-    )
+    needs = f"Create, Describe, DescribeConfigs, AlterConfigs, Read and Write {owners.TOPIC.name}"
+    return connecting.by_hand(why, needs, command, f"a FILE of {settings}" if settings else "")
 
 
 # The topics of the rooms.

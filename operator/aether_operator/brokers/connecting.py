@@ -90,10 +90,15 @@ def permit(guard: Callable[[], object]) -> None:
         raise Withheld from lost
 
 
-def by_hand(why: str, needs: str, command: str) -> Refused:
-    """The refusal of an owner that we may not write down or read: the right that is missing, or the command instead."""
+def by_hand(why: str, needs: str, command: str, files: str = "") -> Refused:
+    """The refusal of an owner that we may not write down or read: the right that is missing, or the command instead.
+
+    `files` are what the command reads, and what has to be in them.
+    """
+    how = f" with {files}," if files else ""
     return Refused(
-        Reason.OWNER_NOT_RECORDED, f"{why}: let the login {needs}, or run, where nothing is written down yet: {command}"
+        Reason.OWNER_NOT_RECORDED,
+        f"{why}: let the login {needs}, or run,{how} where nothing is written down yet: {command}",
     )
 
 

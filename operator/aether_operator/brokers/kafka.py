@@ -75,7 +75,7 @@ async def connected(endpoint: Endpoint, deadline: float) -> AsyncIterator[AIOKaf
         client_id="aether-operator",
         request_timeout_ms=round(deadline * 1000),
         ssl_context=connecting.trust(endpoint),
-        security_protocol=("SASL_" if login else "") + ("SSL" if endpoint.tls else "PLAINTEXT"),
+        security_protocol=_protocol(endpoint),
         **login,
     )
     try:
@@ -94,6 +94,20 @@ async def connected(endpoint: Endpoint, deadline: float) -> AsyncIterator[AIOKaf
         raise Refused(Reason.UNREACHABLE, f"it ends the connection{hint}") from fault
     finally:
         await _closed(connection)
+
+
+def _protocol(endpoint: Endpoint) -> str:
+    return ("SASL_" if endpoint.username else "") + ("SSL" if endpoint.tls else "PLAINTEXT")
+
+
+def settings(endpoint: Endpoint) -> str:
+    """What the file of settings has that Kafka's own commands need for this server; nothing where they need none."""
+    found = [f"security.protocol={_protocol(endpoint)}"]
+    if endpoint.username:
+        found += [f"sasl.mechanism={MECHANISM}", "sasl.jaas.config (of a login that may)"]
+    if endpoint.ca:
+        found += ["ssl.truststore.type=PEM", "ssl.truststore.location (ca.crt of the Secret)"]
+    return ", ".join(found) if endpoint.username or endpoint.tls else ""
 
 
 async def _rights(connection: AIOKafkaConnection) -> AsyncIterator[tuple[str, int]]:

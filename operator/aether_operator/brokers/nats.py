@@ -33,6 +33,11 @@ _THERE_ALREADY: Final = 10058
 """Another of that name, with another configuration."""
 _NOT_NOW: Final = {10008, 10009, 10023}
 """Temporarily unavailable, without a leader, without room for now: error codes of a cluster that is on its way."""
+_TOO_FEW: Final = {10005, 10074}
+"""No suitable peers for so many copies, copies without a cluster: error codes of a cluster of fewer servers."""
+_OVERLAP: Final = 10065
+_LIMITS: Final = {10002, 10027, 10028, 10047, 10113, 10120, 10122}
+"""Of the account or of the server: streams, memory, storage, bytes of a stream."""
 _DENIED: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"', re.IGNORECASE)
 
 
@@ -142,17 +147,40 @@ async def _make(talk: _Talk, owner: Owner) -> None:
         "name": STREAM, "subjects": [SUBJECT], "description": owner.record, "retention": "limits", "storage": "file",
         "discard": "old", "max_msgs": 1, "max_bytes": -1, "max_age": 0, "max_consumers": -1,
     }  # fmt: skip
-    error: dict[str, Any] | None = None
+    error: dict[str, Any] = {}
     for copies in (REPLICAS, 1) if talk.clustered else (1,):
         told = await talk.answer(f"$JS.API.STREAM.CREATE.{STREAM}", config | {"num_replicas": copies})
-        error = told.get("error")
-        if error is None or error.get("err_code") == _THERE_ALREADY:
+        if "error" not in told:
             return
-    error = error or {}
+        error = told["error"]
+        if error.get("err_code") not in _TOO_FEW or _away(error):
+            break
+    code = error.get("err_code")
+    if code == _THERE_ALREADY:
+        return
     why = talk.words(error)
-    if error.get("err_code") in _NOT_NOW:
-        raise Refused(Reason.UNREACHABLE, f"JetStream does not answer: {why}")
-    raise _by_hand(talk.endpoint, owner, f"JetStream does not make it ({why})")
+    if code in _NOT_NOW or _away(error):
+        raise Refused(Reason.UNREACHABLE, f"JetStream does not make stream {STREAM} for now: {why}")
+    if code is None:  # the account has no such subject
+        raise _by_hand(talk.endpoint, owner, f"JetStream does not make it ({why})")
+    raise Refused(
+        Reason.OWNER_NOT_RECORDED,
+        f"whose it is stands in stream {STREAM}, and JetStream does not make it: {why}; {_way_out(code)}",
+    )
+
+
+def _away(error: Mapping[str, Any]) -> bool:
+    """Whether peers are lacking only since they are offline: there are as many servers, and they come back."""
+    return error.get("err_code") in _TOO_FEW and "offline" in str(error.get("description"))
+
+
+def _way_out(code: int) -> str:
+    """What helps where JetStream refuses the stream, whoever asks for it."""
+    if code == _OVERLAP:
+        return f"let no other stream of the account listen to {SUBJECT}: see nats stream ls --subject {SUBJECT}"
+    if code in _LIMITS:
+        return "let the limits of the account and of the server allow one stream more, in a file, without max_bytes"
+    return "it is tried again"
 
 
 def _by_hand(endpoint: Endpoint, owner: Owner, why: str) -> Refused:
