@@ -380,3 +380,28 @@ def test_no_bad_market_keeps_another_from_its_subscriptions(bad: set[Symbol], de
     books = [request["params"]["symbol"][0] for _, request in sent if request["method"] == "unsubscribe"]
     assert set(books) == bad
     assert max(books.count(symbol) for symbol in bad) <= 8  # in a hundred seconds
+
+
+def test_a_reply_that_is_late_answers_no_later_request() -> None:
+    one = some_subscriptions()
+    asked(one, {TRADE})
+    one.heard(TRADE, 1)  # before its reply
+    one.renew(TRADE, 2)
+    assert methods(one, {TRADE}, 2) == ["unsubscribe"]
+    assert one.answered(reply(1, symbol=BTC), 3) is None
+    assert one.step(TRADE) is Step.LEAVING
+    one.answered(reply(2, symbol=BTC), 3)
+    assert methods(one, {TRADE}, 3) == ["subscribe"]
+    assert one.step(TRADE) is Step.JOINING
+
+
+@pytest.mark.parametrize("error", ["", "no", TOO_FAST])
+def test_a_late_reply_about_what_is_forgotten_says_nothing(error: str) -> None:
+    one = some_subscriptions()
+    asked(one, {TRADE})
+    one.heard(TRADE, 1)
+    one.renew(TRADE, 2)
+    asked(one, {TRADE}, 2)
+    one.answered(reply(2, symbol=BTC), 3)
+    assert asked(one, set(), 3) == []
+    assert one.answered(reply(1, error=error, symbol=BTC), 4) is None

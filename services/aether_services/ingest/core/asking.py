@@ -205,7 +205,7 @@ class Subscriptions:
         if failed and (held or known.urgency is Urgency.REFRESH):
             self._fail(key, known, now)
         elif held:
-            self._leave_and_join(known, now, Urgency.REFRESH)
+            self._leave_and_join(key, known, now, Urgency.REFRESH)
 
     def steady(self, key: Key) -> None:
         """It has been well for long enough."""
@@ -215,13 +215,13 @@ class Subscriptions:
         """At once the first time, then later and later: a market that cannot be had takes no other's requests."""
         count = self.failures.get(key, 0)
         self.failures[key] = count + 1
-        self._leave_and_join(known, now + self._pause(count), Urgency.AGAIN)
+        self._leave_and_join(key, known, now + self._pause(count), Urgency.AGAIN)
 
     def _pause(self, failures: int) -> float:
         return min(LONGEST_BACKOFF, 2.0 ** min(failures - 1, 30)) * (0.8 + 0.4 * self.chance()) if failures else 0.0
 
-    @staticmethod
-    def _leave_and_join(known: _Subscription, due: float, urgency: Urgency) -> None:
+    def _leave_and_join(self, key: Key, known: _Subscription, due: float, urgency: Urgency) -> None:
+        self._take_out(known.req_id, key)  # a reply that comes late is none to the next request
         known.step, known.due, known.req_id, known.urgency, known.again = Step.LEAVING, due, 0, urgency, True
 
     # What is heard.
@@ -259,7 +259,7 @@ class Subscriptions:
             return Answered((key,), Step.LEAVING, self._left(key, known, error, words, now))
         if words.startswith(_ALREADY):
             if known.step is Step.JOINING:  # and nothing came of it: its snapshot was lost, as its reply was
-                self._leave_and_join(known, now + self._pause(known.already), Urgency.AGAIN)
+                self._leave_and_join(key, known, now + self._pause(known.already), Urgency.AGAIN)
                 known.already += 1
         elif error:
             known.step, known.due, known.error = Step.REFUSED, now + RETRY_REFUSED, error
