@@ -342,6 +342,31 @@ def test_a_trade_long_before_the_one_before_it_is_refused() -> None:
     assert [one[0] for one in world.trades()] == [7, 8], "some hours before is a trade that was told late"
 
 
+LONG_AGO: Final = [TRADE | {"trade_id": number, "timestamp": "2026-11-23T10:00:00Z"} for number in range(12, 17)]
+
+
+@pytest.mark.parametrize("before", [[], [TRADE | {"trade_id": 10, "timestamp": "2026-11-23T09:59:59Z"}]])
+def test_of_a_snapshot_a_trade_long_after_its_successor_is_taken_back(before: list[dict[str, Any]]) -> None:
+    world = World()
+    world.hear("trade", [*before, TRADE | {"trade_id": 11}, *LONG_AGO], kind="snapshot")
+    assert 11 not in [one[0] for one in world.trades()]
+    last = world.markets[BTC].tape.last
+    assert last is not None
+    assert last.trade_id == (10 if before else 16)
+    assert world.markets[BTC].doubt == "a time long before that of the trade before it"
+    assert world.markets.fill == {BTC}
+
+
+def test_a_trade_long_after_the_next_that_is_known_is_refused() -> None:
+    world = World()
+    world.hear("trade", [TRADE | {"trade_id": 10, "timestamp": "2026-11-23T09:59:59Z"}, *LONG_AGO])
+    world.hear("trade", [TRADE | {"trade_id": 11}], kind="snapshot")
+    assert [one[0] for one in world.trades()] == [10]
+    assert world.refused("trade") == {Why.TIME_BEFORE: 1}
+    world.hear("trade", [TRADE | {"trade_id": 11, "timestamp": "2026-11-23T10:00:00Z"}])
+    assert [one[0] for one in world.trades()] == [10, 11, 12, 13, 14, 15, 16]
+
+
 def test_a_quiet_market_s_last_trades_may_be_old() -> None:
     world = World()
     world.hear("trade", [TRADE | {"timestamp": "2026-02-26T08:00:00Z"}], kind="snapshot")

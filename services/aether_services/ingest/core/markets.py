@@ -388,8 +388,7 @@ class Markets:
         self.data_of.add((Channel.TRADE, market.symbol))
         trade, last = one.trade(), market.tape.last
         refusals.in_time(trade.at, received)
-        if last is not None and trade.trade_id > last.trade_id:
-            refusals.in_order(trade.at, last.at)
+        self._in_order(market, trade, received, kind)
         self._fit(market.symbol, (trade.price,), (trade.quantity,))
         self._heard(trade.at, received, kind)
         market.liveness.traded(trade)
@@ -403,6 +402,28 @@ class Markets:
             if whole:
                 market.gaps, market.gap_at = market.gaps + 1, received
             self.fill.add(market.symbol)
+
+    @staticmethod
+    def _in_order(market: Market, trade: Trade, received: Nanoseconds, kind: str) -> None:
+        """Refuse a trade whose time is long before that of the trade before it, or long after that of the next.
+
+        Of a snapshot, which tells of what happened long ago, the one before it may be the one whose time is wrong: it
+        is taken back where it came with the same message, so that it has reached no output.
+
+        Raises:
+            Refused: It is.
+        """
+        last, following = market.tape.last, market.tape.following(trade.trade_id)
+        if following is not None:
+            refusals.in_order(following.at, trade.at)
+        if last is None or trade.trade_id <= last.trade_id:
+            return
+        try:
+            refusals.in_order(trade.at, last.at)
+        except Refused:
+            if kind == _SNAPSHOT and market.tape.heard == received:
+                market.tape.take_back()
+            raise
 
     def bring(self, market: Market, trades: Sequence[Trade], now: Nanoseconds, *, after_gap: bool) -> None:
         """Take in trades that the venue's REST told.

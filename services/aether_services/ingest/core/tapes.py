@@ -96,6 +96,15 @@ class Tape:
             else:
                 self.add([one])
 
+    def following(self, trade_id: int) -> Trade | None:
+        """The trade after one that is missing, where it is there."""
+        waiting = self._beyond.get(trade_id + 1)
+        return None if waiting is None else waiting.trade
+
+    def take_back(self) -> None:
+        """Forget the newest trade up to which there is no gap: it is asked for again."""
+        self._trades.pop()
+
     def forget_beyond(self) -> None:
         """Forget those after a gap: they are asked for again, if they are any."""
         self._beyond.clear()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from aether_services.domain import times
 from aether_services.ingest.core import refusals
-from aether_services.ingest.core.refusals import Refusals, Refused
+from aether_services.ingest.core.refusals import Refusals, Refused, Why
 from aether_services.ingest.core.tapes import Place
 from aether_services.ingest.ports import NotTold, VenueAway
 
@@ -52,29 +52,36 @@ class History:
     async def after(self, symbol: Symbol, place: Place) -> list[Trade]:
         """The trades after a place, in order and without a gap but for ids that do not exist; none where it has none.
 
-        Where one of them cannot be so, those before it.
+        Where one of them cannot be so, those before it; where it is long before the one before it, without that one,
+        whose time may be the wrong one: after it the venue, which is asked by time, would leave out what follows.
 
         Raises:
             VenueAway: It does not say.
-            NotTold: The first of them is not understood, or cannot be so.
+            NotTold: There are none of those, or the first is not understood.
             IdsWentBack: Its ids are not those that the place is of.
         """
+        told: dict[int, Trade] = {}
         trades: list[Trade] = []
         for attempt in range(TRIES):
             if attempt:
                 await self._clock.sleep(1)
-            # The last time from earlier on: where the place's own time is ahead, what follows it has times before that.
-            early = refusals.AHEAD if attempt == TRIES - 1 else 0
+            # The last time from earlier on, by as much as what follows the place may be before it.
+            early = refusals.BEFORE if attempt == TRIES - 1 else 0
             said = await self._ask(symbol, Place(trade_id=place.trade_id, at=times.Nanoseconds(place.at - early)))
             if self._went_back(place, said):
                 raise IdsWentBack(symbol)
-            trades = [one for one in said if one.trade_id > place.trade_id]
+            told |= {one.trade_id: one for one in said if one.trade_id > place.trade_id}
+            trades = [told[trade_id] for trade_id in sorted(told)]
             if not trades:
                 return []
             if trades[0].trade_id == place.trade_id + 1:
                 break
         else:
             log.warning("trades_missing", extra={"symbol": symbol, "after": place.trade_id, "next": trades[0].trade_id})
+        return self._whole(symbol, place, trades)
+
+    def _whole(self, symbol: Symbol, place: Place, trades: Sequence[Trade]) -> list[Trade]:
+        """Those of the trades after a place that may be handed on."""
         whole: list[Trade] = []
         for one in trades:
             if whole and one.trade_id != whole[-1].trade_id + 1:
@@ -84,10 +91,14 @@ class History:
                 refusals.in_order(one.at, whole[-1].at if whole else place.at)
             except Refused as fault:
                 self._refused.note("Trades", symbol, fault)
+                if whole and fault.why is Why.TIME_BEFORE:
+                    del whole[-1]
                 if not whole:
                     raise NotTold(f"Trades: {fault}") from fault
-                break
+                return whole
             whole.append(one)
+        if len(whole) > 1 and whole[-1].at - whole[-2].at > refusals.BEFORE:
+            del whole[-1]  # what follows it may be on the next page: the next question begins before it
         return whole
 
     def _went_back(self, place: Place, said: Sequence[Trade]) -> bool:
