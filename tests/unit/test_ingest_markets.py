@@ -436,6 +436,7 @@ def test_a_message_that_names_a_market_and_is_none_of_a_book_withdraws_it(frame:
         b"",
         b"{",
         b"[]",
+        b"null",
         b'{"channel":"book"}',
         b'{"channel":"book","type":"update","data":5}',
         b'{"channel":"book","type":"update","data":[{}]}',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import itertools
 import json
 import re
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import prometheus_client
+import pytest
 
 from aether_services.domain import books, times
 from aether_services.domain.books import Unusable
@@ -36,8 +38,6 @@ from aether_testing.clocks import Clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-
-    import pytest
 
     from aether_services.exchange_sim.ports import Journal
     from aether_services.exchange_sim.telling import Connection as SimulatedConnection
@@ -137,7 +137,7 @@ class World:
         self.markets.serve(symbols or [BTC])
         self.receiving = self.receives(self.venue)
 
-    def receives(self, venue: ports.Venue) -> Receiving:
+    def receives(self, venue: ports.Venue, *, pace: float = 0.0) -> Receiving:
         """What receives of a venue."""
         return Receiving(
             venue=venue,
@@ -147,6 +147,7 @@ class World:
             depth=10,
             refresh=300,
             arrived=lambda: None,
+            pace=pace,
             chance=lambda: 0.5,
         )
 
@@ -315,6 +316,23 @@ async def test_after_a_session_that_lasted_the_venue_is_connected_to_at_once() -
 
     world = World(answer)
     await world.until(lambda: len(world.venue.connections) == 4, 200)
+    for closed, connected in zip(ended, world.venue.connections[1:], strict=True):
+        assert connected - closed < 0.5
+
+
+@pytest.mark.parametrize("served", [[], [BTC]])
+async def test_a_session_that_lasted_without_a_usable_book_counts_as_one(served: list[Symbol]) -> None:
+    ended: list[float] = []
+
+    def answer(request: dict[str, Any]) -> list[bytes | int]:
+        if request["method"] == "ping" and world.clock.seconds - world.venue.connections[-1] > 40:
+            ended.append(world.clock.seconds)
+            return [1006]
+        return [frame for frame in faithful(request) if isinstance(frame, int) or b'"bids"' not in frame]
+
+    world = World(answer)
+    world.markets.serve(served)
+    await world.until(lambda: len(world.venue.connections) == 4, 300)
     for closed, connected in zip(ended, world.venue.connections[1:], strict=True):
         assert connected - closed < 0.5
 
@@ -762,3 +780,56 @@ async def test_a_crossed_book_is_asked_for_anew_only_if_it_lasts() -> None:
         await world.pass_until(lambda: len(world.venue.methods("book")) > 1, 15)
         assert world.clock.seconds - began >= 9.5
         assert market.checksum_failures == 0
+
+
+@pytest.mark.parametrize(("replicas", "apart"), [(1, 2), (2, 4)])
+async def test_many_quiet_markets_take_every_second_call_and_a_gap_comes_first(replicas: int, apart: int) -> None:
+    world = World(faithful, *MANY[:60])
+    world.receiving = world.receives(world.venue, pace=1)
+    world.receiving.connects.replicas = replicas
+    asked: list[tuple[float, Symbol]] = []
+
+    async def noted(symbol: Symbol, after: Place | None) -> Sequence[Trade]:
+        del after
+        asked.append((world.clock.seconds, symbol))
+        await world.clock.sleep(1)
+        return []
+
+    world.venue.trades = noted  # type: ignore[method-assign]
+    now = world.clock.now()
+    for number, market in enumerate(world.markets.all()):
+        market.tape.add([Received(dataclasses.replace(a_trade(7, 7), symbol=market.symbol), Nanoseconds(now - number))])
+    quiet = [market.symbol for market in reversed(world.markets.all())]
+    world.receiving.connected = True
+    await filling(world, lambda: len(asked) == 120, 60 + 120 * (apart + 1))
+    assert [symbol for _, symbol in asked] == [*quiet, *quiet], "the quietest first, and all before one again"
+    moments = [moment for moment, _ in asked]
+    assert all(apart <= later - earlier < apart + 0.2 for earlier, later in itertools.pairwise(moments))
+    gap = world.markets[quiet[7]]
+    gap.tape.add([Received(dataclasses.replace(a_trade(9, 9), symbol=gap.symbol), now)])
+    world.markets.fill.add(gap.symbol)
+    await filling(world, lambda: len(asked) == 121, 1)
+    assert asked[-1][1] == gap.symbol
+
+
+async def test_many_quiet_markets_keep_no_silent_one_from_its_turn() -> None:
+    world = World(faithful, *MANY)
+    world.receiving = world.receives(world.venue, pace=1)
+    now = world.clock.now()
+    for market in world.markets.all():
+        market.tape.add([Received(dataclasses.replace(a_trade(7, 7), symbol=market.symbol), now)])
+    silent_one = world.markets[MANY[70]]
+    silent_one.liveness.missed([a_trade(7, 7)], now)
+    asked: list[Symbol] = []
+
+    async def noted(symbol: Symbol, after: Place | None) -> Sequence[Trade]:
+        del after
+        asked.append(symbol)
+        return []
+
+    world.venue.trades = noted  # type: ignore[method-assign]
+    world.receiving.connected = True
+    await filling(world, lambda: len(asked) >= 120, 300)
+    assert 4 <= asked[20:].count(MANY[70]) <= 12
+    others = [symbol for symbol in asked if symbol != MANY[70]]
+    assert len(others) == len(set(others)) > 100

@@ -85,7 +85,10 @@ async def run(settings: Settings) -> None:
             peers=peers,
             clock=clock,
             choices=Choices(
-                depth=settings.book_depth, refresh=settings.book_refresh_seconds, tape_length=settings.tape_length
+                depth=settings.book_depth,
+                refresh=settings.book_refresh_seconds,
+                tape_length=settings.tape_length,
+                pace=PAUSES[settings.venue],
             ),
             refused=refused,
         )

@@ -19,7 +19,7 @@ Kraken bans an address beyond about 150 (its guide to the WebSocket names Cloudf
 replica that begins anew, or whose share became smaller meanwhile, and for what else connects from there.
 """
 LASTED: Final = 30 * times.SECOND
-"""For which a session has had a verified book, so that its end is the first failure again."""
+"""For which a session has been heard of, so that its end is the first failure again."""
 AT_ONCE: Final = 0.1
 LONGEST_PAUSE: Final = 30.0
 MAINTENANCE_PAUSE: Final = 5.0
@@ -52,7 +52,7 @@ class Connects:
         self._attempts.append(now)
 
     def lasted(self) -> None:
-        """The session has been well for long enough."""
+        """The session was heard of for long enough."""
         self._failures = 0
 
     def pause(self, now: float, *, code: int = 0, maintenance: bool = False) -> float:

@@ -27,6 +27,8 @@ CONFIRMED_EVERY: Final = 60 * times.SECOND
 """A lost trade is known by the next one; where none comes for so long, the venue is asked over REST."""
 SILENT_CONFIRMED_EVERY: Final = 10 * times.SECOND
 """The same where the channel of trades is known to be silent, so that its trades come by REST alone."""
+SHARE: Final = 2
+"""Of so many calls that the venue bears one is about a quiet market: trades that are known to be missing come first."""
 OF_MARKETS: Final = (Channel.BOOK, Channel.TICKER, Channel.TRADE)
 
 
@@ -85,27 +87,33 @@ class Channels:
     # Over REST.
 
     def unconfirmed(self, now: Nanoseconds) -> Market | None:
-        """The market that the venue is to be asked about over REST, since it was quiet for longest."""
-        due = sorted((at, market.symbol) for market in self._markets.all() if (at := self._due(market)) is not None)
-        if not due or due[0][0] > now:
+        """The market that the venue is to be asked about over REST, since it was quiet for longest.
+
+        As measured by how often each is to be asked about: many quiet ones keep no silent one from its turn.
+        """
+        waited = {market.symbol: self._waited(market, now) for market in self._markets.all()}
+        symbol = max(waited, key=lambda one: (waited[one], one), default=None)
+        if symbol is None or waited[symbol] < 1:
             return None
-        symbol = due[0][1]
         self._confirmed[symbol] = now
         return self._markets[symbol]
 
-    def _due(self, market: Market) -> Nanoseconds | None:
-        """When a market is to be asked about; nothing while its trades are asked for anyway, or not subscribed to."""
+    def _waited(self, market: Market, now: Nanoseconds) -> float:
+        """For how long a market has been quiet: 1 when it is to be asked about.
+
+        0 while its trades are asked for anyway, or not subscribed to.
+        """
         if market.tape.gap or (market.doubt and market.tape.last):
-            return None
+            return 0
         confirmed, heard = self._confirmed.get(market.symbol, Nanoseconds(0)), market.tape.heard
         if market.tape.last is None:
             # A snapshot brings the last trades at once, if there ever was one.
             held = self._held.get((Channel.TRADE, market.symbol))
             if held is None:
-                return None
-            return Nanoseconds(confirmed + CONFIRMED_EVERY if confirmed > held else held + liveness.HELD)
+                return 0
+            return (now - confirmed) / CONFIRMED_EVERY if confirmed > held else (now - held) / liveness.HELD
         silent = Channel.TRADE in market.liveness.silent
-        return Nanoseconds(max(confirmed, heard) + (SILENT_CONFIRMED_EVERY if silent else CONFIRMED_EVERY))
+        return (now - max(confirmed, heard)) / (SILENT_CONFIRMED_EVERY if silent else CONFIRMED_EVERY)
 
     def confirmed(self, market: Market, missed: Sequence[Trade], now: Nanoseconds) -> None:
         """The venue told over REST, in order, what a market's channel of trades had not; nothing where that was all."""

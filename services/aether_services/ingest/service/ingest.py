@@ -48,12 +48,14 @@ class Choices:
         refresh: Seconds after which a book is asked for anew.
         tape_length: Trades of a market that are remembered.
         outbox_limit: Letters that may wait for an output.
+        pace: Seconds between two calls of the venue's REST.
     """
 
     depth: int = 100
     refresh: float = 300
     tape_length: int = 1_000
     outbox_limit: int = 5_000
+    pace: float = 0.0
 
 
 class Ingest:
@@ -110,6 +112,7 @@ class Ingest:
             depth=choices.depth,
             refresh=choices.refresh,
             arrived=self._call,
+            pace=choices.pace,
         )
         self.outputs = [
             Delivering(

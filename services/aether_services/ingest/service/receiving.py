@@ -16,7 +16,7 @@ from aether_services.ingest.core.asking import Step, Subscriptions
 from aether_services.ingest.core.connects import LASTED, Connects
 from aether_services.ingest.core.wire import Channel
 from aether_services.ingest.ports import NotTold, VenueAway
-from aether_services.ingest.service.channels import Channels
+from aether_services.ingest.service.channels import SHARE, Channels
 from aether_services.ingest.service.history import History, IdsWentBack
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Receiving:
         depth: Levels of a book that are asked for.
         refresh: Seconds after which a book is asked for anew, for its deeper levels, which no checksum proves.
         arrived: Called after something was received.
+        pace: Seconds between two calls of REST that the venue bears, of all replicas together.
         symbols_at_once: Symbols that one request asks for.
         chance: A number from 0 to 1.
     """
@@ -73,6 +74,7 @@ class Receiving:
         depth: int,
         refresh: float,
         arrived: Callable[[], None],
+        pace: float = 0.0,
         symbols_at_once: int = asking.SYMBOLS_AT_ONCE,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -88,14 +90,13 @@ class Receiving:
         self._failures: dict[Key, int] = {}
         """Subscription → how often it failed in a row, on whatever connection."""
         self._asked: Subscriptions = self._nothing_asked()
-        self._usable_since = Nanoseconds(0)
-        """Since when there is a usable book all the time; 0 while there is none."""
         self.relist = False
         """Whether the venue is to be asked for its instruments anew."""
         self._pauses: dict[Symbol, tuple[float, float]] = {}
         """Market that the venue did not tell what is missing of → until when it is not asked again, and its pause."""
         self._pinged = Nanoseconds(0)
         self._channels = Channels(markets)
+        self._pace, self._next_confirmation = pace, 0.0
 
     def _nothing_asked(self) -> Subscriptions:
         return Subscriptions(
@@ -145,11 +146,11 @@ class Receiving:
             await self._clock.sleep(pause)
 
     async def _converse(self, connection: Connection) -> None:
-        self._asked, self._usable_since = self._nothing_asked(), Nanoseconds(0)
+        self._asked = self._nothing_asked()
         self._markets.data_of.clear()
         self._channels.begin()
         self.connected, self.detail = True, ""
-        self.heard = self._pinged = self._clock.now()
+        self.heard = self._pinged = began = self._clock.now()
         log.info("venue_connected")
         tasks = [asyncio.create_task(one) for one in (self._listen(connection), self._ask(connection))]
         try:
@@ -158,6 +159,8 @@ class Receiving:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+            if self.heard - began >= LASTED:
+                self.connects.lasted()
         for task in tasks:
             if not task.cancelled():
                 task.result()
@@ -215,7 +218,6 @@ class Receiving:
 
     def _look_at_books(self, now: Nanoseconds, elapsed: float) -> None:
         """Which are to be asked for anew: they failed, or their deeper levels are old; and which are well."""
-        usable = False
         for market in self._markets.all():
             key = (Channel.BOOK, market.symbol)
             late = self._asked.waits(key, elapsed) >= asking.SNAPSHOT_PATIENCE[Channel.BOOK]
@@ -228,14 +230,10 @@ class Receiving:
                 self._asked.renew(key, elapsed)
                 self._markets.renew.discard(market.symbol)
                 continue
-            usable = usable or market.usable
             if market.verified_at - market.snapshot_at >= asking.STEADY * times.SECOND:
                 self._asked.steady(key)
             if now - market.snapshot_at >= self._refresh:
                 self._asked.renew(key, elapsed, failed=False)
-        self._usable_since = (self._usable_since or now) if usable else Nanoseconds(0)
-        if usable and self.heard - self._usable_since >= LASTED:
-            self.connects.lasted()
 
     async def fill(self) -> None:
         """Bring trades that were missed, for ever."""
@@ -261,9 +259,13 @@ class Receiving:
 
     async def _confirm(self) -> None:
         """Ask whether the market that was quiet for longest has traded all the same."""
-        market = self._channels.unconfirmed(self._clock.now()) if self.connected else None
+        elapsed = self._clock.elapsed()
+        if not self.connected or elapsed < self._next_confirmation:
+            return
+        market = self._channels.unconfirmed(self._clock.now())
         if market is None:
             return
+        self._next_confirmation = elapsed + SHARE * self._pace * self.connects.replicas
         missed = await self._ask_again(market, market.tape.last)
         if missed is not None:
             market.gaps += bool(missed)
