@@ -45,6 +45,7 @@ SETTINGS: Final = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
+    "max_wal_size": "256MB",  # it lies in memory, with the other files of a run
     "shared_buffers": "32MB",
     "max_connections": "40",
     "listen_addresses": "127.0.0.1",
