@@ -19,7 +19,7 @@ from aether_services.ingest.core.refusals import Refusals, Refused, Why
 from aether_services.ingest.ports import Listed, NotTold, VenueAway
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
     from decimal import Decimal
 
     from aether_services.ingest.core.tapes import Place
@@ -208,6 +208,18 @@ class Kraken:
                 return trades
             since = last  # a page of trades before the place: many were made at about the same time
 
+    def _rows(
+        self, instrument: Instrument, said: Mapping[str, msgspec.Raw]
+    ) -> Iterator[tuple[int | None, Trade | Exception]]:
+        """Each row of an answer: its number, where it has one, and the trade, or what is wrong with it."""
+        for raw in (row for rows in said.values() for row in _decoded(rows, list[msgspec.Raw])):
+            try:
+                one: Trade | Exception = _trade(instrument, wire.entry(raw, _Row))
+            except Exception as wrong:  # noqa: BLE001 - what is wrong with one is not wrong with the others
+                self._refused.note("Trades", instrument.symbol, wrong)
+                one = wrong
+            yield (one.trade_id if isinstance(one, Trade) else _number_of(raw)), one
+
     def _newest(self, instrument: Instrument, said: Mapping[str, msgspec.Raw]) -> list[Trade]:
         """The trades of an answer in order; where one is not understood, those after it.
 
@@ -216,13 +228,11 @@ class Kraken:
         """
         trades: dict[int, Trade] = {}
         fault: Exception | None = None
-        for raw in (row for rows in said.values() for row in _decoded(rows, list[msgspec.Raw])):
-            try:
-                one = _trade(instrument, wire.entry(raw, _Row))
+        for _, one in self._rows(instrument, said):
+            if isinstance(one, Trade):
                 trades[one.trade_id] = one
-            except Exception as wrong:  # noqa: BLE001 - those after it are told all the same
-                self._refused.note("Trades", instrument.symbol, wrong)
-                fault = wrong
+            else:
+                fault = one
                 trades.clear()
         if fault is not None and not trades:
             raise NotTold(f"Trades: {str(fault)[:100]}") from fault
@@ -238,14 +248,11 @@ class Kraken:
         """
         trades: dict[int, Trade] = {}
         fault: Exception | None = None
-        for raw in (row for rows in said.values() for row in _decoded(rows, list[msgspec.Raw])):
-            try:
-                one = _trade(instrument, wire.entry(raw, _Row))
+        for number, one in self._rows(instrument, said):
+            if isinstance(one, Trade):
                 trades[one.trade_id] = one
-            except Exception as wrong:  # noqa: BLE001 - those before it are told all the same
-                self._refused.note("Trades", instrument.symbol, wrong)
-                number = _number_of(raw)
-                fault = fault if number is not None and number <= after.trade_id else wrong
+            elif number is None or number > after.trade_id:
+                fault = one
         if fault is None:
             return [trades[trade_id] for trade_id in sorted(trades)]
         known, whole = after.trade_id, list[Trade]()
