@@ -376,15 +376,13 @@ def test_a_quiet_market_s_last_trades_may_be_old() -> None:
 # Anything at all.
 
 
-def test_an_unexpected_fault_is_logged_with_its_traceback_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_unexpected_fault_is_logged_with_its_traceback_once(caplog: pytest.LogCaptureFixture) -> None:
     world = World()
 
-    def fails(*_: object) -> None:
+    def fails(_: float) -> None:
         raise TypeError("a fault of ours")
 
-    monkeypatch.setattr(Markets, "_trade", fails)
+    world.markets.observe = fails
     for _ in range(3):
         world.hear("trade", [TRADE])
     assert world.refused("trade") == {Why.UNEXPECTED: 3}
