@@ -82,7 +82,8 @@ class Rest:
             await site.start()
             (address,) = runner.addresses
             url = f"http://127.0.0.1:{address[1]}"
-            async with Kraken(ws_url=url, rest_url=url, pause=0, clock=self.clock, refused=self.refused) as kraken:
+            ws_url = f"{url}/0/public/v2"
+            async with Kraken(ws_url=ws_url, rest_url=url, pause=0, clock=self.clock, refused=self.refused) as kraken:
                 yield kraken
         finally:
             await runner.cleanup()
@@ -344,6 +345,17 @@ async def test_only_a_call_that_was_one_too_many_delays_the_next(refusal: web.Re
         await kraken.instruments()
         rest.refusals = [refusal]
         assert await tries(rest, kraken, 2) == [pause]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_refused_opening_of_the_websocket_is_told_with_its_status(status: int) -> None:
+    rest = Rest()
+    rest.refusals = [web.Response(status=status, text="error code: 1015")]
+    async with rest.served() as kraken:
+        with pytest.raises(VenueAway, match=str(status)) as refused:
+            async with kraken.connected():
+                pass
+    assert refused.value.code == status
 
 
 async def test_a_client_that_ends_does_not_wait_for_its_next_call() -> None:

@@ -75,6 +75,14 @@ def test_a_replica_more_makes_the_share_of_each_smaller_at_once() -> None:
 
 
 @pytest.mark.parametrize("failures", [0, 5])
+def test_a_connect_too_many_has_the_longest_pause_at_once(failures: int) -> None:
+    one = Connects(lambda: 0.5)
+    for _ in range(failures):
+        one.pause(0)
+    assert one.pause(0, code=429) == connects.LONGEST_PAUSE
+
+
+@pytest.mark.parametrize("failures", [0, 5])
 def test_a_refusal_by_policy_is_ten_minutes_and_maintenance_five_seconds(failures: int) -> None:
     one = Connects(lambda: 0.5)
     for _ in range(failures):

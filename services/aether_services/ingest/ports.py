@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class VenueAway(Exception):
-    """The venue cannot be reached, or ended the connection. `code` is that of a WebSocket's close, or 0."""
+    """The venue cannot be reached, or ended the connection.
+
+    `code` is that of a WebSocket's close, the status with which its opening was refused, or 0.
+    """
 
     def __init__(self, message: str, code: int = 0) -> None:
         super().__init__(message)

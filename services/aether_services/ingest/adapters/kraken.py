@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -19,7 +20,7 @@ from aether_services.ingest.core.refusals import Refusals, Refused, Why
 from aether_services.ingest.ports import Listed, NotTold, VenueAway
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from decimal import Decimal
 
     from aether_services.ingest.core.tapes import Place
@@ -158,7 +159,8 @@ class Kraken:
             async with asyncio.timeout(CONNECT):
                 socket = await self._session.ws_connect(self._ws_url, max_msg_size=LARGEST, autoping=True)
         except (aiohttp.ClientError, OSError, TimeoutError) as fault:
-            raise VenueAway(f"{self._ws_url}: {_words(fault)}") from fault
+            status = fault.status if isinstance(fault, aiohttp.WSServerHandshakeError) else 0
+            raise VenueAway(f"{self._ws_url}: {_words(fault)}", status) from fault
         try:
             yield _Connection(socket)
         finally:
@@ -197,71 +199,45 @@ class Kraken:
         if after is None:
             said = await self._get("Trades", asked, dict[str, msgspec.Raw])
             said.pop("last", None)
-            return self._newest(instrument, said)
+            return self._told(instrument, said, None)
         since: Nanoseconds = tapes.since(after)
         while True:
             asked["since"] = str(since)
             said = await self._get("Trades", asked, dict[str, msgspec.Raw])
             last = _last(said.pop("last", None))
-            trades = self._trades(instrument, said, after)
+            trades = self._told(instrument, said, after)
             if not trades or trades[-1].trade_id > after.trade_id or last <= since:
                 return trades
             since = last  # a page of trades before the place: many were made at about the same time
 
-    def _rows(
-        self, instrument: Instrument, said: Mapping[str, msgspec.Raw]
-    ) -> Iterator[tuple[int | None, Trade | Exception]]:
-        """Each row of an answer: its number, where it has one, and the trade, or what is wrong with it."""
-        for raw in (row for rows in said.values() for row in _decoded(rows, list[msgspec.Raw])):
-            try:
-                one: Trade | Exception = _trade(instrument, wire.entry(raw, _Row))
-            except Exception as wrong:  # noqa: BLE001 - what is wrong with one is not wrong with the others
-                self._refused.note("Trades", instrument.symbol, wrong)
-                one = wrong
-            yield (one.trade_id if isinstance(one, Trade) else _number_of(raw)), one
+    def _told(self, instrument: Instrument, said: Mapping[str, msgspec.Raw], after: Place | None) -> list[Trade]:
+        """The trades of an answer in order.
 
-    def _newest(self, instrument: Instrument, said: Mapping[str, msgspec.Raw]) -> list[Trade]:
-        """The trades of an answer in order; where one is not understood, those after it.
+        Where one is not understood that may be wanted, those after the place that lead up to it without a gap; without
+        a place, those after it.
 
         Raises:
             NotTold: There are none of those.
         """
         trades: dict[int, Trade] = {}
         fault: Exception | None = None
-        for _, one in self._rows(instrument, said):
-            if isinstance(one, Trade):
+        for raw in (row for rows in said.values() for row in _decoded(rows, list[msgspec.Raw])):
+            try:
+                one = _trade(instrument, wire.entry(raw, _Row))
                 trades[one.trade_id] = one
-            else:
-                fault = one
-                trades.clear()
+            except Exception as wrong:  # noqa: BLE001 - what is wrong with one is not wrong with the others
+                self._refused.note("Trades", instrument.symbol, wrong)
+                if after is None:
+                    trades.clear()
+                elif (number := _number_of(raw)) is not None and number <= after.trade_id:
+                    continue
+                fault = wrong
+        if fault is not None and after is not None:
+            leading = itertools.takewhile(trades.__contains__, itertools.count(after.trade_id + 1))
+            trades = {trade_id: trades[trade_id] for trade_id in leading}
         if fault is not None and not trades:
             raise NotTold(f"Trades: {str(fault)[:100]}") from fault
         return [trades[trade_id] for trade_id in sorted(trades)]
-
-    def _trades(self, instrument: Instrument, said: Mapping[str, msgspec.Raw], after: Place) -> list[Trade]:
-        """The trades of an answer in order.
-
-        Where one is not understood that may be wanted, those that lead up to it without a gap.
-
-        Raises:
-            NotTold: There are none of those.
-        """
-        trades: dict[int, Trade] = {}
-        fault: Exception | None = None
-        for number, one in self._rows(instrument, said):
-            if isinstance(one, Trade):
-                trades[one.trade_id] = one
-            elif number is None or number > after.trade_id:
-                fault = one
-        if fault is None:
-            return [trades[trade_id] for trade_id in sorted(trades)]
-        known, whole = after.trade_id, list[Trade]()
-        while known + 1 in trades:
-            known += 1
-            whole.append(trades[known])
-        if not whole:
-            raise NotTold(f"Trades: {str(fault)[:100]}") from fault
-        return whole
 
     async def _get(self, what: str, asked: Mapping[str, str], form: type[Any]) -> Any:
         async with self._turn:  # one after the other, and not too fast

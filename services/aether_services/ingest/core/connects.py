@@ -26,6 +26,10 @@ MAINTENANCE_PAUSE: Final = 5.0
 POLICY_PAUSE: Final = WINDOW
 """After a close with code 1008: the venue refuses us, and a ban lasts ten minutes."""
 _POLICY: Final = 1008
+TOO_MANY: Final = 429
+"""The status of a connect that was one too many. How long the address is banned it does not say, and the longest pause
+is twenty connects in ten minutes: few enough for any ban to end, and its end is not found minutes later.
+"""
 
 
 @dataclass(slots=True)
@@ -58,13 +62,15 @@ class Connects:
     def pause(self, now: float, *, code: int = 0, maintenance: bool = False) -> float:
         """Seconds until the next connect, after a session that ended or did not begin."""
         self._failures += 1
+        # A share that is small is not used up early, so that the venue is not found to be back minutes later.
+        longest, jitter = max(LONGEST_PAUSE, 2 * WINDOW / self.share), 0.8 + 0.4 * self.chance()
         pause = AT_ONCE
         if code == _POLICY:
             pause = POLICY_PAUSE
+        elif code == TOO_MANY:
+            pause = longest * jitter
         elif self._failures > 1:
-            # A share that is small is not used up early, so that the venue is not found to be back minutes later.
-            longest = max(LONGEST_PAUSE, 2 * WINDOW / self.share)
-            pause = min(longest, 2.0 ** min(self._failures - 2, 30)) * (0.8 + 0.4 * self.chance())
+            pause = min(longest, 2.0 ** min(self._failures - 2, 30)) * jitter
         if maintenance:
             pause = max(pause, MAINTENANCE_PAUSE)
         return max(pause, self._attempts[-self.share] + WINDOW - now if len(self._attempts) >= self.share else 0.0)
