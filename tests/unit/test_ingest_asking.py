@@ -232,6 +232,14 @@ def test_too_many_requests_are_a_pause_and_no_refusal() -> None:
     assert {one["params"]["channel"] for one in asked(one, {*wanted, BOOK}, asking.TOO_FAST_PAUSE)} == {"book", "trade"}
 
 
+def test_too_many_requests_are_a_pause_though_none_is_named() -> None:
+    one = a_held_book()
+    words = {"method": "subscribe", "success": False, "error": TOO_FAST}
+    assert one.answered(wire.head(json.dumps(words)), 0) is None
+    assert asked(one, {BOOK, TRADE}, asking.TOO_FAST_PAUSE - 0.1) == []
+    assert methods(one, {BOOK, TRADE}, asking.TOO_FAST_PAUSE) == ["subscribe"]
+
+
 # Several symbols in one request.
 
 

@@ -35,7 +35,7 @@ from aether_testing.clocks import Clock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
-    from aether_services.ingest.core.markets import Market
+    from aether_services.ingest.core.market import Market
 
 BTC = Symbol("BTC/USD")
 

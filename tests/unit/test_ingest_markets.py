@@ -16,7 +16,7 @@ from aether_services.domain import books, times
 from aether_services.domain.books import Unusable
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
-from aether_services.ingest.core import markets
+from aether_services.ingest.core import market, markets
 from aether_services.ingest.core.markets import Markets
 from aether_testing import recordings
 
@@ -233,7 +233,7 @@ def test_a_market_that_the_venue_does_not_have_is_unknown() -> None:
     world = World(BTC, "FOO/USD")
     assert world.markets[Symbol("FOO/USD")].reason == Unusable.WAITING
     world.hear(recordings.INSTRUMENT)
-    assert world.markets[Symbol("FOO/USD")].reason == markets.UNKNOWN
+    assert world.markets[Symbol("FOO/USD")].reason == market.UNKNOWN
     assert world.markets[BTC].reason == Unusable.WAITING
 
 

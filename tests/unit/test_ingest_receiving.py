@@ -473,8 +473,8 @@ def told(world: World, *trades: Trade) -> None:
     """The WebSocket tells of trades."""
     data = [
         {
-            "symbol": one.symbol, "side": "buy", "price": 1, "qty": 1, "ord_type": "limit", "trade_id": one.trade_id,
-            "timestamp": times.text(one.at),
+            "symbol": one.symbol, "side": "buy", "price": int(one.price), "qty": 1, "ord_type": "limit",
+            "trade_id": one.trade_id, "timestamp": times.text(one.at),
         }
         for one in trades
     ]  # fmt: skip
@@ -516,6 +516,32 @@ async def test_a_trade_that_the_venue_puts_right_is_handed_on_with_all_after_it(
     world.venue.traded[0] = a_trade(8, now + 1)
     await filling(world, lambda: world.markets[BTC].tape.last == place_of(a_trade(9, now + 1)), 60)
     assert not world.markets[BTC].doubt
+
+
+async def test_a_trade_that_was_refused_and_rest_leaves_out_is_waited_for() -> None:
+    world = World(faithful)
+    now = world.clock.now() / times.SECOND
+    first, strange, after = (a_trade(number, now + number) for number in (7, 8, 9))
+    told(world, first, dataclasses.replace(strange, price=Decimal(-1)), after)
+    world.venue.traded = [after]
+    market, began = world.markets[BTC], world.clock.seconds
+    await filling(world, lambda: world.clock.seconds > began + 55, 60)
+    assert (market.tape.last, market.doubt) == (place_of(first), "not positive: -1")
+    await filling(world, lambda: market.tape.last == place_of(after), 40)
+    assert (market.doubt, market.tape.holes) == ("", 1), "after a minute it counts as none"
+
+
+async def test_a_trade_that_was_refused_is_handed_on_once_rest_has_it() -> None:
+    world = World(faithful)
+    now = world.clock.now() / times.SECOND
+    first, strange, after = (a_trade(number, now + number) for number in (7, 8, 9))
+    told(world, first, dataclasses.replace(strange, price=Decimal(-1)), after)
+    world.venue.traded = [after]
+    market, began = world.markets[BTC], world.clock.seconds
+    await filling(world, lambda: world.clock.seconds > began + 20, 30)
+    world.venue.traded = [strange, after]
+    await filling(world, lambda: market.tape.last == place_of(after), 30)
+    assert (market.doubt, market.tape.holes) == ("", 0)
 
 
 async def test_a_number_that_does_not_fit_has_the_instruments_subscribed_anew() -> None:

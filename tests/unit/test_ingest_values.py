@@ -18,7 +18,8 @@ from aether_services.domain import books, decimals, times
 from aether_services.domain.books import Unusable
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
-from aether_services.ingest.core import markets, refusals
+from aether_services.ingest.core import market as one_market
+from aether_services.ingest.core import refusals
 from aether_services.ingest.core.markets import Markets
 from aether_services.ingest.core.refusals import Refusals, Why
 from aether_services.ingest.measures import Measures
@@ -194,9 +195,9 @@ def test_doubt_ends_when_rest_has_told_what_was_missing() -> None:
     world = World()
     market = world.markets[BTC]
     world.hear("trade", [TRADE, TRADE | {"trade_id": 8, "side": "both"}])
-    world.markets.settle(market, Nanoseconds(NOW + times.SECOND), brought=False)
+    market.settle(Nanoseconds(NOW + times.SECOND), brought=False)
     assert market.doubt, "its REST may be a little behind"
-    world.markets.settle(market, Nanoseconds(NOW + times.SECOND), brought=True)
+    market.settle(Nanoseconds(NOW + times.SECOND), brought=True)
     assert not market.doubt
 
 
@@ -218,12 +219,32 @@ def test_a_strange_foreign_pair_is_skipped_and_named_once(caplog: pytest.LogCapt
     assert [record.__dict__["of"] for record in caplog.records] == ["FOO/USD", ""]
 
 
+@pytest.mark.parametrize("strange", [{}, 7, None, {"symbol": None}, PAIR | {"symbol": ""}])
+def test_a_pair_without_a_name_is_nobody_s_market(strange: object) -> None:
+    world = World()
+    world.hear("instrument", {"pairs": [strange]})
+    world.hear("book", [BOOK], kind="snapshot")
+    world.hear("book", [{name: value for name, value in BOOK.items() if name != "symbol"}])
+    assert world.markets[BTC].reason == Unusable.MALFORMED, "it may have been about any book"
+
+
+@pytest.mark.parametrize("data", [{}, {"assets": []}, {"pairs": []}])
+def test_a_list_of_markets_without_one_is_asked_for_again(data: object) -> None:
+    world = World()
+    world.markets.data_of.clear()
+    world.hear("instrument", data, kind="snapshot")
+    assert world.markets.data_of == set()
+    assert world.refused("frame") == {Why.NOT_UNDERSTOOD: 1}
+    world.hear("instrument", {"assets": []})
+    assert world.markets.misunderstood == 1, "an update need not be of pairs"
+
+
 @pytest.mark.parametrize("wrong", ["2", None, -5, 21, 2.5, True])
 def test_a_served_pair_that_is_not_understood_says_so(wrong: object) -> None:
     world = World(BTC, ETH)
     world.hear("book", [BOOK], kind="snapshot")
     world.hear("instrument", {"pairs": [PAIR | {"price_precision": wrong}, PAIR | {"symbol": ETH}]})
-    assert world.markets[BTC].reason == markets.UNREADABLE
+    assert world.markets[BTC].reason == one_market.UNREADABLE
     assert world.markets.outgrown, "it is not told again by itself"
     assert world.markets[ETH].reason == Unusable.WAITING
     assert [one.usable for one in world.books()] == [True, False]
@@ -274,9 +295,9 @@ def test_a_trade_id_that_rest_never_knows_is_forgotten_after_a_while() -> None:
     market = world.markets[BTC]
     world.hear("trade", [TRADE, TRADE | {"trade_id": 10**15}])
     assert market.tape.gap
-    world.markets.settle(market, Nanoseconds(NOW + 59 * times.SECOND), brought=False)
+    market.settle(Nanoseconds(NOW + 59 * times.SECOND), brought=False)
     assert market.tape.gap, "its REST may be behind"
-    world.markets.settle(market, Nanoseconds(NOW + 60 * times.SECOND), brought=False)
+    market.settle(Nanoseconds(NOW + 60 * times.SECOND), brought=False)
     assert not world.markets[BTC].tape.gap
     world.hear("trade", [TRADE | {"trade_id": 8}])
     assert [one[0] for one in world.trades()] == [7, 8]

@@ -239,21 +239,19 @@ class Subscriptions:
 
     def answered(self, reply: Head, now: float) -> Answered | None:
         """What a reply was about; nothing where it is none, or to a request that counts no more."""
-        asked = self._asked.get(reply.req_id) if reply.req_id is not None else None
-        if asked is None or reply.req_id is None:
-            return None
         error = "" if reply.success else reply.error or "refused without a word"
         words = " ".join(error.lower().split())
+        req_id = reply.req_id or 0  # which no request has
         if words.startswith(_TOO_FAST):
-            return self._slow_down(reply.req_id, error, now)
-        about = reply.about
+            return self._slow_down(req_id, error, now)
+        asked, about = self._asked.get(req_id, set()), reply.about
         # What is asked for alone is known by the request's number, which is all that some refusals have.
         key = next((key for key in asked if key[1] == about or (not about and len(asked) == 1)), None)
         if key is None:
             for one in asked if error and not about else ():
                 self._known[one].alone = True
             return None
-        self._take_out(reply.req_id, key)
+        self._take_out(req_id, key)
         known = self._known[key]
         if known.step is Step.LEAVING:
             return Answered((key,), Step.LEAVING, self._left(key, known, error, words, now))
@@ -267,13 +265,13 @@ class Subscriptions:
             self._hold(key, known, now)
         return Answered((key,), known.step, known.error)
 
-    def _slow_down(self, req_id: int, error: str, now: float) -> Answered:
+    def _slow_down(self, req_id: int, error: str, now: float) -> Answered | None:
         """A request was not looked at, since there were too many: none for a while, and then it again."""
-        keys = tuple(self._asked.pop(req_id))
         self._paused_until = now + TOO_FAST_PAUSE
+        keys = tuple(self._asked.pop(req_id, ()))
         for key in keys:
             self._known[key].due = self._paused_until
-        return Answered(keys, self._known[keys[0]].step, error)
+        return Answered(keys, self._known[keys[0]].step, error) if keys else None
 
     def _left(self, key: Key, known: _Subscription, error: str, words: str, now: float) -> str:
         """Its end was answered; what that was refused for, where it is there still."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aether_services.domain.tickers import Ticker
     from aether_services.domain.times import Nanoseconds
     from aether_services.domain.trades import Trade
-    from aether_services.ingest.core.markets import Market
+    from aether_services.ingest.core.market import Market
 
 BEHIND: Final = {Channel.TRADE: 1 * times.SECOND, Channel.TICKER: 3 * times.SECOND}
 """By how much a trade, or a ticker, must be newer than what it is held against.

@@ -1,11 +1,10 @@
-"""The markets that this replica serves: each with its book, its tape and what is known of it. A frame in, letters out.
+"""The markets that this replica serves. A frame in, letters out.
 
 Nothing here asks or waits: the service hands in what was received, with the time, and carries away what is to be sent.
 """
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +14,7 @@ from aether_services.domain.books import Book, Unusable
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.ingest.core import lanes, refusals, wire, writing
-from aether_services.ingest.core.liveness import Liveness
+from aether_services.ingest.core.market import Market
 from aether_services.ingest.core.outboxes import Letter
 from aether_services.ingest.core.refusals import Refusals, Refused, Why
 from aether_services.ingest.core.tapes import Received, Tape
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from aether_services.ingest.core.lanes import Lane
     from aether_services.ingest.core.wire import BookData, Head, TickerData, TradeData
 
-log = logging.getLogger(__name__)
-
 _BOOK: Final = Topic.BOOK
 _AHEAD: Final = refusals.AHEAD
 _FRAME: Final = "frame"
@@ -42,66 +39,6 @@ _SNAPSHOT: Final = "snapshot"
 _UPDATE: Final = "update"
 FIRST_WORD: Final = 5 * times.SECOND
 """Until the first word about a book may be that there is none: another replica may have it, whose /status is late."""
-UNKNOWN: Final = "UnknownPair"
-"""The venue has no such market."""
-UNREADABLE: Final = "PairNotUnderstood"
-"""The venue has it, and what it says of its decimals is not understood."""
-SETTLED: Final = 10 * times.SECOND
-"""After so long the venue's REST has what the WebSocket told."""
-DENIED: Final = 60 * times.SECOND
-"""After so long a trade counts as none that REST does not know, nor any before it: were it one, REST will tell it."""
-
-
-class Market:
-    """One market.
-
-    Attributes:
-        book: Its book, once the venue said with how many decimals it writes; it says itself whether it is usable.
-        unknown: Whether the venue has no such market.
-        unreadable: Whether what the venue says of its decimals is not understood.
-        liveness: What is known of its channels.
-        tape: Its trades.
-        doubt: Why a trade of it was refused: nothing after that one is handed on. Empty while nothing is missing.
-        doubted_at: When it was refused last.
-        gap_at: When it was first seen that trades are missing.
-        snapshot_at: When the last snapshot of the book was received.
-        sent_at: When the last message about its book was received; it is sent again once that is a second ago.
-        verified_at: When the last message was received after which the book verified.
-        known_at: When it was first looked at.
-    """
-
-    __slots__ = (
-        "book", "checksum_failures", "doubt", "doubted_at", "gap_at", "gaps", "known_at", "liveness", "sent_at",
-        "snapshot_at", "symbol", "tape", "told", "unknown", "unreadable", "verified_at", "writer",
-    )  # fmt: skip
-
-    def __init__(self, symbol: Symbol, writer: str, tape_length: int) -> None:
-        self.symbol = symbol
-        self.book: Book | None = None
-        self.unknown = self.unreadable = False
-        self.tape = Tape(tape_length)
-        self.liveness = Liveness()
-        self.doubt = ""
-        self.doubted_at = self.gap_at = Nanoseconds(0)
-        self.writer = writing.BookWriter(symbol, writer)
-        self.checksum_failures = self.gaps = 0
-        self.snapshot_at = self.sent_at = self.verified_at = self.known_at = Nanoseconds(0)
-        self.told: Unusable | None = Unusable.WAITING
-        """What was last published of the book: nothing, when it was usable."""
-
-    @property
-    def usable(self) -> bool:
-        """Whether its book may be used."""
-        return self.book is not None and self.book.unusable is None
-
-    @property
-    def reason(self) -> str:
-        """Why it may not."""
-        if self.unknown:
-            return UNKNOWN
-        if self.unreadable:
-            return UNREADABLE
-        return Unusable.WAITING if self.book is None else self.book.unusable or ""
 
 
 class Markets:
@@ -218,7 +155,7 @@ class Markets:
 
     def _known(self, symbol: str) -> bool:
         """Whether the venue has such a market."""
-        return symbol in self._digits or symbol in self._unreadable
+        return bool(symbol) and (symbol in self._digits or symbol in self._unreadable)
 
     def _by_rules(self, lane: Lane, frame: str, received: Nanoseconds) -> Head | None:
         reply = self._any(frame, received)
@@ -239,7 +176,10 @@ class Markets:
             case Channel.TRADE | Channel.TICKER | Channel.STATUS:
                 self._each(head, wire.entries(head), received)
             case Channel.INSTRUMENT:
-                self._each(head, wire.data(head, wire.InstrumentData).pairs, received)
+                pairs = wire.data(head, wire.InstrumentData).pairs
+                if head.type == _SNAPSHOT and not pairs:
+                    raise wire.NotUnderstood("a list of markets without one")
+                self._each(head, pairs, received)
                 for market in self._markets.values():
                     self._prepare(market)
                 if head.type == _SNAPSHOT:
@@ -312,20 +252,6 @@ class Markets:
         market.doubt, market.doubted_at = why, now
         self.fill.add(market.symbol)
 
-    def settle(self, market: Market, now: Nanoseconds, *, brought: bool) -> None:
-        """The venue's REST told a market's trades, and they were understood: there is no more doubt.
-
-        Args:
-            market: It.
-            now: The time.
-            brought: Whether it had some that were missing; it may be a little behind the WebSocket.
-        """
-        if brought or now - market.doubted_at >= SETTLED:
-            market.doubt = ""
-        if not brought and market.tape.gap and now - market.gap_at >= DENIED:
-            log.warning("trades_not_known_to_rest", extra={"symbol": market.symbol, "after": market.tape.last})
-            market.tape.forget_beyond()
-
     def _book(self, data: BookData, received: Nanoseconds, kind: str) -> None:
         market = self._markets.get(Symbol(data.symbol))
         if not self._known(data.symbol):
@@ -346,7 +272,7 @@ class Markets:
             usable = book.snapshot(bids, asks, checksum)
         else:
             usable = book.update(bids, asks, checksum)
-        if usable and self._is_known_to_be_older(market, moment):
+        if usable and market.is_known_to_be_older(moment):
             self.contradict(market, received)
         elif usable:
             self._publish(market, book, at, received)
@@ -354,13 +280,6 @@ class Markets:
             self.withdraw(market, received)
         else:
             self._refuse(market, received)
-
-    @staticmethod
-    def _is_known_to_be_older(market: Market, moment: Nanoseconds) -> bool:
-        """Whether a book whose channel was silent is still not what its market is."""
-        if market.book is None or Channel.BOOK not in market.liveness.silent:
-            return False
-        return market.liveness.contradicts(moment, *market.book.top)
 
     def contradict(self, market: Market, now: Nanoseconds) -> None:
         """Withdraw a book that cannot be what its market is: ticker or trades say otherwise."""
@@ -388,7 +307,7 @@ class Markets:
         self.data_of.add((Channel.TRADE, market.symbol))
         trade, last = one.trade(), market.tape.last
         refusals.in_time(trade.at, received)
-        self._in_order(market, trade, received, kind)
+        market.fits(trade, received, snapshot=kind == _SNAPSHOT)
         self._fit(market.symbol, (trade.price,), (trade.quantity,))
         self._heard(trade.at, received, kind)
         market.liveness.traded(trade)
@@ -396,34 +315,9 @@ class Markets:
             market.liveness.updated(Channel.TRADE)
         if last is not None and trade.trade_id <= last.trade_id and trade.at > last.at + times.SECOND:
             self.begin_anew(market)
-        whole = not market.tape.gap
-        market.tape.add([Received(trade, received)])
+        market.traded(trade, received)
         if market.tape.gap:
-            if whole:
-                market.gaps, market.gap_at = market.gaps + 1, received
             self.fill.add(market.symbol)
-
-    @staticmethod
-    def _in_order(market: Market, trade: Trade, received: Nanoseconds, kind: str) -> None:
-        """Refuse a trade whose time is long before that of the trade before it, or long after that of the next.
-
-        Of a snapshot, which tells of what happened long ago, the one before it may be the one whose time is wrong: it
-        is taken back where it came with the same message, so that it has reached no output.
-
-        Raises:
-            Refused: It is.
-        """
-        last, following = market.tape.last, market.tape.following(trade.trade_id)
-        if following is not None:
-            refusals.in_order(following.at, trade.at)
-        if last is None or trade.trade_id <= last.trade_id:
-            return
-        try:
-            refusals.in_order(trade.at, last.at)
-        except Refused:
-            if kind == _SNAPSHOT and market.tape.heard == received:
-                market.tape.take_back()
-            raise
 
     def bring(self, market: Market, trades: Sequence[Trade], now: Nanoseconds, *, after_gap: bool) -> None:
         """Take in trades that the venue's REST told.

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from aether_services.domain.instruments import Symbol
     from aether_services.domain.trades import Trade
     from aether_services.ingest.core.asking import Key, Subscriptions
-    from aether_services.ingest.core.markets import Market, Markets
+    from aether_services.ingest.core.market import Market
+    from aether_services.ingest.core.markets import Markets
 
 log = logging.getLogger(__name__)
 

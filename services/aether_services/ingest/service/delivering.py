@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from aether_services.domain.instruments import Symbol
     from aether_services.domain.trades import Trade
-    from aether_services.ingest.core.markets import Market, Markets
+    from aether_services.ingest.core.market import Market
+    from aether_services.ingest.core.markets import Markets
     from aether_services.ingest.ports import Output, Sink
     from aether_services.ingest.service.receiving import Receiving
     from aether_services.kit.clocks import Clock

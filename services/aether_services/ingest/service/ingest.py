@@ -12,7 +12,8 @@ from aether_services.contracts.books import BookView
 from aether_services.contracts.statuses import BookState, Check, Feed, IngestStatus
 from aether_services.domain import times
 from aether_services.domain.books import PROVED
-from aether_services.ingest.core.markets import UNKNOWN, Markets
+from aether_services.ingest.core.market import UNKNOWN
+from aether_services.ingest.core.markets import Markets
 from aether_services.ingest.core.refusals import Refusals
 from aether_services.ingest.core.sharing import Share
 from aether_services.ingest.service.delivering import Delivering

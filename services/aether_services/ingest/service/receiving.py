@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from aether_services.domain.instruments import Symbol
     from aether_services.domain.trades import Trade
     from aether_services.ingest.core.asking import Key
-    from aether_services.ingest.core.markets import Market, Markets
+    from aether_services.ingest.core.market import Market
+    from aether_services.ingest.core.markets import Markets
     from aether_services.ingest.core.tapes import Place
     from aether_services.ingest.ports import Connection, Venue
     from aether_services.kit.clocks import Clock
@@ -288,7 +289,9 @@ class Receiving:
         # Some may have come by themselves meanwhile.
         missed = [one for one in trades if market.tape.last is None or one.trade_id > market.tape.last.trade_id]
         now = self._clock.now()
-        self._markets.settle(market, now, brought=bool(missed))
+        if missed and not market.may_follow(missed[0].trade_id, now):
+            return None
+        market.settle(now, brought=bool(missed))
         if missed:
             self._markets.bring(market, missed, now, after_gap=place is not None)
             log.info("gap_filled", extra={"symbol": symbol, "after": after, "trades": len(missed)})

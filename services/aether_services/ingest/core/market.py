@@ -1,0 +1,142 @@
+"""One market: its book, its tape and what is known of it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from aether_services.domain import times
+from aether_services.domain.books import Unusable
+from aether_services.domain.times import Nanoseconds
+from aether_services.ingest.core import refusals, writing
+from aether_services.ingest.core.liveness import Liveness
+from aether_services.ingest.core.refusals import Refused
+from aether_services.ingest.core.tapes import Received, Tape
+from aether_services.ingest.core.wire import Channel
+
+if TYPE_CHECKING:
+    from aether_services.domain.books import Book
+    from aether_services.domain.instruments import Symbol
+    from aether_services.domain.trades import Trade
+
+log = logging.getLogger(__name__)
+
+UNKNOWN: Final = "UnknownPair"
+"""The venue has no such market."""
+UNREADABLE: Final = "PairNotUnderstood"
+"""The venue has it, and what it says of its decimals is not understood."""
+SETTLED: Final = 10 * times.SECOND
+"""After so long the venue's REST has what the WebSocket told."""
+DENIED: Final = 60 * times.SECOND
+"""After so long a trade counts as none that REST does not know, nor any before it: were it one, REST will tell it."""
+
+
+class Market:
+    """One market.
+
+    Attributes:
+        book: Its book, once the venue said with how many decimals it writes; it says itself whether it is usable.
+        unknown: Whether the venue has no such market.
+        unreadable: Whether what the venue says of its decimals is not understood.
+        liveness: What is known of its channels.
+        tape: Its trades.
+        doubt: Why a trade of it was refused: nothing after that one is handed on. Empty while nothing is missing.
+        doubted_at: When it was refused last.
+        gap_at: When it was first seen that trades are missing.
+        snapshot_at: When the last snapshot of the book was received.
+        sent_at: When the last message about its book was received; it is sent again once that is a second ago.
+        verified_at: When the last message was received after which the book verified.
+        known_at: When it was first looked at.
+    """
+
+    __slots__ = (
+        "book", "checksum_failures", "doubt", "doubted_at", "gap_at", "gaps", "known_at", "liveness", "sent_at",
+        "snapshot_at", "symbol", "tape", "told", "unknown", "unreadable", "verified_at", "writer",
+    )  # fmt: skip
+
+    def __init__(self, symbol: Symbol, writer: str, tape_length: int) -> None:
+        self.symbol = symbol
+        self.book: Book | None = None
+        self.unknown = self.unreadable = False
+        self.tape = Tape(tape_length)
+        self.liveness = Liveness()
+        self.doubt = ""
+        self.doubted_at = self.gap_at = Nanoseconds(0)
+        self.writer = writing.BookWriter(symbol, writer)
+        self.checksum_failures = self.gaps = 0
+        self.snapshot_at = self.sent_at = self.verified_at = self.known_at = Nanoseconds(0)
+        self.told: Unusable | None = Unusable.WAITING
+        """What was last published of the book: nothing, when it was usable."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether its book may be used."""
+        return self.book is not None and self.book.unusable is None
+
+    @property
+    def reason(self) -> str:
+        """Why it may not."""
+        if self.unknown:
+            return UNKNOWN
+        if self.unreadable:
+            return UNREADABLE
+        return Unusable.WAITING if self.book is None else self.book.unusable or ""
+
+    # Its book.
+
+    def is_known_to_be_older(self, moment: Nanoseconds) -> bool:
+        """Whether its book, whose channel was silent, is still not what it is itself."""
+        if self.book is None or Channel.BOOK not in self.liveness.silent:
+            return False
+        return self.liveness.contradicts(moment, *self.book.top)
+
+    # Its trades.
+
+    def fits(self, trade: Trade, received: Nanoseconds, *, snapshot: bool) -> None:
+        """Refuse a trade whose time is long before that of the trade before it, or long after that of the next.
+
+        Of a snapshot, which tells of what happened long ago, the one before it may be the one whose time is wrong: it
+        is taken back where it came with the same message, so that it has reached no output.
+
+        Raises:
+            Refused: It is.
+        """
+        last, following = self.tape.last, self.tape.following(trade.trade_id)
+        if following is not None:
+            refusals.in_order(following.at, trade.at)
+        if last is None or trade.trade_id <= last.trade_id:
+            return
+        try:
+            refusals.in_order(trade.at, last.at)
+        except Refused:
+            if snapshot and self.tape.heard == received:
+                self.tape.take_back()
+            raise
+
+    def traded(self, trade: Trade, received: Nanoseconds) -> None:
+        """The venue told of a trade, which may leave others out."""
+        whole = not self.tape.gap
+        self.tape.add([Received(trade, received)])
+        if whole and self.tape.gap:
+            self.gaps, self.gap_at = self.gaps + 1, received
+
+    def may_follow(self, trade_id: int, now: Nanoseconds) -> bool:
+        """Whether the trade that REST has next may be handed on, though numbers before it are left out.
+
+        While there is doubt a number that is left out is one that the WebSocket told: it is waited for.
+        """
+        last = self.tape.last
+        return last is None or trade_id <= last.trade_id + 1 or not self.doubt or now - self.doubted_at >= DENIED
+
+    def settle(self, now: Nanoseconds, *, brought: bool) -> None:
+        """The venue's REST told its trades, and they were understood: there is no more doubt.
+
+        Args:
+            now: The time.
+            brought: Whether it had some that were missing; it may be a little behind the WebSocket.
+        """
+        if brought or now - self.doubted_at >= SETTLED:
+            self.doubt = ""
+        if not brought and self.tape.gap and now - self.gap_at >= DENIED:
+            log.warning("trades_not_known_to_rest", extra={"symbol": self.symbol, "after": self.tape.last})
+            self.tape.forget_beyond()
