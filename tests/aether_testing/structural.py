@@ -64,7 +64,8 @@ def _of_object(value: dict[str, Any], schema: Schema, path: str) -> Iterator[str
 def _of_text(value: str, schema: Schema, path: str) -> Iterator[str]:
     if not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)):
         yield f"{path}: length {len(value)}"
-    if "pattern" in schema and not re.search(schema["pattern"], value):
+    # `$` is the end of the text, as in Go, and not of its last line.
+    if "pattern" in schema and not re.search(schema["pattern"].replace("$", r"\Z"), value, re.ASCII):
         yield f"{path}: pattern"
     if schema.get("format") == "date-time" and not _MOMENT.fullmatch(value):
         yield f"{path}: no time"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +20,9 @@ from aether_operator.observed.reports import Drift, SchemaReport, ServerReport
 from aether_operator.observed.worlds import Trouble, World
 from aether_operator.status import forms
 from aether_testing import structural, worlds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NOW: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NEVER: Final = {"observedGeneration": -1}
@@ -62,7 +66,7 @@ def kept(spec: dict[str, Any]) -> dict[str, Any]:
     return {"metadata": meta, "spec": structural.admitted(spec, SPEC), "status": NEVER}
 
 
-def judged(raw: dict[str, Any], change: Any = lambda world: world) -> dict[str, Any]:
+def judged(raw: dict[str, Any], change: Any = lambda world: world, made: Any = worlds.steady) -> dict[str, Any]:
     """A platform of a spec as it is judged, in a world where all is well but for a change."""
     read = parsing.parse(raw)
     newest = read if isinstance(read, Platform) else None
@@ -72,7 +76,7 @@ def judged(raw: dict[str, Any], change: Any = lambda world: world) -> dict[str, 
         platform=newest,
         newest=newest,
         problems=() if isinstance(read, Platform) else read.problems,
-        world=change(worlds.steady(newest)) if newest else World(children={}),
+        world=change(made(newest)) if newest else World(children={}),
     )
     return status.judge(seen, raw["status"], now=NOW)
 
@@ -137,6 +141,78 @@ def test_the_status_of_whatever_servers_say_is_taken(texts: list[str], days: int
     assert wrong(status.judge_terminating({**raw, "status": told}, now=NOW)) == []
 
 
+RESOURCES: Final = {part: {"cpu": "2", "memory": "1Gi"} for part in ("requests", "limits")}
+STORED: Final = {"storage": "20Gi", "resources": RESOURCES}
+PLACE: Final = {"host": "there", "port": 7, "tls": "Disabled", "secretName": "login"}
+WHOLE: Final = (
+    {
+        "paused": False,
+        "progressDeadlineSeconds": 60,
+        "venue": {"name": "Simulated", "feed": "Synthetic"},
+        "pairs": ["BTC/USD", "ETH/USD"],
+        "retention": {"tradesDays": 9, "booksDays": 8, "tickersDays": 7, "candlesDays": 60},
+        "dataPlane": {
+            "postgres": {"mode": "Managed", "timescale": "Preferred", "managed": STORED},
+            **{one: {"mode": "Managed", "managed": STORED} for one in ("kafka", "nats", "redis")},
+        },
+        "components": {"ingest": {"replicas": 2, "resources": RESOURCES}, "exchangeSim": {**STORED, "speed": 3}},
+    },
+    {
+        "dataPlane": {
+            "postgres": {"mode": "External", "external": {**PLACE, "database": "desk"}},
+            **{one: {"mode": "External", "external": PLACE} for one in ("kafka", "nats", "redis")},
+        },
+    },
+)
+"""Specs that have every field between them."""
+
+
+def paths(value: Any) -> set[tuple[str, ...]]:
+    """Where something is, in a spec or, as its properties, in a schema."""
+    parts = value.items() if isinstance(value, dict) else ()
+    return {(key, *rest) for key, one in parts for rest in [(), *paths(one)]}
+
+
+def properties(schema: dict[str, Any]) -> dict[str, Any]:
+    return {key: properties(one) for key, one in schema.get("properties", {}).items()}
+
+
+def without(spec: dict[str, Any], path: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """A spec with one of its fields left out, and null, zero and empty."""
+    stand_ins: tuple[Any, ...] = (spec, None, 0, False, "", {}, [])
+    for instead in stand_ins:
+        changed = copy.deepcopy(spec)
+        at = changed
+        for key in path[:-1]:
+            at = at[key]
+        at[path[-1]] = instead
+        if instead is spec:
+            del at[path[-1]]
+        if not list(structural.problems(structural.admitted(changed, SPEC), SPEC, "spec")):
+            yield changed
+
+
+def nothing(_: Platform) -> World:
+    return World(children={})
+
+
+def test_any_field_may_go_and_be_null_zero_or_empty() -> None:
+    assert set().union(*map(paths, WHOLE)) == paths(properties(SPEC)), "no field is forgotten"
+    tried = set()
+    for spec in WHOLE:
+        first = judged(kept(spec), made=nothing)
+        assert isinstance(parsing.parse(kept(spec)), Platform)
+        for path in paths(spec):
+            for changed in without(spec, path):
+                second = judged(kept(changed), made=nothing)
+                stored = structural.applied_over(structural.applied_over(NEVER, {}, first), first, second)
+                assert wrong(stored) == [], path
+                assert stored == second
+                assert not empty(second)
+                tried.add(path)
+    assert {path for path in paths(properties(SPEC)) - tried if path[-2:-1] != ("external",)} == set()
+
+
 def test_limits_that_were_taken_away_are_left_out_and_no_null_is_left() -> None:
     """The patch that froze the status: `{"limits": null}` over limits that were there."""
 
@@ -167,7 +243,7 @@ CONDITION: Final = {
         ({"servers": {"nats": {"version": "x" * 129}}}, {"servers": {"nats": {"version": "x" * 127 + "…"}}}),
         ({"schema": {"held": ["x"] * 40}}, {"schema": {"held": ["x"] * 32}}),
         ({"message": "half \ud83d"}, {"message": "half ?"}),
-        ({"applied": {"pairs": ["BTC/USD", "btc", None]}}, {"applied": {"pairs": ["BTC/USD"]}}),
+        ({"applied": {"pairs": ["BTC/USD", "btc", None, "ETH/USD\n"]}}, {"applied": {"pairs": ["BTC/USD"]}}),
         ({"applied": {"pairs": [], "paused": "no"}}, {}),
         (
             {"applied": {"dataPlane": {"nats": {"managed": {"storage": 5, "resources": {"limits": {"cpu": -1}}}}}}},

@@ -70,7 +70,8 @@ def _text(value: Any, schema: Schema) -> Any:
     fits = (
         schema.get("minLength", 0) <= len(text) <= longest
         and text in schema.get("enum", (text,))
-        and re.search(schema.get("pattern", ""), text) is not None
+        # Each pattern names all of a text; at Python's own `$` a line's end might follow.
+        and ("pattern" not in schema or re.fullmatch(schema["pattern"], text, re.ASCII) is not None)
         and (schema.get("format") != "date-time" or _is_moment(text))
     )
     return text if fits else None
