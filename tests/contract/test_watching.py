@@ -45,6 +45,8 @@ class ApiServer:
     """(namespace, plural) → the code; `watch secrets` is a watch of them alone, and an empty plural all there is."""
     asked: Counter[tuple[str, str, int]] = field(default_factory=Counter)
     """(namespace, plural, code) → how often."""
+    platforms: dict[str, list[str]] = field(default_factory=dict)
+    """Namespace → the names of the platforms in it."""
     watches: dict[str, list[web.StreamResponse]] = field(default_factory=lambda: defaultdict(list))
 
     def app(self) -> web.Application:
@@ -79,7 +81,9 @@ class ApiServer:
             said = {"kind": "Status", "code": code, "reason": "Forbidden", "message": "you may not"}
             return web.json_response(said, status=code)
         if not watch:
-            return web.json_response({"metadata": {"resourceVersion": "1"}, "items": []})
+            names = self.platforms.get(namespace, []) if plural == PLATFORMS else []
+            items = [{"metadata": {"namespace": namespace, "name": name, "resourceVersion": "1"}} for name in names]
+            return web.json_response({"metadata": {"resourceVersion": "1"}, "items": items})
         response = web.StreamResponse()
         await response.prepare(request)
         self.watches[request.path].append(response)
@@ -211,9 +215,23 @@ async def test_one_refused_kind_stops_watching_and_leaves_visits(caplog: pytest.
         assert not await desk.watches.allowed(THEIRS)
         await desk.until(lambda: desk.server.asked_for(THEIRS)["secrets", 403] >= 3)
         assert (watched(THEIRS), desk.watches.closed(THEIRS)) == (0, False)
+        assert [line.__dict__["cause"] for line in desk.lines] == ["403 for secrets"]
+        desk.server.platforms[THEIRS] = ["new"]
+        async with asyncio.timeout(30):
+            assert await desk.queue.take() == Key("TradingPlatform", THEIRS, "new"), (
+                "its status can say what is refused"
+            )
         desk.server.refused.clear()
         await desk.until_watched(THEIRS)
         assert desk.said() == [("namespace_not_watched", THEIRS), ("namespace_watched", THEIRS)]
+
+
+async def test_a_namespace_opens_with_its_platforms_alone(caplog: pytest.LogCaptureFixture) -> None:
+    async with a_desk(caplog, theirs=403) as desk:
+        await desk.until(lambda: desk.watches.closed(THEIRS))
+        desk.server.refused = {(THEIRS, "secrets"): 403}
+        await desk.until(lambda: not desk.watches.closed(THEIRS))
+        assert watched(THEIRS) == 0
 
 
 async def test_a_kind_that_may_be_listed_and_not_watched_is_told_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 import kopf
 
 from aether_operator.api import labels
+from aether_operator.api.platforms import KIND
 from aether_operator.cluster import sessions, speaking
 from aether_operator.handlers import platforms
 from aether_operator.observed import kinds
 from aether_operator.visiting import measures
+from aether_operator.visiting.queues import Key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -116,7 +118,8 @@ class Watching:
                     raise
                 self._refuse(one, kind, refused.code)
                 return False
-        one.closed = False
+            if kind is kinds.PLATFORMS:
+                one.closed = False
         return True
 
     async def _watch(self, one: _Namespace) -> None:
@@ -130,10 +133,17 @@ class Watching:
             try:
                 if await self.allowed(one.name):
                     await self._run(one)
+                elif not one.closed:
+                    await self._add_all(one)
             except Exception as broken:  # noqa: BLE001 - whatever ended Kopf, a new beginning lists everything anew
                 extra = {"namespace": one.name, "cause": f"{type(broken).__name__}: {broken}"}
                 log.warning("watching_again", extra=extra)
             await asyncio.sleep(self._pause(one))
+
+    async def _add_all(self, one: _Namespace) -> None:
+        """Have every platform visited, since no watch tells of them: their status then says what is refused."""
+        for platform in await self.api.list(kinds.PLATFORMS, one.name):
+            self.queue.add(Key(KIND, one.name, platform["metadata"]["name"]))
 
     def _pause(self, one: _Namespace) -> float:
         """Seconds until the next try, which grow until everything is watched."""
