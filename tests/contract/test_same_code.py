@@ -1,0 +1,44 @@
+"""What operator and services both need and may not import from each other is the same code in both."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aether_operator.observed import secrecy
+from aether_operator.visiting import health, logs
+from aether_services.kit import logs as kit_logs
+from aether_services.kit import secrecy as kit_secrecy
+from aether_services.kit import serving
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+def meaning(module: ModuleType, name: str) -> Any:
+    """A value, or the code of a function without its words for people."""
+    found = getattr(module, name)
+    if not inspect.isfunction(found):
+        return found
+    (function,) = ast.parse(inspect.getsource(found)).body
+    assert isinstance(function, ast.FunctionDef)
+    if ast.get_docstring(function):
+        del function.body[0]
+    return ast.dump(function)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "names"),
+    [
+        (secrecy, kit_secrecy, ("quotes", "_has", "_forms", "_plain", "PIECE", "_ARMOUR")),
+        (logs, kit_logs, ("trace", "_named", "_event", "_ended", "DEEPEST", "_HEAD", "_LIBRARIES")),
+        (health, serving, ("listening",)),
+    ],
+    ids=["secrecy", "traces", "listening"],
+)
+def test_both_sides_have_the_same_code(one: ModuleType, other: ModuleType, names: tuple[str, ...]) -> None:
+    for name in names:
+        assert meaning(one, name) == meaning(other, name), name
