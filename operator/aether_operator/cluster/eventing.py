@@ -22,7 +22,7 @@ SAME: Final = 600.0
 """Seconds within which the same event again is a repetition."""
 KEPT: Final = 4096
 LONGEST: Final = 1024
-"""Letters in an event's note: the API's limit."""
+"""Bytes in an event's note: the API's limit, which here counts no letters."""
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class Events:
     async def say(self, about: Manifest, reason: str, note: str, *, warning: bool = False, action: str) -> None:
         """Tell it. An event is worth one try: what cannot be told is not told again."""
         meta = about["metadata"]
-        note = note if len(note) <= LONGEST else f"{note[: LONGEST - 1]}…"
+        note = _bounded(note)
         key = (meta["uid"], reason, note)
         known = self._said.get(key)
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -79,3 +79,11 @@ class Events:
         self._said.move_to_end(key)
         while len(self._said) > KEPT:
             self._said.popitem(last=False)
+
+
+def _bounded(note: str) -> str:
+    """As much of a note as the API server takes, which refuses the whole event for one byte more."""
+    said, more = note.encode(errors="replace"), "…"
+    if len(said) <= LONGEST:
+        return said.decode()
+    return said[: LONGEST - len(more.encode())].decode(errors="ignore") + more
