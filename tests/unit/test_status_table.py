@@ -1,0 +1,299 @@
+"""The table of what can be seen of a platform, and how each is told; each also as kstatus reads it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from aether_operator import desired, status
+from aether_operator.api.platforms import Server
+from aether_operator.api.reasons import ConditionType, Reason
+from aether_operator.observed.kinds import Ref
+from aether_operator.observed.reports import Drift, Engine
+from aether_operator.observed.worlds import Trouble, World
+from aether_testing import judging, kstatus, worlds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aether_operator.observed.kinds import Manifest
+
+SET: Final = Ref("StatefulSet", "paper-postgres")
+CLAIM: Final = Ref("PersistentVolumeClaim", "paper-postgres-data")
+READY, RECONCILING, STALLED = judging.READY, judging.RECONCILING, judging.STALLED
+
+
+def _with_set(**changes: Any) -> Callable[[World], World]:
+    """A StatefulSet that is not as far yet."""
+
+    def changed(world: World) -> World:
+        live = copy.deepcopy(world.children[SET])
+        live["status"] |= changes
+        return worlds.having(world, live)
+
+    return changed
+
+
+def _with_pod(**said: Any) -> Callable[[World], World]:
+    """A StatefulSet whose pod does not come up, and says why."""
+
+    def changed(world: World) -> World:
+        pod = worlds.a_pod_of(world.children[SET], **said)
+        return dataclasses.replace(_with_set(readyReplicas=0, availableReplicas=0)(world), pods=(pod,))
+
+    return changed
+
+
+def _waiting(reason: str, **more: Any) -> Callable[[World], World]:
+    return _with_pod(containerStatuses=[{"name": "postgres", "state": {"waiting": {"reason": reason}}, **more}])
+
+
+def _changed(ref: Ref, change: Callable[[Manifest], Any]) -> Callable[[World], World]:
+    def changed(world: World) -> World:
+        live = copy.deepcopy(world.children[ref])
+        change(live)
+        return worlds.having(world, live)
+
+    return changed
+
+
+def _without(ref: Ref) -> Callable[[World], World]:
+    return lambda world: worlds.without(world, ref)
+
+
+def _troubled(reason: Reason, message: str = "do this", ref: Ref = SET) -> Callable[[World], World]:
+    trouble = Trouble(ref=ref, reason=reason, message=message)
+    return lambda world: dataclasses.replace(world, troubles=(trouble,))
+
+
+def _all(*changes: Callable[[World], World]) -> Callable[[World], World]:
+    def changed(world: World) -> World:
+        for change in changes:
+            world = change(world)
+        return world
+
+    return changed
+
+
+def _leaving(live: Manifest) -> None:
+    live["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+
+
+UNSCHEDULABLE: Final = {
+    "phase": "Pending",
+    "conditions": [{
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+        "message": "0/1 nodes are available: 1 Insufficient cpu.",
+    }],
+}  # fmt: skip
+CRASHING: Final = _waiting("CrashLoopBackOff", lastState={"terminated": {"reason": "Error", "exitCode": 3}})
+
+TABLE: Final[dict[str, tuple[Callable[[World], World], status.State, Reason, str]]] = {
+    "all is well": (lambda world: world, READY, Reason.READY, "Everything"),
+    # Children.
+    "nothing is made yet": (
+        lambda world: dataclasses.replace(world, children={}, servers={}, schema=None),
+        RECONCILING, Reason.PROGRESSING, "StatefulSet paper-kafka is not there yet",
+    ),
+    "a workload is gone": (_without(SET), RECONCILING, Reason.PROGRESSING, "StatefulSet paper-postgres"),
+    "a service is gone": (
+        _without(Ref("Service", "paper-nats")), RECONCILING, Reason.PROGRESSING, "Service paper-nats",
+    ),
+    "a policy is gone": (
+        _without(Ref("NetworkPolicy", "paper-nats")), RECONCILING, Reason.PROGRESSING, "NetworkPolicy paper-nats",
+    ),
+    "credentials are gone": (
+        _without(Ref("Secret", "paper-redis")), RECONCILING, Reason.PROGRESSING, "Secret paper-redis",
+    ),
+    "the login for people is gone": (
+        _without(Ref("Secret", "paper-postgres-reader")), RECONCILING, Reason.PROGRESSING, "paper-postgres-reader",
+    ),
+    "a volume is gone": (_without(CLAIM), RECONCILING, Reason.PROGRESSING, "paper-postgres-data is not there yet"),
+    "a child is being deleted": (_changed(SET, _leaving), RECONCILING, Reason.PROGRESSING, "is being deleted"),
+    # Roll-outs.
+    "a workload was changed just now": (
+        _changed(SET, lambda live: live["metadata"].update(generation=2)),
+        RECONCILING, Reason.ROLLING_OUT, "StatefulSet paper-postgres was changed just now",
+    ),
+    "a workload has no status yet": (
+        _changed(SET, lambda live: live.pop("status")), RECONCILING, Reason.ROLLING_OUT, "was changed just now",
+    ),
+    "no pod is of the newest revision": (
+        _with_set(updatedReplicas=0), RECONCILING, Reason.ROLLING_OUT, "0 of 1 pods are of the newest revision",
+    ),
+    "the newest revision is not the current one": (
+        _with_set(updateRevision="r2"), RECONCILING, Reason.ROLLING_OUT, "rolls out",
+    ),
+    "no pod is ready": (_with_set(readyReplicas=0), RECONCILING, Reason.ROLLING_OUT, "has 0 of 1 pods ready"),
+    "a ready pod is not available": (
+        _with_set(availableReplicas=0), RECONCILING, Reason.ROLLING_OUT, "has 0 of 1 pods ready",
+    ),
+    "a pod has no node": (
+        _with_pod(**UNSCHEDULABLE), RECONCILING, Reason.UNSCHEDULABLE,
+        ("Pod paper-postgres-0: no node takes it: Insufficient cpu; see: kubectl --namespace desk describe pod "
+        "paper-postgres-0"),
+    ),
+    "an image is not there": (
+        _waiting("ImagePullBackOff", image="a/b:1"), RECONCILING, Reason.ROLLING_OUT,
+        "Pod paper-postgres-0: ImagePullBackOff of a/b:1",
+    ),
+    "a pod crashes": (
+        CRASHING, RECONCILING, Reason.ROLLING_OUT, "CrashLoopBackOff (its last end: Error, exit code 3)",
+    ),
+    "a container ended": (
+        _with_pod(containerStatuses=[{"state": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}]),
+        RECONCILING, Reason.ROLLING_OUT, "OOMKilled (exit code 137)",
+    ),
+    "a pod was evicted": (
+        _with_pod(phase="Failed", reason="Evicted", message="low on memory"),
+        RECONCILING, Reason.ROLLING_OUT, "Evicted: low on memory",
+    ),
+    "a pod starts as pods do": (
+        _waiting("ContainerCreating"), RECONCILING, Reason.ROLLING_OUT,
+        "postgres: StatefulSet paper-postgres has 0 of 1 pods ready",
+    ),
+    "a volume waits for its pod": (
+        _all(_with_pod(**UNSCHEDULABLE), _changed(CLAIM, lambda live: live.update(status={"phase": "Pending"}))),
+        RECONCILING, Reason.UNSCHEDULABLE, "PersistentVolumeClaim paper-postgres-data is Pending",
+    ),
+    "a volume is lost under a ready pod": (
+        _changed(CLAIM, lambda live: live.update(status={"phase": "Lost"})), RECONCILING, Reason.ROLLING_OUT, "is Lost",
+    ),
+    # Servers.
+    "a server was not asked yet": (
+        lambda world: dataclasses.replace(world, servers={}), RECONCILING, Reason.PROGRESSING, "not asked yet",
+    ),
+    "a Secret is missing": (
+        judging.saying(Reason.SECRET_MISSING, "Secret my-kafka does not exist"),
+        RECONCILING, Reason.SECRET_MISSING, "kafka: Secret my-kafka does not exist",
+    ),
+    "a key is missing": (
+        judging.saying(Reason.SECRET_KEY_MISSING, "Secret x has no key password"),
+        RECONCILING, Reason.SECRET_KEY_MISSING, "Secret x has no key password",
+    ),
+    **{
+        f"a server says {reason.value}": (judging.saying(reason), RECONCILING, reason, "kafka: it says so")
+        for reason in (
+            Reason.UNREACHABLE, Reason.TLS_FAILED, Reason.LOGIN_REFUSED, Reason.RIGHT_MISSING,
+            Reason.VERSION_UNSUPPORTED, Reason.FAILED,
+        )
+    },
+    **{
+        f"a server says {reason.value}": (judging.saying(reason), STALLED, reason, "kafka: it says so")
+        for reason in (
+            Reason.SERVER_OWNED_BY_ANOTHER, Reason.VENUE_MISMATCH, Reason.OWNER_NOT_RECORDED, Reason.JETSTREAM_OFF,
+        )
+    },
+    **{
+        f"PostgreSQL says {reason.value}": (
+            judging.saying(reason, server=Server.POSTGRES), RECONCILING, reason, "postgres: it says so",
+        )
+        for reason in (Reason.DATABASE_MISSING, Reason.TIMESCALE_MISSING, Reason.PARTMAN_MISSING)
+    },
+    # The schema.
+    "the schema was not looked at": (
+        lambda world: dataclasses.replace(world, schema=None), RECONCILING, Reason.PROGRESSING, "schema: it was not",
+    ),
+    **{
+        f"the schema says {reason.value}": (judging.schema(reason), RECONCILING, reason, "schema: it says so")
+        for reason in (Reason.MIGRATING, Reason.LOCKED, Reason.FAILED, Reason.RIGHT_MISSING, Reason.UNREACHABLE)
+    },
+    **{
+        f"the schema says {reason.value}": (judging.schema(reason), STALLED, reason, "schema: it says so")
+        for reason in (
+            Reason.DATABASE_OWNED_BY_ANOTHER, Reason.VENUE_MISMATCH, Reason.VENUE_UNKNOWN, Reason.SCHEMA_NEWER,
+            Reason.DRIFTED,
+        )
+    },
+    # What only a person mends.
+    **{
+        f"an object of ours is {reason.value}": (_troubled(reason), STALLED, reason, "postgres: do this")
+        for reason in (Reason.NAME_TAKEN, Reason.IMMUTABLE_FIELD, Reason.REFUSED)
+    },
+    "trouble with what is no server's": (
+        _troubled(Reason.REFUSED, ref=Ref("Service", "paper-old")), STALLED, Reason.REFUSED, "do this",
+    ),
+    "what a person mends comes before what time mends": (
+        _all(judging.saying(Reason.UNREACHABLE), judging.schema(Reason.SCHEMA_NEWER)),
+        STALLED, Reason.SCHEMA_NEWER, "schema: it says so; kafka: it says so",
+    ),
+    # It works, and a person should know.
+    "partitions are native": (judging.schema(Reason.READY, engine=Engine.PARTMAN), READY, Reason.READY, "Everything"),
+    "a retention is held": (
+        judging.schema(Reason.READY, held=("aether.trades: 3 partitions",)), READY, Reason.READY, "",
+    ),
+    "drift was repaired": (
+        judging.schema(Reason.READY, drift=(Drift(name="i", what="gone", repaired=True),)), READY, Reason.READY, "",
+    ),
+}  # fmt: skip
+"""A name → what is different from a steady world, and the state, reason and part of the message that are told."""
+
+IN_KSTATUS: Final = {READY: kstatus.CURRENT, RECONCILING: kstatus.IN_PROGRESS, STALLED: kstatus.FAILED}
+
+
+def test_the_table_has_forty_states() -> None:
+    assert len(TABLE) >= 40
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_state_is_judged_as_the_table_says_and_read_so_by_kstatus(name: str) -> None:
+    change, state, reason, part = TABLE[name]
+    platform = worlds.a_platform()
+    told = judging.judged(judging.seen(platform, change(worlds.steady(platform))))
+    assert (told["state"], told["reason"]) == (state, reason)
+    assert part in told["message"]
+    assert judging.in_kstatus(told) == IN_KSTATUS[state]
+    truths = {kind: one["status"] for kind, one in judging.conditions(told).items()}
+    assert (truths["Ready"] == "True") is (state is READY)
+    assert (truths["Reconciling"] == "True") is (state is RECONCILING)
+    assert (truths["Stalled"] == "True") is (state is STALLED)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_every_condition_is_there_and_of_the_generation_that_was_looked_at(name: str) -> None:
+    platform = worlds.a_platform(generation=4)
+    told = judging.judged(judging.seen(platform, TABLE[name][0](worlds.steady(platform))))
+    assert [one["type"] for one in told["conditions"]] == [kind.value for kind in ConditionType]
+    assert {one["observedGeneration"] for one in told["conditions"]} == {told["observedGeneration"]} == {4}
+    assert all(one["reason"] and one["lastTransitionTime"] for one in told["conditions"])
+    assert judging.in_kstatus(told, generation=5) == kstatus.IN_PROGRESS
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_same_world_is_told_in_the_same_bytes_whenever_it_is_looked_at(name: str) -> None:
+    platform = worlds.a_platform()
+    seen = judging.seen(platform, TABLE[name][0](worlds.steady(platform)))
+    first = judging.judged(seen)
+    assert json.dumps(judging.judged(seen, first, at=200)) == json.dumps(first)
+
+
+@pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row[1] is RECONCILING])
+def test_what_time_does_not_mend_is_stalled_after_the_deadline_until_it_is_mended(name: str) -> None:
+    change, _, reason, part = TABLE[name]
+    platform = worlds.a_platform(progressDeadlineSeconds=60)
+    bad, good = (judging.seen(platform, world) for world in (change(worlds.steady(platform)), worlds.steady(platform)))
+    first = judging.judged(bad)
+    patient = judging.judged(bad, first, at=59)
+    assert patient["state"] == RECONCILING
+    late = judging.judged(bad, patient, at=60)
+    assert (late["state"], late["reason"], judging.in_kstatus(late)) == (STALLED, reason, kstatus.FAILED)
+    assert judging.conditions(late)["Stalled"]["reason"] == Reason.PROGRESS_DEADLINE_EXCEEDED
+    assert part in late["message"]
+    assert "after 60 s" in late["message"]
+    assert judging.judged(bad, late, at=500) == late
+    mended = judging.judged(good, late, at=600)
+    assert (mended["state"], judging.in_kstatus(mended)) == (READY, kstatus.CURRENT)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_no_value_of_a_secret_is_in_a_status(name: str) -> None:
+    platform = worlds.a_platform()
+    world = worlds.steady(platform)
+    text = json.dumps(judging.judged(judging.seen(platform, TABLE[name][0](world))))
+    passwords = [desired.decoded(one)["password"] for ref, one in world.children.items() if ref.kind == "Secret"]
+    assert len(passwords) == 6
+    assert not [one for one in passwords if one in text]
