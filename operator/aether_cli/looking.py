@@ -108,15 +108,16 @@ def installed(kubectl: asking.Kubectl) -> bool:
     return True
 
 
-def platforms_of(kubectl: asking.Kubectl) -> list[dict[str, Any]]:
-    """All platforms of a cluster; none where the kinds are not installed.
+def platforms_of(kubectl: asking.Kubectl, namespace: str = "") -> list[dict[str, Any]]:
+    """All platforms of a cluster, or of one namespace; none where the kinds are not installed.
 
     Raises:
         ProgramFailed: As `asking.Kubectl.text`.
     """
+    within = f"--namespace={namespace}" if namespace else "--all-namespaces"
     try:
         found: list[dict[str, Any]] = kubectl.get(
-            installing.PLATFORMS, "--all-namespaces", f"--request-timeout={DEADLINE:g}s", deadline=2 * DEADLINE
+            installing.PLATFORMS, within, f"--request-timeout={DEADLINE:g}s", deadline=2 * DEADLINE
         )["items"]
     except problems.ProgramFailed:
         if installed(kubectl):
@@ -130,11 +131,15 @@ def platform(kubectl: asking.Kubectl, namespace: str, name: str) -> dict[str, An
 
     Raises:
         BadInput: There is none.
+        Forbidden: Whoever asks may not read it.
     """
     try:
         return kubectl.get(installing.PLATFORMS, name, f"--namespace={namespace}", deadline=ANSWERS)
     except asking.NotThere as gone:
         raise problems.BadInput(f"there is no {platforms.KIND} {name} in namespace {namespace}") from gone
+    except asking.Forbidden as refused:
+        cause = f"you may not read {platforms.KIND} {name} in namespace {namespace}"
+        raise asking.Forbidden(cause, remedy=WAY_OUT) from refused
 
 
 def flow(kubectl: asking.Kubectl, pods: Sequence[dict[str, Any]]) -> tuple[list[markets.Told], list[desks.Unread]]:

@@ -143,13 +143,26 @@ class Shown:
         return max(0.0, (self.at - received).total_seconds())
 
 
-def book(shown: Shown) -> Group:
-    """A book, asks above bids; without levels where it is not usable, since nobody may use them."""
+AROUND: Final = 4
+"""Lines of a book that are no levels: title, heads, spread and proof."""
+
+
+def book(shown: Shown, *, lines: int | None = None) -> Group:
+    """A book, asks above bids; without levels where it is not usable, since nobody may use them.
+
+    Args:
+        shown: The book.
+        lines: How many there is room for; the levels nearest to the middle are shown.
+    """
     view = shown.view
     title = Text.assemble((str(view["symbol"]), "bold"), f"  from {shown.pod}")
     if not shown.usable:
         return Group(title, Text(f"UNUSABLE {view.get('reason') or 'it does not say why'}", style="bold red"))
     proved, asks, bids = int(view.get("proved", 0)), view.get("asks", []), view.get("bids", [])
+    fitting = None if lines is None else max(1, (lines - AROUND) // 2)
+    if fitting is not None and fitting < max(len(asks), len(bids)):
+        asks, bids = asks[:fitting], bids[:fitting]
+        title.append(f", {fitting} levels of each side fit here")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
     table.add_column("", no_wrap=True)
     table.add_column("PRICE", justify="right", no_wrap=True)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import shlex
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.markup import escape
 
 from aether_cli import asking, desks, problems
-from aether_cli.local import holding, manifests
+from aether_cli.local import binaries, building, holding, manifests, places
+from aether_cli.options import DEFAULT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from aether_cli.local import places
+    from collections.abc import Iterator, Sequence
 
 CREDENTIALS: Final = re.compile(r"(?<=//)[^/@]*@")
 """In an address: whoever reads an output need not know them."""
@@ -45,13 +47,16 @@ class Target:
         """The cluster, as the first line of an output names it."""
         return f"Cluster {self.name}" if self.local else f"Context {self.name}  {self.server}"
 
-    def heading(self, platforms: Sequence[desks.Thing] | None) -> str:
+    def heading(self, platforms: Sequence[desks.Thing] | None, *, within: str = "") -> str:
         """The first line of an output, with markup: the cluster, and the venue of each platform that is shown.
 
-        None where the platforms could not be read.
+        Args:
+            platforms: Those; None where they could not be read.
+            within: The one namespace that they are of, where no other may be read.
         """
         venues = "venue not known" if platforms is None else desks.venues(platforms)
-        return f"[bold]{escape(self.title)}[/]  {escape(venues)}"
+        where = f"namespace {within}: " if within else ""
+        return f"[bold]{escape(self.title)}[/]  {escape(where + venues)}"
 
     def record(self) -> dict[str, Any]:
         """As JSON values."""
@@ -65,6 +70,41 @@ class Target:
         """The same fault, with the cluster's name before its cause."""
         fault.cause = f"{self.title}: {fault.cause}"
         return fault
+
+
+def chosen(name: str, context: str, kubeconfig: Path | None = None) -> Target:
+    """The cluster that is meant: that of a context, or the local one, which must run.
+
+    Args:
+        name: The local cluster's; empty where there is no talk of one, as in `kubectl aether`.
+        context: A context's name.
+        kubeconfig: A file; its current context, where none is named.
+    """
+    if context or kubeconfig or not name:
+        return of_context(kubectl_program(), kubeconfig=kubeconfig, context=context, plugin=not name)
+    at = places.of(name, os.environ)
+    holding.need(at)  # that it does not run comes before that there is no kubectl
+    return local(kubectl_program(), at, default=DEFAULT)
+
+
+@contextlib.contextmanager
+def on(target: Target) -> Iterator[Target]:
+    """Whatever goes wrong there is told with the cluster's name."""
+    try:
+        yield target
+    except problems.AetherError as fault:
+        raise target.named(fault) from fault
+
+
+def kubectl_program() -> Path:
+    """The one that belongs to the local cluster where it is built, else the person's own."""
+    ours = next(binary for binary in binaries.CONTROL_PLANE if binary.name == "kubectl")
+    kept = building.find(ours, places.of(DEFAULT, os.environ).cache, os.environ)
+    if kept is not None:
+        return kept
+    if own := shutil.which("kubectl"):
+        return Path(own)
+    raise problems.NotPossibleHere("kubectl: not found", remedy="Install kubectl, or run `aether up`, which builds it.")
 
 
 def local(program: Path, at: places.Places, *, default: str) -> Target:

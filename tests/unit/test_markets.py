@@ -87,6 +87,19 @@ def test_a_book_has_its_asks_above_its_bids_and_the_best_of_both_in_the_middle()
     assert "not proved" not in printed(markets.book(shown(proved=10)))
 
 
+@pytest.mark.parametrize(("lines", "levels"), [(9, 2), (8, 2), (7, 1), (1, 1)])
+def test_a_book_that_does_not_fit_shows_the_levels_nearest_to_its_middle(lines: int, levels: int) -> None:
+    said = printed(markets.book(shown(), lines=lines)).splitlines()
+    prices = [line.split()[1] for line in said if line.split()[0] in {"ask", "bid"}]
+    assert prices == [*["100.2", "100.1"][2 - levels :], *["99.9", "99.8"][:levels]]
+    assert said[0] == f"BTC/USD  from paper-ingest-0, {levels} levels of each side fit here"
+    assert len(said) == markets.AROUND + 2 * levels
+
+
+def test_a_book_that_fits_is_shown_whole() -> None:
+    assert printed(markets.book(shown(), lines=10)) == printed(markets.book(shown()))
+
+
 def test_a_book_that_is_not_usable_shows_no_level_and_why() -> None:
     text = printed(markets.book(shown(usable=False, reason="ChecksumFailed")))
     assert "UNUSABLE ChecksumFailed" in text

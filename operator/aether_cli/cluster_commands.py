@@ -1,0 +1,234 @@
+"""The commands about a cluster itself, which `aether` alone has: up, build, down, kubectl, logs."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+from rich.markup import escape
+
+from aether_cli import installing, output, problems, targets, telling
+from aether_cli.local import holding, manifests, places, starting
+from aether_cli.local.settings import Profile, Settings
+from aether_cli.options import DEFAULT, AsJson, Context, Kubeconfig, Name, Namespace
+from aether_cli.output import out
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aether_cli import asking
+
+Values = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="A file of values for the chart; may be given several times. Your own cluster needs one: where the "
+        "images are.",
+        exists=True,
+        dir_okay=False,
+        resolve_path=True,
+    ),
+]
+ANOTHER_CLUSTER: Final = (("--context",), ("--kubeconfig",), ("--cluster",), ("--server", "-s"))
+"""Options of kubectl that choose which cluster it talks to."""
+
+
+def up(  # noqa: PLR0913 - a command has as many options as it has
+    *,
+    name: Name = DEFAULT,
+    context: Context = "",
+    kubeconfig: Kubeconfig = None,
+    profile: Annotated[Profile, typer.Option(help="How much of a cluster.")] = Profile.NODE,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The API's port on 127.0.0.1; 0 takes any free one.")
+    ] = Settings().port,
+    egress: Annotated[bool, typer.Option("--egress", help="Let pods reach the machine's network.")] = False,
+    example: Annotated[
+        bool | None,
+        typer.Option(
+            "--example/--no-example",
+            help="Apply the first example and wait until it is Ready. On the local cluster unless you say no; "
+            "on one of your own only if you say so.",
+            show_default=False,
+        ),
+    ] = None,
+    values: Values = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have Aether in a cluster: in a one-node Kubernetes on this machine, or in the one of --context. Again: heals."""
+    tell = telling.ToTerminal()
+    if context or kubeconfig:
+        with targets.on(targets.chosen(name, context, kubeconfig)) as target:
+            _up_there(target, tell, values or [], example=bool(example), as_json=as_json)
+        return
+    at = places.of(name, os.environ)
+    chosen = Settings(profile=profile, port=port, egress=egress)
+    if not chosen.has_node and (example or values):
+        raise problems.BadInput(
+            f"profile: {profile} runs no pods, and nothing is installed there", remedy=f"Use --profile {Profile.NODE}"
+        )
+    cluster = starting.up(at, chosen, tell)
+    installed = None
+    if chosen.has_node:
+        helm = installing.Helm(program=cluster.programs["helm"], kubectl=cluster.kubectl)
+        chart = installing.repository() / "helm" / installing.RELEASE
+        with holding.alone(at, tell):
+            installing.forget_unfinished(cluster.kubectl)
+            name_of_chart = installing.install(
+                helm, chart, tell, given=installing.values(cluster.images), files=values or []
+            )
+        installed = _with_example(cluster.kubectl, name_of_chart, tell, wanted=example is not False)
+    if as_json:
+        output.print_json({**cluster.record(), **(installed.record() if installed else {})})
+        return
+    news = f"up after {cluster.seconds:.1f} s" if cluster.started else "was up already"
+    tell.line("")
+    output.begin(output.heading(targets.chosen(name, "")))
+    out.print(f"  {cluster.server}, {news}")
+    if installed:
+        _tell_of(installed)
+    option = "" if name == DEFAULT else f" --name {name}"
+    out.print(f"\n  aether status{option}")
+    out.print(f"  aether kubectl{option} get {'aether' if installed else 'pods'} --all-namespaces")
+    out.print(f"  export KUBECONFIG={escape(str(cluster.kubeconfig))}    # for kubectl, Lens, k9s, helm and all others")
+
+
+def _up_there(
+    target: targets.Target, tell: telling.Teller, values: Sequence[Path], *, example: bool, as_json: bool
+) -> None:
+    """`up` on a cluster of the person's: nothing is started, and no image is brought."""
+    kubectl = target.kubectl
+    helm = installing.helm(kubectl, places.of(DEFAULT, os.environ).cache, os.environ)
+    chart = installing.repository() / "helm" / installing.RELEASE
+    with tell.step("cluster") as step:
+        version = kubectl.json("version", deadline=20)["serverVersion"]["gitVersion"]
+        kubectl.apply(*(manifests.restricted_namespace(one) for one in manifests.NAMESPACES))
+        step.result(f"Kubernetes {version}, namespaces {', '.join(manifests.NAMESPACES)}")
+    name_of_chart = installing.install(helm, chart, tell, given={}, files=values)
+    installed = _with_example(kubectl, name_of_chart, tell, wanted=example)
+    if as_json:
+        told = {**target.record(), "version": version, "namespaces": list(manifests.NAMESPACES)}
+        output.print_json({**told, **installed.record()})
+        return
+    tell.line("")
+    output.begin(output.heading(target))
+    out.print(f"  Kubernetes {version}")
+    _tell_of(installed)
+    if not example:
+        out.print(f"  No example was applied: --example does, or kubectl apply -f examples/{installing.EXAMPLE}")
+
+
+def _with_example(kubectl: asking.Kubectl, chart: str, tell: telling.Teller, *, wanted: bool) -> installing.Installed:
+    folder = installing.repository() / "examples" / installing.EXAMPLE
+    platforms = installing.show_example(kubectl, folder, tell) if wanted else ()
+    return installing.Installed(chart=chart, platforms=platforms)
+
+
+def _tell_of(installed: installing.Installed) -> None:
+    out.print(f"  {installed.chart} is installed in {installing.SYSTEM}")
+    for one in installed.platforms:
+        out.print(f"  TradingPlatform {one.namespace}/{one.name}: [green]Ready[/]  {escape(one.message)}")
+
+
+def build(*, as_json: AsJson = False) -> None:
+    """Build what `up` needs, programs and images, into the cache, and start nothing."""
+    baked = starting.build(places.of(DEFAULT, os.environ), telling.ToTerminal())
+    if as_json:
+        output.print_json(
+            [{"name": one.name, "reference": one.reference, "bytes": one.size, "built": one.built} for one in baked]
+        )
+
+
+def down(
+    *,
+    name: Name = DEFAULT,
+    purge: Annotated[bool, typer.Option("--purge", help="Remove its objects and volumes too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Stop the local cluster. Its objects, its volumes and the caches stay, unless --purge."""
+    began = time.monotonic()
+    stopped = starting.down(places.of(name, os.environ), telling.ToTerminal(), purge=purge)
+    seconds = time.monotonic() - began
+    if as_json:
+        output.print_json({"name": name, "stopped": stopped, "purged": purge, "seconds": round(seconds, 3)})
+    else:
+        out.print(f"Cluster {name} is down." if stopped else f"Cluster {name} was not running.")
+
+
+def kubectl(
+    arguments: typer.Context, *, name: Name = DEFAULT, context: Context = "", kubeconfig: Kubeconfig = None
+) -> None:
+    """Run kubectl against the cluster; options of aether come first: aether kubectl --name x get pods -A."""
+    _become_kubectl(targets.chosen(name, context, kubeconfig), arguments.args)
+
+
+def _become_kubectl(target: targets.Target, words: Sequence[str]) -> None:
+    """What it prints on standard output is its own; whose data those are is said before, on standard error.
+
+    Raises:
+        BadInput: The words choose another cluster than that of which it would be said.
+    """
+    for names in ANOTHER_CLUSTER if words[:1] != ["config"] else ():  # those of `config` choose none
+        if _option(words, *names) is not None:
+            before = "Name the cluster before kubectl's own words: aether kubectl --context NAME get pods"
+            raise problems.BadInput(f"{names[0]}: kubectl would talk to another cluster", remedy=before)
+    output.errors.print(output.heading(target, _option(words, "--namespace", "-n") or ""))
+    command = target.kubectl.command(*words)
+    os.execv(command[0], command)
+
+
+def _option(words: Sequence[str], *names: str) -> str | None:
+    """What kubectl's words say for one of its options; the last counts. None where they do not name it."""
+    said = None
+    for nth, word in enumerate(words):
+        if word == "--":
+            break
+        for name in names:
+            if word == name:
+                said = words[nth + 1] if nth + 1 < len(words) else ""
+            elif word.startswith(f"{name}=") or (len(name) == len("-n") and word.startswith(name)):
+                said = word.removeprefix(name).removeprefix("=")
+    return said
+
+
+def logs(  # noqa: PLR0913 - a command has as many options as it has
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="A component of the local cluster (kubelet), or a workload as kubectl names it (deploy/x)."
+        ),
+    ] = "",
+    *,
+    name: Name = DEFAULT,
+    context: Context = "",
+    kubeconfig: Kubeconfig = None,
+    namespace: Namespace = "",
+    lines: Annotated[int, typer.Option("--lines", help="How many of the last lines.", min=0)] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they are written.")] = False,
+) -> None:
+    """Show the last lines of a component's log, or of a workload's. Without a name: which components have one."""
+    at = places.of(name, os.environ)
+    foreign = bool(context or kubeconfig)
+    if foreign and not what:
+        raise problems.BadInput("what: name a workload", remedy="For example: aether logs --context c deploy/web")
+    if "/" in what or foreign:
+        target = targets.chosen(name, context, kubeconfig)
+        where = f"--namespace={namespace or target.namespace}"
+        _become_kubectl(target, ["logs", what, where, f"--tail={lines}", *(["--follow"] if follow else [])])
+    log = at.logs / f"{what}.log"
+    if not log.is_file():
+        have = ", ".join(sorted(path.stem for path in at.logs.glob("*.log")))
+        if not have:
+            raise problems.NotRunning(f"cluster {name} has no logs", remedy="Start it: aether up")
+        if not what:
+            out.print(have)
+            return
+        raise problems.BadInput(f"what: no component {what!r}", remedy=f"There are: {have}")
+    if follow:
+        os.execvp("tail", ["tail", "-n", str(lines), "-F", str(log)])
+    with log.open(errors="replace") as opened:
+        sys.stdout.writelines(deque(opened, maxlen=lines))

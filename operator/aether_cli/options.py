@@ -1,0 +1,28 @@
+"""The options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from aether_cli.local import manifests
+
+DEFAULT: Final = "aether"
+"""The local cluster that is meant where nobody says its name."""
+Name = Annotated[str, typer.Option("--name", envvar="AETHER_CLUSTER", help="The local cluster's name.")]
+Context = Annotated[
+    str, typer.Option("--context", help="A context of your own kubeconfig, instead of the local cluster.")
+]
+Kubeconfig = Annotated[
+    Path | None,
+    typer.Option(
+        "--kubeconfig", help="A kubeconfig file; its current context, unless one is named.", exists=True, dir_okay=False
+    ),
+]
+Namespace = Annotated[
+    str,
+    typer.Option("--namespace", "-n", help=f"Where it is; the context's, or {manifests.NAMESPACES[1]}, otherwise."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]

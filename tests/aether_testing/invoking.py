@@ -1,0 +1,97 @@
+"""Runs `aether` and `kubectl aether` as processes, with a program in kubectl's place."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+SERVER: Final = "https://10.1.2.3:6443"
+CONFIG: Final = {
+    "current-context": "prod",
+    "contexts": [
+        {"name": "desk", "context": {"cluster": "one", "user": "u"}},
+        {"name": "prod", "context": {"cluster": "two", "user": "u", "namespace": "live"}},
+        {"name": "lost", "context": {"cluster": "three", "user": "u"}},
+    ],
+    "clusters": [
+        {"name": "one", "cluster": {"server": SERVER}},
+        {"name": "two", "cluster": {"server": "https://me:secret@10.9.9.9:6443"}},
+    ],
+}
+DESK: Final = f"Context desk  {SERVER}  venue Simulated, feed Synthetic"
+PROD: Final = "Context prod  https://10.9.9.9:6443  venue Kraken, feed Live"
+Thing = dict[str, Any]
+
+
+def a_platform(namespace: str = "aether", venue: str = "Simulated", **status: Any) -> Thing:
+    meta = {"namespace": namespace, "name": "paper", "uid": "0-1", "generation": 2}
+    ready = {"type": "Ready", "status": "True", "reason": "Ready"}
+    told = {"observedGeneration": 2, "conditions": [ready], **status}
+    return {"kind": "TradingPlatform", "metadata": meta, "spec": {"venue": {"name": venue}}, "status": told}
+
+
+def a_kubectl(folder: Path, answers: dict[str, Any], otherwise: str = "cat empty") -> Path:
+    """A program in kubectl's place; the folder to look it up in.
+
+    Args:
+        folder: Where it is made.
+        answers: What a command line has in it → the JSON that is the answer, or the error where it is a text.
+        otherwise: What it does with every other command line.
+    """
+    assets = folder / "assets"
+    assets.mkdir()
+    (assets / "empty").write_text('{"items": []}')
+    cases = []
+    for number, (words, answer) in enumerate({"config view": CONFIG, **answers}.items()):
+        (assets / f"answer-{number}").write_text(answer if isinstance(answer, str) else json.dumps(answer))
+        ending = ">&2; exit 1" if isinstance(answer, str) else "; exit 0"
+        cases.append(f'*"{words}"*) cat {assets}/answer-{number} {ending};;\n')
+    program = assets / "kubectl"
+    program.write_text(f'#!/bin/sh\ncd {assets}\necho "$*" >> asked\ncase "$*" in\n{"".join(cases)}esac\n{otherwise}\n')
+    program.chmod(0o755)
+    return assets
+
+
+def kubectl_that_prints(folder: Path) -> Path:
+    """A program in kubectl's place that prints how it was called; the folder to look it up in."""
+    platforms = {"get tradingplatforms": {"items": [a_platform()]}}
+    return a_kubectl(folder, platforms, 'for word in "$@"; do printf "%s\\n" "$word"; done')
+
+
+def kubectl_with_books(folder: Path) -> Path:
+    """A program in kubectl's place that lists one pod of ingest, and answers with what is in the file `book`."""
+    pod = {
+        "metadata": {"namespace": "aether", "name": "paper-ingest-0", "labels": {}}, "status": {"phase": "Running"},
+    }  # fmt: skip
+    answers = {
+        "tradingplatforms.trading.aether.io paper --namespace=live": a_platform("live", "Kraken"),
+        "get tradingplatforms": a_platform(),
+    }
+    assets = a_kubectl(folder, answers, 'case "$*" in *--raw*) exec cat book;; *) exec cat pods;; esac')
+    (assets / "pods").write_text(json.dumps({"items": [pod]}))
+    return assets
+
+
+def a_book(*, usable: bool) -> str:
+    levels = {"bids": [["99.9", "1"]], "asks": [["100.1", "2"]]} if usable else {"reason": "Resyncing"}
+    view = {"symbol": "BTC/USD", "usable": usable, "proved": 10, "checksum": 7, "received": "2026-01-01T12:00:00Z"}
+    return json.dumps({**view, **levels})
+
+
+PROGRAMS: Final = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["scripts"]
+
+
+def aether(
+    home: Path, *words: str, assets: Path | None = None, program: str = "aether"
+) -> subprocess.CompletedProcess[str]:
+    env = {"HOME": str(home), "PATH": os.environ["PATH"], "COLUMNS": "120", "PYTHONPATH": os.pathsep.join(sys.path)}
+    if assets:
+        env["KUBEBUILDER_ASSETS"] = str(assets)
+    module, _, function = PROGRAMS[program].partition(":")
+    command = [sys.executable, "-c", f"import {module} as it; it.{function}()", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=env, cwd=home)

@@ -1,0 +1,111 @@
+"""What `aether` alone has: the local cluster, and what is handed on to kubectl."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aether_cli import problems
+from aether_testing import invoking
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def kubectl(tmp_path: Path) -> Path:
+    """The folder to look it up in."""
+    return invoking.kubectl_that_prints(tmp_path)
+
+
+def test_down_without_a_cluster_is_no_error(tmp_path: Path) -> None:
+    done = invoking.aether(tmp_path, "down", "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["stopped"]) == (0, False)
+
+
+def test_every_word_after_kubectl_s_first_is_kubectl_s(tmp_path: Path, kubectl: Path) -> None:
+    words = ["exec", "pod", "--name", "x", "-it", "--", "ls", "-l", "--help"]
+    done = invoking.aether(tmp_path, "kubectl", "--context", "desk", *words, assets=kubectl)
+    assert done.stdout.splitlines() == ["--context=desk", *words]
+    assert done.stderr.splitlines() == [invoking.DESK]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "said"),
+    [({"kind": "APIResourceList"}, "venue not known"), ("Error from server (NotFound): no such group", "no platform")],
+)
+def test_kubectl_still_runs_where_the_venue_cannot_be_asked(tmp_path: Path, kinds: Any, said: str) -> None:
+    refused = 'Error from server (Forbidden): tradingplatforms is forbidden: User "v" cannot list'
+    answers = {"get tradingplatforms": refused, "/apis/trading.aether.io/v1alpha1": kinds}
+    assets = invoking.a_kubectl(tmp_path, answers, 'echo "$*"')
+    done = invoking.aether(tmp_path, "kubectl", "--context", "desk", "get", "pods", assets=assets)
+    assert done.stdout.splitlines() == ["--context=desk get pods"]
+    assert done.stderr.splitlines() == [f"Context desk  {invoking.SERVER}  {said}"]
+
+
+def test_logs_of_a_workload_are_kubectl_s(tmp_path: Path, kubectl: Path) -> None:
+    done = invoking.aether(tmp_path, "logs", "deploy/web", "--context", "desk", "-f", "--lines", "3", assets=kubectl)
+    assert done.stdout.splitlines() == [
+        "--context=desk", "logs", "deploy/web", "--namespace=aether", "--tail=3", "--follow",
+    ]  # fmt: skip
+    assert done.stderr.splitlines() == [invoking.DESK]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["get", "pods", "--kubeconfig", "/other"], "--kubeconfig"),
+        (["get", "pods", "--context=prod"], "--context"),
+        (["get", "pods", "--cluster=two"], "--cluster"),
+        (["-s", "https://10.9.9.9:6443", "get", "pods"], "--server"),
+        (["get", "pods", "-shttps://10.9.9.9:6443"], "--server"),
+    ],
+)
+def test_kubectl_asks_no_other_cluster_than_the_line_before_says(
+    tmp_path: Path, kubectl: Path, words: list[str], said: str
+) -> None:
+    done = invoking.aether(tmp_path, "kubectl", "--context", "desk", *words, assets=kubectl)
+    assert (done.returncode, done.stdout) == (problems.BadInput.exit_code, "")
+    assert f"error: {said}: kubectl would talk to another cluster" in done.stderr
+    assert "aether kubectl --context NAME" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["exec", "pod", "--", "client", "--server", "x", "--context=y"],
+        ["config", "set-cluster", "one", "--server=https://10.9.9.9:6443"],
+        ["get", "pods", "--server-print=false"],
+    ],
+)
+def test_words_that_choose_no_cluster_are_kubectl_s(tmp_path: Path, kubectl: Path, words: list[str]) -> None:
+    done = invoking.aether(tmp_path, "kubectl", "--context", "desk", *words, assets=kubectl)
+    assert done.stdout.splitlines() == ["--context=desk", *words]
+
+
+@pytest.mark.parametrize(
+    ("words", "namespace"),
+    [
+        (["get", "pods", "-n", "live"], "live"),
+        (["get", "pods", "--namespace=live"], "live"),
+        (["-nlive", "get", "pods"], "live"),
+        (["exec", "-n", "live", "pod", "--", "head", "-n", "1"], "live"),
+        (["get", "pods"], "aether"),
+    ],
+)
+def test_who_may_read_one_namespace_is_told_its_venue(tmp_path: Path, words: list[str], namespace: str) -> None:
+    refused = 'Error from server (Forbidden): tradingplatforms is forbidden: User "v" cannot list'
+    answers = {
+        "--all-namespaces": refused,
+        "get tradingplatforms.trading.aether.io --namespace=live": {"items": [invoking.a_platform("live", "Kraken")]},
+        "get tradingplatforms.trading.aether.io --namespace=aether": {"items": [invoking.a_platform()]},
+        "/apis/": {"kind": "APIResourceList"},
+    }
+    assets = invoking.a_kubectl(tmp_path, answers, 'echo "$*"')
+    done = invoking.aether(tmp_path, "kubectl", "--context", "desk", *words, assets=assets)
+    venue = {"live": "venue Kraken, feed Live", "aether": "venue Simulated, feed Synthetic"}[namespace]
+    said = f"Context desk  {invoking.SERVER}  namespace {namespace}: {venue}"
+    assert (done.returncode, done.stderr.splitlines()) == (0, [said])
