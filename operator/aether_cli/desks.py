@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.markup import escape
 
+from aether_operator.api import models, reasons
 from aether_operator.api import platforms as api
-from aether_operator.api import reasons
 from aether_operator.api.reasons import ConditionType, Reason, Remedy
 
 if TYPE_CHECKING:
@@ -309,7 +309,7 @@ def _when(event: Thing) -> str:
 
 
 def parse(what: str) -> tuple[str, str] | None:
-    """`KIND/NAME` as plural and name; nothing where it is not that or the kind is none of ours."""
+    """`KIND/NAME` as plural and name, also as `kubectl get -o name` says it; nothing where the kind is none of ours."""
     kind, slash, name = what.partition("/")
-    plural = KINDS.get(kind.lower())
+    plural = KINDS.get(kind.lower().removesuffix(f".{models.GROUP}"))
     return (plural, name) if slash and plural and name else None

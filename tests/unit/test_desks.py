@@ -208,6 +208,8 @@ def test_a_reason_of_a_newer_operator_is_admitted_not_to_be_known() -> None:
 
 def test_kinds_have_the_names_that_kubectl_knows() -> None:
     assert desks.parse("tp/paper") == desks.parse("TradingPlatform/paper") == ("tradingplatforms", "paper")
+    assert desks.parse("tradingplatform.trading.aether.io/paper") == ("tradingplatforms", "paper")
+    assert desks.parse("tradingplatform.apps/paper") is None
     assert desks.parse("paper") is None
     assert desks.parse("pod/x") is None
     assert desks.parse("tp/") is None
