@@ -5,30 +5,32 @@ from __future__ import annotations
 import os
 import sys
 
-import typer.main
-
-from aether_cli import app
-
 
 def main() -> None:
     """`aether`: run the command line of this process."""
-    _run(app.app)
+    _run("app")
 
 
 def main_of_plugin() -> None:
     """`kubectl aether`: the same for kubectl, which runs `kubectl-aether`."""
-    _run(app.plugin)
+    _run("plugin")
 
 
-def _run(program: typer.Typer) -> None:
+def _run(program: str) -> None:
     try:
-        sys.exit(app.run(sys.argv[1:], program=program))
+        from aether_cli import app  # noqa: PLC0415 - reading it takes long enough for somebody to press Ctrl-C
+
+        sys.exit(app.run(sys.argv[1:], program=getattr(app, program)))
     except KeyboardInterrupt:
         sys.exit(130)
 
 
 def complete_for_kubectl() -> None:
     """What kubectl asks of a plugin (`kubectl_complete-aether WORDS…`): candidates, a line each, then a directive."""
+    import typer.main  # noqa: PLC0415 - as above
+
+    from aether_cli import app  # noqa: PLC0415
+
     words = sys.argv[1:]
     os.environ["_AETHER_COMPLETE"] = "complete_fish"
     os.environ["_TYPER_COMPLETE_ARGS"] = " ".join(["aether", *words])

@@ -153,3 +153,21 @@ def test_a_shell_completes_its_words(tmp_path: Path) -> None:
     script = Path(sys.executable).parent / "aether"
     done = subprocess.run([script], capture_output=True, text=True, check=False, timeout=60, env=env)
     assert done.stdout.split() == ["status"], done.stderr
+
+
+def test_ctrl_c_while_the_program_is_still_read_ends_it_quietly(tmp_path: Path) -> None:
+    code = """
+import sys, aether_cli.__main__ as it
+
+class Interrupts:
+    def find_spec(self, name, path, target=None):
+        if name == "typer":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupts())
+it.main()
+"""
+    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code, "book", "BTC/USD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=env)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
