@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from decimal import Decimal
@@ -21,31 +20,39 @@ from aether_services.domain.times import Nanoseconds
 from aether_services.ingest.core import market as one_market
 from aether_services.ingest.core import refusals
 from aether_services.ingest.core.markets import Markets
-from aether_services.ingest.core.refusals import Refusals, Why
+from aether_services.ingest.core.refusals import Why
 from aether_services.ingest.measures import Measures
-from aether_services.ingest.ports import Listed, OutputAway, VenueAway
 from aether_services.ingest.service import Ingest
-from aether_services.ingest.service.listing import Listing
 from aether_testing.clocks import Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from aether_services.domain.instruments import Instrument
     from aether_services.ingest.core.outboxes import Letter
 
+
 BTC, ETH = Symbol("BTC/USD"), Symbol("ETH/USD")
+
+
 NOW: Final = times.parse("2026-11-26T10:00:00Z")
+
+
 PAIR: Final = {"symbol": BTC, "price_precision": 2, "qty_precision": 8, "base": "BTC", "status": "online"}
+
+
 TRADE: Final = {
     "symbol": BTC, "side": "buy", "price": 100.05, "qty": 0.5, "ord_type": "limit", "trade_id": 7,
     "timestamp": "2026-11-26T09:59:59.000001Z",
 }  # fmt: skip
+
+
 TICKER: Final = {
     "symbol": BTC, "bid": 100.01, "bid_qty": 1, "ask": 100.02, "ask_qty": 1, "last": 100.01, "volume": 1, "vwap": 1,
     "low": 1, "high": 2, "change": -0.5, "change_pct": -0.01, "timestamp": "2026-11-26T09:59:59.000001Z",
 }  # fmt: skip
+
+
 CHECKSUM: Final = books.checksum([(10002, 100_000_000)], [(10001, 100_000_000)])
+
+
 BOOK: Final = {
     "symbol": BTC, "bids": [{"price": 100.01, "qty": 1.0}], "asks": [{"price": 100.02, "qty": 1.0}],
     "checksum": CHECKSUM, "timestamp": "2026-11-26T09:59:59.000001Z",
@@ -314,6 +321,8 @@ def test_a_level_with_more_decimals_has_the_instruments_read_anew() -> None:
 
 
 AHEAD: Final = "2026-11-26T10:05:00.000001Z"
+
+
 JUST: Final = "2026-11-26T10:04:59.999999Z"
 
 
@@ -412,72 +421,6 @@ def test_an_unexpected_fault_is_logged_with_its_traceback_once(caplog: pytest.Lo
     assert world.markets[BTC].doubt == "TypeError"
 
 
-class Lister:
-    """A venue's list of markets, and where it is written down; either may fail."""
-
-    def __init__(self) -> None:
-        self.clock = Clock()
-        self.listed = Listed()
-        self.read: list[float] = []
-        self.kept: list[Sequence[Instrument]] = []
-        self.faults: list[Exception] = []
-        self.listing = Listing(self, self, self.clock, Refusals())  # type: ignore[arg-type]  # of which it asks only this
-
-    async def instruments(self) -> Listed:
-        """The list."""
-        self.read.append(self.clock.seconds)
-        if self.faults and not isinstance(self.faults[-1], OutputAway):
-            raise self.faults.pop()
-        return self.listed
-
-    async def keep(self, instruments: Sequence[Instrument]) -> None:
-        """Write it down."""
-        if self.faults:
-            raise self.faults.pop()
-        self.kept.append(instruments)
-
-    async def runs(self, holds: Callable[[], bool], seconds: float) -> None:
-        """Let time pass until something holds."""
-        ends = self.clock.seconds + seconds
-        task = asyncio.create_task(self.listing.run())
-        try:
-            while not holds():
-                assert not task.done(), task.result()
-                assert self.clock.seconds < ends
-                await asyncio.sleep(0)
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
-
-
-async def test_markets_are_read_now_and_then_and_at_once_when_asked_but_in_no_storm() -> None:
-    lister = Lister()
-    await lister.runs(lambda: len(lister.kept) == 2, 700)
-    assert 600 <= lister.read[1] - lister.read[0] <= 601
-    began = lister.clock.seconds
-
-    def nonsense() -> bool:
-        lister.listing.ask()
-        return lister.clock.seconds > began + 120
-
-    await lister.runs(nonsense, 130)
-    at = [round(one - began) for one in lister.read[2:]]
-    assert at[0] == 0
-    assert 5 <= len(at) <= 9, "in two minutes"
-    lister.listed = Listed(unreadable=frozenset({BTC}))
-    await lister.runs(lambda: lister.listing.ask() and lister.listing.unreadable == {BTC}, 70)
-    later = lister.clock.seconds
-    await lister.runs(lambda: lister.listing.ask() and lister.read[-1] > later, 5)
-
-
-async def test_a_list_that_could_not_be_read_or_written_is_tried_again() -> None:
-    lister = Lister()
-    lister.faults = [OutputAway("no"), VenueAway("no"), TypeError("a fault of ours")]
-    await lister.runs(lambda: len(lister.kept) == 1, 20)
-    assert len(lister.read) == 3
-    assert lister.faults == []
-
-
 def test_what_is_refused_is_in_the_metrics_and_the_status() -> None:
     nothing: Any = None
     ingest = Ingest(
@@ -500,6 +443,8 @@ ANY: Final = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
     max_leaves=4,
 )  # fmt: skip
+
+
 SHAPES: Final[dict[str, Any]] = {
     "trade": [TRADE], "ticker": [TICKER], "book": [BOOK], "instrument": {"pairs": [PAIR]},
     "status": [{"system": "online"}], "heartbeat": None,

@@ -1,0 +1,238 @@
+"""Channels that are acknowledged and bring nothing, and books that their market has left."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aether_services.domain import books, times
+from aether_services.domain.books import Unusable
+from aether_services.ingest.core.tapes import place_of
+from aether_services.ingest.core.wire import Channel
+from aether_services.ingest.ports import NotTold
+from aether_testing import recordings
+from aether_testing.feeds import BTC, World, a_trade, faithful
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from decimal import Decimal
+
+    from aether_services.domain.instruments import Symbol
+    from aether_services.domain.trades import Trade
+    from aether_services.ingest.core.tapes import Place
+
+
+def beside_heartbeats(request: dict[str, Any]) -> list[bytes | int]:
+    """A venue that sends snapshots of books and tickers, and nothing else of its markets."""
+    params, frames = request.get("params", {}), faithful(request)
+    if request["method"] == "subscribe" and params["channel"] == "ticker":
+        frames.append(a_told_ticker("snapshot"))
+    return [*frames, b'{"channel":"heartbeat"}']
+
+
+def the_moment(world: World) -> str:
+    """Now, as a message has it."""
+    return times.text(world.clock.now())
+
+
+def of_the_moment(frame: bytes, moment: str) -> bytes:
+    """A book's message with another time."""
+    said = re.sub(rb',"timestamp":"[^"]*"', b"", frame)
+    return said.removesuffix(b"}]}") + f',"timestamp":"{moment}"}}]}}'.encode()
+
+
+def a_told_trade(world: World, trade_id: int, price: str) -> bytes:
+    return (
+        f'{{"channel":"trade","type":"update","data":[{{"symbol":"{BTC}","side":"buy","price":{price},"qty":1.0,'
+        f'"ord_type":"limit","trade_id":{trade_id},"timestamp":"{the_moment(world)}"}}]}}'
+    ).encode()
+
+
+def a_told_ticker(kind: str = "update") -> bytes:
+    """Without a time, so that it is of when it is received."""
+    names = ("bid", "bid_qty", "ask", "ask_qty", "last", "volume", "vwap", "low", "high", "change", "change_pct")
+    return json.dumps(
+        {"channel": "ticker", "type": kind, "data": [{"symbol": BTC, **dict.fromkeys(names, 0)}]}
+    ).encode()
+
+
+def the_spread(world: World) -> tuple[Decimal, Decimal]:
+    book = world.markets[BTC].book
+    assert book is not None
+    return book.top
+
+
+def silent(world: World) -> tuple[str, ...]:
+    return world.markets[BTC].liveness.silent
+
+
+async def test_trades_that_a_silent_channel_leaves_out_come_over_rest() -> None:
+    world = World(beside_heartbeats)
+    world.venue.traded = [a_trade(number, number) for number in (5, 6, 7)]
+    tape = world.markets[BTC].tape
+    async with world.running(filling=True):
+        await world.pass_until(lambda: tape.last is not None and tape.last.trade_id == 7, 40)
+        assert silent(world) == (Channel.TRADE,)
+        assert not world.receiving.complete(world.markets[BTC]), "an empty minute is not known to be one"
+        await world.pass_until(lambda: world.venue.methods("trade") == ["subscribe", "unsubscribe", "subscribe"], 20)
+        assert silent(world) == (Channel.TRADE,)
+        world.venue.traded.append(a_trade(8, 8))
+        await world.pass_until(lambda: tape.last is not None and tape.last.trade_id == 8, 30)
+        world.venue.tell(a_told_trade(world, 9, str(the_spread(world)[0])))
+        await world.pass_until(lambda: tape.last is not None and tape.last.trade_id == 9, 5)
+        assert silent(world) == ()
+        await world.pass_until(lambda: world.receiving.complete(world.markets[BTC]), 5)
+
+
+def strange_at_first(world: World, *, times: int) -> None:
+    """REST's newest trade is not understood so often."""
+    trades, strange = world.venue.trades, iter([NotTold("the newest is not understood")] * times)
+
+    async def told(symbol: Symbol, after: Place | None) -> Sequence[Trade]:
+        if (fault := next(strange, None)) is not None:
+            raise fault
+        return await trades(symbol, after)
+
+    world.venue.trades = told  # type: ignore[method-assign]
+
+
+async def test_a_silent_market_whose_newest_trade_is_strange_is_asked_about_again() -> None:
+    world = World(beside_heartbeats)
+    world.venue.traded = [a_trade(7, 7)]
+    strange_at_first(world, times=2)
+    market = world.markets[BTC]
+    async with world.running(filling=True):
+        await world.pass_until(lambda: market.tape.last == place_of(a_trade(7, 7)), 200)
+        assert silent(world) == (Channel.TRADE,)
+        assert not market.doubt
+
+
+async def test_doubt_about_the_newest_trade_ends_though_the_next_is_told() -> None:
+    world = World(beside_heartbeats)
+    strange_at_first(world, times=1)
+    market = world.markets[BTC]
+    async with world.running(filling=True):
+        await world.pass_until(lambda: bool(market.doubt), 40)
+        await world.clock.sleep(5)
+        world.venue.tell(a_told_trade(world, 9, str(the_spread(world)[0])))
+        await world.pass_until(lambda: market.tape.last is not None, 5)
+        await world.pass_until(lambda: not market.doubt and world.receiving.complete(market), 90)
+
+
+async def test_a_market_that_never_traded_is_not_silent() -> None:
+    world = World(beside_heartbeats)
+    async with world.running(filling=True):
+        await world.pass_until(lambda: world.venue.questions == 4, 400)
+        assert silent(world) == ()
+        assert world.venue.methods("trade") == ["subscribe"]
+        assert world.receiving.complete(world.markets[BTC])
+    assert world.clock.seconds > 1000 + 180, "and is asked about once a minute"
+
+
+async def test_a_channel_that_stays_silent_is_named_all_the_time_and_renewed_slower_and_slower() -> None:
+    world = World(beside_heartbeats)
+
+    def trading() -> bool:
+        """A trade about every five seconds, which REST alone tells."""
+        while len(world.venue.traded) < (world.clock.seconds - 1000) // 5:
+            number = len(world.venue.traded) + 1
+            world.venue.traded.append(a_trade(number, number))
+        return False
+
+    async with world.running(filling=True):
+        await world.pass_until(lambda: trading() or bool(silent(world)), 60)
+        ends = world.clock.seconds + 900
+        while world.clock.seconds < ends:
+            trading()
+            assert silent(world) == (Channel.TRADE,)
+            await asyncio.sleep(0)
+    assert 4 <= world.venue.methods("trade").count("subscribe") <= 900 // 40
+
+
+@pytest.mark.parametrize("updated", [False, True])
+async def test_a_book_that_its_market_left_is_withdrawn_until_newer(*, updated: bool) -> None:
+    snapshot, update, *_ = recordings.book_frames()
+    world = World(faithful)
+    moment = the_moment(world)
+
+    def answer(request: dict[str, Any]) -> list[bytes | int]:
+        frames = beside_heartbeats(request)
+        return [of_the_moment(one, moment) if one == snapshot else one for one in frames]
+
+    world.venue._answer = answer  # noqa: SLF001 - it tells the time of its world
+    market = world.markets[BTC]
+
+    def usable() -> bool:
+        return market.usable
+
+    async with world.running():
+        await world.pass_until(usable, 10)
+        if updated:
+            moment = the_moment(world)
+            world.venue.tell(of_the_moment(update, moment))
+            await world.pass_until(lambda: market.verified_at > market.snapshot_at, 5)
+        bid, ask = the_spread(world)
+        await world.clock.sleep(4)
+        world.venue.tell(a_told_trade(world, 1, str(bid)), a_told_trade(world, 2, str(ask)))
+        await world.clock.sleep(3)
+        assert usable(), "its market trades within its spread"
+        world.venue.tell(a_told_trade(world, 3, "35000.0"), a_told_ticker())
+        await world.pass_until(lambda: not usable(), 5)
+        assert market.reason == Unusable.CONTRADICTED
+        assert market.checksum_failures == 0
+        ends = world.clock.seconds + 400
+        while world.clock.seconds < ends:
+            assert not usable(), "the same book once more is no better"
+            assert silent(world) == (Channel.BOOK,)
+            await asyncio.sleep(0)
+        assert world.venue.methods("book").count("subscribe") > 6
+        moment = the_moment(world)
+        await world.pass_until(usable, 90)
+        assert silent(world) == (Channel.BOOK,), "a snapshot does not prove that updates come"
+        world.venue.tell(of_the_moment(update, the_moment(world)))
+        await world.pass_until(lambda: silent(world) == (), 5)
+        assert usable()
+
+
+async def test_a_ticker_that_stands_still_while_its_market_trades_is_asked_for_anew() -> None:
+    world = World(beside_heartbeats)
+    numbers = itertools.count(1)
+
+    def trading() -> bool:
+        world.venue.tell(a_told_trade(world, next(numbers), str(the_spread(world)[0])))
+        return False
+
+    async with world.running():
+        await world.pass_until(lambda: world.markets[BTC].usable, 10)
+        await world.pass_until(lambda: trading() or bool(silent(world)), 60)
+        assert silent(world) == (Channel.TICKER,)
+        await world.pass_until(
+            lambda: trading() or world.venue.methods("ticker") == ["subscribe", "unsubscribe", "subscribe"], 20
+        )
+        world.venue.tell(a_told_ticker())
+        await world.pass_until(lambda: silent(world) == (), 5)
+
+
+async def test_a_crossed_book_is_asked_for_anew_only_if_it_lasts() -> None:
+    level = b'{"price":10.0,"qty":1.00000000}'
+    checksum = books.checksum([(100, 10**8)], [(100, 10**8)])
+
+    def answer(request: dict[str, Any]) -> list[bytes | int]:
+        frames = beside_heartbeats(request)
+        head = b'{"channel":"book","type":"snapshot","data":[{"symbol":"BTC/USD","bids":['
+        crossed = head + level + b'],"asks":[' + level + f'],"checksum":{checksum}}}]}}'.encode()
+        return [crossed if isinstance(one, bytes) and b'"snapshot","data":[{"symbol"' in one else one for one in frames]
+
+    world = World(answer)
+    market = world.markets[BTC]
+    async with world.running():
+        await world.pass_until(lambda: market.reason == Unusable.CROSSED, 10)
+        began = world.clock.seconds
+        await world.pass_until(lambda: len(world.venue.methods("book")) > 1, 15)
+        assert world.clock.seconds - began >= 9.5
+        assert market.checksum_failures == 0

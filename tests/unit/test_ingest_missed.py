@@ -1,0 +1,163 @@
+"""Trades that were missed or refused, asked of the venue over REST, in time that the test owns."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aether_services.domain import times
+from aether_services.domain.times import Nanoseconds
+from aether_services.ingest.core.tapes import Received, place_of
+from aether_testing.feeds import BTC, MANY, World, a_trade, faithful, filling
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aether_services.domain.instruments import Symbol
+    from aether_services.domain.trades import Trade
+    from aether_services.ingest.core.tapes import Place
+
+
+async def test_the_last_trade_of_a_quiet_market_that_was_not_told_is_found_over_rest() -> None:
+    world = World(lambda request: [*faithful(request), b'{"channel":"heartbeat"}'])
+    await world.until(lambda: world.markets[BTC].usable, 5)
+    tape, began = world.markets[BTC].tape, world.clock.seconds
+    tape.add([Received(a_trade(7, began), world.clock.now())])
+    world.venue.traded = [a_trade(8, began + 1)]
+    world.receiving.connected = True
+    await filling(world, lambda: tape.last == place_of(world.venue.traded[0]), 90)
+    assert world.clock.seconds - began >= 60
+    assert world.markets[BTC].gaps == 1
+
+
+def told(world: World, *trades: Trade) -> None:
+    """The WebSocket tells of trades."""
+    data = [
+        {
+            "symbol": one.symbol, "side": "buy", "price": int(one.price), "qty": 1, "ord_type": "limit",
+            "trade_id": one.trade_id, "timestamp": times.text(one.at),
+        }
+        for one in trades
+    ]  # fmt: skip
+    world.markets.receive(json.dumps({"channel": "trade", "type": "update", "data": data}), world.clock.now())
+
+
+async def test_a_trade_from_the_future_is_asked_for_slowly_and_heals_once_it_is_its_time() -> None:
+    world = World(faithful)
+    now = world.clock.now() / times.SECOND
+    ahead, after = a_trade(8, now + 900), a_trade(9, now + 1)
+    world.venue.traded = [ahead, after]
+    told(world, a_trade(7, now), ahead, after)
+    market = world.markets[BTC]
+    asked: list[float] = []
+    trades = world.venue.trades
+
+    async def noted(symbol: Symbol, after: Place | None) -> Sequence[Trade]:
+        asked.append(world.clock.seconds)
+        return await trades(symbol, after)
+
+    world.venue.trades = noted  # type: ignore[method-assign]
+    began = world.clock.seconds
+    await filling(world, lambda: world.clock.seconds > began + 590, 600)
+    assert (market.tape.last, market.doubt) == (place_of(a_trade(7, now)), "Trades: a time ahead of our clock")
+    assert not world.receiving.complete(market)
+    assert 10 < len(asked) < 40, "in ten minutes"
+    await filling(world, lambda: market.tape.last == place_of(after), 60)
+    assert not market.doubt
+
+
+async def test_a_trade_that_the_venue_puts_right_is_handed_on_with_all_after_it() -> None:
+    world = World(faithful)
+    now = world.clock.now() / times.SECOND
+    world.venue.traded = [a_trade(8, now + 86400), a_trade(9, now + 1)]
+    told(world, a_trade(7, now), *world.venue.traded)
+    began = world.clock.seconds
+    await filling(world, lambda: world.clock.seconds > began + 20, 30)
+    assert world.markets[BTC].doubt
+    world.venue.traded[0] = a_trade(8, now + 1)
+    await filling(world, lambda: world.markets[BTC].tape.last == place_of(a_trade(9, now + 1)), 60)
+    assert not world.markets[BTC].doubt
+
+
+async def test_a_trade_that_was_refused_and_rest_leaves_out_is_waited_for() -> None:
+    world = World(faithful)
+    now = world.clock.now() / times.SECOND
+    first, strange, after = (a_trade(number, now + number) for number in (7, 8, 9))
+    told(world, first, dataclasses.replace(strange, price=Decimal(-1)), after)
+    world.venue.traded = [after]
+    market, began = world.markets[BTC], world.clock.seconds
+    await filling(world, lambda: world.clock.seconds > began + 55, 60)
+    assert (market.tape.last, market.doubt) == (place_of(first), "not positive: -1")
+    await filling(world, lambda: market.tape.last == place_of(after), 40)
+    assert (market.doubt, market.tape.holes) == ("", 1), "after a minute it counts as none"
+
+
+async def test_a_trade_that_was_refused_is_handed_on_once_rest_has_it() -> None:
+    world = World(faithful)
+    now = world.clock.now() / times.SECOND
+    first, strange, after = (a_trade(number, now + number) for number in (7, 8, 9))
+    told(world, first, dataclasses.replace(strange, price=Decimal(-1)), after)
+    world.venue.traded = [after]
+    market, began = world.markets[BTC], world.clock.seconds
+    await filling(world, lambda: world.clock.seconds > began + 20, 30)
+    world.venue.traded = [strange, after]
+    await filling(world, lambda: market.tape.last == place_of(after), 30)
+    assert (market.doubt, market.tape.holes) == ("", 0)
+
+
+@pytest.mark.parametrize(("replicas", "apart"), [(1, 2), (2, 4)])
+async def test_many_quiet_markets_take_every_second_call_and_a_gap_comes_first(replicas: int, apart: int) -> None:
+    world = World(faithful, *MANY[:60])
+    world.receiving = world.receives(world.venue, pace=1)
+    world.receiving.connects.replicas = replicas
+    asked: list[tuple[float, Symbol]] = []
+
+    async def noted(symbol: Symbol, after: Place | None) -> Sequence[Trade]:
+        del after
+        asked.append((world.clock.seconds, symbol))
+        await world.clock.sleep(1)
+        return []
+
+    world.venue.trades = noted  # type: ignore[method-assign]
+    now = world.clock.now()
+    for number, market in enumerate(world.markets.all()):
+        market.tape.add([Received(dataclasses.replace(a_trade(7, 7), symbol=market.symbol), Nanoseconds(now - number))])
+    quiet = [market.symbol for market in reversed(world.markets.all())]
+    world.receiving.connected = True
+    await filling(world, lambda: len(asked) == 120, 60 + 120 * (apart + 1))
+    assert [symbol for _, symbol in asked] == [*quiet, *quiet], "the quietest first, and all before one again"
+    moments = [moment for moment, _ in asked]
+    assert all(apart <= later - earlier < apart + 0.2 for earlier, later in itertools.pairwise(moments))
+    gap = world.markets[quiet[7]]
+    gap.tape.add([Received(dataclasses.replace(a_trade(9, 9), symbol=gap.symbol), now)])
+    world.markets.fill.add(gap.symbol)
+    await filling(world, lambda: len(asked) == 121, 1)
+    assert asked[-1][1] == gap.symbol
+
+
+async def test_many_quiet_markets_keep_no_silent_one_from_its_turn() -> None:
+    world = World(faithful, *MANY)
+    world.receiving = world.receives(world.venue, pace=1)
+    now = world.clock.now()
+    for market in world.markets.all():
+        market.tape.add([Received(dataclasses.replace(a_trade(7, 7), symbol=market.symbol), now)])
+    silent_one = world.markets[MANY[70]]
+    silent_one.liveness.missed([a_trade(7, 7)], now)
+    asked: list[Symbol] = []
+
+    async def noted(symbol: Symbol, after: Place | None) -> Sequence[Trade]:
+        del after
+        asked.append(symbol)
+        return []
+
+    world.venue.trades = noted  # type: ignore[method-assign]
+    world.receiving.connected = True
+    await filling(world, lambda: len(asked) >= 120, 300)
+    assert 4 <= asked[20:].count(MANY[70]) <= 12
+    others = [symbol for symbol in asked if symbol != MANY[70]]
+    assert len(others) == len(set(others)) > 100

@@ -1,0 +1,278 @@
+"""Messages that are not what they should be: no book stays that did not verify."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aether_services.domain import books
+from aether_services.domain.books import Unusable
+from aether_testing import recordings
+from aether_testing.feeds import BTC, ETH, Heard, an_update, trade_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from decimal import Decimal
+
+TIME = b'"timestamp":"2023-07-30T15:30:01.581227Z"}'
+LEVEL = b'{"channel":"book","type":"update","data":[{"symbol":"BTC/USD","bids":[{"price":29430.2,"qty":77.00000000}'
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        LEVEL + b'],"asks":[],"checksum":123}],"method":"x","y":[{"z":1,' + TIME + b"]}",
+        LEVEL + b'],"asks":[],"checksum":123}],"channel":"trade","data":[],"y":[{"z":1,' + TIME + b"]}",
+        LEVEL + b'],"asks":[],"checksum":123}],"data":[],"y":[{"z":1,' + TIME + b"]}",
+        LEVEL + b'],"asks":[],"checksum":123,"symbol":"ETH/USD",' + TIME + b"]}",
+        LEVEL + b',{"price":29429.1,"qty":1.00000000,"x":1}],"bids":[],"asks":[],"checksum":2785033588,' + TIME + b"]}",
+        LEVEL + b'],"asks":[],"checksum":2785033588,"bids":[],' + TIME + b"]}",
+    ],
+)
+def test_what_the_rules_read_otherwise_than_its_places_leaves_no_level_that_did_not_verify(
+    frame: bytes, frames: Sequence[bytes]
+) -> None:
+    world, own = Heard(), json.loads(frames[0])["data"][0]["checksum"]
+    world.hear(recordings.INSTRUMENT, frames[0], frame.replace(b"2785033588", str(own).encode()))
+    _is_verified(world)
+
+
+def _is_verified(world: Heard) -> None:
+    """Whatever is usable has the levels that its checksum is of, and so does what was published."""
+    book = world.markets[BTC].book
+    assert book is not None
+    if book.unusable is None:
+        assert str(_checksum(list(book.bids.levels())[:10], list(book.asks.levels())[:10])) == book.checksum
+    else:
+        assert (len(book.bids), len(book.asks)) == (0, 0)
+    for one in world.books():
+        assert not one.usable or _checksum(one.bids, one.asks) == one.checksum
+
+
+def _checksum(bids: Sequence[tuple[Decimal, Decimal]], asks: Sequence[tuple[Decimal, Decimal]]) -> int:
+    scaled = [[(int(price.scaleb(1)), int(quantity.scaleb(8))) for price, quantity in side] for side in (asks, bids)]
+    return books.checksum(*scaled)
+
+
+@pytest.mark.parametrize("side", ["bids", "asks"])
+def test_whatever_becomes_of_a_character_no_level_stays_that_did_not_verify(side: str, frames: Sequence[bytes]) -> None:
+    """Each of an update's left out, doubled, or another: and what its lane takes, the rules take the same way."""
+    first = next(at for at, frame in enumerate(frames) if at > 2 and f'"{side}":[{{"price"'.encode() in frame)
+    taken = 0
+    for changed in _mangled(frames[first].decode()):
+        world, ruled = Heard(), Heard()
+        for one in (world, ruled):
+            one.hear(recordings.INSTRUMENT, *frames[:first])
+        ruled.markets._lanes.clear()  # noqa: SLF001 - the rules alone
+        for one in (world, ruled):
+            one.letters.clear()
+            one.hear(changed.encode())
+            _is_verified(one)
+        if world.markets[BTC].usable:
+            taken += 1
+            assert [one.model_copy(update={"id": ""}) for one in world.books()] == [
+                one.model_copy(update={"id": ""}) for one in ruled.books()
+            ]
+            assert _levels(world) == _levels(ruled)
+    assert taken
+
+
+def _levels(world: Heard) -> list[tuple[Decimal, Decimal]]:
+    book = world.markets[BTC].book
+    assert book is not None
+    return [*book.bids.levels(), *book.asks.levels()]
+
+
+def _mangled(frame: str) -> Iterator[str]:
+    for at in range(len(frame)):
+        yield frame[:at] + frame[at + 1 :]
+        for other in '{}[]",:.-+eE Z05\\\u0663':
+            yield frame[:at] + other + frame[at:]
+            yield frame[:at] + other + frame[at + 1 :]
+
+
+def test_a_message_whose_time_is_none_leaves_no_book(frames: Sequence[bytes]) -> None:
+    world = Heard()
+    world.hear(recordings.INSTRUMENT, frames[0], frames[1].replace(b'"update"', b'"update" ').replace(b"T15", b" 15"))
+    assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, Unusable.MALFORMED)]
+    assert world.markets.renew == {BTC}
+
+
+def of_eth(frame: bytes) -> bytes:
+    """The same of another market."""
+    return frame.replace(BTC.encode(), ETH.encode())
+
+
+def two_books(frames: Sequence[bytes]) -> Heard:
+    world = Heard(BTC, ETH)
+    world.hear(recordings.INSTRUMENT, of_eth(recordings.INSTRUMENT), frames[0], of_eth(frames[0]))
+    assert [world.markets[symbol].usable for symbol in (BTC, ETH)] == [True, True]
+    return world
+
+
+NO_NUMBERS: list[Any] = [None, "1.0", [], {"qty": 1}, True, -1, 10**30, float("nan")]
+
+
+STRANGE_FIELDS: dict[str, list[Any]] = {
+    "bids": [
+        ...,
+        None,
+        {},
+        "x",
+        5,
+        [5],
+        [[]],
+        [{}],
+        [None],
+        [{"price": 1}],
+        *([{"price": one, "qty": 1}] for one in NO_NUMBERS),
+    ],
+    "asks": [..., None, *([{"price": 1, "qty": one}] for one in NO_NUMBERS), [{"price": 0.001, "qty": 1}]],
+    "checksum": [..., None, "7", 7.5, [], 10**30, -1],
+    "timestamp": [None, 5, "yesterday", []],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "strange"), [(name, one) for name, some in STRANGE_FIELDS.items() for one in some], ids=str
+)
+def test_a_book_s_update_that_is_not_understood_withdraws_that_book_alone(
+    name: str, strange: Any, frames: Sequence[bytes]
+) -> None:
+    world = two_books(frames)
+    world.hear(an_update(**{name: strange}))
+    last = world.books()[-1]
+    assert (last.symbol, last.usable) == (BTC, False)
+    assert last.reason in {Unusable.MALFORMED, Unusable.CHECKSUM}
+    assert world.markets.renew == {BTC}
+    assert world.markets[ETH].usable
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {**an_update(), "type": "delta"},
+        {**an_update(), "type": None},
+        {**an_update(), "type": 5},
+        {**an_update(), "channel": None},
+        {name: value for name, value in an_update().items() if name != "type"},
+        {name: value for name, value in an_update().items() if name != "channel"},
+        {**an_update(), "data": an_update()["data"][0]},
+        {**an_update(), "method": "subscribe", "type": "x"},
+        json.dumps(an_update())[:-4].encode(),
+        json.dumps(an_update(bids="NaN")).replace('"NaN"', "NaN").encode(),
+        json.dumps(an_update(bids="x")).replace('"x"', "[" * 5000).encode(),
+        [*an_update()["data"], "book"],
+    ],
+)
+def test_a_message_that_names_a_market_and_is_none_of_a_book_withdraws_it(frame: Any, frames: Sequence[bytes]) -> None:
+    world = two_books(frames)
+    world.hear(frame)
+    assert [(one.symbol, one.reason) for one in world.books()[2:]] == [(BTC, Unusable.MALFORMED)]
+    assert world.markets.renew == {BTC}
+    assert world.markets.misunderstood == 1
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"channel":"book"}',
+        b'{"channel":"book","type":"update","data":5}',
+        b'{"channel":"book","type":"update","data":[{}]}',
+        b'{"channel":"book","type":"update","data":[{"symbol":7}]}',
+        an_update(symbol="BT\ufffd/USD"),
+        an_update(symbol=None),
+    ],
+)
+def test_a_message_that_may_be_of_any_book_withdraws_them_all(frame: Any, frames: Sequence[bytes]) -> None:
+    world = two_books(frames)
+    world.hear(frame)
+    assert sorted((one.symbol, one.reason) for one in world.books()[2:]) == [
+        (BTC, Unusable.MALFORMED),
+        (ETH, Unusable.MALFORMED),
+    ]
+    assert world.markets.renew == {BTC, ETH}
+    assert world.markets.misunderstood == 1
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b'{"channel":"trade","data":[{}]}',
+        b'{"channel":"trade","type":"update","data":[{"symbol":"BTC/USD","trade_',
+        json.dumps(trade_frame(1)).replace("2026-11-26", "2026-99-26").encode(),
+        b'{"method":"subscribe","req_id":"x","success":false,"symbol":"BTC/USD"}',
+        b'{"error":5,"method":"subscribe","symbol":null}',
+    ],
+)
+def test_what_is_of_no_book_is_counted_and_hurts_none(frame: bytes, frames: Sequence[bytes]) -> None:
+    world = two_books(frames)
+    world.hear(frame)
+    assert world.markets.misunderstood == 1
+    assert len(world.books()) == 2
+
+
+def test_of_several_books_in_one_message_the_good_ones_are_applied(frames: Sequence[bytes]) -> None:
+    world, first = two_books(frames), frames[1]
+    entry = json.loads(of_eth(first), parse_float=str)["data"][0]
+    good = of_eth(first).partition(b'"data":[')[2].removesuffix(b"]}")
+    bad = json.dumps(an_update(asks=None)["data"][0]).encode()
+    world.hear(b'{"channel":"book","type":"update","data":[' + bad + b"," + good + b"]}")
+    assert [(one.symbol, one.usable) for one in world.books()[2:]] == [(BTC, False), (ETH, True)]
+    assert world.books()[3].checksum == entry["checksum"]
+
+
+def test_a_malformed_snapshot_is_asked_for_again_and_a_late_update_is_not(frames: Sequence[bytes]) -> None:
+    world, snapshot = two_books(frames), frames[0]
+    world.hear(an_update(asks=...))
+    world.markets.renew.clear()
+    world.hear(an_update(asks=...))
+    assert world.markets.renew == set()
+    assert world.markets[BTC].checksum_failures == 1
+    world.hear({**an_update(asks=...), "type": "snapshot"})
+    assert world.markets.renew == {BTC}
+    world.hear(snapshot)
+    assert world.markets[BTC].usable
+
+
+STRANGE = ("null", "true", "-1", "1e999", "NaN", "[]", "{}", '""', '"x"', '"\ufffd"', "", ",", "]", "}", '"update"')
+
+
+TOKENS = re.compile(r'"[^"]*"|[-0-9.]+|[\[\]{}:,]')
+
+
+@given(data=st.data())
+def test_after_a_mangled_message_a_book_is_what_the_true_one_gives_or_unusable(
+    data: st.DataObject, source: str
+) -> None:
+    """Tokens of a true one are left out, doubled, and others put in their place; or its end is lost."""
+    frames = recordings.book_frames(source)
+    at = data.draw(st.integers(1, 40), label="frame")
+    tokens = TOKENS.findall(frames[at].decode())
+    for _ in range(data.draw(st.integers(1, 3), label="changes")):
+        begin = data.draw(st.integers(0, len(tokens)), label="begin")
+        end = data.draw(st.integers(begin, min(begin + 6, len(tokens))), label="end")
+        match data.draw(st.sampled_from(["replace", "double", "cut"])):
+            case "replace":
+                tokens[begin:end] = data.draw(st.lists(st.sampled_from(STRANGE), max_size=2), label="others")
+            case "double":
+                tokens[begin:begin] = tokens[begin:end]
+            case _:
+                del tokens[max(begin, 4) :]  # what is left says that it is of a book
+    mangled = "".join(tokens)
+    if re.search(r'"channel":"(?!book")', mangled) or '"channel":"book"' not in mangled:
+        return  # of another channel, or of none
+    true, world = Heard(), Heard()
+    true.hear(recordings.INSTRUMENT, *frames[: at + 1])
+    world.hear(recordings.INSTRUMENT, *frames[:at], mangled.encode())
+    _is_verified(world)
+    assert not world.markets[BTC].usable or _levels(world) == _levels(true)
