@@ -440,7 +440,9 @@ async def test_another_platform_and_another_venue_are_refused_by_name(
     for stranger in (another(namespace="risk"), another(uid="77aa"), another(name="live", venue="Kraken")):
         report = await claimed(server, endpoint, stranger)
         assert (report.reason, report.standing) == (Reason.SERVER_OWNED_BY_ANOTHER, Standing.ANOTHERS)
-        assert report.message.endswith(": it belongs to desk/paper of namespace 5d8f, venue Simulated")
+        assert report.message.endswith(
+            ": it belongs to desk/paper of namespace 5d8f, venue Simulated; name another in the spec"
+        )
     report = await claimed(server, endpoint, another(venue="Kraken"))
     assert (report.reason, report.standing) == (Reason.VENUE_MISMATCH, Standing.ANOTHERS)
     assert "data of venue Simulated, and the platform says Kraken" in report.message

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+from typing import Final
 
 import pytest
 
+from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.observed import owners
-from aether_operator.observed.owners import Owner
+from aether_operator.observed.owners import Owner, Standing
 
 PAPER = Owner(namespace="desk", uid="5d8f", name="paper", venue="Simulated")
 
@@ -28,7 +31,7 @@ def test_another_platform_is_named_with_its_venue(other: dict[str, str]) -> None
     refused = owners.refusal(stranger.record, PAPER)
     assert refused is not None
     assert refused.reason is Reason.SERVER_OWNED_BY_ANOTHER
-    assert refused.message == f"it belongs to {stranger.text}, venue Simulated"
+    assert refused.message == f"it belongs to {stranger.text}, venue Simulated; name another in the spec"
 
 
 def test_another_venue_of_the_same_platform_is_refused_with_the_way_out() -> None:
@@ -63,3 +66,43 @@ def test_of_another_owner_only_words_that_are_not_ours_could_quote_a_secret() ->
     assert owners.foreign(stranger.record, PAPER.record).split() == ["77aa", "live"]
     assert owners.foreign(f"{stranger.text} Kraken", PAPER.text).split() == ["live", "77aa"]
     assert owners.foreign(PAPER.record, PAPER.record) == ""
+
+
+STANDINGS: Final = (None, *Standing)
+
+
+def test_a_server_is_claimed_after_all_that_come_before_it() -> None:
+    ours, free = Standing.OURS, Standing.NOBODYS
+    claimed = []
+    for told in itertools.product(STANDINGS, repeat=len(Server)):
+        standings = dict(zip(Server, told, strict=True))
+        claimed += [told for server in Server if owners.claimable(server, standings)]
+        assert not (Standing.ANOTHERS in told and told in claimed)
+    rest = [one for one in STANDINGS if one is not Standing.ANOTHERS]
+    assert set(claimed) == {
+        (*[ours] * place, free, *after)
+        for place in range(len(Server))
+        for after in itertools.product(rest, repeat=len(Server) - place - 1)
+    }
+
+
+def test_two_platforms_never_hold_what_the_other_waits_for() -> None:
+    """Whoever looks at the shared servers when, and whichever of them answer then; their databases are their own."""
+    shared = (Server.KAFKA, Server.NATS, Server.REDIS)
+    looks = [
+        (who, answering)
+        for who in ("paper", "live")
+        for count in range(len(shared) + 1)
+        for answering in itertools.combinations(shared, count)
+    ]
+    for course in itertools.product(looks, repeat=3):
+        held: dict[Server, str] = {}
+        for who, answering in course:
+            standings: dict[Server, Standing | None] = {Server.POSTGRES: Standing.OURS}
+            for server in answering:
+                whose = {who: Standing.OURS, None: Standing.NOBODYS}
+                standings[server] = whose.get(held.get(server), Standing.ANOTHERS)
+            for server in shared:
+                if owners.claimable(server, standings):
+                    held[server], standings[server] = who, Standing.OURS
+        assert len(set(held.values())) <= 1, course

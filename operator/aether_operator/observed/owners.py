@@ -6,12 +6,15 @@ import json
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import pydantic
 
-from aether_operator.api.platforms import VenueName
+from aether_operator.api.platforms import Server, VenueName
 from aether_operator.api.reasons import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Standing(StrEnum):
@@ -23,6 +26,18 @@ class Standing(StrEnum):
     """Of another platform, or of this one's name at another venue."""
     UNKNOWN = "unknown"
     """It holds data, and nobody wrote down of which venue: nothing is started on it, and what runs there goes on."""
+
+
+def claimable(server: Server, standings: Mapping[Server, Standing | None]) -> bool:
+    """Whether a platform may write itself down on a server that is nobody's, by what its servers said just now.
+
+    No other server refuses it, since claims are not taken back. And it has all that come before, in one order for all
+    platforms: of two that name the same servers, neither can hold one that the other waits for.
+    """
+    if standings.get(server) is not Standing.NOBODYS or Standing.ANOTHERS in standings.values():
+        return False
+    before = list(Server)[: list(Server).index(server)]
+    return all(standings.get(one) is Standing.OURS for one in before)
 
 
 _Word = Annotated[str, pydantic.Field(max_length=253, pattern=r"^[A-Za-z0-9._-]+$")]
@@ -72,7 +87,8 @@ class Refusal:
     message: str
 
 
-_NOT_UNDERSTOOD: Final = "it belongs to somebody else: what stands there as its owner is no platform"
+OWN: Final = "name another in the spec"
+_NOT_UNDERSTOOD: Final = f"it belongs to somebody else: what stands there as its owner is no platform; {OWN}"
 _WORDS: Final = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -97,7 +113,7 @@ def refusal(record: str, platform: Owner) -> Refusal | None:
     if found is None:
         return Refusal(Reason.SERVER_OWNED_BY_ANOTHER, _NOT_UNDERSTOOD)
     if found.text != platform.text:
-        return Refusal(Reason.SERVER_OWNED_BY_ANOTHER, f"it belongs to {found.text}, venue {found.venue}")
+        return Refusal(Reason.SERVER_OWNED_BY_ANOTHER, f"it belongs to {found.text}, venue {found.venue}; {OWN}")
     if found.venue != platform.venue:
         return Refusal(Reason.VENUE_MISMATCH, f"it holds {mismatch(found.venue, platform.venue)}")
     return None

@@ -18,7 +18,7 @@ from aether_operator.api.platforms import Mode, Platform, Server
 from aether_operator.api.reasons import ConditionType, Reason
 from aether_operator.cluster import speaking
 from aether_operator.database import checking, fencing, migrating
-from aether_operator.observed import hindrances, kinds, rooms
+from aether_operator.observed import hindrances, kinds, owners, rooms
 from aether_operator.observed.owners import Owner, Standing
 from aether_operator.observed.reports import SchemaReport, SchemaWanted, ServerReport, TopicsReport
 from aether_operator.observed.worlds import World
@@ -292,17 +292,16 @@ class Visitor:
             else _nothing(),
             self._set_topics_up(key, platform, world) if good.get(Server.KAFKA) is Standing.OURS else _nothing(),
         )
-        # Nothing is claimed, the database first, where another server refuses: its owner could not be taken back.
-        if not refused and schema is not None and schema.standing is Standing.OURS:
-            free = [server for server, standing in good.items() if standing is Standing.NOBODYS]
-            claims = (self._check(key, platform, world, server, owner, claim=True) for server in free)
-            servers |= {one.server: one for one in await asyncio.gather(*claims) if one is not None}
-            if Server.KAFKA in free and servers[Server.KAFKA].standing is Standing.OURS:
-                topics = await self._set_topics_up(key, platform, world)
-        for server, standing in (
-            *((server, one.standing) for server, one in servers.items() if server is not Server.POSTGRES),
-            *(((Server.POSTGRES, schema.standing),) if schema is not None else ()),
-        ):
+        standings = {server: one.standing for server, one in servers.items()}
+        standings[Server.POSTGRES] = schema.standing if schema is not None else None
+        for server in (Server.KAFKA, Server.NATS, Server.REDIS):
+            if server in good and owners.claimable(server, standings):
+                claimed = await self._check(key, platform, world, server, owner, claim=True)
+                if claimed is not None:
+                    servers[server], standings[server] = claimed, claimed.standing
+                if server is Server.KAFKA and standings[server] is Standing.OURS:
+                    topics = await self._set_topics_up(key, platform, world)
+        for server, standing in standings.items():
             if standing is not None:
                 self._standings[key, server] = (self._place(server, platform, world), owner, standing)
         return dataclasses.replace(world, servers=servers, schema=schema, topics=topics, rooms=told)
