@@ -13,6 +13,7 @@ from rich.markup import escape
 from aether_operator.api import models, reasons
 from aether_operator.api import platforms as api
 from aether_operator.api.reasons import ConditionType, Reason, Remedy
+from aether_operator.catalog import names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -201,7 +202,7 @@ def _platform(platform: Thing) -> Iterator[str]:
     servers, endpoints = status.get("servers", {}), status.get("endpoints", {})
     for name in sorted({*servers, *endpoints}):
         where = endpoints.get(name, {})
-        address = f"{where['host']}:{where['port']}" if where.get("host") else "no address yet"
+        address = names.address(where["host"], where["port"]) if where.get("host") else "no address yet"
         database = f"/{where['database']}" if where.get("database") else ""
         secret = f", Secret {where['secretName']}" if where.get("secretName") else ""
         version = servers.get(name, {}).get("version", "")

@@ -618,21 +618,24 @@ async def test_kafka_says_which_commands_write_the_owner_down(
     assert "aether.owner" not in report_of_topics.message, "its settings are whose it is"
 
 
-async def test_redis_says_which_command_writes_the_owner_down(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tls", [None, tls_of.a_certificate("127.0.0.1")], ids=["plain", "tls"])
+async def test_redis_says_which_command_writes_the_owner_down(tmp_path: Path, tls: tls_of.Tls | None) -> None:
     acl = (
         "user default on nopass ~* &* +@all",
         f"user blind on >{PASSWORD} ~aether:check +ping +get +set",
         f"user reads on >{PASSWORD} ~aether:check %R~aether:owner +ping +get +set",
     )
-    with servers.redis_server(tmp_path, acl=acl) as one:
+    with servers.redis_server(tmp_path, acl=acl, tls=tls) as one:
         report = await asked(Server.REDIS, one.endpoint("blind", PASSWORD))
         assert report.reason is Reason.OWNER_NOT_RECORDED
         assert "ACL SETUSER … ~aether:owner +get +set" in report.message
+        assert ("with a FILE of ca.crt of the Secret" in report.message) == bool(tls)
         reader = one.endpoint("reads", PASSWORD)
         assert (await asked(Server.REDIS, reader)).standing is Standing.NOBODYS
         report = await claimed(Server.REDIS, reader, PAPER)
         assert report.reason is Reason.OWNER_NOT_RECORDED
-        await _shell(_runs(report.message))
+        (tmp_path / "authority").write_text(one.ca)
+        await _shell(_runs(report.message).replace(" FILE", f" {tmp_path / 'authority'}"))
         assert (await asked(Server.REDIS, reader)).standing is Standing.OURS
 
 
@@ -641,7 +644,8 @@ async def _shell(command: str) -> None:
     assert await done.wait() == 0
 
 
-async def test_nats_says_which_command_writes_the_owner_down(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tls", [None, tls_of.a_certificate("127.0.0.1")], ids=["plain", "tls"])
+async def test_nats_says_which_command_writes_the_owner_down(tmp_path: Path, tls: tls_of.Tls | None) -> None:
     def user(name: str, *subjects: str) -> str:
         allowed = json.dumps([*subjects, "md.>"])
         return (
@@ -654,7 +658,8 @@ async def test_nats_says_which_command_writes_the_owner_down(tmp_path: Path) -> 
         user("reads", "$JS.API.INFO", "$JS.API.STREAM.INFO.AETHER_OWNER"),
         user("aether", "$JS.API.>"),
     )
-    with servers.nats_server(tmp_path, authorization=f"users: [ {', '.join(users)} ]") as one:
+    scheme, authority = ("tls", " --tlsca FILE") if tls else ("nats", "")
+    with servers.nats_server(tmp_path, authorization=f"users: [ {', '.join(users)} ]", tls=tls) as one:
         blind, reader, all_of_it = (one.endpoint(name, PASSWORD) for name in ("blind", "reads", "aether"))
         report = await asked(Server.NATS, blind)
         assert report.reason is Reason.OWNER_NOT_RECORDED
@@ -662,8 +667,9 @@ async def test_nats_says_which_command_writes_the_owner_down(tmp_path: Path) -> 
         assert (await asked(Server.NATS, reader)).standing is Standing.NOBODYS
         report = await claimed(Server.NATS, reader, PAPER)
         assert report.reason is Reason.OWNER_NOT_RECORDED
+        assert ("with a FILE of ca.crt of the Secret" in report.message) == bool(tls)
         assert _runs(report.message) == (
-            f"nats --server nats://127.0.0.1:{one.port} stream add AETHER_OWNER --subjects aether.owner "
+            f"nats --server {scheme}://127.0.0.1:{one.port}{authority} stream add AETHER_OWNER --subjects aether.owner "
             f"--storage file --max-msgs 1 --defaults --description '{PAPER.record}'"
         )
         assert (await claimed(Server.NATS, all_of_it, PAPER)).standing is Standing.OURS

@@ -341,7 +341,7 @@ def test_a_migration_of_another_release_is_not_gone_on_with_in_its_middle() -> N
     assert (plan.reason, plan.steps) == (Reason.FAILED, ())
 
 
-ENDPOINT = Endpoint(host="db", port=5432, username="aether", password=Hidden("canary"), database="desk")
+ENDPOINT = Endpoint(host="2001:db8::7", port=5432, username="aether", password=Hidden("canary"), database="desk")
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ def test_whose_the_fence_is(taken: int | None, epoch: int | None, holder: str, e
     if taken is not None:
         fences.took(ENDPOINT, taken)
     if expected is fencing.FencedOff:
-        with pytest.raises(fencing.FencedOff):
+        with pytest.raises(fencing.FencedOff, match=r"^database desk at \[2001:db8::7\]:5432 is led by another$"):
             fencing.mine(fences, ENDPOINT, epoch=epoch, holder=holder)
     else:
         assert fencing.mine(fences, ENDPOINT, epoch=epoch, holder=holder) is expected

@@ -50,3 +50,9 @@ def test_the_longest_platform_has_children_whose_names_are_labels() -> None:
     workloads = [ref.name for ref in families.all_of(platform) if ref.kind == "StatefulSet"]
     assert len(workloads) == len(Server) + len(rooms.Room)
     assert max(map(len, workloads)) + 11 <= 63
+
+
+def test_an_ipv6_address_has_brackets_and_a_name_has_none() -> None:
+    assert names.address("2001:db8::7", 5432) == "[2001:db8::7]:5432"
+    assert names.address("10.0.0.7", "5432") == "10.0.0.7:5432"
+    assert names.address("db.example.org", 5432) == "db.example.org:5432"

@@ -64,6 +64,12 @@ def test_a_healthy_desk_is_one_page() -> None:
     ]
 
 
+def test_an_ipv6_address_is_shown_in_brackets() -> None:
+    platform = a_platform(READY, endpoints={"nats": {"host": "2001:db8::7", "port": 4222, "secretName": "s"}})
+    desk = desks.Desk(deployments=[an_operator()], leases=[a_lease("aether-operator-x_17")], platforms=[platform])
+    assert shown(desks.page(desk)).splitlines()[-1] == "  nats      [2001:db8::7]:4222, Secret s"
+
+
 def test_nobody_leading_a_missing_replica_and_a_platform_without_status_are_not_healthy() -> None:
     desk = desks.Desk(
         deployments=[an_operator(1)], leases=[a_lease("")], platforms=[{"metadata": {**a_platform()["metadata"]}}]

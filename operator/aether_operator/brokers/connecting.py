@@ -9,9 +9,10 @@ import logging
 import os
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from aether_operator.api.reasons import Reason
+from aether_operator.catalog import names
 from aether_operator.observed import owners, secrecy
 from aether_operator.observed.owners import Standing
 from aether_operator.observed.reports import ServerReport
@@ -90,6 +91,10 @@ def permit(guard: Callable[[], object]) -> None:
         raise Withheld from lost
 
 
+AUTHORITY: Final = "a FILE of ca.crt of the Secret"
+"""What a command by hand reads, where the server's certificate is not one of the system's authorities."""
+
+
 def by_hand(why: str, needs: str, command: str, files: str = "") -> Refused:
     """The refusal of an owner that we may not write down or read: the right that is missing, or the command instead.
 
@@ -127,8 +132,7 @@ async def answered(
 
 def place(endpoint: Endpoint) -> str:
     """Where a server is, for a message."""
-    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-    return f"{host}:{endpoint.port}"
+    return names.address(endpoint.host, endpoint.port)
 
 
 @contextlib.asynccontextmanager

@@ -121,10 +121,11 @@ async def _record(
             await _told(connection, "SET", KEY, owner.record, "NX")
             found = await _told(connection, "GET", KEY)
     except exceptions.NoPermissionError as fault:
-        tls = " --tls" if endpoint.tls else ""
+        files = connecting.AUTHORITY if endpoint.ca else ""
+        tls = (" --tls" if endpoint.tls else "") + (" --cacert FILE" if endpoint.ca else "")
         command = f"redis-cli -h {endpoint.host} -p {endpoint.port}{tls} SET {KEY} '{owner.record}' NX"
         needs = f"read and write the key (ACL SETUSER … ~{KEY} +get +set)"
-        raise connecting.by_hand(f"the login may not use the key {KEY}", needs, command) from fault
+        raise connecting.by_hand(f"the login may not use the key {KEY}", needs, command, files) from fault
     return found
 
 

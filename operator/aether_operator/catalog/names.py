@@ -1,4 +1,4 @@
-"""The names of a platform's children, and of what clients call them."""
+"""The names of a platform's children, and of what clients call them; how the address of a server is written."""
 
 from __future__ import annotations
 
@@ -83,3 +83,8 @@ def room_login(platform: Platform, server: Server) -> str:
         return login_secret(platform, Who.INGEST)
     external = platform.spec.data_plane.of(server).external
     return child(platform, server) if external is None else external.secret_name
+
+
+def address(host: str, port: int | str) -> str:
+    """Where a server is, as URLs and messages have it: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

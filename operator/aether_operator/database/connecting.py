@@ -17,6 +17,7 @@ import sqlalchemy
 from sqlalchemy.pool import NullPool
 
 from aether_operator.api.reasons import Reason
+from aether_operator.catalog import names
 from aether_operator.observed import secrecy
 
 if TYPE_CHECKING:
@@ -67,8 +68,7 @@ class Refused(Exception):
 
 def place(endpoint: Endpoint) -> str:
     """What a message says of where we went."""
-    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-    return f"{host}:{endpoint.port}/{endpoint.database}"
+    return f"{names.address(endpoint.host, endpoint.port)}/{endpoint.database}"
 
 
 @contextlib.contextmanager

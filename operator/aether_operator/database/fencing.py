@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy
 
+from aether_operator.catalog import names
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -113,7 +115,8 @@ def mine(fences: Fences, endpoint: Endpoint, *, epoch: int | None, holder: str) 
         return False
     if epoch is not None and epoch > taken:
         fences.forget(endpoint)
-        raise FencedOff(f"database {endpoint.database} at {endpoint.host}:{endpoint.port} is led by {holder}")
+        address = names.address(endpoint.host, endpoint.port)
+        raise FencedOff(f"database {endpoint.database} at {address} is led by {holder}")
     return False  # an older epoch than ours, or none: the database was made anew or restored
 
 

@@ -82,10 +82,10 @@ def _secret(  # noqa: PLR0913 - the parts of a Secret
 
 
 def _uri(username: str, password: str, places: Mapping[str, str]) -> str:
-    host = f"[{places['host']}]" if ":" in places["host"] else places["host"]
+    address = names.address(places["host"], places["port"])
     mode = "verify-full" if places["tls"] == Tls.VERIFY else "disable"
     database = quote(places["database"], safe="")
-    return f"postgresql://{username}:{password}@{host}:{places['port']}/{database}?sslmode={mode}"
+    return f"postgresql://{username}:{password}@{address}/{database}?sslmode={mode}"
 
 
 def intact(live: Manifest | None, username: str) -> tuple[str, str] | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 
 from aether_operator.api.reasons import Reason
-from aether_operator.catalog import rooms
+from aether_operator.catalog import names, rooms
 from aether_operator.observed.rooms import RoomReport, read
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ async def ask(
 def _base(target: Target, namespace: str, through: str) -> str:
     if through:
         return through.format(namespace=namespace, pod=target.pod)
-    host = f"[{target.address}]" if ":" in target.address else target.address
-    return f"http://{host}:{rooms.PORT}"
+    return f"http://{names.address(target.address, rooms.PORT)}"
 
 
 async def _one(
