@@ -1,0 +1,281 @@
+"""The connection checks of NATS and Redis on servers that each test starts for itself, or only has the words of."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING
+
+import nats as nats_client
+import pytest
+import redis
+
+from aether_operator.api.platforms import Server
+from aether_operator.api.reasons import Reason
+from aether_operator.observed.endpoints import Endpoint, Hidden
+from aether_operator.observed.owners import Standing
+from aether_testing import brokers as servers
+from aether_testing import checks
+from aether_testing import tls as tls_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """What goes wrong is in the report; no library logs it."""
+    caplog.set_level(logging.INFO)
+    yield
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("rights", "lacking"),
+    [
+        ("~* +get +set", "PING"),
+        ("~* +ping +set", "GET"),
+        ("~* +ping +get", "SET"),
+        ("~other:* +ping +get +set", "the keys that Aether uses"),
+        ("~* +ping +get +set", None),
+    ],
+)
+async def test_a_command_or_key_that_is_not_allowed_is_named(tmp_path: Path, rights: str, lacking: str | None) -> None:
+    acl = ("user default off", f"user aether on >{checks.PASSWORD} {rights}")
+    with servers.redis_server(tmp_path, acl=acl) as one:
+        report = await checks.asked(Server.REDIS, one.endpoint(password=checks.PASSWORD))
+    if lacking is None:
+        assert report.ok
+    else:
+        assert report.reason is Reason.RIGHT_MISSING
+        assert report.message.endswith(f"the login may not use {lacking}")
+
+
+async def test_a_replica_of_redis_cannot_be_written_to(tmp_path: Path) -> None:
+    with servers.redis_server(tmp_path) as one:
+        with redis.Redis(host=one.endpoint().host, port=one.port) as client:
+            client.replicaof("127.0.0.1", 1)
+        report = await checks.asked(Server.REDIS, one.endpoint("default", checks.PASSWORD))
+    assert report.reason is Reason.RIGHT_MISSING
+    assert "replica" in report.message
+
+
+async def test_the_check_of_redis_leaves_no_key_and_touches_none(tmp_path: Path) -> None:
+    with servers.redis_server(tmp_path) as one, redis.Redis(host=one.endpoint().host, port=one.port) as client:
+        assert (await checks.asked(Server.REDIS, one.endpoint("default", checks.PASSWORD))).ok
+        assert client.dbsize() == 0
+
+
+@pytest.mark.parametrize(
+    ("permissions", "lacking"),
+    [
+        ('publish: "md.>"', "publish to $JS.API.>"),
+        ('publish: "$JS.API.>", subscribe: "md.>"', "subscribe to _INBOX.>"),
+        ('publish: ["$JS.API.>", "md.>"], subscribe: ["_INBOX.>", "md.>"]', None),
+    ],
+)
+async def test_a_subject_that_is_not_allowed_is_named(tmp_path: Path, permissions: str, lacking: str | None) -> None:
+    user = f'{{ user: aether, password: "{checks.PASSWORD}", permissions: {{ {permissions} }} }}'
+    with servers.nats_server(tmp_path, authorization=f"users: [ {user} ]") as one:
+        report = await checks.asked(Server.NATS, one.endpoint(password=checks.PASSWORD))
+    if lacking is None:
+        assert report.ok
+    else:
+        assert report.reason is Reason.RIGHT_MISSING
+        assert report.message.endswith(f"the login may not {lacking}")
+
+
+async def test_jetstream_that_is_off_is_named_and_a_nats_without_logins_takes_any(tmp_path: Path) -> None:
+    with servers.nats_server(tmp_path / "off", jetstream=False) as one:
+        report = await checks.asked(Server.NATS, one.endpoint(password=checks.PASSWORD))
+        assert report.reason is Reason.JETSTREAM_OFF
+        assert 'put `jetstream { store_dir: "/data" }` into the configuration' in report.message
+    with servers.nats_server(tmp_path / "on") as one:
+        assert (await checks.asked(Server.NATS, one.endpoint(password=checks.PASSWORD))).ok
+
+
+@pytest.mark.parametrize(
+    "value", ["aether", checks.PASSWORD, "canary-of-checks.another-key", "-----BEGIN X-----canary-ca-----END X-----"]
+)
+@pytest.mark.parametrize("server", [Server.NATS, Server.REDIS])
+async def test_a_server_that_quotes_a_value_of_the_secret_is_not_quoted(server: Server, value: str) -> None:
+    greeting, answer = b"", f"-ERR odd: {value}\r\n".encode()
+    if server is Server.NATS:
+        greeting = b'INFO {"version": "2.10.0"}\r\n'
+    with checks.somebody(greeting, *(answer,) * 8) as port:
+        endpoint = Endpoint(
+            host="127.0.0.1", port=port, username="aether", password=Hidden(checks.PASSWORD), ca=value,
+            others=(Hidden("canary-of-checks.another-key"),),
+        )  # fmt: skip
+        report = await checks.asked(server, endpoint, deadline=5)
+    assert "canary" not in report.message
+    assert "odd" not in report.message
+
+
+@pytest.mark.parametrize("tls", [None, tls_of.a_certificate("127.0.0.1")], ids=["plain", "tls"])
+async def test_redis_says_which_command_writes_the_owner_down(tmp_path: Path, tls: tls_of.Tls | None) -> None:
+    acl = (
+        "user default on nopass ~* &* +@all",
+        f"user blind on >{checks.PASSWORD} ~aether:check +ping +get +set",
+        f"user reads on >{checks.PASSWORD} ~aether:check %R~aether:owner +ping +get +set",
+    )
+    with servers.redis_server(tmp_path, acl=acl, tls=tls) as one:
+        report = await checks.asked(Server.REDIS, one.endpoint("blind", checks.PASSWORD))
+        assert report.reason is Reason.OWNER_NOT_RECORDED
+        assert "ACL SETUSER … ~aether:owner +get +set" in report.message
+        assert ("with a FILE of ca.crt of the Secret" in report.message) == bool(tls)
+        reader = one.endpoint("reads", checks.PASSWORD)
+        assert (await checks.asked(Server.REDIS, reader)).standing is Standing.NOBODYS
+        report = await checks.claimed(Server.REDIS, reader, checks.PAPER)
+        assert report.reason is Reason.OWNER_NOT_RECORDED
+        (tmp_path / "authority").write_text(one.ca)
+        await checks.shell(checks.runs(report.message).replace(" FILE", f" {tmp_path / 'authority'}"))
+        assert (await checks.asked(Server.REDIS, reader)).standing is Standing.OURS
+
+
+@pytest.mark.parametrize("tls", [None, tls_of.a_certificate("127.0.0.1")], ids=["plain", "tls"])
+async def test_nats_says_which_command_writes_the_owner_down(tmp_path: Path, tls: tls_of.Tls | None) -> None:
+    def user(name: str, *subjects: str) -> str:
+        allowed = json.dumps([*subjects, "md.>"])
+        return (
+            f'{{ user: {name}, password: "{checks.PASSWORD}", permissions: '
+            f'{{ publish: {allowed}, subscribe: ["_INBOX.>"] }} }}'
+        )
+
+    users = (
+        user("blind", "$JS.API.INFO"),
+        user("reads", "$JS.API.INFO", "$JS.API.STREAM.INFO.AETHER_OWNER"),
+        user("aether", "$JS.API.>"),
+    )
+    scheme, authority = ("tls", " --tlsca FILE") if tls else ("nats", "")
+    with servers.nats_server(tmp_path, authorization=f"users: [ {', '.join(users)} ]", tls=tls) as one:
+        blind, reader, all_of_it = (one.endpoint(name, checks.PASSWORD) for name in ("blind", "reads", "aether"))
+        report = await checks.asked(Server.NATS, blind)
+        assert report.reason is Reason.OWNER_NOT_RECORDED
+        assert "$JS.API.STREAM.CREATE.AETHER_OWNER" in report.message
+        assert (await checks.asked(Server.NATS, reader)).standing is Standing.NOBODYS
+        report = await checks.claimed(Server.NATS, reader, checks.PAPER)
+        assert report.reason is Reason.OWNER_NOT_RECORDED
+        assert ("with a FILE of ca.crt of the Secret" in report.message) == bool(tls)
+        assert checks.runs(report.message) == (
+            f"nats --server {scheme}://127.0.0.1:{one.port}{authority} stream add AETHER_OWNER --subjects aether.owner "
+            f"--storage file --max-msgs 1 --defaults --description '{checks.PAPER.record}'"
+        )
+        assert (await checks.claimed(Server.NATS, all_of_it, checks.PAPER)).standing is Standing.OURS
+        assert (await checks.asked(Server.NATS, reader)).standing is Standing.OURS
+
+
+async def test_the_owner_of_nats_and_redis_outlives_their_process(tmp_path: Path) -> None:
+    for _ in range(2):
+        with servers.nats_server(tmp_path / "nats") as nats, servers.redis_server(tmp_path / "redis") as redis_:
+            for server, endpoint in (
+                (Server.NATS, nats.endpoint(password=checks.PASSWORD)),
+                (Server.REDIS, redis_.endpoint("default", checks.PASSWORD)),
+            ):
+                assert (await checks.claimed(server, endpoint, checks.PAPER)).standing is Standing.OURS
+                assert (
+                    await checks.claimed(server, endpoint, checks.another(name="live"))
+                ).standing is Standing.ANOTHERS
+
+
+CLUSTERED = b'INFO {"version": "2.10.0", "cluster": "three"}\r\n'
+
+
+def told(**body: object) -> bytes:
+    """A message of JetStream's."""
+    text = json.dumps(body).encode()
+    return b"MSG any 1 %d\r\n%s\r\n" % (len(text), text)
+
+
+def wrong(code: int, words: str = "as the cluster says") -> bytes:
+    return told(error={"code": 500, "err_code": code, "description": words})
+
+
+OFFLINE = wrong(10005, "no suitable peers for placement, peer offline")
+
+
+@pytest.mark.parametrize(
+    ("made", "standing", "reason"),
+    [
+        ((told(config={}),), Standing.OURS, Reason.READY),
+        ((wrong(10074), told(config={})), Standing.OURS, Reason.READY),  # not as many servers as copies
+        ((wrong(10058),), Standing.OURS, Reason.READY),  # checks.another operator of ours was faster
+        ((wrong(10005), told(config={})), Standing.OURS, Reason.READY),
+        ((wrong(10005), wrong(10008)), None, Reason.UNREACHABLE),  # it has no leader for now
+        ((wrong(10008), told(config={})), None, Reason.UNREACHABLE),  # one copy is none the wiser
+        ((OFFLINE, told(config={})), None, Reason.UNREACHABLE),  # a server that comes back has the third copy
+        ((wrong(10074), wrong(10027)), None, Reason.OWNER_NOT_RECORDED),  # the account may have no more streams
+        ((wrong(10065), told(config={})), None, Reason.OWNER_NOT_RECORDED),
+    ],
+)
+async def test_a_cluster_of_nats_makes_as_many_copies_as_it_can(
+    made: tuple[bytes, ...], standing: Standing | None, reason: Reason
+) -> None:
+    ours = told(config={"description": checks.PAPER.record})
+    with checks.somebody(CLUSTERED, b"PONG\r\n", told(), wrong(10059), *made, ours) as port:
+        endpoint = Endpoint(host="127.0.0.1", port=port, username="aether-login", password=Hidden(checks.PASSWORD))
+        report = await checks.claimed(Server.NATS, endpoint, checks.PAPER)
+    assert (report.standing, report.reason) == (standing, reason), report
+
+
+async def test_a_stream_on_our_subject_is_no_missing_right(tmp_path: Path) -> None:
+    with servers.nats_server(tmp_path) as one:
+        client = await nats_client.connect(f"nats://{servers.HOST}:{one.port}")
+        await client.jetstream().add_stream(name="theirs", subjects=["aether.>"])
+        await client.close()
+        report = await checks.claimed(Server.NATS, one.endpoint("a-login", checks.PASSWORD), checks.PAPER)
+    assert report.reason is Reason.OWNER_NOT_RECORDED
+    assert report.message == (
+        f"127.0.0.1:{one.port}: whose it is stands in stream AETHER_OWNER, and JetStream does not make it: subjects "
+        "overlap with an existing stream; let no other stream of the account listen to aether.owner: see nats stream "
+        "ls --subject aether.owner"
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "way_out"),
+    [
+        (10027, "let the limits of the account and of the server allow one stream more, in a file, without max_bytes"),
+        (10049, "it is tried again"),
+    ],
+)
+async def test_a_refused_stream_has_jetstreams_words_and_no_command(code: int, way_out: str) -> None:
+    with checks.somebody(CLUSTERED, b"PONG\r\n", told(), wrong(10059), wrong(code)) as port:
+        endpoint = Endpoint(host="127.0.0.1", port=port, username="aether-login", password=Hidden(checks.PASSWORD))
+        report = await checks.claimed(Server.NATS, endpoint, checks.PAPER)
+    assert report.message.endswith(f"JetStream does not make it: as the cluster says; {way_out}"), report
+
+
+@pytest.mark.parametrize(("code", "reason"), [(10039, Reason.JETSTREAM_OFF), (10008, Reason.UNREACHABLE)])
+async def test_jetstream_that_is_away_for_now_is_not_taken_for_off(code: int, reason: Reason) -> None:
+    with checks.somebody(CLUSTERED, b"PONG\r\n", wrong(code)) as port:
+        endpoint = Endpoint(host="127.0.0.1", port=port, username="aether-login", password=Hidden(checks.PASSWORD))
+        report = await checks.asked(Server.NATS, endpoint)
+    assert report.reason is reason, report
+
+
+@pytest.mark.parametrize("version", ["2.8.4", "2.2.0"])
+async def test_an_old_nats_is_named_with_its_version(version: str) -> None:
+    info = {"server_id": "X", "version": version, "proto": 1, "jetstream": True, "max_payload": 1048576}
+    with checks.somebody(f"INFO {json.dumps(info)} \r\n".encode(), b"PONG\r\n") as port:
+        endpoint = Endpoint(host="127.0.0.1", port=port, username="aether", password=Hidden(checks.PASSWORD))
+        report = await checks.asked(Server.NATS, endpoint)
+    assert report.reason is Reason.VERSION_UNSUPPORTED
+    assert version in report.message
+
+
+@pytest.mark.parametrize(
+    ("hello", "named"),
+    [
+        (b"-ERR unknown command `HELLO`, with args beginning with: \r\n", "6.2"),
+        (b"-ERR wrong number of arguments for 'hello' command\r\n", "6.2"),
+        (b"*4\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n6.0.9\r\n", "6.0.9"),
+    ],
+)
+async def test_an_old_redis_is_named(hello: bytes, named: str) -> None:
+    with checks.somebody(b"", b"+OK\r\n", hello) as port:
+        endpoint = Endpoint(host="127.0.0.1", port=port, username="aether", password=Hidden(checks.PASSWORD))
+        report = await checks.asked(Server.REDIS, endpoint)
+    assert report.reason is Reason.VERSION_UNSUPPORTED, report
+    assert named in report.message
