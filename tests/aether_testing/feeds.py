@@ -218,7 +218,9 @@ class Heard:
 
     def __init__(self, *served: str) -> None:
         self.letters: list[Letter] = []
+        self.seconds: list[float] = []
         self.markets = Markets(writer="w", depth=10, tape_length=100, post=self.letters.append)
+        self.markets.observe = self.seconds.append
         self.markets.serve(map(Symbol, served or (BTC,)))
 
     def hear(self, *frames: bytes | dict[str, Any] | list[Any], at: int = NOW) -> None:

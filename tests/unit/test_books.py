@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import functools
 import json
 import re
 from decimal import Decimal
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aether_services.domain import books, decimals, times
-from aether_services.domain.books import Book, Unusable
+from aether_services.domain.books import Book, Ladder, Unusable
 from aether_services.domain.instruments import Symbol
 from aether_services.ingest.core import lanes, wire
 from aether_testing import recordings
@@ -35,11 +35,18 @@ def a_book(*, depth: int = recordings.DEPTH, price_digits: int = 1, quantity_dig
     return Book(BTC, price_digits=price_digits, quantity_digits=quantity_digits, depth=depth)
 
 
-def by_rules(book: Book, frame: bytes) -> bool:
+@functools.lru_cache(maxsize=4)
+def understood(frame: bytes) -> tuple[str, list[str], list[str], int]:
+    """A message as the rules read it: its type, its levels, its checksum. A test often has several books take it."""
     head = wire.head(frame.decode())
     (one,) = wire.data(head, list[wire.BookData])
     bids, asks = ([level.text() for level in side] for side in (one.bids, one.asks))
-    return (book.snapshot if head.type == "snapshot" else book.update)(bids, asks, wire.whole(one.checksum))
+    return head.type, bids, asks, wire.whole(one.checksum)
+
+
+def by_rules(book: Book, frame: bytes) -> bool:
+    kind, bids, asks, checksum = understood(frame)
+    return (book.snapshot if kind == "snapshot" else book.update)(bids, asks, checksum)
 
 
 def take(book: Book, frame: bytes) -> bool:
@@ -89,12 +96,12 @@ def test_every_change_of_one_digit_is_refused_or_touches_nothing_that_the_checks
 
 def _copy(book: Book) -> Book:
     """Another book that is the same: there are too many to bring each there by messages."""
-    other = copy.copy(book)
-    for side in ("bids", "asks"):
-        ladder = copy.copy(getattr(book, side))
-        for part in ("_keys", "_digests", "_texts"):
-            setattr(ladder, part, list(getattr(ladder, part)))
-        setattr(other, side, ladder)
+    other = a_book()
+    other.checksum, other.unusable = book.checksum, book.unusable
+    for mine, theirs in ((book.bids, other.bids), (book.asks, other.asks)):
+        for part in Ladder.__slots__:
+            value = getattr(mine, part)
+            setattr(theirs, part, list(value) if isinstance(value, list) else value)
     return other
 
 
