@@ -366,7 +366,7 @@ def test_a_good_book_that_waits_for_its_renewal_and_fails_is_one_that_failed() -
 
 
 @given(bad=st.sets(st.sampled_from(MANY[:20]), min_size=1), delay=st.sampled_from([1, 2, 4]))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_no_bad_market_keeps_another_from_its_subscriptions(bad: set[Symbol], delay: int) -> None:
     """One request a look and one symbol a request; what is answered is answered some looks later."""
     symbols, channels = MANY[:20], (Channel.BOOK, Channel.TRADE, Channel.TICKER)

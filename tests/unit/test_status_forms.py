@@ -95,7 +95,7 @@ def empty(told: Any) -> bool:
 SPECS: Final = structural.values(SPEC)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(before=SPECS.map(consistent), after=SPECS.map(consistent) | SPECS)
 def test_the_status_of_any_spec_after_any_other_is_taken(before: dict[str, Any], after: dict[str, Any]) -> None:
     assert isinstance(parsing.parse(kept(before)), Platform), "of the specs enough are understood"
@@ -106,7 +106,7 @@ def test_the_status_of_any_spec_after_any_other_is_taken(before: dict[str, Any],
     assert not empty(second)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     texts=st.lists(TEXTS, min_size=5, max_size=5),
     days=st.integers(min_value=-(1 << 70), max_value=1 << 70),
