@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from typing import TYPE_CHECKING
-
-import pydantic
 
 from aether_services.domain.instruments import Symbol
 from aether_services.ingest.ports import Live
@@ -31,7 +28,7 @@ class LiveFile:
         try:
             text = self._path.read_text(encoding="utf-8")
             document = LiveDocument.model_validate_json(text)
-        except (OSError, pydantic.ValidationError, json.JSONDecodeError) as fault:
+        except (OSError, ValueError) as fault:  # not there, no text, or not what was agreed on
             if str(fault) != self._refused:
                 self._refused = str(fault)
                 log.error("live_settings_refused", extra={"path": str(self._path), "cause": str(fault)})  # noqa: TRY400
