@@ -26,4 +26,4 @@ def test_a_file_that_is_none_says_nothing(written: bytes | None, tmp_path: Path)
     path.write_bytes(GOOD)
     said = live.read()
     assert said is not None
-    assert (said.pairs, said.replicas) == ({Symbol("BTC/USD")}, 1)
+    assert (said.pairs, said.replicas) == (frozenset({Symbol("BTC/USD")}), 1)
