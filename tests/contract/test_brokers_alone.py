@@ -96,7 +96,7 @@ async def test_jetstream_that_is_off_is_named_and_a_nats_without_logins_takes_an
 
 
 @pytest.mark.parametrize(
-    "value", ["aether", checks.PASSWORD, "canary-of-checks.another-key", "-----BEGIN X-----canary-ca-----END X-----"]
+    "value", ["aether", checks.PASSWORD, "canary-of-another-key", "-----BEGIN X-----canary-ca-----END X-----"]
 )
 @pytest.mark.parametrize("server", [Server.NATS, Server.REDIS])
 async def test_a_server_that_quotes_a_value_of_the_secret_is_not_quoted(server: Server, value: str) -> None:
@@ -106,7 +106,7 @@ async def test_a_server_that_quotes_a_value_of_the_secret_is_not_quoted(server: 
     with checks.somebody(greeting, *(answer,) * 8) as port:
         endpoint = Endpoint(
             host="127.0.0.1", port=port, username="aether", password=Hidden(checks.PASSWORD), ca=value,
-            others=(Hidden("canary-of-checks.another-key"),),
+            others=(Hidden("canary-of-another-key"),),
         )  # fmt: skip
         report = await checks.asked(server, endpoint, deadline=5)
     assert "canary" not in report.message
@@ -200,7 +200,7 @@ OFFLINE = wrong(10005, "no suitable peers for placement, peer offline")
     [
         ((told(config={}),), Standing.OURS, Reason.READY),
         ((wrong(10074), told(config={})), Standing.OURS, Reason.READY),  # not as many servers as copies
-        ((wrong(10058),), Standing.OURS, Reason.READY),  # checks.another operator of ours was faster
+        ((wrong(10058),), Standing.OURS, Reason.READY),  # another operator of ours was faster
         ((wrong(10005), told(config={})), Standing.OURS, Reason.READY),
         ((wrong(10005), wrong(10008)), None, Reason.UNREACHABLE),  # it has no leader for now
         ((wrong(10008), told(config={})), None, Reason.UNREACHABLE),  # one copy is none the wiser
