@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from aether_operator import status
+from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.observed.kinds import Ref
+from aether_operator.observed.owners import Standing
 from aether_operator.status import rooms
 from aether_testing import worlds
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 NOW: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SPEC: Final[dict[str, Any]] = {"pairs": ["BTC/USD", "ETH/USD"], "components": {"ingest": {"replicas": 2}}}
 KRAKEN: Final[dict[str, Any]] = {**SPEC, "venue": {"name": "Kraken"}}
+SET: Final = Ref("StatefulSet", "paper-ingest")
 FIRST, SECOND, EXCHANGE = "paper-ingest-0", "paper-ingest-1", "paper-exchange-0"
 
 
@@ -48,6 +51,15 @@ def test_all_is_well_in_words_that_do_not_move() -> None:
 def test_before_anything_runs_nothing_is_known_of_rooms() -> None:
     _, (venue, ingest) = rooms.judged(None, worlds.made(worlds.a_platform()))
     assert (venue.truth, ingest.truth) == ("Unknown", "Unknown")
+
+
+def test_ingest_that_waits_for_an_owner_names_the_servers() -> None:
+    platform, world = _steady()
+    owners = {**world.owners, Server.KAFKA: Standing.NOBODYS, Server.NATS: Standing.UNKNOWN}
+    told = _told(platform, dataclasses.replace(worlds.without(world, SET), owners=owners))
+    said = "it is not started before kafka, nats is known to be this platform's"
+    assert told["IngestReady"] == ("Unknown", Reason.PROGRESSING, said)
+    assert _told(platform, dataclasses.replace(world, owners=owners))["IngestReady"][0] == "True", "it runs already"
 
 
 def test_a_pair_that_one_replica_serves_is_served() -> None:
