@@ -22,7 +22,7 @@ from aether_operator.observed import hindrances, kinds, owners, rooms
 from aether_operator.observed.owners import Owner, Standing
 from aether_operator.observed.reports import SchemaReport, SchemaWanted, ServerReport, TopicsReport
 from aether_operator.observed.worlds import World
-from aether_operator.visiting import measures
+from aether_operator.visiting import intervals, measures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,28 +46,8 @@ SCHEMA_DEADLINE: Final = 60.0
 """Seconds for what the schema needs in one visit; the next goes on where this one ended."""
 CHECK_KEPT: Final = 30.0
 """Seconds for which a good answer of a server is believed, while nothing about it changes."""
-ASK_OTHERS: Final = 60.0
-"""Seconds until all is asked again: servers of others, and what rooms say, which tell us nothing by themselves."""
 ROOM_DEADLINE: Final = 3.0
 """Seconds for a room's /status."""
-FOLLOWING: Final = 2.0
-"""Seconds until rooms are asked again that were well a moment ago, or have just been given new settings."""
-ROOMS_UNWELL: Final = 15.0
-"""Seconds until rooms are asked again that waited too long to be well: others mend them, and tell us nothing."""
-ASKED_A_SECOND: Final = 5
-SOON: Final = 5.0
-"""Seconds until the next look at what is not Ready and tells us nothing by itself."""
-_BEFORE_ROOMS: Final = (
-    ConditionType.POSTGRES_READY,
-    ConditionType.KAFKA_READY,
-    ConditionType.NATS_READY,
-    ConditionType.REDIS_READY,
-    ConditionType.SCHEMA_READY,
-    ConditionType.TOPICS_READY,
-)
-"""What rooms stand on."""
-RETRY_STALLED: Final = 60.0
-"""Seconds until the next look at what only a person can mend, in case somebody mended it where we do not watch."""
 
 
 @dataclass(slots=True)
@@ -418,7 +398,9 @@ class Visitor:
             self._failing.discard(key)
             note = "the operator finishes its looks again, and the status is of now"
             await self._say(raw, "Reconciled", note, action="Reconcile")
-        return self._due(raw, wanted)
+        if "deletionTimestamp" in raw["metadata"]:
+            return None
+        return intervals.until_next(wanted, platforms=len(self.hints.own_writes), longest=self.config.resync_seconds)
 
     async def tell_failure(self, key: Key, cause: str) -> None:
         """Tell that a visit failed, in the status; where that cannot be written, in an event.
@@ -444,20 +426,6 @@ class Visitor:
                 return
             self.hints.own_writes[key] = written["metadata"]["resourceVersion"]
             await self._say_changes(raw, before, told)
-
-    def _due(self, raw: Manifest, told: Mapping[str, Any]) -> float | None:
-        truths = {one["type"]: one["status"] for one in told["conditions"]}
-        if "deletionTimestamp" in raw["metadata"]:
-            return None
-        if truths[ConditionType.READY] == "True":
-            # All platforms together are not asked more often than this many times a second.
-            return min(max(ASK_OTHERS, len(self.hints.own_writes) / ASKED_A_SECOND), self.config.resync_seconds)
-        stalled = truths[ConditionType.STALLED] == "True"
-        if all(truths[kind] == "True" for kind in _BEFORE_ROOMS):
-            due = ROOMS_UNWELL if stalled else FOLLOWING  # it is the rooms
-        else:
-            due = RETRY_STALLED if stalled else SOON
-        return min(due, self.config.resync_seconds)
 
     async def _say_changes(self, raw: Manifest, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         """An event for every condition that a person wants to hear of, when it changes."""
