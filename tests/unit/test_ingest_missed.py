@@ -84,25 +84,31 @@ async def test_a_trade_that_the_venue_puts_right_is_handed_on_with_all_after_it(
     assert not world.markets[BTC].doubt
 
 
-async def test_a_trade_that_was_refused_and_rest_leaves_out_is_waited_for() -> None:
-    world = World(faithful)
+def refused_or_lost(world: World, *, refused: bool) -> tuple[Trade, Trade, Trade]:
+    """Of three trades the WebSocket told the second as it cannot be, or not at all; REST has the last alone."""
     now = world.clock.now() / times.SECOND
     first, strange, after = (a_trade(number, now + number) for number in (7, 8, 9))
-    told(world, first, dataclasses.replace(strange, price=Decimal(-1)), after)
+    told(world, first, *([dataclasses.replace(strange, price=Decimal(-1))] if refused else []), after)
     world.venue.traded = [after]
+    return first, strange, after
+
+
+@pytest.mark.parametrize("refused", [True, False])
+async def test_a_trade_that_rest_leaves_out_is_waited_for(*, refused: bool) -> None:
+    world = World(faithful)
+    first, _, after = refused_or_lost(world, refused=refused)
     market, began = world.markets[BTC], world.clock.seconds
     await filling(world, lambda: world.clock.seconds > began + 55, 60)
-    assert (market.tape.last, market.doubt) == (place_of(first), "not positive: -1")
-    await filling(world, lambda: market.tape.last == place_of(after), 40)
+    assert (market.tape.last, bool(market.doubt)) == (place_of(first), refused)
+    assert not world.receiving.complete(market)
+    await filling(world, lambda: market.tape.last == place_of(after), 60)
     assert (market.doubt, market.tape.holes) == ("", 1), "after a minute it counts as none"
 
 
-async def test_a_trade_that_was_refused_is_handed_on_once_rest_has_it() -> None:
+@pytest.mark.parametrize("refused", [True, False])
+async def test_a_trade_that_rest_has_late_is_handed_on(*, refused: bool) -> None:
     world = World(faithful)
-    now = world.clock.now() / times.SECOND
-    first, strange, after = (a_trade(number, now + number) for number in (7, 8, 9))
-    told(world, first, dataclasses.replace(strange, price=Decimal(-1)), after)
-    world.venue.traded = [after]
+    _, strange, after = refused_or_lost(world, refused=refused)
     market, began = world.markets[BTC], world.clock.seconds
     await filling(world, lambda: world.clock.seconds > began + 20, 30)
     world.venue.traded = [strange, after]

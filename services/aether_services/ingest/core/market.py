@@ -43,6 +43,7 @@ class Market:
         doubt: Why a trade of it was refused: nothing after that one is handed on. Empty while nothing is missing.
         doubted_at: When it was refused last.
         gap_at: When it was first seen that trades are missing.
+        left_out: After which trade REST left out numbers, and when that was first seen.
         snapshot_at: When the last snapshot of the book was received.
         sent_at: When the last message about its book was received; it is sent again once that is a second ago.
         verified_at: When the last message was received after which the book verified.
@@ -50,8 +51,8 @@ class Market:
     """
 
     __slots__ = (
-        "book", "checksum_failures", "doubt", "doubted_at", "gap_at", "gaps", "known_at", "liveness", "sent_at",
-        "snapshot_at", "symbol", "tape", "told", "unknown", "unreadable", "verified_at", "writer",
+        "book", "checksum_failures", "doubt", "doubted_at", "gap_at", "gaps", "known_at", "left_out", "liveness",
+        "sent_at", "snapshot_at", "symbol", "tape", "told", "unknown", "unreadable", "verified_at", "writer",
     )  # fmt: skip
 
     def __init__(self, symbol: Symbol, writer: str, tape_length: int) -> None:
@@ -62,6 +63,7 @@ class Market:
         self.liveness = Liveness()
         self.doubt = ""
         self.doubted_at = self.gap_at = Nanoseconds(0)
+        self.left_out: tuple[int, Nanoseconds] | None = None
         self.writer = writing.BookWriter(symbol, writer)
         self.checksum_failures = self.gaps = 0
         self.snapshot_at = self.sent_at = self.verified_at = self.known_at = Nanoseconds(0)
@@ -121,12 +123,16 @@ class Market:
             self.gaps, self.gap_at = self.gaps + 1, received
 
     def may_follow(self, trade_id: int, now: Nanoseconds) -> bool:
-        """Whether the trade that REST has next may be handed on, though numbers before it are left out.
+        """Whether the trade that REST has next may be handed on, though it may leave out numbers before it.
 
-        While there is doubt a number that is left out is one that the WebSocket told: it is waited for.
+        One that it leaves out may have been lost or refused on the WebSocket, and come to REST later: it is waited for.
         """
         last = self.tape.last
-        return last is None or trade_id <= last.trade_id + 1 or not self.doubt or now - self.doubted_at >= DENIED
+        if last is None or trade_id <= last.trade_id + 1:
+            return True
+        if self.left_out is None or self.left_out[0] != last.trade_id:
+            self.left_out = last.trade_id, now
+        return now - self.left_out[1] >= DENIED
 
     def settle(self, now: Nanoseconds, *, brought: bool) -> None:
         """The venue's REST told its trades, and they were understood: there is no more doubt.

@@ -27,7 +27,7 @@ class IdsWentBack(Exception):
 
 
 TRIES: Final = 3
-"""Times that the venue must leave out an id, a second apart, until it counts as one that does not exist."""
+"""Times that the venue must leave out an id, a second apart, until it counts as left out."""
 
 
 class History:
