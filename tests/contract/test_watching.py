@@ -218,9 +218,12 @@ async def test_one_refused_kind_stops_watching_and_leaves_visits(caplog: pytest.
         assert [line.__dict__["cause"] for line in desk.lines] == ["403 for secrets"]
         desk.server.platforms[THEIRS] = ["new"]
         async with asyncio.timeout(30):
-            assert await desk.queue.take() == Key("TradingPlatform", THEIRS, "new"), (
-                "its status can say what is refused"
-            )
+            key = await desk.queue.take()
+        assert key == Key("TradingPlatform", THEIRS, "new"), "its status can say what is refused"
+        desk.queue.failed(key, at_least=600)
+        desk.server.asked.clear()
+        await desk.until(lambda: desk.server.asked_for(THEIRS)["secrets", 403] >= 3)
+        assert desk.queue.depth() == 0, "it is tried again at its own pace"
         desk.server.refused.clear()
         await desk.until_watched(THEIRS)
         assert desk.said() == [("namespace_not_watched", THEIRS), ("namespace_watched", THEIRS)]

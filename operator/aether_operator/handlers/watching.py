@@ -141,9 +141,15 @@ class Watching:
             await asyncio.sleep(self._pause(one))
 
     async def _add_all(self, one: _Namespace) -> None:
-        """Have every platform visited, since no watch tells of them: their status then says what is refused."""
-        for platform in await self.api.list(kinds.PLATFORMS, one.name):
-            self.queue.add(Key(KIND, one.name, platform["metadata"]["name"]))
+        """Have every platform visited, since no watch tells of them: their status then says what is refused.
+
+        Those that wait for their next visit, which may have failed, keep their time.
+        """
+        found = [Key(KIND, one.name, raw["metadata"]["name"]) for raw in await self.api.list(kinds.PLATFORMS, one.name)]
+        known = self.queue.keys()
+        for key in found:
+            if key not in known:
+                self.queue.add(key)
 
     def _pause(self, one: _Namespace) -> float:
         """Seconds until the next try, which grow until everything is watched."""
