@@ -12,7 +12,9 @@ import pytest
 
 from aether_services.domain import times
 from aether_services.domain.times import Nanoseconds
+from aether_services.ingest.core.asking import Step
 from aether_services.ingest.core.tapes import Received, place_of
+from aether_services.ingest.core.wire import Channel
 from aether_testing.feeds import BTC, MANY, World, a_trade, faithful, filling
 
 if TYPE_CHECKING:
@@ -103,6 +105,20 @@ async def test_a_trade_that_rest_leaves_out_is_waited_for(*, refused: bool) -> N
     assert not world.receiving.complete(market)
     await filling(world, lambda: market.tape.last == place_of(after), 60)
     assert (market.doubt, market.tape.holes) == ("", 1), "after a minute it counts as none"
+
+
+async def test_a_quiet_market_of_which_rest_leaves_a_trade_out_is_not_complete() -> None:
+    world = World(lambda request: [*faithful(request), b'{"channel":"heartbeat"}'])
+    market, began = world.markets[BTC], world.clock.seconds
+    await world.until(lambda: market.usable and world.step(Channel.TRADE, BTC) is Step.HELD, 5)
+    told(world, a_trade(7, began))
+    world.venue.traded = [a_trade(9, began + 1)]
+    world.receiving.connected = True
+    assert world.receiving.complete(market)
+    await filling(world, lambda: bool(market.doubt), 90)
+    assert not world.receiving.complete(market)
+    await filling(world, lambda: market.tape.last == place_of(a_trade(9, began + 1)), 120)
+    assert world.receiving.complete(market)
 
 
 @pytest.mark.parametrize("refused", [True, False])

@@ -290,6 +290,8 @@ class Receiving:
         missed = [one for one in trades if market.tape.last is None or one.trade_id > market.tape.last.trade_id]
         now = self._clock.now()
         if missed and not market.may_follow(missed[0].trade_id, now):
+            if not (market.tape.gap or market.doubt):  # nobody else knows that trades are missing
+                self._markets.doubt(market, "Trades: numbers are left out", now)
             return None
         market.settle(now, brought=bool(missed))
         if missed:
