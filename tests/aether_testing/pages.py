@@ -1,7 +1,8 @@
 """What the repository's pages tell people to type, as values: blocks, lines, commands; and how each is tested.
 
 A page is any Markdown file in Git. Its commands are the lines of its `sh` blocks, and what stands in backticks and
-begins with a program's name.
+begins with a program's name. Of the latter those that show or remove something are run as well, where nothing is left
+to the reader in them.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Way(StrEnum):
 WAYS: Final = {
     "make ": Way.PARSED,
     "docker ": Way.PARSED,
+    "helm uninstall ": Way.LAST,
     "helm ": Way.PARSED,
     "aether up": Way.PARSED,
     "aether --install-completion": Way.PARSED,
@@ -54,6 +56,22 @@ WAYS: Final = {
     "PGPASSWORD=": Way.PLATFORM,
 }
 """How a line of a block begins → how it is tested. The first that fits counts; a line that none fits fails a test."""
+OF_SENTENCES: Final = {
+    "aether book ": Way.PLATFORM,
+    "aether explain tp/": Way.PLATFORM,
+    "aether logs c": Way.PLATFORM,
+    "aether logs k": Way.PLATFORM,
+    "aether status": Way.PLATFORM,
+    "kubectl aether s": Way.PLATFORM,
+    "kubectl delete ": Way.LAST,
+    "kubectl edit ": Way.PLATFORM,
+    "kubectl events ": Way.PLATFORM,
+    "kubectl explain ": Way.PLATFORM,
+    "kubectl get ": Way.PLATFORM,
+}
+"""The same of words in backticks; those that none fits are parsed."""
+PLACEHOLDER: Final = re.compile(r"\b[A-Z]{4,}\b(?!/)|…")
+"""What a reader replaces by a name."""
 PROGRAMS: Final = (
     ".venv/bin/pytest",
     "aether", "apt-get", "cd", "curl", "docker", "go", "helm", "kubectl", "make", "modprobe", "mvn", "psql", "python",
@@ -106,9 +124,10 @@ class Line:
     @property
     def way(self) -> Way | None:
         """How it is tested; nothing where nobody has decided that."""
-        if not self.in_block:
+        if not self.in_block and PLACEHOLDER.search(self.text):
             return Way.PARSED
-        return next((way for begin, way in WAYS.items() if self.text.startswith(begin)), None)
+        ways, otherwise = (WAYS, None) if self.in_block else (OF_SENTENCES, Way.PARSED)
+        return next((way for begin, way in ways.items() if self.text.startswith(begin)), otherwise)
 
     @property
     def commands(self) -> list[Command]:

@@ -30,6 +30,12 @@ PLACEHOLDERS: Final = {"ROOM": "ingest", "VERSION": "1"}
 """What a reader replaces → what it is replaced by here."""
 ON_A_CLUSTER: Final = frozenset({"helm", "kubectl"})
 """Their words are checked by themselves, in `tests/cluster/test_pages.py`."""
+ON_NAMESPACES: Final = frozenset(
+    {"delete", "describe", "edit", "events", "exec", "get", "logs", "patch", "port-forward", "scale", "wait"}
+    | {"aether book", "aether explain"}
+)
+"""Verbs of kubectl whose objects are in a namespace, unless they are of ON_THE_CLUSTER."""
+ON_THE_CLUSTER: Final = frozenset({"crd", "namespace", "validatingadmissionpolicybinding,validatingadmissionpolicy"})
 OF_THE_MACHINE: Final[dict[str, set[tuple[str, ...]]]] = {
     "apt-get": {("install",)},
     "cd": {("/tmp/jars",)},  # noqa: S108 - it is what a page says, and nothing is done there
@@ -199,6 +205,41 @@ def test_a_word_that_its_program_does_not_know_is_found(text: str) -> None:
     with pytest.raises(Exception, match=r".*") as fault:
         CHECKS[command.words[0]](command)
     assert not isinstance(fault.value, KeyError | AttributeError | TypeError)
+
+
+def without_a_namespace(line: Line) -> bool:
+    """Whether kubectl is to do something with objects, and would look for them in the namespace `default`."""
+    for command in line.commands:
+        verbs = 3 if command.said[1:2] == ("aether",) else 2
+        things = {word for word in command.said[verbs:] if not word.startswith("-")}
+        named = line.in_block or len(things) > 1 or any("/" in word for word in things)
+        verb = " ".join(command.said[1:verbs])
+        namespaced = command.said[0] == "kubectl" and verb in ON_NAMESPACES and not ON_THE_CLUSTER & things
+        if named and namespaced and not re.search(r" (-n|-A|-f|--namespace|--all-namespaces)\b", line.text):
+            return True
+    return False
+
+
+def test_kubectl_is_told_the_namespace_of_what_it_looks_for() -> None:
+    assert [str(line) for line in [*pages.typed(), *pages.mentioned()] if without_a_namespace(line)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "in_block", "lacks"),
+    [
+        ("kubectl events --for tp/paper", False, True),
+        ("kubectl patch tp paper --type=merge", False, True),
+        ("kubectl aether book BTC/USD", True, True),
+        ("kubectl get aether", True, True),
+        ("kubectl get aether", False, False),
+        ("kubectl get aether -A", True, False),
+        ("kubectl delete crd tradingplatforms.trading.aether.io", True, False),
+        ("aether book BTC/USD", True, False),
+        ("kubectl explain tp.spec", True, False),
+    ],
+)
+def test_a_line_that_lacks_the_namespace_is_found(text: str, in_block: bool, lacks: bool) -> None:  # noqa: FBT001
+    assert without_a_namespace(Line(page="", line=0, text=text, in_block=in_block)) is lacks
 
 
 def test_a_line_is_read_as_a_shell_reads_it() -> None:

@@ -18,7 +18,7 @@ from aether_cli import asking, installing, problems, telling
 from aether_cli.local import manifests, starting
 from aether_operator.api.reasons import ConditionType, Reason
 from aether_services.domain import books
-from aether_testing import clusters, desks, machines, pages
+from aether_testing import charts, clusters, desks, machines, pages
 from aether_testing.pages import TOP, Way
 
 if TYPE_CHECKING:
@@ -262,9 +262,11 @@ def typed(shared: Up, script: str, **more: str) -> subprocess.CompletedProcess[s
     if not usual.exists():
         usual.parent.mkdir(parents=True)
         usual.symlink_to(shared.at.state)
-    programs = (TOP / ".venv/bin", Path(shared.desk.kubectl.program).parent)
+        (home / "bin").mkdir()
+        (home / "bin/helm").symlink_to(charts.helm())
+    programs = (TOP / ".venv/bin", Path(shared.desk.kubectl.program).parent, home / "bin")
     env = {
-        "HOME": str(home), "LANG": "C.UTF-8", "COLUMNS": "80", "AETHER_CLUSTER": shared.at.name,
+        "HOME": str(home), "LANG": "C.UTF-8", "COLUMNS": "80", "EDITOR": "true", "AETHER_CLUSTER": shared.at.name,
         "PATH": os.pathsep.join([*map(str, programs), os.environ["PATH"]]),
         "KUBECONFIG": str(shared.at.kubeconfig),
         "XDG_STATE_HOME": str(shared.folder / "state"), "XDG_DATA_HOME": str(shared.folder / "data"),
@@ -273,6 +275,11 @@ def typed(shared: Up, script: str, **more: str) -> subprocess.CompletedProcess[s
     return subprocess.run(
         ["sh", "-euc", script], capture_output=True, text=True, check=False, timeout=600, env=env, cwd=TOP
     )
+
+
+def works(shared: Up, lines: Sequence[str]) -> None:
+    done = typed(shared, "\n".join(lines))
+    assert done.returncode == 0, f"{lines}\n{done.stdout}{done.stderr}"
 
 
 def until_it_speaks(line: str) -> str:
@@ -296,16 +303,26 @@ def test_every_command_of_the_pages_works(shared: Up) -> None:
             done = typed(shared, script, PGPORT=str(port))
             assert done.returncode == 0, f"{block.page}:{block.line}\n{script}\n{done.stdout}{done.stderr}"
     assert len(seen) > 15
+    more = sorted({one.text for one in pages.mentioned() if one.way is Way.PLATFORM} - seen)
+    assert len(more) > 5
+    shared.desk.until_ready()
+    works(shared, more)
 
 
 def test_what_the_pages_remove_is_gone(shared: Up) -> None:
-    lines = [one.text for one in pages.typed() if one.way is Way.LAST]
-    lines.sort(key=lambda line: line.startswith("aether down"))
-    done = typed(shared, "\n".join(lines[: lines.index("aether down")]))
-    assert done.returncode == 0, done.stdout + done.stderr
+    last = [line for line in [*pages.typed(), *pages.mentioned()] if line.way is Way.LAST]
+    objects = [line.text for line in last if line.in_block and line.text.startswith("kubectl ")]
+    operator = [line.text for line in last if line.text.startswith("helm ")]
+    rest = [line.text for line in last if not line.in_block]  # what stays without the operator
+    cluster = [line.text for line in last if line.in_block and line.text.startswith("aether ")]
+    assert len([*objects, *operator, *rest, *cluster]) == len(last)
+
+    works(shared, objects)
     mine = f"--selector=trading.aether.io/platform={desks.PLATFORM}"
     gone = (f"{installing.PLATFORMS},persistentvolumeclaims,secrets", f"--namespace={DESK}")
     shared.desk.until(lambda: not shared.desk.kubectl.get(*gone, mine)["items"], "nothing of the platform is left")
-    done = typed(shared, "\n".join(lines[lines.index("aether down") :]))
-    assert done.returncode == 0, done.stdout + done.stderr
+    works(shared, [*operator, *rest])
+    kept = "customresourcedefinitions,validatingadmissionpolicies,validatingadmissionpolicybindings"
+    assert "trading.aether.io" not in shared.desk.kubectl.text("get", kept, "-o", "name")
+    works(shared, cluster)
     assert not shared.at.state.exists()

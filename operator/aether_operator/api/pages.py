@@ -98,7 +98,7 @@ Checked by the API server when an object is created or changed.
 
 Volumes of managed servers, the Secrets with their credentials, and everything in a database stay when a platform is
 deleted; a new platform of the same name finds them again. To remove them:
-`kubectl delete pvc,secret -l trading.aether.io/platform=NAME`.
+`kubectl delete pvc,secret -n NAMESPACE -l trading.aether.io/platform=NAME`.
 """
 
 
