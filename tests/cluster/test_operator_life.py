@@ -10,11 +10,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 import yaml
 
 from aether_cli import desks, problems
 from aether_cli.local import volumes
 from aether_operator.api import labels, models, platforms
+from aether_operator.catalog import owners
 from aether_operator.catalog.logins import Who
 from aether_operator.observed import secrecy
 from aether_testing import audits, kstatus, namespaces, operators, planes
@@ -273,7 +275,8 @@ def test_a_status_that_is_refused_is_told_in_the_status_or_an_event(desk: Desk) 
             "apiVersion": api, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": called},
             "spec": {
                 "matchConstraints": match, "matchConditions": [condition],
-                "validations": [{"expression": rule, "message": "not this status"}],
+                # In letters of several bytes, which an event may have fewer of.
+                "validations": [{"expression": rule, "message": f"not this status{'…' * 900}"}],
             },
         },
         {
@@ -396,6 +399,23 @@ def test_an_external_endpoint_that_is_edited_is_asked_from_then_on(desk: Desk) -
     planes.until(desk.namespace, "Ready", "True", name=name)
 
 
+def test_no_server_is_taken_before_the_one_that_comes_before_it(desk: Desk) -> None:
+    """Kafka is away: whoever else waits for both finds NATS and Redis free."""
+    name, platform = desk.external()
+    kafka, cache = (platform["spec"]["dataPlane"][one]["external"] for one in ("kafka", "redis"))
+    good, kafka["port"] = kafka["port"], 1
+    planes.put(desk.namespace, platform)
+    # What is taken is taken before the status of that visit is written.
+    planes.until(desk.namespace, "SchemaReady", "True", name=name)
+    planes.until(desk.namespace, "RedisReady", "True", name=name)
+    with redis.Redis(host=cache["host"], port=cache["port"], protocol=2) as client:
+        assert client.get(owners.KEY) is None
+        kafka["port"] = good
+        planes.put(desk.namespace, platform)
+        planes.until(desk.namespace, "Ready", "True", name=name)
+        assert f'"name":"{name}"' in str(client.get(owners.KEY))
+
+
 def test_what_is_missing_for_longer_than_the_deadline_stalls_and_heals_by_itself(desk: Desk) -> None:
     name, platform = desk.external(progressDeadlineSeconds=10)
     for server in platform["spec"]["dataPlane"].values():
@@ -465,6 +485,28 @@ def test_an_output_or_a_venue_that_is_away_is_named_and_heals_by_itself(desk: De
     planes.until(desk.namespace, "Ready", "True", name=name)
 
 
+def _drains_what_is_unready(desk: Desk, name: str) -> None:
+    """Two of three pods of ingest are not ready: the one that is stays, and a drain takes the others."""
+    unready = json.dumps({"status": {"conditions": [{"type": "Ready", "status": "False"}]}})
+    for number in (1, 2):
+        desk.namespace.text("patch", "pod", f"{name}-ingest-{number}", "--subresource=status", f"--patch={unready}")
+    desk.until(
+        "poddisruptionbudget", f"{name}-ingest", lambda one: one["status"]["currentHealthy"] == 1, "two are not healthy"
+    )
+    with pytest.raises(problems.ProgramFailed) as refused:
+        _evict(desk, f"{name}-ingest-0")
+    assert "disruption budget" in refused.value.cause
+    for number in (1, 2):
+        assert json.loads(_evict(desk, f"{name}-ingest-{number}"))["status"] == "Success"
+
+
+def _evict(desk: Desk, pod: str) -> str:
+    """As a drain does; the API server's answer."""
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+    path = f"/api/v1/namespaces/{desk.namespace.name}/pods/{pod}/eviction"
+    return desk.namespace.text("create", f"--raw={path}", "--filename=-", stdin=json.dumps(eviction))
+
+
 def test_replicas_come_and_go_with_their_budget(desk: Desk) -> None:
     name, platform = desk.ready_external()
     first = desk.child("pod", f"{name}-ingest-0")["metadata"]["uid"]
@@ -474,6 +516,8 @@ def test_replicas_come_and_go_with_their_budget(desk: Desk) -> None:
     budget = desk.child("poddisruptionbudget", f"{name}-ingest")["spec"]
     assert (budget["maxUnavailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
     assert desk.child("statefulset", f"{name}-ingest")["status"]["readyReplicas"] == 3
+    _drains_what_is_unready(desk, name)
+    planes.until(desk.namespace, "IngestReady", "True", name=name)
     assert desk.child("pod", f"{name}-ingest-0")["metadata"]["uid"] == first
     platform["spec"]["components"] = {"ingest": {"replicas": 1}}
     planes.put(desk.namespace, platform)
