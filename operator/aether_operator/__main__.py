@@ -60,6 +60,7 @@ async def lead(config: configs.Config, pod: str, stop: asyncio.Event) -> None:
                 fresh=fresh,
                 stop=stop,
                 chance=random.random,
+                silence=config.watch_silence_seconds,
             )
             workers = working.Workers(
                 queue=queue,

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aether_operator.api import labels, models
+from aether_operator.cluster import speaking
 from aether_operator.handlers import watching
+from aether_operator.observed import kinds
 from aether_testing import audits, namespaces, operators, planes, proxying
 
 if TYPE_CHECKING:
@@ -26,6 +28,12 @@ SLOW = 3600
 """Seconds: a resync that no test waits for, so that what is repaired is repaired because it was noticed."""
 
 
+ALL = 2 * len(watching.WATCHED)
+"""Watches, in both namespaces."""
+SILENCE = 5
+"""Seconds after which a watch that brings nothing is begun anew."""
+
+
 @dataclass
 class Desk:
     cluster: Cluster
@@ -39,7 +47,7 @@ class Desk:
 
     def watches(self) -> None:
         """Every watch is open: after one that ended Kopf, they are begun a moment after everything was listed."""
-        operators.until(lambda: self.proxy.watching >= 2 * len(watching.WATCHED), "everything is watched")
+        operators.until(lambda: self.proxy.watching >= ALL, "everything is watched")
 
     def comes_back(self, kind: str, child: str) -> None:
         """Somebody deletes a child, and it is there again."""
@@ -130,13 +138,6 @@ def test_what_vanished_while_nobody_was_told_comes_back_when_somebody_is(desk: D
     desk.until_other("service", f"{NAME}-nats", gone)
 
 
-def test_silence_ends_after_a_while_and_what_vanished_meanwhile_comes_back(desk: Desk) -> None:
-    """Nobody mends the watches here: they are silent for ever, as behind a load balancer that forgot them."""
-    desk.proxy.stall_watches(existing_only=True)
-    desk.comes_back("statefulset", f"{NAME}-redis")
-    planes.until(desk.namespace, "Ready", "True", name=NAME)
-
-
 def test_a_list_that_is_older_than_the_world_deletes_nothing_and_scales_nothing_down(desk: Desk) -> None:
     """The old list has a child of another release, which is gone, and somebody else's object has its name now."""
     desk.operator.end()  # it would delete that child
@@ -169,4 +170,17 @@ def test_a_list_that_is_older_than_the_world_deletes_nothing_and_scales_nothing_
     assert [one for one in written if one.verb in {"delete", "deletecollection"}] == []
     assert desk.namespace.get("service", f"{NAME}-former")
     assert desk.namespace.get("statefulset", f"{NAME}-redis")["spec"]["replicas"] == 1
+    planes.until(desk.namespace, "Ready", "True", name=NAME)
+
+
+def test_silence_ends_after_a_while_and_what_vanished_meanwhile_comes_back(desk: Desk) -> None:
+    """Nobody mends the watches here: they are silent for ever, as behind a load balancer that forgot them."""
+    desk.operator.configure(watchSilenceSeconds=SILENCE)
+    desk.operator.stop()  # and the next life begins at once
+    desk.operator.wait_leading()
+    operators.until(lambda: desk.proxy.stall_watches(existing_only=True) >= ALL, "every watch is open, and silent")
+    path = speaking.path(kinds.STATEFUL_SETS, desk.namespace.name)
+    begun = desk.proxy.watched[path]
+    desk.comes_back("statefulset", f"{NAME}-redis")
+    desk.proxy.until(lambda proxy: proxy.watched[path] > begun, "a silent watch is begun anew")
     planes.until(desk.namespace, "Ready", "True", name=NAME)

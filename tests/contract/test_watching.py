@@ -149,7 +149,7 @@ def watched(namespace: str) -> float | None:
 
 
 @contextlib.asynccontextmanager
-async def a_desk(caplog: pytest.LogCaptureFixture, **refused: int) -> AsyncIterator[Desk]:
+async def a_desk(caplog: pytest.LogCaptureFixture, silence: float = 70, **refused: int) -> AsyncIterator[Desk]:
     """Two namespaces, watched as soon as they may be; `theirs=403` refuses one from the beginning."""
     api_server = ApiServer({(namespace, ""): code for namespace, code in refused.items()})
     for name, level in logs.LEVELS.items():
@@ -160,7 +160,7 @@ async def a_desk(caplog: pytest.LogCaptureFixture, **refused: int) -> AsyncItera
         api, queue, fresh = speaking.Api(configuration=configuration), Queue(chance=lambda: 0.5), sessions.Freshness()
         watches = watching.Watching(
             configuration=configuration, api=api, namespaces=(OURS, THEIRS), queue=queue, hints=Hints(), fresh=fresh,
-            stop=asyncio.Event(), chance=lambda: 0.5, again=0.01,
+            stop=asyncio.Event(), chance=lambda: 0.5, silence=silence, again=0.01,
         )  # fmt: skip
         task = asyncio.create_task(watches.watch())
         await asyncio.sleep(0)
@@ -206,6 +206,15 @@ async def test_an_answer_of_no_is_no_silence(caplog: pytest.LogCaptureFixture) -
         asked = speaking.path(kinds.PLATFORMS, THEIRS)
         desk.fresh.heard[asked] -= 1000
         await desk.until(lambda: desk.fresh.ages()[asked] < 500)
+
+
+async def test_a_watch_that_brings_nothing_for_too_long_is_begun_anew(caplog: pytest.LogCaptureFixture) -> None:
+    async with a_desk(caplog, silence=0.5) as desk:
+        await desk.until_watched(OURS, THEIRS)
+        ours = desk.server.watches[speaking.path(kinds.PLATFORMS, OURS)]
+        await desk.until(lambda: len(ours) >= 3)
+        await desk.hears(OURS, "paper")
+        assert desk.said() == []
 
 
 async def test_one_refused_kind_stops_watching_and_leaves_visits(caplog: pytest.LogCaptureFixture) -> None:

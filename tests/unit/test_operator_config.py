@@ -51,6 +51,7 @@ def test_what_the_chart_renders_is_read(tmp_path: Path) -> None:
     assert config.managed_addresses == {Server.POSTGRES: "127.0.0.1:5433", Server.REDIS: "[::1]:6380"}
     assert config.room_address.format(namespace="a", pod="b") == "http://127.0.0.1:1/a/b"
     assert config.resync_seconds == 600
+    assert config.watch_silence_seconds == 70
 
 
 @pytest.mark.parametrize(
@@ -65,6 +66,7 @@ def test_what_the_chart_renders_is_read(tmp_path: Path) -> None:
         ({"port": 70000}, "port"),
         ({"resyncSeconds": 0}, "resyncSeconds"),
         ({"visitsAtOnce": 0}, "visitsAtOnce"),
+        ({"watchSilenceSeconds": 71}, "watchSilenceSeconds"),
         ({"managedAddresses": {"postgres": "no-port"}}, "managedAddresses.postgres"),
         ({"managedAddresses": {"postgres": "::1:5432"}}, "managedAddresses.postgres"),
         ({"roomAddress": "http://127.0.0.1:1/all-the-same"}, "roomAddress"),

@@ -72,6 +72,8 @@ class Watching:
         fresh: Told of everything that is heard.
         stop: Set when the process is asked to end: Kopf takes the signals, and this takes them back.
         chance: A number from 0 to 1, anew at each call: the jitter.
+        silence: Seconds after which a watch that brings nothing is begun anew, from where it stood: a bookmark comes
+            every 60, so it goes to nobody any more.
         again: Seconds of the first pause.
     """
 
@@ -83,6 +85,7 @@ class Watching:
     fresh: sessions.Freshness
     stop: asyncio.Event
     chance: Callable[[], float]
+    silence: float
     again: float = AGAIN
     _known: dict[str, _Namespace] = field(default_factory=dict)
 
@@ -207,7 +210,7 @@ class Watching:
         platforms.register(registry, self.queue, self.hints)
         tasks = await kopf.spawn_tasks(
             registry=registry,
-            settings=_settings(),
+            settings=_settings(self.silence),
             standalone=True,
             namespaces=[one.name],
             memo=kopf.Memo(),
@@ -230,12 +233,13 @@ class Watching:
         raise RuntimeError("Kopf ended")
 
 
-def _settings() -> kopf.OperatorSettings:
+def _settings(silence: float) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False  # events are ours to say
     settings.scanning.disabled = True  # the kinds are known, and a Role in the namespaces is all we have
     settings.process.ultimate_exiting_timeout = None  # else a Kopf that ended kills the process ten minutes later
     settings.watching.server_timeout = 240
+    settings.watching.inactivity_timeout = silence
     settings.watching.connect_timeout = 10
     settings.watching.reconnect_backoff = 0.1
     settings.networking.request_timeout = 30
