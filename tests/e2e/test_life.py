@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aether_cli.local import places
 
 QUIET = telling.ToNobody()
-NODE = replace(clusters.NODE, owned=False, durable=True)
+NODE = replace(clusters.BARE_NODE, owned=False, durable=True)
 
 
 @pytest.fixture

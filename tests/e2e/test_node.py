@@ -210,7 +210,7 @@ def test_a_second_cluster_with_a_node_does_not_disturb_the_first(
     node_namespace.until_available("mine")
     holder = (node.kubeconfig.parent / "holder.json").read_text()
     before = pod_of(node_namespace, "mine")
-    with clusters.running(clusters.NODE, clusters.some_places(tmp_path)) as second:
+    with clusters.running(clusters.BARE_NODE, clusters.some_places(tmp_path)) as second:
         theirs = namespaces.create(second, "second")
         theirs.apply(builders.a_deployment("mine", sleeper))
         theirs.until_available("mine")

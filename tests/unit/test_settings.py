@@ -8,5 +8,13 @@ from aether_cli.local.settings import Profile, Settings
 
 
 def test_settings_survive_being_written_down() -> None:
-    chosen = Settings(profile=Profile.CONTROL_PLANE, port=1, egress=True, kwok=True, durable=False, owned=True)
+    chosen = Settings(
+        profile=Profile.CONTROL_PLANE, port=1, egress=True, kwok=True, durable=False, platforms=False, owned=True
+    )
     assert Settings.read(json.loads(json.dumps(chosen.record()))) == chosen
+
+
+def test_what_an_earlier_release_did_not_write_down_is_the_default() -> None:
+    record = Settings(port=1, platforms=False).record()
+    del record["platforms"]
+    assert Settings.read(record) == Settings(port=1)

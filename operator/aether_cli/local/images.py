@@ -63,6 +63,9 @@ CATALOGUE: Final = (
     *(Image(name=server, folder=f"local/{server}") for server in ("postgres", "kafka", "nats", "redis")),
 )
 
+BARE: Final = frozenset({"pause", "base"})
+"""Those that a node has without platforms."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class File:

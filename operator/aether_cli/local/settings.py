@@ -27,6 +27,8 @@ class Settings:
         kwok: Whether pods become Ready without a node (control-plane only).
         durable: Whether the store and the images of pods are on the disk, and etcd waits for it. Off only for
             clusters that a test throws away: theirs are in memory. Volumes are on the disk in any case.
+        platforms: Whether the node gets the images that the operator and platforms run. Off only for tests whose pods
+            are of the base image: most of a start is this.
         owned: Whether it ends with the process that started it, however that ends. For tests, too.
     """
 
@@ -35,6 +37,7 @@ class Settings:
     egress: bool = False
     kwok: bool = False
     durable: bool = True
+    platforms: bool = True
     owned: bool = False
 
     @property
@@ -48,6 +51,6 @@ class Settings:
 
     @classmethod
     def read(cls, record: dict[str, Any]) -> Self:
-        """The inverse of `record`."""
-        values = {field.name: record[field.name] for field in fields(cls)}
+        """The inverse of `record`; what the release that started the cluster did not know is as it was then."""
+        values = {field.name: record.get(field.name, field.default) for field in fields(cls)}
         return cls(**{**values, "profile": Profile(values["profile"])})

@@ -117,7 +117,7 @@ def up(
         if not started:  # it may just be mending itself
             kubectl.until(bool, "namespaces", deadline=API_DEADLINE, wish="the API answers")
         if chosen.has_node:
-            _load(holder, baked, tell)
+            _load(holder, [one for one in baked if chosen.platforms or one.name in images.BARE], tell)
             with tell.step("node") as step:
                 kubectl.until(
                     lambda seen: any(_ready_since(node, holder.started) for node in seen.values()),
