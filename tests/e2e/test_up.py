@@ -137,14 +137,6 @@ def test_up_without_an_example_installs_the_operator_and_nothing_else(
     assert asked(aether, "get", installing.PLATFORMS, "--all-namespaces")["items"] == []
 
 
-def test_values_that_the_chart_does_not_know_end_up_with_their_name(aether: Aether, tmp_path: Path) -> None:
-    values = tmp_path / "values.yaml"
-    values.write_text("replikas: 3\n")
-    done = aether("up", "--port", "0", "--no-example", "--values", str(values))
-    assert done.returncode == problems.ProgramFailed.exit_code
-    assert "'replikas' not allowed" in done.stderr
-
-
 # The rest shares one that is up. It stands last, so that nothing else of this file runs beside it.
 
 
@@ -157,6 +149,14 @@ def test_up_ends_with_a_platform_that_is_ready_and_whose_rows_arrive(shared: Up)
     assert set(secrets_of(desk.aether)) >= {f"{desks.PLATFORM}-{server}" for server in installing.SERVERS}
     before = stored(desk)
     desk.until(lambda: all_grew(stored(desk), before), "trades, books and tickers arrive")
+
+
+def test_values_that_the_chart_does_not_know_end_up_with_their_name(shared: Up, tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text("replikas: 3\n")
+    done = shared.desk.aether("up", "--port", "0", "--no-example", "--values", str(values))
+    assert done.returncode == problems.ProgramFailed.exit_code
+    assert "'replikas' not allowed" in done.stderr
 
 
 def test_status_shows_how_market_data_flow_and_book_a_verified_book(shared: Up) -> None:
