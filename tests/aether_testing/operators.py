@@ -42,7 +42,8 @@ NAME: Final = labels.OPERATOR
 """Of the account, the Lease and the Roles, as the chart calls them."""
 RIGHTS: Final = frozenset({"ServiceAccount", "Role", "RoleBinding"})
 FENCE: Final = frozenset({"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"})
-DEADLINE: Final = 60.0
+DEADLINE: Final = 120.0
+"""Seconds, for a machine that does much beside."""
 LOOK: Final = 0.02
 """Seconds between looks at what another process does."""
 AGAIN: Final = 0.1
