@@ -49,9 +49,7 @@ class Lives:
 
     def _end(self, sign: signal.Signals, processes: Sequence[int]) -> None:
         """Whoever of it lives a moment longer keeps what the next life needs, as PostgreSQL its shared memory."""
-        for one in processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(one, sign)
+        _signal(processes, sign)
         if self._ours is not None:
             self._ours.wait(DEADLINE)
             self._ours = None
@@ -76,13 +74,11 @@ class Lives:
 
     def stop(self) -> None:
         """Let it hang, with all the processes that it has."""
-        for one in self._family():
-            os.kill(one, signal.SIGSTOP)
+        _signal(self._family(), signal.SIGSTOP)
 
     def go_on(self) -> None:
         """Let it hang no more."""
-        for one in self._family():
-            os.kill(one, signal.SIGCONT)
+        _signal(self._family(), signal.SIGCONT)
 
     def _family(self) -> list[int]:
         children = Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text().split()
@@ -111,6 +107,13 @@ class Lives:
             assert self._ours is None or self._ours.poll() is None, f"{self._program} ended by itself"
             assert time.monotonic() < ends, f"{self._program}: not within {DEADLINE:g} s"
             time.sleep(LOOK)
+
+
+def _signal(processes: Sequence[int], sign: signal.Signals) -> None:
+    """Those that have ended meanwhile need none."""
+    for one in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(one, sign)
 
 
 def _lives(pid: int) -> bool:

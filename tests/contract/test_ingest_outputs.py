@@ -372,7 +372,8 @@ async def test_a_refused_login_is_told_without_username_and_password(plane: Plan
         refusing: list[tuple[Output, str]] = [
             (Tables(a_server(tmp_path / "a", plane.postgres.port, "canary-S3cret", "desk"), plane.database), "refused"),
             (Tables(a_server(tmp_path / "b", plane.postgres.port, "canary" * 20, "desk"), plane.database), "refused"),
-            (Nats(a_server(tmp_path / "c", nats.port, "canary-nats", "desk")), "Authorization"),
+            # It closes at once, so its words may be lost to the library's next request.
+            (Nats(a_server(tmp_path / "c", nats.port, "canary-nats", "desk")), "Authorization|reset by peer"),
             (Kafka(a_server(tmp_path / "d", plane.kafka, "canary-kafka", "desk")), "."),
         ]
         for output, named in refusing:
