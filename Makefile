@@ -29,8 +29,7 @@ down: python ## Stop it; volumes and caches stay
 	@$(BIN)/aether down
 
 .PHONY: test test-fast coverage campaign
-# In the order that tests/aether_testing/fixtures.py gives them: what takes longest comes first, and the many small units
-# fill up the end.
+# In the order of the folders: what takes longest comes first, and the many small units fill up the end.
 TOGETHER := --numprocesses=4 --dist=loadscope --no-loadscope-reorder
 test: test-packages lint types clients ## Everything: lint, types, import contracts, every level of test (root)
 	@$(BIN)/aether build

@@ -110,15 +110,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 TOGETHER: Final = {
-    "cluster": "control planes",
-    "e2e/test_up": "what the command brings up",
     "campaign/test_operator": "a control plane",
+    "cluster": "control planes",
     "e2e": "nodes",
-    "campaign/test_up": "what the command brings up",
+    "campaign/test_up": "nodes",
 }
-"""Where tests share a cluster → a name for it; and what is begun first, since it takes longest."""
-NEXT: Final = ("database", "campaign", "scenario")
-"""What is begun after those; then the rest, in the order of the folders."""
+"""Where tests share a cluster → a name for it."""
 
 
 class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # the library has no types
@@ -127,18 +124,6 @@ class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # the library has
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0].removeprefix("tests/")
         return next((scope for begin, scope in TOGETHER.items() if path.startswith(begin)), path)
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where several processes share the tests, have them begin what takes longest."""
-    if hasattr(config, "workerinput"):
-        order = (*TOGETHER, *NEXT)
-
-        def place(item: pytest.Item) -> int:
-            path = item.nodeid.removeprefix("tests/")
-            return next((nth for nth, begin in enumerate(order) if path.startswith(begin)), len(order))
-
-        items.sort(key=place)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling:
