@@ -60,10 +60,10 @@ def up(  # noqa: PLR0913 - a command has as many options as it has
     as_json: AsJson = False,
 ) -> None:
     """Have Aether in a cluster: in a one-node Kubernetes on this machine, or in the one of --context. Again: heals."""
-    tell = telling.ToTerminal()
+    progress = telling.ToTerminal()
     if context or kubeconfig:
         with targets.on(targets.chosen(name, context, kubeconfig)) as target:
-            _up_there(target, tell, values or [], example=bool(example), as_json=as_json)
+            _up_there(target, progress, values or [], example=bool(example), as_json=as_json)
         return
     at = places.of(name, os.environ)
     chosen = Settings(profile=profile, port=port, egress=egress)
@@ -71,26 +71,26 @@ def up(  # noqa: PLR0913 - a command has as many options as it has
         raise problems.BadInput(
             f"profile: {profile} runs no pods, and nothing is installed there", remedy=f"Use --profile {Profile.NODE}"
         )
-    cluster = starting.up(at, chosen, tell)
+    cluster = starting.up(at, chosen, progress)
     installed = None
     if chosen.has_node:
         helm = installing.Helm(program=cluster.programs["helm"], kubectl=cluster.kubectl)
         chart = installing.repository() / "helm" / installing.RELEASE
-        with holding.alone(at, tell):
+        with holding.alone(at, progress):
             installing.forget_unfinished(cluster.kubectl)
             name_of_chart = installing.install(
-                helm, chart, tell, given=installing.values(cluster.images), files=values or []
+                helm, chart, progress, given=installing.values(cluster.images), files=values or []
             )
-        installed = _with_example(cluster.kubectl, name_of_chart, tell, wanted=example is not False)
+        installed = _with_example(cluster.kubectl, name_of_chart, progress, wanted=example is not False)
     if as_json:
         output.print_json({**cluster.record(), **(installed.record() if installed else {})})
         return
     news = f"up after {cluster.seconds:.1f} s" if cluster.started else "was up already"
-    tell.line("")
+    progress.line("")
     output.begin(output.heading(targets.chosen(name, "")))
     out.print(f"  {cluster.server}, {news}")
     if installed:
-        _tell_of(installed)
+        _print_installed(installed)
     option = "" if name == DEFAULT else f" --name {name}"
     out.print(f"\n  aether status{option}")
     out.print(f"  aether kubectl{option} get {'aether' if installed else 'pods'} --all-namespaces")
@@ -98,37 +98,39 @@ def up(  # noqa: PLR0913 - a command has as many options as it has
 
 
 def _up_there(
-    target: targets.Target, tell: telling.Teller, values: Sequence[Path], *, example: bool, as_json: bool
+    target: targets.Target, progress: telling.Teller, values: Sequence[Path], *, example: bool, as_json: bool
 ) -> None:
     """`up` on a cluster of the person's: nothing is started, and no image is brought."""
     kubectl = target.kubectl
     helm = installing.helm(kubectl, places.of(DEFAULT, os.environ).cache, os.environ)
     chart = installing.repository() / "helm" / installing.RELEASE
-    with tell.step("cluster") as step:
+    with progress.step("cluster") as step:
         version = kubectl.json("version", deadline=20)["serverVersion"]["gitVersion"]
         kubectl.apply(*(manifests.restricted_namespace(one) for one in manifests.NAMESPACES))
         step.result(f"Kubernetes {version}, namespaces {', '.join(manifests.NAMESPACES)}")
-    name_of_chart = installing.install(helm, chart, tell, given={}, files=values)
-    installed = _with_example(kubectl, name_of_chart, tell, wanted=example)
+    name_of_chart = installing.install(helm, chart, progress, given={}, files=values)
+    installed = _with_example(kubectl, name_of_chart, progress, wanted=example)
     if as_json:
-        told = {**target.record(), "version": version, "namespaces": list(manifests.NAMESPACES)}
-        output.print_json({**told, **installed.record()})
+        record = {**target.record(), "version": version, "namespaces": list(manifests.NAMESPACES)}
+        output.print_json({**record, **installed.record()})
         return
-    tell.line("")
+    progress.line("")
     output.begin(output.heading(target))
     out.print(f"  Kubernetes {version}")
-    _tell_of(installed)
+    _print_installed(installed)
     if not example:
         out.print(f"  No example was applied: --example does, or kubectl apply -f examples/{installing.EXAMPLE}")
 
 
-def _with_example(kubectl: asking.Kubectl, chart: str, tell: telling.Teller, *, wanted: bool) -> installing.Installed:
+def _with_example(
+    kubectl: asking.Kubectl, chart: str, progress: telling.Teller, *, wanted: bool
+) -> installing.Installed:
     folder = installing.repository() / "examples" / installing.EXAMPLE
-    platforms = installing.show_example(kubectl, folder, tell) if wanted else ()
+    platforms = installing.show_example(kubectl, folder, progress) if wanted else ()
     return installing.Installed(chart=chart, platforms=platforms)
 
 
-def _tell_of(installed: installing.Installed) -> None:
+def _print_installed(installed: installing.Installed) -> None:
     out.print(f"  {installed.chart} is installed in {installing.SYSTEM}")
     for one in installed.platforms:
         out.print(f"  TradingPlatform {one.namespace}/{one.name}: [green]Ready[/]  {escape(one.message)}")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aether_services.domain import times
 from aether_services.domain.times import Nanoseconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
 
 BEGIN: Final = times.parse("2026-11-26T00:00:00Z")
 """The day on which this clock says 0 o'clock: what was recorded lies before it."""
@@ -30,3 +33,17 @@ class Clock:
         """Let that much pass."""
         self.seconds += seconds
         await asyncio.sleep(0)
+
+
+async def run_until(clock: Clock, work: Coroutine[Any, Any, Any], holds: Callable[[], bool], seconds: float) -> None:
+    """Run work that does not end by itself until something holds, which must be within so many seconds of the clock."""
+    ends = clock.seconds + seconds
+    task = asyncio.create_task(work)
+    try:
+        while not holds():
+            assert not task.done(), task.result()
+            assert clock.seconds < ends
+            await asyncio.sleep(0)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])

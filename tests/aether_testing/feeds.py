@@ -18,7 +18,7 @@ from aether_services.ingest.core.markets import Markets
 from aether_services.ingest.ports import Listed, VenueAway
 from aether_services.ingest.service.history import History
 from aether_services.ingest.service.receiving import Receiving
-from aether_testing import recordings
+from aether_testing import clocks, recordings
 from aether_testing.clocks import Clock
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ class Venue:
         self.connections: list[float] = []
         """When each began."""
         self.traded: list[Trade] = []
+        self.faults: list[Exception] = []
+        """What REST is asked in vain for trades with, before it tells them."""
         self.questions = 0
         """Times that REST was asked for trades."""
 
@@ -88,6 +90,8 @@ class Venue:
         """What it has over REST: trades that it did not tell of."""
         del symbol
         self.questions += 1
+        if self.faults:
+            raise self.faults.pop(0)
         return [one for one in self.traded if after is None or one.trade_id > after.trade_id]
 
     def tell(self, *frames: bytes) -> None:
@@ -182,7 +186,12 @@ def faithful(request: dict[str, Any]) -> list[bytes | int]:
 
 
 def a_trade(trade_id: int, at: float) -> Trade:
-    moment = Nanoseconds(round(at * times.SECOND))
+    """A trade of the first market, at so many seconds."""
+    return a_trade_at(trade_id, Nanoseconds(round(at * times.SECOND)))
+
+
+def a_trade_at(trade_id: int, moment: Nanoseconds) -> Trade:
+    """The same, to the nanosecond."""
     return Trade(
         symbol=BTC,
         trade_id=trade_id,
@@ -196,16 +205,7 @@ def a_trade(trade_id: int, at: float) -> Trade:
 
 async def filling(world: World, holds: Callable[[], bool], seconds: float) -> None:
     """Let missed trades be asked for until something holds."""
-    ends = world.clock.seconds + seconds
-    task = asyncio.create_task(world.receiving.fill())
-    try:
-        while not holds():
-            assert not task.done(), task.result()
-            assert world.clock.seconds < ends
-            await asyncio.sleep(0)
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
+    await clocks.run_until(world.clock, world.receiving.fill(), holds, seconds)
 
 
 # Frames by themselves.

@@ -323,7 +323,7 @@ async def test_another_platform_and_another_venue_are_refused_by_name(
         report = await checks.claimed(server, endpoint, stranger)
         assert (report.reason, report.standing) == (Reason.SERVER_OWNED_BY_ANOTHER, Standing.ANOTHERS)
         assert report.message.endswith(
-            ": it belongs to desk/paper of namespace 5d8f, venue Simulated; name another in the spec"
+            ": it belongs to desk/paper of namespace 5d8f, venue Simulated; name another server in the spec"
         )
     report = await checks.claimed(server, endpoint, checks.another(venue="Kraken"))
     assert (report.reason, report.standing) == (Reason.VENUE_MISMATCH, Standing.ANOTHERS)

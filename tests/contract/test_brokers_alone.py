@@ -202,7 +202,7 @@ OFFLINE = wrong(10005, "no suitable peers for placement, peer offline")
         ((wrong(10074), told(config={})), Standing.OURS, Reason.READY),  # not as many servers as copies
         ((wrong(10058),), Standing.OURS, Reason.READY),  # another operator of ours was faster
         ((wrong(10005), told(config={})), Standing.OURS, Reason.READY),
-        ((wrong(10005), wrong(10008)), None, Reason.UNREACHABLE),  # it has no leader for now
+        ((wrong(10005), wrong(10008)), None, Reason.UNREACHABLE),  # while it has no leader
         ((wrong(10008), told(config={})), None, Reason.UNREACHABLE),  # one copy is none the wiser
         ((OFFLINE, told(config={})), None, Reason.UNREACHABLE),  # a server that comes back has the third copy
         ((wrong(10074), wrong(10027)), None, Reason.OWNER_NOT_RECORDED),  # the account may have no more streams

@@ -56,6 +56,13 @@ def test_a_kind_is_small_enough_for_an_annotation_of_kubectl_apply() -> None:
     assert max(sizes.values()) < LARGEST
 
 
+def test_every_pattern_is_about_the_whole_text() -> None:
+    """A status is fitted to them so, and the API server would take a part."""
+    patterns = {one["pattern"] for one in WHOLE.values() if "pattern" in one}
+    assert patterns
+    assert all(one.startswith("^") and one.endswith("$") and "|^" not in one for one in patterns)
+
+
 def test_few_columns_are_shown_unasked_and_each_is_one_plain_path() -> None:
     columns = VERSION["additionalPrinterColumns"]
     assert len([one for one in columns if one.get("priority", 0) == 0]) <= MOST_COLUMNS

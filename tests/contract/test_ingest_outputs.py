@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import datetime
 import json
+import re
 import secrets
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -372,15 +373,28 @@ async def test_a_refused_login_is_told_without_username_and_password(plane: Plan
         refusing: list[tuple[Output, str]] = [
             (Tables(a_server(tmp_path / "a", plane.postgres.port, "canary-S3cret", "desk"), plane.database), "refused"),
             (Tables(a_server(tmp_path / "b", plane.postgres.port, "canary" * 20, "desk"), plane.database), "refused"),
-            # It closes at once, so its words may be lost to the library's next request.
-            (Nats(a_server(tmp_path / "c", nats.port, "canary-nats", "desk")), "Authorization|reset by peer"),
+            (Nats(a_server(tmp_path / "c", nats.port, "canary-nats", "desk")), "Authorization"),
             (Kafka(a_server(tmp_path / "d", plane.kafka, "canary-kafka", "desk")), "."),
         ]
         for output, named in refusing:
-            with pytest.raises(OutputAway, match=named) as away:
-                async with output.connected():
-                    pass
-            assert "canary" not in str(away.value)
+            assert re.search(named, await refusal(output))
+
+
+async def refusal(output: Output) -> str:
+    """The words that a login is refused with; no try may quote the credentials.
+
+    NATS closes at once, and the library writes once more: where a reset was faster than the server's words, ingest
+    connects again, and so does this.
+    """
+    for _ in range(20):
+        with pytest.raises(OutputAway) as away:
+            async with output.connected():
+                pass
+        words = str(away.value)
+        assert "canary" not in words
+        if "reset by peer" not in words:
+            return words
+    raise AssertionError("the server never said why")
 
 
 # NATS.

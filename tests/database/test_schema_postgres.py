@@ -79,7 +79,7 @@ def test_a_second_platform_is_told_who_owns_the_database(postgres: servers.Postg
         report = up(fresh, servers.a_wish(owner="desk/second of namespace 1"))
     assert (report.reason, said) == (Reason.DATABASE_OWNED_BY_ANOTHER, [])
     assert "the database belongs to desk/first of namespace 1, venue Simulated, since 20" in report.message
-    assert report.message.endswith("; name another in the spec")
+    assert report.message.endswith("; name another database in the spec")
     assert report.standing is Standing.ANOTHERS
     postgres.run(fresh.database, "UPDATE aether.ownership SET owner = ''")  # what the guide says gives it free
     report = up(fresh, servers.a_wish(owner="desk/second of namespace 1"))

@@ -19,12 +19,7 @@ from aether_testing import recordings
 from aether_testing.feeds import BTC, World, a_trade, faithful
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from decimal import Decimal
-
-    from aether_services.domain.instruments import Symbol
-    from aether_services.domain.trades import Trade
-    from aether_services.ingest.core.tapes import Place
 
 
 def beside_heartbeats(request: dict[str, Any]) -> list[bytes | int]:
@@ -91,14 +86,7 @@ async def test_trades_that_a_silent_channel_leaves_out_come_over_rest() -> None:
 
 def strange_at_first(world: World, *, times: int) -> None:
     """REST's newest trade is not understood so often."""
-    trades, strange = world.venue.trades, iter([NotTold("the newest is not understood")] * times)
-
-    async def told(symbol: Symbol, after: Place | None) -> Sequence[Trade]:
-        if (fault := next(strange, None)) is not None:
-            raise fault
-        return await trades(symbol, after)
-
-    world.venue.trades = told  # type: ignore[method-assign]
+    world.venue.faults = [NotTold("the newest is not understood")] * times
 
 
 async def test_a_silent_market_whose_newest_trade_is_strange_is_asked_about_again() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -18,7 +17,6 @@ from aether_services.contracts.statuses import Output
 from aether_services.domain import times
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
-from aether_services.domain.trades import OrderType, Side, Trade
 from aether_services.ingest.adapters.servers import Server
 from aether_services.ingest.core.markets import Markets
 from aether_services.ingest.core.outboxes import Letter
@@ -31,10 +29,12 @@ from aether_services.ingest.service.history import History
 from aether_services.ingest.settings import Tls
 from aether_testing import clocks
 from aether_testing.clocks import Clock
+from aether_testing.feeds import a_trade
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
+    from aether_services.domain.trades import Trade
     from aether_services.ingest.core.market import Market
 
 BTC = Symbol("BTC/USD")
@@ -70,16 +70,7 @@ class World:
 
     def trade(self, trade_id: int, at: float | None = None) -> Received:
         """One, at a second of its own."""
-        moment = Nanoseconds(round((trade_id if at is None else at) * times.SECOND))
-        trade = Trade(
-            symbol=BTC,
-            trade_id=trade_id,
-            side=Side.BUY,
-            price=Decimal(1),
-            quantity=Decimal(1),
-            order_type=OrderType.LIMIT,
-            at=moment,
-        )
+        trade = a_trade(trade_id, trade_id if at is None else at)
         return Received(trade, self.clock.now())
 
     def hear(self, *ids: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,15 +9,16 @@ import pytest
 from aether_services.domain import times
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
-from aether_services.domain.trades import OrderType, Side, Trade
 from aether_services.ingest.core import refusals, tapes
 from aether_services.ingest.ports import NotTold
 from aether_services.ingest.service.history import History, IdsWentBack
 from aether_testing.clocks import Clock
+from aether_testing.feeds import a_trade_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from aether_services.domain.trades import Trade
     from aether_services.ingest.core.tapes import Place
 
 BTC = Symbol("BTC/USD")
@@ -42,15 +42,7 @@ class Venue:
 
     def trade(self, trade_id: int, at: int) -> Trade:
         """One trade."""
-        return Trade(
-            symbol=BTC,
-            trade_id=trade_id,
-            side=Side.BUY,
-            price=Decimal(1),
-            quantity=Decimal(1),
-            order_type=OrderType.LIMIT,
-            at=Nanoseconds(self.began + at * times.SECOND),
-        )
+        return a_trade_at(trade_id, Nanoseconds(self.began + at * times.SECOND))
 
     async def trades(self, symbol: Symbol, after: Place) -> Sequence[Trade]:
         """Those whose time is after that of a place."""

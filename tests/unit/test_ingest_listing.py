@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from aether_services.domain.instruments import Symbol
 from aether_services.ingest.core.refusals import Refusals
 from aether_services.ingest.ports import Listed, OutputAway, VenueAway
 from aether_services.ingest.service.listing import Listing
+from aether_testing import clocks
 from aether_testing.clocks import Clock
 
 if TYPE_CHECKING:
@@ -43,16 +43,7 @@ class Lister:
 
     async def runs(self, holds: Callable[[], bool], seconds: float) -> None:
         """Let time pass until something holds."""
-        ends = self.clock.seconds + seconds
-        task = asyncio.create_task(self.listing.run())
-        try:
-            while not holds():
-                assert not task.done(), task.result()
-                assert self.clock.seconds < ends
-                await asyncio.sleep(0)
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
+        await clocks.run_until(self.clock, self.listing.run(), holds, seconds)
 
 
 async def test_markets_are_read_now_and_then_and_at_once_when_asked_but_in_no_storm() -> None:

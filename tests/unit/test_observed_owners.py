@@ -31,7 +31,7 @@ def test_another_platform_is_named_with_its_venue(other: dict[str, str]) -> None
     refused = owners.refusal(stranger.record, PAPER)
     assert refused is not None
     assert refused.reason is Reason.SERVER_OWNED_BY_ANOTHER
-    assert refused.message == f"it belongs to {stranger.text}, venue Simulated; name another in the spec"
+    assert refused.message == f"it belongs to {stranger.text}, venue Simulated; name another server in the spec"
 
 
 def test_another_venue_of_the_same_platform_is_refused_with_the_way_out() -> None:

@@ -91,7 +91,7 @@ def permit(guard: Callable[[], object]) -> None:
         raise Withheld from lost
 
 
-AUTHORITY: Final = "a FILE of ca.crt of the Secret"
+CA_FILE: Final = "a FILE of ca.crt of the Secret"
 """What a command by hand reads, where the server's certificate is not one of the system's authorities."""
 
 

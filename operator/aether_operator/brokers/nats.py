@@ -185,13 +185,13 @@ def _way_out(code: int) -> str:
 
 def _by_hand(endpoint: Endpoint, owner: Owner, why: str) -> Refused:
     server = f"{'tls' if endpoint.tls else 'nats'}://{connecting.place(endpoint)}"
-    authority = " --tlsca FILE" if endpoint.ca else ""
+    ca = " --tlsca FILE" if endpoint.ca else ""
     command = (
-        f"nats --server {server}{authority} stream add {STREAM} --subjects {SUBJECT} --storage file --max-msgs 1 "
+        f"nats --server {server}{ca} stream add {STREAM} --subjects {SUBJECT} --storage file --max-msgs 1 "
         f"--defaults --description '{owner.record}'"
     )
     needs = f"publish to $JS.API.STREAM.INFO.{STREAM} and $JS.API.STREAM.CREATE.{STREAM}"
-    files = connecting.AUTHORITY if endpoint.ca else ""
+    files = connecting.CA_FILE if endpoint.ca else ""
     return connecting.by_hand(f"whose it is stands in stream {STREAM}, and {why}", needs, command, files)
 
 

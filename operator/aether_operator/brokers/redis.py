@@ -121,7 +121,7 @@ async def _record(
             await _told(connection, "SET", KEY, owner.record, "NX")
             found = await _told(connection, "GET", KEY)
     except exceptions.NoPermissionError as fault:
-        files = connecting.AUTHORITY if endpoint.ca else ""
+        files = connecting.CA_FILE if endpoint.ca else ""
         tls = (" --tls" if endpoint.tls else "") + (" --cacert FILE" if endpoint.ca else "")
         command = f"redis-cli -h {endpoint.host} -p {endpoint.port}{tls} SET {KEY} '{owner.record}' NX"
         needs = f"read and write the key (ACL SETUSER … ~{KEY} +get +set)"

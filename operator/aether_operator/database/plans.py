@@ -79,7 +79,7 @@ def refusal(seen: Seen, wanted: SchemaWanted) -> Plan | None:
     if seen.owner and seen.owner != wanted.owner:
         since = f"{seen.owned_since:%Y-%m-%d %H:%M} UTC" if seen.owned_since else "an unknown time"
         venue = f", venue {seen.venue}" if seen.venue else ""
-        message = f"the database belongs to {seen.owner}{venue}, since {since}; {owners.OWN}"
+        message = f"the database belongs to {seen.owner}{venue}, since {since}; name another database in the spec"
         return Plan(reason=Reason.DATABASE_OWNED_BY_ANOTHER, message=message)
     if seen.venue is not None and seen.venue != wanted.venue:
         message = f"the database holds {owners.mismatch(seen.venue, wanted.venue)}"

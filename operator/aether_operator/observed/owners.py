@@ -87,8 +87,8 @@ class Refusal:
     message: str
 
 
-OWN: Final = "name another in the spec"
-_NOT_UNDERSTOOD: Final = f"it belongs to somebody else: what stands there as its owner is no platform; {OWN}"
+_OTHER_SERVER: Final = "name another server in the spec"
+_NOT_UNDERSTOOD: Final = f"it belongs to somebody else: what stands there as its owner is no platform; {_OTHER_SERVER}"
 _WORDS: Final = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -113,7 +113,9 @@ def refusal(record: str, platform: Owner) -> Refusal | None:
     if found is None:
         return Refusal(Reason.SERVER_OWNED_BY_ANOTHER, _NOT_UNDERSTOOD)
     if found.text != platform.text:
-        return Refusal(Reason.SERVER_OWNED_BY_ANOTHER, f"it belongs to {found.text}, venue {found.venue}; {OWN}")
+        return Refusal(
+            Reason.SERVER_OWNED_BY_ANOTHER, f"it belongs to {found.text}, venue {found.venue}; {_OTHER_SERVER}"
+        )
     if found.venue != platform.venue:
         return Refusal(Reason.VENUE_MISMATCH, f"it holds {mismatch(found.venue, platform.venue)}")
     return None

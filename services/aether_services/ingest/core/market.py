@@ -94,7 +94,7 @@ class Market:
 
     # Its trades.
 
-    def fits(self, trade: Trade, received: Nanoseconds, *, snapshot: bool) -> None:
+    def check_order(self, trade: Trade, received: Nanoseconds, *, snapshot: bool) -> None:
         """Refuse a trade whose time is long before that of the trade before it, or long after that of the next.
 
         Of a snapshot, which tells of what happened long ago, the one before it may be the one whose time is wrong: it
@@ -115,8 +115,8 @@ class Market:
                 self.tape.take_back()
             raise
 
-    def traded(self, trade: Trade, received: Nanoseconds) -> None:
-        """The venue told of a trade, which may leave others out."""
+    def add(self, trade: Trade, received: Nanoseconds) -> None:
+        """Take in a trade that the venue reported, which may leave others out."""
         whole = not self.tape.gap
         self.tape.add([Received(trade, received)])
         if whole and self.tape.gap:

@@ -307,7 +307,7 @@ class Markets:
         self.data_of.add((Channel.TRADE, market.symbol))
         trade, last = one.trade(), market.tape.last
         refusals.in_time(trade.at, received)
-        market.fits(trade, received, snapshot=kind == _SNAPSHOT)
+        market.check_order(trade, received, snapshot=kind == _SNAPSHOT)
         self._fit(market.symbol, (trade.price,), (trade.quantity,))
         self._heard(trade.at, received, kind)
         market.liveness.traded(trade)
@@ -315,7 +315,7 @@ class Markets:
             market.liveness.updated(Channel.TRADE)
         if last is not None and trade.trade_id <= last.trade_id and trade.at > last.at + times.SECOND:
             self.begin_anew(market)
-        market.traded(trade, received)
+        market.add(trade, received)
         if market.tape.gap:
             self.fill.add(market.symbol)
 
