@@ -203,9 +203,16 @@ async def test_it_is_ready_once_it_turned_and_not_when_it_stands_still() -> None
 async def test_a_venue_that_drains_takes_no_new_connection_for_long() -> None:
     venue = a_venue(Memory(), Hours())
     connection = venue.connect()
-    await venue.drain()
-    assert connection.closing.result()[0] == venue.connect().closing.result()[0] == telling.GOING_AWAY
+    drained = asyncio.create_task(venue.drain())
+    await until(connection.closing.done)
+    late = venue.connect()
+    assert connection.closing.result()[0] == late.closing.result()[0] == telling.GOING_AWAY
     assert venue.status().draining
+    venue.audience.remove(connection)
+    await asyncio.sleep(0)
+    assert not drained.done(), "the other one has not been sent why it is closed"
+    venue.audience.remove(late)
+    await drained
 
 
 async def test_one_closed_as_slow_on_demand_ends_as_one_does_for_which_too_many_messages_wait() -> None:

@@ -153,9 +153,11 @@ class Venue:
             tasks.create_task(self._pruning())
 
     async def drain(self) -> None:
-        """Say goodbye. What was told is in the journal already."""
+        """Say goodbye, and wait until it is sent. What was told is in the journal already."""
         self.draining = True
         self.audience.close_all(telling.GOING_AWAY, "the venue is about to end")
+        # The server closes what is open when it ends, with a code of its own and no reason.
+        await self.audience.wait_closed()
 
     # ---- turning
 

@@ -161,6 +161,7 @@ class Audience:
         self._settings, self._clock = settings, clock
         self._subscribers: dict[Key, dict[Connection, None]] = {}
         self._silent_until = 0.0
+        self._gone = asyncio.Event()
         self._sent = prometheus_client.Counter(
             "aether_venue_messages", "Messages for clients, by channel", ["channel"], registry=registry
         )
@@ -180,6 +181,7 @@ class Audience:
     def remove(self, connection: Connection) -> None:
         """It is gone."""
         self.connections.pop(connection, None)
+        self._gone.set()
         for key in list(connection.subscribed):
             self.unsubscribe(connection, key)
         if connection.closing.done() and not connection.closing.cancelled():
@@ -190,6 +192,12 @@ class Audience:
         for connection in self.connections:
             connection.close(code, reason)
         return len(self.connections)
+
+    async def wait_closed(self) -> None:
+        """Wait until no connection is left: each has been sent why it is closed, or does not take it."""
+        while self.connections:
+            self._gone.clear()
+            await self._gone.wait()
 
     def close_all_as_slow(self) -> int:
         """Close every connection as if too many messages waited for it; how many."""

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from aether_services.exchange_sim.service import Venue
     from aether_services.exchange_sim.telling import Connection
 
-FAREWELL: Final = 5.0
-"""Seconds for a connection to take the reason why it is closed."""
+FAREWELL: Final = 4.0
+"""Seconds for a connection to take the reason why it is closed: fewer than the process has for its end."""
 
 
 def add(app: fastapi.FastAPI, venue: Venue) -> None:
