@@ -1,14 +1,24 @@
-"""Runs `aether` and `kubectl aether` as processes, with a program in kubectl's place."""
+"""Runs `aether` and `kubectl aether`, with a program in kubectl's place."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+import pkgutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from aether_cli import output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, MutableMapping
 
 SERVER: Final = "https://10.1.2.3:6443"
 CONFIG: Final = {
@@ -25,6 +35,7 @@ CONFIG: Final = {
 }
 DESK: Final = f"Context desk  {SERVER}  venue Simulated, feed Synthetic"
 PROD: Final = "Context prod  https://10.9.9.9:6443  venue Kraken, feed Live"
+COLUMNS: Final = 120
 Thing = dict[str, Any]
 
 
@@ -84,14 +95,57 @@ def a_book(*, usable: bool) -> str:
 
 
 PROGRAMS: Final = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["scripts"]
+Done = subprocess.CompletedProcess[str]
 
 
-def aether(
-    home: Path, *words: str, assets: Path | None = None, program: str = "aether"
-) -> subprocess.CompletedProcess[str]:
-    env = {"HOME": str(home), "PATH": os.environ["PATH"], "COLUMNS": "120", "PYTHONPATH": os.pathsep.join(sys.path)}
-    if assets:
-        env["KUBEBUILDER_ASSETS"] = str(assets)
+def aether(home: Path, *words: str, assets: Path | None = None, program: str = "aether") -> Done:
+    """One command line, run in this process: a process of its own takes half a second to begin."""
+    function = pkgutil.resolve_name(PROGRAMS[program])
+    stdout, stderr, code = io.StringIO(), io.StringIO(), 0
+    with (
+        _changed(os.environ, _environ(home, assets)),
+        contextlib.chdir(home),
+        contextlib.redirect_stdout(stdout),
+        contextlib.redirect_stderr(stderr),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(sys, "argv", [program, *words])
+        for console in (output.out, output.errors):
+            patch.setattr(console, "width", COLUMNS)
+        for exec_ in ("execv", "execvp"):
+            patch.setattr(os, exec_, _becomes_another_program)
+        try:
+            function()
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return Done([program, *words], code, stdout.getvalue(), stderr.getvalue())
+
+
+def _becomes_another_program(*_: object) -> None:
+    raise AssertionError("this command becomes another program: aether_process runs it")
+
+
+def aether_process(home: Path, *words: str, assets: Path | None = None, program: str = "aether") -> Done:
+    """The same in a process of its own, for what becomes another program."""
     module, _, function = PROGRAMS[program].partition(":")
     command = [sys.executable, "-c", f"import {module} as it; it.{function}()", *words]
+    env = _environ(home, assets)
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=env, cwd=home)
+
+
+def _environ(home: Path, assets: Path | None) -> dict[str, str]:
+    path = os.pathsep.join(sys.path)
+    env = {"HOME": str(home), "PATH": os.environ["PATH"], "COLUMNS": str(COLUMNS), "PYTHONPATH": path}
+    return env | ({"KUBEBUILDER_ASSETS": str(assets)} if assets else {})
+
+
+@contextlib.contextmanager
+def _changed(environ: MutableMapping[str, str], to: dict[str, str]) -> Iterator[None]:
+    before = dict(environ)
+    try:
+        environ.clear()
+        environ.update(to)
+        yield
+    finally:
+        environ.clear()
+        environ.update(before)

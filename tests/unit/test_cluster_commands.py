@@ -28,7 +28,7 @@ def test_down_without_a_cluster_is_no_error(tmp_path: Path) -> None:
 
 def test_every_word_after_kubectl_s_first_is_kubectl_s(tmp_path: Path, kubectl: Path) -> None:
     words = ["exec", "pod", "--name", "x", "-it", "--", "ls", "-l", "--help"]
-    done = invoking.aether(tmp_path, "kubectl", "--context", "desk", *words, assets=kubectl)
+    done = invoking.aether_process(tmp_path, "kubectl", "--context", "desk", *words, assets=kubectl)
     assert done.stdout.splitlines() == ["--context=desk", *words]
     assert done.stderr.splitlines() == [invoking.DESK]
 
@@ -41,13 +41,15 @@ def test_kubectl_still_runs_where_the_venue_cannot_be_asked(tmp_path: Path, kind
     refused = 'Error from server (Forbidden): tradingplatforms is forbidden: User "v" cannot list'
     answers = {"get tradingplatforms": refused, "/apis/trading.aether.io/v1alpha1": kinds}
     assets = invoking.a_kubectl(tmp_path, answers, 'echo "$*"')
-    done = invoking.aether(tmp_path, "kubectl", "--context", "desk", "get", "pods", assets=assets)
+    done = invoking.aether_process(tmp_path, "kubectl", "--context", "desk", "get", "pods", assets=assets)
     assert done.stdout.splitlines() == ["--context=desk get pods"]
     assert done.stderr.splitlines() == [f"Context desk  {invoking.SERVER}  {said}"]
 
 
 def test_logs_of_a_workload_are_kubectl_s(tmp_path: Path, kubectl: Path) -> None:
-    done = invoking.aether(tmp_path, "logs", "deploy/web", "--context", "desk", "-f", "--lines", "3", assets=kubectl)
+    done = invoking.aether_process(
+        tmp_path, "logs", "deploy/web", "--context", "desk", "-f", "--lines", "3", assets=kubectl
+    )
     assert done.stdout.splitlines() == [
         "--context=desk", "logs", "deploy/web", "--namespace=aether", "--tail=3", "--follow",
     ]  # fmt: skip
@@ -82,7 +84,7 @@ def test_kubectl_asks_no_other_cluster_than_the_line_before_says(
     ],
 )
 def test_words_that_choose_no_cluster_are_kubectl_s(tmp_path: Path, kubectl: Path, words: list[str]) -> None:
-    done = invoking.aether(tmp_path, "kubectl", "--context", "desk", *words, assets=kubectl)
+    done = invoking.aether_process(tmp_path, "kubectl", "--context", "desk", *words, assets=kubectl)
     assert done.stdout.splitlines() == ["--context=desk", *words]
 
 
@@ -105,7 +107,7 @@ def test_who_may_read_one_namespace_is_told_its_venue(tmp_path: Path, words: lis
         "/apis/": {"kind": "APIResourceList"},
     }
     assets = invoking.a_kubectl(tmp_path, answers, 'echo "$*"')
-    done = invoking.aether(tmp_path, "kubectl", "--context", "desk", *words, assets=assets)
+    done = invoking.aether_process(tmp_path, "kubectl", "--context", "desk", *words, assets=assets)
     venue = {"live": "venue Kraken, feed Live", "aether": "venue Simulated, feed Synthetic"}[namespace]
     said = f"Context desk  {invoking.SERVER}  namespace {namespace}: {venue}"
     assert (done.returncode, done.stderr.splitlines()) == (0, [said])
