@@ -46,7 +46,7 @@ campaign: test-packages clients ## The long repetitions in full: make campaign N
 .PHONY: bench
 bench: test-packages python ## One benchmark, JSON lines on standard output: make bench B=control-plane-start
 	@case "$(B)" in ingest-*) .ci/others peers ;; *) $(BIN)/aether build ;; esac
-	@PYTHONPATH=tests $(BIN)/python -m aether_testing.benching $(B)
+	@PYTHONPATH=tests $(BIN)/python -m aether_testing.benchmarks $(B)
 
 .PHONY: lint types format
 lint: python ## Style, formatting, one import direction
@@ -61,7 +61,7 @@ format: python ## Mend style and formatting
 
 .PHONY: crds docs lock changelog go-sums
 crds: python ## Write crds/ and their copy in the chart anew, from the models
-	@PYTHONPATH=tests $(BIN)/python -m aether_testing.generating
+	@PYTHONPATH=tests $(BIN)/python -m aether_testing.generator
 docs: crds ## Write the generated reference anew, and show the next changelog
 	@$(BIN)/python -m typer aether_cli.app utils docs --name aether --title "The aether command" --output docs/reference/cli.md
 	@$(BIN)/towncrier build --draft --version next

@@ -15,7 +15,7 @@ import typer
 from rich.markup import escape
 
 import aether_cli
-from aether_cli import cluster_commands, desk_commands, problems
+from aether_cli import cluster_commands, platform_commands, problems
 from aether_cli.output import errors, out
 
 if TYPE_CHECKING:
@@ -47,7 +47,11 @@ def _top(
     """What every command shares: nothing but `--version`."""
 
 
-SHARED: Final[tuple[Callable[..., None], ...]] = (desk_commands.status, desk_commands.book, desk_commands.explain)
+SHARED: Final[tuple[Callable[..., None], ...]] = (
+    platform_commands.status,
+    platform_commands.book,
+    platform_commands.explain,
+)
 """The commands that both have."""
 KUBECTLS_WORDS: Final = {
     "allow_extra_args": True,

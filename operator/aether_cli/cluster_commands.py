@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.markup import escape
 
-from aether_cli import installing, output, problems, targets, telling
-from aether_cli.local import holding, manifests, places, starting
+from aether_cli import installer, output, problems, progress, targets
+from aether_cli.local import manifests, paths, startup, supervisor_process
 from aether_cli.local.settings import Profile, Settings
 from aether_cli.options import DEFAULT, AsJson, Context, Kubeconfig, Name, Namespace
 from aether_cli.output import out
@@ -21,7 +21,7 @@ from aether_cli.output import out
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aether_cli import asking
+    from aether_cli import kubectl_client
 
 Values = Annotated[
     list[Path] | None,
@@ -60,33 +60,33 @@ def up(  # noqa: PLR0913 - a command has as many options as it has
     as_json: AsJson = False,
 ) -> None:
     """Have Aether in a cluster: in a one-node Kubernetes on this machine, or in the one of --context. Again: heals."""
-    progress = telling.ToTerminal()
+    reporter = progress.ToTerminal()
     if context or kubeconfig:
         with targets.on(targets.chosen(name, context, kubeconfig)) as target:
-            _up_there(target, progress, values or [], example=bool(example), as_json=as_json)
+            _up_there(target, reporter, values or [], example=bool(example), as_json=as_json)
         return
-    at = places.of(name, os.environ)
+    at = paths.of(name, os.environ)
     chosen = Settings(profile=profile, port=port, egress=egress)
     if not chosen.has_node and (example or values):
         raise problems.BadInput(
             f"profile: {profile} runs no pods, and nothing is installed there", remedy=f"Use --profile {Profile.NODE}"
         )
-    cluster = starting.up(at, chosen, progress)
+    cluster = startup.up(at, chosen, reporter)
     installed = None
     if chosen.has_node:
-        helm = installing.Helm(program=cluster.programs["helm"], kubectl=cluster.kubectl)
-        chart = installing.repository() / "helm" / installing.RELEASE
-        with holding.alone(at, progress):
-            installing.forget_unfinished(cluster.kubectl)
-            name_of_chart = installing.install(
-                helm, chart, progress, given=installing.values(cluster.images), files=values or []
+        helm = installer.Helm(program=cluster.programs["helm"], kubectl=cluster.kubectl)
+        chart = installer.repository() / "helm" / installer.RELEASE
+        with supervisor_process.alone(at, reporter):
+            installer.forget_unfinished(cluster.kubectl)
+            name_of_chart = installer.install(
+                helm, chart, reporter, given=installer.values(cluster.images), files=values or []
             )
-        installed = _with_example(cluster.kubectl, name_of_chart, progress, wanted=example is not False)
+        installed = _with_example(cluster.kubectl, name_of_chart, reporter, wanted=example is not False)
     if as_json:
         output.print_json({**cluster.record(), **(installed.record() if installed else {})})
         return
     news = f"up after {cluster.seconds:.1f} s" if cluster.started else "was up already"
-    progress.line("")
+    reporter.line("")
     output.begin(output.heading(targets.chosen(name, "")))
     out.print(f"  {cluster.server}, {news}")
     if installed:
@@ -98,47 +98,47 @@ def up(  # noqa: PLR0913 - a command has as many options as it has
 
 
 def _up_there(
-    target: targets.Target, progress: telling.Teller, values: Sequence[Path], *, example: bool, as_json: bool
+    target: targets.Target, reporter: progress.Teller, values: Sequence[Path], *, example: bool, as_json: bool
 ) -> None:
     """`up` on a cluster of the person's: nothing is started, and no image is brought."""
     kubectl = target.kubectl
-    helm = installing.helm(kubectl, places.of(DEFAULT, os.environ).cache, os.environ)
-    chart = installing.repository() / "helm" / installing.RELEASE
-    with progress.step("cluster") as step:
+    helm = installer.helm(kubectl, paths.of(DEFAULT, os.environ).cache, os.environ)
+    chart = installer.repository() / "helm" / installer.RELEASE
+    with reporter.step("cluster") as step:
         version = kubectl.json("version", deadline=20)["serverVersion"]["gitVersion"]
         kubectl.apply(*(manifests.restricted_namespace(one) for one in manifests.NAMESPACES))
         step.result(f"Kubernetes {version}, namespaces {', '.join(manifests.NAMESPACES)}")
-    name_of_chart = installing.install(helm, chart, progress, given={}, files=values)
-    installed = _with_example(kubectl, name_of_chart, progress, wanted=example)
+    name_of_chart = installer.install(helm, chart, reporter, given={}, files=values)
+    installed = _with_example(kubectl, name_of_chart, reporter, wanted=example)
     if as_json:
         record = {**target.record(), "version": version, "namespaces": list(manifests.NAMESPACES)}
         output.print_json({**record, **installed.record()})
         return
-    progress.line("")
+    reporter.line("")
     output.begin(output.heading(target))
     out.print(f"  Kubernetes {version}")
     _print_installed(installed)
     if not example:
-        out.print(f"  No example was applied: --example does, or kubectl apply -f examples/{installing.EXAMPLE}")
+        out.print(f"  No example was applied: --example does, or kubectl apply -f examples/{installer.EXAMPLE}")
 
 
 def _with_example(
-    kubectl: asking.Kubectl, chart: str, progress: telling.Teller, *, wanted: bool
-) -> installing.Installed:
-    folder = installing.repository() / "examples" / installing.EXAMPLE
-    platforms = installing.show_example(kubectl, folder, progress) if wanted else ()
-    return installing.Installed(chart=chart, platforms=platforms)
+    kubectl: kubectl_client.Kubectl, chart: str, reporter: progress.Teller, *, wanted: bool
+) -> installer.Installed:
+    folder = installer.repository() / "examples" / installer.EXAMPLE
+    platforms = installer.show_example(kubectl, folder, reporter) if wanted else ()
+    return installer.Installed(chart=chart, platforms=platforms)
 
 
-def _print_installed(installed: installing.Installed) -> None:
-    out.print(f"  {installed.chart} is installed in {installing.SYSTEM}")
+def _print_installed(installed: installer.Installed) -> None:
+    out.print(f"  {installed.chart} is installed in {installer.SYSTEM}")
     for one in installed.platforms:
         out.print(f"  TradingPlatform {one.namespace}/{one.name}: [green]Ready[/]  {escape(one.message)}")
 
 
 def build(*, as_json: AsJson = False) -> None:
     """Build what `up` needs, programs and images, into the cache, and start nothing."""
-    baked = starting.build(places.of(DEFAULT, os.environ), telling.ToTerminal())
+    baked = startup.build(paths.of(DEFAULT, os.environ), progress.ToTerminal())
     if as_json:
         output.print_json(
             [{"name": one.name, "reference": one.reference, "bytes": one.size, "built": one.built} for one in baked]
@@ -153,7 +153,7 @@ def down(
 ) -> None:
     """Stop the local cluster. Its objects, its volumes and the caches stay, unless --purge."""
     began = time.monotonic()
-    stopped = starting.down(places.of(name, os.environ), telling.ToTerminal(), purge=purge)
+    stopped = startup.down(paths.of(name, os.environ), progress.ToTerminal(), purge=purge)
     seconds = time.monotonic() - began
     if as_json:
         output.print_json({"name": name, "stopped": stopped, "purged": purge, "seconds": round(seconds, 3)})
@@ -213,7 +213,7 @@ def logs(  # noqa: PLR0913 - a command has as many options as it has
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they are written.")] = False,
 ) -> None:
     """Show the last lines of a component's log, or of a workload's. Without a name: which components have one."""
-    at = places.of(name, os.environ)
+    at = paths.of(name, os.environ)
     foreign = bool(context or kubeconfig)
     if foreign and not what:
         raise problems.BadInput("what: name a workload", remedy="For example: aether logs --context c deploy/web")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from aether_cli import asking, looking, problems
+from aether_cli import cluster_reader, kubectl_client, problems
 
 if TYPE_CHECKING:
     from aether_cli import targets
@@ -30,13 +30,13 @@ def heading(target: targets.Target, namespace: str = "") -> str:
         namespace: Of whose platforms the line tells where those of all namespaces may not be read.
     """
     try:
-        return target.heading(looking.platforms_of(target.kubectl))
-    except asking.Forbidden:
+        return target.heading(cluster_reader.platforms_of(target.kubectl))
+    except kubectl_client.Forbidden:
         within = namespace or target.namespace
     except problems.ProgramFailed:  # no answer
         return target.heading(None)
     try:
-        return target.heading(looking.platforms_of(target.kubectl, within), within=within)
+        return target.heading(cluster_reader.platforms_of(target.kubectl, within), within=within)
     except problems.ProgramFailed:
         return target.heading(None)
 

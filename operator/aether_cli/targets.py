@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.markup import escape
 
-from aether_cli import asking, desks, problems
-from aether_cli.local import binaries, building, holding, manifests, places
+from aether_cli import kubectl_client, problems, status_view
+from aether_cli.local import binaries, manifests, paths, program_builder, supervisor_process
 from aether_cli.options import DEFAULT
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ NOWHERE: Final = "default"
 class Target:
     """A cluster: the local one, or that of a context."""
 
-    kubectl: asking.Kubectl
+    kubectl: kubectl_client.Kubectl
     name: str
     """The local cluster's, or the context's."""
     server: str
@@ -47,14 +47,14 @@ class Target:
         """The cluster, as the first line of an output names it."""
         return f"Cluster {self.name}" if self.local else f"Context {self.name}  {self.server}"
 
-    def heading(self, platforms: Sequence[desks.Thing] | None, *, within: str = "") -> str:
+    def heading(self, platforms: Sequence[status_view.Thing] | None, *, within: str = "") -> str:
         """The first line of an output, with markup: the cluster, and the venue of each platform that is shown.
 
         Args:
             platforms: Those; None where they could not be read.
             within: The one namespace that they are of, where no other may be read.
         """
-        venues = "venue not known" if platforms is None else desks.venues(platforms)
+        venues = "venue not known" if platforms is None else status_view.venues(platforms)
         where = f"namespace {within}: " if within else ""
         return f"[bold]{escape(self.title)}[/]  {escape(where + venues)}"
 
@@ -82,8 +82,8 @@ def chosen(name: str, context: str, kubeconfig: Path | None = None) -> Target:
     """
     if context or kubeconfig or not name:
         return of_context(kubectl_program(), kubeconfig=kubeconfig, context=context, plugin=not name)
-    at = places.of(name, os.environ)
-    holding.need(at)  # that it does not run comes before that there is no kubectl
+    at = paths.of(name, os.environ)
+    supervisor_process.need(at)  # that it does not run comes before that there is no kubectl
     return local(kubectl_program(), at, default=DEFAULT)
 
 
@@ -99,7 +99,7 @@ def on(target: Target) -> Iterator[Target]:
 def kubectl_program() -> Path:
     """The one that belongs to the local cluster where it is built, else the person's own."""
     ours = next(binary for binary in binaries.CONTROL_PLANE if binary.name == "kubectl")
-    kept = building.find(ours, places.of(DEFAULT, os.environ).cache, os.environ)
+    kept = program_builder.find(ours, paths.of(DEFAULT, os.environ).cache, os.environ)
     if kept is not None:
         return kept
     if own := shutil.which("kubectl"):
@@ -107,15 +107,15 @@ def kubectl_program() -> Path:
     raise problems.NotPossibleHere("kubectl: not found", remedy="Install kubectl, or run `aether up`, which builds it.")
 
 
-def local(program: Path, at: places.Places, *, default: str) -> Target:
+def local(program: Path, at: paths.Places, *, default: str) -> Target:
     """The local cluster.
 
     Raises:
         NotRunning: It does not run.
     """
-    holder = holding.need(at)
+    holder = supervisor_process.need(at)
     return Target(
-        kubectl=asking.Kubectl(program=program, kubeconfig=at.kubeconfig, cache=at.state / "kubectl"),
+        kubectl=kubectl_client.Kubectl(program=program, kubeconfig=at.kubeconfig, cache=at.state / "kubectl"),
         name=at.name,
         server=f"https://127.0.0.1:{holder.port}",
         namespace=manifests.NAMESPACES[1],
@@ -139,7 +139,7 @@ def of_context(program: Path, *, kubeconfig: Path | None, context: str, plugin: 
     Raises:
         NotRunning: There is no such context.
     """
-    view = asking.Kubectl(program=program, kubeconfig=kubeconfig).json("config", "view", deadline=20)
+    view = kubectl_client.Kubectl(program=program, kubeconfig=kubeconfig).json("config", "view", deadline=20)
     contexts = {one["name"]: one.get("context") or {} for one in view.get("contexts") or ()}
     clusters = {one["name"]: one.get("cluster") or {} for one in view.get("clusters") or ()}
     there = f"There are: {', '.join(sorted(contexts))}" if contexts else "There is none. Is KUBECONFIG right?"
@@ -153,7 +153,7 @@ def of_context(program: Path, *, kubeconfig: Path | None, context: str, plugin: 
         raise problems.NotRunning(f"context {chosen}: its cluster {which!r} is not in the kubeconfig")
     otherwise = NOWHERE if plugin else manifests.NAMESPACES[1]
     return Target(
-        kubectl=asking.Kubectl(program=program, kubeconfig=kubeconfig, context=chosen),
+        kubectl=kubectl_client.Kubectl(program=program, kubeconfig=kubeconfig, context=chosen),
         name=chosen,
         server=CREDENTIALS.sub("", clusters[which]["server"]),
         namespace=contexts[chosen].get("namespace") or otherwise,

@@ -14,10 +14,10 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api.platforms import KIND
-from aether_operator.cluster import eventing, leasing, sessions, speaking
-from aether_operator.database import fencing
-from aether_operator.handlers import watching
-from aether_operator.visiting import configs, health, logs, measures, platforms, queues, working
+from aether_operator.controllers import health, logs, metrics, operator_config, platforms, worker_pool, workqueue
+from aether_operator.database import fence
+from aether_operator.handlers import watcher
+from aether_operator.kube import api_client, events, leader_election, sessions
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -28,30 +28,32 @@ LOST: Final = 3
 BAD_CONFIG: Final = 2
 
 
-async def lead(config: configs.Config, pod: str, stop: asyncio.Event) -> None:
+async def lead(config: operator_config.Config, pod: str, stop: asyncio.Event) -> None:
     """Stand by, lead, and end."""
     configuration = await sessions.configured()
     identity = f"{pod}_{secrets.token_hex(4)}"
-    unguarded = speaking.Api(configuration=configuration)
-    lease = leasing.Lease(api=unguarded, namespace=config.lease.namespace, name=config.lease.name, identity=identity)
+    unguarded = api_client.Api(configuration=configuration)
+    lease = leader_election.Lease(
+        api=unguarded, namespace=config.lease.namespace, name=config.lease.name, identity=identity
+    )
     fresh = sessions.Freshness()
     probes = health.Health(fresh=fresh, leading=lambda: lease.held)
     async with probes.served(config.port) as port, asyncio.TaskGroup() as group:
         log.info("standing_by", extra={"identity": identity, "port": port})
         measuring = group.create_task(probes.measure())
         if await _until(lease.acquire(), stop):
-            measures.LEADER.set(1)
+            metrics.LEADER.set(1)
             log.info("leading", extra={"identity": identity})
-            api = speaking.Api(configuration=configuration, guard=lease.guard, wrote=_count)
+            api = api_client.Api(configuration=configuration, guard=lease.guard, wrote=_count)
             visitor = platforms.Visitor(
                 api=api,
                 config=config,
-                events=eventing.Events(api=api, instance=pod),
-                fences=fencing.Fences(holder=identity, guard=lease.guard),
+                events=events.Events(api=api, instance=pod),
+                fences=fence.Fences(holder=identity, guard=lease.guard),
                 fresh=lambda: secrets.token_urlsafe(24),
             )
-            queue = queues.Queue(chance=random.random)
-            watches = watching.Watching(
+            queue = workqueue.Queue(chance=random.random)
+            watches = watcher.Watching(
                 configuration=configuration,
                 api=api,
                 namespaces=config.namespaces,
@@ -62,7 +64,7 @@ async def lead(config: configs.Config, pod: str, stop: asyncio.Event) -> None:
                 chance=random.random,
                 silence=config.watch_silence_seconds,
             )
-            workers = working.Workers(
+            workers = worker_pool.Workers(
                 queue=queue,
                 visitors={KIND: visitor},
                 namespaces=watches,
@@ -72,16 +74,16 @@ async def lead(config: configs.Config, pod: str, stop: asyncio.Event) -> None:
             )
             await _until(_all(lease.keep(), workers.work(config.visits_at_once), watches.watch()), stop)
             visitor.close()
-            with contextlib.suppress(speaking.Unavailable, speaking.Refused):  # then it runs out by itself
+            with contextlib.suppress(api_client.Unavailable, api_client.Refused):  # then it runs out by itself
                 await lease.release()
-            measures.LEADER.set(0)
+            metrics.LEADER.set(0)
             await api.close()
         measuring.cancel()
     await unguarded.close()
 
 
 def _count(verb: str, kind: str) -> None:
-    measures.WRITES.labels(verb, kind).inc()
+    metrics.WRITES.labels(verb, kind).inc()
 
 
 async def _all(*works: Coroutine[Any, Any, None]) -> None:
@@ -94,7 +96,7 @@ async def _leading(work: Coroutine[Any, Any, None]) -> None:
     """Do what only a leader may. When the Lease is lost the process ends here: nothing is waited for or tidied."""
     try:
         await work
-    except* leasing.LeaseLost as lost:
+    except* leader_election.LeaseLost as lost:
         log.error("lease_lost", extra={"cause": str(lost.exceptions[0])})  # noqa: TRY400 - the cause says it all
         sys.stderr.flush()
         os._exit(LOST)
@@ -115,7 +117,7 @@ async def _until(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
     return False
 
 
-async def run(config: configs.Config, pod: str) -> None:
+async def run(config: operator_config.Config, pod: str) -> None:
     """Run until a signal."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -129,16 +131,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m aether_operator", description=__doc__)
     parser.add_argument(
         "--config",
-        default=os.environ.get(configs.ENVIRONMENT),
-        help=f"the configuration file; also {configs.ENVIRONMENT}",
+        default=os.environ.get(operator_config.ENVIRONMENT),
+        help=f"the configuration file; also {operator_config.ENVIRONMENT}",
     )
     parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING"))
     options = parser.parse_args(arguments)
     logs.set_up(options.log_level)
     try:
-        config = configs.load(options.config or "")
-        pod, _ = configs.identity(os.environ)
-    except configs.WrongConfig as wrong:
+        config = operator_config.load(options.config or "")
+        pod, _ = operator_config.identity(os.environ)
+    except operator_config.WrongConfig as wrong:
         for line in str(wrong).splitlines():
             log.error("wrong_config", extra={"cause": line})  # noqa: TRY400 - the line is the cause
         return BAD_CONFIG

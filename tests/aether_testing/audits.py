@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from aether_cli.local.starting import Cluster
+    from aether_cli.local.startup import Cluster
 
 DEADLINE: Final = 30.0
 POD: Final = "authentication.kubernetes.io/pod-name"

@@ -20,8 +20,8 @@ from aiokafka.conn import AIOKafkaConnection
 from aiokafka.protocol import types
 from aiokafka.protocol.api import Request, RequestStruct, Response
 
-from aether_cli import running, telling
-from aether_cli.local import places
+from aether_cli import processes, progress
+from aether_cli.local import paths
 from aether_operator.observed.endpoints import Endpoint, Hidden
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def kafka_server(
     *,
     users: Mapping[str, str] | None = None,
     tls: Tls | None = None,
-    tell: telling.Teller | None = None,
+    tell: progress.Teller | None = None,
     heap: str = "256m",
 ) -> Iterator[Kafka]:
     """Kafka as in the image. Who does not log in may do everything, and so may the first of the users."""
@@ -247,7 +247,7 @@ def kafka_server(
         "-cp",
         f"{jars(tell)}/*",
     ]
-    running.run([*java, "kafka.tools.StorageTool", f"@{folder}/format"], deadline=START)
+    processes.run([*java, "kafka.tools.StorageTool", f"@{folder}/format"], deadline=START)
     command = [*java, "kafka.Kafka", str(folder / "server.properties")]
     with _served(command, folder / "kafka.log", [ports[way] for way in ways.values()]) as pid:
         yield Kafka(
@@ -261,19 +261,19 @@ def kafka_server(
         )
 
 
-def jars(tell: telling.Teller | None = None) -> Path:
+def jars(tell: progress.Teller | None = None) -> Path:
     """The image's jars, held against the same list; fetched once, and then from the cache."""
     locked = (KAFKA / "jars.sha256").read_text()
     key = hashlib.sha256(((KAFKA / "pom.xml").read_text() + locked).encode()).hexdigest()[:12]
-    cache = places.of("aether", os.environ).cache / "jars"
+    cache = paths.of("aether", os.environ).cache / "jars"
     found = cache / f"kafka-{key}"
     if found.exists():
         return found
     half = cache / f".half-{secrets.token_hex(4)}"
     try:
-        with (tell or telling.ToTerminal()).step("Kafka's jars") as step:
+        with (tell or progress.ToTerminal()).step("Kafka's jars") as step:
             command = ["mvn", "--batch-mode", "--quiet", f"-Djars={half}", f"-Dmaven.repo.local={half}.repository"]
-            running.run([*command, f"--file={KAFKA}/pom.xml", "dependency:copy-dependencies"], deadline=600)
+            processes.run([*command, f"--file={KAFKA}/pom.xml", "dependency:copy-dependencies"], deadline=600)
             # Another run may have been faster: then theirs is as good.
             for line in locked.splitlines():
                 digest, name = line.split()

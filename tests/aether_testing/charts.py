@@ -10,12 +10,12 @@ from typing import Any, Final
 
 import yaml
 
-from aether_cli import installing, running, telling
-from aether_cli.local import binaries, building, manifests, places
+from aether_cli import installer, processes, progress
+from aether_cli.local import binaries, manifests, paths, program_builder
 
 CHART: Final = Path(__file__).resolve().parents[2] / "helm/aether-operator"
 SYSTEM, DESK = manifests.NAMESPACES
-NAME: Final = installing.RELEASE
+NAME: Final = installer.RELEASE
 Thing = dict[str, Any]
 
 
@@ -23,13 +23,13 @@ Thing = dict[str, Any]
 def helm() -> Path:
     """Helm, as the local cluster has it."""
     (ours,) = [binary for binary in binaries.NODE if binary.name == "helm"]
-    cache = places.of("aether", os.environ).cache
-    return building.ensure((ours,), cache, os.environ, telling.ToTerminal())["helm"]
+    cache = paths.of("aether", os.environ).cache
+    return program_builder.ensure((ours,), cache, os.environ, progress.ToTerminal())["helm"]
 
 
 def rendered(*words: str, values: Thing | None = None, namespace: str = SYSTEM) -> list[Thing]:
     """What the chart becomes, installed in a namespace."""
-    text = running.run(
+    text = processes.run(
         [helm(), "template", NAME, CHART, f"--namespace={namespace}", "--values=-", *words],
         stdin=json.dumps(values or {}),
     )

@@ -8,8 +8,8 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from aether_cli import telling
-from aether_cli.local import places, starting
+from aether_cli import progress
+from aether_cli.local import paths, startup
 from aether_cli.local.settings import Profile, Settings
 
 if TYPE_CHECKING:
@@ -23,16 +23,16 @@ BARE_NODE = replace(NODE, platforms=False)
 """A node whose pods are of the base image: it starts in half the time."""
 
 
-def some_places(folder: Path) -> places.Places:
+def some_places(folder: Path) -> paths.Places:
     """Places below a folder of the test, with a name nobody else has; the cache is everybody's."""
     home = dict(os.environ) | {"XDG_STATE_HOME": str(folder / "state"), "XDG_DATA_HOME": str(folder / "data")}
-    return places.of(f"t-{secrets.token_hex(4)}", home)
+    return paths.of(f"t-{secrets.token_hex(4)}", home)
 
 
 @contextlib.contextmanager
-def running(chosen: Settings, at: places.Places, tell: telling.Teller | None = None) -> Iterator[starting.Cluster]:
+def running(chosen: Settings, at: paths.Places, tell: progress.Teller | None = None) -> Iterator[startup.Cluster]:
     """A cluster for the length of a block; afterwards nothing of it is left."""
     try:
-        yield starting.up(at, chosen, tell or telling.ToTerminal())
+        yield startup.up(at, chosen, tell or progress.ToTerminal())
     finally:
-        starting.down(at, telling.ToNobody(), purge=True)
+        startup.down(at, progress.ToNobody(), purge=True)

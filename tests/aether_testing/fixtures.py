@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from aether_testing import clusters, ingests, machines, namespaces, planes, playing, recordings
+from aether_testing import clusters, fake_services, ingests, machines, namespaces, planes, recordings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from aether_cli.local.starting import Cluster
+    from aether_cli.local.startup import Cluster
 
 NAMESPACE = pytest.StashKey[namespaces.Namespace]()
 
@@ -40,9 +40,9 @@ def plane() -> Iterator[planes.Plane]:
 
 
 @pytest.fixture(scope="session")
-def rooms(control_plane: Cluster) -> Iterator[playing.Rooms]:
+def rooms(control_plane: Cluster) -> Iterator[fake_services.Rooms]:
     """Who answers for the pods of the control plane's rooms, which kwok only says that they run."""
-    with playing.running(control_plane) as one:
+    with fake_services.running(control_plane) as one:
         yield one
 
 

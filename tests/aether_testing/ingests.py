@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from prometheus_client.parser import text_string_to_metric_families
 
-from aether_operator.database import migrating
+from aether_operator.database import migrator
 from aether_services.contracts.marketdata import Topic
 from aether_services.contracts.statuses import IngestStatus, Output
 from aether_testing import brokers, postgres
@@ -112,7 +112,7 @@ def plane(folder: Path) -> Iterator[Plane]:
 def a_database(server: postgres.Postgres) -> str:
     """A new database with the schema that the operator makes."""
     endpoint = server.fresh()
-    report = migrating.bring_up(endpoint, postgres.a_wish(), postgres.a_leader(), deadline=60)
+    report = migrator.bring_up(endpoint, postgres.a_wish(), postgres.a_leader(), deadline=60)
     assert report.ok, report
     return endpoint.database
 

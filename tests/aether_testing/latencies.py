@@ -23,7 +23,7 @@ from nats.aio.client import Client
 from aether_services.contracts.marketdata import Topic
 from aether_services.domain import books, times
 from aether_services.domain.times import Nanoseconds
-from aether_testing import benching, ingests
+from aether_testing import benchmarks, ingests
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -122,19 +122,19 @@ async def venue() -> AsyncIterator[tuple[Emitter, int]]:
         await runner.cleanup()
 
 
-def of_kafka() -> Iterator[benching.Figure]:
+def of_kafka() -> Iterator[benchmarks.Figure]:
     yield from _figures("ingest-latency-kafka", "aiokafka alone", from_kafka, bare_kafka)
 
 
-def of_nats() -> Iterator[benching.Figure]:
+def of_nats() -> Iterator[benchmarks.Figure]:
     yield from _figures("ingest-latency-nats", "nats-py alone", from_nats, bare_nats)
 
 
-def _figures(name: str, peer: str, receive: Any, bare: Any) -> Iterator[benching.Figure]:
+def _figures(name: str, peer: str, receive: Any, bare: Any) -> Iterator[benchmarks.Figure]:
     with tempfile.TemporaryDirectory() as folder, ingests.plane(Path(folder) / "plane") as plane:
         ours, sent, plain = asyncio.run(_measure(Path(folder), plane, receive, bare))
-    yield from benching.latencies(name, ours, peer, plain)
-    yield benching.Figure(name=f"{name}-rate", value=len(ours) / sent * RATE, unit="updates/s", less_is_better=False)
+    yield from benchmarks.latencies(name, ours, peer, plain)
+    yield benchmarks.Figure(name=f"{name}-rate", value=len(ours) / sent * RATE, unit="updates/s", less_is_better=False)
 
 
 async def _measure(folder: Path, plane: ingests.Plane, receive: Any, bare: Any) -> tuple[list[float], int, list[float]]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from aether_cli.local import supervising, tidying
+from aether_cli.local import cleanup, supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +83,7 @@ class Machine:
             ),
             rules=frozenset(line for line in _said("iptables-save").splitlines() if line[:1] in {":", "-"}),
             control_groups=frozenset(
-                str(group) for hierarchy in tidying.hierarchies() for group in hierarchy.glob(f"aether*{mark}*")
+                str(group) for hierarchy in cleanup.hierarchies() for group in hierarchy.glob(f"aether*{mark}*")
             ),
             kernel_settings=frozenset(
                 f"{name}={Path('/proc/sys', name).read_text().strip()}" for name in KERNEL_SETTINGS
@@ -130,7 +130,7 @@ def reachable(process: int) -> set[str]:
     """The whole machine's kernel settings that a cluster's process would change where it writes what it wants."""
     lines = Path(f"/proc/{process}/mountinfo").read_text().splitlines()
     covered = {line.split()[4] for line in lines}
-    return {name for name in supervising.SHOWN_SYSCTLS if f"/proc/sys/{name}" not in covered}
+    return {name for name in supervisor.SHOWN_SYSCTLS if f"/proc/sys/{name}" not in covered}
 
 
 def _call(name: str, *arguments: int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api import models, platforms
 from aether_operator.api.platforms import LONGEST_NAME, Server
-from aether_testing import worlds
+from aether_testing import observations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,13 +42,13 @@ def a_manifest(spec: Any, name: str = "paper") -> dict[str, Any]:
 
 def an_external(server: Server) -> Spec:
     """Where a server of somebody else's is, complete."""
-    found: Spec = copy.deepcopy(worlds.EXTERNAL[server.value])
+    found: Spec = copy.deepcopy(observations.EXTERNAL[server.value])
     return found
 
 
 LARGE: Final[Spec] = {"dataPlane": {server.value: {"managed": {"storage": "20Gi"}} for server in Server}}
 """Managed servers with more than the usual storage, and a simulated venue."""
-ELSEWHERE: Final[Spec] = {"dataPlane": worlds.EXTERNAL, "venue": {"name": "Kraken"}}
+ELSEWHERE: Final[Spec] = {"dataPlane": observations.EXTERNAL, "venue": {"name": "Kraken"}}
 
 
 # Of every server.
@@ -250,7 +250,7 @@ WRONG_EDITS: Final[tuple[Wrong, ...]] = (
 
 RIGHT: Final[dict[str, Spec]] = {
     "empty": {},
-    "external": {"dataPlane": worlds.EXTERNAL},
+    "external": {"dataPlane": observations.EXTERNAL},
     "a-number-of-cores": {"dataPlane": {"kafka": {"managed": {"resources": {"requests": {"cpu": 1}}}}}},
     "a-number-of-bytes": {"dataPlane": {"redis": {"managed": {"storage": 1073741824}}}},
     "fractions": {"dataPlane": {"nats": {"managed": {"storage": "1.5Gi", "resources": {"limits": {"cpu": "0.5"}}}}}},

@@ -6,13 +6,13 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aether_cli import asking, problems
+from aether_cli import kubectl_client, problems
 from aether_cli.local import manifests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aether_cli.local.starting import Cluster
+    from aether_cli.local.startup import Cluster
 
 DEADLINE = 60.0
 """Seconds: generous, since a test asserts behaviour and a benchmark speed."""
@@ -23,7 +23,7 @@ class Namespace:
     """Where a test does what it does."""
 
     name: str
-    kubectl: asking.Kubectl
+    kubectl: kubectl_client.Kubectl
 
     def apply(self, *things: dict[str, Any]) -> None:
         """Make it so, in this namespace."""
@@ -39,8 +39,8 @@ class Namespace:
         return self.kubectl.get(*words, f"--namespace={self.name}")
 
     def until(
-        self, holds: Callable[[asking.Seen], bool], *what: str, wish: str, deadline: float = DEADLINE
-    ) -> asking.Seen:
+        self, holds: Callable[[kubectl_client.Seen], bool], *what: str, wish: str, deadline: float = DEADLINE
+    ) -> kubectl_client.Seen:
         """Watch this namespace until something holds; fails with what was seen last."""
         return self.kubectl.until(holds, *what, f"--namespace={self.name}", deadline=deadline, wish=wish)
 
@@ -65,7 +65,7 @@ class Namespace:
             if what == "events":
                 parts += [f"  {one.get('reason')}: {one.get('message')}" for one in items[-30:]]
             else:
-                parts.append(asking.dump(items))
+                parts.append(kubectl_client.dump(items))
         return "\n".join(parts)
 
 

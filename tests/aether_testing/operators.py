@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import yaml
 from prometheus_client import parser
 
-from aether_cli import asking, problems
+from aether_cli import kubectl_client, problems
 from aether_operator.api import labels
 from aether_operator.api.platforms import Server
 from aether_operator.desired import secrets
@@ -31,10 +31,10 @@ from aether_testing import charts
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from aether_cli.local.starting import Cluster
+    from aether_cli.local.startup import Cluster
+    from aether_testing.counting_proxy import Proxy
+    from aether_testing.fake_services import Rooms
     from aether_testing.namespaces import Namespace
-    from aether_testing.playing import Rooms
-    from aether_testing.proxying import Proxy
 
 TOP: Final = Path(__file__).resolve().parents[2]
 KINDS: Final = TOP / "crds/v1alpha1"
@@ -84,7 +84,7 @@ def install_kinds(cluster: Cluster) -> None:
 
 
 def _established(kind: dict[str, Any]) -> bool:
-    return asking.condition(kind, "Established") == "True"
+    return kubectl_client.condition(kind, "Established") == "True"
 
 
 def rendered(namespace: str, *others: str) -> list[dict[str, Any]]:

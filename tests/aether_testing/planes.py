@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api import models, platforms
 from aether_operator.catalog.logins import Who
-from aether_testing import apart, brokers
+from aether_testing import brokers, shared_servers
 from aether_testing import postgres as servers
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ class Plane:
     kafka: brokers.Kafka
     nats: brokers.Serving
     redis: brokers.Serving
-    ways: apart.Ways
-    _ways: dict[str, dict[str, apart.Way]] = field(default_factory=dict)
+    ways: shared_servers.Ways
+    _ways: dict[str, dict[str, shared_servers.Way]] = field(default_factory=dict)
 
-    def to(self, whose: str) -> dict[str, apart.Way]:
+    def to(self, whose: str) -> dict[str, shared_servers.Way]:
         """Kafka, NATS and Redis as if they were this one's alone."""
         if whose not in self._ways:
             ports = {"kafka": self.kafka.login, "nats": self.nats.port, "redis": self.redis.port}
@@ -114,7 +114,7 @@ def running() -> Iterator[Plane]:
             managed=managed,
             kafka=stack.enter_context(brokers.kafka_server(folder / "kafka", users={LOGIN: PASSWORD})),
             nats=stack.enter_context(brokers.nats_server(folder / "nats")),
-            ways=stack.enter_context(apart.running()),
+            ways=stack.enter_context(shared_servers.running()),
             redis=stack.enter_context(
                 brokers.redis_server(
                     folder / "redis",

@@ -24,7 +24,7 @@ import sqlalchemy
 
 from aether_operator.api.platforms import Retention, Timescale
 from aether_operator.catalog.logins import Who
-from aether_operator.database.migrating import Fences
+from aether_operator.database.migrator import Fences
 from aether_operator.observed.endpoints import Endpoint, Hidden
 from aether_operator.observed.reports import Login, SchemaWanted
 from aether_testing import tls

@@ -18,7 +18,7 @@ from aether_services.domain import times
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import Side
-from aether_services.exchange_sim.core import markets, views, wires
+from aether_services.exchange_sim.core import markets, views, wire_format
 from aether_services.exchange_sim.core.orders import LevelSet
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ class _Book:
     def snapshot(self) -> str:
         """The ten best levels of each side."""
         bids, asks = (side.texts[:DEPTH] for side in (self._market.bids, self._market.asks))
-        text = wires.book(
-            self._market, bids, asks, kind=wires.SNAPSHOT, checksum=self._market.checksum, at=Nanoseconds(0)
+        text = wire_format.book(
+            self._market, bids, asks, kind=wire_format.SNAPSHOT, checksum=self._market.checksum, at=Nanoseconds(0)
         )
         return text.partition(',"timestamp"')[0] + "}]}"
 
@@ -112,7 +112,9 @@ class _Book:
         for _ in range(self._chance.choices((1, 2, 3), (8, 2, 1))[0]):
             self._change(self._chance.choice(tuple(Side)) if both else side)
         (bids, asks) = self._tell()[DEPTH]
-        text = wires.book(self._market, bids, asks, kind=wires.UPDATE, checksum=self._market.checksum, at=self._at)
+        text = wire_format.book(
+            self._market, bids, asks, kind=wire_format.UPDATE, checksum=self._market.checksum, at=self._at
+        )
         self._fill_up()
         return text
 

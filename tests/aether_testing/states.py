@@ -12,10 +12,10 @@ from aether_operator import status
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.observed.kinds import Ref
+from aether_operator.observed.observation import Trouble, World
 from aether_operator.observed.owners import Standing
 from aether_operator.observed.reports import Drift, Engine, SchemaReport, ServerReport, TopicsReport
-from aether_operator.observed.worlds import Trouble, World
-from aether_testing import kstatus, worlds
+from aether_testing import kstatus, observations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,14 +70,14 @@ def _empty(world: World) -> World:
 
 
 def _without(kind: str, name: str) -> Change:
-    return lambda world: worlds.without(world, Ref(kind, name))
+    return lambda world: observations.without(world, Ref(kind, name))
 
 
 def _leaving(kind: str, name: str) -> Change:
     def changed(world: World) -> World:
         live = copy.deepcopy(world.children[Ref(kind, name)])
         live["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-        return worlds.having(world, live)
+        return observations.having(world, live)
 
     return changed
 
@@ -88,8 +88,8 @@ def _workload(pod: dict[str, Any] | None = None, **said: Any) -> Change:
     def changed(world: World) -> World:
         live = copy.deepcopy(world.children[Ref("StatefulSet", "paper-postgres")])
         live["status"] |= said
-        pods = (worlds.a_pod_of(live, **pod),) if pod else ()
-        return dataclasses.replace(worlds.having(world, live), pods=pods)
+        pods = (observations.a_pod_of(live, **pod),) if pod else ()
+        return dataclasses.replace(observations.having(world, live), pods=pods)
 
     return changed
 
@@ -103,7 +103,7 @@ def _claim(phase: str) -> Change:
     def changed(world: World) -> World:
         live = copy.deepcopy(world.children[Ref("PersistentVolumeClaim", "paper-postgres-data")])
         live["status"] = {"phase": phase}
-        return worlds.having(world, live)
+        return observations.having(world, live)
 
     return changed
 
@@ -113,7 +113,7 @@ def _unasked(world: World) -> World:
 
 
 def _says(server: Server, reason: Reason, message: str) -> Change:
-    return lambda world: worlds.saying(world, ServerReport(server=server, reason=reason, message=message))
+    return lambda world: observations.saying(world, ServerReport(server=server, reason=reason, message=message))
 
 
 def _foreign(server: Server, message: str) -> Change:
@@ -121,7 +121,7 @@ def _foreign(server: Server, message: str) -> Change:
 
     def changed(world: World) -> World:
         told = _says(server, Reason.SERVER_OWNED_BY_ANOTHER, message)(world)
-        stopped = worlds.without(told, Ref("StatefulSet", "paper-ingest"))
+        stopped = observations.without(told, Ref("StatefulSet", "paper-ingest"))
         return dataclasses.replace(stopped, owners={**world.owners, server: Standing.ANOTHERS}, topics=None)
 
     return changed
@@ -132,7 +132,7 @@ def _unclaimed(server: Server) -> Change:
 
     def changed(world: World) -> World:
         owners = {key: standing for key, standing in world.owners.items() if key is not server}
-        stopped = worlds.without(world, Ref("StatefulSet", "paper-ingest"))
+        stopped = observations.without(world, Ref("StatefulSet", "paper-ingest"))
         return dataclasses.replace(stopped, owners=owners, topics=None)
 
     return changed
@@ -144,7 +144,7 @@ def _schema(reason: Reason, message: str = "", **parts: Any) -> Change:
 
 
 def _hears(pod: str, **changes: Any) -> Change:
-    return lambda world: worlds.hearing(world, pod, **changes)
+    return lambda world: observations.hearing(world, pod, **changes)
 
 
 def _unanswered(world: World) -> World:
@@ -152,7 +152,7 @@ def _unanswered(world: World) -> World:
 
 
 def _book(pair: str, why: str) -> Change:
-    return lambda world: worlds.hearing(world, _INGEST, books={**world.rooms[_INGEST].books, pair: why})
+    return lambda world: observations.hearing(world, _INGEST, books={**world.rooms[_INGEST].books, pair: why})
 
 
 def _no_schema(world: World) -> World:
@@ -170,7 +170,7 @@ def _no_topics(world: World) -> World:
 
 def _trouble(reason: Reason, message: str, kind: str = "StatefulSet", name: str = "paper-postgres") -> Change:
     trouble = Trouble(ref=Ref(kind, name), reason=reason, message=message)
-    return lambda world: dataclasses.replace(world, troubles=(trouble,))
+    return lambda world: dataclasses.replace(world, blockers=(trouble,))
 
 
 def _both(*changes: Change) -> Change:
@@ -204,7 +204,7 @@ def _told_of(kind: str, name: str, reason: str, note: str) -> Change:
     """A controller says something of a child."""
 
     def changed(world: World) -> World:
-        event = worlds.an_event(world.children[Ref(kind, name)], reason, note)
+        event = observations.an_event(world.children[Ref(kind, name)], reason, note)
         return dataclasses.replace(world, events=(*world.events, event))
 
     return changed
@@ -450,13 +450,13 @@ def _judged(
 def _tables() -> Iterator[State]:
     tables: tuple[tuple[_Table, dict[str, Any]], ...] = (
         (_MANAGED, {}),
-        (_EXTERNAL, {"dataPlane": worlds.EXTERNAL}),
+        (_EXTERNAL, {"dataPlane": observations.EXTERNAL}),
         (_AT_KRAKEN, {"venue": {"name": "Kraken"}}),
     )
     for table, spec in tables:
-        platform = worlds.a_platform(**spec)
+        platform = observations.a_platform(**spec)
         for title, (change, state, reason) in table.items():
-            told = _judged(platform, change(worlds.steady(platform)))
+            told = _judged(platform, change(observations.steady(platform)))
             yield State(title=title, state=state.value, reason=reason.value, spec=spec, told=told)
 
 
@@ -467,8 +467,8 @@ def _of_the_platform() -> Iterator[State]:
         return State(title=title, state=state, reason=reason, spec=spec, told=told)
 
     yield one("nobody has looked yet", "", "", NEVER)
-    platform = worlds.a_platform()
-    steady, nothing = worlds.steady(platform), World(children={})
+    platform = observations.a_platform()
+    steady, nothing = observations.steady(platform), World(children={})
     well = _judged(platform, steady)
     problems = ("spec.retention.tradesDays: Input should be greater than or equal to 1",)
     told = _judged(None, nothing, newest=None, problems=problems)
@@ -481,19 +481,19 @@ def _of_the_platform() -> Iterator[State]:
     yield one("the operator could not finish its look at it", RECONCILING, Reason.RECONCILE_FAILED, failed)
     later = status.judge_failed({**raw, "status": failed}, cause, now=NOW + timedelta(seconds=300))
     yield one("it could not for longer than the deadline", STALLED, Reason.RECONCILE_FAILED, failed | later)
-    paused = worlds.a_platform(paused=True)
+    paused = observations.a_platform(paused=True)
     told = _judged(platform, steady, well, paused=True, newest=paused)
     yield one("paused, and all is well", READY, Reason.READY, told, paused=True)
     told = _judged(None, nothing, paused=True, newest=paused)
     yield one("paused before anything was made", STALLED, Reason.PAUSED_BY_SPEC, told, paused=True)
-    edited = worlds.a_platform(paused=True, retention={"tradesDays": 7})
+    edited = observations.a_platform(paused=True, retention={"tradesDays": 7})
     told = _judged(platform, steady, well, paused=True, newest=edited)
     spec: dict[str, Any] = {"paused": True, "retention": {"tradesDays": 7}}
     yield one("paused, with an edit that waits", STALLED, Reason.PAUSED_BY_SPEC, told, **spec)
-    late = worlds.an_external_platform()
-    world = _says(_K, Reason.SECRET_MISSING, "Secret my-kafka does not exist")(worlds.steady(late))
+    late = observations.an_external_platform()
+    world = _says(_K, Reason.SECRET_MISSING, "Secret my-kafka does not exist")(observations.steady(late))
     told = _judged(late, world, _judged(late, world), at=300)
-    where = {"dataPlane": worlds.EXTERNAL}
+    where = {"dataPlane": observations.EXTERNAL}
     yield one("a Secret is missing, and the deadline has passed", STALLED, Reason.SECRET_MISSING, told, **where)
     world = _container("CrashLoopBackOff")(steady)
     told = _judged(platform, world, _judged(platform, world), at=300)

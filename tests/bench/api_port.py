@@ -8,9 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aether_cli import running, telling
-from aether_cli.local import holding, networks
-from aether_testing import benching, clusters
+from aether_cli import processes, progress
+from aether_cli.local import networks, supervisor_process
+from aether_testing import benchmarks, clusters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,16 +32,16 @@ print(json.dumps(took[200:]))
 """
 
 
-def figures() -> Iterator[benching.Figure]:
+def figures() -> Iterator[benchmarks.Figure]:
     with tempfile.TemporaryDirectory() as folder:
         at = clusters.some_places(Path(folder))
-        with clusters.running(clusters.CONTROL_PLANE, at, telling.ToNobody()):
-            holder = holding.need(at)
+        with clusters.running(clusters.CONTROL_PLANE, at, progress.ToNobody()):
+            holder = supervisor_process.need(at)
             ask = [sys.executable, "-c", ASK]
             outside, inside = list[float](), list[float]()
             for _ in range(3):
-                outside += json.loads(running.run([*ask, str(holder.port), at.state / "pki"]))
+                outside += json.loads(processes.run([*ask, str(holder.port), at.state / "pki"]))
                 inside += json.loads(
-                    running.run([*holding.enter(holder), *ask, str(networks.API_PORT), at.state / "pki"])
+                    processes.run([*supervisor_process.enter(holder), *ask, str(networks.API_PORT), at.state / "pki"])
                 )
-        yield from benching.latencies("api-port", outside, "the same inside the namespaces", inside)
+        yield from benchmarks.latencies("api-port", outside, "the same inside the namespaces", inside)

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aether_cli import telling
-from aether_cli.local import starting
+from aether_cli import progress
+from aether_cli.local import startup
 from aether_cli.local.settings import Settings
-from aether_testing import benching, clusters
+from aether_testing import benchmarks, clusters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 ROUNDS = 5
 
 
-def figures() -> Iterator[benching.Figure]:
+def figures() -> Iterator[benchmarks.Figure]:
     first, again, down = list[float](), list[float](), list[float]()
-    quiet, chosen = telling.ToNobody(), Settings(port=0)
+    quiet, chosen = progress.ToNobody(), Settings(port=0)
     for _ in range(ROUNDS):
         with tempfile.TemporaryDirectory() as folder:
             at = clusters.some_places(Path(folder))
-            first.append(starting.up(at, chosen, quiet).seconds)
+            first.append(startup.up(at, chosen, quiet).seconds)
             for _ in range(2):
                 began = time.monotonic()
-                starting.down(at, quiet)
+                startup.down(at, quiet)
                 down.append(time.monotonic() - began)
-                again.append(starting.up(at, chosen, quiet).seconds)
-            starting.down(at, quiet, purge=True)
-    yield from benching.latencies("cluster-up", again)
-    yield from benching.latencies("cluster-up-first", first)
-    yield from benching.latencies("cluster-up-down", down)
+                again.append(startup.up(at, chosen, quiet).seconds)
+            startup.down(at, quiet, purge=True)
+    yield from benchmarks.latencies("cluster-up", again)
+    yield from benchmarks.latencies("cluster-up-first", first)
+    yield from benchmarks.latencies("cluster-up-down", down)

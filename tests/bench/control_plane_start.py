@@ -13,9 +13,9 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aether_cli import telling
-from aether_cli.local import certificates, starting
-from aether_testing import benching, clusters
+from aether_cli import progress
+from aether_cli.local import certificates, startup
+from aether_testing import benchmarks, clusters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 ROUNDS = 7
 
 
-def figures() -> Iterator[benching.Figure]:
+def figures() -> Iterator[benchmarks.Figure]:
     ours, bare = list[float](), list[float]()
     for _ in range(ROUNDS):
         with tempfile.TemporaryDirectory() as folder:
             began = time.monotonic()
             with clusters.running(
-                clusters.CONTROL_PLANE, clusters.some_places(Path(folder)), telling.ToNobody()
+                clusters.CONTROL_PLANE, clusters.some_places(Path(folder)), progress.ToNobody()
             ) as one:
                 ours.append(time.monotonic() - began)
                 programs = one.programs
         with tempfile.TemporaryDirectory() as folder:
             bare.append(_bare(Path(folder), programs))
-    yield from benching.latencies("control-plane-start", ours, "etcd and kube-apiserver alone, bare", bare)
+    yield from benchmarks.latencies("control-plane-start", ours, "etcd and kube-apiserver alone, bare", bare)
 
 
 def _bare(folder: Path, programs: Mapping[str, Path]) -> float:
@@ -71,6 +71,6 @@ def _bare(folder: Path, programs: Mapping[str, Path]) -> float:
                 urllib.request.urlopen("https://127.0.0.1:26443/readyz", context=unchecked, timeout=2).close()
                 return time.monotonic() - began
             except (OSError, urllib.error.HTTPError):
-                if time.monotonic() - began > starting.START_DEADLINE:
+                if time.monotonic() - began > startup.START_DEADLINE:
                     raise
                 time.sleep(0.05)

@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from aether_cli import running
-from aether_testing import benching, recordings
+from aether_cli import processes
+from aether_testing import benchmarks, recordings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ CONTENDERS: Final = {
 }
 
 
-def figures() -> Iterator[benching.Figure]:
+def figures() -> Iterator[benchmarks.Figure]:
     source = recordings.sources()[-1]  # the recorded feed where it is
     print(f"{source} messages", file=sys.stderr)
     best = dict.fromkeys(CONTENDERS, 0.0)
@@ -43,11 +43,11 @@ def figures() -> Iterator[benching.Figure]:
         for _ in range(TURNS):
             for name, (python, script, repeats) in CONTENDERS.items():
                 command = ["taskset", "--cpu-list", core, python, HERE / script, frames, ROUNDS, repeats]
-                said = running.run([str(word) for word in command], deadline=300, env=PATHS)
+                said = processes.run([str(word) for word in command], deadline=300, env=PATHS)
                 best[name] = max(best[name], *json.loads(said.splitlines()[-1]))
     peer = max((name for name in best if name != "ours"), key=lambda name: best[name])
     for name in (peer, *(one for one in best if one not in {"ours", peer})):
-        yield benching.Figure(
+        yield benchmarks.Figure(
             name="ingest-book",
             value=best["ours"],
             unit="updates/s",

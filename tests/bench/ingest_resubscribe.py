@@ -22,7 +22,7 @@ import prometheus_client
 
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.trades import Side
-from aether_services.exchange_sim import app, telling
+from aether_services.exchange_sim import app, subscribers
 from aether_services.exchange_sim.core import markets
 from aether_services.exchange_sim.core.orders import LevelSet
 from aether_services.exchange_sim.core.recordings import Recording
@@ -30,13 +30,13 @@ from aether_services.exchange_sim.ports import Past
 from aether_services.exchange_sim.service import Venue
 from aether_services.exchange_sim.settings import Settings
 from aether_services.ingest.adapters.kraken import Kraken
-from aether_services.ingest.core import asking
+from aether_services.ingest.core import subscriptions
 from aether_services.ingest.core.markets import Markets
-from aether_services.ingest.service.history import History
-from aether_services.ingest.service.receiving import Receiving
-from aether_services.kit import serving
+from aether_services.ingest.service.backfill import History
+from aether_services.ingest.service.receiver import Receiving
+from aether_services.kit import http_server
 from aether_services.kit.clocks import SystemClock
-from aether_testing import benching
+from aether_testing import benchmarks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,9 +78,9 @@ def _serve(listening: socket.socket) -> None:
     async def serve() -> None:
         venue = _a_venue()
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGUSR1, venue.audience.close_all, telling.GOING_AWAY, "cut")
+        loop.add_signal_handler(signal.SIGUSR1, venue.audience.close_all, subscribers.GOING_AWAY, "cut")
         served = app.create(venue, prometheus_client.CollectorRegistry())
-        await serving.server(served, host="127.0.0.1", port=0).serve(sockets=[listening])
+        await http_server.server(served, host="127.0.0.1", port=0).serve(sockets=[listening])
 
     asyncio.run(serve())
 
@@ -122,7 +122,7 @@ async def _after_a_cut(process: BaseProcess, port: int, symbols_at_once: int) ->
             await asyncio.wait([task])
 
 
-def figures() -> Iterator[benching.Figure]:
+def figures() -> Iterator[benchmarks.Figure]:
     """Measure."""
     logging.disable(logging.WARNING)  # each cut is one
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -132,9 +132,9 @@ def figures() -> Iterator[benching.Figure]:
             port = listening.getsockname()[1]
             ours, alone = (
                 [asyncio.run(_after_a_cut(process, port, symbols)) for _ in range(rounds)]
-                for symbols, rounds in ((asking.SYMBOLS_AT_ONCE, ROUNDS), (1, PEER_ROUNDS))
+                for symbols, rounds in ((subscriptions.SYMBOLS_AT_ONCE, ROUNDS), (1, PEER_ROUNDS))
             )
         finally:
             process.terminate()
             process.join()
-    yield from benching.latencies("ingest-resubscribe", ours, "one request for each pair", alone)
+    yield from benchmarks.latencies("ingest-resubscribe", ours, "one request for each pair", alone)

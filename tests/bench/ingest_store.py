@@ -15,16 +15,16 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from aether_operator.database import migrating
+from aether_operator.database import migrator
 from aether_services.domain import times
 from aether_services.domain.instruments import Instrument, Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side, Trade
 from aether_services.ingest.adapters import tables
 from aether_services.ingest.adapters.servers import Server
-from aether_services.ingest.core.tapes import Received
+from aether_services.ingest.core.trade_log import Received
 from aether_services.ingest.settings import Tls
-from aether_testing import benching, postgres
+from aether_testing import benchmarks, postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,10 +56,10 @@ def trades(first: int) -> list[Received]:
     ]
 
 
-def figures() -> Iterator[benching.Figure]:
+def figures() -> Iterator[benchmarks.Figure]:
     with tempfile.TemporaryDirectory(prefix="aether-postgres-") as folder, postgres.running(Path(folder)) as server:
         endpoint = server.fresh()
-        report = migrating.bring_up(endpoint, postgres.a_wish(), postgres.a_leader(), deadline=60)
+        report = migrator.bring_up(endpoint, postgres.a_wish(), postgres.a_leader(), deadline=60)
         assert report.ok, report
         home = Path(folder) / "login"
         home.mkdir()
@@ -68,7 +68,7 @@ def figures() -> Iterator[benching.Figure]:
         where = Server(host="127.0.0.1", port=server.port, tls=Tls.OFF, credentials=home)
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # ours; the server began before
         ours, plain = asyncio.run(measure(tables.Tables(where, endpoint.database), server, endpoint.database))
-        yield benching.Figure(
+        yield benchmarks.Figure(
             name="ingest-store",
             value=BATCH / statistics.median(ours),
             unit="rows/s",

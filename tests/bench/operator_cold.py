@@ -15,15 +15,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aether_operator.cluster import speaking
+from aether_operator.kube import api_client
 from aether_operator.observed import kinds
-from aether_testing import benching, namespaces, plain_kopf, planes, stages
+from aether_testing import benchmarks, namespaces, operator_benches, plain_kopf, planes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from aether_testing.benching import Figure
-    from aether_testing.stages import Person, Stage
+    from aether_testing.benchmarks import Figure
+    from aether_testing.operator_benches import Person, Stage
 
 COUNT = int(os.environ.get("AETHER_BENCH_PLATFORMS", "1000"))
 AT_ONCE = 16
@@ -35,7 +35,7 @@ async def _create(person: Person, specs: list[dict[str, Any]]) -> None:
     async def one(nth: int, spec: dict[str, Any]) -> None:
         async with many:
             body = planes.a_platform(spec, f"p{nth}")
-            await person.api.request("POST", speaking.path(kinds.PLATFORMS, person.namespace), body=body)
+            await person.api.request("POST", api_client.path(kinds.PLATFORMS, person.namespace), body=body)
 
     await asyncio.gather(*(one(nth, spec) for nth, spec in enumerate(specs)))
 
@@ -63,7 +63,7 @@ def _peak_megabytes(pid: int) -> float:
 
 def figures() -> Iterator[Figure]:
     """Measure."""
-    with stages.set_up() as stage:
+    with operator_benches.set_up() as stage:
         print(f"{COUNT} databases", file=sys.stderr)
         specs = [stage.plane.external(stage.plane.database()) for _ in range(COUNT)]
         stage.measured(lambda person: _create(person, specs))
@@ -71,8 +71,8 @@ def figures() -> Iterator[Figure]:
             ours = _until_all(stage, stage.namespace.name, kinds.PLATFORMS, _ready)
             memory = _peak_megabytes(operator.pid)
         peer, peer_memory = _peer(stage, specs)
-    yield benching.Figure(name="operator-cold", value=ours, unit="s", peer="plain Kopf handlers", peer_value=peer)
-    yield benching.Figure(
+    yield benchmarks.Figure(name="operator-cold", value=ours, unit="s", peer="plain Kopf handlers", peer_value=peer)
+    yield benchmarks.Figure(
         name="operator-cold-memory", value=memory, unit="MB", peer="plain Kopf handlers", peer_value=peer_memory
     )
 
@@ -81,7 +81,7 @@ def _peer(stage: Stage, specs: list[dict[str, Any]]) -> tuple[float, float]:
     namespace = namespaces.create(stage.cluster, "bench-peer").name
 
     async def creating(person: Person) -> None:
-        await _create(stages.Person(api=person.api, namespace=namespace), specs)
+        await _create(operator_benches.Person(api=person.api, namespace=namespace), specs)
 
     stage.measured(creating)
     command = [sys.executable, "-m", "kopf", "run", "--standalone", f"--namespace={namespace}", plain_kopf.__file__]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aether_operator.observed import kinds
-from aether_testing import benching, planes, stages
+from aether_testing import benchmarks, operator_benches, planes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aether_testing.benching import Figure
+    from aether_testing.benchmarks import Figure
 
 EDITS = 50
 
@@ -20,7 +20,7 @@ def _limit(workload: dict[str, object]) -> str:
     return spec["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"]
 
 
-async def _edits(person: stages.Person) -> list[float]:
+async def _edits(person: operator_benches.Person) -> list[float]:
     found = []
     for nth in range(EDITS):
         wanted = f"{600 + nth}Mi"
@@ -34,7 +34,10 @@ async def _edits(person: stages.Person) -> list[float]:
 
 def figures() -> Iterator[Figure]:
     """Measure."""
-    with stages.set_up() as stage, stage.place.operator(managedAddresses=stage.plane.addresses(), resyncSeconds=600):
+    with (
+        operator_benches.set_up() as stage,
+        stage.place.operator(managedAddresses=stage.plane.addresses(), resyncSeconds=600),
+    ):
         planes.put(stage.namespace, planes.a_platform(stage.plane.mixed()))
         planes.until(stage.namespace, "Ready", "True")
-        yield from benching.latencies("operator-event", stage.measured(_edits))
+        yield from benchmarks.latencies("operator-event", stage.measured(_edits))

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aether_operator.observed import kinds
-from aether_testing import benching, planes, stages
+from aether_testing import benchmarks, operator_benches, planes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aether_testing.benching import Figure
+    from aether_testing.benchmarks import Figure
 
 EDITS = 50
 
 
-async def _repairs(person: stages.Person) -> list[float]:
+async def _repairs(person: operator_benches.Person) -> list[float]:
     found = []
     for _ in range(EDITS):
         await person.edit(kinds.SERVICES, "paper-redis", {"spec": {"selector": {"app": "theirs"}}})
@@ -29,7 +29,10 @@ async def _repairs(person: stages.Person) -> list[float]:
 
 def figures() -> Iterator[Figure]:
     """Measure."""
-    with stages.set_up() as stage, stage.place.operator(managedAddresses=stage.plane.addresses(), resyncSeconds=600):
+    with (
+        operator_benches.set_up() as stage,
+        stage.place.operator(managedAddresses=stage.plane.addresses(), resyncSeconds=600),
+    ):
         planes.put(stage.namespace, planes.a_platform(stage.plane.mixed()))
         planes.until(stage.namespace, "Ready", "True")
-        yield from benching.latencies("operator-repair", stage.measured(_repairs))
+        yield from benchmarks.latencies("operator-repair", stage.measured(_repairs))

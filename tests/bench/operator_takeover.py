@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from aether_testing import benching, operators, planes, stages
+from aether_testing import benchmarks, operator_benches, operators, planes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aether_testing.benching import Figure
+    from aether_testing.benchmarks import Figure
 
 ROUNDS = 10
 
@@ -18,7 +18,7 @@ ROUNDS = 10
 def figures() -> Iterator[Figure]:
     """Measure."""
     with (
-        stages.set_up() as stage,
+        operator_benches.set_up() as stage,
         stage.place.operator("operator-a", supervised=True) as first,
         stage.place.operator("operator-b", supervised=True) as second,
     ):
@@ -35,4 +35,4 @@ def figures() -> Iterator[Figure]:
             planes.put(stage.namespace, planes.a_platform(spec | {"retention": {"tradesDays": 100 + nth}}))
             planes.until(stage.namespace, "Ready", "True")  # of this generation: the next leader has written it
             found.append(time.monotonic() - began)
-        yield from benching.latencies("operator-takeover", found)
+        yield from benchmarks.latencies("operator-takeover", found)

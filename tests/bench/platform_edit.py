@@ -6,14 +6,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aether_cli import telling
-from aether_cli.local import starting
-from aether_testing import benching, clusters, desks
+from aether_cli import progress
+from aether_cli.local import startup
+from aether_testing import benchmarks, clusters, e2e_platform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aether_testing.desks import Desk
+    from aether_testing.e2e_platform import Desk
 
 MORE = ("XRP/USD", "ADA/USD", "DOGE/USD", "LTC/USD", "LINK/USD")
 ROUNDS = 3
@@ -38,14 +38,14 @@ def _with_a_second_replica(desk: Desk) -> Iterator[float]:
         desk.until_ready()
 
 
-def figures() -> Iterator[benching.Figure]:
+def figures() -> Iterator[benchmarks.Figure]:
     """Measure."""
     with tempfile.TemporaryDirectory(prefix="aether-bench-", dir=Path.home()) as folder:
         at = clusters.some_places(Path(folder))
         try:
-            desk = desks.up(at, Path(folder))
+            desk = e2e_platform.up(at, Path(folder))
             for name, found in (("pair", _with_one_more(desk)), ("replica", _with_a_second_replica(desk))):
-                value = benching.percentile(list(found), 0.5)
-                yield benching.Figure(name=f"platform-edit-{name}", value=value, unit="s")
+                value = benchmarks.percentile(list(found), 0.5)
+                yield benchmarks.Figure(name=f"platform-edit-{name}", value=value, unit="s")
         finally:
-            starting.down(at, telling.ToNobody(), purge=True)
+            startup.down(at, progress.ToNobody(), purge=True)

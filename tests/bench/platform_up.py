@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aether_cli import running
-from aether_testing import benching
+from aether_cli import processes
+from aether_testing import benchmarks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ ROUNDS = 3
 AETHER = Path(sys.executable).parent / "aether"
 
 
-def figures() -> Iterator[benching.Figure]:
+def figures() -> Iterator[benchmarks.Figure]:
     """Measure."""
     found = []
     for _ in range(ROUNDS):
@@ -29,8 +29,8 @@ def figures() -> Iterator[benching.Figure]:
             name = f"b-{secrets.token_hex(4)}"
             began = time.monotonic()
             try:
-                running.run([AETHER, "up", "--name", name, "--port", "0", "--json"], env=env, deadline=900)
+                processes.run([AETHER, "up", "--name", name, "--port", "0", "--json"], env=env, deadline=900)
                 found.append(time.monotonic() - began)
             finally:
-                running.run([AETHER, "down", "--name", name, "--purge"], env=env, deadline=120)
-    yield benching.Figure(name="platform-up", value=benching.percentile(found, 0.5), unit="s")
+                processes.run([AETHER, "down", "--name", name, "--purge"], env=env, deadline=120)
+    yield benchmarks.Figure(name="platform-up", value=benchmarks.percentile(found, 0.5), unit="s")

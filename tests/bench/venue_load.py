@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from aether_services.exchange_sim.core import markets
 from aether_testing import venues
-from aether_testing.benching import Figure
+from aether_testing.benchmarks import Figure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

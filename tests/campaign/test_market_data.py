@@ -16,13 +16,13 @@ import pytest
 from aether_services.contracts.books import BookView
 from aether_services.contracts.statuses import Output
 from aether_services.domain import books
-from aether_testing import ingests, trips, venues
+from aether_testing import ingests, pipelines, venues
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from aether_testing.ingests import Ingest, Plane
-    from aether_testing.trips import Trip
+    from aether_testing.pipelines import Trip
 
 STORED: Final = """
     SELECT checksum, bid_prices::text[], bid_qtys::text[], ask_prices::text[], ask_qtys::text[] FROM aether.books"""
@@ -38,7 +38,7 @@ def trip(tmp_path_factory: pytest.TempPathFactory, market_plane: Plane) -> Itera
     plane = market_plane.with_database()
     ingests.new_topics(plane)
     with venues.venue(folder / "venue", speed=5) as venue:
-        yield trips.Trip(plane=plane, venue=venue, folder=folder)
+        yield pipelines.Trip(plane=plane, venue=venue, folder=folder)
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from aether_services.contracts.statuses import Output
-from aether_testing import ingests, trips, venues
+from aether_testing import ingests, pipelines, venues
 
 if TYPE_CHECKING:
     from aether_testing.ingests import Ingest, Plane
@@ -30,7 +30,7 @@ def test_an_hour_at_ten_times_the_normal_speed(tmp_path: Path, market_plane: Pla
     ingests.new_topics(plane)
     memory: list[tuple[float, float]] = []
     with venues.venue(tmp_path / "venue", speed=10) as venue:
-        trip = trips.Trip(plane=plane, venue=venue, folder=tmp_path)
+        trip = pipelines.Trip(plane=plane, venue=venue, folder=tmp_path)
         with trip.ingest(PAIRS) as ingest:
             began = time.monotonic()
             while (elapsed := time.monotonic() - began) < rounds * ROUND:
@@ -52,7 +52,7 @@ def test_an_hour_at_ten_times_the_normal_speed(tmp_path: Path, market_plane: Pla
     )
     assert memory[-1][1] < 300 * MEGABYTE
     if memory[-1][0] < 2 * WARM:  # in a shorter run it is not over with growing, and there are others beside it
-        assert all(seconds < trips.DEADLINE for seconds in p99.values()), p99
+        assert all(seconds < pipelines.DEADLINE for seconds in p99.values()), p99
     else:
         assert all(seconds <= 1 for seconds in p99.values()), p99
         assert slope < 1

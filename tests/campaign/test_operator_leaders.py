@@ -14,12 +14,12 @@ from aether_testing import audits, namespaces, operators, planes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aether_cli.local.starting import Cluster
+    from aether_cli.local.startup import Cluster
     from aether_testing.audits import Entry
+    from aether_testing.fake_services import Rooms
     from aether_testing.namespaces import Namespace
     from aether_testing.operators import Operator
     from aether_testing.planes import Plane
-    from aether_testing.playing import Rooms
 
 PODS = ("operator-a", "operator-b")
 LONGEST = 20.0

@@ -16,15 +16,15 @@ import pytest
 
 from aether_operator.api import labels
 from aether_operator.observed import kinds
-from aether_testing import namespaces, operators, planes, proxying
+from aether_testing import counting_proxy, namespaces, operators, planes
 
 if TYPE_CHECKING:
-    from aether_cli.local.starting import Cluster
+    from aether_cli.local.startup import Cluster
+    from aether_testing.counting_proxy import Proxy
+    from aether_testing.fake_services import Rooms
     from aether_testing.namespaces import Namespace
     from aether_testing.operators import Operator
     from aether_testing.planes import Plane
-    from aether_testing.playing import Rooms
-    from aether_testing.proxying import Proxy
 
 NAME = "paper"
 STALE = 409
@@ -112,13 +112,13 @@ LEAST = {"create": 26, "edit": 2, "settings": 6, "delete": 0}
 status; of the settings ConfigMap, budget, workload, two nudges and the status. A deletion is the collector's.
 """
 KILLS: dict[str, Fault] = {
-    "killed before": lambda stage: proxying.KillBefore(stage.operator.kill),
-    "killed after": lambda stage: proxying.KillAfter(stage.operator.kill),
+    "killed before": lambda stage: counting_proxy.KillBefore(stage.operator.kill),
+    "killed after": lambda stage: counting_proxy.KillAfter(stage.operator.kill),
 }
 ANSWERS: dict[str, Fault] = {
-    **{f"answered {code}": lambda _, code=code: proxying.Answer(code) for code in (STALE, 422, 429, 500)},  # type: ignore[misc]
-    "applied and silent": lambda _: proxying.AppliedThenSilent(),
-    "cut": lambda _: proxying.Reset(),
+    **{f"answered {code}": lambda _, code=code: counting_proxy.Answer(code) for code in (STALE, 422, 429, 500)},  # type: ignore[misc]
+    "applied and silent": lambda _: counting_proxy.AppliedThenSilent(),
+    "cut": lambda _: counting_proxy.Reset(),
 }
 
 
@@ -131,7 +131,7 @@ def stage(
     planes.put(namespace, planes.login_secret())
     plane.forget_managed()
     with (
-        proxying.between(control_plane) as proxy,
+        counting_proxy.between(control_plane) as proxy,
         place.operator(proxy=proxy, supervised=True, impatient=True, managedAddresses=plane.addresses()) as operator,
     ):
         operator.wait_leading()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aether_cli import telling
-from aether_cli.local import starting
+from aether_cli import progress
+from aether_cli.local import startup
 from aether_cli.local.settings import Settings
 from aether_testing import builders, clusters
 
@@ -45,7 +45,7 @@ def test_an_up_that_was_killed_at_any_moment_is_healed_by_the_next(
             let_run(victim, moment)
             victim.send_signal(signal.SIGKILL)
         where = f"seed {seed}, round {nth}, killed after {moment:.3f} s"
-        healed = starting.up(at, Settings(port=0), telling.ToNobody())
+        healed = startup.up(at, Settings(port=0), progress.ToNobody())
         kept = healed.kubectl.text("get", "configmaps", "--namespace=aether", "-o", "name").split()
         assert set(expected) <= set(kept), where
         name = f"round-{nth}"
@@ -54,10 +54,10 @@ def test_an_up_that_was_killed_at_any_moment_is_healed_by_the_next(
         expected.append(f"configmap/{name}")
         if purge := chance.random() < 0.3:
             expected.clear()
-        starting.down(at, telling.ToNobody(), purge=purge)
+        startup.down(at, progress.ToNobody(), purge=purge)
         assert machine.look(at.name).beyond(before) == {}, where
         print(f"{where}: healed", flush=True)
-    starting.down(at, telling.ToNobody(), purge=True)
+    startup.down(at, progress.ToNobody(), purge=True)
 
 
 def let_run(victim: subprocess.Popen[bytes], moment: float) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 import yaml
 
-from aether_cli import problems, running
+from aether_cli import problems, processes
 from aether_operator.api import labels
 from aether_operator.api.platforms import Server
 from aether_operator.catalog import releases
@@ -45,11 +45,11 @@ def release_of(things: list[Thing]) -> releases.Release:
 
 
 def test_helm_has_nothing_to_say_against_it() -> None:
-    assert "0 chart(s) failed" in running.run([charts.helm(), "lint", "--strict", CHART])
+    assert "0 chart(s) failed" in processes.run([charts.helm(), "lint", "--strict", CHART])
 
 
 def test_a_package_of_it_has_the_kinds(tmp_path: Path) -> None:
-    running.run([charts.helm(), "package", CHART, f"--destination={tmp_path}"])
+    processes.run([charts.helm(), "package", CHART, f"--destination={tmp_path}"])
     (package,) = tmp_path.iterdir()
     with tarfile.open(package) as opened:
         names = opened.getnames()
@@ -88,7 +88,7 @@ def test_nothing_of_the_whole_cluster_but_the_kinds_the_fence_and_what_viewers_m
 
 def test_two_releases_share_no_name_of_the_whole_cluster() -> None:
     def wide(*words: str) -> set[str]:
-        text = running.run([charts.helm(), "template", *words, CHART, "--set", "crds.install=false"])
+        text = processes.run([charts.helm(), "template", *words, CHART, "--set", "crds.install=false"])
         things = [one for one in yaml.safe_load_all(text) if one]
         return {one["metadata"]["name"] for one in things if "namespace" not in one["metadata"]}
 
@@ -216,7 +216,7 @@ def _texts(release: str, namespace: str, desk: str, word: str) -> str:
         "nodeSelector": {word: word}, "tolerations": [{"key": word, "value": word}], "priorityClassName": word,
         "extraLabels": {word: word}, "podAnnotations": {word: word}, "serviceAccount": {"annotations": {word: word}},
     }  # fmt: skip
-    return running.run(
+    return processes.run(
         [charts.helm(), "template", release, CHART, f"--namespace={namespace}", "--values=-"], stdin=json.dumps(values)
     )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 import yaml
 
-from aether_cli import asking, installing, problems, telling
+from aether_cli import installer, kubectl_client, problems, progress
 from aether_cli.local import manifests
 from aether_testing import charts, clusters
 from aether_testing.charts import CHART, DESK, NAME, SYSTEM, rendered
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from aether_cli.local.starting import Cluster
+    from aether_cli.local.startup import Cluster
 
 ACCOUNT: Final = f"system:serviceaccount:{SYSTEM}:{NAME}"
 DEADLINE: Final = 30.0
@@ -39,14 +39,14 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def helm(own: Cluster) -> installing.Helm:
-    return installing.Helm(program=charts.helm(), kubectl=own.kubectl)
+def helm(own: Cluster) -> installer.Helm:
+    return installer.Helm(program=charts.helm(), kubectl=own.kubectl)
 
 
 @pytest.fixture
-def installed(helm: installing.Helm) -> installing.Helm:
+def installed(helm: installer.Helm) -> installer.Helm:
     """The chart is there, and its operator is available: kwok says so, no program runs."""
-    installing.install(helm, CHART, telling.ToTerminal(), given=TWO)
+    installer.install(helm, CHART, progress.ToTerminal(), given=TWO)
     return helm
 
 
@@ -56,7 +56,7 @@ def until(holds: Callable[[], bool], wish: str) -> None:
         assert time.monotonic() < ends, wish
 
 
-def everything(kubectl: asking.Kubectl) -> set[str]:
+def everything(kubectl: kubectl_client.Kubectl) -> set[str]:
     """Every object there is but events, each as namespace, kind and name."""
     kinds = set(kubectl.text("api-resources", "--verbs=list", "-o", "name").split())
     kinds -= {"events", "events.events.k8s.io", "componentstatuses"}
@@ -73,7 +73,7 @@ def a_platform(name: str) -> Thing:
     }
 
 
-def uninstall(helm: installing.Helm) -> None:
+def uninstall(helm: installer.Helm) -> None:
     helm.text("uninstall", NAME, f"--namespace={SYSTEM}", "--ignore-not-found")
     gone = ("deployment", "replicasets", "pods", "endpointslices")
     until(
@@ -82,11 +82,11 @@ def uninstall(helm: installing.Helm) -> None:
     )
 
 
-def test_an_uninstall_leaves_the_kinds_the_fence_and_what_people_made(installed: installing.Helm) -> None:
+def test_an_uninstall_leaves_the_kinds_the_fence_and_what_people_made(installed: installer.Helm) -> None:
     helm = installed
     uninstall(helm)
     before = everything(helm.kubectl)
-    installing.install(helm, CHART, telling.ToNobody(), given=TWO)
+    installer.install(helm, CHART, progress.ToNobody(), given=TWO)
     helm.kubectl.apply(a_platform("kept"))
     uninstall(helm)
     kept = {
@@ -105,7 +105,7 @@ def test_an_uninstall_leaves_the_kinds_the_fence_and_what_people_made(installed:
     helm.kubectl.text("delete", "tradingplatform", "kept", f"--namespace={DESK}")
 
 
-def test_an_upgrade_upgrades_the_kinds(installed: installing.Helm, tmp_path: Path) -> None:
+def test_an_upgrade_upgrades_the_kinds(installed: installer.Helm, tmp_path: Path) -> None:
     newer = tmp_path / "chart"
     shutil.copytree(CHART, newer)
     (path,) = (newer / "files/crds").glob("*tradingplatforms.yaml")
@@ -118,18 +118,18 @@ def test_an_upgrade_upgrades_the_kinds(installed: installing.Helm, tmp_path: Pat
     assert schema["description"] == "A newer description."
 
 
-def test_installing_again_mends_what_was_edited_and_rolls_nothing(installed: installing.Helm) -> None:
+def test_installing_again_mends_what_was_edited_and_rolls_nothing(installed: installer.Helm) -> None:
     kubectl = installed.kubectl
     before = kubectl.get("deployment", NAME, f"--namespace={SYSTEM}")["spec"]
     kubectl.text("scale", "deployment", NAME, "--replicas=0", f"--namespace={SYSTEM}")
     kubectl.text("delete", "rolebinding", NAME, f"--namespace={DESK}")
-    installing.install(installed, CHART, telling.ToNobody(), given=TWO)
+    installer.install(installed, CHART, progress.ToNobody(), given=TWO)
     after = kubectl.get("deployment", NAME, f"--namespace={SYSTEM}")["spec"]
     assert (after["replicas"], after["template"]) == (before["replicas"], before["template"])
     assert kubectl.get("rolebinding", NAME, f"--namespace={DESK}")["roleRef"]["name"] == NAME
 
 
-def test_an_upgrade_that_was_killed_half_way_is_forgotten(installed: installing.Helm) -> None:
+def test_an_upgrade_that_was_killed_half_way_is_forgotten(installed: installer.Helm) -> None:
     kubectl = installed.kubectl
     (newest,) = kubectl.get("secrets", f"--namespace={SYSTEM}", f"--selector=name={NAME},status=deployed")["items"]
     release, _, version = newest["metadata"]["name"].rpartition(".v")
@@ -142,8 +142,8 @@ def test_an_upgrade_that_was_killed_half_way_is_forgotten(installed: installing.
         },
     }  # fmt: skip
     kubectl.apply(half)
-    installing.forget_unfinished(kubectl)
-    assert installing.install(installed, CHART, telling.ToNobody(), given=TWO).startswith("aether-operator-")
+    installer.forget_unfinished(kubectl)
+    assert installer.install(installed, CHART, progress.ToNobody(), given=TWO).startswith("aether-operator-")
     pending = kubectl.get("secrets", f"--namespace={SYSTEM}", "--selector=status=pending-upgrade")["items"]
     assert pending == []
 
@@ -173,7 +173,7 @@ def test_up_brings_the_chart_to_a_cluster_of_one_s_own_and_starts_nothing(own: C
         marks = own.kubectl.get("namespace", name)["metadata"]["labels"]
         assert marks["pod-security.kubernetes.io/enforce"] == "restricted"
     assert own.kubectl.get("deployment", NAME, f"--namespace={SYSTEM}")["status"]["availableReplicas"] == 3
-    assert own.kubectl.get(installing.PLATFORMS, "--all-namespaces")["items"] == []
+    assert own.kubectl.get(installer.PLATFORMS, "--all-namespaces")["items"] == []
     assert list(home.iterdir()) == []
 
     again = up_there(own, home)
@@ -186,7 +186,7 @@ def test_up_brings_the_chart_to_a_cluster_of_one_s_own_and_starts_nothing(own: C
 # ---- rights
 
 
-def rules(kubectl: asking.Kubectl, namespace: str) -> set[tuple[str, str, str, str]]:
+def rules(kubectl: kubectl_client.Kubectl, namespace: str) -> set[tuple[str, str, str, str]]:
     """Everything that the operator may do there: verb, group, resource, name."""
     review = {
         "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": {"namespace": namespace},
@@ -207,7 +207,7 @@ def rules(kubectl: asking.Kubectl, namespace: str) -> set[tuple[str, str, str, s
     }
 
 
-def test_the_operator_has_its_rights_in_its_namespaces_and_no_other(installed: installing.Helm) -> None:
+def test_the_operator_has_its_rights_in_its_namespaces_and_no_other(installed: installer.Helm) -> None:
     anywhere = rules(installed.kubectl, "default")
     assert {resource for _, _, resource, _ in anywhere} <= {
         "selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews", "clustertrustbundles",
@@ -236,7 +236,7 @@ def test_the_operator_has_its_rights_in_its_namespaces_and_no_other(installed: i
 class Pod:
     """One of the operator's pods, as the API server sees what it asks for."""
 
-    def __init__(self, kubectl: asking.Kubectl, name: str, uid: str, folder: Path) -> None:
+    def __init__(self, kubectl: kubectl_client.Kubectl, name: str, uid: str, folder: Path) -> None:
         self.name = name
         bound = (
             "--bound-object-kind=Pod", f"--bound-object-name={name}", f"--bound-object-uid={uid}",
@@ -248,7 +248,7 @@ class Pod:
         path = folder / f"kubeconfig-{name or 'nobody'}"
         path.write_text(json.dumps(config))
         path.chmod(0o600)
-        self.kubectl = asking.Kubectl(program=kubectl.program, kubeconfig=path, cache=kubectl.cache)
+        self.kubectl = kubectl_client.Kubectl(program=kubectl.program, kubeconfig=path, cache=kubectl.cache)
 
     def refusal(self, *words: str, thing: Thing | None = None) -> str:
         """Why a write is refused, or nothing."""
@@ -264,7 +264,7 @@ class Pod:
         return self.refusal("apply", "--server-side", "--field-manager=aether-operator", "--filename=-", thing=secret)
 
 
-def pods_of(helm: installing.Helm, folder: Path) -> tuple[Pod, Pod]:
+def pods_of(helm: installer.Helm, folder: Path) -> tuple[Pod, Pod]:
     """The two pods of the Deployment."""
     asked = ("pods", f"--namespace={SYSTEM}", f"--selector=app.kubernetes.io/instance={NAME}")
     until(lambda: len(helm.kubectl.get(*asked)["items"]) == 2, "two pods")
@@ -274,11 +274,11 @@ def pods_of(helm: installing.Helm, folder: Path) -> tuple[Pod, Pod]:
 
 
 @pytest.fixture
-def pods(installed: installing.Helm, tmp_path: Path) -> tuple[Pod, Pod]:
+def pods(installed: installer.Helm, tmp_path: Path) -> tuple[Pod, Pod]:
     return pods_of(installed, tmp_path)
 
 
-def hold(helm: installing.Helm, identity: str) -> None:
+def hold(helm: installer.Helm, identity: str) -> None:
     """The Lease is this one's."""
     spec = {"holderIdentity": identity, "leaseDurationSeconds": 8} if identity else {}
     helm.kubectl.apply(
@@ -289,18 +289,18 @@ def hold(helm: installing.Helm, identity: str) -> None:
     )  # fmt: skip
 
 
-def test_the_fence_of_a_second_install_follows_the_lease(installed: installing.Helm, tmp_path: Path) -> None:
+def test_the_fence_of_a_second_install_follows_the_lease(installed: installer.Helm, tmp_path: Path) -> None:
     one, _ = pods_of(installed, tmp_path)
     hold(installed, f"{one.name}_a1b2")
     until(lambda: not one.applies(), "the first may")
     uninstall(installed)
-    installing.install(installed, CHART, telling.ToNobody(), given=TWO)
+    installer.install(installed, CHART, progress.ToNobody(), given=TWO)
     newer, other = pods_of(installed, tmp_path)
     hold(installed, f"{newer.name}_c3d4")
     until(lambda: not newer.applies() and bool(other.applies()), "the new holder may, the other may not")
 
 
-def test_only_the_pod_that_holds_the_lease_may_write(installed: installing.Helm, pods: tuple[Pod, Pod]) -> None:
+def test_only_the_pod_that_holds_the_lease_may_write(installed: installer.Helm, pods: tuple[Pod, Pod]) -> None:
     one, other = pods
     hold(installed, f"{one.name}_a1b2")
     until(lambda: not one.applies() and bool(other.applies()), "the first may, the second may not")
@@ -311,7 +311,7 @@ def test_only_the_pod_that_holds_the_lease_may_write(installed: installing.Helm,
     assert f"pod {one.name} does not hold Lease {NAME}: {other.name} does" in one.applies()
 
 
-def test_status_and_deletion_are_fenced_too(installed: installing.Helm, pods: tuple[Pod, Pod]) -> None:
+def test_status_and_deletion_are_fenced_too(installed: installer.Helm, pods: tuple[Pod, Pod]) -> None:
     one, other = pods
     kubectl = installed.kubectl
     kubectl.apply(
@@ -334,7 +334,7 @@ def test_status_and_deletion_are_fenced_too(installed: installing.Helm, pods: tu
 
 
 def test_a_lease_that_nobody_holds_opens_to_nobody(
-    installed: installing.Helm, pods: tuple[Pod, Pod], tmp_path: Path
+    installed: installer.Helm, pods: tuple[Pod, Pod], tmp_path: Path
 ) -> None:
     nobody = Pod(installed.kubectl, "", "", tmp_path)
     hold(installed, "")
@@ -342,7 +342,7 @@ def test_a_lease_that_nobody_holds_opens_to_nobody(
     assert f"a token of no pod does not hold Lease {NAME}: nobody does" in nobody.applies()
 
 
-def test_while_there_is_no_lease_other_people_write_as_ever(installed: installing.Helm, pods: tuple[Pod, Pod]) -> None:
+def test_while_there_is_no_lease_other_people_write_as_ever(installed: installer.Helm, pods: tuple[Pod, Pod]) -> None:
     hold(installed, f"{pods[0].name}_a1b2")
     until(lambda: bool(pods[1].applies()), "the second may not")
     installed.kubectl.text("delete", "lease", NAME, f"--namespace={SYSTEM}")
@@ -353,7 +353,7 @@ def test_while_there_is_no_lease_other_people_write_as_ever(installed: installin
 
 
 def test_what_the_operator_does_not_write_is_not_its_fence_s_business(
-    installed: installing.Helm, pods: tuple[Pod, Pod]
+    installed: installer.Helm, pods: tuple[Pod, Pod]
 ) -> None:
     hold(installed, f"{pods[0].name}_a1b2")
     until(lambda: bool(pods[1].applies()), "the second may not")

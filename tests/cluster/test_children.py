@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from aether_operator import desired, reconcile
+from aether_operator import desired, planning
 from aether_operator.api import labels
 from aether_operator.api.platforms import Platform, Server
-from aether_operator.catalog import rooms
+from aether_operator.catalog import components
 from aether_operator.observed import kinds
 from aether_operator.observed.kinds import Ref
-from aether_testing import operators, planes, worlds
+from aether_testing import observations, operators, planes
 
 if TYPE_CHECKING:
-    from aether_cli.local.starting import Cluster
+    from aether_cli.local.startup import Cluster
     from aether_operator.observed.kinds import Manifest
-    from aether_operator.observed.worlds import World
+    from aether_operator.observed.observation import World
     from aether_testing.namespaces import Namespace
 
-RELEASE = worlds.a_release(
+RELEASE = observations.a_release(
     image_pull_secrets=("pull",),
     node_selector={"kubernetes.io/os": "linux"},
     tolerations=({"key": "data", "operator": "Exists", "effect": "NoSchedule"},),
@@ -34,7 +34,7 @@ SIZES = {
     "resources": {"requests": {"cpu": "0.25", "memory": "0.5Gi"}, "limits": {"cpu": "1000m", "memory": "1024Mi"}},
 }
 
-FRESH: Final = worlds.words()
+FRESH: Final = observations.words()
 FOREIGN_EDITS: Final[list[tuple[Ref, dict[str, Any]]]] = [
     (Ref("Secret", "paper-redis"), {"data": {"password": "Y2hvc2VuLWJ5LXNvbWVib2R5LWVsc2UtMDEyMzQ1Njc="}}),
     (Ref("Secret", "paper-redis"), {"metadata": {"annotations": {labels.CREDENTIALS: None}}}),
@@ -71,7 +71,7 @@ FOREIGN_EDITS: Final[list[tuple[Ref, dict[str, Any]]]] = [
 def _platform(namespace: Namespace) -> Platform:
     managed = {server.value: {"managed": SIZES} for server in (Server.POSTGRES, Server.NATS)}
     several = {"ingest": {"replicas": 2}}
-    platform = worlds.a_platform(namespace=namespace.name, dataPlane=managed, components=several)
+    platform = observations.a_platform(namespace=namespace.name, dataPlane=managed, components=several)
     # The one that is there: the collector takes children whose owner is not.
     return dataclasses.replace(platform, uid=namespace.get("tp", platform.name)["metadata"]["uid"])
 
@@ -80,19 +80,19 @@ def _look(namespace: Namespace) -> World:
     what = ",".join(kind.plural for kind in kinds.CHILDREN)
     chosen = f"--selector={labels.PLATFORM}=paper"
     found = json.loads(namespace.text("get", what, chosen, "--show-managed-fields", "--output=json"))["items"]
-    return worlds.empty(children={kinds.ref(one): one for one in found})
+    return observations.empty(children={kinds.ref(one): one for one in found})
 
 
-def _plan(namespace: Namespace, world: World) -> tuple[reconcile.Act, ...]:
+def _plan(namespace: Namespace, world: World) -> tuple[planning.Act, ...]:
     platform = _platform(namespace)
     wanted = desired.children(platform, world, RELEASE, FRESH)
-    plan = reconcile.plan(wanted, world, platform)
-    assert plan.troubles == ()
+    plan = planning.plan(wanted, world, platform)
+    assert plan.blockers == ()
     return plan.acts
 
 
-def _carry_out(namespace: Namespace, acts: tuple[reconcile.Act, ...]) -> list[Ref]:
-    things: list[Manifest] = [act.manifest for act in acts if isinstance(act, reconcile.Apply)]
+def _carry_out(namespace: Namespace, acts: tuple[planning.Act, ...]) -> list[Ref]:
+    things: list[Manifest] = [act.manifest for act in acts if isinstance(act, planning.Apply)]
     how = ("--server-side", "--force-conflicts", f"--field-manager={labels.OPERATOR}", "--validate=strict")
     namespace.text(
         "apply", *how, "--filename=-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": things})
@@ -105,10 +105,10 @@ def settled(control_plane: Cluster, namespace: Namespace) -> Namespace:
     """A namespace in which all children are, and the controllers have looked at them."""
     operators.install_kinds(control_plane)
     planes.put(namespace, planes.a_platform({}))
-    _carry_out(namespace, _plan(namespace, worlds.empty()))
+    _carry_out(namespace, _plan(namespace, observations.empty()))
     namespace.until(
         lambda seen: (
-            len(seen) == len(Server) + len(rooms.Room)
+            len(seen) == len(Server) + len(components.Room)
             and all(one.get("status", {}).get("replicas") for one in seen.values())
         ),
         "statefulsets",
@@ -142,10 +142,10 @@ def test_what_is_stored_is_what_is_wanted_and_what_others_add_is_theirs(settled:
 
 def test_what_a_release_no_longer_brings_is_taken_back(settled: Namespace) -> None:
     platform, world = _platform(settled), _look(settled)
-    wanted = desired.children(platform, world, worlds.a_release(), worlds.words())
-    _carry_out(settled, reconcile.plan(wanted, world, platform).acts)
+    wanted = desired.children(platform, world, observations.a_release(), observations.words())
+    _carry_out(settled, planning.plan(wanted, world, platform).acts)
     world = _look(settled)
-    assert reconcile.plan(wanted, world, platform).acts == ()
+    assert planning.plan(wanted, world, platform).acts == ()
     live = world.children[Ref("StatefulSet", "paper-redis")]
     pod = live["spec"]["template"]["spec"]
     assert not {"imagePullSecrets", "nodeSelector", "tolerations", "priorityClassName"} & pod.keys()

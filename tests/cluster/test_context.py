@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from aether_cli.local.starting import Cluster
+    from aether_cli.local.startup import Cluster
     from aether_testing.namespaces import Namespace
 
 PLUGIN = "from aether_cli import __main__; __main__.main_of_plugin()"

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aether_cli import problems
-from aether_cli.local import building, manifests
+from aether_cli.local import manifests, program_builder
 from aether_testing import builders, clusters
 
 if TYPE_CHECKING:
-    from aether_cli.local.starting import Cluster
+    from aether_cli.local.startup import Cluster
     from aether_testing.namespaces import Namespace
 
 
 def test_it_is_the_version_that_its_module_names(control_plane: Cluster) -> None:
     said = json.loads(control_plane.kubectl.text("version", "-o", "json"))
-    version = building.module("kubernetes").version_of("k8s.io/kubernetes/cmd/kubectl")
+    version = program_builder.module("kubernetes").version_of("k8s.io/kubernetes/cmd/kubectl")
     assert said["serverVersion"]["gitVersion"] == said["clientVersion"]["gitVersion"] == version
     assert said["serverVersion"]["minor"] == "34"
 

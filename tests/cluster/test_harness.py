@@ -10,13 +10,13 @@ import pytest
 from aether_cli import problems
 from aether_operator.api import labels
 from aether_operator.observed import kinds
-from aether_testing import audits, namespaces, operators, proxying
+from aether_testing import audits, counting_proxy, namespaces, operators
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from aether_cli.local.starting import Cluster
+    from aether_cli.local.startup import Cluster
     from aether_testing.namespaces import Namespace
 
 CREATE = ("create", "configmap")
@@ -28,8 +28,8 @@ def place(control_plane: Cluster, namespace: Namespace, tmp_path: Path) -> opera
 
 
 @pytest.fixture
-def proxy(control_plane: Cluster) -> Iterator[proxying.Proxy]:
-    with proxying.between(control_plane) as one:
+def proxy(control_plane: Cluster) -> Iterator[counting_proxy.Proxy]:
+    with counting_proxy.between(control_plane) as one:
         yield one
 
 
@@ -67,7 +67,7 @@ def test_leases_and_events_are_apart(control_plane: Cluster, namespace: Namespac
 
 
 def test_an_operator_leads_as_its_pod_and_may_do_what_it_does(
-    control_plane: Cluster, place: operators.Place, proxy: proxying.Proxy
+    control_plane: Cluster, place: operators.Place, proxy: counting_proxy.Proxy
 ) -> None:
     mark = audits.mark(control_plane)
     with place.operator(proxy=proxy) as one:
@@ -86,7 +86,7 @@ def test_an_operator_leads_as_its_pod_and_may_do_what_it_does(
 
 
 def test_the_operator_s_own_watches_are_cut_and_failed_and_stalled(
-    place: operators.Place, proxy: proxying.Proxy
+    place: operators.Place, proxy: counting_proxy.Proxy
 ) -> None:
     with place.operator(proxy=proxy) as one:
         one.wait_leading()
@@ -145,7 +145,7 @@ def other(control_plane: Cluster, request: pytest.FixtureRequest, tmp_path: Path
 
 
 def test_killed_before_and_after_a_write_it_ends_where_one_that_was_left_alone_ends(
-    place: operators.Place, other: operators.Place, proxy: proxying.Proxy
+    place: operators.Place, other: operators.Place, proxy: counting_proxy.Proxy
 ) -> None:
     other.namespace.apply(a_platform("p"))
     with other.operator() as alone:
@@ -156,8 +156,8 @@ def test_killed_before_and_after_a_write_it_ends_where_one_that_was_left_alone_e
     assert wanted
 
     with place.operator(proxy=proxy, supervised=True, impatient=True) as one:
-        proxy.at(3, proxying.KillBefore(one.kill))
-        proxy.at(5, proxying.KillAfter(one.kill))
+        proxy.at(3, counting_proxy.KillBefore(one.kill))
+        proxy.at(5, counting_proxy.KillAfter(one.kill))
         place.namespace.apply(a_platform("p"))
         proxy.until(lambda now: not now.planned, "both faults happened")
         operators.settled(one)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 from kubernetes.aio import client, config
 
-from aether_operator.cluster import leasing, speaking
+from aether_operator.kube import api_client, leader_election
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from aether_cli.local.starting import Cluster
+    from aether_cli.local.startup import Cluster
     from aether_testing.namespaces import Namespace
 
 DEADLINE = 60
@@ -37,12 +37,12 @@ class Candidates:
 
     configuration: client.Configuration
     namespace: str
-    made: list[speaking.Api] = field(default_factory=list)
+    made: list[api_client.Api] = field(default_factory=list)
 
-    def one(self, identity: str, clock: Callable[[], float]) -> leasing.Lease:
-        api = speaking.Api(configuration=self.configuration)
+    def one(self, identity: str, clock: Callable[[], float]) -> leader_election.Lease:
+        api = api_client.Api(configuration=self.configuration)
         self.made.append(api)
-        return leasing.Lease(api=api, namespace=self.namespace, name="op", identity=identity, clock=clock)
+        return leader_election.Lease(api=api, namespace=self.namespace, name="op", identity=identity, clock=clock)
 
 
 @pytest.fixture
@@ -60,10 +60,10 @@ def record(namespace: Namespace) -> dict[str, object]:
     return spec
 
 
-async def waits(lease: leasing.Lease) -> bool:
+async def waits(lease: leader_election.Lease) -> bool:
     """Whether it looks twice and does not get it."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(2 * leasing.RETRY + 0.5):
+        async with asyncio.timeout(2 * leader_election.RETRY + 0.5):
             await lease.acquire()
     return not lease.held
 
@@ -84,7 +84,7 @@ async def test_it_is_taken_over_when_nothing_was_heard_for_its_duration_and_not_
     first, second = candidates.one("a_1", Clock()), candidates.one("b_2", clock)
     await first.acquire()
     assert await waits(second)
-    clock.now += leasing.DURATION - 0.1
+    clock.now += leader_election.DURATION - 0.1
     assert await waits(second)
     clock.now += 0.2
     await second.acquire()
@@ -96,15 +96,15 @@ async def test_a_holder_that_slept_knows_by_its_own_clock_that_it_may_not_write(
     clock = Clock()
     lease = candidates.one("a_1", clock)
     await lease.acquire()
-    assert lease.guard() == leasing.DURATION
-    clock.now += leasing.RENEW - 0.1
-    assert lease.guard() == pytest.approx(leasing.DURATION - leasing.RENEW + 0.1)
+    assert lease.guard() == leader_election.DURATION
+    clock.now += leader_election.RENEW - 0.1
+    assert lease.guard() == pytest.approx(leader_election.DURATION - leader_election.RENEW + 0.1)
     clock.now += 0.2
     assert not lease.held
-    with pytest.raises(leasing.LeaseLost):
+    with pytest.raises(leader_election.LeaseLost):
         lease.guard()
     async with asyncio.timeout(DEADLINE):
-        with pytest.raises(leasing.LeaseLost):
+        with pytest.raises(leader_election.LeaseLost):
             await lease.keep()
 
 
@@ -113,10 +113,10 @@ async def test_a_holder_whose_lease_was_taken_loses_it_at_its_next_renewal(candi
     first, second = candidates.one("a_1", Clock()), candidates.one("b_2", clock)
     await first.acquire()
     assert await waits(second)
-    clock.now += leasing.DURATION + 1
+    clock.now += leader_election.DURATION + 1
     await second.acquire()
     async with asyncio.timeout(DEADLINE):
-        with pytest.raises(leasing.LeaseLost):
+        with pytest.raises(leader_election.LeaseLost):
             await first.keep()
 
 
@@ -135,7 +135,7 @@ async def test_of_many_candidates_at_once_one_gets_it(candidates: Candidates) ->
     trying = [asyncio.create_task(one.acquire()) for one in several]
     async with asyncio.timeout(DEADLINE):
         await asyncio.wait(trying, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.sleep(leasing.RETRY)  # the others have looked, too
+        await asyncio.sleep(leader_election.RETRY)  # the others have looked, too
     for one in trying:
         one.cancel()
     assert sum(one.held for one in several) == 1
@@ -149,14 +149,14 @@ async def test_without_an_answer_nobody_becomes_the_holder_and_nobody_stays_it(
     await lease.acquire()
     lease.api.configuration = client.Configuration(host=f"http://127.0.0.1:{unused_tcp_port}", retries=False)
     await lease.api.close()
-    lease.api = speaking.Api(configuration=lease.api.configuration)
+    lease.api = api_client.Api(configuration=lease.api.configuration)
     candidates.made.append(lease.api)
     keeping = asyncio.create_task(lease.keep())
-    await asyncio.sleep(1.5 * leasing.RETRY)
+    await asyncio.sleep(1.5 * leader_election.RETRY)
     assert lease.held  # it could not be renewed, and is not over yet
-    clock.now += leasing.RENEW
+    clock.now += leader_election.RENEW
     async with asyncio.timeout(DEADLINE):
-        with pytest.raises(leasing.LeaseLost):
+        with pytest.raises(leader_election.LeaseLost):
             await keeping
 
 

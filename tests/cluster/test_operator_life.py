@@ -13,7 +13,7 @@ import pytest
 import redis
 import yaml
 
-from aether_cli import desks, problems
+from aether_cli import problems, status_view
 from aether_cli.local import volumes
 from aether_operator.api import labels, models, platforms
 from aether_operator.catalog import owners
@@ -24,11 +24,11 @@ from aether_testing import audits, kstatus, namespaces, operators, planes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from aether_cli.local.starting import Cluster
+    from aether_cli.local.startup import Cluster
+    from aether_testing.fake_services import Rooms
     from aether_testing.namespaces import Namespace
     from aether_testing.operators import Operator, Place
     from aether_testing.planes import Plane
-    from aether_testing.playing import Rooms
     from aether_testing.postgres import Postgres
 
 Thing = dict[str, Any]
@@ -292,7 +292,7 @@ def test_a_status_that_is_refused_is_told_in_the_status_or_an_event(desk: Desk) 
         failed = f"{about},reason=ReconcileFailed,type=Warning"
         desk.namespace.until(bool, "events.events.k8s.io", failed, wish="it is told in an event")
         events = desk.namespace.get("events.events.k8s.io", about)["items"]
-        said = "\n".join(desks.explain(desk.child("tp", name), events))
+        said = "\n".join(status_view.explain(desk.child("tp", name), events))
         assert "could not finish its look at it" in said
         assert "not this status" in said
         platform["spec"]["progressDeadlineSeconds"] = 300
@@ -834,8 +834,8 @@ def test_rights_are_all_used_and_none_was_missing_and_no_secret_was_told(desk: D
     told = desk.operator.text
     for one in desk.namespace.get("tp")["items"]:
         about = f"--field-selector=regarding.name={one['metadata']['name']}"
-        said = desks.explain(one, desk.namespace.get("events.events.k8s.io", about)["items"])
-        told += "\n".join([*said, *desks.page(desks.Desk(platforms=[one]))])
+        said = status_view.explain(one, desk.namespace.get("events.events.k8s.io", about)["items"])
+        told += "\n".join([*said, *status_view.page(status_view.Desk(platforms=[one]))])
     for what in ("tp", "events.events.k8s.io", "statefulset", "service", "configmap", "pvc", "networkpolicy", "pods"):
         told += json.dumps(desk.namespace.get(what))
     told += json.dumps([one["metadata"] for one in desk.namespace.get("secrets")["items"]])

@@ -11,28 +11,28 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from aether_operator import desired
 from aether_operator.api import labels
+from aether_operator.catalog.components import TOPICS
 from aether_operator.catalog.logins import Who
-from aether_operator.catalog.rooms import TOPICS
 from aether_operator.database.revisions import Revisions
 from aether_operator.observed import kinds
 from aether_operator.observed.endpoints import Hidden
 from aether_operator.observed.reports import Login
-from aether_testing import fixtures, namespaces, operators, planes, upgrading, worlds
+from aether_testing import fixtures, namespaces, observations, operators, planes, previous_release
 from aether_testing import postgres as servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from aether_cli.local.starting import Cluster
+    from aether_cli.local.startup import Cluster
     from aether_operator.observed.endpoints import Endpoint
     from aether_operator.observed.kinds import Ref
+    from aether_testing.fake_services import Rooms
     from aether_testing.namespaces import Namespace
     from aether_testing.planes import Plane
-    from aether_testing.playing import Rooms
 
 Thing = dict[str, Any]
-PLATFORM = worlds.a_platform()
+PLATFORM = observations.a_platform()
 CHILDREN = ",".join(kind.plural for kind in kinds.CHILDREN)
 MINE = f"--selector={labels.PLATFORM}={PLATFORM.name}"
 NEW = {
@@ -66,11 +66,11 @@ def test_over_a_running_platform_of_the_release_before_the_operator_adds_the_roo
     place = operators.prepare(control_plane, desk, tmp_path, rooms)
     platform = _platform_of_before(desk, plane)
     database = _database_of_before(desk, plane, tmp_path / "migrations")
-    before, pods, stored, logins = _children(desk), _pods(desk), upgrading.content(database), _logins(plane)
+    before, pods, stored, logins = _children(desk), _pods(desk), previous_release.content(database), _logins(plane)
 
     operators.install_kinds(control_plane)
     desk.until(_all_have_pairs, "tp", wish="the kinds of now are in force")
-    release = worlds.a_release()
+    release = observations.a_release()
     now = {
         "images": {server.value: image for server, image in release.images.items()},  # of then: they restart nothing
         "serviceImage": release.service_image,
@@ -83,7 +83,7 @@ def test_over_a_running_platform_of_the_release_before_the_operator_adds_the_roo
         for kind in ("SchemaReady", "TopicsReady", "VenueReady", "IngestReady"):
             assert told[kind]["status"] == "True", told
         assert told["PostgresReady"]["lastTransitionTime"] == "2026-01-01T00:00:00Z", "a condition of then goes on"
-        assert ready["schema"]["revision"] == Revisions().head != upgrading.REVISION
+        assert ready["schema"]["revision"] == Revisions().head != previous_release.REVISION
         assert asyncio.run(_topics(plane)) >= {topic.name for topic in TOPICS}
 
         edited = {**platform["spec"], "pairs": ["ETH/USD", "BTC/USD"]}
@@ -112,14 +112,14 @@ def test_over_a_running_platform_of_the_release_before_the_operator_adds_the_roo
     }
     assert owners == {which: [] if which.kind in LASTING else [platform["metadata"]["uid"]] for which in owners}
     assert pods.items() <= _pods(desk).items()
-    assert upgrading.content(database) == stored
+    assert previous_release.content(database) == stored
     assert logins.items() <= _logins(plane).items()
 
 
 def _platform_of_before(desk: Namespace, plane: Plane) -> Thing:
     """The platform with its status, and the children of its Managed servers, once they run; written in its name."""
-    desk.kubectl.apply(upgrading.kind())
-    text = json.dumps(worlds.recorded("before-rooms-platform")[0]).replace("9092", str(plane.kafka.login))
+    desk.kubectl.apply(previous_release.kind())
+    text = json.dumps(observations.recorded("before-rooms-platform")[0]).replace("9092", str(plane.kafka.login))
     recorded = json.loads(text)
     new = planes.a_platform(recorded["spec"])
     operators.until(
@@ -130,7 +130,7 @@ def _platform_of_before(desk: Namespace, plane: Plane) -> Thing:
     uid = desk.get("tp", PLATFORM.name)["metadata"]["uid"]
     children = [
         one
-        for one in worlds.recorded("before-rooms")
+        for one in observations.recorded("before-rooms")
         if one["metadata"]["labels"][labels.COMPONENT] != "kafka"  # it is somebody else's
     ]
     items = json.loads(json.dumps(children).replace(PLATFORM.uid, uid))
@@ -155,7 +155,7 @@ def _database_of_before(desk: Namespace, plane: Plane, migrations: Path) -> Endp
     reader = Login(username=login["username"], password=Hidden(login["password"]), kept_in="paper-postgres-reader")
     uid = desk.kubectl.get("namespace", desk.name)["metadata"]["uid"]
     wish = servers.a_wish(owner=f"{desk.name}/{PLATFORM.name} of namespace {uid}", logins={Who.READER: reader})
-    upgrading.make_database(database, upgrading.revisions(migrations), wish)
+    previous_release.make_database(database, previous_release.revisions(migrations), wish)
     return database
 
 

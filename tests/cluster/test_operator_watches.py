@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aether_operator.api import labels, models
-from aether_operator.cluster import speaking
-from aether_operator.handlers import watching
+from aether_operator.handlers import watcher
+from aether_operator.kube import api_client
 from aether_operator.observed import kinds
-from aether_testing import audits, namespaces, operators, planes, proxying
+from aether_testing import audits, counting_proxy, namespaces, operators, planes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aether_cli.local.starting import Cluster
+    from aether_cli.local.startup import Cluster
+    from aether_testing.counting_proxy import Proxy
+    from aether_testing.fake_services import Rooms
     from aether_testing.namespaces import Namespace
     from aether_testing.operators import Operator, Place
     from aether_testing.planes import Plane
-    from aether_testing.playing import Rooms
-    from aether_testing.proxying import Proxy
 
 NAME = "paper"
 SLOW = 3600
 """Seconds: a resync that no test waits for, so that what is repaired is repaired because it was noticed."""
 
 
-ALL = 2 * len(watching.WATCHED)
+ALL = 2 * len(watcher.WATCHED)
 """Watches, in both namespaces."""
 SILENCE = 5
 """Seconds after which a watch that brings nothing is begun anew."""
@@ -80,7 +80,7 @@ def desk(
         "resyncSeconds": SLOW,
     }
     with (
-        proxying.between(control_plane) as proxy,
+        counting_proxy.between(control_plane) as proxy,
         place.operator(proxy=proxy, supervised=True, **config) as operator,
     ):
         operator.wait_leading()
@@ -179,7 +179,7 @@ def test_silence_ends_after_a_while_and_what_vanished_meanwhile_comes_back(desk:
     desk.operator.stop()  # and the next life begins at once
     desk.operator.wait_leading()
     operators.until(lambda: desk.proxy.stall_watches(existing_only=True) >= ALL, "every watch is open, and silent")
-    path = speaking.path(kinds.STATEFUL_SETS, desk.namespace.name)
+    path = api_client.path(kinds.STATEFUL_SETS, desk.namespace.name)
     begun = desk.proxy.watched[path]
     desk.comes_back("statefulset", f"{NAME}-redis")
     desk.proxy.until(lambda proxy: proxy.watched[path] > begun, "a silent watch is begun anew")

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 import yaml
 
-from aether_cli import asking, problems, running
+from aether_cli import kubectl_client, problems, processes
 from aether_testing import charts, operators, pages
 from aether_testing.pages import TOP, Way
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aether_cli.local.starting import Cluster
+    from aether_cli.local.startup import Cluster
     from aether_testing.pages import Command
 
 CHANGES: Final = frozenset({"apply", "create", "delete", "patch", "scale", "label", "annotate"})
@@ -51,19 +51,19 @@ def verb_of(words: tuple[str, ...]) -> tuple[str, list[str]]:
     return (rest[nth], [*rest[:nth], *rest[nth + 1 :]]) if nth < len(rest) else ("", rest)
 
 
-def check_kubectl(kubectl: asking.Kubectl, command: Command, *, in_block: bool) -> None:
+def check_kubectl(kubectl: kubectl_client.Kubectl, command: Command, *, in_block: bool) -> None:
     """Have kubectl read a command, and the API server find the kinds that it names."""
     verb, rest = verb_of(command.said)
     if in_block or (command.whole and any(not word.startswith("-") for word in rest)):
         dry = ["--dry-run=server"] if verb in CHANGES else []
         try:
-            running.run([*kubectl.command(), verb, *rest, *dry], env={"EDITOR": "true"}, cwd=TOP, deadline=60)
+            processes.run([*kubectl.command(), verb, *rest, *dry], env={"EDITOR": "true"}, cwd=TOP, deadline=60)
         except problems.ProgramFailed as refused:
             if not any(said in refused.cause for said in NOT_THERE):
                 raise
         return
     # A name in a sentence, with options at most: they exist.
-    usage = "".join(running.run([*kubectl.command(), *words]) for words in ((verb, "--help"), ("options",)))
+    usage = "".join(processes.run([*kubectl.command(), *words]) for words in ((verb, "--help"), ("options",)))
     assert f"kubectl {verb} " in usage, f"no verb {verb}"
     unknown = [word for word in rest if word.startswith("-") and f"{word.partition('=')[0]}=" not in usage]
     assert unknown == []
@@ -73,14 +73,14 @@ def check_helm(cluster: Cluster, command: Command, folder: Path) -> None:
     """Have Helm read a command, and render its chart with its values."""
     _, verb, *rest = command.said
     if all(word.startswith("-") for word in rest):
-        usage = running.run([charts.helm(), verb, "--help"])
+        usage = processes.run([charts.helm(), verb, "--help"])
         assert f"helm {verb} " in usage
         assert [word for word in rest if word not in usage] == []
         return
     # `client`: the cluster has namespaces of its own already, which no release may take.
     dry = ["--dry-run"] if verb == "uninstall" else ["--dry-run=client"]
     try:
-        running.run([charts.helm(), verb, *rest, *dry, f"--kubeconfig={cluster.kubeconfig}"], cwd=folder)
+        processes.run([charts.helm(), verb, *rest, *dry, f"--kubeconfig={cluster.kubeconfig}"], cwd=folder)
     except problems.ProgramFailed as refused:
         if verb != "uninstall" or "not found" not in refused.cause:
             raise

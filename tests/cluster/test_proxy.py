@@ -16,16 +16,16 @@ import aiohttp
 import pytest
 from kubernetes.aio import client, config
 
-from aether_operator.cluster import speaking
+from aether_operator.kube import api_client
 from aether_operator.observed import kinds
-from aether_testing import proxying
-from aether_testing.proxying import AppliedThenSilent, Hang, KillAfter, KillBefore, Reset
+from aether_testing import counting_proxy
+from aether_testing.counting_proxy import AppliedThenSilent, Hang, KillAfter, KillBefore, Reset
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
-    from aether_cli.local.starting import Cluster
+    from aether_cli.local.startup import Cluster
     from aether_testing.namespaces import Namespace
 
 DEADLINE: Final = 60.0
@@ -41,30 +41,30 @@ with urllib.request.urlopen(request, timeout=60) as answer:
 
 
 @pytest.fixture
-def proxy(control_plane: Cluster) -> Iterator[proxying.Proxy]:
-    with proxying.between(control_plane) as one:
+def proxy(control_plane: Cluster) -> Iterator[counting_proxy.Proxy]:
+    with counting_proxy.between(control_plane) as one:
         yield one
 
 
 @contextlib.asynccontextmanager
-async def speaker(kubeconfig: Path) -> AsyncIterator[speaking.Api]:
+async def speaker(kubeconfig: Path) -> AsyncIterator[api_client.Api]:
     """The operator's own client."""
     configuration = client.Configuration(retries=False)
     await config.load_kube_config(str(kubeconfig), client_configuration=configuration)
-    one = speaking.Api(configuration=configuration)
+    one = api_client.Api(configuration=configuration)
     yield one
     await one.close()
 
 
 @pytest.fixture
-async def api(proxy: proxying.Proxy, tmp_path: Path) -> AsyncIterator[speaking.Api]:
+async def api(proxy: counting_proxy.Proxy, tmp_path: Path) -> AsyncIterator[api_client.Api]:
     """The operator's own client, through the proxy, as the admin."""
     async with speaker(proxy.kubeconfig(tmp_path / "proxied")) as one:
         yield one
 
 
 @pytest.fixture
-async def http(proxy: proxying.Proxy) -> AsyncIterator[aiohttp.ClientSession]:
+async def http(proxy: counting_proxy.Proxy) -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(proxy.url, timeout=aiohttp.ClientTimeout(total=DEADLINE)) as one:
         yield one
 
@@ -73,8 +73,8 @@ def a_secret(name: str, value: str = "x") -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"value": value}}
 
 
-async def make(api: speaking.Api, namespace: Namespace, name: str, **rest: Any) -> Any:
-    where = speaking.path(kinds.SECRETS, namespace.name)
+async def make(api: api_client.Api, namespace: Namespace, name: str, **rest: Any) -> Any:
+    where = api_client.path(kinds.SECRETS, namespace.name)
     return await api.request("POST", where, body=a_secret(name), **rest)
 
 
@@ -83,7 +83,7 @@ def names(namespace: Namespace) -> set[str]:
     return {one["metadata"]["name"] for one in namespace.get("secrets")["items"]}
 
 
-def seen(proxy: proxying.Proxy) -> list[tuple[int, str, str, int | None, str, bool]]:
+def seen(proxy: counting_proxy.Proxy) -> list[tuple[int, str, str, int | None, str, bool]]:
     return [(one.number, one.verb, one.about.name, one.code, one.fault, one.forwarded) for one in proxy.writes]
 
 
@@ -91,12 +91,12 @@ def seen(proxy: proxying.Proxy) -> list[tuple[int, str, str, int | None, str, bo
 
 
 async def test_writes_are_numbered_as_they_come_and_reads_are_counted_apart(
-    proxy: proxying.Proxy, api: speaking.Api, namespace: Namespace
+    proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace
 ) -> None:
-    where = speaking.path(kinds.SECRETS, namespace.name)
+    where = api_client.path(kinds.SECRETS, namespace.name)
     await make(api, namespace, "a")
     await api.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}}, namespace.name)
-    with pytest.raises(speaking.Refused) as refused:
+    with pytest.raises(api_client.Refused) as refused:
         await make(api, namespace, "a")
     found = await api.get(kinds.SECRETS, namespace.name, "a")
     assert found is not None
@@ -110,7 +110,7 @@ async def test_writes_are_numbered_as_they_come_and_reads_are_counted_apart(
         (3, "POST", "", 409, "", True),
         (4, "DELETE", "a", 200, "", True),
     ]
-    assert proxy.writes[0].about == proxying.Target(
+    assert proxy.writes[0].about == counting_proxy.Target(
         group="", version="v1", resource="secrets", namespace=namespace.name
     )
     assert proxy.reads == {where: 1, f"{where}/a": 1}
@@ -123,17 +123,17 @@ async def test_writes_are_numbered_as_they_come_and_reads_are_counted_apart(
 
 
 async def test_the_journal_has_the_sum_of_what_was_sent(
-    proxy: proxying.Proxy, http: aiohttp.ClientSession, namespace: Namespace
+    proxy: counting_proxy.Proxy, http: aiohttp.ClientSession, namespace: Namespace
 ) -> None:
     body = json.dumps(a_secret("a")).encode()
-    where = speaking.path(kinds.SECRETS, namespace.name)
+    where = api_client.path(kinds.SECRETS, namespace.name)
     async with http.post(where, data=body, headers={"Content-Type": "application/json"}) as answer:
         assert answer.status == 201
     assert proxy.writes[0].sha256 == hashlib.sha256(body).hexdigest()
 
 
 async def test_a_dry_run_a_lease_and_an_event_are_no_writes(
-    proxy: proxying.Proxy, api: speaking.Api, namespace: Namespace
+    proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace
 ) -> None:
     await make(api, namespace, "a", query={"dryRun": "All"})
     lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "a"}}
@@ -146,7 +146,7 @@ async def test_a_dry_run_a_lease_and_an_event_are_no_writes(
 
 
 async def test_what_counts_can_be_chosen(control_plane: Cluster, namespace: Namespace, tmp_path: Path) -> None:
-    with proxying.between(control_plane, counts=lambda about: about.resource == "leases") as proxy:
+    with counting_proxy.between(control_plane, counts=lambda about: about.resource == "leases") as proxy:
         kubectl = dataclasses.replace(namespace.kubectl, kubeconfig=proxy.kubeconfig(tmp_path / "proxied"))
         lease = {
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
@@ -157,21 +157,23 @@ async def test_what_counts_can_be_chosen(control_plane: Cluster, namespace: Name
         assert [(one.verb, one.about.resource) for one in proxy.writes] == [("PATCH", "leases")]
 
 
-async def test_a_client_is_who_its_token_says(proxy: proxying.Proxy, namespace: Namespace, tmp_path: Path) -> None:
+async def test_a_client_is_who_its_token_says(
+    proxy: counting_proxy.Proxy, namespace: Namespace, tmp_path: Path
+) -> None:
     namespace.text("create", "serviceaccount", "someone")
     token = namespace.text("create", "token", "someone").strip()
     review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
     async with speaker(proxy.kubeconfig(tmp_path / "someone", token)) as one:
         told = await one.request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=review)
         assert told["status"]["userInfo"]["username"] == f"system:serviceaccount:{namespace.name}:someone"
-        with pytest.raises(speaking.Refused) as refused:
+        with pytest.raises(api_client.Refused) as refused:
             await make(one, namespace, "a")
     assert refused.value.code == 403
     assert seen(proxy) == [(1, "POST", "", 403, "", True)]
 
 
 async def test_many_writes_at_once_have_a_number_each(
-    proxy: proxying.Proxy, api: speaking.Api, namespace: Namespace
+    proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace
 ) -> None:
     wanted = {f"s-{n}" for n in range(60)}
     await asyncio.gather(*(make(api, namespace, name) for name in wanted))
@@ -183,17 +185,17 @@ async def test_many_writes_at_once_have_a_number_each(
 # ---- faults of a write
 
 
-def posting(proxy: proxying.Proxy, namespace: Namespace, name: str) -> subprocess.Popen[bytes]:
+def posting(proxy: counting_proxy.Proxy, namespace: Namespace, name: str) -> subprocess.Popen[bytes]:
     """A client of its own process, which makes a Secret."""
-    url = proxy.url + speaking.path(kinds.SECRETS, namespace.name)
+    url = proxy.url + api_client.path(kinds.SECRETS, namespace.name)
     return subprocess.Popen([sys.executable, "-c", POSTING, url, json.dumps(a_secret(name))], stdout=subprocess.PIPE)
 
 
 @pytest.mark.parametrize(("fault", "applied"), [(KillBefore, False), (KillAfter, True)])
 def test_a_client_is_killed_before_or_after_its_second_write(
-    proxy: proxying.Proxy,
+    proxy: counting_proxy.Proxy,
     namespace: Namespace,
-    fault: Callable[[Callable[[], object]], proxying.Fault],
+    fault: Callable[[Callable[[], object]], counting_proxy.Fault],
     *,
     applied: bool,
 ) -> None:
@@ -223,12 +225,12 @@ def test_a_client_is_killed_before_or_after_its_second_write(
 
 @pytest.mark.parametrize("code", [409, 422])
 async def test_a_refusal_is_answered_and_nothing_is_applied(
-    proxy: proxying.Proxy, api: speaking.Api, namespace: Namespace, code: int
+    proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace, code: int
 ) -> None:
-    proxy.at(1, proxying.Answer(code))
-    with pytest.raises(speaking.Refused) as refused:
+    proxy.at(1, counting_proxy.Answer(code))
+    with pytest.raises(api_client.Refused) as refused:
         await make(api, namespace, "a")
-    assert (refused.value.code, refused.value.reason) == (code, proxying.REASONS[code])
+    assert (refused.value.code, refused.value.reason) == (code, counting_proxy.REASONS[code])
     assert names(namespace) == set()
     await make(api, namespace, "a")
     assert seen(proxy) == [(1, "POST", "", code, "Answer", False), (2, "POST", "", 201, "", True)]
@@ -236,37 +238,37 @@ async def test_a_refusal_is_answered_and_nothing_is_applied(
 
 @pytest.mark.parametrize(("code", "after"), [(429, 7.0), (500, 0.0), (503, 7.0)])
 async def test_a_later_is_answered_with_when_and_nothing_is_applied(
-    proxy: proxying.Proxy, api: speaking.Api, namespace: Namespace, code: int, after: float
+    proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace, code: int, after: float
 ) -> None:
-    proxy.at(1, proxying.Answer(code, retry_after=7))
-    with pytest.raises(speaking.Unavailable) as refused:
+    proxy.at(1, counting_proxy.Answer(code, retry_after=7))
+    with pytest.raises(api_client.Unavailable) as refused:
         await make(api, namespace, "a")
     assert refused.value.after == after
     assert names(namespace) == set()
 
 
 async def test_an_answer_that_never_comes_though_it_was_applied(
-    proxy: proxying.Proxy, api: speaking.Api, namespace: Namespace
+    proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace
 ) -> None:
     proxy.at(1, AppliedThenSilent())
-    with pytest.raises(speaking.Unavailable, match="no answer within"):
+    with pytest.raises(api_client.Unavailable, match="no answer within"):
         await make(api, namespace, "a", deadline=SHORT)
     assert names(namespace) == {"a"}
     assert seen(proxy) == [(1, "POST", "", 201, "AppliedThenSilent", True)]
 
 
-async def test_a_silence_has_an_end(proxy: proxying.Proxy, api: speaking.Api, namespace: Namespace) -> None:
+async def test_a_silence_has_an_end(proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace) -> None:
     proxy.at(1, AppliedThenSilent(longest=0.1))
-    with pytest.raises(speaking.Unavailable, match=r"Disconnected|Reset|OSError"):
+    with pytest.raises(api_client.Unavailable, match=r"Disconnected|Reset|OSError"):
         await make(api, namespace, "a", deadline=DEADLINE)
     assert names(namespace) == {"a"}
 
 
 async def test_a_write_that_hangs_is_neither_answered_nor_applied(
-    proxy: proxying.Proxy, api: speaking.Api, namespace: Namespace
+    proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace
 ) -> None:
     proxy.at(1, Hang())
-    with pytest.raises(speaking.Unavailable, match="no answer within"):
+    with pytest.raises(api_client.Unavailable, match="no answer within"):
         await make(api, namespace, "a", deadline=SHORT)
     assert names(namespace) == set()
     assert seen(proxy) == [(1, "POST", "", None, "Hang", False)]
@@ -275,17 +277,17 @@ async def test_a_write_that_hangs_is_neither_answered_nor_applied(
 
 
 async def test_a_connection_that_is_reset_carries_nothing(
-    proxy: proxying.Proxy, api: speaking.Api, namespace: Namespace
+    proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace
 ) -> None:
     proxy.at(1, Reset())
-    with pytest.raises(speaking.Unavailable, match=r"Disconnected|Reset|OSError"):
+    with pytest.raises(api_client.Unavailable, match=r"Disconnected|Reset|OSError"):
         await make(api, namespace, "a")
     assert names(namespace) == set()
     assert seen(proxy) == [(1, "POST", "", None, "Reset", False)]
 
 
 async def test_a_write_is_known_though_its_client_went_away(
-    proxy: proxying.Proxy, api: speaking.Api, namespace: Namespace
+    proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace
 ) -> None:
     making = asyncio.create_task(make(api, namespace, "a"))
     await asyncio.to_thread(proxy.until, lambda now: any(one.forwarded for one in now.writes), "it came by")
@@ -297,7 +299,7 @@ async def test_a_write_is_known_though_its_client_went_away(
     assert names(namespace) == {"a"}
 
 
-def test_a_fault_cannot_be_planned_for_what_has_been(proxy: proxying.Proxy, namespace: Namespace) -> None:
+def test_a_fault_cannot_be_planned_for_what_has_been(proxy: counting_proxy.Proxy, namespace: Namespace) -> None:
     with posting(proxy, namespace, "a") as one:
         one.communicate(timeout=DEADLINE)
     with pytest.raises(AssertionError, match="write 1 has come by already"):
@@ -331,7 +333,7 @@ class Watch:
 @contextlib.asynccontextmanager
 async def watching(http: aiohttp.ClientSession, namespace: Namespace) -> AsyncIterator[Watch]:
     """From now on."""
-    where = speaking.path(kinds.SECRETS, namespace.name)
+    where = api_client.path(kinds.SECRETS, namespace.name)
     listed = json.loads(namespace.text("get", "--raw", where))
     query = {"watch": "true", "resourceVersion": listed["metadata"]["resourceVersion"]}
     async with http.get(where, params=query) as answer:
@@ -344,18 +346,18 @@ def create(namespace: Namespace, name: str) -> None:
 
 
 async def test_events_of_a_watch_come_at_once(
-    proxy: proxying.Proxy, http: aiohttp.ClientSession, namespace: Namespace
+    proxy: counting_proxy.Proxy, http: aiohttp.ClientSession, namespace: Namespace
 ) -> None:
     async with watching(http, namespace) as watch:
         for name in ("a", "b"):
             create(namespace, name)
             assert await watch.event() == ("ADDED", name)
-        assert proxy.watched == {speaking.path(kinds.SECRETS, namespace.name): 1}
+        assert proxy.watched == {api_client.path(kinds.SECRETS, namespace.name): 1}
         assert proxy.watching == 1
     await asyncio.to_thread(proxy.until, lambda now: now.watching == 0, "the client's going ended it")
 
 
-async def test_a_watch_is_cut(proxy: proxying.Proxy, http: aiohttp.ClientSession, namespace: Namespace) -> None:
+async def test_a_watch_is_cut(proxy: counting_proxy.Proxy, http: aiohttp.ClientSession, namespace: Namespace) -> None:
     async with watching(http, namespace) as watch:
         assert proxy.cut_watches() == 1
         with pytest.raises(aiohttp.ClientError):
@@ -366,14 +368,14 @@ async def test_a_watch_is_cut(proxy: proxying.Proxy, http: aiohttp.ClientSession
 
 
 async def test_a_stalled_watch_is_open_and_silent_until_it_is_resumed(
-    proxy: proxying.Proxy, http: aiohttp.ClientSession, namespace: Namespace
+    proxy: counting_proxy.Proxy, http: aiohttp.ClientSession, namespace: Namespace
 ) -> None:
     async with watching(http, namespace) as watch:
         assert proxy.stall_watches() == 1
         create(namespace, "a")
         assert await watch.silent()
         query = {"watch": "true"}
-        new = asyncio.create_task(http.get(speaking.path(kinds.SECRETS, namespace.name), params=query))
+        new = asyncio.create_task(http.get(api_client.path(kinds.SECRETS, namespace.name), params=query))
         await asyncio.wait({new}, timeout=SHORT)
         assert not new.done()
         proxy.resume()
@@ -383,7 +385,7 @@ async def test_a_stalled_watch_is_open_and_silent_until_it_is_resumed(
 
 
 async def test_only_the_open_watches_stall_when_it_is_said_so(
-    proxy: proxying.Proxy, http: aiohttp.ClientSession, namespace: Namespace
+    proxy: counting_proxy.Proxy, http: aiohttp.ClientSession, namespace: Namespace
 ) -> None:
     async with watching(http, namespace) as old:
         proxy.stall_watches(existing_only=True)
@@ -394,7 +396,7 @@ async def test_only_the_open_watches_stall_when_it_is_said_so(
 
 
 async def test_what_is_swallowed_never_comes_and_the_watch_goes_on(
-    proxy: proxying.Proxy, http: aiohttp.ClientSession, namespace: Namespace
+    proxy: counting_proxy.Proxy, http: aiohttp.ClientSession, namespace: Namespace
 ) -> None:
     create(namespace, "a")
     async with watching(http, namespace) as old:
@@ -410,7 +412,7 @@ async def test_what_is_swallowed_never_comes_and_the_watch_goes_on(
 
 @pytest.mark.parametrize("code", [410, 500])
 async def test_a_watch_ends_with_an_error_event(
-    proxy: proxying.Proxy, http: aiohttp.ClientSession, namespace: Namespace, code: int
+    proxy: counting_proxy.Proxy, http: aiohttp.ClientSession, namespace: Namespace, code: int
 ) -> None:
     async with watching(http, namespace) as watch:
         create(namespace, "a")
@@ -424,15 +426,15 @@ async def test_a_watch_ends_with_an_error_event(
 
 
 async def test_a_watch_that_the_server_ends_is_ended(
-    proxy: proxying.Proxy, http: aiohttp.ClientSession, namespace: Namespace
+    proxy: counting_proxy.Proxy, http: aiohttp.ClientSession, namespace: Namespace
 ) -> None:
     query = {"watch": "true", "resourceVersion": "0", "timeoutSeconds": "1"}
-    async with http.get(speaking.path(kinds.SECRETS, namespace.name), params=query) as answer:
+    async with http.get(api_client.path(kinds.SECRETS, namespace.name), params=query) as answer:
         assert await answer.content.read() == b""
     assert proxy.watching == 0
 
 
-async def test_a_watch_that_is_refused_is_refused(proxy: proxying.Proxy, http: aiohttp.ClientSession) -> None:
+async def test_a_watch_that_is_refused_is_refused(proxy: counting_proxy.Proxy, http: aiohttp.ClientSession) -> None:
     async with http.get("/api/v1/nonsense", params={"watch": "true"}) as answer:
         assert answer.status == 404
     assert proxy.watched == {"/api/v1/nonsense": 1}
@@ -442,7 +444,7 @@ async def test_a_watch_that_is_refused_is_refused(proxy: proxying.Proxy, http: a
 
 
 async def test_lists_are_answered_as_of_the_snapshot_and_nothing_else_is(
-    proxy: proxying.Proxy, api: speaking.Api, http: aiohttp.ClientSession, namespace: Namespace
+    proxy: counting_proxy.Proxy, api: api_client.Api, http: aiohttp.ClientSession, namespace: Namespace
 ) -> None:
     async def listed(kind: kinds.Kind, selector: str = "") -> set[str]:
         return {one["metadata"]["name"] for one in await api.list(kind, namespace.name, selector)}
@@ -468,7 +470,7 @@ async def test_lists_are_answered_as_of_the_snapshot_and_nothing_else_is(
 
 
 async def test_objects_are_answered_as_of_the_snapshot_too_where_that_is_wanted(
-    proxy: proxying.Proxy, api: speaking.Api, namespace: Namespace
+    proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace
 ) -> None:
     async def there(name: str) -> bool:
         return await api.get(kinds.SECRETS, namespace.name, name) is not None
@@ -495,10 +497,10 @@ async def test_it_ends_while_watches_are_open_and_an_answer_is_held_back(
     control_plane: Cluster, namespace: Namespace
 ) -> None:
     running = contextlib.ExitStack()
-    proxy = running.enter_context(proxying.between(control_plane))
+    proxy = running.enter_context(counting_proxy.between(control_plane))
     async with aiohttp.ClientSession(proxy.url) as http, watching(http, namespace):
         proxy.at(1, AppliedThenSilent())
-        made = asyncio.create_task(http.post(speaking.path(kinds.SECRETS, namespace.name), json=a_secret("a")))
+        made = asyncio.create_task(http.post(api_client.path(kinds.SECRETS, namespace.name), json=a_secret("a")))
         await asyncio.to_thread(proxy.until, lambda now: bool(now.writes and now.writes[0].code), "applied")
         assert proxy.watching == 1
         await asyncio.to_thread(running.close)

@@ -17,14 +17,14 @@ from kubernetes.aio import client, config
 from aether_operator import status
 from aether_operator.api import models, parsing, platforms
 from aether_operator.api.platforms import PlatformSpec, Server
-from aether_operator.cluster import speaking
+from aether_operator.kube import api_client
 from aether_operator.observed import kinds
 from aether_testing import kstatus, manifests, operators, states
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from aether_cli.local.starting import Cluster
+    from aether_cli.local.startup import Cluster
     from aether_testing.manifests import Wrong
     from aether_testing.namespaces import Namespace
 
@@ -48,14 +48,14 @@ def definition(control_plane: Cluster) -> dict[str, Any]:
 class Desk:
     """A namespace, and the API server as programs speak to it."""
 
-    api: speaking.Api
+    api: api_client.Api
     namespace: Namespace
     limit: asyncio.Semaphore
 
     async def sends(self, thing: dict[str, Any], *, dry: bool = True) -> dict[str, Any]:
         """Create it; `dry` as far as that is possible without keeping it."""
         query = {"fieldValidation": "Strict", **({"dryRun": "All"} if dry else {})}
-        where = speaking.path(kinds.PLATFORMS, self.namespace.name)
+        where = api_client.path(kinds.PLATFORMS, self.namespace.name)
         async with self.limit:
             made: dict[str, Any] = await self.api.request("POST", where, query=query, body=thing)
         return made
@@ -63,10 +63,10 @@ class Desk:
     async def edits(self, name: str, spec: Any, *, dry: bool = True) -> dict[str, Any]:
         """Change its spec by a merge patch."""
         query = {"fieldValidation": "Strict", **({"dryRun": "All"} if dry else {})}
-        where = speaking.path(kinds.PLATFORMS, self.namespace.name, name)
+        where = api_client.path(kinds.PLATFORMS, self.namespace.name, name)
         async with self.limit:
             made: dict[str, Any] = await self.api.request(
-                "PATCH", where, query=query, body={"spec": spec}, content=speaking.MERGE
+                "PATCH", where, query=query, body={"spec": spec}, content=api_client.MERGE
             )
         return made
 
@@ -85,7 +85,7 @@ async def desk(
     assert definition["metadata"]["name"] == NAME
     configuration = client.Configuration(retries=False)
     await config.load_kube_config(str(control_plane.kubeconfig), client_configuration=configuration)
-    api = speaking.Api(configuration=configuration)
+    api = api_client.Api(configuration=configuration)
     kubectl = replace(namespace.kubectl, cache=tmp_path / "kubectl")  # what it knows of kinds is older than ours
     yield Desk(api, replace(namespace, kubectl=kubectl), asyncio.Semaphore(AT_ONCE))
     await api.close()
@@ -95,7 +95,7 @@ async def refusal(wrong: Wrong, sent: Any) -> str:
     """What is amiss with how a wrong platform was refused; an empty text where nothing is."""
     try:
         await sent
-    except speaking.Refused as refused:
+    except api_client.Refused as refused:
         if refused.code not in {400, 422}:
             return f"{wrong.id}: {refused}"
         named = re.search(rf"(?<![\w.]){re.escape(wrong.field)}(?![\w])", refused.message)
@@ -135,7 +135,7 @@ async def test_each_wrong_platform_is_refused_with_its_field_s_name(desk: Desk) 
 async def test_a_platform_without_a_spec_is_refused(desk: Desk) -> None:
     thing = manifests.a_manifest({})
     del thing["spec"]
-    with pytest.raises(speaking.Refused, match="spec: Required value"):
+    with pytest.raises(api_client.Refused, match="spec: Required value"):
         await desk.sends(thing)
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import yaml
 
-from aether_cli import installing
+from aether_cli import installer
 from aether_operator.api.platforms import Server
 
 TOP: Final = Path(__file__).resolve().parents[2]
@@ -34,8 +34,8 @@ def locked(path: str) -> dict[str, str]:
 
 
 def test_the_servers_that_up_brings_images_for_are_those_of_a_data_plane() -> None:
-    assert set(installing.SERVERS) == {str(server) for server in Server}
-    assert set(yaml.safe_load((CHART / "values.yaml").read_text())["dataPlaneImages"]) == set(installing.SERVERS)
+    assert set(installer.SERVERS) == {str(server) for server in Server}
+    assert set(yaml.safe_load((CHART / "values.yaml").read_text())["dataPlaneImages"]) == set(installer.SERVERS)
 
 
 def test_the_chart_has_the_kinds_byte_for_byte() -> None:

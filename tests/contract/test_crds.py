@@ -10,7 +10,7 @@ import pytest
 
 from aether_operator.api import crds, pages, platforms, reasons
 from aether_operator.api.reasons import ConditionType, Reason
-from aether_testing import generating
+from aether_testing import generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LARGEST: Final = 200 * 1024
 MOST_COLUMNS: Final = 6
 PLAIN_PATH: Final = re.compile(r"(\.[a-zA-Z]+)+")
-FILES: Final = generating.files()
+FILES: Final = generator.files()
 DEFINITION: Final = crds.definition()
 (VERSION,) = DEFINITION["spec"]["versions"]
 
@@ -39,14 +39,14 @@ WHOLE: Final = SPEC | STATUS
 
 @pytest.mark.parametrize("path", FILES)
 def test_what_is_generated_is_what_is_committed(path: str) -> None:
-    target = generating.TOP / path
+    target = generator.TOP / path
     assert target.is_file(), f"{path} is missing: make crds"
     assert target.read_text(encoding="utf-8") == FILES[path], f"{path} is not of this code: make crds, make docs"
 
 
 def test_every_kind_is_written_and_nothing_else_is() -> None:
     for folder in ("crds/v1alpha1", "helm/aether-operator/files/crds"):
-        there = {f"{folder}/{one.name}" for one in (generating.TOP / folder).iterdir()}
+        there = {f"{folder}/{one.name}" for one in (generator.TOP / folder).iterdir()}
         assert there == {path for path in FILES if str(Path(path).parent) == folder}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from aether_cli import problems
-from aether_cli.local import needs
+from aether_cli.local import requirements
 from aether_operator.database import revisions
 
 TOP: Final = Path(__file__).resolve().parents[2]
@@ -175,7 +175,11 @@ def test_no_committed_file_chooses_where_packages_come_from() -> None:
 def test_every_package_that_brings_a_needed_program_is_installed_by_make() -> None:
     listed = re.search(r'^PACKAGES="([^"]*)"', said(TOP / ".ci/packages"), re.MULTILINE)
     assert listed is not None
-    named = {package for table in (needs.ALWAYS, needs.NODE, needs.EGRESS, needs.BUILDAH) for package in table.values()}
+    named = {
+        package
+        for table in (requirements.ALWAYS, requirements.NODE, requirements.EGRESS, requirements.BUILDAH)
+        for package in table.values()
+    }
     assert named - set(listed[1].split()) == set()
 
 

@@ -23,12 +23,12 @@ from aether_services.ingest.adapters.kafka import Kafka
 from aether_services.ingest.adapters.nats import Nats
 from aether_services.ingest.adapters.servers import Server
 from aether_services.ingest.adapters.tables import Tables
-from aether_services.ingest.core import tapes
+from aether_services.ingest.core import trade_log
 from aether_services.ingest.core.outboxes import Letter
-from aether_services.ingest.core.tapes import Received
+from aether_services.ingest.core.trade_log import Received
 from aether_services.ingest.ports import Behind, Output, OutputAway
 from aether_services.ingest.settings import Tls
-from aether_testing import brokers, postgres, tls, trips
+from aether_testing import brokers, pipelines, postgres, tls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,7 +134,7 @@ async def test_an_output_that_keeps_trades_says_where_it_stands(
         await sink.deliver(trades(symbol, 5, 6), [], {})
     async with output.connected() as sink:
         (place,) = (await sink.places([symbol])).values()
-        assert place == tapes.place_of(trades(symbol, 6)[0].trade)
+        assert place == trade_log.place_of(trades(symbol, 6)[0].trade)
 
 
 @pytest.mark.parametrize("name", ["kafka", "nats", "tables"])
@@ -402,10 +402,10 @@ async def refusal(output: Output) -> str:
 
 async def test_nats_has_one_subject_a_market(plane: Plane, tmp_path: Path, symbol: Symbol) -> None:
     base = symbol.partition("/")[0]
-    async with trips.listening(plane, f"md.trades.{base}.USD") as heard:
+    async with pipelines.listening(plane, f"md.trades.{base}.USD") as heard:
         async with outputs(plane, tmp_path)["nats"].connected() as sink:
             await sink.deliver(trades(symbol, 1), [], {})
-        await trips.eventually(lambda: heard, "the trade")
+        await pipelines.eventually(lambda: heard, "the trade")
     assert json.loads(heard[0])["id"] == f"{symbol}:1"
 
 

@@ -19,10 +19,10 @@ from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.ingest.adapters.kraken import Kraken
 from aether_services.ingest.core.refusals import Refusals, Why
-from aether_services.ingest.core.tapes import Place
+from aether_services.ingest.core.trade_log import Place
 from aether_services.ingest.ports import NotTold, VenueAway
-from aether_services.ingest.service.history import History
-from aether_services.ingest.service.listing import Listing
+from aether_services.ingest.service.backfill import History
+from aether_services.ingest.service.instrument_list import Listing
 from aether_testing import clocks
 
 if TYPE_CHECKING:

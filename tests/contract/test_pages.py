@@ -17,7 +17,7 @@ import pytest
 import typer.main
 
 from aether_cli import app
-from aether_operator.visiting import configs
+from aether_operator.controllers import operator_config
 from aether_services import __main__ as rooms
 from aether_testing import pages, venues
 from aether_testing.pages import TOP, Command, Line, Way
@@ -97,7 +97,7 @@ def check_python(command: Command) -> None:
         assert {PLACEHOLDERS.get(word, word) for word in rest} <= set(rooms.ROOMS)
     else:
         assert module == "aether_operator"
-        assert configs.identity({"KUBECONFIG": "", **command.environ}) if command.environ else True
+        assert operator_config.identity({"KUBECONFIG": "", **command.environ}) if command.environ else True
         assert all(word in help_of(module) for word in rest if word.startswith("-"))
 
 

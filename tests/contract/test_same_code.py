@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aether_operator.controllers import health, logs
 from aether_operator.observed import secrecy
-from aether_operator.visiting import health, logs
+from aether_services.kit import http_server
 from aether_services.kit import logs as kit_logs
 from aether_services.kit import secrecy as kit_secrecy
-from aether_services.kit import serving
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -35,7 +35,7 @@ def meaning(module: ModuleType, name: str) -> Any:
     [
         (secrecy, kit_secrecy, ("quotes", "_has", "_forms", "_plain", "PIECE", "_ARMOUR")),
         (logs, kit_logs, ("trace", "_named", "_event", "_ended", "DEEPEST", "_HEAD", "_LIBRARIES")),
-        (health, serving, ("listening",)),
+        (health, http_server, ("listening",)),
     ],
     ids=["secrecy", "traces", "listening"],
 )

@@ -18,7 +18,7 @@ from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.brokers import topics
 from aether_operator.brokers.topics import Seen, TopicSeen
-from aether_operator.catalog.rooms import ROOMS, TOPICS
+from aether_operator.catalog.components import ROOMS, TOPICS
 from aether_operator.observed.endpoints import Endpoint, Hidden
 from aether_operator.observed.reports import TopicsReport
 from aether_services.contracts.marketdata import Topic

@@ -12,8 +12,8 @@ import pytest
 
 from aether_operator.api.reasons import Reason
 from aether_operator.database import candles as longer_candles
-from aether_operator.database import migrating
-from aether_operator.database.catalogues import LONGER
+from aether_operator.database import migrator
+from aether_operator.database.pg_catalog import LONGER
 from aether_operator.observed.reports import Drift
 from aether_services.domain import candles, times
 from aether_services.domain.instruments import Symbol
@@ -21,7 +21,7 @@ from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side, Trade
 from aether_services.ingest.adapters.servers import Server
 from aether_services.ingest.adapters.tables import Tables
-from aether_services.ingest.core.tapes import Received
+from aether_services.ingest.core.trade_log import Received
 from aether_services.ingest.settings import Tls
 from aether_testing import postgres as servers
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from aether_operator.database.fencing import Fences
+    from aether_operator.database.fence import Fences
     from aether_operator.observed.endpoints import Endpoint
     from aether_operator.observed.reports import SchemaReport
 
@@ -47,7 +47,7 @@ INSTRUMENT = (
 
 
 def up(endpoint: Endpoint, leader: Fences | None = None) -> SchemaReport:
-    return migrating.bring_up(endpoint, servers.a_wish(logins={}), leader or servers.a_leader(), deadline=120)
+    return migrator.bring_up(endpoint, servers.a_wish(logins={}), leader or servers.a_leader(), deadline=120)
 
 
 @pytest.fixture(params=[15, 17, "timescale"])

@@ -11,8 +11,8 @@ import pytest
 from aether_operator.api.platforms import Timescale
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog.logins import RIGHTS, Who
-from aether_operator.database import candles, catalogues, connecting, drifts, fencing, logins, plans, policies, servers
-from aether_operator.database.catalogues import (
+from aether_operator.database import candles, connections, drifts, fence, logins, pg_catalog, plans, policies, servers
+from aether_operator.database.pg_catalog import (
     WANTED,
     Aggregate,
     Extension,
@@ -71,7 +71,7 @@ def seen(**other: Any) -> Seen:
 
 def kept(engine: Engine, trades: Keeping, **told: str) -> dict[str, Any]:
     """A world in which the trades are kept so, and all else is as it should be."""
-    growing = catalogues.GROWING.items()
+    growing = pg_catalog.GROWING.items()
     steady = {
         name: Keeping(
             engine=engine,
@@ -95,15 +95,15 @@ def kept(engine: Engine, trades: Keeping, **told: str) -> dict[str, Any]:
         "server": facts("2.20.0") if engine is Engine.TIMESCALE else facts(),
         "keeping": steady | {"trades": trades},
         "tables": partitioned,
-        "settings": settings | {longer.name: "digest" for longer in catalogues.LONGER} | told,
+        "settings": settings | {longer.name: "digest" for longer in pg_catalog.LONGER} | told,
         "views": {
             name: View(kind="v", columns=columns, digest="digest")
-            for longer in catalogues.LONGER
+            for longer in pg_catalog.LONGER
             for name, columns in ((longer.name, candles.COLUMNS), (longer.sums, candles.SUMS))
         },
         "aggregates": {
             longer.sums: Aggregate(refreshed=((None, longer.minutes * 60.0, float(candles.REFRESH_SECONDS)),))
-            for longer in catalogues.LONGER
+            for longer in pg_catalog.LONGER
         },
     }
 
@@ -217,7 +217,7 @@ def test_a_server_is_judged(server: ServerFacts, timescale: Timescale, expected:
     ],
 )
 def test_what_libpq_says_is_understood(text: str, *, asked: bool, expected: Reason) -> None:
-    assert connecting.refusal(text, asked_password=asked)[0] is expected
+    assert connections.refusal(text, asked_password=asked)[0] is expected
 
 
 def retained(keeping: Keeping, *, told: int, wanted: int) -> tuple[list[str], int]:
@@ -302,7 +302,7 @@ def test_what_a_shorter_retention_would_drop_is_said_exactly() -> None:
 )
 def test_maintenance_is_due_when_partitions_lack_or_are_too_old(*, newest: int, oldest: int, due: bool) -> None:
     keeping = Keeping(engine=Engine.PARTMAN, days=10, parts=(a_part(oldest), a_part(-newest)))
-    assert policies.maintenance_due(catalogues.GROWING["trades"], keeping, NOW) is due
+    assert policies.maintenance_due(pg_catalog.GROWING["trades"], keeping, NOW) is due
 
 
 def test_a_table_that_is_as_it_should_be_has_no_drift() -> None:
@@ -351,21 +351,21 @@ ENDPOINT = Endpoint(host="2001:db8::7", port=5432, username="aether", password=H
         (None, 7, "another", False),
         (3, 3, "me", True),
         (3, 4, "me", True),
-        (3, 4, "another", fencing.FencedOff),
+        (3, 4, "another", fence.FencedOff),
         (3, 3, "another", False),
         (3, None, "", False),
     ],
     ids=["no row", "first touch", "mine", "mine by another name", "followed", "restored", "made anew"],
 )
 def test_whose_the_fence_is(taken: int | None, epoch: int | None, holder: str, expected: Any) -> None:
-    fences = fencing.Fences(holder="me", guard=lambda: None)
+    fences = fence.Fences(holder="me", guard=lambda: None)
     if taken is not None:
         fences.took(ENDPOINT, taken)
-    if expected is fencing.FencedOff:
-        with pytest.raises(fencing.FencedOff, match=r"^database desk at \[2001:db8::7\]:5432 is led by another$"):
-            fencing.mine(fences, ENDPOINT, epoch=epoch, holder=holder)
+    if expected is fence.FencedOff:
+        with pytest.raises(fence.FencedOff, match=r"^database desk at \[2001:db8::7\]:5432 is led by another$"):
+            fence.mine(fences, ENDPOINT, epoch=epoch, holder=holder)
     else:
-        assert fencing.mine(fences, ENDPOINT, epoch=epoch, holder=holder) is expected
+        assert fence.mine(fences, ENDPOINT, epoch=epoch, holder=holder) is expected
 
 
 def test_timescale_that_could_not_be_installed_is_done_without_where_that_is_allowed() -> None:

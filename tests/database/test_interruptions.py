@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aether_operator.api.reasons import Reason
-from aether_operator.database import migrating
+from aether_operator.database import migrator
 from aether_operator.database.revisions import FOLDER, Revisions
 from aether_testing import postgres as servers
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aether_operator.database.fencing import Fences
+    from aether_operator.database.fence import Fences
     from aether_operator.observed.endpoints import Endpoint
     from aether_operator.observed.reports import SchemaReport, SchemaWanted
 
@@ -40,7 +40,7 @@ def upgrade() -> None:
 
 
 def up(endpoint: Endpoint, wish: SchemaWanted, leader: Fences | None = None, **other: Any) -> SchemaReport:
-    return migrating.bring_up(endpoint, wish, leader or servers.a_leader(), deadline=60, **other)
+    return migrator.bring_up(endpoint, wish, leader or servers.a_leader(), deadline=60, **other)
 
 
 def alone(postgres: servers.Postgres, database: str) -> None:
@@ -117,13 +117,13 @@ def test_a_schema_of_a_newer_release_is_left_as_it_is(fresh: Endpoint, next_rele
 def test_of_two_operators_at_once_exactly_one_applies(postgres: servers.Postgres, fresh: Endpoint) -> None:
     wish = servers.a_wish()
     start = threading.Barrier(2)
-    found: list[SchemaReport | migrating.FencedOff] = []
+    found: list[SchemaReport | migrator.FencedOff] = []
 
     def lead() -> None:
         start.wait(30)
         try:
             found.append(up(fresh, wish))
-        except migrating.FencedOff as fenced:
+        except migrator.FencedOff as fenced:
             found.append(fenced)
 
     both = [threading.Thread(target=lead) for _ in range(2)]
@@ -131,7 +131,7 @@ def test_of_two_operators_at_once_exactly_one_applies(postgres: servers.Postgres
         one.start()
     for one in both:
         one.join(60)
-    reports = [one for one in found if not isinstance(one, migrating.FencedOff)]
+    reports = [one for one in found if not isinstance(one, migrator.FencedOff)]
     assert any(one.ok for one in reports), found
     assert all(one.reason in {Reason.READY, Reason.LOCKED} for one in reports), found
     made = [
@@ -144,7 +144,7 @@ def test_of_two_operators_at_once_exactly_one_applies(postgres: servers.Postgres
 def test_who_holds_the_schemas_lock_keeps_others_out(postgres: servers.Postgres, fresh: Endpoint) -> None:
     wish = servers.a_wish()
     with servers.connected(fresh) as other:
-        other.execute("SELECT pg_advisory_lock(%s)", (migrating.ADVISORY,))
+        other.execute("SELECT pg_advisory_lock(%s)", (migrator.ADVISORY,))
         with servers.statements() as said:
             report = up(fresh, wish)
     assert report.reason is Reason.LOCKED
@@ -169,7 +169,7 @@ def test_a_leader_that_was_followed_by_another_writes_nothing(postgres: servers.
     old, new = servers.a_leader(), servers.a_leader()
     assert up(fresh, servers.a_wish(trades_days=10, logins={}), old).ok
     assert up(fresh, servers.a_wish(trades_days=20, logins={}), new).days.get("trades") == 20
-    with servers.statements() as said, pytest.raises(migrating.FencedOff):
+    with servers.statements() as said, pytest.raises(migrator.FencedOff):
         up(fresh, servers.a_wish(trades_days=30, logins={}), old)
     assert said == []
     assert postgres.run(fresh.database, "SELECT epoch, holder FROM aether.fence") == [(2, new.holder)]
@@ -190,7 +190,7 @@ def test_a_leader_that_is_followed_between_its_look_and_its_write_writes_nothing
     leader = servers.a_leader(overtaken)
     assert up(fresh, servers.a_wish(trades_days=10, logins={}), leader).ok
     asked, others_from = iter(range(1000)), 0  # the guard is asked once before the lock is taken
-    with pytest.raises(migrating.FencedOff):
+    with pytest.raises(migrator.FencedOff):
         up(fresh, servers.a_wish(trades_days=20, logins={}), leader)
     assert others == [1]
     kept = "SELECT retention FROM partman.part_config WHERE parent_table = 'aether.trades'"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aether_operator.database import migrating
+from aether_operator.database import migrator
 from aether_testing import pages
 from aether_testing import postgres as servers
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def test_every_statement_of_the_pages_is_one_that_postgresql_runs(postgres: servers.Postgres, fresh: Endpoint) -> None:
-    assert migrating.bring_up(fresh, servers.a_wish(), servers.a_leader(), deadline=60).ok
+    assert migrator.bring_up(fresh, servers.a_wish(), servers.a_leader(), deadline=60).ok
     empty = postgres.database()
     blocks = pages.blocks("sql")
     assert len(blocks) >= 3

@@ -15,20 +15,20 @@ import pytest
 from aether_operator.api.platforms import Timescale
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog.logins import Who
-from aether_operator.database import migrating
+from aether_operator.database import migrator
 from aether_operator.observed.endpoints import Hidden
 from aether_operator.observed.owners import Standing
 from aether_operator.observed.reports import Drift, Engine
 from aether_testing import postgres as servers
 
 if TYPE_CHECKING:
-    from aether_operator.database.fencing import Fences
+    from aether_operator.database.fence import Fences
     from aether_operator.observed.endpoints import Endpoint
     from aether_operator.observed.reports import SchemaReport, SchemaWanted
 
 
 def up(endpoint: Endpoint, wish: SchemaWanted, leader: Fences | None = None) -> SchemaReport:
-    return migrating.bring_up(endpoint, wish, leader or servers.a_leader(), deadline=60)
+    return migrator.bring_up(endpoint, wish, leader or servers.a_leader(), deadline=60)
 
 
 def trade(days_ago: int, number: int = 1) -> str:

@@ -9,12 +9,12 @@ import pytest
 
 from aether_operator.api.platforms import Timescale
 from aether_operator.api.reasons import Reason
-from aether_operator.database import migrating
+from aether_operator.database import migrator
 from aether_operator.observed.reports import Drift, Engine
 from aether_testing import postgres as servers
 
 if TYPE_CHECKING:
-    from aether_operator.database.fencing import Fences
+    from aether_operator.database.fence import Fences
     from aether_operator.observed.endpoints import Endpoint
     from aether_operator.observed.reports import SchemaReport
 
@@ -23,7 +23,7 @@ WISH = servers.a_wish(timescale=Timescale.REQUIRED, logins={})
 
 def up(endpoint: Endpoint, days: int = 90, leader: Fences | None = None) -> SchemaReport:
     wish = dataclasses.replace(WISH, days=servers.DAYS | {"trades": days})
-    return migrating.bring_up(endpoint, wish, leader or servers.a_leader(), deadline=120)
+    return migrator.bring_up(endpoint, wish, leader or servers.a_leader(), deadline=120)
 
 
 def run(endpoint: Endpoint, *statements: str) -> list[tuple[Any, ...]]:
@@ -75,7 +75,7 @@ def test_each_table_is_kept_for_as_long_as_its_own_wish_says(timescale: Endpoint
     leader = servers.a_leader()
     for more in (0, 110, -2):
         days = {table: usual + more for table, usual in servers.DAYS.items()}
-        report = migrating.bring_up(timescale, dataclasses.replace(WISH, days=days), leader, deadline=120)
+        report = migrator.bring_up(timescale, dataclasses.replace(WISH, days=days), leader, deadline=120)
         assert (report.ok, report.days, report.held) == (True, days, ())
         policies = run(
             timescale,

@@ -11,13 +11,13 @@ import pytest
 from aether_operator.api.platforms import PlatformSpec
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog.logins import Who
-from aether_operator.database import migrating
-from aether_operator.database.catalogues import GROWING
+from aether_operator.database import migrator
+from aether_operator.database.pg_catalog import GROWING
 from aether_testing import postgres as servers
-from aether_testing import upgrading
+from aether_testing import previous_release
 
 if TYPE_CHECKING:
-    from aether_operator.database.fencing import Fences
+    from aether_operator.database.fence import Fences
     from aether_operator.database.revisions import Revisions
     from aether_operator.observed.endpoints import Endpoint
     from aether_operator.observed.reports import SchemaReport, SchemaWanted
@@ -31,19 +31,19 @@ def a_wish(**other: Any) -> SchemaWanted:
 
 
 def up(endpoint: Endpoint, wish: SchemaWanted, leader: Fences | None = None, **other: Any) -> SchemaReport:
-    return migrating.bring_up(endpoint, wish, leader or servers.a_leader(), deadline=120, **other)
+    return migrator.bring_up(endpoint, wish, leader or servers.a_leader(), deadline=120, **other)
 
 
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Revisions:
     """The migrations of the release before."""
-    return upgrading.revisions(tmp_path_factory.mktemp("before") / "migrations")
+    return previous_release.revisions(tmp_path_factory.mktemp("before") / "migrations")
 
 
 def assert_upgraded(endpoint: Endpoint, report: SchemaReport, kept: list[Any]) -> None:
     assert (report.reason, report.revision, report.held, report.drift) == (Reason.READY, "0002", (), ())
     assert report.days == {"trades": 30, "books": 7, "tickers": 30, "candles": 1825}
-    assert upgrading.content(endpoint) == kept
+    assert previous_release.content(endpoint) == kept
     with servers.connected(endpoint) as connection:
         noted = {name for (name,) in connection.execute("SELECT name FROM aether.settings")}
         assert {f"{table}_engine" for table in GROWING} <= noted
@@ -57,8 +57,8 @@ def test_an_upgrade_that_is_killed_at_any_statement_loses_nothing_and_goes_on_th
     postgres: servers.Postgres, before: Revisions
 ) -> None:
     wish, first = a_wish(logins={}), postgres.fresh()
-    upgrading.make_database(first, before, wish)
-    kept = upgrading.content(first)
+    previous_release.make_database(first, before, wish)
+    kept = previous_release.content(first)
     postgres.wait_until_nobody_is_in(first.database)
     whole = postgres.fresh(first.database)
     with servers.statements() as said:
@@ -82,7 +82,7 @@ def test_people_s_login_stays_and_reads_what_is_new_and_the_room_gets_its_own(
 ) -> None:
     wish = a_wish()
     reader = {Who.READER: wish.logins[Who.READER]}
-    upgrading.make_database(fresh, before, a_wish(logins=reader))
+    previous_release.make_database(fresh, before, a_wish(logins=reader))
     (made,) = postgres.run(fresh.database, f"SELECT oid FROM pg_roles WHERE rolname = '{reader[Who.READER].username}'")
     report = up(fresh, wish)
     assert (report.reason, report.drift) == (Reason.READY, ())
@@ -124,8 +124,8 @@ def test_on_timescale_an_upgrade_that_is_interrupted_goes_on_there(timescale: En
     while True:
         with servers.connected(timescale) as connection:
             connection.execute("DROP SCHEMA IF EXISTS aether CASCADE")
-        upgrading.make_database(timescale, before, wish)
-        kept = upgrading.content(timescale)
+        previous_release.make_database(timescale, before, wish)
+        kept = previous_release.content(timescale)
         try:
             report = up(timescale, wish, interrupted_at(interrupted))
         except Interrupted:

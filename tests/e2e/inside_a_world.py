@@ -9,7 +9,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-from aether_cli import running
+from aether_cli import processes
 from aether_testing import builders, clusters, namespaces
 
 ASK = """
@@ -36,7 +36,7 @@ class Hello(http.server.BaseHTTPRequestHandler):
 
 
 def main(folder: Path, *, egress: bool, world: str) -> None:
-    running.run(["ip", "-batch", "-"], stdin=world)
+    processes.run(["ip", "-batch", "-"], stdin=world)
     # One on the world's address, one on the machine's loopback: the second must stay closed in any case.
     for address in (("198.51.100.1", 8080), ("127.0.0.1", 8081)):
         server = http.server.ThreadingHTTPServer(address, Hello)

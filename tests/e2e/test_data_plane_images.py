@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aether_cli.local import inspecting
+from aether_cli.local import inspection
 from aether_operator.api import labels
 from aether_operator.api.platforms import Platform, PlatformSpec, Server
 from aether_operator.catalog import names
@@ -21,11 +21,11 @@ from aether_operator.catalog.releases import Release
 from aether_operator.catalog.servers import SERVERS
 from aether_operator.desired import platforms as desired
 from aether_operator.desired import secrets as credentials
-from aether_operator.observed.worlds import World
+from aether_operator.observed.observation import World
 from aether_testing import builders
 
 if TYPE_CHECKING:
-    from aether_cli.local.starting import Cluster
+    from aether_cli.local.startup import Cluster
     from aether_testing.namespaces import Namespace
 
 CLIENT = (Path(__file__).parent / "inside_a_client.py").read_text()
@@ -108,7 +108,7 @@ class Run:
         """Kill the server with all its processes, as the machine would for want of memory."""
         holder = json.loads((self.cluster.kubeconfig.parent / "holder.json").read_text())["pid"]
         program = PROGRAMS[self.server]
-        victims = [pid for pid in inspecting.processes(holder) if command_of(pid) == program]
+        victims = [pid for pid in inspection.processes(holder) if command_of(pid) == program]
         assert victims
         for pid in victims:
             with contextlib.suppress(ProcessLookupError):  # with its parent gone it ends by itself

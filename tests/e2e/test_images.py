@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aether_cli import problems, telling
-from aether_cli.local import baking, images, places
+from aether_cli import problems, progress
+from aether_cli.local import image_builder, images, paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from aether_testing import machines
 
 NAME = "under-test"
-QUIET = telling.ToNobody()
+QUIET = progress.ToNobody()
 
 
 @pytest.fixture
-def at() -> Iterator[places.Places]:
+def at() -> Iterator[paths.Places]:
     """The cache of everybody: the local base is in it. What the test adds is removed again."""
-    one = places.of("aether", os.environ)
+    one = paths.of("aether", os.environ)
     yield one
     for archive in one.images.glob(f"{NAME}-*.tar"):
         archive.unlink()
@@ -41,15 +41,15 @@ def source(tmp_path: Path) -> Path:
 CATALOGUE: Sequence[images.Image] = (images.Image(name=NAME, folder=NAME),)
 
 
-def test_only_what_changed_is_built_again(machine: machines.Machine, at: places.Places, source: Path) -> None:
+def test_only_what_changed_is_built_again(machine: machines.Machine, at: paths.Places, source: Path) -> None:
     before = machine.look(NAME)
-    (first,) = baking.bake(at, source, QUIET, CATALOGUE)
-    (again,) = baking.bake(at, source, QUIET, CATALOGUE)
+    (first,) = image_builder.bake(at, source, QUIET, CATALOGUE)
+    (again,) = image_builder.bake(at, source, QUIET, CATALOGUE)
     assert (first.built, again.built, again.reference) == (True, False, first.reference)
     assert first.size == first.archive.stat().st_size > 0
 
     (source / NAME / "hello").write_text("two")
-    (changed,) = baking.bake(at, source, QUIET, CATALOGUE)
+    (changed,) = image_builder.bake(at, source, QUIET, CATALOGUE)
     assert changed.built
     assert changed.reference != first.reference
     assert [path.name for path in at.images.glob(f"{NAME}-*")] == [changed.archive.name]
@@ -57,17 +57,17 @@ def test_only_what_changed_is_built_again(machine: machines.Machine, at: places.
 
 
 def test_a_build_that_fails_names_the_image_and_the_cause_and_leaves_nothing(
-    machine: machines.Machine, at: places.Places, source: Path
+    machine: machines.Machine, at: paths.Places, source: Path
 ) -> None:
     before = machine.look(NAME)
     (source / NAME / "hello").write_text("")
     with pytest.raises(problems.ProgramFailed, match=f"image {NAME}: .*RUN test -s /hello"):
-        baking.bake(at, source, QUIET, CATALOGUE)
+        image_builder.bake(at, source, QUIET, CATALOGUE)
     assert list(at.images.glob(f"{NAME}-*")) == []
     assert machine.look(NAME).beyond(before) == {}
 
 
-def test_an_image_is_built_of_the_parts_of_the_repository_that_it_names(at: places.Places, source: Path) -> None:
+def test_an_image_is_built_of_the_parts_of_the_repository_that_it_names(at: paths.Places, source: Path) -> None:
     (source / NAME / "Dockerfile").write_text(
         "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nCOPY src /src\nRUN test -s /src/core.py && test ! -e /src/core.pyc\n"
     )
@@ -75,9 +75,9 @@ def test_an_image_is_built_of_the_parts_of_the_repository_that_it_names(at: plac
     (source.parent / "src" / "core.py").write_text("one = 1\n")
     (source.parent / "src" / "__pycache__" / "core.pyc").write_text("left behind")
     catalogue = (images.Image(name=NAME, folder=NAME, extra=("src",)),)
-    (first,) = baking.bake(at, source, QUIET, catalogue)
+    (first,) = image_builder.bake(at, source, QUIET, catalogue)
     (source.parent / "else.py").write_text("not a part")
-    (again,) = baking.bake(at, source, QUIET, catalogue)
+    (again,) = image_builder.bake(at, source, QUIET, catalogue)
     (source.parent / "src" / "core.py").write_text("two = 2\n")
-    (changed,) = baking.bake(at, source, QUIET, catalogue)
+    (changed,) = image_builder.bake(at, source, QUIET, catalogue)
     assert [one.built for one in (first, again, changed)] == [True, False, True]

@@ -14,25 +14,25 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from aether_cli import asking, problems, telling
-from aether_cli.local import holding, inspecting, starting
+from aether_cli import kubectl_client, problems, progress
+from aether_cli.local import inspection, startup, supervisor_process
 from aether_testing import builders, clusters, machines, namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from aether_cli.local import places
+    from aether_cli.local import paths
 
-QUIET = telling.ToNobody()
+QUIET = progress.ToNobody()
 NODE = replace(clusters.BARE_NODE, owned=False, durable=True)
 
 
 @pytest.fixture
-def at(machine: machines.Machine, tmp_path: Path) -> Iterator[places.Places]:  # noqa: ARG001 - it begins and ends there
+def at(machine: machines.Machine, tmp_path: Path) -> Iterator[paths.Places]:  # noqa: ARG001 - it begins and ends there
     one = clusters.some_places(tmp_path)
     yield one
-    starting.down(one, QUIET, purge=True)
+    startup.down(one, QUIET, purge=True)
 
 
 def until_started_again(namespace: namespaces.Namespace) -> None:
@@ -40,7 +40,7 @@ def until_started_again(namespace: namespaces.Namespace) -> None:
 
     def again(pod: dict[str, Any]) -> bool:
         statuses = pod["status"].get("containerStatuses", [])
-        return asking.condition(pod, "Ready") == "True" and all(one["restartCount"] > 0 for one in statuses)
+        return kubectl_client.condition(pod, "Ready") == "True" and all(one["restartCount"] > 0 for one in statuses)
 
     namespace.until(
         lambda seen: bool(seen) and all(again(pod) for pod in seen.values()), "pods", wish="the pods run again"
@@ -48,27 +48,27 @@ def until_started_again(namespace: namespaces.Namespace) -> None:
 
 
 def test_down_leaves_the_machine_as_it_was_and_keeps_what_is_the_person_s(
-    machine: machines.Machine, at: places.Places
+    machine: machines.Machine, at: paths.Places
 ) -> None:
     before = machine.look(at.name)
-    cluster = starting.up(at, NODE, QUIET)
+    cluster = startup.up(at, NODE, QUIET)
     namespace = namespaces.create(cluster, "life")
     image = cluster.images["base"]
     write = builders.a_pod("sh", "-c", "echo kept > /data/file && sleep 1000", image=image, claim="data")
     namespace.apply(builders.a_claim(), builders.a_deployment("writer", write))
     namespace.until_available("writer")
     assert machine.look(at.name).beyond(before)  # else the look sees nothing, and the next lines prove nothing
-    assert machines.reachable(holding.need(at).supervisor) == set()
+    assert machines.reachable(supervisor_process.need(at).supervisor) == set()
 
-    assert starting.down(at, QUIET)
+    assert startup.down(at, QUIET)
     assert machine.look(at.name).beyond(before) == {}
     assert "did not end" not in (at.logs / "supervisor.log").read_text()
-    assert not starting.down(at, QUIET)
+    assert not startup.down(at, QUIET)
 
-    starting.up(at, NODE, QUIET)
+    startup.up(at, NODE, QUIET)
     until_started_again(namespace)
     assert namespace.text("exec", "deployment/writer", "--", "cat", "/data/file") == "kept\n"
-    starting.down(at, QUIET, purge=True)
+    startup.down(at, QUIET, purge=True)
     assert machine.look(at.name).beyond(before) == {}
     assert not at.state.exists()
     assert not at.volumes.exists()
@@ -122,54 +122,54 @@ def test_another_kubernetes_beside_it_changes_nothing_that_is_compared(tmp_path:
     assert set(seen) == {"links", "routes", "rules", "kernel_settings", "files", "mounts"}, seen
 
 
-def test_up_on_a_running_cluster_changes_nothing(at: places.Places) -> None:
-    first = starting.up(at, replace(NODE, profile=clusters.CONTROL_PLANE.profile), QUIET)
-    holder = holding.need(at)
-    second = starting.up(at, replace(NODE, profile=clusters.CONTROL_PLANE.profile), QUIET)
+def test_up_on_a_running_cluster_changes_nothing(at: paths.Places) -> None:
+    first = startup.up(at, replace(NODE, profile=clusters.CONTROL_PLANE.profile), QUIET)
+    holder = supervisor_process.need(at)
+    second = startup.up(at, replace(NODE, profile=clusters.CONTROL_PLANE.profile), QUIET)
     assert (first.started, second.started) == (True, False)
-    assert holding.need(at).pid == holder.pid
+    assert supervisor_process.need(at).pid == holder.pid
     assert second.server == first.server
 
 
-def test_other_settings_for_a_running_cluster_are_refused_by_name(at: places.Places) -> None:
-    starting.up(at, clusters.CONTROL_PLANE, QUIET)
+def test_other_settings_for_a_running_cluster_are_refused_by_name(at: paths.Places) -> None:
+    startup.up(at, clusters.CONTROL_PLANE, QUIET)
     with pytest.raises(problems.BadInput, match=r"egress: the cluster runs with egress False"):
-        starting.up(at, replace(clusters.CONTROL_PLANE, egress=True), QUIET)
+        startup.up(at, replace(clusters.CONTROL_PLANE, egress=True), QUIET)
 
 
-def test_killing_the_holder_leaves_nothing_running_and_up_heals(machine: machines.Machine, at: places.Places) -> None:
+def test_killing_the_holder_leaves_nothing_running_and_up_heals(machine: machines.Machine, at: paths.Places) -> None:
     before = machine.look(at.name)
-    cluster = starting.up(at, NODE, QUIET)
+    cluster = startup.up(at, NODE, QUIET)
     namespace = namespaces.create(cluster, "healed")
     sleeper = builders.a_pod("sleep", "1000", image=cluster.images["base"])
     namespace.apply(builders.a_deployment("sleeper", sleeper))
     namespace.until_available("sleeper")
 
-    holding.end(holding.need(at), gently=False, deadline=0)
+    supervisor_process.end(supervisor_process.need(at), gently=False, deadline=0)
     left = machine.look(at.name).beyond(before)
     assert set(left) <= {"control_groups"}, left
 
-    healed = starting.up(at, NODE, QUIET)
+    healed = startup.up(at, NODE, QUIET)
     assert healed.started
     until_started_again(namespace)
-    starting.down(at, QUIET)
+    startup.down(at, QUIET)
     assert machine.look(at.name).beyond(before) == {}
 
 
 def test_killing_process_1_of_the_namespaces_leaves_nothing_running(
-    machine: machines.Machine, at: places.Places
+    machine: machines.Machine, at: paths.Places
 ) -> None:
     before = machine.look(at.name)
-    starting.up(at, clusters.CONTROL_PLANE, QUIET)
-    holder = holding.need(at)
+    startup.up(at, clusters.CONTROL_PLANE, QUIET)
+    holder = supervisor_process.need(at)
     watched = os.pidfd_open(holder.pid)
     os.kill(holder.supervisor, signal.SIGKILL)
-    assert holding.gone(watched, 10)
+    assert supervisor_process.gone(watched, 10)
     os.close(watched)
     assert machine.look(at.name).beyond(before) == {}
 
 
-def test_an_owned_cluster_ends_with_the_process_that_started_it(at: places.Places, tmp_path: Path) -> None:
+def test_an_owned_cluster_ends_with_the_process_that_started_it(at: paths.Places, tmp_path: Path) -> None:
     home = {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_DATA_HOME": str(tmp_path / "data")}
     code = f"""
 import os, sys
@@ -188,23 +188,23 @@ sys.stdin.read()
     ) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == "up\n"
-        watched = os.pidfd_open(holding.need(at).pid)
+        watched = os.pidfd_open(supervisor_process.need(at).pid)
         owner.kill()
-    assert holding.gone(watched, 10)
+    assert supervisor_process.gone(watched, 10)
     os.close(watched)
 
 
-def test_a_port_in_use_is_refused_before_anything_is_made(at: places.Places) -> None:
+def test_a_port_in_use_is_refused_before_anything_is_made(at: paths.Places) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(problems.NotPossibleHere, match=f"port: 127.0.0.1:{port} is in use"):
-            starting.up(at, replace(clusters.CONTROL_PLANE, port=port), QUIET)
+            startup.up(at, replace(clusters.CONTROL_PLANE, port=port), QUIET)
     assert not at.state.exists()
     assert not at.volumes.exists()
 
 
 def test_a_component_that_cannot_start_fails_up_with_its_cause(
-    machine: machines.Machine, at: places.Places, tmp_path: Path
+    machine: machines.Machine, at: paths.Places, tmp_path: Path
 ) -> None:
     assets = tmp_path / "assets"
     assets.mkdir()
@@ -213,11 +213,11 @@ def test_a_component_that_cannot_start_fails_up_with_its_cause(
     broken.chmod(0o755)
     before = machine.look(at.name)
     with pytest.raises(problems.NotReady, match="etcd ended with 7: error: this is no etcd"):
-        starting.up(at, clusters.CONTROL_PLANE, QUIET, {**os.environ, "KUBEBUILDER_ASSETS": str(assets)})
+        startup.up(at, clusters.CONTROL_PLANE, QUIET, {**os.environ, "KUBEBUILDER_ASSETS": str(assets)})
     assert machine.look(at.name).beyond(before) == {}
 
 
-def test_status_is_a_page_for_people_and_json_for_scripts(at: places.Places, tmp_path: Path) -> None:
+def test_status_is_a_page_for_people_and_json_for_scripts(at: paths.Places, tmp_path: Path) -> None:
     home = {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_DATA_HOME": str(tmp_path / "data")}
 
     def aether(*words: str) -> subprocess.CompletedProcess[str]:
@@ -227,13 +227,13 @@ def test_status_is_a_page_for_people_and_json_for_scripts(at: places.Places, tmp
         )  # fmt: skip
 
     assert aether("status").returncode == problems.NotRunning.exit_code
-    starting.up(at, clusters.CONTROL_PLANE, QUIET)
+    startup.up(at, clusters.CONTROL_PLANE, QUIET)
     page = aether("status")
     assert page.returncode == 0, page.stdout + page.stderr
     assert "kube-apiserver" in page.stdout
     told = json.loads(aether("status", "--json").stdout)
     assert {one["name"] for one in told["cluster"]["components"]} >= {"etcd", "kube-apiserver", "api-port"}
-    assert told["cluster"]["memory_bytes"] == pytest.approx(inspecting.memory(holding.need(at).pid), rel=0.5)
+    assert told["cluster"]["memory_bytes"] == pytest.approx(inspection.memory(supervisor_process.need(at).pid), rel=0.5)
     assert "kube-apiserver" in aether("logs").stdout
     assert aether("logs", "etcd", "--lines", "1").stdout.count("\n") <= 1
     missing = aether("logs", "nonsense")
@@ -261,7 +261,7 @@ def test_a_machine_without_the_programs_is_refused_before_anything_is_made(tmp_p
     assert list(home.iterdir()) == []
 
 
-def test_of_two_ups_at_once_one_starts_the_cluster_and_the_other_finds_it(at: places.Places, tmp_path: Path) -> None:
+def test_of_two_ups_at_once_one_starts_the_cluster_and_the_other_finds_it(at: paths.Places, tmp_path: Path) -> None:
     home = {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_DATA_HOME": str(tmp_path / "data")}
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])

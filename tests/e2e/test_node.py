@@ -13,14 +13,14 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aether_cli import asking
-from aether_cli.local import inspecting, volumes
+from aether_cli import kubectl_client
+from aether_cli.local import inspection, volumes
 from aether_testing import builders, clusters, namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aether_cli.local.starting import Cluster
+    from aether_cli.local.startup import Cluster
     from aether_testing.namespaces import Namespace
 
 # Appends a line to its volume at each start, and serves the volume.
@@ -185,7 +185,7 @@ def test_pods_survive_a_component_s_death_and_the_cause_is_one_line(node: Cluste
     state = node.kubeconfig.parent
     before = json.loads((state / "components.json").read_text())["kube-scheduler"]
     holder = json.loads((state / "holder.json").read_text())["pid"]
-    (scheduler,) = [pid for pid in inspecting.processes(holder) if command_of(pid) == "kube-scheduler"]
+    (scheduler,) = [pid for pid in inspection.processes(holder) if command_of(pid) == "kube-scheduler"]
     os.kill(scheduler, signal.SIGKILL)
     node_namespace.apply(builders.a_deployment("late", builders.a_pod("sleep", "1000", image=node.images["base"])))
     node_namespace.until_available("late")
@@ -199,7 +199,7 @@ def test_pods_survive_a_component_s_death_and_the_cause_is_one_line(node: Cluste
 def test_the_node_s_volumes_class_is_the_default(node: Cluster) -> None:
     (one,) = node.kubectl.get("storageclasses")["items"]
     assert one["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true"
-    assert asking.condition(node.kubectl.get("nodes")["items"][0], "Ready") == "True"
+    assert kubectl_client.condition(node.kubectl.get("nodes")["items"][0], "Ready") == "True"
 
 
 def test_a_second_cluster_with_a_node_does_not_disturb_the_first(
@@ -217,7 +217,7 @@ def test_a_second_cluster_with_a_node_does_not_disturb_the_first(
         assert pod_of(theirs, "mine")["metadata"]["uid"] != before["metadata"]["uid"]
     assert (node.kubeconfig.parent / "holder.json").read_text() == holder
     after = pod_of(node_namespace, "mine")
-    assert (after["metadata"]["uid"], asking.condition(after, "Ready")) == (before["metadata"]["uid"], "True")
+    assert (after["metadata"]["uid"], kubectl_client.condition(after, "Ready")) == (before["metadata"]["uid"], "True")
     assert after["status"]["containerStatuses"][0]["restartCount"] == 0
 
 

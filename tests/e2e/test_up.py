@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from aether_cli import asking, installing, problems, telling
-from aether_cli.local import manifests, starting
+from aether_cli import installer, kubectl_client, problems, progress
+from aether_cli.local import manifests, startup
 from aether_operator.api.reasons import ConditionType, Reason
 from aether_services.domain import books
-from aether_testing import charts, clusters, desks, machines, pages
+from aether_testing import charts, clusters, e2e_platform, machines, pages
 from aether_testing.pages import TOP, Way
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from aether_cli.local import places
-    from aether_testing.desks import Aether, Desk
+    from aether_cli.local import paths
+    from aether_testing.e2e_platform import Aether, Desk
     from aether_testing.machines import Machine, Traces
 
 SYSTEM, DESK = manifests.NAMESPACES
@@ -43,23 +43,23 @@ API: Final = "trading.aether.io/v1alpha1"
 
 
 @pytest.fixture
-def at(tmp_path: Path) -> Iterator[places.Places]:
+def at(tmp_path: Path) -> Iterator[paths.Places]:
     one = clusters.some_places(tmp_path)
     yield one
-    starting.down(one, telling.ToNobody(), purge=True)
+    startup.down(one, progress.ToNobody(), purge=True)
 
 
 @pytest.fixture
-def aether(at: places.Places, tmp_path: Path) -> Aether:
+def aether(at: paths.Places, tmp_path: Path) -> Aether:
     """The command, with its own folders."""
-    return desks.command(at, tmp_path)
+    return e2e_platform.command(at, tmp_path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Up:
     """What `aether up` brought up, and the machine before that."""
 
-    at: places.Places
+    at: paths.Places
     folder: Path
     desk: Desk
     machine: Machine
@@ -74,19 +74,19 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     with machines.apart(folder / "machine") as machine:
         before = machine.look(at.name)
         try:
-            yield Up(at=at, folder=folder, desk=desks.up(at, folder), machine=machine, before=before)
+            yield Up(at=at, folder=folder, desk=e2e_platform.up(at, folder), machine=machine, before=before)
         finally:
-            starting.down(at, telling.ToNobody(), purge=True)
+            startup.down(at, progress.ToNobody(), purge=True)
 
 
 def asked(aether: Aether, *words: str) -> dict[str, Any]:
-    answer: dict[str, Any] = desks.asked(aether, "kubectl", *words, "-o", "json")
+    answer: dict[str, Any] = e2e_platform.asked(aether, "kubectl", *words, "-o", "json")
     return answer
 
 
 def secrets_of(aether: Aether) -> dict[str, Any]:
     """The logins that the operator made for the example."""
-    mine = f"--selector=app.kubernetes.io/managed-by=aether-operator,trading.aether.io/platform={desks.PLATFORM}"
+    mine = f"--selector=app.kubernetes.io/managed-by=aether-operator,trading.aether.io/platform={e2e_platform.PLATFORM}"
     items = asked(aether, "get", "secrets", f"--namespace={DESK}", mine)["items"]
     return {one["metadata"]["name"]: one["data"] for one in items}
 
@@ -132,9 +132,9 @@ def test_up_without_an_example_installs_the_operator_and_nothing_else(
     done = aether("up", "--port", "0", "--no-example", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["platforms"] == []
-    deployment = asked(aether, "get", "deployment", installing.RELEASE, f"--namespace={SYSTEM}")
+    deployment = asked(aether, "get", "deployment", installer.RELEASE, f"--namespace={SYSTEM}")
     assert deployment["status"]["availableReplicas"] == deployment["spec"]["replicas"] == 2
-    assert asked(aether, "get", installing.PLATFORMS, "--all-namespaces")["items"] == []
+    assert asked(aether, "get", installer.PLATFORMS, "--all-namespaces")["items"] == []
 
 
 # The rest shares one that is up. It stands last, so that nothing else of this file runs beside it.
@@ -144,9 +144,9 @@ def test_up_ends_with_a_platform_that_is_ready_and_whose_rows_arrive(shared: Up)
     desk = shared.desk
     assert desk.told["chart"].startswith("aether-operator-")
     (platform,) = desk.told["platforms"]
-    assert (platform["namespace"], platform["name"], platform["ready"]) == (DESK, desks.PLATFORM, "True")
-    assert asking.condition(desk.platform(), "Ready") == "True"
-    assert set(secrets_of(desk.aether)) >= {f"{desks.PLATFORM}-{server}" for server in installing.SERVERS}
+    assert (platform["namespace"], platform["name"], platform["ready"]) == (DESK, e2e_platform.PLATFORM, "True")
+    assert kubectl_client.condition(desk.platform(), "Ready") == "True"
+    assert set(secrets_of(desk.aether)) >= {f"{e2e_platform.PLATFORM}-{server}" for server in installer.SERVERS}
     before = stored(desk)
     desk.until(lambda: all_grew(stored(desk), before), "trades, books and tickers arrive")
 
@@ -167,21 +167,21 @@ def test_status_shows_how_market_data_flow_and_book_a_verified_book(shared: Up) 
     whose = f"Cluster {shared.at.name}  venue Simulated, feed Synthetic"
     assert page.stderr.splitlines() == [whose]
     assert desk.aether("kubectl", "get", "tp", "-A").stderr.splitlines() == [whose]
-    heading = next(nth for nth, line in enumerate(lines) if line.startswith(f"Market data {desks.PLATFORM} "))
+    heading = next(nth for nth, line in enumerate(lines) if line.startswith(f"Market data {e2e_platform.PLATFORM} "))
     row = cells(*lines[heading + 1 : heading + 3])
-    assert (row.pop("POD"), row.pop("BOOKS")) == (f"{desks.PLATFORM}-ingest-0", "3/3")
+    assert (row.pop("POD"), row.pop("BOOKS")) == (f"{e2e_platform.PLATFORM}-ingest-0", "3/3")
     assert float(row.pop("ROWS/S")) > 0
     assert int(row.pop("CONFLATED")) >= 0
     assert row.keys() == {"HEARD", "AGE", *map(str.upper, OUTPUTS)}
     assert all(float(cell.removesuffix(" s")) < WELL for cell in row.values()), row
 
-    told = desks.asked(desk.aether, "status", "--json")["marketData"]
+    told = e2e_platform.asked(desk.aether, "status", "--json")["marketData"]
     (status,) = [one["status"] for one in told]
     assert status["feed"]["connected"]
     assert sorted(pair for pair, book in status["books"].items() if book["usable"]) == sorted(PAIRS)
     assert {name: output["ok"] for name, output in status["outputs"].items()} == dict.fromkeys(OUTPUTS, True)
     for pair in PAIRS:
-        view = desks.asked(desk.aether, "book", pair, "--once", "--json")
+        view = e2e_platform.asked(desk.aether, "book", pair, "--once", "--json")
         assert (view["cluster"]["name"], view["venue"]["name"]) == (shared.at.name, "Simulated")
         verify(view)
 
@@ -192,7 +192,7 @@ async def test_edits_take_effect_while_the_other_markets_go_on_without_a_gap(sha
 
     def edits() -> None:
         _tell(f"{ONE_MORE} has a book", desk.with_pairs(*PAIRS, ONE_MORE), desk.until_ready())
-        verify(desks.asked(desk.aether, "book", ONE_MORE, "--once", "--json"))
+        verify(e2e_platform.asked(desk.aether, "book", ONE_MORE, "--once", "--json"))
         _tell("books are kept longer", desk.with_books_kept(4), desk.until_ready())
         _tell("two replicas share", desk.with_replicas(2), desk.until_ready())
         _tell("one has all again", desk.with_replicas(1), desk.until_ready())
@@ -221,9 +221,9 @@ def test_a_real_venue_without_a_way_out_is_said_to_lack_egress(shared: Up) -> No
     spec = {"venue": {"name": "Kraken", "feed": "Live"}, "pairs": ["BTC/USD"]}
     meta = {"namespace": DESK, "name": "live"}
     desk.kubectl.apply({"apiVersion": API, "kind": "TradingPlatform", "metadata": meta, "spec": spec})
-    only = (installing.PLATFORMS, f"--namespace={DESK}", "--field-selector=metadata.name=live")
+    only = (installer.PLATFORMS, f"--namespace={DESK}", "--field-selector=metadata.name=live")
 
-    def said(seen: asking.Seen) -> dict[str, Any]:
+    def said(seen: kubectl_client.Seen) -> dict[str, Any]:
         (platform,) = seen.values()
         conditions = platform.get("status", {}).get("conditions", [])
         return next((one for one in conditions if one["type"] == ConditionType.VENUE_READY), {"reason": ""})
@@ -236,18 +236,18 @@ def test_a_real_venue_without_a_way_out_is_said_to_lack_egress(shared: Up) -> No
     page = desk.aether("explain", "tp/live")
     assert page.returncode == problems.NotReady.exit_code
     assert "aether up --egress" in page.stdout
-    desk.kubectl.text("delete", installing.PLATFORMS, "live", f"--namespace={DESK}")
+    desk.kubectl.text("delete", installer.PLATFORMS, "live", f"--namespace={DESK}")
 
 
 def test_up_again_mends_and_a_second_life_finds_it_again(shared: Up) -> None:
     aether, logins = shared.desk.aether, secrets_of(shared.desk.aether)
     # On what runs: it mends, and nothing is started anew.
-    assert aether("kubectl", "delete", "deployment", installing.RELEASE, f"--namespace={SYSTEM}").returncode == 0
-    assert not desks.asked(aether, "up", "--port", "0", "--json")["started"]
+    assert aether("kubectl", "delete", "deployment", installer.RELEASE, f"--namespace={SYSTEM}").returncode == 0
+    assert not e2e_platform.asked(aether, "up", "--port", "0", "--json")["started"]
 
     assert aether("down").returncode == 0
     assert shared.machine.look(shared.at.name).beyond(shared.before) == {}
-    (platform,) = desks.asked(aether, "up", "--port", "0", "--json")["platforms"]
+    (platform,) = e2e_platform.asked(aether, "up", "--port", "0", "--json")["platforms"]
     assert platform["ready"] == "True"
     assert secrets_of(aether) == logins
 
@@ -285,13 +285,13 @@ def works(shared: Up, lines: Sequence[str]) -> None:
 def until_it_speaks(line: str) -> str:
     """A command that goes on for ever, until it has shown the platform; that it ends before is an error."""
     return f"""{line} > "$HOME/watched" & watching=$!
-while ! grep -q {desks.PLATFORM} "$HOME/watched"; do kill -0 $watching; done
+while ! grep -q {e2e_platform.PLATFORM} "$HOME/watched"; do kill -0 $watching; done
 kill $watching"""
 
 
 def test_every_command_of_the_pages_works(shared: Up) -> None:
     seen = set[str]()
-    with shared.desk.forwarded(f"svc/{desks.PLATFORM}-postgres", 5432) as port:
+    with shared.desk.forwarded(f"svc/{e2e_platform.PLATFORM}-postgres", 5432) as port:
         for block in pages.blocks("sh"):
             lines = [one for one in pages.lines_of(block) if one.way is Way.PLATFORM]
             texts = [one.text for one in lines if one.text.startswith("export ") or one.text not in seen]
@@ -318,8 +318,8 @@ def test_what_the_pages_remove_is_gone(shared: Up) -> None:
     assert len([*objects, *operator, *rest, *cluster]) == len(last)
 
     works(shared, objects)
-    mine = f"--selector=trading.aether.io/platform={desks.PLATFORM}"
-    gone = (f"{installing.PLATFORMS},persistentvolumeclaims,secrets", f"--namespace={DESK}")
+    mine = f"--selector=trading.aether.io/platform={e2e_platform.PLATFORM}"
+    gone = (f"{installer.PLATFORMS},persistentvolumeclaims,secrets", f"--namespace={DESK}")
     shared.desk.until(lambda: not shared.desk.kubectl.get(*gone, mine)["items"], "nothing of the platform is left")
     works(shared, [*operator, *rest])
     kept = "customresourcedefinitions,validatingadmissionpolicies,validatingadmissionpolicybindings"

@@ -15,14 +15,14 @@ from aether_services.contracts.marketdata import BookMessage, TradeMessage
 from aether_services.contracts.statuses import IngestStatus, Output
 from aether_services.domain import times
 from aether_services.domain.instruments import Symbol
-from aether_services.ingest.core import sharing
-from aether_testing import brokers, ingests, trips, venues
+from aether_services.ingest.core import sharding
+from aether_testing import brokers, ingests, pipelines, venues
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from aether_testing.ingests import Plane
-    from aether_testing.trips import Trip
+    from aether_testing.pipelines import Trip
 
 BTC, ETH, SOL = ingests.PAIRS
 
@@ -34,7 +34,7 @@ def trip(tmp_path_factory: pytest.TempPathFactory, market_plane: Plane) -> Itera
     plane = market_plane.with_database()
     ingests.new_topics(plane)
     with venues.venue(folder / "venue", speed=10) as venue:
-        yield trips.Trip(plane=plane, venue=venue, folder=folder)
+        yield pipelines.Trip(plane=plane, venue=venue, folder=folder)
 
 
 def _settled(trip: Trip, *ingest: ingests.Ingest) -> None:
@@ -48,7 +48,7 @@ def _settled(trip: Trip, *ingest: ingests.Ingest) -> None:
 def _more_trades(trip: Trip, count: int = 5) -> None:
     """Wait until so much more was traded in the busiest market."""
     wanted = trip.venue.get("/status")["pairs"][BTC] + count
-    ends = time.monotonic() + trips.DEADLINE
+    ends = time.monotonic() + pipelines.DEADLINE
     while trip.venue.get("/status")["pairs"][BTC] < wanted:
         assert time.monotonic() < ends, "the market stands still"
         time.sleep(0.05)
@@ -73,10 +73,10 @@ def test_trades_books_and_tickers_arrive_everywhere_as_they_happened(trip: Trip)
 async def test_nats_has_each_market_on_a_subject_of_its_own(trip: Trip) -> None:
     with trip.ingest():
         async with (
-            trips.listening(trip.plane, "md.book.BTC.USD") as books,
-            trips.listening(trip.plane, "md.trades.>") as trades,
+            pipelines.listening(trip.plane, "md.book.BTC.USD") as books,
+            pipelines.listening(trip.plane, "md.trades.>") as trades,
         ):
-            await trips.eventually(lambda: len(books) > 20 and len(trades) > 5, "messages on NATS")
+            await pipelines.eventually(lambda: len(books) > 20 and len(trades) > 5, "messages on NATS")
     assert {BookMessage.model_validate_json(one).symbol for one in books} == {BTC}
     ids = [(one.symbol, one.trade_id) for one in map(TradeMessage.model_validate_json, trades)]
     for symbol in ingests.PAIRS:
@@ -86,14 +86,14 @@ async def test_nats_has_each_market_on_a_subject_of_its_own(trip: Trip) -> None:
 
 async def test_a_book_that_does_not_verify_is_withdrawn_everywhere_and_comes_back(trip: Trip) -> None:
     with trip.ingest() as ingest:
-        async with trips.listening(trip.plane, "md.book.BTC.USD") as heard:
+        async with pipelines.listening(trip.plane, "md.book.BTC.USD") as heard:
             trip.venue.ask("/faults/next", {"kind": "checksum", "symbol": BTC})
 
             def books() -> list[BookMessage]:
                 return [BookMessage.model_validate_json(one) for one in heard]
 
-            await trips.eventually(lambda: any(not book.usable for book in books()), "the book is withdrawn")
-            await trips.eventually(lambda: books()[-1].usable, "the book is usable again")
+            await pipelines.eventually(lambda: any(not book.usable for book in books()), "the book is withdrawn")
+            await pipelines.eventually(lambda: books()[-1].usable, "the book is usable again")
         (withdrawn,) = [book for book in books() if not book.usable]
         assert (withdrawn.reason, withdrawn.bids, withdrawn.asks) == ("ChecksumMismatch", (), ())
         assert ingest.status().books[BTC].checksum_failures == 1
@@ -210,7 +210,7 @@ def test_ingest_that_is_killed_goes_on_where_each_output_stands(trip: Trip) -> N
 async def test_a_market_more_or_less_leaves_the_others_as_they_are(trip: Trip) -> None:
     with trip.ingest() as ingest:
         before = ingest.status()
-        async with trips.listening(trip.plane, "md.>") as heard:
+        async with pipelines.listening(trip.plane, "md.>") as heard:
             ingest.settle([*ingests.PAIRS, "DOT/USD", "FOO/USD"])
             await asyncio.to_thread(ingest.until_usable, [*ingests.PAIRS, "DOT/USD"])
             after = ingest.status()
@@ -218,7 +218,7 @@ async def test_a_market_more_or_less_leaves_the_others_as_they_are(trip: Trip) -
             assert after.settings != before.settings
             assert after.feed.reconnects == 0
             ingest.settle([BTC, ETH, "DOT/USD"])
-            await trips.eventually(lambda: set(ingest.status().books) == {BTC, ETH, "DOT/USD"}, "SOL/USD is left")
+            await pipelines.eventually(lambda: set(ingest.status().books) == {BTC, ETH, "DOT/USD"}, "SOL/USD is left")
             await asyncio.to_thread(_more_trades, trip)
             assert ingest.status().feed.reconnects == 0
         _had_without_a_gap(heard, [BTC, ETH])
@@ -253,7 +253,7 @@ def test_live_settings_that_are_wrong_change_nothing(trip: Trip) -> None:
 async def test_replicas_share_the_markets_and_hand_them_over_with_overlap(trip: Trip) -> None:
     url, ports = brokers.neighbours(2)
     with trip.ingest(peer_url=url, ports=ports) as first:
-        async with trips.listening(trip.plane, "md.>") as heard:
+        async with pipelines.listening(trip.plane, "md.>") as heard:
             with ingests.ingest(
                 trip.folder / "second",
                 trip.plane,
@@ -266,7 +266,7 @@ async def test_replicas_share_the_markets_and_hand_them_over_with_overlap(trip: 
                 for one in (first, second):
                     one.settle(replicas=2)
                 second.start()
-                order = {symbol: sharing.order(Symbol(symbol), range(2))[0] for symbol in ingests.PAIRS}
+                order = {symbol: sharding.order(Symbol(symbol), range(2))[0] for symbol in ingests.PAIRS}
                 assert set(order.values()) == {0, 1}
 
                 def shared() -> bool:
@@ -275,12 +275,14 @@ async def test_replicas_share_the_markets_and_hand_them_over_with_overlap(trip: 
                         (symbol in served[1]) == (owner == 1) for symbol, owner in order.items()
                     )
 
-                await trips.eventually(shared, "each market is served by its first replica")
+                await pipelines.eventually(shared, "each market is served by its first replica")
                 first.settle()
                 second.settle()
                 assert second.process is not None
                 second.process.send_signal(signal.SIGTERM)
-                await trips.eventually(lambda: second.process is not None and second.process.poll() == 0, second.log)
+                await pipelines.eventually(
+                    lambda: second.process is not None and second.process.poll() == 0, second.log
+                )
                 assert '"drain_cut_short"' not in second.log
                 assert set(first.status().books) == set(ingests.PAIRS)
         _had_without_a_gap(heard, ingests.PAIRS)
@@ -295,10 +297,10 @@ async def test_books_that_nobody_takes_over_are_withdrawn_before_the_end(trip: T
     url, ports = brokers.neighbours(2)  # the second replica never comes
     with trip.ingest(peer_url=url, ports=ports) as alone:
         alone.settle(replicas=2)
-        async with trips.listening(trip.plane, "md.book.>") as heard:
+        async with pipelines.listening(trip.plane, "md.book.>") as heard:
             assert alone.process is not None
             alone.process.send_signal(signal.SIGTERM)
-            await trips.eventually(lambda: alone.process is not None and alone.process.poll() == 0, alone.log)
+            await pipelines.eventually(lambda: alone.process is not None and alone.process.poll() == 0, alone.log)
     last = {one.symbol: one for one in map(BookMessage.model_validate_json, heard)}
     assert {symbol: (one.usable, one.reason) for symbol, one in last.items()} == dict.fromkeys(
         ingests.PAIRS, (False, "Disconnected")

@@ -8,7 +8,7 @@ import pytest
 
 from aether_operator.api import parsing, platforms
 from aether_operator.api.platforms import LONGEST_NAME, PlatformSpec, Server
-from aether_testing import manifests, worlds
+from aether_testing import manifests, observations
 
 
 def raw(spec: Any, name: str = "paper", **status: Any) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def test_a_spec_of_the_release_before_has_a_simulated_venue_and_its_markets() ->
 
 
 def test_no_value_of_a_spec_is_in_what_is_said_of_it() -> None:
-    place = {**worlds.EXTERNAL["kafka"]["external"], "password": "canary-1", "port": "canary-2"}
+    place = {**observations.EXTERNAL["kafka"]["external"], "password": "canary-1", "port": "canary-2"}
     found = problems({"dataPlane": {"kafka": {"mode": "External", "external": place}}})
     assert len(found) == 2
     assert "canary" not in " ".join(found)
@@ -102,5 +102,5 @@ def test_there_is_no_last_good_spec_before_one_was_applied_or_when_it_is_not_und
 
 def test_the_secrets_of_a_spec_are_those_of_external_servers() -> None:
     assert parsing.secrets_of(PlatformSpec()) == frozenset()
-    spec = PlatformSpec.model_validate({"dataPlane": worlds.EXTERNAL})
+    spec = PlatformSpec.model_validate({"dataPlane": observations.EXTERNAL})
     assert parsing.secrets_of(spec) == {f"my-{server.value}" for server in Server}

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from aether_cli import problems
-from aether_testing import invoking
+from aether_testing import command_line
 
 
 @pytest.fixture
 def books(tmp_path: Path) -> Path:
     """The folder to look kubectl up in."""
-    return invoking.kubectl_with_books(tmp_path)
+    return command_line.kubectl_with_books(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -40,15 +40,15 @@ def books(tmp_path: Path) -> Path:
 def test_what_cannot_be_done_ends_with_its_code_and_says_why(
     tmp_path: Path, words: list[str], code: int, said: str
 ) -> None:
-    done = invoking.aether(tmp_path, *words)
+    done = command_line.aether(tmp_path, *words)
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_asking_leaves_no_folder_behind(tmp_path: Path) -> None:
-    invoking.aether(tmp_path, "status")
-    invoking.aether(tmp_path, "down")
+    command_line.aether(tmp_path, "status")
+    command_line.aether(tmp_path, "down")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -56,15 +56,15 @@ def test_asking_leaves_no_folder_behind(tmp_path: Path) -> None:
 def test_kubectl_s_plugin_asks_the_current_context_and_its_namespace(
     tmp_path: Path, books: Path, words: list[str]
 ) -> None:
-    (books / "book").write_text(invoking.a_book(usable=True))
+    (books / "book").write_text(command_line.a_book(usable=True))
     (books / "pods").write_text((books / "pods").read_text().replace('"namespace": "aether"', '"namespace": "live"'))
     if words == ["status"]:
         (books / "book").write_text("{}")
         (books / "pods").write_text(json.dumps({"items": []}))
-        (books / "answer-1").write_text(json.dumps(invoking.a_platform("live", "Kraken")))
-        (books / "answer-2").write_text(json.dumps({"items": [invoking.a_platform("live", "Kraken")]}))
-    done = invoking.aether(tmp_path, *words, assets=books, program="kubectl-aether")
-    assert done.stderr.splitlines()[0] == invoking.PROD, done.stderr
+        (books / "answer-1").write_text(json.dumps(command_line.a_platform("live", "Kraken")))
+        (books / "answer-2").write_text(json.dumps({"items": [command_line.a_platform("live", "Kraken")]}))
+    done = command_line.aether(tmp_path, *words, assets=books, program="kubectl-aether")
+    assert done.stderr.splitlines()[0] == command_line.PROD, done.stderr
     asked = (books / "asked").read_text().splitlines()
     assert asked[0].startswith("config view")
     assert all(line.startswith("--context=prod ") for line in asked[1:])
@@ -85,9 +85,9 @@ def test_kubectl_s_options_are_taken_on_either_side_of_the_command(
     tmp_path: Path, books: Path, before: list[str], after: list[str]
 ) -> None:
     (tmp_path / "config").touch()
-    (books / "book").write_text(invoking.a_book(usable=True))
-    done = invoking.aether(tmp_path, *before, "book", "BTC/USD", *after, assets=books, program="kubectl-aether")
-    assert done.stderr.splitlines()[0] == invoking.DESK, done.stderr
+    (books / "book").write_text(command_line.a_book(usable=True))
+    done = command_line.aether(tmp_path, *before, "book", "BTC/USD", *after, assets=books, program="kubectl-aether")
+    assert done.stderr.splitlines()[0] == command_line.DESK, done.stderr
     asked = (books / "asked").read_text().splitlines()
     file = "--kubeconfig=config " if "--kubeconfig" in before else ""
     assert all(line.startswith(file) for line in asked)
@@ -95,23 +95,23 @@ def test_kubectl_s_options_are_taken_on_either_side_of_the_command(
 
 
 def test_the_plugin_says_kubectl_aether_and_knows_no_local_cluster(tmp_path: Path) -> None:
-    usage = invoking.aether(tmp_path, "--help", program="kubectl-aether").stdout
+    usage = command_line.aether(tmp_path, "--help", program="kubectl-aether").stdout
     assert "Usage: kubectl aether [OPTIONS]" in usage
-    of_status = invoking.aether(tmp_path, "status", "-h", program="kubectl-aether").stdout
+    of_status = command_line.aether(tmp_path, "status", "-h", program="kubectl-aether").stdout
     assert "Usage: kubectl aether status" in of_status
     assert "--name " not in of_status
 
 
 @pytest.mark.parametrize("command", ["up", "down", "build", "kubectl", "logs"])
 def test_the_plugin_refuses_what_is_about_this_machine(tmp_path: Path, books: Path, command: str) -> None:
-    done = invoking.aether(tmp_path, command, "--purge", "x", assets=books, program="kubectl-aether")
+    done = command_line.aether(tmp_path, command, "--purge", "x", assets=books, program="kubectl-aether")
     assert (done.returncode, done.stdout) == (problems.BadInput.exit_code, "")
     assert f"kubectl aether has no command {command}" in done.stderr
     assert not (books / "asked").exists()
 
 
 def test_aether_without_a_context_asks_no_kubeconfig(tmp_path: Path, books: Path) -> None:
-    done = invoking.aether(tmp_path, "book", "BTC/USD", "--once", assets=books)
+    done = command_line.aether(tmp_path, "book", "BTC/USD", "--once", assets=books)
     assert done.returncode == problems.NotRunning.exit_code
     assert not (books / "asked").exists()
 
@@ -119,9 +119,13 @@ def test_aether_without_a_context_asks_no_kubeconfig(tmp_path: Path, books: Path
 @pytest.mark.parametrize(
     ("config", "context", "said"),
     [
-        (invoking.CONFIG, ["--context", "gone"], "context gone: not in the kubeconfig\nThere are: desk, lost, prod"),
-        (invoking.CONFIG, ["--context", "lost"], "context lost: its cluster 'three' is not in the kubeconfig"),
-        ({**invoking.CONFIG, "current-context": ""}, [], "no current context"),
+        (
+            command_line.CONFIG,
+            ["--context", "gone"],
+            "context gone: not in the kubeconfig\nThere are: desk, lost, prod",
+        ),
+        (command_line.CONFIG, ["--context", "lost"], "context lost: its cluster 'three' is not in the kubeconfig"),
+        ({**command_line.CONFIG, "current-context": ""}, [], "no current context"),
         ({"contexts": None, "clusters": None}, [], "no current context"),
     ],
 )
@@ -129,22 +133,22 @@ def test_a_context_that_is_not_there_is_named_and_nothing_is_asked(
     tmp_path: Path, books: Path, config: dict[str, Any], context: list[str], said: str
 ) -> None:
     (books / "answer-0").write_text(json.dumps(config))
-    done = invoking.aether(tmp_path, "book", "BTC/USD", *context, assets=books, program="kubectl-aether")
+    done = command_line.aether(tmp_path, "book", "BTC/USD", *context, assets=books, program="kubectl-aether")
     assert (done.returncode, done.stdout) == (problems.NotRunning.exit_code, "")
     assert said in done.stderr
     assert len((books / "asked").read_text().splitlines()) == 1
 
 
 def test_kubectl_completes_the_plugin_s_words(tmp_path: Path) -> None:
-    assert invoking.aether(tmp_path, "u", program="kubectl_complete-aether").stdout.split() == [":4"]
-    done = invoking.aether(tmp_path, "st", program="kubectl_complete-aether")
+    assert command_line.aether(tmp_path, "u", program="kubectl_complete-aether").stdout.split() == [":4"]
+    done = command_line.aether(tmp_path, "st", program="kubectl_complete-aether")
     lines = done.stdout.splitlines()
     assert lines[0].startswith("status"), done.stdout + done.stderr
     assert lines[-1] == ":4"
 
 
 def test_it_says_its_version(tmp_path: Path) -> None:
-    assert invoking.aether(tmp_path, "--version").stdout.startswith("aether 0.")
+    assert command_line.aether(tmp_path, "--version").stdout.startswith("aether 0.")
 
 
 def test_a_shell_completes_its_words(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from aether_cli.local import binaries, building, needs
+from aether_cli.local import binaries, program_builder, requirements
 
 ETCD, APISERVER = binaries.CONTROL_PLANE[:2]
 
@@ -13,26 +13,26 @@ ETCD, APISERVER = binaries.CONTROL_PLANE[:2]
 def test_every_program_comes_from_a_tool_of_its_module_and_no_tool_is_forgotten() -> None:
     for name in {binary.module for binary in binaries.ALL}:
         wanted = sorted(binary.package for binary in binaries.ALL if binary.module == name)
-        assert sorted(building.module(name).tools()) == wanted
+        assert sorted(program_builder.module(name).tools()) == wanted
 
 
 def test_versions_come_from_the_module() -> None:
-    assert building.module("etcd").version_of(ETCD.package).startswith("v3.")
-    kubernetes = building.module("kubernetes")
+    assert program_builder.module("etcd").version_of(ETCD.package).startswith("v3.")
+    kubernetes = program_builder.module("kubernetes")
     version = kubernetes.version_of(APISERVER.package)
     staging = {line.split()[-1] for line in kubernetes.gomod.splitlines() if "=> k8s.io/" in line}
     assert staging == {version.replace("v1.", "v0.", 1)}
 
 
 def test_kubernetes_reports_its_version() -> None:
-    _, linker = binaries.flags(building.module("kubernetes"), APISERVER)
-    version = building.module("kubernetes").version_of(APISERVER.package)
+    _, linker = binaries.flags(program_builder.module("kubernetes"), APISERVER)
+    version = program_builder.module("kubernetes").version_of(APISERVER.package)
     assert f"-X k8s.io/component-base/version.gitVersion={version}" in linker
     assert "-X k8s.io/component-base/version.gitMinor=34" in linker
 
 
 def test_a_kept_build_counts_as_long_as_sums_and_flags_are_the_same() -> None:
-    module = building.module("etcd")
+    module = program_builder.module("etcd")
     key = binaries.key(module, ETCD)
     assert binaries.key(module, ETCD) == key
     assert binaries.key(replace(module, gosum=module.gosum + "x"), ETCD) != key
@@ -41,7 +41,9 @@ def test_a_kept_build_counts_as_long_as_sums_and_flags_are_the_same() -> None:
 
 def test_the_toolchain_that_is_asked_for_is_the_newest_that_a_module_asks_for() -> None:
     names = {binary.module for binary in binaries.ALL}
-    lines = [line for name in names for line in building.module(name).gomod.splitlines() if line.startswith("go 1.")]
-    assert max(needs.go_version(line.replace("go ", "go")) for line in lines) == needs.LEAST_GO
+    lines = [
+        line for name in names for line in program_builder.module(name).gomod.splitlines() if line.startswith("go 1.")
+    ]
+    assert max(requirements.go_version(line.replace("go ", "go")) for line in lines) == requirements.LEAST_GO
     script = (Path(__file__).parents[2] / ".ci" / "python").read_text()
-    assert f"least={'.'.join(map(str, needs.LEAST_GO))}\n" in script
+    assert f"least={'.'.join(map(str, requirements.LEAST_GO))}\n" in script

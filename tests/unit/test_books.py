@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from aether_services.domain import books, decimals, times
 from aether_services.domain.books import Book, Ladder, Unusable
 from aether_services.domain.instruments import Symbol
-from aether_services.ingest.core import lanes, wire
+from aether_services.ingest.core import fast_path, wire
 from aether_testing import recordings
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def take(book: Book, frame: bytes) -> bool:
     return by_lane(book, frame) is not None or by_rules(book, frame)
 
 
-def by_lane(book: Book, frame: bytes, known: dict[str, lanes.Lane] | None = None) -> str | None:
-    head, _, rest = frame.decode().partition(lanes.FIRST)
-    lane = (known or lanes.of(book)).get(head)
+def by_lane(book: Book, frame: bytes, known: dict[str, fast_path.Lane] | None = None) -> str | None:
+    head, _, rest = frame.decode().partition(fast_path.FIRST)
+    lane = (known or fast_path.of(book)).get(head)
     return None if lane is None else lane.take(rest)
 
 
@@ -141,7 +141,7 @@ def test_a_book_that_did_not_verify_stays_unusable_until_a_snapshot_does(frames:
 
 def test_every_recorded_update_is_read_by_a_lane_with_its_time(frames: Sequence[bytes]) -> None:
     book, (snapshot, *updates) = a_book(), frames
-    known = lanes.of(book)
+    known = fast_path.of(book)
     assert by_lane(book, snapshot, known) is None
     assert by_rules(book, snapshot)
     for frame in updates:
@@ -156,7 +156,7 @@ def test_every_recorded_update_is_read_by_a_lane_with_its_time(frames: Sequence[
 @pytest.mark.parametrize("second", ["6a", "60", "7 ", "\u0663\u0663"])
 def test_a_second_that_is_none_is_left_to_the_rules(second: str, frames: Sequence[bytes]) -> None:
     book, (snapshot, update, *_) = a_book(), frames
-    known = lanes.of(book)
+    known = fast_path.of(book)
     assert by_rules(book, snapshot)
     stamp = json.loads(update)["data"][0]["timestamp"]
     assert by_lane(book, update, known)  # so that its minute is known

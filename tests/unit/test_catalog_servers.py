@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from aether_operator.api import models
 from aether_operator.api.platforms import LONGEST_NAME, Server
-from aether_operator.catalog import calls, names, rooms, servers
+from aether_operator.catalog import calls, components, names, servers
 from aether_operator.observed import families
-from aether_testing import worlds
+from aether_testing import observations
 
 
 def test_every_server_has_a_row_and_a_place_in_the_call_graph() -> None:
     assert set(servers.SERVERS) == set(Server)
-    assert set(rooms.ROOMS) == set(rooms.Room)
+    assert set(components.ROOMS) == set(components.Room)
     assert set(calls.CALLERS) == {
         *(server.value for server in Server),
-        *(run.component for run in rooms.ROOMS.values()),
+        *(run.component for run in components.ROOMS.values()),
     }
 
 
@@ -30,7 +30,7 @@ def test_ports_and_their_names_tell_servers_apart_and_are_legal() -> None:
 
 
 def test_usual_requests_are_below_usual_limits() -> None:
-    rows = [row.resources for row in servers.SERVERS.values()] + [row.resources for row in rooms.ROOMS.values()]
+    rows = [row.resources for row in servers.SERVERS.values()] + [row.resources for row in components.ROOMS.values()]
     for row in rows:
         asked, most = row.requests.memory, row.limits.memory
         assert asked is not None
@@ -39,16 +39,16 @@ def test_usual_requests_are_below_usual_limits() -> None:
 
 
 def test_the_longest_platform_has_children_whose_names_are_labels() -> None:
-    platform = worlds.a_platform(name="p" * LONGEST_NAME)
+    platform = observations.a_platform(name="p" * LONGEST_NAME)
     longest = [
         *(ref.name for ref in families.all_of(platform)),
         *(names.pod(platform, one) for one in Server),
-        *(names.room_pod(platform, one, 7) for one in rooms.Room),
+        *(names.room_pod(platform, one, 7) for one in components.Room),
     ]
     assert max(len(name) for name in longest) <= 63
     # The controller's revision label is the StatefulSet's name and a hash of up to eleven letters.
     workloads = [ref.name for ref in families.all_of(platform) if ref.kind == "StatefulSet"]
-    assert len(workloads) == len(Server) + len(rooms.Room)
+    assert len(workloads) == len(Server) + len(components.Room)
     assert max(map(len, workloads)) + 11 <= 63
 
 

@@ -14,21 +14,21 @@ from aether_operator import desired
 from aether_operator.api import labels
 from aether_operator.api.platforms import LONGEST_DATABASE, Managed, Platform, Server
 from aether_operator.api.reasons import Reason
-from aether_operator.catalog import calls, names, rooms, servers
+from aether_operator.catalog import calls, components, names, servers
 from aether_operator.catalog.logins import Who
 from aether_operator.desired import networkpolicies, quantities
 from aether_operator.observed import families, kinds
 from aether_operator.observed.kinds import Manifest, Ref
-from aether_testing import policies, worlds
+from aether_testing import observations, policies
 
 if TYPE_CHECKING:
-    from aether_operator.observed.worlds import World
+    from aether_operator.observed.observation import World
 
-NOTHING = worlds.empty()
+NOTHING = observations.empty()
 
 
 def _children(platform: Platform, world: World = NOTHING, **release: Any) -> dict[Ref, Manifest]:
-    made = desired.children(platform, world, worlds.a_release(**release), worlds.words("n"))
+    made = desired.children(platform, world, observations.a_release(**release), observations.words("n"))
     return {kinds.ref(one): one for one in made}
 
 
@@ -42,37 +42,37 @@ def _word(thing: Manifest) -> str:
 
 
 def test_a_managed_platform_becomes_five_children_a_server_logins_and_its_rooms() -> None:
-    platform = worlds.a_platform()
+    platform = observations.a_platform()
     children = _children(platform)
     of_servers = {ref for server in Server for ref in families.of_server(server, platform)}
-    of_rooms = {ref for room in rooms.Room for ref in families.of_room(room, platform)}
+    of_rooms = {ref for room in components.Room for ref in families.of_room(room, platform)}
     assert set(children) == of_servers | of_rooms == set(desired.names(platform))
     assert len([ref for ref in of_servers if "Secret" not in ref.kind]) == 4 * 4
     assert len(of_rooms) == 4 + 4
 
 
 def test_an_external_platform_becomes_logins_and_its_rooms_and_nothing_else() -> None:
-    platform = worlds.an_external_platform()
-    children = _children(platform, worlds.made(platform))
+    platform = observations.an_external_platform()
+    children = _children(platform, observations.made(platform))
     rest = {ref for ref in children if ref.kind != "Secret"}
-    assert rest == {ref for room in rooms.Room for ref in families.of_room(room, platform)}
+    assert rest == {ref for room in components.Room for ref in families.of_room(room, platform)}
     assert all(ref.name.startswith("paper-postgres-") for ref in children if ref.kind == "Secret")
 
 
 def test_children_come_in_the_order_in_which_they_are_applied() -> None:
     order = [kind.kind for kind in kinds.CHILDREN]
-    places = [order.index(ref.kind) for ref in _children(worlds.a_platform())]
+    places = [order.index(ref.kind) for ref in _children(observations.a_platform())]
     assert places == sorted(places)
 
 
 def test_the_same_world_gives_the_same_children() -> None:
-    platform = worlds.a_platform()
-    world = worlds.made(platform)
+    platform = observations.a_platform()
+    world = observations.made(platform)
     assert _children(platform, world) == _children(platform, world)
 
 
 def test_data_and_credentials_have_no_owner_and_all_else_goes_with_the_platform() -> None:
-    for ref, child in _children(worlds.a_platform()).items():
+    for ref, child in _children(observations.a_platform()).items():
         owners = child["metadata"].get("ownerReferences", [])
         if ref.kind in {"Secret", "PersistentVolumeClaim"}:
             assert owners == []
@@ -85,7 +85,7 @@ def test_data_and_credentials_have_no_owner_and_all_else_goes_with_the_platform(
 
 def test_extra_labels_are_on_children_and_pods_and_never_hide_ours() -> None:
     extra = {"team": "desk", labels.PLATFORM: "stolen"}
-    children = _children(worlds.a_platform(), extra_labels=extra)
+    children = _children(observations.a_platform(), extra_labels=extra)
     pods = [one["spec"]["template"] for ref, one in children.items() if ref.kind == "StatefulSet"]
     for thing in [*children.values(), *pods]:
         assert thing["metadata"]["labels"]["team"] == "desk"
@@ -93,13 +93,13 @@ def test_extra_labels_are_on_children_and_pods_and_never_hide_ours() -> None:
 
 
 def test_every_service_is_reached_by_both_families() -> None:
-    found = [one for which, one in _children(worlds.a_platform()).items() if which.kind == "Service"]
+    found = [one for which, one in _children(observations.a_platform()).items() if which.kind == "Service"]
     assert len(found) == 6
     assert {one["spec"]["ipFamilyPolicy"] for one in found} == {"PreferDualStack"}
 
 
 def test_every_pod_is_restricted() -> None:
-    for ref, child in _children(worlds.a_platform()).items():
+    for ref, child in _children(observations.a_platform()).items():
         if ref.kind != "StatefulSet":
             continue
         pod = child["spec"]["template"]["spec"]
@@ -117,7 +117,7 @@ def test_every_pod_is_restricted() -> None:
 
 
 def test_a_recovering_server_is_given_a_day_and_postgres_is_never_killed_for_recovering() -> None:
-    children = _children(worlds.a_platform())
+    children = _children(observations.a_platform())
     for server in Server:
         (container,) = _stateful_set(children, f"paper-{server.value}")["spec"]["template"]["spec"]["containers"]
         startup = container["startupProbe"]
@@ -127,10 +127,10 @@ def test_a_recovering_server_is_given_a_day_and_postgres_is_never_killed_for_rec
 
 
 def test_where_a_release_lets_pods_run_is_said_and_what_it_leaves_out_is_not() -> None:
-    plain = _stateful_set(_children(worlds.a_platform()))["spec"]["template"]["spec"]
+    plain = _stateful_set(_children(observations.a_platform()))["spec"]["template"]["spec"]
     assert not {"imagePullSecrets", "nodeSelector", "tolerations", "priorityClassName"} & plain.keys()
     placed = _children(
-        worlds.a_platform(),
+        observations.a_platform(),
         image_pull_secrets=("pull",),
         node_selector={"pool": "data"},
         tolerations=({"key": "data", "operator": "Exists"},),
@@ -145,7 +145,7 @@ def test_where_a_release_lets_pods_run_is_said_and_what_it_leaves_out_is_not() -
 
 def test_storage_and_resources_of_the_spec_reach_the_claim_and_the_pod() -> None:
     managed = {"storage": "2048Mi", "resources": {"requests": {"cpu": "0.5"}, "limits": {"memory": "2Gi"}}}
-    children = _children(worlds.a_platform(dataPlane={"postgres": {"managed": managed}}))
+    children = _children(observations.a_platform(dataPlane={"postgres": {"managed": managed}}))
     claim = children[Ref("PersistentVolumeClaim", "paper-postgres-data")]
     assert claim["spec"]["resources"] == {"requests": {"storage": "2Gi"}}
     (container,) = _stateful_set(children)["spec"]["template"]["spec"]["containers"]
@@ -189,8 +189,8 @@ def test_quantities_are_sent_as_the_api_server_stores_them(written: str, stored:
 
 
 def test_credentials_that_are_intact_stay_and_the_pod_carries_their_word() -> None:
-    platform = worlds.a_platform()
-    first = worlds.made(platform)
+    platform = observations.a_platform()
+    first = observations.made(platform)
     again = _children(platform, first)
     for server in Server:
         secret = again[Ref("Secret", f"paper-{server.value}")]
@@ -205,13 +205,13 @@ def _broken(live: Manifest, how: str) -> Manifest | None:
         case "gone":
             return None
         case "overwritten":
-            return worlds.overwritten(live, "data", "password", by=encoded)
+            return observations.overwritten(live, "data", "password", by=encoded)
         case "user overwritten":
-            return worlds.overwritten(live, "data", "username", by=encoded)
+            return observations.overwritten(live, "data", "username", by=encoded)
         case "word overwritten":
-            return worlds.overwritten(live, "metadata", "annotations", labels.CREDENTIALS, by="some-other-word")
+            return observations.overwritten(live, "metadata", "annotations", labels.CREDENTIALS, by="some-other-word")
         case "taken over with the same value":
-            return worlds.overwritten(live, "data", "password", by=live["data"]["password"])
+            return observations.overwritten(live, "data", "password", by=live["data"]["password"])
         case "too short":
             data = {**live["data"], "password": base64.b64encode(b"short").decode()}
         case "not text":
@@ -231,12 +231,12 @@ def _broken(live: Manifest, how: str) -> Manifest | None:
     ],
 )  # fmt: skip
 def test_credentials_that_are_not_intact_are_made_anew_and_the_pod_of_the_same_pass_knows(how: str) -> None:
-    platform = worlds.a_platform()
-    first = worlds.made(platform)
+    platform = observations.a_platform()
+    first = observations.made(platform)
     ref = Ref("Secret", "paper-postgres")
     before = first.children[ref]
     broken = _broken(before, how)
-    world = worlds.without(first, ref) if broken is None else worlds.having(first, broken)
+    world = observations.without(first, ref) if broken is None else observations.having(first, broken)
     again = _children(platform, world)
     assert again[ref]["data"]["username"] == before["data"]["username"]
     assert again[ref]["data"]["password"] != before["data"]["password"]
@@ -248,21 +248,20 @@ def test_credentials_that_are_not_intact_are_made_anew_and_the_pod_of_the_same_p
 
 def test_nothing_is_started_with_the_credentials_of_others() -> None:
     foreign = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "paper-postgres", "labels": {}}, "data": {}}
-    assert Ref("StatefulSet", "paper-postgres") not in _children(worlds.a_platform(), worlds.empty(children={
-        Ref("Secret", "paper-postgres"): foreign,
-    }))  # fmt: skip
+    world = observations.empty(children={Ref("Secret", "paper-postgres"): foreign})
+    assert Ref("StatefulSet", "paper-postgres") not in _children(observations.a_platform(), world)
 
 
 def test_what_runs_already_goes_on_while_its_secrets_name_is_taken() -> None:
-    platform = worlds.a_platform()
-    first = worlds.made(platform)
+    platform = observations.a_platform()
+    first = observations.made(platform)
     foreign = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "paper-postgres", "labels": {}}, "data": {}}
-    again = _children(platform, worlds.having(first, foreign))
+    again = _children(platform, observations.having(first, foreign))
     assert _stateful_set(again)["spec"] == _stateful_set(_children(platform, first))["spec"]
 
 
 def test_the_login_for_people_says_where_the_database_is() -> None:
-    managed = _children(worlds.a_platform())[Ref("Secret", "paper-postgres-reader")]
+    managed = _children(observations.a_platform())[Ref("Secret", "paper-postgres-reader")]
     values = desired.decoded(managed)
     assert {key: values[key] for key in ("host", "port", "database", "username")} == {
         "host": "paper-postgres.desk.svc",
@@ -273,7 +272,7 @@ def test_the_login_for_people_says_where_the_database_is() -> None:
     assert values["uri"] == (
         f"postgresql://aether_reader:{values['password']}@paper-postgres.desk.svc:5432/aether?sslmode=disable"
     )
-    external = desired.decoded(_children(worlds.an_external_platform())[Ref("Secret", "paper-postgres-reader")])
+    external = desired.decoded(_children(observations.an_external_platform())[Ref("Secret", "paper-postgres-reader")])
     assert external["username"] == "desk_reader"
     assert external["uri"].endswith("@postgres.example.org:1000/desk?sslmode=verify-full")
 
@@ -282,8 +281,8 @@ def test_the_login_for_people_says_where_the_database_is() -> None:
 
 
 def test_a_managed_server_is_reached_by_its_service_with_the_login_of_its_secret() -> None:
-    platform = worlds.a_platform()
-    world = worlds.made(platform)
+    platform = observations.a_platform()
+    world = observations.made(platform)
     found = desired.endpoint(Server.POSTGRES, platform, world)
     assert not isinstance(found, desired.Missing)
     assert (found.host, found.port, found.username, found.database, found.tls) == (
@@ -293,8 +292,8 @@ def test_a_managed_server_is_reached_by_its_service_with_the_login_of_its_secret
 
 
 def test_an_external_server_is_reached_as_the_spec_says_with_the_users_login() -> None:
-    platform = worlds.an_external_platform()
-    world = worlds.made(platform)
+    platform = observations.an_external_platform()
+    world = observations.made(platform)
     found = desired.endpoint(Server.KAFKA, platform, world)
     assert not isinstance(found, desired.Missing)
     assert (found.host, found.port, found.username, found.password.text, found.tls, found.ca) == (
@@ -322,30 +321,30 @@ def test_an_external_server_is_reached_as_the_spec_says_with_the_users_login() -
     ],
 )
 def test_what_a_login_lacks_is_named(secret: dict[str, str] | None, expected: desired.Missing) -> None:
-    platform = worlds.an_external_platform()
+    platform = observations.an_external_platform()
     world = dataclasses.replace(NOTHING, secrets={"my-kafka": secret})
     assert desired.endpoint(Server.KAFKA, platform, world) == expected
 
 
 def test_the_login_for_people_has_the_authority_that_its_server_is_trusted_by() -> None:
-    platform = worlds.an_external_platform()
+    platform = observations.an_external_platform()
     secret = platform.spec.data_plane.postgres.external
     assert secret is not None
     keys = {"username": "desk", "password": "x", "ca.crt": "-----BEGIN CERTIFICATE-----"}
-    world = worlds.empty(secrets={secret.secret_name: keys})
+    world = observations.empty(secrets={secret.secret_name: keys})
     values = desired.decoded(_children(platform, world)[Ref("Secret", "paper-postgres-reader")])
     assert values["ca.crt"] == "-----BEGIN CERTIFICATE-----"
     assert "ca.crt" not in desired.decoded(_children(platform)[Ref("Secret", "paper-postgres-reader")])
 
 
 def test_a_managed_server_without_its_secret_is_not_asked() -> None:
-    platform = worlds.a_platform()
+    platform = observations.a_platform()
     assert desired.endpoint(Server.NATS, platform, NOTHING) == desired.Missing(
         Reason.PROGRESSING, "Secret paper-nats is not made yet"
     )
     assert desired.of_database(platform, NOTHING) == {}
     assert not desired.serving(Server.NATS, platform, NOTHING)
-    world = worlds.made(platform)
+    world = observations.made(platform)
     assert desired.serving(Server.NATS, platform, world)
     found = desired.of_database(platform, world)
     assert {who: (login.username, login.kept_in) for who, login in found.items()} == {
@@ -355,12 +354,12 @@ def test_a_managed_server_without_its_secret_is_not_asked() -> None:
 
 
 def test_a_managed_server_without_a_pod_is_not_asked() -> None:
-    platform = worlds.a_platform()
-    world = worlds.steady(platform)
+    platform = observations.a_platform()
+    world = observations.steady(platform)
     assert desired.serving(Server.NATS, platform, world)
     live = copy.deepcopy(world.children[Ref("StatefulSet", "paper-nats")])
     live["spec"]["replicas"] = 0
-    assert not desired.serving(Server.NATS, platform, worlds.having(world, live))
+    assert not desired.serving(Server.NATS, platform, observations.having(world, live))
 
 
 def test_a_login_s_name_is_never_cut_by_postgresql() -> None:
@@ -379,9 +378,13 @@ def _pods(platform: Platform) -> list[policies.Pod]:
 
 def test_of_all_pairs_in_two_namespaces_only_those_of_the_call_graph_may_speak() -> None:
     graph = {**calls.CALLERS, "redis": frozenset({calls.OPERATOR, "kafka"})}
-    platforms = [worlds.a_platform(), worlds.a_platform(name="live"), worlds.a_platform(namespace="other")]
+    platforms = [
+        observations.a_platform(),
+        observations.a_platform(name="live"),
+        observations.a_platform(namespace="other"),
+    ]
     around = [
-        networkpolicies.around(server, platform, worlds.a_release(), graph)
+        networkpolicies.around(server, platform, observations.a_release(), graph)
         for platform, server in itertools.product(platforms, Server)
     ]
     operator = policies.Pod("aether-system", "operator", dict(labels.OPERATOR_POD))
@@ -406,16 +409,16 @@ def test_of_all_pairs_in_two_namespaces_only_those_of_the_call_graph_may_speak()
 
 def test_a_server_that_nobody_may_call_lets_nobody_in() -> None:
     graph = {**calls.CALLERS, "nats": frozenset()}
-    policy = networkpolicies.around(Server.NATS, worlds.a_platform(), worlds.a_release(), graph)
+    policy = networkpolicies.around(Server.NATS, observations.a_platform(), observations.a_release(), graph)
     assert "ingress" not in policy["spec"]
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
 
 
 def test_a_component_of_the_call_graph_is_let_in_from_its_own_platform_only() -> None:
     graph = {**calls.CALLERS, "redis": frozenset({"oms"})}
-    policy = networkpolicies.around(Server.REDIS, worlds.a_platform(), worlds.a_release(), graph)
+    policy = networkpolicies.around(Server.REDIS, observations.a_platform(), observations.a_release(), graph)
     cluster = policies.Evaluator((policy,), {"desk": {}, "other": {}})
-    (redis,) = [pod for pod in _pods(worlds.a_platform()) if pod.name.endswith("redis-0")]
+    (redis,) = [pod for pod in _pods(observations.a_platform()) if pod.name.endswith("redis-0")]
     mine = policies.Pod("desk", "oms", labels.of_child("paper", "oms"))
     others = [
         policies.Pod("desk", "other-platform", labels.of_child("live", "oms")),
@@ -427,5 +430,5 @@ def test_a_component_of_the_call_graph_is_let_in_from_its_own_platform_only() ->
 
 
 def test_the_names_of_children_do_not_depend_on_the_world() -> None:
-    for platform in (worlds.a_platform(), worlds.an_external_platform()):
+    for platform in (observations.a_platform(), observations.an_external_platform()):
         assert families.all_of(platform) == desired.names(platform)

@@ -8,10 +8,10 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from aether_cli import installing
+from aether_cli import installer
 from aether_operator import desired
 from aether_operator.api import parsing, platforms
-from aether_testing import worlds
+from aether_testing import observations
 
 EXAMPLES: Final = Path(__file__).resolve().parents[2] / "examples"
 FOLDERS: Final = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
@@ -30,13 +30,13 @@ def the_platform(folder: str) -> platforms.Platform:
 
 
 def test_up_s_example_is_one_of_them() -> None:
-    assert installing.EXAMPLE in FOLDERS
+    assert installer.EXAMPLE in FOLDERS
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_an_example_becomes_what_it_says(folder: str) -> None:
     platform = the_platform(folder)
-    children = desired.children(platform, worlds.empty(), worlds.a_release(), worlds.words())
+    children = desired.children(platform, observations.empty(), observations.a_release(), observations.words())
     made: dict[str, list[str]] = {}
     for child in children:
         made.setdefault(child["kind"], []).append(child["metadata"]["name"])
@@ -46,6 +46,6 @@ def test_an_example_becomes_what_it_says(folder: str) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_an_example_lives_where_up_looks_and_lies_in_its_folder_directly(folder: str) -> None:
-    assert the_platform(folder).namespace == installing.DESK
+    assert the_platform(folder).namespace == installer.DESK
     assert {path.name for path in (EXAMPLES / folder).glob("*.y*ml")} == {"platform.yaml"}
     assert (EXAMPLES / folder / "README.md").is_file()

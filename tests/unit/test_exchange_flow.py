@@ -12,7 +12,7 @@ import pytest
 from aether_services.domain import decimals
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType
-from aether_services.exchange_sim.core import flows, markets
+from aether_services.exchange_sim.core import markets, order_flow
 from aether_services.exchange_sim.core.engines import Engine
 from aether_services.exchange_sim.core.orders import Command, LevelSet, Place, Refused, Traded
 from aether_services.exchange_sim.core.views import DEPTHS
@@ -35,7 +35,7 @@ class Run:
 
 def a_run(seed: str, seconds: float, step: float = STEP) -> Run:
     engine = Engine(markets.MARKETS.values())
-    run, flow = Run(engine), flows.Flow(engine.books, seed)
+    run, flow = Run(engine), order_flow.Flow(engine.books, seed)
     beginning = None
     for number in range(int(seconds / step)):
         at, before = Nanoseconds(NOON + int(number * step * 1e9)), run.updates.total()
@@ -102,13 +102,13 @@ def test_orders_fit_the_steps_and_minimums_of_their_market(minute: Run) -> None:
 def test_prices_stay_where_a_market_has_them(minute: Run) -> None:
     for symbol, book in minute.engine.books.items():
         price = float(decimals.unscaled(book.bids.price(), book.instrument.price_digits))
-        assert price == pytest.approx(flows.CHARACTERS[symbol].price, rel=0.02)
+        assert price == pytest.approx(order_flow.CHARACTERS[symbol].price, rel=0.02)
 
 
 def test_it_goes_on_with_the_books_that_it_finds() -> None:
     engine = a_run("first life", 2).engine
     resting = dict(engine.open_orders())
-    commands = [command for some in flows.Flow(engine.books, "second life").step(STEP) for command in some]
+    commands = [command for some in order_flow.Flow(engine.books, "second life").step(STEP) for command in some]
     assert len(commands) < 100, "the books are full already"
     assert len(resting) > 10_000
 
@@ -116,4 +116,4 @@ def test_it_goes_on_with_the_books_that_it_finds() -> None:
 @pytest.mark.parametrize("mean", [0.1, 2.0, 100.0])
 def test_what_happens_so_often_in_the_mean_does(mean: float) -> None:
     chance = random.Random(1)
-    assert sum(flows.poisson(chance, mean) for _ in range(4000)) / 4000 == pytest.approx(mean, rel=0.1)
+    assert sum(order_flow.poisson(chance, mean) for _ in range(4000)) / 4000 == pytest.approx(mean, rel=0.1)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from aether_cli import problems
-from aether_cli.local import baking, images
-from aether_testing.listeners import Listener
+from aether_cli.local import image_builder, images
+from aether_testing.progress_recorder import Listener
 
 FILES = [images.File("Dockerfile", 0o100644, b"FROM x\n"), images.File("lib/a.c", 0o100644, b"int a;\n")]
 BUILDAH = images.Buildah(store=Path("/cache/store"), scratch=Path("/cache/half"), authorities=Path("/ca.crt"))
@@ -17,10 +17,12 @@ def a_context(text: str = "FROM x\n") -> list[images.File]:
     return [images.File("Dockerfile", 0o100644, text.encode())]
 
 
-def a_baked(name: str) -> baking.Baked:
+def a_baked(name: str) -> image_builder.Baked:
     reference = images.reference(name, "0" * 12)
     archive = Path("/images", images.archive(reference))
-    return baking.Baked(name=name, reference=reference, archive=archive, size=1_500_000, seconds=0.0, built=False)
+    return image_builder.Baked(
+        name=name, reference=reference, archive=archive, size=1_500_000, seconds=0.0, built=False
+    )
 
 
 # ---- keys
@@ -58,7 +60,7 @@ def test_a_context_is_read_with_names_relative_to_it_with_modes_and_with_links_a
     (tmp_path / "lib" / "run").write_bytes(b"#!")
     (tmp_path / "lib" / "run").chmod(0o755)
     (tmp_path / "link").symlink_to("nowhere")
-    read = sorted(baking.read(tmp_path))
+    read = sorted(image_builder.read(tmp_path))
     assert [(file.name, file.data) for file in read] == [("lib/run", b"#!"), ("link", b"nowhere")]
     assert read[0].mode == 0o100755
 
@@ -75,15 +77,19 @@ def test_a_context_is_the_folder_and_with_more_it_is_those_parts_of_the_reposito
     source = a_repository(tmp_path)
     alone = images.Image(name="oms", folder="oms")
     more = images.Image(name="oms", folder="oms", extra=("src/oms", "lock"))
-    assert [file.name for file in baking.context(source, alone)] == ["Dockerfile"]
+    assert [file.name for file in image_builder.context(source, alone)] == ["Dockerfile"]
     assert alone.dockerfile == "Dockerfile"
-    assert [file.name for file in baking.context(source, more)] == ["images/oms/Dockerfile", "src/oms/core.py", "lock"]
+    assert [file.name for file in image_builder.context(source, more)] == [
+        "images/oms/Dockerfile",
+        "src/oms/core.py",
+        "lock",
+    ]
     assert more.dockerfile == "images/oms/Dockerfile"
 
 
 def test_a_part_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(problems.BadInput, match="src/gone is not there"):
-        baking.context(a_repository(tmp_path), images.Image(name="oms", folder="oms", extra=("src/gone",)))
+        image_builder.context(a_repository(tmp_path), images.Image(name="oms", folder="oms", extra=("src/gone",)))
 
 
 def test_a_context_that_was_read_can_be_written(tmp_path: Path) -> None:
@@ -91,15 +97,15 @@ def test_a_context_that_was_read_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "one" / "lib" / "run").write_bytes(b"#!")
     (tmp_path / "one" / "lib" / "run").chmod(0o755)
     (tmp_path / "one" / "link").symlink_to("nowhere")
-    read = sorted(baking.read(tmp_path / "one"))
-    baking.write(read, tmp_path / "two")
-    assert sorted(baking.read(tmp_path / "two")) == read
+    read = sorted(image_builder.read(tmp_path / "one"))
+    image_builder.write(read, tmp_path / "two")
+    assert sorted(image_builder.read(tmp_path / "two")) == read
 
 
 def test_every_image_of_the_catalogue_has_its_dockerfile_in_its_context() -> None:
     source = Path(__file__).parents[2] / "images"
     for image in images.CATALOGUE:
-        assert image.dockerfile in {file.name for file in baking.context(source, image)}
+        assert image.dockerfile in {file.name for file in image_builder.context(source, image)}
 
 
 # ---- references
@@ -302,7 +308,7 @@ def test_a_node_is_given_only_the_images_it_does_not_have() -> None:
     pause, base = a_baked("pause"), a_baked("base")
     put: list[Path] = []
     heard = Listener()
-    loaded = baking.load([pause, base], lambda: {pause.reference, "other:1"}, put.append, heard)
+    loaded = image_builder.load([pause, base], lambda: {pause.reference, "other:1"}, put.append, heard)
     assert loaded == [base.reference]
     assert put == [base.archive]
     assert heard.told == ["load base", "1.5 MB"]
@@ -312,7 +318,7 @@ def test_a_node_that_has_everything_is_left_alone() -> None:
     pause = a_baked("pause")
     put: list[Path] = []
     heard = Listener()
-    assert baking.load([pause], lambda: {pause.reference}, put.append, heard) == []
+    assert image_builder.load([pause], lambda: {pause.reference}, put.append, heard) == []
     assert put == []
     assert heard.told == []
 
@@ -325,7 +331,7 @@ def test_several_images_are_loaded_at_a_time_and_told_as_one_step() -> None:
     def put(_: Path) -> None:
         both.wait()
 
-    loaded = baking.load([a_baked(one) for one in names], set, put, heard, together=2)
+    loaded = image_builder.load([a_baked(one) for one in names], set, put, heard, together=2)
     assert loaded == [a_baked(one).reference for one in names]
     assert (heard.told[0], heard.told[-1]) == ("load images", "6.0 MB: kafka, nats, postgres, redis")
     assert len(heard.told) == 2 + len(names)
@@ -337,4 +343,4 @@ def test_an_image_that_cannot_be_loaded_fails_all_of_them() -> None:
             raise problems.ProgramFailed("no space left")
 
     with pytest.raises(problems.ProgramFailed, match="no space left"):
-        baking.load([a_baked(one) for one in ("kafka", "nats", "redis")], set, put, Listener(), together=2)
+        image_builder.load([a_baked(one) for one in ("kafka", "nats", "redis")], set, put, Listener(), together=2)

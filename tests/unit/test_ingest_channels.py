@@ -12,11 +12,11 @@ import pytest
 
 from aether_services.domain import books, times
 from aether_services.domain.books import Unusable
-from aether_services.ingest.core.tapes import place_of
+from aether_services.ingest.core.trade_log import place_of
 from aether_services.ingest.core.wire import Channel
 from aether_services.ingest.ports import NotTold
 from aether_testing import recordings
-from aether_testing.feeds import BTC, World, a_trade, faithful
+from aether_testing.fake_venue import BTC, World, a_trade, faithful
 
 if TYPE_CHECKING:
     from decimal import Decimal

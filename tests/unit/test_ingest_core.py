@@ -14,10 +14,10 @@ from aether_services.domain import times
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side, Trade
-from aether_services.ingest.core import sharing, tapes, wire
+from aether_services.ingest.core import sharding, trade_log, wire
 from aether_services.ingest.core.outboxes import Letter, Outbox
-from aether_services.ingest.core.sharing import Share
-from aether_services.ingest.core.tapes import Place, Received, Tape
+from aether_services.ingest.core.sharding import Share
+from aether_services.ingest.core.trade_log import Place, Received, Tape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,7 +43,7 @@ def trades(ids: Iterable[int]) -> list[Received]:
 
 
 def a_place(trade_id: int) -> Place:
-    return tapes.place_of(a_trade(trade_id).trade)
+    return trade_log.place_of(a_trade(trade_id).trade)
 
 
 def ids(some: Iterable[Received] | None) -> list[int] | None:
@@ -176,24 +176,24 @@ def after_looks(looks: int, replicas: int, shares: dict[int, Share], replies: se
 def test_each_market_comes_to_be_served_by_one_replica_and_by_the_first_of_its_order() -> None:
     served = after_looks(20, 3, {one: Share(one) for one in range(3)}, {0, 1, 2})
     assert {symbol: [one for one in served if symbol in served[one]] for symbol in SYMBOLS} == {
-        symbol: [sharing.order(symbol, range(3))[0]] for symbol in SYMBOLS
+        symbol: [sharding.order(symbol, range(3))[0]] for symbol in SYMBOLS
     }
     assert all(10 < len(one) < 35 for one in served.values())
 
 
 def test_one_replica_more_moves_only_what_it_gains() -> None:
-    before = {symbol: sharing.order(symbol, range(3))[0] for symbol in SYMBOLS}
-    after = {symbol: sharing.order(symbol, range(4))[0] for symbol in SYMBOLS}
+    before = {symbol: sharding.order(symbol, range(3))[0] for symbol in SYMBOLS}
+    after = {symbol: sharding.order(symbol, range(4))[0] for symbol in SYMBOLS}
     moved = [symbol for symbol in SYMBOLS if before[symbol] != after[symbol]]
     assert 4 < len(moved) < 32
     assert all(after[symbol] == 3 for symbol in moved)
 
 
 def test_a_market_is_left_only_once_the_other_has_had_it_for_a_while() -> None:
-    first, second = sharing.order(BTC, range(2))
+    first, second = sharding.order(BTC, range(2))
     share = Share(second)
-    looks = [bool(share.look([BTC], 2, {})) for _ in range(sharing.TAKE_AFTER)]
-    assert looks == [False] * (sharing.TAKE_AFTER - 1) + [True]
+    looks = [bool(share.look([BTC], 2, {})) for _ in range(sharding.TAKE_AFTER)]
+    assert looks == [False] * (sharding.TAKE_AFTER - 1) + [True]
     assert share.look([BTC], 2, {first: {BTC}})
     assert share.look([BTC], 2, {first: set()})  # it lost it again: the count begins anew
     assert share.look([BTC], 2, {first: {BTC}})
@@ -203,7 +203,7 @@ def test_a_market_is_left_only_once_the_other_has_had_it_for_a_while() -> None:
 def test_a_market_is_taken_over_from_one_that_does_not_answer() -> None:
     shares = {one: Share(one) for one in range(2)}
     after_looks(10, 2, shares, {0, 1})
-    served = after_looks(sharing.TAKE_AFTER + 1, 2, {0: shares[0]}, {0})
+    served = after_looks(sharding.TAKE_AFTER + 1, 2, {0: shares[0]}, {0})
     assert served[0] == frozenset(SYMBOLS)
 
 

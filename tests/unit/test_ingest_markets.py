@@ -15,7 +15,7 @@ from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.ingest.core import market, markets
 from aether_testing import recordings
-from aether_testing.feeds import BTC, NOW, Heard, an_update, trade_frame
+from aether_testing.fake_venue import BTC, NOW, Heard, an_update, trade_frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

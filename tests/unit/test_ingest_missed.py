@@ -12,17 +12,17 @@ import pytest
 
 from aether_services.domain import times
 from aether_services.domain.times import Nanoseconds
-from aether_services.ingest.core.asking import Step
-from aether_services.ingest.core.tapes import Received, place_of
+from aether_services.ingest.core.subscriptions import Step
+from aether_services.ingest.core.trade_log import Received, place_of
 from aether_services.ingest.core.wire import Channel
-from aether_testing.feeds import BTC, MANY, World, a_trade, faithful, filling
+from aether_testing.fake_venue import BTC, MANY, World, a_trade, faithful, filling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aether_services.domain.instruments import Symbol
     from aether_services.domain.trades import Trade
-    from aether_services.ingest.core.tapes import Place
+    from aether_services.ingest.core.trade_log import Place
 
 
 async def test_the_last_trade_of_a_quiet_market_that_was_not_told_is_found_over_rest() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from aether_services.domain import books
 from aether_services.domain.books import Unusable
 from aether_testing import recordings
-from aether_testing.feeds import BTC, ETH, Heard, an_update, trade_frame
+from aether_testing.fake_venue import BTC, ETH, Heard, an_update, trade_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -21,7 +21,7 @@ from aether_services.ingest.core import market as one_market
 from aether_services.ingest.core import refusals
 from aether_services.ingest.core.markets import Markets
 from aether_services.ingest.core.refusals import Why
-from aether_services.ingest.measures import Measures
+from aether_services.ingest.metrics import Measures
 from aether_services.ingest.service import Ingest
 from aether_testing.clocks import Clock
 

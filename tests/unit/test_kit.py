@@ -21,9 +21,9 @@ import pytest
 
 from aether_services.contracts.statuses import Check, Status
 from aether_services.domain.times import Nanoseconds
-from aether_services.kit import apps, logs, serving
+from aether_services.kit import apps, http_server, logs
 from aether_services.kit.settings import Settings, WrongSettings
-from aether_testing import families
+from aether_testing import address_families
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -270,23 +270,23 @@ class _Working:
 
 
 async def test_without_a_host_each_family_is_served_on_one_port() -> None:
-    server = serving.server(an_app(Room()), host=None, port=0)
-    task = asyncio.create_task(serving.serve(server, _Working(), grace=1))
+    server = http_server.server(an_app(Room()), host=None, port=0)
+    task = asyncio.create_task(http_server.serve(server, _Working(), grace=1))
     async with asyncio.timeout(30), aiohttp.ClientSession() as client:
         while not server.started:  # noqa: ASYNC110 - uvicorn tells nobody
             await asyncio.sleep(0.001)
         ports = {one.sockets[0].getsockname()[1] for one in server.servers}
         assert len(ports) == 1
-        for address in families.LOOPBACKS:
+        for address in address_families.LOOPBACKS:
             async with client.get(f"http://{address}:{next(iter(ports))}/healthz") as answer:
                 assert await answer.text() == "ok\n"
         os.kill(os.getpid(), signal.SIGTERM)
         await task
 
 
-@pytest.mark.parametrize("without", [families.not_in_the_kernel, families.switched_off])
-def test_without_ipv6_a_room_is_served_on_ipv4(without: families.Make) -> None:
-    assert families.of(serving.listening(0, without)) == {socket.AF_INET}
+@pytest.mark.parametrize("without", [address_families.not_in_the_kernel, address_families.switched_off])
+def test_without_ipv6_a_room_is_served_on_ipv4(without: address_families.Make) -> None:
+    assert address_families.of(http_server.listening(0, without)) == {socket.AF_INET}
 
 
 def test_a_port_that_is_taken_is_not_served_on_one_family_alone() -> None:
@@ -294,4 +294,4 @@ def test_a_port_that_is_taken_is_not_served_on_one_family_alone() -> None:
         taken.bind(("0.0.0.0", 0))  # noqa: S104 - as the room would
         taken.listen()
         with pytest.raises(OSError, match="Address already in use"):
-            serving.listening(taken.getsockname()[1])
+            http_server.listening(taken.getsockname()[1])

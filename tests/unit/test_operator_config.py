@@ -14,9 +14,9 @@ import pytest
 from aiohttp import test_utils, web
 
 from aether_operator.api.platforms import Server
-from aether_operator.cluster.sessions import Freshness
-from aether_operator.visiting import configs, health, logs
-from aether_testing import families
+from aether_operator.controllers import health, logs, operator_config
+from aether_operator.kube.sessions import Freshness
+from aether_testing import address_families
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ def test_what_the_chart_renders_is_read(tmp_path: Path) -> None:
         "managedAddresses": {"postgres": "127.0.0.1:5433", "redis": "[::1]:6380"},
         "roomAddress": "http://127.0.0.1:1/{namespace}/{pod}",
     }
-    config = configs.load(written(tmp_path, a_config(**outside)))
+    config = operator_config.load(written(tmp_path, a_config(**outside)))
     assert config.namespaces == ("aether",)
     assert config.lease.name == "aether-operator"
     assert config.release.images[Server.KAFKA] == "images/kafka:1"
@@ -75,23 +75,23 @@ def test_what_the_chart_renders_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_used_is_refused_by_its_name(tmp_path: Path, changes: dict[str, Any], field: str) -> None:
-    with pytest.raises(configs.WrongConfig, match=field.replace(".", r"\.")):
-        configs.load(written(tmp_path, a_config(**changes)))
+    with pytest.raises(operator_config.WrongConfig, match=field.replace(".", r"\.")):
+        operator_config.load(written(tmp_path, a_config(**changes)))
 
 
 def test_a_file_that_is_not_there_or_not_yaml_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(configs.WrongConfig, match=r"none\.yaml: No such file"):
-        configs.load(str(tmp_path / "none.yaml"))
-    with pytest.raises(configs.WrongConfig, match="not YAML"):
-        configs.load(written(tmp_path, "a: [b"))
-    with pytest.raises(configs.WrongConfig, match="--config"):
-        configs.load("")
+    with pytest.raises(operator_config.WrongConfig, match=r"none\.yaml: No such file"):
+        operator_config.load(str(tmp_path / "none.yaml"))
+    with pytest.raises(operator_config.WrongConfig, match="not YAML"):
+        operator_config.load(written(tmp_path, "a: [b"))
+    with pytest.raises(operator_config.WrongConfig, match="--config"):
+        operator_config.load("")
 
 
 def test_who_we_are_is_not_guessed() -> None:
-    assert configs.identity({"POD_NAME": "a", "POD_NAMESPACE": "b"}) == ("a", "b")
-    with pytest.raises(configs.WrongConfig, match="POD_NAMESPACE"):
-        configs.identity({"POD_NAME": "a"})
+    assert operator_config.identity({"POD_NAME": "a", "POD_NAMESPACE": "b"}) == ("a", "b")
+    with pytest.raises(operator_config.WrongConfig, match="POD_NAMESPACE"):
+        operator_config.identity({"POD_NAME": "a"})
 
 
 def line(**extra: Any) -> dict[str, Any]:
@@ -198,11 +198,11 @@ async def test_probes_and_metrics_are_answered() -> None:
 
 async def test_health_is_served_on_each_family_of_the_machine() -> None:
     async with a_health(leading=False).served(0) as port, aiohttp.ClientSession() as client:
-        for address in families.LOOPBACKS:
+        for address in address_families.LOOPBACKS:
             async with client.get(f"http://{address}:{port}/readyz") as answer:
                 assert answer.status == 200
 
 
-@pytest.mark.parametrize("without", [families.not_in_the_kernel, families.switched_off])
-def test_health_is_served_where_there_is_no_ipv6(without: families.Make) -> None:
-    assert families.of(health.listening(0, without)) == {socket.AF_INET}
+@pytest.mark.parametrize("without", [address_families.not_in_the_kernel, address_families.switched_off])
+def test_health_is_served_where_there_is_no_ipv6(without: address_families.Make) -> None:
+    assert address_families.of(health.listening(0, without)) == {socket.AF_INET}

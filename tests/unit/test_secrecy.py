@@ -16,14 +16,14 @@ import sqlalchemy
 
 from aether_operator import desired
 from aether_operator.api.platforms import Server
-from aether_operator.catalog.rooms import Room
-from aether_operator.observed import rooms, secrecy
+from aether_operator.catalog.components import Room
+from aether_operator.controllers import logs
+from aether_operator.observed import components, secrecy
 from aether_operator.observed.endpoints import Endpoint, Hidden
-from aether_operator.visiting import logs
 from aether_services.ingest.adapters import servers
 from aether_services.kit import logs as kit_logs
 from aether_services.kit import secrecy as kit_secrecy
-from aether_testing import tls, worlds
+from aether_testing import observations, tls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,10 +89,10 @@ def test_what_a_room_says_is_dropped_where_it_quotes_a_secret() -> None:
     check = {"ok": False, "detail": f'failed for user "{VALUE}"'}
     status = {"version": 1, "room": "ingest", "ready": False, "outputs": {"tables": check}, "checks": {"feed": check}}
     text = json.dumps({**status, "feed": {"connected": False, "detail": VALUE}})
-    told = rooms.read(text, Room.INGEST, {VALUE})
+    told = components.read(text, Room.INGEST, {VALUE})
     assert (told.outputs, told.failing) == ({"tables": secrecy.WITHHELD}, {"feed": secrecy.WITHHELD})
     assert told.disconnected == secrecy.WITHHELD
-    assert VALUE in repr(rooms.read(text, Room.INGEST))
+    assert VALUE in repr(components.read(text, Room.INGEST))
 
 
 class Counted(list[str]):
@@ -109,7 +109,7 @@ def test_one_cause_of_many_markets_is_searched_for_secrets_once() -> None:
     refused = {"usable": True, "trades": "a time ahead of the clock"}
     status = {"version": 1, "room": "ingest", "ready": True, "books": {f"A{one}/USD": refused for one in range(64)}}
     hidden = Counted([VALUE])
-    told = rooms.read(json.dumps(status), Room.INGEST, hidden)
+    told = components.read(json.dumps(status), Room.INGEST, hidden)
     assert set(told.trades.values()) == {"a time ahead of the clock"}
     assert (len(told.trades), hidden.searches) == (64, 1)
 
@@ -186,9 +186,9 @@ async def test_a_task_whose_fault_nobody_hears_does_not_quote_it_either(lines: l
 
 
 def test_every_value_of_every_secret_is_hidden_whatever_its_key() -> None:
-    platform = worlds.an_external_platform()
+    platform = observations.an_external_platform()
     given = {key: f"canary-{key}" for key in ("username", "password", "ca.crt", "host", "note")}
-    world = worlds.steady(platform)
+    world = observations.steady(platform)
     world = dataclasses.replace(world, secrets=dict.fromkeys(world.secrets, given))
     made = {desired.decoded(one)["password"] for ref, one in world.children.items() if ref.kind == "Secret"}
     assert desired.hidden(platform, world) == {*given.values(), *made}
@@ -200,8 +200,8 @@ def test_every_value_of_every_secret_is_hidden_whatever_its_key() -> None:
 
 
 def test_of_servers_of_ours_the_password_alone_is_hidden() -> None:
-    platform = worlds.a_platform()
-    world = worlds.steady(platform)
+    platform = observations.a_platform()
+    world = observations.steady(platform)
     found = desired.endpoint(Server.POSTGRES, platform, world)
     assert not isinstance(found, desired.Missing)
     assert found.hidden - {""} == {found.password.text} <= desired.hidden(platform, world)

@@ -13,9 +13,9 @@ from aether_operator import desired, status
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import ConditionType, Reason
 from aether_operator.observed.kinds import Ref
+from aether_operator.observed.observation import Trouble, World
 from aether_operator.observed.reports import Drift, Engine
-from aether_operator.observed.worlds import Trouble, World
-from aether_testing import judging, kstatus, worlds
+from aether_testing import evaluations, kstatus, observations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SET: Final = Ref("StatefulSet", "paper-postgres")
 CLAIM: Final = Ref("PersistentVolumeClaim", "paper-postgres-data")
-READY, RECONCILING, STALLED = judging.READY, judging.RECONCILING, judging.STALLED
+READY, RECONCILING, STALLED = evaluations.READY, evaluations.RECONCILING, evaluations.STALLED
 
 
 def _with_set(**changes: Any) -> Callable[[World], World]:
@@ -33,7 +33,7 @@ def _with_set(**changes: Any) -> Callable[[World], World]:
     def changed(world: World) -> World:
         live = copy.deepcopy(world.children[SET])
         live["status"] |= changes
-        return worlds.having(world, live)
+        return observations.having(world, live)
 
     return changed
 
@@ -42,7 +42,7 @@ def _with_pod(**said: Any) -> Callable[[World], World]:
     """A StatefulSet whose pod does not come up, and says why."""
 
     def changed(world: World) -> World:
-        pod = worlds.a_pod_of(world.children[SET], **said)
+        pod = observations.a_pod_of(world.children[SET], **said)
         return dataclasses.replace(_with_set(readyReplicas=0, availableReplicas=0)(world), pods=(pod,))
 
     return changed
@@ -56,18 +56,18 @@ def _changed(ref: Ref, change: Callable[[Manifest], Any]) -> Callable[[World], W
     def changed(world: World) -> World:
         live = copy.deepcopy(world.children[ref])
         change(live)
-        return worlds.having(world, live)
+        return observations.having(world, live)
 
     return changed
 
 
 def _without(ref: Ref) -> Callable[[World], World]:
-    return lambda world: worlds.without(world, ref)
+    return lambda world: observations.without(world, ref)
 
 
 def _troubled(reason: Reason, message: str = "do this", ref: Ref = SET) -> Callable[[World], World]:
     trouble = Trouble(ref=ref, reason=reason, message=message)
-    return lambda world: dataclasses.replace(world, troubles=(trouble,))
+    return lambda world: dataclasses.replace(world, blockers=(trouble,))
 
 
 def _all(*changes: Callable[[World], World]) -> Callable[[World], World]:
@@ -168,29 +168,29 @@ TABLE: Final[dict[str, tuple[Callable[[World], World], status.State, Reason, str
         lambda world: dataclasses.replace(world, servers={}), RECONCILING, Reason.PROGRESSING, "not asked yet",
     ),
     "a Secret is missing": (
-        judging.saying(Reason.SECRET_MISSING, "Secret my-kafka does not exist"),
+        evaluations.saying(Reason.SECRET_MISSING, "Secret my-kafka does not exist"),
         RECONCILING, Reason.SECRET_MISSING, "kafka: Secret my-kafka does not exist",
     ),
     "a key is missing": (
-        judging.saying(Reason.SECRET_KEY_MISSING, "Secret x has no key password"),
+        evaluations.saying(Reason.SECRET_KEY_MISSING, "Secret x has no key password"),
         RECONCILING, Reason.SECRET_KEY_MISSING, "Secret x has no key password",
     ),
     **{
-        f"a server says {reason.value}": (judging.saying(reason), RECONCILING, reason, "kafka: it says so")
+        f"a server says {reason.value}": (evaluations.saying(reason), RECONCILING, reason, "kafka: it says so")
         for reason in (
             Reason.UNREACHABLE, Reason.TLS_FAILED, Reason.LOGIN_REFUSED, Reason.RIGHT_MISSING,
             Reason.VERSION_UNSUPPORTED, Reason.FAILED,
         )
     },
     **{
-        f"a server says {reason.value}": (judging.saying(reason), STALLED, reason, "kafka: it says so")
+        f"a server says {reason.value}": (evaluations.saying(reason), STALLED, reason, "kafka: it says so")
         for reason in (
             Reason.SERVER_OWNED_BY_ANOTHER, Reason.VENUE_MISMATCH, Reason.OWNER_NOT_RECORDED, Reason.JETSTREAM_OFF,
         )
     },
     **{
         f"PostgreSQL says {reason.value}": (
-            judging.saying(reason, server=Server.POSTGRES), RECONCILING, reason, "postgres: it says so",
+            evaluations.saying(reason, server=Server.POSTGRES), RECONCILING, reason, "postgres: it says so",
         )
         for reason in (Reason.DATABASE_MISSING, Reason.TIMESCALE_MISSING, Reason.PARTMAN_MISSING)
     },
@@ -199,11 +199,11 @@ TABLE: Final[dict[str, tuple[Callable[[World], World], status.State, Reason, str
         lambda world: dataclasses.replace(world, schema=None), RECONCILING, Reason.PROGRESSING, "schema: it was not",
     ),
     **{
-        f"the schema says {reason.value}": (judging.schema(reason), RECONCILING, reason, "schema: it says so")
+        f"the schema says {reason.value}": (evaluations.schema(reason), RECONCILING, reason, "schema: it says so")
         for reason in (Reason.MIGRATING, Reason.LOCKED, Reason.FAILED, Reason.RIGHT_MISSING, Reason.UNREACHABLE)
     },
     **{
-        f"the schema says {reason.value}": (judging.schema(reason), STALLED, reason, "schema: it says so")
+        f"the schema says {reason.value}": (evaluations.schema(reason), STALLED, reason, "schema: it says so")
         for reason in (
             Reason.DATABASE_OWNED_BY_ANOTHER, Reason.VENUE_MISMATCH, Reason.VENUE_UNKNOWN, Reason.SCHEMA_NEWER,
             Reason.DRIFTED,
@@ -218,16 +218,18 @@ TABLE: Final[dict[str, tuple[Callable[[World], World], status.State, Reason, str
         _troubled(Reason.REFUSED, ref=Ref("Service", "paper-old")), STALLED, Reason.REFUSED, "do this",
     ),
     "what a person mends comes before what time mends": (
-        _all(judging.saying(Reason.UNREACHABLE), judging.schema(Reason.SCHEMA_NEWER)),
+        _all(evaluations.saying(Reason.UNREACHABLE), evaluations.schema(Reason.SCHEMA_NEWER)),
         STALLED, Reason.SCHEMA_NEWER, "schema: it says so; kafka: it says so",
     ),
     # It works, and a person should know.
-    "partitions are native": (judging.schema(Reason.READY, engine=Engine.PARTMAN), READY, Reason.READY, "Everything"),
+    "partitions are native": (
+        evaluations.schema(Reason.READY, engine=Engine.PARTMAN), READY, Reason.READY, "Everything",
+    ),
     "a retention is held": (
-        judging.schema(Reason.READY, held=("aether.trades: 3 partitions",)), READY, Reason.READY, "",
+        evaluations.schema(Reason.READY, held=("aether.trades: 3 partitions",)), READY, Reason.READY, "",
     ),
     "drift was repaired": (
-        judging.schema(Reason.READY, drift=(Drift(name="i", what="gone", repaired=True),)), READY, Reason.READY, "",
+        evaluations.schema(Reason.READY, drift=(Drift(name="i", what="gone", repaired=True),)), READY, Reason.READY, "",
     ),
 }  # fmt: skip
 """A name → what is different from a steady world, and the state, reason and part of the message that are told."""
@@ -242,12 +244,12 @@ def test_the_table_has_forty_states() -> None:
 @pytest.mark.parametrize("name", TABLE)
 def test_a_state_is_judged_as_the_table_says_and_read_so_by_kstatus(name: str) -> None:
     change, state, reason, part = TABLE[name]
-    platform = worlds.a_platform()
-    told = judging.judged(judging.seen(platform, change(worlds.steady(platform))))
+    platform = observations.a_platform()
+    told = evaluations.judged(evaluations.seen(platform, change(observations.steady(platform))))
     assert (told["state"], told["reason"]) == (state, reason)
     assert part in told["message"]
-    assert judging.in_kstatus(told) == IN_KSTATUS[state]
-    truths = {kind: one["status"] for kind, one in judging.conditions(told).items()}
+    assert evaluations.in_kstatus(told) == IN_KSTATUS[state]
+    truths = {kind: one["status"] for kind, one in evaluations.conditions(told).items()}
     assert (truths["Ready"] == "True") is (state is READY)
     assert (truths["Reconciling"] == "True") is (state is RECONCILING)
     assert (truths["Stalled"] == "True") is (state is STALLED)
@@ -255,45 +257,48 @@ def test_a_state_is_judged_as_the_table_says_and_read_so_by_kstatus(name: str) -
 
 @pytest.mark.parametrize("name", TABLE)
 def test_every_condition_is_there_and_of_the_generation_that_was_looked_at(name: str) -> None:
-    platform = worlds.a_platform(generation=4)
-    told = judging.judged(judging.seen(platform, TABLE[name][0](worlds.steady(platform))))
+    platform = observations.a_platform(generation=4)
+    told = evaluations.judged(evaluations.seen(platform, TABLE[name][0](observations.steady(platform))))
     assert [one["type"] for one in told["conditions"]] == [kind.value for kind in ConditionType]
     assert {one["observedGeneration"] for one in told["conditions"]} == {told["observedGeneration"]} == {4}
     assert all(one["reason"] and one["lastTransitionTime"] for one in told["conditions"])
-    assert judging.in_kstatus(told, generation=5) == kstatus.IN_PROGRESS
+    assert evaluations.in_kstatus(told, generation=5) == kstatus.IN_PROGRESS
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_the_same_world_is_told_in_the_same_bytes_whenever_it_is_looked_at(name: str) -> None:
-    platform = worlds.a_platform()
-    seen = judging.seen(platform, TABLE[name][0](worlds.steady(platform)))
-    first = judging.judged(seen)
-    assert json.dumps(judging.judged(seen, first, at=200)) == json.dumps(first)
+    platform = observations.a_platform()
+    seen = evaluations.seen(platform, TABLE[name][0](observations.steady(platform)))
+    first = evaluations.judged(seen)
+    assert json.dumps(evaluations.judged(seen, first, at=200)) == json.dumps(first)
 
 
 @pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row[1] is RECONCILING])
 def test_what_time_does_not_mend_is_stalled_after_the_deadline_until_it_is_mended(name: str) -> None:
     change, _, reason, part = TABLE[name]
-    platform = worlds.a_platform(progressDeadlineSeconds=60)
-    bad, good = (judging.seen(platform, world) for world in (change(worlds.steady(platform)), worlds.steady(platform)))
-    first = judging.judged(bad)
-    patient = judging.judged(bad, first, at=59)
+    platform = observations.a_platform(progressDeadlineSeconds=60)
+    bad, good = (
+        evaluations.seen(platform, world)
+        for world in (change(observations.steady(platform)), observations.steady(platform))
+    )
+    first = evaluations.judged(bad)
+    patient = evaluations.judged(bad, first, at=59)
     assert patient["state"] == RECONCILING
-    late = judging.judged(bad, patient, at=60)
-    assert (late["state"], late["reason"], judging.in_kstatus(late)) == (STALLED, reason, kstatus.FAILED)
-    assert judging.conditions(late)["Stalled"]["reason"] == Reason.PROGRESS_DEADLINE_EXCEEDED
+    late = evaluations.judged(bad, patient, at=60)
+    assert (late["state"], late["reason"], evaluations.in_kstatus(late)) == (STALLED, reason, kstatus.FAILED)
+    assert evaluations.conditions(late)["Stalled"]["reason"] == Reason.PROGRESS_DEADLINE_EXCEEDED
     assert part in late["message"]
     assert "after 60 s" in late["message"]
-    assert judging.judged(bad, late, at=500) == late
-    mended = judging.judged(good, late, at=600)
-    assert (mended["state"], judging.in_kstatus(mended)) == (READY, kstatus.CURRENT)
+    assert evaluations.judged(bad, late, at=500) == late
+    mended = evaluations.judged(good, late, at=600)
+    assert (mended["state"], evaluations.in_kstatus(mended)) == (READY, kstatus.CURRENT)
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_no_value_of_a_secret_is_in_a_status(name: str) -> None:
-    platform = worlds.a_platform()
-    world = worlds.steady(platform)
-    text = json.dumps(judging.judged(judging.seen(platform, TABLE[name][0](world))))
+    platform = observations.a_platform()
+    world = observations.steady(platform)
+    text = json.dumps(evaluations.judged(evaluations.seen(platform, TABLE[name][0](world))))
     passwords = [desired.decoded(one)["password"] for ref, one in world.children.items() if ref.kind == "Secret"]
     assert len(passwords) == 6
     assert not [one for one in passwords if one in text]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from aether_cli.local import places, settings
+    from aether_cli.local import paths, settings
 
 SOCKET_PROXY: Final = "/lib/systemd/systemd-socket-proxyd"
 
@@ -49,7 +49,7 @@ class Descriptors:
 
 def of(  # one list, read top to bottom
     chosen: settings.Settings,
-    at: places.Places,
+    at: paths.Places,
     programs: Mapping[str, Path],
     given: Descriptors,
     python: str,
@@ -256,7 +256,7 @@ def _node(
             command=(
                 python,
                 "-m",
-                "aether_cli.local.pooling",
+                "aether_cli.local.volume_pool",
                 str(programs["kubectl"]),
                 str(config / "volumes.kubeconfig"),
             ),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from aether_operator.api.platforms import Server
-from aether_operator.brokers import administering, connecting, nats, redis
-from aether_operator.brokers.administering import bring_up as set_topics_up
+from aether_operator.brokers import connections, kafka_admin, nats, redis
+from aether_operator.brokers.kafka_admin import bring_up as set_topics_up
 
 __all__ = ["check", "claim", "set_topics_up"]
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from aether_operator.observed.owners import Owner
     from aether_operator.observed.reports import ServerReport
 
-_ASK: Final = {Server.KAFKA: administering.ask, Server.NATS: nats.ask, Server.REDIS: redis.ask}
+_ASK: Final = {Server.KAFKA: kafka_admin.ask, Server.NATS: nats.ask, Server.REDIS: redis.ask}
 
 
 async def check(server: Server, endpoint: Endpoint, owner: Owner, *, deadline: float) -> ServerReport:
     """Ask one of the three how and whose it is, and change nothing; takes at most `deadline` seconds."""
     asking = _ASK[server](endpoint, owner, None, deadline)
-    return await connecting.reported(server, endpoint, owner, asking, deadline=deadline)
+    return await connections.reported(server, endpoint, owner, asking, deadline=deadline)
 
 
 async def claim(
@@ -35,4 +35,4 @@ async def claim(
         Exception: Whatever the guard raises, which is asked before everything that writes.
     """
     asking = _ASK[server](endpoint, owner, guard, deadline)
-    return await connecting.reported(server, endpoint, owner, asking, deadline=deadline)
+    return await connections.reported(server, endpoint, owner, asking, deadline=deadline)

@@ -21,8 +21,8 @@ from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.produce import ProduceRequest
 
 from aether_operator.api.reasons import Reason
-from aether_operator.brokers import connecting
-from aether_operator.brokers.connecting import Refused
+from aether_operator.brokers import connections
+from aether_operator.brokers.connections import Refused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -61,7 +61,7 @@ async def connected(endpoint: Endpoint, deadline: float) -> AsyncIterator[AIOKaf
     Raises:
         Refused: There is none, or it broke.
     """
-    await connecting.reach(endpoint, patience=deadline / 2)
+    await connections.reach(endpoint, patience=deadline / 2)
     login: dict[str, Any] = {}
     if endpoint.username:
         login = {
@@ -74,7 +74,7 @@ async def connected(endpoint: Endpoint, deadline: float) -> AsyncIterator[AIOKaf
         endpoint.port,
         client_id="aether-operator",
         request_timeout_ms=round(deadline * 1000),
-        ssl_context=connecting.trust(endpoint),
+        ssl_context=connections.trust(endpoint),
         security_protocol=_protocol(endpoint),
         **login,
     )
@@ -193,4 +193,4 @@ async def _closed(connection: AIOKafkaConnection) -> None:
     if ended is not None:
         await asyncio.wait([ended], timeout=1)
     if protocol is not None and protocol._transport is not None:  # noqa: SLF001
-        await connecting.cut(protocol._transport)  # noqa: SLF001
+        await connections.cut(protocol._transport)  # noqa: SLF001

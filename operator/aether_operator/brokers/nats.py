@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api.reasons import Reason
-from aether_operator.brokers import connecting
-from aether_operator.brokers.connecting import Refused, Told
+from aether_operator.brokers import connections
+from aether_operator.brokers.connections import Refused, Told
 from aether_operator.catalog.owners import STREAM, SUBJECT
 from aether_operator.catalog.topics import REPLICAS
 
@@ -46,12 +46,12 @@ async def ask(endpoint: Endpoint, owner: Owner, guard: Callable[[], object] | No
 
     With a guard, the owner is written down where there is none.
     """
-    async with connecting.opened(endpoint) as (reader, writer):
+    async with connections.opened(endpoint) as (reader, writer):
         try:
             talk = await _logged_in(endpoint, reader, writer, patience=deadline / 2)
             return Told(talk.version, await _record(talk, owner, guard))
         except (ConnectionError, EOFError) as fault:
-            raise Refused(Reason.UNREACHABLE, f"it ends the connection: {connecting.said(fault, endpoint)}") from fault
+            raise Refused(Reason.UNREACHABLE, f"it ends the connection: {connections.said(fault, endpoint)}") from fault
         except ValueError as fault:
             raise Refused(Reason.UNREACHABLE, "what answers there is not NATS") from fault
 
@@ -88,7 +88,7 @@ async def _logged_in(endpoint: Endpoint, reader: StreamReader, writer: StreamWri
     version = str(info["version"])
     if bool(info.get("tls_required")) != endpoint.tls:
         raise Refused(Reason.TLS_FAILED, "it does not offer TLS" if endpoint.tls else "it wants TLS")
-    await connecting.encrypt(endpoint, writer, patience=patience)
+    await connections.encrypt(endpoint, writer, patience=patience)
     inbox = f"_INBOX.{secrets.token_hex(8)}"
     login = {"user": endpoint.username, "pass": endpoint.password.text, "lang": "aether", "version": "1"}
     how = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True, "protocol": 1}
@@ -119,7 +119,7 @@ async def _record(talk: _Talk, owner: Owner, guard: Callable[[], object] | None)
     try:
         found = await _described(talk)
         if found is None and guard is not None:
-            connecting.permit(guard)
+            connections.permit(guard)
             await _make(talk, owner)
             found = await _described(talk)
     except Refused as refused:
@@ -184,15 +184,15 @@ def _way_out(code: int) -> str:
 
 
 def _by_hand(endpoint: Endpoint, owner: Owner, why: str) -> Refused:
-    server = f"{'tls' if endpoint.tls else 'nats'}://{connecting.place(endpoint)}"
+    server = f"{'tls' if endpoint.tls else 'nats'}://{connections.place(endpoint)}"
     ca = " --tlsca FILE" if endpoint.ca else ""
     command = (
         f"nats --server {server}{ca} stream add {STREAM} --subjects {SUBJECT} --storage file --max-msgs 1 "
         f"--defaults --description '{owner.record}'"
     )
     needs = f"publish to $JS.API.STREAM.INFO.{STREAM} and $JS.API.STREAM.CREATE.{STREAM}"
-    files = connecting.CA_FILE if endpoint.ca else ""
-    return connecting.by_hand(f"whose it is stands in stream {STREAM}, and {why}", needs, command, files)
+    files = connections.CA_FILE if endpoint.ca else ""
+    return connections.by_hand(f"whose it is stands in stream {STREAM}, and {why}", needs, command, files)
 
 
 def _info(line: str) -> dict[str, Any]:

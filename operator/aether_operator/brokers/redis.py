@@ -10,8 +10,8 @@ from redis import asyncio as library
 from redis import exceptions
 
 from aether_operator.api.reasons import Reason
-from aether_operator.brokers import connecting
-from aether_operator.brokers.connecting import Refused, Told
+from aether_operator.brokers import connections
+from aether_operator.brokers.connections import Refused, Told
 from aether_operator.catalog.owners import KEY
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ async def ask(endpoint: Endpoint, owner: Owner, guard: Callable[[], object] | No
 
     With a guard, the owner is written down where there is none.
     """
-    await connecting.reach(endpoint, patience=deadline / 2)
+    await connections.reach(endpoint, patience=deadline / 2)
     try:
         async with _connection(endpoint) as connection:
             version = await _asked(connection)
@@ -49,11 +49,11 @@ async def ask(endpoint: Endpoint, owner: Owner, guard: Callable[[], object] | No
     except exceptions.ReadOnlyError as fault:
         raise Refused(Reason.RIGHT_MISSING, "it is a replica, which nobody may write to") from fault
     except exceptions.ResponseError as fault:
-        raise Refused(Reason.FAILED, f"it refuses a command: {connecting.said(fault, endpoint)}") from fault
+        raise Refused(Reason.FAILED, f"it refuses a command: {connections.said(fault, endpoint)}") from fault
     except exceptions.TimeoutError as fault:
         raise TimeoutError from fault
     except (exceptions.RedisError, OSError, EOFError) as fault:
-        raise Refused(Reason.UNREACHABLE, f"{connecting.said(fault, endpoint)}{_hint(endpoint)}") from fault
+        raise Refused(Reason.UNREACHABLE, f"{connections.said(fault, endpoint)}{_hint(endpoint)}") from fault
 
 
 def _hint(endpoint: Endpoint) -> str:
@@ -82,7 +82,7 @@ async def _connection(endpoint: Endpoint) -> AsyncIterator[library.Connection]:
         "redis_connect_func": begin,
     }
     connection = (
-        library.SSLConnection(**where, ssl_ca_data=connecting.authorities(endpoint), ssl_check_hostname=True)
+        library.SSLConnection(**where, ssl_ca_data=connections.authorities(endpoint), ssl_check_hostname=True)
         if endpoint.tls
         else library.Connection(**where)
     )
@@ -91,7 +91,7 @@ async def _connection(endpoint: Endpoint) -> AsyncIterator[library.Connection]:
     finally:
         await connection.disconnect(nowait=True)
         for writer in writers:
-            await connecting.cut(writer.transport)
+            await connections.cut(writer.transport)
 
 
 async def _asked(connection: library.Connection) -> str:
@@ -117,15 +117,15 @@ async def _record(
     try:
         found: str | None = await _told(connection, "GET", KEY)
         if found is None and guard is not None:
-            connecting.permit(guard)
+            connections.permit(guard)
             await _told(connection, "SET", KEY, owner.record, "NX")
             found = await _told(connection, "GET", KEY)
     except exceptions.NoPermissionError as fault:
-        files = connecting.CA_FILE if endpoint.ca else ""
+        files = connections.CA_FILE if endpoint.ca else ""
         tls = (" --tls" if endpoint.tls else "") + (" --cacert FILE" if endpoint.ca else "")
         command = f"redis-cli -h {endpoint.host} -p {endpoint.port}{tls} SET {KEY} '{owner.record}' NX"
         needs = f"read and write the key (ACL SETUSER … ~{KEY} +get +set)"
-        raise connecting.by_hand(f"the login may not use the key {KEY}", needs, command, files) from fault
+        raise connections.by_hand(f"the login may not use the key {KEY}", needs, command, files) from fault
     return found
 
 

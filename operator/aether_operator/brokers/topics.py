@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from aether_operator.api.reasons import Reason
-from aether_operator.catalog.rooms import TOPICS
+from aether_operator.catalog.components import TOPICS
 from aether_operator.catalog.topics import REPLICAS, Topic
 
 if TYPE_CHECKING:

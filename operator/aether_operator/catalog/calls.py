@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from aether_operator.api.platforms import Server
-from aether_operator.catalog.rooms import ROOMS
+from aether_operator.catalog.components import ROOMS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aether_operator.catalog.rooms import Room
+    from aether_operator.catalog.components import Room
 
 OPERATOR: Final = "operator"
 """The caller that is not of a platform: the operator's pods, in their own namespace."""

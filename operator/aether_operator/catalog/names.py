@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aether_operator.api.platforms import Server
-from aether_operator.catalog import rooms, servers
+from aether_operator.catalog import components, servers
 from aether_operator.catalog.logins import Who
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform
-    from aether_operator.catalog.rooms import Room
+    from aether_operator.catalog.components import Room
 
 
 def child(platform: Platform, server: Server) -> str:
@@ -51,7 +51,7 @@ def host(platform: Platform, server: Server) -> str:
 
 def room(platform: Platform, room: Room) -> str:
     """A room's Service, NetworkPolicy, StatefulSet and PodDisruptionBudget."""
-    return f"{platform.name}-{rooms.ROOMS[room].component}"
+    return f"{platform.name}-{components.ROOMS[room].component}"
 
 
 def room_claim(platform: Platform, which: Room) -> str:

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from aether_operator.database import catalogues, drifts
-from aether_operator.database.catalogues import Aggregate, Column
+from aether_operator.database import drifts, pg_catalog
+from aether_operator.database.pg_catalog import Aggregate, Column
 from aether_operator.database.steps import Write, literal, quoted, remember
 from aether_operator.observed.reports import Drift, Engine
 
 if TYPE_CHECKING:
-    from aether_operator.database.catalogues import Longer, Seen
+    from aether_operator.database.pg_catalog import Longer, Seen
     from aether_operator.database.steps import Notes
 
 REFRESH_SECONDS: Final = 300
 """How often an aggregate takes in what has changed; what came after its last interval shows at once."""
-COLUMNS: Final = tuple(Column(column.name, column.type, required=False) for column in catalogues.CANDLES.columns)
+COLUMNS: Final = tuple(Column(column.name, column.type, required=False) for column in pg_catalog.CANDLES.columns)
 SUMS: Final = tuple(column for column in COLUMNS if column.name != "vwap")
 _SUMS: Final = """
 SELECT symbol, {begin} AS ts,
@@ -49,7 +49,7 @@ def plan(seen: Seen, engine: Engine, notes: Notes) -> None:
     """What is to be done, so that longer candles are there; the tables that they are made of are as they should be."""
     if engine is Engine.TIMESCALE and getattr(seen.keeping.get("candles"), "engine", None) is not engine:
         return  # first the hypertable
-    for longer in catalogues.LONGER:
+    for longer in pg_catalog.LONGER:
         if engine is Engine.TIMESCALE:
             _aggregate(seen, longer, notes)
         _view(seen, longer, engine, notes)
@@ -74,7 +74,7 @@ def _sums_by_postgres(longer: Longer) -> str:
 
 
 def _aggregate(seen: Seen, longer: Longer, notes: Notes) -> None:
-    name, full, schema = longer.sums, f"{catalogues.SCHEMA}.{longer.sums}", quoted(seen.server.timescale.schema)
+    name, full, schema = longer.sums, f"{pg_catalog.SCHEMA}.{longer.sums}", quoted(seen.server.timescale.schema)
     there, kept = seen.views.get(name), seen.aggregates.get(name, Aggregate())
     end = longer.minutes * 60.0
     policy = (
@@ -114,7 +114,7 @@ def _aggregate(seen: Seen, longer: Longer, notes: Notes) -> None:
 
 
 def _view(seen: Seen, longer: Longer, engine: Engine, notes: Notes) -> None:
-    name, full, there = longer.name, f"{catalogues.SCHEMA}.{longer.name}", seen.views.get(longer.name)
+    name, full, there = longer.name, f"{pg_catalog.SCHEMA}.{longer.name}", seen.views.get(longer.name)
     if there is None and name in seen.relations:
         notes.drift.append(Drift(name=full, what="is not a view", repaired=False))
         return
@@ -139,4 +139,4 @@ def _view(seen: Seen, longer: Longer, engine: Engine, notes: Notes) -> None:
 
 def _was(seen: Seen, name: str, what: str = "was missing") -> tuple[Drift, ...]:
     """The drift that a step mends, if we had made that before."""
-    return (Drift(name=f"{catalogues.SCHEMA}.{name}", what=what, repaired=True),) if name in seen.settings else ()
+    return (Drift(name=f"{pg_catalog.SCHEMA}.{name}", what=what, repaired=True),) if name in seen.settings else ()

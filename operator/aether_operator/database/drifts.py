@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from aether_operator.database import catalogues
+from aether_operator.database import pg_catalog
 from aether_operator.database.steps import Write
 from aether_operator.observed.reports import Drift
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from aether_operator.database.catalogues import Column, Table
+    from aether_operator.database.pg_catalog import Column, Table
 
 
 LARGE: Final = 256 << 20
@@ -22,8 +22,8 @@ def compare(live: Mapping[str, Table]) -> tuple[list[Write], list[Drift]]:
     """Steps for what may be mended, and what only a person can: nothing is dropped, retyped or rewritten."""
     steps: list[Write] = []
     drift: list[Drift] = []
-    for name, wanted in catalogues.WANTED.items():
-        full = f"{catalogues.SCHEMA}.{name}"
+    for name, wanted in pg_catalog.WANTED.items():
+        full = f"{pg_catalog.SCHEMA}.{name}"
         table = live.get(name)
         if table is None:
             drift.append(Drift(name=full, what="is missing", repaired=False))
@@ -32,7 +32,7 @@ def compare(live: Mapping[str, Table]) -> tuple[list[Write], list[Drift]]:
         drift += _constraints(full, table, wanted)
         for index, definition in wanted.indexes.items():
             seen = table.indexes.get(index)
-            index_name = f"{catalogues.SCHEMA}.{index}"
+            index_name = f"{pg_catalog.SCHEMA}.{index}"
             if seen is None and table.size > LARGE:
                 statement = f"CREATE INDEX {index} ON {full} USING {definition}"
                 what = f"is missing, and making it would lock a large table: {statement}"
@@ -49,7 +49,7 @@ def compare(live: Mapping[str, Table]) -> tuple[list[Write], list[Drift]]:
 def keepable(live: Mapping[str, Table], name: str) -> bool:
     """Whether policies of a growing table still have what they work on."""
     table = live.get(name)
-    wanted = {column for column in catalogues.WANTED[name].columns if column.name in {"symbol", "ts"}}
+    wanted = {column for column in pg_catalog.WANTED[name].columns if column.name in {"symbol", "ts"}}
     return table is not None and wanted <= set(table.columns)
 
 

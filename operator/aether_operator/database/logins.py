@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from aether_operator.catalog.logins import Rights, Who
-    from aether_operator.database.catalogues import Role, Seen
+    from aether_operator.database.pg_catalog import Role, Seen
     from aether_operator.database.steps import Notes
 
 ATTRIBUTES: Final = "LOGIN NOINHERIT NOCREATEROLE NOCREATEDB"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from aether_operator.api.platforms import Timescale
 from aether_operator.api.reasons import Reason
-from aether_operator.database import candles, catalogues, drifts, logins, policies, servers
+from aether_operator.database import candles, drifts, logins, pg_catalog, policies, servers
 from aether_operator.database.steps import Claim, Notes, Prepare, Step, Write, literal
 from aether_operator.observed import owners
 from aether_operator.observed.owners import Standing
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from aether_operator.catalog.logins import Who
-    from aether_operator.database.catalogues import Seen
+    from aether_operator.database.pg_catalog import Seen
     from aether_operator.database.revisions import Migration
     from aether_operator.observed.reports import Drift, SchemaWanted
 
@@ -117,9 +117,9 @@ def engine_of(seen: Seen, wanted: SchemaWanted, memory: Memory) -> Engine | serv
     if memory.timescale_refused and not server.timescale.installed:
         if wanted.timescale is Timescale.REQUIRED:
             return servers.Unfit(Reason.TIMESCALE_MISSING, memory.timescale_refused)
-        server = replace(seen.server, timescale=catalogues.Extension())
+        server = replace(seen.server, timescale=pg_catalog.Extension())
     chosen = servers.choose(server, wanted.timescale, database=memory.database)
-    made = next((seen.tables[name] for name in catalogues.GROWING if name in seen.tables), None)
+    made = next((seen.tables[name] for name in pg_catalog.GROWING if name in seen.tables), None)
     if made is None or (isinstance(chosen, servers.Unfit) and chosen.reason is Reason.VERSION_UNSUPPORTED):
         return chosen
     if made.kind != "p":
@@ -127,7 +127,7 @@ def engine_of(seen: Seen, wanted: SchemaWanted, memory: Memory) -> Engine | serv
     if wanted.timescale is Timescale.REQUIRED:
         return servers.Unfit(
             Reason.TIMESCALE_MISSING,
-            f"{catalogues.SCHEMA}.{made.name} was made as native partitions, and TimescaleDB is required now: "
+            f"{pg_catalog.SCHEMA}.{made.name} was made as native partitions, and TimescaleDB is required now: "
             "say Preferred, or name a fresh database",
         )
     if isinstance(chosen, servers.Unfit) and chosen.reason is not Reason.TIMESCALE_MISSING:
@@ -156,7 +156,7 @@ def plan(  # noqa: PLR0911 - a return for each phase
             message = "the database is nobody's, and is not taken while another server refuses the platform"
             return Plan(reason=Reason.PROGRESSING, message=message, engine=engine)
         return Plan(steps=tuple(_claim_database(seen, wanted)), engine=engine)
-    if missing := [name for name in catalogues.BOOKS if name not in seen.relations]:
+    if missing := [name for name in pg_catalog.BOOKS if name not in seen.relations]:
         return Plan(steps=tuple(_book(name) for name in missing), engine=engine)
     if not memory.leads:
         return Plan(steps=(Claim(),), engine=engine)
@@ -184,14 +184,14 @@ def _claim_database(seen: Seen, wanted: SchemaWanted) -> Iterator[Step]:
 
 
 def _book(name: str) -> Prepare:
-    return Prepare(f"CREATE TABLE IF NOT EXISTS aether.{name} ({catalogues.BOOKS[name]})")
+    return Prepare(f"CREATE TABLE IF NOT EXISTS aether.{name} ({pg_catalog.BOOKS[name]})")
 
 
 def _extension(seen: Seen, engine: Engine) -> Iterator[Write]:
     if (
         engine is Engine.TIMESCALE
         and not seen.server.timescale.installed
-        and not catalogues.GROWING.keys() & seen.tables.keys()
+        and not pg_catalog.GROWING.keys() & seen.tables.keys()
     ):
         yield Write(INSTALL_TIMESCALE, ("CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA public",))
     if engine is Engine.PARTMAN and not seen.server.partman.installed:

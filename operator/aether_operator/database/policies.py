@@ -8,15 +8,15 @@ import datetime
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from aether_operator.database import catalogues, drifts, servers
-from aether_operator.database.catalogues import Keeping
+from aether_operator.database import drifts, pg_catalog, servers
+from aether_operator.database.pg_catalog import Keeping
 from aether_operator.database.steps import Write, literal, quoted, remember
 from aether_operator.observed.reports import Drift, Engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aether_operator.database.catalogues import Growing, Seen
+    from aether_operator.database.pg_catalog import Growing, Seen
     from aether_operator.database.steps import Notes
     from aether_operator.observed.reports import SchemaWanted
 
@@ -39,7 +39,7 @@ class _Table:
 
     @property
     def full(self) -> str:
-        return f"{catalogues.SCHEMA}.{self.name}"
+        return f"{pg_catalog.SCHEMA}.{self.name}"
 
     def setting(self, what: str) -> str:
         """Under which name we note what we did to it."""
@@ -69,7 +69,7 @@ def plan(seen: Seen, wanted: SchemaWanted, engine: Engine, notes: Notes) -> None
             seen=seen,
             notes=notes,
         )
-        for name, growing in catalogues.GROWING.items()
+        for name, growing in pg_catalog.GROWING.items()
         if drifts.keepable(seen.tables, name)
     ]
     for table in tables:
@@ -242,7 +242,7 @@ def _empty_default(table: _Table, schema: str) -> None:
             near = max(near, start + (AHEAD + 1) * size)
     newest = max(ours, default=ends)
     between = {ends + number * size for number in range(max(0, (newest - ends) // size))}
-    columns = ", ".join(column.name for column in catalogues.WANTED[table.name].columns)
+    columns = ", ".join(column.name for column in pg_catalog.WANTED[table.name].columns)
     for start in sorted({*ours, *between}):
         within = f"ts >= '{start.isoformat()}' AND ts < '{(start + size).isoformat()}'"
         what = Drift(name=table.full, what=f"had rows of {start:%Y-%m-%d} in its default partition", repaired=True)

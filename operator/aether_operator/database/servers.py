@@ -10,7 +10,7 @@ from aether_operator.api.reasons import Reason
 from aether_operator.observed.reports import Engine
 
 if TYPE_CHECKING:
-    from aether_operator.database.catalogues import ServerFacts
+    from aether_operator.database.pg_catalog import ServerFacts
 
 MAJORS: Final = (15, 16, 17)
 TIMESCALE_FROM: Final = (2, 17)

@@ -7,30 +7,30 @@ import json
 from typing import TYPE_CHECKING
 
 from aether_operator.api import labels
-from aether_operator.catalog import names, rooms
+from aether_operator.catalog import components, names
 from aether_operator.desired import metadata
 from aether_operator.observed import kinds
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform
+    from aether_operator.catalog.components import Room
     from aether_operator.catalog.releases import Release
-    from aether_operator.catalog.rooms import Room
     from aether_operator.observed.kinds import Manifest
 
 
 def live_settings(room: Room, platform: Platform, release: Release) -> Manifest:
     """The ConfigMap that a room reads again whenever it changes; it says by an annotation which settings they are."""
-    component, text = rooms.ROOMS[room].component, written(platform)
+    component, text = components.ROOMS[room].component, written(platform)
     thing = metadata.owned(kinds.CONFIG_MAPS, names.room_settings(platform, room), platform, component, release)
     thing["metadata"]["annotations"] = {labels.SETTINGS: digest(text)}
-    thing["data"] = {rooms.SETTINGS_KEY: text}
+    thing["data"] = {components.SETTINGS_KEY: text}
     return thing
 
 
 def written(platform: Platform) -> str:
     """The file: the same text for the same settings, in whatever order somebody wrote them."""
     settings = {
-        "version": rooms.SETTINGS_VERSION,
+        "version": components.SETTINGS_VERSION,
         "pairs": sorted(platform.spec.pairs),
         "replicas": platform.spec.components.ingest.replicas,
     }

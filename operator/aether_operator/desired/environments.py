@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api.platforms import ExchangeSim, Server, Tls
-from aether_operator.catalog import names, rooms, servers
-from aether_operator.catalog.rooms import Room
+from aether_operator.catalog import components, names, servers
+from aether_operator.catalog.components import Room
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,16 +30,16 @@ def of(
 
     Of the servers of which it is `unsure` whose they are, the room is told what the live one is told, and nothing new.
     """
-    running = rooms.ROOMS[room]
+    running = components.ROOMS[room]
     told = _of_every_kind(platform, release)
     for server in running.servers:
-        told |= dict(zip(rooms.server_variables(server), _of_server(server, platform), strict=True))
+        told |= dict(zip(components.server_variables(server), _of_server(server, platform), strict=True))
     kept = _live(live)
-    for name in (name for server in unsure for name in rooms.server_variables(server)):
+    for name in (name for server in unsure for name in components.server_variables(server)):
         told.pop(name)
         told |= {name: kept[name]} if name in kept else {}
     who = {"name": INSTANCE, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
-    names_of = sorted((rooms.variables(room) & told.keys()) - {INSTANCE})
+    names_of = sorted((components.variables(room) & told.keys()) - {INSTANCE})
     return [who, *({"name": name, "value": told[name]} for name in names_of)]
 
 
@@ -53,8 +53,8 @@ def _live(stateful_set: Manifest | None) -> dict[str, str]:
 
 def reaches(stateful_set: Manifest, server: Server, platform: Platform) -> bool:
     """Whether a live room was told to go where the spec says that a server is."""
-    told, where = _live(stateful_set), rooms.address_variables(server)
-    wanted = dict(zip(rooms.server_variables(server), _of_server(server, platform), strict=True))
+    told, where = _live(stateful_set), components.address_variables(server)
+    wanted = dict(zip(components.server_variables(server), _of_server(server, platform), strict=True))
     return all(told.get(name) == wanted[name] for name in where)
 
 
@@ -66,7 +66,7 @@ def of_another_venue(stateful_set: Manifest, platform: Platform) -> bool:
 
 def _of_every_kind(platform: Platform, release: Release) -> dict[str, str]:
     venue = platform.spec.venue
-    websocket, rest = rooms.VENUES.get(venue.name) or _simulated(platform)
+    websocket, rest = components.VENUES.get(venue.name) or _simulated(platform)
     simulated = platform.spec.components.exchange_sim or ExchangeSim()
     peer = names.room_pod(platform, Room.INGEST, "{replica}")
     return {
@@ -75,16 +75,16 @@ def _of_every_kind(platform: Platform, release: Release) -> dict[str, str]:
         "AETHER_VENUE_WS_URL": websocket,
         "AETHER_VENUE_REST_URL": rest,
         "AETHER_FEED": venue.fed_by.value,
-        "AETHER_LIVE_SETTINGS": f"{rooms.SETTINGS_PATH}/{rooms.SETTINGS_KEY}",
-        "AETHER_PEER_URL": f"http://{peer}.{names.room_host(platform, Room.INGEST)}:{rooms.PORT}",
-        "AETHER_JOURNAL": f"{rooms.DATA_PATH}/journal.sqlite",
+        "AETHER_LIVE_SETTINGS": f"{components.SETTINGS_PATH}/{components.SETTINGS_KEY}",
+        "AETHER_PEER_URL": f"http://{peer}.{names.room_host(platform, Room.INGEST)}:{components.PORT}",
+        "AETHER_JOURNAL": f"{components.DATA_PATH}/journal.sqlite",
         "AETHER_SPEED": str(simulated.speed),
     }
 
 
 def _simulated(platform: Platform) -> tuple[str, str]:
-    place = f"{names.room_host(platform, Room.EXCHANGE_SIM)}:{rooms.PORT}"
-    return f"ws://{place}{rooms.SIMULATED_WS_PATH}", f"http://{place}"
+    place = f"{names.room_host(platform, Room.EXCHANGE_SIM)}:{components.PORT}"
+    return f"ws://{place}{components.SIMULATED_WS_PATH}", f"http://{place}"
 
 
 def _of_server(server: Server, platform: Platform) -> tuple[str, ...]:
@@ -95,9 +95,9 @@ def _of_server(server: Server, platform: Platform) -> tuple[str, ...]:
     else:
         host, port, tls = external.host, external.port, external.tls
     database = (names.database(platform),) if server is Server.POSTGRES else ()
-    return (host, str(port), tls.value, *database, f"{rooms.CREDENTIALS_PATH}/{server.value}")
+    return (host, str(port), tls.value, *database, f"{components.CREDENTIALS_PATH}/{server.value}")
 
 
 def credentials(room: Room, platform: Platform) -> Mapping[Server, str]:
     """The Secrets whose files a room logs in with."""
-    return {server: names.room_login(platform, server) for server in rooms.ROOMS[room].servers}
+    return {server: names.room_login(platform, server) for server in components.ROOMS[room].servers}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aether_operator.api.platforms import Platform
-    from aether_operator.observed.worlds import World
+    from aether_operator.observed.observation import World
 
 _KEYS: Final = ("username", "password")
 

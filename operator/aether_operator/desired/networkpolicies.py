@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api import labels
 from aether_operator.api.platforms import VenueName
-from aether_operator.catalog import calls, names, rooms, servers
+from aether_operator.catalog import calls, components, names, servers
 from aether_operator.desired import metadata
 from aether_operator.observed import kinds
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aether_operator.api.platforms import Platform, Server
+    from aether_operator.catalog.components import Room
     from aether_operator.catalog.releases import Release
-    from aether_operator.catalog.rooms import Room
     from aether_operator.observed.kinds import Manifest
 
 NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
@@ -57,7 +57,7 @@ def around_room(
     callers: Mapping[str, frozenset[str]] = calls.CALLERS,
 ) -> Manifest:
     """The policy around a room's pods: who may call it, and whom it may call."""
-    component = rooms.ROOMS[room].component
+    component = components.ROOMS[room].component
     thing = metadata.owned(kinds.POLICIES, names.room(platform, room), platform, component, release)
     thing["spec"] = {
         "podSelector": {"matchLabels": labels.selecting(platform.name, component)},
@@ -65,7 +65,7 @@ def around_room(
     }
     return _with(
         thing,
-        ingress=_ingress(component, rooms.PORT, platform, release, callers),
+        ingress=_ingress(component, components.PORT, platform, release, callers),
         egress=_egress(room, platform, release, callers),
     )
 
@@ -88,7 +88,7 @@ def _ingress(
 def _egress(
     room: Room, platform: Platform, release: Release, callers: Mapping[str, frozenset[str]]
 ) -> list[dict[str, Any]]:
-    running, plane = rooms.ROOMS[room], platform.spec.data_plane
+    running, plane = components.ROOMS[room], platform.spec.data_plane
     found: list[dict[str, Any]] = []
     for server in running.servers:
         external = plane.of(server).external
@@ -97,9 +97,9 @@ def _egress(
         elif running.component in callers[server.value]:
             found.append(_to(server.value, servers.SERVERS[server].port, platform, release))
     for called in running.calls:
-        other = rooms.ROOMS[called]
+        other = components.ROOMS[called]
         if other.has(platform.spec.venue.name) and running.component in callers[other.component]:
-            found.append(_to(other.component, rooms.PORT, platform, release))
+            found.append(_to(other.component, components.PORT, platform, release))
     if running.calls_venue and platform.spec.venue.name is not VenueName.SIMULATED:
         found.append({"to": [{"ipBlock": block} for block in _INTERNET], "ports": [_tcp(HTTPS_PORT)]})
     if found:

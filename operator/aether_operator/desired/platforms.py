@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from aether_operator.api import labels
 from aether_operator.api.platforms import ExchangeSim, Managed, Mode, Server
-from aether_operator.catalog import rooms, servers
+from aether_operator.catalog import components, servers
+from aether_operator.catalog.components import Room
 from aether_operator.catalog.logins import Who
-from aether_operator.catalog.rooms import Room
 from aether_operator.desired import (
-    budgets,
-    claims,
     configmaps,
     environments,
     logins,
     networkpolicies,
+    persistentvolumeclaims,
+    poddisruptionbudgets,
     secrets,
     services,
     statefulsets,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform
     from aether_operator.catalog.releases import Release
     from aether_operator.observed.kinds import Manifest
-    from aether_operator.observed.worlds import World
+    from aether_operator.observed.observation import World
 
 
 def wanted(platform: Platform, world: World, release: Release, fresh: Callable[[], str]) -> tuple[Manifest, ...]:
@@ -64,7 +64,7 @@ def _running(
     secret = secrets.credentials(server, platform, live, release, fresh)
     yield secret
     yield services.before(server, platform, release)
-    yield claims.under(server, part, platform, release)
+    yield persistentvolumeclaims.under(server, part, platform, release)
     yield networkpolicies.around(server, platform, release)
     word: str | None = secrets.word(secret)
     if live is not None and (not ownership.ours(live, platform.name) or _going(live)):
@@ -76,17 +76,17 @@ def _running(
 
 
 def _of_room(room: Room, platform: Platform, world: World, release: Release) -> Iterator[Manifest]:
-    components, run = platform.spec.components, rooms.ROOMS[room]
-    simulated = components.exchange_sim or ExchangeSim()
-    resources = components.ingest.resources if room is Room.INGEST else simulated.resources
+    wanted, run = platform.spec.components, components.ROOMS[room]
+    simulated = wanted.exchange_sim or ExchangeSim()
+    resources = wanted.ingest.resources if room is Room.INGEST else simulated.resources
     if run.live:
         yield configmaps.live_settings(room, platform, release)
     yield services.before_room(room, platform, release)
     if run.journal:
-        yield claims.under_room(room, simulated.storage, platform, release)
+        yield persistentvolumeclaims.under_room(room, simulated.storage, platform, release)
     yield networkpolicies.around_room(room, platform, release)
     if families.replicas(room, platform) > 1:
-        yield budgets.one_at_a_time(room, platform, release)
+        yield poddisruptionbudgets.one_at_a_time(room, platform, release)
     live = world.children.get(families.room_set(room, platform))
     unsure = frozenset(server for server in run.servers if world.owners.get(server) is not Standing.OURS)
     if live is not None and not ownership.ours(live, platform.name):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from aether_operator.api import labels
-from aether_operator.catalog import names, rooms, servers
+from aether_operator.catalog import components, names, servers
 from aether_operator.desired import metadata
 from aether_operator.observed import kinds
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform, Server
+    from aether_operator.catalog.components import Room
     from aether_operator.catalog.releases import Release
-    from aether_operator.catalog.rooms import Room
     from aether_operator.observed.kinds import Manifest
 
 BOTH_FAMILIES: Final = {"ipFamilyPolicy": "PreferDualStack"}
@@ -40,7 +40,7 @@ def before_room(room: Room, platform: Platform, release: Release) -> Manifest:
     Of a room whose replicas call each other it is without an address of its own, and gives each pod a name, also one
     that is not ready: how it is, its peers ask itself.
     """
-    running = rooms.ROOMS[room]
+    running = components.ROOMS[room]
     thing = metadata.owned(kinds.SERVICES, names.room(platform, room), platform, running.component, release)
     thing["spec"] = {
         "type": "ClusterIP",
@@ -48,7 +48,12 @@ def before_room(room: Room, platform: Platform, release: Release) -> Manifest:
         **({"clusterIP": "None", "publishNotReadyAddresses": True} if room in running.calls else {}),
         "selector": labels.selecting(platform.name, running.component),
         "ports": [
-            {"name": rooms.PORT_NAME, "port": rooms.PORT, "protocol": "TCP", "targetPort": rooms.PORT_NAME},
+            {
+                "name": components.PORT_NAME,
+                "port": components.PORT,
+                "protocol": "TCP",
+                "targetPort": components.PORT_NAME,
+            },
         ],
     }
     return thing

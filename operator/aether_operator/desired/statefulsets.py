@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api import labels
-from aether_operator.catalog import names, rooms, servers
+from aether_operator.catalog import components, names, servers
 from aether_operator.desired import environments, metadata, quantities
 from aether_operator.observed import families, kinds
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from aether_operator.api.platforms import Managed, Platform, Resources, Server
+    from aether_operator.catalog.components import Room
     from aether_operator.catalog.releases import Release
-    from aether_operator.catalog.rooms import Room
     from aether_operator.catalog.servers import Running
     from aether_operator.observed.kinds import Manifest
 
@@ -151,7 +151,7 @@ def of_room(  # noqa: PLR0913 - the parts of a workload
     Neither its settings nor its credentials are in the template: a room reads both again while it runs, and an edit of
     them restarts nothing.
     """
-    run, name = rooms.ROOMS[room], names.room(platform, room)
+    run, name = components.ROOMS[room], names.room(platform, room)
     thing = metadata.owned(kinds.STATEFUL_SETS, name, platform, run.component, release)
     volumes, mounts = _volumes(room, platform, _logins(room, platform, unsure, live))
     container = {
@@ -160,7 +160,7 @@ def of_room(  # noqa: PLR0913 - the parts of a workload
         "imagePullPolicy": "IfNotPresent",
         "args": [room.value],
         "env": environments.of(room, platform, release, unsure, live),
-        "ports": [{"name": rooms.PORT_NAME, "containerPort": rooms.PORT, "protocol": "TCP"}],
+        "ports": [{"name": components.PORT_NAME, "containerPort": components.PORT, "protocol": "TCP"}],
         "resources": quantities.merged(resources, run.resources),
         "securityContext": _confined(),
         "volumeMounts": mounts,
@@ -175,7 +175,7 @@ def of_room(  # noqa: PLR0913 - the parts of a workload
         "template": {
             "metadata": {
                 "labels": metadata.marked(platform, run.component, release),
-                "annotations": labels.scraped(rooms.PORT, rooms.METRICS_PATH),
+                "annotations": labels.scraped(components.PORT, components.METRICS_PATH),
             },
             "spec": _restricted(run.grace_seconds, container, volumes, release),
         },
@@ -193,26 +193,26 @@ def _logins(room: Room, platform: Platform, unsure: AbstractSet[Server], live: M
         secret = kept.get(f"{server.value}/username")
         logins.pop(server)
         logins |= {server: secret} if secret is not None else {}
-    return {server: logins[server] for server in rooms.ROOMS[room].servers if server in logins}
+    return {server: logins[server] for server in components.ROOMS[room].servers if server in logins}
 
 
 def _volumes(
     room: Room, platform: Platform, logins: Mapping[Server, str]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What a room's pod has of files, and where its container finds them."""
-    run = rooms.ROOMS[room]
+    run = components.ROOMS[room]
     volumes: list[dict[str, Any]] = []
     mounts: list[dict[str, Any]] = []
     if run.journal:
         volumes.append({"name": "data", "persistentVolumeClaim": {"claimName": names.room_claim(platform, room)}})
-        mounts.append({"name": "data", "mountPath": rooms.DATA_PATH})
+        mounts.append({"name": "data", "mountPath": components.DATA_PATH})
     if run.servers:
         sources = [one for server, secret in logins.items() for one in _login(server, secret)]
         volumes.append({"name": "credentials", "projected": {"sources": sources, "defaultMode": _GROUP_READS}})
-        mounts.append({"name": "credentials", "mountPath": rooms.CREDENTIALS_PATH, "readOnly": True})
+        mounts.append({"name": "credentials", "mountPath": components.CREDENTIALS_PATH, "readOnly": True})
     if run.live:
         volumes.append({"name": "settings", "configMap": {"name": names.room_settings(platform, room)}})
-        mounts.append({"name": "settings", "mountPath": rooms.SETTINGS_PATH, "readOnly": True})
+        mounts.append({"name": "settings", "mountPath": components.SETTINGS_PATH, "readOnly": True})
     volumes.append({"name": "tmp", "emptyDir": {}})
     mounts.append({"name": "tmp", "mountPath": servers.SCRATCH_PATH})
     return volumes, mounts
@@ -228,11 +228,11 @@ def _login(server: Server, secret: str) -> list[dict[str, Any]]:
     ]
 
 
-def _asking(run: rooms.Running) -> dict[str, Any]:
+def _asking(run: components.Running) -> dict[str, Any]:
     """The probes of a room: what it needs and lacks makes it not ready, and nothing but silence has it killed."""
 
     def asked(path: str, period: int, failures: int) -> dict[str, Any]:
-        get = {"path": path, "port": rooms.PORT_NAME}
+        get = {"path": path, "port": components.PORT_NAME}
         return {"httpGet": get, "periodSeconds": period, "timeoutSeconds": _PATIENCE, "failureThreshold": failures}
 
     return {

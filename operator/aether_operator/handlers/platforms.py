@@ -8,13 +8,13 @@ import kopf
 
 from aether_operator.api import labels
 from aether_operator.api.platforms import KIND
+from aether_operator.controllers.workqueue import Key
 from aether_operator.observed import kinds
-from aether_operator.visiting.queues import Key
 
 if TYPE_CHECKING:
+    from aether_operator.controllers.platforms import Hints
+    from aether_operator.controllers.workqueue import Queue
     from aether_operator.observed.kinds import Kind
-    from aether_operator.visiting.platforms import Hints
-    from aether_operator.visiting.queues import Queue
 
 
 def register(registry: kopf.OperatorRegistry, queue: Queue, hints: Hints) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aether_operator.api.platforms import Mode, Server
-from aether_operator.catalog import names, rooms
+from aether_operator.catalog import components, names
 from aether_operator.catalog.logins import Who
 from aether_operator.observed import kinds
 from aether_operator.observed.kinds import Ref
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform
-    from aether_operator.catalog.rooms import Room
+    from aether_operator.catalog.components import Room
 
 
 def managed(platform: Platform) -> tuple[Server, ...]:
@@ -37,19 +37,19 @@ def of_server(server: Server, platform: Platform) -> tuple[Ref, ...]:
 
 def present(platform: Platform) -> tuple[Room, ...]:
     """The rooms that the platform has."""
-    return tuple(room for room, running in rooms.ROOMS.items() if running.has(platform.spec.venue.name))
+    return tuple(room for room, running in components.ROOMS.items() if running.has(platform.spec.venue.name))
 
 
 def replicas(room: Room, platform: Platform) -> int:
     """How many pods a room has."""
-    return platform.spec.components.ingest.replicas if room is rooms.Room.INGEST else 1
+    return platform.spec.components.ingest.replicas if room is components.Room.INGEST else 1
 
 
 def of_room(room: Room, platform: Platform) -> tuple[Ref, ...]:
     """The children that are there for one room, in the order in which they are applied."""
     if room not in present(platform):
         return ()
-    running, name = rooms.ROOMS[room], names.room(platform, room)
+    running, name = components.ROOMS[room], names.room(platform, room)
     return (
         *((settings(room, platform),) if running.live else ()),
         Ref(kinds.SERVICES.kind, name),
@@ -63,7 +63,7 @@ def of_room(room: Room, platform: Platform) -> tuple[Ref, ...]:
 def all_of(platform: Platform) -> tuple[Ref, ...]:
     """All children."""
     found = [ref for server in Server for ref in of_server(server, platform)]
-    found += [ref for room in rooms.Room for ref in of_room(room, platform)]
+    found += [ref for room in components.Room for ref in of_room(room, platform)]
     order = {kind.kind: place for place, kind in enumerate(kinds.CHILDREN)}
     return tuple(sorted(found, key=lambda ref: order[ref.kind]))
 

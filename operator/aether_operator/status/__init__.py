@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from aether_operator.status.judgements import Seen, State, judge, judge_failed, judge_terminating
+from aether_operator.status.evaluation import Seen, State, judge, judge_failed, judge_terminating
 
 __all__ = ["Seen", "State", "judge", "judge_failed", "judge_terminating"]

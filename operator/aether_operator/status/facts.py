@@ -12,8 +12,8 @@ from aether_operator.status import conditions
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform, PlatformSpec
+    from aether_operator.observed.observation import World
     from aether_operator.observed.reports import SchemaReport
-    from aether_operator.observed.worlds import World
 
 MOST: Final = 32
 """Lines of a list."""

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import ConditionType, Reason
-from aether_operator.observed import families, hindrances, ownership, workloads
+from aether_operator.observed import families, ownership, pod_problems, workloads
 from aether_operator.status.conditions import Condition, Truth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from aether_operator.api.platforms import Platform
-    from aether_operator.observed.hindrances import Cause
     from aether_operator.observed.kinds import Ref
-    from aether_operator.observed.worlds import World
+    from aether_operator.observed.observation import World
+    from aether_operator.observed.pod_problems import Cause
 
 CONDITIONS: Final[Mapping[Server, ConditionType]] = {
     Server.POSTGRES: ConditionType.POSTGRES_READY,
@@ -59,9 +59,9 @@ def of_children(
 
     `workload` is the StatefulSet among them, its claim if it has one, and how many pods it should have.
     """
-    troubles = sorted((one for one in world.troubles if one.ref in expected), key=lambda one: one.ref)
-    if troubles:
-        return Finding(part, troubles[0].reason, "; ".join(one.message for one in troubles))
+    blockers = sorted((one for one in world.blockers if one.ref in expected), key=lambda one: one.ref)
+    if blockers:
+        return Finding(part, blockers[0].reason, "; ".join(one.message for one in blockers))
     absent = [str(ref) for ref in expected if ref not in world.children]
     leaving = [str(ref) for ref in expected if ref in world.children and ownership.deleting(world.children[ref])]
     if absent or leaving:
@@ -86,14 +86,14 @@ def _of_workload(part: str, stateful_set: Ref, claim: Ref | None, world: World) 
     said: list[tuple[Reason, str]] = []
     live = world.children[stateful_set]
     if rest := workloads.unfinished(live):
-        forbidding = hindrances.of_stateful_set(live, world)
+        forbidding = pod_problems.of_stateful_set(live, world)
         said.append(_told(f"{stateful_set} {rest}: ", forbidding) or (Reason.ROLLING_OUT, f"{stateful_set} {rest}"))
         for pod in workloads.owned_by(world.pods, live):
             name, cause = f"Pod {pod['metadata']['name']}: ", workloads.hindrance(pod)
-            unplaced = _told(name, hindrances.of_pod(pod))
+            unplaced = _told(name, pod_problems.of_pod(pod))
             said += [one for one in (unplaced, (Reason.ROLLING_OUT, f"{name}{cause}") if cause else None) if one]
     if claim is not None and (rest := workloads.unbound(world.children[claim])):
-        volume = hindrances.of_claim(world.children[claim], world)
+        volume = pod_problems.of_claim(world.children[claim], world)
         said.append(_told(f"{claim} ", volume) or (Reason.ROLLING_OUT, f"{claim} {rest}"))
     if not said:
         return None
@@ -126,7 +126,7 @@ def nothing_runs(part: str, world: World) -> Finding:
 def of_others(platform: Platform, world: World) -> tuple[Finding, ...]:
     """Troubles with objects that are no server's."""
     expected = set(families.all_of(platform))
-    others = sorted((one for one in world.troubles if one.ref not in expected), key=lambda one: one.ref)
+    others = sorted((one for one in world.blockers if one.ref not in expected), key=lambda one: one.ref)
     return tuple(Finding(SPEC, one.reason, one.message) for one in others)
 
 

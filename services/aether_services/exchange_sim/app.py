@@ -16,7 +16,7 @@ from aether_services.exchange_sim.endpoints import admin, rest, sockets
 from aether_services.exchange_sim.ports import JournalBroken
 from aether_services.exchange_sim.service import Venue
 from aether_services.exchange_sim.settings import Settings
-from aether_services.kit import apps, logs, serving
+from aether_services.kit import apps, http_server, logs
 from aether_services.kit.clocks import SystemClock
 from aether_services.kit.settings import WrongSettings
 
@@ -57,9 +57,9 @@ async def _run(settings: Settings) -> None:
             settings, instruments=known, journal=journal, clock=SystemClock(), registry=registry, recording=recording
         )
         log.info("opened", extra={"feed": settings.feed.value, "markets": len(known), "journal": settings.journal.name})
-        beside = serving.server(admin.create(venue), host=HERE, port=settings.admin_port)
-        server = serving.server(create(venue, registry), host=settings.http_host, port=settings.http_port)
-        await serving.serve(server, _Both(venue, beside), grace=GRACE)
+        beside = http_server.server(admin.create(venue), host=HERE, port=settings.admin_port)
+        server = http_server.server(create(venue, registry), host=settings.http_host, port=settings.http_port)
+        await http_server.serve(server, _Both(venue, beside), grace=GRACE)
     finally:
         journal.close()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aether_services.domain.instruments import Symbol
-from aether_services.exchange_sim.core import bars, views, wires
+from aether_services.exchange_sim.core import bars, views, wire_format
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -141,7 +141,7 @@ def _one_of(value: object, allowed: tuple[int, ...], name: str) -> int | Refused
 
 def pong(req_id: int | None, received: Nanoseconds, now: Nanoseconds) -> str:
     """The answer to a ping."""
-    return wires.written({"method": "pong", **_times(req_id, received, now)})
+    return wire_format.written({"method": "pong", **_times(req_id, received, now)})
 
 
 def accepted(request: Asked, key: Key, received: Nanoseconds, now: Nanoseconds) -> str:
@@ -161,7 +161,7 @@ def accepted(request: Asked, key: Key, received: Nanoseconds, now: Nanoseconds) 
     if key.symbol:
         result["symbol"] = key.symbol
     said = {"method": request.method, "result": result, "success": True}
-    return wires.written({**said, **_times(request.req_id, received, now)})
+    return wire_format.written({**said, **_times(request.req_id, received, now)})
 
 
 def refused(request: Asked, refusal: Refused, received: Nanoseconds, now: Nanoseconds) -> str:
@@ -171,9 +171,9 @@ def refused(request: Asked, refusal: Refused, received: Nanoseconds, now: Nanose
         del said["method"]
     if refusal.symbol:
         said["symbol"] = refusal.symbol
-    return wires.written({**said, **_times(request.req_id, received, now)})
+    return wire_format.written({**said, **_times(request.req_id, received, now)})
 
 
 def _times(req_id: int | None, received: Nanoseconds, now: Nanoseconds) -> dict[str, Any]:
     numbered = {} if req_id is None else {"req_id": req_id}
-    return {"time_in": wires.micros(received), "time_out": wires.micros(now), **numbered}
+    return {"time_in": wire_format.micros(received), "time_out": wire_format.micros(now), **numbered}

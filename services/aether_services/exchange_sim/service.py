@@ -14,8 +14,8 @@ from aether_services.contracts.statuses import Check, VenueStatus
 from aether_services.domain import times
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import Side
-from aether_services.exchange_sim import schemas, telling
-from aether_services.exchange_sim.core import feeds, views, wires
+from aether_services.exchange_sim import schemas, subscribers
+from aether_services.exchange_sim.core import feeds, views, wire_format
 from aether_services.exchange_sim.core.batches import Batching
 from aether_services.exchange_sim.core.engines import Engine
 from aether_services.exchange_sim.core.faults import Kind
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from aether_services.exchange_sim.core.recordings import Recording
     from aether_services.exchange_sim.ports import Journal, Past
     from aether_services.exchange_sim.settings import Settings
-    from aether_services.exchange_sim.telling import Connection
+    from aether_services.exchange_sim.subscribers import Connection
     from aether_services.kit.clocks import Clock
 
 TURN: Final = 0.02
@@ -69,9 +69,9 @@ class Venue:
     ) -> None:
         self.instruments, self.journal, self.clock = instruments, journal, clock
         self.speed, self.flowing, self.draining = settings.speed, True, False
-        self.audience = telling.Audience(settings, clock, registry)
-        self._door = telling.Door(settings.connects)
-        self._calls = telling.Calls(settings.rest_rate)
+        self.audience = subscribers.Audience(settings, clock, registry)
+        self._door = subscribers.Door(settings.connects)
+        self._calls = subscribers.Calls(settings.rest_rate)
         self._settings = settings
         self._started = clock.now()
         self._turned: float | None = None
@@ -155,7 +155,7 @@ class Venue:
     async def drain(self) -> None:
         """Say goodbye, and wait until it is sent. What was told is in the journal already."""
         self.draining = True
-        self.audience.close_all(telling.GOING_AWAY, "the venue is about to end")
+        self.audience.close_all(subscribers.GOING_AWAY, "the venue is about to end")
         # The server closes what is open when it ends, with a code of its own and no reason.
         await self.audience.wait_closed()
 
@@ -215,14 +215,16 @@ class Venue:
         if outcome.trades:
             self._traded.labels(outcome.symbol).inc(len(outcome.trades))
             if audience.wants(key := Key(schemas.TRADE, outcome.symbol)):
-                audience.tell([(key, wires.trades(market.instrument, outcome.trades, kind=wires.UPDATE))])
+                audience.tell([(key, wire_format.trades(market.instrument, outcome.trades, kind=wire_format.UPDATE))])
             for bar in outcome.bars:
                 if audience.wants(key := Key(schemas.OHLC, outcome.symbol, bar.interval)):
-                    audience.tell([(key, wires.ohlc(market.instrument, (bar,), kind=wires.UPDATE, now=now))])
+                    audience.tell(
+                        [(key, wire_format.ohlc(market.instrument, (bar,), kind=wire_format.UPDATE, now=now))]
+                    )
         triggers = {"trades": bool(outcome.trades), "bbo": best != market.best()}
         happened = [Key(schemas.TICKER, outcome.symbol, trigger) for trigger, so in triggers.items() if so]
         if keys := [key for key in happened if audience.wants(key)]:
-            text = wires.ticker(market, kind=wires.UPDATE, now=now)
+            text = wire_format.ticker(market, kind=wire_format.UPDATE, now=now)
             audience.tell((key, text) for key in keys)
 
     def _tell_book(self, market: views.Market, outcome: Outcome, now: Nanoseconds) -> None:
@@ -231,7 +233,7 @@ class Venue:
         if told:
             checksum = market.checksum ^ self.audience.faults.take(Kind.CHECKSUM, schemas.BOOK, outcome.symbol)
             self.audience.tell(
-                (keys[depth], wires.book(market, bids, asks, kind=wires.UPDATE, checksum=checksum, at=now))
+                (keys[depth], wire_format.book(market, bids, asks, kind=wire_format.UPDATE, checksum=checksum, at=now))
                 for depth, (bids, asks) in told.items()
             )
 
@@ -248,9 +250,9 @@ class Venue:
     def connect(self) -> Connection:
         """A new connection; it is told the status."""
         connection = self.audience.add()
-        self.audience.say(wires.status(self.engine.system, connection.connection_id), "status", connection)
+        self.audience.say(wire_format.status(self.engine.system, connection.connection_id), "status", connection)
         if self.draining:
-            connection.close(telling.GOING_AWAY, "the venue is about to end")
+            connection.close(subscribers.GOING_AWAY, "the venue is about to end")
         return connection
 
     def hear(self, connection: Connection, text: str | bytes) -> None:
@@ -287,18 +289,20 @@ class Venue:
         return schemas.Refused(error=schemas.NOT_FOUND, symbol=key.symbol)
 
     def _snapshot(self, key: Key, now: Nanoseconds) -> str:
-        kind = wires.SNAPSHOT
+        kind = wire_format.SNAPSHOT
         if key.channel == schemas.INSTRUMENT:
-            return wires.instruments(self.instruments.values(), kind=kind)
+            return wire_format.instruments(self.instruments.values(), kind=kind)
         market, instrument = self.markets[key.symbol], self.instruments[key.symbol]
         if key.channel == schemas.BOOK:
             bids, asks = (side.texts[: int(key.detail)] for side in (market.bids, market.asks))
-            return wires.book(market, bids, asks, kind=kind, checksum=market.checksum, at=market.changed_at or now)
+            return wire_format.book(
+                market, bids, asks, kind=kind, checksum=market.checksum, at=market.changed_at or now
+            )
         if key.channel == schemas.OHLC:
-            return wires.ohlc(instrument, market.bars(int(key.detail))[-views.RECENT :], kind=kind, now=now)
+            return wire_format.ohlc(instrument, market.bars(int(key.detail))[-views.RECENT :], kind=kind, now=now)
         if key.channel == schemas.TICKER:
-            return wires.ticker(market, kind=kind, now=now)
-        return wires.trades(instrument, market.trades, kind=kind)
+            return wire_format.ticker(market, kind=kind, now=now)
+        return wire_format.trades(instrument, market.trades, kind=kind)
 
     # ---- on demand
 
@@ -306,7 +310,7 @@ class Venue:
         """Change what the venue takes, and tell everybody."""
         self.engine.system = system
         for connection in self.audience.connections:
-            self.audience.say(wires.status(system, connection.connection_id), "status", connection)
+            self.audience.say(wire_format.status(system, connection.connection_id), "status", connection)
 
     def refuse_calls(self, seconds: float) -> None:
         """Answer every call of REST for a while as one too many."""

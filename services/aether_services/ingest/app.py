@@ -19,11 +19,11 @@ from aether_services.ingest.adapters.peers import HttpPeers
 from aether_services.ingest.adapters.servers import Server
 from aether_services.ingest.adapters.tables import Tables
 from aether_services.ingest.core.refusals import Refusals
-from aether_services.ingest.measures import Measures
+from aether_services.ingest.metrics import Measures
 from aether_services.ingest.service import Ingest
 from aether_services.ingest.service.ingest import Choices
 from aether_services.ingest.settings import Settings, Tls, Venue
-from aether_services.kit import apps, logs, serving
+from aether_services.kit import apps, http_server, logs
 from aether_services.kit.clocks import SystemClock
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ async def run(settings: Settings) -> None:
         Measures(ingest, registry)
         app = apps.create(ingest, title="Market data", status_model=IngestStatus, registry=registry)
         app.include_router(endpoints.router(ingest))
-        server = serving.server(app, host=settings.http_host, port=settings.http_port)
-        await serving.serve(server, ingest, grace=GRACE)
+        server = http_server.server(app, host=settings.http_host, port=settings.http_port)
+        await http_server.serve(server, ingest, grace=GRACE)
 
 
 def _server(host: str, port: int, tls: Tls, credentials: Path) -> Server:

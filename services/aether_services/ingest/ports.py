@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from aether_services.domain.times import Nanoseconds
     from aether_services.domain.trades import Trade
     from aether_services.ingest.core.outboxes import Letter
-    from aether_services.ingest.core.tapes import Place, Received
+    from aether_services.ingest.core.trade_log import Place, Received
 
 
 class VenueAway(Exception):

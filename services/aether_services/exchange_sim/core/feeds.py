@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from aether_services.exchange_sim.core import flows
+from aether_services.exchange_sim.core import order_flow
 from aether_services.exchange_sim.core.batches import Batch, Batching, Outcome
 from aether_services.exchange_sim.core.recordings import Replayed
 
@@ -30,7 +30,7 @@ class Synthetic:
 
     def __init__(self, engine: Engine, batching: Batching, seed: str) -> None:
         self._engine, self._batching = engine, batching
-        self._flow = flows.Flow(engine.books, seed)
+        self._flow = order_flow.Flow(engine.books, seed)
 
     def step(self, seconds: float, now: Nanoseconds) -> Batch:
         """What comes of the next so many seconds, as of now."""

@@ -13,8 +13,8 @@ from aiokafka.errors import KafkaError
 from aether_services.contracts.marketdata import Topic, TradeMessage
 from aether_services.contracts.statuses import Output
 from aether_services.domain.instruments import Symbol
-from aether_services.ingest.core import writing
-from aether_services.ingest.core.tapes import Place
+from aether_services.ingest.core import encoding
+from aether_services.ingest.core.trade_log import Place
 from aether_services.ingest.ports import OutputAway
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aether_services.domain.times import Nanoseconds
     from aether_services.ingest.adapters.servers import Login, Server
     from aether_services.ingest.core.outboxes import Letter
-    from aether_services.ingest.core.tapes import Received
+    from aether_services.ingest.core.trade_log import Received
 
 MECHANISM: Final = "SCRAM-SHA-512"
 LOOK_BACK: Final = 5000
@@ -98,7 +98,8 @@ class _Sink:
         """Send all, and wait until all is acknowledged by every replica that is in sync."""
         del complete
         sent = [
-            await self._producer.send(Topic.TRADES, writing.trade(one), key=one.trade.symbol.encode()) for one in trades
+            await self._producer.send(Topic.TRADES, encoding.trade(one), key=one.trade.symbol.encode())
+            for one in trades
         ]
         sent += [await self._producer.send(letter.topic, letter.body, key=letter.symbol.encode()) for letter in letters]
         try:

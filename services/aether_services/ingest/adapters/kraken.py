@@ -15,7 +15,7 @@ from aether_services.domain import decimals, times
 from aether_services.domain.instruments import Instrument, Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side, Trade
-from aether_services.ingest.core import tapes, wire
+from aether_services.ingest.core import trade_log, wire
 from aether_services.ingest.core.refusals import Refusals, Refused, Why
 from aether_services.ingest.ports import Listed, NotTold, VenueAway
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from decimal import Decimal
 
-    from aether_services.ingest.core.tapes import Place
+    from aether_services.ingest.core.trade_log import Place
     from aether_services.kit.clocks import Clock
 
 AGENT: Final = "aether-ingest"
@@ -200,7 +200,7 @@ class Kraken:
             said = await self._get("Trades", asked, dict[str, msgspec.Raw])
             said.pop("last", None)
             return self._told(instrument, said, None)
-        since: Nanoseconds = tapes.since(after)
+        since: Nanoseconds = trade_log.since(after)
         while True:
             asked["since"] = str(since)
             said = await self._get("Trades", asked, dict[str, msgspec.Raw])

@@ -11,7 +11,7 @@ from nats.errors import Error
 
 from aether_services.contracts.marketdata import Topic, subject
 from aether_services.contracts.statuses import Output
-from aether_services.ingest.core import tapes, writing
+from aether_services.ingest.core import encoding, trade_log
 from aether_services.ingest.ports import OutputAway
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aether_services.domain.times import Nanoseconds
     from aether_services.ingest.adapters.servers import Login, Server
     from aether_services.ingest.core.outboxes import Letter
-    from aether_services.ingest.core.tapes import Place, Received
+    from aether_services.ingest.core.trade_log import Place, Received
 
 CONNECT: Final = 5
 
@@ -107,14 +107,14 @@ class _Sink:
         del complete
         try:
             for one in trades:
-                await self._client.publish(self._subject(Topic.TRADES, one.trade.symbol), writing.trade(one))
+                await self._client.publish(self._subject(Topic.TRADES, one.trade.symbol), encoding.trade(one))
             for letter in letters:
                 await self._client.publish(self._subject(letter.topic, letter.symbol), letter.body)
             await self._client.flush()
         except (Error, OSError, TimeoutError) as fault:
             raise OutputAway(self._login.words(fault)) from fault
         for one in trades:
-            self._places[one.trade.symbol] = tapes.place_of(one.trade)
+            self._places[one.trade.symbol] = trade_log.place_of(one.trade)
         return len(trades) + len(letters)
 
     def _subject(self, topic: Topic, symbol: Symbol) -> str:

@@ -22,7 +22,7 @@ from aether_services.contracts.marketdata import Topic
 from aether_services.contracts.statuses import Output
 from aether_services.domain import times
 from aether_services.domain.times import Nanoseconds
-from aether_services.ingest.core.tapes import Place
+from aether_services.ingest.core.trade_log import Place
 from aether_services.ingest.ports import Behind, OutputAway
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from aether_services.domain.instruments import Instrument, Symbol
     from aether_services.ingest.adapters.servers import Server
     from aether_services.ingest.core.outboxes import Letter
-    from aether_services.ingest.core.tapes import Received
+    from aether_services.ingest.core.trade_log import Received
 
 CONNECT: Final = 5
 GATHER: Final = 0.25

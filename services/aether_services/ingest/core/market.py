@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 from aether_services.domain import times
 from aether_services.domain.books import Unusable
 from aether_services.domain.times import Nanoseconds
-from aether_services.ingest.core import refusals, writing
+from aether_services.ingest.core import encoding, refusals
 from aether_services.ingest.core.liveness import Liveness
 from aether_services.ingest.core.refusals import Refused
-from aether_services.ingest.core.tapes import Received, Tape
+from aether_services.ingest.core.trade_log import Received, Tape
 from aether_services.ingest.core.wire import Channel
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Market:
         self.doubt = ""
         self.doubted_at = self.gap_at = Nanoseconds(0)
         self.left_out: tuple[int, Nanoseconds] | None = None
-        self.writer = writing.BookWriter(symbol, writer)
+        self.writer = encoding.BookWriter(symbol, writer)
         self.checksum_failures = self.gaps = 0
         self.snapshot_at = self.sent_at = self.verified_at = self.known_at = Nanoseconds(0)
         self.told: Unusable | None = Unusable.WAITING

@@ -13,11 +13,11 @@ from aether_services.domain import decimals, times
 from aether_services.domain.books import Book, Unusable
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
-from aether_services.ingest.core import lanes, refusals, wire, writing
+from aether_services.ingest.core import encoding, fast_path, refusals, wire
 from aether_services.ingest.core.market import Market
 from aether_services.ingest.core.outboxes import Letter
 from aether_services.ingest.core.refusals import Refusals, Refused, Why
-from aether_services.ingest.core.tapes import Received, Tape
+from aether_services.ingest.core.trade_log import Received, Tape
 from aether_services.ingest.core.wire import Channel
 
 if TYPE_CHECKING:
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     import msgspec
 
     from aether_services.domain.trades import Trade
-    from aether_services.ingest.core.lanes import Lane
+    from aether_services.ingest.core.fast_path import Lane
     from aether_services.ingest.core.wire import BookData, Head, TickerData, TradeData
 
 _BOOK: Final = Topic.BOOK
 _AHEAD: Final = refusals.AHEAD
 _FRAME: Final = "frame"
 """Where it cannot be told which channel a message is of."""
-_FIRST: Final = lanes.FIRST
+_FIRST: Final = fast_path.FIRST
 _SNAPSHOT: Final = "snapshot"
 _UPDATE: Final = "update"
 FIRST_WORD: Final = 5 * times.SECOND
@@ -352,7 +352,7 @@ class Markets:
         if kind == _UPDATE:
             market.liveness.updated(Channel.TICKER)
         self._written += 1
-        body = writing.ticker(ticker, f"{self._writer}-{self._written}", received)
+        body = encoding.ticker(ticker, f"{self._writer}-{self._written}", received)
         self._post(Letter(Topic.TICKER, symbol, body, received))
 
     def _fit(self, symbol: Symbol, prices: Iterable[Decimal], quantities: Iterable[Decimal]) -> None:
@@ -385,7 +385,7 @@ class Markets:
         book = market.book
         if book is None or (book.price_digits, book.quantity_digits) != digits:
             market.book = Book(market.symbol, price_digits=digits[0], quantity_digits=digits[1], depth=self._depth)
-            self._lanes |= {head: (lane, market) for head, lane in lanes.of(market.book).items()}
+            self._lanes |= {head: (lane, market) for head, lane in fast_path.of(market.book).items()}
             if book is not None:
                 self.renew.add(market.symbol)
 

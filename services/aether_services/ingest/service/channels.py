@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from aether_services.domain import times
 from aether_services.domain.times import Nanoseconds
 from aether_services.ingest.core import liveness
-from aether_services.ingest.core.asking import Step
+from aether_services.ingest.core.subscriptions import Step
 from aether_services.ingest.core.wire import Channel
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from aether_services.domain.instruments import Symbol
     from aether_services.domain.trades import Trade
-    from aether_services.ingest.core.asking import Key, Subscriptions
     from aether_services.ingest.core.market import Market
     from aether_services.ingest.core.markets import Markets
+    from aether_services.ingest.core.subscriptions import Key, Subscriptions
 
 log = logging.getLogger(__name__)
 

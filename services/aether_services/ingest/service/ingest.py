@@ -15,11 +15,11 @@ from aether_services.domain.books import PROVED
 from aether_services.ingest.core.market import UNKNOWN
 from aether_services.ingest.core.markets import Markets
 from aether_services.ingest.core.refusals import Refusals
-from aether_services.ingest.core.sharing import Share
-from aether_services.ingest.service.delivering import Delivering
-from aether_services.ingest.service.history import History
-from aether_services.ingest.service.listing import Listing
-from aether_services.ingest.service.receiving import Receiving
+from aether_services.ingest.core.sharding import Share
+from aether_services.ingest.service.backfill import History
+from aether_services.ingest.service.delivery import Delivering
+from aether_services.ingest.service.instrument_list import Listing
+from aether_services.ingest.service.receiver import Receiving
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,0 +1,81 @@
+"""Writes what the components of a cluster read: keys and certificates, configuration, the first objects."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+from typing import TYPE_CHECKING
+
+from aether_cli.local import certificates, configs, manifests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from aether_cli.local import paths, settings
+
+
+def write(at: paths.Places, chosen: settings.Settings, *, port: int, images: Mapping[str, str]) -> None:
+    """Certificates and configuration: new leaves at every start, the same authorities for the cluster's life."""
+    for folder in (at.state / "pki", at.state / "configs", at.logs, at.var, at.volumes):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    now = datetime.datetime.now(datetime.UTC)
+    pki = at.state / "pki"
+    authorities = {
+        "ca": _kept_pair(pki, "ca", lambda: certificates.authority("aether", now=now)),
+        "etcd-ca": _kept_pair(pki, "etcd-ca", lambda: certificates.authority("aether-etcd", now=now)),
+    }
+    _kept_pair(pki, "sa", certificates.signing_key)
+    for name, speaker in certificates.SPEAKERS.items():
+        pair = certificates.leaf(speaker, authorities["etcd-ca" if speaker.store else "ca"], now=now)
+        _write_pair(pki, name, pair)
+        if name == "admin":
+            _owned(at.kubeconfig, configs.exported_kubeconfig(at.name, port, authorities["ca"].certificate, pair))
+    written = {
+        **{
+            f"{speaker}.kubeconfig": configs.component_kubeconfig(pki, speaker)
+            for speaker, who in certificates.SPEAKERS.items()
+            if not who.store
+        },
+        "audit-policy.json": configs.audit_policy(),
+        "kwok.yaml": configs.kwok_stages(),
+        "first-objects.json": json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests.starting(chosen)}),
+        "kubelet.json": configs.kubelet(pki, at.cgroup()),
+        "kube-proxy.json": configs.kube_proxy(at.state / "configs" / "kube-proxy.kubeconfig"),
+        "containerd.toml": configs.containerd(images.get("pause", "")),
+        "Corefile": configs.corefile(at.state / "configs" / "coredns.kubeconfig", egress=chosen.egress),
+    }
+    for name, text in written.items():
+        _owned(at.state / "configs" / name, text)
+    for log in at.logs.glob("*.log"):
+        if not log.name.startswith("audit"):  # the API server goes on with its own, and keeps so many
+            log.replace(log.with_suffix(".log.1"))
+
+
+def _owned(path: Path, text: str | bytes) -> None:
+    """Write a file that only its owner can read, from its first byte on."""
+    data = text.encode() if isinstance(text, str) else text
+    half = path.with_name(f".{path.name}.half")
+    with contextlib.suppress(FileNotFoundError):
+        half.unlink()
+    with open(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as handle:  # noqa: PTH123 - a mode
+        handle.write(data)
+        handle.flush()
+        os.fsync(handle.fileno())  # a key that a power cut left empty would be taken for one
+    half.replace(path)
+
+
+def _write_pair(folder: Path, name: str, pair: certificates.Pair) -> None:
+    _owned(folder / f"{name}.key", pair.key)
+    _owned(folder / f"{name}.crt", pair.certificate)
+
+
+def _kept_pair(folder: Path, name: str, make: Callable[[], certificates.Pair]) -> certificates.Pair:
+    key, certificate = folder / f"{name}.key", folder / f"{name}.crt"
+    if certificate.exists():  # written last, so both are there
+        return certificates.Pair(certificate=certificate.read_bytes(), key=key.read_bytes())
+    pair = make()
+    _write_pair(folder, name, pair)
+    return pair

@@ -1,0 +1,268 @@
+"""Makes the cluster's images, only what changed, and puts them on its node."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import shutil
+import stat
+import time
+from concurrent import futures
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from aether_cli import problems, processes
+from aether_cli.local import images, preflight
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from aether_cli import progress
+    from aether_cli.local import paths
+
+AUTHORITIES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baked:
+    """An image as an archive; `size` in bytes, `seconds` what this call took, `built` whether it had to be."""
+
+    name: str
+    reference: str
+    archive: Path
+    size: int
+    seconds: float
+    built: bool
+
+
+def bake(
+    at: paths.Places, source: Path, tell: progress.Teller, catalogue: Sequence[images.Image] = images.CATALOGUE
+) -> list[Baked]:
+    """Every image as an archive; one whose archive is there is left alone.
+
+    Args:
+        at: Where the archives and the builder's store are kept.
+        source: The folder images/.
+        tell: Who is told.
+        catalogue: Which images, a base before what is built on it.
+
+    Raises:
+        ProgramFailed: A build failed; the cause says which.
+    """
+    docker, scratch = preflight.docker_engine(), at.images / ".half"
+    authorities = AUTHORITIES if AUTHORITIES.exists() else None
+    buildah = images.Buildah(store=at.cache / "buildah", scratch=scratch, authorities=authorities)
+    contexts = {image.name: context(source, image) for image in catalogue}
+    kitchen = _Kitchen(
+        contexts=contexts,
+        scratch=scratch,
+        engine=images.Docker() if docker else buildah,
+        catalogue={image.name: image for image in catalogue},
+        references=images.references(catalogue, contexts, docker=docker),
+    )
+    archives = {image.name: at.images / images.archive(kitchen.references[image.name]) for image in catalogue}
+    took: dict[str, float] = {}
+    if not all(archive.exists() for archive in archives.values()):
+        at.images.mkdir(parents=True, exist_ok=True)
+        with _alone(at.images / ".lock"), kitchen.opened(tell):
+            for name, archive in archives.items():
+                # Again under the lock: another run may have built it while we waited.
+                if not archive.exists():
+                    took[name] = kitchen.bake(name, archive, tell)
+    baked = [
+        Baked(
+            name=name,
+            reference=kitchen.references[name],
+            archive=archive,
+            size=archive.stat().st_size,
+            seconds=took.get(name, 0.0),
+            built=name in took,
+        )
+        for name, archive in archives.items()
+    ]
+    for one in baked:
+        if not one.built:
+            with tell.step(f"image {one.name}") as step:
+                step.result(f"unchanged, {_megabytes(one.size)}")
+    return baked
+
+
+def context(source: Path, image: images.Image) -> list[images.File]:
+    """An image's build context, as files.
+
+    Raises:
+        BadInput: Something is not there.
+    """
+    if not image.extra:
+        return read(source / image.folder)
+    return [file for part in image.parts for file in read(source.parent, part)]
+
+
+def read(folder: Path, part: str = ".") -> list[images.File]:
+    """A folder, or a part of it, whole, but for what Python leaves behind; names are relative to the folder.
+
+    Raises:
+        BadInput: There is no such part.
+    """
+    top = folder / part
+    if not top.exists():
+        raise problems.BadInput(f"images: {top} is not there", remedy="Run aether from a whole clone of its repository")
+    return [
+        images.File(
+            name=str(path.relative_to(folder)),
+            mode=path.lstat().st_mode,
+            data=str(path.readlink()).encode() if path.is_symlink() else path.read_bytes(),
+        )
+        for path in ([top] if top.is_file() else top.rglob("*"))
+        if (path.is_symlink() or path.is_file()) and "__pycache__" not in path.parts
+    ]
+
+
+def write(files: Iterable[images.File], folder: Path) -> None:
+    """The inverse of `read`."""
+    for file in files:
+        path = folder / file.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if stat.S_ISLNK(file.mode):
+            path.symlink_to(file.data.decode())
+        else:
+            path.write_bytes(file.data)
+            path.chmod(stat.S_IMODE(file.mode))
+
+
+def load(
+    baked: Sequence[Baked],
+    present: Callable[[], set[str]],
+    put: Callable[[Path], None],
+    tell: progress.Teller,
+    *,
+    together: int = 1,
+) -> list[str]:
+    """Put on a node what it does not have.
+
+    Args:
+        baked: What it should have.
+        present: The references it has.
+        put: Imports an archive.
+        tell: Who is told.
+        together: How many at a time: unpacking an image keeps one processor busy.
+
+    Returns:
+        The references that were put there.
+    """
+    there = present()
+    absent = [one for one in baked if one.reference not in there]
+    if together == 1 or len(absent) < together:
+        for one in absent:
+            with tell.step(f"load {one.name}") as step:
+                put(one.archive)
+                step.result(_megabytes(one.size))
+    else:
+        with tell.step("load images") as step, futures.ThreadPoolExecutor(together) as pool:
+            # The largest first: the last one to end should be a small one.
+            waiting = {
+                pool.submit(put, one.archive): one for one in sorted(absent, key=lambda one: one.size, reverse=True)
+            }
+            for done, future in enumerate(futures.as_completed(waiting), start=1):
+                future.result()
+                step.at(done, len(absent), waiting[future].name)
+            names = ", ".join(one.name for one in absent)
+            step.result(f"{_megabytes(sum(one.size for one in absent))}: {names}")
+    return [one.reference for one in absent]
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    with lock.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kitchen:
+    """Where images are built, by one run at a time: whoever has it open owns the scratch folder."""
+
+    contexts: Mapping[str, Iterable[images.File]]
+    scratch: Path
+    engine: images.Engine
+    catalogue: Mapping[str, images.Image]
+    references: Mapping[str, str]
+
+    @contextlib.contextmanager
+    def opened(self, tell: progress.Teller) -> Iterator[None]:
+        shutil.rmtree(self.scratch, ignore_errors=True)  # of a run that was killed
+        self.scratch.mkdir()
+        try:
+            if isinstance(self.engine, images.Buildah):
+                processes.run(self.engine.clear())
+                if self.references[images.DEBIAN] not in self._listed():
+                    with tell.step(f"image {images.DEBIAN}") as step:
+                        step.result(f"built, {_megabytes(self._make_debian(self.engine, step))}")
+            yield
+        finally:
+            shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def bake(self, name: str, archive: Path, tell: progress.Teller) -> float:
+        """Build an image, put its archive in place, and forget the builds before it."""
+        began = time.monotonic()
+        half = self.scratch / archive.name
+        with tell.step(f"image {name}") as step:
+            self._build(name, step)
+            self._run(name, self.engine.save(self.references[name], half), step)
+            half.rename(archive)
+            for old in images.older([path.name for path in archive.parent.iterdir()], archive.name):
+                (archive.parent / old).unlink()
+            self._forget_older(self.references[name])
+            step.result(f"built, {_megabytes(archive.stat().st_size)}")
+        return time.monotonic() - began
+
+    def _build(self, name: str, step: progress.Step) -> None:
+        """Have the builder know it, and what it is built on."""
+        if name not in self.catalogue or self.references[name] in self._listed():
+            return
+        image = self.catalogue[name]
+        self._build(image.base, step)
+        # Written from what was read: what is built is what its key says, whatever is edited meanwhile.
+        folder = self.scratch / f"context-{name}"
+        write(self.contexts[name], folder)
+        arguments = images.arguments(image, self.references)
+        build = self.engine.build(self.references[name], folder / image.dockerfile, folder, arguments)
+        self._run(name, build, step)
+
+    def _make_debian(self, buildah: images.Buildah, step: progress.Step) -> int:
+        """Have the local base in the store; returns the size of what is in it."""
+        folder, reference = self.scratch / images.DEBIAN, self.references[images.DEBIAN]
+        folder.mkdir()
+        (folder / "Dockerfile").write_text(images.DEBIAN_DOCKERFILE)
+        self._run(images.DEBIAN, buildah.debian(folder / images.ROOT_TAR), step)
+        self._run(images.DEBIAN, buildah.build(reference, folder / "Dockerfile", folder, {}), step)
+        self._forget_older(reference)
+        return (folder / images.ROOT_TAR).stat().st_size
+
+    def _listed(self) -> list[str]:
+        return processes.run(self.engine.listed()).split()
+
+    def _forget_older(self, reference: str) -> None:
+        for old in images.older(self._listed(), reference):
+            # Somebody may have started a container from it: then it is theirs.
+            with contextlib.suppress(problems.ProgramFailed):
+                processes.run(self.engine.remove(old))
+
+    @staticmethod
+    def _run(name: str, command: Sequence[str], step: progress.Step) -> None:
+        lines: list[str] = []
+
+        def hear(line: str) -> None:
+            lines.append(line)
+            if far := images.progress(line):
+                step.at(*far)
+
+        try:
+            processes.run(command, on_line=hear, deadline=1800)
+        except problems.ProgramFailed as failed:
+            raise problems.ProgramFailed(f"image {name}: {images.cause(lines) or failed.cause}") from failed

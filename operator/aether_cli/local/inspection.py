@@ -1,0 +1,100 @@
+"""What a local cluster is doing, as seen from the machine: its components, and what they use."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aether_cli.local import supervisor_process
+
+if TYPE_CHECKING:
+    from aether_cli.local import paths
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentState:
+    """One component as its supervisor sees it."""
+
+    name: str
+    ready: bool
+    restarts: int
+    causes: tuple[str, ...]
+    """Why it died, the last few times."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalState:
+    """A local cluster, running or not."""
+
+    name: str
+    running: bool
+    profile: str
+    server: str
+    kubeconfig: str
+    egress: bool
+    uptime_seconds: float
+    memory_bytes: int
+    """What all processes of the cluster hold, each page counted once; pods included."""
+    components: tuple[ComponentState, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it runs, with everything in it ready."""
+        return self.running and bool(self.components) and all(component.ready for component in self.components)
+
+    def record(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+def look(at: paths.Places, *, now: float) -> LocalState:
+    """See how it is. Needs no root for a cluster of one's own user."""
+    holder = supervisor_process.find(at)
+    told: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError):
+        told = json.loads((at.state / "components.json").read_text())
+    running = holder is not None and holder.ready
+    return LocalState(
+        name=at.name,
+        running=running,
+        profile=str(holder.settings.profile) if holder else "",
+        server=f"https://127.0.0.1:{holder.port}" if holder else "",
+        kubeconfig=str(at.kubeconfig) if holder else "",
+        egress=bool(holder and holder.settings.egress),
+        uptime_seconds=now - holder.started if holder else 0.0,
+        memory_bytes=memory(holder.pid) if holder else 0,
+        components=tuple(
+            ComponentState(name=name, ready=one["ready"], restarts=one["restarts"], causes=tuple(one["causes"]))
+            for name, one in (told.items() if running else ())
+        ),
+    )
+
+
+def processes(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    found = [pid]
+    for parent in found:
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{parent}/task").iterdir():
+                found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
+def memory(pid: int) -> int:
+    """Bytes: the proportional set sizes of a process and its descendants, added up."""
+    total = 0
+    for one in processes(pid):
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1]) * 1024
+    return total
+
+
+def ago(seconds: float) -> str:
+    """A span of time, for a person."""
+    return str(datetime.timedelta(seconds=round(seconds)))

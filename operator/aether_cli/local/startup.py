@@ -1,0 +1,393 @@
+"""`up`: from whatever there is to a running cluster. Every step finds what is already done and does only the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from aether_cli import kubectl_client, problems, processes
+from aether_cli.local import (
+    binaries,
+    cleanup,
+    config_files,
+    configs,
+    image_builder,
+    images,
+    preflight,
+    program_builder,
+    settings,
+    supervisor_process,
+)
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping, Sequence
+
+    from aether_cli import progress
+    from aether_cli.local import paths
+
+START_DEADLINE: Final = 90.0
+API_DEADLINE: Final = 60.0
+NODE_DEADLINE: Final = 90.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """A cluster that is up, and what it took."""
+
+    name: str
+    profile: str
+    server: str
+    kubeconfig: Path
+    kubectl: kubectl_client.Kubectl
+    programs: Mapping[str, Path]
+    images: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Image name → reference, as a pod names it."""
+    started: bool
+    seconds: float
+
+    def record(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "name": self.name,
+            "profile": self.profile,
+            "server": self.server,
+            "kubeconfig": str(self.kubeconfig),
+            "images": dict(self.images),
+            "started": self.started,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def wanted_binaries(chosen: settings.Settings) -> Sequence[binaries.Binary]:
+    """The programs that these settings need, each once."""
+    listed = (
+        *binaries.CONTROL_PLANE,
+        *(binaries.NODE if chosen.has_node else ()),
+        *(binaries.KWOK if chosen.kwok else ()),
+    )
+    return tuple(dict.fromkeys(listed))
+
+
+def up(
+    at: paths.Places, chosen: settings.Settings, tell: progress.Teller, env: Mapping[str, str] = os.environ
+) -> Cluster:
+    """Make it run.
+
+    Raises:
+        NotPossibleHere: The machine lacks something; nothing was changed.
+        BadInput: It runs already, with other settings.
+        NotReady: It did not become ready.
+    """
+    began = time.monotonic()
+    wanted = wanted_binaries(chosen)
+    with contextlib.ExitStack() as stack:
+        checked = supervisor_process.find(at) is None and not supervisor_process.busy(at)
+        if checked:
+            _check(at, chosen, wanted, env, tell)
+        stack.enter_context(supervisor_process.alone(at, tell))
+        holder = _settled(at)
+        listening = None
+        if holder is not None:
+            _require_same(holder, chosen)
+        else:
+            if not checked:  # it was there, or being made, a moment ago
+                _check(at, chosen, wanted, env, tell)
+            listening = preflight.open_port(chosen.port)
+            if listening is None:
+                raise problems.NotPossibleHere(f"port: 127.0.0.1:{chosen.port} is in use")
+            stack.enter_context(listening)
+        started = holder is None
+        programs = program_builder.ensure(wanted, at.cache, env, tell)
+        baked = _bake(at, chosen, tell)
+        if holder is None and listening is not None:
+            holder = _start(at, chosen, programs, baked, listening, tell)
+        if holder is None:
+            raise problems.NotRunning(f"cluster {at.name} ended")
+        kubectl = kubectl_client.Kubectl(
+            program=programs["kubectl"], kubeconfig=at.kubeconfig, cache=at.state / "kubectl"
+        )
+        if not started:  # it may just be mending itself
+            kubectl.until(bool, "namespaces", deadline=API_DEADLINE, wish="the API answers")
+        if chosen.has_node:
+            _load(holder, [one for one in baked if chosen.platforms or one.name in images.BARE], tell)
+            with tell.step("node") as step:
+                kubectl.until(
+                    lambda seen: any(_ready_since(node, holder.started) for node in seen.values()),
+                    "nodes",
+                    deadline=NODE_DEADLINE,
+                    wish="the node is Ready",
+                )
+                step.result("Ready")
+    return Cluster(
+        name=at.name,
+        profile=str(chosen.profile),
+        server=f"https://127.0.0.1:{holder.port}",
+        kubeconfig=at.kubeconfig,
+        kubectl=kubectl,
+        programs=programs,
+        images={one.name: one.reference for one in baked},
+        started=started,
+        seconds=time.monotonic() - began,
+    )
+
+
+def build(at: paths.Places, tell: progress.Teller, env: Mapping[str, str] = os.environ) -> list[image_builder.Baked]:
+    """Have every program and every image in the cache, and start nothing.
+
+    Raises:
+        NotPossibleHere: The machine lacks something; nothing was changed.
+    """
+    chosen = settings.Settings()
+    preflight.require(preflight.look(chosen, at, binaries.ALL, env, port_taken=False), chosen)
+    program_builder.ensure(binaries.ALL, at.cache, env, tell)
+    return _bake(at, chosen, tell)
+
+
+def _check(
+    at: paths.Places,
+    chosen: settings.Settings,
+    wanted: Sequence[binaries.Binary],
+    env: Mapping[str, str],
+    tell: progress.Teller,
+) -> None:
+    """Refuse where the machine lacks something, before anything is changed."""
+    with tell.step("machine") as step:
+        # Another `up` of this cluster has the port only while it is busy, or once there is a cluster: then we wait.
+        taken = (
+            preflight.port_in_use(chosen.port)
+            and not supervisor_process.busy(at)
+            and supervisor_process.find(at) is None
+        )
+        seen = preflight.look(chosen, at, wanted, env, port_taken=taken)
+        preflight.require(seen, chosen)
+        step.result(f"{seen.memory / 1e9:.1f} GB of memory and {seen.disk / 1e9:.0f} GB of disk are free")
+
+
+def _settled(at: paths.Places) -> supervisor_process.Holder | None:
+    """The running cluster, if there is one; one whose `up` was killed half-way is ended."""
+    holder = supervisor_process.find(at)
+    if holder is not None and not holder.ready:
+        supervisor_process.end(holder, gently=False, deadline=0)
+        holder = None
+    return holder
+
+
+def _require_same(holder: supervisor_process.Holder, chosen: settings.Settings) -> None:
+    asked, have = chosen.record(), holder.settings.record()
+    differing = [key for key in asked if asked[key] != have[key]]
+    if differing:
+        now = ", ".join(f"{key} {have[key]}" for key in differing)
+        raise problems.BadInput(
+            f"{', '.join(differing)}: the cluster runs with {now}", remedy="Stop it first: aether down"
+        )
+
+
+def _bake(at: paths.Places, chosen: settings.Settings, tell: progress.Teller) -> list[image_builder.Baked]:
+    source = preflight.repository()
+    if not chosen.has_node or source is None:
+        return []
+    return image_builder.bake(at, source / "images", tell)
+
+
+def _start(  # noqa: PLR0913 - what a cluster is made of
+    at: paths.Places,
+    chosen: settings.Settings,
+    programs: Mapping[str, Path],
+    baked: Sequence[image_builder.Baked],
+    listening: socket.socket,
+    tell: progress.Teller,
+) -> supervisor_process.Holder:
+    with tell.step("control plane" if not chosen.has_node else "cluster") as step:
+        at.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = supervisor_process.lock(at)
+        try:
+            (at.state / "holder.json").unlink(missing_ok=True)  # it tells of a life that was killed
+            cleanup.remove_leftovers(at)
+            port = int(listening.getsockname()[1])
+            config_files.write(at, chosen, port=port, images={one.name: one.reference for one in baked})
+            if chosen.has_node:
+                cleanup.make_control_groups(at)
+            holder = _launch(at, chosen, programs, listening, lock, step)
+        finally:
+            os.close(lock)  # the holder has its own
+        supervisor_process.mark_ready(at)
+        step.result(f"API on https://127.0.0.1:{port}")
+        return holder
+
+
+def _launch(  # noqa: PLR0913 - what a holder is given
+    at: paths.Places,
+    chosen: settings.Settings,
+    programs: Mapping[str, Path],
+    listening: socket.socket,
+    lock: int,
+    step: progress.Step,
+) -> supervisor_process.Holder:
+    reading, report = os.pipe()
+    given = {"api_socket": listening.fileno(), "report": report, "lock": lock}
+    if chosen.egress:  # nobody inside has a hand on the machine's network who does not need it
+        given["outer_network"] = os.open("/proc/self/ns/net", os.O_RDONLY)
+    told = {
+        "places": at.record(),
+        "settings": chosen.record(),
+        "programs": {name: str(path) for name, path in programs.items()},
+        "resolver": _resolver(),
+        **given,
+    }
+    log = os.open(at.logs / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        process = subprocess.Popen(
+            [
+                "unshare", "--mount", "--net", "--pid", "--ipc", "--fork", "--kill-child", "--mount-proc",
+                sys.executable, "-m", "aether_cli.local.supervisor", json.dumps(told),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            env=_environment(),
+            pass_fds=tuple(given.values()),
+            start_new_session=True,
+        )  # fmt: skip
+        supervisor_process.record(
+            at,
+            pid=process.pid,
+            settings=chosen.record(),
+            port=int(listening.getsockname()[1]),
+            ready=False,
+            started=time.time(),
+        )
+    finally:
+        for descriptor in (report, log, *([given["outer_network"]] if chosen.egress else [])):
+            os.close(descriptor)
+    try:
+        _follow(reading, at, step)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        if not chosen.owned:
+            os.close(reading)  # an owned cluster watches it until this process is gone
+    process.returncode = 0  # it lives on without us: no warning about a child that was not waited for
+    holder = supervisor_process.find(at)
+    if holder is None:
+        raise problems.NotReady(f"cluster {at.name} ended just after it had started", remedy=f"Its logs: {at.logs}")
+    return holder
+
+
+def _environment() -> dict[str, str]:
+    """What the components see of a person's environment: etcd reads ETCD_…, Go's clients read proxies, and so on."""
+    kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
+    return {**kept, "PYTHONSAFEPATH": "1", "KUBECACHEDIR": "/run/aether/kubectl"}
+
+
+def _follow(reading: int, at: paths.Places, step: progress.Step) -> None:
+    """Read the supervisor's reports until it says that everything is ready."""
+    ends = time.monotonic() + START_DEADLINE
+    text, ready, known, last = "", set[str](), set[str](), ""
+    while True:
+        left = ends - time.monotonic()
+        if left <= 0 or not select.select([reading], [], [], left)[0]:
+            late = sorted(known - ready)
+            raise problems.NotReady(
+                f"not ready within {START_DEADLINE:g} s: {', '.join(late)}", remedy=last or f"Its logs: {at.logs}"
+            )
+        data = os.read(reading, 65536)
+        if not data:
+            said = processes.last_words((at.logs / "supervisor.log").read_text())
+            raise problems.NotReady(last or f"the supervisor ended: {said}", remedy=f"Its logs: {at.logs}")
+        *lines, text = (text + data.decode()).split("\n")
+        for line in lines:
+            event = json.loads(line)
+            match event["event"]:
+                case "up":
+                    return
+                case "started":
+                    known.add(event["component"])
+                case "ready":
+                    ready.add(event["component"])
+                    step.at(len(ready), len(known), event["component"])
+                case "silent":
+                    ready.discard(event["component"])
+                case _:
+                    last = str(event["cause"])
+
+
+def _resolver() -> str:
+    try:
+        return Path("/etc/resolv.conf").read_text()
+    except OSError:
+        return ""
+
+
+def _ready_since(node: dict[str, Any], started: float) -> bool:
+    """Whether a node is Ready by the word of this life's kubelet: the API still has what the last life's said."""
+    for one in node["status"].get("conditions", []):
+        if one["type"] == "Ready" and one["status"] == "True":
+            return datetime.datetime.fromisoformat(one["lastHeartbeatTime"]).timestamp() >= int(started)
+    return False
+
+
+def _load(holder: supervisor_process.Holder, baked: Sequence[image_builder.Baked], tell: progress.Teller) -> None:
+    runtime = [
+        *supervisor_process.enter(holder),
+        "ctr",
+        f"--address={configs.CONTAINERD}",
+        "--namespace=k8s.io",
+        "images",
+    ]
+
+    def present() -> set[str]:
+        return set(processes.run([*runtime, "ls", "-q"]).split())
+
+    def put(archive: Path) -> None:
+        processes.run([*runtime, "import", archive], deadline=300)
+
+    # First what others stand on, alone: two at a time would both unpack what they share.
+    under = {image.base for image in images.CATALOGUE}
+    image_builder.load([one for one in baked if one.name in under], present, put, tell)
+    image_builder.load(
+        [one for one in baked if one.name not in under], present, put, tell, together=os.cpu_count() or 1
+    )
+
+
+def down(at: paths.Places, tell: progress.Teller, *, purge: bool = False) -> bool:
+    """Stop it, and leave nothing on the machine but files.
+
+    Args:
+        at: Whose.
+        tell: Who is told.
+        purge: Whether the files go too: the cluster's state and its volumes.
+
+    Returns:
+        Whether there was anything to stop.
+    """
+    if not at.state.exists() and not (purge and at.volumes.exists()):
+        return False
+    with supervisor_process.alone(at, tell):
+        holder = supervisor_process.find(at)
+        if holder is not None:
+            with tell.step("stop") as step:
+                supervisor_process.end(holder, gently=holder.ready, deadline=30)
+                step.result("nothing of it runs")
+        if at.state.exists():
+            dead = supervisor_process.lock(at)  # nobody lives there, not even somebody who is not written down yet
+            (at.state / "holder.json").unlink(missing_ok=True)
+            cleanup.remove_leftovers(at)
+            os.close(dead)
+        if purge:
+            with tell.step("purge") as step:
+                cleanup.purge(at)
+                step.result("state and volumes removed")
+    return holder is not None

@@ -1,0 +1,71 @@
+"""Keeps the pool of local volumes: runs inside the cluster's namespaces, beside the other components."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from aether_cli import kubectl_client, problems
+from aether_cli.local import configs, volumes
+
+LOOK_AGAIN: Final = 30.0
+"""Seconds: a claim may be let go without an event of its volume (an unmount is nobody's event)."""
+
+
+def _mounted(name: str) -> bool:
+    """Whether a pod has it: the kubelet binds the folder under the pod's own."""
+    return f"/volumes/kubernetes.io~local-volume/{name} " in Path("/proc/self/mountinfo").read_text()
+
+
+def _carry_out(act: volumes.Act, kubectl: kubectl_client.Kubectl) -> None:
+    folder = Path(configs.VOLUMES) / act.name
+    match act:
+        case volumes.Supply():
+            folder.mkdir(mode=0o777)
+            folder.chmod(0o777)  # past the umask: a pod without an fsGroup writes to its volume, too
+            kubectl.apply(volumes.volume(act.name))
+        case volumes.Remove():
+            if folder.exists():
+                shutil.rmtree(folder)
+            kubectl.text("delete", "persistentvolume", act.name, "--wait=false", "--ignore-not-found")
+    print(type(act).__name__.lower(), act.name, flush=True)  # noqa: T201 - this is the component's log
+
+
+def keep(kubectl: kubectl_client.Kubectl) -> None:
+    """For ever: look, do what the plan says, wait for an event."""
+    known = {volume["metadata"]["name"] for volume in kubectl.get("persistentvolumes")["items"]}
+    for folder in Path(configs.VOLUMES).iterdir():
+        if folder.name not in known and not any(folder.iterdir()):
+            folder.rmdir()  # made, and interrupted before it became a volume
+    while True:
+        for act in volumes.plan(
+            kubectl.get("persistentvolumes")["items"],
+            mounted=_mounted,
+            new_name=lambda: f"local-{secrets.token_hex(4)}",
+        ):
+            _carry_out(act, kubectl)
+            if isinstance(act, volumes.Remove):
+                break  # that took its time: the next deletion of data is decided on what is true then
+        else:
+            for _ in kubectl.watch(
+                "persistentvolumes", "--watch-only", until=time.monotonic() + 3600, quiet=LOOK_AGAIN
+            ):
+                break
+
+
+def main(arguments: list[str]) -> int:
+    """`python -m aether_cli.local.volume_pool KUBECTL KUBECONFIG`."""
+    try:
+        keep(kubectl_client.Kubectl(program=arguments[0], kubeconfig=Path(arguments[1])))
+    except (problems.AetherError, OSError) as fault:
+        print(f"error: {fault}", file=sys.stderr)  # noqa: T201 - the supervisor reads the cause here
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

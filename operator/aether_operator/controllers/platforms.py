@@ -1,0 +1,475 @@
+"""The visit of a TradingPlatform: look, decide, carry out, look again, and say what was seen."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime
+import logging
+import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from aether_operator import brokers, desired, planning, service_status, status
+from aether_operator.api import labels, parsing
+from aether_operator.api.platforms import Mode, Platform, Server
+from aether_operator.api.reasons import ConditionType, Reason
+from aether_operator.controllers import intervals, metrics
+from aether_operator.database import checks, fence, migrator
+from aether_operator.kube import api_client
+from aether_operator.observed import components, kinds, owners, pod_problems
+from aether_operator.observed.observation import World
+from aether_operator.observed.owners import Owner, Standing
+from aether_operator.observed.reports import SchemaReport, SchemaWanted, ServerReport, TopicsReport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from aether_operator.controllers.operator_config import Config
+    from aether_operator.controllers.workqueue import Key
+    from aether_operator.kube.events import Events
+    from aether_operator.observed.endpoints import Endpoint
+    from aether_operator.observed.kinds import Manifest
+
+log = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
+
+CHECK_DEADLINE: Final = 5.0
+"""Seconds for a connection check."""
+CLAIM_DEADLINE: Final = 15.0
+"""Seconds to write down on a server whose it is."""
+TOPICS_DEADLINE: Final = 15.0
+"""Seconds to bring the topics to what is wanted."""
+SCHEMA_DEADLINE: Final = 60.0
+"""Seconds for what the schema needs in one visit; the next goes on where this one ended."""
+CHECK_KEPT: Final = 30.0
+"""Seconds for which a good answer of a server is believed, while nothing about it changes."""
+ROOM_DEADLINE: Final = 3.0
+"""Seconds for a room's /status."""
+
+
+@dataclass(slots=True)
+class Hints:
+    """What former visits saw, so that an event finds its key. Memory only: nothing is decided by it."""
+
+    keys: defaultdict[tuple[str, str, str], set[Key]] = field(default_factory=lambda: defaultdict(set))
+    """(namespace, kind, name) of a child, or of a user's Secret, → whom it concerns."""
+    own_writes: dict[Key, str] = field(default_factory=dict)
+    """The version of a platform that our own write of its status made: its event is no news."""
+
+    def forget(self, key: Key) -> None:
+        """It is gone."""
+        self.own_writes.pop(key, None)
+        for whose in self.keys.values():
+            whose.discard(key)
+        for what in [what for what, whose in self.keys.items() if not whose]:
+            del self.keys[what]
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """A good answer, and until when it is believed."""
+
+    endpoint: Endpoint
+    owner: Owner
+    report: ServerReport
+    until: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Visitor:
+    """Visits platforms.
+
+    Args:
+        api: The API server.
+        config: The operator's.
+        events: For people.
+        fences: What this process remembers of the databases that it writes to.
+        fresh: Makes a random word of 32 letters.
+        now: The wall clock, aware.
+    """
+
+    api: api_client.Api
+    config: Config
+    events: Events
+    fences: fence.Fences
+    fresh: Callable[[], str]
+    now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC)
+    hints: Hints = field(default_factory=Hints)
+    _checks: dict[tuple[Key, Server], _Check] = field(default_factory=dict)
+    _topics: dict[Key, tuple[Endpoint, TopicsReport, float]] = field(default_factory=dict)
+    """A good answer, and until when it is believed."""
+    _standings: dict[tuple[Key, Server], tuple[str, Owner, Standing]] = field(default_factory=dict)
+    """The last that each server said of whose it is: where it was, and who asked."""
+    _made: dict[Key, dict[kinds.Ref, Manifest]] = field(default_factory=dict, repr=False)
+    """What is wanted of the children that this process saw as wanted: one that differs since was changed by others."""
+    _failing: set[Key] = field(default_factory=set)
+    """Those whose last visit failed, which their status could not say."""
+    _database: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(max_workers=8, thread_name_prefix="database")
+    )
+
+    async def visit(self, key: Key) -> float | None:
+        """One visit. Returns after how many seconds the next is due, or nothing when the platform is gone.
+
+        Raises:
+            Unavailable: The API server did not answer; nothing is half-done that the next visit does not finish.
+            LeaseLost: Somebody else acts now.
+        """
+        raw = await self.api.get(kinds.PLATFORMS, key.namespace, key.name)
+        if raw is None:
+            self.forget(key)
+            return None
+        if "deletionTimestamp" in raw["metadata"]:
+            # Its children go with it, by their owner references; to make one now would be to fight the collector.
+            return await self._tell(key, raw, status.judge_terminating(raw, now=self.now()))
+        parsed = parsing.parse(raw)
+        newest, problems = (parsed, ()) if isinstance(parsed, Platform) else (None, parsed.problems)
+        paused = raw.get("spec", {}).get("paused") is True
+        acting = parsing.last_good(raw) if newest is None or paused else newest
+        world = World(children={}) if acting is None else await self._look(key, acting)
+        if acting is not None:
+            owner = await self._owner(key, acting)
+            world = dataclasses.replace(world, owners=self._known(key, acting, world, owner))
+            if not paused:
+                world = await self._carry_out(key, acting, world, raw)
+            world = await self._ask(key, acting, world, owner, born=parsing.created(raw), write=not paused)
+            if not paused and (known := self._known(key, acting, world, owner)) != world.owners:
+                # What waits for a server that is known by now is made in this very visit, and what must not go on ends.
+                world = await self._carry_out(key, acting, dataclasses.replace(world, owners=known), raw)
+            world = await self._hear(key, acting, world)
+        seen = status.Seen(
+            generation=raw["metadata"]["generation"],
+            paused=paused,
+            platform=acting,
+            newest=newest,
+            problems=problems,
+            world=dataclasses.replace(world, paused=paused),
+        )
+        return await self._tell(key, raw, status.judge(seen, raw.get("status", {}), now=self.now()))
+
+    # Looking.
+
+    async def _look(self, key: Key, platform: Platform) -> World:
+        selector = f"{labels.PLATFORM}={platform.name}"
+        names, wanted = sorted(parsing.secrets_of(platform.spec)), desired.names(platform)
+        # Before anything is read: what changes from now on is noticed.
+        for which in (*wanted, *(kinds.Ref(kinds.SECRETS.kind, name) for name in names)):
+            self.hints.keys[key.namespace, which.kind, which.name].add(key)
+        *lists, pods = await asyncio.gather(
+            *(self.api.list(kind, key.namespace, selector) for kind in (*kinds.CHILDREN, kinds.PODS))
+        )
+        secrets = await asyncio.gather(*(self.api.get(kinds.SECRETS, key.namespace, name) for name in names))
+        children = {kinds.ref(one): one for found in lists for one in found}
+        # What should be there and is not in the lists may be there under our name with another's labels.
+        unlisted = [one for one in wanted if one not in children]
+        looked = await asyncio.gather(*(self.api.get(kinds.of_child(one), key.namespace, one.name) for one in unlisted))
+        children |= {kinds.ref(one): one for one in looked if one is not None}
+        return World(
+            children=children,
+            pods=tuple(pods),
+            secrets={
+                name: None if one is None else desired.decoded(one) for name, one in zip(names, secrets, strict=True)
+            },
+        )
+
+    async def _hear(self, key: Key, platform: Platform, world: World) -> World:
+        """What Kubernetes says of what does not come about; not read where nothing is missing."""
+        which = sorted(pod_problems.unexplained(platform, world))
+        try:
+            said = [await self.api.list(kinds.EVENTS, key.namespace, fields=f"regarding.kind={one}") for one in which]
+        except api_client.Refused as refused:  # the Role is of an older chart: the cause is missing, and nothing else
+            log.warning("events_not_read", extra={"cause": str(refused)})
+            return world
+        return dataclasses.replace(world, events=tuple(event for events in said for event in events))
+
+    # Carrying out.
+
+    async def _carry_out(self, key: Key, platform: Platform, world: World, raw: Manifest) -> World:
+        wanted = desired.children(platform, world, self.config.release, self.fresh)
+        plan = planning.plan(wanted, world, platform)
+        children, blockers, unmade = dict(world.children), list(plan.blockers), set[kinds.Ref]()
+        made = self._made.get(key, {})
+        for act in plan.acts:
+            match act:
+                case planning.Apply():
+                    which = kinds.ref(act.manifest)
+                    if planning.mounted(act.manifest) & unmade:
+                        unmade.add(which)
+                        continue  # nothing is started with credentials or settings that are not there
+                    try:
+                        children[which] = await self.api.apply(act.manifest, key.namespace)
+                    except api_client.Refused as refused:
+                        if refused.code == api_client.CONFLICT:  # somebody else was faster: look again
+                            raise api_client.Unavailable(f"{which}: {refused}") from refused
+                        unmade.add(which)
+                        blockers.append(
+                            planning.trouble_of(which, refused.code, refused.message, namespace=key.namespace)
+                        )
+                        continue
+                    log.info("applied", extra={"child": str(which), "new": act.live is None})
+                    if act.manifest == made.get(which):
+                        metrics.REPAIRS.labels(which.kind).inc()
+                        await self._say(raw, "Repaired", f"{which} was not as it should be", action="Repair")
+                case planning.Nudge():
+                    if act.settings not in unmade:
+                        await self._nudge(key, act)
+                case planning.Delete():
+                    await self._delete(key, act)
+                    children.pop(act.ref, None)
+        unmade |= {one.ref for one in blockers}
+        self._made[key] = {
+            which: one for one in wanted if (which := kinds.ref(one)) in children and which not in unmade
+        }
+        return dataclasses.replace(world, children=children, blockers=tuple(blockers))
+
+    async def _nudge(self, key: Key, act: planning.Nudge) -> None:
+        """Have a pod's kubelet look at the new settings at once. Whoever may not be told looks within a minute."""
+        notes = {labels.SETTINGS: act.digest}
+        try:
+            await self.api.annotate(kinds.PODS, key.namespace, act.pod, uid=act.uid, notes=notes)
+        except api_client.Refused as refused:
+            log.warning("not_nudged", extra={"pod": act.pod, "cause": str(refused)})
+        else:
+            log.info("nudged", extra={"pod": act.pod, "settings": act.digest})
+
+    async def _delete(self, key: Key, act: planning.Delete) -> None:
+        """Delete a child that is not wanted any more, after a fresh look: a list may be older than the world."""
+        kind = kinds.of_child(act.ref)
+        live = await self.api.get(kind, key.namespace, act.ref.name)
+        if live is None or live["metadata"]["uid"] != act.uid:
+            return
+        meta = live["metadata"]
+        try:
+            await self.api.delete(kind, key.namespace, act.ref.name, uid=act.uid, version=meta["resourceVersion"])
+        except api_client.Refused as refused:
+            raise api_client.Unavailable(f"{act.ref}: {refused}") from refused
+        log.info("deleted", extra={"child": str(act.ref)})
+
+    # Asking the data plane.
+
+    async def _ask(  # noqa: PLR0913 - what a visit knows
+        self, key: Key, platform: Platform, world: World, owner: Owner, *, born: datetime.datetime, write: bool
+    ) -> World:
+        reports, told = await asyncio.gather(
+            asyncio.gather(*(self._check(key, platform, world, server, owner) for server in Server)),
+            service_status.ask(
+                components.targets(platform, world),
+                namespace=key.namespace,
+                deadline=ROOM_DEADLINE,
+                through=self.config.room_address,
+                hidden=desired.hidden(platform, world),
+            ),
+        )
+        servers = {one.server: one for one in reports if one is not None}
+        refused = any(one.standing is Standing.ANOTHERS for one in servers.values())
+        good = {server: one.standing for server, one in servers.items() if one.ok and write}
+        schema, topics = await asyncio.gather(
+            self._schema(platform, world, owner, born, may_claim=not refused)
+            if Server.POSTGRES in good
+            else _nothing(),
+            self._set_topics_up(key, platform, world) if good.get(Server.KAFKA) is Standing.OURS else _nothing(),
+        )
+        standings = {server: one.standing for server, one in servers.items()}
+        standings[Server.POSTGRES] = schema.standing if schema is not None else None
+        for server in (Server.KAFKA, Server.NATS, Server.REDIS):
+            if server in good and owners.claimable(server, standings):
+                claimed = await self._check(key, platform, world, server, owner, claim=True)
+                if claimed is not None:
+                    servers[server], standings[server] = claimed, claimed.standing
+                if server is Server.KAFKA and standings[server] is Standing.OURS:
+                    topics = await self._set_topics_up(key, platform, world)
+        for server, standing in standings.items():
+            if standing is not None:
+                self._standings[key, server] = (self._place(server, platform, world), owner, standing)
+        return dataclasses.replace(world, servers=servers, schema=schema, topics=topics, rooms=told)
+
+    def _known(self, key: Key, platform: Platform, world: World, owner: Owner) -> dict[Server, Standing]:
+        """Whose the servers are that the spec names, as far as this process was ever told by them."""
+        found = {}
+        for server in Server:
+            place, whom, standing = self._standings.get((key, server), ("", owner, Standing.NOBODYS))
+            if place and (place, whom) == (self._place(server, platform, world), owner):
+                found[server] = standing
+        return found
+
+    def _place(self, server: Server, platform: Platform, world: World) -> str:
+        """Which server the spec names; nothing where it cannot be told."""
+        found = desired.endpoint(server, platform, world)
+        return "" if isinstance(found, desired.Missing) else f"{found.host}:{found.port}/{found.database}"
+
+    async def _check(  # noqa: PLR0913 - what a visit knows
+        self, key: Key, platform: Platform, world: World, server: Server, owner: Owner, *, claim: bool = False
+    ) -> ServerReport | None:
+        """What a server says, or nothing while it cannot be asked yet; `claim` takes it, where it is nobody's."""
+        if platform.spec.data_plane.of(server).mode is Mode.MANAGED and not desired.serving(server, platform, world):
+            return None
+        found = desired.endpoint(server, platform, world)
+        if isinstance(found, desired.Missing):
+            return ServerReport(server=server, reason=found.reason, message=found.message)
+        endpoint = self._reachable(server, platform, found)
+        known = self._checks.get((key, server))
+        if known is not None and (known.endpoint, known.owner) == (endpoint, owner) and time.monotonic() < known.until:
+            return known.report
+        if server is Server.POSTGRES:
+            report = await self._in_database(
+                lambda: checks.check(endpoint, platform.spec.data_plane.postgres.timescale, deadline=CHECK_DEADLINE)
+            )
+        elif claim:
+            report = await brokers.claim(server, endpoint, owner, self.fences.guard, deadline=CLAIM_DEADLINE)
+        else:
+            report = await brokers.check(server, endpoint, owner, deadline=CHECK_DEADLINE)
+        if report.ok and report.standing is not Standing.NOBODYS:
+            self._checks[key, server] = _Check(endpoint, owner, report, time.monotonic() + CHECK_KEPT)
+        return report
+
+    async def _schema(
+        self, platform: Platform, world: World, owner: Owner, born: datetime.datetime, *, may_claim: bool
+    ) -> SchemaReport | None:
+        found = desired.endpoint(Server.POSTGRES, platform, world)
+        if isinstance(found, desired.Missing):
+            return None
+        endpoint = self._reachable(Server.POSTGRES, platform, found)
+        wanted = SchemaWanted(
+            owner=owner.text,
+            venue=owner.venue,
+            created=born,
+            may_claim=may_claim,
+            timescale=platform.spec.data_plane.postgres.timescale,
+            days=platform.spec.retention.by_table(),
+            logins=desired.of_database(platform, world),
+        )
+        return await self._in_database(
+            lambda: migrator.bring_up(endpoint, wanted, self.fences, deadline=SCHEMA_DEADLINE)
+        )
+
+    async def _set_topics_up(self, key: Key, platform: Platform, world: World) -> TopicsReport | None:
+        found = desired.endpoint(Server.KAFKA, platform, world)
+        if isinstance(found, desired.Missing):
+            return None
+        endpoint = self._reachable(Server.KAFKA, platform, found)
+        of, known, until = self._topics.get(key, (None, None, 0.0))
+        if of == endpoint and time.monotonic() < until:
+            return known
+        report = await brokers.set_topics_up(endpoint, self.fences.guard, deadline=TOPICS_DEADLINE)
+        if report.ok:
+            believed = dataclasses.replace(report, made=(), changed=())
+            self._topics[key] = (endpoint, believed, time.monotonic() + CHECK_KEPT)
+        return report
+
+    async def _owner(self, key: Key, platform: Platform) -> Owner:
+        """Who the platform is to its servers; the uid tells namespaces of one name apart, in all clusters."""
+        found = await self.api.request("GET", f"/api/v1/namespaces/{key.namespace}")
+        uid, venue = str(found["metadata"]["uid"]), platform.spec.venue.name.value
+        return Owner(namespace=key.namespace, uid=uid, name=key.name, venue=venue)
+
+    def _reachable(self, server: Server, platform: Platform, endpoint: Endpoint) -> Endpoint:
+        if platform.spec.data_plane.of(server).mode is Mode.MANAGED and server in self.config.managed_addresses:
+            host, _, port = self.config.managed_addresses[server].rpartition(":")
+            return dataclasses.replace(endpoint, host=host.strip("[]"), port=int(port))
+        return endpoint
+
+    async def _in_database(self, what: Callable[[], Answer]) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._database, what)
+
+    # Telling.
+
+    async def _tell(self, key: Key, raw: Manifest, wanted: dict[str, Any]) -> float | None:
+        before = raw.get("status", {})
+        if wanted != _ours(before):
+            thing = {
+                "apiVersion": raw["apiVersion"],
+                "kind": raw["kind"],
+                "metadata": {"name": key.name, "uid": raw["metadata"]["uid"]},
+                "status": wanted,
+            }
+            try:
+                written = await self.api.apply(thing, key.namespace, subresource="status")
+            except api_client.Refused as refused:
+                if refused.code in {404, 409}:  # it has just been deleted, or is another one already
+                    raise api_client.Unavailable(str(refused)) from refused
+                raise
+            if written["metadata"]["generation"] == raw["metadata"]["generation"]:  # else somebody edited it meanwhile
+                self.hints.own_writes[key] = written["metadata"]["resourceVersion"]
+            await self._say_changes(raw, before, wanted)
+        if key in self._failing:
+            self._failing.discard(key)
+            note = "the operator finishes its looks again, and the status is of now"
+            await self._say(raw, "Reconciled", note, action="Reconcile")
+        if "deletionTimestamp" in raw["metadata"]:
+            return None
+        return intervals.until_next(wanted, platforms=len(self.hints.own_writes), longest=self.config.resync_seconds)
+
+    async def tell_failure(self, key: Key, cause: str) -> None:
+        """Tell that a visit failed, in the status; where that cannot be written, in an event.
+
+        Raises:
+            Unavailable: The platform cannot be read.
+            LeaseLost: Somebody else acts now.
+        """
+        raw = await self.api.get(kinds.PLATFORMS, key.namespace, key.name)
+        if raw is None or "deletionTimestamp" in raw["metadata"]:
+            return
+        before = raw.get("status") or {}
+        told = status.judge_failed(raw, cause, now=self.now())
+        if any(before.get(part) != one for part, one in told.items()):
+            # Not an apply: that would take back all of ours that is not in it.
+            meta = {one: raw["metadata"][one] for one in ("uid", "resourceVersion")}
+            try:
+                written = await self.api.merge_status(kinds.PLATFORMS, key.namespace, key.name, meta=meta, told=told)
+            except (api_client.Refused, api_client.Unavailable) as refused:
+                log.warning("status_refused", extra={"cause": str(refused)})
+                self._failing.add(key)
+                await self._say(raw, Reason.RECONCILE_FAILED, told["message"], action="Reconcile", warning=True)
+                return
+            self.hints.own_writes[key] = written["metadata"]["resourceVersion"]
+            await self._say_changes(raw, before, told)
+
+    async def _say_changes(self, raw: Manifest, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        """An event for every condition that a person wants to hear of, when it changes."""
+        was = {one["type"]: one for one in before.get("conditions", [])}
+        for one in after["conditions"]:
+            old = was.get(one["type"])
+            if one["type"] not in {ConditionType.READY, ConditionType.STALLED, ConditionType.WARNING}:
+                continue
+            if old is not None and (old["status"], old["reason"]) == (one["status"], one["reason"]):
+                continue
+            if one["status"] == "False" and (old is None or one["type"] != ConditionType.READY):
+                continue
+            bad = one["type"] != ConditionType.READY or one["status"] != "True"
+            await self._say(raw, one["reason"], one["message"] or one["reason"], action="Judge", warning=bad)
+
+    async def _say(self, raw: Manifest, reason: str, note: str, *, action: str, warning: bool = False) -> None:
+        try:
+            await self.events.say(raw, reason, note, action=action, warning=warning)
+        except (api_client.Unavailable, api_client.Refused) as lost:
+            # The status says it as well; an event is a courtesy.
+            log.warning("event_not_said", extra={"reason": reason, "cause": str(lost)})
+
+    def forget(self, key: Key) -> None:
+        """It is gone, or nobody may look at it any more."""
+        self.hints.forget(key)
+        for server in Server:
+            self._checks.pop((key, server), None)
+            self._standings.pop((key, server), None)
+        self._topics.pop(key, None)
+        self._made.pop(key, None)
+        self._failing.discard(key)
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._database.shutdown(wait=False, cancel_futures=True)
+
+
+async def _nothing() -> None:
+    """What is not asked."""
+
+
+def _ours(told: dict[str, Any]) -> dict[str, Any]:
+    """A status without conditions that somebody else put there: they stay, and are no reason to write."""
+    if "conditions" not in told:
+        return told
+    known = {one.value for one in ConditionType}
+    return {**told, "conditions": [one for one in told["conditions"] if one["type"] in known]}

@@ -1,0 +1,166 @@
+"""Takes keys from the queue and has them visited: the workers, the outcomes, the clock of each key."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from aether_operator.controllers import logs, metrics
+from aether_operator.controllers.workqueue import Lane
+from aether_operator.database import fence
+from aether_operator.kube import api_client, leader_election
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from aether_operator.controllers.workqueue import Key, Queue
+
+log = logging.getLogger(__name__)
+JITTER: Final = 0.1
+"""Share of a resync's time by which it may come early or late, so that a thousand keys do not come at once."""
+PATIENT: Final = 4
+"""Visits that are put off in a row before a person is told: some ten seconds."""
+
+
+class Visits(Protocol):
+    """Who visits one kind."""
+
+    async def visit(self, key: Key) -> float | None:
+        """Returns after how many seconds the next visit is due."""
+        ...
+
+    async def tell_failure(self, key: Key, cause: str) -> None:
+        """Tell a person that a visit of it failed, and why."""
+        ...
+
+    def forget(self, key: Key) -> None:
+        """It is not visited any more, until an event asks for it again."""
+        ...
+
+
+class Namespaces(Protocol):
+    """Who knows the namespaces that we may look at."""
+
+    def closed(self, namespace: str) -> bool:
+        """Whether the API server refuses its objects; when it does not any more, each is put into the queue again."""
+        ...
+
+    async def allowed(self, namespace: str) -> bool:
+        """Ask the API server."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Workers:
+    """The workers of one leader.
+
+    Args:
+        queue: Where keys come from.
+        visitors: Kind → who visits it.
+        namespaces: What is in one that is closed is not visited.
+        guard: Raises when we do not lead any more.
+        chance: A number from 0 to 1, anew at each call.
+        word: Makes the id of a visit.
+    """
+
+    queue: Queue
+    visitors: Mapping[str, Visits]
+    namespaces: Namespaces
+    guard: Callable[[], object]
+    chance: Callable[[], float]
+    word: Callable[[], str]
+
+    async def work(self, count: int) -> None:
+        """Visit for ever, so many at once; one more serves urgent keys alone.
+
+        Raises:
+            LeaseLost: Somebody else acts now.
+        """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._serve(Lane.URGENT))
+            for _ in range(count):
+                group.create_task(self._serve(Lane.NORMAL))
+
+    async def _serve(self, lane: Lane) -> None:
+        while True:
+            key = await self.queue.take(lane)
+            metrics.QUEUE_DEPTH.set(self.queue.depth())
+            logs.VISIT.set({"key": str(key), "visit": self.word()})
+            began = time.monotonic()
+            with metrics.VISITING.track_inprogress():
+                closed = self.namespaces.closed(key.namespace)
+                outcome = self._drop(key) if closed else await self._visit(key)
+            metrics.VISITS.labels(key.kind, outcome).inc()
+            metrics.VISIT_SECONDS.labels(key.kind).observe(time.monotonic() - began)
+            logs.VISIT.set({})
+
+    async def _visit(self, key: Key) -> str:
+        try:
+            due = await self.visitors[key.kind].visit(key)
+        except leader_election.LeaseLost:
+            raise
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Not we were cancelled but something that the visit waited for: the key must not stay taken for ever.
+            await self._tell(key, "something that it waited for was cancelled")
+            self.queue.failed(key)
+            return "failed"
+        except fence.FencedOff as fenced:
+            self.guard()  # whoever still holds the Lease takes the fence anew; who does not ends here
+            await self._put_off(key, str(fenced))
+            wait = self.queue.failed(key)
+            log.warning("fenced_off", extra={"cause": str(fenced), "seconds": round(wait, 2)})
+            return "put_off"
+        except api_client.Unavailable as later:
+            await self._put_off(key, str(later))
+            wait = self.queue.failed(key, at_least=later.after)
+            log.warning("visit_put_off", extra={"cause": str(later), "seconds": round(wait, 2)})
+            return "put_off"
+        except Exception as fault:
+            if await self._closes(key, fault):
+                return self._drop(key)
+            # One object that we cannot cope with must not stop the others; it is told by log, metric and status, and
+            # tried again ever more rarely.
+            await self._tell(key, logs.place(fault))
+            wait = self.queue.failed(key)
+            log.exception("visit_failed", extra={"seconds": round(wait, 2)})
+            return "failed"
+        if due is not None:
+            due *= 1 + JITTER * (2 * self.chance() - 1)
+        self.queue.done(key, again_after=due)
+        return "done"
+
+    async def _closes(self, key: Key, fault: Exception) -> bool:
+        """Whether it is the whole namespace that is refused, and not one thing in it: the API server is asked."""
+        if not isinstance(fault, api_client.Refused) or fault.code != api_client.FORBIDDEN:
+            return False
+        try:
+            await self.namespaces.allowed(key.namespace)
+        except (api_client.Unavailable, api_client.Refused) as unknown:
+            log.warning("namespace_not_asked", extra={"namespace": key.namespace, "cause": str(unknown)})
+        return self.namespaces.closed(key.namespace)
+
+    def _drop(self, key: Key) -> str:
+        """Whoever watches the namespace says that it is closed, and lists everything when it is open again."""
+        self.visitors[key.kind].forget(key)
+        self.queue.done(key, again_after=None)
+        return "not_watched"
+
+    async def _put_off(self, key: Key, cause: str) -> None:
+        """Tell of what usually passes by itself, once it has not for a while."""
+        if self.queue.failures(key) >= PATIENT:
+            await self._tell(key, cause)
+
+    async def _tell(self, key: Key, cause: str) -> None:
+        """While the key is still ours: nobody else visits it."""
+        try:
+            await self.visitors[key.kind].tell_failure(key, cause)
+        except leader_election.LeaseLost:
+            raise
+        except Exception as fault:  # noqa: BLE001 - the visit is tried again, and so is this
+            log.warning("failure_not_told", extra={"cause": logs.place(fault)})

@@ -1,0 +1,457 @@
+"""Reads a database's catalogue into values. Changes nothing."""
+
+# ruff: noqa: S608 - queries are made of constants and quoted names
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy
+
+from aether_operator.database.pg_catalog import (
+    BOOKS,
+    COMPRESSION,
+    GROWING,
+    LONGER,
+    WANTED,
+    Aggregate,
+    Column,
+    Extension,
+    Keeping,
+    Part,
+    Progress,
+    Role,
+    Seen,
+    ServerFacts,
+    Table,
+    View,
+)
+from aether_operator.database.steps import quoted
+from aether_operator.observed.reports import Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import Connection, Row
+
+    from aether_operator.catalog.logins import Who
+
+_SERVER: Final = """
+SELECT current_setting('server_version') AS version,
+       current_setting('server_version_num')::int / 10000 AS major,
+       coalesce(current_setting('timescaledb.license', true), '') AS licence,
+       pg_is_in_recovery() AS standby,
+       r.rolsuper AS superuser,
+       r.rolsuper OR r.rolcreaterole AS creates_roles,
+       CASE WHEN n.oid IS NULL THEN has_database_privilege(current_database(), 'CREATE')
+            ELSE has_schema_privilege(n.oid, 'CREATE') AND has_schema_privilege(n.oid, 'USAGE') END AS may_create
+FROM pg_roles r LEFT JOIN pg_namespace n ON n.nspname = 'aether'
+WHERE r.rolname = current_user
+"""
+_EXTENSIONS: Final = """
+SELECT a.name, coalesce(a.default_version, '') AS available,
+       coalesce(e.extversion, '') AS installed, coalesce(n.nspname, '') AS schema
+FROM pg_available_extensions a
+LEFT JOIN pg_extension e ON e.extname = a.name
+LEFT JOIN pg_namespace n ON n.oid = e.extnamespace
+WHERE a.name IN ('timescaledb', 'pg_partman')
+"""
+_PARTMAN_RIGHTS: Final = """
+SELECT has_schema_privilege(n.oid, 'USAGE') AS uses,
+       has_schema_privilege(n.oid, 'CREATE') AS creates,
+       (SELECT bool_and(has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+                        AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE'))
+        FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname IN ('part_config', 'part_config_sub')) AS writes,
+       (SELECT bool_and(has_function_privilege(p.oid, 'EXECUTE')) FROM pg_proc p WHERE p.pronamespace = n.oid) AS calls
+FROM pg_namespace n WHERE n.nspname = :schema
+"""
+
+
+_LONGER_NAMES: Final = [name for longer in LONGER for name in (longer.name, longer.sums)]
+
+
+class Unreadable(Exception):
+    """Something of ours is there and is not ours."""
+
+
+def rows(connection: Connection, sql: str, **values: Any) -> Sequence[Row[Any]]:
+    """What a query answers."""
+    return connection.execute(sqlalchemy.text(sql), values).all()
+
+
+def server(connection: Connection) -> ServerFacts:
+    """What a connection check asks."""
+    with connection.begin():
+        return facts(connection)
+
+
+def facts(connection: Connection) -> ServerFacts:
+    """The same within a transaction that is there."""
+    (one,) = rows(connection, _SERVER)
+    extensions = {
+        row.name: Extension(installed=row.installed, available=row.available, schema=row.schema)
+        for row in rows(connection, _EXTENSIONS)
+    }
+    partman = extensions.get("pg_partman", Extension())
+    lacking: tuple[str, ...] = ()
+    if partman.installed:
+        (may,) = rows(connection, _PARTMAN_RIGHTS, schema=partman.schema)
+        lacking = tuple(
+            what
+            for what, had in (
+                (f"USAGE on schema {partman.schema}", may.uses),
+                (f"CREATE on schema {partman.schema}", may.creates),
+                (f"ALL on the tables of schema {partman.schema}", may.writes),
+                (f"EXECUTE on the functions of schema {partman.schema}", may.calls),
+            )
+            if not had
+        )
+    return ServerFacts(
+        version=one.version.split(" ")[0],
+        major=one.major,
+        timescale=extensions.get("timescaledb", Extension()),
+        timescale_licence=one.licence,
+        partman=partman,
+        superuser=one.superuser,
+        creates_roles=one.creates_roles,
+        may_create=one.may_create,
+        partman_rights=lacking,
+        standby=one.standby,
+    )
+
+
+_RELATIONS: Final = """
+SELECT c.relname AS name, c.relkind::text AS kind,
+       has_table_privilege(c.oid, 'SELECT') AS readable,
+       pg_has_role(c.relowner, 'USAGE') AS owned,
+       pg_relation_size(c.oid) + (SELECT coalesce(sum(pg_relation_size(i.inhrelid)), 0)
+                                  FROM pg_inherits i WHERE i.inhparent = c.oid) AS size
+FROM pg_class c WHERE c.relnamespace = to_regnamespace('aether') AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+"""
+_COLUMNS: Final = """
+SELECT c.relname AS relation, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS required
+FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+WHERE c.relnamespace = to_regnamespace('aether') AND c.relname = ANY(:names)
+  AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+"""
+_CONSTRAINTS: Final = """
+SELECT c.relname AS relation, k.conname AS name, pg_get_constraintdef(k.oid) AS definition
+FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+WHERE c.relnamespace = to_regnamespace('aether') AND c.relname = ANY(:names) AND k.contype IN ('p', 'u', 'c', 'f', 'x')
+"""
+_INDEXES: Final = """
+SELECT c.relname AS relation, i.relname AS name, x.indisvalid AS valid,
+       regexp_replace(pg_get_indexdef(x.indexrelid), '^.* USING ', '') AS definition
+FROM pg_index x JOIN pg_class c ON c.oid = x.indrelid JOIN pg_class i ON i.oid = x.indexrelid
+WHERE c.relnamespace = to_regnamespace('aether') AND c.relname = ANY(:names)
+  AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = x.indexrelid)
+"""
+_HYPERTABLES: Final = """
+SELECT hypertable_name AS relation, compression_enabled AS compressed FROM timescaledb_information.hypertables
+WHERE hypertable_schema = 'aether' AND hypertable_name = ANY(:names)
+"""
+_JOBS: Final = """
+SELECT hypertable_name AS relation, proc_name AS name, scheduled,
+       extract(epoch FROM coalesce(config->>'drop_after', config->>'compress_after')::interval)::float8 / 86400 AS days
+FROM timescaledb_information.jobs WHERE hypertable_schema = 'aether' AND hypertable_name = ANY(:names)
+  AND proc_name IN ('policy_retention', 'policy_compression')
+"""
+_COMPRESSION: Final = """
+SELECT c.relname AS relation, s.segmentby, s.orderby FROM timescaledb_information.hypertable_compression_settings s
+JOIN pg_class c ON c.oid = s.hypertable
+WHERE c.relnamespace = to_regnamespace('aether') AND c.relname = ANY(:names)
+"""
+_CHUNKS: Final = """
+SELECT hypertable_name AS relation, format('%I.%I', chunk_schema, chunk_name) AS name,
+       range_start AS start, range_end AS "end"
+FROM timescaledb_information.chunks
+WHERE hypertable_schema = 'aether' AND hypertable_name = ANY(:names) ORDER BY range_start
+"""
+_PARTITIONS: Final = """
+SELECT p.relname AS relation, format('%I.%I', n.nspname, c.relname) AS name, c.reltuples::bigint AS rows,
+       (regexp_match(b.bound, 'FROM \\(''([^'']+)''\\)'))[1]::timestamptz AS start,
+       (regexp_match(b.bound, 'TO \\(''([^'']+)''\\)'))[1]::timestamptz AS "end"
+FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
+JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (SELECT pg_get_expr(c.relpartbound, c.oid) AS bound) b
+WHERE p.relnamespace = to_regnamespace('aether') AND p.relname = ANY(:names) ORDER BY start NULLS LAST
+"""
+_PART_CONFIG: Final = """
+SELECT substr(parent_table, 8) AS relation,
+       extract(epoch FROM retention::interval)::float8 / 86400 AS days, retention_keep_table AS keeps,
+       premake, infinite_time_partitions AS always, automatic_maintenance AS maintained,
+       ignore_default_data AS past_default
+FROM {schema}.part_config WHERE parent_table LIKE 'aether.%'
+"""
+_STRAYS: Final = """
+SELECT DISTINCT date_bin(make_interval(days => :days), ts, :begin) AS start FROM {default}
+WHERE isfinite(ts) ORDER BY 1
+"""
+_OLDER: Final = "SELECT EXISTS (SELECT FROM aether.{name} WHERE ts < now() - make_interval(days => :days))"
+_VIEWS: Final = """
+SELECT c.relname AS name, c.relkind::text AS kind, md5(pg_get_viewdef(c.oid)) AS digest
+FROM pg_class c WHERE c.relnamespace = to_regnamespace('aether') AND c.relname = ANY(:names) AND c.relkind = 'v'
+"""
+# In some versions a job is of the view, in others of what it materialises into.
+_AGGREGATES: Final = """
+SELECT a.view_name AS name, NOT a.materialized_only AS real_time, j.job_id AS job, j.scheduled,
+       extract(epoch FROM (j.config->>'start_offset')::interval)::float8 AS back,
+       extract(epoch FROM (j.config->>'end_offset')::interval)::float8 AS until,
+       extract(epoch FROM j.schedule_interval)::float8 AS every
+FROM timescaledb_information.continuous_aggregates a LEFT JOIN timescaledb_information.jobs j
+  ON j.proc_name = 'policy_refresh_continuous_aggregate' AND (j.hypertable_schema, j.hypertable_name) IN (
+     (a.view_schema, a.view_name), (a.materialization_hypertable_schema, a.materialization_hypertable_name))
+WHERE a.view_schema = 'aether' AND a.view_name = ANY(:names) ORDER BY j.job_id
+"""
+_ROLES: Final = """
+SELECT r.rolname AS name, coalesce(shobj_description(r.oid, 'pg_authid'), '') AS comment,
+       array_remove(ARRAY[CASE WHEN r.rolsuper THEN 'SUPERUSER' END, CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END,
+           CASE WHEN r.rolcreatedb THEN 'CREATEDB' END, CASE WHEN r.rolreplication THEN 'REPLICATION' END,
+           CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END], NULL) AS powers,
+       coalesce((SELECT s.setconfig FROM pg_db_role_setting s WHERE s.setrole = r.oid AND s.setdatabase = 0),
+                '{}') AS settings,
+       has_database_privilege(r.oid, current_database(), 'CONNECT') AS connects,
+       has_database_privilege(r.oid, current_database(), 'TEMPORARY') AS temporary,
+       pg_has_role(d.datdba, 'USAGE') AS grantable,
+       has_schema_privilege(r.oid, n.oid, 'USAGE') AS uses,
+       EXISTS (SELECT FROM aclexplode(n.nspacl) a WHERE a.grantee = r.oid AND a.privilege_type = 'CREATE') AS creates,
+       EXISTS (SELECT FROM pg_default_acl f, aclexplode(f.defaclacl) a
+               WHERE f.defaclnamespace = n.oid AND f.defaclobjtype = 'r' AND a.grantee = r.oid
+                 AND f.defaclrole = (SELECT oid FROM pg_roles WHERE rolname = current_user)
+                 AND a.privilege_type = 'SELECT') AS future,
+       ARRAY(SELECT c.relname::text FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v')
+             AND NOT has_table_privilege(r.oid, c.oid, 'SELECT') ORDER BY 1) AS unread
+FROM pg_roles r, pg_namespace n, pg_database d
+WHERE r.rolname = ANY(:names) AND n.nspname = 'aether' AND d.datname = current_database()
+"""
+_GRANTS: Final = """
+SELECT r.rolname AS role, c.relname AS relation, array_agg(DISTINCT a.privilege_type) AS privileges
+FROM pg_class c, aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee
+WHERE c.relnamespace = to_regnamespace('aether') AND c.relkind IN ('r', 'p', 'v') AND r.rolname = ANY(:names)
+GROUP BY 1, 2
+"""
+
+
+def look(connection: Connection, *, days: Mapping[str, int], logins: Mapping[Who, str]) -> Seen:
+    """The whole of what concerns us, in one transaction.
+
+    Args:
+        connection: In no transaction.
+        days: Table → the retention that is wanted; whether rows are older is asked where another one is in force.
+        logins: The names of the logins that are wanted.
+    """
+    with connection.begin():
+        seen_server = facts(connection)
+        relations = {row.name: row for row in rows(connection, _RELATIONS)}
+        (moment,) = rows(connection, "SELECT now() AS now, to_regnamespace('aether') IS NOT NULL AS schema")
+        hidden = sorted(name for name in BOOKS if name in relations and not relations[name].readable)
+        if hidden:
+            raise Unreadable(f"the login may not read the table aether.{hidden[0]}, which somebody else made")
+        books = {name: rows(connection, f"SELECT * FROM aether.{name}") for name in BOOKS if name in relations}
+        owner, fence = _first(books, "ownership"), _first(books, "fence")
+        revision, progress = _first(books, "alembic_version"), _first(books, "progress")
+        venue = getattr(owner, "venue", None)  # the releases before did not have the column
+        return Seen(
+            now=moment.now,
+            server=seen_server,
+            schema=moment.schema,
+            relations=frozenset(relations),
+            owner=owner and owner.owner,
+            owned_since=owner and owner.since,
+            venue=venue,
+            rows=venue is None and _holds_rows(connection, relations),
+            epoch=fence and fence.epoch,
+            holder=fence.holder if fence else "",
+            revision=revision and revision.version_num,
+            progress=progress and Progress(revision=progress.revision, done=progress.done, digest=progress.digest),
+            settings={row.name: row.value for row in books.get("settings", ())},
+            tables=_tables(connection, relations),
+            keeping=_keeping(connection, seen_server, relations, days),
+            views=_views(connection),
+            aggregates=_aggregates(connection, seen_server),
+            roles=_roles(connection, logins, frozenset(relations)),
+        )
+
+
+def _one(connection: Connection, sql: str, **values: Any) -> Any:
+    return connection.execute(sqlalchemy.text(sql), values).scalar_one()
+
+
+def _holds_rows(connection: Connection, relations: Mapping[str, Row[Any]]) -> bool:
+    there = [name for name in GROWING if name in relations]
+    if not all(relations[name].readable for name in there):
+        return True  # who may not look does not know
+    return any(_one(connection, f"SELECT EXISTS (SELECT FROM aether.{name})") for name in there)
+
+
+def _first(books: Mapping[str, Sequence[Row[Any]]], name: str) -> Any:
+    found = books.get(name, ())
+    return found[0] if found else None
+
+
+def _tables(connection: Connection, relations: Mapping[str, Row[Any]]) -> dict[str, Table]:
+    names = [name for name in WANTED if name in relations]
+    columns, constraints, indexes = (rows(connection, sql, names=names) for sql in (_COLUMNS, _CONSTRAINTS, _INDEXES))
+    return {
+        name: Table(
+            name=name,
+            columns=tuple(Column(row.name, row.type, row.required) for row in columns if row.relation == name),
+            constraints={row.name: row.definition for row in constraints if row.relation == name},
+            indexes={
+                row.name: row.definition if row.valid else f"{row.definition} (invalid)"
+                for row in indexes
+                if row.relation == name
+            },
+            kind=relations[name].kind,
+            owned=relations[name].owned,
+            size=int(relations[name].size),
+        )
+        for name in names
+    }
+
+
+def _keeping(
+    connection: Connection, server: ServerFacts, relations: Mapping[str, Row[Any]], days: Mapping[str, int]
+) -> dict[str, Keeping]:
+    names = [name for name in GROWING if name in relations]
+    partitioned = [name for name in names if relations[name].kind == "p"]
+    kept = dict.fromkeys(names, Keeping())
+    if partitioned:
+        kept |= _by_partman(connection, server, partitioned)
+    if server.timescale.installed and len(partitioned) < len(names):
+        kept |= _by_timescale(connection, [name for name in names if name not in partitioned])
+    for name, one in kept.items():
+        if one.engine is None or one.in_force == days[name]:
+            continue
+        readable = relations[name].readable
+        # Who may not look does not know: nothing is lost.
+        older = not readable or _one(connection, _OLDER.format(name=name), days=days[name])
+        parts = tuple(_counted(connection, server, part) for part in one.parts) if older and readable else one.parts
+        kept[name] = replace(one, older=older, parts=parts)
+    return kept
+
+
+def _by_partman(connection: Connection, server: ServerFacts, names: list[str]) -> dict[str, Keeping]:
+    parts = _grouped(rows(connection, _PARTITIONS, names=names))
+    configs: dict[str, Row[Any]] = {}
+    if server.partman.installed:
+        asked = rows(connection, _PART_CONFIG.format(schema=quoted(server.partman.schema)))
+        configs = {row.relation: row for row in asked}
+    kept = {}
+    for name in names:
+        default = next((row.name for row in parts.get(name, ()) if row.start is None), "")
+        one = Keeping(
+            parts=tuple(
+                Part(name=row.name, start=row.start, end=row.end, rows=row.rows if row.rows >= 0 else None)
+                for row in parts.get(name, ())
+                if row.start is not None
+            ),
+            default=default,
+        )
+        if default and one.parts:
+            bins = _STRAYS.format(default=default)
+            given = {"days": GROWING[name].part_days, "begin": one.parts[-1].end}
+            one = replace(one, strays=tuple(row.start for row in rows(connection, bins, **given)))
+        if name in configs:
+            config = configs[name]
+            one = replace(
+                one,
+                engine=Engine.PARTMAN,
+                days=config.days,
+                drops=not config.keeps,
+                ahead=config.premake,
+                ahead_always=config.always and config.maintained == "on",
+                past_default=config.past_default,
+            )
+        kept[name] = one
+    return kept
+
+
+def _by_timescale(connection: Connection, names: list[str]) -> dict[str, Keeping]:
+    hypertables = rows(connection, _HYPERTABLES, names=names)
+    jobs, chunks = (_grouped(rows(connection, sql, names=names)) for sql in (_JOBS, _CHUNKS))
+    shapes = _grouped(rows(connection, _COMPRESSION, names=names)) if any(one.compressed for one in hypertables) else {}
+    kept = {}
+    for table in hypertables:
+        name = table.relation
+        own = {row.name: row for row in jobs.get(name, ())}
+        retention, compression = own.get("policy_retention"), own.get("policy_compression")
+        kept[name] = Keeping(
+            engine=Engine.TIMESCALE,
+            days=retention and retention.days,
+            compress_days=compression and compression.days,
+            compressed={(row.segmentby, row.orderby) for row in shapes.get(name, ())} == {COMPRESSION},
+            paused=tuple(sorted(row.name for row in own.values() if not row.scheduled)),
+            parts=tuple(Part(name=row.name, start=row.start, end=row.end) for row in chunks.get(name, ())),
+        )
+    return kept
+
+
+def _grouped(found: Sequence[Row[Any]]) -> dict[str, list[Row[Any]]]:
+    """Rows by the relation that they are about."""
+    grouped: dict[str, list[Row[Any]]] = {}
+    for row in found:
+        grouped.setdefault(row.relation, []).append(row)
+    return grouped
+
+
+def _views(connection: Connection) -> dict[str, View]:
+    found = rows(connection, _VIEWS, names=_LONGER_NAMES)
+    columns = _grouped(rows(connection, _COLUMNS, names=[row.name for row in found])) if found else {}
+    return {
+        row.name: View(
+            kind=row.kind,
+            columns=tuple(Column(one.name, one.type, one.required) for one in columns.get(row.name, ())),
+            digest=row.digest,
+        )
+        for row in found
+    }
+
+
+def _aggregates(connection: Connection, server: ServerFacts) -> dict[str, Aggregate]:
+    if not server.timescale.installed:
+        return {}
+    found: dict[str, Aggregate] = {}
+    for row in rows(connection, _AGGREGATES, names=_LONGER_NAMES):
+        one = found.get(row.name, Aggregate(real_time=row.real_time))
+        if row.job is not None:
+            policy = (row.back, row.until, row.every)
+            one = replace(one, refreshed=(*one.refreshed, policy), paused=one.paused or not row.scheduled)
+        found[row.name] = one
+    return found
+
+
+def _counted(connection: Connection, server: ServerFacts, part: Part) -> Part:
+    """With the planner's guess of its rows, which for a compressed chunk only TimescaleDB knows."""
+    if not server.timescale.installed or part.rows is not None:
+        return part
+    schema = quoted(server.timescale.schema)
+    guess = _one(connection, f"SELECT {schema}.approximate_row_count(to_regclass(:name))", name=part.name)
+    return replace(part, rows=guess or None)
+
+
+def _roles(connection: Connection, logins: Mapping[Who, str], tables: frozenset[str]) -> dict[Who, Role]:
+    names = list(logins.values())
+    found = {row.name: row for row in rows(connection, _ROLES, names=names)} if names else {}
+    grants: dict[str, dict[str, frozenset[str]]] = {}
+    for row in rows(connection, _GRANTS, names=list(found)) if found else ():
+        grants.setdefault(row.role, {})[row.relation] = frozenset(row.privileges)
+    return {
+        who: Role(
+            comment=found[name].comment,
+            powers=tuple(found[name].powers),
+            settings=dict(setting.split("=", maxsplit=1) for setting in found[name].settings),
+            connects=found[name].connects,
+            temporary=found[name].temporary,
+            grantable=found[name].grantable,
+            uses=found[name].uses,
+            creates=found[name].creates,
+            tables=tables,
+            unread=tuple(found[name].unread),
+            granted=grants.get(name, {}),
+            future=found[name].future,
+        )
+        for who, name in logins.items()
+        if name in found
+    }

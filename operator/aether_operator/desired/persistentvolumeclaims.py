@@ -1,0 +1,34 @@
+"""The volume of a managed server, or of a room."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aether_operator.catalog import components, names
+from aether_operator.desired import metadata, quantities
+from aether_operator.observed import kinds
+
+if TYPE_CHECKING:
+    from aether_operator.api.platforms import Managed, Platform, Server
+    from aether_operator.catalog.components import Room
+    from aether_operator.catalog.releases import Release
+    from aether_operator.observed.kinds import Manifest
+
+
+def under(server: Server, managed: Managed, platform: Platform, release: Release) -> Manifest:
+    """The claim that a server keeps its data in; the cluster's default class brings the volume."""
+    return _claim(names.claim(platform, server), managed.storage, platform, server.value, release)
+
+
+def under_room(room: Room, storage: str, platform: Platform, release: Release) -> Manifest:
+    """The claim that a room keeps its journal in."""
+    return _claim(names.room_claim(platform, room), storage, platform, components.ROOMS[room].component, release)
+
+
+def _claim(name: str, storage: str, platform: Platform, component: str, release: Release) -> Manifest:
+    thing = metadata.retained(kinds.CLAIMS, name, platform, component, release)
+    thing["spec"] = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": quantities.canonical(storage)}},
+    }
+    return thing

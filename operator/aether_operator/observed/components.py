@@ -1,0 +1,176 @@
+"""What a room's pods said on their /status, as far as it is judged, and where they are asked."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import pydantic
+
+from aether_operator.api.reasons import Reason
+from aether_operator.catalog import components, names
+from aether_operator.observed import families, ownership, secrecy, workloads
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from aether_operator.api.platforms import Platform
+    from aether_operator.catalog.components import Room
+    from aether_operator.observed.observation import World
+
+UNKNOWN_PAIR: Final = "UnknownPair"
+"""What ingest says of a market that the venue does not have."""
+CONTRADICTED: Final = "Contradicted"
+"""What ingest says of a book whose channel is silent while its market moves."""
+BOOK: Final = "book"
+"""The channel that books come by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A pod of a room that can be asked."""
+
+    room: Room
+    pod: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomReport:
+    """What one pod said, or why it said nothing that is understood: `reason` is READY where it did.
+
+    Ages, rates and lags are not here: they move all the time, and a status that moved with them would be written all
+    the time.
+    """
+
+    reason: Reason
+    message: str = ""
+    ready: bool = False
+    failing: Mapping[str, str] = field(default_factory=dict)
+    """Check → why it fails; without those that do not."""
+    settings: str = ""
+    """The digest of the live settings that it follows."""
+    system: str = ""
+    """The venue's own word: online, maintenance, …"""
+    disconnected: str | None = None
+    """Why there is no feed; nothing where there is one."""
+    heard: bool = False
+    """Whether it ever heard of the venue."""
+    books: Mapping[str, str] = field(default_factory=dict)
+    """Market → why its book is not usable; empty where it is."""
+    trades: Mapping[str, str] = field(default_factory=dict)
+    """Market → why its trades are not handed on; without those markets whose are."""
+    silent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Market → its channels that leave out what happens; without those markets that have none."""
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    """Output → why it does not work; empty where it does."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it was understood."""
+        return self.reason is Reason.READY
+
+
+# The forms of contracts/statuses.py, as much of them as is judged; a test holds the two against each other.
+
+
+class _Part(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="ignore", frozen=True)
+
+
+class _Check(_Part):
+    ok: bool
+    detail: str = ""
+
+
+class _Book(_Part):
+    usable: bool
+    reason: str = ""
+    trades: str = ""
+    silent: tuple[str, ...] = ()
+
+
+class _Feed(_Part):
+    connected: bool
+    detail: str = ""
+    system: str = ""
+    age_seconds: float | None = None
+
+
+class _Status(_Part):
+    room: str
+    ready: bool
+    checks: dict[str, _Check] = {}
+    settings: str = ""
+    system: str = ""
+    feed: _Feed | None = None
+    books: dict[str, _Book] = {}
+    outputs: dict[str, _Check] = {}
+
+
+class _Form(_Part):
+    version: int
+
+
+def read(text: str, room: Room, hidden: Collection[str] = ()) -> RoomReport:
+    """What a /status says; nothing of a text that quotes what is `hidden`."""
+    try:
+        said = json.loads(text)
+        version = _Form.model_validate(said).version
+        if version != components.STATUS_VERSION:
+            message = f"its /status has version {version}, and this operator reads {components.STATUS_VERSION}"
+            return RoomReport(reason=Reason.VERSION_UNSUPPORTED, message=message)
+        status = _Status.model_validate(said)
+    except ValueError:
+        return RoomReport(reason=Reason.FAILED, message="what its /status says is not understood")
+    if status.room != room:
+        return RoomReport(reason=Reason.FAILED, message=f"it is the room {status.room[:_LONGEST]}")
+    feed = status.feed
+    # Many markets have one cause, and a long Secret takes a while to be looked for in a text.
+    why = functools.cache(lambda said: _why(said, hidden))
+    return RoomReport(
+        reason=Reason.READY,
+        ready=status.ready,
+        failing={name: why(one.detail) for name, one in status.checks.items() if not one.ok},
+        settings=status.settings,
+        system=feed.system if feed is not None else status.system,
+        disconnected=None if feed is None or feed.connected else why(feed.detail),
+        heard=feed is not None and feed.age_seconds is not None,
+        books={name: "" if one.usable else _why(one.reason, ()) for name, one in status.books.items()},
+        trades={name: why(one.trades) for name, one in status.books.items() if one.trades},
+        silent={
+            name: tuple(why(channel) for channel in one.silent) for name, one in status.books.items() if one.silent
+        },
+        outputs={name: "" if one.ok else why(one.detail) for name, one in status.outputs.items()},
+    )
+
+
+_LONGEST: Final = 200
+
+
+def _why(said: str, hidden: Collection[str]) -> str:
+    """A cause in one line; there is always one."""
+    if secrecy.quotes(said, hidden):
+        return secrecy.WITHHELD
+    return " ".join(said.split())[:_LONGEST] or "it does not say why"
+
+
+def expected(room: Room, platform: Platform) -> tuple[str, ...]:
+    """The pods that a room should have."""
+    return tuple(names.room_pod(platform, room, replica) for replica in range(families.replicas(room, platform)))
+
+
+def targets(platform: Platform, world: World) -> tuple[Target, ...]:
+    """The pods that can be asked: those of the rooms' workloads that run and have an address."""
+    found = []
+    for room in families.present(platform):
+        live = world.children.get(families.room_set(room, platform))
+        wanted = expected(room, platform)
+        for pod in workloads.owned_by(world.pods, live) if live is not None else ():
+            name, seen = pod["metadata"]["name"], pod.get("status") or {}
+            runs = seen.get("phase") == "Running" and not ownership.deleting(pod)
+            if name in wanted and runs and seen.get("podIP"):
+                found.append(Target(room=room, pod=name, address=seen["podIP"]))
+    return tuple(found)

@@ -1,0 +1,173 @@
+"""Why a pod that should be there is not, or does not start: from what Kubernetes says of it.
+
+A StatefulSet tells in its events why it cannot make a pod, a claim why it has no volume, and a pod's condition why it
+has no node. Their texts have numbers that move (how much is used, how many nodes there are): what is told here stays
+the same while the cause does, and names what a person can look at.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from aether_operator.api.reasons import Reason
+from aether_operator.observed import families, kinds, ownership, workloads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from aether_operator.api.platforms import Platform
+    from aether_operator.observed.kinds import Manifest
+    from aether_operator.observed.observation import World
+
+LONGEST: Final = 300
+"""Letters of a text of Kubernetes that is passed on."""
+FAILED, MADE = "FailedCreate", "SuccessfulCreate"
+_OF_CLAIMS: Final = frozenset({"FailedBinding", "ProvisioningFailed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why, and the command that shows more."""
+
+    reason: Reason
+    text: str
+    see: str
+
+    def __str__(self) -> str:
+        return f"{self.text}; see: {self.see}"
+
+
+def unexplained(platform: Platform, world: World) -> frozenset[str]:
+    """The kinds of objects whose events are worth reading: StatefulSets that lack a pod, claims that lack a volume."""
+    children = [world.children[ref] for ref in families.all_of(platform) if ref in world.children]
+    lacking = [one for one in children if one["kind"] == kinds.STATEFUL_SETS.kind and lacks_pods(one, world.pods)]
+    unbound = [one for one in children if one["kind"] == kinds.CLAIMS.kind and _is_pending(one)]
+    return frozenset(one["kind"] for one in (*lacking, *unbound))
+
+
+def lacks_pods(stateful_set: Manifest, pods: Iterable[Manifest]) -> bool:
+    """Whether fewer pods are there than should be."""
+    there = [one for one in workloads.owned_by(pods, stateful_set) if not ownership.deleting(one)]
+    return len(there) < int(stateful_set["spec"].get("replicas", 1))
+
+
+def _is_pending(claim: Manifest) -> bool:
+    return str((claim.get("status") or {}).get("phase", "Pending")) == "Pending"
+
+
+# A pod that cannot be made.
+
+
+def of_stateful_set(stateful_set: Manifest, world: World) -> Cause | None:
+    """Why a pod that is missing could not be made when that was tried last; nothing where it could."""
+    if not lacks_pods(stateful_set, world.pods):
+        return None
+    meta = stateful_set["metadata"]
+    latest = _latest(world.events, meta.get("uid"), (FAILED, MADE))
+    if latest is None or latest["reason"] == MADE:
+        return None
+    said = " ".join((latest.get("note") or "").split()).rpartition(" failed error: ")[2]
+    said = re.sub(r'^pods "[^"]*" is forbidden: ', "", said)
+    within = f"kubectl --namespace {meta['namespace']}"
+    for pattern, words, command in _FORBIDDING:
+        if found := pattern.search(said):
+            named = {name: value or "" for name, value in found.groupdict().items()}
+            text = words.format(**{name: _SORTED.get(name, str)(value) for name, value in named.items()})
+            see = command.format(within=within, namespace=meta["namespace"], **named)
+            return Cause(Reason.POD_FORBIDDEN, text, see)
+    described = f"{within} describe statefulset {meta['name']}"
+    return Cause(Reason.POD_FORBIDDEN, f"a pod cannot be made: {said[:LONGEST]}", described)
+
+
+def _without_brackets(text: str) -> str:
+    """`a != b (container "c" must set …), d (…)` → `a != b, d`: how to set it is our matter and no person's."""
+    return ", ".join(part.strip(" ,") for part in re.split(r"\([^()]*\)", text) if part.strip(" ,"))
+
+
+def _in_order(text: str) -> str:
+    """`[b, a]` → `a, b`: the API server tells them in any order."""
+    return ", ".join(sorted(part.strip() for part in re.split(r", (?=m[ai][xn]imum |[a-z-]+ max )", text.strip("[] "))))
+
+
+_SORTED: Final = {"violations": _without_brackets, "ranges": _in_order}
+_FORBIDDING: Final = (
+    (
+        re.compile(r"exceeded quota: (?P<quota>[^,]+), requested: (?P<asked>.+), used: .+, limited: (?P<most>.+)$"),
+        "ResourceQuota {quota} does not let a pod in: it asks for {asked}, and all of the namespace may have {most}",
+        "{within} describe resourcequota {quota}",
+    ),
+    (
+        re.compile(r"failed quota: (?P<quota>[^:]+): must specify (?P<lacking>.+)$"),
+        "ResourceQuota {quota} does not let a pod in that does not say its {lacking}",
+        "{within} describe resourcequota {quota}",
+    ),
+    (
+        re.compile(r'violates PodSecurity "(?P<level>[^"]+)": (?P<violations>.+)$'),
+        "the namespace's Pod Security level {level} does not let a pod in: {violations}",
+        "kubectl get namespace {namespace} --show-labels",
+    ),
+    (
+        re.compile(r"(?P<ranges>\[?(?:(?:maximum|minimum) .+ usage per|[a-z-]+ max limit to request ratio per) .+)$"),
+        "a LimitRange does not let a pod in: {ranges}",
+        "{within} describe limitrange",
+    ),
+)
+"""What a refusal is known by, how it is told, and what shows it. Quotas tell what is used, which moves."""
+
+
+# A claim without a volume, and a pod without a node.
+
+
+def of_claim(claim: Manifest, world: World) -> Cause | None:
+    """Why a claim that waits has no volume; nothing where nobody said."""
+    if not _is_pending(claim):
+        return None
+    meta = claim["metadata"]
+    latest = _latest(world.events, meta.get("uid"), _OF_CLAIMS)
+    if latest is None:
+        return None
+    said = " ".join((latest.get("note") or "").split())
+    described = f"kubectl --namespace {meta['namespace']} describe persistentvolumeclaim {meta['name']}"
+    if "no storage class is set" in said:
+        text = "has no volume: the cluster has no default StorageClass that would bring one"
+        return Cause(Reason.VOLUME_MISSING, text, "kubectl get storageclass")
+    if missing := re.search(r'storageclass\S* "([^"]+)" not found', said):
+        text = f"has no volume: there is no StorageClass {missing[1]}"
+        return Cause(Reason.VOLUME_MISSING, text, "kubectl get storageclass")
+    return Cause(Reason.VOLUME_MISSING, f"has no volume: {said[:LONGEST]}", described)
+
+
+def of_pod(pod: Manifest) -> Cause | None:
+    """Why a pod has no node."""
+    found = [one for one in (pod.get("status") or {}).get("conditions") or () if one.get("type") == "PodScheduled"]
+    if not found or found[0].get("status") != "False":
+        return None
+    meta, why, said = pod["metadata"], found[0].get("reason", ""), found[0].get("message", "")
+    lacking = _reasons(said) if why == "Unschedulable" else ": ".join(part for part in (why, said[:LONGEST]) if part)
+    see = f"kubectl --namespace {meta.get('namespace', 'default')} describe pod {meta['name']}"
+    return Cause(Reason.UNSCHEDULABLE, f"no node takes it: {lacking}", see)
+
+
+def _reasons(said: str) -> str:
+    """`0/3 nodes are available: 1 Insufficient cpu, 2 … . preemption: …` → what nodes lack, without how many do."""
+    listed = said.partition("nodes are available: ")[2].partition(". ")[0].rstrip(".")
+    reasons = {re.sub(r"^\d+ ", "", one) for one in listed.split(", ") if one}
+    return ", ".join(sorted(reasons))[:LONGEST] or said[:LONGEST] or "it does not say why"
+
+
+# Events.
+
+
+def _latest(events: Iterable[Manifest], uid: str | None, reasons: Sequence[str] | frozenset[str]) -> Manifest | None:
+    """The last event of an object with one of these reasons; of two of one second the one that tells of success."""
+    mine = [one for one in events if one["regarding"].get("uid") == uid and one.get("reason") in reasons]
+    return max(mine, key=lambda one: (_when(one), one["reason"] == MADE, one.get("note") or ""), default=None)
+
+
+def _when(event: dict[str, Any]) -> str:
+    """When it happened last, to the second: of the older form of events that is all there is."""
+    series = event.get("series") or {}
+    times = (series.get("lastObservedTime"), event.get("deprecatedLastTimestamp"), event.get("eventTime"))
+    return max(str(one)[:19] for one in (*times, event["metadata"].get("creationTimestamp")) if one)

@@ -1,0 +1,159 @@
+"""Desired against observed: the acts that are left to do, in order, and what stands in their way."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aether_operator.api import labels
+from aether_operator.observed import kinds, ownership, workloads
+from aether_operator.observed.kinds import Ref
+from aether_operator.planning import blockers, comparisons
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from aether_operator.api.platforms import Platform
+    from aether_operator.observed.kinds import Manifest
+    from aether_operator.observed.observation import Trouble, World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Apply:
+    """Make a child as wanted. `live` is what is there, or nothing."""
+
+    manifest: Manifest
+    live: Manifest | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delete:
+    """Delete a child that is not wanted any more: this one, as it was seen, or none."""
+
+    ref: Ref
+    uid: str
+    resource_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nudge:
+    """Write on a pod which live settings there are now.
+
+    A kubelet looks at a pod that was changed, and with it at the files of its ConfigMaps, at once; else it does so once
+    a minute. The pod itself reads the file, not this.
+    """
+
+    pod: str
+    uid: str
+    settings: Ref
+    """The ConfigMap that must be as wanted first."""
+    digest: str
+
+
+Act = Apply | Nudge | Delete
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do, in this order, and what nobody but a person can mend."""
+
+    acts: tuple[Act, ...]
+    blockers: tuple[Trouble, ...]
+
+
+def plan(wanted: Sequence[Manifest], world: World, platform: Platform) -> Plan:
+    """What is left to do: nothing, where the world is as wanted.
+
+    Applies come in the order of kinds, then nudges, deletes last. A name that somebody else's object has is left alone.
+    """
+    acts: list[Act] = []
+    found: list[Trouble] = []
+    order = {kind.kind: place for place, kind in enumerate(kinds.CHILDREN)}
+    for manifest in sorted(wanted, key=lambda thing: order[thing["kind"]]):
+        live = world.children.get(kinds.ref(manifest))
+        if live is None:
+            acts.append(Apply(manifest=manifest, live=None))
+            continue
+        if not ownership.ours(live, platform.name):
+            found.append(blockers.name_taken(manifest, live))
+            continue
+        possible, trouble = _possible(manifest, live)
+        if trouble is not None:
+            found.append(trouble)
+        if possible is None or ownership.deleting(live):
+            continue  # what is on its way out is made anew when it is gone
+        if not comparisons.as_wanted(possible, live):
+            acts.append(Apply(manifest=possible, live=live))
+    hindered = {one.ref for one in found}
+    return Plan((*acts, *_nudges(wanted, world, hindered), *_pruned(wanted, world, platform)), tuple(found))
+
+
+def _nudges(wanted: Sequence[Manifest], world: World, hindered: set[Ref]) -> Iterator[Nudge]:
+    """A nudge for each pod that mounts live settings and was not told of the newest, new pods included."""
+    settings = [one for one in wanted if one["kind"] == kinds.CONFIG_MAPS.kind and kinds.ref(one) not in hindered]
+    for config in settings:
+        digest, which = config["metadata"]["annotations"][labels.SETTINGS], kinds.ref(config)
+        for stateful_set in wanted:
+            live = world.children.get(kinds.ref(stateful_set))
+            if live is None or which not in mounted(stateful_set):
+                continue
+            for pod in workloads.owned_by(world.pods, live):
+                said = (pod["metadata"].get("annotations") or {}).get(labels.SETTINGS)
+                if said != digest and not ownership.deleting(pod):
+                    meta = pod["metadata"]
+                    yield Nudge(pod=meta["name"], uid=meta["uid"], settings=which, digest=digest)
+
+
+def mounted(manifest: Manifest) -> frozenset[Ref]:
+    """The Secrets and ConfigMaps that the pods of a StatefulSet cannot start without; nothing for another kind."""
+    if manifest["kind"] != kinds.STATEFUL_SETS.kind:
+        return frozenset()
+    found = set()
+    for volume in manifest["spec"]["template"]["spec"]["volumes"]:
+        if "secret" in volume:
+            found.add(Ref(kinds.SECRETS.kind, volume["secret"]["secretName"]))
+        if "configMap" in volume:
+            found.add(Ref(kinds.CONFIG_MAPS.kind, volume["configMap"]["name"]))
+        for source in volume.get("projected", {}).get("sources", ()):
+            if not source["secret"].get("optional"):
+                found.add(Ref(kinds.SECRETS.kind, source["secret"]["name"]))
+    return frozenset(found)
+
+
+def _possible(manifest: Manifest, live: Manifest) -> tuple[Manifest | None, Trouble | None]:
+    """As much of a manifest as the API server can accept over what is there, and what it cannot."""
+    kind = kinds.of(manifest)
+    if kind == kinds.CLAIMS:
+        less = blockers.shrinking(manifest, live)
+        if less is None:
+            return manifest, None
+        kept = copy.deepcopy(manifest)
+        kept["spec"]["resources"]["requests"]["storage"] = live["spec"]["resources"]["requests"]["storage"]
+        return kept, less
+    if kind == kinds.STATEFUL_SETS:
+        fixed = blockers.fixed_fields(manifest, live)
+        return (manifest, None) if fixed is None else (None, fixed)
+    return manifest, None
+
+
+def _pruned(wanted: Sequence[Manifest], world: World, platform: Platform) -> list[Delete]:
+    """Our children that are not wanted any more. What has no owner is data, and stays."""
+    keep = {kinds.ref(manifest) for manifest in wanted}
+    order = {kind.kind: place for place, kind in enumerate(kinds.CHILDREN)}
+    gone = [
+        Delete(ref=ref, uid=live["metadata"]["uid"], resource_version=live["metadata"]["resourceVersion"])
+        for ref, live in world.children.items()
+        if ref.kind in order
+        and ref not in keep
+        and _labelled(live, platform)
+        and ownership.owned_by(live, platform.uid)
+        and not ownership.deleting(live)
+    ]
+    # Workloads first, and what they need last.
+    return sorted(gone, key=lambda act: (-order[act.ref.kind], act.ref.name))
+
+
+def _labelled(live: Manifest, platform: Platform) -> bool:
+    from_us = live["metadata"].get("labels") or {}
+    return {**from_us, **blockers.marks(platform.name)} == from_us

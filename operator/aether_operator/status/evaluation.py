@@ -1,0 +1,357 @@
+"""The judgement: everything that was seen, as one status.
+
+Every reason has a remedy in `api.reasons.TEXTS`. What only a person's act can mend is Stalled at once. What time or
+others may mend is Reconciling; after `progressDeadlineSeconds` in one generation it is Stalled too, until it is mended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from aether_operator.api import reasons
+from aether_operator.api.platforms import PlatformSpec, Server
+from aether_operator.api.reasons import ConditionType, Reason, Remedy
+from aether_operator.observed import families
+from aether_operator.observed.reports import Engine
+from aether_operator.status import components, conditions, facts, findings, sanitizer
+from aether_operator.status.conditions import Condition, Truth
+from aether_operator.status.findings import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from aether_operator.api.platforms import Platform
+    from aether_operator.observed.kinds import Manifest
+    from aether_operator.observed.observation import World
+    from aether_operator.observed.reports import SchemaReport, TopicsReport
+
+
+class State(StrEnum):
+    """How a platform is, in one word."""
+
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    TERMINATING = "Terminating"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a visit saw of one platform, after it had done what it could.
+
+    `platform` is the spec in force: the newest one, or the last good one while the newest is not understood or the
+    platform is paused; nothing where there never was one. `newest` is the newest spec where it is understood, and
+    `problems` say why it is not, each with its field. `world` is that of the spec in force.
+    """
+
+    generation: int
+    paused: bool
+    platform: Platform | None
+    newest: Platform | None
+    problems: tuple[str, ...] = ()
+    world: World
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """How it is altogether."""
+
+    state: State
+    reason: Reason
+    message: str
+    stall: Reason = Reason.READY
+
+
+def judge(seen: Seen, previous: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:
+    """The status of a platform, as a whole, and as the API server takes it.
+
+    `previous` is the status that it had, which times are kept from.
+    """
+    by_server = _of_servers(seen)
+    kept = [_of_kept(part, seen, by_server, previous) for part in (_of_schema(seen), _of_topics(seen))]
+    of_rooms, room_conditions = components.judged(seen.platform, seen.world)
+    found = [
+        *_of_spec(seen),
+        *(_of_world(seen.platform, seen.world, by_server, [one for one, _ in kept]) if seen.platform else ()),
+        *of_rooms,
+    ]
+    verdict = _verdict(found, seen, previous, now)
+    schema = _schema_facts(seen, previous)
+    told = [
+        *_standing(verdict),
+        *(_of_server(server, one, seen) for server, one in by_server.items()),
+        *(condition for _, condition in kept),
+        *room_conditions,
+        _warning(seen, schema),
+        _paused(seen),
+    ]
+    status: dict[str, Any] = {
+        "observedGeneration": seen.generation,
+        "state": verdict.state.value,
+        "reason": verdict.reason.value,
+        "message": conditions.bounded(verdict.message),
+        "conditions": conditions.written(told, previous, seen.generation, now),
+    }
+    parts = {
+        "applied": _applied(seen, previous),
+        "endpoints": facts.endpoints(seen.platform, seen.world) if seen.platform else None,
+        "servers": facts.versions(seen.world),
+        "schema": schema,
+    }
+    return sanitizer.fitted(status | parts)
+
+
+def judge_terminating(raw: Manifest, *, now: datetime) -> dict[str, Any]:
+    """The status of a platform that is being deleted: what was known of it stays."""
+    previous: Mapping[str, Any] = raw.get("status") or {}
+    generation = raw["metadata"]["generation"]
+    message = "It is being deleted; volumes and credentials stay"
+    told = _standing(_Verdict(State.TERMINATING, Reason.TERMINATING, message))
+    return sanitizer.fitted(
+        {
+            **previous,
+            "observedGeneration": generation,
+            "state": State.TERMINATING.value,
+            "reason": Reason.TERMINATING.value,
+            "message": message,
+            "conditions": conditions.beside(conditions.written(told, previous, generation, now), previous),
+        }
+    )
+
+
+def judge_failed(raw: Manifest, cause: str, *, now: datetime) -> dict[str, Any]:
+    """What is told of a platform whose reconcile failed: its standing, and nothing of what could not be looked at.
+
+    `observedGeneration` is not among it: nobody knows what became of this generation.
+    """
+    previous: Mapping[str, Any] = raw.get("status") or {}
+    generation, patience = raw["metadata"]["generation"], _patience_of(raw)
+    message, reason = f"the operator could not finish its look at it, and tries again: {cause}", Reason.RECONCILE_FAILED
+    verdict = _Verdict(State.RECONCILING, reason, message)
+    if _late(generation, patience, previous, now):
+        verdict = _Verdict(State.STALLED, reason, message, stall=Reason.PROGRESS_DEADLINE_EXCEEDED)
+    return sanitizer.fitted(
+        {
+            "state": verdict.state.value,
+            "reason": reason.value,
+            "message": conditions.bounded(message),
+            "conditions": conditions.beside(
+                conditions.written(_standing(verdict), previous, generation, now), previous
+            ),
+        }
+    )
+
+
+def remedy(reason: Reason) -> Remedy:
+    """Who can mend it. Whoever paused a platform with a spec that is not applied must unpause it."""
+    return Remedy.EDIT if reason is Reason.PAUSED_BY_SPEC else reasons.TEXTS[reason].remedy
+
+
+# The verdict.
+
+
+def _verdict(found: Sequence[Finding], seen: Seen, previous: Mapping[str, Any], now: datetime) -> _Verdict:
+    if not found:
+        return _Verdict(State.READY, Reason.READY, "Everything is as the spec says")
+    ordered = sorted(found, key=lambda one: remedy(one.reason) is not Remedy.EDIT)
+    first, message = ordered[0], "; ".join(str(one) for one in ordered)
+    if remedy(first.reason) is Remedy.EDIT:
+        return _Verdict(State.STALLED, first.reason, message, stall=first.reason)
+    patience = _patience(seen)
+    if _late(seen.generation, patience, previous, now):
+        message = f"not ready after {patience} s: {message}"
+        return _Verdict(State.STALLED, first.reason, message, stall=Reason.PROGRESS_DEADLINE_EXCEEDED)
+    return _Verdict(State.RECONCILING, first.reason, message)
+
+
+def _patience(seen: Seen) -> int:
+    spec = seen.newest or seen.platform
+    return spec.spec.progress_deadline_seconds if spec else PlatformSpec().progress_deadline_seconds
+
+
+def _patience_of(raw: Manifest) -> int:
+    said = (raw.get("spec") or {}).get("progressDeadlineSeconds")
+    return said if isinstance(said, int) else PlatformSpec().progress_deadline_seconds
+
+
+def _late(generation: int, patience: int, previous: Mapping[str, Any], now: datetime) -> bool:
+    """Whether the deadline of this generation has passed. Once it has, only Ready or an edit ends that."""
+    before = conditions.by_type(previous)
+    stalled, reconciling = before.get(ConditionType.STALLED, {}), before.get(ConditionType.RECONCILING, {})
+    if (
+        stalled.get("status") == Truth.TRUE
+        and stalled.get("reason") == Reason.PROGRESS_DEADLINE_EXCEEDED
+        and stalled.get("observedGeneration") == generation
+    ):
+        return True
+    if reconciling.get("status") != Truth.TRUE or reconciling.get("observedGeneration") != generation:
+        return False
+    return now - conditions.moment(reconciling["lastTransitionTime"]) >= timedelta(seconds=patience)
+
+
+def _standing(verdict: _Verdict) -> list[Condition]:
+    """The three conditions that kstatus reads."""
+    ready, moving, stuck = ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED
+    reason, message = verdict.reason, verdict.message
+    match verdict.state:
+        case State.READY:
+            return [
+                Condition(ready, Truth.TRUE, reason, message),
+                Condition(moving, Truth.FALSE, reason),
+                Condition(stuck, Truth.FALSE, reason),
+            ]
+        case State.STALLED:
+            return [
+                Condition(ready, Truth.FALSE, reason, message),
+                Condition(moving, Truth.FALSE, verdict.stall),
+                Condition(stuck, Truth.TRUE, verdict.stall, message),
+            ]
+        case _:
+            return [
+                Condition(ready, Truth.FALSE, reason, message),
+                Condition(moving, Truth.TRUE, reason, message),
+                Condition(stuck, Truth.FALSE, reason),
+            ]
+
+
+# The parts.
+
+
+def _of_spec(seen: Seen) -> list[Finding]:
+    found = []
+    if seen.problems:
+        found.append(Finding(findings.SPEC, Reason.INVALID_SPEC, "; ".join(sorted(seen.problems))))
+    if seen.paused and not _in_force(seen):
+        message = f"generation {seen.generation} is not applied while spec.paused is true"
+        found.append(Finding(findings.SPEC, Reason.PAUSED_BY_SPEC, message))
+    return found
+
+
+def _in_force(seen: Seen) -> bool:
+    """Whether what runs is what the newest spec asks for."""
+    if seen.newest is None:
+        return seen.platform is not None
+    return seen.platform is not None and facts.alike(seen.newest.spec, seen.platform.spec)
+
+
+def _of_servers(seen: Seen) -> dict[Server, Finding | None]:
+    if seen.platform is None:
+        return {server: findings.nothing_runs(server.value, seen.world) for server in Server}
+    return {server: findings.of_server(server, seen.platform, seen.world) for server in Server}
+
+
+def _of_world(
+    platform: Platform, world: World, by_server: Mapping[Server, Finding | None], kept: Sequence[Finding | None]
+) -> list[Finding]:
+    found = [*by_server.values(), *findings.of_others(platform, world), *kept]
+    return [one for one in found if one is not None]
+
+
+def _of_server(server: Server, finding: Finding | None, seen: Seen) -> Condition:
+    report = seen.world.servers.get(server)
+    return findings.condition(server, finding, report.version if report else "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A part that is brought up on a server: the schema, the topics."""
+
+    name: str
+    kind: ConditionType
+    server: Server
+    report: SchemaReport | TopicsReport | None
+    well: str
+    """What its condition says when all is well."""
+
+
+def _of_schema(seen: Seen) -> _Kept:
+    report = seen.world.schema
+    well = (report.message or f"revision {report.revision}") if report else ""
+    return _Kept(findings.SCHEMA, ConditionType.SCHEMA_READY, Server.POSTGRES, report, well)
+
+
+def _of_topics(seen: Seen) -> _Kept:
+    report = seen.world.topics
+    return _Kept(
+        findings.TOPICS, ConditionType.TOPICS_READY, Server.KAFKA, report, ", ".join(report.topics) if report else ""
+    )
+
+
+def _of_kept(
+    part: _Kept, seen: Seen, by_server: Mapping[Server, Finding | None], previous: Mapping[str, Any]
+) -> tuple[Finding | None, Condition]:
+    """What is wrong with a part that is brought up on a server, and its condition."""
+    kind, report, below = part.kind, part.report, by_server[part.server]
+    old = conditions.by_type(previous).get(kind)
+    if seen.paused and report is None and old is not None and old["status"] != Truth.UNKNOWN:
+        # It is not looked at while the platform is paused: what was seen last is what is known.
+        # A newer release, which was rolled back, may have had reasons that are not known here.
+        reason = Reason(old["reason"]) if old["reason"] in list(Reason) else Reason.FAILED
+        kept = Condition(kind, Truth(old["status"]), reason, old.get("message", ""))
+        bad = below is None and kept.truth is not Truth.TRUE
+        return Finding(part.name, kept.reason, kept.message) if bad else None, kept
+    if below is not None:
+        return None, Condition(kind, Truth.UNKNOWN, Reason.PROGRESSING, f"it waits for {part.server.value}")
+    if report is not None and report.ok:
+        return None, Condition(kind, Truth.TRUE, Reason.READY, part.well)
+    if report is not None:
+        message = report.message or report.reason.value
+        return Finding(part.name, report.reason, message), Condition(kind, Truth.FALSE, report.reason, message)
+    if seen.paused:
+        held = "it was never looked at, and is not while spec.paused is true"
+        finding = Finding(part.name, Reason.PAUSED_BY_SPEC, held, known=False)
+    else:
+        finding = Finding(part.name, Reason.PROGRESSING, "it was not looked at yet", known=False)
+    return finding, Condition(kind, Truth.UNKNOWN, finding.reason, finding.message)
+
+
+def _schema_facts(seen: Seen, previous: Mapping[str, Any]) -> Mapping[str, Any]:
+    if seen.world.schema is not None:
+        return facts.schema(seen.world.schema)
+    kept: Mapping[str, Any] = previous.get("schema") or {}
+    return kept if seen.paused else {}
+
+
+def _applied(seen: Seen, previous: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The spec that is in force. An invalid or a paused one is not, and leaves what was."""
+    if seen.paused or seen.problems or seen.newest is None:
+        kept: Mapping[str, Any] | None = previous.get("applied")
+        return kept
+    return facts.applied(seen.newest.spec)
+
+
+_EVALUATION: Final = "one node each, for evaluation and not for production"
+
+
+def _warning(seen: Seen, schema: Mapping[str, Any]) -> Condition:
+    """All that works and that a person should know."""
+    said: list[tuple[Reason, str]] = []
+    if schema.get("held"):
+        said.append((Reason.RETENTION_HELD, f"retention is not shortened: {', '.join(schema['held'])}"))
+    unmended = [line for line in schema.get("drift", ()) if not line.endswith("(repaired)")]
+    if unmended:
+        said.append((Reason.DRIFTED, f"the schema differs: {', '.join(unmended)}"))
+    noted = "; ".join(sorted(seen.world.schema.warnings)) if seen.world.schema is not None else ""
+    if schema.get("engine") == Engine.PARTMAN:
+        said.append((Reason.NATIVE_PARTITIONS, noted or "tables are native partitions kept by pg_partman"))
+    elif noted:
+        said.append((Reason.SCHEMA_ATTENTION, noted))
+    if seen.world.topics is not None and seen.world.topics.warnings:
+        said.append((Reason.TOPICS_ATTENTION, "; ".join(sorted(seen.world.topics.warnings))))
+    managed = sorted(families.managed(seen.platform)) if seen.platform else []
+    if managed:
+        said.append((Reason.EVALUATION_ONLY, f"Managed {', '.join(managed)}: {_EVALUATION}"))
+    if not said:
+        return Condition(ConditionType.WARNING, Truth.FALSE, Reason.READY)
+    return Condition(ConditionType.WARNING, Truth.TRUE, said[0][0], "; ".join(text for _, text in said))
+
+
+def _paused(seen: Seen) -> Condition:
+    if seen.paused:
+        message = "nothing is changed while spec.paused is true"
+        return Condition(ConditionType.PAUSED, Truth.TRUE, Reason.PAUSED_BY_SPEC, message)
+    return Condition(ConditionType.PAUSED, Truth.FALSE, Reason.NOT_PAUSED)

@@ -1,0 +1,114 @@
+"""Messages of contracts.marketdata as bytes. Books are joined from text that is there already: they are many."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+from aether_services.contracts.marketdata import TickerMessage, TradeMessage
+from aether_services.domain import times
+from aether_services.domain.times import Nanoseconds
+
+if TYPE_CHECKING:
+    from aether_services.domain.books import Book, Unusable
+    from aether_services.domain.instruments import Symbol
+    from aether_services.domain.tickers import Ticker
+    from aether_services.ingest.core.trade_log import Received
+
+
+_SECOND: Final = times.SECOND
+
+
+class BookWriter:
+    """Writes the messages of one market's book.
+
+    Args:
+        symbol: The market.
+        writer: Tells this life of this replica from all others.
+    """
+
+    __slots__ = ("_at", "_begin", "_number", "_received", "_received_from")
+
+    def __init__(self, symbol: Symbol, writer: str) -> None:
+        self._begin = f'{{"version":1,"type":"book","symbol":{json.dumps(symbol)},"id":"{writer}-'
+        self._number = 0
+        self._at = ""
+        """The venue's time of the book that was written last."""
+        self._received, self._received_from = "", -_SECOND
+        """A second of our own, as it is published and when it began: many messages are of one."""
+
+    def usable(self, book: Book, at: str, received: Nanoseconds) -> bytes:
+        """A book as it verified.
+
+        Args:
+            book: It.
+            at: The venue's time of it: RFC 3339 in UTC with nanoseconds.
+            received: When it was received.
+        """
+        since = received - self._received_from
+        if not 0 <= since < _SECOND:
+            since = received % _SECOND
+            self._received_from = received - since
+            self._received = times.text(Nanoseconds(self._received_from))[:20]
+        self._at = at
+        self._number += 1
+        nine = str(_SECOND + since)[1:]
+        return (
+            f'{self._begin}{self._number}","usable":true,"checksum":{book.checksum},"at":"{at}",'
+            f'"received":"{self._received}{nine}Z","bids":[{book.bids.text}],"asks":[{book.asks.text}]}}'
+        ).encode()
+
+    @property
+    def at(self) -> Nanoseconds | None:
+        """The venue's time of the book that was written last; nothing before the first."""
+        return times.parse(self._at) if self._at else None
+
+    def again(self, book: Book, received: Nanoseconds) -> bytes:
+        """A book that is still what it was when it was written last."""
+        return self.usable(book, self._at, received)
+
+    def unusable(self, why: Unusable, now: Nanoseconds) -> bytes:
+        """Word that there is no book to be trusted."""
+        self._number += 1
+        at = times.text(now)
+        said = f'{self._number}","usable":false,"reason":"{why}","at":"{at}","received":"{at}"}}'
+        return (self._begin + said).encode()
+
+
+def trade(one: Received) -> bytes:
+    """A trade's message."""
+    it = one.trade
+    message = TradeMessage(
+        id=f"{it.symbol}:{it.trade_id}",
+        symbol=it.symbol,
+        trade_id=it.trade_id,
+        side=it.side,
+        price=it.price,
+        quantity=it.quantity,
+        order_type=it.order_type,
+        at=it.at,
+        received=one.received,
+    )
+    return message.model_dump_json().encode()
+
+
+def ticker(one: Ticker, number: str, received: Nanoseconds) -> bytes:
+    """A ticker's message."""
+    message = TickerMessage(
+        id=number,
+        symbol=one.symbol,
+        bid=one.bid,
+        bid_quantity=one.bid_quantity,
+        ask=one.ask,
+        ask_quantity=one.ask_quantity,
+        last=one.last,
+        volume=one.volume,
+        vwap=one.vwap,
+        low=one.low,
+        high=one.high,
+        change=one.change,
+        change_percent=one.change_percent,
+        at=one.at,
+        received=received,
+    )
+    return message.model_dump_json().encode()

@@ -1,0 +1,61 @@
+"""A platform in a world, judged; and worlds in which one thing is said otherwise."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from aether_operator import status
+from aether_operator.api.platforms import Server
+from aether_operator.observed.observation import World
+from aether_operator.observed.reports import SchemaReport, ServerReport
+from aether_testing import kstatus, observations
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aether_operator.api.platforms import Platform
+    from aether_operator.api.reasons import Reason
+
+NOW: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
+NEVER: Final[dict[str, Any]] = {"observedGeneration": -1}
+"""The status that the API server gives to a platform nobody has looked at."""
+READY, RECONCILING, STALLED = status.State.READY, status.State.RECONCILING, status.State.STALLED
+
+
+def seen(platform: Platform | None, world: World | None = None, **parts: Any) -> status.Seen:
+    """What a visit sees when nothing is odd about the platform itself."""
+    usual: dict[str, Any] = {
+        "generation": platform.generation if platform else 1,
+        "paused": False,
+        "newest": platform,
+        "world": world if world is not None else World(children={}),
+    }
+    return status.Seen(platform=platform, **{**usual, **parts})
+
+
+def judged(what: status.Seen, previous: dict[str, Any] | None = None, at: float = 0) -> dict[str, Any]:
+    """Its status, so many seconds after `NOW`."""
+    return status.judge(what, NEVER if previous is None else previous, now=NOW + timedelta(seconds=at))
+
+
+def conditions(told: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """A status's conditions by their types."""
+    return {one["type"]: one for one in told["conditions"]}
+
+
+def in_kstatus(told: dict[str, Any], generation: int = 1, **meta: Any) -> str:
+    """A status as kstatus reads it."""
+    return kstatus.compute({"metadata": {"generation": generation, **meta}, "status": told})
+
+
+def saying(reason: Reason, message: str = "it says so", server: Server = Server.KAFKA) -> Callable[[World], World]:
+    """A server says something else."""
+    return lambda world: observations.saying(world, ServerReport(server=server, reason=reason, message=message))
+
+
+def schema(reason: Reason, message: str = "it says so", **parts: Any) -> Callable[[World], World]:
+    """Something else became of the schema."""
+    report = SchemaReport(reason=reason, message=message, revision="0001", **parts)
+    return lambda world: dataclasses.replace(world, schema=report)

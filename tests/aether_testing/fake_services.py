@@ -1,0 +1,143 @@
+"""Plays the rooms of platforms, as kwok plays their node: one server answers for the /status of every pod of theirs.
+
+What it says has the form of the rooms' own contract. A pod of ingest follows new settings once the operator has told it
+to look, as a kubelet would have it do at once, and not before: a nudge that is forgotten is seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+from kubernetes.aio import client, config
+
+from aether_operator.api import labels, platforms
+from aether_operator.catalog import components
+from aether_operator.kube import api_client
+from aether_operator.observed import kinds
+from aether_services.contracts.statuses import BookState, Feed, IngestStatus, Output, OutputState, VenueStatus
+from aether_services.domain.times import Nanoseconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from aether_cli.local.startup import Cluster
+    from aether_services.contracts.statuses import Status
+
+    Change = Callable[[dict[str, Any]], dict[str, Any]]
+
+PATIENCE: Final = 30.0
+_SIMULATED: Final = components.ROOMS[components.Room.EXCHANGE_SIM].component
+
+
+@dataclass(slots=True, kw_only=True)
+class Rooms:
+    """The rooms of every platform of a cluster.
+
+    `odd` are those pods that say something else: what they would say is changed so first.
+    """
+
+    cluster: Cluster
+    odd: dict[str, Change] = field(default_factory=dict)
+    port: int = 0
+    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
+    _api: api_client.Api | None = None
+
+    @property
+    def address(self) -> str:
+        """Where an operator outside of the cluster finds a room's pod."""
+        return f"http://127.0.0.1:{self.port}/{{namespace}}/{{pod}}"
+
+    async def _run(self, ready: Callable[[], object], stop: asyncio.Event) -> None:
+        configuration = client.Configuration(retries=False)
+        await config.load_kube_config(str(self.cluster.kubeconfig), client_configuration=configuration)
+        self._api = api_client.Api(configuration=configuration)
+        app = web.Application()
+        app.router.add_get("/{namespace}/{pod}/status", self._answer)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            self.port = runner.addresses[0][1]
+            ready()
+            await stop.wait()
+        finally:
+            await runner.cleanup()
+            await self._api.close()
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        namespace, pod = request.match_info["namespace"], request.match_info["pod"]
+        name = pod.rpartition("-")[0]
+        simulated = name.endswith(f"-{_SIMULATED}")
+        status = _venue(pod) if simulated else await self._ingest(namespace, name, pod)
+        told, change = status.model_dump(mode="json"), self.odd.get(pod)
+        return web.json_response(told if change is None else change(told))
+
+    async def _ingest(self, namespace: str, name: str, pod: str) -> Status:
+        assert self._api is not None, "it answers only while it runs"
+        settings = await self._api.get(kinds.CONFIG_MAPS, namespace, f"{name}-settings")
+        live = await self._api.get(kinds.PODS, namespace, pod)
+        text = (settings or {}).get("data", {}).get(components.SETTINGS_KEY, "{}")
+        newest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        told = ((live or {}).get("metadata", {}).get("annotations") or {}).get(labels.SETTINGS)
+        books = {pair: _book(pair) for pair in json.loads(text).get("pairs", ())}
+        return IngestStatus(
+            **_common(pod),
+            room="ingest",
+            settings=newest if told == newest else "",
+            feed=Feed(connected=True, system="online", age_seconds=time.monotonic() % 1),
+            books=books if told == newest else {},
+            outputs={output: OutputState(ok=True, lag_seconds=time.monotonic() % 1) for output in Output},
+        )
+
+
+def _common(pod: str) -> dict[str, Any]:
+    return {"release": "test", "instance": pod, "started": Nanoseconds(time.time_ns()), "ready": True}
+
+
+def _venue(pod: str) -> Status:
+    return VenueStatus(**_common(pod), room="exchange_sim", system="online", clients=1, trades=time.time_ns())
+
+
+def _book(pair: str) -> BookState:
+    known = pair in platforms.DEFAULT_PAIRS
+    return BookState(usable=known, reason="" if known else "UnknownPair", age_seconds=time.monotonic() % 1)
+
+
+@contextlib.contextmanager
+def running(cluster: Cluster) -> Iterator[Rooms]:
+    """For the length of a block, in a thread of its own."""
+    played = Rooms(cluster=cluster)
+    ready, stop = threading.Event(), asyncio.Event()
+    ended: list[BaseException] = []
+
+    def live() -> None:
+        try:
+            with asyncio.Runner(loop_factory=lambda: played._loop) as runner:  # noqa: SLF001 - it is this module's own
+                runner.run(played._run(ready.set, stop))  # noqa: SLF001
+        except BaseException as broken:  # noqa: BLE001 - told by whoever has the block
+            ended.append(broken)
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=live, name="rooms")
+    thread.start()
+    try:
+        assert ready.wait(PATIENCE), "the rooms did not start"
+        if not ended:
+            yield played
+    finally:
+        if thread.is_alive():
+            played._loop.call_soon_threadsafe(stop.set)  # noqa: SLF001
+        thread.join(PATIENCE)
+    assert not thread.is_alive(), "the rooms did not end"
+    if ended:
+        raise ended[0]

@@ -1,0 +1,251 @@
+"""Ingest's way to a venue, in one process and in time that a test owns: a venue that answers as told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from aether_services.contracts.marketdata import BookMessage, Topic
+from aether_services.domain import times
+from aether_services.domain.instruments import Symbol
+from aether_services.domain.times import Nanoseconds
+from aether_services.domain.trades import OrderType, Side, Trade
+from aether_services.ingest.core.markets import Markets
+from aether_services.ingest.ports import Listed, VenueAway
+from aether_services.ingest.service.backfill import History
+from aether_services.ingest.service.receiver import Receiving
+from aether_testing import clocks, recordings
+from aether_testing.clocks import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from aether_services.ingest import ports
+    from aether_services.ingest.core.outboxes import Letter
+    from aether_services.ingest.core.subscriptions import Step
+    from aether_services.ingest.core.trade_log import Place
+    from aether_services.ingest.core.wire import Channel
+
+BTC, ETH, BAD = Symbol(recordings.SYMBOL), Symbol("ETH/USD"), Symbol("AAA/USD")
+MANY = [Symbol(f"B{number:03}/USD") for number in range(120)]
+
+
+def the_instruments() -> bytes:
+    """All these markets, alike."""
+    said = json.loads(recordings.INSTRUMENT)
+    (pair,) = said["data"]["pairs"]
+    said["data"]["pairs"] = [{**pair, "symbol": symbol} for symbol in (BTC, ETH, BAD, *MANY)]
+    return json.dumps(said).encode()
+
+
+INSTRUMENTS = the_instruments()
+Answer = Callable[[dict[str, Any]], "Sequence[bytes | int]"]
+
+
+class Venue:
+    """Answers as told: a request → frames; a number ends the connection, with that code."""
+
+    def __init__(self, clock: Clock, answer: Answer) -> None:
+        self._clock, self._answer = clock, answer
+        self._frames: asyncio.Queue[bytes | int] = asyncio.Queue()
+        self.asked: list[dict[str, Any]] = []
+        self.connections: list[float] = []
+        """When each began."""
+        self.traded: list[Trade] = []
+        self.faults: list[Exception] = []
+        """What REST is asked in vain for trades with, before it tells them."""
+        self.questions = 0
+        """Times that REST was asked for trades."""
+
+    @contextlib.asynccontextmanager
+    async def connected(self) -> AsyncIterator[Venue]:
+        """A connection."""
+        self.connections.append(self._clock.seconds)
+        self._frames = asyncio.Queue()
+        yield self
+
+    async def receive(self) -> str:
+        """The next message."""
+        frame = await self._frames.get()
+        if isinstance(frame, int):
+            raise VenueAway(f"code {frame}", frame)
+        return frame.decode()
+
+    async def send(self, text: str) -> None:
+        """Take a request."""
+        request = json.loads(text)
+        self.asked.append(request)
+        for frame in self._answer(request):
+            self._frames.put_nowait(frame)
+
+    async def instruments(self) -> Listed:
+        """None."""
+        return Listed()
+
+    async def trades(self, symbol: Symbol, after: Place | None) -> Sequence[Trade]:
+        """What it has over REST: trades that it did not tell of."""
+        del symbol
+        self.questions += 1
+        if self.faults:
+            raise self.faults.pop(0)
+        return [one for one in self.traded if after is None or one.trade_id > after.trade_id]
+
+    def tell(self, *frames: bytes) -> None:
+        """Say something unasked."""
+        for frame in frames:
+            self._frames.put_nowait(frame)
+
+    def methods(self, channel: str) -> list[str]:
+        """What was asked for of a channel."""
+        return [one["method"] for one in self.asked if one.get("params", {}).get("channel") == channel]
+
+    def symbols(self, method: str, channel: str) -> list[Symbol]:
+        """Markets that were named to it, each as often as it was."""
+        asked = [one["params"] for one in self.asked if one["method"] == method]
+        return [symbol for params in asked if params["channel"] == channel for symbol in params.get("symbol", ())]
+
+
+def an_ack(request: dict[str, Any], symbol: str = "", **words: Any) -> bytes:
+    result = {"result": {"symbol": symbol}} if symbol else {}
+    said = {"method": request["method"], "req_id": request["req_id"], "success": True, **result, **words}
+    return json.dumps(said).encode()
+
+
+class World:
+    """A venue, and what listens to it."""
+
+    def __init__(self, answer: Answer, *symbols: Symbol) -> None:
+        self.clock = Clock()
+        self.venue = Venue(self.clock, answer)
+        self.markets = Markets(writer="w", depth=10, tape_length=10, post=lambda _: None)
+        self.markets.serve(symbols or [BTC])
+        self.receiving = self.receives(self.venue)
+
+    def receives(self, venue: ports.Venue, *, pace: float = 0.0) -> Receiving:
+        """What receives of a venue."""
+        return Receiving(
+            venue=venue,
+            history=History(venue, self.clock),
+            markets=self.markets,
+            clock=self.clock,
+            depth=10,
+            refresh=300,
+            arrived=lambda: None,
+            pace=pace,
+            chance=lambda: 0.5,
+        )
+
+    def step(self, channel: Channel, symbol: Symbol) -> Step | None:
+        """How far a subscription is."""
+        return self.receiving._asked.step((channel, symbol))  # noqa: SLF001 - its table
+
+    @contextlib.asynccontextmanager
+    async def running(self, *, filling: bool = False) -> AsyncIterator[None]:
+        """It receives meanwhile, and brings the trades that are missed."""
+        tasks = [asyncio.create_task(self.receiving.run())]
+        if filling:
+            tasks.append(asyncio.create_task(self.receiving.fill()))
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    async def pass_until(self, holds: Callable[[], bool], seconds: float) -> None:
+        """Let time pass until something holds, which must be within so many seconds."""
+        ends = self.clock.seconds + seconds
+        while not holds():
+            assert self.clock.seconds < ends, self.venue.asked
+            await asyncio.sleep(0)
+
+    async def until(self, holds: Callable[[], bool], seconds: float) -> None:
+        """Receive until something holds, which must be within so many seconds."""
+        async with self.running():
+            await self.pass_until(holds, seconds)
+
+
+def faithful(request: dict[str, Any]) -> list[bytes | int]:
+    """A venue as it should be, whose markets stand still."""
+    params = request.get("params", {})
+    symbols = params.get("symbol", [])
+    if request["method"] != "subscribe":
+        return [an_ack(request, symbol) for symbol in symbols or [""]]
+    if params["channel"] == "instrument":
+        return [an_ack(request), INSTRUMENTS]
+    frames: list[bytes | int] = []
+    for symbol in symbols:
+        frames.append(an_ack(request, symbol))
+        if params["channel"] == "book":
+            frames.append(recordings.book_frames()[0].replace(BTC.encode(), symbol.encode()))
+    return frames
+
+
+def a_trade(trade_id: int, at: float) -> Trade:
+    """A trade of the first market, at so many seconds."""
+    return a_trade_at(trade_id, Nanoseconds(round(at * times.SECOND)))
+
+
+def a_trade_at(trade_id: int, moment: Nanoseconds) -> Trade:
+    """The same, to the nanosecond."""
+    return Trade(
+        symbol=BTC,
+        trade_id=trade_id,
+        side=Side.BUY,
+        price=Decimal(1),
+        quantity=Decimal(1),
+        order_type=OrderType.LIMIT,
+        at=moment,
+    )
+
+
+async def filling(world: World, holds: Callable[[], bool], seconds: float) -> None:
+    """Let missed trades be asked for until something holds."""
+    await clocks.run_until(world.clock, world.receiving.fill(), holds, seconds)
+
+
+# Frames by themselves.
+
+NOW = times.parse("2026-11-26T01:16:40.859480941Z")
+
+
+class Heard:
+    """Markets that are handed frames, and the letters that they posted."""
+
+    def __init__(self, *served: str) -> None:
+        self.letters: list[Letter] = []
+        self.seconds: list[float] = []
+        self.markets = Markets(writer="w", depth=10, tape_length=100, post=self.letters.append)
+        self.markets.observe = self.seconds.append
+        self.markets.serve(map(Symbol, served or (BTC,)))
+
+    def hear(self, *frames: bytes | dict[str, Any] | list[Any], at: int = NOW) -> None:
+        """Hand frames over."""
+        for frame in frames:
+            text = frame.decode() if isinstance(frame, bytes) else json.dumps(frame)
+            self.markets.receive(text, Nanoseconds(at))
+
+    def books(self) -> list[BookMessage]:
+        """What was said of books."""
+        return [BookMessage.model_validate_json(one.body) for one in self.letters if one.topic is Topic.BOOK]
+
+
+def trade_frame(trade_id: int, symbol: str = BTC) -> dict[str, Any]:
+    return {"channel": "trade", "type": "update", "data": [{
+        "symbol": symbol, "side": "buy", "price": 5, "qty": 1, "ord_type": "limit", "trade_id": trade_id,
+        "timestamp": "2026-11-26T01:16:40.000001Z",
+    }]}  # fmt: skip
+
+
+def an_update(**fields: Any) -> dict[str, Any]:
+    """A book's update with some fields as they should not be; without those that are `...`."""
+    data = {"symbol": BTC, "bids": [], "asks": [], "checksum": 7, "timestamp": "2026-11-26T01:16:40.000001Z"} | fields
+    return {
+        "channel": "book",
+        "type": "update",
+        "data": [{name: value for name, value in data.items() if value is not ...}],
+    }

@@ -1,0 +1,310 @@
+"""Platforms and their surroundings as the pure rooms read them: objects as an API server would have stored them."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+
+from aether_operator import desired
+from aether_operator.api import labels
+from aether_operator.api.platforms import Platform, PlatformSpec, Server
+from aether_operator.api.reasons import Reason
+from aether_operator.catalog.components import TOPICS, Room
+from aether_operator.catalog.releases import Release
+from aether_operator.observed import families, kinds
+from aether_operator.observed.components import RoomReport, expected
+from aether_operator.observed.observation import World
+from aether_operator.observed.owners import Standing
+from aether_operator.observed.reports import Engine, SchemaReport, ServerReport, TopicsReport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from aether_operator.observed.kinds import Manifest, Ref
+
+EXTERNAL: Final[dict[str, Any]] = {
+    server.value: {
+        "mode": "External",
+        "external": {
+            "host": f"{server.value}.example.org",
+            "port": 1000 + place,
+            "tls": "Verify",
+            "secretName": f"my-{server.value}",
+            **({"database": "desk"} if server is Server.POSTGRES else {}),
+        },
+    }
+    for place, server in enumerate(Server)
+}
+"""A data plane that somebody else runs."""
+
+
+def a_platform(name: str = "paper", namespace: str = "desk", generation: int = 1, **spec: Any) -> Platform:
+    """A platform; its spec as a person writes it."""
+    return Platform(
+        namespace=namespace,
+        name=name,
+        uid=f"uid-of-{namespace}-{name}",
+        generation=generation,
+        spec=PlatformSpec.model_validate(spec),
+    )
+
+
+def an_external_platform(**spec: Any) -> Platform:
+    """A platform whose servers are all somebody else's."""
+    return a_platform(dataPlane=EXTERNAL, **spec)
+
+
+def a_release(**parts: Any) -> Release:
+    """What a release brings."""
+    images = {server: f"images.example.org/{server.value}:1" for server in Server}
+    return Release(**{"images": images, "service_image": "images.example.org/service:1", **parts})
+
+
+def words(start: str = "w") -> Callable[[], str]:
+    """Random words that are not: each is another, of 32 letters, and different in its first ones."""
+    numbers = count(1)
+    return lambda: f"{start}{next(numbers):04d}".ljust(32, "x")
+
+
+# Objects as they are stored.
+
+_ITEM_KEYS: Final = {
+    "containers": ("name",),
+    "env": ("name",),
+    "imagePullSecrets": ("name",),
+    "ownerReferences": ("uid",),
+    "volumes": ("name",),
+    "volumeMounts": ("mountPath",),
+}
+_WHOLE_ITEMS: Final = frozenset({"imagePullSecrets", "ownerReferences"})
+_WHOLE: Final = frozenset({
+    "accessModes", "args", "command", "drop", "egress", "fieldRef", "ingress", "items", "matchLabels", "nodeSelector",
+    "podSelector", "policyTypes", "selector", "sources", "tolerations",
+})  # fmt: skip
+
+
+def owned(value: Any, name: str = "") -> dict[str, Any]:
+    """The fields of a manifest, as FieldsV1 has them for the kinds that are children."""
+    if name in _WHOLE or not value:
+        return {}
+    if isinstance(value, dict):
+        below = {f"f:{key}": owned(part, key) for key, part in value.items()}
+        return {".": {}, **below} if name in {"annotations", "labels", "data", "requests", "limits"} else below
+    if isinstance(value, list):
+        keys = _ITEM_KEYS.get(name) or (("containerPort" if "containerPort" in value[0] else "port"), "protocol")
+        items = {f"k:{json.dumps({key: item[key] for key in keys}, separators=(',', ':'))}": item for item in value}
+        return {key: {} if name in _WHOLE_ITEMS else {".": {}, **owned(item)} for key, item in items.items()}
+    return {}
+
+
+def stored(manifest: Manifest, generation: int = 1) -> Manifest:
+    """A manifest after we applied it: with what the API server adds, and a status where all goes well."""
+    live = copy.deepcopy(manifest)
+    fields = owned({key: value for key, value in manifest.items() if key not in {"apiVersion", "kind"}})
+    fields["f:metadata"] = {
+        key: part for key, part in fields["f:metadata"].items() if key not in {"f:name", "f:namespace"}
+    }
+    entry = {
+        "manager": labels.OPERATOR,
+        "operation": "Apply",
+        "apiVersion": manifest["apiVersion"],
+        "fieldsType": "FieldsV1",
+        "fieldsV1": fields,
+    }
+    others = {"manager": "kube-controller-manager", "operation": "Update", "subresource": "status", "fieldsV1": {}}
+    live["metadata"] |= {
+        "uid": f"uid-of-{manifest['kind']}-{manifest['metadata']['name']}",
+        "resourceVersion": "7",
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+        "managedFields": [others, entry],
+    }
+    match manifest["kind"]:
+        case "StatefulSet":
+            live["metadata"]["generation"] = generation
+            live["spec"] |= {
+                "revisionHistoryLimit": 10,
+                "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain"},
+            }
+            live["spec"]["template"]["spec"] |= {"restartPolicy": "Always", "dnsPolicy": "ClusterFirst"}
+            live["spec"]["template"]["spec"]["containers"][0]["terminationMessagePath"] = "/dev/termination-log"
+            live["status"] = rolled_out(generation, live["spec"]["replicas"])
+        case "PersistentVolumeClaim":
+            live["spec"] |= {"volumeMode": "Filesystem", "storageClassName": "standard"}
+            live["status"] = {"phase": "Bound"}
+        case "Service":
+            live["spec"] = {"clusterIP": "10.0.0.7", "sessionAffinity": "None", **live["spec"]}
+    return live
+
+
+def rolled_out(generation: int = 1, replicas: int = 1) -> dict[str, Any]:
+    """The status of a StatefulSet that has nothing left to do."""
+    return {
+        "observedGeneration": generation,
+        "replicas": replicas,
+        "readyReplicas": replicas,
+        "availableReplicas": replicas,
+        "updatedReplicas": replicas,
+        "currentRevision": "r1",
+        "updateRevision": "r1",
+    }
+
+
+def overwritten(live: Manifest, *path: str, by: Any, manager: str = "kubectl-edit") -> Manifest:
+    """An object after somebody else changed a field: the field is theirs then, and ours no more."""
+    changed = copy.deepcopy(live)
+    place, fields = changed, _ours(changed)
+    for step in path[:-1]:
+        place, fields = place[step], fields[f"f:{step}"]
+    place[path[-1]] = by
+    del fields[f"f:{path[-1]}"]
+    changed["metadata"]["managedFields"].append({"manager": manager, "operation": "Update", "fieldsV1": {}})
+    return changed
+
+
+def _ours(live: Manifest) -> dict[str, Any]:
+    (entry,) = [one for one in live["metadata"]["managedFields"] if one["manager"] == labels.OPERATOR]
+    fields: dict[str, Any] = entry["fieldsV1"]
+    return fields
+
+
+# Worlds.
+
+
+def empty(**parts: Any) -> World:
+    """A world without a child, where all servers are known to be the platform's."""
+    return World(**{"children": {}, "owners": dict.fromkeys(Server, Standing.OURS), **parts})
+
+
+def made(platform: Platform, release: Release | None = None, fresh: Callable[[], str] | None = None) -> World:
+    """The world after every child was applied once, and all went well with them."""
+    nothing = empty(secrets=users_secrets(platform))
+    children = desired.children(platform, nothing, release or a_release(), fresh or words())
+    live = {kinds.ref(one): stored(one) for one in children}
+    return dataclasses.replace(nothing, children=live, pods=tuple(_pods_of_rooms(platform, live)))
+
+
+def _pods_of_rooms(platform: Platform, live: Mapping[Ref, Manifest]) -> Iterator[Manifest]:
+    """The pods of rooms, told of the newest settings and reachable."""
+    for room in families.present(platform):
+        stateful_set = live.get(families.room_set(room, platform))
+        if stateful_set is None:
+            continue
+        settings = live.get(families.settings(room, platform))
+        notes = settings["metadata"]["annotations"] if settings is not None else {}
+        for replica in range(families.replicas(room, platform)):
+            pod = a_pod_of(stateful_set, replica, phase="Running", podIP=f"10.1.0.{replica + 7}")
+            pod["metadata"]["annotations"] = dict(notes)
+            yield pod
+
+
+def before_rooms() -> World:
+    """What the release before rooms had made of a platform without a spec."""
+    return empty(children={kinds.ref(one): stored(one) for one in recorded("before-rooms")})
+
+
+def recorded(what: str) -> list[Manifest]:
+    """Objects as a release before had made them."""
+    text = (Path(__file__).parent / f"releases/{what}.yaml").read_text(encoding="utf-8")
+    return list(yaml.safe_load_all(text))
+
+
+def users_secrets(platform: Platform) -> dict[str, dict[str, str] | None]:
+    """The Secrets that a platform names, complete."""
+    parts = [platform.spec.data_plane.of(server).external for server in Server]
+    return {part.secret_name: {"username": "desk", "password": "canary"} for part in parts if part is not None}
+
+
+def steady(platform: Platform, release: Release | None = None) -> World:
+    """A world where everything is as it should be."""
+    world = made(platform, release)
+    return dataclasses.replace(
+        world,
+        rooms=well(platform, world),
+        servers={
+            server: ServerReport(server=server, reason=Reason.READY, version="15.8", standing=Standing.OURS)
+            for server in Server
+        },
+        schema=SchemaReport(
+            reason=Reason.READY,
+            standing=Standing.OURS,
+            revision="0001",
+            engine=Engine.TIMESCALE,
+            days={"trades": 90},
+        ),
+        topics=TopicsReport(reason=Reason.READY, topics=tuple(sorted(topic.name for topic in TOPICS))),
+    )
+
+
+def well(platform: Platform, world: World) -> dict[str, RoomReport]:
+    """What every pod of a platform's rooms says when all is well."""
+    settings = world.children[families.settings(Room.INGEST, platform)]["metadata"]["annotations"][labels.SETTINGS]
+    venue = RoomReport(reason=Reason.READY, ready=True, system="online")
+    ingest = dataclasses.replace(
+        venue,
+        settings=settings,
+        heard=True,
+        books=dict.fromkeys(platform.spec.pairs, ""),
+        outputs=dict.fromkeys(("kafka", "nats", "tables"), ""),
+    )
+    by_room = {Room.EXCHANGE_SIM: venue, Room.INGEST: ingest}
+    return {pod: by_room[room] for room in families.present(platform) for pod in expected(room, platform)}
+
+
+def hearing(world: World, pod: str, **changes: Any) -> World:
+    """A world where a room's pod says something else."""
+    report = dataclasses.replace(world.rooms[pod], **changes)
+    return dataclasses.replace(world, rooms={**world.rooms, pod: report})
+
+
+def having(world: World, *things: Manifest) -> World:
+    """A world with other objects under the same names, or with more."""
+    return dataclasses.replace(world, children={**world.children, **{kinds.ref(one): one for one in things}})
+
+
+def with_pods(world: World, *pods: Manifest) -> World:
+    """A world with these pods and no others."""
+    return dataclasses.replace(world, pods=pods)
+
+
+def without(world: World, *refs: Ref) -> World:
+    """A world with fewer objects."""
+    return dataclasses.replace(world, children={ref: one for ref, one in world.children.items() if ref not in refs})
+
+
+def saying(world: World, report: ServerReport) -> World:
+    """A world where a server says something else."""
+    return dataclasses.replace(world, servers={**world.servers, report.server: report})
+
+
+def a_pod_of(stateful_set: Manifest, replica: int = 0, **status: Any) -> Manifest:
+    """A pod of a StatefulSet."""
+    owner = {"kind": "StatefulSet", "uid": stateful_set["metadata"]["uid"], "controller": True}
+    name = f"{stateful_set['metadata']['name']}-{replica}"
+    meta = {
+        "name": name,
+        "namespace": stateful_set["metadata"]["namespace"],
+        "uid": f"uid-of-Pod-{name}",
+        "ownerReferences": [owner],
+    }
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "status": status}
+
+
+def an_event(about: Manifest, reason: str, note: str, at: str = "2026-01-01T12:00:00Z") -> Manifest:
+    """What a controller says of an object, in the form that they still use."""
+    meta = about["metadata"]
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"name": f"{meta['name']}.1", "creationTimestamp": at},
+        "eventTime": None,
+        "deprecatedLastTimestamp": at,
+        "reason": reason,
+        "note": note,
+        "regarding": {"kind": about["kind"], "name": meta["name"], "uid": meta["uid"]},
+    }

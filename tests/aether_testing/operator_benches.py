@@ -1,0 +1,92 @@
+"""A control plane, real servers and a namespace that operators may run in: what the operator's benchmarks stand on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kubernetes.aio import client, config
+
+from aether_operator.kube import api_client
+from aether_testing import clusters, fake_services, namespaces, operators, planes
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from aether_cli.local.startup import Cluster
+    from aether_operator.observed import kinds
+    from aether_testing.namespaces import Namespace
+    from aether_testing.operators import Place
+    from aether_testing.planes import Plane
+
+LOOK = 0.002
+"""Seconds between two looks of somebody who measures."""
+PATIENCE = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """All of it."""
+
+    cluster: Cluster
+    namespace: Namespace
+    place: Place
+    plane: Plane
+
+    def measured(self, what: Callable[[Person], Awaitable[Any]]) -> Any:
+        """Have somebody with a fast client do something."""
+
+        async def doing() -> Any:
+            found = client.Configuration(retries=False)
+            await config.load_kube_config(str(self.cluster.kubeconfig), client_configuration=found)
+            person = Person(api=api_client.Api(configuration=found), namespace=self.namespace.name)
+            try:
+                return await what(person)
+            finally:
+                await person.api.close()
+
+        return asyncio.run(doing())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Who edits objects and looks at them."""
+
+    api: api_client.Api
+    namespace: str
+
+    async def edit(self, kind: kinds.Kind, name: str, patch: dict[str, Any]) -> None:
+        """A merge patch of somebody's own."""
+        where = api_client.path(kind, self.namespace, name)
+        query = {"fieldManager": "somebody"}
+        await self.api.request("PATCH", where, query=query, body=patch, content=api_client.MERGE)
+
+    async def until(self, kind: kinds.Kind, name: str, holds: Callable[[dict[str, Any]], bool]) -> float:
+        """Look until it is so; returns the seconds that took."""
+        began = time.monotonic()
+        while time.monotonic() - began < PATIENCE:
+            found = await self.api.get(kind, self.namespace, name)
+            if found is not None and holds(found):
+                return time.monotonic() - began
+            await asyncio.sleep(LOOK)
+        raise TimeoutError(f"{kind.kind} {name}")
+
+
+@contextlib.contextmanager
+def set_up() -> Iterator[Stage]:
+    """For the length of a block."""
+    with (
+        tempfile.TemporaryDirectory(prefix="aether-bench-", dir=Path.home()) as folder,
+        clusters.running(clusters.WITH_KWOK, clusters.some_places(Path(folder))) as cluster,
+        planes.running() as plane,
+        fake_services.running(cluster) as rooms,
+    ):
+        namespace = namespaces.create(cluster, "bench")
+        place = operators.prepare(cluster, namespace, Path(folder), rooms)
+        planes.put(namespace, planes.login_secret())
+        yield Stage(cluster=cluster, namespace=namespace, place=place, plane=plane)

@@ -1,0 +1,82 @@
+"""What the release before rooms left behind, brought about anew for what upgrades it."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+
+from aether_operator.api.reasons import Reason
+from aether_operator.database import migrator
+from aether_operator.database.pg_catalog import WANTED
+from aether_operator.database.revisions import FOLDER, Revisions
+from aether_testing import operators, postgres
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aether_operator.observed.endpoints import Endpoint
+    from aether_operator.observed.reports import SchemaWanted
+
+REVISION: Final = "0001"
+LATER: Final = sorted(WANTED.keys() - {"trades", "instruments"})
+"""The tables that it did not have."""
+TRADES: Final = 500
+
+
+def revisions(folder: Path) -> Revisions:
+    """Its migrations, in a folder that is not there yet."""
+    shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__", "0002*"))
+    return Revisions(folder)
+
+
+def make_database(endpoint: Endpoint, before: Revisions, wish: SchemaWanted) -> None:
+    """Make a database what it had made it, with trades in it."""
+    report = migrator.bring_up(endpoint, wish, postgres.a_leader(), deadline=120, revisions=before)
+    # This program misses its tables; all that the one before had made is there.
+    days = {"trades": wish.days["trades"]}
+    assert (report.reason, report.revision, report.days) == (Reason.DRIFTED, REVISION, days)
+    assert {one.name for one in report.drift} >= {f"aether.{name}" for name in LATER}
+    with postgres.connected(endpoint) as connection:
+        connection.execute("ALTER TABLE aether.ownership DROP COLUMN venue")
+        connection.execute(
+            "UPDATE aether.settings SET name = replace(name, 'trades_', '') "
+            "WHERE name IN ('trades_engine', 'trades_compress_days')"
+        )
+        connection.execute(
+            "INSERT INTO aether.instruments (symbol, altname, base, quote, status, price_decimals, lot_decimals, "
+            "cost_decimals, tick_size, order_min, cost_min) "
+            "VALUES ('BTC/USD', 'XBTUSD', 'BTC', 'USD', 'online', 1, 8, 5, 0.1, 0.0001, 0.5)"
+        )
+        connection.execute(
+            "INSERT INTO aether.trades (symbol, trade_id, ts, side, price, qty, ord_type) "
+            "SELECT 'BTC/USD', n, now() - make_interval(mins => n), 'sell', 91234.5 + n, 0.00000001 * n, 'market' "
+            f"FROM generate_series(1, {TRADES}) n"
+        )
+
+
+def content(endpoint: Endpoint) -> list[Any]:
+    """What must not be lost."""
+    with postgres.connected(endpoint) as connection:
+        return [
+            connection.execute(query).fetchall()
+            for query in (
+                b"SELECT count(*), sum(price), sum(qty), min(ts), max(ts) FROM aether.trades",
+                b"SELECT symbol, price_decimals, updated_at FROM aether.instruments",
+                b"SELECT owner, since FROM aether.ownership",  # the venue is added
+            )
+        ]
+
+
+def kind() -> dict[str, Any]:
+    """TradingPlatform without the fields that it did not have, and without the rules about them."""
+    loose: dict[str, Any] = yaml.safe_load((operators.KINDS / "tradingplatforms.yaml").read_text(encoding="utf-8"))
+    spec = loose["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    del spec["x-kubernetes-validations"]
+    for field in ("venue", "pairs", "components"):
+        del spec["properties"][field]
+    retention = spec["properties"]["retention"]
+    for field in ("booksDays", "tickersDays", "candlesDays"):
+        del retention["properties"][field], retention["default"][field]
+    return loose

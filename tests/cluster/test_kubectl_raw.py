@@ -1,0 +1,56 @@
+"""The real kubectl, asked for a path that the API server passes on: what it says when the pod does not know it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import test_utils, web
+
+from aether_cli import kubectl_client, market_data, problems
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aether_cli.local.startup import Cluster
+
+
+async def _answer(request: web.Request) -> web.StreamResponse:
+    match request.match_info["what"]:
+        case "served":
+            return web.json_response({"usable": True})
+        case "unserved":
+            return web.json_response({"detail": "this replica does not serve it"}, status=404)
+        case _:
+            return web.json_response({"detail": "a fault"}, status=500)
+
+
+async def test_what_a_pod_does_not_know_is_told_apart_from_a_pod_that_is_not_well(
+    control_plane: Cluster, tmp_path: Path
+) -> None:
+    app = web.Application()
+    app.router.add_get("/api/v1/namespaces/desk/pods/one:8000/proxy/{what}", _answer)
+    async with test_utils.TestServer(app) as server:
+        config = tmp_path / "config"
+        config.write_text(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\n"
+            "contexts: [{name: c, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {}}]\n"
+            f"clusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:{server.port}'}}}}]\n"
+        )
+        kubectl = kubectl_client.Kubectl(program=control_plane.programs["kubectl"], kubeconfig=config)
+
+        async def raw(what: str) -> object:
+            return await asyncio.to_thread(kubectl.raw, market_data.place("desk", "one", what), deadline=10)
+
+        assert await raw("served") == {"usable": True}
+        with pytest.raises(kubectl_client.NotThere):
+            await raw("unserved")
+        with pytest.raises(problems.ProgramFailed) as broken:
+            await raw("broken")
+        assert not isinstance(broken.value, kubectl_client.NotThere)
+
+
+def test_a_pod_that_is_gone_is_not_there(control_plane: Cluster) -> None:
+    with pytest.raises(kubectl_client.NotThere):
+        control_plane.kubectl.raw(market_data.place("default", "gone", "status"), deadline=10)

@@ -1,0 +1,198 @@
+"""What must agree between the operator and the rooms: what they are told, what they say, and what both call things."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, get_args
+
+import pytest
+import yaml
+
+from aether_operator import desired
+from aether_operator.api import labels, platforms
+from aether_operator.api.reasons import Reason
+from aether_operator.catalog import components
+from aether_operator.catalog.components import ROOMS, Room
+from aether_operator.desired import environments, networkpolicies
+from aether_operator.observed import components as reports
+from aether_operator.observed import families
+from aether_services import __main__ as program
+from aether_services.contracts.models import Version
+from aether_services.contracts.statuses import (
+    BookState,
+    Check,
+    Feed,
+    IngestStatus,
+    Output,
+    OutputState,
+    Status,
+    VenueStatus,
+)
+from aether_services.domain import books
+from aether_services.domain.times import Nanoseconds
+from aether_services.ingest.core import wire
+from aether_testing import observations, policies
+
+if TYPE_CHECKING:
+    from aether_services.kit.settings import Settings
+
+GUIDE: Final = Path(__file__).resolve().parents[2] / "docs/guide/operator.md"
+SPECS: Final[dict[str, dict[str, Any]]] = {
+    "paper": {},
+    "elsewhere": {"dataPlane": observations.EXTERNAL},
+    "real": {"venue": {"name": "Kraken"}},
+    "fast": {"components": {"exchangeSim": {"speed": 10}, "ingest": {"replicas": 8}}},
+}
+_A_POD_S: Final = "a pod listens on all that it has, and the port is the catalogue's; a test holds the two together"
+_THE_VENUE_S: Final = "a venue's limits are its own; no desk sets them"
+LEFT_AT_THEIR_DEFAULT: Final = (
+    (Room.EXCHANGE_SIM, "AETHER_HTTP_HOST", _A_POD_S),
+    (Room.EXCHANGE_SIM, "AETHER_HTTP_PORT", _A_POD_S),
+    (Room.EXCHANGE_SIM, "AETHER_ADMIN_PORT", "faults are had from inside the pod, where the port is nobody else's"),
+    (Room.EXCHANGE_SIM, "AETHER_RECORDING", "it goes with the feed Replay, which no platform has"),
+    (Room.EXCHANGE_SIM, "AETHER_SEED", "chance is to be the same only where somebody compares two runs"),
+    (Room.EXCHANGE_SIM, "AETHER_TRADES_DAYS", "the guide promises a week to an ingest that was away"),
+    (Room.EXCHANGE_SIM, "AETHER_CONNECTS", _THE_VENUE_S),
+    (Room.EXCHANGE_SIM, "AETHER_MESSAGE_RATE", _THE_VENUE_S),
+    (Room.EXCHANGE_SIM, "AETHER_REST_RATE", _THE_VENUE_S),
+    (Room.EXCHANGE_SIM, "AETHER_IDLE_SECONDS", _THE_VENUE_S),
+    (Room.EXCHANGE_SIM, "AETHER_QUEUE", _THE_VENUE_S),
+    (Room.INGEST, "AETHER_HTTP_HOST", _A_POD_S),
+    (Room.INGEST, "AETHER_HTTP_PORT", _A_POD_S),
+    (Room.INGEST, "AETHER_LOG_LEVEL", "a line of INFO is an event, and there are few of them"),
+    (Room.INGEST, "AETHER_BOOK_DEPTH", "the guide promises a hundred levels to every desk"),
+    (Room.INGEST, "AETHER_BOOK_REFRESH_SECONDS", "the guide promises five minutes to every desk"),
+    (
+        Room.INGEST,
+        "AETHER_TAPE_LENGTH",
+        "what has left memory is asked of the venue again: a longer one saves no trade",
+    ),
+)
+"""What a room declares and no platform tells it, and why not."""
+COMMON: Final[dict[str, Any]] = {"release": "1", "instance": "one-0", "started": Nanoseconds(1_700_000_000 * 10**9)}
+
+
+def _settings(room: Room) -> type[Settings]:
+    found: type[Settings] = importlib.import_module(f"aether_services.{room}.settings").Settings
+    return found
+
+
+def _told(room: Room, **spec: Any) -> dict[str, str]:
+    told = environments.of(room, observations.a_platform(**spec), observations.a_release())
+    return {one["name"]: one.get("value", "one-0") for one in told}
+
+
+def test_the_rooms_of_the_catalogue_are_those_that_the_program_knows() -> None:
+    assert {str(room) for room in Room} == set(program.ROOMS)
+
+
+@pytest.mark.parametrize("room", Room)
+def test_a_room_is_told_what_it_needs_and_nothing_that_it_does_not_declare(room: Room) -> None:
+    declared = _settings(room).variables()
+    assert components.variables(room) == set(_told(room))
+    assert {name for name, needed in declared.items() if needed} <= components.variables(room) <= set(declared)
+
+
+@pytest.mark.parametrize("room", Room)
+def test_what_a_room_declares_and_is_not_told_is_left_at_its_default_for_a_reason(room: Room) -> None:
+    left = [name for of, name, _ in LEFT_AT_THEIR_DEFAULT if of is room]
+    assert sorted(left) == sorted(set(_settings(room).variables()) - components.variables(room))
+
+
+@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("room", Room)
+def test_what_a_room_is_told_is_understood(room: Room, name: str) -> None:
+    spec = SPECS[name]
+    if room in families.present(observations.a_platform(**spec)):
+        _settings(room).read(_told(room, **spec))
+
+
+@pytest.mark.parametrize("room", Room)
+def test_a_room_listens_where_it_is_looked_for(room: Room) -> None:
+    fields = _settings(room).model_fields
+    assert fields["http_port"].default == components.PORT
+
+
+def test_prometheus_reaches_ingest_by_itself_and_the_simulated_venue_by_the_policy_of_the_guide() -> None:
+    platform = observations.a_platform(name="paper")
+    made = desired.children(platform, observations.made(platform), observations.a_release(), observations.words())
+    ours = [one for one in made if one["kind"] == "NetworkPolicy"]
+    (text,) = re.findall(r"^```yaml\n(.*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    theirs = yaml.safe_load(text)
+    theirs["metadata"]["namespace"] = platform.namespace
+    spaces = {name: {networkpolicies.NAMESPACE_NAME: name} for name in (platform.namespace, "monitoring", "other")}
+
+    def reached(*around: dict[str, Any]) -> set[tuple[str, str]]:
+        cluster = policies.Evaluator(around, spaces)
+        pods = {run.component: labels.of_child("paper", run.component) for run in ROOMS.values()}
+        return {
+            (source, component)
+            for source in ("monitoring", "other")
+            for component, marks in pods.items()
+            if cluster.allows(
+                policies.Pod(source, "prometheus"), policies.Pod(platform.namespace, component, marks), components.PORT
+            )
+        }
+
+    public = {("monitoring", "ingest"), ("other", "ingest")}
+    assert reached(*ours) == public
+    assert reached(*ours, theirs) == public | {("monitoring", "exchange")}
+
+
+def test_the_version_of_a_status_is_the_one_that_is_read() -> None:
+    assert get_args(Version) == (components.STATUS_VERSION,)
+
+
+def _read(status: Status, room: Room) -> reports.RoomReport:
+    return reports.read(status.model_dump_json(), room)
+
+
+def test_what_ingest_says_is_what_the_operator_reads() -> None:
+    said = IngestStatus(
+        **COMMON,
+        room="ingest",
+        ready=False,
+        checks={"feed": Check(ok=False, detail="closed"), "settings": Check(ok=True)},
+        settings="0123456789ab",
+        feed=Feed(connected=False, detail="closed", system="maintenance", age_seconds=4.0),
+        books={
+            "BTC/USD": BookState(usable=True, trades="trade 7: no number", silent=("book", "trade")),
+            "FOO/USD": BookState(usable=False, reason="UnknownPair"),
+        },
+        outputs={Output.KAFKA: OutputState(ok=False, detail="no broker"), Output.TABLES: OutputState(ok=True)},
+    )
+    assert _read(said, Room.INGEST) == reports.RoomReport(
+        reason=Reason.READY,
+        failing={"feed": "closed"},
+        settings="0123456789ab",
+        system="maintenance",
+        disconnected="closed",
+        heard=True,
+        books={"BTC/USD": "", "FOO/USD": reports.UNKNOWN_PAIR},
+        trades={"BTC/USD": "trade 7: no number"},
+        silent={"BTC/USD": ("book", "trade")},
+        outputs={"kafka": "no broker", "tables": ""},
+    )
+    before = said.model_copy(update={"feed": Feed(connected=False)})
+    assert not _read(before, Room.INGEST).heard
+
+
+def test_what_ingest_calls_a_contradicted_book_and_its_channel_is_what_the_operator_looks_for() -> None:
+    assert (books.Unusable.CONTRADICTED.value, wire.Channel.BOOK.value) == (reports.CONTRADICTED, reports.BOOK)
+
+
+def test_what_the_simulated_venue_says_is_what_the_operator_reads() -> None:
+    said = VenueStatus(**COMMON, room="exchange_sim", ready=True, system="online", clients=1, trades=5)
+    assert _read(said, Room.EXCHANGE_SIM) == reports.RoomReport(reason=Reason.READY, ready=True, system="online")
+
+
+def test_a_platform_s_usual_pairs_are_markets_of_the_simulated_venue() -> None:
+    markets = importlib.import_module("aether_services.exchange_sim.core.markets")
+    assert set(platforms.DEFAULT_PAIRS) <= set(markets.MARKETS)
+
+
+@pytest.mark.parametrize("room", Room)
+def test_every_room_has_the_grace_that_it_is_given(room: Room) -> None:
+    assert ROOMS[room].grace_seconds >= 30

@@ -1,0 +1,200 @@
+"""The connection check, on a real server."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aether_operator.api.platforms import Timescale
+from aether_operator.api.reasons import Reason
+from aether_operator.database import checks, connections, migrator
+from aether_operator.observed import secrecy
+from aether_operator.observed.endpoints import Hidden
+from aether_testing import postgres as servers
+from aether_testing import tls
+
+if TYPE_CHECKING:
+    from aether_operator.observed.endpoints import Endpoint
+    from aether_operator.observed.reports import ServerReport
+
+
+def checked(endpoint: Endpoint, timescale: Timescale = Timescale.PREFERRED, **other: Any) -> ServerReport:
+    return checks.check(dataclasses.replace(endpoint, **other), timescale, deadline=20)
+
+
+def test_a_server_that_will_do_says_its_versions(postgres: servers.Postgres, fresh: Endpoint) -> None:
+    report = checked(fresh)
+    assert report.ok
+    assert report.version.startswith(f"{postgres.release.major}.")
+    assert report.partman.startswith(postgres.release.partman)
+    assert (report.timescale, report.message) == ("", "")
+
+
+def test_timescale_in_webassembly_is_a_timescale(timescale: Endpoint) -> None:
+    report = checked(timescale, Timescale.REQUIRED)
+    assert report.ok
+    assert report.version.startswith("17.")
+    assert report.timescale.startswith("2.23")
+
+
+def test_a_port_where_nobody_listens_is_unreachable(fresh: Endpoint) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        report = checked(fresh, port=taken.getsockname()[1])
+    assert (report.reason, "refused" in report.message) == (Reason.UNREACHABLE, True)
+
+
+def test_a_server_that_says_nothing_is_unreachable_after_the_deadline(fresh: Endpoint) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent_one = dataclasses.replace(fresh, port=silent.getsockname()[1])
+        report = checks.check(silent_one, Timescale.PREFERRED, deadline=2)
+    assert report.reason is Reason.UNREACHABLE
+    assert "no answer within 2 s" in report.message
+
+
+def test_a_name_that_nobody_knows_is_unreachable(fresh: Endpoint) -> None:
+    report = checked(fresh, host="db.invalid")
+    assert report.reason is Reason.UNREACHABLE
+    assert report.message == f"db.invalid:{fresh.port}/{fresh.database}: no such host name"
+
+
+def test_a_server_with_a_certificate_of_the_given_authority_is_trusted(
+    postgres: servers.Postgres, fresh: Endpoint
+) -> None:
+    assert checked(fresh, tls=True, ca=postgres.ca).ok
+    assert migrator.bring_up(
+        dataclasses.replace(fresh, tls=True, ca=postgres.ca), servers.a_wish(), servers.a_leader(), deadline=60
+    ).ok
+
+
+def test_an_authority_may_have_words_beside_it_in_any_letters(postgres: servers.Postgres, fresh: Endpoint) -> None:
+    assert checked(fresh, tls=True, ca=f"# Főtanúsítvány\n{postgres.ca}").ok
+
+
+def test_a_certificate_of_another_authority_is_not_trusted(fresh: Endpoint) -> None:
+    report = checked(fresh, tls=True, ca=tls.a_certificate().ca)
+    assert report.reason is Reason.TLS_FAILED
+    assert "certificate verify failed" in report.message
+
+
+def test_without_an_authority_of_its_own_the_system_s_are_asked(fresh: Endpoint) -> None:
+    report = checked(fresh, tls=True)
+    assert report.reason is Reason.TLS_FAILED
+    assert "certificate verify failed" in report.message
+
+
+def test_a_certificate_for_another_name_is_not_trusted(postgres: servers.Postgres, fresh: Endpoint) -> None:
+    report = checked(fresh, tls=True, ca=postgres.ca, host="localhost")
+    assert report.reason is Reason.TLS_FAILED
+    assert "localhost" in report.message
+
+
+def test_an_authority_that_is_none_is_named(fresh: Endpoint) -> None:
+    report = checked(fresh, tls=True, ca="not a certificate")
+    assert report.reason is Reason.TLS_FAILED
+    assert report.message.endswith(f"/{fresh.database}: ca.crt of the Secret is not a certificate in PEM")
+
+
+def test_a_server_without_tls_fails_where_tls_is_wanted(postgres: servers.Postgres, fresh: Endpoint) -> None:
+    with postgres.set("ssl", "off"):
+        report = checked(fresh, tls=True, ca=postgres.ca)
+    assert report.reason is Reason.TLS_FAILED
+    assert "does not support SSL" in report.message
+
+
+@pytest.mark.parametrize("password", ["canary-wrong", ""])
+def test_a_wrong_password_is_refused(fresh: Endpoint, password: str) -> None:
+    report = checked(fresh, password=Hidden(password))
+    assert report.reason is Reason.LOGIN_REFUSED
+    assert report.message.startswith(f"127.0.0.1:{fresh.port}/{fresh.database}: ")
+    assert not [one for one in ("canary", "carrier") if one in repr(report)]
+
+
+def test_a_password_in_the_username_s_place_is_told_nowhere(fresh: Endpoint, caplog: pytest.LogCaptureFixture) -> None:
+    for username in ("canary-S3cret", "canary" * 20):  # PostgreSQL cuts a name after 63 letters
+        report = checked(fresh, username=username, password=Hidden("carrier"))
+        assert report.reason is Reason.LOGIN_REFUSED
+        assert report.message.endswith(f"/{fresh.database}: the login is refused {secrecy.WITHHELD}")
+        assert "canary" not in repr(report) + caplog.text
+
+
+def test_an_unknown_login_is_refused(fresh: Endpoint) -> None:
+    assert checked(fresh, username="nobody").reason is Reason.LOGIN_REFUSED
+
+
+def test_a_role_that_may_not_log_in_is_refused(postgres: servers.Postgres, fresh: Endpoint) -> None:
+    name, password = postgres.login()
+    postgres.run("postgres", f"ALTER ROLE {name} NOLOGIN")
+    assert checked(fresh, username=name, password=Hidden(password)).reason is Reason.LOGIN_REFUSED
+
+
+def test_a_database_that_is_not_there_is_named(fresh: Endpoint) -> None:
+    report = checked(fresh, database="nowhere")
+    assert report.reason is Reason.DATABASE_MISSING
+    assert 'database "nowhere" does not exist' in report.message
+
+
+def test_a_database_that_the_login_may_not_enter_lacks_a_right(postgres: servers.Postgres, fresh: Endpoint) -> None:
+    name, password = postgres.login()
+    postgres.run(fresh.database, f"REVOKE CONNECT ON DATABASE {fresh.database} FROM PUBLIC")
+    report = checked(fresh, username=name, password=Hidden(password))
+    assert report.reason is Reason.RIGHT_MISSING
+
+
+def test_a_login_that_may_not_create_a_schema_lacks_a_right(postgres: servers.Postgres, fresh: Endpoint) -> None:
+    name, password = postgres.login()
+    postgres.run(
+        fresh.database,
+        f"GRANT ALL ON SCHEMA partman TO {name}",
+        f"GRANT ALL ON ALL TABLES IN SCHEMA partman TO {name}",
+    )
+    report = checked(fresh, username=name, password=Hidden(password))
+    assert report.reason is Reason.RIGHT_MISSING
+    assert 'the login may not create the schema "aether": grant it CREATE on the database' in report.message
+
+
+def test_a_login_that_may_not_use_pg_partman_is_told_what_is_missing(
+    postgres: servers.Postgres, fresh: Endpoint
+) -> None:
+    name, password = postgres.login()
+    postgres.run(fresh.database, f"GRANT CREATE ON DATABASE {fresh.database} TO {name}")
+    report = checked(fresh, username=name, password=Hidden(password))
+    assert report.reason is Reason.RIGHT_MISSING
+    assert "USAGE on schema partman, CREATE on schema partman, ALL on the tables of schema partman" in report.message
+
+
+def test_pg_partman_that_only_a_superuser_can_install_lacks_a_right(postgres: servers.Postgres) -> None:
+    endpoint = postgres.endpoint(postgres.database(owner=servers.CARRIER), servers.CARRIER, servers.CARRIER_PASSWORD)
+    report = checked(endpoint)
+    assert report.reason is Reason.RIGHT_MISSING
+    assert "CREATE EXTENSION pg_partman SCHEMA partman" in report.message
+
+
+def test_timescale_that_is_required_and_not_there_is_missing(postgres: servers.Postgres, fresh: Endpoint) -> None:
+    report = checked(fresh, Timescale.REQUIRED)
+    assert report.reason is Reason.TIMESCALE_MISSING
+    assert report.version.startswith(f"{postgres.release.major}.")
+
+
+def test_a_server_that_is_full_is_unreachable_and_says_so(postgres: servers.Postgres, fresh: Endpoint) -> None:
+    postgres.run("postgres", f"ALTER DATABASE {fresh.database} CONNECTION LIMIT 1")
+    with servers.connected(fresh):
+        report = checked(fresh)
+    assert report.reason is Reason.UNREACHABLE
+    assert "too many connections" in report.message
+
+
+def hang(endpoint: Endpoint) -> None:
+    with connections.session(endpoint, deadline=2) as connection:
+        connection.exec_driver_sql("SET statement_timeout = 0")
+        connection.exec_driver_sql("SELECT pg_sleep(60)")
+
+
+def test_a_session_is_cut_when_its_time_is_over(fresh: Endpoint) -> None:
+    with pytest.raises(connections.Refused) as refused:
+        hang(fresh)
+    assert refused.value.reason is Reason.UNREACHABLE
+    assert "no answer within 2 s" in refused.value.message

@@ -1,0 +1,110 @@
+"""Rooms on a real node, in the StatefulSets that the operator makes; and how new settings reach a pod's file."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from kubernetes.aio import client, config
+
+from aether_cli import market_data
+from aether_operator import desired
+from aether_operator.api import labels
+from aether_operator.api.platforms import Platform, PlatformSpec, Server
+from aether_operator.api.reasons import Reason
+from aether_operator.catalog import components, names
+from aether_operator.catalog.components import Room
+from aether_operator.catalog.releases import Release
+from aether_operator.kube import api_client
+from aether_operator.observed import components as reports
+from aether_operator.observed import kinds
+from aether_testing import builders, observations
+
+if TYPE_CHECKING:
+    from aether_cli.local.startup import Cluster
+    from aether_testing.namespaces import Namespace
+
+PROMPTLY: Final = 20.0
+"""Seconds; without a nudge a kubelet looks at a pod's files once in sixty to ninety."""
+ROUNDS: Final = 5
+
+
+def _children(room: Room, platform: Platform, cluster: Cluster) -> list[dict[str, Any]]:
+    release = Release(
+        images={one: cluster.images[one.value] for one in Server}, service_image=cluster.images["service"]
+    )
+    made = desired.children(platform, observations.empty(), release, observations.words())
+    component = components.ROOMS[room].component
+    mine = [one for one in made if one["metadata"]["labels"][labels.COMPONENT] == component]
+    for child in mine:
+        child["metadata"].pop("ownerReferences", None)  # there is no platform object here
+    return mine
+
+
+def _until_ready(namespace: Namespace, pod: str, other_than: str = "") -> str:
+    def holds(seen: dict[str, dict[str, Any]]) -> bool:
+        return any(
+            one["metadata"]["uid"] != other_than
+            and any((c["type"], c["status"]) == ("Ready", "True") for c in one["status"].get("conditions", []))
+            for one in seen.values()
+        )
+
+    seen = namespace.until(holds, "pods", f"--field-selector=metadata.name={pod}", deadline=120, wish=f"{pod} is Ready")
+    return str(next(iter(seen.values()))["metadata"]["uid"])
+
+
+def test_the_simulated_venue_runs_says_how_it_is_and_keeps_its_trades(node: Cluster, node_namespace: Namespace) -> None:
+    spec = PlatformSpec.model_validate({"components": {"exchangeSim": {"speed": 10}}})
+    platform = Platform(namespace=node_namespace.name, name="one", uid="0", generation=1, spec=spec)
+    node_namespace.apply(*_children(Room.EXCHANGE_SIM, platform, node))
+    pod = names.room_pod(platform, Room.EXCHANGE_SIM, 0)
+    first = _until_ready(node_namespace, pod)
+
+    def told() -> dict[str, Any]:
+        return node.kubectl.raw(market_data.place(node_namespace.name, pod, "status"), deadline=10)
+
+    text = node.kubectl.text("get", "--raw", market_data.place(node_namespace.name, pod, "status"))
+    report = reports.read(text, Room.EXCHANGE_SIM)
+    assert (report.reason, report.ready, report.system) == (Reason.READY, True, "online")
+    assert told()["instance"] == pod
+    assert told()["release"] == node.images["service"].rpartition(":")[2]
+    ends = time.monotonic() + 60
+    while not (before := told()["trades"]):
+        assert time.monotonic() < ends, "nothing was traded"
+    node_namespace.text("delete", "pod", pod)
+    _until_ready(node_namespace, pod, other_than=first)
+    assert told()["trades"] >= before
+
+
+def test_a_nudge_has_new_settings_in_a_pod_s_file_at_once(node: Cluster, node_namespace: Namespace) -> None:
+    pod = builders.a_pod("sleep", "1000", image=node.images["base"])
+    pod["volumes"] = [{"name": "settings", "configMap": {"name": "some"}}]
+    pod["containers"][0]["volumeMounts"] = [
+        {"name": "settings", "mountPath": components.SETTINGS_PATH, "readOnly": True}
+    ]
+    node_namespace.apply(
+        builders.a_config_map(**{components.SETTINGS_KEY: "0"}),
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"}, "spec": pod},
+    )
+    uid = _until_ready(node_namespace, "one")
+
+    async def written(number: int) -> None:
+        """The two writes of the operator, one right after the other."""
+        found = client.Configuration(retries=False)
+        await config.load_kube_config(str(node.kubeconfig), client_configuration=found)
+        api = api_client.Api(configuration=found)
+        thing = {"apiVersion": "v1", **builders.a_config_map(**{components.SETTINGS_KEY: str(number)})}
+        await api.apply(thing, node_namespace.name)
+        notes = {labels.SETTINGS: str(number)}
+        await api.annotate(kinds.PODS, node_namespace.name, "one", uid=uid, notes=notes)
+        await api.close()
+
+    for number in range(1, ROUNDS + 1):
+        asyncio.run(written(number))
+        began = time.monotonic()
+        while node_namespace.text(
+            "exec", "one", "--", "cat", f"{components.SETTINGS_PATH}/{components.SETTINGS_KEY}"
+        ) != str(number):
+            assert time.monotonic() - began < PROMPTLY, "the kubelet did not look"
+        print(f"round {number}: {time.monotonic() - began:.2f} s")

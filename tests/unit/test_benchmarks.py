@@ -1,0 +1,42 @@
+"""What `make bench` prints."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from aether_testing import benchmarks
+
+
+def test_a_latency_has_two_figures_in_milliseconds_with_how_many_times_better_we_are() -> None:
+    samples = [n / 1000 for n in range(1, 101)]
+    lines = [json.loads(one.line()) for one in benchmarks.latencies("x", samples, "peer", [2 * s for s in samples])]
+    assert [(one["name"], one["value"], one["unit"]) for one in lines] == [("x-p50", 50, "ms"), ("x-p99", 99, "ms")]
+    assert {one["ratio"] for one in lines} == {2}
+
+
+def test_a_throughput_is_better_when_it_is_more() -> None:
+    figure = benchmarks.Figure(name="x", value=30, unit="1/s", peer="p", peer_value=10, less_is_better=False)
+    assert json.loads(figure.line())["ratio"] == 3
+
+
+def test_without_a_peer_there_is_no_ratio() -> None:
+    line = json.loads(benchmarks.Figure(name="x", value=1, unit="MB").line())
+    assert line == {"name": "x", "value": 1, "unit": "MB", "peer": None, "peer_value": None, "ratio": None}
+
+
+def test_a_figure_says_which_data_it_was_measured_on() -> None:
+    assert json.loads(benchmarks.Figure(name="x", value=1, unit="1/s", data="generated").line())["data"] == "generated"
+
+
+@pytest.mark.parametrize("name", benchmarks.names())
+def test_every_benchmark_can_be_loaded(name: str) -> None:
+    assert callable(benchmarks.load(name).figures)
+
+
+def test_a_name_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert benchmarks.main(["no-such"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "control-plane-start" in captured.err

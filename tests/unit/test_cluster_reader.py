@@ -1,0 +1,97 @@
+"""Looking at rooms through the API server: which pod is asked, and what is said when none answers."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aether_cli import cluster_reader, kubectl_client, problems
+from aether_operator.api import labels
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOT_FOUND = "Error from server (NotFound): the server could not find the requested resource"
+
+
+def a_pod(name: str, phase: str = "Running") -> dict[str, Any]:
+    meta = {"namespace": "aether", "name": name, "labels": labels.of_child("paper", "ingest")}
+    return {"kind": "Pod", "metadata": meta, "status": {"phase": phase}}
+
+
+def a_view(*, usable: bool) -> dict[str, Any]:
+    return {"symbol": "BTC/USD", "usable": usable, "received": "2026-01-01T12:00:00.000000000Z"}
+
+
+def a_kubectl(folder: Path, pods: list[dict[str, Any]], **answers: Any) -> kubectl_client.Kubectl:
+    """A program that lists pods, and answers for each pod with JSON, or with an error where it is a text."""
+    (folder / "pods").write_text(json.dumps({"items": pods}))
+    for pod, answer in answers.items():
+        where = folder / (f"{pod}.error" if isinstance(answer, str) else f"{pod}.json")
+        where.write_text(answer if isinstance(answer, str) else json.dumps(answer))
+    program = folder / "kubectl"
+    program.write_text(
+        f"#!/bin/sh\ncd {folder}\n"
+        'case "$*" in *--raw*) ;; *) exec cat pods;; esac\n'
+        'echo "$*" >> asked\n'
+        'pod=$(echo "$*" | sed "s/.*paper-ingest-\\([0-9]\\).*/p\\1/")\n'
+        "if [ -f $pod.json ]; then exec cat $pod.json; fi\n"
+        "cat $pod.error >&2; exit 1\n"
+    )
+    program.chmod(0o755)
+    return kubectl_client.Kubectl(program=program)
+
+
+def a_look(kubectl: kubectl_client.Kubectl) -> cluster_reader.Look:
+    return cluster_reader.Look(kubectl=kubectl, namespace="aether", platform="paper", symbol="BTC/USD", depth=5)
+
+
+TWO = [a_pod("paper-ingest-0"), a_pod("paper-ingest-1")]
+
+
+def test_the_pod_that_serves_the_market_is_found_and_asked_first_from_then_on(tmp_path: Path) -> None:
+    look = a_look(a_kubectl(tmp_path, TWO, p0=NOT_FOUND, p1=a_view(usable=True)))
+    assert look.now().pod == "paper-ingest-1"
+    assert look.now().usable
+    asked = [line.split()[2] for line in (tmp_path / "asked").read_text().splitlines()]
+    where = "/api/v1/namespaces/aether/pods/paper-ingest-{}:8000/proxy/books/BTC/USD?depth=5"
+    assert asked == [where.format(pod) for pod in (0, 1, 1)]
+
+
+def test_of_two_that_serve_it_the_one_whose_book_is_usable_is_shown(tmp_path: Path) -> None:
+    look = a_look(a_kubectl(tmp_path, TWO, p0=a_view(usable=False), p1=a_view(usable=True)))
+    assert look.now().pod == "paper-ingest-1"
+    (tmp_path / "p1.json").write_text(json.dumps(a_view(usable=False)))
+    assert look.now().usable is False
+
+
+def test_a_market_that_nobody_serves_is_said_with_where_to_look(tmp_path: Path) -> None:
+    with pytest.raises(problems.NotReady, match="BTC/USD: no pod of ingest of platform paper") as said:
+        a_look(a_kubectl(tmp_path, TWO, p0=NOT_FOUND, p1=NOT_FOUND)).now()
+    assert "spec.pairs" in said.value.remedy
+
+
+def test_without_a_pod_nobody_serves_it(tmp_path: Path) -> None:
+    with pytest.raises(problems.NotReady, match="no pod of ingest"):
+        a_look(a_kubectl(tmp_path, [a_pod("paper-ingest-0", phase="Pending")])).now()
+
+
+def test_that_ingest_is_not_reached_is_something_else(tmp_path: Path) -> None:
+    refused = "Error from server (ServiceUnavailable): error trying to reach service"
+    with pytest.raises(problems.NotReady, match=r"not reached: .*ServiceUnavailable"):
+        a_look(a_kubectl(tmp_path, TWO, p0=refused, p1=NOT_FOUND)).now()
+
+
+def test_a_pod_tells_of_itself_and_that_it_does_not_is_told_as_well(tmp_path: Path) -> None:
+    kubectl = a_kubectl(tmp_path, [], p0={"feed": {}}, p1="Error: no")
+    assert cluster_reader.told(kubectl, a_pod("paper-ingest-0")).status == {"feed": {}}
+    assert "Error: no" in cluster_reader.told(kubectl, a_pod("paper-ingest-1")).error
+    assert cluster_reader.told(kubectl, a_pod("paper-ingest-2", phase="Pending")).error == "it does not run"
+
+
+def test_what_does_not_answer_in_json_is_said(tmp_path: Path) -> None:
+    kubectl = a_kubectl(tmp_path, [], p0={})
+    (tmp_path / "p0.json").write_text("<html>")
+    assert "did not answer in JSON" in cluster_reader.told(kubectl, a_pod("paper-ingest-0")).error

@@ -1,0 +1,62 @@
+"""What the counting proxy makes of a path, and what it answers by itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from aether_testing import counting_proxy
+from aether_testing.counting_proxy import Target
+
+CORE = {"group": "", "version": "v1"}
+APPS = {"group": "apps", "version": "v1"}
+
+
+@pytest.mark.parametrize(
+    ("path", "about"),
+    [
+        ("/api/v1/namespaces/a/secrets/b", Target(**CORE, resource="secrets", namespace="a", name="b")),
+        ("/api/v1/namespaces/a/secrets", Target(**CORE, resource="secrets", namespace="a")),
+        ("/api/v1/secrets", Target(**CORE, resource="secrets")),
+        ("/api/v1/namespaces", Target(**CORE, resource="namespaces")),
+        ("/api/v1/namespaces/a", Target(**CORE, resource="namespaces", name="a")),
+        ("/api/v1/namespaces/a/status", Target(**CORE, resource="namespaces", name="a", subresource="status")),
+        ("/api/v1/nodes/n", Target(**CORE, resource="nodes", name="n")),
+        (
+            "/apis/apps/v1/namespaces/a/statefulsets/b/scale",
+            Target(**APPS, resource="statefulsets", namespace="a", name="b", subresource="scale"),
+        ),
+        ("/apis/apps/v1/statefulsets", Target(**APPS, resource="statefulsets")),
+        ("/api", None),
+        ("/api/v1", None),
+        ("/apis/apps/v1", None),
+        ("/livez", None),
+        ("/openapi/v3/api/v1", None),
+    ],
+)
+def test_a_path_says_what_a_request_is_about(path: str, about: Target | None) -> None:
+    assert counting_proxy.target(path) == about
+
+
+@pytest.mark.parametrize(
+    ("path", "counted"),
+    [
+        ("/api/v1/namespaces/a/secrets/b", True),
+        ("/apis/trading.aether.io/v1alpha1/namespaces/a/tradingplatforms/b/status", True),
+        ("/apis/coordination.k8s.io/v1/namespaces/a/leases/b", False),
+        ("/apis/events.k8s.io/v1/namespaces/a/events", False),
+        ("/api/v1/namespaces/a/events", False),
+        ("/api/v1/namespaces/a/serviceaccounts/b/token", False),
+        ("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", False),
+    ],
+)
+def test_leases_events_and_questions_are_no_writes_unless_one_says_so(path: str, *, counted: bool) -> None:
+    about = counting_proxy.target(path)
+    assert about is not None
+    assert counting_proxy.but_leases_and_events(about) is counted
+
+
+def test_an_answer_that_asks_to_come_back_says_when() -> None:
+    said = counting_proxy.status(429, retry_after=3)
+    assert (said["kind"], said["reason"], said["code"]) == ("Status", "TooManyRequests", 429)
+    assert said["details"] == {"retryAfterSeconds": 3}
+    assert "details" not in counting_proxy.status(409)

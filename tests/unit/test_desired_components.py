@@ -1,0 +1,437 @@
+"""What a platform's rooms become, as values."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aether_operator import desired
+from aether_operator.api import labels
+from aether_operator.api.platforms import Server
+from aether_operator.catalog import calls, components, names, servers
+from aether_operator.catalog.components import ROOMS, Room
+from aether_operator.desired import configmaps, networkpolicies
+from aether_operator.observed import families, kinds
+from aether_operator.observed.kinds import Ref
+from aether_operator.observed.owners import Standing
+from aether_testing import observations, policies
+
+if TYPE_CHECKING:
+    from aether_operator.api.platforms import Platform
+    from aether_operator.observed.kinds import Manifest
+    from aether_operator.observed.observation import World
+
+KRAKEN: dict[str, Any] = {"venue": {"name": "Kraken"}}
+INGEST, EXCHANGE = Ref("StatefulSet", "paper-ingest"), Ref("StatefulSet", "paper-exchange")
+
+
+def _children(platform: Platform, world: World | None = None, **release: Any) -> dict[Ref, Manifest]:
+    world = observations.made(platform) if world is None else world
+    made = desired.children(platform, world, observations.a_release(**release), observations.words("n"))
+    return {kinds.ref(one): one for one in made}
+
+
+def _pod(children: dict[Ref, Manifest], which: Ref = INGEST) -> dict[str, Any]:
+    pod: dict[str, Any] = children[which]["spec"]["template"]["spec"]
+    return pod
+
+
+def _container(children: dict[Ref, Manifest], which: Ref = INGEST) -> dict[str, Any]:
+    (container,) = _pod(children, which)["containers"]
+    found: dict[str, Any] = container
+    return found
+
+
+def _told(children: dict[Ref, Manifest], which: Ref = INGEST) -> dict[str, str]:
+    return {one["name"]: one.get("value", "") for one in _container(children, which)["env"]}
+
+
+def test_a_simulated_platform_has_a_venue_of_its_own_and_one_at_kraken_has_none() -> None:
+    paper, real = _children(observations.a_platform()), _children(observations.a_platform(**KRAKEN))
+    assert {INGEST, EXCHANGE} <= set(paper)
+    assert INGEST in real
+    assert {ref for ref in real if "exchange" in ref.name} == set()
+    assert set(real) == set(desired.names(observations.a_platform(**KRAKEN)))
+
+
+@pytest.mark.parametrize(
+    ("spec", "websocket", "rest"),
+    [
+        ({}, "ws://paper-exchange.desk.svc:8000/v2", "http://paper-exchange.desk.svc:8000"),
+        (KRAKEN, "wss://ws.kraken.com/v2", "https://api.kraken.com"),
+    ],
+)
+def test_ingest_is_told_which_venue_and_where_it_is(spec: dict[str, Any], websocket: str, rest: str) -> None:
+    told = _told(_children(observations.a_platform(**spec)))
+    assert (told["AETHER_VENUE_WS_URL"], told["AETHER_VENUE_REST_URL"]) == (websocket, rest)
+    assert told["AETHER_VENUE"] == spec.get("venue", {}).get("name", "Simulated")
+
+
+def test_ingest_is_told_where_servers_are_and_how_they_are_reached() -> None:
+    managed, external = (
+        _told(_children(observations.a_platform())),
+        _told(_children(observations.an_external_platform())),
+    )
+    assert {key: managed[f"AETHER_KAFKA_{key}"] for key in ("HOST", "PORT", "TLS", "CREDENTIALS")} == {
+        "HOST": "paper-kafka.desk.svc", "PORT": "9092", "TLS": "Disabled", "CREDENTIALS": "/credentials/kafka",
+    }  # fmt: skip
+    assert {key: external[f"AETHER_POSTGRES_{key}"] for key in ("HOST", "PORT", "TLS", "DATABASE")} == {
+        "HOST": "postgres.example.org", "PORT": "1000", "TLS": "Verify", "DATABASE": "desk",
+    }  # fmt: skip
+    assert managed["AETHER_POSTGRES_DATABASE"] == "aether"
+    assert not [name for name in managed if "REDIS" in name]
+
+
+def test_each_replica_knows_its_own_name_its_peers_and_its_release() -> None:
+    children = _children(observations.a_platform())
+    first = _container(children)["env"][0]
+    assert first == {"name": "AETHER_INSTANCE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+    told = _told(children)
+    assert told["AETHER_PEER_URL"] == "http://paper-ingest-{replica}.paper-ingest.desk.svc:8000"
+    assert told["AETHER_PEER_URL"].format(replica=1) == "http://paper-ingest-1.paper-ingest.desk.svc:8000"
+    assert told["AETHER_RELEASE"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("image", "version"),
+    [
+        ("images.example.org/service:1.2", "1.2"),
+        ("localhost:5000/aether/service", "latest"),
+        ("localhost/aether/service:0123456789ab", "0123456789ab"),
+        ("a/service:1@sha256:0123456789abcdef", "0123456789ab"),
+    ],
+)
+def test_a_release_is_called_as_its_image_is(image: str, version: str) -> None:
+    assert observations.a_release(service_image=image).version == version
+    told = _told(_children(observations.a_platform(), service_image=image))
+    assert told["AETHER_RELEASE"] == version
+
+
+def test_the_simulated_venue_is_told_its_feed_its_speed_and_where_its_journal_is() -> None:
+    children = _children(observations.a_platform(components={"exchangeSim": {"speed": 4, "storage": "2048Mi"}}))
+    told = _told(children, EXCHANGE)
+    assert (told["AETHER_FEED"], told["AETHER_SPEED"], told["AETHER_JOURNAL"]) == (
+        "Synthetic", "4", "/data/journal.sqlite",
+    )  # fmt: skip
+    claim = children[Ref("PersistentVolumeClaim", "paper-exchange-data")]
+    assert claim["spec"]["resources"] == {"requests": {"storage": "2Gi"}}
+    assert claim["metadata"].get("ownerReferences", []) == []
+    assert {"name": "data", "persistentVolumeClaim": {"claimName": "paper-exchange-data"}} in _pod(children, EXCHANGE)[
+        "volumes"
+    ]
+
+
+@pytest.mark.parametrize(("part", "which"), [("ingest", INGEST), ("exchangeSim", EXCHANGE)])
+def test_resources_of_the_spec_reach_the_pod(part: str, which: Ref) -> None:
+    asked = {"requests": {"cpu": "0.25"}, "limits": {"memory": "2048Mi"}}
+    container = _container(_children(observations.a_platform(components={part: {"resources": asked}})), which)
+    assert container["resources"]["requests"]["cpu"] == "250m"
+    assert container["resources"]["limits"] == {"memory": "2Gi"}
+
+
+# Whose the servers are.
+
+
+def _elsewhere(server: Server) -> dict[str, Any]:
+    """A data plane of others with one server at another address, with another login."""
+    part = observations.EXTERNAL[server.value]
+    place = {**part["external"], "host": "elsewhere.example.org", "secretName": "another-login"}
+    return {**observations.EXTERNAL, server.value: {**part, "external": place}}
+
+
+UNSURE = sorted(set(Standing) - {Standing.OURS})
+
+
+def _known(world: World, standing: Standing | None, *which: Server) -> World:
+    """A world in which these servers are so; None where nobody knows it."""
+    kept = {server: one for server, one in world.owners.items() if server not in which}
+    return dataclasses.replace(world, owners=kept | ({} if standing is None else dict.fromkeys(which, standing)))
+
+
+@pytest.mark.parametrize("standing", [None, *UNSURE])
+@pytest.mark.parametrize("server", ROOMS[Room.INGEST].servers)
+def test_ingest_starts_only_once_each_server_is_known_as_ours(server: Server, standing: Standing | None) -> None:
+    platform = observations.a_platform()
+    world = observations.without(observations.made(platform), INGEST)
+    made = _children(platform, _known(world, standing, server))
+    assert INGEST not in made
+    assert EXCHANGE in made
+    assert INGEST in _children(platform, world)
+
+
+def test_ingest_starts_whatever_a_server_it_does_not_use_is() -> None:
+    platform = observations.a_platform()
+    world = _known(observations.without(observations.made(platform), INGEST), Standing.ANOTHERS, Server.REDIS)
+    assert INGEST in _children(platform, world)
+
+
+@pytest.mark.parametrize("standing", [None, Standing.NOBODYS, Standing.UNKNOWN])
+def test_while_nobody_knows_whose_servers_are_what_runs_stays(standing: Standing | None) -> None:
+    for platform in (observations.a_platform(), observations.an_external_platform()):
+        world = observations.made(platform)
+        assert _children(platform, _known(world, standing, *Server))[INGEST] == _children(platform, world)[INGEST]
+
+
+@pytest.mark.parametrize("server", ROOMS[Room.INGEST].servers)
+def test_ingest_that_runs_is_stopped_once_a_server_is_anothers(server: Server) -> None:
+    platform = observations.an_external_platform()
+    made = _children(platform, _known(observations.made(platform), Standing.ANOTHERS, server))
+    assert INGEST not in made
+    assert {Ref("Service", "paper-ingest"), Ref("ConfigMap", "paper-ingest-settings"), EXCHANGE} <= set(made)
+
+
+@pytest.mark.parametrize("standing", [None, *UNSURE])
+@pytest.mark.parametrize("server", [Server.KAFKA, Server.NATS])
+def test_an_edited_address_reaches_ingest_only_once_the_server_is_ours(
+    server: Server, standing: Standing | None
+) -> None:
+    before = observations.an_external_platform()
+    world = observations.made(before)
+    edited = observations.a_platform(dataPlane=_elsewhere(server), components={"ingest": {"replicas": 2}})
+    world = dataclasses.replace(world, secrets=observations.users_secrets(edited))
+    unsure = _children(edited, _known(world, standing, server))
+    assert _told(unsure) == _told(_children(before))
+    assert _pod(unsure)["volumes"] == _pod(_children(before))["volumes"]
+    assert unsure[INGEST]["spec"]["replicas"] == 2, "the rest of the edit takes effect"
+    sure = _children(edited, world)
+    assert _told(sure)[f"AETHER_{server.upper()}_HOST"] == "elsewhere.example.org"
+    assert "another-login" in json.dumps(_pod(sure)["volumes"])
+
+
+def test_ingest_of_another_venue_waits_until_servers_are_ours() -> None:
+    world = observations.made(observations.an_external_platform())
+    anew = observations.an_external_platform(**KRAKEN)
+    for server in ROOMS[Room.INGEST].servers:
+        for standing in (None, *UNSURE):
+            assert INGEST not in _children(anew, _known(world, standing, server))
+    assert _told(_children(anew, world))["AETHER_VENUE"] == "Kraken"
+    assert INGEST in _children(observations.an_external_platform(), _known(world, None, *Server))
+
+
+def test_an_address_taken_from_ingest_waits_until_the_server_is_ours() -> None:
+    platform = observations.an_external_platform()
+    world = observations.made(platform)
+    live = json.loads(json.dumps(world.children[INGEST]))
+    (container,) = live["spec"]["template"]["spec"]["containers"]
+    container["env"] = [one for one in container["env"] if one["name"] != "AETHER_KAFKA_HOST"]
+    world = observations.having(world, live)
+    assert "AETHER_KAFKA_HOST" not in _told(_children(platform, _known(world, None, Server.KAFKA)))
+    assert _told(_children(platform, world))["AETHER_KAFKA_HOST"] == "kafka.example.org"
+
+
+# Settings that change while a room runs.
+
+
+def _settings(**spec: Any) -> Manifest:
+    return _children(observations.a_platform(**spec))[Ref("ConfigMap", "paper-ingest-settings")]
+
+
+def test_live_settings_are_one_line_of_json_whatever_order_somebody_wrote() -> None:
+    made = _settings(pairs=["ETH/USD", "BTC/USD"], components={"ingest": {"replicas": 2}})
+    text = '{"version":1,"pairs":["BTC/USD","ETH/USD"],"replicas":2}'
+    assert made["data"] == {"live.json": text}
+    assert made == _settings(pairs=["BTC/USD", "ETH/USD"], components={"ingest": {"replicas": 2}})
+    assert made["metadata"]["annotations"] == {labels.SETTINGS: configmaps.digest(text)}
+    assert configmaps.digest(text) == "c4ea61122bf5"
+
+
+def test_the_usual_pairs_are_those_of_the_simulated_venue() -> None:
+    pairs = json.loads(_settings()["data"]["live.json"])["pairs"]
+    assert len(pairs) == 10
+    assert pairs == sorted(pairs)
+
+
+@pytest.mark.parametrize("spec", [{"pairs": ["BTC/USD"]}, {"components": {"ingest": {"replicas": 5}}}])
+def test_neither_pairs_nor_replicas_are_in_the_template_of_a_pod(spec: dict[str, Any]) -> None:
+    usual, other = _children(observations.a_platform()), _children(observations.a_platform(**spec))
+    assert other[INGEST]["spec"]["template"] == usual[INGEST]["spec"]["template"]
+    assert other[EXCHANGE] == usual[EXCHANGE]
+
+
+def test_replicas_are_those_of_the_spec_and_several_have_a_budget() -> None:
+    one, three = (_children(observations.a_platform(components={"ingest": {"replicas": count}})) for count in (1, 3))
+    budget = Ref("PodDisruptionBudget", "paper-ingest")
+    assert (one[INGEST]["spec"]["replicas"], three[INGEST]["spec"]["replicas"]) == (1, 3)
+    assert budget not in one
+    assert three[budget]["spec"]["maxUnavailable"] == 1
+    assert three[budget]["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+    assert three[budget]["spec"]["selector"] == three[INGEST]["spec"]["selector"]
+    assert three[INGEST]["spec"]["podManagementPolicy"] == "Parallel"
+
+
+# Pods.
+
+
+def test_a_room_s_pod_is_restricted_and_named_by_its_argument() -> None:
+    children = _children(observations.a_platform(), service_image="images.example.org/service:7")
+    for room, run in ROOMS.items():
+        which = Ref("StatefulSet", f"paper-{run.component}")
+        pod, container = _pod(children, which), _container(children, which)
+        assert (container["image"], container["args"]) == ("images.example.org/service:7", [room.value])
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["securityContext"]["runAsUser"] == servers.USER
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert pod["terminationGracePeriodSeconds"] == 30
+        assert container["ports"] == [{"name": "http", "containerPort": 8000, "protocol": "TCP"}]
+        for probe, path in (("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
+            assert container[probe]["httpGet"] == {"path": path, "port": "http"}
+            assert container[probe]["failureThreshold"] >= 3
+
+
+def test_credentials_are_files_in_a_folder_for_each_server_and_nothing_else_of_a_secret_is_seen() -> None:
+    for platform, kafka in (
+        (observations.a_platform(), "paper-kafka"),
+        (observations.an_external_platform(), "my-kafka"),
+    ):
+        children = _children(platform)
+        (volume,) = [one for one in _pod(children)["volumes"] if one["name"] == "credentials"]
+        found = {
+            (source["secret"]["name"], item["key"], item["path"], source["secret"].get("optional", False))
+            for source in volume["projected"]["sources"]
+            for item in source["secret"]["items"]
+        }
+        assert {one for one in found if "kafka" in one[2]} == {
+            (kafka, "username", "kafka/username", False),
+            (kafka, "password", "kafka/password", False),
+            (kafka, "ca.crt", "kafka/ca.crt", True),
+        }
+        assert {one[0] for one in found if one[2].startswith("postgres/")} == {"paper-postgres-ingest"}
+        assert {"name": "credentials", "mountPath": "/credentials", "readOnly": True} in _container(children)[
+            "volumeMounts"
+        ]
+
+
+def test_a_room_s_pod_says_where_its_metrics_are_and_has_no_word_of_credentials_or_settings() -> None:
+    children = _children(observations.a_platform())
+    for run in ROOMS.values():
+        template = children[Ref("StatefulSet", f"paper-{run.component}")]["spec"]["template"]
+        assert template["metadata"]["annotations"] == {
+            "prometheus.io/scrape": "true", "prometheus.io/port": "8000", "prometheus.io/path": "/metrics",
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("secret", [None, {"username": "u"}])
+def test_what_waits_for_a_users_secret_is_not_started_and_what_runs_goes_on(secret: dict[str, str] | None) -> None:
+    platform = observations.an_external_platform()
+    there = observations.made(platform)
+    lacking = dataclasses.replace(there, secrets={**there.secrets, "my-kafka": secret})
+    assert INGEST in _children(platform, lacking)
+    assert INGEST not in _children(platform, observations.without(lacking, INGEST))
+    assert EXCHANGE in _children(platform, observations.without(lacking, INGEST, EXCHANGE))
+
+
+@pytest.mark.parametrize("secret", ["paper-nats", "paper-postgres-ingest"])
+def test_a_room_is_not_started_with_the_credentials_of_others(secret: str) -> None:
+    platform = observations.a_platform()
+    foreign = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret, "labels": {}}, "data": {}}
+    world = observations.without(observations.having(observations.made(platform), foreign), INGEST)
+    assert INGEST not in _children(platform, world)
+
+
+def test_peers_have_names_of_their_own_and_the_venue_has_an_address() -> None:
+    children = _children(observations.a_platform())
+    headless, before = children[Ref("Service", "paper-ingest")], children[Ref("Service", "paper-exchange")]
+    assert (headless["spec"]["clusterIP"], headless["spec"]["publishNotReadyAddresses"]) == ("None", True)
+    assert children[INGEST]["spec"]["serviceName"] == headless["metadata"]["name"]
+    assert "clusterIP" not in before["spec"]
+
+
+# Who may reach whom.
+
+
+def _cluster(*platforms: Platform) -> tuple[policies.Evaluator, list[policies.Pod]]:
+    around = [
+        child for platform in platforms for ref, child in _children(platform).items() if ref.kind == "NetworkPolicy"
+    ]
+    known = {name: {networkpolicies.NAMESPACE_NAME: name} for name in ("desk", "other", "aether-system")}
+    pods = [
+        policies.Pod(platform.namespace, f"{platform.name}-{component}-0", labels.of_child(platform.name, component))
+        for platform in platforms
+        for component in calls.CALLERS
+    ]
+    return policies.Evaluator(tuple(around), known), pods
+
+
+OPERATOR = policies.Pod("aether-system", "operator", dict(labels.OPERATOR_POD))
+STRANGER = policies.Pod("other", "stranger", {"app": "browser"})
+PORTS = sorted({components.PORT, *(row.port for row in servers.SERVERS.values())})
+
+
+def test_rooms_reach_what_they_call_and_nothing_else_of_two_platforms() -> None:
+    paper, live = observations.a_platform(), observations.a_platform(name="live", **KRAKEN)
+    cluster, pods = _cluster(paper, live)
+    found = {
+        (source.partition("/")[2], target.partition("/")[2], port)
+        for source, target, port in cluster.reachable([*pods, OPERATOR, STRANGER], PORTS)
+        if target.endswith("-0") and not target.endswith("live-exchange-0")
+    }
+    expected = set()
+    for name in ("paper", "live"):
+        ingest = f"{name}-ingest-0"
+        for server, row in servers.SERVERS.items():
+            expected.add(("operator", f"{name}-{server}-0", row.port))
+            if server in ROOMS[Room.INGEST].servers:
+                expected.add((ingest, f"{name}-{server}-0", row.port))
+        expected |= {("operator", ingest, 8000), ("stranger", ingest, 8000)}
+    expected |= {("operator", "paper-exchange-0", 8000), ("paper-ingest-0", "paper-exchange-0", 8000)}
+    # What has no policy of its own here, the other platform's venue, is let out.
+    assert {one for one in found if one[0] != "live-exchange-0"} == expected
+
+
+def test_replicas_of_ingest_reach_each_other() -> None:
+    cluster, _ = _cluster(observations.a_platform())
+    one, other = (policies.Pod("desk", f"paper-ingest-{n}", labels.of_child("paper", "ingest")) for n in (0, 1))
+    assert cluster.allows(one, other, 8000)
+    assert not cluster.allows(one, other, 8001)
+
+
+def _egress(**spec: Any) -> list[dict[str, Any]]:
+    policy = _children(observations.a_platform(**spec))[Ref("NetworkPolicy", "paper-ingest")]
+    found: list[dict[str, Any]] = policy["spec"]["egress"]
+    return found
+
+
+def test_only_ingest_at_a_real_venue_reaches_the_internet_and_no_private_network() -> None:
+    def blocks(rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [peer["ipBlock"] for rule in rules for peer in rule.get("to", []) if "ipBlock" in peer]
+
+    assert blocks(_egress()) == []
+    world = {one["cidr"]: one["except"] for one in blocks(_egress(**KRAKEN))}
+    assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"} <= set(world["0.0.0.0/0"])
+    assert "fc00::/7" in world["::/0"]
+    (rule,) = [rule for rule in _egress(**KRAKEN) if any("ipBlock" in peer for peer in rule.get("to", []))]
+    assert rule["ports"] == [{"port": 443, "protocol": "TCP"}]
+    exchange = _children(observations.a_platform())[Ref("NetworkPolicy", "paper-exchange")]
+    assert "egress" not in exchange["spec"]
+
+
+def test_a_server_of_somebody_else_is_reached_at_its_port_and_names_are_resolved() -> None:
+    open_ports = [rule["ports"] for rule in _egress(dataPlane=observations.EXTERNAL) if "to" not in rule]
+    assert [{"port": 1001, "protocol": "TCP"}] in open_ports
+    assert [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}] in open_ports
+    assert [rule for rule in _egress() if "to" not in rule] == [
+        {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
+    ]
+
+
+def test_the_families_of_rooms_are_the_children_of_rooms() -> None:
+    specs: list[dict[str, Any]] = [{}, KRAKEN, {"components": {"ingest": {"replicas": 2}}}]
+    for spec in specs:
+        platform = observations.a_platform(**spec)
+        named = {run.component for run in ROOMS.values()}
+        made = {
+            ref for ref, child in _children(platform).items() if child["metadata"]["labels"][labels.COMPONENT] in named
+        }
+        assert made == {ref for room in Room for ref in families.of_room(room, platform)}
+        assert {names.room(platform, room) for room in families.present(platform)} == {
+            ref.name for ref in made if ref.kind == "StatefulSet"
+        }
+
+
+def test_every_server_that_a_room_needs_lets_it_in() -> None:
+    for run in ROOMS.values():
+        for server in Server:
+            assert (run.component in calls.CALLERS[server.value]) is (server in run.servers)

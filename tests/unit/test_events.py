@@ -1,0 +1,46 @@
+"""Events: what the API server takes of a note."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from kubernetes.aio import client
+
+from aether_operator.kube import api_client, events
+
+
+class Recorder(api_client.Api):
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__(configuration=client.Configuration(host="http://nowhere"))
+        self.notes: list[str] = []
+
+    async def write(self, method: str, where: str, what: str, **rest: Any) -> Any:
+        assert (method, what) == ("POST", "Event"), where
+        self.notes.append(rest["body"]["note"])
+
+
+@pytest.mark.parametrize(
+    ("note", "told"),
+    [
+        ("the disk is full", "the disk is full"),
+        ("x" * 1024, "x" * 1024),
+        ("x" * 1025, "x" * 1021 + "…"),
+        ("é" * 512, "é" * 512),
+        ("é" * 513, "é" * 510 + "…"),
+        ("ディスク" * 250, "ディスク" * 85 + "…"),
+        ("half \ud83d", "half ?"),
+    ],
+)
+async def test_a_note_has_as_many_bytes_as_the_api_server_takes(note: str, told: str) -> None:
+    api = Recorder()
+    about = {
+        "apiVersion": "trading.aether.io/v1alpha1",
+        "kind": "TradingPlatform",
+        "metadata": {"name": "paper", "namespace": "desk", "uid": "u"},
+    }
+    await events.Events(api=api, instance="one").say(about, "Failed", note, action="Judge")
+    assert api.notes == [told]
+    assert len(told.encode()) <= 1024

@@ -1,0 +1,335 @@
+"""Delivering: one output at its own pace, in time that the test owns."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import aiokafka.conn
+import pytest
+
+from aether_services.contracts.marketdata import Topic
+from aether_services.contracts.statuses import Output
+from aether_services.domain import times
+from aether_services.domain.instruments import Symbol
+from aether_services.domain.times import Nanoseconds
+from aether_services.ingest.adapters.servers import Server
+from aether_services.ingest.core.markets import Markets
+from aether_services.ingest.core.outboxes import Letter
+from aether_services.ingest.core.refusals import Why
+from aether_services.ingest.core.trade_log import Place, Received, place_of
+from aether_services.ingest.ports import Listed, NotTold, OutputAway, VenueAway
+from aether_services.ingest.service import delivery
+from aether_services.ingest.service.backfill import History
+from aether_services.ingest.service.delivery import Delivering
+from aether_services.ingest.settings import Tls
+from aether_testing import clocks
+from aether_testing.clocks import Clock
+from aether_testing.fake_venue import a_trade
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+
+    from aether_services.domain.trades import Trade
+    from aether_services.ingest.core.market import Market
+
+BTC = Symbol("BTC/USD")
+
+
+class World:
+    """An output that keeps what it is given, or fails; a venue that has every trade; and what delivers."""
+
+    name = Output.TABLES
+    gather = 0.25
+
+    def __init__(self, *, stands_at: int = 0, tape_length: int = 10) -> None:
+        self.clock = Clock()
+        self.stands = {BTC: place_of(self.trade(stands_at).trade)} if stands_at else {}
+        self.working = True
+        self.not_told = False
+        self.got: list[int] = []
+        self.letters: list[bytes] = []
+        self.complete_of: list[Symbol] = []
+        self.connected_often = 0
+        self.asked_venue = 0
+        self.markets = Markets(writer="w", depth=10, tape_length=tape_length, post=lambda _: None)
+        self.markets.serve([BTC])
+        self.delivering = Delivering(
+            output=self,
+            markets=self.markets,
+            receiving=self,  # type: ignore[arg-type]  # of which only this is asked
+            history=History(self, self.clock),  # type: ignore[arg-type]
+            clock=self.clock,
+            limit=5,
+        )
+        self.heard = self.clock.now()
+
+    def trade(self, trade_id: int, at: float | None = None) -> Received:
+        """One, at a second of its own."""
+        trade = a_trade(trade_id, trade_id if at is None else at)
+        return Received(trade, self.clock.now())
+
+    def hear(self, *ids: int) -> None:
+        """Trades come."""
+        self.markets[BTC].tape.add([self.trade(one) for one in ids])
+
+    # What is asked of the others.
+
+    def complete(self, market: Market) -> bool:
+        """All trades are there."""
+        return not market.tape.gap
+
+    async def trades(self, symbol: Symbol, after: Place | None) -> Sequence[Trade]:
+        """The venue's, as REST has them: it knows trades 1 to 30."""
+        assert symbol == BTC
+        self.asked_venue += 1
+        if self.not_told:
+            raise NotTold(f"trade {after.trade_id + 1 if after else 0}: no number")
+        return [self.trade(one).trade for one in range(after.trade_id if after else 1, 31)]
+
+    async def instruments(self) -> Listed:
+        """None."""
+        return Listed()
+
+    @contextlib.asynccontextmanager
+    async def connected(self) -> AsyncIterator[World]:
+        """The output."""
+        self.connected_often += 1
+        if not self.working:
+            raise OutputAway("it is away")
+        yield self
+
+    async def places(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Place]:
+        """Where it stands."""
+        return {symbol: self.stands[symbol] for symbol in symbols if symbol in self.stands}
+
+    async def deliver(
+        self, trades: Sequence[Received], letters: Sequence[Letter], complete: Mapping[Symbol, Nanoseconds]
+    ) -> int:
+        """Keep it."""
+        if not self.working:
+            raise OutputAway("it went away")
+        self.complete_of += complete
+        self.got += [one.trade.trade_id for one in trades]
+        self.letters += [letter.body for letter in letters]
+        if trades:
+            self.stands[BTC] = place_of(trades[-1].trade)
+        return len(trades) + len(letters)
+
+    async def until(self, holds: Callable[[], bool], seconds: float = 60) -> None:
+        """Let time pass until something holds."""
+        ends = self.clock.seconds + seconds
+        task = asyncio.create_task(self.delivering.run())
+        try:
+            while not holds():
+                assert not task.done(), task.result()
+                assert self.clock.seconds < ends, (self.got, self.delivering.state())
+                self.delivering.look()
+                await asyncio.sleep(0)
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+def a_letter(number: int) -> Letter:
+    return Letter(Topic.BOOK, BTC, str(number).encode(), Nanoseconds(clocks.BEGIN + 1000 * times.SECOND))
+
+
+async def test_a_new_output_begins_with_the_tape_and_an_old_one_where_it_stands() -> None:
+    world = World()
+    world.hear(5, 6, 7)
+    await world.until(lambda: world.got == [5, 6, 7])
+    old = World(stands_at=6)
+    old.hear(5, 6, 7, 8)
+    await old.until(lambda: old.got == [7, 8])
+    assert old.asked_venue == 0
+
+
+async def test_what_the_tape_does_not_remember_is_asked_of_the_venue() -> None:
+    world = World(stands_at=3)
+    world.hear(*range(20, 31))
+    await world.until(lambda: world.got == list(range(4, 31)))
+    assert world.asked_venue > 0
+
+
+async def test_a_venue_that_takes_its_time_over_what_was_forgotten_holds_nothing_up() -> None:
+    world, answer = World(stands_at=3), asyncio.Event()
+    world.hear(*range(20, 31))
+    at_once = world.trades
+
+    async def slowly(symbol: Symbol, after: Place | None) -> Sequence[Trade]:
+        await answer.wait()
+        return await at_once(symbol, after)
+
+    world.trades = slowly  # type: ignore[method-assign]
+    world.delivering.post(a_letter(1))
+    await world.until(lambda: world.letters == [b"1"])
+    assert world.got == []
+    answer.set()
+    await world.until(lambda: world.got == list(range(4, 31)))
+
+
+@pytest.mark.parametrize("answer", [VenueAway("no answer"), None, "of another history"], ids=str)
+async def test_a_venue_that_does_not_tell_what_was_forgotten_is_asked_again_and_not_at_once(answer: object) -> None:
+    world, asked = World(stands_at=3), list[float]()
+    world.hear(*range(20, 31))
+
+    async def useless(symbol: Symbol, after: Place | None) -> Sequence[Trade]:
+        del symbol, after
+        asked.append(world.clock.seconds)
+        if isinstance(answer, VenueAway):
+            raise answer
+        return [world.trade(1, at=500).trade] if answer else []
+
+    world.trades = useless  # type: ignore[method-assign]
+    await world.until(lambda: len(asked) > 5)
+    assert all(later - earlier >= delivery.NO_USE for earlier, later in itertools.pairwise(asked))
+    assert world.got == []
+
+
+async def test_each_delivery_is_told_with_what_it_took_from_receipt_and_by_itself() -> None:
+    world, told = World(), list[tuple[float | None, float]]()
+    world.delivering.observe = lambda late, took: told.append((late, took))
+    world.hear(5)
+    world.clock.seconds += 3
+    await world.until(lambda: world.got == [5])
+    late, took = told[0]
+    assert late is not None
+    assert late >= 3 > took
+
+
+async def test_what_could_not_be_delivered_is_delivered_once_it_can_be_trades_first_to_last() -> None:
+    world = World()
+    world.hear(5, 6)
+    world.delivering.post(a_letter(1))
+    world.working = False
+    await world.until(lambda: world.delivering.failures > 3)
+    assert (world.delivering.state().ok, world.delivering.state().detail) == (False, "it is away")
+    world.hear(7)
+    world.delivering.post(a_letter(2))
+    world.working = True
+    await world.until(lambda: world.got == [5, 6, 7])
+    assert world.letters == [b"1", b"2"]
+    assert world.delivering.waiting() == 0
+
+
+async def test_trades_that_are_not_placed_yet_count_as_waiting() -> None:
+    world = World(stands_at=5)
+    world.hear(5, 6, 7)
+    assert world.delivering.waiting() == 3
+    await world.until(lambda: world.got == [6, 7])
+    assert world.delivering.waiting() == 0
+
+
+async def test_an_output_that_is_late_is_not_well_and_says_so_in_words_that_stay() -> None:
+    world = World()
+    world.hear(5)
+    await world.until(lambda: world.got == [5])
+    world.delivering.connected = True
+    world.hear(6)
+    world.clock.seconds += delivery.LATE + 1
+    state = world.delivering.state()
+    assert (state.ok, state.detail) == (False, delivery.LAGGING)
+    assert state.lag_seconds > delivery.LATE
+
+
+async def test_an_output_that_was_conflated_for_is_not_well_for_a_while() -> None:
+    world = World()
+    world.delivering.connected = True
+    for number in range(7):
+        world.delivering.post(a_letter(number))
+    world.delivering.look()
+    assert world.delivering.state().detail == delivery.CONFLATING
+    assert world.delivering.state().conflated > 0
+    await world.until(lambda: world.letters != [])
+    world.delivering.connected = True
+    world.clock.seconds += delivery.REMEMBERED
+    assert world.delivering.state().ok
+
+
+async def test_trade_ids_that_begin_again_are_not_delivered_and_said() -> None:
+    world = World(stands_at=100)
+    world.markets[BTC].tape.add([world.trade(1, at=500), world.trade(2, at=501)])
+    await world.until(lambda: bool(world.delivering.back))
+    world.delivering.connected = True
+    assert world.delivering.state().detail == f"{delivery.WENT_BACK}: {BTC}"
+    assert world.got == []
+
+
+async def test_ids_that_began_again_and_came_past_the_place_are_seen_over_rest() -> None:
+    world = World(stands_at=3)
+    world.hear(*range(20, 31))
+
+    async def counted_anew(symbol: Symbol, after: Place | None) -> Sequence[Trade]:
+        del symbol, after
+        return [world.trade(one, at=100 + one).trade for one in range(1, 31)]
+
+    world.trades = counted_anew  # type: ignore[method-assign]
+    await world.until(lambda: bool(world.delivering.back))
+    assert world.got == []
+
+
+async def test_a_market_is_complete_only_when_all_that_is_known_of_it_goes_out() -> None:
+    world = World()
+    world.hear(5, 6)
+    await world.until(lambda: bool(world.complete_of), 5)
+    await world.until(lambda: world.got == [5, 6], 5)
+    away = World(stands_at=3)
+    away.hear(*range(20, 31))
+
+    async def silent(symbol: Symbol, after: Place | None) -> Sequence[Trade]:
+        del symbol, after
+        raise VenueAway("no answer")
+
+    away.trades = silent  # type: ignore[method-assign]
+    began = away.clock.seconds
+    await away.until(lambda: away.clock.seconds > began + 10)
+    assert away.complete_of == []
+
+
+@pytest.mark.parametrize(("host", "place"), [("db.example", "db.example:9092"), ("fd00::1", "[fd00::1]:9092")])
+def test_a_server_s_place_is_read_as_it_is_meant(host: str, place: str) -> None:
+    server = Server(host=host, port=9092, tls=Tls.OFF, credentials=Path("/none"))
+    assert server.place == place
+    assert [one[:2] for one in aiokafka.conn.collect_hosts(server.place)] == [(host, 9092)]
+    url = urlsplit(f"nats://{server.place}")
+    assert (url.hostname, url.port) == (host, 9092)
+
+
+async def test_an_output_that_fails_unexpectedly_tries_again_and_the_process_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world, failures = World(), iter([TypeError("a fault of ours")] * 3)
+    world.hear(5, 6, 7)
+    deliver = world.deliver
+
+    async def fails(*given: Any) -> int:
+        if (fault := next(failures, None)) is not None:
+            raise fault
+        return await deliver(*given)
+
+    world.deliver = fails  # type: ignore[method-assign,assignment]
+    await world.until(lambda: world.got == [5, 6, 7])
+    assert world.markets.refused.counted[world.name, Why.UNEXPECTED] == 3
+    assert len([one for one in caplog.records if one.exc_info]) == 1, "its traceback once"
+
+
+async def test_a_market_whose_next_trade_is_not_told_is_said_and_no_other_waits_for_it() -> None:
+    world = World(stands_at=1)
+    world.hear(*range(20, 40))  # of which ten are remembered
+    world.not_told = True
+    await world.until(lambda: bool(world.delivering.not_told))
+    world.delivering.connected = True
+    assert world.delivering.state().detail == f"{delivery.NOT_UNDERSTOOD}: {BTC}"
+    asked, began = world.asked_venue, world.clock.seconds
+    await world.until(lambda: world.asked_venue == asked + 3)
+    assert world.clock.seconds - began >= 2 * delivery.NOT_TOLD
+    assert world.got == []
+    world.not_told = False
+    await world.until(lambda: world.got[-1:] == [39])
+    world.delivering.connected = True
+    assert world.delivering.state().detail != f"{delivery.NOT_UNDERSTOOD}: {BTC}"

@@ -1,0 +1,74 @@
+"""The venue's list of markets: when it is read, and what becomes of one that cannot be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aether_services.domain.instruments import Symbol
+from aether_services.ingest.core.refusals import Refusals
+from aether_services.ingest.ports import Listed, OutputAway, VenueAway
+from aether_services.ingest.service.instrument_list import Listing
+from aether_testing import clocks
+from aether_testing.clocks import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from aether_services.domain.instruments import Instrument
+
+
+class Lister:
+    """A venue's list of markets, and where it is written down; either may fail."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.listed = Listed()
+        self.read: list[float] = []
+        self.kept: list[Sequence[Instrument]] = []
+        self.faults: list[Exception] = []
+        self.listing = Listing(self, self, self.clock, Refusals())  # type: ignore[arg-type]  # of which it asks only this
+
+    async def instruments(self) -> Listed:
+        """The list."""
+        self.read.append(self.clock.seconds)
+        if self.faults and not isinstance(self.faults[-1], OutputAway):
+            raise self.faults.pop()
+        return self.listed
+
+    async def keep(self, instruments: Sequence[Instrument]) -> None:
+        """Write it down."""
+        if self.faults:
+            raise self.faults.pop()
+        self.kept.append(instruments)
+
+    async def runs(self, holds: Callable[[], bool], seconds: float) -> None:
+        """Let time pass until something holds."""
+        await clocks.run_until(self.clock, self.listing.run(), holds, seconds)
+
+
+async def test_markets_are_read_now_and_then_and_at_once_when_asked_but_in_no_storm() -> None:
+    lister = Lister()
+    await lister.runs(lambda: len(lister.kept) == 2, 700)
+    assert 600 <= lister.read[1] - lister.read[0] <= 601
+    began = lister.clock.seconds
+
+    def nonsense() -> bool:
+        lister.listing.ask()
+        return lister.clock.seconds > began + 120
+
+    await lister.runs(nonsense, 130)
+    at = [round(one - began) for one in lister.read[2:]]
+    assert at[0] == 0
+    assert 5 <= len(at) <= 9, "in two minutes"
+    lister.listed = Listed(unreadable=frozenset({Symbol("BTC/USD")}))
+    await lister.runs(lambda: lister.listing.ask() and lister.listing.unreadable == {"BTC/USD"}, 70)
+    later = lister.clock.seconds
+    await lister.runs(lambda: lister.listing.ask() and lister.read[-1] > later, 5)
+
+
+async def test_a_list_that_could_not_be_read_or_written_is_tried_again() -> None:
+    lister = Lister()
+    lister.faults = [OutputAway("no"), VenueAway("no"), TypeError("a fault of ours")]
+    await lister.runs(lambda: len(lister.kept) == 1, 20)
+    assert len(lister.read) == 3
+    assert lister.faults == []

@@ -1,0 +1,163 @@
+"""What `up` installs: the chart's values, Helm's command line, and how a platform's status is read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aether_cli import installer, kubectl_client, problems, progress
+from aether_testing.progress_recorder import Listener
+
+Thing = dict[str, Any]
+
+
+def a_platform(ready: str = "True", *, stalled: str = "False", generation: int = 3, seen: int = 3) -> Thing:
+    return {
+        "kind": "TradingPlatform",
+        "metadata": {"name": "paper", "namespace": "aether", "generation": generation},
+        "status": {
+            "observedGeneration": seen,
+            "message": "postgres: waits for its pod",
+            "conditions": [
+                {"type": "Ready", "status": ready},
+                {"type": "Stalled", "status": stalled},
+                {"type": "PostgresReady", "status": ready},
+                {"type": "KafkaReady", "status": "True"},
+            ],
+        },
+    }
+
+
+def a_cluster(tmp_path: Path, *answers: Thing) -> kubectl_client.Kubectl:
+    """A program in kubectl's place that gives these answers, one a call, and then the last one for ever."""
+    for number, answer in enumerate(answers):
+        (tmp_path / f"{number}.json").write_text(json.dumps(answer))
+    program = tmp_path / "kubectl"
+    program.write_text(
+        "#!/bin/sh\n"
+        f"cd {tmp_path}\n"
+        'echo "$@" >> asked\n'
+        'case "$*" in *--watch*) exit 0;; *statefulsets*) echo \'{"items": []}\'; exit 0;; esac\n'
+        "number=$(cat next 2>/dev/null || echo 0)\n"
+        "echo $((number + 1)) > next\n"
+        f"[ -f $number.json ] || number={len(answers) - 1}\n"
+        "cat $number.json\n"
+    )
+    program.chmod(0o755)
+    return kubectl_client.Kubectl(program=program)
+
+
+def test_the_images_of_the_node_are_the_chart_s_values() -> None:
+    known = ("operator", "service", *installer.SERVERS, "pause")
+    images = {name: f"localhost/aether/{name}:0123456789ab" for name in known}
+    values = installer.values(images)
+    assert values["image"] == {
+        "repository": "localhost/aether/operator",
+        "tag": "0123456789ab",
+        "pullPolicy": "Never",
+    }
+    assert values["dataPlaneImages"] == {
+        name: f"localhost/aether/{name}:0123456789ab" for name in ("kafka", "nats", "postgres", "redis")
+    }
+    assert values["serviceImage"] == "localhost/aether/service:0123456789ab"
+
+
+def test_helm_goes_where_kubectl_goes() -> None:
+    local = kubectl_client.Kubectl(
+        program="kubectl", kubeconfig=Path("/state/kubeconfig"), cache=Path("/state/kubectl")
+    )
+    theirs = kubectl_client.Kubectl(program="kubectl", context="desk")
+    assert installer.Helm(program=Path("/bin/helm"), kubectl=local).command("list") == [
+        "/bin/helm", "list", "--kubeconfig=/state/kubeconfig",
+    ]  # fmt: skip
+    assert installer.Helm(program=Path("/bin/helm"), kubectl=theirs).command("list") == [
+        "/bin/helm", "list", "--kube-context=desk",
+    ]  # fmt: skip
+
+
+def test_a_status_about_an_older_spec_says_nothing() -> None:
+    seen = installer.platform(a_platform(generation=4, seen=3))
+    assert (seen.ready, seen.stalled, seen.message) == ("Unknown", False, "the operator has not looked yet")
+
+
+def test_a_platform_that_nobody_has_looked_at_is_not_ready() -> None:
+    untouched = {**a_platform(), "status": {"observedGeneration": -1}}
+    assert installer.platform(untouched).ready == "Unknown"
+
+
+def test_it_waits_until_the_platform_is_ready_and_shows_what_for(tmp_path: Path) -> None:
+    heard = Listener()
+    kubectl = a_cluster(tmp_path, {"items": [a_platform("False")]}, {"items": [a_platform("True")]})
+    ready = installer.until_ready(kubectl, "aether", "paper", heard)
+    assert ready.ready == "True"
+    assert heard.told[0] == "platform paper"
+    assert "1/3 postgres: waits for its pod" in heard.told
+    assert "--field-selector=metadata.name=paper" in (tmp_path / "asked").read_text()
+
+
+def test_a_platform_that_only_an_edit_can_mend_is_not_waited_for(tmp_path: Path) -> None:
+    kubectl = a_cluster(tmp_path, {"items": [a_platform("False", stalled="True")]})
+    with pytest.raises(problems.NotReady, match="TradingPlatform aether/paper is Ready: postgres: waits") as fault:
+        installer.until_ready(kubectl, "aether", "paper", progress.ToNobody())
+    assert "describe" in fault.value.remedy
+
+
+def test_the_platforms_of_an_example_are_those_that_it_applies(tmp_path: Path) -> None:
+    secret = {"kind": "Secret", "metadata": {"name": "x", "namespace": "aether"}}
+    several = a_cluster(tmp_path, {"kind": "List", "items": [secret, a_platform()]})
+    assert installer.apply(several, tmp_path) == [("aether", "paper")]
+
+
+def test_an_example_of_one_object_is_one_platform(tmp_path: Path) -> None:
+    assert installer.apply(a_cluster(tmp_path, a_platform()), tmp_path) == [("aether", "paper")]
+
+
+def test_a_helm_that_is_too_old_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = tmp_path / "helm"
+    old.write_text("#!/bin/sh\nprintf v3.22.0\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(problems.NotPossibleHere, match=r"helm: v3\.22\.0 found, and 4 is needed"):
+        installer.helm(kubectl_client.Kubectl(program="kubectl"), tmp_path / "no-cache", {})
+
+
+def test_no_helm_at_all_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(problems.NotPossibleHere, match="helm: not found"):
+        installer.helm(kubectl_client.Kubectl(program="kubectl"), tmp_path / "no-cache", {})
+
+
+def a_kubectl(tmp_path: Path, *, refusals: int, cause: str, cache: Path | None) -> kubectl_client.Kubectl:
+    """A program in kubectl's place that does not know a kind so many times, by each of its memories."""
+    program = tmp_path / "kubectl"
+    program.write_text(
+        "#!/bin/sh\n"
+        f'echo "$@" >> {tmp_path}/asked\n'
+        f'[ $(grep -cxF -- "$*" {tmp_path}/asked) -gt {refusals} ] || {{ echo "error: {cause}" >&2; exit 1; }}\n'
+    )
+    program.chmod(0o755)
+    return kubectl_client.Kubectl(program=program, cache=cache)
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_each_memory_of_kubectl_is_asked_until_it_knows_the_kinds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, used: bool
+) -> None:
+    monkeypatch.setattr(installer, "DISCOVERY_LOOK", 0)
+    monkeypatch.setenv("KUBECACHEDIR", str(tmp_path / "own"))
+    if used:
+        (tmp_path / "own" / "discovery").mkdir(parents=True)
+    unknown = installer.UNKNOWN_KIND + ' \\"aether\\"'
+    installer.until_discovered(a_kubectl(tmp_path, refusals=2, cause=unknown, cache=tmp_path / "ours"))
+    ask = "get aether --namespace=aether --output=name"
+    asked = [f"--cache-dir={tmp_path / 'ours'} {ask}"] * 3 + [ask] * (3 if used else 0)
+    assert (tmp_path / "asked").read_text().splitlines() == asked
+
+
+def test_kinds_that_are_refused_for_another_reason_are_not_waited_for(tmp_path: Path) -> None:
+    kubectl = a_kubectl(tmp_path, refusals=1, cause="you may not (Forbidden)", cache=None)
+    with pytest.raises(kubectl_client.Forbidden):
+        installer.until_discovered(kubectl)

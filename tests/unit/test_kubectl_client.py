@@ -1,0 +1,78 @@
+"""Reading a cluster through kubectl: events as they come, and what is said when a wish does not come true."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aether_cli import kubectl_client, problems
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def a_pod(name: str, phase: str) -> dict[str, Any]:
+    ready = {"type": "Ready", "status": str(phase == "Running"), "reason": "Why", "message": "because"}
+    status = {"phase": phase, "conditions": [ready]}
+    return {"kind": "Pod", "metadata": {"namespace": "desk", "name": name}, "status": status}
+
+
+def a_kubectl(folder: Path, listed: list[dict[str, Any]], *events: dict[str, Any]) -> kubectl_client.Kubectl:
+    """A program that answers a list and, to a watch, these events: pretty-printed and in pieces, as kubectl does."""
+    text = "\n".join(json.dumps(event, indent=2) for event in events)
+    (folder / "list").write_text(json.dumps({"items": listed}))
+    (folder / "head").write_text(text[: len(text) // 2])
+    (folder / "tail").write_text(text[len(text) // 2 :])
+    program = folder / "kubectl"
+    program.write_text(
+        f"#!/bin/sh\ncd {folder}\n"
+        'case "$*" in *--watch*) cat head; sleep 0.1; cat tail; exec sleep 30;; *) cat list;; esac\n'
+    )
+    program.chmod(0o755)
+    return kubectl_client.Kubectl(program=program)
+
+
+def test_an_event_makes_a_wish_come_true(tmp_path: Path) -> None:
+    kubectl = a_kubectl(
+        tmp_path,
+        [a_pod("a", "Pending")],
+        {"type": "ADDED", "object": a_pod("b", "Pending")},
+        {"type": "MODIFIED", "object": a_pod("a", "Running")},
+        {"type": "DELETED", "object": a_pod("b", "Pending")},
+    )
+    seen = kubectl.until(
+        lambda seen: kubectl_client.condition(seen.get("desk/a", {}), "Ready") == "True" and "desk/b" not in seen,
+        "pods",
+        deadline=20,
+        wish="a runs alone",
+    )
+    assert list(seen) == ["desk/a"]
+
+
+def test_what_was_listed_can_be_enough(tmp_path: Path) -> None:
+    kubectl = a_kubectl(tmp_path, [])
+    assert kubectl.until(lambda seen: not seen, "pods", deadline=20, wish="nothing is there") == {}
+
+
+def test_a_wish_that_does_not_come_true_says_what_was_seen_and_why(tmp_path: Path) -> None:
+    kubectl = a_kubectl(tmp_path, [a_pod("a", "Pending")])
+    began = time.monotonic()
+    with pytest.raises(problems.NotReady) as caught:
+        kubectl.until(lambda _: False, "pods", deadline=0.5, wish="a runs")
+    assert time.monotonic() - began < 20
+    assert str(caught.value).splitlines() == [
+        "a runs: not within 0.5 s",
+        "Seen last:",
+        '  Pod desk/a: {"phase": "Pending"}; Ready=False (Why: because)',
+    ]
+
+
+def test_a_refusal_is_said_when_the_wish_does_not_come_true(tmp_path: Path) -> None:
+    program = tmp_path / "kubectl"
+    program.write_text("#!/bin/sh\necho 'error: no such resource' >&2\nexit 1\n")
+    program.chmod(0o755)
+    with pytest.raises(problems.NotReady, match=r"(?s)nothing.*kubectl ended with 1: error: no such resource"):
+        kubectl_client.Kubectl(program=program).until(lambda _: False, "x", deadline=0.5, wish="x")

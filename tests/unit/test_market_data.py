@@ -1,0 +1,121 @@
+"""Market data as a person sees them: how they flow, and one book."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from rich.console import Console
+
+from aether_cli import market_data
+from aether_operator.api import labels
+from aether_operator.catalog import components
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+AT: Final = datetime(2026, 1, 1, 12, 0, 2, tzinfo=UTC)
+VIEW: Final[dict[str, Any]] = {
+    "version": 1, "type": "book-view", "symbol": "BTC/USD", "usable": True, "reason": "", "proved": 2,
+    "checksum": 3310070434, "at": "2026-01-01T12:00:01.123456789Z", "received": "2026-01-01T12:00:01.500000000Z",
+    "snapshot_at": "2026-01-01T11:00:00.000000000Z",
+    "bids": [["99.9", "1"], ["99.8", "2"], ["99.7", "3"]], "asks": [["100.1", "4"], ["100.2", "5"]],
+}  # fmt: skip
+STATUS: Final[dict[str, Any]] = {
+    "feed": {"connected": True, "age_seconds": 0.24},
+    "books": {"BTC/USD": {"usable": True, "age_seconds": 0.93}, "ETH/USD": {"usable": False, "reason": "Resyncing"}},
+    "outputs": {
+        "kafka": {"ok": True, "lag_seconds": 0.01, "conflated": 2},
+        "nats": {"ok": False, "lag_seconds": 31, "detail": "no server", "conflated": 3},
+        "tables": {"ok": True, "lag_seconds": 0.5, "rate": 41.25},
+    },
+}
+
+
+def printed(what: RenderableType) -> str:
+    text = io.StringIO()
+    Console(file=text, width=160, color_system=None).print(what)
+    return text.getvalue()
+
+
+def told(status: dict[str, Any] | None = None, **more: Any) -> market_data.Told:
+    return market_data.Told(namespace="aether", platform="paper", pod="paper-ingest-0", status=status, **more)
+
+
+def shown(**changes: Any) -> market_data.Shown:
+    return market_data.Shown(pod="paper-ingest-0", view={**VIEW, **changes}, at=AT)
+
+
+def test_how_market_data_flow_is_a_line_for_each_pod_that_fits_a_narrow_terminal() -> None:
+    heading, line = printed(market_data.flow([told(STATUS), told(None, error="gone")])).splitlines()
+    assert heading.split() == ["POD", "HEARD", "BOOKS", "AGE", "ROWS/S", "KAFKA", "NATS", "TABLES", "CONFLATED"]
+    for part in ("paper-ingest-0", "0.2 s  ", "1/2", "0.9 s", "41.2", "0.0 s", "31.0 s", "5"):
+        assert part in line
+    assert max(map(len, (heading.rstrip(), line.rstrip()))) <= 80
+
+
+@pytest.mark.parametrize(
+    ("feed", "said"),
+    [
+        ({"connected": False, "detail": "name not known"}, "feed: not connected: name not known"),
+        ({}, "feed: not connected: it does not say why"),
+    ],
+)
+def test_what_is_wrong_is_said_below(feed: dict[str, Any], said: str) -> None:
+    assert said in market_data.blockers(told({**STATUS, "feed": feed}))
+    assert any(line.endswith("no server") for line in market_data.blockers(told(STATUS)))
+    assert market_data.blockers(told(None, error="gone")) == ["not reached: gone"]
+
+
+def test_what_was_told_is_kept_as_it_was_said() -> None:
+    assert told(STATUS).record()["status"] == STATUS
+    assert told(None, error="no way").record() == {
+        "namespace": "aether", "platform": "paper", "pod": "paper-ingest-0", "error": "no way",
+    }  # fmt: skip
+
+
+def test_a_book_has_its_asks_above_its_bids_and_the_best_of_both_in_the_middle() -> None:
+    lines = [line.split() for line in printed(market_data.book(shown())).splitlines()]
+    prices = [line[1] for line in lines if line[0] in {"ask", "bid"}]
+    assert prices == ["100.2", "100.1", "99.9", "99.8", "99.7"]
+    assert ["spread", "0.2", "(19.98", "bp)"] in lines
+    text = printed(market_data.book(shown()))
+    assert "BTC/USD  from paper-ingest-0" in text
+    assert "checksum 3310070434; below 2 levels not proved by it, received 0.5 s ago" in text
+    assert "not proved" not in printed(market_data.book(shown(proved=10)))
+
+
+@pytest.mark.parametrize(("lines", "levels"), [(9, 2), (8, 2), (7, 1), (1, 1)])
+def test_a_book_that_does_not_fit_shows_the_levels_nearest_to_its_middle(lines: int, levels: int) -> None:
+    said = printed(market_data.book(shown(), lines=lines)).splitlines()
+    prices = [line.split()[1] for line in said if line.split()[0] in {"ask", "bid"}]
+    assert prices == [*["100.2", "100.1"][2 - levels :], *["99.9", "99.8"][:levels]]
+    assert said[0] == f"BTC/USD  from paper-ingest-0, {levels} levels of each side fit here"
+    assert len(said) == market_data.AROUND + 2 * levels
+
+
+def test_a_book_that_fits_is_shown_whole() -> None:
+    assert printed(market_data.book(shown(), lines=10)) == printed(market_data.book(shown()))
+
+
+def test_a_book_that_is_not_usable_shows_no_level_and_why() -> None:
+    text = printed(market_data.book(shown(usable=False, reason="ChecksumFailed")))
+    assert "UNUSABLE ChecksumFailed" in text
+    assert "100.1" not in text
+    assert "99.9" not in text
+
+
+def test_a_side_that_is_empty_has_no_spread() -> None:
+    assert "one side is empty" in printed(market_data.book(shown(asks=[])))
+
+
+def test_the_pods_that_know_books_are_those_that_the_operator_makes() -> None:
+    ingest = components.ROOMS[components.Room.INGEST]
+    assert (ingest.component, components.PORT) == (market_data.INGEST, market_data.PORT)
+    marks = labels.of_child("paper", ingest.component)
+    assert market_data.of_ingest({"metadata": {"labels": marks}})
+    assert not market_data.of_ingest({"metadata": {"labels": labels.of_child("paper", "exchange")}})
+    assert not market_data.of_ingest({"metadata": {}})
+    assert set(market_data.selector("paper").split(",")) <= {f"{key}={value}" for key, value in marks.items()}

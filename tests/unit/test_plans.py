@@ -1,0 +1,483 @@
+"""Desired against observed: what is planned, and what never is."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aether_operator import desired, planning
+from aether_operator.api import labels
+from aether_operator.api.platforms import Platform, Server
+from aether_operator.api.reasons import Reason
+from aether_operator.catalog import components
+from aether_operator.observed import kinds
+from aether_operator.observed.kinds import Ref
+from aether_operator.planning import comparisons
+from aether_testing import observations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aether_operator.observed.kinds import Manifest
+    from aether_operator.observed.observation import World
+
+STATEFUL_SET = Ref("StatefulSet", "paper-postgres")
+CLAIM = Ref("PersistentVolumeClaim", "paper-postgres-data")
+
+
+def _planned(platform: Platform, world: World) -> planning.Plan:
+    wanted = desired.children(platform, world, observations.a_release(), observations.words("n"))
+    return planning.plan(wanted, world, platform)
+
+
+def _name(act: planning.Act) -> str:
+    match act:
+        case planning.Apply():
+            return str(kinds.ref(act.manifest))
+        case planning.Nudge():
+            return f"nudge {act.pod}"
+        case planning.Delete():
+            return str(act.ref)
+
+
+def _names(plan: planning.Plan) -> list[str]:
+    return [_name(act) for act in plan.acts]
+
+
+def test_an_empty_world_gets_every_child_in_the_order_of_kinds() -> None:
+    plan = _planned(observations.a_platform(), observations.empty())
+    order = [kind.kind for kind in kinds.CHILDREN]
+    places = [order.index(name.split()[0]) for name in _names(plan)]
+    assert len(places) == len(desired.names(observations.a_platform()))
+    assert places == sorted(places)
+    assert plan.blockers == ()
+
+
+@pytest.mark.parametrize("platform", [observations.a_platform(), observations.an_external_platform()])
+def test_a_world_that_is_as_wanted_is_left_alone(platform: Platform) -> None:
+    assert _planned(platform, observations.made(platform)) == planning.Plan((), ())
+
+
+def test_everything_that_a_release_adds_is_left_alone_once_it_is_there() -> None:
+    release = observations.a_release(
+        image_pull_secrets=("pull",),
+        node_selector={"pool": "data"},
+        tolerations=({"key": "data", "operator": "Exists"},),
+        priority_class_name="high",
+        extra_labels={"team": "desk"},
+    )
+    platform = observations.a_platform()
+    world = observations.made(platform, release)
+    wanted = desired.children(platform, world, release, observations.words("n"))
+    assert planning.plan(wanted, world, platform) == planning.Plan((), ())
+
+
+def _leaves(fields: dict[str, Any], live: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every field that is owned as a whole, by its path through maps."""
+    below = {key: part for key, part in fields.items() if key.startswith("f:")}
+    if not below:
+        yield path
+    for key, part in below.items():
+        if isinstance(live, dict):
+            yield from _leaves(part, live[key[2:]], (*path, key[2:]))
+
+
+def _every_owned_field() -> list[tuple[Ref, tuple[str, ...]]]:
+    world = observations.made(observations.a_platform())
+    return [
+        (ref, path)
+        for ref, live in world.children.items()
+        if ref.name.startswith("paper-postgres")
+        for path in _leaves(live["metadata"]["managedFields"][1]["fieldsV1"], live)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ref", "path"), _every_owned_field(), ids=lambda one: ".".join(one) if isinstance(one, tuple) else str(one)
+)
+def test_whatever_owned_field_somebody_took_is_taken_back(ref: Ref, path: tuple[str, ...]) -> None:
+    platform = observations.a_platform()
+    world = observations.made(platform)
+    changed = observations.overwritten(world.children[ref], *path, by="something else")
+    plan = _planned(platform, observations.having(world, changed))
+    if ref.kind == "StatefulSet" and path[-1] in {"podManagementPolicy", "selector", "serviceName"}:
+        assert [trouble.reason for trouble in plan.blockers] == [Reason.IMMUTABLE_FIELD]
+    else:
+        assert str(ref) in _names(plan)
+
+
+def test_fields_of_others_are_theirs() -> None:
+    platform = observations.a_platform()
+    world = observations.made(platform)
+    live = copy.deepcopy(world.children[STATEFUL_SET])
+    live["metadata"]["annotations"] = {"example.org/note": "mine"}
+    live["metadata"]["labels"]["example.org/team"] = "mine"
+    live["spec"]["template"]["spec"]["containers"].append({"name": "sidecar", "image": "injected"})
+    live["spec"]["minReadySeconds"] = 3
+    assert _planned(platform, observations.having(world, live)) == planning.Plan((), ())
+
+
+def test_a_field_of_ours_that_is_not_wanted_any_more_is_given_up() -> None:
+    platform = observations.a_platform()
+    release = observations.a_release(node_selector={"pool": "data"})
+    world = observations.made(platform, release)
+    workloads = [*(server.value for server in Server), *(run.component for run in components.ROOMS.values())]
+    assert _names(_planned(platform, world)) == [f"StatefulSet paper-{name}" for name in workloads]
+
+
+def test_an_item_of_ours_that_is_not_wanted_any_more_is_given_up() -> None:
+    platform = observations.a_platform()
+    world = observations.made(platform)
+    with_more = copy.deepcopy(world.children[STATEFUL_SET])
+    pod = with_more["spec"]["template"]["spec"]
+    pod["volumes"].append({"name": "old", "emptyDir": {}})
+    fields = with_more["metadata"]["managedFields"][1]["fieldsV1"]["f:spec"]["f:template"]["f:spec"]
+    fields["f:volumes"]['k:{"name":"old"}'] = {".": {}, "f:name": {}, "f:emptyDir": {}}
+    assert _names(_planned(platform, observations.having(world, with_more))) == [str(STATEFUL_SET)]
+
+
+def test_an_item_of_ours_that_somebody_removed_comes_back() -> None:
+    platform = observations.a_platform()
+    world = observations.made(platform)
+    less = copy.deepcopy(world.children[STATEFUL_SET])
+    del less["spec"]["template"]["spec"]["volumes"][2]
+    assert _names(_planned(platform, observations.having(world, less))) == [str(STATEFUL_SET)]
+
+
+def test_what_the_api_server_filled_into_a_whole_of_ours_is_no_difference() -> None:
+    platform = observations.a_platform()
+    world = observations.made(platform)
+    live = copy.deepcopy(world.children[Ref("NetworkPolicy", "paper-postgres")])
+    live["spec"]["ingress"][0]["ports"][0]["endPort"] = 5432
+    assert _planned(platform, observations.having(world, live)) == planning.Plan((), ())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "live", "fields", "same"),
+    [
+        ({"a": 1}, {"a": 1, "b": 2}, {"f:a": {}}, True),
+        ({"a": 1}, {"a": 2}, {"f:a": {}}, False),
+        ({"a": 1}, {"a": 1}, {}, False),
+        ({"a": None}, {"b": 1}, {}, True),
+        ({"a": {}}, {"a": {}}, {"f:a": {}}, True),
+        ({"a": {}}, {}, {"f:a": {}}, False),
+        ({"a": {"x": None}}, {"a": {}}, {"f:a": {}}, True),
+        ({"a": ["x", "y"]}, {"a": ["y", "z", "x"]}, {"f:a": {'v:"x"': {}, 'v:"y"': {}}}, True),
+        ({"a": ["x"]}, {"a": ["x", "y"]}, {"f:a": {'v:"x"': {}, 'v:"y"': {}}}, False),
+        ({"a": ["x"]}, {"a": ["x", "y"]}, {"f:a": {}}, False),
+        ({"requests": {"cpu": "1"}}, {"requests": {"cpu": "1000m"}}, {"f:requests": {"f:cpu": {}}}, True),
+        ({"requests": {"cpu": "1"}}, {"requests": {"cpu": "2"}}, {"f:requests": {"f:cpu": {}}}, False),
+        ({"labels": {"v": "1"}}, {"labels": {"v": "1000m"}}, {"f:labels": {"f:v": {}}}, False),
+        ({"a": True}, {"a": 1}, {"f:a": {}}, False),
+        (
+            {"ports": [{"port": 1, "name": "x"}]},
+            {"ports": [{"port": 1, "protocol": "TCP", "name": "x"}]},
+            {"f:ports": {'k:{"port":1,"protocol":"TCP"}': {".": {}, "f:port": {}, "f:name": {}}}},
+            True,
+        ),
+    ],
+)
+def test_objects_are_compared_by_what_is_owned(wanted: Any, live: Any, fields: Any, same: bool) -> None:  # noqa: FBT001
+    entry = {"manager": labels.OPERATOR, "operation": "Apply", "fieldsV1": fields}
+    named = {"apiVersion": "v1", "kind": "Thing", "metadata": {"name": "x"}}
+    live = {**named, **live, "metadata": {"name": "x", "managedFields": [entry]}}
+    entry["fieldsV1"] = {**fields, "f:metadata": {}}
+    assert comparisons.as_wanted({**named, **wanted}, live) is same
+
+
+# What must not be touched.
+
+
+def _foreign(ref: Ref, **meta: Any) -> Manifest:
+    kind = next(kind for kind in kinds.CHILDREN if kind.kind == ref.kind)
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
+        "metadata": {"name": ref.name, "namespace": "desk", "uid": "u", "resourceVersion": "3", **meta},
+        "spec": {},
+    }
+
+
+@pytest.mark.parametrize("ref", desired.names(observations.a_platform()), ids=str)
+def test_a_name_that_somebody_else_has_is_said_and_left_alone(ref: Ref) -> None:
+    platform = observations.a_platform()
+    plan = _planned(platform, observations.empty(children={ref: _foreign(ref)}))
+    assert str(ref) not in _names(plan)
+    (trouble,) = plan.blockers
+    assert (trouble.ref, trouble.reason) == (ref, Reason.NAME_TAKEN)
+    assert f"kubectl --namespace desk delete {ref.kind.lower()} {ref.name}" in trouble.message
+
+
+def test_a_child_of_another_platform_is_somebody_elses() -> None:
+    ref = Ref("Service", "paper-nats")
+    other = _foreign(ref, labels=labels.of_child("live", "nats"))
+    (trouble,) = _planned(observations.a_platform(), observations.empty(children={ref: other})).blockers
+    assert "belongs to platform live" in trouble.message
+
+
+def test_an_object_whose_labels_somebody_removed_is_still_ours() -> None:
+    platform = observations.a_platform()
+    world = observations.made(platform)
+    bare = copy.deepcopy(world.children[STATEFUL_SET])
+    bare["metadata"]["labels"] = {}
+    plan = _planned(platform, observations.having(world, bare))
+    assert (_names(plan), plan.blockers) == ([str(STATEFUL_SET)], ())
+
+
+def test_a_child_that_is_not_wanted_any_more_is_deleted_as_it_was_seen_after_all_applies() -> None:
+    platform = observations.a_platform()
+    world = observations.made(platform)
+    old = copy.deepcopy(world.children[Ref("Service", "paper-nats")])
+    old["metadata"] |= {"name": "paper-old", "uid": "old"}
+    plan = _planned(platform, observations.without(observations.having(world, old), Ref("Service", "paper-kafka")))
+    assert _names(plan) == ["Service paper-kafka", "Service paper-old"]
+    assert plan.acts[-1] == planning.Delete(ref=Ref("Service", "paper-old"), uid="old", resource_version="7")
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"ownerReferences": []},
+        {"ownerReferences": [{"uid": "of another"}]},
+        {"labels": {labels.PLATFORM: "paper"}},
+        {"labels": {}},
+        {"deletionTimestamp": "2026-01-01T00:00:00Z"},
+    ],
+)
+def test_nothing_is_deleted_that_is_not_plainly_ours_to_delete(meta: dict[str, Any]) -> None:
+    platform = observations.a_platform()
+    world = observations.made(platform)
+    old = copy.deepcopy(world.children[Ref("Service", "paper-nats")])
+    old["metadata"] |= {"name": "paper-old", **meta}
+    assert _planned(platform, observations.having(world, old)).acts == ()
+
+
+def test_data_and_credentials_are_never_deleted() -> None:
+    managed, external = observations.a_platform(), observations.an_external_platform()
+    plan = _planned(external, dataclasses.replace(observations.made(managed), secrets={}))
+    deleted = {act.ref.kind for act in plan.acts if isinstance(act, planning.Delete)}
+    assert deleted == {"Service", "NetworkPolicy", "StatefulSet"}
+
+
+def test_a_child_on_its_way_out_is_waited_for() -> None:
+    platform = observations.a_platform()
+    world = observations.made(platform)
+    leaving = copy.deepcopy(world.children[STATEFUL_SET])
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    leaving["spec"]["replicas"] = 0
+    assert _planned(platform, observations.having(world, leaving)).acts == ()
+
+
+# What the API server would refuse.
+
+
+def test_a_volume_grows_and_never_shrinks() -> None:
+    before = observations.made(observations.a_platform())
+    larger = observations.a_platform(dataPlane={"postgres": {"managed": {"storage": "20Gi"}}})
+    smaller = observations.a_platform(dataPlane={"postgres": {"managed": {"storage": "5Gi"}}})
+    assert _names(_planned(larger, before)) == [str(CLAIM)]
+    plan = _planned(smaller, before)
+    assert plan.acts == ()
+    (trouble,) = plan.blockers
+    assert (trouble.ref, trouble.reason) == (CLAIM, Reason.IMMUTABLE_FIELD)
+    assert "spec.dataPlane.postgres.managed.storage (5Gi) to 10Gi or more" in trouble.message
+
+
+def test_a_claim_that_cannot_shrink_is_still_repaired() -> None:
+    smaller = observations.a_platform(dataPlane={"postgres": {"managed": {"storage": "5Gi"}}})
+    world = observations.made(observations.a_platform())
+    edited = observations.overwritten(world.children[CLAIM], "metadata", "labels", labels.COMPONENT, by="other")
+    (act,) = _planned(smaller, observations.having(world, edited)).acts
+    assert isinstance(act, planning.Apply)
+    assert act.manifest["spec"]["resources"]["requests"]["storage"] == "10Gi"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("serviceName", "other"),
+        ("podManagementPolicy", "OrderedReady"),
+        ("selector", {"matchLabels": {"a": "b"}}),
+        ("volumeClaimTemplates", [{"metadata": {"name": "data"}}]),
+    ],
+)
+def test_a_stateful_set_that_would_have_to_be_another_one_is_a_persons_matter(field: str, value: Any) -> None:
+    platform = observations.a_platform()
+    world = observations.made(platform)
+    other = copy.deepcopy(world.children[STATEFUL_SET])
+    other["spec"][field] = value
+    plan = _planned(platform, observations.having(world, other))
+    assert plan.acts == ()
+    (trouble,) = plan.blockers
+    assert trouble.reason is Reason.IMMUTABLE_FIELD
+    assert f"spec.{field}" in trouble.message
+    assert trouble.message.endswith("kubectl --namespace desk delete statefulset paper-postgres")
+
+
+@pytest.mark.parametrize(
+    ("ref", "code", "said", "reason", "part"),
+    [
+        (
+            STATEFUL_SET, 422,
+            "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'template' are forbidden",
+            Reason.IMMUTABLE_FIELD, "kubectl --namespace desk delete statefulset paper-postgres",
+        ),
+        (
+            Ref("Service", "paper-nats"), 422, "spec.clusterIPs[0]: Invalid value: field is immutable",
+            Reason.IMMUTABLE_FIELD, "delete service paper-nats",
+        ),
+        (
+            CLAIM, 422, "spec is immutable after creation except resources.requests for bound claims",
+            Reason.IMMUTABLE_FIELD, "only grows",
+        ),
+        (
+            CLAIM, 422, "spec.resources.requests.storage: Forbidden: field can not be less than status.capacity",
+            Reason.IMMUTABLE_FIELD, "only grows",
+        ),
+        (
+            CLAIM, 403,
+            "only dynamically provisioned pvc can be resized and the storageclass must support resize",
+            Reason.REFUSED, "allowVolumeExpansion",
+        ),
+        (
+            CLAIM, 403, "exceeded quota: storage, requested: requests.storage=10Gi, used: 0, limited: 5Gi",
+            Reason.REFUSED, "raise the ResourceQuota",
+        ),
+        (STATEFUL_SET, 403, 'violates PodSecurity "restricted:latest": seccompProfile', Reason.REFUSED, "Pod Security"),
+        (
+            STATEFUL_SET, 403, "unable to create new content in namespace desk because it is being terminated",
+            Reason.TERMINATING, "being deleted",
+        ),
+        (STATEFUL_SET, 422, "spec.replicas: Invalid value", Reason.REFUSED, "(422): spec.replicas: Invalid value"),
+        (STATEFUL_SET, 409, "Operation cannot be fulfilled", Reason.REFUSED, "(409)"),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_what_a_person_does(ref: Ref, code: int, said: str, reason: Reason, part: str) -> None:
+    trouble = planning.trouble_of(ref, code, said, namespace="desk")
+    assert (trouble.ref, trouble.reason) == (ref, reason)
+    assert part in trouble.message
+
+
+def test_the_words_about_a_secret_are_not_passed_on() -> None:
+    for code, said in itertools.product((403, 409, 422), ("data.password: Invalid value: canary", "immutable canary")):
+        trouble = planning.trouble_of(Ref("Secret", "paper-nats"), code, said, namespace="desk")
+        assert "canary" not in trouble.message
+
+
+def test_a_refusal_is_as_long_as_a_status_bears() -> None:
+    assert len(planning.trouble_of(STATEFUL_SET, 422, "x" * 100_000).message) < 600
+
+
+# Rooms: what may change while they run, and the release before them.
+
+
+def _with_pods(world: World, change: dict[str, Any]) -> World:
+    """A world in which ingest's pods are other ones."""
+    pods = [copy.deepcopy(pod) for pod in world.pods]
+    for pod in pods:
+        if pod["metadata"]["name"].startswith("paper-ingest"):
+            pod["metadata"] |= change
+    return dataclasses.replace(world, pods=tuple(pods))
+
+
+def test_an_edit_of_pairs_writes_the_settings_and_nudges_the_pods_and_nothing_else() -> None:
+    before = observations.made(observations.a_platform(components={"ingest": {"replicas": 2}}))
+    edited = observations.a_platform(components={"ingest": {"replicas": 2}}, pairs=["BTC/USD"])
+    plan = _planned(edited, before)
+    assert _names(plan) == ["ConfigMap paper-ingest-settings", "nudge paper-ingest-0", "nudge paper-ingest-1"]
+    config, *nudges = plan.acts
+    assert isinstance(config, planning.Apply)
+    digest = config.manifest["metadata"]["annotations"][labels.SETTINGS]
+    assert {act.digest for act in nudges if isinstance(act, planning.Nudge)} == {digest}
+
+
+def test_an_edit_of_replicas_restarts_no_pod() -> None:
+    before = observations.made(observations.a_platform())
+    plan = _planned(observations.a_platform(components={"ingest": {"replicas": 3}}), before)
+    assert _names(plan) == [
+        "ConfigMap paper-ingest-settings",
+        "PodDisruptionBudget paper-ingest",
+        "StatefulSet paper-ingest",
+        "nudge paper-ingest-0",
+    ]
+    (workload,) = [
+        act for act in plan.acts if isinstance(act, planning.Apply) and act.manifest["kind"] == "StatefulSet"
+    ]
+    assert workload.live is not None
+    assert workload.manifest["spec"]["replicas"] == 3
+    # Only the number differs: the template is as it was.
+    same = copy.deepcopy(workload.live)
+    same["spec"]["replicas"] = 3
+    assert comparisons.as_wanted(workload.manifest, same)
+
+
+def test_a_budget_that_is_not_wanted_any_more_is_deleted() -> None:
+    before = observations.made(observations.a_platform(components={"ingest": {"replicas": 2}}))
+    plan = _planned(observations.a_platform(), before)
+    assert _names(plan)[-1] == "PodDisruptionBudget paper-ingest"
+    assert isinstance(plan.acts[-1], planning.Delete)
+
+
+@pytest.mark.parametrize("notes", [{}, {labels.SETTINGS: "of-before"}, {"example.org/note": "mine"}])
+def test_a_pod_that_was_not_told_of_the_newest_settings_is_nudged(notes: dict[str, str]) -> None:
+    platform = observations.a_platform()
+    world = _with_pods(observations.made(platform), {"annotations": notes})
+    (act,) = _planned(platform, world).acts
+    assert isinstance(act, planning.Nudge)
+    assert (act.pod, act.uid) == ("paper-ingest-0", "uid-of-Pod-paper-ingest-0")
+
+
+@pytest.mark.parametrize(
+    "change", [{"deletionTimestamp": "2026-01-01T00:00:00Z"}, {"ownerReferences": [{"uid": "of another"}]}]
+)
+def test_a_pod_that_goes_or_is_somebody_elses_is_not_nudged(change: dict[str, Any]) -> None:
+    platform = observations.a_platform()
+    assert _planned(platform, _with_pods(observations.made(platform), {"annotations": {}, **change})).acts == ()
+
+
+def test_nobody_is_nudged_to_settings_of_somebody_else() -> None:
+    platform = observations.a_platform()
+    theirs = Ref("ConfigMap", "paper-ingest-settings")
+    world = observations.having(_with_pods(observations.made(platform), {"annotations": {}}), _foreign(theirs))
+    plan = _planned(platform, world)
+    assert (plan.acts, [one.reason for one in plan.blockers]) == ((), [Reason.NAME_TAKEN])
+
+
+def test_a_workload_names_what_its_pods_cannot_start_without() -> None:
+    children = observations.made(observations.an_external_platform()).children
+    assert {str(ref) for ref in planning.mounted(children[Ref("StatefulSet", "paper-ingest")])} == {
+        "ConfigMap paper-ingest-settings", "Secret my-kafka", "Secret my-nats", "Secret paper-postgres-ingest",
+    }  # fmt: skip
+    managed = observations.made(observations.a_platform()).children
+    assert planning.mounted(managed[STATEFUL_SET]) == {Ref("Secret", "paper-postgres")}
+    assert planning.mounted(managed[Ref("Service", "paper-ingest")]) == frozenset()
+
+
+def test_an_upgrade_gives_a_platform_its_rooms_restarts_no_server_and_deletes_nothing() -> None:
+    before = observations.before_rooms()
+    platform = observations.a_platform()
+    plan = _planned(platform, before)
+    assert plan.blockers == ()
+    new = {ref for ref in desired.names(platform) if ref not in before.children}
+    applied = {kinds.ref(act.manifest): act for act in plan.acts if isinstance(act, planning.Apply)}
+    assert len(applied) == len(plan.acts)
+    assert new <= set(applied)
+    # Ingest is let in to what it needs, Services are of both families; of all else that was there nothing is touched.
+    changed = {str(ref) for ref, act in applied.items() if act.live is not None}
+    assert changed == {f"NetworkPolicy paper-{server}" for server in ("kafka", "nats", "postgres")} | {
+        f"Service paper-{server.value}" for server in Server
+    }
+    assert {ref.kind for ref in new} >= {
+        "ConfigMap", "NetworkPolicy", "PersistentVolumeClaim", "Service", "StatefulSet",
+    }  # fmt: skip
+
+
+def test_a_journal_never_shrinks_and_says_which_field_is_meant() -> None:
+    larger = observations.made(observations.a_platform(components={"exchangeSim": {"storage": "2Gi"}}))
+    (trouble,) = _planned(observations.a_platform(), larger).blockers
+    assert trouble.reason is Reason.IMMUTABLE_FIELD
+    assert "set spec.components.exchangeSim.storage (1Gi) to 2Gi or more" in trouble.message

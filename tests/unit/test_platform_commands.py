@@ -1,0 +1,215 @@
+"""What a cluster has of Aether, as `status`, `book` and `explain` tell it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aether_cli import kubectl_client, platform_commands, problems, targets
+from aether_cli.local import inspection
+from aether_testing import command_line
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Path:
+    """The folder to look kubectl up in."""
+    return command_line.kubectl_with_books(tmp_path)
+
+
+def test_an_answer_that_is_not_json_is_an_error_and_not_a_traceback(tmp_path: Path) -> None:
+    prints = command_line.kubectl_that_prints(tmp_path)
+    done = command_line.aether(tmp_path, "status", "--context", "desk", assets=prints)
+    assert done.returncode == 1
+    assert f"error: Context desk  {command_line.SERVER}: kubectl get did not answer in JSON" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_status_shows_how_market_data_flow_and_that_a_pod_is_not_reached_is_a_line(tmp_path: Path) -> None:
+    ready = [{"type": "Ready", "status": "True"}]
+    marks = {"trading.aether.io/platform": "paper", "app.kubernetes.io/component": "ingest"}
+    pods = [
+        {
+            "metadata": {"namespace": "aether", "name": f"paper-ingest-{number}", "labels": marks},
+            "status": {"phase": "Running", "conditions": ready},
+        }
+        for number in (0, 1)
+    ]
+    assets = command_line.a_kubectl(
+        tmp_path,
+        {
+            "ingest-0:8000/proxy/status": {"feed": {"connected": True, "age_seconds": 0.2}, "books": {}},
+            "ingest-1:8000/proxy/status": "Error from server: no route",
+            "get pods --namespace=aether --selector=trading.aether.io/platform": {"items": pods},
+        },
+    )
+    done = command_line.aether(tmp_path, "status", "--context", "desk", assets=assets)
+    assert (done.returncode, done.stderr.splitlines()) == (0, [f"Context desk  {command_line.SERVER}  no platform"])
+    assert "Market data paper  namespace aether" in done.stdout
+    assert "paper-ingest-0  0.2 s" in done.stdout
+    assert "paper-ingest-1: not reached: kubectl ended with 1: Error from server: no route" in done.stdout
+    told = json.loads(command_line.aether(tmp_path, "status", "--context", "desk", "--json", assets=assets).stdout)[
+        "marketData"
+    ]
+    assert [(one["pod"], "status" in one) for one in told] == [("paper-ingest-0", True), ("paper-ingest-1", False)]
+
+
+def test_a_book_is_shown_once_where_nobody_watches_a_terminal(tmp_path: Path, books: Path) -> None:
+    (books / "book").write_text(command_line.a_book(usable=True))
+    done = command_line.aether(tmp_path, "book", "btc/usd", "--context", "desk", assets=books)
+    assert (done.returncode, done.stderr.splitlines()) == (0, [command_line.DESK])
+    assert "spread 0.2" in done.stdout
+    told = command_line.aether(tmp_path, "book", "BTC/USD", "--once", "--json", "--context", "desk", assets=books)
+    said = json.loads(told.stdout)
+    assert said["asks"] == [["100.1", "2"]]
+    assert list(said)[:2] == ["cluster", "venue"]
+    assert said["cluster"] == {"context": "desk", "server": command_line.SERVER}
+    assert said["venue"] == {"name": "Simulated", "feed": "Synthetic"}
+
+
+def test_in_a_terminal_the_cluster_and_the_venue_come_first(tmp_path: Path, books: Path) -> None:
+    (books / "book").write_text(command_line.a_book(usable=True))
+    theirs, ours = os.openpty()
+    command = [sys.executable, "-m", "aether_cli", "book", "BTC/USD", "--once", "--context", "desk"]
+    env = {**os.environ, "HOME": str(tmp_path), "KUBEBUILDER_ASSETS": str(books), "TERM": "dumb"}
+    done = subprocess.run(command, stdout=ours, stderr=subprocess.PIPE, check=True, timeout=60, env=env)
+    os.close(ours)
+    with os.fdopen(theirs, "rb", buffering=0) as screen:
+        shown = screen.read(65536)
+    assert (done.stderr, shown.decode().splitlines()[0]) == (b"", command_line.DESK)
+
+
+def test_a_book_that_is_not_usable_is_not_as_it_should_be(tmp_path: Path, books: Path) -> None:
+    (books / "book").write_text(command_line.a_book(usable=False))
+    done = command_line.aether(tmp_path, "book", "BTC/USD", "--once", "--context", "desk", assets=books)
+    assert (done.returncode, done.stderr.splitlines()) == (problems.NotReady.exit_code, [command_line.DESK])
+    assert "UNUSABLE Resyncing" in done.stdout
+
+
+def test_a_book_that_is_watched_goes_on_through_what_passes_and_ends_quietly(tmp_path: Path, books: Path) -> None:
+    (books / "book").write_text(command_line.a_book(usable=True))
+    env = {
+        "HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path),
+        "KUBEBUILDER_ASSETS": str(books),
+    }  # fmt: skip
+    # Where the tests run in the background of a shell, Ctrl-C is ignored, and so it would be here.
+    python = ["env", "--default-signal=INT", sys.executable]
+    command = [*python, "-m", "aether_cli", "book", "BTC/USD", "--json", "--context", "desk"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd=tmp_path
+    ) as watching:
+        assert watching.stdout is not None
+        assert json.loads(watching.stdout.readline())["usable"] is True
+        (books / "pods").rename(books / "away")
+        (books / "book").rename(books / "gone")
+        while json.loads(line := watching.stdout.readline())["usable"]:
+            pass
+        gone = json.loads(line)
+        assert (gone["bids"], gone["asks"]) == ([], [])
+        assert gone["reason"]
+        (books / "away").rename(books / "pods")
+        (books / "gone").rename(books / "book")
+        while not json.loads(watching.stdout.readline())["usable"]:
+            pass
+        watching.send_signal(signal.SIGINT)
+        said, errors = watching.communicate(timeout=60)
+    assert (watching.returncode, errors) == (0, "")
+    assert all(json.loads(line)["symbol"] == "BTC/USD" for line in said.splitlines())
+    assert all(json.loads(line)["venue"]["name"] == "Simulated" for line in said.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("words", "refusal", "code"),
+    [
+        (["book", "BTC/USD"], "Unable to connect to the server: dial tcp: no such host", 4),
+        (["explain", "tp/paper"], "The connection to the server 10.1.2.3:6443 was refused", 4),
+        (["status"], "error: You must be logged in to the server (Unauthorized)", 1),
+        (["status", "--json"], "Unable to connect to the server: dial tcp: i/o timeout", 4),
+    ],
+)
+def test_a_cluster_that_does_not_answer_is_named(tmp_path: Path, words: list[str], refusal: str, code: int) -> None:
+    assets = command_line.a_kubectl(tmp_path, {" get ": refusal})
+    done = command_line.aether(tmp_path, *words, "--context", "desk", assets=assets)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert f"error: Context desk  {command_line.SERVER}: kubectl ended with 1: {refusal}" in done.stderr
+
+
+def test_an_edit_that_no_operator_has_seen_is_not_shown_as_ready(tmp_path: Path) -> None:
+    edited = command_line.a_platform(observedGeneration=1)
+    answers = {"paper --namespace": edited, "get tradingplatforms": {"items": [edited]}}
+    assets = command_line.a_kubectl(tmp_path, answers)
+    for words in (["status"], ["explain", "tp/paper"]):
+        done = command_line.aether(tmp_path, *words, "--context", "desk", assets=assets)
+        assert done.returncode == problems.NotReady.exit_code
+        assert "ot yet reconciled" in done.stdout
+        assert "generation 2; what follows is of 1" in done.stdout
+        assert "True Ready" not in done.stdout
+    (told,) = json.loads(command_line.aether(tmp_path, "status", "--context", "desk", "--json", assets=assets).stdout)[
+        "platforms"
+    ]
+    assert (told["generation"], told["reconciled"]) == (2, False)
+
+
+def test_platforms_of_several_venues_are_told_apart_in_the_first_line(tmp_path: Path) -> None:
+    two = [command_line.a_platform(), command_line.a_platform("live", "Kraken")]
+    assets = command_line.a_kubectl(tmp_path, {"get tradingplatforms": {"items": two}})
+    done = command_line.aether(tmp_path, "status", "-A", "--context", "desk", assets=assets)
+    assert done.stderr.splitlines()[0] == (
+        f"Context desk  {command_line.SERVER}  aether/paper: venue Simulated, feed Synthetic; "
+        "live/paper: venue Kraken, feed Live"
+    )
+
+
+def test_status_of_a_namespace_without_a_platform_says_where_to_look(tmp_path: Path) -> None:
+    done = command_line.aether(
+        tmp_path, "status", assets=command_line.a_kubectl(tmp_path, {}), program="kubectl-aether"
+    )
+    assert (done.returncode, done.stderr.splitlines()[0]) == (0, "Context prod  https://10.9.9.9:6443  no platform")
+    assert "No TradingPlatform is there: kubectl aether status -A --context prod shows all namespaces" in done.stdout
+    assert "Aether's pods in namespace live, and the operator's: 0 of 0 well" in done.stdout
+
+
+def test_status_without_an_answer_does_not_say_that_there_is_no_platform(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refuses = kubectl_client.Kubectl(program=command_line.a_kubectl(tmp_path, {}, "exit 1") / "kubectl")
+    target = targets.Target(
+        kubectl=refuses, name="aether", server=command_line.SERVER, namespace="aether", local=True, command="aether"
+    )
+    local = inspection.LocalState(
+        name="aether", running=True, profile="node", server=command_line.SERVER, kubeconfig="", egress=False,
+        uptime_seconds=1, memory_bytes=1, components=(),
+    )  # fmt: skip
+    with pytest.raises(problems.NotReady):
+        platform_commands._status(target, local, (), as_json=False)  # noqa: SLF001 - a real one would take a cluster
+    assert capsys.readouterr().err.splitlines()[0] == "Cluster aether  venue not known"
+
+
+def test_a_platform_that_is_not_there_is_named_with_its_cluster(tmp_path: Path) -> None:
+    assets = command_line.a_kubectl(
+        tmp_path, {"get tradingplatforms": 'Error from server (NotFound): "paper" not found'}
+    )
+    done = command_line.aether(tmp_path, "explain", "tp/paper", "--context", "desk", "-n", "x", assets=assets)
+    assert (done.returncode, done.stdout) == (problems.BadInput.exit_code, "")
+    assert f"Context desk  {command_line.SERVER}: there is no TradingPlatform paper in namespace x" in done.stderr
+    assert "aether status -A --context desk shows all" in done.stderr
+
+
+def test_a_platform_that_may_not_be_read_is_named_with_what_to_do(tmp_path: Path) -> None:
+    refused = 'Error from server (Forbidden): tradingplatforms "paper" is forbidden: User "v" cannot get'
+    assets = command_line.a_kubectl(tmp_path, {"get tradingplatforms": refused})
+    for words in (["explain", "tp/paper"], ["book", "BTC/USD"]):
+        done = command_line.aether(tmp_path, *words, "--context", "desk", "-n", "x", assets=assets)
+        assert (done.returncode, done.stdout) == (kubectl_client.Forbidden.exit_code, "")
+        assert done.stderr.splitlines() == [
+            f"error: Context desk  {command_line.SERVER}: you may not read TradingPlatform paper in namespace x",
+            "Name a namespace that you may read: -n NAMESPACE",
+        ]

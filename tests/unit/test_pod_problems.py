@@ -1,0 +1,254 @@
+"""Why a pod is not there: events of a real control plane of 1.34, and what is told of them."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from aether_operator.api.platforms import Server
+from aether_operator.api.reasons import TEXTS, Reason
+from aether_operator.observed import pod_problems
+from aether_operator.observed.kinds import Ref
+from aether_operator.status import findings
+from aether_testing import observations
+
+if TYPE_CHECKING:
+    from aether_operator.observed.kinds import Manifest
+    from aether_operator.observed.observation import World
+
+PLATFORM: Final = observations.a_platform()
+STEADY: Final = observations.steady(PLATFORM)
+SET: Final = Ref("StatefulSet", "paper-redis")
+CLAIM: Final = Ref("PersistentVolumeClaim", "paper-redis-data")
+PREFIX: Final = 'create Pod paper-redis-0 in StatefulSet paper-redis failed error: pods "paper-redis-0" is forbidden: '
+RESTRICTED: Final = (
+    'violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false (container "c" must set '
+    'securityContext.allowPrivilegeEscalation=false), unrestricted capabilities (container "c" must set '
+    'securityContext.capabilities.drop=["ALL"]), runAsNonRoot != true (pod or container "c" must set '
+    'securityContext.runAsNonRoot=true), seccompProfile (pod or container "c" must set '
+    'securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost")'
+)
+
+
+def world(*said: tuple[Ref, str, str], pods: tuple[Manifest, ...] = (), claim: str = "Bound") -> World:
+    """Redis has no pod, and something is said of it: object, reason and note, each a second after the one before."""
+    live, volume = copy.deepcopy(STEADY.children[SET]), copy.deepcopy(STEADY.children[CLAIM])
+    live["status"] |= {"readyReplicas": 0, "availableReplicas": 0}
+    volume["status"] = {"phase": claim}
+    found = observations.having(observations.having(STEADY, live), volume)
+    events = tuple(
+        observations.an_event(found.children[ref], reason, note, f"2026-01-01T12:00:{second:02d}Z")
+        for second, (ref, reason, note) in enumerate(said)
+    )
+    return dataclasses.replace(found, events=events, pods=(*STEADY.pods, *pods))
+
+
+def told(seen: World) -> tuple[Reason, str]:
+    found = findings.of_server(Server.REDIS, PLATFORM, seen)
+    assert found is not None
+    assert str(SET) in found.message or str(CLAIM) in found.message or "Pod paper-redis-0" in found.message
+    return found.reason, found.message
+
+
+FORBIDDEN: Final = {
+    "quota": (
+        (
+            "exceeded quota: small, requested: limits.memory=2Gi,requests.cpu=100m, used: "
+            "limits.memory=0,requests.cpu=7m, "
+            "limited: limits.memory=1Gi,requests.cpu=50m"
+        ),
+        (
+            "ResourceQuota small does not let a pod in: it asks for limits.memory=2Gi,requests.cpu=100m, "
+            "and all of the "
+            "namespace may have limits.memory=1Gi,requests.cpu=50m; see: kubectl --namespace desk describe "
+            "resourcequota "
+            "small"
+        ),
+    ),
+    "quota on what is not said": (
+        "failed quota: small: must specify limits.memory for: c; requests.cpu for: c",
+        (
+            "ResourceQuota small does not let a pod in that does not say its limits.memory for: c; "
+            "requests.cpu for: c; see: "
+            "kubectl --namespace desk describe resourcequota small"
+        ),
+    ),
+    "range": (
+        (
+            "[minimum cpu usage per Container is 10m, but request is 1m, maximum memory usage per Container "
+            "is 1Gi, but limit "
+            "is 2Gi, maximum cpu usage per Container is 100m, but limit is 1, cpu max limit to request "
+            "ratio per Container is "
+            "2, but provided ratio is 1000.000000]"
+        ),
+        (
+            "a LimitRange does not let a pod in: cpu max limit to request ratio per Container is 2, but "
+            "provided ratio is "
+            "1000.000000, maximum cpu usage per Container is 100m, but limit is 1, maximum memory usage per "
+            "Container is "
+            "1Gi, but limit is 2Gi, minimum cpu usage per Container is 10m, but request is 1m; see: kubectl "
+            "--namespace desk "
+            "describe limitrange"
+        ),
+    ),
+    "one range": (
+        "maximum cpu usage per Container is 100m, but limit is 1",
+        (
+            "a LimitRange does not let a pod in: maximum cpu usage per Container is 100m, but limit is 1; "
+            "see: kubectl "
+            "--namespace desk describe limitrange"
+        ),
+    ),
+    "pod security": (
+        RESTRICTED,
+        (
+            "the namespace's Pod Security level restricted:latest does not let a pod in: "
+            "allowPrivilegeEscalation != false, "
+            "unrestricted capabilities, runAsNonRoot != true, seccompProfile; see: kubectl get namespace "
+            "desk --show-labels"
+        ),
+    ),
+    "something else": (
+        'error looking up service account desk/nobody: serviceaccount "nobody" not found',
+        (
+            'a pod cannot be made: error looking up service account desk/nobody: serviceaccount "nobody" '
+            "not found; see: "
+            "kubectl --namespace desk describe statefulset paper-redis"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORBIDDEN)
+def test_what_forbids_a_pod_is_named_with_a_command_that_shows_it(name: str) -> None:
+    said, expected = FORBIDDEN[name]
+    reason, message = told(world((SET, "FailedCreate", PREFIX + said)))
+    assert reason is Reason.POD_FORBIDDEN
+    assert message == f"{SET} has 0 of 1 pods ready: {expected}"
+    aggregated = world((SET, "FailedCreate", f"(combined from similar events): {PREFIX}{said}"))
+    assert told(aggregated) == (reason, message)
+
+
+def test_a_cause_is_told_in_the_same_words_whatever_moves_in_it() -> None:
+    quota = "exceeded quota: small, requested: pods=1, used: pods={}, limited: pods=4"
+    assert len({told(world((SET, "FailedCreate", PREFIX + quota.format(used)))) for used in (4, 5)}) == 1
+    one, other = (
+        "maximum cpu usage per Container is 1, but limit is 2",
+        "minimum memory usage per Pod is 1Gi, but request is 1Mi",
+    )
+    ranges = (f"[{one}, {other}]", f"[{other}, {one}]")
+    assert len({told(world((SET, "FailedCreate", PREFIX + said))) for said in ranges}) == 1
+
+
+def test_what_could_be_made_since_is_not_forbidden_any_more() -> None:
+    failed, made = (
+        (SET, "FailedCreate", f"{PREFIX}odd"),
+        (SET, "SuccessfulCreate", "create Pod paper-redis-0 successful"),
+    )
+    assert told(world(failed, made)) == (Reason.ROLLING_OUT, f"{SET} has 0 of 1 pods ready")
+    assert told(world(made, failed))[0] is Reason.POD_FORBIDDEN
+    others = dataclasses.replace(STEADY, events=world(failed).events)
+    assert findings.of_server(Server.REDIS, PLATFORM, others) is None
+    elsewhere = (Ref("StatefulSet", "paper-nats"), "FailedCreate", f"{PREFIX}odd")
+    assert told(world(elsewhere))[0] is Reason.ROLLING_OUT
+
+
+def test_of_a_pod_that_is_there_its_own_cause_is_told() -> None:
+    starting = observations.a_pod_of(STEADY.children[SET], containerStatuses=[])
+    assert told(world((SET, "FailedCreate", f"{PREFIX}odd"), pods=(starting,)))[0] is Reason.ROLLING_OUT
+
+
+PENDING: Final = "Pending"
+UNBOUND: Final = "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found"
+VOLUMES: Final = {
+    "no default class": (
+        "FailedBinding",
+        "no persistent volumes available for this claim and no storage class is set",
+        "has no volume: the cluster has no default StorageClass that would bring one; see: kubectl get storageclass",
+    ),
+    "no such class": (
+        "ProvisioningFailed",
+        'storageclass.storage.k8s.io "nope" not found',
+        "has no volume: there is no StorageClass nope; see: kubectl get storageclass",
+    ),
+    "a provisioner that fails": (
+        "ProvisioningFailed",
+        "failed to provision volume: disk full",
+        (
+            "has no volume: failed to provision volume: disk full; see: kubectl --namespace desk describe "
+            "persistentvolumeclaim paper-redis-data"
+        ),
+    ),
+}
+
+
+def unplaced(message: str, reason: str = "Unschedulable") -> Manifest:
+    condition = {"type": "PodScheduled", "status": "False", "reason": reason, "message": message}
+    return observations.a_pod_of(STEADY.children[SET], phase="Pending", conditions=[condition])
+
+
+@pytest.mark.parametrize("name", VOLUMES)
+def test_a_claim_without_a_volume_says_why_before_what_follows_from_it(name: str) -> None:
+    reason, note, expected = VOLUMES[name]
+    found, message = told(world((CLAIM, reason, note), pods=(unplaced(UNBOUND),), claim=PENDING))
+    assert found is Reason.VOLUME_MISSING
+    assert message.startswith(f"{CLAIM} {expected}, Pod paper-redis-0: no node takes it: ")
+
+
+def test_a_claim_that_waits_for_its_pod_is_nobody_s_fault() -> None:
+    waiting = (CLAIM, "WaitForFirstConsumer", "waiting for first consumer to be created before binding")
+    found, message = told(world(waiting, claim=PENDING))
+    assert (found, message.endswith(f"{CLAIM} is Pending")) == (Reason.ROLLING_OUT, True)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            (
+                "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint "
+                "{node.kubernetes.io/not-ready: }. "
+                "no new claims to deallocate, preemption: 0/3 nodes are available: 3 Preemption is not helpful."
+            ),
+            "Insufficient cpu, node(s) had untolerated taint {node.kubernetes.io/not-ready: }",
+        ),
+        ("0/1 nodes are available: 1 Insufficient memory. preemption: 0/1 nodes are available.", "Insufficient memory"),
+        (UNBOUND, "pod has unbound immediate PersistentVolumeClaims"),
+        ("no nodes available to schedule pods", "no nodes available to schedule pods"),
+        ("", "it does not say why"),
+    ],
+)
+def test_what_nodes_lack_is_told_without_how_many_there_are(message: str, expected: str) -> None:
+    found, said = told(world(pods=(unplaced(message),)))
+    assert found is Reason.UNSCHEDULABLE
+    see = "kubectl --namespace desk describe pod paper-redis-0"
+    assert said.startswith(f"Pod paper-redis-0: no node takes it: {expected}; see: {see}, ")
+
+
+def test_a_pod_that_is_held_back_says_by_what() -> None:
+    found, said = told(world(pods=(unplaced("waiting for gates [x]", "SchedulingGated"),)))
+    assert (found, "SchedulingGated: waiting for gates [x]" in said) == (Reason.UNSCHEDULABLE, True)
+
+
+def test_events_are_read_only_where_something_is_missing() -> None:
+    everything = dataclasses.replace(
+        STEADY,
+        pods=tuple(observations.a_pod_of(one) for ref, one in STEADY.children.items() if ref.kind == "StatefulSet"),
+    )
+    assert pod_problems.unexplained(PLATFORM, everything) == frozenset()
+    assert pod_problems.unexplained(PLATFORM, STEADY) == {"StatefulSet"}  # the pods of servers are not in it
+    assert pod_problems.unexplained(PLATFORM, world(claim=PENDING)) == {"StatefulSet", "PersistentVolumeClaim"}
+    bound = dataclasses.replace(world(claim=PENDING), pods=everything.pods)
+    assert pod_problems.unexplained(PLATFORM, bound) == {"PersistentVolumeClaim"}
+    going = copy.deepcopy(everything.pods[0])
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    left = dataclasses.replace(everything, pods=(going, *everything.pods[1:]))
+    assert pod_problems.unexplained(PLATFORM, left) == {"StatefulSet"}
+
+
+def test_each_of_these_reasons_says_what_to_do() -> None:
+    for reason in (Reason.POD_FORBIDDEN, Reason.UNSCHEDULABLE, Reason.VOLUME_MISSING):
+        assert "command in the message" in TEXTS[reason].act

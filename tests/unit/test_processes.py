@@ -1,0 +1,29 @@
+"""Running other programs."""
+
+from __future__ import annotations
+
+import pytest
+
+from aether_cli import problems, processes
+
+
+def test_a_failure_says_the_last_words() -> None:
+    with pytest.raises(problems.ProgramFailed, match="sh ended with 3: because of this"):
+        processes.run(["sh", "-c", "echo first >&2; echo because of this >&2; exit 3"])
+
+
+def test_a_program_that_is_not_there_is_named() -> None:
+    with pytest.raises(problems.ProgramFailed, match="no-such-program is not on this machine"):
+        processes.run(["no-such-program"])
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["quiet", "telling"])
+def test_a_program_that_takes_too_long_is_ended(told: bool) -> None:  # noqa: FBT001 - a parameter of a table
+    with pytest.raises(problems.ProgramFailed, match=r"sleep (took longer than 0.2 s|ended with -9)"):
+        processes.run(["sleep", "60"], deadline=0.2, on_line=print if told else None)
+
+
+def test_lines_are_told_as_they_come() -> None:
+    heard: list[str] = []
+    processes.run(["sh", "-c", "echo one; echo two >&2"], on_line=heard.append)
+    assert heard == ["one", "two"]

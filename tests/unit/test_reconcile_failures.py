@@ -1,0 +1,133 @@
+"""What becomes of a visit that fails: a person is told, the key is tried again, and the others are not held up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+import pytest
+
+from aether_operator.controllers import worker_pool
+from aether_operator.controllers.workqueue import Key, Queue
+from aether_operator.database import fence
+from aether_operator.kube import api_client, leader_election
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEY: Final = Key("Kind", "desk", "paper")
+SECRET: Final = "canary-4c1d"  # noqa: S105 - to see that nobody tells it
+
+
+@dataclass
+class Visits:
+    """Fails with these, one visit after the other, then does well; `untold` is what telling of it fails with."""
+
+    faults: Iterator[BaseException]
+    untold: Exception | None = None
+    told: list[str] = field(default_factory=list)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def visit(self, key: Key) -> float | None:
+        assert key == KEY
+        for fault in self.faults:
+            raise fault
+        self.ended.set()
+        return None
+
+    async def tell_failure(self, key: Key, cause: str) -> None:
+        assert key == KEY
+        self.told.append(cause)
+        if self.untold is not None:
+            raise self.untold
+
+    def forget(self, key: Key) -> None:
+        raise AssertionError(key)
+
+
+class _Open:
+    """Every namespace may be looked at."""
+
+    def closed(self, namespace: str) -> bool:
+        assert namespace == KEY.namespace
+        return False
+
+    async def allowed(self, namespace: str) -> bool:
+        return not self.closed(namespace)
+
+
+class _Impatient(Queue):
+    """What failed is visited again at once."""
+
+    def failed(self, key: Key, *, at_least: float = 0) -> float:
+        wait = super().failed(key, at_least=at_least)
+        self.add(key)
+        return wait
+
+
+async def _worked(visits: Visits) -> Visits:
+    """Work until a visit does well, or the work ends."""
+    queue = _Impatient(chance=lambda: 0.5)
+    workers = worker_pool.Workers(
+        queue=queue,
+        visitors={"Kind": visits},
+        namespaces=_Open(),
+        guard=lambda: None,
+        chance=lambda: 0.5,
+        word=lambda: "w",
+    )
+    queue.add(KEY)
+    task = asyncio.create_task(workers.work(1))
+    done = asyncio.create_task(visits.ended.wait())
+    async with asyncio.timeout(30):
+        await asyncio.wait({task, done}, return_when=asyncio.FIRST_COMPLETED)
+    for one in (task, done):
+        one.cancel()
+    if not visits.ended.is_set():
+        await task
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    return visits
+
+
+async def test_a_visit_that_fails_is_told_by_what_and_where() -> None:
+    refused = api_client.Refused(422, "Invalid", "status.x: must be of type object")
+    visits = await _worked(Visits(iter([KeyError("spec"), refused])))
+    assert visits.told[0].startswith("KeyError: 'spec' at test_reconcile_failures.py:")
+    assert visits.told[1].startswith(
+        "Refused: 422 Invalid: status.x: must be of type object at test_reconcile_failures.py:"
+    )
+
+
+async def test_words_of_a_library_are_not_told() -> None:
+    visits = await _worked(Visits(iter([psycopg.OperationalError(f'user "{SECRET}"')])))
+    assert visits.told[0].startswith("OperationalError at test_reconcile_failures.py:")
+    assert SECRET not in visits.told[0]
+
+
+@pytest.mark.parametrize("fault", [api_client.Unavailable("PATCH /x: 500"), fence.FencedOff("led by another")])
+async def test_what_passes_by_itself_is_told_once_it_does_not(fault: Exception) -> None:
+    visits = await _worked(Visits(iter([fault] * worker_pool.PATIENT)))
+    assert visits.told == []
+    visits = await _worked(Visits(iter([fault] * (worker_pool.PATIENT + 2))))
+    assert visits.told == [str(fault)] * 2
+
+
+async def test_a_key_whose_failure_cannot_be_told_is_visited_again() -> None:
+    visits = await _worked(Visits(iter([ValueError("x")] * 3), untold=api_client.Unavailable("away")))
+    assert len(visits.told) == 3
+
+
+async def test_a_lost_lease_ends_the_work_and_is_told_nowhere() -> None:
+    visits = Visits(iter([leader_election.LeaseLost("gone")]))
+    with pytest.raises(BaseExceptionGroup) as ended:
+        await _worked(visits)
+    assert ended.group_contains(leader_election.LeaseLost)
+    assert visits.told == []
+    visits = Visits(iter([ValueError("x")]), untold=leader_election.LeaseLost("gone"))
+    with pytest.raises(BaseExceptionGroup) as ended:
+        await _worked(visits)
+    assert ended.group_contains(leader_election.LeaseLost)

@@ -1,0 +1,86 @@
+"""What is said when a machine lacks something."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from aether_cli.local import requirements
+from aether_cli.local.settings import Profile, Settings
+
+NODE = Settings()
+FULL = requirements.Machine(
+    root=True,
+    namespaces=True,
+    programs=frozenset(requirements.tables(replace(NODE, egress=True), docker=False)),
+    memory=8 * requirements.GIB,
+    disk=50 * requirements.GIB,
+    go="go1.26.8",
+    to_build=("etcd",),
+    docker=False,
+    filesystems=frozenset({"overlay"}),
+    port_taken=False,
+    folders=(Path("/home/quant/.cache/aether"),),
+    has_repository=True,
+)
+
+
+def test_a_machine_with_everything_lacks_nothing() -> None:
+    assert requirements.lacks(FULL, replace(NODE, egress=True)) == []
+
+
+@pytest.mark.parametrize(
+    ("seen", "begins", "advice"),
+    [
+        (replace(FULL, root=False), "root:", "--context NAME"),
+        (replace(FULL, programs=FULL.programs - {"runc"}), "packages: runc not found", "apt-get install runc"),
+        (
+            replace(FULL, programs=FULL.programs - {"ctr", "/usr/lib/cni/bridge"}),
+            "packages: bridge, ctr not found",
+            "apt-get install containerd containernetworking-plugins",
+        ),
+        (replace(FULL, go=""), "go: none found, and 1 programs have to be built", "Install Go 1.26"),
+        (replace(FULL, go="go1.19.8"), "go: go1.19.8 found", "KUBEBUILDER_ASSETS"),
+        (replace(FULL, memory=requirements.GIB), "memory: 1.0 GiB available, 5.0 GiB needed", "Close something"),
+        (replace(FULL, disk=requirements.GIB), "disk: 1.0 GiB free, 11.0 GiB needed", "XDG_CACHE_HOME"),
+        (replace(FULL, port_taken=True), "port: 127.0.0.1:16443 is in use", "--port N"),
+        (replace(FULL, filesystems=frozenset({"ext4"})), "kernel: no overlay", "modprobe overlay"),
+        (replace(FULL, folders=(Path("/var/lib/ci/x"),)), "folders: /var/lib/ci/x lies under /var", "XDG_"),
+        (replace(FULL, has_repository=False), "images:", "clone"),
+        (replace(FULL, namespaces=False), "namespaces: this root may not make any", "outside"),
+    ],
+)
+def test_each_thing_that_is_missing_is_one_line_with_what_to_do(
+    seen: requirements.Machine, begins: str, advice: str
+) -> None:
+    (lack,) = requirements.lacks(seen, NODE)
+    assert lack.cause.startswith(begins)
+    assert advice in lack.remedy
+    assert "\n" not in str(lack)
+
+
+def test_everything_that_is_missing_is_said_at_once() -> None:
+    seen = replace(FULL, programs=FULL.programs - {"runc"}, port_taken=True, memory=0)
+    assert [lack.cause.split(":")[0] for lack in requirements.lacks(seen, NODE)] == ["packages", "memory", "port"]
+
+
+def test_a_toolchain_is_needed_only_to_build() -> None:
+    assert requirements.lacks(replace(FULL, go="", to_build=()), NODE) == []
+
+
+def test_a_control_plane_needs_neither_a_container_runtime_nor_images() -> None:
+    bare = replace(FULL, programs=frozenset(requirements.ALWAYS), has_repository=False, filesystems=frozenset())
+    assert requirements.lacks(bare, replace(NODE, profile=Profile.CONTROL_PLANE)) == []
+
+
+def test_a_docker_engine_stands_in_for_buildah() -> None:
+    without = FULL.programs - {"buildah", "mmdebstrap"}
+    assert requirements.lacks(replace(FULL, programs=without, docker=True), NODE) == []
+    assert requirements.lacks(replace(FULL, programs=without), NODE) != []
+
+
+def test_a_way_out_needs_its_program() -> None:
+    (lack,) = requirements.lacks(replace(FULL, programs=FULL.programs - {"slirp4netns"}), replace(NODE, egress=True))
+    assert "apt-get install slirp4netns" in lack.remedy

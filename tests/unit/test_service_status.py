@@ -1,0 +1,164 @@
+"""Rooms asked for their /status over real HTTP, and what they say, read."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import test_utils, web
+
+from aether_operator import service_status
+from aether_operator.api.reasons import Reason
+from aether_operator.catalog.components import Room
+from aether_operator.observed import components
+from aether_operator.observed.components import Target
+from aether_operator.observed.kinds import Ref
+from aether_testing import observations
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aether_operator.observed.components import RoomReport
+
+STATUS: dict[str, Any] = {
+    "version": 1, "room": "ingest", "release": "1", "instance": "paper-ingest-0", "ready": True, "settings": "abc",
+    "feed": {"connected": True, "system": "online", "age_seconds": 0.3},
+    "books": {"BTC/USD": {"usable": True}, "ETH/USD": {"usable": False, "reason": "Resyncing"}},
+    "outputs": {"kafka": {"ok": True, "lag_seconds": 3}, "nats": {"ok": False}},
+    "checks": {"feed": {"ok": True}, "nats": {"ok": False, "detail": "no\n server"}},
+}  # fmt: skip
+
+
+async def _asked(handler: Callable[[web.Request], Awaitable[web.StreamResponse]], **how: Any) -> RoomReport:
+    app = web.Application()
+    app.router.add_get("/desk/one/status", handler)
+    async with test_utils.TestServer(app) as server:
+        through = f"http://127.0.0.1:{server.port}/{{namespace}}/{{pod}}"
+        target = Target(room=Room.INGEST, pod="one", address="")
+        found = await service_status.ask([target], namespace="desk", through=through, **{"deadline": 5, **how})
+    return found["one"]
+
+
+async def _says(said: Any) -> RoomReport:
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return web.Response(text=said if isinstance(said, str) else json.dumps(said))
+
+    return await _asked(handler)
+
+
+async def test_a_status_is_read_and_what_moves_is_left_out() -> None:
+    report = await _says(STATUS)
+    assert report == components.RoomReport(
+        reason=Reason.READY,
+        ready=True,
+        failing={"nats": "no server"},
+        settings="abc",
+        system="online",
+        heard=True,
+        books={"BTC/USD": "", "ETH/USD": "Resyncing"},
+        outputs={"kafka": "", "nats": "it does not say why"},
+    )
+    later = copy.deepcopy(STATUS)
+    later["feed"]["age_seconds"], later["outputs"]["kafka"]["lag_seconds"] = 0.1, 0
+    later["of a newer release"] = 1
+    assert await _says(later) == report
+
+
+async def test_a_feed_that_was_never_heard_of_is_told_apart() -> None:
+    report = await _says({**STATUS, "feed": {"connected": False, "detail": "name not known", "age_seconds": None}})
+    assert (report.disconnected, report.heard) == ("name not known", False)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "part"),
+    [
+        ({**STATUS, "version": 2}, Reason.VERSION_UNSUPPORTED, "version 2, and this operator reads 1"),
+        ({"version": 9}, Reason.VERSION_UNSUPPORTED, "version 9"),
+        ({**STATUS, "room": "exchange_sim"}, Reason.FAILED, "it is the room exchange_sim"),
+        ({"room": "ingest"}, Reason.FAILED, "not understood"),
+        ({**STATUS, "books": []}, Reason.FAILED, "not understood"),
+        ([1], Reason.FAILED, "not understood"),
+        ("<html>", Reason.FAILED, "not understood"),
+        ("", Reason.FAILED, "not understood"),
+        ("x" * (2 << 20), Reason.FAILED, "not understood"),
+    ],
+)
+async def test_what_is_not_understood_is_said(said: Any, reason: Reason, part: str) -> None:
+    report = await _says(said)
+    assert report.reason is reason
+    assert part in report.message
+
+
+async def test_an_answer_that_is_none_is_said() -> None:
+    async def handler(_: web.Request) -> web.StreamResponse:
+        raise web.HTTPServiceUnavailable
+
+    assert await _asked(handler) == components.RoomReport(reason=Reason.FAILED, message="its /status answers 503")
+
+
+async def test_a_pod_that_is_mute_has_its_deadline() -> None:
+    asked = asyncio.Event()
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        asked.set()
+        await asyncio.Event().wait()
+        return web.Response()
+
+    report = await _asked(handler, deadline=0.1)
+    assert asked.is_set()
+    assert report == components.RoomReport(reason=Reason.UNREACHABLE, message="no answer within 0.1 s")
+
+
+async def test_a_connection_that_is_cut_is_said() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    assert (await _asked(handler)).reason is Reason.UNREACHABLE
+
+
+async def test_a_closed_port_is_said_in_the_system_s_words_and_nobody_else_waits() -> None:
+    port = test_utils.unused_port()
+    targets = [Target(room=Room.INGEST, pod=name, address="") for name in ("one", "two")]
+    found = await service_status.ask(targets, namespace="desk", deadline=5, through=f"http://127.0.0.1:{port}/{{pod}}")
+    assert set(found) == {"one", "two"}
+    assert found["one"] == components.RoomReport(reason=Reason.UNREACHABLE, message="Connection refused")
+
+
+async def test_nobody_to_ask_is_no_question() -> None:
+    assert await service_status.ask([], namespace="desk", deadline=1) == {}
+
+
+# Who is asked.
+
+
+def test_the_pods_of_rooms_that_run_and_have_an_address_are_asked() -> None:
+    platform = observations.a_platform(components={"ingest": {"replicas": 2}})
+    assert [(one.room, one.pod, one.address) for one in components.targets(platform, observations.made(platform))] == [
+        (Room.EXCHANGE_SIM, "paper-exchange-0", "10.1.0.7"),
+        (Room.INGEST, "paper-ingest-0", "10.1.0.7"),
+        (Room.INGEST, "paper-ingest-1", "10.1.0.8"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status": {"phase": "Pending", "podIP": "10.1.0.7"}},
+        {"status": {"phase": "Running"}},
+        {"metadata": {"name": "paper-ingest-0", "ownerReferences": []}},
+        {"metadata": {"name": "paper-ingest-1"}},
+    ],
+)
+def test_a_pod_that_does_not_run_or_is_not_one_of_those_is_not_asked(change: dict[str, Any]) -> None:
+    platform = observations.a_platform()
+    world = observations.made(platform)
+    live = world.children[Ref("StatefulSet", "paper-ingest")]
+    pod = observations.a_pod_of(live, phase="Running", podIP="10.1.0.7")
+    pod |= {key: {**(pod[key] if key == "metadata" else {}), **part} for key, part in change.items()}
+    changed = observations.with_pods(world, pod)
+    assert components.targets(platform, changed) == ()

@@ -1,0 +1,326 @@
+"""What was seen, judged: a world, and how it is told; each also as kstatus reads it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aether_operator import planning, status
+from aether_operator.api.platforms import PlatformSpec, Server
+from aether_operator.api.reasons import ConditionType, Reason, Remedy
+from aether_operator.observed.kinds import Ref
+from aether_operator.observed.observation import World
+from aether_operator.observed.reports import Drift, Engine
+from aether_operator.status import evaluation
+from aether_testing import evaluations, kstatus, observations
+
+if TYPE_CHECKING:
+    from aether_operator.api.platforms import Platform
+
+READY, RECONCILING, STALLED = evaluations.READY, evaluations.RECONCILING, evaluations.STALLED
+
+
+def test_a_new_generation_has_the_whole_deadline_again() -> None:
+    world = evaluations.saying(Reason.UNREACHABLE)(observations.steady(observations.a_platform()))
+    old, new = (observations.a_platform(generation=number, progressDeadlineSeconds=60) for number in (1, 2))
+    late = evaluations.judged(evaluations.seen(old, world), evaluations.judged(evaluations.seen(old, world)), at=60)
+    assert late["state"] == STALLED
+    again = evaluations.judged(evaluations.seen(new, world), late, at=70)
+    assert again["state"] == RECONCILING
+    edited_while_waiting = evaluations.judged(
+        evaluations.seen(new, world), evaluations.judged(evaluations.seen(old, world)), at=59
+    )
+    assert evaluations.judged(evaluations.seen(new, world), edited_while_waiting, at=61)["state"] == RECONCILING
+    assert evaluations.judged(evaluations.seen(new, world), edited_while_waiting, at=119)["state"] == STALLED
+
+
+def test_a_longer_deadline_is_an_edit_that_counts() -> None:
+    world = evaluations.saying(Reason.UNREACHABLE)(observations.steady(observations.a_platform()))
+    platform = observations.a_platform(progressDeadlineSeconds=600)
+    first = evaluations.judged(evaluations.seen(platform, world))
+    assert evaluations.judged(evaluations.seen(platform, world), first, at=599)["state"] == RECONCILING
+
+
+def test_a_times_change_is_the_truths_change() -> None:
+    platform = observations.a_platform()
+    good = evaluations.seen(platform, observations.steady(platform))
+    bad = evaluations.seen(platform, evaluations.saying(Reason.UNREACHABLE)(observations.steady(platform)))
+    first = evaluations.judged(good)
+    then = evaluations.judged(bad, first, at=30)
+    times = {kind: one["lastTransitionTime"] for kind, one in evaluations.conditions(then).items()}
+    changed = {
+        kind for kind, time in times.items() if time != evaluations.conditions(first)[kind]["lastTransitionTime"]
+    }
+    assert changed == {"Ready", "Reconciling", "KafkaReady", "TopicsReady"}
+    assert times["Ready"] == "2026-01-01T12:00:30Z"
+
+
+def test_a_condition_of_a_server_names_its_version_or_what_it_lacks() -> None:
+    platform = observations.a_platform()
+    told = evaluations.conditions(
+        evaluations.judged(
+            evaluations.seen(platform, evaluations.saying(Reason.UNREACHABLE, "no")(observations.steady(platform)))
+        )
+    )
+    assert (told["PostgresReady"]["status"], told["PostgresReady"]["message"]) == ("True", "15.8")
+    assert (told["KafkaReady"]["status"], told["KafkaReady"]["message"]) == ("False", "no")
+    assert told["SchemaReady"]["status"] == "True"
+
+
+def test_what_was_not_seen_is_unknown_and_not_false() -> None:
+    platform = observations.a_platform()
+    told = evaluations.conditions(
+        evaluations.judged(
+            evaluations.seen(platform, dataclasses.replace(observations.steady(platform), servers={}, schema=None))
+        )
+    )
+    assert {told[kind]["status"] for kind in ("PostgresReady", "KafkaReady", "SchemaReady")} == {"Unknown"}
+
+
+# Specs that are not in force.
+
+
+def test_an_invalid_spec_leaves_the_last_good_one_in_force_and_names_its_fields() -> None:
+    platform = observations.a_platform(retention={"tradesDays": 30})
+    before = evaluations.judged(evaluations.seen(platform, observations.steady(platform)))
+    problems = ("spec.retention.tradesDays: 0 is below 1", "spec.dataPlane.kafka.mode: unknown")
+    seen = evaluations.seen(platform, observations.steady(platform), generation=2, newest=None, problems=problems)
+    told = evaluations.judged(seen, before, at=5)
+    assert (told["state"], told["reason"], evaluations.in_kstatus(told, generation=2)) == (
+        STALLED, Reason.INVALID_SPEC, kstatus.FAILED,
+    )  # fmt: skip
+    assert told["message"] == f"spec: {problems[1]}; {problems[0]}"
+    assert told["applied"] == before["applied"]
+    assert told["applied"]["retention"]["tradesDays"] == 30
+    assert evaluations.conditions(told)["PostgresReady"]["status"] == "True"
+    healed = evaluations.judged(evaluations.seen(platform, observations.steady(platform), generation=3), told, at=9)
+    assert healed["state"] == READY
+
+
+def test_a_platform_that_never_was_valid_has_nothing_applied() -> None:
+    told = evaluations.judged(evaluations.seen(None, newest=None, problems=("spec.retention: no",)))
+    assert (told["state"], told["message"]) == (STALLED, "spec: spec.retention: no")
+    assert not {"applied", "endpoints", "servers", "schema"} & told.keys()
+    assert evaluations.conditions(told)["PostgresReady"]["status"] == "Unknown"
+
+
+def test_a_paused_platform_whose_spec_is_in_force_stays_as_it_is() -> None:
+    platform = observations.a_platform()
+    before = evaluations.judged(evaluations.seen(platform, observations.steady(platform)))
+    paused = observations.a_platform(generation=2, paused=True)
+    world = dataclasses.replace(observations.steady(platform), schema=None)
+    told = evaluations.judged(evaluations.seen(platform, world, generation=2, paused=True, newest=paused), before, at=9)
+    assert (told["state"], evaluations.in_kstatus(told, generation=2)) == (READY, kstatus.CURRENT)
+    assert evaluations.conditions(told)["Paused"]["status"] == "True"
+    assert (told["applied"], told["schema"]) == (before["applied"], before["schema"])
+
+
+def test_a_reason_of_a_newer_release_is_kept_as_a_failure_through_a_pause() -> None:
+    platform = observations.a_platform()
+    before = evaluations.judged(
+        evaluations.seen(platform, evaluations.schema(Reason.LOCKED)(observations.steady(platform)))
+    )
+    (schema,) = [one for one in before["conditions"] if one["type"] == ConditionType.SCHEMA_READY]
+    schema["reason"] = "FromTheFuture"
+    world = dataclasses.replace(observations.steady(platform), schema=None)
+    told = evaluations.judged(evaluations.seen(platform, world, paused=True, newest=platform), before)
+    assert evaluations.conditions(told)[ConditionType.SCHEMA_READY]["reason"] == Reason.FAILED
+
+
+def test_a_spec_that_is_not_applied_because_of_the_pause_is_not_current() -> None:
+    platform = observations.a_platform()
+    before = evaluations.judged(evaluations.seen(platform, observations.steady(platform)))
+    newest = observations.a_platform(generation=2, paused=True, retention={"tradesDays": 7})
+    seen = evaluations.seen(platform, observations.steady(platform), generation=2, paused=True, newest=newest)
+    told = evaluations.judged(seen, before, at=9)
+    assert (told["state"], told["reason"], evaluations.in_kstatus(told, generation=2)) == (
+        STALLED, Reason.PAUSED_BY_SPEC, kstatus.FAILED,
+    )  # fmt: skip
+    assert told["applied"] == before["applied"]
+    unpaused = observations.a_platform(generation=3, retention={"tradesDays": 7})
+    told = evaluations.judged(evaluations.seen(unpaused, observations.steady(platform)), told, at=19)
+    assert (told["state"], told["applied"]["retention"]["tradesDays"]) == (READY, 7)
+
+
+def test_a_platform_that_was_born_paused_is_not_current() -> None:
+    newest = observations.a_platform(paused=True)
+    told = evaluations.judged(evaluations.seen(None, generation=1, paused=True, newest=newest))
+    assert (told["state"], told["reason"], evaluations.in_kstatus(told)) == (
+        STALLED,
+        Reason.PAUSED_BY_SPEC,
+        kstatus.FAILED,
+    )
+    assert "applied" not in told
+
+
+def _paused(platform: Platform, world: World) -> dict[str, tuple[str, str, str]]:
+    """Condition → its truth, reason and message, of a platform that was well, is paused, and was then touched."""
+    before = evaluations.judged(evaluations.seen(platform, observations.steady(platform)))
+    paused = observations.a_platform(generation=2, paused=True)
+    world = dataclasses.replace(world, paused=True, schema=None, topics=None)
+    told = evaluations.judged(evaluations.seen(platform, world, generation=2, paused=True, newest=paused), before, at=9)
+    assert (told["state"], told["reason"]) == (STALLED, Reason.PAUSED_BY_SPEC)
+    return {kind: (one["status"], one["reason"], one["message"]) for kind, one in evaluations.conditions(told).items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("nats", "NatsReady"), ("postgres", "PostgresReady"), ("exchange", "VenueReady")]
+)
+def test_who_is_scaled_away_in_a_pause_is_not_ready(name: str, kind: str) -> None:
+    """What its server said a moment ago does not count, and nobody is told to wait."""
+    platform = observations.a_platform()
+    live = copy.deepcopy(observations.steady(platform).children[Ref("StatefulSet", f"paper-{name}")])
+    live["spec"]["replicas"] = 0
+    live["status"] |= {"replicas": 0, "readyReplicas": 0, "availableReplicas": 0, "updatedReplicas": 0}
+    told = _paused(platform, observations.having(observations.steady(platform), live))
+    held = f"StatefulSet paper-{name} is scaled to 0 of 1 pods, and nothing is changed while spec.paused is true"
+    assert told[kind] == ("False", Reason.PAUSED_BY_SPEC, held)
+
+
+def test_what_is_deleted_in_a_pause_is_not_waited_for() -> None:
+    platform = observations.a_platform()
+    told = _paused(platform, observations.without(observations.steady(platform), Ref("Service", "paper-redis")))
+    held = "Service paper-redis is not there, and nothing is changed while spec.paused is true"
+    assert told["RedisReady"] == ("False", Reason.PAUSED_BY_SPEC, held)
+
+
+def test_a_schema_that_was_never_looked_at_is_not_waited_for_in_a_pause() -> None:
+    platform = observations.a_platform()
+    world = dataclasses.replace(observations.steady(platform), schema=None, paused=True)
+    told = evaluations.judged(evaluations.seen(platform, world, paused=True))
+    schema = evaluations.conditions(told)["SchemaReady"]
+    assert (schema["status"], schema["reason"]) == ("Unknown", Reason.PAUSED_BY_SPEC)
+
+
+def test_of_a_platform_born_paused_no_part_is_waited_for() -> None:
+    told = evaluations.judged(
+        evaluations.seen(
+            None, World(children={}, paused=True), paused=True, newest=observations.a_platform(paused=True)
+        )
+    )
+    parts = {
+        kind: one["reason"]
+        for kind, one in evaluations.conditions(told).items()
+        if kind.endswith("Ready") and kind != "Ready"
+    }
+    waiting = {"SchemaReady", "TopicsReady"}  # for their servers, which say why
+    assert {kind for kind, reason in parts.items() if reason != Reason.PAUSED_BY_SPEC} == waiting
+
+
+def test_a_pause_does_not_hide_what_is_wrong_with_the_schema() -> None:
+    platform = observations.a_platform()
+    before = evaluations.judged(
+        evaluations.seen(platform, evaluations.schema(Reason.SCHEMA_NEWER)(observations.steady(platform)))
+    )
+    world = dataclasses.replace(observations.steady(platform), schema=None)
+    told = evaluations.judged(evaluations.seen(platform, world, paused=True), before, at=9)
+    assert (told["state"], told["reason"]) == (STALLED, Reason.SCHEMA_NEWER)
+
+
+def test_a_platform_that_is_being_deleted_says_so_and_keeps_what_is_known() -> None:
+    platform = observations.a_platform()
+    before = evaluations.judged(evaluations.seen(platform, observations.steady(platform)))
+    meta: dict[str, Any] = {"generation": 2, "deletionTimestamp": "2026-01-01T12:00:00Z"}
+    told = status.judge_terminating({"metadata": meta, "status": before}, now=evaluations.NOW)
+    assert (told["state"], told["reason"]) == (status.State.TERMINATING, Reason.TERMINATING)
+    assert evaluations.in_kstatus(told, **meta) == kstatus.TERMINATING
+    assert {told[key] == before[key] for key in ("applied", "endpoints", "schema")} == {True}
+    assert [one["type"] for one in told["conditions"]] == [one["type"] for one in before["conditions"]]
+    assert (
+        status.judge_terminating({"metadata": meta, "status": told}, now=evaluations.NOW + timedelta(seconds=9)) == told
+    )
+    assert evaluations.conditions(told)["Reconciling"]["status"] == "True"
+
+
+# What a person reads.
+
+
+def _warning(world: World, platform: Platform) -> tuple[str, str, str]:
+    one = evaluations.conditions(evaluations.judged(evaluations.seen(platform, world)))["Warning"]
+    return one["status"], one["reason"], one["message"]
+
+
+def test_warnings_are_all_said_the_gravest_first() -> None:
+    platform = observations.a_platform()
+    world = evaluations.schema(
+        Reason.READY,
+        engine=Engine.PARTMAN,
+        held=("aether.trades: 3 partitions",),
+        drift=(Drift(name="index i", what="is gone", repaired=False),),
+        warnings=("the reader may not log in",),
+    )(observations.steady(platform))
+    truth, reason, message = _warning(world, platform)
+    assert (truth, reason) == ("True", Reason.RETENTION_HELD)
+    for part in ("aether.trades: 3 partitions", "index i: is gone", "reader may not", "evaluation"):
+        assert part in message
+
+
+def test_a_managed_server_is_for_evaluation_and_an_external_one_is_not_warned_of() -> None:
+    managed, external = observations.a_platform(), observations.an_external_platform()
+    assert _warning(observations.steady(managed), managed)[:2] == ("True", Reason.EVALUATION_ONLY)
+    assert _warning(observations.steady(external), external) == ("False", Reason.READY, "")
+
+
+def test_endpoints_say_where_servers_are_and_which_secret_lets_one_in() -> None:
+    managed = evaluations.judged(
+        evaluations.seen(observations.a_platform(), observations.steady(observations.a_platform()))
+    )["endpoints"]
+    assert managed["postgres"] == {
+        "host": "paper-postgres.desk.svc", "port": 5432, "database": "aether", "secretName": "paper-postgres-reader",
+    }  # fmt: skip
+    assert managed["nats"] == {"host": "paper-nats.desk.svc", "port": 4222, "secretName": "paper-nats"}
+    platform = observations.an_external_platform()
+    external = evaluations.judged(evaluations.seen(platform, observations.steady(platform)))["endpoints"]
+    assert external["postgres"]["secretName"] == "paper-postgres-reader"
+    assert external["redis"] == {"host": "redis.example.org", "port": 1003, "secretName": "my-redis"}
+
+
+def test_the_applied_spec_has_what_defaults_stand_for_and_is_a_spec_again() -> None:
+    platform = observations.a_platform()
+    applied = evaluations.judged(evaluations.seen(platform, observations.steady(platform)))["applied"]
+    assert applied["dataPlane"]["kafka"] == {"mode": "Managed", "managed": {"storage": "10Gi"}}
+    assert applied["progressDeadlineSeconds"] == 300
+    again = observations.a_platform(**applied)
+    assert evaluations.judged(evaluations.seen(again, observations.steady(platform)))["applied"] == applied
+    assert PlatformSpec.model_validate(applied).retention == platform.spec.retention
+
+
+def test_versions_and_the_schema_are_told_as_they_were_said() -> None:
+    platform = observations.a_platform()
+    told = evaluations.judged(evaluations.seen(platform, observations.steady(platform)))
+    assert told["servers"] == {server.value: {"version": "15.8"} for server in Server}
+    assert told["schema"] == {"revision": "0001", "engine": "TimescaleDB", "tradesDays": 90}
+
+
+def test_no_value_of_a_users_secret_is_in_a_status() -> None:
+    platform = observations.an_external_platform()
+    world = observations.steady(platform)
+    assert "canary" in json.dumps(world.secrets)
+    assert "canary" not in json.dumps(evaluations.judged(evaluations.seen(platform, world)))
+
+
+def test_messages_are_as_long_as_a_status_bears() -> None:
+    platform = observations.a_platform()
+    told = evaluations.judged(
+        evaluations.seen(platform, evaluations.saying(Reason.FAILED, "x" * 100_000)(observations.steady(platform)))
+    )
+    assert max(len(one["message"]) for one in [told, *told["conditions"]]) <= 1000
+
+
+def test_every_reason_that_can_stand_in_the_way_has_a_remedy() -> None:
+    assert {evaluation.remedy(reason) for reason in Reason} == set(Remedy)
+
+
+def test_a_claim_that_would_shrink_is_stalled_with_the_field_that_mends_it() -> None:
+    before = observations.steady(observations.a_platform())
+    platform = observations.a_platform(dataPlane={"postgres": {"managed": {"storage": "5Gi"}}})
+    wanted = observations.made(platform).children.values()
+    blockers = planning.plan(list(wanted), before, platform).blockers
+    told = evaluations.judged(evaluations.seen(platform, dataclasses.replace(before, blockers=blockers)))
+    assert (told["state"], told["reason"]) == (STALLED, Reason.IMMUTABLE_FIELD)
+    assert "spec.dataPlane.postgres.managed.storage" in told["message"]

@@ -1,0 +1,258 @@
+"""A status that the API server refuses cannot come about: made specs and worlds, against the schema of the kind."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aether_operator import status
+from aether_operator.api import crds, parsing
+from aether_operator.api.platforms import FEEDS, Mode, Platform, Server, VenueName
+from aether_operator.api.reasons import Reason
+from aether_operator.observed.kinds import Ref
+from aether_operator.observed.observation import Trouble, World
+from aether_operator.observed.reports import Drift, SchemaReport, ServerReport
+from aether_operator.status import sanitizer
+from aether_testing import observations, structural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NOW: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
+NEVER: Final = {"observedGeneration": -1}
+SPEC: Final = crds.spec_schema()
+STATUS: Final = crds.status_schema()
+TEXTS: Final = st.text(st.characters(codec=None, exclude_categories=()), max_size=40).map(lambda one: one * 40)
+"""Any letters, half ones too, and too many of them."""
+
+
+def consistent(spec: dict[str, Any]) -> dict[str, Any]:
+    """A spec without what no field says wrongly by itself."""
+    plane = spec.get("dataPlane") or {}
+    for server in Server:
+        part = plane.get(server.value)
+        if part is None:
+            continue
+        if part.get("mode") == Mode.EXTERNAL and part.get("external") is not None:
+            part.pop("managed", None)
+        else:
+            part.pop("external", None)
+            part.pop("mode", None)
+    if spec.get("pairs"):
+        spec["pairs"] = list(dict.fromkeys(spec["pairs"]))
+    rooms = spec.get("components") or {}
+    if spec.get("venue"):
+        spec["venue"]["feed"] = FEEDS[VenueName(spec["venue"].get("name") or VenueName.SIMULATED)]
+        if spec["venue"].get("name") == VenueName.KRAKEN:
+            rooms.pop("exchangeSim", None)
+    stored = [(plane.get(server.value) or {}).get("managed") for server in Server]
+    for one in (*stored, rooms.get("exchangeSim"), rooms.get("ingest")):
+        if one and one.get("resources"):
+            one["resources"].pop("requests", None)
+        if one and one.get("storage") is not None:
+            one["storage"] = "1Gi"
+    return spec
+
+
+def kept(spec: dict[str, Any]) -> dict[str, Any]:
+    """A platform as the API server keeps it."""
+    meta = {"name": "paper", "namespace": "desk", "uid": "u", "generation": 3}
+    return {"metadata": meta, "spec": structural.admitted(spec, SPEC), "status": NEVER}
+
+
+def judged(raw: dict[str, Any], change: Any = lambda world: world, made: Any = observations.steady) -> dict[str, Any]:
+    """A platform of a spec as it is judged, in a world where all is well but for a change."""
+    read = parsing.parse(raw)
+    newest = read if isinstance(read, Platform) else None
+    seen = status.Seen(
+        generation=3,
+        paused=raw["spec"].get("paused") is True,
+        platform=newest,
+        newest=newest,
+        problems=() if isinstance(read, Platform) else read.problems,
+        world=change(made(newest)) if newest else World(children={}),
+    )
+    return status.judge(seen, raw["status"], now=NOW)
+
+
+def wrong(told: dict[str, Any]) -> list[str]:
+    return list(structural.problems(told, STATUS, "status"))
+
+
+def empty(told: Any) -> bool:
+    """Whether an object or a null in it is empty."""
+    if isinstance(told, dict):
+        return not told or any(map(empty, told.values()))
+    return told is None or (isinstance(told, list) and any(map(empty, told)))
+
+
+SPECS: Final = structural.values(SPEC)
+
+
+@settings(max_examples=50)
+@given(before=SPECS.map(consistent), after=SPECS.map(consistent) | SPECS)
+def test_the_status_of_any_spec_after_any_other_is_taken(before: dict[str, Any], after: dict[str, Any]) -> None:
+    assert isinstance(parsing.parse(kept(before)), Platform), "of the specs enough are understood"
+    first, second = judged(kept(before)), judged(kept(after))
+    stored = structural.applied_over(structural.applied_over(NEVER, {}, first), first, second)
+    assert wrong(stored) == []
+    assert stored == second
+    assert not empty(second)
+
+
+@settings(max_examples=50)
+@given(
+    texts=st.lists(TEXTS, min_size=5, max_size=5),
+    days=st.integers(min_value=-(1 << 70), max_value=1 << 70),
+    many=st.integers(min_value=0, max_value=40),
+    reason=st.sampled_from(Reason),
+)
+def test_the_status_of_whatever_servers_say_is_taken(texts: list[str], days: int, many: int, reason: Reason) -> None:
+    message, version, revision, name, what = texts
+
+    def change(world: World) -> World:
+        schema = SchemaReport(
+            reason=reason,
+            message=message,
+            revision=revision,
+            days={"trades": days},
+            held=tuple(f"{number} {what}" for number in range(many)),
+            drift=tuple(Drift(name=f"{number} {name}", what=what, repaired=False) for number in range(many)),
+            warnings=(what,) * many,
+        )
+        servers = {one: ServerReport(server=one, reason=reason, message=message, version=version) for one in Server}
+        blockers = (Trouble(ref=Ref("Service", "paper-old"), reason=Reason.REFUSED, message=what),)
+        return dataclasses.replace(world, schema=schema, servers=servers, blockers=blockers)
+
+    raw = kept({})
+    told = judged(raw, change)
+    assert wrong(told) == []
+    assert not empty(told)
+    assert judged({**raw, "status": told}, change) == told, "it would be written again and again"
+    failed = status.judge_failed({**raw, "status": told}, message, now=NOW)
+    assert wrong(told | failed) == []
+    assert "observedGeneration" not in failed
+    assert wrong(status.judge_terminating({**raw, "status": told}, now=NOW)) == []
+
+
+RESOURCES: Final = {part: {"cpu": "2", "memory": "1Gi"} for part in ("requests", "limits")}
+STORED: Final = {"storage": "20Gi", "resources": RESOURCES}
+PLACE: Final = {"host": "there", "port": 7, "tls": "Disabled", "secretName": "login"}
+WHOLE: Final = (
+    {
+        "paused": False,
+        "progressDeadlineSeconds": 60,
+        "venue": {"name": "Simulated", "feed": "Synthetic"},
+        "pairs": ["BTC/USD", "ETH/USD"],
+        "retention": {"tradesDays": 9, "booksDays": 8, "tickersDays": 7, "candlesDays": 60},
+        "dataPlane": {
+            "postgres": {"mode": "Managed", "timescale": "Preferred", "managed": STORED},
+            **{one: {"mode": "Managed", "managed": STORED} for one in ("kafka", "nats", "redis")},
+        },
+        "components": {"ingest": {"replicas": 2, "resources": RESOURCES}, "exchangeSim": {**STORED, "speed": 3}},
+    },
+    {
+        "dataPlane": {
+            "postgres": {"mode": "External", "external": {**PLACE, "database": "desk"}},
+            **{one: {"mode": "External", "external": PLACE} for one in ("kafka", "nats", "redis")},
+        },
+    },
+)
+"""Specs that have every field between them."""
+
+
+def paths(value: Any) -> set[tuple[str, ...]]:
+    """Where something is, in a spec or, as its properties, in a schema."""
+    parts = value.items() if isinstance(value, dict) else ()
+    return {(key, *rest) for key, one in parts for rest in [(), *paths(one)]}
+
+
+def properties(schema: dict[str, Any]) -> dict[str, Any]:
+    return {key: properties(one) for key, one in schema.get("properties", {}).items()}
+
+
+def without(spec: dict[str, Any], path: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """A spec with one of its fields left out, and null, zero and empty."""
+    stand_ins: tuple[Any, ...] = (spec, None, 0, False, "", {}, [])
+    for instead in stand_ins:
+        changed = copy.deepcopy(spec)
+        at = changed
+        for key in path[:-1]:
+            at = at[key]
+        at[path[-1]] = instead
+        if instead is spec:
+            del at[path[-1]]
+        if not list(structural.problems(structural.admitted(changed, SPEC), SPEC, "spec")):
+            yield changed
+
+
+def nothing(_: Platform) -> World:
+    return World(children={})
+
+
+def test_any_field_may_go_and_be_null_zero_or_empty() -> None:
+    assert set().union(*map(paths, WHOLE)) == paths(properties(SPEC)), "no field is forgotten"
+    tried = set()
+    for spec in WHOLE:
+        first = judged(kept(spec), made=nothing)
+        assert isinstance(parsing.parse(kept(spec)), Platform)
+        for path in paths(spec):
+            for changed in without(spec, path):
+                second = judged(kept(changed), made=nothing)
+                stored = structural.applied_over(structural.applied_over(NEVER, {}, first), first, second)
+                assert wrong(stored) == [], path
+                assert stored == second
+                assert not empty(second)
+                tried.add(path)
+    assert {path for path in paths(properties(SPEC)) - tried if path[-2:-1] != ("external",)} == set()
+
+
+def test_limits_that_were_taken_away_are_left_out_and_no_null_is_left() -> None:
+    """The patch that froze the status: `{"limits": null}` over limits that were there."""
+
+    def of(limits: Any) -> dict[str, Any]:
+        managed = {"resources": {"requests": {"cpu": "100m"}, "limits": limits}}
+        return kept({"dataPlane": {"redis": {"managed": managed}}})
+
+    first, second = judged(of({"memory": "1Gi"})), judged(of(None))
+    stored = structural.applied_over(first, first, second)
+    assert wrong(stored) == []
+    assert stored["applied"]["dataPlane"]["redis"]["managed"]["resources"] == {"requests": {"cpu": "100m"}}
+    naive = structural.applied_over({"limits": {"memory": "1Gi"}}, {"limits": {"memory": "1Gi"}}, {"limits": {}})
+    assert naive == {"limits": None}, "what an API server makes of it"
+
+
+CONDITION: Final = {
+    "type": "Ready", "status": "True", "reason": "Ready", "message": "", "lastTransitionTime": "2026-01-01T12:00:00Z",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("told", "left"),
+    [
+        ({"state": None, "message": ""}, {"message": ""}),
+        ({"state": 7, "unknown": 1}, {}),
+        ({"schema": {"tradesDays": 1 << 31, "booksDays": True}}, {}),
+        ({"schema": {"tradesDays": (1 << 31) - 1, "held": []}}, {"schema": {"tradesDays": (1 << 31) - 1}}),
+        ({"servers": {"nats": {"version": "x" * 129}}}, {"servers": {"nats": {"version": "x" * 127 + "…"}}}),
+        ({"schema": {"held": ["x"] * 40}}, {"schema": {"held": ["x"] * 32}}),
+        ({"message": "half \ud83d"}, {"message": "half ?"}),
+        ({"applied": {"pairs": ["BTC/USD", "btc", None, "ETH/USD\n"]}}, {"applied": {"pairs": ["BTC/USD"]}}),
+        ({"applied": {"pairs": [], "paused": "no"}}, {}),
+        (
+            {"applied": {"dataPlane": {"nats": {"managed": {"storage": 5, "resources": {"limits": {"cpu": -1}}}}}}},
+            {"applied": {"dataPlane": {"nats": {"managed": {"storage": 5}}}}},
+        ),
+        ({"conditions": [CONDITION, CONDITION, {**CONDITION, "status": "Yes"}]}, {"conditions": [CONDITION]}),
+        ({"conditions": [{**CONDITION, "lastTransitionTime": "yesterday"}]}, {}),
+    ],
+)  # fmt: skip
+def test_what_the_api_server_would_refuse_is_cut_or_left_out(told: dict[str, Any], left: dict[str, Any]) -> None:
+    assert sanitizer.fitted(told) == left
+    assert wrong(left) == []

@@ -1,0 +1,135 @@
+"""The queue of keys to visit."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from aether_operator.controllers import workqueue
+from aether_operator.controllers.workqueue import Key, Lane, Queue
+
+ONE, OTHER, URGENT = (Key("TradingPlatform", "desk", name) for name in ("one", "other", "urgent"))
+
+
+def a_queue() -> Queue:
+    return Queue(chance=lambda: 0.5)  # no jitter
+
+
+async def nobody_can_take(queue: Queue, lane: Lane = Lane.NORMAL) -> bool:
+    """Whether a worker that asks now, and lets everybody else run first, gets nothing."""
+    taking = asyncio.create_task(queue.take(lane))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    taking.cancel()
+    return not taking.done()
+
+
+async def test_a_burst_of_a_hundred_events_is_one_visit() -> None:
+    queue = a_queue()
+    for _ in range(100):
+        queue.add(ONE)
+    assert await queue.take() == ONE
+    assert await nobody_can_take(queue)
+
+
+async def test_a_key_that_is_being_visited_is_visited_once_more_and_not_at_the_same_time() -> None:
+    queue = a_queue()
+    queue.add(ONE)
+    await queue.take()
+    for _ in range(100):
+        queue.add(ONE)
+    assert await nobody_can_take(queue)
+    queue.done(ONE, again_after=600)
+    assert await queue.take() == ONE
+    queue.done(ONE, again_after=600)
+    assert await nobody_can_take(queue)
+
+
+async def test_who_waits_for_a_key_is_woken_by_it() -> None:
+    queue = a_queue()
+    taking = asyncio.create_task(queue.take())
+    await asyncio.sleep(0)
+    queue.add(ONE)
+    async with asyncio.timeout(30):
+        assert await taking == ONE
+
+
+async def test_keys_are_taken_in_the_order_in_which_they_came_and_urgent_ones_before_all() -> None:
+    queue = a_queue()
+    queue.add(ONE)
+    queue.add(OTHER)
+    queue.add(URGENT, lane=Lane.URGENT)
+    assert [await queue.take() for _ in range(3)] == [URGENT, ONE, OTHER]
+
+
+async def test_a_worker_of_the_urgent_lane_leaves_other_keys_alone() -> None:
+    queue = a_queue()
+    queue.add(ONE)
+    assert await nobody_can_take(queue, Lane.URGENT)
+    queue.add(URGENT, lane=Lane.URGENT)
+    assert await queue.take(Lane.URGENT) == URGENT
+
+
+async def test_a_key_that_failed_comes_again_ever_later_and_from_the_start_after_a_success() -> None:
+    queue = a_queue()
+    waits = []
+    for _ in range(9):
+        queue.add(ONE)
+        await queue.take()
+        waits.append(queue.failed(ONE))
+    assert waits == [0.5, 1, 2, 4, 8, 16, 32, 60, 60]
+    queue.add(ONE)
+    await queue.take()
+    queue.done(ONE, again_after=None)
+    queue.add(ONE)
+    await queue.take()
+    assert queue.failed(ONE) == workqueue.FIRST_WAIT
+
+
+async def test_who_asked_us_to_come_back_later_is_not_asked_sooner() -> None:
+    queue = a_queue()
+    queue.add(ONE)
+    await queue.take()
+    assert queue.failed(ONE, at_least=7) == 7
+
+
+@pytest.mark.parametrize(("chance", "wait"), [(0.0, 0.25), (0.999, 0.7495)])
+async def test_waits_are_spread_around_their_time(chance: float, wait: float) -> None:
+    queue = Queue(chance=lambda: chance)
+    queue.add(ONE)
+    await queue.take()
+    assert queue.failed(ONE) == wait
+
+
+async def test_a_key_that_is_due_later_comes_when_its_time_has_come() -> None:
+    queue = a_queue()
+    queue.add_later(ONE, 0.01)
+    async with asyncio.timeout(30):
+        assert await queue.take() == ONE
+
+
+async def test_an_event_does_not_wait_for_a_later_time() -> None:
+    queue = a_queue()
+    queue.add_later(ONE, 3600)
+    queue.add(ONE)
+    assert await queue.take() == ONE
+    assert await nobody_can_take(queue)
+
+
+async def test_of_two_later_times_the_earlier_counts() -> None:
+    queue = a_queue()
+    queue.add_later(ONE, 3600)
+    queue.add_later(ONE, 0.01)
+    queue.add_later(ONE, 3600)
+    async with asyncio.timeout(30):
+        assert await queue.take() == ONE
+
+
+async def test_nothing_is_kept_of_a_key_that_is_gone() -> None:
+    queue = a_queue()
+    queue.add(ONE)
+    await queue.take()
+    queue.done(ONE, again_after=None)
+    assert queue.keys() == frozenset()
+    assert queue.depth() == 0
