@@ -45,7 +45,7 @@ async def lead(config: operator_config.Config, pod: str, stop: asyncio.Event) ->
             metrics.LEADER.set(1)
             log.info("leading", extra={"identity": identity})
             api = api_client.Api(configuration=configuration, guard=lease.guard, wrote=_count)
-            visitor = platforms.Visitor(
+            controller = platforms.Controller(
                 api=api,
                 config=config,
                 events=events.Events(api=api, instance=pod),
@@ -58,7 +58,7 @@ async def lead(config: operator_config.Config, pod: str, stop: asyncio.Event) ->
                 api=api,
                 namespaces=config.namespaces,
                 queue=queue,
-                hints=visitor.hints,
+                index=controller.index,
                 fresh=fresh,
                 stop=stop,
                 chance=random.random,
@@ -66,14 +66,14 @@ async def lead(config: operator_config.Config, pod: str, stop: asyncio.Event) ->
             )
             workers = worker_pool.Workers(
                 queue=queue,
-                visitors={KIND: visitor},
+                controllers={KIND: controller},
                 namespaces=watches,
                 guard=lease.guard,
                 chance=random.random,
                 word=lambda: secrets.token_hex(6),
             )
-            await _until(_all(lease.keep(), workers.work(config.visits_at_once), watches.watch()), stop)
-            visitor.close()
+            await _until(_all(lease.keep(), workers.work(config.max_concurrent_reconciles), watches.watch()), stop)
+            controller.close()
             with contextlib.suppress(api_client.Unavailable, api_client.Refused):  # then it runs out by itself
                 await lease.release()
             metrics.LEADER.set(0)

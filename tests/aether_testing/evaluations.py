@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator import status
 from aether_operator.api.platforms import Server
-from aether_operator.observed.observation import World
+from aether_operator.observed.observation import Observed
 from aether_operator.observed.reports import SchemaReport, ServerReport
 from aether_testing import kstatus, observations
 
@@ -24,13 +24,13 @@ NEVER: Final[dict[str, Any]] = {"observedGeneration": -1}
 READY, RECONCILING, STALLED = status.State.READY, status.State.RECONCILING, status.State.STALLED
 
 
-def seen(platform: Platform | None, world: World | None = None, **parts: Any) -> status.Seen:
+def seen(platform: Platform | None, observed: Observed | None = None, **parts: Any) -> status.Seen:
     """What a visit sees when nothing is odd about the platform itself."""
     usual: dict[str, Any] = {
         "generation": platform.generation if platform else 1,
         "paused": False,
         "newest": platform,
-        "world": world if world is not None else World(children={}),
+        "observed": observed if observed is not None else Observed(children={}),
     }
     return status.Seen(platform=platform, **{**usual, **parts})
 
@@ -50,12 +50,14 @@ def in_kstatus(told: dict[str, Any], generation: int = 1, **meta: Any) -> str:
     return kstatus.compute({"metadata": {"generation": generation, **meta}, "status": told})
 
 
-def saying(reason: Reason, message: str = "it says so", server: Server = Server.KAFKA) -> Callable[[World], World]:
+def saying(
+    reason: Reason, message: str = "it says so", server: Server = Server.KAFKA
+) -> Callable[[Observed], Observed]:
     """A server says something else."""
-    return lambda world: observations.saying(world, ServerReport(server=server, reason=reason, message=message))
+    return lambda observed: observations.saying(observed, ServerReport(server=server, reason=reason, message=message))
 
 
-def schema(reason: Reason, message: str = "it says so", **parts: Any) -> Callable[[World], World]:
+def schema(reason: Reason, message: str = "it says so", **parts: Any) -> Callable[[Observed], Observed]:
     """Something else became of the schema."""
     report = SchemaReport(reason=reason, message=message, revision="0001", **parts)
-    return lambda world: dataclasses.replace(world, schema=report)
+    return lambda observed: dataclasses.replace(observed, schema=report)

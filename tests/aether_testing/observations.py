@@ -19,7 +19,7 @@ from aether_operator.catalog.components import TOPICS, Room
 from aether_operator.catalog.releases import Release
 from aether_operator.observed import families, kinds
 from aether_operator.observed.components import RoomReport, expected
-from aether_operator.observed.observation import World
+from aether_operator.observed.observation import Observed
 from aether_operator.observed.owners import Standing
 from aether_operator.observed.reports import Engine, SchemaReport, ServerReport, TopicsReport
 
@@ -176,12 +176,12 @@ def _ours(live: Manifest) -> dict[str, Any]:
 # Worlds.
 
 
-def empty(**parts: Any) -> World:
+def empty(**parts: Any) -> Observed:
     """A world without a child, where all servers are known to be the platform's."""
-    return World(**{"children": {}, "owners": dict.fromkeys(Server, Standing.OURS), **parts})
+    return Observed(**{"children": {}, "owners": dict.fromkeys(Server, Standing.OURS), **parts})
 
 
-def made(platform: Platform, release: Release | None = None, fresh: Callable[[], str] | None = None) -> World:
+def made(platform: Platform, release: Release | None = None, fresh: Callable[[], str] | None = None) -> Observed:
     """The world after every child was applied once, and all went well with them."""
     nothing = empty(secrets=users_secrets(platform))
     children = desired.children(platform, nothing, release or a_release(), fresh or words())
@@ -203,7 +203,7 @@ def _pods_of_rooms(platform: Platform, live: Mapping[Ref, Manifest]) -> Iterator
             yield pod
 
 
-def before_rooms() -> World:
+def before_rooms() -> Observed:
     """What the release before rooms had made of a platform without a spec."""
     return empty(children={kinds.ref(one): stored(one) for one in recorded("before-rooms")})
 
@@ -220,12 +220,12 @@ def users_secrets(platform: Platform) -> dict[str, dict[str, str] | None]:
     return {part.secret_name: {"username": "desk", "password": "canary"} for part in parts if part is not None}
 
 
-def steady(platform: Platform, release: Release | None = None) -> World:
+def steady(platform: Platform, release: Release | None = None) -> Observed:
     """A world where everything is as it should be."""
-    world = made(platform, release)
+    observed = made(platform, release)
     return dataclasses.replace(
-        world,
-        rooms=well(platform, world),
+        observed,
+        rooms=well(platform, observed),
         servers={
             server: ServerReport(server=server, reason=Reason.READY, version="15.8", standing=Standing.OURS)
             for server in Server
@@ -241,9 +241,9 @@ def steady(platform: Platform, release: Release | None = None) -> World:
     )
 
 
-def well(platform: Platform, world: World) -> dict[str, RoomReport]:
+def well(platform: Platform, observed: Observed) -> dict[str, RoomReport]:
     """What every pod of a platform's rooms says when all is well."""
-    settings = world.children[families.settings(Room.INGEST, platform)]["metadata"]["annotations"][labels.SETTINGS]
+    settings = observed.children[families.settings(Room.INGEST, platform)]["metadata"]["annotations"][labels.SETTINGS]
     venue = RoomReport(reason=Reason.READY, ready=True, system="online")
     ingest = dataclasses.replace(
         venue,
@@ -256,30 +256,32 @@ def well(platform: Platform, world: World) -> dict[str, RoomReport]:
     return {pod: by_room[room] for room in families.present(platform) for pod in expected(room, platform)}
 
 
-def hearing(world: World, pod: str, **changes: Any) -> World:
+def hearing(observed: Observed, pod: str, **changes: Any) -> Observed:
     """A world where a room's pod says something else."""
-    report = dataclasses.replace(world.rooms[pod], **changes)
-    return dataclasses.replace(world, rooms={**world.rooms, pod: report})
+    report = dataclasses.replace(observed.rooms[pod], **changes)
+    return dataclasses.replace(observed, rooms={**observed.rooms, pod: report})
 
 
-def having(world: World, *things: Manifest) -> World:
+def having(observed: Observed, *things: Manifest) -> Observed:
     """A world with other objects under the same names, or with more."""
-    return dataclasses.replace(world, children={**world.children, **{kinds.ref(one): one for one in things}})
+    return dataclasses.replace(observed, children={**observed.children, **{kinds.ref(one): one for one in things}})
 
 
-def with_pods(world: World, *pods: Manifest) -> World:
+def with_pods(observed: Observed, *pods: Manifest) -> Observed:
     """A world with these pods and no others."""
-    return dataclasses.replace(world, pods=pods)
+    return dataclasses.replace(observed, pods=pods)
 
 
-def without(world: World, *refs: Ref) -> World:
+def without(observed: Observed, *refs: Ref) -> Observed:
     """A world with fewer objects."""
-    return dataclasses.replace(world, children={ref: one for ref, one in world.children.items() if ref not in refs})
+    return dataclasses.replace(
+        observed, children={ref: one for ref, one in observed.children.items() if ref not in refs}
+    )
 
 
-def saying(world: World, report: ServerReport) -> World:
+def saying(observed: Observed, report: ServerReport) -> Observed:
     """A world where a server says something else."""
-    return dataclasses.replace(world, servers={**world.servers, report.server: report})
+    return dataclasses.replace(observed, servers={**observed.servers, report.server: report})
 
 
 def a_pod_of(stateful_set: Manifest, replica: int = 0, **status: Any) -> Manifest:

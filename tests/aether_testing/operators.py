@@ -48,8 +48,8 @@ LOOK: Final = 0.02
 """Seconds between looks at what another process does."""
 AGAIN: Final = 0.1
 """Seconds after which one that ended is started again."""
-VISITS: Final = "aether_operator_visits_total"
-VISITING: Final = "aether_operator_visits_in_progress"
+RECONCILES: Final = "aether_operator_reconcile_total"
+ACTIVE_WORKERS: Final = "aether_operator_active_workers"
 WRITES: Final = "aether_operator_writes_total"
 
 _forks = concurrent.futures.ThreadPoolExecutor(1, "operators")
@@ -430,16 +430,16 @@ class Operator:
                 found[f"{sample.name}{{{inner}}}" if inner else sample.name] = sample.value
         return found
 
-    def visits(self) -> float:
+    def reconciles(self) -> float:
         """How many visits it made in this life, of every kind and outcome."""
-        return total(self.metrics(), VISITS)
+        return total(self.metrics(), RECONCILES)
 
     def wait_idle(self) -> None:
         """Wait until no visit is under way: what was deleted before is not on anybody's mind any more."""
 
         def idle() -> bool:
             try:
-                return total(self.metrics(), VISITING) == 0
+                return total(self.metrics(), ACTIVE_WORKERS) == 0
             except OSError:  # it has just ended, or is not there yet
                 return False
 
@@ -477,11 +477,11 @@ def settled(operator: Operator, *, resyncs: int = 2, platforms: int = 1, deadlin
         """Which life, what was written, how many visits; nothing while it cannot be asked."""
         life = operator.lives
         try:
-            visits = operator.visits()
+            reconciles = operator.reconciles()
             written: object = operator.written() if operator.proxy is None else len(operator.proxy.writes)
         except OSError:  # it has just ended, or is not there yet
             return None
-        return (life, written, visits) if life == operator.lives else None
+        return (life, written, reconciles) if life == operator.lives else None
 
     began: tuple[int, object, float] | None = None
 

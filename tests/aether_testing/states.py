@@ -12,7 +12,7 @@ from aether_operator import status
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.observed.kinds import Ref
-from aether_operator.observed.observation import Trouble, World
+from aether_operator.observed.observation import Observed, Trouble
 from aether_operator.observed.owners import Standing
 from aether_operator.observed.reports import Drift, Engine, SchemaReport, ServerReport, TopicsReport
 from aether_testing import kstatus, observations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from aether_operator.api.platforms import Platform
 
-    Change = Callable[[World], World]
+    Change = Callable[[Observed], Observed]
     _Table = dict[str, tuple[Change, status.State, Reason]]
 
 NOW: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -61,23 +61,23 @@ class State:
 # Changes to a world where all is well.
 
 
-def _same(world: World) -> World:
-    return world
+def _same(observed: Observed) -> Observed:
+    return observed
 
 
-def _empty(world: World) -> World:
-    return dataclasses.replace(world, children={}, servers={}, schema=None, topics=None)
+def _empty(observed: Observed) -> Observed:
+    return dataclasses.replace(observed, children={}, servers={}, schema=None, topics=None)
 
 
 def _without(kind: str, name: str) -> Change:
-    return lambda world: observations.without(world, Ref(kind, name))
+    return lambda observed: observations.without(observed, Ref(kind, name))
 
 
 def _leaving(kind: str, name: str) -> Change:
-    def changed(world: World) -> World:
-        live = copy.deepcopy(world.children[Ref(kind, name)])
+    def changed(observed: Observed) -> Observed:
+        live = copy.deepcopy(observed.children[Ref(kind, name)])
         live["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-        return observations.having(world, live)
+        return observations.having(observed, live)
 
     return changed
 
@@ -85,11 +85,11 @@ def _leaving(kind: str, name: str) -> Change:
 def _workload(pod: dict[str, Any] | None = None, **said: Any) -> Change:
     """PostgreSQL's StatefulSet is not as far yet; its pod says why."""
 
-    def changed(world: World) -> World:
-        live = copy.deepcopy(world.children[Ref("StatefulSet", "paper-postgres")])
+    def changed(observed: Observed) -> Observed:
+        live = copy.deepcopy(observed.children[Ref("StatefulSet", "paper-postgres")])
         live["status"] |= said
         pods = (observations.a_pod_of(live, **pod),) if pod else ()
-        return dataclasses.replace(observations.having(world, live), pods=pods)
+        return dataclasses.replace(observations.having(observed, live), pods=pods)
 
     return changed
 
@@ -100,29 +100,29 @@ def _container(reason: str, **more: Any) -> Change:
 
 
 def _claim(phase: str) -> Change:
-    def changed(world: World) -> World:
-        live = copy.deepcopy(world.children[Ref("PersistentVolumeClaim", "paper-postgres-data")])
+    def changed(observed: Observed) -> Observed:
+        live = copy.deepcopy(observed.children[Ref("PersistentVolumeClaim", "paper-postgres-data")])
         live["status"] = {"phase": phase}
-        return observations.having(world, live)
+        return observations.having(observed, live)
 
     return changed
 
 
-def _unasked(world: World) -> World:
-    return dataclasses.replace(world, servers={}, schema=None, topics=None)
+def _unasked(observed: Observed) -> Observed:
+    return dataclasses.replace(observed, servers={}, schema=None, topics=None)
 
 
 def _says(server: Server, reason: Reason, message: str) -> Change:
-    return lambda world: observations.saying(world, ServerReport(server=server, reason=reason, message=message))
+    return lambda observed: observations.saying(observed, ServerReport(server=server, reason=reason, message=message))
 
 
 def _foreign(server: Server, message: str) -> Change:
     """Another has the server, and ingest was stopped."""
 
-    def changed(world: World) -> World:
-        told = _says(server, Reason.SERVER_OWNED_BY_ANOTHER, message)(world)
+    def changed(observed: Observed) -> Observed:
+        told = _says(server, Reason.SERVER_OWNED_BY_ANOTHER, message)(observed)
         stopped = observations.without(told, Ref("StatefulSet", "paper-ingest"))
-        return dataclasses.replace(stopped, owners={**world.owners, server: Standing.ANOTHERS}, topics=None)
+        return dataclasses.replace(stopped, owners={**observed.owners, server: Standing.ANOTHERS}, topics=None)
 
     return changed
 
@@ -130,9 +130,9 @@ def _foreign(server: Server, message: str) -> Change:
 def _unclaimed(server: Server) -> Change:
     """It answers, and is nobody's: ingest was not started."""
 
-    def changed(world: World) -> World:
-        owners = {key: standing for key, standing in world.owners.items() if key is not server}
-        stopped = observations.without(world, Ref("StatefulSet", "paper-ingest"))
+    def changed(observed: Observed) -> Observed:
+        owners = {key: standing for key, standing in observed.owners.items() if key is not server}
+        stopped = observations.without(observed, Ref("StatefulSet", "paper-ingest"))
         return dataclasses.replace(stopped, owners=owners, topics=None)
 
     return changed
@@ -140,44 +140,44 @@ def _unclaimed(server: Server) -> Change:
 
 def _schema(reason: Reason, message: str = "", **parts: Any) -> Change:
     report = SchemaReport(reason=reason, message=message, **{"revision": "0001", "engine": Engine.TIMESCALE, **parts})
-    return lambda world: dataclasses.replace(world, schema=report)
+    return lambda observed: dataclasses.replace(observed, schema=report)
 
 
 def _hears(pod: str, **changes: Any) -> Change:
-    return lambda world: observations.hearing(world, pod, **changes)
+    return lambda observed: observations.hearing(observed, pod, **changes)
 
 
-def _unanswered(world: World) -> World:
-    return dataclasses.replace(world, rooms={})
+def _unanswered(observed: Observed) -> Observed:
+    return dataclasses.replace(observed, rooms={})
 
 
 def _book(pair: str, why: str) -> Change:
-    return lambda world: observations.hearing(world, _INGEST, books={**world.rooms[_INGEST].books, pair: why})
+    return lambda observed: observations.hearing(observed, _INGEST, books={**observed.rooms[_INGEST].books, pair: why})
 
 
-def _no_schema(world: World) -> World:
-    return dataclasses.replace(world, schema=None)
+def _no_schema(observed: Observed) -> Observed:
+    return dataclasses.replace(observed, schema=None)
 
 
 def _topics(reason: Reason, message: str = "", **parts: Any) -> Change:
     report = TopicsReport(reason=reason, message=message, **parts)
-    return lambda world: dataclasses.replace(world, topics=report)
+    return lambda observed: dataclasses.replace(observed, topics=report)
 
 
-def _no_topics(world: World) -> World:
-    return dataclasses.replace(world, topics=None)
+def _no_topics(observed: Observed) -> Observed:
+    return dataclasses.replace(observed, topics=None)
 
 
 def _trouble(reason: Reason, message: str, kind: str = "StatefulSet", name: str = "paper-postgres") -> Change:
     trouble = Trouble(ref=Ref(kind, name), reason=reason, message=message)
-    return lambda world: dataclasses.replace(world, blockers=(trouble,))
+    return lambda observed: dataclasses.replace(observed, blockers=(trouble,))
 
 
 def _both(*changes: Change) -> Change:
-    def changed(world: World) -> World:
+    def changed(observed: Observed) -> Observed:
         for change in changes:
-            world = change(world)
-        return world
+            observed = change(observed)
+        return observed
 
     return changed
 
@@ -203,9 +203,9 @@ _NO_CLASS: Final = "no persistent volumes available for this claim and no storag
 def _told_of(kind: str, name: str, reason: str, note: str) -> Change:
     """A controller says something of a child."""
 
-    def changed(world: World) -> World:
-        event = observations.an_event(world.children[Ref(kind, name)], reason, note)
-        return dataclasses.replace(world, events=(*world.events, event))
+    def changed(observed: Observed) -> Observed:
+        event = observations.an_event(observed.children[Ref(kind, name)], reason, note)
+        return dataclasses.replace(observed, events=(*observed.events, event))
 
     return changed
 
@@ -440,9 +440,9 @@ _AT_KRAKEN: Final[_Table] = {
 
 
 def _judged(
-    platform: Platform | None, world: World, previous: dict[str, Any] = NEVER, *, at: float = 0, **parts: Any
+    platform: Platform | None, observed: Observed, previous: dict[str, Any] = NEVER, *, at: float = 0, **parts: Any
 ) -> dict[str, Any]:
-    usual: dict[str, Any] = {"generation": 1, "paused": False, "newest": platform, "world": world}
+    usual: dict[str, Any] = {"generation": 1, "paused": False, "newest": platform, "observed": observed}
     seen = status.Seen(platform=platform, **{**usual, **parts})
     return status.judge(seen, previous, now=NOW + timedelta(seconds=at))
 
@@ -468,7 +468,7 @@ def _of_the_platform() -> Iterator[State]:
 
     yield one("nobody has looked yet", "", "", NEVER)
     platform = observations.a_platform()
-    steady, nothing = observations.steady(platform), World(children={})
+    steady, nothing = observations.steady(platform), Observed(children={})
     well = _judged(platform, steady)
     problems = ("spec.retention.tradesDays: Input should be greater than or equal to 1",)
     told = _judged(None, nothing, newest=None, problems=problems)
@@ -491,12 +491,12 @@ def _of_the_platform() -> Iterator[State]:
     spec: dict[str, Any] = {"paused": True, "retention": {"tradesDays": 7}}
     yield one("paused, with an edit that waits", STALLED, Reason.PAUSED_BY_SPEC, told, **spec)
     late = observations.an_external_platform()
-    world = _says(_K, Reason.SECRET_MISSING, "Secret my-kafka does not exist")(observations.steady(late))
-    told = _judged(late, world, _judged(late, world), at=300)
+    observed = _says(_K, Reason.SECRET_MISSING, "Secret my-kafka does not exist")(observations.steady(late))
+    told = _judged(late, observed, _judged(late, observed), at=300)
     where = {"dataPlane": observations.EXTERNAL}
     yield one("a Secret is missing, and the deadline has passed", STALLED, Reason.SECRET_MISSING, told, **where)
-    world = _container("CrashLoopBackOff")(steady)
-    told = _judged(platform, world, _judged(platform, world), at=300)
+    observed = _container("CrashLoopBackOff")(steady)
+    told = _judged(platform, observed, _judged(platform, observed), at=300)
     yield one("a pod crashes, and the deadline has passed", STALLED, Reason.ROLLING_OUT, told)
     told = _judged(platform, steady, told, at=400)
     yield one("after the deadline what was missing came", READY, Reason.READY, told)

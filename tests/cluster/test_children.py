@@ -19,7 +19,7 @@ from aether_testing import observations, operators, planes
 if TYPE_CHECKING:
     from aether_cli.local.startup import Cluster
     from aether_operator.observed.kinds import Manifest
-    from aether_operator.observed.observation import World
+    from aether_operator.observed.observation import Observed
     from aether_testing.namespaces import Namespace
 
 RELEASE = observations.a_release(
@@ -76,17 +76,17 @@ def _platform(namespace: Namespace) -> Platform:
     return dataclasses.replace(platform, uid=namespace.get("tp", platform.name)["metadata"]["uid"])
 
 
-def _look(namespace: Namespace) -> World:
+def _look(namespace: Namespace) -> Observed:
     what = ",".join(kind.plural for kind in kinds.CHILDREN)
     chosen = f"--selector={labels.PLATFORM}=paper"
     found = json.loads(namespace.text("get", what, chosen, "--show-managed-fields", "--output=json"))["items"]
     return observations.empty(children={kinds.ref(one): one for one in found})
 
 
-def _plan(namespace: Namespace, world: World) -> tuple[planning.Act, ...]:
+def _plan(namespace: Namespace, observed: Observed) -> tuple[planning.Act, ...]:
     platform = _platform(namespace)
-    wanted = desired.children(platform, world, RELEASE, FRESH)
-    plan = planning.plan(wanted, world, platform)
+    wanted = desired.children(platform, observed, RELEASE, FRESH)
+    plan = planning.plan(wanted, observed, platform)
     assert plan.blockers == ()
     return plan.acts
 
@@ -141,12 +141,12 @@ def test_what_is_stored_is_what_is_wanted_and_what_others_add_is_theirs(settled:
 
 
 def test_what_a_release_no_longer_brings_is_taken_back(settled: Namespace) -> None:
-    platform, world = _platform(settled), _look(settled)
-    wanted = desired.children(platform, world, observations.a_release(), observations.words())
-    _carry_out(settled, planning.plan(wanted, world, platform).acts)
-    world = _look(settled)
-    assert planning.plan(wanted, world, platform).acts == ()
-    live = world.children[Ref("StatefulSet", "paper-redis")]
+    platform, observed = _platform(settled), _look(settled)
+    wanted = desired.children(platform, observed, observations.a_release(), observations.words())
+    _carry_out(settled, planning.plan(wanted, observed, platform).acts)
+    observed = _look(settled)
+    assert planning.plan(wanted, observed, platform).acts == ()
+    live = observed.children[Ref("StatefulSet", "paper-redis")]
     pod = live["spec"]["template"]["spec"]
     assert not {"imagePullSecrets", "nodeSelector", "tolerations", "priorityClassName"} & pod.keys()
     assert "team" not in live["metadata"]["labels"]

@@ -249,7 +249,7 @@ def test_limits_that_are_taken_away_leave_a_status_that_goes_on(desk: Desk) -> N
         take()
         ready = planes.until(desk.namespace, "Ready", "True", name=name)
         assert ready["status"]["applied"]["dataPlane"]["redis"]["managed"] == {"storage": "10Gi"}
-    failed = [line for line in desk.operator.lines if line.get("event") == "visit_failed"]
+    failed = [line for line in desk.operator.lines if line.get("event") == "reconcile_failed"]
     assert [line for line in failed if line["key"].endswith(f"/{name}")] == []
 
 

@@ -162,7 +162,7 @@ def test_a_list_that_is_older_than_the_world_deletes_nothing_and_scales_nothing_
     try:
         desk.operator.start()  # a life that knows nothing but old lists
         desk.operator.wait_leading()
-        operators.until(lambda: desk.operator.visits() >= 1, "the next life has visited")
+        operators.until(lambda: desk.operator.reconciles() >= 1, "the next life has visited")
         operators.settled(desk.operator, resyncs=0)
     finally:
         desk.proxy.serve_fresh()

@@ -16,7 +16,7 @@ from aiohttp import test_utils, web
 from kubernetes.aio import client
 
 from aether_operator.controllers import health, logs
-from aether_operator.controllers.platforms import Hints
+from aether_operator.controllers.platforms import Index
 from aether_operator.controllers.workqueue import Key, Queue
 from aether_operator.handlers import watcher
 from aether_operator.kube import api_client, sessions
@@ -159,7 +159,7 @@ async def a_desk(caplog: pytest.LogCaptureFixture, silence: float = 70, **refuse
         configuration = client.Configuration(host=f"http://127.0.0.1:{server.port}")
         api, queue, fresh = api_client.Api(configuration=configuration), Queue(chance=lambda: 0.5), sessions.Freshness()
         watches = watcher.Watching(
-            configuration=configuration, api=api, namespaces=(OURS, THEIRS), queue=queue, hints=Hints(), fresh=fresh,
+            configuration=configuration, api=api, namespaces=(OURS, THEIRS), queue=queue, index=Index(), fresh=fresh,
             stop=asyncio.Event(), chance=lambda: 0.5, silence=silence, again=0.01,
         )  # fmt: skip
         task = asyncio.create_task(watches.watch())

@@ -21,7 +21,7 @@ from aether_operator.catalog.releases import Release
 from aether_operator.catalog.servers import SERVERS
 from aether_operator.desired import platforms as desired
 from aether_operator.desired import secrets as credentials
-from aether_operator.observed.observation import World
+from aether_operator.observed.observation import Observed
 from aether_testing import builders
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Run:
         fresh = lambda: secrets.token_urlsafe(24)  # noqa: E731 - what chance is, here
         children = [
             child
-            for child in desired.wanted(self.platform, World(children={}), release, fresh)
+            for child in desired.wanted(self.platform, Observed(children={}), release, fresh)
             if child["metadata"]["labels"][labels.COMPONENT] == self.server.value
         ]
         for child in children:

@@ -22,13 +22,13 @@ from aether_operator.observed.kinds import Manifest, Ref
 from aether_testing import observations, policies
 
 if TYPE_CHECKING:
-    from aether_operator.observed.observation import World
+    from aether_operator.observed.observation import Observed
 
 NOTHING = observations.empty()
 
 
-def _children(platform: Platform, world: World = NOTHING, **release: Any) -> dict[Ref, Manifest]:
-    made = desired.children(platform, world, observations.a_release(**release), observations.words("n"))
+def _children(platform: Platform, observed: Observed = NOTHING, **release: Any) -> dict[Ref, Manifest]:
+    made = desired.children(platform, observed, observations.a_release(**release), observations.words("n"))
     return {kinds.ref(one): one for one in made}
 
 
@@ -67,8 +67,8 @@ def test_children_come_in_the_order_in_which_they_are_applied() -> None:
 
 def test_the_same_world_gives_the_same_children() -> None:
     platform = observations.a_platform()
-    world = observations.made(platform)
-    assert _children(platform, world) == _children(platform, world)
+    observed = observations.made(platform)
+    assert _children(platform, observed) == _children(platform, observed)
 
 
 def test_data_and_credentials_have_no_owner_and_all_else_goes_with_the_platform() -> None:
@@ -236,8 +236,8 @@ def test_credentials_that_are_not_intact_are_made_anew_and_the_pod_of_the_same_p
     ref = Ref("Secret", "paper-postgres")
     before = first.children[ref]
     broken = _broken(before, how)
-    world = observations.without(first, ref) if broken is None else observations.having(first, broken)
-    again = _children(platform, world)
+    observed = observations.without(first, ref) if broken is None else observations.having(first, broken)
+    again = _children(platform, observed)
     assert again[ref]["data"]["username"] == before["data"]["username"]
     assert again[ref]["data"]["password"] != before["data"]["password"]
     assert _word(again[ref]) != _word(before)
@@ -248,8 +248,8 @@ def test_credentials_that_are_not_intact_are_made_anew_and_the_pod_of_the_same_p
 
 def test_nothing_is_started_with_the_credentials_of_others() -> None:
     foreign = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "paper-postgres", "labels": {}}, "data": {}}
-    world = observations.empty(children={Ref("Secret", "paper-postgres"): foreign})
-    assert Ref("StatefulSet", "paper-postgres") not in _children(observations.a_platform(), world)
+    observed = observations.empty(children={Ref("Secret", "paper-postgres"): foreign})
+    assert Ref("StatefulSet", "paper-postgres") not in _children(observations.a_platform(), observed)
 
 
 def test_what_runs_already_goes_on_while_its_secrets_name_is_taken() -> None:
@@ -282,19 +282,19 @@ def test_the_login_for_people_says_where_the_database_is() -> None:
 
 def test_a_managed_server_is_reached_by_its_service_with_the_login_of_its_secret() -> None:
     platform = observations.a_platform()
-    world = observations.made(platform)
-    found = desired.endpoint(Server.POSTGRES, platform, world)
+    observed = observations.made(platform)
+    found = desired.endpoint(Server.POSTGRES, platform, observed)
     assert not isinstance(found, desired.Missing)
     assert (found.host, found.port, found.username, found.database, found.tls) == (
         "paper-postgres.desk.svc", 5432, "aether", "aether", False,
     )  # fmt: skip
-    assert found.password.text == desired.decoded(world.children[Ref("Secret", "paper-postgres")])["password"]
+    assert found.password.text == desired.decoded(observed.children[Ref("Secret", "paper-postgres")])["password"]
 
 
 def test_an_external_server_is_reached_as_the_spec_says_with_the_users_login() -> None:
     platform = observations.an_external_platform()
-    world = observations.made(platform)
-    found = desired.endpoint(Server.KAFKA, platform, world)
+    observed = observations.made(platform)
+    found = desired.endpoint(Server.KAFKA, platform, observed)
     assert not isinstance(found, desired.Missing)
     assert (found.host, found.port, found.username, found.password.text, found.tls, found.ca) == (
         "kafka.example.org", 1001, "desk", "canary", True, "",
@@ -322,8 +322,8 @@ def test_an_external_server_is_reached_as_the_spec_says_with_the_users_login() -
 )
 def test_what_a_login_lacks_is_named(secret: dict[str, str] | None, expected: desired.Missing) -> None:
     platform = observations.an_external_platform()
-    world = dataclasses.replace(NOTHING, secrets={"my-kafka": secret})
-    assert desired.endpoint(Server.KAFKA, platform, world) == expected
+    observed = dataclasses.replace(NOTHING, secrets={"my-kafka": secret})
+    assert desired.endpoint(Server.KAFKA, platform, observed) == expected
 
 
 def test_the_login_for_people_has_the_authority_that_its_server_is_trusted_by() -> None:
@@ -331,8 +331,8 @@ def test_the_login_for_people_has_the_authority_that_its_server_is_trusted_by() 
     secret = platform.spec.data_plane.postgres.external
     assert secret is not None
     keys = {"username": "desk", "password": "x", "ca.crt": "-----BEGIN CERTIFICATE-----"}
-    world = observations.empty(secrets={secret.secret_name: keys})
-    values = desired.decoded(_children(platform, world)[Ref("Secret", "paper-postgres-reader")])
+    observed = observations.empty(secrets={secret.secret_name: keys})
+    values = desired.decoded(_children(platform, observed)[Ref("Secret", "paper-postgres-reader")])
     assert values["ca.crt"] == "-----BEGIN CERTIFICATE-----"
     assert "ca.crt" not in desired.decoded(_children(platform)[Ref("Secret", "paper-postgres-reader")])
 
@@ -344,9 +344,9 @@ def test_a_managed_server_without_its_secret_is_not_asked() -> None:
     )
     assert desired.of_database(platform, NOTHING) == {}
     assert not desired.serving(Server.NATS, platform, NOTHING)
-    world = observations.made(platform)
-    assert desired.serving(Server.NATS, platform, world)
-    found = desired.of_database(platform, world)
+    observed = observations.made(platform)
+    assert desired.serving(Server.NATS, platform, observed)
+    found = desired.of_database(platform, observed)
     assert {who: (login.username, login.kept_in) for who, login in found.items()} == {
         Who.READER: ("aether_reader", "paper-postgres-reader"),
         Who.INGEST: ("aether_ingest", "paper-postgres-ingest"),
@@ -355,11 +355,11 @@ def test_a_managed_server_without_its_secret_is_not_asked() -> None:
 
 def test_a_managed_server_without_a_pod_is_not_asked() -> None:
     platform = observations.a_platform()
-    world = observations.steady(platform)
-    assert desired.serving(Server.NATS, platform, world)
-    live = copy.deepcopy(world.children[Ref("StatefulSet", "paper-nats")])
+    observed = observations.steady(platform)
+    assert desired.serving(Server.NATS, platform, observed)
+    live = copy.deepcopy(observed.children[Ref("StatefulSet", "paper-nats")])
     live["spec"]["replicas"] = 0
-    assert not desired.serving(Server.NATS, platform, observations.having(world, live))
+    assert not desired.serving(Server.NATS, platform, observations.having(observed, live))
 
 
 def test_a_login_s_name_is_never_cut_by_postgresql() -> None:

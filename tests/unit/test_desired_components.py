@@ -22,15 +22,15 @@ from aether_testing import observations, policies
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform
     from aether_operator.observed.kinds import Manifest
-    from aether_operator.observed.observation import World
+    from aether_operator.observed.observation import Observed
 
 KRAKEN: dict[str, Any] = {"venue": {"name": "Kraken"}}
 INGEST, EXCHANGE = Ref("StatefulSet", "paper-ingest"), Ref("StatefulSet", "paper-exchange")
 
 
-def _children(platform: Platform, world: World | None = None, **release: Any) -> dict[Ref, Manifest]:
-    world = observations.made(platform) if world is None else world
-    made = desired.children(platform, world, observations.a_release(**release), observations.words("n"))
+def _children(platform: Platform, observed: Observed | None = None, **release: Any) -> dict[Ref, Manifest]:
+    observed = observations.made(platform) if observed is None else observed
+    made = desired.children(platform, observed, observations.a_release(**release), observations.words("n"))
     return {kinds.ref(one): one for one in made}
 
 
@@ -145,34 +145,34 @@ def _elsewhere(server: Server) -> dict[str, Any]:
 UNSURE = sorted(set(Standing) - {Standing.OURS})
 
 
-def _known(world: World, standing: Standing | None, *which: Server) -> World:
+def _known(observed: Observed, standing: Standing | None, *which: Server) -> Observed:
     """A world in which these servers are so; None where nobody knows it."""
-    kept = {server: one for server, one in world.owners.items() if server not in which}
-    return dataclasses.replace(world, owners=kept | ({} if standing is None else dict.fromkeys(which, standing)))
+    kept = {server: one for server, one in observed.owners.items() if server not in which}
+    return dataclasses.replace(observed, owners=kept | ({} if standing is None else dict.fromkeys(which, standing)))
 
 
 @pytest.mark.parametrize("standing", [None, *UNSURE])
 @pytest.mark.parametrize("server", ROOMS[Room.INGEST].servers)
 def test_ingest_starts_only_once_each_server_is_known_as_ours(server: Server, standing: Standing | None) -> None:
     platform = observations.a_platform()
-    world = observations.without(observations.made(platform), INGEST)
-    made = _children(platform, _known(world, standing, server))
+    observed = observations.without(observations.made(platform), INGEST)
+    made = _children(platform, _known(observed, standing, server))
     assert INGEST not in made
     assert EXCHANGE in made
-    assert INGEST in _children(platform, world)
+    assert INGEST in _children(platform, observed)
 
 
 def test_ingest_starts_whatever_a_server_it_does_not_use_is() -> None:
     platform = observations.a_platform()
-    world = _known(observations.without(observations.made(platform), INGEST), Standing.ANOTHERS, Server.REDIS)
-    assert INGEST in _children(platform, world)
+    observed = _known(observations.without(observations.made(platform), INGEST), Standing.ANOTHERS, Server.REDIS)
+    assert INGEST in _children(platform, observed)
 
 
 @pytest.mark.parametrize("standing", [None, Standing.NOBODYS, Standing.UNKNOWN])
 def test_while_nobody_knows_whose_servers_are_what_runs_stays(standing: Standing | None) -> None:
     for platform in (observations.a_platform(), observations.an_external_platform()):
-        world = observations.made(platform)
-        assert _children(platform, _known(world, standing, *Server))[INGEST] == _children(platform, world)[INGEST]
+        observed = observations.made(platform)
+        assert _children(platform, _known(observed, standing, *Server))[INGEST] == _children(platform, observed)[INGEST]
 
 
 @pytest.mark.parametrize("server", ROOMS[Room.INGEST].servers)
@@ -189,37 +189,37 @@ def test_an_edited_address_reaches_ingest_only_once_the_server_is_ours(
     server: Server, standing: Standing | None
 ) -> None:
     before = observations.an_external_platform()
-    world = observations.made(before)
+    observed = observations.made(before)
     edited = observations.a_platform(dataPlane=_elsewhere(server), components={"ingest": {"replicas": 2}})
-    world = dataclasses.replace(world, secrets=observations.users_secrets(edited))
-    unsure = _children(edited, _known(world, standing, server))
+    observed = dataclasses.replace(observed, secrets=observations.users_secrets(edited))
+    unsure = _children(edited, _known(observed, standing, server))
     assert _told(unsure) == _told(_children(before))
     assert _pod(unsure)["volumes"] == _pod(_children(before))["volumes"]
     assert unsure[INGEST]["spec"]["replicas"] == 2, "the rest of the edit takes effect"
-    sure = _children(edited, world)
+    sure = _children(edited, observed)
     assert _told(sure)[f"AETHER_{server.upper()}_HOST"] == "elsewhere.example.org"
     assert "another-login" in json.dumps(_pod(sure)["volumes"])
 
 
 def test_ingest_of_another_venue_waits_until_servers_are_ours() -> None:
-    world = observations.made(observations.an_external_platform())
+    observed = observations.made(observations.an_external_platform())
     anew = observations.an_external_platform(**KRAKEN)
     for server in ROOMS[Room.INGEST].servers:
         for standing in (None, *UNSURE):
-            assert INGEST not in _children(anew, _known(world, standing, server))
-    assert _told(_children(anew, world))["AETHER_VENUE"] == "Kraken"
-    assert INGEST in _children(observations.an_external_platform(), _known(world, None, *Server))
+            assert INGEST not in _children(anew, _known(observed, standing, server))
+    assert _told(_children(anew, observed))["AETHER_VENUE"] == "Kraken"
+    assert INGEST in _children(observations.an_external_platform(), _known(observed, None, *Server))
 
 
 def test_an_address_taken_from_ingest_waits_until_the_server_is_ours() -> None:
     platform = observations.an_external_platform()
-    world = observations.made(platform)
-    live = json.loads(json.dumps(world.children[INGEST]))
+    observed = observations.made(platform)
+    live = json.loads(json.dumps(observed.children[INGEST]))
     (container,) = live["spec"]["template"]["spec"]["containers"]
     container["env"] = [one for one in container["env"] if one["name"] != "AETHER_KAFKA_HOST"]
-    world = observations.having(world, live)
-    assert "AETHER_KAFKA_HOST" not in _told(_children(platform, _known(world, None, Server.KAFKA)))
-    assert _told(_children(platform, world))["AETHER_KAFKA_HOST"] == "kafka.example.org"
+    observed = observations.having(observed, live)
+    assert "AETHER_KAFKA_HOST" not in _told(_children(platform, _known(observed, None, Server.KAFKA)))
+    assert _told(_children(platform, observed))["AETHER_KAFKA_HOST"] == "kafka.example.org"
 
 
 # Settings that change while a room runs.
@@ -327,8 +327,8 @@ def test_what_waits_for_a_users_secret_is_not_started_and_what_runs_goes_on(secr
 def test_a_room_is_not_started_with_the_credentials_of_others(secret: str) -> None:
     platform = observations.a_platform()
     foreign = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret, "labels": {}}, "data": {}}
-    world = observations.without(observations.having(observations.made(platform), foreign), INGEST)
-    assert INGEST not in _children(platform, world)
+    observed = observations.without(observations.having(observations.made(platform), foreign), INGEST)
+    assert INGEST not in _children(platform, observed)
 
 
 def test_peers_have_names_of_their_own_and_the_venue_has_an_address() -> None:
@@ -399,9 +399,9 @@ def test_only_ingest_at_a_real_venue_reaches_the_internet_and_no_private_network
         return [peer["ipBlock"] for rule in rules for peer in rule.get("to", []) if "ipBlock" in peer]
 
     assert blocks(_egress()) == []
-    world = {one["cidr"]: one["except"] for one in blocks(_egress(**KRAKEN))}
-    assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"} <= set(world["0.0.0.0/0"])
-    assert "fc00::/7" in world["::/0"]
+    observed = {one["cidr"]: one["except"] for one in blocks(_egress(**KRAKEN))}
+    assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"} <= set(observed["0.0.0.0/0"])
+    assert "fc00::/7" in observed["::/0"]
     (rule,) = [rule for rule in _egress(**KRAKEN) if any("ipBlock" in peer for peer in rule.get("to", []))]
     assert rule["ports"] == [{"port": 443, "protocol": "TCP"}]
     exchange = _children(observations.a_platform())[Ref("NetworkPolicy", "paper-exchange")]

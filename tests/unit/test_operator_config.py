@@ -65,7 +65,7 @@ def test_what_the_chart_renders_is_read(tmp_path: Path) -> None:
         ({"release": {"images": {"mysql": "x"}}}, "release.images.mysql"),
         ({"port": 70000}, "port"),
         ({"resyncSeconds": 0}, "resyncSeconds"),
-        ({"visitsAtOnce": 0}, "visitsAtOnce"),
+        ({"maxConcurrentReconciles": 0}, "maxConcurrentReconciles"),
         ({"watchSilenceSeconds": 71}, "watchSilenceSeconds"),
         ({"managedAddresses": {"postgres": "no-port"}}, "managedAddresses.postgres"),
         ({"managedAddresses": {"postgres": "::1:5432"}}, "managedAddresses.postgres"),
@@ -102,13 +102,13 @@ def line(**extra: Any) -> dict[str, Any]:
 
 
 def test_a_log_line_is_an_event_with_keys_and_the_visit_it_belongs_to() -> None:
-    token = logs.VISIT.set({"key": "TradingPlatform/aether/paper", "visit": "abc"})
+    token = logs.CONTEXT.set({"key": "TradingPlatform/aether/paper", "reconcile_id": "abc"})
     try:
         said = line(child="Secret x")
     finally:
-        logs.VISIT.reset(token)
+        logs.CONTEXT.reset(token)
     assert (said["event"], said["level"], said["child"]) == ("applied", "info", "Secret x")
-    assert (said["key"], said["visit"]) == ("TradingPlatform/aether/paper", "abc")
+    assert (said["key"], said["reconcile_id"]) == ("TradingPlatform/aether/paper", "abc")
     assert "key" not in line()
 
 
@@ -193,7 +193,7 @@ async def test_probes_and_metrics_are_answered() -> None:
         assert (live.status, ready.status, metrics.status) == (503, 200, 200)
         assert "silent for 100 s" in await live.text()
         assert await ready.text() == "leading\n"
-        assert "aether_operator_queue_depth" in await metrics.text()
+        assert "aether_operator_workqueue_depth" in await metrics.text()
 
 
 async def test_health_is_served_on_each_family_of_the_machine() -> None:

@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aether_operator.observed.kinds import Manifest
-    from aether_operator.observed.observation import World
+    from aether_operator.observed.observation import Observed
 
 STATEFUL_SET = Ref("StatefulSet", "paper-postgres")
 CLAIM = Ref("PersistentVolumeClaim", "paper-postgres-data")
 
 
-def _planned(platform: Platform, world: World) -> planning.Plan:
-    wanted = desired.children(platform, world, observations.a_release(), observations.words("n"))
-    return planning.plan(wanted, world, platform)
+def _planned(platform: Platform, observed: Observed) -> planning.Plan:
+    wanted = desired.children(platform, observed, observations.a_release(), observations.words("n"))
+    return planning.plan(wanted, observed, platform)
 
 
 def _name(act: planning.Act) -> str:
     match act:
         case planning.Apply():
             return str(kinds.ref(act.manifest))
-        case planning.Nudge():
-            return f"nudge {act.pod}"
+        case planning.SyncConfig():
+            return f"sync config {act.pod}"
         case planning.Delete():
             return str(act.ref)
 
@@ -71,9 +71,9 @@ def test_everything_that_a_release_adds_is_left_alone_once_it_is_there() -> None
         extra_labels={"team": "desk"},
     )
     platform = observations.a_platform()
-    world = observations.made(platform, release)
-    wanted = desired.children(platform, world, release, observations.words("n"))
-    assert planning.plan(wanted, world, platform) == planning.Plan((), ())
+    observed = observations.made(platform, release)
+    wanted = desired.children(platform, observed, release, observations.words("n"))
+    assert planning.plan(wanted, observed, platform) == planning.Plan((), ())
 
 
 def _leaves(fields: dict[str, Any], live: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -87,10 +87,10 @@ def _leaves(fields: dict[str, Any], live: Any, path: tuple[str, ...] = ()) -> It
 
 
 def _every_owned_field() -> list[tuple[Ref, tuple[str, ...]]]:
-    world = observations.made(observations.a_platform())
+    observed = observations.made(observations.a_platform())
     return [
         (ref, path)
-        for ref, live in world.children.items()
+        for ref, live in observed.children.items()
         if ref.name.startswith("paper-postgres")
         for path in _leaves(live["metadata"]["managedFields"][1]["fieldsV1"], live)
     ]
@@ -101,9 +101,9 @@ def _every_owned_field() -> list[tuple[Ref, tuple[str, ...]]]:
 )
 def test_whatever_owned_field_somebody_took_is_taken_back(ref: Ref, path: tuple[str, ...]) -> None:
     platform = observations.a_platform()
-    world = observations.made(platform)
-    changed = observations.overwritten(world.children[ref], *path, by="something else")
-    plan = _planned(platform, observations.having(world, changed))
+    observed = observations.made(platform)
+    changed = observations.overwritten(observed.children[ref], *path, by="something else")
+    plan = _planned(platform, observations.having(observed, changed))
     if ref.kind == "StatefulSet" and path[-1] in {"podManagementPolicy", "selector", "serviceName"}:
         assert [trouble.reason for trouble in plan.blockers] == [Reason.IMMUTABLE_FIELD]
     else:
@@ -112,48 +112,48 @@ def test_whatever_owned_field_somebody_took_is_taken_back(ref: Ref, path: tuple[
 
 def test_fields_of_others_are_theirs() -> None:
     platform = observations.a_platform()
-    world = observations.made(platform)
-    live = copy.deepcopy(world.children[STATEFUL_SET])
+    observed = observations.made(platform)
+    live = copy.deepcopy(observed.children[STATEFUL_SET])
     live["metadata"]["annotations"] = {"example.org/note": "mine"}
     live["metadata"]["labels"]["example.org/team"] = "mine"
     live["spec"]["template"]["spec"]["containers"].append({"name": "sidecar", "image": "injected"})
     live["spec"]["minReadySeconds"] = 3
-    assert _planned(platform, observations.having(world, live)) == planning.Plan((), ())
+    assert _planned(platform, observations.having(observed, live)) == planning.Plan((), ())
 
 
 def test_a_field_of_ours_that_is_not_wanted_any_more_is_given_up() -> None:
     platform = observations.a_platform()
     release = observations.a_release(node_selector={"pool": "data"})
-    world = observations.made(platform, release)
+    observed = observations.made(platform, release)
     workloads = [*(server.value for server in Server), *(run.component for run in components.ROOMS.values())]
-    assert _names(_planned(platform, world)) == [f"StatefulSet paper-{name}" for name in workloads]
+    assert _names(_planned(platform, observed)) == [f"StatefulSet paper-{name}" for name in workloads]
 
 
 def test_an_item_of_ours_that_is_not_wanted_any_more_is_given_up() -> None:
     platform = observations.a_platform()
-    world = observations.made(platform)
-    with_more = copy.deepcopy(world.children[STATEFUL_SET])
+    observed = observations.made(platform)
+    with_more = copy.deepcopy(observed.children[STATEFUL_SET])
     pod = with_more["spec"]["template"]["spec"]
     pod["volumes"].append({"name": "old", "emptyDir": {}})
     fields = with_more["metadata"]["managedFields"][1]["fieldsV1"]["f:spec"]["f:template"]["f:spec"]
     fields["f:volumes"]['k:{"name":"old"}'] = {".": {}, "f:name": {}, "f:emptyDir": {}}
-    assert _names(_planned(platform, observations.having(world, with_more))) == [str(STATEFUL_SET)]
+    assert _names(_planned(platform, observations.having(observed, with_more))) == [str(STATEFUL_SET)]
 
 
 def test_an_item_of_ours_that_somebody_removed_comes_back() -> None:
     platform = observations.a_platform()
-    world = observations.made(platform)
-    less = copy.deepcopy(world.children[STATEFUL_SET])
+    observed = observations.made(platform)
+    less = copy.deepcopy(observed.children[STATEFUL_SET])
     del less["spec"]["template"]["spec"]["volumes"][2]
-    assert _names(_planned(platform, observations.having(world, less))) == [str(STATEFUL_SET)]
+    assert _names(_planned(platform, observations.having(observed, less))) == [str(STATEFUL_SET)]
 
 
 def test_what_the_api_server_filled_into_a_whole_of_ours_is_no_difference() -> None:
     platform = observations.a_platform()
-    world = observations.made(platform)
-    live = copy.deepcopy(world.children[Ref("NetworkPolicy", "paper-postgres")])
+    observed = observations.made(platform)
+    live = copy.deepcopy(observed.children[Ref("NetworkPolicy", "paper-postgres")])
     live["spec"]["ingress"][0]["ports"][0]["endPort"] = 5432
-    assert _planned(platform, observations.having(world, live)) == planning.Plan((), ())
+    assert _planned(platform, observations.having(observed, live)) == planning.Plan((), ())
 
 
 @pytest.mark.parametrize(
@@ -221,19 +221,19 @@ def test_a_child_of_another_platform_is_somebody_elses() -> None:
 
 def test_an_object_whose_labels_somebody_removed_is_still_ours() -> None:
     platform = observations.a_platform()
-    world = observations.made(platform)
-    bare = copy.deepcopy(world.children[STATEFUL_SET])
+    observed = observations.made(platform)
+    bare = copy.deepcopy(observed.children[STATEFUL_SET])
     bare["metadata"]["labels"] = {}
-    plan = _planned(platform, observations.having(world, bare))
+    plan = _planned(platform, observations.having(observed, bare))
     assert (_names(plan), plan.blockers) == ([str(STATEFUL_SET)], ())
 
 
 def test_a_child_that_is_not_wanted_any_more_is_deleted_as_it_was_seen_after_all_applies() -> None:
     platform = observations.a_platform()
-    world = observations.made(platform)
-    old = copy.deepcopy(world.children[Ref("Service", "paper-nats")])
+    observed = observations.made(platform)
+    old = copy.deepcopy(observed.children[Ref("Service", "paper-nats")])
     old["metadata"] |= {"name": "paper-old", "uid": "old"}
-    plan = _planned(platform, observations.without(observations.having(world, old), Ref("Service", "paper-kafka")))
+    plan = _planned(platform, observations.without(observations.having(observed, old), Ref("Service", "paper-kafka")))
     assert _names(plan) == ["Service paper-kafka", "Service paper-old"]
     assert plan.acts[-1] == planning.Delete(ref=Ref("Service", "paper-old"), uid="old", resource_version="7")
 
@@ -250,10 +250,10 @@ def test_a_child_that_is_not_wanted_any_more_is_deleted_as_it_was_seen_after_all
 )
 def test_nothing_is_deleted_that_is_not_plainly_ours_to_delete(meta: dict[str, Any]) -> None:
     platform = observations.a_platform()
-    world = observations.made(platform)
-    old = copy.deepcopy(world.children[Ref("Service", "paper-nats")])
+    observed = observations.made(platform)
+    old = copy.deepcopy(observed.children[Ref("Service", "paper-nats")])
     old["metadata"] |= {"name": "paper-old", **meta}
-    assert _planned(platform, observations.having(world, old)).acts == ()
+    assert _planned(platform, observations.having(observed, old)).acts == ()
 
 
 def test_data_and_credentials_are_never_deleted() -> None:
@@ -265,11 +265,11 @@ def test_data_and_credentials_are_never_deleted() -> None:
 
 def test_a_child_on_its_way_out_is_waited_for() -> None:
     platform = observations.a_platform()
-    world = observations.made(platform)
-    leaving = copy.deepcopy(world.children[STATEFUL_SET])
+    observed = observations.made(platform)
+    leaving = copy.deepcopy(observed.children[STATEFUL_SET])
     leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     leaving["spec"]["replicas"] = 0
-    assert _planned(platform, observations.having(world, leaving)).acts == ()
+    assert _planned(platform, observations.having(observed, leaving)).acts == ()
 
 
 # What the API server would refuse.
@@ -289,9 +289,9 @@ def test_a_volume_grows_and_never_shrinks() -> None:
 
 def test_a_claim_that_cannot_shrink_is_still_repaired() -> None:
     smaller = observations.a_platform(dataPlane={"postgres": {"managed": {"storage": "5Gi"}}})
-    world = observations.made(observations.a_platform())
-    edited = observations.overwritten(world.children[CLAIM], "metadata", "labels", labels.COMPONENT, by="other")
-    (act,) = _planned(smaller, observations.having(world, edited)).acts
+    observed = observations.made(observations.a_platform())
+    edited = observations.overwritten(observed.children[CLAIM], "metadata", "labels", labels.COMPONENT, by="other")
+    (act,) = _planned(smaller, observations.having(observed, edited)).acts
     assert isinstance(act, planning.Apply)
     assert act.manifest["spec"]["resources"]["requests"]["storage"] == "10Gi"
 
@@ -307,10 +307,10 @@ def test_a_claim_that_cannot_shrink_is_still_repaired() -> None:
 )
 def test_a_stateful_set_that_would_have_to_be_another_one_is_a_persons_matter(field: str, value: Any) -> None:
     platform = observations.a_platform()
-    world = observations.made(platform)
-    other = copy.deepcopy(world.children[STATEFUL_SET])
+    observed = observations.made(platform)
+    other = copy.deepcopy(observed.children[STATEFUL_SET])
     other["spec"][field] = value
-    plan = _planned(platform, observations.having(world, other))
+    plan = _planned(platform, observations.having(observed, other))
     assert plan.acts == ()
     (trouble,) = plan.blockers
     assert trouble.reason is Reason.IMMUTABLE_FIELD
@@ -375,24 +375,28 @@ def test_a_refusal_is_as_long_as_a_status_bears() -> None:
 # Rooms: what may change while they run, and the release before them.
 
 
-def _with_pods(world: World, change: dict[str, Any]) -> World:
+def _with_pods(observed: Observed, change: dict[str, Any]) -> Observed:
     """A world in which ingest's pods are other ones."""
-    pods = [copy.deepcopy(pod) for pod in world.pods]
+    pods = [copy.deepcopy(pod) for pod in observed.pods]
     for pod in pods:
         if pod["metadata"]["name"].startswith("paper-ingest"):
             pod["metadata"] |= change
-    return dataclasses.replace(world, pods=tuple(pods))
+    return dataclasses.replace(observed, pods=tuple(pods))
 
 
 def test_an_edit_of_pairs_writes_the_settings_and_nudges_the_pods_and_nothing_else() -> None:
     before = observations.made(observations.a_platform(components={"ingest": {"replicas": 2}}))
     edited = observations.a_platform(components={"ingest": {"replicas": 2}}, pairs=["BTC/USD"])
     plan = _planned(edited, before)
-    assert _names(plan) == ["ConfigMap paper-ingest-settings", "nudge paper-ingest-0", "nudge paper-ingest-1"]
-    config, *nudges = plan.acts
+    assert _names(plan) == [
+        "ConfigMap paper-ingest-settings",
+        "sync config paper-ingest-0",
+        "sync config paper-ingest-1",
+    ]
+    config, *syncs = plan.acts
     assert isinstance(config, planning.Apply)
     digest = config.manifest["metadata"]["annotations"][labels.SETTINGS]
-    assert {act.digest for act in nudges if isinstance(act, planning.Nudge)} == {digest}
+    assert {act.digest for act in syncs if isinstance(act, planning.SyncConfig)} == {digest}
 
 
 def test_an_edit_of_replicas_restarts_no_pod() -> None:
@@ -402,7 +406,7 @@ def test_an_edit_of_replicas_restarts_no_pod() -> None:
         "ConfigMap paper-ingest-settings",
         "PodDisruptionBudget paper-ingest",
         "StatefulSet paper-ingest",
-        "nudge paper-ingest-0",
+        "sync config paper-ingest-0",
     ]
     (workload,) = [
         act for act in plan.acts if isinstance(act, planning.Apply) and act.manifest["kind"] == "StatefulSet"
@@ -425,9 +429,9 @@ def test_a_budget_that_is_not_wanted_any_more_is_deleted() -> None:
 @pytest.mark.parametrize("notes", [{}, {labels.SETTINGS: "of-before"}, {"example.org/note": "mine"}])
 def test_a_pod_that_was_not_told_of_the_newest_settings_is_nudged(notes: dict[str, str]) -> None:
     platform = observations.a_platform()
-    world = _with_pods(observations.made(platform), {"annotations": notes})
-    (act,) = _planned(platform, world).acts
-    assert isinstance(act, planning.Nudge)
+    observed = _with_pods(observations.made(platform), {"annotations": notes})
+    (act,) = _planned(platform, observed).acts
+    assert isinstance(act, planning.SyncConfig)
     assert (act.pod, act.uid) == ("paper-ingest-0", "uid-of-Pod-paper-ingest-0")
 
 
@@ -442,8 +446,8 @@ def test_a_pod_that_goes_or_is_somebody_elses_is_not_nudged(change: dict[str, An
 def test_nobody_is_nudged_to_settings_of_somebody_else() -> None:
     platform = observations.a_platform()
     theirs = Ref("ConfigMap", "paper-ingest-settings")
-    world = observations.having(_with_pods(observations.made(platform), {"annotations": {}}), _foreign(theirs))
-    plan = _planned(platform, world)
+    observed = observations.having(_with_pods(observations.made(platform), {"annotations": {}}), _foreign(theirs))
+    plan = _planned(platform, observed)
     assert (plan.acts, [one.reason for one in plan.blockers]) == ((), [Reason.NAME_TAKEN])
 
 

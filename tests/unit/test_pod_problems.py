@@ -17,7 +17,7 @@ from aether_testing import observations
 
 if TYPE_CHECKING:
     from aether_operator.observed.kinds import Manifest
-    from aether_operator.observed.observation import World
+    from aether_operator.observed.observation import Observed
 
 PLATFORM: Final = observations.a_platform()
 STEADY: Final = observations.steady(PLATFORM)
@@ -33,7 +33,7 @@ RESTRICTED: Final = (
 )
 
 
-def world(*said: tuple[Ref, str, str], pods: tuple[Manifest, ...] = (), claim: str = "Bound") -> World:
+def observed(*said: tuple[Ref, str, str], pods: tuple[Manifest, ...] = (), claim: str = "Bound") -> Observed:
     """Redis has no pod, and something is said of it: object, reason and note, each a second after the one before."""
     live, volume = copy.deepcopy(STEADY.children[SET]), copy.deepcopy(STEADY.children[CLAIM])
     live["status"] |= {"readyReplicas": 0, "availableReplicas": 0}
@@ -46,7 +46,7 @@ def world(*said: tuple[Ref, str, str], pods: tuple[Manifest, ...] = (), claim: s
     return dataclasses.replace(found, events=events, pods=(*STEADY.pods, *pods))
 
 
-def told(seen: World) -> tuple[Reason, str]:
+def told(seen: Observed) -> tuple[Reason, str]:
     found = findings.of_server(Server.REDIS, PLATFORM, seen)
     assert found is not None
     assert str(SET) in found.message or str(CLAIM) in found.message or "Pod paper-redis-0" in found.message
@@ -125,22 +125,22 @@ FORBIDDEN: Final = {
 @pytest.mark.parametrize("name", FORBIDDEN)
 def test_what_forbids_a_pod_is_named_with_a_command_that_shows_it(name: str) -> None:
     said, expected = FORBIDDEN[name]
-    reason, message = told(world((SET, "FailedCreate", PREFIX + said)))
+    reason, message = told(observed((SET, "FailedCreate", PREFIX + said)))
     assert reason is Reason.POD_FORBIDDEN
     assert message == f"{SET} has 0 of 1 pods ready: {expected}"
-    aggregated = world((SET, "FailedCreate", f"(combined from similar events): {PREFIX}{said}"))
+    aggregated = observed((SET, "FailedCreate", f"(combined from similar events): {PREFIX}{said}"))
     assert told(aggregated) == (reason, message)
 
 
 def test_a_cause_is_told_in_the_same_words_whatever_moves_in_it() -> None:
     quota = "exceeded quota: small, requested: pods=1, used: pods={}, limited: pods=4"
-    assert len({told(world((SET, "FailedCreate", PREFIX + quota.format(used)))) for used in (4, 5)}) == 1
+    assert len({told(observed((SET, "FailedCreate", PREFIX + quota.format(used)))) for used in (4, 5)}) == 1
     one, other = (
         "maximum cpu usage per Container is 1, but limit is 2",
         "minimum memory usage per Pod is 1Gi, but request is 1Mi",
     )
     ranges = (f"[{one}, {other}]", f"[{other}, {one}]")
-    assert len({told(world((SET, "FailedCreate", PREFIX + said))) for said in ranges}) == 1
+    assert len({told(observed((SET, "FailedCreate", PREFIX + said))) for said in ranges}) == 1
 
 
 def test_what_could_be_made_since_is_not_forbidden_any_more() -> None:
@@ -148,17 +148,17 @@ def test_what_could_be_made_since_is_not_forbidden_any_more() -> None:
         (SET, "FailedCreate", f"{PREFIX}odd"),
         (SET, "SuccessfulCreate", "create Pod paper-redis-0 successful"),
     )
-    assert told(world(failed, made)) == (Reason.ROLLING_OUT, f"{SET} has 0 of 1 pods ready")
-    assert told(world(made, failed))[0] is Reason.POD_FORBIDDEN
-    others = dataclasses.replace(STEADY, events=world(failed).events)
+    assert told(observed(failed, made)) == (Reason.ROLLING_OUT, f"{SET} has 0 of 1 pods ready")
+    assert told(observed(made, failed))[0] is Reason.POD_FORBIDDEN
+    others = dataclasses.replace(STEADY, events=observed(failed).events)
     assert findings.of_server(Server.REDIS, PLATFORM, others) is None
     elsewhere = (Ref("StatefulSet", "paper-nats"), "FailedCreate", f"{PREFIX}odd")
-    assert told(world(elsewhere))[0] is Reason.ROLLING_OUT
+    assert told(observed(elsewhere))[0] is Reason.ROLLING_OUT
 
 
 def test_of_a_pod_that_is_there_its_own_cause_is_told() -> None:
     starting = observations.a_pod_of(STEADY.children[SET], containerStatuses=[])
-    assert told(world((SET, "FailedCreate", f"{PREFIX}odd"), pods=(starting,)))[0] is Reason.ROLLING_OUT
+    assert told(observed((SET, "FailedCreate", f"{PREFIX}odd"), pods=(starting,)))[0] is Reason.ROLLING_OUT
 
 
 PENDING: Final = "Pending"
@@ -193,14 +193,14 @@ def unplaced(message: str, reason: str = "Unschedulable") -> Manifest:
 @pytest.mark.parametrize("name", VOLUMES)
 def test_a_claim_without_a_volume_says_why_before_what_follows_from_it(name: str) -> None:
     reason, note, expected = VOLUMES[name]
-    found, message = told(world((CLAIM, reason, note), pods=(unplaced(UNBOUND),), claim=PENDING))
+    found, message = told(observed((CLAIM, reason, note), pods=(unplaced(UNBOUND),), claim=PENDING))
     assert found is Reason.VOLUME_MISSING
     assert message.startswith(f"{CLAIM} {expected}, Pod paper-redis-0: no node takes it: ")
 
 
 def test_a_claim_that_waits_for_its_pod_is_nobody_s_fault() -> None:
     waiting = (CLAIM, "WaitForFirstConsumer", "waiting for first consumer to be created before binding")
-    found, message = told(world(waiting, claim=PENDING))
+    found, message = told(observed(waiting, claim=PENDING))
     assert (found, message.endswith(f"{CLAIM} is Pending")) == (Reason.ROLLING_OUT, True)
 
 
@@ -222,14 +222,14 @@ def test_a_claim_that_waits_for_its_pod_is_nobody_s_fault() -> None:
     ],
 )
 def test_what_nodes_lack_is_told_without_how_many_there_are(message: str, expected: str) -> None:
-    found, said = told(world(pods=(unplaced(message),)))
+    found, said = told(observed(pods=(unplaced(message),)))
     assert found is Reason.UNSCHEDULABLE
     see = "kubectl --namespace desk describe pod paper-redis-0"
     assert said.startswith(f"Pod paper-redis-0: no node takes it: {expected}; see: {see}, ")
 
 
 def test_a_pod_that_is_held_back_says_by_what() -> None:
-    found, said = told(world(pods=(unplaced("waiting for gates [x]", "SchedulingGated"),)))
+    found, said = told(observed(pods=(unplaced("waiting for gates [x]", "SchedulingGated"),)))
     assert (found, "SchedulingGated: waiting for gates [x]" in said) == (Reason.UNSCHEDULABLE, True)
 
 
@@ -240,8 +240,8 @@ def test_events_are_read_only_where_something_is_missing() -> None:
     )
     assert pod_problems.unexplained(PLATFORM, everything) == frozenset()
     assert pod_problems.unexplained(PLATFORM, STEADY) == {"StatefulSet"}  # the pods of servers are not in it
-    assert pod_problems.unexplained(PLATFORM, world(claim=PENDING)) == {"StatefulSet", "PersistentVolumeClaim"}
-    bound = dataclasses.replace(world(claim=PENDING), pods=everything.pods)
+    assert pod_problems.unexplained(PLATFORM, observed(claim=PENDING)) == {"StatefulSet", "PersistentVolumeClaim"}
+    bound = dataclasses.replace(observed(claim=PENDING), pods=everything.pods)
     assert pod_problems.unexplained(PLATFORM, bound) == {"PersistentVolumeClaim"}
     going = copy.deepcopy(everything.pods[0])
     going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"

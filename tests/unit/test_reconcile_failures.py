@@ -23,7 +23,7 @@ SECRET: Final = "canary-4c1d"  # noqa: S105 - to see that nobody tells it
 
 
 @dataclass
-class Visits:
+class FailingController:
     """Fails with these, one visit after the other, then does well; `untold` is what telling of it fails with."""
 
     faults: Iterator[BaseException]
@@ -31,14 +31,14 @@ class Visits:
     told: list[str] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def visit(self, key: Key) -> float | None:
+    async def reconcile(self, key: Key) -> float | None:
         assert key == KEY
         for fault in self.faults:
             raise fault
         self.ended.set()
         return None
 
-    async def tell_failure(self, key: Key, cause: str) -> None:
+    async def report_failure(self, key: Key, cause: str) -> None:
         assert key == KEY
         self.told.append(cause)
         if self.untold is not None:
@@ -68,12 +68,12 @@ class _Impatient(Queue):
         return wait
 
 
-async def _worked(visits: Visits) -> Visits:
+async def _worked(controller: FailingController) -> FailingController:
     """Work until a visit does well, or the work ends."""
     queue = _Impatient(chance=lambda: 0.5)
     workers = worker_pool.Workers(
         queue=queue,
-        visitors={"Kind": visits},
+        controllers={"Kind": controller},
         namespaces=_Open(),
         guard=lambda: None,
         chance=lambda: 0.5,
@@ -81,53 +81,53 @@ async def _worked(visits: Visits) -> Visits:
     )
     queue.add(KEY)
     task = asyncio.create_task(workers.work(1))
-    done = asyncio.create_task(visits.ended.wait())
+    done = asyncio.create_task(controller.ended.wait())
     async with asyncio.timeout(30):
         await asyncio.wait({task, done}, return_when=asyncio.FIRST_COMPLETED)
     for one in (task, done):
         one.cancel()
-    if not visits.ended.is_set():
+    if not controller.ended.is_set():
         await task
     with contextlib.suppress(asyncio.CancelledError):
         await task
-    return visits
+    return controller
 
 
 async def test_a_visit_that_fails_is_told_by_what_and_where() -> None:
     refused = api_client.Refused(422, "Invalid", "status.x: must be of type object")
-    visits = await _worked(Visits(iter([KeyError("spec"), refused])))
-    assert visits.told[0].startswith("KeyError: 'spec' at test_reconcile_failures.py:")
-    assert visits.told[1].startswith(
+    controller = await _worked(FailingController(iter([KeyError("spec"), refused])))
+    assert controller.told[0].startswith("KeyError: 'spec' at test_reconcile_failures.py:")
+    assert controller.told[1].startswith(
         "Refused: 422 Invalid: status.x: must be of type object at test_reconcile_failures.py:"
     )
 
 
 async def test_words_of_a_library_are_not_told() -> None:
-    visits = await _worked(Visits(iter([psycopg.OperationalError(f'user "{SECRET}"')])))
-    assert visits.told[0].startswith("OperationalError at test_reconcile_failures.py:")
-    assert SECRET not in visits.told[0]
+    controller = await _worked(FailingController(iter([psycopg.OperationalError(f'user "{SECRET}"')])))
+    assert controller.told[0].startswith("OperationalError at test_reconcile_failures.py:")
+    assert SECRET not in controller.told[0]
 
 
 @pytest.mark.parametrize("fault", [api_client.Unavailable("PATCH /x: 500"), fence.FencedOff("led by another")])
 async def test_what_passes_by_itself_is_told_once_it_does_not(fault: Exception) -> None:
-    visits = await _worked(Visits(iter([fault] * worker_pool.PATIENT)))
-    assert visits.told == []
-    visits = await _worked(Visits(iter([fault] * (worker_pool.PATIENT + 2))))
-    assert visits.told == [str(fault)] * 2
+    controller = await _worked(FailingController(iter([fault] * worker_pool.PATIENT)))
+    assert controller.told == []
+    controller = await _worked(FailingController(iter([fault] * (worker_pool.PATIENT + 2))))
+    assert controller.told == [str(fault)] * 2
 
 
 async def test_a_key_whose_failure_cannot_be_told_is_visited_again() -> None:
-    visits = await _worked(Visits(iter([ValueError("x")] * 3), untold=api_client.Unavailable("away")))
-    assert len(visits.told) == 3
+    controller = await _worked(FailingController(iter([ValueError("x")] * 3), untold=api_client.Unavailable("away")))
+    assert len(controller.told) == 3
 
 
 async def test_a_lost_lease_ends_the_work_and_is_told_nowhere() -> None:
-    visits = Visits(iter([leader_election.LeaseLost("gone")]))
+    controller = FailingController(iter([leader_election.LeaseLost("gone")]))
     with pytest.raises(BaseExceptionGroup) as ended:
-        await _worked(visits)
+        await _worked(controller)
     assert ended.group_contains(leader_election.LeaseLost)
-    assert visits.told == []
-    visits = Visits(iter([ValueError("x")]), untold=leader_election.LeaseLost("gone"))
+    assert controller.told == []
+    controller = FailingController(iter([ValueError("x")]), untold=leader_election.LeaseLost("gone"))
     with pytest.raises(BaseExceptionGroup) as ended:
-        await _worked(visits)
+        await _worked(controller)
     assert ended.group_contains(leader_election.LeaseLost)

@@ -158,7 +158,7 @@ def _of_a_group() -> None:
 def test_a_trace_says_where_and_what_and_nothing_that_a_library_said(
     lines: logging.Formatter, failing: Callable[[], None], named: list[str]
 ) -> None:
-    record = logging.LogRecord("x", logging.ERROR, "/a.py", 1, "visit_failed", (), None)
+    record = logging.LogRecord("x", logging.ERROR, "/a.py", 1, "reconcile_failed", (), None)
     try:
         failing()
     except Exception:  # noqa: BLE001 - whatever it is
@@ -188,12 +188,12 @@ async def test_a_task_whose_fault_nobody_hears_does_not_quote_it_either(lines: l
 def test_every_value_of_every_secret_is_hidden_whatever_its_key() -> None:
     platform = observations.an_external_platform()
     given = {key: f"canary-{key}" for key in ("username", "password", "ca.crt", "host", "note")}
-    world = observations.steady(platform)
-    world = dataclasses.replace(world, secrets=dict.fromkeys(world.secrets, given))
-    made = {desired.decoded(one)["password"] for ref, one in world.children.items() if ref.kind == "Secret"}
-    assert desired.hidden(platform, world) == {*given.values(), *made}
+    observed = observations.steady(platform)
+    observed = dataclasses.replace(observed, secrets=dict.fromkeys(observed.secrets, given))
+    made = {desired.decoded(one)["password"] for ref, one in observed.children.items() if ref.kind == "Secret"}
+    assert desired.hidden(platform, observed) == {*given.values(), *made}
     for server in Server:
-        found = desired.endpoint(server, platform, world)
+        found = desired.endpoint(server, platform, observed)
         assert not isinstance(found, desired.Missing)
         assert found.hidden == set(given.values())
         assert "canary" not in repr(found)
@@ -201,7 +201,7 @@ def test_every_value_of_every_secret_is_hidden_whatever_its_key() -> None:
 
 def test_of_servers_of_ours_the_password_alone_is_hidden() -> None:
     platform = observations.a_platform()
-    world = observations.steady(platform)
-    found = desired.endpoint(Server.POSTGRES, platform, world)
+    observed = observations.steady(platform)
+    found = desired.endpoint(Server.POSTGRES, platform, observed)
     assert not isinstance(found, desired.Missing)
-    assert found.hidden - {""} == {found.password.text} <= desired.hidden(platform, world)
+    assert found.hidden - {""} == {found.password.text} <= desired.hidden(platform, observed)

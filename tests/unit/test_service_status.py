@@ -156,9 +156,9 @@ def test_the_pods_of_rooms_that_run_and_have_an_address_are_asked() -> None:
 )
 def test_a_pod_that_does_not_run_or_is_not_one_of_those_is_not_asked(change: dict[str, Any]) -> None:
     platform = observations.a_platform()
-    world = observations.made(platform)
-    live = world.children[Ref("StatefulSet", "paper-ingest")]
+    observed = observations.made(platform)
+    live = observed.children[Ref("StatefulSet", "paper-ingest")]
     pod = observations.a_pod_of(live, phase="Running", podIP="10.1.0.7")
     pod |= {key: {**(pod[key] if key == "metadata" else {}), **part} for key, part in change.items()}
-    changed = observations.with_pods(world, pod)
+    changed = observations.with_pods(observed, pod)
     assert components.targets(platform, changed) == ()

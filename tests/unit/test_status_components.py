@@ -20,7 +20,7 @@ from aether_testing import observations
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform
-    from aether_operator.observed.observation import World
+    from aether_operator.observed.observation import Observed
 
 NOW: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SPEC: Final[dict[str, Any]] = {"pairs": ["BTC/USD", "ETH/USD"], "components": {"ingest": {"replicas": 2}}}
@@ -29,14 +29,14 @@ SET: Final = Ref("StatefulSet", "paper-ingest")
 FIRST, SECOND, EXCHANGE = "paper-ingest-0", "paper-ingest-1", "paper-exchange-0"
 
 
-def _told(platform: Platform, world: World) -> dict[str, tuple[str, str, str]]:
+def _told(platform: Platform, observed: Observed) -> dict[str, tuple[str, str, str]]:
     """Condition → its truth, reason and message."""
-    seen = status.Seen(generation=1, paused=False, platform=platform, newest=platform, world=world)
+    seen = status.Seen(generation=1, paused=False, platform=platform, newest=platform, observed=observed)
     told = status.judge(seen, {"observedGeneration": -1}, now=NOW)
     return {one["type"]: (one["status"], one["reason"], one["message"]) for one in told["conditions"]}
 
 
-def _steady(**spec: Any) -> tuple[Platform, World]:
+def _steady(**spec: Any) -> tuple[Platform, Observed]:
     platform = observations.a_platform(**{**SPEC, **spec})
     return platform, observations.steady(platform)
 
@@ -54,88 +54,90 @@ def test_before_anything_runs_nothing_is_known_of_rooms() -> None:
 
 
 def test_ingest_that_waits_for_an_owner_names_the_servers() -> None:
-    platform, world = _steady()
-    owners = {**world.owners, Server.KAFKA: Standing.NOBODYS, Server.NATS: Standing.UNKNOWN}
-    told = _told(platform, dataclasses.replace(observations.without(world, SET), owners=owners))
+    platform, observed = _steady()
+    owners = {**observed.owners, Server.KAFKA: Standing.NOBODYS, Server.NATS: Standing.UNKNOWN}
+    told = _told(platform, dataclasses.replace(observations.without(observed, SET), owners=owners))
     said = "it is not started before kafka, nats is known to be this platform's"
     assert told["IngestReady"] == ("Unknown", Reason.PROGRESSING, said)
-    assert _told(platform, dataclasses.replace(world, owners=owners))["IngestReady"][0] == "True", "it runs already"
+    assert _told(platform, dataclasses.replace(observed, owners=owners))["IngestReady"][0] == "True", "it runs already"
 
 
 def test_a_pair_that_one_replica_serves_is_served() -> None:
-    platform, world = _steady()
-    world = observations.hearing(world, FIRST, books={"BTC/USD": ""})
-    assert _told(platform, observations.hearing(world, SECOND, books={"ETH/USD": ""}))["IngestReady"][0] == "True"
-    bad = observations.hearing(world, SECOND, books={"BTC/USD": "Resyncing", "ETH/USD": "Resyncing"})
+    platform, observed = _steady()
+    observed = observations.hearing(observed, FIRST, books={"BTC/USD": ""})
+    assert _told(platform, observations.hearing(observed, SECOND, books={"ETH/USD": ""}))["IngestReady"][0] == "True"
+    bad = observations.hearing(observed, SECOND, books={"BTC/USD": "Resyncing", "ETH/USD": "Resyncing"})
     assert _told(platform, bad)["IngestReady"] == ("False", Reason.BOOK_UNUSABLE, "ETH/USD: Resyncing")
 
 
 def test_a_channel_that_is_silent_on_every_replica_is_named_with_its_pair() -> None:
-    platform, world = _steady()
+    platform, observed = _steady()
     both = {"BTC/USD": "", "ETH/USD": ""}
-    world = observations.hearing(
-        world, FIRST, books=both, silent={"BTC/USD": ("ticker", "trade"), "ETH/USD": ("trade",)}
+    observed = observations.hearing(
+        observed, FIRST, books=both, silent={"BTC/USD": ("ticker", "trade"), "ETH/USD": ("trade",)}
     )
-    told = _told(platform, observations.hearing(world, SECOND, books=both, silent={"BTC/USD": ("trade",)}))
+    told = _told(platform, observations.hearing(observed, SECOND, books=both, silent={"BTC/USD": ("trade",)}))
     assert told["IngestReady"] == ("False", Reason.CHANNEL_SILENT, "BTC/USD: silent: trade")
-    assert _told(platform, observations.hearing(world, SECOND, books=both))["IngestReady"][0] == "True"
+    assert _told(platform, observations.hearing(observed, SECOND, books=both))["IngestReady"][0] == "True"
 
 
 def test_a_contradicted_book_is_told_in_the_same_words_while_its_channel_is_silent() -> None:
-    platform, world = _steady()
+    platform, observed = _steady()
     silent = {"BTC/USD": ("book",)}
-    world = observations.hearing(world, SECOND, books={"ETH/USD": ""})
+    observed = observations.hearing(observed, SECOND, books={"ETH/USD": ""})
     told = [
-        _told(platform, observations.hearing(world, FIRST, books={"BTC/USD": why}, silent=silent))["IngestReady"]
+        _told(platform, observations.hearing(observed, FIRST, books={"BTC/USD": why}, silent=silent))["IngestReady"]
         for why in ("Contradicted", "")
     ]
     assert told == [("False", Reason.CHANNEL_SILENT, "BTC/USD: silent: book")] * 2
-    mismatch = observations.hearing(world, FIRST, books={"BTC/USD": "ChecksumMismatch"}, silent=silent)
+    mismatch = observations.hearing(observed, FIRST, books={"BTC/USD": "ChecksumMismatch"}, silent=silent)
     assert _told(platform, mismatch)["IngestReady"] == (
         "False", Reason.BOOK_UNUSABLE, "BTC/USD: ChecksumMismatch; BTC/USD: silent: book",
     )  # fmt: skip
 
 
 def test_a_pair_that_nobody_serves_is_named() -> None:
-    platform, world = _steady()
+    platform, observed = _steady()
     for pod in (FIRST, SECOND):
-        world = observations.hearing(world, pod, books={"BTC/USD": ""})
-    told = _told(platform, world)
+        observed = observations.hearing(observed, pod, books={"BTC/USD": ""})
+    told = _told(platform, observed)
     assert told["IngestReady"] == ("False", Reason.BOOK_UNUSABLE, "ETH/USD: NotServed")
     assert told["Ready"] == ("False", Reason.BOOK_UNUSABLE, "ingest: ETH/USD: NotServed")
 
 
 def test_a_pair_that_the_venue_does_not_have_waits_for_a_person_and_comes_first() -> None:
-    platform, world = _steady()
+    platform, observed = _steady()
     for pod in (FIRST, SECOND):
-        world = observations.hearing(world, pod, books={"BTC/USD": "Resyncing", "ETH/USD": "UnknownPair"})
-    told = _told(platform, world)
+        observed = observations.hearing(observed, pod, books={"BTC/USD": "Resyncing", "ETH/USD": "UnknownPair"})
+    told = _told(platform, observed)
     assert told["IngestReady"] == ("False", Reason.UNKNOWN_PAIR, "ETH/USD: UnknownPair; BTC/USD: Resyncing")
     assert told["Stalled"][:2] == ("True", Reason.UNKNOWN_PAIR)
 
 
 def test_a_pair_whose_trades_are_not_handed_on_is_named_with_the_cause() -> None:
-    platform, world = _steady()
-    world = observations.hearing(world, SECOND, trades={"ETH/USD": "trade 7: its time is ahead of our clock"})
-    assert _told(platform, world)["IngestReady"] == (
+    platform, observed = _steady()
+    observed = observations.hearing(observed, SECOND, trades={"ETH/USD": "trade 7: its time is ahead of our clock"})
+    assert _told(platform, observed)["IngestReady"] == (
         "False", Reason.TRADES_REFUSED, "ETH/USD: trade 7: its time is ahead of our clock",
     )  # fmt: skip
 
 
 def test_an_output_that_does_not_work_is_named_once_with_whom_it_concerns() -> None:
-    platform, world = _steady()
+    platform, observed = _steady()
     for pod in (FIRST, SECOND):
-        world = observations.hearing(world, pod, outputs={"kafka": "no broker answers", "nats": "", "tables": ""})
-    assert _told(platform, world)["IngestReady"] == (
+        observed = observations.hearing(observed, pod, outputs={"kafka": "no broker answers", "nats": "", "tables": ""})
+    assert _told(platform, observed)["IngestReady"] == (
         "False", Reason.OUTPUT_FAILED, f"kafka: no broker answers ({FIRST}, {SECOND})",
     )  # fmt: skip
-    one = observations.hearing(world, SECOND, outputs={"kafka": "", "nats": "", "tables": ""})
+    one = observations.hearing(observed, SECOND, outputs={"kafka": "", "nats": "", "tables": ""})
     assert _told(platform, one)["IngestReady"][2] == f"kafka: no broker answers ({FIRST})"
 
 
 def test_a_replica_that_follows_older_settings_is_waited_for_and_what_it_says_of_books_does_not_count() -> None:
-    platform, world = _steady()
-    told = _told(platform, observations.hearing(world, SECOND, settings="of-before", books={"BTC/USD": "UnknownPair"}))
+    platform, observed = _steady()
+    told = _told(
+        platform, observations.hearing(observed, SECOND, settings="of-before", books={"BTC/USD": "UnknownPair"})
+    )
     assert told["IngestReady"] == (
         "False", Reason.PROGRESSING, f"Pod {SECOND} does not follow the newest settings yet",
     )  # fmt: skip
@@ -143,108 +145,110 @@ def test_a_replica_that_follows_older_settings_is_waited_for_and_what_it_says_of
 
 
 def test_a_pod_that_does_not_answer_is_named_and_one_that_was_not_asked_is_not_known() -> None:
-    platform, world = _steady()
-    mute = observations.hearing(world, SECOND, reason=Reason.UNREACHABLE, message="no answer within 3 s")
+    platform, observed = _steady()
+    mute = observations.hearing(observed, SECOND, reason=Reason.UNREACHABLE, message="no answer within 3 s")
     assert _told(platform, mute)["IngestReady"] == (
         "False", Reason.UNREACHABLE, f"Pod {SECOND}: no answer within 3 s",
     )  # fmt: skip
-    unasked = dataclasses.replace(world, rooms={EXCHANGE: world.rooms[EXCHANGE], FIRST: world.rooms[FIRST]})
+    unasked = dataclasses.replace(observed, rooms={EXCHANGE: observed.rooms[EXCHANGE], FIRST: observed.rooms[FIRST]})
     assert _told(platform, unasked)["IngestReady"] == (
         "Unknown", Reason.PROGRESSING, f"Pod {SECOND}: not asked yet",
     )  # fmt: skip
 
 
 def test_a_room_that_runs_out_of_what_it_needs_says_so_itself() -> None:
-    platform, world = _steady()
-    told = _told(platform, observations.hearing(world, EXCHANGE, ready=False, failing={"journal": "disk full"}))
+    platform, observed = _steady()
+    told = _told(platform, observations.hearing(observed, EXCHANGE, ready=False, failing={"journal": "disk full"}))
     assert told["VenueReady"] == ("False", Reason.FAILED, f"Pod {EXCHANGE}: journal: disk full")
 
 
 def test_while_the_venue_is_away_ingest_waits_for_it_and_books_are_no_second_cause() -> None:
-    platform, world = _steady()
-    world = observations.without(world, Ref("StatefulSet", "paper-exchange"))
+    platform, observed = _steady()
+    observed = observations.without(observed, Ref("StatefulSet", "paper-exchange"))
     for pod in (FIRST, SECOND):
-        world = observations.hearing(
-            world, pod, disconnected="refused", books={"BTC/USD": "NoFeed", "ETH/USD": "NoFeed"}
+        observed = observations.hearing(
+            observed, pod, disconnected="refused", books={"BTC/USD": "NoFeed", "ETH/USD": "NoFeed"}
         )
-    told = _told(platform, world)
+    told = _told(platform, observed)
     assert told["VenueReady"][:2] == ("False", Reason.PROGRESSING)
     assert told["IngestReady"] == ("Unknown", Reason.PROGRESSING, "it waits for the venue")
     assert told["Ready"][2] == "venue: StatefulSet paper-exchange is not there yet"
 
 
-def _not_ready(world: World, name: str) -> World:
-    live = copy.deepcopy(world.children[Ref("StatefulSet", name)])
+def _not_ready(observed: Observed, name: str) -> Observed:
+    live = copy.deepcopy(observed.children[Ref("StatefulSet", name)])
     live["status"] |= {"readyReplicas": 0, "availableReplicas": 0}
-    return observations.having(world, live)
+    return observations.having(observed, live)
 
 
 def test_pods_that_are_not_ready_and_answer_say_the_cause_themselves() -> None:
-    platform, world = _steady()
-    world = _not_ready(world, "paper-ingest")
+    platform, observed = _steady()
+    observed = _not_ready(observed, "paper-ingest")
     for pod in (FIRST, SECOND):
-        world = observations.hearing(world, pod, ready=False, books={"BTC/USD": "", "ETH/USD": "Resyncing"})
-    assert _told(platform, world)["IngestReady"] == ("False", Reason.BOOK_UNUSABLE, "ETH/USD: Resyncing")
+        observed = observations.hearing(observed, pod, ready=False, books={"BTC/USD": "", "ETH/USD": "Resyncing"})
+    assert _told(platform, observed)["IngestReady"] == ("False", Reason.BOOK_UNUSABLE, "ETH/USD: Resyncing")
     venue = _not_ready(
-        observations.hearing(world, EXCHANGE, ready=False, failing={"journal": "disk full"}), "paper-exchange"
+        observations.hearing(observed, EXCHANGE, ready=False, failing={"journal": "disk full"}), "paper-exchange"
     )
     assert _told(platform, venue)["VenueReady"][2] == f"Pod {EXCHANGE}: journal: disk full"
-    mute = dataclasses.replace(world, rooms={EXCHANGE: world.rooms[EXCHANGE], FIRST: world.rooms[FIRST]})
+    mute = dataclasses.replace(observed, rooms={EXCHANGE: observed.rooms[EXCHANGE], FIRST: observed.rooms[FIRST]})
     assert _told(platform, mute)["IngestReady"][2] == "StatefulSet paper-ingest has 0 of 2 pods ready"
     well = _not_ready(_steady()[1], "paper-ingest")
     assert _told(platform, well)["IngestReady"][:2] == ("False", Reason.ROLLING_OUT)
 
 
 def test_pods_that_are_not_ready_for_want_of_a_venue_are_no_second_cause() -> None:
-    platform, world = _steady(venue={"name": "Kraken"})
-    world = _not_ready(world, "paper-ingest")
+    platform, observed = _steady(venue={"name": "Kraken"})
+    observed = _not_ready(observed, "paper-ingest")
     for pod in (FIRST, SECOND):
-        world = observations.hearing(world, pod, ready=False, disconnected="name not known", heard=False, books={})
-    told = _told(platform, world)
+        observed = observations.hearing(
+            observed, pod, ready=False, disconnected="name not known", heard=False, books={}
+        )
+    told = _told(platform, observed)
     assert told["VenueReady"][1] == Reason.NO_EGRESS
     assert told["IngestReady"] == ("Unknown", Reason.PROGRESSING, "it waits for the venue")
     assert "StatefulSet" not in told["Ready"][2]
 
 
 def test_an_output_is_told_of_also_while_the_venue_is_away() -> None:
-    platform, world = _steady()
-    world = observations.without(world, Ref("StatefulSet", "paper-exchange"))
+    platform, observed = _steady()
+    observed = observations.without(observed, Ref("StatefulSet", "paper-exchange"))
     told = _told(
-        platform, observations.hearing(world, FIRST, outputs={"tables": "login refused"}, disconnected="refused")
+        platform, observations.hearing(observed, FIRST, outputs={"tables": "login refused"}, disconnected="refused")
     )
     assert told["IngestReady"] == ("False", Reason.OUTPUT_FAILED, f"tables: login refused ({FIRST})")
 
 
 def test_without_a_way_out_a_real_venue_says_what_the_cluster_needs() -> None:
-    platform, world = _steady(venue={"name": "Kraken"})
+    platform, observed = _steady(venue={"name": "Kraken"})
     for pod in (FIRST, SECOND):
-        world = observations.hearing(world, pod, disconnected="name not known", heard=False, books={})
-    truth, reason, message = _told(platform, world)["VenueReady"]
+        observed = observations.hearing(observed, pod, disconnected="name not known", heard=False, books={})
+    truth, reason, message = _told(platform, observed)["VenueReady"]
     assert (truth, reason) == ("False", Reason.NO_EGRESS)
     assert "the cluster needs egress to the internet, port 443" in message
     assert f"{FIRST}, {SECOND}: name not known" in message
-    assert _told(platform, observations.hearing(world, FIRST, heard=True))["VenueReady"][1] == Reason.UNREACHABLE
+    assert _told(platform, observations.hearing(observed, FIRST, heard=True))["VenueReady"][1] == Reason.UNREACHABLE
 
 
 def test_a_real_venue_is_not_known_before_a_replica_told_of_it() -> None:
-    platform, world = _steady(venue={"name": "Kraken"})
-    told = _told(platform, dataclasses.replace(world, rooms={}))
+    platform, observed = _steady(venue={"name": "Kraken"})
+    told = _told(platform, dataclasses.replace(observed, rooms={}))
     assert told["VenueReady"][:2] == ("Unknown", Reason.PROGRESSING)
 
 
 def test_what_only_a_room_that_is_going_says_does_not_count() -> None:
-    platform, world = _steady()
-    more = {**world.rooms, "paper-ingest-2": dataclasses.replace(world.rooms[FIRST], outputs={"kafka": "gone"})}
-    assert _told(platform, dataclasses.replace(world, rooms=more))["IngestReady"][0] == "True"
+    platform, observed = _steady()
+    more = {**observed.rooms, "paper-ingest-2": dataclasses.replace(observed.rooms[FIRST], outputs={"kafka": "gone"})}
+    assert _told(platform, dataclasses.replace(observed, rooms=more))["IngestReady"][0] == "True"
 
 
 @pytest.mark.parametrize("spec", [SPEC, KRAKEN])
 def test_a_steady_state_is_told_in_the_same_bytes(spec: dict[str, Any]) -> None:
-    platform, world = _steady(**spec)
-    seen = status.Seen(generation=1, paused=False, platform=platform, newest=platform, world=world)
+    platform, observed = _steady(**spec)
+    seen = status.Seen(generation=1, paused=False, platform=platform, newest=platform, observed=observed)
     first = status.judge(seen, {"observedGeneration": -1}, now=NOW)
-    again = dataclasses.replace(world, rooms=dict(reversed(list(world.rooms.items()))))
-    seen = dataclasses.replace(seen, world=again)
+    again = dataclasses.replace(observed, rooms=dict(reversed(list(observed.rooms.items()))))
+    seen = dataclasses.replace(seen, observed=again)
     assert json.dumps(status.judge(seen, first, now=NOW.replace(hour=13))) == json.dumps(first)
 
 
@@ -252,7 +256,7 @@ def test_the_applied_spec_says_the_feed_and_the_simulated_venue_in_full() -> Non
     def applied(**spec: Any) -> dict[str, Any]:
         platform = observations.a_platform(**spec)
         seen = status.Seen(
-            generation=1, paused=False, platform=platform, newest=platform, world=observations.steady(platform)
+            generation=1, paused=False, platform=platform, newest=platform, observed=observations.steady(platform)
         )
         told: dict[str, Any] = status.judge(seen, {"observedGeneration": -1}, now=NOW)["applied"]
         return told

@@ -14,7 +14,7 @@ from aether_operator import planning, status
 from aether_operator.api.platforms import PlatformSpec, Server
 from aether_operator.api.reasons import ConditionType, Reason, Remedy
 from aether_operator.observed.kinds import Ref
-from aether_operator.observed.observation import World
+from aether_operator.observed.observation import Observed
 from aether_operator.observed.reports import Drift, Engine
 from aether_operator.status import evaluation
 from aether_testing import evaluations, kstatus, observations
@@ -26,24 +26,26 @@ READY, RECONCILING, STALLED = evaluations.READY, evaluations.RECONCILING, evalua
 
 
 def test_a_new_generation_has_the_whole_deadline_again() -> None:
-    world = evaluations.saying(Reason.UNREACHABLE)(observations.steady(observations.a_platform()))
+    observed = evaluations.saying(Reason.UNREACHABLE)(observations.steady(observations.a_platform()))
     old, new = (observations.a_platform(generation=number, progressDeadlineSeconds=60) for number in (1, 2))
-    late = evaluations.judged(evaluations.seen(old, world), evaluations.judged(evaluations.seen(old, world)), at=60)
+    late = evaluations.judged(
+        evaluations.seen(old, observed), evaluations.judged(evaluations.seen(old, observed)), at=60
+    )
     assert late["state"] == STALLED
-    again = evaluations.judged(evaluations.seen(new, world), late, at=70)
+    again = evaluations.judged(evaluations.seen(new, observed), late, at=70)
     assert again["state"] == RECONCILING
     edited_while_waiting = evaluations.judged(
-        evaluations.seen(new, world), evaluations.judged(evaluations.seen(old, world)), at=59
+        evaluations.seen(new, observed), evaluations.judged(evaluations.seen(old, observed)), at=59
     )
-    assert evaluations.judged(evaluations.seen(new, world), edited_while_waiting, at=61)["state"] == RECONCILING
-    assert evaluations.judged(evaluations.seen(new, world), edited_while_waiting, at=119)["state"] == STALLED
+    assert evaluations.judged(evaluations.seen(new, observed), edited_while_waiting, at=61)["state"] == RECONCILING
+    assert evaluations.judged(evaluations.seen(new, observed), edited_while_waiting, at=119)["state"] == STALLED
 
 
 def test_a_longer_deadline_is_an_edit_that_counts() -> None:
-    world = evaluations.saying(Reason.UNREACHABLE)(observations.steady(observations.a_platform()))
+    observed = evaluations.saying(Reason.UNREACHABLE)(observations.steady(observations.a_platform()))
     platform = observations.a_platform(progressDeadlineSeconds=600)
-    first = evaluations.judged(evaluations.seen(platform, world))
-    assert evaluations.judged(evaluations.seen(platform, world), first, at=599)["state"] == RECONCILING
+    first = evaluations.judged(evaluations.seen(platform, observed))
+    assert evaluations.judged(evaluations.seen(platform, observed), first, at=599)["state"] == RECONCILING
 
 
 def test_a_times_change_is_the_truths_change() -> None:
@@ -113,8 +115,10 @@ def test_a_paused_platform_whose_spec_is_in_force_stays_as_it_is() -> None:
     platform = observations.a_platform()
     before = evaluations.judged(evaluations.seen(platform, observations.steady(platform)))
     paused = observations.a_platform(generation=2, paused=True)
-    world = dataclasses.replace(observations.steady(platform), schema=None)
-    told = evaluations.judged(evaluations.seen(platform, world, generation=2, paused=True, newest=paused), before, at=9)
+    observed = dataclasses.replace(observations.steady(platform), schema=None)
+    told = evaluations.judged(
+        evaluations.seen(platform, observed, generation=2, paused=True, newest=paused), before, at=9
+    )
     assert (told["state"], evaluations.in_kstatus(told, generation=2)) == (READY, kstatus.CURRENT)
     assert evaluations.conditions(told)["Paused"]["status"] == "True"
     assert (told["applied"], told["schema"]) == (before["applied"], before["schema"])
@@ -127,8 +131,8 @@ def test_a_reason_of_a_newer_release_is_kept_as_a_failure_through_a_pause() -> N
     )
     (schema,) = [one for one in before["conditions"] if one["type"] == ConditionType.SCHEMA_READY]
     schema["reason"] = "FromTheFuture"
-    world = dataclasses.replace(observations.steady(platform), schema=None)
-    told = evaluations.judged(evaluations.seen(platform, world, paused=True, newest=platform), before)
+    observed = dataclasses.replace(observations.steady(platform), schema=None)
+    told = evaluations.judged(evaluations.seen(platform, observed, paused=True, newest=platform), before)
     assert evaluations.conditions(told)[ConditionType.SCHEMA_READY]["reason"] == Reason.FAILED
 
 
@@ -158,12 +162,14 @@ def test_a_platform_that_was_born_paused_is_not_current() -> None:
     assert "applied" not in told
 
 
-def _paused(platform: Platform, world: World) -> dict[str, tuple[str, str, str]]:
+def _paused(platform: Platform, observed: Observed) -> dict[str, tuple[str, str, str]]:
     """Condition → its truth, reason and message, of a platform that was well, is paused, and was then touched."""
     before = evaluations.judged(evaluations.seen(platform, observations.steady(platform)))
     paused = observations.a_platform(generation=2, paused=True)
-    world = dataclasses.replace(world, paused=True, schema=None, topics=None)
-    told = evaluations.judged(evaluations.seen(platform, world, generation=2, paused=True, newest=paused), before, at=9)
+    observed = dataclasses.replace(observed, paused=True, schema=None, topics=None)
+    told = evaluations.judged(
+        evaluations.seen(platform, observed, generation=2, paused=True, newest=paused), before, at=9
+    )
     assert (told["state"], told["reason"]) == (STALLED, Reason.PAUSED_BY_SPEC)
     return {kind: (one["status"], one["reason"], one["message"]) for kind, one in evaluations.conditions(told).items()}
 
@@ -191,8 +197,8 @@ def test_what_is_deleted_in_a_pause_is_not_waited_for() -> None:
 
 def test_a_schema_that_was_never_looked_at_is_not_waited_for_in_a_pause() -> None:
     platform = observations.a_platform()
-    world = dataclasses.replace(observations.steady(platform), schema=None, paused=True)
-    told = evaluations.judged(evaluations.seen(platform, world, paused=True))
+    observed = dataclasses.replace(observations.steady(platform), schema=None, paused=True)
+    told = evaluations.judged(evaluations.seen(platform, observed, paused=True))
     schema = evaluations.conditions(told)["SchemaReady"]
     assert (schema["status"], schema["reason"]) == ("Unknown", Reason.PAUSED_BY_SPEC)
 
@@ -200,7 +206,7 @@ def test_a_schema_that_was_never_looked_at_is_not_waited_for_in_a_pause() -> Non
 def test_of_a_platform_born_paused_no_part_is_waited_for() -> None:
     told = evaluations.judged(
         evaluations.seen(
-            None, World(children={}, paused=True), paused=True, newest=observations.a_platform(paused=True)
+            None, Observed(children={}, paused=True), paused=True, newest=observations.a_platform(paused=True)
         )
     )
     parts = {
@@ -217,8 +223,8 @@ def test_a_pause_does_not_hide_what_is_wrong_with_the_schema() -> None:
     before = evaluations.judged(
         evaluations.seen(platform, evaluations.schema(Reason.SCHEMA_NEWER)(observations.steady(platform)))
     )
-    world = dataclasses.replace(observations.steady(platform), schema=None)
-    told = evaluations.judged(evaluations.seen(platform, world, paused=True), before, at=9)
+    observed = dataclasses.replace(observations.steady(platform), schema=None)
+    told = evaluations.judged(evaluations.seen(platform, observed, paused=True), before, at=9)
     assert (told["state"], told["reason"]) == (STALLED, Reason.SCHEMA_NEWER)
 
 
@@ -240,21 +246,21 @@ def test_a_platform_that_is_being_deleted_says_so_and_keeps_what_is_known() -> N
 # What a person reads.
 
 
-def _warning(world: World, platform: Platform) -> tuple[str, str, str]:
-    one = evaluations.conditions(evaluations.judged(evaluations.seen(platform, world)))["Warning"]
+def _warning(observed: Observed, platform: Platform) -> tuple[str, str, str]:
+    one = evaluations.conditions(evaluations.judged(evaluations.seen(platform, observed)))["Warning"]
     return one["status"], one["reason"], one["message"]
 
 
 def test_warnings_are_all_said_the_gravest_first() -> None:
     platform = observations.a_platform()
-    world = evaluations.schema(
+    observed = evaluations.schema(
         Reason.READY,
         engine=Engine.PARTMAN,
         held=("aether.trades: 3 partitions",),
         drift=(Drift(name="index i", what="is gone", repaired=False),),
         warnings=("the reader may not log in",),
     )(observations.steady(platform))
-    truth, reason, message = _warning(world, platform)
+    truth, reason, message = _warning(observed, platform)
     assert (truth, reason) == ("True", Reason.RETENTION_HELD)
     for part in ("aether.trades: 3 partitions", "index i: is gone", "reader may not", "evaluation"):
         assert part in message
@@ -299,9 +305,9 @@ def test_versions_and_the_schema_are_told_as_they_were_said() -> None:
 
 def test_no_value_of_a_users_secret_is_in_a_status() -> None:
     platform = observations.an_external_platform()
-    world = observations.steady(platform)
-    assert "canary" in json.dumps(world.secrets)
-    assert "canary" not in json.dumps(evaluations.judged(evaluations.seen(platform, world)))
+    observed = observations.steady(platform)
+    assert "canary" in json.dumps(observed.secrets)
+    assert "canary" not in json.dumps(evaluations.judged(evaluations.seen(platform, observed)))
 
 
 def test_messages_are_as_long_as_a_status_bears() -> None:

@@ -16,7 +16,7 @@ from aether_operator.api import crds, parsing
 from aether_operator.api.platforms import FEEDS, Mode, Platform, Server, VenueName
 from aether_operator.api.reasons import Reason
 from aether_operator.observed.kinds import Ref
-from aether_operator.observed.observation import Trouble, World
+from aether_operator.observed.observation import Observed, Trouble
 from aether_operator.observed.reports import Drift, SchemaReport, ServerReport
 from aether_operator.status import sanitizer
 from aether_testing import observations, structural
@@ -66,7 +66,9 @@ def kept(spec: dict[str, Any]) -> dict[str, Any]:
     return {"metadata": meta, "spec": structural.admitted(spec, SPEC), "status": NEVER}
 
 
-def judged(raw: dict[str, Any], change: Any = lambda world: world, made: Any = observations.steady) -> dict[str, Any]:
+def judged(
+    raw: dict[str, Any], change: Any = lambda observed: observed, made: Any = observations.steady
+) -> dict[str, Any]:
     """A platform of a spec as it is judged, in a world where all is well but for a change."""
     read = parsing.parse(raw)
     newest = read if isinstance(read, Platform) else None
@@ -76,7 +78,7 @@ def judged(raw: dict[str, Any], change: Any = lambda world: world, made: Any = o
         platform=newest,
         newest=newest,
         problems=() if isinstance(read, Platform) else read.problems,
-        world=change(made(newest)) if newest else World(children={}),
+        observed=change(made(newest)) if newest else Observed(children={}),
     )
     return status.judge(seen, raw["status"], now=NOW)
 
@@ -116,7 +118,7 @@ def test_the_status_of_any_spec_after_any_other_is_taken(before: dict[str, Any],
 def test_the_status_of_whatever_servers_say_is_taken(texts: list[str], days: int, many: int, reason: Reason) -> None:
     message, version, revision, name, what = texts
 
-    def change(world: World) -> World:
+    def change(observed: Observed) -> Observed:
         schema = SchemaReport(
             reason=reason,
             message=message,
@@ -128,7 +130,7 @@ def test_the_status_of_whatever_servers_say_is_taken(texts: list[str], days: int
         )
         servers = {one: ServerReport(server=one, reason=reason, message=message, version=version) for one in Server}
         blockers = (Trouble(ref=Ref("Service", "paper-old"), reason=Reason.REFUSED, message=what),)
-        return dataclasses.replace(world, schema=schema, servers=servers, blockers=blockers)
+        return dataclasses.replace(observed, schema=schema, servers=servers, blockers=blockers)
 
     raw = kept({})
     told = judged(raw, change)
@@ -192,8 +194,8 @@ def without(spec: dict[str, Any], path: tuple[str, ...]) -> Iterator[dict[str, A
             yield changed
 
 
-def nothing(_: Platform) -> World:
-    return World(children={})
+def nothing(_: Platform) -> Observed:
+    return Observed(children={})
 
 
 def test_any_field_may_go_and_be_null_zero_or_empty() -> None:

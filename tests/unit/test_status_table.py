@@ -13,7 +13,7 @@ from aether_operator import desired, status
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import ConditionType, Reason
 from aether_operator.observed.kinds import Ref
-from aether_operator.observed.observation import Trouble, World
+from aether_operator.observed.observation import Observed, Trouble
 from aether_operator.observed.reports import Drift, Engine
 from aether_testing import evaluations, kstatus, observations
 
@@ -27,54 +27,54 @@ CLAIM: Final = Ref("PersistentVolumeClaim", "paper-postgres-data")
 READY, RECONCILING, STALLED = evaluations.READY, evaluations.RECONCILING, evaluations.STALLED
 
 
-def _with_set(**changes: Any) -> Callable[[World], World]:
+def _with_set(**changes: Any) -> Callable[[Observed], Observed]:
     """A StatefulSet that is not as far yet."""
 
-    def changed(world: World) -> World:
-        live = copy.deepcopy(world.children[SET])
+    def changed(observed: Observed) -> Observed:
+        live = copy.deepcopy(observed.children[SET])
         live["status"] |= changes
-        return observations.having(world, live)
+        return observations.having(observed, live)
 
     return changed
 
 
-def _with_pod(**said: Any) -> Callable[[World], World]:
+def _with_pod(**said: Any) -> Callable[[Observed], Observed]:
     """A StatefulSet whose pod does not come up, and says why."""
 
-    def changed(world: World) -> World:
-        pod = observations.a_pod_of(world.children[SET], **said)
-        return dataclasses.replace(_with_set(readyReplicas=0, availableReplicas=0)(world), pods=(pod,))
+    def changed(observed: Observed) -> Observed:
+        pod = observations.a_pod_of(observed.children[SET], **said)
+        return dataclasses.replace(_with_set(readyReplicas=0, availableReplicas=0)(observed), pods=(pod,))
 
     return changed
 
 
-def _waiting(reason: str, **more: Any) -> Callable[[World], World]:
+def _waiting(reason: str, **more: Any) -> Callable[[Observed], Observed]:
     return _with_pod(containerStatuses=[{"name": "postgres", "state": {"waiting": {"reason": reason}}, **more}])
 
 
-def _changed(ref: Ref, change: Callable[[Manifest], Any]) -> Callable[[World], World]:
-    def changed(world: World) -> World:
-        live = copy.deepcopy(world.children[ref])
+def _changed(ref: Ref, change: Callable[[Manifest], Any]) -> Callable[[Observed], Observed]:
+    def changed(observed: Observed) -> Observed:
+        live = copy.deepcopy(observed.children[ref])
         change(live)
-        return observations.having(world, live)
+        return observations.having(observed, live)
 
     return changed
 
 
-def _without(ref: Ref) -> Callable[[World], World]:
-    return lambda world: observations.without(world, ref)
+def _without(ref: Ref) -> Callable[[Observed], Observed]:
+    return lambda observed: observations.without(observed, ref)
 
 
-def _troubled(reason: Reason, message: str = "do this", ref: Ref = SET) -> Callable[[World], World]:
+def _troubled(reason: Reason, message: str = "do this", ref: Ref = SET) -> Callable[[Observed], Observed]:
     trouble = Trouble(ref=ref, reason=reason, message=message)
-    return lambda world: dataclasses.replace(world, blockers=(trouble,))
+    return lambda observed: dataclasses.replace(observed, blockers=(trouble,))
 
 
-def _all(*changes: Callable[[World], World]) -> Callable[[World], World]:
-    def changed(world: World) -> World:
+def _all(*changes: Callable[[Observed], Observed]) -> Callable[[Observed], Observed]:
+    def changed(observed: Observed) -> Observed:
         for change in changes:
-            world = change(world)
-        return world
+            observed = change(observed)
+        return observed
 
     return changed
 
@@ -92,11 +92,11 @@ UNSCHEDULABLE: Final = {
 }  # fmt: skip
 CRASHING: Final = _waiting("CrashLoopBackOff", lastState={"terminated": {"reason": "Error", "exitCode": 3}})
 
-TABLE: Final[dict[str, tuple[Callable[[World], World], status.State, Reason, str]]] = {
-    "all is well": (lambda world: world, READY, Reason.READY, "Everything"),
+TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reason, str]]] = {
+    "all is well": (lambda observed: observed, READY, Reason.READY, "Everything"),
     # Children.
     "nothing is made yet": (
-        lambda world: dataclasses.replace(world, children={}, servers={}, schema=None),
+        lambda observed: dataclasses.replace(observed, children={}, servers={}, schema=None),
         RECONCILING, Reason.PROGRESSING, "StatefulSet paper-kafka is not there yet",
     ),
     "a workload is gone": (_without(SET), RECONCILING, Reason.PROGRESSING, "StatefulSet paper-postgres"),
@@ -165,7 +165,7 @@ TABLE: Final[dict[str, tuple[Callable[[World], World], status.State, Reason, str
     ),
     # Servers.
     "a server was not asked yet": (
-        lambda world: dataclasses.replace(world, servers={}), RECONCILING, Reason.PROGRESSING, "not asked yet",
+        lambda observed: dataclasses.replace(observed, servers={}), RECONCILING, Reason.PROGRESSING, "not asked yet",
     ),
     "a Secret is missing": (
         evaluations.saying(Reason.SECRET_MISSING, "Secret my-kafka does not exist"),
@@ -196,7 +196,8 @@ TABLE: Final[dict[str, tuple[Callable[[World], World], status.State, Reason, str
     },
     # The schema.
     "the schema was not looked at": (
-        lambda world: dataclasses.replace(world, schema=None), RECONCILING, Reason.PROGRESSING, "schema: it was not",
+        lambda observed: dataclasses.replace(observed, schema=None),
+        RECONCILING, Reason.PROGRESSING, "schema: it was not",
     ),
     **{
         f"the schema says {reason.value}": (evaluations.schema(reason), RECONCILING, reason, "schema: it says so")
@@ -278,8 +279,8 @@ def test_what_time_does_not_mend_is_stalled_after_the_deadline_until_it_is_mende
     change, _, reason, part = TABLE[name]
     platform = observations.a_platform(progressDeadlineSeconds=60)
     bad, good = (
-        evaluations.seen(platform, world)
-        for world in (change(observations.steady(platform)), observations.steady(platform))
+        evaluations.seen(platform, observed)
+        for observed in (change(observations.steady(platform)), observations.steady(platform))
     )
     first = evaluations.judged(bad)
     patient = evaluations.judged(bad, first, at=59)
@@ -297,8 +298,8 @@ def test_what_time_does_not_mend_is_stalled_after_the_deadline_until_it_is_mende
 @pytest.mark.parametrize("name", TABLE)
 def test_no_value_of_a_secret_is_in_a_status(name: str) -> None:
     platform = observations.a_platform()
-    world = observations.steady(platform)
-    text = json.dumps(evaluations.judged(evaluations.seen(platform, TABLE[name][0](world))))
-    passwords = [desired.decoded(one)["password"] for ref, one in world.children.items() if ref.kind == "Secret"]
+    observed = observations.steady(platform)
+    text = json.dumps(evaluations.judged(evaluations.seen(platform, TABLE[name][0](observed))))
+    passwords = [desired.decoded(one)["password"] for ref, one in observed.children.items() if ref.kind == "Secret"]
     assert len(passwords) == 6
     assert not [one for one in passwords if one in text]

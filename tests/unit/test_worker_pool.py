@@ -21,21 +21,21 @@ FORBIDDEN = api_client.Refused(403, "Forbidden", "you may not")
 
 
 @dataclass
-class Visitor:
+class Controller:
     """Visits what it may; `refusals` are raised first, one a visit."""
 
     refusals: list[Exception] = field(default_factory=list)
-    visited: list[Key] = field(default_factory=list)
+    reconciled: list[Key] = field(default_factory=list)
     forgotten: list[Key] = field(default_factory=list)
     told: list[tuple[Key, str]] = field(default_factory=list)
 
-    async def visit(self, key: Key) -> float | None:
-        self.visited.append(key)
+    async def reconcile(self, key: Key) -> float | None:
+        self.reconciled.append(key)
         if self.refusals:
             raise self.refusals.pop()
         return 600.0
 
-    async def tell_failure(self, key: Key, cause: str) -> None:
+    async def report_failure(self, key: Key, cause: str) -> None:
         self.told.append((key, cause))
 
     def forget(self, key: Key) -> None:
@@ -63,13 +63,13 @@ class Cluster:
 
 
 @contextlib.asynccontextmanager
-async def at_work(visitor: Visitor, cluster: Cluster, *keys: Key) -> AsyncIterator[Queue]:
+async def at_work(controller: Controller, cluster: Cluster, *keys: Key) -> AsyncIterator[Queue]:
     """These keys, each taken once when this begins."""
     queue = Queue(chance=lambda: 0.5)
     for key in keys:
         queue.add(key)
     workers = Workers(
-        queue=queue, visitors={"TradingPlatform": visitor}, namespaces=cluster, guard=lambda: None,
+        queue=queue, controllers={"TradingPlatform": controller}, namespaces=cluster, guard=lambda: None,
         chance=lambda: 0.5, word=lambda: "word",
     )  # fmt: skip
     task = asyncio.create_task(workers.work(1))
@@ -84,17 +84,17 @@ async def at_work(visitor: Visitor, cluster: Cluster, *keys: Key) -> AsyncIterat
 
 
 async def test_what_is_in_a_closed_namespace_is_dropped_unseen() -> None:
-    visitor, cluster = Visitor(), Cluster({"theirs"}, known={"theirs"})
-    async with at_work(visitor, cluster, THEIRS, OURS) as queue:
-        assert (visitor.visited, visitor.forgotten) == ([OURS], [THEIRS])
+    controller, cluster = Controller(), Cluster({"theirs"}, known={"theirs"})
+    async with at_work(controller, cluster, THEIRS, OURS) as queue:
+        assert (controller.reconciled, controller.forgotten) == ([OURS], [THEIRS])
         assert queue.keys() == {OURS}
         assert cluster.asked == []
 
 
 async def test_a_forbidden_visit_finds_out_that_its_namespace_is_closed() -> None:
-    visitor, cluster = Visitor(refusals=[FORBIDDEN]), Cluster({"theirs"})
-    async with at_work(visitor, cluster, THEIRS, OURS) as queue:
-        assert (visitor.visited, visitor.forgotten) == ([THEIRS, OURS], [THEIRS])
+    controller, cluster = Controller(refusals=[FORBIDDEN]), Cluster({"theirs"})
+    async with at_work(controller, cluster, THEIRS, OURS) as queue:
+        assert (controller.reconciled, controller.forgotten) == ([THEIRS, OURS], [THEIRS])
         assert queue.keys() == {OURS}
         assert cluster.asked == ["theirs"]
 
@@ -104,7 +104,7 @@ async def test_a_forbidden_visit_finds_out_that_its_namespace_is_closed() -> Non
     [(FORBIDDEN, False), (FORBIDDEN, True), (api_client.Refused(422, "Invalid", "it may not be so"), False)],
 )
 async def test_a_refusal_of_one_thing_is_tried_again_later(refusal: Exception, *, silent: bool) -> None:
-    visitor, cluster = Visitor(refusals=[refusal]), Cluster(set(), silent=silent)
-    async with at_work(visitor, cluster, THEIRS) as queue:
-        assert (visitor.visited, visitor.forgotten) == ([THEIRS], [])
+    controller, cluster = Controller(refusals=[refusal]), Cluster(set(), silent=silent)
+    async with at_work(controller, cluster, THEIRS) as queue:
+        assert (controller.reconciled, controller.forgotten) == ([THEIRS], [])
         assert queue.keys() == {THEIRS}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from types import TracebackType
 
-VISIT: Final[contextvars.ContextVar[dict[str, str]]] = contextvars.ContextVar("visit", default={})  # noqa: B039 - never changed
+CONTEXT: Final[contextvars.ContextVar[dict[str, str]]] = contextvars.ContextVar("context", default={})  # noqa: B039 - never changed
 _PLAIN: Final = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {"message", "taskName"}
 LEVELS: Final = {
     # What Kopf says of each event it hears is ours to say, once.
@@ -47,7 +47,7 @@ class Lines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": _event(record),
-            **VISIT.get(),
+            **CONTEXT.get(),
             **{
                 key: value for key, value in record.__dict__.items() if key not in _PLAIN and not key.startswith("k8s_")
             },

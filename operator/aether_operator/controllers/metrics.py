@@ -6,15 +6,20 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-VISITS: Final = Counter("aether_operator_visits", "Visits, by kind of object and outcome", ["kind", "outcome"])
-VISIT_SECONDS: Final = Histogram(
-    "aether_operator_visit_seconds",
-    "Duration of a visit",
-    ["kind"],
+RECONCILES: Final = Counter(
+    "aether_operator_reconcile", "Reconciles, by controller and result", ["controller", "result"]
+)
+RECONCILE_TIME: Final = Histogram(
+    "aether_operator_reconcile_time_seconds",
+    "Duration of a reconcile",
+    ["controller"],
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
-VISITING: Final = Gauge("aether_operator_visits_in_progress", "Visits under way; at most visitsAtOnce and one")
-QUEUE_DEPTH: Final = Gauge("aether_operator_queue_depth", "Keys that wait for a visit")
+ACTIVE_WORKERS: Final = Gauge(
+    "aether_operator_active_workers",
+    "Workers that reconcile now; at most maxConcurrentReconciles and one for urgent keys",
+)
+WORKQUEUE_DEPTH: Final = Gauge("aether_operator_workqueue_depth", "Keys that wait for a worker")
 WATCH_AGE: Final = Gauge(
     "aether_operator_watch_age_seconds", "Since the last event, bookmark or good list of a resource", ["path"]
 )

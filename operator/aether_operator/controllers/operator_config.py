@@ -44,7 +44,7 @@ class Config(Model):
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     resync_seconds: Annotated[float, Field(gt=0, le=86400)] = 600
     watch_silence_seconds: Annotated[float, Field(gt=0, le=70)] = 70
-    visits_at_once: Annotated[int, Field(ge=1, le=64)] = 8
+    max_concurrent_reconciles: Annotated[int, Field(ge=1, le=64)] = 8
     managed_addresses: dict[Server, Place] = Field(default_factory=dict)
     room_address: Annotated[str, Field(pattern=r"^$|^https?://[^{}\s]*(\{(namespace|pod)\}[^{}\s]*)+$")] = ""
 

@@ -20,7 +20,7 @@ from aether_operator.controllers import intervals, metrics
 from aether_operator.database import checks, fence, migrator
 from aether_operator.kube import api_client
 from aether_operator.observed import components, kinds, owners, pod_problems
-from aether_operator.observed.observation import World
+from aether_operator.observed.observation import Observed
 from aether_operator.observed.owners import Owner, Standing
 from aether_operator.observed.reports import SchemaReport, SchemaWanted, ServerReport, TopicsReport
 
@@ -51,7 +51,7 @@ ROOM_DEADLINE: Final = 3.0
 
 
 @dataclass(slots=True)
-class Hints:
+class Index:
     """What former visits saw, so that an event finds its key. Memory only: nothing is decided by it."""
 
     keys: defaultdict[tuple[str, str, str], set[Key]] = field(default_factory=lambda: defaultdict(set))
@@ -79,7 +79,7 @@ class _Check:
 
 
 @dataclass(slots=True, kw_only=True)
-class Visitor:
+class Controller:
     """Visits platforms.
 
     Args:
@@ -97,7 +97,7 @@ class Visitor:
     fences: fence.Fences
     fresh: Callable[[], str]
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC)
-    hints: Hints = field(default_factory=Hints)
+    index: Index = field(default_factory=Index)
     _checks: dict[tuple[Key, Server], _Check] = field(default_factory=dict)
     _topics: dict[Key, tuple[Endpoint, TopicsReport, float]] = field(default_factory=dict)
     """A good answer, and until when it is believed."""
@@ -111,7 +111,7 @@ class Visitor:
         default_factory=lambda: ThreadPoolExecutor(max_workers=8, thread_name_prefix="database")
     )
 
-    async def visit(self, key: Key) -> float | None:
+    async def reconcile(self, key: Key) -> float | None:
         """One visit. Returns after how many seconds the next is due, or nothing when the platform is gone.
 
         Raises:
@@ -129,35 +129,35 @@ class Visitor:
         newest, problems = (parsed, ()) if isinstance(parsed, Platform) else (None, parsed.problems)
         paused = raw.get("spec", {}).get("paused") is True
         acting = parsing.last_good(raw) if newest is None or paused else newest
-        world = World(children={}) if acting is None else await self._look(key, acting)
+        observed = Observed(children={}) if acting is None else await self._look(key, acting)
         if acting is not None:
             owner = await self._owner(key, acting)
-            world = dataclasses.replace(world, owners=self._known(key, acting, world, owner))
+            observed = dataclasses.replace(observed, owners=self._known(key, acting, observed, owner))
             if not paused:
-                world = await self._carry_out(key, acting, world, raw)
-            world = await self._ask(key, acting, world, owner, born=parsing.created(raw), write=not paused)
-            if not paused and (known := self._known(key, acting, world, owner)) != world.owners:
+                observed = await self._carry_out(key, acting, observed, raw)
+            observed = await self._ask(key, acting, observed, owner, born=parsing.created(raw), write=not paused)
+            if not paused and (known := self._known(key, acting, observed, owner)) != observed.owners:
                 # What waits for a server that is known by now is made in this very visit, and what must not go on ends.
-                world = await self._carry_out(key, acting, dataclasses.replace(world, owners=known), raw)
-            world = await self._hear(key, acting, world)
+                observed = await self._carry_out(key, acting, dataclasses.replace(observed, owners=known), raw)
+            observed = await self._hear(key, acting, observed)
         seen = status.Seen(
             generation=raw["metadata"]["generation"],
             paused=paused,
             platform=acting,
             newest=newest,
             problems=problems,
-            world=dataclasses.replace(world, paused=paused),
+            observed=dataclasses.replace(observed, paused=paused),
         )
         return await self._tell(key, raw, status.judge(seen, raw.get("status", {}), now=self.now()))
 
     # Looking.
 
-    async def _look(self, key: Key, platform: Platform) -> World:
+    async def _look(self, key: Key, platform: Platform) -> Observed:
         selector = f"{labels.PLATFORM}={platform.name}"
         names, wanted = sorted(parsing.secrets_of(platform.spec)), desired.names(platform)
         # Before anything is read: what changes from now on is noticed.
         for which in (*wanted, *(kinds.Ref(kinds.SECRETS.kind, name) for name in names)):
-            self.hints.keys[key.namespace, which.kind, which.name].add(key)
+            self.index.keys[key.namespace, which.kind, which.name].add(key)
         *lists, pods = await asyncio.gather(
             *(self.api.list(kind, key.namespace, selector) for kind in (*kinds.CHILDREN, kinds.PODS))
         )
@@ -167,7 +167,7 @@ class Visitor:
         unlisted = [one for one in wanted if one not in children]
         looked = await asyncio.gather(*(self.api.get(kinds.of_child(one), key.namespace, one.name) for one in unlisted))
         children |= {kinds.ref(one): one for one in looked if one is not None}
-        return World(
+        return Observed(
             children=children,
             pods=tuple(pods),
             secrets={
@@ -175,22 +175,22 @@ class Visitor:
             },
         )
 
-    async def _hear(self, key: Key, platform: Platform, world: World) -> World:
+    async def _hear(self, key: Key, platform: Platform, observed: Observed) -> Observed:
         """What Kubernetes says of what does not come about; not read where nothing is missing."""
-        which = sorted(pod_problems.unexplained(platform, world))
+        which = sorted(pod_problems.unexplained(platform, observed))
         try:
             said = [await self.api.list(kinds.EVENTS, key.namespace, fields=f"regarding.kind={one}") for one in which]
         except api_client.Refused as refused:  # the Role is of an older chart: the cause is missing, and nothing else
             log.warning("events_not_read", extra={"cause": str(refused)})
-            return world
-        return dataclasses.replace(world, events=tuple(event for events in said for event in events))
+            return observed
+        return dataclasses.replace(observed, events=tuple(event for events in said for event in events))
 
     # Carrying out.
 
-    async def _carry_out(self, key: Key, platform: Platform, world: World, raw: Manifest) -> World:
-        wanted = desired.children(platform, world, self.config.release, self.fresh)
-        plan = planning.plan(wanted, world, platform)
-        children, blockers, unmade = dict(world.children), list(plan.blockers), set[kinds.Ref]()
+    async def _carry_out(self, key: Key, platform: Platform, observed: Observed, raw: Manifest) -> Observed:
+        wanted = desired.children(platform, observed, self.config.release, self.fresh)
+        plan = planning.plan(wanted, observed, platform)
+        children, blockers, unmade = dict(observed.children), list(plan.blockers), set[kinds.Ref]()
         made = self._made.get(key, {})
         for act in plan.acts:
             match act:
@@ -213,9 +213,9 @@ class Visitor:
                     if act.manifest == made.get(which):
                         metrics.REPAIRS.labels(which.kind).inc()
                         await self._say(raw, "Repaired", f"{which} was not as it should be", action="Repair")
-                case planning.Nudge():
+                case planning.SyncConfig():
                     if act.settings not in unmade:
-                        await self._nudge(key, act)
+                        await self._sync_config(key, act)
                 case planning.Delete():
                     await self._delete(key, act)
                     children.pop(act.ref, None)
@@ -223,17 +223,17 @@ class Visitor:
         self._made[key] = {
             which: one for one in wanted if (which := kinds.ref(one)) in children and which not in unmade
         }
-        return dataclasses.replace(world, children=children, blockers=tuple(blockers))
+        return dataclasses.replace(observed, children=children, blockers=tuple(blockers))
 
-    async def _nudge(self, key: Key, act: planning.Nudge) -> None:
+    async def _sync_config(self, key: Key, act: planning.SyncConfig) -> None:
         """Have a pod's kubelet look at the new settings at once. Whoever may not be told looks within a minute."""
         notes = {labels.SETTINGS: act.digest}
         try:
             await self.api.annotate(kinds.PODS, key.namespace, act.pod, uid=act.uid, notes=notes)
         except api_client.Refused as refused:
-            log.warning("not_nudged", extra={"pod": act.pod, "cause": str(refused)})
+            log.warning("config_sync_failed", extra={"pod": act.pod, "cause": str(refused)})
         else:
-            log.info("nudged", extra={"pod": act.pod, "settings": act.digest})
+            log.info("config_sync_requested", extra={"pod": act.pod, "settings": act.digest})
 
     async def _delete(self, key: Key, act: planning.Delete) -> None:
         """Delete a child that is not wanted any more, after a fresh look: a list may be older than the world."""
@@ -251,62 +251,62 @@ class Visitor:
     # Asking the data plane.
 
     async def _ask(  # noqa: PLR0913 - what a visit knows
-        self, key: Key, platform: Platform, world: World, owner: Owner, *, born: datetime.datetime, write: bool
-    ) -> World:
+        self, key: Key, platform: Platform, observed: Observed, owner: Owner, *, born: datetime.datetime, write: bool
+    ) -> Observed:
         reports, told = await asyncio.gather(
-            asyncio.gather(*(self._check(key, platform, world, server, owner) for server in Server)),
+            asyncio.gather(*(self._check(key, platform, observed, server, owner) for server in Server)),
             service_status.ask(
-                components.targets(platform, world),
+                components.targets(platform, observed),
                 namespace=key.namespace,
                 deadline=ROOM_DEADLINE,
                 through=self.config.room_address,
-                hidden=desired.hidden(platform, world),
+                hidden=desired.hidden(platform, observed),
             ),
         )
         servers = {one.server: one for one in reports if one is not None}
         refused = any(one.standing is Standing.ANOTHERS for one in servers.values())
         good = {server: one.standing for server, one in servers.items() if one.ok and write}
         schema, topics = await asyncio.gather(
-            self._schema(platform, world, owner, born, may_claim=not refused)
+            self._schema(platform, observed, owner, born, may_claim=not refused)
             if Server.POSTGRES in good
             else _nothing(),
-            self._set_topics_up(key, platform, world) if good.get(Server.KAFKA) is Standing.OURS else _nothing(),
+            self._set_topics_up(key, platform, observed) if good.get(Server.KAFKA) is Standing.OURS else _nothing(),
         )
         standings = {server: one.standing for server, one in servers.items()}
         standings[Server.POSTGRES] = schema.standing if schema is not None else None
         for server in (Server.KAFKA, Server.NATS, Server.REDIS):
             if server in good and owners.claimable(server, standings):
-                claimed = await self._check(key, platform, world, server, owner, claim=True)
+                claimed = await self._check(key, platform, observed, server, owner, claim=True)
                 if claimed is not None:
                     servers[server], standings[server] = claimed, claimed.standing
                 if server is Server.KAFKA and standings[server] is Standing.OURS:
-                    topics = await self._set_topics_up(key, platform, world)
+                    topics = await self._set_topics_up(key, platform, observed)
         for server, standing in standings.items():
             if standing is not None:
-                self._standings[key, server] = (self._place(server, platform, world), owner, standing)
-        return dataclasses.replace(world, servers=servers, schema=schema, topics=topics, rooms=told)
+                self._standings[key, server] = (self._place(server, platform, observed), owner, standing)
+        return dataclasses.replace(observed, servers=servers, schema=schema, topics=topics, rooms=told)
 
-    def _known(self, key: Key, platform: Platform, world: World, owner: Owner) -> dict[Server, Standing]:
+    def _known(self, key: Key, platform: Platform, observed: Observed, owner: Owner) -> dict[Server, Standing]:
         """Whose the servers are that the spec names, as far as this process was ever told by them."""
         found = {}
         for server in Server:
             place, whom, standing = self._standings.get((key, server), ("", owner, Standing.NOBODYS))
-            if place and (place, whom) == (self._place(server, platform, world), owner):
+            if place and (place, whom) == (self._place(server, platform, observed), owner):
                 found[server] = standing
         return found
 
-    def _place(self, server: Server, platform: Platform, world: World) -> str:
+    def _place(self, server: Server, platform: Platform, observed: Observed) -> str:
         """Which server the spec names; nothing where it cannot be told."""
-        found = desired.endpoint(server, platform, world)
+        found = desired.endpoint(server, platform, observed)
         return "" if isinstance(found, desired.Missing) else f"{found.host}:{found.port}/{found.database}"
 
     async def _check(  # noqa: PLR0913 - what a visit knows
-        self, key: Key, platform: Platform, world: World, server: Server, owner: Owner, *, claim: bool = False
+        self, key: Key, platform: Platform, observed: Observed, server: Server, owner: Owner, *, claim: bool = False
     ) -> ServerReport | None:
         """What a server says, or nothing while it cannot be asked yet; `claim` takes it, where it is nobody's."""
-        if platform.spec.data_plane.of(server).mode is Mode.MANAGED and not desired.serving(server, platform, world):
+        if platform.spec.data_plane.of(server).mode is Mode.MANAGED and not desired.serving(server, platform, observed):
             return None
-        found = desired.endpoint(server, platform, world)
+        found = desired.endpoint(server, platform, observed)
         if isinstance(found, desired.Missing):
             return ServerReport(server=server, reason=found.reason, message=found.message)
         endpoint = self._reachable(server, platform, found)
@@ -326,9 +326,9 @@ class Visitor:
         return report
 
     async def _schema(
-        self, platform: Platform, world: World, owner: Owner, born: datetime.datetime, *, may_claim: bool
+        self, platform: Platform, observed: Observed, owner: Owner, born: datetime.datetime, *, may_claim: bool
     ) -> SchemaReport | None:
-        found = desired.endpoint(Server.POSTGRES, platform, world)
+        found = desired.endpoint(Server.POSTGRES, platform, observed)
         if isinstance(found, desired.Missing):
             return None
         endpoint = self._reachable(Server.POSTGRES, platform, found)
@@ -339,14 +339,14 @@ class Visitor:
             may_claim=may_claim,
             timescale=platform.spec.data_plane.postgres.timescale,
             days=platform.spec.retention.by_table(),
-            logins=desired.of_database(platform, world),
+            logins=desired.of_database(platform, observed),
         )
         return await self._in_database(
             lambda: migrator.bring_up(endpoint, wanted, self.fences, deadline=SCHEMA_DEADLINE)
         )
 
-    async def _set_topics_up(self, key: Key, platform: Platform, world: World) -> TopicsReport | None:
-        found = desired.endpoint(Server.KAFKA, platform, world)
+    async def _set_topics_up(self, key: Key, platform: Platform, observed: Observed) -> TopicsReport | None:
+        found = desired.endpoint(Server.KAFKA, platform, observed)
         if isinstance(found, desired.Missing):
             return None
         endpoint = self._reachable(Server.KAFKA, platform, found)
@@ -392,7 +392,7 @@ class Visitor:
                     raise api_client.Unavailable(str(refused)) from refused
                 raise
             if written["metadata"]["generation"] == raw["metadata"]["generation"]:  # else somebody edited it meanwhile
-                self.hints.own_writes[key] = written["metadata"]["resourceVersion"]
+                self.index.own_writes[key] = written["metadata"]["resourceVersion"]
             await self._say_changes(raw, before, wanted)
         if key in self._failing:
             self._failing.discard(key)
@@ -400,9 +400,9 @@ class Visitor:
             await self._say(raw, "Reconciled", note, action="Reconcile")
         if "deletionTimestamp" in raw["metadata"]:
             return None
-        return intervals.until_next(wanted, platforms=len(self.hints.own_writes), longest=self.config.resync_seconds)
+        return intervals.until_next(wanted, platforms=len(self.index.own_writes), longest=self.config.resync_seconds)
 
-    async def tell_failure(self, key: Key, cause: str) -> None:
+    async def report_failure(self, key: Key, cause: str) -> None:
         """Tell that a visit failed, in the status; where that cannot be written, in an event.
 
         Raises:
@@ -424,7 +424,7 @@ class Visitor:
                 self._failing.add(key)
                 await self._say(raw, Reason.RECONCILE_FAILED, told["message"], action="Reconcile", warning=True)
                 return
-            self.hints.own_writes[key] = written["metadata"]["resourceVersion"]
+            self.index.own_writes[key] = written["metadata"]["resourceVersion"]
             await self._say_changes(raw, before, told)
 
     async def _say_changes(self, raw: Manifest, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
@@ -450,7 +450,7 @@ class Visitor:
 
     def forget(self, key: Key) -> None:
         """It is gone, or nobody may look at it any more."""
-        self.hints.forget(key)
+        self.index.forget(key)
         for server in Server:
             self._checks.pop((key, server), None)
             self._standings.pop((key, server), None)

@@ -25,14 +25,14 @@ PATIENT: Final = 4
 """Visits that are put off in a row before a person is told: some ten seconds."""
 
 
-class Visits(Protocol):
+class Controller(Protocol):
     """Who visits one kind."""
 
-    async def visit(self, key: Key) -> float | None:
+    async def reconcile(self, key: Key) -> float | None:
         """Returns after how many seconds the next visit is due."""
         ...
 
-    async def tell_failure(self, key: Key, cause: str) -> None:
+    async def report_failure(self, key: Key, cause: str) -> None:
         """Tell a person that a visit of it failed, and why."""
         ...
 
@@ -67,7 +67,7 @@ class Workers:
     """
 
     queue: Queue
-    visitors: Mapping[str, Visits]
+    controllers: Mapping[str, Controller]
     namespaces: Namespaces
     guard: Callable[[], object]
     chance: Callable[[], float]
@@ -87,19 +87,19 @@ class Workers:
     async def _serve(self, lane: Lane) -> None:
         while True:
             key = await self.queue.take(lane)
-            metrics.QUEUE_DEPTH.set(self.queue.depth())
-            logs.VISIT.set({"key": str(key), "visit": self.word()})
+            metrics.WORKQUEUE_DEPTH.set(self.queue.depth())
+            logs.CONTEXT.set({"key": str(key), "reconcile_id": self.word()})
             began = time.monotonic()
-            with metrics.VISITING.track_inprogress():
+            with metrics.ACTIVE_WORKERS.track_inprogress():
                 closed = self.namespaces.closed(key.namespace)
-                outcome = self._drop(key) if closed else await self._visit(key)
-            metrics.VISITS.labels(key.kind, outcome).inc()
-            metrics.VISIT_SECONDS.labels(key.kind).observe(time.monotonic() - began)
-            logs.VISIT.set({})
+                result = self._drop(key) if closed else await self._reconcile(key)
+            metrics.RECONCILES.labels(key.kind.lower(), result).inc()
+            metrics.RECONCILE_TIME.labels(key.kind.lower()).observe(time.monotonic() - began)
+            logs.CONTEXT.set({})
 
-    async def _visit(self, key: Key) -> str:
+    async def _reconcile(self, key: Key) -> str:
         try:
-            due = await self.visitors[key.kind].visit(key)
+            due = await self.controllers[key.kind].reconcile(key)
         except leader_election.LeaseLost:
             raise
         except asyncio.CancelledError:
@@ -109,18 +109,18 @@ class Workers:
             # Not we were cancelled but something that the visit waited for: the key must not stay taken for ever.
             await self._tell(key, "something that it waited for was cancelled")
             self.queue.failed(key)
-            return "failed"
+            return "error"
         except fence.FencedOff as fenced:
             self.guard()  # whoever still holds the Lease takes the fence anew; who does not ends here
             await self._put_off(key, str(fenced))
             wait = self.queue.failed(key)
             log.warning("fenced_off", extra={"cause": str(fenced), "seconds": round(wait, 2)})
-            return "put_off"
+            return "requeue"
         except api_client.Unavailable as later:
             await self._put_off(key, str(later))
             wait = self.queue.failed(key, at_least=later.after)
-            log.warning("visit_put_off", extra={"cause": str(later), "seconds": round(wait, 2)})
-            return "put_off"
+            log.warning("reconcile_requeued", extra={"cause": str(later), "seconds": round(wait, 2)})
+            return "requeue"
         except Exception as fault:
             if await self._closes(key, fault):
                 return self._drop(key)
@@ -128,12 +128,12 @@ class Workers:
             # tried again ever more rarely.
             await self._tell(key, logs.place(fault))
             wait = self.queue.failed(key)
-            log.exception("visit_failed", extra={"seconds": round(wait, 2)})
-            return "failed"
+            log.exception("reconcile_failed", extra={"seconds": round(wait, 2)})
+            return "error"
         if due is not None:
             due *= 1 + JITTER * (2 * self.chance() - 1)
         self.queue.done(key, again_after=due)
-        return "done"
+        return "success"
 
     async def _closes(self, key: Key, fault: Exception) -> bool:
         """Whether it is the whole namespace that is refused, and not one thing in it: the API server is asked."""
@@ -147,7 +147,7 @@ class Workers:
 
     def _drop(self, key: Key) -> str:
         """Whoever watches the namespace says that it is closed, and lists everything when it is open again."""
-        self.visitors[key.kind].forget(key)
+        self.controllers[key.kind].forget(key)
         self.queue.done(key, again_after=None)
         return "not_watched"
 
@@ -159,8 +159,8 @@ class Workers:
     async def _tell(self, key: Key, cause: str) -> None:
         """While the key is still ours: nobody else visits it."""
         try:
-            await self.visitors[key.kind].tell_failure(key, cause)
+            await self.controllers[key.kind].report_failure(key, cause)
         except leader_election.LeaseLost:
             raise
         except Exception as fault:  # noqa: BLE001 - the visit is tried again, and so is this
-            log.warning("failure_not_told", extra={"cause": logs.place(fault)})
+            log.warning("failure_not_reported", extra={"cause": logs.place(fault)})

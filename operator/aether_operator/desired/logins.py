@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aether_operator.api.platforms import Platform
-    from aether_operator.observed.observation import World
+    from aether_operator.observed.observation import Observed
 
 _KEYS: Final = ("username", "password")
 
@@ -31,18 +31,18 @@ class Missing:
     message: str
 
 
-def endpoint(server: Server, platform: Platform, world: World) -> Endpoint | Missing:
+def endpoint(server: Server, platform: Platform, observed: Observed) -> Endpoint | Missing:
     """A server's address and the operator's login.
 
     Managed: with the Secret of ours that is among the live children. External: with the user's Secret.
     """
     part = platform.spec.data_plane.of(server)
     if part.mode is Mode.MANAGED:
-        return _managed(server, platform, world)
+        return _managed(server, platform, observed)
     if part.external is None:
         return Missing(Reason.INVALID_SPEC, f"spec.dataPlane.{server.value}.external is missing")
     place = part.external
-    values = world.secrets.get(place.secret_name)
+    values = observed.secrets.get(place.secret_name)
     if values is None:
         return Missing(Reason.SECRET_MISSING, f"Secret {place.secret_name} does not exist")
     missing = [key for key in _KEYS if not values.get(key)]
@@ -63,9 +63,9 @@ def endpoint(server: Server, platform: Platform, world: World) -> Endpoint | Mis
     )
 
 
-def _managed(server: Server, platform: Platform, world: World) -> Endpoint | Missing:
+def _managed(server: Server, platform: Platform, observed: Observed) -> Endpoint | Missing:
     name = names.child(platform, server)
-    live = world.children.get(families.secret(server, platform))
+    live = observed.children.get(families.secret(server, platform))
     if live is None:
         return Missing(Reason.PROGRESSING, f"Secret {name} is not made yet")
     login = secrets.intact(live, servers.USERNAME)
@@ -85,28 +85,28 @@ def _managed(server: Server, platform: Platform, world: World) -> Endpoint | Mis
     )
 
 
-def of_database(platform: Platform, world: World) -> Mapping[Who, Login]:
+def of_database(platform: Platform, observed: Observed) -> Mapping[Who, Login]:
     """The logins of the database beside the operator's, as their live Secrets have them; without those that are not."""
     found = {}
     for who in Who:
         username = names.login(platform, who)
-        good = secrets.intact(world.children.get(families.login(who, platform)), username)
+        good = secrets.intact(observed.children.get(families.login(who, platform)), username)
         if good is not None:
             kept_in = names.login_secret(platform, who)
             found[who] = Login(username=username, password=Hidden(good[0]), kept_in=kept_in)
     return found
 
 
-def hidden(platform: Platform, world: World) -> frozenset[str]:
+def hidden(platform: Platform, observed: Observed) -> frozenset[str]:
     """What is told nowhere: every value of the users' Secrets, and the passwords that the operator made."""
-    given = {value for values in world.secrets.values() for value in (values or {}).values()}
+    given = {value for values in observed.secrets.values() for value in (values or {}).values()}
     ours = [families.secret(server, platform) for server in families.managed(platform)]
     ours += [families.login(who, platform) for who in Who]
-    made = [secrets.decoded(world.children[one]).get("password", "") for one in ours if one in world.children]
+    made = [secrets.decoded(observed.children[one]).get("password", "") for one in ours if one in observed.children]
     return frozenset({*given, *made})
 
 
-def serving(server: Server, platform: Platform, world: World) -> bool:
+def serving(server: Server, platform: Platform, observed: Observed) -> bool:
     """Whether a managed server is worth asking: its pod of the newest revision is ready."""
-    live = world.children.get(families.stateful_set(server, platform))
+    live = observed.children.get(families.stateful_set(server, platform))
     return live is not None and live["spec"].get("replicas", 1) > 0 and not workloads.unfinished(live)

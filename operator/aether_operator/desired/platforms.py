@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform
     from aether_operator.catalog.releases import Release
     from aether_operator.observed.kinds import Manifest
-    from aether_operator.observed.observation import World
+    from aether_operator.observed.observation import Observed
 
 
-def wanted(platform: Platform, world: World, release: Release, fresh: Callable[[], str]) -> tuple[Manifest, ...]:
+def wanted(platform: Platform, observed: Observed, release: Release, fresh: Callable[[], str]) -> tuple[Manifest, ...]:
     """What a platform becomes, server by server and room by room, in the order in which it is applied.
 
     The world is looked at for three things: credentials that are intact stay, what waits for a user's Secret is not
@@ -41,26 +41,26 @@ def wanted(platform: Platform, world: World, release: Release, fresh: Callable[[
     `fresh` makes a random word of 32 letters.
     """
     made = [
-        child for server in families.managed(platform) for child in _running(server, platform, world, release, fresh)
+        child for server in families.managed(platform) for child in _running(server, platform, observed, release, fresh)
     ]
     external = platform.spec.data_plane.postgres.external
-    named = (world.secrets.get(external.secret_name) if external is not None else None) or {}
+    named = (observed.secrets.get(external.secret_name) if external is not None else None) or {}
     authority = named.get("ca.crt", "")
     for who in Who:
-        live = world.children.get(families.login(who, platform))
+        live = observed.children.get(families.login(who, platform))
         login = secrets.login(who, platform, live, release, fresh, authority)
         if login is not None:
             made.append(login)
-    made += [child for room in families.present(platform) for child in _of_room(room, platform, world, release)]
+    made += [child for room in families.present(platform) for child in _of_room(room, platform, observed, release)]
     order = {kind.kind: place for place, kind in enumerate(kinds.CHILDREN)}
     return tuple(sorted(made, key=lambda child: order[child["kind"]]))
 
 
 def _running(
-    server: Server, platform: Platform, world: World, release: Release, fresh: Callable[[], str]
+    server: Server, platform: Platform, observed: Observed, release: Release, fresh: Callable[[], str]
 ) -> Iterator[Manifest]:
     part = platform.spec.data_plane.of(server).managed or Managed()
-    live = world.children.get(families.secret(server, platform))
+    live = observed.children.get(families.secret(server, platform))
     secret = secrets.credentials(server, platform, live, release, fresh)
     yield secret
     yield services.before(server, platform, release)
@@ -70,12 +70,12 @@ def _running(
     if live is not None and (not ownership.ours(live, platform.name) or _going(live)):
         # The Secret's name is taken, or its end is near: what runs goes on as it is, and nothing is started with
         # credentials of others, or with some that will never be there.
-        word = _word_in_force(world.children.get(families.stateful_set(server, platform)))
+        word = _word_in_force(observed.children.get(families.stateful_set(server, platform)))
     if word is not None:
         yield statefulsets.running(server, part, platform, release, word)
 
 
-def _of_room(room: Room, platform: Platform, world: World, release: Release) -> Iterator[Manifest]:
+def _of_room(room: Room, platform: Platform, observed: Observed, release: Release) -> Iterator[Manifest]:
     wanted, run = platform.spec.components, components.ROOMS[room]
     simulated = wanted.exchange_sim or ExchangeSim()
     resources = wanted.ingest.resources if room is Room.INGEST else simulated.resources
@@ -87,34 +87,34 @@ def _of_room(room: Room, platform: Platform, world: World, release: Release) -> 
     yield networkpolicies.around_room(room, platform, release)
     if families.replicas(room, platform) > 1:
         yield poddisruptionbudgets.one_at_a_time(room, platform, release)
-    live = world.children.get(families.room_set(room, platform))
-    unsure = frozenset(server for server in run.servers if world.owners.get(server) is not Standing.OURS)
+    live = observed.children.get(families.room_set(room, platform))
+    unsure = frozenset(server for server in run.servers if observed.owners.get(server) is not Standing.OURS)
     if live is not None and not ownership.ours(live, platform.name):
         yield statefulsets.of_room(room, resources, platform, release)  # it is left alone, and told
     elif live is None:
-        if not unsure and not _lacking(room, platform, world):
+        if not unsure and not _lacking(room, platform, observed):
             yield statefulsets.of_room(room, resources, platform, release)
     elif unsure and environments.of_another_venue(live, platform):
         pass  # it is of a platform that had this name: it is never turned to our venue with that one's servers
     # What runs already goes on, whatever became of a Secret, which its pods have read, and while nobody knows whose a
     # server is; but it does not write to what is another's.
     elif not any(
-        world.owners.get(server) is Standing.ANOTHERS and environments.reaches(live, server, platform)
+        observed.owners.get(server) is Standing.ANOTHERS and environments.reaches(live, server, platform)
         for server in run.servers
     ):
         yield statefulsets.of_room(room, resources, platform, release, unsure, live)
 
 
-def _lacking(room: Room, platform: Platform, world: World) -> list[Server]:
+def _lacking(room: Room, platform: Platform, observed: Observed) -> list[Server]:
     """The servers for whose login a user still has to bring the Secret, or a key of it, or give back its name.
 
     A Secret of ours that is not made yet comes in this very pass.
     """
     found = []
     for server, secret in environments.credentials(room, platform).items():
-        live = world.children.get(Ref(kinds.SECRETS.kind, secret))
+        live = observed.children.get(Ref(kinds.SECRETS.kind, secret))
         external = platform.spec.data_plane.of(server).mode is Mode.EXTERNAL
-        unbrought = external and isinstance(logins.endpoint(server, platform, world), logins.Missing)
+        unbrought = external and isinstance(logins.endpoint(server, platform, observed), logins.Missing)
         if unbrought or (live is not None and not ownership.ours(live, platform.name)):
             found.append(server)
     return found

@@ -12,26 +12,26 @@ from aether_operator.controllers.workqueue import Key
 from aether_operator.observed import kinds
 
 if TYPE_CHECKING:
-    from aether_operator.controllers.platforms import Hints
+    from aether_operator.controllers.platforms import Index
     from aether_operator.controllers.workqueue import Queue
     from aether_operator.observed.kinds import Kind
 
 
-def register(registry: kopf.OperatorRegistry, queue: Queue, hints: Hints) -> None:
+def register(registry: kopf.OperatorRegistry, queue: Queue, index: Index) -> None:
     """Have every event of these kinds put a key into the queue."""
 
     async def notice_platform(body: kopf.RawBody, type: str | None, **_: Any) -> None:  # noqa: A002 - Kopf's word
         meta = body["metadata"]
         key = Key(KIND, meta["namespace"], meta["name"])
         # Our own write of its status, and not the list of a new beginning: nothing that we do not know.
-        if type != "MODIFIED" or hints.own_writes.get(key) != meta["resourceVersion"]:
+        if type != "MODIFIED" or index.own_writes.get(key) != meta["resourceVersion"]:
             queue.add(key)
 
     _on(kinds.PLATFORMS, notice_platform, registry)
     for kind in (*kinds.CHILDREN, kinds.PODS):
 
         async def notice_child(body: kopf.RawBody, kind: Kind = kind, **_: Any) -> None:
-            for key in _whose(kind, body, hints):
+            for key in _whose(kind, body, index):
                 queue.add(key)
 
         _on(kind, notice_child, registry)
@@ -42,9 +42,9 @@ def _on(kind: Kind, notice: Any, registry: kopf.OperatorRegistry) -> None:
     kopf.on.event(group, version, kind.plural, registry=registry, id=f"notice-{kind.plural}")(notice)
 
 
-def _whose(kind: Kind, body: kopf.RawBody, hints: Hints) -> frozenset[Key]:
+def _whose(kind: Kind, body: kopf.RawBody, index: Index) -> frozenset[Key]:
     """The platforms that an object concerns, by its label and by what former visits saw."""
     meta = body["metadata"]
     platform = meta.get("labels", {}).get(labels.PLATFORM)
     named = {Key(KIND, meta["namespace"], platform)} if platform is not None else set()
-    return frozenset(named | hints.keys.get((meta["namespace"], kind.kind, meta["name"]), set()))
+    return frozenset(named | index.keys.get((meta["namespace"], kind.kind, meta["name"]), set()))

@@ -25,7 +25,7 @@ from aether_operator.observed import kinds
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aether_operator.controllers.platforms import Hints
+    from aether_operator.controllers.platforms import Index
     from aether_operator.controllers.workqueue import Queue
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class Watching:
     api: api_client.Api
     namespaces: Sequence[str]
     queue: Queue
-    hints: Hints
+    index: Index
     fresh: sessions.Freshness
     stop: asyncio.Event
     chance: Callable[[], float]
@@ -207,7 +207,7 @@ class Watching:
             session = sessions.watching(self.configuration, self.fresh, lambda answer: self._hear(one, answer))
             return kopf.AiohttpSession(server=self.configuration.host, aiohttp_session=session)
 
-        platforms.register(registry, self.queue, self.hints)
+        platforms.register(registry, self.queue, self.index)
         tasks = await kopf.spawn_tasks(
             registry=registry,
             settings=_settings(self.silence),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from aether_operator.api.platforms import Platform
     from aether_operator.catalog.components import Room
-    from aether_operator.observed.observation import World
+    from aether_operator.observed.observation import Observed
 
 UNKNOWN_PAIR: Final = "UnknownPair"
 """What ingest says of a market that the venue does not have."""
@@ -162,13 +162,13 @@ def expected(room: Room, platform: Platform) -> tuple[str, ...]:
     return tuple(names.room_pod(platform, room, replica) for replica in range(families.replicas(room, platform)))
 
 
-def targets(platform: Platform, world: World) -> tuple[Target, ...]:
+def targets(platform: Platform, observed: Observed) -> tuple[Target, ...]:
     """The pods that can be asked: those of the rooms' workloads that run and have an address."""
     found = []
     for room in families.present(platform):
-        live = world.children.get(families.room_set(room, platform))
+        live = observed.children.get(families.room_set(room, platform))
         wanted = expected(room, platform)
-        for pod in workloads.owned_by(world.pods, live) if live is not None else ():
+        for pod in workloads.owned_by(observed.pods, live) if live is not None else ():
             name, seen = pod["metadata"]["name"], pod.get("status") or {}
             runs = seen.get("phase") == "Running" and not ownership.deleting(pod)
             if name in wanted and runs and seen.get("podIP"):

@@ -26,7 +26,7 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class Observed:
     """One platform's surroundings, read live; `None` for what could not be read or was not asked yet.
 
     `children` are the live objects with this platform's label, and those found under a name that a child should have.

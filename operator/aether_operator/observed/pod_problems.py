@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from aether_operator.api.platforms import Platform
     from aether_operator.observed.kinds import Manifest
-    from aether_operator.observed.observation import World
+    from aether_operator.observed.observation import Observed
 
 LONGEST: Final = 300
 """Letters of a text of Kubernetes that is passed on."""
@@ -39,10 +39,10 @@ class Cause:
         return f"{self.text}; see: {self.see}"
 
 
-def unexplained(platform: Platform, world: World) -> frozenset[str]:
+def unexplained(platform: Platform, observed: Observed) -> frozenset[str]:
     """The kinds of objects whose events are worth reading: StatefulSets that lack a pod, claims that lack a volume."""
-    children = [world.children[ref] for ref in families.all_of(platform) if ref in world.children]
-    lacking = [one for one in children if one["kind"] == kinds.STATEFUL_SETS.kind and lacks_pods(one, world.pods)]
+    children = [observed.children[ref] for ref in families.all_of(platform) if ref in observed.children]
+    lacking = [one for one in children if one["kind"] == kinds.STATEFUL_SETS.kind and lacks_pods(one, observed.pods)]
     unbound = [one for one in children if one["kind"] == kinds.CLAIMS.kind and _is_pending(one)]
     return frozenset(one["kind"] for one in (*lacking, *unbound))
 
@@ -60,12 +60,12 @@ def _is_pending(claim: Manifest) -> bool:
 # A pod that cannot be made.
 
 
-def of_stateful_set(stateful_set: Manifest, world: World) -> Cause | None:
+def of_stateful_set(stateful_set: Manifest, observed: Observed) -> Cause | None:
     """Why a pod that is missing could not be made when that was tried last; nothing where it could."""
-    if not lacks_pods(stateful_set, world.pods):
+    if not lacks_pods(stateful_set, observed.pods):
         return None
     meta = stateful_set["metadata"]
-    latest = _latest(world.events, meta.get("uid"), (FAILED, MADE))
+    latest = _latest(observed.events, meta.get("uid"), (FAILED, MADE))
     if latest is None or latest["reason"] == MADE:
         return None
     said = " ".join((latest.get("note") or "").split()).rpartition(" failed error: ")[2]
@@ -120,12 +120,12 @@ _FORBIDDING: Final = (
 # A claim without a volume, and a pod without a node.
 
 
-def of_claim(claim: Manifest, world: World) -> Cause | None:
+def of_claim(claim: Manifest, observed: Observed) -> Cause | None:
     """Why a claim that waits has no volume; nothing where nobody said."""
     if not _is_pending(claim):
         return None
     meta = claim["metadata"]
-    latest = _latest(world.events, meta.get("uid"), _OF_CLAIMS)
+    latest = _latest(observed.events, meta.get("uid"), _OF_CLAIMS)
     if latest is None:
         return None
     said = " ".join((latest.get("note") or "").split())

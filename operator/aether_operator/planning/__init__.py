@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from aether_operator.planning.blockers import trouble_of
-from aether_operator.planning.plans import Act, Apply, Delete, Nudge, Plan, mounted, plan
+from aether_operator.planning.plans import Act, Apply, Delete, Plan, SyncConfig, mounted, plan
 
-__all__ = ["Act", "Apply", "Delete", "Nudge", "Plan", "mounted", "plan", "trouble_of"]
+__all__ = ["Act", "Apply", "Delete", "Plan", "SyncConfig", "mounted", "plan", "trouble_of"]

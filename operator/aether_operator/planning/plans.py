@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from aether_operator.api.platforms import Platform
     from aether_operator.observed.kinds import Manifest
-    from aether_operator.observed.observation import Trouble, World
+    from aether_operator.observed.observation import Observed, Trouble
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Nudge:
+class SyncConfig:
     """Write on a pod which live settings there are now.
 
     A kubelet looks at a pod that was changed, and with it at the files of its ConfigMaps, at once; else it does so once
@@ -51,7 +51,7 @@ class Nudge:
     digest: str
 
 
-Act = Apply | Nudge | Delete
+Act = Apply | SyncConfig | Delete
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Plan:
     blockers: tuple[Trouble, ...]
 
 
-def plan(wanted: Sequence[Manifest], world: World, platform: Platform) -> Plan:
+def plan(wanted: Sequence[Manifest], observed: Observed, platform: Platform) -> Plan:
     """What is left to do: nothing, where the world is as wanted.
 
     Applies come in the order of kinds, then nudges, deletes last. A name that somebody else's object has is left alone.
@@ -71,7 +71,7 @@ def plan(wanted: Sequence[Manifest], world: World, platform: Platform) -> Plan:
     found: list[Trouble] = []
     order = {kind.kind: place for place, kind in enumerate(kinds.CHILDREN)}
     for manifest in sorted(wanted, key=lambda thing: order[thing["kind"]]):
-        live = world.children.get(kinds.ref(manifest))
+        live = observed.children.get(kinds.ref(manifest))
         if live is None:
             acts.append(Apply(manifest=manifest, live=None))
             continue
@@ -86,23 +86,23 @@ def plan(wanted: Sequence[Manifest], world: World, platform: Platform) -> Plan:
         if not comparisons.as_wanted(possible, live):
             acts.append(Apply(manifest=possible, live=live))
     hindered = {one.ref for one in found}
-    return Plan((*acts, *_nudges(wanted, world, hindered), *_pruned(wanted, world, platform)), tuple(found))
+    return Plan((*acts, *_config_syncs(wanted, observed, hindered), *_pruned(wanted, observed, platform)), tuple(found))
 
 
-def _nudges(wanted: Sequence[Manifest], world: World, hindered: set[Ref]) -> Iterator[Nudge]:
+def _config_syncs(wanted: Sequence[Manifest], observed: Observed, hindered: set[Ref]) -> Iterator[SyncConfig]:
     """A nudge for each pod that mounts live settings and was not told of the newest, new pods included."""
     settings = [one for one in wanted if one["kind"] == kinds.CONFIG_MAPS.kind and kinds.ref(one) not in hindered]
     for config in settings:
         digest, which = config["metadata"]["annotations"][labels.SETTINGS], kinds.ref(config)
         for stateful_set in wanted:
-            live = world.children.get(kinds.ref(stateful_set))
+            live = observed.children.get(kinds.ref(stateful_set))
             if live is None or which not in mounted(stateful_set):
                 continue
-            for pod in workloads.owned_by(world.pods, live):
+            for pod in workloads.owned_by(observed.pods, live):
                 said = (pod["metadata"].get("annotations") or {}).get(labels.SETTINGS)
                 if said != digest and not ownership.deleting(pod):
                     meta = pod["metadata"]
-                    yield Nudge(pod=meta["name"], uid=meta["uid"], settings=which, digest=digest)
+                    yield SyncConfig(pod=meta["name"], uid=meta["uid"], settings=which, digest=digest)
 
 
 def mounted(manifest: Manifest) -> frozenset[Ref]:
@@ -137,13 +137,13 @@ def _possible(manifest: Manifest, live: Manifest) -> tuple[Manifest | None, Trou
     return manifest, None
 
 
-def _pruned(wanted: Sequence[Manifest], world: World, platform: Platform) -> list[Delete]:
+def _pruned(wanted: Sequence[Manifest], observed: Observed, platform: Platform) -> list[Delete]:
     """Our children that are not wanted any more. What has no owner is data, and stays."""
     keep = {kinds.ref(manifest) for manifest in wanted}
     order = {kind.kind: place for place, kind in enumerate(kinds.CHILDREN)}
     gone = [
         Delete(ref=ref, uid=live["metadata"]["uid"], resource_version=live["metadata"]["resourceVersion"])
-        for ref, live in world.children.items()
+        for ref, live in observed.children.items()
         if ref.kind in order
         and ref not in keep
         and _labelled(live, platform)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from aether_operator.api.platforms import Platform
     from aether_operator.observed.components import RoomReport
-    from aether_operator.observed.observation import World
+    from aether_operator.observed.observation import Observed
 
 VENUE: Final = "venue"
 INGEST: Final = "ingest"
@@ -36,13 +36,13 @@ _WORST_FIRST: Final = (
 )
 
 
-def judged(platform: Platform | None, world: World) -> tuple[list[Finding], tuple[Condition, Condition]]:
+def judged(platform: Platform | None, observed: Observed) -> tuple[list[Finding], tuple[Condition, Condition]]:
     """What is wrong with the rooms, and their two conditions."""
     kinds = (ConditionType.VENUE_READY, ConditionType.INGEST_READY)
     if platform is None:
-        nothing = findings.nothing_runs("", world)
+        nothing = findings.nothing_runs("", observed)
         return [], (_bad(kinds[0], nothing), _bad(kinds[1], nothing))
-    of_venue, of_ingest = venue(platform, world), ingest(platform, world)
+    of_venue, of_ingest = venue(platform, observed), ingest(platform, observed)
     if of_ingest is None and of_venue is not None:
         waiting = Condition(kinds[1], Truth.UNKNOWN, Reason.PROGRESSING, f"it waits for the {VENUE}")
         return [of_venue], (_bad(kinds[0], of_venue), waiting)
@@ -50,7 +50,7 @@ def judged(platform: Platform | None, world: World) -> tuple[list[Finding], tupl
     count = families.replicas(Room.INGEST, platform)
     served = f"{_count(len(platform.spec.pairs), 'market')} on {_count(count, 'replica')}"
     return found, (
-        _good(kinds[0], _named(platform, world)) if of_venue is None else _bad(kinds[0], of_venue),
+        _good(kinds[0], _named(platform, observed)) if of_venue is None else _bad(kinds[0], of_venue),
         _good(kinds[1], served) if of_ingest is None else _bad(kinds[1], of_ingest),
     )
 
@@ -70,14 +70,14 @@ def _count(number: int, what: str) -> str:
 # The venue.
 
 
-def venue(platform: Platform, world: World) -> Finding | None:
+def venue(platform: Platform, observed: Observed) -> Finding | None:
     """What is wrong with where market data come from."""
     if platform.spec.venue.name is VenueName.SIMULATED:
-        pods = _of_pods(VENUE, Room.EXCHANGE_SIM, platform, world)
-        if pods is not None and not _tells_itself(pods, Room.EXCHANGE_SIM, platform, world):
+        pods = _of_pods(VENUE, Room.EXCHANGE_SIM, platform, observed)
+        if pods is not None and not _tells_itself(pods, Room.EXCHANGE_SIM, platform, observed):
             return pods
-        return _of_checks(VENUE, Room.EXCHANGE_SIM, platform, world) or pods
-    said = {pod: one for pod, one in _reports(Room.INGEST, platform, world).items() if one.ok}
+        return _of_checks(VENUE, Room.EXCHANGE_SIM, platform, observed) or pods
+    said = {pod: one for pod, one in _reports(Room.INGEST, platform, observed).items() if one.ok}
     if not said:
         return Finding(VENUE, Reason.PROGRESSING, "no replica of ingest told of it yet", known=False)
     cut = {pod: one for pod, one in said.items() if one.disconnected is not None}
@@ -90,10 +90,10 @@ def venue(platform: Platform, world: World) -> Finding | None:
     return Finding(VENUE, Reason.NO_EGRESS, f"{where}; the cluster needs egress to the internet, port 443 ({message})")
 
 
-def _named(platform: Platform, world: World) -> str:
+def _named(platform: Platform, observed: Observed) -> str:
     """The venue, and its own word of how it is."""
     simulated = platform.spec.venue.name is VenueName.SIMULATED
-    said = _reports(Room.EXCHANGE_SIM if simulated else Room.INGEST, platform, world)
+    said = _reports(Room.EXCHANGE_SIM if simulated else Room.INGEST, platform, observed)
     words = sorted({one.system for one in said.values() if one.system})
     return ", ".join((platform.spec.venue.name.value, *words))
 
@@ -101,17 +101,17 @@ def _named(platform: Platform, world: World) -> str:
 # Ingest.
 
 
-def ingest(platform: Platform, world: World) -> Finding | None:
+def ingest(platform: Platform, observed: Observed) -> Finding | None:
     """What is wrong with ingest; what only follows from the venue's absence is the venue's matter."""
-    if (unsure := _unsure(platform, world)) is not None:
+    if (unsure := _unsure(platform, observed)) is not None:
         return unsure
-    pods = _of_pods(INGEST, Room.INGEST, platform, world)
-    if pods is not None and not _tells_itself(pods, Room.INGEST, platform, world):
+    pods = _of_pods(INGEST, Room.INGEST, platform, observed)
+    if pods is not None and not _tells_itself(pods, Room.INGEST, platform, observed):
         return pods
-    if (behind := _behind(platform, world)) is not None:
+    if (behind := _behind(platform, observed)) is not None:
         return behind
-    said = _reports(Room.INGEST, platform, world)
-    away = venue(platform, world) is not None
+    said = _reports(Room.INGEST, platform, observed)
+    away = venue(platform, observed) is not None
     complaints = [
         one
         for one in (
@@ -126,24 +126,24 @@ def ingest(platform: Platform, world: World) -> Finding | None:
     if complaints:
         ordered = sorted(complaints, key=lambda one: _WORST_FIRST.index(one[0]))
         return Finding(INGEST, ordered[0][0], "; ".join(text for _, text in ordered))
-    return None if away else _of_checks(INGEST, Room.INGEST, platform, world) or pods
+    return None if away else _of_checks(INGEST, Room.INGEST, platform, observed) or pods
 
 
-def _unsure(platform: Platform, world: World) -> Finding | None:
+def _unsure(platform: Platform, observed: Observed) -> Finding | None:
     """That it is not started since nobody knows yet whose a server is, or another has it."""
     used = ROOMS[Room.INGEST].servers
-    unsure = [server.value for server in used if world.owners.get(server) is not Standing.OURS]
-    if not unsure or families.room_set(Room.INGEST, platform) in world.children:
+    unsure = [server.value for server in used if observed.owners.get(server) is not Standing.OURS]
+    if not unsure or families.room_set(Room.INGEST, platform) in observed.children:
         return None
     message = f"it is not started before {', '.join(unsure)} is known to be this platform's"
     return Finding(INGEST, Reason.PROGRESSING, message, known=False)
 
 
-def _behind(platform: Platform, world: World) -> Finding | None:
+def _behind(platform: Platform, observed: Observed) -> Finding | None:
     """Replicas that do not follow the newest settings: what they say of books is of others."""
-    live = world.children[families.settings(Room.INGEST, platform)]
+    live = observed.children[families.settings(Room.INGEST, platform)]
     newest = (live["metadata"].get("annotations") or {}).get(labels.SETTINGS)
-    said = _reports(Room.INGEST, platform, world)
+    said = _reports(Room.INGEST, platform, observed)
     behind = [f"Pod {pod}" for pod, one in said.items() if one.settings != newest]
     if not behind:
         return None
@@ -210,14 +210,14 @@ def _grouped(said: Iterable[tuple[str, str | None]]) -> list[tuple[str, str]]:
 # Of every room.
 
 
-def _of_pods(part: str, room: Room, platform: Platform, world: World) -> Finding | None:
+def _of_pods(part: str, room: Room, platform: Platform, observed: Observed) -> Finding | None:
     """What is wrong with a room's children and pods, or that one of them does not answer."""
     claim = families.room_claim(room, platform) if ROOMS[room].journal else None
     workload = (families.room_set(room, platform), claim, families.replicas(room, platform))
-    wrong = findings.of_children(part, families.of_room(room, platform), workload, world)
+    wrong = findings.of_children(part, families.of_room(room, platform), workload, observed)
     if wrong is not None:
         return wrong
-    silent = [(pod, world.rooms.get(pod)) for pod in reports.expected(room, platform)]
+    silent = [(pod, observed.rooms.get(pod)) for pod in reports.expected(room, platform)]
     unasked = [f"Pod {pod}" for pod, one in silent if one is None]
     if unasked:
         return Finding(part, Reason.PROGRESSING, f"{', '.join(unasked)}: not asked yet", known=False)
@@ -228,19 +228,19 @@ def _of_pods(part: str, room: Room, platform: Platform, world: World) -> Finding
     return None
 
 
-def _tells_itself(finding: Finding, room: Room, platform: Platform, world: World) -> bool:
+def _tells_itself(finding: Finding, room: Room, platform: Platform, observed: Observed) -> bool:
     """Whether pods are only not ready, and answer all the same: what they say is the cause."""
-    answering = [one.ok for one in _reports(room, platform, world).values()]
+    answering = [one.ok for one in _reports(room, platform, observed).values()]
     return (
         finding.reason is Reason.ROLLING_OUT and all(answering) and len(answering) == families.replicas(room, platform)
     )
 
 
-def _of_checks(part: str, room: Room, platform: Platform, world: World) -> Finding | None:
+def _of_checks(part: str, room: Room, platform: Platform, observed: Observed) -> Finding | None:
     """What a room itself says that it lacks, where nothing else explains it."""
     said = [
         (pod, f"{check}: {why}")
-        for pod, one in _reports(room, platform, world).items()
+        for pod, one in _reports(room, platform, observed).items()
         if not one.ready
         for check, why in sorted(one.failing.items()) or (("ready", "it says that it is not"),)
     ]
@@ -249,6 +249,6 @@ def _of_checks(part: str, room: Room, platform: Platform, world: World) -> Findi
     return Finding(part, Reason.FAILED, "; ".join(f"Pod {pods}: {text}" for pods, text in _grouped(said)))
 
 
-def _reports(room: Room, platform: Platform, world: World) -> dict[str, RoomReport]:
+def _reports(room: Room, platform: Platform, observed: Observed) -> dict[str, RoomReport]:
     """What the pods that should be there said, in their order."""
-    return {pod: world.rooms[pod] for pod in reports.expected(room, platform) if pod in world.rooms}
+    return {pod: observed.rooms[pod] for pod in reports.expected(room, platform) if pod in observed.rooms}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from aether_operator.api.platforms import Platform
     from aether_operator.observed.kinds import Manifest
-    from aether_operator.observed.observation import World
+    from aether_operator.observed.observation import Observed
     from aether_operator.observed.reports import SchemaReport, TopicsReport
 
 
@@ -53,7 +53,7 @@ class Seen:
     platform: Platform | None
     newest: Platform | None
     problems: tuple[str, ...] = ()
-    world: World
+    observed: Observed
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +73,10 @@ def judge(seen: Seen, previous: Mapping[str, Any], *, now: datetime) -> dict[str
     """
     by_server = _of_servers(seen)
     kept = [_of_kept(part, seen, by_server, previous) for part in (_of_schema(seen), _of_topics(seen))]
-    of_rooms, room_conditions = components.judged(seen.platform, seen.world)
+    of_rooms, room_conditions = components.judged(seen.platform, seen.observed)
     found = [
         *_of_spec(seen),
-        *(_of_world(seen.platform, seen.world, by_server, [one for one, _ in kept]) if seen.platform else ()),
+        *(_of_observed(seen.platform, seen.observed, by_server, [one for one, _ in kept]) if seen.platform else ()),
         *of_rooms,
     ]
     verdict = _verdict(found, seen, previous, now)
@@ -98,8 +98,8 @@ def judge(seen: Seen, previous: Mapping[str, Any], *, now: datetime) -> dict[str
     }
     parts = {
         "applied": _applied(seen, previous),
-        "endpoints": facts.endpoints(seen.platform, seen.world) if seen.platform else None,
-        "servers": facts.versions(seen.world),
+        "endpoints": facts.endpoints(seen.platform, seen.observed) if seen.platform else None,
+        "servers": facts.versions(seen.observed),
         "schema": schema,
     }
     return sanitizer.fitted(status | parts)
@@ -240,19 +240,19 @@ def _in_force(seen: Seen) -> bool:
 
 def _of_servers(seen: Seen) -> dict[Server, Finding | None]:
     if seen.platform is None:
-        return {server: findings.nothing_runs(server.value, seen.world) for server in Server}
-    return {server: findings.of_server(server, seen.platform, seen.world) for server in Server}
+        return {server: findings.nothing_runs(server.value, seen.observed) for server in Server}
+    return {server: findings.of_server(server, seen.platform, seen.observed) for server in Server}
 
 
-def _of_world(
-    platform: Platform, world: World, by_server: Mapping[Server, Finding | None], kept: Sequence[Finding | None]
+def _of_observed(
+    platform: Platform, observed: Observed, by_server: Mapping[Server, Finding | None], kept: Sequence[Finding | None]
 ) -> list[Finding]:
-    found = [*by_server.values(), *findings.of_others(platform, world), *kept]
+    found = [*by_server.values(), *findings.of_others(platform, observed), *kept]
     return [one for one in found if one is not None]
 
 
 def _of_server(server: Server, finding: Finding | None, seen: Seen) -> Condition:
-    report = seen.world.servers.get(server)
+    report = seen.observed.servers.get(server)
     return findings.condition(server, finding, report.version if report else "")
 
 
@@ -269,13 +269,13 @@ class _Kept:
 
 
 def _of_schema(seen: Seen) -> _Kept:
-    report = seen.world.schema
+    report = seen.observed.schema
     well = (report.message or f"revision {report.revision}") if report else ""
     return _Kept(findings.SCHEMA, ConditionType.SCHEMA_READY, Server.POSTGRES, report, well)
 
 
 def _of_topics(seen: Seen) -> _Kept:
-    report = seen.world.topics
+    report = seen.observed.topics
     return _Kept(
         findings.TOPICS, ConditionType.TOPICS_READY, Server.KAFKA, report, ", ".join(report.topics) if report else ""
     )
@@ -310,8 +310,8 @@ def _of_kept(
 
 
 def _schema_facts(seen: Seen, previous: Mapping[str, Any]) -> Mapping[str, Any]:
-    if seen.world.schema is not None:
-        return facts.schema(seen.world.schema)
+    if seen.observed.schema is not None:
+        return facts.schema(seen.observed.schema)
     kept: Mapping[str, Any] = previous.get("schema") or {}
     return kept if seen.paused else {}
 
@@ -335,13 +335,13 @@ def _warning(seen: Seen, schema: Mapping[str, Any]) -> Condition:
     unmended = [line for line in schema.get("drift", ()) if not line.endswith("(repaired)")]
     if unmended:
         said.append((Reason.DRIFTED, f"the schema differs: {', '.join(unmended)}"))
-    noted = "; ".join(sorted(seen.world.schema.warnings)) if seen.world.schema is not None else ""
+    noted = "; ".join(sorted(seen.observed.schema.warnings)) if seen.observed.schema is not None else ""
     if schema.get("engine") == Engine.PARTMAN:
         said.append((Reason.NATIVE_PARTITIONS, noted or "tables are native partitions kept by pg_partman"))
     elif noted:
         said.append((Reason.SCHEMA_ATTENTION, noted))
-    if seen.world.topics is not None and seen.world.topics.warnings:
-        said.append((Reason.TOPICS_ATTENTION, "; ".join(sorted(seen.world.topics.warnings))))
+    if seen.observed.topics is not None and seen.observed.topics.warnings:
+        said.append((Reason.TOPICS_ATTENTION, "; ".join(sorted(seen.observed.topics.warnings))))
     managed = sorted(families.managed(seen.platform)) if seen.platform else []
     if managed:
         said.append((Reason.EVALUATION_ONLY, f"Managed {', '.join(managed)}: {_EVALUATION}"))

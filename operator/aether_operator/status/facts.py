@@ -12,7 +12,7 @@ from aether_operator.status import conditions
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform, PlatformSpec
-    from aether_operator.observed.observation import World
+    from aether_operator.observed.observation import Observed
     from aether_operator.observed.reports import SchemaReport
 
 MOST: Final = 32
@@ -47,7 +47,7 @@ def applied(spec: PlatformSpec) -> dict[str, Any]:
     return written
 
 
-def endpoints(platform: Platform, world: World) -> dict[str, Any]:
+def endpoints(platform: Platform, observed: Observed) -> dict[str, Any]:
     """Where each server is, and the Secret with a login: for PostgreSQL the one that people read with."""
     found: dict[str, Any] = {}
     for server in Server:
@@ -61,17 +61,17 @@ def endpoints(platform: Platform, world: World) -> dict[str, Any]:
             secret, database = part.external.secret_name, getattr(part.external, "database", "")
         else:
             continue
-        if server is Server.POSTGRES and families.login(Who.READER, platform) in world.children:
+        if server is Server.POSTGRES and families.login(Who.READER, platform) in observed.children:
             secret = names.login_secret(platform, Who.READER)
         found[server.value] = {**place, **({"database": database} if database else {}), "secretName": secret}
     return found
 
 
-def versions(world: World) -> dict[str, Any]:
+def versions(observed: Observed) -> dict[str, Any]:
     """What each server that answered is."""
     return {
         server.value: {"version": one.version[:LONGEST_VERSION]}
-        for server, one in sorted(world.servers.items())
+        for server, one in sorted(observed.servers.items())
         if one.version
     }
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from aether_operator.api.platforms import Platform
     from aether_operator.observed.kinds import Ref
-    from aether_operator.observed.observation import World
+    from aether_operator.observed.observation import Observed
     from aether_operator.observed.pod_problems import Cause
 
 CONDITIONS: Final[Mapping[Server, ConditionType]] = {
@@ -43,38 +43,38 @@ class Finding:
         return f"{self.part}: {self.message}"
 
 
-def of_server(server: Server, platform: Platform, world: World) -> Finding | None:
+def of_server(server: Server, platform: Platform, observed: Observed) -> Finding | None:
     """What is wrong with a server: our own children first, then what the server said."""
     workload = None
     if server in families.managed(platform):
         workload = (families.stateful_set(server, platform), families.claim(server, platform), 1)
     expected = families.of_server(server, platform)
-    return of_children(server.value, expected, workload, world) or _of_report(server, world)
+    return of_children(server.value, expected, workload, observed) or _of_report(server, observed)
 
 
 def of_children(
-    part: str, expected: Sequence[Ref], workload: tuple[Ref, Ref | None, int] | None, world: World
+    part: str, expected: Sequence[Ref], workload: tuple[Ref, Ref | None, int] | None, observed: Observed
 ) -> Finding | None:
     """What is wrong with children of ours.
 
     `workload` is the StatefulSet among them, its claim if it has one, and how many pods it should have.
     """
-    blockers = sorted((one for one in world.blockers if one.ref in expected), key=lambda one: one.ref)
+    blockers = sorted((one for one in observed.blockers if one.ref in expected), key=lambda one: one.ref)
     if blockers:
         return Finding(part, blockers[0].reason, "; ".join(one.message for one in blockers))
-    absent = [str(ref) for ref in expected if ref not in world.children]
-    leaving = [str(ref) for ref in expected if ref in world.children and ownership.deleting(world.children[ref])]
+    absent = [str(ref) for ref in expected if ref not in observed.children]
+    leaving = [str(ref) for ref in expected if ref in observed.children and ownership.deleting(observed.children[ref])]
     if absent or leaving:
-        missing = "is not there" if world.paused else "is not there yet"
+        missing = "is not there" if observed.paused else "is not there yet"
         said = [f"{name} {missing}" for name in absent] + [f"{name} is being deleted" for name in leaving]
-        return _held(part, said) if world.paused else Finding(part, Reason.PROGRESSING, ", ".join(said))
+        return _held(part, said) if observed.paused else Finding(part, Reason.PROGRESSING, ", ".join(said))
     if workload is None:
         return None
     stateful_set, claim, wanted = workload
-    scaled = world.children[stateful_set]["spec"].get("replicas", 1)
-    if world.paused and scaled < wanted:
+    scaled = observed.children[stateful_set]["spec"].get("replicas", 1)
+    if observed.paused and scaled < wanted:
         return _held(part, [f"{stateful_set} is scaled to {scaled} of {wanted} pods"])
-    return _of_workload(part, stateful_set, claim, world)
+    return _of_workload(part, stateful_set, claim, observed)
 
 
 def _held(part: str, said: Sequence[str]) -> Finding:
@@ -82,18 +82,18 @@ def _held(part: str, said: Sequence[str]) -> Finding:
     return Finding(part, Reason.PAUSED_BY_SPEC, f"{', '.join(said)}, and nothing is changed while spec.paused is true")
 
 
-def _of_workload(part: str, stateful_set: Ref, claim: Ref | None, world: World) -> Finding | None:
+def _of_workload(part: str, stateful_set: Ref, claim: Ref | None, observed: Observed) -> Finding | None:
     said: list[tuple[Reason, str]] = []
-    live = world.children[stateful_set]
+    live = observed.children[stateful_set]
     if rest := workloads.unfinished(live):
-        forbidding = pod_problems.of_stateful_set(live, world)
+        forbidding = pod_problems.of_stateful_set(live, observed)
         said.append(_told(f"{stateful_set} {rest}: ", forbidding) or (Reason.ROLLING_OUT, f"{stateful_set} {rest}"))
-        for pod in workloads.owned_by(world.pods, live):
+        for pod in workloads.owned_by(observed.pods, live):
             name, cause = f"Pod {pod['metadata']['name']}: ", workloads.hindrance(pod)
             unplaced = _told(name, pod_problems.of_pod(pod))
             said += [one for one in (unplaced, (Reason.ROLLING_OUT, f"{name}{cause}") if cause else None) if one]
-    if claim is not None and (rest := workloads.unbound(world.children[claim])):
-        volume = pod_problems.of_claim(world.children[claim], world)
+    if claim is not None and (rest := workloads.unbound(observed.children[claim])):
+        volume = pod_problems.of_claim(observed.children[claim], observed)
         said.append(_told(f"{claim} ", volume) or (Reason.ROLLING_OUT, f"{claim} {rest}"))
     if not said:
         return None
@@ -109,24 +109,24 @@ def _told(what: str, cause: Cause | None) -> tuple[Reason, str] | None:
     return None if cause is None else (cause.reason, f"{what}{cause}")
 
 
-def _of_report(server: Server, world: World) -> Finding | None:
-    report = world.servers.get(server)
+def _of_report(server: Server, observed: Observed) -> Finding | None:
+    report = observed.servers.get(server)
     if report is None:
         return Finding(server.value, Reason.PROGRESSING, "it was not asked yet", known=False)
     return None if report.ok else Finding(server.value, report.reason, report.message or report.reason.value)
 
 
-def nothing_runs(part: str, world: World) -> Finding:
+def nothing_runs(part: str, observed: Observed) -> Finding:
     """Of a part of a platform that was never valid, or was paused from the beginning."""
-    if world.paused:
+    if observed.paused:
         return Finding(part, Reason.PAUSED_BY_SPEC, "nothing is started while spec.paused is true", known=False)
     return Finding(part, Reason.PROGRESSING, "nothing runs yet", known=False)
 
 
-def of_others(platform: Platform, world: World) -> tuple[Finding, ...]:
+def of_others(platform: Platform, observed: Observed) -> tuple[Finding, ...]:
     """Troubles with objects that are no server's."""
     expected = set(families.all_of(platform))
-    others = sorted((one for one in world.blockers if one.ref not in expected), key=lambda one: one.ref)
+    others = sorted((one for one in observed.blockers if one.ref not in expected), key=lambda one: one.ref)
     return tuple(Finding(SPEC, one.reason, one.message) for one in others)
 
 
