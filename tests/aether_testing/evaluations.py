@@ -24,7 +24,7 @@ NEVER: Final[dict[str, Any]] = {"observedGeneration": -1}
 READY, RECONCILING, STALLED = status.State.READY, status.State.RECONCILING, status.State.STALLED
 
 
-def seen(platform: Platform | None, observed: Observed | None = None, **parts: Any) -> status.Seen:
+def inputs(platform: Platform | None, observed: Observed | None = None, **parts: Any) -> status.StatusInput:
     """What a visit sees when nothing is odd about the platform itself."""
     usual: dict[str, Any] = {
         "generation": platform.generation if platform else 1,
@@ -32,12 +32,12 @@ def seen(platform: Platform | None, observed: Observed | None = None, **parts: A
         "newest": platform,
         "observed": observed if observed is not None else Observed(children={}),
     }
-    return status.Seen(platform=platform, **{**usual, **parts})
+    return status.StatusInput(platform=platform, **{**usual, **parts})
 
 
-def judged(what: status.Seen, previous: dict[str, Any] | None = None, at: float = 0) -> dict[str, Any]:
+def status_of(what: status.StatusInput, previous: dict[str, Any] | None = None, at: float = 0) -> dict[str, Any]:
     """Its status, so many seconds after `NOW`."""
-    return status.judge(what, NEVER if previous is None else previous, now=NOW + timedelta(seconds=at))
+    return status.compute_status(what, NEVER if previous is None else previous, now=NOW + timedelta(seconds=at))
 
 
 def conditions(told: dict[str, Any]) -> dict[str, dict[str, Any]]:

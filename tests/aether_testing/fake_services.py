@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     Change = Callable[[dict[str, Any]], dict[str, Any]]
 
 PATIENCE: Final = 30.0
-_SIMULATED: Final = components.ROOMS[components.Room.EXCHANGE_SIM].component
+_SIMULATED: Final = components.COMPONENTS[components.Component.EXCHANGE_SIM].name
 
 
 @dataclass(slots=True, kw_only=True)
-class Rooms:
+class FakeServices:
     """The rooms of every platform of a cluster.
 
     `odd` are those pods that say something else: what they would say is changed so first.
@@ -113,9 +113,9 @@ def _book(pair: str) -> BookState:
 
 
 @contextlib.contextmanager
-def running(cluster: Cluster) -> Iterator[Rooms]:
+def running(cluster: Cluster) -> Iterator[FakeServices]:
     """For the length of a block, in a thread of its own."""
-    played = Rooms(cluster=cluster)
+    played = FakeServices(cluster=cluster)
     ready, stop = threading.Event(), asyncio.Event()
     ended: list[BaseException] = []
 

@@ -40,7 +40,7 @@ def plane() -> Iterator[planes.Plane]:
 
 
 @pytest.fixture(scope="session")
-def rooms(control_plane: Cluster) -> Iterator[fake_services.Rooms]:
+def fakes(control_plane: Cluster) -> Iterator[fake_services.FakeServices]:
     """Who answers for the pods of the control plane's rooms, which kwok only says that they run."""
     with fake_services.running(control_plane) as one:
         yield one

@@ -15,10 +15,10 @@ from aether_operator import desired
 from aether_operator.api import labels
 from aether_operator.api.platforms import Platform, PlatformSpec, Server
 from aether_operator.api.reasons import Reason
-from aether_operator.catalog.components import TOPICS, Room
+from aether_operator.catalog.components import TOPICS, Component
 from aether_operator.catalog.releases import Release
 from aether_operator.observed import families, kinds
-from aether_operator.observed.components import RoomReport, expected
+from aether_operator.observed.components import ComponentReport, expected
 from aether_operator.observed.observation import Observed
 from aether_operator.observed.owners import Standing
 from aether_operator.observed.reports import Engine, SchemaReport, ServerReport, TopicsReport
@@ -186,18 +186,18 @@ def made(platform: Platform, release: Release | None = None, fresh: Callable[[],
     nothing = empty(secrets=users_secrets(platform))
     children = desired.children(platform, nothing, release or a_release(), fresh or words())
     live = {kinds.ref(one): stored(one) for one in children}
-    return dataclasses.replace(nothing, children=live, pods=tuple(_pods_of_rooms(platform, live)))
+    return dataclasses.replace(nothing, children=live, pods=tuple(_pods_of_components(platform, live)))
 
 
-def _pods_of_rooms(platform: Platform, live: Mapping[Ref, Manifest]) -> Iterator[Manifest]:
+def _pods_of_components(platform: Platform, live: Mapping[Ref, Manifest]) -> Iterator[Manifest]:
     """The pods of rooms, told of the newest settings and reachable."""
-    for room in families.present(platform):
-        stateful_set = live.get(families.room_set(room, platform))
+    for component in families.present(platform):
+        stateful_set = live.get(families.component_stateful_set(component, platform))
         if stateful_set is None:
             continue
-        settings = live.get(families.settings(room, platform))
+        settings = live.get(families.settings(component, platform))
         notes = settings["metadata"]["annotations"] if settings is not None else {}
-        for replica in range(families.replicas(room, platform)):
+        for replica in range(families.replicas(component, platform)):
             pod = a_pod_of(stateful_set, replica, phase="Running", podIP=f"10.1.0.{replica + 7}")
             pod["metadata"]["annotations"] = dict(notes)
             yield pod
@@ -225,7 +225,7 @@ def steady(platform: Platform, release: Release | None = None) -> Observed:
     observed = made(platform, release)
     return dataclasses.replace(
         observed,
-        rooms=well(platform, observed),
+        component_reports=well(platform, observed),
         servers={
             server: ServerReport(server=server, reason=Reason.READY, version="15.8", standing=Standing.OURS)
             for server in Server
@@ -241,10 +241,12 @@ def steady(platform: Platform, release: Release | None = None) -> Observed:
     )
 
 
-def well(platform: Platform, observed: Observed) -> dict[str, RoomReport]:
+def well(platform: Platform, observed: Observed) -> dict[str, ComponentReport]:
     """What every pod of a platform's rooms says when all is well."""
-    settings = observed.children[families.settings(Room.INGEST, platform)]["metadata"]["annotations"][labels.SETTINGS]
-    venue = RoomReport(reason=Reason.READY, ready=True, system="online")
+    settings = observed.children[families.settings(Component.INGEST, platform)]["metadata"]["annotations"][
+        labels.SETTINGS
+    ]
+    venue = ComponentReport(reason=Reason.READY, ready=True, system="online")
     ingest = dataclasses.replace(
         venue,
         settings=settings,
@@ -252,14 +254,18 @@ def well(platform: Platform, observed: Observed) -> dict[str, RoomReport]:
         books=dict.fromkeys(platform.spec.pairs, ""),
         outputs=dict.fromkeys(("kafka", "nats", "tables"), ""),
     )
-    by_room = {Room.EXCHANGE_SIM: venue, Room.INGEST: ingest}
-    return {pod: by_room[room] for room in families.present(platform) for pod in expected(room, platform)}
+    by_component = {Component.EXCHANGE_SIM: venue, Component.INGEST: ingest}
+    return {
+        pod: by_component[component]
+        for component in families.present(platform)
+        for pod in expected(component, platform)
+    }
 
 
 def hearing(observed: Observed, pod: str, **changes: Any) -> Observed:
     """A world where a room's pod says something else."""
-    report = dataclasses.replace(observed.rooms[pod], **changes)
-    return dataclasses.replace(observed, rooms={**observed.rooms, pod: report})
+    report = dataclasses.replace(observed.component_reports[pod], **changes)
+    return dataclasses.replace(observed, component_reports={**observed.component_reports, pod: report})
 
 
 def having(observed: Observed, *things: Manifest) -> Observed:

@@ -84,9 +84,9 @@ def set_up() -> Iterator[Stage]:
         tempfile.TemporaryDirectory(prefix="aether-bench-", dir=Path.home()) as folder,
         clusters.running(clusters.WITH_KWOK, clusters.some_places(Path(folder))) as cluster,
         planes.running() as plane,
-        fake_services.running(cluster) as rooms,
+        fake_services.running(cluster) as fakes,
     ):
         namespace = namespaces.create(cluster, "bench")
-        place = operators.prepare(cluster, namespace, Path(folder), rooms)
+        place = operators.prepare(cluster, namespace, Path(folder), fakes)
         planes.put(namespace, planes.login_secret())
         yield Stage(cluster=cluster, namespace=namespace, place=place, plane=plane)

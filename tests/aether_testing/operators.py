@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from aether_cli.local.startup import Cluster
     from aether_testing.counting_proxy import Proxy
-    from aether_testing.fake_services import Rooms
+    from aether_testing.fake_services import FakeServices
     from aether_testing.namespaces import Namespace
 
 TOP: Final = Path(__file__).resolve().parents[2]
@@ -105,7 +105,7 @@ class Place:
     cluster: Cluster
     namespace: Namespace
     folder: Path
-    rooms: Rooms | None = None
+    fakes: FakeServices | None = None
     """Who plays the rooms; nobody where no platform needs to become Ready."""
 
     def operator(
@@ -146,7 +146,7 @@ class Place:
             "release": {**release, "serviceImage": "aether/service:test", "operatorNamespace": ours},
             "port": 0,
             "resyncSeconds": 1,
-            "roomAddress": "" if self.rooms is None else self.rooms.address,
+            "componentAddress": "" if self.fakes is None else self.fakes.address,
             **config,
         }
         (folder / "config.json").write_text(json.dumps(said))
@@ -190,7 +190,12 @@ class Place:
 
 
 def prepare(
-    cluster: Cluster, namespace: Namespace, folder: Path, rooms: Rooms | None = None, *, others: Sequence[str] = ()
+    cluster: Cluster,
+    namespace: Namespace,
+    folder: Path,
+    fakes: FakeServices | None = None,
+    *,
+    others: Sequence[str] = (),
 ) -> Place:
     """Make a namespace one that operators run in: kinds, account, rights, and the fence once it really stands.
 
@@ -205,7 +210,7 @@ def prepare(
         "spec": {"holderIdentity": "", "leaseDurationSeconds": 1, "leaseTransitions": 0},
     }
     cluster.kubectl.apply(*(one for one in things if one["kind"] in RIGHTS | FENCE), released)
-    place = Place(cluster=cluster, namespace=namespace, folder=folder, rooms=rooms)
+    place = Place(cluster=cluster, namespace=namespace, folder=folder, fakes=fakes)
     until(lambda: "does not hold Lease" in _refusal(place), "the fence stands")
     return place
 

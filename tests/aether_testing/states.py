@@ -12,7 +12,7 @@ from aether_operator import status
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.observed.kinds import Ref
-from aether_operator.observed.observation import Observed, Trouble
+from aether_operator.observed.observation import Blocker, Observed
 from aether_operator.observed.owners import Standing
 from aether_operator.observed.reports import Drift, Engine, SchemaReport, ServerReport, TopicsReport
 from aether_testing import kstatus, observations
@@ -148,11 +148,13 @@ def _hears(pod: str, **changes: Any) -> Change:
 
 
 def _unanswered(observed: Observed) -> Observed:
-    return dataclasses.replace(observed, rooms={})
+    return dataclasses.replace(observed, component_reports={})
 
 
 def _book(pair: str, why: str) -> Change:
-    return lambda observed: observations.hearing(observed, _INGEST, books={**observed.rooms[_INGEST].books, pair: why})
+    return lambda observed: observations.hearing(
+        observed, _INGEST, books={**observed.component_reports[_INGEST].books, pair: why}
+    )
 
 
 def _no_schema(observed: Observed) -> Observed:
@@ -169,8 +171,8 @@ def _no_topics(observed: Observed) -> Observed:
 
 
 def _trouble(reason: Reason, message: str, kind: str = "StatefulSet", name: str = "paper-postgres") -> Change:
-    trouble = Trouble(ref=Ref(kind, name), reason=reason, message=message)
-    return lambda observed: dataclasses.replace(observed, blockers=(trouble,))
+    blocker = Blocker(ref=Ref(kind, name), reason=reason, message=message)
+    return lambda observed: dataclasses.replace(observed, blockers=(blocker,))
 
 
 def _both(*changes: Change) -> Change:
@@ -443,8 +445,8 @@ def _judged(
     platform: Platform | None, observed: Observed, previous: dict[str, Any] = NEVER, *, at: float = 0, **parts: Any
 ) -> dict[str, Any]:
     usual: dict[str, Any] = {"generation": 1, "paused": False, "newest": platform, "observed": observed}
-    seen = status.Seen(platform=platform, **{**usual, **parts})
-    return status.judge(seen, previous, now=NOW + timedelta(seconds=at))
+    seen = status.StatusInput(platform=platform, **{**usual, **parts})
+    return status.compute_status(seen, previous, now=NOW + timedelta(seconds=at))
 
 
 def _tables() -> Iterator[State]:
@@ -477,9 +479,9 @@ def _of_the_platform() -> Iterator[State]:
     yield one("the spec is not understood and the last good one runs on", STALLED, Reason.INVALID_SPEC, told)
     raw = {"metadata": {"generation": 1}, "spec": {}, "status": well}
     cause = "KeyError: 'spec' at plans.py:12"
-    failed = well | status.judge_failed(raw, cause, now=NOW)
+    failed = well | status.compute_failed_status(raw, cause, now=NOW)
     yield one("the operator could not finish its look at it", RECONCILING, Reason.RECONCILE_FAILED, failed)
-    later = status.judge_failed({**raw, "status": failed}, cause, now=NOW + timedelta(seconds=300))
+    later = status.compute_failed_status({**raw, "status": failed}, cause, now=NOW + timedelta(seconds=300))
     yield one("it could not for longer than the deadline", STALLED, Reason.RECONCILE_FAILED, failed | later)
     paused = observations.a_platform(paused=True)
     told = _judged(platform, steady, well, paused=True, newest=paused)

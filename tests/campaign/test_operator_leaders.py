@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from aether_cli.local.startup import Cluster
     from aether_testing.audits import Entry
-    from aether_testing.fake_services import Rooms
+    from aether_testing.fake_services import FakeServices
     from aether_testing.namespaces import Namespace
     from aether_testing.operators import Operator
     from aether_testing.planes import Plane
@@ -47,7 +47,7 @@ def _slept(operator: Operator) -> None:
 def test_whatever_befalls_the_leader_the_other_goes_on_alone(  # noqa: PLR0913 - what it needs
     control_plane: Cluster,
     plane: Plane,
-    rooms: Rooms,
+    fakes: FakeServices,
     tmp_path_factory: pytest.TempPathFactory,
     befall: Callable[[Operator], None],
     rounds: int,
@@ -55,7 +55,7 @@ def test_whatever_befalls_the_leader_the_other_goes_on_alone(  # noqa: PLR0913 -
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
     namespace = namespaces.create(control_plane, "operator-leaders")
-    place = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operators"), rooms)
+    place = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operators"), fakes)
     planes.put(namespace, planes.login_secret(), planes.a_platform(plane.external(plane.database())))
     with place.operator(PODS[0], supervised=True) as first, place.operator(PODS[1], supervised=True) as second:
         both = dict(zip(PODS, (first, second), strict=True))

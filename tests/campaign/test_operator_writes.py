@@ -21,7 +21,7 @@ from aether_testing import counting_proxy, namespaces, operators, planes
 if TYPE_CHECKING:
     from aether_cli.local.startup import Cluster
     from aether_testing.counting_proxy import Proxy
-    from aether_testing.fake_services import Rooms
+    from aether_testing.fake_services import FakeServices
     from aether_testing.namespaces import Namespace
     from aether_testing.operators import Operator
     from aether_testing.planes import Plane
@@ -124,10 +124,10 @@ ANSWERS: dict[str, Fault] = {
 
 @pytest.fixture
 def stage(
-    control_plane: Cluster, plane: Plane, rooms: Rooms, tmp_path_factory: pytest.TempPathFactory
+    control_plane: Cluster, plane: Plane, fakes: FakeServices, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stage]:
     namespace = namespaces.create(control_plane, "operator-writes")
-    place = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operator"), rooms)
+    place = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operator"), fakes)
     planes.put(namespace, planes.login_secret())
     plane.forget_managed()
     with (

@@ -108,7 +108,7 @@ def settled(control_plane: Cluster, namespace: Namespace) -> Namespace:
     _carry_out(namespace, _plan(namespace, observations.empty()))
     namespace.until(
         lambda seen: (
-            len(seen) == len(Server) + len(components.Room)
+            len(seen) == len(Server) + len(components.Component)
             and all(one.get("status", {}).get("replicas") for one in seen.values())
         ),
         "statefulsets",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from aether_cli.local.startup import Cluster
-    from aether_testing.fake_services import Rooms
+    from aether_testing.fake_services import FakeServices
     from aether_testing.namespaces import Namespace
     from aether_testing.operators import Operator, Place
     from aether_testing.planes import Plane
@@ -44,7 +44,7 @@ class Desk:
     operator: Operator
     namespace: Namespace
     plane: Plane
-    rooms: Rooms
+    fakes: FakeServices
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def external(self, **spec: Any) -> tuple[str, Thing]:
@@ -102,13 +102,13 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def desk(
-    control_plane: Cluster, plane: Plane, rooms: Rooms, tmp_path_factory: pytest.TempPathFactory
+    control_plane: Cluster, plane: Plane, fakes: FakeServices, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Desk]:
     namespace = namespaces.create(control_plane, "operator-life")
-    place = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operator"), rooms)
+    place = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operator"), fakes)
     with place.operator(supervised=True, managedAddresses=plane.addresses()) as operator:
         operator.wait_leading()
-        yield Desk(control_plane, place, operator, namespace, plane, rooms)
+        yield Desk(control_plane, place, operator, namespace, plane, fakes)
     namespace.kubectl.text("delete", "namespace", namespace.name, "--ignore-not-found", "--wait=false")
 
 
@@ -473,15 +473,15 @@ def test_an_output_or_a_venue_that_is_away_is_named_and_heals_by_itself(desk: De
     name, _ = desk.ready_external()
     ingest, exchange = f"{name}-ingest-0", f"{name}-exchange-0"
     broken = {"kafka": {"ok": False, "detail": "no broker answers"}}
-    desk.rooms.odd[ingest] = lambda status: {**status, "outputs": broken}
+    desk.fakes.odd[ingest] = lambda status: {**status, "outputs": broken}
     waiting = planes.until(desk.namespace, "IngestReady", "False", name=name, reason="OutputFailed")
     assert waiting["status"]["message"] == "ingest: kafka: no broker answers"
-    del desk.rooms.odd[ingest]
+    del desk.fakes.odd[ingest]
     planes.until(desk.namespace, "Ready", "True", name=name)
-    desk.rooms.odd[exchange] = lambda status: {**status, "version": 2}
+    desk.fakes.odd[exchange] = lambda status: {**status, "version": 2}
     newer = planes.until(desk.namespace, "VenueReady", "False", name=name, reason="VersionUnsupported")
     assert f"Pod {exchange}" in newer["status"]["message"]
-    del desk.rooms.odd[exchange]
+    del desk.fakes.odd[exchange]
     planes.until(desk.namespace, "Ready", "True", name=name)
 
 

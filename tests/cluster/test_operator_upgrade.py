@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aether_cli.local.startup import Cluster
     from aether_operator.observed.endpoints import Endpoint
     from aether_operator.observed.kinds import Ref
-    from aether_testing.fake_services import Rooms
+    from aether_testing.fake_services import FakeServices
     from aether_testing.namespaces import Namespace
     from aether_testing.planes import Plane
 
@@ -61,9 +61,9 @@ def desk(control_plane: Cluster, request: pytest.FixtureRequest) -> Iterator[Nam
 
 
 def test_over_a_running_platform_of_the_release_before_the_operator_adds_the_rooms_and_loses_and_restarts_nothing(
-    control_plane: Cluster, desk: Namespace, plane: Plane, rooms: Rooms, tmp_path: Path
+    control_plane: Cluster, desk: Namespace, plane: Plane, fakes: FakeServices, tmp_path: Path
 ) -> None:
-    place = operators.prepare(control_plane, desk, tmp_path, rooms)
+    place = operators.prepare(control_plane, desk, tmp_path, fakes)
     platform = _platform_of_before(desk, plane)
     database = _database_of_before(desk, plane, tmp_path / "migrations")
     before, pods, stored, logins = _children(desk), _pods(desk), previous_release.content(database), _logins(plane)

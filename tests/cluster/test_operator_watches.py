@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from aether_cli.local.startup import Cluster
     from aether_testing.counting_proxy import Proxy
-    from aether_testing.fake_services import Rooms
+    from aether_testing.fake_services import FakeServices
     from aether_testing.namespaces import Namespace
     from aether_testing.operators import Operator, Place
     from aether_testing.planes import Plane
@@ -67,12 +67,12 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def desk(
-    control_plane: Cluster, plane: Plane, rooms: Rooms, tmp_path_factory: pytest.TempPathFactory
+    control_plane: Cluster, plane: Plane, fakes: FakeServices, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Desk]:
     namespace = namespaces.create(control_plane, "operator-watches")
     other = namespaces.create(control_plane, "operator-watches")
     folder = tmp_path_factory.mktemp("operator")
-    place = operators.prepare(control_plane, namespace, folder, rooms, others=[other.name])
+    place = operators.prepare(control_plane, namespace, folder, fakes, others=[other.name])
     plane.forget_managed()
     config: dict[str, Any] = {
         "namespaces": [namespace.name, other.name],

@@ -14,7 +14,7 @@ from aether_operator import desired
 from aether_operator.api import labels, platforms
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog import components
-from aether_operator.catalog.components import ROOMS, Room
+from aether_operator.catalog.components import COMPONENTS, Component
 from aether_operator.desired import environments, networkpolicies
 from aether_operator.observed import components as reports
 from aether_operator.observed import families
@@ -48,24 +48,28 @@ SPECS: Final[dict[str, dict[str, Any]]] = {
 _A_POD_S: Final = "a pod listens on all that it has, and the port is the catalogue's; a test holds the two together"
 _THE_VENUE_S: Final = "a venue's limits are its own; no desk sets them"
 LEFT_AT_THEIR_DEFAULT: Final = (
-    (Room.EXCHANGE_SIM, "AETHER_HTTP_HOST", _A_POD_S),
-    (Room.EXCHANGE_SIM, "AETHER_HTTP_PORT", _A_POD_S),
-    (Room.EXCHANGE_SIM, "AETHER_ADMIN_PORT", "faults are had from inside the pod, where the port is nobody else's"),
-    (Room.EXCHANGE_SIM, "AETHER_RECORDING", "it goes with the feed Replay, which no platform has"),
-    (Room.EXCHANGE_SIM, "AETHER_SEED", "chance is to be the same only where somebody compares two runs"),
-    (Room.EXCHANGE_SIM, "AETHER_TRADES_DAYS", "the guide promises a week to an ingest that was away"),
-    (Room.EXCHANGE_SIM, "AETHER_CONNECTS", _THE_VENUE_S),
-    (Room.EXCHANGE_SIM, "AETHER_MESSAGE_RATE", _THE_VENUE_S),
-    (Room.EXCHANGE_SIM, "AETHER_REST_RATE", _THE_VENUE_S),
-    (Room.EXCHANGE_SIM, "AETHER_IDLE_SECONDS", _THE_VENUE_S),
-    (Room.EXCHANGE_SIM, "AETHER_QUEUE", _THE_VENUE_S),
-    (Room.INGEST, "AETHER_HTTP_HOST", _A_POD_S),
-    (Room.INGEST, "AETHER_HTTP_PORT", _A_POD_S),
-    (Room.INGEST, "AETHER_LOG_LEVEL", "a line of INFO is an event, and there are few of them"),
-    (Room.INGEST, "AETHER_BOOK_DEPTH", "the guide promises a hundred levels to every desk"),
-    (Room.INGEST, "AETHER_BOOK_REFRESH_SECONDS", "the guide promises five minutes to every desk"),
+    (Component.EXCHANGE_SIM, "AETHER_HTTP_HOST", _A_POD_S),
+    (Component.EXCHANGE_SIM, "AETHER_HTTP_PORT", _A_POD_S),
     (
-        Room.INGEST,
+        Component.EXCHANGE_SIM,
+        "AETHER_ADMIN_PORT",
+        "faults are had from inside the pod, where the port is nobody else's",
+    ),
+    (Component.EXCHANGE_SIM, "AETHER_RECORDING", "it goes with the feed Replay, which no platform has"),
+    (Component.EXCHANGE_SIM, "AETHER_SEED", "chance is to be the same only where somebody compares two runs"),
+    (Component.EXCHANGE_SIM, "AETHER_TRADES_DAYS", "the guide promises a week to an ingest that was away"),
+    (Component.EXCHANGE_SIM, "AETHER_CONNECTS", _THE_VENUE_S),
+    (Component.EXCHANGE_SIM, "AETHER_MESSAGE_RATE", _THE_VENUE_S),
+    (Component.EXCHANGE_SIM, "AETHER_REST_RATE", _THE_VENUE_S),
+    (Component.EXCHANGE_SIM, "AETHER_IDLE_SECONDS", _THE_VENUE_S),
+    (Component.EXCHANGE_SIM, "AETHER_QUEUE", _THE_VENUE_S),
+    (Component.INGEST, "AETHER_HTTP_HOST", _A_POD_S),
+    (Component.INGEST, "AETHER_HTTP_PORT", _A_POD_S),
+    (Component.INGEST, "AETHER_LOG_LEVEL", "a line of INFO is an event, and there are few of them"),
+    (Component.INGEST, "AETHER_BOOK_DEPTH", "the guide promises a hundred levels to every desk"),
+    (Component.INGEST, "AETHER_BOOK_REFRESH_SECONDS", "the guide promises five minutes to every desk"),
+    (
+        Component.INGEST,
         "AETHER_TAPE_LENGTH",
         "what has left memory is asked of the venue again: a longer one saves no trade",
     ),
@@ -74,44 +78,44 @@ LEFT_AT_THEIR_DEFAULT: Final = (
 COMMON: Final[dict[str, Any]] = {"release": "1", "instance": "one-0", "started": Nanoseconds(1_700_000_000 * 10**9)}
 
 
-def _settings(room: Room) -> type[Settings]:
-    found: type[Settings] = importlib.import_module(f"aether_services.{room}.settings").Settings
+def _settings(component: Component) -> type[Settings]:
+    found: type[Settings] = importlib.import_module(f"aether_services.{component}.settings").Settings
     return found
 
 
-def _told(room: Room, **spec: Any) -> dict[str, str]:
-    told = environments.of(room, observations.a_platform(**spec), observations.a_release())
+def _told(component: Component, **spec: Any) -> dict[str, str]:
+    told = environments.of(component, observations.a_platform(**spec), observations.a_release())
     return {one["name"]: one.get("value", "one-0") for one in told}
 
 
 def test_the_rooms_of_the_catalogue_are_those_that_the_program_knows() -> None:
-    assert {str(room) for room in Room} == set(program.ROOMS)
+    assert {str(component) for component in Component} == set(program.ROOMS)
 
 
-@pytest.mark.parametrize("room", Room)
-def test_a_room_is_told_what_it_needs_and_nothing_that_it_does_not_declare(room: Room) -> None:
-    declared = _settings(room).variables()
-    assert components.variables(room) == set(_told(room))
-    assert {name for name, needed in declared.items() if needed} <= components.variables(room) <= set(declared)
+@pytest.mark.parametrize("component", Component)
+def test_a_room_is_told_what_it_needs_and_nothing_that_it_does_not_declare(component: Component) -> None:
+    declared = _settings(component).variables()
+    assert components.variables(component) == set(_told(component))
+    assert {name for name, needed in declared.items() if needed} <= components.variables(component) <= set(declared)
 
 
-@pytest.mark.parametrize("room", Room)
-def test_what_a_room_declares_and_is_not_told_is_left_at_its_default_for_a_reason(room: Room) -> None:
-    left = [name for of, name, _ in LEFT_AT_THEIR_DEFAULT if of is room]
-    assert sorted(left) == sorted(set(_settings(room).variables()) - components.variables(room))
+@pytest.mark.parametrize("component", Component)
+def test_what_a_room_declares_and_is_not_told_is_left_at_its_default_for_a_reason(component: Component) -> None:
+    left = [name for of, name, _ in LEFT_AT_THEIR_DEFAULT if of is component]
+    assert sorted(left) == sorted(set(_settings(component).variables()) - components.variables(component))
 
 
 @pytest.mark.parametrize("name", SPECS)
-@pytest.mark.parametrize("room", Room)
-def test_what_a_room_is_told_is_understood(room: Room, name: str) -> None:
+@pytest.mark.parametrize("component", Component)
+def test_what_a_room_is_told_is_understood(component: Component, name: str) -> None:
     spec = SPECS[name]
-    if room in families.present(observations.a_platform(**spec)):
-        _settings(room).read(_told(room, **spec))
+    if component in families.present(observations.a_platform(**spec)):
+        _settings(component).read(_told(component, **spec))
 
 
-@pytest.mark.parametrize("room", Room)
-def test_a_room_listens_where_it_is_looked_for(room: Room) -> None:
-    fields = _settings(room).model_fields
+@pytest.mark.parametrize("component", Component)
+def test_a_room_listens_where_it_is_looked_for(component: Component) -> None:
+    fields = _settings(component).model_fields
     assert fields["http_port"].default == components.PORT
 
 
@@ -126,7 +130,7 @@ def test_prometheus_reaches_ingest_by_itself_and_the_simulated_venue_by_the_poli
 
     def reached(*around: dict[str, Any]) -> set[tuple[str, str]]:
         cluster = policies.Evaluator(around, spaces)
-        pods = {run.component: labels.of_child("paper", run.component) for run in ROOMS.values()}
+        pods = {run.name: labels.of_child("paper", run.name) for run in COMPONENTS.values()}
         return {
             (source, component)
             for source in ("monitoring", "other")
@@ -145,8 +149,8 @@ def test_the_version_of_a_status_is_the_one_that_is_read() -> None:
     assert get_args(Version) == (components.STATUS_VERSION,)
 
 
-def _read(status: Status, room: Room) -> reports.RoomReport:
-    return reports.read(status.model_dump_json(), room)
+def _read(status: Status, component: Component) -> reports.ComponentReport:
+    return reports.read(status.model_dump_json(), component)
 
 
 def test_what_ingest_says_is_what_the_operator_reads() -> None:
@@ -163,7 +167,7 @@ def test_what_ingest_says_is_what_the_operator_reads() -> None:
         },
         outputs={Output.KAFKA: OutputState(ok=False, detail="no broker"), Output.TABLES: OutputState(ok=True)},
     )
-    assert _read(said, Room.INGEST) == reports.RoomReport(
+    assert _read(said, Component.INGEST) == reports.ComponentReport(
         reason=Reason.READY,
         failing={"feed": "closed"},
         settings="0123456789ab",
@@ -176,7 +180,7 @@ def test_what_ingest_says_is_what_the_operator_reads() -> None:
         outputs={"kafka": "no broker", "tables": ""},
     )
     before = said.model_copy(update={"feed": Feed(connected=False)})
-    assert not _read(before, Room.INGEST).heard
+    assert not _read(before, Component.INGEST).heard
 
 
 def test_what_ingest_calls_a_contradicted_book_and_its_channel_is_what_the_operator_looks_for() -> None:
@@ -185,7 +189,9 @@ def test_what_ingest_calls_a_contradicted_book_and_its_channel_is_what_the_opera
 
 def test_what_the_simulated_venue_says_is_what_the_operator_reads() -> None:
     said = VenueStatus(**COMMON, room="exchange_sim", ready=True, system="online", clients=1, trades=5)
-    assert _read(said, Room.EXCHANGE_SIM) == reports.RoomReport(reason=Reason.READY, ready=True, system="online")
+    assert _read(said, Component.EXCHANGE_SIM) == reports.ComponentReport(
+        reason=Reason.READY, ready=True, system="online"
+    )
 
 
 def test_a_platform_s_usual_pairs_are_markets_of_the_simulated_venue() -> None:
@@ -193,6 +199,6 @@ def test_a_platform_s_usual_pairs_are_markets_of_the_simulated_venue() -> None:
     assert set(platforms.DEFAULT_PAIRS) <= set(markets.MARKETS)
 
 
-@pytest.mark.parametrize("room", Room)
-def test_every_room_has_the_grace_that_it_is_given(room: Room) -> None:
-    assert ROOMS[room].grace_seconds >= 30
+@pytest.mark.parametrize("component", Component)
+def test_every_room_has_the_grace_that_it_is_given(component: Component) -> None:
+    assert COMPONENTS[component].grace_seconds >= 30

@@ -18,7 +18,7 @@ from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.brokers import topics
 from aether_operator.brokers.topics import Seen, TopicSeen
-from aether_operator.catalog.components import ROOMS, TOPICS
+from aether_operator.catalog.components import COMPONENTS, TOPICS
 from aether_operator.observed.endpoints import Endpoint, Hidden
 from aether_operator.observed.reports import TopicsReport
 from aether_services.contracts.marketdata import Topic
@@ -39,14 +39,14 @@ def test_the_topics_are_those_that_the_rooms_speak_of() -> None:
 
 def test_a_topic_has_one_room_that_writes_it_and_that_is_told_where_kafka_is() -> None:
     assert len(set(NAMES)) == len(NAMES)
-    assert [run.room for run in ROOMS.values() if run.topics and Server.KAFKA not in run.servers] == []
+    assert [run.component for run in COMPONENTS.values() if run.topics and Server.KAFKA not in run.servers] == []
 
 
 def test_the_guide_lists_the_topics_with_who_writes_them_and_for_how_long_they_are_kept() -> None:
     rows = re.findall(r"^\| `([a-z.]+)` \| `(\w+)` \| (\d+) \| (\d+) days? \|$", GUIDE.read_text(), re.MULTILINE)
     assert rows == [
-        (topic.name, run.room.value, str(topic.partitions), str(topic.kept_days))
-        for run in ROOMS.values()
+        (topic.name, run.component.value, str(topic.partitions), str(topic.kept_days))
+        for run in COMPONENTS.values()
         for topic in run.topics
     ]
 

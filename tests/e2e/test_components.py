@@ -14,7 +14,7 @@ from aether_operator.api import labels
 from aether_operator.api.platforms import Platform, PlatformSpec, Server
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog import components, names
-from aether_operator.catalog.components import Room
+from aether_operator.catalog.components import Component
 from aether_operator.catalog.releases import Release
 from aether_operator.kube import api_client
 from aether_operator.observed import components as reports
@@ -30,13 +30,13 @@ PROMPTLY: Final = 20.0
 ROUNDS: Final = 5
 
 
-def _children(room: Room, platform: Platform, cluster: Cluster) -> list[dict[str, Any]]:
+def _children(component: Component, platform: Platform, cluster: Cluster) -> list[dict[str, Any]]:
     release = Release(
         images={one: cluster.images[one.value] for one in Server}, service_image=cluster.images["service"]
     )
     made = desired.children(platform, observations.empty(), release, observations.words())
-    component = components.ROOMS[room].component
-    mine = [one for one in made if one["metadata"]["labels"][labels.COMPONENT] == component]
+    name = components.COMPONENTS[component].name
+    mine = [one for one in made if one["metadata"]["labels"][labels.COMPONENT] == name]
     for child in mine:
         child["metadata"].pop("ownerReferences", None)  # there is no platform object here
     return mine
@@ -57,15 +57,15 @@ def _until_ready(namespace: Namespace, pod: str, other_than: str = "") -> str:
 def test_the_simulated_venue_runs_says_how_it_is_and_keeps_its_trades(node: Cluster, node_namespace: Namespace) -> None:
     spec = PlatformSpec.model_validate({"components": {"exchangeSim": {"speed": 10}}})
     platform = Platform(namespace=node_namespace.name, name="one", uid="0", generation=1, spec=spec)
-    node_namespace.apply(*_children(Room.EXCHANGE_SIM, platform, node))
-    pod = names.room_pod(platform, Room.EXCHANGE_SIM, 0)
+    node_namespace.apply(*_children(Component.EXCHANGE_SIM, platform, node))
+    pod = names.component_pod(platform, Component.EXCHANGE_SIM, 0)
     first = _until_ready(node_namespace, pod)
 
     def told() -> dict[str, Any]:
         return node.kubectl.raw(market_data.place(node_namespace.name, pod, "status"), deadline=10)
 
     text = node.kubectl.text("get", "--raw", market_data.place(node_namespace.name, pod, "status"))
-    report = reports.read(text, Room.EXCHANGE_SIM)
+    report = reports.read(text, Component.EXCHANGE_SIM)
     assert (report.reason, report.ready, report.system) == (Reason.READY, True, "online")
     assert told()["instance"] == pod
     assert told()["release"] == node.images["service"].rpartition(":")[2]

@@ -11,10 +11,10 @@ from aether_testing import observations
 
 def test_every_server_has_a_row_and_a_place_in_the_call_graph() -> None:
     assert set(servers.SERVERS) == set(Server)
-    assert set(components.ROOMS) == set(components.Room)
+    assert set(components.COMPONENTS) == set(components.Component)
     assert set(calls.CALLERS) == {
         *(server.value for server in Server),
-        *(run.component for run in components.ROOMS.values()),
+        *(run.name for run in components.COMPONENTS.values()),
     }
 
 
@@ -30,7 +30,9 @@ def test_ports_and_their_names_tell_servers_apart_and_are_legal() -> None:
 
 
 def test_usual_requests_are_below_usual_limits() -> None:
-    rows = [row.resources for row in servers.SERVERS.values()] + [row.resources for row in components.ROOMS.values()]
+    rows = [row.resources for row in servers.SERVERS.values()] + [
+        row.resources for row in components.COMPONENTS.values()
+    ]
     for row in rows:
         asked, most = row.requests.memory, row.limits.memory
         assert asked is not None
@@ -43,12 +45,12 @@ def test_the_longest_platform_has_children_whose_names_are_labels() -> None:
     longest = [
         *(ref.name for ref in families.all_of(platform)),
         *(names.pod(platform, one) for one in Server),
-        *(names.room_pod(platform, one, 7) for one in components.Room),
+        *(names.component_pod(platform, one, 7) for one in components.Component),
     ]
     assert max(len(name) for name in longest) <= 63
     # The controller's revision label is the StatefulSet's name and a hash of up to eleven letters.
     workloads = [ref.name for ref in families.all_of(platform) if ref.kind == "StatefulSet"]
-    assert len(workloads) == len(Server) + len(components.Room)
+    assert len(workloads) == len(Server) + len(components.Component)
     assert max(map(len, workloads)) + 11 <= 63
 
 

@@ -45,17 +45,17 @@ def test_a_managed_platform_becomes_five_children_a_server_logins_and_its_rooms(
     platform = observations.a_platform()
     children = _children(platform)
     of_servers = {ref for server in Server for ref in families.of_server(server, platform)}
-    of_rooms = {ref for room in components.Room for ref in families.of_room(room, platform)}
-    assert set(children) == of_servers | of_rooms == set(desired.names(platform))
+    of_components = {ref for component in components.Component for ref in families.of_component(component, platform)}
+    assert set(children) == of_servers | of_components == set(desired.names(platform))
     assert len([ref for ref in of_servers if "Secret" not in ref.kind]) == 4 * 4
-    assert len(of_rooms) == 4 + 4
+    assert len(of_components) == 4 + 4
 
 
 def test_an_external_platform_becomes_logins_and_its_rooms_and_nothing_else() -> None:
     platform = observations.an_external_platform()
     children = _children(platform, observations.made(platform))
     rest = {ref for ref in children if ref.kind != "Secret"}
-    assert rest == {ref for room in components.Room for ref in families.of_room(room, platform)}
+    assert rest == {ref for component in components.Component for ref in families.of_component(component, platform)}
     assert all(ref.name.startswith("paper-postgres-") for ref in children if ref.kind == "Secret")
 
 

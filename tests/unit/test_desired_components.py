@@ -12,7 +12,7 @@ from aether_operator import desired
 from aether_operator.api import labels
 from aether_operator.api.platforms import Server
 from aether_operator.catalog import calls, components, names, servers
-from aether_operator.catalog.components import ROOMS, Room
+from aether_operator.catalog.components import COMPONENTS, Component
 from aether_operator.desired import configmaps, networkpolicies
 from aether_operator.observed import families, kinds
 from aether_operator.observed.kinds import Ref
@@ -152,7 +152,7 @@ def _known(observed: Observed, standing: Standing | None, *which: Server) -> Obs
 
 
 @pytest.mark.parametrize("standing", [None, *UNSURE])
-@pytest.mark.parametrize("server", ROOMS[Room.INGEST].servers)
+@pytest.mark.parametrize("server", COMPONENTS[Component.INGEST].servers)
 def test_ingest_starts_only_once_each_server_is_known_as_ours(server: Server, standing: Standing | None) -> None:
     platform = observations.a_platform()
     observed = observations.without(observations.made(platform), INGEST)
@@ -175,7 +175,7 @@ def test_while_nobody_knows_whose_servers_are_what_runs_stays(standing: Standing
         assert _children(platform, _known(observed, standing, *Server))[INGEST] == _children(platform, observed)[INGEST]
 
 
-@pytest.mark.parametrize("server", ROOMS[Room.INGEST].servers)
+@pytest.mark.parametrize("server", COMPONENTS[Component.INGEST].servers)
 def test_ingest_that_runs_is_stopped_once_a_server_is_anothers(server: Server) -> None:
     platform = observations.an_external_platform()
     made = _children(platform, _known(observations.made(platform), Standing.ANOTHERS, server))
@@ -204,7 +204,7 @@ def test_an_edited_address_reaches_ingest_only_once_the_server_is_ours(
 def test_ingest_of_another_venue_waits_until_servers_are_ours() -> None:
     observed = observations.made(observations.an_external_platform())
     anew = observations.an_external_platform(**KRAKEN)
-    for server in ROOMS[Room.INGEST].servers:
+    for server in COMPONENTS[Component.INGEST].servers:
         for standing in (None, *UNSURE):
             assert INGEST not in _children(anew, _known(observed, standing, server))
     assert _told(_children(anew, observed))["AETHER_VENUE"] == "Kraken"
@@ -267,10 +267,10 @@ def test_replicas_are_those_of_the_spec_and_several_have_a_budget() -> None:
 
 def test_a_room_s_pod_is_restricted_and_named_by_its_argument() -> None:
     children = _children(observations.a_platform(), service_image="images.example.org/service:7")
-    for room, run in ROOMS.items():
-        which = Ref("StatefulSet", f"paper-{run.component}")
+    for component, run in COMPONENTS.items():
+        which = Ref("StatefulSet", f"paper-{run.name}")
         pod, container = _pod(children, which), _container(children, which)
-        assert (container["image"], container["args"]) == ("images.example.org/service:7", [room.value])
+        assert (container["image"], container["args"]) == ("images.example.org/service:7", [component.value])
         assert pod["automountServiceAccountToken"] is False
         assert pod["securityContext"]["runAsUser"] == servers.USER
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
@@ -306,8 +306,8 @@ def test_credentials_are_files_in_a_folder_for_each_server_and_nothing_else_of_a
 
 def test_a_room_s_pod_says_where_its_metrics_are_and_has_no_word_of_credentials_or_settings() -> None:
     children = _children(observations.a_platform())
-    for run in ROOMS.values():
-        template = children[Ref("StatefulSet", f"paper-{run.component}")]["spec"]["template"]
+    for run in COMPONENTS.values():
+        template = children[Ref("StatefulSet", f"paper-{run.name}")]["spec"]["template"]
         assert template["metadata"]["annotations"] == {
             "prometheus.io/scrape": "true", "prometheus.io/port": "8000", "prometheus.io/path": "/metrics",
         }  # fmt: skip
@@ -373,7 +373,7 @@ def test_rooms_reach_what_they_call_and_nothing_else_of_two_platforms() -> None:
         ingest = f"{name}-ingest-0"
         for server, row in servers.SERVERS.items():
             expected.add(("operator", f"{name}-{server}-0", row.port))
-            if server in ROOMS[Room.INGEST].servers:
+            if server in COMPONENTS[Component.INGEST].servers:
                 expected.add((ingest, f"{name}-{server}-0", row.port))
         expected |= {("operator", ingest, 8000), ("stranger", ingest, 8000)}
     expected |= {("operator", "paper-exchange-0", 8000), ("paper-ingest-0", "paper-exchange-0", 8000)}
@@ -421,17 +421,17 @@ def test_the_families_of_rooms_are_the_children_of_rooms() -> None:
     specs: list[dict[str, Any]] = [{}, KRAKEN, {"components": {"ingest": {"replicas": 2}}}]
     for spec in specs:
         platform = observations.a_platform(**spec)
-        named = {run.component for run in ROOMS.values()}
+        named = {run.name for run in COMPONENTS.values()}
         made = {
             ref for ref, child in _children(platform).items() if child["metadata"]["labels"][labels.COMPONENT] in named
         }
-        assert made == {ref for room in Room for ref in families.of_room(room, platform)}
-        assert {names.room(platform, room) for room in families.present(platform)} == {
+        assert made == {ref for component in Component for ref in families.of_component(component, platform)}
+        assert {names.component(platform, component) for component in families.present(platform)} == {
             ref.name for ref in made if ref.kind == "StatefulSet"
         }
 
 
 def test_every_server_that_a_room_needs_lets_it_in() -> None:
-    for run in ROOMS.values():
+    for run in COMPONENTS.values():
         for server in Server:
-            assert (run.component in calls.CALLERS[server.value]) is (server in run.servers)
+            assert (run.name in calls.CALLERS[server.value]) is (server in run.servers)

@@ -112,9 +112,9 @@ def test_a_side_that_is_empty_has_no_spread() -> None:
 
 
 def test_the_pods_that_know_books_are_those_that_the_operator_makes() -> None:
-    ingest = components.ROOMS[components.Room.INGEST]
-    assert (ingest.component, components.PORT) == (market_data.INGEST, market_data.PORT)
-    marks = labels.of_child("paper", ingest.component)
+    ingest = components.COMPONENTS[components.Component.INGEST]
+    assert (ingest.name, components.PORT) == (market_data.INGEST, market_data.PORT)
+    marks = labels.of_child("paper", ingest.name)
     assert market_data.of_ingest({"metadata": {"labels": marks}})
     assert not market_data.of_ingest({"metadata": {"labels": labels.of_child("paper", "exchange")}})
     assert not market_data.of_ingest({"metadata": {}})

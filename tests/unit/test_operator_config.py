@@ -42,14 +42,14 @@ def written(folder: Path, said: Any) -> str:
 def test_what_the_chart_renders_is_read(tmp_path: Path) -> None:
     outside = {
         "managedAddresses": {"postgres": "127.0.0.1:5433", "redis": "[::1]:6380"},
-        "roomAddress": "http://127.0.0.1:1/{namespace}/{pod}",
+        "componentAddress": "http://127.0.0.1:1/{namespace}/{pod}",
     }
     config = operator_config.load(written(tmp_path, a_config(**outside)))
     assert config.namespaces == ("aether",)
     assert config.lease.name == "aether-operator"
     assert config.release.images[Server.KAFKA] == "images/kafka:1"
     assert config.managed_addresses == {Server.POSTGRES: "127.0.0.1:5433", Server.REDIS: "[::1]:6380"}
-    assert config.room_address.format(namespace="a", pod="b") == "http://127.0.0.1:1/a/b"
+    assert config.component_address.format(namespace="a", pod="b") == "http://127.0.0.1:1/a/b"
     assert config.resync_seconds == 600
     assert config.watch_silence_seconds == 70
 
@@ -69,8 +69,8 @@ def test_what_the_chart_renders_is_read(tmp_path: Path) -> None:
         ({"watchSilenceSeconds": 71}, "watchSilenceSeconds"),
         ({"managedAddresses": {"postgres": "no-port"}}, "managedAddresses.postgres"),
         ({"managedAddresses": {"postgres": "::1:5432"}}, "managedAddresses.postgres"),
-        ({"roomAddress": "http://127.0.0.1:1/all-the-same"}, "roomAddress"),
-        ({"roomAddress": "http://127.0.0.1:1/{ip}"}, "roomAddress"),
+        ({"componentAddress": "http://127.0.0.1:1/all-the-same"}, "componentAddress"),
+        ({"componentAddress": "http://127.0.0.1:1/{ip}"}, "componentAddress"),
         ({"typo": 1}, "typo"),
     ],
 )

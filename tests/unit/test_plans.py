@@ -105,7 +105,7 @@ def test_whatever_owned_field_somebody_took_is_taken_back(ref: Ref, path: tuple[
     changed = observations.overwritten(observed.children[ref], *path, by="something else")
     plan = _planned(platform, observations.having(observed, changed))
     if ref.kind == "StatefulSet" and path[-1] in {"podManagementPolicy", "selector", "serviceName"}:
-        assert [trouble.reason for trouble in plan.blockers] == [Reason.IMMUTABLE_FIELD]
+        assert [blocker.reason for blocker in plan.blockers] == [Reason.IMMUTABLE_FIELD]
     else:
         assert str(ref) in _names(plan)
 
@@ -125,7 +125,7 @@ def test_a_field_of_ours_that_is_not_wanted_any_more_is_given_up() -> None:
     platform = observations.a_platform()
     release = observations.a_release(node_selector={"pool": "data"})
     observed = observations.made(platform, release)
-    workloads = [*(server.value for server in Server), *(run.component for run in components.ROOMS.values())]
+    workloads = [*(server.value for server in Server), *(run.name for run in components.COMPONENTS.values())]
     assert _names(_planned(platform, observed)) == [f"StatefulSet paper-{name}" for name in workloads]
 
 
@@ -207,16 +207,16 @@ def test_a_name_that_somebody_else_has_is_said_and_left_alone(ref: Ref) -> None:
     platform = observations.a_platform()
     plan = _planned(platform, observations.empty(children={ref: _foreign(ref)}))
     assert str(ref) not in _names(plan)
-    (trouble,) = plan.blockers
-    assert (trouble.ref, trouble.reason) == (ref, Reason.NAME_TAKEN)
-    assert f"kubectl --namespace desk delete {ref.kind.lower()} {ref.name}" in trouble.message
+    (blocker,) = plan.blockers
+    assert (blocker.ref, blocker.reason) == (ref, Reason.NAME_TAKEN)
+    assert f"kubectl --namespace desk delete {ref.kind.lower()} {ref.name}" in blocker.message
 
 
 def test_a_child_of_another_platform_is_somebody_elses() -> None:
     ref = Ref("Service", "paper-nats")
     other = _foreign(ref, labels=labels.of_child("live", "nats"))
-    (trouble,) = _planned(observations.a_platform(), observations.empty(children={ref: other})).blockers
-    assert "belongs to platform live" in trouble.message
+    (blocker,) = _planned(observations.a_platform(), observations.empty(children={ref: other})).blockers
+    assert "belongs to platform live" in blocker.message
 
 
 def test_an_object_whose_labels_somebody_removed_is_still_ours() -> None:
@@ -282,9 +282,9 @@ def test_a_volume_grows_and_never_shrinks() -> None:
     assert _names(_planned(larger, before)) == [str(CLAIM)]
     plan = _planned(smaller, before)
     assert plan.acts == ()
-    (trouble,) = plan.blockers
-    assert (trouble.ref, trouble.reason) == (CLAIM, Reason.IMMUTABLE_FIELD)
-    assert "spec.dataPlane.postgres.managed.storage (5Gi) to 10Gi or more" in trouble.message
+    (blocker,) = plan.blockers
+    assert (blocker.ref, blocker.reason) == (CLAIM, Reason.IMMUTABLE_FIELD)
+    assert "spec.dataPlane.postgres.managed.storage (5Gi) to 10Gi or more" in blocker.message
 
 
 def test_a_claim_that_cannot_shrink_is_still_repaired() -> None:
@@ -312,10 +312,10 @@ def test_a_stateful_set_that_would_have_to_be_another_one_is_a_persons_matter(fi
     other["spec"][field] = value
     plan = _planned(platform, observations.having(observed, other))
     assert plan.acts == ()
-    (trouble,) = plan.blockers
-    assert trouble.reason is Reason.IMMUTABLE_FIELD
-    assert f"spec.{field}" in trouble.message
-    assert trouble.message.endswith("kubectl --namespace desk delete statefulset paper-postgres")
+    (blocker,) = plan.blockers
+    assert blocker.reason is Reason.IMMUTABLE_FIELD
+    assert f"spec.{field}" in blocker.message
+    assert blocker.message.endswith("kubectl --namespace desk delete statefulset paper-postgres")
 
 
 @pytest.mark.parametrize(
@@ -357,19 +357,19 @@ def test_a_stateful_set_that_would_have_to_be_another_one_is_a_persons_matter(fi
     ],
 )  # fmt: skip
 def test_a_refusal_says_what_a_person_does(ref: Ref, code: int, said: str, reason: Reason, part: str) -> None:
-    trouble = planning.trouble_of(ref, code, said, namespace="desk")
-    assert (trouble.ref, trouble.reason) == (ref, reason)
-    assert part in trouble.message
+    blocker = planning.blocker_from_error(ref, code, said, namespace="desk")
+    assert (blocker.ref, blocker.reason) == (ref, reason)
+    assert part in blocker.message
 
 
 def test_the_words_about_a_secret_are_not_passed_on() -> None:
     for code, said in itertools.product((403, 409, 422), ("data.password: Invalid value: canary", "immutable canary")):
-        trouble = planning.trouble_of(Ref("Secret", "paper-nats"), code, said, namespace="desk")
-        assert "canary" not in trouble.message
+        blocker = planning.blocker_from_error(Ref("Secret", "paper-nats"), code, said, namespace="desk")
+        assert "canary" not in blocker.message
 
 
 def test_a_refusal_is_as_long_as_a_status_bears() -> None:
-    assert len(planning.trouble_of(STATEFUL_SET, 422, "x" * 100_000).message) < 600
+    assert len(planning.blocker_from_error(STATEFUL_SET, 422, "x" * 100_000).message) < 600
 
 
 # Rooms: what may change while they run, and the release before them.
@@ -482,6 +482,6 @@ def test_an_upgrade_gives_a_platform_its_rooms_restarts_no_server_and_deletes_no
 
 def test_a_journal_never_shrinks_and_says_which_field_is_meant() -> None:
     larger = observations.made(observations.a_platform(components={"exchangeSim": {"storage": "2Gi"}}))
-    (trouble,) = _planned(observations.a_platform(), larger).blockers
-    assert trouble.reason is Reason.IMMUTABLE_FIELD
-    assert "set spec.components.exchangeSim.storage (1Gi) to 2Gi or more" in trouble.message
+    (blocker,) = _planned(observations.a_platform(), larger).blockers
+    assert blocker.reason is Reason.IMMUTABLE_FIELD
+    assert "set spec.components.exchangeSim.storage (1Gi) to 2Gi or more" in blocker.message

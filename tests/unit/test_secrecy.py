@@ -16,7 +16,7 @@ import sqlalchemy
 
 from aether_operator import desired
 from aether_operator.api.platforms import Server
-from aether_operator.catalog.components import Room
+from aether_operator.catalog.components import Component
 from aether_operator.controllers import logs
 from aether_operator.observed import components, secrecy
 from aether_operator.observed.endpoints import Endpoint, Hidden
@@ -89,10 +89,10 @@ def test_what_a_room_says_is_dropped_where_it_quotes_a_secret() -> None:
     check = {"ok": False, "detail": f'failed for user "{VALUE}"'}
     status = {"version": 1, "room": "ingest", "ready": False, "outputs": {"tables": check}, "checks": {"feed": check}}
     text = json.dumps({**status, "feed": {"connected": False, "detail": VALUE}})
-    told = components.read(text, Room.INGEST, {VALUE})
+    told = components.read(text, Component.INGEST, {VALUE})
     assert (told.outputs, told.failing) == ({"tables": secrecy.WITHHELD}, {"feed": secrecy.WITHHELD})
     assert told.disconnected == secrecy.WITHHELD
-    assert VALUE in repr(components.read(text, Room.INGEST))
+    assert VALUE in repr(components.read(text, Component.INGEST))
 
 
 class Counted(list[str]):
@@ -109,7 +109,7 @@ def test_one_cause_of_many_markets_is_searched_for_secrets_once() -> None:
     refused = {"usable": True, "trades": "a time ahead of the clock"}
     status = {"version": 1, "room": "ingest", "ready": True, "books": {f"A{one}/USD": refused for one in range(64)}}
     hidden = Counted([VALUE])
-    told = components.read(json.dumps(status), Room.INGEST, hidden)
+    told = components.read(json.dumps(status), Component.INGEST, hidden)
     assert set(told.trades.values()) == {"a time ahead of the clock"}
     assert (len(told.trades), hidden.searches) == (64, 1)
 

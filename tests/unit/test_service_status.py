@@ -12,7 +12,7 @@ from aiohttp import test_utils, web
 
 from aether_operator import service_status
 from aether_operator.api.reasons import Reason
-from aether_operator.catalog.components import Room
+from aether_operator.catalog.components import Component
 from aether_operator.observed import components
 from aether_operator.observed.components import Target
 from aether_operator.observed.kinds import Ref
@@ -21,7 +21,7 @@ from aether_testing import observations
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from aether_operator.observed.components import RoomReport
+    from aether_operator.observed.components import ComponentReport
 
 STATUS: dict[str, Any] = {
     "version": 1, "room": "ingest", "release": "1", "instance": "paper-ingest-0", "ready": True, "settings": "abc",
@@ -32,17 +32,17 @@ STATUS: dict[str, Any] = {
 }  # fmt: skip
 
 
-async def _asked(handler: Callable[[web.Request], Awaitable[web.StreamResponse]], **how: Any) -> RoomReport:
+async def _asked(handler: Callable[[web.Request], Awaitable[web.StreamResponse]], **how: Any) -> ComponentReport:
     app = web.Application()
     app.router.add_get("/desk/one/status", handler)
     async with test_utils.TestServer(app) as server:
         through = f"http://127.0.0.1:{server.port}/{{namespace}}/{{pod}}"
-        target = Target(room=Room.INGEST, pod="one", address="")
+        target = Target(component=Component.INGEST, pod="one", address="")
         found = await service_status.ask([target], namespace="desk", through=through, **{"deadline": 5, **how})
     return found["one"]
 
 
-async def _says(said: Any) -> RoomReport:
+async def _says(said: Any) -> ComponentReport:
     async def handler(_: web.Request) -> web.StreamResponse:
         return web.Response(text=said if isinstance(said, str) else json.dumps(said))
 
@@ -51,7 +51,7 @@ async def _says(said: Any) -> RoomReport:
 
 async def test_a_status_is_read_and_what_moves_is_left_out() -> None:
     report = await _says(STATUS)
-    assert report == components.RoomReport(
+    assert report == components.ComponentReport(
         reason=Reason.READY,
         ready=True,
         failing={"nats": "no server"},
@@ -96,7 +96,7 @@ async def test_an_answer_that_is_none_is_said() -> None:
     async def handler(_: web.Request) -> web.StreamResponse:
         raise web.HTTPServiceUnavailable
 
-    assert await _asked(handler) == components.RoomReport(reason=Reason.FAILED, message="its /status answers 503")
+    assert await _asked(handler) == components.ComponentReport(reason=Reason.FAILED, message="its /status answers 503")
 
 
 async def test_a_pod_that_is_mute_has_its_deadline() -> None:
@@ -109,7 +109,7 @@ async def test_a_pod_that_is_mute_has_its_deadline() -> None:
 
     report = await _asked(handler, deadline=0.1)
     assert asked.is_set()
-    assert report == components.RoomReport(reason=Reason.UNREACHABLE, message="no answer within 0.1 s")
+    assert report == components.ComponentReport(reason=Reason.UNREACHABLE, message="no answer within 0.1 s")
 
 
 async def test_a_connection_that_is_cut_is_said() -> None:
@@ -123,10 +123,10 @@ async def test_a_connection_that_is_cut_is_said() -> None:
 
 async def test_a_closed_port_is_said_in_the_system_s_words_and_nobody_else_waits() -> None:
     port = test_utils.unused_port()
-    targets = [Target(room=Room.INGEST, pod=name, address="") for name in ("one", "two")]
+    targets = [Target(component=Component.INGEST, pod=name, address="") for name in ("one", "two")]
     found = await service_status.ask(targets, namespace="desk", deadline=5, through=f"http://127.0.0.1:{port}/{{pod}}")
     assert set(found) == {"one", "two"}
-    assert found["one"] == components.RoomReport(reason=Reason.UNREACHABLE, message="Connection refused")
+    assert found["one"] == components.ComponentReport(reason=Reason.UNREACHABLE, message="Connection refused")
 
 
 async def test_nobody_to_ask_is_no_question() -> None:
@@ -138,10 +138,12 @@ async def test_nobody_to_ask_is_no_question() -> None:
 
 def test_the_pods_of_rooms_that_run_and_have_an_address_are_asked() -> None:
     platform = observations.a_platform(components={"ingest": {"replicas": 2}})
-    assert [(one.room, one.pod, one.address) for one in components.targets(platform, observations.made(platform))] == [
-        (Room.EXCHANGE_SIM, "paper-exchange-0", "10.1.0.7"),
-        (Room.INGEST, "paper-ingest-0", "10.1.0.7"),
-        (Room.INGEST, "paper-ingest-1", "10.1.0.8"),
+    assert [
+        (one.component, one.pod, one.address) for one in components.targets(platform, observations.made(platform))
+    ] == [
+        (Component.EXCHANGE_SIM, "paper-exchange-0", "10.1.0.7"),
+        (Component.INGEST, "paper-ingest-0", "10.1.0.7"),
+        (Component.INGEST, "paper-ingest-1", "10.1.0.8"),
     ]
 
 

@@ -31,8 +31,8 @@ FIRST, SECOND, EXCHANGE = "paper-ingest-0", "paper-ingest-1", "paper-exchange-0"
 
 def _told(platform: Platform, observed: Observed) -> dict[str, tuple[str, str, str]]:
     """Condition → its truth, reason and message."""
-    seen = status.Seen(generation=1, paused=False, platform=platform, newest=platform, observed=observed)
-    told = status.judge(seen, {"observedGeneration": -1}, now=NOW)
+    seen = status.StatusInput(generation=1, paused=False, platform=platform, newest=platform, observed=observed)
+    told = status.compute_status(seen, {"observedGeneration": -1}, now=NOW)
     return {one["type"]: (one["status"], one["reason"], one["message"]) for one in told["conditions"]}
 
 
@@ -49,7 +49,7 @@ def test_all_is_well_in_words_that_do_not_move() -> None:
 
 
 def test_before_anything_runs_nothing_is_known_of_rooms() -> None:
-    _, (venue, ingest) = components.judged(None, observations.made(observations.a_platform()))
+    _, (venue, ingest) = components.evaluate(None, observations.made(observations.a_platform()))
     assert (venue.truth, ingest.truth) == ("Unknown", "Unknown")
 
 
@@ -150,7 +150,10 @@ def test_a_pod_that_does_not_answer_is_named_and_one_that_was_not_asked_is_not_k
     assert _told(platform, mute)["IngestReady"] == (
         "False", Reason.UNREACHABLE, f"Pod {SECOND}: no answer within 3 s",
     )  # fmt: skip
-    unasked = dataclasses.replace(observed, rooms={EXCHANGE: observed.rooms[EXCHANGE], FIRST: observed.rooms[FIRST]})
+    unasked = dataclasses.replace(
+        observed,
+        component_reports={EXCHANGE: observed.component_reports[EXCHANGE], FIRST: observed.component_reports[FIRST]},
+    )
     assert _told(platform, unasked)["IngestReady"] == (
         "Unknown", Reason.PROGRESSING, f"Pod {SECOND}: not asked yet",
     )  # fmt: skip
@@ -191,7 +194,10 @@ def test_pods_that_are_not_ready_and_answer_say_the_cause_themselves() -> None:
         observations.hearing(observed, EXCHANGE, ready=False, failing={"journal": "disk full"}), "paper-exchange"
     )
     assert _told(platform, venue)["VenueReady"][2] == f"Pod {EXCHANGE}: journal: disk full"
-    mute = dataclasses.replace(observed, rooms={EXCHANGE: observed.rooms[EXCHANGE], FIRST: observed.rooms[FIRST]})
+    mute = dataclasses.replace(
+        observed,
+        component_reports={EXCHANGE: observed.component_reports[EXCHANGE], FIRST: observed.component_reports[FIRST]},
+    )
     assert _told(platform, mute)["IngestReady"][2] == "StatefulSet paper-ingest has 0 of 2 pods ready"
     well = _not_ready(_steady()[1], "paper-ingest")
     assert _told(platform, well)["IngestReady"][:2] == ("False", Reason.ROLLING_OUT)
@@ -232,33 +238,36 @@ def test_without_a_way_out_a_real_venue_says_what_the_cluster_needs() -> None:
 
 def test_a_real_venue_is_not_known_before_a_replica_told_of_it() -> None:
     platform, observed = _steady(venue={"name": "Kraken"})
-    told = _told(platform, dataclasses.replace(observed, rooms={}))
+    told = _told(platform, dataclasses.replace(observed, component_reports={}))
     assert told["VenueReady"][:2] == ("Unknown", Reason.PROGRESSING)
 
 
 def test_what_only_a_room_that_is_going_says_does_not_count() -> None:
     platform, observed = _steady()
-    more = {**observed.rooms, "paper-ingest-2": dataclasses.replace(observed.rooms[FIRST], outputs={"kafka": "gone"})}
-    assert _told(platform, dataclasses.replace(observed, rooms=more))["IngestReady"][0] == "True"
+    more = {
+        **observed.component_reports,
+        "paper-ingest-2": dataclasses.replace(observed.component_reports[FIRST], outputs={"kafka": "gone"}),
+    }
+    assert _told(platform, dataclasses.replace(observed, component_reports=more))["IngestReady"][0] == "True"
 
 
 @pytest.mark.parametrize("spec", [SPEC, KRAKEN])
 def test_a_steady_state_is_told_in_the_same_bytes(spec: dict[str, Any]) -> None:
     platform, observed = _steady(**spec)
-    seen = status.Seen(generation=1, paused=False, platform=platform, newest=platform, observed=observed)
-    first = status.judge(seen, {"observedGeneration": -1}, now=NOW)
-    again = dataclasses.replace(observed, rooms=dict(reversed(list(observed.rooms.items()))))
+    seen = status.StatusInput(generation=1, paused=False, platform=platform, newest=platform, observed=observed)
+    first = status.compute_status(seen, {"observedGeneration": -1}, now=NOW)
+    again = dataclasses.replace(observed, component_reports=dict(reversed(list(observed.component_reports.items()))))
     seen = dataclasses.replace(seen, observed=again)
-    assert json.dumps(status.judge(seen, first, now=NOW.replace(hour=13))) == json.dumps(first)
+    assert json.dumps(status.compute_status(seen, first, now=NOW.replace(hour=13))) == json.dumps(first)
 
 
 def test_the_applied_spec_says_the_feed_and_the_simulated_venue_in_full() -> None:
     def applied(**spec: Any) -> dict[str, Any]:
         platform = observations.a_platform(**spec)
-        seen = status.Seen(
+        seen = status.StatusInput(
             generation=1, paused=False, platform=platform, newest=platform, observed=observations.steady(platform)
         )
-        told: dict[str, Any] = status.judge(seen, {"observedGeneration": -1}, now=NOW)["applied"]
+        told: dict[str, Any] = status.compute_status(seen, {"observedGeneration": -1}, now=NOW)["applied"]
         return told
 
     paper, real = applied(), applied(venue={"name": "Kraken"})

@@ -28,32 +28,32 @@ READY, RECONCILING, STALLED = evaluations.READY, evaluations.RECONCILING, evalua
 def test_a_new_generation_has_the_whole_deadline_again() -> None:
     observed = evaluations.saying(Reason.UNREACHABLE)(observations.steady(observations.a_platform()))
     old, new = (observations.a_platform(generation=number, progressDeadlineSeconds=60) for number in (1, 2))
-    late = evaluations.judged(
-        evaluations.seen(old, observed), evaluations.judged(evaluations.seen(old, observed)), at=60
+    late = evaluations.status_of(
+        evaluations.inputs(old, observed), evaluations.status_of(evaluations.inputs(old, observed)), at=60
     )
     assert late["state"] == STALLED
-    again = evaluations.judged(evaluations.seen(new, observed), late, at=70)
+    again = evaluations.status_of(evaluations.inputs(new, observed), late, at=70)
     assert again["state"] == RECONCILING
-    edited_while_waiting = evaluations.judged(
-        evaluations.seen(new, observed), evaluations.judged(evaluations.seen(old, observed)), at=59
+    edited_while_waiting = evaluations.status_of(
+        evaluations.inputs(new, observed), evaluations.status_of(evaluations.inputs(old, observed)), at=59
     )
-    assert evaluations.judged(evaluations.seen(new, observed), edited_while_waiting, at=61)["state"] == RECONCILING
-    assert evaluations.judged(evaluations.seen(new, observed), edited_while_waiting, at=119)["state"] == STALLED
+    assert evaluations.status_of(evaluations.inputs(new, observed), edited_while_waiting, at=61)["state"] == RECONCILING
+    assert evaluations.status_of(evaluations.inputs(new, observed), edited_while_waiting, at=119)["state"] == STALLED
 
 
 def test_a_longer_deadline_is_an_edit_that_counts() -> None:
     observed = evaluations.saying(Reason.UNREACHABLE)(observations.steady(observations.a_platform()))
     platform = observations.a_platform(progressDeadlineSeconds=600)
-    first = evaluations.judged(evaluations.seen(platform, observed))
-    assert evaluations.judged(evaluations.seen(platform, observed), first, at=599)["state"] == RECONCILING
+    first = evaluations.status_of(evaluations.inputs(platform, observed))
+    assert evaluations.status_of(evaluations.inputs(platform, observed), first, at=599)["state"] == RECONCILING
 
 
 def test_a_times_change_is_the_truths_change() -> None:
     platform = observations.a_platform()
-    good = evaluations.seen(platform, observations.steady(platform))
-    bad = evaluations.seen(platform, evaluations.saying(Reason.UNREACHABLE)(observations.steady(platform)))
-    first = evaluations.judged(good)
-    then = evaluations.judged(bad, first, at=30)
+    good = evaluations.inputs(platform, observations.steady(platform))
+    bad = evaluations.inputs(platform, evaluations.saying(Reason.UNREACHABLE)(observations.steady(platform)))
+    first = evaluations.status_of(good)
+    then = evaluations.status_of(bad, first, at=30)
     times = {kind: one["lastTransitionTime"] for kind, one in evaluations.conditions(then).items()}
     changed = {
         kind for kind, time in times.items() if time != evaluations.conditions(first)[kind]["lastTransitionTime"]
@@ -65,8 +65,8 @@ def test_a_times_change_is_the_truths_change() -> None:
 def test_a_condition_of_a_server_names_its_version_or_what_it_lacks() -> None:
     platform = observations.a_platform()
     told = evaluations.conditions(
-        evaluations.judged(
-            evaluations.seen(platform, evaluations.saying(Reason.UNREACHABLE, "no")(observations.steady(platform)))
+        evaluations.status_of(
+            evaluations.inputs(platform, evaluations.saying(Reason.UNREACHABLE, "no")(observations.steady(platform)))
         )
     )
     assert (told["PostgresReady"]["status"], told["PostgresReady"]["message"]) == ("True", "15.8")
@@ -77,8 +77,8 @@ def test_a_condition_of_a_server_names_its_version_or_what_it_lacks() -> None:
 def test_what_was_not_seen_is_unknown_and_not_false() -> None:
     platform = observations.a_platform()
     told = evaluations.conditions(
-        evaluations.judged(
-            evaluations.seen(platform, dataclasses.replace(observations.steady(platform), servers={}, schema=None))
+        evaluations.status_of(
+            evaluations.inputs(platform, dataclasses.replace(observations.steady(platform), servers={}, schema=None))
         )
     )
     assert {told[kind]["status"] for kind in ("PostgresReady", "KafkaReady", "SchemaReady")} == {"Unknown"}
@@ -89,10 +89,10 @@ def test_what_was_not_seen_is_unknown_and_not_false() -> None:
 
 def test_an_invalid_spec_leaves_the_last_good_one_in_force_and_names_its_fields() -> None:
     platform = observations.a_platform(retention={"tradesDays": 30})
-    before = evaluations.judged(evaluations.seen(platform, observations.steady(platform)))
+    before = evaluations.status_of(evaluations.inputs(platform, observations.steady(platform)))
     problems = ("spec.retention.tradesDays: 0 is below 1", "spec.dataPlane.kafka.mode: unknown")
-    seen = evaluations.seen(platform, observations.steady(platform), generation=2, newest=None, problems=problems)
-    told = evaluations.judged(seen, before, at=5)
+    seen = evaluations.inputs(platform, observations.steady(platform), generation=2, newest=None, problems=problems)
+    told = evaluations.status_of(seen, before, at=5)
     assert (told["state"], told["reason"], evaluations.in_kstatus(told, generation=2)) == (
         STALLED, Reason.INVALID_SPEC, kstatus.FAILED,
     )  # fmt: skip
@@ -100,12 +100,14 @@ def test_an_invalid_spec_leaves_the_last_good_one_in_force_and_names_its_fields(
     assert told["applied"] == before["applied"]
     assert told["applied"]["retention"]["tradesDays"] == 30
     assert evaluations.conditions(told)["PostgresReady"]["status"] == "True"
-    healed = evaluations.judged(evaluations.seen(platform, observations.steady(platform), generation=3), told, at=9)
+    healed = evaluations.status_of(
+        evaluations.inputs(platform, observations.steady(platform), generation=3), told, at=9
+    )
     assert healed["state"] == READY
 
 
 def test_a_platform_that_never_was_valid_has_nothing_applied() -> None:
-    told = evaluations.judged(evaluations.seen(None, newest=None, problems=("spec.retention: no",)))
+    told = evaluations.status_of(evaluations.inputs(None, newest=None, problems=("spec.retention: no",)))
     assert (told["state"], told["message"]) == (STALLED, "spec: spec.retention: no")
     assert not {"applied", "endpoints", "servers", "schema"} & told.keys()
     assert evaluations.conditions(told)["PostgresReady"]["status"] == "Unknown"
@@ -113,11 +115,11 @@ def test_a_platform_that_never_was_valid_has_nothing_applied() -> None:
 
 def test_a_paused_platform_whose_spec_is_in_force_stays_as_it_is() -> None:
     platform = observations.a_platform()
-    before = evaluations.judged(evaluations.seen(platform, observations.steady(platform)))
+    before = evaluations.status_of(evaluations.inputs(platform, observations.steady(platform)))
     paused = observations.a_platform(generation=2, paused=True)
     observed = dataclasses.replace(observations.steady(platform), schema=None)
-    told = evaluations.judged(
-        evaluations.seen(platform, observed, generation=2, paused=True, newest=paused), before, at=9
+    told = evaluations.status_of(
+        evaluations.inputs(platform, observed, generation=2, paused=True, newest=paused), before, at=9
     )
     assert (told["state"], evaluations.in_kstatus(told, generation=2)) == (READY, kstatus.CURRENT)
     assert evaluations.conditions(told)["Paused"]["status"] == "True"
@@ -126,34 +128,34 @@ def test_a_paused_platform_whose_spec_is_in_force_stays_as_it_is() -> None:
 
 def test_a_reason_of_a_newer_release_is_kept_as_a_failure_through_a_pause() -> None:
     platform = observations.a_platform()
-    before = evaluations.judged(
-        evaluations.seen(platform, evaluations.schema(Reason.LOCKED)(observations.steady(platform)))
+    before = evaluations.status_of(
+        evaluations.inputs(platform, evaluations.schema(Reason.LOCKED)(observations.steady(platform)))
     )
     (schema,) = [one for one in before["conditions"] if one["type"] == ConditionType.SCHEMA_READY]
     schema["reason"] = "FromTheFuture"
     observed = dataclasses.replace(observations.steady(platform), schema=None)
-    told = evaluations.judged(evaluations.seen(platform, observed, paused=True, newest=platform), before)
+    told = evaluations.status_of(evaluations.inputs(platform, observed, paused=True, newest=platform), before)
     assert evaluations.conditions(told)[ConditionType.SCHEMA_READY]["reason"] == Reason.FAILED
 
 
 def test_a_spec_that_is_not_applied_because_of_the_pause_is_not_current() -> None:
     platform = observations.a_platform()
-    before = evaluations.judged(evaluations.seen(platform, observations.steady(platform)))
+    before = evaluations.status_of(evaluations.inputs(platform, observations.steady(platform)))
     newest = observations.a_platform(generation=2, paused=True, retention={"tradesDays": 7})
-    seen = evaluations.seen(platform, observations.steady(platform), generation=2, paused=True, newest=newest)
-    told = evaluations.judged(seen, before, at=9)
+    seen = evaluations.inputs(platform, observations.steady(platform), generation=2, paused=True, newest=newest)
+    told = evaluations.status_of(seen, before, at=9)
     assert (told["state"], told["reason"], evaluations.in_kstatus(told, generation=2)) == (
         STALLED, Reason.PAUSED_BY_SPEC, kstatus.FAILED,
     )  # fmt: skip
     assert told["applied"] == before["applied"]
     unpaused = observations.a_platform(generation=3, retention={"tradesDays": 7})
-    told = evaluations.judged(evaluations.seen(unpaused, observations.steady(platform)), told, at=19)
+    told = evaluations.status_of(evaluations.inputs(unpaused, observations.steady(platform)), told, at=19)
     assert (told["state"], told["applied"]["retention"]["tradesDays"]) == (READY, 7)
 
 
 def test_a_platform_that_was_born_paused_is_not_current() -> None:
     newest = observations.a_platform(paused=True)
-    told = evaluations.judged(evaluations.seen(None, generation=1, paused=True, newest=newest))
+    told = evaluations.status_of(evaluations.inputs(None, generation=1, paused=True, newest=newest))
     assert (told["state"], told["reason"], evaluations.in_kstatus(told)) == (
         STALLED,
         Reason.PAUSED_BY_SPEC,
@@ -164,11 +166,11 @@ def test_a_platform_that_was_born_paused_is_not_current() -> None:
 
 def _paused(platform: Platform, observed: Observed) -> dict[str, tuple[str, str, str]]:
     """Condition → its truth, reason and message, of a platform that was well, is paused, and was then touched."""
-    before = evaluations.judged(evaluations.seen(platform, observations.steady(platform)))
+    before = evaluations.status_of(evaluations.inputs(platform, observations.steady(platform)))
     paused = observations.a_platform(generation=2, paused=True)
     observed = dataclasses.replace(observed, paused=True, schema=None, topics=None)
-    told = evaluations.judged(
-        evaluations.seen(platform, observed, generation=2, paused=True, newest=paused), before, at=9
+    told = evaluations.status_of(
+        evaluations.inputs(platform, observed, generation=2, paused=True, newest=paused), before, at=9
     )
     assert (told["state"], told["reason"]) == (STALLED, Reason.PAUSED_BY_SPEC)
     return {kind: (one["status"], one["reason"], one["message"]) for kind, one in evaluations.conditions(told).items()}
@@ -198,14 +200,14 @@ def test_what_is_deleted_in_a_pause_is_not_waited_for() -> None:
 def test_a_schema_that_was_never_looked_at_is_not_waited_for_in_a_pause() -> None:
     platform = observations.a_platform()
     observed = dataclasses.replace(observations.steady(platform), schema=None, paused=True)
-    told = evaluations.judged(evaluations.seen(platform, observed, paused=True))
+    told = evaluations.status_of(evaluations.inputs(platform, observed, paused=True))
     schema = evaluations.conditions(told)["SchemaReady"]
     assert (schema["status"], schema["reason"]) == ("Unknown", Reason.PAUSED_BY_SPEC)
 
 
 def test_of_a_platform_born_paused_no_part_is_waited_for() -> None:
-    told = evaluations.judged(
-        evaluations.seen(
+    told = evaluations.status_of(
+        evaluations.inputs(
             None, Observed(children={}, paused=True), paused=True, newest=observations.a_platform(paused=True)
         )
     )
@@ -220,25 +222,28 @@ def test_of_a_platform_born_paused_no_part_is_waited_for() -> None:
 
 def test_a_pause_does_not_hide_what_is_wrong_with_the_schema() -> None:
     platform = observations.a_platform()
-    before = evaluations.judged(
-        evaluations.seen(platform, evaluations.schema(Reason.SCHEMA_NEWER)(observations.steady(platform)))
+    before = evaluations.status_of(
+        evaluations.inputs(platform, evaluations.schema(Reason.SCHEMA_NEWER)(observations.steady(platform)))
     )
     observed = dataclasses.replace(observations.steady(platform), schema=None)
-    told = evaluations.judged(evaluations.seen(platform, observed, paused=True), before, at=9)
+    told = evaluations.status_of(evaluations.inputs(platform, observed, paused=True), before, at=9)
     assert (told["state"], told["reason"]) == (STALLED, Reason.SCHEMA_NEWER)
 
 
 def test_a_platform_that_is_being_deleted_says_so_and_keeps_what_is_known() -> None:
     platform = observations.a_platform()
-    before = evaluations.judged(evaluations.seen(platform, observations.steady(platform)))
+    before = evaluations.status_of(evaluations.inputs(platform, observations.steady(platform)))
     meta: dict[str, Any] = {"generation": 2, "deletionTimestamp": "2026-01-01T12:00:00Z"}
-    told = status.judge_terminating({"metadata": meta, "status": before}, now=evaluations.NOW)
+    told = status.compute_terminating_status({"metadata": meta, "status": before}, now=evaluations.NOW)
     assert (told["state"], told["reason"]) == (status.State.TERMINATING, Reason.TERMINATING)
     assert evaluations.in_kstatus(told, **meta) == kstatus.TERMINATING
     assert {told[key] == before[key] for key in ("applied", "endpoints", "schema")} == {True}
     assert [one["type"] for one in told["conditions"]] == [one["type"] for one in before["conditions"]]
     assert (
-        status.judge_terminating({"metadata": meta, "status": told}, now=evaluations.NOW + timedelta(seconds=9)) == told
+        status.compute_terminating_status(
+            {"metadata": meta, "status": told}, now=evaluations.NOW + timedelta(seconds=9)
+        )
+        == told
     )
     assert evaluations.conditions(told)["Reconciling"]["status"] == "True"
 
@@ -247,7 +252,7 @@ def test_a_platform_that_is_being_deleted_says_so_and_keeps_what_is_known() -> N
 
 
 def _warning(observed: Observed, platform: Platform) -> tuple[str, str, str]:
-    one = evaluations.conditions(evaluations.judged(evaluations.seen(platform, observed)))["Warning"]
+    one = evaluations.conditions(evaluations.status_of(evaluations.inputs(platform, observed)))["Warning"]
     return one["status"], one["reason"], one["message"]
 
 
@@ -273,32 +278,32 @@ def test_a_managed_server_is_for_evaluation_and_an_external_one_is_not_warned_of
 
 
 def test_endpoints_say_where_servers_are_and_which_secret_lets_one_in() -> None:
-    managed = evaluations.judged(
-        evaluations.seen(observations.a_platform(), observations.steady(observations.a_platform()))
+    managed = evaluations.status_of(
+        evaluations.inputs(observations.a_platform(), observations.steady(observations.a_platform()))
     )["endpoints"]
     assert managed["postgres"] == {
         "host": "paper-postgres.desk.svc", "port": 5432, "database": "aether", "secretName": "paper-postgres-reader",
     }  # fmt: skip
     assert managed["nats"] == {"host": "paper-nats.desk.svc", "port": 4222, "secretName": "paper-nats"}
     platform = observations.an_external_platform()
-    external = evaluations.judged(evaluations.seen(platform, observations.steady(platform)))["endpoints"]
+    external = evaluations.status_of(evaluations.inputs(platform, observations.steady(platform)))["endpoints"]
     assert external["postgres"]["secretName"] == "paper-postgres-reader"
     assert external["redis"] == {"host": "redis.example.org", "port": 1003, "secretName": "my-redis"}
 
 
 def test_the_applied_spec_has_what_defaults_stand_for_and_is_a_spec_again() -> None:
     platform = observations.a_platform()
-    applied = evaluations.judged(evaluations.seen(platform, observations.steady(platform)))["applied"]
+    applied = evaluations.status_of(evaluations.inputs(platform, observations.steady(platform)))["applied"]
     assert applied["dataPlane"]["kafka"] == {"mode": "Managed", "managed": {"storage": "10Gi"}}
     assert applied["progressDeadlineSeconds"] == 300
     again = observations.a_platform(**applied)
-    assert evaluations.judged(evaluations.seen(again, observations.steady(platform)))["applied"] == applied
+    assert evaluations.status_of(evaluations.inputs(again, observations.steady(platform)))["applied"] == applied
     assert PlatformSpec.model_validate(applied).retention == platform.spec.retention
 
 
 def test_versions_and_the_schema_are_told_as_they_were_said() -> None:
     platform = observations.a_platform()
-    told = evaluations.judged(evaluations.seen(platform, observations.steady(platform)))
+    told = evaluations.status_of(evaluations.inputs(platform, observations.steady(platform)))
     assert told["servers"] == {server.value: {"version": "15.8"} for server in Server}
     assert told["schema"] == {"revision": "0001", "engine": "TimescaleDB", "tradesDays": 90}
 
@@ -307,13 +312,13 @@ def test_no_value_of_a_users_secret_is_in_a_status() -> None:
     platform = observations.an_external_platform()
     observed = observations.steady(platform)
     assert "canary" in json.dumps(observed.secrets)
-    assert "canary" not in json.dumps(evaluations.judged(evaluations.seen(platform, observed)))
+    assert "canary" not in json.dumps(evaluations.status_of(evaluations.inputs(platform, observed)))
 
 
 def test_messages_are_as_long_as_a_status_bears() -> None:
     platform = observations.a_platform()
-    told = evaluations.judged(
-        evaluations.seen(platform, evaluations.saying(Reason.FAILED, "x" * 100_000)(observations.steady(platform)))
+    told = evaluations.status_of(
+        evaluations.inputs(platform, evaluations.saying(Reason.FAILED, "x" * 100_000)(observations.steady(platform)))
     )
     assert max(len(one["message"]) for one in [told, *told["conditions"]]) <= 1000
 
@@ -327,6 +332,6 @@ def test_a_claim_that_would_shrink_is_stalled_with_the_field_that_mends_it() -> 
     platform = observations.a_platform(dataPlane={"postgres": {"managed": {"storage": "5Gi"}}})
     wanted = observations.made(platform).children.values()
     blockers = planning.plan(list(wanted), before, platform).blockers
-    told = evaluations.judged(evaluations.seen(platform, dataclasses.replace(before, blockers=blockers)))
+    told = evaluations.status_of(evaluations.inputs(platform, dataclasses.replace(before, blockers=blockers)))
     assert (told["state"], told["reason"]) == (STALLED, Reason.IMMUTABLE_FIELD)
     assert "spec.dataPlane.postgres.managed.storage" in told["message"]

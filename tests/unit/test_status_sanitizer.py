@@ -16,7 +16,7 @@ from aether_operator.api import crds, parsing
 from aether_operator.api.platforms import FEEDS, Mode, Platform, Server, VenueName
 from aether_operator.api.reasons import Reason
 from aether_operator.observed.kinds import Ref
-from aether_operator.observed.observation import Observed, Trouble
+from aether_operator.observed.observation import Blocker, Observed
 from aether_operator.observed.reports import Drift, SchemaReport, ServerReport
 from aether_operator.status import sanitizer
 from aether_testing import observations, structural
@@ -46,13 +46,13 @@ def consistent(spec: dict[str, Any]) -> dict[str, Any]:
             part.pop("mode", None)
     if spec.get("pairs"):
         spec["pairs"] = list(dict.fromkeys(spec["pairs"]))
-    rooms = spec.get("components") or {}
+    components = spec.get("components") or {}
     if spec.get("venue"):
         spec["venue"]["feed"] = FEEDS[VenueName(spec["venue"].get("name") or VenueName.SIMULATED)]
         if spec["venue"].get("name") == VenueName.KRAKEN:
-            rooms.pop("exchangeSim", None)
+            components.pop("exchangeSim", None)
     stored = [(plane.get(server.value) or {}).get("managed") for server in Server]
-    for one in (*stored, rooms.get("exchangeSim"), rooms.get("ingest")):
+    for one in (*stored, components.get("exchangeSim"), components.get("ingest")):
         if one and one.get("resources"):
             one["resources"].pop("requests", None)
         if one and one.get("storage") is not None:
@@ -66,13 +66,13 @@ def kept(spec: dict[str, Any]) -> dict[str, Any]:
     return {"metadata": meta, "spec": structural.admitted(spec, SPEC), "status": NEVER}
 
 
-def judged(
+def status_of(
     raw: dict[str, Any], change: Any = lambda observed: observed, made: Any = observations.steady
 ) -> dict[str, Any]:
     """A platform of a spec as it is judged, in a world where all is well but for a change."""
     read = parsing.parse(raw)
     newest = read if isinstance(read, Platform) else None
-    seen = status.Seen(
+    seen = status.StatusInput(
         generation=3,
         paused=raw["spec"].get("paused") is True,
         platform=newest,
@@ -80,7 +80,7 @@ def judged(
         problems=() if isinstance(read, Platform) else read.problems,
         observed=change(made(newest)) if newest else Observed(children={}),
     )
-    return status.judge(seen, raw["status"], now=NOW)
+    return status.compute_status(seen, raw["status"], now=NOW)
 
 
 def wrong(told: dict[str, Any]) -> list[str]:
@@ -101,7 +101,7 @@ SPECS: Final = structural.values(SPEC)
 @given(before=SPECS.map(consistent), after=SPECS.map(consistent) | SPECS)
 def test_the_status_of_any_spec_after_any_other_is_taken(before: dict[str, Any], after: dict[str, Any]) -> None:
     assert isinstance(parsing.parse(kept(before)), Platform), "of the specs enough are understood"
-    first, second = judged(kept(before)), judged(kept(after))
+    first, second = status_of(kept(before)), status_of(kept(after))
     stored = structural.applied_over(structural.applied_over(NEVER, {}, first), first, second)
     assert wrong(stored) == []
     assert stored == second
@@ -129,18 +129,18 @@ def test_the_status_of_whatever_servers_say_is_taken(texts: list[str], days: int
             warnings=(what,) * many,
         )
         servers = {one: ServerReport(server=one, reason=reason, message=message, version=version) for one in Server}
-        blockers = (Trouble(ref=Ref("Service", "paper-old"), reason=Reason.REFUSED, message=what),)
+        blockers = (Blocker(ref=Ref("Service", "paper-old"), reason=Reason.REFUSED, message=what),)
         return dataclasses.replace(observed, schema=schema, servers=servers, blockers=blockers)
 
     raw = kept({})
-    told = judged(raw, change)
+    told = status_of(raw, change)
     assert wrong(told) == []
     assert not empty(told)
-    assert judged({**raw, "status": told}, change) == told, "it would be written again and again"
-    failed = status.judge_failed({**raw, "status": told}, message, now=NOW)
+    assert status_of({**raw, "status": told}, change) == told, "it would be written again and again"
+    failed = status.compute_failed_status({**raw, "status": told}, message, now=NOW)
     assert wrong(told | failed) == []
     assert "observedGeneration" not in failed
-    assert wrong(status.judge_terminating({**raw, "status": told}, now=NOW)) == []
+    assert wrong(status.compute_terminating_status({**raw, "status": told}, now=NOW)) == []
 
 
 RESOURCES: Final = {part: {"cpu": "2", "memory": "1Gi"} for part in ("requests", "limits")}
@@ -202,11 +202,11 @@ def test_any_field_may_go_and_be_null_zero_or_empty() -> None:
     assert set().union(*map(paths, WHOLE)) == paths(properties(SPEC)), "no field is forgotten"
     tried = set()
     for spec in WHOLE:
-        first = judged(kept(spec), made=nothing)
+        first = status_of(kept(spec), made=nothing)
         assert isinstance(parsing.parse(kept(spec)), Platform)
         for path in paths(spec):
             for changed in without(spec, path):
-                second = judged(kept(changed), made=nothing)
+                second = status_of(kept(changed), made=nothing)
                 stored = structural.applied_over(structural.applied_over(NEVER, {}, first), first, second)
                 assert wrong(stored) == [], path
                 assert stored == second
@@ -222,7 +222,7 @@ def test_limits_that_were_taken_away_are_left_out_and_no_null_is_left() -> None:
         managed = {"resources": {"requests": {"cpu": "100m"}, "limits": limits}}
         return kept({"dataPlane": {"redis": {"managed": managed}}})
 
-    first, second = judged(of({"memory": "1Gi"})), judged(of(None))
+    first, second = status_of(of({"memory": "1Gi"})), status_of(of(None))
     stored = structural.applied_over(first, first, second)
     assert wrong(stored) == []
     assert stored["applied"]["dataPlane"]["redis"]["managed"]["resources"] == {"requests": {"cpu": "100m"}}

@@ -13,7 +13,7 @@ from aether_operator import desired, status
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import ConditionType, Reason
 from aether_operator.observed.kinds import Ref
-from aether_operator.observed.observation import Observed, Trouble
+from aether_operator.observed.observation import Blocker, Observed
 from aether_operator.observed.reports import Drift, Engine
 from aether_testing import evaluations, kstatus, observations
 
@@ -66,8 +66,8 @@ def _without(ref: Ref) -> Callable[[Observed], Observed]:
 
 
 def _troubled(reason: Reason, message: str = "do this", ref: Ref = SET) -> Callable[[Observed], Observed]:
-    trouble = Trouble(ref=ref, reason=reason, message=message)
-    return lambda observed: dataclasses.replace(observed, blockers=(trouble,))
+    blocker = Blocker(ref=ref, reason=reason, message=message)
+    return lambda observed: dataclasses.replace(observed, blockers=(blocker,))
 
 
 def _all(*changes: Callable[[Observed], Observed]) -> Callable[[Observed], Observed]:
@@ -246,7 +246,7 @@ def test_the_table_has_forty_states() -> None:
 def test_a_state_is_judged_as_the_table_says_and_read_so_by_kstatus(name: str) -> None:
     change, state, reason, part = TABLE[name]
     platform = observations.a_platform()
-    told = evaluations.judged(evaluations.seen(platform, change(observations.steady(platform))))
+    told = evaluations.status_of(evaluations.inputs(platform, change(observations.steady(platform))))
     assert (told["state"], told["reason"]) == (state, reason)
     assert part in told["message"]
     assert evaluations.in_kstatus(told) == IN_KSTATUS[state]
@@ -259,7 +259,7 @@ def test_a_state_is_judged_as_the_table_says_and_read_so_by_kstatus(name: str) -
 @pytest.mark.parametrize("name", TABLE)
 def test_every_condition_is_there_and_of_the_generation_that_was_looked_at(name: str) -> None:
     platform = observations.a_platform(generation=4)
-    told = evaluations.judged(evaluations.seen(platform, TABLE[name][0](observations.steady(platform))))
+    told = evaluations.status_of(evaluations.inputs(platform, TABLE[name][0](observations.steady(platform))))
     assert [one["type"] for one in told["conditions"]] == [kind.value for kind in ConditionType]
     assert {one["observedGeneration"] for one in told["conditions"]} == {told["observedGeneration"]} == {4}
     assert all(one["reason"] and one["lastTransitionTime"] for one in told["conditions"])
@@ -269,9 +269,9 @@ def test_every_condition_is_there_and_of_the_generation_that_was_looked_at(name:
 @pytest.mark.parametrize("name", TABLE)
 def test_the_same_world_is_told_in_the_same_bytes_whenever_it_is_looked_at(name: str) -> None:
     platform = observations.a_platform()
-    seen = evaluations.seen(platform, TABLE[name][0](observations.steady(platform)))
-    first = evaluations.judged(seen)
-    assert json.dumps(evaluations.judged(seen, first, at=200)) == json.dumps(first)
+    seen = evaluations.inputs(platform, TABLE[name][0](observations.steady(platform)))
+    first = evaluations.status_of(seen)
+    assert json.dumps(evaluations.status_of(seen, first, at=200)) == json.dumps(first)
 
 
 @pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row[1] is RECONCILING])
@@ -279,19 +279,19 @@ def test_what_time_does_not_mend_is_stalled_after_the_deadline_until_it_is_mende
     change, _, reason, part = TABLE[name]
     platform = observations.a_platform(progressDeadlineSeconds=60)
     bad, good = (
-        evaluations.seen(platform, observed)
+        evaluations.inputs(platform, observed)
         for observed in (change(observations.steady(platform)), observations.steady(platform))
     )
-    first = evaluations.judged(bad)
-    patient = evaluations.judged(bad, first, at=59)
+    first = evaluations.status_of(bad)
+    patient = evaluations.status_of(bad, first, at=59)
     assert patient["state"] == RECONCILING
-    late = evaluations.judged(bad, patient, at=60)
+    late = evaluations.status_of(bad, patient, at=60)
     assert (late["state"], late["reason"], evaluations.in_kstatus(late)) == (STALLED, reason, kstatus.FAILED)
     assert evaluations.conditions(late)["Stalled"]["reason"] == Reason.PROGRESS_DEADLINE_EXCEEDED
     assert part in late["message"]
     assert "after 60 s" in late["message"]
-    assert evaluations.judged(bad, late, at=500) == late
-    mended = evaluations.judged(good, late, at=600)
+    assert evaluations.status_of(bad, late, at=500) == late
+    mended = evaluations.status_of(good, late, at=600)
     assert (mended["state"], evaluations.in_kstatus(mended)) == (READY, kstatus.CURRENT)
 
 
@@ -299,7 +299,7 @@ def test_what_time_does_not_mend_is_stalled_after_the_deadline_until_it_is_mende
 def test_no_value_of_a_secret_is_in_a_status(name: str) -> None:
     platform = observations.a_platform()
     observed = observations.steady(platform)
-    text = json.dumps(evaluations.judged(evaluations.seen(platform, TABLE[name][0](observed))))
+    text = json.dumps(evaluations.status_of(evaluations.inputs(platform, TABLE[name][0](observed))))
     passwords = [desired.decoded(one)["password"] for ref, one in observed.children.items() if ref.kind == "Secret"]
     assert len(passwords) == 6
     assert not [one for one in passwords if one in text]

@@ -102,20 +102,20 @@ def _contradictions(spec: PlatformSpec) -> list[str]:
             found.append(f"{where}.external: not with mode Managed")
         if part.managed is not None:
             found += [f"{where}.managed.{line}" for line in _sizes(part.managed)]
-    return [*found, *_of_rooms(spec)]
+    return [*found, *_of_components(spec)]
 
 
-def _of_rooms(spec: PlatformSpec) -> list[str]:
-    found, venue, rooms = [], spec.venue, spec.components
+def _of_components(spec: PlatformSpec) -> list[str]:
+    found, venue, components = [], spec.venue, spec.components
     if venue.fed_by is not FEEDS[venue.name]:
         found.append(f"venue.feed: {FEEDS[venue.name]} goes with {venue.name}")
     if len(set(spec.pairs)) < len(spec.pairs):
         found.append("pairs: each once")
-    if rooms.exchange_sim is not None:
+    if components.exchange_sim is not None:
         if venue.name is not VenueName.SIMULATED:
             found.append(f"components.exchangeSim: only with venue {VenueName.SIMULATED}")
-        found += [f"components.exchangeSim.{line}" for line in _sizes(rooms.exchange_sim)]
-    return [*found, *(f"components.ingest.{line}" for line in _amounts(rooms.ingest.resources))]
+        found += [f"components.exchangeSim.{line}" for line in _sizes(components.exchange_sim)]
+    return [*found, *(f"components.ingest.{line}" for line in _amounts(components.ingest.resources))]
 
 
 def _sizes(stored: Managed | ExchangeSim) -> list[str]:

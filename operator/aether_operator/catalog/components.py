@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Room(StrEnum):
+class Component(StrEnum):
     """The rooms, as their process is called."""
 
     EXCHANGE_SIM = "exchange_sim"
@@ -45,20 +45,20 @@ SIMULATED_WS_PATH: Final = "/v2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
+class ComponentDefinition:
     """How a room is run.
 
-    `component` is what its children and labels are called: a StatefulSet's name has at most 52 letters, or the labels
+    `name` is what its children and labels are called: a StatefulSet's name has at most 52 letters, or the labels
     of its pods would be too long. `servers` and `calls` are whom it needs, and whom of the rooms it calls, itself
     included where its replicas call each other. `variables` are those that are not a server's.
     """
 
-    room: Room
-    component: str
+    component: Component
+    name: str
     resources: Resources
     variables: tuple[str, ...]
     servers: tuple[Server, ...] = ()
-    calls: tuple[Room, ...] = ()
+    calls: tuple[Component, ...] = ()
     topics: tuple[Topic, ...] = ()
     """What it writes to Kafka. A topic has one room that writes it."""
     venues: tuple[VenueName, ...] = tuple(VenueName)
@@ -85,30 +85,30 @@ def _sized(cpu: str, memory: str, most: str) -> Resources:
     return Resources(requests=ResourceList(cpu=cpu, memory=memory), limits=ResourceList(memory=most))
 
 
-_EVERY_ROOM: Final = ("AETHER_INSTANCE", "AETHER_RELEASE")
+_EVERY_COMPONENT: Final = ("AETHER_INSTANCE", "AETHER_RELEASE")
 
-ROOMS: Final[Mapping[Room, Running]] = {
-    running.room: running
-    for running in (
-        Running(
-            room=Room.EXCHANGE_SIM,
-            component="exchange",
+COMPONENTS: Final[Mapping[Component, ComponentDefinition]] = {
+    definition.component: definition
+    for definition in (
+        ComponentDefinition(
+            component=Component.EXCHANGE_SIM,
+            name="exchange",
             resources=_sized("50m", "96Mi", "512Mi"),
-            variables=(*_EVERY_ROOM, "AETHER_JOURNAL", "AETHER_FEED", "AETHER_SPEED"),
+            variables=(*_EVERY_COMPONENT, "AETHER_JOURNAL", "AETHER_FEED", "AETHER_SPEED"),
             venues=(VenueName.SIMULATED,),
             journal=True,
         ),
-        Running(
-            room=Room.INGEST,
-            component="ingest",
+        ComponentDefinition(
+            component=Component.INGEST,
+            name="ingest",
             resources=_sized("100m", "128Mi", "512Mi"),
             variables=(
-                *_EVERY_ROOM,
+                *_EVERY_COMPONENT,
                 *("AETHER_VENUE", "AETHER_VENUE_WS_URL", "AETHER_VENUE_REST_URL"),
                 *("AETHER_LIVE_SETTINGS", "AETHER_PEER_URL"),
             ),
             servers=(Server.POSTGRES, Server.KAFKA, Server.NATS),
-            calls=(Room.EXCHANGE_SIM, Room.INGEST),
+            calls=(Component.EXCHANGE_SIM, Component.INGEST),
             topics=(
                 Topic(name="md.trades", kept_days=7),
                 Topic(name="md.book", kept_days=1),
@@ -121,7 +121,7 @@ ROOMS: Final[Mapping[Room, Running]] = {
     )
 }
 
-TOPICS: Final = tuple(topic for running in ROOMS.values() for topic in running.topics)
+TOPICS: Final = tuple(topic for definition in COMPONENTS.values() for topic in definition.topics)
 """All that the rooms write: what the operator makes."""
 
 
@@ -137,7 +137,9 @@ def address_variables(server: Server) -> tuple[str, ...]:
     return tuple(f"AETHER_{server.upper()}_{name}" for name in names)
 
 
-def variables(room: Room) -> frozenset[str]:
+def variables(component: Component) -> frozenset[str]:
     """All that a room is told."""
-    running = ROOMS[room]
-    return frozenset(running.variables) | {name for server in running.servers for name in server_variables(server)}
+    definition = COMPONENTS[component]
+    return frozenset(definition.variables) | {
+        name for server in definition.servers for name in server_variables(server)
+    }

@@ -10,7 +10,7 @@ from aether_operator.catalog.logins import Who
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform
-    from aether_operator.catalog.components import Room
+    from aether_operator.catalog.components import Component
 
 
 def child(platform: Platform, server: Server) -> str:
@@ -49,32 +49,32 @@ def host(platform: Platform, server: Server) -> str:
     return f"{child(platform, server)}.{platform.namespace}.svc"
 
 
-def room(platform: Platform, room: Room) -> str:
+def component(platform: Platform, component: Component) -> str:
     """A room's Service, NetworkPolicy, StatefulSet and PodDisruptionBudget."""
-    return f"{platform.name}-{components.ROOMS[room].component}"
+    return f"{platform.name}-{components.COMPONENTS[component].name}"
 
 
-def room_claim(platform: Platform, which: Room) -> str:
+def component_claim(platform: Platform, which: Component) -> str:
     """A room's volume."""
-    return f"{room(platform, which)}-data"
+    return f"{component(platform, which)}-data"
 
 
-def room_settings(platform: Platform, which: Room) -> str:
+def component_settings(platform: Platform, which: Component) -> str:
     """The ConfigMap with what may change while a room runs."""
-    return f"{room(platform, which)}-settings"
+    return f"{component(platform, which)}-settings"
 
 
-def room_host(platform: Platform, which: Room) -> str:
+def component_host(platform: Platform, which: Component) -> str:
     """The name of a room's Service."""
-    return f"{room(platform, which)}.{platform.namespace}.svc"
+    return f"{component(platform, which)}.{platform.namespace}.svc"
 
 
-def room_pod(platform: Platform, which: Room, replica: int | str) -> str:
+def component_pod(platform: Platform, which: Component, replica: int | str) -> str:
     """One of a room's pods."""
-    return f"{room(platform, which)}-{replica}"
+    return f"{component(platform, which)}-{replica}"
 
 
-def room_login(platform: Platform, server: Server) -> str:
+def component_login(platform: Platform, server: Server) -> str:
     """The Secret with the login that rooms use: on PostgreSQL one of their own, else the platform's.
 
     Of an External Kafka or NATS it is the user's own.

@@ -28,7 +28,7 @@ STARTUP_SECONDS: Final = 24 * 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
+class ServerDefinition:
     """How one server is run.
 
     `restarts_when_mute` is for servers that recover only while they start: a probe of theirs that fails later means a
@@ -53,10 +53,10 @@ def _sized(cpu: str, memory: str, most: str) -> Resources:
     return Resources(requests=ResourceList(cpu=cpu, memory=memory), limits=ResourceList(memory=most))
 
 
-SERVERS: Final[Mapping[Server, Running]] = {
+SERVERS: Final[Mapping[Server, ServerDefinition]] = {
     running.server: running
     for running in (
-        Running(
+        ServerDefinition(
             server=Server.POSTGRES,
             port=5432,
             port_name="postgres",
@@ -64,7 +64,7 @@ SERVERS: Final[Mapping[Server, Running]] = {
             grace_seconds=60,
             restarts_when_mute=False,
         ),
-        Running(
+        ServerDefinition(
             server=Server.KAFKA,
             port=9092,
             port_name="kafka",
@@ -72,7 +72,7 @@ SERVERS: Final[Mapping[Server, Running]] = {
             grace_seconds=60,
             probe_seconds=10,
         ),
-        Running(server=Server.NATS, port=4222, port_name="nats", resources=_sized("50m", "64Mi", "512Mi")),
-        Running(server=Server.REDIS, port=6379, port_name="redis", resources=_sized("50m", "64Mi", "512Mi")),
+        ServerDefinition(server=Server.NATS, port=4222, port_name="nats", resources=_sized("50m", "64Mi", "512Mi")),
+        ServerDefinition(server=Server.REDIS, port=6379, port_name="redis", resources=_sized("50m", "64Mi", "512Mi")),
     )
 }

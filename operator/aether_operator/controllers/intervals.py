@@ -15,13 +15,13 @@ ASKED_A_SECOND: Final = 5
 """Platforms that are Ready, all together."""
 FOLLOWING: Final = 2.0
 """Seconds until rooms are asked again that were well a moment ago, or have just been given new settings."""
-ROOMS_UNWELL: Final = 15.0
+UNHEALTHY: Final = 15.0
 """Seconds until rooms are asked again that waited too long to be well: others mend them, and tell us nothing."""
 SOON: Final = 5.0
 """Seconds until the next look at what is not Ready and tells us nothing by itself."""
 RETRY_STALLED: Final = 60.0
 """Seconds until the next look at what only a person can mend, in case somebody mended it where we do not watch."""
-_BEFORE_ROOMS: Final = (
+_BEFORE_COMPONENTS: Final = (
     ConditionType.POSTGRES_READY,
     ConditionType.KAFKA_READY,
     ConditionType.NATS_READY,
@@ -38,8 +38,8 @@ def until_next(told: Mapping[str, Any], *, platforms: int, longest: float) -> fl
     stalled = truths[ConditionType.STALLED] == "True"
     if truths[ConditionType.READY] == "True":
         due = max(ASK_OTHERS, platforms / ASKED_A_SECOND)
-    elif all(truths[kind] == "True" for kind in _BEFORE_ROOMS):
-        due = ROOMS_UNWELL if stalled else FOLLOWING  # it is the rooms
+    elif all(truths[kind] == "True" for kind in _BEFORE_COMPONENTS):
+        due = UNHEALTHY if stalled else FOLLOWING  # it is the rooms
     else:
         due = RETRY_STALLED if stalled else SOON
     return min(due, longest)

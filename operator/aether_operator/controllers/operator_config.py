@@ -34,7 +34,7 @@ class Config(Model):
     """The file.
 
     Two are for an operator that runs outside of the cluster, and cannot resolve its services or reach its pods:
-    `managed_addresses`, server → `host:port` or `[IPv6]:port`; and `room_address`, where a room's pod is, with
+    `managed_addresses`, server → `host:port` or `[IPv6]:port`; and `component_address`, where a room's pod is, with
     `{namespace}` and `{pod}` in it. Beside `kubectl proxy` that is `http://127.0.0.1:8001/api/v1/namespaces/{namespace}/pods/{pod}:8000/proxy`.
     """
 
@@ -46,7 +46,7 @@ class Config(Model):
     watch_silence_seconds: Annotated[float, Field(gt=0, le=70)] = 70
     max_concurrent_reconciles: Annotated[int, Field(ge=1, le=64)] = 8
     managed_addresses: dict[Server, Place] = Field(default_factory=dict)
-    room_address: Annotated[str, Field(pattern=r"^$|^https?://[^{}\s]*(\{(namespace|pod)\}[^{}\s]*)+$")] = ""
+    component_address: Annotated[str, Field(pattern=r"^$|^https?://[^{}\s]*(\{(namespace|pod)\}[^{}\s]*)+$")] = ""
 
 
 def load(path: str) -> Config:

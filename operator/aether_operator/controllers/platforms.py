@@ -46,7 +46,7 @@ SCHEMA_DEADLINE: Final = 60.0
 """Seconds for what the schema needs in one visit; the next goes on where this one ended."""
 CHECK_KEPT: Final = 30.0
 """Seconds for which a good answer of a server is believed, while nothing about it changes."""
-ROOM_DEADLINE: Final = 3.0
+STATUS_DEADLINE: Final = 3.0
 """Seconds for a room's /status."""
 
 
@@ -124,7 +124,7 @@ class Controller:
             return None
         if "deletionTimestamp" in raw["metadata"]:
             # Its children go with it, by their owner references; to make one now would be to fight the collector.
-            return await self._tell(key, raw, status.judge_terminating(raw, now=self.now()))
+            return await self._tell(key, raw, status.compute_terminating_status(raw, now=self.now()))
         parsed = parsing.parse(raw)
         newest, problems = (parsed, ()) if isinstance(parsed, Platform) else (None, parsed.problems)
         paused = raw.get("spec", {}).get("paused") is True
@@ -140,7 +140,7 @@ class Controller:
                 # What waits for a server that is known by now is made in this very visit, and what must not go on ends.
                 observed = await self._carry_out(key, acting, dataclasses.replace(observed, owners=known), raw)
             observed = await self._hear(key, acting, observed)
-        seen = status.Seen(
+        seen = status.StatusInput(
             generation=raw["metadata"]["generation"],
             paused=paused,
             platform=acting,
@@ -148,7 +148,7 @@ class Controller:
             problems=problems,
             observed=dataclasses.replace(observed, paused=paused),
         )
-        return await self._tell(key, raw, status.judge(seen, raw.get("status", {}), now=self.now()))
+        return await self._tell(key, raw, status.compute_status(seen, raw.get("status", {}), now=self.now()))
 
     # Looking.
 
@@ -206,7 +206,7 @@ class Controller:
                             raise api_client.Unavailable(f"{which}: {refused}") from refused
                         unmade.add(which)
                         blockers.append(
-                            planning.trouble_of(which, refused.code, refused.message, namespace=key.namespace)
+                            planning.blocker_from_error(which, refused.code, refused.message, namespace=key.namespace)
                         )
                         continue
                     log.info("applied", extra={"child": str(which), "new": act.live is None})
@@ -258,8 +258,8 @@ class Controller:
             service_status.ask(
                 components.targets(platform, observed),
                 namespace=key.namespace,
-                deadline=ROOM_DEADLINE,
-                through=self.config.room_address,
+                deadline=STATUS_DEADLINE,
+                through=self.config.component_address,
                 hidden=desired.hidden(platform, observed),
             ),
         )
@@ -284,7 +284,7 @@ class Controller:
         for server, standing in standings.items():
             if standing is not None:
                 self._standings[key, server] = (self._place(server, platform, observed), owner, standing)
-        return dataclasses.replace(observed, servers=servers, schema=schema, topics=topics, rooms=told)
+        return dataclasses.replace(observed, servers=servers, schema=schema, topics=topics, component_reports=told)
 
     def _known(self, key: Key, platform: Platform, observed: Observed, owner: Owner) -> dict[Server, Standing]:
         """Whose the servers are that the spec names, as far as this process was ever told by them."""
@@ -413,7 +413,7 @@ class Controller:
         if raw is None or "deletionTimestamp" in raw["metadata"]:
             return
         before = raw.get("status") or {}
-        told = status.judge_failed(raw, cause, now=self.now())
+        told = status.compute_failed_status(raw, cause, now=self.now())
         if any(before.get(part) != one for part, one in told.items()):
             # Not an apply: that would take back all of ours that is not in it.
             meta = {one: raw["metadata"][one] for one in ("uid", "resourceVersion")}

@@ -13,15 +13,15 @@ from aether_operator.observed import kinds
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform
-    from aether_operator.catalog.components import Room
+    from aether_operator.catalog.components import Component
     from aether_operator.catalog.releases import Release
     from aether_operator.observed.kinds import Manifest
 
 
-def live_settings(room: Room, platform: Platform, release: Release) -> Manifest:
+def live_settings(component: Component, platform: Platform, release: Release) -> Manifest:
     """The ConfigMap that a room reads again whenever it changes; it says by an annotation which settings they are."""
-    component, text = components.ROOMS[room].component, written(platform)
-    thing = metadata.owned(kinds.CONFIG_MAPS, names.room_settings(platform, room), platform, component, release)
+    name, text = components.COMPONENTS[component].name, written(platform)
+    thing = metadata.owned(kinds.CONFIG_MAPS, names.component_settings(platform, component), platform, name, release)
     thing["metadata"]["annotations"] = {labels.SETTINGS: digest(text)}
     thing["data"] = {components.SETTINGS_KEY: text}
     return thing

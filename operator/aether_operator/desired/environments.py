@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api.platforms import ExchangeSim, Server, Tls
 from aether_operator.catalog import components, names, servers
-from aether_operator.catalog.components import Room
+from aether_operator.catalog.components import Component
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,7 @@ INSTANCE: Final = "AETHER_INSTANCE"
 
 
 def of(
-    room: Room,
+    component: Component,
     platform: Platform,
     release: Release,
     unsure: AbstractSet[Server] = frozenset(),
@@ -30,7 +30,7 @@ def of(
 
     Of the servers of which it is `unsure` whose they are, the room is told what the live one is told, and nothing new.
     """
-    running = components.ROOMS[room]
+    running = components.COMPONENTS[component]
     told = _of_every_kind(platform, release)
     for server in running.servers:
         told |= dict(zip(components.server_variables(server), _of_server(server, platform), strict=True))
@@ -39,7 +39,7 @@ def of(
         told.pop(name)
         told |= {name: kept[name]} if name in kept else {}
     who = {"name": INSTANCE, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
-    names_of = sorted((components.variables(room) & told.keys()) - {INSTANCE})
+    names_of = sorted((components.variables(component) & told.keys()) - {INSTANCE})
     return [who, *({"name": name, "value": told[name]} for name in names_of)]
 
 
@@ -68,7 +68,7 @@ def _of_every_kind(platform: Platform, release: Release) -> dict[str, str]:
     venue = platform.spec.venue
     websocket, rest = components.VENUES.get(venue.name) or _simulated(platform)
     simulated = platform.spec.components.exchange_sim or ExchangeSim()
-    peer = names.room_pod(platform, Room.INGEST, "{replica}")
+    peer = names.component_pod(platform, Component.INGEST, "{replica}")
     return {
         "AETHER_RELEASE": release.version,
         "AETHER_VENUE": venue.name.value,
@@ -76,14 +76,14 @@ def _of_every_kind(platform: Platform, release: Release) -> dict[str, str]:
         "AETHER_VENUE_REST_URL": rest,
         "AETHER_FEED": venue.fed_by.value,
         "AETHER_LIVE_SETTINGS": f"{components.SETTINGS_PATH}/{components.SETTINGS_KEY}",
-        "AETHER_PEER_URL": f"http://{peer}.{names.room_host(platform, Room.INGEST)}:{components.PORT}",
+        "AETHER_PEER_URL": f"http://{peer}.{names.component_host(platform, Component.INGEST)}:{components.PORT}",
         "AETHER_JOURNAL": f"{components.DATA_PATH}/journal.sqlite",
         "AETHER_SPEED": str(simulated.speed),
     }
 
 
 def _simulated(platform: Platform) -> tuple[str, str]:
-    place = f"{names.room_host(platform, Room.EXCHANGE_SIM)}:{components.PORT}"
+    place = f"{names.component_host(platform, Component.EXCHANGE_SIM)}:{components.PORT}"
     return f"ws://{place}{components.SIMULATED_WS_PATH}", f"http://{place}"
 
 
@@ -98,6 +98,6 @@ def _of_server(server: Server, platform: Platform) -> tuple[str, ...]:
     return (host, str(port), tls.value, *database, f"{components.CREDENTIALS_PATH}/{server.value}")
 
 
-def credentials(room: Room, platform: Platform) -> Mapping[Server, str]:
+def credentials(component: Component, platform: Platform) -> Mapping[Server, str]:
     """The Secrets whose files a room logs in with."""
-    return {server: names.room_login(platform, server) for server in components.ROOMS[room].servers}
+    return {server: names.component_login(platform, server) for server in components.COMPONENTS[component].servers}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aether_operator.api.platforms import Platform, Server
-    from aether_operator.catalog.components import Room
+    from aether_operator.catalog.components import Component
     from aether_operator.catalog.releases import Release
     from aether_operator.observed.kinds import Manifest
 
@@ -50,23 +50,23 @@ def around(
     return _with(thing, ingress=ingress)
 
 
-def around_room(
-    room: Room,
+def around_component(
+    component: Component,
     platform: Platform,
     release: Release,
     callers: Mapping[str, frozenset[str]] = calls.CALLERS,
 ) -> Manifest:
     """The policy around a room's pods: who may call it, and whom it may call."""
-    component = components.ROOMS[room].component
-    thing = metadata.owned(kinds.POLICIES, names.room(platform, room), platform, component, release)
+    name = components.COMPONENTS[component].name
+    thing = metadata.owned(kinds.POLICIES, names.component(platform, component), platform, name, release)
     thing["spec"] = {
-        "podSelector": {"matchLabels": labels.selecting(platform.name, component)},
+        "podSelector": {"matchLabels": labels.selecting(platform.name, name)},
         "policyTypes": ["Ingress", "Egress"],
     }
     return _with(
         thing,
-        ingress=_ingress(component, components.PORT, platform, release, callers),
-        egress=_egress(room, platform, release, callers),
+        ingress=_ingress(name, components.PORT, platform, release, callers),
+        egress=_egress(component, platform, release, callers),
     )
 
 
@@ -76,30 +76,30 @@ def _with(thing: Manifest, **ways: list[dict[str, Any]]) -> Manifest:
 
 
 def _ingress(
-    component: str, port: int, platform: Platform, release: Release, callers: Mapping[str, frozenset[str]]
+    name: str, port: int, platform: Platform, release: Release, callers: Mapping[str, frozenset[str]]
 ) -> list[dict[str, Any]]:
-    if calls.ANYBODY in callers[component]:
+    if calls.ANYBODY in callers[name]:
         return [{"ports": [_tcp(port)]}]
-    peers = [_peer(caller, platform, release) for caller in sorted(callers[component])]
+    peers = [_peer(caller, platform, release) for caller in sorted(callers[name])]
     # A rule without peers would let everybody in.
     return [{"from": peers, "ports": [_tcp(port)]}] if peers else []
 
 
 def _egress(
-    room: Room, platform: Platform, release: Release, callers: Mapping[str, frozenset[str]]
+    component: Component, platform: Platform, release: Release, callers: Mapping[str, frozenset[str]]
 ) -> list[dict[str, Any]]:
-    running, plane = components.ROOMS[room], platform.spec.data_plane
+    running, plane = components.COMPONENTS[component], platform.spec.data_plane
     found: list[dict[str, Any]] = []
     for server in running.servers:
         external = plane.of(server).external
         if external is not None:
             found.append({"ports": [_tcp(external.port)]})  # a name, which policies know nothing of: any address
-        elif running.component in callers[server.value]:
+        elif running.name in callers[server.value]:
             found.append(_to(server.value, servers.SERVERS[server].port, platform, release))
     for called in running.calls:
-        other = components.ROOMS[called]
-        if other.has(platform.spec.venue.name) and running.component in callers[other.component]:
-            found.append(_to(other.component, components.PORT, platform, release))
+        other = components.COMPONENTS[called]
+        if other.has(platform.spec.venue.name) and running.name in callers[other.name]:
+            found.append(_to(other.name, components.PORT, platform, release))
     if running.calls_venue and platform.spec.venue.name is not VenueName.SIMULATED:
         found.append({"to": [{"ipBlock": block} for block in _INTERNET], "ports": [_tcp(HTTPS_PORT)]})
     if found:
@@ -108,8 +108,8 @@ def _egress(
     return found
 
 
-def _to(component: str, port: int, platform: Platform, release: Release) -> dict[str, Any]:
-    return {"to": [_peer(component, platform, release)], "ports": [_tcp(port)]}
+def _to(name: str, port: int, platform: Platform, release: Release) -> dict[str, Any]:
+    return {"to": [_peer(name, platform, release)], "ports": [_tcp(port)]}
 
 
 def _tcp(port: int) -> dict[str, Any]:

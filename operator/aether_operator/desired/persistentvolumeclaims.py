@@ -10,7 +10,7 @@ from aether_operator.observed import kinds
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Managed, Platform, Server
-    from aether_operator.catalog.components import Room
+    from aether_operator.catalog.components import Component
     from aether_operator.catalog.releases import Release
     from aether_operator.observed.kinds import Manifest
 
@@ -20,9 +20,11 @@ def under(server: Server, managed: Managed, platform: Platform, release: Release
     return _claim(names.claim(platform, server), managed.storage, platform, server.value, release)
 
 
-def under_room(room: Room, storage: str, platform: Platform, release: Release) -> Manifest:
+def under_component(component: Component, storage: str, platform: Platform, release: Release) -> Manifest:
     """The claim that a room keeps its journal in."""
-    return _claim(names.room_claim(platform, room), storage, platform, components.ROOMS[room].component, release)
+    return _claim(
+        names.component_claim(platform, component), storage, platform, components.COMPONENTS[component].name, release
+    )
 
 
 def _claim(name: str, storage: str, platform: Platform, component: str, release: Release) -> Manifest:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aether_operator.api import labels
 from aether_operator.api.platforms import ExchangeSim, Managed, Mode, Server
 from aether_operator.catalog import components, servers
-from aether_operator.catalog.components import Room
+from aether_operator.catalog.components import Component
 from aether_operator.catalog.logins import Who
 from aether_operator.desired import (
     configmaps,
@@ -51,7 +51,11 @@ def wanted(platform: Platform, observed: Observed, release: Release, fresh: Call
         login = secrets.login(who, platform, live, release, fresh, authority)
         if login is not None:
             made.append(login)
-    made += [child for room in families.present(platform) for child in _of_room(room, platform, observed, release)]
+    made += [
+        child
+        for component in families.present(platform)
+        for child in _of_component(component, platform, observed, release)
+    ]
     order = {kind.kind: place for place, kind in enumerate(kinds.CHILDREN)}
     return tuple(sorted(made, key=lambda child: order[child["kind"]]))
 
@@ -75,25 +79,25 @@ def _running(
         yield statefulsets.running(server, part, platform, release, word)
 
 
-def _of_room(room: Room, platform: Platform, observed: Observed, release: Release) -> Iterator[Manifest]:
-    wanted, run = platform.spec.components, components.ROOMS[room]
+def _of_component(component: Component, platform: Platform, observed: Observed, release: Release) -> Iterator[Manifest]:
+    wanted, run = platform.spec.components, components.COMPONENTS[component]
     simulated = wanted.exchange_sim or ExchangeSim()
-    resources = wanted.ingest.resources if room is Room.INGEST else simulated.resources
+    resources = wanted.ingest.resources if component is Component.INGEST else simulated.resources
     if run.live:
-        yield configmaps.live_settings(room, platform, release)
-    yield services.before_room(room, platform, release)
+        yield configmaps.live_settings(component, platform, release)
+    yield services.before_component(component, platform, release)
     if run.journal:
-        yield persistentvolumeclaims.under_room(room, simulated.storage, platform, release)
-    yield networkpolicies.around_room(room, platform, release)
-    if families.replicas(room, platform) > 1:
-        yield poddisruptionbudgets.one_at_a_time(room, platform, release)
-    live = observed.children.get(families.room_set(room, platform))
+        yield persistentvolumeclaims.under_component(component, simulated.storage, platform, release)
+    yield networkpolicies.around_component(component, platform, release)
+    if families.replicas(component, platform) > 1:
+        yield poddisruptionbudgets.one_at_a_time(component, platform, release)
+    live = observed.children.get(families.component_stateful_set(component, platform))
     unsure = frozenset(server for server in run.servers if observed.owners.get(server) is not Standing.OURS)
     if live is not None and not ownership.ours(live, platform.name):
-        yield statefulsets.of_room(room, resources, platform, release)  # it is left alone, and told
+        yield statefulsets.of_component(component, resources, platform, release)  # it is left alone, and told
     elif live is None:
-        if not unsure and not _lacking(room, platform, observed):
-            yield statefulsets.of_room(room, resources, platform, release)
+        if not unsure and not _lacking(component, platform, observed):
+            yield statefulsets.of_component(component, resources, platform, release)
     elif unsure and environments.of_another_venue(live, platform):
         pass  # it is of a platform that had this name: it is never turned to our venue with that one's servers
     # What runs already goes on, whatever became of a Secret, which its pods have read, and while nobody knows whose a
@@ -102,16 +106,16 @@ def _of_room(room: Room, platform: Platform, observed: Observed, release: Releas
         observed.owners.get(server) is Standing.ANOTHERS and environments.reaches(live, server, platform)
         for server in run.servers
     ):
-        yield statefulsets.of_room(room, resources, platform, release, unsure, live)
+        yield statefulsets.of_component(component, resources, platform, release, unsure, live)
 
 
-def _lacking(room: Room, platform: Platform, observed: Observed) -> list[Server]:
+def _lacking(component: Component, platform: Platform, observed: Observed) -> list[Server]:
     """The servers for whose login a user still has to bring the Secret, or a key of it, or give back its name.
 
     A Secret of ours that is not made yet comes in this very pass.
     """
     found = []
-    for server, secret in environments.credentials(room, platform).items():
+    for server, secret in environments.credentials(component, platform).items():
         live = observed.children.get(Ref(kinds.SECRETS.kind, secret))
         external = platform.spec.data_plane.of(server).mode is Mode.EXTERNAL
         unbrought = external and isinstance(logins.endpoint(server, platform, observed), logins.Missing)

@@ -11,19 +11,19 @@ from aether_operator.observed import kinds
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform
-    from aether_operator.catalog.components import Room
+    from aether_operator.catalog.components import Component
     from aether_operator.catalog.releases import Release
     from aether_operator.observed.kinds import Manifest
 
 
-def one_at_a_time(room: Room, platform: Platform, release: Release) -> Manifest:
+def one_at_a_time(component: Component, platform: Platform, release: Release) -> Manifest:
     """The budget of a room with several pods. One with a single pod has none: it would hold up every drain."""
-    component = components.ROOMS[room].component
-    thing = metadata.owned(kinds.BUDGETS, names.room(platform, room), platform, component, release)
+    name = components.COMPONENTS[component].name
+    thing = metadata.owned(kinds.BUDGETS, names.component(platform, component), platform, name, release)
     thing["spec"] = {
         "maxUnavailable": 1,
         # A pod that is not ready serves nobody: it never holds up a drain, whatever it waits for.
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
-        "selector": {"matchLabels": labels.selecting(platform.name, component)},
+        "selector": {"matchLabels": labels.selecting(platform.name, name)},
     }
     return thing

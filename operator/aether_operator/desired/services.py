@@ -11,7 +11,7 @@ from aether_operator.observed import kinds
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform, Server
-    from aether_operator.catalog.components import Room
+    from aether_operator.catalog.components import Component
     from aether_operator.catalog.releases import Release
     from aether_operator.observed.kinds import Manifest
 
@@ -34,19 +34,19 @@ def before(server: Server, platform: Platform, release: Release) -> Manifest:
     return thing
 
 
-def before_room(room: Room, platform: Platform, release: Release) -> Manifest:
+def before_component(component: Component, platform: Platform, release: Release) -> Manifest:
     """The Service before a room's pods.
 
     Of a room whose replicas call each other it is without an address of its own, and gives each pod a name, also one
     that is not ready: how it is, its peers ask itself.
     """
-    running = components.ROOMS[room]
-    thing = metadata.owned(kinds.SERVICES, names.room(platform, room), platform, running.component, release)
+    running = components.COMPONENTS[component]
+    thing = metadata.owned(kinds.SERVICES, names.component(platform, component), platform, running.name, release)
     thing["spec"] = {
         "type": "ClusterIP",
         **BOTH_FAMILIES,
-        **({"clusterIP": "None", "publishNotReadyAddresses": True} if room in running.calls else {}),
-        "selector": labels.selecting(platform.name, running.component),
+        **({"clusterIP": "None", "publishNotReadyAddresses": True} if component in running.calls else {}),
+        "selector": labels.selecting(platform.name, running.name),
         "ports": [
             {
                 "name": components.PORT_NAME,

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from aether_operator.api.platforms import Managed, Platform, Resources, Server
-    from aether_operator.catalog.components import Room
+    from aether_operator.catalog.components import Component
     from aether_operator.catalog.releases import Release
-    from aether_operator.catalog.servers import Running
+    from aether_operator.catalog.servers import ServerDefinition
     from aether_operator.observed.kinds import Manifest
 
 _GROUP_READS: Final = 0o440
@@ -93,7 +93,7 @@ def _restricted(
     return pod | {key: value for key, value in optional.items() if value}
 
 
-def _container(run: Running, managed: Managed, platform: Platform, release: Release) -> dict[str, Any]:
+def _container(run: ServerDefinition, managed: Managed, platform: Platform, release: Release) -> dict[str, Any]:
     return {
         "name": run.container,
         "image": release.images[run.server],
@@ -111,7 +111,7 @@ def _container(run: Running, managed: Managed, platform: Platform, release: Rele
     }
 
 
-def _probes(run: Running) -> dict[str, Any]:
+def _probes(run: ServerDefinition) -> dict[str, Any]:
     asked = {"exec": {"command": list(servers.READY)}, "timeoutSeconds": run.probe_seconds}
     probes = {
         "startupProbe": {
@@ -138,8 +138,8 @@ def _confined() -> dict[str, Any]:
 # Rooms.
 
 
-def of_room(  # noqa: PLR0913 - the parts of a workload
-    room: Room,
+def of_component(  # noqa: PLR0913 - the parts of a workload
+    component: Component,
     resources: Resources,
     platform: Platform,
     release: Release,
@@ -151,15 +151,15 @@ def of_room(  # noqa: PLR0913 - the parts of a workload
     Neither its settings nor its credentials are in the template: a room reads both again while it runs, and an edit of
     them restarts nothing.
     """
-    run, name = components.ROOMS[room], names.room(platform, room)
-    thing = metadata.owned(kinds.STATEFUL_SETS, name, platform, run.component, release)
-    volumes, mounts = _volumes(room, platform, _logins(room, platform, unsure, live))
+    run, name = components.COMPONENTS[component], names.component(platform, component)
+    thing = metadata.owned(kinds.STATEFUL_SETS, name, platform, run.name, release)
+    volumes, mounts = _volumes(component, platform, _logins(component, platform, unsure, live))
     container = {
-        "name": run.component,
+        "name": run.name,
         "image": release.service_image,
         "imagePullPolicy": "IfNotPresent",
-        "args": [room.value],
-        "env": environments.of(room, platform, release, unsure, live),
+        "args": [component.value],
+        "env": environments.of(component, platform, release, unsure, live),
         "ports": [{"name": components.PORT_NAME, "containerPort": components.PORT, "protocol": "TCP"}],
         "resources": quantities.merged(resources, run.resources),
         "securityContext": _confined(),
@@ -167,14 +167,14 @@ def of_room(  # noqa: PLR0913 - the parts of a workload
         **_asking(run),
     }
     thing["spec"] = {
-        "replicas": families.replicas(room, platform),
+        "replicas": families.replicas(component, platform),
         "serviceName": name,
         "podManagementPolicy": "Parallel",
         "updateStrategy": {"type": "RollingUpdate"},
-        "selector": {"matchLabels": labels.selecting(platform.name, run.component)},
+        "selector": {"matchLabels": labels.selecting(platform.name, run.name)},
         "template": {
             "metadata": {
-                "labels": metadata.marked(platform, run.component, release),
+                "labels": metadata.marked(platform, run.name, release),
                 "annotations": labels.scraped(components.PORT, components.METRICS_PATH),
             },
             "spec": _restricted(run.grace_seconds, container, volumes, release),
@@ -183,9 +183,11 @@ def of_room(  # noqa: PLR0913 - the parts of a workload
     return thing
 
 
-def _logins(room: Room, platform: Platform, unsure: AbstractSet[Server], live: Manifest | None) -> Mapping[Server, str]:
+def _logins(
+    component: Component, platform: Platform, unsure: AbstractSet[Server], live: Manifest | None
+) -> Mapping[Server, str]:
     """The Secret with the login at each server."""
-    logins = dict(environments.credentials(room, platform))
+    logins = dict(environments.credentials(component, platform))
     volumes = live["spec"]["template"]["spec"].get("volumes") or () if live is not None else ()
     sources = [one for volume in volumes for one in (volume.get("projected") or {}).get("sources") or ()]
     kept = {item["path"]: one["secret"]["name"] for one in sources for item in one.get("secret", {}).get("items") or ()}
@@ -193,25 +195,27 @@ def _logins(room: Room, platform: Platform, unsure: AbstractSet[Server], live: M
         secret = kept.get(f"{server.value}/username")
         logins.pop(server)
         logins |= {server: secret} if secret is not None else {}
-    return {server: logins[server] for server in components.ROOMS[room].servers if server in logins}
+    return {server: logins[server] for server in components.COMPONENTS[component].servers if server in logins}
 
 
 def _volumes(
-    room: Room, platform: Platform, logins: Mapping[Server, str]
+    component: Component, platform: Platform, logins: Mapping[Server, str]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What a room's pod has of files, and where its container finds them."""
-    run = components.ROOMS[room]
+    run = components.COMPONENTS[component]
     volumes: list[dict[str, Any]] = []
     mounts: list[dict[str, Any]] = []
     if run.journal:
-        volumes.append({"name": "data", "persistentVolumeClaim": {"claimName": names.room_claim(platform, room)}})
+        volumes.append(
+            {"name": "data", "persistentVolumeClaim": {"claimName": names.component_claim(platform, component)}}
+        )
         mounts.append({"name": "data", "mountPath": components.DATA_PATH})
     if run.servers:
         sources = [one for server, secret in logins.items() for one in _login(server, secret)]
         volumes.append({"name": "credentials", "projected": {"sources": sources, "defaultMode": _GROUP_READS}})
         mounts.append({"name": "credentials", "mountPath": components.CREDENTIALS_PATH, "readOnly": True})
     if run.live:
-        volumes.append({"name": "settings", "configMap": {"name": names.room_settings(platform, room)}})
+        volumes.append({"name": "settings", "configMap": {"name": names.component_settings(platform, component)}})
         mounts.append({"name": "settings", "mountPath": components.SETTINGS_PATH, "readOnly": True})
     volumes.append({"name": "tmp", "emptyDir": {}})
     mounts.append({"name": "tmp", "mountPath": servers.SCRATCH_PATH})
@@ -228,7 +232,7 @@ def _login(server: Server, secret: str) -> list[dict[str, Any]]:
     ]
 
 
-def _asking(run: components.Running) -> dict[str, Any]:
+def _asking(run: components.ComponentDefinition) -> dict[str, Any]:
     """The probes of a room: what it needs and lacks makes it not ready, and nothing but silence has it killed."""
 
     def asked(path: str, period: int, failures: int) -> dict[str, Any]:

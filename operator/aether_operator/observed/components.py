@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from aether_operator.api.platforms import Platform
-    from aether_operator.catalog.components import Room
+    from aether_operator.catalog.components import Component
     from aether_operator.observed.observation import Observed
 
 UNKNOWN_PAIR: Final = "UnknownPair"
@@ -32,13 +32,13 @@ BOOK: Final = "book"
 class Target:
     """A pod of a room that can be asked."""
 
-    room: Room
+    component: Component
     pod: str
     address: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RoomReport:
+class ComponentReport:
     """What one pod said, or why it said nothing that is understood: `reason` is READY where it did.
 
     Ages, rates and lags are not here: they move all the time, and a status that moved with them would be written all
@@ -114,23 +114,23 @@ class _Form(_Part):
     version: int
 
 
-def read(text: str, room: Room, hidden: Collection[str] = ()) -> RoomReport:
+def read(text: str, component: Component, hidden: Collection[str] = ()) -> ComponentReport:
     """What a /status says; nothing of a text that quotes what is `hidden`."""
     try:
         said = json.loads(text)
         version = _Form.model_validate(said).version
         if version != components.STATUS_VERSION:
             message = f"its /status has version {version}, and this operator reads {components.STATUS_VERSION}"
-            return RoomReport(reason=Reason.VERSION_UNSUPPORTED, message=message)
+            return ComponentReport(reason=Reason.VERSION_UNSUPPORTED, message=message)
         status = _Status.model_validate(said)
     except ValueError:
-        return RoomReport(reason=Reason.FAILED, message="what its /status says is not understood")
-    if status.room != room:
-        return RoomReport(reason=Reason.FAILED, message=f"it is the room {status.room[:_LONGEST]}")
+        return ComponentReport(reason=Reason.FAILED, message="what its /status says is not understood")
+    if status.room != component:
+        return ComponentReport(reason=Reason.FAILED, message=f"it is the room {status.room[:_LONGEST]}")
     feed = status.feed
     # Many markets have one cause, and a long Secret takes a while to be looked for in a text.
     why = functools.cache(lambda said: _why(said, hidden))
-    return RoomReport(
+    return ComponentReport(
         reason=Reason.READY,
         ready=status.ready,
         failing={name: why(one.detail) for name, one in status.checks.items() if not one.ok},
@@ -157,20 +157,22 @@ def _why(said: str, hidden: Collection[str]) -> str:
     return " ".join(said.split())[:_LONGEST] or "it does not say why"
 
 
-def expected(room: Room, platform: Platform) -> tuple[str, ...]:
+def expected(component: Component, platform: Platform) -> tuple[str, ...]:
     """The pods that a room should have."""
-    return tuple(names.room_pod(platform, room, replica) for replica in range(families.replicas(room, platform)))
+    return tuple(
+        names.component_pod(platform, component, replica) for replica in range(families.replicas(component, platform))
+    )
 
 
 def targets(platform: Platform, observed: Observed) -> tuple[Target, ...]:
     """The pods that can be asked: those of the rooms' workloads that run and have an address."""
     found = []
-    for room in families.present(platform):
-        live = observed.children.get(families.room_set(room, platform))
-        wanted = expected(room, platform)
+    for component in families.present(platform):
+        live = observed.children.get(families.component_stateful_set(component, platform))
+        wanted = expected(component, platform)
         for pod in workloads.owned_by(observed.pods, live) if live is not None else ():
             name, seen = pod["metadata"]["name"], pod.get("status") or {}
             runs = seen.get("phase") == "Running" and not ownership.deleting(pod)
             if name in wanted and runs and seen.get("podIP"):
-                found.append(Target(room=room, pod=name, address=seen["podIP"]))
+                found.append(Target(component=component, pod=name, address=seen["podIP"]))
     return tuple(found)

@@ -12,7 +12,7 @@ from aether_operator.observed.kinds import Ref
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform
-    from aether_operator.catalog.components import Room
+    from aether_operator.catalog.components import Component
 
 
 def managed(platform: Platform) -> tuple[Server, ...]:
@@ -35,35 +35,37 @@ def of_server(server: Server, platform: Platform) -> tuple[Ref, ...]:
     )
 
 
-def present(platform: Platform) -> tuple[Room, ...]:
+def present(platform: Platform) -> tuple[Component, ...]:
     """The rooms that the platform has."""
-    return tuple(room for room, running in components.ROOMS.items() if running.has(platform.spec.venue.name))
+    return tuple(
+        component for component, running in components.COMPONENTS.items() if running.has(platform.spec.venue.name)
+    )
 
 
-def replicas(room: Room, platform: Platform) -> int:
+def replicas(component: Component, platform: Platform) -> int:
     """How many pods a room has."""
-    return platform.spec.components.ingest.replicas if room is components.Room.INGEST else 1
+    return platform.spec.components.ingest.replicas if component is components.Component.INGEST else 1
 
 
-def of_room(room: Room, platform: Platform) -> tuple[Ref, ...]:
+def of_component(component: Component, platform: Platform) -> tuple[Ref, ...]:
     """The children that are there for one room, in the order in which they are applied."""
-    if room not in present(platform):
+    if component not in present(platform):
         return ()
-    running, name = components.ROOMS[room], names.room(platform, room)
+    running, name = components.COMPONENTS[component], names.component(platform, component)
     return (
-        *((settings(room, platform),) if running.live else ()),
+        *((settings(component, platform),) if running.live else ()),
         Ref(kinds.SERVICES.kind, name),
-        *((room_claim(room, platform),) if running.journal else ()),
+        *((component_claim(component, platform),) if running.journal else ()),
         Ref(kinds.POLICIES.kind, name),
-        *((Ref(kinds.BUDGETS.kind, name),) if replicas(room, platform) > 1 else ()),
-        room_set(room, platform),
+        *((Ref(kinds.BUDGETS.kind, name),) if replicas(component, platform) > 1 else ()),
+        component_stateful_set(component, platform),
     )
 
 
 def all_of(platform: Platform) -> tuple[Ref, ...]:
     """All children."""
     found = [ref for server in Server for ref in of_server(server, platform)]
-    found += [ref for room in components.Room for ref in of_room(room, platform)]
+    found += [ref for component in components.Component for ref in of_component(component, platform)]
     order = {kind.kind: place for place, kind in enumerate(kinds.CHILDREN)}
     return tuple(sorted(found, key=lambda ref: order[ref.kind]))
 
@@ -88,16 +90,16 @@ def login(who: Who, platform: Platform) -> Ref:
     return Ref(kinds.SECRETS.kind, names.login_secret(platform, who))
 
 
-def settings(room: Room, platform: Platform) -> Ref:
+def settings(component: Component, platform: Platform) -> Ref:
     """What may change while a room runs."""
-    return Ref(kinds.CONFIG_MAPS.kind, names.room_settings(platform, room))
+    return Ref(kinds.CONFIG_MAPS.kind, names.component_settings(platform, component))
 
 
-def room_claim(room: Room, platform: Platform) -> Ref:
+def component_claim(component: Component, platform: Platform) -> Ref:
     """A room's volume."""
-    return Ref(kinds.CLAIMS.kind, names.room_claim(platform, room))
+    return Ref(kinds.CLAIMS.kind, names.component_claim(platform, component))
 
 
-def room_set(room: Room, platform: Platform) -> Ref:
+def component_stateful_set(component: Component, platform: Platform) -> Ref:
     """A room's workload."""
-    return Ref(kinds.STATEFUL_SETS.kind, names.room(platform, room))
+    return Ref(kinds.STATEFUL_SETS.kind, names.component(platform, component))

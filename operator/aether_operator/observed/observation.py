@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
     from aether_operator.api.platforms import Server
     from aether_operator.api.reasons import Reason
-    from aether_operator.observed.components import RoomReport
+    from aether_operator.observed.components import ComponentReport
     from aether_operator.observed.kinds import Manifest, Ref
     from aether_operator.observed.owners import Standing
     from aether_operator.observed.reports import SchemaReport, ServerReport, TopicsReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
+class Blocker:
     """An object of ours that could not be made as it should be: NAME_TAKEN, IMMUTABLE_FIELD, REFUSED."""
 
     ref: Ref
@@ -46,6 +46,6 @@ class Observed:
     topics: TopicsReport | None = None
     owners: Mapping[Server, Standing] = field(default_factory=dict)
     """Whose the servers are that the spec names; without those that nobody knows it of."""
-    rooms: Mapping[str, RoomReport] = field(default_factory=dict)
+    component_reports: Mapping[str, ComponentReport] = field(default_factory=dict)
     """Pod → what it said; without pods that could not be asked."""
-    blockers: tuple[Trouble, ...] = ()
+    blockers: tuple[Blocker, ...] = ()

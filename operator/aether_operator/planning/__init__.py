@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aether_operator.planning.blockers import trouble_of
+from aether_operator.planning.blockers import blocker_from_error
 from aether_operator.planning.plans import Act, Apply, Delete, Plan, SyncConfig, mounted, plan
 
-__all__ = ["Act", "Apply", "Delete", "Plan", "SyncConfig", "mounted", "plan", "trouble_of"]
+__all__ = ["Act", "Apply", "Delete", "Plan", "SyncConfig", "blocker_from_error", "mounted", "plan"]

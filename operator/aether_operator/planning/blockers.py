@@ -10,7 +10,7 @@ from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog import components
 from aether_operator.observed import kinds
-from aether_operator.observed.observation import Trouble
+from aether_operator.observed.observation import Blocker
 from aether_operator.planning import comparisons
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _SHRINK: Final = re.compile(r"can ?not be less than", re.IGNORECASE)
 
 _STORAGE: Final = {
     **{server.value: f"spec.dataPlane.{server.value}.managed.storage" for server in Server},
-    components.ROOMS[components.Room.EXCHANGE_SIM].component: "spec.components.exchangeSim.storage",
+    components.COMPONENTS[components.Component.EXCHANGE_SIM].name: "spec.components.exchangeSim.storage",
 }
 """Component → where its storage is asked for."""
 
@@ -40,30 +40,30 @@ def marks(platform: str) -> dict[str, str]:
     return {labels.MANAGED_BY: labels.OPERATOR, labels.PLATFORM: platform}
 
 
-def name_taken(manifest: Manifest, live: Manifest) -> Trouble:
+def name_taken(manifest: Manifest, live: Manifest) -> Blocker:
     """An object of somebody else has the name of a child."""
     ref = kinds.ref(manifest)
     named = (live["metadata"].get("labels") or {}).get(labels.PLATFORM)
     whose = f"belongs to platform {named}" if named else "is not one of ours"
     act = f"rename or delete it: {_kubectl(manifest['metadata']['namespace'], ref)}"
-    return Trouble(ref=ref, reason=Reason.NAME_TAKEN, message=f"{ref} exists and {whose}; {act}")
+    return Blocker(ref=ref, reason=Reason.NAME_TAKEN, message=f"{ref} exists and {whose}; {act}")
 
 
-def shrinking(manifest: Manifest, live: Manifest) -> Trouble | None:
+def shrinking(manifest: Manifest, live: Manifest) -> Blocker | None:
     """A claim that asks for less than it has."""
     asked, has = (thing["spec"]["resources"]["requests"]["storage"] for thing in (manifest, live))
     wanted, there = comparisons.amount(asked), comparisons.amount(has)
     if wanted is None or there is None or wanted >= there:
         return None
     ref, component = kinds.ref(manifest), manifest["metadata"]["labels"][labels.COMPONENT]
-    return Trouble(
+    return Blocker(
         ref=ref,
         reason=Reason.IMMUTABLE_FIELD,
         message=f"{ref} has {has} and never shrinks: set {_STORAGE[component]} ({asked}) to {has} or more",
     )
 
 
-def fixed_fields(manifest: Manifest, live: Manifest) -> Trouble | None:
+def fixed_fields(manifest: Manifest, live: Manifest) -> Blocker | None:
     """A StatefulSet that would have to be another one."""
     wanted, there = manifest["spec"], live["spec"]
     different = [name for name in FIXED if wanted.get(name) != there.get(name)]
@@ -72,9 +72,9 @@ def fixed_fields(manifest: Manifest, live: Manifest) -> Trouble | None:
     return _remade(kinds.ref(manifest), manifest["metadata"]["namespace"], different) if different else None
 
 
-def _remade(ref: Ref, namespace: str, fields: list[str]) -> Trouble:
+def _remade(ref: Ref, namespace: str, fields: list[str]) -> Blocker:
     named = ", ".join(f"spec.{name}" for name in fields) or "a field that never changes"
-    return Trouble(
+    return Blocker(
         ref=ref,
         reason=Reason.IMMUTABLE_FIELD,
         message=f"{ref} differs in {named}, which cannot be changed; delete it, and it is made anew over the same "
@@ -82,7 +82,7 @@ def _remade(ref: Ref, namespace: str, fields: list[str]) -> Trouble:
     )
 
 
-def trouble_of(ref: Ref, code: int, message: str, *, namespace: str = "") -> Trouble:
+def blocker_from_error(ref: Ref, code: int, message: str, *, namespace: str = "") -> Blocker:
     """What a refusal of the API server means, and what a person does.
 
     Of a Secret the server's words are not passed on: they may quote what is in it.
@@ -93,17 +93,17 @@ def trouble_of(ref: Ref, code: int, message: str, *, namespace: str = "") -> Tro
             f"{ref} cannot grow: its StorageClass does not allow volume expansion; set allowVolumeExpansion there, or "
             "the storage back to what it was"
         )
-        return Trouble(ref=ref, reason=Reason.REFUSED, message=text)
+        return Blocker(ref=ref, reason=Reason.REFUSED, message=text)
     if code in {_INVALID, _FORBIDDEN} and (_IMMUTABLE.search(said) or _SHRINK.search(said)):
         if ref.kind == kinds.CLAIMS.kind:
             text = f"{ref} cannot become what the spec says: its storage only grows, and the rest never changes"
-            return Trouble(ref=ref, reason=Reason.IMMUTABLE_FIELD, message=text)
+            return Blocker(ref=ref, reason=Reason.IMMUTABLE_FIELD, message=text)
         return _remade(ref, namespace, [])
     if code == _FORBIDDEN and "being terminated" in said:
-        return Trouble(ref=ref, reason=Reason.TERMINATING, message=f"{ref}: the namespace is being deleted")
+        return Blocker(ref=ref, reason=Reason.TERMINATING, message=f"{ref}: the namespace is being deleted")
     words = "the API server refused it" if ref.kind == kinds.SECRETS.kind else bounded(said)
     hint = next((hint for pattern, hint in _HINTS if pattern.search(said)), "")
-    return Trouble(ref=ref, reason=Reason.REFUSED, message=f"{ref} was refused ({code}): {words}{hint}")
+    return Blocker(ref=ref, reason=Reason.REFUSED, message=f"{ref} was refused ({code}): {words}{hint}")
 
 
 _HINTS: Final = (

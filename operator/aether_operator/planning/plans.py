@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from aether_operator.api.platforms import Platform
     from aether_operator.observed.kinds import Manifest
-    from aether_operator.observed.observation import Observed, Trouble
+    from aether_operator.observed.observation import Blocker, Observed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class Plan:
     """What to do, in this order, and what nobody but a person can mend."""
 
     acts: tuple[Act, ...]
-    blockers: tuple[Trouble, ...]
+    blockers: tuple[Blocker, ...]
 
 
 def plan(wanted: Sequence[Manifest], observed: Observed, platform: Platform) -> Plan:
@@ -68,7 +68,7 @@ def plan(wanted: Sequence[Manifest], observed: Observed, platform: Platform) -> 
     Applies come in the order of kinds, then nudges, deletes last. A name that somebody else's object has is left alone.
     """
     acts: list[Act] = []
-    found: list[Trouble] = []
+    found: list[Blocker] = []
     order = {kind.kind: place for place, kind in enumerate(kinds.CHILDREN)}
     for manifest in sorted(wanted, key=lambda thing: order[thing["kind"]]):
         live = observed.children.get(kinds.ref(manifest))
@@ -78,9 +78,9 @@ def plan(wanted: Sequence[Manifest], observed: Observed, platform: Platform) -> 
         if not ownership.ours(live, platform.name):
             found.append(blockers.name_taken(manifest, live))
             continue
-        possible, trouble = _possible(manifest, live)
-        if trouble is not None:
-            found.append(trouble)
+        possible, blocker = _possible(manifest, live)
+        if blocker is not None:
+            found.append(blocker)
         if possible is None or ownership.deleting(live):
             continue  # what is on its way out is made anew when it is gone
         if not comparisons.as_wanted(possible, live):
@@ -121,7 +121,7 @@ def mounted(manifest: Manifest) -> frozenset[Ref]:
     return frozenset(found)
 
 
-def _possible(manifest: Manifest, live: Manifest) -> tuple[Manifest | None, Trouble | None]:
+def _possible(manifest: Manifest, live: Manifest) -> tuple[Manifest | None, Blocker | None]:
     """As much of a manifest as the API server can accept over what is there, and what it cannot."""
     kind = kinds.of(manifest)
     if kind == kinds.CLAIMS:

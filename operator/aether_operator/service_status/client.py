@@ -10,7 +10,7 @@ import aiohttp
 
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog import components, names
-from aether_operator.observed.components import RoomReport, read
+from aether_operator.observed.components import ComponentReport, read
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -24,7 +24,7 @@ _OK: Final = 200
 
 async def ask(
     targets: Sequence[Target], *, namespace: str, deadline: float, through: str = "", hidden: Collection[str] = ()
-) -> dict[str, RoomReport]:
+) -> dict[str, ComponentReport]:
     """What each pod says, by its name.
 
     Args:
@@ -53,20 +53,20 @@ def _base(target: Target, namespace: str, through: str) -> str:
 
 async def _one(
     session: aiohttp.ClientSession, target: Target, base: str, deadline: float, hidden: Collection[str]
-) -> RoomReport:
+) -> ComponentReport:
     try:
         async with session.get(f"{base}/status", allow_redirects=False) as answer:
             if answer.status != _OK:
-                return RoomReport(reason=Reason.FAILED, message=f"its /status answers {answer.status}")
+                return ComponentReport(reason=Reason.FAILED, message=f"its /status answers {answer.status}")
             data = await answer.content.read(LARGEST)
             while len(data) < LARGEST and (more := await answer.content.read(LARGEST - len(data))):
                 data += more
     except TimeoutError:
-        return RoomReport(reason=Reason.UNREACHABLE, message=f"no answer within {deadline:g} s")
+        return ComponentReport(reason=Reason.UNREACHABLE, message=f"no answer within {deadline:g} s")
     except aiohttp.ClientConnectorError as fault:
-        return RoomReport(
+        return ComponentReport(
             reason=Reason.UNREACHABLE, message=os.strerror(fault.errno) if fault.errno else "no way there"
         )
     except aiohttp.ClientError as fault:
-        return RoomReport(reason=Reason.UNREACHABLE, message=f"the connection ended: {type(fault).__name__}")
-    return read(data.decode(errors="replace"), target.room, hidden)
+        return ComponentReport(reason=Reason.UNREACHABLE, message=f"the connection ended: {type(fault).__name__}")
+    return read(data.decode(errors="replace"), target.component, hidden)

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
-from aether_operator.status.evaluation import Seen, State, judge, judge_failed, judge_terminating
+from aether_operator.status.evaluation import (
+    State,
+    StatusInput,
+    compute_failed_status,
+    compute_status,
+    compute_terminating_status,
+)
 
-__all__ = ["Seen", "State", "judge", "judge_failed", "judge_terminating"]
+__all__ = ["State", "StatusInput", "compute_failed_status", "compute_status", "compute_terminating_status"]

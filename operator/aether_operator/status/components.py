@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from aether_operator.api import labels
 from aether_operator.api.platforms import VenueName
 from aether_operator.api.reasons import ConditionType, Reason
-from aether_operator.catalog.components import ROOMS, Room
+from aether_operator.catalog.components import COMPONENTS, Component
 from aether_operator.observed import components as reports
 from aether_operator.observed import families
 from aether_operator.observed.owners import Standing
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from aether_operator.api.platforms import Platform
-    from aether_operator.observed.components import RoomReport
+    from aether_operator.observed.components import ComponentReport
     from aether_operator.observed.observation import Observed
 
 VENUE: Final = "venue"
@@ -36,7 +36,7 @@ _WORST_FIRST: Final = (
 )
 
 
-def judged(platform: Platform | None, observed: Observed) -> tuple[list[Finding], tuple[Condition, Condition]]:
+def evaluate(platform: Platform | None, observed: Observed) -> tuple[list[Finding], tuple[Condition, Condition]]:
     """What is wrong with the rooms, and their two conditions."""
     kinds = (ConditionType.VENUE_READY, ConditionType.INGEST_READY)
     if platform is None:
@@ -47,7 +47,7 @@ def judged(platform: Platform | None, observed: Observed) -> tuple[list[Finding]
         waiting = Condition(kinds[1], Truth.UNKNOWN, Reason.PROGRESSING, f"it waits for the {VENUE}")
         return [of_venue], (_bad(kinds[0], of_venue), waiting)
     found = [one for one in (of_venue, of_ingest) if one is not None]
-    count = families.replicas(Room.INGEST, platform)
+    count = families.replicas(Component.INGEST, platform)
     served = f"{_count(len(platform.spec.pairs), 'market')} on {_count(count, 'replica')}"
     return found, (
         _good(kinds[0], _named(platform, observed)) if of_venue is None else _bad(kinds[0], of_venue),
@@ -73,11 +73,11 @@ def _count(number: int, what: str) -> str:
 def venue(platform: Platform, observed: Observed) -> Finding | None:
     """What is wrong with where market data come from."""
     if platform.spec.venue.name is VenueName.SIMULATED:
-        pods = _of_pods(VENUE, Room.EXCHANGE_SIM, platform, observed)
-        if pods is not None and not _tells_itself(pods, Room.EXCHANGE_SIM, platform, observed):
+        pods = _of_pods(VENUE, Component.EXCHANGE_SIM, platform, observed)
+        if pods is not None and not _tells_itself(pods, Component.EXCHANGE_SIM, platform, observed):
             return pods
-        return _of_checks(VENUE, Room.EXCHANGE_SIM, platform, observed) or pods
-    said = {pod: one for pod, one in _reports(Room.INGEST, platform, observed).items() if one.ok}
+        return _of_checks(VENUE, Component.EXCHANGE_SIM, platform, observed) or pods
+    said = {pod: one for pod, one in _reports(Component.INGEST, platform, observed).items() if one.ok}
     if not said:
         return Finding(VENUE, Reason.PROGRESSING, "no replica of ingest told of it yet", known=False)
     cut = {pod: one for pod, one in said.items() if one.disconnected is not None}
@@ -93,7 +93,7 @@ def venue(platform: Platform, observed: Observed) -> Finding | None:
 def _named(platform: Platform, observed: Observed) -> str:
     """The venue, and its own word of how it is."""
     simulated = platform.spec.venue.name is VenueName.SIMULATED
-    said = _reports(Room.EXCHANGE_SIM if simulated else Room.INGEST, platform, observed)
+    said = _reports(Component.EXCHANGE_SIM if simulated else Component.INGEST, platform, observed)
     words = sorted({one.system for one in said.values() if one.system})
     return ", ".join((platform.spec.venue.name.value, *words))
 
@@ -105,12 +105,12 @@ def ingest(platform: Platform, observed: Observed) -> Finding | None:
     """What is wrong with ingest; what only follows from the venue's absence is the venue's matter."""
     if (unsure := _unsure(platform, observed)) is not None:
         return unsure
-    pods = _of_pods(INGEST, Room.INGEST, platform, observed)
-    if pods is not None and not _tells_itself(pods, Room.INGEST, platform, observed):
+    pods = _of_pods(INGEST, Component.INGEST, platform, observed)
+    if pods is not None and not _tells_itself(pods, Component.INGEST, platform, observed):
         return pods
     if (behind := _behind(platform, observed)) is not None:
         return behind
-    said = _reports(Room.INGEST, platform, observed)
+    said = _reports(Component.INGEST, platform, observed)
     away = venue(platform, observed) is not None
     complaints = [
         one
@@ -126,14 +126,14 @@ def ingest(platform: Platform, observed: Observed) -> Finding | None:
     if complaints:
         ordered = sorted(complaints, key=lambda one: _WORST_FIRST.index(one[0]))
         return Finding(INGEST, ordered[0][0], "; ".join(text for _, text in ordered))
-    return None if away else _of_checks(INGEST, Room.INGEST, platform, observed) or pods
+    return None if away else _of_checks(INGEST, Component.INGEST, platform, observed) or pods
 
 
 def _unsure(platform: Platform, observed: Observed) -> Finding | None:
     """That it is not started since nobody knows yet whose a server is, or another has it."""
-    used = ROOMS[Room.INGEST].servers
+    used = COMPONENTS[Component.INGEST].servers
     unsure = [server.value for server in used if observed.owners.get(server) is not Standing.OURS]
-    if not unsure or families.room_set(Room.INGEST, platform) in observed.children:
+    if not unsure or families.component_stateful_set(Component.INGEST, platform) in observed.children:
         return None
     message = f"it is not started before {', '.join(unsure)} is known to be this platform's"
     return Finding(INGEST, Reason.PROGRESSING, message, known=False)
@@ -141,9 +141,9 @@ def _unsure(platform: Platform, observed: Observed) -> Finding | None:
 
 def _behind(platform: Platform, observed: Observed) -> Finding | None:
     """Replicas that do not follow the newest settings: what they say of books is of others."""
-    live = observed.children[families.settings(Room.INGEST, platform)]
+    live = observed.children[families.settings(Component.INGEST, platform)]
     newest = (live["metadata"].get("annotations") or {}).get(labels.SETTINGS)
-    said = _reports(Room.INGEST, platform, observed)
+    said = _reports(Component.INGEST, platform, observed)
     behind = [f"Pod {pod}" for pod, one in said.items() if one.settings != newest]
     if not behind:
         return None
@@ -151,7 +151,7 @@ def _behind(platform: Platform, observed: Observed) -> Finding | None:
     return Finding(INGEST, Reason.PROGRESSING, f"{', '.join(behind)} {follows} not follow the newest settings yet")
 
 
-def _books(platform: Platform, said: dict[str, RoomReport]) -> Iterator[tuple[Reason, str]]:
+def _books(platform: Platform, said: dict[str, ComponentReport]) -> Iterator[tuple[Reason, str]]:
     """The pairs without a usable book on any replica."""
     for pair in sorted(platform.spec.pairs):
         states = [one.books[pair] for one in said.values() if pair in one.books]
@@ -164,34 +164,34 @@ def _books(platform: Platform, said: dict[str, RoomReport]) -> Iterator[tuple[Re
         yield reason, f"{pair}: {reports.UNKNOWN_PAIR if reason is Reason.UNKNOWN_PAIR else why}"
 
 
-def _trades(platform: Platform, said: dict[str, RoomReport]) -> Iterator[tuple[Reason, str]]:
+def _trades(platform: Platform, said: dict[str, ComponentReport]) -> Iterator[tuple[Reason, str]]:
     """The pairs whose trades are not handed on by a replica that serves them."""
     for pair in sorted(platform.spec.pairs):
         if why := next((one.trades[pair] for one in said.values() if pair in one.trades), ""):
             yield Reason.TRADES_REFUSED, f"{pair}: {why}"
 
 
-def _silent(pair: str, said: dict[str, RoomReport]) -> tuple[str, ...]:
+def _silent(pair: str, said: dict[str, ComponentReport]) -> tuple[str, ...]:
     """The channels of a pair that are silent on each replica that serves it."""
     told = [one.silent.get(pair, ()) for one in said.values() if pair in one.books]
     return tuple(channel for channel in told[0] if all(channel in one for one in told)) if told else ()
 
 
-def _channels(platform: Platform, said: dict[str, RoomReport]) -> Iterator[tuple[Reason, str]]:
+def _channels(platform: Platform, said: dict[str, ComponentReport]) -> Iterator[tuple[Reason, str]]:
     """The channels of pairs that leave out what happens."""
     for pair in sorted(platform.spec.pairs):
         if silent := _silent(pair, said):
             yield Reason.CHANNEL_SILENT, f"{pair}: silent: {', '.join(silent)}"
 
 
-def _outputs(said: dict[str, RoomReport]) -> Iterator[tuple[Reason, str]]:
+def _outputs(said: dict[str, ComponentReport]) -> Iterator[tuple[Reason, str]]:
     """The outputs that do not work somewhere, each cause once."""
     failing = [(pod, f"{output}: {why}") for pod, one in said.items() for output, why in one.outputs.items() if why]
     for pods, text in _grouped(failing):
         yield Reason.OUTPUT_FAILED, text if len(said) == 1 else f"{text} ({pods})"
 
 
-def _feeds(platform: Platform, said: dict[str, RoomReport]) -> Iterator[tuple[Reason, str]]:
+def _feeds(platform: Platform, said: dict[str, ComponentReport]) -> Iterator[tuple[Reason, str]]:
     """Feeds from a venue of our own; those from a real one are the venue's matter."""
     if platform.spec.venue.name is VenueName.SIMULATED:
         for pods, why in _grouped((pod, one.disconnected) for pod, one in said.items()):
@@ -210,14 +210,14 @@ def _grouped(said: Iterable[tuple[str, str | None]]) -> list[tuple[str, str]]:
 # Of every room.
 
 
-def _of_pods(part: str, room: Room, platform: Platform, observed: Observed) -> Finding | None:
+def _of_pods(part: str, component: Component, platform: Platform, observed: Observed) -> Finding | None:
     """What is wrong with a room's children and pods, or that one of them does not answer."""
-    claim = families.room_claim(room, platform) if ROOMS[room].journal else None
-    workload = (families.room_set(room, platform), claim, families.replicas(room, platform))
-    wrong = findings.of_children(part, families.of_room(room, platform), workload, observed)
+    claim = families.component_claim(component, platform) if COMPONENTS[component].journal else None
+    workload = (families.component_stateful_set(component, platform), claim, families.replicas(component, platform))
+    wrong = findings.of_children(part, families.of_component(component, platform), workload, observed)
     if wrong is not None:
         return wrong
-    silent = [(pod, observed.rooms.get(pod)) for pod in reports.expected(room, platform)]
+    silent = [(pod, observed.component_reports.get(pod)) for pod in reports.expected(component, platform)]
     unasked = [f"Pod {pod}" for pod, one in silent if one is None]
     if unasked:
         return Finding(part, Reason.PROGRESSING, f"{', '.join(unasked)}: not asked yet", known=False)
@@ -228,19 +228,21 @@ def _of_pods(part: str, room: Room, platform: Platform, observed: Observed) -> F
     return None
 
 
-def _tells_itself(finding: Finding, room: Room, platform: Platform, observed: Observed) -> bool:
+def _tells_itself(finding: Finding, component: Component, platform: Platform, observed: Observed) -> bool:
     """Whether pods are only not ready, and answer all the same: what they say is the cause."""
-    answering = [one.ok for one in _reports(room, platform, observed).values()]
+    answering = [one.ok for one in _reports(component, platform, observed).values()]
     return (
-        finding.reason is Reason.ROLLING_OUT and all(answering) and len(answering) == families.replicas(room, platform)
+        finding.reason is Reason.ROLLING_OUT
+        and all(answering)
+        and len(answering) == families.replicas(component, platform)
     )
 
 
-def _of_checks(part: str, room: Room, platform: Platform, observed: Observed) -> Finding | None:
+def _of_checks(part: str, component: Component, platform: Platform, observed: Observed) -> Finding | None:
     """What a room itself says that it lacks, where nothing else explains it."""
     said = [
         (pod, f"{check}: {why}")
-        for pod, one in _reports(room, platform, observed).items()
+        for pod, one in _reports(component, platform, observed).items()
         if not one.ready
         for check, why in sorted(one.failing.items()) or (("ready", "it says that it is not"),)
     ]
@@ -249,6 +251,10 @@ def _of_checks(part: str, room: Room, platform: Platform, observed: Observed) ->
     return Finding(part, Reason.FAILED, "; ".join(f"Pod {pods}: {text}" for pods, text in _grouped(said)))
 
 
-def _reports(room: Room, platform: Platform, observed: Observed) -> dict[str, RoomReport]:
+def _reports(component: Component, platform: Platform, observed: Observed) -> dict[str, ComponentReport]:
     """What the pods that should be there said, in their order."""
-    return {pod: observed.rooms[pod] for pod in reports.expected(room, platform) if pod in observed.rooms}
+    return {
+        pod: observed.component_reports[pod]
+        for pod in reports.expected(component, platform)
+        if pod in observed.component_reports
+    }

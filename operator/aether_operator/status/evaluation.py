@@ -40,7 +40,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class StatusInput:
     """What a visit saw of one platform, after it had done what it could.
 
     `platform` is the spec in force: the newest one, or the last good one while the newest is not understood or the
@@ -66,46 +66,50 @@ class _Verdict:
     stall: Reason = Reason.READY
 
 
-def judge(seen: Seen, previous: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:
+def compute_status(inputs: StatusInput, previous: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:
     """The status of a platform, as a whole, and as the API server takes it.
 
     `previous` is the status that it had, which times are kept from.
     """
-    by_server = _of_servers(seen)
-    kept = [_of_kept(part, seen, by_server, previous) for part in (_of_schema(seen), _of_topics(seen))]
-    of_rooms, room_conditions = components.judged(seen.platform, seen.observed)
+    by_server = _of_servers(inputs)
+    kept = [_of_kept(part, inputs, by_server, previous) for part in (_of_schema(inputs), _of_topics(inputs))]
+    component_findings, component_conditions = components.evaluate(inputs.platform, inputs.observed)
     found = [
-        *_of_spec(seen),
-        *(_of_observed(seen.platform, seen.observed, by_server, [one for one, _ in kept]) if seen.platform else ()),
-        *of_rooms,
+        *_of_spec(inputs),
+        *(
+            _of_observed(inputs.platform, inputs.observed, by_server, [one for one, _ in kept])
+            if inputs.platform
+            else ()
+        ),
+        *component_findings,
     ]
-    verdict = _verdict(found, seen, previous, now)
-    schema = _schema_facts(seen, previous)
+    verdict = _verdict(found, inputs, previous, now)
+    schema = _schema_facts(inputs, previous)
     told = [
         *_standing(verdict),
-        *(_of_server(server, one, seen) for server, one in by_server.items()),
+        *(_of_server(server, one, inputs) for server, one in by_server.items()),
         *(condition for _, condition in kept),
-        *room_conditions,
-        _warning(seen, schema),
-        _paused(seen),
+        *component_conditions,
+        _warning(inputs, schema),
+        _paused(inputs),
     ]
     status: dict[str, Any] = {
-        "observedGeneration": seen.generation,
+        "observedGeneration": inputs.generation,
         "state": verdict.state.value,
         "reason": verdict.reason.value,
         "message": conditions.bounded(verdict.message),
-        "conditions": conditions.written(told, previous, seen.generation, now),
+        "conditions": conditions.written(told, previous, inputs.generation, now),
     }
     parts = {
-        "applied": _applied(seen, previous),
-        "endpoints": facts.endpoints(seen.platform, seen.observed) if seen.platform else None,
-        "servers": facts.versions(seen.observed),
+        "applied": _applied(inputs, previous),
+        "endpoints": facts.endpoints(inputs.platform, inputs.observed) if inputs.platform else None,
+        "servers": facts.versions(inputs.observed),
         "schema": schema,
     }
     return sanitizer.fitted(status | parts)
 
 
-def judge_terminating(raw: Manifest, *, now: datetime) -> dict[str, Any]:
+def compute_terminating_status(raw: Manifest, *, now: datetime) -> dict[str, Any]:
     """The status of a platform that is being deleted: what was known of it stays."""
     previous: Mapping[str, Any] = raw.get("status") or {}
     generation = raw["metadata"]["generation"]
@@ -123,7 +127,7 @@ def judge_terminating(raw: Manifest, *, now: datetime) -> dict[str, Any]:
     )
 
 
-def judge_failed(raw: Manifest, cause: str, *, now: datetime) -> dict[str, Any]:
+def compute_failed_status(raw: Manifest, cause: str, *, now: datetime) -> dict[str, Any]:
     """What is told of a platform whose reconcile failed: its standing, and nothing of what could not be looked at.
 
     `observedGeneration` is not among it: nobody knows what became of this generation.
@@ -154,22 +158,22 @@ def remedy(reason: Reason) -> Remedy:
 # The verdict.
 
 
-def _verdict(found: Sequence[Finding], seen: Seen, previous: Mapping[str, Any], now: datetime) -> _Verdict:
+def _verdict(found: Sequence[Finding], inputs: StatusInput, previous: Mapping[str, Any], now: datetime) -> _Verdict:
     if not found:
         return _Verdict(State.READY, Reason.READY, "Everything is as the spec says")
     ordered = sorted(found, key=lambda one: remedy(one.reason) is not Remedy.EDIT)
     first, message = ordered[0], "; ".join(str(one) for one in ordered)
     if remedy(first.reason) is Remedy.EDIT:
         return _Verdict(State.STALLED, first.reason, message, stall=first.reason)
-    patience = _patience(seen)
-    if _late(seen.generation, patience, previous, now):
+    patience = _patience(inputs)
+    if _late(inputs.generation, patience, previous, now):
         message = f"not ready after {patience} s: {message}"
         return _Verdict(State.STALLED, first.reason, message, stall=Reason.PROGRESS_DEADLINE_EXCEEDED)
     return _Verdict(State.RECONCILING, first.reason, message)
 
 
-def _patience(seen: Seen) -> int:
-    spec = seen.newest or seen.platform
+def _patience(inputs: StatusInput) -> int:
+    spec = inputs.newest or inputs.platform
     return spec.spec.progress_deadline_seconds if spec else PlatformSpec().progress_deadline_seconds
 
 
@@ -221,27 +225,27 @@ def _standing(verdict: _Verdict) -> list[Condition]:
 # The parts.
 
 
-def _of_spec(seen: Seen) -> list[Finding]:
+def _of_spec(inputs: StatusInput) -> list[Finding]:
     found = []
-    if seen.problems:
-        found.append(Finding(findings.SPEC, Reason.INVALID_SPEC, "; ".join(sorted(seen.problems))))
-    if seen.paused and not _in_force(seen):
-        message = f"generation {seen.generation} is not applied while spec.paused is true"
+    if inputs.problems:
+        found.append(Finding(findings.SPEC, Reason.INVALID_SPEC, "; ".join(sorted(inputs.problems))))
+    if inputs.paused and not _in_force(inputs):
+        message = f"generation {inputs.generation} is not applied while spec.paused is true"
         found.append(Finding(findings.SPEC, Reason.PAUSED_BY_SPEC, message))
     return found
 
 
-def _in_force(seen: Seen) -> bool:
+def _in_force(inputs: StatusInput) -> bool:
     """Whether what runs is what the newest spec asks for."""
-    if seen.newest is None:
-        return seen.platform is not None
-    return seen.platform is not None and facts.alike(seen.newest.spec, seen.platform.spec)
+    if inputs.newest is None:
+        return inputs.platform is not None
+    return inputs.platform is not None and facts.alike(inputs.newest.spec, inputs.platform.spec)
 
 
-def _of_servers(seen: Seen) -> dict[Server, Finding | None]:
-    if seen.platform is None:
-        return {server: findings.nothing_runs(server.value, seen.observed) for server in Server}
-    return {server: findings.of_server(server, seen.platform, seen.observed) for server in Server}
+def _of_servers(inputs: StatusInput) -> dict[Server, Finding | None]:
+    if inputs.platform is None:
+        return {server: findings.nothing_runs(server.value, inputs.observed) for server in Server}
+    return {server: findings.of_server(server, inputs.platform, inputs.observed) for server in Server}
 
 
 def _of_observed(
@@ -251,8 +255,8 @@ def _of_observed(
     return [one for one in found if one is not None]
 
 
-def _of_server(server: Server, finding: Finding | None, seen: Seen) -> Condition:
-    report = seen.observed.servers.get(server)
+def _of_server(server: Server, finding: Finding | None, inputs: StatusInput) -> Condition:
+    report = inputs.observed.servers.get(server)
     return findings.condition(server, finding, report.version if report else "")
 
 
@@ -268,26 +272,26 @@ class _Kept:
     """What its condition says when all is well."""
 
 
-def _of_schema(seen: Seen) -> _Kept:
-    report = seen.observed.schema
+def _of_schema(inputs: StatusInput) -> _Kept:
+    report = inputs.observed.schema
     well = (report.message or f"revision {report.revision}") if report else ""
     return _Kept(findings.SCHEMA, ConditionType.SCHEMA_READY, Server.POSTGRES, report, well)
 
 
-def _of_topics(seen: Seen) -> _Kept:
-    report = seen.observed.topics
+def _of_topics(inputs: StatusInput) -> _Kept:
+    report = inputs.observed.topics
     return _Kept(
         findings.TOPICS, ConditionType.TOPICS_READY, Server.KAFKA, report, ", ".join(report.topics) if report else ""
     )
 
 
 def _of_kept(
-    part: _Kept, seen: Seen, by_server: Mapping[Server, Finding | None], previous: Mapping[str, Any]
+    part: _Kept, inputs: StatusInput, by_server: Mapping[Server, Finding | None], previous: Mapping[str, Any]
 ) -> tuple[Finding | None, Condition]:
     """What is wrong with a part that is brought up on a server, and its condition."""
     kind, report, below = part.kind, part.report, by_server[part.server]
     old = conditions.by_type(previous).get(kind)
-    if seen.paused and report is None and old is not None and old["status"] != Truth.UNKNOWN:
+    if inputs.paused and report is None and old is not None and old["status"] != Truth.UNKNOWN:
         # It is not looked at while the platform is paused: what was seen last is what is known.
         # A newer release, which was rolled back, may have had reasons that are not known here.
         reason = Reason(old["reason"]) if old["reason"] in list(Reason) else Reason.FAILED
@@ -301,7 +305,7 @@ def _of_kept(
     if report is not None:
         message = report.message or report.reason.value
         return Finding(part.name, report.reason, message), Condition(kind, Truth.FALSE, report.reason, message)
-    if seen.paused:
+    if inputs.paused:
         held = "it was never looked at, and is not while spec.paused is true"
         finding = Finding(part.name, Reason.PAUSED_BY_SPEC, held, known=False)
     else:
@@ -309,25 +313,25 @@ def _of_kept(
     return finding, Condition(kind, Truth.UNKNOWN, finding.reason, finding.message)
 
 
-def _schema_facts(seen: Seen, previous: Mapping[str, Any]) -> Mapping[str, Any]:
-    if seen.observed.schema is not None:
-        return facts.schema(seen.observed.schema)
+def _schema_facts(inputs: StatusInput, previous: Mapping[str, Any]) -> Mapping[str, Any]:
+    if inputs.observed.schema is not None:
+        return facts.schema(inputs.observed.schema)
     kept: Mapping[str, Any] = previous.get("schema") or {}
-    return kept if seen.paused else {}
+    return kept if inputs.paused else {}
 
 
-def _applied(seen: Seen, previous: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _applied(inputs: StatusInput, previous: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The spec that is in force. An invalid or a paused one is not, and leaves what was."""
-    if seen.paused or seen.problems or seen.newest is None:
+    if inputs.paused or inputs.problems or inputs.newest is None:
         kept: Mapping[str, Any] | None = previous.get("applied")
         return kept
-    return facts.applied(seen.newest.spec)
+    return facts.applied(inputs.newest.spec)
 
 
 _EVALUATION: Final = "one node each, for evaluation and not for production"
 
 
-def _warning(seen: Seen, schema: Mapping[str, Any]) -> Condition:
+def _warning(inputs: StatusInput, schema: Mapping[str, Any]) -> Condition:
     """All that works and that a person should know."""
     said: list[tuple[Reason, str]] = []
     if schema.get("held"):
@@ -335,14 +339,14 @@ def _warning(seen: Seen, schema: Mapping[str, Any]) -> Condition:
     unmended = [line for line in schema.get("drift", ()) if not line.endswith("(repaired)")]
     if unmended:
         said.append((Reason.DRIFTED, f"the schema differs: {', '.join(unmended)}"))
-    noted = "; ".join(sorted(seen.observed.schema.warnings)) if seen.observed.schema is not None else ""
+    noted = "; ".join(sorted(inputs.observed.schema.warnings)) if inputs.observed.schema is not None else ""
     if schema.get("engine") == Engine.PARTMAN:
         said.append((Reason.NATIVE_PARTITIONS, noted or "tables are native partitions kept by pg_partman"))
     elif noted:
         said.append((Reason.SCHEMA_ATTENTION, noted))
-    if seen.observed.topics is not None and seen.observed.topics.warnings:
-        said.append((Reason.TOPICS_ATTENTION, "; ".join(sorted(seen.observed.topics.warnings))))
-    managed = sorted(families.managed(seen.platform)) if seen.platform else []
+    if inputs.observed.topics is not None and inputs.observed.topics.warnings:
+        said.append((Reason.TOPICS_ATTENTION, "; ".join(sorted(inputs.observed.topics.warnings))))
+    managed = sorted(families.managed(inputs.platform)) if inputs.platform else []
     if managed:
         said.append((Reason.EVALUATION_ONLY, f"Managed {', '.join(managed)}: {_EVALUATION}"))
     if not said:
@@ -350,8 +354,8 @@ def _warning(seen: Seen, schema: Mapping[str, Any]) -> Condition:
     return Condition(ConditionType.WARNING, Truth.TRUE, said[0][0], "; ".join(text for _, text in said))
 
 
-def _paused(seen: Seen) -> Condition:
-    if seen.paused:
+def _paused(inputs: StatusInput) -> Condition:
+    if inputs.paused:
         message = "nothing is changed while spec.paused is true"
         return Condition(ConditionType.PAUSED, Truth.TRUE, Reason.PAUSED_BY_SPEC, message)
     return Condition(ConditionType.PAUSED, Truth.FALSE, Reason.NOT_PAUSED)

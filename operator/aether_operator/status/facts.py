@@ -28,11 +28,13 @@ def resolved(spec: PlatformSpec) -> PlatformSpec:
         part = plane.of(server)
         if part.mode is Mode.MANAGED and part.managed is None:
             filled[server.value] = part.model_copy(update={"managed": Managed()})
-    rooms = spec.components
-    if spec.venue.name is VenueName.SIMULATED and rooms.exchange_sim is None:
-        rooms = rooms.model_copy(update={"exchange_sim": ExchangeSim()})
+    components = spec.components
+    if spec.venue.name is VenueName.SIMULATED and components.exchange_sim is None:
+        components = components.model_copy(update={"exchange_sim": ExchangeSim()})
     venue = spec.venue.model_copy(update={"feed": spec.venue.fed_by})
-    return spec.model_copy(update={"data_plane": plane.model_copy(update=filled), "components": rooms, "venue": venue})
+    return spec.model_copy(
+        update={"data_plane": plane.model_copy(update=filled), "components": components, "venue": venue}
+    )
 
 
 def alike(one: PlatformSpec, other: PlatformSpec) -> bool:
