@@ -27,9 +27,7 @@ LONGEST = 12.0
 
 
 @pytest.mark.campaign(full=20)
-def test_an_up_that_was_killed_at_any_moment_is_healed_by_the_next(
-    rounds: int, machine: machines.Machine, tmp_path: Path
-) -> None:
+def test_next_up_repairs_an_up_killed_at_any_moment(rounds: int, machine: machines.Machine, tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     chance = random.Random(seed)
     at = clusters.some_places(tmp_path)

@@ -71,7 +71,7 @@ def test_the_kinds_can_be_left_to_somebody_else() -> None:
     assert "Deployment" in kinds
 
 
-def test_nothing_of_the_whole_cluster_but_the_kinds_the_fence_and_what_viewers_may() -> None:
+def test_cluster_scoped_are_only_crds_policies_and_the_viewers_role() -> None:
     things = rendered()
     assert {one["kind"] for one in things if "namespace" not in one["metadata"]} == {
         "ClusterRole", "CustomResourceDefinition", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding",
@@ -105,7 +105,7 @@ EVERYWHERE: Final[Thing] = {
 }
 
 
-def test_where_pods_may_be_holds_for_the_operator_s_and_for_the_data_plane_s() -> None:
+def test_scheduling_values_apply_to_operator_and_data_plane_pods() -> None:
     things = rendered(values=EVERYWHERE)
     spec, release = pod_of(things)["spec"], release_of(things)
     for key in ("imagePullSecrets", "nodeSelector", "tolerations", "priorityClassName"):
@@ -138,7 +138,7 @@ def test_what_is_the_operator_s_alone_is_on_its_pods() -> None:
     assert only(things, "ServiceAccount")["metadata"]["annotations"] == {"c": "d"}
 
 
-def test_the_operator_s_pods_say_where_their_metrics_are_unless_somebody_says_otherwise() -> None:
+def test_operator_pods_carry_scrape_annotations_unless_values_say_otherwise() -> None:
     def annotations(**values: Any) -> Thing:
         found: Thing = pod_of(rendered(values=values))["metadata"]["annotations"]
         return {key: value for key, value in found.items() if key.startswith("prometheus.io/")}
@@ -156,7 +156,7 @@ def test_a_digest_wins_over_a_tag() -> None:
     assert pod_of(things)["spec"]["containers"][0]["image"] == f"r/o@{digest}"
 
 
-def test_each_server_s_image_is_the_one_that_is_named_or_that_of_this_version() -> None:
+def test_server_images_default_to_this_version_unless_named() -> None:
     version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
     release = release_of(rendered(values={"dataPlaneImages": {"kafka": "registry.example/kafka:1"}}))
     assert release.images == {
@@ -165,7 +165,7 @@ def test_each_server_s_image_is_the_one_that_is_named_or_that_of_this_version() 
     }
 
 
-def test_the_rooms_image_is_the_one_that_is_named_or_that_of_this_version() -> None:
+def test_service_image_defaults_to_this_version_unless_named() -> None:
     version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
     assert release_of(rendered()).service_image == f"aether/service:{version}"
     named = release_of(rendered(values={"serviceImage": "registry.example/service:1"}))
@@ -180,7 +180,7 @@ def test_another_configuration_makes_other_pods() -> None:
     assert checksum() != checksum(namespaces=["aether", "other"])
 
 
-def test_the_operator_s_pods_are_those_that_network_policies_let_in() -> None:
+def test_network_policies_admit_the_operator_pods_by_their_labels() -> None:
     things = rendered()
     assert pod_of(things)["metadata"]["labels"].items() >= labels.OPERATOR_POD.items()
     selector = only(things, "Deployment")["spec"]["selector"]["matchLabels"]
@@ -189,7 +189,7 @@ def test_the_operator_s_pods_are_those_that_network_policies_let_in() -> None:
     assert only(things, "Service")["spec"]["selector"] == selector
 
 
-def test_every_namespace_has_the_same_rights_and_the_fence_is_around_all_of_them() -> None:
+def test_each_namespace_has_equal_rights_and_one_policy_fences_all() -> None:
     things = rendered(values={"namespaces": ["desk-a", "desk-b"], "createNamespaces": True})
     roles = {one["metadata"]["namespace"]: one["rules"] for one in things if one["kind"] == "Role"}
     assert set(roles) == {"desk-a", "desk-b", SYSTEM}

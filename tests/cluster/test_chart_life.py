@@ -82,7 +82,7 @@ def uninstall(helm: installer.Helm) -> None:
     )
 
 
-def test_an_uninstall_leaves_the_kinds_the_fence_and_what_people_made(installed: installer.Helm) -> None:
+def test_uninstall_leaves_crds_the_fence_and_user_objects(installed: installer.Helm) -> None:
     helm = installed
     uninstall(helm)
     before = everything(helm.kubectl)
@@ -158,7 +158,7 @@ def up_there(cluster: Cluster, home: Path, *words: str) -> subprocess.CompletedP
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, env=env)
 
 
-def test_up_brings_the_chart_to_a_cluster_of_one_s_own_and_starts_nothing(own: Cluster, tmp_path: Path) -> None:
+def test_up_installs_into_an_existing_cluster_and_starts_none(own: Cluster, tmp_path: Path) -> None:
     charts.helm()  # so that the command does not have to build it
     own.kubectl.text("delete", "namespace", *manifests.NAMESPACES)
     values, home = tmp_path / "values.yaml", tmp_path / "state"
@@ -207,7 +207,7 @@ def rules(kubectl: kubectl_client.Kubectl, namespace: str) -> set[tuple[str, str
     }
 
 
-def test_the_operator_has_its_rights_in_its_namespaces_and_no_other(installed: installer.Helm) -> None:
+def test_operator_has_its_rights_only_in_its_namespaces(installed: installer.Helm) -> None:
     anywhere = rules(installed.kubectl, "default")
     assert {resource for _, _, resource, _ in anywhere} <= {
         "selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews", "clustertrustbundles",
@@ -352,9 +352,7 @@ def test_while_there_is_no_lease_other_people_write_as_ever(installed: installer
     )
 
 
-def test_what_the_operator_does_not_write_is_not_its_fence_s_business(
-    installed: installer.Helm, pods: tuple[Pod, Pod]
-) -> None:
+def test_fence_ignores_objects_the_operator_does_not_write(installed: installer.Helm, pods: tuple[Pod, Pod]) -> None:
     hold(installed, f"{pods[0].name}_a1b2")
     until(lambda: bool(pods[1].applies()), "the second may not")
     event = {

@@ -117,7 +117,7 @@ def settled(control_plane: Cluster, namespace: Namespace) -> Namespace:
     return namespace
 
 
-def test_what_others_change_of_ours_is_seen_and_one_apply_mends_it(settled: Namespace) -> None:
+def test_foreign_change_is_detected_and_repaired_by_one_apply(settled: Namespace) -> None:
     for ref, patch in FOREIGN_EDITS:
         # A strategic patch finds the container by its name; of a policy's rules it would be the same.
         how = "strategic" if "template" in patch.get("spec", {}) else "merge"
@@ -129,7 +129,7 @@ def test_what_others_change_of_ours_is_seen_and_one_apply_mends_it(settled: Name
         assert _plan(settled, _look(settled)) == (), (ref, patch)
 
 
-def test_what_is_stored_is_what_is_wanted_and_what_others_add_is_theirs(settled: Namespace) -> None:
+def test_stored_objects_equal_desired_ones_and_keep_foreign_additions(settled: Namespace) -> None:
     assert set(_look(settled).children) == set(desired.names(_platform(settled)))
     assert _plan(settled, _look(settled)) == ()
     settled.text("annotate", "statefulset", "paper-redis", "example.org/note=mine")

@@ -142,7 +142,7 @@ def viewer(control_plane: Cluster, desk: Namespace, tmp_path: Path) -> Path:
     return path
 
 
-def test_a_viewer_s_rights_in_the_namespace_are_enough_for_status(
+def test_namespaced_view_role_is_enough_for_status(
     control_plane: Cluster, desk: Namespace, viewer: Path, tmp_path: Path
 ) -> None:
     commands = (["-m", "aether_cli", "status", "--context", "viewing"], ["-c", PLUGIN, "status"])
@@ -169,7 +169,7 @@ def test_a_viewer_is_explained_what_is_the_matter(control_plane: Cluster, viewer
     assert "is Ready." in done.stdout
 
 
-def test_what_a_viewer_may_not_read_is_said_with_the_right_that_it_takes(
+def test_forbidden_read_names_the_permission_it_needs(
     control_plane: Cluster, desk: Namespace, viewer: Path, tmp_path: Path
 ) -> None:
     book = asked(viewer, tmp_path, "-c", PLUGIN, "book", "BTC/USD", "--once")

@@ -28,7 +28,7 @@ def test_it_is_the_version_that_its_module_names(control_plane: Cluster) -> None
     assert said["serverVersion"]["minor"] == "34"
 
 
-def test_its_api_is_reached_on_a_loopback_port_and_believed_by_its_certificate(control_plane: Cluster) -> None:
+def test_api_listens_on_loopback_and_is_verified_by_its_certificate(control_plane: Cluster) -> None:
     config = json.loads(control_plane.kubeconfig.read_text())
     assert control_plane.server.startswith("https://127.0.0.1:")
     assert config["clusters"][0]["cluster"]["server"] == control_plane.server
@@ -45,7 +45,7 @@ def test_keys_are_in_files_that_only_their_owner_reads(control_plane: Cluster) -
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
 
 
-def test_no_key_is_on_a_command_line_or_in_a_log(control_plane: Cluster) -> None:
+def test_no_key_appears_on_command_lines_or_in_logs(control_plane: Cluster) -> None:
     state = control_plane.kubeconfig.parent
     keys = [line for path in state.glob("pki/*.key") for line in path.read_text().splitlines() if "-----" not in line]
     texts = [path.read_text(errors="replace") for path in state.glob("logs/*.log")]
@@ -64,7 +64,7 @@ def test_pods_become_ready_without_a_node(namespace: Namespace) -> None:
     namespace.until_available("web")
 
 
-def test_a_pod_that_is_not_restricted_is_refused_in_aether_s_namespaces(control_plane: Cluster) -> None:
+def test_unrestricted_pod_is_rejected_in_the_namespaces_of_aether(control_plane: Cluster) -> None:
     pod = builders.a_pod("sh", image="x")
     pod["containers"][0]["securityContext"] = {"runAsNonRoot": False}
     thing = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bad"}, "spec": pod}
@@ -116,7 +116,7 @@ def test_admission_policies_act(control_plane: Cluster, namespace: Namespace) ->
         control_plane.kubectl.text("delete", kinds, f"no-{namespace.name}")
 
 
-def test_who_did_what_is_in_the_audit_log_and_no_secret_is(control_plane: Cluster, namespace: Namespace) -> None:
+def test_audit_log_has_who_did_what_and_no_secret(control_plane: Cluster, namespace: Namespace) -> None:
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "canary"}, "stringData": {"key": "ca-na-ry"}}
     namespace.apply(secret)
     text = (control_plane.kubeconfig.parent / "logs" / "audit.log").read_text()
@@ -142,7 +142,7 @@ def test_a_watch_notices_what_comes_and_what_goes(namespace: Namespace) -> None:
     namespace.until(lambda seen: f"{namespace.name}/one" not in seen, "configmaps", wish="it goes")
 
 
-def test_two_clusters_run_side_by_side_and_do_not_see_each_other(
+def test_two_clusters_run_side_by_side_in_isolation(
     control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     at = clusters.some_places(tmp_path_factory.mktemp("second"))

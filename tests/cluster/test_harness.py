@@ -66,7 +66,7 @@ def test_leases_and_events_are_apart(control_plane: Cluster, namespace: Namespac
 # ---- the operator
 
 
-def test_an_operator_leads_as_its_pod_and_may_do_what_it_does(
+def test_operator_leads_as_its_pod_with_its_own_rights(
     control_plane: Cluster, place: operators.Place, proxy: counting_proxy.Proxy
 ) -> None:
     mark = audits.mark(control_plane)
@@ -85,7 +85,7 @@ def test_an_operator_leads_as_its_pod_and_may_do_what_it_does(
     assert ("coordination.k8s.io", "leases", "update") in audits.used(its)
 
 
-def test_the_operator_s_own_watches_are_cut_and_failed_and_stalled(
+def test_watches_of_the_operator_can_be_cut_failed_and_stalled(
     place: operators.Place, proxy: counting_proxy.Proxy
 ) -> None:
     with place.operator(proxy=proxy) as one:
@@ -103,7 +103,7 @@ def test_the_operator_s_own_watches_are_cut_and_failed_and_stalled(
         proxy.until(lambda now: len(now.writes) > 0, "it hears of the platform")
 
 
-def test_a_frozen_operator_says_nothing_until_it_is_thawed_and_one_that_is_killed_is_gone(
+def test_frozen_operator_is_silent_until_thawed_a_killed_one_ends(
     place: operators.Place,
 ) -> None:
     with place.operator() as one:
@@ -144,7 +144,7 @@ def other(control_plane: Cluster, request: pytest.FixtureRequest, tmp_path: Path
     one.text("delete", "namespace", one.name, "--wait=false")
 
 
-def test_killed_before_and_after_a_write_it_ends_where_one_that_was_left_alone_ends(
+def test_operator_killed_around_each_write_reaches_the_same_end_state(
     place: operators.Place, other: operators.Place, proxy: counting_proxy.Proxy
 ) -> None:
     other.namespace.apply(a_platform("p"))

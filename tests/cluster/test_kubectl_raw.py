@@ -26,9 +26,7 @@ async def _answer(request: web.Request) -> web.StreamResponse:
             return web.json_response({"detail": "a fault"}, status=500)
 
 
-async def test_what_a_pod_does_not_know_is_told_apart_from_a_pod_that_is_not_well(
-    control_plane: Cluster, tmp_path: Path
-) -> None:
+async def test_unknown_path_is_distinguished_from_a_failing_pod(control_plane: Cluster, tmp_path: Path) -> None:
     app = web.Application()
     app.router.add_get("/api/v1/namespaces/desk/pods/one:8000/proxy/{what}", _answer)
     async with test_utils.TestServer(app) as server:

@@ -77,7 +77,7 @@ async def test_the_first_gets_it_and_the_second_waits(candidates: Candidates, na
     assert (said["holderIdentity"], said["leaseTransitions"], said["leaseDurationSeconds"]) == ("a_1", 0, 8)
 
 
-async def test_it_is_taken_over_when_nothing_was_heard_for_its_duration_and_not_before(
+async def test_lease_is_taken_over_after_its_duration_and_not_before(
     candidates: Candidates, namespace: Namespace
 ) -> None:
     clock = Clock()
@@ -92,7 +92,7 @@ async def test_it_is_taken_over_when_nothing_was_heard_for_its_duration_and_not_
     assert (said["holderIdentity"], said["leaseTransitions"]) == ("b_2", 1)
 
 
-async def test_a_holder_that_slept_knows_by_its_own_clock_that_it_may_not_write(candidates: Candidates) -> None:
+async def test_holder_that_slept_stops_writing_by_its_own_clock(candidates: Candidates) -> None:
     clock = Clock()
     lease = candidates.one("a_1", clock)
     await lease.acquire()
@@ -108,7 +108,7 @@ async def test_a_holder_that_slept_knows_by_its_own_clock_that_it_may_not_write(
             await lease.keep()
 
 
-async def test_a_holder_whose_lease_was_taken_loses_it_at_its_next_renewal(candidates: Candidates) -> None:
+async def test_holder_of_a_taken_lease_loses_it_at_next_renewal(candidates: Candidates) -> None:
     clock = Clock()
     first, second = candidates.one("a_1", Clock()), candidates.one("b_2", clock)
     await first.acquire()
@@ -141,7 +141,7 @@ async def test_of_many_candidates_at_once_one_gets_it(candidates: Candidates) ->
     assert sum(one.held for one in several) == 1
 
 
-async def test_without_an_answer_nobody_becomes_the_holder_and_nobody_stays_it(
+async def test_lease_is_neither_acquired_nor_kept_without_an_api_server(
     candidates: Candidates, unused_tcp_port: int
 ) -> None:
     clock = Clock()
@@ -160,7 +160,7 @@ async def test_without_an_answer_nobody_becomes_the_holder_and_nobody_stays_it(
             await keeping
 
 
-async def test_a_renewal_that_was_cut_off_does_not_keep_the_lease_from_being_released(
+async def test_interrupted_renewal_does_not_prevent_release_of_the_lease(
     candidates: Candidates, namespace: Namespace
 ) -> None:
     lease = candidates.one("a_1", Clock())

@@ -112,7 +112,7 @@ def desk(
     namespace.kubectl.text("delete", "namespace", namespace.name, "--ignore-not-found", "--wait=false")
 
 
-def test_a_platform_waits_for_its_secret_by_name_becomes_ready_and_then_nothing_is_written(desk: Desk) -> None:
+def test_platform_names_its_missing_secret_and_when_ready_writes_nothing(desk: Desk) -> None:
     name = "first"
     planes.put(desk.namespace, planes.a_platform(desk.plane.external(desk.plane.database()), name))
     waiting = planes.until(desk.namespace, "Ready", "False", name=name, reason="SecretMissing")
@@ -132,7 +132,7 @@ def test_a_platform_waits_for_its_secret_by_name_becomes_ready_and_then_nothing_
     assert desk.child("pod", f"{name}-ingest-0")["metadata"]["annotations"][labels.SETTINGS] == settings
 
 
-def test_what_is_wrong_with_a_login_is_named_and_mended_at_once_by_the_secret(desk: Desk) -> None:
+def test_login_error_is_named_and_fixed_by_the_secret_immediately(desk: Desk) -> None:
     name, platform = desk.external()
     secret = f"login-{name}"
     for server in platform["spec"]["dataPlane"].values():
@@ -169,7 +169,7 @@ def test_every_platform_that_names_a_secret_is_told_of_it(desk: Desk) -> None:
         desk.delete(name)
 
 
-def test_secrets_that_may_not_be_made_stop_what_needs_them_and_nothing_spins(desk: Desk) -> None:
+def test_forbidden_secrets_stop_their_dependents_without_a_busy_loop(desk: Desk) -> None:
     name = desk.room_for_managed("poor")
     quota = {
         "apiVersion": "v1",
@@ -232,7 +232,7 @@ def forbidden(desk: Desk, name: str) -> None:
         planes.until(desk.namespace, "Ready", "True", name=name)
 
 
-def test_limits_that_are_taken_away_leave_a_status_that_goes_on(desk: Desk) -> None:
+def test_status_is_still_written_after_limits_were_removed(desk: Desk) -> None:
     name, platform = desk.ready_managed()
     limits = {"limits": {"cpu": "1", "memory": "1Gi"}}
     platform["spec"]["dataPlane"]["redis"] = {"managed": {"resources": limits}}
@@ -253,7 +253,7 @@ def test_limits_that_are_taken_away_leave_a_status_that_goes_on(desk: Desk) -> N
     assert [line for line in failed if line["key"].endswith(f"/{name}")] == []
 
 
-def test_a_status_that_is_refused_is_told_in_the_status_or_an_event(desk: Desk) -> None:
+def test_rejected_status_is_reported_in_the_status_or_an_event(desk: Desk) -> None:
     """A policy of others refuses a part of it for one edit, and all of it for another."""
     name, platform = desk.ready_external()
     seconds = "object.spec.progressDeadlineSeconds"
@@ -329,7 +329,7 @@ def test_a_platform_that_requires_timescale_is_not_ready_without_it(desk: Desk) 
     assert desk.condition(name, "Ready")["status"] == "False"
 
 
-def test_a_second_platform_on_servers_of_the_first_is_stalled_and_nothing_of_it_writes(desk: Desk) -> None:
+def test_second_platform_on_the_same_servers_stalls_and_writes_nothing(desk: Desk) -> None:
     owner, platform = desk.ready_external()
     pod = desk.child("pod", f"{owner}-ingest-0")["metadata"]["uid"]
     database = desk.plane.database()
@@ -357,7 +357,7 @@ def test_a_second_platform_on_servers_of_the_first_is_stalled_and_nothing_of_it_
     assert desk.child("pod", f"{owner}-ingest-0")["metadata"]["uid"] == pod
 
 
-def test_a_platform_that_is_applied_anew_at_another_venue_does_not_get_what_it_had(desk: Desk) -> None:
+def test_platform_recreated_at_another_venue_gets_none_of_its_data(desk: Desk) -> None:
     name, platform = desk.ready_external()
     desk.delete(name)
     mine = f"--selector={labels.PLATFORM}={name}"
@@ -373,7 +373,7 @@ def test_a_platform_that_is_applied_anew_at_another_venue_does_not_get_what_it_h
     planes.until(desk.namespace, "Ready", "True", name=name)
 
 
-def test_a_retention_is_longer_at_once_and_shorter_at_once_while_nothing_would_be_dropped(desk: Desk) -> None:
+def test_retention_changes_at_once_where_no_data_would_be_dropped(desk: Desk) -> None:
     name, platform = desk.ready_external()
     database = platform["spec"]["dataPlane"]["postgres"]["external"]["database"]
     kept = platforms.Retention().by_table()
@@ -387,7 +387,7 @@ def test_a_retention_is_longer_at_once_and_shorter_at_once_while_nothing_would_b
     planes.until(desk.namespace, "Ready", "True", name=name)
 
 
-def test_an_external_endpoint_that_is_edited_is_asked_from_then_on(desk: Desk) -> None:
+def test_edited_external_endpoint_is_used_from_then_on(desk: Desk) -> None:
     name, platform = desk.ready_external()
     good = platform["spec"]["dataPlane"]["redis"]["external"]["port"]
     platform["spec"]["dataPlane"]["redis"]["external"]["port"] = 1
@@ -399,7 +399,7 @@ def test_an_external_endpoint_that_is_edited_is_asked_from_then_on(desk: Desk) -
     planes.until(desk.namespace, "Ready", "True", name=name)
 
 
-def test_no_server_is_taken_before_the_one_that_comes_before_it(desk: Desk) -> None:
+def test_servers_are_claimed_only_in_their_order(desk: Desk) -> None:
     """Kafka is away: whoever else waits for both finds NATS and Redis free."""
     name, platform = desk.external()
     kafka, cache = (platform["spec"]["dataPlane"][one]["external"] for one in ("kafka", "redis"))
@@ -416,7 +416,7 @@ def test_no_server_is_taken_before_the_one_that_comes_before_it(desk: Desk) -> N
         assert f'"name":"{name}"' in str(client.get(owners.KEY))
 
 
-def test_what_is_missing_for_longer_than_the_deadline_stalls_and_heals_by_itself(desk: Desk) -> None:
+def test_missing_server_stalls_after_the_deadline_and_recovers_by_itself(desk: Desk) -> None:
     name, platform = desk.external(progressDeadlineSeconds=10)
     for server in platform["spec"]["dataPlane"].values():
         server["external"]["secretName"] = f"late-{name}"
@@ -434,7 +434,7 @@ def _written_since(desk: Desk, before: audits.Mark, name: str) -> list[tuple[str
     return list(dict.fromkeys((one.verb, one.kind) for one in entries if one.name.startswith(name)))
 
 
-def test_an_edit_of_pairs_writes_the_settings_and_tells_the_pods_and_restarts_nothing(desk: Desk) -> None:
+def test_edited_pairs_update_settings_and_pods_without_a_restart(desk: Desk) -> None:
     name, platform = desk.ready_external(components={"ingest": {"replicas": 2}})
     pods = [f"{name}-ingest-0", f"{name}-ingest-1", f"{name}-exchange-0"]
     uids = [desk.child("pod", pod)["metadata"]["uid"] for pod in pods]
@@ -457,7 +457,7 @@ def test_an_edit_of_pairs_writes_the_settings_and_tells_the_pods_and_restarts_no
     assert not any(f" {name}-" in one for one in repaired(desk)), "it was an edit"
 
 
-def test_a_pair_that_the_venue_does_not_have_is_named_and_taking_it_out_heals(desk: Desk) -> None:
+def test_unknown_pair_is_named_and_its_removal_recovers(desk: Desk) -> None:
     name, platform = desk.ready_external()
     platform["spec"]["pairs"] = ["BTC/USD", "FOO/USD"]
     planes.put(desk.namespace, platform)
@@ -469,7 +469,7 @@ def test_a_pair_that_the_venue_does_not_have_is_named_and_taking_it_out_heals(de
     planes.until(desk.namespace, "Ready", "True", name=name)
 
 
-def test_an_output_or_a_venue_that_is_away_is_named_and_heals_by_itself(desk: Desk) -> None:
+def test_unavailable_output_or_venue_is_named_and_recovers_by_itself(desk: Desk) -> None:
     name, _ = desk.ready_external()
     ingest, exchange = f"{name}-ingest-0", f"{name}-exchange-0"
     broken = {"kafka": {"ok": False, "detail": "no broker answers"}}
@@ -543,7 +543,7 @@ def test_ingest_is_not_started_before_its_secrets_are_there(desk: Desk) -> None:
     planes.until(desk.namespace, "Ready", "True", name=name)
 
 
-def test_a_paused_platform_is_not_changed_and_its_edits_take_effect_when_it_goes_on(desk: Desk) -> None:
+def test_paused_platform_is_unchanged_and_applies_edits_on_resume(desk: Desk) -> None:
     name, platform = desk.ready_external()
     platform["spec"] |= {"paused": True, "retention": {"tradesDays": 111}}
     planes.put(desk.namespace, platform)
@@ -558,7 +558,7 @@ def test_a_paused_platform_is_not_changed_and_its_edits_take_effect_when_it_goes
     planes.until(desk.namespace, "Ready", "True", name=name)
 
 
-def test_foreign_edits_of_every_child_are_repaired_and_what_others_add_stays(desk: Desk) -> None:
+def test_foreign_edits_of_every_child_are_reverted_and_additions_stay(desk: Desk) -> None:
     name, _ = desk.ready_managed()
     edits: list[tuple[str, str, Thing, Callable[[Thing], Any]]] = [
         ("service", f"{name}-redis", {"spec": {"selector": {"app": "theirs"}}}, lambda one: one["spec"]["selector"]),
@@ -604,7 +604,7 @@ def repaired(desk: Desk) -> set[str]:
     return {" ".join(one["note"].split()[:2]) for one in said if one["reason"] == "Repaired"}
 
 
-def test_an_overwritten_password_is_replaced_by_a_new_one_that_the_server_is_restarted_with(desk: Desk) -> None:
+def test_overwritten_password_is_replaced_and_the_server_restarted_with_it(desk: Desk) -> None:
     name, _ = desk.ready_managed()
     secret, workload = f"{name}-redis", f"{name}-redis"
     before = desk.child("secret", secret)
@@ -623,7 +623,7 @@ def test_an_overwritten_password_is_replaced_by_a_new_one_that_the_server_is_res
     planes.until(desk.namespace, "Ready", "True", name=name)
 
 
-def test_a_volume_that_cannot_grow_says_so_and_setting_it_back_heals(desk: Desk) -> None:
+def test_volume_that_cannot_grow_is_reported_and_reverting_recovers(desk: Desk) -> None:
     name, platform = desk.ready_managed()
     platform["spec"]["dataPlane"]["redis"] = {"managed": {"storage": "20Gi"}}
     planes.put(desk.namespace, platform)
@@ -632,7 +632,7 @@ def test_a_volume_that_cannot_grow_says_so_and_setting_it_back_heals(desk: Desk)
     assert desk.child("pvc", f"{name}-redis-data")["spec"]["resources"]["requests"]["storage"] == "10Gi"
 
 
-def test_a_volume_grows_where_its_class_can_and_the_platform_waits_for_it(desk: Desk) -> None:
+def test_volume_grows_where_its_class_allows_and_the_platform_waits(desk: Desk) -> None:
     name, platform = desk.ready_managed()
     kubectl, claim = desk.cluster.kubectl, f"{name}-redis-data"
     grow = '--patch={{"allowVolumeExpansion": {}}}'
@@ -668,7 +668,7 @@ def test_a_platform_is_never_ready_while_a_server_is_not(desk: Desk) -> None:
     assert desk.child("tp", name)["status"]["observedGeneration"] == generation
 
 
-def test_a_name_that_somebody_else_has_is_left_alone_and_told(desk: Desk) -> None:
+def test_name_of_a_foreign_object_is_left_alone_and_reported(desk: Desk) -> None:
     name = desk.room_for_managed("taken")
     theirs = {
         "apiVersion": "v1",
@@ -684,7 +684,7 @@ def test_a_name_that_somebody_else_has_is_left_alone_and_told(desk: Desk) -> Non
     planes.until(desk.namespace, "Ready", "True", name=name)
 
 
-def test_an_immutable_field_says_what_a_person_must_do_and_doing_it_mends_it(desk: Desk) -> None:
+def test_immutable_field_names_the_manual_step_that_resolves_it(desk: Desk) -> None:
     name, platform = desk.ready_managed()
     workload = f"{name}-redis"
     planes.put(desk.namespace, {**platform, "spec": platform["spec"] | {"paused": True}})
@@ -707,7 +707,7 @@ def test_an_immutable_field_says_what_a_person_must_do_and_doing_it_mends_it(des
     assert desk.child("statefulset", workload)["spec"]["serviceName"] == workload
 
 
-def test_a_child_of_another_release_is_deleted_and_what_has_no_owner_is_not(desk: Desk) -> None:
+def test_child_of_another_release_is_deleted_an_unowned_object_not(desk: Desk) -> None:
     name, _ = desk.ready_managed()
     uid = desk.child("tp", name)["metadata"]["uid"]
     owner = {"apiVersion": "trading.aether.io/v1alpha1", "kind": "TradingPlatform", "name": name, "uid": uid}
@@ -734,7 +734,7 @@ def test_a_child_of_another_release_is_deleted_and_what_has_no_owner_is_not(desk
     assert desk.child("secret", f"{name}-kept")
 
 
-def test_an_invalid_spec_leaves_the_last_good_one_true_and_repaired_and_a_revert_heals(desk: Desk) -> None:
+def test_invalid_spec_keeps_the_last_good_one_repaired_until_reverted(desk: Desk) -> None:
     name, platform = desk.ready_managed()
     loose = yaml.safe_load((operators.KINDS / "tradingplatforms.yaml").read_text())
     schema = loose["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
@@ -785,7 +785,7 @@ def _accepts(desk: Desk, platform: Thing) -> bool:
     return True
 
 
-def test_deletion_takes_everything_but_data_and_a_platform_of_that_name_finds_it_again(desk: Desk) -> None:
+def test_deletion_keeps_data_for_a_platform_of_the_same_name(desk: Desk) -> None:
     name, platform = desk.ready_managed()
     mine = f"--selector={labels.PLATFORM}={name}"
     password = desk.child("secret", f"{name}-postgres")["data"]["password"]
@@ -803,7 +803,7 @@ def test_deletion_takes_everything_but_data_and_a_platform_of_that_name_finds_it
     assert desk.child("secret", f"{name}-postgres")["data"]["password"] == password
 
 
-def test_rights_are_all_used_and_none_was_missing_and_no_secret_was_told(desk: Desk) -> None:
+def test_all_rights_are_used_none_missing_and_no_secret_revealed(desk: Desk) -> None:
     """The last test but one of this module: it looks at what all of them did."""
     entries = [
         one
@@ -842,7 +842,7 @@ def test_rights_are_all_used_and_none_was_missing_and_no_secret_was_told(desk: D
     assert [word for word in canaries if word in told] == []
 
 
-def test_a_namespace_goes_with_a_platform_in_it_while_the_operator_runs(desk: Desk) -> None:
+def test_namespace_is_deleted_with_its_platform_under_a_running_operator(desk: Desk) -> None:
     """The last test of this module: there is no desk after it."""
     desk.ready_managed()
     name = desk.namespace.name

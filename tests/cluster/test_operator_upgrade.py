@@ -60,7 +60,7 @@ def desk(control_plane: Cluster, request: pytest.FixtureRequest) -> Iterator[Nam
     one.kubectl.text("delete", "namespace", one.name, "--wait=false")
 
 
-def test_over_a_running_platform_of_the_release_before_the_operator_adds_the_rooms_and_loses_and_restarts_nothing(
+def test_upgrade_of_the_operator_adds_services_without_restart_or_loss(
     control_plane: Cluster, desk: Namespace, plane: Plane, fakes: FakeServices, tmp_path: Path
 ) -> None:
     place = operators.prepare(control_plane, desk, tmp_path, fakes)

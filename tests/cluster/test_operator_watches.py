@@ -129,7 +129,7 @@ def test_a_deleted_namespace_disturbs_no_other_and_comes_back(desk: Desk) -> Non
     assert not any("kopf" in line.get("logger", "") for line in desk.operator.life)
 
 
-def test_what_vanished_while_nobody_was_told_comes_back_when_somebody_is(desk: Desk) -> None:
+def test_objects_deleted_while_watches_stalled_return_once_they_reconnect(desk: Desk) -> None:
     desk.proxy.stall_watches()
     gone = desk.namespace.get("service", f"{NAME}-nats")["metadata"]["uid"]
     desk.namespace.text("delete", "service", f"{NAME}-nats")
@@ -138,7 +138,7 @@ def test_what_vanished_while_nobody_was_told_comes_back_when_somebody_is(desk: D
     desk.until_other("service", f"{NAME}-nats", gone)
 
 
-def test_a_list_that_is_older_than_the_world_deletes_nothing_and_scales_nothing_down(desk: Desk) -> None:
+def test_stale_list_causes_no_deletion_and_no_scale_down(desk: Desk) -> None:
     """The old list has a child of another release, which is gone, and somebody else's object has its name now."""
     desk.operator.end()  # it would delete that child
     owner = {key: desk.namespace.get("tp", NAME)["metadata"][key] for key in ("name", "uid")}
@@ -173,7 +173,7 @@ def test_a_list_that_is_older_than_the_world_deletes_nothing_and_scales_nothing_
     planes.until(desk.namespace, "Ready", "True", name=NAME)
 
 
-def test_silence_ends_after_a_while_and_what_vanished_meanwhile_comes_back(desk: Desk) -> None:
+def test_silent_watch_is_replaced_and_objects_deleted_meanwhile_return(desk: Desk) -> None:
     """Nobody mends the watches here: they are silent for ever, as behind a load balancer that forgot them."""
     desk.operator.configure(watchSilenceSeconds=SILENCE)
     desk.operator.stop()  # and the next life begins at once

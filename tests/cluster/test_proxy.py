@@ -90,7 +90,7 @@ def seen(proxy: counting_proxy.Proxy) -> list[tuple[int, str, str, int | None, s
 # ---- counting
 
 
-async def test_writes_are_numbered_as_they_come_and_reads_are_counted_apart(
+async def test_writes_are_numbered_in_order_and_reads_counted_separately(
     proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace
 ) -> None:
     where = api_client.path(kinds.SECRETS, namespace.name)
@@ -132,7 +132,7 @@ async def test_the_journal_has_the_sum_of_what_was_sent(
     assert proxy.writes[0].sha256 == hashlib.sha256(body).hexdigest()
 
 
-async def test_a_dry_run_a_lease_and_an_event_are_no_writes(
+async def test_dry_runs_leases_and_events_do_not_count_as_writes(
     proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace
 ) -> None:
     await make(api, namespace, "a", query={"dryRun": "All"})
@@ -367,7 +367,7 @@ async def test_a_watch_is_cut(proxy: counting_proxy.Proxy, http: aiohttp.ClientS
         assert await watch.event() == ("ADDED", "a")
 
 
-async def test_a_stalled_watch_is_open_and_silent_until_it_is_resumed(
+async def test_stalled_watch_stays_open_and_silent_until_resumed(
     proxy: counting_proxy.Proxy, http: aiohttp.ClientSession, namespace: Namespace
 ) -> None:
     async with watching(http, namespace) as watch:
@@ -443,7 +443,7 @@ async def test_a_watch_that_is_refused_is_refused(proxy: counting_proxy.Proxy, h
 # ---- older lists
 
 
-async def test_lists_are_answered_as_of_the_snapshot_and_nothing_else_is(
+async def test_only_lists_are_served_from_the_snapshot(
     proxy: counting_proxy.Proxy, api: api_client.Api, http: aiohttp.ClientSession, namespace: Namespace
 ) -> None:
     async def listed(kind: kinds.Kind, selector: str = "") -> set[str]:
@@ -469,7 +469,7 @@ async def test_lists_are_answered_as_of_the_snapshot_and_nothing_else_is(
     assert await listed(kinds.SECRETS) == {"a", "b", "c", "d"}
 
 
-async def test_objects_are_answered_as_of_the_snapshot_too_where_that_is_wanted(
+async def test_objects_are_served_from_the_snapshot_where_requested(
     proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace
 ) -> None:
     async def there(name: str) -> bool:
@@ -493,7 +493,7 @@ async def test_objects_are_answered_as_of_the_snapshot_too_where_that_is_wanted(
 # ---- its end
 
 
-async def test_it_ends_while_watches_are_open_and_an_answer_is_held_back(
+async def test_proxy_closes_with_open_watches_and_a_withheld_response(
     control_plane: Cluster, namespace: Namespace
 ) -> None:
     running = contextlib.ExitStack()

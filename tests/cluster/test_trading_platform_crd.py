@@ -110,13 +110,13 @@ async def amiss(checks: Iterable[Any]) -> list[str]:
 # ---- the kind
 
 
-def test_it_is_established_with_its_names_and_without_a_word_against_its_schema(definition: dict[str, Any]) -> None:
+def test_crd_is_established_with_its_names_and_a_structural_schema(definition: dict[str, Any]) -> None:
     truths = {one["type"]: one["status"] for one in definition["status"]["conditions"]}
     assert truths == {"NamesAccepted": "True", "Established": "True"}  # NonStructuralSchema and others would be here
     assert definition["status"]["storedVersions"] == [models.VERSION]
 
 
-def test_what_the_api_server_keeps_of_it_is_what_is_written(definition: dict[str, Any]) -> None:
+def test_api_server_stores_the_crd_as_it_is_written(definition: dict[str, Any]) -> None:
     written = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     kept = dict(definition["spec"])
     assert kept.pop("conversion") == {"strategy": "None"}
@@ -153,7 +153,7 @@ async def test_each_wrong_edit_is_refused_with_its_field_s_name(desk: Desk) -> N
 
 
 @pytest.mark.parametrize("name", manifests.RIGHT)
-async def test_a_right_platform_is_filled_in_as_the_models_would_and_understood(desk: Desk, name: str) -> None:
+async def test_valid_platform_gets_the_defaults_of_the_models(desk: Desk, name: str) -> None:
     spec = manifests.RIGHT[name]
     kept = await desk.sends(manifests.a_manifest(spec))
     wanted = PlatformSpec.model_validate(spec)
@@ -216,7 +216,7 @@ async def test_kubectl_explains_its_fields_in_the_models_words(desk: Desk) -> No
     assert desk.namespace.kubectl.text("api-resources", "--categories=aether", "-o", "name").split() == [NAME]
 
 
-async def test_every_state_is_told_through_the_api_server_as_it_was_judged(desk: Desk) -> None:
+async def test_every_status_survives_the_api_server_as_it_was_computed(desk: Desk) -> None:
     """Each state of the page, as kstatus reads what comes back, and as kubectl waits for it."""
     rows = await asyncio.gather(*(told(desk, place, one) for place, one in enumerate(states.STATES)))
     assert len(rows) >= 40

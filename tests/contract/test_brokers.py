@@ -93,9 +93,7 @@ VERSIONS = {Server.KAFKA: "4.1", Server.NATS: "2.", Server.REDIS: "7."}
 
 @pytest.mark.parametrize("way", ["plain", "tls"])
 @pytest.mark.parametrize("server", THREE)
-async def test_a_server_as_it_should_be_is_ready_with_its_version(
-    all_three: dict[Server, Two], server: Server, way: str
-) -> None:
+async def test_healthy_server_is_ready_with_its_version(all_three: dict[Server, Two], server: Server, way: str) -> None:
     report = await checks.asked(server, all_three[server].at(way))
     assert report.reason is Reason.READY, report
     assert report.version.startswith(VERSIONS[server])
@@ -139,7 +137,7 @@ async def test_a_name_that_is_nobody_s_is_not_reached(server: Server) -> None:
 
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("server", THREE)
-async def test_who_does_not_answer_is_waited_for_until_the_deadline_and_no_longer(server: Server, *, tls: bool) -> None:
+async def test_silent_server_is_awaited_until_the_deadline_and_no_longer(server: Server, *, tls: bool) -> None:
     with checks.somebody(b"") as port:
         endpoint = Endpoint(host="127.0.0.1", port=port, username="aether", password=Hidden(checks.PASSWORD), tls=tls)
         report = await checks.asked(server, endpoint, deadline=1)
@@ -151,14 +149,14 @@ async def test_who_does_not_answer_is_waited_for_until_the_deadline_and_no_longe
 
 
 @pytest.mark.parametrize("server", THREE)
-async def test_somebody_else_who_answers_there_is_not_taken_for_the_server(server: Server) -> None:
+async def test_another_program_at_the_address_is_not_the_server(server: Server) -> None:
     with checks.somebody(b"HTTP/1.0 400 Bad Request\r\n\r\n", ends=True) as port:
         endpoint = Endpoint(host="127.0.0.1", port=port, username="aether", password=Hidden(checks.PASSWORD))
         report = await checks.asked(server, endpoint, deadline=5)
     assert report.reason in {Reason.UNREACHABLE, Reason.FAILED}, report
 
 
-async def test_a_server_that_was_stopped_while_it_served_is_out_of_reach(tmp_path: Path) -> None:
+async def test_server_stopped_while_serving_is_unreachable(tmp_path: Path) -> None:
     with servers.redis_server(tmp_path) as one:
         os.kill(one.pid, signal.SIGSTOP)
         try:
@@ -180,9 +178,7 @@ async def test_a_certificate_of_another_authority_is_not_trusted(all_three: dict
 
 
 @pytest.mark.parametrize("server", THREE)
-async def test_without_an_authority_of_its_own_the_system_s_are_asked(
-    all_three: dict[Server, Two], server: Server
-) -> None:
+async def test_system_certificates_are_used_when_no_ca_is_given(all_three: dict[Server, Two], server: Server) -> None:
     report = await checks.asked(server, dataclasses.replace(all_three[server].tls, ca=""))
     assert report.reason is Reason.TLS_FAILED
 
@@ -195,7 +191,7 @@ async def test_a_certificate_for_another_name_is_not_trusted(all_three: dict[Ser
 
 
 @pytest.mark.parametrize("server", THREE)
-async def test_a_server_without_tls_does_not_get_the_password_in_clear(
+async def test_server_without_tls_does_not_get_the_password_in_clear(
     all_three: dict[Server, Two], server: Server
 ) -> None:
     endpoint = all_three[server]
@@ -347,7 +343,7 @@ async def test_one_of_several_that_claim_at_once_has_it(lone: dict[Server, Endpo
 
 
 @pytest.mark.parametrize("server", [Server.NATS, Server.REDIS])
-async def test_an_owner_whose_name_is_in_the_secret_is_not_named(lone: dict[Server, Endpoint], server: Server) -> None:
+async def test_owner_whose_name_is_in_the_secret_is_not_named(lone: dict[Server, Endpoint], server: Server) -> None:
     await checks.claimed(server, lone[server], checks.another(name="canary-name"))
     endpoint = dataclasses.replace(lone[server], others=(Hidden("canary-name"),))
     report = await checks.asked(server, endpoint)
@@ -368,7 +364,7 @@ async def test_who_does_not_lead_claims_nothing(lone: dict[Server, Endpoint], se
     assert (await checks.asked(server, lone[server])).standing is Standing.NOBODYS
 
 
-async def test_what_became_of_the_first_record_counts_and_not_its_number(
+async def test_first_remaining_record_decides_whatever_its_offset(
     kafka: servers.Kafka, lone: dict[Server, Endpoint]
 ) -> None:
     endpoint = lone[Server.KAFKA]
@@ -406,7 +402,7 @@ async def test_the_owners_topic_is_kept_for_good(kafka: servers.Kafka, lone: dic
         await admin.close()
 
 
-async def test_a_compacted_topic_takes_the_owner_and_is_kept_for_good(
+async def test_owner_record_in_a_compacted_topic_is_kept_for_good(
     kafka: servers.Kafka, lone: dict[Server, Endpoint]
 ) -> None:
     endpoint = lone[Server.KAFKA]

@@ -86,7 +86,7 @@ async def test_a_subject_that_is_not_allowed_is_named(tmp_path: Path, permission
         assert report.message.endswith(f"the login may not {lacking}")
 
 
-async def test_jetstream_that_is_off_is_named_and_a_nats_without_logins_takes_any(tmp_path: Path) -> None:
+async def test_disabled_jetstream_is_named_and_nats_without_logins_accepts_any(tmp_path: Path) -> None:
     with servers.nats_server(tmp_path / "off", jetstream=False) as one:
         report = await checks.asked(Server.NATS, one.endpoint(password=checks.PASSWORD))
         assert report.reason is Reason.JETSTREAM_OFF
@@ -99,7 +99,7 @@ async def test_jetstream_that_is_off_is_named_and_a_nats_without_logins_takes_an
     "value", ["aether", checks.PASSWORD, "canary-of-another-key", "-----BEGIN X-----canary-ca-----END X-----"]
 )
 @pytest.mark.parametrize("server", [Server.NATS, Server.REDIS])
-async def test_a_server_that_quotes_a_value_of_the_secret_is_not_quoted(server: Server, value: str) -> None:
+async def test_response_that_quotes_a_secret_value_is_not_quoted(server: Server, value: str) -> None:
     greeting, answer = b"", f"-ERR odd: {value}\r\n".encode()
     if server is Server.NATS:
         greeting = b'INFO {"version": "2.10.0"}\r\n'
@@ -209,7 +209,7 @@ OFFLINE = wrong(10005, "no suitable peers for placement, peer offline")
         ((wrong(10065), told(config={})), None, Reason.OWNER_NOT_RECORDED),
     ],
 )
-async def test_a_cluster_of_nats_makes_as_many_copies_as_it_can(
+async def test_nats_cluster_gets_as_many_replicas_as_it_can(
     made: tuple[bytes, ...], standing: Standing | None, reason: Reason
 ) -> None:
     ours = told(config={"description": checks.PAPER.record})
@@ -248,7 +248,7 @@ async def test_a_refused_stream_has_jetstreams_words_and_no_command(code: int, w
 
 
 @pytest.mark.parametrize(("code", "reason"), [(10039, Reason.JETSTREAM_OFF), (10008, Reason.UNREACHABLE)])
-async def test_jetstream_that_is_away_for_now_is_not_taken_for_off(code: int, reason: Reason) -> None:
+async def test_jetstream_that_is_briefly_unavailable_is_not_taken_for_disabled(code: int, reason: Reason) -> None:
     with checks.somebody(CLUSTERED, b"PONG\r\n", wrong(code)) as port:
         endpoint = Endpoint(host="127.0.0.1", port=port, username="aether-login", password=Hidden(checks.PASSWORD))
         report = await checks.asked(Server.NATS, endpoint)

@@ -33,7 +33,7 @@ def locked(path: str) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9._-]+)(?:\[\w+\])?==(\S+)", (TOP / path).read_text(), re.MULTILINE))
 
 
-def test_the_servers_that_up_brings_images_for_are_those_of_a_data_plane() -> None:
+def test_up_brings_images_for_exactly_the_servers_of_a_platform() -> None:
     assert set(installer.SERVERS) == {str(server) for server in Server}
     assert set(yaml.safe_load((CHART / "values.yaml").read_text())["dataPlaneImages"]) == set(installer.SERVERS)
 
@@ -44,7 +44,7 @@ def test_the_chart_has_the_kinds_byte_for_byte() -> None:
     assert {path.name: path.read_bytes() for path in (CHART / "files/crds").iterdir()} == generated
 
 
-def test_the_operator_s_image_has_what_the_operator_imports_and_no_more() -> None:
+def test_operator_image_has_exactly_what_the_operator_imports() -> None:
     imported = {
         name.partition(".")[0]
         for path in (TOP / "operator/aether_operator").rglob("*.py")

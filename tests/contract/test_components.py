@@ -88,19 +88,19 @@ def _told(component: Component, **spec: Any) -> dict[str, str]:
     return {one["name"]: one.get("value", "one-0") for one in told}
 
 
-def test_the_rooms_of_the_catalogue_are_those_that_the_program_knows() -> None:
+def test_catalog_lists_the_services_that_the_program_knows() -> None:
     assert {str(component) for component in Component} == set(program.ROOMS)
 
 
 @pytest.mark.parametrize("component", Component)
-def test_a_room_is_told_what_it_needs_and_nothing_that_it_does_not_declare(component: Component) -> None:
+def test_component_gets_the_settings_it_needs_and_no_undeclared_ones(component: Component) -> None:
     declared = _settings(component).variables()
     assert components.variables(component) == set(_told(component))
     assert {name for name, needed in declared.items() if needed} <= components.variables(component) <= set(declared)
 
 
 @pytest.mark.parametrize("component", Component)
-def test_what_a_room_declares_and_is_not_told_is_left_at_its_default_for_a_reason(component: Component) -> None:
+def test_settings_left_at_their_default_are_listed_with_a_reason(component: Component) -> None:
     left = [name for of, name, _ in LEFT_AT_THEIR_DEFAULT if of is component]
     assert sorted(left) == sorted(set(_settings(component).variables()) - components.variables(component))
 
@@ -119,7 +119,7 @@ def test_a_room_listens_where_it_is_looked_for(component: Component) -> None:
     assert fields["http_port"].default == components.PORT
 
 
-def test_prometheus_reaches_ingest_by_itself_and_the_simulated_venue_by_the_policy_of_the_guide() -> None:
+def test_prometheus_reaches_ingest_and_by_policy_the_simulated_venue() -> None:
     platform = observations.a_platform(name="paper")
     made = desired.children(platform, observations.made(platform), observations.a_release(), observations.words())
     ours = [one for one in made if one["kind"] == "NetworkPolicy"]
@@ -145,7 +145,7 @@ def test_prometheus_reaches_ingest_by_itself_and_the_simulated_venue_by_the_poli
     assert reached(*ours, theirs) == public | {("monitoring", "exchange")}
 
 
-def test_the_version_of_a_status_is_the_one_that_is_read() -> None:
+def test_status_version_is_the_one_the_operator_parses() -> None:
     assert get_args(Version) == (components.STATUS_VERSION,)
 
 
@@ -183,7 +183,7 @@ def test_what_ingest_says_is_what_the_operator_reads() -> None:
     assert not _read(before, Component.INGEST).heard
 
 
-def test_what_ingest_calls_a_contradicted_book_and_its_channel_is_what_the_operator_looks_for() -> None:
+def test_operator_knows_the_contradicted_book_and_channel_of_ingest() -> None:
     assert (books.Unusable.CONTRADICTED.value, wire.Channel.BOOK.value) == (reports.CONTRADICTED, reports.BOOK)
 
 
@@ -194,7 +194,7 @@ def test_what_the_simulated_venue_says_is_what_the_operator_reads() -> None:
     )
 
 
-def test_a_platform_s_usual_pairs_are_markets_of_the_simulated_venue() -> None:
+def test_default_pairs_of_a_platform_are_simulated_markets() -> None:
     markets = importlib.import_module("aether_services.exchange_sim.core.markets")
     assert set(platforms.DEFAULT_PAIRS) <= set(markets.MARKETS)
 

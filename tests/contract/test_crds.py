@@ -50,7 +50,7 @@ def test_every_kind_is_written_and_nothing_else_is() -> None:
         assert there == {path for path in FILES if str(Path(path).parent) == folder}
 
 
-def test_a_kind_is_small_enough_for_an_annotation_of_kubectl_apply() -> None:
+def test_crd_fits_the_annotation_of_kubectl_apply() -> None:
     sizes = {path: len(text.encode()) for path, text in FILES.items() if path.startswith("crds/")}
     assert sizes
     assert max(sizes.values()) < LARGEST
@@ -63,7 +63,7 @@ def test_every_pattern_is_about_the_whole_text() -> None:
     assert all(one.startswith("^") and one.endswith("$") and "|^" not in one for one in patterns)
 
 
-def test_few_columns_are_shown_unasked_and_each_is_one_plain_path() -> None:
+def test_few_default_columns_each_with_a_simple_path() -> None:
     columns = VERSION["additionalPrinterColumns"]
     assert len([one for one in columns if one.get("priority", 0) == 0]) <= MOST_COLUMNS
     for one in columns:

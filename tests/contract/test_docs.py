@@ -102,7 +102,7 @@ def top_level_folders() -> dict[str, list[Path]]:
     return folders
 
 
-def test_the_page_of_exit_codes_has_those_of_the_program_and_no_others() -> None:
+def test_exit_code_page_lists_exactly_the_codes_of_the_program() -> None:
     page = said(TOP / "docs/reference/exit-codes.md")
     rows = re.findall(r"^\| (\d+) \| (.+) \|$", page, re.MULTILINE)
     assert {int(code): meaning for code, meaning in rows} == problems.EXIT_CODES
@@ -116,7 +116,7 @@ def test_every_fault_ends_with_a_code_that_is_explained() -> None:
     assert {kind.exit_code for kind in below(problems.AetherError)} <= set(problems.EXIT_CODES)
 
 
-def test_the_page_of_the_command_is_what_make_docs_would_write(tmp_path: Path) -> None:
+def test_command_page_is_what_make_docs_would_write(tmp_path: Path) -> None:
     (recipe,) = [line for line in said(TOP / "Makefile").splitlines() if " -m typer " in line]
     _, *words, page = shlex.split(recipe)
     anew = tmp_path / "cli.md"
@@ -150,7 +150,7 @@ def test_every_link_leads_to_something_that_is_committed_with_it() -> None:
     assert broken == []
 
 
-def test_every_top_level_folder_says_in_a_few_lines_what_it_is() -> None:
+def test_every_top_level_folder_has_a_short_readme() -> None:
     for name, files in top_level_folders().items():
         if all(path.suffix == ".lock" for path in files):
             continue  # each file's first lines say what wrote it
@@ -172,7 +172,7 @@ def test_no_committed_file_chooses_where_packages_come_from() -> None:
     assert [hit for path in committed() for hit in found(OF_A_REGISTRY, path)] == []
 
 
-def test_every_package_that_brings_a_needed_program_is_installed_by_make() -> None:
+def test_make_installs_every_package_that_provides_a_required_program() -> None:
     listed = re.search(r'^PACKAGES="([^"]*)"', said(TOP / ".ci/packages"), re.MULTILINE)
     assert listed is not None
     named = {
@@ -187,7 +187,7 @@ def test_operator_is_still_the_standard_library_s() -> None:
     assert Path(operator.__file__).parent == Path(os.__file__).parent
 
 
-def test_no_top_level_folder_is_a_package_and_no_folder_of_tests_is_named_operator() -> None:
+def test_no_top_level_package_and_no_test_folder_named_operator() -> None:
     folders = [TOP / name for name in top_level_folders()]
     assert [folder for folder in folders if (folder / "__init__.py").exists()] == []
     tests = [path.relative_to(TOP) for path in committed() if path.is_relative_to(TOP / "tests")]

@@ -123,9 +123,7 @@ def test_the_python_sdk_sees_a_wrong_checksum(venue: venues.Venue) -> None:
     assert not books["broken"]
 
 
-def test_the_python_sdk_verifies_each_message_that_our_own_tests_are_fed(
-    frames: Sequence[bytes], tmp_path: Path
-) -> None:
+def test_kraken_python_sdk_verifies_each_message_of_our_tests(frames: Sequence[bytes], tmp_path: Path) -> None:
     path = tmp_path / "frames.jsonl"
     path.write_bytes(b"\n".join(frames))
     (rate,) = json.loads(run(PROGRAMS / "python", PEERS / "kraken_sdk_book.py", path, "1", "1"))

@@ -50,7 +50,7 @@ def as_told(engine: Engine, symbol: Symbol, side: Side) -> list[tuple[Decimal, D
     return [(Decimal(price).scaleb(-digits), Decimal(quantity).scaleb(-8)) for price, quantity in levels]
 
 
-def test_a_venue_that_is_told_to_end_says_goodbye_and_ends_well(tmp_path: Path) -> None:
+def test_stopped_venue_closes_its_connections_and_exits_cleanly(tmp_path: Path) -> None:
     with venues.venue(tmp_path) as venue, venues.Client(venue.ws) as client:
         assert venue.get("/status")["ready"]
         client.ask("subscribe", channel="book", symbol=["BTC/USD"])
@@ -61,7 +61,7 @@ def test_a_venue_that_is_told_to_end_says_goodbye_and_ends_well(tmp_path: Path) 
         assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1001, "the venue is about to end")
 
 
-def test_a_venue_that_was_killed_still_knows_every_trade_that_it_told_and_goes_on_counting(tmp_path: Path) -> None:
+def test_killed_venue_keeps_every_published_trade_and_continues_its_ids(tmp_path: Path) -> None:
     chance = random.Random(7)
     told: dict[tuple[str, int], tuple[Decimal, Decimal, str]] = {}
     with venues.venue(tmp_path, started=False, speed=50) as venue:
@@ -105,7 +105,7 @@ def everything(venue: venues.Venue, symbol: str) -> list[dict[str, Any]]:
     return known
 
 
-def test_a_venue_that_was_killed_has_the_book_that_it_told(tmp_path: Path) -> None:
+def test_killed_venue_restarts_with_the_published_book(tmp_path: Path) -> None:
     with venues.venue(tmp_path, speed=20) as venue:
         with venues.Client(venue.ws) as client:
             client.say({"method": "subscribe", "params": {"channel": "book", "symbol": ALL, "depth": 1000}})
@@ -194,7 +194,7 @@ def test_the_admin_app_listens_on_the_loopback_alone(tmp_path: Path) -> None:
             anywhere.bind(("127.0.0.2", venue.admin_port))
 
 
-def test_the_guide_names_every_setting_with_its_default_and_no_other() -> None:
+def test_guide_lists_exactly_the_settings_with_their_defaults() -> None:
     page = (venues.TOP / "docs/guide/simulated-venue.md").read_text()
     table = page.partition("## Settings")[2]
     told: dict[str, str | None] = {}

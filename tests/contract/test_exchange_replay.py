@@ -31,9 +31,7 @@ def checksum(text: str) -> int:
     return int(json.loads(text)["data"][0]["checksum"])
 
 
-def test_a_replay_is_the_recorded_book_state_by_state_and_begins_again_at_its_end(
-    recording: Path, tmp_path: Path
-) -> None:
+def test_replay_repeats_the_recorded_book_and_restarts_at_its_end(recording: Path, tmp_path: Path) -> None:
     recorded = [checksum(line) for line in recording.read_text().splitlines()]
     known: dict[Symbol, books.Book] = {}
     with venues.venue(tmp_path, feed="Replay", recording=recording, speed=20) as venue:

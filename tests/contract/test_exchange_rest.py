@@ -59,7 +59,7 @@ def test_no_market_tells_fees_as_at_kraken_since_september_2026(venue: venues.Ve
     assert only == {"fees": [], "fees_maker": [], "fee_volume_currency": "ZUSD"}
 
 
-def test_several_markets_are_asked_for_at_once_and_all_when_none_is_named(venue: venues.Venue) -> None:
+def test_several_markets_in_one_request_and_all_when_none_named(venue: venues.Venue) -> None:
     assert list(venue.public("Ticker", pair="XBTUSD,ETHUSD")) == ["XXBTZUSD", "XETHZUSD"]
     assert set(venue.public("Ticker")) == {one.rest_id for one in markets.MARKETS.values()}
 
@@ -143,7 +143,7 @@ def test_private_methods_know_no_key(venue: venues.Venue, path: str) -> None:
     assert venue.post(path, b"nonce=1", "application/x-www-form-urlencoded") == refused
 
 
-def test_while_calls_are_refused_on_demand_none_is_answered_and_then_all_are(venue: venues.Venue) -> None:
+def test_requested_rate_limit_rejects_every_call_until_it_ends(venue: venues.Venue) -> None:
     refused = {"error": ["EGeneral:Too many requests"]}
     assert venue.ask("/faults/too-many-requests", {"seconds": 3600})["refusing_seconds"] > 3000
     try:
@@ -162,7 +162,7 @@ def test_time_and_status(venue: venues.Venue) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 7, 1000])
-def test_history_is_read_page_by_page_without_a_gap_and_without_a_trade_twice(venue: venues.Venue, count: int) -> None:
+def test_history_pages_have_no_gap_and_no_duplicate_trade(venue: venues.Venue, count: int) -> None:
     known = venue.ask("/journal/trades?symbol=BTC/USD")
     since, read, pages = "0", [], 0
     while page := (said := venue.public("Trades", pair="XBTUSD", since=since, count=count))["XXBTZUSD"]:
@@ -211,7 +211,7 @@ def test_candles_are_made_of_the_trades(venue: venues.Venue, interval: int) -> N
             assert 0 <= exact - Decimal(vwap) < Decimal("0.1")
 
 
-def test_a_ticker_agrees_with_the_book_the_trades_and_the_candles(venue: venues.Venue) -> None:
+def test_ticker_agrees_with_book_trades_and_candles(venue: venues.Venue) -> None:
     ticker = venue.public("Ticker", pair="XBTUSD")["XXBTZUSD"]
     book = venue.public("Depth", pair="XBTUSD", count=1)["XXBTZUSD"]
     trades = venue.public("Trades", pair="XBTUSD")["XXBTZUSD"]
@@ -223,7 +223,7 @@ def test_a_ticker_agrees_with_the_book_the_trades_and_the_candles(venue: venues.
     assert Decimal(ticker["h"][1]) == max(Decimal(row[0]) for row in trades)
 
 
-def test_a_book_has_as_many_levels_as_asked_for_best_first(venue: venues.Venue) -> None:
+def test_book_has_the_requested_number_of_levels_best_first(venue: venues.Venue) -> None:
     book = venue.public("Depth", pair="DOGE/USD", count=500)["DOGE/USD"]
     for side, downward in (("asks", False), ("bids", True)):
         prices = [Decimal(row[0]) for row in book[side]]
@@ -233,7 +233,7 @@ def test_a_book_has_as_many_levels_as_asked_for_best_first(venue: venues.Venue) 
 
 
 @pytest.mark.parametrize("count", [501, 1000, 10**9])
-def test_more_levels_than_there_are_to_be_had_are_answered_with_those(venue: venues.Venue, count: int) -> None:
+def test_request_for_too_many_levels_returns_those_there_are(venue: venues.Venue, count: int) -> None:
     book = venue.public("Depth", pair="XBTUSD", count=count)
     assert book == venue.public("Depth", pair="XBTUSD", count=500)
     assert [len(book["XXBTZUSD"][side]) for side in ("asks", "bids")] == [500, 500]

@@ -58,11 +58,11 @@ def test_a_ping_is_answered_with_its_number_and_both_times(client: venues.Client
 
 
 @pytest.mark.parametrize("req_id", ["42", 4.2, True, [1]])
-def test_a_request_number_that_is_no_integer_is_not_told_back(client: venues.Client, req_id: object) -> None:
+def test_request_id_that_is_no_integer_is_not_returned(client: venues.Client, req_id: object) -> None:
     assert "req_id" not in client.ask("ping", req_id)
 
 
-def test_each_symbol_has_an_answer_of_its_own_and_its_snapshot_comes_after_it(client: venues.Client) -> None:
+def test_each_symbol_is_acknowledged_before_its_snapshot(client: venues.Client) -> None:
     client.say(
         {
             "method": "subscribe",
@@ -137,7 +137,7 @@ def test_what_is_not_done_is_refused_in_krakens_words(client: venues.Client, sai
     assert (answer["error"], answer["success"]) == (error, False)
 
 
-def test_one_may_not_subscribe_twice_and_must_name_the_whole_key_to_unsubscribe(client: venues.Client) -> None:
+def test_subscription_is_unique_and_unsubscribing_needs_its_whole_key(client: venues.Client) -> None:
     key = {"channel": "book", "symbol": ["BTC/USD"], "depth": 100}
     assert client.ask("subscribe", **key)["success"]
     assert client.ask("subscribe", **key)["error"] == "Already subscribed"
@@ -153,7 +153,7 @@ def test_one_may_not_subscribe_twice_and_must_name_the_whole_key_to_unsubscribe(
 
 
 @pytest.mark.parametrize("depth", views.DEPTHS)
-def test_every_book_of_every_depth_gives_its_checksum_message_by_message(client: venues.Client, depth: int) -> None:
+def test_every_book_of_every_depth_matches_each_checksum(client: venues.Client, depth: int) -> None:
     client.say({"method": "subscribe", "params": {"channel": "book", "symbol": ALL, "depth": depth}})
     known: dict[Symbol, books.Book] = {}
     updates, ends = 0, time.monotonic() + venues.DEADLINE
@@ -177,7 +177,7 @@ def test_numbers_have_all_decimals_of_their_market(client: venues.Client) -> Non
         assert re.fullmatch(r"\d+\.\d{8}", quantity)
 
 
-def test_trades_come_in_order_and_candles_and_tickers_agree_with_them(client: venues.Client) -> None:
+def test_trades_are_in_order_and_agree_with_candles_and_tickers(client: venues.Client) -> None:
     pair = {"symbol": ["BTC/USD"]}
     client.say({"method": "subscribe", "params": {"channel": "trade", "snapshot": True, **pair}})
     snapshot = client.next("trade", "snapshot")["data"]
@@ -242,7 +242,7 @@ def test_instruments_have_the_decimals_that_rest_tells(client: venues.Client, ve
     assert {asset["id"] for asset in data["assets"]} == {*(symbol.split("/")[0] for symbol in ALL), "USD"}
 
 
-def test_heartbeats_come_once_something_is_subscribed_and_nothing_else_is_sent(tmp_path: Any) -> None:
+def test_only_heartbeats_are_sent_after_subscribing_in_a_quiet_market(tmp_path: Any) -> None:
     with venues.venue(tmp_path) as quiet, venues.Client(quiet.ws) as client:
         quiet.ask("/flow", {"flowing": False})
         assert [said["channel"] for said in client.listen(1.5)] == ["status"]
@@ -286,7 +286,7 @@ def test_a_connection_that_wants_nothing_is_closed(tmp_path: Any) -> None:
             assert busy.ask("ping")["method"] == "pong"
 
 
-def test_a_slow_consumer_is_closed_with_the_reason_and_holds_nobody_up(tmp_path: Any) -> None:
+def test_slow_consumer_is_closed_with_a_reason_and_blocks_nobody(tmp_path: Any) -> None:
     with venues.venue(tmp_path, queue=64, speed=20) as venue, venues.Client(venue.ws) as fast:
         fast.ask("subscribe", channel="trade", symbol=["BTC/USD"])
         with venues.Client(venue.ws, slow=True) as slow:
@@ -305,9 +305,7 @@ def test_a_slow_consumer_is_closed_with_the_reason_and_holds_nobody_up(tmp_path:
 # ---- faults on demand
 
 
-def test_a_wrong_checksum_is_on_so_many_messages_and_then_all_is_well(
-    client: venues.Client, venue: venues.Venue
-) -> None:
+def test_checksum_fault_affects_the_requested_number_of_messages(client: venues.Client, venue: venues.Venue) -> None:
     client.say({"method": "subscribe", "params": {"channel": "book", "symbol": ["SOL/USD"]}})
     client.next("book", "snapshot")
     known: dict[Symbol, books.Book] = {}
@@ -326,7 +324,7 @@ def test_a_wrong_checksum_is_on_so_many_messages_and_then_all_is_well(
     assert venues.follow(client.texts[-1], known, 10)
 
 
-def test_a_dropped_trade_is_missing_and_a_doubled_one_comes_twice(client: venues.Client, venue: venues.Venue) -> None:
+def test_dropped_trade_is_missing_and_duplicated_trade_comes_twice(client: venues.Client, venue: venues.Venue) -> None:
     client.say({"method": "subscribe", "params": {"channel": "trade", "symbol": ["BTC/USD"]}})
     before = client.next("trade")["data"][-1]["trade_id"]
     venue.ask("/faults/next", {"kind": "drop", "channel": "trade", "symbol": "BTC/USD"})
@@ -376,7 +374,7 @@ def test_all_can_be_disconnected(client: venues.Client, venue: venues.Venue) -> 
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1013, "disconnected on demand")
 
 
-def test_all_can_be_closed_as_slow_ones_are_and_may_come_back_at_once(tmp_path: Any) -> None:
+def test_clients_closed_as_slow_on_request_may_reconnect_at_once(tmp_path: Any) -> None:
     with venues.venue(tmp_path, queue=64) as venue:
         with venues.Client(venue.ws) as busy, venues.Client(venue.ws) as idle:
             busy.ask("subscribe", channel="book", symbol=["BTC/USD"])

@@ -138,7 +138,7 @@ async def test_an_output_that_keeps_trades_says_where_it_stands(
 
 
 @pytest.mark.parametrize("name", ["kafka", "nats", "tables"])
-async def test_an_output_that_is_not_there_is_away_and_says_why(plane: Plane, tmp_path: Path, name: str) -> None:
+async def test_missing_output_is_unavailable_with_a_cause(plane: Plane, tmp_path: Path, name: str) -> None:
     nowhere = dataclasses.replace(
         plane, kafka=brokers.free_port(), nats=brokers.free_port(),
         postgres=dataclasses.replace(plane.postgres, port=brokers.free_port()),
@@ -162,7 +162,7 @@ async def test_credentials_that_are_not_there_are_named(plane: Plane, tmp_path: 
 # Kafka.
 
 
-async def test_a_market_that_was_quiet_for_long_is_looked_for_further_back(
+async def test_search_goes_further_back_for_a_long_quiet_market(
     plane: Plane, tmp_path: Path, symbol: Symbol, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kafka, "LOOK_BACK", 3)
@@ -177,9 +177,7 @@ async def test_a_market_that_was_quiet_for_long_is_looked_for_further_back(
 # Tables.
 
 
-async def test_a_trade_is_stored_once_whatever_time_it_is_told_with(
-    plane: Plane, tmp_path: Path, symbol: Symbol
-) -> None:
+async def test_trade_is_stored_once_whatever_time_it_carries(plane: Plane, tmp_path: Path, symbol: Symbol) -> None:
     async with tables(plane, tmp_path).connected() as sink:
         await sink.deliver(trades(symbol, 1, 2, 3), [], {})
         moved = [
@@ -210,7 +208,7 @@ async def test_a_table_that_lost_what_it_had_is_noticed(plane: Plane, tmp_path: 
     assert stored(plane, symbol) == [1, 2, 3]
 
 
-async def test_a_minute_becomes_a_candle_once_the_next_trade_proves_that_it_is_over(
+async def test_minute_becomes_a_candle_once_a_later_trade_closes_it(
     plane: Plane, tmp_path: Path, symbol: Symbol
 ) -> None:
     one = tables(plane, tmp_path)
@@ -228,7 +226,7 @@ async def test_a_minute_becomes_a_candle_once_the_next_trade_proves_that_it_is_o
     ]
 
 
-async def test_a_minute_without_a_trade_is_over_when_the_feed_says_that_there_was_none(
+async def test_minute_without_trades_closes_when_the_feed_has_passed_it(
     plane: Plane, tmp_path: Path, symbol: Symbol
 ) -> None:
     one = tables(plane, tmp_path)
@@ -243,9 +241,7 @@ async def test_a_minute_without_a_trade_is_over_when_the_feed_says_that_there_wa
     assert [row[-1] for row in candles(plane, symbol)] == [0, 0]
 
 
-async def test_a_trade_that_comes_late_into_a_minute_mends_its_candle(
-    plane: Plane, tmp_path: Path, symbol: Symbol
-) -> None:
+async def test_late_trade_corrects_the_candle_of_its_minute(plane: Plane, tmp_path: Path, symbol: Symbol) -> None:
     one = tables(plane, tmp_path)
     await one.keep([an_instrument(symbol)])
     async with one.connected() as sink:
@@ -259,7 +255,7 @@ async def test_a_trade_that_comes_late_into_a_minute_mends_its_candle(
 
 
 @pytest.mark.parametrize("fifth", [None, "99.0"])
-async def test_a_late_trade_changes_the_empty_minutes_after_it_up_to_the_next_trade(
+async def test_late_trade_changes_empty_minutes_up_to_the_next_trade(
     plane: Plane, tmp_path: Path, symbol: Symbol, fifth: str | None
 ) -> None:
     def at(number: int, minute: int, price: str) -> list[Received]:
@@ -298,9 +294,7 @@ async def test_the_newest_decimals_of_a_market_count_for_its_candles(
     assert [row[5] for row in candles(plane, symbol)] == [Decimal("10.0"), Decimal("10.05")]
 
 
-async def test_every_number_that_a_trade_may_have_is_stored_as_it_is(
-    plane: Plane, tmp_path: Path, symbol: Symbol
-) -> None:
+async def test_every_number_a_trade_may_have_is_stored_exactly(plane: Plane, tmp_path: Path, symbol: Symbol) -> None:
     some = [("1e3", "1e-8"), ("1.50", "2E+1"), ("0.000000000000000001", "12345678901234567890")]
     async with tables(plane, tmp_path).connected() as sink:
         for number, (price, quantity) in enumerate(some, start=1):
@@ -319,7 +313,7 @@ async def test_candles_wait_until_the_market_is_written_down(plane: Plane, tmp_p
         assert len(candles(plane, symbol)) == 1
 
 
-async def test_the_newest_book_and_ticker_of_a_delivery_are_stored_and_unusable_ones_are_not(
+async def test_newest_usable_book_and_ticker_of_a_delivery_are_stored(
     plane: Plane, tmp_path: Path, symbol: Symbol
 ) -> None:
     def a_book(number: int, *, usable: bool = True) -> Letter:
@@ -349,9 +343,7 @@ async def test_the_newest_book_and_ticker_of_a_delivery_are_stored_and_unusable_
     assert [tuple(row) for row in said] == [(Decimal("1.5"), Decimal("-0.1"))]
 
 
-async def test_markets_are_written_down_and_written_again_only_when_they_change(
-    plane: Plane, tmp_path: Path, symbol: Symbol
-) -> None:
+async def test_markets_are_written_again_only_when_they_change(plane: Plane, tmp_path: Path, symbol: Symbol) -> None:
     def row() -> tuple[Any, ...]:
         said = plane.rows(
             f"SELECT status, price_decimals, xmin::text FROM aether.instruments WHERE symbol = '{symbol}'"
@@ -409,7 +401,7 @@ async def test_nats_has_one_subject_a_market(plane: Plane, tmp_path: Path, symbo
     assert json.loads(heard[0])["id"] == f"{symbol}:1"
 
 
-async def test_no_password_is_sent_in_the_clear_where_tls_was_wanted(tmp_path: Path) -> None:
+async def test_password_is_never_sent_in_clear_where_tls_is_required(tmp_path: Path) -> None:
     """The library would go on in the clear."""
     with brokers.nats_server(tmp_path / "server", authorization="user: desk, password: canary") as server:
         wanted = a_server(tmp_path / "desk", server.port, "desk", "canary", tls=Tls.VERIFY)

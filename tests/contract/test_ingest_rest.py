@@ -105,7 +105,7 @@ class Rest:
     ],
     ids=str,
 )  # fmt: skip
-async def test_a_strange_foreign_pair_is_skipped_named_once_and_hinders_no_other(
+async def test_malformed_pair_is_skipped_and_named_once_without_affecting_others(
     wrong: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     rest = Rest()
@@ -137,7 +137,7 @@ async def test_a_strange_foreign_pair_is_skipped_named_once_and_hinders_no_other
     ],
     ids=str,
 )  # fmt: skip
-async def test_the_trades_before_a_row_that_is_not_understood_are_told_and_then_none(row: Any) -> None:
+async def test_only_trades_before_a_malformed_row_are_returned(row: Any) -> None:
     rest = Rest()
     rest.rows = [a_row(6), a_row(7), a_row(8), row, a_row(10)]
     async with rest.served() as kraken:
@@ -148,7 +148,7 @@ async def test_the_trades_before_a_row_that_is_not_understood_are_told_and_then_
         assert [one.trade_id for one in await kraken.trades(BTC, Place(trade_id=8, at=PLACE.at))] == [6, 7, 8, 9, 10]
 
 
-async def test_a_strange_row_of_a_trade_that_is_known_hinders_nothing() -> None:
+async def test_malformed_row_of_a_known_trade_is_ignored() -> None:
     rest = Rest()
     rest.rows = [a_row(5, price="NaN"), a_row(6), a_row(8)]
     async with rest.served() as kraken:
@@ -165,7 +165,7 @@ async def test_numbers_are_read_in_their_market_s_decimals() -> None:
 
 
 @pytest.mark.parametrize("last", ["x", 5, None, "-1", "1" * 40])
-async def test_a_cursor_that_is_none_is_an_answer_that_is_not_understood(last: Any) -> None:
+async def test_null_cursor_is_a_malformed_response(last: Any) -> None:
     rest = Rest()
     rest.last = last
     async with rest.served() as kraken:
@@ -173,7 +173,7 @@ async def test_a_cursor_that_is_none_is_an_answer_that_is_not_understood(last: A
             await kraken.trades(BTC, PLACE)
 
 
-async def test_decimals_that_grow_in_mid_session_are_read_anew_at_once() -> None:
+async def test_precision_increased_mid_session_is_fetched_again_at_once() -> None:
     rest = Rest()
     rest.rows = [a_row(7)]
     async with rest.served() as kraken:
@@ -199,7 +199,7 @@ async def test_a_number_that_never_fits_causes_no_storm_of_questions() -> None:
     assert rest.refused.counted["Trades", Why.DECIMALS] >= 120
 
 
-async def test_a_trade_from_the_future_is_not_told_until_it_is_put_right() -> None:
+async def test_trade_with_a_future_time_is_withheld_until_corrected() -> None:
     rest = Rest()
     ahead = AT + rest.clock.seconds + 3 * 86400
     rest.rows = [a_row(7), a_row(8, at=ahead), a_row(9)]
@@ -220,7 +220,7 @@ async def test_a_trade_from_the_future_is_not_told_until_it_is_put_right() -> No
         assert [one.trade_id for one in await history.after(BTC, after)] == [8, 9]
 
 
-async def test_a_trade_long_before_the_one_before_it_is_not_told() -> None:
+async def test_trade_long_before_its_predecessor_is_withheld() -> None:
     rest = Rest()
     rest.rows = [a_row(7), a_row(8), a_row(9, at=AT - 86400)]
     async with rest.served() as kraken:
@@ -232,7 +232,7 @@ async def test_a_trade_long_before_the_one_before_it_is_not_told() -> None:
             await history.after(BTC, Place(trade_id=8, at=Nanoseconds(clocks.BEGIN + times.SECOND)))
 
 
-async def test_the_newest_trades_are_had_without_a_place_and_none_where_there_never_was_one() -> None:
+async def test_newest_trades_need_no_position_and_may_be_none() -> None:
     rest = Rest()
     rest.rows = [a_row(3), a_row(5), a_row(6)]
     async with rest.served() as kraken:
@@ -244,7 +244,7 @@ async def test_the_newest_trades_are_had_without_a_place_and_none_where_there_ne
         assert await history.newest(BTC) == []
 
 
-async def test_of_the_newest_trades_those_after_what_cannot_be_are_told() -> None:
+async def test_newest_trades_begin_after_the_last_invalid_one() -> None:
     rest = Rest()
     ahead = AT + rest.clock.seconds + 3 * 86400
     rest.rows = [a_row(3), a_row(4, price="NaN"), a_row(5), a_row(6, at=ahead), a_row(7), a_row(8)]
@@ -315,7 +315,7 @@ async def tries(rest: Rest, kraken: Kraken, count: int) -> list[float]:
     return [after - before for before, after in itertools.pairwise(rest.asked_at[begun:])]
 
 
-async def test_after_calls_that_are_too_many_the_next_ones_come_slower_and_slower_until_one_is_answered() -> None:
+async def test_rate_limited_calls_back_off_until_one_is_answered() -> None:
     rest = Rest()
     rest.rows = [a_row(7)]
     async with rest.served() as kraken:
@@ -339,7 +339,7 @@ async def test_after_calls_that_are_too_many_the_next_ones_come_slower_and_slowe
     ],
     ids=lambda one: getattr(one, "text", one),
 )
-async def test_only_a_call_that_was_one_too_many_delays_the_next(refusal: web.Response, pause: float) -> None:
+async def test_only_a_rate_limited_call_delays_the_next(refusal: web.Response, pause: float) -> None:
     rest = Rest()
     async with rest.served() as kraken:
         await kraken.instruments()
@@ -348,7 +348,7 @@ async def test_only_a_call_that_was_one_too_many_delays_the_next(refusal: web.Re
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_refused_opening_of_the_websocket_is_told_with_its_status(status: int) -> None:
+async def test_rejected_websocket_handshake_is_reported_with_its_status(status: int) -> None:
     rest = Rest()
     rest.refusals = [web.Response(status=status, text="error code: 1015")]
     async with rest.served() as kraken:
@@ -358,7 +358,7 @@ async def test_a_refused_opening_of_the_websocket_is_told_with_its_status(status
     assert refused.value.code == status
 
 
-async def test_a_client_that_ends_does_not_wait_for_its_next_call() -> None:
+async def test_client_that_closes_does_not_wait_for_its_next_call() -> None:
     rest = Rest()
     async with rest.served() as kraken:
         rest.refusals = [refused_with("EGeneral:Too many requests")]

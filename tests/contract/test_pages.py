@@ -177,7 +177,7 @@ def test_every_program_whose_words_are_checked_has_a_check() -> None:
 
 
 @pytest.mark.usefixtures("in_an_empty_folder")
-def test_the_words_of_every_command_are_ones_that_its_program_knows() -> None:
+def test_documented_commands_use_only_words_their_program_knows() -> None:
     faults = []
     for line in [*pages.typed(), *pages.mentioned()]:
         for command in line.commands:

@@ -37,12 +37,12 @@ def test_the_topics_are_those_that_the_rooms_speak_of() -> None:
     assert set(NAMES) == set(Topic)
 
 
-def test_a_topic_has_one_room_that_writes_it_and_that_is_told_where_kafka_is() -> None:
+def test_topic_has_one_writer_that_is_told_the_kafka_address() -> None:
     assert len(set(NAMES)) == len(NAMES)
     assert [run.component for run in COMPONENTS.values() if run.topics and Server.KAFKA not in run.servers] == []
 
 
-def test_the_guide_lists_the_topics_with_who_writes_them_and_for_how_long_they_are_kept() -> None:
+def test_guide_lists_each_topic_with_writer_and_retention() -> None:
     rows = re.findall(r"^\| `([a-z.]+)` \| `(\w+)` \| (\d+) \| (\d+) days? \|$", GUIDE.read_text(), re.MULTILINE)
     assert rows == [
         (topic.name, run.component.value, str(topic.partitions), str(topic.kept_days))
@@ -67,9 +67,7 @@ def test_topics_that_are_as_they_should_be_need_nothing() -> None:
 
 
 @pytest.mark.parametrize(("brokers", "copies", "least"), [(1, 1, "1"), (2, 2, "1"), (3, 3, "2"), (9, 3, "2")])
-def test_a_topic_has_three_copies_where_there_are_brokers_and_one_may_be_away(
-    brokers: int, copies: int, least: str
-) -> None:
+def test_topic_has_three_replicas_and_tolerates_one_missing_broker(brokers: int, copies: int, least: str) -> None:
     plan = topics.plan(Seen(brokers=brokers, topics={}))
     assert {make.replicas for make in plan.makes} == {copies}
     assert {make.topic.configs(make.replicas)["min.insync.replicas"] for make in plan.makes} == {least}
@@ -159,7 +157,7 @@ async def settings(admin: AIOKafkaAdminClient, name: str) -> dict[str, tuple[str
     return {entry[0]: (entry[1], entry[3]) for entry in answer.resources[0][4]}
 
 
-async def test_topics_are_made_as_they_are_declared_and_then_left_alone(
+async def test_topics_are_created_as_declared_and_then_unchanged(
     kafka: servers.Kafka, admin: AIOKafkaAdminClient
 ) -> None:
     report, asked = await up(kafka)
@@ -176,7 +174,7 @@ async def test_topics_are_made_as_they_are_declared_and_then_left_alone(
     assert await settings(admin, "md.trades") == before
 
 
-async def test_what_others_changed_is_put_back_and_what_we_do_not_declare_stays(
+async def test_foreign_topic_changes_are_reverted_and_undeclared_settings_stay(
     kafka: servers.Kafka, admin: AIOKafkaAdminClient
 ) -> None:
     await up(kafka)
@@ -250,7 +248,7 @@ async def until_told(kafka: servers.Kafka, username: str, message: str) -> None:
         pytest.fail(str(report))
 
 
-async def test_a_process_that_does_not_lead_writes_nothing_and_says_so(
+async def test_process_that_does_not_lead_writes_nothing_and_reports_it(
     kafka: servers.Kafka, admin: AIOKafkaAdminClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Lost(Exception):

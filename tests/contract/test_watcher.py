@@ -208,7 +208,7 @@ async def test_an_answer_of_no_is_no_silence(caplog: pytest.LogCaptureFixture) -
         await desk.until(lambda: desk.fresh.ages()[asked] < 500)
 
 
-async def test_a_watch_that_brings_nothing_for_too_long_is_begun_anew(caplog: pytest.LogCaptureFixture) -> None:
+async def test_watch_that_is_silent_for_too_long_is_restarted(caplog: pytest.LogCaptureFixture) -> None:
     async with a_desk(caplog, silence=0.5) as desk:
         await desk.until_watched(OURS, THEIRS)
         ours = desk.server.watches[api_client.path(kinds.PLATFORMS, OURS)]
@@ -246,7 +246,7 @@ async def test_a_namespace_opens_with_its_platforms_alone(caplog: pytest.LogCapt
         assert watched(THEIRS) == 0
 
 
-async def test_a_kind_that_may_be_listed_and_not_watched_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_listable_kind_that_cannot_be_watched_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """Kopf finds it out: the list is allowed, and then the watch is refused, again and again."""
     async with a_desk(caplog) as desk:
         desk.server.refused[THEIRS, "watch secrets"] = 403

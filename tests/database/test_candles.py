@@ -192,9 +192,7 @@ def refresh(endpoint: Endpoint) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_longer_candles_are_those_of_the_venue_also_when_minutes_come_late_and_go(
-    database: Endpoint, seed: int
-) -> None:
+def test_longer_candles_equal_the_venues_also_after_late_minutes(database: Endpoint, seed: int) -> None:
     days, chance = 9, random.Random(seed)
     minutes = days * 1440
     until = Nanoseconds(BEGIN + minutes * times.MINUTE)
@@ -266,9 +264,7 @@ def told_late(chance: random.Random, minutes: int) -> list[Trade]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_trades_that_come_late_give_the_candles_of_trades_in_order(
-    native: Endpoint, tmp_path: Path, seed: int
-) -> None:
+async def test_late_trades_give_the_candles_of_ordered_trades(native: Endpoint, tmp_path: Path, seed: int) -> None:
     chance, minutes = random.Random(seed), 1500
     trades = told_late(chance, minutes)
     until = Nanoseconds(BEGIN + minutes * times.MINUTE)
@@ -289,9 +285,7 @@ async def test_trades_that_come_late_give_the_candles_of_trades_in_order(
         assert written(native, longer.name) == said(trades, longer.minutes, until), longer.name
 
 
-async def test_more_than_a_day_of_carried_closes_is_mended_a_day_with_each_delivery(
-    native: Endpoint, tmp_path: Path
-) -> None:
+async def test_long_carried_closes_are_corrected_one_day_per_delivery(native: Endpoint, tmp_path: Path) -> None:
     """The market stood still for three days, and its first trade of those comes at last."""
     days = 3
     until = Nanoseconds(BEGIN + days * 1440 * times.MINUTE)
@@ -330,7 +324,7 @@ def test_a_vwap_is_cut_off_and_never_rounded(database: Endpoint, volume: str, co
     assert run(database, "SELECT vwap::text FROM aether.candles_1h") == [(vwap,)]
 
 
-def test_without_a_trade_the_vwap_is_0_and_without_the_instrument_nobody_knows_it(database: Endpoint) -> None:
+def test_vwap_without_trades_is_zero_and_without_instrument_null(database: Endpoint) -> None:
     a_minute(database, "0", "0", 0)
     assert run(database, "SELECT vwap FROM aether.candles_5m") == [(0,)]
     run(database, "DELETE FROM aether.instruments")
@@ -355,7 +349,7 @@ def test_a_minute_that_is_none_is_refused(database: Endpoint, edit: str) -> None
         run(database, f"UPDATE aether.candles SET {edit}")
 
 
-def test_a_book_has_at_most_ten_levels_and_a_quantity_for_each_price(database: Endpoint) -> None:
+def test_book_has_at_most_ten_levels_with_a_quantity_each(database: Endpoint) -> None:
     book = "INSERT INTO aether.books VALUES ('BTC/USD', now() + %s * interval '1 s', now(), 1, %s, %s, %s, %s)"
     ten = [Decimal(1)] * 10
     run(database, book, (1, ten, ten, [], []))
@@ -379,7 +373,7 @@ SAME = ", ".join(
         (f"CREATE OR REPLACE VIEW aether.candles_1h AS SELECT {SAME} FROM aether.candles c", "was changed"),
     ],
 )
-def test_a_view_that_others_dropped_or_changed_is_made_again_and_told(database: Endpoint, edit: str, what: str) -> None:
+def test_view_others_dropped_or_changed_is_recreated_and_reported(database: Endpoint, edit: str, what: str) -> None:
     leader = servers.a_leader()
     steady = up(database, leader)
     before = run(database, "SELECT pg_get_viewdef('aether.candles_1h'::regclass)")
@@ -404,9 +398,7 @@ def test_a_view_that_others_dropped_or_changed_is_made_again_and_told(database: 
         ("CREATE TABLE aether.candles_1h (symbol text)", "aether.candles_1h", "is not a view"),
     ],
 )
-def test_something_else_under_a_view_s_name_is_named_and_left(
-    database: Endpoint, edit: str, name: str, what: str
-) -> None:
+def test_another_object_under_the_name_of_a_view_is_left(database: Endpoint, edit: str, name: str, what: str) -> None:
     leader = servers.a_leader()
     run(database, "DROP VIEW aether.candles_1h")
     run(database, edit)

@@ -61,9 +61,7 @@ def test_a_name_that_nobody_knows_is_unreachable(fresh: Endpoint) -> None:
     assert report.message == f"db.invalid:{fresh.port}/{fresh.database}: no such host name"
 
 
-def test_a_server_with_a_certificate_of_the_given_authority_is_trusted(
-    postgres: servers.Postgres, fresh: Endpoint
-) -> None:
+def test_server_certificate_of_the_given_ca_is_trusted(postgres: servers.Postgres, fresh: Endpoint) -> None:
     assert checked(fresh, tls=True, ca=postgres.ca).ok
     assert migrator.bring_up(
         dataclasses.replace(fresh, tls=True, ca=postgres.ca), servers.a_wish(), servers.a_leader(), deadline=60
@@ -80,7 +78,7 @@ def test_a_certificate_of_another_authority_is_not_trusted(fresh: Endpoint) -> N
     assert "certificate verify failed" in report.message
 
 
-def test_without_an_authority_of_its_own_the_system_s_are_asked(fresh: Endpoint) -> None:
+def test_system_certificates_are_used_when_no_ca_is_given(fresh: Endpoint) -> None:
     report = checked(fresh, tls=True)
     assert report.reason is Reason.TLS_FAILED
     assert "certificate verify failed" in report.message
@@ -137,14 +135,14 @@ def test_a_database_that_is_not_there_is_named(fresh: Endpoint) -> None:
     assert 'database "nowhere" does not exist' in report.message
 
 
-def test_a_database_that_the_login_may_not_enter_lacks_a_right(postgres: servers.Postgres, fresh: Endpoint) -> None:
+def test_login_that_may_not_connect_lacks_a_permission(postgres: servers.Postgres, fresh: Endpoint) -> None:
     name, password = postgres.login()
     postgres.run(fresh.database, f"REVOKE CONNECT ON DATABASE {fresh.database} FROM PUBLIC")
     report = checked(fresh, username=name, password=Hidden(password))
     assert report.reason is Reason.RIGHT_MISSING
 
 
-def test_a_login_that_may_not_create_a_schema_lacks_a_right(postgres: servers.Postgres, fresh: Endpoint) -> None:
+def test_login_that_may_not_create_schemas_lacks_a_permission(postgres: servers.Postgres, fresh: Endpoint) -> None:
     name, password = postgres.login()
     postgres.run(
         fresh.database,
@@ -156,7 +154,7 @@ def test_a_login_that_may_not_create_a_schema_lacks_a_right(postgres: servers.Po
     assert 'the login may not create the schema "aether": grant it CREATE on the database' in report.message
 
 
-def test_a_login_that_may_not_use_pg_partman_is_told_what_is_missing(
+def test_login_without_access_to_pg_partman_names_the_missing_grant(
     postgres: servers.Postgres, fresh: Endpoint
 ) -> None:
     name, password = postgres.login()
@@ -166,7 +164,7 @@ def test_a_login_that_may_not_use_pg_partman_is_told_what_is_missing(
     assert "USAGE on schema partman, CREATE on schema partman, ALL on the tables of schema partman" in report.message
 
 
-def test_pg_partman_that_only_a_superuser_can_install_lacks_a_right(postgres: servers.Postgres) -> None:
+def test_pg_partman_that_only_a_superuser_installs_lacks_a_permission(postgres: servers.Postgres) -> None:
     endpoint = postgres.endpoint(postgres.database(owner=servers.CARRIER), servers.CARRIER, servers.CARRIER_PASSWORD)
     report = checked(endpoint)
     assert report.reason is Reason.RIGHT_MISSING

@@ -227,13 +227,13 @@ def retained(keeping: Keeping, *, told: int, wanted: int) -> tuple[list[str], in
     return [step.what for step in plan.steps if isinstance(step, Write)], len(plan.held)
 
 
-def test_what_others_made_shorter_is_put_back_and_a_shortening_of_ours_stays_held() -> None:
+def test_foreign_shortening_is_reverted_and_our_own_stays_on_hold() -> None:
     by_others = Keeping(days=20, older=True)
     assert retained(by_others, told=365, wanted=30) == (["keep trades for 365 days"], 1)
     assert retained(by_others, told=90, wanted=90) == (["keep trades for 90 days"], 0)
 
 
-def test_a_paused_policy_is_not_made_to_drop_what_has_piled_up_meanwhile() -> None:
+def test_paused_policy_is_not_resumed_over_data_it_would_drop() -> None:
     paused = Keeping(days=30, paused=("policy_retention",), older=True)
     assert retained(paused, told=30, wanted=60) == ([], 1)
     assert retained(paused, told=30, wanted=30) == ([], 0)  # it stays paused, with a warning
@@ -253,7 +253,7 @@ def test_a_shortening_asks_once_more_in_its_own_transaction() -> None:
     )
 
 
-def test_a_missing_index_of_a_large_table_is_named_and_not_made() -> None:
+def test_missing_index_of_a_large_table_is_named_not_created() -> None:
     trades = dataclasses.replace(WANTED["trades"], indexes={}, size=1 << 40)
     steps, drift = drifts.compare({**WANTED, "trades": trades})
     assert steps == []
@@ -305,11 +305,11 @@ def test_maintenance_is_due_when_partitions_lack_or_are_too_old(*, newest: int, 
     assert policies.maintenance_due(pg_catalog.GROWING["trades"], keeping, NOW) is due
 
 
-def test_a_table_that_is_as_it_should_be_has_no_drift() -> None:
+def test_unchanged_table_has_no_drift() -> None:
     assert drifts.compare(WANTED) == ([], [])
 
 
-def test_no_column_is_a_float_and_every_time_has_a_zone() -> None:
+def test_no_column_is_float_and_every_timestamp_has_a_zone() -> None:
     types = {column.type for table in WANTED.values() for column in table.columns}
     assert types == {"text", "smallint", "bigint", "numeric", "numeric[]", "timestamp with time zone"}
     said = " ".join(one for migration in Revisions().after(None, Engine.TIMESCALE) for one in migration.statements)
@@ -335,7 +335,7 @@ def test_an_interrupted_migration_goes_on_at_the_next_statement() -> None:
     ]
 
 
-def test_a_migration_of_another_release_is_not_gone_on_with_in_its_middle() -> None:
+def test_unfinished_migration_of_another_release_is_not_continued() -> None:
     progress = Progress(revision="0003", done=2, digest="another")
     plan = decided(seen(progress=progress), pending=(MIGRATION,))
     assert (plan.reason, plan.steps) == (Reason.FAILED, ())
@@ -368,7 +368,7 @@ def test_whose_the_fence_is(taken: int | None, epoch: int | None, holder: str, e
         assert fence.mine(fences, ENDPOINT, epoch=epoch, holder=holder) is expected
 
 
-def test_timescale_that_could_not_be_installed_is_done_without_where_that_is_allowed() -> None:
+def test_missing_timescaledb_is_accepted_where_the_spec_allows_it() -> None:
     world = seen(server=facts("2.20.0", installed=False, superuser=True), tables={})
     memory = plans.Memory(database="desk", leads=True, verifier=str, timescale_refused="it is not preloaded")
     assert plans.engine_of(world, postgres.a_wish(), memory) is Engine.PARTMAN
@@ -412,7 +412,7 @@ LACKING = {
 
 
 @pytest.mark.parametrize("case", LACKING)
-def test_without_people_s_login_a_person_is_warned_and_without_a_room_s_the_platform_is_not_ready(case: str) -> None:
+def test_missing_reader_login_only_warns_missing_service_login_is_unready(case: str) -> None:
     role, world, said = LACKING[case]
     for who in Who:
         settings = RIGHTS[who].settings
@@ -423,7 +423,7 @@ def test_without_people_s_login_a_person_is_warned_and_without_a_room_s_the_plat
         assert not (notes.warnings if RIGHTS[who].needed else notes.lacking)
 
 
-def test_whoever_must_make_a_login_by_hand_is_told_every_word_of_it() -> None:
+def test_manual_login_is_described_with_its_complete_statements() -> None:
     (line,) = planned(Who.INGEST, None, creates_roles=False).lacking
     assert line.endswith(
         'have it made by CREATE ROLE "them" NOINHERIT LOGIN PASSWORD, the one in Secret paper-postgres-them, and '

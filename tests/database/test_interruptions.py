@@ -56,7 +56,7 @@ def next_release(tmp_path: Path) -> Revisions:
     return Revisions(folder)
 
 
-def test_a_process_that_is_killed_at_any_statement_leaves_what_the_next_brings_to_the_same_end(
+def test_process_killed_at_any_statement_leaves_a_recoverable_schema(
     postgres: servers.Postgres,
 ) -> None:
     clean, wish = postgres.fresh(), servers.a_wish()
@@ -78,9 +78,7 @@ def test_a_process_that_is_killed_at_any_statement_leaves_what_the_next_brings_t
         postgres.run("postgres", f"DROP DATABASE {there.database}")
 
 
-def test_an_upgrade_that_is_killed_at_any_statement_goes_on_there(
-    postgres: servers.Postgres, next_release: Revisions
-) -> None:
+def test_upgrade_killed_at_any_statement_resumes_there(postgres: servers.Postgres, next_release: Revisions) -> None:
     wish, first = servers.a_wish(logins={}), postgres.fresh()
     assert up(first, wish).revision == "0002"
     alone(postgres, first.database)
@@ -105,7 +103,7 @@ def test_an_upgrade_that_is_killed_at_any_statement_goes_on_there(
         postgres.run("postgres", f"DROP DATABASE {there.database}")
 
 
-def test_a_schema_of_a_newer_release_is_left_as_it_is(fresh: Endpoint, next_release: Revisions) -> None:
+def test_schema_of_a_newer_release_is_unchanged(fresh: Endpoint, next_release: Revisions) -> None:
     wish = servers.a_wish()
     assert up(fresh, wish, revisions=next_release).revision == "0003"
     with servers.statements() as said:
@@ -175,7 +173,7 @@ def test_a_leader_that_was_followed_by_another_writes_nothing(postgres: servers.
     assert postgres.run(fresh.database, "SELECT epoch, holder FROM aether.fence") == [(2, new.holder)]
 
 
-def test_a_leader_that_is_followed_between_its_look_and_its_write_writes_nothing(
+def test_leader_replaced_between_its_check_and_write_writes_nothing(
     postgres: servers.Postgres, fresh: Endpoint
 ) -> None:
     asked = iter(range(1000))
@@ -197,9 +195,7 @@ def test_a_leader_that_is_followed_between_its_look_and_its_write_writes_nothing
     assert postgres.run(fresh.database, kept) == [("10 days",)]
 
 
-def test_a_leader_that_lost_its_lease_stops_before_the_next_statement(
-    postgres: servers.Postgres, fresh: Endpoint
-) -> None:
+def test_leader_without_its_lease_stops_before_the_next_statement(postgres: servers.Postgres, fresh: Endpoint) -> None:
     class Lost(Exception):
         pass
 
@@ -217,7 +213,7 @@ def test_a_leader_that_lost_its_lease_stops_before_the_next_statement(
     assert up(fresh, servers.a_wish()).ok
 
 
-def test_a_leader_that_is_stopped_in_a_transaction_holds_nobody_up_and_writes_nothing_when_it_wakes(
+def test_leader_frozen_in_a_transaction_blocks_nobody_and_writes_nothing(
     postgres: servers.Postgres, fresh: Endpoint
 ) -> None:
     wish = servers.a_wish(logins={})
@@ -240,9 +236,7 @@ def test_a_leader_that_is_stopped_in_a_transaction_holds_nobody_up_and_writes_no
     assert up(fresh, wish, leader).ok
 
 
-def test_a_session_that_the_server_ends_is_reported_and_the_next_goes_on(
-    postgres: servers.Postgres, fresh: Endpoint
-) -> None:
+def test_session_ended_by_the_server_is_reported_and_retried(postgres: servers.Postgres, fresh: Endpoint) -> None:
     ended = iter([False] * 15)
 
     def guard() -> None:

@@ -43,7 +43,7 @@ def as_one(who: Who, endpoint: Endpoint, wish: SchemaWanted) -> Endpoint:
     return dataclasses.replace(endpoint, username=login.username, password=login.password)
 
 
-def test_a_fresh_database_becomes_partitions_kept_by_pg_partman_and_a_person_is_told(
+def test_fresh_database_gets_partitions_by_pg_partman_and_a_warning(
     postgres: servers.Postgres, fresh: Endpoint
 ) -> None:
     report = up(fresh, servers.a_wish())
@@ -157,7 +157,7 @@ def test_a_login_without_the_right_says_which(postgres: servers.Postgres, fresh:
     assert "grant it CREATE on the database" in report.message
 
 
-def test_a_longer_retention_is_set_and_a_shorter_one_only_where_nothing_is_lost(
+def test_retention_is_lengthened_and_shortened_only_where_nothing_is_lost(
     postgres: servers.Postgres, fresh: Endpoint
 ) -> None:
     wish, leader = servers.a_wish(trades_days=30, logins={}), servers.a_leader()
@@ -178,9 +178,7 @@ def test_a_longer_retention_is_set_and_a_shorter_one_only_where_nothing_is_lost(
     assert keeping(10).held == ()
 
 
-def test_who_may_not_see_the_rows_does_not_make_their_retention_shorter(
-    postgres: servers.Postgres, fresh: Endpoint
-) -> None:
+def test_retention_is_not_shortened_where_rows_cannot_be_seen(postgres: servers.Postgres, fresh: Endpoint) -> None:
     leader = servers.a_leader()
     assert up(fresh, servers.a_wish(trades_days=365), leader).days.get("trades") == 365
     postgres.run(fresh.database, f'REVOKE SELECT ON aether.trades FROM "{fresh.username}"')
@@ -188,7 +186,7 @@ def test_who_may_not_see_the_rows_does_not_make_their_retention_shorter(
     assert (report.days.get("trades"), len(report.held)) == (365, 1)
 
 
-def test_partitions_are_made_ahead_and_what_is_too_old_is_dropped(postgres: servers.Postgres, fresh: Endpoint) -> None:
+def test_partitions_are_created_ahead_and_dropped_when_too_old(postgres: servers.Postgres, fresh: Endpoint) -> None:
     wish, leader = servers.a_wish(trades_days=2, logins={}), servers.a_leader()
     bounds = (
         "SELECT inhrelid::regclass::text, pg_get_expr(relpartbound, inhrelid) FROM pg_inherits "
@@ -219,7 +217,7 @@ def in_default(postgres: servers.Postgres, endpoint: Endpoint) -> list[int]:
     return [age for (age,) in postgres.run(endpoint.database, ages)]
 
 
-def test_rows_of_the_near_future_leave_the_default_partition_and_maintenance_goes_on(
+def test_near_future_rows_leave_the_default_partition_during_maintenance(
     postgres: servers.Postgres, fresh: Endpoint
 ) -> None:
     """What the clock of a venue that is wrong did, and a week in which nobody made partitions."""
@@ -253,9 +251,7 @@ def test_rows_of_the_near_future_leave_the_default_partition_and_maintenance_goe
     assert not [one for one in up(fresh, wish, leader).warnings if "default partition" in one]
 
 
-def test_what_an_older_release_left_otherwise_is_set_and_is_no_drift(
-    postgres: servers.Postgres, fresh: Endpoint
-) -> None:
+def test_settings_of_an_older_release_are_updated_and_no_drift(postgres: servers.Postgres, fresh: Endpoint) -> None:
     wish, leader = servers.a_wish(logins={}), servers.a_leader()
     steady = up(fresh, wish, leader)
     postgres.run(
@@ -268,7 +264,7 @@ def test_what_an_older_release_left_otherwise_is_set_and_is_no_drift(
     assert said == [(True,)]
 
 
-def test_old_rows_leave_the_default_partition_unless_the_retention_would_drop_them(
+def test_old_rows_leave_the_default_partition_unless_retention_drops_them(
     postgres: servers.Postgres, fresh: Endpoint
 ) -> None:
     wish, leader = servers.a_wish(logins={}, trades_days=90), servers.a_leader()
@@ -401,9 +397,7 @@ def test_people_may_read_and_nothing_else(postgres: servers.Postgres, fresh: End
     assert servers.LOGIN_PASSWORD not in postgres.log
 
 
-def test_the_room_that_ingests_may_do_what_it_needs_and_nothing_else(
-    postgres: servers.Postgres, fresh: Endpoint
-) -> None:
+def test_ingest_login_has_exactly_the_rights_it_needs(postgres: servers.Postgres, fresh: Endpoint) -> None:
     wish = servers.a_wish()
     assert up(fresh, wish).ok
     with servers.connected(as_one(Who.INGEST, fresh, wish)) as room:
@@ -447,7 +441,7 @@ def test_the_room_that_ingests_may_do_what_it_needs_and_nothing_else(
 
 
 @pytest.mark.parametrize("who", Who)
-def test_a_new_password_of_a_login_takes_the_place_of_the_old_one(fresh: Endpoint, who: Who) -> None:
+def test_new_password_of_a_login_replaces_the_old_one(fresh: Endpoint, who: Who) -> None:
     wish, leader = servers.a_wish(), servers.a_leader()
     assert up(fresh, wish, leader).ok
     login = dataclasses.replace(wish.logins[who], password=Hidden("canary-new"))
@@ -484,7 +478,7 @@ def without_roles(postgres: servers.Postgres, fresh: Endpoint) -> Endpoint:
     return dataclasses.replace(fresh, username=name, password=Hidden(password))
 
 
-def test_a_login_that_may_not_make_roles_brings_the_schema_up_and_says_what_a_person_must_do(
+def test_without_createrole_the_schema_migrates_and_manual_steps_are_named(
     postgres: servers.Postgres, fresh: Endpoint
 ) -> None:
     leader, carrier = servers.a_leader(), without_roles(postgres, fresh)
@@ -531,7 +525,7 @@ def test_temporary_tables_that_only_the_owner_can_allow_are_named(postgres: serv
     assert f"may not make temporary tables: only the owner of database {fresh.database} can let it" in report.message
 
 
-def test_a_password_that_the_server_refuses_all_the_same_is_not_set_at_every_visit(
+def test_password_that_the_server_rejects_is_not_set_every_reconcile(
     postgres: servers.Postgres, fresh: Endpoint
 ) -> None:
     wish, leader = servers.a_wish(), servers.a_leader()

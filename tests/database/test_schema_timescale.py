@@ -41,7 +41,7 @@ TRADES = (
 )
 
 
-def test_a_fresh_database_becomes_a_hypertable_with_its_policies_and_is_steady(timescale: Endpoint) -> None:
+def test_fresh_database_gets_a_hypertable_with_policies_and_stays_unchanged(timescale: Endpoint) -> None:
     leader = servers.a_leader()
     report = up(timescale, leader=leader)
     assert (report.reason, report.revision, report.engine) == (Reason.READY, "0002", Engine.TIMESCALE)
@@ -57,7 +57,7 @@ def test_a_fresh_database_becomes_a_hypertable_with_its_policies_and_is_steady(t
     assert said == []
 
 
-def test_retention_is_lengthened_at_once_and_shortened_only_where_nothing_is_lost(timescale: Endpoint) -> None:
+def test_retention_is_lengthened_and_shortened_only_where_nothing_is_lost(timescale: Endpoint) -> None:
     leader = servers.a_leader()
     assert up(timescale, 30, leader).days.get("trades") == 30
     assert up(timescale, 60, leader).days.get("trades") == 60
@@ -71,7 +71,7 @@ def test_retention_is_lengthened_at_once_and_shortened_only_where_nothing_is_los
     assert run(timescale, "SELECT count(*) FROM aether.trades") == [(21,)]
 
 
-def test_each_table_is_kept_for_as_long_as_its_own_wish_says(timescale: Endpoint) -> None:
+def test_each_table_is_kept_for_its_own_retention(timescale: Endpoint) -> None:
     leader = servers.a_leader()
     for more in (0, 110, -2):
         days = {table: usual + more for table, usual in servers.DAYS.items()}
@@ -105,7 +105,7 @@ def test_harmless_drift_is_mended_once_and_told(timescale: Endpoint, edit: str) 
     assert up(timescale, leader=leader) == steady
 
 
-def test_a_policy_that_was_removed_is_not_put_back_over_data_that_it_would_drop(timescale: Endpoint) -> None:
+def test_removed_policy_is_not_restored_over_data_it_would_drop(timescale: Endpoint) -> None:
     assert up(timescale, 30).ok
     run(timescale, TRADES, "SELECT public.remove_retention_policy('aether.trades')")
     report = up(timescale, 10)

@@ -53,7 +53,7 @@ def assert_upgraded(endpoint: Endpoint, report: SchemaReport, kept: list[Any]) -
         assert connection.execute("SELECT * FROM aether.candles_1d").fetchall() == []
 
 
-def test_an_upgrade_that_is_killed_at_any_statement_loses_nothing_and_goes_on_there(
+def test_upgrade_killed_at_any_statement_loses_nothing_and_resumes_there(
     postgres: servers.Postgres, before: Revisions
 ) -> None:
     wish, first = a_wish(logins={}), postgres.fresh()
@@ -77,7 +77,7 @@ def test_an_upgrade_that_is_killed_at_any_statement_loses_nothing_and_goes_on_th
         postgres.run("postgres", f"DROP DATABASE {there.database}")
 
 
-def test_people_s_login_stays_and_reads_what_is_new_and_the_room_gets_its_own(
+def test_reader_login_survives_an_upgrade_and_ingest_gets_its_own(
     postgres: servers.Postgres, fresh: Endpoint, before: Revisions
 ) -> None:
     wish = a_wish()
@@ -96,7 +96,7 @@ def test_people_s_login_stays_and_reads_what_is_new_and_the_room_gets_its_own(
         assert (oid == made[0], reads, adds) == (who is Who.READER, True, who is Who.INGEST)
 
 
-def test_a_release_of_before_leaves_the_upgraded_schema_as_it_is(fresh: Endpoint, before: Revisions) -> None:
+def test_previous_release_leaves_the_upgraded_schema_unchanged(fresh: Endpoint, before: Revisions) -> None:
     wish = a_wish(logins={})
     assert up(fresh, wish).ok
     with servers.statements() as said:

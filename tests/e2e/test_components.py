@@ -54,7 +54,7 @@ def _until_ready(namespace: Namespace, pod: str, other_than: str = "") -> str:
     return str(next(iter(seen.values()))["metadata"]["uid"])
 
 
-def test_the_simulated_venue_runs_says_how_it_is_and_keeps_its_trades(node: Cluster, node_namespace: Namespace) -> None:
+def test_simulated_venue_reports_its_status_and_keeps_its_trades(node: Cluster, node_namespace: Namespace) -> None:
     spec = PlatformSpec.model_validate({"components": {"exchangeSim": {"speed": 10}}})
     platform = Platform(namespace=node_namespace.name, name="one", uid="0", generation=1, spec=spec)
     node_namespace.apply(*_children(Component.EXCHANGE_SIM, platform, node))
@@ -77,7 +77,7 @@ def test_the_simulated_venue_runs_says_how_it_is_and_keeps_its_trades(node: Clus
     assert told()["trades"] >= before
 
 
-def test_a_nudge_has_new_settings_in_a_pod_s_file_at_once(node: Cluster, node_namespace: Namespace) -> None:
+def test_config_sync_updates_the_mounted_settings_at_once(node: Cluster, node_namespace: Namespace) -> None:
     pod = builders.a_pod("sleep", "1000", image=node.images["base"])
     pod["volumes"] = [{"name": "settings", "configMap": {"name": "some"}}]
     pod["containers"][0]["volumeMounts"] = [

@@ -137,7 +137,7 @@ def restarts(pod: dict[str, Any]) -> int:
 
 
 @pytest.mark.parametrize("server", list(Server))
-def test_a_server_keeps_its_data_through_new_credentials_and_a_kill_and_refuses_the_old_ones(
+def test_server_keeps_data_through_new_credentials_and_rejects_old_ones(
     node: Cluster, node_namespace: Namespace, server: Server
 ) -> None:
     run = Run(node_namespace, node, server)

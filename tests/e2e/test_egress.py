@@ -22,7 +22,7 @@ INSIDE = Path(__file__).parent / "inside_a_world.py"
 
 
 @pytest.mark.parametrize("egress", [False, True], ids=["closed", "open"])
-def test_pods_reach_the_world_only_through_the_way_that_was_asked_for(egress: bool, tmp_path: Path) -> None:  # noqa: FBT001
+def test_pods_reach_the_internet_only_through_the_configured_egress(egress: bool, tmp_path: Path) -> None:  # noqa: FBT001
     command = ["unshare", "--net", sys.executable, str(INSIDE), str(tmp_path), json.dumps(egress), WORLD]
     path = ":".join(entry for entry in sys.path if entry)
     done = subprocess.run(

@@ -56,7 +56,7 @@ def test_only_what_changed_is_built_again(machine: machines.Machine, at: paths.P
     assert machine.look(NAME).beyond(before) == {}
 
 
-def test_a_build_that_fails_names_the_image_and_the_cause_and_leaves_nothing(
+def test_failed_build_names_image_and_cause_and_leaves_nothing(
     machine: machines.Machine, at: paths.Places, source: Path
 ) -> None:
     before = machine.look(NAME)
@@ -67,7 +67,7 @@ def test_a_build_that_fails_names_the_image_and_the_cause_and_leaves_nothing(
     assert machine.look(NAME).beyond(before) == {}
 
 
-def test_an_image_is_built_of_the_parts_of_the_repository_that_it_names(at: paths.Places, source: Path) -> None:
+def test_image_is_built_from_the_parts_it_names(at: paths.Places, source: Path) -> None:
     (source / NAME / "Dockerfile").write_text(
         "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nCOPY src /src\nRUN test -s /src/core.py && test ! -e /src/core.pyc\n"
     )

@@ -47,9 +47,7 @@ def until_started_again(namespace: namespaces.Namespace) -> None:
     )
 
 
-def test_down_leaves_the_machine_as_it_was_and_keeps_what_is_the_person_s(
-    machine: machines.Machine, at: paths.Places
-) -> None:
+def test_down_restores_the_machine_and_keeps_user_data(machine: machines.Machine, at: paths.Places) -> None:
     before = machine.look(at.name)
     cluster = startup.up(at, NODE, QUIET)
     namespace = namespaces.create(cluster, "life")
@@ -242,7 +240,7 @@ def test_status_is_a_page_for_people_and_json_for_scripts(at: paths.Places, tmp_
     assert (stopped["stopped"], stopped["purged"]) == (True, False)
 
 
-def test_a_machine_without_the_programs_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+def test_machine_without_the_programs_is_rejected_before_any_change(tmp_path: Path) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
     for name in ("unshare", "ip", "mount"):
@@ -261,7 +259,7 @@ def test_a_machine_without_the_programs_is_refused_before_anything_is_made(tmp_p
     assert list(home.iterdir()) == []
 
 
-def test_of_two_ups_at_once_one_starts_the_cluster_and_the_other_finds_it(at: paths.Places, tmp_path: Path) -> None:
+def test_of_two_concurrent_ups_one_starts_the_cluster(at: paths.Places, tmp_path: Path) -> None:
     home = {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_DATA_HOME": str(tmp_path / "data")}
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])

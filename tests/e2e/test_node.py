@@ -80,9 +80,7 @@ def port_forwarded(namespace: Namespace, target: str) -> Iterator[str]:
             child.terminate()
 
 
-def test_a_restricted_deployment_serves_by_name_and_keeps_its_data_through_a_restart(
-    node: Cluster, node_namespace: Namespace
-) -> None:
+def test_restricted_deployment_serves_by_name_and_survives_a_restart(node: Cluster, node_namespace: Namespace) -> None:
     image = node.images["base"]
     pod = builders.a_pod("python3", "-c", SERVE, image=image, claim="data", port=8000)
     pod["containers"][0]["workingDir"] = "/data"
@@ -181,7 +179,7 @@ def command_of(pid: int) -> str:
     return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
-def test_pods_survive_a_component_s_death_and_the_cause_is_one_line(node: Cluster, node_namespace: Namespace) -> None:
+def test_pods_survive_a_dead_component_whose_cause_is_one_line(node: Cluster, node_namespace: Namespace) -> None:
     state = node.kubeconfig.parent
     before = json.loads((state / "components.json").read_text())["kube-scheduler"]
     holder = json.loads((state / "holder.json").read_text())["pid"]
@@ -202,7 +200,7 @@ def test_the_node_s_volumes_class_is_the_default(node: Cluster) -> None:
     assert kubectl_client.condition(node.kubectl.get("nodes")["items"][0], "Ready") == "True"
 
 
-def test_a_second_cluster_with_a_node_does_not_disturb_the_first(
+def test_second_cluster_with_a_node_does_not_disturb_the_first(
     node: Cluster, node_namespace: Namespace, tmp_path: Path
 ) -> None:
     sleeper = builders.a_pod("sleep", "1000", image=node.images["base"])

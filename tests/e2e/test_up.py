@@ -140,7 +140,7 @@ def test_up_without_an_example_installs_the_operator_and_nothing_else(
 # The rest shares one that is up. It stands last, so that nothing else of this file runs beside it.
 
 
-def test_up_ends_with_a_platform_that_is_ready_and_whose_rows_arrive(shared: Up) -> None:
+def test_up_ends_with_a_ready_platform_whose_rows_arrive(shared: Up) -> None:
     desk = shared.desk
     assert desk.told["chart"].startswith("aether-operator-")
     (platform,) = desk.told["platforms"]
@@ -151,7 +151,7 @@ def test_up_ends_with_a_platform_that_is_ready_and_whose_rows_arrive(shared: Up)
     desk.until(lambda: all_grew(stored(desk), before), "trades, books and tickers arrive")
 
 
-def test_values_that_the_chart_does_not_know_end_up_with_their_name(shared: Up, tmp_path: Path) -> None:
+def test_up_ends_with_the_name_of_an_unknown_chart_value(shared: Up, tmp_path: Path) -> None:
     values = tmp_path / "values.yaml"
     values.write_text("replikas: 3\n")
     done = shared.desk.aether("up", "--port", "0", "--no-example", "--values", str(values))
@@ -159,7 +159,7 @@ def test_values_that_the_chart_does_not_know_end_up_with_their_name(shared: Up, 
     assert "'replikas' not allowed" in done.stderr
 
 
-def test_status_shows_how_market_data_flow_and_book_a_verified_book(shared: Up) -> None:
+def test_status_shows_the_market_data_flow_and_a_verified_book(shared: Up) -> None:
     desk = shared.desk
     page = desk.aether("status")
     assert page.returncode == 0, page.stdout + page.stderr
@@ -186,7 +186,7 @@ def test_status_shows_how_market_data_flow_and_book_a_verified_book(shared: Up) 
         verify(view)
 
 
-async def test_edits_take_effect_while_the_other_markets_go_on_without_a_gap(shared: Up) -> None:
+async def test_edits_take_effect_without_a_gap_in_other_markets(shared: Up) -> None:
     desk = shared.desk
     pods, before = desk.pods(), stored(desk)
 
@@ -216,7 +216,7 @@ def _tell(what: str, effect: float, ready: float) -> None:
     print(f"{what} after {effect:.1f} s, the platform is Ready {ready:.1f} s later")
 
 
-def test_a_real_venue_without_a_way_out_is_said_to_lack_egress(shared: Up) -> None:
+def test_real_venue_without_egress_is_reported_as_such(shared: Up) -> None:
     desk = shared.desk
     spec = {"venue": {"name": "Kraken", "feed": "Live"}, "pairs": ["BTC/USD"]}
     meta = {"namespace": DESK, "name": "live"}

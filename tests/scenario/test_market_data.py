@@ -84,7 +84,7 @@ async def test_nats_has_each_market_on_a_subject_of_its_own(trip: Trip) -> None:
         assert mine == list(range(mine[0], mine[0] + len(mine))) if mine else True
 
 
-async def test_a_book_that_does_not_verify_is_withdrawn_everywhere_and_comes_back(trip: Trip) -> None:
+async def test_unverified_book_is_withdrawn_everywhere_and_recovers(trip: Trip) -> None:
     with trip.ingest() as ingest:
         async with pipelines.listening(trip.plane, "md.book.BTC.USD") as heard:
             trip.venue.ask("/faults/next", {"kind": "checksum", "symbol": BTC})
@@ -116,7 +116,7 @@ def test_a_message_that_is_lost_or_comes_twice_costs_nothing(trip: Trip, kind: s
         _settled(trip, ingest)
 
 
-def test_a_venue_that_is_silent_is_given_up_and_asked_anew(trip: Trip) -> None:
+def test_silent_venue_is_disconnected_and_connected_to_again(trip: Trip) -> None:
     with trip.ingest() as ingest:
         trip.venue.ask("/faults/silence", {"seconds": 11})
         ingest.until(lambda: ingest.status().feed.reconnects == 1, "the connection is given up")
@@ -126,7 +126,7 @@ def test_a_venue_that_is_silent_is_given_up_and_asked_anew(trip: Trip) -> None:
         _settled(trip, ingest)
 
 
-def test_channels_that_are_acknowledged_and_silent_are_named_and_cost_no_trade(trip: Trip) -> None:
+def test_silent_channels_are_named_and_cost_no_trade(trip: Trip) -> None:
     for channel, symbol in (("trade", BTC), ("ticker", SOL), ("book", ETH)):
         muted = {"channel": channel, "symbol": symbol, "seconds": 300, "snapshots": channel == "book"}
         trip.venue.ask("/faults/mute", muted)
@@ -160,7 +160,7 @@ def test_a_venue_that_disconnects_or_dies_is_connected_to_again(trip: Trip) -> N
         _settled(trip, ingest)
 
 
-def test_a_venue_that_closes_it_for_being_slow_is_connected_to_again_and_nothing_is_lost(trip: Trip) -> None:
+def test_venue_that_closes_slow_clients_is_reconnected_without_loss(trip: Trip) -> None:
     with trip.ingest() as ingest:
         assert trip.venue.ask("/faults/slow-consumer", {})["closed"] >= 1
         ingest.until(lambda: ingest.status().feed.reconnects >= 1, "the connection has ended")
@@ -170,7 +170,7 @@ def test_a_venue_that_closes_it_for_being_slow_is_connected_to_again_and_nothing
 
 
 @pytest.mark.parametrize("output", list(Output))
-def test_one_output_that_hangs_stops_no_other_and_gets_all_afterwards(trip: Trip, output: Output) -> None:
+def test_hanging_output_stops_no_other_and_catches_up(trip: Trip, output: Output) -> None:
     with trip.ingest() as ingest:
         life = trip.plane.lives[output]
         life.stop()
@@ -188,7 +188,7 @@ def test_one_output_that_hangs_stops_no_other_and_gets_all_afterwards(trip: Trip
         _settled(trip, ingest)
 
 
-def test_what_the_tape_has_forgotten_meanwhile_is_asked_of_the_venue_again(trip: Trip) -> None:
+def test_trades_dropped_from_the_log_are_requested_from_the_venue(trip: Trip) -> None:
     with trip.ingest(tape_length=20) as ingest:
         trip.plane.lives[Output.TABLES].stop()
         try:
@@ -207,7 +207,7 @@ def test_ingest_that_is_killed_goes_on_where_each_output_stands(trip: Trip) -> N
         _settled(trip, ingest)
 
 
-async def test_a_market_more_or_less_leaves_the_others_as_they_are(trip: Trip) -> None:
+async def test_adding_or_removing_a_market_leaves_the_others_unchanged(trip: Trip) -> None:
     with trip.ingest() as ingest:
         before = ingest.status()
         async with pipelines.listening(trip.plane, "md.>") as heard:
