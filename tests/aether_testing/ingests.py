@@ -112,7 +112,7 @@ def plane(folder: Path) -> Iterator[Plane]:
 def a_database(server: postgres.Postgres) -> str:
     """A new database with the schema that the operator makes."""
     endpoint = server.fresh()
-    report = migrator.bring_up(endpoint, postgres.a_wish(), postgres.a_leader(), deadline=60)
+    report = migrator.ensure_schema(endpoint, postgres.a_schema(), postgres.a_leader(), deadline=60)
     assert report.ok, report
     return endpoint.database
 

@@ -20,7 +20,7 @@ from aether_operator.catalog.releases import Release
 from aether_operator.observed import families, kinds
 from aether_operator.observed.components import ComponentReport, expected
 from aether_operator.observed.observation import Observed
-from aether_operator.observed.owners import Standing
+from aether_operator.observed.owners import Ownership
 from aether_operator.observed.reports import Engine, SchemaReport, ServerReport, TopicsReport
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def _ours(live: Manifest) -> dict[str, Any]:
 
 def empty(**parts: Any) -> Observed:
     """A world without a child, where all servers are known to be the platform's."""
-    return Observed(**{"children": {}, "owners": dict.fromkeys(Server, Standing.OURS), **parts})
+    return Observed(**{"children": {}, "owners": dict.fromkeys(Server, Ownership.OURS), **parts})
 
 
 def made(platform: Platform, release: Release | None = None, fresh: Callable[[], str] | None = None) -> Observed:
@@ -227,12 +227,12 @@ def steady(platform: Platform, release: Release | None = None) -> Observed:
         observed,
         component_reports=well(platform, observed),
         servers={
-            server: ServerReport(server=server, reason=Reason.READY, version="15.8", standing=Standing.OURS)
+            server: ServerReport(server=server, reason=Reason.READY, version="15.8", ownership=Ownership.OURS)
             for server in Server
         },
         schema=SchemaReport(
             reason=Reason.READY,
-            standing=Standing.OURS,
+            ownership=Ownership.OURS,
             revision="0001",
             engine=Engine.TIMESCALE,
             days={"trades": 90},

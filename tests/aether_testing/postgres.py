@@ -26,7 +26,7 @@ from aether_operator.api.platforms import Retention, Timescale
 from aether_operator.catalog.logins import Who
 from aether_operator.database.migrator import Fences
 from aether_operator.observed.endpoints import Endpoint, Hidden
-from aether_operator.observed.reports import Login, SchemaWanted
+from aether_operator.observed.reports import DesiredSchema, Login
 from aether_testing import tls
 
 if TYPE_CHECKING:
@@ -264,9 +264,9 @@ def eventually(true: Callable[[], bool], shown: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def a_wish(*, trades_days: int = 90, **other: Any) -> SchemaWanted:
+def a_schema(*, trades_days: int = 90, **other: Any) -> DesiredSchema:
     """What a platform wants of its database."""
-    plain = SchemaWanted(
+    plain = DesiredSchema(
         owner="desk/paper of namespace 5d8f",
         venue="Simulated",
         created=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
@@ -413,7 +413,7 @@ CATALOGUE: Final = (
 )
 
 
-def catalogue(server: Postgres, database: str, wish: SchemaWanted) -> list[list[Any]]:
+def catalogue(server: Postgres, database: str, wish: DesiredSchema) -> list[list[Any]]:
     """All in a database that bringing up makes, but for the logins' names: two that are alike were made alike."""
     names = {login.username: who.value for who, login in wish.logins.items()}
 

@@ -9,7 +9,7 @@ import yaml
 
 from aether_operator.api.reasons import Reason
 from aether_operator.database import migrator
-from aether_operator.database.pg_catalog import WANTED
+from aether_operator.database.pg_catalog import TABLES
 from aether_operator.database.revisions import FOLDER, Revisions
 from aether_testing import operators, postgres
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aether_operator.observed.endpoints import Endpoint
-    from aether_operator.observed.reports import SchemaWanted
+    from aether_operator.observed.reports import DesiredSchema
 
 REVISION: Final = "0001"
-LATER: Final = sorted(WANTED.keys() - {"trades", "instruments"})
+LATER: Final = sorted(TABLES.keys() - {"trades", "instruments"})
 """The tables that it did not have."""
 TRADES: Final = 500
 
@@ -31,9 +31,9 @@ def revisions(folder: Path) -> Revisions:
     return Revisions(folder)
 
 
-def make_database(endpoint: Endpoint, before: Revisions, wish: SchemaWanted) -> None:
+def make_database(endpoint: Endpoint, before: Revisions, wish: DesiredSchema) -> None:
     """Make a database what it had made it, with trades in it."""
-    report = migrator.bring_up(endpoint, wish, postgres.a_leader(), deadline=120, revisions=before)
+    report = migrator.ensure_schema(endpoint, wish, postgres.a_leader(), deadline=120, revisions=before)
     # This program misses its tables; all that the one before had made is there.
     days = {"trades": wish.days["trades"]}
     assert (report.reason, report.revision, report.days) == (Reason.DRIFTED, REVISION, days)

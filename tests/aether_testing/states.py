@@ -13,7 +13,7 @@ from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.observed.kinds import Ref
 from aether_operator.observed.observation import Blocker, Observed
-from aether_operator.observed.owners import Standing
+from aether_operator.observed.owners import Ownership
 from aether_operator.observed.reports import Drift, Engine, SchemaReport, ServerReport, TopicsReport
 from aether_testing import kstatus, observations
 
@@ -122,7 +122,7 @@ def _foreign(server: Server, message: str) -> Change:
     def changed(observed: Observed) -> Observed:
         told = _says(server, Reason.SERVER_OWNED_BY_ANOTHER, message)(observed)
         stopped = observations.without(told, Ref("StatefulSet", "paper-ingest"))
-        return dataclasses.replace(stopped, owners={**observed.owners, server: Standing.ANOTHERS}, topics=None)
+        return dataclasses.replace(stopped, owners={**observed.owners, server: Ownership.OWNED_BY_ANOTHER}, topics=None)
 
     return changed
 
@@ -131,7 +131,7 @@ def _unclaimed(server: Server) -> Change:
     """It answers, and is nobody's: ingest was not started."""
 
     def changed(observed: Observed) -> Observed:
-        owners = {key: standing for key, standing in observed.owners.items() if key is not server}
+        owners = {key: ownership for key, ownership in observed.owners.items() if key is not server}
         stopped = observations.without(observed, Ref("StatefulSet", "paper-ingest"))
         return dataclasses.replace(stopped, owners=owners, topics=None)
 

@@ -59,7 +59,7 @@ def trades(first: int) -> list[Received]:
 def figures() -> Iterator[benchmarks.Figure]:
     with tempfile.TemporaryDirectory(prefix="aether-postgres-") as folder, postgres.running(Path(folder)) as server:
         endpoint = server.fresh()
-        report = migrator.bring_up(endpoint, postgres.a_wish(), postgres.a_leader(), deadline=60)
+        report = migrator.ensure_schema(endpoint, postgres.a_schema(), postgres.a_leader(), deadline=60)
         assert report.ok, report
         home = Path(folder) / "login"
         home.mkdir()

@@ -154,7 +154,7 @@ def _database_of_before(desk: Namespace, plane: Plane, migrations: Path) -> Endp
     login = desired.decoded(desk.get("secret", "paper-postgres-reader"))
     reader = Login(username=login["username"], password=Hidden(login["password"]), kept_in="paper-postgres-reader")
     uid = desk.kubectl.get("namespace", desk.name)["metadata"]["uid"]
-    wish = servers.a_wish(owner=f"{desk.name}/{PLATFORM.name} of namespace {uid}", logins={Who.READER: reader})
+    wish = servers.a_schema(owner=f"{desk.name}/{PLATFORM.name} of namespace {uid}", logins={Who.READER: reader})
     previous_release.make_database(database, previous_release.revisions(migrations), wish)
     return database
 

@@ -22,7 +22,7 @@ from aether_operator.api.reasons import Reason
 from aether_operator.brokers import kafka as of_kafka
 from aether_operator.catalog.owners import TOPIC
 from aether_operator.observed.endpoints import Endpoint, Hidden
-from aether_operator.observed.owners import Standing
+from aether_operator.observed.owners import Ownership
 from aether_testing import brokers as servers
 from aether_testing import checks
 from aether_testing import tls as tls_of
@@ -294,14 +294,14 @@ async def test_a_server_is_nobodys_until_it_is_claimed(lone: dict[Server, Endpoi
     endpoint, asked_for_leave = lone[server], []
     for _ in range(2):
         report = await checks.asked(server, endpoint)
-        assert (report.reason, report.standing) == (Reason.READY, Standing.NOBODYS)
+        assert (report.reason, report.ownership) == (Reason.READY, Ownership.UNCLAIMED)
     report = await checks.claimed(server, endpoint, checks.PAPER, lambda: asked_for_leave.append(1))
-    assert (report.reason, report.standing, asked_for_leave) == (Reason.READY, Standing.OURS, [1])
+    assert (report.reason, report.ownership, asked_for_leave) == (Reason.READY, Ownership.OURS, [1])
     for _ in range(2):
-        assert (await checks.asked(server, endpoint)).standing is Standing.OURS
+        assert (await checks.asked(server, endpoint)).ownership is Ownership.OURS
         assert (
             await checks.claimed(server, endpoint, checks.PAPER, lambda: asked_for_leave.append(1))
-        ).standing is Standing.OURS
+        ).ownership is Ownership.OURS
     assert asked_for_leave == [1], "nothing is written where nothing is to be written"
 
 
@@ -317,14 +317,14 @@ async def test_another_platform_and_another_venue_are_refused_by_name(
         checks.another(name="live", venue="Kraken"),
     ):
         report = await checks.claimed(server, endpoint, stranger)
-        assert (report.reason, report.standing) == (Reason.SERVER_OWNED_BY_ANOTHER, Standing.ANOTHERS)
+        assert (report.reason, report.ownership) == (Reason.SERVER_OWNED_BY_ANOTHER, Ownership.OWNED_BY_ANOTHER)
         assert report.message.endswith(
             ": it belongs to desk/paper of namespace 5d8f, venue Simulated; name another server in the spec"
         )
     report = await checks.claimed(server, endpoint, checks.another(venue="Kraken"))
-    assert (report.reason, report.standing) == (Reason.VENUE_MISMATCH, Standing.ANOTHERS)
+    assert (report.reason, report.ownership) == (Reason.VENUE_MISMATCH, Ownership.OWNED_BY_ANOTHER)
     assert "data of venue Simulated, and the platform says Kraken" in report.message
-    assert (await checks.asked(server, endpoint)).standing is Standing.OURS
+    assert (await checks.asked(server, endpoint)).ownership is Ownership.OURS
 
 
 @pytest.mark.parametrize("server", THREE)
@@ -332,14 +332,14 @@ async def test_one_of_several_that_claim_at_once_has_it(lone: dict[Server, Endpo
     names = [f"p{nth}" for nth in range(6)]
     claims = (brokers.claim(server, lone[server], checks.another(name=name), str, deadline=20) for name in names)
     reports = await asyncio.gather(*claims)
-    (winner,) = [name for name, one in zip(names, reports, strict=True) if one.standing is Standing.OURS]
-    lost = [one for one in reports if one.standing is Standing.ANOTHERS]
+    (winner,) = [name for name, one in zip(names, reports, strict=True) if one.ownership is Ownership.OURS]
+    lost = [one for one in reports if one.ownership is Ownership.OWNED_BY_ANOTHER]
     assert len(lost) == len(names) - 1, reports
     assert all(f"belongs to desk/{winner} of" in one.message for one in lost)
     for _ in range(2):
         assert (
             await brokers.check(server, lone[server], checks.another(name=winner), deadline=20)
-        ).standing is Standing.OURS
+        ).ownership is Ownership.OURS
 
 
 @pytest.mark.parametrize("server", [Server.NATS, Server.REDIS])
@@ -347,7 +347,7 @@ async def test_owner_whose_name_is_in_the_secret_is_not_named(lone: dict[Server,
     await checks.claimed(server, lone[server], checks.another(name="canary-name"))
     endpoint = dataclasses.replace(lone[server], others=(Hidden("canary-name"),))
     report = await checks.asked(server, endpoint)
-    assert (report.reason, report.standing) == (Reason.SERVER_OWNED_BY_ANOTHER, Standing.ANOTHERS)
+    assert (report.reason, report.ownership) == (Reason.SERVER_OWNED_BY_ANOTHER, Ownership.OWNED_BY_ANOTHER)
     assert report.message.endswith("withheld)")
 
 
@@ -361,7 +361,7 @@ async def test_who_does_not_lead_claims_nothing(lone: dict[Server, Endpoint], se
 
     with pytest.raises(Lost):
         await checks.claimed(server, lone[server], checks.PAPER, guard)
-    assert (await checks.asked(server, lone[server])).standing is Standing.NOBODYS
+    assert (await checks.asked(server, lone[server])).ownership is Ownership.UNCLAIMED
 
 
 async def test_first_remaining_record_decides_whatever_its_offset(
@@ -373,7 +373,7 @@ async def test_first_remaining_record_decides_whatever_its_offset(
     await producer.start()
     await producer.send_and_wait(TOPIC.name, checks.another(name="late").record.encode(), partition=0)
     await producer.stop()
-    assert (await checks.asked(Server.KAFKA, endpoint)).standing is Standing.OURS
+    assert (await checks.asked(Server.KAFKA, endpoint)).ownership is Ownership.OURS
     admin = AIOKafkaAdminClient(bootstrap_servers=f"{servers.HOST}:{kafka.port}")
     await admin.start()
     await admin.delete_records({TopicPartition(TOPIC.name, 0): RecordsToDelete(before_offset=1)})
@@ -395,7 +395,7 @@ async def test_the_owners_topic_is_kept_for_good(kafka: servers.Kafka, lone: dic
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, TOPIC.name, configs=theirs)])
         while (await _settings(admin))["retention.ms"] != "1000":
             pass  # a broker hears of it a little later
-        report = await brokers.set_topics_up(endpoint, str, deadline=20)
+        report = await brokers.ensure_topics(endpoint, str, deadline=20)
         assert (report.ok, report.changed, TOPIC.name in report.topics) == (True, (TOPIC.name,), False)
         assert await _settings(admin) == dict(TOPIC.configs(1))
     finally:
@@ -409,9 +409,10 @@ async def test_owner_record_in_a_compacted_topic_is_kept_for_good(
     async with _an_admin(kafka) as admin:
         await admin.create_topics([NewTopic(TOPIC.name, 1, 1, topic_configs={"cleanup.policy": "compact"})])
     report = await checks.claimed(Server.KAFKA, endpoint, checks.PAPER)
-    assert (report.reason, report.standing) == (Reason.READY, Standing.OURS), report
-    assert (await checks.claimed(Server.KAFKA, endpoint, checks.another(name="live"))).standing is Standing.ANOTHERS
-    assert (await brokers.set_topics_up(endpoint, str, deadline=20)).ok
+    assert (report.reason, report.ownership) == (Reason.READY, Ownership.OURS), report
+    report = await checks.claimed(Server.KAFKA, endpoint, checks.another(name="live"))
+    assert report.ownership is Ownership.OWNED_BY_ANOTHER, report
+    assert (await brokers.ensure_topics(endpoint, str, deadline=20)).ok
     async with _an_admin(kafka) as admin:
         assert await _settings(admin) == dict(TOPIC.configs(1))
 
@@ -465,7 +466,7 @@ async def test_kafka_says_which_commands_write_the_owner_down(
         ": the login may not read topic aether.owner: let the login Describe and Read aether.owner"
     )
     await kafka.grant("writes", "read", topics="aether.")
-    while (await checks.asked(Server.KAFKA, reader)).standing is not Standing.NOBODYS:
+    while (await checks.asked(Server.KAFKA, reader)).ownership is not Ownership.UNCLAIMED:
         pass
     report = await checks.claimed(Server.KAFKA, reader, checks.PAPER)
     assert report.reason is Reason.OWNER_NOT_RECORDED
@@ -488,6 +489,6 @@ async def test_kafka_says_which_commands_write_the_owner_down(
     await producer.start()
     await producer.send_and_wait(TOPIC.name, checks.PAPER.record.encode())
     await producer.stop()
-    assert (await checks.asked(Server.KAFKA, reader)).standing is Standing.OURS
-    report_of_topics = await brokers.set_topics_up(reader, str, deadline=20)
+    assert (await checks.asked(Server.KAFKA, reader)).ownership is Ownership.OURS
+    report_of_topics = await brokers.ensure_topics(reader, str, deadline=20)
     assert "aether.owner" not in report_of_topics.message, "its settings are whose it is"

@@ -13,7 +13,7 @@ import redis
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.observed.endpoints import Endpoint, Hidden
-from aether_operator.observed.owners import Standing
+from aether_operator.observed.owners import Ownership
 from aether_testing import brokers as servers
 from aether_testing import checks
 from aether_testing import tls as tls_of
@@ -126,12 +126,12 @@ async def test_redis_says_which_command_writes_the_owner_down(tmp_path: Path, tl
         assert "ACL SETUSER … ~aether:owner +get +set" in report.message
         assert ("with a FILE of ca.crt of the Secret" in report.message) == bool(tls)
         reader = one.endpoint("reads", checks.PASSWORD)
-        assert (await checks.asked(Server.REDIS, reader)).standing is Standing.NOBODYS
+        assert (await checks.asked(Server.REDIS, reader)).ownership is Ownership.UNCLAIMED
         report = await checks.claimed(Server.REDIS, reader, checks.PAPER)
         assert report.reason is Reason.OWNER_NOT_RECORDED
         (tmp_path / "authority").write_text(one.ca)
         await checks.shell(checks.runs(report.message).replace(" FILE", f" {tmp_path / 'authority'}"))
-        assert (await checks.asked(Server.REDIS, reader)).standing is Standing.OURS
+        assert (await checks.asked(Server.REDIS, reader)).ownership is Ownership.OURS
 
 
 @pytest.mark.parametrize("tls", [None, tls_of.a_certificate("127.0.0.1")], ids=["plain", "tls"])
@@ -154,7 +154,7 @@ async def test_nats_says_which_command_writes_the_owner_down(tmp_path: Path, tls
         report = await checks.asked(Server.NATS, blind)
         assert report.reason is Reason.OWNER_NOT_RECORDED
         assert "$JS.API.STREAM.CREATE.AETHER_OWNER" in report.message
-        assert (await checks.asked(Server.NATS, reader)).standing is Standing.NOBODYS
+        assert (await checks.asked(Server.NATS, reader)).ownership is Ownership.UNCLAIMED
         report = await checks.claimed(Server.NATS, reader, checks.PAPER)
         assert report.reason is Reason.OWNER_NOT_RECORDED
         assert ("with a FILE of ca.crt of the Secret" in report.message) == bool(tls)
@@ -162,8 +162,8 @@ async def test_nats_says_which_command_writes_the_owner_down(tmp_path: Path, tls
             f"nats --server {scheme}://127.0.0.1:{one.port}{authority} stream add AETHER_OWNER --subjects aether.owner "
             f"--storage file --max-msgs 1 --defaults --description '{checks.PAPER.record}'"
         )
-        assert (await checks.claimed(Server.NATS, all_of_it, checks.PAPER)).standing is Standing.OURS
-        assert (await checks.asked(Server.NATS, reader)).standing is Standing.OURS
+        assert (await checks.claimed(Server.NATS, all_of_it, checks.PAPER)).ownership is Ownership.OURS
+        assert (await checks.asked(Server.NATS, reader)).ownership is Ownership.OURS
 
 
 async def test_the_owner_of_nats_and_redis_outlives_their_process(tmp_path: Path) -> None:
@@ -173,10 +173,10 @@ async def test_the_owner_of_nats_and_redis_outlives_their_process(tmp_path: Path
                 (Server.NATS, nats.endpoint(password=checks.PASSWORD)),
                 (Server.REDIS, redis_.endpoint("default", checks.PASSWORD)),
             ):
-                assert (await checks.claimed(server, endpoint, checks.PAPER)).standing is Standing.OURS
+                assert (await checks.claimed(server, endpoint, checks.PAPER)).ownership is Ownership.OURS
                 assert (
                     await checks.claimed(server, endpoint, checks.another(name="live"))
-                ).standing is Standing.ANOTHERS
+                ).ownership is Ownership.OWNED_BY_ANOTHER
 
 
 CLUSTERED = b'INFO {"version": "2.10.0", "cluster": "three"}\r\n'
@@ -198,10 +198,10 @@ OFFLINE = wrong(10005, "no suitable peers for placement, peer offline")
 @pytest.mark.parametrize(
     ("made", "standing", "reason"),
     [
-        ((told(config={}),), Standing.OURS, Reason.READY),
-        ((wrong(10074), told(config={})), Standing.OURS, Reason.READY),  # not as many servers as copies
-        ((wrong(10058),), Standing.OURS, Reason.READY),  # another operator of ours was faster
-        ((wrong(10005), told(config={})), Standing.OURS, Reason.READY),
+        ((told(config={}),), Ownership.OURS, Reason.READY),
+        ((wrong(10074), told(config={})), Ownership.OURS, Reason.READY),  # not as many servers as copies
+        ((wrong(10058),), Ownership.OURS, Reason.READY),  # another operator of ours was faster
+        ((wrong(10005), told(config={})), Ownership.OURS, Reason.READY),
         ((wrong(10005), wrong(10008)), None, Reason.UNREACHABLE),  # while it has no leader
         ((wrong(10008), told(config={})), None, Reason.UNREACHABLE),  # one copy is none the wiser
         ((OFFLINE, told(config={})), None, Reason.UNREACHABLE),  # a server that comes back has the third copy
@@ -210,13 +210,13 @@ OFFLINE = wrong(10005, "no suitable peers for placement, peer offline")
     ],
 )
 async def test_nats_cluster_gets_as_many_replicas_as_it_can(
-    made: tuple[bytes, ...], standing: Standing | None, reason: Reason
+    made: tuple[bytes, ...], ownership: Ownership | None, reason: Reason
 ) -> None:
     ours = told(config={"description": checks.PAPER.record})
     with checks.somebody(CLUSTERED, b"PONG\r\n", told(), wrong(10059), *made, ours) as port:
         endpoint = Endpoint(host="127.0.0.1", port=port, username="aether-login", password=Hidden(checks.PASSWORD))
         report = await checks.claimed(Server.NATS, endpoint, checks.PAPER)
-    assert (report.standing, report.reason) == (standing, reason), report
+    assert (report.ownership, report.reason) == (ownership, reason), report
 
 
 async def test_a_stream_on_our_subject_is_no_missing_right(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ async def up(kafka: servers.Kafka, username: str = "aether", **other: Any) -> tu
     """What became of it, and how often it was asked whether we lead: before all that writes."""
     asked = []
     endpoint = kafka.at(kafka.login, username, PASSWORD, **other)
-    report = await brokers.set_topics_up(endpoint, lambda: asked.append(1), deadline=20)
+    report = await brokers.ensure_topics(endpoint, lambda: asked.append(1), deadline=20)
     assert PASSWORD not in repr(report)
     return report, len(asked)
 
@@ -161,7 +161,7 @@ async def test_topics_are_created_as_declared_and_then_unchanged(
     kafka: servers.Kafka, admin: AIOKafkaAdminClient
 ) -> None:
     report, asked = await up(kafka)
-    assert (report.reason, report.message, report.made, report.topics, asked) == (Reason.READY, "", NAMES, NAMES, 1)
+    assert (report.reason, report.message, report.created, report.topics, asked) == (Reason.READY, "", NAMES, NAMES, 1)
     for described in await admin.describe_topics(list(NAMES)):
         assert len(described["partitions"]) == 6
     for topic in TOPICS:
@@ -183,7 +183,7 @@ async def test_foreign_topic_changes_are_reverted_and_undeclared_settings_stay(
     while (await settings(admin, "md.book"))["retention.ms"][0] != "1":
         pass  # a broker hears of it a little later
     report, asked = await up(kafka)
-    assert (report.ok, report.made, report.changed, asked) == (True, (), ("md.book",), 1)
+    assert (report.ok, report.created, report.changed, asked) == (True, (), ("md.book",), 1)
     live = await settings(admin, "md.book")
     assert (live["retention.ms"][0], live["max.message.bytes"]) == (str(DAY), ("77777", 1))
 
@@ -198,7 +198,7 @@ async def test_a_topic_of_others_keeps_its_partitions_and_its_records(
     kept = await producer.send_and_wait("md.trades", b"kept", partition=1)
     await producer.stop()
     report, _ = await up(kafka)
-    assert (report.ok, report.made, report.changed) == (
+    assert (report.ok, report.created, report.changed) == (
         True,
         ("md.book",),
         ("md.ticker",),
@@ -258,14 +258,14 @@ async def test_process_that_does_not_lead_writes_nothing_and_reports_it(
         raise Lost
 
     with pytest.raises(Lost):
-        await brokers.set_topics_up(kafka.at(kafka.login, "aether", PASSWORD), guard, deadline=20)
+        await brokers.ensure_topics(kafka.at(kafka.login, "aether", PASSWORD), guard, deadline=20)
     assert [name for name in await admin.list_topics() if name.startswith("md.")] == []
     assert caplog.records == []
 
 
 async def test_who_is_not_there_or_refuses_the_login_is_named(kafka: servers.Kafka) -> None:
     nobody = Endpoint(host=servers.HOST, port=servers.free_port(), username="aether", password=Hidden(PASSWORD))
-    report = await brokers.set_topics_up(nobody, lambda: None, deadline=5)
+    report = await brokers.ensure_topics(nobody, lambda: None, deadline=5)
     assert (report.reason, report.topics) == (Reason.UNREACHABLE, ())
     report, asked = await up(kafka, "stranger")
     assert (report.reason, asked) == (Reason.LOGIN_REFUSED, 0)

@@ -13,7 +13,7 @@ import pytest
 from aether_operator.api.reasons import Reason
 from aether_operator.database import candles as longer_candles
 from aether_operator.database import migrator
-from aether_operator.database.pg_catalog import LONGER
+from aether_operator.database.pg_catalog import ROLLUPS
 from aether_operator.observed.reports import Drift
 from aether_services.domain import candles, times
 from aether_services.domain.instruments import Symbol
@@ -47,7 +47,7 @@ INSTRUMENT = (
 
 
 def up(endpoint: Endpoint, leader: Fences | None = None) -> SchemaReport:
-    return migrator.bring_up(endpoint, servers.a_wish(logins={}), leader or servers.a_leader(), deadline=120)
+    return migrator.ensure_schema(endpoint, servers.a_schema(logins={}), leader or servers.a_leader(), deadline=120)
 
 
 @pytest.fixture(params=[15, 17, "timescale"])
@@ -170,13 +170,13 @@ def row(one: Candle) -> tuple[Any, ...]:
 
 
 def assert_right(endpoint: Endpoint, trades: Sequence[Trade], until: Nanoseconds) -> None:
-    for longer in LONGER:
-        wanted = [row(one) for one in of(trades, longer.minutes * times.MINUTE, until)]
+    for rollup in ROLLUPS:
+        wanted = [row(one) for one in of(trades, rollup.minutes * times.MINUTE, until)]
         query = (
             "SELECT extract(epoch FROM ts)::bigint, open, high, low, close, vwap, volume, cost, trades "
-            f"FROM aether.{longer.name} ORDER BY ts"
+            f"FROM aether.{rollup.name} ORDER BY ts"
         )
-        assert run(endpoint, query) == wanted, longer.name
+        assert run(endpoint, query) == wanted, rollup.name
 
 
 def has_timescale(endpoint: Endpoint) -> bool:
@@ -281,8 +281,8 @@ async def test_late_trades_give_the_candles_of_ordered_trades(native: Endpoint, 
         for _ in range(3):  # a day at once
             await sink.deliver([], [], {BTC: until})
     assert written(native, "candles") == said(trades, 1, until)
-    for longer in LONGER:
-        assert written(native, longer.name) == said(trades, longer.minutes, until), longer.name
+    for rollup in ROLLUPS:
+        assert written(native, rollup.name) == said(trades, rollup.minutes, until), rollup.name
 
 
 async def test_long_carried_closes_are_corrected_one_day_per_delivery(native: Endpoint, tmp_path: Path) -> None:
@@ -301,8 +301,8 @@ async def test_long_carried_closes_are_corrected_one_day_per_delivery(native: En
         for _ in range(days):
             await sink.deliver([], [], {BTC: until})
     assert written(native, "candles") == said([first, second], 1, until)
-    for longer in LONGER:
-        assert written(native, longer.name) == said([first, second], longer.minutes, until), longer.name
+    for rollup in ROLLUPS:
+        assert written(native, rollup.name) == said([first, second], rollup.minutes, until), rollup.name
 
 
 def a_minute(endpoint: Endpoint, volume: str, cost: str, trades: int) -> None:

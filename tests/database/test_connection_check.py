@@ -63,8 +63,8 @@ def test_a_name_that_nobody_knows_is_unreachable(fresh: Endpoint) -> None:
 
 def test_server_certificate_of_the_given_ca_is_trusted(postgres: servers.Postgres, fresh: Endpoint) -> None:
     assert checked(fresh, tls=True, ca=postgres.ca).ok
-    assert migrator.bring_up(
-        dataclasses.replace(fresh, tls=True, ca=postgres.ca), servers.a_wish(), servers.a_leader(), deadline=60
+    assert migrator.ensure_schema(
+        dataclasses.replace(fresh, tls=True, ca=postgres.ca), servers.a_schema(), servers.a_leader(), deadline=60
     ).ok
 
 
@@ -192,7 +192,7 @@ def hang(endpoint: Endpoint) -> None:
 
 
 def test_a_session_is_cut_when_its_time_is_over(fresh: Endpoint) -> None:
-    with pytest.raises(connections.Refused) as refused:
+    with pytest.raises(connections.ConnectionFailed) as refused:
         hang(fresh)
     assert refused.value.reason is Reason.UNREACHABLE
     assert "no answer within 2 s" in refused.value.message

@@ -13,7 +13,7 @@ from aether_operator.api.reasons import Reason
 from aether_operator.catalog.logins import RIGHTS, Who
 from aether_operator.database import candles, connections, drifts, fence, logins, pg_catalog, plans, policies, servers
 from aether_operator.database.pg_catalog import (
-    WANTED,
+    TABLES,
     Aggregate,
     Extension,
     Keeping,
@@ -27,7 +27,7 @@ from aether_operator.database.pg_catalog import (
 from aether_operator.database.revisions import Migration, Revisions
 from aether_operator.database.steps import Notes, Write
 from aether_operator.observed.endpoints import Endpoint, Hidden
-from aether_operator.observed.owners import Standing
+from aether_operator.observed.owners import Ownership
 from aether_operator.observed.reports import Engine
 from aether_testing import postgres
 
@@ -59,10 +59,10 @@ def seen(**other: Any) -> Seen:
             server=facts(),
             schema=True,
             relations=frozenset({"ownership", "fence", "settings", "progress", "alembic_version"}),
-            owner=postgres.a_wish().owner,
+            owner=postgres.a_schema().owner,
             owned_since=NOW,
             venue="Simulated",
-            tables=WANTED,
+            tables=TABLES,
             revision="0002",
         ),
         **other,
@@ -71,7 +71,7 @@ def seen(**other: Any) -> Seen:
 
 def kept(engine: Engine, trades: Keeping, **told: str) -> dict[str, Any]:
     """A world in which the trades are kept so, and all else is as it should be."""
-    growing = pg_catalog.GROWING.items()
+    growing = pg_catalog.GROWING_TABLES.items()
     steady = {
         name: Keeping(
             engine=engine,
@@ -86,7 +86,7 @@ def kept(engine: Engine, trades: Keeping, **told: str) -> dict[str, Any]:
     trades = dataclasses.replace(trades, engine=engine, compress_days=7, compressed=True, ahead=policies.AHEAD)
     partitioned = {
         name: dataclasses.replace(table, kind="p" if name in steady and engine is Engine.PARTMAN else "r")
-        for name, table in WANTED.items()
+        for name, table in TABLES.items()
     }
     settings = {f"{name}_days": str(postgres.DAYS[name]) for name in steady}
     settings |= {f"{name}_compress_days": str(one.compress_days) for name, one in growing}
@@ -95,57 +95,57 @@ def kept(engine: Engine, trades: Keeping, **told: str) -> dict[str, Any]:
         "server": facts("2.20.0") if engine is Engine.TIMESCALE else facts(),
         "keeping": steady | {"trades": trades},
         "tables": partitioned,
-        "settings": settings | {longer.name: "digest" for longer in pg_catalog.LONGER} | told,
+        "settings": settings | {rollup.name: "digest" for rollup in pg_catalog.ROLLUPS} | told,
         "views": {
             name: View(kind="v", columns=columns, digest="digest")
-            for longer in pg_catalog.LONGER
-            for name, columns in ((longer.name, candles.COLUMNS), (longer.sums, candles.SUMS))
+            for rollup in pg_catalog.ROLLUPS
+            for name, columns in ((rollup.name, candles.COLUMNS), (rollup.sums, candles.SUMS))
         },
         "aggregates": {
-            longer.sums: Aggregate(refreshed=((None, longer.minutes * 60.0, float(candles.REFRESH_SECONDS)),))
-            for longer in pg_catalog.LONGER
+            rollup.sums: Aggregate(refreshed=((None, rollup.minutes * 60.0, float(candles.REFRESH_SECONDS)),))
+            for rollup in pg_catalog.ROLLUPS
         },
     }
 
 
 def decided(world: Seen, pending: tuple[Migration, ...] = (), **wish: Any) -> plans.Plan:
     memory = plans.Memory(database="desk", leads=True, verifier=lambda _: "verifier")
-    return plans.plan(world, postgres.a_wish(**{"logins": {}, **wish}), memory, lambda _: pending)
+    return plans.plan(world, postgres.a_schema(**{"logins": {}, **wish}), memory, lambda _: pending)
 
 
-OURS, NOBODYS, ANOTHERS, UNKNOWN = Standing.OURS, Standing.NOBODYS, Standing.ANOTHERS, Standing.UNKNOWN
+OURS, UNCLAIMED, ANOTHERS, UNKNOWN = Ownership  # in the order of the class
 BEFORE = {"venue": None, "rows": True}
 """A database of the releases before, with trades."""
 
 
 @pytest.mark.parametrize(
-    ("world", "standing", "reason"),
+    ("world", "ownership", "reason"),
     [
         ({}, OURS, Reason.READY),
-        ({"owner": None, "venue": None}, NOBODYS, Reason.READY),
-        ({"owner": ""}, NOBODYS, Reason.READY),
+        ({"owner": None, "venue": None}, UNCLAIMED, Reason.READY),
+        ({"owner": ""}, UNCLAIMED, Reason.READY),
         ({"owner": "desk/live of namespace 5d8f"}, ANOTHERS, Reason.DATABASE_OWNED_BY_ANOTHER),
         ({"owner": "desk/paper of namespace 77aa"}, ANOTHERS, Reason.DATABASE_OWNED_BY_ANOTHER),
         ({"venue": "Kraken"}, ANOTHERS, Reason.VENUE_MISMATCH),
         ({"owner": "", "venue": "Kraken"}, ANOTHERS, Reason.VENUE_MISMATCH),
-        ({"venue": None}, NOBODYS, Reason.READY),
-        (BEFORE, NOBODYS, Reason.READY),
-        (BEFORE | {"owned_since": postgres.a_wish().created}, NOBODYS, Reason.READY),
-        (BEFORE | {"owned_since": postgres.a_wish().created - DAY}, UNKNOWN, Reason.VENUE_UNKNOWN),
+        ({"venue": None}, UNCLAIMED, Reason.READY),
+        (BEFORE, UNCLAIMED, Reason.READY),
+        (BEFORE | {"owned_since": postgres.a_schema().created}, UNCLAIMED, Reason.READY),
+        (BEFORE | {"owned_since": postgres.a_schema().created - DAY}, UNKNOWN, Reason.VENUE_UNKNOWN),
         (BEFORE | {"owned_since": None}, UNKNOWN, Reason.VENUE_UNKNOWN),
         (BEFORE | {"owner": None}, UNKNOWN, Reason.VENUE_UNKNOWN),
         (BEFORE | {"owner": ""}, UNKNOWN, Reason.VENUE_UNKNOWN),
     ],
 )
 def test_a_database_is_ours_by_its_owner_and_its_venue(
-    world: dict[str, Any], standing: Standing, reason: Reason
+    world: dict[str, Any], ownership: Ownership, reason: Reason
 ) -> None:
     found = seen(**kept(Engine.PARTMAN, Keeping(days=90.0)), **world)
-    assert plans.standing(found, postgres.a_wish()) is standing
+    assert plans.ownership(found, postgres.a_schema()) is ownership
     plan = decided(found)
     claims = ["aether.ownership" in str(step) for step in plan.steps]
-    assert (plan.reason, any(claims)) == (reason, standing is NOBODYS)
-    assert standing not in {ANOTHERS, UNKNOWN} or claims == []
+    assert (plan.reason, any(claims)) == (reason, ownership is UNCLAIMED)
+    assert ownership not in {ANOTHERS, UNKNOWN} or claims == []
 
 
 def test_a_free_database_is_not_taken_while_another_server_refuses() -> None:
@@ -254,11 +254,11 @@ def test_a_shortening_asks_once_more_in_its_own_transaction() -> None:
 
 
 def test_missing_index_of_a_large_table_is_named_not_created() -> None:
-    trades = dataclasses.replace(WANTED["trades"], indexes={}, size=1 << 40)
-    steps, drift = drifts.compare({**WANTED, "trades": trades})
+    trades = dataclasses.replace(TABLES["trades"], indexes={}, size=1 << 40)
+    steps, drift = drifts.compare({**TABLES, "trades": trades})
     assert steps == []
     assert all("CREATE INDEX" in one.what and not one.repaired for one in drift)
-    assert len(drift) == len(WANTED["trades"].indexes)
+    assert len(drift) == len(TABLES["trades"].indexes)
 
 
 @pytest.mark.parametrize(
@@ -302,15 +302,15 @@ def test_what_a_shorter_retention_would_drop_is_said_exactly() -> None:
 )
 def test_maintenance_is_due_when_partitions_lack_or_are_too_old(*, newest: int, oldest: int, due: bool) -> None:
     keeping = Keeping(engine=Engine.PARTMAN, days=10, parts=(a_part(oldest), a_part(-newest)))
-    assert policies.maintenance_due(pg_catalog.GROWING["trades"], keeping, NOW) is due
+    assert policies.maintenance_due(pg_catalog.GROWING_TABLES["trades"], keeping, NOW) is due
 
 
 def test_unchanged_table_has_no_drift() -> None:
-    assert drifts.compare(WANTED) == ([], [])
+    assert drifts.compare(TABLES) == ([], [])
 
 
 def test_no_column_is_float_and_every_timestamp_has_a_zone() -> None:
-    types = {column.type for table in WANTED.values() for column in table.columns}
+    types = {column.type for table in TABLES.values() for column in table.columns}
     assert types == {"text", "smallint", "bigint", "numeric", "numeric[]", "timestamp with time zone"}
     said = " ".join(one for migration in Revisions().after(None, Engine.TIMESCALE) for one in migration.statements)
     assert not {"FLOAT", "REAL", "DOUBLE"} & set(said.upper().split())
@@ -371,8 +371,8 @@ def test_whose_the_fence_is(taken: int | None, epoch: int | None, holder: str, e
 def test_missing_timescaledb_is_accepted_where_the_spec_allows_it() -> None:
     world = seen(server=facts("2.20.0", installed=False, superuser=True), tables={})
     memory = plans.Memory(database="desk", leads=True, verifier=str, timescale_refused="it is not preloaded")
-    assert plans.engine_of(world, postgres.a_wish(), memory) is Engine.PARTMAN
-    refused = plans.engine_of(world, postgres.a_wish(timescale=Timescale.REQUIRED), memory)
+    assert plans.engine_of(world, postgres.a_schema(), memory) is Engine.PARTMAN
+    refused = plans.engine_of(world, postgres.a_schema(timescale=Timescale.REQUIRED), memory)
     assert refused == servers.Unfit(Reason.TIMESCALE_MISSING, "it is not preloaded")
 
 
@@ -433,5 +433,5 @@ def test_manual_login_is_described_with_its_complete_statements() -> None:
 
 def test_no_login_may_delete_or_change_the_form_of_anything() -> None:
     for rights in RIGHTS.values():
-        assert rights.writes.keys() <= WANTED.keys()
+        assert rights.writes.keys() <= TABLES.keys()
         assert {one for privileges in rights.writes.values() for one in privileges} <= {"INSERT", "UPDATE"}

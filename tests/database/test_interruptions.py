@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from aether_operator.database.fence import Fences
     from aether_operator.observed.endpoints import Endpoint
-    from aether_operator.observed.reports import SchemaReport, SchemaWanted
+    from aether_operator.observed.reports import DesiredSchema, SchemaReport
 
 NEXT = """
 revision = "0003"
@@ -39,8 +39,8 @@ def upgrade() -> None:
 """
 
 
-def up(endpoint: Endpoint, wish: SchemaWanted, leader: Fences | None = None, **other: Any) -> SchemaReport:
-    return migrator.bring_up(endpoint, wish, leader or servers.a_leader(), deadline=60, **other)
+def up(endpoint: Endpoint, wish: DesiredSchema, leader: Fences | None = None, **other: Any) -> SchemaReport:
+    return migrator.ensure_schema(endpoint, wish, leader or servers.a_leader(), deadline=60, **other)
 
 
 def alone(postgres: servers.Postgres, database: str) -> None:
@@ -59,7 +59,7 @@ def next_release(tmp_path: Path) -> Revisions:
 def test_process_killed_at_any_statement_leaves_a_recoverable_schema(
     postgres: servers.Postgres,
 ) -> None:
-    clean, wish = postgres.fresh(), servers.a_wish()
+    clean, wish = postgres.fresh(), servers.a_schema()
     with servers.statements() as said:
         assert up(clean, wish).ok
     expected = servers.catalogue(postgres, clean.database, wish)
@@ -67,7 +67,7 @@ def test_process_killed_at_any_statement_leaves_a_recoverable_schema(
     # Every other moment on one release, and the rest on the other.
     for number, after in said.moments[postgres.release.major == 17 :: 2]:
         statement = said[number]
-        there, again = postgres.fresh(), servers.a_wish()
+        there, again = postgres.fresh(), servers.a_schema()
         child = servers.in_a_child(lambda: up(there, again), at=number, after=after, sign=signal.SIGKILL)  # noqa: B023
         _, how = os.waitpid(child, 0)
         assert os.WIFSIGNALED(how), f"not reached: {statement}"
@@ -79,7 +79,7 @@ def test_process_killed_at_any_statement_leaves_a_recoverable_schema(
 
 
 def test_upgrade_killed_at_any_statement_resumes_there(postgres: servers.Postgres, next_release: Revisions) -> None:
-    wish, first = servers.a_wish(logins={}), postgres.fresh()
+    wish, first = servers.a_schema(logins={}), postgres.fresh()
     assert up(first, wish).revision == "0002"
     alone(postgres, first.database)
     with servers.statements() as said:
@@ -104,16 +104,16 @@ def test_upgrade_killed_at_any_statement_resumes_there(postgres: servers.Postgre
 
 
 def test_schema_of_a_newer_release_is_unchanged(fresh: Endpoint, next_release: Revisions) -> None:
-    wish = servers.a_wish()
+    wish = servers.a_schema()
     assert up(fresh, wish, revisions=next_release).revision == "0003"
     with servers.statements() as said:
-        report = up(fresh, servers.a_wish(trades_days=5))
+        report = up(fresh, servers.a_schema(trades_days=5))
     assert (report.reason, said) == (Reason.SCHEMA_NEWER, [])
     assert "revision 0003, which this release does not know" in report.message
 
 
 def test_of_two_operators_at_once_exactly_one_applies(postgres: servers.Postgres, fresh: Endpoint) -> None:
-    wish = servers.a_wish()
+    wish = servers.a_schema()
     start = threading.Barrier(2)
     found: list[SchemaReport | migrator.FencedOff] = []
 
@@ -140,7 +140,7 @@ def test_of_two_operators_at_once_exactly_one_applies(postgres: servers.Postgres
 
 
 def test_who_holds_the_schemas_lock_keeps_others_out(postgres: servers.Postgres, fresh: Endpoint) -> None:
-    wish = servers.a_wish()
+    wish = servers.a_schema()
     with servers.connected(fresh) as other:
         other.execute("SELECT pg_advisory_lock(%s)", (migrator.ADVISORY,))
         with servers.statements() as said:
@@ -152,7 +152,7 @@ def test_who_holds_the_schemas_lock_keeps_others_out(postgres: servers.Postgres,
 
 
 def test_a_table_that_somebody_has_locked_is_not_waited_for(postgres: servers.Postgres, fresh: Endpoint) -> None:
-    wish, leader = servers.a_wish(), servers.a_leader()
+    wish, leader = servers.a_schema(), servers.a_leader()
     assert up(fresh, wish, leader).ok
     postgres.run(fresh.database, "DROP INDEX aether.trades_symbol_ts")
     with servers.connected(fresh) as other, other.transaction():
@@ -165,10 +165,10 @@ def test_a_table_that_somebody_has_locked_is_not_waited_for(postgres: servers.Po
 
 def test_a_leader_that_was_followed_by_another_writes_nothing(postgres: servers.Postgres, fresh: Endpoint) -> None:
     old, new = servers.a_leader(), servers.a_leader()
-    assert up(fresh, servers.a_wish(trades_days=10, logins={}), old).ok
-    assert up(fresh, servers.a_wish(trades_days=20, logins={}), new).days.get("trades") == 20
+    assert up(fresh, servers.a_schema(trades_days=10, logins={}), old).ok
+    assert up(fresh, servers.a_schema(trades_days=20, logins={}), new).days.get("trades") == 20
     with servers.statements() as said, pytest.raises(migrator.FencedOff):
-        up(fresh, servers.a_wish(trades_days=30, logins={}), old)
+        up(fresh, servers.a_schema(trades_days=30, logins={}), old)
     assert said == []
     assert postgres.run(fresh.database, "SELECT epoch, holder FROM aether.fence") == [(2, new.holder)]
 
@@ -186,10 +186,10 @@ def test_leader_replaced_between_its_check_and_write_writes_nothing(
 
     others_from = 10**6
     leader = servers.a_leader(overtaken)
-    assert up(fresh, servers.a_wish(trades_days=10, logins={}), leader).ok
+    assert up(fresh, servers.a_schema(trades_days=10, logins={}), leader).ok
     asked, others_from = iter(range(1000)), 0  # the guard is asked once before the lock is taken
     with pytest.raises(migrator.FencedOff):
-        up(fresh, servers.a_wish(trades_days=20, logins={}), leader)
+        up(fresh, servers.a_schema(trades_days=20, logins={}), leader)
     assert others == [1]
     kept = "SELECT retention FROM partman.part_config WHERE parent_table = 'aether.trades'"
     assert postgres.run(fresh.database, kept) == [("10 days",)]
@@ -206,17 +206,17 @@ def test_leader_without_its_lease_stops_before_the_next_statement(postgres: serv
             raise Lost
 
     with servers.statements() as said, pytest.raises(Lost):
-        up(fresh, servers.a_wish(), servers.a_leader(guard))
+        up(fresh, servers.a_schema(), servers.a_leader(guard))
     # It was asked once before the lock was taken, then before each of eleven statements.
     assert len([one for one in said if "FOR SHARE" not in one]) == 11
     alone(postgres, fresh.database)
-    assert up(fresh, servers.a_wish()).ok
+    assert up(fresh, servers.a_schema()).ok
 
 
 def test_leader_frozen_in_a_transaction_blocks_nobody_and_writes_nothing(
     postgres: servers.Postgres, fresh: Endpoint
 ) -> None:
-    wish = servers.a_wish(logins={})
+    wish = servers.a_schema(logins={})
     with servers.statements() as said:
         assert up(postgres.fresh(), wish).ok
     creating = next(number for number, one in enumerate(said) if one.startswith("CREATE TABLE aether.trades"))
@@ -243,6 +243,6 @@ def test_session_ended_by_the_server_is_reported_and_retried(postgres: servers.P
         if next(ended, True):
             postgres.throw_out(fresh.database)
 
-    report = up(fresh, servers.a_wish(), servers.a_leader(guard))
+    report = up(fresh, servers.a_schema(), servers.a_leader(guard))
     assert report.reason in {Reason.UNREACHABLE, Reason.FAILED}
-    assert up(fresh, servers.a_wish()).ok
+    assert up(fresh, servers.a_schema()).ok

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def test_every_statement_of_the_pages_is_one_that_postgresql_runs(postgres: servers.Postgres, fresh: Endpoint) -> None:
-    assert migrator.bring_up(fresh, servers.a_wish(), servers.a_leader(), deadline=60).ok
+    assert migrator.ensure_schema(fresh, servers.a_schema(), servers.a_leader(), deadline=60).ok
     empty = postgres.database()
     blocks = pages.blocks("sql")
     assert len(blocks) >= 3

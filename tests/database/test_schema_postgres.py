@@ -17,18 +17,18 @@ from aether_operator.api.reasons import Reason
 from aether_operator.catalog.logins import Who
 from aether_operator.database import migrator
 from aether_operator.observed.endpoints import Hidden
-from aether_operator.observed.owners import Standing
+from aether_operator.observed.owners import Ownership
 from aether_operator.observed.reports import Drift, Engine
 from aether_testing import postgres as servers
 
 if TYPE_CHECKING:
     from aether_operator.database.fence import Fences
     from aether_operator.observed.endpoints import Endpoint
-    from aether_operator.observed.reports import SchemaReport, SchemaWanted
+    from aether_operator.observed.reports import DesiredSchema, SchemaReport
 
 
-def up(endpoint: Endpoint, wish: SchemaWanted, leader: Fences | None = None) -> SchemaReport:
-    return migrator.bring_up(endpoint, wish, leader or servers.a_leader(), deadline=60)
+def up(endpoint: Endpoint, wish: DesiredSchema, leader: Fences | None = None) -> SchemaReport:
+    return migrator.ensure_schema(endpoint, wish, leader or servers.a_leader(), deadline=60)
 
 
 def trade(days_ago: int, number: int = 1) -> str:
@@ -38,7 +38,7 @@ def trade(days_ago: int, number: int = 1) -> str:
     )
 
 
-def as_one(who: Who, endpoint: Endpoint, wish: SchemaWanted) -> Endpoint:
+def as_one(who: Who, endpoint: Endpoint, wish: DesiredSchema) -> Endpoint:
     login = wish.logins[who]
     return dataclasses.replace(endpoint, username=login.username, password=login.password)
 
@@ -46,7 +46,7 @@ def as_one(who: Who, endpoint: Endpoint, wish: SchemaWanted) -> Endpoint:
 def test_fresh_database_gets_partitions_by_pg_partman_and_a_warning(
     postgres: servers.Postgres, fresh: Endpoint
 ) -> None:
-    report = up(fresh, servers.a_wish())
+    report = up(fresh, servers.a_schema())
     assert (report.reason, report.revision, report.engine) == (Reason.READY, "0002", Engine.PARTMAN)
     assert (report.days.get("trades"), report.held, report.drift) == (90, (), ())
     assert "native partitions" in report.warnings[0]
@@ -56,7 +56,7 @@ def test_fresh_database_gets_partitions_by_pg_partman_and_a_warning(
 
 
 def test_a_steady_schema_is_not_written_to(postgres: servers.Postgres, fresh: Endpoint) -> None:
-    wish, leader = servers.a_wish(), servers.a_leader()
+    wish, leader = servers.a_schema(), servers.a_leader()
     assert up(fresh, wish, leader).ok
     postgres.run("postgres", f"ALTER DATABASE {fresh.database} SET default_transaction_read_only = on")
     before = postgres.run(fresh.database, "SELECT xmin, ctid FROM pg_class ORDER BY oid")
@@ -67,81 +67,81 @@ def test_a_steady_schema_is_not_written_to(postgres: servers.Postgres, fresh: En
 
 
 def test_a_trade_is_stored_exactly_once(postgres: servers.Postgres, fresh: Endpoint) -> None:
-    assert up(fresh, servers.a_wish()).ok
+    assert up(fresh, servers.a_schema()).ok
     again = "INSERT INTO aether.trades SELECT * FROM aether.trades ON CONFLICT DO NOTHING"
     postgres.run(fresh.database, trade(0), again)
     assert postgres.run(fresh.database, "SELECT count(*), min(qty)::text FROM aether.trades") == [(1, "0.00012345")]
 
 
 def test_a_second_platform_is_told_who_owns_the_database(postgres: servers.Postgres, fresh: Endpoint) -> None:
-    assert up(fresh, servers.a_wish(owner="desk/first of namespace 1")).ok
+    assert up(fresh, servers.a_schema(owner="desk/first of namespace 1")).ok
     with servers.statements() as said:
-        report = up(fresh, servers.a_wish(owner="desk/second of namespace 1"))
+        report = up(fresh, servers.a_schema(owner="desk/second of namespace 1"))
     assert (report.reason, said) == (Reason.DATABASE_OWNED_BY_ANOTHER, [])
     assert "the database belongs to desk/first of namespace 1, venue Simulated, since 20" in report.message
     assert report.message.endswith("; name another database in the spec")
-    assert report.standing is Standing.ANOTHERS
+    assert report.ownership is Ownership.OWNED_BY_ANOTHER
     postgres.run(fresh.database, "UPDATE aether.ownership SET owner = ''")  # what the guide says gives it free
-    report = up(fresh, servers.a_wish(owner="desk/second of namespace 1"))
-    assert (report.ok, report.standing) == (True, Standing.OURS)
+    report = up(fresh, servers.a_schema(owner="desk/second of namespace 1"))
+    assert (report.ok, report.ownership) == (True, Ownership.OURS)
 
 
 def test_a_database_is_refused_to_its_platform_at_another_venue(postgres: servers.Postgres, fresh: Endpoint) -> None:
-    assert up(fresh, servers.a_wish()).ok
+    assert up(fresh, servers.a_schema()).ok
     postgres.run(fresh.database, trade(0))
     for given_free in ("SELECT 1", "UPDATE aether.ownership SET owner = ''"):
         postgres.run(fresh.database, given_free)
         with servers.statements() as said:
-            report = up(fresh, servers.a_wish(venue="Kraken"))
-        assert (report.reason, report.standing, said) == (Reason.VENUE_MISMATCH, Standing.ANOTHERS, [])
+            report = up(fresh, servers.a_schema(venue="Kraken"))
+        assert (report.reason, report.ownership, said) == (Reason.VENUE_MISMATCH, Ownership.OWNED_BY_ANOTHER, [])
         assert "holds data of venue Simulated, and the platform says Kraken" in report.message
-    assert up(fresh, servers.a_wish()).ok
+    assert up(fresh, servers.a_schema()).ok
 
 
 def test_one_of_many_platforms_that_claim_at_once_has_it(fresh: Endpoint) -> None:
-    wishes = [servers.a_wish(owner=f"desk/p{nth} of namespace 1", logins={}) for nth in range(4)]
+    wishes = [servers.a_schema(owner=f"desk/p{nth} of namespace 1", logins={}) for nth in range(4)]
     with concurrent.futures.ThreadPoolExecutor(len(wishes)) as threads:
         for _ in range(2):  # the first time somebody may be told that another session is at it
             reports = list(threads.map(lambda wish: up(fresh, wish), wishes))
-    standings = sorted(report.standing or "" for report in reports)
-    assert standings == sorted([Standing.OURS, *[Standing.ANOTHERS] * 3])
+    ownerships = sorted(report.ownership or "" for report in reports)
+    assert ownerships == sorted([Ownership.OURS, *[Ownership.OWNED_BY_ANOTHER] * 3])
 
 
 @pytest.mark.parametrize(("created", "reason"), [(-1, Reason.READY), (1, Reason.VENUE_UNKNOWN)])
 def test_an_unwritten_venue_is_that_of_who_claimed_it(
     postgres: servers.Postgres, fresh: Endpoint, created: int, reason: Reason
 ) -> None:
-    assert up(fresh, servers.a_wish()).ok
+    assert up(fresh, servers.a_schema()).ok
     postgres.run(fresh.database, trade(0), "ALTER TABLE aether.ownership DROP COLUMN venue")
     ((claimed,),) = postgres.run(fresh.database, "SELECT since FROM aether.ownership")
-    wish = servers.a_wish(created=claimed + datetime.timedelta(seconds=created))
+    wish = servers.a_schema(created=claimed + datetime.timedelta(seconds=created))
     report = up(fresh, wish)
     assert report.reason is reason, report
     if reason is Reason.VENUE_UNKNOWN:
-        assert report.standing is Standing.UNKNOWN, "what runs goes on"
+        assert report.ownership is Ownership.UNKNOWN, "what runs goes on"
         command = report.message.partition("Kraken: ")[2].replace("their venue", "Simulated")
         postgres.run(fresh.database, *command.split("; "))
-        assert up(fresh, servers.a_wish(venue="Kraken")).reason is Reason.VENUE_MISMATCH
-        assert up(fresh, servers.a_wish()).ok
+        assert up(fresh, servers.a_schema(venue="Kraken")).reason is Reason.VENUE_MISMATCH
+        assert up(fresh, servers.a_schema()).ok
     assert postgres.run(fresh.database, "SELECT owner, venue, since FROM aether.ownership")[0][1] == "Simulated"
 
 
 def test_a_database_with_trades_and_no_owner_is_not_taken(postgres: servers.Postgres, fresh: Endpoint) -> None:
-    assert up(fresh, servers.a_wish()).ok
+    assert up(fresh, servers.a_schema()).ok
     postgres.run(fresh.database, "DELETE FROM aether.ownership")
-    assert up(fresh, servers.a_wish()).ok, "nothing was in it"
+    assert up(fresh, servers.a_schema()).ok, "nothing was in it"
     postgres.run(fresh.database, trade(0), "DELETE FROM aether.ownership")
-    assert up(fresh, servers.a_wish()).reason is Reason.VENUE_UNKNOWN
+    assert up(fresh, servers.a_schema()).reason is Reason.VENUE_UNKNOWN
 
 
 def test_timescale_required_where_it_is_not_changes_nothing(fresh: Endpoint) -> None:
     with servers.statements() as said:
-        report = up(fresh, servers.a_wish(timescale=Timescale.REQUIRED))
+        report = up(fresh, servers.a_schema(timescale=Timescale.REQUIRED))
     assert (report.reason, said) == (Reason.TIMESCALE_MISSING, [])
 
 
 def test_timescale_required_later_is_refused_and_the_partitions_stay(fresh: Endpoint) -> None:
-    wish = servers.a_wish()
+    wish = servers.a_schema()
     assert up(fresh, wish).ok
     report = up(fresh, dataclasses.replace(wish, timescale=Timescale.REQUIRED))
     assert report.reason is Reason.TIMESCALE_MISSING
@@ -152,7 +152,7 @@ def test_a_login_without_the_right_says_which(postgres: servers.Postgres, fresh:
     postgres.run(
         fresh.database, f"GRANT ALL ON SCHEMA partman TO {name}", f"GRANT ALL ON ALL TABLES IN SCHEMA partman TO {name}"
     )
-    report = up(dataclasses.replace(fresh, username=name, password=Hidden(password)), servers.a_wish())
+    report = up(dataclasses.replace(fresh, username=name, password=Hidden(password)), servers.a_schema())
     assert report.reason is Reason.RIGHT_MISSING
     assert "grant it CREATE on the database" in report.message
 
@@ -160,7 +160,7 @@ def test_a_login_without_the_right_says_which(postgres: servers.Postgres, fresh:
 def test_retention_is_lengthened_and_shortened_only_where_nothing_is_lost(
     postgres: servers.Postgres, fresh: Endpoint
 ) -> None:
-    wish, leader = servers.a_wish(trades_days=30, logins={}), servers.a_leader()
+    wish, leader = servers.a_schema(trades_days=30, logins={}), servers.a_leader()
 
     def keeping(days: int) -> SchemaReport:
         return up(fresh, dataclasses.replace(wish, days=servers.DAYS | {"trades": days}), leader)
@@ -180,14 +180,14 @@ def test_retention_is_lengthened_and_shortened_only_where_nothing_is_lost(
 
 def test_retention_is_not_shortened_where_rows_cannot_be_seen(postgres: servers.Postgres, fresh: Endpoint) -> None:
     leader = servers.a_leader()
-    assert up(fresh, servers.a_wish(trades_days=365), leader).days.get("trades") == 365
+    assert up(fresh, servers.a_schema(trades_days=365), leader).days.get("trades") == 365
     postgres.run(fresh.database, f'REVOKE SELECT ON aether.trades FROM "{fresh.username}"')
-    report = up(fresh, servers.a_wish(trades_days=30), leader)
+    report = up(fresh, servers.a_schema(trades_days=30), leader)
     assert (report.days.get("trades"), len(report.held)) == (365, 1)
 
 
 def test_partitions_are_created_ahead_and_dropped_when_too_old(postgres: servers.Postgres, fresh: Endpoint) -> None:
-    wish, leader = servers.a_wish(trades_days=2, logins={}), servers.a_leader()
+    wish, leader = servers.a_schema(trades_days=2, logins={}), servers.a_leader()
     bounds = (
         "SELECT inhrelid::regclass::text, pg_get_expr(relpartbound, inhrelid) FROM pg_inherits "
         "JOIN pg_class c ON c.oid = inhrelid WHERE inhparent = 'aether.trades'::regclass AND relpartbound IS NOT NULL"
@@ -221,7 +221,7 @@ def test_near_future_rows_leave_the_default_partition_during_maintenance(
     postgres: servers.Postgres, fresh: Endpoint
 ) -> None:
     """What the clock of a venue that is wrong did, and a week in which nobody made partitions."""
-    wish, leader = servers.a_wish(logins={}), servers.a_leader()
+    wish, leader = servers.a_schema(logins={}), servers.a_leader()
     assert up(fresh, wish, leader).ok
     newest = (
         "SELECT inhrelid::regclass::text FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhparent = "
@@ -252,7 +252,7 @@ def test_near_future_rows_leave_the_default_partition_during_maintenance(
 
 
 def test_settings_of_an_older_release_are_updated_and_no_drift(postgres: servers.Postgres, fresh: Endpoint) -> None:
-    wish, leader = servers.a_wish(logins={}), servers.a_leader()
+    wish, leader = servers.a_schema(logins={}), servers.a_leader()
     steady = up(fresh, wish, leader)
     postgres.run(
         fresh.database,
@@ -267,7 +267,7 @@ def test_settings_of_an_older_release_are_updated_and_no_drift(postgres: servers
 def test_old_rows_leave_the_default_partition_unless_retention_drops_them(
     postgres: servers.Postgres, fresh: Endpoint
 ) -> None:
-    wish, leader = servers.a_wish(logins={}, trades_days=90), servers.a_leader()
+    wish, leader = servers.a_schema(logins={}, trades_days=90), servers.a_leader()
     assert up(fresh, wish, leader).ok
     postgres.run(fresh.database, trade(40), trade(41), trade(400))
     report = up(fresh, wish, leader)
@@ -282,7 +282,7 @@ def test_old_rows_leave_the_default_partition_unless_retention_drops_them(
 
 
 def test_a_default_partition_that_others_hold_is_emptied_later(postgres: servers.Postgres, fresh: Endpoint) -> None:
-    wish, leader = servers.a_wish(logins={}), servers.a_leader()
+    wish, leader = servers.a_schema(logins={}), servers.a_leader()
     assert up(fresh, wish, leader).ok
     postgres.run(fresh.database, trade(40))
     with servers.connected(fresh) as other, other.transaction():
@@ -337,7 +337,7 @@ HARMLESS = {
 
 @pytest.mark.parametrize("edit", HARMLESS)
 def test_harmless_drift_is_mended_once_and_told(postgres: servers.Postgres, fresh: Endpoint, edit: str) -> None:
-    wish, leader = servers.a_wish(), servers.a_leader()
+    wish, leader = servers.a_schema(), servers.a_leader()
     assert up(fresh, wish, leader).ok
     names = {who.value: login.username for who, login in wish.logins.items()}
     before = servers.catalogue(postgres, fresh.database, wish)
@@ -372,7 +372,7 @@ HARMFUL = {
 
 @pytest.mark.parametrize("edit", HARMFUL)
 def test_what_only_a_person_can_mend_is_named_and_left(postgres: servers.Postgres, fresh: Endpoint, edit: str) -> None:
-    wish, leader = servers.a_wish(logins={}), servers.a_leader()
+    wish, leader = servers.a_schema(logins={}), servers.a_leader()
     assert up(fresh, wish, leader).ok
     postgres.run(fresh.database, edit)
     with servers.statements() as said:
@@ -385,7 +385,7 @@ def test_what_only_a_person_can_mend_is_named_and_left(postgres: servers.Postgre
 
 
 def test_people_may_read_and_nothing_else(postgres: servers.Postgres, fresh: Endpoint) -> None:
-    wish = servers.a_wish()
+    wish = servers.a_schema()
     assert up(fresh, wish).ok
     postgres.run(fresh.database, trade(0))
     with servers.connected(as_one(Who.READER, fresh, wish)) as person:
@@ -398,7 +398,7 @@ def test_people_may_read_and_nothing_else(postgres: servers.Postgres, fresh: End
 
 
 def test_ingest_login_has_exactly_the_rights_it_needs(postgres: servers.Postgres, fresh: Endpoint) -> None:
-    wish = servers.a_wish()
+    wish = servers.a_schema()
     assert up(fresh, wish).ok
     with servers.connected(as_one(Who.INGEST, fresh, wish)) as room:
         room.execute(
@@ -442,7 +442,7 @@ def test_ingest_login_has_exactly_the_rights_it_needs(postgres: servers.Postgres
 
 @pytest.mark.parametrize("who", Who)
 def test_new_password_of_a_login_replaces_the_old_one(fresh: Endpoint, who: Who) -> None:
-    wish, leader = servers.a_wish(), servers.a_leader()
+    wish, leader = servers.a_schema(), servers.a_leader()
     assert up(fresh, wish, leader).ok
     login = dataclasses.replace(wish.logins[who], password=Hidden("canary-new"))
     new = dataclasses.replace(wish, logins={**wish.logins, who: login})
@@ -456,7 +456,7 @@ def test_new_password_of_a_login_replaces_the_old_one(fresh: Endpoint, who: Who)
 
 
 def test_a_role_of_somebody_else_is_left_alone(postgres: servers.Postgres, fresh: Endpoint) -> None:
-    wish = servers.a_wish()
+    wish = servers.a_schema()
     reader, ingest = (wish.logins[who].username for who in (Who.READER, Who.INGEST))
     for name in (reader, ingest):
         postgres.run("postgres", f"CREATE ROLE {name} LOGIN PASSWORD 'theirs'")
@@ -482,8 +482,8 @@ def test_without_createrole_the_schema_migrates_and_manual_steps_are_named(
     postgres: servers.Postgres, fresh: Endpoint
 ) -> None:
     leader, carrier = servers.a_leader(), without_roles(postgres, fresh)
-    ours = servers.a_wish().logins.items()
-    wish = servers.a_wish(logins={who: dataclasses.replace(login, password=Hidden("by-hand")) for who, login in ours})
+    ours = servers.a_schema().logins.items()
+    wish = servers.a_schema(logins={who: dataclasses.replace(login, password=Hidden("by-hand")) for who, login in ours})
     report = up(carrier, wish, leader)
     assert (report.reason, report.revision, report.days) == (Reason.RIGHT_MISSING, "0002", servers.DAYS)
     assert "the login may not create roles" in report.warnings[1]
@@ -511,7 +511,7 @@ def test_without_createrole_the_schema_migrates_and_manual_steps_are_named(
 
 
 def test_temporary_tables_that_only_the_owner_can_allow_are_named(postgres: servers.Postgres, fresh: Endpoint) -> None:
-    wish = servers.a_wish()
+    wish = servers.a_schema()
     postgres.run("postgres", f"REVOKE TEMPORARY ON DATABASE {fresh.database} FROM PUBLIC")
     assert up(fresh, wish).ok  # the owner lets it
     postgres.run(
@@ -528,7 +528,7 @@ def test_temporary_tables_that_only_the_owner_can_allow_are_named(postgres: serv
 def test_password_that_the_server_rejects_is_not_set_every_reconcile(
     postgres: servers.Postgres, fresh: Endpoint
 ) -> None:
-    wish, leader = servers.a_wish(), servers.a_leader()
+    wish, leader = servers.a_schema(), servers.a_leader()
     assert up(fresh, wish, leader).ok
     postgres.run("postgres", f"ALTER ROLE {wish.logins[Who.READER].username} VALID UNTIL '2020-01-01'")
     first = up(fresh, wish, leader)
@@ -545,14 +545,14 @@ def test_no_secret_is_in_a_report_or_a_log(
     postgres: servers.Postgres, fresh: Endpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    wish = servers.a_wish()
+    wish = servers.a_schema()
     seen: list[Any] = [
         up(fresh, wish),
         up(dataclasses.replace(fresh, password=Hidden("canary-wrong")), wish),
         up(dataclasses.replace(fresh, database="canary"), wish).reason,
     ]
     postgres.run(fresh.database, "REVOKE ALL ON ALL TABLES IN SCHEMA partman FROM carrier")
-    seen.append(up(fresh, servers.a_wish(trades_days=91)))
+    seen.append(up(fresh, servers.a_schema(trades_days=91)))
     postgres.run(fresh.database, "GRANT ALL ON ALL TABLES IN SCHEMA partman TO carrier")
     assert "canary" not in repr(seen) + caplog.text
     assert servers.LOGIN_PASSWORD not in postgres.log

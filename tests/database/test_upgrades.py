@@ -12,7 +12,7 @@ from aether_operator.api.platforms import PlatformSpec
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog.logins import Who
 from aether_operator.database import migrator
-from aether_operator.database.pg_catalog import GROWING
+from aether_operator.database.pg_catalog import GROWING_TABLES
 from aether_testing import postgres as servers
 from aether_testing import previous_release
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from aether_operator.database.fence import Fences
     from aether_operator.database.revisions import Revisions
     from aether_operator.observed.endpoints import Endpoint
-    from aether_operator.observed.reports import SchemaReport, SchemaWanted
+    from aether_operator.observed.reports import DesiredSchema, SchemaReport
 
 OLD_SPEC = PlatformSpec.model_validate({"retention": {"tradesDays": 30}})
 """It says nothing of what it did not know."""
 
 
-def a_wish(**other: Any) -> SchemaWanted:
-    return servers.a_wish(**{"days": OLD_SPEC.retention.by_table(), **other})
+def a_schema(**other: Any) -> DesiredSchema:
+    return servers.a_schema(**{"days": OLD_SPEC.retention.by_table(), **other})
 
 
-def up(endpoint: Endpoint, wish: SchemaWanted, leader: Fences | None = None, **other: Any) -> SchemaReport:
-    return migrator.bring_up(endpoint, wish, leader or servers.a_leader(), deadline=120, **other)
+def up(endpoint: Endpoint, wish: DesiredSchema, leader: Fences | None = None, **other: Any) -> SchemaReport:
+    return migrator.ensure_schema(endpoint, wish, leader or servers.a_leader(), deadline=120, **other)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def assert_upgraded(endpoint: Endpoint, report: SchemaReport, kept: list[Any]) -
     assert previous_release.content(endpoint) == kept
     with servers.connected(endpoint) as connection:
         noted = {name for (name,) in connection.execute("SELECT name FROM aether.settings")}
-        assert {f"{table}_engine" for table in GROWING} <= noted
+        assert {f"{table}_engine" for table in GROWING_TABLES} <= noted
         assert not {"engine", "compress_days"} & noted
         assert connection.execute("SELECT wsname, rest_id FROM aether.instruments").fetchall() == [(None, None)]
         assert connection.execute("SELECT * FROM aether.progress").fetchall() == []
@@ -56,7 +56,7 @@ def assert_upgraded(endpoint: Endpoint, report: SchemaReport, kept: list[Any]) -
 def test_upgrade_killed_at_any_statement_loses_nothing_and_resumes_there(
     postgres: servers.Postgres, before: Revisions
 ) -> None:
-    wish, first = a_wish(logins={}), postgres.fresh()
+    wish, first = a_schema(logins={}), postgres.fresh()
     previous_release.make_database(first, before, wish)
     kept = previous_release.content(first)
     postgres.wait_until_nobody_is_in(first.database)
@@ -80,9 +80,9 @@ def test_upgrade_killed_at_any_statement_loses_nothing_and_resumes_there(
 def test_reader_login_survives_an_upgrade_and_ingest_gets_its_own(
     postgres: servers.Postgres, fresh: Endpoint, before: Revisions
 ) -> None:
-    wish = a_wish()
+    wish = a_schema()
     reader = {Who.READER: wish.logins[Who.READER]}
-    previous_release.make_database(fresh, before, a_wish(logins=reader))
+    previous_release.make_database(fresh, before, a_schema(logins=reader))
     (made,) = postgres.run(fresh.database, f"SELECT oid FROM pg_roles WHERE rolname = '{reader[Who.READER].username}'")
     report = up(fresh, wish)
     assert (report.reason, report.drift) == (Reason.READY, ())
@@ -97,7 +97,7 @@ def test_reader_login_survives_an_upgrade_and_ingest_gets_its_own(
 
 
 def test_previous_release_leaves_the_upgraded_schema_unchanged(fresh: Endpoint, before: Revisions) -> None:
-    wish = a_wish(logins={})
+    wish = a_schema(logins={})
     assert up(fresh, wish).ok
     with servers.statements() as said:
         report = up(fresh, wish, revisions=before)
@@ -120,7 +120,7 @@ def interrupted_at(number: int) -> Fences:
 
 
 def test_on_timescale_an_upgrade_that_is_interrupted_goes_on_there(timescale: Endpoint, before: Revisions) -> None:
-    wish, interrupted = a_wish(logins={}), 0
+    wish, interrupted = a_schema(logins={}), 0
     while True:
         with servers.connected(timescale) as connection:
             connection.execute("DROP SCHEMA IF EXISTS aether CASCADE")

@@ -17,7 +17,7 @@ from aether_operator import brokers
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.observed.endpoints import Endpoint, Hidden
-from aether_operator.observed.owners import Owner, Standing
+from aether_operator.observed.owners import Owner, Ownership
 
 
 async def postgres(host: str, username: str, password: str, word: str) -> list[str]:
@@ -113,7 +113,7 @@ async def checked(server: str, host: str, username: str, password: str, _word: s
                 break
             await asyncio.sleep(0.2)
             report = await brokers.claim(Server(server), endpoint, owner, str, deadline=20)
-        if report.standing is not Standing.OURS:
+        if report.ownership is not Ownership.OURS:
             raise RuntimeError(report)
 
 

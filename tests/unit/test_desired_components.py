@@ -16,7 +16,7 @@ from aether_operator.catalog.components import COMPONENTS, Component
 from aether_operator.desired import configmaps, networkpolicies
 from aether_operator.observed import families, kinds
 from aether_operator.observed.kinds import Ref
-from aether_operator.observed.owners import Standing
+from aether_operator.observed.owners import Ownership
 from aether_testing import observations, policies
 
 if TYPE_CHECKING:
@@ -142,21 +142,21 @@ def _elsewhere(server: Server) -> dict[str, Any]:
     return {**observations.EXTERNAL, server.value: {**part, "external": place}}
 
 
-UNSURE = sorted(set(Standing) - {Standing.OURS})
+UNSURE = sorted(set(Ownership) - {Ownership.OURS})
 
 
-def _known(observed: Observed, standing: Standing | None, *which: Server) -> Observed:
+def _known(observed: Observed, ownership: Ownership | None, *which: Server) -> Observed:
     """A world in which these servers are so; None where nobody knows it."""
     kept = {server: one for server, one in observed.owners.items() if server not in which}
-    return dataclasses.replace(observed, owners=kept | ({} if standing is None else dict.fromkeys(which, standing)))
+    return dataclasses.replace(observed, owners=kept | ({} if ownership is None else dict.fromkeys(which, ownership)))
 
 
 @pytest.mark.parametrize("standing", [None, *UNSURE])
 @pytest.mark.parametrize("server", COMPONENTS[Component.INGEST].servers)
-def test_ingest_starts_only_once_each_server_is_known_as_ours(server: Server, standing: Standing | None) -> None:
+def test_ingest_starts_only_once_each_server_is_known_as_ours(server: Server, ownership: Ownership | None) -> None:
     platform = observations.a_platform()
     observed = observations.without(observations.made(platform), INGEST)
-    made = _children(platform, _known(observed, standing, server))
+    made = _children(platform, _known(observed, ownership, server))
     assert INGEST not in made
     assert EXCHANGE in made
     assert INGEST in _children(platform, observed)
@@ -164,21 +164,25 @@ def test_ingest_starts_only_once_each_server_is_known_as_ours(server: Server, st
 
 def test_ingest_starts_whatever_a_server_it_does_not_use_is() -> None:
     platform = observations.a_platform()
-    observed = _known(observations.without(observations.made(platform), INGEST), Standing.ANOTHERS, Server.REDIS)
+    observed = _known(
+        observations.without(observations.made(platform), INGEST), Ownership.OWNED_BY_ANOTHER, Server.REDIS
+    )
     assert INGEST in _children(platform, observed)
 
 
-@pytest.mark.parametrize("standing", [None, Standing.NOBODYS, Standing.UNKNOWN])
-def test_while_nobody_knows_whose_servers_are_what_runs_stays(standing: Standing | None) -> None:
+@pytest.mark.parametrize("standing", [None, Ownership.UNCLAIMED, Ownership.UNKNOWN])
+def test_while_nobody_knows_whose_servers_are_what_runs_stays(ownership: Ownership | None) -> None:
     for platform in (observations.a_platform(), observations.an_external_platform()):
         observed = observations.made(platform)
-        assert _children(platform, _known(observed, standing, *Server))[INGEST] == _children(platform, observed)[INGEST]
+        assert (
+            _children(platform, _known(observed, ownership, *Server))[INGEST] == _children(platform, observed)[INGEST]
+        )
 
 
 @pytest.mark.parametrize("server", COMPONENTS[Component.INGEST].servers)
 def test_ingest_that_runs_is_stopped_once_a_server_is_anothers(server: Server) -> None:
     platform = observations.an_external_platform()
-    made = _children(platform, _known(observations.made(platform), Standing.ANOTHERS, server))
+    made = _children(platform, _known(observations.made(platform), Ownership.OWNED_BY_ANOTHER, server))
     assert INGEST not in made
     assert {Ref("Service", "paper-ingest"), Ref("ConfigMap", "paper-ingest-settings"), EXCHANGE} <= set(made)
 
@@ -186,13 +190,13 @@ def test_ingest_that_runs_is_stopped_once_a_server_is_anothers(server: Server) -
 @pytest.mark.parametrize("standing", [None, *UNSURE])
 @pytest.mark.parametrize("server", [Server.KAFKA, Server.NATS])
 def test_an_edited_address_reaches_ingest_only_once_the_server_is_ours(
-    server: Server, standing: Standing | None
+    server: Server, ownership: Ownership | None
 ) -> None:
     before = observations.an_external_platform()
     observed = observations.made(before)
     edited = observations.a_platform(dataPlane=_elsewhere(server), components={"ingest": {"replicas": 2}})
     observed = dataclasses.replace(observed, secrets=observations.users_secrets(edited))
-    unsure = _children(edited, _known(observed, standing, server))
+    unsure = _children(edited, _known(observed, ownership, server))
     assert _told(unsure) == _told(_children(before))
     assert _pod(unsure)["volumes"] == _pod(_children(before))["volumes"]
     assert unsure[INGEST]["spec"]["replicas"] == 2, "the rest of the edit takes effect"
@@ -205,8 +209,8 @@ def test_ingest_of_another_venue_waits_until_servers_are_ours() -> None:
     observed = observations.made(observations.an_external_platform())
     anew = observations.an_external_platform(**KRAKEN)
     for server in COMPONENTS[Component.INGEST].servers:
-        for standing in (None, *UNSURE):
-            assert INGEST not in _children(anew, _known(observed, standing, server))
+        for ownership in (None, *UNSURE):
+            assert INGEST not in _children(anew, _known(observed, ownership, server))
     assert _told(_children(anew, observed))["AETHER_VENUE"] == "Kraken"
     assert INGEST in _children(observations.an_external_platform(), _known(observed, None, *Server))
 

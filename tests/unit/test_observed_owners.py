@@ -12,14 +12,14 @@ import pytest
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.observed import owners
-from aether_operator.observed.owners import Owner, Standing
+from aether_operator.observed.owners import Owner, Ownership
 
 PAPER = Owner(namespace="desk", uid="5d8f", name="paper", venue="Simulated")
 
 
 def test_a_record_names_the_platform_that_wrote_it() -> None:
-    assert owners.read(PAPER.record) == PAPER
-    assert owners.refusal(PAPER.record, PAPER) is None
+    assert owners.parse(PAPER.record) == PAPER
+    assert owners.ownership_problem(PAPER.record, PAPER) is None
     assert json.loads(PAPER.record) == {
         "namespace": "desk", "namespaceUid": "5d8f", "name": "paper", "venue": "Simulated",
     }  # fmt: skip
@@ -28,15 +28,15 @@ def test_a_record_names_the_platform_that_wrote_it() -> None:
 @pytest.mark.parametrize("other", [{"namespace": "risk"}, {"uid": "77aa"}, {"name": "live"}])
 def test_another_platform_is_named_with_its_venue(other: dict[str, str]) -> None:
     stranger = dataclasses.replace(PAPER, **other)
-    refused = owners.refusal(stranger.record, PAPER)
+    refused = owners.ownership_problem(stranger.record, PAPER)
     assert refused is not None
     assert refused.reason is Reason.SERVER_OWNED_BY_ANOTHER
     assert refused.message == f"it belongs to {stranger.text}, venue Simulated; name another server in the spec"
 
 
 def test_another_venue_of_the_same_platform_is_refused_with_the_way_out() -> None:
-    refused = owners.refusal(PAPER.record, dataclasses.replace(PAPER, venue="Kraken"))
-    assert refused == owners.Refusal(
+    refused = owners.ownership_problem(PAPER.record, dataclasses.replace(PAPER, venue="Kraken"))
+    assert refused == owners.OwnershipProblem(
         Reason.VENUE_MISMATCH,
         "it holds data of venue Simulated, and the platform says Kraken: apply it with venue Simulated, or as another "
         "platform, by another name, with servers of its own",
@@ -56,29 +56,29 @@ def test_another_venue_of_the_same_platform_is_refused_with_the_way_out() -> Non
     ],
 )
 def test_a_record_that_is_not_understood_is_somebody_elses(record: str) -> None:
-    refused = owners.refusal(record, PAPER)
+    refused = owners.ownership_problem(record, PAPER)
     assert refused is not None
     assert refused.reason is Reason.SERVER_OWNED_BY_ANOTHER
 
 
 def test_of_another_owner_only_words_that_are_not_ours_could_quote_a_secret() -> None:
     stranger = dataclasses.replace(PAPER, name="live", uid="77aa", venue="Kraken")
-    assert owners.foreign(stranger.record, PAPER.record).split() == ["77aa", "live"]
-    assert owners.foreign(f"{stranger.text} Kraken", PAPER.text).split() == ["live", "77aa"]
-    assert owners.foreign(PAPER.record, PAPER.record) == ""
+    assert owners.foreign_words(stranger.record, PAPER.record).split() == ["77aa", "live"]
+    assert owners.foreign_words(f"{stranger.text} Kraken", PAPER.text).split() == ["live", "77aa"]
+    assert owners.foreign_words(PAPER.record, PAPER.record) == ""
 
 
-STANDINGS: Final = (None, *Standing)
+OWNERSHIPS: Final = (None, *Ownership)
 
 
 def test_a_server_is_claimed_after_all_that_come_before_it() -> None:
-    ours, free = Standing.OURS, Standing.NOBODYS
+    ours, free = Ownership.OURS, Ownership.UNCLAIMED
     claimed = []
-    for told in itertools.product(STANDINGS, repeat=len(Server)):
-        standings = dict(zip(Server, told, strict=True))
-        claimed += [told for server in Server if owners.claimable(server, standings)]
-        assert not (Standing.ANOTHERS in told and told in claimed)
-    rest = [one for one in STANDINGS if one is not Standing.ANOTHERS]
+    for told in itertools.product(OWNERSHIPS, repeat=len(Server)):
+        ownerships = dict(zip(Server, told, strict=True))
+        claimed += [told for server in Server if owners.claimable(server, ownerships)]
+        assert not (Ownership.OWNED_BY_ANOTHER in told and told in claimed)
+    rest = [one for one in OWNERSHIPS if one is not Ownership.OWNED_BY_ANOTHER]
     assert set(claimed) == {
         (*[ours] * place, free, *after)
         for place in range(len(Server))
@@ -98,11 +98,11 @@ def test_two_platforms_never_hold_what_the_other_waits_for() -> None:
     for course in itertools.product(looks, repeat=3):
         held: dict[Server, str] = {}
         for who, answering in course:
-            standings: dict[Server, Standing | None] = {Server.POSTGRES: Standing.OURS}
+            ownerships: dict[Server, Ownership | None] = {Server.POSTGRES: Ownership.OURS}
             for server in answering:
-                whose = {who: Standing.OURS, None: Standing.NOBODYS}
-                standings[server] = whose.get(held.get(server), Standing.ANOTHERS)
+                whose = {who: Ownership.OURS, None: Ownership.UNCLAIMED}
+                ownerships[server] = whose.get(held.get(server), Ownership.OWNED_BY_ANOTHER)
             for server in shared:
-                if owners.claimable(server, standings):
-                    held[server], standings[server] = who, Standing.OURS
+                if owners.claimable(server, ownerships):
+                    held[server], ownerships[server] = who, Ownership.OURS
         assert len(set(held.values())) <= 1, course

@@ -14,7 +14,7 @@ from aether_operator import status
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.observed.kinds import Ref
-from aether_operator.observed.owners import Standing
+from aether_operator.observed.owners import Ownership
 from aether_operator.status import components
 from aether_testing import observations
 
@@ -55,7 +55,7 @@ def test_before_anything_runs_nothing_is_known_of_rooms() -> None:
 
 def test_ingest_that_waits_for_an_owner_names_the_servers() -> None:
     platform, observed = _steady()
-    owners = {**observed.owners, Server.KAFKA: Standing.NOBODYS, Server.NATS: Standing.UNKNOWN}
+    owners = {**observed.owners, Server.KAFKA: Ownership.UNCLAIMED, Server.NATS: Ownership.UNKNOWN}
     told = _told(platform, dataclasses.replace(observations.without(observed, SET), owners=owners))
     said = "it is not started before kafka, nats is known to be this platform's"
     assert told["IngestReady"] == ("Unknown", Reason.PROGRESSING, said)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from aether_operator.api.platforms import Server
 from aether_operator.brokers import connections, kafka_admin, nats, redis
-from aether_operator.brokers.kafka_admin import bring_up as set_topics_up
+from aether_operator.brokers.kafka_admin import ensure_topics
 
-__all__ = ["check", "claim", "set_topics_up"]
+__all__ = ["check", "claim", "ensure_topics"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable

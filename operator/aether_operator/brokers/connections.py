@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog import names
 from aether_operator.observed import owners, secrecy
-from aether_operator.observed.owners import Standing
+from aether_operator.observed.owners import Ownership
 from aether_operator.observed.reports import ServerReport
 
 if TYPE_CHECKING:
@@ -65,17 +65,17 @@ async def reported(
     if isinstance(found, Refused):
         return ServerReport(server=server, reason=found.reason, message=found.message)
     if found.record is None:
-        return ServerReport(server=server, reason=Reason.READY, version=found.version, standing=Standing.NOBODYS)
-    refusal = owners.refusal(found.record, owner)
+        return ServerReport(server=server, reason=Reason.READY, version=found.version, ownership=Ownership.UNCLAIMED)
+    refusal = owners.ownership_problem(found.record, owner)
     if refusal is None:
-        return ServerReport(server=server, reason=Reason.READY, version=found.version, standing=Standing.OURS)
-    quoted = secrecy.quotes(owners.foreign(found.record, owner.record), endpoint.hidden)
+        return ServerReport(server=server, reason=Reason.READY, version=found.version, ownership=Ownership.OURS)
+    quoted = secrecy.quotes(owners.foreign_words(found.record, owner.record), endpoint.hidden)
     return ServerReport(
         server=server,
         reason=refusal.reason,
         message=f"{place(endpoint)}: {f'it is not ours {secrecy.WITHHELD}' if quoted else refusal.message}",
         version=found.version,
-        standing=Standing.ANOTHERS,
+        ownership=Ownership.OWNED_BY_ANOTHER,
     )
 
 

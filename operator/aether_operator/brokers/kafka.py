@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from aether_operator.observed.endpoints import Endpoint
 
-NOBODYS: Final = "md.aether-check"
+PROBE_TOPIC: Final = "md.aether-check"
 """A topic that nobody makes: a broker tells first whether one may, and then that it is not there."""
 MECHANISM: Final = "SCRAM-SHA-512"
 _UNAUTHORIZED: Final = {29, 31}  # for the topic, for the cluster
@@ -112,13 +112,13 @@ def settings(endpoint: Endpoint) -> str:
 
 async def _rights(connection: AIOKafkaConnection) -> AsyncIterator[tuple[str, int]]:
     """What Aether does with topics, and the code that the broker answers when it is tried on one that is not there."""
-    made = await connection.send(CreateTopicsRequest([(NOBODYS, 1, 1, [], [])], timeout=5000, validate_only=True))
+    made = await connection.send(CreateTopicsRequest([(PROBE_TOPIC, 1, 1, [], [])], timeout=5000, validate_only=True))
     yield "create", made.topic_errors[0][1]
-    seen = await connection.send(MetadataRequest([NOBODYS], allow_auto_topic_creation=False))
+    seen = await connection.send(MetadataRequest([PROBE_TOPIC], allow_auto_topic_creation=False))
     yield "describe", seen.topics[0][0]
-    written = await connection.send(ProduceRequest(None, 1, 5000, [(NOBODYS, [(0, b"")])]))
+    written = await connection.send(ProduceRequest(None, 1, 5000, [(PROBE_TOPIC, [(0, b"")])]))
     yield "write to", written.topics[0][1][0][1]
-    read = await connection.send(FetchRequest(0, 1, 1, 0, [(NOBODYS, [(0, 0, 1)])]))
+    read = await connection.send(FetchRequest(0, 1, 1, 0, [(PROBE_TOPIC, [(0, 0, 1)])]))
     yield "read", read.topics[0][1][0][1]
 
 

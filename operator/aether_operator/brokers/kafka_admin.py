@@ -197,7 +197,7 @@ def _by_hand(endpoint: Endpoint, owner: Owner, why: str) -> Refused:
 # The topics of the rooms.
 
 
-async def bring_up(endpoint: Endpoint, guard: Callable[[], object], *, deadline: float) -> TopicsReport:
+async def ensure_topics(endpoint: Endpoint, guard: Callable[[], object], *, deadline: float) -> TopicsReport:
     """Bring the topics to what is wanted; takes at most `deadline` seconds, and writes nothing where nothing is to do.
 
     Args:
@@ -221,7 +221,7 @@ async def bring_up(endpoint: Endpoint, guard: Callable[[], object], *, deadline:
 
 
 async def _converge(endpoint: Endpoint, guard: Callable[[], object], deadline: float) -> TopicsReport:
-    made: set[str] = set()
+    created: set[str] = set()
     changed: set[str] = set()
     until = _now() + deadline * PATIENCE
     async with kafka.connected(endpoint, deadline) as connection:
@@ -230,14 +230,14 @@ async def _converge(endpoint: Endpoint, guard: Callable[[], object], deadline: f
             # Its settings are kept; that it is there is a matter of whose Kafka it is.
             there = owners.TOPIC.name in seen.topics
             plan = topics.plan(seen, (owners.TOPIC, *TOPICS) if there else TOPICS)
-            todo = plan.without(made | changed)
+            todo = plan.without(created | changed)
             if todo.steps:
                 await _do(endpoint, connection, todo, guard, deadline)
-                made |= {one.topic.name for one in todo.makes}
+                created |= {one.topic.name for one in todo.makes}
                 changed |= {one.name for one in todo.changes}
-                log.info("topics_set", extra={"made": sorted(made), "changed": sorted(changed)})
+                log.info("topics_set", extra={"made": sorted(created), "changed": sorted(changed)})
             # Brokers hear of it one after the other, and choose leaders.
-            elif not (made or changed) or plan == topics.Plan(warnings=plan.warnings) or _now() > until:
+            elif not (created or changed) or plan == topics.Plan(warnings=plan.warnings) or _now() > until:
                 break
             await asyncio.sleep(AGAIN)
     reason, message = plan.reason, plan.message
@@ -247,7 +247,7 @@ async def _converge(endpoint: Endpoint, guard: Callable[[], object], deadline: f
     return TopicsReport(
         reason=reason,
         message=message,
-        made=tuple(sorted(made)),
+        created=tuple(sorted(created)),
         changed=tuple(sorted(changed)),
         topics=tuple(sorted(one.name for one in TOPICS if one.name in seen.topics and not seen.topics[one.name].code)),
         warnings=plan.warnings,

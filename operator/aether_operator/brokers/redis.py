@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LEAST: Final = (6, 2)
 _COMMANDS: Final = frozenset({"HELLO", "PING", "GET", "SET"})
-NOBODYS: Final = "aether:check"
+PROBE_KEY: Final = "aether:check"
 """A key that nobody writes; the check writes it only if it exists."""
 
 
@@ -106,7 +106,7 @@ async def _asked(connection: library.Connection) -> str:
     version = str(facts["version"])
     if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < LEAST:
         raise Refused(Reason.VERSION_UNSUPPORTED, f"Redis {version}; 6.2 is the oldest that is supported")
-    for command in (("PING",), ("GET", NOBODYS), ("SET", NOBODYS, "", "XX")):
+    for command in (("PING",), ("GET", PROBE_KEY), ("SET", PROBE_KEY, "", "XX")):
         await _told(connection, *command)
     return version
 

@@ -21,8 +21,8 @@ from aether_operator.database import checks, fence, migrator
 from aether_operator.kube import api_client
 from aether_operator.observed import components, kinds, owners, pod_problems
 from aether_operator.observed.observation import Observed
-from aether_operator.observed.owners import Owner, Standing
-from aether_operator.observed.reports import SchemaReport, SchemaWanted, ServerReport, TopicsReport
+from aether_operator.observed.owners import Owner, Ownership
+from aether_operator.observed.reports import DesiredSchema, SchemaReport, ServerReport, TopicsReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -101,7 +101,7 @@ class Controller:
     _checks: dict[tuple[Key, Server], _Check] = field(default_factory=dict)
     _topics: dict[Key, tuple[Endpoint, TopicsReport, float]] = field(default_factory=dict)
     """A good answer, and until when it is believed."""
-    _standings: dict[tuple[Key, Server], tuple[str, Owner, Standing]] = field(default_factory=dict)
+    _ownerships: dict[tuple[Key, Server], tuple[str, Owner, Ownership]] = field(default_factory=dict)
     """The last that each server said of whose it is: where it was, and who asked."""
     _made: dict[Key, dict[kinds.Ref, Manifest]] = field(default_factory=dict, repr=False)
     """What is wanted of the children that this process saw as wanted: one that differs since was changed by others."""
@@ -264,35 +264,35 @@ class Controller:
             ),
         )
         servers = {one.server: one for one in reports if one is not None}
-        refused = any(one.standing is Standing.ANOTHERS for one in servers.values())
-        good = {server: one.standing for server, one in servers.items() if one.ok and write}
+        refused = any(one.ownership is Ownership.OWNED_BY_ANOTHER for one in servers.values())
+        good = {server: one.ownership for server, one in servers.items() if one.ok and write}
         schema, topics = await asyncio.gather(
             self._schema(platform, observed, owner, born, may_claim=not refused)
             if Server.POSTGRES in good
             else _nothing(),
-            self._set_topics_up(key, platform, observed) if good.get(Server.KAFKA) is Standing.OURS else _nothing(),
+            self._ensure_topics(key, platform, observed) if good.get(Server.KAFKA) is Ownership.OURS else _nothing(),
         )
-        standings = {server: one.standing for server, one in servers.items()}
-        standings[Server.POSTGRES] = schema.standing if schema is not None else None
+        ownerships = {server: one.ownership for server, one in servers.items()}
+        ownerships[Server.POSTGRES] = schema.ownership if schema is not None else None
         for server in (Server.KAFKA, Server.NATS, Server.REDIS):
-            if server in good and owners.claimable(server, standings):
+            if server in good and owners.claimable(server, ownerships):
                 claimed = await self._check(key, platform, observed, server, owner, claim=True)
                 if claimed is not None:
-                    servers[server], standings[server] = claimed, claimed.standing
-                if server is Server.KAFKA and standings[server] is Standing.OURS:
-                    topics = await self._set_topics_up(key, platform, observed)
-        for server, standing in standings.items():
-            if standing is not None:
-                self._standings[key, server] = (self._place(server, platform, observed), owner, standing)
+                    servers[server], ownerships[server] = claimed, claimed.ownership
+                if server is Server.KAFKA and ownerships[server] is Ownership.OURS:
+                    topics = await self._ensure_topics(key, platform, observed)
+        for server, ownership in ownerships.items():
+            if ownership is not None:
+                self._ownerships[key, server] = (self._place(server, platform, observed), owner, ownership)
         return dataclasses.replace(observed, servers=servers, schema=schema, topics=topics, component_reports=told)
 
-    def _known(self, key: Key, platform: Platform, observed: Observed, owner: Owner) -> dict[Server, Standing]:
+    def _known(self, key: Key, platform: Platform, observed: Observed, owner: Owner) -> dict[Server, Ownership]:
         """Whose the servers are that the spec names, as far as this process was ever told by them."""
         found = {}
         for server in Server:
-            place, whom, standing = self._standings.get((key, server), ("", owner, Standing.NOBODYS))
+            place, whom, ownership = self._ownerships.get((key, server), ("", owner, Ownership.UNCLAIMED))
             if place and (place, whom) == (self._place(server, platform, observed), owner):
-                found[server] = standing
+                found[server] = ownership
         return found
 
     def _place(self, server: Server, platform: Platform, observed: Observed) -> str:
@@ -321,7 +321,7 @@ class Controller:
             report = await brokers.claim(server, endpoint, owner, self.fences.guard, deadline=CLAIM_DEADLINE)
         else:
             report = await brokers.check(server, endpoint, owner, deadline=CHECK_DEADLINE)
-        if report.ok and report.standing is not Standing.NOBODYS:
+        if report.ok and report.ownership is not Ownership.UNCLAIMED:
             self._checks[key, server] = _Check(endpoint, owner, report, time.monotonic() + CHECK_KEPT)
         return report
 
@@ -332,7 +332,7 @@ class Controller:
         if isinstance(found, desired.Missing):
             return None
         endpoint = self._reachable(Server.POSTGRES, platform, found)
-        wanted = SchemaWanted(
+        wanted = DesiredSchema(
             owner=owner.text,
             venue=owner.venue,
             created=born,
@@ -342,10 +342,10 @@ class Controller:
             logins=desired.of_database(platform, observed),
         )
         return await self._in_database(
-            lambda: migrator.bring_up(endpoint, wanted, self.fences, deadline=SCHEMA_DEADLINE)
+            lambda: migrator.ensure_schema(endpoint, wanted, self.fences, deadline=SCHEMA_DEADLINE)
         )
 
-    async def _set_topics_up(self, key: Key, platform: Platform, observed: Observed) -> TopicsReport | None:
+    async def _ensure_topics(self, key: Key, platform: Platform, observed: Observed) -> TopicsReport | None:
         found = desired.endpoint(Server.KAFKA, platform, observed)
         if isinstance(found, desired.Missing):
             return None
@@ -353,9 +353,9 @@ class Controller:
         of, known, until = self._topics.get(key, (None, None, 0.0))
         if of == endpoint and time.monotonic() < until:
             return known
-        report = await brokers.set_topics_up(endpoint, self.fences.guard, deadline=TOPICS_DEADLINE)
+        report = await brokers.ensure_topics(endpoint, self.fences.guard, deadline=TOPICS_DEADLINE)
         if report.ok:
-            believed = dataclasses.replace(report, made=(), changed=())
+            believed = dataclasses.replace(report, created=(), changed=())
             self._topics[key] = (endpoint, believed, time.monotonic() + CHECK_KEPT)
         return report
 
@@ -453,7 +453,7 @@ class Controller:
         self.index.forget(key)
         for server in Server:
             self._checks.pop((key, server), None)
-            self._standings.pop((key, server), None)
+            self._ownerships.pop((key, server), None)
         self._topics.pop(key, None)
         self._made.pop(key, None)
         self._failing.discard(key)

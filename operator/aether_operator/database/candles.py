@@ -17,7 +17,7 @@ from aether_operator.database.steps import Write, literal, quoted, remember
 from aether_operator.observed.reports import Drift, Engine
 
 if TYPE_CHECKING:
-    from aether_operator.database.pg_catalog import Longer, Seen
+    from aether_operator.database.pg_catalog import Rollup, Seen
     from aether_operator.database.steps import Notes
 
 REFRESH_SECONDS: Final = 300
@@ -49,40 +49,40 @@ def plan(seen: Seen, engine: Engine, notes: Notes) -> None:
     """What is to be done, so that longer candles are there; the tables that they are made of are as they should be."""
     if engine is Engine.TIMESCALE and getattr(seen.keeping.get("candles"), "engine", None) is not engine:
         return  # first the hypertable
-    for longer in pg_catalog.LONGER:
+    for rollup in pg_catalog.ROLLUPS:
         if engine is Engine.TIMESCALE:
-            _aggregate(seen, longer, notes)
-        _view(seen, longer, engine, notes)
+            _aggregate(seen, rollup, notes)
+        _view(seen, rollup, engine, notes)
 
 
-def _sums_by_timescale(longer: Longer, schema: str) -> str:
+def _sums_by_timescale(rollup: Rollup, schema: str) -> str:
     return _SUMS.format(
-        begin=f"{schema}.time_bucket(INTERVAL '{longer.minutes} minutes', ts)",
+        begin=f"{schema}.time_bucket(INTERVAL '{rollup.minutes} minutes', ts)",
         first_trade=f"{schema}.first(open, ts) FILTER (WHERE trades > 0)",
         first=f"{schema}.first(open, ts)",
         last=f"{schema}.last(close, ts)",
     )
 
 
-def _sums_by_postgres(longer: Longer) -> str:
+def _sums_by_postgres(rollup: Rollup) -> str:
     return _SUMS.format(
-        begin=f"date_bin('{longer.minutes} minutes', ts, '2000-01-01 00:00:00+00')",
+        begin=f"date_bin('{rollup.minutes} minutes', ts, '2000-01-01 00:00:00+00')",
         first_trade="(array_agg(open ORDER BY ts) FILTER (WHERE trades > 0))[1]",
         first="(array_agg(open ORDER BY ts))[1]",
         last="(array_agg(close ORDER BY ts DESC))[1]",
     )
 
 
-def _aggregate(seen: Seen, longer: Longer, notes: Notes) -> None:
-    name, full, schema = longer.sums, f"{pg_catalog.SCHEMA}.{longer.sums}", quoted(seen.server.timescale.schema)
+def _aggregate(seen: Seen, rollup: Rollup, notes: Notes) -> None:
+    name, full, schema = rollup.sums, f"{pg_catalog.SCHEMA}.{rollup.sums}", quoted(seen.server.timescale.schema)
     there, kept = seen.views.get(name), seen.aggregates.get(name, Aggregate())
-    end = longer.minutes * 60.0
+    end = rollup.minutes * 60.0
     policy = (
         f"SELECT {schema}.remove_continuous_aggregate_policy({literal(full)}, if_exists => true)",
         # Without a start: what came late, or was dropped, counts however old it is.
         (
             f"SELECT {schema}.add_continuous_aggregate_policy({literal(full)}, start_offset => NULL, "
-            f"end_offset => INTERVAL '{longer.minutes} minutes', "
+            f"end_offset => INTERVAL '{rollup.minutes} minutes', "
             f"schedule_interval => INTERVAL '{REFRESH_SECONDS} seconds')"
         ),
     )
@@ -91,10 +91,10 @@ def _aggregate(seen: Seen, longer: Longer, notes: Notes) -> None:
             statements = (
                 (
                     f"CREATE MATERIALIZED VIEW {full} WITH (timescaledb.continuous, "
-                    f"timescaledb.materialized_only = false) AS {_sums_by_timescale(longer, schema)} WITH NO DATA"
+                    f"timescaledb.materialized_only = false) AS {_sums_by_timescale(rollup, schema)} WITH NO DATA"
                 ),
                 *policy,
-                remember(name, str(longer.minutes)),
+                remember(name, str(rollup.minutes)),
             )
             notes.steps.append(Write(f"make the aggregate {name}", statements, _was(seen, name)))
         return
@@ -113,8 +113,8 @@ def _aggregate(seen: Seen, longer: Longer, notes: Notes) -> None:
         notes.warnings.append(f"the refresh of {full} is paused")
 
 
-def _view(seen: Seen, longer: Longer, engine: Engine, notes: Notes) -> None:
-    name, full, there = longer.name, f"{pg_catalog.SCHEMA}.{longer.name}", seen.views.get(longer.name)
+def _view(seen: Seen, rollup: Rollup, engine: Engine, notes: Notes) -> None:
+    name, full, there = rollup.name, f"{pg_catalog.SCHEMA}.{rollup.name}", seen.views.get(rollup.name)
     if there is None and name in seen.relations:
         notes.drift.append(Drift(name=full, what="is not a view", repaired=False))
         return
@@ -123,7 +123,7 @@ def _view(seen: Seen, longer: Longer, engine: Engine, notes: Notes) -> None:
         notes.drift += changed
         if changed or there.digest == seen.settings.get(name):
             return
-    sums = f"aether.{longer.sums}" if engine is Engine.TIMESCALE else f"({_sums_by_postgres(longer)})"
+    sums = f"aether.{rollup.sums}" if engine is Engine.TIMESCALE else f"({_sums_by_postgres(rollup)})"
     statements = (
         # A view that others changed has the same columns: nothing that stands on it is lost.
         f"CREATE OR REPLACE VIEW {full} AS {_VWAP.format(sums=sums)}",

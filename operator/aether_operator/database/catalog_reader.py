@@ -12,9 +12,9 @@ import sqlalchemy
 from aether_operator.database.pg_catalog import (
     BOOKS,
     COMPRESSION,
-    GROWING,
-    LONGER,
-    WANTED,
+    GROWING_TABLES,
+    ROLLUPS,
+    TABLES,
     Aggregate,
     Column,
     Extension,
@@ -68,7 +68,7 @@ FROM pg_namespace n WHERE n.nspname = :schema
 """
 
 
-_LONGER_NAMES: Final = [name for longer in LONGER for name in (longer.name, longer.sums)]
+_ROLLUP_NAMES: Final = [name for rollup in ROLLUPS for name in (rollup.name, rollup.sums)]
 
 
 class Unreadable(Exception):
@@ -279,7 +279,7 @@ def _one(connection: Connection, sql: str, **values: Any) -> Any:
 
 
 def _holds_rows(connection: Connection, relations: Mapping[str, Row[Any]]) -> bool:
-    there = [name for name in GROWING if name in relations]
+    there = [name for name in GROWING_TABLES if name in relations]
     if not all(relations[name].readable for name in there):
         return True  # who may not look does not know
     return any(_one(connection, f"SELECT EXISTS (SELECT FROM aether.{name})") for name in there)
@@ -291,7 +291,7 @@ def _first(books: Mapping[str, Sequence[Row[Any]]], name: str) -> Any:
 
 
 def _tables(connection: Connection, relations: Mapping[str, Row[Any]]) -> dict[str, Table]:
-    names = [name for name in WANTED if name in relations]
+    names = [name for name in TABLES if name in relations]
     columns, constraints, indexes = (rows(connection, sql, names=names) for sql in (_COLUMNS, _CONSTRAINTS, _INDEXES))
     return {
         name: Table(
@@ -314,7 +314,7 @@ def _tables(connection: Connection, relations: Mapping[str, Row[Any]]) -> dict[s
 def _keeping(
     connection: Connection, server: ServerFacts, relations: Mapping[str, Row[Any]], days: Mapping[str, int]
 ) -> dict[str, Keeping]:
-    names = [name for name in GROWING if name in relations]
+    names = [name for name in GROWING_TABLES if name in relations]
     partitioned = [name for name in names if relations[name].kind == "p"]
     kept = dict.fromkeys(names, Keeping())
     if partitioned:
@@ -351,7 +351,7 @@ def _by_partman(connection: Connection, server: ServerFacts, names: list[str]) -
         )
         if default and one.parts:
             bins = _STRAYS.format(default=default)
-            given = {"days": GROWING[name].part_days, "begin": one.parts[-1].end}
+            given = {"days": GROWING_TABLES[name].part_days, "begin": one.parts[-1].end}
             one = replace(one, strays=tuple(row.start for row in rows(connection, bins, **given)))
         if name in configs:
             config = configs[name]
@@ -397,7 +397,7 @@ def _grouped(found: Sequence[Row[Any]]) -> dict[str, list[Row[Any]]]:
 
 
 def _views(connection: Connection) -> dict[str, View]:
-    found = rows(connection, _VIEWS, names=_LONGER_NAMES)
+    found = rows(connection, _VIEWS, names=_ROLLUP_NAMES)
     columns = _grouped(rows(connection, _COLUMNS, names=[row.name for row in found])) if found else {}
     return {
         row.name: View(
@@ -413,7 +413,7 @@ def _aggregates(connection: Connection, server: ServerFacts) -> dict[str, Aggreg
     if not server.timescale.installed:
         return {}
     found: dict[str, Aggregate] = {}
-    for row in rows(connection, _AGGREGATES, names=_LONGER_NAMES):
+    for row in rows(connection, _AGGREGATES, names=_ROLLUP_NAMES):
         one = found.get(row.name, Aggregate(real_time=row.real_time))
         if row.job is not None:
             policy = (row.back, row.until, row.every)

@@ -19,7 +19,7 @@ def check(endpoint: Endpoint, timescale: Timescale, *, deadline: float) -> Serve
     try:
         with connections.session(endpoint, deadline=deadline) as connection:
             facts = catalog_reader.server(connection)
-    except connections.Refused as refused:
+    except connections.ConnectionFailed as refused:
         return ServerReport(server=Server.POSTGRES, reason=refused.reason, message=refused.message)
     chosen = servers.choose(facts, timescale, database=endpoint.database)
     return ServerReport(

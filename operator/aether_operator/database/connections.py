@@ -57,7 +57,7 @@ _STATES: Final = {
 }
 
 
-class Refused(Exception):
+class ConnectionFailed(Exception):
     """There is no connection, or not any more."""
 
     def __init__(self, reason: Reason, message: str) -> None:
@@ -97,9 +97,9 @@ def session(endpoint: Endpoint, *, deadline: float, idle: float = IDLE_TIMEOUT) 
         if opened.closed or opened.broken:
             late = time.monotonic() - started >= deadline
             why = f"no answer within {deadline:g} s" if late else "the connection broke"
-            raise Refused(Reason.UNREACHABLE, f"{place(endpoint)}: {why}") from None
+            raise ConnectionFailed(Reason.UNREACHABLE, f"{place(endpoint)}: {why}") from None
         reason, message = told(fault, endpoint)
-        raise Refused(reason, f"{place(endpoint)}: {message}") from None
+        raise ConnectionFailed(reason, f"{place(endpoint)}: {message}") from None
     finally:
         engine.dispose()
         opened.close()
@@ -142,7 +142,7 @@ def opens(endpoint: Endpoint, *, deadline: float) -> bool | None:
     """Whether a login is let in; None where something else is in the way."""
     try:
         _open(endpoint, deadline).close()
-    except Refused as refused:
+    except ConnectionFailed as refused:
         return False if refused.reason is Reason.LOGIN_REFUSED else None
     return True
 
@@ -152,7 +152,7 @@ def _open(endpoint: Endpoint, deadline: float) -> psycopg.Connection[tuple[Any, 
     try:
         found = {one[4][0] for one in socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)}
     except (socket.gaierror, UnicodeError):
-        raise Refused(Reason.UNREACHABLE, f"{where}: no such host name") from None
+        raise ConnectionFailed(Reason.UNREACHABLE, f"{where}: no such host name") from None
     with _authorities(endpoint) as transport:
         try:
             return psycopg.connect(
@@ -181,7 +181,7 @@ def _open(endpoint: Endpoint, deadline: float) -> psycopg.Connection[tuple[Any, 
                 reason, why = Reason.UNREACHABLE, f"no answer within {deadline:g} s"
         except psycopg.Error:
             reason, why = Reason.UNREACHABLE, "this address and login cannot be used"
-    raise Refused(reason, f"{where}: {why}")
+    raise ConnectionFailed(reason, f"{where}: {why}")
 
 
 def _asked_password(fault: psycopg.OperationalError) -> bool:

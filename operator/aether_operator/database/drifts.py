@@ -22,7 +22,7 @@ def compare(live: Mapping[str, Table]) -> tuple[list[Write], list[Drift]]:
     """Steps for what may be mended, and what only a person can: nothing is dropped, retyped or rewritten."""
     steps: list[Write] = []
     drift: list[Drift] = []
-    for name, wanted in pg_catalog.WANTED.items():
+    for name, wanted in pg_catalog.TABLES.items():
         full = f"{pg_catalog.SCHEMA}.{name}"
         table = live.get(name)
         if table is None:
@@ -49,7 +49,7 @@ def compare(live: Mapping[str, Table]) -> tuple[list[Write], list[Drift]]:
 def keepable(live: Mapping[str, Table], name: str) -> bool:
     """Whether policies of a growing table still have what they work on."""
     table = live.get(name)
-    wanted = {column for column in pg_catalog.WANTED[name].columns if column.name in {"symbol", "ts"}}
+    wanted = {column for column in pg_catalog.TABLES[name].columns if column.name in {"symbol", "ts"}}
     return table is not None and wanted <= set(table.columns)
 
 

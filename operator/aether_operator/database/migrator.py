@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from aether_operator.database.revisions import Migration
     from aether_operator.database.steps import Step
     from aether_operator.observed.endpoints import Endpoint
-    from aether_operator.observed.reports import Drift, Engine, Login, SchemaWanted
+    from aether_operator.observed.reports import DesiredSchema, Drift, Engine, Login
 
-__all__ = ["FencedOff", "Fences", "bring_up"]
+__all__ = ["FencedOff", "Fences", "ensure_schema"]
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class _Work:
 
     connection: Connection
     endpoint: Endpoint
-    wanted: SchemaWanted
+    wanted: DesiredSchema
     fences: Fences
     revisions: Revisions
     mended: list[Drift] = dataclasses.field(default_factory=list)
@@ -125,19 +125,19 @@ class _Work:
     def report(self, seen: Seen, plan: Plan) -> SchemaReport:
         days = {name: int(one.in_force) for name, one in seen.keeping.items() if one.in_force is not None}
         engine = next((one.engine for one in seen.keeping.values() if one.engine is not None), plan.engine)
-        standing = plans.standing(seen, self.wanted)
+        ownership = plans.ownership(seen, self.wanted)
         if plan.reason in plans.REFUSALS:  # what is there is not this platform's
             quoted = secrecy.quotes(
-                owners.foreign(f"{seen.owner} {seen.venue}", self.wanted.owner), self.endpoint.hidden
+                owners.foreign_words(f"{seen.owner} {seen.venue}", self.wanted.owner), self.endpoint.hidden
             )
             said = f"the database is not ours {secrecy.WITHHELD}" if quoted else plan.message
             message = f"{connections.place(self.endpoint)}: {said}"
-            return SchemaReport(reason=plan.reason, message=message, standing=standing)
+            return SchemaReport(reason=plan.reason, message=message, ownership=ownership)
         refused = plan.reason not in {Reason.READY, Reason.DRIFTED}
         return SchemaReport(
             reason=plan.reason,
             message=f"{connections.place(self.endpoint)}: {plan.message}" if refused else plan.message,
-            standing=standing,
+            ownership=ownership,
             revision=seen.revision or "",
             engine=engine,
             days=days,
@@ -156,9 +156,9 @@ class _Work:
                 self.fences.tried(self.endpoint, login, works=False)
 
 
-def bring_up(
+def ensure_schema(
     endpoint: Endpoint,
-    wanted: SchemaWanted,
+    wanted: DesiredSchema,
     fences: Fences,
     *,
     deadline: float,
@@ -177,7 +177,7 @@ def bring_up(
         with connections.session(endpoint, deadline=deadline) as connection:
             work = _Work(connection=connection, endpoint=endpoint, wanted=wanted, fences=fences, revisions=revisions)
             return _converge(work, until)
-    except connections.Refused as refused:
+    except connections.ConnectionFailed as refused:
         return SchemaReport(reason=refused.reason, message=refused.message)
     except catalog_reader.Unreadable as unreadable:
         return SchemaReport(reason=Reason.RIGHT_MISSING, message=f"{connections.place(endpoint)}: {unreadable}")

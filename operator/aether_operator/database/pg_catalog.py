@@ -203,12 +203,12 @@ CANDLES: Final = Table(
         "AND ((trades = 0) = (volume = (0)::numeric))))",
     },
 )
-WANTED: Final = {table.name: table for table in (INSTRUMENTS, TRADES_TABLE, PROGRESS, BOOKS_TABLE, TICKERS, CANDLES)}
+TABLES: Final = {table.name: table for table in (INSTRUMENTS, TRADES_TABLE, PROGRESS, BOOKS_TABLE, TICKERS, CANDLES)}
 """The tables of the newest revision: what migrations end at, and what drift is measured by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Growing:
+class GrowingTable:
     """How a table is kept that grows with time, as far as nobody chooses it."""
 
     part_days: int
@@ -217,17 +217,17 @@ class Growing:
     """Days after which a chunk is compressed."""
 
 
-GROWING: Final[Mapping[str, Growing]] = {
-    "trades": Growing(part_days=1, compress_days=7),
-    "books": Growing(part_days=1, compress_days=1),
-    "tickers": Growing(part_days=1, compress_days=7),
-    "candles": Growing(part_days=7, compress_days=30),
+GROWING_TABLES: Final[Mapping[str, GrowingTable]] = {
+    "trades": GrowingTable(part_days=1, compress_days=7),
+    "books": GrowingTable(part_days=1, compress_days=1),
+    "tickers": GrowingTable(part_days=1, compress_days=7),
+    "candles": GrowingTable(part_days=7, compress_days=30),
 }
 """The tables that are kept for a while. What is older than the retention is dropped, whole parts at a time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Longer:
+class Rollup:
     """Candles longer than a minute, made of those of a minute: a view, on TimescaleDB over a continuous aggregate."""
 
     name: str
@@ -239,8 +239,8 @@ class Longer:
         return f"{self.name}_sums"
 
 
-LONGER: Final = tuple(
-    Longer(f"candles_{name}", minutes)
+ROLLUPS: Final = tuple(
+    Rollup(f"candles_{name}", minutes)
     for name, minutes in (("5m", 5), ("15m", 15), ("1h", 60), ("4h", 240), ("1d", 1440))
 )
 

@@ -16,7 +16,7 @@ from aether_operator.api.reasons import Reason
 from aether_operator.database import candles, drifts, logins, pg_catalog, policies, servers
 from aether_operator.database.steps import Claim, Notes, Prepare, Step, Write, literal
 from aether_operator.observed import owners
-from aether_operator.observed.owners import Standing
+from aether_operator.observed.owners import Ownership
 from aether_operator.observed.reports import Engine
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aether_operator.catalog.logins import Who
     from aether_operator.database.pg_catalog import Seen
     from aether_operator.database.revisions import Migration
-    from aether_operator.observed.reports import Drift, SchemaWanted
+    from aether_operator.observed.reports import DesiredSchema, Drift
 
 INSTALL_TIMESCALE: Final = "install timescaledb"
 ADD_VENUE: Final = "ALTER TABLE aether.ownership ADD COLUMN IF NOT EXISTS venue text"
@@ -62,14 +62,14 @@ class Plan:
 
 
 REFUSALS: Final = {
-    Reason.DATABASE_OWNED_BY_ANOTHER: Standing.ANOTHERS,
-    Reason.VENUE_MISMATCH: Standing.ANOTHERS,
-    Reason.VENUE_UNKNOWN: Standing.UNKNOWN,
+    Reason.DATABASE_OWNED_BY_ANOTHER: Ownership.OWNED_BY_ANOTHER,
+    Reason.VENUE_MISMATCH: Ownership.OWNED_BY_ANOTHER,
+    Reason.VENUE_UNKNOWN: Ownership.UNKNOWN,
 }
 """Why a database is not this platform's as it is, and whose it is then."""
 
 
-def refusal(seen: Seen, wanted: SchemaWanted) -> Plan | None:
+def refusal(seen: Seen, wanted: DesiredSchema) -> Plan | None:
     """Why the database is not this platform's: another has it, or its data are of another venue, or of an unknown one.
 
     Releases before wrote down no venue. A platform's venue never changes, so what it claimed itself is of its venue.
@@ -82,7 +82,7 @@ def refusal(seen: Seen, wanted: SchemaWanted) -> Plan | None:
         message = f"the database belongs to {seen.owner}{venue}, since {since}; name another database in the spec"
         return Plan(reason=Reason.DATABASE_OWNED_BY_ANOTHER, message=message)
     if seen.venue is not None and seen.venue != wanted.venue:
-        message = f"the database holds {owners.mismatch(seen.venue, wanted.venue)}"
+        message = f"the database holds {owners.venue_mismatch(seen.venue, wanted.venue)}"
         return Plan(reason=Reason.VENUE_MISMATCH, message=message)
     claimed_itself = seen.owner and seen.owned_since is not None and wanted.created <= seen.owned_since
     if seen.venue is None and seen.rows and not claimed_itself:
@@ -95,12 +95,12 @@ def refusal(seen: Seen, wanted: SchemaWanted) -> Plan | None:
     return None
 
 
-def standing(seen: Seen, wanted: SchemaWanted) -> Standing:
+def ownership(seen: Seen, wanted: DesiredSchema) -> Ownership:
     """Whose the database is."""
     if (seen.owner, seen.venue) == (wanted.owner, wanted.venue):
-        return Standing.OURS
+        return Ownership.OURS
     refused = refusal(seen, wanted)
-    return Standing.NOBODYS if refused is None else REFUSALS[refused.reason]
+    return Ownership.UNCLAIMED if refused is None else REFUSALS[refused.reason]
 
 
 def newer(seen: Seen) -> Plan:
@@ -111,7 +111,7 @@ def newer(seen: Seen) -> Plan:
     )
 
 
-def engine_of(seen: Seen, wanted: SchemaWanted, memory: Memory) -> Engine | servers.Unfit:
+def engine_of(seen: Seen, wanted: DesiredSchema, memory: Memory) -> Engine | servers.Unfit:
     """Which engine the tables have, or will get."""
     server = seen.server
     if memory.timescale_refused and not server.timescale.installed:
@@ -119,7 +119,7 @@ def engine_of(seen: Seen, wanted: SchemaWanted, memory: Memory) -> Engine | serv
             return servers.Unfit(Reason.TIMESCALE_MISSING, memory.timescale_refused)
         server = replace(seen.server, timescale=pg_catalog.Extension())
     chosen = servers.choose(server, wanted.timescale, database=memory.database)
-    made = next((seen.tables[name] for name in pg_catalog.GROWING if name in seen.tables), None)
+    made = next((seen.tables[name] for name in pg_catalog.GROWING_TABLES if name in seen.tables), None)
     if made is None or (isinstance(chosen, servers.Unfit) and chosen.reason is Reason.VERSION_UNSUPPORTED):
         return chosen
     if made.kind != "p":
@@ -136,7 +136,7 @@ def engine_of(seen: Seen, wanted: SchemaWanted, memory: Memory) -> Engine | serv
 
 
 def plan(  # noqa: PLR0911 - a return for each phase
-    seen: Seen, wanted: SchemaWanted, memory: Memory, pending: Callable[[Engine], tuple[Migration, ...]]
+    seen: Seen, wanted: DesiredSchema, memory: Memory, pending: Callable[[Engine], tuple[Migration, ...]]
 ) -> Plan:
     """The next phase.
 
@@ -171,7 +171,7 @@ def plan(  # noqa: PLR0911 - a return for each phase
     return _keep(seen, wanted, memory, engine)
 
 
-def _claim_database(seen: Seen, wanted: SchemaWanted) -> Iterator[Step]:
+def _claim_database(seen: Seen, wanted: DesiredSchema) -> Iterator[Step]:
     if not seen.schema:
         yield Prepare("CREATE SCHEMA IF NOT EXISTS aether")
     yield _book("ownership") if "ownership" not in seen.relations else Prepare(ADD_VENUE)
@@ -191,7 +191,7 @@ def _extension(seen: Seen, engine: Engine) -> Iterator[Write]:
     if (
         engine is Engine.TIMESCALE
         and not seen.server.timescale.installed
-        and not pg_catalog.GROWING.keys() & seen.tables.keys()
+        and not pg_catalog.GROWING_TABLES.keys() & seen.tables.keys()
     ):
         yield Write(INSTALL_TIMESCALE, ("CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA public",))
     if engine is Engine.PARTMAN and not seen.server.partman.installed:
@@ -234,7 +234,7 @@ def _migrate(seen: Seen, migrations: tuple[Migration, ...], engine: Engine) -> P
     return Plan(steps=tuple(steps), engine=engine)
 
 
-def _keep(seen: Seen, wanted: SchemaWanted, memory: Memory, engine: Engine) -> Plan:
+def _keep(seen: Seen, wanted: DesiredSchema, memory: Memory, engine: Engine) -> Plan:
     notes = Notes()
     mendable, drifted = drifts.compare(seen.tables)
     notes.steps += mendable

@@ -16,9 +16,9 @@ from aether_operator.observed.reports import Drift, Engine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aether_operator.database.pg_catalog import Growing, Seen
+    from aether_operator.database.pg_catalog import GrowingTable, Seen
     from aether_operator.database.steps import Notes
-    from aether_operator.observed.reports import SchemaWanted
+    from aether_operator.observed.reports import DesiredSchema
 
 AHEAD: Final = 4
 """Partitions that pg_partman makes ahead."""
@@ -31,7 +31,7 @@ class _Table:
     """One growing table: what is wanted of it, and how it is."""
 
     name: str
-    growing: Growing
+    growing: GrowingTable
     days: int
     keeping: Keeping
     seen: Seen
@@ -58,7 +58,7 @@ class _Table:
         self.notes.steps.append(Write(what, statements, mends, once=once))
 
 
-def plan(seen: Seen, wanted: SchemaWanted, engine: Engine, notes: Notes) -> None:
+def plan(seen: Seen, wanted: DesiredSchema, engine: Engine, notes: Notes) -> None:
     """What is to be done, so that each growing table that is there is kept as is wanted."""
     tables = [
         _Table(
@@ -69,7 +69,7 @@ def plan(seen: Seen, wanted: SchemaWanted, engine: Engine, notes: Notes) -> None
             seen=seen,
             notes=notes,
         )
-        for name, growing in pg_catalog.GROWING.items()
+        for name, growing in pg_catalog.GROWING_TABLES.items()
         if drifts.keepable(seen.tables, name)
     ]
     for table in tables:
@@ -242,7 +242,7 @@ def _empty_default(table: _Table, schema: str) -> None:
             near = max(near, start + (AHEAD + 1) * size)
     newest = max(ours, default=ends)
     between = {ends + number * size for number in range(max(0, (newest - ends) // size))}
-    columns = ", ".join(column.name for column in pg_catalog.WANTED[table.name].columns)
+    columns = ", ".join(column.name for column in pg_catalog.TABLES[table.name].columns)
     for start in sorted({*ours, *between}):
         within = f"ts >= '{start.isoformat()}' AND ts < '{(start + size).isoformat()}'"
         what = Drift(name=table.full, what=f"had rows of {start:%Y-%m-%d} in its default partition", repaired=True)
@@ -268,7 +268,7 @@ def _empty_default(table: _Table, schema: str) -> None:
         )
 
 
-def maintenance_due(growing: Growing, keeping: Keeping, now: datetime.datetime) -> bool:
+def maintenance_due(growing: GrowingTable, keeping: Keeping, now: datetime.datetime) -> bool:
     """Whether partitions lack ahead, or some are older than the retention in force keeps."""
     day = datetime.timedelta(days=1)
     newest = max((part.end for part in keeping.parts), default=now)

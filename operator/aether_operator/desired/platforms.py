@@ -22,7 +22,7 @@ from aether_operator.desired import (
 )
 from aether_operator.observed import families, kinds, ownership
 from aether_operator.observed.kinds import Ref
-from aether_operator.observed.owners import Standing
+from aether_operator.observed.owners import Ownership
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,7 +92,7 @@ def _of_component(component: Component, platform: Platform, observed: Observed, 
     if families.replicas(component, platform) > 1:
         yield poddisruptionbudgets.one_at_a_time(component, platform, release)
     live = observed.children.get(families.component_stateful_set(component, platform))
-    unsure = frozenset(server for server in run.servers if observed.owners.get(server) is not Standing.OURS)
+    unsure = frozenset(server for server in run.servers if observed.owners.get(server) is not Ownership.OURS)
     if live is not None and not ownership.ours(live, platform.name):
         yield statefulsets.of_component(component, resources, platform, release)  # it is left alone, and told
     elif live is None:
@@ -103,7 +103,7 @@ def _of_component(component: Component, platform: Platform, observed: Observed, 
     # What runs already goes on, whatever became of a Secret, which its pods have read, and while nobody knows whose a
     # server is; but it does not write to what is another's.
     elif not any(
-        observed.owners.get(server) is Standing.ANOTHERS and environments.reaches(live, server, platform)
+        observed.owners.get(server) is Ownership.OWNED_BY_ANOTHER and environments.reaches(live, server, platform)
         for server in run.servers
     ):
         yield statefulsets.of_component(component, resources, platform, release, unsure, live)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from aether_operator.api.reasons import Reason
     from aether_operator.observed.components import ComponentReport
     from aether_operator.observed.kinds import Manifest, Ref
-    from aether_operator.observed.owners import Standing
+    from aether_operator.observed.owners import Ownership
     from aether_operator.observed.reports import SchemaReport, ServerReport, TopicsReport
 
 
@@ -44,7 +44,7 @@ class Observed:
     servers: Mapping[Server, ServerReport] = field(default_factory=dict)
     schema: SchemaReport | None = None
     topics: TopicsReport | None = None
-    owners: Mapping[Server, Standing] = field(default_factory=dict)
+    owners: Mapping[Server, Ownership] = field(default_factory=dict)
     """Whose the servers are that the spec names; without those that nobody knows it of."""
     component_reports: Mapping[str, ComponentReport] = field(default_factory=dict)
     """Pod → what it said; without pods that could not be asked."""

@@ -17,27 +17,27 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Standing(StrEnum):
+class Ownership(StrEnum):
     """What a server's record says of a platform; a server that was not asked, or did not answer, has none."""
 
     OURS = "ours"
-    NOBODYS = "nobody's"
-    ANOTHERS = "another's"
+    UNCLAIMED = "unclaimed"
+    OWNED_BY_ANOTHER = "owned by another"
     """Of another platform, or of this one's name at another venue."""
     UNKNOWN = "unknown"
     """It holds data, and nobody wrote down of which venue: nothing is started on it, and what runs there goes on."""
 
 
-def claimable(server: Server, standings: Mapping[Server, Standing | None]) -> bool:
+def claimable(server: Server, ownerships: Mapping[Server, Ownership | None]) -> bool:
     """Whether a platform may write itself down on a server that is nobody's, by what its servers said just now.
 
     No other server refuses it, since claims are not taken back. And it has all that come before, in one order for all
     platforms: of two that name the same servers, neither can hold one that the other waits for.
     """
-    if standings.get(server) is not Standing.NOBODYS or Standing.ANOTHERS in standings.values():
+    if ownerships.get(server) is not Ownership.UNCLAIMED or Ownership.OWNED_BY_ANOTHER in ownerships.values():
         return False
     before = list(Server)[: list(Server).index(server)]
-    return all(standings.get(one) is Standing.OURS for one in before)
+    return all(ownerships.get(one) is Ownership.OURS for one in before)
 
 
 _Word = Annotated[str, pydantic.Field(max_length=253, pattern=r"^[A-Za-z0-9._-]+$")]
@@ -80,7 +80,7 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class OwnershipProblem:
     """Why a server is not this platform's."""
 
     reason: Reason
@@ -92,7 +92,7 @@ _NOT_UNDERSTOOD: Final = f"it belongs to somebody else: what stands there as its
 _WORDS: Final = re.compile(r"[A-Za-z0-9._-]+")
 
 
-def read(record: str) -> Owner | None:
+def parse(record: str) -> Owner | None:
     """The owner that a record names; nothing where it is not understood."""
     try:
         found = _Record.model_validate_json(record)
@@ -101,27 +101,27 @@ def read(record: str) -> Owner | None:
     return Owner(namespace=found.namespace, uid=found.namespaceUid, name=found.name, venue=found.venue)
 
 
-def foreign(text: str, own: str) -> str:
+def foreign_words(text: str, own: str) -> str:
     """The words of an owner's name or record that are neither in ours nor a venue: a Secret could be quoted in them."""
     known = {*_WORDS.findall(own), *VenueName}
     return " ".join(word for word in _WORDS.findall(text) if word not in known)
 
 
-def refusal(record: str, platform: Owner) -> Refusal | None:
+def ownership_problem(record: str, platform: Owner) -> OwnershipProblem | None:
     """Why a server with this record is not this platform's; nothing where it is."""
-    found = read(record)
+    found = parse(record)
     if found is None:
-        return Refusal(Reason.SERVER_OWNED_BY_ANOTHER, _NOT_UNDERSTOOD)
+        return OwnershipProblem(Reason.SERVER_OWNED_BY_ANOTHER, _NOT_UNDERSTOOD)
     if found.text != platform.text:
-        return Refusal(
+        return OwnershipProblem(
             Reason.SERVER_OWNED_BY_ANOTHER, f"it belongs to {found.text}, venue {found.venue}; {_OTHER_SERVER}"
         )
     if found.venue != platform.venue:
-        return Refusal(Reason.VENUE_MISMATCH, f"it holds {mismatch(found.venue, platform.venue)}")
+        return OwnershipProblem(Reason.VENUE_MISMATCH, f"it holds {venue_mismatch(found.venue, platform.venue)}")
     return None
 
 
-def mismatch(recorded: str, wanted: str) -> str:
+def venue_mismatch(recorded: str, wanted: str) -> str:
     """Data of another venue, and the way out."""
     return (
         f"data of venue {recorded}, and the platform says {wanted}: "

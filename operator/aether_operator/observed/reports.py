@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aether_operator.api.platforms import Server, Timescale
     from aether_operator.catalog.logins import Who
     from aether_operator.observed.endpoints import Hidden
-    from aether_operator.observed.owners import Standing
+    from aether_operator.observed.owners import Ownership
 
 
 class Engine(StrEnum):
@@ -37,7 +37,7 @@ class ServerReport:
     reason: Reason
     message: str = ""
     version: str = ""
-    standing: Standing | None = None
+    ownership: Ownership | None = None
     """Whose it is; of PostgreSQL the schema's report says it."""
     timescale: str = ""
     partman: str = ""
@@ -59,7 +59,7 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SchemaWanted:
+class DesiredSchema:
     """What a platform wants of its database."""
 
     owner: str
@@ -92,7 +92,7 @@ class SchemaReport:
 
     reason: Reason
     message: str = ""
-    standing: Standing | None = None
+    ownership: Ownership | None = None
     """Whose the database is."""
     revision: str = ""
     engine: Engine | None = None
@@ -115,7 +115,7 @@ class TopicsReport:
 
     reason: Reason
     message: str = ""
-    made: tuple[str, ...] = ()
+    created: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     """Those whose settings were put right just now."""
     topics: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from aether_operator.api.reasons import ConditionType, Reason
 from aether_operator.catalog.components import COMPONENTS, Component
 from aether_operator.observed import components as reports
 from aether_operator.observed import families
-from aether_operator.observed.owners import Standing
+from aether_operator.observed.owners import Ownership
 from aether_operator.status import findings
 from aether_operator.status.conditions import Condition, Truth
 from aether_operator.status.findings import Finding
@@ -132,7 +132,7 @@ def ingest(platform: Platform, observed: Observed) -> Finding | None:
 def _unsure(platform: Platform, observed: Observed) -> Finding | None:
     """That it is not started since nobody knows yet whose a server is, or another has it."""
     used = COMPONENTS[Component.INGEST].servers
-    unsure = [server.value for server in used if observed.owners.get(server) is not Standing.OURS]
+    unsure = [server.value for server in used if observed.owners.get(server) is not Ownership.OURS]
     if not unsure or families.component_stateful_set(Component.INGEST, platform) in observed.children:
         return None
     message = f"it is not started before {', '.join(unsure)} is known to be this platform's"
