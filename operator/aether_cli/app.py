@@ -53,7 +53,7 @@ SHARED: Final[tuple[Callable[..., None], ...]] = (
     platform_commands.explain,
 )
 """The commands that both have."""
-KUBECTLS_WORDS: Final = {
+KUBECTL_CONTEXT_SETTINGS: Final = {
     "allow_extra_args": True,
     "ignore_unknown_options": True,
     # From kubectl's first word on nothing is ours, a `--` neither.
@@ -62,7 +62,7 @@ KUBECTLS_WORDS: Final = {
 }
 for _command in (cluster_commands.up, cluster_commands.build, cluster_commands.down, *SHARED):
     app.command()(_command)
-app.command(context_settings=KUBECTLS_WORDS, add_help_option=False)(cluster_commands.kubectl)
+app.command(context_settings=KUBECTL_CONTEXT_SETTINGS, add_help_option=False)(cluster_commands.kubectl)
 app.command()(cluster_commands.logs)
 
 plugin = typer.Typer(
@@ -74,7 +74,7 @@ plugin = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-ELSEWHERE: Final = {
+ABSENT_COMMANDS: Final = {
     "up": "aether up starts a cluster on this machine, and with --context NAME installs Aether in yours.",
     "down": "aether down stops the cluster that aether up started on this machine.",
     "build": "aether build builds on this machine.",
@@ -94,7 +94,7 @@ PluginKubeconfig = Annotated[
 PluginNamespace = Annotated[
     str, typer.Option("--namespace", "-n", help="The namespace; the context's, or default, otherwise.")
 ]
-OF_KUBECTL: Final = {"context": PluginContext, "kubeconfig": PluginKubeconfig, "namespace": PluginNamespace}
+KUBECTL_OPTIONS: Final = {"context": PluginContext, "kubeconfig": PluginKubeconfig, "namespace": PluginNamespace}
 """Options of `kubectl aether` that are as kubectl's own."""
 
 
@@ -111,10 +111,10 @@ def _top_of_plugin(
 ) -> None:
     """Options that come before a command hold for it, as kubectl has them on either side."""
     given = {"context": context, "kubeconfig": kubeconfig, "namespace": namespace}
-    at.default_map = {command.__name__: {key: said for key, said in given.items() if said} for command in SHARED}
+    at.default_map = {command.__name__: {key: value for key, value in given.items() if value} for command in SHARED}
 
 
-def _of_contexts(command: Callable[..., None]) -> Callable[..., None]:
+def _without_local_cluster(command: Callable[..., None]) -> Callable[..., None]:
     """A command that knows nothing of a local cluster."""
     known = inspect.signature(command, eval_str=True)
 
@@ -123,7 +123,7 @@ def _of_contexts(command: Callable[..., None]) -> Callable[..., None]:
         command(name="", **given)
 
     parameters = [
-        one.replace(annotation=OF_KUBECTL.get(one.name, one.annotation))
+        one.replace(annotation=KUBECTL_OPTIONS.get(one.name, one.annotation))
         for one in known.parameters.values()
         if one.name != "name"
     ]
@@ -131,18 +131,18 @@ def _of_contexts(command: Callable[..., None]) -> Callable[..., None]:
     return on_context
 
 
-def _not_here(command: str) -> Callable[[], None]:
-    def refuse() -> None:
-        raise problems.BadInput(f"kubectl aether has no command {command}", remedy=ELSEWHERE[command])
+def _absent(command: str) -> Callable[[], None]:
+    def absent() -> None:
+        raise problems.BadInput(f"kubectl aether has no command {command}", remedy=ABSENT_COMMANDS[command])
 
-    return refuse
+    return absent
 
 
 for _command in SHARED:
-    plugin.command(_command.__name__)(_of_contexts(_command))
-for _name in ELSEWHERE:
+    plugin.command(_command.__name__)(_without_local_cluster(_command))
+for _name in ABSENT_COMMANDS:
     _any_words = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-    plugin.command(_name, hidden=True, add_help_option=False, context_settings=_any_words)(_not_here(_name))
+    plugin.command(_name, hidden=True, add_help_option=False, context_settings=_any_words)(_absent(_name))
 
 
 def run(arguments: list[str], *, program: typer.Typer = app) -> int:

@@ -60,24 +60,24 @@ def up(  # noqa: PLR0913 - a command has as many options as it has
     as_json: AsJson = False,
 ) -> None:
     """Have Aether in a cluster: in a one-node Kubernetes on this machine, or in the one of --context. Again: heals."""
-    reporter = progress.ToTerminal()
+    reporter = progress.TerminalReporter()
     if context or kubeconfig:
-        with targets.on(targets.chosen(name, context, kubeconfig)) as target:
-            _up_there(target, reporter, values or [], example=bool(example), as_json=as_json)
+        with targets.errors_named(targets.select(name, context, kubeconfig)) as target:
+            _up_on_context(target, reporter, values or [], example=bool(example), as_json=as_json)
         return
     at = paths.of(name, os.environ)
-    chosen = Settings(profile=profile, port=port, egress=egress)
-    if not chosen.has_node and (example or values):
+    select = Settings(profile=profile, port=port, egress=egress)
+    if not select.has_node and (example or values):
         raise problems.BadInput(
             f"profile: {profile} runs no pods, and nothing is installed there", remedy=f"Use --profile {Profile.NODE}"
         )
-    cluster = startup.up(at, chosen, reporter)
+    cluster = startup.up(at, select, reporter)
     installed = None
-    if chosen.has_node:
+    if select.has_node:
         helm = installer.Helm(program=cluster.programs["helm"], kubectl=cluster.kubectl)
         chart = installer.repository() / "helm" / installer.RELEASE
-        with supervisor_process.alone(at, reporter):
-            installer.forget_unfinished(cluster.kubectl)
+        with supervisor_process.exclusive(at, reporter):
+            installer.delete_pending_releases(cluster.kubectl)
             name_of_chart = installer.install(
                 helm, chart, reporter, given=installer.values(cluster.images), files=values or []
             )
@@ -87,7 +87,7 @@ def up(  # noqa: PLR0913 - a command has as many options as it has
         return
     news = f"up after {cluster.seconds:.1f} s" if cluster.started else "was up already"
     reporter.line("")
-    output.begin(output.heading(targets.chosen(name, "")))
+    output.print_heading(output.heading(targets.select(name, "")))
     out.print(f"  {cluster.server}, {news}")
     if installed:
         _print_installed(installed)
@@ -97,8 +97,8 @@ def up(  # noqa: PLR0913 - a command has as many options as it has
     out.print(f"  export KUBECONFIG={escape(str(cluster.kubeconfig))}    # for kubectl, Lens, k9s, helm and all others")
 
 
-def _up_there(
-    target: targets.Target, reporter: progress.Teller, values: Sequence[Path], *, example: bool, as_json: bool
+def _up_on_context(
+    target: targets.Target, reporter: progress.Reporter, values: Sequence[Path], *, example: bool, as_json: bool
 ) -> None:
     """`up` on a cluster of the person's: nothing is started, and no image is brought."""
     kubectl = target.kubectl
@@ -115,7 +115,7 @@ def _up_there(
         output.print_json({**record, **installed.record()})
         return
     reporter.line("")
-    output.begin(output.heading(target))
+    output.print_heading(output.heading(target))
     out.print(f"  Kubernetes {version}")
     _print_installed(installed)
     if not example:
@@ -123,25 +123,25 @@ def _up_there(
 
 
 def _with_example(
-    kubectl: kubectl_client.Kubectl, chart: str, reporter: progress.Teller, *, wanted: bool
-) -> installer.Installed:
+    kubectl: kubectl_client.Kubectl, chart: str, reporter: progress.Reporter, *, wanted: bool
+) -> installer.Installation:
     folder = installer.repository() / "examples" / installer.EXAMPLE
-    platforms = installer.show_example(kubectl, folder, reporter) if wanted else ()
-    return installer.Installed(chart=chart, platforms=platforms)
+    platforms = installer.apply_example(kubectl, folder, reporter) if wanted else ()
+    return installer.Installation(chart=chart, platforms=platforms)
 
 
-def _print_installed(installed: installer.Installed) -> None:
-    out.print(f"  {installed.chart} is installed in {installer.SYSTEM}")
+def _print_installed(installed: installer.Installation) -> None:
+    out.print(f"  {installed.chart} is installed in {installer.OPERATOR_NAMESPACE}")
     for one in installed.platforms:
         out.print(f"  TradingPlatform {one.namespace}/{one.name}: [green]Ready[/]  {escape(one.message)}")
 
 
 def build(*, as_json: AsJson = False) -> None:
     """Build what `up` needs, programs and images, into the cache, and start nothing."""
-    baked = startup.build(paths.of(DEFAULT, os.environ), progress.ToTerminal())
+    built = startup.build(paths.of(DEFAULT, os.environ), progress.TerminalReporter())
     if as_json:
         output.print_json(
-            [{"name": one.name, "reference": one.reference, "bytes": one.size, "built": one.built} for one in baked]
+            [{"name": one.name, "reference": one.reference, "bytes": one.size, "built": one.built} for one in built]
         )
 
 
@@ -153,7 +153,7 @@ def down(
 ) -> None:
     """Stop the local cluster. Its objects, its volumes and the caches stay, unless --purge."""
     began = time.monotonic()
-    stopped = startup.down(paths.of(name, os.environ), progress.ToTerminal(), purge=purge)
+    stopped = startup.down(paths.of(name, os.environ), progress.TerminalReporter(), purge=purge)
     seconds = time.monotonic() - began
     if as_json:
         output.print_json({"name": name, "stopped": stopped, "purged": purge, "seconds": round(seconds, 3)})
@@ -165,10 +165,10 @@ def kubectl(
     arguments: typer.Context, *, name: Name = DEFAULT, context: Context = "", kubeconfig: Kubeconfig = None
 ) -> None:
     """Run kubectl against the cluster; options of aether come first: aether kubectl --name x get pods -A."""
-    _become_kubectl(targets.chosen(name, context, kubeconfig), arguments.args)
+    _exec_kubectl(targets.select(name, context, kubeconfig), arguments.args)
 
 
-def _become_kubectl(target: targets.Target, words: Sequence[str]) -> None:
+def _exec_kubectl(target: targets.Target, words: Sequence[str]) -> None:
     """What it prints on standard output is its own; whose data those are is said before, on standard error.
 
     Raises:
@@ -185,16 +185,16 @@ def _become_kubectl(target: targets.Target, words: Sequence[str]) -> None:
 
 def _option(words: Sequence[str], *names: str) -> str | None:
     """What kubectl's words say for one of its options; the last counts. None where they do not name it."""
-    said = None
+    value = None
     for nth, word in enumerate(words):
         if word == "--":
             break
         for name in names:
             if word == name:
-                said = words[nth + 1] if nth + 1 < len(words) else ""
+                value = words[nth + 1] if nth + 1 < len(words) else ""
             elif word.startswith(f"{name}=") or (len(name) == len("-n") and word.startswith(name)):
-                said = word.removeprefix(name).removeprefix("=")
-    return said
+                value = word.removeprefix(name).removeprefix("=")
+    return value
 
 
 def logs(  # noqa: PLR0913 - a command has as many options as it has
@@ -214,13 +214,13 @@ def logs(  # noqa: PLR0913 - a command has as many options as it has
 ) -> None:
     """Show the last lines of a component's log, or of a workload's. Without a name: which components have one."""
     at = paths.of(name, os.environ)
-    foreign = bool(context or kubeconfig)
-    if foreign and not what:
+    own_cluster = bool(context or kubeconfig)
+    if own_cluster and not what:
         raise problems.BadInput("what: name a workload", remedy="For example: aether logs --context c deploy/web")
-    if "/" in what or foreign:
-        target = targets.chosen(name, context, kubeconfig)
+    if "/" in what or own_cluster:
+        target = targets.select(name, context, kubeconfig)
         where = f"--namespace={namespace or target.namespace}"
-        _become_kubectl(target, ["logs", what, where, f"--tail={lines}", *(["--follow"] if follow else [])])
+        _exec_kubectl(target, ["logs", what, where, f"--tail={lines}", *(["--follow"] if follow else [])])
     log = at.logs / f"{what}.log"
     if not log.is_file():
         have = ", ".join(sorted(path.stem for path in at.logs.glob("*.log")))

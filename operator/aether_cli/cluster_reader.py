@@ -12,9 +12,9 @@ from aether_operator.api import labels, models, platforms
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-ANSWERS: Final = 20.0
+API_TIMEOUT: Final = 20.0
 """Seconds that the API server has to answer."""
-DEADLINE: Final = 5.0
+POD_TIMEOUT: Final = 5.0
 """Seconds that a room has to answer."""
 
 
@@ -23,7 +23,7 @@ class _Reader:
     """Reads lists, and remembers what may not be read."""
 
     kubectl: kubectl_client.Kubectl
-    unread: list[status_view.Unread]
+    unreadable: list[status_view.UnreadableResource]
 
     def all(self, what: str, where: Sequence[str], selector: str = "") -> list[dict[str, Any]]:
         """What there is in these namespaces, in all of them where none is named; without what is forbidden."""
@@ -31,7 +31,7 @@ class _Reader:
         for space in where or ("",):
             within = f"--namespace={space}" if space else "--all-namespaces"
             try:
-                found += self.kubectl.get(what, within, f"--selector={selector}", deadline=ANSWERS)["items"]
+                found += self.kubectl.get(what, within, f"--selector={selector}", deadline=API_TIMEOUT)["items"]
             except kubectl_client.Forbidden:
                 self._note(what, space)
         return found
@@ -39,20 +39,20 @@ class _Reader:
     def one(self, what: str, name: str, space: str) -> list[dict[str, Any]]:
         """One object, if it is there and may be read."""
         try:
-            return [self.kubectl.get(what, name, f"--namespace={space}", deadline=ANSWERS)]
-        except kubectl_client.NotThere:
+            return [self.kubectl.get(what, name, f"--namespace={space}", deadline=API_TIMEOUT)]
+        except kubectl_client.NotFound:
             return []
         except kubectl_client.Forbidden:
             self._note(what, space)
             return []
 
     def _note(self, what: str, space: str) -> None:
-        one = status_view.Unread(what=what.partition(".")[0], namespace=space)
-        if one not in self.unread:
-            self.unread.append(one)
+        one = status_view.UnreadableResource(what=what.partition(".")[0], namespace=space)
+        if one not in self.unreadable:
+            self.unreadable.append(one)
 
 
-def desk(kubectl: kubectl_client.Kubectl, spaces: Sequence[str]) -> status_view.Desk:
+def aether_state(kubectl: kubectl_client.Kubectl, spaces: Sequence[str]) -> status_view.AetherState:
     """What a cluster has of Aether in these namespaces; in all of them where none is named.
 
     The operator is also looked for in the namespace that it usually has. Nothing where the kinds are not installed.
@@ -61,29 +61,29 @@ def desk(kubectl: kubectl_client.Kubectl, spaces: Sequence[str]) -> status_view.
         Forbidden: Not even platforms may be read.
     """
     if not installed(kubectl):
-        return status_view.Desk(installed=False)
-    read = _Reader(kubectl=kubectl, unread=[])
-    mine = read.all(installer.PLATFORMS, spaces)
-    if len(read.unread) == max(1, len(spaces)):
+        return status_view.AetherState(installed=False)
+    read = _Reader(kubectl=kubectl, unreadable=[])
+    found_platforms = read.all(installer.PLATFORMS, spaces)
+    if len(read.unreadable) == max(1, len(spaces)):
         which = f"namespace {', '.join(spaces)}" if spaces else "all namespaces"
-        raise kubectl_client.Forbidden(f"you may not list {platforms.PLURAL} in {which}", remedy=WAY_OUT)
-    around = tuple(dict.fromkeys([*spaces, installer.SYSTEM])) if spaces else ()
+        raise kubectl_client.Forbidden(f"you may not list {platforms.PLURAL} in {which}", remedy=NAMESPACE_REMEDY)
+    operator_namespaces = tuple(dict.fromkeys([*spaces, installer.OPERATOR_NAMESPACE])) if spaces else ()
     operator = ",".join(f"{key}={value}" for key, value in labels.OPERATOR_POD.items())
-    deployments = read.all("deployments", around, operator)
+    deployments = read.all("deployments", operator_namespaces, operator)
     names = {(one["metadata"]["namespace"], one["metadata"]["name"]) for one in deployments}
-    return status_view.Desk(
-        platforms=mine,
+    return status_view.AetherState(
+        platforms=found_platforms,
         deployments=deployments,
         leases=[lease for space, name in sorted(names) for lease in read.one("leases", name, space)],
-        pods=[*read.all("pods", around, operator), *read.all("pods", spaces, labels.PLATFORM)],
-        unread=read.unread,
+        pods=[*read.all("pods", operator_namespaces, operator), *read.all("pods", spaces, labels.PLATFORM)],
+        unreadable=read.unreadable,
     )
 
 
-def nodes(kubectl: kubectl_client.Kubectl) -> tuple[list[dict[str, Any]], list[status_view.Unread]]:
+def nodes(kubectl: kubectl_client.Kubectl) -> tuple[list[dict[str, Any]], list[status_view.UnreadableResource]]:
     """The cluster's nodes; who has rights in namespaces alone may not read them."""
-    read = _Reader(kubectl=kubectl, unread=[])
-    return read.all("nodes", ()), read.unread
+    read = _Reader(kubectl=kubectl, unreadable=[])
+    return read.all("nodes", ()), read.unreadable
 
 
 def events(kubectl: kubectl_client.Kubectl, thing: dict[str, Any]) -> list[dict[str, Any]]:
@@ -94,21 +94,21 @@ def events(kubectl: kubectl_client.Kubectl, thing: dict[str, Any]) -> list[dict[
     return found
 
 
-PROXY: Final = "the verb get on pods/proxy"
+PROXY_RIGHT: Final = "the verb get on pods/proxy"
 """The right that a look at a pod takes; the role `view` has it not."""
-WAY_OUT: Final = "Name a namespace that you may read: -n NAMESPACE"
+NAMESPACE_REMEDY: Final = "Name a namespace that you may read: -n NAMESPACE"
 
 
 def installed(kubectl: kubectl_client.Kubectl) -> bool:
     """Whether a cluster knows our kinds; everybody who may log in may ask that."""
     try:
-        kubectl.raw(f"/apis/{models.GROUP}/{models.VERSION}", deadline=ANSWERS)
-    except kubectl_client.NotThere:
+        kubectl.raw(f"/apis/{models.GROUP}/{models.VERSION}", deadline=API_TIMEOUT)
+    except kubectl_client.NotFound:
         return False
     return True
 
 
-def platforms_of(kubectl: kubectl_client.Kubectl, namespace: str = "") -> list[dict[str, Any]]:
+def list_platforms(kubectl: kubectl_client.Kubectl, namespace: str = "") -> list[dict[str, Any]]:
     """All platforms of a cluster, or of one namespace; none where the kinds are not installed.
 
     Raises:
@@ -117,7 +117,7 @@ def platforms_of(kubectl: kubectl_client.Kubectl, namespace: str = "") -> list[d
     within = f"--namespace={namespace}" if namespace else "--all-namespaces"
     try:
         found: list[dict[str, Any]] = kubectl.get(
-            installer.PLATFORMS, within, f"--request-timeout={DEADLINE:g}s", deadline=2 * DEADLINE
+            installer.PLATFORMS, within, f"--request-timeout={POD_TIMEOUT:g}s", deadline=2 * POD_TIMEOUT
         )["items"]
     except problems.ProgramFailed:
         if installed(kubectl):
@@ -134,50 +134,50 @@ def platform(kubectl: kubectl_client.Kubectl, namespace: str, name: str) -> dict
         Forbidden: Whoever asks may not read it.
     """
     try:
-        return kubectl.get(installer.PLATFORMS, name, f"--namespace={namespace}", deadline=ANSWERS)
-    except kubectl_client.NotThere as gone:
-        raise problems.BadInput(f"there is no {platforms.KIND} {name} in namespace {namespace}") from gone
-    except kubectl_client.Forbidden as refused:
+        return kubectl.get(installer.PLATFORMS, name, f"--namespace={namespace}", deadline=API_TIMEOUT)
+    except kubectl_client.NotFound as error:
+        raise problems.BadInput(f"there is no {platforms.KIND} {name} in namespace {namespace}") from error
+    except kubectl_client.Forbidden as error:
         cause = f"you may not read {platforms.KIND} {name} in namespace {namespace}"
-        raise kubectl_client.Forbidden(cause, remedy=WAY_OUT) from refused
+        raise kubectl_client.Forbidden(cause, remedy=NAMESPACE_REMEDY) from error
 
 
-def flow(
+def pod_statuses(
     kubectl: kubectl_client.Kubectl, pods: Sequence[dict[str, Any]]
-) -> tuple[list[market_data.Told], list[status_view.Unread]]:
+) -> tuple[list[market_data.PodStatus], list[status_view.UnreadableResource]]:
     """What the pods of ingest say of themselves, and where they may not be asked."""
-    said: list[market_data.Told] = []
-    unread: list[status_view.Unread] = []
-    for pod in filter(market_data.of_ingest, pods):
+    statuses: list[market_data.PodStatus] = []
+    unreadable: list[status_view.UnreadableResource] = []
+    for pod in filter(market_data.is_ingest, pods):
         try:
-            said.append(told(kubectl, pod))
+            statuses.append(pod_status(kubectl, pod))
         except kubectl_client.Forbidden:
-            one = status_view.Unread(what="pods/proxy", namespace=pod["metadata"]["namespace"])
-            unread += [one] if one not in unread else []
-    return said, unread
+            one = status_view.UnreadableResource(what="pods/proxy", namespace=pod["metadata"]["namespace"])
+            unreadable += [one] if one not in unreadable else []
+    return statuses, unreadable
 
 
-def told(kubectl: kubectl_client.Kubectl, pod: dict[str, Any]) -> market_data.Told:
+def pod_status(kubectl: kubectl_client.Kubectl, pod: dict[str, Any]) -> market_data.PodStatus:
     """What a pod of ingest says of itself; that it is not reached is worth a line, and no fault of the cluster's.
 
     Raises:
         Forbidden: It may not be asked.
     """
     meta = pod["metadata"]
-    who = {"namespace": meta["namespace"], "platform": meta["labels"][labels.PLATFORM], "pod": meta["name"]}
-    if not market_data.running(pod):
-        return market_data.Told(**who, error="it does not run")
+    identity = {"namespace": meta["namespace"], "platform": meta["labels"][labels.PLATFORM], "pod": meta["name"]}
+    if not market_data.is_running(pod):
+        return market_data.PodStatus(**identity, error="it does not run")
     try:
-        status = kubectl.raw(market_data.place(meta["namespace"], meta["name"], "status"), deadline=DEADLINE)
+        status = kubectl.raw(market_data.proxy_path(meta["namespace"], meta["name"], "status"), deadline=POD_TIMEOUT)
     except kubectl_client.Forbidden:
         raise
-    except problems.ProgramFailed as silent:
-        return market_data.Told(**who, error=silent.cause)
-    return market_data.Told(**who, status=status)
+    except problems.ProgramFailed as error:
+        return market_data.PodStatus(**identity, error=error.cause)
+    return market_data.PodStatus(**identity, status=status)
 
 
 @dataclass(kw_only=True)
-class Look:
+class BookReader:
     """Looks at one market of one platform; it remembers which pod served it last."""
 
     kubectl: kubectl_client.Kubectl
@@ -189,7 +189,7 @@ class Look:
     of: dict[str, Any] = field(default_factory=dict)
     """The platform, as it was when the book was: another one may have its name by the next look."""
 
-    def now(self) -> market_data.Shown:
+    def read(self) -> market_data.BookSnapshot:
         """The book as it is; of several, one that is usable.
 
         Raises:
@@ -197,15 +197,15 @@ class Look:
             Forbidden: Its pods may not be asked.
             NotReady: Nobody serves it, or who does is not reached.
         """
-        self.of = platform(self.kubectl, self.namespace, self.platform)
+        self.platform_object = platform(self.kubectl, self.namespace, self.platform)
         causes: list[str] = []
-        found: list[market_data.Shown] = []
+        found: list[market_data.BookSnapshot] = []
         for pod in self._pods():
-            shown = self._of(pod, causes)
-            if shown is not None and shown.usable:
-                self.pod = shown.pod
-                return shown
-            found += [shown] if shown is not None else []
+            snapshot = self._of(pod, causes)
+            if snapshot is not None and snapshot.usable:
+                self.pod = snapshot.pod
+                return snapshot
+            found += [snapshot] if snapshot is not None else []
         self.pod = ""
         if found:  # a market may have two servers for a while, and none of them a book yet
             return found[0]
@@ -221,18 +221,20 @@ class Look:
         if self.pod:
             yield self.pod
         where = (f"--namespace={self.namespace}", f"--selector={market_data.selector(self.platform)}")
-        for pod in filter(market_data.running, self.kubectl.get("pods", *where, deadline=20)["items"]):
+        for pod in filter(market_data.is_running, self.kubectl.get("pods", *where, deadline=20)["items"]):
             yield pod["metadata"]["name"]
 
-    def _of(self, pod: str, causes: list[str]) -> market_data.Shown | None:
-        path = market_data.place(self.namespace, pod, f"books/{self.symbol}?depth={self.depth}")
+    def _of(self, pod: str, causes: list[str]) -> market_data.BookSnapshot | None:
+        path = market_data.proxy_path(self.namespace, pod, f"books/{self.symbol}?depth={self.depth}")
         try:
-            view = self.kubectl.raw(path, deadline=DEADLINE)
-        except kubectl_client.NotThere:  # not served here, or the pod has just gone
+            view = self.kubectl.raw(path, deadline=POD_TIMEOUT)
+        except kubectl_client.NotFound:  # not served here, or the pod has just gone
             return None
-        except kubectl_client.Forbidden as refused:
-            raise kubectl_client.Forbidden(refused.cause, remedy=f"It takes {PROXY} in {self.namespace}.") from refused
-        except problems.ProgramFailed as silent:
-            causes.append(silent.cause)
+        except kubectl_client.Forbidden as error:
+            raise kubectl_client.Forbidden(
+                error.cause, remedy=f"It takes {PROXY_RIGHT} in {self.namespace}."
+            ) from error
+        except problems.ProgramFailed as error:
+            causes.append(error.cause)
             return None
-        return market_data.Shown(pod=pod, view=view, at=datetime.now(UTC))
+        return market_data.BookSnapshot(pod=pod, view=view, at=datetime.now(UTC))

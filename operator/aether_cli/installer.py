@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aether_cli import progress
 
 RELEASE: Final = "aether-operator"
-SYSTEM, DESK = manifests.NAMESPACES
+OPERATOR_NAMESPACE, PLATFORM_NAMESPACE = manifests.NAMESPACES
 SERVERS: Final = ("kafka", "nats", "postgres", "redis")
 PLATFORMS: Final = "tradingplatforms.trading.aether.io"
 EXAMPLE: Final = "01-paper-platform"
@@ -27,7 +27,7 @@ HELM_DEADLINE: Final = 180.0
 OPERATOR_DEADLINE: Final = 180.0
 PLATFORM_DEADLINE: Final = 600.0
 DISCOVERY_DEADLINE: Final = 60.0
-DISCOVERY_LOOK: Final = 0.2
+DISCOVERY_POLL: Final = 0.2
 UNKNOWN_KIND: Final = "the server doesn't have a resource type"
 """What kubectl says of a word that discovery tells nothing of."""
 
@@ -59,7 +59,7 @@ class Helm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Platform:
+class PlatformStatus:
     """A platform as its status says it is."""
 
     namespace: str
@@ -71,16 +71,16 @@ class Platform:
 
     def record(self) -> dict[str, Any]:
         """As JSON values."""
-        said = {"namespace": self.namespace, "name": self.name, "ready": self.ready, "message": self.message}
-        return {**said, "venue": self.venue}
+        result = {"namespace": self.namespace, "name": self.name, "ready": self.ready, "message": self.message}
+        return {**result, "venue": self.venue}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Installed:
+class Installation:
     """What is in the cluster now."""
 
     chart: str
-    platforms: tuple[Platform, ...] = ()
+    platforms: tuple[PlatformStatus, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """As JSON values."""
@@ -111,9 +111,9 @@ def helm(kubectl: kubectl_client.Kubectl, cache: Path, env: Mapping[str, str]) -
         own = shutil.which("helm")
         if own is None:
             raise problems.NotPossibleHere("helm: not found", remedy="Install Helm 4, or run `aether build`.")
-        said = processes.run([own, "version", "--template", "{{.Version}}"], deadline=20).strip()
-        if not said.startswith("v4."):
-            raise problems.NotPossibleHere(f"helm: {said} found, and 4 is needed", remedy="Or run `aether build`.")
+        result = processes.run([own, "version", "--template", "{{.Version}}"], deadline=20).strip()
+        if not result.startswith("v4."):
+            raise problems.NotPossibleHere(f"helm: {result} found, and 4 is needed", remedy="Or run `aether build`.")
         program = Path(own)
     return Helm(program=program, kubectl=kubectl)
 
@@ -132,25 +132,25 @@ def values(images: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def forget_unfinished(kubectl: kubectl_client.Kubectl) -> None:
+def delete_pending_releases(kubectl: kubectl_client.Kubectl) -> None:
     """Have Helm forget an upgrade that was killed half-way, which it would wait for for ever.
 
     Only where nobody else may be at it: Helm cannot tell a slow colleague from a dead one.
     """
     half = "pending-install,pending-upgrade,pending-rollback"
     which = f"--selector=owner=helm,name={RELEASE},status in ({half})"
-    kubectl.text("delete", "secrets", f"--namespace={SYSTEM}", which)
+    kubectl.text("delete", "secrets", f"--namespace={OPERATOR_NAMESPACE}", which)
 
 
 def install(
-    at: Helm, chart: Path, tell: progress.Teller, *, given: Mapping[str, Any], files: Sequence[Path] = ()
+    at: Helm, chart: Path, reporter: progress.Reporter, *, given: Mapping[str, Any], files: Sequence[Path] = ()
 ) -> str:
     """Install the chart, or make what is installed like it, and wait for the operator.
 
     Args:
         at: Which cluster.
         chart: The chart's folder.
-        tell: Who is told.
+        reporter: Shows the progress.
         given: Values of ours; those of files win.
         files: Files of values, the last one wins.
 
@@ -161,36 +161,36 @@ def install(
         ProgramFailed: Helm refused.
         NotReady: The operator did not become available; the error shows its pods.
     """
-    with tell.step("chart") as step:
+    with reporter.step("chart") as step:
         words: list[str | Path] = [
-            *("upgrade", RELEASE, chart, "--install", f"--namespace={SYSTEM}", "--output=json"),
+            *("upgrade", RELEASE, chart, "--install", f"--namespace={OPERATOR_NAMESPACE}", "--output=json"),
             # What was left behind, edited or half removed becomes what the chart says: up heals.
             *("--server-side=true", "--force-conflicts", "--take-ownership"),
             *("--values=-", *(f"--values={file}" for file in files)),
         ]
-        said = json.loads(at.text(*words, stdin=json.dumps(given)))
-        chart_of = said["chart"]["metadata"]
+        result = json.loads(at.text(*words, stdin=json.dumps(given)))
+        chart_of = result["chart"]["metadata"]
         name = f"{chart_of['name']}-{chart_of['version']}"
-        step.result(f"{name}, revision {said['version']}")
-    with tell.step("operator") as step:
+        step.result(f"{name}, revision {result['version']}")
+    with reporter.step("operator") as step:
         try:
             at.kubectl.until(
-                lambda seen: bool(seen) and all(_available(one, step) for one in seen.values()),
+                lambda objects: bool(objects) and all(_available(one, step) for one in objects.values()),
                 "deployments",
-                f"--namespace={SYSTEM}",
+                f"--namespace={OPERATOR_NAMESPACE}",
                 f"--selector=app.kubernetes.io/instance={RELEASE}",
                 deadline=OPERATOR_DEADLINE,
-                wish="the operator is available",
+                expected="the operator is available",
             )
         except problems.NotReady as late:
-            pods = at.kubectl.get("pods", f"--namespace={SYSTEM}")["items"]
-            raise problems.NotReady(late.cause, remedy=kubectl_client.dump(pods)) from late
+            pods = at.kubectl.get("pods", f"--namespace={OPERATOR_NAMESPACE}")["items"]
+            raise problems.NotReady(late.cause, remedy=kubectl_client.summary(pods)) from late
         step.result("available")
-    until_discovered(at.kubectl)
+    wait_for_discovery(at.kubectl)
     return name
 
 
-def until_discovered(kubectl: kubectl_client.Kubectl) -> None:
+def wait_for_discovery(kubectl: kubectl_client.Kubectl) -> None:
     """Wait until kubectl knows our kinds by their category, which is how a person asks for them.
 
     kubectl keeps for hours what it once discovered at an address, also of another cluster that was there. It believes
@@ -201,24 +201,24 @@ def until_discovered(kubectl: kubectl_client.Kubectl) -> None:
         ProgramFailed: kubectl was refused for another reason.
     """
     ends = time.monotonic() + DISCOVERY_DEADLINE
-    for one in (kubectl, *_person_s_own(kubectl)):
-        while not _finds(one):
+    for one in (kubectl, *_with_default_cache(kubectl)):
+        while not _is_discovered(one):
             if time.monotonic() > ends:
                 raise problems.NotReady("kubectl get aether: the API server does not tell of the kinds")
-            time.sleep(DISCOVERY_LOOK)
+            time.sleep(DISCOVERY_POLL)
 
 
-def _finds(kubectl: kubectl_client.Kubectl) -> bool:
+def _is_discovered(kubectl: kubectl_client.Kubectl) -> bool:
     try:
-        kubectl.text("get", "aether", f"--namespace={DESK}", "--output=name")
-    except problems.ProgramFailed as refused:
-        if UNKNOWN_KIND in refused.cause:
+        kubectl.text("get", "aether", f"--namespace={PLATFORM_NAMESPACE}", "--output=name")
+    except problems.ProgramFailed as error:
+        if UNKNOWN_KIND in error.cause:
             return False
         raise
     return True
 
 
-def _person_s_own(kubectl: kubectl_client.Kubectl) -> list[kubectl_client.Kubectl]:
+def _with_default_cache(kubectl: kubectl_client.Kubectl) -> list[kubectl_client.Kubectl]:
     """The same cluster by the memory that kubectl has without us, where it was used at all."""
     home = os.environ.get("KUBECACHEDIR") or Path.home() / ".kube" / "cache"
     if kubectl.cache is None or not (Path(home) / "discovery").is_dir():
@@ -228,22 +228,28 @@ def _person_s_own(kubectl: kubectl_client.Kubectl) -> list[kubectl_client.Kubect
 
 def _available(deployment: dict[str, Any], step: progress.Step) -> bool:
     """Whether a Deployment has what it wants, of its newest generation."""
-    status, wanted = deployment.get("status", {}), deployment["spec"]["replicas"]
-    step.at(status.get("availableReplicas", 0), wanted, "pods")
+    status, desired = deployment.get("status", {}), deployment["spec"]["replicas"]
+    step.update(status.get("availableReplicas", 0), desired, "pods")
     return bool(
         status.get("observedGeneration") == deployment["metadata"]["generation"]
-        and status.get("updatedReplicas", 0) == status.get("replicas", 0) == wanted
-        and status.get("availableReplicas", 0) == wanted
+        and status.get("updatedReplicas", 0) == status.get("replicas", 0) == desired
+        and status.get("availableReplicas", 0) == desired
     )
 
 
-def apply(kubectl: kubectl_client.Kubectl, folder: Path) -> list[tuple[str, str]]:
+def apply_manifests(kubectl: kubectl_client.Kubectl, folder: Path) -> list[tuple[str, str]]:
     """Apply an example's manifests.
 
     Returns:
         Namespace and name of each platform in it.
     """
-    words = ("apply", "--server-side", "--force-conflicts", "--field-manager=aether-cli", f"--namespace={DESK}")
+    words = (
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        "--field-manager=aether-cli",
+        f"--namespace={PLATFORM_NAMESPACE}",
+    )
     made = kubectl.json(*words, f"--filename={folder}")
     things = made.get("items", [made])
     return [
@@ -251,11 +257,11 @@ def apply(kubectl: kubectl_client.Kubectl, folder: Path) -> list[tuple[str, str]
     ]
 
 
-def platform(thing: dict[str, Any]) -> Platform:
+def platform_status(thing: dict[str, Any]) -> PlatformStatus:
     """What an object's status says, which counts only when it is about the newest spec."""
     meta, status = thing["metadata"], thing.get("status", {})
     current = status.get("observedGeneration") == meta["generation"]
-    return Platform(
+    return PlatformStatus(
         namespace=meta["namespace"],
         name=meta["name"],
         ready=kubectl_client.condition(thing, "Ready") if current else "Unknown",
@@ -270,63 +276,76 @@ def platform(thing: dict[str, Any]) -> Platform:
     )
 
 
-def _all_serve(seen: kubectl_client.Seen) -> bool:
-    return all(one.get("status", {}).get("readyReplicas", 0) >= one["spec"].get("replicas", 1) for one in seen.values())
+def _all_replicas_ready(objects: kubectl_client.Objects) -> bool:
+    return all(
+        one.get("status", {}).get("readyReplicas", 0) >= one["spec"].get("replicas", 1) for one in objects.values()
+    )
 
 
-def until_ready(kubectl: kubectl_client.Kubectl, namespace: str, name: str, tell: progress.Teller) -> Platform:
+def wait_until_ready(
+    kubectl: kubectl_client.Kubectl, namespace: str, name: str, reporter: progress.Reporter
+) -> PlatformStatus:
     """Wait until a platform is Ready, and show meanwhile what it waits for.
 
     Raises:
         NotReady: It is not, and only an edit can mend that, or the time is over.
     """
-    last: list[Platform] = []
+    last: list[PlatformStatus] = []
 
-    def settled(seen: kubectl_client.Seen) -> bool:
-        for thing in seen.values():
-            now = platform(thing)
+    def settled(objects: kubectl_client.Objects) -> bool:
+        for thing in objects.values():
+            now = platform_status(thing)
             last[:] = [now]
             conditions = thing.get("status", {}).get("conditions", [])
             good = [one for one in conditions if one["type"].endswith("Ready") and one["status"] == "True"]
             all_of_them = [one for one in conditions if one["type"].endswith("Ready")]
-            step.at(len(good), max(1, len(all_of_them)), now.message)
+            step.update(len(good), max(1, len(all_of_them)), now.message)
             if now.ready == "True" or now.stalled:
                 return True
         return False
 
-    wish = f"TradingPlatform {namespace}/{name} is Ready"
+    expected = f"TradingPlatform {namespace}/{name} is Ready"
     remedy = f"aether kubectl describe {PLATFORMS} {name} --namespace={namespace}"
     only = f"--field-selector=metadata.name={name}"
-    with tell.step(f"platform {name}") as step:
+    with reporter.step(f"platform {name}") as step:
         try:
-            kubectl.until(settled, PLATFORMS, f"--namespace={namespace}", only, deadline=PLATFORM_DEADLINE, wish=wish)
+            kubectl.until(
+                settled, PLATFORMS, f"--namespace={namespace}", only, deadline=PLATFORM_DEADLINE, expected=expected
+            )
             if last[0].ready == "True":
                 # The store may remember that from before the cluster was down: its pods are of this life.
                 mine = f"--selector=trading.aether.io/platform={name}"
                 kubectl.until(
-                    _all_serve, "statefulsets", f"--namespace={namespace}", mine, deadline=PLATFORM_DEADLINE, wish=wish
+                    _all_replicas_ready,
+                    "statefulsets",
+                    f"--namespace={namespace}",
+                    mine,
+                    deadline=PLATFORM_DEADLINE,
+                    expected=expected,
                 )
                 kubectl.until(
-                    settled, PLATFORMS, f"--namespace={namespace}", only, deadline=PLATFORM_DEADLINE, wish=wish
+                    settled, PLATFORMS, f"--namespace={namespace}", only, deadline=PLATFORM_DEADLINE, expected=expected
                 )
         except problems.NotReady as late:
             if not last:
                 raise
             raise problems.NotReady(f"{late.cause}: {last[0].message}", remedy=remedy) from late
         if last[0].ready != "True":  # stalled: no time will mend it
-            raise problems.NotReady(f"{wish}: {last[0].message}", remedy=remedy)
+            raise problems.NotReady(f"{expected}: {last[0].message}", remedy=remedy)
         step.result(last[0].message or "Ready")
     return last[0]
 
 
-def show_example(kubectl: kubectl_client.Kubectl, folder: Path, tell: progress.Teller) -> tuple[Platform, ...]:
+def apply_example(
+    kubectl: kubectl_client.Kubectl, folder: Path, reporter: progress.Reporter
+) -> tuple[PlatformStatus, ...]:
     """Apply an example and wait until its platforms are Ready.
 
     Raises:
         NotReady: One is not.
     """
-    with tell.step("example") as step:
+    with reporter.step("example") as step:
         began = time.monotonic()
-        names = apply(kubectl, folder)
+        names = apply_manifests(kubectl, folder)
         step.result(f"{folder.name} applied in {time.monotonic() - began:.1f} s")
-    return tuple(until_ready(kubectl, namespace, name, tell) for namespace, name in names)
+    return tuple(wait_until_ready(kubectl, namespace, name, reporter) for namespace, name in names)

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-Thing = dict[str, Any]
-Seen = dict[str, Thing]
+Object = dict[str, Any]
+Objects = dict[str, Object]
 
-QUIET: Final = 2.0
+RELIST_AFTER: Final = 2.0
 """Seconds without an event after which a watch is not trusted and everything is listed again."""
 
 
-class NotThere(problems.ProgramFailed):
+class NotFound(problems.ProgramFailed):
     """What was asked for does not exist."""
 
 
@@ -33,18 +33,18 @@ class Forbidden(problems.ProgramFailed):
     """Whoever asks has no right to that."""
 
 
-class NotReached(problems.ProgramFailed):
+class Unreachable(problems.ProgramFailed):
     """No API server answers at that address."""
 
     exit_code = problems.NotRunning.exit_code
 
 
 _ERRORS: Final = {
-    "(NotFound)": NotThere,
+    "(NotFound)": NotFound,
     "(Forbidden)": Forbidden,
     # These two are what kubectl says of every connection that fails.
-    "Unable to connect to the server": NotReached,
-    "The connection to the server": NotReached,
+    "Unable to connect to the server": Unreachable,
+    "The connection to the server": Unreachable,
 }
 """What kubectl's last line has in it → which error that is."""
 
@@ -62,8 +62,8 @@ class Kubectl:
         """The whole command line."""
         where = [f"--kubeconfig={self.kubeconfig}"] if self.kubeconfig else []
         which = [f"--context={self.context}"] if self.context else []
-        kept = [f"--cache-dir={self.cache}"] if self.cache else []
-        return [str(self.program), *where, *which, *kept, *map(str, words)]
+        cache_dir = [f"--cache-dir={self.cache}"] if self.cache else []
+        return [str(self.program), *where, *which, *cache_dir, *map(str, words)]
 
     def text(self, *words: str | Path, stdin: str | None = None, deadline: float = 60) -> str:
         """What kubectl prints.
@@ -76,26 +76,26 @@ class Kubectl:
         """
         try:
             return processes.run(self.command(*words), stdin=stdin, deadline=deadline)
-        except problems.ProgramFailed as refused:
+        except problems.ProgramFailed as failed:
             for said, kind in _ERRORS.items():
-                if said in refused.cause:
-                    raise kind(refused.cause, remedy=refused.remedy) from refused
+                if said in failed.cause:
+                    raise kind(failed.cause, remedy=failed.remedy) from failed
             raise
 
-    def get(self, *words: str | Path, deadline: float = 60) -> Thing:
+    def get(self, *words: str | Path, deadline: float = 60) -> Object:
         """One object or one list, as JSON."""
         return self.json("get", *words, deadline=deadline)
 
-    def json(self, *words: str | Path, deadline: float = 60) -> Thing:
+    def json(self, *words: str | Path, deadline: float = 60) -> Object:
         """What kubectl answers to any of its commands that know `-o json`."""
         text = self.text(*words, "-o", "json", deadline=deadline)
         try:
-            answer: Thing = json.loads(text)
+            response: Object = json.loads(text)
         except ValueError as other:
             raise problems.ProgramFailed(f"kubectl {words[0]} did not answer in JSON: {text[:80]!r}") from other
-        return answer
+        return response
 
-    def raw(self, path: str, *, deadline: float) -> Thing:
+    def raw(self, path: str, *, deadline: float) -> Object:
         """What a path of the API server answers, also one that it passes on to a pod.
 
         Raises:
@@ -104,12 +104,12 @@ class Kubectl:
         """
         text = self.text("get", "--raw", path, f"--request-timeout={deadline:g}s", deadline=deadline + 5)
         try:
-            answer: Thing = json.loads(text)
+            response: Object = json.loads(text)
         except ValueError as other:
             raise problems.ProgramFailed(f"{path} did not answer in JSON: {text[:80]!r}") from other
-        return answer
+        return response
 
-    def apply(self, *things: Thing) -> None:
+    def apply(self, *things: Object) -> None:
         """Make it so: server-side apply under this program's own field manager."""
         bundle = {"apiVersion": "v1", "kind": "List", "items": list(things)}
         self.text(
@@ -117,47 +117,47 @@ class Kubectl:
             stdin=json.dumps(bundle),
         )  # fmt: skip
 
-    def until(self, holds: Callable[[Seen], bool], *what: str, deadline: float, wish: str) -> Seen:
+    def until(self, holds: Callable[[Objects], bool], *what: str, deadline: float, expected: str) -> Objects:
         """Watch until something holds.
 
         Args:
             holds: Judges everything seen so far, by `namespace/name`.
             what: What to watch, in the words of `kubectl get`.
             deadline: Seconds to wait.
-            wish: What is waited for, in words, for the error.
+            expected: What is waited for, in words, for the error.
 
         Raises:
             NotReady: The deadline passed; the error says what was seen last.
         """
         ends = time.monotonic() + deadline
-        seen: Seen = {}
-        trouble = ""
+        objects: Objects = {}
+        error = ""
         while (left := ends - time.monotonic()) > 0:
             try:
-                seen = _by_name(self.get(*what, deadline=max(1.0, left)))
-                trouble = ""
-            except problems.ProgramFailed as refused:  # an API server that is just starting, a name not there yet
-                trouble = refused.cause
-            if trouble:  # a part of what there is must not be judged as if it were all
+                objects = _by_name(self.get(*what, deadline=max(1.0, left)))
+                error = ""
+            except problems.ProgramFailed as failed:  # an API server that is just starting, a name not there yet
+                error = failed.cause
+            if error:  # a part of what there is must not be judged as if it were all
                 select.select([], [], [], min(0.2, max(0.0, ends - time.monotonic())))
                 continue
-            if holds(seen):
-                return seen
-            for event in self.watch(*what, until=ends, quiet=QUIET):
-                _take(seen, event)
-                if holds(seen):
-                    return seen
-        raise problems.NotReady(f"{wish}: not within {deadline:g} s", remedy=dump(seen.values(), trouble))
+            if holds(objects):
+                return objects
+            for event in self.watch(*what, until=ends, idle_timeout=RELIST_AFTER):
+                _apply_event(objects, event)
+                if holds(objects):
+                    return objects
+        raise problems.NotReady(f"{expected}: not within {deadline:g} s", remedy=summary(objects.values(), error))
 
-    def watch(self, *what: str, until: float, quiet: float) -> Iterator[Thing]:
+    def watch(self, *what: str, until: float, idle_timeout: float) -> Iterator[Object]:
         """Events `{"type", "object"}` as they come.
 
         It ends after `quiet` seconds of silence, at `until` (monotonic), or with the watch itself.
         """
-        apart = ["setpriv", "--pdeathsig=KILL"] if shutil.which("setpriv") else []
+        wrapper = ["setpriv", "--pdeathsig=KILL"] if shutil.which("setpriv") else []
         with subprocess.Popen(
             # It ends with us, however we end: a quiet watch would never notice.
-            [*apart, *self.command("get", *what, "--watch", "--output-watch-events", "-o", "json")],
+            [*wrapper, *self.command("get", *what, "--watch", "--output-watch-events", "-o", "json")],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -167,8 +167,8 @@ class Kubectl:
             try:
                 text, decoder, characters = "", json.JSONDecoder(), codecs.getincrementaldecoder("utf-8")("replace")
                 while True:
-                    patience = min(quiet, until - time.monotonic())
-                    if patience <= 0 or not select.select([child.stdout], [], [], patience)[0]:
+                    timeout = min(idle_timeout, until - time.monotonic())
+                    if timeout <= 0 or not select.select([child.stdout], [], [], timeout)[0]:
                         return
                     data = os.read(child.stdout.fileno(), 1 << 16)
                     if not data:
@@ -187,31 +187,31 @@ class Kubectl:
                 child.kill()
 
 
-def _by_name(answer: Thing) -> Seen:
-    things = answer.get("items", [answer])
+def _by_name(response: Object) -> Objects:
+    things = response.get("items", [response])
     return {_name(thing): thing for thing in things}
 
 
-def _name(thing: Thing) -> str:
+def _name(thing: Object) -> str:
     meta = thing["metadata"]
     return f"{meta['namespace']}/{meta['name']}" if "namespace" in meta else str(meta["name"])
 
 
-def _take(seen: Seen, event: Thing) -> None:
+def _apply_event(objects: Objects, event: Object) -> None:
     if event["type"] == "DELETED":
-        seen.pop(_name(event["object"]), None)
+        objects.pop(_name(event["object"]), None)
     elif event["type"] in {"ADDED", "MODIFIED"}:
-        seen[_name(event["object"])] = event["object"]
+        objects[_name(event["object"])] = event["object"]
 
 
-def dump(things: Iterable[Thing], trouble: str = "") -> str:
+def summary(things: Iterable[Object], error: str = "") -> str:
     """What was seen, for a person: each object and what its status says, one line each."""
     lines = [f"  {thing.get('kind', '?')} {_name(thing)}: {_status(thing.get('status', {}))}" for thing in things]
-    return "\n".join(["Seen last:", *(lines or ["  nothing"]), *([f"  {trouble}"] if trouble else [])])
+    return "\n".join(["Seen last:", *(lines or ["  nothing"]), *([f"  {error}"] if error else [])])
 
 
-def _status(status: Thing) -> str:
-    conditions: Sequence[Thing] = status.get("conditions", [])
+def _status(status: Object) -> str:
+    conditions: Sequence[Object] = status.get("conditions", [])
     said = [
         f"{c.get('type')}={c.get('status')}"
         + (f" ({c.get('reason')}: {c.get('message', '')})" if c.get("reason") else "")
@@ -225,7 +225,7 @@ def _status(status: Thing) -> str:
     return "; ".join([json.dumps(short), *said, *states])
 
 
-def condition(thing: Thing, kind: str) -> str:
+def condition(thing: Object, kind: str) -> str:
     """The status of one condition: True, False or Unknown (also when it is not there)."""
     for one in (thing.get("status") or {}).get("conditions") or []:  # a new kind has `null` there
         if one.get("type") == kind:

@@ -21,7 +21,7 @@ from aether_operator.api import labels
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Thing = dict[str, Any]
+Object = dict[str, Any]
 INGEST: Final = "ingest"
 """The component whose pods know books."""
 PORT: Final = 8000
@@ -30,19 +30,19 @@ OUTPUTS: Final = ("kafka", "nats", "tables")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class PodStatus:
     """What one pod said of itself, or why it said nothing."""
 
     namespace: str
     platform: str
     pod: str
-    status: Thing | None = None
+    status: Object | None = None
     error: str = ""
 
-    def record(self) -> Thing:
+    def record(self) -> Object:
         """As JSON values."""
-        said = {"error": self.error} if self.status is None else {"status": self.status}
-        return {"namespace": self.namespace, "platform": self.platform, "pod": self.pod, **said}
+        output = {"error": self.error} if self.status is None else {"status": self.status}
+        return {"namespace": self.namespace, "platform": self.platform, "pod": self.pod, **output}
 
 
 def selector(platform: str) -> str:
@@ -50,18 +50,18 @@ def selector(platform: str) -> str:
     return ",".join(f"{key}={value}" for key, value in labels.selecting(platform, INGEST).items())
 
 
-def of_ingest(pod: Thing) -> bool:
+def is_ingest(pod: Object) -> bool:
     """Whether a pod is one of those."""
-    marks = pod["metadata"].get("labels") or {}
-    return marks.get(labels.COMPONENT) == INGEST and labels.PLATFORM in marks
+    pod_labels = pod["metadata"].get("labels") or {}
+    return pod_labels.get(labels.COMPONENT) == INGEST and labels.PLATFORM in pod_labels
 
 
-def running(pod: Thing) -> bool:
+def is_running(pod: Object) -> bool:
     """Whether it can be asked."""
     return pod.get("status", {}).get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]
 
 
-def place(namespace: str, pod: str, path: str) -> str:
+def proxy_path(namespace: str, pod: str, path: str) -> str:
     """Where a pod answers through the API server."""
     return f"/api/v1/namespaces/{namespace}/pods/{pod}:{PORT}/proxy/{path}"
 
@@ -69,7 +69,7 @@ def place(namespace: str, pod: str, path: str) -> str:
 # How it flows.
 
 
-def flow(told: Sequence[Told]) -> Table:
+def flow(statuses: Sequence[PodStatus]) -> Table:
     """One line a pod, in the width of any terminal.
 
     When the feed was last heard of, how many books are usable and how old the oldest of those is, what is written, and
@@ -78,28 +78,28 @@ def flow(told: Sequence[Told]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 1))
     for heading in ("  POD", "HEARD", "BOOKS", "AGE", "ROWS/S", *(name.upper() for name in OUTPUTS), "CONFLATED"):
         table.add_column(heading, no_wrap=True)
-    for one in told:
+    for one in statuses:
         if one.status is not None:
-            table.add_row(f"  {escape(one.pod)}", *_flow(one.status))
+            table.add_row(f"  {escape(one.pod)}", *_row(one.status))
     return table
 
 
-def _flow(status: Thing) -> list[str]:
+def _row(status: Object) -> list[str]:
     books, outputs, feed = status.get("books", {}), status.get("outputs", {}), status.get("feed", {})
     usable = sum(1 for book in books.values() if book.get("usable"))
-    heard, told = feed.get("age_seconds"), [book.get("age_seconds") for book in books.values()]
-    ages = [age for age in told if age is not None]
+    feed_age, statuses = feed.get("age_seconds"), [book.get("age_seconds") for book in books.values()]
+    ages = [age for age in statuses if age is not None]
     return [
-        f"[{'green' if feed.get('connected') else 'red'}]{'never' if heard is None else _seconds(heard)}[/]",
+        f"[{'green' if feed.get('connected') else 'red'}]{'never' if feed_age is None else _seconds(feed_age)}[/]",
         f"[{'green' if usable == len(books) else 'red'}]{usable}/{len(books)}[/]",
         _seconds(max(ages)) if ages else "",
         f"{float(outputs.get('tables', {}).get('rate', 0)):.1f}",
-        *(_late(outputs.get(name)) for name in OUTPUTS),
+        *(_lag(outputs.get(name)) for name in OUTPUTS),
         str(sum(int(one.get("conflated", 0)) for one in outputs.values())),
     ]
 
 
-def _late(output: Thing | None) -> str:
+def _lag(output: Object | None) -> str:
     if output is None:
         return ""
     late = _seconds(output.get("lag_seconds", 0))
@@ -110,7 +110,7 @@ def _seconds(count: float) -> str:
     return f"{float(count):.1f} s"
 
 
-def blockers(one: Told) -> list[str]:
+def pod_problems(one: PodStatus) -> list[str]:
     """What is wrong with a pod, a line each: the numbers of its row do not say why."""
     if one.status is None:
         return [f"not reached: {one.error}"]
@@ -118,18 +118,20 @@ def blockers(one: Told) -> list[str]:
     found = [] if feed.get("connected") else [f"feed: not connected: {feed.get('detail') or 'it does not say why'}"]
     books, outputs = one.status.get("books", {}), one.status.get("outputs", {})
     found += [f"{symbol}: {book.get('reason')}" for symbol, book in sorted(books.items()) if not book.get("usable")]
-    return found + [f"{name}: {said.get('detail') or 'not ok'}" for name, said in outputs.items() if not said.get("ok")]
+    return found + [
+        f"{name}: {output.get('detail') or 'not ok'}" for name, output in outputs.items() if not output.get("ok")
+    ]
 
 
 # One book.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class BookSnapshot:
     """A book as a pod gave it, and when that was."""
 
     pod: str
-    view: Thing
+    view: Object
     at: datetime
 
     @property
@@ -143,23 +145,23 @@ class Shown:
         return max(0.0, (self.at - received).total_seconds())
 
 
-AROUND: Final = 4
+FRAME_LINES: Final = 4
 """Lines of a book that are no levels: title, heads, spread and proof."""
 
 
-def book(shown: Shown, *, lines: int | None = None) -> Group:
+def book(snapshot: BookSnapshot, *, lines: int | None = None) -> Group:
     """A book, asks above bids; without levels where it is not usable, since nobody may use them.
 
     Args:
-        shown: The book.
+        snapshot: The book.
         lines: How many there is room for; the levels nearest to the middle are shown.
     """
-    view = shown.view
-    title = Text.assemble((str(view["symbol"]), "bold"), f"  from {shown.pod}")
-    if not shown.usable:
+    view = snapshot.view
+    title = Text.assemble((str(view["symbol"]), "bold"), f"  from {snapshot.pod}")
+    if not snapshot.usable:
         return Group(title, Text(f"UNUSABLE {view.get('reason') or 'it does not say why'}", style="bold red"))
     proved, asks, bids = int(view.get("proved", 0)), view.get("asks", []), view.get("bids", [])
-    fitting = None if lines is None else max(1, (lines - AROUND) // 2)
+    fitting = None if lines is None else max(1, (lines - FRAME_LINES) // 2)
     if fitting is not None and fitting < max(len(asks), len(bids)):
         asks, bids = asks[:fitting], bids[:fitting]
         title.append(f", {fitting} levels of each side fit here")
@@ -173,7 +175,7 @@ def book(shown: Shown, *, lines: int | None = None) -> Group:
     for depth, (price, quantity) in enumerate(bids):
         table.add_row("bid", Text(price, style="green"), quantity, style="" if depth < proved else "dim")
     deep = f"; below {proved} levels not proved by it" if max(len(asks), len(bids)) > proved else ""
-    return Group(title, table, Text(f"checksum {view.get('checksum')}{deep}, received {shown.age():.1f} s ago"))
+    return Group(title, table, Text(f"checksum {view.get('checksum')}{deep}, received {snapshot.age():.1f} s ago"))
 
 
 def _spread(asks: Sequence[Sequence[str]], bids: Sequence[Sequence[str]]) -> str:

@@ -30,17 +30,17 @@ def heading(target: targets.Target, namespace: str = "") -> str:
         namespace: Of whose platforms the line tells where those of all namespaces may not be read.
     """
     try:
-        return target.heading(cluster_reader.platforms_of(target.kubectl))
+        return target.heading(cluster_reader.list_platforms(target.kubectl))
     except kubectl_client.Forbidden:
         within = namespace or target.namespace
     except problems.ProgramFailed:  # no answer
         return target.heading(None)
     try:
-        return target.heading(cluster_reader.platforms_of(target.kubectl, within), within=within)
+        return target.heading(cluster_reader.list_platforms(target.kubectl, within), within=within)
     except problems.ProgramFailed:
         return target.heading(None)
 
 
-def begin(line: str) -> None:
+def print_heading(line: str) -> None:
     """Say whose data follow: in a pipe or a file on standard error, so that what is read there is data alone."""
     (out if out.is_terminal else errors).print(line)

@@ -51,12 +51,14 @@ def status(  # noqa: PLR0913 - a command has as many options as it has
     if namespace and all_namespaces:
         raise problems.BadInput("namespace: either one, or all", remedy="Leave out -n or -A")
     here = bool(name) and not (context or kubeconfig)
-    local = inspection.look(paths.of(name, os.environ), now=time.time()) if here else None
+    local = inspection.read_state(paths.of(name, os.environ), now=time.time()) if here else None
     if local is not None and not local.running:
         if as_json:
-            output.print_json({"cluster": local.record(), "nodes": [], **status_view.Desk().record(), "marketData": []})
+            output.print_json(
+                {"cluster": local.record(), "nodes": [], **status_view.AetherState().record(), "marketData": []}
+            )
         raise problems.NotRunning(f"cluster {name} is not running", remedy="Start it: aether up")
-    with targets.on(targets.chosen(name, context, kubeconfig)) as target:
+    with targets.errors_named(targets.select(name, context, kubeconfig)) as target:
         everywhere = all_namespaces or (here and not namespace)
         _status(target, local, () if everywhere else (namespace or target.namespace,), as_json=as_json)
 
@@ -64,19 +66,19 @@ def status(  # noqa: PLR0913 - a command has as many options as it has
 def _status(
     target: targets.Target, local: inspection.LocalState | None, spaces: Sequence[str], *, as_json: bool
 ) -> None:
-    silent = ""
-    desk, nodes, flowing = status_view.Desk(), list[dict[str, Any]](), list[market_data.Told]()
+    api_error = ""
+    state, nodes, pod_statuses = status_view.AetherState(), list[dict[str, Any]](), list[market_data.PodStatus]()
     try:
-        nodes, unread = cluster_reader.nodes(target.kubectl)
-        desk = cluster_reader.desk(target.kubectl, spaces)
-        flowing, unasked = cluster_reader.flow(target.kubectl, desk.pods)
-        desk = replace(desk, unread=(*desk.unread, *unread, *unasked))
-    except problems.ProgramFailed as refused:
+        nodes, unreadable_nodes = cluster_reader.nodes(target.kubectl)
+        state = cluster_reader.aether_state(target.kubectl, spaces)
+        pod_statuses, forbidden_pods = cluster_reader.pod_statuses(target.kubectl, state.pods)
+        state = replace(state, unreadable=(*state.unreadable, *unreadable_nodes, *forbidden_pods))
+    except problems.ProgramFailed as error:
         if local is None:
             raise
-        silent = refused.cause  # what the machine itself knows is still worth seeing
+        api_error = error.cause  # what the machine itself knows is still worth seeing
     has_node = local is not None and local.profile == Profile.NODE
-    healthy = not (silent or (has_node and not nodes)) and desk.healthy
+    healthy = not (api_error or (has_node and not nodes)) and state.healthy
     healthy = healthy and all(kubectl_client.condition(node, "Ready") == "True" for node in nodes)
     if as_json:
         output.print_json(
@@ -87,33 +89,35 @@ def _status(
                     {"name": node["metadata"]["name"], "ready": kubectl_client.condition(node, "Ready")}
                     for node in nodes
                 ],
-                **desk.record(),
-                "marketData": [one.record() for one in flowing],
+                **state.record(),
+                "marketData": [one.record() for one in pod_statuses],
             }
         )
     else:
-        output.begin(target.heading(None if silent else desk.platforms))
-        _show(local, spaces, nodes, desk)
-        if spaces and desk.installed and not desk.platforms:
-            out.print(f"  No TradingPlatform is there: {escape(target.again('status', '-A'))} shows all namespaces")
-        for line in status_view.page(desk):
+        output.print_heading(target.heading(None if api_error else state.platforms))
+        _show(local, spaces, nodes, state)
+        if spaces and state.installed and not state.platforms:
+            out.print(
+                f"  No TradingPlatform is there: {escape(target.command_line('status', '-A'))} shows all namespaces"
+            )
+        for line in status_view.status_lines(state):
             out.print(line)
-        _show_flow(flowing)
-    if silent:
-        raise problems.NotReady(f"the API does not answer: {silent}", remedy="aether logs kube-apiserver")
+        _show_flow(pod_statuses)
+    if api_error:
+        raise problems.NotReady(f"the API does not answer: {api_error}", remedy="aether logs kube-apiserver")
     if not healthy or (local and not local.healthy):
         raise typer.Exit(problems.NotReady.exit_code)
 
 
-def _show_flow(flowing: Sequence[market_data.Told]) -> None:
-    for namespace, platform in sorted({(one.namespace, one.platform) for one in flowing}):
-        mine = [one for one in flowing if (one.namespace, one.platform) == (namespace, platform)]
+def _show_flow(pod_statuses: Sequence[market_data.PodStatus]) -> None:
+    for namespace, platform in sorted({(one.namespace, one.platform) for one in pod_statuses}):
+        mine = [one for one in pod_statuses if (one.namespace, one.platform) == (namespace, platform)]
         out.print(f"[bold]Market data {escape(platform)}[/]  namespace {escape(namespace)}; how late each output is")
         if any(one.status is not None for one in mine):
             out.print(market_data.flow(mine))
         for one in mine:
-            for trouble in market_data.blockers(one):
-                out.print(f"  [red]{escape(one.pod)}: {escape(trouble)}[/]")
+            for problem in market_data.pod_problems(one):
+                out.print(f"  [red]{escape(one.pod)}: {escape(problem)}[/]")
 
 
 def book(  # noqa: PLR0913 - a command has as many options as it has
@@ -133,54 +137,60 @@ def book(  # noqa: PLR0913 - a command has as many options as it has
     ] = False,
 ) -> None:
     """Show a market's verified book as it moves, until Ctrl-C. With --once: ends with 0 when it is usable, else 5."""
-    wanted = symbol.upper()
-    if market_data.SYMBOL.fullmatch(wanted) is None:
+    market = symbol.upper()
+    if market_data.SYMBOL.fullmatch(market) is None:
         raise problems.BadInput(f"pair: {symbol!r} is no market", remedy="For example: BTC/USD")
-    with targets.on(targets.chosen(name, context, kubeconfig)) as target:
+    with targets.errors_named(targets.select(name, context, kubeconfig)) as target:
         where = namespace or target.namespace
-        look = cluster_reader.Look(
-            kubectl=target.kubectl, namespace=where, platform=platform, symbol=wanted, depth=depth
+        reader = cluster_reader.BookReader(
+            kubectl=target.kubectl, namespace=where, platform=platform, symbol=market, depth=depth
         )
-        shown = look.now()
+        snapshot = reader.read()
         if once or not (as_json or out.is_terminal):
             if as_json:
-                output.print_json(_recorded(target, look, shown))
+                output.print_json(_record(target, reader, snapshot))
             else:
-                output.begin(target.heading([look.of]))
-                out.print(market_data.book(shown))
-            if not shown.usable:
+                output.print_heading(target.heading([reader.platform_object]))
+                out.print(market_data.book(snapshot))
+            if not snapshot.usable:
                 raise typer.Exit(problems.NotReady.exit_code)
             return
         with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end
-            _follow(target, look, shown, as_json=as_json)
+            _follow(target, reader, snapshot, as_json=as_json)
 
 
-def _recorded(target: targets.Target, look: cluster_reader.Look, shown: market_data.Shown) -> dict[str, Any]:
+def _record(
+    target: targets.Target, reader: cluster_reader.BookReader, snapshot: market_data.BookSnapshot
+) -> dict[str, Any]:
     """A book as JSON values, with whose it is."""
-    whose = {"namespace": look.namespace, "platform": look.platform}
-    return {"cluster": target.record(), "venue": status_view.venue(look.of), **whose, **shown.view}
+    whose = {"namespace": reader.namespace, "platform": reader.platform}
+    return {"cluster": target.record(), "venue": status_view.venue(reader.platform_object), **whose, **snapshot.view}
 
 
-def _headed(target: targets.Target, look: cluster_reader.Look, shown: market_data.Shown) -> Group:
+def _rendered(target: targets.Target, reader: cluster_reader.BookReader, snapshot: market_data.BookSnapshot) -> Group:
     """A book for a person, with whose it is, as high as the terminal at most: the middle of the book is seen."""
-    return Group(Text.from_markup(target.heading([look.of])), market_data.book(shown, lines=out.height - 1))
+    return Group(
+        Text.from_markup(target.heading([reader.platform_object])), market_data.book(snapshot, lines=out.height - 1)
+    )
 
 
-def _follow(target: targets.Target, look: cluster_reader.Look, shown: market_data.Shown, *, as_json: bool) -> None:
+def _follow(
+    target: targets.Target, reader: cluster_reader.BookReader, snapshot: market_data.BookSnapshot, *, as_json: bool
+) -> None:
     """Look again and again; what goes wrong after the first look is shown, and may pass."""
     with Live(console=out, auto_refresh=False, screen=False) if not as_json else contextlib.nullcontext() as live:
         while True:
             if live is None:
-                sys.stdout.write(json.dumps(_recorded(target, look, shown)) + "\n")
+                sys.stdout.write(json.dumps(_record(target, reader, snapshot)) + "\n")
                 sys.stdout.flush()
             else:
-                live.update(_headed(target, look, shown), refresh=True)
+                live.update(_rendered(target, reader, snapshot), refresh=True)
             time.sleep(BOOK_SECONDS)
             try:
-                shown = look.now()
-            except problems.AetherError as gone:
-                unusable = {**shown.view, "usable": False, "reason": gone.cause, "bids": [], "asks": []}
-                shown = market_data.Shown(pod=shown.pod, view=unusable, at=shown.at)
+                snapshot = reader.read()
+            except problems.AetherError as error:
+                unusable = {**snapshot.view, "usable": False, "reason": error.cause, "bids": [], "asks": []}
+                snapshot = market_data.BookSnapshot(pod=snapshot.pod, view=unusable, at=snapshot.at)
 
 
 def explain(
@@ -192,28 +202,31 @@ def explain(
     namespace: Namespace = "",
 ) -> None:
     """Say in plain words why something is not Ready, and what to do. Ends with 0 when it is Ready, 5 otherwise."""
-    named = status_view.parse(what)
+    named = status_view.parse_target(what)
     if named is None:
         raise problems.BadInput(
             f"what: {what!r} is not KIND/NAME of a kind of Aether's", remedy="For example: tp/paper"
         )
-    _, wanted = named
-    with targets.on(targets.chosen(name, context, kubeconfig)) as target:
+    _, market = named
+    with targets.errors_named(targets.select(name, context, kubeconfig)) as target:
         where = namespace or target.namespace
         try:
-            thing = cluster_reader.platform(target.kubectl, where, wanted)
-        except problems.BadInput as gone:
-            raise problems.BadInput(gone.cause, remedy=f"{target.again('status', '-A')} shows all") from gone
+            thing = cluster_reader.platform(target.kubectl, where, market)
+        except problems.BadInput as error:
+            raise problems.BadInput(error.cause, remedy=f"{target.command_line('status', '-A')} shows all") from error
         events = cluster_reader.events(target.kubectl, thing)
-    output.begin(target.heading([thing]))
-    for line in status_view.explain(thing, events):
+    output.print_heading(target.heading([thing]))
+    for line in status_view.explanation_lines(thing, events):
         out.print(line)
     if not status_view.is_ready(thing):
         raise typer.Exit(problems.NotReady.exit_code)
 
 
 def _show(
-    local: inspection.LocalState | None, spaces: Sequence[str], nodes: Sequence[dict[str, Any]], desk: status_view.Desk
+    local: inspection.LocalState | None,
+    spaces: Sequence[str],
+    nodes: Sequence[dict[str, Any]],
+    state: status_view.AetherState,
 ) -> None:
     if local:
         ways = "open to the machine's network" if local.egress else "closed: nothing leaves the machine"
@@ -225,13 +238,15 @@ def _show(
         for heading in ("COMPONENT", "STATE", "RESTARTS", "LAST CAUSE"):
             table.add_column(heading, no_wrap=heading != "LAST CAUSE")
         for one in local.components:
-            state = "[green]ready[/]" if one.ready else "[red]not ready[/]"
-            table.add_row(one.name, state, str(one.restarts), escape(one.causes[-1]) if one.causes else "")
+            readiness = "[green]ready[/]" if one.ready else "[red]not ready[/]"
+            table.add_row(one.name, readiness, str(one.restarts), escape(one.causes[-1]) if one.causes else "")
         out.print(table)
     for node in nodes:
         ready = kubectl_client.condition(node, "Ready") == "True"
         out.print(f"  node {node['metadata']['name']}: {'[green]Ready[/]' if ready else '[red]not Ready[/]'}")
     where = f"namespace {', '.join(spaces)}, and the operator's" if spaces else "all namespaces"
-    out.print(f"  Aether's pods in {escape(where)}: {len(desk.pods) - len(desk.unwell)} of {len(desk.pods)} well")
-    for pod in desk.unwell:
-        out.print(escape(kubectl_client.dump([pod]).splitlines()[1]))
+    out.print(
+        f"  Aether's pods in {escape(where)}: {len(state.pods) - len(state.unhealthy_pods)} of {len(state.pods)} well"
+    )
+    for pod in state.unhealthy_pods:
+        out.print(escape(kubectl_client.summary([pod]).splitlines()[1]))

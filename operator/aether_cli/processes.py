@@ -13,10 +13,10 @@ from aether_cli import problems
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-LONGEST = 120.0
+DEFAULT_DEADLINE = 120.0
 
 
-def last_words(text: str) -> str:
+def last_line(text: str) -> str:
     """The last line of a program's output that says anything."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:400] if lines else "it said nothing"
@@ -28,7 +28,7 @@ def run(  # noqa: PLR0913 - each is a plain property of a child process
     stdin: str | None = None,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    deadline: float = LONGEST,
+    deadline: float = DEFAULT_DEADLINE,
     on_line: Callable[[str], None] | None = None,
 ) -> str:
     """Run a program to its end and return its standard output.
@@ -62,17 +62,17 @@ def run(  # noqa: PLR0913 - each is a plain property of a child process
             )
             out, err, code = done.stdout, done.stderr, done.returncode
         else:
-            out, err, code = _run_telling(words, env or {}, cwd, on_line, deadline)
-    except FileNotFoundError as gone:
-        raise problems.ProgramFailed(f"{program} is not on this machine") from gone
+            out, err, code = _run_streaming(words, env or {}, cwd, on_line, deadline)
+    except FileNotFoundError as missing:
+        raise problems.ProgramFailed(f"{program} is not on this machine") from missing
     except subprocess.TimeoutExpired as late:
         raise problems.ProgramFailed(f"{program} took longer than {deadline:g} s") from late
     if code:
-        raise problems.ProgramFailed(f"{program} ended with {code}: {last_words(err or out)}")
+        raise problems.ProgramFailed(f"{program} ended with {code}: {last_line(err or out)}")
     return out
 
 
-def _run_telling(
+def _run_streaming(
     words: list[str], env: Mapping[str, str], cwd: Path | None, on_line: Callable[[str], None], deadline: float
 ) -> tuple[str, str, int]:
     """Long work that says how far it is: both streams become lines."""

@@ -20,7 +20,7 @@ EVERY = 10.0
 class Step(Protocol):
     """One piece of work under way."""
 
-    def at(self, done: int, total: int, what: str = "") -> None:
+    def update(self, done: int, total: int, what: str = "") -> None:
         """Say how far it is."""
         ...
 
@@ -29,7 +29,7 @@ class Step(Protocol):
         ...
 
 
-class Teller(Protocol):
+class Reporter(Protocol):
     """Who is told."""
 
     def step(self, title: str) -> contextlib.AbstractContextManager[Step]:
@@ -42,32 +42,32 @@ class Teller(Protocol):
 
 
 class _TerminalStep:
-    def __init__(self, teller: ToTerminal, title: str) -> None:
-        self._teller = teller
+    def __init__(self, reporter: TerminalReporter, title: str) -> None:
+        self._reporter = reporter
         self._title = title
         self.outcome = ""
         self._bar: Progress | None = None
-        self._told = time.monotonic()
-        if teller.console.is_terminal:
+        self._last_line = time.monotonic()
+        if reporter.console.is_terminal:
             self._bar = Progress(
                 SpinnerColumn(),
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
                 TextColumn("{task.fields[far]}"),
                 TimeElapsedColumn(),
-                console=teller.console,
+                console=reporter.console,
                 transient=True,
             )
-            self._task = self._bar.add_task(title, total=None, far="")
+            self._task = self._bar.add_task(title, total=None, progress="")
             self._bar.start()
 
-    def at(self, done: int, total: int, what: str = "") -> None:
-        far = f"{done}/{total} {what}"
+    def update(self, done: int, total: int, what: str = "") -> None:
+        progress = f"{done}/{total} {what}"
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=total, far=escape(far[:60]))
-        elif time.monotonic() - self._told > EVERY:
-            self._told = time.monotonic()
-            self._teller.line(f"  {self._title}: {far}")
+            self._bar.update(self._task, completed=done, total=total, progress=escape(progress[:60]))
+        elif time.monotonic() - self._last_line > EVERY:
+            self._last_line = time.monotonic()
+            self._reporter.line(f"  {self._title}: {progress}")
 
     def result(self, text: str) -> None:
         self.outcome = text
@@ -77,7 +77,7 @@ class _TerminalStep:
             self._bar.stop()
 
 
-class ToTerminal:
+class TerminalReporter:
     """Bars on a terminal, one line now and then where there is none (a log, CI)."""
 
     def __init__(self, console: Console | None = None) -> None:
@@ -101,14 +101,14 @@ class ToTerminal:
 
 
 class _QuietStep:
-    def at(self, done: int, total: int, what: str = "") -> None:
+    def update(self, done: int, total: int, what: str = "") -> None:
         pass
 
     def result(self, text: str) -> None:
         pass
 
 
-class ToNobody:
+class SilentReporter:
     """For a caller that only wants the result."""
 
     def step(self, title: str) -> contextlib.AbstractContextManager[Step]:  # noqa: ARG002 - the port's shape

@@ -18,7 +18,7 @@ from aether_operator.catalog import names
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-Thing = dict[str, Any]
+Object = dict[str, Any]
 KINDS: Final = {"tradingplatform": "tradingplatforms", "tradingplatforms": "tradingplatforms", "tp": "tradingplatforms"}
 """How a person may name a kind → its plural."""
 ALWAYS: Final = (ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED)
@@ -29,7 +29,7 @@ SHOWN_EVENTS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unread:
+class UnreadableResource:
     """What whoever asks may not read."""
 
     what: str
@@ -42,56 +42,56 @@ class Unread:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class AetherState:
     """Aether in a cluster, as its API shows it: operator Deployments, Leases, platforms, and the pods of both.
 
     What may not be read is named, and not judged.
     """
 
-    deployments: Sequence[Thing] = ()
-    leases: Sequence[Thing] = ()
-    platforms: Sequence[Thing] = ()
-    pods: Sequence[Thing] = ()
-    unread: Sequence[Unread] = ()
+    deployments: Sequence[Object] = ()
+    leases: Sequence[Object] = ()
+    platforms: Sequence[Object] = ()
+    pods: Sequence[Object] = ()
+    unreadable: Sequence[UnreadableResource] = ()
     installed: bool = True
     """Whether the cluster knows our kinds."""
 
     @property
     def healthy(self) -> bool:
         """Whether everything that is there, and may be read, is as it should be."""
-        if self.platforms and not self.deployments and not self.hidden("deployments"):
+        if self.platforms and not self.deployments and not self.is_unreadable("deployments"):
             return False  # nobody keeps them so
         operators = all(
-            _available(one) == _wanted(one) and (self.leader(space) or self.hidden("leases", space))
+            _available(one) == _required(one) and (self.leader(space) or self.is_unreadable("leases", space))
             for one in self.deployments
             for space in [one["metadata"]["namespace"]]
         )
-        return operators and all(map(is_ready, self.platforms)) and not self.unwell
+        return operators and all(map(is_ready, self.platforms)) and not self.unhealthy_pods
 
     @property
-    def unwell(self) -> list[Thing]:
+    def unhealthy_pods(self) -> list[Object]:
         """The pods that are neither Ready nor done."""
-        return [one for one in self.pods if not _well(one)]
+        return [one for one in self.pods if not _is_healthy(one)]
 
-    def hidden(self, what: str, namespace: str | None = None) -> bool:
+    def is_unreadable(self, what: str, namespace: str | None = None) -> bool:
         """Whether some of this may not be read, there or anywhere."""
-        return any(one.what == what and namespace in {None, one.namespace} for one in self.unread)
+        return any(one.what == what and namespace in {None, one.namespace} for one in self.unreadable)
 
     def record(self) -> dict[str, Any]:
         """As JSON values."""
         return {
             "operators": [
                 {
-                    **_named(one),
+                    **_identity(one),
                     "available": _available(one),
-                    "replicas": _wanted(one),
+                    "replicas": _required(one),
                     "leader": self.leader(one["metadata"]["namespace"]),
                 }
                 for one in self.deployments
             ],
             "platforms": [
                 {
-                    **_named(one),
+                    **_identity(one),
                     "venue": venue(one),
                     "generation": one["metadata"]["generation"],
                     "reconciled": is_reconciled(one),
@@ -99,9 +99,9 @@ class Desk:
                 }
                 for one in self.platforms
             ],
-            "pods": [{**_named(one), "phase": one["status"].get("phase")} for one in self.pods],
+            "pods": [{**_identity(one), "phase": one["status"].get("phase")} for one in self.pods],
             "installed": self.installed,
-            "unread": [{"resource": one.what, "namespace": one.namespace} for one in self.unread],
+            "unread": [{"resource": one.what, "namespace": one.namespace} for one in self.unreadable],
         }
 
     def leader(self, namespace: str) -> str:
@@ -114,18 +114,18 @@ class Desk:
         return next((holder.rpartition("_")[0] for holder in holders if holder), "")
 
 
-def is_reconciled(platform: Thing) -> bool:
+def is_reconciled(platform: Object) -> bool:
     """Whether what the status says is about the newest spec."""
     return bool(platform.get("status", {}).get("observedGeneration") == platform["metadata"]["generation"])
 
 
-def is_ready(platform: Thing) -> bool:
+def is_ready(platform: Object) -> bool:
     """Whether the newest spec of a platform is so, by the word of an operator."""
     conditions = {one["type"]: one for one in platform.get("status", {}).get("conditions") or ()}
     return is_reconciled(platform) and bool(conditions.get(ConditionType.READY, {}).get("status") == "True")
 
 
-def venue(platform: Thing) -> dict[str, str]:
+def venue(platform: Object) -> dict[str, str]:
     """Where a platform trades, and where its market data come from, by its spec."""
     said = platform.get("spec", {}).get("venue", {})
     name = str(said.get("name", "unknown"))
@@ -133,7 +133,7 @@ def venue(platform: Thing) -> dict[str, str]:
     return {"name": name, "feed": str(feed)}
 
 
-def venues(platforms: Sequence[Thing]) -> str:
+def venues(platforms: Sequence[Object]) -> str:
     """The venues of some platforms, in a line; which platform has which where they differ."""
     told = {f"{one['metadata']['namespace']}/{one['metadata']['name']}": venue(one) for one in platforms}
     said = {which: f"venue {one['name']}, feed {one['feed']}" for which, one in told.items()}
@@ -142,47 +142,47 @@ def venues(platforms: Sequence[Thing]) -> str:
     return "; ".join(f"{which}: {words}" for which, words in sorted(said.items()))
 
 
-def _named(thing: Thing) -> dict[str, str]:
+def _identity(thing: Object) -> dict[str, str]:
     return {key: thing["metadata"][key] for key in ("namespace", "name")}
 
 
-def _wanted(deployment: Thing) -> int:
+def _required(deployment: Object) -> int:
     return int(deployment["spec"].get("replicas", 1))
 
 
-def _available(deployment: Thing) -> int:
+def _available(deployment: Object) -> int:
     return int(deployment.get("status", {}).get("availableReplicas", 0))
 
 
-def _well(pod: Thing) -> bool:
+def _is_healthy(pod: Object) -> bool:
     status = pod.get("status", {})
     ready = any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions") or ())
     return ready or status.get("phase") == "Succeeded"
 
 
-def page(desk: Desk) -> Iterator[str]:
+def status_lines(state: AetherState) -> Iterator[str]:
     """The part of `aether status` that is about Aether, with markup."""
-    if not desk.installed:
+    if not state.installed:
         yield "  Aether is not installed: there is no kind TradingPlatform"
-    for one in desk.deployments:
-        available, wanted = _available(one), _wanted(one)
-        colour = "green" if available == wanted else "red"
+    for one in state.deployments:
+        available, required = _available(one), _required(one)
+        colour = "green" if available == required else "red"
         space = one["metadata"]["namespace"]
-        leader = desk.leader(space)
-        nobody = "its Lease may not be read" if desk.hidden("leases", space) else "[red]nobody leads[/]"
+        leader = state.leader(space)
+        no_leader = "its Lease may not be read" if state.is_unreadable("leases", space) else "[red]nobody leads[/]"
         yield (
-            f"[bold]Operator[/]  namespace {escape(space)}: [{colour}]{available} of {wanted} replicas[/], "
-            + (f"{escape(leader)} leads" if leader else nobody)
+            f"[bold]Operator[/]  namespace {escape(space)}: [{colour}]{available} of {required} replicas[/], "
+            + (f"{escape(leader)} leads" if leader else no_leader)
         )
-    if desk.platforms and not desk.deployments and not desk.hidden("deployments"):
+    if state.platforms and not state.deployments and not state.is_unreadable("deployments"):
         yield "[bold]Operator[/]  [red]none is there: nothing is repaired[/]"
-    for platform in desk.platforms:
+    for platform in state.platforms:
         yield from _platform(platform)
-    if desk.unread:
-        yield f"[yellow]Not shown, since you may not read it[/]  {escape('; '.join(map(str, desk.unread)))}"
+    if state.unreadable:
+        yield f"[yellow]Not shown, since you may not read it[/]  {escape('; '.join(map(str, state.unreadable)))}"
 
 
-def _platform(platform: Thing) -> Iterator[str]:
+def _platform(platform: Object) -> Iterator[str]:
     meta, status = platform["metadata"], platform.get("status", {})
     where = venue(platform)
     yield (
@@ -193,7 +193,7 @@ def _platform(platform: Thing) -> Iterator[str]:
     if not conditions:
         yield "  [red]no word from an operator yet[/]"
     elif not is_reconciled(platform):  # Ready is said of the newest spec, or it is not known
-        yield f"  {ConditionType.READY:<14} [red]Unknown[/] not yet reconciled  {_older(platform)}"
+        yield f"  {ConditionType.READY:<14} [red]Unknown[/] not yet reconciled  {_generation_note(platform)}"
         conditions.pop(ConditionType.READY, None)
     for one in conditions.values():
         if one["type"] in GOOD_WHEN_FALSE and one["status"] == "False":
@@ -217,19 +217,19 @@ def _platform(platform: Thing) -> Iterator[str]:
         yield escape(f"  schema    {', '.join(part for part in parts if part)}")
 
 
-def _older(platform: Thing) -> str:
+def _generation_note(platform: Object) -> str:
     """That what follows is about a spec which is no longer the newest."""
     seen, newest = platform["status"].get("observedGeneration"), platform["metadata"]["generation"]
     return f"generation {newest}; what follows is of {seen}"
 
 
-def _coloured(one: Thing) -> str:
+def _coloured(one: Object) -> str:
     good = (one["status"] == "True") != (one["type"] in GOOD_WHEN_FALSE)
     colour = "yellow" if one["type"] in {ConditionType.WARNING, ConditionType.PAUSED} else "green" if good else "red"
     return f"[{colour}]{one['status']}[/] {escape(one.get('reason', ''))}"
 
 
-def explain(platform: Thing, events: Sequence[Thing]) -> Iterator[str]:
+def explanation_lines(platform: Object, events: Sequence[Object]) -> Iterator[str]:
     """Why a platform is as it is, and what to do, in plain words; with markup."""
     meta, status = platform["metadata"], platform.get("status", {})
     name = f"TradingPlatform {meta['name']} in namespace {meta['namespace']}"
@@ -238,18 +238,18 @@ def explain(platform: Thing, events: Sequence[Thing]) -> Iterator[str]:
         yield f"[bold]{escape(name)}: no operator has looked at it yet.[/]"
         yield "  Is one running, and does it watch this namespace? The status page shows the operators there are."
         return
-    yield f"[bold]{escape(name)} {_verdict(conditions, platform)}[/]"
+    yield f"[bold]{escape(name)} {_summary(conditions, platform)}[/]"
     if not is_reconciled(platform):
-        yield f"  Not yet reconciled: {_older(platform)}."
+        yield f"  Not yet reconciled: {_generation_note(platform)}."
         yield "  Does an operator run, and does it watch this namespace? The status page shows the operators there are."
     latest = sorted(events, key=_when)[-SHOWN_EVENTS:]
     if latest and latest[-1].get("reason") == Reason.RECONCILE_FAILED:
         when = _when(latest[-1])[:19]
         yield f"  [red]At {when} the operator could not finish its look at it; what follows is of before.[/]"
-        yield from _words(Reason.RECONCILE_FAILED)
+        yield from _reason_lines(Reason.RECONCILE_FAILED)
     seen = set[str]()
     for one in conditions.values():
-        if not _matters(one):
+        if not _needs_attention(one):
             continue
         said = (one.get("reason", ""), one.get("message", ""))
         if str(said) in seen:
@@ -259,7 +259,7 @@ def explain(platform: Thing, events: Sequence[Thing]) -> Iterator[str]:
         yield f"  {one['type']} {_coloured(one)}"
         if one.get("message"):
             yield f"    {escape(one['message'])}"
-        yield from _words(one.get("reason", ""))
+        yield from _reason_lines(one.get("reason", ""))
     if latest:
         yield ""
         yield "  Lately"
@@ -269,7 +269,7 @@ def explain(platform: Thing, events: Sequence[Thing]) -> Iterator[str]:
             )
 
 
-def _verdict(conditions: dict[str, Thing], platform: Thing) -> str:
+def _summary(conditions: dict[str, Object], platform: Object) -> str:
     if "deletionTimestamp" in platform["metadata"]:
         return "is being deleted."
     if not is_reconciled(platform):
@@ -283,14 +283,14 @@ def _verdict(conditions: dict[str, Thing], platform: Thing) -> str:
     return "is Ready." if conditions.get(ConditionType.READY, {}).get("status") == "True" else "is not Ready."
 
 
-def _matters(one: Thing) -> bool:
+def _needs_attention(one: Object) -> bool:
     """Whether a condition says something that a person may have to do something about."""
     if one["type"] in GOOD_WHEN_FALSE:
         return bool(one["status"] == "True")
     return bool(one["status"] != "True")
 
 
-def _words(reason: str) -> Iterator[str]:
+def _reason_lines(reason: str) -> Iterator[str]:
     try:
         text = reasons.TEXTS[Reason(reason)]
     except (KeyError, ValueError):
@@ -304,12 +304,12 @@ def _words(reason: str) -> Iterator[str]:
         yield "    It is looked at again by itself: once that is so, nothing more has to be done."
 
 
-def _when(event: Thing) -> str:
+def _when(event: Object) -> str:
     last = event.get("series", {}).get("lastObservedTime")
     return str(last or event.get("eventTime") or event.get("metadata", {}).get("creationTimestamp") or "")
 
 
-def parse(what: str) -> tuple[str, str] | None:
+def parse_target(what: str) -> tuple[str, str] | None:
     """`KIND/NAME` as plural and name, also as `kubectl get -o name` says it; nothing where the kind is none of ours."""
     kind, slash, name = what.partition("/")
     plural = KINDS.get(kind.lower().removesuffix(f".{models.GROUP}"))

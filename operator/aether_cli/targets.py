@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CREDENTIALS: Final = re.compile(r"(?<=//)[^/@]*@")
 """In an address: whoever reads an output need not know them."""
-NOWHERE: Final = "default"
+DEFAULT_NAMESPACE: Final = "default"
 """The namespace that kubectl looks in where nobody says one."""
 
 
@@ -47,7 +47,7 @@ class Target:
         """The cluster, as the first line of an output names it."""
         return f"Cluster {self.name}" if self.local else f"Context {self.name}  {self.server}"
 
-    def heading(self, platforms: Sequence[status_view.Thing] | None, *, within: str = "") -> str:
+    def heading(self, platforms: Sequence[status_view.Object] | None, *, within: str = "") -> str:
         """The first line of an output, with markup: the cluster, and the venue of each platform that is shown.
 
         Args:
@@ -62,17 +62,17 @@ class Target:
         """As JSON values."""
         return {("name" if self.local else "context"): self.name, "server": self.server}
 
-    def again(self, *words: str) -> str:
+    def command_line(self, *words: str) -> str:
         """A command line for this same cluster, for a person to type."""
         return " ".join([self.command, *map(shlex.quote, [*words, *self.options])])
 
-    def named(self, fault: problems.AetherError) -> problems.AetherError:
+    def with_title(self, fault: problems.AetherError) -> problems.AetherError:
         """The same fault, with the cluster's name before its cause."""
         fault.cause = f"{self.title}: {fault.cause}"
         return fault
 
 
-def chosen(name: str, context: str, kubeconfig: Path | None = None) -> Target:
+def select(name: str, context: str, kubeconfig: Path | None = None) -> Target:
     """The cluster that is meant: that of a context, or the local one, which must run.
 
     Args:
@@ -81,19 +81,19 @@ def chosen(name: str, context: str, kubeconfig: Path | None = None) -> Target:
         kubeconfig: A file; its current context, where none is named.
     """
     if context or kubeconfig or not name:
-        return of_context(kubectl_program(), kubeconfig=kubeconfig, context=context, plugin=not name)
+        return from_context(kubectl_program(), kubeconfig=kubeconfig, context=context, plugin=not name)
     at = paths.of(name, os.environ)
-    supervisor_process.need(at)  # that it does not run comes before that there is no kubectl
+    supervisor_process.require(at)  # that it does not run comes before that there is no kubectl
     return local(kubectl_program(), at, default=DEFAULT)
 
 
 @contextlib.contextmanager
-def on(target: Target) -> Iterator[Target]:
+def errors_named(target: Target) -> Iterator[Target]:
     """Whatever goes wrong there is told with the cluster's name."""
     try:
         yield target
     except problems.AetherError as fault:
-        raise target.named(fault) from fault
+        raise target.with_title(fault) from fault
 
 
 def kubectl_program() -> Path:
@@ -107,17 +107,17 @@ def kubectl_program() -> Path:
     raise problems.NotPossibleHere("kubectl: not found", remedy="Install kubectl, or run `aether up`, which builds it.")
 
 
-def local(program: Path, at: paths.Places, *, default: str) -> Target:
+def local(program: Path, at: paths.Paths, *, default: str) -> Target:
     """The local cluster.
 
     Raises:
         NotRunning: It does not run.
     """
-    holder = supervisor_process.need(at)
+    process = supervisor_process.require(at)
     return Target(
         kubectl=kubectl_client.Kubectl(program=program, kubeconfig=at.kubeconfig, cache=at.state / "kubectl"),
         name=at.name,
-        server=f"https://127.0.0.1:{holder.port}",
+        server=f"https://127.0.0.1:{process.port}",
         namespace=manifests.NAMESPACES[1],
         local=True,
         command="aether",
@@ -125,7 +125,7 @@ def local(program: Path, at: paths.Places, *, default: str) -> Target:
     )
 
 
-def of_context(program: Path, *, kubeconfig: Path | None, context: str, plugin: bool) -> Target:
+def from_context(program: Path, *, kubeconfig: Path | None, context: str, plugin: bool) -> Target:
     """The cluster of a context: of the one that is named, else of the current one.
 
     It is looked up once, so that a command goes on with the same cluster when somebody changes the current context.
@@ -143,21 +143,21 @@ def of_context(program: Path, *, kubeconfig: Path | None, context: str, plugin: 
     contexts = {one["name"]: one.get("context") or {} for one in view.get("contexts") or ()}
     clusters = {one["name"]: one.get("cluster") or {} for one in view.get("clusters") or ()}
     there = f"There are: {', '.join(sorted(contexts))}" if contexts else "There is none. Is KUBECONFIG right?"
-    chosen = context or view.get("current-context") or ""
-    if not chosen:
+    select = context or view.get("current-context") or ""
+    if not select:
         raise problems.NotRunning("no current context", remedy=f"Name one by --context. {there}")
-    if chosen not in contexts:
-        raise problems.NotRunning(f"context {chosen}: not in the kubeconfig", remedy=there)
-    which = contexts[chosen].get("cluster", "")
+    if select not in contexts:
+        raise problems.NotRunning(f"context {select}: not in the kubeconfig", remedy=there)
+    which = contexts[select].get("cluster", "")
     if not clusters.get(which, {}).get("server"):
-        raise problems.NotRunning(f"context {chosen}: its cluster {which!r} is not in the kubeconfig")
-    otherwise = NOWHERE if plugin else manifests.NAMESPACES[1]
+        raise problems.NotRunning(f"context {select}: its cluster {which!r} is not in the kubeconfig")
+    otherwise = DEFAULT_NAMESPACE if plugin else manifests.NAMESPACES[1]
     return Target(
-        kubectl=kubectl_client.Kubectl(program=program, kubeconfig=kubeconfig, context=chosen),
-        name=chosen,
+        kubectl=kubectl_client.Kubectl(program=program, kubeconfig=kubeconfig, context=select),
+        name=select,
         server=CREDENTIALS.sub("", clusters[which]["server"]),
-        namespace=contexts[chosen].get("namespace") or otherwise,
+        namespace=contexts[select].get("namespace") or otherwise,
         local=False,
         command="kubectl aether" if plugin else "aether",
-        options=(*(("--kubeconfig", str(kubeconfig)) if kubeconfig else ()), "--context", chosen),
+        options=(*(("--kubeconfig", str(kubeconfig)) if kubeconfig else ()), "--context", select),
     )

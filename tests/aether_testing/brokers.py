@@ -201,7 +201,7 @@ def kafka_server(
     *,
     users: Mapping[str, str] | None = None,
     tls: Tls | None = None,
-    tell: progress.Teller | None = None,
+    reporter: progress.Reporter | None = None,
     heap: str = "256m",
 ) -> Iterator[Kafka]:
     """Kafka as in the image. Who does not log in may do everything, and so may the first of the users."""
@@ -245,7 +245,7 @@ def kafka_server(
         "-XX:TieredStopAtLevel=1",
         f"-Dlog4j2.configurationFile={KAFKA}/log4j2.properties",
         "-cp",
-        f"{jars(tell)}/*",
+        f"{jars(reporter)}/*",
     ]
     processes.run([*java, "kafka.tools.StorageTool", f"@{folder}/format"], deadline=START)
     command = [*java, "kafka.Kafka", str(folder / "server.properties")]
@@ -261,7 +261,7 @@ def kafka_server(
         )
 
 
-def jars(tell: progress.Teller | None = None) -> Path:
+def jars(reporter: progress.Reporter | None = None) -> Path:
     """The image's jars, held against the same list; fetched once, and then from the cache."""
     locked = (KAFKA / "jars.sha256").read_text()
     key = hashlib.sha256(((KAFKA / "pom.xml").read_text() + locked).encode()).hexdigest()[:12]
@@ -271,7 +271,7 @@ def jars(tell: progress.Teller | None = None) -> Path:
         return found
     half = cache / f".half-{secrets.token_hex(4)}"
     try:
-        with (tell or progress.ToTerminal()).step("Kafka's jars") as step:
+        with (reporter or progress.TerminalReporter()).step("Kafka's jars") as step:
             command = ["mvn", "--batch-mode", "--quiet", f"-Djars={half}", f"-Dmaven.repo.local={half}.repository"]
             processes.run([*command, f"--file={KAFKA}/pom.xml", "dependency:copy-dependencies"], deadline=600)
             # Another run may have been faster: then theirs is as good.

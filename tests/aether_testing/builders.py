@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-Thing = dict[str, Any]
+Object = dict[str, Any]
 
-RESTRICTED: Thing = {
+RESTRICTED: Object = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
     "readOnlyRootFilesystem": True,
@@ -15,11 +15,11 @@ RESTRICTED: Thing = {
 }
 
 
-def a_config_map(name: str = "some", **data: str) -> Thing:
+def a_config_map(name: str = "some", **data: str) -> Object:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
 
 
-def a_claim(name: str = "data", size: str = "1Gi") -> Thing:
+def a_claim(name: str = "data", size: str = "1Gi") -> Object:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
@@ -28,9 +28,9 @@ def a_claim(name: str = "data", size: str = "1Gi") -> Thing:
     }
 
 
-def a_pod(*command: str, image: str, claim: str = "", port: int = 0, **spec: Any) -> Thing:
+def a_pod(*command: str, image: str, claim: str = "", port: int = 0, **spec: Any) -> Object:
     """A pod's spec that the restricted profile lets in; with a claim, it is at /data."""
-    container: Thing = {
+    container: Object = {
         "name": "main",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
@@ -38,7 +38,7 @@ def a_pod(*command: str, image: str, claim: str = "", port: int = 0, **spec: Any
         "securityContext": RESTRICTED,
         "resources": {"limits": {"cpu": "500m", "memory": "128Mi"}},
     }
-    pod: Thing = {
+    pod: Object = {
         "containers": [container],
         "terminationGracePeriodSeconds": 2,
         "automountServiceAccountToken": False,
@@ -54,7 +54,7 @@ def a_pod(*command: str, image: str, claim: str = "", port: int = 0, **spec: Any
     return pod
 
 
-def a_deployment(name: str, pod: Thing, replicas: int = 1) -> Thing:
+def a_deployment(name: str, pod: Object, replicas: int = 1) -> Object:
     labels = {"app": name}
     return {
         "apiVersion": "apps/v1",
@@ -69,7 +69,7 @@ def a_deployment(name: str, pod: Thing, replicas: int = 1) -> Thing:
     }
 
 
-def a_service(name: str, port: int) -> Thing:
+def a_service(name: str, port: int) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "Service",

@@ -14,9 +14,9 @@ from aether_cli import installer, processes, progress
 from aether_cli.local import binaries, manifests, paths, program_builder
 
 CHART: Final = Path(__file__).resolve().parents[2] / "helm/aether-operator"
-SYSTEM, DESK = manifests.NAMESPACES
+OPERATOR_NAMESPACE, PLATFORM_NAMESPACE = manifests.NAMESPACES
 NAME: Final = installer.RELEASE
-Thing = dict[str, Any]
+Object = dict[str, Any]
 
 
 @functools.cache
@@ -24,10 +24,10 @@ def helm() -> Path:
     """Helm, as the local cluster has it."""
     (ours,) = [binary for binary in binaries.NODE if binary.name == "helm"]
     cache = paths.of("aether", os.environ).cache
-    return program_builder.ensure((ours,), cache, os.environ, progress.ToTerminal())["helm"]
+    return program_builder.ensure((ours,), cache, os.environ, progress.TerminalReporter())["helm"]
 
 
-def rendered(*words: str, values: Thing | None = None, namespace: str = SYSTEM) -> list[Thing]:
+def rendered(*words: str, values: Object | None = None, namespace: str = OPERATOR_NAMESPACE) -> list[Object]:
     """What the chart becomes, installed in a namespace."""
     text = processes.run(
         [helm(), "template", NAME, CHART, f"--namespace={namespace}", "--values=-", *words],

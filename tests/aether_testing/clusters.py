@@ -23,16 +23,16 @@ BARE_NODE = replace(NODE, platforms=False)
 """A node whose pods are of the base image: it starts in half the time."""
 
 
-def some_places(folder: Path) -> paths.Places:
+def unique_paths(folder: Path) -> paths.Paths:
     """Places below a folder of the test, with a name nobody else has; the cache is everybody's."""
     home = dict(os.environ) | {"XDG_STATE_HOME": str(folder / "state"), "XDG_DATA_HOME": str(folder / "data")}
     return paths.of(f"t-{secrets.token_hex(4)}", home)
 
 
 @contextlib.contextmanager
-def running(chosen: Settings, at: paths.Places, tell: progress.Teller | None = None) -> Iterator[startup.Cluster]:
+def running(chosen: Settings, at: paths.Paths, reporter: progress.Reporter | None = None) -> Iterator[startup.Cluster]:
     """A cluster for the length of a block; afterwards nothing of it is left."""
     try:
-        yield startup.up(at, chosen, tell or progress.ToTerminal())
+        yield startup.up(at, chosen, reporter or progress.TerminalReporter())
     finally:
-        startup.down(at, progress.ToNobody(), purge=True)
+        startup.down(at, progress.SilentReporter(), purge=True)

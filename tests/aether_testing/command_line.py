@@ -24,7 +24,7 @@ SERVER: Final = "https://10.1.2.3:6443"
 CONFIG: Final = {
     "current-context": "prod",
     "contexts": [
-        {"name": "desk", "context": {"cluster": "one", "user": "u"}},
+        {"name": "dev", "context": {"cluster": "one", "user": "u"}},
         {"name": "prod", "context": {"cluster": "two", "user": "u", "namespace": "live"}},
         {"name": "lost", "context": {"cluster": "three", "user": "u"}},
     ],
@@ -33,17 +33,17 @@ CONFIG: Final = {
         {"name": "two", "cluster": {"server": "https://me:secret@10.9.9.9:6443"}},
     ],
 }
-DESK: Final = f"Context desk  {SERVER}  venue Simulated, feed Synthetic"
+DEV: Final = f"Context dev  {SERVER}  venue Simulated, feed Synthetic"
 PROD: Final = "Context prod  https://10.9.9.9:6443  venue Kraken, feed Live"
 COLUMNS: Final = 120
-Thing = dict[str, Any]
+Object = dict[str, Any]
 
 
-def a_platform(namespace: str = "aether", venue: str = "Simulated", **status: Any) -> Thing:
+def a_platform(namespace: str = "aether", venue: str = "Simulated", **status: Any) -> Object:
     meta = {"namespace": namespace, "name": "paper", "uid": "0-1", "generation": 2}
     ready = {"type": "Ready", "status": "True", "reason": "Ready"}
-    told = {"observedGeneration": 2, "conditions": [ready], **status}
-    return {"kind": "TradingPlatform", "metadata": meta, "spec": {"venue": {"name": venue}}, "status": told}
+    status_value = {"observedGeneration": 2, "conditions": [ready], **status}
+    return {"kind": "TradingPlatform", "metadata": meta, "spec": {"venue": {"name": venue}}, "status": status_value}
 
 
 def a_kubectl(folder: Path, answers: dict[str, Any], otherwise: str = "cat empty") -> Path:

@@ -257,11 +257,11 @@ class Proxy:
         with self._changed:
             return dict(self._plan)
 
-    def until(self, holds: Callable[[Proxy], bool], wish: str, deadline: float = PATIENCE) -> None:
+    def until(self, holds: Callable[[Proxy], bool], expected: str, deadline: float = PATIENCE) -> None:
         """Wait until something holds, judged after every request and now and then."""
         ends = time.monotonic() + deadline
         while not holds(self):
-            assert time.monotonic() < ends, f"{wish}: not within {deadline:g} s; seen: {self.writes[-20:]}"
+            assert time.monotonic() < ends, f"{expected}: not within {deadline:g} s; seen: {self.writes[-20:]}"
             with self._changed:  # not while it judges: the loop's thread must go on meanwhile
                 self._changed.wait(LOOK)
 

@@ -32,10 +32,10 @@ PLATFORM: Final = "paper"
 UP_DEADLINE: Final = 900
 DEADLINE: Final = 60.0
 """Seconds that an edit may take: a test asserts behaviour, and a benchmark speed."""
-LOOK: Final = 0.1
+POLL_INTERVAL: Final = 0.1
 
 
-def command(at: paths.Places, folder: Path) -> Aether:
+def command(at: paths.Paths, folder: Path) -> Aether:
     """The command, as `clusters.some_places(folder)` needs it."""
     home = {"XDG_STATE_HOME": str(folder / "state"), "XDG_DATA_HOME": str(folder / "data")}
 
@@ -48,26 +48,26 @@ def command(at: paths.Places, folder: Path) -> Aether:
     return run
 
 
-def asked(aether: Aether, *words: str) -> Any:
+def json_output(aether: Aether, *words: str) -> Any:
     """What a command prints as JSON."""
     done = aether(*words)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)
 
 
-def up(at: paths.Places, folder: Path) -> Desk:
+def up(at: paths.Paths, folder: Path) -> E2EPlatform:
     """Bring up what `aether up` brings up: a cluster, the operator and the first example."""
     aether = command(at, folder)
-    told = asked(aether, "up", "--port", "0", "--json")
+    up_output = json_output(aether, "up", "--port", "0", "--json")
     (ours,) = [binary for binary in binaries.CONTROL_PLANE if binary.name == "kubectl"]
     program = program_builder.find(ours, at.cache, os.environ)
     assert program is not None
     kubectl = kubectl_client.Kubectl(program=program, kubeconfig=at.kubeconfig, cache=at.state / "kubectl")
-    return Desk(aether=aether, told=told, kubectl=kubectl)
+    return E2EPlatform(aether=aether, up_output=up_output, kubectl=kubectl)
 
 
 @dataclass(slots=True, kw_only=True)
-class Heard:
+class Received:
     """What was said on NATS: subject and message."""
 
     messages: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -80,13 +80,13 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class E2EPlatform:
     """One that runs. `told` is what `aether up` printed."""
 
     aether: Aether
-    told: dict[str, Any]
+    up_output: dict[str, Any]
     kubectl: kubectl_client.Kubectl
-    namespace: str = installer.DESK
+    namespace: str = installer.PLATFORM_NAMESPACE
 
     # What it is.
 
@@ -108,46 +108,48 @@ class Desk:
     def rows(self, statement: str) -> list[list[str]]:
         """What the platform's own PostgreSQL answers, asked in its pod."""
         words = ("exec", f"--namespace={self.namespace}", f"{PLATFORM}-postgres-0", "--")
-        said = self.kubectl.text(*words, "psql", "-d", "aether", "-AtX", "-v", "ON_ERROR_STOP=1", "-c", statement)
-        return [line.split("|") for line in said.splitlines()]
+        output = self.kubectl.text(*words, "psql", "-d", "aether", "-AtX", "-v", "ON_ERROR_STOP=1", "-c", statement)
+        return [line.split("|") for line in output.splitlines()]
 
     def served(self) -> dict[str, dict[str, bool]]:
         """Pod of ingest that answers → the markets that it serves, and whether their books are usable."""
         which = f"--selector={market_data.selector(PLATFORM)}"
         pods = self.kubectl.get("pods", f"--namespace={self.namespace}", which)["items"]
-        told = [
-            cluster_reader.told(self.kubectl, pod) for pod in pods if kubectl_client.condition(pod, "Ready") == "True"
+        up_output = [
+            cluster_reader.pod_status(self.kubectl, pod)
+            for pod in pods
+            if kubectl_client.condition(pod, "Ready") == "True"
         ]
         return {
             one.pod: {pair: book["usable"] for pair, book in one.status["books"].items()}
-            for one in told
+            for one in up_output
             if one.status is not None
         }
 
-    def book(self, pair: str) -> market_data.Shown | None:
+    def book(self, pair: str) -> market_data.BookSnapshot | None:
         """A market's book, as `aether book` finds it."""
-        look = cluster_reader.Look(
+        reader = cluster_reader.BookReader(
             kubectl=self.kubectl, namespace=self.namespace, platform=PLATFORM, symbol=pair, depth=10
         )
         with contextlib.suppress(problems.NotReady):
-            return look.now()
+            return reader.read()
         return None
 
     # What is done to it. Each returns the seconds from before the patch until it is in force.
 
-    def until(self, holds: Callable[[], object], wish: str) -> float:
+    def until(self, holds: Callable[[], object], expected: str) -> float:
         """Look until it is so."""
         began = time.monotonic()
         while not holds():
-            assert time.monotonic() - began < DEADLINE, f"{wish}: not within {DEADLINE:g} s"
-            time.sleep(LOOK)
+            assert time.monotonic() - began < DEADLINE, f"{expected}: not within {DEADLINE:g} s"
+            time.sleep(POLL_INTERVAL)
         return time.monotonic() - began
 
     def until_ready(self) -> float:
         """Wait until an operator says that the newest spec is so."""
-        return self.until(lambda: installer.platform(self.platform()).ready == "True", "the platform is Ready")
+        return self.until(lambda: installer.platform_status(self.platform()).ready == "True", "the platform is Ready")
 
-    def with_pairs(self, *pairs: str) -> float:
+    def set_pairs(self, *pairs: str) -> float:
         """Have these markets; until each that is new has a usable book."""
         new = sorted(set(pairs) - set(self.platform()["spec"]["pairs"]))
 
@@ -155,15 +157,15 @@ class Desk:
             shown = self.book(pair)
             return shown is not None and shown.usable
 
-        return self._edited({"pairs": list(pairs)}, lambda: all(map(usable, new)), f"usable books of {', '.join(new)}")
+        return self._edit({"pairs": list(pairs)}, lambda: all(map(usable, new)), f"usable books of {', '.join(new)}")
 
-    def with_books_kept(self, days: int) -> float:
+    def set_books_retention(self, days: int) -> float:
         """Keep books so long; until the database does."""
         kept = "SELECT retention FROM partman.part_config WHERE parent_table = 'aether.books'"
-        wish = f"books are kept for {days} days"
-        return self._edited({"retention": {"booksDays": days}}, lambda: self.rows(kept) == [[f"{days} days"]], wish)
+        expected = f"books are kept for {days} days"
+        return self._edit({"retention": {"booksDays": days}}, lambda: self.rows(kept) == [[f"{days} days"]], expected)
 
-    def with_replicas(self, count: int) -> float:
+    def set_replicas(self, count: int) -> float:
         """Have so many replicas of ingest; until all are Ready, with a usable book of each market that is theirs."""
         pairs = self.platform()["spec"]["pairs"]
         first = {pair: sharding.order(pair, range(count))[0] for pair in pairs}
@@ -172,30 +174,30 @@ class Desk:
             for number in range(count)
         }
         spec = {"components": {"ingest": {"replicas": count}}}
-        return self._edited(spec, lambda: self.served() == wanted, f"the markets are shared so: {wanted}")
+        return self._edit(spec, lambda: self.served() == wanted, f"the markets are shared so: {wanted}")
 
-    def _edited(self, spec: dict[str, Any], holds: Callable[[], object], wish: str) -> float:
+    def _edit(self, spec: dict[str, Any], holds: Callable[[], object], expected: str) -> float:
         """Patch the platform, as a person does, and look until that is in force."""
         began = time.monotonic()
         words = ("patch", installer.PLATFORMS, PLATFORM, f"--namespace={self.namespace}", "--type=merge")
         self.kubectl.text(*words, f"--patch={json.dumps({'spec': spec})}")
-        self.until(holds, wish)
+        self.until(holds, expected)
         return time.monotonic() - began
 
     # Who listens.
 
     @contextlib.asynccontextmanager
-    async def listening(self) -> AsyncIterator[Heard]:
+    async def subscribed(self) -> AsyncIterator[Received]:
         """Hear all market data that are said on NATS within the block."""
         secret = self.kubectl.get("secret", f"{PLATFORM}-nats", f"--namespace={self.namespace}")["data"]
         login = {"user": b64decode(secret["username"]).decode(), "password": b64decode(secret["password"]).decode()}
-        heard = Heard()
+        received = Received()
 
         async def hear(message: Any) -> None:
-            heard.messages.append((message.subject, json.loads(message.data)))
+            received.messages.append((message.subject, json.loads(message.data)))
 
         async def note(fault: Exception) -> None:
-            heard.faults.append(repr(fault))
+            received.faults.append(repr(fault))
 
         with self.forwarded(f"pod/{PLATFORM}-nats-0", 4222) as port:
             client = Client()
@@ -203,7 +205,7 @@ class Desk:
             try:
                 await client.subscribe("md.>", cb=hear)
                 await client.flush()
-                yield heard
+                yield received
                 await client.flush()  # fails where the connection did not last
             finally:
                 await client.close()
@@ -216,8 +218,8 @@ class Desk:
             assert child.stdout is not None
             try:
                 assert select.select([child.stdout], [], [], DEADLINE)[0], "port-forward said nothing"
-                said = re.match(r"Forwarding from 127\.0\.0\.1:(\d+) ", child.stdout.readline())
-                assert said is not None
-                yield int(said[1])
+                output = re.match(r"Forwarding from 127\.0\.0\.1:(\d+) ", child.stdout.readline())
+                assert output is not None
+                yield int(output[1])
             finally:
                 child.terminate()

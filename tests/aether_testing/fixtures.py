@@ -21,14 +21,14 @@ NAMESPACE = pytest.StashKey[namespaces.Namespace]()
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """etcd, API server and controllers, with kwok: pods become Ready without a node."""
-    with clusters.running(clusters.WITH_KWOK, clusters.some_places(tmp_path_factory.mktemp("control-plane"))) as one:
+    with clusters.running(clusters.WITH_KWOK, clusters.unique_paths(tmp_path_factory.mktemp("control-plane"))) as one:
         yield one
 
 
 @pytest.fixture(scope="session")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A whole cluster: pods run."""
-    with clusters.running(clusters.NODE, clusters.some_places(tmp_path_factory.mktemp("node"))) as one:
+    with clusters.running(clusters.NODE, clusters.unique_paths(tmp_path_factory.mktemp("node"))) as one:
         yield one
 
 
@@ -88,7 +88,7 @@ def frames(source: str) -> Sequence[bytes]:
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[machines.Machine]:
     """The machine as this test has it, apart from whatever else happens there."""
-    with machines.apart(tmp_path / "machine") as one:
+    with machines.isolated(tmp_path / "machine") as one:
         yield one
 
 

@@ -178,12 +178,12 @@ class Ingest:
             if sample.name == f"{name}_bucket" and labels.items() <= sample.labels.items()
         }
 
-    def until(self, holds: Callable[[], object], wish: str, deadline: float = DEADLINE) -> None:
+    def until(self, holds: Callable[[], object], expected: str, deadline: float = DEADLINE) -> None:
         """Wait until something holds."""
         ends = time.monotonic() + deadline
         while not holds():
             assert self.process is None or self.process.poll() is None, f"ingest ended by itself\n{self.log[-4000:]}"
-            assert time.monotonic() < ends, f"{wish}: not within {deadline:g} s\n{self.log[-4000:]}"
+            assert time.monotonic() < ends, f"{expected}: not within {deadline:g} s\n{self.log[-4000:]}"
             time.sleep(LOOK)
 
     def until_usable(self, pairs: Sequence[str] = PAIRS) -> None:

@@ -50,7 +50,7 @@ class Traces:
     files: frozenset[str]
     """What was written in FOLDERS."""
 
-    def beyond(self, before: Traces) -> dict[str, list[str]]:
+    def changes_since(self, before: Traces) -> dict[str, list[str]]:
         """What is here and was not then, or was then and is not here; an empty dict is a clean machine."""
         changes = {}
         for one in fields(self):
@@ -67,7 +67,7 @@ class Machine:
     written: Path
     """What is written in FOLDERS lies here instead."""
 
-    def look(self, mark: str) -> Traces:
+    def snapshot(self, mark: str) -> Traces:
         """See it. `mark` is a text in the command lines of the cluster's processes: its folder, its name."""
         processes, namespaces = _processes(mark)
         return Traces(
@@ -77,11 +77,12 @@ class Machine:
             mounts=frozenset(
                 line.split(" ", 1)[1] for line in Path("/proc/thread-self/mountinfo").read_text().splitlines()
             ),
-            links=frozenset(one["ifname"] for one in json.loads(_said("ip", "-json", "link", "show"))),
+            links=frozenset(one["ifname"] for one in json.loads(_output("ip", "-json", "link", "show"))),
             routes=frozenset(
-                re.sub(r" expires \S+", "", line) for line in _said("ip", "route", "show", "table", "all").splitlines()
+                re.sub(r" expires \S+", "", line)
+                for line in _output("ip", "route", "show", "table", "all").splitlines()
             ),
-            rules=frozenset(line for line in _said("iptables-save").splitlines() if line[:1] in {":", "-"}),
+            rules=frozenset(line for line in _output("iptables-save").splitlines() if line[:1] in {":", "-"}),
             control_groups=frozenset(
                 str(group) for hierarchy in cleanup.hierarchies() for group in hierarchy.glob(f"aether*{mark}*")
             ),
@@ -97,7 +98,7 @@ class Machine:
 
 
 @contextlib.contextmanager
-def apart(folder: Path) -> Iterator[Machine]:
+def isolated(folder: Path) -> Iterator[Machine]:
     """Put this thread, and what it starts, into a network and a table of mounts of their own, with a loopback.
 
     Args:
@@ -107,15 +108,15 @@ def apart(folder: Path) -> Iterator[Machine]:
     spaces = [os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in ("net", "mnt")]
     try:
         _call("unshare", _CLONE_NEWNET | _CLONE_NEWNS)
-        _said("ip", "link", "set", "lo", "up")
-        _said("mount", "--make-rprivate", "/")
+        _output("ip", "link", "set", "lo", "up")
+        _output("mount", "--make-rprivate", "/")
         written = folder / "written"
         for place in FOLDERS:
             upper, work = written / place.lstrip("/"), folder / "work" / place.lstrip("/")
             upper.mkdir(parents=True)
             work.mkdir(parents=True)
             options = f"lowerdir={place},upperdir={upper},workdir={work}"
-            _said("mount", "-t", "overlay", "-o", options, "overlay", place)
+            _output("mount", "-t", "overlay", "-o", options, "overlay", place)
         yield Machine(written)
     finally:
         # Threads that were started meanwhile share this one's root and folder, and with those nobody may change mounts.
@@ -130,7 +131,7 @@ def reachable(process: int) -> set[str]:
     """The whole machine's kernel settings that a cluster's process would change where it writes what it wants."""
     lines = Path(f"/proc/{process}/mountinfo").read_text().splitlines()
     covered = {line.split()[4] for line in lines}
-    return {name for name in supervisor.SHOWN_SYSCTLS if f"/proc/sys/{name}" not in covered}
+    return {name for name in supervisor.MASKED_SYSCTLS if f"/proc/sys/{name}" not in covered}
 
 
 def _call(name: str, *arguments: int) -> None:
@@ -172,5 +173,5 @@ def _namespace(process: str, kind: str) -> str:
     return str(Path(f"/proc/{process}/ns/{kind}").readlink())
 
 
-def _said(*command: str) -> str:
+def _output(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout

@@ -39,10 +39,10 @@ class Namespace:
         return self.kubectl.get(*words, f"--namespace={self.name}")
 
     def until(
-        self, holds: Callable[[kubectl_client.Seen], bool], *what: str, wish: str, deadline: float = DEADLINE
-    ) -> kubectl_client.Seen:
+        self, holds: Callable[[kubectl_client.Objects], bool], *what: str, expected: str, deadline: float = DEADLINE
+    ) -> kubectl_client.Objects:
         """Watch this namespace until something holds; fails with what was seen last."""
-        return self.kubectl.until(holds, *what, f"--namespace={self.name}", deadline=deadline, wish=wish)
+        return self.kubectl.until(holds, *what, f"--namespace={self.name}", deadline=deadline, expected=expected)
 
     def until_available(self, deployment: str) -> None:
         """Watch until a Deployment has what it wants, of its newest generation."""
@@ -50,7 +50,7 @@ class Namespace:
             lambda seen: any(_available(one) for one in seen.values()),
             "deployments",
             f"--field-selector=metadata.name={deployment}",
-            wish=f"Deployment {deployment} is available",
+            expected=f"Deployment {deployment} is available",
         )
 
     def shown(self) -> str:
@@ -65,7 +65,7 @@ class Namespace:
             if what == "events":
                 parts += [f"  {one.get('reason')}: {one.get('message')}" for one in items[-30:]]
             else:
-                parts.append(kubectl_client.dump(items))
+                parts.append(kubectl_client.summary(items))
         return "\n".join(parts)
 
 

@@ -82,7 +82,7 @@ def set_up() -> Iterator[Stage]:
     """For the length of a block."""
     with (
         tempfile.TemporaryDirectory(prefix="aether-bench-", dir=Path.home()) as folder,
-        clusters.running(clusters.WITH_KWOK, clusters.some_places(Path(folder))) as cluster,
+        clusters.running(clusters.WITH_KWOK, clusters.unique_paths(Path(folder))) as cluster,
         planes.running() as plane,
         fake_services.running(cluster) as fakes,
     ):

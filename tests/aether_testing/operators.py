@@ -56,11 +56,11 @@ _forks = concurrent.futures.ThreadPoolExecutor(1, "operators")
 """Children end with the thread that made them, so one thread that lives as long as the tests makes them all."""
 
 
-def until(holds: Callable[[], bool], wish: str, deadline: float = DEADLINE, told: Callable[[], str] = str) -> None:
+def until(holds: Callable[[], bool], expected: str, deadline: float = DEADLINE, told: Callable[[], str] = str) -> None:
     """Look again and again until something holds."""
     ends = time.monotonic() + deadline
     while not holds():
-        assert time.monotonic() < ends, f"{wish}: not within {deadline:g} s\n{told()}"
+        assert time.monotonic() < ends, f"{expected}: not within {deadline:g} s\n{told()}"
         time.sleep(LOOK)
 
 
@@ -79,7 +79,7 @@ def install_kinds(cluster: Cluster) -> None:
         lambda seen: names <= {one["metadata"]["name"] for one in seen.values() if _established(one)},
         "crds",
         deadline=DEADLINE,
-        wish="the kinds are established",
+        expected="the kinds are established",
     )
 
 

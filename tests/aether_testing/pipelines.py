@@ -149,9 +149,9 @@ async def listening(plane: Plane, subject: str) -> AsyncIterator[list[bytes]]:
         await client.close()
 
 
-async def eventually(holds: Any, wish: str, deadline: float = DEADLINE) -> None:
+async def eventually(holds: Any, expected: str, deadline: float = DEADLINE) -> None:
     """Wait until something holds."""
     ends = time.monotonic() + deadline
     while not holds():
-        assert time.monotonic() < ends, wish
+        assert time.monotonic() < ends, expected
         await asyncio.sleep(0.05)

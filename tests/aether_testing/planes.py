@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aether_testing.namespaces import Namespace
     from aether_testing.postgres import Postgres
 
-Thing = dict[str, Any]
+Object = dict[str, Any]
 CANARIES: Final = {"host": "canary-5b1e-host", "ca.crt": "canary-5b1e-authority", "note": "canary-5b1e-note"}
 """What else may stand in a user's Secret, and be told nowhere."""
 LOGIN: Final = "desk"
@@ -58,7 +58,7 @@ class Plane:
             self._ways[whose] = {name: self.ways.to(port, frames=name == "kafka") for name, port in ports.items()}
         return self._ways[whose]
 
-    def external(self, database: str) -> Thing:
+    def external(self, database: str) -> Object:
         """A spec with everything External, of a platform that has this database; the Secret is `SECRET`."""
         ports = {name: way.port for name, way in self.to(database).items()}
         where = {"host": brokers.HOST, "tls": "Disabled", "secretName": SECRET}
@@ -66,7 +66,7 @@ class Plane:
         tables = {"mode": "External", "external": {**where, "port": self.postgres.port, "database": database}}
         return {"dataPlane": {"postgres": tables, **placed}}
 
-    def mixed(self) -> Thing:
+    def mixed(self) -> Object:
         """A spec with Kafka External and the others Managed, which an operator finds at `addresses`."""
         return {"dataPlane": {"kafka": self.external(MANAGED)["dataPlane"]["kafka"]}}
 
@@ -126,18 +126,18 @@ def running() -> Iterator[Plane]:
         yield plane
 
 
-def login_secret(name: str = SECRET, **keys: str) -> Thing:
+def login_secret(name: str = SECRET, **keys: str) -> Object:
     """The user's Secret that a spec names; a whole one has keys that nobody asked for, too."""
     data = keys or {"username": LOGIN, "password": PASSWORD, **CANARIES}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data}
 
 
-def a_platform(spec: Thing, name: str = "paper") -> Thing:
+def a_platform(spec: Object, name: str = "paper") -> Object:
     """A TradingPlatform."""
     return {"apiVersion": models.API_VERSION, "kind": platforms.KIND, "metadata": {"name": name}, "spec": spec}
 
 
-def put(namespace: Namespace, *things: Thing) -> None:
+def put(namespace: Namespace, *things: Object) -> None:
     """Create or change objects as a person does, by server-side apply of their own manager."""
     for thing in things:
         body = json.dumps({**thing, "metadata": {**thing["metadata"], "namespace": namespace.name}})
@@ -146,18 +146,18 @@ def put(namespace: Namespace, *things: Thing) -> None:
         )
 
 
-def until(namespace: Namespace, kind: str, status: str, *, name: str = "paper", reason: str = "") -> Thing:
+def until(namespace: Namespace, kind: str, status: str, *, name: str = "paper", reason: str = "") -> Object:
     """Watch until a condition of a platform is so, for its newest generation; gives the platform."""
 
-    def holds(seen: dict[str, Thing]) -> bool:
+    def holds(seen: dict[str, Object]) -> bool:
         return any(_is(one, kind, status, reason) for one in seen.values())
 
-    wish = f"{name} is {kind}={status}" + (f" for {reason}" if reason else "")
-    found = namespace.until(holds, platforms.PLURAL, f"--field-selector=metadata.name={name}", wish=wish)
+    expected = f"{name} is {kind}={status}" + (f" for {reason}" if reason else "")
+    found = namespace.until(holds, platforms.PLURAL, f"--field-selector=metadata.name={name}", expected=expected)
     return next(iter(found.values()))
 
 
-def _is(platform: Thing, kind: str, status: str, reason: str) -> bool:
+def _is(platform: Object, kind: str, status: str, reason: str) -> bool:
     told = platform.get("status", {})
     if told.get("observedGeneration") != platform["metadata"]["generation"]:
         return False

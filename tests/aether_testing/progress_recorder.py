@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Listener:
+class ProgressRecorder:
     """A teller, and its one step."""
 
-    told: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
 
     @contextlib.contextmanager
     def step(self, title: str) -> Iterator[progress.Step]:
-        self.told.append(title)
+        self.lines.append(title)
         yield self
 
-    def at(self, done: int, total: int, what: str = "") -> None:
-        self.told.append(f"{done}/{total} {what}")
+    def update(self, done: int, total: int, what: str = "") -> None:
+        self.lines.append(f"{done}/{total} {what}")
 
     def result(self, text: str) -> None:
-        self.told.append(text)
+        self.lines.append(text)
 
     def line(self, text: str) -> None:
-        self.told.append(text)
+        self.lines.append(text)

@@ -37,6 +37,6 @@ class Tls:
 def a_certificate(*hosts: str) -> Tls:
     """Of a server with these names, as of now."""
     now = datetime.datetime.now(datetime.UTC)
-    authority = certificates.authority("servers-under-test", now=now)
-    leaf = certificates.leaf(certificates.Speaker(user="server", hosts=hosts), authority, now=now)
+    authority = certificates.new_ca("servers-under-test", now=now)
+    leaf = certificates.issue(certificates.Identity(user="server", hosts=hosts), authority, now=now)
     return Tls(leaf=leaf, authority=authority)

@@ -239,19 +239,21 @@ class Client:
         said: dict[str, Any] = json.loads(text, parse_float=Decimal)
         return said
 
-    def until(self, holds: Callable[[dict[str, Any]], object], wish: str, deadline: float = DEADLINE) -> dict[str, Any]:
+    def until(
+        self, holds: Callable[[dict[str, Any]], object], expected: str, deadline: float = DEADLINE
+    ) -> dict[str, Any]:
         """The next message of which something holds; those before it are only kept."""
         ends = time.monotonic() + deadline
         while time.monotonic() < ends:
             said = self.hear(max(ends - time.monotonic(), LOOK))
             if holds(said):
                 return said
-        raise AssertionError(f"{wish}: not within {deadline:g} s; the last words: {list(self.texts)[-3:]}")
+        raise AssertionError(f"{expected}: not within {deadline:g} s; the last words: {list(self.texts)[-3:]}")
 
     def next(self, channel: str, kind: str = "update", deadline: float = DEADLINE) -> dict[str, Any]:
         """The next message of a channel."""
-        wish = f"{kind} of {channel}"
-        return self.until(lambda said: said.get("channel") == channel and said.get("type") == kind, wish, deadline)
+        expected = f"{kind} of {channel}"
+        return self.until(lambda said: said.get("channel") == channel and said.get("type") == kind, expected, deadline)
 
     def listen(self, seconds: float) -> list[dict[str, Any]]:
         """All that comes within some seconds."""

@@ -34,14 +34,14 @@ print(json.dumps(took[200:]))
 
 def figures() -> Iterator[benchmarks.Figure]:
     with tempfile.TemporaryDirectory() as folder:
-        at = clusters.some_places(Path(folder))
-        with clusters.running(clusters.CONTROL_PLANE, at, progress.ToNobody()):
-            holder = supervisor_process.need(at)
+        at = clusters.unique_paths(Path(folder))
+        with clusters.running(clusters.CONTROL_PLANE, at, progress.SilentReporter()):
+            holder = supervisor_process.require(at)
             ask = [sys.executable, "-c", ASK]
             outside, inside = list[float](), list[float]()
             for _ in range(3):
                 outside += json.loads(processes.run([*ask, str(holder.port), at.state / "pki"]))
                 inside += json.loads(
-                    processes.run([*supervisor_process.enter(holder), *ask, str(networks.API_PORT), at.state / "pki"])
+                    processes.run([*supervisor_process.nsenter(holder), *ask, str(networks.API_PORT), at.state / "pki"])
                 )
         yield from benchmarks.latencies("api-port", outside, "the same inside the namespaces", inside)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def figures() -> Iterator[benchmarks.Figure]:
     for name, chosen in (("cluster-memory", clusters.NODE), ("cluster-memory-control-plane", clusters.CONTROL_PLANE)):
         with tempfile.TemporaryDirectory() as folder:
-            at = clusters.some_places(Path(folder))
-            with clusters.running(chosen, at, progress.ToNobody()):
+            at = clusters.unique_paths(Path(folder))
+            with clusters.running(chosen, at, progress.SilentReporter()):
                 time.sleep(60)  # what start-up needed has been given back
-                held = inspection.memory(supervisor_process.need(at).pid)
+                held = inspection.memory(supervisor_process.require(at).pid)
                 yield benchmarks.Figure(name=name, value=held / 1e6, unit="MB")

@@ -20,10 +20,10 @@ ROUNDS = 5
 
 def figures() -> Iterator[benchmarks.Figure]:
     first, again, down = list[float](), list[float](), list[float]()
-    quiet, chosen = progress.ToNobody(), Settings(port=0)
+    quiet, chosen = progress.SilentReporter(), Settings(port=0)
     for _ in range(ROUNDS):
         with tempfile.TemporaryDirectory() as folder:
-            at = clusters.some_places(Path(folder))
+            at = clusters.unique_paths(Path(folder))
             first.append(startup.up(at, chosen, quiet).seconds)
             for _ in range(2):
                 began = time.monotonic()

@@ -13,39 +13,39 @@ from aether_testing import benchmarks, clusters, e2e_platform
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aether_testing.e2e_platform import Desk
+    from aether_testing.e2e_platform import E2EPlatform
 
 MORE = ("XRP/USD", "ADA/USD", "DOGE/USD", "LTC/USD", "LINK/USD")
 ROUNDS = 3
 
 
-def _with_one_more(desk: Desk) -> Iterator[float]:
-    pairs = tuple(desk.platform()["spec"]["pairs"])
+def _with_one_more(e2e: E2EPlatform) -> Iterator[float]:
+    pairs = tuple(e2e.platform()["spec"]["pairs"])
     for one in MORE:
-        yield desk.with_pairs(*pairs, one)
-        desk.until_ready()
-        desk.with_pairs(*pairs)
-        desk.until_ready()
+        yield e2e.set_pairs(*pairs, one)
+        e2e.until_ready()
+        e2e.set_pairs(*pairs)
+        e2e.until_ready()
 
 
-def _with_a_second_replica(desk: Desk) -> Iterator[float]:
-    pods = desk.pods().keys()
+def _with_a_second_replica(e2e: E2EPlatform) -> Iterator[float]:
+    pods = e2e.pods().keys()
     for _ in range(ROUNDS):
-        yield desk.with_replicas(2)
-        desk.until_ready()
-        desk.with_replicas(1)
-        desk.until(lambda: desk.pods().keys() == pods, "the second pod is gone")
-        desk.until_ready()
+        yield e2e.set_replicas(2)
+        e2e.until_ready()
+        e2e.set_replicas(1)
+        e2e.until(lambda: e2e.pods().keys() == pods, "the second pod is gone")
+        e2e.until_ready()
 
 
 def figures() -> Iterator[benchmarks.Figure]:
     """Measure."""
     with tempfile.TemporaryDirectory(prefix="aether-bench-", dir=Path.home()) as folder:
-        at = clusters.some_places(Path(folder))
+        at = clusters.unique_paths(Path(folder))
         try:
-            desk = e2e_platform.up(at, Path(folder))
-            for name, found in (("pair", _with_one_more(desk)), ("replica", _with_a_second_replica(desk))):
+            e2e = e2e_platform.up(at, Path(folder))
+            for name, found in (("pair", _with_one_more(e2e)), ("replica", _with_a_second_replica(e2e))):
                 value = benchmarks.percentile(list(found), 0.5)
                 yield benchmarks.Figure(name=f"platform-edit-{name}", value=value, unit="s")
         finally:
-            startup.down(at, progress.ToNobody(), purge=True)
+            startup.down(at, progress.SilentReporter(), purge=True)

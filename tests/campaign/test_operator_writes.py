@@ -51,7 +51,7 @@ class Stage:
         self.namespace.text("delete", "tp", NAME, "--ignore-not-found", "--wait=true")
         every = ",".join(kind.plural for kind in kinds.CHILDREN)
         self.namespace.text("delete", every, mine, "--wait=true")
-        self.namespace.until(lambda seen: not seen, "pods", mine, wish="no pod of it is left")
+        self.namespace.until(lambda seen: not seen, "pods", mine, expected="no pod of it is left")
         self.plane.forget_managed()
         operators.settled(self.operator, platforms=0)
 
@@ -77,7 +77,7 @@ def edit(stage: Stage) -> dict[str, Any]:
         ),
         "statefulset",
         f"--field-selector=metadata.name={NAME}-redis",
-        wish="the limits are those of the edit",
+        expected="the limits are those of the edit",
     )
     return stage.rest()
 
@@ -87,7 +87,7 @@ def settings(stage: Stage) -> dict[str, Any]:
     platform = stage.platform()
     platform["spec"] |= {"pairs": ["BTC/USD"], "components": {"ingest": {"replicas": 2}}}
     planes.put(stage.namespace, platform)
-    stage.namespace.until(bool, "pod", f"--field-selector=metadata.name={NAME}-ingest-1", wish="there are two")
+    stage.namespace.until(bool, "pod", f"--field-selector=metadata.name={NAME}-ingest-1", expected="there are two")
     return stage.rest()
 
 
@@ -95,7 +95,7 @@ def remove(stage: Stage) -> dict[str, Any]:
     stage.namespace.text("delete", "tp", NAME, "--wait=true")
     mine = f"--selector={labels.PLATFORM}={NAME}"
     stage.namespace.until(
-        lambda seen: not seen, "statefulset,service,networkpolicy,configmap", mine, wish="the children are gone"
+        lambda seen: not seen, "statefulset,service,networkpolicy,configmap", mine, expected="the children are gone"
     )
     operators.settled(stage.operator, platforms=0)
     return operators.masked(stage.namespace)

@@ -30,9 +30,9 @@ LONGEST = 12.0
 def test_next_up_repairs_an_up_killed_at_any_moment(rounds: int, machine: machines.Machine, tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     chance = random.Random(seed)
-    at = clusters.some_places(tmp_path)
+    at = clusters.unique_paths(tmp_path)
     home = {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_DATA_HOME": str(tmp_path / "data")}
-    before = machine.look(at.name)
+    before = machine.snapshot(at.name)
     command = [sys.executable, "-m", "aether_cli", "up", "--name", at.name, "--port", "0"]
     expected = list[str]()  # what was made since the last purge is there after every kill
     for nth in range(rounds):
@@ -43,7 +43,7 @@ def test_next_up_repairs_an_up_killed_at_any_moment(rounds: int, machine: machin
             let_run(victim, moment)
             victim.send_signal(signal.SIGKILL)
         where = f"seed {seed}, round {nth}, killed after {moment:.3f} s"
-        healed = startup.up(at, Settings(port=0), progress.ToNobody())
+        healed = startup.up(at, Settings(port=0), progress.SilentReporter())
         kept = healed.kubectl.text("get", "configmaps", "--namespace=aether", "-o", "name").split()
         assert set(expected) <= set(kept), where
         name = f"round-{nth}"
@@ -52,10 +52,10 @@ def test_next_up_repairs_an_up_killed_at_any_moment(rounds: int, machine: machin
         expected.append(f"configmap/{name}")
         if purge := chance.random() < 0.3:
             expected.clear()
-        startup.down(at, progress.ToNobody(), purge=purge)
-        assert machine.look(at.name).beyond(before) == {}, where
+        startup.down(at, progress.SilentReporter(), purge=purge)
+        assert machine.snapshot(at.name).changes_since(before) == {}, where
         print(f"{where}: healed", flush=True)
-    startup.down(at, progress.ToNobody(), purge=True)
+    startup.down(at, progress.SilentReporter(), purge=True)
 
 
 def let_run(victim: subprocess.Popen[bytes], moment: float) -> None:

@@ -14,30 +14,30 @@ from aether_operator.api import labels
 from aether_operator.api.platforms import Server
 from aether_operator.catalog import releases
 from aether_testing import charts
-from aether_testing.charts import CHART, NAME, SYSTEM, rendered
+from aether_testing.charts import CHART, NAME, OPERATOR_NAMESPACE, rendered
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-Thing = dict[str, Any]
+Object = dict[str, Any]
 
 
-def only(things: list[Thing], kind: str, name: str = "") -> Thing:
+def only(things: list[Object], kind: str, name: str = "") -> Object:
     (one,) = [one for one in things if one["kind"] == kind and name in ("", one["metadata"]["name"])]
     return one
 
 
-def pod_of(things: list[Thing]) -> Thing:
-    spec: Thing = only(things, "Deployment")["spec"]["template"]
+def pod_of(things: list[Object]) -> Object:
+    spec: Object = only(things, "Deployment")["spec"]["template"]
     return spec
 
 
-def config_of(things: list[Thing]) -> Thing:
-    config: Thing = json.loads(only(things, "ConfigMap")["data"]["config.json"])
+def config_of(things: list[Object]) -> Object:
+    config: Object = json.loads(only(things, "ConfigMap")["data"]["config.json"])
     return config
 
 
-def release_of(things: list[Thing]) -> releases.Release:
+def release_of(things: list[Object]) -> releases.Release:
     return releases.Release.model_validate(config_of(things)["release"])
 
 
@@ -96,7 +96,7 @@ def test_two_releases_share_no_name_of_the_whole_cluster() -> None:
     assert wide("one", "--namespace=a").isdisjoint(wide("two", "--namespace=a"))
 
 
-EVERYWHERE: Final[Thing] = {
+EVERYWHERE: Final[Object] = {
     "imagePullSecrets": [{"name": "registry"}],
     "nodeSelector": {"disk": "fast"},
     "tolerations": [{"key": "desk", "operator": "Equal", "value": "a", "effect": "NoSchedule"}],
@@ -116,11 +116,11 @@ def test_scheduling_values_apply_to_operator_and_data_plane_pods() -> None:
     assert list(release.tolerations) == EVERYWHERE["tolerations"]
     assert release.priority_class_name == "trading"
     assert release.extra_labels == EVERYWHERE["extraLabels"]
-    assert release.operator_namespace == SYSTEM
+    assert release.operator_namespace == OPERATOR_NAMESPACE
 
 
 def test_what_is_the_operator_s_alone_is_on_its_pods() -> None:
-    affinity: Thing = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
+    affinity: Object = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
     resources = {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "2Gi"}}
     image = {"repository": "registry.example/aether/operator", "tag": "7", "pullPolicy": "Always"}
     things = rendered(
@@ -139,8 +139,8 @@ def test_what_is_the_operator_s_alone_is_on_its_pods() -> None:
 
 
 def test_operator_pods_carry_scrape_annotations_unless_values_say_otherwise() -> None:
-    def annotations(**values: Any) -> Thing:
-        found: Thing = pod_of(rendered(values=values))["metadata"]["annotations"]
+    def annotations(**values: Any) -> Object:
+        found: Object = pod_of(rendered(values=values))["metadata"]["annotations"]
         return {key: value for key, value in found.items() if key.startswith("prometheus.io/")}
 
     (port,) = pod_of(rendered())["spec"]["containers"][0]["ports"]
@@ -192,7 +192,7 @@ def test_network_policies_admit_the_operator_pods_by_their_labels() -> None:
 def test_each_namespace_has_equal_rights_and_one_policy_fences_all() -> None:
     things = rendered(values={"namespaces": ["desk-a", "desk-b"], "createNamespaces": True})
     roles = {one["metadata"]["namespace"]: one["rules"] for one in things if one["kind"] == "Role"}
-    assert set(roles) == {"desk-a", "desk-b", SYSTEM}
+    assert set(roles) == {"desk-a", "desk-b", OPERATOR_NAMESPACE}
     assert roles["desk-a"] == roles["desk-b"]
     match = only(things, "ValidatingAdmissionPolicy")["spec"]["matchConstraints"]
     assert match["namespaceSelector"]["matchExpressions"][0]["values"] == ["desk-a", "desk-b"]
@@ -209,7 +209,7 @@ AWKWARD: Final = ("123", "true", "null", "1e3", "0x1")
 
 def _texts(release: str, namespace: str, desk: str, word: str) -> str:
     """The chart with one word wherever a user may say one."""
-    values: Thing = {
+    values: Object = {
         "namespaces": [desk], "createNamespaces": True, "crds": {"install": False},
         "image": {"repository": word, "tag": word}, "serviceImage": f"{word}:{word}",
         "dataPlaneImages": dict.fromkeys(Server, f"{word}:{word}"), "imagePullSecrets": [{"name": word}],
@@ -230,7 +230,7 @@ def _plain(text: str, word: str) -> int:
 
 @pytest.mark.parametrize("word", AWKWARD)
 def test_what_a_user_says_is_rendered_as_text(word: str) -> None:
-    def things(text: str) -> list[Thing]:
+    def things(text: str) -> list[Object]:
         found = [one for one in yaml.safe_load_all(text) if one]
         pod_of(found)["metadata"]["annotations"].pop("checksum/config")
         return found
@@ -249,7 +249,7 @@ def test_the_fence_is_around_everything_that_the_operator_may_write() -> None:
     things = rendered()
     verbs = {"create": "CREATE", "patch": "UPDATE", "update": "UPDATE", "delete": "DELETE"}
 
-    def acts(rules: list[Thing], acts: str) -> set[tuple[str, str, str]]:
+    def acts(rules: list[Object], acts: str) -> set[tuple[str, str, str]]:
         return {
             (group, resource, verbs.get(act, act))
             for rule in rules
@@ -299,7 +299,7 @@ def test_the_fence_is_around_everything_that_the_operator_may_write() -> None:
         pytest.param({"createNamespaces": 1}, "/createNamespaces", id="a number for a truth"),
     ],
 )
-def test_values_that_cannot_be_are_refused_by_name(values: Thing, named: str) -> None:
+def test_values_that_cannot_be_are_refused_by_name(values: Object, named: str) -> None:
     with pytest.raises(problems.ProgramFailed) as refused:
         rendered(values=values)
     assert named in str(refused.value)

@@ -16,7 +16,7 @@ import yaml
 from aether_cli import installer, kubectl_client, problems, progress
 from aether_cli.local import manifests
 from aether_testing import charts, clusters
-from aether_testing.charts import CHART, DESK, NAME, SYSTEM, rendered
+from aether_testing.charts import CHART, NAME, OPERATOR_NAMESPACE, PLATFORM_NAMESPACE, rendered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
     from aether_cli.local.startup import Cluster
 
-ACCOUNT: Final = f"system:serviceaccount:{SYSTEM}:{NAME}"
+ACCOUNT: Final = f"system:serviceaccount:{OPERATOR_NAMESPACE}:{NAME}"
 DEADLINE: Final = 30.0
-Thing = dict[str, Any]
-TWO: Final[Thing] = {"replicas": 2}
+Object = dict[str, Any]
+TWO: Final[Object] = {"replicas": 2}
 """Said every time: without values, Helm keeps those of the time before."""
 
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster for this file alone: what is installed here holds for all of it."""
-    with clusters.running(clusters.WITH_KWOK, clusters.some_places(tmp_path_factory.mktemp("chart"))) as one:
+    with clusters.running(clusters.WITH_KWOK, clusters.unique_paths(tmp_path_factory.mktemp("chart"))) as one:
         yield one
 
 
@@ -46,14 +46,14 @@ def helm(own: Cluster) -> installer.Helm:
 @pytest.fixture
 def installed(helm: installer.Helm) -> installer.Helm:
     """The chart is there, and its operator is available: kwok says so, no program runs."""
-    installer.install(helm, CHART, progress.ToTerminal(), given=TWO)
+    installer.install(helm, CHART, progress.TerminalReporter(), given=TWO)
     return helm
 
 
-def until(holds: Callable[[], bool], wish: str) -> None:
+def until(holds: Callable[[], bool], expected: str) -> None:
     ends = time.monotonic() + DEADLINE
     while not holds():
-        assert time.monotonic() < ends, wish
+        assert time.monotonic() < ends, expected
 
 
 def everything(kubectl: kubectl_client.Kubectl) -> set[str]:
@@ -64,20 +64,20 @@ def everything(kubectl: kubectl_client.Kubectl) -> set[str]:
     return {f"{one['metadata'].get('namespace', '')} {one['kind']} {one['metadata']['name']}" for one in listed}
 
 
-def a_platform(name: str) -> Thing:
+def a_platform(name: str) -> Object:
     return {
         "apiVersion": "trading.aether.io/v1alpha1",
         "kind": "TradingPlatform",
-        "metadata": {"name": name, "namespace": DESK},
+        "metadata": {"name": name, "namespace": PLATFORM_NAMESPACE},
         "spec": {},
     }
 
 
 def uninstall(helm: installer.Helm) -> None:
-    helm.text("uninstall", NAME, f"--namespace={SYSTEM}", "--ignore-not-found")
+    helm.text("uninstall", NAME, f"--namespace={OPERATOR_NAMESPACE}", "--ignore-not-found")
     gone = ("deployment", "replicasets", "pods", "endpointslices")
     until(
-        lambda: not helm.kubectl.get(",".join(gone), f"--namespace={SYSTEM}")["items"],
+        lambda: not helm.kubectl.get(",".join(gone), f"--namespace={OPERATOR_NAMESPACE}")["items"],
         "nothing of the operator is left",
     )
 
@@ -86,7 +86,7 @@ def test_uninstall_leaves_crds_the_fence_and_user_objects(installed: installer.H
     helm = installed
     uninstall(helm)
     before = everything(helm.kubectl)
-    installer.install(helm, CHART, progress.ToNobody(), given=TWO)
+    installer.install(helm, CHART, progress.SilentReporter(), given=TWO)
     helm.kubectl.apply(a_platform("kept"))
     uninstall(helm)
     kept = {
@@ -96,13 +96,15 @@ def test_uninstall_leaves_crds_the_fence_and_user_objects(installed: installer.H
         "ValidatingAdmissionPolicyBinding",
     }
     left = everything(helm.kubectl) - before
-    assert {one for one in left if one.split()[0] not in kept} == {f"{DESK} TradingPlatform kept"}
+    assert {one for one in left if one.split()[0] not in kept} == {f"{PLATFORM_NAMESPACE} TradingPlatform kept"}
     assert "CustomResourceDefinition tradingplatforms.trading.aether.io" in {one.strip() for one in before | left}
 
     # Without --take-ownership, as a person would: what stayed is Helm's to take up again.
-    helm.text("upgrade", NAME, CHART, "--install", f"--namespace={SYSTEM}")
-    assert helm.kubectl.get("tradingplatform", "kept", f"--namespace={DESK}")["metadata"]["name"] == "kept"
-    helm.kubectl.text("delete", "tradingplatform", "kept", f"--namespace={DESK}")
+    helm.text("upgrade", NAME, CHART, "--install", f"--namespace={OPERATOR_NAMESPACE}")
+    assert (
+        helm.kubectl.get("tradingplatform", "kept", f"--namespace={PLATFORM_NAMESPACE}")["metadata"]["name"] == "kept"
+    )
+    helm.kubectl.text("delete", "tradingplatform", "kept", f"--namespace={PLATFORM_NAMESPACE}")
 
 
 def test_an_upgrade_upgrades_the_kinds(installed: installer.Helm, tmp_path: Path) -> None:
@@ -112,7 +114,7 @@ def test_an_upgrade_upgrades_the_kinds(installed: installer.Helm, tmp_path: Path
     crd = yaml.safe_load(path.read_text())
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"] = "A newer description."
     path.write_text(yaml.safe_dump(crd))
-    installed.text("upgrade", NAME, newer, f"--namespace={SYSTEM}")
+    installed.text("upgrade", NAME, newer, f"--namespace={OPERATOR_NAMESPACE}")
     live = installed.kubectl.get("crd", "tradingplatforms.trading.aether.io")
     schema = live["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     assert schema["description"] == "A newer description."
@@ -120,31 +122,33 @@ def test_an_upgrade_upgrades_the_kinds(installed: installer.Helm, tmp_path: Path
 
 def test_installing_again_mends_what_was_edited_and_rolls_nothing(installed: installer.Helm) -> None:
     kubectl = installed.kubectl
-    before = kubectl.get("deployment", NAME, f"--namespace={SYSTEM}")["spec"]
-    kubectl.text("scale", "deployment", NAME, "--replicas=0", f"--namespace={SYSTEM}")
-    kubectl.text("delete", "rolebinding", NAME, f"--namespace={DESK}")
-    installer.install(installed, CHART, progress.ToNobody(), given=TWO)
-    after = kubectl.get("deployment", NAME, f"--namespace={SYSTEM}")["spec"]
+    before = kubectl.get("deployment", NAME, f"--namespace={OPERATOR_NAMESPACE}")["spec"]
+    kubectl.text("scale", "deployment", NAME, "--replicas=0", f"--namespace={OPERATOR_NAMESPACE}")
+    kubectl.text("delete", "rolebinding", NAME, f"--namespace={PLATFORM_NAMESPACE}")
+    installer.install(installed, CHART, progress.SilentReporter(), given=TWO)
+    after = kubectl.get("deployment", NAME, f"--namespace={OPERATOR_NAMESPACE}")["spec"]
     assert (after["replicas"], after["template"]) == (before["replicas"], before["template"])
-    assert kubectl.get("rolebinding", NAME, f"--namespace={DESK}")["roleRef"]["name"] == NAME
+    assert kubectl.get("rolebinding", NAME, f"--namespace={PLATFORM_NAMESPACE}")["roleRef"]["name"] == NAME
 
 
 def test_an_upgrade_that_was_killed_half_way_is_forgotten(installed: installer.Helm) -> None:
     kubectl = installed.kubectl
-    (newest,) = kubectl.get("secrets", f"--namespace={SYSTEM}", f"--selector=name={NAME},status=deployed")["items"]
+    (newest,) = kubectl.get("secrets", f"--namespace={OPERATOR_NAMESPACE}", f"--selector=name={NAME},status=deployed")[
+        "items"
+    ]
     release, _, version = newest["metadata"]["name"].rpartition(".v")
     after = str(int(version) + 1)
     half = {
         "apiVersion": "v1", "kind": "Secret", "type": newest["type"], "data": newest["data"],
         "metadata": {
-            "name": f"{release}.v{after}", "namespace": SYSTEM,
+            "name": f"{release}.v{after}", "namespace": OPERATOR_NAMESPACE,
             "labels": {**newest["metadata"]["labels"], "status": "pending-upgrade", "version": after},
         },
     }  # fmt: skip
     kubectl.apply(half)
-    installer.forget_unfinished(kubectl)
-    assert installer.install(installed, CHART, progress.ToNobody(), given=TWO).startswith("aether-operator-")
-    pending = kubectl.get("secrets", f"--namespace={SYSTEM}", "--selector=status=pending-upgrade")["items"]
+    installer.delete_pending_releases(kubectl)
+    assert installer.install(installed, CHART, progress.SilentReporter(), given=TWO).startswith("aether-operator-")
+    pending = kubectl.get("secrets", f"--namespace={OPERATOR_NAMESPACE}", "--selector=status=pending-upgrade")["items"]
     assert pending == []
 
 
@@ -172,7 +176,7 @@ def test_up_installs_into_an_existing_cluster_and_starts_none(own: Cluster, tmp_
     for name in manifests.NAMESPACES:
         marks = own.kubectl.get("namespace", name)["metadata"]["labels"]
         assert marks["pod-security.kubernetes.io/enforce"] == "restricted"
-    assert own.kubectl.get("deployment", NAME, f"--namespace={SYSTEM}")["status"]["availableReplicas"] == 3
+    assert own.kubectl.get("deployment", NAME, f"--namespace={OPERATOR_NAMESPACE}")["status"]["availableReplicas"] == 3
     assert own.kubectl.get(installer.PLATFORMS, "--all-namespaces")["items"] == []
     assert list(home.iterdir()) == []
 
@@ -180,7 +184,7 @@ def test_up_installs_into_an_existing_cluster_and_starts_none(own: Cluster, tmp_
     assert "is installed in aether-system" in again.stdout
     assert "No example was applied" in again.stdout
     # Without values those of the last time hold: who heals must not lose where the images are.
-    assert own.kubectl.get("deployment", NAME, f"--namespace={SYSTEM}")["spec"]["replicas"] == 3
+    assert own.kubectl.get("deployment", NAME, f"--namespace={OPERATOR_NAMESPACE}")["spec"]["replicas"] == 3
 
 
 # ---- rights
@@ -191,7 +195,7 @@ def rules(kubectl: kubectl_client.Kubectl, namespace: str) -> set[tuple[str, str
     review = {
         "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": {"namespace": namespace},
     }  # fmt: skip
-    groups = ("system:serviceaccounts", f"system:serviceaccounts:{SYSTEM}", "system:authenticated")
+    groups = ("system:serviceaccounts", f"system:serviceaccounts:{OPERATOR_NAMESPACE}", "system:authenticated")
     who = (f"--as={ACCOUNT}", *(f"--as-group={group}" for group in groups))
     said = json.loads(
         kubectl.text("create", "--filename=-", "--validate=false", "-o", "json", *who, stdin=json.dumps(review))
@@ -213,7 +217,7 @@ def test_operator_has_its_rights_only_in_its_namespaces(installed: installer.Hel
         "selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews", "clustertrustbundles",
     }  # fmt: skip
     roles = [one for one in rendered() if one["kind"] == "Role"]
-    for namespace in (DESK, SYSTEM):
+    for namespace in (PLATFORM_NAMESPACE, OPERATOR_NAMESPACE):
         said = {
             (verb, group, resource, name)
             for role in roles
@@ -226,7 +230,7 @@ def test_operator_has_its_rights_only_in_its_namespaces(installed: installer.Hel
         }
         assert rules(installed.kubectl, namespace) - anywhere == said, namespace
     data = {"secrets", "persistentvolumeclaims"}
-    here = rules(installed.kubectl, DESK)
+    here = rules(installed.kubectl, PLATFORM_NAMESPACE)
     assert "delete" not in {verb for verb, _, resource, _ in here if resource in data}
 
 
@@ -241,7 +245,7 @@ class Pod:
         bound = (
             "--bound-object-kind=Pod", f"--bound-object-name={name}", f"--bound-object-uid={uid}",
         ) if name else ()  # fmt: skip
-        token = kubectl.text("create", "token", NAME, f"--namespace={SYSTEM}", *bound).strip()
+        token = kubectl.text("create", "token", NAME, f"--namespace={OPERATOR_NAMESPACE}", *bound).strip()
         assert kubectl.kubeconfig is not None
         config = json.loads(kubectl.kubeconfig.read_text())
         config["users"][0]["user"] = {"token": token}
@@ -250,7 +254,7 @@ class Pod:
         path.chmod(0o600)
         self.kubectl = kubectl_client.Kubectl(program=kubectl.program, kubeconfig=path, cache=kubectl.cache)
 
-    def refusal(self, *words: str, thing: Thing | None = None) -> str:
+    def refusal(self, *words: str, thing: Object | None = None) -> str:
         """Why a write is refused, or nothing."""
         try:
             self.kubectl.text(*words, "--dry-run=server", stdin=json.dumps(thing) if thing else None)
@@ -260,13 +264,13 @@ class Pod:
 
     def applies(self) -> str:
         """Why it may not apply a Secret, or nothing."""
-        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "fenced", "namespace": DESK}}
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "fenced", "namespace": PLATFORM_NAMESPACE}}
         return self.refusal("apply", "--server-side", "--field-manager=aether-operator", "--filename=-", thing=secret)
 
 
 def pods_of(helm: installer.Helm, folder: Path) -> tuple[Pod, Pod]:
     """The two pods of the Deployment."""
-    asked = ("pods", f"--namespace={SYSTEM}", f"--selector=app.kubernetes.io/instance={NAME}")
+    asked = ("pods", f"--namespace={OPERATOR_NAMESPACE}", f"--selector=app.kubernetes.io/instance={NAME}")
     until(lambda: len(helm.kubectl.get(*asked)["items"]) == 2, "two pods")
     metas = [one["metadata"] for one in helm.kubectl.get(*asked)["items"]]
     one, other = (Pod(helm.kubectl, meta["name"], meta["uid"], folder) for meta in metas)
@@ -284,7 +288,7 @@ def hold(helm: installer.Helm, identity: str) -> None:
     helm.kubectl.apply(
         {
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-            "metadata": {"name": NAME, "namespace": SYSTEM}, "spec": spec,
+            "metadata": {"name": NAME, "namespace": OPERATOR_NAMESPACE}, "spec": spec,
         }
     )  # fmt: skip
 
@@ -294,7 +298,7 @@ def test_the_fence_of_a_second_install_follows_the_lease(installed: installer.He
     hold(installed, f"{one.name}_a1b2")
     until(lambda: not one.applies(), "the first may")
     uninstall(installed)
-    installer.install(installed, CHART, progress.ToNobody(), given=TWO)
+    installer.install(installed, CHART, progress.SilentReporter(), given=TWO)
     newer, other = pods_of(installed, tmp_path)
     hold(installed, f"{newer.name}_c3d4")
     until(lambda: not newer.applies() and bool(other.applies()), "the new holder may, the other may not")
@@ -317,11 +321,11 @@ def test_status_and_deletion_are_fenced_too(installed: installer.Helm, pods: tup
     kubectl.apply(
         a_platform("fenced"),
         {
-            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "fenced", "namespace": DESK},
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "fenced", "namespace": PLATFORM_NAMESPACE},
             "spec": {"ports": [{"port": 1}]},
         },
     )  # fmt: skip
-    here = f"--namespace={DESK}"
+    here = f"--namespace={PLATFORM_NAMESPACE}"
     report = {**a_platform("fenced"), "status": {"observedGeneration": 1}}
     del report["spec"]
     apply = ("apply", "--server-side", "--subresource=status", "--validate=false", "--filename=-")
@@ -345,10 +349,16 @@ def test_a_lease_that_nobody_holds_opens_to_nobody(
 def test_while_there_is_no_lease_other_people_write_as_ever(installed: installer.Helm, pods: tuple[Pod, Pod]) -> None:
     hold(installed, f"{pods[0].name}_a1b2")
     until(lambda: bool(pods[1].applies()), "the second may not")
-    installed.kubectl.text("delete", "lease", NAME, f"--namespace={SYSTEM}")
+    installed.kubectl.text("delete", "lease", NAME, f"--namespace={OPERATOR_NAMESPACE}")
     until(lambda: not pods[1].applies(), "the API server has noticed that the Lease is gone")
     installed.kubectl.text(
-        "create", "secret", "generic", "a-user-s", "--dry-run=server", "--from-literal=a=b", f"--namespace={DESK}"
+        "create",
+        "secret",
+        "generic",
+        "a-user-s",
+        "--dry-run=server",
+        "--from-literal=a=b",
+        f"--namespace={PLATFORM_NAMESPACE}",
     )
 
 
@@ -356,9 +366,10 @@ def test_fence_ignores_objects_the_operator_does_not_write(installed: installer.
     hold(installed, f"{pods[0].name}_a1b2")
     until(lambda: bool(pods[1].applies()), "the second may not")
     event = {
-        "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "some", "namespace": DESK},
+        "apiVersion": "events.k8s.io/v1", "kind": "Event",
+        "metadata": {"name": "some", "namespace": PLATFORM_NAMESPACE},
         "eventTime": "2026-01-01T00:00:00.000000Z", "type": "Normal", "reason": "Some", "action": "Some",
         "reportingController": "trading.aether.io/operator", "reportingInstance": pods[1].name,
-        "regarding": {"kind": "Namespace", "name": DESK, "namespace": DESK},
+        "regarding": {"kind": "Namespace", "name": PLATFORM_NAMESPACE, "namespace": PLATFORM_NAMESPACE},
     }  # fmt: skip
     assert pods[1].refusal("create", "--filename=-", "--validate=false", thing=event) == ""

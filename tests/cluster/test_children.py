@@ -112,7 +112,7 @@ def settled(control_plane: Cluster, namespace: Namespace) -> Namespace:
             and all(one.get("status", {}).get("replicas") for one in seen.values())
         ),
         "statefulsets",
-        wish="every StatefulSet has its pod",
+        expected="every StatefulSet has its pod",
     )
     return namespace
 

@@ -45,7 +45,7 @@ def test_status_shows_its_nodes_and_pods(control_plane: Cluster, tmp_path: Path)
         "tradingplatforms",
         "--all-namespaces",
         deadline=namespaces.DEADLINE,
-        wish="the platforms of other tests are gone with their namespaces",
+        expected="the platforms of other tests are gone with their namespaces",
     )
     done = aether(control_plane, tmp_path, "status")
     assert (done.returncode, done.stderr) == (0, f"{heading(control_plane)}  no platform\n")
@@ -96,7 +96,7 @@ def desk(control_plane: Cluster, namespace: Namespace) -> Iterator[Namespace]:
     namespace.until(
         lambda seen: any(name.endswith("/paper-ingest-0") and is_ready(pod) for name, pod in seen.items()),
         "pods",
-        wish="the platform's pod is Ready",
+        expected="the platform's pod is Ready",
     )
     yield namespace
     control_plane.kubectl.text("delete", "clusterrole", viewers["metadata"]["name"])

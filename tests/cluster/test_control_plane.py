@@ -130,22 +130,22 @@ def test_audit_log_has_who_did_what_and_no_secret(control_plane: Cluster, namesp
 def test_a_wait_that_fails_says_what_was_seen(namespace: Namespace) -> None:
     namespace.apply(builders.a_config_map("seen"))
     with pytest.raises(problems.NotReady) as caught:
-        namespace.until(lambda seen: "never" in seen, "configmaps", wish="a thing that never is", deadline=1)
+        namespace.until(lambda seen: "never" in seen, "configmaps", expected="a thing that never is", deadline=1)
     assert caught.value.cause == "a thing that never is: not within 1 s"
     assert f"ConfigMap {namespace.name}/seen" in caught.value.remedy
 
 
 def test_a_watch_notices_what_comes_and_what_goes(namespace: Namespace) -> None:
     namespace.apply(builders.a_config_map("one"))
-    namespace.until(lambda seen: f"{namespace.name}/one" in seen, "configmaps", wish="it comes")
+    namespace.until(lambda seen: f"{namespace.name}/one" in seen, "configmaps", expected="it comes")
     namespace.text("delete", "configmap", "one")
-    namespace.until(lambda seen: f"{namespace.name}/one" not in seen, "configmaps", wish="it goes")
+    namespace.until(lambda seen: f"{namespace.name}/one" not in seen, "configmaps", expected="it goes")
 
 
 def test_two_clusters_run_side_by_side_in_isolation(
     control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    at = clusters.some_places(tmp_path_factory.mktemp("second"))
+    at = clusters.unique_paths(tmp_path_factory.mktemp("second"))
     with clusters.running(clusters.CONTROL_PLANE, at) as second:
         assert second.server != control_plane.server
         second.kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "only-here"}})

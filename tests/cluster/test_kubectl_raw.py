@@ -39,16 +39,16 @@ async def test_unknown_path_is_distinguished_from_a_failing_pod(control_plane: C
         kubectl = kubectl_client.Kubectl(program=control_plane.programs["kubectl"], kubeconfig=config)
 
         async def raw(what: str) -> object:
-            return await asyncio.to_thread(kubectl.raw, market_data.place("desk", "one", what), deadline=10)
+            return await asyncio.to_thread(kubectl.raw, market_data.proxy_path("desk", "one", what), deadline=10)
 
         assert await raw("served") == {"usable": True}
-        with pytest.raises(kubectl_client.NotThere):
+        with pytest.raises(kubectl_client.NotFound):
             await raw("unserved")
         with pytest.raises(problems.ProgramFailed) as broken:
             await raw("broken")
-        assert not isinstance(broken.value, kubectl_client.NotThere)
+        assert not isinstance(broken.value, kubectl_client.NotFound)
 
 
 def test_a_pod_that_is_gone_is_not_there(control_plane: Cluster) -> None:
-    with pytest.raises(kubectl_client.NotThere):
-        control_plane.kubectl.raw(market_data.place("default", "gone", "status"), deadline=10)
+    with pytest.raises(kubectl_client.NotFound):
+        control_plane.kubectl.raw(market_data.proxy_path("default", "gone", "status"), deadline=10)

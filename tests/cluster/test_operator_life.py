@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from aether_testing.planes import Plane
     from aether_testing.postgres import Postgres
 
-Thing = dict[str, Any]
+Object = dict[str, Any]
 MANAGED = ("postgres", "nats", "redis")
 
 
@@ -47,19 +47,19 @@ class Desk:
     fakes: FakeServices
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
-    def external(self, **spec: Any) -> tuple[str, Thing]:
+    def external(self, **spec: Any) -> tuple[str, Object]:
         """A new platform on external servers, with its login in place and a database of its own; not created yet."""
         name = f"ext-{next(self.numbers)}"
         planes.put(self.namespace, planes.login_secret())
         return name, planes.a_platform(self.plane.external(self.plane.database()) | spec, name)
 
-    def ready_external(self, **spec: Any) -> tuple[str, Thing]:
+    def ready_external(self, **spec: Any) -> tuple[str, Object]:
         name, platform = self.external(**spec)
         planes.put(self.namespace, platform)
         planes.until(self.namespace, "Ready", "True", name=name)
         return name, platform
 
-    def ready_managed(self) -> tuple[str, Thing]:
+    def ready_managed(self) -> tuple[str, Object]:
         """A platform with all but Kafka Managed, on a new volume."""
         name = self.room_for_managed("man")
         planes.put(self.namespace, planes.login_secret(), planes.a_platform(self.plane.mixed(), name))
@@ -77,25 +77,25 @@ class Desk:
     def delete(self, name: str) -> None:
         self.namespace.text("delete", "tp", name, "--wait=true", f"--timeout={namespaces.DEADLINE:g}s")
 
-    def child(self, kind: str, name: str) -> Thing:
+    def child(self, kind: str, name: str) -> Object:
         return self.namespace.get(kind, name)
 
-    def until(self, kind: str, name: str, holds: Callable[[Thing], bool], wish: str) -> Thing:
+    def until(self, kind: str, name: str, holds: Callable[[Object], bool], expected: str) -> Object:
         seen = self.namespace.until(
             lambda all_of_it: any(holds(one) for one in all_of_it.values()),
             kind,
             f"--field-selector=metadata.name={name}",
-            wish=wish,
+            expected=expected,
         )
         return next(iter(seen.values()))
 
-    def edit(self, kind: str, name: str, patch: Thing) -> None:
+    def edit(self, kind: str, name: str, patch: Object) -> None:
         """As a person with another field manager does."""
         self.namespace.text(
             "patch", kind, name, "--type=merge", "--field-manager=somebody", f"--patch={json.dumps(patch)}"
         )
 
-    def condition(self, name: str, kind: str) -> Thing:
+    def condition(self, name: str, kind: str) -> Object:
         told = self.namespace.get("tp", name)["status"]["conditions"]
         return next(one for one in told if one["type"] == kind)
 
@@ -196,14 +196,14 @@ def test_forbidden_secrets_stop_their_dependents_without_a_busy_loop(desk: Desk)
 
 def forbidden(desk: Desk, name: str) -> None:
     """Nothing may be made in the namespace any more, and Redis loses its pod: it is said by what, and how to see it."""
-    quota: Thing = {
+    quota: Object = {
         "apiVersion": "v1",
         "kind": "ResourceQuota",
         "metadata": {"name": "no-pods"},
         "spec": {"hard": {"pods": 0}},
     }
-    limits: Thing = {"type": "Container", "max": {"memory": "1Mi"}}
-    ranges: Thing = {
+    limits: Object = {"type": "Container", "max": {"memory": "1Mi"}}
+    ranges: Object = {
         "apiVersion": "v1",
         "kind": "LimitRange",
         "metadata": {"name": "small"},
@@ -290,14 +290,14 @@ def test_rejected_status_is_reported_in_the_status_or_an_event(desk: Desk) -> No
         platform["spec"]["progressDeadlineSeconds"] = 302
         planes.put(desk.namespace, platform)
         failed = f"{about},reason=ReconcileFailed,type=Warning"
-        desk.namespace.until(bool, "events.events.k8s.io", failed, wish="it is told in an event")
+        desk.namespace.until(bool, "events.events.k8s.io", failed, expected="it is told in an event")
         events = desk.namespace.get("events.events.k8s.io", about)["items"]
-        said = "\n".join(status_view.explain(desk.child("tp", name), events))
+        said = "\n".join(status_view.explanation_lines(desk.child("tp", name), events))
         assert "could not finish its look at it" in said
         assert "not this status" in said
         platform["spec"]["progressDeadlineSeconds"] = 300
         planes.put(desk.namespace, platform)
-        desk.namespace.until(bool, "events.events.k8s.io", f"{about},reason=Reconciled", wish="and that it is over")
+        desk.namespace.until(bool, "events.events.k8s.io", f"{about},reason=Reconciled", expected="and that it is over")
         platform["spec"]["progressDeadlineSeconds"] = 301
         planes.put(desk.namespace, platform)
         told = desk.until("tp", name, lambda one: one["status"]["reason"] == "ReconcileFailed", "the status tells it")
@@ -361,7 +361,7 @@ def test_platform_recreated_at_another_venue_gets_none_of_its_data(desk: Desk) -
     name, platform = desk.ready_external()
     desk.delete(name)
     mine = f"--selector={labels.PLATFORM}={name}"
-    desk.namespace.until(lambda seen: not seen, "statefulset", mine, wish="the workloads are gone")
+    desk.namespace.until(lambda seen: not seen, "statefulset", mine, expected="the workloads are gone")
     planes.put(desk.namespace, {**platform, "spec": platform["spec"] | {"venue": {"name": "Kraken"}}})
     stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="VenueMismatch")
     way_out = "data of venue Simulated, and the platform says Kraken: apply it with venue Simulated, or as another"
@@ -526,7 +526,7 @@ def test_replicas_come_and_go_with_their_budget(desk: Desk) -> None:
         lambda seen: not seen,
         "poddisruptionbudget",
         f"--field-selector=metadata.name={name}-ingest",
-        wish="one replica needs no budget",
+        expected="one replica needs no budget",
     )
     assert desk.child("pod", f"{name}-ingest-0")["metadata"]["uid"] == first
 
@@ -560,7 +560,7 @@ def test_paused_platform_is_unchanged_and_applies_edits_on_resume(desk: Desk) ->
 
 def test_foreign_edits_of_every_child_are_reverted_and_additions_stay(desk: Desk) -> None:
     name, _ = desk.ready_managed()
-    edits: list[tuple[str, str, Thing, Callable[[Thing], Any]]] = [
+    edits: list[tuple[str, str, Object, Callable[[Object], Any]]] = [
         ("service", f"{name}-redis", {"spec": {"selector": {"app": "theirs"}}}, lambda one: one["spec"]["selector"]),
         ("statefulset", f"{name}-nats", {"spec": {"replicas": 0}}, lambda one: one["spec"]["replicas"]),
         ("networkpolicy", f"{name}-postgres", {"spec": {"ingress": [{}]}}, lambda one: one["spec"]["ingress"]),
@@ -717,12 +717,12 @@ def test_child_of_another_release_is_deleted_an_unowned_object_not(desk: Desk) -
         meta = {"name": f"{name}-former", "labels": live["metadata"]["labels"], "ownerReferences": [owner]}
         planes.put(desk.namespace, {"apiVersion": live["apiVersion"], "kind": kind, "metadata": meta, "spec": spec})
         desk.namespace.until(
-            lambda seen: not seen, kind, f"--field-selector=metadata.name={name}-former", wish=f"{kind} is deleted"
+            lambda seen: not seen, kind, f"--field-selector=metadata.name={name}-former", expected=f"{kind} is deleted"
         )
     former = {"name": f"{name}-former", "labels": live["metadata"]["labels"], "ownerReferences": [owner]}
     planes.put(desk.namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": former, "data": {"a": "b"}})
     desk.namespace.until(
-        lambda seen: not seen, "configmap", f"--field-selector=metadata.name={name}-former", wish="it is deleted"
+        lambda seen: not seen, "configmap", f"--field-selector=metadata.name={name}-former", expected="it is deleted"
     )
     kept = {
         "apiVersion": "v1",
@@ -758,7 +758,7 @@ def test_invalid_spec_keeps_the_last_good_one_repaired_until_reverted(desk: Desk
         operators.install_kinds(desk.cluster)
 
 
-def _keeps(days: dict[str, int], platform: Thing) -> bool:
+def _keeps(days: dict[str, int], platform: Object) -> bool:
     told = platform["status"].get("schema", {})
     return {table: told.get(f"{table}Days") for table in days} == days
 
@@ -769,15 +769,15 @@ def _in_force(server: Postgres, database: str) -> dict[str, int]:
     return {table.removeprefix("aether."): int(retention.removesuffix(" days")) for table, retention in told}
 
 
-def _is_again(part: Callable[[Thing], Any], good: Any, thing: Thing) -> bool:
+def _is_again(part: Callable[[Object], Any], good: Any, thing: Object) -> bool:
     return bool(part(thing) == good)
 
 
-def _is_another(gone: str, thing: Thing) -> bool:
+def _is_another(gone: str, thing: Object) -> bool:
     return bool(thing["metadata"]["uid"] != gone)
 
 
-def _accepts(desk: Desk, platform: Thing) -> bool:
+def _accepts(desk: Desk, platform: Object) -> bool:
     try:
         planes.put(desk.namespace, platform)
     except problems.ProgramFailed:
@@ -791,7 +791,7 @@ def test_deletion_keeps_data_for_a_platform_of_the_same_name(desk: Desk) -> None
     password = desk.child("secret", f"{name}-postgres")["data"]["password"]
     desk.delete(name)
     owned = "service,configmap,statefulset,networkpolicy"
-    desk.namespace.until(lambda seen: not seen, owned, mine, wish="the children are gone")
+    desk.namespace.until(lambda seen: not seen, owned, mine, expected="the children are gone")
     left = {f"{one['kind']}/{one['metadata']['name']}" for one in desk.namespace.get("secret,pvc", mine)["items"]}
     assert left == {
         *(f"Secret/{name}-{server}" for server in MANAGED),
@@ -834,8 +834,8 @@ def test_all_rights_are_used_none_missing_and_no_secret_revealed(desk: Desk) -> 
     told = desk.operator.text
     for one in desk.namespace.get("tp")["items"]:
         about = f"--field-selector=regarding.name={one['metadata']['name']}"
-        said = status_view.explain(one, desk.namespace.get("events.events.k8s.io", about)["items"])
-        told += "\n".join([*said, *status_view.page(status_view.Desk(platforms=[one]))])
+        said = status_view.explanation_lines(one, desk.namespace.get("events.events.k8s.io", about)["items"])
+        told += "\n".join([*said, *status_view.status_lines(status_view.AetherState(platforms=[one]))])
     for what in ("tp", "events.events.k8s.io", "statefulset", "service", "configmap", "pvc", "networkpolicy", "pods"):
         told += json.dumps(desk.namespace.get(what))
     told += json.dumps([one["metadata"] for one in desk.namespace.get("secrets")["items"]])

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from aether_testing.namespaces import Namespace
     from aether_testing.planes import Plane
 
-Thing = dict[str, Any]
+Object = dict[str, Any]
 PLATFORM = observations.a_platform()
 CHILDREN = ",".join(kind.plural for kind in kinds.CHILDREN)
 MINE = f"--selector={labels.PLATFORM}={PLATFORM.name}"
@@ -69,7 +69,7 @@ def test_upgrade_of_the_operator_adds_services_without_restart_or_loss(
     before, pods, stored, logins = _children(desk), _pods(desk), previous_release.content(database), _logins(plane)
 
     operators.install_kinds(control_plane)
-    desk.until(_all_have_pairs, "tp", wish="the kinds of now are in force")
+    desk.until(_all_have_pairs, "tp", expected="the kinds of now are in force")
     release = observations.a_release()
     now = {
         "images": {server.value: image for server, image in release.images.items()},  # of then: they restart nothing
@@ -116,7 +116,7 @@ def test_upgrade_of_the_operator_adds_services_without_restart_or_loss(
     assert logins.items() <= _logins(plane).items()
 
 
-def _platform_of_before(desk: Namespace, plane: Plane) -> Thing:
+def _platform_of_before(desk: Namespace, plane: Plane) -> Object:
     """The platform with its status, and the children of its Managed servers, once they run; written in its name."""
     desk.kubectl.apply(previous_release.kind())
     text = json.dumps(observations.recorded("before-rooms-platform")[0]).replace("9092", str(plane.kafka.login))
@@ -138,8 +138,10 @@ def _platform_of_before(desk: Namespace, plane: Plane) -> Thing:
     _written(desk, *apply, thing={"apiVersion": "v1", "kind": "List", "items": items})
     told = {key: value for key, value in recorded.items() if key != "spec"}
     _written(desk, *apply, "--subresource=status", thing=told)
-    desk.until(lambda seen: len(seen) == 3 and all(map(_runs, seen.values())), "sts", MINE, wish="the servers run")
-    desk.until(lambda seen: len(seen) == 3 and all(map(_bound, seen.values())), "pvc", MINE, wish="they have volumes")
+    desk.until(lambda seen: len(seen) == 3 and all(map(_runs, seen.values())), "sts", MINE, expected="the servers run")
+    desk.until(
+        lambda seen: len(seen) == 3 and all(map(_bound, seen.values())), "pvc", MINE, expected="they have volumes"
+    )
     platform = desk.get("tp", PLATFORM.name)
     assert (platform["spec"], platform["status"]) == (recorded["spec"], recorded["status"])
     return platform
@@ -170,23 +172,23 @@ async def _topics(plane: Plane, *, forget: bool = False) -> set[str]:
         await admin.close()
 
 
-def _written(desk: Namespace, *words: str, thing: Thing) -> str:
+def _written(desk: Namespace, *words: str, thing: Object) -> str:
     return desk.text(*words, "--output=json", "--filename=-", stdin=json.dumps(thing))
 
 
-def _runs(workload: Thing) -> bool:
+def _runs(workload: Object) -> bool:
     return bool(workload.get("status", {}).get("readyReplicas") == 1)
 
 
-def _bound(claim: Thing) -> bool:
+def _bound(claim: Object) -> bool:
     return bool(claim.get("status", {}).get("phase") == "Bound")
 
 
-def _all_have_pairs(seen: dict[str, Thing]) -> bool:
+def _all_have_pairs(seen: dict[str, Object]) -> bool:
     return all("pairs" in one["spec"] for one in seen.values())
 
 
-def _children(desk: Namespace) -> dict[Ref, Thing]:
+def _children(desk: Namespace) -> dict[Ref, Object]:
     """All of a platform but what the API server writes into it by itself."""
     found = desk.get(CHILDREN, MINE)["items"]
     for one in found:

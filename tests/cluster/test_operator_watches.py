@@ -60,7 +60,7 @@ class Desk:
             lambda seen: any(one["metadata"]["uid"] != uid for one in seen.values()),
             kind,
             f"--field-selector=metadata.name={child}",
-            wish=f"{kind} {child} is there again",
+            expected=f"{kind} {child} is there again",
             deadline=120,
         )
 

@@ -67,7 +67,7 @@ def check_aether(command: Command) -> None:
 def check_kubectl(command: Command) -> None:
     _, first, *rest = command.said
     if first == "aether" and rest:  # the others are in tests/cluster/test_pages.py
-        assert rest[0] not in app.ELSEWHERE
+        assert rest[0] not in app.ABSENT_COMMANDS
         parse_aether(app.plugin, rest)
 
 

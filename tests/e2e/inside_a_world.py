@@ -41,14 +41,14 @@ def main(folder: Path, *, egress: bool, world: str) -> None:
     for address in (("198.51.100.1", 8080), ("127.0.0.1", 8081)):
         server = http.server.ThreadingHTTPServer(address, Hello)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-    with clusters.running(replace(clusters.BARE_NODE, egress=egress), clusters.some_places(folder)) as cluster:
+    with clusters.running(replace(clusters.BARE_NODE, egress=egress), clusters.unique_paths(folder)) as cluster:
         namespace = namespaces.create(cluster, "egress")
         pod = builders.a_pod("python3", "-c", ASK, image=cluster.images["base"], restartPolicy="Never")
         namespace.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "asks"}, "spec": pod})
         namespace.until(
             lambda seen: any(one["status"].get("phase") == "Succeeded" for one in seen.values()),
             "pods",
-            wish="the pod has asked",
+            expected="the pod has asked",
         )
         print(namespace.text("logs", "asks").strip())
 

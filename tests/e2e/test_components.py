@@ -50,7 +50,9 @@ def _until_ready(namespace: Namespace, pod: str, other_than: str = "") -> str:
             for one in seen.values()
         )
 
-    seen = namespace.until(holds, "pods", f"--field-selector=metadata.name={pod}", deadline=120, wish=f"{pod} is Ready")
+    seen = namespace.until(
+        holds, "pods", f"--field-selector=metadata.name={pod}", deadline=120, expected=f"{pod} is Ready"
+    )
     return str(next(iter(seen.values()))["metadata"]["uid"])
 
 
@@ -62,9 +64,9 @@ def test_simulated_venue_reports_its_status_and_keeps_its_trades(node: Cluster, 
     first = _until_ready(node_namespace, pod)
 
     def told() -> dict[str, Any]:
-        return node.kubectl.raw(market_data.place(node_namespace.name, pod, "status"), deadline=10)
+        return node.kubectl.raw(market_data.proxy_path(node_namespace.name, pod, "status"), deadline=10)
 
-    text = node.kubectl.text("get", "--raw", market_data.place(node_namespace.name, pod, "status"))
+    text = node.kubectl.text("get", "--raw", market_data.proxy_path(node_namespace.name, pod, "status"))
     report = reports.read(text, Component.EXCHANGE_SIM)
     assert (report.reason, report.ready, report.system) == (Reason.READY, True, "online")
     assert told()["instance"] == pod

@@ -74,14 +74,14 @@ class Run:
         word = credentials.word(secret)
         self.until_ready(lambda pod: pod["metadata"]["annotations"].get(labels.CREDENTIALS) == word, "has started")
 
-    def until_ready(self, also: Any, wish: str) -> None:
+    def until_ready(self, also: Any, expected: str) -> None:
         def holds(seen: dict[str, dict[str, Any]]) -> bool:
             pods = [one for one in seen.values() if "deletionTimestamp" not in one["metadata"]]
             return any(ready(pod) and also(pod) for pod in pods)
 
         selector = ",".join(f"{k}={v}" for k, v in labels.selecting("one", self.server.value).items())
         self.namespace.until(
-            holds, "pods", f"--selector={selector}", deadline=300, wish=f"a Ready {self.server} that {wish}"
+            holds, "pods", f"--selector={selector}", deadline=300, expected=f"a Ready {self.server} that {expected}"
         )
 
     def says(self, word: str = "", *, password: str = "") -> dict[str, Any]:
@@ -147,7 +147,7 @@ def test_server_keeps_data_through_new_credentials_and_rejects_old_ones(
         lambda seen: any(ready(one) for one in seen.values()),
         "pods",
         "--field-selector=metadata.name=client",
-        wish="the client is there",
+        expected="the client is there",
     )
     assert run.says("one") == {"kept": ["one"]}
     assert run.serves_ipv6()

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from aether_testing import machines
 
 NAME = "under-test"
-QUIET = progress.ToNobody()
+QUIET = progress.SilentReporter()
 
 
 @pytest.fixture
-def at() -> Iterator[paths.Places]:
+def at() -> Iterator[paths.Paths]:
     """The cache of everybody: the local base is in it. What the test adds is removed again."""
     one = paths.of("aether", os.environ)
     yield one
@@ -41,33 +41,33 @@ def source(tmp_path: Path) -> Path:
 CATALOGUE: Sequence[images.Image] = (images.Image(name=NAME, folder=NAME),)
 
 
-def test_only_what_changed_is_built_again(machine: machines.Machine, at: paths.Places, source: Path) -> None:
-    before = machine.look(NAME)
-    (first,) = image_builder.bake(at, source, QUIET, CATALOGUE)
-    (again,) = image_builder.bake(at, source, QUIET, CATALOGUE)
+def test_only_what_changed_is_built_again(machine: machines.Machine, at: paths.Paths, source: Path) -> None:
+    before = machine.snapshot(NAME)
+    (first,) = image_builder.build(at, source, QUIET, CATALOGUE)
+    (again,) = image_builder.build(at, source, QUIET, CATALOGUE)
     assert (first.built, again.built, again.reference) == (True, False, first.reference)
     assert first.size == first.archive.stat().st_size > 0
 
     (source / NAME / "hello").write_text("two")
-    (changed,) = image_builder.bake(at, source, QUIET, CATALOGUE)
+    (changed,) = image_builder.build(at, source, QUIET, CATALOGUE)
     assert changed.built
     assert changed.reference != first.reference
     assert [path.name for path in at.images.glob(f"{NAME}-*")] == [changed.archive.name]
-    assert machine.look(NAME).beyond(before) == {}
+    assert machine.snapshot(NAME).changes_since(before) == {}
 
 
 def test_failed_build_names_image_and_cause_and_leaves_nothing(
-    machine: machines.Machine, at: paths.Places, source: Path
+    machine: machines.Machine, at: paths.Paths, source: Path
 ) -> None:
-    before = machine.look(NAME)
+    before = machine.snapshot(NAME)
     (source / NAME / "hello").write_text("")
     with pytest.raises(problems.ProgramFailed, match=f"image {NAME}: .*RUN test -s /hello"):
-        image_builder.bake(at, source, QUIET, CATALOGUE)
+        image_builder.build(at, source, QUIET, CATALOGUE)
     assert list(at.images.glob(f"{NAME}-*")) == []
-    assert machine.look(NAME).beyond(before) == {}
+    assert machine.snapshot(NAME).changes_since(before) == {}
 
 
-def test_image_is_built_from_the_parts_it_names(at: paths.Places, source: Path) -> None:
+def test_image_is_built_from_the_parts_it_names(at: paths.Paths, source: Path) -> None:
     (source / NAME / "Dockerfile").write_text(
         "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nCOPY src /src\nRUN test -s /src/core.py && test ! -e /src/core.pyc\n"
     )
@@ -75,9 +75,9 @@ def test_image_is_built_from_the_parts_it_names(at: paths.Places, source: Path) 
     (source.parent / "src" / "core.py").write_text("one = 1\n")
     (source.parent / "src" / "__pycache__" / "core.pyc").write_text("left behind")
     catalogue = (images.Image(name=NAME, folder=NAME, extra=("src",)),)
-    (first,) = image_builder.bake(at, source, QUIET, catalogue)
+    (first,) = image_builder.build(at, source, QUIET, catalogue)
     (source.parent / "else.py").write_text("not a part")
-    (again,) = image_builder.bake(at, source, QUIET, catalogue)
+    (again,) = image_builder.build(at, source, QUIET, catalogue)
     (source.parent / "src" / "core.py").write_text("two = 2\n")
-    (changed,) = image_builder.bake(at, source, QUIET, catalogue)
+    (changed,) = image_builder.build(at, source, QUIET, catalogue)
     assert [one.built for one in (first, again, changed)] == [True, False, True]

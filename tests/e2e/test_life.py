@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
     from aether_cli.local import paths
 
-QUIET = progress.ToNobody()
+QUIET = progress.SilentReporter()
 NODE = replace(clusters.BARE_NODE, owned=False, durable=True)
 
 
 @pytest.fixture
-def at(machine: machines.Machine, tmp_path: Path) -> Iterator[paths.Places]:  # noqa: ARG001 - it begins and ends there
-    one = clusters.some_places(tmp_path)
+def at(machine: machines.Machine, tmp_path: Path) -> Iterator[paths.Paths]:  # noqa: ARG001 - it begins and ends there
+    one = clusters.unique_paths(tmp_path)
     yield one
     startup.down(one, QUIET, purge=True)
 
@@ -43,23 +43,25 @@ def until_started_again(namespace: namespaces.Namespace) -> None:
         return kubectl_client.condition(pod, "Ready") == "True" and all(one["restartCount"] > 0 for one in statuses)
 
     namespace.until(
-        lambda seen: bool(seen) and all(again(pod) for pod in seen.values()), "pods", wish="the pods run again"
+        lambda seen: bool(seen) and all(again(pod) for pod in seen.values()), "pods", expected="the pods run again"
     )
 
 
-def test_down_restores_the_machine_and_keeps_user_data(machine: machines.Machine, at: paths.Places) -> None:
-    before = machine.look(at.name)
+def test_down_restores_the_machine_and_keeps_user_data(machine: machines.Machine, at: paths.Paths) -> None:
+    before = machine.snapshot(at.name)
     cluster = startup.up(at, NODE, QUIET)
     namespace = namespaces.create(cluster, "life")
     image = cluster.images["base"]
     write = builders.a_pod("sh", "-c", "echo kept > /data/file && sleep 1000", image=image, claim="data")
     namespace.apply(builders.a_claim(), builders.a_deployment("writer", write))
     namespace.until_available("writer")
-    assert machine.look(at.name).beyond(before)  # else the look sees nothing, and the next lines prove nothing
-    assert machines.reachable(supervisor_process.need(at).supervisor) == set()
+    assert machine.snapshot(at.name).changes_since(
+        before
+    )  # else the look sees nothing, and the next lines prove nothing
+    assert machines.reachable(supervisor_process.require(at).supervisor) == set()
 
     assert startup.down(at, QUIET)
-    assert machine.look(at.name).beyond(before) == {}
+    assert machine.snapshot(at.name).changes_since(before) == {}
     assert "did not end" not in (at.logs / "supervisor.log").read_text()
     assert not startup.down(at, QUIET)
 
@@ -67,7 +69,7 @@ def test_down_restores_the_machine_and_keeps_user_data(machine: machines.Machine
     until_started_again(namespace)
     assert namespace.text("exec", "deployment/writer", "--", "cat", "/data/file") == "kept\n"
     startup.down(at, QUIET, purge=True)
-    assert machine.look(at.name).beyond(before) == {}
+    assert machine.snapshot(at.name).changes_since(before) == {}
     assert not at.state.exists()
     assert not at.volumes.exists()
     assert list(at.cache.glob("bin/kubectl-*"))
@@ -93,8 +95,8 @@ sys.stdin.readline()
 
 def test_another_kubernetes_beside_it_changes_nothing_that_is_compared(tmp_path: Path) -> None:
     # It has namespaces of its own as well, which it takes for the machine, so that the real one stays clean.
-    with machines.apart(tmp_path / "theirs") as theirs:
-        them = theirs.look("under-test")
+    with machines.isolated(tmp_path / "theirs") as theirs:
+        them = theirs.snapshot("under-test")
         command = [sys.executable, "-c", STRANGER, str(tmp_path / "stranger")]
         path = os.pathsep.join(entry for entry in sys.path if entry)
         with (
@@ -105,69 +107,67 @@ def test_another_kubernetes_beside_it_changes_nothing_that_is_compared(tmp_path:
                 text=True,
                 env={**os.environ, "PYTHONPATH": path},
             ) as stranger,
-            machines.apart(tmp_path / "ours") as ours,
+            machines.isolated(tmp_path / "ours") as ours,
         ):
             assert stranger.stdin is not None
             assert stranger.stdout is not None
-            before = ours.look("under-test")
+            before = ours.snapshot("under-test")
             for said in ("up", "down"):
                 stranger.stdin.write("\n")
                 stranger.stdin.flush()
                 assert stranger.stdout.readline() == f"{said}\n"
-                assert ours.look("under-test").beyond(before) == {}, said
+                assert ours.snapshot("under-test").changes_since(before) == {}, said
             stranger.stdin.close()
-        seen = theirs.look("under-test").beyond(them)
+        seen = theirs.snapshot("under-test").changes_since(them)
     assert set(seen) == {"links", "routes", "rules", "kernel_settings", "files", "mounts"}, seen
 
 
-def test_up_on_a_running_cluster_changes_nothing(at: paths.Places) -> None:
+def test_up_on_a_running_cluster_changes_nothing(at: paths.Paths) -> None:
     first = startup.up(at, replace(NODE, profile=clusters.CONTROL_PLANE.profile), QUIET)
-    holder = supervisor_process.need(at)
+    holder = supervisor_process.require(at)
     second = startup.up(at, replace(NODE, profile=clusters.CONTROL_PLANE.profile), QUIET)
     assert (first.started, second.started) == (True, False)
-    assert supervisor_process.need(at).pid == holder.pid
+    assert supervisor_process.require(at).pid == holder.pid
     assert second.server == first.server
 
 
-def test_other_settings_for_a_running_cluster_are_refused_by_name(at: paths.Places) -> None:
+def test_other_settings_for_a_running_cluster_are_refused_by_name(at: paths.Paths) -> None:
     startup.up(at, clusters.CONTROL_PLANE, QUIET)
     with pytest.raises(problems.BadInput, match=r"egress: the cluster runs with egress False"):
         startup.up(at, replace(clusters.CONTROL_PLANE, egress=True), QUIET)
 
 
-def test_killing_the_holder_leaves_nothing_running_and_up_heals(machine: machines.Machine, at: paths.Places) -> None:
-    before = machine.look(at.name)
+def test_killing_the_holder_leaves_nothing_running_and_up_heals(machine: machines.Machine, at: paths.Paths) -> None:
+    before = machine.snapshot(at.name)
     cluster = startup.up(at, NODE, QUIET)
     namespace = namespaces.create(cluster, "healed")
     sleeper = builders.a_pod("sleep", "1000", image=cluster.images["base"])
     namespace.apply(builders.a_deployment("sleeper", sleeper))
     namespace.until_available("sleeper")
 
-    supervisor_process.end(supervisor_process.need(at), gently=False, deadline=0)
-    left = machine.look(at.name).beyond(before)
+    supervisor_process.stop(supervisor_process.require(at), gently=False, deadline=0)
+    left = machine.snapshot(at.name).changes_since(before)
     assert set(left) <= {"control_groups"}, left
 
     healed = startup.up(at, NODE, QUIET)
     assert healed.started
     until_started_again(namespace)
     startup.down(at, QUIET)
-    assert machine.look(at.name).beyond(before) == {}
+    assert machine.snapshot(at.name).changes_since(before) == {}
 
 
-def test_killing_process_1_of_the_namespaces_leaves_nothing_running(
-    machine: machines.Machine, at: paths.Places
-) -> None:
-    before = machine.look(at.name)
+def test_killing_process_1_of_the_namespaces_leaves_nothing_running(machine: machines.Machine, at: paths.Paths) -> None:
+    before = machine.snapshot(at.name)
     startup.up(at, clusters.CONTROL_PLANE, QUIET)
-    holder = supervisor_process.need(at)
+    holder = supervisor_process.require(at)
     watched = os.pidfd_open(holder.pid)
     os.kill(holder.supervisor, signal.SIGKILL)
-    assert supervisor_process.gone(watched, 10)
+    assert supervisor_process.wait_for_exit(watched, 10)
     os.close(watched)
-    assert machine.look(at.name).beyond(before) == {}
+    assert machine.snapshot(at.name).changes_since(before) == {}
 
 
-def test_an_owned_cluster_ends_with_the_process_that_started_it(at: paths.Places, tmp_path: Path) -> None:
+def test_an_owned_cluster_ends_with_the_process_that_started_it(at: paths.Paths, tmp_path: Path) -> None:
     home = {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_DATA_HOME": str(tmp_path / "data")}
     code = f"""
 import os, sys
@@ -186,13 +186,13 @@ sys.stdin.read()
     ) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == "up\n"
-        watched = os.pidfd_open(supervisor_process.need(at).pid)
+        watched = os.pidfd_open(supervisor_process.require(at).pid)
         owner.kill()
-    assert supervisor_process.gone(watched, 10)
+    assert supervisor_process.wait_for_exit(watched, 10)
     os.close(watched)
 
 
-def test_a_port_in_use_is_refused_before_anything_is_made(at: paths.Places) -> None:
+def test_a_port_in_use_is_refused_before_anything_is_made(at: paths.Paths) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(problems.NotPossibleHere, match=f"port: 127.0.0.1:{port} is in use"):
@@ -202,20 +202,20 @@ def test_a_port_in_use_is_refused_before_anything_is_made(at: paths.Places) -> N
 
 
 def test_a_component_that_cannot_start_fails_up_with_its_cause(
-    machine: machines.Machine, at: paths.Places, tmp_path: Path
+    machine: machines.Machine, at: paths.Paths, tmp_path: Path
 ) -> None:
     assets = tmp_path / "assets"
     assets.mkdir()
     broken = assets / "etcd"
     broken.write_text("#!/bin/sh\necho 'error: this is no etcd' >&2\nexit 7\n")
     broken.chmod(0o755)
-    before = machine.look(at.name)
+    before = machine.snapshot(at.name)
     with pytest.raises(problems.NotReady, match="etcd ended with 7: error: this is no etcd"):
         startup.up(at, clusters.CONTROL_PLANE, QUIET, {**os.environ, "KUBEBUILDER_ASSETS": str(assets)})
-    assert machine.look(at.name).beyond(before) == {}
+    assert machine.snapshot(at.name).changes_since(before) == {}
 
 
-def test_status_is_a_page_for_people_and_json_for_scripts(at: paths.Places, tmp_path: Path) -> None:
+def test_status_is_a_page_for_people_and_json_for_scripts(at: paths.Paths, tmp_path: Path) -> None:
     home = {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_DATA_HOME": str(tmp_path / "data")}
 
     def aether(*words: str) -> subprocess.CompletedProcess[str]:
@@ -231,7 +231,9 @@ def test_status_is_a_page_for_people_and_json_for_scripts(at: paths.Places, tmp_
     assert "kube-apiserver" in page.stdout
     told = json.loads(aether("status", "--json").stdout)
     assert {one["name"] for one in told["cluster"]["components"]} >= {"etcd", "kube-apiserver", "api-port"}
-    assert told["cluster"]["memory_bytes"] == pytest.approx(inspection.memory(supervisor_process.need(at).pid), rel=0.5)
+    assert told["cluster"]["memory_bytes"] == pytest.approx(
+        inspection.memory(supervisor_process.require(at).pid), rel=0.5
+    )
     assert "kube-apiserver" in aether("logs").stdout
     assert aether("logs", "etcd", "--lines", "1").stdout.count("\n") <= 1
     missing = aether("logs", "nonsense")
@@ -259,7 +261,7 @@ def test_machine_without_the_programs_is_rejected_before_any_change(tmp_path: Pa
     assert list(home.iterdir()) == []
 
 
-def test_of_two_concurrent_ups_one_starts_the_cluster(at: paths.Places, tmp_path: Path) -> None:
+def test_of_two_concurrent_ups_one_starts_the_cluster(at: paths.Paths, tmp_path: Path) -> None:
     home = {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_DATA_HOME": str(tmp_path / "data")}
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])

@@ -54,7 +54,7 @@ def run_once(namespace: Namespace, image: str, name: str, code: str, **pod: Any)
     seen = namespace.until(
         lambda seen: seen.get(path, {}).get("status", {}).get("phase") in {"Succeeded", "Failed"},
         "pods",
-        wish=f"pod {name} ends",
+        expected=f"pod {name} ends",
         deadline=120,
     )
     log = namespace.text("logs", name)
@@ -113,7 +113,7 @@ def test_a_volume_goes_back_to_the_pool_with_its_claim(node: Cluster, node_names
     seen = node_namespace.until(
         lambda seen: seen.get(path, {}).get("status", {}).get("phase") == "Bound",
         "persistentvolumeclaims",
-        wish="the claim is bound",
+        expected="the claim is bound",
     )
     volume = seen[path]["spec"]["volumeName"]
     node_namespace.text("delete", "pod/once", "persistentvolumeclaim/data")
@@ -124,7 +124,7 @@ def test_a_volume_goes_back_to_the_pool_with_its_claim(node: Cluster, node_names
         ),
         "persistentvolumes",
         deadline=90,
-        wish=f"{volume} is gone and the pool is full again",
+        expected=f"{volume} is gone and the pool is full again",
     )
 
 
@@ -208,7 +208,7 @@ def test_second_cluster_with_a_node_does_not_disturb_the_first(
     node_namespace.until_available("mine")
     holder = (node.kubeconfig.parent / "holder.json").read_text()
     before = pod_of(node_namespace, "mine")
-    with clusters.running(clusters.BARE_NODE, clusters.some_places(tmp_path)) as second:
+    with clusters.running(clusters.BARE_NODE, clusters.unique_paths(tmp_path)) as second:
         theirs = namespaces.create(second, "second")
         theirs.apply(builders.a_deployment("mine", sleeper))
         theirs.until_available("mine")

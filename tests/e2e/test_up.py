@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from aether_cli.local import paths
-    from aether_testing.e2e_platform import Aether, Desk
+    from aether_testing.e2e_platform import Aether, E2EPlatform
     from aether_testing.machines import Machine, Traces
 
 SYSTEM, DESK = manifests.NAMESPACES
@@ -43,14 +43,14 @@ API: Final = "trading.aether.io/v1alpha1"
 
 
 @pytest.fixture
-def at(tmp_path: Path) -> Iterator[paths.Places]:
-    one = clusters.some_places(tmp_path)
+def at(tmp_path: Path) -> Iterator[paths.Paths]:
+    one = clusters.unique_paths(tmp_path)
     yield one
-    startup.down(one, progress.ToNobody(), purge=True)
+    startup.down(one, progress.SilentReporter(), purge=True)
 
 
 @pytest.fixture
-def aether(at: paths.Places, tmp_path: Path) -> Aether:
+def aether(at: paths.Paths, tmp_path: Path) -> Aether:
     """The command, with its own folders."""
     return e2e_platform.command(at, tmp_path)
 
@@ -59,9 +59,9 @@ def aether(at: paths.Places, tmp_path: Path) -> Aether:
 class Up:
     """What `aether up` brought up, and the machine before that."""
 
-    at: paths.Places
+    at: paths.Paths
     folder: Path
-    desk: Desk
+    e2e: E2EPlatform
     machine: Machine
     before: Traces = field(repr=False)
 
@@ -70,17 +70,17 @@ class Up:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """One for several tests, in the order of this file: it is edited, and what is edited stays so for those after."""
     folder = tmp_path_factory.mktemp("up")
-    at = clusters.some_places(folder)
-    with machines.apart(folder / "machine") as machine:
-        before = machine.look(at.name)
+    at = clusters.unique_paths(folder)
+    with machines.isolated(folder / "machine") as machine:
+        before = machine.snapshot(at.name)
         try:
-            yield Up(at=at, folder=folder, desk=e2e_platform.up(at, folder), machine=machine, before=before)
+            yield Up(at=at, folder=folder, e2e=e2e_platform.up(at, folder), machine=machine, before=before)
         finally:
-            startup.down(at, progress.ToNobody(), purge=True)
+            startup.down(at, progress.SilentReporter(), purge=True)
 
 
 def asked(aether: Aether, *words: str) -> dict[str, Any]:
-    answer: dict[str, Any] = e2e_platform.asked(aether, "kubectl", *words, "-o", "json")
+    answer: dict[str, Any] = e2e_platform.json_output(aether, "kubectl", *words, "-o", "json")
     return answer
 
 
@@ -91,10 +91,10 @@ def secrets_of(aether: Aether) -> dict[str, Any]:
     return {one["metadata"]["name"]: one["data"] for one in items}
 
 
-def stored(desk: Desk) -> list[int]:
+def stored(e2e: E2EPlatform) -> list[int]:
     """How many rows the platform's own database has of each kind."""
     counts = ", ".join(f"(SELECT count(*) FROM aether.{table})" for table in ("trades", "books", "tickers"))
-    (found,) = desk.rows(f"SELECT {counts}")
+    (found,) = e2e.rows(f"SELECT {counts}")
     return [int(one) for one in found]
 
 
@@ -141,32 +141,32 @@ def test_up_without_an_example_installs_the_operator_and_nothing_else(
 
 
 def test_up_ends_with_a_ready_platform_whose_rows_arrive(shared: Up) -> None:
-    desk = shared.desk
-    assert desk.told["chart"].startswith("aether-operator-")
-    (platform,) = desk.told["platforms"]
+    e2e = shared.e2e
+    assert e2e.up_output["chart"].startswith("aether-operator-")
+    (platform,) = e2e.up_output["platforms"]
     assert (platform["namespace"], platform["name"], platform["ready"]) == (DESK, e2e_platform.PLATFORM, "True")
-    assert kubectl_client.condition(desk.platform(), "Ready") == "True"
-    assert set(secrets_of(desk.aether)) >= {f"{e2e_platform.PLATFORM}-{server}" for server in installer.SERVERS}
-    before = stored(desk)
-    desk.until(lambda: all_grew(stored(desk), before), "trades, books and tickers arrive")
+    assert kubectl_client.condition(e2e.platform(), "Ready") == "True"
+    assert set(secrets_of(e2e.aether)) >= {f"{e2e_platform.PLATFORM}-{server}" for server in installer.SERVERS}
+    before = stored(e2e)
+    e2e.until(lambda: all_grew(stored(e2e), before), "trades, books and tickers arrive")
 
 
 def test_up_ends_with_the_name_of_an_unknown_chart_value(shared: Up, tmp_path: Path) -> None:
     values = tmp_path / "values.yaml"
     values.write_text("replikas: 3\n")
-    done = shared.desk.aether("up", "--port", "0", "--no-example", "--values", str(values))
+    done = shared.e2e.aether("up", "--port", "0", "--no-example", "--values", str(values))
     assert done.returncode == problems.ProgramFailed.exit_code
     assert "'replikas' not allowed" in done.stderr
 
 
 def test_status_shows_the_market_data_flow_and_a_verified_book(shared: Up) -> None:
-    desk = shared.desk
-    page = desk.aether("status")
+    e2e = shared.e2e
+    page = e2e.aether("status")
     assert page.returncode == 0, page.stdout + page.stderr
     lines = page.stdout.splitlines()
     whose = f"Cluster {shared.at.name}  venue Simulated, feed Synthetic"
     assert page.stderr.splitlines() == [whose]
-    assert desk.aether("kubectl", "get", "tp", "-A").stderr.splitlines() == [whose]
+    assert e2e.aether("kubectl", "get", "tp", "-A").stderr.splitlines() == [whose]
     heading = next(nth for nth, line in enumerate(lines) if line.startswith(f"Market data {e2e_platform.PLATFORM} "))
     row = cells(*lines[heading + 1 : heading + 3])
     assert (row.pop("POD"), row.pop("BOOKS")) == (f"{e2e_platform.PLATFORM}-ingest-0", "3/3")
@@ -175,31 +175,31 @@ def test_status_shows_the_market_data_flow_and_a_verified_book(shared: Up) -> No
     assert row.keys() == {"HEARD", "AGE", *map(str.upper, OUTPUTS)}
     assert all(float(cell.removesuffix(" s")) < WELL for cell in row.values()), row
 
-    told = e2e_platform.asked(desk.aether, "status", "--json")["marketData"]
+    told = e2e_platform.json_output(e2e.aether, "status", "--json")["marketData"]
     (status,) = [one["status"] for one in told]
     assert status["feed"]["connected"]
     assert sorted(pair for pair, book in status["books"].items() if book["usable"]) == sorted(PAIRS)
     assert {name: output["ok"] for name, output in status["outputs"].items()} == dict.fromkeys(OUTPUTS, True)
     for pair in PAIRS:
-        view = e2e_platform.asked(desk.aether, "book", pair, "--once", "--json")
+        view = e2e_platform.json_output(e2e.aether, "book", pair, "--once", "--json")
         assert (view["cluster"]["name"], view["venue"]["name"]) == (shared.at.name, "Simulated")
         verify(view)
 
 
 async def test_edits_take_effect_without_a_gap_in_other_markets(shared: Up) -> None:
-    desk = shared.desk
-    pods, before = desk.pods(), stored(desk)
+    e2e = shared.e2e
+    pods, before = e2e.pods(), stored(e2e)
 
     def edits() -> None:
-        _tell(f"{ONE_MORE} has a book", desk.with_pairs(*PAIRS, ONE_MORE), desk.until_ready())
-        verify(e2e_platform.asked(desk.aether, "book", ONE_MORE, "--once", "--json"))
-        _tell("books are kept longer", desk.with_books_kept(4), desk.until_ready())
-        _tell("two replicas share", desk.with_replicas(2), desk.until_ready())
-        _tell("one has all again", desk.with_replicas(1), desk.until_ready())
-        desk.until(lambda: desk.pods().keys() == pods.keys(), "the second is gone")
-        desk.until(lambda: all_grew(stored(desk), before), "rows arrive")
+        _tell(f"{ONE_MORE} has a book", e2e.set_pairs(*PAIRS, ONE_MORE), e2e.until_ready())
+        verify(e2e_platform.json_output(e2e.aether, "book", ONE_MORE, "--once", "--json"))
+        _tell("books are kept longer", e2e.set_books_retention(4), e2e.until_ready())
+        _tell("two replicas share", e2e.set_replicas(2), e2e.until_ready())
+        _tell("one has all again", e2e.set_replicas(1), e2e.until_ready())
+        e2e.until(lambda: e2e.pods().keys() == pods.keys(), "the second is gone")
+        e2e.until(lambda: all_grew(stored(e2e), before), "rows arrive")
 
-    async with desk.listening() as heard:
+    async with e2e.subscribed() as heard:
         await asyncio.to_thread(edits)
     assert heard.faults == []
     for pair in (*PAIRS, ONE_MORE):
@@ -208,8 +208,8 @@ async def test_edits_take_effect_without_a_gap_in_other_markets(shared: Up) -> N
         assert begun, f"{pair}: nothing was said of its book"
         assert [one for one in begun if not one["usable"]] == [], f"{pair}: its book was taken back"
         assert lacking(heard.of("trade", pair)) == [], f"{pair}: trades were left out"
-    assert desk.rows(GAPS) == []
-    assert desk.pods() == pods, "a pod was replaced, or started anew"
+    assert e2e.rows(GAPS) == []
+    assert e2e.pods() == pods, "a pod was replaced, or started anew"
 
 
 def _tell(what: str, effect: float, ready: float) -> None:
@@ -217,37 +217,37 @@ def _tell(what: str, effect: float, ready: float) -> None:
 
 
 def test_real_venue_without_egress_is_reported_as_such(shared: Up) -> None:
-    desk = shared.desk
+    e2e = shared.e2e
     spec = {"venue": {"name": "Kraken", "feed": "Live"}, "pairs": ["BTC/USD"]}
     meta = {"namespace": DESK, "name": "live"}
-    desk.kubectl.apply({"apiVersion": API, "kind": "TradingPlatform", "metadata": meta, "spec": spec})
+    e2e.kubectl.apply({"apiVersion": API, "kind": "TradingPlatform", "metadata": meta, "spec": spec})
     only = (installer.PLATFORMS, f"--namespace={DESK}", "--field-selector=metadata.name=live")
 
-    def said(seen: kubectl_client.Seen) -> dict[str, Any]:
+    def said(seen: kubectl_client.Objects) -> dict[str, Any]:
         (platform,) = seen.values()
         conditions = platform.get("status", {}).get("conditions", [])
         return next((one for one in conditions if one["type"] == ConditionType.VENUE_READY), {"reason": ""})
 
-    seen = desk.kubectl.until(
-        lambda seen: bool(seen) and said(seen)["reason"] == Reason.NO_EGRESS, *only, deadline=180, wish="it says so"
+    seen = e2e.kubectl.until(
+        lambda seen: bool(seen) and said(seen)["reason"] == Reason.NO_EGRESS, *only, deadline=180, expected="it says so"
     )
     assert said(seen)["status"] == "False"
     assert "egress to the internet, port 443 (live-ingest-0: wss://ws.kraken.com/v2: " in said(seen)["message"]
-    page = desk.aether("explain", "tp/live")
+    page = e2e.aether("explain", "tp/live")
     assert page.returncode == problems.NotReady.exit_code
     assert "aether up --egress" in page.stdout
-    desk.kubectl.text("delete", installer.PLATFORMS, "live", f"--namespace={DESK}")
+    e2e.kubectl.text("delete", installer.PLATFORMS, "live", f"--namespace={DESK}")
 
 
 def test_up_again_mends_and_a_second_life_finds_it_again(shared: Up) -> None:
-    aether, logins = shared.desk.aether, secrets_of(shared.desk.aether)
+    aether, logins = shared.e2e.aether, secrets_of(shared.e2e.aether)
     # On what runs: it mends, and nothing is started anew.
     assert aether("kubectl", "delete", "deployment", installer.RELEASE, f"--namespace={SYSTEM}").returncode == 0
-    assert not e2e_platform.asked(aether, "up", "--port", "0", "--json")["started"]
+    assert not e2e_platform.json_output(aether, "up", "--port", "0", "--json")["started"]
 
     assert aether("down").returncode == 0
-    assert shared.machine.look(shared.at.name).beyond(shared.before) == {}
-    (platform,) = e2e_platform.asked(aether, "up", "--port", "0", "--json")["platforms"]
+    assert shared.machine.snapshot(shared.at.name).changes_since(shared.before) == {}
+    (platform,) = e2e_platform.json_output(aether, "up", "--port", "0", "--json")["platforms"]
     assert platform["ready"] == "True"
     assert secrets_of(aether) == logins
 
@@ -264,7 +264,7 @@ def typed(shared: Up, script: str, **more: str) -> subprocess.CompletedProcess[s
         usual.symlink_to(shared.at.state)
         (home / "bin").mkdir()
         (home / "bin/helm").symlink_to(charts.helm())
-    programs = (TOP / ".venv/bin", Path(shared.desk.kubectl.program).parent, home / "bin")
+    programs = (TOP / ".venv/bin", Path(shared.e2e.kubectl.program).parent, home / "bin")
     env = {
         "HOME": str(home), "LANG": "C.UTF-8", "COLUMNS": "80", "EDITOR": "true", "AETHER_CLUSTER": shared.at.name,
         "PATH": os.pathsep.join([*map(str, programs), os.environ["PATH"]]),
@@ -291,21 +291,21 @@ kill $watching"""
 
 def test_every_command_of_the_pages_works(shared: Up) -> None:
     seen = set[str]()
-    with shared.desk.forwarded(f"svc/{e2e_platform.PLATFORM}-postgres", 5432) as port:
+    with shared.e2e.forwarded(f"svc/{e2e_platform.PLATFORM}-postgres", 5432) as port:
         for block in pages.blocks("sh"):
             lines = [one for one in pages.lines_of(block) if one.way is Way.PLATFORM]
             texts = [one.text for one in lines if one.text.startswith("export ") or one.text not in seen]
             if all(text.startswith("export ") for text in texts):
                 continue
             seen.update(texts)
-            shared.desk.until_ready()  # an edit of the block before is in force
+            shared.e2e.until_ready()  # an edit of the block before is in force
             script = "\n".join(until_it_speaks(one) if one.endswith(" --watch") else one for one in texts)
             done = typed(shared, script, PGPORT=str(port))
             assert done.returncode == 0, f"{block.page}:{block.line}\n{script}\n{done.stdout}{done.stderr}"
     assert len(seen) > 15
     more = sorted({one.text for one in pages.mentioned() if one.way is Way.PLATFORM} - seen)
     assert len(more) > 5
-    shared.desk.until_ready()
+    shared.e2e.until_ready()
     works(shared, more)
 
 
@@ -320,9 +320,9 @@ def test_what_the_pages_remove_is_gone(shared: Up) -> None:
     works(shared, objects)
     mine = f"--selector=trading.aether.io/platform={e2e_platform.PLATFORM}"
     gone = (f"{installer.PLATFORMS},persistentvolumeclaims,secrets", f"--namespace={DESK}")
-    shared.desk.until(lambda: not shared.desk.kubectl.get(*gone, mine)["items"], "nothing of the platform is left")
+    shared.e2e.until(lambda: not shared.e2e.kubectl.get(*gone, mine)["items"], "nothing of the platform is left")
     works(shared, [*operator, *rest])
     kept = "customresourcedefinitions,validatingadmissionpolicies,validatingadmissionpolicybindings"
-    assert "trading.aether.io" not in shared.desk.kubectl.text("get", kept, "-o", "name")
+    assert "trading.aether.io" not in shared.e2e.kubectl.text("get", kept, "-o", "name")
     works(shared, cluster)
     assert not shared.at.state.exists()

@@ -76,9 +76,9 @@ def test_kubectl_s_plugin_asks_the_current_context_and_its_namespace(
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ([], ["--context", "desk", "-n", "aether"]),
-        (["--kubeconfig", "config", "--context=desk", "--namespace=aether"], []),
-        (["--context", "prod", "-n", "x"], ["--context", "desk", "-n", "aether"]),
+        ([], ["--context", "dev", "-n", "aether"]),
+        (["--kubeconfig", "config", "--context=dev", "--namespace=aether"], []),
+        (["--context", "prod", "-n", "x"], ["--context", "dev", "-n", "aether"]),
     ],
 )
 def test_kubectl_s_options_are_taken_on_either_side_of_the_command(
@@ -87,11 +87,11 @@ def test_kubectl_s_options_are_taken_on_either_side_of_the_command(
     (tmp_path / "config").touch()
     (books / "book").write_text(command_line.a_book(usable=True))
     done = command_line.aether(tmp_path, *before, "book", "BTC/USD", *after, assets=books, program="kubectl-aether")
-    assert done.stderr.splitlines()[0] == command_line.DESK, done.stderr
+    assert done.stderr.splitlines()[0] == command_line.DEV, done.stderr
     asked = (books / "asked").read_text().splitlines()
     file = "--kubeconfig=config " if "--kubeconfig" in before else ""
     assert all(line.startswith(file) for line in asked)
-    assert f"{file}--context=desk get pods --namespace=aether" in "\n".join(asked)
+    assert f"{file}--context=dev get pods --namespace=aether" in "\n".join(asked)
 
 
 def test_the_plugin_says_kubectl_aether_and_knows_no_local_cluster(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_aether_without_a_context_asks_no_kubeconfig(tmp_path: Path, books: Path
         (
             command_line.CONFIG,
             ["--context", "gone"],
-            "context gone: not in the kubeconfig\nThere are: desk, lost, prod",
+            "context gone: not in the kubeconfig\nThere are: dev, lost, prod",
         ),
         (command_line.CONFIG, ["--context", "lost"], "context lost: its cluster 'three' is not in the kubeconfig"),
         ({**command_line.CONFIG, "current-context": ""}, [], "no current context"),

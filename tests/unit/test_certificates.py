@@ -13,7 +13,7 @@ from cryptography.x509.verification import PolicyBuilder, Store
 from aether_cli.local import certificates
 
 NOW = datetime.datetime(2026, 11, 22, 12, tzinfo=datetime.UTC)
-AUTHORITY = certificates.authority("aether", now=NOW)
+CA = certificates.new_ca("aether", now=NOW)
 
 
 def read(pair: certificates.Pair) -> x509.Certificate:
@@ -21,8 +21,8 @@ def read(pair: certificates.Pair) -> x509.Certificate:
 
 
 def test_a_server_is_believed_for_its_hosts_and_no_others() -> None:
-    leaf = read(certificates.leaf(certificates.SPEAKERS["apiserver"], AUTHORITY, now=NOW))
-    policy = PolicyBuilder().store(Store([read(AUTHORITY)])).time(NOW)
+    leaf = read(certificates.issue(certificates.IDENTITIES["apiserver"], CA, now=NOW))
+    policy = PolicyBuilder().store(Store([read(CA)])).time(NOW)
     for host in ("127.0.0.1", "10.96.0.1"):
         policy.build_server_verifier(x509.IPAddress(ipaddress.ip_address(host))).verify(leaf, [])
     policy.build_server_verifier(x509.DNSName("kubernetes.default.svc")).verify(leaf, [])
@@ -31,31 +31,31 @@ def test_a_server_is_believed_for_its_hosts_and_no_others() -> None:
 
 
 def test_the_other_authority_does_not_vouch() -> None:
-    other = certificates.authority("aether-etcd", now=NOW)
-    leaf = read(certificates.leaf(certificates.SPEAKERS["apiserver"], AUTHORITY, now=NOW))
+    other = certificates.new_ca("aether-etcd", now=NOW)
+    leaf = read(certificates.issue(certificates.IDENTITIES["apiserver"], CA, now=NOW))
     verifier = PolicyBuilder().store(Store([read(other)])).time(NOW).build_server_verifier(x509.DNSName("localhost"))
     with pytest.raises(x509.verification.VerificationError):
         verifier.verify(leaf, [])
 
 
 def test_a_client_is_who_it_says_and_serves_nothing() -> None:
-    leaf = read(certificates.leaf(certificates.SPEAKERS["admin"], AUTHORITY, now=NOW))
+    leaf = read(certificates.issue(certificates.IDENTITIES["admin"], CA, now=NOW))
     assert [a.value for a in leaf.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)] == ["system:masters"]
     uses = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert list(uses) == [ExtendedKeyUsageOID.CLIENT_AUTH]
 
 
 def test_only_the_store_has_the_store_s_authority() -> None:
-    vouched = {name for name, speaker in certificates.SPEAKERS.items() if speaker.store}
+    vouched = {name for name, identity in certificates.IDENTITIES.items() if identity.etcd_ca}
     assert vouched == {"etcd", "apiserver-etcd"}
 
 
 def test_a_leaf_never_outlives_its_authority_and_holds_on_a_clock_that_is_a_little_behind() -> None:
-    late = NOW + certificates.AUTHORITY_LIFE - datetime.timedelta(days=1)
-    leaf = read(certificates.leaf(certificates.SPEAKERS["admin"], AUTHORITY, now=late))
-    assert leaf.not_valid_after_utc == read(AUTHORITY).not_valid_after_utc
+    late = NOW + certificates.CA_LIFETIME - datetime.timedelta(days=1)
+    leaf = read(certificates.issue(certificates.IDENTITIES["admin"], CA, now=late))
+    assert leaf.not_valid_after_utc == read(CA).not_valid_after_utc
     assert leaf.not_valid_before_utc < late
 
 
 def test_a_key_never_shows_in_a_repr() -> None:
-    assert "KEY" not in repr(AUTHORITY)
+    assert "KEY" not in repr(CA)

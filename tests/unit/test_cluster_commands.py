@@ -22,15 +22,15 @@ def kubectl(tmp_path: Path) -> Path:
 
 def test_down_without_a_cluster_is_no_error(tmp_path: Path) -> None:
     done = command_line.aether(tmp_path, "down", "--json")
-    told = json.loads(done.stdout)
-    assert (done.returncode, told["stopped"]) == (0, False)
+    output = json.loads(done.stdout)
+    assert (done.returncode, output["stopped"]) == (0, False)
 
 
 def test_every_word_after_kubectl_s_first_is_kubectl_s(tmp_path: Path, kubectl: Path) -> None:
     words = ["exec", "pod", "--name", "x", "-it", "--", "ls", "-l", "--help"]
-    done = command_line.aether_process(tmp_path, "kubectl", "--context", "desk", *words, assets=kubectl)
-    assert done.stdout.splitlines() == ["--context=desk", *words]
-    assert done.stderr.splitlines() == [command_line.DESK]
+    done = command_line.aether_process(tmp_path, "kubectl", "--context", "dev", *words, assets=kubectl)
+    assert done.stdout.splitlines() == ["--context=dev", *words]
+    assert done.stderr.splitlines() == [command_line.DEV]
 
 
 @pytest.mark.parametrize(
@@ -41,19 +41,19 @@ def test_kubectl_still_runs_where_the_venue_cannot_be_asked(tmp_path: Path, kind
     refused = 'Error from server (Forbidden): tradingplatforms is forbidden: User "v" cannot list'
     answers = {"get tradingplatforms": refused, "/apis/trading.aether.io/v1alpha1": kinds}
     assets = command_line.a_kubectl(tmp_path, answers, 'echo "$*"')
-    done = command_line.aether_process(tmp_path, "kubectl", "--context", "desk", "get", "pods", assets=assets)
-    assert done.stdout.splitlines() == ["--context=desk get pods"]
-    assert done.stderr.splitlines() == [f"Context desk  {command_line.SERVER}  {said}"]
+    done = command_line.aether_process(tmp_path, "kubectl", "--context", "dev", "get", "pods", assets=assets)
+    assert done.stdout.splitlines() == ["--context=dev get pods"]
+    assert done.stderr.splitlines() == [f"Context dev  {command_line.SERVER}  {said}"]
 
 
 def test_logs_of_a_workload_are_kubectl_s(tmp_path: Path, kubectl: Path) -> None:
     done = command_line.aether_process(
-        tmp_path, "logs", "deploy/web", "--context", "desk", "-f", "--lines", "3", assets=kubectl
+        tmp_path, "logs", "deploy/web", "--context", "dev", "-f", "--lines", "3", assets=kubectl
     )
     assert done.stdout.splitlines() == [
-        "--context=desk", "logs", "deploy/web", "--namespace=aether", "--tail=3", "--follow",
+        "--context=dev", "logs", "deploy/web", "--namespace=aether", "--tail=3", "--follow",
     ]  # fmt: skip
-    assert done.stderr.splitlines() == [command_line.DESK]
+    assert done.stderr.splitlines() == [command_line.DEV]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_logs_of_a_workload_are_kubectl_s(tmp_path: Path, kubectl: Path) -> None
 def test_kubectl_asks_no_other_cluster_than_the_line_before_says(
     tmp_path: Path, kubectl: Path, words: list[str], said: str
 ) -> None:
-    done = command_line.aether(tmp_path, "kubectl", "--context", "desk", *words, assets=kubectl)
+    done = command_line.aether(tmp_path, "kubectl", "--context", "dev", *words, assets=kubectl)
     assert (done.returncode, done.stdout) == (problems.BadInput.exit_code, "")
     assert f"error: {said}: kubectl would talk to another cluster" in done.stderr
     assert "aether kubectl --context NAME" in done.stderr
@@ -84,8 +84,8 @@ def test_kubectl_asks_no_other_cluster_than_the_line_before_says(
     ],
 )
 def test_words_that_choose_no_cluster_are_kubectl_s(tmp_path: Path, kubectl: Path, words: list[str]) -> None:
-    done = command_line.aether_process(tmp_path, "kubectl", "--context", "desk", *words, assets=kubectl)
-    assert done.stdout.splitlines() == ["--context=desk", *words]
+    done = command_line.aether_process(tmp_path, "kubectl", "--context", "dev", *words, assets=kubectl)
+    assert done.stdout.splitlines() == ["--context=dev", *words]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_who_may_read_one_namespace_is_told_its_venue(tmp_path: Path, words: lis
         "/apis/": {"kind": "APIResourceList"},
     }
     assets = command_line.a_kubectl(tmp_path, answers, 'echo "$*"')
-    done = command_line.aether_process(tmp_path, "kubectl", "--context", "desk", *words, assets=assets)
+    done = command_line.aether_process(tmp_path, "kubectl", "--context", "dev", *words, assets=assets)
     venue = {"live": "venue Kraken, feed Live", "aether": "venue Simulated, feed Synthetic"}[namespace]
-    said = f"Context desk  {command_line.SERVER}  namespace {namespace}: {venue}"
+    said = f"Context dev  {command_line.SERVER}  namespace {namespace}: {venue}"
     assert (done.returncode, done.stderr.splitlines()) == (0, [said])

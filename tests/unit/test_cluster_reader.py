@@ -44,54 +44,54 @@ def a_kubectl(folder: Path, pods: list[dict[str, Any]], **answers: Any) -> kubec
     return kubectl_client.Kubectl(program=program)
 
 
-def a_look(kubectl: kubectl_client.Kubectl) -> cluster_reader.Look:
-    return cluster_reader.Look(kubectl=kubectl, namespace="aether", platform="paper", symbol="BTC/USD", depth=5)
+def a_reader(kubectl: kubectl_client.Kubectl) -> cluster_reader.BookReader:
+    return cluster_reader.BookReader(kubectl=kubectl, namespace="aether", platform="paper", symbol="BTC/USD", depth=5)
 
 
 TWO = [a_pod("paper-ingest-0"), a_pod("paper-ingest-1")]
 
 
 def test_the_pod_that_serves_the_market_is_found_and_asked_first_from_then_on(tmp_path: Path) -> None:
-    look = a_look(a_kubectl(tmp_path, TWO, p0=NOT_FOUND, p1=a_view(usable=True)))
-    assert look.now().pod == "paper-ingest-1"
-    assert look.now().usable
+    reader = a_reader(a_kubectl(tmp_path, TWO, p0=NOT_FOUND, p1=a_view(usable=True)))
+    assert reader.read().pod == "paper-ingest-1"
+    assert reader.read().usable
     asked = [line.split()[2] for line in (tmp_path / "asked").read_text().splitlines()]
     where = "/api/v1/namespaces/aether/pods/paper-ingest-{}:8000/proxy/books/BTC/USD?depth=5"
     assert asked == [where.format(pod) for pod in (0, 1, 1)]
 
 
 def test_of_two_that_serve_it_the_one_whose_book_is_usable_is_shown(tmp_path: Path) -> None:
-    look = a_look(a_kubectl(tmp_path, TWO, p0=a_view(usable=False), p1=a_view(usable=True)))
-    assert look.now().pod == "paper-ingest-1"
+    reader = a_reader(a_kubectl(tmp_path, TWO, p0=a_view(usable=False), p1=a_view(usable=True)))
+    assert reader.read().pod == "paper-ingest-1"
     (tmp_path / "p1.json").write_text(json.dumps(a_view(usable=False)))
-    assert look.now().usable is False
+    assert reader.read().usable is False
 
 
 def test_a_market_that_nobody_serves_is_said_with_where_to_look(tmp_path: Path) -> None:
     with pytest.raises(problems.NotReady, match="BTC/USD: no pod of ingest of platform paper") as said:
-        a_look(a_kubectl(tmp_path, TWO, p0=NOT_FOUND, p1=NOT_FOUND)).now()
+        a_reader(a_kubectl(tmp_path, TWO, p0=NOT_FOUND, p1=NOT_FOUND)).read()
     assert "spec.pairs" in said.value.remedy
 
 
 def test_without_a_pod_nobody_serves_it(tmp_path: Path) -> None:
     with pytest.raises(problems.NotReady, match="no pod of ingest"):
-        a_look(a_kubectl(tmp_path, [a_pod("paper-ingest-0", phase="Pending")])).now()
+        a_reader(a_kubectl(tmp_path, [a_pod("paper-ingest-0", phase="Pending")])).read()
 
 
 def test_that_ingest_is_not_reached_is_something_else(tmp_path: Path) -> None:
     refused = "Error from server (ServiceUnavailable): error trying to reach service"
     with pytest.raises(problems.NotReady, match=r"not reached: .*ServiceUnavailable"):
-        a_look(a_kubectl(tmp_path, TWO, p0=refused, p1=NOT_FOUND)).now()
+        a_reader(a_kubectl(tmp_path, TWO, p0=refused, p1=NOT_FOUND)).read()
 
 
 def test_a_pod_tells_of_itself_and_that_it_does_not_is_told_as_well(tmp_path: Path) -> None:
     kubectl = a_kubectl(tmp_path, [], p0={"feed": {}}, p1="Error: no")
-    assert cluster_reader.told(kubectl, a_pod("paper-ingest-0")).status == {"feed": {}}
-    assert "Error: no" in cluster_reader.told(kubectl, a_pod("paper-ingest-1")).error
-    assert cluster_reader.told(kubectl, a_pod("paper-ingest-2", phase="Pending")).error == "it does not run"
+    assert cluster_reader.pod_status(kubectl, a_pod("paper-ingest-0")).status == {"feed": {}}
+    assert "Error: no" in cluster_reader.pod_status(kubectl, a_pod("paper-ingest-1")).error
+    assert cluster_reader.pod_status(kubectl, a_pod("paper-ingest-2", phase="Pending")).error == "it does not run"
 
 
 def test_what_does_not_answer_in_json_is_said(tmp_path: Path) -> None:
     kubectl = a_kubectl(tmp_path, [], p0={})
     (tmp_path / "p0.json").write_text("<html>")
-    assert "did not answer in JSON" in cluster_reader.told(kubectl, a_pod("paper-ingest-0")).error
+    assert "did not answer in JSON" in cluster_reader.pod_status(kubectl, a_pod("paper-ingest-0")).error

@@ -46,6 +46,6 @@ def test_an_example_becomes_what_it_says(folder: str) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_an_example_lives_where_up_looks_and_lies_in_its_folder_directly(folder: str) -> None:
-    assert the_platform(folder).namespace == installer.DESK
+    assert the_platform(folder).namespace == installer.PLATFORM_NAMESPACE
     assert {path.name for path in (EXAMPLES / folder).glob("*.y*ml")} == {"platform.yaml"}
     assert (EXAMPLES / folder / "README.md").is_file()

@@ -7,20 +7,20 @@ import pytest
 
 from aether_cli import problems
 from aether_cli.local import image_builder, images
-from aether_testing.progress_recorder import Listener
+from aether_testing.progress_recorder import ProgressRecorder
 
 FILES = [images.File("Dockerfile", 0o100644, b"FROM x\n"), images.File("lib/a.c", 0o100644, b"int a;\n")]
-BUILDAH = images.Buildah(store=Path("/cache/store"), scratch=Path("/cache/half"), authorities=Path("/ca.crt"))
+BUILDAH = images.Buildah(store=Path("/cache/store"), scratch=Path("/cache/half"), ca_bundle=Path("/ca.crt"))
 
 
 def a_context(text: str = "FROM x\n") -> list[images.File]:
     return [images.File("Dockerfile", 0o100644, text.encode())]
 
 
-def a_baked(name: str) -> image_builder.Baked:
+def a_built_image(name: str) -> image_builder.BuiltImage:
     reference = images.reference(name, "0" * 12)
     archive = Path("/images", images.archive(reference))
-    return image_builder.Baked(
+    return image_builder.BuiltImage(
         name=name, reference=reference, archive=archive, size=1_500_000, seconds=0.0, built=False
     )
 
@@ -60,7 +60,7 @@ def test_a_context_is_read_with_names_relative_to_it_with_modes_and_with_links_a
     (tmp_path / "lib" / "run").write_bytes(b"#!")
     (tmp_path / "lib" / "run").chmod(0o755)
     (tmp_path / "link").symlink_to("nowhere")
-    read = sorted(image_builder.read(tmp_path))
+    read = sorted(image_builder.read_files(tmp_path))
     assert [(file.name, file.data) for file in read] == [("lib/run", b"#!"), ("link", b"nowhere")]
     assert read[0].mode == 0o100755
 
@@ -77,9 +77,9 @@ def test_a_context_is_the_folder_and_with_more_it_is_those_parts_of_the_reposito
     source = a_repository(tmp_path)
     alone = images.Image(name="oms", folder="oms")
     more = images.Image(name="oms", folder="oms", extra=("src/oms", "lock"))
-    assert [file.name for file in image_builder.context(source, alone)] == ["Dockerfile"]
+    assert [file.name for file in image_builder.build_context(source, alone)] == ["Dockerfile"]
     assert alone.dockerfile == "Dockerfile"
-    assert [file.name for file in image_builder.context(source, more)] == [
+    assert [file.name for file in image_builder.build_context(source, more)] == [
         "images/oms/Dockerfile",
         "src/oms/core.py",
         "lock",
@@ -89,7 +89,7 @@ def test_a_context_is_the_folder_and_with_more_it_is_those_parts_of_the_reposito
 
 def test_a_part_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(problems.BadInput, match="src/gone is not there"):
-        image_builder.context(a_repository(tmp_path), images.Image(name="oms", folder="oms", extra=("src/gone",)))
+        image_builder.build_context(a_repository(tmp_path), images.Image(name="oms", folder="oms", extra=("src/gone",)))
 
 
 def test_a_context_that_was_read_can_be_written(tmp_path: Path) -> None:
@@ -97,15 +97,15 @@ def test_a_context_that_was_read_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "one" / "lib" / "run").write_bytes(b"#!")
     (tmp_path / "one" / "lib" / "run").chmod(0o755)
     (tmp_path / "one" / "link").symlink_to("nowhere")
-    read = sorted(image_builder.read(tmp_path / "one"))
-    image_builder.write(read, tmp_path / "two")
-    assert sorted(image_builder.read(tmp_path / "two")) == read
+    read = sorted(image_builder.read_files(tmp_path / "one"))
+    image_builder.write_files(read, tmp_path / "two")
+    assert sorted(image_builder.read_files(tmp_path / "two")) == read
 
 
 def test_every_image_of_the_catalogue_has_its_dockerfile_in_its_context() -> None:
     source = Path(__file__).parents[2] / "images"
     for image in images.CATALOGUE:
-        assert image.dockerfile in {file.name for file in image_builder.context(source, image)}
+        assert image.dockerfile in {file.name for file in image_builder.build_context(source, image)}
 
 
 # ---- references
@@ -188,7 +188,7 @@ def test_buildah_never_asks_a_registry_and_trusts_whom_the_machine_trusts() -> N
 
 
 def test_a_machine_without_a_bundle_of_authorities_mounts_none() -> None:
-    bare = images.Buildah(store=Path("/s"), scratch=Path("/h"), authorities=None)
+    bare = images.Buildah(store=Path("/s"), scratch=Path("/h"), ca_bundle=None)
     assert not any(
         word.startswith("--volume")
         for word in bare.build("r:1", Path("/images/base/Dockerfile"), Path("/images/base"), {})
@@ -305,36 +305,36 @@ def test_the_cause_of_a_failed_build_is_what_the_failing_program_said(output: st
 
 
 def test_a_node_is_given_only_the_images_it_does_not_have() -> None:
-    pause, base = a_baked("pause"), a_baked("base")
+    pause, base = a_built_image("pause"), a_built_image("base")
     put: list[Path] = []
-    heard = Listener()
-    loaded = image_builder.load([pause, base], lambda: {pause.reference, "other:1"}, put.append, heard)
+    recorder = ProgressRecorder()
+    loaded = image_builder.load([pause, base], lambda: {pause.reference, "other:1"}, put.append, recorder)
     assert loaded == [base.reference]
     assert put == [base.archive]
-    assert heard.told == ["load base", "1.5 MB"]
+    assert recorder.lines == ["load base", "1.5 MB"]
 
 
 def test_a_node_that_has_everything_is_left_alone() -> None:
-    pause = a_baked("pause")
+    pause = a_built_image("pause")
     put: list[Path] = []
-    heard = Listener()
-    assert image_builder.load([pause], lambda: {pause.reference}, put.append, heard) == []
+    recorder = ProgressRecorder()
+    assert image_builder.load([pause], lambda: {pause.reference}, put.append, recorder) == []
     assert put == []
-    assert heard.told == []
+    assert recorder.lines == []
 
 
 def test_several_images_are_loaded_at_a_time_and_told_as_one_step() -> None:
     both = threading.Barrier(2, timeout=20)
-    heard = Listener()
+    recorder = ProgressRecorder()
     names = ["kafka", "nats", "postgres", "redis"]
 
     def put(_: Path) -> None:
         both.wait()
 
-    loaded = image_builder.load([a_baked(one) for one in names], set, put, heard, together=2)
-    assert loaded == [a_baked(one).reference for one in names]
-    assert (heard.told[0], heard.told[-1]) == ("load images", "6.0 MB: kafka, nats, postgres, redis")
-    assert len(heard.told) == 2 + len(names)
+    loaded = image_builder.load([a_built_image(one) for one in names], set, put, recorder, together=2)
+    assert loaded == [a_built_image(one).reference for one in names]
+    assert (recorder.lines[0], recorder.lines[-1]) == ("load images", "6.0 MB: kafka, nats, postgres, redis")
+    assert len(recorder.lines) == 2 + len(names)
 
 
 def test_an_image_that_cannot_be_loaded_fails_all_of_them() -> None:
@@ -343,4 +343,6 @@ def test_an_image_that_cannot_be_loaded_fails_all_of_them() -> None:
             raise problems.ProgramFailed("no space left")
 
     with pytest.raises(problems.ProgramFailed, match="no space left"):
-        image_builder.load([a_baked(one) for one in ("kafka", "nats", "redis")], set, put, Listener(), together=2)
+        image_builder.load(
+            [a_built_image(one) for one in ("kafka", "nats", "redis")], set, put, ProgressRecorder(), together=2
+        )

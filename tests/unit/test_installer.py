@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from aether_cli import installer, kubectl_client, problems, progress
-from aether_testing.progress_recorder import Listener
+from aether_testing.progress_recorder import ProgressRecorder
 
-Thing = dict[str, Any]
+Object = dict[str, Any]
 
 
-def a_platform(ready: str = "True", *, stalled: str = "False", generation: int = 3, seen: int = 3) -> Thing:
+def a_platform(ready: str = "True", *, stalled: str = "False", generation: int = 3, seen: int = 3) -> Object:
     return {
         "kind": "TradingPlatform",
         "metadata": {"name": "paper", "namespace": "aether", "generation": generation},
@@ -31,7 +31,7 @@ def a_platform(ready: str = "True", *, stalled: str = "False", generation: int =
     }
 
 
-def a_cluster(tmp_path: Path, *answers: Thing) -> kubectl_client.Kubectl:
+def a_cluster(tmp_path: Path, *answers: Object) -> kubectl_client.Kubectl:
     """A program in kubectl's place that gives these answers, one a call, and then the last one for ever."""
     for number, answer in enumerate(answers):
         (tmp_path / f"{number}.json").write_text(json.dumps(answer))
@@ -69,50 +69,50 @@ def test_helm_goes_where_kubectl_goes() -> None:
     local = kubectl_client.Kubectl(
         program="kubectl", kubeconfig=Path("/state/kubeconfig"), cache=Path("/state/kubectl")
     )
-    theirs = kubectl_client.Kubectl(program="kubectl", context="desk")
+    theirs = kubectl_client.Kubectl(program="kubectl", context="dev")
     assert installer.Helm(program=Path("/bin/helm"), kubectl=local).command("list") == [
         "/bin/helm", "list", "--kubeconfig=/state/kubeconfig",
     ]  # fmt: skip
     assert installer.Helm(program=Path("/bin/helm"), kubectl=theirs).command("list") == [
-        "/bin/helm", "list", "--kube-context=desk",
+        "/bin/helm", "list", "--kube-context=dev",
     ]  # fmt: skip
 
 
 def test_a_status_about_an_older_spec_says_nothing() -> None:
-    seen = installer.platform(a_platform(generation=4, seen=3))
+    seen = installer.platform_status(a_platform(generation=4, seen=3))
     assert (seen.ready, seen.stalled, seen.message) == ("Unknown", False, "the operator has not looked yet")
 
 
 def test_a_platform_that_nobody_has_looked_at_is_not_ready() -> None:
     untouched = {**a_platform(), "status": {"observedGeneration": -1}}
-    assert installer.platform(untouched).ready == "Unknown"
+    assert installer.platform_status(untouched).ready == "Unknown"
 
 
 def test_it_waits_until_the_platform_is_ready_and_shows_what_for(tmp_path: Path) -> None:
-    heard = Listener()
+    recorder = ProgressRecorder()
     kubectl = a_cluster(tmp_path, {"items": [a_platform("False")]}, {"items": [a_platform("True")]})
-    ready = installer.until_ready(kubectl, "aether", "paper", heard)
+    ready = installer.wait_until_ready(kubectl, "aether", "paper", recorder)
     assert ready.ready == "True"
-    assert heard.told[0] == "platform paper"
-    assert "1/3 postgres: waits for its pod" in heard.told
+    assert recorder.lines[0] == "platform paper"
+    assert "1/3 postgres: waits for its pod" in recorder.lines
     assert "--field-selector=metadata.name=paper" in (tmp_path / "asked").read_text()
 
 
 def test_a_platform_that_only_an_edit_can_mend_is_not_waited_for(tmp_path: Path) -> None:
     kubectl = a_cluster(tmp_path, {"items": [a_platform("False", stalled="True")]})
     with pytest.raises(problems.NotReady, match="TradingPlatform aether/paper is Ready: postgres: waits") as fault:
-        installer.until_ready(kubectl, "aether", "paper", progress.ToNobody())
+        installer.wait_until_ready(kubectl, "aether", "paper", progress.SilentReporter())
     assert "describe" in fault.value.remedy
 
 
 def test_the_platforms_of_an_example_are_those_that_it_applies(tmp_path: Path) -> None:
     secret = {"kind": "Secret", "metadata": {"name": "x", "namespace": "aether"}}
     several = a_cluster(tmp_path, {"kind": "List", "items": [secret, a_platform()]})
-    assert installer.apply(several, tmp_path) == [("aether", "paper")]
+    assert installer.apply_manifests(several, tmp_path) == [("aether", "paper")]
 
 
 def test_an_example_of_one_object_is_one_platform(tmp_path: Path) -> None:
-    assert installer.apply(a_cluster(tmp_path, a_platform()), tmp_path) == [("aether", "paper")]
+    assert installer.apply_manifests(a_cluster(tmp_path, a_platform()), tmp_path) == [("aether", "paper")]
 
 
 def test_a_helm_that_is_too_old_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,12 +146,12 @@ def a_kubectl(tmp_path: Path, *, refusals: int, cause: str, cache: Path | None) 
 def test_each_memory_of_kubectl_is_asked_until_it_knows_the_kinds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, used: bool
 ) -> None:
-    monkeypatch.setattr(installer, "DISCOVERY_LOOK", 0)
+    monkeypatch.setattr(installer, "DISCOVERY_POLL", 0)
     monkeypatch.setenv("KUBECACHEDIR", str(tmp_path / "own"))
     if used:
         (tmp_path / "own" / "discovery").mkdir(parents=True)
     unknown = installer.UNKNOWN_KIND + ' \\"aether\\"'
-    installer.until_discovered(a_kubectl(tmp_path, refusals=2, cause=unknown, cache=tmp_path / "ours"))
+    installer.wait_for_discovery(a_kubectl(tmp_path, refusals=2, cause=unknown, cache=tmp_path / "ours"))
     ask = "get aether --namespace=aether --output=name"
     asked = [f"--cache-dir={tmp_path / 'ours'} {ask}"] * 3 + [ask] * (3 if used else 0)
     assert (tmp_path / "asked").read_text().splitlines() == asked
@@ -160,4 +160,4 @@ def test_each_memory_of_kubectl_is_asked_until_it_knows_the_kinds(
 def test_kinds_that_are_refused_for_another_reason_are_not_waited_for(tmp_path: Path) -> None:
     kubectl = a_kubectl(tmp_path, refusals=1, cause="you may not (Forbidden)", cache=None)
     with pytest.raises(kubectl_client.Forbidden):
-        installer.until_discovered(kubectl)
+        installer.wait_for_discovery(kubectl)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def a_pod(name: str, phase: str) -> dict[str, Any]:
     ready = {"type": "Ready", "status": str(phase == "Running"), "reason": "Why", "message": "because"}
     status = {"phase": phase, "conditions": [ready]}
-    return {"kind": "Pod", "metadata": {"namespace": "desk", "name": name}, "status": status}
+    return {"kind": "Pod", "metadata": {"namespace": "aether", "name": name}, "status": status}
 
 
 def a_kubectl(folder: Path, listed: list[dict[str, Any]], *events: dict[str, Any]) -> kubectl_client.Kubectl:
@@ -44,29 +44,29 @@ def test_an_event_makes_a_wish_come_true(tmp_path: Path) -> None:
         {"type": "DELETED", "object": a_pod("b", "Pending")},
     )
     seen = kubectl.until(
-        lambda seen: kubectl_client.condition(seen.get("desk/a", {}), "Ready") == "True" and "desk/b" not in seen,
+        lambda seen: kubectl_client.condition(seen.get("aether/a", {}), "Ready") == "True" and "aether/b" not in seen,
         "pods",
         deadline=20,
-        wish="a runs alone",
+        expected="a runs alone",
     )
-    assert list(seen) == ["desk/a"]
+    assert list(seen) == ["aether/a"]
 
 
 def test_what_was_listed_can_be_enough(tmp_path: Path) -> None:
     kubectl = a_kubectl(tmp_path, [])
-    assert kubectl.until(lambda seen: not seen, "pods", deadline=20, wish="nothing is there") == {}
+    assert kubectl.until(lambda seen: not seen, "pods", deadline=20, expected="nothing is there") == {}
 
 
 def test_a_wish_that_does_not_come_true_says_what_was_seen_and_why(tmp_path: Path) -> None:
     kubectl = a_kubectl(tmp_path, [a_pod("a", "Pending")])
     began = time.monotonic()
     with pytest.raises(problems.NotReady) as caught:
-        kubectl.until(lambda _: False, "pods", deadline=0.5, wish="a runs")
+        kubectl.until(lambda _: False, "pods", deadline=0.5, expected="a runs")
     assert time.monotonic() - began < 20
     assert str(caught.value).splitlines() == [
         "a runs: not within 0.5 s",
         "Seen last:",
-        '  Pod desk/a: {"phase": "Pending"}; Ready=False (Why: because)',
+        '  Pod aether/a: {"phase": "Pending"}; Ready=False (Why: because)',
     ]
 
 
@@ -75,4 +75,4 @@ def test_a_refusal_is_said_when_the_wish_does_not_come_true(tmp_path: Path) -> N
     program.write_text("#!/bin/sh\necho 'error: no such resource' >&2\nexit 1\n")
     program.chmod(0o755)
     with pytest.raises(problems.NotReady, match=r"(?s)nothing.*kubectl ended with 1: error: no such resource"):
-        kubectl_client.Kubectl(program=program).until(lambda _: False, "x", deadline=0.5, wish="x")
+        kubectl_client.Kubectl(program=program).until(lambda _: False, "x", deadline=0.5, expected="x")

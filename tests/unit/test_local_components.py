@@ -11,7 +11,7 @@ import pytest
 from aether_cli.local import binaries, certificates, components, configs, manifests, networks, paths
 from aether_cli.local.settings import Profile, Settings
 
-AT = paths.of("desk", {"HOME": "/home/quant"})
+AT = paths.of("first", {"HOME": "/home/quant"})
 PROGRAMS = {binary.name: Path("/bin") / binary.name for binary in binaries.ALL}
 GIVEN = components.Descriptors(api_socket=3, outer_network=20, life_lock=21)
 KINDS = [
@@ -51,7 +51,7 @@ def test_only_a_throw_away_store_does_not_wait_for_the_disk() -> None:
 def test_every_client_has_a_certificate_and_no_token() -> None:
     words = [word for one in components.of(KINDS[-1], AT, PROGRAMS, GIVEN, "python3") for word in one.command]
     used = {Path(word.rpartition("=")[2]).stem for word in words if word.endswith(".kubeconfig")}
-    assert used <= set(certificates.SPEAKERS)
+    assert used <= set(certificates.IDENTITIES)
     assert not [word for word in words if "token" in word]
 
 
@@ -71,6 +71,7 @@ def test_an_exported_kubeconfig_is_whole_and_can_be_merged_with_others() -> None
 @pytest.mark.parametrize("chosen", KINDS, ids=str)
 def test_every_first_object_is_named_once(chosen: Settings) -> None:
     identities = [
-        (one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in manifests.starting(chosen)
+        (one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"])
+        for one in manifests.initial_objects(chosen)
     ]
     assert len(identities) == len(set(identities))

@@ -40,12 +40,12 @@ def printed(what: RenderableType) -> str:
     return text.getvalue()
 
 
-def told(status: dict[str, Any] | None = None, **more: Any) -> market_data.Told:
-    return market_data.Told(namespace="aether", platform="paper", pod="paper-ingest-0", status=status, **more)
+def told(status: dict[str, Any] | None = None, **more: Any) -> market_data.PodStatus:
+    return market_data.PodStatus(namespace="aether", platform="paper", pod="paper-ingest-0", status=status, **more)
 
 
-def shown(**changes: Any) -> market_data.Shown:
-    return market_data.Shown(pod="paper-ingest-0", view={**VIEW, **changes}, at=AT)
+def shown(**changes: Any) -> market_data.BookSnapshot:
+    return market_data.BookSnapshot(pod="paper-ingest-0", view={**VIEW, **changes}, at=AT)
 
 
 def test_how_market_data_flow_is_a_line_for_each_pod_that_fits_a_narrow_terminal() -> None:
@@ -64,9 +64,9 @@ def test_how_market_data_flow_is_a_line_for_each_pod_that_fits_a_narrow_terminal
     ],
 )
 def test_what_is_wrong_is_said_below(feed: dict[str, Any], said: str) -> None:
-    assert said in market_data.blockers(told({**STATUS, "feed": feed}))
-    assert any(line.endswith("no server") for line in market_data.blockers(told(STATUS)))
-    assert market_data.blockers(told(None, error="gone")) == ["not reached: gone"]
+    assert said in market_data.pod_problems(told({**STATUS, "feed": feed}))
+    assert any(line.endswith("no server") for line in market_data.pod_problems(told(STATUS)))
+    assert market_data.pod_problems(told(None, error="gone")) == ["not reached: gone"]
 
 
 def test_what_was_told_is_kept_as_it_was_said() -> None:
@@ -93,7 +93,7 @@ def test_a_book_that_does_not_fit_shows_the_levels_nearest_to_its_middle(lines: 
     prices = [line.split()[1] for line in said if line.split()[0] in {"ask", "bid"}]
     assert prices == [*["100.2", "100.1"][2 - levels :], *["99.9", "99.8"][:levels]]
     assert said[0] == f"BTC/USD  from paper-ingest-0, {levels} levels of each side fit here"
-    assert len(said) == market_data.AROUND + 2 * levels
+    assert len(said) == market_data.FRAME_LINES + 2 * levels
 
 
 def test_a_book_that_fits_is_shown_whole() -> None:
@@ -115,7 +115,7 @@ def test_the_pods_that_know_books_are_those_that_the_operator_makes() -> None:
     ingest = components.COMPONENTS[components.Component.INGEST]
     assert (ingest.name, components.PORT) == (market_data.INGEST, market_data.PORT)
     marks = labels.of_child("paper", ingest.name)
-    assert market_data.of_ingest({"metadata": {"labels": marks}})
-    assert not market_data.of_ingest({"metadata": {"labels": labels.of_child("paper", "exchange")}})
-    assert not market_data.of_ingest({"metadata": {}})
+    assert market_data.is_ingest({"metadata": {"labels": marks}})
+    assert not market_data.is_ingest({"metadata": {"labels": labels.of_child("paper", "exchange")}})
+    assert not market_data.is_ingest({"metadata": {}})
     assert set(market_data.selector("paper").split(",")) <= {f"{key}={value}" for key, value in marks.items()}

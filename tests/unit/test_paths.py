@@ -11,19 +11,19 @@ from aether_cli.local import paths
 
 
 def test_folders_follow_the_xdg_variables() -> None:
-    at = paths.of("desk", {"HOME": "/home/q", "XDG_STATE_HOME": "/s", "XDG_DATA_HOME": "/d", "XDG_CACHE_HOME": "/c"})
-    assert at.state == Path("/s/aether/clusters/desk")
-    assert at.volumes == Path("/d/aether/volumes/desk")
+    at = paths.of("first", {"HOME": "/home/q", "XDG_STATE_HOME": "/s", "XDG_DATA_HOME": "/d", "XDG_CACHE_HOME": "/c"})
+    assert at.state == Path("/s/aether/clusters/first")
+    assert at.volumes == Path("/d/aether/volumes/first")
     assert at.cache == Path("/c/aether")
 
 
 def test_without_them_or_with_a_relative_one_they_are_below_the_home_folder() -> None:
-    at = paths.of("desk", {"HOME": "/home/q", "XDG_STATE_HOME": "relative"})
-    assert at.state == Path("/home/q/.local/state/aether/clusters/desk")
+    at = paths.of("first", {"HOME": "/home/q", "XDG_STATE_HOME": "relative"})
+    assert at.state == Path("/home/q/.local/state/aether/clusters/first")
     assert at.cache == Path("/home/q/.cache/aether")
 
 
-@pytest.mark.parametrize("name", ["", "Desk", "a/b", "..", "-x", "x-", "a" * 21, "x y", "desk\n"])
+@pytest.mark.parametrize("name", ["", "First", "a/b", "..", "-x", "x-", "a" * 21, "x y", "first\n"])
 def test_a_name_that_cannot_be_a_folder_or_a_control_group_is_refused(name: str) -> None:
     with pytest.raises(problems.BadInput, match="name: "):
         paths.of(name, {"HOME": "/home/q"})

@@ -27,9 +27,9 @@ def books(tmp_path: Path) -> Path:
 
 def test_an_answer_that_is_not_json_is_an_error_and_not_a_traceback(tmp_path: Path) -> None:
     prints = command_line.kubectl_that_prints(tmp_path)
-    done = command_line.aether(tmp_path, "status", "--context", "desk", assets=prints)
+    done = command_line.aether(tmp_path, "status", "--context", "dev", assets=prints)
     assert done.returncode == 1
-    assert f"error: Context desk  {command_line.SERVER}: kubectl get did not answer in JSON" in done.stderr
+    assert f"error: Context dev  {command_line.SERVER}: kubectl get did not answer in JSON" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -51,46 +51,46 @@ def test_status_shows_how_market_data_flow_and_that_a_pod_is_not_reached_is_a_li
             "get pods --namespace=aether --selector=trading.aether.io/platform": {"items": pods},
         },
     )
-    done = command_line.aether(tmp_path, "status", "--context", "desk", assets=assets)
-    assert (done.returncode, done.stderr.splitlines()) == (0, [f"Context desk  {command_line.SERVER}  no platform"])
+    done = command_line.aether(tmp_path, "status", "--context", "dev", assets=assets)
+    assert (done.returncode, done.stderr.splitlines()) == (0, [f"Context dev  {command_line.SERVER}  no platform"])
     assert "Market data paper  namespace aether" in done.stdout
     assert "paper-ingest-0  0.2 s" in done.stdout
     assert "paper-ingest-1: not reached: kubectl ended with 1: Error from server: no route" in done.stdout
-    told = json.loads(command_line.aether(tmp_path, "status", "--context", "desk", "--json", assets=assets).stdout)[
+    output = json.loads(command_line.aether(tmp_path, "status", "--context", "dev", "--json", assets=assets).stdout)[
         "marketData"
     ]
-    assert [(one["pod"], "status" in one) for one in told] == [("paper-ingest-0", True), ("paper-ingest-1", False)]
+    assert [(one["pod"], "status" in one) for one in output] == [("paper-ingest-0", True), ("paper-ingest-1", False)]
 
 
 def test_a_book_is_shown_once_where_nobody_watches_a_terminal(tmp_path: Path, books: Path) -> None:
     (books / "book").write_text(command_line.a_book(usable=True))
-    done = command_line.aether(tmp_path, "book", "btc/usd", "--context", "desk", assets=books)
-    assert (done.returncode, done.stderr.splitlines()) == (0, [command_line.DESK])
+    done = command_line.aether(tmp_path, "book", "btc/usd", "--context", "dev", assets=books)
+    assert (done.returncode, done.stderr.splitlines()) == (0, [command_line.DEV])
     assert "spread 0.2" in done.stdout
-    told = command_line.aether(tmp_path, "book", "BTC/USD", "--once", "--json", "--context", "desk", assets=books)
-    said = json.loads(told.stdout)
+    output = command_line.aether(tmp_path, "book", "BTC/USD", "--once", "--json", "--context", "dev", assets=books)
+    said = json.loads(output.stdout)
     assert said["asks"] == [["100.1", "2"]]
     assert list(said)[:2] == ["cluster", "venue"]
-    assert said["cluster"] == {"context": "desk", "server": command_line.SERVER}
+    assert said["cluster"] == {"context": "dev", "server": command_line.SERVER}
     assert said["venue"] == {"name": "Simulated", "feed": "Synthetic"}
 
 
 def test_in_a_terminal_the_cluster_and_the_venue_come_first(tmp_path: Path, books: Path) -> None:
     (books / "book").write_text(command_line.a_book(usable=True))
     theirs, ours = os.openpty()
-    command = [sys.executable, "-m", "aether_cli", "book", "BTC/USD", "--once", "--context", "desk"]
+    command = [sys.executable, "-m", "aether_cli", "book", "BTC/USD", "--once", "--context", "dev"]
     env = {**os.environ, "HOME": str(tmp_path), "KUBEBUILDER_ASSETS": str(books), "TERM": "dumb"}
     done = subprocess.run(command, stdout=ours, stderr=subprocess.PIPE, check=True, timeout=60, env=env)
     os.close(ours)
     with os.fdopen(theirs, "rb", buffering=0) as screen:
         shown = screen.read(65536)
-    assert (done.stderr, shown.decode().splitlines()[0]) == (b"", command_line.DESK)
+    assert (done.stderr, shown.decode().splitlines()[0]) == (b"", command_line.DEV)
 
 
 def test_a_book_that_is_not_usable_is_not_as_it_should_be(tmp_path: Path, books: Path) -> None:
     (books / "book").write_text(command_line.a_book(usable=False))
-    done = command_line.aether(tmp_path, "book", "BTC/USD", "--once", "--context", "desk", assets=books)
-    assert (done.returncode, done.stderr.splitlines()) == (problems.NotReady.exit_code, [command_line.DESK])
+    done = command_line.aether(tmp_path, "book", "BTC/USD", "--once", "--context", "dev", assets=books)
+    assert (done.returncode, done.stderr.splitlines()) == (problems.NotReady.exit_code, [command_line.DEV])
     assert "UNUSABLE Resyncing" in done.stdout
 
 
@@ -102,7 +102,7 @@ def test_a_book_that_is_watched_goes_on_through_what_passes_and_ends_quietly(tmp
     }  # fmt: skip
     # Where the tests run in the background of a shell, Ctrl-C is ignored, and so it would be here.
     python = ["env", "--default-signal=INT", sys.executable]
-    command = [*python, "-m", "aether_cli", "book", "BTC/USD", "--json", "--context", "desk"]
+    command = [*python, "-m", "aether_cli", "book", "BTC/USD", "--json", "--context", "dev"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd=tmp_path
     ) as watching:
@@ -137,9 +137,9 @@ def test_a_book_that_is_watched_goes_on_through_what_passes_and_ends_quietly(tmp
 )
 def test_a_cluster_that_does_not_answer_is_named(tmp_path: Path, words: list[str], refusal: str, code: int) -> None:
     assets = command_line.a_kubectl(tmp_path, {" get ": refusal})
-    done = command_line.aether(tmp_path, *words, "--context", "desk", assets=assets)
+    done = command_line.aether(tmp_path, *words, "--context", "dev", assets=assets)
     assert (done.returncode, done.stdout) == (code, "")
-    assert f"error: Context desk  {command_line.SERVER}: kubectl ended with 1: {refusal}" in done.stderr
+    assert f"error: Context dev  {command_line.SERVER}: kubectl ended with 1: {refusal}" in done.stderr
 
 
 def test_an_edit_that_no_operator_has_seen_is_not_shown_as_ready(tmp_path: Path) -> None:
@@ -147,23 +147,23 @@ def test_an_edit_that_no_operator_has_seen_is_not_shown_as_ready(tmp_path: Path)
     answers = {"paper --namespace": edited, "get tradingplatforms": {"items": [edited]}}
     assets = command_line.a_kubectl(tmp_path, answers)
     for words in (["status"], ["explain", "tp/paper"]):
-        done = command_line.aether(tmp_path, *words, "--context", "desk", assets=assets)
+        done = command_line.aether(tmp_path, *words, "--context", "dev", assets=assets)
         assert done.returncode == problems.NotReady.exit_code
         assert "ot yet reconciled" in done.stdout
         assert "generation 2; what follows is of 1" in done.stdout
         assert "True Ready" not in done.stdout
-    (told,) = json.loads(command_line.aether(tmp_path, "status", "--context", "desk", "--json", assets=assets).stdout)[
+    (output,) = json.loads(command_line.aether(tmp_path, "status", "--context", "dev", "--json", assets=assets).stdout)[
         "platforms"
     ]
-    assert (told["generation"], told["reconciled"]) == (2, False)
+    assert (output["generation"], output["reconciled"]) == (2, False)
 
 
 def test_platforms_of_several_venues_are_told_apart_in_the_first_line(tmp_path: Path) -> None:
     two = [command_line.a_platform(), command_line.a_platform("live", "Kraken")]
     assets = command_line.a_kubectl(tmp_path, {"get tradingplatforms": {"items": two}})
-    done = command_line.aether(tmp_path, "status", "-A", "--context", "desk", assets=assets)
+    done = command_line.aether(tmp_path, "status", "-A", "--context", "dev", assets=assets)
     assert done.stderr.splitlines()[0] == (
-        f"Context desk  {command_line.SERVER}  aether/paper: venue Simulated, feed Synthetic; "
+        f"Context dev  {command_line.SERVER}  aether/paper: venue Simulated, feed Synthetic; "
         "live/paper: venue Kraken, feed Live"
     )
 
@@ -197,19 +197,19 @@ def test_a_platform_that_is_not_there_is_named_with_its_cluster(tmp_path: Path) 
     assets = command_line.a_kubectl(
         tmp_path, {"get tradingplatforms": 'Error from server (NotFound): "paper" not found'}
     )
-    done = command_line.aether(tmp_path, "explain", "tp/paper", "--context", "desk", "-n", "x", assets=assets)
+    done = command_line.aether(tmp_path, "explain", "tp/paper", "--context", "dev", "-n", "x", assets=assets)
     assert (done.returncode, done.stdout) == (problems.BadInput.exit_code, "")
-    assert f"Context desk  {command_line.SERVER}: there is no TradingPlatform paper in namespace x" in done.stderr
-    assert "aether status -A --context desk shows all" in done.stderr
+    assert f"Context dev  {command_line.SERVER}: there is no TradingPlatform paper in namespace x" in done.stderr
+    assert "aether status -A --context dev shows all" in done.stderr
 
 
 def test_a_platform_that_may_not_be_read_is_named_with_what_to_do(tmp_path: Path) -> None:
     refused = 'Error from server (Forbidden): tradingplatforms "paper" is forbidden: User "v" cannot get'
     assets = command_line.a_kubectl(tmp_path, {"get tradingplatforms": refused})
     for words in (["explain", "tp/paper"], ["book", "BTC/USD"]):
-        done = command_line.aether(tmp_path, *words, "--context", "desk", "-n", "x", assets=assets)
+        done = command_line.aether(tmp_path, *words, "--context", "dev", "-n", "x", assets=assets)
         assert (done.returncode, done.stdout) == (kubectl_client.Forbidden.exit_code, "")
         assert done.stderr.splitlines() == [
-            f"error: Context desk  {command_line.SERVER}: you may not read TradingPlatform paper in namespace x",
+            f"error: Context dev  {command_line.SERVER}: you may not read TradingPlatform paper in namespace x",
             "Name a namespace that you may read: -n NAMESPACE",
         ]

@@ -14,7 +14,7 @@ NODE = Settings()
 FULL = requirements.Machine(
     root=True,
     namespaces=True,
-    programs=frozenset(requirements.tables(replace(NODE, egress=True), docker=False)),
+    programs=frozenset(requirements.required_programs(replace(NODE, egress=True), docker=False)),
     memory=8 * requirements.GIB,
     disk=50 * requirements.GIB,
     go="go1.26.8",
@@ -28,7 +28,7 @@ FULL = requirements.Machine(
 
 
 def test_a_machine_with_everything_lacks_nothing() -> None:
-    assert requirements.lacks(FULL, replace(NODE, egress=True)) == []
+    assert requirements.missing(FULL, replace(NODE, egress=True)) == []
 
 
 @pytest.mark.parametrize(
@@ -55,32 +55,38 @@ def test_a_machine_with_everything_lacks_nothing() -> None:
 def test_each_thing_that_is_missing_is_one_line_with_what_to_do(
     seen: requirements.Machine, begins: str, advice: str
 ) -> None:
-    (lack,) = requirements.lacks(seen, NODE)
-    assert lack.cause.startswith(begins)
-    assert advice in lack.remedy
-    assert "\n" not in str(lack)
+    (requirement,) = requirements.missing(seen, NODE)
+    assert requirement.cause.startswith(begins)
+    assert advice in requirement.remedy
+    assert "\n" not in str(requirement)
 
 
 def test_everything_that_is_missing_is_said_at_once() -> None:
     seen = replace(FULL, programs=FULL.programs - {"runc"}, port_taken=True, memory=0)
-    assert [lack.cause.split(":")[0] for lack in requirements.lacks(seen, NODE)] == ["packages", "memory", "port"]
+    assert [requirement.cause.split(":")[0] for requirement in requirements.missing(seen, NODE)] == [
+        "packages",
+        "memory",
+        "port",
+    ]
 
 
 def test_a_toolchain_is_needed_only_to_build() -> None:
-    assert requirements.lacks(replace(FULL, go="", to_build=()), NODE) == []
+    assert requirements.missing(replace(FULL, go="", to_build=()), NODE) == []
 
 
 def test_a_control_plane_needs_neither_a_container_runtime_nor_images() -> None:
     bare = replace(FULL, programs=frozenset(requirements.ALWAYS), has_repository=False, filesystems=frozenset())
-    assert requirements.lacks(bare, replace(NODE, profile=Profile.CONTROL_PLANE)) == []
+    assert requirements.missing(bare, replace(NODE, profile=Profile.CONTROL_PLANE)) == []
 
 
 def test_a_docker_engine_stands_in_for_buildah() -> None:
     without = FULL.programs - {"buildah", "mmdebstrap"}
-    assert requirements.lacks(replace(FULL, programs=without, docker=True), NODE) == []
-    assert requirements.lacks(replace(FULL, programs=without), NODE) != []
+    assert requirements.missing(replace(FULL, programs=without, docker=True), NODE) == []
+    assert requirements.missing(replace(FULL, programs=without), NODE) != []
 
 
 def test_a_way_out_needs_its_program() -> None:
-    (lack,) = requirements.lacks(replace(FULL, programs=FULL.programs - {"slirp4netns"}), replace(NODE, egress=True))
-    assert "apt-get install slirp4netns" in lack.remedy
+    (requirement,) = requirements.missing(
+        replace(FULL, programs=FULL.programs - {"slirp4netns"}), replace(NODE, egress=True)
+    )
+    assert "apt-get install slirp4netns" in requirement.remedy

@@ -16,7 +16,7 @@ def a_condition(kind: str, status: str, reason: str, message: str = "") -> dict[
 
 
 READY = a_condition("Ready", "True", "Ready")
-WAITING = a_condition("Ready", "False", "SecretMissing", "Secret desk-redis does not exist")
+WAITING = a_condition("Ready", "False", "SecretMissing", "Secret paper-redis does not exist")
 
 
 def a_platform(*conditions: dict[str, Any], **status: Any) -> dict[str, Any]:
@@ -52,9 +52,11 @@ def test_a_healthy_desk_is_one_page() -> None:
         servers={"postgres": {"version": "15.14"}},
         schema={"revision": "0001", "engine": "pg_partman", "tradesDays": 90},
     )
-    desk = status_view.Desk(deployments=[an_operator()], leases=[a_lease("aether-operator-x_17")], platforms=[platform])
-    assert desk.healthy
-    assert shown(status_view.page(desk)).splitlines() == [
+    state = status_view.AetherState(
+        deployments=[an_operator()], leases=[a_lease("aether-operator-x_17")], platforms=[platform]
+    )
+    assert state.healthy
+    assert shown(status_view.status_lines(state)).splitlines() == [
         "Operator  namespace aether-system: 2 of 2 replicas, aether-operator-x leads",
         "TradingPlatform paper  namespace aether, venue Simulated, feed Synthetic",
         "  Ready          True Ready",
@@ -66,25 +68,27 @@ def test_a_healthy_desk_is_one_page() -> None:
 
 def test_an_ipv6_address_is_shown_in_brackets() -> None:
     platform = a_platform(READY, endpoints={"nats": {"host": "2001:db8::7", "port": 4222, "secretName": "s"}})
-    desk = status_view.Desk(deployments=[an_operator()], leases=[a_lease("aether-operator-x_17")], platforms=[platform])
-    assert shown(status_view.page(desk)).splitlines()[-1] == "  nats      [2001:db8::7]:4222, Secret s"
+    state = status_view.AetherState(
+        deployments=[an_operator()], leases=[a_lease("aether-operator-x_17")], platforms=[platform]
+    )
+    assert shown(status_view.status_lines(state)).splitlines()[-1] == "  nats      [2001:db8::7]:4222, Secret s"
 
 
 def test_nobody_leading_a_missing_replica_and_a_platform_without_status_are_not_healthy() -> None:
-    desk = status_view.Desk(
+    state = status_view.AetherState(
         deployments=[an_operator(1)], leases=[a_lease("")], platforms=[{"metadata": {**a_platform()["metadata"]}}]
     )
-    assert not desk.healthy
-    page = shown(status_view.page(desk))
+    assert not state.healthy
+    page = shown(status_view.status_lines(state))
     assert "1 of 2 replicas, nobody leads" in page
     assert "no word from an operator yet" in page
 
 
 def test_a_platform_that_nobody_keeps_so_is_not_healthy() -> None:
-    left = status_view.Desk(platforms=[a_platform(READY)])
+    left = status_view.AetherState(platforms=[a_platform(READY)])
     assert not left.healthy
-    assert "nothing is repaired" in shown(status_view.page(left))
-    unled = status_view.Desk(deployments=[an_operator()], leases=[a_lease("")], platforms=[a_platform(READY)])
+    assert "nothing is repaired" in shown(status_view.status_lines(left))
+    unled = status_view.AetherState(deployments=[an_operator()], leases=[a_lease("")], platforms=[a_platform(READY)])
     assert not unled.healthy
     edited = a_platform(READY)
     edited["metadata"]["generation"] = 3
@@ -92,20 +96,20 @@ def test_a_platform_that_nobody_keeps_so_is_not_healthy() -> None:
 
 
 def test_nothing_is_said_where_nothing_is_there() -> None:
-    assert list(status_view.page(status_view.Desk())) == []
-    assert status_view.Desk().healthy
+    assert list(status_view.status_lines(status_view.AetherState())) == []
+    assert status_view.AetherState().healthy
 
 
 def test_a_cluster_that_does_not_know_our_kinds_is_said_to_have_no_aether() -> None:
-    desk = status_view.Desk(installed=False)
-    assert shown(status_view.page(desk)) == "  Aether is not installed: there is no kind TradingPlatform"
-    assert desk.record()["installed"] is False
+    state = status_view.AetherState(installed=False)
+    assert shown(status_view.status_lines(state)) == "  Aether is not installed: there is no kind TradingPlatform"
+    assert state.record()["installed"] is False
 
 
 def test_json_has_who_leads_and_each_platform_s_whole_status() -> None:
     platform = a_platform(READY)
-    desk = status_view.Desk(deployments=[an_operator()], leases=[a_lease("pod-a_1")], platforms=[platform])
-    said = desk.record()
+    state = status_view.AetherState(deployments=[an_operator()], leases=[a_lease("pod-a_1")], platforms=[platform])
+    said = state.record()
     assert said["operators"][0]["leader"] == "pod-a"
     assert said["platforms"] == [
         {
@@ -117,18 +121,18 @@ def test_json_has_who_leads_and_each_platform_s_whole_status() -> None:
 
 def test_what_is_missing_is_named_once_with_what_it_means_and_what_to_do() -> None:
     said = shown(
-        status_view.explain(
+        status_view.explanation_lines(
             a_platform(
                 WAITING,
-                a_condition("Reconciling", "True", "SecretMissing", "Secret desk-redis does not exist"),
-                a_condition("RedisReady", "False", "SecretMissing", "Secret desk-redis does not exist"),
+                a_condition("Reconciling", "True", "SecretMissing", "Secret paper-redis does not exist"),
+                a_condition("RedisReady", "False", "SecretMissing", "Secret paper-redis does not exist"),
                 a_condition("KafkaReady", "True", "Ready"),
             ),
             [],
         )
     )
     assert "is on its way" in said
-    assert said.count("Secret desk-redis does not exist") == 1
+    assert said.count("Secret paper-redis does not exist") == 1
     assert "What it means:" in said
     assert "What to do:" in said
     assert "KafkaReady" not in said
@@ -139,39 +143,44 @@ def test_a_stalled_platform_waits_for_a_person() -> None:
         a_condition("Ready", "False", "InvalidSpec", "spec.x"),
         a_condition("Stalled", "True", "InvalidSpec", "spec.x"),
     )
-    assert "waits for a person" in shown(status_view.explain(a_platform(*conditions), []))
+    assert "waits for a person" in shown(status_view.explanation_lines(a_platform(*conditions), []))
 
 
 def test_an_edit_that_nobody_looked_at_yet_is_told() -> None:
     platform = a_platform(READY)
     platform["metadata"]["generation"] = 3
-    assert "has not looked at that yet" in shown(status_view.explain(platform, []))
-    page = shown(status_view.page(status_view.Desk(deployments=[an_operator()], platforms=[platform])))
+    assert "has not looked at that yet" in shown(status_view.explanation_lines(platform, []))
+    page = shown(status_view.status_lines(status_view.AetherState(deployments=[an_operator()], platforms=[platform])))
     said = "not yet reconciled  generation 3; what follows is of 2"
     assert f"  Ready          Unknown {said}" in page
     assert "True Ready" not in page
 
 
 def test_what_may_not_be_read_is_named_and_not_judged() -> None:
-    unread = [status_view.Unread(what="leases", namespace="aether-system"), status_view.Unread(what="nodes")]
-    desk = status_view.Desk(deployments=[an_operator()], platforms=[a_platform(READY)], unread=unread)
-    assert desk.healthy
-    page = shown(status_view.page(desk))
+    unreadable = [
+        status_view.UnreadableResource(what="leases", namespace="aether-system"),
+        status_view.UnreadableResource(what="nodes"),
+    ]
+    state = status_view.AetherState(deployments=[an_operator()], platforms=[a_platform(READY)], unreadable=unreadable)
+    assert state.healthy
+    page = shown(status_view.status_lines(state))
     assert "2 of 2 replicas, its Lease may not be read" in page
     assert page.endswith("Not shown, since you may not read it  leases in namespace aether-system; nodes")
-    hidden = status_view.Desk(
-        platforms=[a_platform(READY)], unread=[status_view.Unread(what="deployments", namespace="s")]
+    hidden = status_view.AetherState(
+        platforms=[a_platform(READY)], unreadable=[status_view.UnreadableResource(what="deployments", namespace="s")]
     )
     assert hidden.healthy
-    assert "nothing is repaired" not in shown(status_view.page(hidden))
-    assert not status_view.Desk(deployments=[an_operator(1)], platforms=[a_platform(READY)], unread=unread).healthy
+    assert "nothing is repaired" not in shown(status_view.status_lines(hidden))
+    assert not status_view.AetherState(
+        deployments=[an_operator(1)], platforms=[a_platform(READY)], unreadable=unreadable
+    ).healthy
 
 
 def test_a_pod_that_is_not_well_is_not_healthy() -> None:
     done, waiting = {"status": {"phase": "Succeeded"}}, {"status": {"phase": "Pending", "conditions": None}}
-    assert status_view.Desk(pods=[done]).healthy
-    assert status_view.Desk(pods=[done, waiting]).unwell == [waiting]
-    assert not status_view.Desk(pods=[waiting]).healthy
+    assert status_view.AetherState(pods=[done]).healthy
+    assert status_view.AetherState(pods=[done, waiting]).unhealthy_pods == [waiting]
+    assert not status_view.AetherState(pods=[waiting]).healthy
 
 
 def test_a_venue_that_this_command_does_not_know_is_shown_as_it_is() -> None:
@@ -186,20 +195,22 @@ def test_a_look_that_failed_and_that_no_status_could_tell_of_is_told() -> None:
     """The status says Ready, and is of before; the newest event knows better, until the next one that does."""
     failed = {"eventTime": "2026-11-24T10:00:05Z", "reason": "ReconcileFailed", "note": "Refused: 422"}
     ready = {"eventTime": "2026-11-24T10:00:00Z", "reason": "Ready", "note": "n"}
-    said = shown(status_view.explain(a_platform(READY), [failed, ready]))
+    said = shown(status_view.explanation_lines(a_platform(READY), [failed, ready]))
     assert "At 2026-11-24T10:00:05 the operator could not finish its look at it" in said
     assert "What to do: Read the message, and the operator's log" in said
     again = {"eventTime": "2026-11-24T10:00:09Z", "reason": "Reconciled", "note": "n"}
-    assert "could not finish" not in shown(status_view.explain(a_platform(READY), [failed, ready, again]))
+    assert "could not finish" not in shown(status_view.explanation_lines(a_platform(READY), [failed, ready, again]))
 
 
 def test_a_platform_that_no_operator_watches_is_told() -> None:
-    assert "no operator has looked at it yet" in shown(status_view.explain({"metadata": a_platform()["metadata"]}, []))
+    assert "no operator has looked at it yet" in shown(
+        status_view.explanation_lines({"metadata": a_platform()["metadata"]}, [])
+    )
 
 
 def test_the_last_events_are_shown_in_the_order_of_their_time() -> None:
     events = [{"eventTime": f"2026-11-24T10:00:0{n}Z", "reason": f"R{n}", "note": "n"} for n in (7, 1, 3, 2, 5, 4)]
-    said = shown(status_view.explain(a_platform(READY), events))
+    said = shown(status_view.explanation_lines(a_platform(READY), events))
     assert [line.split()[1] for line in said.splitlines() if line.startswith("    2026")] == [
         "R2:",
         "R3:",
@@ -210,14 +221,18 @@ def test_the_last_events_are_shown_in_the_order_of_their_time() -> None:
 
 
 def test_a_reason_of_a_newer_operator_is_admitted_not_to_be_known() -> None:
-    said = shown(status_view.explain(a_platform(a_condition("Ready", "False", "FromTheFuture")), []))
+    said = shown(status_view.explanation_lines(a_platform(a_condition("Ready", "False", "FromTheFuture")), []))
     assert "older than the operator" in said
 
 
 def test_kinds_have_the_names_that_kubectl_knows() -> None:
-    assert status_view.parse("tp/paper") == status_view.parse("TradingPlatform/paper") == ("tradingplatforms", "paper")
-    assert status_view.parse("tradingplatform.trading.aether.io/paper") == ("tradingplatforms", "paper")
-    assert status_view.parse("tradingplatform.apps/paper") is None
-    assert status_view.parse("paper") is None
-    assert status_view.parse("pod/x") is None
-    assert status_view.parse("tp/") is None
+    assert (
+        status_view.parse_target("tp/paper")
+        == status_view.parse_target("TradingPlatform/paper")
+        == ("tradingplatforms", "paper")
+    )
+    assert status_view.parse_target("tradingplatform.trading.aether.io/paper") == ("tradingplatforms", "paper")
+    assert status_view.parse_target("tradingplatform.apps/paper") is None
+    assert status_view.parse_target("paper") is None
+    assert status_view.parse_target("pod/x") is None
+    assert status_view.parse_target("tp/") is None

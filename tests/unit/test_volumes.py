@@ -13,7 +13,7 @@ def seen(name: str, phase: str, **metadata: Any) -> dict[str, Any]:
     return {**one, "metadata": {**one["metadata"], **metadata}, "status": {"phase": phase}}
 
 
-def plan(*pool: dict[str, Any], mounted: frozenset[str] = frozenset()) -> list[volumes.Act]:
+def plan(*pool: dict[str, Any], mounted: frozenset[str] = frozenset()) -> list[volumes.Action]:
     numbers = itertools.count()
     return volumes.plan(pool, mounted=mounted.__contains__, new_name=lambda: f"new-{next(numbers)}")
 
@@ -22,7 +22,7 @@ FULL = [seen(f"spare-{n}", "Available") for n in range(volumes.SPARE)]
 
 
 def test_an_empty_cluster_gets_a_whole_pool() -> None:
-    assert plan() == [volumes.Supply(f"new-{n}") for n in range(volumes.SPARE)]
+    assert plan() == [volumes.Create(f"new-{n}") for n in range(volumes.SPARE)]
 
 
 def test_a_full_pool_needs_nothing() -> None:
@@ -36,7 +36,7 @@ def test_volumes_that_are_not_ours_do_not_count() -> None:
 
 
 def test_a_volume_that_is_taken_is_replaced() -> None:
-    assert plan(*FULL[1:], seen("taken", "Bound")) == [volumes.Supply("new-0")]
+    assert plan(*FULL[1:], seen("taken", "Bound")) == [volumes.Create("new-0")]
 
 
 def test_a_volume_that_was_just_made_counts_before_the_controller_has_seen_it() -> None:

@@ -63,8 +63,10 @@ class Module:
     def version_of(self, package: str) -> str:
         """The required version of the module that holds this package, with its v."""
         required = re.findall(r"^(?:require )?\s*(\S+) (v\S+)(?: // indirect)?$", self.gomod, re.MULTILINE)
-        holders = [(path, version) for path, version in required if package == path or package.startswith(path + "/")]
-        path_and_version: tuple[str, str] = max(holders, key=lambda holder: len(holder[0]))
+        candidates = [
+            (path, version) for path, version in required if package == path or package.startswith(path + "/")
+        ]
+        path_and_version: tuple[str, str] = max(candidates, key=lambda candidate: len(candidate[0]))
         return path_and_version[1]
 
     def tools(self) -> list[str]:
@@ -81,7 +83,7 @@ def flags(module: Module, binary: Binary) -> tuple[str, ...]:
     version = module.version_of(binary.package)
     if module.name == "kubernetes":
         major, minor, _ = version.removeprefix("v").split(".", 2)
-        said = {
+        build_info = {
             "gitVersion": version,
             "gitMajor": major,
             "gitMinor": minor,
@@ -89,8 +91,8 @@ def flags(module: Module, binary: Binary) -> tuple[str, ...]:
             "gitCommit": "0" * 40,
             "buildDate": "1970-01-01T00:00:00Z",
         }
-        for holder in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"):
-            words += [word for key, value in said.items() for word in ("-X", f"{holder}.{key}={value}")]
+        for candidate in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"):
+            words += [word for key, value in build_info.items() for word in ("-X", f"{candidate}.{key}={value}")]
     if module.name == "helm":
         words += ["-X", f"helm.sh/helm/v4/internal/version.version={version}"]
     return ("-ldflags", " ".join(words))

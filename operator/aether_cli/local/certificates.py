@@ -20,10 +20,10 @@ from aether_cli.local import networks
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-AUTHORITY_LIFE: Final = datetime.timedelta(days=3650)
-LEAF_LIFE: Final = datetime.timedelta(days=365)
+CA_LIFETIME: Final = datetime.timedelta(days=3650)
+LEAF_LIFETIME: Final = datetime.timedelta(days=365)
 # A machine's clock may have been set back a little since.
-SLACK: Final = datetime.timedelta(minutes=10)
+CLOCK_SKEW: Final = datetime.timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,19 +38,19 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Speaker:
+class Identity:
     """Somebody with a certificate: who it says it is, and where it serves, if it serves."""
 
     user: str
     group: str = ""
     hosts: tuple[str, ...] = ()
-    store: bool = False  # whether the store's own authority vouches, which the API server's clients do not have
+    etcd_ca: bool = False  # whether the store's own authority vouches, which the API server's clients do not have
 
 
 LOCAL: Final = ("localhost", "127.0.0.1")
-SPEAKERS: Final[Mapping[str, Speaker]] = {
-    "admin": Speaker(user="aether-admin", group="system:masters"),
-    "apiserver": Speaker(
+IDENTITIES: Final[Mapping[str, Identity]] = {
+    "admin": Identity(user="aether-admin", group="system:masters"),
+    "apiserver": Identity(
         user="kube-apiserver",
         hosts=(
             *LOCAL,
@@ -62,18 +62,18 @@ SPEAKERS: Final[Mapping[str, Speaker]] = {
             f"kubernetes.default.svc.{networks.DOMAIN}",
         ),
     ),
-    "apiserver-kubelet": Speaker(user="kube-apiserver-kubelet-client", group="aether:kubelet-clients"),
-    "controller-manager": Speaker(user="system:kube-controller-manager", hosts=LOCAL),
-    "scheduler": Speaker(user="system:kube-scheduler", hosts=LOCAL),
-    "kubelet": Speaker(
+    "apiserver-kubelet": Identity(user="kube-apiserver-kubelet-client", group="aether:kubelet-clients"),
+    "controller-manager": Identity(user="system:kube-controller-manager", hosts=LOCAL),
+    "scheduler": Identity(user="system:kube-scheduler", hosts=LOCAL),
+    "kubelet": Identity(
         user=f"system:node:{networks.NODE_NAME}", group="system:nodes", hosts=(networks.NODE_NAME, networks.NODE)
     ),
-    "kube-proxy": Speaker(user="system:kube-proxy"),
-    "coredns": Speaker(user="aether:coredns"),
-    "volumes": Speaker(user="aether:volumes"),
-    "kwok": Speaker(user="aether:kwok", group="system:masters"),
-    "etcd": Speaker(user="etcd", hosts=LOCAL, store=True),
-    "apiserver-etcd": Speaker(user="kube-apiserver-etcd-client", store=True),
+    "kube-proxy": Identity(user="system:kube-proxy"),
+    "coredns": Identity(user="aether:coredns"),
+    "volumes": Identity(user="aether:volumes"),
+    "kwok": Identity(user="aether:kwok", group="system:masters"),
+    "etcd": Identity(user="etcd", hosts=LOCAL, etcd_ca=True),
+    "apiserver-etcd": Identity(user="kube-apiserver-etcd-client", etcd_ca=True),
 }
 
 
@@ -83,7 +83,7 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def authority(common_name: str, *, now: datetime.datetime) -> Pair:
+def new_ca(common_name: str, *, now: datetime.datetime) -> Pair:
     """A new certificate authority."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
@@ -93,8 +93,8 @@ def authority(common_name: str, *, now: datetime.datetime) -> Pair:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - SLACK)
-        .not_valid_after(now + AUTHORITY_LIFE)
+        .not_valid_before(now - CLOCK_SKEW)
+        .not_valid_after(now + CA_LIFETIME)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -103,32 +103,32 @@ def authority(common_name: str, *, now: datetime.datetime) -> Pair:
     return Pair(certificate=certificate.public_bytes(serialization.Encoding.PEM), key=_pem(key))
 
 
-def leaf(speaker: Speaker, issuer: Pair, *, now: datetime.datetime) -> Pair:
+def issue(identity: Identity, issuer: Pair, *, now: datetime.datetime) -> Pair:
     """A certificate for one speaker: for clients always, for servers where it has hosts."""
     issuing = x509.load_pem_x509_certificate(issuer.certificate)
     issuing_key = serialization.load_pem_private_key(issuer.key, password=None)
     if not isinstance(issuing_key, ec.EllipticCurvePrivateKey):
         raise TypeError("our authorities have elliptic-curve keys")
     key = ec.generate_private_key(ec.SECP256R1())
-    names = [x509.NameAttribute(NameOID.COMMON_NAME, speaker.user)]
-    if speaker.group:
-        names.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, speaker.group))
-    uses = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if speaker.hosts else [])]
+    names = [x509.NameAttribute(NameOID.COMMON_NAME, identity.user)]
+    if identity.group:
+        names.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, identity.group))
+    uses = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if identity.hosts else [])]
     builder = (
         x509.CertificateBuilder()
         .subject_name(x509.Name(names))
         .issuer_name(issuing.subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - SLACK)
-        .not_valid_after(min(now + LEAF_LIFE, issuing.not_valid_after_utc))
+        .not_valid_before(now - CLOCK_SKEW)
+        .not_valid_after(min(now + LEAF_LIFETIME, issuing.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuing_key.public_key()), critical=False)
     )
-    if speaker.hosts:
-        builder = builder.add_extension(x509.SubjectAlternativeName([_host(h) for h in speaker.hosts]), critical=False)
+    if identity.hosts:
+        builder = builder.add_extension(x509.SubjectAlternativeName([_host(h) for h in identity.hosts]), critical=False)
     certificate = builder.sign(issuing_key, hashes.SHA256())
     return Pair(certificate=certificate.public_bytes(serialization.Encoding.PEM), key=_pem(key))
 

@@ -26,7 +26,7 @@ def hierarchies() -> list[Path]:
     return found
 
 
-def make_control_groups(at: paths.Places) -> None:
+def make_control_groups(at: paths.Paths) -> None:
     """The cluster's own root in every hierarchy; the kubelet wants it to be there."""
     for hierarchy in hierarchies():
         group = hierarchy / at.cgroup().strip("/")
@@ -40,7 +40,7 @@ def make_control_groups(at: paths.Places) -> None:
                         control.write_text(f"+{controller}")
 
 
-def remove_control_groups(at: paths.Places, *, deadline: float = 10.0) -> None:
+def remove_control_groups(at: paths.Paths, *, deadline: float = 10.0) -> None:
     """The cluster's control groups, leaves first; processes that were just killed may need a moment to be gone."""
     ends = time.monotonic() + deadline
     for hierarchy in hierarchies():
@@ -63,7 +63,7 @@ def _leaves_first(group: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def remove_leftovers(at: paths.Places) -> None:
+def remove_leftovers(at: paths.Paths) -> None:
     """What the last life of this cluster left and the next must not find."""
     remove_control_groups(at)
     # Pods' own folders: their mounts died with the namespace, and the next kubelet makes them anew.
@@ -72,7 +72,7 @@ def remove_leftovers(at: paths.Places) -> None:
             shutil.rmtree(folder)
 
 
-def purge(at: paths.Places) -> None:
+def purge(at: paths.Paths) -> None:
     """Everything of this cluster, data included. The cache stays: it belongs to all."""
     for folder in (at.state, at.volumes):
         if folder.exists():

@@ -49,7 +49,7 @@ class Descriptors:
 
 def of(  # one list, read top to bottom
     chosen: settings.Settings,
-    at: paths.Places,
+    at: paths.Paths,
     programs: Mapping[str, Path],
     given: Descriptors,
     python: str,
@@ -58,15 +58,15 @@ def of(  # one list, read top to bottom
     pki = at.state / "pki"
     config = at.state / "configs"
 
-    def kubeconfig(speaker: str) -> str:
-        return str(config / f"{speaker}.kubeconfig")
+    def kubeconfig(identity: str) -> str:
+        return str(config / f"{identity}.kubeconfig")
 
-    def controlling(speaker: str) -> tuple[str, ...]:
+    def controlling(identity: str) -> tuple[str, ...]:
         """What the controllers and the scheduler have in common."""
         return (
-            *(f"--{who}kubeconfig={kubeconfig(speaker)}" for who in ("", "authentication-", "authorization-")),
-            f"--tls-cert-file={pki / f'{speaker}.crt'}",
-            f"--tls-private-key-file={pki / f'{speaker}.key'}",
+            *(f"--{who}kubeconfig={kubeconfig(identity)}" for who in ("", "authentication-", "authorization-")),
+            f"--tls-cert-file={pki / f'{identity}.crt'}",
+            f"--tls-private-key-file={pki / f'{identity}.key'}",
             "--bind-address=127.0.0.1",
             "--leader-elect=false",
             "--profiling=false",

@@ -17,44 +17,46 @@ if TYPE_CHECKING:
     from aether_cli.local import paths, settings
 
 
-def write(at: paths.Places, chosen: settings.Settings, *, port: int, images: Mapping[str, str]) -> None:
+def write(at: paths.Paths, chosen: settings.Settings, *, port: int, images: Mapping[str, str]) -> None:
     """Certificates and configuration: new leaves at every start, the same authorities for the cluster's life."""
     for folder in (at.state / "pki", at.state / "configs", at.logs, at.var, at.volumes):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     now = datetime.datetime.now(datetime.UTC)
     pki = at.state / "pki"
-    authorities = {
-        "ca": _kept_pair(pki, "ca", lambda: certificates.authority("aether", now=now)),
-        "etcd-ca": _kept_pair(pki, "etcd-ca", lambda: certificates.authority("aether-etcd", now=now)),
+    cas = {
+        "ca": _kept_pair(pki, "ca", lambda: certificates.new_ca("aether", now=now)),
+        "etcd-ca": _kept_pair(pki, "etcd-ca", lambda: certificates.new_ca("aether-etcd", now=now)),
     }
     _kept_pair(pki, "sa", certificates.signing_key)
-    for name, speaker in certificates.SPEAKERS.items():
-        pair = certificates.leaf(speaker, authorities["etcd-ca" if speaker.store else "ca"], now=now)
+    for name, identity in certificates.IDENTITIES.items():
+        pair = certificates.issue(identity, cas["etcd-ca" if identity.etcd_ca else "ca"], now=now)
         _write_pair(pki, name, pair)
         if name == "admin":
-            _owned(at.kubeconfig, configs.exported_kubeconfig(at.name, port, authorities["ca"].certificate, pair))
+            _write_private(at.kubeconfig, configs.exported_kubeconfig(at.name, port, cas["ca"].certificate, pair))
     written = {
         **{
-            f"{speaker}.kubeconfig": configs.component_kubeconfig(pki, speaker)
-            for speaker, who in certificates.SPEAKERS.items()
-            if not who.store
+            f"{identity}.kubeconfig": configs.component_kubeconfig(pki, identity)
+            for identity, who in certificates.IDENTITIES.items()
+            if not who.etcd_ca
         },
         "audit-policy.json": configs.audit_policy(),
         "kwok.yaml": configs.kwok_stages(),
-        "first-objects.json": json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests.starting(chosen)}),
+        "first-objects.json": json.dumps(
+            {"apiVersion": "v1", "kind": "List", "items": manifests.initial_objects(chosen)}
+        ),
         "kubelet.json": configs.kubelet(pki, at.cgroup()),
         "kube-proxy.json": configs.kube_proxy(at.state / "configs" / "kube-proxy.kubeconfig"),
         "containerd.toml": configs.containerd(images.get("pause", "")),
         "Corefile": configs.corefile(at.state / "configs" / "coredns.kubeconfig", egress=chosen.egress),
     }
     for name, text in written.items():
-        _owned(at.state / "configs" / name, text)
+        _write_private(at.state / "configs" / name, text)
     for log in at.logs.glob("*.log"):
         if not log.name.startswith("audit"):  # the API server goes on with its own, and keeps so many
             log.replace(log.with_suffix(".log.1"))
 
 
-def _owned(path: Path, text: str | bytes) -> None:
+def _write_private(path: Path, text: str | bytes) -> None:
     """Write a file that only its owner can read, from its first byte on."""
     data = text.encode() if isinstance(text, str) else text
     half = path.with_name(f".{path.name}.half")
@@ -68,8 +70,8 @@ def _owned(path: Path, text: str | bytes) -> None:
 
 
 def _write_pair(folder: Path, name: str, pair: certificates.Pair) -> None:
-    _owned(folder / f"{name}.key", pair.key)
-    _owned(folder / f"{name}.crt", pair.certificate)
+    _write_private(folder / f"{name}.key", pair.key)
+    _write_private(folder / f"{name}.crt", pair.certificate)
 
 
 def _kept_pair(folder: Path, name: str, make: Callable[[], certificates.Pair]) -> certificates.Pair:

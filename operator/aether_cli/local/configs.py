@@ -39,11 +39,11 @@ def _kubeconfig(cluster: dict[str, str], user: dict[str, str], name: str = "aeth
     )
 
 
-def component_kubeconfig(pki: Path, speaker: str) -> str:
+def component_kubeconfig(pki: Path, identity: str) -> str:
     """For a component inside the cluster's namespaces: it refers to the key's file, it does not copy it."""
     return _kubeconfig(
         {"server": f"https://127.0.0.1:{networks.API_PORT}", "certificate-authority": str(pki / "ca.crt")},
-        {"client-certificate": str(pki / f"{speaker}.crt"), "client-key": str(pki / f"{speaker}.key")},
+        {"client-certificate": str(pki / f"{identity}.crt"), "client-key": str(pki / f"{identity}.key")},
     )
 
 

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from aether_cli import progress
     from aether_cli.local import paths
 
-AUTHORITIES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
+CA_BUNDLE: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Baked:
+class BuiltImage:
     """An image as an archive; `size` in bytes, `seconds` what this call took, `built` whether it had to be."""
 
     name: str
@@ -36,44 +36,44 @@ class Baked:
     built: bool
 
 
-def bake(
-    at: paths.Places, source: Path, tell: progress.Teller, catalogue: Sequence[images.Image] = images.CATALOGUE
-) -> list[Baked]:
+def build(
+    at: paths.Paths, source: Path, reporter: progress.Reporter, catalogue: Sequence[images.Image] = images.CATALOGUE
+) -> list[BuiltImage]:
     """Every image as an archive; one whose archive is there is left alone.
 
     Args:
         at: Where the archives and the builder's store are kept.
         source: The folder images/.
-        tell: Who is told.
+        reporter: Shows the progress.
         catalogue: Which images, a base before what is built on it.
 
     Raises:
         ProgramFailed: A build failed; the cause says which.
     """
     docker, scratch = preflight.docker_engine(), at.images / ".half"
-    authorities = AUTHORITIES if AUTHORITIES.exists() else None
-    buildah = images.Buildah(store=at.cache / "buildah", scratch=scratch, authorities=authorities)
-    contexts = {image.name: context(source, image) for image in catalogue}
-    kitchen = _Kitchen(
+    ca_bundle = CA_BUNDLE if CA_BUNDLE.exists() else None
+    buildah = images.Buildah(store=at.cache / "buildah", scratch=scratch, ca_bundle=ca_bundle)
+    contexts = {image.name: build_context(source, image) for image in catalogue}
+    builder = _Builder(
         contexts=contexts,
         scratch=scratch,
         engine=images.Docker() if docker else buildah,
         catalogue={image.name: image for image in catalogue},
         references=images.references(catalogue, contexts, docker=docker),
     )
-    archives = {image.name: at.images / images.archive(kitchen.references[image.name]) for image in catalogue}
+    archives = {image.name: at.images / images.archive(builder.references[image.name]) for image in catalogue}
     took: dict[str, float] = {}
     if not all(archive.exists() for archive in archives.values()):
         at.images.mkdir(parents=True, exist_ok=True)
-        with _alone(at.images / ".lock"), kitchen.opened(tell):
+        with _locked(at.images / ".lock"), builder.opened(reporter):
             for name, archive in archives.items():
                 # Again under the lock: another run may have built it while we waited.
                 if not archive.exists():
-                    took[name] = kitchen.bake(name, archive, tell)
-    baked = [
-        Baked(
+                    took[name] = builder.build(name, archive, reporter)
+    built = [
+        BuiltImage(
             name=name,
-            reference=kitchen.references[name],
+            reference=builder.references[name],
             archive=archive,
             size=archive.stat().st_size,
             seconds=took.get(name, 0.0),
@@ -81,25 +81,25 @@ def bake(
         )
         for name, archive in archives.items()
     ]
-    for one in baked:
+    for one in built:
         if not one.built:
-            with tell.step(f"image {one.name}") as step:
+            with reporter.step(f"image {one.name}") as step:
                 step.result(f"unchanged, {_megabytes(one.size)}")
-    return baked
+    return built
 
 
-def context(source: Path, image: images.Image) -> list[images.File]:
+def build_context(source: Path, image: images.Image) -> list[images.File]:
     """An image's build context, as files.
 
     Raises:
         BadInput: Something is not there.
     """
     if not image.extra:
-        return read(source / image.folder)
-    return [file for part in image.parts for file in read(source.parent, part)]
+        return read_files(source / image.folder)
+    return [file for part in image.parts for file in read_files(source.parent, part)]
 
 
-def read(folder: Path, part: str = ".") -> list[images.File]:
+def read_files(folder: Path, part: str = ".") -> list[images.File]:
     """A folder, or a part of it, whole, but for what Python leaves behind; names are relative to the folder.
 
     Raises:
@@ -119,7 +119,7 @@ def read(folder: Path, part: str = ".") -> list[images.File]:
     ]
 
 
-def write(files: Iterable[images.File], folder: Path) -> None:
+def write_files(files: Iterable[images.File], folder: Path) -> None:
     """The inverse of `read`."""
     for file in files:
         path = folder / file.name
@@ -132,41 +132,41 @@ def write(files: Iterable[images.File], folder: Path) -> None:
 
 
 def load(
-    baked: Sequence[Baked],
+    built: Sequence[BuiltImage],
     present: Callable[[], set[str]],
     put: Callable[[Path], None],
-    tell: progress.Teller,
+    reporter: progress.Reporter,
     *,
     together: int = 1,
 ) -> list[str]:
     """Put on a node what it does not have.
 
     Args:
-        baked: What it should have.
+        built: The images that it should have.
         present: The references it has.
         put: Imports an archive.
-        tell: Who is told.
+        reporter: Shows the progress.
         together: How many at a time: unpacking an image keeps one processor busy.
 
     Returns:
         The references that were put there.
     """
     there = present()
-    absent = [one for one in baked if one.reference not in there]
+    absent = [one for one in built if one.reference not in there]
     if together == 1 or len(absent) < together:
         for one in absent:
-            with tell.step(f"load {one.name}") as step:
+            with reporter.step(f"load {one.name}") as step:
                 put(one.archive)
                 step.result(_megabytes(one.size))
     else:
-        with tell.step("load images") as step, futures.ThreadPoolExecutor(together) as pool:
+        with reporter.step("load images") as step, futures.ThreadPoolExecutor(together) as pool:
             # The largest first: the last one to end should be a small one.
             waiting = {
                 pool.submit(put, one.archive): one for one in sorted(absent, key=lambda one: one.size, reverse=True)
             }
             for done, future in enumerate(futures.as_completed(waiting), start=1):
                 future.result()
-                step.at(done, len(absent), waiting[future].name)
+                step.update(done, len(absent), waiting[future].name)
             names = ", ".join(one.name for one in absent)
             step.result(f"{_megabytes(sum(one.size for one in absent))}: {names}")
     return [one.reference for one in absent]
@@ -177,14 +177,14 @@ def _megabytes(size: int) -> str:
 
 
 @contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def _locked(lock: Path) -> Iterator[None]:
     with lock.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Kitchen:
+class _Builder:
     """Where images are built, by one run at a time: whoever has it open owns the scratch folder."""
 
     contexts: Mapping[str, Iterable[images.File]]
@@ -194,24 +194,24 @@ class _Kitchen:
     references: Mapping[str, str]
 
     @contextlib.contextmanager
-    def opened(self, tell: progress.Teller) -> Iterator[None]:
+    def opened(self, reporter: progress.Reporter) -> Iterator[None]:
         shutil.rmtree(self.scratch, ignore_errors=True)  # of a run that was killed
         self.scratch.mkdir()
         try:
             if isinstance(self.engine, images.Buildah):
                 processes.run(self.engine.clear())
                 if self.references[images.DEBIAN] not in self._listed():
-                    with tell.step(f"image {images.DEBIAN}") as step:
+                    with reporter.step(f"image {images.DEBIAN}") as step:
                         step.result(f"built, {_megabytes(self._make_debian(self.engine, step))}")
             yield
         finally:
             shutil.rmtree(self.scratch, ignore_errors=True)
 
-    def bake(self, name: str, archive: Path, tell: progress.Teller) -> float:
+    def build(self, name: str, archive: Path, reporter: progress.Reporter) -> float:
         """Build an image, put its archive in place, and forget the builds before it."""
         began = time.monotonic()
         half = self.scratch / archive.name
-        with tell.step(f"image {name}") as step:
+        with reporter.step(f"image {name}") as step:
             self._build(name, step)
             self._run(name, self.engine.save(self.references[name], half), step)
             half.rename(archive)
@@ -229,7 +229,7 @@ class _Kitchen:
         self._build(image.base, step)
         # Written from what was read: what is built is what its key says, whatever is edited meanwhile.
         folder = self.scratch / f"context-{name}"
-        write(self.contexts[name], folder)
+        write_files(self.contexts[name], folder)
         arguments = images.arguments(image, self.references)
         build = self.engine.build(self.references[name], folder / image.dockerfile, folder, arguments)
         self._run(name, build, step)
@@ -257,12 +257,12 @@ class _Kitchen:
     def _run(name: str, command: Sequence[str], step: progress.Step) -> None:
         lines: list[str] = []
 
-        def hear(line: str) -> None:
+        def on_line(line: str) -> None:
             lines.append(line)
-            if far := images.progress(line):
-                step.at(*far)
+            if progress := images.progress(line):
+                step.update(*progress)
 
         try:
-            processes.run(command, on_line=hear, deadline=1800)
+            processes.run(command, on_line=on_line, deadline=1800)
         except problems.ProgramFailed as failed:
             raise problems.ProgramFailed(f"image {name}: {images.cause(lines) or failed.cause}") from failed

@@ -137,7 +137,7 @@ class Docker:
 
 # Mounts and processes of its own: gone with its first process, which is gone when we are.
 _NAMESPACES: Final = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
-_APART: Final = ("setpriv", "--pdeathsig=KILL", *_NAMESPACES)
+_UNSHARE: Final = ("setpriv", "--pdeathsig=KILL", *_NAMESPACES)
 
 
 _NOTHING_LASTS: Final = """
@@ -156,13 +156,13 @@ class Buildah:
 
     store: Path
     scratch: Path
-    authorities: Path | None
+    ca_bundle: Path | None
 
     def _buildah(self, *words: str) -> tuple[str, ...]:
         return (
             # Wherever its store is, it keeps a cache of its own under /var/lib and a lock under /etc/cni: here, neither
             # lasts.
-            *(*_APART, "sh", "-ec", _NOTHING_LASTS, "sh"),
+            *(*_UNSHARE, "sh", "-ec", _NOTHING_LASTS, "sh"),
             *("env", "CONTAINERS_CONF=/var/lib/containers.conf", f"TMPDIR={self.scratch}"),
             *("buildah", f"--root={self.store}", f"--runroot={self.scratch / 'run'}", "--storage-driver=overlay"),
             *words,
@@ -170,13 +170,13 @@ class Buildah:
 
     def debian(self, archive: Path) -> tuple[str, ...]:
         """Makes the local base's root file system, from where this mmdebstrap thinks Debian comes from."""
-        return (*_APART, "env", f"TMPDIR={self.scratch}", *MMDEBSTRAP, str(archive))
+        return (*_UNSHARE, "env", f"TMPDIR={self.scratch}", *MMDEBSTRAP, str(archive))
 
     def listed(self) -> tuple[str, ...]:
         return self._buildah("images", "--format={{.Name}}:{{.Tag}}")
 
     def build(self, reference: str, dockerfile: Path, context: Path, arguments: Mapping[str, str]) -> tuple[str, ...]:
-        trust = () if self.authorities is None else (f"--volume={self.authorities}:{self.authorities}:ro",)
+        trust = () if self.ca_bundle is None else (f"--volume={self.ca_bundle}:{self.ca_bundle}:ro",)
         how = ("--isolation=chroot", "--layers", "--force-rm", "--pull=never", f"--tag={reference}")
         return self._buildah("bud", *how, f"--file={dockerfile}", *trust, *_assigned(arguments), str(context))
 

@@ -51,25 +51,25 @@ class LocalState:
         return asdict(self)
 
 
-def look(at: paths.Places, *, now: float) -> LocalState:
+def read_state(at: paths.Paths, *, now: float) -> LocalState:
     """See how it is. Needs no root for a cluster of one's own user."""
-    holder = supervisor_process.find(at)
-    told: dict[str, Any] = {}
+    process = supervisor_process.find(at)
+    launch_request: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError):
-        told = json.loads((at.state / "components.json").read_text())
-    running = holder is not None and holder.ready
+        launch_request = json.loads((at.state / "components.json").read_text())
+    running = process is not None and process.ready
     return LocalState(
         name=at.name,
         running=running,
-        profile=str(holder.settings.profile) if holder else "",
-        server=f"https://127.0.0.1:{holder.port}" if holder else "",
-        kubeconfig=str(at.kubeconfig) if holder else "",
-        egress=bool(holder and holder.settings.egress),
-        uptime_seconds=now - holder.started if holder else 0.0,
-        memory_bytes=memory(holder.pid) if holder else 0,
+        profile=str(process.settings.profile) if process else "",
+        server=f"https://127.0.0.1:{process.port}" if process else "",
+        kubeconfig=str(at.kubeconfig) if process else "",
+        egress=bool(process and process.settings.egress),
+        uptime_seconds=now - process.started if process else 0.0,
+        memory_bytes=memory(process.pid) if process else 0,
         components=tuple(
             ComponentState(name=name, ready=one["ready"], restarts=one["restarts"], causes=tuple(one["causes"]))
-            for name, one in (told.items() if running else ())
+            for name, one in (launch_request.items() if running else ())
         ),
     )
 

@@ -15,7 +15,7 @@ NAMESPACES: Final = ("aether-system", "aether")
 FAKE_NODE: Final = "kwok"
 
 
-def starting(chosen: Settings) -> list[dict[str, Any]]:
+def initial_objects(chosen: Settings) -> list[dict[str, Any]]:
     """Everything, for these settings."""
     things = [restricted_namespace(name) for name in NAMESPACES]
     if chosen.has_node:
@@ -24,19 +24,19 @@ def starting(chosen: Settings) -> list[dict[str, Any]]:
             *_name_service(),
             *_role(
                 "aether:volumes",
-                certificates.SPEAKERS["volumes"],
+                certificates.IDENTITIES["volumes"],
                 ("", ["persistentvolumes"], ["get", "list", "watch", "create", "patch", "delete"]),
             ),
             *_role(
                 "aether:coredns",
-                certificates.SPEAKERS["coredns"],
+                certificates.IDENTITIES["coredns"],
                 ("", ["services", "pods", "namespaces"], ["list", "watch"]),
                 ("discovery.k8s.io", ["endpointslices"], ["list", "watch"]),
             ),
             _binding(
                 "aether:kubelet-clients",
                 "system:kubelet-api-admin",
-                {"kind": "Group", "name": certificates.SPEAKERS["apiserver-kubelet"].group, "apiGroup": RBAC},
+                {"kind": "Group", "name": certificates.IDENTITIES["apiserver-kubelet"].group, "apiGroup": RBAC},
             ),
         ]
     if chosen.kwok:
@@ -55,7 +55,7 @@ def restricted_namespace(name: str, labels: dict[str, str] | None = None) -> dic
 
 
 def _role(
-    name: str, speaker: certificates.Speaker, *rules: tuple[str, list[str], list[str]]
+    name: str, identity: certificates.Identity, *rules: tuple[str, list[str], list[str]]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     role = {
         "apiVersion": f"{RBAC}/v1",
@@ -63,7 +63,7 @@ def _role(
         "metadata": {"name": name},
         "rules": [{"apiGroups": [group], "resources": kinds, "verbs": verbs} for group, kinds, verbs in rules],
     }
-    return role, _binding(name, name, {"kind": "User", "name": speaker.user, "apiGroup": RBAC})
+    return role, _binding(name, name, {"kind": "User", "name": identity.user, "apiGroup": RBAC})
 
 
 def _binding(name: str, role: str, subject: dict[str, str]) -> dict[str, Any]:

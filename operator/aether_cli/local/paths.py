@@ -17,7 +17,7 @@ NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,18}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
+class Paths:
     """The folders of one cluster (its own), and the cache (shared by all)."""
 
     name: str
@@ -65,7 +65,7 @@ class Places:
         return f"/aether-{self.name}-{hashlib.sha256(str(self.state).encode()).hexdigest()[:8]}"
 
 
-def of(name: str, env: Mapping[str, str]) -> Places:
+def of(name: str, env: Mapping[str, str]) -> Paths:
     """The places of the cluster with this name, after the XDG base directory rules.
 
     Raises:
@@ -83,7 +83,7 @@ def of(name: str, env: Mapping[str, str]) -> Places:
         # A relative XDG path is to be ignored, says the specification.
         return Path(said) if said.startswith("/") else home / otherwise
 
-    return Places(
+    return Paths(
         name=name,
         state=base("XDG_STATE_HOME", ".local/state") / "aether" / "clusters" / name,
         volumes=base("XDG_DATA_HOME", ".local/share") / "aether" / "volumes" / name,

@@ -58,19 +58,19 @@ def open_port(port: int) -> socket.socket | None:
     return listening
 
 
-def look(
+def inspect(
     chosen: Settings,
-    at: paths.Places,
-    wanted: Sequence[binaries.Binary],
+    at: paths.Paths,
+    required: Sequence[binaries.Binary],
     env: Mapping[str, str],
     *,
     port_taken: bool,
 ) -> requirements.Machine:
     """See what there is. Changes nothing."""
     docker = docker_engine() if chosen.has_node else False
-    programs = requirements.tables(chosen, docker=docker)
+    programs = requirements.required_programs(chosen, docker=docker)
     assets = [Path(given)] if (given := env.get("KUBEBUILDER_ASSETS", "")) else []
-    to_build = tuple(program_builder.missing(wanted, at.cache, env))
+    to_build = tuple(program_builder.missing(required, at.cache, env))
     return requirements.Machine(
         root=os.geteuid() == 0,
         namespaces=_makes_namespaces(),
@@ -89,13 +89,13 @@ def look(
     )
 
 
-def require(seen: requirements.Machine, chosen: Settings) -> None:
+def require(machine: requirements.Machine, chosen: Settings) -> None:
     """Refuse, saying everything that is missing at once.
 
     Raises:
         NotPossibleHere: Something is; nothing was changed.
     """
-    found = requirements.lacks(seen, chosen)
+    found = requirements.missing(machine, chosen)
     if found:
         raise problems.NotPossibleHere("\n".join(map(str, found)), remedy="Nothing was changed.")
 

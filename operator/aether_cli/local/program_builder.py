@@ -21,7 +21,7 @@ MODULES: Final = Path(__file__).parent / "gomodules"
 
 
 # No compiler fetched, and no folder for statistics made: looking changes nothing.
-ASKING: Final = {"GOTOOLCHAIN": "local", "XDG_CONFIG_HOME": "/dev/null"}
+QUERY_ENVIRONMENT: Final = {"GOTOOLCHAIN": "local", "XDG_CONFIG_HOME": "/dev/null"}
 
 
 def module(name: str) -> binaries.Module:
@@ -47,13 +47,13 @@ def find(binary: binaries.Binary, cache: Path, env: Mapping[str, str]) -> Path |
     return where if there else None
 
 
-def missing(wanted: Sequence[binaries.Binary], cache: Path, env: Mapping[str, str]) -> list[str]:
+def missing(required: Sequence[binaries.Binary], cache: Path, env: Mapping[str, str]) -> list[str]:
     """The names of the programs that would have to be built."""
-    return [binary.name for binary in wanted if find(binary, cache, env) is None]
+    return [binary.name for binary in required if find(binary, cache, env) is None]
 
 
 def ensure(
-    wanted: Sequence[binaries.Binary], cache: Path, env: Mapping[str, str], tell: progress.Teller
+    required: Sequence[binaries.Binary], cache: Path, env: Mapping[str, str], reporter: progress.Reporter
 ) -> dict[str, Path]:
     """Every wanted program, by name; what is nowhere is built.
 
@@ -61,20 +61,20 @@ def ensure(
         NotPossibleHere: There is something to build and no Go toolchain.
         ProgramFailed: The build failed.
     """
-    found = {binary.name: _lookup(binary, cache, env)[0] for binary in wanted}
-    if missing(wanted, cache, env):
+    found = {binary.name: _lookup(binary, cache, env)[0] for binary in required}
+    if missing(required, cache, env):
         (cache / "bin").mkdir(parents=True, exist_ok=True)
-        with _alone(cache / "bin" / ".lock"):
+        with _locked(cache / "bin" / ".lock"):
             # Again under the lock: another run may have built them while we waited.
-            to_build = [binary for binary in wanted if not found[binary.name].is_file()]
+            to_build = [binary for binary in required if not found[binary.name].is_file()]
             for nth, binary in enumerate(to_build, start=1):
-                with tell.step(f"build {binary.name}") as step:
+                with reporter.step(f"build {binary.name}") as step:
                     _build(binary, found[binary.name], step, f"({nth} of {len(to_build)})")
     return found
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def _locked(lock: Path) -> Iterator[None]:
     with lock.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
@@ -86,17 +86,17 @@ def _build(binary: binaries.Binary, target: Path, step: progress.Step, which: st
     if not go:
         raise problems.NotPossibleHere(f"go: {binary.name} has to be built, and there is no Go toolchain")
     environment = {**binaries.ENVIRONMENT, "GOOS": "", "GOARCH": ""}
-    step.at(0, 1, f"{which} fetching modules")
+    step.update(0, 1, f"{which} fetching modules")
     listed = processes.run(
         [go, "list", "-deps", binary.package], env=environment, cwd=source.folder, deadline=1200
     ).split()
-    packages, seen = set(listed), set[str]()
-    step.at(0, len(packages), f"packages {which}")
+    packages, compiled_packages = set(listed), set[str]()
+    step.update(0, len(packages), f"packages {which}")
 
     def compiled(line: str) -> None:
         if line in packages:
-            seen.add(line)
-            step.at(len(seen), len(packages), f"packages {which}")
+            compiled_packages.add(line)
+            step.update(len(compiled_packages), len(packages), f"packages {which}")
 
     # Built beside its place and renamed into it, so that an interrupted build leaves nothing that counts.
     half = target.parent.with_name(f".{target.parent.name}.half")
@@ -122,10 +122,10 @@ def toolchain() -> tuple[str, str]:
     for go in (shutil.which("go"), shutil.which(Path(sys.prefix) / "bin" / "go")):
         if go is not None:
             try:
-                said = processes.run([go, "env", "GOVERSION"], env=ASKING, deadline=20).strip()
+                said = processes.run([go, "env", "GOVERSION"], env=QUERY_ENVIRONMENT, deadline=20).strip()
             except problems.ProgramFailed:
                 continue
             newest = max(newest, (go, said), key=lambda one: requirements.go_version(one[1]))
-            if requirements.go_version(said) >= requirements.LEAST_GO:
+            if requirements.go_version(said) >= requirements.MINIMUM_GO:
                 break
     return newest

@@ -35,7 +35,7 @@ NODE: Final[Mapping[str, str]] = {
 EGRESS: Final[Mapping[str, str]] = {"slirp4netns": "slirp4netns"}
 BUILDAH: Final[Mapping[str, str]] = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
 
-LEAST_GO: Final = (1, 26)
+MINIMUM_GO: Final = (1, 26)
 """The oldest toolchain that our modules build with: the `go` line of the newest of them."""
 
 
@@ -60,19 +60,19 @@ class Machine:
     has_repository: bool
 
 
-def tables(chosen: Settings, *, docker: bool) -> dict[str, str]:
+def required_programs(chosen: Settings, *, docker: bool) -> dict[str, str]:
     """The programs that these settings need."""
-    wanted = dict(ALWAYS)
+    required = dict(ALWAYS)
     if chosen.has_node:
-        wanted |= NODE
-        wanted |= {} if docker else BUILDAH
+        required |= NODE
+        required |= {} if docker else BUILDAH
     if chosen.egress:
-        wanted |= EGRESS
-    return wanted
+        required |= EGRESS
+    return required
 
 
 @dataclass(frozen=True, slots=True)
-class Lack:
+class MissingRequirement:
     """One thing that is missing, and what to do: one line each."""
 
     cause: str
@@ -82,70 +82,82 @@ class Lack:
         return f"{self.cause}. {self.remedy}"
 
 
-def lacks(seen: Machine, chosen: Settings) -> list[Lack]:
+def missing(machine: Machine, chosen: Settings) -> list[MissingRequirement]:
     """Everything that stands in the way, most basic first; an empty list is a yes."""
-    if not seen.root:
+    if not machine.root:
         return [
-            Lack(
+            MissingRequirement(
                 "root: a cluster makes namespaces, mounts and control groups",
                 "Run it with sudo, or use a cluster you have: --context NAME",
             )
         ]
-    return [*_programs(seen, chosen), *_sizes(seen, chosen), *_surroundings(seen, chosen)]
+    return [*_programs(machine, chosen), *_sizes(machine, chosen), *_surroundings(machine, chosen)]
 
 
-def _programs(seen: Machine, chosen: Settings) -> list[Lack]:
-    wanted = tables(chosen, docker=seen.docker)
-    absent = sorted(name for name in wanted if name not in seen.programs)
-    packages = sorted({wanted[name] for name in absent})
+def _programs(machine: Machine, chosen: Settings) -> list[MissingRequirement]:
+    required = required_programs(chosen, docker=machine.docker)
+    absent = sorted(name for name in required if name not in machine.programs)
+    packages = sorted({required[name] for name in absent})
     found = []
     if absent:
         names = ", ".join(name.rsplit("/", 1)[-1] for name in absent)
-        found.append(Lack(f"packages: {names} not found", f"Install them: apt-get install {' '.join(packages)}"))
-    if seen.to_build and go_version(seen.go) < LEAST_GO:
-        what = f"go: {seen.go or 'none'} found, and {len(seen.to_build)} programs have to be built"
-        least = ".".join(map(str, LEAST_GO))
-        found.append(Lack(what, f"Install Go {least} or newer (`make` does), or set KUBEBUILDER_ASSETS"))
-    if chosen.has_node and not seen.has_repository:
-        found.append(Lack("images: no images folder beside this program", "Run aether from a clone of its repository"))
+        found.append(
+            MissingRequirement(f"packages: {names} not found", f"Install them: apt-get install {' '.join(packages)}")
+        )
+    if machine.to_build and go_version(machine.go) < MINIMUM_GO:
+        what = f"go: {machine.go or 'none'} found, and {len(machine.to_build)} programs have to be built"
+        least = ".".join(map(str, MINIMUM_GO))
+        found.append(MissingRequirement(what, f"Install Go {least} or newer (`make` does), or set KUBEBUILDER_ASSETS"))
+    if chosen.has_node and not machine.has_repository:
+        found.append(
+            MissingRequirement(
+                "images: no images folder beside this program", "Run aether from a clone of its repository"
+            )
+        )
     return found
 
 
-def _sizes(seen: Machine, chosen: Settings) -> list[Lack]:
-    memory = (3 if seen.to_build else 1) * GIB + (2 * GIB if chosen.has_node else 0)
-    disk = (8 if seen.to_build else 0) * GIB + (3 if chosen.has_node else 1) * GIB
+def _sizes(machine: Machine, chosen: Settings) -> list[MissingRequirement]:
+    memory = (3 if machine.to_build else 1) * GIB + (2 * GIB if chosen.has_node else 0)
+    disk = (8 if machine.to_build else 0) * GIB + (3 if chosen.has_node else 1) * GIB
     found = []
-    if seen.memory < memory:
+    if machine.memory < memory:
         found.append(
-            Lack(f"memory: {_gib(seen.memory)} available, {_gib(memory)} needed", "Close something, or add memory")
+            MissingRequirement(
+                f"memory: {_gib(machine.memory)} available, {_gib(memory)} needed", "Close something, or add memory"
+            )
         )
-    if seen.disk < disk:
+    if machine.disk < disk:
         found.append(
-            Lack(
-                f"disk: {_gib(seen.disk)} free, {_gib(disk)} needed",
+            MissingRequirement(
+                f"disk: {_gib(machine.disk)} free, {_gib(disk)} needed",
                 "Free some, or point XDG_CACHE_HOME, XDG_STATE_HOME and XDG_DATA_HOME at a larger disk",
             )
         )
     return found
 
 
-def _surroundings(seen: Machine, chosen: Settings) -> list[Lack]:
+def _surroundings(machine: Machine, chosen: Settings) -> list[MissingRequirement]:
     found = []
-    if "unshare" in seen.programs and not seen.namespaces:
+    if "unshare" in machine.programs and not machine.namespaces:
         found.append(
-            Lack("namespaces: this root may not make any", "Run it outside of the container, or with more rights")
+            MissingRequirement(
+                "namespaces: this root may not make any", "Run it outside of the container, or with more rights"
+            )
         )
-    if seen.port_taken:
+    if machine.port_taken:
         found.append(
-            Lack(f"port: 127.0.0.1:{chosen.port} is in use", "Choose another: --port N (0 takes any free one)")
+            MissingRequirement(
+                f"port: 127.0.0.1:{chosen.port} is in use", "Choose another: --port N (0 takes any free one)"
+            )
         )
-    if chosen.has_node and "overlay" not in seen.filesystems:
-        found.append(Lack("kernel: no overlay file system", "Load it: modprobe overlay"))
-    hidden = [folder for folder in seen.folders if folder.parts[1:2] in {("var",), ("run",)}]
+    if chosen.has_node and "overlay" not in machine.filesystems:
+        found.append(MissingRequirement("kernel: no overlay file system", "Load it: modprobe overlay"))
+    hidden = [folder for folder in machine.folders if folder.parts[1:2] in {("var",), ("run",)}]
     if hidden:
         # The cluster has its own /var and /run: what it needs from the machine must lie elsewhere.
         found.append(
-            Lack(
+            MissingRequirement(
                 f"folders: {hidden[0]} lies under /{hidden[0].parts[1]}, of which a cluster has its own",
                 "Move it, or point XDG_CACHE_HOME, XDG_STATE_HOME, XDG_DATA_HOME or KUBEBUILDER_ASSETS elsewhere",
             )

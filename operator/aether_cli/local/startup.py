@@ -68,7 +68,7 @@ class Cluster:
         }
 
 
-def wanted_binaries(chosen: settings.Settings) -> Sequence[binaries.Binary]:
+def required_binaries(chosen: settings.Settings) -> Sequence[binaries.Binary]:
     """The programs that these settings need, each once."""
     listed = (
         *binaries.CONTROL_PLANE,
@@ -79,7 +79,7 @@ def wanted_binaries(chosen: settings.Settings) -> Sequence[binaries.Binary]:
 
 
 def up(
-    at: paths.Places, chosen: settings.Settings, tell: progress.Teller, env: Mapping[str, str] = os.environ
+    at: paths.Paths, chosen: settings.Settings, reporter: progress.Reporter, env: Mapping[str, str] = os.environ
 ) -> Cluster:
     """Make it run.
 
@@ -89,102 +89,104 @@ def up(
         NotReady: It did not become ready.
     """
     began = time.monotonic()
-    wanted = wanted_binaries(chosen)
+    required = required_binaries(chosen)
     with contextlib.ExitStack() as stack:
         checked = supervisor_process.find(at) is None and not supervisor_process.busy(at)
         if checked:
-            _check(at, chosen, wanted, env, tell)
-        stack.enter_context(supervisor_process.alone(at, tell))
-        holder = _settled(at)
+            _check(at, chosen, required, env, reporter)
+        stack.enter_context(supervisor_process.exclusive(at, reporter))
+        process = _running_process(at)
         listening = None
-        if holder is not None:
-            _require_same(holder, chosen)
+        if process is not None:
+            _require_same(process, chosen)
         else:
             if not checked:  # it was there, or being made, a moment ago
-                _check(at, chosen, wanted, env, tell)
+                _check(at, chosen, required, env, reporter)
             listening = preflight.open_port(chosen.port)
             if listening is None:
                 raise problems.NotPossibleHere(f"port: 127.0.0.1:{chosen.port} is in use")
             stack.enter_context(listening)
-        started = holder is None
-        programs = program_builder.ensure(wanted, at.cache, env, tell)
-        baked = _bake(at, chosen, tell)
-        if holder is None and listening is not None:
-            holder = _start(at, chosen, programs, baked, listening, tell)
-        if holder is None:
+        started = process is None
+        programs = program_builder.ensure(required, at.cache, env, reporter)
+        built = _build_images(at, chosen, reporter)
+        if process is None and listening is not None:
+            process = _start(at, chosen, programs, built, listening, reporter)
+        if process is None:
             raise problems.NotRunning(f"cluster {at.name} ended")
         kubectl = kubectl_client.Kubectl(
             program=programs["kubectl"], kubeconfig=at.kubeconfig, cache=at.state / "kubectl"
         )
         if not started:  # it may just be mending itself
-            kubectl.until(bool, "namespaces", deadline=API_DEADLINE, wish="the API answers")
+            kubectl.until(bool, "namespaces", deadline=API_DEADLINE, expected="the API answers")
         if chosen.has_node:
-            _load(holder, [one for one in baked if chosen.platforms or one.name in images.BARE], tell)
-            with tell.step("node") as step:
+            _load(process, [one for one in built if chosen.platforms or one.name in images.BARE], reporter)
+            with reporter.step("node") as step:
                 kubectl.until(
-                    lambda seen: any(_ready_since(node, holder.started) for node in seen.values()),
+                    lambda seen: any(_ready_since(node, process.started) for node in seen.values()),
                     "nodes",
                     deadline=NODE_DEADLINE,
-                    wish="the node is Ready",
+                    expected="the node is Ready",
                 )
                 step.result("Ready")
     return Cluster(
         name=at.name,
         profile=str(chosen.profile),
-        server=f"https://127.0.0.1:{holder.port}",
+        server=f"https://127.0.0.1:{process.port}",
         kubeconfig=at.kubeconfig,
         kubectl=kubectl,
         programs=programs,
-        images={one.name: one.reference for one in baked},
+        images={one.name: one.reference for one in built},
         started=started,
         seconds=time.monotonic() - began,
     )
 
 
-def build(at: paths.Places, tell: progress.Teller, env: Mapping[str, str] = os.environ) -> list[image_builder.Baked]:
+def build(
+    at: paths.Paths, reporter: progress.Reporter, env: Mapping[str, str] = os.environ
+) -> list[image_builder.BuiltImage]:
     """Have every program and every image in the cache, and start nothing.
 
     Raises:
         NotPossibleHere: The machine lacks something; nothing was changed.
     """
     chosen = settings.Settings()
-    preflight.require(preflight.look(chosen, at, binaries.ALL, env, port_taken=False), chosen)
-    program_builder.ensure(binaries.ALL, at.cache, env, tell)
-    return _bake(at, chosen, tell)
+    preflight.require(preflight.inspect(chosen, at, binaries.ALL, env, port_taken=False), chosen)
+    program_builder.ensure(binaries.ALL, at.cache, env, reporter)
+    return _build_images(at, chosen, reporter)
 
 
 def _check(
-    at: paths.Places,
+    at: paths.Paths,
     chosen: settings.Settings,
-    wanted: Sequence[binaries.Binary],
+    required: Sequence[binaries.Binary],
     env: Mapping[str, str],
-    tell: progress.Teller,
+    reporter: progress.Reporter,
 ) -> None:
     """Refuse where the machine lacks something, before anything is changed."""
-    with tell.step("machine") as step:
+    with reporter.step("machine") as step:
         # Another `up` of this cluster has the port only while it is busy, or once there is a cluster: then we wait.
         taken = (
             preflight.port_in_use(chosen.port)
             and not supervisor_process.busy(at)
             and supervisor_process.find(at) is None
         )
-        seen = preflight.look(chosen, at, wanted, env, port_taken=taken)
+        seen = preflight.inspect(chosen, at, required, env, port_taken=taken)
         preflight.require(seen, chosen)
         step.result(f"{seen.memory / 1e9:.1f} GB of memory and {seen.disk / 1e9:.0f} GB of disk are free")
 
 
-def _settled(at: paths.Places) -> supervisor_process.Holder | None:
+def _running_process(at: paths.Paths) -> supervisor_process.SupervisorProcess | None:
     """The running cluster, if there is one; one whose `up` was killed half-way is ended."""
-    holder = supervisor_process.find(at)
-    if holder is not None and not holder.ready:
-        supervisor_process.end(holder, gently=False, deadline=0)
-        holder = None
-    return holder
+    process = supervisor_process.find(at)
+    if process is not None and not process.ready:
+        supervisor_process.stop(process, gently=False, deadline=0)
+        process = None
+    return process
 
 
-def _require_same(holder: supervisor_process.Holder, chosen: settings.Settings) -> None:
-    asked, have = chosen.record(), holder.settings.record()
-    differing = [key for key in asked if asked[key] != have[key]]
+def _require_same(process: supervisor_process.SupervisorProcess, chosen: settings.Settings) -> None:
+    requested, have = chosen.record(), process.settings.record()
+    differing = [key for key in requested if requested[key] != have[key]]
     if differing:
         now = ", ".join(f"{key} {have[key]}" for key in differing)
         raise problems.BadInput(
@@ -192,52 +194,54 @@ def _require_same(holder: supervisor_process.Holder, chosen: settings.Settings) 
         )
 
 
-def _bake(at: paths.Places, chosen: settings.Settings, tell: progress.Teller) -> list[image_builder.Baked]:
+def _build_images(
+    at: paths.Paths, chosen: settings.Settings, reporter: progress.Reporter
+) -> list[image_builder.BuiltImage]:
     source = preflight.repository()
     if not chosen.has_node or source is None:
         return []
-    return image_builder.bake(at, source / "images", tell)
+    return image_builder.build(at, source / "images", reporter)
 
 
 def _start(  # noqa: PLR0913 - what a cluster is made of
-    at: paths.Places,
+    at: paths.Paths,
     chosen: settings.Settings,
     programs: Mapping[str, Path],
-    baked: Sequence[image_builder.Baked],
+    built: Sequence[image_builder.BuiltImage],
     listening: socket.socket,
-    tell: progress.Teller,
-) -> supervisor_process.Holder:
-    with tell.step("control plane" if not chosen.has_node else "cluster") as step:
+    reporter: progress.Reporter,
+) -> supervisor_process.SupervisorProcess:
+    with reporter.step("control plane" if not chosen.has_node else "cluster") as step:
         at.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = supervisor_process.lock(at)
         try:
             (at.state / "holder.json").unlink(missing_ok=True)  # it tells of a life that was killed
             cleanup.remove_leftovers(at)
             port = int(listening.getsockname()[1])
-            config_files.write(at, chosen, port=port, images={one.name: one.reference for one in baked})
+            config_files.write(at, chosen, port=port, images={one.name: one.reference for one in built})
             if chosen.has_node:
                 cleanup.make_control_groups(at)
-            holder = _launch(at, chosen, programs, listening, lock, step)
+            process = _launch(at, chosen, programs, listening, lock, step)
         finally:
             os.close(lock)  # the holder has its own
         supervisor_process.mark_ready(at)
         step.result(f"API on https://127.0.0.1:{port}")
-        return holder
+        return process
 
 
 def _launch(  # noqa: PLR0913 - what a holder is given
-    at: paths.Places,
+    at: paths.Paths,
     chosen: settings.Settings,
     programs: Mapping[str, Path],
     listening: socket.socket,
     lock: int,
     step: progress.Step,
-) -> supervisor_process.Holder:
+) -> supervisor_process.SupervisorProcess:
     reading, report = os.pipe()
     given = {"api_socket": listening.fileno(), "report": report, "lock": lock}
     if chosen.egress:  # nobody inside has a hand on the machine's network who does not need it
         given["outer_network"] = os.open("/proc/self/ns/net", os.O_RDONLY)
-    told = {
+    launch_request = {
         "places": at.record(),
         "settings": chosen.record(),
         "programs": {name: str(path) for name, path in programs.items()},
@@ -246,10 +250,10 @@ def _launch(  # noqa: PLR0913 - what a holder is given
     }
     log = os.open(at.logs / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        process = subprocess.Popen(
+        unshare = subprocess.Popen(
             [
                 "unshare", "--mount", "--net", "--pid", "--ipc", "--fork", "--kill-child", "--mount-proc",
-                sys.executable, "-m", "aether_cli.local.supervisor", json.dumps(told),
+                sys.executable, "-m", "aether_cli.local.supervisor", json.dumps(launch_request),
             ],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -259,9 +263,9 @@ def _launch(  # noqa: PLR0913 - what a holder is given
             pass_fds=tuple(given.values()),
             start_new_session=True,
         )  # fmt: skip
-        supervisor_process.record(
+        supervisor_process.write_record(
             at,
-            pid=process.pid,
+            pid=unshare.pid,
             settings=chosen.record(),
             port=int(listening.getsockname()[1]),
             ready=False,
@@ -273,17 +277,17 @@ def _launch(  # noqa: PLR0913 - what a holder is given
     try:
         _follow(reading, at, step)
     except BaseException:
-        process.kill()
-        process.wait()
+        unshare.kill()
+        unshare.wait()
         raise
     finally:
         if not chosen.owned:
             os.close(reading)  # an owned cluster watches it until this process is gone
-    process.returncode = 0  # it lives on without us: no warning about a child that was not waited for
-    holder = supervisor_process.find(at)
-    if holder is None:
+    unshare.returncode = 0  # it lives on without us: no warning about a child that was not waited for
+    process = supervisor_process.find(at)
+    if process is None:
         raise problems.NotReady(f"cluster {at.name} ended just after it had started", remedy=f"Its logs: {at.logs}")
-    return holder
+    return process
 
 
 def _environment() -> dict[str, str]:
@@ -292,7 +296,7 @@ def _environment() -> dict[str, str]:
     return {**kept, "PYTHONSAFEPATH": "1", "KUBECACHEDIR": "/run/aether/kubectl"}
 
 
-def _follow(reading: int, at: paths.Places, step: progress.Step) -> None:
+def _follow(reading: int, at: paths.Paths, step: progress.Step) -> None:
     """Read the supervisor's reports until it says that everything is ready."""
     ends = time.monotonic() + START_DEADLINE
     text, ready, known, last = "", set[str](), set[str](), ""
@@ -305,7 +309,7 @@ def _follow(reading: int, at: paths.Places, step: progress.Step) -> None:
             )
         data = os.read(reading, 65536)
         if not data:
-            said = processes.last_words((at.logs / "supervisor.log").read_text())
+            said = processes.last_line((at.logs / "supervisor.log").read_text())
             raise problems.NotReady(last or f"the supervisor ended: {said}", remedy=f"Its logs: {at.logs}")
         *lines, text = (text + data.decode()).split("\n")
         for line in lines:
@@ -317,7 +321,7 @@ def _follow(reading: int, at: paths.Places, step: progress.Step) -> None:
                     known.add(event["component"])
                 case "ready":
                     ready.add(event["component"])
-                    step.at(len(ready), len(known), event["component"])
+                    step.update(len(ready), len(known), event["component"])
                 case "silent":
                     ready.discard(event["component"])
                 case _:
@@ -339,9 +343,13 @@ def _ready_since(node: dict[str, Any], started: float) -> bool:
     return False
 
 
-def _load(holder: supervisor_process.Holder, baked: Sequence[image_builder.Baked], tell: progress.Teller) -> None:
+def _load(
+    process: supervisor_process.SupervisorProcess,
+    built: Sequence[image_builder.BuiltImage],
+    reporter: progress.Reporter,
+) -> None:
     runtime = [
-        *supervisor_process.enter(holder),
+        *supervisor_process.nsenter(process),
         "ctr",
         f"--address={configs.CONTAINERD}",
         "--namespace=k8s.io",
@@ -356,18 +364,18 @@ def _load(holder: supervisor_process.Holder, baked: Sequence[image_builder.Baked
 
     # First what others stand on, alone: two at a time would both unpack what they share.
     under = {image.base for image in images.CATALOGUE}
-    image_builder.load([one for one in baked if one.name in under], present, put, tell)
+    image_builder.load([one for one in built if one.name in under], present, put, reporter)
     image_builder.load(
-        [one for one in baked if one.name not in under], present, put, tell, together=os.cpu_count() or 1
+        [one for one in built if one.name not in under], present, put, reporter, together=os.cpu_count() or 1
     )
 
 
-def down(at: paths.Places, tell: progress.Teller, *, purge: bool = False) -> bool:
+def down(at: paths.Paths, reporter: progress.Reporter, *, purge: bool = False) -> bool:
     """Stop it, and leave nothing on the machine but files.
 
     Args:
         at: Whose.
-        tell: Who is told.
+        reporter: Shows the progress.
         purge: Whether the files go too: the cluster's state and its volumes.
 
     Returns:
@@ -375,19 +383,19 @@ def down(at: paths.Places, tell: progress.Teller, *, purge: bool = False) -> boo
     """
     if not at.state.exists() and not (purge and at.volumes.exists()):
         return False
-    with supervisor_process.alone(at, tell):
-        holder = supervisor_process.find(at)
-        if holder is not None:
-            with tell.step("stop") as step:
-                supervisor_process.end(holder, gently=holder.ready, deadline=30)
+    with supervisor_process.exclusive(at, reporter):
+        process = supervisor_process.find(at)
+        if process is not None:
+            with reporter.step("stop") as step:
+                supervisor_process.stop(process, gently=process.ready, deadline=30)
                 step.result("nothing of it runs")
         if at.state.exists():
-            dead = supervisor_process.lock(at)  # nobody lives there, not even somebody who is not written down yet
+            lock = supervisor_process.lock(at)  # nobody lives there, not even somebody who is not written down yet
             (at.state / "holder.json").unlink(missing_ok=True)
             cleanup.remove_leftovers(at)
-            os.close(dead)
+            os.close(lock)
         if purge:
-            with tell.step("purge") as step:
+            with reporter.step("purge") as step:
                 cleanup.purge(at)
                 step.result("state and volumes removed")
-    return holder is not None
+    return process is not None

@@ -31,23 +31,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PROBE_EVERY: Final = 0.05
-ASK_ALL_EVERY: Final = 10.0
-MOMENT: Final = 0.5
-LONGEST_PAUSE: Final = 30.0
-GIVE_UP_AFTER: Final = 4
+PROBE_ALL_EVERY: Final = 10.0
+READY_WITHOUT_PROBE_AFTER: Final = 0.5
+MAX_BACKOFF: Final = 30.0
+MAX_FAILURES_BEFORE_READY: Final = 4
 """Deaths of one component before the cluster was ever ready: then it is a fault, not bad luck."""
 GRACE: Final = 15.0
 """Seconds that pods and components get to end by themselves."""
-LOOK_AT_LOGS_EVERY: Final = 60.0
+ROTATE_LOGS_EVERY: Final = 60.0
 LOG_LIMIT: Final = 64 * 1024 * 1024
 
 # What a klog, zap or logrus line of trouble looks like; without one, the last line is the cause.
-TROUBLE: Final = re.compile(
+ERROR_LINE: Final = re.compile(
     r'^[EF]\d{4} |"level":"(error|fatal|panic)"|level=(error|fatal|panic)|^panic:|^Error:|^error:'
 )
 
 # The kubelet sets these, and they are the whole machine's: it is shown files that already say what it wants.
-SHOWN_SYSCTLS: Final = {
+MASKED_SYSCTLS: Final = {
     "vm/overcommit_memory": "1",
     "vm/panic_on_oom": "0",
     "kernel/panic": "10",
@@ -63,13 +63,13 @@ def cause_of(status: int, log: str) -> str:
     names = {number.value: number.name for number in signal.Signals}
     how = f"was killed by {names.get(-code, f'signal {-code}')}" if code < 0 else f"ended with {code}"
     lines = [line for line in log.splitlines() if line.strip()]
-    complaints = [line for line in lines if TROUBLE.search(line)]
-    said = (complaints or lines or ["it said nothing"])[-1].strip()
+    errors = [line for line in lines if ERROR_LINE.search(line)]
+    said = (errors or lines or ["it said nothing"])[-1].strip()
     return f"{how}: {said[:300]}"
 
 
 @dataclass(slots=True)
-class _Kept:
+class _Supervised:
     """A component and how it is doing."""
 
     component: components.Component
@@ -89,12 +89,12 @@ class _Kept:
 class Supervisor:
     """Keeps a table of components true. One thread; it wakes for signals, for probes and for restarts that are due."""
 
-    def __init__(self, at: paths.Places, listed: tuple[components.Component, ...], report: int, *, owned: bool) -> None:
+    def __init__(self, at: paths.Paths, listed: tuple[components.Component, ...], report: int, *, owned: bool) -> None:
         self._at = at
         self._owned = owned
         self._up = False
-        self._asked_all = time.monotonic()
-        self._kept = {component.name: _Kept(component) for component in listed}
+        self._probed_all = time.monotonic()
+        self._kept = {component.name: _Supervised(component) for component in listed}
         self._report: int | None = report
         self._launcher = select.poll()
         self._launcher.register(report, select.POLLERR)
@@ -112,13 +112,13 @@ class Supervisor:
             self._probe()
             if self._report is not None and self._launcher.poll(0):
                 return 1  # a half-made cluster goes with the command that was making it, an owned one with its owner
-            self._tell_when_ready()
+            self._report_when_ready()
             waiting = not self._up or any(not kept.ready for kept in self._kept.values())
             got = signal.sigtimedwait(wake, PROBE_EVERY if waiting else 1.0)
             if got is not None and got.si_signo == signal.SIGTERM:
                 self._stop()
                 return 0
-            if time.monotonic() - rotated > LOOK_AT_LOGS_EVERY:
+            if time.monotonic() - rotated > ROTATE_LOGS_EVERY:
                 rotated = time.monotonic()
                 self._rotate()
 
@@ -138,28 +138,28 @@ class Supervisor:
             changed = True
             if kept.component.once and status == 0:
                 kept.pid, kept.ready, kept.process = 0, True, None
-                self._say({"event": "ready", "component": kept.component.name})
+                self._send({"event": "ready", "component": kept.component.name})
                 continue
             lived = time.monotonic() - kept.since
             cause = f"{kept.component.name} {cause_of(status, self._tail(kept.component.name))}"
             if kept.process is not None:
                 kept.process.returncode = os.waitstatus_to_exitcode(status)
-            if lived > 2 * LONGEST_PAUSE:
+            if lived > 2 * MAX_BACKOFF:
                 kept.in_a_row = 0
             kept.pid, kept.ready, kept.process = 0, False, None
-            self._died(kept, cause)
+            self._failed(kept, cause)
         if changed:
             self._record()
 
-    def _died(self, kept: _Kept, cause: str) -> None:
+    def _failed(self, kept: _Supervised, cause: str) -> None:
         """Say why, and when it is tried again; before the cluster was ever ready, not for ever."""
         kept.restarts += 1
         kept.in_a_row += 1
         kept.causes = [*kept.causes, cause][-3:]
-        kept.start_at = time.monotonic() + min(LONGEST_PAUSE, 0.25 * 2.0 ** min(kept.in_a_row, 10))
+        kept.start_at = time.monotonic() + min(MAX_BACKOFF, 0.25 * 2.0 ** min(kept.in_a_row, 10))
         self._note(cause)
-        self._say({"event": "died", "component": kept.component.name, "cause": cause})
-        if not self._up and kept.in_a_row >= GIVE_UP_AFTER:
+        self._send({"event": "died", "component": kept.component.name, "cause": cause})
+        if not self._up and kept.in_a_row >= MAX_FAILURES_BEFORE_READY:
             raise SystemExit(1)
 
     def _start_due(self) -> None:
@@ -171,7 +171,7 @@ class Supervisor:
                 self._start(kept)
                 self._record()
 
-    def _start(self, kept: _Kept) -> None:
+    def _start(self, kept: _Supervised) -> None:
         component = kept.component
         log = -1
         try:
@@ -189,30 +189,30 @@ class Supervisor:
                 preexec_fn=_unblock,  # noqa: PLW1509 - one thread here; a blocked SIGTERM would be inherited
             )
         except OSError as fault:
-            self._died(kept, f"{component.name} could not be started: {fault.strerror}: {component.command[0]}")
+            self._failed(kept, f"{component.name} could not be started: {fault.strerror}: {component.command[0]}")
             return
         finally:
             if log >= 0:
                 os.close(log)
         kept.process, kept.pid, kept.since = process, process.pid, time.monotonic()
-        self._say({"event": "started", "component": component.name})
+        self._send({"event": "started", "component": component.name})
 
     def _probe(self) -> None:
         """Ask those that are not ready; now and then the others, too: one that hangs is not ready either."""
-        everybody = time.monotonic() > self._asked_all + ASK_ALL_EVERY
-        if everybody:
-            self._asked_all = time.monotonic()
+        probe_all = time.monotonic() > self._probed_all + PROBE_ALL_EVERY
+        if probe_all:
+            self._probed_all = time.monotonic()
         for kept in self._kept.values():
-            if kept.pid and not kept.component.once and (everybody or not kept.ready):
+            if kept.pid and not kept.component.once and (probe_all or not kept.ready):
                 before, kept.ready = kept.ready, self._is_ready(kept)
                 if kept.ready != before:
-                    self._say({"event": "ready" if kept.ready else "silent", "component": kept.component.name})
+                    self._send({"event": "ready" if kept.ready else "silent", "component": kept.component.name})
                     self._record()
 
-    def _is_ready(self, kept: _Kept) -> bool:
+    def _is_ready(self, kept: _Supervised) -> bool:
         """What can be asked is asked; of the others, one that has lived for a moment will live."""
         if kept.component.probe is None:
-            return time.monotonic() - kept.since > MOMENT
+            return time.monotonic() - kept.since > READY_WITHOUT_PROBE_AFTER
         return self._answers(kept.component.probe)
 
     def _answers(self, probe: components.Probe) -> bool:
@@ -237,16 +237,16 @@ class Supervisor:
         except (OSError, http.client.HTTPException):
             return False
 
-    def _tell_when_ready(self) -> None:
+    def _report_when_ready(self) -> None:
         if not self._up and all(kept.ready for kept in self._kept.values()):
             self._up = True
             self._record()
-            self._say({"event": "up"})
+            self._send({"event": "up"})
             if self._report is not None and not self._owned:
                 os.close(self._report)
                 self._report = None
 
-    def _say(self, event: dict[str, Any]) -> None:
+    def _send(self, event: dict[str, Any]) -> None:
         if self._report is not None and (not self._up or event["event"] == "up"):
             with contextlib.suppress(BrokenPipeError):  # noticed, and acted on, in the loop
                 os.write(self._report, (json.dumps(event) + "\n").encode())
@@ -256,18 +256,18 @@ class Supervisor:
         for name in ("kube-controller-manager", "kube-scheduler", "kwok", "kubelet", "volumes"):
             if (kept := self._kept.get(name)) and kept.pid:
                 os.kill(kept.pid, signal.SIGKILL)  # else it would start again what we are about to end
-        ours = {kept.pid for kept in self._kept.values() if kept.pid}
+        component_pids = {kept.pid for kept in self._kept.values() if kept.pid}
         deadline = time.monotonic() + GRACE
         if "containerd" in self._kept:
-            self._wait_for(_asking(ours), deadline)
-            for pid in filter(_hears, _pods(ours)):
+            self._wait_for(_terminator(component_pids), deadline)
+            for pid in filter(_handles_sigterm, _pods(component_pids)):
                 self._note(f"{_command(pid)} did not end in {GRACE:g} s")
         # What is left keeps nothing but the store does, and that ends at once when nobody holds a connection to it.
         etcd = self._kept["etcd"].pid
-        for pid in ours:
+        for pid in component_pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM if pid == etcd else signal.SIGKILL)
-        self._wait_for(lambda: etcd not in _everybody(), deadline)
+        self._wait_for(lambda: etcd not in _processes(), deadline)
 
     def _wait_for(self, done: Callable[[], bool], deadline: float) -> None:
         while not done() and time.monotonic() < deadline:
@@ -311,7 +311,7 @@ def _unblock() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
 
 
-def _everybody() -> set[int]:
+def _processes() -> set[int]:
     """Every process of the namespace but ourselves; threads of the kernel are not in it, zombies do not count."""
     alive = set()
     for entry in Path("/proc").iterdir():
@@ -322,22 +322,22 @@ def _everybody() -> set[int]:
     return alive
 
 
-def _pods(ours: set[int]) -> set[int]:
+def _pods(component_pids: set[int]) -> set[int]:
     """The processes of pods. containerd's hands are not: runc, in the middle of making a container, ends for nobody."""
-    return {pid for pid in _everybody() - ours if not _command(pid).startswith(("containerd-shim", "runc"))}
+    return {pid for pid in _processes() - component_pids if not _command(pid).startswith(("containerd-shim", "runc"))}
 
 
-def _asking(ours: set[int]) -> Callable[[], bool]:
+def _terminator(component_pids: set[int]) -> Callable[[], bool]:
     """Asks each process of a pod to end, once; whether none is left that would."""
-    asked = set[int]()
+    signalled = set[int]()
 
     def done() -> bool:
-        left = _pods(ours)
-        for pid in left - asked:
+        left = _pods(component_pids)
+        for pid in left - signalled:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
-        asked.update(left)
-        return not any(map(_hears, left))
+        signalled.update(left)
+        return not any(map(_handles_sigterm, left))
 
     return done
 
@@ -348,7 +348,7 @@ def _command(pid: int) -> str:
     return ""
 
 
-def _hears(pid: int) -> bool:
+def _handles_sigterm(pid: int) -> bool:
     """Whether a process acts on being asked to end: the first one of a container does only with a handler."""
     with contextlib.suppress(OSError, KeyError):
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -359,7 +359,7 @@ def _hears(pid: int) -> bool:
     return False
 
 
-def prepare(at: paths.Places, resolver: str, *, durable: bool) -> None:
+def prepare(at: paths.Paths, resolver: str, *, durable: bool) -> None:
     """Make the namespaces a place to live: own /run, own /var, a network, and no hand on the machine's settings."""
     processes.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run"])
     if not durable:
@@ -371,10 +371,10 @@ def prepare(at: paths.Places, resolver: str, *, durable: bool) -> None:
     Path("/run/lock").mkdir()
     Path(configs.CNI_CONFIG).mkdir(parents=True)
     Path(configs.CNI_CONFIG, "10-aether.conflist").write_text(configs.container_network())
-    for name, value in SHOWN_SYSCTLS.items():
-        shown = Path("/run/aether") / name.replace("/", ".")
-        shown.write_text(value + "\n")
-        processes.run(["mount", "--bind", shown, f"/proc/sys/{name}"])
+    for name, value in MASKED_SYSCTLS.items():
+        masked = Path("/run/aether") / name.replace("/", ".")
+        masked.write_text(value + "\n")
+        processes.run(["mount", "--bind", masked, f"/proc/sys/{name}"])
     # Where the machine's resolver file is a link into /run, what it said is put where the link leads.
     target = Path("/etc/resolv.conf").resolve()
     if not target.exists() and target.parts[1] in {"run", "var"}:
@@ -388,7 +388,7 @@ def prepare(at: paths.Places, resolver: str, *, durable: bool) -> None:
 def main(arguments: list[str]) -> int:
     """`python -m aether_cli.local.supervisor JSON`: what to run, as the launcher wrote it."""
     told = json.loads(arguments[0])
-    at = paths.Places.read(told["places"])
+    at = paths.Paths.read(told["places"])
     chosen = Settings.read(told["settings"])
     # The socket proxy looks for its socket at descriptor 3, and nothing else may sit there.
     outer = fcntl.fcntl(told["outer_network"], fcntl.F_DUPFD, 20) if chosen.egress else -1

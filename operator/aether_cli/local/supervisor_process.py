@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Holder:
+class SupervisorProcess:
     """A live cluster: the process that holds its namespaces, as seen from the machine."""
 
     pid: int
@@ -44,16 +44,16 @@ class Holder:
         raise problems.NotRunning("the cluster is ending")
 
 
-def record(at: paths.Places, **values: Any) -> None:
+def write_record(at: paths.Paths, **values: Any) -> None:
     """Write down who holds the cluster; in one step, so that a reader sees the old or the new."""
     half = at.state / ".holder.half"
     half.write_text(json.dumps(values))
     half.replace(at.state / "holder.json")
 
 
-def mark_ready(at: paths.Places) -> None:
+def mark_ready(at: paths.Paths) -> None:
     """From now on another `up` finds a cluster, not the making of one."""
-    record(at, **{**json.loads((at.state / "holder.json").read_text()), "ready": True})
+    write_record(at, **{**json.loads((at.state / "holder.json").read_text()), "ready": True})
 
 
 def _try_lock(path: Path, kind: int) -> int | None:
@@ -67,7 +67,7 @@ def _try_lock(path: Path, kind: int) -> int | None:
     return descriptor
 
 
-def lock(at: paths.Places, *, deadline: float = 10.0) -> int:
+def lock(at: paths.Paths, *, deadline: float = 10.0) -> int:
     """The life lock, for a new holder; one that is just dying, or somebody who is just looking, has it for a moment.
 
     Raises:
@@ -81,21 +81,21 @@ def lock(at: paths.Places, *, deadline: float = 10.0) -> int:
     return descriptor
 
 
-def find(at: paths.Places) -> Holder | None:
+def find(at: paths.Paths) -> SupervisorProcess | None:
     """The live cluster with these places, if there is one."""
     # Shared: two who only look must not take each other for a life.
     if not _held(at.state / "holder.lock"):
         return None
     try:
-        told = json.loads((at.state / "holder.json").read_text())
-        if not Path(f"/proc/{told['pid']}").exists():
+        record = json.loads((at.state / "holder.json").read_text())
+        if not Path(f"/proc/{record['pid']}").exists():
             return None  # killed, and the last of it is just dying
-        return Holder(
-            pid=told["pid"],
-            settings=Settings.read(told["settings"]),
-            port=told["port"],
-            ready=told["ready"],
-            started=told["started"],
+        return SupervisorProcess(
+            pid=record["pid"],
+            settings=Settings.read(record["settings"]),
+            port=record["port"],
+            ready=record["ready"],
+            started=record["started"],
         )
     except (OSError, ValueError, KeyError):
         # The lock is held and nothing is written yet: somebody is just starting it.
@@ -112,50 +112,50 @@ def _held(path: Path) -> bool:
     return free is None
 
 
-def busy(at: paths.Places) -> bool:
+def busy(at: paths.Paths) -> bool:
     """Whether another `up` or `down` of this cluster is under way."""
     return _held(at.locks / at.name)
 
 
-def need(at: paths.Places) -> Holder:
+def require(at: paths.Paths) -> SupervisorProcess:
     """The live cluster.
 
     Raises:
         NotRunning: There is none.
     """
-    holder = find(at)
-    if holder is None or not holder.ready:
+    process = find(at)
+    if process is None or not process.ready:
         raise problems.NotRunning(f"cluster {at.name} is not running", remedy="Start it: aether up")
-    return holder
+    return process
 
 
-def enter(holder: Holder) -> list[str]:
+def nsenter(process: SupervisorProcess) -> list[str]:
     """What to put before a command so that it runs inside the cluster's namespaces."""
-    return ["nsenter", f"--target={holder.supervisor}", "--mount", "--net", "--pid", "--ipc", "--wd=/", "--"]
+    return ["nsenter", f"--target={process.supervisor}", "--mount", "--net", "--pid", "--ipc", "--wd=/", "--"]
 
 
-def end(holder: Holder, *, gently: bool, deadline: float) -> None:
+def stop(process: SupervisorProcess, *, gently: bool, deadline: float) -> None:
     """End a cluster: asked first, then not asked.
 
     Raises:
         NotReady: It is still there, killed and all.
     """
     with contextlib.ExitStack() as stack:
-        watched = [stack.enter_context(_watched(holder.pid))]
+        watched = [stack.enter_context(_watched(process.pid))]
         with contextlib.suppress(problems.NotRunning):
             # Process 1 is gone only when everything in its namespace is; its parent may be gone before that.
-            watched.append(stack.enter_context(_watched(supervisor := holder.supervisor)))
+            watched.append(stack.enter_context(_watched(supervisor := process.supervisor)))
             if gently:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(supervisor, signal.SIGTERM)
-                if all(gone(one, deadline) for one in watched):
+                if all(wait_for_exit(one, deadline) for one in watched):
                     return
         for one in watched:
             if one is not None:
                 with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(one, signal.SIGKILL)
-        if not all(gone(one, 10) for one in watched):
-            raise problems.NotReady(f"process {holder.pid} of the cluster did not end")
+        if not all(wait_for_exit(one, 10) for one in watched):
+            raise problems.NotReady(f"process {process.pid} of the cluster did not end")
 
 
 @contextlib.contextmanager
@@ -172,7 +172,7 @@ def _watched(pid: int) -> Iterator[int | None]:
         os.close(descriptor)
 
 
-def gone(watched: int | None, deadline: float) -> bool:
+def wait_for_exit(watched: int | None, deadline: float) -> bool:
     """Whether the process behind this descriptor ends within so many seconds."""
     if watched is None:
         return True
@@ -182,7 +182,7 @@ def gone(watched: int | None, deadline: float) -> bool:
 
 
 @contextlib.contextmanager
-def alone(at: paths.Places, tell: progress.Teller, *, deadline: float = 3600.0) -> Iterator[None]:
+def exclusive(at: paths.Paths, reporter: progress.Reporter, *, deadline: float = 3600.0) -> Iterator[None]:
     """One `up` or `down` of a cluster at a time; the second waits, and says so.
 
     Raises:
@@ -193,7 +193,7 @@ def alone(at: paths.Places, tell: progress.Teller, *, deadline: float = 3600.0) 
     with (at.locks / at.name).open("w") as handle:
         ends = time.monotonic() + deadline
         if busy(at):
-            tell.line(f"waiting for another command that is busy with cluster {at.name}")
+            reporter.line(f"waiting for another command that is busy with cluster {at.name}")
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -12,7 +12,7 @@ from typing import Final
 from aether_cli import kubectl_client, problems
 from aether_cli.local import configs, volumes
 
-LOOK_AGAIN: Final = 30.0
+RELIST_AFTER: Final = 30.0
 """Seconds: a claim may be let go without an event of its volume (an unmount is nobody's event)."""
 
 
@@ -21,38 +21,38 @@ def _mounted(name: str) -> bool:
     return f"/volumes/kubernetes.io~local-volume/{name} " in Path("/proc/self/mountinfo").read_text()
 
 
-def _carry_out(act: volumes.Act, kubectl: kubectl_client.Kubectl) -> None:
-    folder = Path(configs.VOLUMES) / act.name
-    match act:
-        case volumes.Supply():
+def _carry_out(action: volumes.Action, kubectl: kubectl_client.Kubectl) -> None:
+    folder = Path(configs.VOLUMES) / action.name
+    match action:
+        case volumes.Create():
             folder.mkdir(mode=0o777)
             folder.chmod(0o777)  # past the umask: a pod without an fsGroup writes to its volume, too
-            kubectl.apply(volumes.volume(act.name))
+            kubectl.apply(volumes.volume(action.name))
         case volumes.Remove():
             if folder.exists():
                 shutil.rmtree(folder)
-            kubectl.text("delete", "persistentvolume", act.name, "--wait=false", "--ignore-not-found")
-    print(type(act).__name__.lower(), act.name, flush=True)  # noqa: T201 - this is the component's log
+            kubectl.text("delete", "persistentvolume", action.name, "--wait=false", "--ignore-not-found")
+    print(type(action).__name__.lower(), action.name, flush=True)  # noqa: T201 - this is the component's log
 
 
-def keep(kubectl: kubectl_client.Kubectl) -> None:
+def run(kubectl: kubectl_client.Kubectl) -> None:
     """For ever: look, do what the plan says, wait for an event."""
     known = {volume["metadata"]["name"] for volume in kubectl.get("persistentvolumes")["items"]}
     for folder in Path(configs.VOLUMES).iterdir():
         if folder.name not in known and not any(folder.iterdir()):
             folder.rmdir()  # made, and interrupted before it became a volume
     while True:
-        for act in volumes.plan(
+        for action in volumes.plan(
             kubectl.get("persistentvolumes")["items"],
             mounted=_mounted,
             new_name=lambda: f"local-{secrets.token_hex(4)}",
         ):
-            _carry_out(act, kubectl)
-            if isinstance(act, volumes.Remove):
+            _carry_out(action, kubectl)
+            if isinstance(action, volumes.Remove):
                 break  # that took its time: the next deletion of data is decided on what is true then
         else:
             for _ in kubectl.watch(
-                "persistentvolumes", "--watch-only", until=time.monotonic() + 3600, quiet=LOOK_AGAIN
+                "persistentvolumes", "--watch-only", until=time.monotonic() + 3600, idle_timeout=RELIST_AFTER
             ):
                 break
 
@@ -60,7 +60,7 @@ def keep(kubectl: kubectl_client.Kubectl) -> None:
 def main(arguments: list[str]) -> int:
     """`python -m aether_cli.local.volume_pool KUBECTL KUBECONFIG`."""
     try:
-        keep(kubectl_client.Kubectl(program=arguments[0], kubeconfig=Path(arguments[1])))
+        run(kubectl_client.Kubectl(program=arguments[0], kubeconfig=Path(arguments[1])))
     except (problems.AetherError, OSError) as fault:
         print(f"error: {fault}", file=sys.stderr)  # noqa: T201 - the supervisor reads the cause here
         return 1

@@ -16,11 +16,11 @@ SPARE: Final = 8
 """How many volumes wait for a claim at any time."""
 CAPACITY: Final = "100Gi"
 """What a volume says it holds. Nothing enforces it: the limit is the machine's disk."""
-KEEPER: Final = "local.aether.io/pool"
+PROVISIONER: Final = "local.aether.io/pool"
 
 
 @dataclass(frozen=True, slots=True)
-class Supply:
+class Create:
     """Make the folder, then the volume."""
 
     name: str
@@ -33,12 +33,12 @@ class Remove:
     name: str
 
 
-Act = Supply | Remove
+Action = Create | Remove
 
 
 def plan(
     volumes: Iterable[dict[str, Any]], *, mounted: Callable[[str], bool], new_name: Callable[[], str]
-) -> list[Act]:
+) -> list[Action]:
     """What keeps the pool true, in order.
 
     Args:
@@ -56,9 +56,9 @@ def plan(
         and volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
         and "deletionTimestamp" not in volume["metadata"]
     ]
-    removals: Sequence[Act] = [Remove(name) for name in freed if not mounted(name)]
+    removals: Sequence[Action] = [Remove(name) for name in freed if not mounted(name)]
     spare = phases["Available"] + phases["Pending"]
-    return [*removals, *(Supply(new_name()) for _ in range(SPARE - spare))]
+    return [*removals, *(Create(new_name()) for _ in range(SPARE - spare))]
 
 
 def _phase(volume: dict[str, Any]) -> str:
@@ -73,7 +73,7 @@ def volume(name: str) -> dict[str, Any]:
         "metadata": {
             "name": name,
             # With the name of somebody else as its maker, the volume controller leaves its deletion to that somebody.
-            "annotations": {"pv.kubernetes.io/provisioned-by": KEEPER},
+            "annotations": {"pv.kubernetes.io/provisioned-by": PROVISIONER},
         },
         "spec": {
             "capacity": {"storage": CAPACITY},
