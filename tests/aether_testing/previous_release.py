@@ -36,7 +36,7 @@ def make_database(endpoint: Endpoint, before: Revisions, wish: DesiredSchema) ->
     report = migrator.ensure_schema(endpoint, wish, postgres.a_leader(), deadline=120, revisions=before)
     # This program misses its tables; all that the one before had made is there.
     days = {"trades": wish.days["trades"]}
-    assert (report.reason, report.revision, report.days) == (Reason.DRIFTED, REVISION, days)
+    assert (report.reason, report.revision, report.days) == (Reason.SCHEMA_DRIFTED, REVISION, days)
     assert {one.name for one in report.drift} >= {f"aether.{name}" for name in LATER}
     with postgres.connected(endpoint) as connection:
         connection.execute("ALTER TABLE aether.ownership DROP COLUMN venue")

@@ -267,7 +267,8 @@ _MANAGED: Final[_Table] = {
         _schema(Reason.MIGRATING, "revision 0001 of 0002"), RECONCILING, Reason.MIGRATING,
     ),
     "somebody holds a lock on a table": (
-        _schema(Reason.LOCKED, "aether.trades is locked by a transaction"), RECONCILING, Reason.LOCKED,
+        _schema(Reason.WAITING_FOR_LOCK, "aether.trades is locked by a transaction"),
+        RECONCILING, Reason.WAITING_FOR_LOCK,
     ),
     "a step of the schema failed": (
         _schema(Reason.FAILED, "CREATE TABLE aether.trades: disk full"), RECONCILING, Reason.FAILED,
@@ -286,7 +287,7 @@ _MANAGED: Final[_Table] = {
         _schema(Reason.SCHEMA_NEWER, "revision 0009 is not known"), STALLED, Reason.SCHEMA_NEWER,
     ),
     "the schema drifted and cannot be mended without loss": (
-        _schema(Reason.DRIFTED, "aether.trades.price is an integer"), STALLED, Reason.DRIFTED,
+        _schema(Reason.SCHEMA_DRIFTED, "aether.trades.price is an integer"), STALLED, Reason.SCHEMA_DRIFTED,
     ),
     "drift was mended": (
         _schema(Reason.READY, drift=(Drift(name="aether.trades_by_time", what="was gone", repaired=True),)),
@@ -305,7 +306,8 @@ _MANAGED: Final[_Table] = {
     # The topics.
     "the topics were not looked at yet": (_no_topics, RECONCILING, Reason.PROGRESSING),
     "a topic cannot be made": (
-        _topics(Reason.RIGHT_MISSING, "the login may not create topic md.trades"), RECONCILING, Reason.RIGHT_MISSING,
+        _topics(Reason.PERMISSION_DENIED, "the login may not create topic md.trades"),
+        RECONCILING, Reason.PERMISSION_DENIED,
     ),
     "a topic has other partitions": (
         _topics(Reason.READY, warnings=("topic md.trades has 1 instead of 6 partitions",)),
@@ -337,7 +339,7 @@ _MANAGED: Final[_Table] = {
     "a book is not usable": (_book("SOL/USD", "ChecksumFailed"), RECONCILING, Reason.BOOK_UNUSABLE),
     "a trade is not understood": (
         _hears(_INGEST, trades={"SOL/USD": "trade 7: its time is ahead of our clock"}),
-        RECONCILING, Reason.TRADES_REFUSED,
+        RECONCILING, Reason.TRADES_INVALID,
     ),
     "a channel of a market is silent": (
         _hears(_INGEST, silent={"SOL/USD": ("trade",)}), RECONCILING, Reason.CHANNEL_SILENT,
@@ -360,11 +362,12 @@ _MANAGED: Final[_Table] = {
         STALLED, Reason.IMMUTABLE_FIELD,
     ),
     "the API server refuses a child": (
-        _trouble(Reason.REFUSED, "StatefulSet paper-postgres: exceeded quota: small"), STALLED, Reason.REFUSED,
+        _trouble(Reason.REQUEST_REJECTED, "StatefulSet paper-postgres: exceeded quota: small"),
+        STALLED, Reason.REQUEST_REJECTED,
     ),
     "a child that is not wanted any more cannot be deleted": (
-        _trouble(Reason.REFUSED, "Service paper-old: denied by a policy", "Service", "paper-old"),
-        STALLED, Reason.REFUSED,
+        _trouble(Reason.REQUEST_REJECTED, "Service paper-old: denied by a policy", "Service", "paper-old"),
+        STALLED, Reason.REQUEST_REJECTED,
     ),
 }  # fmt: skip
 """A platform with Managed servers: what is different from a world where all is well, and how that is told."""
@@ -389,10 +392,10 @@ _EXTERNAL: Final[_Table] = {
         _says(_N, Reason.TLS_FAILED, "self-signed certificate"), RECONCILING, Reason.TLS_FAILED,
     ),
     "a server refuses the login": (
-        _says(_P, Reason.LOGIN_REFUSED, "the login desk is refused"), RECONCILING, Reason.LOGIN_REFUSED,
+        _says(_P, Reason.AUTHENTICATION_FAILED, "the login desk is refused"), RECONCILING, Reason.AUTHENTICATION_FAILED,
     ),
     "a login lacks a right": (
-        _says(_K, Reason.RIGHT_MISSING, "desk may not create topics"), RECONCILING, Reason.RIGHT_MISSING,
+        _says(_K, Reason.PERMISSION_DENIED, "desk may not create topics"), RECONCILING, Reason.PERMISSION_DENIED,
     ),
     "the database is missing": (
         _says(_P, Reason.DATABASE_MISSING, "there is no database desk"), RECONCILING, Reason.DATABASE_MISSING,
@@ -408,7 +411,7 @@ _EXTERNAL: Final[_Table] = {
         RECONCILING, Reason.VERSION_UNSUPPORTED,
     ),
     "NATS runs without JetStream": (
-        _says(_N, Reason.JETSTREAM_OFF, "JetStream is off"), STALLED, Reason.JETSTREAM_OFF,
+        _says(_N, Reason.JETSTREAM_DISABLED, "JetStream is off"), STALLED, Reason.JETSTREAM_DISABLED,
     ),
     "a server is another platform's": (
         _foreign(_K, "kafka.example.org:1001: it belongs to desk/live of namespace 5d8f, venue Kraken"),

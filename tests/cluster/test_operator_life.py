@@ -141,7 +141,7 @@ def test_login_error_is_named_and_fixed_by_the_secret_immediately(desk: Desk) ->
     waiting = planes.until(desk.namespace, "Ready", "False", name=name, reason="SecretKeyMissing")
     assert f"{secret} has no key password" in waiting["status"]["message"]
     planes.put(desk.namespace, planes.login_secret(secret, username=planes.LOGIN, password="canary-wrong"))  # noqa: S106
-    planes.until(desk.namespace, "PostgresReady", "False", name=name, reason="LoginRefused")
+    planes.until(desk.namespace, "PostgresReady", "False", name=name, reason="AuthenticationFailed")
     swapped = {"username": "canary-swapped", "password": planes.LOGIN, **planes.CANARIES}
     planes.put(desk.namespace, planes.login_secret(secret, **swapped))
     withheld = f"the login is refused {secrecy.WITHHELD}"
@@ -164,7 +164,7 @@ def test_every_platform_that_names_a_secret_is_told_of_it(desk: Desk) -> None:
         planes.until(desk.namespace, "Ready", "True", name=name)
     planes.put(desk.namespace, planes.login_secret("shared", username=planes.LOGIN, password="canary-other"))  # noqa: S106
     for name in names:
-        planes.until(desk.namespace, "PostgresReady", "False", name=name, reason="LoginRefused")
+        planes.until(desk.namespace, "PostgresReady", "False", name=name, reason="AuthenticationFailed")
     for name in names:
         desk.delete(name)
 
@@ -181,7 +181,7 @@ def test_forbidden_secrets_stop_their_dependents_without_a_busy_loop(desk: Desk)
     try:
         desk.until("resourcequota", "no-secrets", lambda one: "used" in one.get("status", {}), "the quota is in force")
         planes.put(desk.namespace, planes.a_platform(desk.plane.mixed(), name))
-        stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="Refused")
+        stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="RequestRejected")
         assert "ResourceQuota" in stalled["status"]["message"]
         mine = f"--selector={labels.PLATFORM}={name}"
         operators.settled(desk.operator, resyncs=3)
@@ -627,7 +627,7 @@ def test_volume_that_cannot_grow_is_reported_and_reverting_recovers(desk: Desk) 
     name, platform = desk.ready_managed()
     platform["spec"]["dataPlane"]["redis"] = {"managed": {"storage": "20Gi"}}
     planes.put(desk.namespace, platform)
-    stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="Refused")
+    stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="RequestRejected")
     assert "does not allow volume expansion" in stalled["status"]["message"]
     assert desk.child("pvc", f"{name}-redis-data")["spec"]["resources"]["requests"]["storage"] == "10Gi"
 

@@ -109,7 +109,7 @@ async def test_a_wrong_password_and_an_unknown_user_are_refused(
     swapped = dataclasses.replace(endpoint, username=checks.PASSWORD, password=Hidden(endpoint.username))
     for login in (wrong, swapped, dataclasses.replace(endpoint, username="stranger")):
         report = await checks.asked(server, login)
-        assert report.reason is Reason.LOGIN_REFUSED, report
+        assert report.reason is Reason.AUTHENTICATION_FAILED, report
         assert report.message.endswith("the login is refused")
 
 
@@ -245,21 +245,21 @@ async def test_a_right_over_topics_that_is_missing_is_named(
     if lacking is None:
         assert report.ok
     else:
-        assert report.reason is Reason.RIGHT_MISSING
+        assert report.reason is Reason.PERMISSION_DENIED
         assert f"the login may not {lacking} topics md.*" in report.message
 
 
 async def test_kafka_without_logins_is_asked_without_one(kafka: servers.Kafka) -> None:
     assert (await checks.asked(Server.KAFKA, kafka.at(kafka.port))).ok
     report = await checks.asked(Server.KAFKA, kafka.at(kafka.port, "aether", checks.PASSWORD))
-    assert report.reason is Reason.LOGIN_REFUSED
+    assert report.reason is Reason.AUTHENTICATION_FAILED
     assert (await checks.asked(Server.KAFKA, kafka.at(kafka.login))).reason is Reason.UNREACHABLE
 
 
 async def test_redis_with_a_login_lets_nobody_in_without_one(all_three: dict[Server, Two]) -> None:
     endpoint = dataclasses.replace(all_three[Server.REDIS].plain, username="", password=Hidden(""))
     report = await checks.asked(Server.REDIS, endpoint)
-    assert report.reason is Reason.LOGIN_REFUSED
+    assert report.reason is Reason.AUTHENTICATION_FAILED
 
 
 # ---- whose it is
@@ -458,7 +458,7 @@ async def test_kafka_says_which_commands_write_the_owner_down(
     del lone
     await kafka.grant("writes", "create", "describe", "write", "read")
     reader = kafka.at(kafka.login, "writes", checks.PASSWORD)
-    while (await checks.asked(Server.KAFKA, reader)).reason is Reason.RIGHT_MISSING:
+    while (await checks.asked(Server.KAFKA, reader)).reason is Reason.PERMISSION_DENIED:
         pass  # a broker takes rights over a little later
     report = await checks.asked(Server.KAFKA, reader)
     assert report.reason is Reason.OWNER_NOT_RECORDED

@@ -48,7 +48,7 @@ async def test_a_command_or_key_that_is_not_allowed_is_named(tmp_path: Path, rig
     if lacking is None:
         assert report.ok
     else:
-        assert report.reason is Reason.RIGHT_MISSING
+        assert report.reason is Reason.PERMISSION_DENIED
         assert report.message.endswith(f"the login may not use {lacking}")
 
 
@@ -57,7 +57,7 @@ async def test_a_replica_of_redis_cannot_be_written_to(tmp_path: Path) -> None:
         with redis.Redis(host=one.endpoint().host, port=one.port) as client:
             client.replicaof("127.0.0.1", 1)
         report = await checks.asked(Server.REDIS, one.endpoint("default", checks.PASSWORD))
-    assert report.reason is Reason.RIGHT_MISSING
+    assert report.reason is Reason.PERMISSION_DENIED
     assert "replica" in report.message
 
 
@@ -82,14 +82,14 @@ async def test_a_subject_that_is_not_allowed_is_named(tmp_path: Path, permission
     if lacking is None:
         assert report.ok
     else:
-        assert report.reason is Reason.RIGHT_MISSING
+        assert report.reason is Reason.PERMISSION_DENIED
         assert report.message.endswith(f"the login may not {lacking}")
 
 
 async def test_disabled_jetstream_is_named_and_nats_without_logins_accepts_any(tmp_path: Path) -> None:
     with servers.nats_server(tmp_path / "off", jetstream=False) as one:
         report = await checks.asked(Server.NATS, one.endpoint(password=checks.PASSWORD))
-        assert report.reason is Reason.JETSTREAM_OFF
+        assert report.reason is Reason.JETSTREAM_DISABLED
         assert 'put `jetstream { store_dir: "/data" }` into the configuration' in report.message
     with servers.nats_server(tmp_path / "on") as one:
         assert (await checks.asked(Server.NATS, one.endpoint(password=checks.PASSWORD))).ok
@@ -247,7 +247,7 @@ async def test_a_refused_stream_has_jetstreams_words_and_no_command(code: int, w
     assert report.message.endswith(f"JetStream does not make it: as the cluster says; {way_out}"), report
 
 
-@pytest.mark.parametrize(("code", "reason"), [(10039, Reason.JETSTREAM_OFF), (10008, Reason.UNREACHABLE)])
+@pytest.mark.parametrize(("code", "reason"), [(10039, Reason.JETSTREAM_DISABLED), (10008, Reason.UNREACHABLE)])
 async def test_jetstream_that_is_briefly_unavailable_is_not_taken_for_disabled(code: int, reason: Reason) -> None:
     with checks.somebody(CLUSTERED, b"PONG\r\n", wrong(code)) as port:
         endpoint = Endpoint(host="127.0.0.1", port=port, username="aether-login", password=Hidden(checks.PASSWORD))

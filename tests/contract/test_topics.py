@@ -98,8 +98,8 @@ def test_other_partitions_are_told_and_left(partitions: int) -> None:
 @pytest.mark.parametrize(
     ("other", "reason", "message"),
     [
-        ({"code": 29}, Reason.RIGHT_MISSING, "the login may not describe topic md.trades"),
-        ({"settings_code": 29}, Reason.RIGHT_MISSING, "the login may not describe the settings of topic md.trades"),
+        ({"code": 29}, Reason.PERMISSION_DENIED, "the login may not describe topic md.trades"),
+        ({"settings_code": 29}, Reason.PERMISSION_DENIED, "the login may not describe the settings of topic md.trades"),
         ({"leaderless": (0, 4)}, Reason.UNREACHABLE, "topic md.trades has no leader for partition 0, 4"),
         ({"code": 5}, Reason.UNREACHABLE, "topic md.trades: the brokers could not describe it yet (code 5)"),
         ({"code": 17}, Reason.FAILED, "topic md.trades: to describe it was refused with code 17"),
@@ -114,7 +114,7 @@ def test_of_several_a_right_that_is_missing_is_the_reason() -> None:
     seen = as_wanted(leaderless=(0,))
     found = {**seen.topics, "md.ticker": TopicSeen(code=29)}
     plan = topics.plan(dataclasses.replace(seen, topics=found))
-    assert plan.reason is Reason.RIGHT_MISSING
+    assert plan.reason is Reason.PERMISSION_DENIED
     assert "md.trades" in plan.message
 
 
@@ -243,7 +243,7 @@ async def until_told(kafka: servers.Kafka, username: str, message: str) -> None:
         async with asyncio.timeout(60):
             while message not in report.message or report.ok != (message == ""):
                 report, _ = await up(kafka, username)
-                assert report.reason in {Reason.RIGHT_MISSING, Reason.READY}, report
+                assert report.reason in {Reason.PERMISSION_DENIED, Reason.READY}, report
     except TimeoutError:
         pytest.fail(str(report))
 
@@ -268,4 +268,4 @@ async def test_who_is_not_there_or_refuses_the_login_is_named(kafka: servers.Kaf
     report = await brokers.ensure_topics(nobody, lambda: None, deadline=5)
     assert (report.reason, report.topics) == (Reason.UNREACHABLE, ())
     report, asked = await up(kafka, "stranger")
-    assert (report.reason, asked) == (Reason.LOGIN_REFUSED, 0)
+    assert (report.reason, asked) == (Reason.AUTHENTICATION_FAILED, 0)

@@ -403,7 +403,7 @@ def test_another_object_under_the_name_of_a_view_is_left(database: Endpoint, edi
     run(database, "DROP VIEW aether.candles_1h")
     run(database, edit)
     report = up(database, leader)
-    assert report.reason is Reason.DRIFTED
+    assert report.reason is Reason.SCHEMA_DRIFTED
     assert Drift(name=name, what=what, repaired=False) in report.drift
     with servers.statements() as said:
         assert up(database, leader) == report

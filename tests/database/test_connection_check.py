@@ -106,7 +106,7 @@ def test_a_server_without_tls_fails_where_tls_is_wanted(postgres: servers.Postgr
 @pytest.mark.parametrize("password", ["canary-wrong", ""])
 def test_a_wrong_password_is_refused(fresh: Endpoint, password: str) -> None:
     report = checked(fresh, password=Hidden(password))
-    assert report.reason is Reason.LOGIN_REFUSED
+    assert report.reason is Reason.AUTHENTICATION_FAILED
     assert report.message.startswith(f"127.0.0.1:{fresh.port}/{fresh.database}: ")
     assert not [one for one in ("canary", "carrier") if one in repr(report)]
 
@@ -114,19 +114,19 @@ def test_a_wrong_password_is_refused(fresh: Endpoint, password: str) -> None:
 def test_a_password_in_the_username_s_place_is_told_nowhere(fresh: Endpoint, caplog: pytest.LogCaptureFixture) -> None:
     for username in ("canary-S3cret", "canary" * 20):  # PostgreSQL cuts a name after 63 letters
         report = checked(fresh, username=username, password=Hidden("carrier"))
-        assert report.reason is Reason.LOGIN_REFUSED
+        assert report.reason is Reason.AUTHENTICATION_FAILED
         assert report.message.endswith(f"/{fresh.database}: the login is refused {secrecy.WITHHELD}")
         assert "canary" not in repr(report) + caplog.text
 
 
 def test_an_unknown_login_is_refused(fresh: Endpoint) -> None:
-    assert checked(fresh, username="nobody").reason is Reason.LOGIN_REFUSED
+    assert checked(fresh, username="nobody").reason is Reason.AUTHENTICATION_FAILED
 
 
 def test_a_role_that_may_not_log_in_is_refused(postgres: servers.Postgres, fresh: Endpoint) -> None:
     name, password = postgres.login()
     postgres.run("postgres", f"ALTER ROLE {name} NOLOGIN")
-    assert checked(fresh, username=name, password=Hidden(password)).reason is Reason.LOGIN_REFUSED
+    assert checked(fresh, username=name, password=Hidden(password)).reason is Reason.AUTHENTICATION_FAILED
 
 
 def test_a_database_that_is_not_there_is_named(fresh: Endpoint) -> None:
@@ -139,7 +139,7 @@ def test_login_that_may_not_connect_lacks_a_permission(postgres: servers.Postgre
     name, password = postgres.login()
     postgres.run(fresh.database, f"REVOKE CONNECT ON DATABASE {fresh.database} FROM PUBLIC")
     report = checked(fresh, username=name, password=Hidden(password))
-    assert report.reason is Reason.RIGHT_MISSING
+    assert report.reason is Reason.PERMISSION_DENIED
 
 
 def test_login_that_may_not_create_schemas_lacks_a_permission(postgres: servers.Postgres, fresh: Endpoint) -> None:
@@ -150,7 +150,7 @@ def test_login_that_may_not_create_schemas_lacks_a_permission(postgres: servers.
         f"GRANT ALL ON ALL TABLES IN SCHEMA partman TO {name}",
     )
     report = checked(fresh, username=name, password=Hidden(password))
-    assert report.reason is Reason.RIGHT_MISSING
+    assert report.reason is Reason.PERMISSION_DENIED
     assert 'the login may not create the schema "aether": grant it CREATE on the database' in report.message
 
 
@@ -160,14 +160,14 @@ def test_login_without_access_to_pg_partman_names_the_missing_grant(
     name, password = postgres.login()
     postgres.run(fresh.database, f"GRANT CREATE ON DATABASE {fresh.database} TO {name}")
     report = checked(fresh, username=name, password=Hidden(password))
-    assert report.reason is Reason.RIGHT_MISSING
+    assert report.reason is Reason.PERMISSION_DENIED
     assert "USAGE on schema partman, CREATE on schema partman, ALL on the tables of schema partman" in report.message
 
 
 def test_pg_partman_that_only_a_superuser_installs_lacks_a_permission(postgres: servers.Postgres) -> None:
     endpoint = postgres.endpoint(postgres.database(owner=servers.CARRIER), servers.CARRIER, servers.CARRIER_PASSWORD)
     report = checked(endpoint)
-    assert report.reason is Reason.RIGHT_MISSING
+    assert report.reason is Reason.PERMISSION_DENIED
     assert "CREATE EXTENSION pg_partman SCHEMA partman" in report.message
 
 

@@ -131,7 +131,7 @@ def test_of_two_operators_at_once_exactly_one_applies(postgres: servers.Postgres
         one.join(60)
     reports = [one for one in found if not isinstance(one, migrator.FencedOff)]
     assert any(one.ok for one in reports), found
-    assert all(one.reason in {Reason.READY, Reason.LOCKED} for one in reports), found
+    assert all(one.reason in {Reason.READY, Reason.WAITING_FOR_LOCK} for one in reports), found
     made = [
         line for line in postgres.log.splitlines() if fresh.database in line and "CREATE TABLE aether.trades" in line
     ]
@@ -145,7 +145,7 @@ def test_who_holds_the_schemas_lock_keeps_others_out(postgres: servers.Postgres,
         other.execute("SELECT pg_advisory_lock(%s)", (migrator.ADVISORY,))
         with servers.statements() as said:
             report = up(fresh, wish)
-    assert report.reason is Reason.LOCKED
+    assert report.reason is Reason.WAITING_FOR_LOCK
     assert [one for one in said if "advisory" not in one] == []
     alone(postgres, fresh.database)
     assert up(fresh, wish).ok
@@ -158,7 +158,7 @@ def test_a_table_that_somebody_has_locked_is_not_waited_for(postgres: servers.Po
     with servers.connected(fresh) as other, other.transaction():
         other.execute("LOCK TABLE aether.trades IN ROW EXCLUSIVE MODE")
         report = up(fresh, wish, leader)
-        assert report.reason is Reason.LOCKED
+        assert report.reason is Reason.WAITING_FOR_LOCK
         assert "make the index trades_symbol_ts: canceling statement due to lock timeout" in report.message
     assert [one.repaired for one in up(fresh, wish, leader).drift] == [True]
 
@@ -225,7 +225,7 @@ def test_leader_frozen_in_a_transaction_blocks_nobody_and_writes_nothing(
         _, how = os.waitpid(child, os.WUNTRACED)
         assert os.WIFSTOPPED(how)
         leader = servers.a_leader()
-        assert up(fresh, wish, leader).reason is Reason.LOCKED
+        assert up(fresh, wish, leader).reason is Reason.WAITING_FOR_LOCK
         alone(postgres, fresh.database)  # the server ends its session
         assert up(fresh, wish, leader).ok
         before = postgres.run(fresh.database, "SELECT epoch, holder FROM aether.fence")

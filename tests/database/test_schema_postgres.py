@@ -153,7 +153,7 @@ def test_a_login_without_the_right_says_which(postgres: servers.Postgres, fresh:
         fresh.database, f"GRANT ALL ON SCHEMA partman TO {name}", f"GRANT ALL ON ALL TABLES IN SCHEMA partman TO {name}"
     )
     report = up(dataclasses.replace(fresh, username=name, password=Hidden(password)), servers.a_schema())
-    assert report.reason is Reason.RIGHT_MISSING
+    assert report.reason is Reason.PERMISSION_DENIED
     assert "grant it CREATE on the database" in report.message
 
 
@@ -288,7 +288,7 @@ def test_a_default_partition_that_others_hold_is_emptied_later(postgres: servers
     with servers.connected(fresh) as other, other.transaction():
         other.execute("SELECT * FROM aether.trades_default")
         held = up(fresh, wish, leader)
-        assert (held.reason, in_default(postgres, fresh)) == (Reason.LOCKED, [40])
+        assert (held.reason, in_default(postgres, fresh)) == (Reason.WAITING_FOR_LOCK, [40])
     assert up(fresh, wish, leader).ok
     assert in_default(postgres, fresh) == []
 
@@ -378,7 +378,7 @@ def test_what_only_a_person_can_mend_is_named_and_left(postgres: servers.Postgre
     with servers.statements() as said:
         report = up(fresh, wish, leader)
     name, what = HARMFUL[edit]
-    assert report.reason is Reason.DRIFTED
+    assert report.reason is Reason.SCHEMA_DRIFTED
     assert Drift(name=name, what=what, repaired=False) in report.drift
     assert f"{name} {what}" in report.message
     assert said == []
@@ -462,7 +462,7 @@ def test_a_role_of_somebody_else_is_left_alone(postgres: servers.Postgres, fresh
         postgres.run("postgres", f"CREATE ROLE {name} LOGIN PASSWORD 'theirs'")
     report = up(fresh, wish)
     assert report.warnings[1] == f"the login {reader} is somebody else's, and is left alone"
-    assert report.reason is Reason.RIGHT_MISSING
+    assert report.reason is Reason.PERMISSION_DENIED
     assert f"the login {ingest} is somebody else's, and is left alone: give it to this platform by" in report.message
 
 
@@ -485,7 +485,7 @@ def test_without_createrole_the_schema_migrates_and_manual_steps_are_named(
     ours = servers.a_schema().logins.items()
     wish = servers.a_schema(logins={who: dataclasses.replace(login, password=Hidden("by-hand")) for who, login in ours})
     report = up(carrier, wish, leader)
-    assert (report.reason, report.revision, report.days) == (Reason.RIGHT_MISSING, "0002", servers.DAYS)
+    assert (report.reason, report.revision, report.days) == (Reason.PERMISSION_DENIED, "0002", servers.DAYS)
     assert "the login may not create roles" in report.warnings[1]
     name, login = wish.logins[Who.INGEST].username, wish.logins[Who.INGEST]
     mark = re.search(f'COMMENT ON ROLE "{name}" IS (.*)', report.message)
@@ -496,7 +496,7 @@ def test_without_createrole_the_schema_migrates_and_manual_steps_are_named(
     # What the message says, done by hand and with a wrong password first.
     postgres.run("postgres", f"CREATE ROLE {name} NOINHERIT LOGIN PASSWORD 'x'", f"COMMENT ON ROLE {name} IS {mark[1]}")
     report = up(carrier, wish, leader)
-    assert report.reason is Reason.RIGHT_MISSING
+    assert report.reason is Reason.PERMISSION_DENIED
     assert f"the server refuses the login {name}: ALTER ROLE" in report.message
     assert f"the one in Secret {login.kept_in}" in report.message
     postgres.run("postgres", f"ALTER ROLE {name} PASSWORD '{login.password.text}'")
@@ -521,7 +521,7 @@ def test_temporary_tables_that_only_the_owner_can_allow_are_named(postgres: serv
         f"GRANT CREATE, CONNECT ON DATABASE {fresh.database} TO {fresh.username}",
     )
     report = up(fresh, wish)
-    assert report.reason is Reason.RIGHT_MISSING
+    assert report.reason is Reason.PERMISSION_DENIED
     assert f"may not make temporary tables: only the owner of database {fresh.database} can let it" in report.message
 
 

@@ -137,6 +137,6 @@ def test_what_only_a_person_can_mend_is_named_and_left(timescale: Endpoint, edit
     run(timescale, edit)
     with servers.statements() as said:
         report = up(timescale, leader=leader)
-    assert report.reason is Reason.DRIFTED
+    assert report.reason is Reason.SCHEMA_DRIFTED
     assert Drift(name=name, what=what, repaired=False) in report.drift
     assert said == []

@@ -129,7 +129,7 @@ def ready(pod: dict[str, Any]) -> bool:
 
 
 def is_refused(answer: dict[str, Any]) -> bool:
-    return any(words in answer["fault"] for words in ("password authentication failed", "LoginRefused"))
+    return any(words in answer["fault"] for words in ("password authentication failed", "AuthenticationFailed"))
 
 
 def restarts(pod: dict[str, Any]) -> int:

@@ -11,8 +11,8 @@ WARNINGS = {
     Reason.EVALUATION_ONLY,
     Reason.NATIVE_PARTITIONS,
     Reason.RETENTION_HELD,
-    Reason.SCHEMA_ATTENTION,
-    Reason.TOPICS_ATTENTION,
+    Reason.SCHEMA_WARNING,
+    Reason.TOPICS_WARNING,
 }
 OF_CONDITIONS = {Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.NOT_PAUSED}
 """Reasons of conditions, which are never why a whole platform is as it is."""

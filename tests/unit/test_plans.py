@@ -341,19 +341,25 @@ def test_a_stateful_set_that_would_have_to_be_another_one_is_a_persons_matter(fi
         (
             CLAIM, 403,
             "only dynamically provisioned pvc can be resized and the storageclass must support resize",
-            Reason.REFUSED, "allowVolumeExpansion",
+            Reason.REQUEST_REJECTED, "allowVolumeExpansion",
         ),
         (
             CLAIM, 403, "exceeded quota: storage, requested: requests.storage=10Gi, used: 0, limited: 5Gi",
-            Reason.REFUSED, "raise the ResourceQuota",
+            Reason.REQUEST_REJECTED, "raise the ResourceQuota",
         ),
-        (STATEFUL_SET, 403, 'violates PodSecurity "restricted:latest": seccompProfile', Reason.REFUSED, "Pod Security"),
+        (
+            STATEFUL_SET, 403, 'violates PodSecurity "restricted:latest": seccompProfile',
+            Reason.REQUEST_REJECTED, "Pod Security",
+        ),
         (
             STATEFUL_SET, 403, "unable to create new content in namespace desk because it is being terminated",
             Reason.TERMINATING, "being deleted",
         ),
-        (STATEFUL_SET, 422, "spec.replicas: Invalid value", Reason.REFUSED, "(422): spec.replicas: Invalid value"),
-        (STATEFUL_SET, 409, "Operation cannot be fulfilled", Reason.REFUSED, "(409)"),
+        (
+            STATEFUL_SET, 422, "spec.replicas: Invalid value",
+            Reason.REQUEST_REJECTED, "(422): spec.replicas: Invalid value",
+        ),
+        (STATEFUL_SET, 409, "Operation cannot be fulfilled", Reason.REQUEST_REJECTED, "(409)"),
     ],
 )  # fmt: skip
 def test_a_refusal_says_what_a_person_does(ref: Ref, code: int, said: str, reason: Reason, part: str) -> None:

@@ -118,7 +118,7 @@ def test_a_pair_whose_trades_are_not_handed_on_is_named_with_the_cause() -> None
     platform, observed = _steady()
     observed = observations.hearing(observed, SECOND, trades={"ETH/USD": "trade 7: its time is ahead of our clock"})
     assert _told(platform, observed)["IngestReady"] == (
-        "False", Reason.TRADES_REFUSED, "ETH/USD: trade 7: its time is ahead of our clock",
+        "False", Reason.TRADES_INVALID, "ETH/USD: trade 7: its time is ahead of our clock",
     )  # fmt: skip
 
 

@@ -129,7 +129,7 @@ def test_a_paused_platform_whose_spec_is_in_force_stays_as_it_is() -> None:
 def test_a_reason_of_a_newer_release_is_kept_as_a_failure_through_a_pause() -> None:
     platform = observations.a_platform()
     before = evaluations.status_of(
-        evaluations.inputs(platform, evaluations.schema(Reason.LOCKED)(observations.steady(platform)))
+        evaluations.inputs(platform, evaluations.schema(Reason.WAITING_FOR_LOCK)(observations.steady(platform)))
     )
     (schema,) = [one for one in before["conditions"] if one["type"] == ConditionType.SCHEMA_READY]
     schema["reason"] = "FromTheFuture"

@@ -129,7 +129,7 @@ def test_the_status_of_whatever_servers_say_is_taken(texts: list[str], days: int
             warnings=(what,) * many,
         )
         servers = {one: ServerReport(server=one, reason=reason, message=message, version=version) for one in Server}
-        blockers = (Blocker(ref=Ref("Service", "paper-old"), reason=Reason.REFUSED, message=what),)
+        blockers = (Blocker(ref=Ref("Service", "paper-old"), reason=Reason.REQUEST_REJECTED, message=what),)
         return dataclasses.replace(observed, schema=schema, servers=servers, blockers=blockers)
 
     raw = kept({})

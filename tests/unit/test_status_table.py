@@ -178,14 +178,14 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
     **{
         f"a server says {reason.value}": (evaluations.saying(reason), RECONCILING, reason, "kafka: it says so")
         for reason in (
-            Reason.UNREACHABLE, Reason.TLS_FAILED, Reason.LOGIN_REFUSED, Reason.RIGHT_MISSING,
+            Reason.UNREACHABLE, Reason.TLS_FAILED, Reason.AUTHENTICATION_FAILED, Reason.PERMISSION_DENIED,
             Reason.VERSION_UNSUPPORTED, Reason.FAILED,
         )
     },
     **{
         f"a server says {reason.value}": (evaluations.saying(reason), STALLED, reason, "kafka: it says so")
         for reason in (
-            Reason.SERVER_OWNED_BY_ANOTHER, Reason.VENUE_MISMATCH, Reason.OWNER_NOT_RECORDED, Reason.JETSTREAM_OFF,
+            Reason.SERVER_OWNED_BY_ANOTHER, Reason.VENUE_MISMATCH, Reason.OWNER_NOT_RECORDED, Reason.JETSTREAM_DISABLED,
         )
     },
     **{
@@ -201,22 +201,25 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
     ),
     **{
         f"the schema says {reason.value}": (evaluations.schema(reason), RECONCILING, reason, "schema: it says so")
-        for reason in (Reason.MIGRATING, Reason.LOCKED, Reason.FAILED, Reason.RIGHT_MISSING, Reason.UNREACHABLE)
+        for reason in (
+            Reason.MIGRATING, Reason.WAITING_FOR_LOCK, Reason.FAILED, Reason.PERMISSION_DENIED, Reason.UNREACHABLE,
+        )
     },
     **{
         f"the schema says {reason.value}": (evaluations.schema(reason), STALLED, reason, "schema: it says so")
         for reason in (
             Reason.DATABASE_OWNED_BY_ANOTHER, Reason.VENUE_MISMATCH, Reason.VENUE_UNKNOWN, Reason.SCHEMA_NEWER,
-            Reason.DRIFTED,
+            Reason.SCHEMA_DRIFTED,
         )
     },
     # What only a person mends.
     **{
         f"an object of ours is {reason.value}": (_troubled(reason), STALLED, reason, "postgres: do this")
-        for reason in (Reason.NAME_TAKEN, Reason.IMMUTABLE_FIELD, Reason.REFUSED)
+        for reason in (Reason.NAME_TAKEN, Reason.IMMUTABLE_FIELD, Reason.REQUEST_REJECTED)
     },
     "trouble with what is no server's": (
-        _troubled(Reason.REFUSED, ref=Ref("Service", "paper-old")), STALLED, Reason.REFUSED, "do this",
+        _troubled(Reason.REQUEST_REJECTED, ref=Ref("Service", "paper-old")),
+        STALLED, Reason.REQUEST_REJECTED, "do this",
     ),
     "what a person mends comes before what time mends": (
         _all(evaluations.saying(Reason.UNREACHABLE), evaluations.schema(Reason.SCHEMA_NEWER)),

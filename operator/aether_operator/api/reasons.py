@@ -51,19 +51,19 @@ class Reason(StrEnum):
     SECRET_KEY_MISSING = "SecretKeyMissing"  # noqa: S105 - the name of a reason
     UNREACHABLE = "Unreachable"
     TLS_FAILED = "TlsFailed"
-    LOGIN_REFUSED = "LoginRefused"
-    RIGHT_MISSING = "RightMissing"
+    AUTHENTICATION_FAILED = "AuthenticationFailed"
+    PERMISSION_DENIED = "PermissionDenied"
     DATABASE_MISSING = "DatabaseMissing"
     TIMESCALE_MISSING = "TimescaleMissing"
     PARTMAN_MISSING = "PartmanMissing"
     VERSION_UNSUPPORTED = "VersionUnsupported"
     NO_EGRESS = "NoEgress"
     BOOK_UNUSABLE = "BookUnusable"
-    TRADES_REFUSED = "TradesRefused"
+    TRADES_INVALID = "TradesInvalid"
     CHANNEL_SILENT = "ChannelSilent"
     OUTPUT_FAILED = "OutputFailed"
     MIGRATING = "Migrating"
-    LOCKED = "Locked"
+    WAITING_FOR_LOCK = "WaitingForLock"
     FAILED = "Failed"
     RECONCILE_FAILED = "ReconcileFailed"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
@@ -72,21 +72,21 @@ class Reason(StrEnum):
     UNKNOWN_PAIR = "UnknownPair"
     NAME_TAKEN = "NameTaken"
     IMMUTABLE_FIELD = "ImmutableField"
-    REFUSED = "Refused"
+    REQUEST_REJECTED = "RequestRejected"
     DATABASE_OWNED_BY_ANOTHER = "DatabaseOwnedByAnother"
     SERVER_OWNED_BY_ANOTHER = "ServerOwnedByAnother"
     VENUE_MISMATCH = "VenueMismatch"
     VENUE_UNKNOWN = "VenueUnknown"
-    JETSTREAM_OFF = "JetStreamOff"
+    JETSTREAM_DISABLED = "JetStreamDisabled"
     OWNER_NOT_RECORDED = "OwnerNotRecorded"
     SCHEMA_NEWER = "SchemaNewer"
-    DRIFTED = "Drifted"
+    SCHEMA_DRIFTED = "SchemaDrifted"
     # Warnings: it works, and a person should know.
     EVALUATION_ONLY = "EvaluationOnly"
     NATIVE_PARTITIONS = "NativePartitions"
     RETENTION_HELD = "RetentionHeld"
-    SCHEMA_ATTENTION = "SchemaAttention"
-    TOPICS_ATTENTION = "TopicsAttention"
+    SCHEMA_WARNING = "SchemaWarning"
+    TOPICS_WARNING = "TopicsWarning"
     # Paused.
     PAUSED_BY_SPEC = "PausedBySpec"
     NOT_PAUSED = "NotPaused"
@@ -152,11 +152,11 @@ TEXTS: Final[dict[Reason, Text]] = {
         "The server answers, and no protected connection comes about: its certificate is not trusted, or it has none.",
         "Put the authority's certificate into the key ca.crt of the Secret, or mend the server's certificate.",
     ),
-    Reason.LOGIN_REFUSED: _time(
+    Reason.AUTHENTICATION_FAILED: _time(
         "The server does not accept the username and password of the Secret.",
         "Correct the Secret or the server's login.",
     ),
-    Reason.RIGHT_MISSING: _time(
+    Reason.PERMISSION_DENIED: _time(
         "The login lacks a right that the platform needs.", "Grant the right that the message names."
     ),
     Reason.DATABASE_MISSING: _time(
@@ -183,7 +183,7 @@ TEXTS: Final[dict[Reason, Text]] = {
         "A market that the spec names has no book that is proved by the venue's checksum.",
         "Wait, if it lasts seconds: it is asked for anew. If it lasts, read the log of ingest's pods.",
     ),
-    Reason.TRADES_REFUSED: _time(
+    Reason.TRADES_INVALID: _time(
         "The venue tells a trade of a market, or the market itself, in a form that is not understood or cannot be (a "
         "time ahead of the clock, more decimals than the market has). No trade after it is handed on.",
         "Look at the clock of ingest's node, if it is a time. Otherwise wait: the venue is asked again and again.",
@@ -198,7 +198,7 @@ TEXTS: Final[dict[Reason, Text]] = {
         "Mend what the message names: the broker, the database, or the login for it.",
     ),
     Reason.MIGRATING: _time("The schema is being brought to its newest revision.", "Wait."),
-    Reason.LOCKED: _time(
+    Reason.WAITING_FOR_LOCK: _time(
         "Somebody else holds a lock that the next step needs: another operator, or a long transaction.",
         "Wait, or end the transaction that holds it: see pg_locks and pg_stat_activity.",
     ),
@@ -232,7 +232,7 @@ TEXTS: Final[dict[Reason, Text]] = {
         "A field of an object would have to change that Kubernetes never changes.",
         "Do what the message says; data stays where it is.",
     ),
-    Reason.REFUSED: _edit(
+    Reason.REQUEST_REJECTED: _edit(
         "The API server refused to make an object as it should be.",
         "Read the message: a quota, a policy of the cluster, or a StorageClass that cannot do it.",
     ),
@@ -254,7 +254,7 @@ TEXTS: Final[dict[Reason, Text]] = {
         "The database holds market data, and nothing says of which venue they are.",
         "Have somebody who knows it write the venue of these data down, as the message says.",
     ),
-    Reason.JETSTREAM_OFF: _edit(
+    Reason.JETSTREAM_DISABLED: _edit(
         "NATS runs without JetStream, and without it cannot keep whose it is.",
         "Switch JetStream on in the server's configuration, as the message says.",
     ),
@@ -268,7 +268,7 @@ TEXTS: Final[dict[Reason, Text]] = {
         "The schema in the database was made by a newer release. Nothing in it was changed.",
         "Upgrade the operator, or use another database.",
     ),
-    Reason.DRIFTED: _edit(
+    Reason.SCHEMA_DRIFTED: _edit(
         "Somebody changed the schema in a way that cannot be mended without loss. Nothing was dropped.",
         "Undo the change to the objects that the message names.",
     ),
@@ -283,12 +283,12 @@ TEXTS: Final[dict[Reason, Text]] = {
         meaning="A shorter retention would drop rows that are there, and is held until somebody may approve it.",
         act="Set spec.retention back; or leave it, since what is there is kept.",
     ),
-    Reason.SCHEMA_ATTENTION: Text(
+    Reason.SCHEMA_WARNING: Text(
         remedy=Remedy.NOBODY,
         meaning="Something in the database is not as it was set up, and nothing is lost by it.",
         act="Look at what the message names.",
     ),
-    Reason.TOPICS_ATTENTION: Text(
+    Reason.TOPICS_WARNING: Text(
         remedy=Remedy.NOBODY,
         meaning="A topic has other partitions than it would be made with, or fewer copies. It is used as it is.",
         act="Look at what the message names. Topics are never deleted, and their partitions never changed.",

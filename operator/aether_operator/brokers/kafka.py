@@ -50,7 +50,7 @@ async def check(endpoint: Endpoint, connection: AIOKafkaConnection) -> str:
             raise Refused(Reason.UNREACHABLE, f"it could not say whether topics may be used (code {code})")
         if code in _UNAUTHORIZED:
             login_said = "the login" if endpoint.username else "who does not log in"
-            raise Refused(Reason.RIGHT_MISSING, f"{login_said} may not {operation} topics md.*")
+            raise Refused(Reason.PERMISSION_DENIED, f"{login_said} may not {operation} topics md.*")
     return version
 
 
@@ -82,9 +82,9 @@ async def connected(endpoint: Endpoint, deadline: float) -> AsyncIterator[AIOKaf
         await connection.connect()
         yield connection
     except (errors.AuthenticationFailedError, errors.IllegalSaslStateError, errors.SaslAuthenticationFailed) as fault:
-        raise Refused(Reason.LOGIN_REFUSED, "the login is refused") from fault
+        raise Refused(Reason.AUTHENTICATION_FAILED, "the login is refused") from fault
     except errors.UnsupportedSaslMechanismError as fault:
-        raise Refused(Reason.LOGIN_REFUSED, f"it does not take logins by {MECHANISM}") from fault
+        raise Refused(Reason.AUTHENTICATION_FAILED, f"it does not take logins by {MECHANISM}") from fault
     except (errors.IncompatibleBrokerVersion, NotImplementedError) as fault:
         raise Refused(Reason.VERSION_UNSUPPORTED, "it speaks none of the versions that are understood here") from fault
     except TimeoutError:

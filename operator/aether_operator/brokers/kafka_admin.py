@@ -77,7 +77,7 @@ async def ask(endpoint: Endpoint, owner: Owner, guard: Callable[[], object] | No
             try:
                 await _write_owner(endpoint, connection, owner, deadline)
             except Refused as refused:
-                if refused.reason is not Reason.RIGHT_MISSING:
+                if refused.reason is not Reason.PERMISSION_DENIED:
                     raise
                 raise _by_hand(endpoint, owner, refused.message) from refused
             found = await _owner(endpoint, connection, deadline)
@@ -89,7 +89,7 @@ async def _owner(endpoint: Endpoint, connection: AIOKafkaConnection, deadline: f
     try:
         return await _first_record(endpoint, connection, deadline)
     except Refused as refused:
-        if refused.reason is not Reason.RIGHT_MISSING:
+        if refused.reason is not Reason.PERMISSION_DENIED:
             raise
         needs = f"let the login Describe and Read {owners.TOPIC.name}"
         raise Refused(Reason.OWNER_NOT_RECORDED, f"{refused.message}: {needs}") from refused

@@ -104,7 +104,7 @@ async def _logged_in(endpoint: Endpoint, reader: StreamReader, writer: StreamWri
         if error.get("err_code") in _NOT_NOW:
             raise Refused(Reason.UNREACHABLE, f"JetStream does not answer: {why}")
         raise Refused(
-            Reason.JETSTREAM_OFF,
+            Reason.JETSTREAM_DISABLED,
             f"JetStream is off for the login ({why}): put `jetstream {{ store_dir: "
             '"/data" }` into the configuration of the server, and `jetstream: enabled` into that of the account where '
             "it has accounts, and run: nats-server --signal reload",
@@ -123,7 +123,7 @@ async def _record(talk: _Talk, owner: Owner, guard: Callable[[], object] | None)
             await _make(talk, owner)
             found = await _described(talk)
     except Refused as refused:
-        if refused.reason is not Reason.RIGHT_MISSING:
+        if refused.reason is not Reason.PERMISSION_DENIED:
             raise
         raise _by_hand(talk.endpoint, owner, "the login may not ask JetStream for it") from refused
     return found
@@ -228,8 +228,8 @@ def _refusal(endpoint: Endpoint, line: str) -> Refused:
     if denied := _DENIED.search(line):
         what = "publish to" if denied[1].lower() == "publish" else "subscribe to"
         subject = "_INBOX.>" if denied[2].startswith("_INBOX.") else "$JS.API.>"
-        return Refused(Reason.RIGHT_MISSING, f"the login may not {what} {subject}")
+        return Refused(Reason.PERMISSION_DENIED, f"the login may not {what} {subject}")
     if "authorization" in line.lower() or "authentication" in line.lower():
-        return Refused(Reason.LOGIN_REFUSED, "the login is refused")
+        return Refused(Reason.AUTHENTICATION_FAILED, "the login is refused")
     words = endpoint.words(line.removeprefix("-ERR").strip(" '"))
     return Refused(Reason.FAILED, f"it ends the connection: {words}")

@@ -38,16 +38,16 @@ async def ask(endpoint: Endpoint, owner: Owner, guard: Callable[[], object] | No
             version = await _asked(connection)
             return Told(version, await _record(connection, endpoint, owner, guard))
     except (exceptions.AuthenticationError, exceptions.AuthorizationError) as fault:
-        raise Refused(Reason.LOGIN_REFUSED, "the login is refused") from fault
+        raise Refused(Reason.AUTHENTICATION_FAILED, "the login is refused") from fault
     except exceptions.NoPermissionError as fault:
         command = re.search(r"'(\w+)' command", str(fault))
         named = command[1].upper() if command else ""
         lacking = named if named in _COMMANDS else "the keys that Aether uses"
-        raise Refused(Reason.RIGHT_MISSING, f"the login may not use {lacking}") from fault
+        raise Refused(Reason.PERMISSION_DENIED, f"the login may not use {lacking}") from fault
     except exceptions.BusyLoadingError as fault:
         raise Refused(Reason.UNREACHABLE, "it is still loading its data") from fault
     except exceptions.ReadOnlyError as fault:
-        raise Refused(Reason.RIGHT_MISSING, "it is a replica, which nobody may write to") from fault
+        raise Refused(Reason.PERMISSION_DENIED, "it is a replica, which nobody may write to") from fault
     except exceptions.ResponseError as fault:
         raise Refused(Reason.FAILED, f"it refuses a command: {connections.said(fault, endpoint)}") from fault
     except exceptions.TimeoutError as fault:

@@ -120,7 +120,7 @@ def plan(seen: Seen, wanted: Sequence[Topic] = TOPICS) -> Plan:
     reason, message = Reason.READY, ""
     if lacking:
         # A right that is missing is what a person can bring.
-        lacking.sort(key=lambda one: one[0] is not Reason.RIGHT_MISSING)
+        lacking.sort(key=lambda one: one[0] is not Reason.PERMISSION_DENIED)
         reason, message = lacking[0][0], "; ".join(text for _, text in lacking)
     return Plan(makes=tuple(makes), changes=tuple(changes), reason=reason, message=message, warnings=tuple(warnings))
 
@@ -133,7 +133,7 @@ def copies(brokers: int) -> int:
 def refusal(code: int, operation: str, name: str, words: str = "") -> tuple[Reason, str]:
     """What a broker's code means for an operation on a topic."""
     if code in UNAUTHORIZED:
-        return Reason.RIGHT_MISSING, f"the login may not {operation} topic {name}"
+        return Reason.PERMISSION_DENIED, f"the login may not {operation} topic {name}"
     if code in _NOT_YET:
         return Reason.UNREACHABLE, f"topic {name}: the brokers could not {operation} it yet (code {code})"
     said = f": {words}" if words else ""

@@ -34,26 +34,26 @@ IDLE_TIMEOUT: Final = 10.0
 AUTHORITIES: Final = "/etc/ssl/certs/ca-certificates.crt"
 _REFUSALS: Final = (
     (Reason.DATABASE_MISSING, re.compile(r'FATAL:\s+database ".*" (does not exist|is not currently accepting)')),
-    (Reason.RIGHT_MISSING, re.compile(r"FATAL:\s+permission denied for database")),
+    (Reason.PERMISSION_DENIED, re.compile(r"FATAL:\s+permission denied for database")),
     (
-        Reason.LOGIN_REFUSED,
+        Reason.AUTHENTICATION_FAILED,
         re.compile(r"FATAL:\s+(.*authentication failed|role .* |no pg_hba.conf entry|pg_hba.conf rejects)|no password"),
     ),
     (Reason.TLS_FAILED, re.compile(r"SSL|TLS|certificate")),
 )
 _OWN_WORDS: Final = {
     Reason.DATABASE_MISSING: "the database cannot be entered",
-    Reason.RIGHT_MISSING: "the login lacks a right",
-    Reason.LOGIN_REFUSED: "the login is refused",
+    Reason.PERMISSION_DENIED: "the login lacks a right",
+    Reason.AUTHENTICATION_FAILED: "the login is refused",
     Reason.TLS_FAILED: "the connection cannot be protected",
     Reason.UNREACHABLE: "there is no connection",
 }
 """What is told of a server that does not let us in, where its own words quote the Secret."""
 _STATES: Final = {
-    "42501": Reason.RIGHT_MISSING,
-    "25006": Reason.RIGHT_MISSING,
-    "55P03": Reason.LOCKED,
-    "40P01": Reason.LOCKED,
+    "42501": Reason.PERMISSION_DENIED,
+    "25006": Reason.PERMISSION_DENIED,
+    "55P03": Reason.WAITING_FOR_LOCK,
+    "40P01": Reason.WAITING_FOR_LOCK,
 }
 
 
@@ -143,7 +143,7 @@ def opens(endpoint: Endpoint, *, deadline: float) -> bool | None:
     try:
         _open(endpoint, deadline).close()
     except ConnectionFailed as refused:
-        return False if refused.reason is Reason.LOGIN_REFUSED else None
+        return False if refused.reason is Reason.AUTHENTICATION_FAILED else None
     return True
 
 
@@ -199,7 +199,7 @@ def refusal(text: str, *, asked_password: bool) -> tuple[Reason, str]:
         if pattern.search(text):
             return reason, words or _first_cause(text)
     if asked_password and not words.startswith(("the database system", "sorry", "too many", "remaining connection")):
-        return Reason.LOGIN_REFUSED, words or "the login was refused"
+        return Reason.AUTHENTICATION_FAILED, words or "the login was refused"
     return Reason.UNREACHABLE, words or _first_cause(text)
 
 

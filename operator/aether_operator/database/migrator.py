@@ -133,7 +133,7 @@ class _Work:
             said = f"the database is not ours {secrecy.WITHHELD}" if quoted else plan.message
             message = f"{connections.place(self.endpoint)}: {said}"
             return SchemaReport(reason=plan.reason, message=message, ownership=ownership)
-        refused = plan.reason not in {Reason.READY, Reason.DRIFTED}
+        refused = plan.reason not in {Reason.READY, Reason.SCHEMA_DRIFTED}
         return SchemaReport(
             reason=plan.reason,
             message=f"{connections.place(self.endpoint)}: {plan.message}" if refused else plan.message,
@@ -180,7 +180,7 @@ def ensure_schema(
     except connections.ConnectionFailed as refused:
         return SchemaReport(reason=refused.reason, message=refused.message)
     except catalog_reader.Unreadable as unreadable:
-        return SchemaReport(reason=Reason.RIGHT_MISSING, message=f"{connections.place(endpoint)}: {unreadable}")
+        return SchemaReport(reason=Reason.PERMISSION_DENIED, message=f"{connections.place(endpoint)}: {unreadable}")
 
 
 def _converge(work: _Work, until: float) -> SchemaReport:
@@ -194,7 +194,9 @@ def _converge(work: _Work, until: float) -> SchemaReport:
         had = work.connection.execute(sqlalchemy.select(sqlalchemy.func.pg_try_advisory_lock(ADVISORY))).scalar_one()
     if not had:
         return replace(
-            work.report(seen, plan), reason=Reason.LOCKED, message="another session is changing this database's schema"
+            work.report(seen, plan),
+            reason=Reason.WAITING_FOR_LOCK,
+            message="another session is changing this database's schema",
         )
     for _ in range(ROUNDS):
         # What was seen before the lock was had may not be so any more.
@@ -228,10 +230,10 @@ def _failed(work: _Work, step: Step, fault: DBAPIError) -> tuple[Reason, str] | 
     """Why a step failed, or None where there is another way."""
     what = _name(step)
     reason, why = connections.told(fault, work.endpoint)
-    if isinstance(step, Write) and step.optional and reason is Reason.RIGHT_MISSING:
+    if isinstance(step, Write) and step.optional and reason is Reason.PERMISSION_DENIED:
         work.done[what] = f"{what}: {why}"
         return None
-    if what == plans.INSTALL_TIMESCALE and reason is not Reason.LOCKED:
+    if what == plans.INSTALL_TIMESCALE and reason is not Reason.WAITING_FOR_LOCK:
         if connections.passing(fault) and not work.fences.broke_at_timescale(work.endpoint):
             return (
                 Reason.FAILED,

@@ -261,7 +261,7 @@ def _keep(seen: Seen, wanted: DesiredSchema, memory: Memory, engine: Engine) -> 
     said = [f"{one.name} {one.what}" for one in notes.drift] + notes.lacking
     return Plan(
         steps=tuple(notes.steps),
-        reason=Reason.DRIFTED if notes.drift else Reason.RIGHT_MISSING if notes.lacking else Reason.READY,
+        reason=Reason.SCHEMA_DRIFTED if notes.drift else Reason.PERMISSION_DENIED if notes.lacking else Reason.READY,
         message="; ".join(said),
         engine=engine,
         held=tuple(notes.held),

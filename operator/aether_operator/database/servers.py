@@ -43,11 +43,11 @@ def choose(facts: ServerFacts, timescale: Timescale, *, database: str) -> Engine
             Reason.VERSION_UNSUPPORTED, f"PostgreSQL {facts.version}: supported are {MAJORS[0]} to {MAJORS[-1]}"
         )
     if facts.standby:
-        return Unfit(Reason.RIGHT_MISSING, "this server is a standby, which only reads: name the primary")
+        return Unfit(Reason.PERMISSION_DENIED, "this server is a standby, which only reads: name the primary")
     engine = _engine(facts, timescale)
     if isinstance(engine, Engine) and not facts.may_create:
         return Unfit(
-            Reason.RIGHT_MISSING,
+            Reason.PERMISSION_DENIED,
             f'the login may not create the schema "aether": grant it CREATE on the database "{database}"',
         )
     return engine
@@ -92,10 +92,10 @@ def _partman(facts: ServerFacts) -> Engine | Unfit:
         return Unfit(Reason.VERSION_UNSUPPORTED, f"pg_partman {facts.partman.version}: supported are 4.7 and 5")
     if not facts.partman.installed and not facts.superuser:
         return Unfit(
-            Reason.RIGHT_MISSING,
+            Reason.PERMISSION_DENIED,
             "only a superuser can install pg_partman: "
             "have one run CREATE SCHEMA partman; CREATE EXTENSION pg_partman SCHEMA partman",
         )
     if facts.partman_rights:
-        return Unfit(Reason.RIGHT_MISSING, f"pg_partman cannot be used: missing {', '.join(facts.partman_rights)}")
+        return Unfit(Reason.PERMISSION_DENIED, f"pg_partman cannot be used: missing {', '.join(facts.partman_rights)}")
     return Engine.PARTMAN

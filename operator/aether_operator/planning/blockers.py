@@ -93,7 +93,7 @@ def blocker_from_error(ref: Ref, code: int, message: str, *, namespace: str = ""
             f"{ref} cannot grow: its StorageClass does not allow volume expansion; set allowVolumeExpansion there, or "
             "the storage back to what it was"
         )
-        return Blocker(ref=ref, reason=Reason.REFUSED, message=text)
+        return Blocker(ref=ref, reason=Reason.REQUEST_REJECTED, message=text)
     if code in {_INVALID, _FORBIDDEN} and (_IMMUTABLE.search(said) or _SHRINK.search(said)):
         if ref.kind == kinds.CLAIMS.kind:
             text = f"{ref} cannot become what the spec says: its storage only grows, and the rest never changes"
@@ -103,7 +103,7 @@ def blocker_from_error(ref: Ref, code: int, message: str, *, namespace: str = ""
         return Blocker(ref=ref, reason=Reason.TERMINATING, message=f"{ref}: the namespace is being deleted")
     words = "the API server refused it" if ref.kind == kinds.SECRETS.kind else bounded(said)
     hint = next((hint for pattern, hint in _HINTS if pattern.search(said)), "")
-    return Blocker(ref=ref, reason=Reason.REFUSED, message=f"{ref} was refused ({code}): {words}{hint}")
+    return Blocker(ref=ref, reason=Reason.REQUEST_REJECTED, message=f"{ref} was refused ({code}): {words}{hint}")
 
 
 _HINTS: Final = (

@@ -30,7 +30,7 @@ _WORST_FIRST: Final = (
     Reason.UNKNOWN_PAIR,
     Reason.OUTPUT_FAILED,
     Reason.UNREACHABLE,
-    Reason.TRADES_REFUSED,
+    Reason.TRADES_INVALID,
     Reason.BOOK_UNUSABLE,
     Reason.CHANNEL_SILENT,
 )
@@ -168,7 +168,7 @@ def _trades(platform: Platform, said: dict[str, ComponentReport]) -> Iterator[tu
     """The pairs whose trades are not handed on by a replica that serves them."""
     for pair in sorted(platform.spec.pairs):
         if why := next((one.trades[pair] for one in said.values() if pair in one.trades), ""):
-            yield Reason.TRADES_REFUSED, f"{pair}: {why}"
+            yield Reason.TRADES_INVALID, f"{pair}: {why}"
 
 
 def _silent(pair: str, said: dict[str, ComponentReport]) -> tuple[str, ...]:

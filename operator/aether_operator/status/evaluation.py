@@ -338,14 +338,14 @@ def _warning(inputs: StatusInput, schema: Mapping[str, Any]) -> Condition:
         said.append((Reason.RETENTION_HELD, f"retention is not shortened: {', '.join(schema['held'])}"))
     unmended = [line for line in schema.get("drift", ()) if not line.endswith("(repaired)")]
     if unmended:
-        said.append((Reason.DRIFTED, f"the schema differs: {', '.join(unmended)}"))
+        said.append((Reason.SCHEMA_DRIFTED, f"the schema differs: {', '.join(unmended)}"))
     noted = "; ".join(sorted(inputs.observed.schema.warnings)) if inputs.observed.schema is not None else ""
     if schema.get("engine") == Engine.PARTMAN:
         said.append((Reason.NATIVE_PARTITIONS, noted or "tables are native partitions kept by pg_partman"))
     elif noted:
-        said.append((Reason.SCHEMA_ATTENTION, noted))
+        said.append((Reason.SCHEMA_WARNING, noted))
     if inputs.observed.topics is not None and inputs.observed.topics.warnings:
-        said.append((Reason.TOPICS_ATTENTION, "; ".join(sorted(inputs.observed.topics.warnings))))
+        said.append((Reason.TOPICS_WARNING, "; ".join(sorted(inputs.observed.topics.warnings))))
     managed = sorted(families.managed(inputs.platform)) if inputs.platform else []
     if managed:
         said.append((Reason.EVALUATION_ONLY, f"Managed {', '.join(managed)}: {_EVALUATION}"))
