@@ -25,7 +25,7 @@ def problems(spec: Any, name: str = "paper") -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("wrong", manifests.WRONG, ids=lambda wrong: wrong.id)
-def test_what_the_api_server_refuses_is_not_understood_and_its_field_is_named(wrong: manifests.Wrong) -> None:
+def test_spec_rejected_by_the_api_server_names_its_invalid_field(wrong: manifests.Wrong) -> None:
     found = problems(wrong.spec, wrong.name)
     assert [line for line in found if line.startswith(f"{wrong.field}: ")], found
 
@@ -38,14 +38,14 @@ def test_a_right_spec_becomes_a_platform(name: str) -> None:
     assert read.spec == PlatformSpec.model_validate(manifests.RIGHT[name])
 
 
-def test_an_empty_spec_is_a_small_platform_with_servers_of_its_own() -> None:
+def test_empty_spec_is_a_small_platform_with_managed_servers() -> None:
     read = parsing.parse(raw({}))
     assert isinstance(read, platforms.Platform)
     assert {read.spec.data_plane.of(server).mode for server in Server} == {platforms.Mode.MANAGED}
     assert (read.spec.paused, read.spec.progress_deadline_seconds, read.spec.retention.trades_days) == (False, 300, 90)
 
 
-def test_every_problem_is_told_at_once_in_order_and_not_endlessly() -> None:
+def test_all_problems_are_reported_at_once_in_a_bounded_list() -> None:
     spec = {"paused": 1, "retention": {"tradesDays": 0}, "dataPlane": {"kafka": {"mode": "Cloud"}}}
     assert [line.partition(":")[0] for line in problems(spec)] == [
         "spec.dataPlane.kafka.mode", "spec.paused", "spec.retention.tradesDays",
@@ -69,14 +69,14 @@ def test_contradictions_of_rooms_are_told_together() -> None:
     ]  # fmt: skip
 
 
-def test_a_spec_of_the_release_before_has_a_simulated_venue_and_its_markets() -> None:
+def test_previous_release_spec_gets_a_simulated_venue_and_its_markets() -> None:
     good = parsing.last_good(raw({}, applied={"dataPlane": {}, "retention": {"tradesDays": 7}}))
     assert good is not None
     assert (good.spec.venue.name, good.spec.venue.fed_by) == ("Simulated", "Synthetic")
     assert good.spec.pairs == platforms.DEFAULT_PAIRS
 
 
-def test_no_value_of_a_spec_is_in_what_is_said_of_it() -> None:
+def test_validation_message_contains_no_value_of_the_spec() -> None:
     place = {**observations.EXTERNAL["kafka"]["external"], "password": "canary-1", "port": "canary-2"}
     found = problems({"dataPlane": {"kafka": {"mode": "External", "external": place}}})
     assert len(found) == 2
@@ -94,7 +94,7 @@ def test_the_last_good_spec_is_read_from_the_status() -> None:
     assert (good.name, good.spec.retention.trades_days) == ("paper", 7)
 
 
-def test_there_is_no_last_good_spec_before_one_was_applied_or_when_it_is_not_understood() -> None:
+def test_no_last_good_spec_before_an_applied_or_readable_one() -> None:
     assert parsing.last_good(raw({})) is None
     assert parsing.last_good(raw({}, observedGeneration=-1)) is None
     assert parsing.last_good(raw({}, applied={"fieldOfAnOlderRelease": 1})) is None

@@ -18,7 +18,7 @@ OF_CONDITIONS = {Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.NOT_PAUSED}
 """Reasons of conditions, which are never why a whole platform is as it is."""
 
 
-def test_there_are_at_least_forty_and_each_has_a_name_of_its_own() -> None:
+def test_at_least_forty_states_each_with_a_unique_name() -> None:
     titles = [one.title for one in states.STATES]
     assert len(titles) == len(set(titles)) >= 40
 

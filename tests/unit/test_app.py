@@ -37,9 +37,7 @@ def books(tmp_path: Path) -> Path:
         (["book", "BTC/USD"], problems.NotRunning.exit_code, "cluster aether is not running"),
     ],
 )
-def test_what_cannot_be_done_ends_with_its_code_and_says_why(
-    tmp_path: Path, words: list[str], code: int, said: str
-) -> None:
+def test_failed_command_exits_with_its_code_and_a_cause(tmp_path: Path, words: list[str], code: int, said: str) -> None:
     done = command_line.aether(tmp_path, *words)
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
@@ -81,7 +79,7 @@ def test_kubectl_s_plugin_asks_the_current_context_and_its_namespace(
         (["--context", "prod", "-n", "x"], ["--context", "dev", "-n", "aether"]),
     ],
 )
-def test_kubectl_s_options_are_taken_on_either_side_of_the_command(
+def test_kubectl_options_are_accepted_before_and_after_the_command(
     tmp_path: Path, books: Path, before: list[str], after: list[str]
 ) -> None:
     (tmp_path / "config").touch()
@@ -129,7 +127,7 @@ def test_aether_without_a_context_asks_no_kubeconfig(tmp_path: Path, books: Path
         ({"contexts": None, "clusters": None}, [], "no current context"),
     ],
 )
-def test_a_context_that_is_not_there_is_named_and_nothing_is_asked(
+def test_unknown_context_is_named_and_no_request_is_sent(
     tmp_path: Path, books: Path, config: dict[str, Any], context: list[str], said: str
 ) -> None:
     (books / "answer-0").write_text(json.dumps(config))
@@ -159,7 +157,7 @@ def test_a_shell_completes_its_words(tmp_path: Path) -> None:
     assert done.stdout.split() == ["status"], done.stderr
 
 
-def test_ctrl_c_while_the_program_is_still_read_ends_it_quietly(tmp_path: Path) -> None:
+def test_ctrl_c_during_imports_exits_quietly(tmp_path: Path) -> None:
     code = """
 import sys, aether_cli.__main__ as it
 

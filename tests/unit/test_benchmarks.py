@@ -9,7 +9,7 @@ import pytest
 from aether_testing import benchmarks
 
 
-def test_a_latency_has_two_figures_in_milliseconds_with_how_many_times_better_we_are() -> None:
+def test_latency_has_two_percentiles_in_milliseconds_and_the_ratio() -> None:
     samples = [n / 1000 for n in range(1, 101)]
     lines = [json.loads(one.line()) for one in benchmarks.latencies("x", samples, "peer", [2 * s for s in samples])]
     assert [(one["name"], one["value"], one["unit"]) for one in lines] == [("x-p50", 50, "ms"), ("x-p99", 99, "ms")]

@@ -10,7 +10,7 @@ from aether_cli.local import binaries, program_builder, requirements
 ETCD, APISERVER = binaries.CONTROL_PLANE[:2]
 
 
-def test_every_program_comes_from_a_tool_of_its_module_and_no_tool_is_forgotten() -> None:
+def test_every_program_has_its_module_tool_and_none_is_missing() -> None:
     for name in {binary.module for binary in binaries.ALL}:
         wanted = sorted(binary.package for binary in binaries.ALL if binary.module == name)
         assert sorted(program_builder.module(name).tools()) == wanted
@@ -31,7 +31,7 @@ def test_kubernetes_reports_its_version() -> None:
     assert "-X k8s.io/component-base/version.gitMinor=34" in linker
 
 
-def test_a_kept_build_counts_as_long_as_sums_and_flags_are_the_same() -> None:
+def test_cached_build_is_valid_while_sums_and_flags_are_unchanged() -> None:
     module = program_builder.module("etcd")
     key = binaries.key(module, ETCD)
     assert binaries.key(module, ETCD) == key
@@ -39,7 +39,7 @@ def test_a_kept_build_counts_as_long_as_sums_and_flags_are_the_same() -> None:
     assert binaries.key(replace(module, gomod=module.gomod.replace("v3.6", "v3.5")), ETCD) != key
 
 
-def test_the_toolchain_that_is_asked_for_is_the_newest_that_a_module_asks_for() -> None:
+def test_required_go_toolchain_is_the_newest_of_the_modules() -> None:
     names = {binary.module for binary in binaries.ALL}
     lines = [
         line for name in names for line in program_builder.module(name).gomod.splitlines() if line.startswith("go 1.")

@@ -69,9 +69,7 @@ def test_every_recorded_checksum_matches(frames: Sequence[bytes]) -> None:
     assert [take(book, frame) for frame in frames] == [True] * len(frames)
 
 
-def test_every_change_of_one_digit_is_refused_or_touches_nothing_that_the_checksum_proves(
-    source: str, frames: Sequence[bytes]
-) -> None:
+def test_changed_digit_is_rejected_or_leaves_verified_levels_unchanged(source: str, frames: Sequence[bytes]) -> None:
     """All of them: each digit of each price, quantity and checksum, each of the nine others in its place."""
     book, tried, passed = a_book(), 0, 0
     for frame in frames:
@@ -126,7 +124,7 @@ def _survives(book: Book, frame: bytes, way: Callable[[Book, bytes], bool]) -> b
         return False
 
 
-def test_a_book_that_did_not_verify_stays_unusable_until_a_snapshot_does(frames: Sequence[bytes]) -> None:
+def test_unverified_book_stays_unusable_until_a_valid_snapshot(frames: Sequence[bytes]) -> None:
     snapshot, first, second, *_ = frames
     book = a_book()
     assert take(book, snapshot)
@@ -139,7 +137,7 @@ def test_a_book_that_did_not_verify_stays_unusable_until_a_snapshot_does(frames:
     assert book.unusable is None
 
 
-def test_every_recorded_update_is_read_by_a_lane_with_its_time(frames: Sequence[bytes]) -> None:
+def test_fast_path_reads_every_recorded_update_with_its_time(frames: Sequence[bytes]) -> None:
     book, (snapshot, *updates) = a_book(), frames
     known = fast_path.of(book)
     assert by_lane(book, snapshot, known) is None
@@ -221,7 +219,7 @@ def a_frame(kind: str, changed: dict[str, list[tuple[int, int]]], whole: dict[st
 
 
 @pytest.mark.parametrize("best", [100, 101])
-def test_a_crossed_or_locked_book_is_unusable_until_an_update_uncrosses_it(best: int) -> None:
+def test_crossed_or_locked_book_is_unusable_until_an_update_uncrosses(best: int) -> None:
     book, asks = a_book(quantity_digits=1), [(100, 1)]
     assert take(book, a_frame("snapshot", {"bids": [(99, 1)], "asks": asks}, {"bids": [(99, 1)], "asks": asks}))
     crossing = a_frame("update", {"bids": [(best, 1)]}, {"bids": [(best, 1), (99, 1)], "asks": asks})
@@ -233,7 +231,7 @@ def test_a_crossed_or_locked_book_is_unusable_until_an_update_uncrosses_it(best:
     assert book.unusable is None
 
 
-def test_a_crossed_snapshot_is_unusable_and_one_side_alone_is_not_crossed() -> None:
+def test_crossed_snapshot_is_unusable_and_a_one_sided_one_usable() -> None:
     book, both = a_book(quantity_digits=1), {"bids": [(100, 1)], "asks": [(100, 1)]}
     assert not take(book, a_frame("snapshot", both, both))
     assert book.unusable is Unusable.CROSSED
@@ -256,7 +254,7 @@ changes = st.lists(
 
 
 @given(changes=changes, depth=st.sampled_from([10, 25]))
-def test_a_book_is_what_applying_each_level_in_turn_and_cutting_gives(changes: Any, depth: int) -> None:
+def test_book_equals_levels_applied_one_by_one_and_truncated(changes: Any, depth: int) -> None:
     """Against a reference that is a dictionary and a sort."""
     book, known = a_book(depth=depth, price_digits=2, quantity_digits=1), _Reference(depth)
     assert book.snapshot([], [], known.checksum())

@@ -9,7 +9,7 @@ from aether_operator.observed import families
 from aether_testing import observations
 
 
-def test_every_server_has_a_row_and_a_place_in_the_call_graph() -> None:
+def test_every_server_has_a_catalog_row_and_call_graph_entry() -> None:
     assert set(servers.SERVERS) == set(Server)
     assert set(components.COMPONENTS) == set(components.Component)
     assert set(calls.CALLERS) == {

@@ -50,7 +50,7 @@ def test_only_the_store_has_the_store_s_authority() -> None:
     assert vouched == {"etcd", "apiserver-etcd"}
 
 
-def test_a_leaf_never_outlives_its_authority_and_holds_on_a_clock_that_is_a_little_behind() -> None:
+def test_leaf_never_outlives_its_ca_and_tolerates_slow_clocks() -> None:
     late = NOW + certificates.CA_LIFETIME - datetime.timedelta(days=1)
     leaf = read(certificates.issue(certificates.IDENTITIES["admin"], CA, now=late))
     assert leaf.not_valid_after_utc == read(CA).not_valid_after_utc

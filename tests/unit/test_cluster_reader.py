@@ -51,7 +51,7 @@ def a_reader(kubectl: kubectl_client.Kubectl) -> cluster_reader.BookReader:
 TWO = [a_pod("paper-ingest-0"), a_pod("paper-ingest-1")]
 
 
-def test_the_pod_that_serves_the_market_is_found_and_asked_first_from_then_on(tmp_path: Path) -> None:
+def test_pod_that_serves_the_market_is_found_then_queried_first(tmp_path: Path) -> None:
     reader = a_reader(a_kubectl(tmp_path, TWO, p0=NOT_FOUND, p1=a_view(usable=True)))
     assert reader.read().pod == "paper-ingest-1"
     assert reader.read().usable
@@ -60,14 +60,14 @@ def test_the_pod_that_serves_the_market_is_found_and_asked_first_from_then_on(tm
     assert asked == [where.format(pod) for pod in (0, 1, 1)]
 
 
-def test_of_two_that_serve_it_the_one_whose_book_is_usable_is_shown(tmp_path: Path) -> None:
+def test_of_two_pods_one_with_a_usable_book_is_shown(tmp_path: Path) -> None:
     reader = a_reader(a_kubectl(tmp_path, TWO, p0=a_view(usable=False), p1=a_view(usable=True)))
     assert reader.read().pod == "paper-ingest-1"
     (tmp_path / "p1.json").write_text(json.dumps(a_view(usable=False)))
     assert reader.read().usable is False
 
 
-def test_a_market_that_nobody_serves_is_said_with_where_to_look(tmp_path: Path) -> None:
+def test_unserved_market_is_reported_with_where_to_check(tmp_path: Path) -> None:
     with pytest.raises(problems.NotReady, match="BTC/USD: no pod of ingest of platform paper") as said:
         a_reader(a_kubectl(tmp_path, TWO, p0=NOT_FOUND, p1=NOT_FOUND)).read()
     assert "spec.pairs" in said.value.remedy
@@ -84,7 +84,7 @@ def test_that_ingest_is_not_reached_is_something_else(tmp_path: Path) -> None:
         a_reader(a_kubectl(tmp_path, TWO, p0=refused, p1=NOT_FOUND)).read()
 
 
-def test_a_pod_tells_of_itself_and_that_it_does_not_is_told_as_well(tmp_path: Path) -> None:
+def test_pod_status_or_why_it_is_missing_is_returned(tmp_path: Path) -> None:
     kubectl = a_kubectl(tmp_path, [], p0={"feed": {}}, p1="Error: no")
     assert cluster_reader.pod_status(kubectl, a_pod("paper-ingest-0")).status == {"feed": {}}
     assert "Error: no" in cluster_reader.pod_status(kubectl, a_pod("paper-ingest-1")).error

@@ -49,7 +49,7 @@ def test_a_path_says_what_a_request_is_about(path: str, about: Target | None) ->
         ("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", False),
     ],
 )
-def test_leases_events_and_questions_are_no_writes_unless_one_says_so(path: str, *, counted: bool) -> None:
+def test_leases_events_and_reviews_are_not_counted_writes_by_default(path: str, *, counted: bool) -> None:
     about = counting_proxy.target(path)
     assert about is not None
     assert counting_proxy.but_leases_and_events(about) is counted

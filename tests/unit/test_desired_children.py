@@ -41,7 +41,7 @@ def _word(thing: Manifest) -> str:
     return word
 
 
-def test_a_managed_platform_becomes_five_children_a_server_logins_and_its_rooms() -> None:
+def test_managed_platform_has_five_children_per_server_logins_and_services() -> None:
     platform = observations.a_platform()
     children = _children(platform)
     of_servers = {ref for server in Server for ref in families.of_server(server, platform)}
@@ -51,7 +51,7 @@ def test_a_managed_platform_becomes_five_children_a_server_logins_and_its_rooms(
     assert len(of_components) == 4 + 4
 
 
-def test_an_external_platform_becomes_logins_and_its_rooms_and_nothing_else() -> None:
+def test_external_platform_has_only_logins_and_services() -> None:
     platform = observations.an_external_platform()
     children = _children(platform, observations.made(platform))
     rest = {ref for ref in children if ref.kind != "Secret"}
@@ -71,7 +71,7 @@ def test_the_same_world_gives_the_same_children() -> None:
     assert _children(platform, observed) == _children(platform, observed)
 
 
-def test_data_and_credentials_have_no_owner_and_all_else_goes_with_the_platform() -> None:
+def test_only_data_and_credentials_outlive_the_platform() -> None:
     for ref, child in _children(observations.a_platform()).items():
         owners = child["metadata"].get("ownerReferences", [])
         if ref.kind in {"Secret", "PersistentVolumeClaim"}:
@@ -83,7 +83,7 @@ def test_data_and_credentials_have_no_owner_and_all_else_goes_with_the_platform(
             )  # fmt: skip
 
 
-def test_extra_labels_are_on_children_and_pods_and_never_hide_ours() -> None:
+def test_extra_labels_reach_children_and_pods_but_never_override_ours() -> None:
     extra = {"team": "desk", labels.PLATFORM: "stolen"}
     children = _children(observations.a_platform(), extra_labels=extra)
     pods = [one["spec"]["template"] for ref, one in children.items() if ref.kind == "StatefulSet"]
@@ -116,7 +116,7 @@ def test_every_pod_is_restricted() -> None:
         }
 
 
-def test_a_recovering_server_is_given_a_day_and_postgres_is_never_killed_for_recovering() -> None:
+def test_recovering_server_has_a_day_and_postgres_is_never_killed() -> None:
     children = _children(observations.a_platform())
     for server in Server:
         (container,) = _stateful_set(children, f"paper-{server.value}")["spec"]["template"]["spec"]["containers"]
@@ -126,7 +126,7 @@ def test_a_recovering_server_is_given_a_day_and_postgres_is_never_killed_for_rec
         assert ("livenessProbe" in container) is (server is not Server.POSTGRES)
 
 
-def test_where_a_release_lets_pods_run_is_said_and_what_it_leaves_out_is_not() -> None:
+def test_scheduling_settings_of_a_release_are_set_and_others_omitted() -> None:
     plain = _stateful_set(_children(observations.a_platform()))["spec"]["template"]["spec"]
     assert not {"imagePullSecrets", "nodeSelector", "tolerations", "priorityClassName"} & plain.keys()
     placed = _children(
@@ -143,7 +143,7 @@ def test_where_a_release_lets_pods_run_is_said_and_what_it_leaves_out_is_not() -
     assert pod["priorityClassName"] == "high"
 
 
-def test_storage_and_resources_of_the_spec_reach_the_claim_and_the_pod() -> None:
+def test_storage_and_resources_of_the_spec_reach_claim_and_pod() -> None:
     managed = {"storage": "2048Mi", "resources": {"requests": {"cpu": "0.5"}, "limits": {"memory": "2Gi"}}}
     children = _children(observations.a_platform(dataPlane={"postgres": {"managed": managed}}))
     claim = children[Ref("PersistentVolumeClaim", "paper-postgres-data")]
@@ -188,7 +188,7 @@ def test_quantities_are_sent_as_the_api_server_stores_them(written: str, stored:
 # Credentials.
 
 
-def test_credentials_that_are_intact_stay_and_the_pod_carries_their_word() -> None:
+def test_intact_credentials_are_kept_with_their_hash_on_the_pod() -> None:
     platform = observations.a_platform()
     first = observations.made(platform)
     again = _children(platform, first)
@@ -230,7 +230,7 @@ def _broken(live: Manifest, how: str) -> Manifest | None:
         "not text", "not base64", "no key",
     ],
 )  # fmt: skip
-def test_credentials_that_are_not_intact_are_made_anew_and_the_pod_of_the_same_pass_knows(how: str) -> None:
+def test_damaged_credentials_are_replaced_and_the_pod_changes_with_them(how: str) -> None:
     platform = observations.a_platform()
     first = observations.made(platform)
     ref = Ref("Secret", "paper-postgres")
@@ -252,7 +252,7 @@ def test_nothing_is_started_with_the_credentials_of_others() -> None:
     assert Ref("StatefulSet", "paper-postgres") not in _children(observations.a_platform(), observed)
 
 
-def test_what_runs_already_goes_on_while_its_secrets_name_is_taken() -> None:
+def test_running_server_continues_while_its_secret_name_is_taken() -> None:
     platform = observations.a_platform()
     first = observations.made(platform)
     foreign = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "paper-postgres", "labels": {}}, "data": {}}
@@ -280,7 +280,7 @@ def test_the_login_for_people_says_where_the_database_is() -> None:
 # Logging in.
 
 
-def test_a_managed_server_is_reached_by_its_service_with_the_login_of_its_secret() -> None:
+def test_managed_server_is_reached_by_its_service_with_generated_login() -> None:
     platform = observations.a_platform()
     observed = observations.made(platform)
     found = desired.endpoint(Server.POSTGRES, platform, observed)
@@ -291,7 +291,7 @@ def test_a_managed_server_is_reached_by_its_service_with_the_login_of_its_secret
     assert found.password.text == desired.decoded(observed.children[Ref("Secret", "paper-postgres")])["password"]
 
 
-def test_an_external_server_is_reached_as_the_spec_says_with_the_users_login() -> None:
+def test_external_server_is_reached_with_the_address_and_login_given() -> None:
     platform = observations.an_external_platform()
     observed = observations.made(platform)
     found = desired.endpoint(Server.KAFKA, platform, observed)
@@ -326,7 +326,7 @@ def test_what_a_login_lacks_is_named(secret: dict[str, str] | None, expected: de
     assert desired.endpoint(Server.KAFKA, platform, observed) == expected
 
 
-def test_the_login_for_people_has_the_authority_that_its_server_is_trusted_by() -> None:
+def test_reader_login_has_the_ca_its_server_is_trusted_by() -> None:
     platform = observations.an_external_platform()
     secret = platform.spec.data_plane.postgres.external
     assert secret is not None
@@ -376,7 +376,7 @@ def _pods(platform: Platform) -> list[policies.Pod]:
     ]
 
 
-def test_of_all_pairs_in_two_namespaces_only_those_of_the_call_graph_may_speak() -> None:
+def test_only_call_graph_pairs_may_connect_across_two_namespaces() -> None:
     graph = {**calls.CALLERS, "redis": frozenset({calls.OPERATOR, "kafka"})}
     platforms = [
         observations.a_platform(),
@@ -414,7 +414,7 @@ def test_a_server_that_nobody_may_call_lets_nobody_in() -> None:
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
 
 
-def test_a_component_of_the_call_graph_is_let_in_from_its_own_platform_only() -> None:
+def test_call_graph_component_is_admitted_only_within_its_platform() -> None:
     graph = {**calls.CALLERS, "redis": frozenset({"oms"})}
     policy = networkpolicies.around(Server.REDIS, observations.a_platform(), observations.a_release(), graph)
     cluster = policies.Evaluator((policy,), {"desk": {}, "other": {}})

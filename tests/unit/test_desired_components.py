@@ -49,7 +49,7 @@ def _told(children: dict[Ref, Manifest], which: Ref = INGEST) -> dict[str, str]:
     return {one["name"]: one.get("value", "") for one in _container(children, which)["env"]}
 
 
-def test_a_simulated_platform_has_a_venue_of_its_own_and_one_at_kraken_has_none() -> None:
+def test_simulated_platform_has_its_own_venue_and_kraken_has_none() -> None:
     paper, real = _children(observations.a_platform()), _children(observations.a_platform(**KRAKEN))
     assert {INGEST, EXCHANGE} <= set(paper)
     assert INGEST in real
@@ -70,7 +70,7 @@ def test_ingest_is_told_which_venue_and_where_it_is(spec: dict[str, Any], websoc
     assert told["AETHER_VENUE"] == spec.get("venue", {}).get("name", "Simulated")
 
 
-def test_ingest_is_told_where_servers_are_and_how_they_are_reached() -> None:
+def test_ingest_gets_server_addresses_and_how_to_connect() -> None:
     managed, external = (
         _told(_children(observations.a_platform())),
         _told(_children(observations.an_external_platform())),
@@ -85,7 +85,7 @@ def test_ingest_is_told_where_servers_are_and_how_they_are_reached() -> None:
     assert not [name for name in managed if "REDIS" in name]
 
 
-def test_each_replica_knows_its_own_name_its_peers_and_its_release() -> None:
+def test_each_replica_knows_its_name_its_peers_and_release() -> None:
     children = _children(observations.a_platform())
     first = _container(children)["env"][0]
     assert first == {"name": "AETHER_INSTANCE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
@@ -110,7 +110,7 @@ def test_a_release_is_called_as_its_image_is(image: str, version: str) -> None:
     assert told["AETHER_RELEASE"] == version
 
 
-def test_the_simulated_venue_is_told_its_feed_its_speed_and_where_its_journal_is() -> None:
+def test_simulated_venue_gets_its_feed_speed_and_journal_path() -> None:
     children = _children(observations.a_platform(components={"exchangeSim": {"speed": 4, "storage": "2048Mi"}}))
     told = _told(children, EXCHANGE)
     assert (told["AETHER_FEED"], told["AETHER_SPEED"], told["AETHER_JOURNAL"]) == (
@@ -189,9 +189,7 @@ def test_ingest_that_runs_is_stopped_once_a_server_is_anothers(server: Server) -
 
 @pytest.mark.parametrize("standing", [None, *UNSURE])
 @pytest.mark.parametrize("server", [Server.KAFKA, Server.NATS])
-def test_an_edited_address_reaches_ingest_only_once_the_server_is_ours(
-    server: Server, ownership: Ownership | None
-) -> None:
+def test_edited_address_reaches_ingest_only_once_we_own_the_server(server: Server, ownership: Ownership | None) -> None:
     before = observations.an_external_platform()
     observed = observations.made(before)
     edited = observations.a_platform(dataPlane=_elsewhere(server), components={"ingest": {"replicas": 2}})
@@ -215,7 +213,7 @@ def test_ingest_of_another_venue_waits_until_servers_are_ours() -> None:
     assert INGEST in _children(observations.an_external_platform(), _known(observed, None, *Server))
 
 
-def test_an_address_taken_from_ingest_waits_until_the_server_is_ours() -> None:
+def test_address_is_withheld_from_ingest_until_we_own_the_server() -> None:
     platform = observations.an_external_platform()
     observed = observations.made(platform)
     live = json.loads(json.dumps(observed.children[INGEST]))
@@ -233,7 +231,7 @@ def _settings(**spec: Any) -> Manifest:
     return _children(observations.a_platform(**spec))[Ref("ConfigMap", "paper-ingest-settings")]
 
 
-def test_live_settings_are_one_line_of_json_whatever_order_somebody_wrote() -> None:
+def test_live_settings_are_one_json_line_in_a_fixed_order() -> None:
     made = _settings(pairs=["ETH/USD", "BTC/USD"], components={"ingest": {"replicas": 2}})
     text = '{"version":1,"pairs":["BTC/USD","ETH/USD"],"replicas":2}'
     assert made["data"] == {"live.json": text}
@@ -249,13 +247,13 @@ def test_the_usual_pairs_are_those_of_the_simulated_venue() -> None:
 
 
 @pytest.mark.parametrize("spec", [{"pairs": ["BTC/USD"]}, {"components": {"ingest": {"replicas": 5}}}])
-def test_neither_pairs_nor_replicas_are_in_the_template_of_a_pod(spec: dict[str, Any]) -> None:
+def test_pod_template_contains_neither_pairs_nor_replicas(spec: dict[str, Any]) -> None:
     usual, other = _children(observations.a_platform()), _children(observations.a_platform(**spec))
     assert other[INGEST]["spec"]["template"] == usual[INGEST]["spec"]["template"]
     assert other[EXCHANGE] == usual[EXCHANGE]
 
 
-def test_replicas_are_those_of_the_spec_and_several_have_a_budget() -> None:
+def test_replicas_follow_the_spec_and_several_get_a_disruption_budget() -> None:
     one, three = (_children(observations.a_platform(components={"ingest": {"replicas": count}})) for count in (1, 3))
     budget = Ref("PodDisruptionBudget", "paper-ingest")
     assert (one[INGEST]["spec"]["replicas"], three[INGEST]["spec"]["replicas"]) == (1, 3)
@@ -269,7 +267,7 @@ def test_replicas_are_those_of_the_spec_and_several_have_a_budget() -> None:
 # Pods.
 
 
-def test_a_room_s_pod_is_restricted_and_named_by_its_argument() -> None:
+def test_service_pod_is_restricted_and_its_argument_names_the_service() -> None:
     children = _children(observations.a_platform(), service_image="images.example.org/service:7")
     for component, run in COMPONENTS.items():
         which = Ref("StatefulSet", f"paper-{run.name}")
@@ -285,7 +283,7 @@ def test_a_room_s_pod_is_restricted_and_named_by_its_argument() -> None:
             assert container[probe]["failureThreshold"] >= 3
 
 
-def test_credentials_are_files_in_a_folder_for_each_server_and_nothing_else_of_a_secret_is_seen() -> None:
+def test_credentials_are_files_per_server_and_nothing_else_is_mounted() -> None:
     for platform, kafka in (
         (observations.a_platform(), "paper-kafka"),
         (observations.an_external_platform(), "my-kafka"),
@@ -308,7 +306,7 @@ def test_credentials_are_files_in_a_folder_for_each_server_and_nothing_else_of_a
         ]
 
 
-def test_a_room_s_pod_says_where_its_metrics_are_and_has_no_word_of_credentials_or_settings() -> None:
+def test_service_pod_has_scrape_annotations_without_credentials_or_settings() -> None:
     children = _children(observations.a_platform())
     for run in COMPONENTS.values():
         template = children[Ref("StatefulSet", f"paper-{run.name}")]["spec"]["template"]
@@ -318,7 +316,7 @@ def test_a_room_s_pod_says_where_its_metrics_are_and_has_no_word_of_credentials_
 
 
 @pytest.mark.parametrize("secret", [None, {"username": "u"}])
-def test_what_waits_for_a_users_secret_is_not_started_and_what_runs_goes_on(secret: dict[str, str] | None) -> None:
+def test_component_waits_for_a_user_secret_but_keeps_running(secret: dict[str, str] | None) -> None:
     platform = observations.an_external_platform()
     there = observations.made(platform)
     lacking = dataclasses.replace(there, secrets={**there.secrets, "my-kafka": secret})
@@ -335,7 +333,7 @@ def test_a_room_is_not_started_with_the_credentials_of_others(secret: str) -> No
     assert INGEST not in _children(platform, observed)
 
 
-def test_peers_have_names_of_their_own_and_the_venue_has_an_address() -> None:
+def test_peers_have_unique_names_and_the_venue_an_address() -> None:
     children = _children(observations.a_platform())
     headless, before = children[Ref("Service", "paper-ingest")], children[Ref("Service", "paper-exchange")]
     assert (headless["spec"]["clusterIP"], headless["spec"]["publishNotReadyAddresses"]) == ("None", True)
@@ -364,7 +362,7 @@ STRANGER = policies.Pod("other", "stranger", {"app": "browser"})
 PORTS = sorted({components.PORT, *(row.port for row in servers.SERVERS.values())})
 
 
-def test_rooms_reach_what_they_call_and_nothing_else_of_two_platforms() -> None:
+def test_components_of_two_platforms_reach_only_what_they_call() -> None:
     paper, live = observations.a_platform(), observations.a_platform(name="live", **KRAKEN)
     cluster, pods = _cluster(paper, live)
     found = {
@@ -398,7 +396,7 @@ def _egress(**spec: Any) -> list[dict[str, Any]]:
     return found
 
 
-def test_only_ingest_at_a_real_venue_reaches_the_internet_and_no_private_network() -> None:
+def test_only_ingest_at_a_real_venue_reaches_the_public_internet() -> None:
     def blocks(rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [peer["ipBlock"] for rule in rules for peer in rule.get("to", []) if "ipBlock" in peer]
 
@@ -412,7 +410,7 @@ def test_only_ingest_at_a_real_venue_reaches_the_internet_and_no_private_network
     assert "egress" not in exchange["spec"]
 
 
-def test_a_server_of_somebody_else_is_reached_at_its_port_and_names_are_resolved() -> None:
+def test_external_server_is_reached_at_its_port_with_dns_allowed() -> None:
     open_ports = [rule["ports"] for rule in _egress(dataPlane=observations.EXTERNAL) if "to" not in rule]
     assert [{"port": 1001, "protocol": "TCP"}] in open_ports
     assert [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}] in open_ports

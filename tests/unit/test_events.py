@@ -34,7 +34,7 @@ class Recorder(api_client.Api):
         ("half \ud83d", "half ?"),
     ],
 )
-async def test_a_note_has_as_many_bytes_as_the_api_server_takes(note: str, told: str) -> None:
+async def test_event_note_has_as_many_bytes_as_the_api_accepts(note: str, told: str) -> None:
     api = Recorder()
     about = {
         "apiVersion": "trading.aether.io/v1alpha1",

@@ -45,7 +45,7 @@ def test_an_example_becomes_what_it_says(folder: str) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_an_example_lives_where_up_looks_and_lies_in_its_folder_directly(folder: str) -> None:
+def test_example_uses_the_namespace_of_up_and_one_flat_folder(folder: str) -> None:
     assert the_platform(folder).namespace == installer.PLATFORM_NAMESPACE
     assert {path.name for path in (EXAMPLES / folder).glob("*.y*ml")} == {"platform.yaml"}
     assert (EXAMPLES / folder / "README.md").is_file()

@@ -76,7 +76,7 @@ def refusal(events: list[Event]) -> Refusal | None:
 # ---- one order after another
 
 
-def test_the_best_price_trades_first_and_at_one_price_whoever_came_first() -> None:
+def test_best_price_trades_first_then_first_in_time() -> None:
     engine = an_engine()
     for price, owner in ((870_010, ANNA), (870_000, ANNA), (870_000, BEN)):
         engine.handle(an_order(Side.SELL, price, owner=owner), NOON)
@@ -86,7 +86,7 @@ def test_the_best_price_trades_first_and_at_one_price_whoever_came_first() -> No
     assert all(trade.side is Side.BUY and trade.taker == OrderId(4) for trade in made)
 
 
-def test_what_a_limit_order_does_not_fill_rests_at_its_price() -> None:
+def test_unfilled_rest_of_a_limit_order_rests_at_its_price() -> None:
     engine = an_engine()
     engine.handle(an_order(Side.SELL, 870_000), NOON)
     events = engine.handle(an_order(Side.BUY, 870_000, 3 * LOT), NOON)
@@ -172,7 +172,7 @@ def test_what_the_venue_takes_depends_on_how_it_is(
     assert refusal(engine.handle(Cancel(owner=ANNA, order_id=OrderId(1)), NOON)) is cancelled
 
 
-def test_no_two_trades_of_a_market_have_one_time_even_when_the_clock_goes_back() -> None:
+def test_trade_times_of_a_market_are_unique_despite_clock_jumps() -> None:
     engine = an_engine()
     for _ in range(3):
         engine.handle(an_order(Side.SELL, 870_000), NOON)
@@ -253,7 +253,7 @@ def test_any_orders_trade_by_price_and_then_by_time(commands: list[Command]) -> 
 
 
 @given(COMMANDS)
-def test_the_book_is_never_crossed_and_what_a_level_has_is_the_sum_of_its_orders(commands: list[Command]) -> None:
+def test_book_is_never_crossed_and_levels_sum_their_orders(commands: list[Command]) -> None:
     engine = an_engine()
     book = engine.books[BTC.symbol]
     for command in commands:
@@ -300,7 +300,7 @@ def test_trade_ids_have_no_gap_and_times_only_grow(commands: list[Command]) -> N
 
 
 @given(COMMANDS, st.integers(0, 60))
-def test_an_engine_made_of_what_was_written_goes_on_as_if_nothing_had_been(commands: list[Command], until: int) -> None:
+def test_engine_restored_from_its_journal_continues_unchanged(commands: list[Command], until: int) -> None:
     engine, batching = an_engine(), batches.Batching(())
     open_orders: dict[OrderId, Opened] = {}
     for command in commands[:until]:
@@ -321,7 +321,7 @@ def test_an_engine_made_of_what_was_written_goes_on_as_if_nothing_had_been(comma
 
 
 @given(COMMANDS)
-def test_a_batch_of_many_commands_has_what_the_same_batches_of_one_have(commands: list[Command]) -> None:
+def test_large_batch_has_the_result_of_single_command_batches(commands: list[Command]) -> None:
     engine, batching, whole = an_engine(), batches.Batching(()), batches.Batch()
     for command in commands:
         batching.add(whole, BTC.symbol, engine.handle(command, NOON))
@@ -366,7 +366,7 @@ class CutsAtEachLevel:
     st.integers(1, 5),
     st.integers(0, 25),
 )
-def test_a_client_of_any_depth_has_the_venues_book_after_each_message(
+def test_client_of_any_depth_has_the_book_after_each_message(
     changes: list[tuple[Side, int, int]], depth: int, at_once: int, before: int
 ) -> None:
     market = views.Market(BTC)
@@ -394,7 +394,7 @@ def test_a_client_of_any_depth_has_the_venues_book_after_each_message(
             assert strict.sides[side] == {price: Decimal(wanted[price]).scaleb(-8) for price in best}
 
 
-def test_a_level_that_falls_out_of_view_is_not_told_and_one_that_comes_into_view_is() -> None:
+def test_level_leaving_the_depth_is_silent_one_entering_is_sent() -> None:
     market = views.Market(BTC)
     asks = [LevelSet(BTC.symbol, Side.SELL, price, LOT) for price in range(1, 12)]
     market.apply(asks[1:], (), NOON)
@@ -429,7 +429,7 @@ def a_trade(minute: int, price: int, quantity: int = LOT, number: int = 1) -> Tr
     return Traded(BTC.symbol, number, Side.BUY, OrderType.LIMIT, price, quantity, at, OrderId(1), OrderId(2))
 
 
-def test_a_candle_has_the_first_highest_lowest_and_last_price_and_a_vwap_that_is_cut_off() -> None:
+def test_candle_has_open_high_low_close_and_a_truncated_vwap() -> None:
     bar = None
     for price, quantity in ((100, 1), (103, 1), (98, 2), (101, 3)):
         bar = bars.with_trade(bar, a_trade(0, price, quantity), 1)
@@ -447,7 +447,7 @@ def test_minutes_without_a_trade_have_the_last_close() -> None:
     ]  # fmt: skip
 
 
-def test_a_venue_that_was_closed_for_a_year_tells_of_no_older_candles_than_kraken() -> None:
+def test_venue_closed_for_a_year_limits_old_candles_like_kraken() -> None:
     first = bars.with_trade(None, a_trade(0, 100), 1)
     known = list(bars.with_empty([first], a_trade(525_600, 0).at))
     assert len(known) == 1 + bars.SERVED + 1
@@ -455,7 +455,7 @@ def test_a_venue_that_was_closed_for_a_year_tells_of_no_older_candles_than_krake
     assert {bar.close for bar in known} == {100}
 
 
-def test_a_ticker_has_the_last_day_and_forgets_what_is_older() -> None:
+def test_ticker_covers_the_last_day_and_drops_older_trades() -> None:
     market, bar = views.Market(BTC), None
     for minute, price in ((0, 500), (10, 100), (20, 120), (1441, 110)):
         bar = bars.with_trade(bar, a_trade(minute, price), 1)

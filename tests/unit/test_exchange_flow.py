@@ -69,7 +69,7 @@ def test_the_same_seed_and_steps_give_the_same_commands() -> None:
     assert a_run("one", 1).commands != a_run("another", 1).commands
 
 
-def test_about_two_hundred_updates_a_second_in_all_and_most_in_the_biggest_market(minute: Run) -> None:
+def test_two_hundred_updates_per_second_mostly_in_the_biggest_market(minute: Run) -> None:
     assert 80 <= minute.updates.total() / 60 <= 500
     assert set(minute.updates) == set(markets.MARKETS)
     assert minute.updates.most_common(1)[0][0] == "BTC/USD"
@@ -80,7 +80,7 @@ def test_it_is_now_faster_now_slower(minute: Run) -> None:
     assert ordered[-1] > 2 * ordered[len(ordered) // 4]
 
 
-def test_every_book_has_enough_levels_for_depth_500_and_is_not_crossed(minute: Run) -> None:
+def test_every_book_fills_depth_500_and_is_not_crossed(minute: Run) -> None:
     for book in minute.engine.books.values():
         assert len(book.bids) > DEPTHS[3] < len(book.asks)
         assert book.bids.price() < book.asks.price()

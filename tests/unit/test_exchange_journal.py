@@ -80,12 +80,12 @@ async def test_what_was_written_is_there_when_it_is_opened_again(journal: Sqlite
     ]
 
 
-async def test_a_candle_whose_cost_is_larger_than_any_integer_of_sqlite_is_kept_exactly(journal: SqliteJournal) -> None:
+async def test_candle_cost_beyond_the_sqlite_integer_range_is_exact(journal: SqliteJournal) -> None:
     await journal.write(a_batch(Batching(()), a_trade(1, quantity=LARGE)))
     assert {bar.cost for bar in journal.load(1).bars} == {870_000 * LARGE}
 
 
-async def test_a_batch_of_which_a_part_cannot_be_written_is_not_written_at_all(journal: SqliteJournal) -> None:
+async def test_batch_is_written_completely_or_not_at_all(journal: SqliteJournal) -> None:
     batching = Batching(())
     await journal.write(a_batch(batching, a_trade(1), an_order(3)))
     with pytest.raises(JournalBroken):
@@ -96,7 +96,7 @@ async def test_a_batch_of_which_a_part_cannot_be_written_is_not_written_at_all(j
     assert journal.load(50).last[BTC].trade_id == 2
 
 
-async def test_history_is_read_after_a_time_after_a_number_or_from_the_end(journal: SqliteJournal) -> None:
+async def test_history_is_read_after_a_time_or_id_or_backwards(journal: SqliteJournal) -> None:
     trades = [a_trade(number) for number in range(1, 11)]
     await journal.write(a_batch(Batching(()), *trades))
     assert await journal.since(BTC, trades[3].at, 3) == trades[4:7]
@@ -105,7 +105,7 @@ async def test_history_is_read_after_a_time_after_a_number_or_from_the_end(journ
     assert await journal.newest(Symbol("ETH/USD"), 2) == []
 
 
-async def test_old_trades_are_dropped_and_the_last_number_and_the_candles_are_not(journal: SqliteJournal) -> None:
+async def test_old_trades_are_dropped_but_last_id_and_candles_stay(journal: SqliteJournal) -> None:
     batching = Batching(())
     await journal.write(a_batch(batching, *(a_trade(number, hour=number) for number in range(1, 41))))
     assert await journal.prune(Nanoseconds(NOON + int(30.5 * HOUR))) == 10

@@ -108,7 +108,7 @@ async def with_days(journal: SqliteJournal, days: int) -> None:
         (FIRST + 9 * DAY, 5),
     ],
 )
-async def test_candles_begin_after_since_and_the_last_committed_one_is_named(
+async def test_candles_begin_after_since_and_last_names_the_newest_committed(
     journal: SqliteJournal, since: int | None, first: int
 ) -> None:
     await with_days(journal, 6)
@@ -125,7 +125,7 @@ async def test_without_a_committed_candle_the_last_one_is_none(journal: SqliteJo
     assert ([row[0] for row in said["XXBTZUSD"]], said["last"]) == ([FIRST + 5 * DAY], 0)
 
 
-async def test_who_asks_with_the_last_candle_misses_none_and_gets_none_twice(journal: SqliteJournal) -> None:
+async def test_paging_by_last_candle_skips_none_and_repeats_none(journal: SqliteJournal) -> None:
     await with_days(journal, 6)
     world = World(journal)
     first = (await world.ask("OHLC", pair="XBTUSD", interval=1440))["result"]
@@ -160,7 +160,7 @@ async def test_each_level_has_the_time_of_its_own_last_change(journal: SqliteJou
     assert await levels(world, "asks") == {"101.00000": NOW + 1, "102.00000": NOW + 9}
 
 
-async def test_after_a_restart_a_level_has_the_time_of_its_newest_order(journal: SqliteJournal) -> None:
+async def test_restart_keeps_the_time_of_a_levels_newest_order(journal: SqliteJournal) -> None:
     batch = Batch()
     for number, (side, price, second) in enumerate(
         ((Side.BUY, 1000, 5), (Side.BUY, 1000, 8), (Side.BUY, 990, 9), (Side.SELL, 1010, 3)), 1
@@ -193,7 +193,7 @@ async def test_without_a_rate_calls_are_not_limited(journal: SqliteJournal) -> N
 
 
 @pytest.mark.parametrize("rate", [0.1, 1.0, 50.0])
-def test_an_allowance_has_one_call_at_once_and_its_rate_thereafter(rate: float) -> None:
+def test_rate_limit_allows_a_burst_and_its_rate_thereafter(rate: float) -> None:
     calls = subscribers.Calls(rate)
     at_once = sum(calls.admits("a", 0.0) for _ in range(1000))
     assert at_once == max(int(2 * rate), 1)

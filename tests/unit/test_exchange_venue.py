@@ -178,7 +178,7 @@ async def test_a_venue_whose_journal_breaks_ends_and_tells_nothing_more() -> Non
         assert len(heard(connection, "book")) <= sum(len(batch.outcomes) for batch in journal.batches[:known])
 
 
-async def test_after_a_pause_the_time_in_between_is_not_made_up_for() -> None:
+async def test_time_missed_in_a_pause_is_not_caught_up() -> None:
     journal, clock = Memory(), Hours()
     venue = a_venue(journal, clock)
     async with turning(venue):
@@ -189,7 +189,7 @@ async def test_after_a_pause_the_time_in_between_is_not_made_up_for() -> None:
     assert all(len(batch.outcomes) < 500 for batch in journal.batches[1:])
 
 
-async def test_it_is_ready_once_it_turned_and_not_when_it_stands_still() -> None:
+async def test_venue_is_ready_once_it_advanced_and_not_when_stalled() -> None:
     journal, clock = Memory(), Hours()
     venue = a_venue(journal, clock)
     assert not venue.status().ready
@@ -215,7 +215,7 @@ async def test_a_venue_that_drains_takes_no_new_connection_for_long() -> None:
     await drained
 
 
-async def test_one_closed_as_slow_on_demand_ends_as_one_does_for_which_too_many_messages_wait() -> None:
+async def test_requested_slow_close_equals_the_close_for_a_full_queue() -> None:
     venue = a_venue(Memory(), Hours(), queue=16)
     slow, going, quick = venue.connect(), venue.connect(), venue.connect()
     while not slow.closing.done():
@@ -228,7 +228,7 @@ async def test_one_closed_as_slow_on_demand_ends_as_one_does_for_which_too_many_
     assert going.closing.result()[0] == subscribers.GOING_AWAY, "the first reason counts"
 
 
-async def test_one_without_a_subscription_is_sent_away_and_not_told_off() -> None:
+async def test_connection_without_a_subscription_is_closed_as_going_away() -> None:
     clock = Hours()
     venue = a_venue(Memory(), clock)
     idle, busy = venue.connect(), venue.connect()
@@ -263,7 +263,7 @@ async def test_each_connection_is_told_when_the_system_changes() -> None:
     assert [heard(one, "status")[-1]["data"][0]["system"] for one in connections] == ["cancel_only"] * 3
 
 
-async def test_a_muted_channel_is_acknowledged_and_nothing_of_it_is_sent() -> None:
+async def test_muted_channel_is_acknowledged_but_sends_nothing() -> None:
     clock = Hours()
     venue = a_venue(Memory(), clock)
     btc, one = schemas.Key("trade", Symbol("BTC/USD")), venue.connect()
@@ -294,7 +294,7 @@ async def test_a_muted_book_with_snapshots_stands_still() -> None:
     assert len(heard(one, "book")) == 1
 
 
-async def test_a_market_whose_trades_are_all_dropped_counts_on_from_its_last_one() -> None:
+async def test_market_with_dropped_history_continues_from_its_last_id() -> None:
     btc = Symbol("BTC/USD")
     past = Past(next_order_id=OrderId(900), last={btc: Last(trade_id=41, at=Nanoseconds(NOON), price=870_000)})
     journal = Memory(past)
@@ -327,7 +327,7 @@ JSON = st.recursive(
         },
     )
 )
-def test_any_request_is_read_and_answered_in_one_way_or_another(said: dict[str, Any]) -> None:
+def test_any_request_is_parsed_and_gets_a_response(said: dict[str, Any]) -> None:
     request = schemas.asked(json.dumps(said), ONE)
     assert request.wanted or request.method == "ping"
     for wanted in request.wanted:
@@ -338,7 +338,7 @@ def test_any_request_is_read_and_answered_in_one_way_or_another(said: dict[str, 
         assert json.loads(answer)["success"] is isinstance(wanted, schemas.Key)
 
 
-def test_a_fault_happens_so_often_and_to_its_own_market_first() -> None:
+def test_fault_occurs_as_often_as_requested_first_in_its_market() -> None:
     faults = Faults()
     faults.add(Kind.DROP, "book", "", 1)
     faults.add(Kind.DROP, "book", "BTC/USD", 2)

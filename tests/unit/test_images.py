@@ -46,7 +46,7 @@ def test_a_key_changes_with_a_build_argument() -> None:
     assert images.key(FILES, {"A": "1"}) != images.key(FILES, {"A": "2"}) != images.key(FILES, {"B": "2"})
 
 
-def test_a_key_does_not_depend_on_the_order_in_which_files_are_found() -> None:
+def test_key_is_independent_of_the_order_of_files() -> None:
     assert images.key(FILES[::-1], {"A": "1", "B": "2"}) == images.key(FILES, {"B": "2", "A": "1"})
 
 
@@ -55,7 +55,7 @@ def test_a_key_is_twelve_hexadecimal_digits() -> None:
     assert int(images.key(FILES, {}), 16)
 
 
-def test_a_context_is_read_with_names_relative_to_it_with_modes_and_with_links_as_links(tmp_path: Path) -> None:
+def test_context_has_relative_names_modes_and_symbolic_links(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "run").write_bytes(b"#!")
     (tmp_path / "lib" / "run").chmod(0o755)
@@ -73,7 +73,7 @@ def a_repository(folder: Path) -> Path:
     return folder / "images"
 
 
-def test_a_context_is_the_folder_and_with_more_it_is_those_parts_of_the_repository(tmp_path: Path) -> None:
+def test_context_is_the_folder_and_any_extra_repository_parts(tmp_path: Path) -> None:
     source = a_repository(tmp_path)
     alone = images.Image(name="oms", folder="oms")
     more = images.Image(name="oms", folder="oms", extra=("src/oms", "lock"))
@@ -102,7 +102,7 @@ def test_a_context_that_was_read_can_be_written(tmp_path: Path) -> None:
     assert sorted(image_builder.read_files(tmp_path / "two")) == read
 
 
-def test_every_image_of_the_catalogue_has_its_dockerfile_in_its_context() -> None:
+def test_every_catalog_image_has_its_dockerfile_in_its_context() -> None:
     source = Path(__file__).parents[2] / "images"
     for image in images.CATALOGUE:
         assert image.dockerfile in {file.name for file in image_builder.build_context(source, image)}
@@ -137,7 +137,7 @@ def test_a_changed_base_changes_what_is_built_on_it(*, docker: bool) -> None:
     assert images.arguments(two_images()[1], after) == {"BASE_IMAGE": after["base"]}
 
 
-def test_an_image_built_here_is_not_taken_for_one_built_by_docker() -> None:
+def test_local_image_is_not_confused_with_a_docker_build() -> None:
     contexts = {"base": a_context(), "oms": a_context()}
     here = images.references(two_images(), contexts, docker=False)
     there = images.references(two_images(), contexts, docker=True)
@@ -180,7 +180,7 @@ def test_buildah_works_in_its_own_store_and_namespaces() -> None:
         assert {"--root=/cache/store", "--runroot=/cache/half/run", "--storage-driver=overlay"} <= set(command)
 
 
-def test_buildah_never_asks_a_registry_and_trusts_whom_the_machine_trusts() -> None:
+def test_buildah_contacts_no_registry_and_uses_the_machines_ca_certificates() -> None:
     command = BUILDAH.build("r:1", Path("/images/base/Dockerfile"), Path("/images/base"), {"BASE_IMAGE": "b:1"})
     assert {"--pull=never", "--isolation=chroot", "--layers", "--build-arg=BASE_IMAGE=b:1"} <= set(command)
     assert "--volume=/ca.crt:/ca.crt:ro" in command
@@ -296,7 +296,7 @@ def test_a_line_of_output_says_how_far_a_build_is(line: str, far: tuple[int, int
         pytest.param("", "", id="nobody"),
     ],
 )
-def test_the_cause_of_a_failed_build_is_what_the_failing_program_said(output: str, cause: str) -> None:
+def test_cause_of_a_failed_build_is_the_failing_programs_output(output: str, cause: str) -> None:
     lines = [line.removeprefix(" " * 12) for line in output.splitlines()]
     assert images.cause(lines) == cause
 
@@ -304,7 +304,7 @@ def test_the_cause_of_a_failed_build_is_what_the_failing_program_said(output: st
 # ---- loading
 
 
-def test_a_node_is_given_only_the_images_it_does_not_have() -> None:
+def test_node_is_given_only_the_images_it_lacks() -> None:
     pause, base = a_built_image("pause"), a_built_image("base")
     put: list[Path] = []
     recorder = ProgressRecorder()
@@ -323,7 +323,7 @@ def test_a_node_that_has_everything_is_left_alone() -> None:
     assert recorder.lines == []
 
 
-def test_several_images_are_loaded_at_a_time_and_told_as_one_step() -> None:
+def test_several_images_load_concurrently_and_are_reported_as_one_step() -> None:
     both = threading.Barrier(2, timeout=20)
     recorder = ProgressRecorder()
     names = ["kafka", "nats", "postgres", "redis"]

@@ -61,27 +61,27 @@ async def test_trades_after_one_whose_time_was_ahead_are_not_lost() -> None:
     assert await venue.after(11, AHEAD) == [12, 13, 14]
 
 
-async def test_a_trade_ahead_of_its_time_is_no_sign_of_new_ids() -> None:
+async def test_trade_with_a_future_time_does_not_mean_new_ids() -> None:
     venue = Venue()
     venue.traded(t10=-5, t11=AHEAD, t12=0, t13=1)
     assert await venue.after(12, 0) == [13]
 
 
 @pytest.mark.parametrize("own", [{}, {"t12": 400}], ids=["gone", "another"])
-async def test_ids_that_begin_again_are_seen_where_the_place_s_trade_is_another(own: dict[str, int]) -> None:
+async def test_restarted_ids_are_detected_by_another_trade_at_the_position(own: dict[str, int]) -> None:
     venue = Venue()
     venue.traded(t1=100, t2=200, **own)
     with pytest.raises(IdsWentBack):
         await venue.after(12, 0)
 
 
-async def test_an_id_that_rest_leaves_out_in_any_order_of_times_does_not_exist() -> None:
+async def test_id_that_rest_omits_in_any_order_does_not_exist() -> None:
     venue = Venue()
     venue.traded(t10=-5, t11=0, t13=1, t14=2)
     assert await venue.after(11, 0) == [13, 14]
 
 
-async def test_a_trade_long_after_its_successors_is_withheld_until_put_right() -> None:
+async def test_trade_long_after_its_successors_is_withheld_until_corrected() -> None:
     venue = Venue()
     between = {f"t{number}": LONG_AGO + number for number in range(12, 17)}
     venue.traded(t9=LONG_AGO, t10=LONG_AGO + 1, t11=-2, **between, t17=-1)
@@ -93,7 +93,7 @@ async def test_a_trade_long_after_its_successors_is_withheld_until_put_right() -
     assert await venue.after(16, LONG_AGO + 16) == [17], "a quiet pair's next trade may be days later"
 
 
-async def test_a_trade_whose_successors_are_on_the_next_page_is_not_the_last_told() -> None:
+async def test_page_end_does_not_make_a_misplaced_trade_the_last() -> None:
     venue = Venue()
     venue.page = 3
     venue.traded(t9=LONG_AGO, t10=LONG_AGO + 9, t11=-2, t12=LONG_AGO + 10, t13=LONG_AGO + 11, t17=-1)

@@ -89,7 +89,7 @@ def strange_at_first(world: World, *, times: int) -> None:
     world.venue.faults = [NotTold("the newest is not understood")] * times
 
 
-async def test_a_silent_market_whose_newest_trade_is_strange_is_asked_about_again() -> None:
+async def test_silent_market_is_queried_again_after_a_malformed_newest_trade() -> None:
     world = World(beside_heartbeats)
     world.venue.traded = [a_trade(7, 7)]
     strange_at_first(world, times=2)
@@ -100,7 +100,7 @@ async def test_a_silent_market_whose_newest_trade_is_strange_is_asked_about_agai
         assert not market.doubt
 
 
-async def test_doubt_about_the_newest_trade_ends_though_the_next_is_told() -> None:
+async def test_doubt_about_the_newest_trade_ends_once_it_is_resolved() -> None:
     world = World(beside_heartbeats)
     strange_at_first(world, times=1)
     market = world.markets[BTC]
@@ -122,7 +122,7 @@ async def test_a_market_that_never_traded_is_not_silent() -> None:
     assert world.clock.seconds > 1000 + 180, "and is asked about once a minute"
 
 
-async def test_a_channel_that_stays_silent_is_named_all_the_time_and_renewed_slower_and_slower() -> None:
+async def test_silent_channel_stays_named_and_is_renewed_with_growing_backoff() -> None:
     world = World(beside_heartbeats)
 
     def trading() -> bool:
@@ -187,7 +187,7 @@ async def test_a_book_that_its_market_left_is_withdrawn_until_newer(*, updated: 
         assert usable()
 
 
-async def test_a_ticker_that_stands_still_while_its_market_trades_is_asked_for_anew() -> None:
+async def test_stale_ticker_of_a_trading_market_is_resubscribed() -> None:
     world = World(beside_heartbeats)
     numbers = itertools.count(1)
 
@@ -206,7 +206,7 @@ async def test_a_ticker_that_stands_still_while_its_market_trades_is_asked_for_a
         await world.pass_until(lambda: silent(world) == (), 5)
 
 
-async def test_a_crossed_book_is_asked_for_anew_only_if_it_lasts() -> None:
+async def test_crossed_book_is_resubscribed_only_if_it_lasts() -> None:
     level = b'{"price":10.0,"qty":1.00000000}'
     checksum = books.checksum([(100, 10**8)], [(100, 10**8)])
 

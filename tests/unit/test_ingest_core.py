@@ -54,7 +54,7 @@ def ids(some: Iterable[Received] | None) -> list[int] | None:
 
 
 @given(order=st.permutations(range(2, 12)), often=st.integers(1, 3))
-def test_trades_in_any_order_and_any_often_are_on_the_tape_once_and_in_theirs(order: list[int], often: int) -> None:
+def test_trade_log_is_deduplicated_and_sorted_whatever_the_input_order(order: list[int], often: int) -> None:
     tape = Tape(100)
     tape.add(trades([1]))
     for one in order * often:
@@ -77,7 +77,7 @@ def test_what_follows_a_gap_waits_until_the_gap_is_filled() -> None:
     assert tape.holes == 0
 
 
-def test_an_id_that_the_venue_does_not_have_is_a_hole_and_holds_nothing_up() -> None:
+def test_missing_trade_id_is_a_gap_that_blocks_nothing() -> None:
     tape = Tape(100)
     tape.add(trades([5, 8, 9]))
     tape.fill(trades([7]))
@@ -89,7 +89,7 @@ def test_an_id_that_the_venue_does_not_have_is_a_hole_and_holds_nothing_up() -> 
     assert ids(tape.after(a_place(4), 2)) == [5, 7]
 
 
-def test_a_place_that_is_forgotten_is_told_from_one_that_nothing_follows() -> None:
+def test_forgotten_position_differs_from_one_without_successors() -> None:
     tape = Tape(3)
     assert tape.after(a_place(1), 5) == []
     tape.add(trades(range(1, 6)))
@@ -123,7 +123,7 @@ def bodies(outbox: Outbox) -> list[bytes]:
     return [letter.body for letter in outbox.take(1000)]
 
 
-def test_letters_leave_in_order_and_those_that_could_not_be_sent_come_first_again() -> None:
+def test_messages_are_sent_in_order_and_unsent_ones_retried_first() -> None:
     outbox = Outbox(10)
     for number in range(4):
         outbox.put(a_letter(BTC, number))
@@ -136,7 +136,7 @@ def test_letters_leave_in_order_and_those_that_could_not_be_sent_come_first_agai
     assert outbox.oldest is None
 
 
-def test_when_there_are_too_many_the_newest_of_each_market_and_topic_stays() -> None:
+def test_overflow_keeps_the_newest_message_per_market_and_topic() -> None:
     outbox = Outbox(4)
     for number in range(4):
         outbox.put(a_letter(BTC if number % 2 else ETH, number))
@@ -173,7 +173,7 @@ def after_looks(looks: int, replicas: int, shares: dict[int, Share], replies: se
     return served
 
 
-def test_each_market_comes_to_be_served_by_one_replica_and_by_the_first_of_its_order() -> None:
+def test_each_market_converges_on_the_first_replica_of_its_order() -> None:
     served = after_looks(20, 3, {one: Share(one) for one in range(3)}, {0, 1, 2})
     assert {symbol: [one for one in served if symbol in served[one]] for symbol in SYMBOLS} == {
         symbol: [sharding.order(symbol, range(3))[0]] for symbol in SYMBOLS
@@ -189,7 +189,7 @@ def test_one_replica_more_moves_only_what_it_gains() -> None:
     assert all(after[symbol] == 3 for symbol in moved)
 
 
-def test_a_market_is_left_only_once_the_other_has_had_it_for_a_while() -> None:
+def test_market_is_released_once_the_other_served_it_a_while() -> None:
     first, second = sharding.order(BTC, range(2))
     share = Share(second)
     looks = [bool(share.look([BTC], 2, {})) for _ in range(sharding.TAKE_AFTER)]
@@ -200,7 +200,7 @@ def test_a_market_is_left_only_once_the_other_has_had_it_for_a_while() -> None:
     assert not share.look([BTC], 2, {first: {BTC}})
 
 
-def test_a_market_is_taken_over_from_one_that_does_not_answer() -> None:
+def test_market_of_an_unresponsive_replica_is_taken_over() -> None:
     shares = {one: Share(one) for one in range(2)}
     after_looks(10, 2, shares, {0, 1})
     served = after_looks(sharding.TAKE_AFTER + 1, 2, {0: shares[0]}, {0})
@@ -226,7 +226,7 @@ def test_a_replica_beyond_the_number_of_replicas_hands_all_over() -> None:
     assert share.look([BTC], 1, {0: {BTC}}) == frozenset()
 
 
-def test_a_market_that_is_not_wanted_any_more_is_left_at_once() -> None:
+def test_market_that_is_no_longer_required_is_released_at_once() -> None:
     share = Share(0)
     assert share.look([BTC, ETH], 1, {}) == {BTC, ETH}
     assert share.look([ETH], 1, {}) == {ETH}

@@ -139,7 +139,7 @@ def a_letter(number: int) -> Letter:
     return Letter(Topic.BOOK, BTC, str(number).encode(), Nanoseconds(clocks.BEGIN + 1000 * times.SECOND))
 
 
-async def test_a_new_output_begins_with_the_tape_and_an_old_one_where_it_stands() -> None:
+async def test_new_output_starts_with_the_log_others_at_their_position() -> None:
     world = World()
     world.hear(5, 6, 7)
     await world.until(lambda: world.got == [5, 6, 7])
@@ -149,14 +149,14 @@ async def test_a_new_output_begins_with_the_tape_and_an_old_one_where_it_stands(
     assert old.asked_venue == 0
 
 
-async def test_what_the_tape_does_not_remember_is_asked_of_the_venue() -> None:
+async def test_trades_beyond_the_log_are_requested_from_the_venue() -> None:
     world = World(stands_at=3)
     world.hear(*range(20, 31))
     await world.until(lambda: world.got == list(range(4, 31)))
     assert world.asked_venue > 0
 
 
-async def test_a_venue_that_takes_its_time_over_what_was_forgotten_holds_nothing_up() -> None:
+async def test_slow_venue_backfill_blocks_nothing() -> None:
     world, answer = World(stands_at=3), asyncio.Event()
     world.hear(*range(20, 31))
     at_once = world.trades
@@ -174,7 +174,7 @@ async def test_a_venue_that_takes_its_time_over_what_was_forgotten_holds_nothing
 
 
 @pytest.mark.parametrize("answer", [VenueAway("no answer"), None, "of another history"], ids=str)
-async def test_a_venue_that_does_not_tell_what_was_forgotten_is_asked_again_and_not_at_once(answer: object) -> None:
+async def test_useless_backfill_reply_is_retried_later(answer: object) -> None:
     world, asked = World(stands_at=3), list[float]()
     world.hear(*range(20, 31))
 
@@ -191,7 +191,7 @@ async def test_a_venue_that_does_not_tell_what_was_forgotten_is_asked_again_and_
     assert world.got == []
 
 
-async def test_each_delivery_is_told_with_what_it_took_from_receipt_and_by_itself() -> None:
+async def test_each_delivery_reports_its_latency_since_receipt_and_its_duration() -> None:
     world, told = World(), list[tuple[float | None, float]]()
     world.delivering.observe = lambda late, took: told.append((late, took))
     world.hear(5)
@@ -202,7 +202,7 @@ async def test_each_delivery_is_told_with_what_it_took_from_receipt_and_by_itsel
     assert late >= 3 > took
 
 
-async def test_what_could_not_be_delivered_is_delivered_once_it_can_be_trades_first_to_last() -> None:
+async def test_undelivered_messages_are_delivered_later_trades_in_order() -> None:
     world = World()
     world.hear(5, 6)
     world.delivering.post(a_letter(1))
@@ -225,7 +225,7 @@ async def test_trades_that_are_not_placed_yet_count_as_waiting() -> None:
     assert world.delivering.waiting() == 0
 
 
-async def test_an_output_that_is_late_is_not_well_and_says_so_in_words_that_stay() -> None:
+async def test_late_output_is_unhealthy_with_a_stable_message() -> None:
     world = World()
     world.hear(5)
     await world.until(lambda: world.got == [5])
@@ -237,7 +237,7 @@ async def test_an_output_that_is_late_is_not_well_and_says_so_in_words_that_stay
     assert state.lag_seconds > delivery.LATE
 
 
-async def test_an_output_that_was_conflated_for_is_not_well_for_a_while() -> None:
+async def test_output_with_conflated_messages_is_unhealthy_for_a_while() -> None:
     world = World()
     world.delivering.connected = True
     for number in range(7):
@@ -260,7 +260,7 @@ async def test_trade_ids_that_begin_again_are_not_delivered_and_said() -> None:
     assert world.got == []
 
 
-async def test_ids_that_began_again_and_came_past_the_place_are_seen_over_rest() -> None:
+async def test_restarted_ids_beyond_the_position_are_detected_over_rest() -> None:
     world = World(stands_at=3)
     world.hear(*range(20, 31))
 
@@ -273,7 +273,7 @@ async def test_ids_that_began_again_and_came_past_the_place_are_seen_over_rest()
     assert world.got == []
 
 
-async def test_a_market_is_complete_only_when_all_that_is_known_of_it_goes_out() -> None:
+async def test_market_is_complete_only_once_every_known_trade_is_delivered() -> None:
     world = World()
     world.hear(5, 6)
     await world.until(lambda: bool(world.complete_of), 5)
@@ -300,7 +300,7 @@ def test_a_server_s_place_is_read_as_it_is_meant(host: str, place: str) -> None:
     assert (url.hostname, url.port) == (host, 9092)
 
 
-async def test_an_output_that_fails_unexpectedly_tries_again_and_the_process_goes_on(
+async def test_output_that_fails_unexpectedly_is_retried_and_the_process_continues(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     world, failures = World(), iter([TypeError("a fault of ours")] * 3)
@@ -318,7 +318,7 @@ async def test_an_output_that_fails_unexpectedly_tries_again_and_the_process_goe
     assert len([one for one in caplog.records if one.exc_info]) == 1, "its traceback once"
 
 
-async def test_a_market_whose_next_trade_is_not_told_is_said_and_no_other_waits_for_it() -> None:
+async def test_market_with_a_withheld_trade_is_reported_without_blocking_others() -> None:
     world = World(stands_at=1)
     world.hear(*range(20, 40))  # of which ten are remembered
     world.not_told = True

@@ -46,7 +46,7 @@ class Lister:
         await clocks.run_until(self.clock, self.listing.run(), holds, seconds)
 
 
-async def test_markets_are_read_now_and_then_and_at_once_when_asked_but_in_no_storm() -> None:
+async def test_markets_are_read_periodically_and_on_request_but_rate_limited() -> None:
     lister = Lister()
     await lister.runs(lambda: len(lister.kept) == 2, 700)
     assert 600 <= lister.read[1] - lister.read[0] <= 601
@@ -66,7 +66,7 @@ async def test_markets_are_read_now_and_then_and_at_once_when_asked_but_in_no_st
     await lister.runs(lambda: lister.listing.ask() and lister.read[-1] > later, 5)
 
 
-async def test_a_list_that_could_not_be_read_or_written_is_tried_again() -> None:
+async def test_instrument_list_that_failed_to_read_or_write_is_retried() -> None:
     lister = Lister()
     lister.faults = [OutputAway("no"), VenueAway("no"), TypeError("a fault of ours")]
     await lister.runs(lambda: len(lister.kept) == 1, 20)

@@ -102,9 +102,7 @@ NONE = Decimal(0)
         (NONE, ASK, "50.00", False), (NONE, NONE, "50.00", False),
     ],
 )  # fmt: skip
-def test_the_one_side_that_a_book_has_is_held_against_trades(
-    bid: Decimal, ask: Decimal, price: str, *, contradicts: bool
-) -> None:
+def test_one_sided_book_is_compared_with_trades(bid: Decimal, ask: Decimal, price: str, *, contradicts: bool) -> None:
     one = Liveness()
     one.traded(a_trade(4, price))
     assert one.contradicts(at(0), bid, ask) is contradicts
@@ -114,7 +112,7 @@ def test_the_one_side_that_a_book_has_is_held_against_trades(
     ("bid", "ask", "contradicts"),
     [("150.00", "150.05", True), ("99.99", "150.05", False), ("99.99", "0", False)],
 )
-def test_the_one_side_that_a_book_has_is_held_against_tickers(bid: str, ask: str, *, contradicts: bool) -> None:
+def test_one_sided_book_is_compared_with_tickers(bid: str, ask: str, *, contradicts: bool) -> None:
     one = Liveness()
     one.ticked(a_ticker(4, bid, ask))
     assert one.contradicts(at(0), BID, NONE) is contradicts
@@ -128,7 +126,7 @@ def test_an_older_trade_that_comes_late_does_not_count() -> None:
     assert not one.contradicts(at(0), Decimal(100), Decimal(100))
 
 
-def test_a_time_that_is_ahead_counts_only_until_the_next_message() -> None:
+def test_future_time_counts_only_until_the_next_message() -> None:
     one = Liveness()
     one.traded(a_trade(240, "150.00", trade_id=1))
     one.ticked(a_ticker(240, "150.00", "150.05"))
@@ -153,7 +151,7 @@ def test_nothing_is_held_against_a_quiet_market() -> None:
     assert silent(one) == ()
 
 
-def test_a_channel_is_silent_only_if_what_is_missing_does_not_come_for_a_while() -> None:
+def test_channel_is_silent_only_if_data_stays_missing_a_while() -> None:
     one = Liveness()
     assert not one.look(Channel.BOOK, at(0), against=True)
     assert not one.look(Channel.BOOK, at(1.9), against=True)
@@ -164,7 +162,7 @@ def test_a_channel_is_silent_only_if_what_is_missing_does_not_come_for_a_while()
     assert silent(one) == (Channel.BOOK,)
 
 
-def test_a_silent_channel_is_heard_with_its_next_update_or_after_five_quiet_minutes() -> None:
+def test_silent_channel_recovers_with_an_update_or_five_quiet_minutes() -> None:
     one = Liveness()
     for channel in (Channel.BOOK, Channel.TICKER):
         one.look(channel, at(0), against=True)
@@ -189,13 +187,13 @@ def test_a_ticker_lacks_a_trade_that_came_well_after_it(traded: float, ticked: f
     assert one.ticker_lacks_a_trade is lacks
 
 
-def test_a_market_that_traded_and_never_had_a_ticker_lacks_one() -> None:
+def test_market_that_traded_without_any_ticker_lacks_one() -> None:
     one = Liveness()
     one.traded(a_trade(0, "1"))
     assert one.ticker_lacks_a_trade
 
 
-def test_a_trade_that_has_just_happened_may_still_be_on_its_way() -> None:
+def test_trade_that_just_happened_may_still_be_in_flight() -> None:
     one = Liveness()
     now = Nanoseconds(at(0) + liveness.HELD)
     assert not one.missed([a_trade(0.1, "1")], now)

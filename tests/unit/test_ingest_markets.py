@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def test_a_verified_book_is_published_with_its_ten_best_levels_and_both_times(frames: Sequence[bytes]) -> None:
+def test_verified_book_is_published_with_ten_levels_and_both_times(frames: Sequence[bytes]) -> None:
     world = Heard()
     world.hear(recordings.INSTRUMENT, frames[0], frames[1])
     first, second = world.books()
@@ -44,7 +44,7 @@ def test_every_recorded_update_is_one_message_that_its_contract_reads(frames: Se
     assert [one.checksum for one in said] == [json.loads(frame)["data"][0]["checksum"] for frame in frames]
 
 
-def test_a_mismatch_withdraws_the_book_at_once_and_asks_for_it_anew(frames: Sequence[bytes]) -> None:
+def test_checksum_mismatch_withdraws_the_book_at_once_and_resubscribes(frames: Sequence[bytes]) -> None:
     world, (snapshot, first, second, *_) = Heard(), frames
     world.hear(recordings.INSTRUMENT, snapshot, first.replace(b'"checksum":', b'"checksum":1'), second)
     usable, withdrawn = world.books()
@@ -56,7 +56,7 @@ def test_a_mismatch_withdraws_the_book_at_once_and_asks_for_it_anew(frames: Sequ
     assert world.books()[-1].usable
 
 
-def test_an_update_that_cannot_be_read_to_its_end_leaves_no_book(frames: Sequence[bytes]) -> None:
+def test_truncated_update_leaves_no_book(frames: Sequence[bytes]) -> None:
     """Its first level is applied before it shows: what is there then was never verified."""
     world = Heard()
     world.hear(recordings.INSTRUMENT, frames[0], frames[1].replace(b'}],"', b'x}],"'))
@@ -66,7 +66,7 @@ def test_an_update_that_cannot_be_read_to_its_end_leaves_no_book(frames: Sequenc
     assert world.markets.misunderstood == 1
 
 
-def test_a_field_more_and_other_spaces_are_read_all_the_same(frames: Sequence[bytes]) -> None:
+def test_extra_fields_and_other_whitespace_are_accepted(frames: Sequence[bytes]) -> None:
     world = Heard()
     updates = [frame.replace(b"},{", b',"orders":3},{').replace(b'}],"', b',"orders":3}],"') for frame in frames[1:20]]
     world.hear(recordings.INSTRUMENT, frames[0], *updates, *(frame.replace(b",", b", ") for frame in frames[20:40]))
@@ -97,7 +97,7 @@ def test_an_odd_message_ends_nothing_and_says_nothing(frame: bytes | dict[str, A
     assert world.markets[Symbol("FOO/USD")].book is None
 
 
-def test_a_second_mismatch_is_told_like_the_first_and_messages_are_counted(frames: Sequence[bytes]) -> None:
+def test_second_mismatch_is_reported_too_and_messages_are_counted(frames: Sequence[bytes]) -> None:
     world, (snapshot, first, *_) = Heard(), frames
     wrong = first.replace(b'"checksum":', b'"checksum":1')
     world.hear(recordings.INSTRUMENT, snapshot, wrong, snapshot, first, wrong)
@@ -106,7 +106,7 @@ def test_a_second_mismatch_is_told_like_the_first_and_messages_are_counted(frame
     assert world.markets[BTC].sent_at == NOW
 
 
-def test_nothing_is_published_of_a_market_whose_decimals_are_not_known(frames: Sequence[bytes]) -> None:
+def test_market_without_known_precision_publishes_nothing(frames: Sequence[bytes]) -> None:
     world = Heard()
     world.hear(*frames[:3])
     assert world.letters == []
@@ -140,7 +140,7 @@ def test_other_decimals_are_another_book(frames: Sequence[bytes]) -> None:
     )  # fmt: skip
 
 
-def test_a_quiet_book_is_said_again_each_second_while_the_venue_is_heard_of(frames: Sequence[bytes]) -> None:
+def test_quiet_book_is_republished_each_second_while_the_venue_sends(frames: Sequence[bytes]) -> None:
     world = Heard()
     world.hear(recordings.INSTRUMENT, frames[1].replace(b'"update"', b'"snapshot"'), frames[0])
     later = Nanoseconds(NOW + 2 * times.SECOND)
@@ -155,7 +155,7 @@ def test_a_quiet_book_is_said_again_each_second_while_the_venue_is_heard_of(fram
     assert len(world.books()) == 1
 
 
-def test_an_unusable_book_is_said_again_as_well_and_each_reason_once(frames: Sequence[bytes]) -> None:
+def test_unusable_book_is_republished_and_each_reason_sent_once(frames: Sequence[bytes]) -> None:
     world = Heard()
     world.hear(recordings.INSTRUMENT, frames[0])
     world.markets.drop(Unusable.DISCONNECTED, NOW)
@@ -165,7 +165,7 @@ def test_an_unusable_book_is_said_again_as_well_and_each_reason_once(frames: Seq
     assert [one.reason for one in world.books()][2:] == ["Disconnected"]
 
 
-def test_a_book_that_another_replica_has_is_not_taken_back_by_one_that_never_had_it(frames: Sequence[bytes]) -> None:
+def test_replica_withdraws_only_books_it_published_itself(frames: Sequence[bytes]) -> None:
     world, (snapshot, first, *_) = Heard(), frames
     world.markets.elsewhere = frozenset({BTC})
     world.markets.beat(NOW, Nanoseconds(NOW + 2 * times.SECOND))
@@ -180,7 +180,7 @@ def test_a_book_that_another_replica_has_is_not_taken_back_by_one_that_never_had
     assert [one.reason for one in world.books()][2:] == ["ChecksumMismatch"]
 
 
-def test_the_first_word_may_be_that_there_is_no_book_but_not_at_once() -> None:
+def test_first_message_may_be_no_book_but_not_at_once() -> None:
     world = Heard()
     world.markets.beat(NOW, NOW)
     world.markets.beat(NOW, Nanoseconds(NOW + markets.FIRST_WORD - 1))
@@ -189,14 +189,14 @@ def test_the_first_word_may_be_that_there_is_no_book_but_not_at_once() -> None:
     assert [(one.usable, one.reason) for one in world.books()] == [(False, Unusable.WAITING)]
 
 
-def test_the_way_from_the_venue_is_measured_by_what_happens_and_not_by_snapshots() -> None:
+def test_venue_latency_is_measured_by_updates_not_snapshots() -> None:
     world, waits = Heard(), list[float]()
     world.markets.observe = waits.append
     world.hear({**trade_frame(7), "type": "snapshot"}, trade_frame(8))
     assert waits == [pytest.approx(0.85948)]
 
 
-def test_trades_are_put_on_the_tape_and_a_gap_asks_for_what_is_missing() -> None:
+def test_trades_are_logged_and_a_gap_requests_the_missing_ones() -> None:
     world = Heard()
     world.hear(trade_frame(7), trade_frame(7), trade_frame(8), trade_frame(3, "ETH/USD"))
     assert world.markets.fill == set()
@@ -208,7 +208,7 @@ def test_trades_are_put_on_the_tape_and_a_gap_asks_for_what_is_missing() -> None
     assert last.trade_id == 8
 
 
-def test_trades_whose_ids_begin_again_are_a_tape_of_their_own() -> None:
+def test_trades_whose_ids_restart_begin_a_new_trade_log() -> None:
     world = Heard()
     world.hear(trade_frame(7))
     again = trade_frame(1)
@@ -231,7 +231,7 @@ def test_a_ticker_is_published() -> None:
     assert (said.bid, said.ask, said.change, said.at) == (Decimal("1.5"), Decimal("2.5"), Decimal("-0.5"), NOW)
 
 
-def test_a_crossed_book_is_withdrawn_and_back_without_being_asked_for_anew(frames: Sequence[bytes]) -> None:
+def test_crossed_book_is_withdrawn_and_recovers_without_resubscribing(frames: Sequence[bytes]) -> None:
     world = Heard()
     world.hear(recordings.INSTRUMENT, frames[0])
     book = world.markets[BTC].book
@@ -264,7 +264,7 @@ def test_a_crossed_book_is_dropped_with_its_connection(frames: Sequence[bytes]) 
     assert (book.unusable, len(book.bids)) == (Unusable.DISCONNECTED, 0)
 
 
-def test_a_book_whose_message_begins_otherwise_is_read_all_the_same(frames: Sequence[bytes]) -> None:
+def test_book_message_with_another_prefix_is_still_read(frames: Sequence[bytes]) -> None:
     world = Heard()
     said = json.dumps(json.loads(frames[0], parse_float=str))
     turned = frames[0].replace(b'{"channel":"book","type":"snapshot",', b'{"type":"snapshot","channel":"book",')
@@ -273,7 +273,7 @@ def test_a_book_whose_message_begins_otherwise_is_read_all_the_same(frames: Sequ
     assert world.markets[BTC].usable
 
 
-def test_a_reply_is_given_back_and_the_venue_says_how_it_is() -> None:
+def test_reply_is_returned_and_the_system_status_is_kept() -> None:
     world = Heard()
     reply = world.markets.receive('{"method":"subscribe","req_id":3,"success":true,"result":{}}', NOW)
     assert reply is not None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aether_services.ingest.core.trade_log import Place
 
 
-async def test_the_last_trade_of_a_quiet_market_that_was_not_told_is_found_over_rest() -> None:
+async def test_missed_last_trade_of_a_quiet_market_arrives_over_rest() -> None:
     world = World(lambda request: [*faithful(request), b'{"channel":"heartbeat"}'])
     await world.until(lambda: world.markets[BTC].usable, 5)
     tape, began = world.markets[BTC].tape, world.clock.seconds
@@ -49,7 +49,7 @@ def told(world: World, *trades: Trade) -> None:
     world.markets.receive(json.dumps({"channel": "trade", "type": "update", "data": data}), world.clock.now())
 
 
-async def test_a_trade_from_the_future_is_asked_for_slowly_and_heals_once_it_is_its_time() -> None:
+async def test_future_trade_is_requested_slowly_and_recovers_at_its_time() -> None:
     world = World(faithful)
     now = world.clock.now() / times.SECOND
     ahead, after = a_trade(8, now + 900), a_trade(9, now + 1)
@@ -73,7 +73,7 @@ async def test_a_trade_from_the_future_is_asked_for_slowly_and_heals_once_it_is_
     assert not market.doubt
 
 
-async def test_a_trade_that_the_venue_puts_right_is_handed_on_with_all_after_it() -> None:
+async def test_corrected_trade_is_delivered_with_all_its_successors() -> None:
     world = World(faithful)
     now = world.clock.now() / times.SECOND
     world.venue.traded = [a_trade(8, now + 86400), a_trade(9, now + 1)]
@@ -107,7 +107,7 @@ async def test_a_trade_that_rest_leaves_out_is_waited_for(*, refused: bool) -> N
     assert (market.doubt, market.tape.holes) == ("", 1), "after a minute it counts as none"
 
 
-async def test_a_quiet_market_of_which_rest_leaves_a_trade_out_is_not_complete() -> None:
+async def test_quiet_market_with_a_trade_omitted_by_rest_is_incomplete() -> None:
     world = World(lambda request: [*faithful(request), b'{"channel":"heartbeat"}'])
     market, began = world.markets[BTC], world.clock.seconds
     await world.until(lambda: market.usable and world.step(Channel.TRADE, BTC) is Step.HELD, 5)
@@ -133,7 +133,7 @@ async def test_a_trade_that_rest_has_late_is_handed_on(*, refused: bool) -> None
 
 
 @pytest.mark.parametrize(("replicas", "apart"), [(1, 2), (2, 4)])
-async def test_many_quiet_markets_take_every_second_call_and_a_gap_comes_first(replicas: int, apart: int) -> None:
+async def test_quiet_markets_get_every_second_call_and_gaps_go_first(replicas: int, apart: int) -> None:
     world = World(faithful, *MANY[:60])
     world.receiving = world.receives(world.venue, pace=1)
     world.receiving.connects.replicas = replicas

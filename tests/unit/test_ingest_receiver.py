@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from aether_testing.clocks import Clock
 
 
-async def test_a_market_is_asked_for_once_its_decimals_are_known_and_each_channel_by_itself() -> None:
+async def test_market_is_subscribed_per_channel_once_its_precision_is_known() -> None:
     world = World(faithful)
     await world.until(lambda: len(world.venue.asked) == 4 and world.markets[BTC].usable, 5)
     assert [one["params"]["channel"] for one in world.venue.asked] == ["instrument", "book", "ticker", "trade"]
 
 
-async def test_a_book_whose_snapshot_does_not_come_is_asked_for_again() -> None:
+async def test_book_without_its_snapshot_is_subscribed_again() -> None:
     lost = iter([True])
 
     def answer(request: dict[str, Any]) -> list[bytes | int]:
@@ -53,7 +53,7 @@ async def test_a_book_whose_snapshot_does_not_come_is_asked_for_again() -> None:
     assert world.venue.methods("book") == ["subscribe", "unsubscribe", "subscribe"]
 
 
-async def test_a_book_is_asked_for_anew_after_a_while_and_used_meanwhile() -> None:
+async def test_book_is_renewed_periodically_and_used_meanwhile() -> None:
     world = World(lambda request: [*faithful(request), b'{"channel":"heartbeat"}'])
     await world.until(lambda: world.markets[BTC].usable, 10)
     began = world.markets[BTC].snapshot_at
@@ -66,7 +66,7 @@ async def test_a_book_is_asked_for_anew_after_a_while_and_used_meanwhile() -> No
     await world.until(renewed, 8)
 
 
-async def test_a_venue_that_says_nothing_is_asked_and_then_given_up() -> None:
+async def test_silent_venue_is_pinged_then_disconnected() -> None:
     world = World(lambda request: faithful(request) if request["method"] == "subscribe" else [])
     await world.until(lambda: world.markets[BTC].usable, 5)
     await world.until(lambda: world.receiving.reconnects == 1, 20)
@@ -83,7 +83,7 @@ async def test_who_leaves_withdraws_its_books() -> None:
     assert not world.receiving.connected
 
 
-async def test_a_venue_that_refuses_us_is_left_alone_for_ten_minutes() -> None:
+async def test_venue_that_rejects_us_is_left_alone_for_ten_minutes() -> None:
     world = World(lambda _: [1008])
     began = world.clock.seconds
     await world.until(lambda: len(world.venue.connections) == 2, 700)
@@ -99,7 +99,7 @@ async def test_connects_that_fail_come_slower_and_slower() -> None:
     await world.until(lambda: len(world.venue.connections) == 1200, 1200 * 40)  # a night's outage is no more than that
 
 
-async def test_a_venue_that_closes_after_its_first_snapshot_is_connected_to_slower() -> None:
+async def test_venue_that_closes_after_one_snapshot_is_reconnected_with_backoff() -> None:
     def answer(request: dict[str, Any]) -> list[bytes | int]:
         return [*faithful(request), 1006] if request.get("params", {}).get("channel") == "book" else faithful(request)
 
@@ -110,7 +110,7 @@ async def test_a_venue_that_closes_after_its_first_snapshot_is_connected_to_slow
     assert max(sum(since <= one < since + 600 for one in connects) for since in connects) <= 30
 
 
-async def test_after_a_session_that_lasted_the_venue_is_connected_to_at_once() -> None:
+async def test_venue_is_reconnected_at_once_after_a_lasting_session() -> None:
     ended: list[float] = []
 
     def answer(request: dict[str, Any]) -> list[bytes | int]:
@@ -126,7 +126,7 @@ async def test_after_a_session_that_lasted_the_venue_is_connected_to_at_once() -
 
 
 @pytest.mark.parametrize("served", [[], [BTC]])
-async def test_a_session_that_lasted_without_a_usable_book_counts_as_one(served: list[Symbol]) -> None:
+async def test_lasting_session_without_a_usable_book_still_counts_as_lasting(served: list[Symbol]) -> None:
     ended: list[float] = []
 
     def answer(request: dict[str, Any]) -> list[bytes | int]:
@@ -142,7 +142,7 @@ async def test_a_session_that_lasted_without_a_usable_book_counts_as_one(served:
         assert connected - closed < 0.5
 
 
-async def test_a_book_that_never_verifies_keeps_no_other_market_from_its_own() -> None:
+async def test_book_that_never_verifies_blocks_no_other_market() -> None:
     def answer(request: dict[str, Any]) -> list[bytes | int]:
         frames = [frame for frame in faithful(request) if isinstance(frame, bytes)]
         return [
@@ -164,7 +164,7 @@ async def test_a_book_that_never_verifies_keeps_no_other_market_from_its_own() -
     assert world.markets[BAD].reason == "ChecksumMismatch"
 
 
-async def test_a_book_that_fails_after_each_snapshot_is_asked_for_slower() -> None:
+async def test_book_that_fails_after_each_snapshot_backs_off() -> None:
     wrong = recordings.book_frames()[1].replace(b'"checksum":', b'"checksum":1')
     world = World(faithful)
     market, began = world.markets[BTC], world.clock.seconds
@@ -178,7 +178,7 @@ async def test_a_book_that_fails_after_each_snapshot_is_asked_for_slower() -> No
     assert 5 < world.venue.methods("book").count("subscribe") <= 10
 
 
-async def test_books_asked_for_together_are_all_had_when_some_frames_are_lost() -> None:
+async def test_books_subscribed_together_all_arrive_despite_lost_frames() -> None:
     whole = itertools.count()
 
     def answer(request: dict[str, Any]) -> list[bytes | int]:
@@ -241,7 +241,7 @@ class Simulated:
         return {key.channel for key in self.connections[-1].subscribed if key.symbol == symbol}
 
 
-async def test_a_market_added_or_removed_in_a_silence_is_what_the_venue_holds() -> None:
+async def test_market_changes_during_silence_reach_the_venue() -> None:
     world = World(faithful, ETH)
     venue = Simulated(world.clock)
     world.receiving = world.receives(venue)
@@ -274,7 +274,7 @@ async def test_a_refused_pair_is_said_in_the_venue_s_words() -> None:
     assert world.receiving.refusal(BTC) == "Currency pair not supported BTC/USD"
 
 
-async def test_a_number_that_does_not_fit_has_the_instruments_subscribed_anew() -> None:
+async def test_number_beyond_the_precision_resubscribes_the_instruments() -> None:
     world = World(faithful)
     odd = recordings.book_frames()[1].decode().replace('"qty":', '"qty":0.000000001,"x":')
 

@@ -39,7 +39,7 @@ def attempts_of(one: Connects, sessions: list[float], *, until: float, code: int
     replicas=st.integers(1, 8),
     chance=st.floats(0, 1),
 )
-def test_no_venue_is_connected_to_too_often_however_it_ends_its_sessions(
+def test_no_venue_is_reconnected_too_often_however_sessions_end(
     sessions: list[float], replicas: int, chance: float
 ) -> None:
     one = Connects(lambda: chance, replicas)
@@ -49,7 +49,7 @@ def test_no_venue_is_connected_to_too_often_however_it_ends_its_sessions(
     assert max(later - earlier for earlier, later in pairwise(made)) <= reconnects.WINDOW  # and it is never given up
 
 
-def test_after_a_session_that_lasted_it_is_connected_to_at_once() -> None:
+def test_lasting_session_is_followed_by_an_immediate_reconnect() -> None:
     one = Connects(lambda: 0.5)
     for now in (0.0, 40.0, 80.0):
         one.attempted(now)
@@ -63,7 +63,7 @@ def test_sessions_that_do_not_last_are_begun_slower_and_slower() -> None:
     assert waits == [0.1, 1, 2, 4, 8, 16, 30, 30]
 
 
-def test_a_replica_more_makes_the_share_of_each_smaller_at_once() -> None:
+def test_additional_replica_reduces_each_share_at_once() -> None:
     one = Connects(lambda: 0.5)
     for now in range(50):
         one.attempted(now)
@@ -83,7 +83,7 @@ def test_a_connect_too_many_has_the_longest_pause_at_once(failures: int) -> None
 
 
 @pytest.mark.parametrize("failures", [0, 5])
-def test_a_refusal_by_policy_is_ten_minutes_and_maintenance_five_seconds(failures: int) -> None:
+def test_policy_rejection_waits_ten_minutes_and_maintenance_five_seconds(failures: int) -> None:
     one = Connects(lambda: 0.5)
     for _ in range(failures):
         one.pause(0)

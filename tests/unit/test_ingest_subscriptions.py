@@ -58,7 +58,7 @@ def a_held_book(**more: Any) -> Subscriptions:
     return one
 
 
-def test_a_subscription_is_asked_for_once_and_its_end_repeats_the_key() -> None:
+def test_subscription_is_requested_once_and_ended_with_its_key() -> None:
     one = some_subscriptions()
     (request,) = asked(one, {BOOK})
     assert request == {
@@ -75,7 +75,7 @@ def test_a_subscription_is_asked_for_once_and_its_end_repeats_the_key() -> None:
     assert one.step(BOOK) is None
 
 
-def test_a_refusal_is_known_by_its_request_alone_and_asked_again_later() -> None:
+def test_rejection_is_matched_by_request_id_and_retried_later() -> None:
     one = some_subscriptions()
     asked(one, {BOOK})
     words = "Currency pair not supported BTC/USD"
@@ -107,7 +107,7 @@ def test_what_is_not_answered_is_asked_again() -> None:
     assert one.answered(reply(2), 11) == Answered((BOOK,), Step.HELD)
 
 
-def test_what_is_not_answered_and_not_wanted_any_more_is_left() -> None:
+def test_unanswered_subscription_that_is_no_longer_required_is_ended() -> None:
     one = some_subscriptions()
     asked(one, {BOOK})
     assert methods(one, set(), subscriptions.PATIENCE) == ["unsubscribe"]
@@ -140,7 +140,7 @@ def test_no_more_is_asked_at_once_than_may_be() -> None:
 
 @pytest.mark.parametrize("channel", [Channel.BOOK, Channel.TRADE, Channel.TICKER, Channel.INSTRUMENT])
 @pytest.mark.parametrize("words", [ALREADY, "already  Subscribed"])
-def test_what_is_held_already_is_left_and_joined_for_its_snapshot(channel: Channel, words: str) -> None:
+def test_existing_subscription_is_ended_and_renewed_for_its_snapshot(channel: Channel, words: str) -> None:
     key = (channel, None if channel is Channel.INSTRUMENT else BTC)
     one = some_subscriptions()
     asked(one, {key})  # it is done, and the answer lost
@@ -153,7 +153,7 @@ def test_what_is_held_already_is_left_and_joined_for_its_snapshot(channel: Chann
     assert one.answered(reply(4), 10) == Answered((key,), Step.HELD)
 
 
-def test_what_stays_held_though_its_end_is_accepted_is_asked_for_slower() -> None:
+def test_subscription_that_survives_its_accepted_end_backs_off() -> None:
     one = some_subscriptions()
     asked(one, {TRADE})
     subscribed, req_id, now = list[float](), 1, 0.0
@@ -271,7 +271,7 @@ def test_of_many_in_one_request_each_has_its_own_reply() -> None:
     assert again["params"]["symbol"] == [SOL]
 
 
-def test_a_refusal_that_names_none_of_many_has_each_asked_for_alone() -> None:
+def test_rejection_that_names_no_symbol_splits_the_request() -> None:
     one, wanted = some_subscriptions(), set[subscriptions.Key]({(Channel.TRADE, symbol) for symbol in (BTC, ETH, SOL)})
     asked(one, wanted)
     one.answered(reply(1, symbol=BTC), 0)
@@ -282,7 +282,7 @@ def test_a_refusal_that_names_none_of_many_has_each_asked_for_alone() -> None:
     assert [one.step((Channel.TRADE, symbol)) for symbol in (BTC, ETH, SOL)] == [Step.HELD, Step.REFUSED, Step.HELD]
 
 
-def test_books_that_are_well_are_renewed_one_by_one_and_after_all_others() -> None:
+def test_healthy_books_are_renewed_one_by_one_after_all_others() -> None:
     one, wanted = some_subscriptions(), set[subscriptions.Key]({(Channel.BOOK, symbol) for symbol in (BTC, ETH, SOL)})
     asked(one, wanted)
     for key in wanted:
@@ -319,7 +319,7 @@ def test_a_book_that_fails_is_asked_for_later_and_later() -> None:
     assert waits == [0, 1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
-def test_one_snapshot_does_not_end_a_backoff_and_a_verified_stretch_does() -> None:
+def test_backoff_ends_after_a_verified_period_not_after_one_snapshot() -> None:
     one = a_held_book()
     for now in range(0, 1000, 100):
         one.renew(BOOK, now)
@@ -353,7 +353,7 @@ def test_a_backoff_outlives_its_connection_and_ends_with_its_market() -> None:
     assert failures == {}
 
 
-def test_a_book_in_backoff_that_is_not_wanted_is_left_at_once() -> None:
+def test_book_in_backoff_no_longer_required_is_ended_at_once() -> None:
     one = a_held_book(failures={BOOK: 9})
     one.renew(BOOK, 0)
     assert methods(one, set()) == ["unsubscribe"]
@@ -362,7 +362,7 @@ def test_a_book_in_backoff_that_is_not_wanted_is_left_at_once() -> None:
     assert one.step(BOOK) is None
 
 
-def test_a_good_book_that_waits_for_its_renewal_and_fails_is_one_that_failed() -> None:
+def test_healthy_book_that_fails_before_its_renewal_counts_as_failed() -> None:
     one = a_held_book(failures={BOOK: 1})
     one.renew(BOOK, 0, failed=False)
     one.renew(BOOK, 0)

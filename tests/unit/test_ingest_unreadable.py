@@ -36,9 +36,7 @@ LEVEL = b'{"channel":"book","type":"update","data":[{"symbol":"BTC/USD","bids":[
         LEVEL + b'],"asks":[],"checksum":2785033588,"bids":[],' + TIME + b"]}",
     ],
 )
-def test_what_the_rules_read_otherwise_than_its_places_leaves_no_level_that_did_not_verify(
-    frame: bytes, frames: Sequence[bytes]
-) -> None:
+def test_frame_the_rules_read_differently_leaves_no_unverified_level(frame: bytes, frames: Sequence[bytes]) -> None:
     world, own = Heard(), json.loads(frames[0])["data"][0]["checksum"]
     world.hear(recordings.INSTRUMENT, frames[0], frame.replace(b"2785033588", str(own).encode()))
     _is_verified(world)
@@ -62,7 +60,7 @@ def _checksum(bids: Sequence[tuple[Decimal, Decimal]], asks: Sequence[tuple[Deci
 
 
 @pytest.mark.parametrize("side", ["bids", "asks"])
-def test_whatever_becomes_of_a_character_no_level_stays_that_did_not_verify(
+def test_no_unverified_level_survives_a_changed_character(
     side: str, frames: Sequence[bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each of an update's left out, doubled, or another: and what its lane takes, the rules take the same way."""
@@ -153,9 +151,7 @@ STRANGE_FIELDS: dict[str, list[Any]] = {
 @pytest.mark.parametrize(
     ("name", "strange"), [(name, one) for name, some in STRANGE_FIELDS.items() for one in some], ids=str
 )
-def test_a_book_s_update_that_is_not_understood_withdraws_that_book_alone(
-    name: str, strange: Any, frames: Sequence[bytes]
-) -> None:
+def test_malformed_book_update_withdraws_only_that_book(name: str, strange: Any, frames: Sequence[bytes]) -> None:
     world = two_books(frames)
     world.hear(an_update(**{name: strange}))
     last = world.books()[-1]
@@ -182,7 +178,7 @@ def test_a_book_s_update_that_is_not_understood_withdraws_that_book_alone(
         [*an_update()["data"], "book"],
     ],
 )
-def test_a_message_that_names_a_market_and_is_none_of_a_book_withdraws_it(frame: Any, frames: Sequence[bytes]) -> None:
+def test_message_with_a_market_but_no_book_withdraws_it(frame: Any, frames: Sequence[bytes]) -> None:
     world = two_books(frames)
     world.hear(frame)
     assert [(one.symbol, one.reason) for one in world.books()[2:]] == [(BTC, Unusable.MALFORMED)]
@@ -205,7 +201,7 @@ def test_a_message_that_names_a_market_and_is_none_of_a_book_withdraws_it(frame:
         an_update(symbol=None),
     ],
 )
-def test_a_message_that_may_be_of_any_book_withdraws_them_all(frame: Any, frames: Sequence[bytes]) -> None:
+def test_message_that_may_concern_any_book_withdraws_all(frame: Any, frames: Sequence[bytes]) -> None:
     world = two_books(frames)
     world.hear(frame)
     assert sorted((one.symbol, one.reason) for one in world.books()[2:]) == [
@@ -233,7 +229,7 @@ def test_what_is_of_no_book_is_counted_and_hurts_none(frame: bytes, frames: Sequ
     assert len(world.books()) == 2
 
 
-def test_of_several_books_in_one_message_the_good_ones_are_applied(frames: Sequence[bytes]) -> None:
+def test_valid_books_of_a_mixed_message_are_applied(frames: Sequence[bytes]) -> None:
     world, first = two_books(frames), frames[1]
     entry = json.loads(of_eth(first), parse_float=str)["data"][0]
     good = of_eth(first).partition(b'"data":[')[2].removesuffix(b"]}")
@@ -243,7 +239,7 @@ def test_of_several_books_in_one_message_the_good_ones_are_applied(frames: Seque
     assert world.books()[3].checksum == entry["checksum"]
 
 
-def test_a_malformed_snapshot_is_asked_for_again_and_a_late_update_is_not(frames: Sequence[bytes]) -> None:
+def test_malformed_snapshot_is_requested_again_and_a_late_update_ignored(frames: Sequence[bytes]) -> None:
     world, snapshot = two_books(frames), frames[0]
     world.hear(an_update(asks=...))
     world.markets.renew.clear()
@@ -263,9 +259,7 @@ TOKENS = re.compile(r'"[^"]*"|[-0-9.]+|[\[\]{}:,]')
 
 
 @given(data=st.data())
-def test_after_a_mangled_message_a_book_is_what_the_true_one_gives_or_unusable(
-    data: st.DataObject, source: str
-) -> None:
+def test_book_after_a_mangled_message_is_correct_or_unusable(data: st.DataObject, source: str) -> None:
     """Tokens of a true one are left out, doubled, and others put in their place; or its end is lost."""
     frames = recordings.book_frames(source)
     at = data.draw(st.integers(1, 40), label="frame")

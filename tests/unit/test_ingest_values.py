@@ -101,7 +101,7 @@ class World:
         ("1.5000000000000000000000000", "1.5"),
     ],
 )  # fmt: skip
-def test_every_number_of_json_is_read_as_the_number_it_is(text: str, value: str) -> None:
+def test_every_json_number_is_decoded_exactly(text: str, value: str) -> None:
     assert decimals.read(text) == Decimal(value)
     assert not decimals.read(text).is_signed() or Decimal(value) < 0
 
@@ -177,7 +177,7 @@ def test_a_level_that_is_no_number_withdraws_its_book(field: str, wrong: object)
 # One of several.
 
 
-def test_a_bad_trade_among_several_is_a_gap_and_the_others_stay() -> None:
+def test_malformed_trade_among_several_is_a_gap_and_others_stay() -> None:
     world = World()
     some = [TRADE | {"trade_id": number} for number in range(1, 6)]
     some[2] |= {"price": "NaN"}
@@ -188,7 +188,7 @@ def test_a_bad_trade_among_several_is_a_gap_and_the_others_stay() -> None:
     assert world.markets[BTC].doubt == "not a number: '\"NaN\"'"
 
 
-def test_a_bad_trade_with_none_after_it_is_asked_for_all_the_same() -> None:
+def test_malformed_last_trade_is_requested_all_the_same() -> None:
     world = World()
     world.hear("trade", [TRADE, TRADE | {"trade_id": 8, "side": "both"}])
     assert not world.markets[BTC].tape.gap
@@ -261,7 +261,7 @@ def test_a_served_pair_that_is_not_understood_says_so(wrong: object) -> None:
     assert world.books()[-1].usable
 
 
-def test_only_the_fields_that_are_used_are_required_of_a_pair() -> None:
+def test_only_the_used_fields_of_a_pair_are_required() -> None:
     world = World(ETH)
     world.hear("instrument", {"pairs": [{"symbol": ETH, "price_precision": 2.0, "qty_precision": 8}]})
     book = world.markets[ETH].book
@@ -297,7 +297,7 @@ def test_a_ticker_s_day_may_have_seen_more_decimals() -> None:
     assert len(world.tickers()) == 1
 
 
-def test_a_trade_id_that_rest_never_knows_is_forgotten_after_a_while() -> None:
+def test_trade_id_that_rest_never_has_is_eventually_forgotten() -> None:
     world = World()
     market = world.markets[BTC]
     world.hear("trade", [TRADE, TRADE | {"trade_id": 10**15}])
@@ -326,7 +326,7 @@ AHEAD: Final = "2026-11-26T10:05:00.000001Z"
 JUST: Final = "2026-11-26T10:04:59.999999Z"
 
 
-def test_a_trade_from_the_future_reaches_no_output_and_is_counted() -> None:
+def test_trade_with_a_future_time_is_counted_and_never_delivered() -> None:
     world = World()
     world.hear("trade", [TRADE, TRADE | {"trade_id": 8, "timestamp": AHEAD}])
     assert [one[0] for one in world.trades()] == [7]
@@ -376,7 +376,7 @@ LONG_AGO: Final = [TRADE | {"trade_id": number, "timestamp": "2026-11-23T10:00:0
 
 
 @pytest.mark.parametrize("before", [[], [TRADE | {"trade_id": 10, "timestamp": "2026-11-23T09:59:59Z"}]])
-def test_of_a_snapshot_a_trade_long_after_its_successor_is_taken_back(before: list[dict[str, Any]]) -> None:
+def test_snapshot_trade_long_after_its_successor_is_removed(before: list[dict[str, Any]]) -> None:
     world = World()
     world.hear("trade", [*before, TRADE | {"trade_id": 11}, *LONG_AGO], kind="snapshot")
     assert 11 not in [one[0] for one in world.trades()]
@@ -387,7 +387,7 @@ def test_of_a_snapshot_a_trade_long_after_its_successor_is_taken_back(before: li
     assert world.markets.fill == {BTC}
 
 
-def test_a_trade_long_after_the_next_that_is_known_is_refused() -> None:
+def test_trade_long_after_its_known_successor_is_rejected() -> None:
     world = World()
     world.hear("trade", [TRADE | {"trade_id": 10, "timestamp": "2026-11-23T09:59:59Z"}, *LONG_AGO])
     world.hear("trade", [TRADE | {"trade_id": 11}], kind="snapshot")

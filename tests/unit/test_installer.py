@@ -88,7 +88,7 @@ def test_a_platform_that_nobody_has_looked_at_is_not_ready() -> None:
     assert installer.platform_status(untouched).ready == "Unknown"
 
 
-def test_it_waits_until_the_platform_is_ready_and_shows_what_for(tmp_path: Path) -> None:
+def test_up_waits_until_the_platform_is_ready_and_shows_why(tmp_path: Path) -> None:
     recorder = ProgressRecorder()
     kubectl = a_cluster(tmp_path, {"items": [a_platform("False")]}, {"items": [a_platform("True")]})
     ready = installer.wait_until_ready(kubectl, "aether", "paper", recorder)
@@ -98,7 +98,7 @@ def test_it_waits_until_the_platform_is_ready_and_shows_what_for(tmp_path: Path)
     assert "--field-selector=metadata.name=paper" in (tmp_path / "asked").read_text()
 
 
-def test_a_platform_that_only_an_edit_can_mend_is_not_waited_for(tmp_path: Path) -> None:
+def test_platform_that_only_an_edit_can_fix_is_not_awaited(tmp_path: Path) -> None:
     kubectl = a_cluster(tmp_path, {"items": [a_platform("False", stalled="True")]})
     with pytest.raises(problems.NotReady, match="TradingPlatform aether/paper is Ready: postgres: waits") as fault:
         installer.wait_until_ready(kubectl, "aether", "paper", progress.SilentReporter())
@@ -143,7 +143,7 @@ def a_kubectl(tmp_path: Path, *, refusals: int, cause: str, cache: Path | None) 
 
 
 @pytest.mark.parametrize("used", [True, False])
-def test_each_memory_of_kubectl_is_asked_until_it_knows_the_kinds(
+def test_each_discovery_cache_is_refreshed_until_the_kinds_are_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, used: bool
 ) -> None:
     monkeypatch.setattr(installer, "DISCOVERY_POLL", 0)
@@ -157,7 +157,7 @@ def test_each_memory_of_kubectl_is_asked_until_it_knows_the_kinds(
     assert (tmp_path / "asked").read_text().splitlines() == asked
 
 
-def test_kinds_that_are_refused_for_another_reason_are_not_waited_for(tmp_path: Path) -> None:
+def test_kinds_rejected_for_another_reason_are_not_awaited(tmp_path: Path) -> None:
     kubectl = a_kubectl(tmp_path, refusals=1, cause="you may not (Forbidden)", cache=None)
     with pytest.raises(kubectl_client.Forbidden):
         installer.wait_for_discovery(kubectl)

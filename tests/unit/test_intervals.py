@@ -15,20 +15,20 @@ WELL = observations.steady(PLATFORM)
 
 
 @pytest.mark.parametrize(("platforms", "seconds"), [(1, 60), (300, 60), (301, 60.2), (2999, 599.8), (3001, 600)])
-def test_who_is_ready_is_asked_every_minute_and_many_less_often(platforms: int, seconds: float) -> None:
+def test_ready_platforms_are_checked_every_minute_and_many_less_often(platforms: int, seconds: float) -> None:
     told = evaluations.status_of(evaluations.inputs(PLATFORM, WELL))
     assert intervals.until_next(told, platforms=platforms, longest=600) == pytest.approx(seconds)
     assert intervals.until_next(told, platforms=platforms, longest=30) == 30
 
 
-def test_rooms_that_are_not_well_are_asked_soon_and_later_less_often() -> None:
+def test_unhealthy_components_are_checked_soon_then_less_often() -> None:
     seen = evaluations.inputs(PLATFORM, dataclasses.replace(WELL, component_reports={}))
     first = evaluations.status_of(seen)
     assert intervals.until_next(first, platforms=1, longest=600) == 2
     assert intervals.until_next(evaluations.status_of(seen, first, at=60), platforms=1, longest=600) == 15
 
 
-def test_what_rooms_stand_on_is_looked_at_soon_and_a_stall_each_minute() -> None:
+def test_failed_dependency_is_checked_soon_and_a_stall_every_minute() -> None:
     seen = evaluations.inputs(PLATFORM, evaluations.saying(Reason.UNREACHABLE)(WELL))
     first = evaluations.status_of(seen)
     assert intervals.until_next(first, platforms=1, longest=600) == 5

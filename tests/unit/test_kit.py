@@ -51,7 +51,7 @@ def told(record: logging.LogRecord) -> dict[str, Any]:
     return line
 
 
-def test_a_log_line_is_one_json_object_with_an_event_when_it_was_and_who_says_it() -> None:
+def test_log_line_is_one_json_object_with_all_its_keys() -> None:
     assert told(a_record()) == {
         "time": "2023-11-14T22:13:20.250+00:00",
         "level": "info",
@@ -66,7 +66,7 @@ def test_a_level_has_its_usual_name_in_small_letters(name: str) -> None:
     assert told(a_record(level=getattr(logging, name.upper())))["level"] == name
 
 
-def test_what_is_given_beside_an_event_are_keys_of_the_line() -> None:
+def test_extra_values_of_an_event_are_keys_of_the_line() -> None:
     given: dict[str, Any] = {
         "symbol": "BTC/USD",
         "gap": 3,
@@ -96,7 +96,7 @@ def test_an_exception_is_in_the_line_of_its_event() -> None:
     assert line["trace"].endswith(r"'no\nnumber'")
 
 
-def test_words_of_others_with_several_lines_and_arguments_stay_one_line_and_add_no_keys() -> None:
+def test_multiline_library_message_stays_one_line_without_extra_keys() -> None:
     line = told(a_record("%s is\naway", "broker"))
     assert line["event"] == "broker is\naway"
     assert set(line) == set(told(a_record()))
@@ -114,7 +114,7 @@ for library in ("aiokafka.conn", "nats", "uvicorn.error"):
 """
 
 
-def test_a_process_says_lines_on_standard_error_from_its_level_on_and_libraries_leave_words_to_adapters() -> None:
+def test_process_logs_to_stderr_at_its_level_muting_adapter_libraries() -> None:
     ended = subprocess.run(
         [sys.executable, "-c", SAYING], cwd=SERVICES, capture_output=True, text=True, check=True, timeout=30
     )
@@ -224,15 +224,13 @@ CLOSED: Final = Check(ok=False, detail="closed by the venue")
     ],
     ids=["needs nothing", "all well", "one is not", "about to end"],
 )
-async def test_readyz_names_each_check_and_is_200_only_when_all_are_well(
-    room: Room, status: int, said: dict[str, Any]
-) -> None:
+async def test_readyz_lists_each_check_and_is_200_when_all_pass(room: Room, status: int, said: dict[str, Any]) -> None:
     code, media, text = await get(room, "/readyz")
     assert (code, media, json.loads(text)) == (status, "application/json", said)
 
 
 @pytest.mark.parametrize("room", [Room({"feed": CLOSED}), Room({"feed": Check(ok=True)})], ids=["not well", "well"])
-async def test_status_is_as_ready_as_readyz_and_has_the_same_checks(room: Room) -> None:
+async def test_status_readiness_and_checks_equal_those_of_readyz(room: Room) -> None:
     (code, _, checks), (_, _, status) = await get(room, "/readyz"), await get(room, "/status")
     told = json.loads(status)
     assert (told["ready"], told["checks"]) == (code == 200, json.loads(checks))
@@ -242,7 +240,7 @@ async def test_a_process_that_turns_is_alive_whatever_it_lacks() -> None:
     assert await get(Room({"feed": CLOSED}, draining=True), "/healthz") == (200, "text/plain", "ok\n")
 
 
-async def test_metrics_are_those_of_the_room_s_own_registry_in_prometheus_form() -> None:
+async def test_metrics_come_from_the_services_own_registry_in_prometheus_format() -> None:
     code, media, text = await get(Room(), "/metrics")
     assert (code, media) == (200, "text/plain")
     assert [line for line in text.splitlines() if not line.startswith("#") and "created" not in line] == [
@@ -289,7 +287,7 @@ def test_without_ipv6_a_room_is_served_on_ipv4(without: address_families.Make) -
     assert address_families.of(http_server.listening(0, without)) == {socket.AF_INET}
 
 
-def test_a_port_that_is_taken_is_not_served_on_one_family_alone() -> None:
+def test_port_in_use_is_not_served_on_one_family_alone() -> None:
     with socket.socket() as taken:
         taken.bind(("0.0.0.0", 0))  # noqa: S104 - as the room would
         taken.listen()

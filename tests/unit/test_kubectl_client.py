@@ -57,7 +57,7 @@ def test_what_was_listed_can_be_enough(tmp_path: Path) -> None:
     assert kubectl.until(lambda seen: not seen, "pods", deadline=20, expected="nothing is there") == {}
 
 
-def test_a_wish_that_does_not_come_true_says_what_was_seen_and_why(tmp_path: Path) -> None:
+def test_unmet_wait_reports_what_was_last_observed_and_why(tmp_path: Path) -> None:
     kubectl = a_kubectl(tmp_path, [a_pod("a", "Pending")])
     began = time.monotonic()
     with pytest.raises(problems.NotReady) as caught:
@@ -70,7 +70,7 @@ def test_a_wish_that_does_not_come_true_says_what_was_seen_and_why(tmp_path: Pat
     ]
 
 
-def test_a_refusal_is_said_when_the_wish_does_not_come_true(tmp_path: Path) -> None:
+def test_unmet_wait_reports_the_last_error(tmp_path: Path) -> None:
     program = tmp_path / "kubectl"
     program.write_text("#!/bin/sh\necho 'error: no such resource' >&2\nexit 1\n")
     program.chmod(0o755)

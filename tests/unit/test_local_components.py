@@ -32,7 +32,7 @@ def names(chosen: Settings) -> set[str]:
     return {one.name for one in components.of(chosen, AT, PROGRAMS, GIVEN, "python3")}
 
 
-def test_a_control_plane_has_no_node_and_a_node_has_everything() -> None:
+def test_control_plane_has_no_node_and_a_node_has_everything() -> None:
     bare = names(Settings(profile=Profile.CONTROL_PLANE))
     assert bare == {"etcd", "kube-apiserver", "api-port", "kube-controller-manager", "first-objects"}
     assert names(Settings()) == bare | {"kube-scheduler", "containerd", "kubelet", "kube-proxy", "coredns", "volumes"}
@@ -40,7 +40,7 @@ def test_a_control_plane_has_no_node_and_a_node_has_everything() -> None:
     assert names(Settings(profile=Profile.CONTROL_PLANE, kwok=True)) - bare == {"kube-scheduler", "kwok"}
 
 
-def test_only_a_throw_away_store_does_not_wait_for_the_disk() -> None:
+def test_only_a_temporary_store_skips_fsync() -> None:
     def etcd(chosen: Settings) -> tuple[str, ...]:
         return components.of(chosen, AT, PROGRAMS, GIVEN, "python3")[0].command
 
@@ -55,12 +55,12 @@ def test_every_client_has_a_certificate_and_no_token() -> None:
     assert not [word for word in words if "token" in word]
 
 
-def test_names_of_the_world_are_asked_only_where_there_is_a_way_out() -> None:
+def test_external_names_are_forwarded_only_with_egress() -> None:
     assert "forward" not in configs.corefile(Path("/k"), egress=False)
     assert f"forward . {networks.EGRESS_DNS}" in configs.corefile(Path("/k"), egress=True)
 
 
-def test_an_exported_kubeconfig_is_whole_and_can_be_merged_with_others() -> None:
+def test_exported_kubeconfig_is_complete_and_can_be_merged() -> None:
     pair = certificates.Pair(certificate=b"c", key=b"k")
     read = {name: json.loads(configs.exported_kubeconfig(name, 1, b"ca", pair)) for name in ("aether", "second")}
     assert [read[name]["current-context"] for name in read] == ["aether", "aether-second"]

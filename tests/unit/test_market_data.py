@@ -48,7 +48,7 @@ def shown(**changes: Any) -> market_data.BookSnapshot:
     return market_data.BookSnapshot(pod="paper-ingest-0", view={**VIEW, **changes}, at=AT)
 
 
-def test_how_market_data_flow_is_a_line_for_each_pod_that_fits_a_narrow_terminal() -> None:
+def test_market_data_flow_has_one_narrow_line_per_pod() -> None:
     heading, line = printed(market_data.flow([told(STATUS), told(None, error="gone")])).splitlines()
     assert heading.split() == ["POD", "HEARD", "BOOKS", "AGE", "ROWS/S", "KAFKA", "NATS", "TABLES", "CONFLATED"]
     for part in ("paper-ingest-0", "0.2 s  ", "1/2", "0.9 s", "41.2", "0.0 s", "31.0 s", "5"):
@@ -76,7 +76,7 @@ def test_what_was_told_is_kept_as_it_was_said() -> None:
     }  # fmt: skip
 
 
-def test_a_book_has_its_asks_above_its_bids_and_the_best_of_both_in_the_middle() -> None:
+def test_book_view_has_asks_above_bids_and_best_prices_inside() -> None:
     lines = [line.split() for line in printed(market_data.book(shown())).splitlines()]
     prices = [line[1] for line in lines if line[0] in {"ask", "bid"}]
     assert prices == ["100.2", "100.1", "99.9", "99.8", "99.7"]
@@ -88,7 +88,7 @@ def test_a_book_has_its_asks_above_its_bids_and_the_best_of_both_in_the_middle()
 
 
 @pytest.mark.parametrize(("lines", "levels"), [(9, 2), (8, 2), (7, 1), (1, 1)])
-def test_a_book_that_does_not_fit_shows_the_levels_nearest_to_its_middle(lines: int, levels: int) -> None:
+def test_book_that_does_not_fit_shows_its_inner_levels(lines: int, levels: int) -> None:
     said = printed(market_data.book(shown(), lines=lines)).splitlines()
     prices = [line.split()[1] for line in said if line.split()[0] in {"ask", "bid"}]
     assert prices == [*["100.2", "100.1"][2 - levels :], *["99.9", "99.8"][:levels]]
@@ -100,7 +100,7 @@ def test_a_book_that_fits_is_shown_whole() -> None:
     assert printed(market_data.book(shown(), lines=10)) == printed(market_data.book(shown()))
 
 
-def test_a_book_that_is_not_usable_shows_no_level_and_why() -> None:
+def test_unusable_book_shows_no_level_but_the_reason() -> None:
     text = printed(market_data.book(shown(usable=False, reason="ChecksumFailed")))
     assert "UNUSABLE ChecksumFailed" in text
     assert "100.1" not in text
@@ -111,7 +111,7 @@ def test_a_side_that_is_empty_has_no_spread() -> None:
     assert "one side is empty" in printed(market_data.book(shown(asks=[])))
 
 
-def test_the_pods_that_know_books_are_those_that_the_operator_makes() -> None:
+def test_pods_queried_for_books_are_those_the_operator_creates() -> None:
     ingest = components.COMPONENTS[components.Component.INGEST]
     assert (ingest.name, components.PORT) == (market_data.INGEST, market_data.PORT)
     marks = labels.of_child("paper", ingest.name)

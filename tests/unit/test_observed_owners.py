@@ -34,7 +34,7 @@ def test_another_platform_is_named_with_its_venue(other: dict[str, str]) -> None
     assert refused.message == f"it belongs to {stranger.text}, venue Simulated; name another server in the spec"
 
 
-def test_another_venue_of_the_same_platform_is_refused_with_the_way_out() -> None:
+def test_same_platform_at_another_venue_is_rejected_with_advice() -> None:
     refused = owners.ownership_problem(PAPER.record, dataclasses.replace(PAPER, venue="Kraken"))
     assert refused == owners.OwnershipProblem(
         Reason.VENUE_MISMATCH,
@@ -61,7 +61,7 @@ def test_a_record_that_is_not_understood_is_somebody_elses(record: str) -> None:
     assert refused.reason is Reason.SERVER_OWNED_BY_ANOTHER
 
 
-def test_of_another_owner_only_words_that_are_not_ours_could_quote_a_secret() -> None:
+def test_only_foreign_words_of_another_owner_may_quote_a_secret() -> None:
     stranger = dataclasses.replace(PAPER, name="live", uid="77aa", venue="Kraken")
     assert owners.foreign_words(stranger.record, PAPER.record).split() == ["77aa", "live"]
     assert owners.foreign_words(f"{stranger.text} Kraken", PAPER.text).split() == ["live", "77aa"]

@@ -79,7 +79,7 @@ def test_what_cannot_be_used_is_refused_by_its_name(tmp_path: Path, changes: dic
         operator_config.load(written(tmp_path, a_config(**changes)))
 
 
-def test_a_file_that_is_not_there_or_not_yaml_is_refused(tmp_path: Path) -> None:
+def test_missing_or_invalid_yaml_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(operator_config.WrongConfig, match=r"none\.yaml: No such file"):
         operator_config.load(str(tmp_path / "none.yaml"))
     with pytest.raises(operator_config.WrongConfig, match="not YAML"):
@@ -101,7 +101,7 @@ def line(**extra: Any) -> dict[str, Any]:
     return said
 
 
-def test_a_log_line_is_an_event_with_keys_and_the_visit_it_belongs_to() -> None:
+def test_log_line_is_an_event_with_keys_and_its_reconcile() -> None:
     token = logs.CONTEXT.set({"key": "TradingPlatform/aether/paper", "reconcile_id": "abc"})
     try:
         said = line(child="Secret x")
@@ -125,7 +125,7 @@ def test_a_leader_whose_watch_is_silent_is_not_alive() -> None:
     assert problem.startswith("watch /api/v1/namespaces/aether/secrets: silent for 76")
 
 
-def test_the_metrics_have_no_age_of_what_is_not_watched_any_more() -> None:
+def test_metrics_have_no_age_for_kinds_no_longer_watched() -> None:
     def age() -> float | None:
         said = {"path": "/api/v1/namespaces/aether/secrets"}
         return prometheus_client.REGISTRY.get_sample_value("aether_operator_watch_age_seconds", said)

@@ -17,13 +17,13 @@ def test_folders_follow_the_xdg_variables() -> None:
     assert at.cache == Path("/c/aether")
 
 
-def test_without_them_or_with_a_relative_one_they_are_below_the_home_folder() -> None:
+def test_unset_or_relative_paths_default_below_the_home_folder() -> None:
     at = paths.of("first", {"HOME": "/home/q", "XDG_STATE_HOME": "relative"})
     assert at.state == Path("/home/q/.local/state/aether/clusters/first")
     assert at.cache == Path("/home/q/.cache/aether")
 
 
 @pytest.mark.parametrize("name", ["", "First", "a/b", "..", "-x", "x-", "a" * 21, "x y", "first\n"])
-def test_a_name_that_cannot_be_a_folder_or_a_control_group_is_refused(name: str) -> None:
+def test_name_invalid_for_folders_or_control_groups_is_rejected(name: str) -> None:
     with pytest.raises(problems.BadInput, match="name: "):
         paths.of(name, {"HOME": "/home/q"})

@@ -48,7 +48,7 @@ def _names(plan: planning.Plan) -> list[str]:
     return [_name(act) for act in plan.acts]
 
 
-def test_an_empty_world_gets_every_child_in_the_order_of_kinds() -> None:
+def test_empty_namespace_gets_every_child_in_the_order_of_kinds() -> None:
     plan = _planned(observations.a_platform(), observations.empty())
     order = [kind.kind for kind in kinds.CHILDREN]
     places = [order.index(name.split()[0]) for name in _names(plan)]
@@ -62,7 +62,7 @@ def test_a_world_that_is_as_wanted_is_left_alone(platform: Platform) -> None:
     assert _planned(platform, observations.made(platform)) == planning.Plan((), ())
 
 
-def test_everything_that_a_release_adds_is_left_alone_once_it_is_there() -> None:
+def test_settings_added_by_a_release_cause_no_further_change() -> None:
     release = observations.a_release(
         image_pull_secrets=("pull",),
         node_selector={"pool": "data"},
@@ -121,7 +121,7 @@ def test_fields_of_others_are_theirs() -> None:
     assert _planned(platform, observations.having(observed, live)) == planning.Plan((), ())
 
 
-def test_a_field_of_ours_that_is_not_wanted_any_more_is_given_up() -> None:
+def test_field_of_ours_that_is_no_longer_desired_is_removed() -> None:
     platform = observations.a_platform()
     release = observations.a_release(node_selector={"pool": "data"})
     observed = observations.made(platform, release)
@@ -129,7 +129,7 @@ def test_a_field_of_ours_that_is_not_wanted_any_more_is_given_up() -> None:
     assert _names(_planned(platform, observed)) == [f"StatefulSet paper-{name}" for name in workloads]
 
 
-def test_an_item_of_ours_that_is_not_wanted_any_more_is_given_up() -> None:
+def test_item_of_ours_that_is_no_longer_desired_is_removed() -> None:
     platform = observations.a_platform()
     observed = observations.made(platform)
     with_more = copy.deepcopy(observed.children[STATEFUL_SET])
@@ -148,7 +148,7 @@ def test_an_item_of_ours_that_somebody_removed_comes_back() -> None:
     assert _names(_planned(platform, observations.having(observed, less))) == [str(STATEFUL_SET)]
 
 
-def test_what_the_api_server_filled_into_a_whole_of_ours_is_no_difference() -> None:
+def test_defaults_within_an_atomic_field_of_ours_are_no_difference() -> None:
     platform = observations.a_platform()
     observed = observations.made(platform)
     live = copy.deepcopy(observed.children[Ref("NetworkPolicy", "paper-postgres")])
@@ -203,7 +203,7 @@ def _foreign(ref: Ref, **meta: Any) -> Manifest:
 
 
 @pytest.mark.parametrize("ref", desired.names(observations.a_platform()), ids=str)
-def test_a_name_that_somebody_else_has_is_said_and_left_alone(ref: Ref) -> None:
+def test_name_of_a_foreign_object_is_reported_and_left_alone(ref: Ref) -> None:
     platform = observations.a_platform()
     plan = _planned(platform, observations.empty(children={ref: _foreign(ref)}))
     assert str(ref) not in _names(plan)
@@ -228,7 +228,7 @@ def test_an_object_whose_labels_somebody_removed_is_still_ours() -> None:
     assert (_names(plan), plan.blockers) == ([str(STATEFUL_SET)], ())
 
 
-def test_a_child_that_is_not_wanted_any_more_is_deleted_as_it_was_seen_after_all_applies() -> None:
+def test_undesired_child_is_deleted_as_observed_after_all_applies() -> None:
     platform = observations.a_platform()
     observed = observations.made(platform)
     old = copy.deepcopy(observed.children[Ref("Service", "paper-nats")])
@@ -305,7 +305,7 @@ def test_a_claim_that_cannot_shrink_is_still_repaired() -> None:
         ("volumeClaimTemplates", [{"metadata": {"name": "data"}}]),
     ],
 )
-def test_a_stateful_set_that_would_have_to_be_another_one_is_a_persons_matter(field: str, value: Any) -> None:
+def test_stateful_set_needing_recreation_is_left_to_a_person(field: str, value: Any) -> None:
     platform = observations.a_platform()
     observed = observations.made(platform)
     other = copy.deepcopy(observed.children[STATEFUL_SET])
@@ -390,7 +390,7 @@ def _with_pods(observed: Observed, change: dict[str, Any]) -> Observed:
     return dataclasses.replace(observed, pods=tuple(pods))
 
 
-def test_an_edit_of_pairs_writes_the_settings_and_nudges_the_pods_and_nothing_else() -> None:
+def test_edited_pairs_only_write_the_settings_and_sync_the_pods() -> None:
     before = observations.made(observations.a_platform(components={"ingest": {"replicas": 2}}))
     edited = observations.a_platform(components={"ingest": {"replicas": 2}}, pairs=["BTC/USD"])
     plan = _planned(edited, before)
@@ -433,7 +433,7 @@ def test_a_budget_that_is_not_wanted_any_more_is_deleted() -> None:
 
 
 @pytest.mark.parametrize("notes", [{}, {labels.SETTINGS: "of-before"}, {"example.org/note": "mine"}])
-def test_a_pod_that_was_not_told_of_the_newest_settings_is_nudged(notes: dict[str, str]) -> None:
+def test_pod_without_the_newest_settings_is_synced(notes: dict[str, str]) -> None:
     platform = observations.a_platform()
     observed = _with_pods(observations.made(platform), {"annotations": notes})
     (act,) = _planned(platform, observed).acts
@@ -444,7 +444,7 @@ def test_a_pod_that_was_not_told_of_the_newest_settings_is_nudged(notes: dict[st
 @pytest.mark.parametrize(
     "change", [{"deletionTimestamp": "2026-01-01T00:00:00Z"}, {"ownerReferences": [{"uid": "of another"}]}]
 )
-def test_a_pod_that_goes_or_is_somebody_elses_is_not_nudged(change: dict[str, Any]) -> None:
+def test_terminating_or_foreign_pod_is_not_synced(change: dict[str, Any]) -> None:
     platform = observations.a_platform()
     assert _planned(platform, _with_pods(observations.made(platform), {"annotations": {}, **change})).acts == ()
 
@@ -467,7 +467,7 @@ def test_a_workload_names_what_its_pods_cannot_start_without() -> None:
     assert planning.mounted(managed[Ref("Service", "paper-ingest")]) == frozenset()
 
 
-def test_an_upgrade_gives_a_platform_its_rooms_restarts_no_server_and_deletes_nothing() -> None:
+def test_upgrade_adds_components_without_restarting_servers_or_deleting_anything() -> None:
     before = observations.before_rooms()
     platform = observations.a_platform()
     plan = _planned(platform, before)

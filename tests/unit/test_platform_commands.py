@@ -25,7 +25,7 @@ def books(tmp_path: Path) -> Path:
     return command_line.kubectl_with_books(tmp_path)
 
 
-def test_an_answer_that_is_not_json_is_an_error_and_not_a_traceback(tmp_path: Path) -> None:
+def test_response_that_is_not_json_is_an_error_without_traceback(tmp_path: Path) -> None:
     prints = command_line.kubectl_that_prints(tmp_path)
     done = command_line.aether(tmp_path, "status", "--context", "dev", assets=prints)
     assert done.returncode == 1
@@ -33,7 +33,7 @@ def test_an_answer_that_is_not_json_is_an_error_and_not_a_traceback(tmp_path: Pa
     assert "Traceback" not in done.stderr
 
 
-def test_status_shows_how_market_data_flow_and_that_a_pod_is_not_reached_is_a_line(tmp_path: Path) -> None:
+def test_status_shows_the_market_data_flow_and_unreachable_pods(tmp_path: Path) -> None:
     ready = [{"type": "Ready", "status": "True"}]
     marks = {"trading.aether.io/platform": "paper", "app.kubernetes.io/component": "ingest"}
     pods = [
@@ -87,14 +87,14 @@ def test_in_a_terminal_the_cluster_and_the_venue_come_first(tmp_path: Path, book
     assert (done.stderr, shown.decode().splitlines()[0]) == (b"", command_line.DEV)
 
 
-def test_a_book_that_is_not_usable_is_not_as_it_should_be(tmp_path: Path, books: Path) -> None:
+def test_command_fails_for_an_unusable_book(tmp_path: Path, books: Path) -> None:
     (books / "book").write_text(command_line.a_book(usable=False))
     done = command_line.aether(tmp_path, "book", "BTC/USD", "--once", "--context", "dev", assets=books)
     assert (done.returncode, done.stderr.splitlines()) == (problems.NotReady.exit_code, [command_line.DEV])
     assert "UNUSABLE Resyncing" in done.stdout
 
 
-def test_a_book_that_is_watched_goes_on_through_what_passes_and_ends_quietly(tmp_path: Path, books: Path) -> None:
+def test_watched_book_survives_temporary_errors_and_ends_quietly(tmp_path: Path, books: Path) -> None:
     (books / "book").write_text(command_line.a_book(usable=True))
     env = {
         "HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path),
@@ -142,7 +142,7 @@ def test_a_cluster_that_does_not_answer_is_named(tmp_path: Path, words: list[str
     assert f"error: Context dev  {command_line.SERVER}: kubectl ended with 1: {refusal}" in done.stderr
 
 
-def test_an_edit_that_no_operator_has_seen_is_not_shown_as_ready(tmp_path: Path) -> None:
+def test_edit_no_operator_has_observed_is_not_shown_as_ready(tmp_path: Path) -> None:
     edited = command_line.a_platform(observedGeneration=1)
     answers = {"paper --namespace": edited, "get tradingplatforms": {"items": [edited]}}
     assets = command_line.a_kubectl(tmp_path, answers)
@@ -158,7 +158,7 @@ def test_an_edit_that_no_operator_has_seen_is_not_shown_as_ready(tmp_path: Path)
     assert (output["generation"], output["reconciled"]) == (2, False)
 
 
-def test_platforms_of_several_venues_are_told_apart_in_the_first_line(tmp_path: Path) -> None:
+def test_first_line_distinguishes_platforms_of_several_venues(tmp_path: Path) -> None:
     two = [command_line.a_platform(), command_line.a_platform("live", "Kraken")]
     assets = command_line.a_kubectl(tmp_path, {"get tradingplatforms": {"items": two}})
     done = command_line.aether(tmp_path, "status", "-A", "--context", "dev", assets=assets)
@@ -168,7 +168,7 @@ def test_platforms_of_several_venues_are_told_apart_in_the_first_line(tmp_path: 
     )
 
 
-def test_status_of_a_namespace_without_a_platform_says_where_to_look(tmp_path: Path) -> None:
+def test_status_of_a_namespace_without_platform_suggests_all_namespaces(tmp_path: Path) -> None:
     done = command_line.aether(
         tmp_path, "status", assets=command_line.a_kubectl(tmp_path, {}), program="kubectl-aether"
     )
@@ -177,7 +177,7 @@ def test_status_of_a_namespace_without_a_platform_says_where_to_look(tmp_path: P
     assert "Aether's pods in namespace live, and the operator's: 0 of 0 well" in done.stdout
 
 
-def test_status_without_an_answer_does_not_say_that_there_is_no_platform(
+def test_status_without_a_response_does_not_claim_no_platform(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refuses = kubectl_client.Kubectl(program=command_line.a_kubectl(tmp_path, {}, "exit 1") / "kubectl")
@@ -193,7 +193,7 @@ def test_status_without_an_answer_does_not_say_that_there_is_no_platform(
     assert capsys.readouterr().err.splitlines()[0] == "Cluster aether  venue not known"
 
 
-def test_a_platform_that_is_not_there_is_named_with_its_cluster(tmp_path: Path) -> None:
+def test_missing_platform_is_named_with_its_cluster(tmp_path: Path) -> None:
     assets = command_line.a_kubectl(
         tmp_path, {"get tradingplatforms": 'Error from server (NotFound): "paper" not found'}
     )
@@ -203,7 +203,7 @@ def test_a_platform_that_is_not_there_is_named_with_its_cluster(tmp_path: Path) 
     assert "aether status -A --context dev shows all" in done.stderr
 
 
-def test_a_platform_that_may_not_be_read_is_named_with_what_to_do(tmp_path: Path) -> None:
+def test_forbidden_platform_is_named_with_what_to_do(tmp_path: Path) -> None:
     refused = 'Error from server (Forbidden): tradingplatforms "paper" is forbidden: User "v" cannot get'
     assets = command_line.a_kubectl(tmp_path, {"get tradingplatforms": refused})
     for words in (["explain", "tp/paper"], ["book", "BTC/USD"]):

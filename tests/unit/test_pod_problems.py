@@ -123,7 +123,7 @@ FORBIDDEN: Final = {
 
 
 @pytest.mark.parametrize("name", FORBIDDEN)
-def test_what_forbids_a_pod_is_named_with_a_command_that_shows_it(name: str) -> None:
+def test_rejected_pod_is_named_with_a_command_that_shows_why(name: str) -> None:
     said, expected = FORBIDDEN[name]
     reason, message = told(observed((SET, "FailedCreate", PREFIX + said)))
     assert reason is Reason.POD_FORBIDDEN
@@ -132,7 +132,7 @@ def test_what_forbids_a_pod_is_named_with_a_command_that_shows_it(name: str) -> 
     assert told(aggregated) == (reason, message)
 
 
-def test_a_cause_is_told_in_the_same_words_whatever_moves_in_it() -> None:
+def test_message_of_a_cause_is_stable_whatever_varies_in_it() -> None:
     quota = "exceeded quota: small, requested: pods=1, used: pods={}, limited: pods=4"
     assert len({told(observed((SET, "FailedCreate", PREFIX + quota.format(used)))) for used in (4, 5)}) == 1
     one, other = (
@@ -156,7 +156,7 @@ def test_what_could_be_made_since_is_not_forbidden_any_more() -> None:
     assert told(observed(elsewhere))[0] is Reason.ROLLING_OUT
 
 
-def test_of_a_pod_that_is_there_its_own_cause_is_told() -> None:
+def test_existing_pod_reports_its_own_cause() -> None:
     starting = observations.a_pod_of(STEADY.children[SET], containerStatuses=[])
     assert told(observed((SET, "FailedCreate", f"{PREFIX}odd"), pods=(starting,)))[0] is Reason.ROLLING_OUT
 
@@ -191,14 +191,14 @@ def unplaced(message: str, reason: str = "Unschedulable") -> Manifest:
 
 
 @pytest.mark.parametrize("name", VOLUMES)
-def test_a_claim_without_a_volume_says_why_before_what_follows_from_it(name: str) -> None:
+def test_unbound_claim_is_reported_before_its_consequences(name: str) -> None:
     reason, note, expected = VOLUMES[name]
     found, message = told(observed((CLAIM, reason, note), pods=(unplaced(UNBOUND),), claim=PENDING))
     assert found is Reason.VOLUME_MISSING
     assert message.startswith(f"{CLAIM} {expected}, Pod paper-redis-0: no node takes it: ")
 
 
-def test_a_claim_that_waits_for_its_pod_is_nobody_s_fault() -> None:
+def test_claim_that_waits_for_its_pod_is_no_problem() -> None:
     waiting = (CLAIM, "WaitForFirstConsumer", "waiting for first consumer to be created before binding")
     found, message = told(observed(waiting, claim=PENDING))
     assert (found, message.endswith(f"{CLAIM} is Pending")) == (Reason.ROLLING_OUT, True)

@@ -141,7 +141,7 @@ def test_the_shapes_are_those_of_the_recording(source: str, frames: Sequence[byt
     assert shapes(frames) == (SHAPES if source == recordings.RECORDED else SHAPES | MORE)
 
 
-def test_each_message_gives_its_checksum_and_ten_levels_on_each_side(frames: Sequence[bytes]) -> None:
+def test_each_message_has_its_checksum_and_ten_levels_per_side(frames: Sequence[bytes]) -> None:
     """By rules written here once more: the generator has them from the venue, and ingest has its own."""
     known: dict[str, dict[str, str]] = {side: {} for side in SIDES}
     for _, data in messages(frames):
@@ -158,7 +158,7 @@ def test_each_message_gives_its_checksum_and_ten_levels_on_each_side(frames: Seq
         assert zlib.crc32(text.encode()) == int(data["checksum"])
 
 
-def test_numbers_have_all_decimals_of_their_market_and_times_go_on(frames: Sequence[bytes]) -> None:
+def test_numbers_have_all_decimals_of_their_market_and_times_increase(frames: Sequence[bytes]) -> None:
     stamps = [data["timestamp"] for _, data in messages(frames[1:])]
     assert stamps == sorted(set(stamps))
     for _, data in messages(frames):

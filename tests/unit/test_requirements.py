@@ -52,7 +52,7 @@ def test_a_machine_with_everything_lacks_nothing() -> None:
         (replace(FULL, namespaces=False), "namespaces: this root may not make any", "outside"),
     ],
 )
-def test_each_thing_that_is_missing_is_one_line_with_what_to_do(
+def test_each_missing_requirement_is_one_line_with_what_to_do(
     seen: requirements.Machine, begins: str, advice: str
 ) -> None:
     (requirement,) = requirements.missing(seen, NODE)

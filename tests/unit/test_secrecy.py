@@ -51,7 +51,7 @@ LOGS: Final = pytest.mark.parametrize("lines", [logs.Lines(), kit_logs.Lines("in
         ("user x7 is unknown", "x7"),
     ],
 )
-def test_a_text_that_has_a_value_in_any_form_quotes_it(module: ModuleType, text: str, value: str) -> None:
+def test_value_in_any_encoding_counts_as_quoted(module: ModuleType, text: str, value: str) -> None:
     assert module.quotes(text, ["other", value])
 
 
@@ -69,7 +69,7 @@ def test_a_text_without_a_value_does_not_quote_it(module: ModuleType, text: str,
     assert not module.quotes(text, values)
 
 
-def test_the_words_of_a_server_that_quote_any_key_of_the_secret_are_dropped_whole() -> None:
+def test_server_message_that_quotes_any_key_is_dropped_whole() -> None:
     endpoint = Endpoint(
         host="db", port=1, username="canary-u", password=Hidden("canary-p"), ca="canary-ca", others=(Hidden("x"),)
     )
@@ -79,13 +79,13 @@ def test_the_words_of_a_server_that_quote_any_key_of_the_secret_are_dropped_whol
     assert "canary" not in repr(endpoint)
 
 
-def test_a_login_of_ours_has_a_name_that_everybody_may_read() -> None:
+def test_generated_login_name_is_not_secret() -> None:
     ours = Endpoint(host="db", port=1, username="aether", password=Hidden("canary-p"), ours=True)
     assert ours.words('relation "aether.trades" does not exist') == 'relation "aether.trades" does not exist'
     assert ours.words("canary-p is wrong") == secrecy.WITHHELD
 
 
-def test_what_a_room_says_is_dropped_where_it_quotes_a_secret() -> None:
+def test_service_report_that_quotes_a_secret_is_dropped() -> None:
     check = {"ok": False, "detail": f'failed for user "{VALUE}"'}
     status = {"version": 1, "room": "ingest", "ready": False, "outputs": {"tables": check}, "checks": {"feed": check}}
     text = json.dumps({**status, "feed": {"connected": False, "detail": VALUE}})
@@ -155,7 +155,7 @@ def _of_a_group() -> None:
     ],
     ids=["driver", "group", "library", "raised here"],
 )
-def test_a_trace_says_where_and_what_and_nothing_that_a_library_said(
+def test_traceback_names_places_and_types_but_no_library_message(
     lines: logging.Formatter, failing: Callable[[], None], named: list[str]
 ) -> None:
     record = logging.LogRecord("x", logging.ERROR, "/a.py", 1, "reconcile_failed", (), None)
@@ -169,7 +169,7 @@ def test_a_trace_says_where_and_what_and_nothing_that_a_library_said(
 
 
 @LOGS
-async def test_a_task_whose_fault_nobody_hears_does_not_quote_it_either(lines: logging.Formatter) -> None:
+async def test_unobserved_task_exception_does_not_quote_the_secret(lines: logging.Formatter) -> None:
     said: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: loop.default_exception_handler(context))
     handler = logging.Handler()

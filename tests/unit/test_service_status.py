@@ -121,7 +121,7 @@ async def test_a_connection_that_is_cut_is_said() -> None:
     assert (await _asked(handler)).reason is Reason.UNREACHABLE
 
 
-async def test_a_closed_port_is_said_in_the_system_s_words_and_nobody_else_waits() -> None:
+async def test_closed_port_reports_the_system_error_and_delays_no_other() -> None:
     port = test_utils.unused_port()
     targets = [Target(component=Component.INGEST, pod=name, address="") for name in ("one", "two")]
     found = await service_status.ask(targets, namespace="desk", deadline=5, through=f"http://127.0.0.1:{port}/{{pod}}")
@@ -136,7 +136,7 @@ async def test_nobody_to_ask_is_no_question() -> None:
 # Who is asked.
 
 
-def test_the_pods_of_rooms_that_run_and_have_an_address_are_asked() -> None:
+def test_running_service_pods_with_an_address_are_queried() -> None:
     platform = observations.a_platform(components={"ingest": {"replicas": 2}})
     assert [
         (one.component, one.pod, one.address) for one in components.targets(platform, observations.made(platform))
@@ -156,7 +156,7 @@ def test_the_pods_of_rooms_that_run_and_have_an_address_are_asked() -> None:
         {"metadata": {"name": "paper-ingest-1"}},
     ],
 )
-def test_a_pod_that_does_not_run_or_is_not_one_of_those_is_not_asked(change: dict[str, Any]) -> None:
+def test_pod_not_running_or_not_ours_is_not_queried(change: dict[str, Any]) -> None:
     platform = observations.a_platform()
     observed = observations.made(platform)
     live = observed.children[Ref("StatefulSet", "paper-ingest")]

@@ -14,7 +14,7 @@ def test_settings_survive_being_written_down() -> None:
     assert Settings.read(json.loads(json.dumps(chosen.record()))) == chosen
 
 
-def test_what_an_earlier_release_did_not_write_down_is_the_default() -> None:
+def test_setting_missing_in_an_earlier_release_has_its_default() -> None:
     record = Settings(port=1, platforms=False).record()
     del record["platforms"]
     assert Settings.read(record) == Settings(port=1)

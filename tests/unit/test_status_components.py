@@ -70,7 +70,7 @@ def test_a_pair_that_one_replica_serves_is_served() -> None:
     assert _told(platform, bad)["IngestReady"] == ("False", Reason.BOOK_UNUSABLE, "ETH/USD: Resyncing")
 
 
-def test_a_channel_that_is_silent_on_every_replica_is_named_with_its_pair() -> None:
+def test_channel_silent_on_every_replica_is_named_with_its_pair() -> None:
     platform, observed = _steady()
     both = {"BTC/USD": "", "ETH/USD": ""}
     observed = observations.hearing(
@@ -81,7 +81,7 @@ def test_a_channel_that_is_silent_on_every_replica_is_named_with_its_pair() -> N
     assert _told(platform, observations.hearing(observed, SECOND, books=both))["IngestReady"][0] == "True"
 
 
-def test_a_contradicted_book_is_told_in_the_same_words_while_its_channel_is_silent() -> None:
+def test_message_of_a_contradicted_book_is_stable_for_silent_channels() -> None:
     platform, observed = _steady()
     silent = {"BTC/USD": ("book",)}
     observed = observations.hearing(observed, SECOND, books={"ETH/USD": ""})
@@ -105,7 +105,7 @@ def test_a_pair_that_nobody_serves_is_named() -> None:
     assert told["Ready"] == ("False", Reason.BOOK_UNUSABLE, "ingest: ETH/USD: NotServed")
 
 
-def test_a_pair_that_the_venue_does_not_have_waits_for_a_person_and_comes_first() -> None:
+def test_unknown_pair_needs_a_person_and_comes_first() -> None:
     platform, observed = _steady()
     for pod in (FIRST, SECOND):
         observed = observations.hearing(observed, pod, books={"BTC/USD": "Resyncing", "ETH/USD": "UnknownPair"})
@@ -114,7 +114,7 @@ def test_a_pair_that_the_venue_does_not_have_waits_for_a_person_and_comes_first(
     assert told["Stalled"][:2] == ("True", Reason.UNKNOWN_PAIR)
 
 
-def test_a_pair_whose_trades_are_not_handed_on_is_named_with_the_cause() -> None:
+def test_pair_whose_trades_are_withheld_is_named_with_the_cause() -> None:
     platform, observed = _steady()
     observed = observations.hearing(observed, SECOND, trades={"ETH/USD": "trade 7: its time is ahead of our clock"})
     assert _told(platform, observed)["IngestReady"] == (
@@ -122,7 +122,7 @@ def test_a_pair_whose_trades_are_not_handed_on_is_named_with_the_cause() -> None
     )  # fmt: skip
 
 
-def test_an_output_that_does_not_work_is_named_once_with_whom_it_concerns() -> None:
+def test_failing_output_is_named_once_with_its_pods() -> None:
     platform, observed = _steady()
     for pod in (FIRST, SECOND):
         observed = observations.hearing(observed, pod, outputs={"kafka": "no broker answers", "nats": "", "tables": ""})
@@ -133,7 +133,7 @@ def test_an_output_that_does_not_work_is_named_once_with_whom_it_concerns() -> N
     assert _told(platform, one)["IngestReady"][2] == f"kafka: no broker answers ({FIRST})"
 
 
-def test_a_replica_that_follows_older_settings_is_waited_for_and_what_it_says_of_books_does_not_count() -> None:
+def test_replica_with_older_settings_is_awaited_and_its_books_ignored() -> None:
     platform, observed = _steady()
     told = _told(
         platform, observations.hearing(observed, SECOND, settings="of-before", books={"BTC/USD": "UnknownPair"})
@@ -144,7 +144,7 @@ def test_a_replica_that_follows_older_settings_is_waited_for_and_what_it_says_of
     assert told["Reconciling"][0] == "True"
 
 
-def test_a_pod_that_does_not_answer_is_named_and_one_that_was_not_asked_is_not_known() -> None:
+def test_unresponsive_pod_is_named_and_an_unqueried_one_is_unknown() -> None:
     platform, observed = _steady()
     mute = observations.hearing(observed, SECOND, reason=Reason.UNREACHABLE, message="no answer within 3 s")
     assert _told(platform, mute)["IngestReady"] == (
@@ -159,13 +159,13 @@ def test_a_pod_that_does_not_answer_is_named_and_one_that_was_not_asked_is_not_k
     )  # fmt: skip
 
 
-def test_a_room_that_runs_out_of_what_it_needs_says_so_itself() -> None:
+def test_component_with_a_failing_check_reports_it_itself() -> None:
     platform, observed = _steady()
     told = _told(platform, observations.hearing(observed, EXCHANGE, ready=False, failing={"journal": "disk full"}))
     assert told["VenueReady"] == ("False", Reason.FAILED, f"Pod {EXCHANGE}: journal: disk full")
 
 
-def test_while_the_venue_is_away_ingest_waits_for_it_and_books_are_no_second_cause() -> None:
+def test_unavailable_venue_is_the_only_cause_that_ingest_reports() -> None:
     platform, observed = _steady()
     observed = observations.without(observed, Ref("StatefulSet", "paper-exchange"))
     for pod in (FIRST, SECOND):
@@ -184,7 +184,7 @@ def _not_ready(observed: Observed, name: str) -> Observed:
     return observations.having(observed, live)
 
 
-def test_pods_that_are_not_ready_and_answer_say_the_cause_themselves() -> None:
+def test_unready_pods_that_respond_report_the_cause_themselves() -> None:
     platform, observed = _steady()
     observed = _not_ready(observed, "paper-ingest")
     for pod in (FIRST, SECOND):
@@ -203,7 +203,7 @@ def test_pods_that_are_not_ready_and_answer_say_the_cause_themselves() -> None:
     assert _told(platform, well)["IngestReady"][:2] == ("False", Reason.ROLLING_OUT)
 
 
-def test_pods_that_are_not_ready_for_want_of_a_venue_are_no_second_cause() -> None:
+def test_unready_pods_without_a_venue_are_no_second_cause() -> None:
     platform, observed = _steady(venue={"name": "Kraken"})
     observed = _not_ready(observed, "paper-ingest")
     for pod in (FIRST, SECOND):
@@ -216,7 +216,7 @@ def test_pods_that_are_not_ready_for_want_of_a_venue_are_no_second_cause() -> No
     assert "StatefulSet" not in told["Ready"][2]
 
 
-def test_an_output_is_told_of_also_while_the_venue_is_away() -> None:
+def test_failing_output_is_reported_also_without_the_venue() -> None:
     platform, observed = _steady()
     observed = observations.without(observed, Ref("StatefulSet", "paper-exchange"))
     told = _told(
@@ -225,7 +225,7 @@ def test_an_output_is_told_of_also_while_the_venue_is_away() -> None:
     assert told["IngestReady"] == ("False", Reason.OUTPUT_FAILED, f"tables: login refused ({FIRST})")
 
 
-def test_without_a_way_out_a_real_venue_says_what_the_cluster_needs() -> None:
+def test_real_venue_without_egress_names_what_the_cluster_needs() -> None:
     platform, observed = _steady(venue={"name": "Kraken"})
     for pod in (FIRST, SECOND):
         observed = observations.hearing(observed, pod, disconnected="name not known", heard=False, books={})
@@ -236,13 +236,13 @@ def test_without_a_way_out_a_real_venue_says_what_the_cluster_needs() -> None:
     assert _told(platform, observations.hearing(observed, FIRST, heard=True))["VenueReady"][1] == Reason.UNREACHABLE
 
 
-def test_a_real_venue_is_not_known_before_a_replica_told_of_it() -> None:
+def test_real_venue_is_unknown_before_a_replica_reports_it() -> None:
     platform, observed = _steady(venue={"name": "Kraken"})
     told = _told(platform, dataclasses.replace(observed, component_reports={}))
     assert told["VenueReady"][:2] == ("Unknown", Reason.PROGRESSING)
 
 
-def test_what_only_a_room_that_is_going_says_does_not_count() -> None:
+def test_report_of_a_surplus_replica_is_ignored() -> None:
     platform, observed = _steady()
     more = {
         **observed.component_reports,
@@ -261,7 +261,7 @@ def test_a_steady_state_is_told_in_the_same_bytes(spec: dict[str, Any]) -> None:
     assert json.dumps(status.compute_status(seen, first, now=NOW.replace(hour=13))) == json.dumps(first)
 
 
-def test_the_applied_spec_says_the_feed_and_the_simulated_venue_in_full() -> None:
+def test_applied_spec_has_the_complete_feed_and_simulated_venue() -> None:
     def applied(**spec: Any) -> dict[str, Any]:
         platform = observations.a_platform(**spec)
         seen = status.StatusInput(

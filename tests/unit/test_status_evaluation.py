@@ -62,7 +62,7 @@ def test_a_times_change_is_the_truths_change() -> None:
     assert times["Ready"] == "2026-01-01T12:00:30Z"
 
 
-def test_a_condition_of_a_server_names_its_version_or_what_it_lacks() -> None:
+def test_server_condition_names_its_version_or_what_it_lacks() -> None:
     platform = observations.a_platform()
     told = evaluations.conditions(
         evaluations.status_of(
@@ -87,7 +87,7 @@ def test_what_was_not_seen_is_unknown_and_not_false() -> None:
 # Specs that are not in force.
 
 
-def test_an_invalid_spec_leaves_the_last_good_one_in_force_and_names_its_fields() -> None:
+def test_invalid_spec_keeps_the_last_good_one_and_names_fields() -> None:
     platform = observations.a_platform(retention={"tradesDays": 30})
     before = evaluations.status_of(evaluations.inputs(platform, observations.steady(platform)))
     problems = ("spec.retention.tradesDays: 0 is below 1", "spec.dataPlane.kafka.mode: unknown")
@@ -113,7 +113,7 @@ def test_a_platform_that_never_was_valid_has_nothing_applied() -> None:
     assert evaluations.conditions(told)["PostgresReady"]["status"] == "Unknown"
 
 
-def test_a_paused_platform_whose_spec_is_in_force_stays_as_it_is() -> None:
+def test_paused_platform_with_an_applied_spec_keeps_its_status() -> None:
     platform = observations.a_platform()
     before = evaluations.status_of(evaluations.inputs(platform, observations.steady(platform)))
     paused = observations.a_platform(generation=2, paused=True)
@@ -126,7 +126,7 @@ def test_a_paused_platform_whose_spec_is_in_force_stays_as_it_is() -> None:
     assert (told["applied"], told["schema"]) == (before["applied"], before["schema"])
 
 
-def test_a_reason_of_a_newer_release_is_kept_as_a_failure_through_a_pause() -> None:
+def test_failure_reason_of_a_newer_release_survives_a_pause() -> None:
     platform = observations.a_platform()
     before = evaluations.status_of(
         evaluations.inputs(platform, evaluations.schema(Reason.WAITING_FOR_LOCK)(observations.steady(platform)))
@@ -138,7 +138,7 @@ def test_a_reason_of_a_newer_release_is_kept_as_a_failure_through_a_pause() -> N
     assert evaluations.conditions(told)[ConditionType.SCHEMA_READY]["reason"] == Reason.FAILED
 
 
-def test_a_spec_that_is_not_applied_because_of_the_pause_is_not_current() -> None:
+def test_spec_left_unapplied_by_a_pause_is_not_current() -> None:
     platform = observations.a_platform()
     before = evaluations.status_of(evaluations.inputs(platform, observations.steady(platform)))
     newest = observations.a_platform(generation=2, paused=True, retention={"tradesDays": 7})
@@ -197,7 +197,7 @@ def test_what_is_deleted_in_a_pause_is_not_waited_for() -> None:
     assert told["RedisReady"] == ("False", Reason.PAUSED_BY_SPEC, held)
 
 
-def test_a_schema_that_was_never_looked_at_is_not_waited_for_in_a_pause() -> None:
+def test_paused_platform_does_not_wait_for_an_unobserved_schema() -> None:
     platform = observations.a_platform()
     observed = dataclasses.replace(observations.steady(platform), schema=None, paused=True)
     told = evaluations.status_of(evaluations.inputs(platform, observed, paused=True))
@@ -220,7 +220,7 @@ def test_of_a_platform_born_paused_no_part_is_waited_for() -> None:
     assert {kind for kind, reason in parts.items() if reason != Reason.PAUSED_BY_SPEC} == waiting
 
 
-def test_a_pause_does_not_hide_what_is_wrong_with_the_schema() -> None:
+def test_pause_does_not_hide_a_schema_problem() -> None:
     platform = observations.a_platform()
     before = evaluations.status_of(
         evaluations.inputs(platform, evaluations.schema(Reason.SCHEMA_NEWER)(observations.steady(platform)))
@@ -230,7 +230,7 @@ def test_a_pause_does_not_hide_what_is_wrong_with_the_schema() -> None:
     assert (told["state"], told["reason"]) == (STALLED, Reason.SCHEMA_NEWER)
 
 
-def test_a_platform_that_is_being_deleted_says_so_and_keeps_what_is_known() -> None:
+def test_platform_being_deleted_reports_it_and_keeps_its_status() -> None:
     platform = observations.a_platform()
     before = evaluations.status_of(evaluations.inputs(platform, observations.steady(platform)))
     meta: dict[str, Any] = {"generation": 2, "deletionTimestamp": "2026-01-01T12:00:00Z"}
@@ -271,13 +271,13 @@ def test_warnings_are_all_said_the_gravest_first() -> None:
         assert part in message
 
 
-def test_a_managed_server_is_for_evaluation_and_an_external_one_is_not_warned_of() -> None:
+def test_only_managed_servers_are_warned_as_for_evaluation() -> None:
     managed, external = observations.a_platform(), observations.an_external_platform()
     assert _warning(observations.steady(managed), managed)[:2] == ("True", Reason.EVALUATION_ONLY)
     assert _warning(observations.steady(external), external) == ("False", Reason.READY, "")
 
 
-def test_endpoints_say_where_servers_are_and_which_secret_lets_one_in() -> None:
+def test_endpoints_have_server_addresses_and_the_secret_to_connect_with() -> None:
     managed = evaluations.status_of(
         evaluations.inputs(observations.a_platform(), observations.steady(observations.a_platform()))
     )["endpoints"]
@@ -291,7 +291,7 @@ def test_endpoints_say_where_servers_are_and_which_secret_lets_one_in() -> None:
     assert external["redis"] == {"host": "redis.example.org", "port": 1003, "secretName": "my-redis"}
 
 
-def test_the_applied_spec_has_what_defaults_stand_for_and_is_a_spec_again() -> None:
+def test_applied_spec_has_all_defaults_and_is_a_valid_spec() -> None:
     platform = observations.a_platform()
     applied = evaluations.status_of(evaluations.inputs(platform, observations.steady(platform)))["applied"]
     assert applied["dataPlane"]["kafka"] == {"mode": "Managed", "managed": {"storage": "10Gi"}}
@@ -323,11 +323,11 @@ def test_messages_are_as_long_as_a_status_bears() -> None:
     assert max(len(one["message"]) for one in [told, *told["conditions"]]) <= 1000
 
 
-def test_every_reason_that_can_stand_in_the_way_has_a_remedy() -> None:
+def test_every_reason_has_a_remedy_and_every_remedy_is_used() -> None:
     assert {evaluation.remedy(reason) for reason in Reason} == set(Remedy)
 
 
-def test_a_claim_that_would_shrink_is_stalled_with_the_field_that_mends_it() -> None:
+def test_shrinking_claim_is_stalled_with_the_field_to_fix() -> None:
     before = observations.steady(observations.a_platform())
     platform = observations.a_platform(dataPlane={"postgres": {"managed": {"storage": "5Gi"}}})
     wanted = observations.made(platform).children.values()

@@ -215,7 +215,7 @@ def test_any_field_may_go_and_be_null_zero_or_empty() -> None:
     assert {path for path in paths(properties(SPEC)) - tried if path[-2:-1] != ("external",)} == set()
 
 
-def test_limits_that_were_taken_away_are_left_out_and_no_null_is_left() -> None:
+def test_removed_limits_are_omitted_and_no_null_is_left() -> None:
     """The patch that froze the status: `{"limits": null}` over limits that were there."""
 
     def of(limits: Any) -> dict[str, Any]:
@@ -255,6 +255,8 @@ CONDITION: Final = {
         ({"conditions": [{**CONDITION, "lastTransitionTime": "yesterday"}]}, {}),
     ],
 )  # fmt: skip
-def test_what_the_api_server_would_refuse_is_cut_or_left_out(told: dict[str, Any], left: dict[str, Any]) -> None:
+def test_values_the_api_server_would_reject_are_shortened_or_omitted(
+    told: dict[str, Any], left: dict[str, Any]
+) -> None:
     assert sanitizer.fitted(told) == left
     assert wrong(left) == []

@@ -246,7 +246,7 @@ def test_the_table_has_forty_states() -> None:
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_a_state_is_judged_as_the_table_says_and_read_so_by_kstatus(name: str) -> None:
+def test_status_matches_the_table_and_kstatus_agrees(name: str) -> None:
     change, state, reason, part = TABLE[name]
     platform = observations.a_platform()
     told = evaluations.status_of(evaluations.inputs(platform, change(observations.steady(platform))))
@@ -260,7 +260,7 @@ def test_a_state_is_judged_as_the_table_says_and_read_so_by_kstatus(name: str) -
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_every_condition_is_there_and_of_the_generation_that_was_looked_at(name: str) -> None:
+def test_every_condition_exists_with_the_observed_generation(name: str) -> None:
     platform = observations.a_platform(generation=4)
     told = evaluations.status_of(evaluations.inputs(platform, TABLE[name][0](observations.steady(platform))))
     assert [one["type"] for one in told["conditions"]] == [kind.value for kind in ConditionType]
@@ -270,7 +270,7 @@ def test_every_condition_is_there_and_of_the_generation_that_was_looked_at(name:
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_the_same_world_is_told_in_the_same_bytes_whenever_it_is_looked_at(name: str) -> None:
+def test_same_observation_gives_the_same_bytes_at_any_time(name: str) -> None:
     platform = observations.a_platform()
     seen = evaluations.inputs(platform, TABLE[name][0](observations.steady(platform)))
     first = evaluations.status_of(seen)
@@ -278,7 +278,7 @@ def test_the_same_world_is_told_in_the_same_bytes_whenever_it_is_looked_at(name:
 
 
 @pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row[1] is RECONCILING])
-def test_what_time_does_not_mend_is_stalled_after_the_deadline_until_it_is_mended(name: str) -> None:
+def test_lasting_problem_stalls_after_the_deadline_until_it_is_fixed(name: str) -> None:
     change, _, reason, part = TABLE[name]
     platform = observations.a_platform(progressDeadlineSeconds=60)
     bad, good = (

@@ -74,7 +74,7 @@ def test_an_ipv6_address_is_shown_in_brackets() -> None:
     assert shown(status_view.status_lines(state)).splitlines()[-1] == "  nats      [2001:db8::7]:4222, Secret s"
 
 
-def test_nobody_leading_a_missing_replica_and_a_platform_without_status_are_not_healthy() -> None:
+def test_missing_leader_replica_or_platform_status_is_unhealthy() -> None:
     state = status_view.AetherState(
         deployments=[an_operator(1)], leases=[a_lease("")], platforms=[{"metadata": {**a_platform()["metadata"]}}]
     )
@@ -100,7 +100,7 @@ def test_nothing_is_said_where_nothing_is_there() -> None:
     assert status_view.AetherState().healthy
 
 
-def test_a_cluster_that_does_not_know_our_kinds_is_said_to_have_no_aether() -> None:
+def test_cluster_without_our_kinds_is_reported_as_without_aether() -> None:
     state = status_view.AetherState(installed=False)
     assert shown(status_view.status_lines(state)) == "  Aether is not installed: there is no kind TradingPlatform"
     assert state.record()["installed"] is False
@@ -119,7 +119,7 @@ def test_json_has_who_leads_and_each_platform_s_whole_status() -> None:
     ]  # fmt: skip
 
 
-def test_what_is_missing_is_named_once_with_what_it_means_and_what_to_do() -> None:
+def test_each_missing_item_is_named_once_with_meaning_and_remedy() -> None:
     said = shown(
         status_view.explanation_lines(
             a_platform(
@@ -183,7 +183,7 @@ def test_a_pod_that_is_not_well_is_not_healthy() -> None:
     assert not status_view.AetherState(pods=[waiting]).healthy
 
 
-def test_a_venue_that_this_command_does_not_know_is_shown_as_it_is() -> None:
+def test_unknown_venue_is_shown_unchanged() -> None:
     platform = a_platform(READY)
     platform["spec"] = {"venue": {"name": "Elsewhere", "feed": "Odd"}}
     assert status_view.venues([platform]) == "venue Elsewhere, feed Odd"
@@ -191,7 +191,7 @@ def test_a_venue_that_this_command_does_not_know_is_shown_as_it_is() -> None:
     assert status_view.venue({"spec": {}}) == {"name": "unknown", "feed": "unknown"}
 
 
-def test_a_look_that_failed_and_that_no_status_could_tell_of_is_told() -> None:
+def test_failed_reconcile_missing_from_the_status_is_reported() -> None:
     """The status says Ready, and is of before; the newest event knows better, until the next one that does."""
     failed = {"eventTime": "2026-11-24T10:00:05Z", "reason": "ReconcileFailed", "note": "Refused: 422"}
     ready = {"eventTime": "2026-11-24T10:00:00Z", "reason": "Ready", "note": "n"}
@@ -208,7 +208,7 @@ def test_a_platform_that_no_operator_watches_is_told() -> None:
     )
 
 
-def test_the_last_events_are_shown_in_the_order_of_their_time() -> None:
+def test_newest_events_are_shown_in_order_of_time() -> None:
     events = [{"eventTime": f"2026-11-24T10:00:0{n}Z", "reason": f"R{n}", "note": "n"} for n in (7, 1, 3, 2, 5, 4)]
     said = shown(status_view.explanation_lines(a_platform(READY), events))
     assert [line.split()[1] for line in said.splitlines() if line.startswith("    2026")] == [
@@ -220,7 +220,7 @@ def test_the_last_events_are_shown_in_the_order_of_their_time() -> None:
     ]
 
 
-def test_a_reason_of_a_newer_operator_is_admitted_not_to_be_known() -> None:
+def test_reason_of_a_newer_operator_is_shown_as_unknown() -> None:
     said = shown(status_view.explanation_lines(a_platform(a_condition("Ready", "False", "FromTheFuture")), []))
     assert "older than the operator" in said
 

@@ -26,7 +26,7 @@ I1122 05:24:08.406623      29 shared_informer.go:356] "Caches are synced" contro
         (1 << 8, "\n\n", "ended with 1: it said nothing"),
     ],
 )
-def test_the_cause_is_how_it_ended_and_what_it_last_complained_about(status: int, log: str, cause: str) -> None:
+def test_cause_is_how_it_ended_and_its_last_error(status: int, log: str, cause: str) -> None:
     said = supervisor.cause_of(status, log)
     assert said.startswith(cause)
     assert "\n" not in said

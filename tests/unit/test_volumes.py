@@ -39,7 +39,7 @@ def test_a_volume_that_is_taken_is_replaced() -> None:
     assert plan(*FULL[1:], seen("taken", "Bound")) == [volumes.Create("new-0")]
 
 
-def test_a_volume_that_was_just_made_counts_before_the_controller_has_seen_it() -> None:
+def test_new_volume_counts_before_the_controller_has_observed_it() -> None:
     fresh = volumes.volume("fresh")
     assert plan(*FULL[1:], fresh) == []
 
@@ -48,7 +48,7 @@ def test_a_released_volume_goes_with_its_data() -> None:
     assert plan(*FULL, seen("old", "Released")) == [volumes.Remove("old")]
 
 
-def test_a_released_volume_stays_as_long_as_a_pod_holds_it() -> None:
+def test_released_volume_stays_while_a_pod_uses_it() -> None:
     assert plan(*FULL, seen("old", "Released"), mounted=frozenset({"old"})) == []
 
 

@@ -33,7 +33,7 @@ async def test_a_burst_of_a_hundred_events_is_one_visit() -> None:
     assert await nobody_can_take(queue)
 
 
-async def test_a_key_that_is_being_visited_is_visited_once_more_and_not_at_the_same_time() -> None:
+async def test_key_added_during_its_reconcile_runs_once_more_afterwards() -> None:
     queue = a_queue()
     queue.add(ONE)
     await queue.take()
@@ -55,7 +55,7 @@ async def test_who_waits_for_a_key_is_woken_by_it() -> None:
         assert await taking == ONE
 
 
-async def test_keys_are_taken_in_the_order_in_which_they_came_and_urgent_ones_before_all() -> None:
+async def test_keys_are_taken_in_order_with_urgent_ones_first() -> None:
     queue = a_queue()
     queue.add(ONE)
     queue.add(OTHER)
@@ -71,7 +71,7 @@ async def test_a_worker_of_the_urgent_lane_leaves_other_keys_alone() -> None:
     assert await queue.take(Lane.URGENT) == URGENT
 
 
-async def test_a_key_that_failed_comes_again_ever_later_and_from_the_start_after_a_success() -> None:
+async def test_failed_key_backs_off_and_a_success_resets_it() -> None:
     queue = a_queue()
     waits = []
     for _ in range(9):
@@ -87,7 +87,7 @@ async def test_a_key_that_failed_comes_again_ever_later_and_from_the_start_after
     assert queue.failed(ONE) == workqueue.FIRST_WAIT
 
 
-async def test_who_asked_us_to_come_back_later_is_not_asked_sooner() -> None:
+async def test_requested_delay_is_a_lower_bound_of_the_backoff() -> None:
     queue = a_queue()
     queue.add(ONE)
     await queue.take()
@@ -102,7 +102,7 @@ async def test_waits_are_spread_around_their_time(chance: float, wait: float) ->
     assert queue.failed(ONE) == wait
 
 
-async def test_a_key_that_is_due_later_comes_when_its_time_has_come() -> None:
+async def test_delayed_key_is_taken_at_its_time() -> None:
     queue = a_queue()
     queue.add_later(ONE, 0.01)
     async with asyncio.timeout(30):
