@@ -30,51 +30,51 @@ BAD_CONFIG: Final = 2
 
 async def lead(config: operator_config.Config, pod: str, stop: asyncio.Event) -> None:
     """Stand by, lead, and end."""
-    configuration = await sessions.configured()
+    configuration = await sessions.load_configuration()
     identity = f"{pod}_{secrets.token_hex(4)}"
     unguarded = api_client.Api(configuration=configuration)
     lease = leader_election.Lease(
         api=unguarded, namespace=config.lease.namespace, name=config.lease.name, identity=identity
     )
-    fresh = sessions.Freshness()
-    probes = health.Health(fresh=fresh, leading=lambda: lease.held)
-    async with probes.served(config.port) as port, asyncio.TaskGroup() as group:
+    freshness = sessions.Freshness()
+    probes = health.Health(freshness=freshness, leading=lambda: lease.held)
+    async with probes.serve(config.port) as port, asyncio.TaskGroup() as group:
         log.info("standing_by", extra={"identity": identity, "port": port})
         measuring = group.create_task(probes.measure())
         if await _until(lease.acquire(), stop):
             metrics.LEADER.set(1)
             log.info("leading", extra={"identity": identity})
-            api = api_client.Api(configuration=configuration, guard=lease.guard, wrote=_count)
+            api = api_client.Api(configuration=configuration, guard=lease.guard, on_write=_count)
             controller = platforms.Controller(
                 api=api,
                 config=config,
-                events=events.Events(api=api, instance=pod),
+                events=events.EventRecorder(api=api, instance=pod),
                 fences=fence.Fences(holder=identity, guard=lease.guard),
-                fresh=lambda: secrets.token_urlsafe(24),
+                new_password=lambda: secrets.token_urlsafe(24),
             )
-            queue = workqueue.Queue(chance=random.random)
-            watches = watcher.Watching(
+            queue = workqueue.Queue(random=random.random)
+            watches = watcher.Watcher(
                 configuration=configuration,
                 api=api,
                 namespaces=config.namespaces,
                 queue=queue,
                 index=controller.index,
-                fresh=fresh,
+                freshness=freshness,
                 stop=stop,
-                chance=random.random,
-                silence=config.watch_silence_seconds,
+                random=random.random,
+                inactivity_timeout=config.watch_silence_seconds,
             )
-            workers = worker_pool.Workers(
+            workers = worker_pool.WorkerPool(
                 queue=queue,
                 controllers={KIND: controller},
                 namespaces=watches,
                 guard=lease.guard,
-                chance=random.random,
-                word=lambda: secrets.token_hex(6),
+                random=random.random,
+                new_id=lambda: secrets.token_hex(6),
             )
-            await _until(_all(lease.keep(), workers.work(config.max_concurrent_reconciles), watches.watch()), stop)
+            await _until(_all(lease.renew(), workers.run(config.max_concurrent_reconciles), watches.watch()), stop)
             controller.close()
-            with contextlib.suppress(api_client.Unavailable, api_client.Refused):  # then it runs out by itself
+            with contextlib.suppress(api_client.Unavailable, api_client.ApiError):  # then it runs out by itself
                 await lease.release()
             metrics.LEADER.set(0)
             await api.close()
@@ -140,7 +140,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = operator_config.load(options.config or "")
         pod, _ = operator_config.identity(os.environ)
-    except operator_config.WrongConfig as wrong:
+    except operator_config.InvalidConfig as wrong:
         for line in str(wrong).splitlines():
             log.error("wrong_config", extra={"cause": line})  # noqa: TRY400 - the line is the cause
         return BAD_CONFIG

@@ -63,7 +63,7 @@ def record(namespace: Namespace) -> dict[str, object]:
 async def waits(lease: leader_election.Lease) -> bool:
     """Whether it looks twice and does not get it."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(2 * leader_election.RETRY + 0.5):
+        async with asyncio.timeout(2 * leader_election.RETRY_PERIOD + 0.5):
             await lease.acquire()
     return not lease.held
 
@@ -84,7 +84,7 @@ async def test_lease_is_taken_over_after_its_duration_and_not_before(
     first, second = candidates.one("a_1", Clock()), candidates.one("b_2", clock)
     await first.acquire()
     assert await waits(second)
-    clock.now += leader_election.DURATION - 0.1
+    clock.now += leader_election.LEASE_DURATION - 0.1
     assert await waits(second)
     clock.now += 0.2
     await second.acquire()
@@ -96,16 +96,16 @@ async def test_holder_that_slept_stops_writing_by_its_own_clock(candidates: Cand
     clock = Clock()
     lease = candidates.one("a_1", clock)
     await lease.acquire()
-    assert lease.guard() == leader_election.DURATION
-    clock.now += leader_election.RENEW - 0.1
-    assert lease.guard() == pytest.approx(leader_election.DURATION - leader_election.RENEW + 0.1)
+    assert lease.guard() == leader_election.LEASE_DURATION
+    clock.now += leader_election.RENEW_DEADLINE - 0.1
+    assert lease.guard() == pytest.approx(leader_election.LEASE_DURATION - leader_election.RENEW_DEADLINE + 0.1)
     clock.now += 0.2
     assert not lease.held
     with pytest.raises(leader_election.LeaseLost):
         lease.guard()
     async with asyncio.timeout(DEADLINE):
         with pytest.raises(leader_election.LeaseLost):
-            await lease.keep()
+            await lease.renew()
 
 
 async def test_holder_of_a_taken_lease_loses_it_at_next_renewal(candidates: Candidates) -> None:
@@ -113,11 +113,11 @@ async def test_holder_of_a_taken_lease_loses_it_at_next_renewal(candidates: Cand
     first, second = candidates.one("a_1", Clock()), candidates.one("b_2", clock)
     await first.acquire()
     assert await waits(second)
-    clock.now += leader_election.DURATION + 1
+    clock.now += leader_election.LEASE_DURATION + 1
     await second.acquire()
     async with asyncio.timeout(DEADLINE):
         with pytest.raises(leader_election.LeaseLost):
-            await first.keep()
+            await first.renew()
 
 
 async def test_a_released_lease_is_free_at_once(candidates: Candidates, namespace: Namespace) -> None:
@@ -135,7 +135,7 @@ async def test_of_many_candidates_at_once_one_gets_it(candidates: Candidates) ->
     trying = [asyncio.create_task(one.acquire()) for one in several]
     async with asyncio.timeout(DEADLINE):
         await asyncio.wait(trying, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.sleep(leader_election.RETRY)  # the others have looked, too
+        await asyncio.sleep(leader_election.RETRY_PERIOD)  # the others have looked, too
     for one in trying:
         one.cancel()
     assert sum(one.held for one in several) == 1
@@ -151,13 +151,13 @@ async def test_lease_is_neither_acquired_nor_kept_without_an_api_server(
     await lease.api.close()
     lease.api = api_client.Api(configuration=lease.api.configuration)
     candidates.made.append(lease.api)
-    keeping = asyncio.create_task(lease.keep())
-    await asyncio.sleep(1.5 * leader_election.RETRY)
+    renewing = asyncio.create_task(lease.renew())
+    await asyncio.sleep(1.5 * leader_election.RETRY_PERIOD)
     assert lease.held  # it could not be renewed, and is not over yet
-    clock.now += leader_election.RENEW
+    clock.now += leader_election.RENEW_DEADLINE
     async with asyncio.timeout(DEADLINE):
         with pytest.raises(leader_election.LeaseLost):
-            await keeping
+            await renewing
 
 
 async def test_interrupted_renewal_does_not_prevent_release_of_the_lease(

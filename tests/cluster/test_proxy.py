@@ -96,7 +96,7 @@ async def test_writes_are_numbered_in_order_and_reads_counted_separately(
     where = api_client.path(kinds.SECRETS, namespace.name)
     await make(api, namespace, "a")
     await api.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}}, namespace.name)
-    with pytest.raises(api_client.Refused) as refused:
+    with pytest.raises(api_client.ApiError) as refused:
         await make(api, namespace, "a")
     found = await api.get(kinds.SECRETS, namespace.name, "a")
     assert found is not None
@@ -166,7 +166,7 @@ async def test_a_client_is_who_its_token_says(
     async with speaker(proxy.kubeconfig(tmp_path / "someone", token)) as one:
         told = await one.request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=review)
         assert told["status"]["userInfo"]["username"] == f"system:serviceaccount:{namespace.name}:someone"
-        with pytest.raises(api_client.Refused) as refused:
+        with pytest.raises(api_client.ApiError) as refused:
             await make(one, namespace, "a")
     assert refused.value.code == 403
     assert seen(proxy) == [(1, "POST", "", 403, "", True)]
@@ -228,7 +228,7 @@ async def test_a_refusal_is_answered_and_nothing_is_applied(
     proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace, code: int
 ) -> None:
     proxy.at(1, counting_proxy.Answer(code))
-    with pytest.raises(api_client.Refused) as refused:
+    with pytest.raises(api_client.ApiError) as refused:
         await make(api, namespace, "a")
     assert (refused.value.code, refused.value.reason) == (code, counting_proxy.REASONS[code])
     assert names(namespace) == set()

@@ -95,7 +95,7 @@ async def refusal(wrong: Wrong, sent: Any) -> str:
     """What is amiss with how a wrong platform was refused; an empty text where nothing is."""
     try:
         await sent
-    except api_client.Refused as refused:
+    except api_client.ApiError as refused:
         if refused.code not in {400, 422}:
             return f"{wrong.id}: {refused}"
         named = re.search(rf"(?<![\w.]){re.escape(wrong.field)}(?![\w])", refused.message)
@@ -135,7 +135,7 @@ async def test_each_wrong_platform_is_refused_with_its_field_s_name(desk: Desk) 
 async def test_a_platform_without_a_spec_is_refused(desk: Desk) -> None:
     thing = manifests.a_manifest({})
     del thing["spec"]
-    with pytest.raises(api_client.Refused, match="spec: Required value"):
+    with pytest.raises(api_client.ApiError, match="spec: Required value"):
         await desk.sends(thing)
 
 

@@ -34,8 +34,8 @@ def meaning(module: ModuleType, name: str) -> Any:
     ("one", "other", "names"),
     [
         (secrecy, kit_secrecy, ("quotes", "_has", "_forms", "_plain", "PIECE", "_ARMOUR")),
-        (logs, kit_logs, ("trace", "_named", "_event", "_ended", "DEEPEST", "_HEAD", "_LIBRARIES")),
-        (health, http_server, ("listening",)),
+        (logs, kit_logs, ("trace", "_describe", "_event", "_log_uncaught", "MAX_DEPTH", "_HEAD", "_LIBRARY_PATHS")),
+        (health, http_server, ("listening_sockets",)),
     ],
     ids=["secrecy", "traces", "listening"],
 )

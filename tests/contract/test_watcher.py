@@ -115,9 +115,9 @@ def _resource(kind: Kind) -> dict[str, Any]:
 @dataclass
 class Desk:
     server: ApiServer
-    watches: watcher.Watching
+    watches: watcher.Watcher
     queue: Queue
-    fresh: sessions.Freshness
+    freshness: sessions.Freshness
     lines: list[logging.LogRecord]
 
     async def until(self, holds: Callable[[], bool]) -> None:
@@ -132,12 +132,12 @@ class Desk:
         """An event there is noticed."""
         await self.server.tell(namespace, name)
         async with asyncio.timeout(30):
-            assert await self.queue.take() == Key("TradingPlatform", namespace, name)
+            assert await self.queue.get() == Key("TradingPlatform", namespace, name)
 
     def problems(self, *, silent_for: float) -> list[str]:
         """What liveness says when nothing is heard for so long."""
-        aged = {path: heard - silent_for for path, heard in self.fresh.heard.items()}
-        return health.Health(fresh=sessions.Freshness(aged), leading=lambda: True).problems()
+        aged = {path: last_received - silent_for for path, last_received in self.freshness.last_received.items()}
+        return health.Health(freshness=sessions.Freshness(aged), leading=lambda: True).problems()
 
     def said(self) -> list[tuple[str, Any]]:
         return [(line.getMessage(), line.__dict__.get("namespace")) for line in self.lines]
@@ -149,7 +149,9 @@ def watched(namespace: str) -> float | None:
 
 
 @contextlib.asynccontextmanager
-async def a_desk(caplog: pytest.LogCaptureFixture, silence: float = 70, **refused: int) -> AsyncIterator[Desk]:
+async def a_desk(
+    caplog: pytest.LogCaptureFixture, inactivity_timeout: float = 70, **refused: int
+) -> AsyncIterator[Desk]:
     """Two namespaces, watched as soon as they may be; `theirs=403` refuses one from the beginning."""
     api_server = ApiServer({(namespace, ""): code for namespace, code in refused.items()})
     for name, level in logs.LEVELS.items():
@@ -157,15 +159,20 @@ async def a_desk(caplog: pytest.LogCaptureFixture, silence: float = 70, **refuse
     caplog.set_level(logging.INFO, logger="aether_operator")
     async with test_utils.TestServer(api_server.app()) as server:
         configuration = client.Configuration(host=f"http://127.0.0.1:{server.port}")
-        api, queue, fresh = api_client.Api(configuration=configuration), Queue(chance=lambda: 0.5), sessions.Freshness()
-        watches = watcher.Watching(
-            configuration=configuration, api=api, namespaces=(OURS, THEIRS), queue=queue, index=Index(), fresh=fresh,
-            stop=asyncio.Event(), chance=lambda: 0.5, silence=silence, again=0.01,
+        api, queue, freshness = (
+            api_client.Api(configuration=configuration),
+            Queue(random=lambda: 0.5),
+            sessions.Freshness(),
+        )
+        watches = watcher.Watcher(
+            configuration=configuration, api=api, namespaces=(OURS, THEIRS), queue=queue, index=Index(),
+            freshness=freshness,
+            stop=asyncio.Event(), random=lambda: 0.5, inactivity_timeout=inactivity_timeout, first_backoff=0.01,
         )  # fmt: skip
         task = asyncio.create_task(watches.watch())
         await asyncio.sleep(0)
         try:
-            yield Desk(api_server, watches, queue, fresh, caplog.records)
+            yield Desk(api_server, watches, queue, freshness, caplog.records)
         finally:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -182,20 +189,20 @@ async def test_a_refused_namespace_is_asked_for_alone_and_comes_back(
         assert len(desk.problems(silent_for=100)) == 2 * len(watcher.WATCHED)
 
         desk.server.refused[THEIRS, ""] = code
-        assert not await desk.watches.allowed(THEIRS)  # as a visit asks that was refused
+        assert not await desk.watches.check_access(THEIRS)  # as a visit asks that was refused
         desk.server.asked.clear()
         await desk.until(lambda: desk.server.asked_for(THEIRS)[PLATFORMS, code] >= 3)
         assert desk.server.asked_for(THEIRS).keys() == {(PLATFORMS, code)}, "one question, of one list"
         assert desk.server.asked_for(OURS) == {}, "the other namespace's watches go on as they were"
         await desk.hears(OURS, "paper")
         assert (watched(OURS), watched(THEIRS)) == (1, 0)
-        assert (desk.watches.closed(OURS), desk.watches.closed(THEIRS)) == (False, True)
+        assert (desk.watches.inaccessible(OURS), desk.watches.inaccessible(THEIRS)) == (False, True)
         silent = [line.split()[1].rstrip(":") for line in desk.problems(silent_for=100)]
         assert [path for path in silent if f"/{THEIRS}/" in path] == [api_client.path(kinds.PLATFORMS, THEIRS)]
 
         desk.server.refused.clear()
         await desk.until_watched(THEIRS)
-        assert not desk.watches.closed(THEIRS)
+        assert not desk.watches.inaccessible(THEIRS)
         await desk.hears(THEIRS, "paper")
         assert desk.said() == [("namespace_not_watched", THEIRS), ("namespace_watched", THEIRS)]
 
@@ -204,12 +211,12 @@ async def test_an_answer_of_no_is_no_silence(caplog: pytest.LogCaptureFixture) -
     async with a_desk(caplog, theirs=403) as desk:
         await desk.until_watched(OURS)
         asked = api_client.path(kinds.PLATFORMS, THEIRS)
-        desk.fresh.heard[asked] -= 1000
-        await desk.until(lambda: desk.fresh.ages()[asked] < 500)
+        desk.freshness.last_received[asked] -= 1000
+        await desk.until(lambda: desk.freshness.ages()[asked] < 500)
 
 
 async def test_watch_that_is_silent_for_too_long_is_restarted(caplog: pytest.LogCaptureFixture) -> None:
-    async with a_desk(caplog, silence=0.5) as desk:
+    async with a_desk(caplog, inactivity_timeout=0.5) as desk:
         await desk.until_watched(OURS, THEIRS)
         ours = desk.server.watches[api_client.path(kinds.PLATFORMS, OURS)]
         await desk.until(lambda: len(ours) >= 3)
@@ -221,13 +228,13 @@ async def test_one_refused_kind_stops_watching_and_leaves_visits(caplog: pytest.
     async with a_desk(caplog) as desk:
         await desk.until_watched(OURS, THEIRS)
         desk.server.refused[THEIRS, "secrets"] = 403
-        assert not await desk.watches.allowed(THEIRS)
+        assert not await desk.watches.check_access(THEIRS)
         await desk.until(lambda: desk.server.asked_for(THEIRS)["secrets", 403] >= 3)
-        assert (watched(THEIRS), desk.watches.closed(THEIRS)) == (0, False)
+        assert (watched(THEIRS), desk.watches.inaccessible(THEIRS)) == (0, False)
         assert [line.__dict__["cause"] for line in desk.lines] == ["403 for secrets"]
         desk.server.platforms[THEIRS] = ["new"]
         async with asyncio.timeout(30):
-            key = await desk.queue.take()
+            key = await desk.queue.get()
         assert key == Key("TradingPlatform", THEIRS, "new"), "its status can say what is refused"
         desk.queue.failed(key, at_least=600)
         desk.server.asked.clear()
@@ -240,9 +247,9 @@ async def test_one_refused_kind_stops_watching_and_leaves_visits(caplog: pytest.
 
 async def test_a_namespace_opens_with_its_platforms_alone(caplog: pytest.LogCaptureFixture) -> None:
     async with a_desk(caplog, theirs=403) as desk:
-        await desk.until(lambda: desk.watches.closed(THEIRS))
+        await desk.until(lambda: desk.watches.inaccessible(THEIRS))
         desk.server.refused = {(THEIRS, "secrets"): 403}
-        await desk.until(lambda: not desk.watches.closed(THEIRS))
+        await desk.until(lambda: not desk.watches.inaccessible(THEIRS))
         assert watched(THEIRS) == 0
 
 

@@ -41,6 +41,6 @@ async def test_event_note_has_as_many_bytes_as_the_api_accepts(note: str, told: 
         "kind": "TradingPlatform",
         "metadata": {"name": "paper", "namespace": "desk", "uid": "u"},
     }
-    await events.Events(api=api, instance="one").say(about, "Failed", note, action="Judge")
+    await events.EventRecorder(api=api, instance="one").emit(about, "Failed", note, action="Judge")
     assert api.notes == [told]
     assert len(told.encode()) <= 1024

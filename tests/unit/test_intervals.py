@@ -16,20 +16,20 @@ WELL = observations.steady(PLATFORM)
 
 @pytest.mark.parametrize(("platforms", "seconds"), [(1, 60), (300, 60), (301, 60.2), (2999, 599.8), (3001, 600)])
 def test_ready_platforms_are_checked_every_minute_and_many_less_often(platforms: int, seconds: float) -> None:
-    told = evaluations.status_of(evaluations.inputs(PLATFORM, WELL))
-    assert intervals.until_next(told, platforms=platforms, longest=600) == pytest.approx(seconds)
-    assert intervals.until_next(told, platforms=platforms, longest=30) == 30
+    status = evaluations.status_of(evaluations.inputs(PLATFORM, WELL))
+    assert intervals.requeue_after(status, platforms=platforms, longest=600) == pytest.approx(seconds)
+    assert intervals.requeue_after(status, platforms=platforms, longest=30) == 30
 
 
 def test_unhealthy_components_are_checked_soon_then_less_often() -> None:
     seen = evaluations.inputs(PLATFORM, dataclasses.replace(WELL, component_reports={}))
     first = evaluations.status_of(seen)
-    assert intervals.until_next(first, platforms=1, longest=600) == 2
-    assert intervals.until_next(evaluations.status_of(seen, first, at=60), platforms=1, longest=600) == 15
+    assert intervals.requeue_after(first, platforms=1, longest=600) == 2
+    assert intervals.requeue_after(evaluations.status_of(seen, first, at=60), platforms=1, longest=600) == 15
 
 
 def test_failed_dependency_is_checked_soon_and_a_stall_every_minute() -> None:
     seen = evaluations.inputs(PLATFORM, evaluations.saying(Reason.UNREACHABLE)(WELL))
     first = evaluations.status_of(seen)
-    assert intervals.until_next(first, platforms=1, longest=600) == 5
-    assert intervals.until_next(evaluations.status_of(seen, first, at=60), platforms=1, longest=600) == 60
+    assert intervals.requeue_after(first, platforms=1, longest=600) == 5
+    assert intervals.requeue_after(evaluations.status_of(seen, first, at=60), platforms=1, longest=600) == 60

@@ -45,7 +45,7 @@ def a_record(event: str = "subscribed", *args: Any, level: int = logging.INFO, *
 
 
 def told(record: logging.LogRecord) -> dict[str, Any]:
-    text = logs.Lines("ingest").format(record)
+    text = logs.JsonFormatter("ingest").format(record)
     assert "\n" not in text
     line: dict[str, Any] = json.loads(text)
     return line
@@ -284,7 +284,7 @@ async def test_without_a_host_each_family_is_served_on_one_port() -> None:
 
 @pytest.mark.parametrize("without", [address_families.not_in_the_kernel, address_families.switched_off])
 def test_without_ipv6_a_room_is_served_on_ipv4(without: address_families.Make) -> None:
-    assert address_families.of(http_server.listening(0, without)) == {socket.AF_INET}
+    assert address_families.of(http_server.listening_sockets(0, without)) == {socket.AF_INET}
 
 
 def test_port_in_use_is_not_served_on_one_family_alone() -> None:
@@ -292,4 +292,4 @@ def test_port_in_use_is_not_served_on_one_family_alone() -> None:
         taken.bind(("0.0.0.0", 0))  # noqa: S104 - as the room would
         taken.listen()
         with pytest.raises(OSError, match="Address already in use"):
-            http_server.listening(taken.getsockname()[1])
+            http_server.listening_sockets(taken.getsockname()[1])

@@ -75,29 +75,29 @@ def test_what_the_chart_renders_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_used_is_refused_by_its_name(tmp_path: Path, changes: dict[str, Any], field: str) -> None:
-    with pytest.raises(operator_config.WrongConfig, match=field.replace(".", r"\.")):
+    with pytest.raises(operator_config.InvalidConfig, match=field.replace(".", r"\.")):
         operator_config.load(written(tmp_path, a_config(**changes)))
 
 
 def test_missing_or_invalid_yaml_file_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(operator_config.WrongConfig, match=r"none\.yaml: No such file"):
+    with pytest.raises(operator_config.InvalidConfig, match=r"none\.yaml: No such file"):
         operator_config.load(str(tmp_path / "none.yaml"))
-    with pytest.raises(operator_config.WrongConfig, match="not YAML"):
+    with pytest.raises(operator_config.InvalidConfig, match="not YAML"):
         operator_config.load(written(tmp_path, "a: [b"))
-    with pytest.raises(operator_config.WrongConfig, match="--config"):
+    with pytest.raises(operator_config.InvalidConfig, match="--config"):
         operator_config.load("")
 
 
 def test_who_we_are_is_not_guessed() -> None:
     assert operator_config.identity({"POD_NAME": "a", "POD_NAMESPACE": "b"}) == ("a", "b")
-    with pytest.raises(operator_config.WrongConfig, match="POD_NAMESPACE"):
+    with pytest.raises(operator_config.InvalidConfig, match="POD_NAMESPACE"):
         operator_config.identity({"POD_NAME": "a"})
 
 
 def line(**extra: Any) -> dict[str, Any]:
     record = logging.LogRecord("aether", logging.INFO, "", 0, "applied", None, None)
     record.__dict__.update(extra)
-    said: dict[str, Any] = json.loads(logs.Lines().format(record))
+    said: dict[str, Any] = json.loads(logs.JsonFormatter().format(record))
     return said
 
 
@@ -113,10 +113,12 @@ def test_log_line_is_an_event_with_keys_and_its_reconcile() -> None:
 
 
 def a_health(*, leading: bool, silent_for: float = 0.0, lag: float = 0.0) -> health.Health:
-    fresh = Freshness()
-    fresh.expect("/api/v1/namespaces/aether/secrets")
-    fresh.heard = {path: heard - silent_for for path, heard in fresh.heard.items()}
-    return health.Health(fresh=fresh, leading=lambda: leading, worst_lag=lag)
+    freshness = Freshness()
+    freshness.expect("/api/v1/namespaces/aether/secrets")
+    freshness.last_received = {
+        path: last_received - silent_for for path, last_received in freshness.last_received.items()
+    }
+    return health.Health(freshness=freshness, leading=lambda: leading, worst_lag=lag)
 
 
 def test_a_leader_whose_watch_is_silent_is_not_alive() -> None:
@@ -131,12 +133,12 @@ def test_metrics_have_no_age_for_kinds_no_longer_watched() -> None:
         return prometheus_client.REGISTRY.get_sample_value("aether_operator_watch_age_seconds", said)
 
     one = a_health(leading=True, silent_for=50)
-    one.tell_ages()
+    one.update_watch_ages()
     told = age()
     assert told is not None
     assert told > 49
-    one.fresh.forget("/api/v1/namespaces/aether/secrets")
-    one.tell_ages()
+    one.freshness.forget("/api/v1/namespaces/aether/secrets")
+    one.update_watch_ages()
     assert age() is None
 
 
@@ -150,14 +152,14 @@ def test_a_loop_that_is_late_is_not_alive_whoever_leads() -> None:
 
 
 def test_only_what_is_watched_has_an_age() -> None:
-    fresh = Freshness()
-    fresh.hear("/version")
-    assert fresh.ages() == {}
+    freshness = Freshness()
+    freshness.record("/version")
+    assert freshness.ages() == {}
 
 
 async def test_a_watch_is_heard_with_every_piece_that_comes() -> None:
     """As Kopf reads it: in pieces, from an answer that does not end."""
-    fresh, path, ages = Freshness(), "/watched", []
+    freshness, path, ages = Freshness(), "/watched", []
     said = asyncio.Event()
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -173,14 +175,14 @@ async def test_a_watch_is_heard_with_every_piece_that_comes() -> None:
     app.router.add_get(path, answer)
     async with (
         test_utils.TestServer(app) as server,
-        aiohttp.ClientSession(trace_configs=[fresh.tracing()]) as client,
+        aiohttp.ClientSession(trace_configs=[freshness.trace_config()]) as client,
         client.get(server.make_url(path)) as response,
     ):
-        fresh.heard[path] = -1000.0  # long ago
+        freshness.last_received[path] = -1000.0  # long ago
         said.set()
         async for _ in response.content.iter_chunked(1024):
-            ages.append(fresh.ages()[path])
-            fresh.heard[path] = -1000.0
+            ages.append(freshness.ages()[path])
+            freshness.last_received[path] = -1000.0
             said.set()
     assert len(ages) == 2
     assert max(ages) < 60
@@ -188,7 +190,7 @@ async def test_a_watch_is_heard_with_every_piece_that_comes() -> None:
 
 async def test_probes_and_metrics_are_answered() -> None:
     one = a_health(leading=True, silent_for=100)
-    async with one.served(0) as port, aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
+    async with one.serve(0) as port, aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
         live, ready, metrics = [await client.get(path) for path in ("/livez", "/readyz", "/metrics")]
         assert (live.status, ready.status, metrics.status) == (503, 200, 200)
         assert "silent for 100 s" in await live.text()
@@ -197,7 +199,7 @@ async def test_probes_and_metrics_are_answered() -> None:
 
 
 async def test_health_is_served_on_each_family_of_the_machine() -> None:
-    async with a_health(leading=False).served(0) as port, aiohttp.ClientSession() as client:
+    async with a_health(leading=False).serve(0) as port, aiohttp.ClientSession() as client:
         for address in address_families.LOOPBACKS:
             async with client.get(f"http://{address}:{port}/readyz") as answer:
                 assert answer.status == 200
@@ -205,4 +207,4 @@ async def test_health_is_served_on_each_family_of_the_machine() -> None:
 
 @pytest.mark.parametrize("without", [address_families.not_in_the_kernel, address_families.switched_off])
 def test_health_is_served_where_there_is_no_ipv6(without: address_families.Make) -> None:
-    assert address_families.of(health.listening(0, without)) == {socket.AF_INET}
+    assert address_families.of(health.listening_sockets(0, without)) == {socket.AF_INET}

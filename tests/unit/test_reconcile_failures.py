@@ -51,12 +51,12 @@ class FailingController:
 class _Open:
     """Every namespace may be looked at."""
 
-    def closed(self, namespace: str) -> bool:
+    def inaccessible(self, namespace: str) -> bool:
         assert namespace == KEY.namespace
         return False
 
-    async def allowed(self, namespace: str) -> bool:
-        return not self.closed(namespace)
+    async def check_access(self, namespace: str) -> bool:
+        return not self.inaccessible(namespace)
 
 
 class _Impatient(Queue):
@@ -70,17 +70,17 @@ class _Impatient(Queue):
 
 async def _worked(controller: FailingController) -> FailingController:
     """Work until a visit does well, or the work ends."""
-    queue = _Impatient(chance=lambda: 0.5)
-    workers = worker_pool.Workers(
+    queue = _Impatient(random=lambda: 0.5)
+    workers = worker_pool.WorkerPool(
         queue=queue,
         controllers={"Kind": controller},
         namespaces=_Open(),
         guard=lambda: None,
-        chance=lambda: 0.5,
-        word=lambda: "w",
+        random=lambda: 0.5,
+        new_id=lambda: "w",
     )
     queue.add(KEY)
-    task = asyncio.create_task(workers.work(1))
+    task = asyncio.create_task(workers.run(1))
     done = asyncio.create_task(controller.ended.wait())
     async with asyncio.timeout(30):
         await asyncio.wait({task, done}, return_when=asyncio.FIRST_COMPLETED)
@@ -94,11 +94,11 @@ async def _worked(controller: FailingController) -> FailingController:
 
 
 async def test_a_visit_that_fails_is_told_by_what_and_where() -> None:
-    refused = api_client.Refused(422, "Invalid", "status.x: must be of type object")
+    refused = api_client.ApiError(422, "Invalid", "status.x: must be of type object")
     controller = await _worked(FailingController(iter([KeyError("spec"), refused])))
     assert controller.told[0].startswith("KeyError: 'spec' at test_reconcile_failures.py:")
     assert controller.told[1].startswith(
-        "Refused: 422 Invalid: status.x: must be of type object at test_reconcile_failures.py:"
+        "ApiError: 422 Invalid: status.x: must be of type object at test_reconcile_failures.py:"
     )
 
 
@@ -110,9 +110,9 @@ async def test_words_of_a_library_are_not_told() -> None:
 
 @pytest.mark.parametrize("fault", [api_client.Unavailable("PATCH /x: 500"), fence.FencedOff("led by another")])
 async def test_what_passes_by_itself_is_told_once_it_does_not(fault: Exception) -> None:
-    controller = await _worked(FailingController(iter([fault] * worker_pool.PATIENT)))
+    controller = await _worked(FailingController(iter([fault] * worker_pool.REPORT_AFTER)))
     assert controller.told == []
-    controller = await _worked(FailingController(iter([fault] * (worker_pool.PATIENT + 2))))
+    controller = await _worked(FailingController(iter([fault] * (worker_pool.REPORT_AFTER + 2))))
     assert controller.told == [str(fault)] * 2
 
 

@@ -33,7 +33,9 @@ VALUE: Final = "S3cret/p@ss word-9f21"
 QUOTED: Final = 'a"b'
 LONG: Final = "".join(f"{number:02x}" for number in range(64))
 BOTH: Final = pytest.mark.parametrize("module", [secrecy, kit_secrecy], ids=["operator", "rooms"])
-LOGS: Final = pytest.mark.parametrize("lines", [logs.Lines(), kit_logs.Lines("ingest")], ids=["operator", "rooms"])
+LOGS: Final = pytest.mark.parametrize(
+    "lines", [logs.JsonFormatter(), kit_logs.JsonFormatter("ingest")], ids=["operator", "rooms"]
+)
 
 
 @BOTH

@@ -36,9 +36,11 @@ async def _asked(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     app = web.Application()
     app.router.add_get("/desk/one/status", handler)
     async with test_utils.TestServer(app) as server:
-        through = f"http://127.0.0.1:{server.port}/{{namespace}}/{{pod}}"
+        address_template = f"http://127.0.0.1:{server.port}/{{namespace}}/{{pod}}"
         target = Target(component=Component.INGEST, pod="one", address="")
-        found = await service_status.ask([target], namespace="desk", through=through, **{"deadline": 5, **how})
+        found = await service_status.query(
+            [target], namespace="desk", address_template=address_template, **{"deadline": 5, **how}
+        )
     return found["one"]
 
 
@@ -124,13 +126,15 @@ async def test_a_connection_that_is_cut_is_said() -> None:
 async def test_closed_port_reports_the_system_error_and_delays_no_other() -> None:
     port = test_utils.unused_port()
     targets = [Target(component=Component.INGEST, pod=name, address="") for name in ("one", "two")]
-    found = await service_status.ask(targets, namespace="desk", deadline=5, through=f"http://127.0.0.1:{port}/{{pod}}")
+    found = await service_status.query(
+        targets, namespace="desk", deadline=5, address_template=f"http://127.0.0.1:{port}/{{pod}}"
+    )
     assert set(found) == {"one", "two"}
     assert found["one"] == components.ComponentReport(reason=Reason.UNREACHABLE, message="Connection refused")
 
 
 async def test_nobody_to_ask_is_no_question() -> None:
-    assert await service_status.ask([], namespace="desk", deadline=1) == {}
+    assert await service_status.query([], namespace="desk", deadline=1) == {}
 
 
 # Who is asked.

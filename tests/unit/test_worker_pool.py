@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aether_operator.controllers.worker_pool import Workers
+from aether_operator.controllers.worker_pool import WorkerPool
 from aether_operator.controllers.workqueue import Key, Queue
 from aether_operator.kube import api_client
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 OURS, THEIRS = Key("TradingPlatform", "ours", "paper"), Key("TradingPlatform", "theirs", "paper")
-FORBIDDEN = api_client.Refused(403, "Forbidden", "you may not")
+FORBIDDEN = api_client.ApiError(403, "Forbidden", "you may not")
 
 
 @dataclass
@@ -51,10 +51,10 @@ class Cluster:
     asked: list[str] = field(default_factory=list)
     silent: bool = False
 
-    def closed(self, namespace: str) -> bool:
+    def inaccessible(self, namespace: str) -> bool:
         return namespace in self.known
 
-    async def allowed(self, namespace: str) -> bool:
+    async def check_access(self, namespace: str) -> bool:
         self.asked.append(namespace)
         if self.silent:
             raise api_client.Unavailable("no answer")
@@ -65,14 +65,14 @@ class Cluster:
 @contextlib.asynccontextmanager
 async def at_work(controller: Controller, cluster: Cluster, *keys: Key) -> AsyncIterator[Queue]:
     """These keys, each taken once when this begins."""
-    queue = Queue(chance=lambda: 0.5)
+    queue = Queue(random=lambda: 0.5)
     for key in keys:
         queue.add(key)
-    workers = Workers(
+    workers = WorkerPool(
         queue=queue, controllers={"TradingPlatform": controller}, namespaces=cluster, guard=lambda: None,
-        chance=lambda: 0.5, word=lambda: "word",
+        random=lambda: 0.5, new_id=lambda: "word",
     )  # fmt: skip
-    task = asyncio.create_task(workers.work(1))
+    task = asyncio.create_task(workers.run(1))
     for _ in range(20):
         await asyncio.sleep(0)
     try:
@@ -101,7 +101,7 @@ async def test_a_forbidden_visit_finds_out_that_its_namespace_is_closed() -> Non
 
 @pytest.mark.parametrize(
     ("refusal", "silent"),
-    [(FORBIDDEN, False), (FORBIDDEN, True), (api_client.Refused(422, "Invalid", "it may not be so"), False)],
+    [(FORBIDDEN, False), (FORBIDDEN, True), (api_client.ApiError(422, "Invalid", "it may not be so"), False)],
 )
 async def test_a_refusal_of_one_thing_is_tried_again_later(refusal: Exception, *, silent: bool) -> None:
     controller, cluster = Controller(refusals=[refusal]), Cluster(set(), silent=silent)

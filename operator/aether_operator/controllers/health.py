@@ -36,7 +36,7 @@ class Health:
         leading: Whether this replica holds the Lease.
     """
 
-    fresh: Freshness
+    freshness: Freshness
     leading: Callable[[], bool]
     worst_lag: float = 0.0
     _told: set[str] = field(default_factory=set)
@@ -44,7 +44,7 @@ class Health:
 
     def problems(self) -> list[str]:
         """Why the process should be ended; none is a yes."""
-        ages = self.fresh.ages() if self.leading() else {}
+        ages = self.freshness.ages() if self.leading() else {}
         late = [f"loop: {self.worst_lag:.1f} s late"] if self.worst_lag > LAG else []
         return late + [f"watch {path}: silent for {age:.0f} s" for path, age in sorted(ages.items()) if age > SILENCE]
 
@@ -56,11 +56,11 @@ class Health:
             lag = time.monotonic() - began - TICK
             metrics.LOOP_LAG.set(lag)
             self.worst_lag = max(lag, self.worst_lag * 0.8)
-            self.tell_ages()
+            self.update_watch_ages()
 
-    def tell_ages(self) -> None:
+    def update_watch_ages(self) -> None:
         """The age of each watch for the metrics, and of no other."""
-        ages = self.fresh.ages()
+        ages = self.freshness.ages()
         for path in self._told - ages.keys():
             metrics.WATCH_AGE.remove(path)
         for path, age in ages.items():
@@ -68,7 +68,7 @@ class Health:
         self._told = set(ages)
 
     @contextlib.asynccontextmanager
-    async def served(self, port: int) -> AsyncIterator[int]:
+    async def serve(self, port: int) -> AsyncIterator[int]:
         """Answer on this port, of every address of both families; gives the port, which 0 lets the machine choose."""
         app = web.Application()
         app.router.add_get("/livez", self._live)
@@ -77,7 +77,7 @@ class Health:
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         try:
-            sockets = listening(port)
+            sockets = listening_sockets(port)
             for one in sockets:
                 await web.SockSite(runner, one).start()
             yield sockets[0].getsockname()[1]
@@ -97,7 +97,7 @@ class Health:
         return web.Response(body=body, headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST})
 
 
-def listening(port: int, make: Callable[[int], socket.socket] = socket.socket) -> list[socket.socket]:
+def listening_sockets(port: int, make: Callable[[int], socket.socket] = socket.socket) -> list[socket.socket]:
     """A socket of each family that this kernel has, on every address and on one port, which 0 lets it choose.
 
     A host without IPv6 still has the probes answered.

@@ -32,9 +32,9 @@ _BEFORE_COMPONENTS: Final = (
 """What rooms stand on."""
 
 
-def until_next(told: Mapping[str, Any], *, platforms: int, longest: float) -> float:
+def requeue_after(status: Mapping[str, Any], *, platforms: int, longest: float) -> float:
     """Seconds until the next look, `longest` at most; `platforms` are those that we look at."""
-    truths = {one["type"]: one["status"] for one in told["conditions"]}
+    truths = {one["type"]: one["status"] for one in status["conditions"]}
     stalled = truths[ConditionType.STALLED] == "True"
     if truths[ConditionType.READY] == "True":
         due = max(ASK_OTHERS, platforms / ASKED_A_SECOND)

@@ -29,16 +29,16 @@ LEVELS: Final = {
     "psycopg": logging.CRITICAL + 1,  # a report has it, without secrets
 }
 _HEAD: Final = "Traceback (most recent call last):\n"
-DEEPEST: Final = 8
+MAX_DEPTH: Final = 8
 """Exceptions of a chain that are told."""
-_TELLING: Final = frozenset({"builtins", "aether_operator"})
-_LIBRARIES: Final = tuple(
+_QUOTED_PACKAGES: Final = frozenset({"builtins", "aether_operator"})
+_LIBRARY_PATHS: Final = tuple(
     set(sysconfig.get_paths().values()) - {sysconfig.get_path("data"), sysconfig.get_path("scripts")}
 )
 """Where the code of others lies."""
 
 
-class Lines(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """A record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -70,25 +70,25 @@ def trace(fault: BaseException) -> str:
     """
     parts: list[str] = []
     one: BaseException | None = fault
-    while one is not None and len(parts) < DEEPEST:
-        text = "".join([_HEAD, *traceback.format_tb(one.__traceback__), _named(one)])
+    while one is not None and len(parts) < MAX_DEPTH:
+        text = "".join([_HEAD, *traceback.format_tb(one.__traceback__), _describe(one)])
         inner = one.exceptions if isinstance(one, BaseExceptionGroup) else ()
         parts.append("\n".join([text, *(trace(each) for each in inner)]))
         one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
     return "\nafter\n".join(reversed(parts))
 
 
-def place(fault: BaseException) -> str:
+def summary(fault: BaseException) -> str:
     """The same in one line, for a status: what it is, and where in our code."""
-    frames = [one for one in traceback.extract_tb(fault.__traceback__) if not one.filename.startswith(_LIBRARIES)]
+    frames = [one for one in traceback.extract_tb(fault.__traceback__) if not one.filename.startswith(_LIBRARY_PATHS)]
     at = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return f"{_named(fault)}{at}"
+    return f"{_describe(fault)}{at}"
 
 
-def _named(fault: BaseException) -> str:
+def _describe(fault: BaseException) -> str:
     name, frames = type(fault).__qualname__, traceback.extract_tb(fault.__traceback__)
-    of_ours = type(fault).__module__.partition(".")[0] in _TELLING
-    of_library = bool(frames) and frames[-1].filename.startswith(_LIBRARIES)
+    of_ours = type(fault).__module__.partition(".")[0] in _QUOTED_PACKAGES
+    of_library = bool(frames) and frames[-1].filename.startswith(_LIBRARY_PATHS)
     said = str(fault) if of_ours and not of_library else ""
     return f"{name}: {said}" if said else name
 
@@ -96,16 +96,16 @@ def _named(fault: BaseException) -> str:
 def set_up(level: str = "INFO") -> None:
     """Everything that this process logs, on standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Lines())
+    handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    sys.excepthook = _ended
+    sys.excepthook = _log_uncaught
     for name, least in LEVELS.items():
         logging.getLogger(name).setLevel(least)
 
 
-def _ended(kind: type[BaseException], fault: BaseException, where: TracebackType | None) -> None:
+def _log_uncaught(kind: type[BaseException], fault: BaseException, where: TracebackType | None) -> None:
     """What ends the process is a log line like any other."""
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, fault, where)
         return
-    logging.getLogger(__name__).critical("ended_by_a_fault", exc_info=(kind, fault, where))
+    logging.getLogger(__name__).critical("uncaught_exception", exc_info=(kind, fault, where))

@@ -21,7 +21,7 @@ Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-
 Place = Annotated[str, Field(pattern=r"^([^:\s\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$")]
 
 
-class WrongConfig(Exception):
+class InvalidConfig(Exception):
     """The configuration cannot be used: one line a problem, each with the field's name."""
 
 
@@ -56,17 +56,17 @@ def load(path: str) -> Config:
         WrongConfig: It is not there, is not YAML, or a field is wrong.
     """
     if not path:
-        raise WrongConfig(f"--config: not given, and {ENVIRONMENT} is not set")
+        raise InvalidConfig(f"--config: not given, and {ENVIRONMENT} is not set")
     try:
         said = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as absent:
-        raise WrongConfig(f"{path}: {absent.strerror}") from absent
+        raise InvalidConfig(f"{path}: {absent.strerror}") from absent
     except yaml.YAMLError as broken:
-        raise WrongConfig(f"{path}: not YAML") from broken
+        raise InvalidConfig(f"{path}: not YAML") from broken
     try:
         return Config.model_validate(said)
     except pydantic.ValidationError as wrong:
-        raise WrongConfig(
+        raise InvalidConfig(
             "\n".join(f"{path}: {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in wrong.errors())
         ) from None
 
@@ -79,5 +79,5 @@ def identity(env: Mapping[str, str]) -> tuple[str, str]:
     """
     missing = [name for name in ("POD_NAME", "POD_NAMESPACE") if not env.get(name)]
     if missing:
-        raise WrongConfig("\n".join(f"{name}: not set in the environment" for name in missing))
+        raise InvalidConfig("\n".join(f"{name}: not set in the environment" for name in missing))
     return env["POD_NAME"], env["POD_NAMESPACE"]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from aether_operator.controllers.operator_config import Config
     from aether_operator.controllers.workqueue import Key
-    from aether_operator.kube.events import Events
+    from aether_operator.kube.events import EventRecorder
     from aether_operator.observed.endpoints import Endpoint
     from aether_operator.observed.kinds import Manifest
 
@@ -93,9 +93,9 @@ class Controller:
 
     api: api_client.Api
     config: Config
-    events: Events
+    events: EventRecorder
     fences: fence.Fences
-    fresh: Callable[[], str]
+    new_password: Callable[[], str]
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC)
     index: Index = field(default_factory=Index)
     _checks: dict[tuple[Key, Server], _Check] = field(default_factory=dict)
@@ -180,7 +180,7 @@ class Controller:
         which = sorted(pod_problems.unexplained(platform, observed))
         try:
             said = [await self.api.list(kinds.EVENTS, key.namespace, fields=f"regarding.kind={one}") for one in which]
-        except api_client.Refused as refused:  # the Role is of an older chart: the cause is missing, and nothing else
+        except api_client.ApiError as refused:  # the Role is of an older chart: the cause is missing, and nothing else
             log.warning("events_not_read", extra={"cause": str(refused)})
             return observed
         return dataclasses.replace(observed, events=tuple(event for events in said for event in events))
@@ -188,7 +188,7 @@ class Controller:
     # Carrying out.
 
     async def _carry_out(self, key: Key, platform: Platform, observed: Observed, raw: Manifest) -> Observed:
-        wanted = desired.children(platform, observed, self.config.release, self.fresh)
+        wanted = desired.children(platform, observed, self.config.release, self.new_password)
         plan = planning.plan(wanted, observed, platform)
         children, blockers, unmade = dict(observed.children), list(plan.blockers), set[kinds.Ref]()
         made = self._made.get(key, {})
@@ -201,7 +201,7 @@ class Controller:
                         continue  # nothing is started with credentials or settings that are not there
                     try:
                         children[which] = await self.api.apply(act.manifest, key.namespace)
-                    except api_client.Refused as refused:
+                    except api_client.ApiError as refused:
                         if refused.code == api_client.CONFLICT:  # somebody else was faster: look again
                             raise api_client.Unavailable(f"{which}: {refused}") from refused
                         unmade.add(which)
@@ -230,7 +230,7 @@ class Controller:
         notes = {labels.SETTINGS: act.digest}
         try:
             await self.api.annotate(kinds.PODS, key.namespace, act.pod, uid=act.uid, notes=notes)
-        except api_client.Refused as refused:
+        except api_client.ApiError as refused:
             log.warning("config_sync_failed", extra={"pod": act.pod, "cause": str(refused)})
         else:
             log.info("config_sync_requested", extra={"pod": act.pod, "settings": act.digest})
@@ -244,7 +244,7 @@ class Controller:
         meta = live["metadata"]
         try:
             await self.api.delete(kind, key.namespace, act.ref.name, uid=act.uid, version=meta["resourceVersion"])
-        except api_client.Refused as refused:
+        except api_client.ApiError as refused:
             raise api_client.Unavailable(f"{act.ref}: {refused}") from refused
         log.info("deleted", extra={"child": str(act.ref)})
 
@@ -255,11 +255,11 @@ class Controller:
     ) -> Observed:
         reports, told = await asyncio.gather(
             asyncio.gather(*(self._check(key, platform, observed, server, owner) for server in Server)),
-            service_status.ask(
+            service_status.query(
                 components.targets(platform, observed),
                 namespace=key.namespace,
                 deadline=STATUS_DEADLINE,
-                through=self.config.component_address,
+                address_template=self.config.component_address,
                 hidden=desired.hidden(platform, observed),
             ),
         )
@@ -387,7 +387,7 @@ class Controller:
             }
             try:
                 written = await self.api.apply(thing, key.namespace, subresource="status")
-            except api_client.Refused as refused:
+            except api_client.ApiError as refused:
                 if refused.code in {404, 409}:  # it has just been deleted, or is another one already
                     raise api_client.Unavailable(str(refused)) from refused
                 raise
@@ -400,7 +400,7 @@ class Controller:
             await self._say(raw, "Reconciled", note, action="Reconcile")
         if "deletionTimestamp" in raw["metadata"]:
             return None
-        return intervals.until_next(wanted, platforms=len(self.index.own_writes), longest=self.config.resync_seconds)
+        return intervals.requeue_after(wanted, platforms=len(self.index.own_writes), longest=self.config.resync_seconds)
 
     async def report_failure(self, key: Key, cause: str) -> None:
         """Tell that a visit failed, in the status; where that cannot be written, in an event.
@@ -419,7 +419,7 @@ class Controller:
             meta = {one: raw["metadata"][one] for one in ("uid", "resourceVersion")}
             try:
                 written = await self.api.merge_status(kinds.PLATFORMS, key.namespace, key.name, meta=meta, told=told)
-            except (api_client.Refused, api_client.Unavailable) as refused:
+            except (api_client.ApiError, api_client.Unavailable) as refused:
                 log.warning("status_refused", extra={"cause": str(refused)})
                 self._failing.add(key)
                 await self._say(raw, Reason.RECONCILE_FAILED, told["message"], action="Reconcile", warning=True)
@@ -443,8 +443,8 @@ class Controller:
 
     async def _say(self, raw: Manifest, reason: str, note: str, *, action: str, warning: bool = False) -> None:
         try:
-            await self.events.say(raw, reason, note, action=action, warning=warning)
-        except (api_client.Unavailable, api_client.Refused) as lost:
+            await self.events.emit(raw, reason, note, action=action, warning=warning)
+        except (api_client.Unavailable, api_client.ApiError) as lost:
             # The status says it as well; an event is a courtesy.
             log.warning("event_not_said", extra={"reason": reason, "cause": str(lost)})
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 JITTER: Final = 0.1
 """Share of a resync's time by which it may come early or late, so that a thousand keys do not come at once."""
-PATIENT: Final = 4
+REPORT_AFTER: Final = 4
 """Visits that are put off in a row before a person is told: some ten seconds."""
 
 
@@ -41,20 +41,20 @@ class Controller(Protocol):
         ...
 
 
-class Namespaces(Protocol):
+class NamespaceAccess(Protocol):
     """Who knows the namespaces that we may look at."""
 
-    def closed(self, namespace: str) -> bool:
+    def inaccessible(self, namespace: str) -> bool:
         """Whether the API server refuses its objects; when it does not any more, each is put into the queue again."""
         ...
 
-    async def allowed(self, namespace: str) -> bool:
+    async def check_access(self, namespace: str) -> bool:
         """Ask the API server."""
         ...
 
 
 @dataclass(slots=True, kw_only=True)
-class Workers:
+class WorkerPool:
     """The workers of one leader.
 
     Args:
@@ -68,12 +68,12 @@ class Workers:
 
     queue: Queue
     controllers: Mapping[str, Controller]
-    namespaces: Namespaces
+    namespaces: NamespaceAccess
     guard: Callable[[], object]
-    chance: Callable[[], float]
-    word: Callable[[], str]
+    random: Callable[[], float]
+    new_id: Callable[[], str]
 
-    async def work(self, count: int) -> None:
+    async def run(self, count: int) -> None:
         """Visit for ever, so many at once; one more serves urgent keys alone.
 
         Raises:
@@ -86,13 +86,13 @@ class Workers:
 
     async def _serve(self, lane: Lane) -> None:
         while True:
-            key = await self.queue.take(lane)
+            key = await self.queue.get(lane)
             metrics.WORKQUEUE_DEPTH.set(self.queue.depth())
-            logs.CONTEXT.set({"key": str(key), "reconcile_id": self.word()})
+            logs.CONTEXT.set({"key": str(key), "reconcile_id": self.new_id()})
             began = time.monotonic()
             with metrics.ACTIVE_WORKERS.track_inprogress():
-                closed = self.namespaces.closed(key.namespace)
-                result = self._drop(key) if closed else await self._reconcile(key)
+                inaccessible = self.namespaces.inaccessible(key.namespace)
+                result = self._drop(key) if inaccessible else await self._reconcile(key)
             metrics.RECONCILES.labels(key.kind.lower(), result).inc()
             metrics.RECONCILE_TIME.labels(key.kind.lower()).observe(time.monotonic() - began)
             logs.CONTEXT.set({})
@@ -126,34 +126,34 @@ class Workers:
                 return self._drop(key)
             # One object that we cannot cope with must not stop the others; it is told by log, metric and status, and
             # tried again ever more rarely.
-            await self._tell(key, logs.place(fault))
+            await self._tell(key, logs.summary(fault))
             wait = self.queue.failed(key)
             log.exception("reconcile_failed", extra={"seconds": round(wait, 2)})
             return "error"
         if due is not None:
-            due *= 1 + JITTER * (2 * self.chance() - 1)
-        self.queue.done(key, again_after=due)
+            due *= 1 + JITTER * (2 * self.random() - 1)
+        self.queue.done(key, requeue_after=due)
         return "success"
 
     async def _closes(self, key: Key, fault: Exception) -> bool:
         """Whether it is the whole namespace that is refused, and not one thing in it: the API server is asked."""
-        if not isinstance(fault, api_client.Refused) or fault.code != api_client.FORBIDDEN:
+        if not isinstance(fault, api_client.ApiError) or fault.code != api_client.FORBIDDEN:
             return False
         try:
-            await self.namespaces.allowed(key.namespace)
-        except (api_client.Unavailable, api_client.Refused) as unknown:
+            await self.namespaces.check_access(key.namespace)
+        except (api_client.Unavailable, api_client.ApiError) as unknown:
             log.warning("namespace_not_asked", extra={"namespace": key.namespace, "cause": str(unknown)})
-        return self.namespaces.closed(key.namespace)
+        return self.namespaces.inaccessible(key.namespace)
 
     def _drop(self, key: Key) -> str:
         """Whoever watches the namespace says that it is closed, and lists everything when it is open again."""
         self.controllers[key.kind].forget(key)
-        self.queue.done(key, again_after=None)
+        self.queue.done(key, requeue_after=None)
         return "not_watched"
 
     async def _put_off(self, key: Key, cause: str) -> None:
         """Tell of what usually passes by itself, once it has not for a while."""
-        if self.queue.failures(key) >= PATIENT:
+        if self.queue.failures(key) >= REPORT_AFTER:
             await self._tell(key, cause)
 
     async def _tell(self, key: Key, cause: str) -> None:
@@ -163,4 +163,4 @@ class Workers:
         except leader_election.LeaseLost:
             raise
         except Exception as fault:  # noqa: BLE001 - the visit is tried again, and so is this
-            log.warning("failure_not_reported", extra={"cause": logs.place(fault)})
+            log.warning("failure_not_reported", extra={"cause": logs.summary(fault)})

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FIRST_WAIT: Final = 0.5
-LONGEST_WAIT: Final = 60.0
+BASE_DELAY: Final = 0.5
+MAX_DELAY: Final = 60.0
 
 
 class Lane(IntEnum):
@@ -54,7 +54,7 @@ class Queue:
         chance: A number from 0 to 1, anew at each call: the jitter.
     """
 
-    chance: Callable[[], float]
+    random: Callable[[], float]
     _entries: dict[Key, _Entry] = field(default_factory=dict)
     _lanes: dict[Lane, deque[Key]] = field(default_factory=lambda: {lane: deque() for lane in Lane})
     _arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -85,7 +85,7 @@ class Queue:
         entry.due = due
         entry.timer = loop.call_at(due, self._due, key)
 
-    async def take(self, lane: Lane = Lane.NORMAL) -> Key:
+    async def get(self, lane: Lane = Lane.NORMAL) -> Key:
         """The next key, the most urgent first; it is nobody else's until `done`."""
         async with self._arrived:
             while True:
@@ -97,17 +97,17 @@ class Queue:
                         return key
                 await self._arrived.wait()
 
-    def done(self, key: Key, *, again_after: float | None) -> None:
+    def done(self, key: Key, *, requeue_after: float | None) -> None:
         """It was visited without a fault; visit it again after this time, or never unless it is asked for."""
         entry = self._entries[key]
         entry.failures = 0
-        self._end(key, entry, again_after)
+        self._end(key, entry, requeue_after)
 
     def failed(self, key: Key, *, at_least: float = 0) -> float:
         """Its visit failed: again after a while that doubles, with jitter. Returns the seconds."""
         entry = self._entries[key]
-        doubled = FIRST_WAIT * float(1 << entry.failures)
-        wait = min(LONGEST_WAIT, doubled) * (0.5 + self.chance())
+        doubled = BASE_DELAY * float(1 << entry.failures)
+        wait = min(MAX_DELAY, doubled) * (0.5 + self.random())
         wait = max(wait, at_least)
         entry.failures = min(entry.failures + 1, 16)
         entry.again = False  # what asked meanwhile waits as well: a failing key must not spin
@@ -126,13 +126,13 @@ class Queue:
         """Every key that is waiting, under way or due."""
         return frozenset(self._entries)
 
-    def _end(self, key: Key, entry: _Entry, again_after: float | None) -> None:
+    def _end(self, key: Key, entry: _Entry, requeue_after: float | None) -> None:
         entry.visiting = False
         if entry.again:
             entry.again = False
             self.add(key)
-        elif again_after is not None:
-            self.add_later(key, again_after)
+        elif requeue_after is not None:
+            self.add_later(key, requeue_after)
         elif entry.timer is None:
             del self._entries[key]
 

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from aether_operator.controllers.workqueue import Queue
 
 log = logging.getLogger(__name__)
-AGAIN: Final = 1.0
+FIRST_BACKOFF: Final = 1.0
 """Seconds after which watching starts again when a watch ended with an error: everything is listed anew."""
-LONGEST: Final = 30.0
+MAX_BACKOFF: Final = 30.0
 """What those seconds double to at most, until everything of the namespace is watched."""
 JITTER: Final = 0.2
-REFUSALS: Final = frozenset({api_client.FORBIDDEN, *api_client.GONE})
+DENIED_CODES: Final = frozenset({api_client.FORBIDDEN, *api_client.NOT_FOUND})
 WATCHED: Final = (kinds.PLATFORMS, *kinds.CHILDREN, kinds.PODS)
 
 
@@ -45,7 +45,7 @@ class _Namespace:
     name: str
     refusal: str = ""
     """What the API server answered where it said no; kept until everything is watched again."""
-    closed: bool = False
+    inaccessible: bool = False
     """Whether the platforms themselves may not be listed: then there is nothing to visit."""
     watched: set[str] = field(default_factory=set)
     """The paths whose watch was accepted, since Kopf began."""
@@ -60,7 +60,7 @@ class _Namespace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watching:
+class Watcher:
     """What is watched for whom.
 
     Args:
@@ -82,11 +82,11 @@ class Watching:
     namespaces: Sequence[str]
     queue: Queue
     index: Index
-    fresh: sessions.Freshness
+    freshness: sessions.Freshness
     stop: asyncio.Event
-    chance: Callable[[], float]
-    silence: float
-    again: float = AGAIN
+    random: Callable[[], float]
+    inactivity_timeout: float
+    first_backoff: float = FIRST_BACKOFF
     _known: dict[str, _Namespace] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -99,14 +99,14 @@ class Watching:
             for one in self._known.values():
                 metrics.NAMESPACE_WATCHED.labels(one.name).set(0)
                 for path in one.paths:
-                    self.fresh.expect(path)
+                    self.freshness.expect(path)
                 group.create_task(self._watch(one))
 
-    def closed(self, namespace: str) -> bool:
+    def inaccessible(self, namespace: str) -> bool:
         """Whether its platforms may not even be listed, by the last word of the API server."""
-        return self._known[namespace].closed
+        return self._known[namespace].inaccessible
 
-    async def allowed(self, namespace: str) -> bool:
+    async def check_access(self, namespace: str) -> bool:
         """Ask the API server whether everything may be listed there; a namespace that is refused is not watched.
 
         Raises:
@@ -116,13 +116,13 @@ class Watching:
         for path, kind in one.paths.items():
             try:
                 await self.api.request("GET", path, query={"limit": "1"})
-            except api_client.Refused as refused:
-                if refused.code not in REFUSALS:
+            except api_client.ApiError as refused:
+                if refused.code not in DENIED_CODES:
                     raise
                 self._refuse(one, kind, refused.code)
                 return False
             if kind is kinds.PLATFORMS:
-                one.closed = False
+                one.inaccessible = False
         return True
 
     async def _watch(self, one: _Namespace) -> None:
@@ -134,9 +134,9 @@ class Watching:
         """
         while True:
             try:
-                if await self.allowed(one.name):
+                if await self.check_access(one.name):
                     await self._run(one)
-                elif not one.closed:
+                elif not one.inaccessible:
                     await self._add_all(one)
             except Exception as broken:  # noqa: BLE001 - whatever ended Kopf, a new beginning lists everything anew
                 extra = {"namespace": one.name, "cause": f"{type(broken).__name__}: {broken}"}
@@ -156,31 +156,31 @@ class Watching:
 
     def _pause(self, one: _Namespace) -> float:
         """Seconds until the next try, which grow until everything is watched."""
-        doubled = self.again * float(1 << min(one.tries, 8))
+        doubled = self.first_backoff * float(1 << min(one.tries, 8))
         one.tries += 1
-        return min(LONGEST, doubled) * (1 + JITTER * (2 * self.chance() - 1))
+        return min(MAX_BACKOFF, doubled) * (1 + JITTER * (2 * self.random() - 1))
 
     def _refuse(self, one: _Namespace, kind: kinds.Kind, code: int) -> None:
         """The API server said no: whoever waits for something from this namespace would wait in vain."""
         one.refused.set()
-        one.closed = one.closed or kind is kinds.PLATFORMS
+        one.inaccessible = one.inaccessible or kind is kinds.PLATFORMS
         for path, watched in one.paths.items():
             if watched is kinds.PLATFORMS:
                 # It is what is asked for until all is well: no answer to that, not even a no, is silence.
-                self.fresh.expect(path)
+                self.freshness.expect(path)
             else:
-                self.fresh.forget(path)
+                self.freshness.forget(path)
         if not one.refusal:
             one.refusal = f"{code} for {kind.plural}"
             metrics.NAMESPACE_WATCHED.labels(one.name).set(0)
             log.warning("namespace_not_watched", extra={"namespace": one.name, "cause": one.refusal})
 
-    def _hear(self, one: _Namespace, answer: sessions.Answer) -> None:
+    def _hear(self, one: _Namespace, answer: sessions.ResponseHead) -> None:
         """An answer to Kopf."""
         kind = one.paths.get(answer.path)
         if kind is None:
             return  # discovery
-        if answer.status in REFUSALS:
+        if answer.status in DENIED_CODES:
             self._refuse(one, kind, answer.status)
         elif answer.watch and answer.status == 200:  # noqa: PLR2004 - OK
             one.watched.add(answer.path)
@@ -200,17 +200,17 @@ class Watching:
         one.refused.clear()
         one.watched.clear()
         for path in one.paths:
-            self.fresh.expect(path)
+            self.freshness.expect(path)
 
         @kopf.on.login(registry=registry)
         async def login(**_: Any) -> kopf.AiohttpSession:
-            session = sessions.watching(self.configuration, self.fresh, lambda answer: self._hear(one, answer))
+            session = sessions.watch_session(self.configuration, self.freshness, lambda answer: self._hear(one, answer))
             return kopf.AiohttpSession(server=self.configuration.host, aiohttp_session=session)
 
         platforms.register(registry, self.queue, self.index)
         tasks = await kopf.spawn_tasks(
             registry=registry,
-            settings=_settings(self.silence),
+            settings=_settings(self.inactivity_timeout),
             standalone=True,
             namespaces=[one.name],
             memo=kopf.Memo(),
@@ -233,13 +233,13 @@ class Watching:
         raise RuntimeError("Kopf ended")
 
 
-def _settings(silence: float) -> kopf.OperatorSettings:
+def _settings(inactivity_timeout: float) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False  # events are ours to say
     settings.scanning.disabled = True  # the kinds are known, and a Role in the namespaces is all we have
     settings.process.ultimate_exiting_timeout = None  # else a Kopf that ended kills the process ten minutes later
     settings.watching.server_timeout = 240
-    settings.watching.inactivity_timeout = silence
+    settings.watching.inactivity_timeout = inactivity_timeout
     settings.watching.connect_timeout = 10
     settings.watching.reconnect_backoff = 0.1
     settings.networking.request_timeout = 30

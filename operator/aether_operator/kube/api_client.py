@@ -36,7 +36,7 @@ class Unavailable(Exception):
         self.after = after
 
 
-class Refused(Exception):
+class ApiError(Exception):
     """The API server understood and said no: its code, its reason and its words."""
 
     def __init__(self, code: int, reason: str, message: str) -> None:
@@ -47,7 +47,7 @@ class Refused(Exception):
 
 
 TRANSIENT: Final = frozenset({408, 429, 500, 502, 503, 504})
-GONE: Final = frozenset({404})
+NOT_FOUND: Final = frozenset({404})
 FORBIDDEN: Final = 403
 CONFLICT: Final = 409
 FENCED: Final = "does not hold Lease"
@@ -67,7 +67,7 @@ class Api:
 
     configuration: client.Configuration
     guard: Callable[[], float] = lambda: DEADLINE
-    wrote: Callable[[str, str], None] = lambda _verb, _kind: None
+    on_write: Callable[[str, str], None] = lambda _verb, _kind: None
     _client: client.ApiClient | None = None
 
     async def close(self) -> None:
@@ -94,7 +94,11 @@ class Api:
         if self._client is None:
             self._client = client.ApiClient(self.configuration)
         url = f"{self.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
-        heads = {**await sessions.headers(self.configuration), "Content-Type": content, "Accept": "application/json"}
+        heads = {
+            **await sessions.auth_headers(self.configuration),
+            "Content-Type": content,
+            "Accept": "application/json",
+        }
         try:
             answer = await self._client.rest_client.request(
                 method, url, headers=heads, body=body, _request_timeout=aiohttp.ClientTimeout(total=deadline)
@@ -112,14 +116,14 @@ class Api:
             return said
         if answer.status in TRANSIENT:
             raise Unavailable(f"{method} {path}: {answer.status}", after=_seconds(answer.headers.get("Retry-After")))
-        raise Refused(answer.status, str(said.get("reason", "")), str(said.get("message", answer.reason)))
+        raise ApiError(answer.status, str(said.get("reason", "")), str(said.get("message", answer.reason)))
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         """One object as it is now: never from a cache."""
         try:
             found: Manifest = await self.request("GET", path(kind, namespace, name))
-        except Refused as refused:
-            if refused.code in GONE:
+        except ApiError as refused:
+            if refused.code in NOT_FOUND:
                 return None
             raise
         return found
@@ -161,8 +165,8 @@ class Api:
         where = path(kind, namespace, name)
         try:
             await self.write("PATCH", where, kind.kind, query=query, body=body, content=MERGE)
-        except Refused as refused:
-            if refused.code not in {*GONE, CONFLICT}:
+        except ApiError as refused:
+            if refused.code not in {*NOT_FOUND, CONFLICT}:
                 raise
 
     async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str, version: str) -> None:
@@ -179,8 +183,8 @@ class Api:
         }
         try:
             await self.write("DELETE", path(kind, namespace, name), kind.kind, body=body)
-        except Refused as refused:
-            if refused.code not in GONE:
+        except ApiError as refused:
+            if refused.code not in NOT_FOUND:
                 raise
 
     async def write(self, method: str, where: str, what: str, **rest: Any) -> Any:
@@ -192,12 +196,12 @@ class Api:
         left = self.guard()
         try:
             answer = await self.request(method, where, deadline=min(DEADLINE, left), **rest)
-        except Refused as refused:
+        except ApiError as refused:
             if FENCED in refused.message:
                 # The fence sees a Lease that is older than ours by a moment, or newer: the guard knows by the next try.
                 raise Unavailable(f"{method} {where}: fenced") from refused
             raise
-        self.wrote(method, what)
+        self.on_write(method, what)
         return answer
 
 

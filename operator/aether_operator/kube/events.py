@@ -26,22 +26,22 @@ LONGEST: Final = 1024
 
 
 @dataclass(slots=True)
-class _Said:
+class _Emitted:
     name: str
     count: int
     last: float
 
 
 @dataclass(slots=True, kw_only=True)
-class Events:
+class EventRecorder:
     """The reporter of one operator process."""
 
     api: api_client.Api
     instance: str
     clock: Callable[[], float] = time.monotonic
-    _said: OrderedDict[tuple[str, ...], _Said] = field(default_factory=OrderedDict)
+    _said: OrderedDict[tuple[str, ...], _Emitted] = field(default_factory=OrderedDict)
 
-    async def say(self, about: Manifest, reason: str, note: str, *, warning: bool = False, action: str) -> None:
+    async def emit(self, about: Manifest, reason: str, note: str, *, warning: bool = False, action: str) -> None:
         """Tell it. An event is worth one try: what cannot be told is not told again."""
         meta = about["metadata"]
         note = _bounded(note)
@@ -75,7 +75,7 @@ class Events:
             },
         }
         await self.api.write("POST", api_client.path(EVENTS, meta["namespace"]), EVENTS.kind, body=event)
-        self._said[key] = _Said(event["metadata"]["name"], 1, self.clock())
+        self._said[key] = _Emitted(event["metadata"]["name"], 1, self.clock())
         self._said.move_to_end(key)
         while len(self._said) > KEPT:
             self._said.popitem(last=False)

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LEASES: Final = Kind("coordination.k8s.io/v1", "Lease", "leases")
-DURATION: Final = 8.0
+LEASE_DURATION: Final = 8.0
 """Seconds that a record must stay unchanged before somebody else may take it."""
-RENEW: Final = 5.0
+RENEW_DEADLINE: Final = 5.0
 """Seconds after the start of the last good renewal, when the holder stops by itself."""
-RETRY: Final = 1.0
+RETRY_PERIOD: Final = 1.0
 """Seconds between tries, and between renewals."""
 RELEASED: Final = 1
 """What a released Lease says of its duration: anybody may take it."""
@@ -57,7 +57,7 @@ class Lease:
     @property
     def held(self) -> bool:
         """Whether we may act now."""
-        return self._renewed is not None and self.clock() < self._renewed + RENEW
+        return self._renewed is not None and self.clock() < self._renewed + RENEW_DEADLINE
 
     def guard(self) -> float:
         """How many seconds a write may take that starts now.
@@ -67,21 +67,21 @@ class Lease:
         """
         if self._renewed is None or not self.held:
             raise LeaseLost(f"lease {self.namespace}/{self.name} is not held")
-        return self._renewed + DURATION - self.clock()
+        return self._renewed + LEASE_DURATION - self.clock()
 
     async def acquire(self) -> None:
         """Return when it is ours."""
         while not await self._try():  # noqa: ASYNC110 - what changes is in the cluster, not in this process
-            await asyncio.sleep(RETRY)  # nobody tells us when it is free
+            await asyncio.sleep(RETRY_PERIOD)  # nobody tells us when it is free
 
-    async def keep(self) -> None:
+    async def renew(self) -> None:
         """Renew it for as long as that goes well.
 
         Raises:
             LeaseLost: Somebody else has it, or it could not be renewed in time.
         """
         while True:
-            await asyncio.sleep(RETRY)
+            await asyncio.sleep(RETRY_PERIOD)
             if not self.held or (not await self._try() and not self.held):
                 self._renewed = None
                 raise LeaseLost(f"lease {self.namespace}/{self.name} was lost")
@@ -102,10 +102,10 @@ class Lease:
         """One look, and one write where the look allows it. Returns whether it is ours."""
         began = self.clock()
         try:
-            async with asyncio.timeout(2 * RETRY):  # a dead connection must leave time for another try
+            async with asyncio.timeout(2 * RETRY_PERIOD):  # a dead connection must leave time for another try
                 lease = await self.api.get(LEASES, self.namespace, self.name)
                 taken = await self._take(lease)
-        except (TimeoutError, api_client.Unavailable, api_client.Refused):
+        except (TimeoutError, api_client.Unavailable, api_client.ApiError):
             return False  # the clock decides what that means
         if not taken:
             self._renewed = None
@@ -116,7 +116,7 @@ class Lease:
     async def _take(self, lease: dict[str, Any] | None) -> bool:
         """Write us down as the holder, unless somebody else is."""
         now = _micro_time()
-        ours = {"holderIdentity": self.identity, "leaseDurationSeconds": int(DURATION), "renewTime": now}
+        ours = {"holderIdentity": self.identity, "leaseDurationSeconds": int(LEASE_DURATION), "renewTime": now}
         if lease is None:
             first = {
                 "apiVersion": LEASES.api_version,
@@ -125,7 +125,7 @@ class Lease:
                 "spec": {**ours, "acquireTime": now, "leaseTransitions": 0},
             }
             where = api_client.path(LEASES, self.namespace)
-            await self.api.request("POST", where, body=first, deadline=RENEW)
+            await self.api.request("POST", where, body=first, deadline=RENEW_DEADLINE)
             return True
         spec = lease.get("spec", {})
         holder = spec.get("holderIdentity", "")
@@ -135,7 +135,7 @@ class Lease:
         version = lease["metadata"]["resourceVersion"]
         if self._seen[0] != version:
             self._seen = (version, self.clock())
-        if holder and self.clock() - self._seen[1] < DURATION:
+        if holder and self.clock() - self._seen[1] < LEASE_DURATION:
             return False
         transitions = int(spec.get("leaseTransitions") or 0) + 1
         await self._put({**lease, "spec": {**spec, **ours, "acquireTime": now, "leaseTransitions": transitions}})
@@ -144,7 +144,7 @@ class Lease:
     async def _put(self, lease: dict[str, Any]) -> None:
         """Only over the version that was read: of two candidates one wins."""
         where = api_client.path(LEASES, self.namespace, self.name)
-        await self.api.request("PUT", where, body=lease, deadline=RENEW)
+        await self.api.request("PUT", where, body=lease, deadline=RENEW_DEADLINE)
 
 
 def _micro_time() -> str:

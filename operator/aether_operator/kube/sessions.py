@@ -19,7 +19,7 @@ CONNECTIONS: Final = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class ResponseHead:
     """The head of an answer of the API server: to what, which code, and whether a watch was asked for."""
 
     path: str
@@ -31,48 +31,48 @@ class Answer:
 class Freshness:
     """When each watched resource was last heard of, by the monotonic clock: any byte of an answer counts."""
 
-    heard: dict[str, float] = field(default_factory=dict)
+    last_received: dict[str, float] = field(default_factory=dict)
 
     def expect(self, path: str) -> None:
         """This resource is watched from now on."""
-        self.heard[path] = time.monotonic()
+        self.last_received[path] = time.monotonic()
 
-    def hear(self, path: str) -> None:
+    def record(self, path: str) -> None:
         """Something came."""
-        if path in self.heard:
-            self.heard[path] = time.monotonic()
+        if path in self.last_received:
+            self.last_received[path] = time.monotonic()
 
     def forget(self, path: str) -> None:
         """This resource is not watched any more: its silence says nothing."""
-        self.heard.pop(path, None)
+        self.last_received.pop(path, None)
 
     def ages(self) -> dict[str, float]:
         """Seconds of silence, by path."""
         now = time.monotonic()
-        return {path: now - heard for path, heard in self.heard.items()}
+        return {path: now - last_received for path, last_received in self.last_received.items()}
 
-    def tracing(self, told: Callable[[Answer], None] = lambda _: None) -> aiohttp.TraceConfig:
+    def trace_config(self, on_response: Callable[[ResponseHead], None] = lambda _: None) -> aiohttp.TraceConfig:
         """What reports to this, for a session; `told` hears of every answer as soon as its head is there."""
         trace: aiohttp.TraceConfig = aiohttp.TraceConfig()
 
         async def answered(_: Any, __: SimpleNamespace, params: aiohttp.TraceRequestEndParams) -> None:
             path, status = params.url.path, params.response.status
-            told(Answer(path=path, status=status, watch="watch" in params.url.query))
+            on_response(ResponseHead(path=path, status=status, watch="watch" in params.url.query))
             if status == 200:  # noqa: PLR2004 - OK: a watch or a list was accepted
-                self.hear(path)
+                self.record(path)
                 # A trace hears of chunks only where a whole answer is read at once, which a watch never is.
-                params.response.content = _Heard(params.response.content, lambda: self.hear(path))  # type: ignore[assignment]
+                params.response.content = _RecordingStream(params.response.content, lambda: self.record(path))  # type: ignore[assignment]
 
         trace.on_request_end.append(answered)
         return trace
 
 
-class _Heard:
+class _RecordingStream:
     """The content of an answer, which tells of each piece of it that comes."""
 
-    def __init__(self, content: aiohttp.StreamReader, hear: Callable[[], None]) -> None:
+    def __init__(self, content: aiohttp.StreamReader, record: Callable[[], None]) -> None:
         self._content = content
-        self._hear = hear
+        self._hear = record
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._content, name)
@@ -84,7 +84,7 @@ class _Heard:
             yield data
 
 
-async def configured() -> client.Configuration:
+async def load_configuration() -> client.Configuration:
     """The pod's own account; outside of a cluster, the kubeconfig that KUBECONFIG names."""
     found = client.Configuration(connection_pool_maxsize=CONNECTIONS, retries=False)
     if os.environ.get("KUBECONFIG"):
@@ -94,7 +94,7 @@ async def configured() -> client.Configuration:
     return found
 
 
-async def headers(found: client.Configuration) -> dict[str, str]:
+async def auth_headers(found: client.Configuration) -> dict[str, str]:
     """Who we are, freshly: the kubelet renews a pod's token on disk."""
     return {
         setting["key"]: setting["value"]
@@ -103,17 +103,19 @@ async def headers(found: client.Configuration) -> dict[str, str]:
     }
 
 
-def watching(found: client.Configuration, fresh: Freshness, told: Callable[[Answer], None]) -> aiohttp.ClientSession:
+def watch_session(
+    found: client.Configuration, freshness: Freshness, on_response: Callable[[ResponseHead], None]
+) -> aiohttp.ClientSession:
     """A session for Kopf: every request signs itself anew, and every answer and every byte that comes is noted."""
     rest = client.rest.RESTClientObject(found)
 
     async def signed(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        request.headers.update(await headers(found))
+        request.headers.update(await auth_headers(found))
         return await handler(request)
 
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=rest.ssl_context),
         middlewares=(signed,),
-        trace_configs=[fresh.tracing(told)],
+        trace_configs=[freshness.trace_config(on_response)],
         read_bufsize=1 << 21,
     )

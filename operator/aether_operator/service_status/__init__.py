@@ -1,7 +1,7 @@
-"""The only speaker to our own rooms: asks each pod how it is. Changes nothing over there."""
+"""HTTP client of the services' /status endpoint. It only reads."""
 
 from __future__ import annotations
 
-from aether_operator.service_status.client import ask
+from aether_operator.service_status.client import query
 
-__all__ = ["ask"]
+__all__ = ["query"]

@@ -1,4 +1,4 @@
-"""Asks rooms for their /status, all pods at once, each with a deadline."""
+"""Reads /status of the pods of our own services: all pods at once, each request with a deadline."""
 
 from __future__ import annotations
 
@@ -17,56 +17,64 @@ if TYPE_CHECKING:
 
     from aether_operator.observed.components import Target
 
-LARGEST: Final = 1 << 20
-"""Bytes of an answer: some hundreds of markets are a tenth of that."""
+MAX_BYTES: Final = 1 << 20
+"""Of a response: some hundreds of markets take a tenth of that."""
 _OK: Final = 200
 
 
-async def ask(
-    targets: Sequence[Target], *, namespace: str, deadline: float, through: str = "", hidden: Collection[str] = ()
+async def query(
+    targets: Sequence[Target],
+    *,
+    namespace: str,
+    deadline: float,
+    address_template: str = "",
+    hidden: Collection[str] = (),
 ) -> dict[str, ComponentReport]:
-    """What each pod says, by its name.
+    """The report of each pod, by the pod's name.
 
     Args:
         targets: The pods.
-        namespace: Where they are.
-        deadline: Seconds that each has.
-        through: Where they are found from outside of the cluster, with `{namespace}` and `{pod}` in it; empty for their
-            own addresses.
-        hidden: What no text of a report may quote.
+        namespace: Of the pods.
+        deadline: Seconds for each pod.
+        address_template: A URL with `{namespace}` and `{pod}` in it, for an operator outside of the cluster; empty to
+            use the pods' own addresses.
+        hidden: Values of Secrets: a text that contains one is left out of the report.
     """
     if not targets:
         return {}
     timeout = aiohttp.ClientTimeout(total=deadline)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         reports = await asyncio.gather(
-            *(_one(session, one, _base(one, namespace, through), deadline, hidden) for one in targets)
+            *(
+                _query_pod(session, target, _base_url(target, namespace, address_template), deadline, hidden)
+                for target in targets
+            )
         )
-    return {one.pod: report for one, report in zip(targets, reports, strict=True)}
+    return {target.pod: report for target, report in zip(targets, reports, strict=True)}
 
 
-def _base(target: Target, namespace: str, through: str) -> str:
-    if through:
-        return through.format(namespace=namespace, pod=target.pod)
+def _base_url(target: Target, namespace: str, address_template: str) -> str:
+    if address_template:
+        return address_template.format(namespace=namespace, pod=target.pod)
     return f"http://{names.address(target.address, components.PORT)}"
 
 
-async def _one(
-    session: aiohttp.ClientSession, target: Target, base: str, deadline: float, hidden: Collection[str]
+async def _query_pod(
+    session: aiohttp.ClientSession, target: Target, base_url: str, deadline: float, hidden: Collection[str]
 ) -> ComponentReport:
     try:
-        async with session.get(f"{base}/status", allow_redirects=False) as answer:
-            if answer.status != _OK:
-                return ComponentReport(reason=Reason.FAILED, message=f"its /status answers {answer.status}")
-            data = await answer.content.read(LARGEST)
-            while len(data) < LARGEST and (more := await answer.content.read(LARGEST - len(data))):
-                data += more
+        async with session.get(f"{base_url}/status", allow_redirects=False) as response:
+            if response.status != _OK:
+                return ComponentReport(reason=Reason.FAILED, message=f"its /status answers {response.status}")
+            body = await response.content.read(MAX_BYTES)
+            while len(body) < MAX_BYTES and (more := await response.content.read(MAX_BYTES - len(body))):
+                body += more
     except TimeoutError:
         return ComponentReport(reason=Reason.UNREACHABLE, message=f"no answer within {deadline:g} s")
-    except aiohttp.ClientConnectorError as fault:
+    except aiohttp.ClientConnectorError as error:
         return ComponentReport(
-            reason=Reason.UNREACHABLE, message=os.strerror(fault.errno) if fault.errno else "no way there"
+            reason=Reason.UNREACHABLE, message=os.strerror(error.errno) if error.errno else "no route to it"
         )
-    except aiohttp.ClientError as fault:
-        return ComponentReport(reason=Reason.UNREACHABLE, message=f"the connection ended: {type(fault).__name__}")
-    return read(data.decode(errors="replace"), target.component, hidden)
+    except aiohttp.ClientError as error:
+        return ComponentReport(reason=Reason.UNREACHABLE, message=f"the connection ended: {type(error).__name__}")
+    return read(body.decode(errors="replace"), target.component, hidden)

@@ -42,11 +42,11 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen on both families where no host is said: a host alone gives uvicorn one of them."""
         if not self.config.host:
-            sockets = listening(self.config.port)
+            sockets = listening_sockets(self.config.port)
         await super().startup(sockets)
 
 
-def listening(port: int, make: Callable[[int], socket.socket] = socket.socket) -> list[socket.socket]:
+def listening_sockets(port: int, make: Callable[[int], socket.socket] = socket.socket) -> list[socket.socket]:
     """A socket of each family that this kernel has, on every address and on one port, which 0 lets it choose.
 
     Two sockets, so that an IPv4 client has its own address, and not one of IPv6's that stands for it.

@@ -18,16 +18,16 @@ _PLAIN: Final = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict
 }  # fmt: skip
 
 _HEAD: Final = "Traceback (most recent call last):\n"
-DEEPEST: Final = 8
+MAX_DEPTH: Final = 8
 """Exceptions of a chain that are told."""
-_TELLING: Final = frozenset({"builtins", "aether_services"})
-_LIBRARIES: Final = tuple(
+_QUOTED_PACKAGES: Final = frozenset({"builtins", "aether_services"})
+_LIBRARY_PATHS: Final = tuple(
     set(sysconfig.get_paths().values()) - {sysconfig.get_path("data"), sysconfig.get_path("scripts")}
 )
 """Where the code of others lies."""
 
 
-class Lines(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """A record as one line of JSON."""
 
     def __init__(self, room: str) -> None:
@@ -61,18 +61,18 @@ def trace(fault: BaseException) -> str:
     """
     parts: list[str] = []
     one: BaseException | None = fault
-    while one is not None and len(parts) < DEEPEST:
-        text = "".join([_HEAD, *traceback.format_tb(one.__traceback__), _named(one)])
+    while one is not None and len(parts) < MAX_DEPTH:
+        text = "".join([_HEAD, *traceback.format_tb(one.__traceback__), _describe(one)])
         inner = one.exceptions if isinstance(one, BaseExceptionGroup) else ()
         parts.append("\n".join([text, *(trace(each) for each in inner)]))
         one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
     return "\nafter\n".join(reversed(parts))
 
 
-def _named(fault: BaseException) -> str:
+def _describe(fault: BaseException) -> str:
     name, frames = type(fault).__qualname__, traceback.extract_tb(fault.__traceback__)
-    of_ours = type(fault).__module__.partition(".")[0] in _TELLING
-    of_library = bool(frames) and frames[-1].filename.startswith(_LIBRARIES)
+    of_ours = type(fault).__module__.partition(".")[0] in _QUOTED_PACKAGES
+    of_library = bool(frames) and frames[-1].filename.startswith(_LIBRARY_PATHS)
     said = str(fault) if of_ours and not of_library else ""
     return f"{name}: {said}" if said else name
 
@@ -80,17 +80,17 @@ def _named(fault: BaseException) -> str:
 def set_up(room: str, level: str = "INFO") -> None:
     """Everything that this process logs."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Lines(room))
+    handler.setFormatter(JsonFormatter(room))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    sys.excepthook = _ended
+    sys.excepthook = _log_uncaught
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     for quiet in ("aiokafka", "nats", "psycopg"):  # what they have to say, the adapters say once, and without secrets
         logging.getLogger(quiet).setLevel(logging.CRITICAL + 1)
 
 
-def _ended(kind: type[BaseException], fault: BaseException, where: TracebackType | None) -> None:
+def _log_uncaught(kind: type[BaseException], fault: BaseException, where: TracebackType | None) -> None:
     """What ends the process is a log line like any other."""
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, fault, where)
         return
-    logging.getLogger(__name__).critical("ended_by_a_fault", exc_info=(kind, fault, where))
+    logging.getLogger(__name__).critical("uncaught_exception", exc_info=(kind, fault, where))
