@@ -44,7 +44,7 @@ def _slept(operator: Operator) -> None:
 
 @pytest.mark.parametrize("befall", [_died, _slept], ids=["killed", "stopped"])
 @pytest.mark.campaign(full=25)
-def test_whatever_befalls_the_leader_the_other_goes_on_alone(  # noqa: PLR0913 - what it needs
+def test_other_replica_takes_over_whatever_happens_to_the_leader(  # noqa: PLR0913 - what it needs
     control_plane: Cluster,
     plane: Plane,
     fakes: FakeServices,

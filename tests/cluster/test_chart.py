@@ -44,7 +44,7 @@ def release_of(things: list[Object]) -> releases.Release:
 # ---- what it renders
 
 
-def test_helm_has_nothing_to_say_against_it() -> None:
+def test_helm_lint_reports_nothing() -> None:
     assert "0 chart(s) failed" in processes.run([charts.helm(), "lint", "--strict", CHART])
 
 
@@ -65,7 +65,7 @@ def test_the_kinds_are_rendered_as_they_are_and_kept() -> None:
     assert {one["metadata"]["annotations"]["helm.sh/resource-policy"] for one in crds} == {"keep"}
 
 
-def test_the_kinds_can_be_left_to_somebody_else() -> None:
+def test_crds_can_be_installed_separately() -> None:
     kinds = {one["kind"] for one in rendered(values={"crds": {"install": False}})}
     assert "CustomResourceDefinition" not in kinds
     assert "Deployment" in kinds
@@ -229,7 +229,7 @@ def _plain(text: str, word: str) -> int:
 
 
 @pytest.mark.parametrize("word", AWKWARD)
-def test_what_a_user_says_is_rendered_as_text(word: str) -> None:
+def test_user_values_are_rendered_as_text(word: str) -> None:
     def things(text: str) -> list[Object]:
         found = [one for one in yaml.safe_load_all(text) if one]
         pod_of(found)["metadata"]["annotations"].pop("checksum/config")
@@ -299,7 +299,7 @@ def test_the_fence_is_around_everything_that_the_operator_may_write() -> None:
         pytest.param({"createNamespaces": 1}, "/createNamespaces", id="a number for a truth"),
     ],
 )
-def test_values_that_cannot_be_are_refused_by_name(values: Object, named: str) -> None:
+def test_invalid_values_are_rejected_by_name(values: Object, named: str) -> None:
     with pytest.raises(problems.ProgramFailed) as refused:
         rendered(values=values)
     assert named in str(refused.value)

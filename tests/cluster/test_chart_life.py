@@ -120,7 +120,7 @@ def test_an_upgrade_upgrades_the_kinds(installed: installer.Helm, tmp_path: Path
     assert schema["description"] == "A newer description."
 
 
-def test_installing_again_mends_what_was_edited_and_rolls_nothing(installed: installer.Helm) -> None:
+def test_reinstall_reverts_edits_and_restarts_nothing(installed: installer.Helm) -> None:
     kubectl = installed.kubectl
     before = kubectl.get("deployment", NAME, f"--namespace={OPERATOR_NAMESPACE}")["spec"]
     kubectl.text("scale", "deployment", NAME, "--replicas=0", f"--namespace={OPERATOR_NAMESPACE}")
@@ -131,7 +131,7 @@ def test_installing_again_mends_what_was_edited_and_rolls_nothing(installed: ins
     assert kubectl.get("rolebinding", NAME, f"--namespace={PLATFORM_NAMESPACE}")["roleRef"]["name"] == NAME
 
 
-def test_an_upgrade_that_was_killed_half_way_is_forgotten(installed: installer.Helm) -> None:
+def test_pending_release_of_a_killed_upgrade_is_deleted(installed: installer.Helm) -> None:
     kubectl = installed.kubectl
     (newest,) = kubectl.get("secrets", f"--namespace={OPERATOR_NAMESPACE}", f"--selector=name={NAME},status=deployed")[
         "items"
@@ -304,7 +304,7 @@ def test_the_fence_of_a_second_install_follows_the_lease(installed: installer.He
     until(lambda: not newer.applies() and bool(other.applies()), "the new holder may, the other may not")
 
 
-def test_only_the_pod_that_holds_the_lease_may_write(installed: installer.Helm, pods: tuple[Pod, Pod]) -> None:
+def test_only_the_lease_holder_may_write(installed: installer.Helm, pods: tuple[Pod, Pod]) -> None:
     one, other = pods
     hold(installed, f"{one.name}_a1b2")
     until(lambda: not one.applies() and bool(other.applies()), "the first may, the second may not")
@@ -337,9 +337,7 @@ def test_status_and_deletion_are_fenced_too(installed: installer.Helm, pods: tup
     kubectl.text("delete", "tradingplatform,service", "fenced", here)
 
 
-def test_a_lease_that_nobody_holds_opens_to_nobody(
-    installed: installer.Helm, pods: tuple[Pod, Pod], tmp_path: Path
-) -> None:
+def test_unheld_lease_permits_nobody(installed: installer.Helm, pods: tuple[Pod, Pod], tmp_path: Path) -> None:
     nobody = Pod(installed.kubectl, "", "", tmp_path)
     hold(installed, "")
     until(lambda: all(one.applies() for one in (*pods, nobody)), "none of them may")

@@ -140,7 +140,7 @@ def test_stored_objects_equal_desired_ones_and_keep_foreign_additions(settled: N
     assert _plan(settled, _look(settled)) == ()
 
 
-def test_what_a_release_no_longer_brings_is_taken_back(settled: Namespace) -> None:
+def test_children_dropped_by_a_release_are_removed(settled: Namespace) -> None:
     platform, observed = _platform(settled), _look(settled)
     wanted = desired.children(platform, observed, observations.a_release(), observations.words())
     _carry_out(settled, planning.plan(wanted, observed, platform).acts)

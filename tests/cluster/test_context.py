@@ -58,7 +58,7 @@ def test_a_context_that_is_not_there_is_named(control_plane: Cluster, tmp_path: 
     assert f"context nowhere: not in the kubeconfig\nThere are: aether-{control_plane.name}" in done.stderr
 
 
-def test_a_cluster_that_nobody_answers_for_is_named(control_plane: Cluster, tmp_path: Path) -> None:
+def test_unreachable_cluster_is_named(control_plane: Cluster, tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text(control_plane.kubeconfig.read_text().replace(control_plane.server, "https://127.0.0.1:1"))
     done = asked(config, tmp_path, "-c", PLUGIN, "book", "BTC/USD")

@@ -127,7 +127,7 @@ def test_audit_log_has_who_did_what_and_no_secret(control_plane: Cluster, namesp
     assert "ca-na-ry" not in text
 
 
-def test_a_wait_that_fails_says_what_was_seen(namespace: Namespace) -> None:
+def test_failed_wait_reports_the_last_observation(namespace: Namespace) -> None:
     namespace.apply(builders.a_config_map("seen"))
     with pytest.raises(problems.NotReady) as caught:
         namespace.until(lambda seen: "never" in seen, "configmaps", expected="a thing that never is", deadline=1)
@@ -135,7 +135,7 @@ def test_a_wait_that_fails_says_what_was_seen(namespace: Namespace) -> None:
     assert f"ConfigMap {namespace.name}/seen" in caught.value.remedy
 
 
-def test_a_watch_notices_what_comes_and_what_goes(namespace: Namespace) -> None:
+def test_watch_reports_additions_and_deletions(namespace: Namespace) -> None:
     namespace.apply(builders.a_config_map("one"))
     namespace.until(lambda seen: f"{namespace.name}/one" in seen, "configmaps", expected="it comes")
     namespace.text("delete", "configmap", "one")

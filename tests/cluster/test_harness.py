@@ -36,7 +36,7 @@ def proxy(control_plane: Cluster) -> Iterator[counting_proxy.Proxy]:
 # ---- the audit log
 
 
-def test_the_audit_log_says_who_wrote_what_since_a_mark(control_plane: Cluster, namespace: Namespace) -> None:
+def test_audit_log_names_each_writer_since_a_mark(control_plane: Cluster, namespace: Namespace) -> None:
     namespace.text(*CREATE, "before")
     mark = audits.mark(control_plane)
     namespace.text(*CREATE, "after")

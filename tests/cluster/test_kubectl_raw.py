@@ -49,6 +49,6 @@ async def test_unknown_path_is_distinguished_from_a_failing_pod(control_plane: C
         assert not isinstance(broken.value, kubectl_client.NotFound)
 
 
-def test_a_pod_that_is_gone_is_not_there(control_plane: Cluster) -> None:
+def test_deleted_pod_is_not_found(control_plane: Cluster) -> None:
     with pytest.raises(kubectl_client.NotFound):
         control_plane.kubectl.raw(market_data.proxy_path("default", "gone", "status"), deadline=10)

@@ -151,7 +151,7 @@ def test_login_error_is_named_and_fixed_by_the_secret_immediately(desk: Desk) ->
     assert not any(f" {name}-" in one for one in repaired(desk)), "it was another login"
 
 
-def test_every_platform_that_names_a_secret_is_told_of_it(desk: Desk) -> None:
+def test_secret_event_reconciles_every_platform_that_names_it(desk: Desk) -> None:
     """The other one is at rest when the Secret changes: nobody but the event tells it."""
     names = []
     for _ in range(2):

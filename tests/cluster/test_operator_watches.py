@@ -91,13 +91,13 @@ def desk(
 
 
 @pytest.mark.parametrize("code", [410, 500])
-def test_a_watch_that_ends_in_an_error_is_begun_anew(desk: Desk, code: int) -> None:
+def test_watch_is_restarted_after_an_error_event(desk: Desk, code: int) -> None:
     desk.watches()
     assert desk.proxy.fail_watches(code) > 0
     desk.comes_back("service", f"{NAME}-redis")
 
 
-def test_watches_that_are_cut_are_begun_anew(desk: Desk) -> None:
+def test_interrupted_watches_are_restarted(desk: Desk) -> None:
     desk.watches()
     assert desk.proxy.cut_watches() > 0
     desk.comes_back("networkpolicy", f"{NAME}-nats")

@@ -97,7 +97,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_kubectl_and_helm_know_the_words_of_every_command(control_plane: Cluster, folder: Path) -> None:
+def test_kubectl_and_helm_accept_every_documented_command(control_plane: Cluster, folder: Path) -> None:
     operators.install_kinds(control_plane)
     faults = []
     seen = set[tuple[str, ...]]()
@@ -126,7 +126,7 @@ def test_kubectl_and_helm_know_the_words_of_every_command(control_plane: Cluster
         "helm upgrade --install x helm/none", "helm install --unknown", "helm instal x helm/aether-operator",
     ],
 )  # fmt: skip
-def test_a_word_that_they_do_not_know_is_found(control_plane: Cluster, folder: Path, text: str) -> None:
+def test_unknown_word_of_a_command_is_detected(control_plane: Cluster, folder: Path, text: str) -> None:
     operators.install_kinds(control_plane)
     (command,) = pages.Line(page="", line=0, text=text, in_block=False).commands
     with pytest.raises((problems.AetherError, AssertionError)):

@@ -157,7 +157,7 @@ async def test_what_counts_can_be_chosen(control_plane: Cluster, namespace: Name
         assert [(one.verb, one.about.resource) for one in proxy.writes] == [("PATCH", "leases")]
 
 
-async def test_a_client_is_who_its_token_says(
+async def test_client_is_identified_by_its_token(
     proxy: counting_proxy.Proxy, namespace: Namespace, tmp_path: Path
 ) -> None:
     namespace.text("create", "serviceaccount", "someone")
@@ -224,7 +224,7 @@ def test_a_client_is_killed_before_or_after_its_second_write(
 
 
 @pytest.mark.parametrize("code", [409, 422])
-async def test_a_refusal_is_answered_and_nothing_is_applied(
+async def test_injected_rejection_is_returned_and_nothing_is_applied(
     proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace, code: int
 ) -> None:
     proxy.at(1, counting_proxy.Answer(code))
@@ -286,7 +286,7 @@ async def test_a_connection_that_is_reset_carries_nothing(
     assert seen(proxy) == [(1, "POST", "", None, "Reset", False)]
 
 
-async def test_a_write_is_known_though_its_client_went_away(
+async def test_write_is_recorded_though_its_client_disconnected(
     proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace
 ) -> None:
     making = asyncio.create_task(make(api, namespace, "a"))
@@ -384,7 +384,7 @@ async def test_stalled_watch_stays_open_and_silent_until_resumed(
             assert await Watch(answer).event() == ("ADDED", "a")
 
 
-async def test_only_the_open_watches_stall_when_it_is_said_so(
+async def test_only_open_watches_stall_when_requested(
     proxy: counting_proxy.Proxy, http: aiohttp.ClientSession, namespace: Namespace
 ) -> None:
     async with watching(http, namespace) as old:
@@ -395,7 +395,7 @@ async def test_only_the_open_watches_stall_when_it_is_said_so(
             assert await old.silent()
 
 
-async def test_what_is_swallowed_never_comes_and_the_watch_goes_on(
+async def test_swallowed_events_are_lost_and_the_watch_continues(
     proxy: counting_proxy.Proxy, http: aiohttp.ClientSession, namespace: Namespace
 ) -> None:
     create(namespace, "a")
@@ -434,7 +434,7 @@ async def test_a_watch_that_the_server_ends_is_ended(
     assert proxy.watching == 0
 
 
-async def test_a_watch_that_is_refused_is_refused(proxy: counting_proxy.Proxy, http: aiohttp.ClientSession) -> None:
+async def test_watches_can_be_rejected(proxy: counting_proxy.Proxy, http: aiohttp.ClientSession) -> None:
     async with http.get("/api/v1/nonsense", params={"watch": "true"}) as answer:
         assert answer.status == 404
     assert proxy.watched == {"/api/v1/nonsense": 1}

@@ -126,20 +126,20 @@ def test_api_server_stores_the_crd_as_it_is_written(definition: dict[str, Any]) 
 # ---- what it refuses
 
 
-async def test_each_wrong_platform_is_refused_with_its_field_s_name(desk: Desk) -> None:
+async def test_each_invalid_platform_is_rejected_with_its_field(desk: Desk) -> None:
     assert len(manifests.WRONG) >= 80
     sent = [refusal(one, desk.sends(manifests.a_manifest(one.spec, one.name))) for one in manifests.WRONG]
     assert await amiss(sent) == []
 
 
-async def test_a_platform_without_a_spec_is_refused(desk: Desk) -> None:
+async def test_platform_without_a_spec_is_rejected(desk: Desk) -> None:
     thing = manifests.a_manifest({})
     del thing["spec"]
     with pytest.raises(api_client.ApiError, match="spec: Required value"):
         await desk.sends(thing)
 
 
-async def test_each_wrong_edit_is_refused_with_its_field_s_name(desk: Desk) -> None:
+async def test_each_invalid_edit_is_rejected_with_its_field(desk: Desk) -> None:
     names = {"managed": manifests.LARGE, "external": manifests.ELSEWHERE}
     for name, spec in names.items():
         await desk.sends(manifests.a_manifest(spec, name), dry=False)
@@ -171,7 +171,7 @@ def filled(value: Any, name: str = "") -> Any:
     return str(value) if name in {"cpu", "memory", "storage"} else value
 
 
-async def test_the_example_is_a_right_platform(desk: Desk) -> None:
+async def test_example_platform_is_valid(desk: Desk) -> None:
     example = yaml.safe_load((TOP / "examples/01-paper-platform/platform.yaml").read_text())
     example["metadata"]["namespace"] = desk.namespace.name
     kept = await desk.sends(example)
@@ -208,7 +208,7 @@ async def test_everything_else_is_an_edit_like_any_other(desk: Desk) -> None:
 # ---- how it is read
 
 
-async def test_kubectl_explains_its_fields_in_the_models_words(desk: Desk) -> None:
+async def test_kubectl_explain_shows_the_descriptions_of_the_models(desk: Desk) -> None:
     said = desk.namespace.kubectl.text("explain", "tp.spec.dataPlane.postgres")
     plain = " ".join(said.split())
     for words in ("Tables.", "it cannot be changed", "pg_partman, with a Warning", "needed with mode External"):

@@ -101,7 +101,7 @@ async def test_healthy_server_is_ready_with_its_version(all_three: dict[Server, 
 
 @pytest.mark.parametrize("way", ["plain", "tls"])
 @pytest.mark.parametrize("server", THREE)
-async def test_a_wrong_password_and_an_unknown_user_are_refused(
+async def test_wrong_password_and_unknown_user_are_rejected(
     all_three: dict[Server, Two], server: Server, way: str
 ) -> None:
     endpoint = all_three[server].at(way)
@@ -118,7 +118,7 @@ async def test_a_wrong_password_and_an_unknown_user_are_refused(
 
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("server", THREE)
-async def test_where_nobody_listens_nobody_is_reached(server: Server, *, tls: bool) -> None:
+async def test_port_without_a_listener_is_unreachable(server: Server, *, tls: bool) -> None:
     endpoint = Endpoint(
         host="127.0.0.1", port=servers.free_port(), username="aether", password=Hidden(checks.PASSWORD), tls=tls
     )
@@ -128,7 +128,7 @@ async def test_where_nobody_listens_nobody_is_reached(server: Server, *, tls: bo
 
 
 @pytest.mark.parametrize("server", THREE)
-async def test_a_name_that_is_nobody_s_is_not_reached(server: Server) -> None:
+async def test_unresolvable_name_is_unreachable(server: Server) -> None:
     endpoint = Endpoint(host="nobody.invalid", port=9092, username="aether", password=Hidden(checks.PASSWORD))
     report = await checks.asked(server, endpoint)
     assert report.reason is Reason.UNREACHABLE
@@ -171,7 +171,7 @@ async def test_server_stopped_while_serving_is_unreachable(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("server", THREE)
-async def test_a_certificate_of_another_authority_is_not_trusted(all_three: dict[Server, Two], server: Server) -> None:
+async def test_certificate_of_another_ca_is_not_trusted(all_three: dict[Server, Two], server: Server) -> None:
     report = await checks.asked(server, dataclasses.replace(all_three[server].tls, ca=tls_of.a_certificate().ca))
     assert report.reason is Reason.TLS_FAILED
     assert "its certificate is not trusted" in report.message
@@ -200,23 +200,21 @@ async def test_server_without_tls_does_not_get_the_password_in_clear(
 
 
 @pytest.mark.parametrize("server", THREE)
-async def test_a_server_that_wants_tls_is_named_as_such(all_three: dict[Server, Two], server: Server) -> None:
+async def test_server_that_requires_tls_is_reported_as_such(all_three: dict[Server, Two], server: Server) -> None:
     report = await checks.asked(server, dataclasses.replace(all_three[server].tls, tls=False, ca=""))
     assert report.reason in {Reason.TLS_FAILED, Reason.UNREACHABLE}
     assert "TLS" in report.message
 
 
 @pytest.mark.parametrize("server", THREE)
-async def test_an_authority_may_have_words_beside_it_in_any_letters(
-    all_three: dict[Server, Two], server: Server
-) -> None:
+async def test_ca_may_have_comments_in_any_encoding(all_three: dict[Server, Two], server: Server) -> None:
     endpoint = all_three[server].tls
     assert (await checks.asked(server, dataclasses.replace(endpoint, ca=f"# Főtanúsítvány\n{endpoint.ca}"))).ok
 
 
 @pytest.mark.parametrize("ca", ["canary-no-pem", "é"])
 @pytest.mark.parametrize("server", THREE)
-async def test_an_authority_that_is_none_is_named(all_three: dict[Server, Two], server: Server, ca: str) -> None:
+async def test_invalid_ca_is_reported(all_three: dict[Server, Two], server: Server, ca: str) -> None:
     report = await checks.asked(server, dataclasses.replace(all_three[server].tls, ca=ca))
     assert report.reason is Reason.TLS_FAILED
     assert "ca.crt" in report.message
@@ -229,9 +227,7 @@ async def test_an_authority_that_is_none_is_named(all_three: dict[Server, Two], 
     ("username", "lacking"),
     [("nothing", "create"), ("makes", "describe"), ("sees", "write to"), ("writes", "read"), ("trades", None)],
 )
-async def test_a_right_over_topics_that_is_missing_is_named(
-    kafka: servers.Kafka, username: str, lacking: str | None
-) -> None:
+async def test_missing_permission_on_topics_is_named(kafka: servers.Kafka, username: str, lacking: str | None) -> None:
     await kafka.grant("makes", "create")
     await kafka.grant("sees", "create", "describe")
     await kafka.grant("writes", "create", "write")
@@ -249,14 +245,14 @@ async def test_a_right_over_topics_that_is_missing_is_named(
         assert f"the login may not {lacking} topics md.*" in report.message
 
 
-async def test_kafka_without_logins_is_asked_without_one(kafka: servers.Kafka) -> None:
+async def test_kafka_without_logins_is_contacted_without_credentials(kafka: servers.Kafka) -> None:
     assert (await checks.asked(Server.KAFKA, kafka.at(kafka.port))).ok
     report = await checks.asked(Server.KAFKA, kafka.at(kafka.port, "aether", checks.PASSWORD))
     assert report.reason is Reason.AUTHENTICATION_FAILED
     assert (await checks.asked(Server.KAFKA, kafka.at(kafka.login))).reason is Reason.UNREACHABLE
 
 
-async def test_redis_with_a_login_lets_nobody_in_without_one(all_three: dict[Server, Two]) -> None:
+async def test_redis_with_a_login_admits_nobody_without_one(all_three: dict[Server, Two]) -> None:
     endpoint = dataclasses.replace(all_three[Server.REDIS].plain, username="", password=Hidden(""))
     report = await checks.asked(Server.REDIS, endpoint)
     assert report.reason is Reason.AUTHENTICATION_FAILED
@@ -306,7 +302,7 @@ async def test_a_server_is_nobodys_until_it_is_claimed(lone: dict[Server, Endpoi
 
 
 @pytest.mark.parametrize("server", THREE)
-async def test_another_platform_and_another_venue_are_refused_by_name(
+async def test_another_platform_and_another_venue_are_rejected_by_name(
     lone: dict[Server, Endpoint], server: Server
 ) -> None:
     endpoint = lone[server]
@@ -452,7 +448,7 @@ async def _settings(admin: AIOKafkaAdminClient) -> dict[str, str]:
     return {entry[0]: entry[1] for entry in answer.resources[0][4] if entry[0] in TOPIC.configs(1)}
 
 
-async def test_kafka_says_which_commands_write_the_owner_down(
+async def test_kafka_error_gives_the_commands_that_record_the_owner(
     kafka: servers.Kafka, lone: dict[Server, Endpoint]
 ) -> None:
     del lone

@@ -114,7 +114,7 @@ async def test_response_that_quotes_a_secret_value_is_not_quoted(server: Server,
 
 
 @pytest.mark.parametrize("tls", [None, tls_of.a_certificate("127.0.0.1")], ids=["plain", "tls"])
-async def test_redis_says_which_command_writes_the_owner_down(tmp_path: Path, tls: tls_of.Tls | None) -> None:
+async def test_redis_error_gives_the_command_that_records_the_owner(tmp_path: Path, tls: tls_of.Tls | None) -> None:
     acl = (
         "user default on nopass ~* &* +@all",
         f"user blind on >{checks.PASSWORD} ~aether:check +ping +get +set",
@@ -135,7 +135,7 @@ async def test_redis_says_which_command_writes_the_owner_down(tmp_path: Path, tl
 
 
 @pytest.mark.parametrize("tls", [None, tls_of.a_certificate("127.0.0.1")], ids=["plain", "tls"])
-async def test_nats_says_which_command_writes_the_owner_down(tmp_path: Path, tls: tls_of.Tls | None) -> None:
+async def test_nats_error_gives_the_command_that_records_the_owner(tmp_path: Path, tls: tls_of.Tls | None) -> None:
     def user(name: str, *subjects: str) -> str:
         allowed = json.dumps([*subjects, "md.>"])
         return (
@@ -219,7 +219,7 @@ async def test_nats_cluster_gets_as_many_replicas_as_it_can(
     assert (report.ownership, report.reason) == (ownership, reason), report
 
 
-async def test_a_stream_on_our_subject_is_no_missing_right(tmp_path: Path) -> None:
+async def test_foreign_stream_on_our_subject_is_no_missing_permission(tmp_path: Path) -> None:
     with servers.nats_server(tmp_path) as one:
         client = await nats_client.connect(f"nats://{servers.HOST}:{one.port}")
         await client.jetstream().add_stream(name="theirs", subjects=["aether.>"])
@@ -240,7 +240,7 @@ async def test_a_stream_on_our_subject_is_no_missing_right(tmp_path: Path) -> No
         (10049, "it is tried again"),
     ],
 )
-async def test_a_refused_stream_has_jetstreams_words_and_no_command(code: int, way_out: str) -> None:
+async def test_rejected_stream_quotes_jetstream_and_gives_no_command(code: int, way_out: str) -> None:
     with checks.somebody(CLUSTERED, b"PONG\r\n", told(), wrong(10059), wrong(code)) as port:
         endpoint = Endpoint(host="127.0.0.1", port=port, username="aether-login", password=Hidden(checks.PASSWORD))
         report = await checks.claimed(Server.NATS, endpoint, checks.PAPER)

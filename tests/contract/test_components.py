@@ -107,14 +107,14 @@ def test_settings_left_at_their_default_are_listed_with_a_reason(component: Comp
 
 @pytest.mark.parametrize("name", SPECS)
 @pytest.mark.parametrize("component", Component)
-def test_what_a_room_is_told_is_understood(component: Component, name: str) -> None:
+def test_service_accepts_the_settings_of_its_component(component: Component, name: str) -> None:
     spec = SPECS[name]
     if component in families.present(observations.a_platform(**spec)):
         _settings(component).read(_told(component, **spec))
 
 
 @pytest.mark.parametrize("component", Component)
-def test_a_room_listens_where_it_is_looked_for(component: Component) -> None:
+def test_service_listens_on_the_port_of_its_component(component: Component) -> None:
     fields = _settings(component).model_fields
     assert fields["http_port"].default == components.PORT
 
@@ -153,7 +153,7 @@ def _read(status: Status, component: Component) -> reports.ComponentReport:
     return reports.read(status.model_dump_json(), component)
 
 
-def test_what_ingest_says_is_what_the_operator_reads() -> None:
+def test_operator_parses_the_status_of_ingest() -> None:
     said = IngestStatus(
         **COMMON,
         room="ingest",
@@ -187,7 +187,7 @@ def test_operator_knows_the_contradicted_book_and_channel_of_ingest() -> None:
     assert (books.Unusable.CONTRADICTED.value, wire.Channel.BOOK.value) == (reports.CONTRADICTED, reports.BOOK)
 
 
-def test_what_the_simulated_venue_says_is_what_the_operator_reads() -> None:
+def test_operator_parses_the_status_of_the_simulated_venue() -> None:
     said = VenueStatus(**COMMON, room="exchange_sim", ready=True, system="online", clients=1, trades=5)
     assert _read(said, Component.EXCHANGE_SIM) == reports.ComponentReport(
         reason=Reason.READY, ready=True, system="online"
@@ -200,5 +200,5 @@ def test_default_pairs_of_a_platform_are_simulated_markets() -> None:
 
 
 @pytest.mark.parametrize("component", Component)
-def test_every_room_has_the_grace_that_it_is_given(component: Component) -> None:
+def test_every_component_has_its_termination_grace_period(component: Component) -> None:
     assert COMPONENTS[component].grace_seconds >= 30

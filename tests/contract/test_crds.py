@@ -94,7 +94,7 @@ def test_every_field_has_a_bound(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", SPEC)
-def test_every_field_of_the_spec_says_what_it_means(path: str) -> None:
+def test_every_field_of_the_spec_has_a_description(path: str) -> None:
     said = SPEC[path].get("description", "")
     assert said.endswith(".")
     assert "\n" not in said
@@ -113,7 +113,7 @@ def test_every_rule_names_its_field_and_is_on_the_page() -> None:
         assert f"- {rule['message']}\n" in page
 
 
-def test_every_reason_has_words_and_a_row() -> None:
+def test_every_reason_has_a_message_and_a_row() -> None:
     assert set(reasons.TEXTS) == set(Reason)
     page = pages.conditions()
     for reason, text in reasons.TEXTS.items():
@@ -127,6 +127,6 @@ def test_every_condition_has_a_row() -> None:
         assert page.count(f"\n| `{kind.value}` |") >= 1
 
 
-def test_what_needs_a_person_says_what_to_do() -> None:
+def test_reasons_that_need_a_person_give_the_remedy() -> None:
     for reason, text in reasons.TEXTS.items():
         assert text.act or text.remedy is reasons.Remedy.NOBODY, reason

@@ -159,7 +159,7 @@ def test_every_top_level_folder_has_a_short_readme() -> None:
         assert 0 < len(said(readme).splitlines()) <= LONGEST_README, f"{name}/README.md is not a few lines"
 
 
-def test_no_committed_file_names_a_place_on_somebody_s_machine() -> None:
+def test_no_committed_file_contains_a_path_of_one_machine() -> None:
     tests = TOP / "tests"
     assert [
         hit

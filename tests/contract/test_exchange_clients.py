@@ -106,7 +106,7 @@ def test_ccxt_watches_books_trades_tickers_and_candles(venue: venues.Venue) -> N
 
 
 @pytest.mark.parametrize("depth", ["10", "100"])
-def test_the_python_sdk_keeps_books_whose_checksums_it_verifies_itself(venue: venues.Venue, depth: str) -> None:
+def test_kraken_python_sdk_keeps_books_whose_checksums_it_verifies(venue: venues.Venue, depth: str) -> None:
     said = told("sdk_books.py", venue.rest, venue.ws, depth, "400")
     (books,) = said["books"]
     assert sum(books["updates"].values()) >= 400
@@ -131,7 +131,7 @@ def test_kraken_python_sdk_verifies_each_message_of_our_tests(frames: Sequence[b
 
 
 @pytest.mark.parametrize("whose", ["the venue's", "Kraken's"] if recordings.description() else ["the venue's"])
-def test_rest_answers_as_krakens_own_description_says(whose: str, venue: venues.Venue, tmp_path: Path) -> None:
+def test_rest_responses_match_krakens_own_description(whose: str, venue: venues.Venue, tmp_path: Path) -> None:
     """And as the venue's own does, which has the same parameters and envelope and is always at hand."""
     krakens = recordings.description() if whose == "Kraken's" else None
     spec, base = (krakens, "/0") if krakens else (f"{venue.rest}/openapi.json", "")

@@ -50,7 +50,7 @@ def test_replay_repeats_the_recorded_book_and_restarts_at_its_end(recording: Pat
     assert any(heard == endless[place : place + len(heard)] for place in range(len(recorded)))
 
 
-def test_other_depths_of_a_replay_follow_as_well(recording: Path, tmp_path: Path) -> None:
+def test_replay_serves_other_depths_too(recording: Path, tmp_path: Path) -> None:
     known: dict[Symbol, books.Book] = {}
     with (
         venues.venue(tmp_path, feed="Replay", recording=recording, speed=50) as venue,
@@ -64,7 +64,7 @@ def test_other_depths_of_a_replay_follow_as_well(recording: Path, tmp_path: Path
         assert client.ask("subscribe", channel="book", symbol=["ETH/USD"])["error"].startswith("Currency pair not")
 
 
-def test_a_recording_that_was_changed_by_one_digit_is_refused(recording: Path) -> None:
+def test_recording_with_one_changed_digit_is_rejected(recording: Path) -> None:
     lines = recording.read_bytes().splitlines()
     known = markets.MARKETS.values()
     assert len(recordings.read(lines, known).moments) == len(lines)
@@ -77,7 +77,7 @@ def test_a_recording_that_was_changed_by_one_digit_is_refused(recording: Path) -
     "line",
     [b"{", b"{}", b'{"channel":"trade","type":"update","data":[]}', b'{"channel":"book","type":"update","data":[1]}'],
 )
-def test_what_is_no_recording_is_refused_with_the_line(line: bytes) -> None:
+def test_invalid_recording_is_rejected_with_the_line(line: bytes) -> None:
     with pytest.raises(recordings.Unreadable, match="line 1: not a book message"):
         recordings.read([line], markets.MARKETS.values())
 

@@ -35,14 +35,14 @@ def error(venue: venues.Venue, method: str, **params: Any) -> str:
 
 
 @pytest.mark.parametrize("name", ["BTC/USD", "XBT/USD", "XBTUSD", "XXBTZUSD"])
-def test_a_market_goes_by_four_names(venue: venues.Venue, name: str) -> None:
+def test_market_has_four_names(venue: venues.Venue, name: str) -> None:
     ((key, pair),) = venue.public("AssetPairs", pair=name).items()
     assert key == (name if "/" in name else "XXBTZUSD")
     assert (pair["altname"], pair["wsname"], pair["base"], pair["quote"]) == ("XBTUSD", "XBT/USD", "XXBT", "ZUSD")
     assert list(venue.public("Depth", pair=name)) == [key]
 
 
-def test_markets_and_assets_have_their_modern_names_when_asked_for(venue: venues.Venue) -> None:
+def test_markets_and_assets_have_modern_names_on_request(venue: venues.Venue) -> None:
     assert set(venue.public("AssetPairs", assetVersion=1)) == set(markets.MARKETS)
     assert venue.public("AssetPairs", assetVersion=1, pair="XDGUSD")["DOGE/USD"]["base"] == "DOGE"
     assert set(venue.public("Assets", assetVersion=1)) == set(markets.ASSETS)
@@ -52,7 +52,7 @@ def test_markets_and_assets_have_their_modern_names_when_asked_for(venue: venues
     }
 
 
-def test_no_market_tells_fees_as_at_kraken_since_september_2026(venue: venues.Venue) -> None:
+def test_fee_schedules_are_empty_as_at_kraken_since_september_2026(venue: venues.Venue) -> None:
     for pair in venue.public("AssetPairs").values():
         assert (pair["fees"], pair["fees_maker"], pair["fee_volume_currency"]) == ([], [], "ZUSD")
     (only,) = venue.public("AssetPairs", pair="XBTUSD", info="fees").values()
@@ -129,9 +129,7 @@ def test_each_public_method_takes_a_post(venue: venues.Venue, method: str) -> No
         ("application/json", b" " * 70_000, "EGeneral:Invalid arguments"),
     ],
 )
-def test_a_body_that_is_none_is_refused_in_the_envelope(
-    venue: venues.Venue, kind: str, body: bytes, wanted: str
-) -> None:
+def test_invalid_body_is_rejected_within_the_envelope(venue: venues.Venue, kind: str, body: bytes, wanted: str) -> None:
     assert venue.post("/0/public/Depth", body, kind) == {"error": [wanted]}
     assert venue.post("/0/public/Dance", body, kind) == {"error": ["EGeneral:Unknown method"]}
 
@@ -178,7 +176,7 @@ def test_history_pages_have_no_gap_and_no_duplicate_trade(venue: venues.Venue, c
     assert [row[3] for row in read] == [one["side"][0] for one in known]
 
 
-def test_without_a_cursor_the_last_trades_are_told(venue: venues.Venue) -> None:
+def test_without_a_cursor_the_last_trades_are_returned(venue: venues.Venue) -> None:
     whole = venue.public("Trades", pair="XBTUSD")["XXBTZUSD"]
     assert venue.public("Trades", pair="XBTUSD", count=3)["XXBTZUSD"] == whole[-3:]
 
@@ -191,7 +189,7 @@ def test_a_cursor_may_be_in_seconds(venue: venues.Venue) -> None:
 
 
 @pytest.mark.parametrize("interval", bars.INTERVALS)
-def test_candles_are_made_of_the_trades(venue: venues.Venue, interval: int) -> None:
+def test_candles_are_derived_from_the_trades(venue: venues.Venue, interval: int) -> None:
     trades = venue.public("Trades", pair="XBTUSD")["XXBTZUSD"]
     said = venue.public("OHLC", pair="XBTUSD", interval=interval)
     rows = said["XXBTZUSD"]
@@ -239,7 +237,7 @@ def test_request_for_too_many_levels_returns_those_there_are(venue: venues.Venue
     assert [len(book["XXBTZUSD"][side]) for side in ("asks", "bids")] == [500, 500]
 
 
-def test_spreads_are_told_since_a_time(venue: venues.Venue) -> None:
+def test_spreads_are_returned_since_a_time(venue: venues.Venue) -> None:
     said = venue.public("Spread", pair="XBTUSD")
     rows = said["XXBTZUSD"]
     assert 0 < len(rows) <= 200
@@ -270,5 +268,5 @@ def test_faults_are_not_to_be_had_where_clients_are(venue: venues.Venue, path: s
         ("/flow", {"tempo": 1}),
     ],
 )
-def test_a_fault_that_is_none_is_refused(venue: venues.Venue, path: str, said: dict[str, Any]) -> None:
+def test_unknown_fault_is_rejected(venue: venues.Venue, path: str, said: dict[str, Any]) -> None:
     assert venue.code(path, said, admin=True) == 422

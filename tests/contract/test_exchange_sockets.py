@@ -131,7 +131,7 @@ def test_each_symbol_is_acknowledged_before_its_snapshot(client: venues.Client) 
         ({"method": "unsubscribe", "params": {"channel": "trade", "symbol": ["BTC/USD"]}}, "Subscription Not Found"),
     ],
 )
-def test_what_is_not_done_is_refused_in_krakens_words(client: venues.Client, said: Any, error: str) -> None:
+def test_unsupported_request_is_rejected_with_krakens_message(client: venues.Client, said: Any, error: str) -> None:
     client.say(said)
     answer = client.until(lambda said: "channel" not in said, "a refusal")
     assert (answer["error"], answer["success"]) == (error, False)
@@ -200,7 +200,7 @@ def test_trades_are_in_order_and_agree_with_candles_and_tickers(client: venues.C
         assert ticker["low"] <= ticker["vwap"] <= ticker["high"]
 
 
-def test_a_trade_says_what_kraken_says_of_it(client: venues.Client) -> None:
+def test_trade_has_the_fields_of_kraken(client: venues.Client) -> None:
     client.say({"method": "subscribe", "params": {"channel": "trade", "symbol": ALL}})
     (trade, *_) = client.next("trade")["data"]
     assert set(trade) == {"symbol", "side", "price", "qty", "ord_type", "trade_id", "timestamp"}
@@ -229,7 +229,7 @@ def test_a_ticker_by_best_prices_comes_without_a_trade(client: venues.Client) ->
     assert [first[name] for name in best] != [second[name] for name in best]
 
 
-def test_instruments_have_the_decimals_that_rest_tells(client: venues.Client, venue: venues.Venue) -> None:
+def test_instruments_have_the_same_decimals_as_rest(client: venues.Client, venue: venues.Venue) -> None:
     client.say({"method": "subscribe", "params": {"channel": "instrument"}})
     data = client.next("instrument", "snapshot")["data"]
     rest = venue.public("AssetPairs", assetVersion=1)
@@ -255,7 +255,7 @@ def test_only_heartbeats_are_sent_after_subscribing_in_a_quiet_market(tmp_path: 
 # ---- limits
 
 
-def test_too_many_messages_at_once_are_refused(tmp_path: Any) -> None:
+def test_too_many_messages_at_once_are_rejected(tmp_path: Any) -> None:
     with venues.venue(tmp_path, message_rate=5) as venue, venues.Client(venue.ws) as client:
         for number in range(30):
             client.say({"method": "ping", "req_id": number})
@@ -264,7 +264,7 @@ def test_too_many_messages_at_once_are_refused(tmp_path: Any) -> None:
         assert heard[29]["error"] == "Exceeded msg rate"
 
 
-def test_too_many_connects_from_one_address_are_refused(tmp_path: Any) -> None:
+def test_too_many_connects_from_one_address_are_rejected(tmp_path: Any) -> None:
     with venues.venue(tmp_path, connects=2) as venue:
         for _ in range(2):
             with venues.Client(venue.ws) as client:
@@ -274,7 +274,7 @@ def test_too_many_connects_from_one_address_are_refused(tmp_path: Any) -> None:
         assert refused.value.response.status_code == 429
 
 
-def test_a_connection_that_wants_nothing_is_closed(tmp_path: Any) -> None:
+def test_connection_without_subscription_is_closed(tmp_path: Any) -> None:
     with venues.venue(tmp_path, idle_seconds=0.5) as venue:
         with venues.Client(venue.ws) as idle, pytest.raises(ConnectionClosed) as closed:
             idle.until(lambda _: False, "the end", 5)
@@ -349,7 +349,7 @@ def test_while_the_venue_is_silent_there_are_no_heartbeats_either(client: venues
     assert client.next("book")
 
 
-def test_maintenance_is_told_and_trading_stops_and_goes_on(client: venues.Client, venue: venues.Venue) -> None:
+def test_maintenance_is_announced_and_stops_trading_until_its_end(client: venues.Client, venue: venues.Venue) -> None:
     client.ask("subscribe", channel="trade", symbol=ALL)
     try:
         for system in ("maintenance", "cancel_only", "post_only"):
@@ -391,14 +391,14 @@ def test_clients_closed_as_slow_on_request_may_reconnect_at_once(tmp_path: Any) 
             assert again.next("book")
 
 
-def test_the_guide_shows_each_way_to_a_fault(venue: venues.Venue) -> None:
+def test_guide_shows_how_to_trigger_each_fault(venue: venues.Venue) -> None:
     described = venue.ask("/openapi.json")["paths"]
     shown = re.findall(r"^say (/\S+) ", (venues.TOP / "docs/guide/simulated-venue.md").read_text(), re.MULTILINE)
     assert set(shown) == {path for path, ways in described.items() if "post" in ways}
     assert described["/faults/slow-consumer"]["post"]["description"], "and it says what it does"
 
 
-def test_the_flow_can_be_made_faster_and_stopped(venue: venues.Venue) -> None:
+def test_order_flow_can_be_accelerated_and_stopped(venue: venues.Venue) -> None:
     assert venue.ask("/flow", {"speed": 20})["speed"] == 20
     assert venue.ask("/flow", {"speed": 10, "flowing": False})["flowing"] is False
     time.sleep(0.1)
@@ -408,7 +408,7 @@ def test_the_flow_can_be_made_faster_and_stopped(venue: venues.Venue) -> None:
     assert venue.ask("/flow", {"flowing": True}) == {**venue.ask("/faults"), "flowing": True}
 
 
-def test_the_journal_tells_the_truth(client: venues.Client, venue: venues.Venue) -> None:
+def test_journal_has_the_published_trades(client: venues.Client, venue: venues.Venue) -> None:
     client.ask("subscribe", channel="trade", symbol=["ETH/USD"])
     told = [trade for _ in range(3) for trade in client.next("trade")["data"]]
     known = venue.ask(f"/journal/trades?symbol=ETH/USD&after={told[0]['trade_id'] - 1}&count={len(told)}")

@@ -125,7 +125,7 @@ def candles(plane: Plane, symbol: Symbol) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("name", ["kafka", "tables"])
-async def test_an_output_that_keeps_trades_says_where_it_stands(
+async def test_output_that_stores_trades_returns_its_position(
     plane: Plane, tmp_path: Path, symbol: Symbol, name: str
 ) -> None:
     output = outputs(plane, tmp_path)[name]
@@ -359,7 +359,7 @@ async def test_markets_are_written_again_only_when_they_change(plane: Plane, tmp
     assert row()[:2] == ("cancel_only", DIGITS)
 
 
-async def test_a_refused_login_is_told_without_username_and_password(plane: Plane, tmp_path: Path) -> None:
+async def test_rejected_login_is_reported_without_username_and_password(plane: Plane, tmp_path: Path) -> None:
     """The two are swapped, as people do: the password is what the server calls the user."""
     with brokers.nats_server(tmp_path / "server", authorization="user: desk, password: canary-nats") as nats:
         refusing: list[tuple[Output, str]] = [

@@ -170,7 +170,7 @@ def test_of_every_line_it_is_decided_how_it_is_tested() -> None:
     assert {line.way for line in pages.typed()} == set(Way)
 
 
-def test_every_program_whose_words_are_checked_has_a_check() -> None:
+def test_every_program_with_checked_words_has_a_check() -> None:
     parsed = [line for line in [*pages.typed(), *pages.mentioned()] if line.way is Way.PARSED]
     named = {command.words[0] for line in parsed for command in line.commands}
     assert named <= CHECKS.keys() | ON_A_CLUSTER
@@ -200,7 +200,7 @@ def test_documented_commands_use_only_words_their_program_knows() -> None:
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("in_an_empty_folder")
-def test_a_word_that_its_program_does_not_know_is_found(text: str) -> None:
+def test_unknown_word_of_a_program_is_detected(text: str) -> None:
     (command,) = Line(page="", line=0, text=text, in_block=True).commands
     with pytest.raises(Exception, match=r".*") as fault:
         CHECKS[command.words[0]](command)
@@ -220,7 +220,7 @@ def without_a_namespace(line: Line) -> bool:
     return False
 
 
-def test_kubectl_is_told_the_namespace_of_what_it_looks_for() -> None:
+def test_kubectl_commands_name_the_namespace_they_read() -> None:
     assert [str(line) for line in [*pages.typed(), *pages.mentioned()] if without_a_namespace(line)] == []
 
 
@@ -254,11 +254,11 @@ def test_a_line_is_read_as_a_shell_reads_it() -> None:
     assert [command.words for command in second.commands] == [("cd", "q"), ("w",)]
 
 
-def test_a_line_that_nobody_thought_of_is_not_decided() -> None:
+def test_unclassified_line_has_no_way() -> None:
     assert Line(page="", line=0, text="rm -rf x", in_block=True).way is None
 
 
-def test_the_simulated_venue_does_what_its_page_says(tmp_path: Path) -> None:
+def test_simulated_venue_page_commands_work(tmp_path: Path) -> None:
     lines = [line for line in pages.typed() if line.way is Way.VENUE]
     (start,) = [line for line in lines if line.text.startswith("AETHER_INSTANCE=")]
     (command,) = start.commands

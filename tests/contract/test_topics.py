@@ -33,7 +33,7 @@ NAMES = tuple(sorted(topic.name for topic in TOPICS))
 DAY = 86_400_000
 
 
-def test_the_topics_are_those_that_the_rooms_speak_of() -> None:
+def test_topics_are_those_the_services_use() -> None:
     assert set(NAMES) == set(Topic)
 
 
@@ -89,7 +89,7 @@ def test_only_what_is_declared_and_differs_is_changed() -> None:
 
 
 @pytest.mark.parametrize("partitions", [1, 12])
-def test_other_partitions_are_told_and_left(partitions: int) -> None:
+def test_other_partition_count_is_reported_and_kept(partitions: int) -> None:
     plan = topics.plan(as_wanted(partitions=partitions))
     assert (plan.steps, plan.reason) == (False, Reason.READY)
     assert plan.warnings == (f"topic md.trades has {partitions} instead of 6 partitions",)
@@ -105,12 +105,12 @@ def test_other_partitions_are_told_and_left(partitions: int) -> None:
         ({"code": 17}, Reason.FAILED, "topic md.trades: to describe it was refused with code 17"),
     ],
 )
-def test_what_stands_in_the_way_is_named(other: dict[str, Any], reason: Reason, message: str) -> None:
+def test_blocking_problem_is_named(other: dict[str, Any], reason: Reason, message: str) -> None:
     plan = topics.plan(as_wanted(**other))
     assert (plan.reason, plan.message, plan.steps) == (reason, message, False)
 
 
-def test_of_several_a_right_that_is_missing_is_the_reason() -> None:
+def test_missing_permission_takes_precedence_as_reason() -> None:
     seen = as_wanted(leaderless=(0,))
     found = {**seen.topics, "md.ticker": TopicSeen(code=29)}
     plan = topics.plan(dataclasses.replace(seen, topics=found))
@@ -217,9 +217,7 @@ async def test_two_at_once_do_each_other_no_harm(kafka: servers.Kafka, admin: AI
     assert all(report.ok and report.topics == NAMES for report, _ in reports)
 
 
-async def test_a_right_that_is_missing_is_named_with_its_topic(
-    kafka: servers.Kafka, admin: AIOKafkaAdminClient
-) -> None:
+async def test_missing_permission_is_named_with_its_topic(kafka: servers.Kafka, admin: AIOKafkaAdminClient) -> None:
     grants = {
         "sees": ("describe",),
         "makes": ("describe", "create"),
@@ -263,7 +261,7 @@ async def test_process_that_does_not_lead_writes_nothing_and_reports_it(
     assert caplog.records == []
 
 
-async def test_who_is_not_there_or_refuses_the_login_is_named(kafka: servers.Kafka) -> None:
+async def test_unavailable_broker_or_rejected_login_is_named(kafka: servers.Kafka) -> None:
     nobody = Endpoint(host=servers.HOST, port=servers.free_port(), username="aether", password=Hidden(PASSWORD))
     report = await brokers.ensure_topics(nobody, lambda: None, deadline=5)
     assert (report.reason, report.topics) == (Reason.UNREACHABLE, ())

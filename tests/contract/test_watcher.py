@@ -181,9 +181,7 @@ async def a_desk(
 
 
 @pytest.mark.parametrize("code", [403, 404])
-async def test_a_refused_namespace_is_asked_for_alone_and_comes_back(
-    caplog: pytest.LogCaptureFixture, code: int
-) -> None:
+async def test_forbidden_namespace_is_probed_alone_and_recovers(caplog: pytest.LogCaptureFixture, code: int) -> None:
     async with a_desk(caplog) as desk:
         await desk.until_watched(OURS, THEIRS)
         assert len(desk.problems(silent_for=100)) == 2 * len(watcher.WATCHED)
@@ -224,7 +222,7 @@ async def test_watch_that_is_silent_for_too_long_is_restarted(caplog: pytest.Log
         assert desk.said() == []
 
 
-async def test_one_refused_kind_stops_watching_and_leaves_visits(caplog: pytest.LogCaptureFixture) -> None:
+async def test_one_forbidden_kind_stops_watches_but_not_reconciles(caplog: pytest.LogCaptureFixture) -> None:
     async with a_desk(caplog) as desk:
         await desk.until_watched(OURS, THEIRS)
         desk.server.refused[THEIRS, "secrets"] = 403

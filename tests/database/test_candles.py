@@ -343,7 +343,7 @@ def test_vwap_without_trades_is_zero_and_without_instrument_null(database: Endpo
         "cost = -1",
     ],
 )
-def test_a_minute_that_is_none_is_refused(database: Endpoint, edit: str) -> None:
+def test_invalid_minute_is_rejected(database: Endpoint, edit: str) -> None:
     a_minute(database, "1", "1", 1)
     with pytest.raises(Exception, match="violates check constraint"):
         run(database, f"UPDATE aether.candles SET {edit}")
@@ -424,7 +424,7 @@ def test_another_object_under_the_name_of_a_view_is_left(database: Endpoint, edi
         ),
     ],
 )
-def test_an_aggregate_that_others_changed_is_put_right_and_told(timescale: Endpoint, edit: str, what: str) -> None:
+def test_aggregate_changed_by_others_is_restored_and_reported(timescale: Endpoint, edit: str, what: str) -> None:
     leader = servers.a_leader()
     steady = up(timescale, leader)
     assert steady.ok
@@ -435,7 +435,7 @@ def test_an_aggregate_that_others_changed_is_put_right_and_told(timescale: Endpo
     assert up(timescale, leader) == steady
 
 
-def test_an_aggregate_whose_refresh_somebody_paused_is_told(timescale: Endpoint) -> None:
+def test_aggregate_with_a_paused_refresh_is_reported(timescale: Endpoint) -> None:
     assert up(timescale).ok
     run(
         timescale,

@@ -25,7 +25,7 @@ def checked(endpoint: Endpoint, timescale: Timescale = Timescale.PREFERRED, **ot
     return checks.check(dataclasses.replace(endpoint, **other), timescale, deadline=20)
 
 
-def test_a_server_that_will_do_says_its_versions(postgres: servers.Postgres, fresh: Endpoint) -> None:
+def test_suitable_server_reports_its_versions(postgres: servers.Postgres, fresh: Endpoint) -> None:
     report = checked(fresh)
     assert report.ok
     assert report.version.startswith(f"{postgres.release.major}.")
@@ -40,14 +40,14 @@ def test_timescale_in_webassembly_is_a_timescale(timescale: Endpoint) -> None:
     assert report.timescale.startswith("2.23")
 
 
-def test_a_port_where_nobody_listens_is_unreachable(fresh: Endpoint) -> None:
+def test_port_without_a_listener_is_unreachable(fresh: Endpoint) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         report = checked(fresh, port=taken.getsockname()[1])
     assert (report.reason, "refused" in report.message) == (Reason.UNREACHABLE, True)
 
 
-def test_a_server_that_says_nothing_is_unreachable_after_the_deadline(fresh: Endpoint) -> None:
+def test_silent_server_is_unreachable_after_the_deadline(fresh: Endpoint) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent_one = dataclasses.replace(fresh, port=silent.getsockname()[1])
         report = checks.check(silent_one, Timescale.PREFERRED, deadline=2)
@@ -55,7 +55,7 @@ def test_a_server_that_says_nothing_is_unreachable_after_the_deadline(fresh: End
     assert "no answer within 2 s" in report.message
 
 
-def test_a_name_that_nobody_knows_is_unreachable(fresh: Endpoint) -> None:
+def test_unknown_host_name_is_unreachable(fresh: Endpoint) -> None:
     report = checked(fresh, host="db.invalid")
     assert report.reason is Reason.UNREACHABLE
     assert report.message == f"db.invalid:{fresh.port}/{fresh.database}: no such host name"
@@ -68,11 +68,11 @@ def test_server_certificate_of_the_given_ca_is_trusted(postgres: servers.Postgre
     ).ok
 
 
-def test_an_authority_may_have_words_beside_it_in_any_letters(postgres: servers.Postgres, fresh: Endpoint) -> None:
+def test_ca_may_have_comments_in_any_encoding(postgres: servers.Postgres, fresh: Endpoint) -> None:
     assert checked(fresh, tls=True, ca=f"# Főtanúsítvány\n{postgres.ca}").ok
 
 
-def test_a_certificate_of_another_authority_is_not_trusted(fresh: Endpoint) -> None:
+def test_certificate_of_another_ca_is_not_trusted(fresh: Endpoint) -> None:
     report = checked(fresh, tls=True, ca=tls.a_certificate().ca)
     assert report.reason is Reason.TLS_FAILED
     assert "certificate verify failed" in report.message
@@ -90,13 +90,13 @@ def test_a_certificate_for_another_name_is_not_trusted(postgres: servers.Postgre
     assert "localhost" in report.message
 
 
-def test_an_authority_that_is_none_is_named(fresh: Endpoint) -> None:
+def test_invalid_ca_is_reported(fresh: Endpoint) -> None:
     report = checked(fresh, tls=True, ca="not a certificate")
     assert report.reason is Reason.TLS_FAILED
     assert report.message.endswith(f"/{fresh.database}: ca.crt of the Secret is not a certificate in PEM")
 
 
-def test_a_server_without_tls_fails_where_tls_is_wanted(postgres: servers.Postgres, fresh: Endpoint) -> None:
+def test_server_without_tls_fails_where_tls_is_required(postgres: servers.Postgres, fresh: Endpoint) -> None:
     with postgres.set("ssl", "off"):
         report = checked(fresh, tls=True, ca=postgres.ca)
     assert report.reason is Reason.TLS_FAILED
@@ -104,14 +104,14 @@ def test_a_server_without_tls_fails_where_tls_is_wanted(postgres: servers.Postgr
 
 
 @pytest.mark.parametrize("password", ["canary-wrong", ""])
-def test_a_wrong_password_is_refused(fresh: Endpoint, password: str) -> None:
+def test_wrong_password_is_rejected(fresh: Endpoint, password: str) -> None:
     report = checked(fresh, password=Hidden(password))
     assert report.reason is Reason.AUTHENTICATION_FAILED
     assert report.message.startswith(f"127.0.0.1:{fresh.port}/{fresh.database}: ")
     assert not [one for one in ("canary", "carrier") if one in repr(report)]
 
 
-def test_a_password_in_the_username_s_place_is_told_nowhere(fresh: Endpoint, caplog: pytest.LogCaptureFixture) -> None:
+def test_password_used_as_username_appears_nowhere(fresh: Endpoint, caplog: pytest.LogCaptureFixture) -> None:
     for username in ("canary-S3cret", "canary" * 20):  # PostgreSQL cuts a name after 63 letters
         report = checked(fresh, username=username, password=Hidden("carrier"))
         assert report.reason is Reason.AUTHENTICATION_FAILED
@@ -119,11 +119,11 @@ def test_a_password_in_the_username_s_place_is_told_nowhere(fresh: Endpoint, cap
         assert "canary" not in repr(report) + caplog.text
 
 
-def test_an_unknown_login_is_refused(fresh: Endpoint) -> None:
+def test_unknown_login_is_rejected(fresh: Endpoint) -> None:
     assert checked(fresh, username="nobody").reason is Reason.AUTHENTICATION_FAILED
 
 
-def test_a_role_that_may_not_log_in_is_refused(postgres: servers.Postgres, fresh: Endpoint) -> None:
+def test_role_without_login_is_rejected(postgres: servers.Postgres, fresh: Endpoint) -> None:
     name, password = postgres.login()
     postgres.run("postgres", f"ALTER ROLE {name} NOLOGIN")
     assert checked(fresh, username=name, password=Hidden(password)).reason is Reason.AUTHENTICATION_FAILED
@@ -177,7 +177,9 @@ def test_timescale_that_is_required_and_not_there_is_missing(postgres: servers.P
     assert report.version.startswith(f"{postgres.release.major}.")
 
 
-def test_a_server_that_is_full_is_unreachable_and_says_so(postgres: servers.Postgres, fresh: Endpoint) -> None:
+def test_server_without_free_connections_is_unreachable_and_says_so(
+    postgres: servers.Postgres, fresh: Endpoint
+) -> None:
     postgres.run("postgres", f"ALTER DATABASE {fresh.database} CONNECTION LIMIT 1")
     with servers.connected(fresh):
         report = checked(fresh)

@@ -148,14 +148,14 @@ def test_a_database_is_ours_by_its_owner_and_its_venue(
     assert ownership not in {ANOTHERS, UNKNOWN} or claims == []
 
 
-def test_a_free_database_is_not_taken_while_another_server_refuses() -> None:
+def test_unclaimed_database_is_not_claimed_while_another_server_is_owned() -> None:
     for owner in (None, ""):
         plan = decided(seen(owner=owner), may_claim=False)
         assert (plan.reason, plan.steps) == (Reason.PROGRESSING, ())
     assert decided(seen(**kept(Engine.PARTMAN, Keeping(days=90.0))), may_claim=False).reason is Reason.READY
 
 
-def test_a_refusal_names_no_way_that_mixes_two_venues() -> None:
+def test_rejection_suggests_nothing_that_mixes_two_venues() -> None:
     mismatch, unknown = decided(seen(venue="Kraken")).message, decided(seen(owner=None, venue=None, rows=True)).message
     for said in (mismatch, unknown):
         assert "DELETE" not in said.upper()
@@ -194,7 +194,9 @@ def test_a_refusal_names_no_way_that_mixes_two_venues() -> None:
         (facts(standby=True), Timescale.PREFERRED, Reason.PERMISSION_DENIED),
     ],
 )
-def test_a_server_is_judged(server: ServerFacts, timescale: Timescale, expected: Engine | Reason) -> None:
+def test_server_is_evaluated_by_version_and_extensions(
+    server: ServerFacts, timescale: Timescale, expected: Engine | Reason
+) -> None:
     chosen = servers.choose(server, timescale, database="desk")
     assert (chosen.reason if isinstance(chosen, servers.Unfit) else chosen) is expected
 
@@ -224,7 +226,7 @@ def test_a_server_is_judged(server: ServerFacts, timescale: Timescale, expected:
         ("failed: Connection refused", False, Reason.UNREACHABLE),
     ],
 )
-def test_what_libpq_says_is_understood(text: str, *, asked: bool, expected: Reason) -> None:
+def test_libpq_messages_are_parsed(text: str, *, asked: bool, expected: Reason) -> None:
     assert connections.refusal(text, asked_password=asked)[0] is expected
 
 
@@ -253,7 +255,7 @@ def test_partitions_that_were_only_detached_are_not_dropped_unasked() -> None:
     assert retained(Keeping(days=20, drops=False), told=20, wanted=30) == (["keep trades for 30 days"], 0)
 
 
-def test_a_shortening_asks_once_more_in_its_own_transaction() -> None:
+def test_shortening_checks_once_more_within_its_own_transaction() -> None:
     plan = decided(seen(**kept(Engine.PARTMAN, Keeping(days=90))), trades_days=30)
     (step,) = [one for one in plan.steps if isinstance(one, Write) and one.what == "keep trades for 30 days"]
     assert step.statements[0].startswith(
@@ -291,7 +293,7 @@ def test_retention_is_never_shortened_over_data(
     assert (plan.reason, len(plan.steps), len(plan.held)) == (Reason.READY, steps, held)
 
 
-def test_what_a_shorter_retention_would_drop_is_said_exactly() -> None:
+def test_shorter_retention_reports_exactly_what_it_would_drop() -> None:
     parts = tuple(a_part(day) for day in range(40, -1, -1))
     line = policies.would_drop("aether.trades", Keeping(engine=Engine.TIMESCALE, days=90, parts=parts), 30, NOW)
     assert line == (
@@ -334,7 +336,7 @@ def test_there_is_one_head() -> None:
 MIGRATION = Migration(revision="0003", statements=("one", "two", "three"))
 
 
-def test_an_interrupted_migration_goes_on_at_the_next_statement() -> None:
+def test_interrupted_migration_resumes_at_the_next_statement() -> None:
     progress = Progress(revision="0003", done=2, digest=MIGRATION.digest(2))
     plan = decided(seen(progress=progress), pending=(MIGRATION,))
     assert [step.what for step in plan.steps if hasattr(step, "what")] == [
@@ -365,7 +367,7 @@ ENDPOINT = Endpoint(host="2001:db8::7", port=5432, username="aether", password=H
     ],
     ids=["no row", "first touch", "mine", "mine by another name", "followed", "restored", "made anew"],
 )
-def test_whose_the_fence_is(taken: int | None, epoch: int | None, holder: str, expected: Any) -> None:
+def test_owner_of_the_fence(taken: int | None, epoch: int | None, holder: str, expected: Any) -> None:
     fences = fence.Fences(holder="me", guard=lambda: None)
     if taken is not None:
         fences.took(ENDPOINT, taken)
@@ -397,7 +399,7 @@ MARK = {who: f"aether: {RIGHTS[who].does} for desk/paper" for who in Who}
 
 
 @pytest.mark.parametrize("who", Who)
-def test_a_login_with_powers_is_left_alone_and_told(who: Who) -> None:
+def test_privileged_login_is_left_alone_and_reported(who: Who) -> None:
     notes = planned(who, Role(comment=MARK[who], powers=("SUPERUSER",), works=True))
     assert (notes.steps, notes.warnings) == ([], ["the login them has SUPERUSER, which it should not"])
 

@@ -139,7 +139,7 @@ def test_of_two_operators_at_once_exactly_one_applies(postgres: servers.Postgres
     assert up(fresh, wish).ok
 
 
-def test_who_holds_the_schemas_lock_keeps_others_out(postgres: servers.Postgres, fresh: Endpoint) -> None:
+def test_holder_of_the_schema_lock_excludes_others(postgres: servers.Postgres, fresh: Endpoint) -> None:
     wish = servers.a_schema()
     with servers.connected(fresh) as other:
         other.execute("SELECT pg_advisory_lock(%s)", (migrator.ADVISORY,))
@@ -151,7 +151,7 @@ def test_who_holds_the_schemas_lock_keeps_others_out(postgres: servers.Postgres,
     assert up(fresh, wish).ok
 
 
-def test_a_table_that_somebody_has_locked_is_not_waited_for(postgres: servers.Postgres, fresh: Endpoint) -> None:
+def test_table_locked_by_another_session_is_not_awaited(postgres: servers.Postgres, fresh: Endpoint) -> None:
     wish, leader = servers.a_schema(), servers.a_leader()
     assert up(fresh, wish, leader).ok
     postgres.run(fresh.database, "DROP INDEX aether.trades_symbol_ts")

@@ -55,7 +55,7 @@ def test_fresh_database_gets_partitions_by_pg_partman_and_a_warning(
     ] == (10,)
 
 
-def test_a_steady_schema_is_not_written_to(postgres: servers.Postgres, fresh: Endpoint) -> None:
+def test_unchanged_schema_is_not_written_to(postgres: servers.Postgres, fresh: Endpoint) -> None:
     wish, leader = servers.a_schema(), servers.a_leader()
     assert up(fresh, wish, leader).ok
     postgres.run("postgres", f"ALTER DATABASE {fresh.database} SET default_transaction_read_only = on")
@@ -73,7 +73,7 @@ def test_a_trade_is_stored_exactly_once(postgres: servers.Postgres, fresh: Endpo
     assert postgres.run(fresh.database, "SELECT count(*), min(qty)::text FROM aether.trades") == [(1, "0.00012345")]
 
 
-def test_a_second_platform_is_told_who_owns_the_database(postgres: servers.Postgres, fresh: Endpoint) -> None:
+def test_second_platform_learns_the_owner_of_the_database(postgres: servers.Postgres, fresh: Endpoint) -> None:
     assert up(fresh, servers.a_schema(owner="desk/first of namespace 1")).ok
     with servers.statements() as said:
         report = up(fresh, servers.a_schema(owner="desk/second of namespace 1"))
@@ -86,7 +86,7 @@ def test_a_second_platform_is_told_who_owns_the_database(postgres: servers.Postg
     assert (report.ok, report.ownership) == (True, Ownership.OURS)
 
 
-def test_a_database_is_refused_to_its_platform_at_another_venue(postgres: servers.Postgres, fresh: Endpoint) -> None:
+def test_database_is_denied_to_its_platform_at_another_venue(postgres: servers.Postgres, fresh: Endpoint) -> None:
     assert up(fresh, servers.a_schema()).ok
     postgres.run(fresh.database, trade(0))
     for given_free in ("SELECT 1", "UPDATE aether.ownership SET owner = ''"):
@@ -126,7 +126,7 @@ def test_an_unwritten_venue_is_that_of_who_claimed_it(
     assert postgres.run(fresh.database, "SELECT owner, venue, since FROM aether.ownership")[0][1] == "Simulated"
 
 
-def test_a_database_with_trades_and_no_owner_is_not_taken(postgres: servers.Postgres, fresh: Endpoint) -> None:
+def test_database_with_trades_but_no_owner_is_not_claimed(postgres: servers.Postgres, fresh: Endpoint) -> None:
     assert up(fresh, servers.a_schema()).ok
     postgres.run(fresh.database, "DELETE FROM aether.ownership")
     assert up(fresh, servers.a_schema()).ok, "nothing was in it"
@@ -140,14 +140,14 @@ def test_timescale_required_where_it_is_not_changes_nothing(fresh: Endpoint) -> 
     assert (report.reason, said) == (Reason.TIMESCALE_MISSING, [])
 
 
-def test_timescale_required_later_is_refused_and_the_partitions_stay(fresh: Endpoint) -> None:
+def test_timescale_required_later_is_rejected_and_partitions_stay(fresh: Endpoint) -> None:
     wish = servers.a_schema()
     assert up(fresh, wish).ok
     report = up(fresh, dataclasses.replace(wish, timescale=Timescale.REQUIRED))
     assert report.reason is Reason.TIMESCALE_MISSING
 
 
-def test_a_login_without_the_right_says_which(postgres: servers.Postgres, fresh: Endpoint) -> None:
+def test_login_without_a_permission_names_it(postgres: servers.Postgres, fresh: Endpoint) -> None:
     name, password = postgres.login()
     postgres.run(
         fresh.database, f"GRANT ALL ON SCHEMA partman TO {name}", f"GRANT ALL ON ALL TABLES IN SCHEMA partman TO {name}"
@@ -281,7 +281,7 @@ def test_old_rows_leave_the_default_partition_unless_retention_drops_them(
     assert not [one for one in up(fresh, wish, leader).warnings if "default partition" in one]
 
 
-def test_a_default_partition_that_others_hold_is_emptied_later(postgres: servers.Postgres, fresh: Endpoint) -> None:
+def test_default_partition_locked_by_others_is_emptied_later(postgres: servers.Postgres, fresh: Endpoint) -> None:
     wish, leader = servers.a_schema(logins={}), servers.a_leader()
     assert up(fresh, wish, leader).ok
     postgres.run(fresh.database, trade(40))
@@ -336,7 +336,7 @@ HARMLESS = {
 
 
 @pytest.mark.parametrize("edit", HARMLESS)
-def test_harmless_drift_is_mended_once_and_told(postgres: servers.Postgres, fresh: Endpoint, edit: str) -> None:
+def test_harmless_drift_is_repaired_once_and_reported(postgres: servers.Postgres, fresh: Endpoint, edit: str) -> None:
     wish, leader = servers.a_schema(), servers.a_leader()
     assert up(fresh, wish, leader).ok
     names = {who.value: login.username for who, login in wish.logins.items()}
@@ -371,7 +371,9 @@ HARMFUL = {
 
 
 @pytest.mark.parametrize("edit", HARMFUL)
-def test_what_only_a_person_can_mend_is_named_and_left(postgres: servers.Postgres, fresh: Endpoint, edit: str) -> None:
+def test_drift_only_a_person_can_repair_is_named_and_left(
+    postgres: servers.Postgres, fresh: Endpoint, edit: str
+) -> None:
     wish, leader = servers.a_schema(logins={}), servers.a_leader()
     assert up(fresh, wish, leader).ok
     postgres.run(fresh.database, edit)
@@ -455,7 +457,7 @@ def test_new_password_of_a_login_replaces_the_old_one(fresh: Endpoint, who: Who)
     assert said == []
 
 
-def test_a_role_of_somebody_else_is_left_alone(postgres: servers.Postgres, fresh: Endpoint) -> None:
+def test_foreign_role_is_left_alone(postgres: servers.Postgres, fresh: Endpoint) -> None:
     wish = servers.a_schema()
     reader, ingest = (wish.logins[who].username for who in (Who.READER, Who.INGEST))
     for name in (reader, ingest):

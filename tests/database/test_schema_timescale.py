@@ -95,7 +95,7 @@ HARMLESS = {
 
 
 @pytest.mark.parametrize("edit", HARMLESS)
-def test_harmless_drift_is_mended_once_and_told(timescale: Endpoint, edit: str) -> None:
+def test_harmless_drift_is_repaired_once_and_reported(timescale: Endpoint, edit: str) -> None:
     leader = servers.a_leader()
     steady = up(timescale, leader=leader)
     run(timescale, edit)
@@ -113,7 +113,7 @@ def test_removed_policy_is_not_restored_over_data_it_would_drop(timescale: Endpo
     assert report.held[0].startswith("aether.trades stays at no limit: 10 days would drop 11 chunks")
 
 
-def test_a_policy_that_somebody_paused_is_told(timescale: Endpoint) -> None:
+def test_policy_paused_by_others_is_reported(timescale: Endpoint) -> None:
     assert up(timescale).ok
     run(
         timescale,
@@ -131,7 +131,7 @@ def test_a_policy_that_somebody_paused_is_told(timescale: Endpoint) -> None:
         ("DROP TABLE aether.trades", "aether.trades", "is missing"),
     ],
 )
-def test_what_only_a_person_can_mend_is_named_and_left(timescale: Endpoint, edit: str, name: str, what: str) -> None:
+def test_drift_only_a_person_can_repair_is_named_and_left(timescale: Endpoint, edit: str, name: str, what: str) -> None:
     leader = servers.a_leader()
     assert up(timescale, leader=leader).ok
     run(timescale, edit)

@@ -119,7 +119,7 @@ def interrupted_at(number: int) -> Fences:
     return servers.a_leader(guard)
 
 
-def test_on_timescale_an_upgrade_that_is_interrupted_goes_on_there(timescale: Endpoint, before: Revisions) -> None:
+def test_interrupted_timescale_upgrade_resumes_there(timescale: Endpoint, before: Revisions) -> None:
     wish, interrupted = a_schema(logins={}), 0
     while True:
         with servers.connected(timescale) as connection:

@@ -131,7 +131,7 @@ def test_up_on_a_running_cluster_changes_nothing(at: paths.Paths) -> None:
     assert second.server == first.server
 
 
-def test_other_settings_for_a_running_cluster_are_refused_by_name(at: paths.Paths) -> None:
+def test_other_settings_for_a_running_cluster_are_rejected_by_name(at: paths.Paths) -> None:
     startup.up(at, clusters.CONTROL_PLANE, QUIET)
     with pytest.raises(problems.BadInput, match=r"egress: the cluster runs with egress False"):
         startup.up(at, replace(clusters.CONTROL_PLANE, egress=True), QUIET)
@@ -192,7 +192,7 @@ sys.stdin.read()
     os.close(watched)
 
 
-def test_a_port_in_use_is_refused_before_anything_is_made(at: paths.Paths) -> None:
+def test_port_in_use_is_rejected_before_any_change(at: paths.Paths) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(problems.NotPossibleHere, match=f"port: 127.0.0.1:{port} is in use"):

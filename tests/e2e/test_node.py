@@ -104,7 +104,7 @@ def test_restricted_deployment_serves_by_name_and_survives_a_restart(node: Clust
     assert node_namespace.text("exec", "deployment/web", "--", "cat", "/data/starts").split() == [first, second]
 
 
-def test_a_volume_goes_back_to_the_pool_with_its_claim(node: Cluster, node_namespace: Namespace) -> None:
+def test_volume_returns_to_the_pool_with_its_claim(node: Cluster, node_namespace: Namespace) -> None:
     image = node.images["base"]
     node_namespace.apply(builders.a_claim())
     spec = builders.a_pod("python3", "-c", "open('/data/x','w')", image=image, claim="data", restartPolicy="Never")
@@ -151,7 +151,7 @@ except socket.gaierror as fault:
     assert name == "no such name"
 
 
-def test_the_kubelet_answers_the_api_server_and_nobody_else(node: Cluster, node_namespace: Namespace) -> None:
+def test_kubelet_accepts_only_the_api_server(node: Cluster, node_namespace: Namespace) -> None:
     address = node.kubectl.get("nodes")["items"][0]["status"]["addresses"][0]["address"]
     code = f"""
 import ssl, urllib.error, urllib.request

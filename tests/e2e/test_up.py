@@ -239,7 +239,7 @@ def test_real_venue_without_egress_is_reported_as_such(shared: Up) -> None:
     e2e.kubectl.text("delete", installer.PLATFORMS, "live", f"--namespace={DESK}")
 
 
-def test_up_again_mends_and_a_second_life_finds_it_again(shared: Up) -> None:
+def test_second_up_repairs_and_a_restart_finds_the_platform(shared: Up) -> None:
     aether, logins = shared.e2e.aether, secrets_of(shared.e2e.aether)
     # On what runs: it mends, and nothing is started anew.
     assert aether("kubectl", "delete", "deployment", installer.RELEASE, f"--namespace={SYSTEM}").returncode == 0
@@ -309,7 +309,7 @@ def test_every_command_of_the_pages_works(shared: Up) -> None:
     works(shared, more)
 
 
-def test_what_the_pages_remove_is_gone(shared: Up) -> None:
+def test_documented_removal_leaves_nothing(shared: Up) -> None:
     last = [line for line in [*pages.typed(), *pages.mentioned()] if line.way is Way.LAST]
     objects = [line.text for line in last if line.in_block and line.text.startswith("kubectl ")]
     operator = [line.text for line in last if line.text.startswith("helm ")]

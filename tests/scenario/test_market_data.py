@@ -198,7 +198,7 @@ def test_trades_dropped_from_the_log_are_requested_from_the_venue(trip: Trip) ->
         _settled(trip, ingest)
 
 
-def test_ingest_that_is_killed_goes_on_where_each_output_stands(trip: Trip) -> None:
+def test_killed_ingest_continues_at_the_position_of_each_output(trip: Trip) -> None:
     with trip.ingest() as ingest:
         ingest.end(signal.SIGKILL)
         _more_trades(trip, 60)  # more than the venue's snapshot of trades tells
@@ -293,7 +293,7 @@ async def test_replicas_share_the_markets_and_hand_them_over_with_overlap(trip: 
         await asyncio.to_thread(_settled, trip, first)
 
 
-async def test_books_that_nobody_takes_over_are_withdrawn_before_the_end(trip: Trip) -> None:
+async def test_books_without_a_successor_are_withdrawn_at_shutdown(trip: Trip) -> None:
     url, ports = brokers.neighbours(2)  # the second replica never comes
     with trip.ingest(peer_url=url, ports=ports) as alone:
         alone.settle(replicas=2)

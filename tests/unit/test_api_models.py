@@ -24,7 +24,7 @@ def test_a_quantity_is_a_number(text: str, number: Decimal) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "Gi", "-1", "1 Gi", "1GB", "1e3", ".5", "1.", "1gi", "\u0661"])
-def test_what_is_no_quantity_is_refused(text: str) -> None:
+def test_invalid_quantity_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="not a quantity"):
         models.quantity(text)
 

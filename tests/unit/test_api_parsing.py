@@ -31,7 +31,7 @@ def test_spec_rejected_by_the_api_server_names_its_invalid_field(wrong: manifest
 
 
 @pytest.mark.parametrize("name", manifests.RIGHT)
-def test_a_right_spec_becomes_a_platform(name: str) -> None:
+def test_valid_spec_becomes_a_platform(name: str) -> None:
     read = parsing.parse(raw(manifests.RIGHT[name]))
     assert isinstance(read, platforms.Platform)
     assert (read.namespace, read.name, read.uid, read.generation) == ("desk", "paper", "u-1", 3)
@@ -53,7 +53,7 @@ def test_all_problems_are_reported_at_once_in_a_bounded_list() -> None:
     assert len(problems({f"x{number}": 1 for number in range(100)})) == parsing.MOST
 
 
-def test_contradictions_of_several_servers_are_told_together() -> None:
+def test_contradictions_of_several_servers_are_reported_together() -> None:
     external = {server.value: {"mode": "External"} for server in Server}
     found = problems({"dataPlane": external}, "a" * (LONGEST_NAME + 1))
     assert [line.partition(":")[0] for line in found] == [
@@ -61,7 +61,7 @@ def test_contradictions_of_several_servers_are_told_together() -> None:
     ]  # fmt: skip
 
 
-def test_contradictions_of_rooms_are_told_together() -> None:
+def test_contradictions_of_components_are_reported_together() -> None:
     rooms = {"ingest": {"replicas": 2}, "exchangeSim": {"storage": "0"}}
     spec = {"venue": {"name": "Kraken", "feed": "Synthetic"}, "pairs": ["A/USD", "A/USD"], "components": rooms}
     assert [line.partition(":")[0] for line in problems(spec)] == [

@@ -24,7 +24,7 @@ def test_at_least_forty_states_each_with_a_unique_name() -> None:
 
 
 @pytest.mark.parametrize("one", states.STATES, ids=lambda one: one.title)
-def test_a_state_is_judged_as_the_page_says(one: states.State) -> None:
+def test_state_is_computed_as_the_page_says(one: states.State) -> None:
     assert (one.told.get("state", ""), one.told.get("reason", "")) == (one.state, one.reason)
     assert kstatus.compute({"metadata": {"generation": 1}, "status": one.told}) == one.kstatus
     assert (one.truth(ConditionType.READY) == "True") is (one.state == states.READY)

@@ -44,16 +44,14 @@ def test_failed_command_exits_with_its_code_and_a_cause(tmp_path: Path, words: l
     assert "Traceback" not in done.stderr
 
 
-def test_asking_leaves_no_folder_behind(tmp_path: Path) -> None:
+def test_read_only_commands_leave_no_folder_behind(tmp_path: Path) -> None:
     command_line.aether(tmp_path, "status")
     command_line.aether(tmp_path, "down")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("words", [["book", "BTC/USD", "--once"], ["explain", "tp/paper"], ["status"]])
-def test_kubectl_s_plugin_asks_the_current_context_and_its_namespace(
-    tmp_path: Path, books: Path, words: list[str]
-) -> None:
+def test_kubectl_plugin_uses_the_current_context_and_namespace(tmp_path: Path, books: Path, words: list[str]) -> None:
     (books / "book").write_text(command_line.a_book(usable=True))
     (books / "pods").write_text((books / "pods").read_text().replace('"namespace": "aether"', '"namespace": "live"'))
     if words == ["status"]:
@@ -92,7 +90,7 @@ def test_kubectl_options_are_accepted_before_and_after_the_command(
     assert f"{file}--context=dev get pods --namespace=aether" in "\n".join(asked)
 
 
-def test_the_plugin_says_kubectl_aether_and_knows_no_local_cluster(tmp_path: Path) -> None:
+def test_plugin_is_called_kubectl_aether_and_has_no_local_cluster(tmp_path: Path) -> None:
     usage = command_line.aether(tmp_path, "--help", program="kubectl-aether").stdout
     assert "Usage: kubectl aether [OPTIONS]" in usage
     of_status = command_line.aether(tmp_path, "status", "-h", program="kubectl-aether").stdout
@@ -101,14 +99,14 @@ def test_the_plugin_says_kubectl_aether_and_knows_no_local_cluster(tmp_path: Pat
 
 
 @pytest.mark.parametrize("command", ["up", "down", "build", "kubectl", "logs"])
-def test_the_plugin_refuses_what_is_about_this_machine(tmp_path: Path, books: Path, command: str) -> None:
+def test_plugin_rejects_commands_about_this_machine(tmp_path: Path, books: Path, command: str) -> None:
     done = command_line.aether(tmp_path, command, "--purge", "x", assets=books, program="kubectl-aether")
     assert (done.returncode, done.stdout) == (problems.BadInput.exit_code, "")
     assert f"kubectl aether has no command {command}" in done.stderr
     assert not (books / "asked").exists()
 
 
-def test_aether_without_a_context_asks_no_kubeconfig(tmp_path: Path, books: Path) -> None:
+def test_aether_without_a_context_reads_no_kubeconfig(tmp_path: Path, books: Path) -> None:
     done = command_line.aether(tmp_path, "book", "BTC/USD", "--once", assets=books)
     assert done.returncode == problems.NotRunning.exit_code
     assert not (books / "asked").exists()
@@ -137,7 +135,7 @@ def test_unknown_context_is_named_and_no_request_is_sent(
     assert len((books / "asked").read_text().splitlines()) == 1
 
 
-def test_kubectl_completes_the_plugin_s_words(tmp_path: Path) -> None:
+def test_kubectl_completes_the_words_of_the_plugin(tmp_path: Path) -> None:
     assert command_line.aether(tmp_path, "u", program="kubectl_complete-aether").stdout.split() == [":4"]
     done = command_line.aether(tmp_path, "st", program="kubectl_complete-aether")
     lines = done.stdout.splitlines()
@@ -145,11 +143,11 @@ def test_kubectl_completes_the_plugin_s_words(tmp_path: Path) -> None:
     assert lines[-1] == ":4"
 
 
-def test_it_says_its_version(tmp_path: Path) -> None:
+def test_version_is_printed(tmp_path: Path) -> None:
     assert command_line.aether(tmp_path, "--version").stdout.startswith("aether 0.")
 
 
-def test_a_shell_completes_its_words(tmp_path: Path) -> None:
+def test_shell_completes_commands(tmp_path: Path) -> None:
     words = {"_AETHER_COMPLETE": "complete_bash", "COMP_WORDS": "aether st", "COMP_CWORD": "1"}
     env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], **words}
     script = Path(sys.executable).parent / "aether"

@@ -26,7 +26,7 @@ def test_without_a_peer_there_is_no_ratio() -> None:
     assert line == {"name": "x", "value": 1, "unit": "MB", "peer": None, "peer_value": None, "ratio": None}
 
 
-def test_a_figure_says_which_data_it_was_measured_on() -> None:
+def test_measurement_names_its_data() -> None:
     assert json.loads(benchmarks.Figure(name="x", value=1, unit="1/s", data="generated").line())["data"] == "generated"
 
 
@@ -35,7 +35,7 @@ def test_every_benchmark_can_be_loaded(name: str) -> None:
     assert callable(benchmarks.load(name).figures)
 
 
-def test_a_name_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_benchmark_is_rejected(capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmarks.main(["no-such"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -183,7 +183,7 @@ def test_without_its_trailing_zeros_a_number_is_still_the_same(frames: Sequence[
 
 
 @pytest.mark.parametrize("number", ["-1.0", "1.05", "1e400", "NaN", '"1.0"', "1_0", "", "\u0661.\u0660"])
-def test_a_number_that_is_none_of_the_market_is_refused(number: str) -> None:
+def test_number_not_representable_in_the_market_is_rejected(number: str) -> None:
     book = a_book(price_digits=1, quantity_digits=1)
     assert not book.snapshot([written(number, "1.0")], [], 0)
     assert book.unusable is Unusable.MALFORMED
@@ -238,7 +238,7 @@ def test_crossed_snapshot_is_unusable_and_a_one_sided_one_usable() -> None:
     assert take(book, a_frame("update", {"asks": [(100, 0)]}, {"bids": [(100, 1)], "asks": []}))
 
 
-def test_a_crossed_book_whose_next_checksum_differs_is_dropped() -> None:
+def test_crossed_book_with_a_wrong_next_checksum_is_dropped() -> None:
     book, both = a_book(quantity_digits=1), {"bids": [(100, 1)], "asks": [(100, 1)]}
     assert not take(book, a_frame("snapshot", both, both))
     assert not take(book, a_frame("update", {"bids": [(100, 0)]}, both))

@@ -23,7 +23,7 @@ def test_callers_are_the_operator_or_components() -> None:
     assert {caller for callers in calls.CALLERS.values() for caller in callers} <= known
 
 
-def test_ports_and_their_names_tell_servers_apart_and_are_legal() -> None:
+def test_ports_and_port_names_are_unique_and_valid() -> None:
     rows = servers.SERVERS.values()
     assert len({row.port for row in rows}) == len({row.port_name for row in rows}) == len(Server)
     assert all(0 < len(row.port_name) <= 15 for row in rows)
@@ -40,7 +40,7 @@ def test_usual_requests_are_below_usual_limits() -> None:
         assert models.quantity(asked) < models.quantity(most)
 
 
-def test_the_longest_platform_has_children_whose_names_are_labels() -> None:
+def test_longest_platform_name_gives_valid_child_names() -> None:
     platform = observations.a_platform(name="p" * LONGEST_NAME)
     longest = [
         *(ref.name for ref in families.all_of(platform)),

@@ -30,7 +30,7 @@ def test_a_server_is_believed_for_its_hosts_and_no_others() -> None:
         policy.build_server_verifier(x509.DNSName("elsewhere.example")).verify(leaf, [])
 
 
-def test_the_other_authority_does_not_vouch() -> None:
+def test_certificate_is_not_valid_under_the_other_ca() -> None:
     other = certificates.new_ca("aether-etcd", now=NOW)
     leaf = read(certificates.issue(certificates.IDENTITIES["apiserver"], CA, now=NOW))
     verifier = PolicyBuilder().store(Store([read(other)])).time(NOW).build_server_verifier(x509.DNSName("localhost"))
@@ -38,14 +38,14 @@ def test_the_other_authority_does_not_vouch() -> None:
         verifier.verify(leaf, [])
 
 
-def test_a_client_is_who_it_says_and_serves_nothing() -> None:
+def test_client_certificate_has_its_name_and_serves_nothing() -> None:
     leaf = read(certificates.issue(certificates.IDENTITIES["admin"], CA, now=NOW))
     assert [a.value for a in leaf.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)] == ["system:masters"]
     uses = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert list(uses) == [ExtendedKeyUsageOID.CLIENT_AUTH]
 
 
-def test_only_the_store_has_the_store_s_authority() -> None:
+def test_only_etcd_has_the_etcd_ca() -> None:
     vouched = {name for name, identity in certificates.IDENTITIES.items() if identity.etcd_ca}
     assert vouched == {"etcd", "apiserver-etcd"}
 

@@ -26,7 +26,7 @@ def test_down_without_a_cluster_is_no_error(tmp_path: Path) -> None:
     assert (done.returncode, output["stopped"]) == (0, False)
 
 
-def test_every_word_after_kubectl_s_first_is_kubectl_s(tmp_path: Path, kubectl: Path) -> None:
+def test_arguments_after_kubectl_are_passed_on_unchanged(tmp_path: Path, kubectl: Path) -> None:
     words = ["exec", "pod", "--name", "x", "-it", "--", "ls", "-l", "--help"]
     done = command_line.aether_process(tmp_path, "kubectl", "--context", "dev", *words, assets=kubectl)
     assert done.stdout.splitlines() == ["--context=dev", *words]
@@ -37,7 +37,7 @@ def test_every_word_after_kubectl_s_first_is_kubectl_s(tmp_path: Path, kubectl: 
     ("kinds", "said"),
     [({"kind": "APIResourceList"}, "venue not known"), ("Error from server (NotFound): no such group", "no platform")],
 )
-def test_kubectl_still_runs_where_the_venue_cannot_be_asked(tmp_path: Path, kinds: Any, said: str) -> None:
+def test_kubectl_still_runs_where_the_venue_is_unknown(tmp_path: Path, kinds: Any, said: str) -> None:
     refused = 'Error from server (Forbidden): tradingplatforms is forbidden: User "v" cannot list'
     answers = {"get tradingplatforms": refused, "/apis/trading.aether.io/v1alpha1": kinds}
     assets = command_line.a_kubectl(tmp_path, answers, 'echo "$*"')
@@ -66,7 +66,7 @@ def test_logs_of_a_workload_are_kubectl_s(tmp_path: Path, kubectl: Path) -> None
         (["get", "pods", "-shttps://10.9.9.9:6443"], "--server"),
     ],
 )
-def test_kubectl_asks_no_other_cluster_than_the_line_before_says(
+def test_kubectl_arguments_cannot_select_a_cluster_other_than_printed(
     tmp_path: Path, kubectl: Path, words: list[str], said: str
 ) -> None:
     done = command_line.aether(tmp_path, "kubectl", "--context", "dev", *words, assets=kubectl)
@@ -83,7 +83,7 @@ def test_kubectl_asks_no_other_cluster_than_the_line_before_says(
         ["get", "pods", "--server-print=false"],
     ],
 )
-def test_words_that_choose_no_cluster_are_kubectl_s(tmp_path: Path, kubectl: Path, words: list[str]) -> None:
+def test_arguments_that_select_no_cluster_are_kubectls(tmp_path: Path, kubectl: Path, words: list[str]) -> None:
     done = command_line.aether_process(tmp_path, "kubectl", "--context", "dev", *words, assets=kubectl)
     assert done.stdout.splitlines() == ["--context=dev", *words]
 
@@ -98,7 +98,7 @@ def test_words_that_choose_no_cluster_are_kubectl_s(tmp_path: Path, kubectl: Pat
         (["get", "pods"], "aether"),
     ],
 )
-def test_who_may_read_one_namespace_is_told_its_venue(tmp_path: Path, words: list[str], namespace: str) -> None:
+def test_user_limited_to_one_namespace_sees_its_venue(tmp_path: Path, words: list[str], namespace: str) -> None:
     refused = 'Error from server (Forbidden): tradingplatforms is forbidden: User "v" cannot list'
     answers = {
         "--all-namespaces": refused,

@@ -73,7 +73,7 @@ def test_unserved_market_is_reported_with_where_to_check(tmp_path: Path) -> None
     assert "spec.pairs" in said.value.remedy
 
 
-def test_without_a_pod_nobody_serves_it(tmp_path: Path) -> None:
+def test_without_a_pod_the_market_is_unserved(tmp_path: Path) -> None:
     with pytest.raises(problems.NotReady, match="no pod of ingest"):
         a_reader(a_kubectl(tmp_path, [a_pod("paper-ingest-0", phase="Pending")])).read()
 
@@ -91,7 +91,7 @@ def test_pod_status_or_why_it_is_missing_is_returned(tmp_path: Path) -> None:
     assert cluster_reader.pod_status(kubectl, a_pod("paper-ingest-2", phase="Pending")).error == "it does not run"
 
 
-def test_what_does_not_answer_in_json_is_said(tmp_path: Path) -> None:
+def test_response_that_is_not_json_is_reported(tmp_path: Path) -> None:
     kubectl = a_kubectl(tmp_path, [], p0={})
     (tmp_path / "p0.json").write_text("<html>")
     assert "did not answer in JSON" in cluster_reader.pod_status(kubectl, a_pod("paper-ingest-0")).error

@@ -33,7 +33,7 @@ APPS = {"group": "apps", "version": "v1"}
         ("/openapi/v3/api/v1", None),
     ],
 )
-def test_a_path_says_what_a_request_is_about(path: str, about: Target | None) -> None:
+def test_path_identifies_the_target_of_a_request(path: str, about: Target | None) -> None:
     assert counting_proxy.target(path) == about
 
 
@@ -55,7 +55,7 @@ def test_leases_events_and_reviews_are_not_counted_writes_by_default(path: str, 
     assert counting_proxy.but_leases_and_events(about) is counted
 
 
-def test_an_answer_that_asks_to_come_back_says_when() -> None:
+def test_response_with_retry_after_gives_the_time() -> None:
     said = counting_proxy.status(429, retry_after=3)
     assert (said["kind"], said["reason"], said["code"]) == ("Status", "TooManyRequests", 429)
     assert said["details"] == {"retryAfterSeconds": 3}

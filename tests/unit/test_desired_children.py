@@ -65,7 +65,7 @@ def test_children_come_in_the_order_in_which_they_are_applied() -> None:
     assert places == sorted(places)
 
 
-def test_the_same_world_gives_the_same_children() -> None:
+def test_same_observation_gives_the_same_children() -> None:
     platform = observations.a_platform()
     observed = observations.made(platform)
     assert _children(platform, observed) == _children(platform, observed)
@@ -161,7 +161,7 @@ def test_storage_and_resources_of_the_spec_reach_claim_and_pod() -> None:
         ({"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}, {"requests": "2Gi", "limits": "1Gi"}),
     ],
 )
-def test_what_is_usual_gives_way_to_what_is_asked_for(asked: Any, expected: dict[str, str]) -> None:
+def test_requested_resources_override_the_defaults(asked: Any, expected: dict[str, str]) -> None:
     merged = quantities.merged(Managed.model_validate({"resources": asked}).resources, _USUAL)
     assert {key: part["memory"] for key, part in merged.items()} == expected
 
@@ -260,7 +260,7 @@ def test_running_server_continues_while_its_secret_name_is_taken() -> None:
     assert _stateful_set(again)["spec"] == _stateful_set(_children(platform, first))["spec"]
 
 
-def test_the_login_for_people_says_where_the_database_is() -> None:
+def test_reader_login_has_the_address_of_the_database() -> None:
     managed = _children(observations.a_platform())[Ref("Secret", "paper-postgres-reader")]
     values = desired.decoded(managed)
     assert {key: values[key] for key in ("host", "port", "database", "username")} == {
@@ -337,7 +337,7 @@ def test_reader_login_has_the_ca_its_server_is_trusted_by() -> None:
     assert "ca.crt" not in desired.decoded(_children(platform)[Ref("Secret", "paper-postgres-reader")])
 
 
-def test_a_managed_server_without_its_secret_is_not_asked() -> None:
+def test_managed_server_without_its_secret_is_not_contacted() -> None:
     platform = observations.a_platform()
     assert desired.endpoint(Server.NATS, platform, NOTHING) == desired.Missing(
         Reason.PROGRESSING, "Secret paper-nats is not made yet"
@@ -353,7 +353,7 @@ def test_a_managed_server_without_its_secret_is_not_asked() -> None:
     }
 
 
-def test_a_managed_server_without_a_pod_is_not_asked() -> None:
+def test_managed_server_without_a_pod_is_not_contacted() -> None:
     platform = observations.a_platform()
     observed = observations.steady(platform)
     assert desired.serving(Server.NATS, platform, observed)
@@ -407,7 +407,7 @@ def test_only_call_graph_pairs_may_connect_across_two_namespaces() -> None:
     assert outgoing == set()
 
 
-def test_a_server_that_nobody_may_call_lets_nobody_in() -> None:
+def test_server_without_permitted_callers_admits_nobody() -> None:
     graph = {**calls.CALLERS, "nats": frozenset()}
     policy = networkpolicies.around(Server.NATS, observations.a_platform(), observations.a_release(), graph)
     assert "ingress" not in policy["spec"]
@@ -429,6 +429,6 @@ def test_call_graph_component_is_admitted_only_within_its_platform() -> None:
     assert not any(cluster.allows(one, redis, 6379) for one in others)
 
 
-def test_the_names_of_children_do_not_depend_on_the_world() -> None:
+def test_names_of_children_do_not_depend_on_the_observation() -> None:
     for platform in (observations.a_platform(), observations.an_external_platform()):
         assert families.all_of(platform) == desired.names(platform)

@@ -64,7 +64,7 @@ def test_simulated_platform_has_its_own_venue_and_kraken_has_none() -> None:
         (KRAKEN, "wss://ws.kraken.com/v2", "https://api.kraken.com"),
     ],
 )
-def test_ingest_is_told_which_venue_and_where_it_is(spec: dict[str, Any], websocket: str, rest: str) -> None:
+def test_ingest_gets_the_venue_and_its_address(spec: dict[str, Any], websocket: str, rest: str) -> None:
     told = _told(_children(observations.a_platform(**spec)))
     assert (told["AETHER_VENUE_WS_URL"], told["AETHER_VENUE_REST_URL"]) == (websocket, rest)
     assert told["AETHER_VENUE"] == spec.get("venue", {}).get("name", "Simulated")
@@ -153,7 +153,7 @@ def _known(observed: Observed, ownership: Ownership | None, *which: Server) -> O
 
 @pytest.mark.parametrize("standing", [None, *UNSURE])
 @pytest.mark.parametrize("server", COMPONENTS[Component.INGEST].servers)
-def test_ingest_starts_only_once_each_server_is_known_as_ours(server: Server, ownership: Ownership | None) -> None:
+def test_ingest_starts_only_once_we_own_each_server(server: Server, ownership: Ownership | None) -> None:
     platform = observations.a_platform()
     observed = observations.without(observations.made(platform), INGEST)
     made = _children(platform, _known(observed, ownership, server))
@@ -171,7 +171,7 @@ def test_ingest_starts_whatever_a_server_it_does_not_use_is() -> None:
 
 
 @pytest.mark.parametrize("standing", [None, Ownership.UNCLAIMED, Ownership.UNKNOWN])
-def test_while_nobody_knows_whose_servers_are_what_runs_stays(ownership: Ownership | None) -> None:
+def test_running_components_stay_while_server_ownership_is_unknown(ownership: Ownership | None) -> None:
     for platform in (observations.a_platform(), observations.an_external_platform()):
         observed = observations.made(platform)
         assert (
@@ -326,7 +326,7 @@ def test_component_waits_for_a_user_secret_but_keeps_running(secret: dict[str, s
 
 
 @pytest.mark.parametrize("secret", ["paper-nats", "paper-postgres-ingest"])
-def test_a_room_is_not_started_with_the_credentials_of_others(secret: str) -> None:
+def test_component_is_not_started_with_foreign_credentials(secret: str) -> None:
     platform = observations.a_platform()
     foreign = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret, "labels": {}}, "data": {}}
     observed = observations.without(observations.having(observations.made(platform), foreign), INGEST)
@@ -419,7 +419,7 @@ def test_external_server_is_reached_at_its_port_with_dns_allowed() -> None:
     ]
 
 
-def test_the_families_of_rooms_are_the_children_of_rooms() -> None:
+def test_families_of_components_are_exactly_their_children() -> None:
     specs: list[dict[str, Any]] = [{}, KRAKEN, {"components": {"ingest": {"replicas": 2}}}]
     for spec in specs:
         platform = observations.a_platform(**spec)
@@ -433,7 +433,7 @@ def test_the_families_of_rooms_are_the_children_of_rooms() -> None:
         }
 
 
-def test_every_server_that_a_room_needs_lets_it_in() -> None:
+def test_every_server_a_component_needs_admits_it() -> None:
     for run in COMPONENTS.values():
         for server in Server:
             assert (run.name in calls.CALLERS[server.value]) is (server in run.servers)

@@ -22,7 +22,7 @@ def test_units_become_an_amount_and_text_and_come_back(units: int, digits: int) 
 
 
 @pytest.mark.parametrize("amount", ["0.123", "1e-3", "NaN", "Infinity"])
-def test_an_amount_that_has_no_such_units_is_refused(amount: str) -> None:
+def test_amount_not_representable_in_units_is_rejected(amount: str) -> None:
     with pytest.raises(ValueError, match=r"decimals|finite"):
         decimals.scaled(Decimal(amount), 2)
 
@@ -36,7 +36,7 @@ def test_a_time_is_written_with_nanoseconds_and_read_again(at: Nanoseconds) -> N
 @pytest.mark.parametrize(
     "text", ["2023-07-30T15:29:58", "2023-07-30 15:29:58Z", "2023-13-30T15:29:58Z", "", "1690731000"]
 )
-def test_what_is_no_time_in_utc_is_refused(text: str) -> None:
+def test_invalid_utc_time_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"time|month|iso"):
         times.parse(text)
 
@@ -48,6 +48,6 @@ def test_a_time_may_have_fewer_decimals() -> None:
     )
 
 
-def test_an_interval_begins_where_counting_from_1970_says() -> None:
+def test_intervals_are_aligned_to_1970() -> None:
     assert candles.begin_of(Nanoseconds(times.MINUTE + 1)) == times.MINUTE
     assert candles.begin_of(Nanoseconds(7 * times.MINUTE), 5 * times.MINUTE) == 5 * times.MINUTE

@@ -115,7 +115,7 @@ def test_a_post_only_order_never_takes() -> None:
     assert refusal(engine.handle(an_order(Side.BUY, 869_999, post_only=True), NOON)) is None
 
 
-def test_an_order_that_was_filled_in_part_keeps_its_place() -> None:
+def test_partially_filled_order_keeps_its_priority() -> None:
     engine = an_engine()
     engine.handle(an_order(Side.SELL, 870_000, 2 * LOT), NOON)
     engine.handle(an_order(Side.SELL, 870_000, LOT, owner=BEN), NOON)
@@ -142,11 +142,11 @@ def test_only_its_owner_may_cancel_an_order_and_only_once() -> None:
         (an_order(Side.BUY, 870_000, post_only=True, immediate=True), Refusal.POST_ONLY),
     ],
 )
-def test_an_order_that_is_none_is_refused_in_krakens_words(order: Place, why: Refusal) -> None:
+def test_invalid_order_is_rejected_with_krakens_message(order: Place, why: Refusal) -> None:
     assert refusal(an_engine().handle(order, NOON)) is why
 
 
-def test_a_price_between_two_ticks_is_refused() -> None:
+def test_price_between_two_ticks_is_rejected() -> None:
     engine = an_engine(dataclasses.replace(BTC, tick_size=Decimal("0.5")))
     assert refusal(engine.handle(an_order(Side.BUY, 870_001), NOON)) is Refusal.TICK
     assert refusal(engine.handle(an_order(Side.BUY, 870_005), NOON)) is None
@@ -181,7 +181,7 @@ def test_trade_times_of_a_market_are_unique_despite_clock_jumps() -> None:
     assert [trade.at for trade in made] == [NOON, NOON + 1, NOON + 2]
 
 
-def test_order_ids_look_like_krakens_and_are_all_different() -> None:
+def test_order_ids_have_krakens_format_and_are_unique() -> None:
     assert orders.txid(OrderId(1)) == "OAAAAA-AAAAA-AAAAAB"
     assert len({orders.txid(OrderId(number)) for number in range(10_000)}) == 10_000
 
@@ -268,7 +268,7 @@ def test_book_is_never_crossed_and_levels_sum_their_orders(commands: list[Comman
 
 
 @given(COMMANDS)
-def test_nothing_is_made_or_lost(commands: list[Command]) -> None:
+def test_ordered_quantity_is_traded_cancelled_or_open(commands: list[Command]) -> None:
     """What was ordered is traded, cancelled, or still open; and both sides of a trade have the same."""
     engine = an_engine()
     ordered: Counter[OrderId] = Counter()

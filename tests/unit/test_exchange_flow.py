@@ -105,7 +105,7 @@ def test_prices_stay_where_a_market_has_them(minute: Run) -> None:
         assert price == pytest.approx(order_flow.CHARACTERS[symbol].price, rel=0.02)
 
 
-def test_it_goes_on_with_the_books_that_it_finds() -> None:
+def test_flow_continues_with_existing_books() -> None:
     engine = a_run("first life", 2).engine
     resting = dict(engine.open_orders())
     commands = [command for some in order_flow.Flow(engine.books, "second life").step(STEP) for command in some]

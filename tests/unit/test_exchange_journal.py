@@ -51,7 +51,7 @@ def a_batch(batching: Batching, *events: Event, next_order_id: int = 10) -> Batc
     return batch
 
 
-async def test_a_new_journal_knows_nothing_and_begins_at_one(journal: SqliteJournal) -> None:
+async def test_new_journal_is_empty_and_starts_at_one(journal: SqliteJournal) -> None:
     assert journal.load(50) == Past(orders=[], bars=[])
 
 

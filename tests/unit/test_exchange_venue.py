@@ -138,7 +138,7 @@ async def until(holds: Any) -> None:
             await asyncio.sleep(0)
 
 
-async def test_nobody_is_told_anything_before_the_journal_has_it() -> None:
+async def test_nothing_is_published_before_the_journal_has_it() -> None:
     journal = Memory()
     venue = a_venue(journal, Hours())
     connection = venue.connect()
@@ -163,7 +163,7 @@ async def test_nobody_is_told_anything_before_the_journal_has_it() -> None:
     assert told == kept[: len(told)]
 
 
-async def test_a_venue_whose_journal_breaks_ends_and_tells_nothing_more() -> None:
+async def test_venue_with_a_broken_journal_ends_and_publishes_nothing_more() -> None:
     journal = Memory()
     venue = a_venue(journal, Hours())
     connection = venue.connect()
@@ -253,7 +253,7 @@ async def test_connects_are_let_in_again_after_ten_minutes() -> None:
     assert venue.admits("10.0.0.1")
 
 
-async def test_each_connection_is_told_when_the_system_changes() -> None:
+async def test_each_connection_is_notified_of_a_system_change() -> None:
     venue = a_venue(Memory(), Hours())
     connections = [venue.connect() for _ in range(3)]
     venue.be(Trading.CANCEL_ONLY)
@@ -351,6 +351,6 @@ def test_fault_occurs_as_often_as_requested_first_in_its_market() -> None:
 
 
 @pytest.mark.parametrize("said", ['{"method": "ping", "req_id": ' + "9" * 5000 + "}", "[" * 100_000, '"x"', "nul\0"])
-def test_no_request_is_too_odd_to_be_refused(said: str) -> None:
+def test_no_request_is_too_odd_to_be_rejected(said: str) -> None:
     request = schemas.asked(said, ONE)
     assert request.wanted == (schemas.Refused(error=schemas.MALFORMED),)

@@ -218,7 +218,7 @@ def test_the_local_base_comes_from_wherever_debian_comes_from() -> None:
         ("Get:1 bookworm/main amd64 gcc 1/2", None),
     ],
 )
-def test_a_line_of_output_says_how_far_a_build_is(line: str, far: tuple[int, int, str] | None) -> None:
+def test_line_of_output_shows_the_progress_of_a_build(line: str, far: tuple[int, int, str] | None) -> None:
     assert images.progress(line) == far
 
 

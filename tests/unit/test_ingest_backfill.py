@@ -55,7 +55,7 @@ class Venue:
         return [one.trade_id for one in await history.after(BTC, trade_log.place_of(self.trade(trade_id, at)))]
 
 
-async def test_trades_after_one_whose_time_was_ahead_are_not_lost() -> None:
+async def test_trades_after_one_with_a_future_time_are_not_lost() -> None:
     venue = Venue()
     venue.traded(t10=-5, t11=AHEAD, t12=1, t13=2, t14=AHEAD + 1)
     assert await venue.after(11, AHEAD) == [12, 13, 14]
@@ -108,7 +108,7 @@ async def test_trades_hours_before_their_predecessor_are_not_lost() -> None:
     assert await venue.after(11, 0) == [12, 13, 14]
 
 
-async def test_what_an_earlier_question_told_is_not_taken_for_missing() -> None:
+async def test_trade_of_an_earlier_page_is_not_taken_for_missing() -> None:
     venue = Venue()
     answers = iter([[13, 15], [13, 15], [14]])
 

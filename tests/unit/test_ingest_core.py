@@ -101,7 +101,7 @@ def test_forgotten_position_differs_from_one_without_successors() -> None:
     assert (tape.count_after(a_place(1)), tape.count_after(a_place(5)), tape.count_after(a_place(9))) == (4, 0, 0)
 
 
-def test_ids_that_were_given_before_contradict_a_place() -> None:
+def test_reused_ids_contradict_a_position() -> None:
     tape = Tape(100)
     assert not tape.contradicts(a_place(5))
     tape.add(trades([5, 6, 7]))

@@ -251,7 +251,7 @@ async def test_output_with_conflated_messages_is_unhealthy_for_a_while() -> None
     assert world.delivering.state().ok
 
 
-async def test_trade_ids_that_begin_again_are_not_delivered_and_said() -> None:
+async def test_restarted_trade_ids_are_reported_and_not_delivered() -> None:
     world = World(stands_at=100)
     world.markets[BTC].tape.add([world.trade(1, at=500), world.trade(2, at=501)])
     await world.until(lambda: bool(world.delivering.back))
@@ -292,7 +292,7 @@ async def test_market_is_complete_only_once_every_known_trade_is_delivered() -> 
 
 
 @pytest.mark.parametrize(("host", "place"), [("db.example", "db.example:9092"), ("fd00::1", "[fd00::1]:9092")])
-def test_a_server_s_place_is_read_as_it_is_meant(host: str, place: str) -> None:
+def test_address_of_a_server_is_parsed_as_intended(host: str, place: str) -> None:
     server = Server(host=host, port=9092, tls=Tls.OFF, credentials=Path("/none"))
     assert server.place == place
     assert [one[:2] for one in aiokafka.conn.collect_hosts(server.place)] == [(host, 9092)]

@@ -17,7 +17,7 @@ GOOD = json.dumps({"version": 1, "pairs": ["BTC/USD"], "replicas": 1}).encode()
 
 
 @pytest.mark.parametrize("written", [None, b"", b"{", b"[]", GOOD[:-1], b"\xff" + GOOD, GOOD.replace(b"1}", b'"x"}')])
-def test_a_file_that_is_none_says_nothing(written: bytes | None, tmp_path: Path) -> None:
+def test_invalid_settings_file_is_ignored(written: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "live.json"
     if written is not None:
         path.write_bytes(written)

@@ -84,7 +84,7 @@ def test_a_later_ticker_with_other_prices_contradicts_a_book(
     assert one.contradicts(at(0), BID, ASK) is contradicts
 
 
-def test_a_ticker_without_a_time_says_nothing_about_a_book() -> None:
+def test_ticker_without_a_time_is_no_evidence_about_a_book() -> None:
     one = Liveness()
     one.ticked(a_ticker(4, "150.00", "150.05"), dated=False)
     one.traded(a_trade(6, "100.00"))
@@ -137,14 +137,14 @@ def test_future_time_counts_only_until_the_next_message() -> None:
     assert not one.ticker_lacks_a_trade
 
 
-def test_a_trade_whose_number_began_anew_counts_as_the_newest() -> None:
+def test_trade_whose_id_restarted_counts_as_the_newest() -> None:
     one = Liveness()
     one.traded(a_trade(10, "100.00", trade_id=900))
     one.traded(a_trade(20, "150.00", trade_id=1))
     assert one.contradicts(at(0), BID, ASK)
 
 
-def test_nothing_is_held_against_a_quiet_market() -> None:
+def test_quiet_market_is_not_suspected() -> None:
     one = Liveness()
     assert not one.contradicts(at(0), BID, ASK)
     assert not one.ticker_lacks_a_trade
@@ -180,7 +180,7 @@ def test_silent_channel_recovers_with_an_update_or_five_quiet_minutes() -> None:
 
 
 @pytest.mark.parametrize(("traded", "ticked", "lacks"), [(3, 0, False), (3.5, 0, True), (3.5, 3.5, False)])
-def test_a_ticker_lacks_a_trade_that_came_well_after_it(traded: float, ticked: float, *, lacks: bool) -> None:
+def test_ticker_lacks_a_trade_that_came_much_later(traded: float, ticked: float, *, lacks: bool) -> None:
     one = Liveness()
     one.ticked(a_ticker(ticked, "1", "2"))
     one.traded(a_trade(traded, "1"))

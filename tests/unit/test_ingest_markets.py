@@ -89,7 +89,7 @@ def test_extra_fields_and_other_whitespace_are_accepted(frames: Sequence[bytes])
         ) | {"symbol": BTC, "bid": 10**300}]},
     ],
 )  # fmt: skip
-def test_an_odd_message_ends_nothing_and_says_nothing(frame: bytes | dict[str, Any]) -> None:
+def test_unexpected_message_changes_nothing(frame: bytes | dict[str, Any]) -> None:
     world = Heard(BTC, "FOO/USD")
     world.hear(recordings.INSTRUMENT, frame)
     world.markets.serve([BTC, Symbol("FOO/USD")])

@@ -263,7 +263,7 @@ async def test_market_changes_during_silence_reach_the_venue() -> None:
         assert len(venue.connections) == 1
 
 
-async def test_a_refused_pair_is_said_in_the_venue_s_words() -> None:
+async def test_rejected_pair_quotes_the_message_of_the_venue() -> None:
     def answer(request: dict[str, Any]) -> list[bytes | int]:
         if request.get("params", {}).get("channel") == "trade":
             return [an_ack(request, success=False, error="Currency pair not supported BTC/USD")]

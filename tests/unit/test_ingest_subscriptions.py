@@ -89,7 +89,7 @@ def test_rejection_is_matched_by_request_id_and_retried_later() -> None:
     assert methods(one, set(), subscriptions.RETRY_REFUSED) == ["unsubscribe"]
 
 
-def test_a_refused_market_that_is_not_wanted_is_forgotten() -> None:
+def test_rejected_market_that_is_not_required_is_forgotten() -> None:
     one = some_subscriptions()
     asked(one, {BOOK})
     one.answered(reply(1, error="no"), 0)
@@ -97,7 +97,7 @@ def test_a_refused_market_that_is_not_wanted_is_forgotten() -> None:
     assert one.step(BOOK) is None
 
 
-def test_what_is_not_answered_is_asked_again() -> None:
+def test_unanswered_request_is_repeated() -> None:
     one = some_subscriptions()
     asked(one, {BOOK})
     assert asked(one, {BOOK}, subscriptions.PATIENCE - 1) == []
@@ -128,7 +128,7 @@ def test_a_renewed_book_is_left_and_joined_again() -> None:
     assert methods(one, {BOOK}) == ["subscribe"]
 
 
-def test_no_more_is_asked_at_once_than_may_be() -> None:
+def test_requests_at_once_are_limited() -> None:
     one = some_subscriptions(symbols_at_once=1)
     wanted: set[subscriptions.Key] = {(Channel.TRADE, symbol) for symbol in MANY[:5]}
     assert len(asked(one, wanted, most=3)) == 3
@@ -171,7 +171,7 @@ def test_subscription_that_survives_its_accepted_end_backs_off() -> None:
 
 
 @pytest.mark.parametrize("answers", [{}, {"error": ALREADY}])
-def test_data_of_a_subscription_proves_it_whatever_its_reply_says(answers: dict[str, str]) -> None:
+def test_data_prove_a_subscription_whatever_its_reply(answers: dict[str, str]) -> None:
     one = some_subscriptions()
     asked(one, {BOOK})
     one.heard(BOOK, 1)
@@ -180,7 +180,7 @@ def test_data_of_a_subscription_proves_it_whatever_its_reply_says(answers: dict[
     assert asked(one, {BOOK}, 100) == []
 
 
-def test_the_last_words_of_what_is_left_prove_nothing() -> None:
+def test_last_data_of_an_ended_subscription_prove_nothing() -> None:
     one = a_held_book()
     one.renew(BOOK, 0)
     asked(one, {BOOK})
@@ -192,7 +192,7 @@ def test_the_last_words_of_what_is_left_prove_nothing() -> None:
 
 
 @pytest.mark.parametrize("wanted", [{BOOK}, set[subscriptions.Key]()])
-def test_an_end_whose_reply_was_lost_is_an_end(wanted: set[subscriptions.Key]) -> None:
+def test_unsubscription_with_a_lost_reply_is_complete(wanted: set[subscriptions.Key]) -> None:
     one = a_held_book()
     one.renew(BOOK, 0)
     asked(one, wanted)  # it is done, and the answer lost
@@ -201,7 +201,7 @@ def test_an_end_whose_reply_was_lost_is_an_end(wanted: set[subscriptions.Key]) -
     assert methods(one, wanted, 10) == (["subscribe"] if wanted else [])
 
 
-def test_an_end_that_is_refused_is_asked_for_again() -> None:
+def test_rejected_unsubscription_is_repeated() -> None:
     one = a_held_book()
     asked(one, set())
     assert one.answered(reply(2, error="Malformed request"), 0) == Answered((BOOK,), Step.LEAVING, "Malformed request")
@@ -210,7 +210,7 @@ def test_an_end_that_is_refused_is_asked_for_again() -> None:
 
 
 @pytest.mark.parametrize("key", [BOOK, (Channel.INSTRUMENT, None)])
-def test_what_is_held_without_its_snapshot_is_joined_anew(key: subscriptions.Key) -> None:
+def test_subscription_without_its_snapshot_is_renewed(key: subscriptions.Key) -> None:
     one, patience = some_subscriptions(), subscriptions.SNAPSHOT_PATIENCE[key[0]]
     asked(one, {key})
     one.answered(reply(1), 5)
@@ -223,7 +223,7 @@ def test_what_is_held_without_its_snapshot_is_joined_anew(key: subscriptions.Key
     assert one.failures == ({key: 1} if key == BOOK else {})
 
 
-def test_too_many_requests_are_a_pause_and_no_refusal() -> None:
+def test_rate_limit_pauses_and_is_no_rejection() -> None:
     one = some_subscriptions()
     wanted: set[subscriptions.Key] = {(Channel.TRADE, BTC), (Channel.TRADE, ETH)}
     asked(one, wanted)
@@ -309,7 +309,7 @@ def fail(one: Subscriptions, key: subscriptions.Key, now: float) -> None:
     one.renew(key, now)
 
 
-def test_a_book_that_fails_is_asked_for_later_and_later() -> None:
+def test_failing_book_is_subscribed_with_growing_backoff() -> None:
     one, times, now = some_subscriptions(), list[float](), 0.0
     while now < 300:
         times += [now for request in asked(one, {BOOK}, now) if request["method"] == "subscribe"]
@@ -409,7 +409,7 @@ def test_a_reply_that_is_late_answers_no_later_request() -> None:
 
 
 @pytest.mark.parametrize("error", ["", "no", TOO_FAST])
-def test_a_late_reply_about_what_is_forgotten_says_nothing(error: str) -> None:
+def test_late_reply_to_a_forgotten_request_is_ignored(error: str) -> None:
     one = some_subscriptions()
     asked(one, {TRADE})
     one.heard(TRADE, 1)

@@ -106,7 +106,7 @@ def _mangled(frame: str) -> Iterator[str]:
             yield frame[:at] + other + frame[at + 1 :]
 
 
-def test_a_message_whose_time_is_none_leaves_no_book(frames: Sequence[bytes]) -> None:
+def test_message_with_an_invalid_time_leaves_no_book(frames: Sequence[bytes]) -> None:
     world = Heard()
     world.hear(recordings.INSTRUMENT, frames[0], frames[1].replace(b'"update"', b'"update" ').replace(b"T15", b" 15"))
     assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, Unusable.MALFORMED)]

@@ -113,7 +113,7 @@ def test_every_json_number_is_decoded_exactly(text: str, value: str) -> None:
         "1e999999999", "1e-999999999", "1e21", "0.000000000000000000001", "9" * 101,
     ],
 )  # fmt: skip
-def test_what_is_no_number_or_beyond_all_trading_is_refused(text: str) -> None:
+def test_invalid_or_implausible_number_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"not a number|beyond anything"):
         decimals.read(text)
 
@@ -145,7 +145,7 @@ def test_a_trade_s_numbers_are_read_however_they_are_written(price: str, quantit
 
 @pytest.mark.parametrize("wrong", ["NaN", "1.0", True, None, [], {}, -1, 0, 10**30, "Infinity"])
 @pytest.mark.parametrize("field", ["price", "qty"])
-def test_a_price_or_quantity_that_is_none_refuses_its_trade(field: str, wrong: object) -> None:
+def test_trade_with_invalid_price_or_quantity_is_rejected(field: str, wrong: object) -> None:
     world = World()
     world.hear("trade", [TRADE | {field: wrong}])
     assert world.trades() == []
@@ -198,7 +198,7 @@ def test_malformed_last_trade_is_requested_all_the_same() -> None:
     assert "both" in world.markets[BTC].doubt, "one that is known already is no news"
 
 
-def test_doubt_ends_when_rest_has_told_what_was_missing() -> None:
+def test_doubt_ends_once_rest_returned_what_was_missing() -> None:
     world = World()
     market = world.markets[BTC]
     world.hear("trade", [TRADE, TRADE | {"trade_id": 8, "side": "both"}])
@@ -215,7 +215,7 @@ def test_a_bad_ticker_among_several_does_not_lose_the_others() -> None:
     assert world.refused("ticker") == {Why.NOT_UNDERSTOOD: 1}
 
 
-def test_a_strange_foreign_pair_is_skipped_and_named_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_malformed_foreign_pair_is_skipped_and_named_once(caplog: pytest.LogCaptureFixture) -> None:
     world = World(BTC, ETH)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
@@ -227,7 +227,7 @@ def test_a_strange_foreign_pair_is_skipped_and_named_once(caplog: pytest.LogCapt
 
 
 @pytest.mark.parametrize("strange", [{}, 7, None, {"symbol": None}, PAIR | {"symbol": ""}])
-def test_a_pair_without_a_name_is_nobody_s_market(strange: object) -> None:
+def test_pair_without_a_name_belongs_to_no_market(strange: object) -> None:
     world = World()
     world.hear("instrument", {"pairs": [strange]})
     world.hear("book", [BOOK], kind="snapshot")
@@ -236,7 +236,7 @@ def test_a_pair_without_a_name_is_nobody_s_market(strange: object) -> None:
 
 
 @pytest.mark.parametrize("data", [{}, {"assets": []}, {"pairs": []}])
-def test_a_list_of_markets_without_one_is_asked_for_again(data: object) -> None:
+def test_instrument_list_without_a_market_is_requested_again(data: object) -> None:
     world = World()
     world.markets.data_of.clear()
     world.hear("instrument", data, kind="snapshot")
@@ -247,7 +247,7 @@ def test_a_list_of_markets_without_one_is_asked_for_again(data: object) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["2", None, -5, 21, 2.5, True])
-def test_a_served_pair_that_is_not_understood_says_so(wrong: object) -> None:
+def test_malformed_served_pair_is_reported(wrong: object) -> None:
     world = World(BTC, ETH)
     world.hear("book", [BOOK], kind="snapshot")
     world.hear("instrument", {"pairs": [PAIR | {"price_precision": wrong}, PAIR | {"symbol": ETH}]})
@@ -272,7 +272,7 @@ def test_only_the_used_fields_of_a_pair_are_required() -> None:
 # More decimals than a market has.
 
 
-def test_a_trade_with_more_decimals_has_the_instruments_read_anew() -> None:
+def test_trade_with_more_decimals_refreshes_the_instruments() -> None:
     world = World()
     world.hear("trade", [TRADE, TRADE | {"trade_id": 8, "price": 100.055}])
     assert [one[0] for one in world.trades()] == [7]
@@ -284,7 +284,7 @@ def test_a_trade_with_more_decimals_has_the_instruments_read_anew() -> None:
 
 
 @pytest.mark.parametrize("field", ["bid", "ask"])
-def test_a_ticker_with_more_decimals_has_the_instruments_read_anew(field: str) -> None:
+def test_ticker_with_more_decimals_refreshes_the_instruments(field: str) -> None:
     world = World()
     world.hear("ticker", [TICKER | {field: 100.001}])
     assert world.tickers() == []
@@ -310,7 +310,7 @@ def test_trade_id_that_rest_never_has_is_eventually_forgotten() -> None:
     assert [one[0] for one in world.trades()] == [7, 8]
 
 
-def test_a_level_with_more_decimals_has_the_instruments_read_anew() -> None:
+def test_level_with_more_decimals_refreshes_the_instruments() -> None:
     world = World()
     world.hear("book", [BOOK | {"bids": [{"price": 100.001, "qty": 1.0}]}], kind="snapshot")
     assert world.markets.outgrown
@@ -337,7 +337,7 @@ def test_trade_with_a_future_time_is_counted_and_never_delivered() -> None:
     assert [one[0] for one in world.trades()] == [7, 8], "once the clock has caught up"
 
 
-def test_a_trade_a_little_ahead_of_our_clock_is_taken() -> None:
+def test_trade_slightly_ahead_of_our_clock_is_accepted() -> None:
     world = World()
     world.hear("trade", [TRADE | {"timestamp": JUST}])
     assert [one[0] for one in world.trades()] == [7]
@@ -363,7 +363,7 @@ def test_a_book_from_the_future_is_withdrawn(spaces: bool) -> None:  # noqa: FBT
     assert world.markets.renew == {BTC}
 
 
-def test_a_trade_long_before_the_one_before_it_is_refused() -> None:
+def test_trade_long_before_its_predecessor_is_rejected() -> None:
     world = World()
     world.hear("trade", [TRADE, TRADE | {"trade_id": 8, "timestamp": "2026-11-25T09:59:58.999999Z"}])
     assert [one[0] for one in world.trades()] == [7]
@@ -421,7 +421,7 @@ def test_an_unexpected_fault_is_logged_with_its_traceback_once(caplog: pytest.Lo
     assert world.markets[BTC].doubt == "TypeError"
 
 
-def test_what_is_refused_is_in_the_metrics_and_the_status() -> None:
+def test_rejections_are_in_the_metrics_and_the_status() -> None:
     nothing: Any = None
     ingest = Ingest(
         instance="ingest-0", number=0, release="1", writer="w", venue=nothing, outputs=[], instruments=nothing,

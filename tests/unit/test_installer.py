@@ -65,7 +65,7 @@ def test_the_images_of_the_node_are_the_chart_s_values() -> None:
     assert values["serviceImage"] == "localhost/aether/service:0123456789ab"
 
 
-def test_helm_goes_where_kubectl_goes() -> None:
+def test_helm_uses_the_cluster_of_kubectl() -> None:
     local = kubectl_client.Kubectl(
         program="kubectl", kubeconfig=Path("/state/kubeconfig"), cache=Path("/state/kubectl")
     )
@@ -78,12 +78,12 @@ def test_helm_goes_where_kubectl_goes() -> None:
     ]  # fmt: skip
 
 
-def test_a_status_about_an_older_spec_says_nothing() -> None:
+def test_status_of_an_older_generation_is_ignored() -> None:
     seen = installer.platform_status(a_platform(generation=4, seen=3))
     assert (seen.ready, seen.stalled, seen.message) == ("Unknown", False, "the operator has not looked yet")
 
 
-def test_a_platform_that_nobody_has_looked_at_is_not_ready() -> None:
+def test_unreconciled_platform_is_not_ready() -> None:
     untouched = {**a_platform(), "status": {"observedGeneration": -1}}
     assert installer.platform_status(untouched).ready == "Unknown"
 
@@ -115,7 +115,7 @@ def test_an_example_of_one_object_is_one_platform(tmp_path: Path) -> None:
     assert installer.apply_manifests(a_cluster(tmp_path, a_platform()), tmp_path) == [("aether", "paper")]
 
 
-def test_a_helm_that_is_too_old_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outdated_helm_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = tmp_path / "helm"
     old.write_text("#!/bin/sh\nprintf v3.22.0\n")
     old.chmod(0o755)
@@ -124,7 +124,7 @@ def test_a_helm_that_is_too_old_is_refused(tmp_path: Path, monkeypatch: pytest.M
         installer.helm(kubectl_client.Kubectl(program="kubectl"), tmp_path / "no-cache", {})
 
 
-def test_no_helm_at_all_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_helm_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(problems.NotPossibleHere, match="helm: not found"):
         installer.helm(kubectl_client.Kubectl(program="kubectl"), tmp_path / "no-cache", {})

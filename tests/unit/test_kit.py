@@ -62,7 +62,7 @@ def test_log_line_is_one_json_object_with_all_its_keys() -> None:
 
 
 @pytest.mark.parametrize("name", ["debug", "info", "warning", "error", "critical"])
-def test_a_level_has_its_usual_name_in_small_letters(name: str) -> None:
+def test_log_level_is_in_lower_case(name: str) -> None:
     assert told(a_record(level=getattr(logging, name.upper())))["level"] == name
 
 
@@ -79,7 +79,7 @@ def test_extra_values_of_an_event_are_keys_of_the_line() -> None:
     assert {key: line[key] for key in given} == given
 
 
-def test_what_json_does_not_know_is_said_in_words() -> None:
+def test_values_unknown_to_json_are_logged_as_text() -> None:
     line = told(a_record(path=Path("/settings/live.json"), price=Decimal("0.10")))
     assert (line["path"], line["price"]) == ("/settings/live.json", "0.10")
 
@@ -137,7 +137,7 @@ class Wanted(Settings):
     speed: float = 1.0
 
 
-def test_a_refused_environment_names_every_variable_and_tells_no_value() -> None:
+def test_invalid_environment_names_every_variable_without_values() -> None:
     environ = {"AETHER_PASSWORD": SECRET, "AETHER_TOKEN": SECRET, "AETHER_SPEED": "2", "HOME": SECRET}
     with pytest.raises(WrongSettings) as refused:
         Wanted.read(environ)
@@ -248,7 +248,7 @@ async def test_metrics_come_from_the_services_own_registry_in_prometheus_format(
     ]
 
 
-async def test_a_room_describes_its_answers_and_shows_no_pages() -> None:
+async def test_service_has_an_openapi_schema_but_no_pages() -> None:
     _, _, text = await get(Room(), "/openapi.json")
     assert set(json.loads(text)["paths"]) == {"/healthz", "/readyz", "/status", "/metrics"}
     assert [(await get(Room(), path))[0] for path in ("/docs", "/redoc")] == [404, 404]
@@ -283,7 +283,7 @@ async def test_without_a_host_each_family_is_served_on_one_port() -> None:
 
 
 @pytest.mark.parametrize("without", [address_families.not_in_the_kernel, address_families.switched_off])
-def test_without_ipv6_a_room_is_served_on_ipv4(without: address_families.Make) -> None:
+def test_without_ipv6_a_service_listens_on_ipv4(without: address_families.Make) -> None:
     assert address_families.of(http_server.listening_sockets(0, without)) == {socket.AF_INET}
 
 

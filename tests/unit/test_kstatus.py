@@ -37,17 +37,17 @@ def test_conditions_are_read_in_their_order(conditions: tuple[str, ...], result:
 
 
 @pytest.mark.parametrize("observed", [-1, 0, 2])
-def test_what_tells_of_another_generation_is_in_progress(observed: int) -> None:
+def test_status_of_another_generation_is_in_progress(observed: int) -> None:
     assert seen("Ready=True", "Stalled=True", observed=observed) == kstatus.IN_PROGRESS
 
 
-def test_who_does_not_say_a_generation_is_believed() -> None:
+def test_status_without_a_generation_is_believed() -> None:
     assert seen("Ready=True", observed=None) == kstatus.CURRENT
 
 
-def test_what_is_being_deleted_is_terminating_whatever_it_says() -> None:
+def test_object_being_deleted_is_terminating_whatever_its_status() -> None:
     assert seen("Ready=True", deletionTimestamp="2026-01-01T00:00:00Z") == kstatus.TERMINATING
 
 
-def test_what_says_nothing_is_current() -> None:
+def test_object_without_a_status_is_current() -> None:
     assert kstatus.compute({"metadata": {"generation": 1}}) == kstatus.CURRENT

@@ -35,7 +35,7 @@ def a_kubectl(folder: Path, listed: list[dict[str, Any]], *events: dict[str, Any
     return kubectl_client.Kubectl(program=program)
 
 
-def test_an_event_makes_a_wish_come_true(tmp_path: Path) -> None:
+def test_wait_is_fulfilled_by_an_event(tmp_path: Path) -> None:
     kubectl = a_kubectl(
         tmp_path,
         [a_pod("a", "Pending")],

@@ -63,13 +63,13 @@ def test_market_data_flow_has_one_narrow_line_per_pod() -> None:
         ({}, "feed: not connected: it does not say why"),
     ],
 )
-def test_what_is_wrong_is_said_below(feed: dict[str, Any], said: str) -> None:
+def test_problems_are_listed_below(feed: dict[str, Any], said: str) -> None:
     assert said in market_data.pod_problems(told({**STATUS, "feed": feed}))
     assert any(line.endswith("no server") for line in market_data.pod_problems(told(STATUS)))
     assert market_data.pod_problems(told(None, error="gone")) == ["not reached: gone"]
 
 
-def test_what_was_told_is_kept_as_it_was_said() -> None:
+def test_status_is_kept_exactly_as_received() -> None:
     assert told(STATUS).record()["status"] == STATUS
     assert told(None, error="no way").record() == {
         "namespace": "aether", "platform": "paper", "pod": "paper-ingest-0", "error": "no way",

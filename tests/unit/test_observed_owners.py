@@ -55,7 +55,7 @@ def test_same_platform_at_another_venue_is_rejected_with_advice() -> None:
         PAPER.record.replace('"5d8f"', "5"),
     ],
 )
-def test_a_record_that_is_not_understood_is_somebody_elses(record: str) -> None:
+def test_unreadable_record_belongs_to_another(record: str) -> None:
     refused = owners.ownership_problem(record, PAPER)
     assert refused is not None
     assert refused.reason is Reason.SERVER_OWNED_BY_ANOTHER
@@ -86,7 +86,7 @@ def test_a_server_is_claimed_after_all_that_come_before_it() -> None:
     }
 
 
-def test_two_platforms_never_hold_what_the_other_waits_for() -> None:
+def test_two_platforms_never_deadlock_over_shared_servers() -> None:
     """Whoever looks at the shared servers when, and whichever of them answer then; their databases are their own."""
     shared = (Server.KAFKA, Server.NATS, Server.REDIS)
     looks = [

@@ -74,7 +74,7 @@ def test_what_the_chart_renders_is_read(tmp_path: Path) -> None:
         ({"typo": 1}, "typo"),
     ],
 )
-def test_what_cannot_be_used_is_refused_by_its_name(tmp_path: Path, changes: dict[str, Any], field: str) -> None:
+def test_unusable_value_is_rejected_by_name(tmp_path: Path, changes: dict[str, Any], field: str) -> None:
     with pytest.raises(operator_config.InvalidConfig, match=field.replace(".", r"\.")):
         operator_config.load(written(tmp_path, a_config(**changes)))
 
@@ -121,7 +121,7 @@ def a_health(*, leading: bool, silent_for: float = 0.0, lag: float = 0.0) -> hea
     return health.Health(freshness=freshness, leading=lambda: leading, worst_lag=lag)
 
 
-def test_a_leader_whose_watch_is_silent_is_not_alive() -> None:
+def test_leader_with_a_silent_watch_is_not_alive() -> None:
     assert a_health(leading=True, silent_for=74).problems() == []
     (problem,) = a_health(leading=True, silent_for=76).problems()
     assert problem.startswith("watch /api/v1/namespaces/aether/secrets: silent for 76")
@@ -146,7 +146,7 @@ def test_who_stands_by_watches_nothing_and_is_alive() -> None:
     assert a_health(leading=False, silent_for=1000).problems() == []
 
 
-def test_a_loop_that_is_late_is_not_alive_whoever_leads() -> None:
+def test_late_event_loop_is_not_alive_leader_or_not() -> None:
     (problem,) = a_health(leading=False, lag=11).problems()
     assert problem == "loop: 11.0 s late"
 
@@ -157,7 +157,7 @@ def test_only_what_is_watched_has_an_age() -> None:
     assert freshness.ages() == {}
 
 
-async def test_a_watch_is_heard_with_every_piece_that_comes() -> None:
+async def test_watch_is_alive_with_every_chunk_received() -> None:
     """As Kopf reads it: in pieces, from an answer that does not end."""
     freshness, path, ages = Freshness(), "/watched", []
     said = asyncio.Event()

@@ -58,7 +58,7 @@ def test_empty_namespace_gets_every_child_in_the_order_of_kinds() -> None:
 
 
 @pytest.mark.parametrize("platform", [observations.a_platform(), observations.an_external_platform()])
-def test_a_world_that_is_as_wanted_is_left_alone(platform: Platform) -> None:
+def test_unchanged_observation_is_left_alone(platform: Platform) -> None:
     assert _planned(platform, observations.made(platform)) == planning.Plan((), ())
 
 
@@ -99,7 +99,7 @@ def _every_owned_field() -> list[tuple[Ref, tuple[str, ...]]]:
 @pytest.mark.parametrize(
     ("ref", "path"), _every_owned_field(), ids=lambda one: ".".join(one) if isinstance(one, tuple) else str(one)
 )
-def test_whatever_owned_field_somebody_took_is_taken_back(ref: Ref, path: tuple[str, ...]) -> None:
+def test_every_owned_field_taken_by_others_is_reclaimed(ref: Ref, path: tuple[str, ...]) -> None:
     platform = observations.a_platform()
     observed = observations.made(platform)
     changed = observations.overwritten(observed.children[ref], *path, by="something else")
@@ -140,7 +140,7 @@ def test_item_of_ours_that_is_no_longer_desired_is_removed() -> None:
     assert _names(_planned(platform, observations.having(observed, with_more))) == [str(STATEFUL_SET)]
 
 
-def test_an_item_of_ours_that_somebody_removed_comes_back() -> None:
+def test_removed_item_of_ours_is_restored() -> None:
     platform = observations.a_platform()
     observed = observations.made(platform)
     less = copy.deepcopy(observed.children[STATEFUL_SET])
@@ -212,14 +212,14 @@ def test_name_of_a_foreign_object_is_reported_and_left_alone(ref: Ref) -> None:
     assert f"kubectl --namespace desk delete {ref.kind.lower()} {ref.name}" in blocker.message
 
 
-def test_a_child_of_another_platform_is_somebody_elses() -> None:
+def test_child_of_another_platform_is_foreign() -> None:
     ref = Ref("Service", "paper-nats")
     other = _foreign(ref, labels=labels.of_child("live", "nats"))
     (blocker,) = _planned(observations.a_platform(), observations.empty(children={ref: other})).blockers
     assert "belongs to platform live" in blocker.message
 
 
-def test_an_object_whose_labels_somebody_removed_is_still_ours() -> None:
+def test_object_with_removed_labels_is_still_ours() -> None:
     platform = observations.a_platform()
     observed = observations.made(platform)
     bare = copy.deepcopy(observed.children[STATEFUL_SET])
@@ -263,7 +263,7 @@ def test_data_and_credentials_are_never_deleted() -> None:
     assert deleted == {"Service", "NetworkPolicy", "StatefulSet"}
 
 
-def test_a_child_on_its_way_out_is_waited_for() -> None:
+def test_terminating_child_is_awaited() -> None:
     platform = observations.a_platform()
     observed = observations.made(platform)
     leaving = copy.deepcopy(observed.children[STATEFUL_SET])
@@ -362,19 +362,19 @@ def test_stateful_set_needing_recreation_is_left_to_a_person(field: str, value: 
         (STATEFUL_SET, 409, "Operation cannot be fulfilled", Reason.REQUEST_REJECTED, "(409)"),
     ],
 )  # fmt: skip
-def test_a_refusal_says_what_a_person_does(ref: Ref, code: int, said: str, reason: Reason, part: str) -> None:
+def test_blocker_gives_the_remedy(ref: Ref, code: int, said: str, reason: Reason, part: str) -> None:
     blocker = planning.blocker_from_error(ref, code, said, namespace="desk")
     assert (blocker.ref, blocker.reason) == (ref, reason)
     assert part in blocker.message
 
 
-def test_the_words_about_a_secret_are_not_passed_on() -> None:
+def test_api_message_about_a_secret_is_withheld() -> None:
     for code, said in itertools.product((403, 409, 422), ("data.password: Invalid value: canary", "immutable canary")):
         blocker = planning.blocker_from_error(Ref("Secret", "paper-nats"), code, said, namespace="desk")
         assert "canary" not in blocker.message
 
 
-def test_a_refusal_is_as_long_as_a_status_bears() -> None:
+def test_blocker_message_fits_a_status() -> None:
     assert len(planning.blocker_from_error(STATEFUL_SET, 422, "x" * 100_000).message) < 600
 
 
@@ -425,7 +425,7 @@ def test_an_edit_of_replicas_restarts_no_pod() -> None:
     assert comparisons.as_wanted(workload.manifest, same)
 
 
-def test_a_budget_that_is_not_wanted_any_more_is_deleted() -> None:
+def test_undesired_disruption_budget_is_deleted() -> None:
     before = observations.made(observations.a_platform(components={"ingest": {"replicas": 2}}))
     plan = _planned(observations.a_platform(), before)
     assert _names(plan)[-1] == "PodDisruptionBudget paper-ingest"
@@ -449,7 +449,7 @@ def test_terminating_or_foreign_pod_is_not_synced(change: dict[str, Any]) -> Non
     assert _planned(platform, _with_pods(observations.made(platform), {"annotations": {}, **change})).acts == ()
 
 
-def test_nobody_is_nudged_to_settings_of_somebody_else() -> None:
+def test_pods_are_not_synced_to_foreign_settings() -> None:
     platform = observations.a_platform()
     theirs = Ref("ConfigMap", "paper-ingest-settings")
     observed = observations.having(_with_pods(observations.made(platform), {"annotations": {}}), _foreign(theirs))
@@ -486,7 +486,7 @@ def test_upgrade_adds_components_without_restarting_servers_or_deleting_anything
     }  # fmt: skip
 
 
-def test_a_journal_never_shrinks_and_says_which_field_is_meant() -> None:
+def test_journal_volume_never_shrinks_and_names_the_field() -> None:
     larger = observations.made(observations.a_platform(components={"exchangeSim": {"storage": "2Gi"}}))
     (blocker,) = _planned(observations.a_platform(), larger).blockers
     assert blocker.reason is Reason.IMMUTABLE_FIELD

@@ -62,7 +62,7 @@ def test_status_shows_the_market_data_flow_and_unreachable_pods(tmp_path: Path) 
     assert [(one["pod"], "status" in one) for one in output] == [("paper-ingest-0", True), ("paper-ingest-1", False)]
 
 
-def test_a_book_is_shown_once_where_nobody_watches_a_terminal(tmp_path: Path, books: Path) -> None:
+def test_book_is_shown_once_without_a_terminal(tmp_path: Path, books: Path) -> None:
     (books / "book").write_text(command_line.a_book(usable=True))
     done = command_line.aether(tmp_path, "book", "btc/usd", "--context", "dev", assets=books)
     assert (done.returncode, done.stderr.splitlines()) == (0, [command_line.DEV])

@@ -143,7 +143,7 @@ def test_message_of_a_cause_is_stable_whatever_varies_in_it() -> None:
     assert len({told(observed((SET, "FailedCreate", PREFIX + said))) for said in ranges}) == 1
 
 
-def test_what_could_be_made_since_is_not_forbidden_any_more() -> None:
+def test_pod_created_since_is_not_forbidden_any_more() -> None:
     failed, made = (
         (SET, "FailedCreate", f"{PREFIX}odd"),
         (SET, "SuccessfulCreate", "create Pod paper-redis-0 successful"),
@@ -221,14 +221,14 @@ def test_claim_that_waits_for_its_pod_is_no_problem() -> None:
         ("", "it does not say why"),
     ],
 )
-def test_what_nodes_lack_is_told_without_how_many_there_are(message: str, expected: str) -> None:
+def test_scheduling_message_omits_the_number_of_nodes(message: str, expected: str) -> None:
     found, said = told(observed(pods=(unplaced(message),)))
     assert found is Reason.UNSCHEDULABLE
     see = "kubectl --namespace desk describe pod paper-redis-0"
     assert said.startswith(f"Pod paper-redis-0: no node takes it: {expected}; see: {see}, ")
 
 
-def test_a_pod_that_is_held_back_says_by_what() -> None:
+def test_gated_pod_names_its_scheduling_gates() -> None:
     found, said = told(observed(pods=(unplaced("waiting for gates [x]", "SchedulingGated"),)))
     assert (found, "SchedulingGated: waiting for gates [x]" in said) == (Reason.UNSCHEDULABLE, True)
 
@@ -249,6 +249,6 @@ def test_events_are_read_only_where_something_is_missing() -> None:
     assert pod_problems.unexplained(PLATFORM, left) == {"StatefulSet"}
 
 
-def test_each_of_these_reasons_says_what_to_do() -> None:
+def test_each_of_these_reasons_has_a_remedy() -> None:
     for reason in (Reason.POD_FORBIDDEN, Reason.UNSCHEDULABLE, Reason.VOLUME_MISSING):
         assert "command in the message" in TEXTS[reason].act

@@ -7,7 +7,7 @@ import pytest
 from aether_cli import problems, processes
 
 
-def test_a_failure_says_the_last_words() -> None:
+def test_failure_quotes_the_last_output() -> None:
     with pytest.raises(problems.ProgramFailed, match="sh ended with 3: because of this"):
         processes.run(["sh", "-c", "echo first >&2; echo because of this >&2; exit 3"])
 
@@ -23,7 +23,7 @@ def test_a_program_that_takes_too_long_is_ended(told: bool) -> None:  # noqa: FB
         processes.run(["sleep", "60"], deadline=0.2, on_line=print if told else None)
 
 
-def test_lines_are_told_as_they_come() -> None:
+def test_output_lines_are_reported_as_they_come() -> None:
     heard: list[str] = []
     processes.run(["sh", "-c", "echo one; echo two >&2"], on_line=heard.append)
     assert heard == ["one", "two"]

@@ -93,7 +93,7 @@ async def _worked(controller: FailingController) -> FailingController:
     return controller
 
 
-async def test_a_visit_that_fails_is_told_by_what_and_where() -> None:
+async def test_failed_reconcile_is_reported_with_error_and_location() -> None:
     refused = api_client.ApiError(422, "Invalid", "status.x: must be of type object")
     controller = await _worked(FailingController(iter([KeyError("spec"), refused])))
     assert controller.told[0].startswith("KeyError: 'spec' at test_reconcile_failures.py:")
@@ -102,26 +102,26 @@ async def test_a_visit_that_fails_is_told_by_what_and_where() -> None:
     )
 
 
-async def test_words_of_a_library_are_not_told() -> None:
+async def test_library_messages_are_not_reported() -> None:
     controller = await _worked(FailingController(iter([psycopg.OperationalError(f'user "{SECRET}"')])))
     assert controller.told[0].startswith("OperationalError at test_reconcile_failures.py:")
     assert SECRET not in controller.told[0]
 
 
 @pytest.mark.parametrize("fault", [api_client.Unavailable("PATCH /x: 500"), fence.FencedOff("led by another")])
-async def test_what_passes_by_itself_is_told_once_it_does_not(fault: Exception) -> None:
+async def test_transient_failure_is_reported_only_once_it_persists(fault: Exception) -> None:
     controller = await _worked(FailingController(iter([fault] * worker_pool.REPORT_AFTER)))
     assert controller.told == []
     controller = await _worked(FailingController(iter([fault] * (worker_pool.REPORT_AFTER + 2))))
     assert controller.told == [str(fault)] * 2
 
 
-async def test_a_key_whose_failure_cannot_be_told_is_visited_again() -> None:
+async def test_key_whose_failure_cannot_be_reported_is_retried() -> None:
     controller = await _worked(FailingController(iter([ValueError("x")] * 3), untold=api_client.Unavailable("away")))
     assert len(controller.told) == 3
 
 
-async def test_a_lost_lease_ends_the_work_and_is_told_nowhere() -> None:
+async def test_lost_lease_ends_the_work_unreported() -> None:
     controller = FailingController(iter([leader_election.LeaseLost("gone")]))
     with pytest.raises(BaseExceptionGroup) as ended:
         await _worked(controller)

@@ -178,7 +178,7 @@ def test_without_recordings_there_is_the_generated_feed_alone(tmp_path: Path, mo
     assert recordings.sources() == (recordings.GENERATED,)
 
 
-def test_nobody_else_looks_for_recordings() -> None:
+def test_only_one_module_reads_recordings() -> None:
     """So that what reads them runs on both feeds, and needs neither."""
     tests = recordings.TOP / "tests"
     looking = {

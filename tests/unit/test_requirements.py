@@ -61,7 +61,7 @@ def test_each_missing_requirement_is_one_line_with_what_to_do(
     assert "\n" not in str(requirement)
 
 
-def test_everything_that_is_missing_is_said_at_once() -> None:
+def test_all_missing_requirements_are_reported_at_once() -> None:
     seen = replace(FULL, programs=FULL.programs - {"runc"}, port_taken=True, memory=0)
     assert [requirement.cause.split(":")[0] for requirement in requirements.missing(seen, NODE)] == [
         "packages",
@@ -85,7 +85,7 @@ def test_a_docker_engine_stands_in_for_buildah() -> None:
     assert requirements.missing(replace(FULL, programs=without), NODE) != []
 
 
-def test_a_way_out_needs_its_program() -> None:
+def test_egress_requires_its_program() -> None:
     (requirement,) = requirements.missing(
         replace(FULL, programs=FULL.programs - {"slirp4netns"}), replace(NODE, egress=True)
     )

@@ -69,7 +69,7 @@ async def test_a_status_is_read_and_what_moves_is_left_out() -> None:
     assert await _says(later) == report
 
 
-async def test_a_feed_that_was_never_heard_of_is_told_apart() -> None:
+async def test_feed_that_never_connected_is_distinguished() -> None:
     report = await _says({**STATUS, "feed": {"connected": False, "detail": "name not known", "age_seconds": None}})
     assert (report.disconnected, report.heard) == ("name not known", False)
 
@@ -88,13 +88,13 @@ async def test_a_feed_that_was_never_heard_of_is_told_apart() -> None:
         ("x" * (2 << 20), Reason.FAILED, "not understood"),
     ],
 )
-async def test_what_is_not_understood_is_said(said: Any, reason: Reason, part: str) -> None:
+async def test_unreadable_status_is_reported(said: Any, reason: Reason, part: str) -> None:
     report = await _says(said)
     assert report.reason is reason
     assert part in report.message
 
 
-async def test_an_answer_that_is_none_is_said() -> None:
+async def test_invalid_response_is_reported() -> None:
     async def handler(_: web.Request) -> web.StreamResponse:
         raise web.HTTPServiceUnavailable
 
@@ -114,7 +114,7 @@ async def test_a_pod_that_is_mute_has_its_deadline() -> None:
     assert report == components.ComponentReport(reason=Reason.UNREACHABLE, message="no answer within 0.1 s")
 
 
-async def test_a_connection_that_is_cut_is_said() -> None:
+async def test_interrupted_connection_is_reported() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         assert request.transport is not None
         request.transport.abort()
@@ -133,7 +133,7 @@ async def test_closed_port_reports_the_system_error_and_delays_no_other() -> Non
     assert found["one"] == components.ComponentReport(reason=Reason.UNREACHABLE, message="Connection refused")
 
 
-async def test_nobody_to_ask_is_no_question() -> None:
+async def test_no_pods_means_no_queries() -> None:
     assert await service_status.query([], namespace="desk", deadline=1) == {}
 
 

@@ -41,14 +41,14 @@ def _steady(**spec: Any) -> tuple[Platform, Observed]:
     return platform, observations.steady(platform)
 
 
-def test_all_is_well_in_words_that_do_not_move() -> None:
+def test_healthy_message_is_stable() -> None:
     told = _told(*_steady())
     assert told["VenueReady"] == ("True", Reason.READY, "Simulated, online")
     assert told["IngestReady"] == ("True", Reason.READY, "2 markets on 2 replicas")
     assert _told(*_steady(venue={"name": "Kraken"}))["VenueReady"] == ("True", Reason.READY, "Kraken, online")
 
 
-def test_before_anything_runs_nothing_is_known_of_rooms() -> None:
+def test_components_are_unknown_before_anything_runs() -> None:
     _, (venue, ingest) = components.evaluate(None, observations.made(observations.a_platform()))
     assert (venue.truth, ingest.truth) == ("Unknown", "Unknown")
 
@@ -96,7 +96,7 @@ def test_message_of_a_contradicted_book_is_stable_for_silent_channels() -> None:
     )  # fmt: skip
 
 
-def test_a_pair_that_nobody_serves_is_named() -> None:
+def test_unserved_pair_is_named() -> None:
     platform, observed = _steady()
     for pod in (FIRST, SECOND):
         observed = observations.hearing(observed, pod, books={"BTC/USD": ""})
@@ -252,7 +252,7 @@ def test_report_of_a_surplus_replica_is_ignored() -> None:
 
 
 @pytest.mark.parametrize("spec", [SPEC, KRAKEN])
-def test_a_steady_state_is_told_in_the_same_bytes(spec: dict[str, Any]) -> None:
+def test_unchanged_state_gives_the_same_bytes(spec: dict[str, Any]) -> None:
     platform, observed = _steady(**spec)
     seen = status.StatusInput(generation=1, paused=False, platform=platform, newest=platform, observed=observed)
     first = status.compute_status(seen, {"observedGeneration": -1}, now=NOW)

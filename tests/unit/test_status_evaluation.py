@@ -153,7 +153,7 @@ def test_spec_left_unapplied_by_a_pause_is_not_current() -> None:
     assert (told["state"], told["applied"]["retention"]["tradesDays"]) == (READY, 7)
 
 
-def test_a_platform_that_was_born_paused_is_not_current() -> None:
+def test_platform_created_paused_is_not_current() -> None:
     newest = observations.a_platform(paused=True)
     told = evaluations.status_of(evaluations.inputs(None, generation=1, paused=True, newest=newest))
     assert (told["state"], told["reason"], evaluations.in_kstatus(told)) == (
@@ -205,7 +205,7 @@ def test_paused_platform_does_not_wait_for_an_unobserved_schema() -> None:
     assert (schema["status"], schema["reason"]) == ("Unknown", Reason.PAUSED_BY_SPEC)
 
 
-def test_of_a_platform_born_paused_no_part_is_waited_for() -> None:
+def test_platform_created_paused_waits_for_no_part() -> None:
     told = evaluations.status_of(
         evaluations.inputs(
             None, Observed(children={}, paused=True), paused=True, newest=observations.a_platform(paused=True)
@@ -256,7 +256,7 @@ def _warning(observed: Observed, platform: Platform) -> tuple[str, str, str]:
     return one["status"], one["reason"], one["message"]
 
 
-def test_warnings_are_all_said_the_gravest_first() -> None:
+def test_all_warnings_are_reported_most_severe_first() -> None:
     platform = observations.a_platform()
     observed = evaluations.schema(
         Reason.READY,
@@ -301,7 +301,7 @@ def test_applied_spec_has_all_defaults_and_is_a_valid_spec() -> None:
     assert PlatformSpec.model_validate(applied).retention == platform.spec.retention
 
 
-def test_versions_and_the_schema_are_told_as_they_were_said() -> None:
+def test_versions_and_schema_are_reported_unchanged() -> None:
     platform = observations.a_platform()
     told = evaluations.status_of(evaluations.inputs(platform, observations.steady(platform)))
     assert told["servers"] == {server.value: {"version": "15.8"} for server in Server}

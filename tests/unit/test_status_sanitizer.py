@@ -99,7 +99,7 @@ SPECS: Final = structural.values(SPEC)
 
 @settings(max_examples=50)
 @given(before=SPECS.map(consistent), after=SPECS.map(consistent) | SPECS)
-def test_the_status_of_any_spec_after_any_other_is_taken(before: dict[str, Any], after: dict[str, Any]) -> None:
+def test_api_server_accepts_the_status_of_any_spec_change(before: dict[str, Any], after: dict[str, Any]) -> None:
     assert isinstance(parsing.parse(kept(before)), Platform), "of the specs enough are understood"
     first, second = status_of(kept(before)), status_of(kept(after))
     stored = structural.applied_over(structural.applied_over(NEVER, {}, first), first, second)
@@ -115,7 +115,9 @@ def test_the_status_of_any_spec_after_any_other_is_taken(before: dict[str, Any],
     many=st.integers(min_value=0, max_value=40),
     reason=st.sampled_from(Reason),
 )
-def test_the_status_of_whatever_servers_say_is_taken(texts: list[str], days: int, many: int, reason: Reason) -> None:
+def test_api_server_accepts_the_status_of_any_server_message(
+    texts: list[str], days: int, many: int, reason: Reason
+) -> None:
     message, version, revision, name, what = texts
 
     def change(observed: Observed) -> Observed:

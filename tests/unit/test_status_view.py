@@ -41,7 +41,7 @@ def shown(lines: Any) -> str:
     return "\n".join(Text.from_markup(line).plain for line in lines)
 
 
-def test_a_healthy_desk_is_one_page() -> None:
+def test_healthy_platform_is_one_page() -> None:
     platform = a_platform(
         READY,
         a_condition("Stalled", "False", "Ready"),
@@ -84,7 +84,7 @@ def test_missing_leader_replica_or_platform_status_is_unhealthy() -> None:
     assert "no word from an operator yet" in page
 
 
-def test_a_platform_that_nobody_keeps_so_is_not_healthy() -> None:
+def test_unmanaged_platform_is_not_healthy() -> None:
     left = status_view.AetherState(platforms=[a_platform(READY)])
     assert not left.healthy
     assert "nothing is repaired" in shown(status_view.status_lines(left))
@@ -95,7 +95,7 @@ def test_a_platform_that_nobody_keeps_so_is_not_healthy() -> None:
     assert not status_view.is_ready(edited)
 
 
-def test_nothing_is_said_where_nothing_is_there() -> None:
+def test_nothing_is_printed_without_objects() -> None:
     assert list(status_view.status_lines(status_view.AetherState())) == []
     assert status_view.AetherState().healthy
 
@@ -146,7 +146,7 @@ def test_a_stalled_platform_waits_for_a_person() -> None:
     assert "waits for a person" in shown(status_view.explanation_lines(a_platform(*conditions), []))
 
 
-def test_an_edit_that_nobody_looked_at_yet_is_told() -> None:
+def test_unobserved_edit_is_reported() -> None:
     platform = a_platform(READY)
     platform["metadata"]["generation"] = 3
     assert "has not looked at that yet" in shown(status_view.explanation_lines(platform, []))
@@ -156,7 +156,7 @@ def test_an_edit_that_nobody_looked_at_yet_is_told() -> None:
     assert "True Ready" not in page
 
 
-def test_what_may_not_be_read_is_named_and_not_judged() -> None:
+def test_forbidden_resources_are_named_and_do_not_affect_health() -> None:
     unreadable = [
         status_view.UnreadableResource(what="leases", namespace="aether-system"),
         status_view.UnreadableResource(what="nodes"),
@@ -176,7 +176,7 @@ def test_what_may_not_be_read_is_named_and_not_judged() -> None:
     ).healthy
 
 
-def test_a_pod_that_is_not_well_is_not_healthy() -> None:
+def test_unready_pod_is_not_healthy() -> None:
     done, waiting = {"status": {"phase": "Succeeded"}}, {"status": {"phase": "Pending", "conditions": None}}
     assert status_view.AetherState(pods=[done]).healthy
     assert status_view.AetherState(pods=[done, waiting]).unhealthy_pods == [waiting]
@@ -202,7 +202,7 @@ def test_failed_reconcile_missing_from_the_status_is_reported() -> None:
     assert "could not finish" not in shown(status_view.explanation_lines(a_platform(READY), [failed, ready, again]))
 
 
-def test_a_platform_that_no_operator_watches_is_told() -> None:
+def test_platform_without_a_watching_operator_is_reported() -> None:
     assert "no operator has looked at it yet" in shown(
         status_view.explanation_lines({"metadata": a_platform()["metadata"]}, [])
     )
@@ -225,7 +225,7 @@ def test_reason_of_a_newer_operator_is_shown_as_unknown() -> None:
     assert "older than the operator" in said
 
 
-def test_kinds_have_the_names_that_kubectl_knows() -> None:
+def test_kinds_have_kubectls_names() -> None:
     assert (
         status_view.parse_target("tp/paper")
         == status_view.parse_target("TradingPlatform/paper")

@@ -35,7 +35,7 @@ def test_volumes_that_are_not_ours_do_not_count() -> None:
     assert len(plan(foreign)) == volumes.SPARE
 
 
-def test_a_volume_that_is_taken_is_replaced() -> None:
+def test_bound_volume_is_replaced() -> None:
     assert plan(*FULL[1:], seen("taken", "Bound")) == [volumes.Create("new-0")]
 
 
@@ -44,7 +44,7 @@ def test_new_volume_counts_before_the_controller_has_observed_it() -> None:
     assert plan(*FULL[1:], fresh) == []
 
 
-def test_a_released_volume_goes_with_its_data() -> None:
+def test_released_volume_is_deleted_with_its_data() -> None:
     assert plan(*FULL, seen("old", "Released")) == [volumes.Remove("old")]
 
 
@@ -52,7 +52,7 @@ def test_released_volume_stays_while_a_pod_uses_it() -> None:
     assert plan(*FULL, seen("old", "Released"), mounted=frozenset({"old"})) == []
 
 
-def test_a_released_volume_that_says_retain_stays() -> None:
+def test_released_volume_with_retain_stays() -> None:
     kept = seen("kept", "Released")
     kept["spec"]["persistentVolumeReclaimPolicy"] = "Retain"
     assert plan(*FULL, kept) == []

@@ -91,7 +91,7 @@ async def test_what_is_in_a_closed_namespace_is_dropped_unseen() -> None:
         assert cluster.asked == []
 
 
-async def test_a_forbidden_visit_finds_out_that_its_namespace_is_closed() -> None:
+async def test_forbidden_reconcile_detects_that_its_namespace_is_closed() -> None:
     controller, cluster = Controller(refusals=[FORBIDDEN]), Cluster({"theirs"})
     async with at_work(controller, cluster, THEIRS, OURS) as queue:
         assert (controller.reconciled, controller.forgotten) == ([THEIRS, OURS], [THEIRS])
@@ -103,7 +103,7 @@ async def test_a_forbidden_visit_finds_out_that_its_namespace_is_closed() -> Non
     ("refusal", "silent"),
     [(FORBIDDEN, False), (FORBIDDEN, True), (api_client.ApiError(422, "Invalid", "it may not be so"), False)],
 )
-async def test_a_refusal_of_one_thing_is_tried_again_later(refusal: Exception, *, silent: bool) -> None:
+async def test_single_forbidden_request_is_retried_later(refusal: Exception, *, silent: bool) -> None:
     controller, cluster = Controller(refusals=[refusal]), Cluster(set(), silent=silent)
     async with at_work(controller, cluster, THEIRS) as queue:
         assert (controller.reconciled, controller.forgotten) == ([THEIRS], [])

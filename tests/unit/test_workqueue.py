@@ -25,7 +25,7 @@ async def nobody_can_take(queue: Queue, lane: Lane = Lane.NORMAL) -> bool:
     return not taking.done()
 
 
-async def test_a_burst_of_a_hundred_events_is_one_visit() -> None:
+async def test_burst_of_a_hundred_events_is_one_reconcile() -> None:
     queue = a_queue()
     for _ in range(100):
         queue.add(ONE)
@@ -63,7 +63,7 @@ async def test_keys_are_taken_in_order_with_urgent_ones_first() -> None:
     assert [await queue.get() for _ in range(3)] == [URGENT, ONE, OTHER]
 
 
-async def test_a_worker_of_the_urgent_lane_leaves_other_keys_alone() -> None:
+async def test_urgent_worker_leaves_other_keys_alone() -> None:
     queue = a_queue()
     queue.add(ONE)
     assert await nobody_can_take(queue, Lane.URGENT)
@@ -126,7 +126,7 @@ async def test_of_two_later_times_the_earlier_counts() -> None:
         assert await queue.get() == ONE
 
 
-async def test_nothing_is_kept_of_a_key_that_is_gone() -> None:
+async def test_deleted_key_leaves_nothing_behind() -> None:
     queue = a_queue()
     queue.add(ONE)
     await queue.get()
