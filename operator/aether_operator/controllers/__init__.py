@@ -1,1 +1,1 @@
-"""The Lease, the queue, the visit itself, health and metrics."""
+"""The workqueue and its workers, the reconcile of a TradingPlatform, configuration, health, metrics and logs."""

@@ -1,4 +1,4 @@
-"""When a platform is looked at again though nothing tells of it: decided from the status that was just told."""
+"""When a platform is reconciled again without an event: decided from the status that was just written."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from aether_operator.api.reasons import ConditionType
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ASK_OTHERS: Final = 60.0
-"""Seconds until all is asked again: servers of others, and what rooms say, which tell us nothing by themselves."""
-ASKED_A_SECOND: Final = 5
-"""Platforms that are Ready, all together."""
-FOLLOWING: Final = 2.0
-"""Seconds until rooms are asked again that were well a moment ago, or have just been given new settings."""
-UNHEALTHY: Final = 15.0
-"""Seconds until rooms are asked again that waited too long to be well: others mend them, and tell us nothing."""
-SOON: Final = 5.0
-"""Seconds until the next look at what is not Ready and tells us nothing by itself."""
-RETRY_STALLED: Final = 60.0
-"""Seconds until the next look at what only a person can mend, in case somebody mended it where we do not watch."""
-_BEFORE_COMPONENTS: Final = (
+RECHECK_READY: Final = 60.0
+"""Seconds until a Ready platform is checked again: external servers and our own services send no events."""
+READY_RECHECKS_PER_SECOND: Final = 5
+"""Over all Ready platforms."""
+RECHECK_COMPONENTS: Final = 2.0
+"""Seconds until components are queried again that became unhealthy a moment ago, or got a new configuration."""
+RECHECK_STALLED_COMPONENTS: Final = 15.0
+"""Seconds until components are queried again that are unhealthy for longer than the progress deadline."""
+RECHECK_SERVERS: Final = 5.0
+"""Seconds until servers, schema or topics that are not Ready are checked again."""
+RECHECK_STALLED: Final = 60.0
+"""Seconds until the next check of what only a person can mend, and may have mended where no watch sees it."""
+_COMPONENTS_NEED: Final = (
     ConditionType.POSTGRES_READY,
     ConditionType.KAFKA_READY,
     ConditionType.NATS_READY,
@@ -29,17 +29,16 @@ _BEFORE_COMPONENTS: Final = (
     ConditionType.SCHEMA_READY,
     ConditionType.TOPICS_READY,
 )
-"""What rooms stand on."""
 
 
 def requeue_after(status: Mapping[str, Any], *, platforms: int, longest: float) -> float:
-    """Seconds until the next look, `longest` at most; `platforms` are those that we look at."""
-    truths = {one["type"]: one["status"] for one in status["conditions"]}
-    stalled = truths[ConditionType.STALLED] == "True"
-    if truths[ConditionType.READY] == "True":
-        due = max(ASK_OTHERS, platforms / ASKED_A_SECOND)
-    elif all(truths[kind] == "True" for kind in _BEFORE_COMPONENTS):
-        due = UNHEALTHY if stalled else FOLLOWING  # it is the rooms
+    """Seconds until the next reconcile, `longest` at most; `platforms` is how many the operator reconciles."""
+    values = {condition["type"]: condition["status"] for condition in status["conditions"]}
+    stalled = values[ConditionType.STALLED] == "True"
+    if values[ConditionType.READY] == "True":
+        seconds = max(RECHECK_READY, platforms / READY_RECHECKS_PER_SECOND)
+    elif all(values[type_] == "True" for type_ in _COMPONENTS_NEED):
+        seconds = RECHECK_STALLED_COMPONENTS if stalled else RECHECK_COMPONENTS
     else:
-        due = RETRY_STALLED if stalled else SOON
-    return min(due, longest)
+        seconds = RECHECK_STALLED if stalled else RECHECK_SERVERS
+    return min(seconds, longest)

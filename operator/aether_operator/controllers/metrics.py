@@ -1,4 +1,4 @@
-"""What the operator says of itself to Prometheus."""
+"""The operator's Prometheus metrics, named after those of controller-runtime where it has them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,19 @@ ACTIVE_WORKERS: Final = Gauge(
     "Workers that reconcile now; at most maxConcurrentReconciles and one for urgent keys",
 )
 WORKQUEUE_DEPTH: Final = Gauge("aether_operator_workqueue_depth", "Keys that wait for a worker")
+WORKQUEUE_ADDS: Final = Counter("aether_operator_workqueue_adds", "Keys queued, each once until a worker takes it")
+WORKQUEUE_RETRIES: Final = Counter("aether_operator_workqueue_retries", "Keys queued again after a failed reconcile")
 WATCH_AGE: Final = Gauge(
-    "aether_operator_watch_age_seconds", "Since the last event, bookmark or good list of a resource", ["path"]
+    "aether_operator_watch_age_seconds", "Seconds since a resource last sent an event, a bookmark or a list", ["path"]
 )
 NAMESPACE_WATCHED: Final = Gauge(
     "aether_operator_namespace_watched",
-    "1 while the leader watches a namespace; 0 before that, and while the API server refuses",
+    "1 while the leader watches a namespace; 0 before that, and while the API server denies access",
     ["namespace"],
 )
 WRITES: Final = Counter("aether_operator_writes", "Writes to the API server, by verb and kind", ["verb", "kind"])
-REPAIRS: Final = Counter("aether_operator_repairs", "Children that somebody else had changed or removed", ["kind"])
+REPAIRS: Final = Counter(
+    "aether_operator_repairs", "Children applied again after somebody else had changed or deleted them", ["kind"]
+)
 LEADER: Final = Gauge("aether_operator_leader", "1 while this replica holds the Lease")
-LOOP_LAG: Final = Gauge("aether_operator_loop_lag_seconds", "How late the event loop was when it was last asked")
+LOOP_LAG: Final = Gauge("aether_operator_loop_lag_seconds", "Delay of the event loop at the last measurement")

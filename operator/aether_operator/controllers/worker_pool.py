@@ -1,4 +1,4 @@
-"""Takes keys from the queue and has them visited: the workers, the outcomes, the clock of each key."""
+"""The workers: each gets a key from the queue, has its controller reconcile it, and requeues it by the result."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 JITTER: Final = 0.1
-"""Share of a resync's time by which it may come early or late, so that a thousand keys do not come at once."""
+"""Share by which the time of a resync varies, so that a thousand keys do not come at once."""
 REPORT_AFTER: Final = 4
-"""Visits that are put off in a row before a person is told: some ten seconds."""
+"""Retries in a row after which a temporary failure is reported on the object: some ten seconds."""
 
 
 class Controller(Protocol):
-    """Who visits one kind."""
+    """Reconciles the objects of one kind."""
 
     async def reconcile(self, key: Key) -> float | None:
-        """Returns after how many seconds the next visit is due."""
+        """Returns the seconds until the next reconcile, or None when only an event starts one."""
         ...
 
     async def report_failure(self, key: Key, cause: str) -> None:
-        """Tell a person that a visit of it failed, and why."""
+        """Report on the object that its reconcile failed, and why."""
         ...
 
     def forget(self, key: Key) -> None:
-        """It is not visited any more, until an event asks for it again."""
+        """Drop what is remembered of an object that is not reconciled any more, until an event adds it again."""
         ...
 
 
 class NamespaceAccess(Protocol):
-    """Who knows the namespaces that we may look at."""
+    """Which namespaces the operator may read."""
 
     def inaccessible(self, namespace: str) -> bool:
-        """Whether the API server refuses its objects; when it does not any more, each is put into the queue again."""
+        """Whether the API server denies listing its objects. Each of them is queued again once it allows that."""
         ...
 
     async def check_access(self, namespace: str) -> bool:
-        """Ask the API server."""
+        """Query the API server."""
         ...
 
 
@@ -58,12 +58,12 @@ class WorkerPool:
     """The workers of one leader.
 
     Args:
-        queue: Where keys come from.
-        visitors: Kind → who visits it.
-        namespaces: What is in one that is closed is not visited.
-        guard: Raises when we do not lead any more.
-        chance: A number from 0 to 1, anew at each call.
-        word: Makes the id of a visit.
+        queue: The keys to reconcile.
+        controllers: The controller of each kind.
+        namespaces: Keys of inaccessible namespaces are dropped.
+        guard: Raises `LeaseLost` when this process does not lead any more.
+        random: Returns a new number from 0 to 1 at each call, for jitter.
+        new_id: Makes the id of a reconcile, for its log lines.
     """
 
     queue: Queue
@@ -74,17 +74,17 @@ class WorkerPool:
     new_id: Callable[[], str]
 
     async def run(self, count: int) -> None:
-        """Visit for ever, so many at once; one more serves urgent keys alone.
+        """Run `count` workers, and one more for urgent keys alone, until cancelled.
 
         Raises:
-            LeaseLost: Somebody else acts now.
+            LeaseLost: This process does not lead any more.
         """
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._serve(Lane.URGENT))
+            group.create_task(self._work(Lane.URGENT))
             for _ in range(count):
-                group.create_task(self._serve(Lane.NORMAL))
+                group.create_task(self._work(Lane.NORMAL))
 
-    async def _serve(self, lane: Lane) -> None:
+    async def _work(self, lane: Lane) -> None:
         while True:
             key = await self.queue.get(lane)
             metrics.WORKQUEUE_DEPTH.set(self.queue.depth())
@@ -98,69 +98,70 @@ class WorkerPool:
             logs.CONTEXT.set({})
 
     async def _reconcile(self, key: Key) -> str:
+        """Reconcile a key and requeue it. Returns the result, as the metrics name it."""
         try:
-            due = await self.controllers[key.kind].reconcile(key)
+            requeue_after = await self.controllers[key.kind].reconcile(key)
         except leader_election.LeaseLost:
             raise
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            # Not we were cancelled but something that the visit waited for: the key must not stay taken for ever.
-            await self._tell(key, "something that it waited for was cancelled")
+            # Not this worker was cancelled, but something that it awaited: without a retry the key would stay taken.
+            await self._report(key, "something that it waited for was cancelled")
             self.queue.failed(key)
             return "error"
         except fence.FencedOff as fenced:
             self.guard()  # whoever still holds the Lease takes the fence anew; who does not ends here
-            await self._put_off(key, str(fenced))
-            wait = self.queue.failed(key)
-            log.warning("fenced_off", extra={"cause": str(fenced), "seconds": round(wait, 2)})
+            await self._report_if_lasting(key, str(fenced))
+            delay = self.queue.failed(key)
+            log.warning("fenced_off", extra={"cause": str(fenced), "seconds": round(delay, 2)})
             return "requeue"
-        except api_client.Unavailable as later:
-            await self._put_off(key, str(later))
-            wait = self.queue.failed(key, at_least=later.after)
-            log.warning("reconcile_requeued", extra={"cause": str(later), "seconds": round(wait, 2)})
+        except api_client.Unavailable as unavailable:
+            await self._report_if_lasting(key, str(unavailable))
+            delay = self.queue.failed(key, at_least=unavailable.after)
+            log.warning("reconcile_requeued", extra={"cause": str(unavailable), "seconds": round(delay, 2)})
             return "requeue"
-        except Exception as fault:
-            if await self._closes(key, fault):
+        except Exception as error:
+            if await self._access_denied(key, error):
                 return self._drop(key)
-            # One object that we cannot cope with must not stop the others; it is told by log, metric and status, and
-            # tried again ever more rarely.
-            await self._tell(key, logs.summary(fault))
-            wait = self.queue.failed(key)
-            log.exception("reconcile_failed", extra={"seconds": round(wait, 2)})
+            # One object that cannot be reconciled must not stop the others: it is reported in log, metric and status,
+            # and retried with backoff.
+            await self._report(key, logs.summary(error))
+            delay = self.queue.failed(key)
+            log.exception("reconcile_failed", extra={"seconds": round(delay, 2)})
             return "error"
-        if due is not None:
-            due *= 1 + JITTER * (2 * self.random() - 1)
-        self.queue.done(key, requeue_after=due)
+        if requeue_after is not None:
+            requeue_after *= 1 + JITTER * (2 * self.random() - 1)
+        self.queue.done(key, requeue_after=requeue_after)
         return "success"
 
-    async def _closes(self, key: Key, fault: Exception) -> bool:
-        """Whether it is the whole namespace that is refused, and not one thing in it: the API server is asked."""
-        if not isinstance(fault, api_client.ApiError) or fault.code != api_client.FORBIDDEN:
+    async def _access_denied(self, key: Key, error: Exception) -> bool:
+        """Whether the API server denies the whole namespace, and not one object in it: it is queried."""
+        if not isinstance(error, api_client.ApiError) or error.code != api_client.FORBIDDEN:
             return False
         try:
             await self.namespaces.check_access(key.namespace)
         except (api_client.Unavailable, api_client.ApiError) as unknown:
-            log.warning("namespace_not_asked", extra={"namespace": key.namespace, "cause": str(unknown)})
+            log.warning("access_check_failed", extra={"namespace": key.namespace, "cause": str(unknown)})
         return self.namespaces.inaccessible(key.namespace)
 
     def _drop(self, key: Key) -> str:
-        """Whoever watches the namespace says that it is closed, and lists everything when it is open again."""
+        """The watcher logs that the namespace is inaccessible, and queues all its objects when it is not any more."""
         self.controllers[key.kind].forget(key)
         self.queue.done(key, requeue_after=None)
         return "not_watched"
 
-    async def _put_off(self, key: Key, cause: str) -> None:
-        """Tell of what usually passes by itself, once it has not for a while."""
+    async def _report_if_lasting(self, key: Key, cause: str) -> None:
+        """Report a failure that usually passes by itself, once it has not for a while."""
         if self.queue.failures(key) >= REPORT_AFTER:
-            await self._tell(key, cause)
+            await self._report(key, cause)
 
-    async def _tell(self, key: Key, cause: str) -> None:
-        """While the key is still ours: nobody else visits it."""
+    async def _report(self, key: Key, cause: str) -> None:
+        """Called before the key is requeued, so that no other worker reconciles the object meanwhile."""
         try:
             await self.controllers[key.kind].report_failure(key, cause)
         except leader_election.LeaseLost:
             raise
-        except Exception as fault:  # noqa: BLE001 - the visit is tried again, and so is this
-            log.warning("failure_not_reported", extra={"cause": logs.summary(fault)})
+        except Exception as error:  # noqa: BLE001 - the reconcile is retried, and so is the report
+            log.warning("failure_not_reported", extra={"cause": logs.summary(error)})
