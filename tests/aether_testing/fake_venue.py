@@ -15,9 +15,9 @@ from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side, Trade
 from aether_services.ingest.core.markets import Markets
-from aether_services.ingest.ports import Listed, VenueAway
-from aether_services.ingest.service.backfill import History
-from aether_services.ingest.service.receiver import Receiving
+from aether_services.ingest.ports import InstrumentList, VenueUnavailable
+from aether_services.ingest.service.backfill import TradeHistory
+from aether_services.ingest.service.receiver import Receiver
 from aether_testing import clocks, recordings
 from aether_testing.clocks import Clock
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from aether_services.ingest import ports
-    from aether_services.ingest.core.outboxes import Letter
-    from aether_services.ingest.core.subscriptions import Step
-    from aether_services.ingest.core.trade_log import Place
+    from aether_services.ingest.core.outboxes import EncodedMessage
+    from aether_services.ingest.core.subscriptions import State
+    from aether_services.ingest.core.trade_logs import Cursor
     from aether_services.ingest.core.wire import Channel
 
 BTC, ETH, BAD = Symbol(recordings.SYMBOL), Symbol("ETH/USD"), Symbol("AAA/USD")
@@ -72,7 +72,7 @@ class Venue:
         """The next message."""
         frame = await self._frames.get()
         if isinstance(frame, int):
-            raise VenueAway(f"code {frame}", frame)
+            raise VenueUnavailable(f"code {frame}", frame)
         return frame.decode()
 
     async def send(self, text: str) -> None:
@@ -82,11 +82,11 @@ class Venue:
         for frame in self._answer(request):
             self._frames.put_nowait(frame)
 
-    async def instruments(self) -> Listed:
+    async def instruments(self) -> InstrumentList:
         """None."""
-        return Listed()
+        return InstrumentList()
 
-    async def trades(self, symbol: Symbol, after: Place | None) -> Sequence[Trade]:
+    async def trades(self, symbol: Symbol, after: Cursor | None) -> Sequence[Trade]:
         """What it has over REST: trades that it did not tell of."""
         del symbol
         self.questions += 1
@@ -121,34 +121,34 @@ class World:
     def __init__(self, answer: Answer, *symbols: Symbol) -> None:
         self.clock = Clock()
         self.venue = Venue(self.clock, answer)
-        self.markets = Markets(writer="w", depth=10, tape_length=10, post=lambda _: None)
+        self.markets = Markets(writer="w", depth=10, trade_log_length=10, publish=lambda _: None)
         self.markets.serve(symbols or [BTC])
-        self.receiving = self.receives(self.venue)
+        self.receiver = self.receives(self.venue)
 
-    def receives(self, venue: ports.Venue, *, pace: float = 0.0) -> Receiving:
+    def receives(self, venue: ports.Venue, *, rest_interval: float = 0.0) -> Receiver:
         """What receives of a venue."""
-        return Receiving(
+        return Receiver(
             venue=venue,
-            history=History(venue, self.clock),
+            history=TradeHistory(venue, self.clock),
             markets=self.markets,
             clock=self.clock,
             depth=10,
             refresh=300,
-            arrived=lambda: None,
-            pace=pace,
-            chance=lambda: 0.5,
+            on_received=lambda: None,
+            rest_interval=rest_interval,
+            jitter=lambda: 0.5,
         )
 
-    def step(self, channel: Channel, symbol: Symbol) -> Step | None:
+    def step(self, channel: Channel, symbol: Symbol) -> State | None:
         """How far a subscription is."""
-        return self.receiving._asked.step((channel, symbol))  # noqa: SLF001 - its table
+        return self.receiver._subscriptions.state((channel, symbol))  # noqa: SLF001 - its table
 
     @contextlib.asynccontextmanager
     async def running(self, *, filling: bool = False) -> AsyncIterator[None]:
         """It receives meanwhile, and brings the trades that are missed."""
-        tasks = [asyncio.create_task(self.receiving.run())]
+        tasks = [asyncio.create_task(self.receiver.run())]
         if filling:
-            tasks.append(asyncio.create_task(self.receiving.fill()))
+            tasks.append(asyncio.create_task(self.receiver.backfill()))
         try:
             yield
         finally:
@@ -205,7 +205,7 @@ def a_trade_at(trade_id: int, moment: Nanoseconds) -> Trade:
 
 async def filling(world: World, holds: Callable[[], bool], seconds: float) -> None:
     """Let missed trades be asked for until something holds."""
-    await clocks.run_until(world.clock, world.receiving.fill(), holds, seconds)
+    await clocks.run_until(world.clock, world.receiver.backfill(), holds, seconds)
 
 
 # Frames by themselves.
@@ -217,9 +217,9 @@ class Heard:
     """Markets that are handed frames, and the letters that they posted."""
 
     def __init__(self, *served: str) -> None:
-        self.letters: list[Letter] = []
+        self.messages: list[EncodedMessage] = []
         self.seconds: list[float] = []
-        self.markets = Markets(writer="w", depth=10, tape_length=100, post=self.letters.append)
+        self.markets = Markets(writer="w", depth=10, trade_log_length=100, publish=self.messages.append)
         self.markets.observe = self.seconds.append
         self.markets.serve(map(Symbol, served or (BTC,)))
 
@@ -231,7 +231,7 @@ class Heard:
 
     def books(self) -> list[BookMessage]:
         """What was said of books."""
-        return [BookMessage.model_validate_json(one.body) for one in self.letters if one.topic is Topic.BOOK]
+        return [BookMessage.model_validate_json(one.body) for one in self.messages if one.topic is Topic.BOOK]
 
 
 def trade_frame(trade_id: int, symbol: str = BTC) -> dict[str, Any]:

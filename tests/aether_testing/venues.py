@@ -276,4 +276,4 @@ def follow(text: str, known: dict[Symbol, books.Book], depth: int) -> bool:
     book = known[one.symbol]
     apply = book.snapshot if head.type == "snapshot" else book.update
     bids, asks = ([level.text() for level in side] for side in (data.bids, data.asks))
-    return apply(bids, asks, wire.whole(data.checksum))
+    return apply(bids, asks, wire.integer(data.checksum))

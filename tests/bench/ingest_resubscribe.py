@@ -22,7 +22,7 @@ import prometheus_client
 
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.trades import Side
-from aether_services.exchange_sim import app, subscribers
+from aether_services.exchange_sim import app, connections
 from aether_services.exchange_sim.core import markets
 from aether_services.exchange_sim.core.orders import LevelSet
 from aether_services.exchange_sim.core.recordings import Recording
@@ -32,8 +32,8 @@ from aether_services.exchange_sim.settings import Settings
 from aether_services.ingest.adapters.kraken import Kraken
 from aether_services.ingest.core import subscriptions
 from aether_services.ingest.core.markets import Markets
-from aether_services.ingest.service.backfill import History
-from aether_services.ingest.service.receiver import Receiving
+from aether_services.ingest.service.backfill import TradeHistory
+from aether_services.ingest.service.receiver import Receiver
 from aether_services.kit import http_server
 from aether_services.kit.clocks import SystemClock
 from aether_testing import benchmarks
@@ -78,16 +78,16 @@ def _serve(listening: socket.socket) -> None:
     async def serve() -> None:
         venue = _a_venue()
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGUSR1, venue.audience.close_all, subscribers.GOING_AWAY, "cut")
+        loop.add_signal_handler(signal.SIGUSR1, venue.audience.close_all, connections.GOING_AWAY, "cut")
         served = app.create(venue, prometheus_client.CollectorRegistry())
         await http_server.server(served, host="127.0.0.1", port=0).serve(sockets=[listening])
 
     asyncio.run(serve())
 
 
-async def _until(receiving: Receiving, served: Markets, reconnects: int) -> None:
+async def _until(receiver: Receiver, served: Markets, reconnects: int) -> None:
     async with asyncio.timeout(DEADLINE):
-        while receiving.reconnects < reconnects or not all(market.usable for market in served.all()):  # noqa: ASYNC110 - two things
+        while receiver.reconnects < reconnects or not all(market.usable for market in served.all()):  # noqa: ASYNC110 - two things
             await asyncio.sleep(0.002)
 
 
@@ -97,25 +97,25 @@ async def _after_a_cut(process: BaseProcess, port: int, symbols_at_once: int) ->
     async with Kraken(
         ws_url=f"ws://127.0.0.1:{port}/v2", rest_url=f"http://127.0.0.1:{port}", pause=0, clock=clock
     ) as venue:
-        served = Markets(writer="bench", depth=DEPTH, tape_length=10, post=lambda _: None)
+        served = Markets(writer="bench", depth=DEPTH, trade_log_length=10, publish=lambda _: None)
         served.serve(PAIRS)
-        receiving = Receiving(
+        receiver = Receiver(
             venue=venue,
-            history=History(venue, clock),
+            history=TradeHistory(venue, clock),
             markets=served,
             clock=clock,
             depth=DEPTH,
             refresh=300,
-            arrived=lambda: None,
+            on_received=lambda: None,
             symbols_at_once=symbols_at_once,
         )
-        task = asyncio.create_task(receiving.run())
+        task = asyncio.create_task(receiver.run())
         try:
-            await _until(receiving, served, 0)
+            await _until(receiver, served, 0)
             began = time.perf_counter()
             assert process.pid is not None
             os.kill(process.pid, signal.SIGUSR1)
-            await _until(receiving, served, 1)
+            await _until(receiver, served, 1)
             return time.perf_counter() - began
         finally:
             task.cancel()

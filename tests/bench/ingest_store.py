@@ -22,7 +22,7 @@ from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side, Trade
 from aether_services.ingest.adapters import tables
 from aether_services.ingest.adapters.servers import Server
-from aether_services.ingest.core.trade_log import Received
+from aether_services.ingest.core.trade_logs import ReceivedTrade
 from aether_services.ingest.settings import Tls
 from aether_testing import benchmarks, postgres
 
@@ -35,11 +35,11 @@ SYMBOLS: Final = [Symbol(f"{chr(65 + n) * 3}/USD") for n in range(10)]
 BEGIN: Final = Nanoseconds(time.time_ns() - 3600 * times.SECOND)
 
 
-def trades(first: int) -> list[Received]:
+def trades(first: int) -> list[ReceivedTrade]:
     """A batch of all markets, a millisecond apart: what a busy venue tells in a few seconds."""
     chance = random.Random(first)
     return [
-        Received(
+        ReceivedTrade(
             Trade(
                 symbol=symbol,
                 trade_id=first + number,
@@ -81,7 +81,7 @@ def figures() -> Iterator[benchmarks.Figure]:
 async def measure(output: tables.Tables, server: postgres.Postgres, database: str) -> tuple[list[float], list[float]]:
     """Seconds of each batch: ours, and the same rows of other markets by plain COPY; in turns."""
     ours, plain = list[float](), list[float]()
-    await output.keep([_instrument(symbol) for symbol in SYMBOLS])
+    await output.save([_instrument(symbol) for symbol in SYMBOLS])
     async with output.connected() as sink, output._connection() as connection:  # noqa: SLF001 - the peer's
         for number in range(BATCHES):
             batch = trades(1 + number * BATCH // len(SYMBOLS))

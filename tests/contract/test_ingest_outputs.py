@@ -23,10 +23,10 @@ from aether_services.ingest.adapters.kafka import Kafka
 from aether_services.ingest.adapters.nats import Nats
 from aether_services.ingest.adapters.servers import Server
 from aether_services.ingest.adapters.tables import Tables
-from aether_services.ingest.core import trade_log
-from aether_services.ingest.core.outboxes import Letter
-from aether_services.ingest.core.trade_log import Received
-from aether_services.ingest.ports import Behind, Output, OutputAway
+from aether_services.ingest.core import trade_logs
+from aether_services.ingest.core.outboxes import EncodedMessage
+from aether_services.ingest.core.trade_logs import ReceivedTrade
+from aether_services.ingest.ports import CursorMismatch, Output, OutputUnavailable
 from aether_services.ingest.settings import Tls
 from aether_testing import brokers, pipelines, postgres, tls
 
@@ -75,10 +75,12 @@ def tables(plane: Plane, folder: Path) -> Tables:
     return one
 
 
-def trades(symbol: Symbol, *ids: int, seconds: float = 1, price: str = "10.5", quantity: str = "2") -> list[Received]:
+def trades(
+    symbol: Symbol, *ids: int, seconds: float = 1, price: str = "10.5", quantity: str = "2"
+) -> list[ReceivedTrade]:
     """So many trades, one each so many seconds."""
     return [
-        Received(
+        ReceivedTrade(
             Trade(
                 symbol=symbol,
                 trade_id=one,
@@ -130,11 +132,11 @@ async def test_output_that_stores_trades_returns_its_position(
 ) -> None:
     output = outputs(plane, tmp_path)[name]
     async with output.connected() as sink:
-        assert await sink.places([symbol]) == {}
+        assert await sink.cursors([symbol]) == {}
         await sink.deliver(trades(symbol, 5, 6), [], {})
     async with output.connected() as sink:
-        (place,) = (await sink.places([symbol])).values()
-        assert place == trade_log.place_of(trades(symbol, 6)[0].trade)
+        (cursor,) = (await sink.cursors([symbol])).values()
+        assert cursor == trade_logs.cursor_after(trades(symbol, 6)[0].trade)
 
 
 @pytest.mark.parametrize("name", ["kafka", "nats", "tables"])
@@ -143,7 +145,7 @@ async def test_missing_output_is_unavailable_with_a_cause(plane: Plane, tmp_path
         plane, kafka=brokers.free_port(), nats=brokers.free_port(),
         postgres=dataclasses.replace(plane.postgres, port=brokers.free_port()),
     )  # fmt: skip
-    with pytest.raises(OutputAway) as caught:
+    with pytest.raises(OutputUnavailable) as caught:
         async with outputs(nowhere, tmp_path)[name].connected():
             pass
     assert str(caught.value)
@@ -154,7 +156,7 @@ async def test_missing_output_is_unavailable_with_a_cause(plane: Plane, tmp_path
 async def test_credentials_that_are_not_there_are_named(plane: Plane, tmp_path: Path, name: str) -> None:
     output = outputs(plane, tmp_path)[name]
     (tmp_path / {"tables": "postgres"}.get(name, name) / "password").unlink()
-    with pytest.raises(OutputAway, match="password"):
+    with pytest.raises(OutputUnavailable, match="password"):
         async with output.connected():
             pass
 
@@ -170,8 +172,8 @@ async def test_search_goes_further_back_for_a_long_quiet_market(
     async with Kafka(a_server(tmp_path / "kafka", plane.kafka)).connected() as sink:
         await sink.deliver(trades(symbol, 7), [], {})
         await sink.deliver([one for other in others for one in trades(other, *range(1, 9))], [], {})
-        places = await sink.places([symbol, others[0], Symbol("NONE/USD")])
-    assert {one: place.trade_id for one, place in places.items()} == {symbol: 7, others[0]: 8}
+        cursors = await sink.cursors([symbol, others[0], Symbol("NONE/USD")])
+    assert {one: cursor.trade_id for one, cursor in cursors.items()} == {symbol: 7, others[0]: 8}
 
 
 # Tables.
@@ -181,7 +183,7 @@ async def test_trade_is_stored_once_whatever_time_it_carries(plane: Plane, tmp_p
     async with tables(plane, tmp_path).connected() as sink:
         await sink.deliver(trades(symbol, 1, 2, 3), [], {})
         moved = [
-            Received(dataclasses.replace(one.trade, at=Nanoseconds(one.trade.at + 1000)), one.received)
+            ReceivedTrade(dataclasses.replace(one.trade, at=Nanoseconds(one.trade.at + 1000)), one.received)
             for one in trades(symbol, 2, 3, 4)
         ]
         await sink.deliver(moved, [], {})
@@ -203,7 +205,7 @@ async def test_a_table_that_lost_what_it_had_is_noticed(plane: Plane, tmp_path: 
     async with tables(plane, tmp_path).connected() as sink:
         await sink.deliver(trades(symbol, 1, 2, 3), [], {})
         plane.postgres.run(plane.database, f"UPDATE aether.ingest_progress SET trade_id = 1 WHERE symbol = '{symbol}'")
-        with pytest.raises(Behind, match=f"{symbol} stands at trade 1"):
+        with pytest.raises(CursorMismatch, match=f"{symbol} stands at trade 1"):
             await sink.deliver(trades(symbol, 4), [], {})
     assert stored(plane, symbol) == [1, 2, 3]
 
@@ -212,7 +214,7 @@ async def test_minute_becomes_a_candle_once_a_later_trade_closes_it(
     plane: Plane, tmp_path: Path, symbol: Symbol
 ) -> None:
     one = tables(plane, tmp_path)
-    await one.keep([an_instrument(symbol)])
+    await one.save([an_instrument(symbol)])
     async with one.connected() as sink:
         # From 10:00:30 on: 10:00 is not whole and gets no candle; 10:01 has trades, 10:02 none, 10:03 one.
         at = {31: ("10.0", "1"), 40: ("12.0", "1"), 50: ("9.0", "1.5"), 58: ("11.0", "0.5"), 155: ("11.5", "1")}
@@ -230,7 +232,7 @@ async def test_minute_without_trades_closes_when_the_feed_has_passed_it(
     plane: Plane, tmp_path: Path, symbol: Symbol
 ) -> None:
     one = tables(plane, tmp_path)
-    await one.keep([an_instrument(symbol)])
+    await one.save([an_instrument(symbol)])
     async with one.connected() as sink:
         await sink.deliver(trades(symbol, 1), [], {})
         await sink.deliver([], [], {symbol: times.parse("2026-11-26T10:02:59Z")})
@@ -243,7 +245,7 @@ async def test_minute_without_trades_closes_when_the_feed_has_passed_it(
 
 async def test_late_trade_corrects_the_candle_of_its_minute(plane: Plane, tmp_path: Path, symbol: Symbol) -> None:
     one = tables(plane, tmp_path)
-    await one.keep([an_instrument(symbol)])
+    await one.save([an_instrument(symbol)])
     async with one.connected() as sink:
         some = trades(symbol, 1, 2, seconds=45)  # 10:01:15, the first, whose minute has no candle, and 10:02:00
         await sink.deliver(some, [], {symbol: times.parse("2026-11-26T10:05:00Z")})
@@ -258,12 +260,12 @@ async def test_late_trade_corrects_the_candle_of_its_minute(plane: Plane, tmp_pa
 async def test_late_trade_changes_empty_minutes_up_to_the_next_trade(
     plane: Plane, tmp_path: Path, symbol: Symbol, fifth: str | None
 ) -> None:
-    def at(number: int, minute: int, price: str) -> list[Received]:
+    def at(number: int, minute: int, price: str) -> list[ReceivedTrade]:
         seconds = minute * 60 - 30  # BEGIN is half a minute after one began
         return trades(symbol, number, seconds=seconds / number, price=price)
 
     one = tables(plane, tmp_path)
-    await one.keep([an_instrument(symbol)])
+    await one.save([an_instrument(symbol)])
     async with one.connected() as sink:
         await sink.deliver(at(1, -1, "98.0") + at(2, 1, "100.0"), [], {symbol: times.parse("2026-11-26T10:06:00Z")})
         assert [row[4] for row in candles(plane, symbol)] == [Decimal(98)] + [Decimal(100)] * 5
@@ -283,11 +285,11 @@ async def test_the_newest_decimals_of_a_market_count_for_its_candles(
     plane: Plane, tmp_path: Path, symbol: Symbol
 ) -> None:
     one = tables(plane, tmp_path)
-    await one.keep([an_instrument(symbol)])
+    await one.save([an_instrument(symbol)])
     async with one.connected() as sink:
         some = trades(symbol, 1) + trades(symbol, 2, seconds=31 / 2, price="10.05")
         await sink.deliver(some, [], {symbol: times.parse("2026-11-26T10:02:00Z")})
-        await one.keep([an_instrument(symbol, price_digits=2)])
+        await one.save([an_instrument(symbol, price_digits=2)])
         await sink.deliver(
             trades(symbol, 3, seconds=95 / 3, price="10.05"), [], {symbol: times.parse("2026-11-26T10:03:00Z")}
         )
@@ -308,7 +310,7 @@ async def test_candles_wait_until_the_market_is_written_down(plane: Plane, tmp_p
     async with one.connected() as sink:
         await sink.deliver(trades(symbol, 1), [], done)
         assert candles(plane, symbol) == []
-        await one.keep([an_instrument(symbol)])
+        await one.save([an_instrument(symbol)])
         await sink.deliver(trades(symbol, 2), [], done)
         assert len(candles(plane, symbol)) == 1
 
@@ -316,21 +318,21 @@ async def test_candles_wait_until_the_market_is_written_down(plane: Plane, tmp_p
 async def test_newest_usable_book_and_ticker_of_a_delivery_are_stored(
     plane: Plane, tmp_path: Path, symbol: Symbol
 ) -> None:
-    def a_book(number: int, *, usable: bool = True) -> Letter:
+    def a_book(number: int, *, usable: bool = True) -> EncodedMessage:
         said: dict[str, Any] = {
             "symbol": symbol, "usable": usable, "at": f"2026-11-26T10:00:0{number}.000000000Z",
             "received": "2026-11-26T10:00:09.000000000Z", "checksum": 4_000_000_000,
         }  # fmt: skip
         levels = {"bids": [["10.50", "1.00000000"], ["10.40", "2.00000000"]], "asks": [["10.60", "3.00000000"]]}
-        return Letter(Topic.BOOK, symbol, json.dumps(said | (levels if usable else {})).encode(), BEGIN)
+        return EncodedMessage(Topic.BOOK, symbol, json.dumps(said | (levels if usable else {})).encode(), BEGIN)
 
     names = ("bid", "bid_quantity", "ask", "ask_quantity", "last", "volume", "vwap", "low", "high")
     ticker = dict.fromkeys(names, "1.5") | {"change": "-0.1", "change_percent": "-0.01", "symbol": symbol}
     stamps = {"at": "2026-11-26T10:00:01.000000001Z", "received": "2026-11-26T10:00:01.5Z"}
-    letter = Letter(Topic.TICKER, symbol, json.dumps(ticker | stamps).encode(), BEGIN)
+    message = EncodedMessage(Topic.TICKER, symbol, json.dumps(ticker | stamps).encode(), BEGIN)
     async with tables(plane, tmp_path).connected() as sink:
-        await sink.deliver([], [a_book(1), a_book(2), letter], {})
-        await sink.deliver([], [a_book(2), letter], {})
+        await sink.deliver([], [a_book(1), a_book(2), message], {})
+        await sink.deliver([], [a_book(2), message], {})
         await sink.deliver([], [a_book(3), a_book(4, usable=False)], {})
     rows = plane.rows(
         f"SELECT ts, checksum, bid_prices, bid_qtys, ask_prices, ask_qtys FROM aether.books WHERE symbol = '{symbol}'"
@@ -351,11 +353,11 @@ async def test_markets_are_written_again_only_when_they_change(plane: Plane, tmp
         return tuple(said[0])
 
     one = tables(plane, tmp_path)
-    await one.keep([an_instrument(symbol)])
+    await one.save([an_instrument(symbol)])
     first = row()
-    await one.keep([an_instrument(symbol)])
+    await one.save([an_instrument(symbol)])
     assert row() == first
-    await one.keep([an_instrument(symbol, status="cancel_only")])
+    await one.save([an_instrument(symbol, status="cancel_only")])
     assert row()[:2] == ("cancel_only", DIGITS)
 
 
@@ -379,7 +381,7 @@ async def refusal(output: Output) -> str:
     connects again, and so does this.
     """
     for _ in range(20):
-        with pytest.raises(OutputAway) as away:
+        with pytest.raises(OutputUnavailable) as away:
             async with output.connected():
                 pass
         words = str(away.value)
@@ -405,7 +407,7 @@ async def test_password_is_never_sent_in_clear_where_tls_is_required(tmp_path: P
     """The library would go on in the clear."""
     with brokers.nats_server(tmp_path / "server", authorization="user: desk, password: canary") as server:
         wanted = a_server(tmp_path / "desk", server.port, "desk", "canary", tls=Tls.VERIFY)
-        with pytest.raises(OutputAway, match="TLS"):
+        with pytest.raises(OutputUnavailable, match="TLS"):
             async with Nats(wanted).connected():
                 pass
         assert "desk" not in server.log.read_text()
@@ -418,7 +420,7 @@ async def test_nats_over_verified_tls(tmp_path: Path) -> None:
     ) as server:
         folder = tmp_path / "desk"
         wanted = a_server(folder, server.port, "desk", "canary", tls=Tls.VERIFY)
-        with pytest.raises(OutputAway):
+        with pytest.raises(OutputUnavailable):
             async with Nats(wanted).connected():
                 pass
         (folder / "ca.crt").write_text(certificate.ca)

@@ -18,11 +18,11 @@ from aether_services.domain import times
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.ingest.adapters.kraken import Kraken
-from aether_services.ingest.core.refusals import Refusals, Why
-from aether_services.ingest.core.trade_log import Place
-from aether_services.ingest.ports import NotTold, VenueAway
-from aether_services.ingest.service.backfill import History
-from aether_services.ingest.service.instrument_list import Listing
+from aether_services.ingest.core.rejections import RejectionReason, Rejections
+from aether_services.ingest.core.trade_logs import Cursor
+from aether_services.ingest.ports import InvalidTrades, VenueUnavailable
+from aether_services.ingest.service.backfill import TradeHistory
+from aether_services.ingest.service.instrument_list import InstrumentListReader
 from aether_testing import clocks
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 BTC: Final = Symbol("BTC/USD")
 AT: Final = clocks.BEGIN // times.SECOND
-PLACE: Final = Place(trade_id=6, at=Nanoseconds(clocks.BEGIN))
+CURSOR: Final = Cursor(trade_id=6, at=Nanoseconds(clocks.BEGIN))
 PAIR: Final[dict[str, Any]] = {
     "altname": "XBTUSD", "wsname": "XBT/USD", "base": "XXBT", "quote": "ZUSD", "status": "online", "pair_decimals": 2,
     "lot_decimals": 8, "cost_decimals": 5, "ordermin": "0.0001", "costmin": "0.5", "tick_size": "0.01",
@@ -57,7 +57,7 @@ class Rest:
         self.asked_at: list[float] = []
         self.queries: list[dict[str, str]] = []
         self.clock = clocks.Clock()
-        self.refused = Refusals()
+        self.rejections = Rejections()
 
     async def answer(self, request: web.Request) -> web.Response:
         """One question."""
@@ -83,17 +83,19 @@ class Rest:
             (address,) = runner.addresses
             url = f"http://127.0.0.1:{address[1]}"
             ws_url = f"{url}/0/public/v2"
-            async with Kraken(ws_url=ws_url, rest_url=url, pause=0, clock=self.clock, refused=self.refused) as kraken:
+            async with Kraken(
+                ws_url=ws_url, rest_url=url, pause=0, clock=self.clock, rejections=self.rejections
+            ) as kraken:
                 yield kraken
         finally:
             await runner.cleanup()
 
-    async def keep(self, instruments: Sequence[Instrument]) -> None:
+    async def save(self, instruments: Sequence[Instrument]) -> None:
         """Write nothing down."""
 
-    def history(self, kraken: Kraken) -> History:
-        listing = Listing(kraken, self, self.clock, self.refused)
-        return History(kraken, self.clock, listing.anew, self.refused)
+    def history(self, kraken: Kraken) -> TradeHistory:
+        instrument_list = InstrumentListReader(kraken, self, self.clock, self.rejections)
+        return TradeHistory(kraken, self.clock, instrument_list.reload, self.rejections)
 
 
 @pytest.mark.parametrize(
@@ -122,11 +124,11 @@ async def test_malformed_pair_is_skipped_and_named_once_without_affecting_others
                 listed = await kraken.instruments()
                 assert [one.symbol for one in listed.instruments] == [BTC]
                 assert "ETH/USD" in listed.unreadable
-            assert [one.trade_id for one in await kraken.trades(BTC, PLACE)] == [7]
-            with pytest.raises(NotTold, match="the entry of ETH/USD is not understood"):
-                await kraken.trades(Symbol("ETH/USD"), PLACE)
+            assert [one.trade_id for one in await kraken.trades(BTC, CURSOR)] == [7]
+            with pytest.raises(InvalidTrades, match="the entry of ETH/USD is not understood"):
+                await kraken.trades(Symbol("ETH/USD"), CURSOR)
     assert [record.__dict__["of"] for record in caplog.records] == ["ETH/USD", "STRANGE"]
-    assert rest.refused.counted == {("AssetPairs", Why.NOT_UNDERSTOOD): 4}
+    assert rest.rejections.counts == {("AssetPairs", RejectionReason.NOT_UNDERSTOOD): 4}
 
 
 @pytest.mark.parametrize(
@@ -141,25 +143,25 @@ async def test_only_trades_before_a_malformed_row_are_returned(row: Any) -> None
     rest = Rest()
     rest.rows = [a_row(6), a_row(7), a_row(8), row, a_row(10)]
     async with rest.served() as kraken:
-        assert [one.trade_id for one in await kraken.trades(BTC, PLACE)] == [7, 8]
-        with pytest.raises(NotTold, match=r"^Trades: "):
-            await kraken.trades(BTC, Place(trade_id=8, at=PLACE.at))
+        assert [one.trade_id for one in await kraken.trades(BTC, CURSOR)] == [7, 8]
+        with pytest.raises(InvalidTrades, match=r"^Trades: "):
+            await kraken.trades(BTC, Cursor(trade_id=8, at=CURSOR.at))
         rest.rows[3] = a_row(9)
-        assert [one.trade_id for one in await kraken.trades(BTC, Place(trade_id=8, at=PLACE.at))] == [6, 7, 8, 9, 10]
+        assert [one.trade_id for one in await kraken.trades(BTC, Cursor(trade_id=8, at=CURSOR.at))] == [6, 7, 8, 9, 10]
 
 
 async def test_malformed_row_of_a_known_trade_is_ignored() -> None:
     rest = Rest()
     rest.rows = [a_row(5, price="NaN"), a_row(6), a_row(8)]
     async with rest.served() as kraken:
-        assert [one.trade_id for one in await kraken.trades(BTC, PLACE)] == [6, 8]
+        assert [one.trade_id for one in await kraken.trades(BTC, CURSOR)] == [6, 8]
 
 
 async def test_numbers_are_read_in_their_market_s_decimals() -> None:
     rest = Rest()
     rest.rows = [a_row(7.0, price="1e2", volume="5E-1", at=(AT + 1) * 1.0)]  # type: ignore[arg-type]
     async with rest.served() as kraken:
-        (one,) = await kraken.trades(BTC, PLACE)
+        (one,) = await kraken.trades(BTC, CURSOR)
     assert (str(one.price), str(one.quantity), one.trade_id) == ("100.00", "0.50000000", 7)
     assert one.at == clocks.BEGIN + times.SECOND
 
@@ -169,8 +171,8 @@ async def test_null_cursor_is_a_malformed_response(last: Any) -> None:
     rest = Rest()
     rest.last = last
     async with rest.served() as kraken:
-        with pytest.raises(VenueAway, match="not understood"):
-            await kraken.trades(BTC, PLACE)
+        with pytest.raises(VenueUnavailable, match="not understood"):
+            await kraken.trades(BTC, CURSOR)
 
 
 async def test_precision_increased_mid_session_is_fetched_again_at_once() -> None:
@@ -178,10 +180,10 @@ async def test_precision_increased_mid_session_is_fetched_again_at_once() -> Non
     rest.rows = [a_row(7)]
     async with rest.served() as kraken:
         history = rest.history(kraken)
-        assert [one.trade_id for one in await history.after(BTC, PLACE)] == [7]
+        assert [one.trade_id for one in await history.after(BTC, CURSOR)] == [7]
         rest.pairs = {"XXBTZUSD": PAIR | {"pair_decimals": 3}}
         rest.rows = [a_row(7), a_row(8, price="100.055")]
-        (one,) = await history.after(BTC, Place(trade_id=7, at=PLACE.at))
+        (one,) = await history.after(BTC, Cursor(trade_id=7, at=CURSOR.at))
     assert one.price == Decimal("100.055")
     assert rest.clock.seconds == clocks.Clock().seconds, "and nobody waited"
 
@@ -192,11 +194,11 @@ async def test_a_number_that_never_fits_causes_no_storm_of_questions() -> None:
     async with rest.served() as kraken:
         history = rest.history(kraken)
         for _ in range(120):
-            with pytest.raises(NotTold, match="more than 2 decimals"):
-                await history.after(BTC, PLACE)
+            with pytest.raises(InvalidTrades, match="more than 2 decimals"):
+                await history.after(BTC, CURSOR)
             await rest.clock.sleep(1)
     assert 3 <= rest.asked.count("AssetPairs") <= 10, "in two minutes"
-    assert rest.refused.counted["Trades", Why.DECIMALS] >= 120
+    assert rest.rejections.counts["Trades", RejectionReason.DECIMALS] >= 120
 
 
 async def test_trade_with_a_future_time_is_withheld_until_corrected() -> None:
@@ -205,16 +207,16 @@ async def test_trade_with_a_future_time_is_withheld_until_corrected() -> None:
     rest.rows = [a_row(7), a_row(8, at=ahead), a_row(9)]
     async with rest.served() as kraken:
         history = rest.history(kraken)
-        assert [one.trade_id for one in await history.after(BTC, PLACE)] == [7]
-        after = Place(trade_id=7, at=PLACE.at)
-        with pytest.raises(NotTold, match=r"^Trades: a time ahead of our clock$"):
+        assert [one.trade_id for one in await history.after(BTC, CURSOR)] == [7]
+        after = Cursor(trade_id=7, at=CURSOR.at)
+        with pytest.raises(InvalidTrades, match=r"^Trades: a time ahead of our clock$"):
             await history.after(BTC, after)
-        assert rest.refused.counted["Trades", Why.TIME_AHEAD] == 2
+        assert rest.rejections.counts["Trades", RejectionReason.TIME_AHEAD] == 2
         rest.rows[1] = a_row(8)
         assert [one.trade_id for one in await history.after(BTC, after)] == [8, 9], "the venue has put it right"
         rest.rows[1] = a_row(8, at=ahead)
         await rest.clock.sleep(3 * 86400)
-        with pytest.raises(NotTold, match="before that of the trade before it"):
+        with pytest.raises(InvalidTrades, match="before that of the trade before it"):
             await history.after(BTC, after)
         rest.rows[1] = a_row(8)
         assert [one.trade_id for one in await history.after(BTC, after)] == [8, 9]
@@ -225,11 +227,11 @@ async def test_trade_long_before_its_predecessor_is_withheld() -> None:
     rest.rows = [a_row(7), a_row(8), a_row(9, at=AT - 86400)]
     async with rest.served() as kraken:
         history = rest.history(kraken)
-        assert [one.trade_id for one in await history.after(BTC, PLACE)] == [7]
-        with pytest.raises(NotTold, match="before that of the trade before it"):
-            await history.after(BTC, Place(trade_id=7, at=Nanoseconds(clocks.BEGIN + times.SECOND)))
-        with pytest.raises(NotTold, match="before that of the trade before it"):
-            await history.after(BTC, Place(trade_id=8, at=Nanoseconds(clocks.BEGIN + times.SECOND)))
+        assert [one.trade_id for one in await history.after(BTC, CURSOR)] == [7]
+        with pytest.raises(InvalidTrades, match="before that of the trade before it"):
+            await history.after(BTC, Cursor(trade_id=7, at=Nanoseconds(clocks.BEGIN + times.SECOND)))
+        with pytest.raises(InvalidTrades, match="before that of the trade before it"):
+            await history.after(BTC, Cursor(trade_id=8, at=Nanoseconds(clocks.BEGIN + times.SECOND)))
 
 
 async def test_newest_trades_need_no_position_and_may_be_none() -> None:
@@ -253,10 +255,10 @@ async def test_newest_trades_begin_after_the_last_invalid_one() -> None:
         assert [one.trade_id for one in await kraken.trades(BTC, None)] == [5, 6, 7, 8]
         assert [one.trade_id for one in await history.newest(BTC)] == [7, 8]
         rest.rows.append(a_row(9, at=ahead))
-        with pytest.raises(NotTold, match=r"^Trades: a time ahead of our clock$"):
+        with pytest.raises(InvalidTrades, match=r"^Trades: a time ahead of our clock$"):
             await history.newest(BTC)
         rest.rows.append(a_row(10, volume="0"))
-        with pytest.raises(NotTold, match=r"^Trades: not positive"):
+        with pytest.raises(InvalidTrades, match=r"^Trades: not positive"):
             await history.newest(BTC)
 
 
@@ -283,7 +285,7 @@ class Said(Kraken):
 async def test_whatever_stands_in_whatever_field_ends_nothing(  # noqa: PLR0913 - a value for each
     field: str, value: Any, column: int, cell: Any, last: Any, whole: Any
 ) -> None:
-    refused = Refusals()
+    refused = Rejections()
     row = a_row(8)
     row[column] = cell
     for pairs, rows in (
@@ -291,15 +293,15 @@ async def test_whatever_stands_in_whatever_field_ends_nothing(  # noqa: PLR0913 
         ({"XXBTZUSD": PAIR, "X": whole}, {"X": [a_row(7), whole], "last": last}),
         (whole, whole),
     ):
-        kraken = Said(ws_url="", rest_url="", pause=0, clock=clocks.Clock(), refused=refused)
+        kraken = Said(ws_url="", rest_url="", pause=0, clock=clocks.Clock(), rejections=refused)
         kraken.results = {"AssetPairs": pairs, "Trades": rows}
         try:
             listed = await kraken.instruments()
             assert pairs is whole or BTC in {one.symbol for one in listed.instruments}
-            assert pairs is whole or 7 in {one.trade_id for one in await kraken.trades(BTC, PLACE)}
-        except VenueAway:
+            assert pairs is whole or 7 in {one.trade_id for one in await kraken.trades(BTC, CURSOR)}
+        except VenueUnavailable:
             assert pairs is whole or last != "0"
-    assert not [why for _, why in refused.counted if why is Why.UNEXPECTED]
+    assert not [why for _, why in refused.counts if why is RejectionReason.UNEXPECTED]
 
 
 def refused_with(*errors: str) -> web.Response:
@@ -310,8 +312,8 @@ async def tries(rest: Rest, kraken: Kraken, count: int) -> list[float]:
     """Ask for trades so often; the seconds between the questions, whatever became of them."""
     begun = len(rest.asked_at)
     for _ in range(count):
-        with contextlib.suppress(VenueAway):
-            await kraken.trades(BTC, PLACE)
+        with contextlib.suppress(VenueUnavailable):
+            await kraken.trades(BTC, CURSOR)
     return [after - before for before, after in itertools.pairwise(rest.asked_at[begun:])]
 
 
@@ -352,7 +354,7 @@ async def test_rejected_websocket_handshake_is_reported_with_its_status(status: 
     rest = Rest()
     rest.refusals = [web.Response(status=status, text="error code: 1015")]
     async with rest.served() as kraken:
-        with pytest.raises(VenueAway, match=str(status)) as refused:
+        with pytest.raises(VenueUnavailable, match=str(status)) as refused:
             async with kraken.connected():
                 pass
     assert refused.value.code == status
@@ -362,6 +364,6 @@ async def test_client_that_closes_does_not_wait_for_its_next_call() -> None:
     rest = Rest()
     async with rest.served() as kraken:
         rest.refusals = [refused_with("EGeneral:Too many requests")]
-        with pytest.raises(VenueAway, match="AssetPairs: EGeneral:Too many requests"):
+        with pytest.raises(VenueUnavailable, match="AssetPairs: EGeneral:Too many requests"):
             await kraken.instruments()
         assert rest.clock.elapsed() == rest.asked_at[-1], "the refusal is told at once"

@@ -21,7 +21,7 @@ from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side, Trade
 from aether_services.ingest.adapters.servers import Server
 from aether_services.ingest.adapters.tables import Tables
-from aether_services.ingest.core.trade_log import Received
+from aether_services.ingest.core.trade_logs import ReceivedTrade
 from aether_services.ingest.settings import Tls
 from aether_testing import postgres as servers
 
@@ -277,7 +277,7 @@ async def test_late_trades_give_the_candles_of_ordered_trades(native: Endpoint, 
             told = max([told, *(one.at for one in batch)])
             believed = Nanoseconds(min(until, told + chance.randrange(30) * times.MINUTE))
             complete = {BTC: believed} if chance.random() < 0.5 else {}
-            await sink.deliver([Received(one, until) for one in batch], [], complete)
+            await sink.deliver([ReceivedTrade(one, until) for one in batch], [], complete)
         for _ in range(3):  # a day at once
             await sink.deliver([], [], {BTC: until})
     assert written(native, "candles") == said(trades, 1, until)
@@ -293,11 +293,11 @@ async def test_long_carried_closes_are_corrected_one_day_per_delivery(native: En
     first = dataclasses.replace(first, at=Nanoseconds(BEGIN - 1))
     second = dataclasses.replace(second, at=Nanoseconds(BEGIN + 1), price=first.price + 5)
     async with tables(native, tmp_path / "tables").connected() as sink:
-        await sink.deliver([Received(first, until)], [], {})
+        await sink.deliver([ReceivedTrade(first, until)], [], {})
         for _ in range(days):
             await sink.deliver([], [], {BTC: until})
         assert written(native, "candles") == said([first], 1, until)
-        await sink.deliver([Received(second, until)], [], {})
+        await sink.deliver([ReceivedTrade(second, until)], [], {})
         for _ in range(days):
             await sink.deliver([], [], {BTC: until})
     assert written(native, "candles") == said([first, second], 1, until)
@@ -375,7 +375,7 @@ SAME = ", ".join(
 )
 def test_view_others_dropped_or_changed_is_recreated_and_reported(database: Endpoint, edit: str, what: str) -> None:
     leader = servers.a_leader()
-    steady = up(database, leader)
+    mark_stable = up(database, leader)
     before = run(database, "SELECT pg_get_viewdef('aether.candles_1h'::regclass)")
     run(database, edit)
     report = up(database, leader)
@@ -384,7 +384,7 @@ def test_view_others_dropped_or_changed_is_recreated_and_reported(database: Endp
         (Drift(name="aether.candles_1h", what=what, repaired=True),),
     )
     assert run(database, "SELECT pg_get_viewdef('aether.candles_1h'::regclass)") == before
-    assert up(database, leader) == steady
+    assert up(database, leader) == mark_stable
 
 
 @pytest.mark.parametrize(
@@ -426,13 +426,13 @@ def test_another_object_under_the_name_of_a_view_is_left(database: Endpoint, edi
 )
 def test_aggregate_changed_by_others_is_restored_and_reported(timescale: Endpoint, edit: str, what: str) -> None:
     leader = servers.a_leader()
-    steady = up(timescale, leader)
-    assert steady.ok
+    mark_stable = up(timescale, leader)
+    assert mark_stable.ok
     run(timescale, edit)
     report = up(timescale, leader)
     assert report.reason is Reason.READY
     assert report.drift[0] == Drift(name="aether.candles_1h_sums", what=what, repaired=True)
-    assert up(timescale, leader) == steady
+    assert up(timescale, leader) == mark_stable
 
 
 def test_aggregate_with_a_paused_refresh_is_reported(timescale: Endpoint) -> None:

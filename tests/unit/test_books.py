@@ -41,7 +41,7 @@ def understood(frame: bytes) -> tuple[str, list[str], list[str], int]:
     head = wire.head(frame.decode())
     (one,) = wire.data(head, list[wire.BookData])
     bids, asks = ([level.text() for level in side] for side in (one.bids, one.asks))
-    return head.type, bids, asks, wire.whole(one.checksum)
+    return head.type, bids, asks, wire.integer(one.checksum)
 
 
 def by_rules(book: Book, frame: bytes) -> bool:
@@ -51,13 +51,13 @@ def by_rules(book: Book, frame: bytes) -> bool:
 
 def take(book: Book, frame: bytes) -> bool:
     """As ingest does: by a lane, and by the rules what a lane leaves."""
-    return by_lane(book, frame) is not None or by_rules(book, frame)
+    return by_fast_path(book, frame) is not None or by_rules(book, frame)
 
 
-def by_lane(book: Book, frame: bytes, known: dict[str, fast_path.Lane] | None = None) -> str | None:
-    head, _, rest = frame.decode().partition(fast_path.FIRST)
-    lane = (known or fast_path.of(book)).get(head)
-    return None if lane is None else lane.take(rest)
+def by_fast_path(book: Book, frame: bytes, known: dict[str, fast_path.FastPath] | None = None) -> str | None:
+    head, _, rest = frame.decode().partition(fast_path.FIRST_LEVEL)
+    path = (known or fast_path.for_book(book)).get(head)
+    return None if path is None else path.apply(rest)
 
 
 def levels(book: Book) -> tuple[Levels, Levels]:
@@ -119,8 +119,8 @@ def _changed(frame: bytes) -> Iterator[bytes]:
 def _survives(book: Book, frame: bytes, way: Callable[[Book, bytes], bool]) -> bool:
     try:
         return way(book, frame)
-    except wire.NotUnderstood:  # 0 in front makes a number that JSON does not have
-        book.drop(Unusable.MALFORMED)
+    except wire.MalformedMessage:  # 0 in front makes a number that JSON does not have
+        book.invalidate(Unusable.MALFORMED)
         return False
 
 
@@ -139,27 +139,27 @@ def test_unverified_book_stays_unusable_until_a_valid_snapshot(frames: Sequence[
 
 def test_fast_path_reads_every_recorded_update_with_its_time(frames: Sequence[bytes]) -> None:
     book, (snapshot, *updates) = a_book(), frames
-    known = fast_path.of(book)
-    assert by_lane(book, snapshot, known) is None
+    known = fast_path.for_book(book)
+    assert by_fast_path(book, snapshot, known) is None
     assert by_rules(book, snapshot)
     for frame in updates:
         (data,) = json.loads(frame)["data"]
         if data["bids"] and data["asks"]:  # each side has a lane, both together have none
-            assert by_lane(book, frame, known) is None
+            assert by_fast_path(book, frame, known) is None
             assert by_rules(book, frame)
         else:
-            assert by_lane(book, frame, known) == times.text(times.parse(data["timestamp"]))
+            assert by_fast_path(book, frame, known) == times.text(times.parse(data["timestamp"]))
 
 
 @pytest.mark.parametrize("second", ["6a", "60", "7 ", "\u0663\u0663"])
 def test_a_second_that_is_none_is_left_to_the_rules(second: str, frames: Sequence[bytes]) -> None:
     book, (snapshot, update, *_) = a_book(), frames
-    known = fast_path.of(book)
+    known = fast_path.for_book(book)
     assert by_rules(book, snapshot)
     stamp = json.loads(update)["data"][0]["timestamp"]
-    assert by_lane(book, update, known)  # so that its minute is known
+    assert by_fast_path(book, update, known)  # so that its minute is known
     changed = update.decode().replace(stamp, f"{stamp[:17]}{second}{stamp[19:]}")
-    assert by_lane(book, changed.encode(), known) is None
+    assert by_fast_path(book, changed.encode(), known) is None
 
 
 def test_to_apply_an_update_again_changes_nothing(frames: Sequence[bytes]) -> None:
@@ -223,7 +223,7 @@ def test_crossed_or_locked_book_is_unusable_until_an_update_uncrosses(best: int)
     book, asks = a_book(quantity_digits=1), [(100, 1)]
     assert take(book, a_frame("snapshot", {"bids": [(99, 1)], "asks": asks}, {"bids": [(99, 1)], "asks": asks}))
     crossing = a_frame("update", {"bids": [(best, 1)]}, {"bids": [(best, 1), (99, 1)], "asks": asks})
-    assert by_lane(book, crossing) is None
+    assert by_fast_path(book, crossing) is None
     assert not by_rules(book, crossing)
     assert book.unusable is Unusable.CROSSED
     assert not take(book, a_frame("update", {"bids": [(98, 1)]}, {"bids": [(best, 1), (99, 1), (98, 1)], "asks": asks}))

@@ -13,7 +13,7 @@ from aether_services.domain import times
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import Side
-from aether_services.exchange_sim import app, subscribers
+from aether_services.exchange_sim import app, connections
 from aether_services.exchange_sim.adapters.journals import SqliteJournal
 from aether_services.exchange_sim.core import markets
 from aether_services.exchange_sim.core.bars import Bar
@@ -194,7 +194,7 @@ async def test_without_a_rate_calls_are_not_limited(journal: SqliteJournal) -> N
 
 @pytest.mark.parametrize("rate", [0.1, 1.0, 50.0])
 def test_rate_limit_allows_a_burst_and_its_rate_thereafter(rate: float) -> None:
-    calls = subscribers.Calls(rate)
+    calls = connections.Calls(rate)
     at_once = sum(calls.admits("a", 0.0) for _ in range(1000))
     assert at_once == max(int(2 * rate), 1)
     later = sum(calls.admits("a", second / 100) for second in range(1, 10_001))

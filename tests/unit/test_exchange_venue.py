@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from aether_services.domain.instruments import Symbol, Trading
 from aether_services.domain.times import Nanoseconds
-from aether_services.exchange_sim import schemas, subscribers
+from aether_services.exchange_sim import connections, schemas
 from aether_services.exchange_sim.core import markets
 from aether_services.exchange_sim.core.faults import Faults, Kind
 from aether_services.exchange_sim.core.orders import OrderId
@@ -25,9 +25,9 @@ from aether_services.exchange_sim.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from aether_services.exchange_sim.connections import Connection
     from aether_services.exchange_sim.core.batches import Batch
     from aether_services.exchange_sim.core.orders import Traded
-    from aether_services.exchange_sim.subscribers import Connection
 
 NOON: Final = 1_795_608_000_000_000_000
 ONE: Final = {Symbol("BTC/USD"): markets.MARKETS[Symbol("BTC/USD")]}
@@ -206,7 +206,7 @@ async def test_a_venue_that_drains_takes_no_new_connection_for_long() -> None:
     drained = asyncio.create_task(venue.drain())
     await until(connection.closing.done)
     late = venue.connect()
-    assert connection.closing.result()[0] == late.closing.result()[0] == subscribers.GOING_AWAY
+    assert connection.closing.result()[0] == late.closing.result()[0] == connections.GOING_AWAY
     assert venue.status().draining
     venue.audience.remove(connection)
     await asyncio.sleep(0)
@@ -221,11 +221,11 @@ async def test_requested_slow_close_equals_the_close_for_a_full_queue() -> None:
     while not slow.closing.done():
         assert len(slow.waiting) <= 16
         slow.push("{}", 0.0)
-    going.close(subscribers.GOING_AWAY, "it was about to end")
+    going.close(connections.GOING_AWAY, "it was about to end")
     assert venue.audience.close_all_as_slow() == 3
-    assert slow.closing.result() == (subscribers.TRY_AGAIN, "slow consumer: 16 messages wait")
+    assert slow.closing.result() == (connections.TRY_AGAIN, "slow consumer: 16 messages wait")
     assert quick.closing.result() == slow.closing.result()
-    assert going.closing.result()[0] == subscribers.GOING_AWAY, "the first reason counts"
+    assert going.closing.result()[0] == connections.GOING_AWAY, "the first reason counts"
 
 
 async def test_connection_without_a_subscription_is_closed_as_going_away() -> None:
@@ -238,7 +238,7 @@ async def test_connection_without_a_subscription_is_closed_as_going_away() -> No
     assert not idle.closing.done()
     clock.seconds += 0.1
     venue.audience.look()
-    assert idle.closing.result() == (subscribers.GOING_AWAY, "no subscription")
+    assert idle.closing.result() == (connections.GOING_AWAY, "no subscription")
     assert not busy.closing.done()
 
 
@@ -247,7 +247,7 @@ async def test_connects_are_let_in_again_after_ten_minutes() -> None:
     venue = a_venue(Memory(), clock, connects=3)
     assert [venue.admits("10.0.0.1") for _ in range(4)] == [True, True, True, False]
     assert venue.admits("10.0.0.2"), "another address"
-    clock.seconds += subscribers.WINDOW - 1
+    clock.seconds += connections.WINDOW - 1
     assert not venue.admits("10.0.0.1")
     clock.seconds += 2
     assert venue.admits("10.0.0.1")

@@ -9,9 +9,9 @@ import pytest
 from aether_services.domain import times
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
-from aether_services.ingest.core import refusals, trade_log
-from aether_services.ingest.ports import NotTold
-from aether_services.ingest.service.backfill import History, IdsWentBack
+from aether_services.ingest.core import rejections, trade_logs
+from aether_services.ingest.ports import InvalidTrades
+from aether_services.ingest.service.backfill import TradeHistory, TradeIdsReset
 from aether_testing.clocks import Clock
 from aether_testing.fake_venue import a_trade_at
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aether_services.domain.trades import Trade
-    from aether_services.ingest.core.trade_log import Place
+    from aether_services.ingest.core.trade_logs import Cursor
 
 BTC = Symbol("BTC/USD")
-AHEAD = refusals.AHEAD // times.SECOND
-LONG_AGO = -3 * refusals.BEFORE // times.SECOND
+AHEAD = rejections.MAX_AHEAD // times.SECOND
+LONG_AGO = -3 * rejections.MAX_BEFORE // times.SECOND
 
 
 class Venue:
@@ -44,15 +44,15 @@ class Venue:
         """One trade."""
         return a_trade_at(trade_id, Nanoseconds(self.began + at * times.SECOND))
 
-    async def trades(self, symbol: Symbol, after: Place) -> Sequence[Trade]:
+    async def trades(self, symbol: Symbol, after: Cursor) -> Sequence[Trade]:
         """Those whose time is after that of a place."""
         del symbol
-        return [one for one in self.trades_of_it if one.at > trade_log.since(after)][: self.page]
+        return [one for one in self.trades_of_it if one.at > trade_logs.query_start(after)][: self.page]
 
     async def after(self, trade_id: int, at: int) -> list[int]:
         """The numbers of the trades after one."""
-        history = History(self, self.clock)  # type: ignore[arg-type]
-        return [one.trade_id for one in await history.after(BTC, trade_log.place_of(self.trade(trade_id, at)))]
+        history = TradeHistory(self, self.clock)  # type: ignore[arg-type]
+        return [one.trade_id for one in await history.after(BTC, trade_logs.cursor_after(self.trade(trade_id, at)))]
 
 
 async def test_trades_after_one_with_a_future_time_are_not_lost() -> None:
@@ -71,7 +71,7 @@ async def test_trade_with_a_future_time_does_not_mean_new_ids() -> None:
 async def test_restarted_ids_are_detected_by_another_trade_at_the_position(own: dict[str, int]) -> None:
     venue = Venue()
     venue.traded(t1=100, t2=200, **own)
-    with pytest.raises(IdsWentBack):
+    with pytest.raises(TradeIdsReset):
         await venue.after(12, 0)
 
 
@@ -86,7 +86,7 @@ async def test_trade_long_after_its_successors_is_withheld_until_corrected() -> 
     between = {f"t{number}": LONG_AGO + number for number in range(12, 17)}
     venue.traded(t9=LONG_AGO, t10=LONG_AGO + 1, t11=-2, **between, t17=-1)
     assert await venue.after(9, LONG_AGO) == [10]
-    with pytest.raises(NotTold, match="long before that of the trade before it"):
+    with pytest.raises(InvalidTrades, match="long before that of the trade before it"):
         await venue.after(10, LONG_AGO + 1)
     venue.traded(t9=LONG_AGO, t10=LONG_AGO + 1, t11=LONG_AGO + 2, **between, t17=-1)
     assert await venue.after(10, LONG_AGO + 1) == [11, 12, 13, 14, 15, 16]
@@ -98,7 +98,7 @@ async def test_page_end_does_not_make_a_misplaced_trade_the_last() -> None:
     venue.page = 3
     venue.traded(t9=LONG_AGO, t10=LONG_AGO + 9, t11=-2, t12=LONG_AGO + 10, t13=LONG_AGO + 11, t17=-1)
     assert await venue.after(9, LONG_AGO) == [10]
-    with pytest.raises(NotTold, match="long before that of the trade before it"):
+    with pytest.raises(InvalidTrades, match="long before that of the trade before it"):
         await venue.after(10, LONG_AGO + 9)
 
 
@@ -112,7 +112,7 @@ async def test_trade_of_an_earlier_page_is_not_taken_for_missing() -> None:
     venue = Venue()
     answers = iter([[13, 15], [13, 15], [14]])
 
-    async def told(symbol: Symbol, after: Place) -> Sequence[Trade]:
+    async def told(symbol: Symbol, after: Cursor) -> Sequence[Trade]:
         del symbol, after
         return [venue.trade(number, -9000 if number == 14 else number) for number in next(answers)]
 

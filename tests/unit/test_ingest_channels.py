@@ -12,9 +12,9 @@ import pytest
 
 from aether_services.domain import books, times
 from aether_services.domain.books import Unusable
-from aether_services.ingest.core.trade_log import place_of
+from aether_services.ingest.core.trade_logs import cursor_after
 from aether_services.ingest.core.wire import Channel
-from aether_services.ingest.ports import NotTold
+from aether_services.ingest.ports import InvalidTrades
 from aether_testing import recordings
 from aether_testing.fake_venue import BTC, World, a_trade, faithful
 
@@ -69,24 +69,24 @@ def silent(world: World) -> tuple[str, ...]:
 async def test_trades_that_a_silent_channel_leaves_out_come_over_rest() -> None:
     world = World(beside_heartbeats)
     world.venue.traded = [a_trade(number, number) for number in (5, 6, 7)]
-    tape = world.markets[BTC].tape
+    trade_log = world.markets[BTC].trade_log
     async with world.running(filling=True):
-        await world.pass_until(lambda: tape.last is not None and tape.last.trade_id == 7, 40)
+        await world.pass_until(lambda: trade_log.last is not None and trade_log.last.trade_id == 7, 40)
         assert silent(world) == (Channel.TRADE,)
-        assert not world.receiving.complete(world.markets[BTC]), "an empty minute is not known to be one"
+        assert not world.receiver.complete(world.markets[BTC]), "an empty minute is not known to be one"
         await world.pass_until(lambda: world.venue.methods("trade") == ["subscribe", "unsubscribe", "subscribe"], 20)
         assert silent(world) == (Channel.TRADE,)
         world.venue.traded.append(a_trade(8, 8))
-        await world.pass_until(lambda: tape.last is not None and tape.last.trade_id == 8, 30)
+        await world.pass_until(lambda: trade_log.last is not None and trade_log.last.trade_id == 8, 30)
         world.venue.tell(a_told_trade(world, 9, str(the_spread(world)[0])))
-        await world.pass_until(lambda: tape.last is not None and tape.last.trade_id == 9, 5)
+        await world.pass_until(lambda: trade_log.last is not None and trade_log.last.trade_id == 9, 5)
         assert silent(world) == ()
-        await world.pass_until(lambda: world.receiving.complete(world.markets[BTC]), 5)
+        await world.pass_until(lambda: world.receiver.complete(world.markets[BTC]), 5)
 
 
 def strange_at_first(world: World, *, times: int) -> None:
     """REST's newest trade is not understood so often."""
-    world.venue.faults = [NotTold("the newest is not understood")] * times
+    world.venue.faults = [InvalidTrades("the newest is not understood")] * times
 
 
 async def test_silent_market_is_queried_again_after_a_malformed_newest_trade() -> None:
@@ -95,9 +95,9 @@ async def test_silent_market_is_queried_again_after_a_malformed_newest_trade() -
     strange_at_first(world, times=2)
     market = world.markets[BTC]
     async with world.running(filling=True):
-        await world.pass_until(lambda: market.tape.last == place_of(a_trade(7, 7)), 200)
+        await world.pass_until(lambda: market.trade_log.last == cursor_after(a_trade(7, 7)), 200)
         assert silent(world) == (Channel.TRADE,)
-        assert not market.doubt
+        assert not market.withheld
 
 
 async def test_doubt_about_the_newest_trade_ends_once_it_is_resolved() -> None:
@@ -105,11 +105,11 @@ async def test_doubt_about_the_newest_trade_ends_once_it_is_resolved() -> None:
     strange_at_first(world, times=1)
     market = world.markets[BTC]
     async with world.running(filling=True):
-        await world.pass_until(lambda: bool(market.doubt), 40)
+        await world.pass_until(lambda: bool(market.withheld), 40)
         await world.clock.sleep(5)
         world.venue.tell(a_told_trade(world, 9, str(the_spread(world)[0])))
-        await world.pass_until(lambda: market.tape.last is not None, 5)
-        await world.pass_until(lambda: not market.doubt and world.receiving.complete(market), 90)
+        await world.pass_until(lambda: market.trade_log.last is not None, 5)
+        await world.pass_until(lambda: not market.withheld and world.receiver.complete(market), 90)
 
 
 async def test_a_market_that_never_traded_is_not_silent() -> None:
@@ -118,7 +118,7 @@ async def test_a_market_that_never_traded_is_not_silent() -> None:
         await world.pass_until(lambda: world.venue.questions == 4, 400)
         assert silent(world) == ()
         assert world.venue.methods("trade") == ["subscribe"]
-        assert world.receiving.complete(world.markets[BTC])
+        assert world.receiver.complete(world.markets[BTC])
     assert world.clock.seconds > 1000 + 180, "and is asked about once a minute"
 
 

@@ -14,10 +14,10 @@ from aether_services.domain import times
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side, Trade
-from aether_services.ingest.core import sharding, trade_log, wire
-from aether_services.ingest.core.outboxes import Letter, Outbox
-from aether_services.ingest.core.sharding import Share
-from aether_services.ingest.core.trade_log import Place, Received, Tape
+from aether_services.ingest.core import sharding, trade_logs, wire
+from aether_services.ingest.core.outboxes import EncodedMessage, Outbox
+from aether_services.ingest.core.sharding import ShardAssignment
+from aether_services.ingest.core.trade_logs import Cursor, ReceivedTrade, TradeLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BTC, ETH = Symbol("BTC/USD"), Symbol("ETH/USD")
 
 
-def a_trade(trade_id: int, symbol: Symbol = BTC) -> Received:
+def a_trade(trade_id: int, symbol: Symbol = BTC) -> ReceivedTrade:
     trade = Trade(
         symbol=symbol,
         trade_id=trade_id,
@@ -35,18 +35,18 @@ def a_trade(trade_id: int, symbol: Symbol = BTC) -> Received:
         order_type=OrderType.MARKET,
         at=Nanoseconds(trade_id * times.SECOND),
     )
-    return Received(trade, Nanoseconds(trade_id * times.SECOND + 1))
+    return ReceivedTrade(trade, Nanoseconds(trade_id * times.SECOND + 1))
 
 
-def trades(ids: Iterable[int]) -> list[Received]:
+def trades(ids: Iterable[int]) -> list[ReceivedTrade]:
     return [a_trade(one) for one in ids]
 
 
-def a_place(trade_id: int) -> Place:
-    return trade_log.place_of(a_trade(trade_id).trade)
+def a_cursor(trade_id: int) -> Cursor:
+    return trade_logs.cursor_after(a_trade(trade_id).trade)
 
 
-def ids(some: Iterable[Received] | None) -> list[int] | None:
+def ids(some: Iterable[ReceivedTrade] | None) -> list[int] | None:
     return None if some is None else [one.trade.trade_id for one in some]
 
 
@@ -55,78 +55,82 @@ def ids(some: Iterable[Received] | None) -> list[int] | None:
 
 @given(order=st.permutations(range(2, 12)), often=st.integers(1, 3))
 def test_trade_log_is_deduplicated_and_sorted_whatever_the_input_order(order: list[int], often: int) -> None:
-    tape = Tape(100)
-    tape.add(trades([1]))
+    trade_log = TradeLog(100)
+    trade_log.add(trades([1]))
     for one in order * often:
-        tape.add([a_trade(one)])
-    assert ids(tape.after(a_place(0), 100)) == list(range(1, 12))
-    assert not tape.gap
+        trade_log.add([a_trade(one)])
+    assert ids(trade_log.after(a_cursor(0), 100)) == list(range(1, 12))
+    assert not trade_log.has_gap
 
 
 def test_what_follows_a_gap_waits_until_the_gap_is_filled() -> None:
-    tape = Tape(100)
-    assert tape.add(trades([5, 6, 9, 10])) == 4
-    assert tape.gap
-    assert tape.last == a_place(6)
-    assert ids(tape.after(a_place(4), 100)) == [5, 6]
-    tape.fill(trades([7]))
-    assert ids(tape.after(a_place(4), 100)) == [5, 6, 7]
-    tape.fill(trades([8, 9]))
-    assert ids(tape.after(a_place(6), 100)) == [7, 8, 9, 10]
-    assert tape.last == a_place(10)
-    assert tape.holes == 0
+    trade_log = TradeLog(100)
+    assert trade_log.add(trades([5, 6, 9, 10])) == 4
+    assert trade_log.has_gap
+    assert trade_log.last == a_cursor(6)
+    assert ids(trade_log.after(a_cursor(4), 100)) == [5, 6]
+    trade_log.backfill(trades([7]))
+    assert ids(trade_log.after(a_cursor(4), 100)) == [5, 6, 7]
+    trade_log.backfill(trades([8, 9]))
+    assert ids(trade_log.after(a_cursor(6), 100)) == [7, 8, 9, 10]
+    assert trade_log.last == a_cursor(10)
+    assert trade_log.absent_ids == 0
 
 
 def test_missing_trade_id_is_a_gap_that_blocks_nothing() -> None:
-    tape = Tape(100)
-    tape.add(trades([5, 8, 9]))
-    tape.fill(trades([7]))
-    assert not tape.gap
-    assert tape.holes == 1
-    assert ids(tape.after(a_place(5), 100)) == [7, 8, 9]
-    assert ids(tape.after(a_place(6), 100)) == [7, 8, 9]
-    assert ids(tape.after(a_place(8), 100)) == [9]
-    assert ids(tape.after(a_place(4), 2)) == [5, 7]
+    trade_log = TradeLog(100)
+    trade_log.add(trades([5, 8, 9]))
+    trade_log.backfill(trades([7]))
+    assert not trade_log.has_gap
+    assert trade_log.absent_ids == 1
+    assert ids(trade_log.after(a_cursor(5), 100)) == [7, 8, 9]
+    assert ids(trade_log.after(a_cursor(6), 100)) == [7, 8, 9]
+    assert ids(trade_log.after(a_cursor(8), 100)) == [9]
+    assert ids(trade_log.after(a_cursor(4), 2)) == [5, 7]
 
 
 def test_forgotten_position_differs_from_one_without_successors() -> None:
-    tape = Tape(3)
-    assert tape.after(a_place(1), 5) == []
-    tape.add(trades(range(1, 6)))
-    assert tape.after(a_place(1), 5) is None
-    assert ids(tape.after(a_place(2), 5)) == [3, 4, 5]
-    assert tape.after(a_place(5), 5) == []
-    assert tape.after(a_place(99), 5) == []
-    assert tape.first == Place(trade_id=2, at=Nanoseconds(3 * times.SECOND))
-    assert (tape.count_after(a_place(1)), tape.count_after(a_place(5)), tape.count_after(a_place(9))) == (4, 0, 0)
+    trade_log = TradeLog(3)
+    assert trade_log.after(a_cursor(1), 5) == []
+    trade_log.add(trades(range(1, 6)))
+    assert trade_log.after(a_cursor(1), 5) is None
+    assert ids(trade_log.after(a_cursor(2), 5)) == [3, 4, 5]
+    assert trade_log.after(a_cursor(5), 5) == []
+    assert trade_log.after(a_cursor(99), 5) == []
+    assert trade_log.first == Cursor(trade_id=2, at=Nanoseconds(3 * times.SECOND))
+    assert (
+        trade_log.count_after(a_cursor(1)),
+        trade_log.count_after(a_cursor(5)),
+        trade_log.count_after(a_cursor(9)),
+    ) == (4, 0, 0)
 
 
 def test_reused_ids_contradict_a_position() -> None:
-    tape = Tape(100)
-    assert not tape.contradicts(a_place(5))
-    tape.add(trades([5, 6, 7]))
-    assert not any(tape.contradicts(a_place(one)) for one in (3, 5, 7))
-    assert not tape.contradicts(Place(trade_id=7, at=Nanoseconds(7 * times.SECOND - 1000)))  # as REST rounds it
-    assert tape.contradicts(Place(trade_id=6, at=Nanoseconds(2 * times.SECOND)))
-    assert tape.contradicts(Place(trade_id=100, at=Nanoseconds(2 * times.SECOND)))
-    assert not tape.contradicts(a_place(100))  # it is only further on
+    trade_log = TradeLog(100)
+    assert not trade_log.contradicts(a_cursor(5))
+    trade_log.add(trades([5, 6, 7]))
+    assert not any(trade_log.contradicts(a_cursor(one)) for one in (3, 5, 7))
+    assert not trade_log.contradicts(Cursor(trade_id=7, at=Nanoseconds(7 * times.SECOND - 1000)))  # as REST rounds it
+    assert trade_log.contradicts(Cursor(trade_id=6, at=Nanoseconds(2 * times.SECOND)))
+    assert trade_log.contradicts(Cursor(trade_id=100, at=Nanoseconds(2 * times.SECOND)))
+    assert not trade_log.contradicts(a_cursor(100))  # it is only further on
 
 
 # Outboxes.
 
 
-def a_letter(symbol: Symbol, number: int, topic: Topic = Topic.BOOK) -> Letter:
-    return Letter(topic, symbol, f"{symbol} {number}".encode(), Nanoseconds(number))
+def a_message(symbol: Symbol, number: int, topic: Topic = Topic.BOOK) -> EncodedMessage:
+    return EncodedMessage(topic, symbol, f"{symbol} {number}".encode(), Nanoseconds(number))
 
 
 def bodies(outbox: Outbox) -> list[bytes]:
-    return [letter.body for letter in outbox.take(1000)]
+    return [message.body for message in outbox.take(1000)]
 
 
 def test_messages_are_sent_in_order_and_unsent_ones_retried_first() -> None:
     outbox = Outbox(10)
     for number in range(4):
-        outbox.put(a_letter(BTC, number))
+        outbox.put(a_message(BTC, number))
     taken = outbox.take(2)
     assert outbox.oldest == 2
     outbox.put_back(taken)
@@ -139,8 +143,8 @@ def test_messages_are_sent_in_order_and_unsent_ones_retried_first() -> None:
 def test_overflow_keeps_the_newest_message_per_market_and_topic() -> None:
     outbox = Outbox(4)
     for number in range(4):
-        outbox.put(a_letter(BTC if number % 2 else ETH, number))
-    outbox.put(a_letter(BTC, 4, Topic.TICKER))
+        outbox.put(a_message(BTC if number % 2 else ETH, number))
+    outbox.put(a_message(BTC, 4, Topic.TICKER))
     assert bodies(outbox) == [b"ETH/USD 2", b"BTC/USD 3", b"BTC/USD 4"]
     assert outbox.conflated == 2
 
@@ -149,7 +153,7 @@ def test_overflow_keeps_the_newest_message_per_market_and_topic() -> None:
 def test_the_newest_of_each_is_never_lost_and_never_overtaken(numbers: list[tuple[Symbol, Topic]]) -> None:
     outbox, newest = Outbox(7), dict[tuple[Topic, Symbol], int]()
     for number, (symbol, topic) in enumerate(numbers):
-        outbox.put(a_letter(symbol, number, topic))
+        outbox.put(a_message(symbol, number, topic))
         newest[topic, symbol] = number
         assert len(outbox) <= 8
     left = outbox.take(1000)
@@ -163,18 +167,20 @@ def test_the_newest_of_each_is_never_lost_and_never_overtaken(numbers: list[tupl
 SYMBOLS = [Symbol(f"{chr(65 + n // 26)}{chr(65 + n % 26)}/USD") for n in range(64)]
 
 
-def after_looks(looks: int, replicas: int, shares: dict[int, Share], replies: set[int]) -> dict[int, frozenset[Symbol]]:
+def after_looks(
+    looks: int, replicas: int, shares: dict[int, ShardAssignment], replies: set[int]
+) -> dict[int, frozenset[Symbol]]:
     """Let every replica look so often; those in `replies` answer with a usable book of all that they serve."""
     served = {one: frozenset[Symbol]() for one in shares}
     for _ in range(looks):
         for one, share in shares.items():
             usable = {other: served[other] for other in replies if other != one}
-            served[one] = share.look(SYMBOLS, replicas, usable)
+            served[one] = share.assign(SYMBOLS, replicas, usable)
     return served
 
 
 def test_each_market_converges_on_the_first_replica_of_its_order() -> None:
-    served = after_looks(20, 3, {one: Share(one) for one in range(3)}, {0, 1, 2})
+    served = after_looks(20, 3, {one: ShardAssignment(one) for one in range(3)}, {0, 1, 2})
     assert {symbol: [one for one in served if symbol in served[one]] for symbol in SYMBOLS} == {
         symbol: [sharding.order(symbol, range(3))[0]] for symbol in SYMBOLS
     }
@@ -191,45 +197,45 @@ def test_one_replica_more_moves_only_what_it_gains() -> None:
 
 def test_market_is_released_once_the_other_served_it_a_while() -> None:
     first, second = sharding.order(BTC, range(2))
-    share = Share(second)
-    looks = [bool(share.look([BTC], 2, {})) for _ in range(sharding.TAKE_AFTER)]
+    share = ShardAssignment(second)
+    looks = [bool(share.assign([BTC], 2, {})) for _ in range(sharding.TAKE_AFTER)]
     assert looks == [False] * (sharding.TAKE_AFTER - 1) + [True]
-    assert share.look([BTC], 2, {first: {BTC}})
-    assert share.look([BTC], 2, {first: set()})  # it lost it again: the count begins anew
-    assert share.look([BTC], 2, {first: {BTC}})
-    assert not share.look([BTC], 2, {first: {BTC}})
+    assert share.assign([BTC], 2, {first: {BTC}})
+    assert share.assign([BTC], 2, {first: set()})  # it lost it again: the count begins anew
+    assert share.assign([BTC], 2, {first: {BTC}})
+    assert not share.assign([BTC], 2, {first: {BTC}})
 
 
 def test_market_of_an_unresponsive_replica_is_taken_over() -> None:
-    shares = {one: Share(one) for one in range(2)}
+    shares = {one: ShardAssignment(one) for one in range(2)}
     after_looks(10, 2, shares, {0, 1})
     served = after_looks(sharding.TAKE_AFTER + 1, 2, {0: shares[0]}, {0})
     assert served[0] == frozenset(SYMBOLS)
 
 
 def test_who_leaves_keeps_a_market_until_any_other_has_it() -> None:
-    share = Share(0)
-    share.look([BTC, ETH], 1, {})
+    share = ShardAssignment(0)
+    share.assign([BTC, ETH], 1, {})
     for _ in range(5):
-        assert share.look([BTC, ETH], 2, {}, leaving=True) == {BTC, ETH}
+        assert share.assign([BTC, ETH], 2, {}, leaving=True) == {BTC, ETH}
     for _ in range(2):
-        left = share.look([BTC, ETH], 2, {1: {ETH}}, leaving=True)
+        left = share.assign([BTC, ETH], 2, {1: {ETH}}, leaving=True)
     assert left == {BTC}
 
 
 def test_a_replica_beyond_the_number_of_replicas_hands_all_over() -> None:
-    share = Share(1)
+    share = ShardAssignment(1)
     for _ in range(5):
-        share.look([BTC], 2, {})
-    assert share.look([BTC], 1, {}) == {BTC}
-    share.look([BTC], 1, {0: {BTC}})
-    assert share.look([BTC], 1, {0: {BTC}}) == frozenset()
+        share.assign([BTC], 2, {})
+    assert share.assign([BTC], 1, {}) == {BTC}
+    share.assign([BTC], 1, {0: {BTC}})
+    assert share.assign([BTC], 1, {0: {BTC}}) == frozenset()
 
 
 def test_market_that_is_no_longer_required_is_released_at_once() -> None:
-    share = Share(0)
-    assert share.look([BTC, ETH], 1, {}) == {BTC, ETH}
-    assert share.look([ETH], 1, {}) == {ETH}
+    share = ShardAssignment(0)
+    assert share.assign([BTC, ETH], 1, {}) == {BTC, ETH}
+    assert share.assign([ETH], 1, {}) == {ETH}
 
 
 # Messages.
@@ -237,5 +243,5 @@ def test_market_that_is_no_longer_required_is_released_at_once() -> None:
 
 @pytest.mark.parametrize("frame", ["", "[]", '{"channel":1}', '{"channel":"book","type":"update","data":[{}]}'])
 def test_what_is_no_message_of_the_venue_is_not_understood(frame: str) -> None:
-    with pytest.raises(wire.NotUnderstood):
+    with pytest.raises(wire.MalformedMessage):
         wire.data(wire.head(frame), list[wire.BookData])

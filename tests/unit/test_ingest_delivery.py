@@ -1,4 +1,4 @@
-"""Delivering: one output at its own pace, in time that the test owns."""
+"""Delivering: one output at its own rest_interval, in time that the test owns."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.ingest.adapters.servers import Server
 from aether_services.ingest.core.markets import Markets
-from aether_services.ingest.core.outboxes import Letter
-from aether_services.ingest.core.refusals import Why
-from aether_services.ingest.core.trade_log import Place, Received, place_of
-from aether_services.ingest.ports import Listed, NotTold, OutputAway, VenueAway
+from aether_services.ingest.core.outboxes import EncodedMessage
+from aether_services.ingest.core.rejections import RejectionReason
+from aether_services.ingest.core.trade_logs import Cursor, ReceivedTrade, cursor_after
+from aether_services.ingest.ports import InstrumentList, InvalidTrades, OutputUnavailable, VenueUnavailable
 from aether_services.ingest.service import delivery
-from aether_services.ingest.service.backfill import History
-from aether_services.ingest.service.delivery import Delivering
+from aether_services.ingest.service.backfill import TradeHistory
+from aether_services.ingest.service.delivery import Delivery
 from aether_services.ingest.settings import Tls
 from aether_testing import clocks
 from aether_testing.clocks import Clock
@@ -44,99 +44,102 @@ class World:
     """An output that keeps what it is given, or fails; a venue that has every trade; and what delivers."""
 
     name = Output.TABLES
-    gather = 0.25
+    batch_interval = 0.25
 
-    def __init__(self, *, stands_at: int = 0, tape_length: int = 10) -> None:
+    def __init__(self, *, stands_at: int = 0, trade_log_length: int = 10) -> None:
         self.clock = Clock()
-        self.stands = {BTC: place_of(self.trade(stands_at).trade)} if stands_at else {}
+        self.stands = {BTC: cursor_after(self.trade(stands_at).trade)} if stands_at else {}
         self.working = True
-        self.not_told = False
+        self.invalid_trades = False
         self.got: list[int] = []
-        self.letters: list[bytes] = []
+        self.messages: list[bytes] = []
         self.complete_of: list[Symbol] = []
         self.connected_often = 0
         self.asked_venue = 0
-        self.markets = Markets(writer="w", depth=10, tape_length=tape_length, post=lambda _: None)
+        self.markets = Markets(writer="w", depth=10, trade_log_length=trade_log_length, publish=lambda _: None)
         self.markets.serve([BTC])
-        self.delivering = Delivering(
+        self.delivery = Delivery(
             output=self,
             markets=self.markets,
-            receiving=self,  # type: ignore[arg-type]  # of which only this is asked
-            history=History(self, self.clock),  # type: ignore[arg-type]
+            receiver=self,  # type: ignore[arg-type]  # of which only this is asked
+            history=TradeHistory(self, self.clock),  # type: ignore[arg-type]
             clock=self.clock,
             limit=5,
         )
-        self.heard = self.clock.now()
+        self.last_received_at = self.clock.now()
 
-    def trade(self, trade_id: int, at: float | None = None) -> Received:
+    def trade(self, trade_id: int, at: float | None = None) -> ReceivedTrade:
         """One, at a second of its own."""
         trade = a_trade(trade_id, trade_id if at is None else at)
-        return Received(trade, self.clock.now())
+        return ReceivedTrade(trade, self.clock.now())
 
     def hear(self, *ids: int) -> None:
         """Trades come."""
-        self.markets[BTC].tape.add([self.trade(one) for one in ids])
+        self.markets[BTC].trade_log.add([self.trade(one) for one in ids])
 
     # What is asked of the others.
 
     def complete(self, market: Market) -> bool:
         """All trades are there."""
-        return not market.tape.gap
+        return not market.trade_log.has_gap
 
-    async def trades(self, symbol: Symbol, after: Place | None) -> Sequence[Trade]:
+    async def trades(self, symbol: Symbol, after: Cursor | None) -> Sequence[Trade]:
         """The venue's, as REST has them: it knows trades 1 to 30."""
         assert symbol == BTC
         self.asked_venue += 1
-        if self.not_told:
-            raise NotTold(f"trade {after.trade_id + 1 if after else 0}: no number")
+        if self.invalid_trades:
+            raise InvalidTrades(f"trade {after.trade_id + 1 if after else 0}: no number")
         return [self.trade(one).trade for one in range(after.trade_id if after else 1, 31)]
 
-    async def instruments(self) -> Listed:
+    async def instruments(self) -> InstrumentList:
         """None."""
-        return Listed()
+        return InstrumentList()
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[World]:
         """The output."""
         self.connected_often += 1
         if not self.working:
-            raise OutputAway("it is away")
+            raise OutputUnavailable("it is away")
         yield self
 
-    async def places(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Place]:
+    async def cursors(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Cursor]:
         """Where it stands."""
         return {symbol: self.stands[symbol] for symbol in symbols if symbol in self.stands}
 
     async def deliver(
-        self, trades: Sequence[Received], letters: Sequence[Letter], complete: Mapping[Symbol, Nanoseconds]
+        self,
+        trades: Sequence[ReceivedTrade],
+        messages: Sequence[EncodedMessage],
+        complete: Mapping[Symbol, Nanoseconds],
     ) -> int:
         """Keep it."""
         if not self.working:
-            raise OutputAway("it went away")
+            raise OutputUnavailable("it went away")
         self.complete_of += complete
         self.got += [one.trade.trade_id for one in trades]
-        self.letters += [letter.body for letter in letters]
+        self.messages += [message.body for message in messages]
         if trades:
-            self.stands[BTC] = place_of(trades[-1].trade)
-        return len(trades) + len(letters)
+            self.stands[BTC] = cursor_after(trades[-1].trade)
+        return len(trades) + len(messages)
 
     async def until(self, holds: Callable[[], bool], seconds: float = 60) -> None:
         """Let time pass until something holds."""
         ends = self.clock.seconds + seconds
-        task = asyncio.create_task(self.delivering.run())
+        task = asyncio.create_task(self.delivery.run())
         try:
             while not holds():
                 assert not task.done(), task.result()
-                assert self.clock.seconds < ends, (self.got, self.delivering.state())
-                self.delivering.look()
+                assert self.clock.seconds < ends, (self.got, self.delivery.state())
+                self.delivery.check_conflation()
                 await asyncio.sleep(0)
         finally:
             task.cancel()
             await asyncio.wait([task])
 
 
-def a_letter(number: int) -> Letter:
-    return Letter(Topic.BOOK, BTC, str(number).encode(), Nanoseconds(clocks.BEGIN + 1000 * times.SECOND))
+def a_message(number: int) -> EncodedMessage:
+    return EncodedMessage(Topic.BOOK, BTC, str(number).encode(), Nanoseconds(clocks.BEGIN + 1000 * times.SECOND))
 
 
 async def test_new_output_starts_with_the_log_others_at_their_position() -> None:
@@ -161,39 +164,39 @@ async def test_slow_venue_backfill_blocks_nothing() -> None:
     world.hear(*range(20, 31))
     at_once = world.trades
 
-    async def slowly(symbol: Symbol, after: Place | None) -> Sequence[Trade]:
+    async def slowly(symbol: Symbol, after: Cursor | None) -> Sequence[Trade]:
         await answer.wait()
         return await at_once(symbol, after)
 
     world.trades = slowly  # type: ignore[method-assign]
-    world.delivering.post(a_letter(1))
-    await world.until(lambda: world.letters == [b"1"])
+    world.delivery.enqueue(a_message(1))
+    await world.until(lambda: world.messages == [b"1"])
     assert world.got == []
     answer.set()
     await world.until(lambda: world.got == list(range(4, 31)))
 
 
-@pytest.mark.parametrize("answer", [VenueAway("no answer"), None, "of another history"], ids=str)
+@pytest.mark.parametrize("answer", [VenueUnavailable("no answer"), None, "of another history"], ids=str)
 async def test_useless_backfill_reply_is_retried_later(answer: object) -> None:
     world, asked = World(stands_at=3), list[float]()
     world.hear(*range(20, 31))
 
-    async def useless(symbol: Symbol, after: Place | None) -> Sequence[Trade]:
+    async def useless(symbol: Symbol, after: Cursor | None) -> Sequence[Trade]:
         del symbol, after
         asked.append(world.clock.seconds)
-        if isinstance(answer, VenueAway):
+        if isinstance(answer, VenueUnavailable):
             raise answer
         return [world.trade(1, at=500).trade] if answer else []
 
     world.trades = useless  # type: ignore[method-assign]
     await world.until(lambda: len(asked) > 5)
-    assert all(later - earlier >= delivery.NO_USE for earlier, later in itertools.pairwise(asked))
+    assert all(later - earlier >= delivery.RETRY_PAUSE for earlier, later in itertools.pairwise(asked))
     assert world.got == []
 
 
 async def test_each_delivery_reports_its_latency_since_receipt_and_its_duration() -> None:
     world, told = World(), list[tuple[float | None, float]]()
-    world.delivering.observe = lambda late, took: told.append((late, took))
+    world.delivery.observe = lambda late, took: told.append((late, took))
     world.hear(5)
     world.clock.seconds += 3
     await world.until(lambda: world.got == [5])
@@ -205,58 +208,58 @@ async def test_each_delivery_reports_its_latency_since_receipt_and_its_duration(
 async def test_undelivered_messages_are_delivered_later_trades_in_order() -> None:
     world = World()
     world.hear(5, 6)
-    world.delivering.post(a_letter(1))
+    world.delivery.enqueue(a_message(1))
     world.working = False
-    await world.until(lambda: world.delivering.failures > 3)
-    assert (world.delivering.state().ok, world.delivering.state().detail) == (False, "it is away")
+    await world.until(lambda: world.delivery.failures > 3)
+    assert (world.delivery.state().ok, world.delivery.state().detail) == (False, "it is away")
     world.hear(7)
-    world.delivering.post(a_letter(2))
+    world.delivery.enqueue(a_message(2))
     world.working = True
     await world.until(lambda: world.got == [5, 6, 7])
-    assert world.letters == [b"1", b"2"]
-    assert world.delivering.waiting() == 0
+    assert world.messages == [b"1", b"2"]
+    assert world.delivery.waiting() == 0
 
 
 async def test_trades_that_are_not_placed_yet_count_as_waiting() -> None:
     world = World(stands_at=5)
     world.hear(5, 6, 7)
-    assert world.delivering.waiting() == 3
+    assert world.delivery.waiting() == 3
     await world.until(lambda: world.got == [6, 7])
-    assert world.delivering.waiting() == 0
+    assert world.delivery.waiting() == 0
 
 
 async def test_late_output_is_unhealthy_with_a_stable_message() -> None:
     world = World()
     world.hear(5)
     await world.until(lambda: world.got == [5])
-    world.delivering.connected = True
+    world.delivery.connected = True
     world.hear(6)
-    world.clock.seconds += delivery.LATE + 1
-    state = world.delivering.state()
+    world.clock.seconds += delivery.MAX_LAG + 1
+    state = world.delivery.state()
     assert (state.ok, state.detail) == (False, delivery.LAGGING)
-    assert state.lag_seconds > delivery.LATE
+    assert state.lag_seconds > delivery.MAX_LAG
 
 
 async def test_output_with_conflated_messages_is_unhealthy_for_a_while() -> None:
     world = World()
-    world.delivering.connected = True
+    world.delivery.connected = True
     for number in range(7):
-        world.delivering.post(a_letter(number))
-    world.delivering.look()
-    assert world.delivering.state().detail == delivery.CONFLATING
-    assert world.delivering.state().conflated > 0
-    await world.until(lambda: world.letters != [])
-    world.delivering.connected = True
-    world.clock.seconds += delivery.REMEMBERED
-    assert world.delivering.state().ok
+        world.delivery.enqueue(a_message(number))
+    world.delivery.check_conflation()
+    assert world.delivery.state().detail == delivery.CONFLATING
+    assert world.delivery.state().conflated > 0
+    await world.until(lambda: world.messages != [])
+    world.delivery.connected = True
+    world.clock.seconds += delivery.CONFLATED_FOR
+    assert world.delivery.state().ok
 
 
 async def test_restarted_trade_ids_are_reported_and_not_delivered() -> None:
     world = World(stands_at=100)
-    world.markets[BTC].tape.add([world.trade(1, at=500), world.trade(2, at=501)])
-    await world.until(lambda: bool(world.delivering.back))
-    world.delivering.connected = True
-    assert world.delivering.state().detail == f"{delivery.WENT_BACK}: {BTC}"
+    world.markets[BTC].trade_log.add([world.trade(1, at=500), world.trade(2, at=501)])
+    await world.until(lambda: bool(world.delivery.reset_ids))
+    world.delivery.connected = True
+    assert world.delivery.state().detail == f"{delivery.IDS_RESET}: {BTC}"
     assert world.got == []
 
 
@@ -264,12 +267,12 @@ async def test_restarted_ids_beyond_the_position_are_detected_over_rest() -> Non
     world = World(stands_at=3)
     world.hear(*range(20, 31))
 
-    async def counted_anew(symbol: Symbol, after: Place | None) -> Sequence[Trade]:
+    async def counted_anew(symbol: Symbol, after: Cursor | None) -> Sequence[Trade]:
         del symbol, after
         return [world.trade(one, at=100 + one).trade for one in range(1, 31)]
 
     world.trades = counted_anew  # type: ignore[method-assign]
-    await world.until(lambda: bool(world.delivering.back))
+    await world.until(lambda: bool(world.delivery.reset_ids))
     assert world.got == []
 
 
@@ -281,9 +284,9 @@ async def test_market_is_complete_only_once_every_known_trade_is_delivered() -> 
     away = World(stands_at=3)
     away.hear(*range(20, 31))
 
-    async def silent(symbol: Symbol, after: Place | None) -> Sequence[Trade]:
+    async def silent(symbol: Symbol, after: Cursor | None) -> Sequence[Trade]:
         del symbol, after
-        raise VenueAway("no answer")
+        raise VenueUnavailable("no answer")
 
     away.trades = silent  # type: ignore[method-assign]
     began = away.clock.seconds
@@ -292,11 +295,11 @@ async def test_market_is_complete_only_once_every_known_trade_is_delivered() -> 
 
 
 @pytest.mark.parametrize(("host", "place"), [("db.example", "db.example:9092"), ("fd00::1", "[fd00::1]:9092")])
-def test_address_of_a_server_is_parsed_as_intended(host: str, place: str) -> None:
+def test_address_of_a_server_is_parsed_as_intended(host: str, cursor: str) -> None:
     server = Server(host=host, port=9092, tls=Tls.OFF, credentials=Path("/none"))
-    assert server.place == place
-    assert [one[:2] for one in aiokafka.conn.collect_hosts(server.place)] == [(host, 9092)]
-    url = urlsplit(f"nats://{server.place}")
+    assert server.address == cursor
+    assert [one[:2] for one in aiokafka.conn.collect_hosts(server.address)] == [(host, 9092)]
+    url = urlsplit(f"nats://{server.address}")
     assert (url.hostname, url.port) == (host, 9092)
 
 
@@ -314,22 +317,22 @@ async def test_output_that_fails_unexpectedly_is_retried_and_the_process_continu
 
     world.deliver = fails  # type: ignore[method-assign,assignment]
     await world.until(lambda: world.got == [5, 6, 7])
-    assert world.markets.refused.counted[world.name, Why.UNEXPECTED] == 3
+    assert world.markets.rejections.counts[world.name, RejectionReason.UNEXPECTED] == 3
     assert len([one for one in caplog.records if one.exc_info]) == 1, "its traceback once"
 
 
 async def test_market_with_a_withheld_trade_is_reported_without_blocking_others() -> None:
     world = World(stands_at=1)
     world.hear(*range(20, 40))  # of which ten are remembered
-    world.not_told = True
-    await world.until(lambda: bool(world.delivering.not_told))
-    world.delivering.connected = True
-    assert world.delivering.state().detail == f"{delivery.NOT_UNDERSTOOD}: {BTC}"
+    world.invalid_trades = True
+    await world.until(lambda: bool(world.delivery.invalid_trades))
+    world.delivery.connected = True
+    assert world.delivery.state().detail == f"{delivery.INVALID_TRADES}: {BTC}"
     asked, began = world.asked_venue, world.clock.seconds
     await world.until(lambda: world.asked_venue == asked + 3)
-    assert world.clock.seconds - began >= 2 * delivery.NOT_TOLD
+    assert world.clock.seconds - began >= 2 * delivery.INVALID_PAUSE
     assert world.got == []
-    world.not_told = False
+    world.invalid_trades = False
     await world.until(lambda: world.got[-1:] == [39])
-    world.delivering.connected = True
-    assert world.delivering.state().detail != f"{delivery.NOT_UNDERSTOOD}: {BTC}"
+    world.delivery.connected = True
+    assert world.delivery.state().detail != f"{delivery.INVALID_TRADES}: {BTC}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aether_services.domain.instruments import Symbol
-from aether_services.ingest.core.refusals import Refusals
-from aether_services.ingest.ports import Listed, OutputAway, VenueAway
-from aether_services.ingest.service.instrument_list import Listing
+from aether_services.ingest.core.rejections import Rejections
+from aether_services.ingest.ports import InstrumentList, OutputUnavailable, VenueUnavailable
+from aether_services.ingest.service.instrument_list import InstrumentListReader
 from aether_testing import clocks
 from aether_testing.clocks import Clock
 
@@ -22,20 +22,20 @@ class Lister:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.listed = Listed()
+        self.listed = InstrumentList()
         self.read: list[float] = []
         self.kept: list[Sequence[Instrument]] = []
         self.faults: list[Exception] = []
-        self.listing = Listing(self, self, self.clock, Refusals())  # type: ignore[arg-type]  # of which it asks only this
+        self.instrument_list = InstrumentListReader(self, self, self.clock, Rejections())  # type: ignore[arg-type]  # of which it asks only this
 
-    async def instruments(self) -> Listed:
+    async def instruments(self) -> InstrumentList:
         """The list."""
         self.read.append(self.clock.seconds)
-        if self.faults and not isinstance(self.faults[-1], OutputAway):
+        if self.faults and not isinstance(self.faults[-1], OutputUnavailable):
             raise self.faults.pop()
         return self.listed
 
-    async def keep(self, instruments: Sequence[Instrument]) -> None:
+    async def save(self, instruments: Sequence[Instrument]) -> None:
         """Write it down."""
         if self.faults:
             raise self.faults.pop()
@@ -43,7 +43,7 @@ class Lister:
 
     async def runs(self, holds: Callable[[], bool], seconds: float) -> None:
         """Let time pass until something holds."""
-        await clocks.run_until(self.clock, self.listing.run(), holds, seconds)
+        await clocks.run_until(self.clock, self.instrument_list.run(), holds, seconds)
 
 
 async def test_markets_are_read_periodically_and_on_request_but_rate_limited() -> None:
@@ -53,22 +53,24 @@ async def test_markets_are_read_periodically_and_on_request_but_rate_limited() -
     began = lister.clock.seconds
 
     def nonsense() -> bool:
-        lister.listing.ask()
+        lister.instrument_list.request_reload()
         return lister.clock.seconds > began + 120
 
     await lister.runs(nonsense, 130)
     at = [round(one - began) for one in lister.read[2:]]
     assert at[0] == 0
     assert 5 <= len(at) <= 9, "in two minutes"
-    lister.listed = Listed(unreadable=frozenset({Symbol("BTC/USD")}))
-    await lister.runs(lambda: lister.listing.ask() and lister.listing.unreadable == {"BTC/USD"}, 70)
+    lister.listed = InstrumentList(unreadable=frozenset({Symbol("BTC/USD")}))
+    await lister.runs(
+        lambda: lister.instrument_list.request_reload() and lister.instrument_list.unreadable == {"BTC/USD"}, 70
+    )
     later = lister.clock.seconds
-    await lister.runs(lambda: lister.listing.ask() and lister.read[-1] > later, 5)
+    await lister.runs(lambda: lister.instrument_list.request_reload() and lister.read[-1] > later, 5)
 
 
 async def test_instrument_list_that_failed_to_read_or_write_is_retried() -> None:
     lister = Lister()
-    lister.faults = [OutputAway("no"), VenueAway("no"), TypeError("a fault of ours")]
+    lister.faults = [OutputUnavailable("no"), VenueUnavailable("no"), TypeError("a fault of ours")]
     await lister.runs(lambda: len(lister.kept) == 1, 20)
     assert len(lister.read) == 3
     assert lister.faults == []

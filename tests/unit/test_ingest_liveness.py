@@ -61,7 +61,7 @@ def silent(one: Liveness) -> tuple[Channel, ...]:
 )
 def test_a_later_trade_outside_the_spread_contradicts_a_book(seconds: float, price: str, *, contradicts: bool) -> None:
     one = Liveness()
-    one.traded(a_trade(seconds, price))
+    one.trade_received(a_trade(seconds, price))
     assert one.contradicts(at(0), BID, ASK) is contradicts
 
 
@@ -80,14 +80,14 @@ def test_a_later_ticker_with_other_prices_contradicts_a_book(
     seconds: float, bid: str, ask: str, *, contradicts: bool
 ) -> None:
     one = Liveness()
-    one.ticked(a_ticker(seconds, bid, ask))
+    one.ticker_received(a_ticker(seconds, bid, ask))
     assert one.contradicts(at(0), BID, ASK) is contradicts
 
 
 def test_ticker_without_a_time_is_no_evidence_about_a_book() -> None:
     one = Liveness()
-    one.ticked(a_ticker(4, "150.00", "150.05"), dated=False)
-    one.traded(a_trade(6, "100.00"))
+    one.ticker_received(a_ticker(4, "150.00", "150.05"), dated=False)
+    one.trade_received(a_trade(6, "100.00"))
     assert not one.contradicts(at(0), BID, ASK)
     assert not one.ticker_lacks_a_trade
 
@@ -104,7 +104,7 @@ NONE = Decimal(0)
 )  # fmt: skip
 def test_one_sided_book_is_compared_with_trades(bid: Decimal, ask: Decimal, price: str, *, contradicts: bool) -> None:
     one = Liveness()
-    one.traded(a_trade(4, price))
+    one.trade_received(a_trade(4, price))
     assert one.contradicts(at(0), bid, ask) is contradicts
 
 
@@ -114,33 +114,33 @@ def test_one_sided_book_is_compared_with_trades(bid: Decimal, ask: Decimal, pric
 )
 def test_one_sided_book_is_compared_with_tickers(bid: str, ask: str, *, contradicts: bool) -> None:
     one = Liveness()
-    one.ticked(a_ticker(4, bid, ask))
+    one.ticker_received(a_ticker(4, bid, ask))
     assert one.contradicts(at(0), BID, NONE) is contradicts
 
 
 def test_an_older_trade_that_comes_late_does_not_count() -> None:
     one = Liveness()
-    one.traded(a_trade(10, "100.00", trade_id=2))
-    one.traded(a_trade(5, "150.00", trade_id=1))
+    one.trade_received(a_trade(10, "100.00", trade_id=2))
+    one.trade_received(a_trade(5, "150.00", trade_id=1))
     assert one.contradicts(at(0), Decimal(150), Decimal(150))
     assert not one.contradicts(at(0), Decimal(100), Decimal(100))
 
 
 def test_future_time_counts_only_until_the_next_message() -> None:
     one = Liveness()
-    one.traded(a_trade(240, "150.00", trade_id=1))
-    one.ticked(a_ticker(240, "150.00", "150.05"))
+    one.trade_received(a_trade(240, "150.00", trade_id=1))
+    one.ticker_received(a_ticker(240, "150.00", "150.05"))
     assert one.contradicts(at(6), BID, ASK)
-    one.traded(a_trade(5, "100.00", trade_id=2))
-    one.ticked(a_ticker(5, "99.99", "100.01"))
+    one.trade_received(a_trade(5, "100.00", trade_id=2))
+    one.ticker_received(a_ticker(5, "99.99", "100.01"))
     assert not one.contradicts(at(6), BID, ASK)
     assert not one.ticker_lacks_a_trade
 
 
 def test_trade_whose_id_restarted_counts_as_the_newest() -> None:
     one = Liveness()
-    one.traded(a_trade(10, "100.00", trade_id=900))
-    one.traded(a_trade(20, "150.00", trade_id=1))
+    one.trade_received(a_trade(10, "100.00", trade_id=900))
+    one.trade_received(a_trade(20, "150.00", trade_id=1))
     assert one.contradicts(at(0), BID, ASK)
 
 
@@ -153,50 +153,50 @@ def test_quiet_market_is_not_suspected() -> None:
 
 def test_channel_is_silent_only_if_data_stays_missing_a_while() -> None:
     one = Liveness()
-    assert not one.look(Channel.BOOK, at(0), against=True)
-    assert not one.look(Channel.BOOK, at(1.9), against=True)
-    assert not one.look(Channel.BOOK, at(1.95), against=False)
-    assert not one.look(Channel.BOOK, at(2.5), against=True)
+    assert not one.evaluate(Channel.BOOK, at(0), against=True)
+    assert not one.evaluate(Channel.BOOK, at(1.9), against=True)
+    assert not one.evaluate(Channel.BOOK, at(1.95), against=False)
+    assert not one.evaluate(Channel.BOOK, at(2.5), against=True)
     assert silent(one) == ()
-    assert one.look(Channel.BOOK, at(4.5), against=True)
+    assert one.evaluate(Channel.BOOK, at(4.5), against=True)
     assert silent(one) == (Channel.BOOK,)
 
 
 def test_silent_channel_recovers_with_an_update_or_five_quiet_minutes() -> None:
     one = Liveness()
     for channel in (Channel.BOOK, Channel.TICKER):
-        one.look(channel, at(0), against=True)
-        assert one.look(channel, at(5), against=True)
-    assert one.missed([a_trade(-60, "1")], at(5))
+        one.evaluate(channel, at(0), against=True)
+        assert one.evaluate(channel, at(5), against=True)
+    assert one.trades_missed([a_trade(-60, "1")], at(5))
     assert silent(one) == (Channel.BOOK, Channel.TICKER, Channel.TRADE)
-    one.updated(Channel.TICKER)
+    one.update_received(Channel.TICKER)
     assert silent(one) == (Channel.BOOK, Channel.TRADE)
-    one.look(Channel.BOOK, at(304), against=False)
-    one.confirmed(at(304))
+    one.evaluate(Channel.BOOK, at(304), against=False)
+    one.trades_confirmed(at(304))
     assert silent(one) == (Channel.BOOK, Channel.TRADE)
-    one.look(Channel.BOOK, at(305), against=False)
-    one.confirmed(at(305))
+    one.evaluate(Channel.BOOK, at(305), against=False)
+    one.trades_confirmed(at(305))
     assert silent(one) == ()
 
 
 @pytest.mark.parametrize(("traded", "ticked", "lacks"), [(3, 0, False), (3.5, 0, True), (3.5, 3.5, False)])
 def test_ticker_lacks_a_trade_that_came_much_later(traded: float, ticked: float, *, lacks: bool) -> None:
     one = Liveness()
-    one.ticked(a_ticker(ticked, "1", "2"))
-    one.traded(a_trade(traded, "1"))
+    one.ticker_received(a_ticker(ticked, "1", "2"))
+    one.trade_received(a_trade(traded, "1"))
     assert one.ticker_lacks_a_trade is lacks
 
 
 def test_market_that_traded_without_any_ticker_lacks_one() -> None:
     one = Liveness()
-    one.traded(a_trade(0, "1"))
+    one.trade_received(a_trade(0, "1"))
     assert one.ticker_lacks_a_trade
 
 
 def test_trade_that_just_happened_may_still_be_in_flight() -> None:
     one = Liveness()
-    now = Nanoseconds(at(0) + liveness.HELD)
-    assert not one.missed([a_trade(0.1, "1")], now)
+    now = Nanoseconds(at(0) + liveness.SUBSCRIBED_FOR)
+    assert not one.trades_missed([a_trade(0.1, "1")], now)
     assert silent(one) == ()
-    assert one.missed([a_trade(0, "1"), a_trade(9, "1")], now), "a busy market has always a new one"
+    assert one.trades_missed([a_trade(0, "1"), a_trade(9, "1")], now), "a busy market has always a new one"
     assert silent(one) == (Channel.TRADE,)

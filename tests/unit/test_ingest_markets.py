@@ -50,7 +50,7 @@ def test_checksum_mismatch_withdraws_the_book_at_once_and_resubscribes(frames: S
     usable, withdrawn = world.books()
     assert usable.usable
     assert (withdrawn.usable, withdrawn.reason, withdrawn.bids, withdrawn.asks) == (False, Unusable.CHECKSUM, (), ())
-    assert world.markets.renew == {BTC}
+    assert world.markets.resubscribe == {BTC}
     assert world.markets[BTC].checksum_failures == 1
     world.hear(snapshot)
     assert world.books()[-1].usable
@@ -62,8 +62,8 @@ def test_truncated_update_leaves_no_book(frames: Sequence[bytes]) -> None:
     world.hear(recordings.INSTRUMENT, frames[0], frames[1].replace(b'}],"', b'x}],"'))
     assert [one.usable for one in world.books()] == [True, False]
     assert world.books()[-1].reason == Unusable.MALFORMED
-    assert world.markets.renew == {BTC}
-    assert world.markets.misunderstood == 1
+    assert world.markets.resubscribe == {BTC}
+    assert world.markets.malformed == 1
 
 
 def test_extra_fields_and_other_whitespace_are_accepted(frames: Sequence[bytes]) -> None:
@@ -93,7 +93,7 @@ def test_unexpected_message_changes_nothing(frame: bytes | dict[str, Any]) -> No
     world = Heard(BTC, "FOO/USD")
     world.hear(recordings.INSTRUMENT, frame)
     world.markets.serve([BTC, Symbol("FOO/USD")])
-    assert world.letters == []
+    assert world.messages == []
     assert world.markets[Symbol("FOO/USD")].book is None
 
 
@@ -109,7 +109,7 @@ def test_second_mismatch_is_reported_too_and_messages_are_counted(frames: Sequen
 def test_market_without_known_precision_publishes_nothing(frames: Sequence[bytes]) -> None:
     world = Heard()
     world.hear(*frames[:3])
-    assert world.letters == []
+    assert world.messages == []
     assert world.markets[BTC].reason == Unusable.WAITING
 
 
@@ -127,7 +127,7 @@ def test_other_decimals_are_another_book(frames: Sequence[bytes]) -> None:
     assert world.markets[BTC].usable
     world.hear(recordings.INSTRUMENT.replace(b'"price_precision": 1', b'"price_precision": 2'))
     assert not world.markets[BTC].usable
-    assert world.markets.renew == {BTC}
+    assert world.markets.resubscribe == {BTC}
     world.hear(frames[1])
     assert not world.markets[BTC].usable
     assert len(world.books()) == 1
@@ -144,48 +144,48 @@ def test_quiet_book_is_republished_each_second_while_the_venue_sends(frames: Seq
     world = Heard()
     world.hear(recordings.INSTRUMENT, frames[1].replace(b'"update"', b'"snapshot"'), frames[0])
     later = Nanoseconds(NOW + 2 * times.SECOND)
-    world.letters.clear()
-    world.markets.beat(Nanoseconds(NOW + times.SECOND // 2), Nanoseconds(NOW + times.SECOND // 2))
-    assert world.letters == []
-    world.markets.beat(Nanoseconds(later - 5), later)
+    world.messages.clear()
+    world.markets.republish(Nanoseconds(NOW + times.SECOND // 2), Nanoseconds(NOW + times.SECOND // 2))
+    assert world.messages == []
+    world.markets.republish(Nanoseconds(later - 5), later)
     (again,) = world.books()
     assert again.received == later - 5
     assert again.usable
-    world.markets.beat(Nanoseconds(later - 5), Nanoseconds(later + 3 * times.SECOND))  # nothing was heard since
+    world.markets.republish(Nanoseconds(later - 5), Nanoseconds(later + 3 * times.SECOND))  # nothing was heard since
     assert len(world.books()) == 1
 
 
 def test_unusable_book_is_republished_and_each_reason_sent_once(frames: Sequence[bytes]) -> None:
     world = Heard()
     world.hear(recordings.INSTRUMENT, frames[0])
-    world.markets.drop(Unusable.DISCONNECTED, NOW)
-    world.markets.drop(Unusable.SILENT, NOW)
+    world.markets.invalidate_books(Unusable.DISCONNECTED, NOW)
+    world.markets.invalidate_books(Unusable.SILENT, NOW)
     assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, "Disconnected")]
-    world.markets.beat(NOW, Nanoseconds(NOW + 2 * times.SECOND))
+    world.markets.republish(NOW, Nanoseconds(NOW + 2 * times.SECOND))
     assert [one.reason for one in world.books()][2:] == ["Disconnected"]
 
 
 def test_replica_withdraws_only_books_it_published_itself(frames: Sequence[bytes]) -> None:
     world, (snapshot, first, *_) = Heard(), frames
-    world.markets.elsewhere = frozenset({BTC})
-    world.markets.beat(NOW, Nanoseconds(NOW + 2 * times.SECOND))
+    world.markets.usable_elsewhere = frozenset({BTC})
+    world.markets.republish(NOW, Nanoseconds(NOW + 2 * times.SECOND))
     world.hear(recordings.INSTRUMENT, snapshot.replace(b'"checksum":', b'"checksum":1'))
     assert world.books() == []
     world.hear(snapshot, first.replace(b'"checksum":', b'"checksum":1'))
     assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, "ChecksumMismatch")]
-    world.markets.beat(NOW, Nanoseconds(NOW + 4 * times.SECOND))
+    world.markets.republish(NOW, Nanoseconds(NOW + 4 * times.SECOND))
     assert len(world.books()) == 2, "what was said here is taken back, once"
-    world.markets.elsewhere = frozenset()
-    world.markets.beat(NOW, Nanoseconds(NOW + 6 * times.SECOND))
+    world.markets.usable_elsewhere = frozenset()
+    world.markets.republish(NOW, Nanoseconds(NOW + 6 * times.SECOND))
     assert [one.reason for one in world.books()][2:] == ["ChecksumMismatch"]
 
 
 def test_first_message_may_be_no_book_but_not_at_once() -> None:
     world = Heard()
-    world.markets.beat(NOW, NOW)
-    world.markets.beat(NOW, Nanoseconds(NOW + markets.FIRST_WORD - 1))
+    world.markets.republish(NOW, NOW)
+    world.markets.republish(NOW, Nanoseconds(NOW + markets.FIRST_UNUSABLE_AFTER - 1))
     assert world.books() == []
-    world.markets.beat(NOW, Nanoseconds(NOW + markets.FIRST_WORD))
+    world.markets.republish(NOW, Nanoseconds(NOW + markets.FIRST_UNUSABLE_AFTER))
     assert [(one.usable, one.reason) for one in world.books()] == [(False, Unusable.WAITING)]
 
 
@@ -199,11 +199,11 @@ def test_venue_latency_is_measured_by_updates_not_snapshots() -> None:
 def test_trades_are_logged_and_a_gap_requests_the_missing_ones() -> None:
     world = Heard()
     world.hear(trade_frame(7), trade_frame(7), trade_frame(8), trade_frame(3, "ETH/USD"))
-    assert world.markets.fill == set()
+    assert world.markets.backfill == set()
     world.hear(trade_frame(10), trade_frame(11))
-    assert world.markets.fill == {BTC}
+    assert world.markets.backfill == {BTC}
     assert world.markets[BTC].gaps == 1
-    last = world.markets[BTC].tape.last
+    last = world.markets[BTC].trade_log.last
     assert last is not None
     assert last.trade_id == 8
 
@@ -214,7 +214,7 @@ def test_trades_whose_ids_restart_begin_a_new_trade_log() -> None:
     again = trade_frame(1)
     again["data"][0]["timestamp"] = "2026-11-26T01:17:00.000001Z"
     world.hear(again)
-    last = world.markets[BTC].tape.last
+    last = world.markets[BTC].trade_log.last
     assert last is not None
     assert last.trade_id == 1
 
@@ -226,8 +226,8 @@ def test_a_ticker_is_published() -> None:
         "high": 2, "change": -0.5, "change_pct": -0.01,
     }  # fmt: skip
     world.hear({"channel": "ticker", "type": "update", "data": [data]})
-    (letter,) = world.letters
-    said = TickerMessage.model_validate_json(letter.body)
+    (message,) = world.messages
+    said = TickerMessage.model_validate_json(message.body)
     assert (said.bid, said.ask, said.change, said.at) == (Decimal("1.5"), Decimal("2.5"), Decimal("-0.5"), NOW)
 
 
@@ -250,7 +250,7 @@ def test_crossed_book_is_withdrawn_and_recovers_without_resubscribing(frames: Se
         world.hear(frame.encode())
     assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, Unusable.CROSSED), (True, "")]
     assert len(world.books()[-1].bids) == 9
-    assert world.markets.renew == set()
+    assert world.markets.resubscribe == set()
     assert world.markets[BTC].checksum_failures == 0
 
 
@@ -260,7 +260,7 @@ def test_a_crossed_book_is_dropped_with_its_connection(frames: Sequence[bytes]) 
     book = world.markets[BTC].book
     assert book is not None
     book.unusable = Unusable.CROSSED
-    world.markets.drop(Unusable.DISCONNECTED, NOW)
+    world.markets.invalidate_books(Unusable.DISCONNECTED, NOW)
     assert (book.unusable, len(book.bids)) == (Unusable.DISCONNECTED, 0)
 
 
@@ -286,9 +286,9 @@ def test_what_is_not_served_any_more_is_forgotten(frames: Sequence[bytes]) -> No
     world = Heard()
     world.hear(recordings.INSTRUMENT, frames[0])
     world.markets.serve([])
-    world.letters.clear()
+    world.messages.clear()
     world.hear(frames[1], trade_frame(1))
-    assert world.letters == []
+    assert world.messages == []
     world.markets.serve([BTC])
     assert world.markets[BTC].reason == Unusable.WAITING  # and its decimals are still known
     world.hear(frames[0])

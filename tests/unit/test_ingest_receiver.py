@@ -16,10 +16,10 @@ from aether_services.exchange_sim.core import markets as venue_markets
 from aether_services.exchange_sim.ports import Past
 from aether_services.exchange_sim.service import Venue as SimulatedVenue
 from aether_services.exchange_sim.settings import Settings
-from aether_services.ingest.core.refusals import Why
-from aether_services.ingest.core.subscriptions import Step
+from aether_services.ingest.core.rejections import RejectionReason
+from aether_services.ingest.core.subscriptions import State
 from aether_services.ingest.core.wire import Channel
-from aether_services.ingest.ports import Listed
+from aether_services.ingest.ports import InstrumentList
 from aether_testing import recordings
 from aether_testing.fake_venue import BAD, BTC, ETH, MANY, World, an_ack, faithful
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from aether_services.domain.instruments import Symbol
     from aether_services.domain.times import Nanoseconds
     from aether_services.domain.trades import Trade
+    from aether_services.exchange_sim.connections import Connection as SimulatedConnection
     from aether_services.exchange_sim.ports import Journal
-    from aether_services.exchange_sim.subscribers import Connection as SimulatedConnection
-    from aether_services.ingest.core.trade_log import Place
+    from aether_services.ingest.core.trade_logs import Cursor
     from aether_testing.clocks import Clock
 
 
@@ -62,25 +62,25 @@ async def test_book_is_renewed_periodically_and_used_meanwhile() -> None:
         assert world.markets[BTC].usable
         return world.markets[BTC].snapshot_at > began
 
-    world.receiving._refresh = 3 * times.SECOND  # noqa: SLF001 - shorter than its silence
+    world.receiver._refresh = 3 * times.SECOND  # noqa: SLF001 - shorter than its silence
     await world.until(renewed, 8)
 
 
 async def test_silent_venue_is_pinged_then_disconnected() -> None:
     world = World(lambda request: faithful(request) if request["method"] == "subscribe" else [])
     await world.until(lambda: world.markets[BTC].usable, 5)
-    await world.until(lambda: world.receiving.reconnects == 1, 20)
+    await world.until(lambda: world.receiver.reconnects == 1, 20)
     assert "ping" in [one["method"] for one in world.venue.asked]
-    assert "silent for" in world.receiving.detail
+    assert "silent for" in world.receiver.detail
     assert not world.markets[BTC].usable
 
 
 async def test_who_leaves_withdraws_its_books() -> None:
     world = World(faithful)
     await world.until(lambda: world.markets[BTC].usable, 5)
-    world.receiving.leave()
+    world.receiver.stop()
     assert not world.markets[BTC].usable
-    assert not world.receiving.connected
+    assert not world.receiver.connected
 
 
 async def test_venue_that_rejects_us_is_left_alone_for_ten_minutes() -> None:
@@ -159,8 +159,8 @@ async def test_book_that_never_verifies_blocks_no_other_market() -> None:
     assert sorted(asked["ticker"]) == sorted(asked["trade"]) == [BAD, *MANY]
     assert [symbol for symbol in asked["book"] if symbol != BAD] == MANY
     assert 5 < asked["book"].count(BAD) <= 10
-    assert world.receiving.backoff(BAD) > 10
-    assert world.receiving.backoff(MANY[0]) == 0
+    assert world.receiver.backoff(BAD) > 10
+    assert world.receiver.backoff(MANY[0]) == 0
     assert world.markets[BAD].reason == "ChecksumMismatch"
 
 
@@ -227,11 +227,11 @@ class Simulated:
         """Take a request."""
         self.venue.hear(self.connections[-1], text)
 
-    async def instruments(self) -> Listed:
+    async def instruments(self) -> InstrumentList:
         """None."""
-        return Listed()
+        return InstrumentList()
 
-    async def trades(self, symbol: Symbol, after: Place | None) -> Sequence[Trade]:
+    async def trades(self, symbol: Symbol, after: Cursor | None) -> Sequence[Trade]:
         """None."""
         del symbol, after
         return []
@@ -244,7 +244,7 @@ class Simulated:
 async def test_market_changes_during_silence_reach_the_venue() -> None:
     world = World(faithful, ETH)
     venue = Simulated(world.clock)
-    world.receiving = world.receives(venue)
+    world.receiver = world.receives(venue)
     channels = (Channel.BOOK, Channel.TICKER, Channel.TRADE)
     async with world.running():
         await world.pass_until(lambda: world.markets[ETH].usable and venue.holds(ETH) == set(channels), 5)
@@ -253,8 +253,8 @@ async def test_market_changes_during_silence_reach_the_venue() -> None:
         await world.pass_until(lambda: venue.holds(BTC) == set(channels), 5)
         assert not world.markets[BTC].usable
         await world.pass_until(lambda: world.markets[BTC].usable, 20)
-        await world.pass_until(lambda: all(world.step(one, BTC) is Step.HELD for one in channels), 5)
-        assert world.receiving.refusal(BTC) == ""
+        await world.pass_until(lambda: all(world.step(one, BTC) is State.SUBSCRIBED for one in channels), 5)
+        assert world.receiver.rejection(BTC) == ""
         venue.venue.audience.be_silent(5)
         world.markets.serve([ETH])
         await world.pass_until(lambda: not venue.holds(BTC), 5)
@@ -270,8 +270,8 @@ async def test_rejected_pair_quotes_the_message_of_the_venue() -> None:
         return faithful(request)
 
     world = World(answer)
-    await world.until(lambda: bool(world.receiving.refusal(BTC)), 5)
-    assert world.receiving.refusal(BTC) == "Currency pair not supported BTC/USD"
+    await world.until(lambda: bool(world.receiver.rejection(BTC)), 5)
+    assert world.receiver.rejection(BTC) == "Currency pair not supported BTC/USD"
 
 
 async def test_number_beyond_the_precision_resubscribes_the_instruments() -> None:
@@ -279,9 +279,13 @@ async def test_number_beyond_the_precision_resubscribes_the_instruments() -> Non
     odd = recordings.book_frames()[1].decode().replace('"qty":', '"qty":0.000000001,"x":')
 
     def anew() -> bool:
-        if world.markets[BTC].usable and not world.receiving.relist and not world.markets.outgrown:
+        if (
+            world.markets[BTC].usable
+            and not world.receiver.refresh_instruments
+            and not world.markets.instruments_outdated
+        ):
             world.markets.receive(odd, world.clock.now())
-            world.receiving.relist = world.markets.outgrown
+            world.receiver.refresh_instruments = world.markets.instruments_outdated
         return world.venue.methods("instrument") == ["subscribe", "unsubscribe", "subscribe"]
 
     await world.until(anew, 10)
@@ -289,15 +293,15 @@ async def test_number_beyond_the_precision_resubscribes_the_instruments() -> Non
 
 async def test_a_fault_of_ours_in_a_reply_ends_no_connection(caplog: pytest.LogCaptureFixture) -> None:
     world = World(faithful)
-    take, faults = world.receiving._take, iter([TypeError("a fault of ours")] * 2)  # noqa: SLF001
+    take, faults = world.receiver._handle_frame, iter([TypeError("a fault of ours")] * 2)  # noqa: SLF001
 
     def fails(frame: str, received: Nanoseconds) -> None:
         if (fault := next(faults, None)) is not None:
             raise fault
         take(frame, received)
 
-    world.receiving._take = fails  # type: ignore[method-assign]  # noqa: SLF001
+    world.receiver._handle_frame = fails  # type: ignore[method-assign]  # noqa: SLF001
     await world.until(lambda: world.markets[BTC].usable, 60)
-    assert world.receiving.reconnects == 0
-    assert world.markets.refused.counted["reply", Why.UNEXPECTED] == 2
+    assert world.receiver.reconnects == 0
+    assert world.markets.rejections.counts["reply", RejectionReason.UNEXPECTED] == 2
     assert len([one for one in caplog.records if one.exc_info]) == 1

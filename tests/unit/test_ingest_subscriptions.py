@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aether_services.domain.instruments import Symbol
 from aether_services.ingest.core import subscriptions, wire
-from aether_services.ingest.core.subscriptions import Answered, Step, Subscriptions
+from aether_services.ingest.core.subscriptions import ReplyResult, State, Subscriptions
 from aether_services.ingest.core.wire import Channel
 from aether_services.ingest.service.receiver import TICK
 
@@ -25,18 +25,18 @@ ALREADY, NOT_THERE, TOO_FAST = "Already subscribed", "Subscription Not Found", "
 
 def some_subscriptions(**more: Any) -> Subscriptions:
     return Subscriptions(
-        params={Channel.BOOK: {"depth": 100}}, extra={Channel.BOOK: {"snapshot": True}}, chance=lambda: 0.5, **more
+        params={Channel.BOOK: {"depth": 100}}, extra={Channel.BOOK: {"snapshot": True}}, jitter=lambda: 0.5, **more
     )
 
 
 def asked(
-    one: Subscriptions, wanted: set[subscriptions.Key], now: float = 0.0, most: int = 100
+    one: Subscriptions, required: set[subscriptions.Key], now: float = 0.0, most: int = 100
 ) -> list[dict[str, Any]]:
-    return [json.loads(request) for request in one.requests(wanted, now, most=most)]
+    return [json.loads(request) for request in one.requests(required, now, most=most)]
 
 
-def methods(one: Subscriptions, wanted: set[subscriptions.Key], now: float = 0.0) -> list[str]:
-    return [request["method"] for request in asked(one, wanted, now)]
+def methods(one: Subscriptions, required: set[subscriptions.Key], now: float = 0.0) -> list[str]:
+    return [request["method"] for request in asked(one, required, now)]
 
 
 def reply(req_id: int, *, error: str = "", symbol: str = "") -> wire.Head:
@@ -53,8 +53,8 @@ def a_held_book(**more: Any) -> Subscriptions:
     """Whose snapshot has come."""
     one = some_subscriptions(**more)
     asked(one, {BOOK})
-    one.answered(reply(1), 0)
-    one.heard(BOOK, 0)
+    one.handle_reply(reply(1), 0)
+    one.data_received(BOOK, 0)
     return one
 
 
@@ -66,73 +66,73 @@ def test_subscription_is_requested_once_and_ended_with_its_key() -> None:
         "req_id": 1,
     }  # fmt: skip
     assert asked(one, {BOOK}) == []
-    assert one.answered(reply(1), 0) == Answered((BOOK,), Step.HELD)
+    assert one.handle_reply(reply(1), 0) == ReplyResult((BOOK,), State.SUBSCRIBED)
     (request,) = asked(one, set())
     assert request == {
         "method": "unsubscribe", "params": {"channel": "book", "symbol": ["BTC/USD"], "depth": 100}, "req_id": 2,
     }  # fmt: skip
-    assert one.answered(reply(2), 0) == Answered((BOOK,), Step.LEAVING)
-    assert one.step(BOOK) is None
+    assert one.handle_reply(reply(2), 0) == ReplyResult((BOOK,), State.UNSUBSCRIBING)
+    assert one.state(BOOK) is None
 
 
 def test_rejection_is_matched_by_request_id_and_retried_later() -> None:
     one = some_subscriptions()
     asked(one, {BOOK})
     words = "Currency pair not supported BTC/USD"
-    assert one.answered(reply(1, error=words), 0) == Answered((BOOK,), Step.REFUSED, words)
+    assert one.handle_reply(reply(1, error=words), 0) == ReplyResult((BOOK,), State.REJECTED, words)
     assert one.error(BOOK) == words
-    assert asked(one, {BOOK}, subscriptions.RETRY_REFUSED - 1) == []
-    assert len(asked(one, {BOOK}, subscriptions.RETRY_REFUSED)) == 1
-    assert asked(one, set(), subscriptions.RETRY_REFUSED) == []  # it is answered first
-    assert one.answered(reply(2), subscriptions.RETRY_REFUSED) == Answered((BOOK,), Step.HELD)
+    assert asked(one, {BOOK}, subscriptions.RETRY_REJECTED - 1) == []
+    assert len(asked(one, {BOOK}, subscriptions.RETRY_REJECTED)) == 1
+    assert asked(one, set(), subscriptions.RETRY_REJECTED) == []  # it is answered first
+    assert one.handle_reply(reply(2), subscriptions.RETRY_REJECTED) == ReplyResult((BOOK,), State.SUBSCRIBED)
     assert one.error(BOOK) == ""
-    assert methods(one, set(), subscriptions.RETRY_REFUSED) == ["unsubscribe"]
+    assert methods(one, set(), subscriptions.RETRY_REJECTED) == ["unsubscribe"]
 
 
 def test_rejected_market_that_is_not_required_is_forgotten() -> None:
     one = some_subscriptions()
     asked(one, {BOOK})
-    one.answered(reply(1, error="no"), 0)
+    one.handle_reply(reply(1, error="no"), 0)
     assert asked(one, set()) == []
-    assert one.step(BOOK) is None
+    assert one.state(BOOK) is None
 
 
 def test_unanswered_request_is_repeated() -> None:
     one = some_subscriptions()
     asked(one, {BOOK})
-    assert asked(one, {BOOK}, subscriptions.PATIENCE - 1) == []
-    (request,) = asked(one, {BOOK}, subscriptions.PATIENCE)
+    assert asked(one, {BOOK}, subscriptions.REPLY_TIMEOUT - 1) == []
+    (request,) = asked(one, {BOOK}, subscriptions.REPLY_TIMEOUT)
     assert (request["method"], request["req_id"]) == ("subscribe", 2)
-    assert one.answered(reply(1), 11) is None  # the answer to a question that counts no more
-    assert one.answered(reply(2), 11) == Answered((BOOK,), Step.HELD)
+    assert one.handle_reply(reply(1), 11) is None  # the answer to a question that counts no more
+    assert one.handle_reply(reply(2), 11) == ReplyResult((BOOK,), State.SUBSCRIBED)
 
 
 def test_unanswered_subscription_that_is_no_longer_required_is_ended() -> None:
     one = some_subscriptions()
     asked(one, {BOOK})
-    assert methods(one, set(), subscriptions.PATIENCE) == ["unsubscribe"]
+    assert methods(one, set(), subscriptions.REPLY_TIMEOUT) == ["unsubscribe"]
 
 
 def test_a_renewed_book_is_left_and_joined_again() -> None:
     one = some_subscriptions()
-    one.renew(BOOK, 0)  # nothing is held yet: a snapshot comes anyway
+    one.resubscribe(BOOK, 0)  # nothing is held yet: a snapshot comes anyway
     assert methods(one, {BOOK}) == ["subscribe"]
-    one.answered(reply(1), 0)
-    one.renew(BOOK, 0)  # as here
+    one.handle_reply(reply(1), 0)
+    one.resubscribe(BOOK, 0)  # as here
     assert methods(one, {BOOK}) == []
-    one.heard(BOOK, 0)
-    one.renew(BOOK, 0)
+    one.data_received(BOOK, 0)
+    one.resubscribe(BOOK, 0)
     assert methods(one, {BOOK}) == ["unsubscribe"]
     assert methods(one, {BOOK}) == []
-    one.answered(reply(2), 0)
+    one.handle_reply(reply(2), 0)
     assert methods(one, {BOOK}) == ["subscribe"]
 
 
 def test_requests_at_once_are_limited() -> None:
     one = some_subscriptions(symbols_at_once=1)
-    wanted: set[subscriptions.Key] = {(Channel.TRADE, symbol) for symbol in MANY[:5]}
-    assert len(asked(one, wanted, most=3)) == 3
-    assert len(asked(one, wanted)) == 2
+    required: set[subscriptions.Key] = {(Channel.TRADE, symbol) for symbol in MANY[:5]}
+    assert len(asked(one, required, most=3)) == 3
+    assert len(asked(one, required)) == 2
 
 
 # What the venue holds.
@@ -145,12 +145,12 @@ def test_existing_subscription_is_ended_and_renewed_for_its_snapshot(channel: Ch
     one = some_subscriptions()
     asked(one, {key})  # it is done, and the answer lost
     asked(one, {key}, 10)
-    assert one.answered(reply(2, error=words), 10) == Answered((key,), Step.LEAVING)
+    assert one.handle_reply(reply(2, error=words), 10) == ReplyResult((key,), State.UNSUBSCRIBING)
     assert one.error(key) == ""
     assert methods(one, {key}, 10) == ["unsubscribe"]
-    one.answered(reply(3), 10)
+    one.handle_reply(reply(3), 10)
     assert methods(one, {key}, 10) == ["subscribe"]
-    assert one.answered(reply(4), 10) == Answered((key,), Step.HELD)
+    assert one.handle_reply(reply(4), 10) == ReplyResult((key,), State.SUBSCRIBED)
 
 
 def test_subscription_that_survives_its_accepted_end_backs_off() -> None:
@@ -158,15 +158,15 @@ def test_subscription_that_survives_its_accepted_end_backs_off() -> None:
     asked(one, {TRADE})
     subscribed, req_id, now = list[float](), 1, 0.0
     while now < 100:
-        one.answered(reply(req_id, error=ALREADY), now)
+        one.handle_reply(reply(req_id, error=ALREADY), now)
         while not (left := asked(one, {TRADE}, now)):
             now += 0.5
-        one.answered(reply(left[0]["req_id"]), now)
+        one.handle_reply(reply(left[0]["req_id"]), now)
         (joined,) = asked(one, {TRADE}, now)
         subscribed.append(now)
         req_id = joined["req_id"]
     assert subscribed == [0, 1, 3, 7, 15, 31, 63, 123]
-    one.answered(reply(req_id), now)
+    one.handle_reply(reply(req_id), now)
     assert one.failures == {}
 
 
@@ -174,64 +174,66 @@ def test_subscription_that_survives_its_accepted_end_backs_off() -> None:
 def test_data_prove_a_subscription_whatever_its_reply(answers: dict[str, str]) -> None:
     one = some_subscriptions()
     asked(one, {BOOK})
-    one.heard(BOOK, 1)
-    assert one.step(BOOK) is Step.HELD
-    assert one.answered(reply(1, **answers), 1) == Answered((BOOK,), Step.HELD)
+    one.data_received(BOOK, 1)
+    assert one.state(BOOK) is State.SUBSCRIBED
+    assert one.handle_reply(reply(1, **answers), 1) == ReplyResult((BOOK,), State.SUBSCRIBED)
     assert asked(one, {BOOK}, 100) == []
 
 
 def test_last_data_of_an_ended_subscription_prove_nothing() -> None:
     one = a_held_book()
-    one.renew(BOOK, 0)
+    one.resubscribe(BOOK, 0)
     asked(one, {BOOK})
-    one.heard(BOOK, 0)
-    assert one.step(BOOK) is Step.LEAVING
-    one.answered(reply(2), 0)
-    one.heard(BOOK, 0)
+    one.data_received(BOOK, 0)
+    assert one.state(BOOK) is State.UNSUBSCRIBING
+    one.handle_reply(reply(2), 0)
+    one.data_received(BOOK, 0)
     assert methods(one, {BOOK}) == ["subscribe"]
 
 
 @pytest.mark.parametrize("wanted", [{BOOK}, set[subscriptions.Key]()])
-def test_unsubscription_with_a_lost_reply_is_complete(wanted: set[subscriptions.Key]) -> None:
+def test_unsubscription_with_a_lost_reply_is_complete(required: set[subscriptions.Key]) -> None:
     one = a_held_book()
-    one.renew(BOOK, 0)
-    asked(one, wanted)  # it is done, and the answer lost
-    assert methods(one, wanted, 10) == ["unsubscribe"]
-    assert one.answered(reply(3, error=NOT_THERE), 10) == Answered((BOOK,), Step.LEAVING)
-    assert methods(one, wanted, 10) == (["subscribe"] if wanted else [])
+    one.resubscribe(BOOK, 0)
+    asked(one, required)  # it is done, and the answer lost
+    assert methods(one, required, 10) == ["unsubscribe"]
+    assert one.handle_reply(reply(3, error=NOT_THERE), 10) == ReplyResult((BOOK,), State.UNSUBSCRIBING)
+    assert methods(one, required, 10) == (["subscribe"] if required else [])
 
 
 def test_rejected_unsubscription_is_repeated() -> None:
     one = a_held_book()
     asked(one, set())
-    assert one.answered(reply(2, error="Malformed request"), 0) == Answered((BOOK,), Step.LEAVING, "Malformed request")
+    assert one.handle_reply(reply(2, error="Malformed request"), 0) == ReplyResult(
+        (BOOK,), State.UNSUBSCRIBING, "Malformed request"
+    )
     assert methods(one, set(), 9) == []
     assert methods(one, set(), 10) == ["unsubscribe"]
 
 
 @pytest.mark.parametrize("key", [BOOK, (Channel.INSTRUMENT, None)])
 def test_subscription_without_its_snapshot_is_renewed(key: subscriptions.Key) -> None:
-    one, patience = some_subscriptions(), subscriptions.SNAPSHOT_PATIENCE[key[0]]
+    one, patience = some_subscriptions(), subscriptions.SNAPSHOT_TIMEOUT[key[0]]
     asked(one, {key})
-    one.answered(reply(1), 5)
+    one.handle_reply(reply(1), 5)
     assert asked(one, {key}, 5 + patience - 0.1) == []
     assert methods(one, {key}, 5 + patience) == ["unsubscribe"]
     assert one.failures == {key: 1}
-    one.answered(reply(2), 9)
+    one.handle_reply(reply(2), 9)
     asked(one, {key}, 9)
-    one.heard(key, 9)
+    one.data_received(key, 9)
     assert one.failures == ({key: 1} if key == BOOK else {})
 
 
 def test_rate_limit_pauses_and_is_no_rejection() -> None:
     one = some_subscriptions()
-    wanted: set[subscriptions.Key] = {(Channel.TRADE, BTC), (Channel.TRADE, ETH)}
-    asked(one, wanted)
-    said = one.answered(reply(1, error=TOO_FAST), 0)
+    required: set[subscriptions.Key] = {(Channel.TRADE, BTC), (Channel.TRADE, ETH)}
+    asked(one, required)
+    said = one.handle_reply(reply(1, error=TOO_FAST), 0)
     assert said is not None
-    assert (set(said.keys), said.step, said.error) == (wanted, Step.JOINING, TOO_FAST)
-    assert asked(one, {*wanted, BOOK}, subscriptions.TOO_FAST_PAUSE - 0.1) == []
-    assert {one["params"]["channel"] for one in asked(one, {*wanted, BOOK}, subscriptions.TOO_FAST_PAUSE)} == {
+    assert (set(said.keys), said.state, said.error) == (required, State.SUBSCRIBING, TOO_FAST)
+    assert asked(one, {*required, BOOK}, subscriptions.TOO_FAST_PAUSE - 0.1) == []
+    assert {one["params"]["channel"] for one in asked(one, {*required, BOOK}, subscriptions.TOO_FAST_PAUSE)} == {
         "book",
         "trade",
     }
@@ -240,7 +242,7 @@ def test_rate_limit_pauses_and_is_no_rejection() -> None:
 def test_too_many_requests_are_a_pause_though_none_is_named() -> None:
     one = a_held_book()
     words = {"method": "subscribe", "success": False, "error": TOO_FAST}
-    assert one.answered(wire.head(json.dumps(words)), 0) is None
+    assert one.handle_reply(wire.head(json.dumps(words)), 0) is None
     assert asked(one, {BOOK, TRADE}, subscriptions.TOO_FAST_PAUSE - 0.1) == []
     assert methods(one, {BOOK, TRADE}, subscriptions.TOO_FAST_PAUSE) == ["subscribe"]
 
@@ -254,44 +256,60 @@ def test_a_hundred_and_fifty_books_are_three_requests() -> None:
     assert [request["params"]["symbol"] for request in requests] == [MANY[:50], MANY[50:100], MANY[100:]]
     for request in requests:
         for symbol in request["params"]["symbol"]:
-            one.answered(reply(request["req_id"], symbol=symbol), 0)
-    assert all(one.step((Channel.BOOK, symbol)) is Step.HELD for symbol in MANY)
+            one.handle_reply(reply(request["req_id"], symbol=symbol), 0)
+    assert all(one.state((Channel.BOOK, symbol)) is State.SUBSCRIBED for symbol in MANY)
 
 
 def test_of_many_in_one_request_each_has_its_own_reply() -> None:
-    one, wanted = some_subscriptions(), set[subscriptions.Key]({(Channel.TRADE, symbol) for symbol in (BTC, ETH, SOL)})
-    assert len(asked(one, wanted)) == 1
-    one.answered(reply(1, symbol=BTC), 0)
-    one.answered(reply(1, symbol=BTC), 0)  # twice
+    one, required = (
+        some_subscriptions(),
+        set[subscriptions.Key]({(Channel.TRADE, symbol) for symbol in (BTC, ETH, SOL)}),
+    )
+    assert len(asked(one, required)) == 1
+    one.handle_reply(reply(1, symbol=BTC), 0)
+    one.handle_reply(reply(1, symbol=BTC), 0)  # twice
     words = "Currency pair not supported ETH/USD"
-    assert one.answered(reply(1, error=words, symbol=ETH), 0) == Answered(((Channel.TRADE, ETH),), Step.REFUSED, words)
-    assert one.answered(reply(1, symbol=ETH), 0) is None
-    assert [one.step((Channel.TRADE, symbol)) for symbol in (BTC, ETH, SOL)] == [Step.HELD, Step.REFUSED, Step.JOINING]
-    (again,) = asked(one, wanted, 10)  # the reply to it was lost
+    assert one.handle_reply(reply(1, error=words, symbol=ETH), 0) == ReplyResult(
+        ((Channel.TRADE, ETH),), State.REJECTED, words
+    )
+    assert one.handle_reply(reply(1, symbol=ETH), 0) is None
+    assert [one.state((Channel.TRADE, symbol)) for symbol in (BTC, ETH, SOL)] == [
+        State.SUBSCRIBED,
+        State.REJECTED,
+        State.SUBSCRIBING,
+    ]
+    (again,) = asked(one, required, 10)  # the reply to it was lost
     assert again["params"]["symbol"] == [SOL]
 
 
 def test_rejection_that_names_no_symbol_splits_the_request() -> None:
-    one, wanted = some_subscriptions(), set[subscriptions.Key]({(Channel.TRADE, symbol) for symbol in (BTC, ETH, SOL)})
-    asked(one, wanted)
-    one.answered(reply(1, symbol=BTC), 0)
-    assert one.answered(reply(1, error="Malformed request"), 0) is None
-    assert [request["params"]["symbol"] for request in asked(one, wanted, 10)] == [[ETH], [SOL]]
-    one.answered(reply(2, error="Malformed request"), 10)
-    one.answered(reply(3), 10)
-    assert [one.step((Channel.TRADE, symbol)) for symbol in (BTC, ETH, SOL)] == [Step.HELD, Step.REFUSED, Step.HELD]
+    one, required = (
+        some_subscriptions(),
+        set[subscriptions.Key]({(Channel.TRADE, symbol) for symbol in (BTC, ETH, SOL)}),
+    )
+    asked(one, required)
+    one.handle_reply(reply(1, symbol=BTC), 0)
+    assert one.handle_reply(reply(1, error="Malformed request"), 0) is None
+    assert [request["params"]["symbol"] for request in asked(one, required, 10)] == [[ETH], [SOL]]
+    one.handle_reply(reply(2, error="Malformed request"), 10)
+    one.handle_reply(reply(3), 10)
+    assert [one.state((Channel.TRADE, symbol)) for symbol in (BTC, ETH, SOL)] == [
+        State.SUBSCRIBED,
+        State.REJECTED,
+        State.SUBSCRIBED,
+    ]
 
 
 def test_healthy_books_are_renewed_one_by_one_after_all_others() -> None:
-    one, wanted = some_subscriptions(), set[subscriptions.Key]({(Channel.BOOK, symbol) for symbol in (BTC, ETH, SOL)})
-    asked(one, wanted)
-    for key in wanted:
-        one.answered(reply(1, symbol=str(key[1])), 0)
-        one.heard(key, 0)
-    for key in wanted - {(Channel.BOOK, SOL)}:
-        one.renew(key, 300, failed=False)
-    one.renew((Channel.BOOK, SOL), 300)
-    requests = asked(one, {*wanted, TRADE}, 300)
+    one, required = some_subscriptions(), set[subscriptions.Key]({(Channel.BOOK, symbol) for symbol in (BTC, ETH, SOL)})
+    asked(one, required)
+    for key in required:
+        one.handle_reply(reply(1, symbol=str(key[1])), 0)
+        one.data_received(key, 0)
+    for key in required - {(Channel.BOOK, SOL)}:
+        one.resubscribe(key, 300, failed=False)
+    one.resubscribe((Channel.BOOK, SOL), 300)
+    requests = asked(one, {*required, TRADE}, 300)
     assert [(request["params"]["channel"], request["params"]["symbol"]) for request in requests] == [
         ("trade", [BTC]), ("book", [SOL]), ("book", [BTC]), ("book", [ETH]),
     ]  # fmt: skip
@@ -302,11 +320,11 @@ def test_healthy_books_are_renewed_one_by_one_after_all_others() -> None:
 
 def fail(one: Subscriptions, key: subscriptions.Key, now: float) -> None:
     """The venue answers everything, and its snapshot does not verify."""
-    for req_id, keys in list(one._asked.items()):  # noqa: SLF001 - all that is open
+    for req_id, keys in list(one._pending.items()):  # noqa: SLF001 - all that is open
         for asked_for in list(keys):
-            one.answered(reply(req_id, symbol=str(asked_for[1])), now)
-            one.heard(asked_for, now)
-    one.renew(key, now)
+            one.handle_reply(reply(req_id, symbol=str(asked_for[1])), now)
+            one.data_received(asked_for, now)
+    one.resubscribe(key, now)
 
 
 def test_failing_book_is_subscribed_with_growing_backoff() -> None:
@@ -315,20 +333,20 @@ def test_failing_book_is_subscribed_with_growing_backoff() -> None:
         times += [now for request in asked(one, {BOOK}, now) if request["method"] == "subscribe"]
         fail(one, BOOK, now)
         now = round(now + 0.1, 1)
-    waits = [round(later - earlier) for earlier, later in itertools.pairwise(times)]
-    assert waits == [0, 1, 2, 4, 8, 16, 32, 60, 60, 60]
+    snapshot_wait = [round(later - earlier) for earlier, later in itertools.pairwise(times)]
+    assert snapshot_wait == [0, 1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
 def test_backoff_ends_after_a_verified_period_not_after_one_snapshot() -> None:
     one = a_held_book()
     for now in range(0, 1000, 100):
-        one.renew(BOOK, now)
+        one.resubscribe(BOOK, now)
         asked(one, {BOOK}, now + 60)
         fail(one, TRADE, now + 60)
         asked(one, {BOOK}, now + 60)
         fail(one, TRADE, now + 60)
-        assert one.step(BOOK) is Step.HELD
-    one.renew(BOOK, 1000)
+        assert one.state(BOOK) is State.SUBSCRIBED
+    one.resubscribe(BOOK, 1000)
     assert one.backoff(BOOK, 1000) == subscriptions.LONGEST_BACKOFF
     assert one.backoff(BOOK, 1059) == 1
     asked(one, {BOOK}, 1060)
@@ -336,36 +354,36 @@ def test_backoff_ends_after_a_verified_period_not_after_one_snapshot() -> None:
     fail(one, TRADE, 1060)
     asked(one, {BOOK}, 1060)
     fail(one, TRADE, 1060)
-    one.steady(BOOK)
-    one.renew(BOOK, 1100)
+    one.mark_stable(BOOK)
+    one.resubscribe(BOOK, 1100)
     assert methods(one, {BOOK}, 1100) == ["unsubscribe"]
 
 
 def test_a_backoff_outlives_its_connection_and_ends_with_its_market() -> None:
     failures: dict[subscriptions.Key, int] = {}
-    a_held_book(failures=failures).renew(BOOK, 0)
+    a_held_book(failures=failures).resubscribe(BOOK, 0)
     again = a_held_book(failures=failures)
-    again.renew(BOOK, 0)
+    again.resubscribe(BOOK, 0)
     assert again.backoff(BOOK, 0) == 1
     asked(again, set())
-    again.answered(reply(2), 0)
+    again.handle_reply(reply(2), 0)
     asked(again, set())
     assert failures == {}
 
 
 def test_book_in_backoff_no_longer_required_is_ended_at_once() -> None:
     one = a_held_book(failures={BOOK: 9})
-    one.renew(BOOK, 0)
+    one.resubscribe(BOOK, 0)
     assert methods(one, set()) == ["unsubscribe"]
-    one.answered(reply(2), 0)
+    one.handle_reply(reply(2), 0)
     assert asked(one, set()) == []
-    assert one.step(BOOK) is None
+    assert one.state(BOOK) is None
 
 
 def test_healthy_book_that_fails_before_its_renewal_counts_as_failed() -> None:
     one = a_held_book(failures={BOOK: 1})
-    one.renew(BOOK, 0, failed=False)
-    one.renew(BOOK, 0)
+    one.resubscribe(BOOK, 0, failed=False)
+    one.resubscribe(BOOK, 0)
     assert methods(one, {BOOK}) == []
     assert methods(one, {BOOK}, 1) == ["unsubscribe"]
 
@@ -375,21 +393,21 @@ def test_healthy_book_that_fails_before_its_renewal_counts_as_failed() -> None:
 def test_no_bad_market_keeps_another_from_its_subscriptions(bad: set[Symbol], delay: int) -> None:
     """One request a look and one symbol a request; what is answered is answered some looks later."""
     symbols, channels = MANY[:20], (Channel.BOOK, Channel.TRADE, Channel.TICKER)
-    wanted: set[subscriptions.Key] = {(channel, symbol) for channel in channels for symbol in symbols}
+    required: set[subscriptions.Key] = {(channel, symbol) for channel in channels for symbol in symbols}
     one = some_subscriptions(symbols_at_once=1)
     sent: list[tuple[int, dict[str, Any]]] = []
     for look in range(2000):
         now = look * TICK
         for request in [request for at, request in sent if at + delay == look]:
             key = (Channel(request["params"]["channel"]), Symbol(request["params"]["symbol"][0]))
-            one.answered(reply(request["req_id"]), now)
+            one.handle_reply(reply(request["req_id"]), now)
             if request["method"] == "subscribe":
-                one.heard(key, now)
+                one.data_received(key, now)
                 if key[0] is Channel.BOOK and key[1] in bad:
-                    one.renew(key, now)
-        sent += [(look, request) for request in asked(one, wanted, now, most=1)]
-        if look == len(wanted) - 1:
-            assert {(request["params"]["channel"], request["params"]["symbol"][0]) for _, request in sent} == wanted
+                    one.resubscribe(key, now)
+        sent += [(look, request) for request in asked(one, required, now, most=1)]
+        if look == len(required) - 1:
+            assert {(request["params"]["channel"], request["params"]["symbol"][0]) for _, request in sent} == required
     books = [request["params"]["symbol"][0] for _, request in sent if request["method"] == "unsubscribe"]
     assert set(books) == bad
     assert max(books.count(symbol) for symbol in bad) <= 8  # in a hundred seconds
@@ -398,23 +416,23 @@ def test_no_bad_market_keeps_another_from_its_subscriptions(bad: set[Symbol], de
 def test_a_reply_that_is_late_answers_no_later_request() -> None:
     one = some_subscriptions()
     asked(one, {TRADE})
-    one.heard(TRADE, 1)  # before its reply
-    one.renew(TRADE, 2)
+    one.data_received(TRADE, 1)  # before its reply
+    one.resubscribe(TRADE, 2)
     assert methods(one, {TRADE}, 2) == ["unsubscribe"]
-    assert one.answered(reply(1, symbol=BTC), 3) is None
-    assert one.step(TRADE) is Step.LEAVING
-    one.answered(reply(2, symbol=BTC), 3)
+    assert one.handle_reply(reply(1, symbol=BTC), 3) is None
+    assert one.state(TRADE) is State.UNSUBSCRIBING
+    one.handle_reply(reply(2, symbol=BTC), 3)
     assert methods(one, {TRADE}, 3) == ["subscribe"]
-    assert one.step(TRADE) is Step.JOINING
+    assert one.state(TRADE) is State.SUBSCRIBING
 
 
 @pytest.mark.parametrize("error", ["", "no", TOO_FAST])
 def test_late_reply_to_a_forgotten_request_is_ignored(error: str) -> None:
     one = some_subscriptions()
     asked(one, {TRADE})
-    one.heard(TRADE, 1)
-    one.renew(TRADE, 2)
+    one.data_received(TRADE, 1)
+    one.resubscribe(TRADE, 2)
     asked(one, {TRADE}, 2)
-    one.answered(reply(2, symbol=BTC), 3)
+    one.handle_reply(reply(2, symbol=BTC), 3)
     assert asked(one, set(), 3) == []
-    assert one.answered(reply(1, error=error, symbol=BTC), 4) is None
+    assert one.handle_reply(reply(1, error=error, symbol=BTC), 4) is None

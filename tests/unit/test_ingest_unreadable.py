@@ -68,12 +68,12 @@ def test_no_unverified_level_survives_a_changed_character(
     first = next(at for at, frame in enumerate(frames) if at > 2 and f'"{side}":[{{"price"'.encode() in frame)
     before, taken = Heard(), 0
     before.hear(recordings.INSTRUMENT, *frames[:first])
-    before.letters.clear()
-    by_lane = pickle.dumps(before)
-    before.markets._lanes.clear()  # noqa: SLF001 - the rules alone
+    before.messages.clear()
+    by_fast_path = pickle.dumps(before)
+    before.markets._fast_paths.clear()  # noqa: SLF001 - the rules alone
     by_rules = pickle.dumps(before)
     for changed in _mangled(frames[first].decode()):
-        world, ruled = _copied(by_lane), _copied(by_rules)
+        world, ruled = _copied(by_fast_path), _copied(by_rules)
         for one in (world, ruled):
             one.hear(changed.encode())
             _is_verified(one)
@@ -110,7 +110,7 @@ def test_message_with_an_invalid_time_leaves_no_book(frames: Sequence[bytes]) ->
     world = Heard()
     world.hear(recordings.INSTRUMENT, frames[0], frames[1].replace(b'"update"', b'"update" ').replace(b"T15", b" 15"))
     assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, Unusable.MALFORMED)]
-    assert world.markets.renew == {BTC}
+    assert world.markets.resubscribe == {BTC}
 
 
 def of_eth(frame: bytes) -> bytes:
@@ -157,7 +157,7 @@ def test_malformed_book_update_withdraws_only_that_book(name: str, strange: Any,
     last = world.books()[-1]
     assert (last.symbol, last.usable) == (BTC, False)
     assert last.reason in {Unusable.MALFORMED, Unusable.CHECKSUM}
-    assert world.markets.renew == {BTC}
+    assert world.markets.resubscribe == {BTC}
     assert world.markets[ETH].usable
 
 
@@ -182,8 +182,8 @@ def test_message_with_a_market_but_no_book_withdraws_it(frame: Any, frames: Sequ
     world = two_books(frames)
     world.hear(frame)
     assert [(one.symbol, one.reason) for one in world.books()[2:]] == [(BTC, Unusable.MALFORMED)]
-    assert world.markets.renew == {BTC}
-    assert world.markets.misunderstood == 1
+    assert world.markets.resubscribe == {BTC}
+    assert world.markets.malformed == 1
 
 
 @pytest.mark.parametrize(
@@ -208,8 +208,8 @@ def test_message_that_may_concern_any_book_withdraws_all(frame: Any, frames: Seq
         (BTC, Unusable.MALFORMED),
         (ETH, Unusable.MALFORMED),
     ]
-    assert world.markets.renew == {BTC, ETH}
-    assert world.markets.misunderstood == 1
+    assert world.markets.resubscribe == {BTC, ETH}
+    assert world.markets.malformed == 1
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_message_that_may_concern_any_book_withdraws_all(frame: Any, frames: Seq
 def test_what_is_of_no_book_is_counted_and_hurts_none(frame: bytes, frames: Sequence[bytes]) -> None:
     world = two_books(frames)
     world.hear(frame)
-    assert world.markets.misunderstood == 1
+    assert world.markets.malformed == 1
     assert len(world.books()) == 2
 
 
@@ -242,12 +242,12 @@ def test_valid_books_of_a_mixed_message_are_applied(frames: Sequence[bytes]) -> 
 def test_malformed_snapshot_is_requested_again_and_a_late_update_ignored(frames: Sequence[bytes]) -> None:
     world, snapshot = two_books(frames), frames[0]
     world.hear(an_update(asks=...))
-    world.markets.renew.clear()
+    world.markets.resubscribe.clear()
     world.hear(an_update(asks=...))
-    assert world.markets.renew == set()
+    assert world.markets.resubscribe == set()
     assert world.markets[BTC].checksum_failures == 1
     world.hear({**an_update(asks=...), "type": "snapshot"})
-    assert world.markets.renew == {BTC}
+    assert world.markets.resubscribe == {BTC}
     world.hear(snapshot)
     assert world.markets[BTC].usable
 

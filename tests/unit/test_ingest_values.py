@@ -18,15 +18,15 @@ from aether_services.domain.books import Unusable
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.ingest.core import market as one_market
-from aether_services.ingest.core import refusals
+from aether_services.ingest.core import rejections
 from aether_services.ingest.core.markets import Markets
-from aether_services.ingest.core.refusals import Why
-from aether_services.ingest.metrics import Measures
+from aether_services.ingest.core.rejections import RejectionReason
+from aether_services.ingest.metrics import Metrics
 from aether_services.ingest.service import Ingest
 from aether_testing.clocks import Clock
 
 if TYPE_CHECKING:
-    from aether_services.ingest.core.outboxes import Letter
+    from aether_services.ingest.core.outboxes import EncodedMessage
 
 
 BTC, ETH = Symbol("BTC/USD"), Symbol("ETH/USD")
@@ -63,8 +63,8 @@ class World:
     """Markets that know one pair, and the letters that they posted."""
 
     def __init__(self, *served: Symbol) -> None:
-        self.letters: list[Letter] = []
-        self.markets = Markets(writer="w", depth=10, tape_length=100, post=self.letters.append)
+        self.messages: list[EncodedMessage] = []
+        self.markets = Markets(writer="w", depth=10, trade_log_length=100, publish=self.messages.append)
         self.markets.serve(served or (BTC,))
         self.hear("instrument", {"pairs": [PAIR]}, kind="snapshot")
 
@@ -75,19 +75,19 @@ class World:
         self.markets.receive(text, Nanoseconds(at))
 
     def trades(self) -> list[tuple[int, Decimal, Decimal]]:
-        tape = self.markets[BTC].tape
-        first = tape.first
-        found = tape.after(first, 100) if first is not None else []
+        trade_log = self.markets[BTC].trade_log
+        first = trade_log.first
+        found = trade_log.after(first, 100) if first is not None else []
         return [(one.trade.trade_id, one.trade.price, one.trade.quantity) for one in found or ()]
 
     def books(self) -> list[BookMessage]:
-        return [BookMessage.model_validate_json(one.body) for one in self.letters if one.topic is Topic.BOOK]
+        return [BookMessage.model_validate_json(one.body) for one in self.messages if one.topic is Topic.BOOK]
 
     def tickers(self) -> list[TickerMessage]:
-        return [TickerMessage.model_validate_json(one.body) for one in self.letters if one.topic is Topic.TICKER]
+        return [TickerMessage.model_validate_json(one.body) for one in self.messages if one.topic is Topic.TICKER]
 
-    def refused(self, channel: str) -> dict[Why, int]:
-        return {why: number for (where, why), number in self.markets.refused.counted.items() if where == channel}
+    def rejections(self, channel: str) -> dict[RejectionReason, int]:
+        return {why: number for (where, why), number in self.markets.rejections.counts.items() if where == channel}
 
 
 # Numbers.
@@ -149,7 +149,7 @@ def test_trade_with_invalid_price_or_quantity_is_rejected(field: str, wrong: obj
     world = World()
     world.hear("trade", [TRADE | {field: wrong}])
     assert world.trades() == []
-    assert world.refused("trade") == {Why.NOT_UNDERSTOOD: 1}
+    assert world.rejections("trade") == {RejectionReason.NOT_UNDERSTOOD: 1}
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_an_exponent_in_a_level_changes_nothing_in_its_checksum(levels: str) -> 
     world.hear_text(frame.replace('"price":100.01,"qty":1.0', levels))
     (said,) = world.books()
     assert (said.usable, said.bids) == (True, ((Decimal("100.01"), Decimal("1.00000000")),))
-    assert b'["100.01","1.00000000"]' in world.letters[0].body
+    assert b'["100.01","1.00000000"]' in world.messages[0].body
 
 
 @pytest.mark.parametrize("wrong", ["NaN", "1.0", True, None, -1, [], 1e30])
@@ -171,7 +171,7 @@ def test_a_level_that_is_no_number_withdraws_its_book(field: str, wrong: object)
     world.hear("book", [BOOK], kind="snapshot")
     world.hear("book", [BOOK | {"bids": [{"price": 100.01, "qty": 1.0} | {field: wrong}]}])
     assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, Unusable.MALFORMED)]
-    assert world.markets.renew == {BTC}
+    assert world.markets.resubscribe == {BTC}
 
 
 # One of several.
@@ -183,36 +183,36 @@ def test_malformed_trade_among_several_is_a_gap_and_others_stay() -> None:
     some[2] |= {"price": "NaN"}
     world.hear("trade", some)
     assert [one[0] for one in world.trades()] == [1, 2]
-    assert world.markets[BTC].tape.gap
-    assert world.markets.fill == {BTC}
-    assert world.markets[BTC].doubt == "not a number: '\"NaN\"'"
+    assert world.markets[BTC].trade_log.has_gap
+    assert world.markets.backfill == {BTC}
+    assert world.markets[BTC].withheld == "not a number: '\"NaN\"'"
 
 
 def test_malformed_last_trade_is_requested_all_the_same() -> None:
     world = World()
     world.hear("trade", [TRADE, TRADE | {"trade_id": 8, "side": "both"}])
-    assert not world.markets[BTC].tape.gap
-    assert world.markets.fill == {BTC}
-    assert "both" in world.markets[BTC].doubt
+    assert not world.markets[BTC].trade_log.has_gap
+    assert world.markets.backfill == {BTC}
+    assert "both" in world.markets[BTC].withheld
     world.hear("trade", [TRADE | {"trade_id": 6, "price": "1"}])
-    assert "both" in world.markets[BTC].doubt, "one that is known already is no news"
+    assert "both" in world.markets[BTC].withheld, "one that is known already is no news"
 
 
 def test_doubt_ends_once_rest_returned_what_was_missing() -> None:
     world = World()
     market = world.markets[BTC]
     world.hear("trade", [TRADE, TRADE | {"trade_id": 8, "side": "both"}])
-    market.settle(Nanoseconds(NOW + times.SECOND), brought=False)
-    assert market.doubt, "its REST may be a little behind"
-    market.settle(Nanoseconds(NOW + times.SECOND), brought=True)
-    assert not market.doubt
+    market.confirm_trades(Nanoseconds(NOW + times.SECOND), brought=False)
+    assert market.withheld, "its REST may be a little behind"
+    market.confirm_trades(Nanoseconds(NOW + times.SECOND), brought=True)
+    assert not market.withheld
 
 
 def test_a_bad_ticker_among_several_does_not_lose_the_others() -> None:
     world = World(BTC, ETH)
     world.hear("ticker", [TICKER | {"symbol": ETH, "vwap": None}, TICKER])
     assert [one.symbol for one in world.tickers()] == [BTC]
-    assert world.refused("ticker") == {Why.NOT_UNDERSTOOD: 1}
+    assert world.rejections("ticker") == {RejectionReason.NOT_UNDERSTOOD: 1}
 
 
 def test_malformed_foreign_pair_is_skipped_and_named_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -221,8 +221,8 @@ def test_malformed_foreign_pair_is_skipped_and_named_once(caplog: pytest.LogCapt
         for _ in range(3):
             world.hear("instrument", {"pairs": [{"symbol": "FOO/USD"}, PAIR | {"symbol": ETH}, 7]}, kind="snapshot")
     assert world.markets[ETH].book is not None
-    assert not world.markets.outgrown, "nobody needs what is strange"
-    assert world.refused("instrument") == {Why.NOT_UNDERSTOOD: 6}
+    assert not world.markets.instruments_outdated, "nobody needs what is strange"
+    assert world.rejections("instrument") == {RejectionReason.NOT_UNDERSTOOD: 6}
     assert [record.__dict__["of"] for record in caplog.records] == ["FOO/USD", ""]
 
 
@@ -238,12 +238,12 @@ def test_pair_without_a_name_belongs_to_no_market(strange: object) -> None:
 @pytest.mark.parametrize("data", [{}, {"assets": []}, {"pairs": []}])
 def test_instrument_list_without_a_market_is_requested_again(data: object) -> None:
     world = World()
-    world.markets.data_of.clear()
+    world.markets.data_received.clear()
     world.hear("instrument", data, kind="snapshot")
-    assert world.markets.data_of == set()
-    assert world.refused("frame") == {Why.NOT_UNDERSTOOD: 1}
+    assert world.markets.data_received == set()
+    assert world.rejections("frame") == {RejectionReason.NOT_UNDERSTOOD: 1}
     world.hear("instrument", {"assets": []})
-    assert world.markets.misunderstood == 1, "an update need not be of pairs"
+    assert world.markets.malformed == 1, "an update need not be of pairs"
 
 
 @pytest.mark.parametrize("wrong", ["2", None, -5, 21, 2.5, True])
@@ -252,7 +252,7 @@ def test_malformed_served_pair_is_reported(wrong: object) -> None:
     world.hear("book", [BOOK], kind="snapshot")
     world.hear("instrument", {"pairs": [PAIR | {"price_precision": wrong}, PAIR | {"symbol": ETH}]})
     assert world.markets[BTC].reason == one_market.UNREADABLE
-    assert world.markets.outgrown, "it is not told again by itself"
+    assert world.markets.instruments_outdated, "it is not told again by itself"
     assert world.markets[ETH].reason == Unusable.WAITING
     assert [one.usable for one in world.books()] == [True, False]
     world.hear("instrument", {"pairs": [PAIR]})
@@ -276,8 +276,8 @@ def test_trade_with_more_decimals_refreshes_the_instruments() -> None:
     world = World()
     world.hear("trade", [TRADE, TRADE | {"trade_id": 8, "price": 100.055}])
     assert [one[0] for one in world.trades()] == [7]
-    assert world.markets.outgrown
-    assert world.markets[BTC].doubt == "a number with more than 2 decimals"
+    assert world.markets.instruments_outdated
+    assert world.markets[BTC].withheld == "a number with more than 2 decimals"
     world.hear("instrument", {"pairs": [PAIR | {"price_precision": 3}]})
     world.hear("trade", [TRADE | {"trade_id": 8, "price": 100.055}])
     assert [one[0] for one in world.trades()] == [7, 8]
@@ -288,7 +288,7 @@ def test_ticker_with_more_decimals_refreshes_the_instruments(field: str) -> None
     world = World()
     world.hear("ticker", [TICKER | {field: 100.001}])
     assert world.tickers() == []
-    assert world.markets.outgrown
+    assert world.markets.instruments_outdated
 
 
 def test_a_ticker_s_day_may_have_seen_more_decimals() -> None:
@@ -301,11 +301,11 @@ def test_trade_id_that_rest_never_has_is_eventually_forgotten() -> None:
     world = World()
     market = world.markets[BTC]
     world.hear("trade", [TRADE, TRADE | {"trade_id": 10**15}])
-    assert market.tape.gap
-    market.settle(Nanoseconds(NOW + 59 * times.SECOND), brought=False)
-    assert market.tape.gap, "its REST may be behind"
-    market.settle(Nanoseconds(NOW + 60 * times.SECOND), brought=False)
-    assert not world.markets[BTC].tape.gap
+    assert market.trade_log.has_gap
+    market.confirm_trades(Nanoseconds(NOW + 59 * times.SECOND), brought=False)
+    assert market.trade_log.has_gap, "its REST may be behind"
+    market.confirm_trades(Nanoseconds(NOW + 60 * times.SECOND), brought=False)
+    assert not world.markets[BTC].trade_log.has_gap
     world.hear("trade", [TRADE | {"trade_id": 8}])
     assert [one[0] for one in world.trades()] == [7, 8]
 
@@ -313,7 +313,7 @@ def test_trade_id_that_rest_never_has_is_eventually_forgotten() -> None:
 def test_level_with_more_decimals_refreshes_the_instruments() -> None:
     world = World()
     world.hear("book", [BOOK | {"bids": [{"price": 100.001, "qty": 1.0}]}], kind="snapshot")
-    assert world.markets.outgrown
+    assert world.markets.instruments_outdated
     assert world.markets[BTC].reason == Unusable.MALFORMED
 
 
@@ -330,8 +330,8 @@ def test_trade_with_a_future_time_is_counted_and_never_delivered() -> None:
     world = World()
     world.hear("trade", [TRADE, TRADE | {"trade_id": 8, "timestamp": AHEAD}])
     assert [one[0] for one in world.trades()] == [7]
-    assert world.refused("trade") == {Why.TIME_AHEAD: 1}
-    assert world.markets[BTC].doubt == "a time ahead of our clock"
+    assert world.rejections("trade") == {RejectionReason.TIME_AHEAD: 1}
+    assert world.markets[BTC].withheld == "a time ahead of our clock"
     assert world.markets.latest < NOW
     world.hear("trade", [TRADE | {"trade_id": 8, "timestamp": AHEAD}], at=NOW + times.SECOND)
     assert [one[0] for one in world.trades()] == [7, 8], "once the clock has caught up"
@@ -347,7 +347,7 @@ def test_a_ticker_from_the_future_is_not_published() -> None:
     world = World()
     world.hear("ticker", [TICKER | {"timestamp": AHEAD}])
     assert world.tickers() == []
-    assert world.refused("ticker") == {Why.TIME_AHEAD: 1}
+    assert world.rejections("ticker") == {RejectionReason.TIME_AHEAD: 1}
 
 
 @pytest.mark.parametrize("spaces", [True, False])
@@ -360,14 +360,14 @@ def test_a_book_from_the_future_is_withdrawn(spaces: bool) -> None:  # noqa: FBT
     )
     world.hear_text(frame.replace('"qty":1.0', '"qty":1.00000000'))
     assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, Unusable.AHEAD)]
-    assert world.markets.renew == {BTC}
+    assert world.markets.resubscribe == {BTC}
 
 
 def test_trade_long_before_its_predecessor_is_rejected() -> None:
     world = World()
     world.hear("trade", [TRADE, TRADE | {"trade_id": 8, "timestamp": "2026-11-25T09:59:58.999999Z"}])
     assert [one[0] for one in world.trades()] == [7]
-    assert world.refused("trade") == {Why.TIME_BEFORE: 1}
+    assert world.rejections("trade") == {RejectionReason.TIME_BEFORE: 1}
     world.hear("trade", [TRADE | {"trade_id": 8, "timestamp": "2026-11-26T08:00:00Z"}])
     assert [one[0] for one in world.trades()] == [7, 8], "some hours before is a trade that was told late"
 
@@ -380,11 +380,11 @@ def test_snapshot_trade_long_after_its_successor_is_removed(before: list[dict[st
     world = World()
     world.hear("trade", [*before, TRADE | {"trade_id": 11}, *LONG_AGO], kind="snapshot")
     assert 11 not in [one[0] for one in world.trades()]
-    last = world.markets[BTC].tape.last
+    last = world.markets[BTC].trade_log.last
     assert last is not None
     assert last.trade_id == (10 if before else 16)
-    assert world.markets[BTC].doubt == "a time long before that of the trade before it"
-    assert world.markets.fill == {BTC}
+    assert world.markets[BTC].withheld == "a time long before that of the trade before it"
+    assert world.markets.backfill == {BTC}
 
 
 def test_trade_long_after_its_known_successor_is_rejected() -> None:
@@ -392,7 +392,7 @@ def test_trade_long_after_its_known_successor_is_rejected() -> None:
     world.hear("trade", [TRADE | {"trade_id": 10, "timestamp": "2026-11-23T09:59:59Z"}, *LONG_AGO])
     world.hear("trade", [TRADE | {"trade_id": 11}], kind="snapshot")
     assert [one[0] for one in world.trades()] == [10]
-    assert world.refused("trade") == {Why.TIME_BEFORE: 1}
+    assert world.rejections("trade") == {RejectionReason.TIME_BEFORE: 1}
     world.hear("trade", [TRADE | {"trade_id": 11, "timestamp": "2026-11-23T10:00:00Z"}])
     assert [one[0] for one in world.trades()] == [10, 11, 12, 13, 14, 15, 16]
 
@@ -415,10 +415,10 @@ def test_an_unexpected_fault_is_logged_with_its_traceback_once(caplog: pytest.Lo
     world.markets.observe = fails
     for _ in range(3):
         world.hear("trade", [TRADE])
-    assert world.refused("trade") == {Why.UNEXPECTED: 3}
+    assert world.rejections("trade") == {RejectionReason.UNEXPECTED: 3}
     (record,) = [one for one in caplog.records if one.message == "refused_unexpectedly"]
     assert record.exc_info is not None
-    assert world.markets[BTC].doubt == "TypeError"
+    assert world.markets[BTC].withheld == "TypeError"
 
 
 def test_rejections_are_in_the_metrics_and_the_status() -> None:
@@ -428,7 +428,7 @@ def test_rejections_are_in_the_metrics_and_the_status() -> None:
         live=nothing, peers=nothing, clock=Clock(),
     )  # fmt: skip
     registry = prometheus_client.CollectorRegistry()
-    Measures(ingest, registry)
+    Metrics(ingest, registry)
     ingest.markets.serve([BTC])
     frame = {"channel": "trade", "type": "update", "data": [TRADE | {"timestamp": "2027-01-01T00:00:00Z"}]}
     ingest.markets.receive(json.dumps(frame), NOW)
@@ -451,9 +451,9 @@ SHAPES: Final[dict[str, Any]] = {
 }  # fmt: skip
 
 
-def _places(shape: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+def _cursors(shape: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
     inner = shape.items() if isinstance(shape, dict) else enumerate(shape) if isinstance(shape, list) else ()
-    return [path, *(place for key, one in inner for place in _places(one, (*path, key)))]
+    return [path, *(cursor for key, one in inner for cursor in _cursors(one, (*path, key)))]
 
 
 def _with(shape: Any, path: tuple[str | int, ...], value: object) -> Any:
@@ -472,14 +472,14 @@ def test_whatever_stands_in_whatever_field_of_whatever_channel_ends_nothing(data
     frame = {"channel": channel, "type": kind, "data": SHAPES[channel]}
     world = World()
     world.hear("book", [BOOK], kind="snapshot")
-    path = data.draw(st.sampled_from(_places(frame)))
+    path = data.draw(st.sampled_from(_cursors(frame)))
     world.hear_text(json.dumps(_with(frame, path, data.draw(ANY))))
     for one in world.trades():
         assert one[1] > 0
         assert one[2] > 0
     times_said = [*(one.at for one in world.books()), *(one.at for one in world.tickers())]
-    assert all(at <= NOW + refusals.AHEAD for at in times_said)
-    assert not [why for _, why in world.markets.refused.counted if why is Why.UNEXPECTED]
+    assert all(at <= NOW + rejections.MAX_AHEAD for at in times_said)
+    assert not [why for _, why in world.markets.rejections.counts if why is RejectionReason.UNEXPECTED]
     world.hear("instrument", {"pairs": [PAIR]}, kind="snapshot")
     world.hear("trade", [TRADE | {"trade_id": 100}])
     world.hear("book", [BOOK], kind="snapshot")

@@ -225,11 +225,11 @@ class Book:
             if asks:
                 self.asks.apply(asks)
         except ValueError:
-            self.drop(Unusable.MALFORMED)
+            self.invalidate(Unusable.MALFORMED)
             return False
         why = self.verify(str(checksum))
         if why is Unusable.CHECKSUM:
-            self.drop(why)
+            self.invalidate(why)
         else:
             self.unusable = why
         return why is None
@@ -256,7 +256,7 @@ class Book:
         self.checksum = checksum
         return None if asks.best + bids.best > 0 else Unusable.CROSSED
 
-    def drop(self, why: Unusable) -> None:
+    def invalidate(self, why: Unusable) -> None:
         """Trust nothing of it any more."""
         self.bids.clear()
         self.asks.clear()

@@ -14,7 +14,7 @@ from aether_services.contracts.statuses import Check, VenueStatus
 from aether_services.domain import times
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import Side
-from aether_services.exchange_sim import schemas, subscribers
+from aether_services.exchange_sim import connections, schemas
 from aether_services.exchange_sim.core import feeds, views, wire_format
 from aether_services.exchange_sim.core.batches import Batching
 from aether_services.exchange_sim.core.engines import Engine
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aether_services.domain.instruments import Instrument, Symbol, Trading
+    from aether_services.exchange_sim.connections import Connection
     from aether_services.exchange_sim.core.batches import Batch, Outcome
     from aether_services.exchange_sim.core.recordings import Recording
     from aether_services.exchange_sim.ports import Journal, Past
     from aether_services.exchange_sim.settings import Settings
-    from aether_services.exchange_sim.subscribers import Connection
     from aether_services.kit.clocks import Clock
 
 TURN: Final = 0.02
@@ -69,9 +69,9 @@ class Venue:
     ) -> None:
         self.instruments, self.journal, self.clock = instruments, journal, clock
         self.speed, self.flowing, self.draining = settings.speed, True, False
-        self.audience = subscribers.Audience(settings, clock, registry)
-        self._door = subscribers.Door(settings.connects)
-        self._calls = subscribers.Calls(settings.rest_rate)
+        self.audience = connections.Audience(settings, clock, registry)
+        self._door = connections.Door(settings.connects)
+        self._calls = connections.Calls(settings.rest_rate)
         self._settings = settings
         self._started = clock.now()
         self._turned: float | None = None
@@ -155,7 +155,7 @@ class Venue:
     async def drain(self) -> None:
         """Say goodbye, and wait until it is sent. What was told is in the journal already."""
         self.draining = True
-        self.audience.close_all(subscribers.GOING_AWAY, "the venue is about to end")
+        self.audience.close_all(connections.GOING_AWAY, "the venue is about to end")
         # The server closes what is open when it ends, with a code of its own and no reason.
         await self.audience.wait_closed()
 
@@ -252,7 +252,7 @@ class Venue:
         connection = self.audience.add()
         self.audience.say(wire_format.status(self.engine.system, connection.connection_id), "status", connection)
         if self.draining:
-            connection.close(subscribers.GOING_AWAY, "the venue is about to end")
+            connection.close(connections.GOING_AWAY, "the venue is about to end")
         return connection
 
     def hear(self, connection: Connection, text: str | bytes) -> None:

@@ -18,10 +18,10 @@ from aether_services.ingest.adapters.nats import Nats
 from aether_services.ingest.adapters.peers import HttpPeers
 from aether_services.ingest.adapters.servers import Server
 from aether_services.ingest.adapters.tables import Tables
-from aether_services.ingest.core.refusals import Refusals
-from aether_services.ingest.metrics import Measures
+from aether_services.ingest.core.rejections import Rejections
+from aether_services.ingest.metrics import Metrics
 from aether_services.ingest.service import Ingest
-from aether_services.ingest.service.ingest import Choices
+from aether_services.ingest.service.ingest import Options
 from aether_services.ingest.settings import Settings, Tls, Venue
 from aether_services.kit import apps, http_server, logs
 from aether_services.kit.clocks import SystemClock
@@ -61,7 +61,7 @@ async def run(settings: Settings) -> None:
         Nats(_server(settings.nats_host, settings.nats_port, settings.nats_tls, settings.nats_credentials)),
         tables,
     ]
-    refused = Refusals()
+    rejections = Rejections()
     async with contextlib.AsyncExitStack() as stack:
         venue = await stack.enter_async_context(
             Kraken(
@@ -69,7 +69,7 @@ async def run(settings: Settings) -> None:
                 rest_url=settings.venue_rest_url,
                 pause=PAUSES[settings.venue],
                 clock=clock,
-                refused=refused,
+                rejections=rejections,
             )
         )
         peers = await stack.enter_async_context(HttpPeers(settings.peer_url, settings.number))
@@ -84,17 +84,17 @@ async def run(settings: Settings) -> None:
             live=LiveFile(settings.live_settings),
             peers=peers,
             clock=clock,
-            choices=Choices(
+            options=Options(
                 depth=settings.book_depth,
                 refresh=settings.book_refresh_seconds,
-                tape_length=settings.tape_length,
-                pace=PAUSES[settings.venue],
+                trade_log_length=settings.tape_length,
+                rest_interval=PAUSES[settings.venue],
             ),
-            refused=refused,
+            rejections=rejections,
         )
         registry = prometheus_client.CollectorRegistry()
         prometheus_client.ProcessCollector(registry=registry)
-        Measures(ingest, registry)
+        Metrics(ingest, registry)
         app = apps.create(ingest, title="Market data", status_model=IngestStatus, registry=registry)
         app.include_router(endpoints.router(ingest))
         server = http_server.server(app, host=settings.http_host, port=settings.http_port)

@@ -25,7 +25,7 @@ BUCKETS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.25,
 """Seconds; 0.25 and 0.3 are what users watch a WebSocket's p99 by."""
 
 
-class Measures(Collector):
+class Metrics(Collector):
     """The metrics of one replica."""
 
     def __init__(self, ingest: Ingest, registry: CollectorRegistry) -> None:
@@ -62,15 +62,13 @@ class Measures(Collector):
         for channel, number in {**markets.messages, Channel.BOOK: markets.book_messages}.items():
             messages.add_metric([channel], number)
         yield messages
-        yield _counter(
-            "aether_ingest_messages_not_understood", "Messages that were not understood", markets.misunderstood
-        )
-        refused = CounterMetricFamily(
+        yield _counter("aether_ingest_messages_not_understood", "Messages that were not understood", markets.malformed)
+        rejected = CounterMetricFamily(
             "aether_ingest_refused", "What was received and not taken", labels=["channel", "reason"]
         )
-        for (channel, why), number in markets.refused.counted.items():
-            refused.add_metric([channel, why], number)
-        yield refused
+        for (channel, why), number in markets.rejections.counts.items():
+            rejected.add_metric([channel, why], number)
+        yield rejected
         yield _counter("aether_ingest_reconnects", "Connections to the venue that ended", status.feed.reconnects)
         age = status.feed.age_seconds
         yield _gauge("kraken_ws_heartbeat_age_seconds", "Since the venue was last heard of", age)

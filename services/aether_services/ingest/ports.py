@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from aether_services.domain.instruments import Instrument, Symbol
     from aether_services.domain.times import Nanoseconds
     from aether_services.domain.trades import Trade
-    from aether_services.ingest.core.outboxes import Letter
-    from aether_services.ingest.core.trade_log import Place, Received
+    from aether_services.ingest.core.outboxes import EncodedMessage
+    from aether_services.ingest.core.trade_logs import Cursor, ReceivedTrade
 
 
-class VenueAway(Exception):
+class VenueUnavailable(Exception):
     """The venue cannot be reached, or ended the connection.
 
     `code` is that of a WebSocket's close, the status with which its opening was refused, or 0.
@@ -28,7 +28,7 @@ class VenueAway(Exception):
         self.code = code
 
 
-class NotTold(VenueAway):
+class InvalidTrades(VenueUnavailable):
     """The venue answers, and what it says next of a market's trades is not understood or cannot be.
 
     Nothing after it may be handed on: nobody knows what is missing.
@@ -36,7 +36,7 @@ class NotTold(VenueAway):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class InstrumentList:
     """The markets of a venue."""
 
     instruments: Sequence[Instrument] = ()
@@ -44,7 +44,7 @@ class Listed:
     """Those whose entry is not understood."""
 
 
-class OutputAway(Exception):
+class OutputUnavailable(Exception):
     """An output cannot be reached, refuses, or does not answer in time; the message is for people."""
 
 
@@ -79,7 +79,7 @@ class Venue(Protocol):
         """
         ...
 
-    async def instruments(self) -> Listed:
+    async def instruments(self) -> InstrumentList:
         """All spot markets in USD; from now on `trades` reads by what this says.
 
         Raises:
@@ -87,7 +87,7 @@ class Venue(Protocol):
         """
         ...
 
-    async def trades(self, symbol: Symbol, after: Place | None) -> Sequence[Trade]:
+    async def trades(self, symbol: Symbol, after: Cursor | None) -> Sequence[Trade]:
         """The trades of a market after a place, in order: all of them, or the first thousand or so.
 
         Where one of them is not understood, those before it. Without a place the newest thousand or so, and where one
@@ -103,7 +103,7 @@ class Venue(Protocol):
 class Sink(Protocol):
     """An output that can be written to."""
 
-    async def places(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Place]:
+    async def cursors(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Cursor]:
         """Where it stands in each market's trades; a market is left out where it has none.
 
         Raises:
@@ -112,13 +112,16 @@ class Sink(Protocol):
         ...
 
     async def deliver(
-        self, trades: Sequence[Received], letters: Sequence[Letter], complete: Mapping[Symbol, Nanoseconds]
+        self,
+        trades: Sequence[ReceivedTrade],
+        messages: Sequence[EncodedMessage],
+        complete: Mapping[Symbol, Nanoseconds],
     ) -> int:
         """Have it all arrive, in order within a market; when this returns, it has: in so many messages or new rows.
 
         Args:
             trades: Trades.
-            letters: Books and tickers.
+            messages: Books and tickers.
             complete: Market → until when it is known that there was no trade but those delivered by now.
 
         Raises:
@@ -128,7 +131,7 @@ class Sink(Protocol):
         ...
 
 
-class Behind(OutputAway):
+class CursorMismatch(OutputUnavailable):
     """An output has lost what it had, or another wrote: its places are to be asked for again."""
 
 
@@ -141,7 +144,7 @@ class Output(Protocol):
         ...
 
     @property
-    def gather(self) -> float:
+    def batch_interval(self) -> float:
         """Seconds for which it waits for more, since many at once cost it little more than one.
 
         An output that waits is called when there is nothing, too: time passes for what it keeps.
@@ -157,10 +160,10 @@ class Output(Protocol):
         ...
 
 
-class Instruments(Protocol):
+class InstrumentStore(Protocol):
     """Where markets are written down."""
 
-    async def keep(self, instruments: Sequence[Instrument]) -> None:
+    async def save(self, instruments: Sequence[Instrument]) -> None:
         """Write them down.
 
         Raises:
@@ -170,7 +173,7 @@ class Instruments(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Live:
+class LiveSettings:
     """What may change while we run."""
 
     pairs: frozenset[Symbol]
@@ -178,10 +181,10 @@ class Live:
     digest: str
 
 
-class LiveSettings(Protocol):
+class LiveSettingsSource(Protocol):
     """Where that is written."""
 
-    def read(self) -> Live | None:
+    def read(self) -> LiveSettings | None:
         """As it is now; nothing where it cannot be read or understood, so that what was goes on."""
         ...
 

@@ -16,20 +16,20 @@ from aether_testing import recordings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aether_services.ingest.core.outboxes import Letter
+    from aether_services.ingest.core.outboxes import EncodedMessage
 
 
 def main() -> None:
     frames, rounds, repeats = Path(sys.argv[1]).read_text().splitlines(), int(sys.argv[2]), int(sys.argv[3])
-    newest: list[Letter | None] = [None]
+    newest: list[EncodedMessage | None] = [None]
     count = 0
 
-    def post(letter: Letter) -> None:
+    def post(message: EncodedMessage) -> None:
         nonlocal count
-        newest[0] = letter
+        newest[0] = message
         count += 1
 
-    markets = Markets(writer="bench", depth=recordings.DEPTH, tape_length=10, post=post)
+    markets = Markets(writer="bench", depth=recordings.DEPTH, trade_log_length=10, publish=post)
     markets.serve([Symbol(recordings.SYMBOL)])
     markets.receive(recordings.INSTRUMENT.decode(), Nanoseconds(0))
     rates, now = [], cast("Callable[[], Nanoseconds]", time.time_ns)

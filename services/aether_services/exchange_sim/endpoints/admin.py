@@ -12,8 +12,8 @@ from aether_services.domain import decimals
 from aether_services.domain.instruments import Symbol, Trading
 from aether_services.domain.trades import OrderType, Side
 from aether_services.exchange_sim import schemas
+from aether_services.exchange_sim.connections import TRY_AGAIN
 from aether_services.exchange_sim.core.faults import Kind
-from aether_services.exchange_sim.subscribers import TRY_AGAIN
 
 if TYPE_CHECKING:
     from aether_services.exchange_sim.service import Venue

@@ -11,8 +11,8 @@ from fastapi import WebSocket, WebSocketDisconnect, responses
 if TYPE_CHECKING:
     import fastapi
 
+    from aether_services.exchange_sim.connections import Connection
     from aether_services.exchange_sim.service import Venue
-    from aether_services.exchange_sim.subscribers import Connection
 
 FAREWELL: Final = 4.0
 """Seconds for a connection to take the reason why it is closed: fewer than the process has for its end."""

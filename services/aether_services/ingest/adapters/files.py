@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from aether_services.domain.instruments import Symbol
-from aether_services.ingest.ports import Live
+from aether_services.ingest.ports import LiveSettings
 from aether_services.ingest.schemas import LiveDocument
 
 if TYPE_CHECKING:
@@ -21,20 +21,20 @@ class LiveFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._refused = ""
+        self._last_error = ""
 
-    def read(self) -> Live | None:
+    def read(self) -> LiveSettings | None:
         """As it is now; nothing where it cannot be read or understood."""
         try:
             text = self._path.read_text(encoding="utf-8")
             document = LiveDocument.model_validate_json(text)
         except (OSError, ValueError) as fault:  # not there, no text, or not what was agreed on
-            if str(fault) != self._refused:
-                self._refused = str(fault)
+            if str(fault) != self._last_error:
+                self._last_error = str(fault)
                 log.error("live_settings_refused", extra={"path": str(self._path), "cause": str(fault)})  # noqa: TRY400
             return None
-        self._refused = ""
-        return Live(
+        self._last_error = ""
+        return LiveSettings(
             pairs=frozenset(Symbol(pair) for pair in document.pairs),
             replicas=document.replicas,
             digest=hashlib.sha256(text.encode()).hexdigest()[:12],

@@ -14,21 +14,21 @@ from aether_services.contracts.marketdata import Topic, TradeMessage
 from aether_services.contracts.statuses import Output
 from aether_services.domain.instruments import Symbol
 from aether_services.ingest.core import encoding
-from aether_services.ingest.core.trade_log import Place
-from aether_services.ingest.ports import OutputAway
+from aether_services.ingest.core.trade_logs import Cursor
+from aether_services.ingest.ports import OutputUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
     from aether_services.domain.times import Nanoseconds
     from aether_services.ingest.adapters.servers import Login, Server
-    from aether_services.ingest.core.outboxes import Letter
-    from aether_services.ingest.core.trade_log import Received
+    from aether_services.ingest.core.outboxes import EncodedMessage
+    from aether_services.ingest.core.trade_logs import ReceivedTrade
 
 MECHANISM: Final = "SCRAM-SHA-512"
-LOOK_BACK: Final = 5000
+LOOKBACK: Final = 5000
 """Records of a partition that are looked through first, from its end, for a market's newest trade."""
-LOOK_FURTHER: Final = 8
+LOOKBACK_GROWTH: Final = 8
 """How many times as far back it is looked next, until the market is found or the partition has no more."""
 
 
@@ -36,7 +36,7 @@ class Kafka:
     """The output."""
 
     name: Final = Output.KAFKA
-    gather: Final = 0.0
+    batch_interval: Final = 0.0
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -45,11 +45,11 @@ class Kafka:
     async def connected(self) -> AsyncIterator[_Sink]:
         """A producer, and a consumer for the question where the topic stands."""
         login = self._server.login()
-        trust = self._server.trust()
+        ssl_context = self._server.ssl_context()
         common: dict[str, Any] = {
-            "bootstrap_servers": self._server.place,
-            "security_protocol": ("SASL_" if login.username else "") + ("SSL" if trust else "PLAINTEXT"),
-            "ssl_context": trust,
+            "bootstrap_servers": self._server.address,
+            "security_protocol": ("SASL_" if login.username else "") + ("SSL" if ssl_context else "PLAINTEXT"),
+            "ssl_context": ssl_context,
             "client_id": "aether-ingest",
         }
         if login.username:
@@ -70,30 +70,33 @@ class Kafka:
             await producer.start()
             yield _Sink(producer, common, login)
         except (KafkaError, OSError, TimeoutError) as fault:
-            raise OutputAway(login.words(fault)) from fault
+            raise OutputUnavailable(login.words(fault)) from fault
         finally:
-            await _stopped(producer)
+            await _stop(producer)
 
 
 class _Sink:
     def __init__(self, producer: aiokafka.AIOKafkaProducer, common: dict[str, Any], login: Login) -> None:
         self._producer, self._common, self._login = producer, common, login
 
-    async def places(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Place]:
+    async def cursors(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Cursor]:
         """The newest trade of each market in its partition, looked for from the end."""
         consumer = aiokafka.AIOKafkaConsumer(**self._common, enable_auto_commit=False, request_timeout_ms=8000)
         try:
             await consumer.start()
-            numbers = await self._producer.partitions_for(Topic.TRADES)
-            partitions = [TopicPartition(Topic.TRADES, number) for number in numbers]
+            partition_ids = await self._producer.partitions_for(Topic.TRADES)
+            partitions = [TopicPartition(Topic.TRADES, number) for number in partition_ids]
             return await _newest(consumer, partitions, frozenset(symbols))
         except (KafkaError, OSError) as fault:
-            raise OutputAway(self._login.words(fault)) from fault
+            raise OutputUnavailable(self._login.words(fault)) from fault
         finally:
-            await _stopped(consumer)
+            await _stop(consumer)
 
     async def deliver(
-        self, trades: Sequence[Received], letters: Sequence[Letter], complete: Mapping[Symbol, Nanoseconds]
+        self,
+        trades: Sequence[ReceivedTrade],
+        messages: Sequence[EncodedMessage],
+        complete: Mapping[Symbol, Nanoseconds],
     ) -> int:
         """Send all, and wait until all is acknowledged by every replica that is in sync."""
         del complete
@@ -101,34 +104,36 @@ class _Sink:
             await self._producer.send(Topic.TRADES, encoding.trade(one), key=one.trade.symbol.encode())
             for one in trades
         ]
-        sent += [await self._producer.send(letter.topic, letter.body, key=letter.symbol.encode()) for letter in letters]
+        sent += [
+            await self._producer.send(message.topic, message.body, key=message.symbol.encode()) for message in messages
+        ]
         try:
             for one in sent:
                 await one
         except (KafkaError, OSError) as fault:
-            raise OutputAway(self._login.words(fault)) from fault
+            raise OutputUnavailable(self._login.words(fault)) from fault
         return len(sent)
 
 
 async def _newest(
     consumer: aiokafka.AIOKafkaConsumer, partitions: list[TopicPartition], symbols: frozenset[Symbol]
-) -> dict[Symbol, Place]:
+) -> dict[Symbol, Cursor]:
     """The newest trade of each market: the last records first, then further and further back."""
     begins, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
-    found: dict[Symbol, Place] = {}
-    back = LOOK_BACK
-    while (wanted := symbols - set(found)) and any(ends[one] > begins[one] for one in partitions):
+    found: dict[Symbol, Cursor] = {}
+    back = LOOKBACK
+    while (missing := symbols - set(found)) and any(ends[one] > begins[one] for one in partitions):
         starts = {one: max(begins[one], ends[one] - back) for one in partitions if ends[one] > begins[one]}
-        newest = {key: value async for key, value in _between(consumer, starts, ends)}
-        for symbol in wanted & {Symbol(key.decode()) for key in newest}:
+        newest = {key: value async for key, value in _records(consumer, starts, ends)}
+        for symbol in missing & {Symbol(key.decode()) for key in newest}:
             message = TradeMessage.model_validate_json(newest[symbol.encode()])
-            found[symbol] = Place(trade_id=message.trade_id, at=message.at)
+            found[symbol] = Cursor(trade_id=message.trade_id, at=message.at)
         ends |= starts
-        back *= LOOK_FURTHER
+        back *= LOOKBACK_GROWTH
     return found
 
 
-async def _between(
+async def _records(
     consumer: aiokafka.AIOKafkaConsumer, starts: dict[TopicPartition, int], ends: dict[TopicPartition, int]
 ) -> AsyncIterator[tuple[bytes, bytes]]:
     """Keys and values of the records from some offsets to others."""
@@ -144,7 +149,7 @@ async def _between(
         unread = {one for one in unread if await consumer.position(one) < ends[one]}
 
 
-async def _stopped(client: aiokafka.AIOKafkaProducer | aiokafka.AIOKafkaConsumer) -> None:
+async def _stop(client: aiokafka.AIOKafkaProducer | aiokafka.AIOKafkaConsumer) -> None:
     """End a client; a farewell is not waited for."""
     with contextlib.suppress(KafkaError, OSError, TimeoutError):
         async with asyncio.timeout(2):

@@ -15,36 +15,36 @@ from aether_services.domain import decimals, times
 from aether_services.domain.instruments import Instrument, Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side, Trade
-from aether_services.ingest.core import trade_log, wire
-from aether_services.ingest.core.refusals import Refusals, Refused, Why
-from aether_services.ingest.ports import Listed, NotTold, VenueAway
+from aether_services.ingest.core import trade_logs, wire
+from aether_services.ingest.core.rejections import RejectedValue, RejectionReason, Rejections
+from aether_services.ingest.ports import InstrumentList, InvalidTrades, VenueUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from decimal import Decimal
 
-    from aether_services.ingest.core.trade_log import Place
+    from aether_services.ingest.core.trade_logs import Cursor
     from aether_services.kit.clocks import Clock
 
-AGENT: Final = "aether-ingest"
-CONNECT: Final = 10.0
-ANSWER: Final = 10.0
-LARGEST: Final = 16 * 1024 * 1024
+USER_AGENT: Final = "aether-ingest"
+CONNECT_TIMEOUT: Final = 10.0
+REPLY_TIMEOUT: Final = 10.0
+MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 """Bytes of a message: the snapshot of all instruments is the largest, about one megabyte."""
-RENAMED: Final = {"XBT": "BTC", "XDG": "DOGE"}
+RENAMED_ASSETS: Final = {"XBT": "BTC", "XDG": "DOGE"}
 """The two codes that the WebSocket's v2 names otherwise than `wsname` does."""
 _SIDES: Final = {"b": "buy", "s": "sell"}
 _TYPES: Final = {"m": "market", "l": "limit"}
-SHORTEST_BACKOFF: Final = 1.0
-LONGEST_BACKOFF: Final = 30.0
+MIN_BACKOFF: Final = 1.0
+MAX_BACKOFF: Final = 30.0
 """Seconds to the next call of REST after one that was refused as one too many: twice as long after each."""
-_TOO_MANY: Final = (
+_RATE_LIMIT_ERRORS: Final = (
     "EGeneral:Too many requests",
     "EAPI:Rate limit exceeded",
     "EGeneral:Temporary lockout",
     "EService:Throttled",
 )
-_ENDED: Final = frozenset({aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING})
+_CLOSED_TYPES: Final = frozenset({aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING})
 
 
 class _Row(msgspec.Struct, array_like=True, gc=False):
@@ -78,12 +78,12 @@ class _Named(msgspec.Struct, gc=False):
     wsname: str = ""
 
 
-class _Answer(msgspec.Struct, gc=False):
+class _Envelope(msgspec.Struct, gc=False):
     error: list[str]
     result: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class _TooManyCalls(VenueAway):
+class _RateLimited(VenueUnavailable):
     """The venue answers no more for now, because it was asked too often."""
 
 
@@ -102,18 +102,18 @@ class _Connection:
         if message.type is aiohttp.WSMsgType.BINARY:
             data: bytes = message.data
             return data.decode(errors="replace")
-        if message.type in _ENDED:
+        if message.type in _CLOSED_TYPES:
             code = self._socket.close_code or 0
             why = f": {message.extra}" if message.extra else ""
-            raise VenueAway(f"the venue ended the connection with code {code}{why}", code)
-        raise VenueAway(f"the connection failed: {self._socket.exception()}")
+            raise VenueUnavailable(f"the venue ended the connection with code {code}{why}", code)
+        raise VenueUnavailable(f"the connection failed: {self._socket.exception()}")
 
     async def send(self, text: str) -> None:
         """Say something."""
         try:
             await self._socket.send_str(text)
         except (aiohttp.ClientError, OSError) as fault:
-            raise VenueAway(f"the connection failed: {fault}") from fault
+            raise VenueUnavailable(f"the connection failed: {fault}") from fault
 
 
 class Kraken:
@@ -124,26 +124,26 @@ class Kraken:
         rest_url: Where its REST is, without /0/public.
         pause: Seconds between two calls of REST; Kraken bears about one a second from an address.
         clock: The time.
-        refused: Counts what is not taken.
+        rejections: Counts what is not taken.
     """
 
     def __init__(
-        self, *, ws_url: str, rest_url: str, pause: float, clock: Clock, refused: Refusals | None = None
+        self, *, ws_url: str, rest_url: str, pause: float, clock: Clock, rejections: Rejections | None = None
     ) -> None:
         self._ws_url, self._rest_url, self._pause = ws_url, rest_url.rstrip("/"), pause
         self._clock = clock
-        self._refused = refused or Refusals()
+        self._rejections = rejections or Rejections()
         self._backoff = 0.0
         """Seconds until the next call of REST, after one that was refused as one too many."""
         self._next_call = 0.0
         self._session: aiohttp.ClientSession | None = None
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._names: dict[Symbol, Instrument] = {}
         self._unreadable: frozenset[Symbol] = frozenset()
 
     async def __aenter__(self) -> Self:
-        timeout = aiohttp.ClientTimeout(total=ANSWER, sock_connect=CONNECT)
-        self._session = aiohttp.ClientSession(headers={"User-Agent": AGENT}, timeout=timeout)
+        timeout = aiohttp.ClientTimeout(total=REPLY_TIMEOUT, sock_connect=CONNECT_TIMEOUT)
+        self._session = aiohttp.ClientSession(headers={"User-Agent": USER_AGENT}, timeout=timeout)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -156,11 +156,11 @@ class Kraken:
         if self._session is None:
             raise RuntimeError("not entered")
         try:
-            async with asyncio.timeout(CONNECT):
-                socket = await self._session.ws_connect(self._ws_url, max_msg_size=LARGEST, autoping=True)
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                socket = await self._session.ws_connect(self._ws_url, max_msg_size=MAX_MESSAGE_BYTES, autoping=True)
         except (aiohttp.ClientError, OSError, TimeoutError) as fault:
             status = fault.status if isinstance(fault, aiohttp.WSServerHandshakeError) else 0
-            raise VenueAway(f"{self._ws_url}: {_words(fault)}", status) from fault
+            raise VenueUnavailable(f"{self._ws_url}: {_message(fault)}", status) from fault
         try:
             yield _Connection(socket)
         finally:
@@ -168,12 +168,12 @@ class Kraken:
                 async with asyncio.timeout(1):
                     await socket.close()
 
-    async def instruments(self) -> Listed:
+    async def instruments(self) -> InstrumentList:
         """All spot markets in USD."""
-        said = await self._get("AssetPairs", {}, dict[str, msgspec.Raw])
+        result = await self._get("AssetPairs", {}, dict[str, msgspec.Raw])
         found: dict[Symbol, Instrument] = {}
         unreadable = set[Symbol]()
-        for rest_id, raw in said.items():
+        for rest_id, raw in result.items():
             symbol = Symbol("")
             try:
                 if not (wsname := wire.entry(raw, _Named).wsname).endswith("/USD"):
@@ -181,36 +181,38 @@ class Kraken:
                 symbol = _symbol(wsname)
                 found[symbol] = _instrument(symbol, rest_id, wsname, wire.entry(raw, _Pair))
             except Exception as fault:  # noqa: BLE001 - what is wrong with one is not wrong with the others
-                self._refused.note("AssetPairs", symbol or rest_id, fault)
+                self._rejections.record("AssetPairs", symbol or rest_id, fault)
                 unreadable.add(symbol)
         self._names, self._unreadable = found, frozenset(unreadable)
-        return Listed(instruments=list(found.values()), unreadable=self._unreadable)
+        return InstrumentList(instruments=list(found.values()), unreadable=self._unreadable)
 
-    async def trades(self, symbol: Symbol, after: Place | None) -> Sequence[Trade]:
+    async def trades(self, symbol: Symbol, after: Cursor | None) -> Sequence[Trade]:
         """The trades of a market after a place, or its newest: a page of up to a thousand."""
         if symbol not in self._names and symbol not in self._unreadable:
             await self.instruments()
         instrument = self._names.get(symbol)
         if instrument is None:
             if symbol in self._unreadable:
-                raise NotTold(f"AssetPairs: the entry of {symbol} is not understood")
-            raise VenueAway(f"AssetPairs: no {symbol}")
-        asked = {"pair": instrument.altname, "count": "1000"}
+                raise InvalidTrades(f"AssetPairs: the entry of {symbol} is not understood")
+            raise VenueUnavailable(f"AssetPairs: no {symbol}")
+        params = {"pair": instrument.altname, "count": "1000"}
         if after is None:
-            said = await self._get("Trades", asked, dict[str, msgspec.Raw])
-            said.pop("last", None)
-            return self._told(instrument, said, None)
-        since: Nanoseconds = trade_log.since(after)
+            result = await self._get("Trades", params, dict[str, msgspec.Raw])
+            result.pop("last", None)
+            return self._read_trades(instrument, result, None)
+        since: Nanoseconds = trade_logs.query_start(after)
         while True:
-            asked["since"] = str(since)
-            said = await self._get("Trades", asked, dict[str, msgspec.Raw])
-            last = _last(said.pop("last", None))
-            trades = self._told(instrument, said, after)
+            params["since"] = str(since)
+            result = await self._get("Trades", params, dict[str, msgspec.Raw])
+            last = _last(result.pop("last", None))
+            trades = self._read_trades(instrument, result, after)
             if not trades or trades[-1].trade_id > after.trade_id or last <= since:
                 return trades
             since = last  # a page of trades before the place: many were made at about the same time
 
-    def _told(self, instrument: Instrument, said: Mapping[str, msgspec.Raw], after: Place | None) -> list[Trade]:
+    def _read_trades(
+        self, instrument: Instrument, result: Mapping[str, msgspec.Raw], after: Cursor | None
+    ) -> list[Trade]:
         """The trades of an answer in order.
 
         Where one is not understood that may be wanted, those after the place that lead up to it without a gap; without
@@ -221,57 +223,57 @@ class Kraken:
         """
         trades: dict[int, Trade] = {}
         fault: Exception | None = None
-        for raw in (row for rows in said.values() for row in _decoded(rows, list[msgspec.Raw])):
+        for raw in (row for rows in result.values() for row in _decoded(rows, list[msgspec.Raw])):
             try:
                 one = _trade(instrument, wire.entry(raw, _Row))
                 trades[one.trade_id] = one
             except Exception as wrong:  # noqa: BLE001 - what is wrong with one is not wrong with the others
-                self._refused.note("Trades", instrument.symbol, wrong)
+                self._rejections.record("Trades", instrument.symbol, wrong)
                 if after is None:
                     trades.clear()
-                elif (number := _number_of(raw)) is not None and number <= after.trade_id:
+                elif (number := _trade_id_of(raw)) is not None and number <= after.trade_id:
                     continue
                 fault = wrong
         if fault is not None and after is not None:
             leading = itertools.takewhile(trades.__contains__, itertools.count(after.trade_id + 1))
             trades = {trade_id: trades[trade_id] for trade_id in leading}
         if fault is not None and not trades:
-            raise NotTold(f"Trades: {str(fault)[:100]}") from fault
+            raise InvalidTrades(f"Trades: {str(fault)[:100]}") from fault
         return [trades[trade_id] for trade_id in sorted(trades)]
 
-    async def _get(self, what: str, asked: Mapping[str, str], form: type[Any]) -> Any:
-        async with self._turn:  # one after the other, and not too fast
+    async def _get(self, method: str, params: Mapping[str, str], form: type[Any]) -> Any:
+        async with self._lock:  # one after the other, and not too fast
             await self._clock.sleep(max(self._next_call - self._clock.elapsed(), 0.0))
             try:
-                answer = await self._answer(what, asked)
+                answer = await self._request(method, params)
                 self._backoff = 0.0
-            except _TooManyCalls:
-                self._backoff = min(max(2 * self._backoff, SHORTEST_BACKOFF), LONGEST_BACKOFF)
+            except _RateLimited:
+                self._backoff = min(max(2 * self._backoff, MIN_BACKOFF), MAX_BACKOFF)
                 raise
             finally:
                 self._next_call = self._clock.elapsed() + max(self._pause, self._backoff)
         return _decoded(answer.result, form)
 
-    async def _answer(self, what: str, asked: Mapping[str, str]) -> _Answer:
-        answer: _Answer = _decoded(await self._body(what, asked), _Answer)
+    async def _request(self, method: str, params: Mapping[str, str]) -> _Envelope:
+        answer: _Envelope = _decoded(await self._body(method, params), _Envelope)
         errors = [one for one in answer.error if not one.startswith("W")]
         if errors:
-            too_many = any(one.replace(": ", ":").startswith(_TOO_MANY) for one in errors)
-            raise (_TooManyCalls if too_many else VenueAway)(f"{what}: {', '.join(errors)}")
+            too_many = any(one.replace(": ", ":").startswith(_RATE_LIMIT_ERRORS) for one in errors)
+            raise (_RateLimited if too_many else VenueUnavailable)(f"{method}: {', '.join(errors)}")
         return answer
 
-    async def _body(self, what: str, asked: Mapping[str, str]) -> bytes:
+    async def _body(self, method: str, params: Mapping[str, str]) -> bytes:
         if self._session is None:
             raise RuntimeError("not entered")
         try:
-            async with self._session.get(f"{self._rest_url}/0/public/{what}", params=dict(asked)) as response:
+            async with self._session.get(f"{self._rest_url}/0/public/{method}", params=dict(params)) as response:
                 body = await response.read()
                 status = response.status
         except (aiohttp.ClientError, OSError, TimeoutError) as fault:
-            raise VenueAway(f"{what}: {_words(fault)}") from fault
+            raise VenueUnavailable(f"{method}: {_message(fault)}") from fault
         if status != HTTPStatus.OK:  # the venue's refusals are 200, too: this did not reach it
-            away = _TooManyCalls if status == HTTPStatus.TOO_MANY_REQUESTS else VenueAway
-            raise away(f"{what}: status {int(status)}")
+            error_type = _RateLimited if status == HTTPStatus.TOO_MANY_REQUESTS else VenueUnavailable
+            raise error_type(f"{method}: status {int(status)}")
         return body
 
 
@@ -279,20 +281,20 @@ def _decoded(body: bytes | msgspec.Raw, form: type[Any]) -> Any:
     try:
         return msgspec.json.decode(body, type=form)
     except (msgspec.DecodeError, RecursionError) as fault:
-        raise VenueAway(f"an answer is not understood: {fault}") from fault
+        raise VenueUnavailable(f"an answer is not understood: {fault}") from fault
 
 
 def _last(raw: msgspec.Raw | None) -> Nanoseconds:
     """From when on the venue is to be asked for what follows an answer."""
     text = "0" if raw is None else _decoded(raw, str)
     if not text.isdecimal() or not text.isascii() or len(text) > len(str(2**63)):
-        raise VenueAway(f"an answer is not understood: last is {text[:40]!r}")
+        raise VenueUnavailable(f"an answer is not understood: last is {text[:40]!r}")
     return Nanoseconds(int(text))
 
 
 def _symbol(wsname: str) -> Symbol:
     """The modern name of a market."""
-    return Symbol("/".join(RENAMED.get(one, one) for one in wsname.split("/")))
+    return Symbol("/".join(RENAMED_ASSETS.get(one, one) for one in wsname.split("/")))
 
 
 def _instrument(symbol: Symbol, rest_id: str, wsname: str, pair: _Pair) -> Instrument:
@@ -311,8 +313,8 @@ def _instrument(symbol: Symbol, rest_id: str, wsname: str, pair: _Pair) -> Instr
         quantity_digits=_digits(pair.lot_decimals),
         cost_digits=_digits(pair.cost_decimals),
         tick_size=wire.positive(decimals.read(pair.tick_size)),
-        quantity_min=_least(pair.ordermin),
-        cost_min=_least(pair.costmin),
+        quantity_min=_minimum(pair.ordermin),
+        cost_min=_minimum(pair.costmin),
     )
     if any("\0" in text for text in (wsname, rest_id, pair.altname, pair.base, pair.quote, pair.status)):
         raise ValueError("a name that no table keeps")
@@ -320,13 +322,13 @@ def _instrument(symbol: Symbol, rest_id: str, wsname: str, pair: _Pair) -> Instr
 
 
 def _digits(raw: msgspec.Raw) -> int:
-    digits = wire.whole(raw)
+    digits = wire.integer(raw)
     if not 0 <= digits <= decimals.MOST_DIGITS:
         raise ValueError(f"not a number of decimals: {digits}")
     return digits
 
 
-def _least(text: str) -> Decimal:
+def _minimum(text: str) -> Decimal:
     value = decimals.read(text)
     if value < 0:
         raise ValueError(f"negative: {value}")
@@ -346,7 +348,7 @@ def _trade(market: Instrument, row: _Row) -> Trade:
     )
 
 
-def _number_of(raw: msgspec.Raw) -> int | None:
+def _trade_id_of(raw: msgspec.Raw) -> int | None:
     """Which trade a row is about that was not understood, as far as that can be told."""
     try:
         return wire.trade_id(wire.entry(raw, list[msgspec.Raw])[6])
@@ -357,9 +359,9 @@ def _number_of(raw: msgspec.Raw) -> int | None:
 def _in_digits(text: str, digits: int) -> Decimal:
     value = decimals.read(text)
     if decimals.needs(value) > digits:
-        raise Refused(Why.DECIMALS, f"a number with more than {digits} decimals", text)
+        raise RejectedValue(RejectionReason.DECIMALS, f"a number with more than {digits} decimals", text)
     return decimals.unscaled(decimals.scaled(value, digits), digits)
 
 
-def _words(fault: BaseException) -> str:
+def _message(fault: BaseException) -> str:
     return "no answer in time" if isinstance(fault, TimeoutError) else str(fault) or type(fault).__name__

@@ -25,8 +25,8 @@ class HttpPeers:
         me: The number of this one, which is not asked.
     """
 
-    def __init__(self, url: str, me: int) -> None:
-        self._url, self._me = url, me
+    def __init__(self, url: str, own_number: int) -> None:
+        self._url, self._own_number = url, own_number
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -41,11 +41,11 @@ class HttpPeers:
 
     async def usable(self, replicas: int) -> dict[int, frozenset[Symbol]]:
         """Replica → markets that it has a usable book of, for those that answer."""
-        others = [one for one in range(replicas) if one != self._me]
-        answers = await asyncio.gather(*(self._ask(one) for one in others))
+        others = [one for one in range(replicas) if one != self._own_number]
+        answers = await asyncio.gather(*(self._query(one) for one in others))
         return {one: answer for one, answer in zip(others, answers, strict=True) if answer is not None}
 
-    async def _ask(self, replica: int) -> frozenset[Symbol] | None:
+    async def _query(self, replica: int) -> frozenset[Symbol] | None:
         if self._session is None:
             raise RuntimeError("not entered")
         try:

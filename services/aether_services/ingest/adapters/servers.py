@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aether_services.ingest.ports import OutputAway
+from aether_services.ingest.ports import OutputUnavailable
 from aether_services.ingest.settings import Tls
 from aether_services.kit import secrecy
 
 if TYPE_CHECKING:
     from typing import Final
 
-AUTHORITY: Final = "ca.crt"
+CA_FILE: Final = "ca.crt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -43,7 +43,7 @@ class Server:
     credentials: Path
 
     @property
-    def place(self) -> str:
+    def address(self) -> str:
         """Host and port, as a URL has them."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
@@ -56,22 +56,22 @@ class Server:
         """
         try:
             username, password = self._read("username"), self._read("password")
-            authority = self.authority
-            others = {authority.read_text(encoding="utf-8", errors="replace")} if authority else set[str]()
+            ca_file = self.ca_file
+            others = {ca_file.read_text(encoding="utf-8", errors="replace")} if ca_file else set[str]()
         except OSError as fault:
-            raise OutputAway(f"credentials: {Path(str(fault.filename)).name} cannot be read") from fault
+            raise OutputUnavailable(f"credentials: {Path(str(fault.filename)).name} cannot be read") from fault
         return Login(username=username, password=password, hidden=frozenset({username, password, *others}))
 
     def _read(self, name: str) -> str:
         return (self.credentials / name).read_text(encoding="utf-8").strip("\n")
 
     @property
-    def authority(self) -> Path | None:
+    def ca_file(self) -> Path | None:
         """The file of the authority's certificate, where it is not one of the system's."""
-        file = self.credentials / AUTHORITY
+        file = self.credentials / CA_FILE
         return file if file.exists() and file.stat().st_size else None
 
-    def trust(self) -> ssl.SSLContext | None:
+    def ssl_context(self) -> ssl.SSLContext | None:
         """What verifies the server; nothing where the connection is not protected.
 
         Raises:
@@ -80,6 +80,6 @@ class Server:
         if self.tls is Tls.OFF:
             return None
         try:
-            return ssl.create_default_context(cafile=self.authority)
+            return ssl.create_default_context(cafile=self.ca_file)
         except (ssl.SSLError, OSError) as fault:
-            raise OutputAway("credentials: ca.crt is no certificate") from fault
+            raise OutputUnavailable("credentials: ca.crt is no certificate") from fault

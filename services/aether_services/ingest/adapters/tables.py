@@ -22,23 +22,23 @@ from aether_services.contracts.marketdata import Topic
 from aether_services.contracts.statuses import Output
 from aether_services.domain import times
 from aether_services.domain.times import Nanoseconds
-from aether_services.ingest.core.trade_log import Place
-from aether_services.ingest.ports import Behind, OutputAway
+from aether_services.ingest.core.trade_logs import Cursor
+from aether_services.ingest.ports import CursorMismatch, OutputUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 
     from aether_services.domain.instruments import Instrument, Symbol
     from aether_services.ingest.adapters.servers import Server
-    from aether_services.ingest.core.outboxes import Letter
-    from aether_services.ingest.core.trade_log import Received
+    from aether_services.ingest.core.outboxes import EncodedMessage
+    from aether_services.ingest.core.trade_logs import ReceivedTrade
 
 CONNECT: Final = 5
-GATHER: Final = 0.25
-CANDLES_AT_ONCE: Final = datetime.timedelta(days=1)
+BATCH_INTERVAL: Final = 0.25
+CANDLES_PER_WRITE: Final = datetime.timedelta(days=1)
 MINUTE: Final = datetime.timedelta(minutes=1)
 
-STAGES: Final[tuple[LiteralString, ...]] = (
+STAGING_TABLES: Final[tuple[LiteralString, ...]] = (
     """CREATE TEMPORARY TABLE stage_trades (
         symbol text, trade_id bigint, ts timestamptz, side text, price numeric, qty numeric, ord_type text,
         received_at timestamptz) ON COMMIT DELETE ROWS""",
@@ -54,18 +54,18 @@ TRADE_TYPES: Final = ("text", "int8", "timestamptz", "text", "numeric", "numeric
 BOOK_TYPES: Final = ("text", "timestamptz", "timestamptz", "int8", "numeric[]", "numeric[]", "numeric[]", "numeric[]")
 TICKER_TYPES: Final = ("text", "timestamptz", *("numeric",) * 11, "timestamptz")
 
-BEGIN: Final = """
+START_PROGRESS: Final = """
     INSERT INTO aether.ingest_progress (symbol, trade_id, ts, candles_until)
     SELECT symbol, trade_id - 1, ts, date_trunc('minute', ts) + interval '1 minute'
     FROM unnest(%s::text[], %s::bigint[], %s::timestamptz[]) AS first (symbol, trade_id, ts)
     ON CONFLICT DO NOTHING"""
-STANDS: Final = "SELECT symbol, trade_id, ts, candles_until FROM aether.ingest_progress WHERE symbol = ANY(%s)"
-LOCK: Final = STANDS + " ORDER BY symbol FOR UPDATE"
-STORE: Final = """
+PROGRESS: Final = "SELECT symbol, trade_id, ts, candles_until FROM aether.ingest_progress WHERE symbol = ANY(%s)"
+LOCK: Final = PROGRESS + " ORDER BY symbol FOR UPDATE"
+INSERT_TRADES: Final = """
     INSERT INTO aether.trades (symbol, trade_id, ts, side, price, qty, ord_type, received_at)
     SELECT symbol, trade_id, ts, side, price, qty, ord_type, received_at FROM stage_trades
     ON CONFLICT DO NOTHING"""
-MOVE: Final = """
+ADVANCE_PROGRESS: Final = """
     UPDATE aether.ingest_progress p SET trade_id = last.trade_id, ts = last.ts
     FROM unnest(%s::text[], %s::bigint[], %s::timestamptz[]) AS last (symbol, trade_id, ts)
     WHERE p.symbol = last.symbol AND last.trade_id > p.trade_id"""
@@ -166,7 +166,7 @@ class Tables:
     """
 
     name: Final = Output.TABLES
-    gather: Final = GATHER
+    batch_interval: Final = BATCH_INTERVAL
 
     def __init__(self, server: Server, database: str) -> None:
         self._server, self._database = server, database
@@ -177,12 +177,12 @@ class Tables:
     async def connected(self) -> AsyncIterator[_Sink]:
         """A connection with its temporary tables."""
         async with self._connection() as connection:
-            for statement in STAGES:
+            for statement in STAGING_TABLES:
                 await connection.execute(statement)
             await connection.commit()
             yield _Sink(connection, self._digits)
 
-    async def keep(self, instruments: Sequence[Instrument]) -> None:
+    async def save(self, instruments: Sequence[Instrument]) -> None:
         """Write markets down; what is already so is not written."""
         rows = [
             (
@@ -199,8 +199,8 @@ class Tables:
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
         login = self._server.login()
-        protected = self._server.trust() is not None
-        authority = self._server.authority
+        protected = self._server.ssl_context() is not None
+        ca_file = self._server.ca_file
         try:
             connection = await psycopg.AsyncConnection.connect(
                 host=self._server.host,
@@ -211,15 +211,15 @@ class Tables:
                 connect_timeout=CONNECT,
                 application_name="aether-ingest",
                 sslmode="verify-full" if protected else "disable",
-                sslrootcert=str(authority) if authority else "system" if protected else "",
+                sslrootcert=str(ca_file) if ca_file else "system" if protected else "",
                 options="-c timezone=UTC",
             )
         except psycopg.Error as fault:
-            raise OutputAway(login.words(fault, _kind(fault))) from fault
+            raise OutputUnavailable(login.words(fault, _kind(fault))) from fault
         try:
             yield connection
         except psycopg.Error as fault:
-            raise OutputAway(login.words(fault, _kind(fault))) from fault
+            raise OutputUnavailable(login.words(fault, _kind(fault))) from fault
         finally:
             with contextlib.suppress(psycopg.Error):
                 await connection.close()
@@ -228,30 +228,33 @@ class Tables:
 class _Sink:
     def __init__(self, connection: psycopg.AsyncConnection, digits: dict[Symbol, int]) -> None:
         self._connection, self._digits = connection, digits
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         """One transaction after the other."""
         self._known: dict[Symbol, int] = {}
         """Market → the trade_id that it stood at when we last saw."""
         self._candles: dict[Symbol, datetime.datetime] = {}
         """Market → until when its candles are written, as far as we know."""
-        self._begun: set[Symbol] = set()
+        self._with_candles: set[Symbol] = set()
         """Markets that have candles, as far as we know."""
 
-    async def places(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Place]:
+    async def cursors(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Cursor]:
         """Where each market stands."""
-        async with self._turn, self._connection.transaction():
-            rows = await self._rows(STANDS, [list(symbols)])
+        async with self._lock, self._connection.transaction():
+            rows = await self._rows(PROGRESS, [list(symbols)])
         for symbol, trade_id, _, until in rows:
             self._known[symbol] = trade_id
             if until is not None:
                 self._candles[symbol] = until
-        return {symbol: Place(trade_id=trade_id, at=times.of(ts)) for symbol, trade_id, ts, _ in rows}
+        return {symbol: Cursor(trade_id=trade_id, at=times.of(ts)) for symbol, trade_id, ts, _ in rows}
 
     async def deliver(
-        self, trades: Sequence[Received], letters: Sequence[Letter], complete: Mapping[Symbol, Nanoseconds]
+        self,
+        trades: Sequence[ReceivedTrade],
+        messages: Sequence[EncodedMessage],
+        complete: Mapping[Symbol, Nanoseconds],
     ) -> int:
         """One transaction."""
-        newest = {(letter.topic, letter.symbol): letter.body for letter in letters}
+        newest = {(message.topic, message.symbol): message.body for message in messages}
         books = [_book_row(body) for (topic, _), body in newest.items() if topic is Topic.BOOK]
         tickers = [_ticker_row(body) for (topic, _), body in newest.items() if topic is Topic.TICKER]
         ended = {symbol: _minute(times.moment(until)) for symbol, until in complete.items()}
@@ -260,7 +263,7 @@ class _Sink:
         }
         if not trades and not any(books) and not tickers and not due:
             return 0
-        async with self._turn, self._connection.transaction():
+        async with self._lock, self._connection.transaction():
             rows = await self._store(trades, due, ended)
             await self._copy("COPY stage_books FROM STDIN (FORMAT BINARY)", BOOK_TYPES, (row for row in books if row))
             await self._copy("COPY stage_tickers FROM STDIN (FORMAT BINARY)", TICKER_TYPES, tickers)
@@ -271,25 +274,25 @@ class _Sink:
         return rows
 
     async def _store(
-        self, trades: Sequence[Received], due: set[Symbol], ended: Mapping[Symbol, datetime.datetime]
+        self, trades: Sequence[ReceivedTrade], due: set[Symbol], ended: Mapping[Symbol, datetime.datetime]
     ) -> int:
         """Trades and candles; how many rows are new."""
         rows = 0
-        markets: dict[Symbol, list[Received]] = {}
+        markets: dict[Symbol, list[ReceivedTrade]] = {}
         for one in trades:
             markets.setdefault(one.trade.symbol, []).append(one)
         if markets:
-            await self._connection.execute(BEGIN, _columns(some[0] for _, some in sorted(markets.items())))
-        stands = {row[0]: row for row in await self._rows(LOCK, [sorted(set(markets) | due)])}
-        for symbol, (_, trade_id, _, _) in stands.items():
+            await self._connection.execute(START_PROGRESS, _columns(some[0] for _, some in sorted(markets.items())))
+        progress = {row[0]: row for row in await self._rows(LOCK, [sorted(set(markets) | due)])}
+        for symbol, (_, trade_id, _, _) in progress.items():
             if symbol in self._known and trade_id < self._known[symbol]:
-                raise Behind(f"{symbol} stands at trade {trade_id}, and had come to {self._known[symbol]}")
+                raise CursorMismatch(f"{symbol} stands at trade {trade_id}, and had come to {self._known[symbol]}")
         if markets:
-            new = (one for one in trades if one.trade.trade_id > stands[one.trade.symbol][1])
+            new = (one for one in trades if one.trade.trade_id > progress[one.trade.symbol][1])
             await self._copy("COPY stage_trades FROM STDIN (FORMAT BINARY)", TRADE_TYPES, _trade_rows(new))
-            rows += (await self._connection.execute(STORE)).rowcount
-            await self._connection.execute(MOVE, _columns(some[-1] for _, some in sorted(markets.items())))
-        for symbol, (_, trade_id, ts, until) in sorted(stands.items()):
+            rows += (await self._connection.execute(INSERT_TRADES)).rowcount
+            await self._connection.execute(ADVANCE_PROGRESS, _columns(some[-1] for _, some in sorted(markets.items())))
+        for symbol, (_, trade_id, ts, until) in sorted(progress.items()):
             if until is not None:
                 at = [one.trade.at for one in markets.get(symbol, ()) if one.trade.trade_id > trade_id]
                 latest = max(ts, times.moment(max(at))) if at else ts
@@ -315,13 +318,13 @@ class _Sink:
         self._candles[symbol] = until
         if at and min(at) < (over := times.of(until)):
             late = [one for one in at if one < over]
-            since, rows = await self._mend(symbol, times.moment(min(late)), times.moment(max(late)), until)
+            since, rows = await self._rewrite_candles(symbol, times.moment(min(late)), times.moment(max(late)), until)
         target = max(target, until)
         if target > since:
-            rows += await self._go_on(symbol, since, min(target, since + CANDLES_AT_ONCE))
+            rows += await self._append_candles(symbol, since, min(target, since + CANDLES_PER_WRITE))
         return rows
 
-    async def _mend(
+    async def _rewrite_candles(
         self, symbol: Symbol, oldest: datetime.datetime, newest: datetime.datetime, until: datetime.datetime
     ) -> tuple[datetime.datetime, int]:
         """Mend what trades changed that came late: their minutes, and those after them that carried another close.
@@ -342,7 +345,7 @@ class _Sink:
             return until, 0
         following = await self._first(NEXT_TRADE, symbol, _minute(newest) + MINUTE)
         end = until if following is None else min(until, _minute(following))
-        if end - since > CANDLES_AT_ONCE:
+        if end - since > CANDLES_PER_WRITE:
             return since, 0
         return until, await self._write_candles(symbol, since, end, first=True)
 
@@ -351,13 +354,13 @@ class _Sink:
         first: datetime.datetime | None = rows[0][0]
         return first
 
-    async def _go_on(self, symbol: Symbol, since: datetime.datetime, until: datetime.datetime) -> int:
+    async def _append_candles(self, symbol: Symbol, since: datetime.datetime, until: datetime.datetime) -> int:
         """The candles of the minutes from `since` to `until`, which are over and have all their trades."""
         if await self._price_digits(symbol) is None:
             return 0
-        rows = await self._write_candles(symbol, since, until, first=symbol not in self._begun)
+        rows = await self._write_candles(symbol, since, until, first=symbol not in self._with_candles)
         if rows:
-            self._begun.add(symbol)
+            self._with_candles.add(symbol)
         await self._connection.execute(CANDLES_DONE, {"symbol": symbol, "until": until})
         self._candles[symbol] = until
         return rows
@@ -399,7 +402,7 @@ class _Sink:
             return await cursor.fetchall()
 
 
-def _trade_rows(trades: Iterable[Received]) -> Iterator[Row]:
+def _trade_rows(trades: Iterable[ReceivedTrade]) -> Iterator[Row]:
     """Rows of trades; those that came together were received at one time, which is made once."""
     received, received_at = Nanoseconds(0), times.moment(Nanoseconds(0))
     for one in trades:
@@ -417,18 +420,18 @@ def _book_row(body: bytes) -> Row | None:
     if not it.usable:
         return None
     sides = [[level[part] for level in side] for side in (it.bids, it.asks) for part in (0, 1)]
-    return (it.symbol, _moment(it.at), _moment(it.received), it.checksum, *sides)
+    return (it.symbol, _datetime(it.at), _datetime(it.received), it.checksum, *sides)
 
 
 def _ticker_row(body: bytes) -> Row:
     it = _ticker(body)
     return (
-        it.symbol, _moment(it.at), it.bid, it.bid_quantity, it.ask, it.ask_quantity, it.last, it.volume, it.vwap,
-        it.low, it.high, it.change, it.change_percent, _moment(it.received),
+        it.symbol, _datetime(it.at), it.bid, it.bid_quantity, it.ask, it.ask_quantity, it.last, it.volume, it.vwap,
+        it.low, it.high, it.change, it.change_percent, _datetime(it.received),
     )  # fmt: skip
 
 
-def _moment(text: str) -> datetime.datetime:
+def _datetime(text: str) -> datetime.datetime:
     return times.moment(times.parse(text))
 
 
@@ -436,7 +439,7 @@ def _minute(at: datetime.datetime) -> datetime.datetime:
     return at.replace(second=0, microsecond=0)
 
 
-def _columns(some: Iterable[Received]) -> tuple[list[str], list[int], list[datetime.datetime]]:
+def _columns(some: Iterable[ReceivedTrade]) -> tuple[list[str], list[int], list[datetime.datetime]]:
     """Markets, ids and times of trades."""
     trades = [one.trade for one in some]
     return [one.symbol for one in trades], [one.trade_id for one in trades], [times.moment(one.at) for one in trades]

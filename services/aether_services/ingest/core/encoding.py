@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from aether_services.domain.books import Book, Unusable
     from aether_services.domain.instruments import Symbol
     from aether_services.domain.tickers import Ticker
-    from aether_services.ingest.core.trade_log import Received
+    from aether_services.ingest.core.trade_logs import ReceivedTrade
 
 
 _SECOND: Final = times.SECOND
@@ -75,7 +75,7 @@ class BookWriter:
         return (self._begin + said).encode()
 
 
-def trade(one: Received) -> bytes:
+def trade(one: ReceivedTrade) -> bytes:
     """A trade's message."""
     it = one.trade
     message = TradeMessage(

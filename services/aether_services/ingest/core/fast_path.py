@@ -16,19 +16,19 @@ from aether_services.domain.times import Nanoseconds
 if TYPE_CHECKING:
     from aether_services.domain.books import Book, Ladder
 
-FIRST: Final = '{"price":'
+FIRST_LEVEL: Final = '{"price":'
 """Begins the first level; what stands before it names a lane."""
 _NEXT: Final = '},{"price":'
-_MOMENT: Final = ',"timestamp":"'
+_TIMESTAMP: Final = ',"timestamp":"'
 _END: Final = 'Z"}]}'
 _SECONDS: Final = {f"{second:02}.": second * times.SECOND for second in range(60)}
 # Places in what stands behind the levels, from its end: where the last characters begin, the microseconds, the second.
 _LAST: Final = -len(_END)
 _MICROSECONDS: Final = _LAST - len("581227")
-_SECOND: Final = _MICROSECONDS - len(_MOMENT + "2023-07-30T15:30:01.")
+_SECOND: Final = _MICROSECONDS - len(_TIMESTAMP + "2023-07-30T15:30:01.")
 
 
-class Lane:
+class FastPath:
     """The updates of one side of one book."""
 
     __slots__ = ("_end", "_minute", "_second", "_text", "book", "side", "since")
@@ -44,7 +44,7 @@ class Lane:
         self._minute = 0
         """And its minute."""
 
-    def take(self, rest: str) -> str | None:
+    def apply(self, rest: str) -> str | None:
         """Apply an update.
 
         Args:
@@ -58,7 +58,7 @@ class Lane:
         book, (levels, _, tail) = self.book, rest.partition(self._end)
         checksum, microseconds = tail[:_SECOND], tail[_MICROSECONDS:_LAST]
         if (
-            (tail[_SECOND:_MICROSECONDS] != self._second and not self._reached(tail[_SECOND:_MICROSECONDS]))
+            (tail[_SECOND:_MICROSECONDS] != self._second and not self._enter_second(tail[_SECOND:_MICROSECONDS]))
             or not microseconds.isdigit()
             or not microseconds.isascii()
             or tail[_LAST:] != _END
@@ -75,8 +75,8 @@ class Lane:
         book.checksum = ""
         return None
 
-    def _reached(self, second: str) -> bool:
-        text = second.removeprefix(_MOMENT)
+    def _enter_second(self, second: str) -> bool:
+        text = second.removeprefix(_TIMESTAMP)
         if text[:-3] == self._text[:-3] and (seconds := _SECONDS.get(text[-3:])) is not None:
             since = Nanoseconds(self._minute + seconds)
         else:
@@ -91,10 +91,10 @@ class Lane:
         return True
 
 
-def of(book: Book) -> dict[str, Lane]:
+def for_book(book: Book) -> dict[str, FastPath]:
     """The lanes of a book: what their messages begin with → the lane."""
     begin = f'{{"channel":"book","type":"update","data":[{{"symbol":{json.dumps(book.symbol)},"bids":['
     return {
-        begin: Lane(book, book.bids, '}],"asks":[],"checksum":'),
-        begin + '],"asks":[': Lane(book, book.asks, '}],"checksum":'),
+        begin: FastPath(book, book.bids, '}],"asks":[],"checksum":'),
+        begin + '],"asks":[': FastPath(book, book.asks, '}],"checksum":'),
     }

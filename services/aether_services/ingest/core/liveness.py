@@ -28,32 +28,32 @@ BEHIND: Final = {Channel.TRADE: 1 * times.SECOND, Channel.TICKER: 3 * times.SECO
 A trade changes the book in its own moment, so what differs is the clocks that stamp the two. The prices of a ticker may
 be a little older than it.
 """
-LASTS: Final = {Channel.BOOK: 2 * times.SECOND, Channel.TICKER: 5 * times.SECOND}
+SILENT_AFTER: Final = {Channel.BOOK: 2 * times.SECOND, Channel.TICKER: 5 * times.SECOND}
 """For how long that has to be so: what is missing may be on its way."""
-CROSSED_LASTS: Final = 10 * times.SECOND
+CROSSED_FOR: Final = 10 * times.SECOND
 """For how long a book may be crossed until it is asked for anew."""
-HELD: Final = 10 * times.SECOND
+SUBSCRIBED_FOR: Final = 10 * times.SECOND
 """For how long a subscription is held until its snapshot, and what happened before, must have come."""
-CLEARED: Final = 300 * times.SECOND
+CLEARED_AFTER: Final = 300 * times.SECOND
 """After so long without anything held against it a channel counts as heard, as it does with its next update."""
 
 
 class Liveness:
     """What is known of the channels of one market."""
 
-    __slots__ = ("_crossed_at", "_doubted", "_silent", "_ticked_at", "_ticker", "_trade")
+    __slots__ = ("_crossed_since", "_silent", "_suspected_since", "_ticker", "_ticker_at", "_trade")
 
     def __init__(self) -> None:
-        self._ticked_at: Nanoseconds | None = None
+        self._ticker_at: Nanoseconds | None = None
         self._ticker: Ticker | None = None
         self._trade: Trade | None = None
         """The newest of each: the ticker as they were received, and the trade by its number, however it was heard of.
 
         By the venue's times one that is ahead would be held against every book until its time has come.
         """
-        self._crossed_at: Nanoseconds | None = None
+        self._crossed_since: Nanoseconds | None = None
         """Since when its book is crossed, or was asked for anew for it."""
-        self._doubted: dict[Channel, Nanoseconds] = {}
+        self._suspected_since: dict[Channel, Nanoseconds] = {}
         """Since when something is held against a channel."""
         self._silent: dict[Channel, Nanoseconds] = {}
         """Channels that are known to be silent, and when they last were."""
@@ -65,17 +65,17 @@ class Liveness:
 
     # What is heard.
 
-    def ticked(self, ticker: Ticker, *, dated: bool = True) -> None:
+    def ticker_received(self, ticker: Ticker, *, dated: bool = True) -> None:
         """A ticker was received; one without a time of the venue says nothing about a book, which has one."""
-        self._ticked_at = ticker.at
+        self._ticker_at = ticker.at
         self._ticker = ticker if dated else None
 
-    def traded(self, trade: Trade) -> None:
+    def trade_received(self, trade: Trade) -> None:
         """A trade was received, or told by the venue's REST."""
         if self._trade is None or trade.trade_id > self._trade.trade_id or trade.at >= self._trade.at:
             self._trade = trade
 
-    def updated(self, channel: Channel) -> None:
+    def update_received(self, channel: Channel) -> None:
         """An update of a channel was received, which is more than its snapshot."""
         self._silent.pop(channel, None)
 
@@ -100,69 +100,69 @@ class Liveness:
     @property
     def ticker_lacks_a_trade(self) -> bool:
         """Whether there was a trade after the newest ticker: each brings one."""
-        if self._trade is None or self._ticked_at is None:
+        if self._trade is None or self._ticker_at is None:
             return self._trade is not None
-        return self._trade.at > self._ticked_at + BEHIND[Channel.TICKER]
+        return self._trade.at > self._ticker_at + BEHIND[Channel.TICKER]
 
-    def look(self, channel: Channel, now: Nanoseconds, *, against: bool) -> bool:
+    def evaluate(self, channel: Channel, now: Nanoseconds, *, against: bool) -> bool:
         """Whether a channel is silent: something has been held against it for long enough, and still is."""
         if not against:
-            self._doubted.pop(channel, None)
-            if now - self._silent.get(channel, now) >= CLEARED:
+            self._suspected_since.pop(channel, None)
+            if now - self._silent.get(channel, now) >= CLEARED_AFTER:
                 del self._silent[channel]
             return False
-        if now - self._doubted.setdefault(channel, now) < LASTS[channel]:
+        if now - self._suspected_since.setdefault(channel, now) < SILENT_AFTER[channel]:
             return False
         self._silent[channel] = now
         return True
 
-    def left_behind(self, now: Nanoseconds) -> None:
+    def book_withdrawn(self, now: Nanoseconds) -> None:
         """Its book was withdrawn for what is held against it: the snapshot that follows may be no newer."""
         self._silent[Channel.BOOK] = now
 
     def crossed(self, now: Nanoseconds, *, is_so: bool) -> bool:
         """Whether its book is crossed for long enough; then the time begins anew."""
         if not is_so:
-            self._crossed_at = None
+            self._crossed_since = None
             return False
-        if self._crossed_at is not None and now - self._crossed_at < CROSSED_LASTS:
+        if self._crossed_since is not None and now - self._crossed_since < CROSSED_FOR:
             return False
-        first, self._crossed_at = self._crossed_at is None, now
+        first, self._crossed_since = self._crossed_since is None, now
         return not first
 
-    def missed(self, trades: Sequence[Trade], now: Nanoseconds) -> bool:
+    def trades_missed(self, trades: Sequence[Trade], now: Nanoseconds) -> bool:
         """Whether the channel of trades is silent: the venue's REST told trades, in order, that it left out.
 
         What has just happened may be on its way, so the oldest of them counts.
         """
-        if now - trades[0].at < HELD:
+        if now - trades[0].at < SUBSCRIBED_FOR:
             return False
         self._silent[Channel.TRADE] = now
         return True
 
-    def confirmed(self, now: Nanoseconds) -> None:
+    def trades_confirmed(self, now: Nanoseconds) -> None:
         """The venue's REST told no trade that was left out."""
-        if now - self._silent.get(Channel.TRADE, now) >= CLEARED:
+        if now - self._silent.get(Channel.TRADE, now) >= CLEARED_AFTER:
             del self._silent[Channel.TRADE]
 
 
-def silent(market: Market, now: Nanoseconds, *, ticker_held: Nanoseconds | None) -> Iterator[Channel]:
+def silent(market: Market, now: Nanoseconds, *, ticker_subscribed_for: Nanoseconds | None) -> Iterator[Channel]:
     """Those of a market's channels that are silent now by what its other channels say.
 
     Args:
         market: It.
         now: The time.
-        ticker_held: For how long its ticker has been subscribed to; nothing where it is not.
+        ticker_subscribed_for: For how long its ticker has been subscribed to; nothing where it is not.
     """
     one, book, at = market.liveness, market.book, market.writer.at
     top = book.top if book is not None and market.usable else None
     contradicted = top is not None and at is not None and one.contradicts(at, *top)
-    if one.look(Channel.BOOK, now, against=contradicted):
+    if one.evaluate(Channel.BOOK, now, against=contradicted):
         yield Channel.BOOK
     elif market.usable and not contradicted and market.verified_at > market.snapshot_at:
-        one.updated(Channel.BOOK)  # what one that is withdrawn was told before proves nothing
-    lacking = ticker_held is not None and ticker_held >= HELD and one.ticker_lacks_a_trade
-    if one.look(Channel.TICKER, now, against=lacking):
+        one.update_received(Channel.BOOK)  # what one that is withdrawn was told before proves nothing
+    lacking = ticker_subscribed_for is not None and ticker_subscribed_for >= SUBSCRIBED_FOR and one.ticker_lacks_a_trade
+    if one.evaluate(Channel.TICKER, now, against=lacking):
         yield Channel.TICKER
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 from aether_services.domain import times
 from aether_services.domain.books import Unusable
 from aether_services.domain.times import Nanoseconds
-from aether_services.ingest.core import encoding, refusals
+from aether_services.ingest.core import encoding, rejections
 from aether_services.ingest.core.liveness import Liveness
-from aether_services.ingest.core.refusals import Refused
-from aether_services.ingest.core.trade_log import Received, Tape
+from aether_services.ingest.core.rejections import RejectedValue
+from aether_services.ingest.core.trade_logs import ReceivedTrade, TradeLog
 from aether_services.ingest.core.wire import Channel
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ UNKNOWN: Final = "UnknownPair"
 """The venue has no such market."""
 UNREADABLE: Final = "PairNotUnderstood"
 """The venue has it, and what it says of its decimals is not understood."""
-SETTLED: Final = 10 * times.SECOND
+REST_DELAY: Final = 10 * times.SECOND
 """After so long the venue's REST has what the WebSocket told."""
-DENIED: Final = 60 * times.SECOND
+ABSENT_AFTER: Final = 60 * times.SECOND
 """After so long a trade counts as none that REST does not know, nor any before it: were it one, REST will tell it."""
 
 
@@ -51,23 +51,39 @@ class Market:
     """
 
     __slots__ = (
-        "book", "checksum_failures", "doubt", "doubted_at", "gap_at", "gaps", "known_at", "left_out", "liveness",
-        "sent_at", "snapshot_at", "symbol", "tape", "told", "unknown", "unreadable", "verified_at", "writer",
+        "book",
+        "checksum_failures",
+        "first_seen_at",
+        "gap_at",
+        "gaps",
+        "liveness",
+        "published",
+        "sent_at",
+        "skipped_from",
+        "snapshot_at",
+        "symbol",
+        "trade_log",
+        "unknown",
+        "unreadable",
+        "verified_at",
+        "withheld",
+        "withheld_at",
+        "writer",
     )  # fmt: skip
 
-    def __init__(self, symbol: Symbol, writer: str, tape_length: int) -> None:
+    def __init__(self, symbol: Symbol, writer: str, trade_log_length: int) -> None:
         self.symbol = symbol
         self.book: Book | None = None
         self.unknown = self.unreadable = False
-        self.tape = Tape(tape_length)
+        self.trade_log = TradeLog(trade_log_length)
         self.liveness = Liveness()
-        self.doubt = ""
-        self.doubted_at = self.gap_at = Nanoseconds(0)
-        self.left_out: tuple[int, Nanoseconds] | None = None
+        self.withheld = ""
+        self.withheld_at = self.gap_at = Nanoseconds(0)
+        self.skipped_from: tuple[int, Nanoseconds] | None = None
         self.writer = encoding.BookWriter(symbol, writer)
         self.checksum_failures = self.gaps = 0
-        self.snapshot_at = self.sent_at = self.verified_at = self.known_at = Nanoseconds(0)
-        self.told: Unusable | None = Unusable.WAITING
+        self.snapshot_at = self.sent_at = self.verified_at = self.first_seen_at = Nanoseconds(0)
+        self.published: Unusable | None = Unusable.WAITING
         """What was last published of the book: nothing, when it was usable."""
 
     @property
@@ -86,7 +102,7 @@ class Market:
 
     # Its book.
 
-    def is_known_to_be_older(self, moment: Nanoseconds) -> bool:
+    def snapshot_is_stale(self, moment: Nanoseconds) -> bool:
         """Whether its book, whose channel was silent, is still not what it is itself."""
         if self.book is None or Channel.BOOK not in self.liveness.silent:
             return False
@@ -94,7 +110,7 @@ class Market:
 
     # Its trades.
 
-    def check_order(self, trade: Trade, received: Nanoseconds, *, snapshot: bool) -> None:
+    def check_trade_time(self, trade: Trade, received: Nanoseconds, *, snapshot: bool) -> None:
         """Refuse a trade whose time is long before that of the trade before it, or long after that of the next.
 
         Of a snapshot, which tells of what happened long ago, the one before it may be the one whose time is wrong: it
@@ -103,46 +119,46 @@ class Market:
         Raises:
             Refused: It is.
         """
-        last, following = self.tape.last, self.tape.following(trade.trade_id)
+        last, following = self.trade_log.last, self.trade_log.next_after(trade.trade_id)
         if following is not None:
-            refusals.in_order(following.at, trade.at)
+            rejections.check_sequence(following.at, trade.at)
         if last is None or trade.trade_id <= last.trade_id:
             return
         try:
-            refusals.in_order(trade.at, last.at)
-        except Refused:
-            if snapshot and self.tape.heard == received:
-                self.tape.take_back()
+            rejections.check_sequence(trade.at, last.at)
+        except RejectedValue:
+            if snapshot and self.trade_log.last_received_at == received:
+                self.trade_log.remove_last()
             raise
 
     def add(self, trade: Trade, received: Nanoseconds) -> None:
         """Take in a trade that the venue reported, which may leave others out."""
-        whole = not self.tape.gap
-        self.tape.add([Received(trade, received)])
-        if whole and self.tape.gap:
+        whole = not self.trade_log.has_gap
+        self.trade_log.add([ReceivedTrade(trade, received)])
+        if whole and self.trade_log.has_gap:
             self.gaps, self.gap_at = self.gaps + 1, received
 
-    def may_follow(self, trade_id: int, now: Nanoseconds) -> bool:
+    def may_follow_gap(self, trade_id: int, now: Nanoseconds) -> bool:
         """Whether the trade that REST has next may be handed on, though it may leave out numbers before it.
 
         One that it leaves out may have been lost or refused on the WebSocket, and come to REST later: it is waited for.
         """
-        last = self.tape.last
+        last = self.trade_log.last
         if last is None or trade_id <= last.trade_id + 1:
             return True
-        if self.left_out is None or self.left_out[0] != last.trade_id:
-            self.left_out = last.trade_id, now
-        return now - self.left_out[1] >= DENIED
+        if self.skipped_from is None or self.skipped_from[0] != last.trade_id:
+            self.skipped_from = last.trade_id, now
+        return now - self.skipped_from[1] >= ABSENT_AFTER
 
-    def settle(self, now: Nanoseconds, *, brought: bool) -> None:
+    def confirm_trades(self, now: Nanoseconds, *, brought: bool) -> None:
         """The venue's REST told its trades, and they were understood: there is no more doubt.
 
         Args:
             now: The time.
             brought: Whether it had some that were missing; it may be a little behind the WebSocket.
         """
-        if brought or now - self.doubted_at >= SETTLED:
-            self.doubt = ""
-        if not brought and self.tape.gap and now - self.gap_at >= DENIED:
-            log.warning("trades_not_known_to_rest", extra={"symbol": self.symbol, "after": self.tape.last})
-            self.tape.forget_beyond()
+        if brought or now - self.withheld_at >= REST_DELAY:
+            self.withheld = ""
+        if not brought and self.trade_log.has_gap and now - self.gap_at >= ABSENT_AFTER:
+            log.warning("trades_not_known_to_rest", extra={"symbol": self.symbol, "after": self.trade_log.last})
+            self.trade_log.discard_after_gap()

@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 WINDOW: Final = 600.0
-BUDGET: Final = 100
+MAX_CONNECTS: Final = 100
 """Connects in any ten minutes, of all replicas together, which may share an address.
 
 Kraken bans an address beyond about 150 (its guide to the WebSocket names Cloudflare's limit). What is left is for a
 replica that begins anew, or whose share became smaller meanwhile, and for what else connects from there.
 """
-LASTED: Final = 30 * times.SECOND
+STABLE_AFTER: Final = 30 * times.SECOND
 """For which a session has been heard of, so that its end is the first failure again."""
-AT_ONCE: Final = 0.1
+FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 30.0
 MAINTENANCE_PAUSE: Final = 5.0
 POLICY_PAUSE: Final = WINDOW
@@ -33,7 +33,7 @@ is twenty connects in ten minutes: few enough for any ban to end, and its end is
 
 
 @dataclass(slots=True)
-class Connects:
+class ReconnectPolicy:
     """The connects of one replica, through all its sessions.
 
     Args:
@@ -41,21 +41,21 @@ class Connects:
         replicas: How many of them share the budget.
     """
 
-    chance: Callable[[], float]
+    jitter: Callable[[], float]
     replicas: int = 1
-    _attempts: deque[float] = field(default_factory=lambda: deque(maxlen=BUDGET))
+    _attempts: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_CONNECTS))
     _failures: int = 0
 
     @property
     def share(self) -> int:
         """Connects in ten minutes that this replica may make."""
-        return max(1, BUDGET // self.replicas)
+        return max(1, MAX_CONNECTS // self.replicas)
 
-    def attempted(self, now: float) -> None:
+    def record_attempt(self, now: float) -> None:
         """The venue is connected to, or not: it counts."""
         self._attempts.append(now)
 
-    def lasted(self) -> None:
+    def session_stable(self) -> None:
         """The session was heard of for long enough."""
         self._failures = 0
 
@@ -63,8 +63,8 @@ class Connects:
         """Seconds until the next connect, after a session that ended or did not begin."""
         self._failures += 1
         # A share that is small is not used up early, so that the venue is not found to be back minutes later.
-        longest, jitter = max(LONGEST_PAUSE, 2 * WINDOW / self.share), 0.8 + 0.4 * self.chance()
-        pause = AT_ONCE
+        longest, jitter = max(LONGEST_PAUSE, 2 * WINDOW / self.share), 0.8 + 0.4 * self.jitter()
+        pause = FIRST_PAUSE
         if code == _POLICY:
             pause = POLICY_PAUSE
         elif code == TOO_MANY:

@@ -26,16 +26,16 @@ def order(symbol: Symbol, replicas: Iterable[int]) -> list[int]:
     return sorted(replicas, key=lambda replica: hashlib.sha256(f"{symbol} {replica}".encode()).digest(), reverse=True)
 
 
-class Share:
+class ShardAssignment:
     """The markets that one replica serves. It is asked after each look at the others."""
 
     def __init__(self, me: int) -> None:
         self._me = me
         self._served: set[Symbol] = set()
-        self._doubts: dict[Symbol, int] = {}
+        self._contrary_checks: dict[Symbol, int] = {}
         """Looks in a row that spoke for the other answer."""
 
-    def look(
+    def assign(
         self,
         symbols: Collection[Symbol],
         replicas: int,
@@ -59,19 +59,19 @@ class Share:
                 before = before[: before.index(self._me)]
             if not before:
                 self._served.add(symbol)
-                self._doubts.pop(symbol, None)
+                self._contrary_checks.pop(symbol, None)
                 continue
             had = any(symbol in usable.get(one, ()) for one in before)
             mine = symbol in self._served
             if had != mine:  # one of us has it: as it should be
-                self._doubts.pop(symbol, None)
+                self._contrary_checks.pop(symbol, None)
                 continue
-            doubts = self._doubts[symbol] = self._doubts.get(symbol, 0) + 1
-            if doubts >= (LEAVE_AFTER if mine else TAKE_AFTER):
-                self._doubts.pop(symbol)
+            checks = self._contrary_checks[symbol] = self._contrary_checks.get(symbol, 0) + 1
+            if checks >= (LEAVE_AFTER if mine else TAKE_AFTER):
+                self._contrary_checks.pop(symbol)
                 (self._served.discard if mine else self._served.add)(symbol)
-        gone = self._served - set(symbols)
-        self._served -= gone
-        for symbol in set(self._doubts) - set(symbols):
-            del self._doubts[symbol]
+        removed = self._served - set(symbols)
+        self._served -= removed
+        for symbol in set(self._contrary_checks) - set(symbols):
+            del self._contrary_checks[symbol]
         return frozenset(self._served)

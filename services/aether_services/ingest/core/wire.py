@@ -42,7 +42,7 @@ _LARGEST_ID: Final = 2**63 - 1
 """What a bigint of the tables holds."""
 
 
-class NotUnderstood(ValueError):
+class MalformedMessage(ValueError):
     """A message is not what the venue's documentation says."""
 
 
@@ -55,7 +55,7 @@ def number(raw: msgspec.Raw) -> Decimal:
     return decimals.read(bytes(raw).decode())
 
 
-def whole(raw: msgspec.Raw) -> int:
+def integer(raw: msgspec.Raw) -> int:
     """A whole number, however JSON wrote it: 7, 7.0, 7e0.
 
     Raises:
@@ -73,7 +73,7 @@ def trade_id(raw: msgspec.Raw) -> int:
     Raises:
         ValueError: It is none.
     """
-    value = whole(raw)
+    value = integer(raw)
     if not 0 <= value <= _LARGEST_ID:
         raise ValueError(f"no trade_id: {value}")
     return value
@@ -192,7 +192,7 @@ class PairData(msgspec.Struct, gc=False):
         Raises:
             ValueError: No number has so many.
         """
-        found = whole(self.price_precision), whole(self.qty_precision)
+        found = integer(self.price_precision), integer(self.qty_precision)
         if not all(0 <= one <= decimals.MOST_DIGITS for one in found):
             raise ValueError(f"not a number of decimals: {found}")
         return found
@@ -251,7 +251,7 @@ def head(frame: str) -> Head:
     try:
         return _heads.decode(frame)
     except (msgspec.DecodeError, RecursionError) as fault:
-        raise NotUnderstood(f"message: {fault}") from fault
+        raise MalformedMessage(f"message: {fault}") from fault
 
 
 def data(one: Head, form: type[Data]) -> Data:
@@ -281,46 +281,46 @@ def entry(raw: msgspec.Raw, form: type[Data]) -> Data:
     try:
         return msgspec.json.decode(raw, type=form)
     except (msgspec.DecodeError, RecursionError) as fault:
-        raise NotUnderstood(str(fault)) from fault
+        raise MalformedMessage(str(fault)) from fault
 
 
-class _Named(msgspec.Struct, gc=False):
+class _WithSymbol(msgspec.Struct, gc=False):
     symbol: str
 
 
-class _Numbered(msgspec.Struct, gc=False):
+class _WithTradeId(msgspec.Struct, gc=False):
     trade_id: msgspec.Raw
 
 
 def symbol_of(raw: msgspec.Raw) -> str:
     """Which market an entry is about that was not understood, as far as that can be told."""
     try:
-        return entry(raw, _Named).symbol
-    except NotUnderstood:
+        return entry(raw, _WithSymbol).symbol
+    except MalformedMessage:
         return ""
 
 
 def trade_id_of(raw: msgspec.Raw) -> int | None:
     """Which trade an entry is about that was not understood, as far as that can be told."""
     try:
-        return whole(entry(raw, _Numbered).trade_id)
-    except (NotUnderstood, ValueError):
+        return integer(entry(raw, _WithTradeId).trade_id)
+    except (MalformedMessage, ValueError):
         return None
 
 
-def addressed(frame: str) -> set[str] | None:
+def markets_named(frame: str) -> set[str] | None:
     """The markets whose book a message may have been about that is not understood; None where it may be any."""
     try:
-        said = msgspec.json.decode(frame)
+        decoded = msgspec.json.decode(frame)
     except (msgspec.DecodeError, RecursionError):
-        said = None
-    if isinstance(said, dict) and "data" not in said and said.get("channel") != Channel.BOOK:
+        decoded = None
+    if isinstance(decoded, dict) and "data" not in decoded and decoded.get("channel") != Channel.BOOK:
         return set()  # a reply, or word of an error
     channels = set(_CHANNELS.findall(frame))
     if channels and Channel.BOOK not in channels:
         return set()
     names = set(_SYMBOLS.findall(frame))
-    return names or (None if channels or not isinstance(said, dict) else set())
+    return names or (None if channels or not isinstance(decoded, dict) else set())
 
 
 def request(method: str, channel: Channel, req_id: int, symbols: Sequence[Symbol], **params: Any) -> str:

@@ -6,10 +6,10 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from aether_services.domain import times
-from aether_services.ingest.core import refusals
-from aether_services.ingest.core.refusals import Refusals, Refused, Why
-from aether_services.ingest.core.trade_log import Place
-from aether_services.ingest.ports import NotTold, VenueAway
+from aether_services.ingest.core import rejections
+from aether_services.ingest.core.rejections import RejectedValue, RejectionReason, Rejections
+from aether_services.ingest.core.trade_logs import Cursor
+from aether_services.ingest.ports import InvalidTrades, VenueUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -22,34 +22,39 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class IdsWentBack(Exception):
+class TradeIdsReset(Exception):
     """After a place the venue has trades with ids before it: it counts anew, and nobody knows what is missing."""
 
 
-TRIES: Final = 3
+ATTEMPTS: Final = 3
 """Times that the venue must leave out an id, a second apart, until it counts as left out."""
 
 
-class History:
+class TradeHistory:
     """The venue's trades over REST.
 
     Args:
         venue: It.
         clock: The time.
         anew: Reads the venue's markets anew, for trades that do not fit them; whether that told anything new.
-        refused: Counts what is not taken.
+        rejections: Counts what is not taken.
     """
 
     def __init__(
         self,
         venue: Venue,
         clock: Clock,
-        anew: Callable[[], Awaitable[bool]] | None = None,
-        refused: Refusals | None = None,
+        reload_instruments: Callable[[], Awaitable[bool]] | None = None,
+        rejections: Rejections | None = None,
     ) -> None:
-        self._venue, self._clock, self._anew, self._refused = venue, clock, anew, refused or Refusals()
+        self._venue, self._clock, self._reload_instruments, self._rejections = (
+            venue,
+            clock,
+            reload_instruments,
+            rejections or Rejections(),
+        )
 
-    async def after(self, symbol: Symbol, place: Place) -> list[Trade]:
+    async def after(self, symbol: Symbol, cursor: Cursor) -> list[Trade]:
         """The trades after a place, in order and without a gap but for ids that do not exist; none where it has none.
 
         Where one of them cannot be so, those before it; where it is long before the one before it, without that one,
@@ -60,57 +65,61 @@ class History:
             NotTold: There are none of those, or the first is not understood.
             IdsWentBack: Its ids are not those that the place is of.
         """
-        told: dict[int, Trade] = {}
+        known: dict[int, Trade] = {}
         trades: list[Trade] = []
-        for attempt in range(TRIES):
+        for attempt in range(ATTEMPTS):
             if attempt:
                 await self._clock.sleep(1)
             # The last time from earlier on, by as much as what follows the place may be before it.
-            early = refusals.BEFORE if attempt == TRIES - 1 else 0
-            said = await self._ask(symbol, Place(trade_id=place.trade_id, at=times.Nanoseconds(place.at - early)))
-            if self._went_back(place, said):
-                raise IdsWentBack(symbol)
-            told |= {one.trade_id: one for one in said if one.trade_id > place.trade_id}
-            trades = [told[trade_id] for trade_id in sorted(told)]
+            earlier = rejections.MAX_BEFORE if attempt == ATTEMPTS - 1 else 0
+            answer = await self._query(
+                symbol, Cursor(trade_id=cursor.trade_id, at=times.Nanoseconds(cursor.at - earlier))
+            )
+            if self._ids_reset(cursor, answer):
+                raise TradeIdsReset(symbol)
+            known |= {one.trade_id: one for one in answer if one.trade_id > cursor.trade_id}
+            trades = [known[trade_id] for trade_id in sorted(known)]
             if not trades:
                 return []
-            if trades[0].trade_id == place.trade_id + 1:
+            if trades[0].trade_id == cursor.trade_id + 1:
                 break
         else:
-            log.warning("trades_missing", extra={"symbol": symbol, "after": place.trade_id, "next": trades[0].trade_id})
-        return self._whole(symbol, place, trades)
+            log.warning(
+                "trades_missing", extra={"symbol": symbol, "after": cursor.trade_id, "next": trades[0].trade_id}
+            )
+        return self._contiguous(symbol, cursor, trades)
 
-    def _whole(self, symbol: Symbol, place: Place, trades: Sequence[Trade]) -> list[Trade]:
+    def _contiguous(self, symbol: Symbol, cursor: Cursor, trades: Sequence[Trade]) -> list[Trade]:
         """Those of the trades after a place that may be handed on."""
-        whole: list[Trade] = []
+        contiguous: list[Trade] = []
         for one in trades:
-            if whole and one.trade_id != whole[-1].trade_id + 1:
+            if contiguous and one.trade_id != contiguous[-1].trade_id + 1:
                 break  # the next look begins here
             try:
-                refusals.in_time(one.at, self._clock.now())
-                refusals.in_order(one.at, whole[-1].at if whole else place.at)
-            except Refused as fault:
-                self._refused.note("Trades", symbol, fault)
-                if whole and fault.why is Why.TIME_BEFORE:
-                    del whole[-1]
-                if not whole:
-                    raise NotTold(f"Trades: {fault}") from fault
-                return whole
-            whole.append(one)
-        if len(whole) > 1 and whole[-1].at - whole[-2].at > refusals.BEFORE:
-            del whole[-1]  # what follows it may be on the next page: the next question begins before it
-        return whole
+                rejections.check_time(one.at, self._clock.now())
+                rejections.check_sequence(one.at, contiguous[-1].at if contiguous else cursor.at)
+            except RejectedValue as fault:
+                self._rejections.record("Trades", symbol, fault)
+                if contiguous and fault.reason is RejectionReason.TIME_BEFORE:
+                    del contiguous[-1]
+                if not contiguous:
+                    raise InvalidTrades(f"Trades: {fault}") from fault
+                return contiguous
+            contiguous.append(one)
+        if len(contiguous) > 1 and contiguous[-1].at - contiguous[-2].at > rejections.MAX_BEFORE:
+            del contiguous[-1]  # what follows it may be on the next page: the next question begins before it
+        return contiguous
 
-    def _went_back(self, place: Place, said: Sequence[Trade]) -> bool:
+    def _ids_reset(self, cursor: Cursor, answer: Sequence[Trade]) -> bool:
         """Whether a trade up to a place is told as later than it, which is more than a time out of order.
 
         While the venue has the place's own trade as it was, its ids are the same, and a time may be out of order by as
         much as is taken of any trade.
         """
-        same = any(one.trade_id == place.trade_id and abs(one.at - place.at) <= times.SECOND for one in said)
-        bearable = place.at + (refusals.BEFORE if same else times.SECOND)
-        possible = self._clock.now() + refusals.AHEAD
-        return any(one.trade_id <= place.trade_id and bearable < one.at <= possible for one in said)
+        same = any(one.trade_id == cursor.trade_id and abs(one.at - cursor.at) <= times.SECOND for one in answer)
+        latest = cursor.at + (rejections.MAX_BEFORE if same else times.SECOND)
+        now_limit = self._clock.now() + rejections.MAX_AHEAD
+        return any(one.trade_id <= cursor.trade_id and latest < one.at <= now_limit for one in answer)
 
     async def newest(self, symbol: Symbol) -> list[Trade]:
         """The newest trades, in order and without a gap; none where the market has never traded.
@@ -121,34 +130,34 @@ class History:
             VenueAway: It does not say.
             NotTold: The newest is not understood, or cannot be so.
         """
-        whole: list[Trade] = []
-        for one in reversed(await self._ask(symbol, None)):
-            if whole and one.trade_id != whole[-1].trade_id - 1:
+        contiguous: list[Trade] = []
+        for one in reversed(await self._query(symbol, None)):
+            if contiguous and one.trade_id != contiguous[-1].trade_id - 1:
                 break
             try:
-                refusals.in_time(one.at, self._clock.now())
-                if whole:
-                    refusals.in_order(whole[-1].at, one.at)
-            except Refused as fault:
-                self._refused.note("Trades", symbol, fault)
-                if not whole:
-                    raise NotTold(f"Trades: {fault}") from fault
+                rejections.check_time(one.at, self._clock.now())
+                if contiguous:
+                    rejections.check_sequence(contiguous[-1].at, one.at)
+            except RejectedValue as fault:
+                self._rejections.record("Trades", symbol, fault)
+                if not contiguous:
+                    raise InvalidTrades(f"Trades: {fault}") from fault
                 break
-            whole.append(one)
-        return whole[::-1]
+            contiguous.append(one)
+        return contiguous[::-1]
 
-    async def _ask(self, symbol: Symbol, place: Place | None) -> Sequence[Trade]:
+    async def _query(self, symbol: Symbol, cursor: Cursor | None) -> Sequence[Trade]:
         try:
             try:
-                return await self._venue.trades(symbol, place)
-            except NotTold:
+                return await self._venue.trades(symbol, cursor)
+            except InvalidTrades:
                 # It may have more decimals since its market was read.
-                if self._anew is None or not await self._anew():
+                if self._reload_instruments is None or not await self._reload_instruments():
                     raise
-            return await self._venue.trades(symbol, place)
-        except VenueAway:
+            return await self._venue.trades(symbol, cursor)
+        except VenueUnavailable:
             raise
         except Exception as fault:
-            self._refused.note("Trades", symbol, fault, unexpected=True)
-            where = "the newest trades" if place is None else f"after trade {place.trade_id}"
-            raise NotTold(f"{where}: {type(fault).__name__}") from fault
+            self._rejections.record("Trades", symbol, fault, unexpected=True)
+            where = "the newest trades" if cursor is None else f"after trade {cursor.trade_id}"
+            raise InvalidTrades(f"{where}: {type(fault).__name__}") from fault

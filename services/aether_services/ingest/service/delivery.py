@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from aether_services.contracts.statuses import OutputState
 from aether_services.domain import times
 from aether_services.domain.times import Nanoseconds
-from aether_services.ingest.core.outboxes import Letter, Outbox
-from aether_services.ingest.core.trade_log import Place, Received, place_of
-from aether_services.ingest.ports import NotTold, OutputAway, VenueAway
-from aether_services.ingest.service.backfill import History, IdsWentBack
+from aether_services.ingest.core.outboxes import EncodedMessage, Outbox
+from aether_services.ingest.core.trade_logs import Cursor, ReceivedTrade, cursor_after
+from aether_services.ingest.ports import InvalidTrades, OutputUnavailable, VenueUnavailable
+from aether_services.ingest.service.backfill import TradeHistory, TradeIdsReset
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -24,38 +24,38 @@ if TYPE_CHECKING:
     from aether_services.ingest.core.market import Market
     from aether_services.ingest.core.markets import Markets
     from aether_services.ingest.ports import Output, Sink
-    from aether_services.ingest.service.receiver import Receiving
+    from aether_services.ingest.service.receiver import Receiver
     from aether_services.kit.clocks import Clock
 
 Answer = TypeVar("Answer")
 log = logging.getLogger(__name__)
 
-BATCH: Final = 2000
+MAX_BATCH: Final = 2000
 """Trades of one market, and letters, that are delivered at once at most."""
 DEADLINE: Final = 10.0
 """Seconds for a delivery."""
 LONGEST_PAUSE: Final = 5.0
-NO_USE: Final = 1.0
+RETRY_PAUSE: Final = 1.0
 """Seconds until a venue that did not tell the trades that are missing is asked again."""
-NOT_TOLD: Final = 10.0
+INVALID_PAUSE: Final = 10.0
 """Seconds until one is asked again that said what is not understood, or cannot be."""
-IDLE: Final = 1.0
+IDLE_INTERVAL: Final = 1.0
 """Seconds until a look without a call."""
-RATE_OVER: Final = 10.0
-SETTLED: Final = 2 * times.SECOND
+RATE_WINDOW: Final = 10.0
+SETTLED_AFTER: Final = 2 * times.SECOND
 """Trades that the venue has not told of after this time did not happen, while it is heard of."""
-LATE: Final = 10.0
+MAX_LAG: Final = 10.0
 """Seconds of lag from which on an output is not well."""
-REMEMBERED: Final = 15.0
+CONFLATED_FOR: Final = 15.0
 """Seconds for which it is not well after it was conflated for."""
-WENT_BACK: Final = "TradeIdsWentBack"
-NOT_UNDERSTOOD: Final = "TradesNotUnderstood"
+IDS_RESET: Final = "TradeIdsWentBack"
+INVALID_TRADES: Final = "TradesNotUnderstood"
 LAGGING: Final = "Lagging"
 UNEXPECTED: Final = "Unexpected"
 CONFLATING: Final = "Conflating"
 
 
-class Delivering:
+class Delivery:
     """One output.
 
     Args:
@@ -68,27 +68,27 @@ class Delivering:
     """
 
     def __init__(  # noqa: PLR0913 - its parts, by name
-        self, *, output: Output, markets: Markets, receiving: Receiving, history: History, clock: Clock, limit: int
+        self, *, output: Output, markets: Markets, receiver: Receiver, history: TradeHistory, clock: Clock, limit: int
     ) -> None:
         self.output = output
-        self._markets, self._receiving, self._history, self._clock = markets, receiving, history, clock
-        self._refused = markets.refused
+        self._markets, self._receiver, self._history, self._clock = markets, receiver, history, clock
+        self._rejections = markets.rejections
         self.outbox = Outbox(limit)
-        self._called = asyncio.Event()
-        self._places: dict[Symbol, Place] = {}
-        self._finding: asyncio.Task[Mapping[Symbol, Place]] | None = None
+        self._notified = asyncio.Event()
+        self._cursors: dict[Symbol, Cursor] = {}
+        self._cursor_query: asyncio.Task[Mapping[Symbol, Cursor]] | None = None
         """The question where the output stands in the markets that it was `_asked_for`."""
-        self._asked_for: frozenset[Symbol] = frozenset()
-        self._refills: dict[Symbol, tuple[Place, asyncio.Task[list[Trade]]]] = {}
+        self._queried_symbols: frozenset[Symbol] = frozenset()
+        self._refills: dict[Symbol, tuple[Cursor, asyncio.Task[list[Trade]]]] = {}
         """Market → the question for trades that the tape has forgotten, and the place that they come after."""
-        self.not_told: set[Symbol] = set()
+        self.invalid_trades: set[Symbol] = set()
         """Markets of which the venue says next what is not understood, or cannot be."""
         self._sending: Nanoseconds | None = None
         """When the oldest was received of what is being delivered."""
         self._delivered: deque[tuple[float, int]] = deque()
         self.connected = False
         self.detail = "not connected yet"
-        self.back: set[Symbol] = set()
+        self.reset_ids: set[Symbol] = set()
         """Markets whose trade ids the venue began anew: nothing of them is delivered."""
         self.failures = 0
         self._conflated, self._conflated_at = 0, float("-inf")
@@ -97,13 +97,13 @@ class Delivering:
         self.observe: Callable[[float | None, float], object] = lambda *_: None
         """Is told of each delivery how many seconds it took: from the receipt of its oldest, and by itself."""
 
-    def post(self, letter: Letter) -> None:
+    def enqueue(self, message: EncodedMessage) -> None:
         """Take a letter."""
-        self.outbox.put(letter)
+        self.outbox.put(message)
 
-    def call(self) -> None:
+    def notify(self) -> None:
         """Say that there is something."""
-        self._called.set()
+        self._notified.set()
 
     async def run(self) -> None:
         """Deliver, for ever."""
@@ -112,84 +112,87 @@ class Delivering:
             try:
                 async with self.output.connected() as sink:
                     self.connected, self.detail = True, ""
-                    self._places.clear()
+                    self._cursors.clear()
                     log.info("output_connected", extra={"output": self.output.name})
                     while True:
                         await self._wait()
                         await self._deliver(sink)
                         failures = 0
             except Exception as fault:  # noqa: BLE001 - an output that is not served tries again and says why
-                if not isinstance(fault, OutputAway):
-                    self._refused.note(self.output.name, "", fault, unexpected=True)
+                if not isinstance(fault, OutputUnavailable):
+                    self._rejections.record(self.output.name, "", fault, unexpected=True)
                 failures += 1
                 self.failures += 1
-                said = str(fault) if isinstance(fault, OutputAway) else f"{UNEXPECTED}: {type(fault).__name__}"
+                said = str(fault) if isinstance(fault, OutputUnavailable) else f"{UNEXPECTED}: {type(fault).__name__}"
                 self.connected, self.detail, self._sending = False, said, None
-                if self._finding is not None:
-                    self._finding.cancel()
-                    self._finding = None
+                if self._cursor_query is not None:
+                    self._cursor_query.cancel()
+                    self._cursor_query = None
                 self._stop_refills(set(self._refills))
                 log.warning("output_away", extra={"output": self.output.name, "cause": said})
             await self._clock.sleep(min(LONGEST_PAUSE, 0.2 * 2 ** min(failures, 10)))
 
     async def _wait(self) -> None:
-        if self.output.gather:
-            await self._clock.sleep(self.output.gather)
+        if self.output.batch_interval:
+            await self._clock.sleep(self.output.batch_interval)
         else:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(IDLE):
-                    await self._called.wait()
-        self._called.clear()
+                async with asyncio.timeout(IDLE_INTERVAL):
+                    await self._notified.wait()
+        self._notified.clear()
 
     async def _deliver(self, sink: Sink) -> None:
-        self._place(sink)
+        self._update_cursors(sink)
         markets = self._markets.all()
         symbols = {market.symbol for market in markets}
         self._stop_refills(set(self._refills) - symbols)
-        self.not_told &= symbols
+        self.invalid_trades &= symbols
         found = {market.symbol: self._trades(market) for market in markets}
         trades = [one for some in found.values() for one in some]
-        letters = self.outbox.take(BATCH)
+        messages = self.outbox.take(MAX_BATCH)
         whole = [market.symbol for market in markets if self._complete(market, found[market.symbol])]
-        complete = dict.fromkeys(whole, Nanoseconds(self._receiving.heard - SETTLED))
-        if not trades and not letters and not (complete and self.output.gather):
+        complete = dict.fromkeys(whole, Nanoseconds(self._receiver.last_received_at - SETTLED_AFTER))
+        if not trades and not messages and not (complete and self.output.batch_interval):
             return
-        received = [*(one.received for one in trades), *(one.received for one in letters)]
+        received = [*(one.received for one in trades), *(one.received for one in messages)]
         oldest = min(received, default=None)
         self._sending, began = oldest, self._clock.elapsed()
         try:
-            arrived = await self._within(sink.deliver(trades, letters, complete))
+            arrived = await self._within(sink.deliver(trades, messages, complete))
         except BaseException:
-            self.outbox.put_back(letters)
+            self.outbox.put_back(messages)
             raise
         self._sending = None
         for one in trades:
-            self._places[one.trade.symbol] = place_of(one.trade)
-        for symbol in set(self._places) - {market.symbol for market in markets}:
-            del self._places[symbol]
+            self._cursors[one.trade.symbol] = cursor_after(one.trade)
+        for symbol in set(self._cursors) - {market.symbol for market in markets}:
+            del self._cursors[symbol]
         self._count(arrived)
         late = None if oldest is None else (self._clock.now() - oldest) / times.SECOND
         self.observe(late, self._clock.elapsed() - began)
 
-    def _place(self, sink: Sink) -> None:
+    def _update_cursors(self, sink: Sink) -> None:
         """Find out where the output stands in markets that are new here; it may take a while, and holds nobody up."""
-        if self._finding is not None and self._finding.done():
-            places, self._finding = self._finding.result(), None
-            for symbol in self._unplaced():
+        if self._cursor_query is not None and self._cursor_query.done():
+            cursors, self._cursor_query = self._cursor_query.result(), None
+            for symbol in self._markets_without_cursor():
                 market = self._markets[symbol]
-                if symbol in self._asked_for and (place := places.get(symbol) or market.tape.first) is not None:
-                    self._places[symbol] = place
-        if self._finding is None and (unplaced := self._unplaced()):
-            self._asked_for = frozenset(unplaced)
-            self._finding = asyncio.create_task(self._find(sink, unplaced))
+                if (
+                    symbol in self._queried_symbols
+                    and (cursor := cursors.get(symbol) or market.trade_log.first) is not None
+                ):
+                    self._cursors[symbol] = cursor
+        if self._cursor_query is None and (unknown := self._markets_without_cursor()):
+            self._queried_symbols = frozenset(unknown)
+            self._cursor_query = asyncio.create_task(self._query_cursors(sink, unknown))
 
-    async def _find(self, sink: Sink, symbols: list[Symbol]) -> Mapping[Symbol, Place]:
-        places = await sink.places(symbols)
-        self.call()
-        return places
+    async def _query_cursors(self, sink: Sink, symbols: list[Symbol]) -> Mapping[Symbol, Cursor]:
+        cursors = await sink.cursors(symbols)
+        self.notify()
+        return cursors
 
-    def _unplaced(self) -> list[Symbol]:
-        return [one.symbol for one in self._markets.all() if one.symbol not in self._places and one.tape.last]
+    def _markets_without_cursor(self) -> list[Symbol]:
+        return [one.symbol for one in self._markets.all() if one.symbol not in self._cursors and one.trade_log.last]
 
     @staticmethod
     async def _within(what: Awaitable[Answer]) -> Answer:
@@ -197,84 +200,87 @@ class Delivering:
             async with asyncio.timeout(DEADLINE):  # `wait_for` may forget that it was cancelled, in Python 3.11
                 return await what
         except TimeoutError:
-            raise OutputAway(f"no answer in {DEADLINE:.0f} s") from None
+            raise OutputUnavailable(f"no answer in {DEADLINE:.0f} s") from None
 
-    def _trades(self, market: Market) -> Sequence[Received]:
-        place, last = self._places.get(market.symbol), market.tape.last
-        if place is None or last is None:
+    def _trades(self, market: Market) -> Sequence[ReceivedTrade]:
+        cursor, last = self._cursors.get(market.symbol), market.trade_log.last
+        if cursor is None or last is None:
             return ()
-        if market.tape.contradicts(place):
-            return self._went_back(market, place)
-        found = market.tape.after(place, BATCH)
+        if market.trade_log.contradicts(cursor):
+            return self._ids_reset(market, cursor)
+        found = market.trade_log.after(cursor, MAX_BATCH)
         if found is None:
-            return self._refill(market, place)
-        self.back.discard(market.symbol)
-        self.not_told.discard(market.symbol)
+            return self._refill(market, cursor)
+        self.reset_ids.discard(market.symbol)
+        self.invalid_trades.discard(market.symbol)
         return found
 
-    def _refill(self, market: Market, place: Place) -> Sequence[Received]:
+    def _refill(self, market: Market, cursor: Cursor) -> Sequence[ReceivedTrade]:
         """What the tape has forgotten. The venue is asked beside the deliveries: it may take its time."""
-        if market.symbol in self._refills and self._refills[market.symbol][0] != place:
+        if market.symbol in self._refills and self._refills[market.symbol][0] != cursor:
             self._stop_refills({market.symbol})
         if market.symbol not in self._refills:
-            asked = asyncio.create_task(self._ask(market.symbol, place))
-            asked.add_done_callback(self._answered)
-            self._refills[market.symbol] = place, asked
-        asked = self._refills[market.symbol][1]
-        if not asked.done():
+            query = asyncio.create_task(self._query_trades(market.symbol, cursor))
+            query.add_done_callback(self._refill_done)
+            self._refills[market.symbol] = cursor, query
+        query = self._refills[market.symbol][1]
+        if not query.done():
             return ()
         del self._refills[market.symbol]
         try:
-            trades = asked.result()
-        except IdsWentBack:
-            return self._went_back(market, place)
+            trades = query.result()
+        except TradeIdsReset:
+            return self._ids_reset(market, cursor)
         if trades:
-            self.back.discard(market.symbol)
+            self.reset_ids.discard(market.symbol)
         now = self._clock.now()
-        return [Received(one, now) for one in trades]
+        return [ReceivedTrade(one, now) for one in trades]
 
-    async def _ask(self, symbol: Symbol, place: Place) -> list[Trade]:
+    async def _query_trades(self, symbol: Symbol, cursor: Cursor) -> list[Trade]:
         """Ask the venue; an answer that is no use comes a little later, so that it is not asked again at once."""
         try:
-            trades = await self._history.after(symbol, place)
-            self.not_told.discard(symbol)
+            trades = await self._history.after(symbol, cursor)
+            self.invalid_trades.discard(symbol)
             if trades:
                 return trades
-        except NotTold as fault:
-            if symbol not in self.not_told:
-                self.not_told.add(symbol)
-                log.error("not_told", extra={"symbol": symbol, "after": place.trade_id, "cause": str(fault)})  # noqa: TRY400
-            await self._clock.sleep(NOT_TOLD)
+        except InvalidTrades as fault:
+            if symbol not in self.invalid_trades:
+                self.invalid_trades.add(symbol)
+                log.error("not_told", extra={"symbol": symbol, "after": cursor.trade_id, "cause": str(fault)})  # noqa: TRY400
+            await self._clock.sleep(INVALID_PAUSE)
             return []
-        except VenueAway as fault:
-            cause = {"symbol": symbol, "after": place.trade_id, "cause": str(fault)}
+        except VenueUnavailable as fault:
+            cause = {"symbol": symbol, "after": cursor.trade_id, "cause": str(fault)}
             log.warning("refill_failed", extra=cause)
-        except IdsWentBack:
-            await self._clock.sleep(NO_USE)
+        except TradeIdsReset:
+            await self._clock.sleep(RETRY_PAUSE)
             raise
-        await self._clock.sleep(NO_USE)
+        await self._clock.sleep(RETRY_PAUSE)
         return []
 
-    def _answered(self, asked: asyncio.Task[list[Trade]]) -> None:
-        if not asked.cancelled():
-            asked.exception()  # looked at with the answer; where nobody looks any more, it is no news
-            self.call()
+    def _refill_done(self, query: asyncio.Task[list[Trade]]) -> None:
+        if not query.cancelled():
+            query.exception()  # looked at with the answer; where nobody looks any more, it is no news
+            self.notify()
 
     def _stop_refills(self, symbols: set[Symbol]) -> None:
         for symbol in symbols:
             self._refills.pop(symbol)[1].cancel()
 
-    def _went_back(self, market: Market, place: Place) -> Sequence[Received]:
+    def _ids_reset(self, market: Market, cursor: Cursor) -> Sequence[ReceivedTrade]:
         """Nothing is delivered of a market whose ids are not those that the output knows."""
-        if market.symbol not in self.back:
-            self.back.add(market.symbol)
-            log.error("trade_ids_went_back", extra={"symbol": market.symbol, "stored": place.trade_id})
+        if market.symbol not in self.reset_ids:
+            self.reset_ids.add(market.symbol)
+            log.error("trade_ids_went_back", extra={"symbol": market.symbol, "stored": cursor.trade_id})
         return ()
 
-    def _complete(self, market: Market, found: Sequence[Received]) -> bool:
+    def _complete(self, market: Market, found: Sequence[ReceivedTrade]) -> bool:
         """Whether with this delivery every trade of a market has been delivered, but for the last moments."""
-        place, last = place_of(found[-1].trade) if found else self._places.get(market.symbol), market.tape.last
-        return place is not None and place == last and self._receiving.complete(market)
+        cursor, last = (
+            cursor_after(found[-1].trade) if found else self._cursors.get(market.symbol),
+            market.trade_log.last,
+        )
+        return cursor is not None and cursor == last and self._receiver.complete(market)
 
     def _count(self, number: int) -> None:
         elapsed = self._clock.elapsed()
@@ -283,54 +289,56 @@ class Delivering:
         self._forget(elapsed)
 
     def _forget(self, elapsed: float) -> None:
-        while self._delivered and self._delivered[0][0] < elapsed - RATE_OVER:
+        while self._delivered and self._delivered[0][0] < elapsed - RATE_WINDOW:
             self._delivered.popleft()
 
     # What is told.
 
-    def _stands(self) -> list[tuple[Market, Place]]:
+    def _known_cursors(self) -> list[tuple[Market, Cursor]]:
         """Where it stands in each market; before all that is known here while that is not found out yet."""
-        markets = [(market, self._places.get(market.symbol) or market.tape.first) for market in self._markets.all()]
-        return [(market, place) for market, place in markets if place is not None]
+        markets = [
+            (market, self._cursors.get(market.symbol) or market.trade_log.first) for market in self._markets.all()
+        ]
+        return [(market, cursor) for market, cursor in markets if cursor is not None]
 
     def waiting(self) -> int:
         """Trades and letters that have not arrived."""
-        return len(self.outbox) + sum(market.tape.count_after(place) for market, place in self._stands())
+        return len(self.outbox) + sum(market.trade_log.count_after(cursor) for market, cursor in self._known_cursors())
 
     def lag(self) -> float:
         """Seconds for which the oldest has waited that has not arrived."""
-        trades = [market.tape.oldest_after(place) for market, place in self._stands()]
+        trades = [market.trade_log.oldest_after(cursor) for market, cursor in self._known_cursors()]
         waits = [self._sending, self.outbox.oldest, *(one.received for one in trades if one is not None)]
         since = min((one for one in waits if one is not None), default=None)
         return 0.0 if since is None else max(0.0, (self._clock.now() - since) / times.SECOND)
 
-    def look(self) -> None:
+    def check_conflation(self) -> None:
         """Notice whether it was conflated for."""
         if self.outbox.conflated != self._conflated:
             self._conflated, self._conflated_at = self.outbox.conflated, self._clock.elapsed()
 
-    def _trouble(self, lag: float) -> str:
+    def _problem(self, lag: float) -> str:
         """What is wrong; in words that stay the same while it is, since they become a condition."""
         if not self.connected:
             return self.detail
-        if self.back:
-            return f"{WENT_BACK}: {', '.join(sorted(self.back))}"
-        if self.not_told:
-            return f"{NOT_UNDERSTOOD}: {', '.join(sorted(self.not_told))}"
-        if lag > LATE:
+        if self.reset_ids:
+            return f"{IDS_RESET}: {', '.join(sorted(self.reset_ids))}"
+        if self.invalid_trades:
+            return f"{INVALID_TRADES}: {', '.join(sorted(self.invalid_trades))}"
+        if lag > MAX_LAG:
             return LAGGING
-        return CONFLATING if self._clock.elapsed() - self._conflated_at < REMEMBERED else ""
+        return CONFLATING if self._clock.elapsed() - self._conflated_at < CONFLATED_FOR else ""
 
     def state(self) -> OutputState:
         """As it is told."""
         self._forget(self._clock.elapsed())
         lag = self.lag()
-        trouble = self._trouble(lag)
+        problem = self._problem(lag)
         return OutputState(
-            ok=not trouble,
-            detail=trouble,
+            ok=not problem,
+            detail=problem,
             lag_seconds=round(lag, 3),
             waiting=self.waiting(),
             conflated=self.outbox.conflated,
-            rate=round(sum(number for _, number in self._delivered) / RATE_OVER, 1),
+            rate=round(sum(number for _, number in self._delivered) / RATE_WINDOW, 1),
         )

@@ -14,49 +14,49 @@ from aether_services.domain import times
 from aether_services.domain.books import PROVED
 from aether_services.ingest.core.market import UNKNOWN
 from aether_services.ingest.core.markets import Markets
-from aether_services.ingest.core.refusals import Refusals
-from aether_services.ingest.core.sharding import Share
-from aether_services.ingest.service.backfill import History
-from aether_services.ingest.service.delivery import Delivering
-from aether_services.ingest.service.instrument_list import Listing
-from aether_services.ingest.service.receiver import Receiving
+from aether_services.ingest.core.rejections import Rejections
+from aether_services.ingest.core.sharding import ShardAssignment
+from aether_services.ingest.service.backfill import TradeHistory
+from aether_services.ingest.service.delivery import Delivery
+from aether_services.ingest.service.instrument_list import InstrumentListReader
+from aether_services.ingest.service.receiver import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aether_services.domain.instruments import Symbol
     from aether_services.domain.times import Nanoseconds
-    from aether_services.ingest.core.outboxes import Letter
-    from aether_services.ingest.ports import Instruments, Live, LiveSettings, Output, Peers, Venue
+    from aether_services.ingest.core.outboxes import EncodedMessage
+    from aether_services.ingest.ports import InstrumentStore, LiveSettings, LiveSettingsSource, Output, Peers, Venue
     from aether_services.kit.clocks import Clock
 
 log = logging.getLogger(__name__)
 
-LOOK: Final = 0.5
+POLL_INTERVAL: Final = 0.5
 """Seconds between looks at the live settings and the other replicas."""
-BEAT: Final = 0.25
+REPUBLISH_INTERVAL: Final = 0.25
 NOT_LISTED: Final = "its entry in AssetPairs is not understood"
-HANDOVER: Final = 12.0
+HANDOVER_TIMEOUT: Final = 12.0
 """Seconds for which one that ends waits until others have its markets; then it withdraws its books all the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choices:
+class Options:
     """How much of what.
 
     Attributes:
         depth: Levels of a book that are asked for.
         refresh: Seconds after which a book is asked for anew.
-        tape_length: Trades of a market that are remembered.
+        trade_log_length: Trades of a market that are remembered.
         outbox_limit: Letters that may wait for an output.
         pace: Seconds between two calls of the venue's REST.
     """
 
     depth: int = 100
     refresh: float = 300
-    tape_length: int = 1_000
+    trade_log_length: int = 1_000
     outbox_limit: int = 5_000
-    pace: float = 0.0
+    rest_interval: float = 0.0
 
 
 class Ingest:
@@ -73,7 +73,7 @@ class Ingest:
         peers: The other replicas.
         clock: The time.
         choices: How much of what.
-        refused: Counts what is not taken; the venue's adapter counts there, too.
+        rejections: Counts what is not taken; the venue's adapter counts there, too.
     """
 
     def __init__(  # noqa: PLR0913 - its parts, by name
@@ -85,107 +85,111 @@ class Ingest:
         writer: str,
         venue: Venue,
         outputs: Sequence[Output],
-        instruments: Instruments,
-        live: LiveSettings,
+        instruments: InstrumentStore,
+        live: LiveSettingsSource,
         peers: Peers,
         clock: Clock,
-        choices: Choices | None = None,
-        refused: Refusals | None = None,
+        options: Options | None = None,
+        rejections: Rejections | None = None,
     ) -> None:
-        choices, refused = choices or Choices(), refused or Refusals()
+        options, rejections = options or Options(), rejections or Rejections()
         self._instance, self._release, self._clock = instance, release, clock
         self._live, self._peers = live, peers
-        self._number, self._share = number, Share(number)
+        self._number, self._assignment = number, ShardAssignment(number)
         self._started = clock.now()
-        self._settings: Live | None = None
-        self._receiving: asyncio.Task[None] | None = None
+        self._settings: LiveSettings | None = None
+        self._receive_task: asyncio.Task[None] | None = None
         self.draining = False
         self.markets = Markets(
-            writer=writer, depth=choices.depth, tape_length=choices.tape_length, post=self._post, refused=refused
+            writer=writer,
+            depth=options.depth,
+            trade_log_length=options.trade_log_length,
+            publish=self._publish,
+            rejections=rejections,
         )
-        self.listing = Listing(venue, instruments, clock, refused)
-        history = History(venue, clock, self.listing.anew, refused)
-        self.receiving = Receiving(
+        self.instrument_list = InstrumentListReader(venue, instruments, clock, rejections)
+        history = TradeHistory(venue, clock, self.instrument_list.reload, rejections)
+        self.receiver = Receiver(
             venue=venue,
             history=history,
             markets=self.markets,
             clock=clock,
-            depth=choices.depth,
-            refresh=choices.refresh,
-            arrived=self._call,
-            pace=choices.pace,
+            depth=options.depth,
+            refresh=options.refresh,
+            on_received=self._notify,
+            rest_interval=options.rest_interval,
         )
         self.outputs = [
-            Delivering(
+            Delivery(
                 output=output,
                 markets=self.markets,
-                receiving=self.receiving,
+                receiver=self.receiver,
                 history=history,
                 clock=clock,
-                limit=choices.outbox_limit,
+                limit=options.outbox_limit,
             )
             for output in outputs
         ]
 
-    def _post(self, letter: Letter) -> None:
+    def _publish(self, message: EncodedMessage) -> None:
         for output in self.outputs:
-            output.post(letter)
+            output.enqueue(message)
 
-    def _call(self) -> None:
+    def _notify(self) -> None:
         for output in self.outputs:
-            output.call()
+            output.notify()
 
     async def run(self) -> None:
         """Work, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            self._receiving = tasks.create_task(self.receiving.run())
+            self._receive_task = tasks.create_task(self.receiver.run())
             for work in (
-                self._look(),
-                self._beat(),
-                self.listing.run(),
-                self.receiving.fill(),
+                self._follow_settings(),
+                self._republish_loop(),
+                self.instrument_list.run(),
+                self.receiver.backfill(),
                 *(output.run() for output in self.outputs),
             ):
                 tasks.create_task(work)
 
-    async def _look(self) -> None:
+    async def _follow_settings(self) -> None:
         while True:
             read = self._live.read()
             if read is not None and read != self._settings:
                 log.info("settings", extra={"digest": read.digest, "pairs": len(read.pairs), "replicas": read.replicas})
                 self._settings = read
-                self.receiving.connects.replicas = read.replicas
+                self.receiver.reconnect_policy.replicas = read.replicas
             if self._settings is not None:
                 now = self._settings
                 usable = await self._peers.usable(now.replicas)
-                self.markets.elsewhere = frozenset().union(*usable.values())
-                self.markets.serve(self._share.look(now.pairs, now.replicas, usable, leaving=self.draining))
-            await self._clock.sleep(LOOK)
+                self.markets.usable_elsewhere = frozenset().union(*usable.values())
+                self.markets.serve(self._assignment.assign(now.pairs, now.replicas, usable, leaving=self.draining))
+            await self._clock.sleep(POLL_INTERVAL)
 
-    async def _beat(self) -> None:
+    async def _republish_loop(self) -> None:
         while True:
-            await self._clock.sleep(BEAT)
-            self.markets.beat(self.receiving.heard, self._clock.now())
-            if self.markets.outgrown and self.listing.ask():
-                self.markets.outgrown, self.receiving.relist = False, True
+            await self._clock.sleep(REPUBLISH_INTERVAL)
+            self.markets.republish(self.receiver.last_received_at, self._clock.now())
+            if self.markets.instruments_outdated and self.instrument_list.request_reload():
+                self.markets.instruments_outdated, self.receiver.refresh_instruments = False, True
             for output in self.outputs:
-                output.look()
-            self._call()
+                output.check_conflation()
+            self._notify()
 
     async def drain(self) -> None:
         """Hand the markets over to the other replicas, where there are any, and let all that waits arrive."""
         self.draining = True
-        ends = self._clock.elapsed() + HANDOVER
+        ends = self._clock.elapsed() + HANDOVER_TIMEOUT
         while self._has_others() and self.markets.all():
             if self._clock.elapsed() > ends:  # nobody takes them
                 log.warning("not_handed_over", extra={"symbols": sorted(one.symbol for one in self.markets.all())})
                 break
-            await self._clock.sleep(LOOK / 2)
-        if self._receiving is not None:
-            self._receiving.cancel()
-            self.receiving.leave()
+            await self._clock.sleep(POLL_INTERVAL / 2)
+        if self._receive_task is not None:
+            self._receive_task.cancel()
+            self.receiver.stop()
         while any(output.connected and output.waiting() for output in self.outputs):
-            await self._clock.sleep(LOOK / 10)
+            await self._clock.sleep(POLL_INTERVAL / 10)
 
     def _has_others(self) -> bool:
         return self._settings is not None and set(range(self._settings.replicas)) != {self._number}
@@ -197,7 +201,7 @@ class Ingest:
 
         An output that is away is no reason to send the readers of books elsewhere.
         """
-        feed = self.receiving
+        feed = self.receiver
         return {
             "settings": Check(ok=self._settings is not None, detail="" if self._settings else "no live settings yet"),
             "feed": Check(ok=feed.connected, detail=feed.detail),
@@ -205,7 +209,7 @@ class Ingest:
 
     def status(self) -> IngestStatus:
         """All of it."""
-        now, feed = self._clock.now(), self.receiving
+        now, feed = self._clock.now(), self.receiver
         checks = self.checks()
         return IngestStatus(
             room="ingest",
@@ -220,7 +224,7 @@ class Ingest:
                 connected=feed.connected,
                 detail=feed.detail,
                 system=self.markets.system,
-                age_seconds=_age(feed.heard, now),
+                age_seconds=_age(feed.last_received_at, now),
                 reconnects=feed.reconnects,
             ),
             books={market.symbol: self._book(market.symbol, now) for market in self.markets.all()},
@@ -249,10 +253,10 @@ class Ingest:
     def _book(self, symbol: Symbol, now: Nanoseconds) -> BookState:
         market = self.markets[symbol]
         reason = market.reason
-        refusal = self.receiving.refusal(symbol)
-        if refusal and reason != UNKNOWN:
-            reason = f"Refused: {refusal}"
-        last = market.tape.last
+        rejection = self.receiver.rejection(symbol)
+        if rejection and reason != UNKNOWN:
+            reason = f"Refused: {rejection}"
+        last = market.trade_log.last
         return BookState(
             usable=market.usable,
             reason=reason,
@@ -261,8 +265,8 @@ class Ingest:
             checksum_failures=market.checksum_failures,
             gaps=market.gaps,
             silent=market.liveness.silent,
-            trades=market.doubt or (NOT_LISTED if symbol in self.listing.unreadable else ""),
-            backoff_seconds=round(self.receiving.backoff(symbol), 1),
+            trades=market.withheld or (NOT_LISTED if symbol in self.instrument_list.unreadable else ""),
+            backoff_seconds=round(self.receiver.backoff(symbol), 1),
         )
 
 
