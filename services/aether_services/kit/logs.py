@@ -50,17 +50,17 @@ class JsonFormatter(logging.Formatter):
 
 def _event(record: logging.LogRecord) -> str:
     """What happened. Below its first line asyncio repeats the exception, whose words are the trace's matter."""
-    said = record.getMessage()
-    return said.partition("\n")[0] if record.name == "asyncio" else said
+    text = record.getMessage()
+    return text.partition("\n")[0] if record.name == "asyncio" else text
 
 
-def trace(fault: BaseException) -> str:
+def trace(error: BaseException) -> str:
     """Where an exception comes from, and what it is: its own words only where our own code said them.
 
     A driver's words may quote what was sent to a server, the login included.
     """
     parts: list[str] = []
-    one: BaseException | None = fault
+    one: BaseException | None = error
     while one is not None and len(parts) < MAX_DEPTH:
         text = "".join([_HEAD, *traceback.format_tb(one.__traceback__), _describe(one)])
         inner = one.exceptions if isinstance(one, BaseExceptionGroup) else ()
@@ -69,12 +69,12 @@ def trace(fault: BaseException) -> str:
     return "\nafter\n".join(reversed(parts))
 
 
-def _describe(fault: BaseException) -> str:
-    name, frames = type(fault).__qualname__, traceback.extract_tb(fault.__traceback__)
-    of_ours = type(fault).__module__.partition(".")[0] in _QUOTED_PACKAGES
-    of_library = bool(frames) and frames[-1].filename.startswith(_LIBRARY_PATHS)
-    said = str(fault) if of_ours and not of_library else ""
-    return f"{name}: {said}" if said else name
+def _describe(error: BaseException) -> str:
+    name, frames = type(error).__qualname__, traceback.extract_tb(error.__traceback__)
+    own_exception = type(error).__module__.partition(".")[0] in _QUOTED_PACKAGES
+    raised_in_library = bool(frames) and frames[-1].filename.startswith(_LIBRARY_PATHS)
+    text = str(error) if own_exception and not raised_in_library else ""
+    return f"{name}: {text}" if text else name
 
 
 def set_up(room: str, level: str = "INFO") -> None:
@@ -88,9 +88,9 @@ def set_up(room: str, level: str = "INFO") -> None:
         logging.getLogger(quiet).setLevel(logging.CRITICAL + 1)
 
 
-def _log_uncaught(kind: type[BaseException], fault: BaseException, where: TracebackType | None) -> None:
+def _log_uncaught(kind: type[BaseException], error: BaseException, tb: TracebackType | None) -> None:
     """What ends the process is a log line like any other."""
     if issubclass(kind, KeyboardInterrupt):
-        sys.__excepthook__(kind, fault, where)
+        sys.__excepthook__(kind, error, tb)
         return
-    logging.getLogger(__name__).critical("uncaught_exception", exc_info=(kind, fault, where))
+    logging.getLogger(__name__).critical("uncaught_exception", exc_info=(kind, error, tb))
