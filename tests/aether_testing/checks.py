@@ -1,4 +1,4 @@
-"""The connection checks of Kafka, NATS and Redis, asked as the operator asks; and somebody who only has their words."""
+"""The connection checks of Kafka, NATS and Redis, run as the operator does; and a server that plays a script."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import os
+import re
 import socket
 import threading
 from pathlib import Path
@@ -25,57 +26,58 @@ PASSWORD = "t0p-Secret-word"  # noqa: S105 - of servers that this test starts
 PAPER = Owner(namespace="desk", uid="5d8f", name="paper", venue="Simulated")
 
 
-async def asked(server: Server, endpoint: Endpoint, *, deadline: float = 20) -> ServerReport:
-    """Ask; whatever the answer is, it keeps the password to itself and leaves no task and no connection behind."""
-    return await kept_to_itself(server, endpoint, brokers.check(server, endpoint, PAPER, deadline=deadline))
+async def check(server: Server, endpoint: Endpoint, *, deadline: float = 20) -> ServerReport:
+    """Check a server; the report has no secret, and no task or connection is left behind."""
+    return await assert_no_leaks(server, endpoint, brokers.check(server, endpoint, PAPER, deadline=deadline))
 
 
-async def claimed(server: Server, endpoint: Endpoint, owner: Owner, guard: Callable[[], object] = str) -> ServerReport:
-    """The same, and take it where it is nobody's."""
-    return await kept_to_itself(server, endpoint, brokers.claim(server, endpoint, owner, guard, deadline=20))
+async def claim(server: Server, endpoint: Endpoint, owner: Owner, guard: Callable[[], object] = str) -> ServerReport:
+    """Check a server and claim it where nobody owns it; the same is asserted."""
+    return await assert_no_leaks(server, endpoint, brokers.claim(server, endpoint, owner, guard, deadline=20))
 
 
-async def kept_to_itself(server: Server, endpoint: Endpoint, asking: Awaitable[ServerReport]) -> ServerReport:
-    report = await asking
+async def assert_no_leaks(server: Server, endpoint: Endpoint, checking: Awaitable[ServerReport]) -> ServerReport:
+    """Await a check; its report quotes no secret, and it leaves neither a task nor a connection."""
+    report = await checking
     assert report.server is server
     assert report.ok == (report.message == "")
     assert not [one for one in endpoint.hidden if one and one in repr(report)], report
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    assert endpoint.port not in set(_connected()), report
+    assert endpoint.port not in set(_connected_ports()), report
     return report
 
 
-def _connected() -> Iterator[int]:
-    """The ports that this process is connected to."""
+def _connected_ports() -> Iterator[int]:
+    """The remote ports that this process is connected to."""
     for file in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):  # it is closed by now, or listens
+        with contextlib.suppress(OSError):  # closed by now, or listening
             if file.is_socket():
                 with socket.socket(fileno=os.dup(int(file.name))) as one:
                     if one.family == socket.AF_INET:
                         yield one.getpeername()[1]
 
 
-def another(**other: str) -> Owner:
+def another_owner(**other: str) -> Owner:
     return dataclasses.replace(PAPER, **other)
 
 
-def runs(command: str) -> str:
-    """The command that a refusal ends with, run as a person does; what it is told where nothing is written down yet."""
-    return command.partition("where nothing is written down yet: ")[2]
+def command_in(command: str) -> str:
+    """The command at the end of a message about an owner that is not recorded."""
+    return re.split(r"while no owner is recorded, run(?: with [^:]*)?: ", command, maxsplit=1)[1]
 
 
-async def shell(command: str) -> None:
+async def run_shell(command: str) -> None:
     done = await asyncio.create_subprocess_shell(command, stdout=asyncio.subprocess.DEVNULL)
     assert await done.wait() == 0
 
 
 @contextlib.contextmanager
-def somebody(greeting: bytes, *answers: bytes, ends: bool = False) -> Iterator[int]:
-    """Listens, says the greeting, then an answer to each thing it is told; then it is mute, or ends the connection."""
+def scripted_server(greeting: bytes, *answers: bytes, ends: bool = False) -> Iterator[int]:
+    """Listen and send the greeting, then one answer for each message received; then send nothing, or close."""
     taken: list[socket.socket] = []
 
     def talk(one: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # the other side need not hear it out
+        with contextlib.suppress(OSError):  # the client may leave earlier
             for answer in (greeting, *answers):
                 one.sendall(answer)
                 if not ends and not one.recv(4096):
@@ -84,7 +86,7 @@ def somebody(greeting: bytes, *answers: bytes, ends: bool = False) -> Iterator[i
                 one.shutdown(socket.SHUT_WR)
 
     def listen() -> None:
-        with contextlib.suppress(OSError):  # the end of the block
+        with contextlib.suppress(OSError):  # closed at the end of the block
             while True:
                 one, _ = listener.accept()
                 taken.append(one)

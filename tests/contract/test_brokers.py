@@ -94,7 +94,7 @@ VERSIONS = {Server.KAFKA: "4.1", Server.NATS: "2.", Server.REDIS: "7."}
 @pytest.mark.parametrize("way", ["plain", "tls"])
 @pytest.mark.parametrize("server", THREE)
 async def test_healthy_server_is_ready_with_its_version(all_three: dict[Server, Two], server: Server, way: str) -> None:
-    report = await checks.asked(server, all_three[server].at(way))
+    report = await checks.check(server, all_three[server].at(way))
     assert report.reason is Reason.READY, report
     assert report.version.startswith(VERSIONS[server])
 
@@ -108,7 +108,7 @@ async def test_wrong_password_and_unknown_user_are_rejected(
     wrong = dataclasses.replace(endpoint, password=Hidden(WRONG))
     swapped = dataclasses.replace(endpoint, username=checks.PASSWORD, password=Hidden(endpoint.username))
     for login in (wrong, swapped, dataclasses.replace(endpoint, username="stranger")):
-        report = await checks.asked(server, login)
+        report = await checks.check(server, login)
         assert report.reason is Reason.AUTHENTICATION_FAILED, report
         assert report.message.endswith("the login is refused")
 
@@ -122,7 +122,7 @@ async def test_port_without_a_listener_is_unreachable(server: Server, *, tls: bo
     endpoint = Endpoint(
         host="127.0.0.1", port=servers.free_port(), username="aether", password=Hidden(checks.PASSWORD), tls=tls
     )
-    report = await checks.asked(server, endpoint)
+    report = await checks.check(server, endpoint)
     assert report.reason is Reason.UNREACHABLE
     assert report.message == f"127.0.0.1:{endpoint.port}: Connection refused"
 
@@ -130,7 +130,7 @@ async def test_port_without_a_listener_is_unreachable(server: Server, *, tls: bo
 @pytest.mark.parametrize("server", THREE)
 async def test_unresolvable_name_is_unreachable(server: Server) -> None:
     endpoint = Endpoint(host="nobody.invalid", port=9092, username="aether", password=Hidden(checks.PASSWORD))
-    report = await checks.asked(server, endpoint)
+    report = await checks.check(server, endpoint)
     assert report.reason is Reason.UNREACHABLE
     assert report.message.startswith("nobody.invalid:9092: ")
 
@@ -138,9 +138,9 @@ async def test_unresolvable_name_is_unreachable(server: Server) -> None:
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("server", THREE)
 async def test_silent_server_is_awaited_until_the_deadline_and_no_longer(server: Server, *, tls: bool) -> None:
-    with checks.somebody(b"") as port:
+    with checks.scripted_server(b"") as port:
         endpoint = Endpoint(host="127.0.0.1", port=port, username="aether", password=Hidden(checks.PASSWORD), tls=tls)
-        report = await checks.asked(server, endpoint, deadline=1)
+        report = await checks.check(server, endpoint, deadline=1)
     if tls and server is not Server.NATS:  # there TLS begins after a greeting
         assert report.reason is Reason.TLS_FAILED
     else:
@@ -150,9 +150,9 @@ async def test_silent_server_is_awaited_until_the_deadline_and_no_longer(server:
 
 @pytest.mark.parametrize("server", THREE)
 async def test_another_program_at_the_address_is_not_the_server(server: Server) -> None:
-    with checks.somebody(b"HTTP/1.0 400 Bad Request\r\n\r\n", ends=True) as port:
+    with checks.scripted_server(b"HTTP/1.0 400 Bad Request\r\n\r\n", ends=True) as port:
         endpoint = Endpoint(host="127.0.0.1", port=port, username="aether", password=Hidden(checks.PASSWORD))
-        report = await checks.asked(server, endpoint, deadline=5)
+        report = await checks.check(server, endpoint, deadline=5)
     assert report.reason in {Reason.UNREACHABLE, Reason.FAILED}, report
 
 
@@ -160,11 +160,11 @@ async def test_server_stopped_while_serving_is_unreachable(tmp_path: Path) -> No
     with servers.redis_server(tmp_path) as one:
         os.kill(one.pid, signal.SIGSTOP)
         try:
-            report = await checks.asked(Server.REDIS, one.endpoint("default", checks.PASSWORD), deadline=0.5)
+            report = await checks.check(Server.REDIS, one.endpoint("default", checks.PASSWORD), deadline=0.5)
         finally:
             os.kill(one.pid, signal.SIGCONT)
         assert report.reason is Reason.UNREACHABLE
-        assert (await checks.asked(Server.REDIS, one.endpoint("default", checks.PASSWORD))).ok
+        assert (await checks.check(Server.REDIS, one.endpoint("default", checks.PASSWORD))).ok
 
 
 # ---- TLS
@@ -172,20 +172,20 @@ async def test_server_stopped_while_serving_is_unreachable(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("server", THREE)
 async def test_certificate_of_another_ca_is_not_trusted(all_three: dict[Server, Two], server: Server) -> None:
-    report = await checks.asked(server, dataclasses.replace(all_three[server].tls, ca=tls_of.a_certificate().ca))
+    report = await checks.check(server, dataclasses.replace(all_three[server].tls, ca=tls_of.a_certificate().ca))
     assert report.reason is Reason.TLS_FAILED
     assert "its certificate is not trusted" in report.message
 
 
 @pytest.mark.parametrize("server", THREE)
 async def test_system_certificates_are_used_when_no_ca_is_given(all_three: dict[Server, Two], server: Server) -> None:
-    report = await checks.asked(server, dataclasses.replace(all_three[server].tls, ca=""))
+    report = await checks.check(server, dataclasses.replace(all_three[server].tls, ca=""))
     assert report.reason is Reason.TLS_FAILED
 
 
 @pytest.mark.parametrize("server", THREE)
 async def test_a_certificate_for_another_name_is_not_trusted(all_three: dict[Server, Two], server: Server) -> None:
-    report = await checks.asked(server, dataclasses.replace(all_three[server].tls, host="localhost"))
+    report = await checks.check(server, dataclasses.replace(all_three[server].tls, host="localhost"))
     assert report.reason is Reason.TLS_FAILED
     assert "localhost" in report.message
 
@@ -195,13 +195,13 @@ async def test_server_without_tls_does_not_get_the_password_in_clear(
     all_three: dict[Server, Two], server: Server
 ) -> None:
     endpoint = all_three[server]
-    report = await checks.asked(server, dataclasses.replace(endpoint.plain, tls=True, ca=endpoint.tls.ca), deadline=2)
+    report = await checks.check(server, dataclasses.replace(endpoint.plain, tls=True, ca=endpoint.tls.ca), deadline=2)
     assert report.reason is Reason.TLS_FAILED
 
 
 @pytest.mark.parametrize("server", THREE)
 async def test_server_that_requires_tls_is_reported_as_such(all_three: dict[Server, Two], server: Server) -> None:
-    report = await checks.asked(server, dataclasses.replace(all_three[server].tls, tls=False, ca=""))
+    report = await checks.check(server, dataclasses.replace(all_three[server].tls, tls=False, ca=""))
     assert report.reason in {Reason.TLS_FAILED, Reason.UNREACHABLE}
     assert "TLS" in report.message
 
@@ -209,13 +209,13 @@ async def test_server_that_requires_tls_is_reported_as_such(all_three: dict[Serv
 @pytest.mark.parametrize("server", THREE)
 async def test_ca_may_have_comments_in_any_encoding(all_three: dict[Server, Two], server: Server) -> None:
     endpoint = all_three[server].tls
-    assert (await checks.asked(server, dataclasses.replace(endpoint, ca=f"# Főtanúsítvány\n{endpoint.ca}"))).ok
+    assert (await checks.check(server, dataclasses.replace(endpoint, ca=f"# Főtanúsítvány\n{endpoint.ca}"))).ok
 
 
 @pytest.mark.parametrize("ca", ["canary-no-pem", "é"])
 @pytest.mark.parametrize("server", THREE)
 async def test_invalid_ca_is_reported(all_three: dict[Server, Two], server: Server, ca: str) -> None:
-    report = await checks.asked(server, dataclasses.replace(all_three[server].tls, ca=ca))
+    report = await checks.check(server, dataclasses.replace(all_three[server].tls, ca=ca))
     assert report.reason is Reason.TLS_FAILED
     assert "ca.crt" in report.message
 
@@ -234,10 +234,10 @@ async def test_missing_permission_on_topics_is_named(kafka: servers.Kafka, usern
     await kafka.grant("trades", "create", "write", "read")
     await kafka.grant("trades", "read", topics="aether.")
     while (
-        await checks.asked(Server.KAFKA, kafka.at(kafka.login, "trades", checks.PASSWORD))
+        await checks.check(Server.KAFKA, kafka.at(kafka.login, "trades", checks.PASSWORD))
     ).reason is not Reason.READY:
         pass  # the broker takes rights over in their order, these last
-    report = await checks.asked(Server.KAFKA, kafka.at(kafka.login, username, checks.PASSWORD))
+    report = await checks.check(Server.KAFKA, kafka.at(kafka.login, username, checks.PASSWORD))
     if lacking is None:
         assert report.ok
     else:
@@ -246,15 +246,15 @@ async def test_missing_permission_on_topics_is_named(kafka: servers.Kafka, usern
 
 
 async def test_kafka_without_logins_is_contacted_without_credentials(kafka: servers.Kafka) -> None:
-    assert (await checks.asked(Server.KAFKA, kafka.at(kafka.port))).ok
-    report = await checks.asked(Server.KAFKA, kafka.at(kafka.port, "aether", checks.PASSWORD))
+    assert (await checks.check(Server.KAFKA, kafka.at(kafka.port))).ok
+    report = await checks.check(Server.KAFKA, kafka.at(kafka.port, "aether", checks.PASSWORD))
     assert report.reason is Reason.AUTHENTICATION_FAILED
-    assert (await checks.asked(Server.KAFKA, kafka.at(kafka.login))).reason is Reason.UNREACHABLE
+    assert (await checks.check(Server.KAFKA, kafka.at(kafka.login))).reason is Reason.UNREACHABLE
 
 
 async def test_redis_with_a_login_admits_nobody_without_one(all_three: dict[Server, Two]) -> None:
     endpoint = dataclasses.replace(all_three[Server.REDIS].plain, username="", password=Hidden(""))
-    report = await checks.asked(Server.REDIS, endpoint)
+    report = await checks.check(Server.REDIS, endpoint)
     assert report.reason is Reason.AUTHENTICATION_FAILED
 
 
@@ -289,14 +289,14 @@ async def _forget_owner(kafka: servers.Kafka) -> None:
 async def test_a_server_is_nobodys_until_it_is_claimed(lone: dict[Server, Endpoint], server: Server) -> None:
     endpoint, asked_for_leave = lone[server], []
     for _ in range(2):
-        report = await checks.asked(server, endpoint)
+        report = await checks.check(server, endpoint)
         assert (report.reason, report.ownership) == (Reason.READY, Ownership.UNCLAIMED)
-    report = await checks.claimed(server, endpoint, checks.PAPER, lambda: asked_for_leave.append(1))
+    report = await checks.claim(server, endpoint, checks.PAPER, lambda: asked_for_leave.append(1))
     assert (report.reason, report.ownership, asked_for_leave) == (Reason.READY, Ownership.OURS, [1])
     for _ in range(2):
-        assert (await checks.asked(server, endpoint)).ownership is Ownership.OURS
+        assert (await checks.check(server, endpoint)).ownership is Ownership.OURS
         assert (
-            await checks.claimed(server, endpoint, checks.PAPER, lambda: asked_for_leave.append(1))
+            await checks.claim(server, endpoint, checks.PAPER, lambda: asked_for_leave.append(1))
         ).ownership is Ownership.OURS
     assert asked_for_leave == [1], "nothing is written where nothing is to be written"
 
@@ -306,27 +306,27 @@ async def test_another_platform_and_another_venue_are_rejected_by_name(
     lone: dict[Server, Endpoint], server: Server
 ) -> None:
     endpoint = lone[server]
-    await checks.claimed(server, endpoint, checks.PAPER)
+    await checks.claim(server, endpoint, checks.PAPER)
     for stranger in (
-        checks.another(namespace="risk"),
-        checks.another(uid="77aa"),
-        checks.another(name="live", venue="Kraken"),
+        checks.another_owner(namespace="risk"),
+        checks.another_owner(uid="77aa"),
+        checks.another_owner(name="live", venue="Kraken"),
     ):
-        report = await checks.claimed(server, endpoint, stranger)
+        report = await checks.claim(server, endpoint, stranger)
         assert (report.reason, report.ownership) == (Reason.SERVER_OWNED_BY_ANOTHER, Ownership.OWNED_BY_ANOTHER)
         assert report.message.endswith(
             ": it belongs to desk/paper of namespace 5d8f, venue Simulated; name another server in the spec"
         )
-    report = await checks.claimed(server, endpoint, checks.another(venue="Kraken"))
+    report = await checks.claim(server, endpoint, checks.another_owner(venue="Kraken"))
     assert (report.reason, report.ownership) == (Reason.VENUE_MISMATCH, Ownership.OWNED_BY_ANOTHER)
     assert "data of venue Simulated, and the platform says Kraken" in report.message
-    assert (await checks.asked(server, endpoint)).ownership is Ownership.OURS
+    assert (await checks.check(server, endpoint)).ownership is Ownership.OURS
 
 
 @pytest.mark.parametrize("server", THREE)
 async def test_one_of_several_that_claim_at_once_has_it(lone: dict[Server, Endpoint], server: Server) -> None:
     names = [f"p{nth}" for nth in range(6)]
-    claims = (brokers.claim(server, lone[server], checks.another(name=name), str, deadline=20) for name in names)
+    claims = (brokers.claim(server, lone[server], checks.another_owner(name=name), str, deadline=20) for name in names)
     reports = await asyncio.gather(*claims)
     (winner,) = [name for name, one in zip(names, reports, strict=True) if one.ownership is Ownership.OURS]
     lost = [one for one in reports if one.ownership is Ownership.OWNED_BY_ANOTHER]
@@ -334,15 +334,15 @@ async def test_one_of_several_that_claim_at_once_has_it(lone: dict[Server, Endpo
     assert all(f"belongs to desk/{winner} of" in one.message for one in lost)
     for _ in range(2):
         assert (
-            await brokers.check(server, lone[server], checks.another(name=winner), deadline=20)
+            await brokers.check(server, lone[server], checks.another_owner(name=winner), deadline=20)
         ).ownership is Ownership.OURS
 
 
 @pytest.mark.parametrize("server", [Server.NATS, Server.REDIS])
 async def test_owner_whose_name_is_in_the_secret_is_not_named(lone: dict[Server, Endpoint], server: Server) -> None:
-    await checks.claimed(server, lone[server], checks.another(name="canary-name"))
+    await checks.claim(server, lone[server], checks.another_owner(name="canary-name"))
     endpoint = dataclasses.replace(lone[server], others=(Hidden("canary-name"),))
-    report = await checks.asked(server, endpoint)
+    report = await checks.check(server, endpoint)
     assert (report.reason, report.ownership) == (Reason.SERVER_OWNED_BY_ANOTHER, Ownership.OWNED_BY_ANOTHER)
     assert report.message.endswith("withheld)")
 
@@ -356,31 +356,31 @@ async def test_who_does_not_lead_claims_nothing(lone: dict[Server, Endpoint], se
         raise Lost
 
     with pytest.raises(Lost):
-        await checks.claimed(server, lone[server], checks.PAPER, guard)
-    assert (await checks.asked(server, lone[server])).ownership is Ownership.UNCLAIMED
+        await checks.claim(server, lone[server], checks.PAPER, guard)
+    assert (await checks.check(server, lone[server])).ownership is Ownership.UNCLAIMED
 
 
 async def test_first_remaining_record_decides_whatever_its_offset(
     kafka: servers.Kafka, lone: dict[Server, Endpoint]
 ) -> None:
     endpoint = lone[Server.KAFKA]
-    await checks.claimed(Server.KAFKA, endpoint, checks.PAPER)
+    await checks.claim(Server.KAFKA, endpoint, checks.PAPER)
     producer = AIOKafkaProducer(bootstrap_servers=f"{servers.HOST}:{kafka.port}")
     await producer.start()
-    await producer.send_and_wait(TOPIC.name, checks.another(name="late").record.encode(), partition=0)
+    await producer.send_and_wait(TOPIC.name, checks.another_owner(name="late").record.encode(), partition=0)
     await producer.stop()
-    assert (await checks.asked(Server.KAFKA, endpoint)).ownership is Ownership.OURS
+    assert (await checks.check(Server.KAFKA, endpoint)).ownership is Ownership.OURS
     admin = AIOKafkaAdminClient(bootstrap_servers=f"{servers.HOST}:{kafka.port}")
     await admin.start()
     await admin.delete_records({TopicPartition(TOPIC.name, 0): RecordsToDelete(before_offset=1)})
     await admin.close()
-    report = await checks.asked(Server.KAFKA, endpoint)
+    report = await checks.check(Server.KAFKA, endpoint)
     assert (report.reason, "desk/late of" in report.message) == (Reason.SERVER_OWNED_BY_ANOTHER, True)
 
 
 async def test_the_owners_topic_is_kept_for_good(kafka: servers.Kafka, lone: dict[Server, Endpoint]) -> None:
     endpoint = lone[Server.KAFKA]
-    await checks.claimed(Server.KAFKA, endpoint, checks.PAPER)
+    await checks.claim(Server.KAFKA, endpoint, checks.PAPER)
     admin = AIOKafkaAdminClient(bootstrap_servers=f"{servers.HOST}:{kafka.port}")
     await admin.start()
     try:
@@ -404,9 +404,9 @@ async def test_owner_record_in_a_compacted_topic_is_kept_for_good(
     endpoint = lone[Server.KAFKA]
     async with _an_admin(kafka) as admin:
         await admin.create_topics([NewTopic(TOPIC.name, 1, 1, topic_configs={"cleanup.policy": "compact"})])
-    report = await checks.claimed(Server.KAFKA, endpoint, checks.PAPER)
+    report = await checks.claim(Server.KAFKA, endpoint, checks.PAPER)
     assert (report.reason, report.ownership) == (Reason.READY, Ownership.OURS), report
-    report = await checks.claimed(Server.KAFKA, endpoint, checks.another(name="live"))
+    report = await checks.claim(Server.KAFKA, endpoint, checks.another_owner(name="live"))
     assert report.ownership is Ownership.OWNED_BY_ANOTHER, report
     assert (await brokers.ensure_topics(endpoint, str, deadline=20)).ok
     async with _an_admin(kafka) as admin:
@@ -434,13 +434,13 @@ async def _an_admin(kafka: servers.Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
         ),
         (
             {"tls": True, "username": "aether-login"},
-            "security.protocol=SASL_SSL, sasl.mechanism=SCRAM-SHA-512, sasl.jaas.config (of a login that may)",
+            "security.protocol=SASL_SSL, sasl.mechanism=SCRAM-SHA-512, sasl.jaas.config (of an authorized login)",
         ),
     ],
 )
 def test_a_file_of_settings_has_what_kafkas_commands_need(settings: dict[str, Any], file: str) -> None:
     plain: dict[str, Any] = {"host": "kafka.example.org", "port": 9092, "username": "", "password": Hidden("")}
-    assert of_kafka.settings(Endpoint(**plain | settings)) == file
+    assert of_kafka.client_properties(Endpoint(**plain | settings)) == file
 
 
 async def _settings(admin: AIOKafkaAdminClient) -> dict[str, str]:
@@ -454,27 +454,27 @@ async def test_kafka_error_gives_the_commands_that_record_the_owner(
     del lone
     await kafka.grant("writes", "create", "describe", "write", "read")
     reader = kafka.at(kafka.login, "writes", checks.PASSWORD)
-    while (await checks.asked(Server.KAFKA, reader)).reason is Reason.PERMISSION_DENIED:
+    while (await checks.check(Server.KAFKA, reader)).reason is Reason.PERMISSION_DENIED:
         pass  # a broker takes rights over a little later
-    report = await checks.asked(Server.KAFKA, reader)
+    report = await checks.check(Server.KAFKA, reader)
     assert report.reason is Reason.OWNER_NOT_RECORDED
     assert report.message.endswith(
-        ": the login may not read topic aether.owner: let the login Describe and Read aether.owner"
+        ": the login may not read topic aether.owner: allow the login to Describe and Read aether.owner"
     )
     await kafka.grant("writes", "read", topics="aether.")
-    while (await checks.asked(Server.KAFKA, reader)).ownership is not Ownership.UNCLAIMED:
+    while (await checks.check(Server.KAFKA, reader)).ownership is not Ownership.UNCLAIMED:
         pass
-    report = await checks.claimed(Server.KAFKA, reader, checks.PAPER)
+    report = await checks.claim(Server.KAFKA, reader, checks.PAPER)
     assert report.reason is Reason.OWNER_NOT_RECORDED
     place = f"--bootstrap-server 127.0.0.1:{kafka.login}"
-    assert checks.runs(report.message) == (
+    assert checks.command_in(report.message) == (
         f"kafka-topics.sh {place} --command-config FILE --create --topic aether.owner --partitions 1 "
         f"--config retention.ms=-1 && echo '{checks.PAPER.record}' | "
         f"kafka-console-producer.sh {place} --producer.config FILE --topic aether.owner"
     )
     assert (
-        "or run, with a FILE of security.protocol=SASL_PLAINTEXT, sasl.mechanism=SCRAM-SHA-512, "
-        "sasl.jaas.config (of a login that may), where nothing"
+        ", or, while no owner is recorded, run with a FILE of security.protocol=SASL_PLAINTEXT, "
+        "sasl.mechanism=SCRAM-SHA-512, sasl.jaas.config (of an authorized login): kafka-topics.sh"
     ) in report.message
     # What these commands do, by hand: the login itself need only read.
     admin = AIOKafkaAdminClient(bootstrap_servers=f"{servers.HOST}:{kafka.port}")
@@ -485,6 +485,6 @@ async def test_kafka_error_gives_the_commands_that_record_the_owner(
     await producer.start()
     await producer.send_and_wait(TOPIC.name, checks.PAPER.record.encode())
     await producer.stop()
-    assert (await checks.asked(Server.KAFKA, reader)).ownership is Ownership.OURS
+    assert (await checks.check(Server.KAFKA, reader)).ownership is Ownership.OURS
     report_of_topics = await brokers.ensure_topics(reader, str, deadline=20)
     assert "aether.owner" not in report_of_topics.message, "its settings are whose it is"

@@ -44,7 +44,7 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 async def test_a_command_or_key_that_is_not_allowed_is_named(tmp_path: Path, rights: str, lacking: str | None) -> None:
     acl = ("user default off", f"user aether on >{checks.PASSWORD} {rights}")
     with servers.redis_server(tmp_path, acl=acl) as one:
-        report = await checks.asked(Server.REDIS, one.endpoint(password=checks.PASSWORD))
+        report = await checks.check(Server.REDIS, one.endpoint(password=checks.PASSWORD))
     if lacking is None:
         assert report.ok
     else:
@@ -56,14 +56,14 @@ async def test_a_replica_of_redis_cannot_be_written_to(tmp_path: Path) -> None:
     with servers.redis_server(tmp_path) as one:
         with redis.Redis(host=one.endpoint().host, port=one.port) as client:
             client.replicaof("127.0.0.1", 1)
-        report = await checks.asked(Server.REDIS, one.endpoint("default", checks.PASSWORD))
+        report = await checks.check(Server.REDIS, one.endpoint("default", checks.PASSWORD))
     assert report.reason is Reason.PERMISSION_DENIED
     assert "replica" in report.message
 
 
 async def test_the_check_of_redis_leaves_no_key_and_touches_none(tmp_path: Path) -> None:
     with servers.redis_server(tmp_path) as one, redis.Redis(host=one.endpoint().host, port=one.port) as client:
-        assert (await checks.asked(Server.REDIS, one.endpoint("default", checks.PASSWORD))).ok
+        assert (await checks.check(Server.REDIS, one.endpoint("default", checks.PASSWORD))).ok
         assert client.dbsize() == 0
 
 
@@ -78,7 +78,7 @@ async def test_the_check_of_redis_leaves_no_key_and_touches_none(tmp_path: Path)
 async def test_a_subject_that_is_not_allowed_is_named(tmp_path: Path, permissions: str, lacking: str | None) -> None:
     user = f'{{ user: aether, password: "{checks.PASSWORD}", permissions: {{ {permissions} }} }}'
     with servers.nats_server(tmp_path, authorization=f"users: [ {user} ]") as one:
-        report = await checks.asked(Server.NATS, one.endpoint(password=checks.PASSWORD))
+        report = await checks.check(Server.NATS, one.endpoint(password=checks.PASSWORD))
     if lacking is None:
         assert report.ok
     else:
@@ -88,11 +88,11 @@ async def test_a_subject_that_is_not_allowed_is_named(tmp_path: Path, permission
 
 async def test_disabled_jetstream_is_named_and_nats_without_logins_accepts_any(tmp_path: Path) -> None:
     with servers.nats_server(tmp_path / "off", jetstream=False) as one:
-        report = await checks.asked(Server.NATS, one.endpoint(password=checks.PASSWORD))
+        report = await checks.check(Server.NATS, one.endpoint(password=checks.PASSWORD))
         assert report.reason is Reason.JETSTREAM_DISABLED
         assert 'put `jetstream { store_dir: "/data" }` into the configuration' in report.message
     with servers.nats_server(tmp_path / "on") as one:
-        assert (await checks.asked(Server.NATS, one.endpoint(password=checks.PASSWORD))).ok
+        assert (await checks.check(Server.NATS, one.endpoint(password=checks.PASSWORD))).ok
 
 
 @pytest.mark.parametrize(
@@ -103,12 +103,12 @@ async def test_response_that_quotes_a_secret_value_is_not_quoted(server: Server,
     greeting, answer = b"", f"-ERR odd: {value}\r\n".encode()
     if server is Server.NATS:
         greeting = b'INFO {"version": "2.10.0"}\r\n'
-    with checks.somebody(greeting, *(answer,) * 8) as port:
+    with checks.scripted_server(greeting, *(answer,) * 8) as port:
         endpoint = Endpoint(
             host="127.0.0.1", port=port, username="aether", password=Hidden(checks.PASSWORD), ca=value,
             others=(Hidden("canary-of-another-key"),),
         )  # fmt: skip
-        report = await checks.asked(server, endpoint, deadline=5)
+        report = await checks.check(server, endpoint, deadline=5)
     assert "canary" not in report.message
     assert "odd" not in report.message
 
@@ -121,17 +121,17 @@ async def test_redis_error_gives_the_command_that_records_the_owner(tmp_path: Pa
         f"user reads on >{checks.PASSWORD} ~aether:check %R~aether:owner +ping +get +set",
     )
     with servers.redis_server(tmp_path, acl=acl, tls=tls) as one:
-        report = await checks.asked(Server.REDIS, one.endpoint("blind", checks.PASSWORD))
+        report = await checks.check(Server.REDIS, one.endpoint("blind", checks.PASSWORD))
         assert report.reason is Reason.OWNER_NOT_RECORDED
         assert "ACL SETUSER … ~aether:owner +get +set" in report.message
         assert ("with a FILE of ca.crt of the Secret" in report.message) == bool(tls)
         reader = one.endpoint("reads", checks.PASSWORD)
-        assert (await checks.asked(Server.REDIS, reader)).ownership is Ownership.UNCLAIMED
-        report = await checks.claimed(Server.REDIS, reader, checks.PAPER)
+        assert (await checks.check(Server.REDIS, reader)).ownership is Ownership.UNCLAIMED
+        report = await checks.claim(Server.REDIS, reader, checks.PAPER)
         assert report.reason is Reason.OWNER_NOT_RECORDED
         (tmp_path / "authority").write_text(one.ca)
-        await checks.shell(checks.runs(report.message).replace(" FILE", f" {tmp_path / 'authority'}"))
-        assert (await checks.asked(Server.REDIS, reader)).ownership is Ownership.OURS
+        await checks.run_shell(checks.command_in(report.message).replace(" FILE", f" {tmp_path / 'authority'}"))
+        assert (await checks.check(Server.REDIS, reader)).ownership is Ownership.OURS
 
 
 @pytest.mark.parametrize("tls", [None, tls_of.a_certificate("127.0.0.1")], ids=["plain", "tls"])
@@ -151,19 +151,19 @@ async def test_nats_error_gives_the_command_that_records_the_owner(tmp_path: Pat
     scheme, authority = ("tls", " --tlsca FILE") if tls else ("nats", "")
     with servers.nats_server(tmp_path, authorization=f"users: [ {', '.join(users)} ]", tls=tls) as one:
         blind, reader, all_of_it = (one.endpoint(name, checks.PASSWORD) for name in ("blind", "reads", "aether"))
-        report = await checks.asked(Server.NATS, blind)
+        report = await checks.check(Server.NATS, blind)
         assert report.reason is Reason.OWNER_NOT_RECORDED
         assert "$JS.API.STREAM.CREATE.AETHER_OWNER" in report.message
-        assert (await checks.asked(Server.NATS, reader)).ownership is Ownership.UNCLAIMED
-        report = await checks.claimed(Server.NATS, reader, checks.PAPER)
+        assert (await checks.check(Server.NATS, reader)).ownership is Ownership.UNCLAIMED
+        report = await checks.claim(Server.NATS, reader, checks.PAPER)
         assert report.reason is Reason.OWNER_NOT_RECORDED
         assert ("with a FILE of ca.crt of the Secret" in report.message) == bool(tls)
-        assert checks.runs(report.message) == (
+        assert checks.command_in(report.message) == (
             f"nats --server {scheme}://127.0.0.1:{one.port}{authority} stream add AETHER_OWNER --subjects aether.owner "
             f"--storage file --max-msgs 1 --defaults --description '{checks.PAPER.record}'"
         )
-        assert (await checks.claimed(Server.NATS, all_of_it, checks.PAPER)).ownership is Ownership.OURS
-        assert (await checks.asked(Server.NATS, reader)).ownership is Ownership.OURS
+        assert (await checks.claim(Server.NATS, all_of_it, checks.PAPER)).ownership is Ownership.OURS
+        assert (await checks.check(Server.NATS, reader)).ownership is Ownership.OURS
 
 
 async def test_the_owner_of_nats_and_redis_outlives_their_process(tmp_path: Path) -> None:
@@ -173,9 +173,9 @@ async def test_the_owner_of_nats_and_redis_outlives_their_process(tmp_path: Path
                 (Server.NATS, nats.endpoint(password=checks.PASSWORD)),
                 (Server.REDIS, redis_.endpoint("default", checks.PASSWORD)),
             ):
-                assert (await checks.claimed(server, endpoint, checks.PAPER)).ownership is Ownership.OURS
+                assert (await checks.claim(server, endpoint, checks.PAPER)).ownership is Ownership.OURS
                 assert (
-                    await checks.claimed(server, endpoint, checks.another(name="live"))
+                    await checks.claim(server, endpoint, checks.another_owner(name="live"))
                 ).ownership is Ownership.OWNED_BY_ANOTHER
 
 
@@ -196,7 +196,7 @@ OFFLINE = wrong(10005, "no suitable peers for placement, peer offline")
 
 
 @pytest.mark.parametrize(
-    ("made", "standing", "reason"),
+    ("made", "ownership", "reason"),
     [
         ((told(config={}),), Ownership.OURS, Reason.READY),
         ((wrong(10074), told(config={})), Ownership.OURS, Reason.READY),  # not as many servers as copies
@@ -213,9 +213,9 @@ async def test_nats_cluster_gets_as_many_replicas_as_it_can(
     made: tuple[bytes, ...], ownership: Ownership | None, reason: Reason
 ) -> None:
     ours = told(config={"description": checks.PAPER.record})
-    with checks.somebody(CLUSTERED, b"PONG\r\n", told(), wrong(10059), *made, ours) as port:
+    with checks.scripted_server(CLUSTERED, b"PONG\r\n", told(), wrong(10059), *made, ours) as port:
         endpoint = Endpoint(host="127.0.0.1", port=port, username="aether-login", password=Hidden(checks.PASSWORD))
-        report = await checks.claimed(Server.NATS, endpoint, checks.PAPER)
+        report = await checks.claim(Server.NATS, endpoint, checks.PAPER)
     assert (report.ownership, report.reason) == (ownership, reason), report
 
 
@@ -224,10 +224,10 @@ async def test_foreign_stream_on_our_subject_is_no_missing_permission(tmp_path: 
         client = await nats_client.connect(f"nats://{servers.HOST}:{one.port}")
         await client.jetstream().add_stream(name="theirs", subjects=["aether.>"])
         await client.close()
-        report = await checks.claimed(Server.NATS, one.endpoint("a-login", checks.PASSWORD), checks.PAPER)
+        report = await checks.claim(Server.NATS, one.endpoint("a-login", checks.PASSWORD), checks.PAPER)
     assert report.reason is Reason.OWNER_NOT_RECORDED
     assert report.message == (
-        f"127.0.0.1:{one.port}: whose it is stands in stream AETHER_OWNER, and JetStream does not make it: subjects "
+        f"127.0.0.1:{one.port}: stream AETHER_OWNER records the owner, and JetStream does not create it: subjects "
         "overlap with an existing stream; let no other stream of the account listen to aether.owner: see nats stream "
         "ls --subject aether.owner"
     )
@@ -237,30 +237,30 @@ async def test_foreign_stream_on_our_subject_is_no_missing_permission(tmp_path: 
     ("code", "way_out"),
     [
         (10027, "let the limits of the account and of the server allow one stream more, in a file, without max_bytes"),
-        (10049, "it is tried again"),
+        (10049, "it is retried"),
     ],
 )
 async def test_rejected_stream_quotes_jetstream_and_gives_no_command(code: int, way_out: str) -> None:
-    with checks.somebody(CLUSTERED, b"PONG\r\n", told(), wrong(10059), wrong(code)) as port:
+    with checks.scripted_server(CLUSTERED, b"PONG\r\n", told(), wrong(10059), wrong(code)) as port:
         endpoint = Endpoint(host="127.0.0.1", port=port, username="aether-login", password=Hidden(checks.PASSWORD))
-        report = await checks.claimed(Server.NATS, endpoint, checks.PAPER)
-    assert report.message.endswith(f"JetStream does not make it: as the cluster says; {way_out}"), report
+        report = await checks.claim(Server.NATS, endpoint, checks.PAPER)
+    assert report.message.endswith(f"JetStream does not create it: as the cluster says; {way_out}"), report
 
 
 @pytest.mark.parametrize(("code", "reason"), [(10039, Reason.JETSTREAM_DISABLED), (10008, Reason.UNREACHABLE)])
 async def test_jetstream_that_is_briefly_unavailable_is_not_taken_for_disabled(code: int, reason: Reason) -> None:
-    with checks.somebody(CLUSTERED, b"PONG\r\n", wrong(code)) as port:
+    with checks.scripted_server(CLUSTERED, b"PONG\r\n", wrong(code)) as port:
         endpoint = Endpoint(host="127.0.0.1", port=port, username="aether-login", password=Hidden(checks.PASSWORD))
-        report = await checks.asked(Server.NATS, endpoint)
+        report = await checks.check(Server.NATS, endpoint)
     assert report.reason is reason, report
 
 
 @pytest.mark.parametrize("version", ["2.8.4", "2.2.0"])
 async def test_an_old_nats_is_named_with_its_version(version: str) -> None:
     info = {"server_id": "X", "version": version, "proto": 1, "jetstream": True, "max_payload": 1048576}
-    with checks.somebody(f"INFO {json.dumps(info)} \r\n".encode(), b"PONG\r\n") as port:
+    with checks.scripted_server(f"INFO {json.dumps(info)} \r\n".encode(), b"PONG\r\n") as port:
         endpoint = Endpoint(host="127.0.0.1", port=port, username="aether", password=Hidden(checks.PASSWORD))
-        report = await checks.asked(Server.NATS, endpoint)
+        report = await checks.check(Server.NATS, endpoint)
     assert report.reason is Reason.VERSION_UNSUPPORTED
     assert version in report.message
 
@@ -274,8 +274,8 @@ async def test_an_old_nats_is_named_with_its_version(version: str) -> None:
     ],
 )
 async def test_an_old_redis_is_named(hello: bytes, named: str) -> None:
-    with checks.somebody(b"", b"+OK\r\n", hello) as port:
+    with checks.scripted_server(b"", b"+OK\r\n", hello) as port:
         endpoint = Endpoint(host="127.0.0.1", port=port, username="aether", password=Hidden(checks.PASSWORD))
-        report = await checks.asked(Server.REDIS, endpoint)
+        report = await checks.check(Server.REDIS, endpoint)
     assert report.reason is Reason.VERSION_UNSUPPORTED, report
     assert named in report.message

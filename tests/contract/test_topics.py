@@ -17,7 +17,7 @@ from aether_operator import brokers
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.brokers import topics
-from aether_operator.brokers.topics import Seen, TopicSeen
+from aether_operator.brokers.topics import ClusterState, TopicState
 from aether_operator.catalog.components import COMPONENTS, TOPICS
 from aether_operator.observed.endpoints import Endpoint, Hidden
 from aether_operator.observed.reports import TopicsReport
@@ -54,24 +54,24 @@ def test_guide_lists_each_topic_with_writer_and_retention() -> None:
 # ---- decisions
 
 
-def as_wanted(brokers: int = 3, **other: Any) -> Seen:
+def as_wanted(brokers: int = 3, **other: Any) -> ClusterState:
     """A cluster where all is as it should be, but for `md.trades`."""
     copies = min(3, brokers)
-    found = {one.name: TopicSeen(partitions=6, replicas=copies, settings=one.configs(copies)) for one in TOPICS}
+    found = {one.name: TopicState(partitions=6, replicas=copies, settings=one.configs(copies)) for one in TOPICS}
     found["md.trades"] = dataclasses.replace(found["md.trades"], **other)
-    return Seen(brokers=brokers, topics=found)
+    return ClusterState(brokers=brokers, topics=found)
 
 
 def test_topics_that_are_as_they_should_be_need_nothing() -> None:
-    assert topics.plan(as_wanted()) == topics.Plan()
+    assert topics.plan(as_wanted()) == topics.TopicPlan()
 
 
 @pytest.mark.parametrize(("brokers", "copies", "least"), [(1, 1, "1"), (2, 2, "1"), (3, 3, "2"), (9, 3, "2")])
 def test_topic_has_three_replicas_and_tolerates_one_missing_broker(brokers: int, copies: int, least: str) -> None:
-    plan = topics.plan(Seen(brokers=brokers, topics={}))
-    assert {make.replicas for make in plan.makes} == {copies}
-    assert {make.topic.configs(make.replicas)["min.insync.replicas"] for make in plan.makes} == {least}
-    assert {make.topic.name: make.topic.configs(copies)["retention.ms"] for make in plan.makes} == {
+    plan = topics.plan(ClusterState(brokers=brokers, topics={}))
+    assert {make.replicas for make in plan.to_create} == {copies}
+    assert {make.topic.configs(make.replicas)["min.insync.replicas"] for make in plan.to_create} == {least}
+    assert {make.topic.name: make.topic.configs(copies)["retention.ms"] for make in plan.to_create} == {
         "md.trades": str(7 * DAY), "md.book": str(DAY), "md.ticker": str(DAY),
     }  # fmt: skip
 
@@ -79,19 +79,19 @@ def test_topic_has_three_replicas_and_tolerates_one_missing_broker(brokers: int,
 def test_a_topic_with_fewer_copies_can_still_be_written_to() -> None:
     one_copy = as_wanted(replicas=1, settings=TOPICS[0].configs(1))
     plan = topics.plan(one_copy)
-    assert (plan.steps, plan.warnings) == (False, ("topic md.trades has 1 instead of 3 copies",))
+    assert (plan.has_changes, plan.warnings) == (False, ("topic md.trades has 1 instead of 3 replicas",))
 
 
 def test_only_what_is_declared_and_differs_is_changed() -> None:
     settings = {**TOPICS[0].configs(3), "retention.ms": "1", "max.message.bytes": "7"}
-    (change,) = topics.plan(as_wanted(settings=settings)).changes
+    (change,) = topics.plan(as_wanted(settings=settings)).to_alter
     assert (change.name, change.settings) == ("md.trades", {"retention.ms": str(7 * DAY)})
 
 
 @pytest.mark.parametrize("partitions", [1, 12])
 def test_other_partition_count_is_reported_and_kept(partitions: int) -> None:
     plan = topics.plan(as_wanted(partitions=partitions))
-    assert (plan.steps, plan.reason) == (False, Reason.READY)
+    assert (plan.has_changes, plan.reason) == (False, Reason.READY)
     assert plan.warnings == (f"topic md.trades has {partitions} instead of 6 partitions",)
 
 
@@ -102,18 +102,18 @@ def test_other_partition_count_is_reported_and_kept(partitions: int) -> None:
         ({"settings_code": 29}, Reason.PERMISSION_DENIED, "the login may not describe the settings of topic md.trades"),
         ({"leaderless": (0, 4)}, Reason.UNREACHABLE, "topic md.trades has no leader for partition 0, 4"),
         ({"code": 5}, Reason.UNREACHABLE, "topic md.trades: the brokers could not describe it yet (code 5)"),
-        ({"code": 17}, Reason.FAILED, "topic md.trades: to describe it was refused with code 17"),
+        ({"code": 17}, Reason.FAILED, "topic md.trades: the brokers rejected to describe it (code 17)"),
     ],
 )
 def test_blocking_problem_is_named(other: dict[str, Any], reason: Reason, message: str) -> None:
     plan = topics.plan(as_wanted(**other))
-    assert (plan.reason, plan.message, plan.steps) == (reason, message, False)
+    assert (plan.reason, plan.message, plan.has_changes) == (reason, message, False)
 
 
 def test_missing_permission_takes_precedence_as_reason() -> None:
-    seen = as_wanted(leaderless=(0,))
-    found = {**seen.topics, "md.ticker": TopicSeen(code=29)}
-    plan = topics.plan(dataclasses.replace(seen, topics=found))
+    observed = as_wanted(leaderless=(0,))
+    found = {**observed.topics, "md.ticker": TopicState(code=29)}
+    plan = topics.plan(dataclasses.replace(observed, topics=found))
     assert plan.reason is Reason.PERMISSION_DENIED
     assert "md.trades" in plan.message
 

@@ -151,7 +151,7 @@ def _known(observed: Observed, ownership: Ownership | None, *which: Server) -> O
     return dataclasses.replace(observed, owners=kept | ({} if ownership is None else dict.fromkeys(which, ownership)))
 
 
-@pytest.mark.parametrize("standing", [None, *UNSURE])
+@pytest.mark.parametrize("ownership", [None, *UNSURE])
 @pytest.mark.parametrize("server", COMPONENTS[Component.INGEST].servers)
 def test_ingest_starts_only_once_we_own_each_server(server: Server, ownership: Ownership | None) -> None:
     platform = observations.a_platform()
@@ -170,7 +170,7 @@ def test_ingest_starts_whatever_a_server_it_does_not_use_is() -> None:
     assert INGEST in _children(platform, observed)
 
 
-@pytest.mark.parametrize("standing", [None, Ownership.UNCLAIMED, Ownership.UNKNOWN])
+@pytest.mark.parametrize("ownership", [None, Ownership.UNCLAIMED, Ownership.UNKNOWN])
 def test_running_components_stay_while_server_ownership_is_unknown(ownership: Ownership | None) -> None:
     for platform in (observations.a_platform(), observations.an_external_platform()):
         observed = observations.made(platform)
@@ -187,7 +187,7 @@ def test_ingest_that_runs_is_stopped_once_a_server_is_anothers(server: Server) -
     assert {Ref("Service", "paper-ingest"), Ref("ConfigMap", "paper-ingest-settings"), EXCHANGE} <= set(made)
 
 
-@pytest.mark.parametrize("standing", [None, *UNSURE])
+@pytest.mark.parametrize("ownership", [None, *UNSURE])
 @pytest.mark.parametrize("server", [Server.KAFKA, Server.NATS])
 def test_edited_address_reaches_ingest_only_once_we_own_the_server(server: Server, ownership: Ownership | None) -> None:
     before = observations.an_external_platform()

@@ -1,4 +1,4 @@
-"""The only speaker to Kafka, NATS and Redis: connection checks, whose a server is, and the topics."""
+"""The only client of Kafka, NATS and Redis: connection checks, the owner recorded on a server, and the topics."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from aether_operator.observed.owners import Owner
     from aether_operator.observed.reports import ServerReport
 
-_ASK: Final = {Server.KAFKA: kafka_admin.ask, Server.NATS: nats.ask, Server.REDIS: redis.ask}
+_CHECKS: Final = {Server.KAFKA: kafka_admin.check, Server.NATS: nats.check, Server.REDIS: redis.check}
 
 
 async def check(server: Server, endpoint: Endpoint, owner: Owner, *, deadline: float) -> ServerReport:
-    """Ask one of the three how and whose it is, and change nothing; takes at most `deadline` seconds."""
-    asking = _ASK[server](endpoint, owner, None, deadline)
-    return await connections.reported(server, endpoint, owner, asking, deadline=deadline)
+    """Check a server and read its owner; writes nothing and takes at most `deadline` seconds."""
+    operation = _CHECKS[server](endpoint, owner, None, deadline)
+    return await connections.run_check(server, endpoint, owner, operation, deadline=deadline)
 
 
 async def claim(
     server: Server, endpoint: Endpoint, owner: Owner, guard: Callable[[], object], *, deadline: float
 ) -> ServerReport:
-    """The same, and write the owner down where there is none; of several at once one has it, and the others see it.
+    """Check a server, and record `owner` on it where none is recorded. Of several concurrent claims one succeeds.
 
     Raises:
-        Exception: Whatever the guard raises, which is asked before everything that writes.
+        Exception: What `guard` raises; it is called before every write.
     """
-    asking = _ASK[server](endpoint, owner, guard, deadline)
-    return await connections.reported(server, endpoint, owner, asking, deadline=deadline)
+    operation = _CHECKS[server](endpoint, owner, guard, deadline)
+    return await connections.run_check(server, endpoint, owner, operation, deadline=deadline)

@@ -1,4 +1,4 @@
-"""What the three checks share: the first connection, which tells why there is none; one deadline; one report."""
+"""What the three checks share: the first connection and its TLS, the deadline, and the report."""
 
 from __future__ import annotations
 
@@ -25,203 +25,204 @@ if TYPE_CHECKING:
     from aether_operator.observed.owners import Owner
 
 log = logging.getLogger(__name__)
-Answer = TypeVar("Answer")
-# What goes wrong is in the report, once. The library would tell it again, in its own words and out of place.
+Result = TypeVar("Result")
+# The report has every failure. The library would log it a second time, without the server that it is about.
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL + 1)
 
 
 @dataclass
-class Refused(Exception):
-    """A server that is not as it should be."""
+class BrokerError(Exception):
+    """A check or a write failed: the reason for the status, and a message without secrets."""
 
     reason: Reason
     message: str
 
 
-class Withheld(Exception):
-    """Nothing was sent: its cause is not of the server, and whoever asked hears it."""
+class GuardRaised(Exception):
+    """The guard raised before a write. Its exception is the cause, and is raised again to the caller."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a server told of itself: its version, and what is written down as its owner; None where nothing is."""
+class CheckResult:
+    """A server's version, and the owner recorded on it (None where none is)."""
 
     version: str
     record: str | None
 
 
-async def reported(
-    server: Server, endpoint: Endpoint, owner: Owner, asking: Awaitable[Told], *, deadline: float
+async def run_check(
+    server: Server, endpoint: Endpoint, owner: Owner, operation: Awaitable[CheckResult], *, deadline: float
 ) -> ServerReport:
-    """What a check found: version and standing, or why it was refused; after `deadline` seconds it is ended.
+    """Await a check and make its report; it is cancelled after `deadline` seconds.
 
     Raises:
-        Exception: Whatever a guard raised.
+        Exception: What the guard raised.
     """
     try:
-        found = await answered(server, endpoint, asking, deadline=deadline)
-    except Withheld as withheld:
-        raise withheld.__cause__ or withheld from None
-    if isinstance(found, Refused):
+        found = await attempt(server, endpoint, operation, deadline=deadline)
+    except GuardRaised as raised:
+        raise raised.__cause__ or raised from None
+    if isinstance(found, BrokerError):
         return ServerReport(server=server, reason=found.reason, message=found.message)
     if found.record is None:
         return ServerReport(server=server, reason=Reason.READY, version=found.version, ownership=Ownership.UNCLAIMED)
-    refusal = owners.ownership_problem(found.record, owner)
-    if refusal is None:
+    problem = owners.ownership_problem(found.record, owner)
+    if problem is None:
         return ServerReport(server=server, reason=Reason.READY, version=found.version, ownership=Ownership.OURS)
     quoted = secrecy.quotes(owners.foreign_words(found.record, owner.record), endpoint.hidden)
+    message = f"it belongs to another owner {secrecy.WITHHELD}" if quoted else problem.message
     return ServerReport(
         server=server,
-        reason=refusal.reason,
-        message=f"{place(endpoint)}: {f'it is not ours {secrecy.WITHHELD}' if quoted else refusal.message}",
+        reason=problem.reason,
+        message=f"{address(endpoint)}: {message}",
         version=found.version,
         ownership=Ownership.OWNED_BY_ANOTHER,
     )
 
 
-def permit(guard: Callable[[], object]) -> None:
-    """Ask the guard before something is written.
+def check_guard(guard: Callable[[], object]) -> None:
+    """Call the guard before a write.
 
     Raises:
-        Withheld: It does not let us.
+        GuardRaised: The guard raised.
     """
     try:
         guard()
     except Exception as lost:
-        raise Withheld from lost
+        raise GuardRaised from lost
 
 
 CA_FILE: Final = "a FILE of ca.crt of the Secret"
-"""What a command by hand reads, where the server's certificate is not one of the system's authorities."""
+"""The file that a command run by hand needs, where the server's certificate is of a private CA."""
 
 
-def by_hand(why: str, needs: str, command: str, files: str = "") -> Refused:
-    """The refusal of an owner that we may not write down or read: the right that is missing, or the command instead.
+def owner_not_recorded(why: str, needs: str, command: str, files: str = "") -> BrokerError:
+    """The error when the login may not read or record the owner: the missing rights, or a command for a person to run.
 
-    `files` are what the command reads, and what has to be in them.
+    `files` names the files that the command reads, and what they contain.
     """
-    how = f" with {files}," if files else ""
-    return Refused(
+    how = f" with {files}" if files else ""
+    return BrokerError(
         Reason.OWNER_NOT_RECORDED,
-        f"{why}: let the login {needs}, or run,{how} where nothing is written down yet: {command}",
+        f"{why}: allow the login to {needs}, or, while no owner is recorded, run{how}: {command}",
     )
 
 
-async def answered(
-    server: Server, endpoint: Endpoint, asking: Awaitable[Answer], *, deadline: float
-) -> Answer | Refused:
-    """An answer, or why there is none, with where; after `deadline` seconds it is ended.
+async def attempt(
+    server: Server, endpoint: Endpoint, operation: Awaitable[Result], *, deadline: float
+) -> Result | BrokerError:
+    """Await an operation for at most `deadline` seconds; a failure is returned as a BrokerError with the address.
 
     Raises:
-        Withheld: As raised by what was asked.
+        GuardRaised: As raised by the operation.
     """
     try:
         async with asyncio.timeout(deadline):
-            return await asking
-    except Refused as refused:
-        return Refused(refused.reason, f"{place(endpoint)}: {refused.message}")
+            return await operation
+    except BrokerError as error:
+        return BrokerError(error.reason, f"{address(endpoint)}: {error.message}")
     except TimeoutError:
-        return Refused(Reason.UNREACHABLE, f"{place(endpoint)}: no answer within {deadline:g} s")
-    except Withheld:
+        return BrokerError(Reason.UNREACHABLE, f"{address(endpoint)}: no answer within {deadline:g} s")
+    except GuardRaised:
         raise
-    except Exception as fault:  # noqa: BLE001 - whatever answers there, the other servers are told of all the same
-        name = type(fault).__name__  # not its text, which may quote what was sent
+    except Exception as fault:  # noqa: BLE001 - one server's bad response must not hide the reports of the others
+        name = type(fault).__name__  # without its text, which may quote a secret that was sent
         log.warning("check_failed", extra={"server": server.value, "cause": name})
-        return Refused(Reason.FAILED, f"{place(endpoint)}: what answers there is not understood ({name})")
+        return BrokerError(Reason.FAILED, f"{address(endpoint)}: the response is not understood ({name})")
 
 
-def place(endpoint: Endpoint) -> str:
-    """Where a server is, for a message."""
+def address(endpoint: Endpoint) -> str:
+    """`host:port` for a message."""
     return names.address(endpoint.host, endpoint.port)
 
 
 @contextlib.asynccontextmanager
-async def opened(endpoint: Endpoint) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A plain connection, which is cut afterwards.
+async def connect(endpoint: Endpoint) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Open a plain TCP connection; it is aborted at the end of the block.
 
     Raises:
-        Refused: There is none to be had.
+        BrokerError: It cannot be opened.
     """
     try:
         reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
     except TimeoutError:
-        raise  # ours, or the system's own patience: the same report
+        raise  # of our deadline or of the system: the same report
     except (OSError, UnicodeError) as fault:
-        raise Refused(Reason.UNREACHABLE, said(fault, endpoint)) from fault
+        raise BrokerError(Reason.UNREACHABLE, describe(fault, endpoint)) from fault
     try:
         yield reader, writer
     finally:
-        await cut(writer.transport)
+        await abort(writer.transport)
 
 
-async def cut(transport: asyncio.WriteTransport) -> None:
-    """End a connection at once: nobody waits for a farewell, which with TLS a busy server may owe for long."""
+async def abort(transport: asyncio.WriteTransport) -> None:
+    """Close a connection without TLS's closing handshake, which a busy server may delay for long."""
     transport.abort()
-    await asyncio.sleep(0)  # the loop closes it in its next turn
+    await asyncio.sleep(0)  # the event loop closes it in its next iteration
 
 
-async def encrypt(endpoint: Endpoint, writer: asyncio.StreamWriter, *, patience: float) -> None:
-    """Begin TLS on a connection, where the endpoint wants it.
+async def start_tls(endpoint: Endpoint, writer: asyncio.StreamWriter, *, handshake_timeout: float) -> None:
+    """Start TLS on a connection, where the endpoint asks for it.
 
-    `patience` is in seconds, less than the check has: a server without TLS may wait for the rest of what it takes for
-    a request.
+    `handshake_timeout` is in seconds and shorter than the check's deadline: a server without TLS may take the handshake
+    for the first bytes of a request and wait for the rest.
 
     Raises:
-        Refused: The server does not speak it, or is not who it should be.
+        BrokerError: The handshake fails, or the certificate is not trusted.
     """
-    context = trust(endpoint)
+    context = ssl_context(endpoint)
     if context is None:
         return
     try:
-        await writer.start_tls(context, server_hostname=endpoint.host, ssl_handshake_timeout=patience)
+        await writer.start_tls(context, server_hostname=endpoint.host, ssl_handshake_timeout=handshake_timeout)
     except ssl.SSLCertVerificationError as fault:
-        raise Refused(Reason.TLS_FAILED, f"its certificate is not trusted: {fault.verify_message}") from fault
+        raise BrokerError(Reason.TLS_FAILED, f"its certificate is not trusted: {fault.verify_message}") from fault
     except (OSError, EOFError) as fault:
-        raise Refused(Reason.TLS_FAILED, f"it does not speak TLS as it should: {said(fault, endpoint)}") from fault
+        raise BrokerError(Reason.TLS_FAILED, f"the TLS handshake failed: {describe(fault, endpoint)}") from fault
 
 
-async def reach(endpoint: Endpoint, *, patience: float) -> None:
-    """See whether the server can be reached, with TLS where that is wanted: libraries mix these up.
+async def check_reachable(endpoint: Endpoint, *, handshake_timeout: float) -> None:
+    """Connect once, with TLS where the endpoint asks for it: the libraries report both failures alike.
 
     Raises:
-        Refused: It cannot.
+        BrokerError: No connection, or no TLS.
     """
-    async with opened(endpoint) as (_, writer):
-        await encrypt(endpoint, writer, patience=patience)
+    async with connect(endpoint) as (_, writer):
+        await start_tls(endpoint, writer, handshake_timeout=handshake_timeout)
 
 
-def trust(endpoint: Endpoint) -> ssl.SSLContext | None:
-    """How the server's certificate is checked; nothing where the connection is not encrypted.
+def ssl_context(endpoint: Endpoint) -> ssl.SSLContext | None:
+    """How the server's certificate is verified; None where the connection is not encrypted.
 
     Raises:
-        Refused: `ca.crt` is not a certificate.
+        BrokerError: `ca.crt` is not a certificate.
     """
     if not endpoint.tls:
         return None
     try:
-        return _trusting(authorities(endpoint))
+        return _cached_ssl_context(ca_pem(endpoint))
     except (ssl.SSLError, ValueError) as fault:
-        raise Refused(Reason.TLS_FAILED, "ca.crt of the Secret is not a certificate in PEM") from fault
+        raise BrokerError(Reason.TLS_FAILED, "ca.crt of the Secret is not a certificate in PEM") from fault
 
 
-@functools.lru_cache(maxsize=64)  # reading the system's authorities takes longer than a check
-def _trusting(given: str | None) -> ssl.SSLContext:
+@functools.lru_cache(maxsize=64)  # reading the system's CAs takes longer than a check
+def _cached_ssl_context(given: str | None) -> ssl.SSLContext:
     return ssl.create_default_context(cadata=given)
 
 
-def authorities(endpoint: Endpoint) -> str | None:
-    """Whom to trust, in PEM; None for the system's.
+def ca_pem(endpoint: Endpoint) -> str | None:
+    """The trusted CAs in PEM; None for the system's.
 
-    Between certificates there may be words in any letters, which `ssl` refuses: each becomes a question mark.
+    Text between certificates may contain letters that are not ASCII, which `ssl` rejects: each becomes a question mark.
     """
     return endpoint.ca.encode("ascii", "replace").decode() if endpoint.ca else None
 
 
-def said(fault: BaseException, endpoint: Endpoint) -> str:
-    """A fault in one short line: its own words, without where in a library they were said, and without any secret."""
+def describe(fault: BaseException, endpoint: Endpoint) -> str:
+    """An exception's text in one short line, without any secret."""
     if isinstance(fault, ssl.SSLError) and fault.reason:
-        return fault.reason.replace("_", " ").lower()  # of OpenSSL's own list
+        return fault.reason.replace("_", " ").lower()  # OpenSSL's own error names
     if isinstance(fault, OSError) and fault.errno:
-        # The system's word, where asyncio says "Connect call failed ('10.1.2.3', 4222)"; below 0 are not its errors.
+        # The system's text, where asyncio has "Connect call failed ('10.1.2.3', 4222)". Codes below 0 are not errno.
         return os.strerror(fault.errno) if fault.errno > 0 else endpoint.words(fault.strerror or str(fault))
     return endpoint.words(str(fault)) if str(fault) else type(fault).__name__

@@ -1,7 +1,7 @@
 """The connection check of Kafka.
 
-One connection to the broker that the endpoint names, by the library's own: its clients know a cluster, and of a broker
-that refuses them they say only that there is none.
+It uses the library's single connection to the broker that the endpoint names. The library's clients work with a whole
+cluster, and report every broker that rejects them as "no brokers available".
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from aiokafka.protocol.produce import ProduceRequest
 
 from aether_operator.api.reasons import Reason
 from aether_operator.brokers import connections
-from aether_operator.brokers.connections import Refused
+from aether_operator.brokers.connections import BrokerError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -30,38 +30,38 @@ if TYPE_CHECKING:
     from aether_operator.observed.endpoints import Endpoint
 
 PROBE_TOPIC: Final = "md.aether-check"
-"""A topic that nobody makes: a broker tells first whether one may, and then that it is not there."""
+"""A topic that does not exist: a broker checks the rights before it reports that the topic is unknown."""
 MECHANISM: Final = "SCRAM-SHA-512"
-_UNAUTHORIZED: Final = {29, 31}  # for the topic, for the cluster
-_UNSURE: Final = {-1, 7}  # something unexpected, timed out: a broker whose controllers are away
-_LEVELS: Final = (
+_UNAUTHORIZED: Final = {29, 31}  # on the topic, on the cluster
+_RETRIABLE: Final = {-1, 7}  # unknown server error, request timed out: a broker without a controller
+_RELEASES: Final = (
     *((28, "4.2 or newer"), (26, "4.1"), (22, "4.0"), (21, "3.9"), (20, "3.8"), (15, "3.7"), (12, "3.6"), (9, "3.5")),
     *((8, "3.4"), (1, "3.3")),
 )
-"""From which level of `metadata.version` on a broker is of which release: it tells the level, and no version."""
-OLDEST: Final = "older than 3.3"
+"""The lowest level of `metadata.version` of each release: a broker reports this level, and not its version."""
+OLD_RELEASE: Final = "older than 3.3"
 
 
-async def check(endpoint: Endpoint, connection: AIOKafkaConnection) -> str:
-    """The version, once the login is seen to be one that may make, see, write and read topics `md.*`."""
-    version = await _version(connection)
-    async for operation, code in _rights(connection):
-        if code in _UNSURE:
-            raise Refused(Reason.UNREACHABLE, f"it could not say whether topics may be used (code {code})")
+async def check_login(endpoint: Endpoint, connection: AIOKafkaConnection) -> str:
+    """The broker's release, after checking that the login may create, describe, write to and read topics `md.*`."""
+    version = await _release(connection)
+    async for operation, code in _try_operations(connection):
+        if code in _RETRIABLE:
+            raise BrokerError(Reason.UNREACHABLE, f"the broker could not check the rights on topics (code {code})")
         if code in _UNAUTHORIZED:
-            login_said = "the login" if endpoint.username else "who does not log in"
-            raise Refused(Reason.PERMISSION_DENIED, f"{login_said} may not {operation} topics md.*")
+            who = "the login" if endpoint.username else "a client without a login"
+            raise BrokerError(Reason.PERMISSION_DENIED, f"{who} may not {operation} topics md.*")
     return version
 
 
 @contextlib.asynccontextmanager
-async def connected(endpoint: Endpoint, deadline: float) -> AsyncIterator[AIOKafkaConnection]:
-    """A connection, logged in; what goes wrong on it is told in our words.
+async def connect(endpoint: Endpoint, deadline: float) -> AsyncIterator[AIOKafkaConnection]:
+    """An authenticated connection for a block.
 
     Raises:
-        Refused: There is none, or it broke.
+        BrokerError: It cannot be opened, or it broke.
     """
-    await connections.reach(endpoint, patience=deadline / 2)
+    await connections.check_reachable(endpoint, handshake_timeout=deadline / 2)
     login: dict[str, Any] = {}
     if endpoint.username:
         login = {
@@ -74,7 +74,7 @@ async def connected(endpoint: Endpoint, deadline: float) -> AsyncIterator[AIOKaf
         endpoint.port,
         client_id="aether-operator",
         request_timeout_ms=round(deadline * 1000),
-        ssl_context=connections.trust(endpoint),
+        ssl_context=connections.ssl_context(endpoint),
         security_protocol=_protocol(endpoint),
         **login,
     )
@@ -82,53 +82,55 @@ async def connected(endpoint: Endpoint, deadline: float) -> AsyncIterator[AIOKaf
         await connection.connect()
         yield connection
     except (errors.AuthenticationFailedError, errors.IllegalSaslStateError, errors.SaslAuthenticationFailed) as fault:
-        raise Refused(Reason.AUTHENTICATION_FAILED, "the login is refused") from fault
+        raise BrokerError(Reason.AUTHENTICATION_FAILED, "the login is refused") from fault
     except errors.UnsupportedSaslMechanismError as fault:
-        raise Refused(Reason.AUTHENTICATION_FAILED, f"it does not take logins by {MECHANISM}") from fault
+        raise BrokerError(Reason.AUTHENTICATION_FAILED, f"the broker does not accept {MECHANISM}") from fault
     except (errors.IncompatibleBrokerVersion, NotImplementedError) as fault:
-        raise Refused(Reason.VERSION_UNSUPPORTED, "it speaks none of the versions that are understood here") from fault
+        raise BrokerError(Reason.VERSION_UNSUPPORTED, "no protocol version of the broker is supported") from fault
     except TimeoutError:
         raise
     except (errors.KafkaError, OSError, EOFError) as fault:
-        hint = "" if endpoint.tls else "; does it want TLS?"
-        raise Refused(Reason.UNREACHABLE, f"it ends the connection{hint}") from fault
+        hint = "" if endpoint.tls else "; does it require TLS?"
+        raise BrokerError(Reason.UNREACHABLE, f"the broker closed the connection{hint}") from fault
     finally:
-        await _closed(connection)
+        await _close(connection)
 
 
 def _protocol(endpoint: Endpoint) -> str:
     return ("SASL_" if endpoint.username else "") + ("SSL" if endpoint.tls else "PLAINTEXT")
 
 
-def settings(endpoint: Endpoint) -> str:
-    """What the file of settings has that Kafka's own commands need for this server; nothing where they need none."""
+def client_properties(endpoint: Endpoint) -> str:
+    """The properties that Kafka's own command-line tools need for this server; empty where they need none."""
     found = [f"security.protocol={_protocol(endpoint)}"]
     if endpoint.username:
-        found += [f"sasl.mechanism={MECHANISM}", "sasl.jaas.config (of a login that may)"]
+        found += [f"sasl.mechanism={MECHANISM}", "sasl.jaas.config (of an authorized login)"]
     if endpoint.ca:
         found += ["ssl.truststore.type=PEM", "ssl.truststore.location (ca.crt of the Secret)"]
     return ", ".join(found) if endpoint.username or endpoint.tls else ""
 
 
-async def _rights(connection: AIOKafkaConnection) -> AsyncIterator[tuple[str, int]]:
-    """What Aether does with topics, and the code that the broker answers when it is tried on one that is not there."""
-    made = await connection.send(CreateTopicsRequest([(PROBE_TOPIC, 1, 1, [], [])], timeout=5000, validate_only=True))
-    yield "create", made.topic_errors[0][1]
-    seen = await connection.send(MetadataRequest([PROBE_TOPIC], allow_auto_topic_creation=False))
-    yield "describe", seen.topics[0][0]
+async def _try_operations(connection: AIOKafkaConnection) -> AsyncIterator[tuple[str, int]]:
+    """Try each operation that Aether needs on a topic that does not exist; yields its name and the error code."""
+    created = await connection.send(
+        CreateTopicsRequest([(PROBE_TOPIC, 1, 1, [], [])], timeout=5000, validate_only=True)
+    )
+    yield "create", created.topic_errors[0][1]
+    described = await connection.send(MetadataRequest([PROBE_TOPIC], allow_auto_topic_creation=False))
+    yield "describe", described.topics[0][0]
     written = await connection.send(ProduceRequest(None, 1, 5000, [(PROBE_TOPIC, [(0, b"")])]))
     yield "write to", written.topics[0][1][0][1]
     read = await connection.send(FetchRequest(0, 1, 1, 0, [(PROBE_TOPIC, [(0, 0, 1)])]))
     yield "read", read.topics[0][1][0][1]
 
 
-async def _version(connection: AIOKafkaConnection) -> str:
-    """The release, as far as a broker tells it."""
-    answer = await connection.send(_Features())
-    if answer.error_code:
-        return OLDEST  # it does not know the question
-    level = dict(_features(answer.tags.get(0, b"\0"))).get("metadata.version", 0)
-    return next((release for least, release in _LEVELS if level >= least), OLDEST)
+async def _release(connection: AIOKafkaConnection) -> str:
+    """The release, as precisely as its feature level tells."""
+    response = await connection.send(_Features())
+    if response.error_code:
+        return OLD_RELEASE  # it does not know this request
+    level = dict(_features(response.tags.get(0, b"\0"))).get("metadata.version", 0)
+    return next((release for least, release in _RELEASES if level >= least), OLD_RELEASE)
 
 
 def _features(tag: bytes) -> Iterator[tuple[str, int]]:
@@ -143,7 +145,7 @@ _SUPPORTED: Final = types.CompactArray(
 
 
 class _FeaturesResponse(Response):  # type: ignore[misc]  # the library has no types
-    """The answer to ApiVersions in version 3, the first that tells features; the library knows those before it."""
+    """The response to ApiVersions in version 3, the first with features; the library has only older versions."""
 
     API_KEY = 18
     API_VERSION = 3
@@ -175,7 +177,7 @@ class _FeaturesRequest(RequestStruct):  # type: ignore[misc]
     )
 
     def parse_response_header(self, read_buffer: io.BytesIO | bytes) -> ResponseHeader_v0:
-        """Of this one answer the header is the old one: the asker may not know the new one."""
+        """This response alone has the old header: the client does not know yet which versions the broker has."""
         return ResponseHeader_v0.decode(read_buffer)
 
 
@@ -186,11 +188,11 @@ class _Features(Request[_FeaturesRequest]):  # type: ignore[misc]
         return request_struct_class("aether-operator", "1", {})
 
 
-async def _closed(connection: AIOKafkaConnection) -> None:
-    """End a connection and its task."""
-    protocol = connection._protocol  # noqa: SLF001 - the library closes politely, and has no other way
+async def _close(connection: AIOKafkaConnection) -> None:
+    """Close a connection and its task."""
+    protocol = connection._protocol  # noqa: SLF001 - the library has only a graceful close
     ended = connection.close()
     if ended is not None:
         await asyncio.wait([ended], timeout=1)
     if protocol is not None and protocol._transport is not None:  # noqa: SLF001
-        await connections.cut(protocol._transport)  # noqa: SLF001
+        await connections.abort(protocol._transport)  # noqa: SLF001

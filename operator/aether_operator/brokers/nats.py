@@ -1,7 +1,7 @@
-"""The connection check of NATS, and the stream whose description is its owner.
+"""The connection check of NATS, and the stream whose description records its owner.
 
-Spoken by hand, since it is a dozen lines of text: the library goes on in clear where TLS was wanted and is not offered,
-tells a missing right to a callback while the caller waits in vain, and has tasks of its own.
+The protocol is a dozen lines of text, and is written here: the library continues without TLS where TLS was asked for
+and is not offered, reports a missing right to a callback while the caller waits in vain, and has background tasks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api.reasons import Reason
 from aether_operator.brokers import connections
-from aether_operator.brokers.connections import Refused, Told
+from aether_operator.brokers.connections import BrokerError, CheckResult
 from aether_operator.catalog.owners import STREAM, SUBJECT
 from aether_operator.catalog.topics import REPLICAS
 
@@ -25,40 +25,42 @@ if TYPE_CHECKING:
     from aether_operator.observed.endpoints import Endpoint
     from aether_operator.observed.owners import Owner
 
-LEAST: Final = (2, 9)
-ACCOUNT: Final = "$JS.API.INFO"
-"""What JetStream answers on about the account of who asks."""
+MIN_VERSION: Final = (2, 9)
+ACCOUNT_INFO: Final = "$JS.API.INFO"
+"""The subject on which JetStream describes the client's account."""
 _NO_STREAM: Final = 10059
-_THERE_ALREADY: Final = 10058
-"""Another of that name, with another configuration."""
-_NOT_NOW: Final = {10008, 10009, 10023}
-"""Temporarily unavailable, without a leader, without room for now: error codes of a cluster that is on its way."""
-_TOO_FEW: Final = {10005, 10074}
-"""No suitable peers for so many copies, copies without a cluster: error codes of a cluster of fewer servers."""
+_NAME_IN_USE: Final = 10058
+"""A stream of that name exists with another configuration."""
+_TEMPORARY: Final = {10008, 10009, 10023}
+"""Temporarily unavailable, no leader, insufficient resources: codes of a cluster that is starting."""
+_TOO_FEW_PEERS: Final = {10005, 10074}
+"""No suitable peers for so many replicas, replicas without a cluster: codes of a cluster of fewer servers."""
 _OVERLAP: Final = 10065
 _LIMITS: Final = {10002, 10027, 10028, 10047, 10113, 10120, 10122}
-"""Of the account or of the server: streams, memory, storage, bytes of a stream."""
+"""Limits of the account or of the server: streams, memory, storage, bytes of a stream."""
 _DENIED: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"', re.IGNORECASE)
 
 
-async def ask(endpoint: Endpoint, owner: Owner, guard: Callable[[], object] | None, deadline: float) -> Told:
-    """Log in, see the version, ask JetStream about the account, and see whose it is.
+async def check(endpoint: Endpoint, owner: Owner, guard: Callable[[], object] | None, deadline: float) -> CheckResult:
+    """Log in, check the version and JetStream, and read the owner.
 
-    With a guard, the owner is written down where there is none.
+    With a guard, `owner` is recorded where none is.
     """
-    async with connections.opened(endpoint) as (reader, writer):
+    async with connections.connect(endpoint) as (reader, writer):
         try:
-            talk = await _logged_in(endpoint, reader, writer, patience=deadline / 2)
-            return Told(talk.version, await _record(talk, owner, guard))
+            session = await _log_in(endpoint, reader, writer, handshake_timeout=deadline / 2)
+            return CheckResult(session.version, await _read_or_claim(session, owner, guard))
         except (ConnectionError, EOFError) as fault:
-            raise Refused(Reason.UNREACHABLE, f"it ends the connection: {connections.said(fault, endpoint)}") from fault
+            raise BrokerError(
+                Reason.UNREACHABLE, f"the server closed the connection: {connections.describe(fault, endpoint)}"
+            ) from fault
         except ValueError as fault:
-            raise Refused(Reason.UNREACHABLE, "what answers there is not NATS") from fault
+            raise BrokerError(Reason.UNREACHABLE, "the server is not NATS") from fault
 
 
 @dataclass(frozen=True, slots=True)
-class _Talk:
-    """A connection that is logged in, to a server with JetStream."""
+class _Session:
+    """An authenticated connection to a server with JetStream."""
 
     endpoint: Endpoint
     reader: StreamReader
@@ -68,123 +70,127 @@ class _Talk:
     clustered: bool
 
     def words(self, error: Mapping[str, Any]) -> str:
-        """What JetStream says is wrong."""
-        return self.endpoint.words(str(error.get("description", "nobody answers for it")))
+        """JetStream's description of an error."""
+        return self.endpoint.words(str(error.get("description", "no responders")))
 
-    async def answer(self, subject: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """What JetStream answers; where nobody listens on the subject, an error without a code."""
+    async def request(self, subject: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Send a request and await JetStream's reply; without a responder on the subject, an error without a code."""
         text = json.dumps(body).encode() if body is not None else b""
         self.writer.write(f"PUB {subject} {self.inbox} {len(text)}\r\n".encode() + text + b"\r\nPING\r\n")
-        head = await _until(self.endpoint, self.reader, "MSG", "HMSG")
-        # With headers it is the server's word that nobody listens there; else JetStream's, for or against.
-        said = await self.reader.readexactly(int(head[-1]))
-        found: dict[str, Any] = {"error": {}} if head[0] == "HMSG" else json.loads(said)
-        return found
+        head = await _read_until(self.endpoint, self.reader, "MSG", "HMSG")
+        # A message with headers is the server's "no responders"; one without is JetStream's reply.
+        payload = await self.reader.readexactly(int(head[-1]))
+        reply: dict[str, Any] = {"error": {}} if head[0] == "HMSG" else json.loads(payload)
+        return reply
 
 
-async def _logged_in(endpoint: Endpoint, reader: StreamReader, writer: StreamWriter, *, patience: float) -> _Talk:
-    """What the server says of itself; TLS, where it is wanted, begins after that, and the login after TLS."""
-    info = _info(await _line(reader))
+async def _log_in(
+    endpoint: Endpoint, reader: StreamReader, writer: StreamWriter, *, handshake_timeout: float
+) -> _Session:
+    """Read the server's INFO, start TLS where it is asked for, then log in."""
+    info = _parse_info(await _read_line(reader))
     version = str(info["version"])
     if bool(info.get("tls_required")) != endpoint.tls:
-        raise Refused(Reason.TLS_FAILED, "it does not offer TLS" if endpoint.tls else "it wants TLS")
-    await connections.encrypt(endpoint, writer, patience=patience)
+        raise BrokerError(
+            Reason.TLS_FAILED, "the server does not offer TLS" if endpoint.tls else "the server requires TLS"
+        )
+    await connections.start_tls(endpoint, writer, handshake_timeout=handshake_timeout)
     inbox = f"_INBOX.{secrets.token_hex(8)}"
     login = {"user": endpoint.username, "pass": endpoint.password.text, "lang": "aether", "version": "1"}
-    how = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True, "protocol": 1}
-    writer.write(f"CONNECT {json.dumps(login | how)}\r\nPING\r\n".encode())
-    await _until(endpoint, reader, "PONG")
-    if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < LEAST:
-        raise Refused(Reason.VERSION_UNSUPPORTED, f"NATS {version}; 2.9 is the oldest that is supported")
+    options = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True, "protocol": 1}
+    writer.write(f"CONNECT {json.dumps(login | options)}\r\nPING\r\n".encode())
+    await _read_until(endpoint, reader, "PONG")
+    if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < MIN_VERSION:
+        raise BrokerError(Reason.VERSION_UNSUPPORTED, f"NATS {version}: 2.9 is the oldest supported version")
     writer.write(f"SUB {inbox} 1\r\n".encode())
-    talk = _Talk(endpoint, reader, writer, inbox, version, clustered=bool(info.get("cluster")))
-    error = (await talk.answer(ACCOUNT)).get("error")
+    session = _Session(endpoint, reader, writer, inbox, version, clustered=bool(info.get("cluster")))
+    error = (await session.request(ACCOUNT_INFO)).get("error")
     if error is not None:
-        why = talk.words(error)
-        if error.get("err_code") in _NOT_NOW:
-            raise Refused(Reason.UNREACHABLE, f"JetStream does not answer: {why}")
-        raise Refused(
+        why = session.words(error)
+        if error.get("err_code") in _TEMPORARY:
+            raise BrokerError(Reason.UNREACHABLE, f"JetStream does not answer: {why}")
+        raise BrokerError(
             Reason.JETSTREAM_DISABLED,
             f"JetStream is off for the login ({why}): put `jetstream {{ store_dir: "
             '"/data" }` into the configuration of the server, and `jetstream: enabled` into that of the account where '
             "it has accounts, and run: nats-server --signal reload",
         )
-    return talk
+    return session
 
 
-# Whose it is.
+# The owner.
 
 
-async def _record(talk: _Talk, owner: Owner, guard: Callable[[], object] | None) -> str | None:
+async def _read_or_claim(session: _Session, owner: Owner, guard: Callable[[], object] | None) -> str | None:
     try:
-        found = await _described(talk)
-        if found is None and guard is not None:
-            connections.permit(guard)
-            await _make(talk, owner)
-            found = await _described(talk)
-    except Refused as refused:
-        if refused.reason is not Reason.PERMISSION_DENIED:
+        record = await _read_owner(session)
+        if record is None and guard is not None:
+            connections.check_guard(guard)
+            await _create_stream(session, owner)
+            record = await _read_owner(session)
+    except BrokerError as error:
+        if error.reason is not Reason.PERMISSION_DENIED:
             raise
-        raise _by_hand(talk.endpoint, owner, "the login may not ask JetStream for it") from refused
-    return found
+        raise _owner_not_recorded(session.endpoint, owner, "the login may not query JetStream") from error
+    return record
 
 
-async def _described(talk: _Talk) -> str | None:
-    """The description of the stream, or nothing where it is not there."""
-    told = await talk.answer(f"$JS.API.STREAM.INFO.{STREAM}")
-    error = told.get("error")
+async def _read_owner(session: _Session) -> str | None:
+    """The description of the stream; None where it does not exist."""
+    response = await session.request(f"$JS.API.STREAM.INFO.{STREAM}")
+    error = response.get("error")
     if error is None:
-        return str(told["config"].get("description", ""))
+        return str(response["config"].get("description", ""))
     if error.get("err_code") == _NO_STREAM:
         return None
-    why = talk.words(error)
-    raise Refused(Reason.UNREACHABLE, f"JetStream does not tell of stream {STREAM}: {why}")
+    why = session.words(error)
+    raise BrokerError(Reason.UNREACHABLE, f"JetStream does not describe stream {STREAM}: {why}")
 
 
-async def _make(talk: _Talk, owner: Owner) -> None:
-    """Make the stream; where another was faster, that one stays."""
+async def _create_stream(session: _Session, owner: Owner) -> None:
+    """Create the stream; where another client was faster, its stream stays."""
     config = {
         "name": STREAM, "subjects": [SUBJECT], "description": owner.record, "retention": "limits", "storage": "file",
         "discard": "old", "max_msgs": 1, "max_bytes": -1, "max_age": 0, "max_consumers": -1,
     }  # fmt: skip
     error: dict[str, Any] = {}
-    for copies in (REPLICAS, 1) if talk.clustered else (1,):
-        told = await talk.answer(f"$JS.API.STREAM.CREATE.{STREAM}", config | {"num_replicas": copies})
-        if "error" not in told:
+    for replicas in (REPLICAS, 1) if session.clustered else (1,):
+        response = await session.request(f"$JS.API.STREAM.CREATE.{STREAM}", config | {"num_replicas": replicas})
+        if "error" not in response:
             return
-        error = told["error"]
-        if error.get("err_code") not in _TOO_FEW or _away(error):
+        error = response["error"]
+        if error.get("err_code") not in _TOO_FEW_PEERS or _peers_offline(error):
             break
     code = error.get("err_code")
-    if code == _THERE_ALREADY:
+    if code == _NAME_IN_USE:
         return
-    why = talk.words(error)
-    if code in _NOT_NOW or _away(error):
-        raise Refused(Reason.UNREACHABLE, f"JetStream does not make stream {STREAM} for now: {why}")
-    if code is None:  # the account has no such subject
-        raise _by_hand(talk.endpoint, owner, f"JetStream does not make it ({why})")
-    raise Refused(
+    why = session.words(error)
+    if code in _TEMPORARY or _peers_offline(error):
+        raise BrokerError(Reason.UNREACHABLE, f"JetStream cannot create stream {STREAM} now: {why}")
+    if code is None:  # no responders: the account may not use the subject
+        raise _owner_not_recorded(session.endpoint, owner, f"JetStream does not create it ({why})")
+    raise BrokerError(
         Reason.OWNER_NOT_RECORDED,
-        f"whose it is stands in stream {STREAM}, and JetStream does not make it: {why}; {_way_out(code)}",
+        f"stream {STREAM} records the owner, and JetStream does not create it: {why}; {_remedy(code)}",
     )
 
 
-def _away(error: Mapping[str, Any]) -> bool:
-    """Whether peers are lacking only since they are offline: there are as many servers, and they come back."""
-    return error.get("err_code") in _TOO_FEW and "offline" in str(error.get("description"))
+def _peers_offline(error: Mapping[str, Any]) -> bool:
+    """Whether peers are missing only because they are offline: the cluster has enough servers."""
+    return error.get("err_code") in _TOO_FEW_PEERS and "offline" in str(error.get("description"))
 
 
-def _way_out(code: int) -> str:
-    """What helps where JetStream refuses the stream, whoever asks for it."""
+def _remedy(code: int) -> str:
+    """What to change so that JetStream can create the stream, whatever the login."""
     if code == _OVERLAP:
         return f"let no other stream of the account listen to {SUBJECT}: see nats stream ls --subject {SUBJECT}"
     if code in _LIMITS:
         return "let the limits of the account and of the server allow one stream more, in a file, without max_bytes"
-    return "it is tried again"
+    return "it is retried"
 
 
-def _by_hand(endpoint: Endpoint, owner: Owner, why: str) -> Refused:
-    server = f"{'tls' if endpoint.tls else 'nats'}://{connections.place(endpoint)}"
+def _owner_not_recorded(endpoint: Endpoint, owner: Owner, why: str) -> BrokerError:
+    server = f"{'tls' if endpoint.tls else 'nats'}://{connections.address(endpoint)}"
     ca = " --tlsca FILE" if endpoint.ca else ""
     command = (
         f"nats --server {server}{ca} stream add {STREAM} --subjects {SUBJECT} --storage file --max-msgs 1 "
@@ -192,44 +198,44 @@ def _by_hand(endpoint: Endpoint, owner: Owner, why: str) -> Refused:
     )
     needs = f"publish to $JS.API.STREAM.INFO.{STREAM} and $JS.API.STREAM.CREATE.{STREAM}"
     files = connections.CA_FILE if endpoint.ca else ""
-    return connections.by_hand(f"whose it is stands in stream {STREAM}, and {why}", needs, command, files)
+    return connections.owner_not_recorded(f"stream {STREAM} records the owner, and {why}", needs, command, files)
 
 
-def _info(line: str) -> dict[str, Any]:
-    verb, _, facts = line.partition(" ")
+def _parse_info(line: str) -> dict[str, Any]:
+    verb, _, text = line.partition(" ")
     if verb.upper() != "INFO":
         raise ValueError(verb)
-    info = json.loads(facts)
+    info = json.loads(text)
     if not isinstance(info, dict) or "version" not in info:
-        raise ValueError(facts)
+        raise ValueError(text)
     return info
 
 
-async def _line(reader: StreamReader) -> str:
+async def _read_line(reader: StreamReader) -> str:
     return (await reader.readuntil(b"\r\n")).decode().strip()
 
 
-async def _until(endpoint: Endpoint, reader: StreamReader, *verbs: str) -> list[str]:
-    """The words of the next line with one of these verbs; a server may say other things in between.
+async def _read_until(endpoint: Endpoint, reader: StreamReader, *verbs: str) -> list[str]:
+    """The words of the next line with one of these verbs; other lines are skipped.
 
     Raises:
-        Refused: It says that it does not want us.
+        BrokerError: The server sent an error.
     """
     while True:
-        line = await _line(reader)
+        line = await _read_line(reader)
         words = line.split()
         if words and words[0].upper() in verbs:
             return [words[0].upper(), *words[1:]]
         if words and words[0].upper() == "-ERR":
-            raise _refusal(endpoint, line)
+            raise _error_of(endpoint, line)
 
 
-def _refusal(endpoint: Endpoint, line: str) -> Refused:
+def _error_of(endpoint: Endpoint, line: str) -> BrokerError:
     if denied := _DENIED.search(line):
-        what = "publish to" if denied[1].lower() == "publish" else "subscribe to"
+        operation = "publish to" if denied[1].lower() == "publish" else "subscribe to"
         subject = "_INBOX.>" if denied[2].startswith("_INBOX.") else "$JS.API.>"
-        return Refused(Reason.PERMISSION_DENIED, f"the login may not {what} {subject}")
+        return BrokerError(Reason.PERMISSION_DENIED, f"the login may not {operation} {subject}")
     if "authorization" in line.lower() or "authentication" in line.lower():
-        return Refused(Reason.AUTHENTICATION_FAILED, "the login is refused")
+        return BrokerError(Reason.AUTHENTICATION_FAILED, "the login is refused")
     words = endpoint.words(line.removeprefix("-ERR").strip(" '"))
-    return Refused(Reason.FAILED, f"it ends the connection: {words}")
+    return BrokerError(Reason.FAILED, f"the server closed the connection: {words}")

@@ -1,6 +1,6 @@
-"""What is to be done to the topics of a Kafka: decided from what was seen. Values only.
+"""Plans the topics of a Kafka from its observed state. Pure functions.
 
-What is missing is made, what we declare and is otherwise is set. No topic is deleted, and none gets other partitions:
+A missing topic is created, a declared setting that differs is set. No topic is deleted, and none gets other partitions:
 its markets would move between them.
 """
 
@@ -19,131 +19,136 @@ if TYPE_CHECKING:
 
 UNKNOWN_TOPIC: Final = 3
 UNAUTHORIZED: Final = {29, 31}
-"""For the topic, for the cluster."""
+"""TOPIC_AUTHORIZATION_FAILED, CLUSTER_AUTHORIZATION_FAILED."""
 OUT_OF_RANGE: Final = 1
-"""There is no record of that number any more, or not yet."""
+"""OFFSET_OUT_OF_RANGE: no record of that offset any more, or not yet."""
 NOT_LEADER: Final = 6
 TIMED_OUT: Final = 7
-_NOT_YET: Final = {UNKNOWN_TOPIC, 5, NOT_LEADER, -1, TIMED_OUT, 9, 19, 20}
-"""Not heard of, no leader yet, not the leader any more; something unexpected, timed out: brokers whose controllers are
-away; copies that are not there, or too few of them.
+_TRANSIENT: Final = {UNKNOWN_TOPIC, 5, NOT_LEADER, -1, TIMED_OUT, 9, 19, 20}
+"""Unknown topic, no leader yet, not the leader; unknown server error and timed out, as brokers without a controller
+respond; replicas missing or too few.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TopicSeen:
-    """A topic as a broker tells of it."""
+class TopicState:
+    """A topic as a broker describes it."""
 
     code: int = 0
-    """Why it does not."""
+    """The error code of describing it; 0 is none."""
     partitions: int = 0
     replicas: int = 0
-    """Copies of the partition that has the fewest."""
+    """Replicas of the partition that has the fewest."""
     leaderless: tuple[int, ...] = ()
-    """Partitions that nobody can write to."""
+    """Partitions without a leader, which cannot be written to."""
     settings_code: int = 0
-    """Why it does not tell the settings."""
+    """The error code of describing its configs; 0 is none."""
     settings: Mapping[str, str] = field(default_factory=dict)
-    """The values in force, of what we declare."""
+    """The effective values of the configs that we declare."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """A cluster: how many brokers it has, and our topics."""
+class ClusterState:
+    """A Kafka cluster: how many brokers it has, and those of our topics that exist or could not be described."""
 
     brokers: int
-    topics: Mapping[str, TopicSeen]
+    topics: Mapping[str, TopicState]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Make:
-    """Makes a topic."""
+class CreateTopic:
+    """A topic to create."""
 
     topic: Topic
     replicas: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """Sets what is otherwise; what we do not declare stays."""
+class AlterTopic:
+    """Configs to set; the topic's other configs stay."""
 
     name: str
     settings: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What to do, or why nothing can be; and what a person should know."""
+class TopicPlan:
+    """What to create and alter; what is wrong that neither cures (`reason`, `message`); and warnings."""
 
-    makes: tuple[Make, ...] = ()
-    changes: tuple[Change, ...] = ()
+    to_create: tuple[CreateTopic, ...] = ()
+    to_alter: tuple[AlterTopic, ...] = ()
     reason: Reason = Reason.READY
     message: str = ""
     warnings: tuple[str, ...] = ()
 
-    def without(self, names: AbstractSet[str]) -> Plan:
-        """The same but for topics that something was done to already."""
+    def without(self, names: AbstractSet[str]) -> TopicPlan:
+        """The plan without these topics, which were created or altered already."""
         return replace(
             self,
-            makes=tuple(one for one in self.makes if one.topic.name not in names),
-            changes=tuple(one for one in self.changes if one.name not in names),
+            to_create=tuple(one for one in self.to_create if one.topic.name not in names),
+            to_alter=tuple(one for one in self.to_alter if one.name not in names),
         )
 
     @property
-    def steps(self) -> bool:
-        """Whether there is something to do."""
-        return bool(self.makes or self.changes)
+    def has_changes(self) -> bool:
+        """Whether there is anything to create or alter."""
+        return bool(self.to_create or self.to_alter)
 
 
-def plan(seen: Seen, wanted: Sequence[Topic] = TOPICS) -> Plan:
-    """What leads to the topics that are wanted."""
-    makes, changes, warnings = [], [], []
-    lacking: list[tuple[Reason, str]] = []
-    for topic in wanted:
-        live = seen.topics.get(topic.name, TopicSeen(code=UNKNOWN_TOPIC))
-        if live.code == UNKNOWN_TOPIC:
-            makes.append(Make(topic=topic, replicas=copies(seen.brokers)))
+def plan(observed: ClusterState, desired: Sequence[Topic] = TOPICS) -> TopicPlan:
+    """What leads from the observed topics to the desired ones."""
+    to_create, to_alter, warnings = [], [], []
+    problems: list[tuple[Reason, str]] = []
+    for topic in desired:
+        state = observed.topics.get(topic.name, TopicState(code=UNKNOWN_TOPIC))
+        if state.code == UNKNOWN_TOPIC:
+            to_create.append(CreateTopic(topic=topic, replicas=replication(observed.brokers)))
             continue
-        for code, operation in ((live.code, "describe"), (live.settings_code, "describe the settings of")):
+        for code, operation in (
+            (state.code, "describe"),
+            (state.settings_code, "describe the settings of"),
+        ):
             if code:
-                lacking.append(refusal(code, operation, topic.name))
-        if live.code or live.settings_code:
+                problems.append(reason_for_code(code, operation, topic.name))
+        if state.code or state.settings_code:
             continue
-        if live.leaderless:
-            which = ", ".join(map(str, live.leaderless))
-            lacking.append((Reason.UNREACHABLE, f"topic {topic.name} has no leader for partition {which}"))
-        should = topic.configs(live.replicas)
-        differing = {key: value for key, value in should.items() if live.settings.get(key) != value}
+        if state.leaderless:
+            which = ", ".join(map(str, state.leaderless))
+            problems.append((Reason.UNREACHABLE, f"topic {topic.name} has no leader for partition {which}"))
+        declared = topic.configs(state.replicas)
+        differing = {key: value for key, value in declared.items() if state.settings.get(key) != value}
         if differing:
-            changes.append(Change(name=topic.name, settings=differing))
-        warnings += _warnings(topic, live, seen.brokers)
+            to_alter.append(AlterTopic(name=topic.name, settings=differing))
+        warnings += _warnings(topic, state, observed.brokers)
     reason, message = Reason.READY, ""
-    if lacking:
-        # A right that is missing is what a person can bring.
-        lacking.sort(key=lambda one: one[0] is not Reason.PERMISSION_DENIED)
-        reason, message = lacking[0][0], "; ".join(text for _, text in lacking)
-    return Plan(makes=tuple(makes), changes=tuple(changes), reason=reason, message=message, warnings=tuple(warnings))
+    if problems:
+        # A missing right comes first: a person can grant it.
+        problems.sort(key=lambda one: one[0] is not Reason.PERMISSION_DENIED)
+        reason, message = problems[0][0], "; ".join(text for _, text in problems)
+    return TopicPlan(
+        to_create=tuple(to_create), to_alter=tuple(to_alter), reason=reason, message=message, warnings=tuple(warnings)
+    )
 
 
-def copies(brokers: int) -> int:
-    """How many a new topic gets."""
+def replication(brokers: int) -> int:
+    """How many replicas a new topic gets."""
     return max(1, min(REPLICAS, brokers))
 
 
-def refusal(code: int, operation: str, name: str, words: str = "") -> tuple[Reason, str]:
-    """What a broker's code means for an operation on a topic."""
+def reason_for_code(code: int, operation: str, name: str, detail: str = "") -> tuple[Reason, str]:
+    """The reason and message for a broker's error code after an operation on a topic."""
     if code in UNAUTHORIZED:
         return Reason.PERMISSION_DENIED, f"the login may not {operation} topic {name}"
-    if code in _NOT_YET:
+    if code in _TRANSIENT:
         return Reason.UNREACHABLE, f"topic {name}: the brokers could not {operation} it yet (code {code})"
-    said = f": {words}" if words else ""
-    return Reason.FAILED, f"topic {name}: to {operation} it was refused with code {code}{said}"
+    cause = f": {detail}" if detail else ""
+    return Reason.FAILED, f"topic {name}: the brokers rejected to {operation} it (code {code}){cause}"
 
 
-def _warnings(topic: Topic, live: TopicSeen, brokers: int) -> list[str]:
-    said = []
-    if live.partitions != topic.partitions:
-        said.append(f"topic {topic.name} has {live.partitions} instead of {topic.partitions} partitions")
-    if live.replicas < min(REPLICAS, brokers):
-        said.append(f"topic {topic.name} has {live.replicas} instead of {min(REPLICAS, brokers)} copies")
-    return said
+def _warnings(topic: Topic, state: TopicState, brokers: int) -> list[str]:
+    warnings = []
+    if state.partitions != topic.partitions:
+        warnings.append(f"topic {topic.name} has {state.partitions} instead of {topic.partitions} partitions")
+    if state.replicas < min(REPLICAS, brokers):
+        warnings.append(f"topic {topic.name} has {state.replicas} instead of {min(REPLICAS, brokers)} replicas")
+    return warnings
