@@ -49,10 +49,11 @@ bench: test-packages python ## One benchmark, JSON lines on standard output: mak
 	@PYTHONPATH=tests $(BIN)/python -m aether_testing.benchmarks $(B)
 
 .PHONY: lint types format
-lint: python ## Style, formatting, one import direction
+lint: python ## Style, formatting, one import direction, plain words
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
 	@PYTHONPATH=tests $(BIN)/lint-imports --no-logo
+	@PYTHONPATH=tests $(BIN)/python -m aether_testing.words
 types: python ## Strict types
 	@$(BIN)/mypy
 format: python ## Mend style and formatting
