@@ -1,1 +1,1 @@
-"""Aether's operator: makes true what TradingPlatform objects say, and keeps it true."""
+"""Aether's operator: reconciles TradingPlatform objects with their children in Kubernetes and on their servers."""

@@ -1,4 +1,4 @@
-"""`python -m aether_operator`: waits for the Lease, watches and visits while it has it, and ends when it is lost."""
+"""`python -m aether_operator`: waits for the Lease, reconciles while it holds it, and exits when it loses it."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 log = logging.getLogger("aether_operator")
-LOST: Final = 3
-"""The exit code when the Lease was lost: at once, with nothing tidied, since every moment is a write too many."""
-BAD_CONFIG: Final = 2
+EXIT_INVALID_CONFIG: Final = 2
+EXIT_LEASE_LOST: Final = 3
+"""At once and without cleaning up: another replica may lead already, and must not meet a write of this one."""
 
 
-async def lead(config: operator_config.Config, pod: str, stop: asyncio.Event) -> None:
-    """Stand by, lead, and end."""
+async def serve(config: operator_config.Config, pod: str, stop: asyncio.Event) -> None:
+    """Serve the probes, wait for the Lease, lead while it is held, and release it when `stop` is set."""
     configuration = await sessions.load_configuration()
     identity = f"{pod}_{secrets.token_hex(4)}"
-    unguarded = api_client.Api(configuration=configuration)
+    lease_api = api_client.Api(configuration=configuration)
     lease = leader_election.Lease(
-        api=unguarded, namespace=config.lease.namespace, name=config.lease.name, identity=identity
+        api=lease_api, namespace=config.lease.namespace, name=config.lease.name, identity=identity
     )
     freshness = sessions.Freshness()
     probes = health.Health(freshness=freshness, leading=lambda: lease.held)
     async with probes.serve(config.port) as port, asyncio.TaskGroup() as group:
         log.info("standing_by", extra={"identity": identity, "port": port})
-        measuring = group.create_task(probes.measure())
+        measurement = group.create_task(probes.measure())
         if await _until(lease.acquire(), stop):
             metrics.LEADER.set(1)
             log.info("leading", extra={"identity": identity})
-            api = api_client.Api(configuration=configuration, guard=lease.guard, on_write=_count)
+            api = api_client.Api(configuration=configuration, guard=lease.guard, on_write=_count_write)
             controller = platforms.Controller(
                 api=api,
                 config=config,
@@ -53,7 +53,7 @@ async def lead(config: operator_config.Config, pod: str, stop: asyncio.Event) ->
                 new_password=lambda: secrets.token_urlsafe(24),
             )
             queue = workqueue.Queue(random=random.random)
-            watches = watcher.Watcher(
+            platform_watcher = watcher.Watcher(
                 configuration=configuration,
                 api=api,
                 namespaces=config.namespaces,
@@ -67,67 +67,69 @@ async def lead(config: operator_config.Config, pod: str, stop: asyncio.Event) ->
             workers = worker_pool.WorkerPool(
                 queue=queue,
                 controllers={KIND: controller},
-                namespaces=watches,
+                namespaces=platform_watcher,
                 guard=lease.guard,
                 random=random.random,
                 new_id=lambda: secrets.token_hex(6),
             )
-            await _until(_all(lease.renew(), workers.run(config.max_concurrent_reconciles), watches.watch()), stop)
+            await _until(
+                _lead(lease.renew(), workers.run(config.max_concurrent_reconciles), platform_watcher.watch()), stop
+            )
             controller.close()
-            with contextlib.suppress(api_client.Unavailable, api_client.ApiError):  # then it runs out by itself
+            with contextlib.suppress(api_client.Unavailable, api_client.ApiError):  # then it expires
                 await lease.release()
             metrics.LEADER.set(0)
             await api.close()
-        measuring.cancel()
-    await unguarded.close()
+        measurement.cancel()
+    await lease_api.close()
 
 
-def _count(verb: str, kind: str) -> None:
+def _count_write(verb: str, kind: str) -> None:
     metrics.WRITES.labels(verb, kind).inc()
 
 
-async def _all(*works: Coroutine[Any, Any, None]) -> None:
+async def _lead(*jobs: Coroutine[Any, Any, None]) -> None:
     async with asyncio.TaskGroup() as group:
-        for work in works:
-            group.create_task(_leading(work))
+        for job in jobs:
+            group.create_task(_exit_with_lease(job))
 
 
-async def _leading(work: Coroutine[Any, Any, None]) -> None:
-    """Do what only a leader may. When the Lease is lost the process ends here: nothing is waited for or tidied."""
+async def _exit_with_lease(job: Coroutine[Any, Any, None]) -> None:
+    """Run a job that only a leader may do. When it raises `LeaseLost`, the process exits at once."""
     try:
-        await work
+        await job
     except* leader_election.LeaseLost as lost:
-        log.error("lease_lost", extra={"cause": str(lost.exceptions[0])})  # noqa: TRY400 - the cause says it all
+        log.error("lease_lost", extra={"cause": str(lost.exceptions[0])})  # noqa: TRY400 - no traceback is needed
         sys.stderr.flush()
-        os._exit(LOST)
+        os._exit(EXIT_LEASE_LOST)
 
 
-async def _until(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
-    """Do it until it is done or we are asked to stop; returns whether it was done."""
-    doing = asyncio.ensure_future(work)
+async def _until(job: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
+    """Run a job until it ends or `stop` is set; returns whether it ended."""
+    running = asyncio.ensure_future(job)
     stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait((doing, stopping), return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    if doing.done():
-        doing.result()
+    if running.done():
+        running.result()
         return True
-    doing.cancel()
+    running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
-        await doing
+        await running
     return False
 
 
 async def run(config: operator_config.Config, pod: str) -> None:
-    """Run until a signal."""
+    """Run the operator until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await lead(config, pod, stop)
+    await serve(config, pod, stop)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The program."""
+    """Parse arguments and configuration, and run the operator. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m aether_operator", description=__doc__)
     parser.add_argument(
         "--config",
@@ -140,10 +142,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = operator_config.load(options.config or "")
         pod, _ = operator_config.identity(os.environ)
-    except operator_config.InvalidConfig as wrong:
-        for line in str(wrong).splitlines():
-            log.error("wrong_config", extra={"cause": line})  # noqa: TRY400 - the line is the cause
-        return BAD_CONFIG
+    except operator_config.InvalidConfig as error:
+        for line in str(error).splitlines():
+            log.error("invalid_config", extra={"cause": line})  # noqa: TRY400 - no traceback is needed
+        return EXIT_INVALID_CONFIG
     asyncio.run(run(config, pod))
     return 0
 

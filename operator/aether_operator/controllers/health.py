@@ -1,4 +1,4 @@
-"""Health and metrics over HTTP: alive while the loop turns and, as the leader, while the watches are heard of."""
+"""Probes and metrics over HTTP. The process is alive while its event loop is on time and its watches receive data."""
 
 from __future__ import annotations
 
@@ -20,56 +20,58 @@ if TYPE_CHECKING:
 
     from aether_operator.kube.sessions import Freshness
 
-SILENCE: Final = 75.0
-"""Seconds: the API server sends a bookmark every 60."""
-LAG: Final = 10.0
+MAX_SILENCE: Final = 75.0
+"""Seconds without data from a watch: the API server sends a bookmark every 60."""
+MAX_LAG: Final = 10.0
 """Seconds by which the event loop may be late."""
-TICK: Final = 0.5
+MEASURE_INTERVAL: Final = 0.5
 
 
 @dataclass(slots=True, kw_only=True)
 class Health:
-    """What the probes ask.
+    """Answers the probes.
 
     Args:
-        fresh: How long ago each watch was heard of.
+        freshness: When each watch last received data.
         leading: Whether this replica holds the Lease.
     """
 
     freshness: Freshness
     leading: Callable[[], bool]
     worst_lag: float = 0.0
-    _told: set[str] = field(default_factory=set)
-    """The watches whose age the metrics have."""
+    _reported: set[str] = field(default_factory=set)
+    """The paths that the metric of watch ages has."""
 
     def problems(self) -> list[str]:
-        """Why the process should be ended; none is a yes."""
+        """Why the kubelet should restart the process; empty while it is healthy."""
         ages = self.freshness.ages() if self.leading() else {}
-        late = [f"loop: {self.worst_lag:.1f} s late"] if self.worst_lag > LAG else []
-        return late + [f"watch {path}: silent for {age:.0f} s" for path, age in sorted(ages.items()) if age > SILENCE]
+        problems = [f"loop: {self.worst_lag:.1f} s late"] if self.worst_lag > MAX_LAG else []
+        return problems + [
+            f"watch {path}: silent for {age:.0f} s" for path, age in sorted(ages.items()) if age > MAX_SILENCE
+        ]
 
     async def measure(self) -> None:
-        """Ask the loop, twice a second, how late it is; the probes see the worst of the last moments."""
+        """Measure twice a second how late the event loop is; `worst_lag` decays slowly, so that probes see a peak."""
         while True:
             began = time.monotonic()
-            await asyncio.sleep(TICK)
-            lag = time.monotonic() - began - TICK
+            await asyncio.sleep(MEASURE_INTERVAL)
+            lag = time.monotonic() - began - MEASURE_INTERVAL
             metrics.LOOP_LAG.set(lag)
             self.worst_lag = max(lag, self.worst_lag * 0.8)
             self.update_watch_ages()
 
     def update_watch_ages(self) -> None:
-        """The age of each watch for the metrics, and of no other."""
+        """Set the metric of watch ages, without paths that are not watched any more."""
         ages = self.freshness.ages()
-        for path in self._told - ages.keys():
+        for path in self._reported - ages.keys():
             metrics.WATCH_AGE.remove(path)
         for path, age in ages.items():
             metrics.WATCH_AGE.labels(path).set(age if self.leading() else 0)
-        self._told = set(ages)
+        self._reported = set(ages)
 
     @contextlib.asynccontextmanager
     async def serve(self, port: int) -> AsyncIterator[int]:
-        """Answer on this port, of every address of both families; gives the port, which 0 lets the machine choose."""
+        """Serve on a port of every address of both families. Yields the port; with 0 the kernel chooses one."""
         app = web.Application()
         app.router.add_get("/livez", self._live)
         app.router.add_get("/readyz", self._ready)
@@ -78,18 +80,18 @@ class Health:
         await runner.setup()
         try:
             sockets = listening_sockets(port)
-            for one in sockets:
-                await web.SockSite(runner, one).start()
+            for listener in sockets:
+                await web.SockSite(runner, listener).start()
             yield sockets[0].getsockname()[1]
         finally:
             await runner.cleanup()
 
     async def _live(self, _: web.Request) -> web.Response:
-        wrong = self.problems()
-        return web.Response(status=503 if wrong else 200, text="\n".join(wrong or ["ok"]) + "\n")
+        problems = self.problems()
+        return web.Response(status=503 if problems else 200, text="\n".join(problems or ["ok"]) + "\n")
 
     async def _ready(self, _: web.Request) -> web.Response:
-        # A candidate is as ready as the leader: it stands by.
+        # A standby replica is ready as well: it can take over.
         return web.Response(text=("leading" if self.leading() else "standing by") + "\n")
 
     async def _metrics(self, _: web.Request) -> web.Response:
@@ -98,9 +100,9 @@ class Health:
 
 
 def listening_sockets(port: int, make: Callable[[int], socket.socket] = socket.socket) -> list[socket.socket]:
-    """A socket of each family that this kernel has, on every address and on one port, which 0 lets it choose.
+    """A socket of each address family that the kernel has, on all addresses and on one port; 0 lets it choose.
 
-    A host without IPv6 still has the probes answered.
+    Without IPv6 the probes are served over IPv4 alone.
 
     Raises:
         OSError: The port is taken.

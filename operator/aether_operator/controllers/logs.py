@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line, an event with keys; the key and the id of the visit that it belongs to are on it."""
+"""Logs: one JSON object a line, an event with keys. During a reconcile each line has its key and its id."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 CONTEXT: Final[contextvars.ContextVar[dict[str, str]]] = contextvars.ContextVar("context", default={})  # noqa: B039 - never changed
+"""Keys that are on every line of the current task: of a reconcile, its key and its id."""
 _PLAIN: Final = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {"message", "taskName"}
 LEVELS: Final = {
-    # What Kopf says of each event it hears is ours to say, once.
+    # Kopf logs each event that it receives; the operator logs what it does about them.
     "kopf": logging.WARNING,
     "kopf.objects": logging.ERROR,
-    # Single tries at a request, and the ends of its tasks: where something is refused there are hundreds a minute.
-    # What refused or ended it `handlers.watching` says, once.
+    # Single attempts at a request, and the ends of its tasks: hundreds a minute while the API server denies access.
+    # `handlers.watcher` logs the cause, once.
     "kopf._cogs.clients": logging.CRITICAL,
     "kopf._core.reactor.orchestration": logging.CRITICAL,
     "kopf._core.reactor.running": logging.CRITICAL,
-    "psycopg": logging.CRITICAL + 1,  # a report has it, without secrets
+    "psycopg": logging.CRITICAL + 1,  # the report of a check has it, without secrets
 }
 _HEAD: Final = "Traceback (most recent call last):\n"
 MAX_DEPTH: Final = 8
-"""Exceptions of a chain that are told."""
+"""Exceptions of a chain that are logged at most."""
 _QUOTED_PACKAGES: Final = frozenset({"builtins", "aether_operator"})
 _LIBRARY_PATHS: Final = tuple(
     set(sysconfig.get_paths().values()) - {sysconfig.get_path("data"), sysconfig.get_path("scripts")}
 )
-"""Where the code of others lies."""
+"""Where the standard library and installed packages are."""
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON."""
+    """Formats a record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -58,15 +59,15 @@ class JsonFormatter(logging.Formatter):
 
 
 def _event(record: logging.LogRecord) -> str:
-    """What happened. Below its first line asyncio repeats the exception, whose words are the trace's matter."""
+    """The event's name. Of asyncio's messages only the first line: below it is the exception, which `trace` formats."""
     text = record.getMessage()
     return text.partition("\n")[0] if record.name == "asyncio" else text
 
 
 def trace(error: BaseException) -> str:
-    """Where an exception comes from, and what it is: its own words only where our own code said them.
+    """The traceback of an exception and its causes. Its message is included only if our own code raised it.
 
-    A driver's words may quote what was sent to a server, the login included.
+    A driver's message may quote what was sent to a server, credentials included.
     """
     parts: list[str] = []
     one: BaseException | None = error
@@ -79,7 +80,7 @@ def trace(error: BaseException) -> str:
 
 
 def summary(error: BaseException) -> str:
-    """The same in one line, for a status: what it is, and where in our code."""
+    """An exception in one line, for a status: its class, its message as in `trace`, and the line of our code."""
     frames = [one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith(_LIBRARY_PATHS)]
     at = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"{_describe(error)}{at}"
@@ -94,7 +95,7 @@ def _describe(error: BaseException) -> str:
 
 
 def set_up(level: str = "INFO") -> None:
-    """Everything that this process logs, on standard error."""
+    """Log to standard error as JSON, uncaught exceptions included."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
@@ -104,7 +105,7 @@ def set_up(level: str = "INFO") -> None:
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, tb: TracebackType | None) -> None:
-    """What ends the process is a log line like any other."""
+    """The `sys.excepthook`: an exception that ends the process is a log line like any other."""
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, tb)
         return

@@ -1,4 +1,4 @@
-"""The operator's configuration: one file, as the chart renders it, and who we are from the environment."""
+"""The operator's configuration: the file that the chart renders, and its pod's identity from the environment."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 ENVIRONMENT: Final = "AETHER_CONFIG"
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
-Place = Annotated[str, Field(pattern=r"^([^:\s\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$")]
+Address = Annotated[str, Field(pattern=r"^([^:\s\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$")]
 
 
 class InvalidConfig(Exception):
-    """The configuration cannot be used: one line a problem, each with the field's name."""
+    """The configuration cannot be used. The message has a line for each problem, with the name of the field."""
 
 
 class LeaseName(Model):
@@ -31,11 +31,12 @@ class LeaseName(Model):
 
 
 class Config(Model):
-    """The file.
+    """The configuration file.
 
-    Two are for an operator that runs outside of the cluster, and cannot resolve its services or reach its pods:
-    `managed_addresses`, server → `host:port` or `[IPv6]:port`; and `component_address`, where a room's pod is, with
-    `{namespace}` and `{pod}` in it. Beside `kubectl proxy` that is `http://127.0.0.1:8001/api/v1/namespaces/{namespace}/pods/{pod}:8000/proxy`.
+    Two fields are for an operator outside of the cluster, which cannot resolve names of Services or reach pods:
+    `managed_addresses` has `host:port` or `[IPv6]:port` of each managed server; `component_address` is a URL of a
+    component's pod with `{namespace}` and `{pod}` in it. Beside `kubectl proxy` that is
+    `http://127.0.0.1:8001/api/v1/namespaces/{namespace}/pods/{pod}:8000/proxy`.
     """
 
     namespaces: Annotated[tuple[Name, ...], Field(min_length=1, max_length=64)]
@@ -45,37 +46,37 @@ class Config(Model):
     resync_seconds: Annotated[float, Field(gt=0, le=86400)] = 600
     watch_silence_seconds: Annotated[float, Field(gt=0, le=70)] = 70
     max_concurrent_reconciles: Annotated[int, Field(ge=1, le=64)] = 8
-    managed_addresses: dict[Server, Place] = Field(default_factory=dict)
+    managed_addresses: dict[Server, Address] = Field(default_factory=dict)
     component_address: Annotated[str, Field(pattern=r"^$|^https?://[^{}\s]*(\{(namespace|pod)\}[^{}\s]*)+$")] = ""
 
 
 def load(path: str) -> Config:
-    """Read the file.
+    """Read and validate the configuration file.
 
     Raises:
-        WrongConfig: It is not there, is not YAML, or a field is wrong.
+        InvalidConfig: The file is missing, is not YAML, or has an invalid field.
     """
     if not path:
         raise InvalidConfig(f"--config: not given, and {ENVIRONMENT} is not set")
     try:
-        said = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as absent:
-        raise InvalidConfig(f"{path}: {absent.strerror}") from absent
-    except yaml.YAMLError as broken:
-        raise InvalidConfig(f"{path}: not YAML") from broken
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidConfig(f"{path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise InvalidConfig(f"{path}: not YAML") from error
     try:
-        return Config.model_validate(said)
-    except pydantic.ValidationError as wrong:
+        return Config.model_validate(data)
+    except pydantic.ValidationError as error:
         raise InvalidConfig(
-            "\n".join(f"{path}: {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in wrong.errors())
+            "\n".join(f"{path}: {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
         ) from None
 
 
 def identity(env: Mapping[str, str]) -> tuple[str, str]:
-    """The pod's name and namespace.
+    """The name and the namespace of the operator's own pod.
 
     Raises:
-        WrongConfig: The environment does not say.
+        InvalidConfig: A variable is not set.
     """
     missing = [name for name in ("POD_NAME", "POD_NAMESPACE") if not env.get(name)]
     if missing:

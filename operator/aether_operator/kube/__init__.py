@@ -1,1 +1,1 @@
-"""The only speaker to the Kubernetes API."""
+"""Clients of the Kubernetes API: requests, sessions, leader election, events."""
