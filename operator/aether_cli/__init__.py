@@ -1,6 +1,6 @@
-"""The command line of Aether, and under `local` the one-node Kubernetes it can start by itself.
+"""The command line of Aether, and under `local` the one-node Kubernetes that it can start on this machine.
 
-It reads a cluster through kubectl's JSON, never through a client library.
+It reads clusters by running kubectl and parsing its JSON; it uses no Kubernetes client library.
 """
 
 __version__ = "0.1.0.dev0"

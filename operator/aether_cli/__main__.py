@@ -1,4 +1,4 @@
-"""`aether`, `kubectl aether` and `python -m aether_cli`."""
+"""The entry points: `aether`, `kubectl aether` and `python -m aether_cli`."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import sys
 
 
 def main() -> None:
-    """`aether`: run the command line of this process."""
+    """Run `aether` with this process's arguments."""
     _run("app")
 
 
 def main_of_plugin() -> None:
-    """`kubectl aether`: the same for kubectl, which runs `kubectl-aether`."""
+    """Run `kubectl aether`; kubectl starts it as `kubectl-aether`."""
     _run("plugin")
 
 
 def _run(program: str) -> None:
     try:
-        from aether_cli import app  # noqa: PLC0415 - reading it takes long enough for somebody to press Ctrl-C
+        from aether_cli import app  # noqa: PLC0415 - the import is slow: Ctrl-C during it must end quietly, too
 
         sys.exit(app.run(sys.argv[1:], program=getattr(app, program)))
     except KeyboardInterrupt:
@@ -26,7 +26,7 @@ def _run(program: str) -> None:
 
 
 def complete_for_kubectl() -> None:
-    """What kubectl asks of a plugin (`kubectl_complete-aether WORDS…`): candidates, a line each, then a directive."""
+    """Print completions for kubectl (`kubectl_complete-aether WORDS…`): one candidate a line, then a directive."""
     import typer.main  # noqa: PLC0415 - as above
 
     from aether_cli import app  # noqa: PLC0415
@@ -35,11 +35,11 @@ def complete_for_kubectl() -> None:
     os.environ["_AETHER_COMPLETE"] = "complete_fish"
     os.environ["_TYPER_COMPLETE_ARGS"] = " ".join(["aether", *words])
     os.environ["_TYPER_COMPLETE_FISH_ACTION"] = "get-args"
-    typer.main.get_command(app.app)  # has Typer know the shells; the plugin itself installs no completion
+    typer.main.get_command(app.app)  # registers Typer's shells, which the plugin's app (add_completion=False) does not
     try:
         app.plugin(prog_name="aether")
     finally:
-        sys.stdout.write(":4\n")  # cobra's "no file names"
+        sys.stdout.write(":4\n")  # cobra's ShellCompDirectiveNoFileComp
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`aether` and `kubectl aether`: which commands each has, and what came of one, translated back.
+"""The two programs `aether` and `kubectl aether`: their commands, and how an error becomes output and an exit code.
 
 `aether` talks to the local cluster unless a context is named; `kubectl aether` to the current context, as kubectl does.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="aether",
-    help="Run a Kraken spot trading desk on Kubernetes: on a cluster of your own, or on one that this command starts.",
+    help="Run a Kraken spot trading platform on Kubernetes: on your own cluster, or on one that this command starts.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -31,8 +31,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:  # noqa: FBT001 - the shape of a Typer callback
-    if wanted:
+def _version(requested: bool) -> None:  # noqa: FBT001 - the signature of a Typer callback
+    if requested:
         out.print(f"aether {aether_cli.__version__}")
         raise typer.Exit
 
@@ -41,10 +41,10 @@ def _version(wanted: bool) -> None:  # noqa: FBT001 - the shape of a Typer callb
 def _top(
     *,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """What every command shares: nothing but `--version`."""
+    """Options before a command: `--version` only."""
 
 
 SHARED: Final[tuple[Callable[..., None], ...]] = (
@@ -52,11 +52,11 @@ SHARED: Final[tuple[Callable[..., None], ...]] = (
     platform_commands.book,
     platform_commands.explain,
 )
-"""The commands that both have."""
+"""The commands of both programs."""
 KUBECTL_CONTEXT_SETTINGS: Final = {
     "allow_extra_args": True,
     "ignore_unknown_options": True,
-    # From kubectl's first word on nothing is ours, a `--` neither.
+    # Everything after kubectl's first argument is passed on as it is, a `--` included.
     "allow_interspersed_args": False,
     "help_option_names": [],
 }
@@ -67,56 +67,54 @@ app.command()(cluster_commands.logs)
 
 plugin = typer.Typer(
     name="kubectl aether",
-    help="See how Aether is in the cluster of the current context.",
+    help="Show the state of Aether in the cluster of the current context.",
     no_args_is_help=True,
-    add_completion=False,  # kubectl asks kubectl_complete-aether
+    add_completion=False,  # kubectl runs kubectl_complete-aether
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 ABSENT_COMMANDS: Final = {
-    "up": "aether up starts a cluster on this machine, and with --context NAME installs Aether in yours.",
-    "down": "aether down stops the cluster that aether up started on this machine.",
-    "build": "aether build builds on this machine.",
-    "kubectl": "It is kubectl that you are calling.",
-    "logs": "kubectl logs has those of a workload, aether logs those of the local cluster's components.",
+    "up": "Use aether up: it starts a cluster on this machine, or with --context NAME installs Aether in yours.",
+    "down": "Use aether down: it stops the cluster that aether up started on this machine.",
+    "build": "Use aether build: it builds programs and images on this machine.",
+    "kubectl": "Call kubectl itself.",
+    "logs": "Use kubectl logs for a workload, aether logs for the local cluster's components.",
 }
-"""What `kubectl aether` has not, since it is about this machine and not about a context → where it is."""
+"""Commands that only `aether` has, because they concern this machine and not a context → what to use instead."""
 
 
-PluginContext = Annotated[str, typer.Option("--context", help="The context; the current one otherwise.")]
+PluginContext = Annotated[str, typer.Option("--context", help="The context; by default the current one.")]
 PluginKubeconfig = Annotated[
     Path | None,
-    typer.Option(
-        "--kubeconfig", help="A kubeconfig file; what KUBECONFIG says otherwise.", exists=True, dir_okay=False
-    ),
+    typer.Option("--kubeconfig", help="A kubeconfig file; by default that of KUBECONFIG.", exists=True, dir_okay=False),
 ]
 PluginNamespace = Annotated[
-    str, typer.Option("--namespace", "-n", help="The namespace; the context's, or default, otherwise.")
+    str, typer.Option("--namespace", "-n", help="The namespace; by default the context's, or default.")
 ]
 KUBECTL_OPTIONS: Final = {"context": PluginContext, "kubeconfig": PluginKubeconfig, "namespace": PluginNamespace}
-"""Options of `kubectl aether` that are as kubectl's own."""
+"""Options of `kubectl aether` that work like kubectl's own: parameter → its annotation."""
 
 
 @plugin.callback()
 def _top_of_plugin(
-    at: typer.Context,
+    call: typer.Context,
     *,
     context: PluginContext = "",
     kubeconfig: PluginKubeconfig = None,
     namespace: PluginNamespace = "",
     version: Annotated[  # noqa: ARG001 - its own callback acts
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Options that come before a command hold for it, as kubectl has them on either side."""
+    """Accept kubectl's options before the command, too, as kubectl does: they become the command's defaults."""
     given = {"context": context, "kubeconfig": kubeconfig, "namespace": namespace}
-    at.default_map = {command.__name__: {key: value for key, value in given.items() if value} for command in SHARED}
+    call.default_map = {command.__name__: {key: value for key, value in given.items() if value} for command in SHARED}
 
 
 def _without_local_cluster(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that knows nothing of a local cluster."""
-    known = inspect.signature(command, eval_str=True)
+    """The same command without `--name` and with kubectl's options: it always uses a context."""
+    signature = inspect.signature(command, eval_str=True)
 
     @functools.wraps(command)
     def on_context(**given: Any) -> None:
@@ -124,10 +122,10 @@ def _without_local_cluster(command: Callable[..., None]) -> Callable[..., None]:
 
     parameters = [
         one.replace(annotation=KUBECTL_OPTIONS.get(one.name, one.annotation))
-        for one in known.parameters.values()
+        for one in signature.parameters.values()
         if one.name != "name"
     ]
-    on_context.__signature__ = known.replace(parameters=parameters)  # type: ignore[attr-defined]  # what Typer reads
+    on_context.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # for Typer
     return on_context
 
 
@@ -146,12 +144,12 @@ for _name in ABSENT_COMMANDS:
 
 
 def run(arguments: list[str], *, program: typer.Typer = app) -> int:
-    """Run one command line and return its exit code; a fault becomes its two lines on standard error."""
-    # Not everybody's PATH has where Debian keeps iptables; a plain `su` does not.
+    """Run one command line and return its exit code; an error is printed to standard error as cause and remedy."""
+    # Debian keeps iptables in /usr/sbin, which is not in every PATH: a plain `su` leaves it out.
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
     try:
         program(arguments, prog_name=program.info.name)
-    except SystemExit as end:  # how Typer ends, with 2 for a command line that it cannot read
+    except SystemExit as end:  # Typer always exits; with 2 where it cannot parse the command line
         return int(end.code or 0)
     except problems.AetherError as fault:
         errors.print(f"[bold red]error:[/] {escape(fault.cause)}")

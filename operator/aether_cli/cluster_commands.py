@@ -1,4 +1,4 @@
-"""The commands about a cluster itself, which `aether` alone has: up, build, down, kubectl, logs."""
+"""The commands about a cluster, which only `aether` has: up, build, down, kubectl, logs."""
 
 from __future__ import annotations
 
@@ -26,15 +26,14 @@ if TYPE_CHECKING:
 Values = Annotated[
     list[Path] | None,
     typer.Option(
-        help="A file of values for the chart; may be given several times. Your own cluster needs one: where the "
-        "images are.",
+        help="A values file for the chart; can be repeated. Your own cluster needs one that says where the images are.",
         exists=True,
         dir_okay=False,
         resolve_path=True,
     ),
 ]
 ANOTHER_CLUSTER: Final = (("--context",), ("--kubeconfig",), ("--cluster",), ("--server", "-s"))
-"""Options of kubectl that choose which cluster it talks to."""
+"""Options of kubectl that select another cluster."""
 
 
 def up(  # noqa: PLR0913 - a command has as many options as it has
@@ -42,65 +41,67 @@ def up(  # noqa: PLR0913 - a command has as many options as it has
     name: Name = DEFAULT,
     context: Context = "",
     kubeconfig: Kubeconfig = None,
-    profile: Annotated[Profile, typer.Option(help="How much of a cluster.")] = Profile.NODE,
+    profile: Annotated[
+        Profile, typer.Option(help="What to start: the control plane only, or a node that runs pods, too.")
+    ] = Profile.NODE,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="The API's port on 127.0.0.1; 0 takes any free one.")
+        int, typer.Option(min=0, max=65535, help="The API server's port on 127.0.0.1; 0 takes any free port.")
     ] = Settings().port,
     egress: Annotated[bool, typer.Option("--egress", help="Let pods reach the machine's network.")] = False,
     example: Annotated[
         bool | None,
         typer.Option(
             "--example/--no-example",
-            help="Apply the first example and wait until it is Ready. On the local cluster unless you say no; "
-            "on one of your own only if you say so.",
+            help="Apply the first example and wait until it is Ready. The default on the local cluster, not on your "
+            "own.",
             show_default=False,
         ),
     ] = None,
     values: Values = None,
     as_json: AsJson = False,
 ) -> None:
-    """Have Aether in a cluster: in a one-node Kubernetes on this machine, or in the one of --context. Again: heals."""
+    """Install Aether: in a one-node Kubernetes on this machine, or in the cluster of --context. Repeat it to repair."""
     reporter = progress.TerminalReporter()
     if context or kubeconfig:
         with targets.errors_named(targets.select(name, context, kubeconfig)) as target:
             _up_on_context(target, reporter, values or [], example=bool(example), as_json=as_json)
         return
     at = paths.of(name, os.environ)
-    select = Settings(profile=profile, port=port, egress=egress)
-    if not select.has_node and (example or values):
+    chosen = Settings(profile=profile, port=port, egress=egress)
+    if not chosen.has_node and (example or values):
         raise problems.BadInput(
             f"profile: {profile} runs no pods, and nothing is installed there", remedy=f"Use --profile {Profile.NODE}"
         )
-    cluster = startup.up(at, select, reporter)
+    cluster = startup.up(at, chosen, reporter)
     installed = None
-    if select.has_node:
+    if chosen.has_node:
         helm = installer.Helm(program=cluster.programs["helm"], kubectl=cluster.kubectl)
         chart = installer.repository() / "helm" / installer.RELEASE
         with supervisor_process.exclusive(at, reporter):
             installer.delete_pending_releases(cluster.kubectl)
-            name_of_chart = installer.install(
+            chart_name = installer.install(
                 helm, chart, reporter, given=installer.values(cluster.images), files=values or []
             )
-        installed = _with_example(cluster.kubectl, name_of_chart, reporter, wanted=example is not False)
+        installed = _with_example(cluster.kubectl, chart_name, reporter, requested=example is not False)
     if as_json:
         output.print_json({**cluster.record(), **(installed.record() if installed else {})})
         return
-    news = f"up after {cluster.seconds:.1f} s" if cluster.started else "was up already"
+    started = f"up after {cluster.seconds:.1f} s" if cluster.started else "was already up"
     reporter.line("")
     output.print_heading(output.heading(targets.select(name, "")))
-    out.print(f"  {cluster.server}, {news}")
+    out.print(f"  {cluster.server}, {started}")
     if installed:
         _print_installed(installed)
     option = "" if name == DEFAULT else f" --name {name}"
     out.print(f"\n  aether status{option}")
     out.print(f"  aether kubectl{option} get {'aether' if installed else 'pods'} --all-namespaces")
-    out.print(f"  export KUBECONFIG={escape(str(cluster.kubeconfig))}    # for kubectl, Lens, k9s, helm and all others")
+    out.print(f"  export KUBECONFIG={escape(str(cluster.kubeconfig))}    # for kubectl, Lens, k9s, helm and others")
 
 
 def _up_on_context(
     target: targets.Target, reporter: progress.Reporter, values: Sequence[Path], *, example: bool, as_json: bool
 ) -> None:
-    """`up` on a cluster of the person's: nothing is started, and no image is brought."""
+    """`up` on the user's own cluster: installs the chart; starts no cluster and loads no images."""
     kubectl = target.kubectl
     helm = installer.helm(kubectl, paths.of(DEFAULT, os.environ).cache, os.environ)
     chart = installer.repository() / "helm" / installer.RELEASE
@@ -108,8 +109,8 @@ def _up_on_context(
         version = kubectl.json("version", deadline=20)["serverVersion"]["gitVersion"]
         kubectl.apply(*(manifests.restricted_namespace(one) for one in manifests.NAMESPACES))
         step.result(f"Kubernetes {version}, namespaces {', '.join(manifests.NAMESPACES)}")
-    name_of_chart = installer.install(helm, chart, reporter, given={}, files=values)
-    installed = _with_example(kubectl, name_of_chart, reporter, wanted=example)
+    chart_name = installer.install(helm, chart, reporter, given={}, files=values)
+    installed = _with_example(kubectl, chart_name, reporter, requested=example)
     if as_json:
         record = {**target.record(), "version": version, "namespaces": list(manifests.NAMESPACES)}
         output.print_json({**record, **installed.record()})
@@ -119,14 +120,14 @@ def _up_on_context(
     out.print(f"  Kubernetes {version}")
     _print_installed(installed)
     if not example:
-        out.print(f"  No example was applied: --example does, or kubectl apply -f examples/{installer.EXAMPLE}")
+        out.print(f"  No example applied; to apply one: --example, or kubectl apply -f examples/{installer.EXAMPLE}")
 
 
 def _with_example(
-    kubectl: kubectl_client.Kubectl, chart: str, reporter: progress.Reporter, *, wanted: bool
+    kubectl: kubectl_client.Kubectl, chart: str, reporter: progress.Reporter, *, requested: bool
 ) -> installer.Installation:
     folder = installer.repository() / "examples" / installer.EXAMPLE
-    platforms = installer.apply_example(kubectl, folder, reporter) if wanted else ()
+    platforms = installer.apply_example(kubectl, folder, reporter) if requested else ()
     return installer.Installation(chart=chart, platforms=platforms)
 
 
@@ -137,7 +138,7 @@ def _print_installed(installed: installer.Installation) -> None:
 
 
 def build(*, as_json: AsJson = False) -> None:
-    """Build what `up` needs, programs and images, into the cache, and start nothing."""
+    """Build the programs and images that `up` needs into the cache; start nothing."""
     built = startup.build(paths.of(DEFAULT, os.environ), progress.TerminalReporter())
     if as_json:
         output.print_json(
@@ -148,43 +149,43 @@ def build(*, as_json: AsJson = False) -> None:
 def down(
     *,
     name: Name = DEFAULT,
-    purge: Annotated[bool, typer.Option("--purge", help="Remove its objects and volumes too.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Delete its objects and volumes, too.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Stop the local cluster. Its objects, its volumes and the caches stay, unless --purge."""
+    """Stop the local cluster. Its objects and volumes stay unless --purge; the caches stay in any case."""
     began = time.monotonic()
     stopped = startup.down(paths.of(name, os.environ), progress.TerminalReporter(), purge=purge)
     seconds = time.monotonic() - began
     if as_json:
         output.print_json({"name": name, "stopped": stopped, "purged": purge, "seconds": round(seconds, 3)})
     else:
-        out.print(f"Cluster {name} is down." if stopped else f"Cluster {name} was not running.")
+        out.print(f"Cluster {name} is stopped." if stopped else f"Cluster {name} was not running.")
 
 
 def kubectl(
     arguments: typer.Context, *, name: Name = DEFAULT, context: Context = "", kubeconfig: Kubeconfig = None
 ) -> None:
-    """Run kubectl against the cluster; options of aether come first: aether kubectl --name x get pods -A."""
+    """Run kubectl on the cluster. Options of aether come before kubectl's: aether kubectl --name x get pods -A."""
     _exec_kubectl(targets.select(name, context, kubeconfig), arguments.args)
 
 
 def _exec_kubectl(target: targets.Target, words: Sequence[str]) -> None:
-    """What it prints on standard output is its own; whose data those are is said before, on standard error.
+    """Print the heading to standard error, then replace this process by kubectl.
 
     Raises:
-        BadInput: The words choose another cluster than that of which it would be said.
+        BadInput: kubectl's options select another cluster than the heading names.
     """
-    for names in ANOTHER_CLUSTER if words[:1] != ["config"] else ():  # those of `config` choose none
+    for names in ANOTHER_CLUSTER if words[:1] != ["config"] else ():  # `kubectl config` talks to no cluster
         if _option(words, *names) is not None:
-            before = "Name the cluster before kubectl's own words: aether kubectl --context NAME get pods"
-            raise problems.BadInput(f"{names[0]}: kubectl would talk to another cluster", remedy=before)
+            remedy = "Name the cluster before kubectl's arguments: aether kubectl --context NAME get pods"
+            raise problems.BadInput(f"{names[0]}: kubectl would talk to another cluster", remedy=remedy)
     output.errors.print(output.heading(target, _option(words, "--namespace", "-n") or ""))
     command = target.kubectl.command(*words)
     os.execv(command[0], command)
 
 
 def _option(words: Sequence[str], *names: str) -> str | None:
-    """What kubectl's words say for one of its options; the last counts. None where they do not name it."""
+    """The value of one of kubectl's options, by its names, in its arguments; the last one counts. None without it."""
     value = None
     for nth, word in enumerate(words):
         if word == "--":
@@ -201,7 +202,7 @@ def logs(  # noqa: PLR0913 - a command has as many options as it has
     what: Annotated[
         str,
         typer.Argument(
-            help="A component of the local cluster (kubelet), or a workload as kubectl names it (deploy/x)."
+            help="A component of the local cluster (kubelet), or a pod or workload (deploy/x) as for kubectl logs."
         ),
     ] = "",
     *,
@@ -209,27 +210,27 @@ def logs(  # noqa: PLR0913 - a command has as many options as it has
     context: Context = "",
     kubeconfig: Kubeconfig = None,
     namespace: Namespace = "",
-    lines: Annotated[int, typer.Option("--lines", help="How many of the last lines.", min=0)] = 50,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they are written.")] = False,
+    lines: Annotated[int, typer.Option("--lines", help="The number of lines to show.", min=0)] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the log.")] = False,
 ) -> None:
-    """Show the last lines of a component's log, or of a workload's. Without a name: which components have one."""
+    """Show the last lines of a component's or a workload's log. Without an argument: list the components."""
     at = paths.of(name, os.environ)
     own_cluster = bool(context or kubeconfig)
     if own_cluster and not what:
-        raise problems.BadInput("what: name a workload", remedy="For example: aether logs --context c deploy/web")
+        raise problems.BadInput("what: a workload is missing", remedy="For example: aether logs --context c deploy/web")
     if "/" in what or own_cluster:
         target = targets.select(name, context, kubeconfig)
         where = f"--namespace={namespace or target.namespace}"
         _exec_kubectl(target, ["logs", what, where, f"--tail={lines}", *(["--follow"] if follow else [])])
     log = at.logs / f"{what}.log"
     if not log.is_file():
-        have = ", ".join(sorted(path.stem for path in at.logs.glob("*.log")))
-        if not have:
+        known = ", ".join(sorted(path.stem for path in at.logs.glob("*.log")))
+        if not known:
             raise problems.NotRunning(f"cluster {name} has no logs", remedy="Start it: aether up")
         if not what:
-            out.print(have)
+            out.print(known)
             return
-        raise problems.BadInput(f"what: no component {what!r}", remedy=f"There are: {have}")
+        raise problems.BadInput(f"what: no component {what!r}", remedy=f"Components: {known}")
     if follow:
         os.execvp("tail", ["tail", "-n", str(lines), "-F", str(log)])
     with log.open(errors="replace") as opened:

@@ -1,4 +1,4 @@
-"""Looks at what a cluster has of Aether, and through the API server's proxy at pods: how market data flow, one book."""
+"""Reads Aether's objects in a cluster, and through the API server's proxy the status and the books of ingest's pods."""
 
 from __future__ import annotations
 
@@ -13,94 +13,94 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 API_TIMEOUT: Final = 20.0
-"""Seconds that the API server has to answer."""
+"""Seconds."""
 POD_TIMEOUT: Final = 5.0
-"""Seconds that a room has to answer."""
+"""Seconds that a pod has to respond through the API server's proxy."""
 
 
 @dataclass(kw_only=True)
 class _Reader:
-    """Reads lists, and remembers what may not be read."""
+    """Reads objects, and collects the resources that the user may not read."""
 
     kubectl: kubectl_client.Kubectl
     unreadable: list[status_view.UnreadableResource]
 
-    def all(self, what: str, where: Sequence[str], selector: str = "") -> list[dict[str, Any]]:
-        """What there is in these namespaces, in all of them where none is named; without what is forbidden."""
+    def all(self, resource: str, namespaces: Sequence[str], selector: str = "") -> list[dict[str, Any]]:
+        """The objects of a resource in these namespaces, or in all where none is given; without forbidden ones."""
         found: list[dict[str, Any]] = []
-        for space in where or ("",):
-            within = f"--namespace={space}" if space else "--all-namespaces"
+        for namespace in namespaces or ("",):
+            scope = f"--namespace={namespace}" if namespace else "--all-namespaces"
             try:
-                found += self.kubectl.get(what, within, f"--selector={selector}", deadline=API_TIMEOUT)["items"]
+                found += self.kubectl.get(resource, scope, f"--selector={selector}", deadline=API_TIMEOUT)["items"]
             except kubectl_client.Forbidden:
-                self._note(what, space)
+                self._note(resource, namespace)
         return found
 
-    def one(self, what: str, name: str, space: str) -> list[dict[str, Any]]:
-        """One object, if it is there and may be read."""
+    def one(self, resource: str, name: str, namespace: str) -> list[dict[str, Any]]:
+        """One object; an empty list where it does not exist or may not be read."""
         try:
-            return [self.kubectl.get(what, name, f"--namespace={space}", deadline=API_TIMEOUT)]
+            return [self.kubectl.get(resource, name, f"--namespace={namespace}", deadline=API_TIMEOUT)]
         except kubectl_client.NotFound:
             return []
         except kubectl_client.Forbidden:
-            self._note(what, space)
+            self._note(resource, namespace)
             return []
 
-    def _note(self, what: str, space: str) -> None:
-        one = status_view.UnreadableResource(what=what.partition(".")[0], namespace=space)
+    def _note(self, resource: str, namespace: str) -> None:
+        one = status_view.UnreadableResource(resource=resource.partition(".")[0], namespace=namespace)
         if one not in self.unreadable:
             self.unreadable.append(one)
 
 
-def aether_state(kubectl: kubectl_client.Kubectl, spaces: Sequence[str]) -> status_view.AetherState:
-    """What a cluster has of Aether in these namespaces; in all of them where none is named.
+def aether_state(kubectl: kubectl_client.Kubectl, namespaces: Sequence[str]) -> status_view.AetherState:
+    """The operator and the platforms in these namespaces, or in all where none is given, with their pods.
 
-    The operator is also looked for in the namespace that it usually has. Nothing where the kinds are not installed.
+    The operator is searched for in its usual namespace, too. Empty where the CRDs are not installed.
 
     Raises:
-        Forbidden: Not even platforms may be read.
+        Forbidden: The user may list platforms in none of these namespaces.
     """
     if not installed(kubectl):
         return status_view.AetherState(installed=False)
-    read = _Reader(kubectl=kubectl, unreadable=[])
-    found_platforms = read.all(installer.PLATFORMS, spaces)
-    if len(read.unreadable) == max(1, len(spaces)):
-        which = f"namespace {', '.join(spaces)}" if spaces else "all namespaces"
-        raise kubectl_client.Forbidden(f"you may not list {platforms.PLURAL} in {which}", remedy=NAMESPACE_REMEDY)
-    operator_namespaces = tuple(dict.fromkeys([*spaces, installer.OPERATOR_NAMESPACE])) if spaces else ()
+    reader = _Reader(kubectl=kubectl, unreadable=[])
+    found_platforms = reader.all(installer.PLATFORMS, namespaces)
+    if len(reader.unreadable) == max(1, len(namespaces)):
+        where = f"namespace {', '.join(namespaces)}" if namespaces else "all namespaces"
+        raise kubectl_client.Forbidden(f"you may not list {platforms.PLURAL} in {where}", remedy=NAMESPACE_REMEDY)
+    operator_namespaces = tuple(dict.fromkeys([*namespaces, installer.OPERATOR_NAMESPACE])) if namespaces else ()
     operator = ",".join(f"{key}={value}" for key, value in labels.OPERATOR_POD.items())
-    deployments = read.all("deployments", operator_namespaces, operator)
+    deployments = reader.all("deployments", operator_namespaces, operator)
     names = {(one["metadata"]["namespace"], one["metadata"]["name"]) for one in deployments}
     return status_view.AetherState(
         platforms=found_platforms,
         deployments=deployments,
-        leases=[lease for space, name in sorted(names) for lease in read.one("leases", name, space)],
-        pods=[*read.all("pods", operator_namespaces, operator), *read.all("pods", spaces, labels.PLATFORM)],
-        unreadable=read.unreadable,
+        leases=[lease for namespace, name in sorted(names) for lease in reader.one("leases", name, namespace)],
+        pods=[*reader.all("pods", operator_namespaces, operator), *reader.all("pods", namespaces, labels.PLATFORM)],
+        unreadable=reader.unreadable,
     )
 
 
 def nodes(kubectl: kubectl_client.Kubectl) -> tuple[list[dict[str, Any]], list[status_view.UnreadableResource]]:
-    """The cluster's nodes; who has rights in namespaces alone may not read them."""
-    read = _Reader(kubectl=kubectl, unreadable=[])
-    return read.all("nodes", ()), read.unreadable
+    """The cluster's nodes, and whether the user may not list them."""
+    reader = _Reader(kubectl=kubectl, unreadable=[])
+    return reader.all("nodes", ()), reader.unreadable
 
 
-def events(kubectl: kubectl_client.Kubectl, thing: dict[str, Any]) -> list[dict[str, Any]]:
-    """What happened to an object; in the form of the core group, which the role `view` may read."""
-    meta = thing["metadata"]
-    about = f"--field-selector=involvedObject.uid={meta['uid']}"
-    found: list[dict[str, Any]] = kubectl.get("events", f"--namespace={meta['namespace']}", about)["items"]
+def events(kubectl: kubectl_client.Kubectl, regarding: dict[str, Any]) -> list[dict[str, Any]]:
+    """The events of an object; as core/v1, which the role `view` may read, unlike events.k8s.io."""
+    meta = regarding["metadata"]
+    selector = f"--field-selector=involvedObject.uid={meta['uid']}"
+    found: list[dict[str, Any]] = kubectl.get("events", f"--namespace={meta['namespace']}", selector)["items"]
     return found
 
 
 PROXY_RIGHT: Final = "the verb get on pods/proxy"
-"""The right that a look at a pod takes; the role `view` has it not."""
+"""What reading a pod's status or a book needs; the role `view` does not have it."""
 NAMESPACE_REMEDY: Final = "Name a namespace that you may read: -n NAMESPACE"
 
 
 def installed(kubectl: kubectl_client.Kubectl) -> bool:
-    """Whether a cluster knows our kinds; everybody who may log in may ask that."""
+    """Whether Aether's CRDs are installed; discovery is open to every authenticated user."""
     try:
         kubectl.raw(f"/apis/{models.GROUP}/{models.VERSION}", deadline=API_TIMEOUT)
     except kubectl_client.NotFound:
@@ -109,10 +109,10 @@ def installed(kubectl: kubectl_client.Kubectl) -> bool:
 
 
 def list_platforms(kubectl: kubectl_client.Kubectl, namespace: str = "") -> list[dict[str, Any]]:
-    """All platforms of a cluster, or of one namespace; none where the kinds are not installed.
+    """The platforms of a cluster, or of one namespace; none where the CRDs are not installed.
 
     Raises:
-        ProgramFailed: As `asking.Kubectl.text`.
+        ProgramFailed: As in `kubectl_client.Kubectl.text`.
     """
     within = f"--namespace={namespace}" if namespace else "--all-namespaces"
     try:
@@ -127,11 +127,11 @@ def list_platforms(kubectl: kubectl_client.Kubectl, namespace: str = "") -> list
 
 
 def platform(kubectl: kubectl_client.Kubectl, namespace: str, name: str) -> dict[str, Any]:
-    """A platform, which says at what venue its prices are.
+    """Get a TradingPlatform.
 
     Raises:
-        BadInput: There is none.
-        Forbidden: Whoever asks may not read it.
+        BadInput: It does not exist.
+        Forbidden: The user may not read it.
     """
     try:
         return kubectl.get(installer.PLATFORMS, name, f"--namespace={namespace}", deadline=API_TIMEOUT)
@@ -145,28 +145,28 @@ def platform(kubectl: kubectl_client.Kubectl, namespace: str, name: str) -> dict
 def pod_statuses(
     kubectl: kubectl_client.Kubectl, pods: Sequence[dict[str, Any]]
 ) -> tuple[list[market_data.PodStatus], list[status_view.UnreadableResource]]:
-    """What the pods of ingest say of themselves, and where they may not be asked."""
+    """The status of every ingest pod among these, and the namespaces in which the user may not request it."""
     statuses: list[market_data.PodStatus] = []
     unreadable: list[status_view.UnreadableResource] = []
     for pod in filter(market_data.is_ingest, pods):
         try:
             statuses.append(pod_status(kubectl, pod))
         except kubectl_client.Forbidden:
-            one = status_view.UnreadableResource(what="pods/proxy", namespace=pod["metadata"]["namespace"])
+            one = status_view.UnreadableResource(resource="pods/proxy", namespace=pod["metadata"]["namespace"])
             unreadable += [one] if one not in unreadable else []
     return statuses, unreadable
 
 
 def pod_status(kubectl: kubectl_client.Kubectl, pod: dict[str, Any]) -> market_data.PodStatus:
-    """What a pod of ingest says of itself; that it is not reached is worth a line, and no fault of the cluster's.
+    """The status that an ingest pod reports; a pod that cannot be reached is a result with an error, not an exception.
 
     Raises:
-        Forbidden: It may not be asked.
+        Forbidden: The user may not use the pod's proxy.
     """
     meta = pod["metadata"]
     identity = {"namespace": meta["namespace"], "platform": meta["labels"][labels.PLATFORM], "pod": meta["name"]}
     if not market_data.is_running(pod):
-        return market_data.PodStatus(**identity, error="it does not run")
+        return market_data.PodStatus(**identity, error="it is not running")
     try:
         status = kubectl.raw(market_data.proxy_path(meta["namespace"], meta["name"], "status"), deadline=POD_TIMEOUT)
     except kubectl_client.Forbidden:
@@ -178,7 +178,7 @@ def pod_status(kubectl: kubectl_client.Kubectl, pod: dict[str, Any]) -> market_d
 
 @dataclass(kw_only=True)
 class BookReader:
-    """Looks at one market of one platform; it remembers which pod served it last."""
+    """Reads the book of one pair of one platform; it remembers which pod served it last."""
 
     kubectl: kubectl_client.Kubectl
     namespace: str
@@ -186,53 +186,54 @@ class BookReader:
     symbol: str
     depth: int
     pod: str = ""
-    of: dict[str, Any] = field(default_factory=dict)
-    """The platform, as it was when the book was: another one may have its name by the next look."""
+    platform_object: dict[str, Any] = field(default_factory=dict)
+    """The TradingPlatform, read again with every book: another one may get its name meanwhile."""
 
     def read(self) -> market_data.BookSnapshot:
-        """The book as it is; of several, one that is usable.
+        """Read the current book; where several pods serve it, a usable one.
 
         Raises:
             BadInput: There is no such platform.
-            Forbidden: Its pods may not be asked.
-            NotReady: Nobody serves it, or who does is not reached.
+            Forbidden: The user may not use the pods' proxy.
+            NotReady: No pod serves the book, or the pod cannot be reached.
         """
         self.platform_object = platform(self.kubectl, self.namespace, self.platform)
         causes: list[str] = []
         found: list[market_data.BookSnapshot] = []
         for pod in self._pods():
-            snapshot = self._of(pod, causes)
+            snapshot = self._from(pod, causes)
             if snapshot is not None and snapshot.usable:
                 self.pod = snapshot.pod
                 return snapshot
             found += [snapshot] if snapshot is not None else []
         self.pod = ""
-        if found:  # a market may have two servers for a while, and none of them a book yet
+        if found:  # two pods may serve a pair for a while, and neither have a usable book yet
             return found[0]
         if causes:
-            raise problems.NotReady(f"{self.symbol}: ingest is not reached: {causes[0]}")
+            raise problems.NotReady(f"{self.symbol}: ingest is not reachable: {causes[0]}")
         raise problems.NotReady(
-            f"{self.symbol}: no pod of ingest of platform {self.platform} in namespace {self.namespace} serves it",
-            remedy="Is it among spec.pairs of the platform, and is that Ready?",
+            f"{self.symbol}: no ingest pod of platform {self.platform} in namespace {self.namespace} serves it",
+            remedy="Is the pair in the platform's spec.pairs, and is the platform Ready?",
         )
 
     def _pods(self) -> Iterator[str]:
-        """The pod that served it last, then all that there are."""
+        """The pod that served the book last, then all running ingest pods."""
         if self.pod:
             yield self.pod
-        where = (f"--namespace={self.namespace}", f"--selector={market_data.selector(self.platform)}")
-        for pod in filter(market_data.is_running, self.kubectl.get("pods", *where, deadline=20)["items"]):
+        which = (f"--namespace={self.namespace}", f"--selector={market_data.selector(self.platform)}")
+        for pod in filter(market_data.is_running, self.kubectl.get("pods", *which, deadline=20)["items"]):
             yield pod["metadata"]["name"]
 
-    def _of(self, pod: str, causes: list[str]) -> market_data.BookSnapshot | None:
+    def _from(self, pod: str, causes: list[str]) -> market_data.BookSnapshot | None:
+        """The pod's book; None where it does not serve the pair, or, with a cause, where it is not reachable."""
         path = market_data.proxy_path(self.namespace, pod, f"books/{self.symbol}?depth={self.depth}")
         try:
             view = self.kubectl.raw(path, deadline=POD_TIMEOUT)
-        except kubectl_client.NotFound:  # not served here, or the pod has just gone
+        except kubectl_client.NotFound:  # the pod does not serve the pair, or was deleted since
             return None
         except kubectl_client.Forbidden as error:
             raise kubectl_client.Forbidden(
-                error.cause, remedy=f"It takes {PROXY_RIGHT} in {self.namespace}."
+                error.cause, remedy=f"It needs {PROXY_RIGHT} in namespace {self.namespace}."
             ) from error
         except problems.ProgramFailed as error:
             causes.append(error.cause)

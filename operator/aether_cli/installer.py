@@ -1,4 +1,4 @@
-"""Brings Aether into a cluster: its chart by Helm, which is the only way in, and then an example to see it at work."""
+"""Installs Aether in a cluster: its chart by Helm, and then, if requested, an example platform."""
 
 from __future__ import annotations
 
@@ -29,69 +29,71 @@ PLATFORM_DEADLINE: Final = 600.0
 DISCOVERY_DEADLINE: Final = 60.0
 DISCOVERY_POLL: Final = 0.2
 UNKNOWN_KIND: Final = "the server doesn't have a resource type"
-"""What kubectl says of a word that discovery tells nothing of."""
+"""kubectl's error for a category that discovery does not list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Helm:
-    """A cluster, as Helm reaches it: by the same file or context as kubectl."""
+    """A Helm client of the cluster that a kubectl client talks to."""
 
     program: Path
     kubectl: kubectl_client.Kubectl
 
     def command(self, *words: str | Path) -> list[str]:
-        """The whole command line."""
+        """Helm's command line for this cluster."""
         where = [f"--kubeconfig={self.kubectl.kubeconfig}"] if self.kubectl.kubeconfig else []
         which = [f"--kube-context={self.kubectl.context}"] if self.kubectl.context else []
         return [str(self.program), *map(str, words), *where, *which]
 
     def text(self, *words: str | Path, stdin: str | None = None) -> str:
-        """What Helm prints.
+        """Run Helm and return what it prints.
 
         Raises:
-            ProgramFailed: It refused.
+            ProgramFailed: Helm ended with an error, or took too long.
         """
-        # What is kept of a local cluster's releases is in the cluster; what Helm keeps beside that is with its state.
-        own = {"HELM_CACHE_HOME": "cache", "HELM_CONFIG_HOME": "config", "HELM_DATA_HOME": "data"}
-        kept = self.kubectl.cache.parent / "helm" if self.kubectl.cache else None
-        env = {name: str(kept / folder) for name, folder in own.items()} if kept else {}
+        # For the local cluster Helm's own files are in the cluster's state folder, not in the user's home.
+        variables = {"HELM_CACHE_HOME": "cache", "HELM_CONFIG_HOME": "config", "HELM_DATA_HOME": "data"}
+        folder = self.kubectl.cache.parent / "helm" if self.kubectl.cache else None
+        env = {variable: str(folder / name) for variable, name in variables.items()} if folder else {}
         return processes.run(self.command(*words), stdin=stdin, env=env, deadline=HELM_DEADLINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformStatus:
-    """A platform as its status says it is."""
+    """The status of a TradingPlatform, as far as it is about the newest generation of the spec."""
 
     namespace: str
     name: str
     ready: str
+    """True, False or Unknown."""
     message: str
     venue: dict[str, str]
     stalled: bool = False
 
     def record(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The status as JSON values."""
         result = {"namespace": self.namespace, "name": self.name, "ready": self.ready, "message": self.message}
         return {**result, "venue": self.venue}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installation:
-    """What is in the cluster now."""
+    """What `up` installed."""
 
     chart: str
+    """Name and version."""
     platforms: tuple[PlatformStatus, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The installation as JSON values."""
         return {"chart": self.chart, "platforms": [one.record() for one in self.platforms]}
 
 
 def repository() -> Path:
-    """The clone that the chart and the examples are in.
+    """The clone of the repository that has the chart and the examples.
 
     Raises:
-        NotPossibleHere: The program was installed without it.
+        NotPossibleHere: This program does not run from a clone.
     """
     top = preflight.repository()
     if top is None:
@@ -100,26 +102,28 @@ def repository() -> Path:
 
 
 def helm(kubectl: kubectl_client.Kubectl, cache: Path, env: Mapping[str, str]) -> Helm:
-    """Ours where it is built, else the machine's own, if it is new enough.
+    """The Helm that `aether build` built, else that of PATH.
 
     Raises:
-        NotPossibleHere: There is none, or it is older than 4.
+        NotPossibleHere: There is neither, or that of PATH is not version 4.
     """
-    (ours,) = [binary for binary in binaries.NODE if binary.name == "helm"]
-    program = program_builder.find(ours, cache, env)
+    (binary,) = [one for one in binaries.NODE if one.name == "helm"]
+    program = program_builder.find(binary, cache, env)
     if program is None:
-        own = shutil.which("helm")
-        if own is None:
+        installed = shutil.which("helm")
+        if installed is None:
             raise problems.NotPossibleHere("helm: not found", remedy="Install Helm 4, or run `aether build`.")
-        result = processes.run([own, "version", "--template", "{{.Version}}"], deadline=20).strip()
-        if not result.startswith("v4."):
-            raise problems.NotPossibleHere(f"helm: {result} found, and 4 is needed", remedy="Or run `aether build`.")
-        program = Path(own)
+        version = processes.run([installed, "version", "--template", "{{.Version}}"], deadline=20).strip()
+        if not version.startswith("v4."):
+            raise problems.NotPossibleHere(
+                f"helm: {version} found, version 4 is required", remedy="Install Helm 4, or run `aether build`."
+            )
+        program = Path(installed)
     return Helm(program=program, kubectl=kubectl)
 
 
 def values(images: Mapping[str, str]) -> dict[str, Any]:
-    """The chart's values for images that are on the node already.
+    """The chart's values for images that are on the node already: nothing is pulled.
 
     Args:
         images: Image name → reference.
@@ -133,48 +137,48 @@ def values(images: Mapping[str, str]) -> dict[str, Any]:
 
 
 def delete_pending_releases(kubectl: kubectl_client.Kubectl) -> None:
-    """Have Helm forget an upgrade that was killed half-way, which it would wait for for ever.
+    """Delete the record of a Helm operation that was killed: Helm would refuse every later one.
 
-    Only where nobody else may be at it: Helm cannot tell a slow colleague from a dead one.
+    Only call it while no other Helm works on this cluster: Helm cannot tell a running operation from a killed one.
     """
-    half = "pending-install,pending-upgrade,pending-rollback"
-    which = f"--selector=owner=helm,name={RELEASE},status in ({half})"
-    kubectl.text("delete", "secrets", f"--namespace={OPERATOR_NAMESPACE}", which)
+    pending = "pending-install,pending-upgrade,pending-rollback"
+    selector = f"--selector=owner=helm,name={RELEASE},status in ({pending})"
+    kubectl.text("delete", "secrets", f"--namespace={OPERATOR_NAMESPACE}", selector)
 
 
 def install(
-    at: Helm, chart: Path, reporter: progress.Reporter, *, given: Mapping[str, Any], files: Sequence[Path] = ()
+    client: Helm, chart: Path, reporter: progress.Reporter, *, given: Mapping[str, Any], files: Sequence[Path] = ()
 ) -> str:
-    """Install the chart, or make what is installed like it, and wait for the operator.
+    """Install or upgrade the chart and wait until the operator is available.
 
     Args:
-        at: Which cluster.
+        client: Helm, for the cluster.
         chart: The chart's folder.
         reporter: Shows the progress.
-        given: Values of ours; those of files win.
-        files: Files of values, the last one wins.
+        given: Values; those of `files` override them.
+        files: Values files; later ones override earlier ones.
 
     Returns:
-        The chart's name and version, as Helm calls it.
+        The chart's name and version, as Helm shows them.
 
     Raises:
-        ProgramFailed: Helm refused.
+        ProgramFailed: Helm ended with an error.
         NotReady: The operator did not become available; the error shows its pods.
     """
     with reporter.step("chart") as step:
         words: list[str | Path] = [
             *("upgrade", RELEASE, chart, "--install", f"--namespace={OPERATOR_NAMESPACE}", "--output=json"),
-            # What was left behind, edited or half removed becomes what the chart says: up heals.
+            # Objects that were edited, orphaned or half removed become what the chart says: `up` repairs.
             *("--server-side=true", "--force-conflicts", "--take-ownership"),
             *("--values=-", *(f"--values={file}" for file in files)),
         ]
-        result = json.loads(at.text(*words, stdin=json.dumps(given)))
-        chart_of = result["chart"]["metadata"]
-        name = f"{chart_of['name']}-{chart_of['version']}"
-        step.result(f"{name}, revision {result['version']}")
+        release = json.loads(client.text(*words, stdin=json.dumps(given)))
+        metadata = release["chart"]["metadata"]
+        name = f"{metadata['name']}-{metadata['version']}"
+        step.result(f"{name}, revision {release['version']}")
     with reporter.step("operator") as step:
         try:
-            at.kubectl.until(
+            client.kubectl.until(
                 lambda objects: bool(objects) and all(_available(one, step) for one in objects.values()),
                 "deployments",
                 f"--namespace={OPERATOR_NAMESPACE}",
@@ -183,28 +187,29 @@ def install(
                 expected="the operator is available",
             )
         except problems.NotReady as late:
-            pods = at.kubectl.get("pods", f"--namespace={OPERATOR_NAMESPACE}")["items"]
+            pods = client.kubectl.get("pods", f"--namespace={OPERATOR_NAMESPACE}")["items"]
             raise problems.NotReady(late.cause, remedy=kubectl_client.summary(pods)) from late
         step.result("available")
-    wait_for_discovery(at.kubectl)
+    wait_for_discovery(client.kubectl)
     return name
 
 
 def wait_for_discovery(kubectl: kubectl_client.Kubectl) -> None:
-    """Wait until kubectl knows our kinds by their category, which is how a person asks for them.
+    """Wait until `kubectl get aether`, the category of Aether's kinds, works for the user.
 
-    kubectl keeps for hours what it once discovered at an address, also of another cluster that was there. It believes
-    that of a category, fails, and only then looks anew: the failure is had here, and not by the person.
+    kubectl caches discovery by the server's address for hours, even when another cluster has the address since. With a
+    category it trusts the cache, fails, and refreshes only then. This function takes that failure, so that the user's
+    first command does not.
 
     Raises:
-        NotReady: Discovery does not tell of them.
-        ProgramFailed: kubectl was refused for another reason.
+        NotReady: Discovery does not list the kinds in time.
+        ProgramFailed: kubectl failed for another reason.
     """
     ends = time.monotonic() + DISCOVERY_DEADLINE
     for one in (kubectl, *_with_default_cache(kubectl)):
         while not _is_discovered(one):
             if time.monotonic() > ends:
-                raise problems.NotReady("kubectl get aether: the API server does not tell of the kinds")
+                raise problems.NotReady("kubectl get aether: the API server's discovery does not list the kinds")
             time.sleep(DISCOVERY_POLL)
 
 
@@ -219,7 +224,7 @@ def _is_discovered(kubectl: kubectl_client.Kubectl) -> bool:
 
 
 def _with_default_cache(kubectl: kubectl_client.Kubectl) -> list[kubectl_client.Kubectl]:
-    """The same cluster by the memory that kubectl has without us, where it was used at all."""
+    """The same client with kubectl's default cache folder, if that was ever used; for the user's own kubectl."""
     home = os.environ.get("KUBECACHEDIR") or Path.home() / ".kube" / "cache"
     if kubectl.cache is None or not (Path(home) / "discovery").is_dir():
         return []
@@ -227,7 +232,7 @@ def _with_default_cache(kubectl: kubectl_client.Kubectl) -> list[kubectl_client.
 
 
 def _available(deployment: dict[str, Any], step: progress.Step) -> bool:
-    """Whether a Deployment has what it wants, of its newest generation."""
+    """Whether all replicas of a Deployment's newest generation are available; shows how many are."""
     status, desired = deployment.get("status", {}), deployment["spec"]["replicas"]
     step.update(status.get("availableReplicas", 0), desired, "pods")
     return bool(
@@ -238,10 +243,10 @@ def _available(deployment: dict[str, Any], step: progress.Step) -> bool:
 
 
 def apply_manifests(kubectl: kubectl_client.Kubectl, folder: Path) -> list[tuple[str, str]]:
-    """Apply an example's manifests.
+    """Apply the manifests of a folder.
 
     Returns:
-        Namespace and name of each platform in it.
+        Namespace and name of each TradingPlatform among them.
     """
     words = (
         "apply",
@@ -250,24 +255,24 @@ def apply_manifests(kubectl: kubectl_client.Kubectl, folder: Path) -> list[tuple
         "--field-manager=aether-cli",
         f"--namespace={PLATFORM_NAMESPACE}",
     )
-    made = kubectl.json(*words, f"--filename={folder}")
-    things = made.get("items", [made])
+    applied = kubectl.json(*words, f"--filename={folder}")
+    objects = applied.get("items", [applied])
     return [
-        (one["metadata"]["namespace"], one["metadata"]["name"]) for one in things if one["kind"] == "TradingPlatform"
+        (one["metadata"]["namespace"], one["metadata"]["name"]) for one in objects if one["kind"] == "TradingPlatform"
     ]
 
 
-def platform_status(thing: dict[str, Any]) -> PlatformStatus:
-    """What an object's status says, which counts only when it is about the newest spec."""
-    meta, status = thing["metadata"], thing.get("status", {})
+def platform_status(platform: dict[str, Any]) -> PlatformStatus:
+    """Read a TradingPlatform's status; one about an older generation of the spec counts as Unknown."""
+    meta, status = platform["metadata"], platform.get("status", {})
     current = status.get("observedGeneration") == meta["generation"]
     return PlatformStatus(
         namespace=meta["namespace"],
         name=meta["name"],
-        ready=kubectl_client.condition(thing, "Ready") if current else "Unknown",
-        message=str(status.get("message", "")) if current else "the operator has not looked yet",
-        venue=status_view.venue(thing),
-        # What is only late heals by itself.
+        ready=kubectl_client.condition(platform, "Ready") if current else "Unknown",
+        message=str(status.get("message", "")) if current else "not reconciled yet",
+        venue=status_view.venue(platform),
+        # A platform that is only late may still become Ready by itself.
         stalled=current
         and any(
             one["type"] == "Stalled" and one["status"] == "True" and one.get("reason") != "ProgressDeadlineExceeded"
@@ -288,18 +293,17 @@ def wait_until_ready(
     """Wait until a platform is Ready, and show meanwhile what it waits for.
 
     Raises:
-        NotReady: It is not, and only an edit can mend that, or the time is over.
+        NotReady: It is Stalled, so that waiting does not help, or the deadline passed.
     """
     last: list[PlatformStatus] = []
 
     def settled(objects: kubectl_client.Objects) -> bool:
-        for thing in objects.values():
-            now = platform_status(thing)
+        for platform in objects.values():
+            now = platform_status(platform)
             last[:] = [now]
-            conditions = thing.get("status", {}).get("conditions", [])
-            good = [one for one in conditions if one["type"].endswith("Ready") and one["status"] == "True"]
-            all_of_them = [one for one in conditions if one["type"].endswith("Ready")]
-            step.update(len(good), max(1, len(all_of_them)), now.message)
+            conditions = platform.get("status", {}).get("conditions", [])
+            readiness = [one["status"] for one in conditions if one["type"].endswith("Ready")]
+            step.update(readiness.count("True"), max(1, len(readiness)), now.message)
             if now.ready == "True" or now.stalled:
                 return True
         return False
@@ -313,7 +317,7 @@ def wait_until_ready(
                 settled, PLATFORMS, f"--namespace={namespace}", only, deadline=PLATFORM_DEADLINE, expected=expected
             )
             if last[0].ready == "True":
-                # The store may remember that from before the cluster was down: its pods are of this life.
+                # etcd may have this status from before the cluster was stopped: check the pods of now.
                 mine = f"--selector=trading.aether.io/platform={name}"
                 kubectl.until(
                     _all_replicas_ready,
@@ -330,7 +334,7 @@ def wait_until_ready(
             if not last:
                 raise
             raise problems.NotReady(f"{late.cause}: {last[0].message}", remedy=remedy) from late
-        if last[0].ready != "True":  # stalled: no time will mend it
+        if last[0].ready != "True":  # Stalled
             raise problems.NotReady(f"{expected}: {last[0].message}", remedy=remedy)
         step.result(last[0].message or "Ready")
     return last[0]
@@ -342,7 +346,7 @@ def apply_example(
     """Apply an example and wait until its platforms are Ready.
 
     Raises:
-        NotReady: One is not.
+        NotReady: One of them does not become Ready.
     """
     with reporter.step("example") as step:
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Asks a cluster through kubectl's JSON: one answer, or a watch until something holds."""
+"""Reads and writes a cluster through kubectl: single requests, and watches until a condition holds."""
 
 from __future__ import annotations
 
@@ -19,22 +19,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Object = dict[str, Any]
+"""A Kubernetes object, or a list of them, as JSON."""
 Objects = dict[str, Object]
+"""`namespace/name`, or the name alone where there is no namespace → the object."""
 
 RELIST_AFTER: Final = 2.0
-"""Seconds without an event after which a watch is not trusted and everything is listed again."""
+"""Seconds without a watch event after which the objects are listed again, in case the watch is dead."""
 
 
 class NotFound(problems.ProgramFailed):
-    """What was asked for does not exist."""
+    """The object, or the path, does not exist."""
 
 
 class Forbidden(problems.ProgramFailed):
-    """Whoever asks has no right to that."""
+    """RBAC does not allow the user this request."""
 
 
 class Unreachable(problems.ProgramFailed):
-    """No API server answers at that address."""
+    """No API server responds at that address."""
 
     exit_code = problems.NotRunning.exit_code
 
@@ -42,92 +44,93 @@ class Unreachable(problems.ProgramFailed):
 _ERRORS: Final = {
     "(NotFound)": NotFound,
     "(Forbidden)": Forbidden,
-    # These two are what kubectl says of every connection that fails.
+    # kubectl reports every failed connection with one of these two.
     "Unable to connect to the server": Unreachable,
     "The connection to the server": Unreachable,
 }
-"""What kubectl's last line has in it → which error that is."""
+"""A part of kubectl's last line → the error that it means."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kubectl:
-    """A cluster, as kubectl reaches it: by a kubeconfig file, or by a context of the person's own."""
+    """A client of one cluster: kubectl with a kubeconfig file, a context, or both."""
 
     program: str | Path
     kubeconfig: Path | None = None
     context: str = ""
     cache: Path | None = None
+    """kubectl's folder for discovery; by default the user's own."""
 
     def command(self, *words: str | Path) -> list[str]:
-        """The whole command line."""
+        """Kubectl's command line for this cluster."""
         where = [f"--kubeconfig={self.kubeconfig}"] if self.kubeconfig else []
         which = [f"--context={self.context}"] if self.context else []
         cache_dir = [f"--cache-dir={self.cache}"] if self.cache else []
         return [str(self.program), *where, *which, *cache_dir, *map(str, words)]
 
     def text(self, *words: str | Path, stdin: str | None = None, deadline: float = 60) -> str:
-        """What kubectl prints.
+        """Run kubectl and return what it prints.
 
         Raises:
-            NotThere: What was asked for does not exist.
-            Forbidden: Whoever asks has no right to that.
-            NotReached: No API server answers.
-            ProgramFailed: It refused, or took longer than `deadline` seconds.
+            NotFound: The object does not exist.
+            Forbidden: The user may not do that.
+            Unreachable: No API server responds.
+            ProgramFailed: kubectl failed for another reason, or took longer than `deadline` seconds.
         """
         try:
             return processes.run(self.command(*words), stdin=stdin, deadline=deadline)
         except problems.ProgramFailed as failed:
-            for said, kind in _ERRORS.items():
-                if said in failed.cause:
-                    raise kind(failed.cause, remedy=failed.remedy) from failed
+            for text, error in _ERRORS.items():
+                if text in failed.cause:
+                    raise error(failed.cause, remedy=failed.remedy) from failed
             raise
 
     def get(self, *words: str | Path, deadline: float = 60) -> Object:
-        """One object or one list, as JSON."""
+        """`kubectl get`: one object, or one list."""
         return self.json("get", *words, deadline=deadline)
 
     def json(self, *words: str | Path, deadline: float = 60) -> Object:
-        """What kubectl answers to any of its commands that know `-o json`."""
+        """Run a kubectl command that knows `-o json` and parse what it prints."""
         text = self.text(*words, "-o", "json", deadline=deadline)
         try:
             response: Object = json.loads(text)
         except ValueError as other:
-            raise problems.ProgramFailed(f"kubectl {words[0]} did not answer in JSON: {text[:80]!r}") from other
+            raise problems.ProgramFailed(f"kubectl {words[0]} did not print JSON: {text[:80]!r}") from other
         return response
 
     def raw(self, path: str, *, deadline: float) -> Object:
-        """What a path of the API server answers, also one that it passes on to a pod.
+        """GET a path of the API server, which may proxy it to a pod, and parse the response.
 
         Raises:
-            NotThere: It knows of no such thing.
-            ProgramFailed: As `text`.
+            NotFound: There is no such path or object.
+            ProgramFailed: As in `text`; also where the response is not JSON.
         """
         text = self.text("get", "--raw", path, f"--request-timeout={deadline:g}s", deadline=deadline + 5)
         try:
             response: Object = json.loads(text)
         except ValueError as other:
-            raise problems.ProgramFailed(f"{path} did not answer in JSON: {text[:80]!r}") from other
+            raise problems.ProgramFailed(f"{path}: the response is not JSON: {text[:80]!r}") from other
         return response
 
-    def apply(self, *things: Object) -> None:
-        """Make it so: server-side apply under this program's own field manager."""
-        bundle = {"apiVersion": "v1", "kind": "List", "items": list(things)}
+    def apply(self, *objects: Object) -> None:
+        """Server-side apply, with the field manager `aether-cli`."""
+        bundle = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
         self.text(
             "apply", "--server-side", "--force-conflicts", "--field-manager=aether-cli", "-f", "-",
             stdin=json.dumps(bundle),
         )  # fmt: skip
 
     def until(self, holds: Callable[[Objects], bool], *what: str, deadline: float, expected: str) -> Objects:
-        """Watch until something holds.
+        """List and watch objects until a condition holds, and return them.
 
         Args:
-            holds: Judges everything seen so far, by `namespace/name`.
-            what: What to watch, in the words of `kubectl get`.
+            holds: The condition, over all the objects.
+            what: What to watch: the arguments of `kubectl get`.
             deadline: Seconds to wait.
-            expected: What is waited for, in words, for the error.
+            expected: The condition in words, for the error.
 
         Raises:
-            NotReady: The deadline passed; the error says what was seen last.
+            NotReady: The deadline passed; the error shows the last observed objects.
         """
         ends = time.monotonic() + deadline
         objects: Objects = {}
@@ -136,9 +139,9 @@ class Kubectl:
             try:
                 objects = _by_name(self.get(*what, deadline=max(1.0, left)))
                 error = ""
-            except problems.ProgramFailed as failed:  # an API server that is just starting, a name not there yet
+            except problems.ProgramFailed as failed:  # the API server is just starting, or the name does not exist yet
                 error = failed.cause
-            if error:  # a part of what there is must not be judged as if it were all
+            if error:  # the condition is checked only against a complete list
                 select.select([], [], [], min(0.2, max(0.0, ends - time.monotonic())))
                 continue
             if holds(objects):
@@ -150,19 +153,19 @@ class Kubectl:
         raise problems.NotReady(f"{expected}: not within {deadline:g} s", remedy=summary(objects.values(), error))
 
     def watch(self, *what: str, until: float, idle_timeout: float) -> Iterator[Object]:
-        """Events `{"type", "object"}` as they come.
+        """Watch events `{"type", "object"}` as they come.
 
-        It ends after `quiet` seconds of silence, at `until` (monotonic), or with the watch itself.
+        Ends after `idle_timeout` seconds without an event, at `until` (monotonic seconds), or when the watch ends.
         """
         wrapper = ["setpriv", "--pdeathsig=KILL"] if shutil.which("setpriv") else []
         with subprocess.Popen(
-            # It ends with us, however we end: a quiet watch would never notice.
+            # setpriv kills it when this process dies: a watch without events would never notice.
             [*wrapper, *self.command("get", *what, "--watch", "--output-watch-events", "-o", "json")],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         ) as child:
-            if child.stdout is None:  # narrows the type; PIPE was asked for
+            if child.stdout is None:  # narrows the type
                 return
             try:
                 text, decoder, characters = "", json.JSONDecoder(), codecs.getincrementaldecoder("utf-8")("replace")
@@ -172,7 +175,7 @@ class Kubectl:
                         return
                     data = os.read(child.stdout.fileno(), 1 << 16)
                     if not data:
-                        # Ended by itself: a refusal, or the server's own limit. The caller asks again, not at once.
+                        # The watch ended by itself. The pause keeps the caller from watching again in a tight loop.
                         select.select([], [], [], min(0.2, max(0.0, until - time.monotonic())))
                         return
                     text += characters.decode(data)
@@ -188,12 +191,12 @@ class Kubectl:
 
 
 def _by_name(response: Object) -> Objects:
-    things = response.get("items", [response])
-    return {_name(thing): thing for thing in things}
+    items = response.get("items", [response])
+    return {_name(item): item for item in items}
 
 
-def _name(thing: Object) -> str:
-    meta = thing["metadata"]
+def _name(item: Object) -> str:
+    meta = item["metadata"]
     return f"{meta['namespace']}/{meta['name']}" if "namespace" in meta else str(meta["name"])
 
 
@@ -204,15 +207,15 @@ def _apply_event(objects: Objects, event: Object) -> None:
         objects[_name(event["object"])] = event["object"]
 
 
-def summary(things: Iterable[Object], error: str = "") -> str:
-    """What was seen, for a person: each object and what its status says, one line each."""
-    lines = [f"  {thing.get('kind', '?')} {_name(thing)}: {_status(thing.get('status', {}))}" for thing in things]
-    return "\n".join(["Seen last:", *(lines or ["  nothing"]), *([f"  {error}"] if error else [])])
+def summary(items: Iterable[Object], error: str = "") -> str:
+    """The last observed objects for an error message: a line for each with its status, and the last error."""
+    lines = [f"  {item.get('kind', '?')} {_name(item)}: {_status(item.get('status', {}))}" for item in items]
+    return "\n".join(["Last observed:", *(lines or ["  nothing"]), *([f"  {error}"] if error else [])])
 
 
 def _status(status: Object) -> str:
     conditions: Sequence[Object] = status.get("conditions", [])
-    said = [
+    shown_conditions = [
         f"{c.get('type')}={c.get('status')}"
         + (f" ({c.get('reason')}: {c.get('message', '')})" if c.get("reason") else "")
         for c in conditions
@@ -222,12 +225,12 @@ def _status(status: Object) -> str:
         for c in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
     ]
     short = {key: value for key, value in status.items() if isinstance(value, str | int | bool)}
-    return "; ".join([json.dumps(short), *said, *states])
+    return "; ".join([json.dumps(short), *shown_conditions, *states])
 
 
-def condition(thing: Object, kind: str) -> str:
-    """The status of one condition: True, False or Unknown (also when it is not there)."""
-    for one in (thing.get("status") or {}).get("conditions") or []:  # a new kind has `null` there
+def condition(item: Object, kind: str) -> str:
+    """The status of a condition: True, False or Unknown; Unknown also where the object has no such condition."""
+    for one in (item.get("status") or {}).get("conditions") or []:  # null in a new CRD's status
         if one.get("type") == kind:
             return str(one.get("status"))
     return "Unknown"

@@ -1,6 +1,6 @@
-"""Market data as ingest's pods tell of it, for a person: how it flows, and one book. Values only.
+"""Renders the JSON of ingest's pods for a terminal: their status as a table, and one book. Pure functions: no I/O.
 
-It reads the rooms' JSON by itself, and no more of it than it shows.
+It parses only the fields that it shows, without the services' own models.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 INGEST: Final = "ingest"
-"""The component whose pods know books."""
+"""The component whose pods serve books."""
 PORT: Final = 8000
 SYMBOL: Final = re.compile(r"[A-Z0-9]{1,16}/[A-Z0-9]{1,16}")
 OUTPUTS: Final = ("kafka", "nats", "tables")
@@ -31,7 +31,7 @@ OUTPUTS: Final = ("kafka", "nats", "tables")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodStatus:
-    """What one pod said of itself, or why it said nothing."""
+    """The status that one ingest pod reported, or why there is none."""
 
     namespace: str
     platform: str
@@ -40,43 +40,43 @@ class PodStatus:
     error: str = ""
 
     def record(self) -> Object:
-        """As JSON values."""
-        output = {"error": self.error} if self.status is None else {"status": self.status}
-        return {"namespace": self.namespace, "platform": self.platform, "pod": self.pod, **output}
+        """The status as JSON values."""
+        result = {"error": self.error} if self.status is None else {"status": self.status}
+        return {"namespace": self.namespace, "platform": self.platform, "pod": self.pod, **result}
 
 
 def selector(platform: str) -> str:
-    """Selects the pods that know a platform's books."""
+    """The label selector of a platform's ingest pods."""
     return ",".join(f"{key}={value}" for key, value in labels.selecting(platform, INGEST).items())
 
 
 def is_ingest(pod: Object) -> bool:
-    """Whether a pod is one of those."""
+    """Whether a pod is an ingest pod of some platform."""
     pod_labels = pod["metadata"].get("labels") or {}
     return pod_labels.get(labels.COMPONENT) == INGEST and labels.PLATFORM in pod_labels
 
 
 def is_running(pod: Object) -> bool:
-    """Whether it can be asked."""
+    """Whether a pod runs and is not being deleted."""
     return pod.get("status", {}).get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]
 
 
 def proxy_path(namespace: str, pod: str, path: str) -> str:
-    """Where a pod answers through the API server."""
+    """The path of a pod's endpoint through the API server's proxy."""
     return f"/api/v1/namespaces/{namespace}/pods/{pod}:{PORT}/proxy/{path}"
 
 
-# How it flows.
+# The status of pods.
 
 
 def flow(statuses: Sequence[PodStatus]) -> Table:
-    """One line a pod, in the width of any terminal.
+    """A table with one line per pod, at most 80 columns wide.
 
-    When the feed was last heard of, how many books are usable and how old the oldest of those is, what is written, and
-    how late each output is.
+    FEED: age of the last message of the feed; BOOKS: usable books of all; AGE: age of the oldest book; ROWS/S: rows
+    written to tables; one column with the lag of each output; CONFLATED: updates that were merged.
     """
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 1))
-    for heading in ("  POD", "HEARD", "BOOKS", "AGE", "ROWS/S", *(name.upper() for name in OUTPUTS), "CONFLATED"):
+    for heading in ("  POD", "FEED", "BOOKS", "AGE", "ROWS/S", *(name.upper() for name in OUTPUTS), "CONFLATED"):
         table.add_column(heading, no_wrap=True)
     for one in statuses:
         if one.status is not None:
@@ -87,8 +87,8 @@ def flow(statuses: Sequence[PodStatus]) -> Table:
 def _row(status: Object) -> list[str]:
     books, outputs, feed = status.get("books", {}), status.get("outputs", {}), status.get("feed", {})
     usable = sum(1 for book in books.values() if book.get("usable"))
-    feed_age, statuses = feed.get("age_seconds"), [book.get("age_seconds") for book in books.values()]
-    ages = [age for age in statuses if age is not None]
+    feed_age = feed.get("age_seconds")
+    ages = [book["age_seconds"] for book in books.values() if book.get("age_seconds") is not None]
     return [
         f"[{'green' if feed.get('connected') else 'red'}]{'never' if feed_age is None else _seconds(feed_age)}[/]",
         f"[{'green' if usable == len(books) else 'red'}]{usable}/{len(books)}[/]",
@@ -102,8 +102,8 @@ def _row(status: Object) -> list[str]:
 def _lag(output: Object | None) -> str:
     if output is None:
         return ""
-    late = _seconds(output.get("lag_seconds", 0))
-    return late if output.get("ok") else f"[red]{late}[/]"
+    lag = _seconds(output.get("lag_seconds", 0))
+    return lag if output.get("ok") else f"[red]{lag}[/]"
 
 
 def _seconds(count: float) -> str:
@@ -111,11 +111,11 @@ def _seconds(count: float) -> str:
 
 
 def pod_problems(one: PodStatus) -> list[str]:
-    """What is wrong with a pod, a line each: the numbers of its row do not say why."""
+    """What is wrong with a pod, one line each, for below its row in the table."""
     if one.status is None:
-        return [f"not reached: {one.error}"]
+        return [f"not reachable: {one.error}"]
     feed = one.status.get("feed", {})
-    found = [] if feed.get("connected") else [f"feed: not connected: {feed.get('detail') or 'it does not say why'}"]
+    found = [] if feed.get("connected") else [f"feed: not connected: {feed.get('detail') or 'no cause reported'}"]
     books, outputs = one.status.get("books", {}), one.status.get("outputs", {})
     found += [f"{symbol}: {book.get('reason')}" for symbol, book in sorted(books.items()) if not book.get("usable")]
     return found + [
@@ -128,43 +128,45 @@ def pod_problems(one: PodStatus) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BookSnapshot:
-    """A book as a pod gave it, and when that was."""
+    """A book as a pod's response has it."""
 
     pod: str
     view: Object
+    """The response's JSON."""
     at: datetime
+    """When it was received from the pod."""
 
     @property
     def usable(self) -> bool:
-        """Whether it may be used."""
+        """Whether ingest says that the book may be used."""
         return bool(self.view.get("usable"))
 
     def age(self) -> float:
-        """Seconds since it was received from the venue."""
+        """Seconds from ingest's receiving the book's last update from the venue until `at`."""
         received = datetime.fromisoformat(str(self.view["received"])).astimezone(UTC)
         return max(0.0, (self.at - received).total_seconds())
 
 
 FRAME_LINES: Final = 4
-"""Lines of a book that are no levels: title, heads, spread and proof."""
+"""Lines of a rendered book besides its levels: title, headings, spread, checksum."""
 
 
 def book(snapshot: BookSnapshot, *, lines: int | None = None) -> Group:
-    """A book, asks above bids; without levels where it is not usable, since nobody may use them.
+    """Render a book, asks above bids; one that is not usable without its levels, which nobody may use.
 
     Args:
         snapshot: The book.
-        lines: How many there is room for; the levels nearest to the middle are shown.
+        lines: The height that is available; the levels nearest to the spread are shown.
     """
     view = snapshot.view
     title = Text.assemble((str(view["symbol"]), "bold"), f"  from {snapshot.pod}")
     if not snapshot.usable:
-        return Group(title, Text(f"UNUSABLE {view.get('reason') or 'it does not say why'}", style="bold red"))
+        return Group(title, Text(f"UNUSABLE {view.get('reason') or 'no cause reported'}", style="bold red"))
     proved, asks, bids = int(view.get("proved", 0)), view.get("asks", []), view.get("bids", [])
     fitting = None if lines is None else max(1, (lines - FRAME_LINES) // 2)
     if fitting is not None and fitting < max(len(asks), len(bids)):
         asks, bids = asks[:fitting], bids[:fitting]
-        title.append(f", {fitting} levels of each side fit here")
+        title.append(f", {fitting} levels of each side shown")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
     table.add_column("", no_wrap=True)
     table.add_column("PRICE", justify="right", no_wrap=True)
@@ -174,8 +176,8 @@ def book(snapshot: BookSnapshot, *, lines: int | None = None) -> Group:
     table.add_row("", Text(_spread(asks, bids), style="bold"), "")
     for depth, (price, quantity) in enumerate(bids):
         table.add_row("bid", Text(price, style="green"), quantity, style="" if depth < proved else "dim")
-    deep = f"; below {proved} levels not proved by it" if max(len(asks), len(bids)) > proved else ""
-    return Group(title, table, Text(f"checksum {view.get('checksum')}{deep}, received {snapshot.age():.1f} s ago"))
+    beyond = f" (covers the first {proved} levels)" if max(len(asks), len(bids)) > proved else ""
+    return Group(title, table, Text(f"checksum {view.get('checksum')}{beyond}, received {snapshot.age():.1f} s ago"))
 
 
 def _spread(asks: Sequence[Sequence[str]], bids: Sequence[Sequence[str]]) -> str:

@@ -1,4 +1,4 @@
-"""The options that several commands share."""
+"""The command-line options that several commands share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from aether_cli.local import manifests
 
 DEFAULT: Final = "aether"
-"""The local cluster that is meant where nobody says its name."""
+"""The local cluster's name where none is given."""
 Name = Annotated[str, typer.Option("--name", envvar="AETHER_CLUSTER", help="The local cluster's name.")]
 Context = Annotated[
     str, typer.Option("--context", help="A context of your own kubeconfig, instead of the local cluster.")
@@ -18,11 +18,14 @@ Context = Annotated[
 Kubeconfig = Annotated[
     Path | None,
     typer.Option(
-        "--kubeconfig", help="A kubeconfig file; its current context, unless one is named.", exists=True, dir_okay=False
+        "--kubeconfig",
+        help="A kubeconfig file; its current context, unless --context is given.",
+        exists=True,
+        dir_okay=False,
     ),
 ]
 Namespace = Annotated[
     str,
-    typer.Option("--namespace", "-n", help=f"Where it is; the context's, or {manifests.NAMESPACES[1]}, otherwise."),
+    typer.Option("--namespace", "-n", help=f"The namespace; by default the context's, or {manifests.NAMESPACES[1]}."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]

@@ -1,4 +1,4 @@
-"""What commands print, and the line before it that says whose it is."""
+"""Printing: the two consoles, JSON, and the heading that names the cluster and the venue of what follows."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ def print_json(value: Any) -> None:
 
 
 def heading(target: targets.Target, namespace: str = "") -> str:
-    """The first line of an output about a whole cluster, with markup.
+    """The first line of an output about a whole cluster, with markup: the cluster and the venue of each platform.
 
     Args:
         target: The cluster.
-        namespace: Of whose platforms the line tells where those of all namespaces may not be read.
+        namespace: Whose platforms to name where the user may not list those of all namespaces; by default the
+            target's.
     """
     try:
         return target.heading(cluster_reader.list_platforms(target.kubectl))
     except kubectl_client.Forbidden:
         within = namespace or target.namespace
-    except problems.ProgramFailed:  # no answer
+    except problems.ProgramFailed:  # no response
         return target.heading(None)
     try:
         return target.heading(cluster_reader.list_platforms(target.kubectl, within), within=within)
@@ -42,5 +43,5 @@ def heading(target: targets.Target, namespace: str = "") -> str:
 
 
 def print_heading(line: str) -> None:
-    """Say whose data follow: in a pipe or a file on standard error, so that what is read there is data alone."""
+    """Print a heading: on a terminal to standard output, else to standard error, so that a pipe gets data alone."""
     (out if out.is_terminal else errors).print(line)

@@ -1,4 +1,4 @@
-"""The commands about what a cluster has of Aether: `aether` has them, and `kubectl aether`."""
+"""The commands about platforms, which both `aether` and `kubectl aether` have: status, book, explain."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BOOK_SECONDS = 0.5
-"""Between two looks at a book."""
+"""Between two readings of a book that is followed."""
 
 
 def status(  # noqa: PLR0913 - a command has as many options as it has
@@ -40,18 +40,18 @@ def status(  # noqa: PLR0913 - a command has as many options as it has
         typer.Option(
             "--namespace",
             "-n",
-            help="Show this one alone. Otherwise the local cluster's are all shown, and of another cluster the "
-            f"context's, or {manifests.NAMESPACES[1]}.",
+            help="Show this namespace. By default all namespaces of the local cluster, or the context's namespace, or "
+            f"{manifests.NAMESPACES[1]}.",
         ),
     ] = "",
     all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Show all namespaces.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show how Aether is in a cluster. Ends with 0 when everything is ready, 4 when there is no cluster, else 5."""
+    """Show the state of Aether in a cluster. Exit code 0: everything is ready; 4: there is no cluster; 5: otherwise."""
     if namespace and all_namespaces:
-        raise problems.BadInput("namespace: either one, or all", remedy="Leave out -n or -A")
-    here = bool(name) and not (context or kubeconfig)
-    local = inspection.read_state(paths.of(name, os.environ), now=time.time()) if here else None
+        raise problems.BadInput("namespace: -n and -A exclude each other", remedy="Leave out -n or -A")
+    is_local = bool(name) and not (context or kubeconfig)
+    local = inspection.read_state(paths.of(name, os.environ), now=time.time()) if is_local else None
     if local is not None and not local.running:
         if as_json:
             output.print_json(
@@ -59,24 +59,24 @@ def status(  # noqa: PLR0913 - a command has as many options as it has
             )
         raise problems.NotRunning(f"cluster {name} is not running", remedy="Start it: aether up")
     with targets.errors_named(targets.select(name, context, kubeconfig)) as target:
-        everywhere = all_namespaces or (here and not namespace)
+        everywhere = all_namespaces or (is_local and not namespace)
         _status(target, local, () if everywhere else (namespace or target.namespace,), as_json=as_json)
 
 
 def _status(
-    target: targets.Target, local: inspection.LocalState | None, spaces: Sequence[str], *, as_json: bool
+    target: targets.Target, local: inspection.LocalState | None, namespaces: Sequence[str], *, as_json: bool
 ) -> None:
     api_error = ""
     state, nodes, pod_statuses = status_view.AetherState(), list[dict[str, Any]](), list[market_data.PodStatus]()
     try:
         nodes, unreadable_nodes = cluster_reader.nodes(target.kubectl)
-        state = cluster_reader.aether_state(target.kubectl, spaces)
+        state = cluster_reader.aether_state(target.kubectl, namespaces)
         pod_statuses, forbidden_pods = cluster_reader.pod_statuses(target.kubectl, state.pods)
         state = replace(state, unreadable=(*state.unreadable, *unreadable_nodes, *forbidden_pods))
     except problems.ProgramFailed as error:
         if local is None:
             raise
-        api_error = error.cause  # what the machine itself knows is still worth seeing
+        api_error = error.cause  # what is known without the API is shown first
     has_node = local is not None and local.profile == Profile.NODE
     healthy = not (api_error or (has_node and not nodes)) and state.healthy
     healthy = healthy and all(kubectl_client.condition(node, "Ready") == "True" for node in nodes)
@@ -84,7 +84,7 @@ def _status(
         output.print_json(
             {
                 "cluster": {**target.record(), **(local.record() if local else {})},
-                "namespaces": list(spaces),
+                "namespaces": list(namespaces),
                 "nodes": [
                     {"name": node["metadata"]["name"], "ready": kubectl_client.condition(node, "Ready")}
                     for node in nodes
@@ -95,16 +95,14 @@ def _status(
         )
     else:
         output.print_heading(target.heading(None if api_error else state.platforms))
-        _show(local, spaces, nodes, state)
-        if spaces and state.installed and not state.platforms:
-            out.print(
-                f"  No TradingPlatform is there: {escape(target.command_line('status', '-A'))} shows all namespaces"
-            )
+        _show(local, namespaces, nodes, state)
+        if namespaces and state.installed and not state.platforms:
+            out.print(f"  No TradingPlatform; for all namespaces: {escape(target.command_line('status', '-A'))}")
         for line in status_view.status_lines(state):
             out.print(line)
         _show_flow(pod_statuses)
     if api_error:
-        raise problems.NotReady(f"the API does not answer: {api_error}", remedy="aether logs kube-apiserver")
+        raise problems.NotReady(f"the API server does not respond: {api_error}", remedy="aether logs kube-apiserver")
     if not healthy or (local and not local.healthy):
         raise typer.Exit(problems.NotReady.exit_code)
 
@@ -112,7 +110,7 @@ def _status(
 def _show_flow(pod_statuses: Sequence[market_data.PodStatus]) -> None:
     for namespace, platform in sorted({(one.namespace, one.platform) for one in pod_statuses}):
         mine = [one for one in pod_statuses if (one.namespace, one.platform) == (namespace, platform)]
-        out.print(f"[bold]Market data {escape(platform)}[/]  namespace {escape(namespace)}; how late each output is")
+        out.print(f"[bold]Market data {escape(platform)}[/]  namespace {escape(namespace)}; lag of each output")
         if any(one.status is not None for one in mine):
             out.print(market_data.flow(mine))
         for one in mine:
@@ -126,24 +124,27 @@ def book(  # noqa: PLR0913 - a command has as many options as it has
     name: Name = DEFAULT,
     context: Context = "",
     kubeconfig: Kubeconfig = None,
-    platform: Annotated[str, typer.Option("--platform", help="Whose.")] = "paper",
+    platform: Annotated[str, typer.Option("--platform", help="The TradingPlatform's name.")] = "paper",
     namespace: Namespace = "",
     depth: Annotated[int, typer.Option("--depth", min=1, max=1000, help="Levels of each side.")] = 10,
     once: Annotated[
-        bool, typer.Option("--once", help="Show it once; so does a standard output that is no terminal.")
+        bool, typer.Option("--once", help="Show it once; the default where standard output is not a terminal.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON on standard output, a line for each look.")
+        bool, typer.Option("--json", help="Print JSON on standard output, one line for each reading.")
     ] = False,
 ) -> None:
-    """Show a market's verified book as it moves, until Ctrl-C. With --once: ends with 0 when it is usable, else 5."""
-    market = symbol.upper()
-    if market_data.SYMBOL.fullmatch(market) is None:
-        raise problems.BadInput(f"pair: {symbol!r} is no market", remedy="For example: BTC/USD")
+    """Show a pair's verified order book until Ctrl-C. Exit code of --once: 0 when it is usable, else 5."""
+    pair = symbol.upper()
+    if market_data.SYMBOL.fullmatch(pair) is None:
+        raise problems.BadInput(f"pair: {symbol!r} is not a pair", remedy="For example: BTC/USD")
     with targets.errors_named(targets.select(name, context, kubeconfig)) as target:
-        where = namespace or target.namespace
         reader = cluster_reader.BookReader(
-            kubectl=target.kubectl, namespace=where, platform=platform, symbol=market, depth=depth
+            kubectl=target.kubectl,
+            namespace=namespace or target.namespace,
+            platform=platform,
+            symbol=pair,
+            depth=depth,
         )
         snapshot = reader.read()
         if once or not (as_json or out.is_terminal):
@@ -155,20 +156,20 @@ def book(  # noqa: PLR0913 - a command has as many options as it has
             if not snapshot.usable:
                 raise typer.Exit(problems.NotReady.exit_code)
             return
-        with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end
+        with contextlib.suppress(KeyboardInterrupt):  # the usual end
             _follow(target, reader, snapshot, as_json=as_json)
 
 
 def _record(
     target: targets.Target, reader: cluster_reader.BookReader, snapshot: market_data.BookSnapshot
 ) -> dict[str, Any]:
-    """A book as JSON values, with whose it is."""
-    whose = {"namespace": reader.namespace, "platform": reader.platform}
-    return {"cluster": target.record(), "venue": status_view.venue(reader.platform_object), **whose, **snapshot.view}
+    """A book as JSON values, with its cluster, venue and platform."""
+    owner = {"namespace": reader.namespace, "platform": reader.platform}
+    return {"cluster": target.record(), "venue": status_view.venue(reader.platform_object), **owner, **snapshot.view}
 
 
 def _rendered(target: targets.Target, reader: cluster_reader.BookReader, snapshot: market_data.BookSnapshot) -> Group:
-    """A book for a person, with whose it is, as high as the terminal at most: the middle of the book is seen."""
+    """A book with its heading, no higher than the terminal."""
     return Group(
         Text.from_markup(target.heading([reader.platform_object])), market_data.book(snapshot, lines=out.height - 1)
     )
@@ -177,7 +178,7 @@ def _rendered(target: targets.Target, reader: cluster_reader.BookReader, snapsho
 def _follow(
     target: targets.Target, reader: cluster_reader.BookReader, snapshot: market_data.BookSnapshot, *, as_json: bool
 ) -> None:
-    """Look again and again; what goes wrong after the first look is shown, and may pass."""
+    """Show the book again and again; an error after the first reading makes it unusable until a reading succeeds."""
     with Live(console=out, auto_refresh=False, screen=False) if not as_json else contextlib.nullcontext() as live:
         while True:
             if live is None:
@@ -201,38 +202,35 @@ def explain(
     kubeconfig: Kubeconfig = None,
     namespace: Namespace = "",
 ) -> None:
-    """Say in plain words why something is not Ready, and what to do. Ends with 0 when it is Ready, 5 otherwise."""
-    named = status_view.parse_target(what)
-    if named is None:
-        raise problems.BadInput(
-            f"what: {what!r} is not KIND/NAME of a kind of Aether's", remedy="For example: tp/paper"
-        )
-    _, market = named
+    """Explain why an object is not Ready, and what to do. Exit code 0: it is Ready; 5: it is not."""
+    parsed = status_view.parse_target(what)
+    if parsed is None:
+        raise problems.BadInput(f"what: {what!r} is not KIND/NAME of an Aether kind", remedy="For example: tp/paper")
+    _, object_name = parsed
     with targets.errors_named(targets.select(name, context, kubeconfig)) as target:
-        where = namespace or target.namespace
         try:
-            thing = cluster_reader.platform(target.kubectl, where, market)
+            platform = cluster_reader.platform(target.kubectl, namespace or target.namespace, object_name)
         except problems.BadInput as error:
             raise problems.BadInput(error.cause, remedy=f"{target.command_line('status', '-A')} shows all") from error
-        events = cluster_reader.events(target.kubectl, thing)
-    output.print_heading(target.heading([thing]))
-    for line in status_view.explanation_lines(thing, events):
+        events = cluster_reader.events(target.kubectl, platform)
+    output.print_heading(target.heading([platform]))
+    for line in status_view.explanation_lines(platform, events):
         out.print(line)
-    if not status_view.is_ready(thing):
+    if not status_view.is_ready(platform):
         raise typer.Exit(problems.NotReady.exit_code)
 
 
 def _show(
     local: inspection.LocalState | None,
-    spaces: Sequence[str],
+    namespaces: Sequence[str],
     nodes: Sequence[dict[str, Any]],
     state: status_view.AetherState,
 ) -> None:
     if local:
-        ways = "open to the machine's network" if local.egress else "closed: nothing leaves the machine"
+        egress = "open to the machine's network" if local.egress else "closed: pods reach nothing outside the cluster"
         out.print(f"  API      {local.server}")
-        out.print(f"  profile  {local.profile}, up {inspection.ago(local.uptime_seconds)}")
-        out.print(f"  network  {ways}")
+        out.print(f"  profile  {local.profile}, up {inspection.duration(local.uptime_seconds)}")
+        out.print(f"  egress   {egress}")
         out.print(f"  memory   {local.memory_bytes / 1e6:.0f} MB, pods included")
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
         for heading in ("COMPONENT", "STATE", "RESTARTS", "LAST CAUSE"):
@@ -244,9 +242,8 @@ def _show(
     for node in nodes:
         ready = kubectl_client.condition(node, "Ready") == "True"
         out.print(f"  node {node['metadata']['name']}: {'[green]Ready[/]' if ready else '[red]not Ready[/]'}")
-    where = f"namespace {', '.join(spaces)}, and the operator's" if spaces else "all namespaces"
-    out.print(
-        f"  Aether's pods in {escape(where)}: {len(state.pods) - len(state.unhealthy_pods)} of {len(state.pods)} well"
-    )
+    where = f"namespace {', '.join(namespaces)}, and the operator's" if namespaces else "all namespaces"
+    healthy = len(state.pods) - len(state.unhealthy_pods)
+    out.print(f"  Aether's pods in {escape(where)}: {healthy} of {len(state.pods)} healthy")
     for pod in state.unhealthy_pods:
         out.print(escape(kubectl_client.summary([pod]).splitlines()[1]))

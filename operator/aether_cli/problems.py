@@ -1,4 +1,4 @@
-"""What can go wrong, as a person is told it: one line of cause, one line of what to do, one exit code."""
+"""The errors of the command: each has a cause (one line), a remedy (one line or none) and an exit code."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import ClassVar
 
 
 class AetherError(Exception):
-    """A fault with a cause in plain words.
+    """An error with a cause in plain words.
 
     Args:
         cause: What happened; one line.
-        remedy: What the person can do about it; one line, or nothing where there is nothing to do.
+        remedy: What the user can do about it; one line, empty if there is nothing to do.
     """
 
     exit_code: ClassVar[int] = 1
@@ -25,39 +25,39 @@ class AetherError(Exception):
 
 
 class BadInput(AetherError):
-    """What was asked for cannot be: a name, an option, a combination."""
+    """An argument, an option or their combination is invalid."""
 
     exit_code = 2
 
 
 class NotPossibleHere(AetherError):
-    """The machine lacks something. Nothing was changed."""
+    """The machine does not meet a requirement. Nothing was changed."""
 
     exit_code = 3
 
 
 class NotRunning(AetherError):
-    """There is no cluster to do this with."""
+    """There is no such cluster or context, it is not running, or it cannot be reached."""
 
     exit_code = 4
 
 
 class NotReady(AetherError):
-    """It did not become, or is not, as it should be."""
+    """The cluster runs, but something in it is not ready, or did not become ready in time."""
 
     exit_code = 5
 
 
 class ProgramFailed(AetherError):
-    """A program we ran ended with an error."""
+    """A program that the command ran failed, was not found, or took too long."""
 
 
 # The documented exit codes: docs/reference/exit-codes.md is compared with this table by a test.
 EXIT_CODES = {
     0: "done",
-    AetherError.exit_code: "a fault; the first line says the cause",
-    BadInput.exit_code: "the command was called in a way it cannot be",
-    NotPossibleHere.exit_code: "this machine lacks something; nothing was changed",
-    NotRunning.exit_code: "there is no such cluster or context, or it is not running, or not reached",
-    NotReady.exit_code: "the cluster runs, but something in it is not as it should be",
+    AetherError.exit_code: "an error; the first line says the cause",
+    BadInput.exit_code: "the arguments are invalid",
+    NotPossibleHere.exit_code: "this machine does not meet a requirement; nothing was changed",
+    NotRunning.exit_code: "there is no such cluster or context, or it is not running or not reachable",
+    NotReady.exit_code: "the cluster runs, but something in it is not ready",
 }

@@ -1,4 +1,4 @@
-"""Runs other programs: with a deadline, and with their last words as the cause when they fail."""
+"""Runs other programs with a deadline; when one fails, the last line of its output is the error's cause."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ DEFAULT_DEADLINE = 120.0
 
 
 def last_line(text: str) -> str:
-    """The last line of a program's output that says anything."""
+    """The last line of a program's output that is not blank, at most 400 characters."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:400] if lines else "it said nothing"
+    return lines[-1][:400] if lines else "it printed nothing"
 
 
 def run(  # noqa: PLR0913 - each is a plain property of a child process
@@ -31,7 +31,7 @@ def run(  # noqa: PLR0913 - each is a plain property of a child process
     deadline: float = DEFAULT_DEADLINE,
     on_line: Callable[[str], None] | None = None,
 ) -> str:
-    """Run a program to its end and return its standard output.
+    """Run a program to its end and return its standard output; with `on_line`, both of its streams.
 
     Args:
         command: Program and arguments; never goes through a shell.
@@ -39,10 +39,10 @@ def run(  # noqa: PLR0913 - each is a plain property of a child process
         env: Variables set on top of our own.
         cwd: Its working directory.
         deadline: Seconds it may take.
-        on_line: Called with each line of standard error as it comes.
+        on_line: Called with each line of both streams as it comes.
 
     Raises:
-        ProgramFailed: It is not there, ended with an error, or took too long.
+        ProgramFailed: The program was not found, ended with an error, or took too long.
     """
     words = [str(word) for word in command]
     program = Path(words[0]).name
@@ -64,7 +64,7 @@ def run(  # noqa: PLR0913 - each is a plain property of a child process
         else:
             out, err, code = _run_streaming(words, env or {}, cwd, on_line, deadline)
     except FileNotFoundError as missing:
-        raise problems.ProgramFailed(f"{program} is not on this machine") from missing
+        raise problems.ProgramFailed(f"{program}: not found on this machine") from missing
     except subprocess.TimeoutExpired as late:
         raise problems.ProgramFailed(f"{program} took longer than {deadline:g} s") from late
     if code:
@@ -75,7 +75,7 @@ def run(  # noqa: PLR0913 - each is a plain property of a child process
 def _run_streaming(
     words: list[str], env: Mapping[str, str], cwd: Path | None, on_line: Callable[[str], None], deadline: float
 ) -> tuple[str, str, int]:
-    """Long work that says how far it is: both streams become lines."""
+    """Run a long program and pass on its lines; returns the last 21, twice, and the exit code."""
     tail: list[str] = []
     with subprocess.Popen(
         words,

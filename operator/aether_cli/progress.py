@@ -1,4 +1,4 @@
-"""Tells a person what is being done, how far it is and how long it took: on standard error only."""
+"""Shows the progress of long commands on standard error: the current step, how far it is, how long it took."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-EVERY = 10.0
-"""Seconds between two lines about the same step where there is no terminal."""
+LINE_INTERVAL = 10.0
+"""Seconds between two lines about the same step where standard error is not a terminal."""
 
 
 class Step(Protocol):
-    """One piece of work under way."""
+    """One step under way."""
 
     def update(self, done: int, total: int, what: str = "") -> None:
-        """Say how far it is."""
+        """Show that `done` of `total` units are done; `what` names the unit or the current item."""
         ...
 
     def result(self, text: str) -> None:
-        """Say what came of it; shown when the step ends."""
+        """Set the text that is shown when the step ends."""
         ...
 
 
 class Reporter(Protocol):
-    """Who is told."""
+    """Where a command reports its progress."""
 
     def step(self, title: str) -> contextlib.AbstractContextManager[Step]:
-        """Begin a piece of work; its time is taken until the context ends."""
+        """Begin a step; it ends, and its duration is shown, when the context ends."""
         ...
 
     def line(self, text: str) -> None:
-        """Say one thing."""
+        """Print one line."""
         ...
 
 
@@ -53,7 +53,7 @@ class _TerminalStep:
                 SpinnerColumn(),
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
-                TextColumn("{task.fields[far]}"),
+                TextColumn("{task.fields[progress]}"),
                 TimeElapsedColumn(),
                 console=reporter.console,
                 transient=True,
@@ -65,7 +65,7 @@ class _TerminalStep:
         progress = f"{done}/{total} {what}"
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=total, progress=escape(progress[:60]))
-        elif time.monotonic() - self._last_line > EVERY:
+        elif time.monotonic() - self._last_line > LINE_INTERVAL:
             self._last_line = time.monotonic()
             self._reporter.line(f"  {self._title}: {progress}")
 
@@ -78,7 +78,7 @@ class _TerminalStep:
 
 
 class TerminalReporter:
-    """Bars on a terminal, one line now and then where there is none (a log, CI)."""
+    """Progress bars on a terminal; elsewhere (a log, CI) a line every `LINE_INTERVAL` seconds."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
@@ -109,7 +109,7 @@ class _QuietStep:
 
 
 class SilentReporter:
-    """For a caller that only wants the result."""
+    """Shows nothing."""
 
     def step(self, title: str) -> contextlib.AbstractContextManager[Step]:  # noqa: ARG002 - the port's shape
         return contextlib.nullcontext(_QuietStep())

@@ -1,6 +1,6 @@
-"""What a cluster says of Aether, as lines that a person reads: operator, objects, pods, data planes. Values only.
+"""The output of `aether status` and `aether explain`, built from a cluster's objects. Pure functions: no I/O.
 
-What a reason means and what to do about it comes from the table that documents the reasons.
+What a reason means and what to do about it comes from the operator's table of reasons.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 Object = dict[str, Any]
+"""A Kubernetes object as JSON."""
 KINDS: Final = {"tradingplatform": "tradingplatforms", "tradingplatforms": "tradingplatforms", "tp": "tradingplatforms"}
-"""How a person may name a kind → its plural."""
+"""Kind, plural or short name, in lower case → plural."""
 ALWAYS: Final = (ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED)
 GOOD_WHEN_FALSE: Final = frozenset(
     {ConditionType.RECONCILING, ConditionType.STALLED, ConditionType.WARNING, ConditionType.PAUSED}
@@ -30,22 +31,22 @@ SHOWN_EVENTS: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnreadableResource:
-    """What whoever asks may not read."""
+    """A resource that the user may not read."""
 
-    what: str
-    """In the plural, as RBAC names it."""
+    resource: str
+    """Its plural, as in RBAC rules."""
     namespace: str = ""
-    """Where; empty for what is in no namespace, or in all of them."""
+    """Empty for a cluster-scoped resource and for all namespaces."""
 
     def __str__(self) -> str:
-        return f"{self.what} in namespace {self.namespace}" if self.namespace else self.what
+        return f"{self.resource} in namespace {self.namespace}" if self.namespace else self.resource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AetherState:
-    """Aether in a cluster, as its API shows it: operator Deployments, Leases, platforms, and the pods of both.
+    """Aether's objects in a cluster: operator Deployments, Leases, platforms, and the pods of both.
 
-    What may not be read is named, and not judged.
+    Resources that the user may not read are listed in `unreadable`; they do not make the state unhealthy.
     """
 
     deployments: Sequence[Object] = ()
@@ -54,31 +55,31 @@ class AetherState:
     pods: Sequence[Object] = ()
     unreadable: Sequence[UnreadableResource] = ()
     installed: bool = True
-    """Whether the cluster knows our kinds."""
+    """Whether Aether's CRDs are installed."""
 
     @property
     def healthy(self) -> bool:
-        """Whether everything that is there, and may be read, is as it should be."""
+        """Whether operators, platforms and pods are ready, as far as the user may read them."""
         if self.platforms and not self.deployments and not self.is_unreadable("deployments"):
-            return False  # nobody keeps them so
+            return False  # no operator reconciles them
         operators = all(
-            _available(one) == _required(one) and (self.leader(space) or self.is_unreadable("leases", space))
+            _available(one) == _required(one) and (self.leader(namespace) or self.is_unreadable("leases", namespace))
             for one in self.deployments
-            for space in [one["metadata"]["namespace"]]
+            for namespace in [one["metadata"]["namespace"]]
         )
         return operators and all(map(is_ready, self.platforms)) and not self.unhealthy_pods
 
     @property
     def unhealthy_pods(self) -> list[Object]:
-        """The pods that are neither Ready nor done."""
+        """The pods that are neither Ready nor Succeeded."""
         return [one for one in self.pods if not _is_healthy(one)]
 
-    def is_unreadable(self, what: str, namespace: str | None = None) -> bool:
-        """Whether some of this may not be read, there or anywhere."""
-        return any(one.what == what and namespace in {None, one.namespace} for one in self.unreadable)
+    def is_unreadable(self, resource: str, namespace: str | None = None) -> bool:
+        """Whether the user may not read this resource in the namespace; with None, in any namespace."""
+        return any(one.resource == resource and namespace in {None, one.namespace} for one in self.unreadable)
 
     def record(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The state as JSON values."""
         return {
             "operators": [
                 {
@@ -101,11 +102,11 @@ class AetherState:
             ],
             "pods": [{**_identity(one), "phase": one["status"].get("phase")} for one in self.pods],
             "installed": self.installed,
-            "unread": [{"resource": one.what, "namespace": one.namespace} for one in self.unreadable],
+            "unread": [{"resource": one.resource, "namespace": one.namespace} for one in self.unreadable],
         }
 
     def leader(self, namespace: str) -> str:
-        """The pod that holds the Lease of the operator in this namespace; empty while nobody does."""
+        """The pod that holds the operator's Lease in this namespace; empty where none does."""
         holders = [
             str(one["spec"].get("holderIdentity") or "")
             for one in self.leases
@@ -115,35 +116,35 @@ class AetherState:
 
 
 def is_reconciled(platform: Object) -> bool:
-    """Whether what the status says is about the newest spec."""
+    """Whether the status is about the newest generation of the spec."""
     return bool(platform.get("status", {}).get("observedGeneration") == platform["metadata"]["generation"])
 
 
 def is_ready(platform: Object) -> bool:
-    """Whether the newest spec of a platform is so, by the word of an operator."""
+    """Whether the platform is Ready, and that about the newest generation of its spec."""
     conditions = {one["type"]: one for one in platform.get("status", {}).get("conditions") or ()}
     return is_reconciled(platform) and bool(conditions.get(ConditionType.READY, {}).get("status") == "True")
 
 
 def venue(platform: Object) -> dict[str, str]:
-    """Where a platform trades, and where its market data come from, by its spec."""
-    said = platform.get("spec", {}).get("venue", {})
-    name = str(said.get("name", "unknown"))
-    feed = said.get("feed") or next((str(feed) for of, feed in api.FEEDS.items() if of == name), "unknown")
+    """The venue of a platform's spec, and its feed: that of the spec, or the venue's default."""
+    spec = platform.get("spec", {}).get("venue", {})
+    name = str(spec.get("name", "unknown"))
+    feed = spec.get("feed") or next((str(feed) for of, feed in api.FEEDS.items() if of == name), "unknown")
     return {"name": name, "feed": str(feed)}
 
 
 def venues(platforms: Sequence[Object]) -> str:
-    """The venues of some platforms, in a line; which platform has which where they differ."""
-    told = {f"{one['metadata']['namespace']}/{one['metadata']['name']}": venue(one) for one in platforms}
-    said = {which: f"venue {one['name']}, feed {one['feed']}" for which, one in told.items()}
-    if len(set(said.values())) <= 1:
-        return next(iter(said.values()), "no platform")
-    return "; ".join(f"{which}: {words}" for which, words in sorted(said.items()))
+    """The venues of some platforms in one line; where they differ, each with its platform."""
+    by_platform = {f"{one['metadata']['namespace']}/{one['metadata']['name']}": venue(one) for one in platforms}
+    texts = {name: f"venue {one['name']}, feed {one['feed']}" for name, one in by_platform.items()}
+    if len(set(texts.values())) <= 1:
+        return next(iter(texts.values()), "no platform")
+    return "; ".join(f"{name}: {text}" for name, text in sorted(texts.items()))
 
 
-def _identity(thing: Object) -> dict[str, str]:
-    return {key: thing["metadata"][key] for key in ("namespace", "name")}
+def _identity(item: Object) -> dict[str, str]:
+    return {key: item["metadata"][key] for key in ("namespace", "name")}
 
 
 def _required(deployment: Object) -> int:
@@ -161,50 +162,50 @@ def _is_healthy(pod: Object) -> bool:
 
 
 def status_lines(state: AetherState) -> Iterator[str]:
-    """The part of `aether status` that is about Aether, with markup."""
+    """The lines of `aether status` about operators and platforms, with markup."""
     if not state.installed:
-        yield "  Aether is not installed: there is no kind TradingPlatform"
+        yield "  Aether is not installed: the cluster has no kind TradingPlatform"
     for one in state.deployments:
         available, required = _available(one), _required(one)
         colour = "green" if available == required else "red"
-        space = one["metadata"]["namespace"]
-        leader = state.leader(space)
-        no_leader = "its Lease may not be read" if state.is_unreadable("leases", space) else "[red]nobody leads[/]"
+        namespace = one["metadata"]["namespace"]
+        leader = state.leader(namespace)
+        unknown = "leader unknown" if state.is_unreadable("leases", namespace) else "[red]no leader[/]"
         yield (
-            f"[bold]Operator[/]  namespace {escape(space)}: [{colour}]{available} of {required} replicas[/], "
-            + (f"{escape(leader)} leads" if leader else no_leader)
+            f"[bold]Operator[/]  namespace {escape(namespace)}: [{colour}]{available} of {required} replicas[/], "
+            + (f"leader {escape(leader)}" if leader else unknown)
         )
     if state.platforms and not state.deployments and not state.is_unreadable("deployments"):
-        yield "[bold]Operator[/]  [red]none is there: nothing is repaired[/]"
+        yield "[bold]Operator[/]  [red]not found: platforms are not reconciled[/]"
     for platform in state.platforms:
         yield from _platform(platform)
     if state.unreadable:
-        yield f"[yellow]Not shown, since you may not read it[/]  {escape('; '.join(map(str, state.unreadable)))}"
+        yield f"[yellow]Not shown: forbidden to you[/]  {escape('; '.join(map(str, state.unreadable)))}"
 
 
 def _platform(platform: Object) -> Iterator[str]:
     meta, status = platform["metadata"], platform.get("status", {})
-    where = venue(platform)
+    of_venue = venue(platform)
     yield (
         f"[bold]TradingPlatform {escape(meta['name'])}[/]  namespace {escape(meta['namespace'])}, "
-        f"venue {escape(where['name'])}, feed {escape(where['feed'])}"
+        f"venue {escape(of_venue['name'])}, feed {escape(of_venue['feed'])}"
     )
     conditions = {one["type"]: one for one in status.get("conditions") or ()}
     if not conditions:
-        yield "  [red]no word from an operator yet[/]"
-    elif not is_reconciled(platform):  # Ready is said of the newest spec, or it is not known
+        yield "  [red]no status yet: no operator has reconciled it[/]"
+    elif not is_reconciled(platform):  # the Ready condition is about an older spec
         yield f"  {ConditionType.READY:<14} [red]Unknown[/] not yet reconciled  {_generation_note(platform)}"
         conditions.pop(ConditionType.READY, None)
     for one in conditions.values():
         if one["type"] in GOOD_WHEN_FALSE and one["status"] == "False":
-            continue  # what is not the matter is not worth a line
+            continue
         yield f"  {one['type']:<14} {_coloured(one)}  {escape(one.get('message', ''))}".rstrip()
     servers, endpoints = status.get("servers", {}), status.get("endpoints", {})
     for name in sorted({*servers, *endpoints}):
-        where = endpoints.get(name, {})
-        address = names.address(where["host"], where["port"]) if where.get("host") else "no address yet"
-        database = f"/{where['database']}" if where.get("database") else ""
-        secret = f", Secret {where['secretName']}" if where.get("secretName") else ""
+        endpoint = endpoints.get(name, {})
+        address = names.address(endpoint["host"], endpoint["port"]) if endpoint.get("host") else "no address yet"
+        database = f"/{endpoint['database']}" if endpoint.get("database") else ""
+        secret = f", Secret {endpoint['secretName']}" if endpoint.get("secretName") else ""
         version = servers.get(name, {}).get("version", "")
         yield escape(f"  {name:<9} {address}{database}{secret}" + (f"  {version}" if version else ""))
     schema = status.get("schema", {})
@@ -218,9 +219,9 @@ def _platform(platform: Object) -> Iterator[str]:
 
 
 def _generation_note(platform: Object) -> str:
-    """That what follows is about a spec which is no longer the newest."""
-    seen, newest = platform["status"].get("observedGeneration"), platform["metadata"]["generation"]
-    return f"generation {newest}; what follows is of {seen}"
+    """Which generation the status is about, for a status that is older than the spec."""
+    observed, newest = platform["status"].get("observedGeneration"), platform["metadata"]["generation"]
+    return f"generation {newest}, the status is of generation {observed}"
 
 
 def _coloured(one: Object) -> str:
@@ -230,31 +231,31 @@ def _coloured(one: Object) -> str:
 
 
 def explanation_lines(platform: Object, events: Sequence[Object]) -> Iterator[str]:
-    """Why a platform is as it is, and what to do, in plain words; with markup."""
+    """The lines of `aether explain`, with markup: state, conditions with a bad value and what to do, recent events."""
     meta, status = platform["metadata"], platform.get("status", {})
     name = f"TradingPlatform {meta['name']} in namespace {meta['namespace']}"
     conditions = {one["type"]: one for one in status.get("conditions") or ()}
     if not conditions:
-        yield f"[bold]{escape(name)}: no operator has looked at it yet.[/]"
-        yield "  Is one running, and does it watch this namespace? The status page shows the operators there are."
+        yield f"[bold]{escape(name)}: no operator has reconciled it yet.[/]"
+        yield "  Is an operator running, and does it watch this namespace? `aether status` lists the operators."
         return
     yield f"[bold]{escape(name)} {_summary(conditions, platform)}[/]"
     if not is_reconciled(platform):
         yield f"  Not yet reconciled: {_generation_note(platform)}."
-        yield "  Does an operator run, and does it watch this namespace? The status page shows the operators there are."
+        yield "  Is an operator running, and does it watch this namespace? `aether status` lists the operators."
     latest = sorted(events, key=_when)[-SHOWN_EVENTS:]
     if latest and latest[-1].get("reason") == Reason.RECONCILE_FAILED:
         when = _when(latest[-1])[:19]
-        yield f"  [red]At {when} the operator could not finish its look at it; what follows is of before.[/]"
+        yield f"  [red]A reconcile failed at {when}; the status is from before.[/]"
         yield from _reason_lines(Reason.RECONCILE_FAILED)
-    seen = set[str]()
+    shown = set[str]()
     for one in conditions.values():
         if not _needs_attention(one):
             continue
-        said = (one.get("reason", ""), one.get("message", ""))
-        if str(said) in seen:
-            continue  # Ready repeats what a component says
-        seen.add(str(said))
+        cause = (one.get("reason", ""), one.get("message", ""))
+        if str(cause) in shown:
+            continue  # Ready repeats a component's reason and message
+        shown.add(str(cause))
         yield ""
         yield f"  {one['type']} {_coloured(one)}"
         if one.get("message"):
@@ -262,7 +263,7 @@ def explanation_lines(platform: Object, events: Sequence[Object]) -> Iterator[st
         yield from _reason_lines(one.get("reason", ""))
     if latest:
         yield ""
-        yield "  Lately"
+        yield "  Recent events"
         for event in latest:
             yield escape(
                 f"    {_when(event)[:19]}  {event.get('reason', '')}: {event.get('note') or event.get('message', '')}"
@@ -273,18 +274,18 @@ def _summary(conditions: dict[str, Object], platform: Object) -> str:
     if "deletionTimestamp" in platform["metadata"]:
         return "is being deleted."
     if not is_reconciled(platform):
-        return "was edited, and the operator has not looked at that yet."
-    for which, words in (
-        (ConditionType.STALLED, "is stalled: it waits for a person."),
-        (ConditionType.RECONCILING, "is on its way."),
+        return "was edited, and no operator has reconciled the edit yet."
+    for kind, text in (
+        (ConditionType.STALLED, "is stalled: only a change by a person can make it Ready."),
+        (ConditionType.RECONCILING, "is being reconciled."),
     ):
-        if conditions.get(which, {}).get("status") == "True":
-            return words
+        if conditions.get(kind, {}).get("status") == "True":
+            return text
     return "is Ready." if conditions.get(ConditionType.READY, {}).get("status") == "True" else "is not Ready."
 
 
 def _needs_attention(one: Object) -> bool:
-    """Whether a condition says something that a person may have to do something about."""
+    """Whether a condition has its bad value."""
     if one["type"] in GOOD_WHEN_FALSE:
         return bool(one["status"] == "True")
     return bool(one["status"] != "True")
@@ -294,14 +295,13 @@ def _reason_lines(reason: str) -> Iterator[str]:
     try:
         text = reasons.TEXTS[Reason(reason)]
     except (KeyError, ValueError):
-        # An operator that is newer than this command.
-        yield "    This command does not know this reason: is it older than the operator?"
+        yield "    Unknown reason: is this command older than the operator?"
         return
     yield f"    What it means: {escape(text.meaning)}"
     if text.act:
         yield f"    What to do: {escape(text.act)}"
     if text.remedy is Remedy.TIME:
-        yield "    It is looked at again by itself: once that is so, nothing more has to be done."
+        yield "    The operator checks it again by itself; nothing else has to be done."
 
 
 def _when(event: Object) -> str:
@@ -310,7 +310,11 @@ def _when(event: Object) -> str:
 
 
 def parse_target(what: str) -> tuple[str, str] | None:
-    """`KIND/NAME` as plural and name, also as `kubectl get -o name` says it; nothing where the kind is none of ours."""
+    """Parse `KIND/NAME`, also as `kubectl get -o name` prints it.
+
+    Returns:
+        The kind's plural and the name; None where it is not a kind of Aether's, or not of this form.
+    """
     kind, slash, name = what.partition("/")
     plural = KINDS.get(kind.lower().removesuffix(f".{models.GROUP}"))
     return (plural, name) if slash and plural and name else None

@@ -1,4 +1,4 @@
-"""Which cluster a command talks to, and how every output says so: its name, its address, and the venue."""
+"""Which cluster a command talks to, and the heading that names it: name, address, and the venue of each platform."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 CREDENTIALS: Final = re.compile(r"(?<=//)[^/@]*@")
-"""In an address: whoever reads an output need not know them."""
+"""Credentials in a server's URL, which no output may show."""
 DEFAULT_NAMESPACE: Final = "default"
-"""The namespace that kubectl looks in where nobody says one."""
+"""The namespace that kubectl uses where neither an option nor the context names one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,62 +34,66 @@ class Target:
     name: str
     """The local cluster's, or the context's."""
     server: str
+    """The API server's URL, without credentials."""
     namespace: str
-    """Where a command looks unless it is told otherwise."""
+    """The namespace that a command uses where none is given."""
     local: bool
     command: str
-    """What a person types to ask this cluster something, up to the command's own name: `aether`, `kubectl aether`."""
+    """The program that a command line for this cluster begins with: `aether` or `kubectl aether`."""
     options: tuple[str, ...] = ()
-    """What a person adds to that, so that it is this cluster that is asked."""
+    """The options that select this cluster, for a command line."""
 
     @property
     def title(self) -> str:
-        """The cluster, as the first line of an output names it."""
+        """The cluster's name for a heading or an error."""
         return f"Cluster {self.name}" if self.local else f"Context {self.name}  {self.server}"
 
     def heading(self, platforms: Sequence[status_view.Object] | None, *, within: str = "") -> str:
         """The first line of an output, with markup: the cluster, and the venue of each platform that is shown.
 
         Args:
-            platforms: Those; None where they could not be read.
-            within: The one namespace that they are of, where no other may be read.
+            platforms: The platforms that are shown; None where they could not be read.
+            within: Their namespace, where the user may read no other.
         """
         venues = "venue not known" if platforms is None else status_view.venues(platforms)
         where = f"namespace {within}: " if within else ""
         return f"[bold]{escape(self.title)}[/]  {escape(where + venues)}"
 
     def record(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The cluster as JSON values."""
         return {("name" if self.local else "context"): self.name, "server": self.server}
 
     def command_line(self, *words: str) -> str:
-        """A command line for this same cluster, for a person to type."""
+        """A command line for this same cluster, for the user to type."""
         return " ".join([self.command, *map(shlex.quote, [*words, *self.options])])
 
     def with_title(self, fault: problems.AetherError) -> problems.AetherError:
-        """The same fault, with the cluster's name before its cause."""
+        """The same error, with the cluster's name before its cause."""
         fault.cause = f"{self.title}: {fault.cause}"
         return fault
 
 
 def select(name: str, context: str, kubeconfig: Path | None = None) -> Target:
-    """The cluster that is meant: that of a context, or the local one, which must run.
+    """The cluster that the options select: that of a context, or the local one, which must be running.
 
     Args:
-        name: The local cluster's; empty where there is no talk of one, as in `kubectl aether`.
+        name: The local cluster's; empty in `kubectl aether`, which always uses a context.
         context: A context's name.
-        kubeconfig: A file; its current context, where none is named.
+        kubeconfig: A kubeconfig file; its current context is used where none is named.
+
+    Raises:
+        NotRunning: There is no such context, or the local cluster is not running.
     """
     if context or kubeconfig or not name:
         return from_context(kubectl_program(), kubeconfig=kubeconfig, context=context, plugin=not name)
     at = paths.of(name, os.environ)
-    supervisor_process.require(at)  # that it does not run comes before that there is no kubectl
+    supervisor_process.require(at)  # "is not running" is the better error where kubectl is missing, too
     return local(kubectl_program(), at, default=DEFAULT)
 
 
 @contextlib.contextmanager
 def errors_named(target: Target) -> Iterator[Target]:
-    """Whatever goes wrong there is told with the cluster's name."""
+    """Errors raised in the block name the cluster."""
     try:
         yield target
     except problems.AetherError as fault:
@@ -97,21 +101,30 @@ def errors_named(target: Target) -> Iterator[Target]:
 
 
 def kubectl_program() -> Path:
-    """The one that belongs to the local cluster where it is built, else the person's own."""
-    ours = next(binary for binary in binaries.CONTROL_PLANE if binary.name == "kubectl")
-    kept = program_builder.find(ours, paths.of(DEFAULT, os.environ).cache, os.environ)
-    if kept is not None:
-        return kept
-    if own := shutil.which("kubectl"):
-        return Path(own)
+    """The local cluster's kubectl where it is built, else that of PATH.
+
+    Raises:
+        NotPossibleHere: There is neither.
+    """
+    binary = next(one for one in binaries.CONTROL_PLANE if one.name == "kubectl")
+    built = program_builder.find(binary, paths.of(DEFAULT, os.environ).cache, os.environ)
+    if built is not None:
+        return built
+    if installed := shutil.which("kubectl"):
+        return Path(installed)
     raise problems.NotPossibleHere("kubectl: not found", remedy="Install kubectl, or run `aether up`, which builds it.")
 
 
 def local(program: Path, at: paths.Paths, *, default: str) -> Target:
-    """The local cluster.
+    """The local cluster as a target.
+
+    Args:
+        program: kubectl.
+        at: The cluster's paths.
+        default: The name that needs no `--name` in a command line.
 
     Raises:
-        NotRunning: It does not run.
+        NotRunning: It is not running.
     """
     process = supervisor_process.require(at)
     return Target(
@@ -126,15 +139,15 @@ def local(program: Path, at: paths.Paths, *, default: str) -> Target:
 
 
 def from_context(program: Path, *, kubeconfig: Path | None, context: str, plugin: bool) -> Target:
-    """The cluster of a context: of the one that is named, else of the current one.
+    """The cluster of a context, as a target.
 
-    It is looked up once, so that a command goes on with the same cluster when somebody changes the current context.
+    The current context is read once: a command stays with its cluster when the current context changes meanwhile.
 
     Args:
         program: kubectl.
-        kubeconfig: A file; what KUBECONFIG says otherwise.
-        context: Its name; empty for the current one.
-        plugin: Whether kubectl's own words apply: where nobody says a namespace, it is `default`.
+        kubeconfig: A kubeconfig file; by default that of KUBECONFIG.
+        context: The context's name; empty for the current one.
+        plugin: Whether this is `kubectl aether`, whose default namespace is `default` as kubectl's is.
 
     Raises:
         NotRunning: There is no such context.
@@ -142,22 +155,26 @@ def from_context(program: Path, *, kubeconfig: Path | None, context: str, plugin
     view = kubectl_client.Kubectl(program=program, kubeconfig=kubeconfig).json("config", "view", deadline=20)
     contexts = {one["name"]: one.get("context") or {} for one in view.get("contexts") or ()}
     clusters = {one["name"]: one.get("cluster") or {} for one in view.get("clusters") or ()}
-    there = f"There are: {', '.join(sorted(contexts))}" if contexts else "There is none. Is KUBECONFIG right?"
-    select = context or view.get("current-context") or ""
-    if not select:
-        raise problems.NotRunning("no current context", remedy=f"Name one by --context. {there}")
-    if select not in contexts:
-        raise problems.NotRunning(f"context {select}: not in the kubeconfig", remedy=there)
-    which = contexts[select].get("cluster", "")
-    if not clusters.get(which, {}).get("server"):
-        raise problems.NotRunning(f"context {select}: its cluster {which!r} is not in the kubeconfig")
-    otherwise = DEFAULT_NAMESPACE if plugin else manifests.NAMESPACES[1]
+    known = (
+        f"Contexts: {', '.join(sorted(contexts))}"
+        if contexts
+        else "The kubeconfig has no contexts: is KUBECONFIG right?"
+    )
+    selected = context or view.get("current-context") or ""
+    if not selected:
+        raise problems.NotRunning("no current context", remedy=f"Choose one: --context NAME. {known}")
+    if selected not in contexts:
+        raise problems.NotRunning(f"context {selected}: not in the kubeconfig", remedy=known)
+    cluster = contexts[selected].get("cluster", "")
+    if not clusters.get(cluster, {}).get("server"):
+        raise problems.NotRunning(f"context {selected}: its cluster {cluster!r} is not in the kubeconfig")
+    default = DEFAULT_NAMESPACE if plugin else manifests.NAMESPACES[1]
     return Target(
-        kubectl=kubectl_client.Kubectl(program=program, kubeconfig=kubeconfig, context=select),
-        name=select,
-        server=CREDENTIALS.sub("", clusters[which]["server"]),
-        namespace=contexts[select].get("namespace") or otherwise,
+        kubectl=kubectl_client.Kubectl(program=program, kubeconfig=kubeconfig, context=selected),
+        name=selected,
+        server=CREDENTIALS.sub("", clusters[cluster]["server"]),
+        namespace=contexts[selected].get("namespace") or default,
         local=False,
         command="kubectl aether" if plugin else "aether",
-        options=(*(("--kubeconfig", str(kubeconfig)) if kubeconfig else ()), "--context", select),
+        options=(*(("--kubeconfig", str(kubeconfig)) if kubeconfig else ()), "--context", selected),
     )

@@ -182,7 +182,7 @@ def test_up_installs_into_an_existing_cluster_and_starts_none(own: Cluster, tmp_
 
     again = up_there(own, home)
     assert "is installed in aether-system" in again.stdout
-    assert "No example was applied" in again.stdout
+    assert "No example applied" in again.stdout
     # Without values those of the last time hold: who heals must not lose where the images are.
     assert own.kubectl.get("deployment", NAME, f"--namespace={OPERATOR_NAMESPACE}")["spec"]["replicas"] == 3
 

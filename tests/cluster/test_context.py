@@ -55,7 +55,7 @@ def test_status_shows_its_nodes_and_pods(control_plane: Cluster, tmp_path: Path)
 def test_a_context_that_is_not_there_is_named(control_plane: Cluster, tmp_path: Path) -> None:
     done = aether(control_plane, tmp_path, "status", context="nowhere")
     assert (done.returncode, done.stdout) == (problems.NotRunning.exit_code, "")
-    assert f"context nowhere: not in the kubeconfig\nThere are: aether-{control_plane.name}" in done.stderr
+    assert f"context nowhere: not in the kubeconfig\nContexts: aether-{control_plane.name}" in done.stderr
 
 
 def test_unreachable_cluster_is_named(control_plane: Cluster, tmp_path: Path) -> None:
@@ -150,9 +150,9 @@ def test_namespaced_view_role_is_enough_for_status(
         whose = f"{heading(control_plane, 'viewing')}  venue Simulated, feed Synthetic"
         assert (done.returncode, done.stderr.splitlines()) == (0, [whose]), done.stdout
         first, *rest = done.stdout.splitlines()
-        assert first == f"  Aether's pods in namespace {desk.name}, and the operator's: 1 of 1 well"
+        assert first == f"  Aether's pods in namespace {desk.name}, and the operator's: 1 of 1 healthy"
         assert "stranger" not in done.stdout
-        assert rest[-1].startswith("Not shown, since you may not read it  ")
+        assert rest[-1].startswith("Not shown: forbidden to you  ")
         for hidden in (
             "nodes", "deployments in namespace aether-system", f"pods/proxy in namespace {desk.name}",
         ):  # fmt: skip
@@ -174,7 +174,7 @@ def test_forbidden_read_names_the_permission_it_needs(
 ) -> None:
     book = asked(viewer, tmp_path, "-c", PLUGIN, "book", "BTC/USD", "--once")
     assert (book.returncode, book.stdout) == (problems.ProgramFailed.exit_code, "")
-    assert f"It takes the verb get on pods/proxy in {desk.name}." in book.stderr
+    assert f"It needs the verb get on pods/proxy in namespace {desk.name}." in book.stderr
     for words in (["-A"], ["-n", "kube-system"]):
         done = asked(viewer, tmp_path, "-c", PLUGIN, "status", *words)
         assert (done.returncode, done.stdout) == (problems.ProgramFailed.exit_code, "")

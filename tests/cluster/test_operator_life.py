@@ -293,7 +293,7 @@ def test_rejected_status_is_reported_in_the_status_or_an_event(desk: Desk) -> No
         desk.namespace.until(bool, "events.events.k8s.io", failed, expected="it is told in an event")
         events = desk.namespace.get("events.events.k8s.io", about)["items"]
         said = "\n".join(status_view.explanation_lines(desk.child("tp", name), events))
-        assert "could not finish its look at it" in said
+        assert "A reconcile failed at" in said
         assert "not this status" in said
         platform["spec"]["progressDeadlineSeconds"] = 300
         planes.put(desk.namespace, platform)

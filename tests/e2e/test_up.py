@@ -172,7 +172,7 @@ def test_status_shows_the_market_data_flow_and_a_verified_book(shared: Up) -> No
     assert (row.pop("POD"), row.pop("BOOKS")) == (f"{e2e_platform.PLATFORM}-ingest-0", "3/3")
     assert float(row.pop("ROWS/S")) > 0
     assert int(row.pop("CONFLATED")) >= 0
-    assert row.keys() == {"HEARD", "AGE", *map(str.upper, OUTPUTS)}
+    assert row.keys() == {"FEED", "AGE", *map(str.upper, OUTPUTS)}
     assert all(float(cell.removesuffix(" s")) < WELL for cell in row.values()), row
 
     told = e2e_platform.json_output(e2e.aether, "status", "--json")["marketData"]

@@ -68,19 +68,19 @@ def test_of_two_pods_one_with_a_usable_book_is_shown(tmp_path: Path) -> None:
 
 
 def test_unserved_market_is_reported_with_where_to_check(tmp_path: Path) -> None:
-    with pytest.raises(problems.NotReady, match="BTC/USD: no pod of ingest of platform paper") as said:
+    with pytest.raises(problems.NotReady, match="BTC/USD: no ingest pod of platform paper") as said:
         a_reader(a_kubectl(tmp_path, TWO, p0=NOT_FOUND, p1=NOT_FOUND)).read()
     assert "spec.pairs" in said.value.remedy
 
 
 def test_without_a_pod_the_market_is_unserved(tmp_path: Path) -> None:
-    with pytest.raises(problems.NotReady, match="no pod of ingest"):
+    with pytest.raises(problems.NotReady, match="no ingest pod"):
         a_reader(a_kubectl(tmp_path, [a_pod("paper-ingest-0", phase="Pending")])).read()
 
 
 def test_that_ingest_is_not_reached_is_something_else(tmp_path: Path) -> None:
     refused = "Error from server (ServiceUnavailable): error trying to reach service"
-    with pytest.raises(problems.NotReady, match=r"not reached: .*ServiceUnavailable"):
+    with pytest.raises(problems.NotReady, match=r"not reachable: .*ServiceUnavailable"):
         a_reader(a_kubectl(tmp_path, TWO, p0=refused, p1=NOT_FOUND)).read()
 
 
@@ -88,10 +88,10 @@ def test_pod_status_or_why_it_is_missing_is_returned(tmp_path: Path) -> None:
     kubectl = a_kubectl(tmp_path, [], p0={"feed": {}}, p1="Error: no")
     assert cluster_reader.pod_status(kubectl, a_pod("paper-ingest-0")).status == {"feed": {}}
     assert "Error: no" in cluster_reader.pod_status(kubectl, a_pod("paper-ingest-1")).error
-    assert cluster_reader.pod_status(kubectl, a_pod("paper-ingest-2", phase="Pending")).error == "it does not run"
+    assert cluster_reader.pod_status(kubectl, a_pod("paper-ingest-2", phase="Pending")).error == "it is not running"
 
 
 def test_response_that_is_not_json_is_reported(tmp_path: Path) -> None:
     kubectl = a_kubectl(tmp_path, [], p0={})
     (tmp_path / "p0.json").write_text("<html>")
-    assert "did not answer in JSON" in cluster_reader.pod_status(kubectl, a_pod("paper-ingest-0")).error
+    assert "the response is not JSON" in cluster_reader.pod_status(kubectl, a_pod("paper-ingest-0")).error

@@ -80,7 +80,7 @@ def test_helm_uses_the_cluster_of_kubectl() -> None:
 
 def test_status_of_an_older_generation_is_ignored() -> None:
     seen = installer.platform_status(a_platform(generation=4, seen=3))
-    assert (seen.ready, seen.stalled, seen.message) == ("Unknown", False, "the operator has not looked yet")
+    assert (seen.ready, seen.stalled, seen.message) == ("Unknown", False, "not reconciled yet")
 
 
 def test_unreconciled_platform_is_not_ready() -> None:
@@ -120,7 +120,7 @@ def test_outdated_helm_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     old.write_text("#!/bin/sh\nprintf v3.22.0\n")
     old.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(problems.NotPossibleHere, match=r"helm: v3\.22\.0 found, and 4 is needed"):
+    with pytest.raises(problems.NotPossibleHere, match=r"helm: v3\.22\.0 found, version 4 is required"):
         installer.helm(kubectl_client.Kubectl(program="kubectl"), tmp_path / "no-cache", {})
 
 

@@ -65,7 +65,7 @@ def test_unmet_wait_reports_what_was_last_observed_and_why(tmp_path: Path) -> No
     assert time.monotonic() - began < 20
     assert str(caught.value).splitlines() == [
         "a runs: not within 0.5 s",
-        "Seen last:",
+        "Last observed:",
         '  Pod aether/a: {"phase": "Pending"}; Ready=False (Why: because)',
     ]
 

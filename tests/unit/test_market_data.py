@@ -50,7 +50,7 @@ def shown(**changes: Any) -> market_data.BookSnapshot:
 
 def test_market_data_flow_has_one_narrow_line_per_pod() -> None:
     heading, line = printed(market_data.flow([told(STATUS), told(None, error="gone")])).splitlines()
-    assert heading.split() == ["POD", "HEARD", "BOOKS", "AGE", "ROWS/S", "KAFKA", "NATS", "TABLES", "CONFLATED"]
+    assert heading.split() == ["POD", "FEED", "BOOKS", "AGE", "ROWS/S", "KAFKA", "NATS", "TABLES", "CONFLATED"]
     for part in ("paper-ingest-0", "0.2 s  ", "1/2", "0.9 s", "41.2", "0.0 s", "31.0 s", "5"):
         assert part in line
     assert max(map(len, (heading.rstrip(), line.rstrip()))) <= 80
@@ -60,13 +60,13 @@ def test_market_data_flow_has_one_narrow_line_per_pod() -> None:
     ("feed", "said"),
     [
         ({"connected": False, "detail": "name not known"}, "feed: not connected: name not known"),
-        ({}, "feed: not connected: it does not say why"),
+        ({}, "feed: not connected: no cause reported"),
     ],
 )
 def test_problems_are_listed_below(feed: dict[str, Any], said: str) -> None:
     assert said in market_data.pod_problems(told({**STATUS, "feed": feed}))
     assert any(line.endswith("no server") for line in market_data.pod_problems(told(STATUS)))
-    assert market_data.pod_problems(told(None, error="gone")) == ["not reached: gone"]
+    assert market_data.pod_problems(told(None, error="gone")) == ["not reachable: gone"]
 
 
 def test_status_is_kept_exactly_as_received() -> None:
@@ -83,8 +83,8 @@ def test_book_view_has_asks_above_bids_and_best_prices_inside() -> None:
     assert ["spread", "0.2", "(19.98", "bp)"] in lines
     text = printed(market_data.book(shown()))
     assert "BTC/USD  from paper-ingest-0" in text
-    assert "checksum 3310070434; below 2 levels not proved by it, received 0.5 s ago" in text
-    assert "not proved" not in printed(market_data.book(shown(proved=10)))
+    assert "checksum 3310070434 (covers the first 2 levels), received 0.5 s ago" in text
+    assert "covers" not in printed(market_data.book(shown(proved=10)))
 
 
 @pytest.mark.parametrize(("lines", "levels"), [(9, 2), (8, 2), (7, 1), (1, 1)])
@@ -92,7 +92,7 @@ def test_book_that_does_not_fit_shows_its_inner_levels(lines: int, levels: int) 
     said = printed(market_data.book(shown(), lines=lines)).splitlines()
     prices = [line.split()[1] for line in said if line.split()[0] in {"ask", "bid"}]
     assert prices == [*["100.2", "100.1"][2 - levels :], *["99.9", "99.8"][:levels]]
-    assert said[0] == f"BTC/USD  from paper-ingest-0, {levels} levels of each side fit here"
+    assert said[0] == f"BTC/USD  from paper-ingest-0, {levels} levels of each side shown"
     assert len(said) == market_data.FRAME_LINES + 2 * levels
 
 

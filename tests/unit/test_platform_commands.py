@@ -29,7 +29,7 @@ def test_response_that_is_not_json_is_an_error_without_traceback(tmp_path: Path)
     prints = command_line.kubectl_that_prints(tmp_path)
     done = command_line.aether(tmp_path, "status", "--context", "dev", assets=prints)
     assert done.returncode == 1
-    assert f"error: Context dev  {command_line.SERVER}: kubectl get did not answer in JSON" in done.stderr
+    assert f"error: Context dev  {command_line.SERVER}: kubectl get did not print JSON" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -55,7 +55,7 @@ def test_status_shows_the_market_data_flow_and_unreachable_pods(tmp_path: Path) 
     assert (done.returncode, done.stderr.splitlines()) == (0, [f"Context dev  {command_line.SERVER}  no platform"])
     assert "Market data paper  namespace aether" in done.stdout
     assert "paper-ingest-0  0.2 s" in done.stdout
-    assert "paper-ingest-1: not reached: kubectl ended with 1: Error from server: no route" in done.stdout
+    assert "paper-ingest-1: not reachable: kubectl ended with 1: Error from server: no route" in done.stdout
     output = json.loads(command_line.aether(tmp_path, "status", "--context", "dev", "--json", assets=assets).stdout)[
         "marketData"
     ]
@@ -150,7 +150,7 @@ def test_edit_no_operator_has_observed_is_not_shown_as_ready(tmp_path: Path) -> 
         done = command_line.aether(tmp_path, *words, "--context", "dev", assets=assets)
         assert done.returncode == problems.NotReady.exit_code
         assert "ot yet reconciled" in done.stdout
-        assert "generation 2; what follows is of 1" in done.stdout
+        assert "generation 2, the status is of generation 1" in done.stdout
         assert "True Ready" not in done.stdout
     (output,) = json.loads(command_line.aether(tmp_path, "status", "--context", "dev", "--json", assets=assets).stdout)[
         "platforms"
@@ -173,8 +173,8 @@ def test_status_of_a_namespace_without_platform_suggests_all_namespaces(tmp_path
         tmp_path, "status", assets=command_line.a_kubectl(tmp_path, {}), program="kubectl-aether"
     )
     assert (done.returncode, done.stderr.splitlines()[0]) == (0, "Context prod  https://10.9.9.9:6443  no platform")
-    assert "No TradingPlatform is there: kubectl aether status -A --context prod shows all namespaces" in done.stdout
-    assert "Aether's pods in namespace live, and the operator's: 0 of 0 well" in done.stdout
+    assert "No TradingPlatform; for all namespaces: kubectl aether status -A --context prod" in done.stdout
+    assert "Aether's pods in namespace live, and the operator's: 0 of 0 healthy" in done.stdout
 
 
 def test_status_without_a_response_does_not_claim_no_platform(

@@ -13,7 +13,7 @@ def test_failure_quotes_the_last_output() -> None:
 
 
 def test_a_program_that_is_not_there_is_named() -> None:
-    with pytest.raises(problems.ProgramFailed, match="no-such-program is not on this machine"):
+    with pytest.raises(problems.ProgramFailed, match="no-such-program: not found on this machine"):
         processes.run(["no-such-program"])
 
 

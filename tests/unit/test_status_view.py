@@ -57,7 +57,7 @@ def test_healthy_platform_is_one_page() -> None:
     )
     assert state.healthy
     assert shown(status_view.status_lines(state)).splitlines() == [
-        "Operator  namespace aether-system: 2 of 2 replicas, aether-operator-x leads",
+        "Operator  namespace aether-system: 2 of 2 replicas, leader aether-operator-x",
         "TradingPlatform paper  namespace aether, venue Simulated, feed Synthetic",
         "  Ready          True Ready",
         "  Warning        True EvaluationOnly  one node, not for production",
@@ -80,14 +80,14 @@ def test_missing_leader_replica_or_platform_status_is_unhealthy() -> None:
     )
     assert not state.healthy
     page = shown(status_view.status_lines(state))
-    assert "1 of 2 replicas, nobody leads" in page
-    assert "no word from an operator yet" in page
+    assert "1 of 2 replicas, no leader" in page
+    assert "no status yet" in page
 
 
 def test_unmanaged_platform_is_not_healthy() -> None:
     left = status_view.AetherState(platforms=[a_platform(READY)])
     assert not left.healthy
-    assert "nothing is repaired" in shown(status_view.status_lines(left))
+    assert "platforms are not reconciled" in shown(status_view.status_lines(left))
     unled = status_view.AetherState(deployments=[an_operator()], leases=[a_lease("")], platforms=[a_platform(READY)])
     assert not unled.healthy
     edited = a_platform(READY)
@@ -102,7 +102,9 @@ def test_nothing_is_printed_without_objects() -> None:
 
 def test_cluster_without_our_kinds_is_reported_as_without_aether() -> None:
     state = status_view.AetherState(installed=False)
-    assert shown(status_view.status_lines(state)) == "  Aether is not installed: there is no kind TradingPlatform"
+    assert (
+        shown(status_view.status_lines(state)) == "  Aether is not installed: the cluster has no kind TradingPlatform"
+    )
     assert state.record()["installed"] is False
 
 
@@ -131,7 +133,7 @@ def test_each_missing_item_is_named_once_with_meaning_and_remedy() -> None:
             [],
         )
     )
-    assert "is on its way" in said
+    assert "is being reconciled" in said
     assert said.count("Secret paper-redis does not exist") == 1
     assert "What it means:" in said
     assert "What to do:" in said
@@ -143,34 +145,35 @@ def test_a_stalled_platform_waits_for_a_person() -> None:
         a_condition("Ready", "False", "InvalidSpec", "spec.x"),
         a_condition("Stalled", "True", "InvalidSpec", "spec.x"),
     )
-    assert "waits for a person" in shown(status_view.explanation_lines(a_platform(*conditions), []))
+    assert "only a change by a person" in shown(status_view.explanation_lines(a_platform(*conditions), []))
 
 
 def test_unobserved_edit_is_reported() -> None:
     platform = a_platform(READY)
     platform["metadata"]["generation"] = 3
-    assert "has not looked at that yet" in shown(status_view.explanation_lines(platform, []))
+    assert "no operator has reconciled the edit yet" in shown(status_view.explanation_lines(platform, []))
     page = shown(status_view.status_lines(status_view.AetherState(deployments=[an_operator()], platforms=[platform])))
-    said = "not yet reconciled  generation 3; what follows is of 2"
+    said = "not yet reconciled  generation 3, the status is of generation 2"
     assert f"  Ready          Unknown {said}" in page
     assert "True Ready" not in page
 
 
 def test_forbidden_resources_are_named_and_do_not_affect_health() -> None:
     unreadable = [
-        status_view.UnreadableResource(what="leases", namespace="aether-system"),
-        status_view.UnreadableResource(what="nodes"),
+        status_view.UnreadableResource(resource="leases", namespace="aether-system"),
+        status_view.UnreadableResource(resource="nodes"),
     ]
     state = status_view.AetherState(deployments=[an_operator()], platforms=[a_platform(READY)], unreadable=unreadable)
     assert state.healthy
     page = shown(status_view.status_lines(state))
-    assert "2 of 2 replicas, its Lease may not be read" in page
-    assert page.endswith("Not shown, since you may not read it  leases in namespace aether-system; nodes")
+    assert "2 of 2 replicas, leader unknown" in page
+    assert page.endswith("Not shown: forbidden to you  leases in namespace aether-system; nodes")
     hidden = status_view.AetherState(
-        platforms=[a_platform(READY)], unreadable=[status_view.UnreadableResource(what="deployments", namespace="s")]
+        platforms=[a_platform(READY)],
+        unreadable=[status_view.UnreadableResource(resource="deployments", namespace="s")],
     )
     assert hidden.healthy
-    assert "nothing is repaired" not in shown(status_view.status_lines(hidden))
+    assert "platforms are not reconciled" not in shown(status_view.status_lines(hidden))
     assert not status_view.AetherState(
         deployments=[an_operator(1)], platforms=[a_platform(READY)], unreadable=unreadable
     ).healthy
@@ -196,14 +199,14 @@ def test_failed_reconcile_missing_from_the_status_is_reported() -> None:
     failed = {"eventTime": "2026-11-24T10:00:05Z", "reason": "ReconcileFailed", "note": "Refused: 422"}
     ready = {"eventTime": "2026-11-24T10:00:00Z", "reason": "Ready", "note": "n"}
     said = shown(status_view.explanation_lines(a_platform(READY), [failed, ready]))
-    assert "At 2026-11-24T10:00:05 the operator could not finish its look at it" in said
+    assert "A reconcile failed at 2026-11-24T10:00:05" in said
     assert "What to do: Read the message, and the operator's log" in said
     again = {"eventTime": "2026-11-24T10:00:09Z", "reason": "Reconciled", "note": "n"}
-    assert "could not finish" not in shown(status_view.explanation_lines(a_platform(READY), [failed, ready, again]))
+    assert "A reconcile failed" not in shown(status_view.explanation_lines(a_platform(READY), [failed, ready, again]))
 
 
 def test_platform_without_a_watching_operator_is_reported() -> None:
-    assert "no operator has looked at it yet" in shown(
+    assert "no operator has reconciled it yet" in shown(
         status_view.explanation_lines({"metadata": a_platform()["metadata"]}, [])
     )
 

@@ -23,7 +23,7 @@ I1122 05:24:08.406623      29 shared_informer.go:356] "Caches are synced" contro
         (2 << 8, "flag provided but not defined\nUsage:\n  -conf\n", "ended with 2: -conf"),
         (2 << 8, "goroutine 1\npanic: boom\nmain.main()\n", "ended with 2: panic: boom"),
         (signal.SIGKILL, KLOG, "was killed by SIGKILL: "),
-        (1 << 8, "\n\n", "ended with 1: it said nothing"),
+        (1 << 8, "\n\n", "ended with 1: it printed nothing"),
     ],
 )
 def test_cause_is_how_it_ended_and_its_last_error(status: int, log: str, cause: str) -> None:

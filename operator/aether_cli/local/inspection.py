@@ -1,4 +1,4 @@
-"""What a local cluster is doing, as seen from the machine: its components, and what they use."""
+"""The state of a local cluster as the machine shows it, without its API: its components and its memory."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentState:
-    """One component as its supervisor sees it."""
+    """A component's state as its supervisor reports it."""
 
     name: str
     ready: bool
     restarts: int
     causes: tuple[str, ...]
-    """Why it died, the last few times."""
+    """Why it ended, the last three times."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,25 +38,30 @@ class LocalState:
     egress: bool
     uptime_seconds: float
     memory_bytes: int
-    """What all processes of the cluster hold, each page counted once; pods included."""
+    """Proportional set size of all the cluster's processes, pods included."""
     components: tuple[ComponentState, ...]
 
     @property
     def healthy(self) -> bool:
-        """Whether it runs, with everything in it ready."""
+        """Whether the cluster runs and all its components are ready."""
         return self.running and bool(self.components) and all(component.ready for component in self.components)
 
     def record(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The state as JSON values."""
         return asdict(self)
 
 
 def read_state(at: paths.Paths, *, now: float) -> LocalState:
-    """See how it is. Needs no root for a cluster of one's own user."""
+    """Read the state of a cluster. Needs no root for a cluster of the same user.
+
+    Args:
+        at: The cluster's paths.
+        now: Seconds since the epoch.
+    """
     process = supervisor_process.find(at)
-    launch_request: dict[str, Any] = {}
+    states: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError):
-        launch_request = json.loads((at.state / "components.json").read_text())
+        states = json.loads((at.state / "components.json").read_text())
     running = process is not None and process.ready
     return LocalState(
         name=at.name,
@@ -69,13 +74,13 @@ def read_state(at: paths.Paths, *, now: float) -> LocalState:
         memory_bytes=memory(process.pid) if process else 0,
         components=tuple(
             ComponentState(name=name, ready=one["ready"], restarts=one["restarts"], causes=tuple(one["causes"]))
-            for name, one in (launch_request.items() if running else ())
+            for name, one in (states.items() if running else ())
         ),
     )
 
 
 def processes(pid: int) -> list[int]:
-    """A process and all that descend from it."""
+    """A process and all its descendants."""
     found = [pid]
     for parent in found:
         with contextlib.suppress(OSError):
@@ -85,7 +90,7 @@ def processes(pid: int) -> list[int]:
 
 
 def memory(pid: int) -> int:
-    """Bytes: the proportional set sizes of a process and its descendants, added up."""
+    """The proportional set sizes of a process and its descendants, in bytes."""
     total = 0
     for one in processes(pid):
         with contextlib.suppress(OSError):
@@ -95,6 +100,6 @@ def memory(pid: int) -> int:
     return total
 
 
-def ago(seconds: float) -> str:
-    """A span of time, for a person."""
+def duration(seconds: float) -> str:
+    """A duration as days and H:MM:SS."""
     return str(datetime.timedelta(seconds=round(seconds)))

@@ -64,7 +64,7 @@ def cause_of(status: int, log: str) -> str:
     how = f"was killed by {names.get(-code, f'signal {-code}')}" if code < 0 else f"ended with {code}"
     lines = [line for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if ERROR_LINE.search(line)]
-    said = (errors or lines or ["it said nothing"])[-1].strip()
+    said = (errors or lines or ["it printed nothing"])[-1].strip()
     return f"{how}: {said[:300]}"
 
 
