@@ -47,7 +47,7 @@ class PodStatus:
 
 def selector(platform: str) -> str:
     """The label selector of a platform's ingest pods."""
-    return ",".join(f"{key}={value}" for key, value in labels.selecting(platform, INGEST).items())
+    return ",".join(f"{key}={value}" for key, value in labels.selector(platform, INGEST).items())
 
 
 def is_ingest(pod: Object) -> bool:

@@ -293,14 +293,14 @@ def _needs_attention(one: Object) -> bool:
 
 def _reason_lines(reason: str) -> Iterator[str]:
     try:
-        text = reasons.TEXTS[Reason(reason)]
+        text = reasons.EXPLANATIONS[Reason(reason)]
     except (KeyError, ValueError):
         yield "    Unknown reason: is this command older than the operator?"
         return
     yield f"    What it means: {escape(text.meaning)}"
-    if text.act:
-        yield f"    What to do: {escape(text.act)}"
-    if text.remedy is Remedy.TIME:
+    if text.action:
+        yield f"    What to do: {escape(text.action)}"
+    if text.remedy is Remedy.WAIT:
         yield "    The operator checks it again by itself; nothing else has to be done."
 
 

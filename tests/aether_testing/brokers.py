@@ -22,7 +22,7 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 
 from aether_cli import processes, progress
 from aether_cli.local import paths
-from aether_operator.observed.endpoints import Endpoint, Hidden
+from aether_operator.observed.endpoints import Endpoint, SecretText
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,7 +48,7 @@ class Serving:
     def endpoint(self, username: str = "aether", password: str = "", **other: object) -> Endpoint:
         """How to reach it, as somebody."""
         where = {"host": HOST, "port": self.port, "tls": bool(self.ca), "ca": self.ca} | other
-        return Endpoint(username=username, password=Hidden(password), **where)  # type: ignore[arg-type]
+        return Endpoint(username=username, password=SecretText(password), **where)  # type: ignore[arg-type]
 
 
 def free_port() -> int:

@@ -41,7 +41,7 @@ async def assert_no_leaks(server: Server, endpoint: Endpoint, checking: Awaitabl
     report = await checking
     assert report.server is server
     assert report.ok == (report.message == "")
-    assert not [one for one in endpoint.hidden if one and one in repr(report)], report
+    assert not [one for one in endpoint.secret_values if one and one in repr(report)], report
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert endpoint.port not in set(_connected_ports()), report
     return report

@@ -40,24 +40,26 @@ def status_of(what: status.StatusInput, previous: dict[str, Any] | None = None, 
     return status.compute_status(what, NEVER if previous is None else previous, now=NOW + timedelta(seconds=at))
 
 
-def conditions(told: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def conditions(reported: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """A status's conditions by their types."""
-    return {one["type"]: one for one in told["conditions"]}
+    return {one["type"]: one for one in reported["conditions"]}
 
 
-def in_kstatus(told: dict[str, Any], generation: int = 1, **meta: Any) -> str:
+def kstatus_of(reported: dict[str, Any], generation: int = 1, **meta: Any) -> str:
     """A status as kstatus reads it."""
-    return kstatus.compute({"metadata": {"generation": generation, **meta}, "status": told})
+    return kstatus.compute({"metadata": {"generation": generation, **meta}, "status": reported})
 
 
-def saying(
+def with_server_reason(
     reason: Reason, message: str = "it says so", server: Server = Server.KAFKA
 ) -> Callable[[Observed], Observed]:
     """A server says something else."""
-    return lambda observed: observations.saying(observed, ServerReport(server=server, reason=reason, message=message))
+    return lambda observed: observations.with_server_report(
+        observed, ServerReport(server=server, reason=reason, message=message)
+    )
 
 
-def schema(reason: Reason, message: str = "it says so", **parts: Any) -> Callable[[Observed], Observed]:
+def with_schema(reason: Reason, message: str = "it says so", **parts: Any) -> Callable[[Observed], Observed]:
     """Something else became of the schema."""
     report = SchemaReport(reason=reason, message=message, revision="0001", **parts)
     return lambda observed: dataclasses.replace(observed, schema=report)

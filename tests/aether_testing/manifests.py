@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api import models, platforms
-from aether_operator.api.platforms import LONGEST_NAME, Server
+from aether_operator.api.platforms import MAX_NAME_LENGTH, Server
 from aether_testing import observations
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ _ROOMS: Final[dict[str, tuple[Spec, str]]] = {
     },
 }
 _NAMES: Final[dict[str, str]] = {
-    "too-long": "a" * (LONGEST_NAME + 1), "with-capitals": "Paper", "with-a-digit-first": "1paper",
+    "too-long": "a" * (MAX_NAME_LENGTH + 1), "with-capitals": "Paper", "with-a-digit-first": "1paper",
     "with-a-dot": "paper.eu", "with-a-dash-last": "paper-", "with-a-dash-first": "-paper",
     "with-an-underscore": "pa_per", "with-a-space": "pa per",
 }  # fmt: skip

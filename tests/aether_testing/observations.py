@@ -17,7 +17,7 @@ from aether_operator.api.platforms import Platform, PlatformSpec, Server
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog.components import TOPICS, Component
 from aether_operator.catalog.releases import Release
-from aether_operator.observed import families, kinds
+from aether_operator.observed import child_refs, kinds
 from aether_operator.observed.components import ComponentReport, expected
 from aether_operator.observed.observation import Observed
 from aether_operator.observed.owners import Ownership
@@ -66,7 +66,7 @@ def a_release(**parts: Any) -> Release:
     return Release(**{"images": images, "service_image": "images.example.org/service:1", **parts})
 
 
-def words(start: str = "w") -> Callable[[], str]:
+def tokens(start: str = "w") -> Callable[[], str]:
     """Random words that are not: each is another, of 32 letters, and different in its first ones."""
     numbers = count(1)
     return lambda: f"{start}{next(numbers):04d}".ljust(32, "x")
@@ -181,29 +181,29 @@ def empty(**parts: Any) -> Observed:
     return Observed(**{"children": {}, "owners": dict.fromkeys(Server, Ownership.OURS), **parts})
 
 
-def made(platform: Platform, release: Release | None = None, fresh: Callable[[], str] | None = None) -> Observed:
+def created(platform: Platform, release: Release | None = None, fresh: Callable[[], str] | None = None) -> Observed:
     """The world after every child was applied once, and all went well with them."""
-    nothing = empty(secrets=users_secrets(platform))
-    children = desired.children(platform, nothing, release or a_release(), fresh or words())
+    nothing = empty(secrets=user_secrets(platform))
+    children = desired.children(platform, nothing, release or a_release(), fresh or tokens())
     live = {kinds.ref(one): stored(one) for one in children}
     return dataclasses.replace(nothing, children=live, pods=tuple(_pods_of_components(platform, live)))
 
 
 def _pods_of_components(platform: Platform, live: Mapping[Ref, Manifest]) -> Iterator[Manifest]:
     """The pods of rooms, told of the newest settings and reachable."""
-    for component in families.present(platform):
-        stateful_set = live.get(families.component_stateful_set(component, platform))
+    for component in child_refs.components_of(platform):
+        stateful_set = live.get(child_refs.component_stateful_set(component, platform))
         if stateful_set is None:
             continue
-        settings = live.get(families.settings(component, platform))
+        settings = live.get(child_refs.settings_config_map(component, platform))
         notes = settings["metadata"]["annotations"] if settings is not None else {}
-        for replica in range(families.replicas(component, platform)):
+        for replica in range(child_refs.replicas(component, platform)):
             pod = a_pod_of(stateful_set, replica, phase="Running", podIP=f"10.1.0.{replica + 7}")
             pod["metadata"]["annotations"] = dict(notes)
             yield pod
 
 
-def before_rooms() -> Observed:
+def previous_release() -> Observed:
     """What the release before rooms had made of a platform without a spec."""
     return empty(children={kinds.ref(one): stored(one) for one in recorded("before-rooms")})
 
@@ -214,18 +214,18 @@ def recorded(what: str) -> list[Manifest]:
     return list(yaml.safe_load_all(text))
 
 
-def users_secrets(platform: Platform) -> dict[str, dict[str, str] | None]:
+def user_secrets(platform: Platform) -> dict[str, dict[str, str] | None]:
     """The Secrets that a platform names, complete."""
     parts = [platform.spec.data_plane.of(server).external for server in Server]
     return {part.secret_name: {"username": "desk", "password": "canary"} for part in parts if part is not None}
 
 
-def steady(platform: Platform, release: Release | None = None) -> Observed:
+def healthy(platform: Platform, release: Release | None = None) -> Observed:
     """A world where everything is as it should be."""
-    observed = made(platform, release)
+    observed = created(platform, release)
     return dataclasses.replace(
         observed,
-        component_reports=well(platform, observed),
+        component_reports=healthy_reports(platform, observed),
         servers={
             server: ServerReport(server=server, reason=Reason.READY, version="15.8", ownership=Ownership.OURS)
             for server in Server
@@ -241,34 +241,34 @@ def steady(platform: Platform, release: Release | None = None) -> Observed:
     )
 
 
-def well(platform: Platform, observed: Observed) -> dict[str, ComponentReport]:
+def healthy_reports(platform: Platform, observed: Observed) -> dict[str, ComponentReport]:
     """What every pod of a platform's rooms says when all is well."""
-    settings = observed.children[families.settings(Component.INGEST, platform)]["metadata"]["annotations"][
+    settings = observed.children[child_refs.settings_config_map(Component.INGEST, platform)]["metadata"]["annotations"][
         labels.SETTINGS
     ]
     venue = ComponentReport(reason=Reason.READY, ready=True, system="online")
     ingest = dataclasses.replace(
         venue,
         settings=settings,
-        heard=True,
+        received=True,
         books=dict.fromkeys(platform.spec.pairs, ""),
         outputs=dict.fromkeys(("kafka", "nats", "tables"), ""),
     )
     by_component = {Component.EXCHANGE_SIM: venue, Component.INGEST: ingest}
     return {
         pod: by_component[component]
-        for component in families.present(platform)
+        for component in child_refs.components_of(platform)
         for pod in expected(component, platform)
     }
 
 
-def hearing(observed: Observed, pod: str, **changes: Any) -> Observed:
+def with_report(observed: Observed, pod: str, **changes: Any) -> Observed:
     """A world where a room's pod says something else."""
     report = dataclasses.replace(observed.component_reports[pod], **changes)
     return dataclasses.replace(observed, component_reports={**observed.component_reports, pod: report})
 
 
-def having(observed: Observed, *things: Manifest) -> Observed:
+def with_objects(observed: Observed, *things: Manifest) -> Observed:
     """A world with other objects under the same names, or with more."""
     return dataclasses.replace(observed, children={**observed.children, **{kinds.ref(one): one for one in things}})
 
@@ -285,7 +285,7 @@ def without(observed: Observed, *refs: Ref) -> Observed:
     )
 
 
-def saying(observed: Observed, report: ServerReport) -> Observed:
+def with_server_report(observed: Observed, report: ServerReport) -> Observed:
     """A world where a server says something else."""
     return dataclasses.replace(observed, servers={**observed.servers, report.server: report})
 

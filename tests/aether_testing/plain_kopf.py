@@ -32,7 +32,7 @@ async def make(spec: kopf.Spec, name: str, namespace: str | None, patch: kopf.Pa
     where = spec["dataPlane"]["postgres"]["external"]
     login = {"host": where["host"], "port": str(where["port"]), "database": where["database"]}
     secret = {
-        "metadata": {"name": f"{name}-postgres-reader", "labels": labels.of_child(name, "postgres")},
+        "metadata": {"name": f"{name}-postgres-reader", "labels": labels.for_child(name, "postgres")},
         "stringData": {**login, "username": "aether_reader", "password": secrets.token_urlsafe(24)},
     }
     await API["core"].create_namespaced_secret(namespace, secret)

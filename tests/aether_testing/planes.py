@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api import models, platforms
-from aether_operator.catalog.logins import Who
+from aether_operator.catalog.logins import DatabaseUser
 from aether_testing import brokers, shared_servers
 from aether_testing import postgres as servers
 
@@ -89,7 +89,7 @@ class Plane:
         self.managed.run(
             "postgres",
             "drop database if exists aether with (force)",
-            *(f"drop role if exists aether_{who.value}" for who in Who),
+            *(f"drop role if exists aether_{user.value}" for user in DatabaseUser),
             "create database aether owner aether template desk_template",
         )
 

@@ -23,9 +23,9 @@ import psycopg
 import sqlalchemy
 
 from aether_operator.api.platforms import Retention, Timescale
-from aether_operator.catalog.logins import Who
+from aether_operator.catalog.logins import DatabaseUser
 from aether_operator.database.migrator import Fences
-from aether_operator.observed.endpoints import Endpoint, Hidden
+from aether_operator.observed.endpoints import Endpoint, SecretText
 from aether_operator.observed.reports import DesiredSchema, Login
 from aether_testing import tls
 
@@ -70,7 +70,7 @@ class Postgres:
     def endpoint(self, database: str = "postgres", username: str = USER, password: str = PASSWORD) -> Endpoint:
         """How to log in."""
         return Endpoint(
-            host="127.0.0.1", port=self.port, username=username, password=Hidden(password), database=database
+            host="127.0.0.1", port=self.port, username=username, password=SecretText(password), database=database
         )
 
     def run(self, database: str, *statements: str) -> list[tuple[Any, ...]]:
@@ -168,8 +168,8 @@ class Release:
         owner = pwd.getpwnam(USER)
         if self.root is None:
             return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", *command]
-        who = f"--userspec={owner.pw_uid}:{owner.pw_gid}"
-        return ["unshare", "--mount", "sh", "-ec", ENTER, str(self.root), str(folder), who, *command]
+        user = f"--userspec={owner.pw_uid}:{owner.pw_gid}"
+        return ["unshare", "--mount", "sh", "-ec", ENTER, str(self.root), str(folder), user, *command]
 
 
 ENTER: Final = """
@@ -273,12 +273,12 @@ def a_schema(*, trades_days: int = 90, **other: Any) -> DesiredSchema:
         timescale=Timescale.PREFERRED,
         days=DAYS | {"trades": trades_days},
         logins={
-            who: Login(
-                username=f"{who.value}_{secrets.token_hex(4)}",
-                password=Hidden(LOGIN_PASSWORD),
-                kept_in=f"paper-postgres-{who.value}",
+            user: Login(
+                username=f"{user.value}_{secrets.token_hex(4)}",
+                password=SecretText(LOGIN_PASSWORD),
+                kept_in=f"paper-postgres-{user.value}",
             )
-            for who in Who
+            for user in DatabaseUser
         },
     )
     return dataclasses.replace(plain, **other)
@@ -415,7 +415,7 @@ CATALOGUE: Final = (
 
 def catalogue(server: Postgres, database: str, wish: DesiredSchema) -> list[list[Any]]:
     """All in a database that bringing up makes, but for the logins' names: two that are alike were made alike."""
-    names = {login.username: who.value for who, login in wish.logins.items()}
+    names = {login.username: user.value for user, login in wish.logins.items()}
 
     def named(value: object) -> object:
         match value:

@@ -77,7 +77,7 @@ def _leaving(kind: str, name: str) -> Change:
     def changed(observed: Observed) -> Observed:
         live = copy.deepcopy(observed.children[Ref(kind, name)])
         live["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-        return observations.having(observed, live)
+        return observations.with_objects(observed, live)
 
     return changed
 
@@ -89,7 +89,7 @@ def _workload(pod: dict[str, Any] | None = None, **said: Any) -> Change:
         live = copy.deepcopy(observed.children[Ref("StatefulSet", "paper-postgres")])
         live["status"] |= said
         pods = (observations.a_pod_of(live, **pod),) if pod else ()
-        return dataclasses.replace(observations.having(observed, live), pods=pods)
+        return dataclasses.replace(observations.with_objects(observed, live), pods=pods)
 
     return changed
 
@@ -103,7 +103,7 @@ def _claim(phase: str) -> Change:
     def changed(observed: Observed) -> Observed:
         live = copy.deepcopy(observed.children[Ref("PersistentVolumeClaim", "paper-postgres-data")])
         live["status"] = {"phase": phase}
-        return observations.having(observed, live)
+        return observations.with_objects(observed, live)
 
     return changed
 
@@ -113,7 +113,9 @@ def _unasked(observed: Observed) -> Observed:
 
 
 def _says(server: Server, reason: Reason, message: str) -> Change:
-    return lambda observed: observations.saying(observed, ServerReport(server=server, reason=reason, message=message))
+    return lambda observed: observations.with_server_report(
+        observed, ServerReport(server=server, reason=reason, message=message)
+    )
 
 
 def _foreign(server: Server, message: str) -> Change:
@@ -144,7 +146,7 @@ def _schema(reason: Reason, message: str = "", **parts: Any) -> Change:
 
 
 def _hears(pod: str, **changes: Any) -> Change:
-    return lambda observed: observations.hearing(observed, pod, **changes)
+    return lambda observed: observations.with_report(observed, pod, **changes)
 
 
 def _unanswered(observed: Observed) -> Observed:
@@ -152,7 +154,7 @@ def _unanswered(observed: Observed) -> Observed:
 
 
 def _book(pair: str, why: str) -> Change:
-    return lambda observed: observations.hearing(
+    return lambda observed: observations.with_report(
         observed, _INGEST, books={**observed.component_reports[_INGEST].books, pair: why}
     )
 
@@ -435,7 +437,7 @@ _EXTERNAL: Final[_Table] = {
 _AT_KRAKEN: Final[_Table] = {
     "all is well at a real venue": (_same, READY, Reason.READY),
     "the cluster has no way out to the venue": (
-        _hears(_INGEST, disconnected="name not known", heard=False, books={}), RECONCILING, Reason.NO_EGRESS,
+        _hears(_INGEST, disconnected="name not known", received=False, books={}), RECONCILING, Reason.NO_EGRESS,
     ),
     "the venue was heard of and is away": (
         _hears(_INGEST, disconnected="closed by the venue"), RECONCILING, Reason.UNREACHABLE,
@@ -461,7 +463,7 @@ def _tables() -> Iterator[State]:
     for table, spec in tables:
         platform = observations.a_platform(**spec)
         for title, (change, state, reason) in table.items():
-            told = _judged(platform, change(observations.steady(platform)))
+            told = _judged(platform, change(observations.healthy(platform)))
             yield State(title=title, state=state.value, reason=reason.value, spec=spec, told=told)
 
 
@@ -473,7 +475,7 @@ def _of_the_platform() -> Iterator[State]:
 
     yield one("nobody has looked yet", "", "", NEVER)
     platform = observations.a_platform()
-    steady, nothing = observations.steady(platform), Observed(children={})
+    steady, nothing = observations.healthy(platform), Observed(children={})
     well = _judged(platform, steady)
     problems = ("spec.retention.tradesDays: Input should be greater than or equal to 1",)
     told = _judged(None, nothing, newest=None, problems=problems)
@@ -496,7 +498,7 @@ def _of_the_platform() -> Iterator[State]:
     spec: dict[str, Any] = {"paused": True, "retention": {"tradesDays": 7}}
     yield one("paused, with an edit that waits", STALLED, Reason.PAUSED_BY_SPEC, told, **spec)
     late = observations.an_external_platform()
-    observed = _says(_K, Reason.SECRET_MISSING, "Secret my-kafka does not exist")(observations.steady(late))
+    observed = _says(_K, Reason.SECRET_MISSING, "Secret my-kafka does not exist")(observations.healthy(late))
     told = _judged(late, observed, _judged(late, observed), at=300)
     where = {"dataPlane": observations.EXTERNAL}
     yield one("a Secret is missing, and the deadline has passed", STALLED, Reason.SECRET_MISSING, told, **where)

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from aether_operator.observed.endpoints import Endpoint, Hidden
+from aether_operator.observed.endpoints import Endpoint, SecretText
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +76,7 @@ def running() -> Iterator[Endpoint]:
                 host="127.0.0.1",
                 port=json.loads(line)["port"],
                 username="postgres",
-                password=Hidden("postgres"),
+                password=SecretText("postgres"),
                 database="postgres",
             )
         finally:

@@ -34,7 +34,7 @@ SIZES = {
     "resources": {"requests": {"cpu": "0.25", "memory": "0.5Gi"}, "limits": {"cpu": "1000m", "memory": "1024Mi"}},
 }
 
-FRESH: Final = observations.words()
+FRESH: Final = observations.tokens()
 FOREIGN_EDITS: Final[list[tuple[Ref, dict[str, Any]]]] = [
     (Ref("Secret", "paper-redis"), {"data": {"password": "Y2hvc2VuLWJ5LXNvbWVib2R5LWVsc2UtMDEyMzQ1Njc="}}),
     (Ref("Secret", "paper-redis"), {"metadata": {"annotations": {labels.CREDENTIALS: None}}}),
@@ -83,16 +83,16 @@ def _look(namespace: Namespace) -> Observed:
     return observations.empty(children={kinds.ref(one): one for one in found})
 
 
-def _plan(namespace: Namespace, observed: Observed) -> tuple[planning.Act, ...]:
+def _plan(namespace: Namespace, observed: Observed) -> tuple[planning.Action, ...]:
     platform = _platform(namespace)
     wanted = desired.children(platform, observed, RELEASE, FRESH)
     plan = planning.plan(wanted, observed, platform)
     assert plan.blockers == ()
-    return plan.acts
+    return plan.actions
 
 
-def _carry_out(namespace: Namespace, acts: tuple[planning.Act, ...]) -> list[Ref]:
-    things: list[Manifest] = [act.manifest for act in acts if isinstance(act, planning.Apply)]
+def _carry_out(namespace: Namespace, actions: tuple[planning.Action, ...]) -> list[Ref]:
+    things: list[Manifest] = [action.manifest for action in actions if isinstance(action, planning.Apply)]
     how = ("--server-side", "--force-conflicts", f"--field-manager={labels.OPERATOR}", "--validate=strict")
     namespace.text(
         "apply", *how, "--filename=-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": things})
@@ -130,7 +130,7 @@ def test_foreign_change_is_detected_and_repaired_by_one_apply(settled: Namespace
 
 
 def test_stored_objects_equal_desired_ones_and_keep_foreign_additions(settled: Namespace) -> None:
-    assert set(_look(settled).children) == set(desired.names(_platform(settled)))
+    assert set(_look(settled).children) == set(desired.child_refs(_platform(settled)))
     assert _plan(settled, _look(settled)) == ()
     settled.text("annotate", "statefulset", "paper-redis", "example.org/note=mine")
     settled.text("label", "service", "paper-redis", "example.org/team=mine")
@@ -142,10 +142,10 @@ def test_stored_objects_equal_desired_ones_and_keep_foreign_additions(settled: N
 
 def test_children_dropped_by_a_release_are_removed(settled: Namespace) -> None:
     platform, observed = _platform(settled), _look(settled)
-    wanted = desired.children(platform, observed, observations.a_release(), observations.words())
-    _carry_out(settled, planning.plan(wanted, observed, platform).acts)
+    wanted = desired.children(platform, observed, observations.a_release(), observations.tokens())
+    _carry_out(settled, planning.plan(wanted, observed, platform).actions)
     observed = _look(settled)
-    assert planning.plan(wanted, observed, platform).acts == ()
+    assert planning.plan(wanted, observed, platform).actions == ()
     live = observed.children[Ref("StatefulSet", "paper-redis")]
     pod = live["spec"]["template"]["spec"]
     assert not {"imagePullSecrets", "nodeSelector", "tolerations", "priorityClassName"} & pod.keys()

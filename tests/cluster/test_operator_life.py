@@ -17,7 +17,7 @@ from aether_cli import problems, status_view
 from aether_cli.local import volumes
 from aether_operator.api import labels, models, platforms
 from aether_operator.catalog import owners
-from aether_operator.catalog.logins import Who
+from aether_operator.catalog.logins import DatabaseUser
 from aether_operator.observed import secrecy
 from aether_testing import audits, kstatus, namespaces, operators, planes
 
@@ -796,7 +796,7 @@ def test_deletion_keeps_data_for_a_platform_of_the_same_name(desk: Desk) -> None
     assert left == {
         *(f"Secret/{name}-{server}" for server in MANAGED),
         *(f"PersistentVolumeClaim/{name}-{one}-data" for one in (*MANAGED, "exchange")),
-        *(f"Secret/{name}-postgres-{who.value}" for who in Who),
+        *(f"Secret/{name}-postgres-{user.value}" for user in DatabaseUser),
     }
     planes.put(desk.namespace, platform)
     planes.until(desk.namespace, "Ready", "True", name=name)

@@ -12,10 +12,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aether_operator import desired
 from aether_operator.api import labels
 from aether_operator.catalog.components import TOPICS
-from aether_operator.catalog.logins import Who
+from aether_operator.catalog.logins import DatabaseUser
 from aether_operator.database.revisions import Revisions
 from aether_operator.observed import kinds
-from aether_operator.observed.endpoints import Hidden
+from aether_operator.observed.endpoints import SecretText
 from aether_operator.observed.reports import Login
 from aether_testing import fixtures, namespaces, observations, operators, planes, previous_release
 from aether_testing import postgres as servers
@@ -154,9 +154,11 @@ def _database_of_before(desk: Namespace, plane: Plane, migrations: Path) -> Endp
     operators.until(lambda: not asyncio.run(_topics(plane)), "there is no topic")
     database = plane.managed.endpoint("aether", "aether")
     login = desired.decoded(desk.get("secret", "paper-postgres-reader"))
-    reader = Login(username=login["username"], password=Hidden(login["password"]), kept_in="paper-postgres-reader")
+    reader = Login(username=login["username"], password=SecretText(login["password"]), kept_in="paper-postgres-reader")
     uid = desk.kubectl.get("namespace", desk.name)["metadata"]["uid"]
-    wish = servers.a_schema(owner=f"{desk.name}/{PLATFORM.name} of namespace {uid}", logins={Who.READER: reader})
+    wish = servers.a_schema(
+        owner=f"{desk.name}/{PLATFORM.name} of namespace {uid}", logins={DatabaseUser.READER: reader}
+    )
     previous_release.make_database(database, previous_release.revisions(migrations), wish)
     return database
 

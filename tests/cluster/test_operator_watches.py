@@ -147,7 +147,7 @@ def test_stale_list_causes_no_deletion_and_no_scale_down(desk: Desk) -> None:
         "kind": "Service",
         "metadata": {
             "name": f"{NAME}-former",
-            "labels": labels.of_child(NAME, "former"),
+            "labels": labels.for_child(NAME, "former"),
             "ownerReferences": [{"apiVersion": models.API_VERSION, "kind": "TradingPlatform", **owner}],
         },
         "spec": {"ports": [{"port": 80}]},

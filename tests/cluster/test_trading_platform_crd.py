@@ -231,7 +231,7 @@ async def test_every_status_survives_the_api_server_as_it_was_computed(desk: Des
 
 async def told(desk: Desk, place: int, one: states.State) -> tuple[states.State, dict[str, Any]]:
     """A platform of its own for a state, with the state as its status."""
-    name = f"s{place:03d}-{'-'.join(re.findall('[a-z]+', one.title.lower()))}"[: platforms.LONGEST_NAME].strip("-")
+    name = f"s{place:03d}-{'-'.join(re.findall('[a-z]+', one.title.lower()))}"[: platforms.MAX_NAME_LENGTH].strip("-")
     kept = await desk.sends(manifests.a_manifest(one.spec, name), dry=False)
     assert kept["metadata"]["generation"] == 1
     thing = await desk.tells(kept, one.told)
@@ -255,7 +255,7 @@ def met(desk: Desk, names: set[str]) -> set[str]:
 async def test_a_table_of_platforms_fits_a_terminal(desk: Desk) -> None:
     steady = next(one for one in states.STATES if one.state == status.State.READY)
     longest = max(states.STATES, key=lambda one: len(one.state + one.reason))
-    for name, one in {"paper": steady, "p" * platforms.LONGEST_NAME: longest}.items():
+    for name, one in {"paper": steady, "p" * platforms.MAX_NAME_LENGTH: longest}.items():
         await desk.tells(await desk.sends(manifests.a_manifest(one.spec, name), dry=False), one.told)
     lines = desk.namespace.text("get", "aether").splitlines()
     assert re.split(r"\s{2,}", lines[0].strip()) == ["NAME", "STATE", "REASON", "POSTGRES", "ENGINE", "SCHEMA", "AGE"]

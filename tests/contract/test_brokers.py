@@ -21,7 +21,7 @@ from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.brokers import kafka as of_kafka
 from aether_operator.catalog.owners import TOPIC
-from aether_operator.observed.endpoints import Endpoint, Hidden
+from aether_operator.observed.endpoints import Endpoint, SecretText
 from aether_operator.observed.owners import Ownership
 from aether_testing import brokers as servers
 from aether_testing import checks
@@ -105,8 +105,8 @@ async def test_wrong_password_and_unknown_user_are_rejected(
     all_three: dict[Server, Two], server: Server, way: str
 ) -> None:
     endpoint = all_three[server].at(way)
-    wrong = dataclasses.replace(endpoint, password=Hidden(WRONG))
-    swapped = dataclasses.replace(endpoint, username=checks.PASSWORD, password=Hidden(endpoint.username))
+    wrong = dataclasses.replace(endpoint, password=SecretText(WRONG))
+    swapped = dataclasses.replace(endpoint, username=checks.PASSWORD, password=SecretText(endpoint.username))
     for login in (wrong, swapped, dataclasses.replace(endpoint, username="stranger")):
         report = await checks.check(server, login)
         assert report.reason is Reason.AUTHENTICATION_FAILED, report
@@ -120,7 +120,7 @@ async def test_wrong_password_and_unknown_user_are_rejected(
 @pytest.mark.parametrize("server", THREE)
 async def test_port_without_a_listener_is_unreachable(server: Server, *, tls: bool) -> None:
     endpoint = Endpoint(
-        host="127.0.0.1", port=servers.free_port(), username="aether", password=Hidden(checks.PASSWORD), tls=tls
+        host="127.0.0.1", port=servers.free_port(), username="aether", password=SecretText(checks.PASSWORD), tls=tls
     )
     report = await checks.check(server, endpoint)
     assert report.reason is Reason.UNREACHABLE
@@ -129,7 +129,7 @@ async def test_port_without_a_listener_is_unreachable(server: Server, *, tls: bo
 
 @pytest.mark.parametrize("server", THREE)
 async def test_unresolvable_name_is_unreachable(server: Server) -> None:
-    endpoint = Endpoint(host="nobody.invalid", port=9092, username="aether", password=Hidden(checks.PASSWORD))
+    endpoint = Endpoint(host="nobody.invalid", port=9092, username="aether", password=SecretText(checks.PASSWORD))
     report = await checks.check(server, endpoint)
     assert report.reason is Reason.UNREACHABLE
     assert report.message.startswith("nobody.invalid:9092: ")
@@ -139,7 +139,9 @@ async def test_unresolvable_name_is_unreachable(server: Server) -> None:
 @pytest.mark.parametrize("server", THREE)
 async def test_silent_server_is_awaited_until_the_deadline_and_no_longer(server: Server, *, tls: bool) -> None:
     with checks.scripted_server(b"") as port:
-        endpoint = Endpoint(host="127.0.0.1", port=port, username="aether", password=Hidden(checks.PASSWORD), tls=tls)
+        endpoint = Endpoint(
+            host="127.0.0.1", port=port, username="aether", password=SecretText(checks.PASSWORD), tls=tls
+        )
         report = await checks.check(server, endpoint, deadline=1)
     if tls and server is not Server.NATS:  # there TLS begins after a greeting
         assert report.reason is Reason.TLS_FAILED
@@ -151,7 +153,7 @@ async def test_silent_server_is_awaited_until_the_deadline_and_no_longer(server:
 @pytest.mark.parametrize("server", THREE)
 async def test_another_program_at_the_address_is_not_the_server(server: Server) -> None:
     with checks.scripted_server(b"HTTP/1.0 400 Bad Request\r\n\r\n", ends=True) as port:
-        endpoint = Endpoint(host="127.0.0.1", port=port, username="aether", password=Hidden(checks.PASSWORD))
+        endpoint = Endpoint(host="127.0.0.1", port=port, username="aether", password=SecretText(checks.PASSWORD))
         report = await checks.check(server, endpoint, deadline=5)
     assert report.reason in {Reason.UNREACHABLE, Reason.FAILED}, report
 
@@ -253,7 +255,7 @@ async def test_kafka_without_logins_is_contacted_without_credentials(kafka: serv
 
 
 async def test_redis_with_a_login_admits_nobody_without_one(all_three: dict[Server, Two]) -> None:
-    endpoint = dataclasses.replace(all_three[Server.REDIS].plain, username="", password=Hidden(""))
+    endpoint = dataclasses.replace(all_three[Server.REDIS].plain, username="", password=SecretText(""))
     report = await checks.check(Server.REDIS, endpoint)
     assert report.reason is Reason.AUTHENTICATION_FAILED
 
@@ -341,7 +343,7 @@ async def test_one_of_several_that_claim_at_once_has_it(lone: dict[Server, Endpo
 @pytest.mark.parametrize("server", [Server.NATS, Server.REDIS])
 async def test_owner_whose_name_is_in_the_secret_is_not_named(lone: dict[Server, Endpoint], server: Server) -> None:
     await checks.claim(server, lone[server], checks.another_owner(name="canary-name"))
-    endpoint = dataclasses.replace(lone[server], others=(Hidden("canary-name"),))
+    endpoint = dataclasses.replace(lone[server], others=(SecretText("canary-name"),))
     report = await checks.check(server, endpoint)
     assert (report.reason, report.ownership) == (Reason.SERVER_OWNED_BY_ANOTHER, Ownership.OWNED_BY_ANOTHER)
     assert report.message.endswith("withheld)")
@@ -439,7 +441,7 @@ async def _an_admin(kafka: servers.Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
     ],
 )
 def test_a_file_of_settings_has_what_kafkas_commands_need(settings: dict[str, Any], file: str) -> None:
-    plain: dict[str, Any] = {"host": "kafka.example.org", "port": 9092, "username": "", "password": Hidden("")}
+    plain: dict[str, Any] = {"host": "kafka.example.org", "port": 9092, "username": "", "password": SecretText("")}
     assert of_kafka.client_properties(Endpoint(**plain | settings)) == file
 
 

@@ -12,7 +12,7 @@ import redis
 
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
-from aether_operator.observed.endpoints import Endpoint, Hidden
+from aether_operator.observed.endpoints import Endpoint, SecretText
 from aether_operator.observed.owners import Ownership
 from aether_testing import brokers as servers
 from aether_testing import checks
@@ -105,8 +105,8 @@ async def test_response_that_quotes_a_secret_value_is_not_quoted(server: Server,
         greeting = b'INFO {"version": "2.10.0"}\r\n'
     with checks.scripted_server(greeting, *(answer,) * 8) as port:
         endpoint = Endpoint(
-            host="127.0.0.1", port=port, username="aether", password=Hidden(checks.PASSWORD), ca=value,
-            others=(Hidden("canary-of-another-key"),),
+            host="127.0.0.1", port=port, username="aether", password=SecretText(checks.PASSWORD), ca=value,
+            others=(SecretText("canary-of-another-key"),),
         )  # fmt: skip
         report = await checks.check(server, endpoint, deadline=5)
     assert "canary" not in report.message
@@ -214,7 +214,7 @@ async def test_nats_cluster_gets_as_many_replicas_as_it_can(
 ) -> None:
     ours = told(config={"description": checks.PAPER.record})
     with checks.scripted_server(CLUSTERED, b"PONG\r\n", told(), wrong(10059), *made, ours) as port:
-        endpoint = Endpoint(host="127.0.0.1", port=port, username="aether-login", password=Hidden(checks.PASSWORD))
+        endpoint = Endpoint(host="127.0.0.1", port=port, username="aether-login", password=SecretText(checks.PASSWORD))
         report = await checks.claim(Server.NATS, endpoint, checks.PAPER)
     assert (report.ownership, report.reason) == (ownership, reason), report
 
@@ -242,7 +242,7 @@ async def test_foreign_stream_on_our_subject_is_no_missing_permission(tmp_path: 
 )
 async def test_rejected_stream_quotes_jetstream_and_gives_no_command(code: int, way_out: str) -> None:
     with checks.scripted_server(CLUSTERED, b"PONG\r\n", told(), wrong(10059), wrong(code)) as port:
-        endpoint = Endpoint(host="127.0.0.1", port=port, username="aether-login", password=Hidden(checks.PASSWORD))
+        endpoint = Endpoint(host="127.0.0.1", port=port, username="aether-login", password=SecretText(checks.PASSWORD))
         report = await checks.claim(Server.NATS, endpoint, checks.PAPER)
     assert report.message.endswith(f"JetStream does not create it: as the cluster says; {way_out}"), report
 
@@ -250,7 +250,7 @@ async def test_rejected_stream_quotes_jetstream_and_gives_no_command(code: int, 
 @pytest.mark.parametrize(("code", "reason"), [(10039, Reason.JETSTREAM_DISABLED), (10008, Reason.UNREACHABLE)])
 async def test_jetstream_that_is_briefly_unavailable_is_not_taken_for_disabled(code: int, reason: Reason) -> None:
     with checks.scripted_server(CLUSTERED, b"PONG\r\n", wrong(code)) as port:
-        endpoint = Endpoint(host="127.0.0.1", port=port, username="aether-login", password=Hidden(checks.PASSWORD))
+        endpoint = Endpoint(host="127.0.0.1", port=port, username="aether-login", password=SecretText(checks.PASSWORD))
         report = await checks.check(Server.NATS, endpoint)
     assert report.reason is reason, report
 
@@ -259,7 +259,7 @@ async def test_jetstream_that_is_briefly_unavailable_is_not_taken_for_disabled(c
 async def test_an_old_nats_is_named_with_its_version(version: str) -> None:
     info = {"server_id": "X", "version": version, "proto": 1, "jetstream": True, "max_payload": 1048576}
     with checks.scripted_server(f"INFO {json.dumps(info)} \r\n".encode(), b"PONG\r\n") as port:
-        endpoint = Endpoint(host="127.0.0.1", port=port, username="aether", password=Hidden(checks.PASSWORD))
+        endpoint = Endpoint(host="127.0.0.1", port=port, username="aether", password=SecretText(checks.PASSWORD))
         report = await checks.check(Server.NATS, endpoint)
     assert report.reason is Reason.VERSION_UNSUPPORTED
     assert version in report.message
@@ -275,7 +275,7 @@ async def test_an_old_nats_is_named_with_its_version(version: str) -> None:
 )
 async def test_an_old_redis_is_named(hello: bytes, named: str) -> None:
     with checks.scripted_server(b"", b"+OK\r\n", hello) as port:
-        endpoint = Endpoint(host="127.0.0.1", port=port, username="aether", password=Hidden(checks.PASSWORD))
+        endpoint = Endpoint(host="127.0.0.1", port=port, username="aether", password=SecretText(checks.PASSWORD))
         report = await checks.check(Server.REDIS, endpoint)
     assert report.reason is Reason.VERSION_UNSUPPORTED, report
     assert named in report.message

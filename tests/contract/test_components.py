@@ -16,8 +16,8 @@ from aether_operator.api.reasons import Reason
 from aether_operator.catalog import components
 from aether_operator.catalog.components import COMPONENTS, Component
 from aether_operator.desired import environments, networkpolicies
+from aether_operator.observed import child_refs
 from aether_operator.observed import components as reports
-from aether_operator.observed import families
 from aether_services import __main__ as program
 from aether_services.contracts.models import Version
 from aether_services.contracts.statuses import (
@@ -84,7 +84,7 @@ def _settings(component: Component) -> type[Settings]:
 
 
 def _told(component: Component, **spec: Any) -> dict[str, str]:
-    told = environments.of(component, observations.a_platform(**spec), observations.a_release())
+    told = environments.for_component(component, observations.a_platform(**spec), observations.a_release())
     return {one["name"]: one.get("value", "one-0") for one in told}
 
 
@@ -109,7 +109,7 @@ def test_settings_left_at_their_default_are_listed_with_a_reason(component: Comp
 @pytest.mark.parametrize("component", Component)
 def test_service_accepts_the_settings_of_its_component(component: Component, name: str) -> None:
     spec = SPECS[name]
-    if component in families.present(observations.a_platform(**spec)):
+    if component in child_refs.components_of(observations.a_platform(**spec)):
         _settings(component).read(_told(component, **spec))
 
 
@@ -121,7 +121,7 @@ def test_service_listens_on_the_port_of_its_component(component: Component) -> N
 
 def test_prometheus_reaches_ingest_and_by_policy_the_simulated_venue() -> None:
     platform = observations.a_platform(name="paper")
-    made = desired.children(platform, observations.made(platform), observations.a_release(), observations.words())
+    made = desired.children(platform, observations.created(platform), observations.a_release(), observations.tokens())
     ours = [one for one in made if one["kind"] == "NetworkPolicy"]
     (text,) = re.findall(r"^```yaml\n(.*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
     theirs = yaml.safe_load(text)
@@ -130,7 +130,7 @@ def test_prometheus_reaches_ingest_and_by_policy_the_simulated_venue() -> None:
 
     def reached(*around: dict[str, Any]) -> set[tuple[str, str]]:
         cluster = policies.Evaluator(around, spaces)
-        pods = {run.name: labels.of_child("paper", run.name) for run in COMPONENTS.values()}
+        pods = {run.name: labels.for_child("paper", run.name) for run in COMPONENTS.values()}
         return {
             (source, component)
             for source in ("monitoring", "other")
@@ -173,18 +173,18 @@ def test_operator_parses_the_status_of_ingest() -> None:
         settings="0123456789ab",
         system="maintenance",
         disconnected="closed",
-        heard=True,
+        received=True,
         books={"BTC/USD": "", "FOO/USD": reports.UNKNOWN_PAIR},
         trades={"BTC/USD": "trade 7: no number"},
         silent={"BTC/USD": ("book", "trade")},
         outputs={"kafka": "no broker", "tables": ""},
     )
     before = said.model_copy(update={"feed": Feed(connected=False)})
-    assert not _read(before, Component.INGEST).heard
+    assert not _read(before, Component.INGEST).received
 
 
 def test_operator_knows_the_contradicted_book_and_channel_of_ingest() -> None:
-    assert (books.Unusable.CONTRADICTED.value, wire.Channel.BOOK.value) == (reports.CONTRADICTED, reports.BOOK)
+    assert (books.Unusable.CONTRADICTED.value, wire.Channel.BOOK.value) == (reports.BOOK_CONTRADICTED, reports.BOOK)
 
 
 def test_operator_parses_the_status_of_the_simulated_venue() -> None:

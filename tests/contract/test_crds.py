@@ -114,9 +114,9 @@ def test_every_rule_names_its_field_and_is_on_the_page() -> None:
 
 
 def test_every_reason_has_a_message_and_a_row() -> None:
-    assert set(reasons.TEXTS) == set(Reason)
+    assert set(reasons.EXPLANATIONS) == set(Reason)
     page = pages.conditions()
-    for reason, text in reasons.TEXTS.items():
+    for reason, text in reasons.EXPLANATIONS.items():
         assert text.meaning.endswith((".", "!"))
         assert page.count(f"\n| `{reason.value}` | {text.meaning} |") == 1
 
@@ -128,5 +128,5 @@ def test_every_condition_has_a_row() -> None:
 
 
 def test_reasons_that_need_a_person_give_the_remedy() -> None:
-    for reason, text in reasons.TEXTS.items():
-        assert text.act or text.remedy is reasons.Remedy.NOBODY, reason
+    for reason, text in reasons.EXPLANATIONS.items():
+        assert text.action or text.remedy is reasons.Remedy.NONE, reason

@@ -19,7 +19,7 @@ from aether_operator.api.reasons import Reason
 from aether_operator.brokers import topics
 from aether_operator.brokers.topics import ClusterState, TopicState
 from aether_operator.catalog.components import COMPONENTS, TOPICS
-from aether_operator.observed.endpoints import Endpoint, Hidden
+from aether_operator.observed.endpoints import Endpoint, SecretText
 from aether_operator.observed.reports import TopicsReport
 from aether_services.contracts.marketdata import Topic
 from aether_testing import brokers as servers
@@ -262,7 +262,7 @@ async def test_process_that_does_not_lead_writes_nothing_and_reports_it(
 
 
 async def test_unavailable_broker_or_rejected_login_is_named(kafka: servers.Kafka) -> None:
-    nobody = Endpoint(host=servers.HOST, port=servers.free_port(), username="aether", password=Hidden(PASSWORD))
+    nobody = Endpoint(host=servers.HOST, port=servers.free_port(), username="aether", password=SecretText(PASSWORD))
     report = await brokers.ensure_topics(nobody, lambda: None, deadline=5)
     assert (report.reason, report.topics) == (Reason.UNREACHABLE, ())
     report, asked = await up(kafka, "stranger")

@@ -12,7 +12,7 @@ from aether_operator.api.platforms import Timescale
 from aether_operator.api.reasons import Reason
 from aether_operator.database import checks, connections, migrator
 from aether_operator.observed import secrecy
-from aether_operator.observed.endpoints import Hidden
+from aether_operator.observed.endpoints import SecretText
 from aether_testing import postgres as servers
 from aether_testing import tls
 
@@ -105,7 +105,7 @@ def test_server_without_tls_fails_where_tls_is_required(postgres: servers.Postgr
 
 @pytest.mark.parametrize("password", ["canary-wrong", ""])
 def test_wrong_password_is_rejected(fresh: Endpoint, password: str) -> None:
-    report = checked(fresh, password=Hidden(password))
+    report = checked(fresh, password=SecretText(password))
     assert report.reason is Reason.AUTHENTICATION_FAILED
     assert report.message.startswith(f"127.0.0.1:{fresh.port}/{fresh.database}: ")
     assert not [one for one in ("canary", "carrier") if one in repr(report)]
@@ -113,7 +113,7 @@ def test_wrong_password_is_rejected(fresh: Endpoint, password: str) -> None:
 
 def test_password_used_as_username_appears_nowhere(fresh: Endpoint, caplog: pytest.LogCaptureFixture) -> None:
     for username in ("canary-S3cret", "canary" * 20):  # PostgreSQL cuts a name after 63 letters
-        report = checked(fresh, username=username, password=Hidden("carrier"))
+        report = checked(fresh, username=username, password=SecretText("carrier"))
         assert report.reason is Reason.AUTHENTICATION_FAILED
         assert report.message.endswith(f"/{fresh.database}: the login is refused {secrecy.WITHHELD}")
         assert "canary" not in repr(report) + caplog.text
@@ -126,7 +126,7 @@ def test_unknown_login_is_rejected(fresh: Endpoint) -> None:
 def test_role_without_login_is_rejected(postgres: servers.Postgres, fresh: Endpoint) -> None:
     name, password = postgres.login()
     postgres.run("postgres", f"ALTER ROLE {name} NOLOGIN")
-    assert checked(fresh, username=name, password=Hidden(password)).reason is Reason.AUTHENTICATION_FAILED
+    assert checked(fresh, username=name, password=SecretText(password)).reason is Reason.AUTHENTICATION_FAILED
 
 
 def test_a_database_that_is_not_there_is_named(fresh: Endpoint) -> None:
@@ -138,7 +138,7 @@ def test_a_database_that_is_not_there_is_named(fresh: Endpoint) -> None:
 def test_login_that_may_not_connect_lacks_a_permission(postgres: servers.Postgres, fresh: Endpoint) -> None:
     name, password = postgres.login()
     postgres.run(fresh.database, f"REVOKE CONNECT ON DATABASE {fresh.database} FROM PUBLIC")
-    report = checked(fresh, username=name, password=Hidden(password))
+    report = checked(fresh, username=name, password=SecretText(password))
     assert report.reason is Reason.PERMISSION_DENIED
 
 
@@ -149,7 +149,7 @@ def test_login_that_may_not_create_schemas_lacks_a_permission(postgres: servers.
         f"GRANT ALL ON SCHEMA partman TO {name}",
         f"GRANT ALL ON ALL TABLES IN SCHEMA partman TO {name}",
     )
-    report = checked(fresh, username=name, password=Hidden(password))
+    report = checked(fresh, username=name, password=SecretText(password))
     assert report.reason is Reason.PERMISSION_DENIED
     assert 'the login may not create the schema "aether": grant it CREATE on the database' in report.message
 
@@ -159,7 +159,7 @@ def test_login_without_access_to_pg_partman_names_the_missing_grant(
 ) -> None:
     name, password = postgres.login()
     postgres.run(fresh.database, f"GRANT CREATE ON DATABASE {fresh.database} TO {name}")
-    report = checked(fresh, username=name, password=Hidden(password))
+    report = checked(fresh, username=name, password=SecretText(password))
     assert report.reason is Reason.PERMISSION_DENIED
     assert "USAGE on schema partman, CREATE on schema partman, ALL on the tables of schema partman" in report.message
 

@@ -10,7 +10,7 @@ import pytest
 
 from aether_operator.api.platforms import Timescale
 from aether_operator.api.reasons import Reason
-from aether_operator.catalog.logins import RIGHTS, Who
+from aether_operator.catalog.logins import PRIVILEGES, DatabaseUser
 from aether_operator.database import candles, connections, drifts, fence, logins, pg_catalog, plans, policies, servers
 from aether_operator.database.pg_catalog import (
     TABLES,
@@ -26,7 +26,7 @@ from aether_operator.database.pg_catalog import (
 )
 from aether_operator.database.revisions import Migration, Revisions
 from aether_operator.database.steps import Notes, Write
-from aether_operator.observed.endpoints import Endpoint, Hidden
+from aether_operator.observed.endpoints import Endpoint, SecretText
 from aether_operator.observed.owners import Ownership
 from aether_operator.observed.reports import Engine
 from aether_testing import postgres
@@ -351,7 +351,7 @@ def test_unfinished_migration_of_another_release_is_not_continued() -> None:
     assert (plan.reason, plan.steps) == (Reason.FAILED, ())
 
 
-ENDPOINT = Endpoint(host="2001:db8::7", port=5432, username="aether", password=Hidden("canary"), database="desk")
+ENDPOINT = Endpoint(host="2001:db8::7", port=5432, username="aether", password=SecretText("canary"), database="desk")
 
 
 @pytest.mark.parametrize(
@@ -386,21 +386,21 @@ def test_missing_timescaledb_is_accepted_where_the_spec_allows_it() -> None:
     assert refused == servers.Unfit(Reason.TIMESCALE_MISSING, "it is not preloaded")
 
 
-def planned(who: Who, role: Role | None, *, creates_roles: bool = True, useless: bool = False) -> Notes:
+def planned(user: DatabaseUser, role: Role | None, *, creates_roles: bool = True, useless: bool = False) -> Notes:
     notes = Notes()
     kept_in = "paper-postgres-them"
-    wanted = logins.Wanted(who=who, name="them", owner="desk/paper", database="desk", secret=kept_in)
-    world = seen(server=facts(creates_roles=creates_roles), roles={} if role is None else {who: role})
+    wanted = logins.Wanted(user=user, name="them", owner="desk/paper", database="desk", secret=kept_in)
+    world = seen(server=facts(creates_roles=creates_roles), roles={} if role is None else {user: role})
     logins.plan(world, wanted, lambda: "verifier", notes, useless=useless)
     return notes
 
 
-MARK = {who: f"aether: {RIGHTS[who].does} for desk/paper" for who in Who}
+MARK = {user: f"aether: {PRIVILEGES[user].description} for desk/paper" for user in DatabaseUser}
 
 
-@pytest.mark.parametrize("who", Who)
-def test_privileged_login_is_left_alone_and_reported(who: Who) -> None:
-    notes = planned(who, Role(comment=MARK[who], powers=("SUPERUSER",), works=True))
+@pytest.mark.parametrize("user", DatabaseUser)
+def test_privileged_login_is_left_alone_and_reported(user: DatabaseUser) -> None:
+    notes = planned(user, Role(comment=MARK[user], powers=("SUPERUSER",), works=True))
     assert (notes.steps, notes.warnings) == ([], ["the login them has SUPERUSER, which it should not"])
 
 
@@ -424,17 +424,19 @@ LACKING = {
 @pytest.mark.parametrize("case", LACKING)
 def test_missing_reader_login_only_warns_missing_service_login_is_unready(case: str) -> None:
     role, world, said = LACKING[case]
-    for who in Who:
-        settings = RIGHTS[who].settings
-        live = role and dataclasses.replace(role, comment=role.comment or MARK[who], settings=settings)
-        notes = planned(who, live, **world)
-        told = notes.lacking if RIGHTS[who].needed else notes.warnings
-        assert [line[: len(said)] for line in told] == [said.split(": only")[0] if who is Who.READER else said]
-        assert not (notes.warnings if RIGHTS[who].needed else notes.lacking)
+    for user in DatabaseUser:
+        settings = PRIVILEGES[user].settings
+        live = role and dataclasses.replace(role, comment=role.comment or MARK[user], settings=settings)
+        notes = planned(user, live, **world)
+        told = notes.lacking if PRIVILEGES[user].needed else notes.warnings
+        assert [line[: len(said)] for line in told] == [
+            said.split(": only")[0] if user is DatabaseUser.READER else said
+        ]
+        assert not (notes.warnings if PRIVILEGES[user].needed else notes.lacking)
 
 
 def test_manual_login_is_described_with_its_complete_statements() -> None:
-    (line,) = planned(Who.INGEST, None, creates_roles=False).lacking
+    (line,) = planned(DatabaseUser.INGEST, None, creates_roles=False).lacking
     assert line.endswith(
         'have it made by CREATE ROLE "them" NOINHERIT LOGIN PASSWORD, the one in Secret paper-postgres-them, and '
         "give it to this platform by COMMENT ON ROLE \"them\" IS 'aether: ingests for desk/paper'"
@@ -442,6 +444,6 @@ def test_manual_login_is_described_with_its_complete_statements() -> None:
 
 
 def test_no_login_may_delete_or_change_the_form_of_anything() -> None:
-    for rights in RIGHTS.values():
+    for rights in PRIVILEGES.values():
         assert rights.writes.keys() <= TABLES.keys()
         assert {one for privileges in rights.writes.values() for one in privileges} <= {"INSERT", "UPDATE"}

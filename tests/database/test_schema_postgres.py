@@ -14,9 +14,9 @@ import pytest
 
 from aether_operator.api.platforms import Timescale
 from aether_operator.api.reasons import Reason
-from aether_operator.catalog.logins import Who
+from aether_operator.catalog.logins import DatabaseUser
 from aether_operator.database import migrator
-from aether_operator.observed.endpoints import Hidden
+from aether_operator.observed.endpoints import SecretText
 from aether_operator.observed.owners import Ownership
 from aether_operator.observed.reports import Drift, Engine
 from aether_testing import postgres as servers
@@ -38,8 +38,8 @@ def trade(days_ago: int, number: int = 1) -> str:
     )
 
 
-def as_one(who: Who, endpoint: Endpoint, wish: DesiredSchema) -> Endpoint:
-    login = wish.logins[who]
+def as_one(user: DatabaseUser, endpoint: Endpoint, wish: DesiredSchema) -> Endpoint:
+    login = wish.logins[user]
     return dataclasses.replace(endpoint, username=login.username, password=login.password)
 
 
@@ -152,7 +152,7 @@ def test_login_without_a_permission_names_it(postgres: servers.Postgres, fresh: 
     postgres.run(
         fresh.database, f"GRANT ALL ON SCHEMA partman TO {name}", f"GRANT ALL ON ALL TABLES IN SCHEMA partman TO {name}"
     )
-    report = up(dataclasses.replace(fresh, username=name, password=Hidden(password)), servers.a_schema())
+    report = up(dataclasses.replace(fresh, username=name, password=SecretText(password)), servers.a_schema())
     assert report.reason is Reason.PERMISSION_DENIED
     assert "grant it CREATE on the database" in report.message
 
@@ -339,7 +339,7 @@ HARMLESS = {
 def test_harmless_drift_is_repaired_once_and_reported(postgres: servers.Postgres, fresh: Endpoint, edit: str) -> None:
     wish, leader = servers.a_schema(), servers.a_leader()
     assert up(fresh, wish, leader).ok
-    names = {who.value: login.username for who, login in wish.logins.items()}
+    names = {user.value: login.username for user, login in wish.logins.items()}
     before = servers.catalogue(postgres, fresh.database, wish)
     postgres.run(fresh.database, edit.format(**names))
     told = HARMLESS[edit]
@@ -390,7 +390,7 @@ def test_people_may_read_and_nothing_else(postgres: servers.Postgres, fresh: End
     wish = servers.a_schema()
     assert up(fresh, wish).ok
     postgres.run(fresh.database, trade(0))
-    with servers.connected(as_one(Who.READER, fresh, wish)) as person:
+    with servers.connected(as_one(DatabaseUser.READER, fresh, wish)) as person:
         assert person.execute("SELECT symbol FROM aether.trades").fetchall() == [("BTC/USD",)]
         assert person.execute("SHOW transaction_read_only").fetchall() == [("on",)]
         person.execute("SET default_transaction_read_only = off")
@@ -402,7 +402,7 @@ def test_people_may_read_and_nothing_else(postgres: servers.Postgres, fresh: End
 def test_ingest_login_has_exactly_the_rights_it_needs(postgres: servers.Postgres, fresh: Endpoint) -> None:
     wish = servers.a_schema()
     assert up(fresh, wish).ok
-    with servers.connected(as_one(Who.INGEST, fresh, wish)) as room:
+    with servers.connected(as_one(DatabaseUser.INGEST, fresh, wish)) as room:
         room.execute(
             "INSERT INTO aether.ingest_progress VALUES ('BTC/USD', 0, now()) ON CONFLICT (symbol) "
             "DO UPDATE SET trade_id = 0"
@@ -442,16 +442,16 @@ def test_ingest_login_has_exactly_the_rights_it_needs(postgres: servers.Postgres
     assert servers.LOGIN_PASSWORD not in postgres.log
 
 
-@pytest.mark.parametrize("who", Who)
-def test_new_password_of_a_login_replaces_the_old_one(fresh: Endpoint, who: Who) -> None:
+@pytest.mark.parametrize("user", DatabaseUser)
+def test_new_password_of_a_login_replaces_the_old_one(fresh: Endpoint, user: DatabaseUser) -> None:
     wish, leader = servers.a_schema(), servers.a_leader()
     assert up(fresh, wish, leader).ok
-    login = dataclasses.replace(wish.logins[who], password=Hidden("canary-new"))
-    new = dataclasses.replace(wish, logins={**wish.logins, who: login})
+    login = dataclasses.replace(wish.logins[user], password=SecretText("canary-new"))
+    new = dataclasses.replace(wish, logins={**wish.logins, user: login})
     assert up(fresh, new, leader).ok
-    servers.connected(as_one(who, fresh, new)).close()
+    servers.connected(as_one(user, fresh, new)).close()
     with pytest.raises(psycopg.OperationalError):
-        servers.connected(as_one(who, fresh, wish))
+        servers.connected(as_one(user, fresh, wish))
     with servers.statements() as said:
         assert up(fresh, new, leader).ok
     assert said == []
@@ -459,7 +459,7 @@ def test_new_password_of_a_login_replaces_the_old_one(fresh: Endpoint, who: Who)
 
 def test_foreign_role_is_left_alone(postgres: servers.Postgres, fresh: Endpoint) -> None:
     wish = servers.a_schema()
-    reader, ingest = (wish.logins[who].username for who in (Who.READER, Who.INGEST))
+    reader, ingest = (wish.logins[user].username for user in (DatabaseUser.READER, DatabaseUser.INGEST))
     for name in (reader, ingest):
         postgres.run("postgres", f"CREATE ROLE {name} LOGIN PASSWORD 'theirs'")
     report = up(fresh, wish)
@@ -477,7 +477,7 @@ def without_roles(postgres: servers.Postgres, fresh: Endpoint) -> Endpoint:
         f"GRANT ALL ON ALL TABLES IN SCHEMA partman TO {name}",
         f"GRANT CREATE ON DATABASE {fresh.database} TO {name}",
     )
-    return dataclasses.replace(fresh, username=name, password=Hidden(password))
+    return dataclasses.replace(fresh, username=name, password=SecretText(password))
 
 
 def test_without_createrole_the_schema_migrates_and_manual_steps_are_named(
@@ -485,11 +485,13 @@ def test_without_createrole_the_schema_migrates_and_manual_steps_are_named(
 ) -> None:
     leader, carrier = servers.a_leader(), without_roles(postgres, fresh)
     ours = servers.a_schema().logins.items()
-    wish = servers.a_schema(logins={who: dataclasses.replace(login, password=Hidden("by-hand")) for who, login in ours})
+    wish = servers.a_schema(
+        logins={user: dataclasses.replace(login, password=SecretText("by-hand")) for user, login in ours}
+    )
     report = up(carrier, wish, leader)
     assert (report.reason, report.revision, report.days) == (Reason.PERMISSION_DENIED, "0002", servers.DAYS)
     assert "the login may not create roles" in report.warnings[1]
-    name, login = wish.logins[Who.INGEST].username, wish.logins[Who.INGEST]
+    name, login = wish.logins[DatabaseUser.INGEST].username, wish.logins[DatabaseUser.INGEST]
     mark = re.search(f'COMMENT ON ROLE "{name}" IS (.*)', report.message)
     assert mark is not None
     with servers.statements() as said:
@@ -503,7 +505,7 @@ def test_without_createrole_the_schema_migrates_and_manual_steps_are_named(
     assert f"the one in Secret {login.kept_in}" in report.message
     postgres.run("postgres", f"ALTER ROLE {name} PASSWORD '{login.password.text}'")
     assert up(carrier, wish, leader).ok
-    with servers.connected(as_one(Who.INGEST, fresh, wish)) as room:
+    with servers.connected(as_one(DatabaseUser.INGEST, fresh, wish)) as room:
         room.execute("INSERT INTO aether.ingest_progress VALUES ('BTC/USD', 0, now())")
     with servers.statements() as said:
         report = up(carrier, wish, leader)
@@ -518,7 +520,7 @@ def test_temporary_tables_that_only_the_owner_can_allow_are_named(postgres: serv
     assert up(fresh, wish).ok  # the owner lets it
     postgres.run(
         "postgres",
-        f"REVOKE TEMPORARY ON DATABASE {fresh.database} FROM {wish.logins[Who.INGEST].username}",
+        f"REVOKE TEMPORARY ON DATABASE {fresh.database} FROM {wish.logins[DatabaseUser.INGEST].username}",
         f"ALTER DATABASE {fresh.database} OWNER TO postgres",
         f"GRANT CREATE, CONNECT ON DATABASE {fresh.database} TO {fresh.username}",
     )
@@ -532,13 +534,13 @@ def test_password_that_the_server_rejects_is_not_set_every_reconcile(
 ) -> None:
     wish, leader = servers.a_schema(), servers.a_leader()
     assert up(fresh, wish, leader).ok
-    postgres.run("postgres", f"ALTER ROLE {wish.logins[Who.READER].username} VALID UNTIL '2020-01-01'")
+    postgres.run("postgres", f"ALTER ROLE {wish.logins[DatabaseUser.READER].username} VALID UNTIL '2020-01-01'")
     first = up(fresh, wish, leader)
     with servers.statements() as said:
         second = up(fresh, wish, leader)
     assert (first.ok, second.ok, said) == (True, True, [])
     assert (
-        f"the server refuses the login {wish.logins[Who.READER].username} although its password was set"
+        f"the server refuses the login {wish.logins[DatabaseUser.READER].username} although its password was set"
         in second.warnings
     )
 
@@ -550,7 +552,7 @@ def test_no_secret_is_in_a_report_or_a_log(
     wish = servers.a_schema()
     seen: list[Any] = [
         up(fresh, wish),
-        up(dataclasses.replace(fresh, password=Hidden("canary-wrong")), wish),
+        up(dataclasses.replace(fresh, password=SecretText("canary-wrong")), wish),
         up(dataclasses.replace(fresh, database="canary"), wish).reason,
     ]
     postgres.run(fresh.database, "REVOKE ALL ON ALL TABLES IN SCHEMA partman FROM carrier")

@@ -10,7 +10,7 @@ import pytest
 
 from aether_operator.api.platforms import PlatformSpec
 from aether_operator.api.reasons import Reason
-from aether_operator.catalog.logins import Who
+from aether_operator.catalog.logins import DatabaseUser
 from aether_operator.database import migrator
 from aether_operator.database.pg_catalog import GROWING_TABLES
 from aether_testing import postgres as servers
@@ -81,19 +81,21 @@ def test_reader_login_survives_an_upgrade_and_ingest_gets_its_own(
     postgres: servers.Postgres, fresh: Endpoint, before: Revisions
 ) -> None:
     wish = a_schema()
-    reader = {Who.READER: wish.logins[Who.READER]}
+    reader = {DatabaseUser.READER: wish.logins[DatabaseUser.READER]}
     previous_release.make_database(fresh, before, a_schema(logins=reader))
-    (made,) = postgres.run(fresh.database, f"SELECT oid FROM pg_roles WHERE rolname = '{reader[Who.READER].username}'")
+    (made,) = postgres.run(
+        fresh.database, f"SELECT oid FROM pg_roles WHERE rolname = '{reader[DatabaseUser.READER].username}'"
+    )
     report = up(fresh, wish)
     assert (report.reason, report.drift) == (Reason.READY, ())
-    for who, login in wish.logins.items():
+    for user, login in wish.logins.items():
         query = (
             "SELECT r.oid, has_table_privilege(r.oid, 'aether.candles_1h', 'SELECT'), "
             "has_table_privilege(r.oid, 'aether.books', 'INSERT') "
             f"FROM pg_roles r WHERE r.rolname = '{login.username}'"
         )
         ((oid, reads, adds),) = postgres.run(fresh.database, query)
-        assert (oid == made[0], reads, adds) == (who is Who.READER, True, who is Who.INGEST)
+        assert (oid == made[0], reads, adds) == (user is DatabaseUser.READER, True, user is DatabaseUser.INGEST)
 
 
 def test_previous_release_leaves_the_upgraded_schema_unchanged(fresh: Endpoint, before: Revisions) -> None:

@@ -16,7 +16,7 @@ import redis.asyncio
 from aether_operator import brokers
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
-from aether_operator.observed.endpoints import Endpoint, Hidden
+from aether_operator.observed.endpoints import Endpoint, SecretText
 from aether_operator.observed.owners import Owner, Ownership
 
 
@@ -105,7 +105,7 @@ PORTS = {"kafka": 9092, "nats": 4222, "redis": 6379}
 async def checked(server: str, host: str, username: str, password: str, _word: str) -> None:
     """What the operator says of the server, and that it may be taken; it tells causes that libraries only log."""
     if server in PORTS:
-        endpoint = Endpoint(host=host, port=PORTS[server], username=username, password=Hidden(password))
+        endpoint = Endpoint(host=host, port=PORTS[server], username=username, password=SecretText(password))
         owner = Owner(namespace="desk", uid="5d8f", name="paper", venue="Simulated")
         report = await brokers.claim(Server(server), endpoint, owner, str, deadline=20)
         for _ in range(100):  # a pod is Ready a moment before the node's way to its Service leads there

@@ -34,7 +34,7 @@ def _children(component: Component, platform: Platform, cluster: Cluster) -> lis
     release = Release(
         images={one: cluster.images[one.value] for one in Server}, service_image=cluster.images["service"]
     )
-    made = desired.children(platform, observations.empty(), release, observations.words())
+    made = desired.children(platform, observations.empty(), release, observations.tokens())
     name = components.COMPONENTS[component].name
     mine = [one for one in made if one["metadata"]["labels"][labels.COMPONENT] == name]
     for child in mine:

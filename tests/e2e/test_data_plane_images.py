@@ -59,7 +59,7 @@ class Run:
         fresh = lambda: secrets.token_urlsafe(24)  # noqa: E731 - what chance is, here
         children = [
             child
-            for child in desired.wanted(self.platform, Observed(children={}), release, fresh)
+            for child in desired.children(self.platform, Observed(children={}), release, fresh)
             if child["metadata"]["labels"][labels.COMPONENT] == self.server.value
         ]
         for child in children:
@@ -68,10 +68,10 @@ class Run:
         (secret,) = [
             one
             for one in children
-            if (one["kind"], one["metadata"]["name"]) == ("Secret", names.child(self.platform, self.server))
+            if (one["kind"], one["metadata"]["name"]) == ("Secret", names.server_child(self.platform, self.server))
         ]
         self.password = credentials.decoded(secret)["password"]
-        word = credentials.word(secret)
+        word = credentials.credentials_id(secret)
         self.until_ready(lambda pod: pod["metadata"]["annotations"].get(labels.CREDENTIALS) == word, "has started")
 
     def until_ready(self, also: Any, expected: str) -> None:
@@ -79,7 +79,7 @@ class Run:
             pods = [one for one in seen.values() if "deletionTimestamp" not in one["metadata"]]
             return any(ready(pod) and also(pod) for pod in pods)
 
-        selector = ",".join(f"{k}={v}" for k, v in labels.selecting("one", self.server.value).items())
+        selector = ",".join(f"{k}={v}" for k, v in labels.selector("one", self.server.value).items())
         self.namespace.until(
             holds, "pods", f"--selector={selector}", deadline=300, expected=f"a Ready {self.server} that {expected}"
         )
@@ -89,7 +89,7 @@ class Run:
         login = ("aether", password or self.password)
         said = self.namespace.text(
             *("exec", "--stdin", "client", "--", "python3", "-", self.server.value),
-            *(names.host(self.platform, self.server), *login, word),
+            *(names.server_host(self.platform, self.server), *login, word),
             stdin=CLIENT,
         )
         answer: dict[str, Any] = json.loads(said.splitlines()[-1])
@@ -99,7 +99,7 @@ class Run:
         """Whether it listens on every address of IPv6 as well; a kernel that has none is served on IPv4."""
         if not Path("/proc/net/if_inet6").exists():
             return True
-        pod = f"{names.child(self.platform, self.server)}-0"
+        pod = f"{names.server_child(self.platform, self.server)}-0"
         sockets = self.namespace.text("exec", pod, "--", "cat", "/proc/net/tcp6")
         everywhere, listening = "0" * 32, "0A"
         return f"{everywhere}:{SERVERS[self.server].port:04X} {everywhere}:0000 {listening}" in sockets

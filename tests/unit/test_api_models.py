@@ -60,4 +60,4 @@ def test_a_data_plane_has_exactly_the_servers() -> None:
 
 
 def test_what_selects_a_component_is_on_its_children() -> None:
-    assert labels.selecting("paper", "kafka").items() < labels.of_child("paper", "kafka").items()
+    assert labels.selector("paper", "kafka").items() < labels.for_child("paper", "kafka").items()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aether_operator.api import parsing, platforms
-from aether_operator.api.platforms import LONGEST_NAME, PlatformSpec, Server
+from aether_operator.api.platforms import MAX_NAME_LENGTH, PlatformSpec, Server
 from aether_testing import manifests, observations
 
 
@@ -50,12 +50,12 @@ def test_all_problems_are_reported_at_once_in_a_bounded_list() -> None:
     assert [line.partition(":")[0] for line in problems(spec)] == [
         "spec.dataPlane.kafka.mode", "spec.paused", "spec.retention.tradesDays",
     ]  # fmt: skip
-    assert len(problems({f"x{number}": 1 for number in range(100)})) == parsing.MOST
+    assert len(problems({f"x{number}": 1 for number in range(100)})) == parsing.MAX_PROBLEMS
 
 
 def test_contradictions_of_several_servers_are_reported_together() -> None:
     external = {server.value: {"mode": "External"} for server in Server}
-    found = problems({"dataPlane": external}, "a" * (LONGEST_NAME + 1))
+    found = problems({"dataPlane": external}, "a" * (MAX_NAME_LENGTH + 1))
     assert [line.partition(":")[0] for line in found] == [
         "metadata.name", *(f"spec.dataPlane.{name}.external" for name in sorted(external)),
     ]  # fmt: skip
@@ -70,9 +70,9 @@ def test_contradictions_of_components_are_reported_together() -> None:
 
 
 def test_previous_release_spec_gets_a_simulated_venue_and_its_markets() -> None:
-    good = parsing.last_good(raw({}, applied={"dataPlane": {}, "retention": {"tradesDays": 7}}))
+    good = parsing.last_applied(raw({}, applied={"dataPlane": {}, "retention": {"tradesDays": 7}}))
     assert good is not None
-    assert (good.spec.venue.name, good.spec.venue.fed_by) == ("Simulated", "Synthetic")
+    assert (good.spec.venue.name, good.spec.venue.effective_feed) == ("Simulated", "Synthetic")
     assert good.spec.pairs == platforms.DEFAULT_PAIRS
 
 
@@ -84,23 +84,23 @@ def test_validation_message_contains_no_value_of_the_spec() -> None:
 
 
 def test_a_name_as_long_as_allowed_is_allowed() -> None:
-    assert isinstance(parsing.parse(raw({}, "a" * LONGEST_NAME)), platforms.Platform)
+    assert isinstance(parsing.parse(raw({}, "a" * MAX_NAME_LENGTH)), platforms.Platform)
 
 
 def test_the_last_good_spec_is_read_from_the_status() -> None:
     applied = {"retention": {"tradesDays": 7}}
-    good = parsing.last_good(raw({"retention": {"tradesDays": 0}}, applied=applied))
+    good = parsing.last_applied(raw({"retention": {"tradesDays": 0}}, applied=applied))
     assert good is not None
     assert (good.name, good.spec.retention.trades_days) == ("paper", 7)
 
 
 def test_no_last_good_spec_before_an_applied_or_readable_one() -> None:
-    assert parsing.last_good(raw({})) is None
-    assert parsing.last_good(raw({}, observedGeneration=-1)) is None
-    assert parsing.last_good(raw({}, applied={"fieldOfAnOlderRelease": 1})) is None
+    assert parsing.last_applied(raw({})) is None
+    assert parsing.last_applied(raw({}, observedGeneration=-1)) is None
+    assert parsing.last_applied(raw({}, applied={"fieldOfAnOlderRelease": 1})) is None
 
 
 def test_the_secrets_of_a_spec_are_those_of_external_servers() -> None:
-    assert parsing.secrets_of(PlatformSpec()) == frozenset()
+    assert parsing.secret_names(PlatformSpec()) == frozenset()
     spec = PlatformSpec.model_validate({"dataPlane": observations.EXTERNAL})
-    assert parsing.secrets_of(spec) == {f"my-{server.value}" for server in Server}
+    assert parsing.secret_names(spec) == {f"my-{server.value}" for server in Server}

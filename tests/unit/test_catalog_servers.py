@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from aether_operator.api import models
-from aether_operator.api.platforms import LONGEST_NAME, Server
-from aether_operator.catalog import calls, components, names, servers
-from aether_operator.observed import families
+from aether_operator.api.platforms import MAX_NAME_LENGTH, Server
+from aether_operator.catalog import call_graph, components, names, servers
+from aether_operator.observed import child_refs
 from aether_testing import observations
 
 
 def test_every_server_has_a_catalog_row_and_call_graph_entry() -> None:
     assert set(servers.SERVERS) == set(Server)
     assert set(components.COMPONENTS) == set(components.Component)
-    assert set(calls.CALLERS) == {
+    assert set(call_graph.CALLERS) == {
         *(server.value for server in Server),
         *(run.name for run in components.COMPONENTS.values()),
     }
 
 
 def test_callers_are_the_operator_or_components() -> None:
-    known = {calls.OPERATOR, calls.ANYBODY, *calls.CALLERS}
-    assert {caller for callers in calls.CALLERS.values() for caller in callers} <= known
+    known = {call_graph.OPERATOR, call_graph.ANYBODY, *call_graph.CALLERS}
+    assert {caller for callers in call_graph.CALLERS.values() for caller in callers} <= known
 
 
 def test_ports_and_port_names_are_unique_and_valid() -> None:
@@ -41,15 +41,15 @@ def test_usual_requests_are_below_usual_limits() -> None:
 
 
 def test_longest_platform_name_gives_valid_child_names() -> None:
-    platform = observations.a_platform(name="p" * LONGEST_NAME)
+    platform = observations.a_platform(name="p" * MAX_NAME_LENGTH)
     longest = [
-        *(ref.name for ref in families.all_of(platform)),
-        *(names.pod(platform, one) for one in Server),
+        *(ref.name for ref in child_refs.all_of(platform)),
+        *(names.server_pod(platform, one) for one in Server),
         *(names.component_pod(platform, one, 7) for one in components.Component),
     ]
     assert max(len(name) for name in longest) <= 63
     # The controller's revision label is the StatefulSet's name and a hash of up to eleven letters.
-    workloads = [ref.name for ref in families.all_of(platform) if ref.kind == "StatefulSet"]
+    workloads = [ref.name for ref in child_refs.all_of(platform) if ref.kind == "StatefulSet"]
     assert len(workloads) == len(Server) + len(components.Component)
     assert max(map(len, workloads)) + 11 <= 63
 

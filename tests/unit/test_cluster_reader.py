@@ -17,7 +17,7 @@ NOT_FOUND = "Error from server (NotFound): the server could not find the request
 
 
 def a_pod(name: str, phase: str = "Running") -> dict[str, Any]:
-    meta = {"namespace": "aether", "name": name, "labels": labels.of_child("paper", "ingest")}
+    meta = {"namespace": "aether", "name": name, "labels": labels.for_child("paper", "ingest")}
     return {"kind": "Pod", "metadata": meta, "status": {"phase": phase}}
 
 

@@ -12,12 +12,12 @@ import pytest
 
 from aether_operator import desired
 from aether_operator.api import labels
-from aether_operator.api.platforms import LONGEST_DATABASE, Managed, Platform, Server
+from aether_operator.api.platforms import MAX_DATABASE_LENGTH, Managed, Platform, Server
 from aether_operator.api.reasons import Reason
-from aether_operator.catalog import calls, components, names, servers
-from aether_operator.catalog.logins import Who
+from aether_operator.catalog import call_graph, components, names, servers
+from aether_operator.catalog.logins import DatabaseUser
 from aether_operator.desired import networkpolicies, quantities
-from aether_operator.observed import families, kinds
+from aether_operator.observed import child_refs, kinds
 from aether_operator.observed.kinds import Manifest, Ref
 from aether_testing import observations, policies
 
@@ -28,7 +28,7 @@ NOTHING = observations.empty()
 
 
 def _children(platform: Platform, observed: Observed = NOTHING, **release: Any) -> dict[Ref, Manifest]:
-    made = desired.children(platform, observed, observations.a_release(**release), observations.words("n"))
+    made = desired.children(platform, observed, observations.a_release(**release), observations.tokens("n"))
     return {kinds.ref(one): one for one in made}
 
 
@@ -44,18 +44,18 @@ def _word(thing: Manifest) -> str:
 def test_managed_platform_has_five_children_per_server_logins_and_services() -> None:
     platform = observations.a_platform()
     children = _children(platform)
-    of_servers = {ref for server in Server for ref in families.of_server(server, platform)}
-    of_components = {ref for component in components.Component for ref in families.of_component(component, platform)}
-    assert set(children) == of_servers | of_components == set(desired.names(platform))
+    of_servers = {ref for server in Server for ref in child_refs.of_server(server, platform)}
+    of_components = {ref for component in components.Component for ref in child_refs.of_component(component, platform)}
+    assert set(children) == of_servers | of_components == set(desired.child_refs(platform))
     assert len([ref for ref in of_servers if "Secret" not in ref.kind]) == 4 * 4
     assert len(of_components) == 4 + 4
 
 
 def test_external_platform_has_only_logins_and_services() -> None:
     platform = observations.an_external_platform()
-    children = _children(platform, observations.made(platform))
+    children = _children(platform, observations.created(platform))
     rest = {ref for ref in children if ref.kind != "Secret"}
-    assert rest == {ref for component in components.Component for ref in families.of_component(component, platform)}
+    assert rest == {ref for component in components.Component for ref in child_refs.of_component(component, platform)}
     assert all(ref.name.startswith("paper-postgres-") for ref in children if ref.kind == "Secret")
 
 
@@ -67,7 +67,7 @@ def test_children_come_in_the_order_in_which_they_are_applied() -> None:
 
 def test_same_observation_gives_the_same_children() -> None:
     platform = observations.a_platform()
-    observed = observations.made(platform)
+    observed = observations.created(platform)
     assert _children(platform, observed) == _children(platform, observed)
 
 
@@ -190,7 +190,7 @@ def test_quantities_are_sent_as_the_api_server_stores_them(written: str, stored:
 
 def test_intact_credentials_are_kept_with_their_hash_on_the_pod() -> None:
     platform = observations.a_platform()
-    first = observations.made(platform)
+    first = observations.created(platform)
     again = _children(platform, first)
     for server in Server:
         secret = again[Ref("Secret", f"paper-{server.value}")]
@@ -232,11 +232,11 @@ def _broken(live: Manifest, how: str) -> Manifest | None:
 )  # fmt: skip
 def test_damaged_credentials_are_replaced_and_the_pod_changes_with_them(how: str) -> None:
     platform = observations.a_platform()
-    first = observations.made(platform)
+    first = observations.created(platform)
     ref = Ref("Secret", "paper-postgres")
     before = first.children[ref]
     broken = _broken(before, how)
-    observed = observations.without(first, ref) if broken is None else observations.having(first, broken)
+    observed = observations.without(first, ref) if broken is None else observations.with_objects(first, broken)
     again = _children(platform, observed)
     assert again[ref]["data"]["username"] == before["data"]["username"]
     assert again[ref]["data"]["password"] != before["data"]["password"]
@@ -254,9 +254,9 @@ def test_nothing_is_started_with_the_credentials_of_others() -> None:
 
 def test_running_server_continues_while_its_secret_name_is_taken() -> None:
     platform = observations.a_platform()
-    first = observations.made(platform)
+    first = observations.created(platform)
     foreign = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "paper-postgres", "labels": {}}, "data": {}}
-    again = _children(platform, observations.having(first, foreign))
+    again = _children(platform, observations.with_objects(first, foreign))
     assert _stateful_set(again)["spec"] == _stateful_set(_children(platform, first))["spec"]
 
 
@@ -282,7 +282,7 @@ def test_reader_login_has_the_address_of_the_database() -> None:
 
 def test_managed_server_is_reached_by_its_service_with_generated_login() -> None:
     platform = observations.a_platform()
-    observed = observations.made(platform)
+    observed = observations.created(platform)
     found = desired.endpoint(Server.POSTGRES, platform, observed)
     assert not isinstance(found, desired.Missing)
     assert (found.host, found.port, found.username, found.database, found.tls) == (
@@ -293,7 +293,7 @@ def test_managed_server_is_reached_by_its_service_with_generated_login() -> None
 
 def test_external_server_is_reached_with_the_address_and_login_given() -> None:
     platform = observations.an_external_platform()
-    observed = observations.made(platform)
+    observed = observations.created(platform)
     found = desired.endpoint(Server.KAFKA, platform, observed)
     assert not isinstance(found, desired.Missing)
     assert (found.host, found.port, found.username, found.password.text, found.tls, found.ca) == (
@@ -342,28 +342,28 @@ def test_managed_server_without_its_secret_is_not_contacted() -> None:
     assert desired.endpoint(Server.NATS, platform, NOTHING) == desired.Missing(
         Reason.PROGRESSING, "Secret paper-nats is not made yet"
     )
-    assert desired.of_database(platform, NOTHING) == {}
-    assert not desired.serving(Server.NATS, platform, NOTHING)
-    observed = observations.made(platform)
-    assert desired.serving(Server.NATS, platform, observed)
-    found = desired.of_database(platform, observed)
-    assert {who: (login.username, login.kept_in) for who, login in found.items()} == {
-        Who.READER: ("aether_reader", "paper-postgres-reader"),
-        Who.INGEST: ("aether_ingest", "paper-postgres-ingest"),
+    assert desired.database_logins(platform, NOTHING) == {}
+    assert not desired.is_serving(Server.NATS, platform, NOTHING)
+    observed = observations.created(platform)
+    assert desired.is_serving(Server.NATS, platform, observed)
+    found = desired.database_logins(platform, observed)
+    assert {user: (login.username, login.kept_in) for user, login in found.items()} == {
+        DatabaseUser.READER: ("aether_reader", "paper-postgres-reader"),
+        DatabaseUser.INGEST: ("aether_ingest", "paper-postgres-ingest"),
     }
 
 
 def test_managed_server_without_a_pod_is_not_contacted() -> None:
     platform = observations.a_platform()
-    observed = observations.steady(platform)
-    assert desired.serving(Server.NATS, platform, observed)
+    observed = observations.healthy(platform)
+    assert desired.is_serving(Server.NATS, platform, observed)
     live = copy.deepcopy(observed.children[Ref("StatefulSet", "paper-nats")])
     live["spec"]["replicas"] = 0
-    assert not desired.serving(Server.NATS, platform, observations.having(observed, live))
+    assert not desired.is_serving(Server.NATS, platform, observations.with_objects(observed, live))
 
 
 def test_a_login_s_name_is_never_cut_by_postgresql() -> None:
-    assert max(len(f"_{who.value}") for who in Who) + LONGEST_DATABASE <= 63
+    assert max(len(f"_{user.value}") for user in DatabaseUser) + MAX_DATABASE_LENGTH <= 63
 
 
 # Who may reach whom.
@@ -371,20 +371,22 @@ def test_a_login_s_name_is_never_cut_by_postgresql() -> None:
 
 def _pods(platform: Platform) -> list[policies.Pod]:
     return [
-        policies.Pod(platform.namespace, names.pod(platform, server), labels.of_child(platform.name, server.value))
+        policies.Pod(
+            platform.namespace, names.server_pod(platform, server), labels.for_child(platform.name, server.value)
+        )
         for server in Server
     ]
 
 
 def test_only_call_graph_pairs_may_connect_across_two_namespaces() -> None:
-    graph = {**calls.CALLERS, "redis": frozenset({calls.OPERATOR, "kafka"})}
+    graph = {**call_graph.CALLERS, "redis": frozenset({call_graph.OPERATOR, "kafka"})}
     platforms = [
         observations.a_platform(),
         observations.a_platform(name="live"),
         observations.a_platform(namespace="other"),
     ]
     around = [
-        networkpolicies.around(server, platform, observations.a_release(), graph)
+        networkpolicies.for_server(server, platform, observations.a_release(), graph)
         for platform, server in itertools.product(platforms, Server)
     ]
     operator = policies.Pod("aether-system", "operator", dict(labels.OPERATOR_POD))
@@ -398,7 +400,11 @@ def test_only_call_graph_pairs_may_connect_across_two_namespaces() -> None:
     ports = [row.port for row in servers.SERVERS.values()]
     into_platforms = {one for one in cluster.reachable(pods, ports) if one[1].count("/") and "-0" in one[1]}
     from_operator = {
-        ("aether-system/operator", f"{platform.namespace}/{names.pod(platform, server)}", servers.SERVERS[server].port)
+        (
+            "aether-system/operator",
+            f"{platform.namespace}/{names.server_pod(platform, server)}",
+            servers.SERVERS[server].port,
+        )
         for platform, server in itertools.product(platforms, Server)
     }
     # Kafka may not call out, whoever would let it in: a caller needs a way out as well.
@@ -408,21 +414,21 @@ def test_only_call_graph_pairs_may_connect_across_two_namespaces() -> None:
 
 
 def test_server_without_permitted_callers_admits_nobody() -> None:
-    graph = {**calls.CALLERS, "nats": frozenset()}
-    policy = networkpolicies.around(Server.NATS, observations.a_platform(), observations.a_release(), graph)
+    graph = {**call_graph.CALLERS, "nats": frozenset()}
+    policy = networkpolicies.for_server(Server.NATS, observations.a_platform(), observations.a_release(), graph)
     assert "ingress" not in policy["spec"]
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
 
 
 def test_call_graph_component_is_admitted_only_within_its_platform() -> None:
-    graph = {**calls.CALLERS, "redis": frozenset({"oms"})}
-    policy = networkpolicies.around(Server.REDIS, observations.a_platform(), observations.a_release(), graph)
+    graph = {**call_graph.CALLERS, "redis": frozenset({"oms"})}
+    policy = networkpolicies.for_server(Server.REDIS, observations.a_platform(), observations.a_release(), graph)
     cluster = policies.Evaluator((policy,), {"desk": {}, "other": {}})
     (redis,) = [pod for pod in _pods(observations.a_platform()) if pod.name.endswith("redis-0")]
-    mine = policies.Pod("desk", "oms", labels.of_child("paper", "oms"))
+    mine = policies.Pod("desk", "oms", labels.for_child("paper", "oms"))
     others = [
-        policies.Pod("desk", "other-platform", labels.of_child("live", "oms")),
-        policies.Pod("other", "other-namespace", labels.of_child("paper", "oms")),
+        policies.Pod("desk", "other-platform", labels.for_child("live", "oms")),
+        policies.Pod("other", "other-namespace", labels.for_child("paper", "oms")),
     ]
     assert cluster.allows(mine, redis, 6379)
     assert not cluster.allows(mine, redis, 6380)
@@ -431,4 +437,4 @@ def test_call_graph_component_is_admitted_only_within_its_platform() -> None:
 
 def test_names_of_children_do_not_depend_on_the_observation() -> None:
     for platform in (observations.a_platform(), observations.an_external_platform()):
-        assert families.all_of(platform) == desired.names(platform)
+        assert child_refs.all_of(platform) == desired.child_refs(platform)

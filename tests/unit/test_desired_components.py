@@ -11,10 +11,10 @@ import pytest
 from aether_operator import desired
 from aether_operator.api import labels
 from aether_operator.api.platforms import Server
-from aether_operator.catalog import calls, components, names, servers
+from aether_operator.catalog import call_graph, components, names, servers
 from aether_operator.catalog.components import COMPONENTS, Component
 from aether_operator.desired import configmaps, networkpolicies
-from aether_operator.observed import families, kinds
+from aether_operator.observed import child_refs, kinds
 from aether_operator.observed.kinds import Ref
 from aether_operator.observed.owners import Ownership
 from aether_testing import observations, policies
@@ -29,8 +29,8 @@ INGEST, EXCHANGE = Ref("StatefulSet", "paper-ingest"), Ref("StatefulSet", "paper
 
 
 def _children(platform: Platform, observed: Observed | None = None, **release: Any) -> dict[Ref, Manifest]:
-    observed = observations.made(platform) if observed is None else observed
-    made = desired.children(platform, observed, observations.a_release(**release), observations.words("n"))
+    observed = observations.created(platform) if observed is None else observed
+    made = desired.children(platform, observed, observations.a_release(**release), observations.tokens("n"))
     return {kinds.ref(one): one for one in made}
 
 
@@ -54,7 +54,7 @@ def test_simulated_platform_has_its_own_venue_and_kraken_has_none() -> None:
     assert {INGEST, EXCHANGE} <= set(paper)
     assert INGEST in real
     assert {ref for ref in real if "exchange" in ref.name} == set()
-    assert set(real) == set(desired.names(observations.a_platform(**KRAKEN)))
+    assert set(real) == set(desired.child_refs(observations.a_platform(**KRAKEN)))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def _known(observed: Observed, ownership: Ownership | None, *which: Server) -> O
 @pytest.mark.parametrize("server", COMPONENTS[Component.INGEST].servers)
 def test_ingest_starts_only_once_we_own_each_server(server: Server, ownership: Ownership | None) -> None:
     platform = observations.a_platform()
-    observed = observations.without(observations.made(platform), INGEST)
+    observed = observations.without(observations.created(platform), INGEST)
     made = _children(platform, _known(observed, ownership, server))
     assert INGEST not in made
     assert EXCHANGE in made
@@ -165,7 +165,7 @@ def test_ingest_starts_only_once_we_own_each_server(server: Server, ownership: O
 def test_ingest_starts_whatever_a_server_it_does_not_use_is() -> None:
     platform = observations.a_platform()
     observed = _known(
-        observations.without(observations.made(platform), INGEST), Ownership.OWNED_BY_ANOTHER, Server.REDIS
+        observations.without(observations.created(platform), INGEST), Ownership.OWNED_BY_ANOTHER, Server.REDIS
     )
     assert INGEST in _children(platform, observed)
 
@@ -173,7 +173,7 @@ def test_ingest_starts_whatever_a_server_it_does_not_use_is() -> None:
 @pytest.mark.parametrize("ownership", [None, Ownership.UNCLAIMED, Ownership.UNKNOWN])
 def test_running_components_stay_while_server_ownership_is_unknown(ownership: Ownership | None) -> None:
     for platform in (observations.a_platform(), observations.an_external_platform()):
-        observed = observations.made(platform)
+        observed = observations.created(platform)
         assert (
             _children(platform, _known(observed, ownership, *Server))[INGEST] == _children(platform, observed)[INGEST]
         )
@@ -182,7 +182,7 @@ def test_running_components_stay_while_server_ownership_is_unknown(ownership: Ow
 @pytest.mark.parametrize("server", COMPONENTS[Component.INGEST].servers)
 def test_ingest_that_runs_is_stopped_once_a_server_is_anothers(server: Server) -> None:
     platform = observations.an_external_platform()
-    made = _children(platform, _known(observations.made(platform), Ownership.OWNED_BY_ANOTHER, server))
+    made = _children(platform, _known(observations.created(platform), Ownership.OWNED_BY_ANOTHER, server))
     assert INGEST not in made
     assert {Ref("Service", "paper-ingest"), Ref("ConfigMap", "paper-ingest-settings"), EXCHANGE} <= set(made)
 
@@ -191,9 +191,9 @@ def test_ingest_that_runs_is_stopped_once_a_server_is_anothers(server: Server) -
 @pytest.mark.parametrize("server", [Server.KAFKA, Server.NATS])
 def test_edited_address_reaches_ingest_only_once_we_own_the_server(server: Server, ownership: Ownership | None) -> None:
     before = observations.an_external_platform()
-    observed = observations.made(before)
+    observed = observations.created(before)
     edited = observations.a_platform(dataPlane=_elsewhere(server), components={"ingest": {"replicas": 2}})
-    observed = dataclasses.replace(observed, secrets=observations.users_secrets(edited))
+    observed = dataclasses.replace(observed, secrets=observations.user_secrets(edited))
     unsure = _children(edited, _known(observed, ownership, server))
     assert _told(unsure) == _told(_children(before))
     assert _pod(unsure)["volumes"] == _pod(_children(before))["volumes"]
@@ -204,7 +204,7 @@ def test_edited_address_reaches_ingest_only_once_we_own_the_server(server: Serve
 
 
 def test_ingest_of_another_venue_waits_until_servers_are_ours() -> None:
-    observed = observations.made(observations.an_external_platform())
+    observed = observations.created(observations.an_external_platform())
     anew = observations.an_external_platform(**KRAKEN)
     for server in COMPONENTS[Component.INGEST].servers:
         for ownership in (None, *UNSURE):
@@ -215,11 +215,11 @@ def test_ingest_of_another_venue_waits_until_servers_are_ours() -> None:
 
 def test_address_is_withheld_from_ingest_until_we_own_the_server() -> None:
     platform = observations.an_external_platform()
-    observed = observations.made(platform)
+    observed = observations.created(platform)
     live = json.loads(json.dumps(observed.children[INGEST]))
     (container,) = live["spec"]["template"]["spec"]["containers"]
     container["env"] = [one for one in container["env"] if one["name"] != "AETHER_KAFKA_HOST"]
-    observed = observations.having(observed, live)
+    observed = observations.with_objects(observed, live)
     assert "AETHER_KAFKA_HOST" not in _told(_children(platform, _known(observed, None, Server.KAFKA)))
     assert _told(_children(platform, observed))["AETHER_KAFKA_HOST"] == "kafka.example.org"
 
@@ -318,7 +318,7 @@ def test_service_pod_has_scrape_annotations_without_credentials_or_settings() ->
 @pytest.mark.parametrize("secret", [None, {"username": "u"}])
 def test_component_waits_for_a_user_secret_but_keeps_running(secret: dict[str, str] | None) -> None:
     platform = observations.an_external_platform()
-    there = observations.made(platform)
+    there = observations.created(platform)
     lacking = dataclasses.replace(there, secrets={**there.secrets, "my-kafka": secret})
     assert INGEST in _children(platform, lacking)
     assert INGEST not in _children(platform, observations.without(lacking, INGEST))
@@ -329,7 +329,7 @@ def test_component_waits_for_a_user_secret_but_keeps_running(secret: dict[str, s
 def test_component_is_not_started_with_foreign_credentials(secret: str) -> None:
     platform = observations.a_platform()
     foreign = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret, "labels": {}}, "data": {}}
-    observed = observations.without(observations.having(observations.made(platform), foreign), INGEST)
+    observed = observations.without(observations.with_objects(observations.created(platform), foreign), INGEST)
     assert INGEST not in _children(platform, observed)
 
 
@@ -350,9 +350,9 @@ def _cluster(*platforms: Platform) -> tuple[policies.Evaluator, list[policies.Po
     ]
     known = {name: {networkpolicies.NAMESPACE_NAME: name} for name in ("desk", "other", "aether-system")}
     pods = [
-        policies.Pod(platform.namespace, f"{platform.name}-{component}-0", labels.of_child(platform.name, component))
+        policies.Pod(platform.namespace, f"{platform.name}-{component}-0", labels.for_child(platform.name, component))
         for platform in platforms
-        for component in calls.CALLERS
+        for component in call_graph.CALLERS
     ]
     return policies.Evaluator(tuple(around), known), pods
 
@@ -385,7 +385,7 @@ def test_components_of_two_platforms_reach_only_what_they_call() -> None:
 
 def test_replicas_of_ingest_reach_each_other() -> None:
     cluster, _ = _cluster(observations.a_platform())
-    one, other = (policies.Pod("desk", f"paper-ingest-{n}", labels.of_child("paper", "ingest")) for n in (0, 1))
+    one, other = (policies.Pod("desk", f"paper-ingest-{n}", labels.for_child("paper", "ingest")) for n in (0, 1))
     assert cluster.allows(one, other, 8000)
     assert not cluster.allows(one, other, 8001)
 
@@ -427,8 +427,8 @@ def test_families_of_components_are_exactly_their_children() -> None:
         made = {
             ref for ref, child in _children(platform).items() if child["metadata"]["labels"][labels.COMPONENT] in named
         }
-        assert made == {ref for component in Component for ref in families.of_component(component, platform)}
-        assert {names.component(platform, component) for component in families.present(platform)} == {
+        assert made == {ref for component in Component for ref in child_refs.of_component(component, platform)}
+        assert {names.component_child(platform, component) for component in child_refs.components_of(platform)} == {
             ref.name for ref in made if ref.kind == "StatefulSet"
         }
 
@@ -436,4 +436,4 @@ def test_families_of_components_are_exactly_their_children() -> None:
 def test_every_server_a_component_needs_admits_it() -> None:
     for run in COMPONENTS.values():
         for server in Server:
-            assert (run.name in calls.CALLERS[server.value]) is (server in run.servers)
+            assert (run.name in call_graph.CALLERS[server.value]) is (server in run.servers)

@@ -36,7 +36,7 @@ def test_up_s_example_is_one_of_them() -> None:
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_example_produces_the_children_it_lists(folder: str) -> None:
     platform = the_platform(folder)
-    children = desired.children(platform, observations.empty(), observations.a_release(), observations.words())
+    children = desired.children(platform, observations.empty(), observations.a_release(), observations.tokens())
     made: dict[str, list[str]] = {}
     for child in children:
         made.setdefault(child["kind"], []).append(child["metadata"]["name"])

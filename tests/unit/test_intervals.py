@@ -11,7 +11,7 @@ from aether_operator.controllers import intervals
 from aether_testing import evaluations, observations
 
 PLATFORM = observations.a_platform(progressDeadlineSeconds=60)
-WELL = observations.steady(PLATFORM)
+WELL = observations.healthy(PLATFORM)
 
 
 @pytest.mark.parametrize(("platforms", "seconds"), [(1, 60), (300, 60), (301, 60.2), (2999, 599.8), (3001, 600)])
@@ -29,7 +29,7 @@ def test_unhealthy_components_are_checked_soon_then_less_often() -> None:
 
 
 def test_failed_dependency_is_checked_soon_and_a_stall_every_minute() -> None:
-    seen = evaluations.inputs(PLATFORM, evaluations.saying(Reason.UNREACHABLE)(WELL))
+    seen = evaluations.inputs(PLATFORM, evaluations.with_server_reason(Reason.UNREACHABLE)(WELL))
     first = evaluations.status_of(seen)
     assert intervals.requeue_after(first, platforms=1, longest=600) == 5
     assert intervals.requeue_after(evaluations.status_of(seen, first, at=60), platforms=1, longest=600) == 60

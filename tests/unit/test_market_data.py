@@ -114,8 +114,8 @@ def test_a_side_that_is_empty_has_no_spread() -> None:
 def test_pods_queried_for_books_are_those_the_operator_creates() -> None:
     ingest = components.COMPONENTS[components.Component.INGEST]
     assert (ingest.name, components.PORT) == (market_data.INGEST, market_data.PORT)
-    marks = labels.of_child("paper", ingest.name)
+    marks = labels.for_child("paper", ingest.name)
     assert market_data.is_ingest({"metadata": {"labels": marks}})
-    assert not market_data.is_ingest({"metadata": {"labels": labels.of_child("paper", "exchange")}})
+    assert not market_data.is_ingest({"metadata": {"labels": labels.for_child("paper", "exchange")}})
     assert not market_data.is_ingest({"metadata": {}})
     assert set(market_data.selector("paper").split(",")) <= {f"{key}={value}" for key, value in marks.items()}

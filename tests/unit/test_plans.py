@@ -30,36 +30,36 @@ CLAIM = Ref("PersistentVolumeClaim", "paper-postgres-data")
 
 
 def _planned(platform: Platform, observed: Observed) -> planning.Plan:
-    wanted = desired.children(platform, observed, observations.a_release(), observations.words("n"))
+    wanted = desired.children(platform, observed, observations.a_release(), observations.tokens("n"))
     return planning.plan(wanted, observed, platform)
 
 
-def _name(act: planning.Act) -> str:
-    match act:
+def _name(action: planning.Action) -> str:
+    match action:
         case planning.Apply():
-            return str(kinds.ref(act.manifest))
+            return str(kinds.ref(action.manifest))
         case planning.SyncConfig():
-            return f"sync config {act.pod}"
+            return f"sync config {action.pod}"
         case planning.Delete():
-            return str(act.ref)
+            return str(action.ref)
 
 
 def _names(plan: planning.Plan) -> list[str]:
-    return [_name(act) for act in plan.acts]
+    return [_name(action) for action in plan.actions]
 
 
 def test_empty_namespace_gets_every_child_in_the_order_of_kinds() -> None:
     plan = _planned(observations.a_platform(), observations.empty())
     order = [kind.kind for kind in kinds.CHILDREN]
     places = [order.index(name.split()[0]) for name in _names(plan)]
-    assert len(places) == len(desired.names(observations.a_platform()))
+    assert len(places) == len(desired.child_refs(observations.a_platform()))
     assert places == sorted(places)
     assert plan.blockers == ()
 
 
 @pytest.mark.parametrize("platform", [observations.a_platform(), observations.an_external_platform()])
 def test_unchanged_observation_is_left_alone(platform: Platform) -> None:
-    assert _planned(platform, observations.made(platform)) == planning.Plan((), ())
+    assert _planned(platform, observations.created(platform)) == planning.Plan((), ())
 
 
 def test_settings_added_by_a_release_cause_no_further_change() -> None:
@@ -71,8 +71,8 @@ def test_settings_added_by_a_release_cause_no_further_change() -> None:
         extra_labels={"team": "desk"},
     )
     platform = observations.a_platform()
-    observed = observations.made(platform, release)
-    wanted = desired.children(platform, observed, release, observations.words("n"))
+    observed = observations.created(platform, release)
+    wanted = desired.children(platform, observed, release, observations.tokens("n"))
     assert planning.plan(wanted, observed, platform) == planning.Plan((), ())
 
 
@@ -87,7 +87,7 @@ def _leaves(fields: dict[str, Any], live: Any, path: tuple[str, ...] = ()) -> It
 
 
 def _every_owned_field() -> list[tuple[Ref, tuple[str, ...]]]:
-    observed = observations.made(observations.a_platform())
+    observed = observations.created(observations.a_platform())
     return [
         (ref, path)
         for ref, live in observed.children.items()
@@ -101,9 +101,9 @@ def _every_owned_field() -> list[tuple[Ref, tuple[str, ...]]]:
 )
 def test_every_owned_field_taken_by_others_is_reclaimed(ref: Ref, path: tuple[str, ...]) -> None:
     platform = observations.a_platform()
-    observed = observations.made(platform)
+    observed = observations.created(platform)
     changed = observations.overwritten(observed.children[ref], *path, by="something else")
-    plan = _planned(platform, observations.having(observed, changed))
+    plan = _planned(platform, observations.with_objects(observed, changed))
     if ref.kind == "StatefulSet" and path[-1] in {"podManagementPolicy", "selector", "serviceName"}:
         assert [blocker.reason for blocker in plan.blockers] == [Reason.IMMUTABLE_FIELD]
     else:
@@ -112,48 +112,48 @@ def test_every_owned_field_taken_by_others_is_reclaimed(ref: Ref, path: tuple[st
 
 def test_fields_of_others_are_theirs() -> None:
     platform = observations.a_platform()
-    observed = observations.made(platform)
+    observed = observations.created(platform)
     live = copy.deepcopy(observed.children[STATEFUL_SET])
     live["metadata"]["annotations"] = {"example.org/note": "mine"}
     live["metadata"]["labels"]["example.org/team"] = "mine"
     live["spec"]["template"]["spec"]["containers"].append({"name": "sidecar", "image": "injected"})
     live["spec"]["minReadySeconds"] = 3
-    assert _planned(platform, observations.having(observed, live)) == planning.Plan((), ())
+    assert _planned(platform, observations.with_objects(observed, live)) == planning.Plan((), ())
 
 
 def test_field_of_ours_that_is_no_longer_desired_is_removed() -> None:
     platform = observations.a_platform()
     release = observations.a_release(node_selector={"pool": "data"})
-    observed = observations.made(platform, release)
+    observed = observations.created(platform, release)
     workloads = [*(server.value for server in Server), *(run.name for run in components.COMPONENTS.values())]
     assert _names(_planned(platform, observed)) == [f"StatefulSet paper-{name}" for name in workloads]
 
 
 def test_item_of_ours_that_is_no_longer_desired_is_removed() -> None:
     platform = observations.a_platform()
-    observed = observations.made(platform)
+    observed = observations.created(platform)
     with_more = copy.deepcopy(observed.children[STATEFUL_SET])
     pod = with_more["spec"]["template"]["spec"]
     pod["volumes"].append({"name": "old", "emptyDir": {}})
     fields = with_more["metadata"]["managedFields"][1]["fieldsV1"]["f:spec"]["f:template"]["f:spec"]
     fields["f:volumes"]['k:{"name":"old"}'] = {".": {}, "f:name": {}, "f:emptyDir": {}}
-    assert _names(_planned(platform, observations.having(observed, with_more))) == [str(STATEFUL_SET)]
+    assert _names(_planned(platform, observations.with_objects(observed, with_more))) == [str(STATEFUL_SET)]
 
 
 def test_removed_item_of_ours_is_restored() -> None:
     platform = observations.a_platform()
-    observed = observations.made(platform)
+    observed = observations.created(platform)
     less = copy.deepcopy(observed.children[STATEFUL_SET])
     del less["spec"]["template"]["spec"]["volumes"][2]
-    assert _names(_planned(platform, observations.having(observed, less))) == [str(STATEFUL_SET)]
+    assert _names(_planned(platform, observations.with_objects(observed, less))) == [str(STATEFUL_SET)]
 
 
 def test_defaults_within_an_atomic_field_of_ours_are_no_difference() -> None:
     platform = observations.a_platform()
-    observed = observations.made(platform)
+    observed = observations.created(platform)
     live = copy.deepcopy(observed.children[Ref("NetworkPolicy", "paper-postgres")])
     live["spec"]["ingress"][0]["ports"][0]["endPort"] = 5432
-    assert _planned(platform, observations.having(observed, live)) == planning.Plan((), ())
+    assert _planned(platform, observations.with_objects(observed, live)) == planning.Plan((), ())
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_objects_are_compared_by_what_is_owned(wanted: Any, live: Any, fields: A
     named = {"apiVersion": "v1", "kind": "Thing", "metadata": {"name": "x"}}
     live = {**named, **live, "metadata": {"name": "x", "managedFields": [entry]}}
     entry["fieldsV1"] = {**fields, "f:metadata": {}}
-    assert comparisons.as_wanted({**named, **wanted}, live) is same
+    assert comparisons.is_up_to_date({**named, **wanted}, live) is same
 
 
 # What must not be touched.
@@ -202,7 +202,7 @@ def _foreign(ref: Ref, **meta: Any) -> Manifest:
     }
 
 
-@pytest.mark.parametrize("ref", desired.names(observations.a_platform()), ids=str)
+@pytest.mark.parametrize("ref", desired.child_refs(observations.a_platform()), ids=str)
 def test_name_of_a_foreign_object_is_reported_and_left_alone(ref: Ref) -> None:
     platform = observations.a_platform()
     plan = _planned(platform, observations.empty(children={ref: _foreign(ref)}))
@@ -214,28 +214,30 @@ def test_name_of_a_foreign_object_is_reported_and_left_alone(ref: Ref) -> None:
 
 def test_child_of_another_platform_is_foreign() -> None:
     ref = Ref("Service", "paper-nats")
-    other = _foreign(ref, labels=labels.of_child("live", "nats"))
+    other = _foreign(ref, labels=labels.for_child("live", "nats"))
     (blocker,) = _planned(observations.a_platform(), observations.empty(children={ref: other})).blockers
     assert "belongs to platform live" in blocker.message
 
 
 def test_object_with_removed_labels_is_still_ours() -> None:
     platform = observations.a_platform()
-    observed = observations.made(platform)
+    observed = observations.created(platform)
     bare = copy.deepcopy(observed.children[STATEFUL_SET])
     bare["metadata"]["labels"] = {}
-    plan = _planned(platform, observations.having(observed, bare))
+    plan = _planned(platform, observations.with_objects(observed, bare))
     assert (_names(plan), plan.blockers) == ([str(STATEFUL_SET)], ())
 
 
 def test_undesired_child_is_deleted_as_observed_after_all_applies() -> None:
     platform = observations.a_platform()
-    observed = observations.made(platform)
+    observed = observations.created(platform)
     old = copy.deepcopy(observed.children[Ref("Service", "paper-nats")])
     old["metadata"] |= {"name": "paper-old", "uid": "old"}
-    plan = _planned(platform, observations.without(observations.having(observed, old), Ref("Service", "paper-kafka")))
+    plan = _planned(
+        platform, observations.without(observations.with_objects(observed, old), Ref("Service", "paper-kafka"))
+    )
     assert _names(plan) == ["Service paper-kafka", "Service paper-old"]
-    assert plan.acts[-1] == planning.Delete(ref=Ref("Service", "paper-old"), uid="old", resource_version="7")
+    assert plan.actions[-1] == planning.Delete(ref=Ref("Service", "paper-old"), uid="old", resource_version="7")
 
 
 @pytest.mark.parametrize(
@@ -250,38 +252,38 @@ def test_undesired_child_is_deleted_as_observed_after_all_applies() -> None:
 )
 def test_nothing_is_deleted_that_is_not_plainly_ours_to_delete(meta: dict[str, Any]) -> None:
     platform = observations.a_platform()
-    observed = observations.made(platform)
+    observed = observations.created(platform)
     old = copy.deepcopy(observed.children[Ref("Service", "paper-nats")])
     old["metadata"] |= {"name": "paper-old", **meta}
-    assert _planned(platform, observations.having(observed, old)).acts == ()
+    assert _planned(platform, observations.with_objects(observed, old)).actions == ()
 
 
 def test_data_and_credentials_are_never_deleted() -> None:
     managed, external = observations.a_platform(), observations.an_external_platform()
-    plan = _planned(external, dataclasses.replace(observations.made(managed), secrets={}))
-    deleted = {act.ref.kind for act in plan.acts if isinstance(act, planning.Delete)}
+    plan = _planned(external, dataclasses.replace(observations.created(managed), secrets={}))
+    deleted = {action.ref.kind for action in plan.actions if isinstance(action, planning.Delete)}
     assert deleted == {"Service", "NetworkPolicy", "StatefulSet"}
 
 
 def test_terminating_child_is_awaited() -> None:
     platform = observations.a_platform()
-    observed = observations.made(platform)
+    observed = observations.created(platform)
     leaving = copy.deepcopy(observed.children[STATEFUL_SET])
     leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     leaving["spec"]["replicas"] = 0
-    assert _planned(platform, observations.having(observed, leaving)).acts == ()
+    assert _planned(platform, observations.with_objects(observed, leaving)).actions == ()
 
 
 # What the API server would refuse.
 
 
 def test_a_volume_grows_and_never_shrinks() -> None:
-    before = observations.made(observations.a_platform())
+    before = observations.created(observations.a_platform())
     larger = observations.a_platform(dataPlane={"postgres": {"managed": {"storage": "20Gi"}}})
     smaller = observations.a_platform(dataPlane={"postgres": {"managed": {"storage": "5Gi"}}})
     assert _names(_planned(larger, before)) == [str(CLAIM)]
     plan = _planned(smaller, before)
-    assert plan.acts == ()
+    assert plan.actions == ()
     (blocker,) = plan.blockers
     assert (blocker.ref, blocker.reason) == (CLAIM, Reason.IMMUTABLE_FIELD)
     assert "spec.dataPlane.postgres.managed.storage (5Gi) to 10Gi or more" in blocker.message
@@ -289,11 +291,11 @@ def test_a_volume_grows_and_never_shrinks() -> None:
 
 def test_a_claim_that_cannot_shrink_is_still_repaired() -> None:
     smaller = observations.a_platform(dataPlane={"postgres": {"managed": {"storage": "5Gi"}}})
-    observed = observations.made(observations.a_platform())
+    observed = observations.created(observations.a_platform())
     edited = observations.overwritten(observed.children[CLAIM], "metadata", "labels", labels.COMPONENT, by="other")
-    (act,) = _planned(smaller, observations.having(observed, edited)).acts
-    assert isinstance(act, planning.Apply)
-    assert act.manifest["spec"]["resources"]["requests"]["storage"] == "10Gi"
+    (action,) = _planned(smaller, observations.with_objects(observed, edited)).actions
+    assert isinstance(action, planning.Apply)
+    assert action.manifest["spec"]["resources"]["requests"]["storage"] == "10Gi"
 
 
 @pytest.mark.parametrize(
@@ -307,11 +309,11 @@ def test_a_claim_that_cannot_shrink_is_still_repaired() -> None:
 )
 def test_stateful_set_needing_recreation_is_left_to_a_person(field: str, value: Any) -> None:
     platform = observations.a_platform()
-    observed = observations.made(platform)
+    observed = observations.created(platform)
     other = copy.deepcopy(observed.children[STATEFUL_SET])
     other["spec"][field] = value
-    plan = _planned(platform, observations.having(observed, other))
-    assert plan.acts == ()
+    plan = _planned(platform, observations.with_objects(observed, other))
+    assert plan.actions == ()
     (blocker,) = plan.blockers
     assert blocker.reason is Reason.IMMUTABLE_FIELD
     assert f"spec.{field}" in blocker.message
@@ -391,7 +393,7 @@ def _with_pods(observed: Observed, change: dict[str, Any]) -> Observed:
 
 
 def test_edited_pairs_only_write_the_settings_and_sync_the_pods() -> None:
-    before = observations.made(observations.a_platform(components={"ingest": {"replicas": 2}}))
+    before = observations.created(observations.a_platform(components={"ingest": {"replicas": 2}}))
     edited = observations.a_platform(components={"ingest": {"replicas": 2}}, pairs=["BTC/USD"])
     plan = _planned(edited, before)
     assert _names(plan) == [
@@ -399,14 +401,14 @@ def test_edited_pairs_only_write_the_settings_and_sync_the_pods() -> None:
         "sync config paper-ingest-0",
         "sync config paper-ingest-1",
     ]
-    config, *syncs = plan.acts
+    config, *syncs = plan.actions
     assert isinstance(config, planning.Apply)
     digest = config.manifest["metadata"]["annotations"][labels.SETTINGS]
-    assert {act.digest for act in syncs if isinstance(act, planning.SyncConfig)} == {digest}
+    assert {action.digest for action in syncs if isinstance(action, planning.SyncConfig)} == {digest}
 
 
 def test_an_edit_of_replicas_restarts_no_pod() -> None:
-    before = observations.made(observations.a_platform())
+    before = observations.created(observations.a_platform())
     plan = _planned(observations.a_platform(components={"ingest": {"replicas": 3}}), before)
     assert _names(plan) == [
         "ConfigMap paper-ingest-settings",
@@ -415,30 +417,32 @@ def test_an_edit_of_replicas_restarts_no_pod() -> None:
         "sync config paper-ingest-0",
     ]
     (workload,) = [
-        act for act in plan.acts if isinstance(act, planning.Apply) and act.manifest["kind"] == "StatefulSet"
+        action
+        for action in plan.actions
+        if isinstance(action, planning.Apply) and action.manifest["kind"] == "StatefulSet"
     ]
     assert workload.live is not None
     assert workload.manifest["spec"]["replicas"] == 3
     # Only the number differs: the template is as it was.
     same = copy.deepcopy(workload.live)
     same["spec"]["replicas"] = 3
-    assert comparisons.as_wanted(workload.manifest, same)
+    assert comparisons.is_up_to_date(workload.manifest, same)
 
 
 def test_undesired_disruption_budget_is_deleted() -> None:
-    before = observations.made(observations.a_platform(components={"ingest": {"replicas": 2}}))
+    before = observations.created(observations.a_platform(components={"ingest": {"replicas": 2}}))
     plan = _planned(observations.a_platform(), before)
     assert _names(plan)[-1] == "PodDisruptionBudget paper-ingest"
-    assert isinstance(plan.acts[-1], planning.Delete)
+    assert isinstance(plan.actions[-1], planning.Delete)
 
 
 @pytest.mark.parametrize("notes", [{}, {labels.SETTINGS: "of-before"}, {"example.org/note": "mine"}])
 def test_pod_without_the_newest_settings_is_synced(notes: dict[str, str]) -> None:
     platform = observations.a_platform()
-    observed = _with_pods(observations.made(platform), {"annotations": notes})
-    (act,) = _planned(platform, observed).acts
-    assert isinstance(act, planning.SyncConfig)
-    assert (act.pod, act.uid) == ("paper-ingest-0", "uid-of-Pod-paper-ingest-0")
+    observed = _with_pods(observations.created(platform), {"annotations": notes})
+    (action,) = _planned(platform, observed).actions
+    assert isinstance(action, planning.SyncConfig)
+    assert (action.pod, action.uid) == ("paper-ingest-0", "uid-of-Pod-paper-ingest-0")
 
 
 @pytest.mark.parametrize(
@@ -446,38 +450,40 @@ def test_pod_without_the_newest_settings_is_synced(notes: dict[str, str]) -> Non
 )
 def test_terminating_or_foreign_pod_is_not_synced(change: dict[str, Any]) -> None:
     platform = observations.a_platform()
-    assert _planned(platform, _with_pods(observations.made(platform), {"annotations": {}, **change})).acts == ()
+    assert _planned(platform, _with_pods(observations.created(platform), {"annotations": {}, **change})).actions == ()
 
 
 def test_pods_are_not_synced_to_foreign_settings() -> None:
     platform = observations.a_platform()
     theirs = Ref("ConfigMap", "paper-ingest-settings")
-    observed = observations.having(_with_pods(observations.made(platform), {"annotations": {}}), _foreign(theirs))
+    observed = observations.with_objects(
+        _with_pods(observations.created(platform), {"annotations": {}}), _foreign(theirs)
+    )
     plan = _planned(platform, observed)
-    assert (plan.acts, [one.reason for one in plan.blockers]) == ((), [Reason.NAME_TAKEN])
+    assert (plan.actions, [one.reason for one in plan.blockers]) == ((), [Reason.NAME_TAKEN])
 
 
 def test_a_workload_names_what_its_pods_cannot_start_without() -> None:
-    children = observations.made(observations.an_external_platform()).children
-    assert {str(ref) for ref in planning.mounted(children[Ref("StatefulSet", "paper-ingest")])} == {
+    children = observations.created(observations.an_external_platform()).children
+    assert {str(ref) for ref in planning.required_refs(children[Ref("StatefulSet", "paper-ingest")])} == {
         "ConfigMap paper-ingest-settings", "Secret my-kafka", "Secret my-nats", "Secret paper-postgres-ingest",
     }  # fmt: skip
-    managed = observations.made(observations.a_platform()).children
-    assert planning.mounted(managed[STATEFUL_SET]) == {Ref("Secret", "paper-postgres")}
-    assert planning.mounted(managed[Ref("Service", "paper-ingest")]) == frozenset()
+    managed = observations.created(observations.a_platform()).children
+    assert planning.required_refs(managed[STATEFUL_SET]) == {Ref("Secret", "paper-postgres")}
+    assert planning.required_refs(managed[Ref("Service", "paper-ingest")]) == frozenset()
 
 
 def test_upgrade_adds_components_without_restarting_servers_or_deleting_anything() -> None:
-    before = observations.before_rooms()
+    before = observations.previous_release()
     platform = observations.a_platform()
     plan = _planned(platform, before)
     assert plan.blockers == ()
-    new = {ref for ref in desired.names(platform) if ref not in before.children}
-    applied = {kinds.ref(act.manifest): act for act in plan.acts if isinstance(act, planning.Apply)}
-    assert len(applied) == len(plan.acts)
+    new = {ref for ref in desired.child_refs(platform) if ref not in before.children}
+    applied = {kinds.ref(action.manifest): action for action in plan.actions if isinstance(action, planning.Apply)}
+    assert len(applied) == len(plan.actions)
     assert new <= set(applied)
     # Ingest is let in to what it needs, Services are of both families; of all else that was there nothing is touched.
-    changed = {str(ref) for ref, act in applied.items() if act.live is not None}
+    changed = {str(ref) for ref, action in applied.items() if action.live is not None}
     assert changed == {f"NetworkPolicy paper-{server}" for server in ("kafka", "nats", "postgres")} | {
         f"Service paper-{server.value}" for server in Server
     }
@@ -487,7 +493,7 @@ def test_upgrade_adds_components_without_restarting_servers_or_deleting_anything
 
 
 def test_journal_volume_never_shrinks_and_names_the_field() -> None:
-    larger = observations.made(observations.a_platform(components={"exchangeSim": {"storage": "2Gi"}}))
+    larger = observations.created(observations.a_platform(components={"exchangeSim": {"storage": "2Gi"}}))
     (blocker,) = _planned(observations.a_platform(), larger).blockers
     assert blocker.reason is Reason.IMMUTABLE_FIELD
     assert "set spec.components.exchangeSim.storage (1Gi) to 2Gi or more" in blocker.message

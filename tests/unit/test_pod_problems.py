@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from aether_operator.api.platforms import Server
-from aether_operator.api.reasons import TEXTS, Reason
+from aether_operator.api.reasons import EXPLANATIONS, Reason
 from aether_operator.observed import pod_problems
 from aether_operator.observed.kinds import Ref
 from aether_operator.status import findings
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aether_operator.observed.observation import Observed
 
 PLATFORM: Final = observations.a_platform()
-STEADY: Final = observations.steady(PLATFORM)
+STEADY: Final = observations.healthy(PLATFORM)
 SET: Final = Ref("StatefulSet", "paper-redis")
 CLAIM: Final = Ref("PersistentVolumeClaim", "paper-redis-data")
 PREFIX: Final = 'create Pod paper-redis-0 in StatefulSet paper-redis failed error: pods "paper-redis-0" is forbidden: '
@@ -38,7 +38,7 @@ def observed(*said: tuple[Ref, str, str], pods: tuple[Manifest, ...] = (), claim
     live, volume = copy.deepcopy(STEADY.children[SET]), copy.deepcopy(STEADY.children[CLAIM])
     live["status"] |= {"readyReplicas": 0, "availableReplicas": 0}
     volume["status"] = {"phase": claim}
-    found = observations.having(observations.having(STEADY, live), volume)
+    found = observations.with_objects(observations.with_objects(STEADY, live), volume)
     events = tuple(
         observations.an_event(found.children[ref], reason, note, f"2026-01-01T12:00:{second:02d}Z")
         for second, (ref, reason, note) in enumerate(said)
@@ -238,17 +238,17 @@ def test_events_are_read_only_where_something_is_missing() -> None:
         STEADY,
         pods=tuple(observations.a_pod_of(one) for ref, one in STEADY.children.items() if ref.kind == "StatefulSet"),
     )
-    assert pod_problems.unexplained(PLATFORM, everything) == frozenset()
-    assert pod_problems.unexplained(PLATFORM, STEADY) == {"StatefulSet"}  # the pods of servers are not in it
-    assert pod_problems.unexplained(PLATFORM, observed(claim=PENDING)) == {"StatefulSet", "PersistentVolumeClaim"}
+    assert pod_problems.kinds_to_explain(PLATFORM, everything) == frozenset()
+    assert pod_problems.kinds_to_explain(PLATFORM, STEADY) == {"StatefulSet"}  # the pods of servers are not in it
+    assert pod_problems.kinds_to_explain(PLATFORM, observed(claim=PENDING)) == {"StatefulSet", "PersistentVolumeClaim"}
     bound = dataclasses.replace(observed(claim=PENDING), pods=everything.pods)
-    assert pod_problems.unexplained(PLATFORM, bound) == {"PersistentVolumeClaim"}
+    assert pod_problems.kinds_to_explain(PLATFORM, bound) == {"PersistentVolumeClaim"}
     going = copy.deepcopy(everything.pods[0])
     going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     left = dataclasses.replace(everything, pods=(going, *everything.pods[1:]))
-    assert pod_problems.unexplained(PLATFORM, left) == {"StatefulSet"}
+    assert pod_problems.kinds_to_explain(PLATFORM, left) == {"StatefulSet"}
 
 
 def test_each_of_these_reasons_has_a_remedy() -> None:
     for reason in (Reason.POD_FORBIDDEN, Reason.UNSCHEDULABLE, Reason.VOLUME_MISSING):
-        assert "command in the message" in TEXTS[reason].act
+        assert "command in the message" in EXPLANATIONS[reason].action

@@ -19,7 +19,7 @@ from aether_operator.api.platforms import Server
 from aether_operator.catalog.components import Component
 from aether_operator.controllers import logs
 from aether_operator.observed import components, secrecy
-from aether_operator.observed.endpoints import Endpoint, Hidden
+from aether_operator.observed.endpoints import Endpoint, SecretText
 from aether_services.ingest.adapters import servers
 from aether_services.kit import logs as kit_logs
 from aether_services.kit import secrecy as kit_secrecy
@@ -73,18 +73,23 @@ def test_a_text_without_a_value_does_not_quote_it(module: ModuleType, text: str,
 
 def test_server_message_that_quotes_any_key_is_dropped_whole() -> None:
     endpoint = Endpoint(
-        host="db", port=1, username="canary-u", password=Hidden("canary-p"), ca="canary-ca", others=(Hidden("x"),)
+        host="db",
+        port=1,
+        username="canary-u",
+        password=SecretText("canary-p"),
+        ca="canary-ca",
+        others=(SecretText("x"),),
     )
-    assert endpoint.words("out of\n memory") == "out of memory"
+    assert endpoint.excerpt("out of\n memory") == "out of memory"
     for text in ("user canary-u", "canary-p is wrong", "ca canary-ca", "ends with x"):
-        assert endpoint.words(text) == secrecy.WITHHELD
+        assert endpoint.excerpt(text) == secrecy.WITHHELD
     assert "canary" not in repr(endpoint)
 
 
 def test_generated_login_name_is_not_secret() -> None:
-    ours = Endpoint(host="db", port=1, username="aether", password=Hidden("canary-p"), ours=True)
-    assert ours.words('relation "aether.trades" does not exist') == 'relation "aether.trades" does not exist'
-    assert ours.words("canary-p is wrong") == secrecy.WITHHELD
+    ours = Endpoint(host="db", port=1, username="aether", password=SecretText("canary-p"), ours=True)
+    assert ours.excerpt('relation "aether.trades" does not exist') == 'relation "aether.trades" does not exist'
+    assert ours.excerpt("canary-p is wrong") == secrecy.WITHHELD
 
 
 def test_service_report_that_quotes_a_secret_is_dropped() -> None:
@@ -190,20 +195,20 @@ async def test_unobserved_task_exception_does_not_quote_the_secret(lines: loggin
 def test_every_value_of_every_secret_is_hidden_whatever_its_key() -> None:
     platform = observations.an_external_platform()
     given = {key: f"canary-{key}" for key in ("username", "password", "ca.crt", "host", "note")}
-    observed = observations.steady(platform)
+    observed = observations.healthy(platform)
     observed = dataclasses.replace(observed, secrets=dict.fromkeys(observed.secrets, given))
     made = {desired.decoded(one)["password"] for ref, one in observed.children.items() if ref.kind == "Secret"}
-    assert desired.hidden(platform, observed) == {*given.values(), *made}
+    assert desired.secret_values(platform, observed) == {*given.values(), *made}
     for server in Server:
         found = desired.endpoint(server, platform, observed)
         assert not isinstance(found, desired.Missing)
-        assert found.hidden == set(given.values())
+        assert found.secret_values == set(given.values())
         assert "canary" not in repr(found)
 
 
 def test_of_servers_of_ours_the_password_alone_is_hidden() -> None:
     platform = observations.a_platform()
-    observed = observations.steady(platform)
+    observed = observations.healthy(platform)
     found = desired.endpoint(Server.POSTGRES, platform, observed)
     assert not isinstance(found, desired.Missing)
-    assert found.hidden - {""} == {found.password.text} <= desired.hidden(platform, observed)
+    assert found.secret_values - {""} == {found.password.text} <= desired.secret_values(platform, observed)

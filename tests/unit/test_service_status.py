@@ -59,7 +59,7 @@ async def test_a_status_is_read_and_what_moves_is_left_out() -> None:
         failing={"nats": "no server"},
         settings="abc",
         system="online",
-        heard=True,
+        received=True,
         books={"BTC/USD": "", "ETH/USD": "Resyncing"},
         outputs={"kafka": "", "nats": "it does not say why"},
     )
@@ -71,7 +71,7 @@ async def test_a_status_is_read_and_what_moves_is_left_out() -> None:
 
 async def test_feed_that_never_connected_is_distinguished() -> None:
     report = await _says({**STATUS, "feed": {"connected": False, "detail": "name not known", "age_seconds": None}})
-    assert (report.disconnected, report.heard) == ("name not known", False)
+    assert (report.disconnected, report.received) == ("name not known", False)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ async def test_no_pods_means_no_queries() -> None:
 def test_running_service_pods_with_an_address_are_queried() -> None:
     platform = observations.a_platform(components={"ingest": {"replicas": 2}})
     assert [
-        (one.component, one.pod, one.address) for one in components.targets(platform, observations.made(platform))
+        (one.component, one.pod, one.address) for one in components.targets(platform, observations.created(platform))
     ] == [
         (Component.EXCHANGE_SIM, "paper-exchange-0", "10.1.0.7"),
         (Component.INGEST, "paper-ingest-0", "10.1.0.7"),
@@ -162,7 +162,7 @@ def test_running_service_pods_with_an_address_are_queried() -> None:
 )
 def test_pod_not_running_or_not_ours_is_not_queried(change: dict[str, Any]) -> None:
     platform = observations.a_platform()
-    observed = observations.made(platform)
+    observed = observations.created(platform)
     live = observed.children[Ref("StatefulSet", "paper-ingest")]
     pod = observations.a_pod_of(live, phase="Running", podIP="10.1.0.7")
     pod |= {key: {**(pod[key] if key == "metadata" else {}), **part} for key, part in change.items()}

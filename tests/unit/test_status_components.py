@@ -38,7 +38,7 @@ def _told(platform: Platform, observed: Observed) -> dict[str, tuple[str, str, s
 
 def _steady(**spec: Any) -> tuple[Platform, Observed]:
     platform = observations.a_platform(**{**SPEC, **spec})
-    return platform, observations.steady(platform)
+    return platform, observations.healthy(platform)
 
 
 def test_healthy_message_is_stable() -> None:
@@ -49,7 +49,7 @@ def test_healthy_message_is_stable() -> None:
 
 
 def test_components_are_unknown_before_anything_runs() -> None:
-    _, (venue, ingest) = components.evaluate(None, observations.made(observations.a_platform()))
+    _, (venue, ingest) = components.evaluate(None, observations.created(observations.a_platform()))
     assert (venue.truth, ingest.truth) == ("Unknown", "Unknown")
 
 
@@ -64,33 +64,35 @@ def test_ingest_that_waits_for_an_owner_names_the_servers() -> None:
 
 def test_a_pair_that_one_replica_serves_is_served() -> None:
     platform, observed = _steady()
-    observed = observations.hearing(observed, FIRST, books={"BTC/USD": ""})
-    assert _told(platform, observations.hearing(observed, SECOND, books={"ETH/USD": ""}))["IngestReady"][0] == "True"
-    bad = observations.hearing(observed, SECOND, books={"BTC/USD": "Resyncing", "ETH/USD": "Resyncing"})
+    observed = observations.with_report(observed, FIRST, books={"BTC/USD": ""})
+    assert (
+        _told(platform, observations.with_report(observed, SECOND, books={"ETH/USD": ""}))["IngestReady"][0] == "True"
+    )
+    bad = observations.with_report(observed, SECOND, books={"BTC/USD": "Resyncing", "ETH/USD": "Resyncing"})
     assert _told(platform, bad)["IngestReady"] == ("False", Reason.BOOK_UNUSABLE, "ETH/USD: Resyncing")
 
 
 def test_channel_silent_on_every_replica_is_named_with_its_pair() -> None:
     platform, observed = _steady()
     both = {"BTC/USD": "", "ETH/USD": ""}
-    observed = observations.hearing(
+    observed = observations.with_report(
         observed, FIRST, books=both, silent={"BTC/USD": ("ticker", "trade"), "ETH/USD": ("trade",)}
     )
-    told = _told(platform, observations.hearing(observed, SECOND, books=both, silent={"BTC/USD": ("trade",)}))
+    told = _told(platform, observations.with_report(observed, SECOND, books=both, silent={"BTC/USD": ("trade",)}))
     assert told["IngestReady"] == ("False", Reason.CHANNEL_SILENT, "BTC/USD: silent: trade")
-    assert _told(platform, observations.hearing(observed, SECOND, books=both))["IngestReady"][0] == "True"
+    assert _told(platform, observations.with_report(observed, SECOND, books=both))["IngestReady"][0] == "True"
 
 
 def test_message_of_a_contradicted_book_is_stable_for_silent_channels() -> None:
     platform, observed = _steady()
     silent = {"BTC/USD": ("book",)}
-    observed = observations.hearing(observed, SECOND, books={"ETH/USD": ""})
+    observed = observations.with_report(observed, SECOND, books={"ETH/USD": ""})
     told = [
-        _told(platform, observations.hearing(observed, FIRST, books={"BTC/USD": why}, silent=silent))["IngestReady"]
+        _told(platform, observations.with_report(observed, FIRST, books={"BTC/USD": why}, silent=silent))["IngestReady"]
         for why in ("Contradicted", "")
     ]
     assert told == [("False", Reason.CHANNEL_SILENT, "BTC/USD: silent: book")] * 2
-    mismatch = observations.hearing(observed, FIRST, books={"BTC/USD": "ChecksumMismatch"}, silent=silent)
+    mismatch = observations.with_report(observed, FIRST, books={"BTC/USD": "ChecksumMismatch"}, silent=silent)
     assert _told(platform, mismatch)["IngestReady"] == (
         "False", Reason.BOOK_UNUSABLE, "BTC/USD: ChecksumMismatch; BTC/USD: silent: book",
     )  # fmt: skip
@@ -99,7 +101,7 @@ def test_message_of_a_contradicted_book_is_stable_for_silent_channels() -> None:
 def test_unserved_pair_is_named() -> None:
     platform, observed = _steady()
     for pod in (FIRST, SECOND):
-        observed = observations.hearing(observed, pod, books={"BTC/USD": ""})
+        observed = observations.with_report(observed, pod, books={"BTC/USD": ""})
     told = _told(platform, observed)
     assert told["IngestReady"] == ("False", Reason.BOOK_UNUSABLE, "ETH/USD: NotServed")
     assert told["Ready"] == ("False", Reason.BOOK_UNUSABLE, "ingest: ETH/USD: NotServed")
@@ -108,7 +110,7 @@ def test_unserved_pair_is_named() -> None:
 def test_unknown_pair_needs_a_person_and_comes_first() -> None:
     platform, observed = _steady()
     for pod in (FIRST, SECOND):
-        observed = observations.hearing(observed, pod, books={"BTC/USD": "Resyncing", "ETH/USD": "UnknownPair"})
+        observed = observations.with_report(observed, pod, books={"BTC/USD": "Resyncing", "ETH/USD": "UnknownPair"})
     told = _told(platform, observed)
     assert told["IngestReady"] == ("False", Reason.UNKNOWN_PAIR, "ETH/USD: UnknownPair; BTC/USD: Resyncing")
     assert told["Stalled"][:2] == ("True", Reason.UNKNOWN_PAIR)
@@ -116,7 +118,7 @@ def test_unknown_pair_needs_a_person_and_comes_first() -> None:
 
 def test_pair_whose_trades_are_withheld_is_named_with_the_cause() -> None:
     platform, observed = _steady()
-    observed = observations.hearing(observed, SECOND, trades={"ETH/USD": "trade 7: its time is ahead of our clock"})
+    observed = observations.with_report(observed, SECOND, trades={"ETH/USD": "trade 7: its time is ahead of our clock"})
     assert _told(platform, observed)["IngestReady"] == (
         "False", Reason.TRADES_INVALID, "ETH/USD: trade 7: its time is ahead of our clock",
     )  # fmt: skip
@@ -125,18 +127,20 @@ def test_pair_whose_trades_are_withheld_is_named_with_the_cause() -> None:
 def test_failing_output_is_named_once_with_its_pods() -> None:
     platform, observed = _steady()
     for pod in (FIRST, SECOND):
-        observed = observations.hearing(observed, pod, outputs={"kafka": "no broker answers", "nats": "", "tables": ""})
+        observed = observations.with_report(
+            observed, pod, outputs={"kafka": "no broker answers", "nats": "", "tables": ""}
+        )
     assert _told(platform, observed)["IngestReady"] == (
         "False", Reason.OUTPUT_FAILED, f"kafka: no broker answers ({FIRST}, {SECOND})",
     )  # fmt: skip
-    one = observations.hearing(observed, SECOND, outputs={"kafka": "", "nats": "", "tables": ""})
+    one = observations.with_report(observed, SECOND, outputs={"kafka": "", "nats": "", "tables": ""})
     assert _told(platform, one)["IngestReady"][2] == f"kafka: no broker answers ({FIRST})"
 
 
 def test_replica_with_older_settings_is_awaited_and_its_books_ignored() -> None:
     platform, observed = _steady()
     told = _told(
-        platform, observations.hearing(observed, SECOND, settings="of-before", books={"BTC/USD": "UnknownPair"})
+        platform, observations.with_report(observed, SECOND, settings="of-before", books={"BTC/USD": "UnknownPair"})
     )
     assert told["IngestReady"] == (
         "False", Reason.PROGRESSING, f"Pod {SECOND} does not follow the newest settings yet",
@@ -146,7 +150,7 @@ def test_replica_with_older_settings_is_awaited_and_its_books_ignored() -> None:
 
 def test_unresponsive_pod_is_named_and_an_unqueried_one_is_unknown() -> None:
     platform, observed = _steady()
-    mute = observations.hearing(observed, SECOND, reason=Reason.UNREACHABLE, message="no answer within 3 s")
+    mute = observations.with_report(observed, SECOND, reason=Reason.UNREACHABLE, message="no answer within 3 s")
     assert _told(platform, mute)["IngestReady"] == (
         "False", Reason.UNREACHABLE, f"Pod {SECOND}: no answer within 3 s",
     )  # fmt: skip
@@ -161,7 +165,7 @@ def test_unresponsive_pod_is_named_and_an_unqueried_one_is_unknown() -> None:
 
 def test_component_with_a_failing_check_reports_it_itself() -> None:
     platform, observed = _steady()
-    told = _told(platform, observations.hearing(observed, EXCHANGE, ready=False, failing={"journal": "disk full"}))
+    told = _told(platform, observations.with_report(observed, EXCHANGE, ready=False, failing={"journal": "disk full"}))
     assert told["VenueReady"] == ("False", Reason.FAILED, f"Pod {EXCHANGE}: journal: disk full")
 
 
@@ -169,7 +173,7 @@ def test_unavailable_venue_is_the_only_cause_that_ingest_reports() -> None:
     platform, observed = _steady()
     observed = observations.without(observed, Ref("StatefulSet", "paper-exchange"))
     for pod in (FIRST, SECOND):
-        observed = observations.hearing(
+        observed = observations.with_report(
             observed, pod, disconnected="refused", books={"BTC/USD": "NoFeed", "ETH/USD": "NoFeed"}
         )
     told = _told(platform, observed)
@@ -181,17 +185,17 @@ def test_unavailable_venue_is_the_only_cause_that_ingest_reports() -> None:
 def _not_ready(observed: Observed, name: str) -> Observed:
     live = copy.deepcopy(observed.children[Ref("StatefulSet", name)])
     live["status"] |= {"readyReplicas": 0, "availableReplicas": 0}
-    return observations.having(observed, live)
+    return observations.with_objects(observed, live)
 
 
 def test_unready_pods_that_respond_report_the_cause_themselves() -> None:
     platform, observed = _steady()
     observed = _not_ready(observed, "paper-ingest")
     for pod in (FIRST, SECOND):
-        observed = observations.hearing(observed, pod, ready=False, books={"BTC/USD": "", "ETH/USD": "Resyncing"})
+        observed = observations.with_report(observed, pod, ready=False, books={"BTC/USD": "", "ETH/USD": "Resyncing"})
     assert _told(platform, observed)["IngestReady"] == ("False", Reason.BOOK_UNUSABLE, "ETH/USD: Resyncing")
     venue = _not_ready(
-        observations.hearing(observed, EXCHANGE, ready=False, failing={"journal": "disk full"}), "paper-exchange"
+        observations.with_report(observed, EXCHANGE, ready=False, failing={"journal": "disk full"}), "paper-exchange"
     )
     assert _told(platform, venue)["VenueReady"][2] == f"Pod {EXCHANGE}: journal: disk full"
     mute = dataclasses.replace(
@@ -207,8 +211,8 @@ def test_unready_pods_without_a_venue_are_no_second_cause() -> None:
     platform, observed = _steady(venue={"name": "Kraken"})
     observed = _not_ready(observed, "paper-ingest")
     for pod in (FIRST, SECOND):
-        observed = observations.hearing(
-            observed, pod, ready=False, disconnected="name not known", heard=False, books={}
+        observed = observations.with_report(
+            observed, pod, ready=False, disconnected="name not known", received=False, books={}
         )
     told = _told(platform, observed)
     assert told["VenueReady"][1] == Reason.NO_EGRESS
@@ -220,7 +224,7 @@ def test_failing_output_is_reported_also_without_the_venue() -> None:
     platform, observed = _steady()
     observed = observations.without(observed, Ref("StatefulSet", "paper-exchange"))
     told = _told(
-        platform, observations.hearing(observed, FIRST, outputs={"tables": "login refused"}, disconnected="refused")
+        platform, observations.with_report(observed, FIRST, outputs={"tables": "login refused"}, disconnected="refused")
     )
     assert told["IngestReady"] == ("False", Reason.OUTPUT_FAILED, f"tables: login refused ({FIRST})")
 
@@ -228,12 +232,14 @@ def test_failing_output_is_reported_also_without_the_venue() -> None:
 def test_real_venue_without_egress_names_what_the_cluster_needs() -> None:
     platform, observed = _steady(venue={"name": "Kraken"})
     for pod in (FIRST, SECOND):
-        observed = observations.hearing(observed, pod, disconnected="name not known", heard=False, books={})
+        observed = observations.with_report(observed, pod, disconnected="name not known", received=False, books={})
     truth, reason, message = _told(platform, observed)["VenueReady"]
     assert (truth, reason) == ("False", Reason.NO_EGRESS)
     assert "the cluster needs egress to the internet, port 443" in message
     assert f"{FIRST}, {SECOND}: name not known" in message
-    assert _told(platform, observations.hearing(observed, FIRST, heard=True))["VenueReady"][1] == Reason.UNREACHABLE
+    assert (
+        _told(platform, observations.with_report(observed, FIRST, received=True))["VenueReady"][1] == Reason.UNREACHABLE
+    )
 
 
 def test_real_venue_is_unknown_before_a_replica_reports_it() -> None:
@@ -265,7 +271,7 @@ def test_applied_spec_has_the_complete_feed_and_simulated_venue() -> None:
     def applied(**spec: Any) -> dict[str, Any]:
         platform = observations.a_platform(**spec)
         seen = status.StatusInput(
-            generation=1, paused=False, platform=platform, newest=platform, observed=observations.steady(platform)
+            generation=1, paused=False, platform=platform, newest=platform, observed=observations.healthy(platform)
         )
         told: dict[str, Any] = status.compute_status(seen, {"observedGeneration": -1}, now=NOW)["applied"]
         return told

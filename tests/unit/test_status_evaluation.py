@@ -26,7 +26,7 @@ READY, RECONCILING, STALLED = evaluations.READY, evaluations.RECONCILING, evalua
 
 
 def test_a_new_generation_has_the_whole_deadline_again() -> None:
-    observed = evaluations.saying(Reason.UNREACHABLE)(observations.steady(observations.a_platform()))
+    observed = evaluations.with_server_reason(Reason.UNREACHABLE)(observations.healthy(observations.a_platform()))
     old, new = (observations.a_platform(generation=number, progressDeadlineSeconds=60) for number in (1, 2))
     late = evaluations.status_of(
         evaluations.inputs(old, observed), evaluations.status_of(evaluations.inputs(old, observed)), at=60
@@ -42,7 +42,7 @@ def test_a_new_generation_has_the_whole_deadline_again() -> None:
 
 
 def test_a_longer_deadline_is_an_edit_that_counts() -> None:
-    observed = evaluations.saying(Reason.UNREACHABLE)(observations.steady(observations.a_platform()))
+    observed = evaluations.with_server_reason(Reason.UNREACHABLE)(observations.healthy(observations.a_platform()))
     platform = observations.a_platform(progressDeadlineSeconds=600)
     first = evaluations.status_of(evaluations.inputs(platform, observed))
     assert evaluations.status_of(evaluations.inputs(platform, observed), first, at=599)["state"] == RECONCILING
@@ -50,8 +50,10 @@ def test_a_longer_deadline_is_an_edit_that_counts() -> None:
 
 def test_a_times_change_is_the_truths_change() -> None:
     platform = observations.a_platform()
-    good = evaluations.inputs(platform, observations.steady(platform))
-    bad = evaluations.inputs(platform, evaluations.saying(Reason.UNREACHABLE)(observations.steady(platform)))
+    good = evaluations.inputs(platform, observations.healthy(platform))
+    bad = evaluations.inputs(
+        platform, evaluations.with_server_reason(Reason.UNREACHABLE)(observations.healthy(platform))
+    )
     first = evaluations.status_of(good)
     then = evaluations.status_of(bad, first, at=30)
     times = {kind: one["lastTransitionTime"] for kind, one in evaluations.conditions(then).items()}
@@ -66,7 +68,9 @@ def test_server_condition_names_its_version_or_what_it_lacks() -> None:
     platform = observations.a_platform()
     told = evaluations.conditions(
         evaluations.status_of(
-            evaluations.inputs(platform, evaluations.saying(Reason.UNREACHABLE, "no")(observations.steady(platform)))
+            evaluations.inputs(
+                platform, evaluations.with_server_reason(Reason.UNREACHABLE, "no")(observations.healthy(platform))
+            )
         )
     )
     assert (told["PostgresReady"]["status"], told["PostgresReady"]["message"]) == ("True", "15.8")
@@ -78,7 +82,7 @@ def test_what_was_not_seen_is_unknown_and_not_false() -> None:
     platform = observations.a_platform()
     told = evaluations.conditions(
         evaluations.status_of(
-            evaluations.inputs(platform, dataclasses.replace(observations.steady(platform), servers={}, schema=None))
+            evaluations.inputs(platform, dataclasses.replace(observations.healthy(platform), servers={}, schema=None))
         )
     )
     assert {told[kind]["status"] for kind in ("PostgresReady", "KafkaReady", "SchemaReady")} == {"Unknown"}
@@ -89,11 +93,11 @@ def test_what_was_not_seen_is_unknown_and_not_false() -> None:
 
 def test_invalid_spec_keeps_the_last_good_one_and_names_fields() -> None:
     platform = observations.a_platform(retention={"tradesDays": 30})
-    before = evaluations.status_of(evaluations.inputs(platform, observations.steady(platform)))
+    before = evaluations.status_of(evaluations.inputs(platform, observations.healthy(platform)))
     problems = ("spec.retention.tradesDays: 0 is below 1", "spec.dataPlane.kafka.mode: unknown")
-    seen = evaluations.inputs(platform, observations.steady(platform), generation=2, newest=None, problems=problems)
+    seen = evaluations.inputs(platform, observations.healthy(platform), generation=2, newest=None, problems=problems)
     told = evaluations.status_of(seen, before, at=5)
-    assert (told["state"], told["reason"], evaluations.in_kstatus(told, generation=2)) == (
+    assert (told["state"], told["reason"], evaluations.kstatus_of(told, generation=2)) == (
         STALLED, Reason.INVALID_SPEC, kstatus.FAILED,
     )  # fmt: skip
     assert told["message"] == f"spec: {problems[1]}; {problems[0]}"
@@ -101,7 +105,7 @@ def test_invalid_spec_keeps_the_last_good_one_and_names_fields() -> None:
     assert told["applied"]["retention"]["tradesDays"] == 30
     assert evaluations.conditions(told)["PostgresReady"]["status"] == "True"
     healed = evaluations.status_of(
-        evaluations.inputs(platform, observations.steady(platform), generation=3), told, at=9
+        evaluations.inputs(platform, observations.healthy(platform), generation=3), told, at=9
     )
     assert healed["state"] == READY
 
@@ -115,13 +119,13 @@ def test_a_platform_that_never_was_valid_has_nothing_applied() -> None:
 
 def test_paused_platform_with_an_applied_spec_keeps_its_status() -> None:
     platform = observations.a_platform()
-    before = evaluations.status_of(evaluations.inputs(platform, observations.steady(platform)))
+    before = evaluations.status_of(evaluations.inputs(platform, observations.healthy(platform)))
     paused = observations.a_platform(generation=2, paused=True)
-    observed = dataclasses.replace(observations.steady(platform), schema=None)
+    observed = dataclasses.replace(observations.healthy(platform), schema=None)
     told = evaluations.status_of(
         evaluations.inputs(platform, observed, generation=2, paused=True, newest=paused), before, at=9
     )
-    assert (told["state"], evaluations.in_kstatus(told, generation=2)) == (READY, kstatus.CURRENT)
+    assert (told["state"], evaluations.kstatus_of(told, generation=2)) == (READY, kstatus.CURRENT)
     assert evaluations.conditions(told)["Paused"]["status"] == "True"
     assert (told["applied"], told["schema"]) == (before["applied"], before["schema"])
 
@@ -129,34 +133,34 @@ def test_paused_platform_with_an_applied_spec_keeps_its_status() -> None:
 def test_failure_reason_of_a_newer_release_survives_a_pause() -> None:
     platform = observations.a_platform()
     before = evaluations.status_of(
-        evaluations.inputs(platform, evaluations.schema(Reason.WAITING_FOR_LOCK)(observations.steady(platform)))
+        evaluations.inputs(platform, evaluations.with_schema(Reason.WAITING_FOR_LOCK)(observations.healthy(platform)))
     )
     (schema,) = [one for one in before["conditions"] if one["type"] == ConditionType.SCHEMA_READY]
     schema["reason"] = "FromTheFuture"
-    observed = dataclasses.replace(observations.steady(platform), schema=None)
+    observed = dataclasses.replace(observations.healthy(platform), schema=None)
     told = evaluations.status_of(evaluations.inputs(platform, observed, paused=True, newest=platform), before)
     assert evaluations.conditions(told)[ConditionType.SCHEMA_READY]["reason"] == Reason.FAILED
 
 
 def test_spec_left_unapplied_by_a_pause_is_not_current() -> None:
     platform = observations.a_platform()
-    before = evaluations.status_of(evaluations.inputs(platform, observations.steady(platform)))
+    before = evaluations.status_of(evaluations.inputs(platform, observations.healthy(platform)))
     newest = observations.a_platform(generation=2, paused=True, retention={"tradesDays": 7})
-    seen = evaluations.inputs(platform, observations.steady(platform), generation=2, paused=True, newest=newest)
+    seen = evaluations.inputs(platform, observations.healthy(platform), generation=2, paused=True, newest=newest)
     told = evaluations.status_of(seen, before, at=9)
-    assert (told["state"], told["reason"], evaluations.in_kstatus(told, generation=2)) == (
+    assert (told["state"], told["reason"], evaluations.kstatus_of(told, generation=2)) == (
         STALLED, Reason.PAUSED_BY_SPEC, kstatus.FAILED,
     )  # fmt: skip
     assert told["applied"] == before["applied"]
     unpaused = observations.a_platform(generation=3, retention={"tradesDays": 7})
-    told = evaluations.status_of(evaluations.inputs(unpaused, observations.steady(platform)), told, at=19)
+    told = evaluations.status_of(evaluations.inputs(unpaused, observations.healthy(platform)), told, at=19)
     assert (told["state"], told["applied"]["retention"]["tradesDays"]) == (READY, 7)
 
 
 def test_platform_created_paused_is_not_current() -> None:
     newest = observations.a_platform(paused=True)
     told = evaluations.status_of(evaluations.inputs(None, generation=1, paused=True, newest=newest))
-    assert (told["state"], told["reason"], evaluations.in_kstatus(told)) == (
+    assert (told["state"], told["reason"], evaluations.kstatus_of(told)) == (
         STALLED,
         Reason.PAUSED_BY_SPEC,
         kstatus.FAILED,
@@ -166,7 +170,7 @@ def test_platform_created_paused_is_not_current() -> None:
 
 def _paused(platform: Platform, observed: Observed) -> dict[str, tuple[str, str, str]]:
     """Condition → its truth, reason and message, of a platform that was well, is paused, and was then touched."""
-    before = evaluations.status_of(evaluations.inputs(platform, observations.steady(platform)))
+    before = evaluations.status_of(evaluations.inputs(platform, observations.healthy(platform)))
     paused = observations.a_platform(generation=2, paused=True)
     observed = dataclasses.replace(observed, paused=True, schema=None, topics=None)
     told = evaluations.status_of(
@@ -182,24 +186,24 @@ def _paused(platform: Platform, observed: Observed) -> dict[str, tuple[str, str,
 def test_who_is_scaled_away_in_a_pause_is_not_ready(name: str, kind: str) -> None:
     """What its server said a moment ago does not count, and nobody is told to wait."""
     platform = observations.a_platform()
-    live = copy.deepcopy(observations.steady(platform).children[Ref("StatefulSet", f"paper-{name}")])
+    live = copy.deepcopy(observations.healthy(platform).children[Ref("StatefulSet", f"paper-{name}")])
     live["spec"]["replicas"] = 0
     live["status"] |= {"replicas": 0, "readyReplicas": 0, "availableReplicas": 0, "updatedReplicas": 0}
-    told = _paused(platform, observations.having(observations.steady(platform), live))
+    told = _paused(platform, observations.with_objects(observations.healthy(platform), live))
     held = f"StatefulSet paper-{name} is scaled to 0 of 1 pods, and nothing is changed while spec.paused is true"
     assert told[kind] == ("False", Reason.PAUSED_BY_SPEC, held)
 
 
 def test_what_is_deleted_in_a_pause_is_not_waited_for() -> None:
     platform = observations.a_platform()
-    told = _paused(platform, observations.without(observations.steady(platform), Ref("Service", "paper-redis")))
+    told = _paused(platform, observations.without(observations.healthy(platform), Ref("Service", "paper-redis")))
     held = "Service paper-redis is not there, and nothing is changed while spec.paused is true"
     assert told["RedisReady"] == ("False", Reason.PAUSED_BY_SPEC, held)
 
 
 def test_paused_platform_does_not_wait_for_an_unobserved_schema() -> None:
     platform = observations.a_platform()
-    observed = dataclasses.replace(observations.steady(platform), schema=None, paused=True)
+    observed = dataclasses.replace(observations.healthy(platform), schema=None, paused=True)
     told = evaluations.status_of(evaluations.inputs(platform, observed, paused=True))
     schema = evaluations.conditions(told)["SchemaReady"]
     assert (schema["status"], schema["reason"]) == ("Unknown", Reason.PAUSED_BY_SPEC)
@@ -223,20 +227,20 @@ def test_platform_created_paused_waits_for_no_part() -> None:
 def test_pause_does_not_hide_a_schema_problem() -> None:
     platform = observations.a_platform()
     before = evaluations.status_of(
-        evaluations.inputs(platform, evaluations.schema(Reason.SCHEMA_NEWER)(observations.steady(platform)))
+        evaluations.inputs(platform, evaluations.with_schema(Reason.SCHEMA_NEWER)(observations.healthy(platform)))
     )
-    observed = dataclasses.replace(observations.steady(platform), schema=None)
+    observed = dataclasses.replace(observations.healthy(platform), schema=None)
     told = evaluations.status_of(evaluations.inputs(platform, observed, paused=True), before, at=9)
     assert (told["state"], told["reason"]) == (STALLED, Reason.SCHEMA_NEWER)
 
 
 def test_platform_being_deleted_reports_it_and_keeps_its_status() -> None:
     platform = observations.a_platform()
-    before = evaluations.status_of(evaluations.inputs(platform, observations.steady(platform)))
+    before = evaluations.status_of(evaluations.inputs(platform, observations.healthy(platform)))
     meta: dict[str, Any] = {"generation": 2, "deletionTimestamp": "2026-01-01T12:00:00Z"}
     told = status.compute_terminating_status({"metadata": meta, "status": before}, now=evaluations.NOW)
     assert (told["state"], told["reason"]) == (status.State.TERMINATING, Reason.TERMINATING)
-    assert evaluations.in_kstatus(told, **meta) == kstatus.TERMINATING
+    assert evaluations.kstatus_of(told, **meta) == kstatus.TERMINATING
     assert {told[key] == before[key] for key in ("applied", "endpoints", "schema")} == {True}
     assert [one["type"] for one in told["conditions"]] == [one["type"] for one in before["conditions"]]
     assert (
@@ -258,13 +262,13 @@ def _warning(observed: Observed, platform: Platform) -> tuple[str, str, str]:
 
 def test_all_warnings_are_reported_most_severe_first() -> None:
     platform = observations.a_platform()
-    observed = evaluations.schema(
+    observed = evaluations.with_schema(
         Reason.READY,
         engine=Engine.PARTMAN,
         held=("aether.trades: 3 partitions",),
         drift=(Drift(name="index i", what="is gone", repaired=False),),
         warnings=("the reader may not log in",),
-    )(observations.steady(platform))
+    )(observations.healthy(platform))
     truth, reason, message = _warning(observed, platform)
     assert (truth, reason) == ("True", Reason.RETENTION_HELD)
     for part in ("aether.trades: 3 partitions", "index i: is gone", "reader may not", "evaluation"):
@@ -273,44 +277,44 @@ def test_all_warnings_are_reported_most_severe_first() -> None:
 
 def test_only_managed_servers_are_warned_as_for_evaluation() -> None:
     managed, external = observations.a_platform(), observations.an_external_platform()
-    assert _warning(observations.steady(managed), managed)[:2] == ("True", Reason.EVALUATION_ONLY)
-    assert _warning(observations.steady(external), external) == ("False", Reason.READY, "")
+    assert _warning(observations.healthy(managed), managed)[:2] == ("True", Reason.EVALUATION_ONLY)
+    assert _warning(observations.healthy(external), external) == ("False", Reason.READY, "")
 
 
 def test_endpoints_have_server_addresses_and_the_secret_to_connect_with() -> None:
     managed = evaluations.status_of(
-        evaluations.inputs(observations.a_platform(), observations.steady(observations.a_platform()))
+        evaluations.inputs(observations.a_platform(), observations.healthy(observations.a_platform()))
     )["endpoints"]
     assert managed["postgres"] == {
         "host": "paper-postgres.desk.svc", "port": 5432, "database": "aether", "secretName": "paper-postgres-reader",
     }  # fmt: skip
     assert managed["nats"] == {"host": "paper-nats.desk.svc", "port": 4222, "secretName": "paper-nats"}
     platform = observations.an_external_platform()
-    external = evaluations.status_of(evaluations.inputs(platform, observations.steady(platform)))["endpoints"]
+    external = evaluations.status_of(evaluations.inputs(platform, observations.healthy(platform)))["endpoints"]
     assert external["postgres"]["secretName"] == "paper-postgres-reader"
     assert external["redis"] == {"host": "redis.example.org", "port": 1003, "secretName": "my-redis"}
 
 
 def test_applied_spec_has_all_defaults_and_is_a_valid_spec() -> None:
     platform = observations.a_platform()
-    applied = evaluations.status_of(evaluations.inputs(platform, observations.steady(platform)))["applied"]
+    applied = evaluations.status_of(evaluations.inputs(platform, observations.healthy(platform)))["applied"]
     assert applied["dataPlane"]["kafka"] == {"mode": "Managed", "managed": {"storage": "10Gi"}}
     assert applied["progressDeadlineSeconds"] == 300
     again = observations.a_platform(**applied)
-    assert evaluations.status_of(evaluations.inputs(again, observations.steady(platform)))["applied"] == applied
+    assert evaluations.status_of(evaluations.inputs(again, observations.healthy(platform)))["applied"] == applied
     assert PlatformSpec.model_validate(applied).retention == platform.spec.retention
 
 
 def test_versions_and_schema_are_reported_unchanged() -> None:
     platform = observations.a_platform()
-    told = evaluations.status_of(evaluations.inputs(platform, observations.steady(platform)))
+    told = evaluations.status_of(evaluations.inputs(platform, observations.healthy(platform)))
     assert told["servers"] == {server.value: {"version": "15.8"} for server in Server}
     assert told["schema"] == {"revision": "0001", "engine": "TimescaleDB", "tradesDays": 90}
 
 
 def test_no_value_of_a_users_secret_is_in_a_status() -> None:
     platform = observations.an_external_platform()
-    observed = observations.steady(platform)
+    observed = observations.healthy(platform)
     assert "canary" in json.dumps(observed.secrets)
     assert "canary" not in json.dumps(evaluations.status_of(evaluations.inputs(platform, observed)))
 
@@ -318,7 +322,9 @@ def test_no_value_of_a_users_secret_is_in_a_status() -> None:
 def test_messages_are_as_long_as_a_status_bears() -> None:
     platform = observations.a_platform()
     told = evaluations.status_of(
-        evaluations.inputs(platform, evaluations.saying(Reason.FAILED, "x" * 100_000)(observations.steady(platform)))
+        evaluations.inputs(
+            platform, evaluations.with_server_reason(Reason.FAILED, "x" * 100_000)(observations.healthy(platform))
+        )
     )
     assert max(len(one["message"]) for one in [told, *told["conditions"]]) <= 1000
 
@@ -328,9 +334,9 @@ def test_every_reason_has_a_remedy_and_every_remedy_is_used() -> None:
 
 
 def test_shrinking_claim_is_stalled_with_the_field_to_fix() -> None:
-    before = observations.steady(observations.a_platform())
+    before = observations.healthy(observations.a_platform())
     platform = observations.a_platform(dataPlane={"postgres": {"managed": {"storage": "5Gi"}}})
-    wanted = observations.made(platform).children.values()
+    wanted = observations.created(platform).children.values()
     blockers = planning.plan(list(wanted), before, platform).blockers
     told = evaluations.status_of(evaluations.inputs(platform, dataclasses.replace(before, blockers=blockers)))
     assert (told["state"], told["reason"]) == (STALLED, Reason.IMMUTABLE_FIELD)

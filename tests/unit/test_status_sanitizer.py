@@ -28,7 +28,7 @@ NOW: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NEVER: Final = {"observedGeneration": -1}
 SPEC: Final = crds.spec_schema()
 STATUS: Final = crds.status_schema()
-TEXTS: Final = st.text(st.characters(codec=None, exclude_categories=()), max_size=40).map(lambda one: one * 40)
+EXPLANATIONS: Final = st.text(st.characters(codec=None, exclude_categories=()), max_size=40).map(lambda one: one * 40)
 """Any letters, half ones too, and too many of them."""
 
 
@@ -67,7 +67,7 @@ def kept(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def status_of(
-    raw: dict[str, Any], change: Any = lambda observed: observed, made: Any = observations.steady
+    raw: dict[str, Any], change: Any = lambda observed: observed, made: Any = observations.healthy
 ) -> dict[str, Any]:
     """A platform of a spec as it is judged, in a world where all is well but for a change."""
     read = parsing.parse(raw)
@@ -110,7 +110,7 @@ def test_api_server_accepts_the_status_of_any_spec_change(before: dict[str, Any]
 
 @settings(max_examples=50)
 @given(
-    texts=st.lists(TEXTS, min_size=5, max_size=5),
+    texts=st.lists(EXPLANATIONS, min_size=5, max_size=5),
     days=st.integers(min_value=-(1 << 70), max_value=1 << 70),
     many=st.integers(min_value=0, max_value=40),
     reason=st.sampled_from(Reason),
@@ -260,5 +260,5 @@ CONDITION: Final = {
 def test_values_the_api_server_would_reject_are_shortened_or_omitted(
     told: dict[str, Any], left: dict[str, Any]
 ) -> None:
-    assert sanitizer.fitted(told) == left
+    assert sanitizer.sanitize(told) == left
     assert wrong(left) == []

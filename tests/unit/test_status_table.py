@@ -33,7 +33,7 @@ def _with_set(**changes: Any) -> Callable[[Observed], Observed]:
     def changed(observed: Observed) -> Observed:
         live = copy.deepcopy(observed.children[SET])
         live["status"] |= changes
-        return observations.having(observed, live)
+        return observations.with_objects(observed, live)
 
     return changed
 
@@ -56,7 +56,7 @@ def _changed(ref: Ref, change: Callable[[Manifest], Any]) -> Callable[[Observed]
     def changed(observed: Observed) -> Observed:
         live = copy.deepcopy(observed.children[ref])
         change(live)
-        return observations.having(observed, live)
+        return observations.with_objects(observed, live)
 
     return changed
 
@@ -168,29 +168,31 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
         lambda observed: dataclasses.replace(observed, servers={}), RECONCILING, Reason.PROGRESSING, "not asked yet",
     ),
     "a Secret is missing": (
-        evaluations.saying(Reason.SECRET_MISSING, "Secret my-kafka does not exist"),
+        evaluations.with_server_reason(Reason.SECRET_MISSING, "Secret my-kafka does not exist"),
         RECONCILING, Reason.SECRET_MISSING, "kafka: Secret my-kafka does not exist",
     ),
     "a key is missing": (
-        evaluations.saying(Reason.SECRET_KEY_MISSING, "Secret x has no key password"),
+        evaluations.with_server_reason(Reason.SECRET_KEY_MISSING, "Secret x has no key password"),
         RECONCILING, Reason.SECRET_KEY_MISSING, "Secret x has no key password",
     ),
     **{
-        f"a server says {reason.value}": (evaluations.saying(reason), RECONCILING, reason, "kafka: it says so")
+        f"a server says {reason.value}": (
+            evaluations.with_server_reason(reason), RECONCILING, reason, "kafka: it says so",
+        )
         for reason in (
             Reason.UNREACHABLE, Reason.TLS_FAILED, Reason.AUTHENTICATION_FAILED, Reason.PERMISSION_DENIED,
             Reason.VERSION_UNSUPPORTED, Reason.FAILED,
         )
     },
     **{
-        f"a server says {reason.value}": (evaluations.saying(reason), STALLED, reason, "kafka: it says so")
+        f"a server says {reason.value}": (evaluations.with_server_reason(reason), STALLED, reason, "kafka: it says so")
         for reason in (
             Reason.SERVER_OWNED_BY_ANOTHER, Reason.VENUE_MISMATCH, Reason.OWNER_NOT_RECORDED, Reason.JETSTREAM_DISABLED,
         )
     },
     **{
         f"PostgreSQL says {reason.value}": (
-            evaluations.saying(reason, server=Server.POSTGRES), RECONCILING, reason, "postgres: it says so",
+            evaluations.with_server_reason(reason, server=Server.POSTGRES), RECONCILING, reason, "postgres: it says so",
         )
         for reason in (Reason.DATABASE_MISSING, Reason.TIMESCALE_MISSING, Reason.PARTMAN_MISSING)
     },
@@ -200,13 +202,13 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
         RECONCILING, Reason.PROGRESSING, "schema: it was not",
     ),
     **{
-        f"the schema says {reason.value}": (evaluations.schema(reason), RECONCILING, reason, "schema: it says so")
+        f"the schema says {reason.value}": (evaluations.with_schema(reason), RECONCILING, reason, "schema: it says so")
         for reason in (
             Reason.MIGRATING, Reason.WAITING_FOR_LOCK, Reason.FAILED, Reason.PERMISSION_DENIED, Reason.UNREACHABLE,
         )
     },
     **{
-        f"the schema says {reason.value}": (evaluations.schema(reason), STALLED, reason, "schema: it says so")
+        f"the schema says {reason.value}": (evaluations.with_schema(reason), STALLED, reason, "schema: it says so")
         for reason in (
             Reason.DATABASE_OWNED_BY_ANOTHER, Reason.VENUE_MISMATCH, Reason.VENUE_UNKNOWN, Reason.SCHEMA_NEWER,
             Reason.SCHEMA_DRIFTED,
@@ -222,18 +224,19 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
         STALLED, Reason.REQUEST_REJECTED, "do this",
     ),
     "what a person mends comes before what time mends": (
-        _all(evaluations.saying(Reason.UNREACHABLE), evaluations.schema(Reason.SCHEMA_NEWER)),
+        _all(evaluations.with_server_reason(Reason.UNREACHABLE), evaluations.with_schema(Reason.SCHEMA_NEWER)),
         STALLED, Reason.SCHEMA_NEWER, "schema: it says so; kafka: it says so",
     ),
     # It works, and a person should know.
     "partitions are native": (
-        evaluations.schema(Reason.READY, engine=Engine.PARTMAN), READY, Reason.READY, "Everything",
+        evaluations.with_schema(Reason.READY, engine=Engine.PARTMAN), READY, Reason.READY, "Everything",
     ),
     "a retention is held": (
-        evaluations.schema(Reason.READY, held=("aether.trades: 3 partitions",)), READY, Reason.READY, "",
+        evaluations.with_schema(Reason.READY, held=("aether.trades: 3 partitions",)), READY, Reason.READY, "",
     ),
     "drift was repaired": (
-        evaluations.schema(Reason.READY, drift=(Drift(name="i", what="gone", repaired=True),)), READY, Reason.READY, "",
+        evaluations.with_schema(Reason.READY, drift=(Drift(name="i", what="gone", repaired=True),)),
+        READY, Reason.READY, "",
     ),
 }  # fmt: skip
 """A name → what is different from a steady world, and the state, reason and part of the message that are told."""
@@ -249,10 +252,10 @@ def test_the_table_has_forty_states() -> None:
 def test_status_matches_the_table_and_kstatus_agrees(name: str) -> None:
     change, state, reason, part = TABLE[name]
     platform = observations.a_platform()
-    told = evaluations.status_of(evaluations.inputs(platform, change(observations.steady(platform))))
+    told = evaluations.status_of(evaluations.inputs(platform, change(observations.healthy(platform))))
     assert (told["state"], told["reason"]) == (state, reason)
     assert part in told["message"]
-    assert evaluations.in_kstatus(told) == IN_KSTATUS[state]
+    assert evaluations.kstatus_of(told) == IN_KSTATUS[state]
     truths = {kind: one["status"] for kind, one in evaluations.conditions(told).items()}
     assert (truths["Ready"] == "True") is (state is READY)
     assert (truths["Reconciling"] == "True") is (state is RECONCILING)
@@ -262,17 +265,17 @@ def test_status_matches_the_table_and_kstatus_agrees(name: str) -> None:
 @pytest.mark.parametrize("name", TABLE)
 def test_every_condition_exists_with_the_observed_generation(name: str) -> None:
     platform = observations.a_platform(generation=4)
-    told = evaluations.status_of(evaluations.inputs(platform, TABLE[name][0](observations.steady(platform))))
+    told = evaluations.status_of(evaluations.inputs(platform, TABLE[name][0](observations.healthy(platform))))
     assert [one["type"] for one in told["conditions"]] == [kind.value for kind in ConditionType]
     assert {one["observedGeneration"] for one in told["conditions"]} == {told["observedGeneration"]} == {4}
     assert all(one["reason"] and one["lastTransitionTime"] for one in told["conditions"])
-    assert evaluations.in_kstatus(told, generation=5) == kstatus.IN_PROGRESS
+    assert evaluations.kstatus_of(told, generation=5) == kstatus.IN_PROGRESS
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_same_observation_gives_the_same_bytes_at_any_time(name: str) -> None:
     platform = observations.a_platform()
-    seen = evaluations.inputs(platform, TABLE[name][0](observations.steady(platform)))
+    seen = evaluations.inputs(platform, TABLE[name][0](observations.healthy(platform)))
     first = evaluations.status_of(seen)
     assert json.dumps(evaluations.status_of(seen, first, at=200)) == json.dumps(first)
 
@@ -283,25 +286,25 @@ def test_lasting_problem_stalls_after_the_deadline_until_it_is_fixed(name: str) 
     platform = observations.a_platform(progressDeadlineSeconds=60)
     bad, good = (
         evaluations.inputs(platform, observed)
-        for observed in (change(observations.steady(platform)), observations.steady(platform))
+        for observed in (change(observations.healthy(platform)), observations.healthy(platform))
     )
     first = evaluations.status_of(bad)
     patient = evaluations.status_of(bad, first, at=59)
     assert patient["state"] == RECONCILING
     late = evaluations.status_of(bad, patient, at=60)
-    assert (late["state"], late["reason"], evaluations.in_kstatus(late)) == (STALLED, reason, kstatus.FAILED)
+    assert (late["state"], late["reason"], evaluations.kstatus_of(late)) == (STALLED, reason, kstatus.FAILED)
     assert evaluations.conditions(late)["Stalled"]["reason"] == Reason.PROGRESS_DEADLINE_EXCEEDED
     assert part in late["message"]
     assert "after 60 s" in late["message"]
     assert evaluations.status_of(bad, late, at=500) == late
     mended = evaluations.status_of(good, late, at=600)
-    assert (mended["state"], evaluations.in_kstatus(mended)) == (READY, kstatus.CURRENT)
+    assert (mended["state"], evaluations.kstatus_of(mended)) == (READY, kstatus.CURRENT)
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_no_value_of_a_secret_is_in_a_status(name: str) -> None:
     platform = observations.a_platform()
-    observed = observations.steady(platform)
+    observed = observations.healthy(platform)
     text = json.dumps(evaluations.status_of(evaluations.inputs(platform, TABLE[name][0](observed))))
     passwords = [desired.decoded(one)["password"] for ref, one in observed.children.items() if ref.kind == "Secret"]
     assert len(passwords) == 6

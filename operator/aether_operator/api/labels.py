@@ -23,16 +23,16 @@ OPERATOR_POD: Final[dict[str, str]] = {"app.kubernetes.io/name": OPERATOR}
 """What the chart labels the operator's pods with; network policies let these in."""
 
 
-def scraped(port: int, path: str) -> dict[str, str]:
+def prometheus_annotations(port: int, path: str) -> dict[str, str]:
     """The annotations of a pod by which a Prometheus that goes by them finds its metrics."""
     return {"prometheus.io/scrape": "true", "prometheus.io/port": str(port), "prometheus.io/path": path}
 
 
-def of_child(platform: str, component: str) -> dict[str, str]:
+def for_child(platform: str, component: str) -> dict[str, str]:
     """The labels of a child."""
     return {MANAGED_BY: OPERATOR, PLATFORM: platform, COMPONENT: component}
 
 
-def selecting(platform: str, component: str) -> dict[str, str]:
+def selector(platform: str, component: str) -> dict[str, str]:
     """What selects a component's pods."""
     return {PLATFORM: platform, COMPONENT: component}

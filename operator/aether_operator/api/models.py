@@ -54,17 +54,17 @@ def _as_text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-LONGEST_QUANTITY: Final = 20
+MAX_QUANTITY_LENGTH: Final = 20
 Quantity = Annotated[
     str,
     pydantic.BeforeValidator(_as_text),
-    pydantic.Field(pattern=f"^{QUANTITY.pattern}$", max_length=LONGEST_QUANTITY),
+    pydantic.Field(pattern=f"^{QUANTITY.pattern}$", max_length=MAX_QUANTITY_LENGTH),
     pydantic.WithJsonSchema(
         {
             "x-kubernetes-int-or-string": True,
             "anyOf": [{"type": "integer"}, {"type": "string"}],
             "pattern": f"^{QUANTITY.pattern}$",
-            "maxLength": LONGEST_QUANTITY,
+            "maxLength": MAX_QUANTITY_LENGTH,
             "minimum": 0,
         }
     ),

@@ -25,7 +25,7 @@ _CONDITIONS = {
     ConditionType.WARNING: "it works, and there is something that a person should know",
     ConditionType.PAUSED: "`spec.paused` is true",
 }
-_REMEDIES = {Remedy.NOBODY: "nobody needs to", Remedy.TIME: "time, or others", Remedy.EDIT: "a person"}
+_REMEDIES = {Remedy.NONE: "nobody needs to", Remedy.WAIT: "time, or others", Remedy.USER: "a person"}
 
 
 def conditions() -> str:
@@ -60,8 +60,8 @@ there. What only a person can mend is `Stalled` at once.
 
 
 def _reason(reason: Reason) -> str:
-    text = reasons.TEXTS[reason]
-    return f"| `{reason.value}` | {text.meaning} | {_REMEDIES[text.remedy]} | {text.act} |"
+    text = reasons.EXPLANATIONS[reason]
+    return f"| `{reason.value}` | {text.meaning} | {_REMEDIES[text.remedy]} | {text.action} |"
 
 
 def platform() -> str:

@@ -12,7 +12,7 @@ import pydantic
 from aether_operator.api.models import quantity
 from aether_operator.api.platforms import (
     FEEDS,
-    LONGEST_NAME,
+    MAX_NAME_LENGTH,
     ExchangeSim,
     Managed,
     Mode,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 NAME: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
-MOST: Final = 20
+MAX_PROBLEMS: Final = 20
 """Problems that are named; who has more has to begin somewhere."""
 
 
@@ -43,7 +43,7 @@ def parse(raw: Mapping[str, Any]) -> Platform | Invalid:
     return _read(raw, raw.get("spec") or {}, "spec")
 
 
-def last_good(raw: Mapping[str, Any]) -> Platform | None:
+def last_applied(raw: Mapping[str, Any]) -> Platform | None:
     """The platform as it was applied last, or nothing where nothing ever was."""
     applied = (raw.get("status") or {}).get("applied")
     if not applied:
@@ -52,7 +52,7 @@ def last_good(raw: Mapping[str, Any]) -> Platform | None:
     return platform if isinstance(platform, Platform) else None
 
 
-def secrets_of(spec: PlatformSpec) -> frozenset[str]:
+def secret_names(spec: PlatformSpec) -> frozenset[str]:
     """The names of the Secrets that a spec names."""
     parts = [spec.data_plane.of(server) for server in Server]
     return frozenset(part.external.secret_name for part in parts if part.external is not None)
@@ -64,12 +64,12 @@ def _read(raw: Mapping[str, Any], spec: Any, path: str) -> Platform | Invalid:
         read = PlatformSpec.model_validate(spec)
     except pydantic.ValidationError as wrong:
         problems = [f"{path}{_path(one['loc'])}: {one['msg']}" for one in wrong.errors()]
-        return Invalid(problems=tuple(sorted(problems)[:MOST]))
+        return Invalid(problems=tuple(sorted(problems)[:MAX_PROBLEMS]))
     problems = [f"{path}.{line}" for line in _contradictions(read)]
-    if not NAME.fullmatch(meta["name"]) or len(meta["name"]) > LONGEST_NAME:
-        problems.append(f"metadata.name: up to {LONGEST_NAME} lower-case letters, digits and dashes, a letter first")
+    if not NAME.fullmatch(meta["name"]) or len(meta["name"]) > MAX_NAME_LENGTH:
+        problems.append(f"metadata.name: up to {MAX_NAME_LENGTH} lower-case letters, digits and dashes, a letter first")
     if problems:
-        return Invalid(problems=tuple(sorted(problems)[:MOST]))
+        return Invalid(problems=tuple(sorted(problems)[:MAX_PROBLEMS]))
     return Platform(
         namespace=meta["namespace"],
         name=meta["name"],
@@ -102,12 +102,12 @@ def _contradictions(spec: PlatformSpec) -> list[str]:
             found.append(f"{where}.external: not with mode Managed")
         if part.managed is not None:
             found += [f"{where}.managed.{line}" for line in _sizes(part.managed)]
-    return [*found, *_of_components(spec)]
+    return [*found, *_component_problems(spec)]
 
 
-def _of_components(spec: PlatformSpec) -> list[str]:
+def _component_problems(spec: PlatformSpec) -> list[str]:
     found, venue, components = [], spec.venue, spec.components
-    if venue.fed_by is not FEEDS[venue.name]:
+    if venue.effective_feed is not FEEDS[venue.name]:
         found.append(f"venue.feed: {FEEDS[venue.name]} goes with {venue.name}")
     if len(set(spec.pairs)) < len(spec.pairs):
         found.append("pairs: each once")

@@ -16,15 +16,15 @@ from aether_operator.api.models import Model, Quantity
 KIND: Final = "TradingPlatform"
 PLURAL: Final = "tradingplatforms"
 SHORT: Final = "tp"
-LONGEST_NAME: Final = 40
+MAX_NAME_LENGTH: Final = 40
 """Letters in a platform's name: the names of its children are made of it."""
 
 
-LONGEST_DATABASE: Final = 56
+MAX_DATABASE_LENGTH: Final = 56
 """Letters in a database's name: with `_reader` it is the name of a login, which PostgreSQL cuts after 63."""
 DEFAULT_STORAGE: Final = "10Gi"
-MOST_PAIRS: Final = 64
-MOST_REPLICAS: Final = 8
+MAX_PAIRS: Final = 64
+MAX_REPLICAS: Final = 8
 DEFAULT_PAIRS: Final = (
     "BTC/USD", "ETH/USD", "SOL/USD", "XRP/USD", "ADA/USD", "DOGE/USD", "LTC/USD", "LINK/USD", "DOT/USD", "AVAX/USD",
 )  # fmt: skip
@@ -110,11 +110,11 @@ class External(Model):
 class ExternalDatabase(External):
     """A PostgreSQL that somebody else runs."""
 
-    database: Annotated[str, Field(min_length=1, max_length=LONGEST_DATABASE, pattern=r"^[a-z_][a-z0-9_-]*$")]
+    database: Annotated[str, Field(min_length=1, max_length=MAX_DATABASE_LENGTH, pattern=r"^[a-z_][a-z0-9_-]*$")]
     """The database. It belongs to one platform."""
 
 
-class Placed(Model):
+class ServerSpec(Model):
     """A server of the data plane: who runs it, and how it is run or where it is."""
 
     mode: Mode = Mode.MANAGED
@@ -144,16 +144,16 @@ class DataPlane(Model):
 
     postgres: Postgres = Postgres()
     """Tables."""
-    kafka: Placed = Placed()
+    kafka: ServerSpec = ServerSpec()
     """Streams that are kept."""
-    nats: Placed = Placed()
+    nats: ServerSpec = ServerSpec()
     """Messages that are fast; JetStream must be on."""
-    redis: Placed = Placed()
+    redis: ServerSpec = ServerSpec()
     """Values that are looked up often."""
 
-    def of(self, server: Server) -> Placed | Postgres:
+    def of(self, server: Server) -> ServerSpec | Postgres:
         """One server's part."""
-        part: Placed | Postgres = getattr(self, server.value)
+        part: ServerSpec | Postgres = getattr(self, server.value)
         return part
 
 
@@ -189,7 +189,7 @@ class Venue(Model):
     goes with the venue."""
 
     @property
-    def fed_by(self) -> Feed:
+    def effective_feed(self) -> Feed:
         """The feed, said or not."""
         return self.feed or FEEDS[self.name]
 
@@ -203,7 +203,7 @@ Pair = Annotated[
 class Ingest(Model):
     """The room that brings market data from the venue to Kafka, NATS and the tables."""
 
-    replicas: Annotated[int, Field(strict=True, ge=1, le=MOST_REPLICAS)] = 1
+    replicas: Annotated[int, Field(strict=True, ge=1, le=MAX_REPLICAS)] = 1
     """Its pods. They share the markets, and each takes over from one that is not there."""
     resources: Resources = Resources()
     """What each of its pods asks for and may use."""
@@ -264,7 +264,7 @@ class PlatformSpec(Model):
     """The servers that the platform stands on."""
     venue: Venue = Venue()
     """Where the desk trades, and where its market data come from."""
-    pairs: Annotated[tuple[Pair, ...], Field(min_length=1, max_length=MOST_PAIRS)] = DEFAULT_PAIRS
+    pairs: Annotated[tuple[Pair, ...], Field(min_length=1, max_length=MAX_PAIRS)] = DEFAULT_PAIRS
     """The markets whose data are brought in, each once. An edit takes effect while everything runs on."""
     components: Components = Components()
     """The rooms of the platform."""

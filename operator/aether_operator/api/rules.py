@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from aether_operator.api.platforms import FEEDS, LONGEST_NAME, Server, VenueName
+from aether_operator.api.platforms import FEEDS, MAX_NAME_LENGTH, Server, VenueName
 
 Rule = dict[str, Any]
 
@@ -15,8 +15,8 @@ def _rule(rule: str, message: str, *, field: str = "", **rest: Any) -> Rule:
 
 ROOT: Final[list[Rule]] = [
     _rule(
-        f"self.metadata.name.size() <= {LONGEST_NAME}",
-        f"metadata.name: at most {LONGEST_NAME} letters, since the names of its children are made of it",
+        f"self.metadata.name.size() <= {MAX_NAME_LENGTH}",
+        f"metadata.name: at most {MAX_NAME_LENGTH} letters, since the names of its children are made of it",
     ),
     _rule(
         "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",

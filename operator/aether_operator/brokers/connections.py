@@ -69,7 +69,7 @@ async def run_check(
     problem = owners.ownership_problem(found.record, owner)
     if problem is None:
         return ServerReport(server=server, reason=Reason.READY, version=found.version, ownership=Ownership.OURS)
-    quoted = secrecy.quotes(owners.foreign_words(found.record, owner.record), endpoint.hidden)
+    quoted = secrecy.quotes(owners.foreign_words(found.record, owner.record), endpoint.secret_values)
     message = f"it belongs to another owner {secrecy.WITHHELD}" if quoted else problem.message
     return ServerReport(
         server=server,
@@ -224,5 +224,5 @@ def describe(fault: BaseException, endpoint: Endpoint) -> str:
         return fault.reason.replace("_", " ").lower()  # OpenSSL's own error names
     if isinstance(fault, OSError) and fault.errno:
         # The system's text, where asyncio has "Connect call failed ('10.1.2.3', 4222)". Codes below 0 are not errno.
-        return os.strerror(fault.errno) if fault.errno > 0 else endpoint.words(fault.strerror or str(fault))
-    return endpoint.words(str(fault)) if str(fault) else type(fault).__name__
+        return os.strerror(fault.errno) if fault.errno > 0 else endpoint.excerpt(fault.strerror or str(fault))
+    return endpoint.excerpt(str(fault)) if str(fault) else type(fault).__name__

@@ -317,7 +317,7 @@ async def _create_topics(
             response = await other.send(request)
     for name, code, detail in response.topic_errors:
         if code not in {0, TOPIC_EXISTS}:
-            raise BrokerError(*topics.reason_for_code(code, "create", name, endpoint.words(detail or "")))
+            raise BrokerError(*topics.reason_for_code(code, "create", name, endpoint.excerpt(detail or "")))
 
 
 async def _alter_topics(endpoint: Endpoint, connection: AIOKafkaConnection, to_alter: Sequence[AlterTopic]) -> None:
@@ -325,7 +325,7 @@ async def _alter_topics(endpoint: Endpoint, connection: AIOKafkaConnection, to_a
     for code, detail, _, name in response.results:
         if code:
             raise BrokerError(
-                *topics.reason_for_code(code, "change the settings of", name, endpoint.words(detail or ""))
+                *topics.reason_for_code(code, "change the settings of", name, endpoint.excerpt(detail or ""))
             )
 
 

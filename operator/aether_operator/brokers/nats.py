@@ -71,7 +71,7 @@ class _Session:
 
     def words(self, error: Mapping[str, Any]) -> str:
         """JetStream's description of an error."""
-        return self.endpoint.words(str(error.get("description", "no responders")))
+        return self.endpoint.excerpt(str(error.get("description", "no responders")))
 
     async def request(self, subject: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Send a request and await JetStream's reply; without a responder on the subject, an error without a code."""
@@ -237,5 +237,5 @@ def _error_of(endpoint: Endpoint, line: str) -> BrokerError:
         return BrokerError(Reason.PERMISSION_DENIED, f"the login may not {operation} {subject}")
     if "authorization" in line.lower() or "authentication" in line.lower():
         return BrokerError(Reason.AUTHENTICATION_FAILED, "the login is refused")
-    words = endpoint.words(line.removeprefix("-ERR").strip(" '"))
+    words = endpoint.excerpt(line.removeprefix("-ERR").strip(" '"))
     return BrokerError(Reason.FAILED, f"the server closed the connection: {words}")

@@ -67,21 +67,21 @@ class ComponentDefinition:
     """Whether it needs the internet where the venue is out there."""
     public: bool = False
     """Whether what it tells may be read by everybody who can reach it."""
-    journal: bool = False
+    has_volume: bool = False
     """Whether it has a volume."""
-    live: bool = False
+    has_live_settings: bool = False
     """Whether it has settings that change while it runs."""
     grace_seconds: int = 30
     startup_seconds: int = 300
-    mute_seconds: int = 60
+    liveness_seconds: int = 60
     """How long it may say nothing at all before it is started anew."""
 
-    def has(self, venue: VenueName) -> bool:
+    def runs_at(self, venue: VenueName) -> bool:
         """Whether a platform of this venue has the room."""
         return venue in self.venues
 
 
-def _sized(cpu: str, memory: str, most: str) -> Resources:
+def _resources(cpu: str, memory: str, most: str) -> Resources:
     return Resources(requests=ResourceList(cpu=cpu, memory=memory), limits=ResourceList(memory=most))
 
 
@@ -93,15 +93,15 @@ COMPONENTS: Final[Mapping[Component, ComponentDefinition]] = {
         ComponentDefinition(
             component=Component.EXCHANGE_SIM,
             name="exchange",
-            resources=_sized("50m", "96Mi", "512Mi"),
+            resources=_resources("50m", "96Mi", "512Mi"),
             variables=(*_EVERY_COMPONENT, "AETHER_JOURNAL", "AETHER_FEED", "AETHER_SPEED"),
             venues=(VenueName.SIMULATED,),
-            journal=True,
+            has_volume=True,
         ),
         ComponentDefinition(
             component=Component.INGEST,
             name="ingest",
-            resources=_sized("100m", "128Mi", "512Mi"),
+            resources=_resources("100m", "128Mi", "512Mi"),
             variables=(
                 *_EVERY_COMPONENT,
                 *("AETHER_VENUE", "AETHER_VENUE_WS_URL", "AETHER_VENUE_REST_URL"),
@@ -116,7 +116,7 @@ COMPONENTS: Final[Mapping[Component, ComponentDefinition]] = {
             ),
             calls_venue=True,
             public=True,
-            live=True,
+            has_live_settings=True,
         ),
     )
 }

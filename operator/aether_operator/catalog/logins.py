@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Who(StrEnum):
+class DatabaseUser(StrEnum):
     """Whom a login is for: the end of its name, and of its Secret's."""
 
     READER = "reader"
@@ -24,10 +24,10 @@ class Who(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rights:
+class Privileges:
     """What a login may beside reading."""
 
-    does: str
+    description: str
     """What its comment in the database says that it does."""
     needed: bool = True
     """Whether a platform without it is not Ready; else it is a Warning."""
@@ -42,10 +42,12 @@ class Rights:
 _ADD: Final = frozenset({"INSERT"})
 _PUT: Final = frozenset({"INSERT", "UPDATE"})
 
-RIGHTS: Final[Mapping[Who, Rights]] = {
-    Who.READER: Rights(does="reads", needed=False, settings={"default_transaction_read_only": "on"}),
-    Who.INGEST: Rights(
-        does="ingests",
+PRIVILEGES: Final[Mapping[DatabaseUser, Privileges]] = {
+    DatabaseUser.READER: Privileges(
+        description="reads", needed=False, settings={"default_transaction_read_only": "on"}
+    ),
+    DatabaseUser.INGEST: Privileges(
+        description="ingests",
         writes={
             "instruments": _PUT,
             "ingest_progress": _PUT,

@@ -41,7 +41,7 @@ class ServerDefinition:
     resources: Resources
     grace_seconds: int = 30
     probe_seconds: int = 5
-    restarts_when_mute: bool = True
+    has_liveness_probe: bool = True
 
     @property
     def container(self) -> str:
@@ -49,30 +49,32 @@ class ServerDefinition:
         return self.server.value
 
 
-def _sized(cpu: str, memory: str, most: str) -> Resources:
+def _resources(cpu: str, memory: str, most: str) -> Resources:
     return Resources(requests=ResourceList(cpu=cpu, memory=memory), limits=ResourceList(memory=most))
 
 
 SERVERS: Final[Mapping[Server, ServerDefinition]] = {
-    running.server: running
-    for running in (
+    definition.server: definition
+    for definition in (
         ServerDefinition(
             server=Server.POSTGRES,
             port=5432,
             port_name="postgres",
-            resources=_sized("100m", "256Mi", "1Gi"),
+            resources=_resources("100m", "256Mi", "1Gi"),
             grace_seconds=60,
-            restarts_when_mute=False,
+            has_liveness_probe=False,
         ),
         ServerDefinition(
             server=Server.KAFKA,
             port=9092,
             port_name="kafka",
-            resources=_sized("100m", "512Mi", "1536Mi"),
+            resources=_resources("100m", "512Mi", "1536Mi"),
             grace_seconds=60,
             probe_seconds=10,
         ),
-        ServerDefinition(server=Server.NATS, port=4222, port_name="nats", resources=_sized("50m", "64Mi", "512Mi")),
-        ServerDefinition(server=Server.REDIS, port=6379, port_name="redis", resources=_sized("50m", "64Mi", "512Mi")),
+        ServerDefinition(server=Server.NATS, port=4222, port_name="nats", resources=_resources("50m", "64Mi", "512Mi")),
+        ServerDefinition(
+            server=Server.REDIS, port=6379, port_name="redis", resources=_resources("50m", "64Mi", "512Mi")
+        ),
     )
 }

@@ -128,7 +128,7 @@ class Controller:
         parsed = parsing.parse(raw)
         newest, problems = (parsed, ()) if isinstance(parsed, Platform) else (None, parsed.problems)
         paused = raw.get("spec", {}).get("paused") is True
-        acting = parsing.last_good(raw) if newest is None or paused else newest
+        acting = parsing.last_applied(raw) if newest is None or paused else newest
         observed = Observed(children={}) if acting is None else await self._look(key, acting)
         if acting is not None:
             owner = await self._owner(key, acting)
@@ -154,7 +154,7 @@ class Controller:
 
     async def _look(self, key: Key, platform: Platform) -> Observed:
         selector = f"{labels.PLATFORM}={platform.name}"
-        names, wanted = sorted(parsing.secrets_of(platform.spec)), desired.names(platform)
+        names, wanted = sorted(parsing.secret_names(platform.spec)), desired.child_refs(platform)
         # Before anything is read: what changes from now on is noticed.
         for which in (*wanted, *(kinds.Ref(kinds.SECRETS.kind, name) for name in names)):
             self.index.keys[key.namespace, which.kind, which.name].add(key)
@@ -177,7 +177,7 @@ class Controller:
 
     async def _hear(self, key: Key, platform: Platform, observed: Observed) -> Observed:
         """What Kubernetes says of what does not come about; not read where nothing is missing."""
-        which = sorted(pod_problems.unexplained(platform, observed))
+        which = sorted(pod_problems.kinds_to_explain(platform, observed))
         try:
             said = [await self.api.list(kinds.EVENTS, key.namespace, fields=f"regarding.kind={one}") for one in which]
         except api_client.ApiError as refused:  # the Role is of an older chart: the cause is missing, and nothing else
@@ -192,15 +192,15 @@ class Controller:
         plan = planning.plan(wanted, observed, platform)
         children, blockers, unmade = dict(observed.children), list(plan.blockers), set[kinds.Ref]()
         made = self._made.get(key, {})
-        for act in plan.acts:
-            match act:
+        for action in plan.actions:
+            match action:
                 case planning.Apply():
-                    which = kinds.ref(act.manifest)
-                    if planning.mounted(act.manifest) & unmade:
+                    which = kinds.ref(action.manifest)
+                    if planning.required_refs(action.manifest) & unmade:
                         unmade.add(which)
                         continue  # nothing is started with credentials or settings that are not there
                     try:
-                        children[which] = await self.api.apply(act.manifest, key.namespace)
+                        children[which] = await self.api.apply(action.manifest, key.namespace)
                     except api_client.ApiError as refused:
                         if refused.code == api_client.CONFLICT:  # somebody else was faster: look again
                             raise api_client.Unavailable(f"{which}: {refused}") from refused
@@ -209,44 +209,44 @@ class Controller:
                             planning.blocker_from_error(which, refused.code, refused.message, namespace=key.namespace)
                         )
                         continue
-                    log.info("applied", extra={"child": str(which), "new": act.live is None})
-                    if act.manifest == made.get(which):
+                    log.info("applied", extra={"child": str(which), "new": action.live is None})
+                    if action.manifest == made.get(which):
                         metrics.REPAIRS.labels(which.kind).inc()
                         await self._say(raw, "Repaired", f"{which} was not as it should be", action="Repair")
                 case planning.SyncConfig():
-                    if act.settings not in unmade:
-                        await self._sync_config(key, act)
+                    if action.settings not in unmade:
+                        await self._sync_config(key, action)
                 case planning.Delete():
-                    await self._delete(key, act)
-                    children.pop(act.ref, None)
+                    await self._delete(key, action)
+                    children.pop(action.ref, None)
         unmade |= {one.ref for one in blockers}
         self._made[key] = {
             which: one for one in wanted if (which := kinds.ref(one)) in children and which not in unmade
         }
         return dataclasses.replace(observed, children=children, blockers=tuple(blockers))
 
-    async def _sync_config(self, key: Key, act: planning.SyncConfig) -> None:
+    async def _sync_config(self, key: Key, action: planning.SyncConfig) -> None:
         """Have a pod's kubelet look at the new settings at once. Whoever may not be told looks within a minute."""
-        notes = {labels.SETTINGS: act.digest}
+        notes = {labels.SETTINGS: action.digest}
         try:
-            await self.api.annotate(kinds.PODS, key.namespace, act.pod, uid=act.uid, notes=notes)
+            await self.api.annotate(kinds.PODS, key.namespace, action.pod, uid=action.uid, notes=notes)
         except api_client.ApiError as refused:
-            log.warning("config_sync_failed", extra={"pod": act.pod, "cause": str(refused)})
+            log.warning("config_sync_failed", extra={"pod": action.pod, "cause": str(refused)})
         else:
-            log.info("config_sync_requested", extra={"pod": act.pod, "settings": act.digest})
+            log.info("config_sync_requested", extra={"pod": action.pod, "settings": action.digest})
 
-    async def _delete(self, key: Key, act: planning.Delete) -> None:
+    async def _delete(self, key: Key, action: planning.Delete) -> None:
         """Delete a child that is not wanted any more, after a fresh look: a list may be older than the world."""
-        kind = kinds.of_child(act.ref)
-        live = await self.api.get(kind, key.namespace, act.ref.name)
-        if live is None or live["metadata"]["uid"] != act.uid:
+        kind = kinds.of_child(action.ref)
+        live = await self.api.get(kind, key.namespace, action.ref.name)
+        if live is None or live["metadata"]["uid"] != action.uid:
             return
         meta = live["metadata"]
         try:
-            await self.api.delete(kind, key.namespace, act.ref.name, uid=act.uid, version=meta["resourceVersion"])
+            await self.api.delete(kind, key.namespace, action.ref.name, uid=action.uid, version=meta["resourceVersion"])
         except api_client.ApiError as refused:
-            raise api_client.Unavailable(f"{act.ref}: {refused}") from refused
-        log.info("deleted", extra={"child": str(act.ref)})
+            raise api_client.Unavailable(f"{action.ref}: {refused}") from refused
+        log.info("deleted", extra={"child": str(action.ref)})
 
     # Asking the data plane.
 
@@ -260,7 +260,7 @@ class Controller:
                 namespace=key.namespace,
                 deadline=STATUS_DEADLINE,
                 address_template=self.config.component_address,
-                hidden=desired.hidden(platform, observed),
+                hidden=desired.secret_values(platform, observed),
             ),
         )
         servers = {one.server: one for one in reports if one is not None}
@@ -304,7 +304,9 @@ class Controller:
         self, key: Key, platform: Platform, observed: Observed, server: Server, owner: Owner, *, claim: bool = False
     ) -> ServerReport | None:
         """What a server says, or nothing while it cannot be asked yet; `claim` takes it, where it is nobody's."""
-        if platform.spec.data_plane.of(server).mode is Mode.MANAGED and not desired.serving(server, platform, observed):
+        if platform.spec.data_plane.of(server).mode is Mode.MANAGED and not desired.is_serving(
+            server, platform, observed
+        ):
             return None
         found = desired.endpoint(server, platform, observed)
         if isinstance(found, desired.Missing):
@@ -339,7 +341,7 @@ class Controller:
             may_claim=may_claim,
             timescale=platform.spec.data_plane.postgres.timescale,
             days=platform.spec.retention.by_table(),
-            logins=desired.of_database(platform, observed),
+            logins=desired.database_logins(platform, observed),
         )
         return await self._in_database(
             lambda: migrator.ensure_schema(endpoint, wanted, self.fences, deadline=SCHEMA_DEADLINE)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Row
 
-    from aether_operator.catalog.logins import Who
+    from aether_operator.catalog.logins import DatabaseUser
 
 _SERVER: Final = """
 SELECT current_setting('server_version') AS version,
@@ -233,7 +233,7 @@ GROUP BY 1, 2
 """
 
 
-def look(connection: Connection, *, days: Mapping[str, int], logins: Mapping[Who, str]) -> Seen:
+def look(connection: Connection, *, days: Mapping[str, int], logins: Mapping[DatabaseUser, str]) -> Seen:
     """The whole of what concerns us, in one transaction.
 
     Args:
@@ -431,14 +431,16 @@ def _counted(connection: Connection, server: ServerFacts, part: Part) -> Part:
     return replace(part, rows=guess or None)
 
 
-def _roles(connection: Connection, logins: Mapping[Who, str], tables: frozenset[str]) -> dict[Who, Role]:
+def _roles(
+    connection: Connection, logins: Mapping[DatabaseUser, str], tables: frozenset[str]
+) -> dict[DatabaseUser, Role]:
     names = list(logins.values())
     found = {row.name: row for row in rows(connection, _ROLES, names=names)} if names else {}
     grants: dict[str, dict[str, frozenset[str]]] = {}
     for row in rows(connection, _GRANTS, names=list(found)) if found else ():
         grants.setdefault(row.role, {})[row.relation] = frozenset(row.privileges)
     return {
-        who: Role(
+        user: Role(
             comment=found[name].comment,
             powers=tuple(found[name].powers),
             settings=dict(setting.split("=", maxsplit=1) for setting in found[name].settings),
@@ -452,6 +454,6 @@ def _roles(connection: Connection, logins: Mapping[Who, str], tables: frozenset[
             granted=grants.get(name, {}),
             future=found[name].future,
         )
-        for who, name in logins.items()
+        for user, name in logins.items()
         if name in found
     }

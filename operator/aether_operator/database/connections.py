@@ -128,7 +128,7 @@ def told(fault: DBAPIError, endpoint: Endpoint) -> tuple[Reason, str]:
         return Reason.UNREACHABLE, "the connection broke"
     if state == "57014":
         return Reason.FAILED, "a statement took longer than the time it had"
-    return _STATES.get(state, Reason.FAILED), f"{endpoint.words(cause.diag.message_primary or '')} (SQLSTATE {state})"
+    return _STATES.get(state, Reason.FAILED), f"{endpoint.excerpt(cause.diag.message_primary or '')} (SQLSTATE {state})"
 
 
 def passing(fault: DBAPIError) -> bool:
@@ -173,7 +173,7 @@ def _open(endpoint: Endpoint, deadline: float) -> psycopg.Connection[tuple[Any, 
             )
         except psycopg.OperationalError as fault:
             reason, said = refusal(str(fault), asked_password=_asked_password(fault))
-            words = endpoint.words(said)
+            words = endpoint.excerpt(said)
             why = f"{_OWN_WORDS[reason]} {words}" if words == secrecy.WITHHELD else words
             if endpoint.ca and "could not read root certificate file" in str(fault):
                 why = "ca.crt of the Secret is not a certificate in PEM"  # the file that libpq names is nobody's

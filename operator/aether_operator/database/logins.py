@@ -12,7 +12,7 @@ from aether_operator.observed.reports import Drift
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from aether_operator.catalog.logins import Rights, Who
+    from aether_operator.catalog.logins import DatabaseUser, Privileges
     from aether_operator.database.pg_catalog import Role, Seen
     from aether_operator.database.steps import Notes
 
@@ -23,7 +23,7 @@ ATTRIBUTES: Final = "LOGIN NOINHERIT NOCREATEROLE NOCREATEDB"
 class Wanted:
     """Which login, for which platform, of which database."""
 
-    who: Who
+    user: DatabaseUser
     name: str
     owner: str
     database: str
@@ -31,14 +31,14 @@ class Wanted:
     """Where a person finds its password."""
 
     @property
-    def rights(self) -> Rights:
+    def rights(self) -> Privileges:
         """What it may."""
-        return logins.RIGHTS[self.who]
+        return logins.PRIVILEGES[self.user]
 
     @property
     def mark(self) -> str:
         """The role's comment: roles are the whole server's, and another platform's is left alone."""
-        return f"aether: {self.rights.does} for {self.owner}"
+        return f"aether: {self.rights.description} for {self.owner}"
 
 
 def password_step(name: str) -> str:
@@ -56,7 +56,7 @@ def plan(seen: Seen, wanted: Wanted, verifier: Callable[[], str], notes: Notes, 
         notes: Are added to.
         useless: Whether the server refused the login just after that password was set.
     """
-    name, live, optional = wanted.name, seen.roles.get(wanted.who), not wanted.rights.needed
+    name, live, optional = wanted.name, seen.roles.get(wanted.user), not wanted.rights.needed
     if live is None:
         if seen.server.creates_roles:
             notes.steps.append(
@@ -134,7 +134,7 @@ def _making(seen: Seen, wanted: Wanted, verifier: Callable[[], str]) -> Iterator
     for table, privileges in wanted.rights.writes.items():
         if table in seen.relations:
             yield f"GRANT {', '.join(sorted(privileges))} ON aether.{table} TO {role}"
-    yield remember(wanted.who.value, wanted.name)
+    yield remember(wanted.user.value, wanted.name)
 
 
 def _mending(wanted: Wanted, statement: str, what: str, *, optional: bool) -> Write:

@@ -23,7 +23,7 @@ from aether_operator.observed.reports import SchemaReport
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from aether_operator.catalog.logins import Who
+    from aether_operator.catalog.logins import DatabaseUser
     from aether_operator.database.pg_catalog import Seen
     from aether_operator.database.plans import Plan
     from aether_operator.database.revisions import Migration
@@ -64,10 +64,10 @@ class _Work:
 
     def look(self) -> Seen:
         wanted = self.wanted.logins
-        names = {who: login.username for who, login in wanted.items()}
+        names = {user: login.username for user, login in wanted.items()}
         seen = catalog_reader.look(self.connection, days=self.wanted.days, logins=names)
         return replace(
-            seen, roles={who: replace(role, works=self._opens(wanted[who])) for who, role in seen.roles.items()}
+            seen, roles={user: replace(role, works=self._opens(wanted[user])) for user, role in seen.roles.items()}
         )
 
     def _opens(self, login: Login) -> bool | None:
@@ -91,7 +91,7 @@ class _Work:
             timescale_refused=self.fences.timescale_refused(self.endpoint),
             verifier=self._verifier,
             useless=frozenset(
-                who for who, login in self.wanted.logins.items() if self.fences.useless(self.endpoint, login)
+                user for user, login in self.wanted.logins.items() if self.fences.useless(self.endpoint, login)
             ),
         )
         plan = plans.plan(seen, self.wanted, memory, pending)
@@ -99,9 +99,9 @@ class _Work:
         left = tuple(step for step in plan.steps if not (isinstance(step, Write) and step.what in tried))
         return replace(plan, steps=left, warnings=(*plan.warnings, *(self.done[what] for what in sorted(tried))))
 
-    def _verifier(self, who: Who) -> str:
+    def _verifier(self, user: DatabaseUser) -> str:
         """What the server keeps of a login's password; the password itself would stand in its log."""
-        login = self.wanted.logins[who]
+        login = self.wanted.logins[user]
         raw = self.connection.connection.driver_connection
         if not isinstance(raw, psycopg.Connection):
             raise TypeError(type(raw).__name__)
@@ -128,7 +128,7 @@ class _Work:
         ownership = plans.ownership(seen, self.wanted)
         if plan.reason in plans.REFUSALS:  # what is there is not this platform's
             quoted = secrecy.quotes(
-                owners.foreign_words(f"{seen.owner} {seen.venue}", self.wanted.owner), self.endpoint.hidden
+                owners.foreign_words(f"{seen.owner} {seen.venue}", self.wanted.owner), self.endpoint.secret_values
             )
             said = f"the database is not ours {secrecy.WITHHELD}" if quoted else plan.message
             message = f"{connections.place(self.endpoint)}: {said}"
@@ -148,8 +148,8 @@ class _Work:
 
     def judge_passwords(self, seen: Seen) -> None:
         """Remember whether setting a login's password helped, so that it is not set at every visit."""
-        for who, role in seen.roles.items():
-            login = self.wanted.logins[who]
+        for user, role in seen.roles.items():
+            login = self.wanted.logins[user]
             if role.works:
                 self.fences.tried(self.endpoint, login, works=True)
             elif role.works is False and logins.password_step(login.username) in self.done:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import datetime
     from collections.abc import Mapping
 
-    from aether_operator.catalog.logins import Who
+    from aether_operator.catalog.logins import DatabaseUser
     from aether_operator.observed.reports import Engine
 
 SCHEMA: Final = "aether"
@@ -379,5 +379,5 @@ class Seen:
     """Of each growing table that is there."""
     views: Mapping[str, View] = field(default_factory=dict)
     aggregates: Mapping[str, Aggregate] = field(default_factory=dict)
-    roles: Mapping[Who, Role] = field(default_factory=dict)
+    roles: Mapping[DatabaseUser, Role] = field(default_factory=dict)
     """The logins beside our own that are there, of those that are wanted."""

@@ -22,7 +22,7 @@ from aether_operator.observed.reports import Engine
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from aether_operator.catalog.logins import Who
+    from aether_operator.catalog.logins import DatabaseUser
     from aether_operator.database.pg_catalog import Seen
     from aether_operator.database.revisions import Migration
     from aether_operator.observed.reports import DesiredSchema, Drift
@@ -41,9 +41,9 @@ class Memory:
     """Whether the fence's row is ours."""
     timescale_refused: str = ""
     """Why the extension could not be installed, when we tried."""
-    verifier: Callable[[Who], str]
+    verifier: Callable[[DatabaseUser], str]
     """Makes what the server keeps of a login's password."""
-    useless: frozenset[Who] = frozenset()
+    useless: frozenset[DatabaseUser] = frozenset()
     """The logins that the server refused just after that password was set."""
 
 
@@ -244,19 +244,19 @@ def _keep(seen: Seen, wanted: DesiredSchema, memory: Memory, engine: Engine) -> 
     policies.plan(seen, wanted, engine, notes)
     if not notes.drift:
         candles.plan(seen, engine, notes)
-    for who, login in wanted.logins.items():
+    for user, login in wanted.logins.items():
         logins.plan(
             seen,
             logins.Wanted(
-                who=who,
+                user=user,
                 name=login.username,
                 owner=wanted.owner,
                 database=memory.database,
                 secret=login.kept_in,
             ),
-            functools.partial(memory.verifier, who),
+            functools.partial(memory.verifier, user),
             notes,
-            useless=who in memory.useless,
+            useless=user in memory.useless,
         )
     said = [f"{one.name} {one.what}" for one in notes.drift] + notes.lacking
     return Plan(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from aether_operator.desired.logins import Missing, endpoint, hidden, of_database, serving
-from aether_operator.desired.platforms import wanted as children
+from aether_operator.desired.logins import Missing, database_logins, endpoint, is_serving, secret_values
+from aether_operator.desired.platforms import children
 from aether_operator.desired.secrets import decoded
-from aether_operator.observed.families import all_of as names
+from aether_operator.observed.child_refs import all_of as child_refs
 
-__all__ = ["Missing", "children", "decoded", "endpoint", "hidden", "names", "of_database", "serving"]
+__all__ = ["Missing", "child_refs", "children", "database_logins", "decoded", "endpoint", "is_serving", "secret_values"]

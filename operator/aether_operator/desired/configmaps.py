@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 def live_settings(component: Component, platform: Platform, release: Release) -> Manifest:
     """The ConfigMap that a room reads again whenever it changes; it says by an annotation which settings they are."""
-    name, text = components.COMPONENTS[component].name, written(platform)
+    name, text = components.COMPONENTS[component].name, settings_text(platform)
     thing = metadata.owned(kinds.CONFIG_MAPS, names.component_settings(platform, component), platform, name, release)
     thing["metadata"]["annotations"] = {labels.SETTINGS: digest(text)}
     thing["data"] = {components.SETTINGS_KEY: text}
     return thing
 
 
-def written(platform: Platform) -> str:
+def settings_text(platform: Platform) -> str:
     """The file: the same text for the same settings, in whatever order somebody wrote them."""
     settings = {
         "version": components.SETTINGS_VERSION,

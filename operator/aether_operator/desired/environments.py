@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 INSTANCE: Final = "AETHER_INSTANCE"
 
 
-def of(
+def for_component(
     component: Component,
     platform: Platform,
     release: Release,
@@ -30,17 +30,17 @@ def of(
 
     Of the servers of which it is `unsure` whose they are, the room is told what the live one is told, and nothing new.
     """
-    running = components.COMPONENTS[component]
-    told = _of_every_kind(platform, release)
-    for server in running.servers:
-        told |= dict(zip(components.server_variables(server), _of_server(server, platform), strict=True))
+    definition = components.COMPONENTS[component]
+    values = _common(platform, release)
+    for server in definition.servers:
+        values |= dict(zip(components.server_variables(server), _of_server(server, platform), strict=True))
     kept = _live(live)
     for name in (name for server in unsure for name in components.server_variables(server)):
-        told.pop(name)
-        told |= {name: kept[name]} if name in kept else {}
+        values.pop(name)
+        values |= {name: kept[name]} if name in kept else {}
     who = {"name": INSTANCE, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
-    names_of = sorted((components.variables(component) & told.keys()) - {INSTANCE})
-    return [who, *({"name": name, "value": told[name]} for name in names_of)]
+    names_of = sorted((components.variables(component) & values.keys()) - {INSTANCE})
+    return [who, *({"name": name, "value": values[name]} for name in names_of)]
 
 
 def _live(stateful_set: Manifest | None) -> dict[str, str]:
@@ -51,20 +51,20 @@ def _live(stateful_set: Manifest | None) -> dict[str, str]:
     return {one["name"]: one["value"] for one in container.get("env") or () if "value" in one}
 
 
-def reaches(stateful_set: Manifest, server: Server, platform: Platform) -> bool:
+def points_at(stateful_set: Manifest, server: Server, platform: Platform) -> bool:
     """Whether a live room was told to go where the spec says that a server is."""
-    told, where = _live(stateful_set), components.address_variables(server)
+    values, where = _live(stateful_set), components.address_variables(server)
     wanted = dict(zip(components.server_variables(server), _of_server(server, platform), strict=True))
-    return all(told.get(name) == wanted[name] for name in where)
+    return all(values.get(name) == wanted[name] for name in where)
 
 
-def of_another_venue(stateful_set: Manifest, platform: Platform) -> bool:
+def is_for_other_venue(stateful_set: Manifest, platform: Platform) -> bool:
     """Whether a live room was told another venue than its platform's, which never changes."""
     venue = platform.spec.venue.name
     return _live(stateful_set).get("AETHER_VENUE", venue) != venue
 
 
-def _of_every_kind(platform: Platform, release: Release) -> dict[str, str]:
+def _common(platform: Platform, release: Release) -> dict[str, str]:
     venue = platform.spec.venue
     websocket, rest = components.VENUES.get(venue.name) or _simulated(platform)
     simulated = platform.spec.components.exchange_sim or ExchangeSim()
@@ -74,7 +74,7 @@ def _of_every_kind(platform: Platform, release: Release) -> dict[str, str]:
         "AETHER_VENUE": venue.name.value,
         "AETHER_VENUE_WS_URL": websocket,
         "AETHER_VENUE_REST_URL": rest,
-        "AETHER_FEED": venue.fed_by.value,
+        "AETHER_FEED": venue.effective_feed.value,
         "AETHER_LIVE_SETTINGS": f"{components.SETTINGS_PATH}/{components.SETTINGS_KEY}",
         "AETHER_PEER_URL": f"http://{peer}.{names.component_host(platform, Component.INGEST)}:{components.PORT}",
         "AETHER_JOURNAL": f"{components.DATA_PATH}/journal.sqlite",
@@ -91,13 +91,13 @@ def _of_server(server: Server, platform: Platform) -> tuple[str, ...]:
     """Host, port, whether TLS, the database of PostgreSQL, and the folder with the login: in the catalogue's order."""
     external = platform.spec.data_plane.of(server).external
     if external is None:
-        host, port, tls = names.host(platform, server), servers.SERVERS[server].port, Tls.OFF
+        host, port, tls = names.server_host(platform, server), servers.SERVERS[server].port, Tls.OFF
     else:
         host, port, tls = external.host, external.port, external.tls
     database = (names.database(platform),) if server is Server.POSTGRES else ()
     return (host, str(port), tls.value, *database, f"{components.CREDENTIALS_PATH}/{server.value}")
 
 
-def credentials(component: Component, platform: Platform) -> Mapping[Server, str]:
+def secret_names(component: Component, platform: Platform) -> Mapping[Server, str]:
     """The Secrets whose files a room logs in with."""
     return {server: names.component_login(platform, server) for server in components.COMPONENTS[component].servers}

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from aether_operator.observed.kinds import Kind, Manifest
 
 
-def marked(platform: Platform, component: str, release: Release) -> dict[str, str]:
+def child_labels(platform: Platform, component: str, release: Release) -> dict[str, str]:
     """A child's labels: the release's extra ones never hide ours."""
-    return {**release.extra_labels, **labels.of_child(platform.name, component)}
+    return {**release.extra_labels, **labels.for_child(platform.name, component)}
 
 
 def retained(kind: Kind, name: str, platform: Platform, component: str, release: Release) -> Manifest:
@@ -28,7 +28,7 @@ def retained(kind: Kind, name: str, platform: Platform, component: str, release:
         "metadata": {
             "name": name,
             "namespace": platform.namespace,
-            "labels": marked(platform, component, release),
+            "labels": child_labels(platform, component, release),
         },
     }
 

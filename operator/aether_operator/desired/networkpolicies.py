@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api import labels
 from aether_operator.api.platforms import VenueName
-from aether_operator.catalog import calls, components, names, servers
+from aether_operator.catalog import call_graph, components, names, servers
 from aether_operator.desired import metadata
 from aether_operator.observed import kinds
 
@@ -34,33 +34,33 @@ _INTERNET: Final = (
 """Everywhere but where a cluster, a machine's own services and a company's network are."""
 
 
-def around(
+def for_server(
     server: Server,
     platform: Platform,
     release: Release,
-    callers: Mapping[str, frozenset[str]] = calls.CALLERS,
+    callers: Mapping[str, frozenset[str]] = call_graph.CALLERS,
 ) -> Manifest:
     """The policy around a server's pod. It names `Egress` without a rule: a server calls nobody."""
-    thing = metadata.owned(kinds.POLICIES, names.child(platform, server), platform, server.value, release)
+    thing = metadata.owned(kinds.POLICIES, names.server_child(platform, server), platform, server.value, release)
     thing["spec"] = {
-        "podSelector": {"matchLabels": labels.selecting(platform.name, server.value)},
+        "podSelector": {"matchLabels": labels.selector(platform.name, server.value)},
         "policyTypes": ["Ingress", "Egress"],
     }
     ingress = _ingress(server.value, servers.SERVERS[server].port, platform, release, callers)
     return _with(thing, ingress=ingress)
 
 
-def around_component(
+def for_component(
     component: Component,
     platform: Platform,
     release: Release,
-    callers: Mapping[str, frozenset[str]] = calls.CALLERS,
+    callers: Mapping[str, frozenset[str]] = call_graph.CALLERS,
 ) -> Manifest:
     """The policy around a room's pods: who may call it, and whom it may call."""
     name = components.COMPONENTS[component].name
-    thing = metadata.owned(kinds.POLICIES, names.component(platform, component), platform, name, release)
+    thing = metadata.owned(kinds.POLICIES, names.component_child(platform, component), platform, name, release)
     thing["spec"] = {
-        "podSelector": {"matchLabels": labels.selecting(platform.name, name)},
+        "podSelector": {"matchLabels": labels.selector(platform.name, name)},
         "policyTypes": ["Ingress", "Egress"],
     }
     return _with(
@@ -78,7 +78,7 @@ def _with(thing: Manifest, **ways: list[dict[str, Any]]) -> Manifest:
 def _ingress(
     name: str, port: int, platform: Platform, release: Release, callers: Mapping[str, frozenset[str]]
 ) -> list[dict[str, Any]]:
-    if calls.ANYBODY in callers[name]:
+    if call_graph.ANYBODY in callers[name]:
         return [{"ports": [_tcp(port)]}]
     peers = [_peer(caller, platform, release) for caller in sorted(callers[name])]
     # A rule without peers would let everybody in.
@@ -88,19 +88,19 @@ def _ingress(
 def _egress(
     component: Component, platform: Platform, release: Release, callers: Mapping[str, frozenset[str]]
 ) -> list[dict[str, Any]]:
-    running, plane = components.COMPONENTS[component], platform.spec.data_plane
+    definition, plane = components.COMPONENTS[component], platform.spec.data_plane
     found: list[dict[str, Any]] = []
-    for server in running.servers:
+    for server in definition.servers:
         external = plane.of(server).external
         if external is not None:
             found.append({"ports": [_tcp(external.port)]})  # a name, which policies know nothing of: any address
-        elif running.name in callers[server.value]:
+        elif definition.name in callers[server.value]:
             found.append(_to(server.value, servers.SERVERS[server].port, platform, release))
-    for called in running.calls:
+    for called in definition.calls:
         other = components.COMPONENTS[called]
-        if other.has(platform.spec.venue.name) and running.name in callers[other.name]:
+        if other.runs_at(platform.spec.venue.name) and definition.name in callers[other.name]:
             found.append(_to(other.name, components.PORT, platform, release))
-    if running.calls_venue and platform.spec.venue.name is not VenueName.SIMULATED:
+    if definition.calls_venue and platform.spec.venue.name is not VenueName.SIMULATED:
         found.append({"to": [{"ipBlock": block} for block in _INTERNET], "ports": [_tcp(HTTPS_PORT)]})
     if found:
         # Where names are resolved: on a node, in its own pod, in another namespace, as each cluster likes it.
@@ -117,9 +117,9 @@ def _tcp(port: int) -> dict[str, Any]:
 
 
 def _peer(caller: str, platform: Platform, release: Release) -> dict[str, Any]:
-    if caller == calls.OPERATOR:
+    if caller == call_graph.OPERATOR:
         return {
             "namespaceSelector": {"matchLabels": {NAMESPACE_NAME: release.operator_namespace}},
             "podSelector": {"matchLabels": dict(labels.OPERATOR_POD)},
         }
-    return {"podSelector": {"matchLabels": labels.selecting(platform.name, caller)}}
+    return {"podSelector": {"matchLabels": labels.selector(platform.name, caller)}}

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from aether_operator.observed.kinds import Manifest
 
 
-def under(server: Server, managed: Managed, platform: Platform, release: Release) -> Manifest:
+def for_server(server: Server, managed: Managed, platform: Platform, release: Release) -> Manifest:
     """The claim that a server keeps its data in; the cluster's default class brings the volume."""
-    return _claim(names.claim(platform, server), managed.storage, platform, server.value, release)
+    return _claim(names.server_claim(platform, server), managed.storage, platform, server.value, release)
 
 
-def under_component(component: Component, storage: str, platform: Platform, release: Release) -> Manifest:
+def for_component(component: Component, storage: str, platform: Platform, release: Release) -> Manifest:
     """The claim that a room keeps its journal in."""
     return _claim(
         names.component_claim(platform, component), storage, platform, components.COMPONENTS[component].name, release

@@ -8,7 +8,7 @@ from aether_operator.api import labels
 from aether_operator.api.platforms import ExchangeSim, Managed, Mode, Server
 from aether_operator.catalog import components, servers
 from aether_operator.catalog.components import Component
-from aether_operator.catalog.logins import Who
+from aether_operator.catalog.logins import DatabaseUser
 from aether_operator.desired import (
     configmaps,
     environments,
@@ -20,7 +20,7 @@ from aether_operator.desired import (
     services,
     statefulsets,
 )
-from aether_operator.observed import families, kinds, ownership
+from aether_operator.observed import child_refs, kinds, live_objects
 from aether_operator.observed.kinds import Ref
 from aether_operator.observed.owners import Ownership
 
@@ -33,104 +33,110 @@ if TYPE_CHECKING:
     from aether_operator.observed.observation import Observed
 
 
-def wanted(platform: Platform, observed: Observed, release: Release, fresh: Callable[[], str]) -> tuple[Manifest, ...]:
+def children(
+    platform: Platform, observed: Observed, release: Release, random_token: Callable[[], str]
+) -> tuple[Manifest, ...]:
     """What a platform becomes, server by server and room by room, in the order in which it is applied.
 
     The world is looked at for three things: credentials that are intact stay, what waits for a user's Secret is not
     started before it is there, and no room learns where a server is before that is known to be this platform's.
     `fresh` makes a random word of 32 letters.
     """
-    made = [
-        child for server in families.managed(platform) for child in _running(server, platform, observed, release, fresh)
+    found = [
+        child
+        for server in child_refs.managed_servers(platform)
+        for child in _server_children(server, platform, observed, release, random_token)
     ]
     external = platform.spec.data_plane.postgres.external
     named = (observed.secrets.get(external.secret_name) if external is not None else None) or {}
-    authority = named.get("ca.crt", "")
-    for who in Who:
-        live = observed.children.get(families.login(who, platform))
-        login = secrets.login(who, platform, live, release, fresh, authority)
+    ca = named.get("ca.crt", "")
+    for user in DatabaseUser:
+        live = observed.children.get(child_refs.login_secret(user, platform))
+        login = secrets.for_database_user(user, platform, live, release, random_token, ca)
         if login is not None:
-            made.append(login)
-    made += [
+            found.append(login)
+    found += [
         child
-        for component in families.present(platform)
-        for child in _of_component(component, platform, observed, release)
+        for component in child_refs.components_of(platform)
+        for child in _component_children(component, platform, observed, release)
     ]
     order = {kind.kind: place for place, kind in enumerate(kinds.CHILDREN)}
-    return tuple(sorted(made, key=lambda child: order[child["kind"]]))
+    return tuple(sorted(found, key=lambda child: order[child["kind"]]))
 
 
-def _running(
-    server: Server, platform: Platform, observed: Observed, release: Release, fresh: Callable[[], str]
+def _server_children(
+    server: Server, platform: Platform, observed: Observed, release: Release, random_token: Callable[[], str]
 ) -> Iterator[Manifest]:
     part = platform.spec.data_plane.of(server).managed or Managed()
-    live = observed.children.get(families.secret(server, platform))
-    secret = secrets.credentials(server, platform, live, release, fresh)
+    live = observed.children.get(child_refs.secret(server, platform))
+    secret = secrets.for_server(server, platform, live, release, random_token)
     yield secret
-    yield services.before(server, platform, release)
-    yield persistentvolumeclaims.under(server, part, platform, release)
-    yield networkpolicies.around(server, platform, release)
-    word: str | None = secrets.word(secret)
-    if live is not None and (not ownership.ours(live, platform.name) or _going(live)):
+    yield services.for_server(server, platform, release)
+    yield persistentvolumeclaims.for_server(server, part, platform, release)
+    yield networkpolicies.for_server(server, platform, release)
+    credentials_id: str | None = secrets.credentials_id(secret)
+    if live is not None and (not live_objects.belongs_to(live, platform.name) or _is_lost(live)):
         # The Secret's name is taken, or its end is near: what runs goes on as it is, and nothing is started with
         # credentials of others, or with some that will never be there.
-        word = _word_in_force(observed.children.get(families.stateful_set(server, platform)))
-    if word is not None:
-        yield statefulsets.running(server, part, platform, release, word)
+        credentials_id = _credentials_in_use(observed.children.get(child_refs.stateful_set(server, platform)))
+    if credentials_id is not None:
+        yield statefulsets.for_server(server, part, platform, release, credentials_id)
 
 
-def _of_component(component: Component, platform: Platform, observed: Observed, release: Release) -> Iterator[Manifest]:
-    wanted, run = platform.spec.components, components.COMPONENTS[component]
+def _component_children(
+    component: Component, platform: Platform, observed: Observed, release: Release
+) -> Iterator[Manifest]:
+    wanted, definition = platform.spec.components, components.COMPONENTS[component]
     simulated = wanted.exchange_sim or ExchangeSim()
     resources = wanted.ingest.resources if component is Component.INGEST else simulated.resources
-    if run.live:
+    if definition.has_live_settings:
         yield configmaps.live_settings(component, platform, release)
-    yield services.before_component(component, platform, release)
-    if run.journal:
-        yield persistentvolumeclaims.under_component(component, simulated.storage, platform, release)
-    yield networkpolicies.around_component(component, platform, release)
-    if families.replicas(component, platform) > 1:
-        yield poddisruptionbudgets.one_at_a_time(component, platform, release)
-    live = observed.children.get(families.component_stateful_set(component, platform))
-    unsure = frozenset(server for server in run.servers if observed.owners.get(server) is not Ownership.OURS)
-    if live is not None and not ownership.ours(live, platform.name):
-        yield statefulsets.of_component(component, resources, platform, release)  # it is left alone, and told
+    yield services.for_component(component, platform, release)
+    if definition.has_volume:
+        yield persistentvolumeclaims.for_component(component, simulated.storage, platform, release)
+    yield networkpolicies.for_component(component, platform, release)
+    if child_refs.replicas(component, platform) > 1:
+        yield poddisruptionbudgets.for_component(component, platform, release)
+    live = observed.children.get(child_refs.component_stateful_set(component, platform))
+    unsure = frozenset(server for server in definition.servers if observed.owners.get(server) is not Ownership.OURS)
+    if live is not None and not live_objects.belongs_to(live, platform.name):
+        yield statefulsets.for_component(component, resources, platform, release)  # it is left alone, and told
     elif live is None:
-        if not unsure and not _lacking(component, platform, observed):
-            yield statefulsets.of_component(component, resources, platform, release)
-    elif unsure and environments.of_another_venue(live, platform):
+        if not unsure and not _missing_logins(component, platform, observed):
+            yield statefulsets.for_component(component, resources, platform, release)
+    elif unsure and environments.is_for_other_venue(live, platform):
         pass  # it is of a platform that had this name: it is never turned to our venue with that one's servers
     # What runs already goes on, whatever became of a Secret, which its pods have read, and while nobody knows whose a
     # server is; but it does not write to what is another's.
     elif not any(
-        observed.owners.get(server) is Ownership.OWNED_BY_ANOTHER and environments.reaches(live, server, platform)
-        for server in run.servers
+        observed.owners.get(server) is Ownership.OWNED_BY_ANOTHER and environments.points_at(live, server, platform)
+        for server in definition.servers
     ):
-        yield statefulsets.of_component(component, resources, platform, release, unsure, live)
+        yield statefulsets.for_component(component, resources, platform, release, unsure, live)
 
 
-def _lacking(component: Component, platform: Platform, observed: Observed) -> list[Server]:
+def _missing_logins(component: Component, platform: Platform, observed: Observed) -> list[Server]:
     """The servers for whose login a user still has to bring the Secret, or a key of it, or give back its name.
 
     A Secret of ours that is not made yet comes in this very pass.
     """
     found = []
-    for server, secret in environments.credentials(component, platform).items():
+    for server, secret in environments.secret_names(component, platform).items():
         live = observed.children.get(Ref(kinds.SECRETS.kind, secret))
         external = platform.spec.data_plane.of(server).mode is Mode.EXTERNAL
-        unbrought = external and isinstance(logins.endpoint(server, platform, observed), logins.Missing)
-        if unbrought or (live is not None and not ownership.ours(live, platform.name)):
+        missing = external and isinstance(logins.endpoint(server, platform, observed), logins.Missing)
+        if missing or (live is not None and not live_objects.belongs_to(live, platform.name)):
             found.append(server)
     return found
 
 
-def _going(live: Manifest) -> bool:
-    return ownership.deleting(live) and secrets.intact(live, servers.USERNAME) is None
+def _is_lost(live: Manifest) -> bool:
+    return live_objects.is_deleting(live) and secrets.valid_credentials(live, servers.USERNAME) is None
 
 
-def _word_in_force(live: Manifest | None) -> str | None:
+def _credentials_in_use(live: Manifest | None) -> str | None:
     if live is None:
         return None
     template = live["spec"].get("template", {}).get("metadata", {})
-    word: str | None = (template.get("annotations") or {}).get(labels.CREDENTIALS)
-    return word
+    credentials_id: str | None = (template.get("annotations") or {}).get(labels.CREDENTIALS)
+    return credentials_id

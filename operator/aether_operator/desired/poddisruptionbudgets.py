@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from aether_operator.observed.kinds import Manifest
 
 
-def one_at_a_time(component: Component, platform: Platform, release: Release) -> Manifest:
+def for_component(component: Component, platform: Platform, release: Release) -> Manifest:
     """The budget of a room with several pods. One with a single pod has none: it would hold up every drain."""
     name = components.COMPONENTS[component].name
-    thing = metadata.owned(kinds.BUDGETS, names.component(platform, component), platform, name, release)
+    thing = metadata.owned(kinds.BUDGETS, names.component_child(platform, component), platform, name, release)
     thing["spec"] = {
         "maxUnavailable": 1,
         # A pod that is not ready serves nobody: it never holds up a drain, whatever it waits for.
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
-        "selector": {"matchLabels": labels.selecting(platform.name, name)},
+        "selector": {"matchLabels": labels.selector(platform.name, name)},
     }
     return thing

@@ -12,50 +12,50 @@ from aether_operator.api import labels
 from aether_operator.api.platforms import Mode, Server, Tls
 from aether_operator.catalog import names, servers
 from aether_operator.desired import metadata
-from aether_operator.observed import kinds, ownership
+from aether_operator.observed import kinds, live_objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from aether_operator.api.platforms import Platform
-    from aether_operator.catalog.logins import Who
+    from aether_operator.catalog.logins import DatabaseUser
     from aether_operator.catalog.releases import Release
     from aether_operator.observed.kinds import Manifest
 
 PASSWORD: Final = re.compile(r"[A-Za-z0-9_-]{32}")
-_WORD: Final = re.compile(r"[A-Za-z0-9_-]{8,64}")
-_WORD_LETTERS: Final = 16
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{8,64}")
+_ID_LENGTH: Final = 16
 
 
-def credentials(
-    server: Server, platform: Platform, live: Manifest | None, release: Release, fresh: Callable[[], str]
+def for_server(
+    server: Server, platform: Platform, live: Manifest | None, release: Release, random_token: Callable[[], str]
 ) -> Manifest:
     """The login that a managed server is started with and that the operator uses."""
-    name = names.child(platform, server)
-    return _secret(name, platform, server, live, release, fresh, servers.USERNAME, {})
+    name = names.server_child(platform, server)
+    return _secret(name, platform, server, live, release, random_token, servers.USERNAME, {})
 
 
-def login(  # noqa: PLR0913 - the parts of a Secret
-    who: Who,
+def for_database_user(  # noqa: PLR0913 - the parts of a Secret
+    user: DatabaseUser,
     platform: Platform,
     live: Manifest | None,
     release: Release,
-    fresh: Callable[[], str],
-    authority: str,
+    random_token: Callable[[], str],
+    ca: str,
 ) -> Manifest | None:
     """A login of the database, where that is, and the authority that it is trusted by, if any."""
     postgres = platform.spec.data_plane.postgres
     if postgres.mode is Mode.MANAGED:
-        host, port = names.host(platform, Server.POSTGRES), servers.SERVERS[Server.POSTGRES].port
+        host, port = names.server_host(platform, Server.POSTGRES), servers.SERVERS[Server.POSTGRES].port
         database, tls = servers.DATABASE, Tls.OFF
     elif postgres.external is None:
         return None
     else:
         host, port = postgres.external.host, postgres.external.port
         database, tls = postgres.external.database, postgres.external.tls
-    places = {"host": host, "port": str(port), "database": database, "tls": tls.value, "ca.crt": authority}
-    name, username = names.login_secret(platform, who), names.login(platform, who)
-    return _secret(name, platform, Server.POSTGRES, live, release, fresh, username, places)
+    address = {"host": host, "port": str(port), "database": database, "tls": tls.value, "ca.crt": ca}
+    name, username = names.login_secret(platform, user), names.login(platform, user)
+    return _secret(name, platform, Server.POSTGRES, live, release, random_token, username, address)
 
 
 def _secret(  # noqa: PLR0913 - the parts of a Secret
@@ -64,31 +64,31 @@ def _secret(  # noqa: PLR0913 - the parts of a Secret
     server: Server,
     live: Manifest | None,
     release: Release,
-    fresh: Callable[[], str],
+    random_token: Callable[[], str],
     username: str,
-    places: Mapping[str, str],
+    address: Mapping[str, str],
 ) -> Manifest:
-    password, word = intact(live, username) or (fresh(), fresh()[:_WORD_LETTERS])
+    password, credentials_id = valid_credentials(live, username) or (random_token(), random_token()[:_ID_LENGTH])
     thing = metadata.retained(kinds.SECRETS, name, platform, server.value, release)
-    thing["metadata"]["annotations"] = {labels.CREDENTIALS: word}
+    thing["metadata"]["annotations"] = {labels.CREDENTIALS: credentials_id}
     values = {"username": username, "password": password}
-    if places:
-        values |= {key: places[key] for key in ("host", "port", "database")}
-        values["uri"] = _uri(username, password, places)
-        values |= {"ca.crt": places["ca.crt"]} if places["ca.crt"] else {}
+    if address:
+        values |= {key: address[key] for key in ("host", "port", "database")}
+        values["uri"] = _uri(username, password, address)
+        values |= {"ca.crt": address["ca.crt"]} if address["ca.crt"] else {}
     thing["type"] = "Opaque"
     thing["data"] = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
     return thing
 
 
-def _uri(username: str, password: str, places: Mapping[str, str]) -> str:
-    address = names.address(places["host"], places["port"])
-    mode = "verify-full" if places["tls"] == Tls.VERIFY else "disable"
-    database = quote(places["database"], safe="")
-    return f"postgresql://{username}:{password}@{address}/{database}?sslmode={mode}"
+def _uri(username: str, password: str, address: Mapping[str, str]) -> str:
+    host = names.address(address["host"], address["port"])
+    mode = "verify-full" if address["tls"] == Tls.VERIFY else "disable"
+    database = quote(address["database"], safe="")
+    return f"postgresql://{username}:{password}@{host}/{database}?sslmode={mode}"
 
 
-def intact(live: Manifest | None, username: str) -> tuple[str, str] | None:
+def valid_credentials(live: Manifest | None, username: str) -> tuple[str, str] | None:
     """The password and the word of a live Secret, or nothing where they must be made anew.
 
     They are believed only while our own applies own them: whoever overwrote one may know it, and what is not known to
@@ -96,14 +96,14 @@ def intact(live: Manifest | None, username: str) -> tuple[str, str] | None:
     """
     if live is None:
         return None
-    owned = ownership.fields(live)
-    ours = all(ownership.has(owned, "data", key) for key in ("username", "password"))
-    word = (live["metadata"].get("annotations") or {}).get(labels.CREDENTIALS, "")
-    if not ours or not ownership.has(owned, "metadata", "annotations", labels.CREDENTIALS):
+    owned = live_objects.owned_fields(live)
+    ours = all(live_objects.owns_field(owned, "data", key) for key in ("username", "password"))
+    credentials_id = (live["metadata"].get("annotations") or {}).get(labels.CREDENTIALS, "")
+    if not ours or not live_objects.owns_field(owned, "metadata", "annotations", labels.CREDENTIALS):
         return None
     values = decoded(live)
     good = values.get("username") == username and PASSWORD.fullmatch(values.get("password", ""))
-    return (values["password"], word) if good and _WORD.fullmatch(word) else None
+    return (values["password"], credentials_id) if good and _ID.fullmatch(credentials_id) else None
 
 
 def decoded(secret: Manifest) -> dict[str, str]:
@@ -117,7 +117,7 @@ def decoded(secret: Manifest) -> dict[str, str]:
     return values
 
 
-def word(secret: Manifest) -> str:
+def credentials_id(secret: Manifest) -> str:
     """Which credentials a Secret holds."""
     found: str = secret["metadata"]["annotations"][labels.CREDENTIALS]
     return found

@@ -19,34 +19,41 @@ BOTH_FAMILIES: Final = {"ipFamilyPolicy": "PreferDualStack"}
 """IPv4 and IPv6 where the cluster has both; else the one that it has."""
 
 
-def before(server: Server, platform: Platform, release: Release) -> Manifest:
+def for_server(server: Server, platform: Platform, release: Release) -> Manifest:
     """The Service before a server's pod."""
-    running = servers.SERVERS[server]
-    thing = metadata.owned(kinds.SERVICES, names.child(platform, server), platform, server.value, release)
+    definition = servers.SERVERS[server]
+    thing = metadata.owned(kinds.SERVICES, names.server_child(platform, server), platform, server.value, release)
     thing["spec"] = {
         "type": "ClusterIP",
         **BOTH_FAMILIES,
-        "selector": labels.selecting(platform.name, server.value),
+        "selector": labels.selector(platform.name, server.value),
         "ports": [
-            {"name": running.port_name, "port": running.port, "protocol": "TCP", "targetPort": running.port_name}
+            {
+                "name": definition.port_name,
+                "port": definition.port,
+                "protocol": "TCP",
+                "targetPort": definition.port_name,
+            }
         ],
     }
     return thing
 
 
-def before_component(component: Component, platform: Platform, release: Release) -> Manifest:
+def for_component(component: Component, platform: Platform, release: Release) -> Manifest:
     """The Service before a room's pods.
 
     Of a room whose replicas call each other it is without an address of its own, and gives each pod a name, also one
     that is not ready: how it is, its peers ask itself.
     """
-    running = components.COMPONENTS[component]
-    thing = metadata.owned(kinds.SERVICES, names.component(platform, component), platform, running.name, release)
+    definition = components.COMPONENTS[component]
+    thing = metadata.owned(
+        kinds.SERVICES, names.component_child(platform, component), platform, definition.name, release
+    )
     thing["spec"] = {
         "type": "ClusterIP",
         **BOTH_FAMILIES,
-        **({"clusterIP": "None", "publishNotReadyAddresses": True} if component in running.calls else {}),
-        "selector": labels.selecting(platform.name, running.name),
+        **({"clusterIP": "None", "publishNotReadyAddresses": True} if component in definition.calls else {}),
+        "selector": labels.selector(platform.name, definition.name),
         "ports": [
             {
                 "name": components.PORT_NAME,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aether_operator.api import labels
 from aether_operator.catalog import components, names, servers
 from aether_operator.desired import environments, metadata, quantities
-from aether_operator.observed import families, kinds
+from aether_operator.observed import child_refs, kinds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,29 +21,29 @@ if TYPE_CHECKING:
 
 _GROUP_READS: Final = 0o440
 _STARTUP_PERIOD: Final = 2
-_MUTE_SECONDS: Final = 300
+_LIVENESS_SECONDS: Final = 300
 """How long a server that never recovers while it runs may be mute before it is started anew."""
-_PATIENCE: Final = 5
-_OFTEN: Final = 5
-_SELDOM: Final = 10
+_PROBE_TIMEOUT: Final = 5
+_READINESS_PERIOD: Final = 5
+_LIVENESS_PERIOD: Final = 10
 
 
-def running(server: Server, managed: Managed, platform: Platform, release: Release, word: str) -> Manifest:
+def for_server(server: Server, managed: Managed, platform: Platform, release: Release, word: str) -> Manifest:
     """The StatefulSet of a server that was given the credentials of this word.
 
     Parallel: the controller waits for no broken pod before it replaces it, so that a mended spec mends.
     """
-    name = names.child(platform, server)
+    name = names.server_child(platform, server)
     thing = metadata.owned(kinds.STATEFUL_SETS, name, platform, server.value, release)
     thing["spec"] = {
         "replicas": 1,
         "serviceName": name,
         "podManagementPolicy": "Parallel",
         "updateStrategy": {"type": "RollingUpdate"},
-        "selector": {"matchLabels": labels.selecting(platform.name, server.value)},
+        "selector": {"matchLabels": labels.selector(platform.name, server.value)},
         "template": {
             "metadata": {
-                "labels": metadata.marked(platform, server.value, release),
+                "labels": metadata.child_labels(platform, server.value, release),
                 "annotations": {labels.CREDENTIALS: word},
             },
             "spec": _pod(server, managed, platform, release),
@@ -53,19 +53,21 @@ def running(server: Server, managed: Managed, platform: Platform, release: Relea
 
 
 def _pod(server: Server, managed: Managed, platform: Platform, release: Release) -> dict[str, Any]:
-    run, name = servers.SERVERS[server], names.child(platform, server)
+    definition, name = servers.SERVERS[server], names.server_child(platform, server)
     volumes = [
-        {"name": "data", "persistentVolumeClaim": {"claimName": names.claim(platform, server)}},
+        {"name": "data", "persistentVolumeClaim": {"claimName": names.server_claim(platform, server)}},
         {
             "name": "credentials",
             "secret": {"secretName": name, "defaultMode": _GROUP_READS},
         },
         {"name": "tmp", "emptyDir": {}},
     ]
-    return _restricted(run.grace_seconds, _container(run, managed, platform, release), volumes, release)
+    return _restricted_pod(
+        definition.grace_seconds, _container(definition, managed, platform, release), volumes, release
+    )
 
 
-def _restricted(
+def _restricted_pod(
     grace: int, container: dict[str, Any], volumes: list[dict[str, Any]], release: Release
 ) -> dict[str, Any]:
     """A pod with one container, where the release lets it run."""
@@ -93,41 +95,41 @@ def _restricted(
     return pod | {key: value for key, value in optional.items() if value}
 
 
-def _container(run: ServerDefinition, managed: Managed, platform: Platform, release: Release) -> dict[str, Any]:
+def _container(definition: ServerDefinition, managed: Managed, platform: Platform, release: Release) -> dict[str, Any]:
     return {
-        "name": run.container,
-        "image": release.images[run.server],
+        "name": definition.container,
+        "image": release.images[definition.server],
         "imagePullPolicy": "IfNotPresent",
-        "env": [{"name": servers.HOST_VARIABLE, "value": names.host(platform, run.server)}],
-        "ports": [{"name": run.port_name, "containerPort": run.port, "protocol": "TCP"}],
-        "resources": quantities.merged(managed.resources, run.resources),
-        "securityContext": _confined(),
+        "env": [{"name": servers.HOST_VARIABLE, "value": names.server_host(platform, definition.server)}],
+        "ports": [{"name": definition.port_name, "containerPort": definition.port, "protocol": "TCP"}],
+        "resources": quantities.merged(managed.resources, definition.resources),
+        "securityContext": _container_security(),
         "volumeMounts": [
             {"name": "data", "mountPath": servers.DATA_PATH},
             {"name": "credentials", "mountPath": servers.CREDENTIALS_PATH, "readOnly": True},
             {"name": "tmp", "mountPath": servers.SCRATCH_PATH},
         ],
-        **_probes(run),
+        **_exec_probes(definition),
     }
 
 
-def _probes(run: ServerDefinition) -> dict[str, Any]:
-    asked = {"exec": {"command": list(servers.READY)}, "timeoutSeconds": run.probe_seconds}
+def _exec_probes(definition: ServerDefinition) -> dict[str, Any]:
+    probe = {"exec": {"command": list(servers.READY)}, "timeoutSeconds": definition.probe_seconds}
     probes = {
         "startupProbe": {
-            **asked,
+            **probe,
             "periodSeconds": _STARTUP_PERIOD,
             "failureThreshold": servers.STARTUP_SECONDS // _STARTUP_PERIOD,
         },
-        "readinessProbe": {**asked, "periodSeconds": run.probe_seconds, "failureThreshold": 3},
+        "readinessProbe": {**probe, "periodSeconds": definition.probe_seconds, "failureThreshold": 3},
     }
-    if run.restarts_when_mute:
-        period = 2 * run.probe_seconds
-        probes["livenessProbe"] = {**asked, "periodSeconds": period, "failureThreshold": _MUTE_SECONDS // period}
+    if definition.has_liveness_probe:
+        period = 2 * definition.probe_seconds
+        probes["livenessProbe"] = {**probe, "periodSeconds": period, "failureThreshold": _LIVENESS_SECONDS // period}
     return probes
 
 
-def _confined() -> dict[str, Any]:
+def _container_security() -> dict[str, Any]:
     return {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
@@ -138,7 +140,7 @@ def _confined() -> dict[str, Any]:
 # Rooms.
 
 
-def of_component(  # noqa: PLR0913 - the parts of a workload
+def for_component(  # noqa: PLR0913 - the parts of a workload
     component: Component,
     resources: Resources,
     platform: Platform,
@@ -151,33 +153,33 @@ def of_component(  # noqa: PLR0913 - the parts of a workload
     Neither its settings nor its credentials are in the template: a room reads both again while it runs, and an edit of
     them restarts nothing.
     """
-    run, name = components.COMPONENTS[component], names.component(platform, component)
-    thing = metadata.owned(kinds.STATEFUL_SETS, name, platform, run.name, release)
+    definition, name = components.COMPONENTS[component], names.component_child(platform, component)
+    thing = metadata.owned(kinds.STATEFUL_SETS, name, platform, definition.name, release)
     volumes, mounts = _volumes(component, platform, _logins(component, platform, unsure, live))
     container = {
-        "name": run.name,
+        "name": definition.name,
         "image": release.service_image,
         "imagePullPolicy": "IfNotPresent",
         "args": [component.value],
-        "env": environments.of(component, platform, release, unsure, live),
+        "env": environments.for_component(component, platform, release, unsure, live),
         "ports": [{"name": components.PORT_NAME, "containerPort": components.PORT, "protocol": "TCP"}],
-        "resources": quantities.merged(resources, run.resources),
-        "securityContext": _confined(),
+        "resources": quantities.merged(resources, definition.resources),
+        "securityContext": _container_security(),
         "volumeMounts": mounts,
-        **_asking(run),
+        **_http_probes(definition),
     }
     thing["spec"] = {
-        "replicas": families.replicas(component, platform),
+        "replicas": child_refs.replicas(component, platform),
         "serviceName": name,
         "podManagementPolicy": "Parallel",
         "updateStrategy": {"type": "RollingUpdate"},
-        "selector": {"matchLabels": labels.selecting(platform.name, run.name)},
+        "selector": {"matchLabels": labels.selector(platform.name, definition.name)},
         "template": {
             "metadata": {
-                "labels": metadata.marked(platform, run.name, release),
-                "annotations": labels.scraped(components.PORT, components.METRICS_PATH),
+                "labels": metadata.child_labels(platform, definition.name, release),
+                "annotations": labels.prometheus_annotations(components.PORT, components.METRICS_PATH),
             },
-            "spec": _restricted(run.grace_seconds, container, volumes, release),
+            "spec": _restricted_pod(definition.grace_seconds, container, volumes, release),
         },
     }
     return thing
@@ -187,7 +189,7 @@ def _logins(
     component: Component, platform: Platform, unsure: AbstractSet[Server], live: Manifest | None
 ) -> Mapping[Server, str]:
     """The Secret with the login at each server."""
-    logins = dict(environments.credentials(component, platform))
+    logins = dict(environments.secret_names(component, platform))
     volumes = live["spec"]["template"]["spec"].get("volumes") or () if live is not None else ()
     sources = [one for volume in volumes for one in (volume.get("projected") or {}).get("sources") or ()]
     kept = {item["path"]: one["secret"]["name"] for one in sources for item in one.get("secret", {}).get("items") or ()}
@@ -202,19 +204,19 @@ def _volumes(
     component: Component, platform: Platform, logins: Mapping[Server, str]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What a room's pod has of files, and where its container finds them."""
-    run = components.COMPONENTS[component]
+    definition = components.COMPONENTS[component]
     volumes: list[dict[str, Any]] = []
     mounts: list[dict[str, Any]] = []
-    if run.journal:
+    if definition.has_volume:
         volumes.append(
             {"name": "data", "persistentVolumeClaim": {"claimName": names.component_claim(platform, component)}}
         )
         mounts.append({"name": "data", "mountPath": components.DATA_PATH})
-    if run.servers:
+    if definition.servers:
         sources = [one for server, secret in logins.items() for one in _login(server, secret)]
         volumes.append({"name": "credentials", "projected": {"sources": sources, "defaultMode": _GROUP_READS}})
         mounts.append({"name": "credentials", "mountPath": components.CREDENTIALS_PATH, "readOnly": True})
-    if run.live:
+    if definition.has_live_settings:
         volumes.append({"name": "settings", "configMap": {"name": names.component_settings(platform, component)}})
         mounts.append({"name": "settings", "mountPath": components.SETTINGS_PATH, "readOnly": True})
     volumes.append({"name": "tmp", "emptyDir": {}})
@@ -232,15 +234,15 @@ def _login(server: Server, secret: str) -> list[dict[str, Any]]:
     ]
 
 
-def _asking(run: components.ComponentDefinition) -> dict[str, Any]:
+def _http_probes(definition: components.ComponentDefinition) -> dict[str, Any]:
     """The probes of a room: what it needs and lacks makes it not ready, and nothing but silence has it killed."""
 
-    def asked(path: str, period: int, failures: int) -> dict[str, Any]:
+    def probe(path: str, period: int, failures: int) -> dict[str, Any]:
         get = {"path": path, "port": components.PORT_NAME}
-        return {"httpGet": get, "periodSeconds": period, "timeoutSeconds": _PATIENCE, "failureThreshold": failures}
+        return {"httpGet": get, "periodSeconds": period, "timeoutSeconds": _PROBE_TIMEOUT, "failureThreshold": failures}
 
     return {
-        "startupProbe": asked("/healthz", 1, run.startup_seconds),
-        "readinessProbe": asked("/readyz", _OFTEN, 3),
-        "livenessProbe": asked("/healthz", _SELDOM, run.mute_seconds // _SELDOM),
+        "startupProbe": probe("/healthz", 1, definition.startup_seconds),
+        "readinessProbe": probe("/readyz", _READINESS_PERIOD, 3),
+        "livenessProbe": probe("/healthz", _LIVENESS_PERIOD, definition.liveness_seconds // _LIVENESS_PERIOD),
     }

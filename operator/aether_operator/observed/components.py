@@ -11,7 +11,7 @@ import pydantic
 
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog import components, names
-from aether_operator.observed import families, ownership, secrecy, workloads
+from aether_operator.observed import child_refs, live_objects, secrecy, workloads
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 UNKNOWN_PAIR: Final = "UnknownPair"
 """What ingest says of a market that the venue does not have."""
-CONTRADICTED: Final = "Contradicted"
+BOOK_CONTRADICTED: Final = "Contradicted"
 """What ingest says of a book whose channel is silent while its market moves."""
 BOOK: Final = "book"
 """The channel that books come by."""
@@ -56,7 +56,7 @@ class ComponentReport:
     """The venue's own word: online, maintenance, …"""
     disconnected: str | None = None
     """Why there is no feed; nothing where there is one."""
-    heard: bool = False
+    received: bool = False
     """Whether it ever heard of the venue."""
     books: Mapping[str, str] = field(default_factory=dict)
     """Market → why its book is not usable; empty where it is."""
@@ -137,7 +137,7 @@ def read(text: str, component: Component, hidden: Collection[str] = ()) -> Compo
         settings=status.settings,
         system=feed.system if feed is not None else status.system,
         disconnected=None if feed is None or feed.connected else why(feed.detail),
-        heard=feed is not None and feed.age_seconds is not None,
+        received=feed is not None and feed.age_seconds is not None,
         books={name: "" if one.usable else _why(one.reason, ()) for name, one in status.books.items()},
         trades={name: why(one.trades) for name, one in status.books.items() if one.trades},
         silent={
@@ -160,19 +160,19 @@ def _why(said: str, hidden: Collection[str]) -> str:
 def expected(component: Component, platform: Platform) -> tuple[str, ...]:
     """The pods that a room should have."""
     return tuple(
-        names.component_pod(platform, component, replica) for replica in range(families.replicas(component, platform))
+        names.component_pod(platform, component, replica) for replica in range(child_refs.replicas(component, platform))
     )
 
 
 def targets(platform: Platform, observed: Observed) -> tuple[Target, ...]:
     """The pods that can be asked: those of the rooms' workloads that run and have an address."""
     found = []
-    for component in families.present(platform):
-        live = observed.children.get(families.component_stateful_set(component, platform))
+    for component in child_refs.components_of(platform):
+        live = observed.children.get(child_refs.component_stateful_set(component, platform))
         wanted = expected(component, platform)
-        for pod in workloads.owned_by(observed.pods, live) if live is not None else ():
+        for pod in workloads.pods_of(observed.pods, live) if live is not None else ():
             name, seen = pod["metadata"]["name"], pod.get("status") or {}
-            runs = seen.get("phase") == "Running" and not ownership.deleting(pod)
+            runs = seen.get("phase") == "Running" and not live_objects.is_deleting(pod)
             if name in wanted and runs and seen.get("podIP"):
                 found.append(Target(component=component, pod=name, address=seen["podIP"]))
     return tuple(found)

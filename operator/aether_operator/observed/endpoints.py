@@ -7,12 +7,12 @@ from typing import Final
 
 from aether_operator.observed import secrecy
 
-LONGEST: Final = 200
+MAX_LENGTH: Final = 200
 """Letters of a server's own words that are passed on."""
 
 
 @dataclass(frozen=True, slots=True)
-class Hidden:
+class SecretText:
     """A secret text: it does not show in a repr, a log or an error."""
 
     text: str = field(repr=False)
@@ -28,21 +28,21 @@ class Endpoint:
     host: str
     port: int
     username: str = field(repr=False)
-    password: Hidden
+    password: SecretText
     tls: bool = False
     ca: str = field(default="", repr=False)
     database: str = ""
-    others: tuple[Hidden, ...] = ()
+    others: tuple[SecretText, ...] = ()
     """Every other value of the Secret, whatever its key."""
     ours: bool = False
     """Whether the operator made the login: then its name is in the catalogue, and no secret."""
 
     @property
-    def hidden(self) -> frozenset[str]:
+    def secret_values(self) -> frozenset[str]:
         """What is never told: all that came from the Secret."""
         told = {self.password.text, self.ca, *(one.text for one in self.others)}
         return frozenset(told if self.ours else {*told, self.username})
 
-    def words(self, text: str) -> str:
+    def excerpt(self, text: str) -> str:
         """A server's own words in one short line; none of them where they quote the Secret."""
-        return secrecy.WITHHELD if secrecy.quotes(text, self.hidden) else " ".join(text.split())[:LONGEST]
+        return secrecy.WITHHELD if secrecy.quotes(text, self.secret_values) else " ".join(text.split())[:MAX_LENGTH]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api.reasons import Reason
-from aether_operator.observed import families, kinds, ownership, workloads
+from aether_operator.observed import child_refs, kinds, live_objects, workloads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aether_operator.observed.kinds import Manifest
     from aether_operator.observed.observation import Observed
 
-LONGEST: Final = 300
+MAX_LENGTH: Final = 300
 """Letters of a text of Kubernetes that is passed on."""
 FAILED, MADE = "FailedCreate", "SuccessfulCreate"
 _OF_CLAIMS: Final = frozenset({"FailedBinding", "ProvisioningFailed"})
@@ -39,9 +39,9 @@ class Cause:
         return f"{self.text}; see: {self.see}"
 
 
-def unexplained(platform: Platform, observed: Observed) -> frozenset[str]:
+def kinds_to_explain(platform: Platform, observed: Observed) -> frozenset[str]:
     """The kinds of objects whose events are worth reading: StatefulSets that lack a pod, claims that lack a volume."""
-    children = [observed.children[ref] for ref in families.all_of(platform) if ref in observed.children]
+    children = [observed.children[ref] for ref in child_refs.all_of(platform) if ref in observed.children]
     lacking = [one for one in children if one["kind"] == kinds.STATEFUL_SETS.kind and lacks_pods(one, observed.pods)]
     unbound = [one for one in children if one["kind"] == kinds.CLAIMS.kind and _is_pending(one)]
     return frozenset(one["kind"] for one in (*lacking, *unbound))
@@ -49,7 +49,7 @@ def unexplained(platform: Platform, observed: Observed) -> frozenset[str]:
 
 def lacks_pods(stateful_set: Manifest, pods: Iterable[Manifest]) -> bool:
     """Whether fewer pods are there than should be."""
-    there = [one for one in workloads.owned_by(pods, stateful_set) if not ownership.deleting(one)]
+    there = [one for one in workloads.pods_of(pods, stateful_set) if not live_objects.is_deleting(one)]
     return len(there) < int(stateful_set["spec"].get("replicas", 1))
 
 
@@ -78,7 +78,7 @@ def of_stateful_set(stateful_set: Manifest, observed: Observed) -> Cause | None:
             see = command.format(within=within, namespace=meta["namespace"], **named)
             return Cause(Reason.POD_FORBIDDEN, text, see)
     described = f"{within} describe statefulset {meta['name']}"
-    return Cause(Reason.POD_FORBIDDEN, f"a pod cannot be made: {said[:LONGEST]}", described)
+    return Cause(Reason.POD_FORBIDDEN, f"a pod cannot be made: {said[:MAX_LENGTH]}", described)
 
 
 def _without_brackets(text: str) -> str:
@@ -136,7 +136,7 @@ def of_claim(claim: Manifest, observed: Observed) -> Cause | None:
     if missing := re.search(r'storageclass\S* "([^"]+)" not found', said):
         text = f"has no volume: there is no StorageClass {missing[1]}"
         return Cause(Reason.VOLUME_MISSING, text, "kubectl get storageclass")
-    return Cause(Reason.VOLUME_MISSING, f"has no volume: {said[:LONGEST]}", described)
+    return Cause(Reason.VOLUME_MISSING, f"has no volume: {said[:MAX_LENGTH]}", described)
 
 
 def of_pod(pod: Manifest) -> Cause | None:
@@ -145,7 +145,7 @@ def of_pod(pod: Manifest) -> Cause | None:
     if not found or found[0].get("status") != "False":
         return None
     meta, why, said = pod["metadata"], found[0].get("reason", ""), found[0].get("message", "")
-    lacking = _reasons(said) if why == "Unschedulable" else ": ".join(part for part in (why, said[:LONGEST]) if part)
+    lacking = _reasons(said) if why == "Unschedulable" else ": ".join(part for part in (why, said[:MAX_LENGTH]) if part)
     see = f"kubectl --namespace {meta.get('namespace', 'default')} describe pod {meta['name']}"
     return Cause(Reason.UNSCHEDULABLE, f"no node takes it: {lacking}", see)
 
@@ -154,7 +154,7 @@ def _reasons(said: str) -> str:
     """`0/3 nodes are available: 1 Insufficient cpu, 2 … . preemption: …` → what nodes lack, without how many do."""
     listed = said.partition("nodes are available: ")[2].partition(". ")[0].rstrip(".")
     reasons = {re.sub(r"^\d+ ", "", one) for one in listed.split(", ") if one}
-    return ", ".join(sorted(reasons))[:LONGEST] or said[:LONGEST] or "it does not say why"
+    return ", ".join(sorted(reasons))[:MAX_LENGTH] or said[:MAX_LENGTH] or "it does not say why"
 
 
 # Events.

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aether_operator.api.platforms import Server, Timescale
-    from aether_operator.catalog.logins import Who
-    from aether_operator.observed.endpoints import Hidden
+    from aether_operator.catalog.logins import DatabaseUser
+    from aether_operator.observed.endpoints import SecretText
     from aether_operator.observed.owners import Ownership
 
 
@@ -53,7 +53,7 @@ class Login:
     """A login and its password."""
 
     username: str
-    password: Hidden
+    password: SecretText
     kept_in: str = ""
     """The Secret that has it, for a person who must look."""
 
@@ -73,7 +73,7 @@ class DesiredSchema:
     timescale: Timescale
     days: Mapping[str, int]
     """Table → days for which its rows are kept."""
-    logins: Mapping[Who, Login] = field(default_factory=dict)
+    logins: Mapping[DatabaseUser, Login] = field(default_factory=dict)
     """The logins beside the operator's own, without those that are not wanted yet."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api import models
-from aether_operator.observed import ownership
+from aether_operator.observed import live_objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +20,7 @@ def unfinished(stateful_set: Manifest) -> str:
     """What a StatefulSet still has to do: an empty text once every pod of its newest revision is ready."""
     meta, spec, seen = stateful_set["metadata"], stateful_set["spec"], stateful_set.get("status") or {}
     wanted = spec.get("replicas", 1)
-    if ownership.deleting(stateful_set):
+    if live_objects.is_deleting(stateful_set):
         return "is being deleted"
     if seen.get("observedGeneration", 0) < meta.get("generation", 1):
         return "was changed just now"
@@ -32,7 +32,7 @@ def unfinished(stateful_set: Manifest) -> str:
 
 def unbound(claim: Manifest) -> str:
     """Why a claim has no volume yet, or none of the size that was asked for."""
-    if ownership.deleting(claim):
+    if live_objects.is_deleting(claim):
         return "is being deleted"
     seen = claim.get("status") or {}
     if seen.get("phase", "Pending") != "Bound":
@@ -46,14 +46,14 @@ def unbound(claim: Manifest) -> str:
     return f"is being resized from {there} to {asked}" if short else ""
 
 
-def owned_by(pods: Iterable[Manifest], stateful_set: Manifest) -> tuple[Manifest, ...]:
+def pods_of(pods: Iterable[Manifest], stateful_set: Manifest) -> tuple[Manifest, ...]:
     """The pods of a StatefulSet, by owner, in the order of their names."""
     uid = stateful_set["metadata"].get("uid")
-    mine = [pod for pod in pods if uid is not None and ownership.owned_by(pod, uid)]
+    mine = [pod for pod in pods if uid is not None and live_objects.has_owner(pod, uid)]
     return tuple(sorted(mine, key=lambda pod: str(pod["metadata"]["name"])))
 
 
-def hindrance(pod: Manifest) -> str:
+def pod_problem(pod: Manifest) -> str:
     """A pod's own cause: what Kubernetes says it waits for, where that is not a matter of course."""
     seen = pod.get("status") or {}
     causes = [

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from aether_operator.planning.blockers import blocker_from_error
-from aether_operator.planning.plans import Act, Apply, Delete, Plan, SyncConfig, mounted, plan
+from aether_operator.planning.plans import Action, Apply, Delete, Plan, SyncConfig, plan, required_refs
 
-__all__ = ["Act", "Apply", "Delete", "Plan", "SyncConfig", "blocker_from_error", "mounted", "plan"]
+__all__ = ["Action", "Apply", "Delete", "Plan", "SyncConfig", "blocker_from_error", "plan", "required_refs"]

@@ -16,9 +16,9 @@ from aether_operator.planning import comparisons
 if TYPE_CHECKING:
     from aether_operator.observed.kinds import Manifest, Ref
 
-LONGEST: Final = 400
+MAX_LENGTH: Final = 400
 """Letters of the API server's own words that are passed on."""
-FIXED: Final = ("serviceName", "podManagementPolicy", "selector")
+IMMUTABLE: Final = ("serviceName", "podManagementPolicy", "selector")
 """The fields of a StatefulSet that we set and that can never be changed."""
 
 _FORBIDDEN, _INVALID = 403, 422
@@ -35,7 +35,7 @@ _STORAGE: Final = {
 """Component → where its storage is asked for."""
 
 
-def marks(platform: str) -> dict[str, str]:
+def child_labels(platform: str) -> dict[str, str]:
     """The labels that every child of a platform has."""
     return {labels.MANAGED_BY: labels.OPERATOR, labels.PLATFORM: platform}
 
@@ -45,11 +45,11 @@ def name_taken(manifest: Manifest, live: Manifest) -> Blocker:
     ref = kinds.ref(manifest)
     named = (live["metadata"].get("labels") or {}).get(labels.PLATFORM)
     whose = f"belongs to platform {named}" if named else "is not one of ours"
-    act = f"rename or delete it: {_kubectl(manifest['metadata']['namespace'], ref)}"
-    return Blocker(ref=ref, reason=Reason.NAME_TAKEN, message=f"{ref} exists and {whose}; {act}")
+    action = f"rename or delete it: {_kubectl(manifest['metadata']['namespace'], ref)}"
+    return Blocker(ref=ref, reason=Reason.NAME_TAKEN, message=f"{ref} exists and {whose}; {action}")
 
 
-def shrinking(manifest: Manifest, live: Manifest) -> Blocker | None:
+def claim_shrinks(manifest: Manifest, live: Manifest) -> Blocker | None:
     """A claim that asks for less than it has."""
     asked, has = (thing["spec"]["resources"]["requests"]["storage"] for thing in (manifest, live))
     wanted, there = comparisons.amount(asked), comparisons.amount(has)
@@ -63,16 +63,16 @@ def shrinking(manifest: Manifest, live: Manifest) -> Blocker | None:
     )
 
 
-def fixed_fields(manifest: Manifest, live: Manifest) -> Blocker | None:
+def immutable_fields(manifest: Manifest, live: Manifest) -> Blocker | None:
     """A StatefulSet that would have to be another one."""
     wanted, there = manifest["spec"], live["spec"]
-    different = [name for name in FIXED if wanted.get(name) != there.get(name)]
+    different = [name for name in IMMUTABLE if wanted.get(name) != there.get(name)]
     if there.get("volumeClaimTemplates"):
         different.append("volumeClaimTemplates")
-    return _remade(kinds.ref(manifest), manifest["metadata"]["namespace"], different) if different else None
+    return _recreate(kinds.ref(manifest), manifest["metadata"]["namespace"], different) if different else None
 
 
-def _remade(ref: Ref, namespace: str, fields: list[str]) -> Blocker:
+def _recreate(ref: Ref, namespace: str, fields: list[str]) -> Blocker:
     named = ", ".join(f"spec.{name}" for name in fields) or "a field that never changes"
     return Blocker(
         ref=ref,
@@ -98,15 +98,15 @@ def blocker_from_error(ref: Ref, code: int, message: str, *, namespace: str = ""
         if ref.kind == kinds.CLAIMS.kind:
             text = f"{ref} cannot become what the spec says: its storage only grows, and the rest never changes"
             return Blocker(ref=ref, reason=Reason.IMMUTABLE_FIELD, message=text)
-        return _remade(ref, namespace, [])
+        return _recreate(ref, namespace, [])
     if code == _FORBIDDEN and "being terminated" in said:
         return Blocker(ref=ref, reason=Reason.TERMINATING, message=f"{ref}: the namespace is being deleted")
-    words = "the API server refused it" if ref.kind == kinds.SECRETS.kind else bounded(said)
-    hint = next((hint for pattern, hint in _HINTS if pattern.search(said)), "")
-    return Blocker(ref=ref, reason=Reason.REQUEST_REJECTED, message=f"{ref} was refused ({code}): {words}{hint}")
+    words = "the API server refused it" if ref.kind == kinds.SECRETS.kind else truncated(said)
+    advice = next((advice for pattern, advice in _ADVICE if pattern.search(said)), "")
+    return Blocker(ref=ref, reason=Reason.REQUEST_REJECTED, message=f"{ref} was refused ({code}): {words}{advice}")
 
 
-_HINTS: Final = (
+_ADVICE: Final = (
     (re.compile(r"exceeded quota", re.IGNORECASE), "; raise the ResourceQuota, or ask for less"),
     (
         re.compile(r"violates PodSecurity", re.IGNORECASE),
@@ -119,9 +119,9 @@ _HINTS: Final = (
 )
 
 
-def bounded(text: str) -> str:
+def truncated(text: str) -> str:
     """A text that is not too long for a status."""
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 1]}…"
 
 
 def _kubectl(namespace: str, ref: Ref) -> str:

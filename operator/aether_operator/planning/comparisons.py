@@ -9,13 +9,13 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api import models
-from aether_operator.observed import ownership
+from aether_operator.observed import live_objects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aether_operator.observed.kinds import Manifest
-    from aether_operator.observed.ownership import Fields
+    from aether_operator.observed.live_objects import Fields
 
 _IDENTITY: Final = frozenset({"apiVersion", "kind"})
 _NAMING: Final = frozenset({"name", "namespace"})
@@ -23,11 +23,11 @@ _AMOUNTS: Final = frozenset({"requests", "limits", "sizeLimit"})
 """Under these, texts are quantities and equal when their values are."""
 
 
-def as_wanted(wanted: Manifest, live: Manifest) -> bool:
+def is_up_to_date(desired: Manifest, live: Manifest) -> bool:
     """Whether an apply of `wanted` would change nothing that our field manager has a say in."""
-    owned = ownership.fields(live)
-    body = {key: value for key, value in wanted.items() if key not in _IDENTITY}
-    body["metadata"] = {key: value for key, value in wanted["metadata"].items() if key not in _NAMING}
+    owned = live_objects.owned_fields(live)
+    body = {key: value for key, value in desired.items() if key not in _IDENTITY}
+    body["metadata"] = {key: value for key, value in desired["metadata"].items() if key not in _NAMING}
     return _same(_without_null(body), live, owned, amounts=False)
 
 
@@ -38,31 +38,31 @@ def _without_null(value: Any) -> Any:
     return [_without_null(part) for part in value] if isinstance(value, list) else value
 
 
-def _same(wanted: Any, live: Any, owned: Fields, *, amounts: bool) -> bool:
+def _same(desired: Any, live: Any, owned: Fields, *, amounts: bool) -> bool:
     parts = {key: below for key, below in owned.items() if key != "."}
-    if isinstance(wanted, dict) and wanted and parts:
-        return isinstance(live, dict) and _same_fields(wanted, live, parts, amounts=amounts)
-    if isinstance(wanted, list) and wanted and parts:
-        return isinstance(live, list) and _same_items(wanted, live, parts, amounts=amounts)
+    if isinstance(desired, dict) and desired and parts:
+        return isinstance(live, dict) and _same_fields(desired, live, parts, amounts=amounts)
+    if isinstance(desired, list) and desired and parts:
+        return isinstance(live, list) and _same_items(desired, live, parts, amounts=amounts)
     # A leaf, or a whole that has one owner (an atomic list or map), or nothing in it: wanted by value.
-    return not parts and _covers(wanted, live, amounts=amounts)
+    return not parts and _covers(desired, live, amounts=amounts)
 
 
-def _same_fields(wanted: dict[str, Any], live: dict[str, Any], owned: Fields, *, amounts: bool) -> bool:
-    if {f"f:{name}" for name in wanted} != owned.keys():
+def _same_fields(desired: dict[str, Any], live: dict[str, Any], owned: Fields, *, amounts: bool) -> bool:
+    if {f"f:{name}" for name in desired} != owned.keys():
         return False
     return all(
         name in live and _same(value, live[name], owned[f"f:{name}"], amounts=amounts or name in _AMOUNTS)
-        for name, value in wanted.items()
+        for name, value in desired.items()
     )
 
 
-def _same_items(wanted: Sequence[Any], live: Sequence[Any], owned: Fields, *, amounts: bool) -> bool:
-    if len(wanted) != len(owned):
+def _same_items(desired: Sequence[Any], live: Sequence[Any], owned: Fields, *, amounts: bool) -> bool:
+    if len(desired) != len(owned):
         return False
     for key, below in owned.items():
-        mine, theirs = _item(key, wanted), _item(key, live)
-        if mine is None or theirs is None or not _same(mine, theirs, below, amounts=amounts):
+        ours, theirs = _item(key, desired), _item(key, live)
+        if ours is None or theirs is None or not _same(ours, theirs, below, amounts=amounts):
             return False
     return True
 
@@ -80,22 +80,22 @@ def _item(key: str, items: Sequence[Any]) -> Any:
     return fitting[0] if fitting else None
 
 
-def _covers(wanted: Any, live: Any, *, amounts: bool) -> bool:
+def _covers(desired: Any, live: Any, *, amounts: bool) -> bool:
     """Whether all of `wanted` is in `live`, which may say more: the API server fills in what was left out."""
-    if isinstance(wanted, dict):
+    if isinstance(desired, dict):
         return isinstance(live, dict) and all(
             name in live and _covers(value, live[name], amounts=amounts or name in _AMOUNTS)
-            for name, value in wanted.items()
+            for name, value in desired.items()
         )
-    if isinstance(wanted, list):
+    if isinstance(desired, list):
         return (
             isinstance(live, list)
-            and len(wanted) == len(live)
-            and all(_covers(mine, theirs, amounts=amounts) for mine, theirs in zip(wanted, live, strict=True))
+            and len(desired) == len(live)
+            and all(_covers(ours, theirs, amounts=amounts) for ours, theirs in zip(desired, live, strict=True))
         )
-    if wanted == live:
-        return type(wanted) is type(live)
-    return amounts and amount(wanted) is not None and amount(wanted) == amount(live)
+    if desired == live:
+        return type(desired) is type(live)
+    return amounts and amount(desired) is not None and amount(desired) == amount(live)
 
 
 def amount(value: Any) -> Any:

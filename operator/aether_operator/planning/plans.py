@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aether_operator.api import labels
-from aether_operator.observed import kinds, ownership, workloads
+from aether_operator.observed import kinds, live_objects, workloads
 from aether_operator.observed.kinds import Ref
 from aether_operator.planning import blockers, comparisons
 
@@ -51,61 +51,63 @@ class SyncConfig:
     digest: str
 
 
-Act = Apply | SyncConfig | Delete
+Action = Apply | SyncConfig | Delete
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to do, in this order, and what nobody but a person can mend."""
 
-    acts: tuple[Act, ...]
+    actions: tuple[Action, ...]
     blockers: tuple[Blocker, ...]
 
 
-def plan(wanted: Sequence[Manifest], observed: Observed, platform: Platform) -> Plan:
+def plan(desired: Sequence[Manifest], observed: Observed, platform: Platform) -> Plan:
     """What is left to do: nothing, where the world is as wanted.
 
     Applies come in the order of kinds, then nudges, deletes last. A name that somebody else's object has is left alone.
     """
-    acts: list[Act] = []
+    actions: list[Action] = []
     found: list[Blocker] = []
     order = {kind.kind: place for place, kind in enumerate(kinds.CHILDREN)}
-    for manifest in sorted(wanted, key=lambda thing: order[thing["kind"]]):
+    for manifest in sorted(desired, key=lambda thing: order[thing["kind"]]):
         live = observed.children.get(kinds.ref(manifest))
         if live is None:
-            acts.append(Apply(manifest=manifest, live=None))
+            actions.append(Apply(manifest=manifest, live=None))
             continue
-        if not ownership.ours(live, platform.name):
+        if not live_objects.belongs_to(live, platform.name):
             found.append(blockers.name_taken(manifest, live))
             continue
-        possible, blocker = _possible(manifest, live)
+        possible, blocker = _acceptable(manifest, live)
         if blocker is not None:
             found.append(blocker)
-        if possible is None or ownership.deleting(live):
+        if possible is None or live_objects.is_deleting(live):
             continue  # what is on its way out is made anew when it is gone
-        if not comparisons.as_wanted(possible, live):
-            acts.append(Apply(manifest=possible, live=live))
-    hindered = {one.ref for one in found}
-    return Plan((*acts, *_config_syncs(wanted, observed, hindered), *_pruned(wanted, observed, platform)), tuple(found))
+        if not comparisons.is_up_to_date(possible, live):
+            actions.append(Apply(manifest=possible, live=live))
+    blocked = {one.ref for one in found}
+    return Plan(
+        (*actions, *_config_syncs(desired, observed, blocked), *_pruned(desired, observed, platform)), tuple(found)
+    )
 
 
-def _config_syncs(wanted: Sequence[Manifest], observed: Observed, hindered: set[Ref]) -> Iterator[SyncConfig]:
+def _config_syncs(desired: Sequence[Manifest], observed: Observed, blocked: set[Ref]) -> Iterator[SyncConfig]:
     """A nudge for each pod that mounts live settings and was not told of the newest, new pods included."""
-    settings = [one for one in wanted if one["kind"] == kinds.CONFIG_MAPS.kind and kinds.ref(one) not in hindered]
+    settings = [one for one in desired if one["kind"] == kinds.CONFIG_MAPS.kind and kinds.ref(one) not in blocked]
     for config in settings:
         digest, which = config["metadata"]["annotations"][labels.SETTINGS], kinds.ref(config)
-        for stateful_set in wanted:
+        for stateful_set in desired:
             live = observed.children.get(kinds.ref(stateful_set))
-            if live is None or which not in mounted(stateful_set):
+            if live is None or which not in required_refs(stateful_set):
                 continue
-            for pod in workloads.owned_by(observed.pods, live):
+            for pod in workloads.pods_of(observed.pods, live):
                 said = (pod["metadata"].get("annotations") or {}).get(labels.SETTINGS)
-                if said != digest and not ownership.deleting(pod):
+                if said != digest and not live_objects.is_deleting(pod):
                     meta = pod["metadata"]
                     yield SyncConfig(pod=meta["name"], uid=meta["uid"], settings=which, digest=digest)
 
 
-def mounted(manifest: Manifest) -> frozenset[Ref]:
+def required_refs(manifest: Manifest) -> frozenset[Ref]:
     """The Secrets and ConfigMaps that the pods of a StatefulSet cannot start without; nothing for another kind."""
     if manifest["kind"] != kinds.STATEFUL_SETS.kind:
         return frozenset()
@@ -121,39 +123,39 @@ def mounted(manifest: Manifest) -> frozenset[Ref]:
     return frozenset(found)
 
 
-def _possible(manifest: Manifest, live: Manifest) -> tuple[Manifest | None, Blocker | None]:
+def _acceptable(manifest: Manifest, live: Manifest) -> tuple[Manifest | None, Blocker | None]:
     """As much of a manifest as the API server can accept over what is there, and what it cannot."""
     kind = kinds.of(manifest)
     if kind == kinds.CLAIMS:
-        less = blockers.shrinking(manifest, live)
+        less = blockers.claim_shrinks(manifest, live)
         if less is None:
             return manifest, None
         kept = copy.deepcopy(manifest)
         kept["spec"]["resources"]["requests"]["storage"] = live["spec"]["resources"]["requests"]["storage"]
         return kept, less
     if kind == kinds.STATEFUL_SETS:
-        fixed = blockers.fixed_fields(manifest, live)
+        fixed = blockers.immutable_fields(manifest, live)
         return (manifest, None) if fixed is None else (None, fixed)
     return manifest, None
 
 
-def _pruned(wanted: Sequence[Manifest], observed: Observed, platform: Platform) -> list[Delete]:
+def _pruned(desired: Sequence[Manifest], observed: Observed, platform: Platform) -> list[Delete]:
     """Our children that are not wanted any more. What has no owner is data, and stays."""
-    keep = {kinds.ref(manifest) for manifest in wanted}
+    keep = {kinds.ref(manifest) for manifest in desired}
     order = {kind.kind: place for place, kind in enumerate(kinds.CHILDREN)}
-    gone = [
+    deletions = [
         Delete(ref=ref, uid=live["metadata"]["uid"], resource_version=live["metadata"]["resourceVersion"])
         for ref, live in observed.children.items()
         if ref.kind in order
         and ref not in keep
-        and _labelled(live, platform)
-        and ownership.owned_by(live, platform.uid)
-        and not ownership.deleting(live)
+        and _has_our_labels(live, platform)
+        and live_objects.has_owner(live, platform.uid)
+        and not live_objects.is_deleting(live)
     ]
     # Workloads first, and what they need last.
-    return sorted(gone, key=lambda act: (-order[act.ref.kind], act.ref.name))
+    return sorted(deletions, key=lambda action: (-order[action.ref.kind], action.ref.name))
 
 
-def _labelled(live: Manifest, platform: Platform) -> bool:
+def _has_our_labels(live: Manifest, platform: Platform) -> bool:
     from_us = live["metadata"].get("labels") or {}
-    return {**from_us, **blockers.marks(platform.name)} == from_us
+    return {**from_us, **blockers.child_labels(platform.name)} == from_us

@@ -8,8 +8,8 @@ from aether_operator.api import labels
 from aether_operator.api.platforms import VenueName
 from aether_operator.api.reasons import ConditionType, Reason
 from aether_operator.catalog.components import COMPONENTS, Component
+from aether_operator.observed import child_refs
 from aether_operator.observed import components as reports
-from aether_operator.observed import families
 from aether_operator.observed.owners import Ownership
 from aether_operator.status import findings
 from aether_operator.status.conditions import Condition, Truth
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 VENUE: Final = "venue"
 INGEST: Final = "ingest"
-NOBODY: Final = "NotServed"
+NOT_SERVED: Final = "NotServed"
 """What is said of a market that no replica speaks of."""
 _WORST_FIRST: Final = (
     Reason.UNKNOWN_PAIR,
@@ -40,14 +40,14 @@ def evaluate(platform: Platform | None, observed: Observed) -> tuple[list[Findin
     """What is wrong with the rooms, and their two conditions."""
     kinds = (ConditionType.VENUE_READY, ConditionType.INGEST_READY)
     if platform is None:
-        nothing = findings.nothing_runs("", observed)
+        nothing = findings.not_started("", observed)
         return [], (_bad(kinds[0], nothing), _bad(kinds[1], nothing))
     of_venue, of_ingest = venue(platform, observed), ingest(platform, observed)
     if of_ingest is None and of_venue is not None:
         waiting = Condition(kinds[1], Truth.UNKNOWN, Reason.PROGRESSING, f"it waits for the {VENUE}")
         return [of_venue], (_bad(kinds[0], of_venue), waiting)
     found = [one for one in (of_venue, of_ingest) if one is not None]
-    count = families.replicas(Component.INGEST, platform)
+    count = child_refs.replicas(Component.INGEST, platform)
     served = f"{_count(len(platform.spec.pairs), 'market')} on {_count(count, 'replica')}"
     return found, (
         _good(kinds[0], _named(platform, observed)) if of_venue is None else _bad(kinds[0], of_venue),
@@ -74,7 +74,7 @@ def venue(platform: Platform, observed: Observed) -> Finding | None:
     """What is wrong with where market data come from."""
     if platform.spec.venue.name is VenueName.SIMULATED:
         pods = _of_pods(VENUE, Component.EXCHANGE_SIM, platform, observed)
-        if pods is not None and not _tells_itself(pods, Component.EXCHANGE_SIM, platform, observed):
+        if pods is not None and not _answers_though_unready(pods, Component.EXCHANGE_SIM, platform, observed):
             return pods
         return _of_checks(VENUE, Component.EXCHANGE_SIM, platform, observed) or pods
     said = {pod: one for pod, one in _reports(Component.INGEST, platform, observed).items() if one.ok}
@@ -84,7 +84,7 @@ def venue(platform: Platform, observed: Observed) -> Finding | None:
     if not cut:
         return None
     message = "; ".join(f"{pod}: {why}" for pod, why in _grouped((pod, one.disconnected) for pod, one in cut.items()))
-    if any(one.heard for one in said.values()):
+    if any(one.received for one in said.values()):
         return Finding(VENUE, Reason.UNREACHABLE, message)
     where = f"{platform.spec.venue.name}: nothing was ever heard of it"
     return Finding(VENUE, Reason.NO_EGRESS, f"{where}; the cluster needs egress to the internet, port 443 ({message})")
@@ -103,13 +103,13 @@ def _named(platform: Platform, observed: Observed) -> str:
 
 def ingest(platform: Platform, observed: Observed) -> Finding | None:
     """What is wrong with ingest; what only follows from the venue's absence is the venue's matter."""
-    if (unsure := _unsure(platform, observed)) is not None:
-        return unsure
+    if (unknown := _ownership_unknown(platform, observed)) is not None:
+        return unknown
     pods = _of_pods(INGEST, Component.INGEST, platform, observed)
-    if pods is not None and not _tells_itself(pods, Component.INGEST, platform, observed):
+    if pods is not None and not _answers_though_unready(pods, Component.INGEST, platform, observed):
         return pods
-    if (behind := _behind(platform, observed)) is not None:
-        return behind
+    if (outdated := _outdated(platform, observed)) is not None:
+        return outdated
     said = _reports(Component.INGEST, platform, observed)
     away = venue(platform, observed) is not None
     complaints = [
@@ -129,26 +129,26 @@ def ingest(platform: Platform, observed: Observed) -> Finding | None:
     return None if away else _of_checks(INGEST, Component.INGEST, platform, observed) or pods
 
 
-def _unsure(platform: Platform, observed: Observed) -> Finding | None:
+def _ownership_unknown(platform: Platform, observed: Observed) -> Finding | None:
     """That it is not started since nobody knows yet whose a server is, or another has it."""
     used = COMPONENTS[Component.INGEST].servers
-    unsure = [server.value for server in used if observed.owners.get(server) is not Ownership.OURS]
-    if not unsure or families.component_stateful_set(Component.INGEST, platform) in observed.children:
+    unknown = [server.value for server in used if observed.owners.get(server) is not Ownership.OURS]
+    if not unknown or child_refs.component_stateful_set(Component.INGEST, platform) in observed.children:
         return None
-    message = f"it is not started before {', '.join(unsure)} is known to be this platform's"
+    message = f"it is not started before {', '.join(unknown)} is known to be this platform's"
     return Finding(INGEST, Reason.PROGRESSING, message, known=False)
 
 
-def _behind(platform: Platform, observed: Observed) -> Finding | None:
+def _outdated(platform: Platform, observed: Observed) -> Finding | None:
     """Replicas that do not follow the newest settings: what they say of books is of others."""
-    live = observed.children[families.settings(Component.INGEST, platform)]
+    live = observed.children[child_refs.settings_config_map(Component.INGEST, platform)]
     newest = (live["metadata"].get("annotations") or {}).get(labels.SETTINGS)
     said = _reports(Component.INGEST, platform, observed)
-    behind = [f"Pod {pod}" for pod, one in said.items() if one.settings != newest]
-    if not behind:
+    outdated = [f"Pod {pod}" for pod, one in said.items() if one.settings != newest]
+    if not outdated:
         return None
-    follows = "do" if len(behind) > 1 else "does"
-    return Finding(INGEST, Reason.PROGRESSING, f"{', '.join(behind)} {follows} not follow the newest settings yet")
+    follows = "do" if len(outdated) > 1 else "does"
+    return Finding(INGEST, Reason.PROGRESSING, f"{', '.join(outdated)} {follows} not follow the newest settings yet")
 
 
 def _books(platform: Platform, said: dict[str, ComponentReport]) -> Iterator[tuple[Reason, str]]:
@@ -157,8 +157,8 @@ def _books(platform: Platform, said: dict[str, ComponentReport]) -> Iterator[tup
         states = [one.books[pair] for one in said.values() if pair in one.books]
         if "" in states:
             continue
-        why = states[0] if states else NOBODY
-        if why == reports.CONTRADICTED and reports.BOOK in _silent(pair, said):
+        why = states[0] if states else NOT_SERVED
+        if why == reports.BOOK_CONTRADICTED and reports.BOOK in _silent(pair, said):
             continue  # its snapshots are usable for a while, and its channel is silent all the time
         reason = Reason.UNKNOWN_PAIR if reports.UNKNOWN_PAIR in states else Reason.BOOK_UNUSABLE
         yield reason, f"{pair}: {reports.UNKNOWN_PAIR if reason is Reason.UNKNOWN_PAIR else why}"
@@ -212,9 +212,9 @@ def _grouped(said: Iterable[tuple[str, str | None]]) -> list[tuple[str, str]]:
 
 def _of_pods(part: str, component: Component, platform: Platform, observed: Observed) -> Finding | None:
     """What is wrong with a room's children and pods, or that one of them does not answer."""
-    claim = families.component_claim(component, platform) if COMPONENTS[component].journal else None
-    workload = (families.component_stateful_set(component, platform), claim, families.replicas(component, platform))
-    wrong = findings.of_children(part, families.of_component(component, platform), workload, observed)
+    claim = child_refs.component_claim(component, platform) if COMPONENTS[component].has_volume else None
+    workload = (child_refs.component_stateful_set(component, platform), claim, child_refs.replicas(component, platform))
+    wrong = findings.of_children(part, child_refs.of_component(component, platform), workload, observed)
     if wrong is not None:
         return wrong
     silent = [(pod, observed.component_reports.get(pod)) for pod in reports.expected(component, platform)]
@@ -228,13 +228,13 @@ def _of_pods(part: str, component: Component, platform: Platform, observed: Obse
     return None
 
 
-def _tells_itself(finding: Finding, component: Component, platform: Platform, observed: Observed) -> bool:
+def _answers_though_unready(finding: Finding, component: Component, platform: Platform, observed: Observed) -> bool:
     """Whether pods are only not ready, and answer all the same: what they say is the cause."""
     answering = [one.ok for one in _reports(component, platform, observed).values()]
     return (
         finding.reason is Reason.ROLLING_OUT
         and all(answering)
-        and len(answering) == families.replicas(component, platform)
+        and len(answering) == child_refs.replicas(component, platform)
     )
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from aether_operator.api.reasons import Reason
 
-LONGEST: Final = 1000
+MAX_LENGTH: Final = 1000
 """Letters of a message."""
 
 
@@ -36,7 +36,7 @@ class Condition:
     message: str = ""
 
 
-def written(
+def to_list(
     conditions: Iterable[Condition], previous: Mapping[str, Any], generation: int, now: datetime
 ) -> list[dict[str, Any]]:
     """Conditions as the status has them, in the order of their table.
@@ -56,9 +56,9 @@ def written(
                 "type": one.type.value,
                 "status": one.truth.value,
                 "observedGeneration": generation,
-                "lastTransitionTime": old["lastTransitionTime"] if same else stamp(now),
+                "lastTransitionTime": old["lastTransitionTime"] if same else format_time(now),
                 "reason": one.reason.value,
-                "message": bounded(one.message),
+                "message": truncated(one.message),
             }
         )
     return told
@@ -67,7 +67,7 @@ def written(
 _ORDER: Final = {kind.value: place for place, kind in enumerate(ConditionType)}
 
 
-def beside(told: Sequence[dict[str, Any]], previous: Mapping[str, Any]) -> list[dict[str, Any]]:
+def merged(told: Sequence[dict[str, Any]], previous: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Conditions, and beside them those of a status that are not told anew; in the order of their table.
 
     A list in another order would be another status.
@@ -82,16 +82,16 @@ def by_type(status: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {one["type"]: one for one in status.get("conditions") or ()}
 
 
-def bounded(text: str) -> str:
+def truncated(text: str) -> str:
     """A text that is not too long for a status."""
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 1]}…"
 
 
-def stamp(moment: datetime) -> str:
+def format_time(moment: datetime) -> str:
     """A time as Kubernetes writes it."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def moment(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     """A time as Kubernetes wrote it."""
     return datetime.fromisoformat(text)

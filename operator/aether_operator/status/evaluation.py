@@ -1,6 +1,6 @@
 """The judgement: everything that was seen, as one status.
 
-Every reason has a remedy in `api.reasons.TEXTS`. What only a person's act can mend is Stalled at once. What time or
+`api.reasons` says of each reason who can resolve it. What only a user can resolve is Stalled at once. What time or
 others may mend is Reconciling; after `progressDeadlineSeconds` in one generation it is Stalled too, until it is mended.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aether_operator.api import reasons
 from aether_operator.api.platforms import PlatformSpec, Server
 from aether_operator.api.reasons import ConditionType, Reason, Remedy
-from aether_operator.observed import families
+from aether_operator.observed import child_refs
 from aether_operator.observed.reports import Engine
 from aether_operator.status import components, conditions, facts, findings, sanitizer
 from aether_operator.status.conditions import Condition, Truth
@@ -57,13 +57,13 @@ class StatusInput:
 
 
 @dataclass(frozen=True, slots=True)
-class _Verdict:
+class _Summary:
     """How it is altogether."""
 
     state: State
     reason: Reason
     message: str
-    stall: Reason = Reason.READY
+    stalled_reason: Reason = Reason.READY
 
 
 def compute_status(inputs: StatusInput, previous: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def compute_status(inputs: StatusInput, previous: Mapping[str, Any], *, now: dat
     `previous` is the status that it had, which times are kept from.
     """
     by_server = _of_servers(inputs)
-    kept = [_of_kept(part, inputs, by_server, previous) for part in (_of_schema(inputs), _of_topics(inputs))]
+    kept = [_evaluate_dependent(part, inputs, by_server, previous) for part in (_of_schema(inputs), _of_topics(inputs))]
     component_findings, component_conditions = components.evaluate(inputs.platform, inputs.observed)
     found = [
         *_of_spec(inputs),
@@ -83,10 +83,10 @@ def compute_status(inputs: StatusInput, previous: Mapping[str, Any], *, now: dat
         ),
         *component_findings,
     ]
-    verdict = _verdict(found, inputs, previous, now)
+    summary = _summary(found, inputs, previous, now)
     schema = _schema_facts(inputs, previous)
     told = [
-        *_standing(verdict),
+        *_summary_conditions(summary),
         *(_of_server(server, one, inputs) for server, one in by_server.items()),
         *(condition for _, condition in kept),
         *component_conditions,
@@ -95,10 +95,10 @@ def compute_status(inputs: StatusInput, previous: Mapping[str, Any], *, now: dat
     ]
     status: dict[str, Any] = {
         "observedGeneration": inputs.generation,
-        "state": verdict.state.value,
-        "reason": verdict.reason.value,
-        "message": conditions.bounded(verdict.message),
-        "conditions": conditions.written(told, previous, inputs.generation, now),
+        "state": summary.state.value,
+        "reason": summary.reason.value,
+        "message": conditions.truncated(summary.message),
+        "conditions": conditions.to_list(told, previous, inputs.generation, now),
     }
     parts = {
         "applied": _applied(inputs, previous),
@@ -106,7 +106,7 @@ def compute_status(inputs: StatusInput, previous: Mapping[str, Any], *, now: dat
         "servers": facts.versions(inputs.observed),
         "schema": schema,
     }
-    return sanitizer.fitted(status | parts)
+    return sanitizer.sanitize(status | parts)
 
 
 def compute_terminating_status(raw: Manifest, *, now: datetime) -> dict[str, Any]:
@@ -114,15 +114,15 @@ def compute_terminating_status(raw: Manifest, *, now: datetime) -> dict[str, Any
     previous: Mapping[str, Any] = raw.get("status") or {}
     generation = raw["metadata"]["generation"]
     message = "It is being deleted; volumes and credentials stay"
-    told = _standing(_Verdict(State.TERMINATING, Reason.TERMINATING, message))
-    return sanitizer.fitted(
+    told = _summary_conditions(_Summary(State.TERMINATING, Reason.TERMINATING, message))
+    return sanitizer.sanitize(
         {
             **previous,
             "observedGeneration": generation,
             "state": State.TERMINATING.value,
             "reason": Reason.TERMINATING.value,
             "message": message,
-            "conditions": conditions.beside(conditions.written(told, previous, generation, now), previous),
+            "conditions": conditions.merged(conditions.to_list(told, previous, generation, now), previous),
         }
     )
 
@@ -133,18 +133,18 @@ def compute_failed_status(raw: Manifest, cause: str, *, now: datetime) -> dict[s
     `observedGeneration` is not among it: nobody knows what became of this generation.
     """
     previous: Mapping[str, Any] = raw.get("status") or {}
-    generation, patience = raw["metadata"]["generation"], _patience_of(raw)
+    generation, deadline_seconds = raw["metadata"]["generation"], _raw_deadline_seconds(raw)
     message, reason = f"the operator could not finish its look at it, and tries again: {cause}", Reason.RECONCILE_FAILED
-    verdict = _Verdict(State.RECONCILING, reason, message)
-    if _late(generation, patience, previous, now):
-        verdict = _Verdict(State.STALLED, reason, message, stall=Reason.PROGRESS_DEADLINE_EXCEEDED)
-    return sanitizer.fitted(
+    summary = _Summary(State.RECONCILING, reason, message)
+    if _deadline_passed(generation, deadline_seconds, previous, now):
+        summary = _Summary(State.STALLED, reason, message, stalled_reason=Reason.PROGRESS_DEADLINE_EXCEEDED)
+    return sanitizer.sanitize(
         {
-            "state": verdict.state.value,
+            "state": summary.state.value,
             "reason": reason.value,
-            "message": conditions.bounded(message),
-            "conditions": conditions.beside(
-                conditions.written(_standing(verdict), previous, generation, now), previous
+            "message": conditions.truncated(message),
+            "conditions": conditions.merged(
+                conditions.to_list(_summary_conditions(summary), previous, generation, now), previous
             ),
         }
     )
@@ -152,37 +152,37 @@ def compute_failed_status(raw: Manifest, cause: str, *, now: datetime) -> dict[s
 
 def remedy(reason: Reason) -> Remedy:
     """Who can mend it. Whoever paused a platform with a spec that is not applied must unpause it."""
-    return Remedy.EDIT if reason is Reason.PAUSED_BY_SPEC else reasons.TEXTS[reason].remedy
+    return Remedy.USER if reason is Reason.PAUSED_BY_SPEC else reasons.EXPLANATIONS[reason].remedy
 
 
 # The verdict.
 
 
-def _verdict(found: Sequence[Finding], inputs: StatusInput, previous: Mapping[str, Any], now: datetime) -> _Verdict:
+def _summary(found: Sequence[Finding], inputs: StatusInput, previous: Mapping[str, Any], now: datetime) -> _Summary:
     if not found:
-        return _Verdict(State.READY, Reason.READY, "Everything is as the spec says")
-    ordered = sorted(found, key=lambda one: remedy(one.reason) is not Remedy.EDIT)
+        return _Summary(State.READY, Reason.READY, "Everything is as the spec says")
+    ordered = sorted(found, key=lambda one: remedy(one.reason) is not Remedy.USER)
     first, message = ordered[0], "; ".join(str(one) for one in ordered)
-    if remedy(first.reason) is Remedy.EDIT:
-        return _Verdict(State.STALLED, first.reason, message, stall=first.reason)
-    patience = _patience(inputs)
-    if _late(inputs.generation, patience, previous, now):
-        message = f"not ready after {patience} s: {message}"
-        return _Verdict(State.STALLED, first.reason, message, stall=Reason.PROGRESS_DEADLINE_EXCEEDED)
-    return _Verdict(State.RECONCILING, first.reason, message)
+    if remedy(first.reason) is Remedy.USER:
+        return _Summary(State.STALLED, first.reason, message, stalled_reason=first.reason)
+    deadline_seconds = _deadline_seconds(inputs)
+    if _deadline_passed(inputs.generation, deadline_seconds, previous, now):
+        message = f"not ready after {deadline_seconds} s: {message}"
+        return _Summary(State.STALLED, first.reason, message, stalled_reason=Reason.PROGRESS_DEADLINE_EXCEEDED)
+    return _Summary(State.RECONCILING, first.reason, message)
 
 
-def _patience(inputs: StatusInput) -> int:
+def _deadline_seconds(inputs: StatusInput) -> int:
     spec = inputs.newest or inputs.platform
     return spec.spec.progress_deadline_seconds if spec else PlatformSpec().progress_deadline_seconds
 
 
-def _patience_of(raw: Manifest) -> int:
+def _raw_deadline_seconds(raw: Manifest) -> int:
     said = (raw.get("spec") or {}).get("progressDeadlineSeconds")
     return said if isinstance(said, int) else PlatformSpec().progress_deadline_seconds
 
 
-def _late(generation: int, patience: int, previous: Mapping[str, Any], now: datetime) -> bool:
+def _deadline_passed(generation: int, deadline_seconds: int, previous: Mapping[str, Any], now: datetime) -> bool:
     """Whether the deadline of this generation has passed. Once it has, only Ready or an edit ends that."""
     before = conditions.by_type(previous)
     stalled, reconciling = before.get(ConditionType.STALLED, {}), before.get(ConditionType.RECONCILING, {})
@@ -194,14 +194,14 @@ def _late(generation: int, patience: int, previous: Mapping[str, Any], now: date
         return True
     if reconciling.get("status") != Truth.TRUE or reconciling.get("observedGeneration") != generation:
         return False
-    return now - conditions.moment(reconciling["lastTransitionTime"]) >= timedelta(seconds=patience)
+    return now - conditions.parse_time(reconciling["lastTransitionTime"]) >= timedelta(seconds=deadline_seconds)
 
 
-def _standing(verdict: _Verdict) -> list[Condition]:
+def _summary_conditions(summary: _Summary) -> list[Condition]:
     """The three conditions that kstatus reads."""
     ready, moving, stuck = ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED
-    reason, message = verdict.reason, verdict.message
-    match verdict.state:
+    reason, message = summary.reason, summary.message
+    match summary.state:
         case State.READY:
             return [
                 Condition(ready, Truth.TRUE, reason, message),
@@ -211,8 +211,8 @@ def _standing(verdict: _Verdict) -> list[Condition]:
         case State.STALLED:
             return [
                 Condition(ready, Truth.FALSE, reason, message),
-                Condition(moving, Truth.FALSE, verdict.stall),
-                Condition(stuck, Truth.TRUE, verdict.stall, message),
+                Condition(moving, Truth.FALSE, summary.stalled_reason),
+                Condition(stuck, Truth.TRUE, summary.stalled_reason, message),
             ]
         case _:
             return [
@@ -239,19 +239,19 @@ def _in_force(inputs: StatusInput) -> bool:
     """Whether what runs is what the newest spec asks for."""
     if inputs.newest is None:
         return inputs.platform is not None
-    return inputs.platform is not None and facts.alike(inputs.newest.spec, inputs.platform.spec)
+    return inputs.platform is not None and facts.same_platform(inputs.newest.spec, inputs.platform.spec)
 
 
 def _of_servers(inputs: StatusInput) -> dict[Server, Finding | None]:
     if inputs.platform is None:
-        return {server: findings.nothing_runs(server.value, inputs.observed) for server in Server}
+        return {server: findings.not_started(server.value, inputs.observed) for server in Server}
     return {server: findings.of_server(server, inputs.platform, inputs.observed) for server in Server}
 
 
 def _of_observed(
     platform: Platform, observed: Observed, by_server: Mapping[Server, Finding | None], kept: Sequence[Finding | None]
 ) -> list[Finding]:
-    found = [*by_server.values(), *findings.of_others(platform, observed), *kept]
+    found = [*by_server.values(), *findings.of_other_objects(platform, observed), *kept]
     return [one for one in found if one is not None]
 
 
@@ -261,32 +261,32 @@ def _of_server(server: Server, finding: Finding | None, inputs: StatusInput) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _DependentPart:
     """A part that is brought up on a server: the schema, the topics."""
 
     name: str
     kind: ConditionType
     server: Server
     report: SchemaReport | TopicsReport | None
-    well: str
+    ok_message: str
     """What its condition says when all is well."""
 
 
-def _of_schema(inputs: StatusInput) -> _Kept:
+def _of_schema(inputs: StatusInput) -> _DependentPart:
     report = inputs.observed.schema
-    well = (report.message or f"revision {report.revision}") if report else ""
-    return _Kept(findings.SCHEMA, ConditionType.SCHEMA_READY, Server.POSTGRES, report, well)
+    ok_message = (report.message or f"revision {report.revision}") if report else ""
+    return _DependentPart(findings.SCHEMA, ConditionType.SCHEMA_READY, Server.POSTGRES, report, ok_message)
 
 
-def _of_topics(inputs: StatusInput) -> _Kept:
+def _of_topics(inputs: StatusInput) -> _DependentPart:
     report = inputs.observed.topics
-    return _Kept(
+    return _DependentPart(
         findings.TOPICS, ConditionType.TOPICS_READY, Server.KAFKA, report, ", ".join(report.topics) if report else ""
     )
 
 
-def _of_kept(
-    part: _Kept, inputs: StatusInput, by_server: Mapping[Server, Finding | None], previous: Mapping[str, Any]
+def _evaluate_dependent(
+    part: _DependentPart, inputs: StatusInput, by_server: Mapping[Server, Finding | None], previous: Mapping[str, Any]
 ) -> tuple[Finding | None, Condition]:
     """What is wrong with a part that is brought up on a server, and its condition."""
     kind, report, below = part.kind, part.report, by_server[part.server]
@@ -301,7 +301,7 @@ def _of_kept(
     if below is not None:
         return None, Condition(kind, Truth.UNKNOWN, Reason.PROGRESSING, f"it waits for {part.server.value}")
     if report is not None and report.ok:
-        return None, Condition(kind, Truth.TRUE, Reason.READY, part.well)
+        return None, Condition(kind, Truth.TRUE, Reason.READY, part.ok_message)
     if report is not None:
         message = report.message or report.reason.value
         return Finding(part.name, report.reason, message), Condition(kind, Truth.FALSE, report.reason, message)
@@ -346,7 +346,7 @@ def _warning(inputs: StatusInput, schema: Mapping[str, Any]) -> Condition:
         said.append((Reason.SCHEMA_WARNING, noted))
     if inputs.observed.topics is not None and inputs.observed.topics.warnings:
         said.append((Reason.TOPICS_WARNING, "; ".join(sorted(inputs.observed.topics.warnings))))
-    managed = sorted(families.managed(inputs.platform)) if inputs.platform else []
+    managed = sorted(child_refs.managed_servers(inputs.platform)) if inputs.platform else []
     if managed:
         said.append((Reason.EVALUATION_ONLY, f"Managed {', '.join(managed)}: {_EVALUATION}"))
     if not said:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aether_operator.api.platforms import ExchangeSim, Managed, Mode, Server, VenueName
 from aether_operator.catalog import names, servers
-from aether_operator.catalog.logins import Who
-from aether_operator.observed import families
+from aether_operator.catalog.logins import DatabaseUser
+from aether_operator.observed import child_refs
 from aether_operator.status import conditions
 
 if TYPE_CHECKING:
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from aether_operator.observed.observation import Observed
     from aether_operator.observed.reports import SchemaReport
 
-MOST: Final = 32
+MAX_LINES: Final = 32
 """Lines of a list."""
-LONGEST_VERSION: Final = 128
+MAX_VERSION_LENGTH: Final = 128
 
 
 def resolved(spec: PlatformSpec) -> PlatformSpec:
@@ -31,13 +31,13 @@ def resolved(spec: PlatformSpec) -> PlatformSpec:
     components = spec.components
     if spec.venue.name is VenueName.SIMULATED and components.exchange_sim is None:
         components = components.model_copy(update={"exchange_sim": ExchangeSim()})
-    venue = spec.venue.model_copy(update={"feed": spec.venue.fed_by})
+    venue = spec.venue.model_copy(update={"feed": spec.venue.effective_feed})
     return spec.model_copy(
         update={"data_plane": plane.model_copy(update=filled), "components": components, "venue": venue}
     )
 
 
-def alike(one: PlatformSpec, other: PlatformSpec) -> bool:
+def same_platform(one: PlatformSpec, other: PlatformSpec) -> bool:
     """Whether two specs ask for the same platform: what they say of the operator's own manner does not count."""
     manner = {"paused": False, "progress_deadline_seconds": 0}
     return resolved(one).model_copy(update=manner) == resolved(other).model_copy(update=manner)
@@ -55,24 +55,24 @@ def endpoints(platform: Platform, observed: Observed) -> dict[str, Any]:
     for server in Server:
         part = platform.spec.data_plane.of(server)
         if part.mode is Mode.MANAGED:
-            place = {"host": names.host(platform, server), "port": servers.SERVERS[server].port}
-            secret = names.child(platform, server)
+            address = {"host": names.server_host(platform, server), "port": servers.SERVERS[server].port}
+            secret = names.server_child(platform, server)
             database = servers.DATABASE if server is Server.POSTGRES else ""
         elif part.external is not None:
-            place = {"host": part.external.host, "port": part.external.port}
+            address = {"host": part.external.host, "port": part.external.port}
             secret, database = part.external.secret_name, getattr(part.external, "database", "")
         else:
             continue
-        if server is Server.POSTGRES and families.login(Who.READER, platform) in observed.children:
-            secret = names.login_secret(platform, Who.READER)
-        found[server.value] = {**place, **({"database": database} if database else {}), "secretName": secret}
+        if server is Server.POSTGRES and child_refs.login_secret(DatabaseUser.READER, platform) in observed.children:
+            secret = names.login_secret(platform, DatabaseUser.READER)
+        found[server.value] = {**address, **({"database": database} if database else {}), "secretName": secret}
     return found
 
 
 def versions(observed: Observed) -> dict[str, Any]:
     """What each server that answered is."""
     return {
-        server.value: {"version": one.version[:LONGEST_VERSION]}
+        server.value: {"version": one.version[:MAX_VERSION_LENGTH]}
         for server, one in sorted(observed.servers.items())
         if one.version
     }
@@ -85,7 +85,7 @@ def schema(report: SchemaReport) -> dict[str, Any]:
         "revision": report.revision,
         "engine": report.engine.value if report.engine else "",
         **{f"{table}Days": days for table, days in report.days.items()},
-        "held": [conditions.bounded(line) for line in sorted(report.held)[:MOST]],
-        "drift": [conditions.bounded(line) for line in sorted(drift)[:MOST]],
+        "held": [conditions.truncated(line) for line in sorted(report.held)[:MAX_LINES]],
+        "drift": [conditions.truncated(line) for line in sorted(drift)[:MAX_LINES]],
     }
     return {key: value for key, value in parts.items() if value}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import ConditionType, Reason
-from aether_operator.observed import families, ownership, pod_problems, workloads
+from aether_operator.observed import child_refs, live_objects, pod_problems, workloads
 from aether_operator.status.conditions import Condition, Truth
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ class Finding:
 def of_server(server: Server, platform: Platform, observed: Observed) -> Finding | None:
     """What is wrong with a server: our own children first, then what the server said."""
     workload = None
-    if server in families.managed(platform):
-        workload = (families.stateful_set(server, platform), families.claim(server, platform), 1)
-    expected = families.of_server(server, platform)
+    if server in child_refs.managed_servers(platform):
+        workload = (child_refs.stateful_set(server, platform), child_refs.claim(server, platform), 1)
+    expected = child_refs.of_server(server, platform)
     return of_children(server.value, expected, workload, observed) or _of_report(server, observed)
 
 
@@ -63,7 +63,9 @@ def of_children(
     if blockers:
         return Finding(part, blockers[0].reason, "; ".join(one.message for one in blockers))
     absent = [str(ref) for ref in expected if ref not in observed.children]
-    leaving = [str(ref) for ref in expected if ref in observed.children and ownership.deleting(observed.children[ref])]
+    leaving = [
+        str(ref) for ref in expected if ref in observed.children and live_objects.is_deleting(observed.children[ref])
+    ]
     if absent or leaving:
         missing = "is not there" if observed.paused else "is not there yet"
         said = [f"{name} {missing}" for name in absent] + [f"{name} is being deleted" for name in leaving]
@@ -88,8 +90,8 @@ def _of_workload(part: str, stateful_set: Ref, claim: Ref | None, observed: Obse
     if rest := workloads.unfinished(live):
         forbidding = pod_problems.of_stateful_set(live, observed)
         said.append(_told(f"{stateful_set} {rest}: ", forbidding) or (Reason.ROLLING_OUT, f"{stateful_set} {rest}"))
-        for pod in workloads.owned_by(observed.pods, live):
-            name, cause = f"Pod {pod['metadata']['name']}: ", workloads.hindrance(pod)
+        for pod in workloads.pods_of(observed.pods, live):
+            name, cause = f"Pod {pod['metadata']['name']}: ", workloads.pod_problem(pod)
             unplaced = _told(name, pod_problems.of_pod(pod))
             said += [one for one in (unplaced, (Reason.ROLLING_OUT, f"{name}{cause}") if cause else None) if one]
     if claim is not None and (rest := workloads.unbound(observed.children[claim])):
@@ -116,16 +118,16 @@ def _of_report(server: Server, observed: Observed) -> Finding | None:
     return None if report.ok else Finding(server.value, report.reason, report.message or report.reason.value)
 
 
-def nothing_runs(part: str, observed: Observed) -> Finding:
+def not_started(part: str, observed: Observed) -> Finding:
     """Of a part of a platform that was never valid, or was paused from the beginning."""
     if observed.paused:
         return Finding(part, Reason.PAUSED_BY_SPEC, "nothing is started while spec.paused is true", known=False)
     return Finding(part, Reason.PROGRESSING, "nothing runs yet", known=False)
 
 
-def of_others(platform: Platform, observed: Observed) -> tuple[Finding, ...]:
+def of_other_objects(platform: Platform, observed: Observed) -> tuple[Finding, ...]:
     """Troubles with objects that are no server's."""
-    expected = set(families.all_of(platform))
+    expected = set(child_refs.all_of(platform))
     others = sorted((one for one in observed.blockers if one.ref not in expected), key=lambda one: one.ref)
     return tuple(Finding(SPEC, one.reason, one.message) for one in others)
 

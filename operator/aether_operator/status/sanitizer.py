@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _WIDTHS: Final = {"int32": 31, "int64": 63}
 
 
-def fitted(told: Mapping[str, Any]) -> dict[str, Any]:
+def sanitize(told: Mapping[str, Any]) -> dict[str, Any]:
     """A status that the API server takes, whatever was told."""
     found: dict[str, Any] = _object(told, _schema()) or {}
     return found

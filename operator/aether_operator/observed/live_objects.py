@@ -15,7 +15,7 @@ Fields = dict[str, Any]
 NOTHING: Final[Fields] = {}
 
 
-def fields(live: Manifest) -> Fields:
+def owned_fields(live: Manifest) -> Fields:
     """The fields of a live object that our applies own; empty when there are none."""
     for entry in live["metadata"].get("managedFields") or ():
         mine = entry.get("manager") == labels.OPERATOR and entry.get("operation") == "Apply"
@@ -25,7 +25,7 @@ def fields(live: Manifest) -> Fields:
     return NOTHING
 
 
-def has(owned: Fields, *path: str) -> bool:
+def owns_field(owned: Fields, *path: str) -> bool:
     """Whether a field is among those owned: `has(fields(secret), "data", "password")`."""
     for name in path:
         step = owned.get(f"f:{name}")
@@ -35,7 +35,7 @@ def has(owned: Fields, *path: str) -> bool:
     return True
 
 
-def ours(live: Manifest, platform: str) -> bool:
+def belongs_to(live: Manifest, platform: str) -> bool:
     """Whether an object is, or ever was, a child of this platform: then it is repaired, else its name is taken.
 
     What our applies own tells, whatever somebody did to its labels; names of two platforms' children never meet.
@@ -43,14 +43,14 @@ def ours(live: Manifest, platform: str) -> bool:
     """
     marks = live["metadata"].get("labels") or {}
     marked = marks.get(labels.PLATFORM) == platform and marks.get(labels.MANAGED_BY) == labels.OPERATOR
-    return marked or bool(fields(live))
+    return marked or bool(owned_fields(live))
 
 
-def owned_by(live: Manifest, uid: str) -> bool:
+def has_owner(live: Manifest, uid: str) -> bool:
     """Whether an object goes when the owner of this uid goes."""
     return any(owner.get("uid") == uid for owner in live["metadata"].get("ownerReferences") or ())
 
 
-def deleting(live: Manifest) -> bool:
+def is_deleting(live: Manifest) -> bool:
     """Whether an object is on its way out already."""
     return bool(live["metadata"].get("deletionTimestamp"))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aether_operator.api.platforms import Mode, Server
 from aether_operator.catalog import components, names
-from aether_operator.catalog.logins import Who
+from aether_operator.catalog.logins import DatabaseUser
 from aether_operator.observed import kinds
 from aether_operator.observed.kinds import Ref
 
@@ -15,30 +15,32 @@ if TYPE_CHECKING:
     from aether_operator.catalog.components import Component
 
 
-def managed(platform: Platform) -> tuple[Server, ...]:
+def managed_servers(platform: Platform) -> tuple[Server, ...]:
     """The servers that the operator runs."""
     return tuple(server for server in Server if platform.spec.data_plane.of(server).mode is Mode.MANAGED)
 
 
 def of_server(server: Server, platform: Platform) -> tuple[Ref, ...]:
     """The children that are there for one server, in the order in which they are applied."""
-    of_others = tuple(login(who, platform) for who in Who) if server is Server.POSTGRES else ()
-    if server not in managed(platform):
-        return of_others
+    login_secrets = tuple(login_secret(user, platform) for user in DatabaseUser) if server is Server.POSTGRES else ()
+    if server not in managed_servers(platform):
+        return login_secrets
     return (
         secret(server, platform),
-        *of_others,
-        Ref(kinds.SERVICES.kind, names.child(platform, server)),
+        *login_secrets,
+        Ref(kinds.SERVICES.kind, names.server_child(platform, server)),
         claim(server, platform),
-        Ref(kinds.POLICIES.kind, names.child(platform, server)),
+        Ref(kinds.POLICIES.kind, names.server_child(platform, server)),
         stateful_set(server, platform),
     )
 
 
-def present(platform: Platform) -> tuple[Component, ...]:
+def components_of(platform: Platform) -> tuple[Component, ...]:
     """The rooms that the platform has."""
     return tuple(
-        component for component, running in components.COMPONENTS.items() if running.has(platform.spec.venue.name)
+        component
+        for component, definition in components.COMPONENTS.items()
+        if definition.runs_at(platform.spec.venue.name)
     )
 
 
@@ -49,13 +51,13 @@ def replicas(component: Component, platform: Platform) -> int:
 
 def of_component(component: Component, platform: Platform) -> tuple[Ref, ...]:
     """The children that are there for one room, in the order in which they are applied."""
-    if component not in present(platform):
+    if component not in components_of(platform):
         return ()
-    running, name = components.COMPONENTS[component], names.component(platform, component)
+    definition, name = components.COMPONENTS[component], names.component_child(platform, component)
     return (
-        *((settings(component, platform),) if running.live else ()),
+        *((settings_config_map(component, platform),) if definition.has_live_settings else ()),
         Ref(kinds.SERVICES.kind, name),
-        *((component_claim(component, platform),) if running.journal else ()),
+        *((component_claim(component, platform),) if definition.has_volume else ()),
         Ref(kinds.POLICIES.kind, name),
         *((Ref(kinds.BUDGETS.kind, name),) if replicas(component, platform) > 1 else ()),
         component_stateful_set(component, platform),
@@ -72,25 +74,25 @@ def all_of(platform: Platform) -> tuple[Ref, ...]:
 
 def secret(server: Server, platform: Platform) -> Ref:
     """A managed server's credentials."""
-    return Ref(kinds.SECRETS.kind, names.child(platform, server))
+    return Ref(kinds.SECRETS.kind, names.server_child(platform, server))
 
 
 def claim(server: Server, platform: Platform) -> Ref:
     """A managed server's volume."""
-    return Ref(kinds.CLAIMS.kind, names.claim(platform, server))
+    return Ref(kinds.CLAIMS.kind, names.server_claim(platform, server))
 
 
 def stateful_set(server: Server, platform: Platform) -> Ref:
     """A managed server's workload."""
-    return Ref(kinds.STATEFUL_SETS.kind, names.child(platform, server))
+    return Ref(kinds.STATEFUL_SETS.kind, names.server_child(platform, server))
 
 
-def login(who: Who, platform: Platform) -> Ref:
+def login_secret(user: DatabaseUser, platform: Platform) -> Ref:
     """A login of the database."""
-    return Ref(kinds.SECRETS.kind, names.login_secret(platform, who))
+    return Ref(kinds.SECRETS.kind, names.login_secret(platform, user))
 
 
-def settings(component: Component, platform: Platform) -> Ref:
+def settings_config_map(component: Component, platform: Platform) -> Ref:
     """What may change while a room runs."""
     return Ref(kinds.CONFIG_MAPS.kind, names.component_settings(platform, component))
 
@@ -102,4 +104,4 @@ def component_claim(component: Component, platform: Platform) -> Ref:
 
 def component_stateful_set(component: Component, platform: Platform) -> Ref:
     """A room's workload."""
-    return Ref(kinds.STATEFUL_SETS.kind, names.component(platform, component))
+    return Ref(kinds.STATEFUL_SETS.kind, names.component_child(platform, component))
