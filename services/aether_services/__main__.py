@@ -9,18 +9,18 @@ from typing import Final
 
 from aether_services.kit import settings
 
-ROOMS: Final = ("exchange_sim", "ingest")
+SERVICES: Final = ("exchange_sim", "ingest")
 
 
 def main(arguments: list[str]) -> int:
     """Run a room until it is told to end. 64: it was called wrongly; 78: its settings are wrong."""
-    if len(arguments) != 1 or arguments[0] not in ROOMS:
-        print(f"aether_services: name one room of {', '.join(ROOMS)}", file=sys.stderr)  # noqa: T201 - nothing is set up yet
+    if len(arguments) != 1 or arguments[0] not in SERVICES:
+        print(f"aether_services: name one room of {', '.join(SERVICES)}", file=sys.stderr)  # noqa: T201 - nothing is set up yet
         return os.EX_USAGE
     app = importlib.import_module(f"aether_services.{arguments[0]}.app")
     try:
         app.main(os.environ)
-    except settings.WrongSettings as fault:
+    except settings.InvalidSettings as fault:
         print(f"aether_services: {fault}", file=sys.stderr)  # noqa: T201
         return os.EX_CONFIG
     return os.EX_OK

@@ -90,7 +90,10 @@ class Trip:
             differ = [
                 (row, one)
                 for row, one in itertools.zip_longest(rows, told)
-                if row is None or one is None or tuple(row[:-1]) != one[:-1] or abs(times.of(row[-1]) - one[-1]) > REST
+                if row is None
+                or one is None
+                or tuple(row[:-1]) != one[:-1]
+                or abs(times.from_datetime(row[-1]) - one[-1]) > REST
             ]
             assert not differ, f"{symbol}: {len(differ)} rows differ from the journal, first {differ[:3]}"
 

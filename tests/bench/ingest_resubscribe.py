@@ -26,7 +26,7 @@ from aether_services.exchange_sim import app, connections
 from aether_services.exchange_sim.core import markets
 from aether_services.exchange_sim.core.orders import LevelSet
 from aether_services.exchange_sim.core.recordings import Recording
-from aether_services.exchange_sim.ports import Past
+from aether_services.exchange_sim.ports import JournalState
 from aether_services.exchange_sim.service import Venue
 from aether_services.exchange_sim.settings import Settings
 from aether_services.ingest.adapters.kraken import Kraken
@@ -57,10 +57,10 @@ def _a_venue() -> Venue:
     venue = Venue(
         Settings.model_validate({"instance": "venue-0", "release": "bench", "journal": "/nowhere", "connects": 1000}),
         instruments=instruments,
-        journal=cast("Journal", SimpleNamespace(load=lambda _: Past())),
+        journal=cast("Journal", SimpleNamespace(load=lambda _: JournalState())),
         clock=SystemClock(),
         registry=prometheus_client.CollectorRegistry(),
-        recording=Recording(symbol=PAIRS[0], depth=DEPTH, moments=()),
+        recording=Recording(symbol=PAIRS[0], depth=DEPTH, updates=()),
     )
     for symbol, market in venue.markets.items():
         levels = [
@@ -78,7 +78,7 @@ def _serve(listening: socket.socket) -> None:
     async def serve() -> None:
         venue = _a_venue()
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGUSR1, venue.audience.close_all, connections.GOING_AWAY, "cut")
+        loop.add_signal_handler(signal.SIGUSR1, venue.subscribers.close_all, connections.GOING_AWAY, "cut")
         served = app.create(venue, prometheus_client.CollectorRegistry())
         await http_server.server(served, host="127.0.0.1", port=0).serve(sockets=[listening])
 

@@ -89,7 +89,7 @@ def _told(component: Component, **spec: Any) -> dict[str, str]:
 
 
 def test_catalog_lists_the_services_that_the_program_knows() -> None:
-    assert {str(component) for component in Component} == set(program.ROOMS)
+    assert {str(component) for component in Component} == set(program.SERVICES)
 
 
 @pytest.mark.parametrize("component", Component)
@@ -184,7 +184,10 @@ def test_operator_parses_the_status_of_ingest() -> None:
 
 
 def test_operator_knows_the_contradicted_book_and_channel_of_ingest() -> None:
-    assert (books.Unusable.CONTRADICTED.value, wire.Channel.BOOK.value) == (reports.BOOK_CONTRADICTED, reports.BOOK)
+    assert (books.UnusableReason.CONTRADICTED.value, wire.Channel.BOOK.value) == (
+        reports.BOOK_CONTRADICTED,
+        reports.BOOK,
+    )
 
 
 def test_operator_parses_the_status_of_the_simulated_venue() -> None:

@@ -35,11 +35,11 @@ def engine_of(journal: Path) -> Engine:
     """An engine as the next process will have it."""
     kept = SqliteJournal(journal)
     try:
-        past = kept.load(recent=10)
+        state = kept.load(recent=10)
     finally:
         kept.close()
     engine = Engine(markets.MARKETS.values())
-    engine.restore(past.orders)
+    engine.restore(state.orders)
     return engine
 
 

@@ -67,9 +67,9 @@ def test_replay_serves_other_depths_too(recording: Path, tmp_path: Path) -> None
 def test_recording_with_one_changed_digit_is_rejected(recording: Path) -> None:
     lines = recording.read_bytes().splitlines()
     known = markets.MARKETS.values()
-    assert len(recordings.read(lines, known).moments) == len(lines)
+    assert len(recordings.read(lines, known).updates) == len(lines)
     changed = lines[0].replace(b'"qty":0.', b'"qty":1.', 1)
-    with pytest.raises(recordings.Unreadable, match="line 1: its checksum"):
+    with pytest.raises(recordings.InvalidRecording, match="line 1: its checksum"):
         recordings.read([changed, *lines[1:]], known)
 
 
@@ -78,10 +78,10 @@ def test_recording_with_one_changed_digit_is_rejected(recording: Path) -> None:
     [b"{", b"{}", b'{"channel":"trade","type":"update","data":[]}', b'{"channel":"book","type":"update","data":[1]}'],
 )
 def test_invalid_recording_is_rejected_with_the_line(line: bytes) -> None:
-    with pytest.raises(recordings.Unreadable, match="line 1: not a book message"):
+    with pytest.raises(recordings.InvalidRecording, match="line 1: not a book message"):
         recordings.read([line], markets.MARKETS.values())
 
 
 def test_an_empty_recording_is_none() -> None:
-    with pytest.raises(recordings.Unreadable, match="nothing in it"):
+    with pytest.raises(recordings.InvalidRecording, match="nothing in it"):
         recordings.read([b"\n"], markets.MARKETS.values())

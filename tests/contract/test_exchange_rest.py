@@ -177,15 +177,15 @@ def test_history_pages_have_no_gap_and_no_duplicate_trade(venue: venues.Venue, c
 
 
 def test_without_a_cursor_the_last_trades_are_returned(venue: venues.Venue) -> None:
-    whole = venue.public("Trades", pair="XBTUSD")["XXBTZUSD"]
-    assert venue.public("Trades", pair="XBTUSD", count=3)["XXBTZUSD"] == whole[-3:]
+    is_snapshot = venue.public("Trades", pair="XBTUSD")["XXBTZUSD"]
+    assert venue.public("Trades", pair="XBTUSD", count=3)["XXBTZUSD"] == is_snapshot[-3:]
 
 
 def test_a_cursor_may_be_in_seconds(venue: venues.Venue) -> None:
-    whole = venue.public("Trades", pair="XBTUSD")["XXBTZUSD"]
-    middle = int(whole[len(whole) // 2][2])
+    is_snapshot = venue.public("Trades", pair="XBTUSD")["XXBTZUSD"]
+    middle = int(is_snapshot[len(is_snapshot) // 2][2])
     since = venue.public("Trades", pair="XBTUSD", since=middle)["XXBTZUSD"]
-    assert [row[6] for row in since] == [row[6] for row in whole if row[2] > middle]
+    assert [row[6] for row in since] == [row[6] for row in is_snapshot if row[2] > middle]
 
 
 @pytest.mark.parametrize("interval", bars.INTERVALS)

@@ -421,5 +421,5 @@ def test_metrics_count_what_was_sent(venue: venues.Venue, client: venues.Client)
     client.ask("ping")
     with urllib.request.urlopen(f"{venue.rest}/metrics", timeout=10) as answer:
         told = answer.read().decode()
-    assert re.search(r'^aether_venue_messages_total{channel="answer"} [1-9]', told, re.MULTILINE)
+    assert re.search(r'^aether_venue_messages_total{channel="reply"} [1-9]', told, re.MULTILINE)
     assert re.search(r'^aether_venue_trades_total{symbol="BTC/USD"} [1-9]', told, re.MULTILINE)

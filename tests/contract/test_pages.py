@@ -18,7 +18,7 @@ import typer.main
 
 from aether_cli import app
 from aether_operator.controllers import operator_config
-from aether_services import __main__ as rooms
+from aether_services import __main__ as program
 from aether_testing import pages, venues
 from aether_testing.pages import TOP, Command, Line, Way
 
@@ -94,7 +94,7 @@ def check_python(command: Command) -> None:
     assert option == "-m"
     assert importlib.util.find_spec(f"{module}.__main__") is not None
     if module == "aether_services":
-        assert {PLACEHOLDERS.get(word, word) for word in rest} <= set(rooms.ROOMS)
+        assert {PLACEHOLDERS.get(word, word) for word in rest} <= set(program.SERVICES)
     else:
         assert module == "aether_operator"
         assert operator_config.identity({"KUBECONFIG": "", **command.environ}) if command.environ else True

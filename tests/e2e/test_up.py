@@ -116,7 +116,7 @@ def verify(view: dict[str, Any]) -> None:
         [(int(price.replace(".", "")), int(quantity.replace(".", ""))) for price, quantity in view[side]]
         for side in ("asks", "bids")
     )
-    assert len(asks) == len(bids) == books.PROVED
+    assert len(asks) == len(bids) == books.CHECKSUM_LEVELS
     assert view["checksum"] == books.checksum(asks, bids)
 
 

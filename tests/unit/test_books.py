@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aether_services.domain import books, decimals, times
-from aether_services.domain.books import Book, Ladder, Unusable
+from aether_services.domain.books import Book, Ladder, UnusableReason
 from aether_services.domain.instruments import Symbol
 from aether_services.ingest.core import fast_path, wire
 from aether_testing import recordings
@@ -28,7 +28,7 @@ TRIED_AND_PASSED: Final = {recordings.GENERATED: (37_656, 852), recordings.RECOR
 
 def written(price: str, quantity: str) -> str:
     """A level as a book takes it."""
-    return f"{price}{books.BETWEEN}{quantity}"
+    return f"{price}{books.LEVEL_SEPARATOR}{quantity}"
 
 
 def a_book(*, depth: int = recordings.DEPTH, price_digits: int = 1, quantity_digits: int = 8) -> Book:
@@ -120,7 +120,7 @@ def _survives(book: Book, frame: bytes, way: Callable[[Book, bytes], bool]) -> b
     try:
         return way(book, frame)
     except wire.MalformedMessage:  # 0 in front makes a number that JSON does not have
-        book.invalidate(Unusable.MALFORMED)
+        book.invalidate(UnusableReason.MALFORMED)
         return False
 
 
@@ -129,7 +129,7 @@ def test_unverified_book_stays_unusable_until_a_valid_snapshot(frames: Sequence[
     book = a_book()
     assert take(book, snapshot)
     assert not take(book, first.replace(b'"checksum":', b'"checksum":1'))
-    assert book.unusable is Unusable.CHECKSUM
+    assert book.unusable is UnusableReason.CHECKSUM
     assert not take(book, first)
     assert not take(book, second)
     assert levels(book) == ([], [])
@@ -186,16 +186,16 @@ def test_without_its_trailing_zeros_a_number_is_still_the_same(frames: Sequence[
 def test_number_not_representable_in_the_market_is_rejected(number: str) -> None:
     book = a_book(price_digits=1, quantity_digits=1)
     assert not book.snapshot([written(number, "1.0")], [], 0)
-    assert book.unusable is Unusable.MALFORMED
+    assert book.unusable is UnusableReason.MALFORMED
     assert not book.snapshot([written("1.0", number)], [], 0)
-    assert book.unusable is Unusable.MALFORMED
+    assert book.unusable is UnusableReason.MALFORMED
 
 
 @pytest.mark.parametrize("quantity", ["3.", "0."])
 def test_a_point_without_decimals_is_no_number(quantity: str) -> None:
     book = a_book(price_digits=0, quantity_digits=0)
     assert not book.snapshot([written("10", quantity)], [], books.checksum([], [(10, 3)]))
-    assert book.unusable is Unusable.MALFORMED
+    assert book.unusable is UnusableReason.MALFORMED
 
 
 def test_prices_may_have_no_decimals() -> None:
@@ -225,7 +225,7 @@ def test_crossed_or_locked_book_is_unusable_until_an_update_uncrosses(best: int)
     crossing = a_frame("update", {"bids": [(best, 1)]}, {"bids": [(best, 1), (99, 1)], "asks": asks})
     assert by_fast_path(book, crossing) is None
     assert not by_rules(book, crossing)
-    assert book.unusable is Unusable.CROSSED
+    assert book.unusable is UnusableReason.CROSSED
     assert not take(book, a_frame("update", {"bids": [(98, 1)]}, {"bids": [(best, 1), (99, 1), (98, 1)], "asks": asks}))
     assert take(book, a_frame("update", {"bids": [(best, 0)]}, {"bids": [(99, 1), (98, 1)], "asks": asks}))
     assert book.unusable is None
@@ -234,7 +234,7 @@ def test_crossed_or_locked_book_is_unusable_until_an_update_uncrosses(best: int)
 def test_crossed_snapshot_is_unusable_and_a_one_sided_one_usable() -> None:
     book, both = a_book(quantity_digits=1), {"bids": [(100, 1)], "asks": [(100, 1)]}
     assert not take(book, a_frame("snapshot", both, both))
-    assert book.unusable is Unusable.CROSSED
+    assert book.unusable is UnusableReason.CROSSED
     assert take(book, a_frame("update", {"asks": [(100, 0)]}, {"bids": [(100, 1)], "asks": []}))
 
 
@@ -242,7 +242,7 @@ def test_crossed_book_with_a_wrong_next_checksum_is_dropped() -> None:
     book, both = a_book(quantity_digits=1), {"bids": [(100, 1)], "asks": [(100, 1)]}
     assert not take(book, a_frame("snapshot", both, both))
     assert not take(book, a_frame("update", {"bids": [(100, 0)]}, both))
-    assert book.unusable is Unusable.CHECKSUM
+    assert book.unusable is UnusableReason.CHECKSUM
 
 
 changes = st.lists(
@@ -263,7 +263,7 @@ def test_book_equals_levels_applied_one_by_one_and_truncated(changes: Any, depth
         known.apply(side, some)
         bids, asks = (texts, []) if side == "bids" else ([], texts)
         assert book.update(bids, asks, known.checksum()) is not known.crossed
-        assert book.unusable is (Unusable.CROSSED if known.crossed else None)
+        assert book.unusable is (UnusableReason.CROSSED if known.crossed else None)
         assert levels(book) == (known.levels("bids"), known.levels("asks"))
 
 

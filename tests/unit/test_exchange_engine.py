@@ -13,22 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aether_services.domain import books
-from aether_services.domain.instruments import Instrument, Symbol, Trading
+from aether_services.domain.instruments import Instrument, Symbol, TradingStatus
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side
 from aether_services.exchange_sim.core import bars, batches, markets, orders, views
 from aether_services.exchange_sim.core.engines import Engine
 from aether_services.exchange_sim.core.orders import (
-    Cancel,
+    CancelOrder,
     Closed,
     LevelSet,
     Opened,
     OrderId,
+    OrderRejected,
+    OrderRejectReason,
     Owner,
-    Place,
+    PlaceOrder,
     Reduced,
-    Refusal,
-    Refused,
     Traded,
 )
 from aether_services.ingest.core import wire
@@ -49,8 +49,8 @@ def an_engine(*instruments: Instrument) -> Engine:
     return Engine(instruments or (BTC,))
 
 
-def an_order(side: Side, price: int | None, quantity: int = LOT, owner: Owner = ANNA, **more: bool) -> Place:
-    return Place(
+def an_order(side: Side, price: int | None, quantity: int = LOT, owner: Owner = ANNA, **more: bool) -> PlaceOrder:
+    return PlaceOrder(
         owner=owner,
         symbol=BTC.symbol,
         side=side,
@@ -69,8 +69,8 @@ def levels(engine: Engine, side: Side) -> list[tuple[int, int]]:
     return list(engine.books[BTC.symbol].side(side).levels())
 
 
-def refusal(events: list[Event]) -> Refusal | None:
-    return events[0].why if isinstance(events[0], Refused) else None
+def reject_reason(events: list[Event]) -> OrderRejectReason | None:
+    return events[0].reason if isinstance(events[0], OrderRejected) else None
 
 
 # ---- one order after another
@@ -105,14 +105,16 @@ def test_market_and_immediate_orders_leave_nothing_on_the_book(price: int | None
     events = engine.handle(an_order(Side.BUY, price, 3 * LOT, immediate=True), NOON)
     assert sum(trade.quantity for trade in trades(events)) == LOT
     assert not list(engine.open_orders())
-    assert Closed(OrderId(2), orders.Why.CANCELED, rested=False) in events
+    assert Closed(OrderId(2), orders.CloseReason.CANCELED, rested=False) in events
 
 
 def test_a_post_only_order_never_takes() -> None:
     engine = an_engine()
     engine.handle(an_order(Side.SELL, 870_000), NOON)
-    assert refusal(engine.handle(an_order(Side.BUY, 870_000, post_only=True), NOON)) is Refusal.POST_ONLY
-    assert refusal(engine.handle(an_order(Side.BUY, 869_999, post_only=True), NOON)) is None
+    assert (
+        reject_reason(engine.handle(an_order(Side.BUY, 870_000, post_only=True), NOON)) is OrderRejectReason.POST_ONLY
+    )
+    assert reject_reason(engine.handle(an_order(Side.BUY, 869_999, post_only=True), NOON)) is None
 
 
 def test_partially_filled_order_keeps_its_priority() -> None:
@@ -126,50 +128,64 @@ def test_partially_filled_order_keeps_its_priority() -> None:
 def test_only_its_owner_may_cancel_an_order_and_only_once() -> None:
     engine = an_engine()
     engine.handle(an_order(Side.BUY, 870_000), NOON)
-    assert refusal(engine.handle(Cancel(owner=BEN, order_id=OrderId(1)), NOON)) is Refusal.UNKNOWN_ORDER
-    assert refusal(engine.handle(Cancel(owner=ANNA, order_id=OrderId(1)), NOON)) is None
-    assert refusal(engine.handle(Cancel(owner=ANNA, order_id=OrderId(1)), NOON)) is Refusal.UNKNOWN_ORDER
+    assert (
+        reject_reason(engine.handle(CancelOrder(owner=BEN, order_id=OrderId(1)), NOON))
+        is OrderRejectReason.UNKNOWN_ORDER
+    )
+    assert reject_reason(engine.handle(CancelOrder(owner=ANNA, order_id=OrderId(1)), NOON)) is None
+    assert (
+        reject_reason(engine.handle(CancelOrder(owner=ANNA, order_id=OrderId(1)), NOON))
+        is OrderRejectReason.UNKNOWN_ORDER
+    )
 
 
 @pytest.mark.parametrize(
     ("order", "why"),
     [
-        (an_order(Side.BUY, 870_000, 4_999), Refusal.MINIMUM),
-        (an_order(Side.BUY, 10, LOT), Refusal.COST),
-        (an_order(Side.BUY, 0), Refusal.INVALID_PRICE),
-        (an_order(Side.BUY, -5), Refusal.INVALID_PRICE),
-        (an_order(Side.BUY, None, post_only=True), Refusal.INVALID_PRICE),
-        (an_order(Side.BUY, 870_000, post_only=True, immediate=True), Refusal.POST_ONLY),
+        (an_order(Side.BUY, 870_000, 4_999), OrderRejectReason.MINIMUM),
+        (an_order(Side.BUY, 10, LOT), OrderRejectReason.COST),
+        (an_order(Side.BUY, 0), OrderRejectReason.INVALID_PRICE),
+        (an_order(Side.BUY, -5), OrderRejectReason.INVALID_PRICE),
+        (an_order(Side.BUY, None, post_only=True), OrderRejectReason.INVALID_PRICE),
+        (an_order(Side.BUY, 870_000, post_only=True, immediate=True), OrderRejectReason.POST_ONLY),
     ],
 )
-def test_invalid_order_is_rejected_with_krakens_message(order: Place, why: Refusal) -> None:
-    assert refusal(an_engine().handle(order, NOON)) is why
+def test_invalid_order_is_rejected_with_krakens_message(order: PlaceOrder, why: OrderRejectReason) -> None:
+    assert reject_reason(an_engine().handle(order, NOON)) is why
 
 
 def test_price_between_two_ticks_is_rejected() -> None:
     engine = an_engine(dataclasses.replace(BTC, tick_size=Decimal("0.5")))
-    assert refusal(engine.handle(an_order(Side.BUY, 870_001), NOON)) is Refusal.TICK
-    assert refusal(engine.handle(an_order(Side.BUY, 870_005), NOON)) is None
+    assert reject_reason(engine.handle(an_order(Side.BUY, 870_001), NOON)) is OrderRejectReason.TICK
+    assert reject_reason(engine.handle(an_order(Side.BUY, 870_005), NOON)) is None
 
 
 @pytest.mark.parametrize(
     ("system", "placed", "posted", "cancelled"),
     [
-        (Trading.ONLINE, None, None, None),
-        (Trading.POST_ONLY, Refusal.POST_ONLY_MODE, None, None),
-        (Trading.CANCEL_ONLY, Refusal.CANCEL_ONLY, Refusal.CANCEL_ONLY, None),
-        (Trading.MAINTENANCE, Refusal.UNAVAILABLE, Refusal.UNAVAILABLE, Refusal.UNAVAILABLE),
+        (TradingStatus.ONLINE, None, None, None),
+        (TradingStatus.POST_ONLY, OrderRejectReason.POST_ONLY_MODE, None, None),
+        (TradingStatus.CANCEL_ONLY, OrderRejectReason.CANCEL_ONLY, OrderRejectReason.CANCEL_ONLY, None),
+        (
+            TradingStatus.MAINTENANCE,
+            OrderRejectReason.UNAVAILABLE,
+            OrderRejectReason.UNAVAILABLE,
+            OrderRejectReason.UNAVAILABLE,
+        ),
     ],
 )
 def test_what_the_venue_takes_depends_on_how_it_is(
-    system: Trading, placed: Refusal | None, posted: Refusal | None, cancelled: Refusal | None
+    system: TradingStatus,
+    placed: OrderRejectReason | None,
+    posted: OrderRejectReason | None,
+    cancelled: OrderRejectReason | None,
 ) -> None:
     engine = an_engine()
     engine.handle(an_order(Side.BUY, 870_000), NOON)
     engine.system = system
-    assert refusal(engine.handle(an_order(Side.BUY, 870_000), NOON)) is placed
-    assert refusal(engine.handle(an_order(Side.BUY, 870_000, post_only=True), NOON)) is posted
-    assert refusal(engine.handle(Cancel(owner=ANNA, order_id=OrderId(1)), NOON)) is cancelled
+    assert reject_reason(engine.handle(an_order(Side.BUY, 870_000), NOON)) is placed
+    assert reject_reason(engine.handle(an_order(Side.BUY, 870_000, post_only=True), NOON)) is posted
+    assert reject_reason(engine.handle(CancelOrder(owner=ANNA, order_id=OrderId(1)), NOON)) is cancelled
 
 
 def test_trade_times_of_a_market_are_unique_despite_clock_jumps() -> None:
@@ -202,7 +218,7 @@ COMMANDS = st.lists(
             an_order, st.sampled_from(Side), PRICES, st.just(LOT), post_only=st.booleans(), immediate=st.booleans()
         ),
         st.builds(an_order, st.sampled_from(Side), st.none(), st.integers(1, 20).map(lambda lots: lots * LOT)),
-        st.integers(1, 60).map(lambda number: Cancel(owner=ANNA, order_id=OrderId(number))),
+        st.integers(1, 60).map(lambda number: CancelOrder(owner=ANNA, order_id=OrderId(number))),
     ),
     max_size=60,
 )
@@ -217,7 +233,7 @@ class Naive:
 
     def handle(self, command: Command) -> list[tuple[int, int, int]]:
         """Maker, price and quantity of each trade."""
-        if isinstance(command, Cancel):
+        if isinstance(command, CancelOrder):
             self.orders = [one for one in self.orders if one[:2] != (command.order_id, command.owner)]
             return []
         sign = 1 if command.side is Side.BUY else -1
@@ -277,13 +293,13 @@ def test_ordered_quantity_is_traded_cancelled_or_open(commands: list[Command]) -
     for command in commands:
         number, still_open = engine.next_order_id, dict(engine.open_orders())
         events = engine.handle(command, NOON)
-        if isinstance(command, Place) and engine.next_order_id != number:
+        if isinstance(command, PlaceOrder) and engine.next_order_id != number:
             ordered[number] = command.quantity
         for trade in trades(events):
             filled[trade.maker] += trade.quantity
             filled[trade.taker] += trade.quantity
         for event in events:
-            if isinstance(event, Closed) and event.why is orders.Why.CANCELED:
+            if isinstance(event, Closed) and event.reason is orders.CloseReason.CANCELED:
                 rest = ordered[event.order_id] - filled[event.order_id]
                 assert not event.rested or rest == still_open[event.order_id]
                 cancelled[event.order_id] = rest
@@ -301,11 +317,11 @@ def test_trade_ids_have_no_gap_and_times_only_grow(commands: list[Command]) -> N
 
 @given(COMMANDS, st.integers(0, 60))
 def test_engine_restored_from_its_journal_continues_unchanged(commands: list[Command], until: int) -> None:
-    engine, batching = an_engine(), batches.Batching(())
+    engine, batch_builder = an_engine(), batches.BatchBuilder(())
     open_orders: dict[OrderId, Opened] = {}
     for command in commands[:until]:
         batch = batches.Batch()
-        batching.add(batch, BTC.symbol, engine.handle(command, NOON))
+        batch_builder.add(batch, BTC.symbol, engine.handle(command, NOON))
         for number in batch.closed:
             del open_orders[number]
         for number, remaining in batch.reduced.items():
@@ -322,13 +338,13 @@ def test_engine_restored_from_its_journal_continues_unchanged(commands: list[Com
 
 @given(COMMANDS)
 def test_large_batch_has_the_result_of_single_command_batches(commands: list[Command]) -> None:
-    engine, batching, whole = an_engine(), batches.Batching(()), batches.Batch()
+    engine, batch_builder, is_snapshot = an_engine(), batches.BatchBuilder(()), batches.Batch()
     for command in commands:
-        batching.add(whole, BTC.symbol, engine.handle(command, NOON))
-    remaining = {number: opened.remaining for number, opened in whole.opened.items()}
+        batch_builder.add(is_snapshot, BTC.symbol, engine.handle(command, NOON))
+    remaining = {number: opened.remaining for number, opened in is_snapshot.opened.items()}
     assert remaining == dict(engine.open_orders())
-    assert not whole.reduced
-    assert not whole.closed, "what was opened and closed in one batch is nobody's business"
+    assert not is_snapshot.reduced
+    assert not is_snapshot.closed, "what was opened and closed in one batch is nobody's business"
 
 
 # ---- what a client sees
@@ -348,7 +364,7 @@ class CutsAtEachLevel:
 
     def apply(self, side: Side, texts: list[str]) -> None:
         for level in read(texts):
-            price, quantity = map(Decimal, level.split(books.BETWEEN))
+            price, quantity = map(Decimal, level.split(books.LEVEL_SEPARATOR))
             book = self.sides[side]
             book[price] = quantity
             best = sorted((one for one in book if book[one]), reverse=side is Side.BUY)[: self.depth]
@@ -380,7 +396,7 @@ def test_client_of_any_depth_has_the_book_after_each_message(
     strict.apply(Side.SELL, market.asks.texts[:depth])
     ours = books.Book(BTC.symbol, price_digits=1, quantity_digits=8, depth=depth)
     snapshot = read(market.bids.texts[:depth]), read(market.asks.texts[:depth])
-    proved = depth >= books.PROVED
+    proved = depth >= books.CHECKSUM_LEVELS
     assert ours.snapshot(*snapshot, market.checksum) or not proved
     for first in range(before, len(found), at_once):
         told = market.apply(found[first : first + at_once], (depth,), NOON)
@@ -407,12 +423,12 @@ def test_level_leaving_the_depth_is_silent_one_entering_is_sent() -> None:
 
 @given(COMMANDS, st.sampled_from(views.DEPTHS))
 def test_books_that_come_of_trading_verify_at_every_depth(commands: list[Command], depth: int) -> None:
-    engine, batching, market = an_engine(), batches.Batching(()), views.Market(BTC)
+    engine, batch_builder, market = an_engine(), batches.BatchBuilder(()), views.Market(BTC)
     ours = books.Book(BTC.symbol, price_digits=1, quantity_digits=8, depth=depth)
     ours.snapshot([], [], 0)
     for command in commands:
         batch = batches.Batch()
-        batching.add(batch, BTC.symbol, engine.handle(command, NOON))
+        batch_builder.add(batch, BTC.symbol, engine.handle(command, NOON))
         for outcome in batch.outcomes:
             for bids, asks in market.apply(outcome.levels, (depth,), NOON).values():
                 assert ours.update(read(bids), read(asks), market.checksum)
@@ -450,7 +466,7 @@ def test_minutes_without_a_trade_have_the_last_close() -> None:
 def test_venue_closed_for_a_year_limits_old_candles_like_kraken() -> None:
     first = bars.with_trade(None, a_trade(0, 100), 1)
     known = list(bars.with_empty([first], a_trade(525_600, 0).at))
-    assert len(known) == 1 + bars.SERVED + 1
+    assert len(known) == 1 + bars.MAX_SERVED + 1
     assert known[-1].begin == a_trade(525_600, 0).at
     assert {bar.close for bar in known} == {100}
 
@@ -459,7 +475,7 @@ def test_ticker_covers_the_last_day_and_drops_older_trades() -> None:
     market, bar = views.Market(BTC), None
     for minute, price in ((0, 500), (10, 100), (20, 120), (1441, 110)):
         bar = bars.with_trade(bar, a_trade(minute, price), 1)
-        market.barred(bar)
+        market.add_bar(bar)
     day = market.last_day(a_trade(1441, 0).at)
     assert (day.open, day.high, day.low, day.trades) == (100, 120, 100, 3)
     assert market.last_price == 110

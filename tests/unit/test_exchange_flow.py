@@ -14,7 +14,7 @@ from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType
 from aether_services.exchange_sim.core import markets, order_flow
 from aether_services.exchange_sim.core.engines import Engine
-from aether_services.exchange_sim.core.orders import Command, LevelSet, Place, Refused, Traded
+from aether_services.exchange_sim.core.orders import Command, LevelSet, OrderRejected, PlaceOrder, Traded
 from aether_services.exchange_sim.core.views import DEPTHS
 
 NOON: Final = 1_795_608_000_000_000_000
@@ -44,7 +44,7 @@ def a_run(seed: str, seconds: float, step: float = STEP) -> Run:
                 run.commands.append(command)
                 events = engine.handle(command, at)
                 run.trades += [event for event in events if isinstance(event, Traded)]
-                run.refused += any(isinstance(event, Refused) for event in events)
+                run.refused += any(isinstance(event, OrderRejected) for event in events)
                 run.updates.update({event.symbol for event in events if isinstance(event, LevelSet)})
         if beginning is None:
             # The first step fills the books.
@@ -93,7 +93,7 @@ def test_there_are_trades_of_limit_and_of_market_orders_everywhere(minute: Run) 
 
 def test_orders_fit_the_steps_and_minimums_of_their_market(minute: Run) -> None:
     for order in minute.commands:
-        if isinstance(order, Place):
+        if isinstance(order, PlaceOrder):
             one = markets.MARKETS[order.symbol]
             assert decimals.unscaled(order.quantity, one.quantity_digits) >= one.quantity_min
     assert minute.refused < 0.05 * len(minute.commands), "what is refused is no flow"
@@ -102,7 +102,7 @@ def test_orders_fit_the_steps_and_minimums_of_their_market(minute: Run) -> None:
 def test_prices_stay_where_a_market_has_them(minute: Run) -> None:
     for symbol, book in minute.engine.books.items():
         price = float(decimals.unscaled(book.bids.price(), book.instrument.price_digits))
-        assert price == pytest.approx(order_flow.CHARACTERS[symbol].price, rel=0.02)
+        assert price == pytest.approx(order_flow.MARKET_PROFILES[symbol].price, rel=0.02)
 
 
 def test_flow_continues_with_existing_books() -> None:

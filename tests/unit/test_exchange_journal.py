@@ -12,9 +12,18 @@ from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side
 from aether_services.exchange_sim.adapters.journals import SqliteJournal
 from aether_services.exchange_sim.core import bars
-from aether_services.exchange_sim.core.batches import Batch, Batching
-from aether_services.exchange_sim.core.orders import Closed, LevelSet, Opened, OrderId, Owner, Reduced, Traded, Why
-from aether_services.exchange_sim.ports import JournalBroken, Last, Past
+from aether_services.exchange_sim.core.batches import Batch, BatchBuilder
+from aether_services.exchange_sim.core.orders import (
+    Closed,
+    CloseReason,
+    LevelSet,
+    Opened,
+    OrderId,
+    Owner,
+    Reduced,
+    Traded,
+)
+from aether_services.exchange_sim.ports import JournalError, JournalState, LastTrade
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,60 +54,60 @@ def an_order(number: int) -> Opened:
     return Opened(OrderId(number), Owner("anna"), BTC, Side.BUY, 869_000, 9000, 9000, Nanoseconds(NOON))
 
 
-def a_batch(batching: Batching, *events: Event, next_order_id: int = 10) -> Batch:
+def a_batch(batch_builder: BatchBuilder, *events: Event, next_order_id: int = 10) -> Batch:
     batch = Batch(next_order_id=OrderId(next_order_id))
-    batching.add(batch, BTC, [*events, LevelSet(BTC, Side.BUY, 1, 1)])
+    batch_builder.add(batch, BTC, [*events, LevelSet(BTC, Side.BUY, 1, 1)])
     return batch
 
 
 async def test_new_journal_is_empty_and_starts_at_one(journal: SqliteJournal) -> None:
-    assert journal.load(50) == Past(orders=[], bars=[])
+    assert journal.load(50) == JournalState(orders=[], bars=[])
 
 
 async def test_what_was_written_is_there_when_it_is_opened_again(journal: SqliteJournal, tmp_path: Path) -> None:
-    batching = Batching(())
-    await journal.write(a_batch(batching, an_order(3), an_order(4), an_order(5)))
+    batch_builder = BatchBuilder(())
+    await journal.write(a_batch(batch_builder, an_order(3), an_order(4), an_order(5)))
     await journal.write(
         a_batch(
-            batching,
+            batch_builder,
             *(a_trade(number) for number in range(1, 61)),
             Reduced(OrderId(3), 1000),
-            Closed(OrderId(4), Why.FILLED, rested=True),
+            Closed(OrderId(4), CloseReason.FILLED, rested=True),
             next_order_id=77,
         )
     )
     journal.close()
     again = SqliteJournal(tmp_path / "journal.db")
-    past = again.load(50)
+    state = again.load(50)
     again.close()
-    assert past.next_order_id == 77
-    assert past.last == {BTC: Last(trade_id=60, at=a_trade(60).at, price=870_000)}
-    assert past.orders == [an_order(3)._replace(remaining=1000), an_order(5)]
-    assert list(past.trades[BTC]) == [a_trade(number) for number in range(11, 61)]
-    assert [(bar.interval, bar.trades, bar.volume) for bar in past.bars] == [
+    assert state.next_order_id == 77
+    assert state.last == {BTC: LastTrade(trade_id=60, at=a_trade(60).at, price=870_000)}
+    assert state.orders == [an_order(3)._replace(remaining=1000), an_order(5)]
+    assert list(state.trades[BTC]) == [a_trade(number) for number in range(11, 61)]
+    assert [(bar.interval, bar.trades, bar.volume) for bar in state.bars] == [
         (interval, 60, 60 * 5000) for interval in bars.INTERVALS
     ]
 
 
 async def test_candle_cost_beyond_the_sqlite_integer_range_is_exact(journal: SqliteJournal) -> None:
-    await journal.write(a_batch(Batching(()), a_trade(1, quantity=LARGE)))
+    await journal.write(a_batch(BatchBuilder(()), a_trade(1, quantity=LARGE)))
     assert {bar.cost for bar in journal.load(1).bars} == {870_000 * LARGE}
 
 
 async def test_batch_is_written_completely_or_not_at_all(journal: SqliteJournal) -> None:
-    batching = Batching(())
-    await journal.write(a_batch(batching, a_trade(1), an_order(3)))
-    with pytest.raises(JournalBroken):
-        await journal.write(a_batch(batching, a_trade(2), an_order(4), a_trade(1), next_order_id=99))
-    past = journal.load(50)
-    assert (past.next_order_id, len(past.orders), past.last[BTC].trade_id) == (10, 1, 1)
-    await journal.write(a_batch(batching, a_trade(2)))
+    batch_builder = BatchBuilder(())
+    await journal.write(a_batch(batch_builder, a_trade(1), an_order(3)))
+    with pytest.raises(JournalError):
+        await journal.write(a_batch(batch_builder, a_trade(2), an_order(4), a_trade(1), next_order_id=99))
+    state = journal.load(50)
+    assert (state.next_order_id, len(state.orders), state.last[BTC].trade_id) == (10, 1, 1)
+    await journal.write(a_batch(batch_builder, a_trade(2)))
     assert journal.load(50).last[BTC].trade_id == 2
 
 
 async def test_history_is_read_after_a_time_or_id_or_backwards(journal: SqliteJournal) -> None:
     trades = [a_trade(number) for number in range(1, 11)]
-    await journal.write(a_batch(Batching(()), *trades))
+    await journal.write(a_batch(BatchBuilder(()), *trades))
     assert await journal.since(BTC, trades[3].at, 3) == trades[4:7]
     assert await journal.following(BTC, 8, 100) == trades[8:]
     assert await journal.newest(BTC, 2) == trades[8:]
@@ -106,16 +115,16 @@ async def test_history_is_read_after_a_time_or_id_or_backwards(journal: SqliteJo
 
 
 async def test_old_trades_are_dropped_but_last_id_and_candles_stay(journal: SqliteJournal) -> None:
-    batching = Batching(())
-    await journal.write(a_batch(batching, *(a_trade(number, hour=number) for number in range(1, 41))))
+    batch_builder = BatchBuilder(())
+    await journal.write(a_batch(batch_builder, *(a_trade(number, hour=number) for number in range(1, 41))))
     assert await journal.prune(Nanoseconds(NOON + int(30.5 * HOUR))) == 10
     assert [trade.trade_id for trade in await journal.following(BTC, 0, 100)] == list(range(31, 41))
     assert await journal.prune(Nanoseconds(NOON + 100 * HOUR)) == 0
-    past = journal.load(50)
-    assert past.last[BTC].trade_id == 40
-    minutes = [bar for bar in past.bars if bar.interval == 1]
+    state = journal.load(50)
+    assert state.last[BTC].trade_id == 40
+    minutes = [bar for bar in state.bars if bar.interval == 1]
     assert 24 <= len(minutes) < 30, "a ticker has 24 hours"
-    assert sum(bar.trades for bar in past.bars if bar.interval == 60) == 40
+    assert sum(bar.trades for bar in state.bars if bar.interval == 60) == 40
 
 
 def test_a_journal_of_a_newer_release_is_not_touched(tmp_path: Path) -> None:
@@ -123,13 +132,13 @@ def test_a_journal_of_a_newer_release_is_not_touched(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 2")
     connection.close()
-    with pytest.raises(JournalBroken, match="newer release"):
+    with pytest.raises(JournalError, match="newer release"):
         SqliteJournal(path)
 
 
 def test_a_file_that_is_no_journal_is_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     path.write_text("something of somebody's\n" * 100)
-    with pytest.raises(JournalBroken, match="not a database"):
+    with pytest.raises(JournalError, match="not a database"):
         SqliteJournal(path)
     assert path.read_text().startswith("something of somebody's")

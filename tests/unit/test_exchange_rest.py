@@ -194,8 +194,8 @@ async def test_without_a_rate_calls_are_not_limited(journal: SqliteJournal) -> N
 
 @pytest.mark.parametrize("rate", [0.1, 1.0, 50.0])
 def test_rate_limit_allows_a_burst_and_its_rate_thereafter(rate: float) -> None:
-    calls = connections.Calls(rate)
-    at_once = sum(calls.admits("a", 0.0) for _ in range(1000))
+    calls = connections.CallLimiter(rate)
+    at_once = sum(calls.allows("a", 0.0) for _ in range(1000))
     assert at_once == max(int(2 * rate), 1)
-    later = sum(calls.admits("a", second / 100) for second in range(1, 10_001))
+    later = sum(calls.allows("a", second / 100) for second in range(1, 10_001))
     assert abs(later - 100 * rate) <= 1

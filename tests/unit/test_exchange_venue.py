@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aether_services.domain.instruments import Symbol, Trading
+from aether_services.domain.instruments import Symbol, TradingStatus
 from aether_services.domain.times import Nanoseconds
 from aether_services.exchange_sim import connections, schemas
 from aether_services.exchange_sim.core import markets
-from aether_services.exchange_sim.core.faults import Faults, Kind
+from aether_services.exchange_sim.core.faults import FaultKind, Faults
 from aether_services.exchange_sim.core.orders import OrderId
-from aether_services.exchange_sim.ports import JournalBroken, Last, Past
+from aether_services.exchange_sim.ports import JournalError, JournalState, LastTrade
 from aether_services.exchange_sim.service import Venue
 from aether_services.exchange_sim.settings import Settings
 
@@ -63,23 +63,23 @@ class Hours:
 class Memory:
     """A journal that keeps what it is given, once it is let."""
 
-    def __init__(self, past: Past | None = None) -> None:
-        self.past = past or Past()
+    def __init__(self, state: JournalState | None = None) -> None:
+        self.state = state or JournalState()
         self.batches: list[Batch] = []
         self.open = asyncio.Event()
         self.open.set()
         self.asked = asyncio.Event()
         self.broken = False
 
-    def load(self, recent: int) -> Past:
+    def load(self, recent: int) -> JournalState:
         assert recent
-        return self.past
+        return self.state
 
     async def write(self, batch: Batch) -> None:
         self.asked.set()
         await self.open.wait()
         if self.broken:
-            raise JournalBroken("disk full")
+            raise JournalError("disk full")
         self.batches.append(batch)
 
     async def since(self, symbol: Symbol, after: Nanoseconds, count: int) -> Sequence[Traded]:
@@ -124,7 +124,7 @@ async def turning(venue: Venue) -> AsyncIterator[asyncio.Task[None]]:
 
 def subscribe(venue: Venue, connection: Connection, channel: str = "book", **params: Any) -> None:
     said = {"method": "subscribe", "params": {"channel": channel, "symbol": ["BTC/USD"], **params}}
-    venue.hear(connection, json.dumps(said))
+    venue.receive(connection, json.dumps(said))
 
 
 def heard(connection: Connection, channel: str) -> list[dict[str, Any]]:
@@ -173,7 +173,7 @@ async def test_venue_with_a_broken_journal_ends_and_publishes_nothing_more() -> 
         journal.broken = True
         with pytest.raises(ExceptionGroup) as ended:
             await task
-        assert ended.value.subgroup(JournalBroken)
+        assert ended.value.subgroup(JournalError)
         known = len(journal.batches)
         assert len(heard(connection, "book")) <= sum(len(batch.outcomes) for batch in journal.batches[:known])
 
@@ -197,7 +197,7 @@ async def test_venue_is_ready_once_it_advanced_and_not_when_stalled() -> None:
         await until(lambda: venue.status().ready)
     clock.seconds += 11
     assert not venue.status().ready
-    assert "11" in venue.status().checks["turning"].detail
+    assert "11" in venue.status().checks["engine"].detail
 
 
 async def test_a_venue_that_drains_takes_no_new_connection_for_long() -> None:
@@ -208,10 +208,10 @@ async def test_a_venue_that_drains_takes_no_new_connection_for_long() -> None:
     late = venue.connect()
     assert connection.closing.result()[0] == late.closing.result()[0] == connections.GOING_AWAY
     assert venue.status().draining
-    venue.audience.remove(connection)
+    venue.subscribers.remove(connection)
     await asyncio.sleep(0)
     assert not drained.done(), "the other one has not been sent why it is closed"
-    venue.audience.remove(late)
+    venue.subscribers.remove(late)
     await drained
 
 
@@ -222,7 +222,7 @@ async def test_requested_slow_close_equals_the_close_for_a_full_queue() -> None:
         assert len(slow.waiting) <= 16
         slow.push("{}", 0.0)
     going.close(connections.GOING_AWAY, "it was about to end")
-    assert venue.audience.close_all_as_slow() == 3
+    assert venue.subscribers.close_all_as_slow() == 3
     assert slow.closing.result() == (connections.TRY_AGAIN, "slow consumer: 16 messages wait")
     assert quick.closing.result() == slow.closing.result()
     assert going.closing.result()[0] == connections.GOING_AWAY, "the first reason counts"
@@ -234,10 +234,10 @@ async def test_connection_without_a_subscription_is_closed_as_going_away() -> No
     idle, busy = venue.connect(), venue.connect()
     subscribe(venue, busy)
     clock.seconds += 59.9
-    venue.audience.look()
+    venue.subscribers.check_connections()
     assert not idle.closing.done()
     clock.seconds += 0.1
-    venue.audience.look()
+    venue.subscribers.check_connections()
     assert idle.closing.result() == (connections.GOING_AWAY, "no subscription")
     assert not busy.closing.done()
 
@@ -245,21 +245,21 @@ async def test_connection_without_a_subscription_is_closed_as_going_away() -> No
 async def test_connects_are_let_in_again_after_ten_minutes() -> None:
     clock = Hours()
     venue = a_venue(Memory(), clock, connects=3)
-    assert [venue.admits("10.0.0.1") for _ in range(4)] == [True, True, True, False]
-    assert venue.admits("10.0.0.2"), "another address"
-    clock.seconds += connections.WINDOW - 1
-    assert not venue.admits("10.0.0.1")
+    assert [venue.allows_connection("10.0.0.1") for _ in range(4)] == [True, True, True, False]
+    assert venue.allows_connection("10.0.0.2"), "another address"
+    clock.seconds += connections.CONNECT_WINDOW - 1
+    assert not venue.allows_connection("10.0.0.1")
     clock.seconds += 2
-    assert venue.admits("10.0.0.1")
+    assert venue.allows_connection("10.0.0.1")
 
 
 async def test_each_connection_is_notified_of_a_system_change() -> None:
     venue = a_venue(Memory(), Hours())
     connections = [venue.connect() for _ in range(3)]
-    venue.be(Trading.CANCEL_ONLY)
+    venue.set_system(TradingStatus.CANCEL_ONLY)
     assert [heard(one, "status")[-1]["data"][0]["system"] for one in connections] == ["cancel_only"] * 3
-    venue.audience.be_silent(5)
-    venue.be(Trading.ONLINE)
+    venue.subscribers.silence(5)
+    venue.set_system(TradingStatus.ONLINE)
     assert [heard(one, "status")[-1]["data"][0]["system"] for one in connections] == ["cancel_only"] * 3
 
 
@@ -267,37 +267,39 @@ async def test_muted_channel_is_acknowledged_but_sends_nothing() -> None:
     clock = Hours()
     venue = a_venue(Memory(), clock)
     btc, one = schemas.Key("trade", Symbol("BTC/USD")), venue.connect()
-    venue.audience.mute("trade", btc.symbol, 60, snapshots=False)
+    venue.subscribers.mute("trade", btc.symbol, 60, snapshots=False)
     subscribe(venue, one, "trade", snapshot=True)
     subscribe(venue, one, "book")
-    venue.audience.tell([(btc, '{"channel":"trade","type":"update"}')])
+    venue.subscribers.broadcast([(btc, '{"channel":"trade","type":"update"}')])
     said = [json.loads(text) for text in one.waiting]
     assert [reply["success"] for reply in said if "method" in reply] == [True, True]
     assert [message["channel"] for message in said if "channel" in message] == ["status", "book"]
-    assert venue.described()["muted_seconds"] == {"trade BTC/USD": 60}
+    assert venue.describe_faults()["muted_seconds"] == {"trade BTC/USD": 60}
     clock.seconds += 60
-    venue.audience.tell([(btc, '{"channel":"trade","type":"update"}')])
+    venue.subscribers.broadcast([(btc, '{"channel":"trade","type":"update"}')])
     assert len(heard(one, "trade")) == 1
-    assert venue.described()["muted_seconds"] == {}
+    assert venue.describe_faults()["muted_seconds"] == {}
 
 
 async def test_a_muted_book_with_snapshots_stands_still() -> None:
     venue = a_venue(Memory(), Hours())
     btc, one = schemas.Key("book", Symbol("BTC/USD"), 10), venue.connect()
-    venue.audience.mute("book", btc.symbol, 60, snapshots=True)
+    venue.subscribers.mute("book", btc.symbol, 60, snapshots=True)
     subscribe(venue, one, "book")
-    venue.audience.tell([(btc, '{"channel":"book","type":"update"}')])
+    venue.subscribers.broadcast([(btc, '{"channel":"book","type":"update"}')])
     said = [json.loads(text) for text in one.waiting]
     assert [message["type"] for message in said if message.get("channel") == "book"] == ["snapshot"]
-    venue.audience.mute("book", btc.symbol, 0, snapshots=True)
-    venue.audience.tell([(btc, '{"channel":"book","type":"update"}')])
+    venue.subscribers.mute("book", btc.symbol, 0, snapshots=True)
+    venue.subscribers.broadcast([(btc, '{"channel":"book","type":"update"}')])
     assert len(heard(one, "book")) == 1
 
 
 async def test_market_with_dropped_history_continues_from_its_last_id() -> None:
     btc = Symbol("BTC/USD")
-    past = Past(next_order_id=OrderId(900), last={btc: Last(trade_id=41, at=Nanoseconds(NOON), price=870_000)})
-    journal = Memory(past)
+    state = JournalState(
+        next_order_id=OrderId(900), last={btc: LastTrade(trade_id=41, at=Nanoseconds(NOON), price=870_000)}
+    )
+    journal = Memory(state)
     venue = a_venue(journal, Hours())
     assert venue.status().pairs == {btc: 41}
     async with turning(venue):
@@ -321,36 +323,37 @@ JSON = st.recursive(
             "req_id": JSON,
             "params": JSON
             | st.fixed_dictionaries(
-                {"channel": st.sampled_from((*schemas.OF_MARKETS, schemas.INSTRUMENT)) | JSON},
+                {"channel": st.sampled_from((*schemas.MARKET_CHANNELS, schemas.INSTRUMENT)) | JSON},
                 optional=dict.fromkeys(("symbol", "depth", "interval", "event_trigger", "snapshot"), JSON),
             ),
         },
     )
 )
 def test_any_request_is_parsed_and_gets_a_response(said: dict[str, Any]) -> None:
-    request = schemas.asked(json.dumps(said), ONE)
-    assert request.wanted or request.method == "ping"
-    for wanted in request.wanted:
-        if isinstance(wanted, schemas.Refused):
-            answer = schemas.refused(request, wanted, Nanoseconds(NOON), Nanoseconds(NOON))
+    request = schemas.parse_request(json.dumps(said), ONE)
+    assert request.keys or request.method == "ping"
+    for wanted in request.keys:
+        if isinstance(wanted, schemas.RequestError):
+            answer = schemas.error_reply(request, wanted, Nanoseconds(NOON), Nanoseconds(NOON))
         else:
-            answer = schemas.accepted(request, wanted, Nanoseconds(NOON), Nanoseconds(NOON))
+            answer = schemas.success_reply(request, wanted, Nanoseconds(NOON), Nanoseconds(NOON))
         assert json.loads(answer)["success"] is isinstance(wanted, schemas.Key)
 
 
 def test_fault_occurs_as_often_as_requested_first_in_its_market() -> None:
     faults = Faults()
-    faults.add(Kind.DROP, "book", "", 1)
-    faults.add(Kind.DROP, "book", "BTC/USD", 2)
-    assert faults.waiting() == {"drop book": 1, "drop book BTC/USD": 2}
+    faults.add(FaultKind.DROP, "book", "", 1)
+    faults.add(FaultKind.DROP, "book", "BTC/USD", 2)
+    assert faults.pending() == {"drop book": 1, "drop book BTC/USD": 2}
     taken = [
-        faults.take(Kind.DROP, "book", symbol) for symbol in ("BTC/USD", "BTC/USD", "ETH/USD", "ETH/USD", "BTC/USD")
+        faults.take(FaultKind.DROP, "book", symbol)
+        for symbol in ("BTC/USD", "BTC/USD", "ETH/USD", "ETH/USD", "BTC/USD")
     ]
     assert taken == [True, True, True, False, False]
-    assert not faults.take(Kind.DOUBLE, "book", "BTC/USD")
+    assert not faults.take(FaultKind.DOUBLE, "book", "BTC/USD")
 
 
 @pytest.mark.parametrize("said", ['{"method": "ping", "req_id": ' + "9" * 5000 + "}", "[" * 100_000, '"x"', "nul\0"])
 def test_no_request_is_too_odd_to_be_rejected(said: str) -> None:
-    request = schemas.asked(said, ONE)
-    assert request.wanted == (schemas.Refused(error=schemas.MALFORMED),)
+    request = schemas.parse_request(said, ONE)
+    assert request.keys == (schemas.RequestError(error=schemas.MALFORMED),)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aether_services.domain import books, times
-from aether_services.domain.books import Unusable
+from aether_services.domain.books import UnusableReason
 from aether_services.ingest.core.trade_logs import cursor_after
 from aether_services.ingest.core.wire import Channel
 from aether_services.ingest.ports import InvalidTrades
@@ -171,7 +171,7 @@ async def test_a_book_that_its_market_left_is_withdrawn_until_newer(*, updated: 
         assert usable(), "its market trades within its spread"
         world.venue.tell(a_told_trade(world, 3, "35000.0"), a_told_ticker())
         await world.pass_until(lambda: not usable(), 5)
-        assert market.reason == Unusable.CONTRADICTED
+        assert market.reason == UnusableReason.CONTRADICTED
         assert market.checksum_failures == 0
         ends = world.clock.seconds + 400
         while world.clock.seconds < ends:
@@ -219,7 +219,7 @@ async def test_crossed_book_is_resubscribed_only_if_it_lasts() -> None:
     world = World(answer)
     market = world.markets[BTC]
     async with world.running():
-        await world.pass_until(lambda: market.reason == Unusable.CROSSED, 10)
+        await world.pass_until(lambda: market.reason == UnusableReason.CROSSED, 10)
         began = world.clock.seconds
         await world.pass_until(lambda: len(world.venue.methods("book")) > 1, 15)
         assert world.clock.seconds - began >= 9.5

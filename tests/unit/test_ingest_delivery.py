@@ -294,10 +294,10 @@ async def test_market_is_complete_only_once_every_known_trade_is_delivered() -> 
     assert away.complete_of == []
 
 
-@pytest.mark.parametrize(("host", "place"), [("db.example", "db.example:9092"), ("fd00::1", "[fd00::1]:9092")])
-def test_address_of_a_server_is_parsed_as_intended(host: str, cursor: str) -> None:
+@pytest.mark.parametrize(("host", "address"), [("db.example", "db.example:9092"), ("fd00::1", "[fd00::1]:9092")])
+def test_address_of_a_server_is_parsed_as_intended(host: str, address: str) -> None:
     server = Server(host=host, port=9092, tls=Tls.OFF, credentials=Path("/none"))
-    assert server.address == cursor
+    assert server.address == address
     assert [one[:2] for one in aiokafka.conn.collect_hosts(server.address)] == [(host, 9092)]
     url = urlsplit(f"nats://{server.address}")
     assert (url.hostname, url.port) == (host, 9092)

@@ -10,7 +10,7 @@ import pytest
 
 from aether_services.contracts.marketdata import TickerMessage
 from aether_services.domain import books, times
-from aether_services.domain.books import Unusable
+from aether_services.domain.books import UnusableReason
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.ingest.core import market, markets
@@ -49,7 +49,12 @@ def test_checksum_mismatch_withdraws_the_book_at_once_and_resubscribes(frames: S
     world.hear(recordings.INSTRUMENT, snapshot, first.replace(b'"checksum":', b'"checksum":1'), second)
     usable, withdrawn = world.books()
     assert usable.usable
-    assert (withdrawn.usable, withdrawn.reason, withdrawn.bids, withdrawn.asks) == (False, Unusable.CHECKSUM, (), ())
+    assert (withdrawn.usable, withdrawn.reason, withdrawn.bids, withdrawn.asks) == (
+        False,
+        UnusableReason.CHECKSUM,
+        (),
+        (),
+    )
     assert world.markets.resubscribe == {BTC}
     assert world.markets[BTC].checksum_failures == 1
     world.hear(snapshot)
@@ -61,7 +66,7 @@ def test_truncated_update_leaves_no_book(frames: Sequence[bytes]) -> None:
     world = Heard()
     world.hear(recordings.INSTRUMENT, frames[0], frames[1].replace(b'}],"', b'x}],"'))
     assert [one.usable for one in world.books()] == [True, False]
-    assert world.books()[-1].reason == Unusable.MALFORMED
+    assert world.books()[-1].reason == UnusableReason.MALFORMED
     assert world.markets.resubscribe == {BTC}
     assert world.markets.malformed == 1
 
@@ -110,15 +115,15 @@ def test_market_without_known_precision_publishes_nothing(frames: Sequence[bytes
     world = Heard()
     world.hear(*frames[:3])
     assert world.messages == []
-    assert world.markets[BTC].reason == Unusable.WAITING
+    assert world.markets[BTC].reason == UnusableReason.WAITING
 
 
 def test_a_market_that_the_venue_does_not_have_is_unknown() -> None:
     world = Heard(BTC, "FOO/USD")
-    assert world.markets[Symbol("FOO/USD")].reason == Unusable.WAITING
+    assert world.markets[Symbol("FOO/USD")].reason == UnusableReason.WAITING
     world.hear(recordings.INSTRUMENT)
     assert world.markets[Symbol("FOO/USD")].reason == market.UNKNOWN
-    assert world.markets[BTC].reason == Unusable.WAITING
+    assert world.markets[BTC].reason == UnusableReason.WAITING
 
 
 def test_other_decimals_are_another_book(frames: Sequence[bytes]) -> None:
@@ -158,8 +163,8 @@ def test_quiet_book_is_republished_each_second_while_the_venue_sends(frames: Seq
 def test_unusable_book_is_republished_and_each_reason_sent_once(frames: Sequence[bytes]) -> None:
     world = Heard()
     world.hear(recordings.INSTRUMENT, frames[0])
-    world.markets.invalidate_books(Unusable.DISCONNECTED, NOW)
-    world.markets.invalidate_books(Unusable.SILENT, NOW)
+    world.markets.invalidate_books(UnusableReason.DISCONNECTED, NOW)
+    world.markets.invalidate_books(UnusableReason.SILENT, NOW)
     assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, "Disconnected")]
     world.markets.republish(NOW, Nanoseconds(NOW + 2 * times.SECOND))
     assert [one.reason for one in world.books()][2:] == ["Disconnected"]
@@ -186,7 +191,7 @@ def test_first_message_may_be_no_book_but_not_at_once() -> None:
     world.markets.republish(NOW, Nanoseconds(NOW + markets.FIRST_UNUSABLE_AFTER - 1))
     assert world.books() == []
     world.markets.republish(NOW, Nanoseconds(NOW + markets.FIRST_UNUSABLE_AFTER))
-    assert [(one.usable, one.reason) for one in world.books()] == [(False, Unusable.WAITING)]
+    assert [(one.usable, one.reason) for one in world.books()] == [(False, UnusableReason.WAITING)]
 
 
 def test_venue_latency_is_measured_by_updates_not_snapshots() -> None:
@@ -248,7 +253,11 @@ def test_crossed_book_is_withdrawn_and_recovers_without_resubscribing(frames: Se
             '"bids":[]', f'"bids":[{level}]'
         )
         world.hear(frame.encode())
-    assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, Unusable.CROSSED), (True, "")]
+    assert [(one.usable, one.reason) for one in world.books()] == [
+        (True, ""),
+        (False, UnusableReason.CROSSED),
+        (True, ""),
+    ]
     assert len(world.books()[-1].bids) == 9
     assert world.markets.resubscribe == set()
     assert world.markets[BTC].checksum_failures == 0
@@ -259,9 +268,9 @@ def test_a_crossed_book_is_dropped_with_its_connection(frames: Sequence[bytes]) 
     world.hear(recordings.INSTRUMENT, frames[0])
     book = world.markets[BTC].book
     assert book is not None
-    book.unusable = Unusable.CROSSED
-    world.markets.invalidate_books(Unusable.DISCONNECTED, NOW)
-    assert (book.unusable, len(book.bids)) == (Unusable.DISCONNECTED, 0)
+    book.unusable = UnusableReason.CROSSED
+    world.markets.invalidate_books(UnusableReason.DISCONNECTED, NOW)
+    assert (book.unusable, len(book.bids)) == (UnusableReason.DISCONNECTED, 0)
 
 
 def test_book_message_with_another_prefix_is_still_read(frames: Sequence[bytes]) -> None:
@@ -290,6 +299,6 @@ def test_what_is_not_served_any_more_is_forgotten(frames: Sequence[bytes]) -> No
     world.hear(frames[1], trade_frame(1))
     assert world.messages == []
     world.markets.serve([BTC])
-    assert world.markets[BTC].reason == Unusable.WAITING  # and its decimals are still known
+    assert world.markets[BTC].reason == UnusableReason.WAITING  # and its decimals are still known
     world.hear(frames[0])
     assert world.markets[BTC].usable

@@ -13,7 +13,7 @@ import pytest
 
 from aether_services.domain import times
 from aether_services.exchange_sim.core import markets as venue_markets
-from aether_services.exchange_sim.ports import Past
+from aether_services.exchange_sim.ports import JournalState
 from aether_services.exchange_sim.service import Venue as SimulatedVenue
 from aether_services.exchange_sim.settings import Settings
 from aether_services.ingest.core.rejections import RejectionReason
@@ -204,7 +204,7 @@ class Simulated:
         self.venue = SimulatedVenue(
             Settings.model_validate({"instance": "venue-0", "release": "test", "journal": "/nowhere"}),
             instruments={symbol: venue_markets.MARKETS[symbol] for symbol in (BTC, ETH)},
-            journal=cast("Journal", SimpleNamespace(load=lambda _: Past())),
+            journal=cast("Journal", SimpleNamespace(load=lambda _: JournalState())),
             clock=clock,
             registry=prometheus_client.CollectorRegistry(),
         )
@@ -219,13 +219,13 @@ class Simulated:
     async def receive(self) -> str:
         """The next message, or a heartbeat when it is time for one."""
         while not self.connections[-1].waiting:
-            self.venue.audience.look()
+            self.venue.subscribers.check_connections()
             await asyncio.sleep(0)
         return await self.connections[-1].next()
 
     async def send(self, text: str) -> None:
         """Take a request."""
-        self.venue.hear(self.connections[-1], text)
+        self.venue.receive(self.connections[-1], text)
 
     async def instruments(self) -> InstrumentList:
         """None."""
@@ -248,14 +248,14 @@ async def test_market_changes_during_silence_reach_the_venue() -> None:
     channels = (Channel.BOOK, Channel.TICKER, Channel.TRADE)
     async with world.running():
         await world.pass_until(lambda: world.markets[ETH].usable and venue.holds(ETH) == set(channels), 5)
-        venue.venue.audience.be_silent(5)
+        venue.venue.subscribers.silence(5)
         world.markets.serve([ETH, BTC])
         await world.pass_until(lambda: venue.holds(BTC) == set(channels), 5)
         assert not world.markets[BTC].usable
         await world.pass_until(lambda: world.markets[BTC].usable, 20)
         await world.pass_until(lambda: all(world.step(one, BTC) is State.SUBSCRIBED for one in channels), 5)
         assert world.receiver.rejection(BTC) == ""
-        venue.venue.audience.be_silent(5)
+        venue.venue.subscribers.silence(5)
         world.markets.serve([ETH])
         await world.pass_until(lambda: not venue.holds(BTC), 5)
         await world.pass_until(lambda: all(world.step(one, BTC) is None for one in channels), 20)

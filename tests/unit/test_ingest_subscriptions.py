@@ -191,7 +191,7 @@ def test_last_data_of_an_ended_subscription_prove_nothing() -> None:
     assert methods(one, {BOOK}) == ["subscribe"]
 
 
-@pytest.mark.parametrize("wanted", [{BOOK}, set[subscriptions.Key]()])
+@pytest.mark.parametrize("required", [{BOOK}, set[subscriptions.Key]()])
 def test_unsubscription_with_a_lost_reply_is_complete(required: set[subscriptions.Key]) -> None:
     one = a_held_book()
     one.resubscribe(BOOK, 0)

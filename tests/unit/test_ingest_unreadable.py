@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aether_services.domain import books
-from aether_services.domain.books import Unusable
+from aether_services.domain.books import UnusableReason
 from aether_testing import recordings
 from aether_testing.fake_venue import BTC, ETH, Heard, an_update, trade_frame
 
@@ -109,7 +109,7 @@ def _mangled(frame: str) -> Iterator[str]:
 def test_message_with_an_invalid_time_leaves_no_book(frames: Sequence[bytes]) -> None:
     world = Heard()
     world.hear(recordings.INSTRUMENT, frames[0], frames[1].replace(b'"update"', b'"update" ').replace(b"T15", b" 15"))
-    assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, Unusable.MALFORMED)]
+    assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, UnusableReason.MALFORMED)]
     assert world.markets.resubscribe == {BTC}
 
 
@@ -156,7 +156,7 @@ def test_malformed_book_update_withdraws_only_that_book(name: str, strange: Any,
     world.hear(an_update(**{name: strange}))
     last = world.books()[-1]
     assert (last.symbol, last.usable) == (BTC, False)
-    assert last.reason in {Unusable.MALFORMED, Unusable.CHECKSUM}
+    assert last.reason in {UnusableReason.MALFORMED, UnusableReason.CHECKSUM}
     assert world.markets.resubscribe == {BTC}
     assert world.markets[ETH].usable
 
@@ -181,7 +181,7 @@ def test_malformed_book_update_withdraws_only_that_book(name: str, strange: Any,
 def test_message_with_a_market_but_no_book_withdraws_it(frame: Any, frames: Sequence[bytes]) -> None:
     world = two_books(frames)
     world.hear(frame)
-    assert [(one.symbol, one.reason) for one in world.books()[2:]] == [(BTC, Unusable.MALFORMED)]
+    assert [(one.symbol, one.reason) for one in world.books()[2:]] == [(BTC, UnusableReason.MALFORMED)]
     assert world.markets.resubscribe == {BTC}
     assert world.markets.malformed == 1
 
@@ -205,8 +205,8 @@ def test_message_that_may_concern_any_book_withdraws_all(frame: Any, frames: Seq
     world = two_books(frames)
     world.hear(frame)
     assert sorted((one.symbol, one.reason) for one in world.books()[2:]) == [
-        (BTC, Unusable.MALFORMED),
-        (ETH, Unusable.MALFORMED),
+        (BTC, UnusableReason.MALFORMED),
+        (ETH, UnusableReason.MALFORMED),
     ]
     assert world.markets.resubscribe == {BTC, ETH}
     assert world.markets.malformed == 1

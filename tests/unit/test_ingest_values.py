@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from aether_services.contracts.marketdata import BookMessage, TickerMessage, Topic
 from aether_services.domain import books, decimals, times
-from aether_services.domain.books import Unusable
+from aether_services.domain.books import UnusableReason
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.ingest.core import market as one_market
@@ -102,8 +102,8 @@ class World:
     ],
 )  # fmt: skip
 def test_every_json_number_is_decoded_exactly(text: str, value: str) -> None:
-    assert decimals.read(text) == Decimal(value)
-    assert not decimals.read(text).is_signed() or Decimal(value) < 0
+    assert decimals.parse(text) == Decimal(value)
+    assert not decimals.parse(text).is_signed() or Decimal(value) < 0
 
 
 @pytest.mark.parametrize(
@@ -115,13 +115,13 @@ def test_every_json_number_is_decoded_exactly(text: str, value: str) -> None:
 )  # fmt: skip
 def test_invalid_or_implausible_number_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"not a number|beyond anything"):
-        decimals.read(text)
+        decimals.parse(text)
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**19), max_value=10**19, places=12))
 def test_a_number_is_read_back_however_it_was_written(value: Decimal) -> None:
-    assert decimals.read(f"{value:f}") == decimals.read(f"{value:e}") == value
-    needs = decimals.needs(value)
+    assert decimals.parse(f"{value:f}") == decimals.parse(f"{value:e}") == value
+    needs = decimals.decimal_places(value)
     assert decimals.unscaled(decimals.scaled(value, needs), needs) == value
     if needs:
         with pytest.raises(ValueError, match="more than"):
@@ -170,7 +170,7 @@ def test_a_level_that_is_no_number_withdraws_its_book(field: str, wrong: object)
     world = World()
     world.hear("book", [BOOK], kind="snapshot")
     world.hear("book", [BOOK | {"bids": [{"price": 100.01, "qty": 1.0} | {field: wrong}]}])
-    assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, Unusable.MALFORMED)]
+    assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, UnusableReason.MALFORMED)]
     assert world.markets.resubscribe == {BTC}
 
 
@@ -232,7 +232,7 @@ def test_pair_without_a_name_belongs_to_no_market(strange: object) -> None:
     world.hear("instrument", {"pairs": [strange]})
     world.hear("book", [BOOK], kind="snapshot")
     world.hear("book", [{name: value for name, value in BOOK.items() if name != "symbol"}])
-    assert world.markets[BTC].reason == Unusable.MALFORMED, "it may have been about any book"
+    assert world.markets[BTC].reason == UnusableReason.MALFORMED, "it may have been about any book"
 
 
 @pytest.mark.parametrize("data", [{}, {"assets": []}, {"pairs": []}])
@@ -253,10 +253,10 @@ def test_malformed_served_pair_is_reported(wrong: object) -> None:
     world.hear("instrument", {"pairs": [PAIR | {"price_precision": wrong}, PAIR | {"symbol": ETH}]})
     assert world.markets[BTC].reason == one_market.UNREADABLE
     assert world.markets.instruments_outdated, "it is not told again by itself"
-    assert world.markets[ETH].reason == Unusable.WAITING
+    assert world.markets[ETH].reason == UnusableReason.WAITING
     assert [one.usable for one in world.books()] == [True, False]
     world.hear("instrument", {"pairs": [PAIR]})
-    assert world.markets[BTC].reason == Unusable.WAITING
+    assert world.markets[BTC].reason == UnusableReason.WAITING
     world.hear("book", [BOOK], kind="snapshot")
     assert world.books()[-1].usable
 
@@ -314,7 +314,7 @@ def test_level_with_more_decimals_refreshes_the_instruments() -> None:
     world = World()
     world.hear("book", [BOOK | {"bids": [{"price": 100.001, "qty": 1.0}]}], kind="snapshot")
     assert world.markets.instruments_outdated
-    assert world.markets[BTC].reason == Unusable.MALFORMED
+    assert world.markets[BTC].reason == UnusableReason.MALFORMED
 
 
 # Times.
@@ -359,7 +359,7 @@ def test_a_book_from_the_future_is_withdrawn(spaces: bool) -> None:  # noqa: FBT
         {"channel": "book", "type": "update", "data": [changed]}, separators=None if spaces else (",", ":")
     )
     world.hear_text(frame.replace('"qty":1.0', '"qty":1.00000000'))
-    assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, Unusable.AHEAD)]
+    assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, UnusableReason.AHEAD)]
     assert world.markets.resubscribe == {BTC}
 
 

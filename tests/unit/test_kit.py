@@ -22,7 +22,7 @@ import pytest
 from aether_services.contracts.statuses import Check, Status
 from aether_services.domain.times import Nanoseconds
 from aether_services.kit import apps, http_server, logs
-from aether_services.kit.settings import Settings, WrongSettings
+from aether_services.kit.settings import InvalidSettings, Settings
 from aether_testing import address_families
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def test_log_line_is_one_json_object_with_all_its_keys() -> None:
     assert told(a_record()) == {
         "time": "2023-11-14T22:13:20.250+00:00",
         "level": "info",
-        "room": "ingest",
+        "service": "ingest",
         "logger": "aether_services.ingest",
         "event": "subscribed",
     }
@@ -139,7 +139,7 @@ class Wanted(Settings):
 
 def test_invalid_environment_names_every_variable_without_values() -> None:
     environ = {"AETHER_PASSWORD": SECRET, "AETHER_TOKEN": SECRET, "AETHER_SPEED": "2", "HOME": SECRET}
-    with pytest.raises(WrongSettings) as refused:
+    with pytest.raises(InvalidSettings) as refused:
         Wanted.read(environ)
     words = str(refused.value)
     assert [part.partition(":")[0] for part in words.split("; ")] == [

@@ -95,13 +95,13 @@ def shapes(frames: Sequence[bytes]) -> set[str]:
 def _of_numbers(data: dict[str, Any]) -> set[str]:
     found = {f"checksum of {'ten' if len(data['checksum']) == 10 else 'fewer than ten'} digits"}
     for price, quantity in (level for side in SIDES for level in levels(data, side)):
-        whole, _, part = quantity.partition(".")
+        is_snapshot, _, part = quantity.partition(".")
         tests = {
             "price that ends with 0": price.endswith("0"),
             "quantity that ends with 0": part.endswith("0") and Decimal(quantity) > 0,
             "quantity of whole lots": not part.strip("0") and Decimal(quantity) > 0,
-            "quantity of one digit before the point": len(whole) == 1,
-            "quantity of two digits before the point": len(whole) == 2,
+            "quantity of one digit before the point": len(is_snapshot) == 1,
+            "quantity of two digits before the point": len(is_snapshot) == 2,
             "quantity below a thousandth": 0 < Decimal(quantity) < Decimal("0.001"),
         }
         found |= {name for name, holds in tests.items() if holds}

@@ -99,7 +99,7 @@ class Health:
         return web.Response(body=body, headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST})
 
 
-def listening_sockets(port: int, make: Callable[[int], socket.socket] = socket.socket) -> list[socket.socket]:
+def listening_sockets(port: int, create_socket: Callable[[int], socket.socket] = socket.socket) -> list[socket.socket]:
     """A socket of each address family that the kernel has, on all addresses and on one port; 0 lets it choose.
 
     Without IPv6 the probes are served over IPv4 alone.
@@ -109,25 +109,25 @@ def listening_sockets(port: int, make: Callable[[int], socket.socket] = socket.s
     """
     bound: list[socket.socket] = []
     try:
-        for family, everywhere in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104 - a pod's own
+        for family, any_address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104 - a pod's own
             try:
-                one = make(family)
+                sock = create_socket(family)
             except OSError:
                 continue  # not in this kernel
-            bound.append(one)
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
-                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             try:
-                one.bind((everywhere, port))
-            except OSError as fault:
-                if fault.errno != errno.EADDRNOTAVAIL:
+                sock.bind((any_address, port))
+            except OSError as error:
+                if error.errno != errno.EADDRNOTAVAIL:
                     raise
                 bound.pop().close()  # in the kernel, and switched off
                 continue
-            port = one.getsockname()[1]
+            port = sock.getsockname()[1]
     except OSError:
-        for one in bound:
-            one.close()
+        for sock in bound:
+            sock.close()
         raise
     return bound

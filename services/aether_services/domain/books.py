@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
     from aether_services.domain.instruments import Symbol
 
-PROVED: Final = 10
+CHECKSUM_LEVELS: Final = 10
 """Levels of each side that the checksum is made of."""
-BETWEEN: Final = ',"qty":'
+LEVEL_SEPARATOR: Final = ',"qty":'
 """What stands between the price and the quantity in the text of a level, as the venue writes it."""
 _NO_LEVEL: Final = sys.maxsize
 """The best key of a side without a level: better than no other."""
-_REMEMBERED: Final = 1_000
+MAX_CACHED_PRICES: Final = 1_000
 """Prices of one side whose text is remembered: a book's own and those about it. Then it begins anew."""
 
 
-class Unusable(StrEnum):
+class UnusableReason(StrEnum):
     """Why a book must not be used."""
 
     WAITING = "WaitingForSnapshot"
@@ -65,7 +65,7 @@ def units(number: str, digits: int) -> tuple[int, str]:
         Malformed: It is negative, or has more decimals than that.
     """
     try:
-        scaled = decimals.scaled(decimals.read(number), digits)
+        scaled = decimals.scaled(decimals.parse(number), digits)
     except ValueError as fault:
         raise Malformed(f"not a number of {digits} decimals: {number[:40]!r}") from fault
     if scaled < 0:
@@ -126,7 +126,7 @@ class Ladder:
         keys, digests, texts, prices = self._keys, self._digests, self._texts, self._prices
         zero, point, shortest, count = self._zero, self._point, self._shortest, len(keys)
         for level in levels:
-            price, _, quantity = level.partition(BETWEEN)
+            price, _, quantity = level.partition(LEVEL_SEPARATOR)
             key, digest, text = prices.get(price) or self._price(price)
             if quantity == zero:
                 digits = ""
@@ -142,18 +142,18 @@ class Ladder:
                     quantity = units(quantity, self._quantity_digits)[1]
                     digits = quantity.replace(".", "", 1)
                 digits = digits.lstrip("0")
-            at = bisect_left(keys, key)
-            if at < count and keys[at] == key:
+            index = bisect_left(keys, key)
+            if index < count and keys[index] == key:
                 if digits:
-                    digests[at] = digest + digits
-                    texts[at] = f'{text}{quantity}"]'
+                    digests[index] = digest + digits
+                    texts[index] = f'{text}{quantity}"]'
                 else:
-                    del keys[at], digests[at], texts[at]
+                    del keys[index], digests[index], texts[index]
                     count -= 1
             elif digits:
-                keys.insert(at, key)
-                digests.insert(at, digest + digits)
-                texts.insert(at, f'{text}{quantity}"]')
+                keys.insert(index, key)
+                digests.insert(index, digest + digits)
+                texts.insert(index, f'{text}{quantity}"]')
                 count += 1
         while count > self._depth:
             keys.pop()
@@ -161,22 +161,22 @@ class Ladder:
             texts.pop()
             count -= 1
         self.best = keys[0] if count else _NO_LEVEL
-        if count > PROVED:
-            digests, texts = digests[:PROVED], texts[:PROVED]
+        if count > CHECKSUM_LEVELS:
+            digests, texts = digests[:CHECKSUM_LEVELS], texts[:CHECKSUM_LEVELS]
         self.digest = "".join(digests)
         self.text = ",".join(texts)
 
     def _price(self, price: str) -> tuple[int, str, str]:
         scaled, canonical = units(price, self._price_digits)
-        if len(self._prices) >= _REMEMBERED:
+        if len(self._prices) >= MAX_CACHED_PRICES:
             self._prices.clear()
-        known = self._prices[price] = scaled * self._sign, str(scaled), f'["{canonical}","'
-        return known
+        cached = self._prices[price] = scaled * self._sign, str(scaled), f'["{canonical}","'
+        return cached
 
     def levels(self) -> Iterable[tuple[Decimal, Decimal]]:
         """Price and quantity of each level, best first."""
-        for one in self._texts:
-            price, _, quantity = one[2:-2].partition('","')
+        for level in self._texts:
+            price, _, quantity = level[2:-2].partition('","')
             yield Decimal(price), Decimal(quantity)
 
     def __len__(self) -> int:
@@ -206,7 +206,7 @@ class Book:
         )
         self.checksum = "0"
         """The venue's, as it verified last, as text; empty between an update and its checksum."""
-        self.unusable: Unusable | None = Unusable.WAITING
+        self.unusable: UnusableReason | None = UnusableReason.WAITING
 
     def snapshot(self, bids: Sequence[str], asks: Sequence[str], checksum: int) -> bool:
         """Take these levels for all there are; whether the book is usable."""
@@ -217,7 +217,7 @@ class Book:
 
     def update(self, bids: Sequence[str], asks: Sequence[str], checksum: int) -> bool:
         """Apply an update; whether the book is usable. One that is not stays so until a snapshot, unless crossed."""
-        if not self.followed:
+        if not self.in_sync:
             return False
         try:
             if bids:
@@ -225,19 +225,19 @@ class Book:
             if asks:
                 self.asks.apply(asks)
         except ValueError:
-            self.invalidate(Unusable.MALFORMED)
+            self.invalidate(UnusableReason.MALFORMED)
             return False
-        why = self.verify(str(checksum))
-        if why is Unusable.CHECKSUM:
-            self.invalidate(why)
+        reason = self.verify(str(checksum))
+        if reason is UnusableReason.CHECKSUM:
+            self.invalidate(reason)
         else:
-            self.unusable = why
-        return why is None
+            self.unusable = reason
+        return reason is None
 
     @property
-    def followed(self) -> bool:
+    def in_sync(self) -> bool:
         """Whether it has the venue's levels, so that an update can be applied to it."""
-        return self.unusable is None or self.unusable is Unusable.CROSSED
+        return self.unusable is None or self.unusable is UnusableReason.CROSSED
 
     @property
     def top(self) -> tuple[Decimal, Decimal]:
@@ -245,20 +245,20 @@ class Book:
         bid, ask = next(iter(self.bids.levels()), None), next(iter(self.asks.levels()), None)
         return Decimal(0) if bid is None else bid[0], Decimal(0) if ask is None else ask[0]
 
-    def verify(self, checksum: str) -> Unusable | None:
+    def verify(self, checksum: str) -> UnusableReason | None:
         """What is wrong with it if this is its checksum: nothing, or it is another, or it fits a crossed book.
 
         Who hears that the checksum is another has to drop the book.
         """
         asks, bids = self.asks, self.bids
         if str(crc32((asks.digest + bids.digest).encode())) != checksum:
-            return Unusable.CHECKSUM
+            return UnusableReason.CHECKSUM
         self.checksum = checksum
-        return None if asks.best + bids.best > 0 else Unusable.CROSSED
+        return None if asks.best + bids.best > 0 else UnusableReason.CROSSED
 
-    def invalidate(self, why: Unusable) -> None:
+    def invalidate(self, reason: UnusableReason) -> None:
         """Trust nothing of it any more."""
         self.bids.clear()
         self.asks.clear()
         self.checksum = "0"
-        self.unusable = why
+        self.unusable = reason

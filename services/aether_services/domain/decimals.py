@@ -6,39 +6,39 @@ import re
 from decimal import Decimal
 from typing import Final
 
-MOST_DIGITS: Final = 20
+MAX_DIGITS: Final = 20
 """Before or behind the point, of anything that is traded."""
-_LONGEST: Final = 100
+_MAX_LENGTH: Final = 100
 """Characters of a number: what is longer costs more to read than it can be worth."""
 _NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,10})?")
 
 
-def read(text: str) -> Decimal:
+def parse(text: str) -> Decimal:
     """A number as JSON writes it, exactly: 1e3, 1E-8, 0.10 (with its zero), and -0, which is 0.
 
     Raises:
         ValueError: It is none, or is beyond anything that is traded: 1e999999999 is a number, and a gigabyte once it is
             written out.
     """
-    if len(text) > _LONGEST or _NUMBER.fullmatch(text) is None:
+    if len(text) > _MAX_LENGTH or _NUMBER.fullmatch(text) is None:
         raise ValueError(f"not a number: {text[:40]!r}")
     value = Decimal(text)
     if not value:
-        return value.copy_abs() if abs(value.adjusted()) <= MOST_DIGITS else Decimal(0)
-    if abs(value.adjusted()) > MOST_DIGITS or needs(value) > MOST_DIGITS:
+        return value.copy_abs() if abs(value.adjusted()) <= MAX_DIGITS else Decimal(0)
+    if abs(value.adjusted()) > MAX_DIGITS or decimal_places(value) > MAX_DIGITS:
         raise ValueError(f"beyond anything that is traded: {text[:40]}")
     return value
 
 
-def needs(value: Decimal) -> int:
+def decimal_places(value: Decimal) -> int:
     """How many decimals a finite number needs: zeros at its end are none."""
     _, digits, exponent = value.as_tuple()
-    needed = -exponent if isinstance(exponent, int) else 0
+    places = -exponent if isinstance(exponent, int) else 0
     for digit in reversed(digits):
-        if digit or needed <= 0:
+        if digit or places <= 0:
             break
-        needed -= 1
-    return max(0, needed) if any(digits) else 0
+        places -= 1
+    return max(0, places) if any(digits) else 0
 
 
 def scaled(value: Decimal, digits: int) -> int:

@@ -13,7 +13,7 @@ Symbol = NewType("Symbol", str)
 """A market by its modern name, as BTC/USD; the WebSocket's v2."""
 
 
-class Trading(StrEnum):
+class TradingStatus(StrEnum):
     """What a market, or the venue as a whole, takes at the moment; the venue's own words."""
 
     ONLINE = "online"

@@ -34,12 +34,12 @@ def text(at: Nanoseconds) -> str:
     return f"{(_EPOCH + datetime.timedelta(seconds=seconds)).isoformat()[:19]}.{rest:09d}Z"
 
 
-def moment(at: Nanoseconds) -> datetime.datetime:
+def to_datetime(at: Nanoseconds) -> datetime.datetime:
     """What PostgreSQL keeps of it: microseconds, cut off and not rounded, so that one time stays one time."""
     return _EPOCH + datetime.timedelta(microseconds=at // 1000)
 
 
-def of(moment: datetime.datetime) -> Nanoseconds:
+def from_datetime(at: datetime.datetime) -> Nanoseconds:
     """The nanoseconds of an aware time."""
-    since = moment - _EPOCH
+    since = at - _EPOCH
     return Nanoseconds(((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1000)

@@ -13,12 +13,12 @@ from aether_services.contracts.statuses import VenueStatus
 from aether_services.exchange_sim.adapters.journals import SqliteJournal
 from aether_services.exchange_sim.core import markets, recordings
 from aether_services.exchange_sim.endpoints import admin, rest, sockets
-from aether_services.exchange_sim.ports import JournalBroken
+from aether_services.exchange_sim.ports import JournalError
 from aether_services.exchange_sim.service import Venue
 from aether_services.exchange_sim.settings import Settings
 from aether_services.kit import apps, http_server, logs
 from aether_services.kit.clocks import SystemClock
-from aether_services.kit.settings import WrongSettings
+from aether_services.kit.settings import InvalidSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-GRACE: Final = 5.0
+DRAIN_TIMEOUT: Final = 5.0
 """Seconds to say goodbye."""
-HERE: Final = "127.0.0.1"
+LOOPBACK: Final = "127.0.0.1"
 
 
 def main(environ: Mapping[str, str]) -> None:
@@ -46,20 +46,27 @@ def main(environ: Mapping[str, str]) -> None:
 
 async def _run(settings: Settings) -> None:
     recording = _recording(settings)
-    known = {recording.symbol: markets.MARKETS[recording.symbol]} if recording else markets.MARKETS
+    instruments = {recording.symbol: markets.MARKETS[recording.symbol]} if recording else markets.MARKETS
     try:
         journal = SqliteJournal(settings.journal)
-    except (OSError, JournalBroken) as fault:
-        raise WrongSettings(f"AETHER_JOURNAL: {fault}") from fault
+    except (OSError, JournalError) as error:
+        raise InvalidSettings(f"AETHER_JOURNAL: {error}") from error
     try:
         registry = prometheus_client.CollectorRegistry()
         venue = Venue(
-            settings, instruments=known, journal=journal, clock=SystemClock(), registry=registry, recording=recording
+            settings,
+            instruments=instruments,
+            journal=journal,
+            clock=SystemClock(),
+            registry=registry,
+            recording=recording,
         )
-        log.info("opened", extra={"feed": settings.feed.value, "markets": len(known), "journal": settings.journal.name})
-        beside = http_server.server(admin.create(venue), host=HERE, port=settings.admin_port)
+        log.info(
+            "opened", extra={"feed": settings.feed.value, "markets": len(instruments), "journal": settings.journal.name}
+        )
+        admin_server = http_server.server(admin.create(venue), host=LOOPBACK, port=settings.admin_port)
         server = http_server.server(create(venue, registry), host=settings.http_host, port=settings.http_port)
-        await http_server.serve(server, _Both(venue, beside), grace=GRACE)
+        await http_server.serve(server, _VenueAndAdmin(venue, admin_server), grace=DRAIN_TIMEOUT)
     finally:
         journal.close()
 
@@ -78,15 +85,15 @@ def _recording(settings: Settings) -> recordings.Recording | None:
     try:
         with settings.recording.open("rb") as lines:
             return recordings.read(lines, markets.MARKETS.values())
-    except (OSError, recordings.Unreadable) as fault:
-        raise WrongSettings(f"AETHER_RECORDING: {fault}") from fault
+    except (OSError, recordings.InvalidRecording) as error:
+        raise InvalidSettings(f"AETHER_RECORDING: {error}") from error
 
 
-class _Both:
+class _VenueAndAdmin:
     """The venue, and beside it the admin app: when one ends, both do."""
 
-    def __init__(self, venue: Venue, beside: uvicorn.Server) -> None:
-        self._venue, self._beside = venue, beside
+    def __init__(self, venue: Venue, admin_server: uvicorn.Server) -> None:
+        self._venue, self._admin_server = venue, admin_server
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -94,12 +101,12 @@ class _Both:
             tasks.create_task(self._serve())
 
     async def _serve(self) -> None:
-        serving_ = asyncio.create_task(self._beside.serve())
+        serving = asyncio.create_task(self._admin_server.serve())
         try:
-            await asyncio.shield(serving_)
+            await asyncio.shield(serving)
         finally:
-            self._beside.should_exit = True
-            await serving_
+            self._admin_server.should_exit = True
+            await serving
 
     async def drain(self) -> None:
         await self._venue.drain()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import prometheus_client
 
 from aether_services.exchange_sim.core import wire_format
-from aether_services.exchange_sim.core.faults import Faults, Kind
+from aether_services.exchange_sim.core.faults import FaultKind, Faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT: Final = 1.0
 """Seconds without a message after which there is one that says only that."""
-WINDOW: Final = 600.0
+CONNECT_WINDOW: Final = 600.0
 """Seconds over which connects are counted, and for which an address with too many is refused."""
 GOING_AWAY, TRY_AGAIN = 1001, 1013
 """Codes that a connection is closed with. Not 1008: after that one Kraken's own SDK never connects again, after every
@@ -39,7 +39,7 @@ class Connection:
     def __init__(self, *, limit: int, rate: int, now: float) -> None:
         self.connection_id = secrets.randbits(63)
         self.subscribed: dict[Key, None] = {}
-        self.told_at = now
+        self.last_sent_at = now
         """When it was sent something, or when it came."""
         self.subscribed_at = now
         """When it last had a subscription."""
@@ -48,7 +48,7 @@ class Connection:
         self.waiting: deque[str] = deque()
         self._limit = limit
         self._more = asyncio.Event()
-        self._allowance = Allowance(rate, now)
+        self._message_bucket = TokenBucket(rate, now)
 
     def push(self, text: str, now: float) -> None:
         """Have a message wait for it; one too many, and it is closed."""
@@ -58,7 +58,7 @@ class Connection:
             self.close_as_slow()
             return
         self.waiting.append(text)
-        self.told_at = now
+        self.last_sent_at = now
         self._more.set()
 
     async def next(self) -> str:
@@ -79,12 +79,12 @@ class Connection:
             log.warning("slow_consumer", extra={"connection": self.connection_id, "waiting": self._limit})
             self.close(TRY_AGAIN, f"slow consumer: {self._limit} messages wait")
 
-    def may_speak(self, now: float) -> bool:
+    def allows_message(self, now: float) -> bool:
         """Whether it has not said too much lately."""
-        return self._allowance.take(now)
+        return self._message_bucket.take(now)
 
 
-class Allowance:
+class TokenBucket:
     """So many a second, and twice as many at once."""
 
     def __init__(self, rate: float, now: float) -> None:
@@ -101,58 +101,58 @@ class Allowance:
         return True
 
 
-class Calls:
+class CallLimiter:
     """Which calls of REST are answered: so many a second of one address, any number with a rate of 0."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
-        self._allowances: dict[str, Allowance] = {}
-        self._refused_until = 0.0
+        self._buckets: dict[str, TokenBucket] = {}
+        self._blocked_until = 0.0
 
-    def admits(self, address: str, now: float) -> bool:
+    def allows(self, address: str, now: float) -> bool:
         """Whether one more call of an address is answered."""
-        if now < self._refused_until:
+        if now < self._blocked_until:
             return False
         if not self._rate:
             return True
-        if address not in self._allowances:
-            self._allowances[address] = Allowance(self._rate, now)
-        return self._allowances[address].take(now)
+        if address not in self._buckets:
+            self._buckets[address] = TokenBucket(self._rate, now)
+        return self._buckets[address].take(now)
 
-    def refuse(self, until: float) -> None:
+    def block_until(self, until: float) -> None:
         """Answer nobody for a while."""
-        self._refused_until = until
+        self._blocked_until = until
 
-    def refused_for(self, now: float) -> float:
+    def blocked_for(self, now: float) -> float:
         """For how many seconds yet."""
-        return max(self._refused_until - now, 0.0)
+        return max(self._blocked_until - now, 0.0)
 
 
-class Door:
+class ConnectionLimiter:
     """Who is let in: so many connects of one address, and then none for a while."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._recent: dict[str, deque[float]] = {}
-        self._refused_until: dict[str, float] = {}
+        self._blocked_until: dict[str, float] = {}
 
-    def admits(self, address: str, now: float) -> bool:
+    def allows(self, address: str, now: float) -> bool:
         """Whether one more connect from an address is let in."""
-        if now < self._refused_until.get(address, 0.0):
+        if now < self._blocked_until.get(address, 0.0):
             return False
         recent = self._recent.setdefault(address, deque())
-        while recent and recent[0] <= now - WINDOW:
+        while recent and recent[0] <= now - CONNECT_WINDOW:
             recent.popleft()
         if len(recent) >= self._limit:
-            self._refused_until[address] = now + WINDOW
+            self._blocked_until[address] = now + CONNECT_WINDOW
             recent.clear()
-            log.warning("connects_refused", extra={"address": address, "seconds": WINDOW})
+            log.warning("connects_refused", extra={"address": address, "seconds": CONNECT_WINDOW})
             return False
         recent.append(now)
         return True
 
 
-class Audience:
+class Subscribers:
     """All connections, and what each is subscribed to."""
 
     def __init__(self, settings: Settings, clock: Clock, registry: prometheus_client.CollectorRegistry) -> None:
@@ -161,7 +161,7 @@ class Audience:
         self._settings, self._clock = settings, clock
         self._subscribers: dict[Key, dict[Connection, None]] = {}
         self._silent_until = 0.0
-        self._gone = asyncio.Event()
+        self._removed = asyncio.Event()
         self._sent = prometheus_client.Counter(
             "aether_venue_messages", "Messages for clients, by channel", ["channel"], registry=registry
         )
@@ -181,7 +181,7 @@ class Audience:
     def remove(self, connection: Connection) -> None:
         """It is gone."""
         self.connections.pop(connection, None)
-        self._gone.set()
+        self._removed.set()
         for key in list(connection.subscribed):
             self.unsubscribe(connection, key)
         if connection.closing.done() and not connection.closing.cancelled():
@@ -196,8 +196,8 @@ class Audience:
     async def wait_closed(self) -> None:
         """Wait until no connection is left: each has been sent why it is closed, or does not take it."""
         while self.connections:
-            self._gone.clear()
-            await self._gone.wait()
+            self._removed.clear()
+            await self._removed.wait()
 
     def close_all_as_slow(self) -> int:
         """Close every connection as if too many messages waited for it; how many."""
@@ -219,19 +219,19 @@ class Audience:
             return False
         del connection.subscribed[key]
         connection.subscribed_at = self._clock.elapsed()
-        those = self._subscribers[key]
-        del those[connection]
-        if not those:
+        remaining = self._subscribers[key]
+        del remaining[connection]
+        if not remaining:
             del self._subscribers[key]
         return True
 
     # ---- telling
 
-    def wants(self, key: Key) -> bool:
+    def has_subscribers(self, key: Key) -> bool:
         """Whether anybody is subscribed: what nobody hears need not be written."""
         return key in self._subscribers
 
-    def tell(self, messages: Iterable[tuple[Key, str]]) -> None:
+    def broadcast(self, messages: Iterable[tuple[Key, str]]) -> None:
         """Tell those who are subscribed one message, which may have a text for each key: of each depth, say.
 
         What goes wrong with it on purpose goes wrong with it for everybody.
@@ -241,17 +241,17 @@ class Audience:
             if self.faults.muted(key.channel, key.symbol, now):
                 continue
             if copies < 0:
-                dropped = self.faults.take(Kind.DROP, key.channel, key.symbol)
-                copies = 0 if dropped else 1 + self.faults.take(Kind.DOUBLE, key.channel, key.symbol)
+                dropped = self.faults.take(FaultKind.DROP, key.channel, key.symbol)
+                copies = 0 if dropped else 1 + self.faults.take(FaultKind.DOUBLE, key.channel, key.symbol)
             for _ in range(copies):
-                self.say(text, key.channel, *self._subscribers.get(key, ()))
+                self.send(text, key.channel, *self._subscribers.get(key, ()))
 
-    def tell_snapshot(self, key: Key, text: str, connection: Connection) -> None:
+    def send_snapshot(self, key: Key, text: str, connection: Connection) -> None:
         """Tell one who has just subscribed what there is."""
         if not self.faults.muted(key.channel, key.symbol, self._clock.elapsed(), snapshot=True):
-            self.say(text, key.channel, connection)
+            self.send(text, key.channel, connection)
 
-    def say(self, text: str, channel: str, *connections: Connection) -> None:
+    def send(self, text: str, channel: str, *connections: Connection) -> None:
         """Tell these; or, during a silence, nobody."""
         now = self._clock.elapsed()
         if now < self._silent_until:
@@ -260,17 +260,17 @@ class Audience:
             connection.push(text, now)
         self._sent.labels(channel).inc(len(connections))
 
-    def look(self) -> None:
+    def check_connections(self) -> None:
         """Heartbeats, and an end to those who want nothing."""
         now = self._clock.elapsed()
         for connection in self.connections:
             if connection.subscribed:
-                if now - connection.told_at >= HEARTBEAT:
-                    self.say(wire_format.HEARTBEAT, "heartbeat", connection)
+                if now - connection.last_sent_at >= HEARTBEAT:
+                    self.send(wire_format.HEARTBEAT, "heartbeat", connection)
             elif now - connection.subscribed_at >= self._settings.idle_seconds:
                 connection.close(GOING_AWAY, "no subscription")
 
-    def be_silent(self, seconds: float) -> None:
+    def silence(self, seconds: float) -> None:
         """Send nothing to anybody for a while: what would have been sent is lost."""
         self._silent_until = self._clock.elapsed() + seconds
 
@@ -278,12 +278,12 @@ class Audience:
         """Send nothing of one channel of one market for a while, whoever is subscribed."""
         self.faults.mute(channel, symbol, self._clock.elapsed() + seconds, snapshots=snapshots)
 
-    def described(self) -> dict[str, object]:
+    def describe_faults(self) -> dict[str, object]:
         """What is wrong on purpose, and what is listened to."""
         now = self._clock.elapsed()
         return {
             "silent_seconds": max(self._silent_until - now, 0.0),
-            "muted_seconds": self.faults.mutes(now),
-            "waiting": self.faults.waiting(),
+            "muted_seconds": self.faults.muted_seconds(now),
+            "waiting": self.faults.pending(),
             "subscriptions": Counter(key.channel for key in self._subscribers),
         }

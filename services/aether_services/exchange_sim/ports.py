@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from aether_services.exchange_sim.core.orders import Opened, OrderId, Traded
 
 
-class JournalBroken(Exception):
+class JournalError(Exception):
     """The journal cannot be read or written; the venue must not go on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Last:
+class LastTrade:
     """A market's last trade: what the next one follows."""
 
     trade_id: int
@@ -31,11 +31,11 @@ class Last:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Past:
+class JournalState:
     """What a journal knows when the venue starts."""
 
     next_order_id: OrderId = FIRST
-    last: dict[Symbol, Last] = field(default_factory=dict)
+    last: dict[Symbol, LastTrade] = field(default_factory=dict)
     orders: Sequence[Opened] = ()
     """Those that are open, in the order of their ids."""
     bars: Sequence[Bar] = ()
@@ -47,7 +47,7 @@ class Past:
 class Journal(Protocol):
     """What happened, on a volume."""
 
-    def load(self, recent: int) -> Past:
+    def load(self, recent: int) -> JournalState:
         """What is known; of each market so many trades."""
         ...
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Room(Protocol):
+class Service(Protocol):
     """A room's service, as far as every room has one."""
 
     @property
@@ -31,44 +31,44 @@ class Room(Protocol):
         ...
 
 
-def ready(room: Room) -> bool:
+def ready(service: Service) -> bool:
     """Whether a room does what it is there for."""
-    return not room.draining and all(check.ok for check in room.checks().values())
+    return not service.draining and all(check.ok for check in service.checks().values())
 
 
 def create(
-    room: Room, *, title: str, status_model: type[Status], registry: prometheus_client.CollectorRegistry
+    service: Service, *, title: str, status_model: type[Status], registry: prometheus_client.CollectorRegistry
 ) -> fastapi.FastAPI:
     """An app with /healthz, /readyz, /status, /metrics and /openapi.json; a room adds its own endpoints.
 
     Args:
-        room: Its service.
+        service: What it serves.
         title: What the room is, in a few words.
         status_model: The form of its /status.
         registry: Its metrics.
     """
     app = fastapi.FastAPI(title=title, version="1", docs_url=None, redoc_url=None)
 
-    @app.get("/healthz", response_class=fastapi.responses.PlainTextResponse, tags=["room"])
+    @app.get("/healthz", response_class=fastapi.responses.PlainTextResponse, tags=["service"])
     async def healthz() -> str:
         """The process turns."""
         return "ok\n"
 
-    @app.get("/readyz", tags=["room"])
+    @app.get("/readyz", tags=["service"])
     async def readyz(response: Response) -> dict[str, Check]:
         """What the room needs, check by check: 200 when all are well, else 503."""
-        if not ready(room):
+        if not ready(service):
             response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-        draining = {"draining": Check(ok=False, detail="about to end")} if room.draining else {}
-        return {**room.checks(), **draining}
+        draining = {"draining": Check(ok=False, detail="about to end")} if service.draining else {}
+        return {**service.checks(), **draining}
 
-    async def tell() -> Status:
+    async def get_status() -> Status:
         """What the room says of itself."""
-        return room.status()
+        return service.status()
 
-    app.add_api_route("/status", tell, response_model=status_model, tags=["room"])
+    app.add_api_route("/status", get_status, response_model=status_model, tags=["service"])
 
-    @app.get("/metrics", response_class=fastapi.responses.PlainTextResponse, tags=["room"])
+    @app.get("/metrics", response_class=fastapi.responses.PlainTextResponse, tags=["service"])
     async def metrics() -> Response:
         """Metrics in Prometheus' text form."""
         return Response(prometheus_client.generate_latest(registry), media_type=prometheus_client.CONTENT_TYPE_LATEST)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Working(Protocol):
+class Runnable(Protocol):
     """What works while it is served, and ends in order."""
 
     async def run(self) -> None:
@@ -46,36 +46,36 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
 
 
-def listening_sockets(port: int, make: Callable[[int], socket.socket] = socket.socket) -> list[socket.socket]:
+def listening_sockets(port: int, create_socket: Callable[[int], socket.socket] = socket.socket) -> list[socket.socket]:
     """A socket of each family that this kernel has, on every address and on one port, which 0 lets it choose.
 
-    Two sockets, so that an IPv4 client has its own address, and not one of IPv6's that stands for it.
+    Two sockets, so that an IPv4 client has its own address, and not sock of IPv6's that stands for it.
 
     Raises:
         OSError: The port is taken.
     """
     bound: list[socket.socket] = []
     try:
-        for family, everywhere in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104 - a pod's own
+        for family, any_address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104 - a pod's own
             try:
-                one = make(family)
+                sock = create_socket(family)
             except OSError:
                 continue  # not in this kernel
-            bound.append(one)
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
-                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             try:
-                one.bind((everywhere, port))
-            except OSError as fault:
-                if fault.errno != errno.EADDRNOTAVAIL:
+                sock.bind((any_address, port))
+            except OSError as error:
+                if error.errno != errno.EADDRNOTAVAIL:
                     raise
                 bound.pop().close()  # in the kernel, and switched off
                 continue
-            port = one.getsockname()[1]
+            port = sock.getsockname()[1]
     except OSError:
-        for one in bound:
-            one.close()
+        for sock in bound:
+            sock.close()
         raise
     return bound
 
@@ -100,32 +100,32 @@ def server(app: fastapi.FastAPI, *, host: str | None, port: int) -> uvicorn.Serv
     return _Server(config)
 
 
-async def serve(server: uvicorn.Server, room: Working, *, grace: float) -> None:
+async def serve(server: uvicorn.Server, service: Runnable, *, grace: float) -> None:
     """Work and serve until SIGTERM or SIGINT, then drain for at most `grace` seconds, then end.
 
     Raises:
         Exception: What ended the room's work; a process that only answers would look alive.
     """
-    asked = asyncio.Event()
+    stop_requested = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for which in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(which, asked.set)
-    serving = asyncio.create_task(server.serve())
-    working = asyncio.create_task(room.run())
-    waiting = asyncio.create_task(asked.wait())
-    await asyncio.wait({serving, working, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    if not working.done() and waiting.done():
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop_requested.set)
+    serve_task = asyncio.create_task(server.serve())
+    work_task = asyncio.create_task(service.run())
+    stop_task = asyncio.create_task(stop_requested.wait())
+    await asyncio.wait({serve_task, work_task, stop_task}, return_when=asyncio.FIRST_COMPLETED)
+    if not work_task.done() and stop_task.done():
         log.info("draining")
         try:
             async with asyncio.timeout(grace):
-                await room.drain()
+                await service.drain()
         except TimeoutError:
             log.warning("drain_cut_short", extra={"seconds": grace})
     server.should_exit = True
-    for task in (working, waiting):
+    for task in (work_task, stop_task):
         task.cancel()
-    await asyncio.wait({serving, working, waiting})
+    await asyncio.wait({serve_task, work_task, stop_task})
     log.info("ended")
-    for task in (working, serving):
+    for task in (work_task, serve_task):
         if not task.cancelled() and (fault := task.exception()) is not None:
             raise fault

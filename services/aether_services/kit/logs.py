@@ -30,15 +30,15 @@ _LIBRARY_PATHS: Final = tuple(
 class JsonFormatter(logging.Formatter):
     """A record as one line of JSON."""
 
-    def __init__(self, room: str) -> None:
+    def __init__(self, service: str) -> None:
         super().__init__()
-        self._room = room
+        self._service = service
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
             "time": datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "room": self._room,
+            "service": self._service,
             "logger": record.name,
             "event": _event(record),
         }
@@ -77,10 +77,10 @@ def _describe(error: BaseException) -> str:
     return f"{name}: {text}" if text else name
 
 
-def set_up(room: str, level: str = "INFO") -> None:
+def set_up(service: str, level: str = "INFO") -> None:
     """Everything that this process logs."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter(room))
+    handler.setFormatter(JsonFormatter(service))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     sys.excepthook = _log_uncaught
     logging.getLogger("uvicorn").setLevel(logging.ERROR)

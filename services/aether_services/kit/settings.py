@@ -13,7 +13,7 @@ PREFIX: Final = "AETHER_"
 """Variables whose names begin so are ours: one that no field declares is a mistake."""
 
 
-class WrongSettings(Exception):
+class InvalidSettings(Exception):
     """The environment is not what the room declares; the message names each variable."""
 
 
@@ -44,5 +44,7 @@ class Settings(pydantic.BaseModel):
         try:
             return cls.model_validate({name: value for name, value in environ.items() if name.startswith(PREFIX)})
         except pydantic.ValidationError as fault:
-            told = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in fault.errors(include_url=False))
-            raise WrongSettings("; ".join(told)) from None
+            problems = (
+                f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in fault.errors(include_url=False)
+            )
+            raise InvalidSettings("; ".join(problems)) from None

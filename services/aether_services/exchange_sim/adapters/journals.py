@@ -18,7 +18,7 @@ from aether_services.domain.trades import OrderType, Side
 from aether_services.exchange_sim.core import bars
 from aether_services.exchange_sim.core.bars import Bar
 from aether_services.exchange_sim.core.orders import Opened, OrderId, Owner, Traded
-from aether_services.exchange_sim.ports import JournalBroken, Last, Past
+from aether_services.exchange_sim.ports import JournalError, JournalState, LastTrade
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     from aether_services.exchange_sim.core.batches import Batch
 
-T = TypeVar("T")
+Result = TypeVar("Result")
 
-FORM: Final = 1
+SCHEMA_VERSION: Final = 1
 """Of the tables, as SQLite's user_version."""
-AT_ONCE: Final = 20_000
+PRUNE_BATCH: Final = 20_000
 """Trades that one transaction drops: the writer is not held up for long."""
 # A candle's cost outgrows 64 bits, so it is text.
 _TABLES: Final = """
@@ -61,48 +61,50 @@ class SqliteJournal:
     """A journal in a file; one process at a time has it."""
 
     def __init__(self, path: Path, *, synchronous: str = "FULL") -> None:
-        with ExitStack() as held:
-            lock = held.enter_context(path.with_name(path.name + ".lock").open("w"))
+        with ExitStack() as stack:
+            lock = stack.enter_context(path.with_name(path.name + ".lock").open("w"))
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as fault:
-                raise JournalBroken(f"{path}: another process has it") from fault
+                raise JournalError(f"{path}: another process has it") from fault
             try:
-                self._writer = held.enter_context(_connection(path, synchronous))
-                self._reader = held.enter_context(_connection(path, synchronous))
-                form = _one(self._writer, "PRAGMA user_version")
-                if form in {0, FORM}:
-                    self._writer.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {FORM}; COMMIT;")
+                self._writer = stack.enter_context(_connection(path, synchronous))
+                self._reader = stack.enter_context(_connection(path, synchronous))
+                version = _scalar(self._writer, "PRAGMA user_version")
+                if version in {0, SCHEMA_VERSION}:
+                    self._writer.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
             except sqlite3.Error as fault:
-                raise JournalBroken(f"{path}: {fault}") from fault
-            if form not in {0, FORM}:
-                raise JournalBroken(f"{path}: of a newer release (form {form}, this one knows {FORM})")
-            self._held = held.pop_all()
-        self._writing = ThreadPoolExecutor(1, "journal-writing")
-        self._reading = ThreadPoolExecutor(1, "journal-reading")
+                raise JournalError(f"{path}: {fault}") from fault
+            if version not in {0, SCHEMA_VERSION}:
+                raise JournalError(
+                    f"{path}: of a newer release (schema version {version}, this one knows {SCHEMA_VERSION})"
+                )
+            self._resources = stack.pop_all()
+        self._write_executor = ThreadPoolExecutor(1, "journal-writing")
+        self._read_executor = ThreadPoolExecutor(1, "journal-reading")
 
-    def load(self, recent: int) -> Past:
+    def load(self, recent: int) -> JournalState:
         """What is known; of each market so many trades."""
-        ask = self._writer.execute
-        numbers = dict(ask("SELECT name, value FROM numbers").fetchall())
+        execute = self._writer.execute
+        numbers = dict(execute("SELECT name, value FROM numbers").fetchall())
         last = {
-            Symbol(symbol): Last(trade_id=trade_id, at=Nanoseconds(at), price=price)
-            for symbol, trade_id, at, price in ask("SELECT symbol, trade_id, at, price FROM markets")
+            Symbol(symbol): LastTrade(trade_id=trade_id, at=Nanoseconds(at), price=price)
+            for symbol, trade_id, at, price in execute("SELECT symbol, trade_id, at, price FROM markets")
         }
         orders = [
             Opened(OrderId(order_id), Owner(owner), Symbol(symbol), Side(side), price, quantity, remaining, at)
-            for order_id, owner, symbol, side, price, quantity, remaining, at in ask(
+            for order_id, owner, symbol, side, price, quantity, remaining, at in execute(
                 "SELECT order_id, owner, symbol, side, price, quantity, remaining, at FROM orders ORDER BY order_id"
             )
         ]
         candles = [
             Bar(Symbol(symbol), interval, begin, first, high, low, close, volume, int(cost), trades)
-            for symbol, interval, begin, first, high, low, close, volume, cost, trades in ask(
+            for symbol, interval, begin, first, high, low, close, volume, cost, trades in execute(
                 "SELECT symbol, interval, begin, open, high, low, close, volume, cost, trades FROM candles"
                 " ORDER BY symbol, interval, begin"
             )
         ]
-        return Past(
+        return JournalState(
             next_order_id=OrderId(numbers.get("next_order_id", 1)),
             last=last,
             orders=orders,
@@ -112,24 +114,26 @@ class SqliteJournal:
 
     async def write(self, batch: Batch) -> None:
         """Have a batch there for good, or nothing of it."""
-        await self._in(self._writing, lambda: self._write(batch))
+        await self._run_in(self._write_executor, lambda: self._write(batch))
 
     def _write(self, batch: Batch) -> None:
         with self._writer:  # commits, or rolls back
-            many = self._writer.executemany
+            executemany = self._writer.executemany
             self._writer.execute("BEGIN IMMEDIATE")
             if batch.trades:
-                many(f"INSERT INTO trades ({_TRADE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", batch.trades)  # noqa: S608
+                executemany(f"INSERT INTO trades ({_TRADE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", batch.trades)  # noqa: S608
                 last = {trade.symbol: (trade.symbol, trade.trade_id, trade.at, trade.price) for trade in batch.trades}
-                many("INSERT OR REPLACE INTO markets (symbol, trade_id, at, price) VALUES (?, ?, ?, ?)", last.values())
-                many(
+                executemany(
+                    "INSERT OR REPLACE INTO markets (symbol, trade_id, at, price) VALUES (?, ?, ?, ?)", last.values()
+                )
+                executemany(
                     "INSERT OR REPLACE INTO candles (symbol, interval, begin, open, high, low, close, volume, cost,"
                     " trades) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     [bar._replace(cost=str(bar.cost)) for bar in batch.bars.values()],  # type: ignore[arg-type]
                 )
-            many("DELETE FROM orders WHERE order_id = ?", [(order_id,) for order_id in batch.closed])
-            many("UPDATE orders SET remaining = ?2 WHERE order_id = ?1", batch.reduced.items())
-            many(
+            executemany("DELETE FROM orders WHERE order_id = ?", [(order_id,) for order_id in batch.closed])
+            executemany("UPDATE orders SET remaining = ?2 WHERE order_id = ?1", batch.reduced.items())
+            executemany(
                 "INSERT INTO orders (order_id, owner, symbol, side, price, quantity, remaining, at)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 batch.opened.values(),
@@ -140,45 +144,47 @@ class SqliteJournal:
 
     async def since(self, symbol: Symbol, after: Nanoseconds, count: int) -> Sequence[Traded]:
         """The first trades of a market after a time, the oldest first."""
-        return await self._ask("symbol = ? AND at > ? ORDER BY at LIMIT ?", symbol, after, count)
+        return await self._query("symbol = ? AND at > ? ORDER BY at LIMIT ?", symbol, after, count)
 
     async def following(self, symbol: Symbol, trade_id: int, count: int) -> Sequence[Traded]:
         """The first trades of a market after one, the oldest first."""
-        return await self._ask("symbol = ? AND trade_id > ? ORDER BY trade_id LIMIT ?", symbol, trade_id, count)
+        return await self._query("symbol = ? AND trade_id > ? ORDER BY trade_id LIMIT ?", symbol, trade_id, count)
 
     async def newest(self, symbol: Symbol, count: int) -> Sequence[Traded]:
         """The last trades of a market, the oldest first."""
-        return await self._in(self._reading, lambda: self._newest(self._reader, symbol, count))
+        return await self._run_in(self._read_executor, lambda: self._newest(self._reader, symbol, count))
 
     async def prune(self, before: Nanoseconds) -> int:
         """Drop trades of before a time, and candles that nobody can ask for; how many trades are left."""
-        while await self._in(self._writing, lambda: self._dropped(before)) == AT_ONCE:
+        while await self._run_in(self._write_executor, lambda: self._prune_batch(before)) == PRUNE_BATCH:
             pass
-        return await self._in(self._reading, lambda: int(_one(self._reader, "SELECT count(*) FROM trades")))
+        return await self._run_in(
+            self._read_executor, lambda: int(_scalar(self._reader, "SELECT count(*) FROM trades"))
+        )
 
     def close(self) -> None:
         """Let go of it; nothing that was written is lost."""
-        self._writing.shutdown()
-        self._reading.shutdown()
-        self._held.close()
+        self._write_executor.shutdown()
+        self._read_executor.shutdown()
+        self._resources.close()
 
-    async def _ask(self, clause: str, *values: object) -> Sequence[Traded]:
+    async def _query(self, clause: str, *values: object) -> Sequence[Traded]:
         statement = f"SELECT {_TRADE} FROM trades WHERE {clause}"  # noqa: S608 - no value in it
-        return await self._in(self._reading, lambda: _trades(self._reader.execute(statement, values)))
+        return await self._run_in(self._read_executor, lambda: _trades(self._reader.execute(statement, values)))
 
     @staticmethod
-    async def _in(executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    async def _run_in(executor: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
         try:
             return await asyncio.get_running_loop().run_in_executor(executor, work)
         except sqlite3.Error as fault:
-            raise JournalBroken(str(fault)) from fault
+            raise JournalError(str(fault)) from fault
 
     @staticmethod
     def _newest(connection: sqlite3.Connection, symbol: Symbol, count: int) -> Sequence[Traded]:
         statement = f"SELECT {_TRADE} FROM trades WHERE symbol = ? ORDER BY trade_id DESC LIMIT ?"  # noqa: S608
         return _trades(connection.execute(statement, (symbol, count)))[::-1]
 
-    def _dropped(self, before: Nanoseconds) -> int:
+    def _prune_batch(self, before: Nanoseconds) -> int:
         with self._writer:
             self._writer.execute("BEGIN IMMEDIATE")
             for interval in bars.INTERVALS:
@@ -186,7 +192,7 @@ class SqliteJournal:
                     "DELETE FROM candles WHERE interval = ?1 AND begin <"
                     " (SELECT max(newest.begin) FROM candles AS newest"
                     "  WHERE newest.symbol = candles.symbol AND newest.interval = ?1) - ?2",
-                    (interval, bars.kept(interval)),
+                    (interval, bars.retention(interval)),
                 )
             symbols = [symbol for (symbol,) in self._writer.execute("SELECT symbol FROM markets")]
             dropped = 0
@@ -194,7 +200,7 @@ class SqliteJournal:
                 dropped += self._writer.execute(
                     "DELETE FROM trades WHERE symbol = ?1 AND trade_id IN"
                     " (SELECT trade_id FROM trades WHERE symbol = ?1 AND at < ?2 ORDER BY at LIMIT ?3)",
-                    (symbol, before, AT_ONCE - dropped),
+                    (symbol, before, PRUNE_BATCH - dropped),
                 ).rowcount
             return dropped
 
@@ -203,12 +209,12 @@ class SqliteJournal:
 def _connection(path: Path, synchronous: str) -> Iterator[sqlite3.Connection]:
     # Its threads are our own; each connection is used by one at a time.
     with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)) as connection:
-        _one(connection, "PRAGMA journal_mode = WAL")
+        _scalar(connection, "PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         yield connection
 
 
-def _one(connection: sqlite3.Connection, statement: str) -> Any:
+def _scalar(connection: sqlite3.Connection, statement: str) -> Any:
     return connection.execute(statement).fetchone()[0]
 
 

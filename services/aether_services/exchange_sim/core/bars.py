@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 INTERVALS: Final = (1, 5, 15, 30, 60, 240, 1440, 10080, 21600)
 """Minutes; they are counted from 1970."""
-SERVED: Final = 720
+MAX_SERVED: Final = 720
 """Committed candles that REST hands out at most."""
 DAY: Final = 1440 * times.MINUTE
 
@@ -39,9 +39,9 @@ class Bar(NamedTuple):
         return self.cost // self.volume
 
 
-def kept(interval: int) -> int:
+def retention(interval: int) -> int:
     """For how long a candle is kept, in nanoseconds; those of a minute also make up the last day."""
-    return (max(SERVED, 1440 if interval == 1 else 0) + 2) * interval * times.MINUTE
+    return (max(MAX_SERVED, 1440 if interval == 1 else 0) + 2) * interval * times.MINUTE
 
 
 def with_trade(bar: Bar | None, trade: Traded, interval: int) -> Bar:
@@ -61,11 +61,11 @@ def with_empty(bars: Sequence[Bar], until: Nanoseconds) -> Iterator[Bar]:
 
     Empty ones that are older than anybody can ask for are left out: a venue may have been closed for a year.
     """
-    for place, bar in enumerate(bars):
+    for index, bar in enumerate(bars):
         yield bar
         step = bar.interval * times.MINUTE
-        end = bars[place + 1].begin if place + 1 < len(bars) else until + 1
-        oldest = candles.begin_of(until, step) - SERVED * step
+        end = bars[index + 1].begin if index + 1 < len(bars) else until + 1
+        oldest = candles.begin_of(until, step) - MAX_SERVED * step
         for begin in range(max(bar.begin + step, oldest), end, step):
             close = bar.close
             yield Bar(bar.symbol, bar.interval, times.Nanoseconds(begin), close, close, close, close, 0, 0, 0)

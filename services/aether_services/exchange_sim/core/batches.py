@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aether_services.exchange_sim.core import bars
-from aether_services.exchange_sim.core.orders import FIRST, Closed, LevelSet, Opened, Reduced, Refused, Traded
+from aether_services.exchange_sim.core.orders import FIRST, Closed, LevelSet, Opened, OrderRejected, Reduced, Traded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,7 +42,7 @@ class Batch:
         return bool(self.outcomes or self.opened or self.reduced or self.closed)
 
 
-class Batching:
+class BatchBuilder:
     """Makes batches of events; knows the newest candle of each market and interval."""
 
     def __init__(self, newest: Iterable[Bar]) -> None:
@@ -67,17 +67,17 @@ class Batching:
                     if batch.opened.pop(event.order_id, None) is None and event.rested:
                         batch.reduced.pop(event.order_id, None)
                         batch.closed.add(event.order_id)
-                case Refused():
+                case OrderRejected():
                     pass
         if outcome.levels:
             batch.outcomes.append(outcome)
 
     def _reduce(self, batch: Batch, event: Reduced) -> None:
-        fresh = batch.opened.get(event.order_id)
-        if fresh is None:
+        opened = batch.opened.get(event.order_id)
+        if opened is None:
             batch.reduced[event.order_id] = event.remaining
         else:
-            batch.opened[event.order_id] = fresh._replace(remaining=event.remaining)
+            batch.opened[event.order_id] = opened._replace(remaining=event.remaining)
 
     def _bars(self, trade: Traded, batch: Batch, outcome: Outcome) -> None:
         for interval in bars.INTERVALS:

@@ -10,22 +10,22 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
 from aether_services.domain import decimals
-from aether_services.domain.instruments import Trading
+from aether_services.domain.instruments import TradingStatus
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side
 from aether_services.exchange_sim.core.orders import (
     FIRST,
-    Cancel,
+    CancelOrder,
     Closed,
+    CloseReason,
     LevelSet,
     Opened,
     OrderId,
-    Place,
+    OrderRejected,
+    OrderRejectReason,
+    PlaceOrder,
     Reduced,
-    Refusal,
-    Refused,
     Traded,
-    Why,
 )
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 OPPOSITE: Final = {Side.BUY: Side.SELL, Side.SELL: Side.BUY}
 
 
-class Resting:
+class RestingOrder:
     """An order on the book; only its remaining quantity changes."""
 
     __slots__ = ("order_id", "owner", "price", "remaining", "side", "symbol")
@@ -54,11 +54,11 @@ class Level:
     __slots__ = ("orders", "quantity")
 
     def __init__(self) -> None:
-        self.orders: dict[OrderId, Resting] = {}
+        self.orders: dict[OrderId, RestingOrder] = {}
         self.quantity = 0
 
 
-class Queue:
+class BookSide:
     """One side of a book."""
 
     __slots__ = ("_keys", "_levels", "_sign")
@@ -72,9 +72,9 @@ class Queue:
     def __len__(self) -> int:
         return len(self._keys)
 
-    def price(self, place: int = 0) -> int:
+    def price(self, index: int = 0) -> int:
         """The price of a level, the best is at 0."""
-        return self._keys[place] * self._sign
+        return self._keys[index] * self._sign
 
     def level(self, price: int) -> Level:
         """The orders at a price that has some."""
@@ -89,7 +89,7 @@ class Queue:
         """Whether the best level is at that price or better, as its taker sees it."""
         return bool(self._keys) and self._keys[0] <= price * self._sign
 
-    def add(self, order: Resting) -> int:
+    def add(self, order: RestingOrder) -> int:
         """Put an order behind all others at its price; what rests there then."""
         level = self._levels.get(order.price)
         if level is None:
@@ -100,7 +100,7 @@ class Queue:
         level.quantity += order.remaining
         return level.quantity
 
-    def take(self, order: Resting, quantity: int) -> int:
+    def take(self, order: RestingOrder, quantity: int) -> int:
         """Take so much of an order away; what rests at its price then."""
         level = self._levels[order.price]
         order.remaining -= quantity
@@ -130,7 +130,7 @@ class Book:
 
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
-        self.bids, self.asks = Queue(Side.BUY), Queue(Side.SELL)
+        self.bids, self.asks = BookSide(Side.BUY), BookSide(Side.SELL)
         self.last_trade_id = 0
         self.last_trade_at = Nanoseconds(0)
         self.last_price = 0
@@ -138,26 +138,26 @@ class Book:
         self._quantity_min = decimals.scaled(instrument.quantity_min, instrument.quantity_digits)
         self._cost_min = decimals.scaled(instrument.cost_min, instrument.price_digits + instrument.quantity_digits)
 
-    def side(self, side: Side) -> Queue:
+    def side(self, side: Side) -> BookSide:
         """Bids for buy, asks for sell."""
         return self.bids if side is Side.BUY else self.asks
 
-    def refusal(self, place: Place) -> Refusal | None:
+    def reject_reason(self, order: PlaceOrder) -> OrderRejectReason | None:
         """Why an order is none, whatever rests here."""
-        if place.quantity < self._quantity_min:
-            return Refusal.MINIMUM
-        price = place.price
-        if place.order_type is OrderType.MARKET:
-            return Refusal.INVALID_PRICE if price is not None or place.post_only else None
+        if order.quantity < self._quantity_min:
+            return OrderRejectReason.MINIMUM
+        price = order.price
+        if order.order_type is OrderType.MARKET:
+            return OrderRejectReason.INVALID_PRICE if price is not None or order.post_only else None
         if price is None or price <= 0:
-            return Refusal.INVALID_PRICE
-        crosses = self.side(OPPOSITE[place.side]).reaches(price)
+            return OrderRejectReason.INVALID_PRICE
+        crosses = self.side(OPPOSITE[order.side]).reaches(price)
         checks = {
-            Refusal.TICK: price % self._tick != 0,
-            Refusal.COST: price * place.quantity < self._cost_min,
-            Refusal.POST_ONLY: place.post_only and (place.immediate or crosses),
+            OrderRejectReason.TICK: price % self._tick != 0,
+            OrderRejectReason.COST: price * order.quantity < self._cost_min,
+            OrderRejectReason.POST_ONLY: order.post_only and (order.immediate or crosses),
         }
-        return next((refusal for refusal, holds in checks.items() if holds), None)
+        return next((reason for reason, holds in checks.items() if holds), None)
 
 
 class Engine:
@@ -165,9 +165,9 @@ class Engine:
 
     def __init__(self, instruments: Iterable[Instrument]) -> None:
         self.books: Mapping[Symbol, Book] = {one.symbol: Book(one) for one in instruments}
-        self.system = Trading.ONLINE
+        self.system = TradingStatus.ONLINE
         self.next_order_id = FIRST
-        self._orders: dict[OrderId, Resting] = {}
+        self._orders: dict[OrderId, RestingOrder] = {}
 
     def restore(self, orders: Iterable[Opened]) -> None:
         """Put orders back on the books; in the order of their ids they stand as they stood."""
@@ -181,40 +181,40 @@ class Engine:
 
     def handle(self, command: Command, at: Nanoseconds) -> list[Event]:
         """Carry a command out; what came of it, in order."""
-        if self.system is Trading.MAINTENANCE:
-            return [Refused(command, Refusal.UNAVAILABLE)]
-        return self._cancel(command) if isinstance(command, Cancel) else self._place(command, at)
+        if self.system is TradingStatus.MAINTENANCE:
+            return [OrderRejected(command, OrderRejectReason.UNAVAILABLE)]
+        return self._cancel_order(command) if isinstance(command, CancelOrder) else self._place_order(command, at)
 
-    def _cancel(self, command: Cancel) -> list[Event]:
+    def _cancel_order(self, command: CancelOrder) -> list[Event]:
         order = self._orders.get(command.order_id)
         if order is None or order.owner != command.owner:
-            return [Refused(command, Refusal.UNKNOWN_ORDER)]
+            return [OrderRejected(command, OrderRejectReason.UNKNOWN_ORDER)]
         del self._orders[order.order_id]
         left = self.books[order.symbol].side(order.side).take(order, order.remaining)
         return [
-            Closed(order.order_id, Why.CANCELED, rested=True),
+            Closed(order.order_id, CloseReason.CANCELED, rested=True),
             LevelSet(order.symbol, order.side, order.price, left),
         ]
 
-    def _place(self, command: Place, at: Nanoseconds) -> list[Event]:
+    def _place_order(self, command: PlaceOrder, at: Nanoseconds) -> list[Event]:
         book = self.books.get(command.symbol)
         if book is None:
-            return [Refused(command, Refusal.UNKNOWN_MARKET)]
-        if self.system is Trading.CANCEL_ONLY:
-            return [Refused(command, Refusal.CANCEL_ONLY)]
-        if self.system is Trading.POST_ONLY and not command.post_only:
-            return [Refused(command, Refusal.POST_ONLY_MODE)]
-        refusal = book.refusal(command)
-        if refusal is not None:
-            return [Refused(command, refusal)]
+            return [OrderRejected(command, OrderRejectReason.UNKNOWN_MARKET)]
+        if self.system is TradingStatus.CANCEL_ONLY:
+            return [OrderRejected(command, OrderRejectReason.CANCEL_ONLY)]
+        if self.system is TradingStatus.POST_ONLY and not command.post_only:
+            return [OrderRejected(command, OrderRejectReason.POST_ONLY_MODE)]
+        reason = book.reject_reason(command)
+        if reason is not None:
+            return [OrderRejected(command, reason)]
         order_id = self.next_order_id
         self.next_order_id = OrderId(order_id + 1)
         events: list[Event] = []
         remaining = self._match(book, command, order_id, at, events)
         if not remaining:
-            events.append(Closed(order_id, Why.FILLED, rested=False))
+            events.append(Closed(order_id, CloseReason.FILLED, rested=False))
         elif command.price is None or command.immediate:
-            events.append(Closed(order_id, Why.CANCELED, rested=False))
+            events.append(Closed(order_id, CloseReason.CANCELED, rested=False))
         else:
             opened = Opened(
                 order_id, command.owner, command.symbol, command.side, command.price, command.quantity, remaining, at
@@ -223,10 +223,10 @@ class Engine:
         return events
 
     def _rest(self, opened: Opened) -> int:
-        order = self._orders[opened.order_id] = Resting(opened)
+        order = self._orders[opened.order_id] = RestingOrder(opened)
         return self.books[opened.symbol].side(opened.side).add(order)
 
-    def _match(self, book: Book, taker: Place, taker_id: OrderId, at: Nanoseconds, events: list[Event]) -> int:
+    def _match(self, book: Book, taker: PlaceOrder, taker_id: OrderId, at: Nanoseconds, events: list[Event]) -> int:
         """Trade with what the order reaches, the best price first and the oldest order first; what is left of it."""
         against, side = book.side(OPPOSITE[taker.side]), OPPOSITE[taker.side]
         remaining = taker.quantity
@@ -253,7 +253,7 @@ class Engine:
                     events.append(Reduced(maker.order_id, maker.remaining))
                 else:
                     del self._orders[maker.order_id]
-                    events.append(Closed(maker.order_id, Why.FILLED, rested=True))
+                    events.append(Closed(maker.order_id, CloseReason.FILLED, rested=True))
                 if not remaining:
                     break
             events.append(LevelSet(taker.symbol, side, price, left))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class FaultKind(StrEnum):
     """What goes wrong with a message, for everybody who would get it."""
 
     CHECKSUM = "checksum"
@@ -20,25 +20,25 @@ class Faults:
     """Those that wait to happen."""
 
     def __init__(self) -> None:
-        self._waiting: dict[tuple[Kind, str, str], int] = {}
+        self._pending: dict[tuple[FaultKind, str, str], int] = {}
         self._muted: dict[tuple[str, str], tuple[float, bool]] = {}
         """Channel and market → until when nothing of it is sent, and whether its snapshots are all the same."""
 
-    def add(self, kind: Kind, channel: str, symbol: str, count: int) -> None:
+    def add(self, kind: FaultKind, channel: str, symbol: str, count: int) -> None:
         """Let it happen to the next `count` messages of a channel, of one market or (symbol "") of any."""
-        self._waiting[kind, channel, symbol] = self._waiting.get((kind, channel, symbol), 0) + count
+        self._pending[kind, channel, symbol] = self._pending.get((kind, channel, symbol), 0) + count
 
-    def take(self, kind: Kind, channel: str, symbol: str) -> bool:
+    def take(self, kind: FaultKind, channel: str, symbol: str) -> bool:
         """Whether it happens to this message."""
-        if not self._waiting:
+        if not self._pending:
             return False
         for key in ((kind, channel, symbol), (kind, channel, "")):
-            left = self._waiting.get(key, 0)
+            left = self._pending.get(key, 0)
             if left:
                 if left == 1:
-                    del self._waiting[key]
+                    del self._pending[key]
                 else:
-                    self._waiting[key] = left - 1
+                    self._pending[key] = left - 1
                 return True
         return False
 
@@ -51,12 +51,12 @@ class Faults:
         until, snapshots = self._muted.get((channel, symbol), (now, False))
         return now < until and not (snapshot and snapshots)
 
-    def mutes(self, now: float) -> dict[str, float]:
+    def muted_seconds(self, now: float) -> dict[str, float]:
         """What is muted: channel and market → for how many seconds more."""
         return {
             f"{channel} {symbol}": until - now for (channel, symbol), (until, _) in self._muted.items() if until > now
         }
 
-    def waiting(self) -> dict[str, int]:
+    def pending(self) -> dict[str, int]:
         """What has not happened yet: kind, channel and market → how often."""
-        return {" ".join(filter(None, key)): count for key, count in self._waiting.items()}
+        return {" ".join(filter(None, key)): count for key, count in self._pending.items()}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from aether_services.domain.instruments import Instrument, Symbol, Trading
+from aether_services.domain.instruments import Instrument, Symbol, TradingStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -62,7 +62,7 @@ def _market(base: str, rest_id: str, price_digits: int, quantity_min: str) -> In
         base_id=asset.rest_id,
         quote=dollar.name,
         quote_id=dollar.rest_id,
-        status=Trading.ONLINE,
+        status=TradingStatus.ONLINE,
         price_digits=price_digits,
         quantity_digits=8,
         cost_digits=5,

@@ -14,31 +14,31 @@ from aether_services.domain import decimals
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.trades import OrderType, Side
 from aether_services.exchange_sim.core.engines import OPPOSITE
-from aether_services.exchange_sim.core.orders import Cancel, Owner, Place
+from aether_services.exchange_sim.core.orders import CancelOrder, Owner, PlaceOrder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aether_services.exchange_sim.core.engines import Book, Queue
+    from aether_services.exchange_sim.core.engines import Book, BookSide
     from aether_services.exchange_sim.core.orders import Command
 
 OWNER: Final = Owner("flow")
 LEVELS: Final = 640
 """About so many levels each side has; a side with less than half is filled up at once."""
-_TAKES: Final = 0.012
+_TAKER_SHARE: Final = 0.012
 """Share of what happens that trades of itself, wherever the price is."""
 _NEAR, _FAR = 0.0004, 0.012
 """How far from the fair price orders are placed, as a share of it: most are near, some are far."""
 _NEAR_TICKS, _FAR_TICKS = 6, 600
 """And at least so many ticks, or a market with coarse ticks had no room for its levels."""
 _FARTHEST: Final = 0.9
-_NEARNESS: Final = 0.55
-_CHASE: Final = 0.25
+_NEAR_SHARE: Final = 0.55
+_TAKE_STALE_SHARE: Final = 0.25
 """How often a best price that the fair price has passed is taken, rather than taken back."""
 
 
 @dataclass(frozen=True, slots=True)
-class Character:
+class MarketProfile:
     """How a market is: where its price begins, its share of all that happens, and the usual size of an order in USD."""
 
     price: float
@@ -46,17 +46,17 @@ class Character:
     size: float
 
 
-CHARACTERS: Final[Mapping[Symbol, Character]] = {
-    Symbol("BTC/USD"): Character(87_000.0, 62, 2_500),
-    Symbol("ETH/USD"): Character(2_900.0, 42, 1_800),
-    Symbol("SOL/USD"): Character(136.0, 26, 1_200),
-    Symbol("XRP/USD"): Character(2.2, 20, 900),
-    Symbol("DOGE/USD"): Character(0.152, 12, 500),
-    Symbol("ADA/USD"): Character(0.43, 10, 500),
-    Symbol("LINK/USD"): Character(13.1, 9, 500),
-    Symbol("LTC/USD"): Character(86.0, 8, 450),
-    Symbol("AVAX/USD"): Character(14.6, 8, 400),
-    Symbol("DOT/USD"): Character(2.35, 7, 350),
+MARKET_PROFILES: Final[Mapping[Symbol, MarketProfile]] = {
+    Symbol("BTC/USD"): MarketProfile(87_000.0, 62, 2_500),
+    Symbol("ETH/USD"): MarketProfile(2_900.0, 42, 1_800),
+    Symbol("SOL/USD"): MarketProfile(136.0, 26, 1_200),
+    Symbol("XRP/USD"): MarketProfile(2.2, 20, 900),
+    Symbol("DOGE/USD"): MarketProfile(0.152, 12, 500),
+    Symbol("ADA/USD"): MarketProfile(0.43, 10, 500),
+    Symbol("LINK/USD"): MarketProfile(13.1, 9, 500),
+    Symbol("LTC/USD"): MarketProfile(86.0, 8, 450),
+    Symbol("AVAX/USD"): MarketProfile(14.6, 8, 400),
+    Symbol("DOT/USD"): MarketProfile(2.35, 7, 350),
 }
 
 
@@ -78,7 +78,7 @@ REGIMES: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Spell:
+class Episode:
     """What comes over the whole venue now and then: how much happens meanwhile, how often it comes, how long it is."""
 
     activity: float
@@ -86,21 +86,21 @@ class Spell:
     seconds: float
 
 
-SPELLS: Final = (Spell(5.0, 40.0, 1.5), Spell(0.15, 600.0, 40.0))
+EPISODES: Final = (Episode(5.0, 40.0, 1.5), Episode(0.15, 600.0, 40.0))
 """A burst, and a quiet minute."""
 
 
-class _Trader:
+class _MarketFlow:
     """All that happens in one market."""
 
-    def __init__(self, book: Book, character: Character, chance: random.Random) -> None:
-        self._book, self._character, self._chance = book, character, chance
-        one = book.instrument
-        self._unit = 10.0**one.price_digits
-        self._scale = int(10**one.quantity_digits)
-        self._tick = decimals.scaled(one.tick_size, one.price_digits)
-        self._quantity_min = decimals.scaled(one.quantity_min, one.quantity_digits)
-        self._fair = character.price * self._unit
+    def __init__(self, book: Book, profile: MarketProfile, rng: random.Random) -> None:
+        self._book, self._profile, self._rng = book, profile, rng
+        instrument = book.instrument
+        self._unit = 10.0**instrument.price_digits
+        self._scale = int(10**instrument.quantity_digits)
+        self._tick = decimals.scaled(instrument.tick_size, instrument.price_digits)
+        self._quantity_min = decimals.scaled(instrument.quantity_min, instrument.quantity_digits)
+        self._fair = profile.price * self._unit
         self._near = max(_NEAR, _NEAR_TICKS * self._tick / self._fair)
         self._far = max(_FAR, _FAR_TICKS * self._tick / self._fair)
         if book.bids and book.asks:
@@ -111,56 +111,56 @@ class _Trader:
 
     def step(self, seconds: float, activity: float) -> list[Command]:
         """What happens within so many seconds."""
-        chance = self._chance
-        if chance.random() < seconds / self._regime.seconds:
-            self._regime = chance.choices(REGIMES, (4, 5, 1))[0]
-        self._fair *= math.exp(self._regime.volatility * math.sqrt(seconds) * chance.gauss(0.0, 1.0))
-        filling = [*self._filled_up(Side.BUY), *self._filled_up(Side.SELL)]
-        if filling:
-            return filling
+        rng = self._rng
+        if rng.random() < seconds / self._regime.seconds:
+            self._regime = rng.choices(REGIMES, (4, 5, 1))[0]
+        self._fair *= math.exp(self._regime.volatility * math.sqrt(seconds) * rng.gauss(0.0, 1.0))
+        refills = [*self._refill(Side.BUY), *self._refill(Side.SELL)]
+        if refills:
+            return refills
         if not self._book.last_trade_id:
-            return [self._taking(chance.choice((Side.BUY, Side.SELL)))]
-        mean = self._character.rate * self._regime.activity * activity * seconds
-        return [command for _ in range(poisson(chance, mean)) if (command := self._one()) is not None]
+            return [self._take(rng.choice((Side.BUY, Side.SELL)))]
+        mean = self._profile.rate * self._regime.activity * activity * seconds
+        return [command for _ in range(poisson(rng, mean)) if (command := self._next_command()) is not None]
 
-    def _filled_up(self, side: Side) -> list[Command]:
+    def _refill(self, side: Side) -> list[Command]:
         missing = LEVELS - len(self._book.side(side))
         if missing <= LEVELS // 2:
             return []
         levels: dict[int | None, Command] = {}
         for _ in range(10 * LEVELS):
-            order = self._adding(side)
+            order = self._add(side)
             levels.setdefault(order.price, order)
             if len(levels) == missing:
                 break
         return list(levels.values())
 
-    def _one(self) -> Command | None:
-        chance, book = self._chance, self._book
-        side = chance.choice((Side.BUY, Side.SELL))
+    def _next_command(self) -> Command | None:
+        rng, book = self._rng, self._book
+        side = rng.choice((Side.BUY, Side.SELL))
         against = book.side(OPPOSITE[side])
         if not against or not book.side(side):
-            return self._adding(side)
+            return self._add(side)
         # Somebody's best price is behind the times: it is taken, or taken back.
         if against.reaches(int(self._fair) if side is Side.BUY else math.ceil(self._fair)):
-            if chance.random() < _CHASE:
-                return self._taking(side, limit=int(self._fair))
-            return self._cancelling(against, 0)
-        if chance.random() < _TAKES:
-            return self._taking(side)
-        queue = book.side(side)
-        if chance.random() < 0.5 * LEVELS / len(queue):
-            return self._adding(side)
+            if rng.random() < _TAKE_STALE_SHARE:
+                return self._take(side, limit=int(self._fair))
+            return self._cancel(against, 0)
+        if rng.random() < _TAKER_SHARE:
+            return self._take(side)
+        book_side = book.side(side)
+        if rng.random() < 0.5 * LEVELS / len(book_side):
+            return self._add(side)
         # Most of what is taken back was near the best price, where it can be seen.
-        near = int(chance.expovariate(1 / 12)) if chance.random() < _NEARNESS else chance.randrange(len(queue))
-        return self._cancelling(queue, min(near, len(queue) - 1))
+        near = int(rng.expovariate(1 / 12)) if rng.random() < _NEAR_SHARE else rng.randrange(len(book_side))
+        return self._cancel(book_side, min(near, len(book_side) - 1))
 
-    def _adding(self, side: Side) -> Place:
-        chance = self._chance
-        far = min(chance.expovariate(1 / (self._near if chance.random() < _NEARNESS else self._far)), _FARTHEST)
+    def _add(self, side: Side) -> PlaceOrder:
+        rng = self._rng
+        far = min(rng.expovariate(1 / (self._near if rng.random() < _NEAR_SHARE else self._far)), _FARTHEST)
         price = self._fair * (1 - far if side is Side.BUY else 1 + far)
         ticks = math.floor(price / self._tick) if side is Side.BUY else math.ceil(price / self._tick)
-        return Place(
+        return PlaceOrder(
             owner=OWNER,
             symbol=self._book.instrument.symbol,
             side=side,
@@ -170,13 +170,13 @@ class _Trader:
             post_only=True,
         )
 
-    def _taking(self, side: Side, limit: int | None = None) -> Place:
-        chance = self._chance
-        if limit is not None or chance.random() < 0.5:  # noqa: PLR2004 - half of them have a limit
+    def _take(self, side: Side, limit: int | None = None) -> PlaceOrder:
+        rng = self._rng
+        if limit is not None or rng.random() < 0.5:  # noqa: PLR2004 - half of them have a limit
             best = self._book.side(OPPOSITE[side]).price()
             slip = round(best * 0.0003)
             price = limit if limit is not None else best + (slip if side is Side.BUY else -slip)
-            return Place(
+            return PlaceOrder(
                 owner=OWNER,
                 symbol=self._book.instrument.symbol,
                 side=side,
@@ -185,7 +185,7 @@ class _Trader:
                 price=max(price // self._tick, 1) * self._tick,
                 immediate=True,
             )
-        return Place(
+        return PlaceOrder(
             owner=OWNER,
             symbol=self._book.instrument.symbol,
             side=side,
@@ -193,19 +193,19 @@ class _Trader:
             quantity=self._quantity(0.5),
         )
 
-    def _cancelling(self, queue: Queue, place: int) -> Command | None:
-        level = queue.level(queue.price(place))
+    def _cancel(self, book_side: BookSide, index: int) -> Command | None:
+        level = book_side.level(book_side.price(index))
         for order in reversed(level.orders.values()):
             if order.owner == OWNER:
-                return Cancel(owner=OWNER, order_id=order.order_id)
+                return CancelOrder(owner=OWNER, order_id=order.order_id)
         return None
 
     def _quantity(self, times: float) -> int:
-        chance = self._chance
+        rng = self._rng
         price = self._fair / self._unit
-        dollars = self._character.size * times * math.exp(chance.gauss(-0.7, 1.1))
+        dollars = self._profile.size * times * math.exp(rng.gauss(-0.7, 1.1))
         quantity = int(dollars / price * self._scale)
-        if chance.random() < 0.3:  # noqa: PLR2004 - people like round numbers
+        if rng.random() < 0.3:  # noqa: PLR2004 - people like round numbers
             step = 10 ** max(len(str(quantity)) - 2, 0)
             quantity -= quantity % step
         return max(quantity, self._quantity_min, math.ceil(self._scale / price))
@@ -220,33 +220,33 @@ class Flow:
     """
 
     def __init__(self, books: Mapping[Symbol, Book], seed: str) -> None:
-        self._chance = random.Random(seed)  # noqa: S311 - nobody's secret
-        self._traders = [
-            _Trader(book, CHARACTERS[symbol], random.Random(f"{seed} {symbol}"))  # noqa: S311
+        self._rng = random.Random(seed)  # noqa: S311 - nobody's secret
+        self._markets = [
+            _MarketFlow(book, MARKET_PROFILES[symbol], random.Random(f"{seed} {symbol}"))  # noqa: S311
             for symbol, book in books.items()
         ]
-        self._spells: dict[Spell, float] = {}
+        self._episodes: dict[Episode, float] = {}
         """What is over the venue now → for how much longer."""
 
     def step(self, seconds: float) -> list[list[Command]]:
         """What happens within the next so many seconds, market by market."""
-        for spell in SPELLS:
-            left = self._spells.pop(spell, 0.0) - seconds
+        for episode in EPISODES:
+            left = self._episodes.pop(episode, 0.0) - seconds
             if left > 0:
-                self._spells[spell] = left
-            elif self._chance.random() < seconds / spell.every:
-                self._spells[spell] = self._chance.uniform(0.5, 1.5) * spell.seconds
-        activity = math.prod(spell.activity for spell in self._spells)
-        return [trader.step(seconds, activity) for trader in self._traders]
+                self._episodes[episode] = left
+            elif self._rng.random() < seconds / episode.every:
+                self._episodes[episode] = self._rng.uniform(0.5, 1.5) * episode.seconds
+        activity = math.prod(episode.activity for episode in self._episodes)
+        return [market.step(seconds, activity) for market in self._markets]
 
 
-def poisson(chance: random.Random, mean: float) -> int:
+def poisson(rng: random.Random, mean: float) -> int:
     """How often something happens that happens so often in the mean."""
     if mean > 30:  # noqa: PLR2004 - from here on the normal distribution is as good
-        return max(0, round(chance.gauss(mean, math.sqrt(mean))))
-    count, rest = 0, chance.random()
+        return max(0, round(rng.gauss(mean, math.sqrt(mean))))
+    count, rest = 0, rng.random()
     bound = math.exp(-mean)
     while rest > bound:
         count += 1
-        rest *= chance.random()
+        rest *= rng.random()
     return count

@@ -18,16 +18,16 @@ OrderId = NewType("OrderId", int)
 
 FIRST: Final = OrderId(1)
 
-_LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+_BASE32: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 
 def txid(order_id: OrderId) -> str:
     """The number in the form that Kraken shows: O, and fifteen letters and digits in groups."""
-    letters = "".join(_LETTERS[order_id >> 5 * place & 31] for place in reversed(range(16)))
-    return f"O{letters[:5]}-{letters[5:10]}-{letters[10:]}"
+    digits = "".join(_BASE32[order_id >> 5 * position & 31] for position in reversed(range(16)))
+    return f"O{digits[:5]}-{digits[5:10]}-{digits[10:]}"
 
 
-class Refusal(StrEnum):
+class OrderRejectReason(StrEnum):
     """Why a command was refused, in Kraken's words."""
 
     UNKNOWN_MARKET = "EQuery:Unknown asset pair"
@@ -43,7 +43,7 @@ class Refusal(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class PlaceOrder:
     """An order. A market order has no price; what it or an immediate order does not fill is cancelled."""
 
     owner: Owner
@@ -57,14 +57,14 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cancel:
+class CancelOrder:
     """Take an order from the book; only its owner may."""
 
     owner: Owner
     order_id: OrderId
 
 
-Command = Place | Cancel
+Command = PlaceOrder | CancelOrder
 
 
 class Opened(NamedTuple):
@@ -87,7 +87,7 @@ class Reduced(NamedTuple):
     remaining: int
 
 
-class Why(StrEnum):
+class CloseReason(StrEnum):
     """Why an order is no longer open."""
 
     FILLED = "filled"
@@ -98,7 +98,7 @@ class Closed(NamedTuple):
     """An order is no longer open; `rested` says whether it had been on the book."""
 
     order_id: OrderId
-    why: Why
+    reason: CloseReason
     rested: bool
 
 
@@ -125,11 +125,11 @@ class LevelSet(NamedTuple):
     quantity: int
 
 
-class Refused(NamedTuple):
+class OrderRejected(NamedTuple):
     """Nothing came of a command."""
 
     command: Command
-    why: Refusal
+    reason: OrderRejectReason
 
 
-Event = Opened | Reduced | Closed | Traded | LevelSet | Refused
+Event = Opened | Reduced | Closed | Traded | LevelSet | OrderRejected

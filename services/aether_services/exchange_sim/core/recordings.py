@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from aether_services.domain.instruments import Instrument
 
-FIRST_PAUSE: Final = 1.0
+SNAPSHOT_PAUSE: Final = 1.0
 """Seconds between a snapshot, which has no time in older recordings, and the update after it."""
 
 
-class Unreadable(Exception):
+class InvalidRecording(Exception):
     """A recording that is none."""
 
 
@@ -46,11 +46,11 @@ class _Message(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
+class RecordedUpdate:
     """What is set at a moment, so many seconds after the one before; with `whole`, all else is gone."""
 
     seconds: float
-    whole: bool
+    is_snapshot: bool
     levels: tuple[LevelSet, ...]
 
 
@@ -60,7 +60,7 @@ class Recording:
 
     symbol: Symbol
     depth: int
-    moments: tuple[Moment, ...]
+    updates: tuple[RecordedUpdate, ...]
 
 
 def read(lines: Iterable[bytes], instruments: Iterable[Instrument]) -> Recording:
@@ -71,35 +71,35 @@ def read(lines: Iterable[bytes], instruments: Iterable[Instrument]) -> Recording
     """
     known = {one.symbol: one for one in instruments}
     decode = msgspec.json.Decoder(_Message).decode
-    moments: list[Moment] = []
-    book: Replayed | None = None
-    before = None
+    updates: list[RecordedUpdate] = []
+    book: ReplayedBook | None = None
+    previous_at = None
     for number, line in enumerate(filter(bytes.strip, lines), 1):
         try:
             message = decode(line)
             data = message.data[0]
             instrument = known[Symbol(data.symbol)]
             if message.channel != "book" or (book is None and message.type != "snapshot"):
-                raise Unreadable(f"line {number}: not a book message, or an update before a snapshot")
+                raise InvalidRecording(f"line {number}: not a book message, or an update before a snapshot")
             levels = tuple(_levels(data, instrument))
             at = times.parse(data.timestamp) if data.timestamp else None
         except (msgspec.DecodeError, KeyError, ValueError) as fault:
-            raise Unreadable(f"line {number}: not a book message of a known market: {fault}") from fault
-        whole = message.type == "snapshot"
+            raise InvalidRecording(f"line {number}: not a book message of a known market: {fault}") from fault
+        is_snapshot = message.type == "snapshot"
         if book is None:
-            book = Replayed(Symbol(data.symbol), max(len(data.bids), len(data.asks)))
+            book = ReplayedBook(Symbol(data.symbol), max(len(data.bids), len(data.asks)))
         elif data.symbol != book.symbol:
-            raise Unreadable(f"line {number}: of another market than {book.symbol}")
-        seconds = (at - before) / times.SECOND if at is not None and before is not None else FIRST_PAUSE
-        moments.append(Moment(seconds=max(seconds, 0.0), whole=whole, levels=levels))
-        before = at
-        for _ in book.apply(moments[-1]):
+            raise InvalidRecording(f"line {number}: of another market than {book.symbol}")
+        seconds = (at - previous_at) / times.SECOND if at is not None and previous_at is not None else SNAPSHOT_PAUSE
+        updates.append(RecordedUpdate(seconds=max(seconds, 0.0), is_snapshot=is_snapshot, levels=levels))
+        previous_at = at
+        for _ in book.apply(updates[-1]):
             pass
         if book.checksum() != data.checksum:
-            raise Unreadable(f"line {number}: its checksum is not that of the book")
+            raise InvalidRecording(f"line {number}: its checksum is not that of the book")
     if book is None:
-        raise Unreadable("there is nothing in it")
-    return Recording(symbol=book.symbol, depth=book.depth, moments=tuple(moments))
+        raise InvalidRecording("there is nothing in it")
+    return Recording(symbol=book.symbol, depth=book.depth, updates=tuple(updates))
 
 
 def _levels(data: _Data, instrument: Instrument) -> Iterator[LevelSet]:
@@ -114,22 +114,22 @@ def _levels(data: _Data, instrument: Instrument) -> Iterator[LevelSet]:
             )
 
 
-class Replayed:
+class ReplayedBook:
     """A recorded book: what falls out of its depth is gone, as no message will ever tell."""
 
     def __init__(self, symbol: Symbol, depth: int) -> None:
         self.symbol, self.depth = symbol, depth
         self._sides: dict[Side, dict[int, int]] = {Side.BUY: {}, Side.SELL: {}}
 
-    def apply(self, moment: Moment) -> Iterator[LevelSet]:
+    def apply(self, update: RecordedUpdate) -> Iterator[LevelSet]:
         """Set what a moment sets; what is set thereby, removals that nobody recorded included."""
-        if moment.whole:
-            told = {(level.side, level.price) for level in moment.levels}
+        if update.is_snapshot:
+            listed = {(level.side, level.price) for level in update.levels}
             for side, levels in self._sides.items():
-                for price in [price for price in levels if (side, price) not in told]:
+                for price in [price for price in levels if (side, price) not in listed]:
                     del levels[price]
                     yield LevelSet(self.symbol, side, price, 0)
-        for level in moment.levels:
+        for level in update.levels:
             levels = self._sides[level.side]
             if level.quantity:
                 levels[level.price] = level.quantity
@@ -144,7 +144,7 @@ class Replayed:
     def checksum(self) -> int:
         """Of the ten best levels."""
         asks, bids = (
-            [(price, self._sides[side][price]) for price in self._best_first(side)[: books.PROVED]]
+            [(price, self._sides[side][price]) for price in self._best_first(side)[: books.CHECKSUM_LEVELS]]
             for side in (Side.SELL, Side.BUY)
         )
         return books.checksum(asks, bids)

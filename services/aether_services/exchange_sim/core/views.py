@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from aether_services.domain import decimals, times
-from aether_services.domain.books import PROVED
+from aether_services.domain.books import CHECKSUM_LEVELS
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import Side
 from aether_services.exchange_sim.core import bars
@@ -62,49 +62,49 @@ class Ladder:
     def __len__(self) -> int:
         return len(self._keys)
 
-    def price(self, place: int) -> int:
+    def price(self, index: int) -> int:
         """The price of a level."""
-        return self._keys[place] * self._sign
+        return self._keys[index] * self._sign
 
-    def set(self, price: int, quantity: int, at: Nanoseconds, told: dict[int, list[str]]) -> bool:
+    def set(self, price: int, quantity: int, at: Nanoseconds, changes: dict[int, list[str]]) -> bool:
         """Set what rests at a price, and tell each depth what of that it sees; whether the checksum's levels changed.
 
         Where a removal makes room, the level that comes into view is told. What an addition pushes out is not: a client
         cuts its book to the depth by itself.
         """
         key = price * self._sign
-        place = bisect_left(self._keys, key)
-        known = place < len(self._keys) and self._keys[place] == key
-        if not quantity and not known:
+        index = bisect_left(self._keys, key)
+        exists = index < len(self._keys) and self._keys[index] == key
+        if not quantity and not exists:
             return False
         text = self._text(price, quantity)
         if quantity:
             digest = f"{price}{quantity}"
-            if known:
-                self.quantities[place], self.changed_at[place] = quantity, at
-                self.texts[place], self._digests[place] = text, digest
+            if exists:
+                self.quantities[index], self.changed_at[index] = quantity, at
+                self.texts[index], self._digests[index] = text, digest
             else:
-                self._keys.insert(place, key)
-                self.quantities.insert(place, quantity)
-                self.changed_at.insert(place, at)
-                self.texts.insert(place, text)
-                self._digests.insert(place, digest)
+                self._keys.insert(index, key)
+                self.quantities.insert(index, quantity)
+                self.changed_at.insert(index, at)
+                self.texts.insert(index, text)
+                self._digests.insert(index, digest)
         else:
             for levels in (self._keys, self.quantities, self.changed_at, self.texts, self._digests):
-                del levels[place]
-        for depth, seen in told.items():
-            if place < depth:
-                seen.append(text)
+                del levels[index]
+        for depth, texts in changes.items():
+            if index < depth:
+                texts.append(text)
                 if not quantity and len(self._keys) >= depth:
-                    seen.append(self.texts[depth - 1])
-        if place >= PROVED:
+                    texts.append(self.texts[depth - 1])
+        if index >= CHECKSUM_LEVELS:
             return False
-        self.digest = "".join(self._digests[:PROVED])
+        self.digest = "".join(self._digests[:CHECKSUM_LEVELS])
         return True
 
     def _text(self, price: int, quantity: int) -> str:
-        written = decimals.text(price, self._price_digits)
-        return f'{{"price":{written},"qty":{decimals.text(quantity, self._quantity_digits)}}}'
+        price_text = decimals.text(price, self._price_digits)
+        return f'{{"price":{price_text},"qty":{decimals.text(quantity, self._quantity_digits)}}}'
 
 
 class Market:
@@ -119,15 +119,15 @@ class Market:
         self.last_trade_id = 0
         self.spreads: deque[tuple[Nanoseconds, int, int]] = deque(maxlen=SPREADS)
         self._bars: dict[int, list[Bar]] = {interval: [] for interval in bars.INTERVALS}
-        self._older = Day()
+        self._full_minutes = Day()
         """Of the last 24 hours, but for the minute that is not over."""
-        self._older_until = Nanoseconds(0)
+        self._full_minutes_until = Nanoseconds(0)
 
     def restore(
         self,
         levels: Iterable[tuple[LevelSet, Nanoseconds]],
         trades: Iterable[Traded],
-        kept: Iterable[Bar],
+        known_bars: Iterable[Bar],
         last_trade_id: int,
     ) -> None:
         """Show what was there before, each level with its time; the last trade may be so old that it is not kept."""
@@ -136,7 +136,7 @@ class Market:
         self.spreads = deque(list(self.spreads)[-1:], maxlen=SPREADS)  # those before were never the market's
         self.trades.extend(trades)
         self.last_trade_id = last_trade_id
-        for bar in kept:
+        for bar in known_bars:
             self._bars[bar.interval].append(bar)
 
     def apply(
@@ -145,13 +145,13 @@ class Market:
         """Set levels; for each depth the bids and the asks that a client must be told, in order. None are left out."""
         bids: dict[int, list[str]] = {depth: [] for depth in depths}
         asks: dict[int, list[str]] = {depth: [] for depth in bids}
-        best, proved = self.best(), False
+        best, checksum_changed = self.best(), False
         for level in levels:
             if level.side is Side.BUY:
-                proved |= self.bids.set(level.price, level.quantity, at, bids)
+                checksum_changed |= self.bids.set(level.price, level.quantity, at, bids)
             else:
-                proved |= self.asks.set(level.price, level.quantity, at, asks)
-        if proved:
+                checksum_changed |= self.asks.set(level.price, level.quantity, at, asks)
+        if checksum_changed:
             self.checksum = zlib.crc32(self.bids.digest.encode(), zlib.crc32(self.asks.digest.encode()))
         self.changed_at = at
         new = self.best()
@@ -165,19 +165,19 @@ class Market:
             return None
         return self.bids.price(0), self.bids.quantities[0], self.asks.price(0), self.asks.quantities[0]
 
-    def traded(self, trade: Traded) -> None:
+    def add_trade(self, trade: Traded) -> None:
         """A trade is shown."""
         self.trades.append(trade)
         self.last_trade_id = trade.trade_id
 
-    def barred(self, bar: Bar) -> None:
+    def add_bar(self, bar: Bar) -> None:
         """A candle is shown, instead of the same one with fewer trades."""
         known = self._bars[bar.interval]
         if known and known[-1].begin == bar.begin:
             known[-1] = bar
             return
         known.append(bar)
-        oldest = bar.begin - bars.kept(bar.interval)
+        oldest = bar.begin - bars.retention(bar.interval)
         while known[0].begin < oldest:
             del known[0]
 
@@ -195,11 +195,13 @@ class Market:
         """The last 24 hours, to the minute."""
         minutes = self._bars[1]
         current = Nanoseconds(now - now % times.MINUTE)
-        if self._older_until != current:
+        if self._full_minutes_until != current:
             since = now - bars.DAY
-            self._older = bars.day(bar for bar in minutes if since < bar.begin < current)
-            self._older_until = current
-        return self._older.and_then(minutes[-1]) if minutes and minutes[-1].begin >= current else self._older
+            self._full_minutes = bars.day(bar for bar in minutes if since < bar.begin < current)
+            self._full_minutes_until = current
+        return (
+            self._full_minutes.and_then(minutes[-1]) if minutes and minutes[-1].begin >= current else self._full_minutes
+        )
 
     def today(self, now: Nanoseconds) -> Day:
         """Since midnight in UTC."""

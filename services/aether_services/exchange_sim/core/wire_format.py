@@ -12,7 +12,7 @@ from aether_services.exchange_sim.core import markets
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from aether_services.domain.instruments import Instrument, Trading
+    from aether_services.domain.instruments import Instrument, TradingStatus
     from aether_services.exchange_sim.core.bars import Bar
     from aether_services.exchange_sim.core.orders import Traded
     from aether_services.exchange_sim.core.views import Market
@@ -21,7 +21,7 @@ HEARTBEAT: Final = '{"channel":"heartbeat"}'
 SNAPSHOT, UPDATE = "snapshot", "update"
 
 
-def written(value: object) -> str:
+def to_json(value: object) -> str:
     """As JSON without spaces."""
     return json.dumps(value, separators=(",", ":"))
 
@@ -31,10 +31,10 @@ def micros(at: Nanoseconds) -> str:
     return times.text(at)[:-4] + "Z"
 
 
-def status(system: Trading, connection_id: int) -> str:
+def status(system: TradingStatus, connection_id: int) -> str:
     """What the venue takes."""
-    said = {"version": "2.0.10", "system": system.value, "api_version": "v2", "connection_id": connection_id}
-    return written({"channel": "status", "type": UPDATE, "data": [said]})
+    fields = {"version": "2.0.10", "system": system.value, "api_version": "v2", "connection_id": connection_id}
+    return to_json({"channel": "status", "type": UPDATE, "data": [fields]})
 
 
 def book(  # noqa: PLR0913 - a message has that many parts
@@ -47,16 +47,16 @@ def book(  # noqa: PLR0913 - a message has that many parts
     )
 
 
-def trades(instrument: Instrument, some: Iterable[Traded], *, kind: str) -> str:
+def trades(instrument: Instrument, items: Iterable[Traded], *, kind: str) -> str:
     """Trades of one market, the oldest first."""
-    said = ",".join(
+    fields = ",".join(
         f'{{"symbol":"{trade.symbol}","side":"{trade.side.value}",'
         f'"price":{decimals.text(trade.price, instrument.price_digits)},'
         f'"qty":{decimals.text(trade.quantity, instrument.quantity_digits)},'
         f'"ord_type":"{trade.order_type.value}","trade_id":{trade.trade_id},"timestamp":"{micros(trade.at)}"}}'
-        for trade in some
+        for trade in items
     )
-    return f'{{"channel":"trade","type":"{kind}","data":[{said}]}}'
+    return f'{{"channel":"trade","type":"{kind}","data":[{fields}]}}'
 
 
 def ticker(market: Market, *, kind: str, now: Nanoseconds) -> str:
@@ -90,26 +90,26 @@ def percent(change: int, of: int) -> int:
     return -share if change < 0 else share
 
 
-def ohlc(instrument: Instrument, some: Sequence[Bar], *, kind: str, now: Nanoseconds) -> str:
+def ohlc(instrument: Instrument, items: Sequence[Bar], *, kind: str, now: Nanoseconds) -> str:
     """Candles of one market and interval."""
 
     def price(units: int) -> str:
         return decimals.text(units, instrument.price_digits)
 
-    said = ",".join(
+    fields = ",".join(
         f'{{"symbol":"{bar.symbol}","open":{price(bar.open)},"high":{price(bar.high)},"low":{price(bar.low)},'
         f'"close":{price(bar.close)},"trades":{bar.trades},'
         f'"volume":{decimals.text(bar.volume, instrument.quantity_digits)},"vwap":{price(bar.vwap())},'
         f'"interval_begin":"{times.text(bar.begin)}","interval":{bar.interval},'
         f'"timestamp":"{micros(Nanoseconds(bar.begin + bar.interval * times.MINUTE))}"}}'
-        for bar in some
+        for bar in items
     )
-    return f'{{"channel":"ohlc","type":"{kind}","timestamp":"{times.text(now)}","data":[{said}]}}'
+    return f'{{"channel":"ohlc","type":"{kind}","timestamp":"{times.text(now)}","data":[{fields}]}}'
 
 
-def instruments(some: Iterable[Instrument], *, kind: str) -> str:
+def instruments(items: Iterable[Instrument], *, kind: str) -> str:
     """Reference data: here `data` is an object."""
-    known = list(some)
+    known = list(items)
     names = {one.base for one in known} | {one.quote for one in known}
     assets = [
         {
@@ -125,11 +125,11 @@ def instruments(some: Iterable[Instrument], *, kind: str) -> str:
         if asset.name in names
     ]
     pairs = ",".join(_pair(one) for one in known)
-    return f'{{"channel":"instrument","type":"{kind}","data":{{"assets":{written(assets)},"pairs":[{pairs}]}}}}'
+    return f'{{"channel":"instrument","type":"{kind}","data":{{"assets":{to_json(assets)},"pairs":[{pairs}]}}}}'
 
 
 def _pair(one: Instrument) -> str:
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "symbol": one.symbol,
         "base": one.base,
         "quote": one.quote,
@@ -145,4 +145,4 @@ def _pair(one: Instrument) -> str:
         f'"qty_increment":{decimals.text(1, one.quantity_digits)},"cost_min":{decimals.plain(one.cost_min)},'
         f'"tick_size":{tick},"price_increment":{tick},"qty_min":{decimals.plain(one.quantity_min)}'
     )
-    return f"{written(said)[:-1]},{numbers}}}"
+    return f"{to_json(fields)[:-1]},{numbers}}}"

@@ -9,39 +9,39 @@ from fastapi import FastAPI, HTTPException, Query
 
 from aether_services.contracts.models import Amount, Message, Time
 from aether_services.domain import decimals
-from aether_services.domain.instruments import Symbol, Trading
+from aether_services.domain.instruments import Symbol, TradingStatus
 from aether_services.domain.trades import OrderType, Side
 from aether_services.exchange_sim import schemas
 from aether_services.exchange_sim.connections import TRY_AGAIN
-from aether_services.exchange_sim.core.faults import Kind
+from aether_services.exchange_sim.core.faults import FaultKind
 
 if TYPE_CHECKING:
     from aether_services.exchange_sim.service import Venue
 
-SYSTEMS = (Trading.ONLINE, Trading.MAINTENANCE, Trading.CANCEL_ONLY, Trading.POST_ONLY)
+SYSTEM_STATUSES = (TradingStatus.ONLINE, TradingStatus.MAINTENANCE, TradingStatus.CANCEL_ONLY, TradingStatus.POST_ONLY)
 PAGE = 1000
 
 
-class _Said(pydantic.BaseModel):
+class _Body(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
-class Next(_Said):
+class NextMessages(_Body):
     """What is to go wrong: the next `count` messages of a channel, of one market or of any."""
 
-    kind: Kind
+    kind: FaultKind
     count: Annotated[int, pydantic.Field(ge=1, le=1_000_000)] = 1
     channel: str = schemas.BOOK
     symbol: str = ""
 
 
-class Silence(_Said):
+class Silence(_Body):
     """For how long nothing is sent."""
 
     seconds: Annotated[float, pydantic.Field(ge=0, le=3600)]
 
 
-class Mute(_Said):
+class Mute(_Body):
     """Which channel of which market is sent nothing of, and for how long."""
 
     channel: str
@@ -51,19 +51,19 @@ class Mute(_Said):
     """Whether its snapshots are sent all the same: then a book is as it was when it was subscribed to."""
 
 
-class Refusal(_Said):
+class CallRejection(_Body):
     """For how long calls of REST are refused."""
 
     seconds: Annotated[float, pydantic.Field(ge=0, le=3600)]
 
 
-class System(_Said):
+class System(_Body):
     """What the venue takes."""
 
-    system: Trading
+    system: TradingStatus
 
 
-class Flow(_Said):
+class Flow(_Body):
     """How the market moves; what is not said stays."""
 
     speed: Annotated[float, pydantic.Field(gt=0, le=100)] | None = None
@@ -82,10 +82,10 @@ class JournalTrade(Message):
     at: Time
 
 
-def _of_a_market(venue: Venue, channel: str, symbol: str | None) -> None:
+def _check_market(venue: Venue, channel: str, symbol: str | None) -> None:
     """Refuse what is no channel that is subscribed to market by market, or no market."""
-    if channel not in schemas.OF_MARKETS:
-        raise HTTPException(422, f"a channel is one of {', '.join(schemas.OF_MARKETS)}")
+    if channel not in schemas.MARKET_CHANNELS:
+        raise HTTPException(422, f"a channel is one of {', '.join(schemas.MARKET_CHANNELS)}")
     if symbol is not None and Symbol(symbol) not in venue.instruments:
         raise HTTPException(422, "there is no such market here")
 
@@ -95,61 +95,61 @@ def create(venue: Venue) -> FastAPI:  # noqa: C901 - ten ways, each short
     app = FastAPI(title="Faults on demand", version="1", docs_url=None, redoc_url=None)
 
     @app.get("/faults")
-    async def described() -> dict[str, Any]:
+    async def faults() -> dict[str, Any]:
         """What is wrong on purpose."""
-        return venue.described()
+        return venue.describe_faults()
 
     @app.post("/faults/next")
-    async def following(said: Next) -> dict[str, Any]:
+    async def next_messages(body: NextMessages) -> dict[str, Any]:
         """Let the next messages go wrong."""
-        _of_a_market(venue, said.channel, said.symbol or None)
-        if said.kind is Kind.CHECKSUM and said.channel != schemas.BOOK:
+        _check_market(venue, body.channel, body.symbol or None)
+        if body.kind is FaultKind.CHECKSUM and body.channel != schemas.BOOK:
             raise HTTPException(422, "only a book has a checksum")
-        venue.audience.faults.add(said.kind, said.channel, said.symbol, said.count)
-        return venue.described()
+        venue.subscribers.faults.add(body.kind, body.channel, body.symbol, body.count)
+        return venue.describe_faults()
 
     @app.post("/faults/silence")
-    async def silence(said: Silence) -> dict[str, Any]:
+    async def silence(body: Silence) -> dict[str, Any]:
         """Send nothing for a while, not even heartbeats; 0 ends it."""
-        venue.audience.be_silent(said.seconds)
-        return venue.described()
+        venue.subscribers.silence(body.seconds)
+        return venue.describe_faults()
 
     @app.post("/faults/mute")
-    async def mute(said: Mute) -> dict[str, Any]:
+    async def mute(body: Mute) -> dict[str, Any]:
         """Send nothing of one channel of one market for a while, and acknowledge who subscribes; 0 ends it."""
-        _of_a_market(venue, said.channel, said.symbol)
-        venue.audience.mute(said.channel, said.symbol, said.seconds, snapshots=said.snapshots)
-        return venue.described()
+        _check_market(venue, body.channel, body.symbol)
+        venue.subscribers.mute(body.channel, body.symbol, body.seconds, snapshots=body.snapshots)
+        return venue.describe_faults()
 
     @app.post("/faults/too-many-requests")
-    async def too_many_requests(said: Refusal) -> dict[str, Any]:
+    async def too_many_requests(body: CallRejection) -> dict[str, Any]:
         """Refuse every call of REST for a while as one too many; 0 ends it."""
-        venue.refuse_calls(said.seconds)
-        return venue.described()
+        venue.block_calls(body.seconds)
+        return venue.describe_faults()
 
     @app.post("/faults/disconnect")
     async def disconnect() -> dict[str, int]:
         """Close every connection."""
-        return {"closed": venue.audience.close_all(TRY_AGAIN, "disconnected on demand")}
+        return {"closed": venue.subscribers.close_all(TRY_AGAIN, "disconnected on demand")}
 
     @app.post("/faults/slow-consumer")
     async def slow_consumer() -> dict[str, int]:
         """Close every connection as if too many messages waited for it."""
-        return {"closed": venue.audience.close_all_as_slow()}
+        return {"closed": venue.subscribers.close_all_as_slow()}
 
     @app.post("/system")
-    async def be(said: System) -> dict[str, Any]:
+    async def set_system(body: System) -> dict[str, Any]:
         """Change what the venue takes."""
-        if said.system not in SYSTEMS:
-            raise HTTPException(422, f"a system is one of {', '.join(SYSTEMS)}")
-        venue.be(said.system)
-        return venue.described()
+        if body.system not in SYSTEM_STATUSES:
+            raise HTTPException(422, f"a system is one of {', '.join(SYSTEM_STATUSES)}")
+        venue.set_system(body.system)
+        return venue.describe_faults()
 
     @app.post("/flow")
-    async def flow(said: Flow) -> dict[str, Any]:
+    async def flow(body: Flow) -> dict[str, Any]:
         """Make the market faster or slower, or stop it: once this is answered, all that happened has been told."""
-        await venue.flow(speed=said.speed, flowing=said.flowing)
-        return venue.described()
+        await venue.flow(speed=body.speed, flowing=body.flowing)
+        return venue.describe_faults()
 
     @app.get("/journal/trades")
     async def trades(

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from aether_services.exchange_sim.core.views import Ladder, Market
     from aether_services.exchange_sim.service import Venue
 
-MOST_TRADES: Final = 1000
-MOST_LEVELS: Final = 500
-LEVELS: Final = 100
-OF_SECONDS: Final = 10**12
+MAX_TRADES: Final = 1000
+MAX_LEVELS: Final = 500
+DEFAULT_LEVELS: Final = 100
+SECONDS_BELOW: Final = 10**12
 """A cursor below this is in seconds, as Kraken's own examples have it; above, in nanoseconds."""
-_LONGEST: Final = 20
+_MAX_NUMBER_DIGITS: Final = 20
 """Digits of a number that somebody may mean."""
 
 UNKNOWN_PAIR: Final = "EQuery:Unknown asset pair"
@@ -40,10 +40,10 @@ UNKNOWN_METHOD: Final = "EGeneral:Unknown method"
 INVALID_ARGUMENTS: Final = "EGeneral:Invalid arguments"
 INVALID_KEY: Final = "EAPI:Invalid key"
 TOO_MANY: Final = "EGeneral:Too many requests"
-_LARGEST: Final = 64 * 1024
+_MAX_BODY_BYTES: Final = 64 * 1024
 """Bytes of a body; nobody has that much to ask."""
 
-_DESCRIBED: Final[dict[str, dict[str, Any]]] = {
+_OPENAPI_PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "pair": {
         "name": "pair",
         "required": True,
@@ -55,127 +55,127 @@ _DESCRIBED: Final[dict[str, dict[str, Any]]] = {
     "assetVersion": {"name": "assetVersion", "schema": {"type": "integer", "enum": [0, 1]}},
     "interval": {"name": "interval", "schema": {"type": "integer", "enum": list(bars.INTERVALS)}},
     "since": {"name": "since", "schema": {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}},
-    "levels": {"name": "count", "schema": {"type": "integer", "minimum": 1, "maximum": MOST_LEVELS}},
-    "trades": {"name": "count", "schema": {"type": "integer", "minimum": 1, "maximum": MOST_TRADES}},
+    "levels": {"name": "count", "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LEVELS}},
+    "trades": {"name": "count", "schema": {"type": "integer", "minimum": 1, "maximum": MAX_TRADES}},
 }
-"""Parameters for /openapi.json. They are read by hand: what is wrong with one is said in the envelope, with 200."""
+"""Parameters for /openapi.json. They are read by hand: what is wrong with one is value in the envelope, with 200."""
 
 
-def _reads(*names: str) -> dict[str, Any]:
-    return {"parameters": [{"in": "query", **_DESCRIBED[name]} for name in names]}
+def _openapi_parameters(*names: str) -> dict[str, Any]:
+    return {"parameters": [{"in": "query", **_OPENAPI_PARAMETERS[name]} for name in names]}
 
 
 @dataclass
-class Invalid(Exception):
+class InvalidRequest(Exception):
     """A request that Kraken would not answer."""
 
     error: str
 
 
-def _arguments(field: str) -> Invalid:
-    return Invalid(f"{INVALID_ARGUMENTS}:{field}")
+def _invalid_argument(field: str) -> InvalidRequest:
+    return InvalidRequest(f"{INVALID_ARGUMENTS}:{field}")
 
 
-async def _said(request: Request) -> Mapping[str, str]:
+async def _read_parameters(request: Request) -> Mapping[str, str]:
     """The parameters: those of the address and, of a POST, those of its body, a form or JSON, which come first."""
-    said = dict(request.query_params)
+    values = dict(request.query_params)
     if request.method != "POST":
-        return said
+        return values
     body = bytearray()
     try:
         async for chunk in request.stream():
             body += chunk
-            if len(body) > _LARGEST:
-                raise Invalid(INVALID_ARGUMENTS)
-    except ClientDisconnect as gone:  # whoever asked does not hear the answer
-        raise Invalid(INVALID_ARGUMENTS) from gone
+            if len(body) > _MAX_BODY_BYTES:
+                raise InvalidRequest(INVALID_ARGUMENTS)
+    except ClientDisconnect as error:  # whoever asked does not hear the answer
+        raise InvalidRequest(INVALID_ARGUMENTS) from error
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
-        return said | _of_json(bytes(body))
-    return said | dict(urllib.parse.parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
+        return values | _of_json(bytes(body))
+    return values | dict(urllib.parse.parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
 
 
 def _of_json(body: bytes) -> dict[str, str]:
     try:
         fields = json.loads(body or b"{}", parse_int=str, parse_float=str)  # as they stand there
     except (ValueError, RecursionError) as fault:
-        raise Invalid(INVALID_ARGUMENTS) from fault
+        raise InvalidRequest(INVALID_ARGUMENTS) from fault
     if not isinstance(fields, dict):
-        raise Invalid(INVALID_ARGUMENTS)
+        raise InvalidRequest(INVALID_ARGUMENTS)
     given = {name: value for name, value in fields.items() if value is not None}
     for name, value in given.items():
         if not isinstance(value, str):
-            raise _arguments(name)
+            raise _invalid_argument(name)
     return given
 
 
-class Asking:
+class Parameters:
     """A request's parameters, read one by one."""
 
-    def __init__(self, said: Mapping[str, str], venue: Venue) -> None:
-        self._said = said
+    def __init__(self, values: Mapping[str, str], venue: Venue) -> None:
+        self._values = values
         self._names = markets.names(venue.instruments.values())
         self._instruments = venue.instruments
 
     @property
     def modern(self) -> bool:
         """Whether markets and assets are called as on the WebSocket."""
-        said = self._said.get("assetVersion", "0")
-        if said not in {"0", "1"}:
-            raise _arguments("assetVersion")
-        return said == "1"
+        value = self._values.get("assetVersion", "0")
+        if value not in {"0", "1"}:
+            raise _invalid_argument("assetVersion")
+        return value == "1"
 
     def one_of(self, name: str, allowed: Sequence[str]) -> str:
         """A word; the first of those allowed when it is not given."""
-        said = self._said.get(name, allowed[0])
-        if said not in allowed:
-            raise _arguments(name)
-        return said
+        value = self._values.get(name, allowed[0])
+        if value not in allowed:
+            raise _invalid_argument(name)
+        return value
 
     def number(self, name: str, default: int) -> int:
         """A whole number that is not negative."""
-        said = self._said.get(name)
-        if said is None or not said:
+        value = self._values.get(name)
+        if value is None or not value:
             return default
-        if not (said.isascii() and said.isdigit() and len(said) <= _LONGEST):
-            raise _arguments(name)
-        return int(said)
+        if not (value.isascii() and value.isdigit() and len(value) <= _MAX_NUMBER_DIGITS):
+            raise _invalid_argument(name)
+        return int(value)
 
     def pairs(self) -> dict[str, Instrument]:
         """The name that the answer has → the market; all of them when none is named."""
-        said = self._said.get("pair")
-        if not said:
-            return {self._called(one, one.rest_id): one for one in self._instruments.values()}
-        return dict(self._pair(name) for name in said.split(","))
+        value = self._values.get("pair")
+        if not value:
+            return {self._response_name(one, one.rest_id): one for one in self._instruments.values()}
+        return dict(self._pair(name) for name in value.split(","))
 
     def pair(self) -> tuple[str, Instrument]:
         """The one market that is named, and the name that the answer has."""
-        said = self._said.get("pair")
-        if not said:
-            raise _arguments("pair")
-        return self._pair(said)
+        value = self._values.get("pair")
+        if not value:
+            raise _invalid_argument("pair")
+        return self._pair(value)
 
     def assets(self) -> dict[str, markets.Asset]:
         """The name that the answer has → the asset; all of them when none is named."""
         names = {
             name: asset for asset in markets.ASSETS.values() for name in (asset.name, asset.altname, asset.rest_id)
         }
-        said = self._said.get("asset")
-        if not said:
-            wanted: Iterable[markets.Asset] = markets.ASSETS.values()
-        elif all(name.strip() in names for name in said.split(",")):
-            wanted = [names[name.strip()] for name in said.split(",")]
+        value = self._values.get("asset")
+        if not value:
+            chosen: Iterable[markets.Asset] = markets.ASSETS.values()
+        elif all(name.strip() in names for name in value.split(",")):
+            chosen = [names[name.strip()] for name in value.split(",")]
         else:
-            raise Invalid(UNKNOWN_ASSET)
+            raise InvalidRequest(UNKNOWN_ASSET)
         modern = self.modern
-        return {asset.name if modern else asset.rest_id: asset for asset in wanted}
+        return {asset.name if modern else asset.rest_id: asset for asset in chosen}
 
     def _pair(self, name: str) -> tuple[str, Instrument]:
         one = self._names.get(name.strip())
         if one is None:
-            raise Invalid(UNKNOWN_PAIR)
-        return self._called(one, name.strip()), one
+            raise InvalidRequest(UNKNOWN_PAIR)
+        return self._response_name(one, name.strip()), one
 
-    def _called(self, one: Instrument, name: str) -> str:
+    def _response_name(self, one: Instrument, name: str) -> str:
         """Who asks with a slash is answered with it: clients look the market up under the name that they gave."""
         if self.modern:
             return one.symbol
@@ -186,28 +186,28 @@ def add(app: fastapi.FastAPI, venue: Venue) -> None:
     """Serve it."""
 
     async def limited(request: Request) -> None:
-        if not venue.answers(request.client.host if request.client else ""):
-            raise Invalid(TOO_MANY)
+        if not venue.allows_call(request.client.host if request.client else ""):
+            raise InvalidRequest(TOO_MANY)
 
     router = APIRouter(prefix="/0", dependencies=[Depends(limited)])
     _add_reference(router, venue)
     _add_books(router, venue)
     _add_history(router, venue)
 
-    @app.exception_handler(Invalid)
-    async def invalid(_: Request, fault: Invalid) -> responses.JSONResponse:
+    @app.exception_handler(InvalidRequest)
+    async def invalid(_: Request, fault: InvalidRequest) -> responses.JSONResponse:
         return responses.JSONResponse({"error": [fault.error]})
 
     @router.api_route("/public/{method}", methods=["GET", "POST"], include_in_schema=False)
     async def unknown(method: str) -> responses.JSONResponse:
         del method
-        raise Invalid(UNKNOWN_METHOD)
+        raise InvalidRequest(UNKNOWN_METHOD)
 
     # Nobody has a key here, so none is valid, whatever it is for.
     @router.api_route("/private/{method:path}", methods=["GET", "POST"], include_in_schema=False)
     async def private(method: str) -> responses.JSONResponse:
         del method
-        raise Invalid(INVALID_KEY)
+        raise InvalidRequest(INVALID_KEY)
 
     app.include_router(router)
 
@@ -217,15 +217,17 @@ def _public(
 ) -> Callable[[Callable[..., Awaitable[responses.JSONResponse]]], None]:
     """Answer a public method by GET and POST alike; described is GET alone, as in Kraken's own description."""
 
-    def put(handler: Callable[..., Awaitable[responses.JSONResponse]]) -> None:
+    def register(handler: Callable[..., Awaitable[responses.JSONResponse]]) -> None:
         path = f"/public/{method}"
-        router.add_api_route(path, handler, methods=["GET"], tags=["public"], openapi_extra=_reads(*params))
+        router.add_api_route(
+            path, handler, methods=["GET"], tags=["public"], openapi_extra=_openapi_parameters(*params)
+        )
         router.add_api_route(path, handler, methods=["POST"], include_in_schema=False)
 
-    return put
+    return register
 
 
-def answer(result: object) -> responses.JSONResponse:
+def success(result: object) -> responses.JSONResponse:
     """A result without an error."""
     return responses.JSONResponse({"error": [], "result": result})
 
@@ -234,33 +236,33 @@ def _add_reference(router: APIRouter, venue: Venue) -> None:
     @_public(router, "Time")
     async def time() -> responses.JSONResponse:
         """What time it is here."""
-        now = times.moment(venue.clock.now())
-        return answer({"unixtime": int(now.timestamp()), "rfc1123": f"{now:%a, %d %b %y %H:%M:%S +0000}"})
+        now = times.to_datetime(venue.clock.now())
+        return success({"unixtime": int(now.timestamp()), "rfc1123": f"{now:%a, %d %b %y %H:%M:%S +0000}"})
 
     @_public(router, "SystemStatus")
     async def system_status() -> responses.JSONResponse:
         """What the venue takes."""
-        now = times.moment(venue.clock.now())
-        return answer({"status": venue.engine.system.value, "timestamp": f"{now:%Y-%m-%dT%H:%M:%SZ}"})
+        now = times.to_datetime(venue.clock.now())
+        return success({"status": venue.engine.system.value, "timestamp": f"{now:%Y-%m-%dT%H:%M:%SZ}"})
 
     @_public(router, "Assets", "asset", "assetVersion")
     async def assets(request: Request) -> responses.JSONResponse:
         """The assets, by name."""
-        asking = Asking(await _said(request), venue)
-        if asking.one_of("aclass", ("currency", "tokenized_asset")) != "currency":
-            return answer({})
-        return answer({name: _asset(asset, modern=asking.modern) for name, asset in asking.assets().items()})
+        parameters = Parameters(await _read_parameters(request), venue)
+        if parameters.one_of("aclass", ("currency", "tokenized_asset")) != "currency":
+            return success({})
+        return success({name: _asset(asset, modern=parameters.modern) for name, asset in parameters.assets().items()})
 
     @_public(router, "AssetPairs", "pairs", "info", "assetVersion")
     async def asset_pairs(request: Request) -> responses.JSONResponse:
         """The markets, by name."""
-        asking = Asking(await _said(request), venue)
-        info = asking.one_of("info", ("info", "leverage", "fees", "margin"))
-        if asking.one_of("aclass_base", ("currency", "tokenized_asset")) != "currency":
-            return answer({})
-        said = {name: _pair(one, modern=asking.modern) for name, one in asking.pairs().items()}
+        parameters = Parameters(await _read_parameters(request), venue)
+        info = parameters.one_of("info", ("info", "leverage", "fees", "margin"))
+        if parameters.one_of("aclass_base", ("currency", "tokenized_asset")) != "currency":
+            return success({})
+        pairs = {name: _pair(one, modern=parameters.modern) for name, one in parameters.pairs().items()}
         only = _INFO.get(info)
-        return answer({name: {key: one[key] for key in only or one} for name, one in said.items()})
+        return success({name: {key: one[key] for key in only or one} for name, one in pairs.items()})
 
 
 def _add_books(router: APIRouter, venue: Venue) -> None:
@@ -268,67 +270,67 @@ def _add_books(router: APIRouter, venue: Venue) -> None:
     async def ticker(request: Request) -> responses.JSONResponse:
         """Best prices, last trade, today and the last 24 hours."""
         now = venue.clock.now()
-        pairs = Asking(await _said(request), venue).pairs()
-        return answer({name: _ticker(venue.markets[one.symbol], now) for name, one in pairs.items()})
+        pairs = Parameters(await _read_parameters(request), venue).pairs()
+        return success({name: _ticker(venue.markets[one.symbol], now) for name, one in pairs.items()})
 
     @_public(router, "Depth", "pair", "levels", "assetVersion")
     async def depth(request: Request) -> responses.JSONResponse:
         """The book."""
-        asking = Asking(await _said(request), venue)
-        name, one = asking.pair()
+        parameters = Parameters(await _read_parameters(request), venue)
+        name, one = parameters.pair()
         # Public programs ask for a thousand: more than there is to be had is answered with what there is.
-        count = min(asking.number("count", LEVELS), MOST_LEVELS)
+        count = min(parameters.number("count", DEFAULT_LEVELS), MAX_LEVELS)
         if not count:
-            raise _arguments("count")
+            raise _invalid_argument("count")
         market = venue.markets[one.symbol]
-        return answer({name: {"asks": _levels(market.asks, one, count), "bids": _levels(market.bids, one, count)}})
+        return success({name: {"asks": _levels(market.asks, one, count), "bids": _levels(market.bids, one, count)}})
 
     @_public(router, "Spread", "pair", "since", "assetVersion")
     async def spread(request: Request) -> responses.JSONResponse:
         """How the best prices changed lately."""
-        asking = Asking(await _said(request), venue)
-        name, one = asking.pair()
-        since = asking.number("since", 0)
+        parameters = Parameters(await _read_parameters(request), venue)
+        name, one = parameters.pair()
+        since = parameters.number("since", 0)
         rows = [
             [at // times.SECOND, _price(bid, one), _price(ask, one)]
             for at, bid, ask in venue.markets[one.symbol].spreads
             if at // times.SECOND >= since
         ]
-        return answer({name: rows, "last": rows[-1][0] if rows else since})
+        return success({name: rows, "last": rows[-1][0] if rows else since})
 
 
 def _add_history(router: APIRouter, venue: Venue) -> None:
     @_public(router, "OHLC", "pair", "interval", "since", "assetVersion")
     async def ohlc(request: Request) -> responses.JSONResponse:
         """The last candles, and the one that is not over."""
-        asking = Asking(await _said(request), venue)
-        name, one = asking.pair()
-        interval = asking.number("interval", 1)
+        parameters = Parameters(await _read_parameters(request), venue)
+        name, one = parameters.pair()
+        interval = parameters.number("interval", 1)
         if interval not in bars.INTERVALS:
-            raise _arguments("interval")
-        since = asking.number("since", -1) * times.SECOND
+            raise _invalid_argument("interval")
+        since = parameters.number("since", -1) * times.SECOND
         known = list(bars.with_empty(venue.markets[one.symbol].bars(interval), venue.clock.now()))
-        committed, current = known[-bars.SERVED - 1 : -1], known[-1:]
+        committed, current = known[-bars.MAX_SERVED - 1 : -1], known[-1:]
         rows = [bar for bar in committed if bar.begin > since] + current
         last = committed[-1].begin if committed else 0
-        return answer({name: [_candle(bar, one) for bar in rows], "last": last // times.SECOND})
+        return success({name: [_candle(bar, one) for bar in rows], "last": last // times.SECOND})
 
     @_public(router, "Trades", "pair", "since", "trades", "assetVersion")
     async def trades(request: Request) -> responses.JSONResponse:
         """Trades after a cursor, or the last ones."""
-        asking = Asking(await _said(request), venue)
-        name, one = asking.pair()
-        count = asking.number("count", MOST_TRADES)
-        if not 1 <= count <= MOST_TRADES:
-            raise _arguments("count")
-        since = asking.number("since", -1)
+        parameters = Parameters(await _read_parameters(request), venue)
+        name, one = parameters.pair()
+        count = parameters.number("count", MAX_TRADES)
+        if not 1 <= count <= MAX_TRADES:
+            raise _invalid_argument("count")
+        since = parameters.number("since", -1)
         if since >= 0:
-            since = min(since * times.SECOND if since < OF_SECONDS else since, 2**63 - 1)
+            since = min(since * times.SECOND if since < SECONDS_BELOW else since, 2**63 - 1)
             found = await venue.journal.since(one.symbol, Nanoseconds(since), count)
         else:
             found = await venue.journal.newest(one.symbol, count)
         last = found[-1].at if found else max(since, 0)
-        return answer({name: [_trade(trade, one) for trade in found], "last": str(last)})
+        return success({name: [_trade(trade, one) for trade in found], "last": str(last)})
 
 
 def _asset(asset: markets.Asset, *, modern: bool) -> dict[str, Any]:
@@ -430,8 +432,8 @@ def _candle(bar: Bar, one: Instrument) -> list[Any]:
 
 def _levels(side: Ladder, one: Instrument, count: int) -> list[list[Any]]:
     return [
-        [_price(side.price(place), one), _lots(quantity, one), side.changed_at[place] // times.SECOND]
-        for place, quantity in enumerate(side.quantities[:count])
+        [_price(side.price(index), one), _lots(quantity, one), side.changed_at[index] // times.SECOND]
+        for index, quantity in enumerate(side.quantities[:count])
     ]
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from aether_services.exchange_sim.connections import Connection
     from aether_services.exchange_sim.service import Venue
 
-FAREWELL: Final = 4.0
+CLOSE_TIMEOUT: Final = 4.0
 """Seconds for a connection to take the reason why it is closed: fewer than the process has for its end."""
 
 
@@ -24,7 +24,7 @@ def add(app: fastapi.FastAPI, venue: Venue) -> None:
     @app.websocket("/v2")
     async def v2(websocket: WebSocket) -> None:
         address = websocket.client.host if websocket.client else ""
-        if not venue.admits(address):
+        if not venue.allows_connection(address):
             await websocket.send_denial_response(responses.PlainTextResponse("error code: 1015\n", status_code=429))
             return
         await websocket.accept()
@@ -32,40 +32,40 @@ def add(app: fastapi.FastAPI, venue: Venue) -> None:
         try:
             await _serve(websocket, connection, venue)
         finally:
-            venue.audience.remove(connection)
+            venue.subscribers.remove(connection)
 
 
 async def _serve(websocket: WebSocket, connection: Connection, venue: Venue) -> None:
-    hearing = asyncio.create_task(_hear(websocket, connection, venue))
-    telling = asyncio.create_task(_tell(websocket, connection))
+    receiving = asyncio.create_task(_receive(websocket, connection, venue))
+    sending = asyncio.create_task(_send(websocket, connection))
     try:
-        ends: set[asyncio.Future[Any]] = {hearing, telling, connection.closing}
+        ends: set[asyncio.Future[Any]] = {receiving, sending, connection.closing}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (hearing, telling):
+        for task in (receiving, sending):
             task.cancel()
-        await asyncio.wait({hearing, telling})
-    gone = hearing.done() and not hearing.cancelled()
-    if connection.closing.done() and not gone:
+        await asyncio.wait({receiving, sending})
+    disconnected = receiving.done() and not receiving.cancelled()
+    if connection.closing.done() and not disconnected:
         code, reason = connection.closing.result()
         # Whoever takes nothing does not take this either, and is left alone with it.
         with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
-            async with asyncio.timeout(FAREWELL):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
                 await websocket.close(code, reason)
-    for task in (hearing, telling):
+    for task in (receiving, sending):
         if not task.cancelled() and (fault := task.exception()) is not None:
             raise fault
 
 
-async def _hear(websocket: WebSocket, connection: Connection, venue: Venue) -> None:
+async def _receive(websocket: WebSocket, connection: Connection, venue: Venue) -> None:
     while True:
         message = await websocket.receive()
         if message["type"] == "websocket.disconnect":
             return
-        venue.hear(connection, message.get("text") or message.get("bytes") or "")
+        venue.receive(connection, message.get("text") or message.get("bytes") or "")
 
 
-async def _tell(websocket: WebSocket, connection: Connection) -> None:
+async def _send(websocket: WebSocket, connection: Connection) -> None:
     with contextlib.suppress(WebSocketDisconnect):
         while True:
             await websocket.send_text(await connection.next())

@@ -312,7 +312,7 @@ def _instrument(symbol: Symbol, rest_id: str, wsname: str, pair: _Pair) -> Instr
         price_digits=_digits(pair.pair_decimals),
         quantity_digits=_digits(pair.lot_decimals),
         cost_digits=_digits(pair.cost_decimals),
-        tick_size=wire.positive(decimals.read(pair.tick_size)),
+        tick_size=wire.positive(decimals.parse(pair.tick_size)),
         quantity_min=_minimum(pair.ordermin),
         cost_min=_minimum(pair.costmin),
     )
@@ -323,13 +323,13 @@ def _instrument(symbol: Symbol, rest_id: str, wsname: str, pair: _Pair) -> Instr
 
 def _digits(raw: msgspec.Raw) -> int:
     digits = wire.integer(raw)
-    if not 0 <= digits <= decimals.MOST_DIGITS:
+    if not 0 <= digits <= decimals.MAX_DIGITS:
         raise ValueError(f"not a number of decimals: {digits}")
     return digits
 
 
 def _minimum(text: str) -> Decimal:
-    value = decimals.read(text)
+    value = decimals.parse(text)
     if value < 0:
         raise ValueError(f"negative: {value}")
     return value
@@ -357,8 +357,8 @@ def _trade_id_of(raw: msgspec.Raw) -> int | None:
 
 
 def _in_digits(text: str, digits: int) -> Decimal:
-    value = decimals.read(text)
-    if decimals.needs(value) > digits:
+    value = decimals.parse(text)
+    if decimals.decimal_places(value) > digits:
         raise RejectedValue(RejectionReason.DECIMALS, f"a number with more than {digits} decimals", text)
     return decimals.unscaled(decimals.scaled(value, digits), digits)
 

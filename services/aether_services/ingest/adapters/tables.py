@@ -245,7 +245,7 @@ class _Sink:
             self._known[symbol] = trade_id
             if until is not None:
                 self._candles[symbol] = until
-        return {symbol: Cursor(trade_id=trade_id, at=times.of(ts)) for symbol, trade_id, ts, _ in rows}
+        return {symbol: Cursor(trade_id=trade_id, at=times.from_datetime(ts)) for symbol, trade_id, ts, _ in rows}
 
     async def deliver(
         self,
@@ -257,7 +257,7 @@ class _Sink:
         newest = {(message.topic, message.symbol): message.body for message in messages}
         books = [_book_row(body) for (topic, _), body in newest.items() if topic is Topic.BOOK]
         tickers = [_ticker_row(body) for (topic, _), body in newest.items() if topic is Topic.TICKER]
-        ended = {symbol: _minute(times.moment(until)) for symbol, until in complete.items()}
+        ended = {symbol: _minute(times.to_datetime(until)) for symbol, until in complete.items()}
         due = {
             symbol for symbol, until in ended.items() if symbol not in self._candles or until > self._candles[symbol]
         }
@@ -295,7 +295,7 @@ class _Sink:
         for symbol, (_, trade_id, ts, until) in sorted(progress.items()):
             if until is not None:
                 at = [one.trade.at for one in markets.get(symbol, ()) if one.trade.trade_id > trade_id]
-                latest = max(ts, times.moment(max(at))) if at else ts
+                latest = max(ts, times.to_datetime(max(at))) if at else ts
                 target = max(_minute(latest), ended.get(symbol, until))
                 rows += await self._store_candles(symbol, at, until, target)
         # Remembered once it is true: the transaction may still fail, but then this sink is given up.
@@ -316,9 +316,11 @@ class _Sink:
         """
         rows, since = 0, until
         self._candles[symbol] = until
-        if at and min(at) < (over := times.of(until)):
+        if at and min(at) < (over := times.from_datetime(until)):
             late = [one for one in at if one < over]
-            since, rows = await self._rewrite_candles(symbol, times.moment(min(late)), times.moment(max(late)), until)
+            since, rows = await self._rewrite_candles(
+                symbol, times.to_datetime(min(late)), times.to_datetime(max(late)), until
+            )
         target = max(target, until)
         if target > since:
             rows += await self._append_candles(symbol, since, min(target, since + CANDLES_PER_WRITE))
@@ -404,13 +406,13 @@ class _Sink:
 
 def _trade_rows(trades: Iterable[ReceivedTrade]) -> Iterator[Row]:
     """Rows of trades; those that came together were received at one time, which is made once."""
-    received, received_at = Nanoseconds(0), times.moment(Nanoseconds(0))
+    received, received_at = Nanoseconds(0), times.to_datetime(Nanoseconds(0))
     for one in trades:
         it = one.trade
         if one.received != received:
-            received, received_at = one.received, times.moment(one.received)
+            received, received_at = one.received, times.to_datetime(one.received)
         yield (
-            it.symbol, it.trade_id, times.moment(it.at), it.side.value, it.price, it.quantity, it.order_type.value,
+            it.symbol, it.trade_id, times.to_datetime(it.at), it.side.value, it.price, it.quantity, it.order_type.value,
             received_at,
         )  # fmt: skip
 
@@ -432,7 +434,7 @@ def _ticker_row(body: bytes) -> Row:
 
 
 def _datetime(text: str) -> datetime.datetime:
-    return times.moment(times.parse(text))
+    return times.to_datetime(times.parse(text))
 
 
 def _minute(at: datetime.datetime) -> datetime.datetime:
@@ -442,7 +444,11 @@ def _minute(at: datetime.datetime) -> datetime.datetime:
 def _columns(some: Iterable[ReceivedTrade]) -> tuple[list[str], list[int], list[datetime.datetime]]:
     """Markets, ids and times of trades."""
     trades = [one.trade for one in some]
-    return [one.symbol for one in trades], [one.trade_id for one in trades], [times.moment(one.at) for one in trades]
+    return (
+        [one.symbol for one in trades],
+        [one.trade_id for one in trades],
+        [times.to_datetime(one.at) for one in trades],
+    )
 
 
 def _kind(fault: psycopg.Error) -> str:

@@ -10,7 +10,7 @@ from aether_services.domain import times
 from aether_services.domain.times import Nanoseconds
 
 if TYPE_CHECKING:
-    from aether_services.domain.books import Book, Unusable
+    from aether_services.domain.books import Book, UnusableReason
     from aether_services.domain.instruments import Symbol
     from aether_services.domain.tickers import Ticker
     from aether_services.ingest.core.trade_logs import ReceivedTrade
@@ -67,7 +67,7 @@ class BookWriter:
         """A book that is still what it was when it was written last."""
         return self.usable(book, self._at, received)
 
-    def unusable(self, why: Unusable, now: Nanoseconds) -> bytes:
+    def unusable(self, why: UnusableReason, now: Nanoseconds) -> bytes:
         """Word that there is no book to be trusted."""
         self._number += 1
         at = times.text(now)

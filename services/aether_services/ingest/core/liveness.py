@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from aether_services.domain import times
-from aether_services.domain.books import Unusable
+from aether_services.domain.books import UnusableReason
 from aether_services.ingest.core.wire import Channel
 
 if TYPE_CHECKING:
@@ -168,4 +168,6 @@ def silent(market: Market, now: Nanoseconds, *, ticker_subscribed_for: Nanosecon
 
 def crossed_for_long(market: Market, now: Nanoseconds) -> bool:
     """Whether a book is crossed for so long that it is to be asked for anew; the next time is as long after that."""
-    return market.liveness.crossed(now, is_so=market.book is not None and market.book.unusable is Unusable.CROSSED)
+    return market.liveness.crossed(
+        now, is_so=market.book is not None and market.book.unusable is UnusableReason.CROSSED
+    )

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from aether_services.domain import times
-from aether_services.domain.books import Unusable
+from aether_services.domain.books import UnusableReason
 from aether_services.domain.times import Nanoseconds
 from aether_services.ingest.core import encoding, rejections
 from aether_services.ingest.core.liveness import Liveness
@@ -83,7 +83,7 @@ class Market:
         self.writer = encoding.BookWriter(symbol, writer)
         self.checksum_failures = self.gaps = 0
         self.snapshot_at = self.sent_at = self.verified_at = self.first_seen_at = Nanoseconds(0)
-        self.published: Unusable | None = Unusable.WAITING
+        self.published: UnusableReason | None = UnusableReason.WAITING
         """What was last published of the book: nothing, when it was usable."""
 
     @property
@@ -98,7 +98,7 @@ class Market:
             return UNKNOWN
         if self.unreadable:
             return UNREADABLE
-        return Unusable.WAITING if self.book is None else self.book.unusable or ""
+        return UnusableReason.WAITING if self.book is None else self.book.unusable or ""
 
     # Its book.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from aether_services.contracts.marketdata import Topic
 from aether_services.domain import decimals, times
-from aether_services.domain.books import Book, Unusable
+from aether_services.domain.books import Book, UnusableReason
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.ingest.core import encoding, fast_path, rejections, wire
@@ -241,8 +241,10 @@ class Markets:
 
     def _invalidate_book(self, market: Market, why: RejectionReason, received: Nanoseconds, kind: str) -> None:
         """What it was told about its book is not taken, so that the book is not what the venue has any more."""
-        if market.book is not None and (market.book.followed or kind != _UPDATE):
-            market.book.invalidate(Unusable.AHEAD if why is RejectionReason.TIME_AHEAD else Unusable.MALFORMED)
+        if market.book is not None and (market.book.in_sync or kind != _UPDATE):
+            market.book.invalidate(
+                UnusableReason.AHEAD if why is RejectionReason.TIME_AHEAD else UnusableReason.MALFORMED
+            )
             self._book_failed(market, received)
 
     def _withhold_after(self, market: Market, trade_id: int | None, fault: str, received: Nanoseconds) -> None:
@@ -263,7 +265,7 @@ class Markets:
             raise wire.MalformedMessage("no such market")
         if market is None or (book := market.book) is None:
             return
-        if kind == _UPDATE and not book.followed:
+        if kind == _UPDATE and not book.in_sync:
             return  # what comes before the snapshot that was asked for
         if kind not in {_SNAPSHOT, _UPDATE}:
             raise wire.MalformedMessage(f"neither a snapshot nor an update: {kind[:40]!r}")
@@ -281,7 +283,7 @@ class Markets:
             self.withdraw_contradicted(market, received)
         elif usable:
             self._publish(market, book, at, received)
-        elif book.unusable is Unusable.CROSSED:
+        elif book.unusable is UnusableReason.CROSSED:
             self.withdraw(market, received)
         else:
             self._book_failed(market, received)
@@ -289,7 +291,7 @@ class Markets:
     def withdraw_contradicted(self, market: Market, now: Nanoseconds) -> None:
         """Withdraw a book that cannot be what its market is: ticker or trades say otherwise."""
         if market.book is not None:
-            market.book.invalidate(Unusable.CONTRADICTED)
+            market.book.invalidate(UnusableReason.CONTRADICTED)
             market.liveness.book_withdrawn(now)
             self.resubscribe.add(market.symbol)
             self.withdraw(market, now)
@@ -301,7 +303,7 @@ class Markets:
 
     def _book_failed(self, market: Market, received: Nanoseconds) -> None:
         market.checksum_failures += 1
-        self.instruments_outdated |= market.book is not None and market.book.unusable is Unusable.MALFORMED
+        self.instruments_outdated |= market.book is not None and market.book.unusable is UnusableReason.MALFORMED
         self.resubscribe.add(market.symbol)
         self.withdraw(market, received)
 
@@ -368,7 +370,7 @@ class Markets:
         """
         for digits, numbers in zip(self._digits.get(symbol, ()), (prices, quantities), strict=False):
             for number in numbers:
-                if decimals.needs(number) > digits:
+                if decimals.decimal_places(number) > digits:
                     raise RejectedValue(RejectionReason.DECIMALS, f"a number with more than {digits} decimals", number)
 
     def _observe_delay(self, at: Nanoseconds, received: Nanoseconds, kind: str) -> None:
@@ -383,7 +385,7 @@ class Markets:
         market.unknown = digits is None and not market.unreadable and bool(self._digits)
         if digits is None:
             if market.unreadable and market.book is not None:
-                market.book.invalidate(Unusable.MALFORMED)
+                market.book.invalidate(UnusableReason.MALFORMED)
                 self.withdraw(market, market.sent_at)
                 market.book = None
             return
@@ -405,7 +407,7 @@ class Markets:
 
         Where another replica has it, only what was said here is taken back: readers have a good book from there.
         """
-        why = Unusable.WAITING if market.book is None else market.book.unusable
+        why = UnusableReason.WAITING if market.book is None else market.book.unusable
         if why is None or (market.published is why and not again):
             return
         if market.published is not None and market.symbol in self.usable_elsewhere:
@@ -433,10 +435,10 @@ class Markets:
             elif market.sent_at or now - market.first_seen_at >= FIRST_UNUSABLE_AFTER:
                 self.withdraw(market, now, again=True)
 
-    def invalidate_books(self, why: Unusable, now: Nanoseconds) -> None:
+    def invalidate_books(self, why: UnusableReason, now: Nanoseconds) -> None:
         """No book is to be trusted any more."""
         for market in self._markets.values():
-            if market.book is not None and market.book.followed:
+            if market.book is not None and market.book.in_sync:
                 market.book.invalidate(why)
                 self.withdraw(market, now)
         self.resubscribe.clear()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from aether_services.domain import decimals, times
-from aether_services.domain.books import BETWEEN
+from aether_services.domain.books import LEVEL_SEPARATOR
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.tickers import Ticker
 from aether_services.domain.trades import OrderType, Side, Trade
@@ -52,7 +52,7 @@ def number(raw: msgspec.Raw) -> Decimal:
     Raises:
         ValueError: It is none (a text, null, true), or is beyond anything that is traded.
     """
-    return decimals.read(bytes(raw).decode())
+    return decimals.parse(bytes(raw).decode())
 
 
 def integer(raw: msgspec.Raw) -> int:
@@ -62,7 +62,7 @@ def integer(raw: msgspec.Raw) -> int:
         ValueError: It is none.
     """
     value = number(raw)
-    if decimals.needs(value):
+    if decimals.decimal_places(value):
         raise ValueError(f"not a whole number: {value}")
     return int(value)
 
@@ -98,7 +98,7 @@ class Level(msgspec.Struct, gc=False):
 
     def text(self) -> str:
         """As a book takes it."""
-        return f"{bytes(self.price).decode()}{BETWEEN}{bytes(self.qty).decode()}"
+        return f"{bytes(self.price).decode()}{LEVEL_SEPARATOR}{bytes(self.qty).decode()}"
 
 
 class BookData(msgspec.Struct, gc=False):
@@ -193,7 +193,7 @@ class PairData(msgspec.Struct, gc=False):
             ValueError: No number has so many.
         """
         found = integer(self.price_precision), integer(self.qty_precision)
-        if not all(0 <= one <= decimals.MOST_DIGITS for one in found):
+        if not all(0 <= one <= decimals.MAX_DIGITS for one in found):
             raise ValueError(f"not a number of decimals: {found}")
         return found
 

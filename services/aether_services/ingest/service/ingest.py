@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from aether_services.contracts.books import BookView
 from aether_services.contracts.statuses import BookState, Check, Feed, IngestStatus
 from aether_services.domain import times
-from aether_services.domain.books import PROVED
+from aether_services.domain.books import CHECKSUM_LEVELS
 from aether_services.ingest.core.market import UNKNOWN
 from aether_services.ingest.core.markets import Markets
 from aether_services.ingest.core.rejections import Rejections
@@ -241,7 +241,7 @@ class Ingest:
             symbol=symbol,
             usable=book is not None,
             reason=market.reason,
-            proved=PROVED,
+            proved=CHECKSUM_LEVELS,
             checksum=int(book.checksum) if book else 0,
             at=market.writer.at or market.sent_at,
             received=market.sent_at,

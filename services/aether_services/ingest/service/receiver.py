@@ -8,8 +8,8 @@ import random
 from typing import TYPE_CHECKING, Final
 
 from aether_services.domain import times
-from aether_services.domain.books import Unusable
-from aether_services.domain.instruments import Trading
+from aether_services.domain.books import UnusableReason
+from aether_services.domain.instruments import TradingStatus
 from aether_services.domain.times import Nanoseconds
 from aether_services.ingest.core import subscriptions, wire
 from aether_services.ingest.core.reconnects import STABLE_AFTER, ReconnectPolicy
@@ -128,7 +128,7 @@ class Receiver:
     def stop(self) -> None:
         """No more is received: no book is to be trusted any more, and who has one is told."""
         self.connected, self.detail = False, "about to end"
-        self._markets.invalidate_books(Unusable.DISCONNECTED, self._clock.now())
+        self._markets.invalidate_books(UnusableReason.DISCONNECTED, self._clock.now())
         self._on_received()
 
     async def run(self) -> None:
@@ -139,11 +139,11 @@ class Receiver:
                 async with self._venue.connected() as connection:
                     await self._run_session(connection)
             except VenueUnavailable as fault:
-                maintenance = self._markets.system == Trading.MAINTENANCE
+                maintenance = self._markets.system == TradingStatus.MAINTENANCE
                 pause = self.reconnect_policy.pause(self._clock.elapsed(), code=fault.code, maintenance=maintenance)
                 self.connected, self.detail = False, str(fault)
                 self.reconnects += 1
-                self._markets.invalidate_books(Unusable.DISCONNECTED, self._clock.now())
+                self._markets.invalidate_books(UnusableReason.DISCONNECTED, self._clock.now())
                 self._on_received()
                 log.warning("venue_away", extra={"cause": str(fault), "code": fault.code, "pause": round(pause, 1)})
             await self._clock.sleep(pause)
@@ -203,7 +203,7 @@ class Receiver:
 
     def _check_silence(self, now: Nanoseconds) -> None:
         if now - self.last_received_at >= SILENT_AFTER:
-            self._markets.invalidate_books(Unusable.SILENT, now)
+            self._markets.invalidate_books(UnusableReason.SILENT, now)
             raise VenueUnavailable(f"silent for {(now - self.last_received_at) / times.SECOND:.0f} s")
 
     def _required(self) -> set[Key]:
@@ -225,11 +225,11 @@ class Receiver:
             key = (Channel.BOOK, market.symbol)
             late = self._subscriptions.snapshot_wait(key, elapsed) >= subscriptions.SNAPSHOT_TIMEOUT[Channel.BOOK]
             # One that is crossed may be usable with its next update.
-            followed = market.book is not None and market.book.followed
-            if late and followed and market.book is not None:  # it was used while its refresh was under way
-                market.book.invalidate(Unusable.WAITING)
+            in_sync = market.book is not None and market.book.in_sync
+            if late and in_sync and market.book is not None:  # it was used while its refresh was under way
+                market.book.invalidate(UnusableReason.WAITING)
                 self._markets.withdraw(market, now)
-            if not followed or market.symbol in self._markets.resubscribe:
+            if not in_sync or market.symbol in self._markets.resubscribe:
                 self._subscriptions.resubscribe(key, elapsed)
                 self._markets.resubscribe.discard(market.symbol)
                 continue
