@@ -229,7 +229,7 @@ class Controller:
         """Have a pod's kubelet look at the new settings at once. Whoever may not be told looks within a minute."""
         notes = {labels.SETTINGS: action.digest}
         try:
-            await self.api.annotate(kinds.PODS, key.namespace, action.pod, uid=action.uid, notes=notes)
+            await self.api.annotate(kinds.PODS, key.namespace, action.pod, uid=action.uid, annotations=notes)
         except api_client.ApiError as refused:
             log.warning("config_sync_failed", extra={"pod": action.pod, "cause": str(refused)})
         else:
@@ -420,7 +420,7 @@ class Controller:
             # Not an apply: that would take back all of ours that is not in it.
             meta = {one: raw["metadata"][one] for one in ("uid", "resourceVersion")}
             try:
-                written = await self.api.merge_status(kinds.PLATFORMS, key.namespace, key.name, meta=meta, told=told)
+                written = await self.api.merge_status(kinds.PLATFORMS, key.namespace, key.name, meta=meta, fields=told)
             except (api_client.ApiError, api_client.Unavailable) as refused:
                 log.warning("status_refused", extra={"cause": str(refused)})
                 self._failing.add(key)

@@ -1,4 +1,4 @@
-"""Of TradingPlatforms, their children and the Secrets they name: notice that something happened, and nothing more."""
+"""Event handlers for TradingPlatforms, their children and the Secrets that they name: each adds keys to the queue."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
 
 
 def register(registry: kopf.OperatorRegistry, queue: Queue, index: Index) -> None:
-    """Have every event of these kinds put a key into the queue."""
+    """Register handlers for the events of TradingPlatforms, their children and pods, and all Secrets."""
 
-    async def notice_platform(body: kopf.RawBody, type: str | None, **_: Any) -> None:  # noqa: A002 - Kopf's word
+    async def enqueue_platform(body: kopf.RawBody, type: str | None, **_: Any) -> None:  # noqa: A002 - Kopf's word
         meta = body["metadata"]
         key = Key(KIND, meta["namespace"], meta["name"])
-        # Our own write of its status, and not the list of a new beginning: nothing that we do not know.
+        # Not for our own write of the status, unless it comes in the list with which a watch begins.
         if type != "MODIFIED" or index.own_writes.get(key) != meta["resourceVersion"]:
             queue.add(key)
 
-    _on(kinds.PLATFORMS, notice_platform, registry)
+    _on_event(kinds.PLATFORMS, enqueue_platform, registry)
     for kind in (*kinds.CHILDREN, kinds.PODS):
 
-        async def notice_child(body: kopf.RawBody, kind: Kind = kind, **_: Any) -> None:
-            for key in _whose(kind, body, index):
+        async def enqueue_owners(body: kopf.RawBody, kind: Kind = kind, **_: Any) -> None:
+            for key in _owners(kind, body, index):
                 queue.add(key)
 
-        _on(kind, notice_child, registry)
+        _on_event(kind, enqueue_owners, registry)
 
 
-def _on(kind: Kind, notice: Any, registry: kopf.OperatorRegistry) -> None:
+def _on_event(kind: Kind, handler: Any, registry: kopf.OperatorRegistry) -> None:
     group, _, version = kind.api_version.rpartition("/")
-    kopf.on.event(group, version, kind.plural, registry=registry, id=f"notice-{kind.plural}")(notice)
+    kopf.on.event(group, version, kind.plural, registry=registry, id=f"enqueue-{kind.plural}")(handler)
 
 
-def _whose(kind: Kind, body: kopf.RawBody, index: Index) -> frozenset[Key]:
-    """The platforms that an object concerns, by its label and by what former visits saw."""
+def _owners(kind: Kind, body: kopf.RawBody, index: Index) -> frozenset[Key]:
+    """The platforms that own or use an object, by its label and by the index."""
     meta = body["metadata"]
     platform = meta.get("labels", {}).get(labels.PLATFORM)
-    named = {Key(KIND, meta["namespace"], platform)} if platform is not None else set()
-    return frozenset(named | index.keys.get((meta["namespace"], kind.kind, meta["name"]), set()))
+    labelled = {Key(KIND, meta["namespace"], platform)} if platform is not None else set()
+    return frozenset(labelled | index.keys.get((meta["namespace"], kind.kind, meta["name"]), set()))

@@ -1,7 +1,7 @@
-"""Kopf, for the length of one leadership: it lists and watches, and every event becomes a key in the queue.
+"""Watches through Kopf while this process leads: every event becomes a key in the queue.
 
-Each namespace has a Kopf of its own. A refusal ends a whole Kopf, and one of a namespace that is gone, or that we lost
-our rights in, must not disturb the others.
+Each namespace has its own Kopf operator. A denied request ends a whole Kopf operator, and a namespace that was deleted,
+or in which the operator lost its rights, must not disturb the others.
 """
 
 from __future__ import annotations
@@ -30,51 +30,51 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 FIRST_BACKOFF: Final = 1.0
-"""Seconds after which watching starts again when a watch ended with an error: everything is listed anew."""
+"""Seconds until Kopf starts again after it ended with an error."""
 MAX_BACKOFF: Final = 30.0
-"""What those seconds double to at most, until everything of the namespace is watched."""
+"""Seconds at most: each further start doubles them, until everything in the namespace is watched."""
 JITTER: Final = 0.2
-DENIED_CODES: Final = frozenset({api_client.FORBIDDEN, *api_client.NOT_FOUND})
+DENIED_CODES: Final = frozenset({api_client.FORBIDDEN, api_client.NOT_FOUND})
 WATCHED: Final = (kinds.PLATFORMS, *kinds.CHILDREN, kinds.PODS)
 
 
 @dataclass(slots=True)
-class _Namespace:
-    """How watching one namespace goes."""
+class _NamespaceWatch:
+    """The state of watching one namespace."""
 
     name: str
-    refusal: str = ""
-    """What the API server answered where it said no; kept until everything is watched again."""
+    denial: str = ""
+    """The code and resource of the first denied request; kept until everything is watched again."""
     inaccessible: bool = False
-    """Whether the platforms themselves may not be listed: then there is nothing to visit."""
+    """Whether even listing the platforms is denied: then nothing is reconciled."""
     watched: set[str] = field(default_factory=set)
-    """The paths whose watch was accepted, since Kopf began."""
-    tries: int = 0
-    """How often watching began since everything was watched."""
-    refused: asyncio.Event = field(default_factory=asyncio.Event)
+    """The paths whose watch was accepted since Kopf started."""
+    starts: int = 0
+    """How often Kopf started since everything was watched."""
+    denied: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def paths(self) -> dict[str, kinds.Kind]:
-        """What is watched in it."""
+        """The watched resources, by URL path."""
         return {api_client.path(kind, self.name): kind for kind in WATCHED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watcher:
-    """What is watched for whom.
+    """Watches the operator's namespaces.
 
     Args:
-        configuration: How to reach the API server.
-        api: Asks the API server what may be listed.
-        namespaces: Where.
+        configuration: The API server's address and the credentials, for Kopf.
+        api: Checks what may be listed.
+        namespaces: The namespaces to watch.
         queue: Gets a key for every event.
-        hints: Whom an object without a label concerns.
-        fresh: Told of everything that is heard.
-        stop: Set when the process is asked to end: Kopf takes the signals, and this takes them back.
-        chance: A number from 0 to 1, anew at each call: the jitter.
-        silence: Seconds after which a watch that brings nothing is begun anew, from where it stood: a bookmark comes
-            every 60, so it goes to nobody any more.
-        again: Seconds of the first pause.
+        index: Finds the platforms of an object without their label.
+        freshness: Records what the watches receive.
+        stop: Set by SIGTERM and SIGINT. Kopf takes over the signal handlers when it starts, so they are set again.
+        random: Returns a new number from 0 to 1 at each call, for jitter.
+        inactivity_timeout: Seconds without data after which a watch is opened anew from the last resourceVersion: a
+            bookmark comes every 60, so its connection is dead.
+        first_backoff: Seconds before the first restart.
     """
 
     configuration: Any
@@ -87,124 +87,127 @@ class Watcher:
     random: Callable[[], float]
     inactivity_timeout: float
     first_backoff: float = FIRST_BACKOFF
-    _known: dict[str, _Namespace] = field(default_factory=dict)
+    _states: dict[str, _NamespaceWatch] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Nothing is refused before it was asked for."""
-        self._known.update({name: _Namespace(name) for name in self.namespaces})
+        """Until the API server has answered, no namespace counts as inaccessible."""
+        self._states.update({name: _NamespaceWatch(name) for name in self.namespaces})
 
     async def watch(self) -> None:
         """Watch until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for one in self._known.values():
-                metrics.NAMESPACE_WATCHED.labels(one.name).set(0)
-                for path in one.paths:
+            for state in self._states.values():
+                metrics.NAMESPACE_WATCHED.labels(state.name).set(0)
+                for path in state.paths:
                     self.freshness.expect(path)
-                group.create_task(self._watch(one))
+                group.create_task(self._watch(state))
 
     def inaccessible(self, namespace: str) -> bool:
-        """Whether its platforms may not even be listed, by the last word of the API server."""
-        return self._known[namespace].inaccessible
+        """Whether even listing its platforms is denied, by the API server's latest response."""
+        return self._states[namespace].inaccessible
 
     async def check_access(self, namespace: str) -> bool:
-        """Ask the API server whether everything may be listed there; a namespace that is refused is not watched.
+        """Query whether everything in a namespace may be listed; one where something is denied is not watched.
 
         Raises:
-            Unavailable: It did not answer.
+            Unavailable: The API server did not answer.
         """
-        one = self._known[namespace]
-        for path, kind in one.paths.items():
+        state = self._states[namespace]
+        for path, kind in state.paths.items():
             try:
                 await self.api.request("GET", path, query={"limit": "1"})
-            except api_client.ApiError as refused:
-                if refused.code not in DENIED_CODES:
+            except api_client.ApiError as error:
+                if error.code not in DENIED_CODES:
                     raise
-                self._refuse(one, kind, refused.code)
+                self._deny(state, kind, error.code)
                 return False
             if kind is kinds.PLATFORMS:
-                one.inaccessible = False
+                state.inaccessible = False
         return True
 
-    async def _watch(self, one: _Namespace) -> None:
+    async def _watch(self, state: _NamespaceWatch) -> None:
         """Watch a namespace until cancelled.
 
-        A watch that ends in an error other than 410 ends Kopf; then it is begun anew, and its first list asks for a
-        visit of everything there is. What the API server refuses is asked for ever more rarely, and then for one list
-        at a time.
+        A watch that ends in an error other than 410 ends Kopf. It is started again with backoff, and its first list
+        adds every platform to the queue. While access is denied, each attempt is one list request.
         """
         while True:
             try:
-                if await self.check_access(one.name):
-                    await self._run(one)
-                elif not one.inaccessible:
-                    await self._add_all(one)
-            except Exception as broken:  # noqa: BLE001 - whatever ended Kopf, a new beginning lists everything anew
-                extra = {"namespace": one.name, "cause": f"{type(broken).__name__}: {broken}"}
-                log.warning("watching_again", extra=extra)
-            await asyncio.sleep(self._pause(one))
+                if await self.check_access(state.name):
+                    await self._run(state)
+                elif not state.inaccessible:
+                    await self._enqueue_all(state)
+            except Exception as error:  # noqa: BLE001 - whatever ended Kopf, a restart lists everything anew
+                extra = {"namespace": state.name, "cause": f"{type(error).__name__}: {error}"}
+                log.warning("watch_restarted", extra=extra)
+            await asyncio.sleep(self._backoff(state))
 
-    async def _add_all(self, one: _Namespace) -> None:
-        """Have every platform visited, since no watch tells of them: their status then says what is refused.
+    async def _enqueue_all(self, state: _NamespaceWatch) -> None:
+        """Add every platform to the queue, since none is watched: its reconcile then reports what is denied.
 
-        Those that wait for their next visit, which may have failed, keep their time.
+        Those that are in the queue already keep their time, which may be a backoff.
         """
-        found = [Key(KIND, one.name, raw["metadata"]["name"]) for raw in await self.api.list(kinds.PLATFORMS, one.name)]
+        found = [
+            Key(KIND, state.name, raw["metadata"]["name"]) for raw in await self.api.list(kinds.PLATFORMS, state.name)
+        ]
         known = self.queue.keys()
         for key in found:
             if key not in known:
                 self.queue.add(key)
 
-    def _pause(self, one: _Namespace) -> float:
-        """Seconds until the next try, which grow until everything is watched."""
-        doubled = self.first_backoff * float(1 << min(one.tries, 8))
-        one.tries += 1
+    def _backoff(self, state: _NamespaceWatch) -> float:
+        """Seconds until the next start, which grow until everything is watched."""
+        doubled = self.first_backoff * float(1 << min(state.starts, 8))
+        state.starts += 1
         return min(MAX_BACKOFF, doubled) * (1 + JITTER * (2 * self.random() - 1))
 
-    def _refuse(self, one: _Namespace, kind: kinds.Kind, code: int) -> None:
-        """The API server said no: whoever waits for something from this namespace would wait in vain."""
-        one.refused.set()
-        one.inaccessible = one.inaccessible or kind is kinds.PLATFORMS
-        for path, watched in one.paths.items():
+    def _deny(self, state: _NamespaceWatch, kind: kinds.Kind, code: int) -> None:
+        """The API server denied access to a kind: stop Kopf in the namespace, and expect data only of polled paths."""
+        state.denied.set()
+        state.inaccessible = state.inaccessible or kind is kinds.PLATFORMS
+        for path, watched in state.paths.items():
             if watched is kinds.PLATFORMS:
-                # It is what is asked for until all is well: no answer to that, not even a no, is silence.
+                # Requested until access is granted: then no response, not even a denial, means a dead connection.
                 self.freshness.expect(path)
             else:
                 self.freshness.forget(path)
-        if not one.refusal:
-            one.refusal = f"{code} for {kind.plural}"
-            metrics.NAMESPACE_WATCHED.labels(one.name).set(0)
-            log.warning("namespace_not_watched", extra={"namespace": one.name, "cause": one.refusal})
+        if not state.denial:
+            state.denial = f"{code} for {kind.plural}"
+            metrics.NAMESPACE_WATCHED.labels(state.name).set(0)
+            log.warning("namespace_not_watched", extra={"namespace": state.name, "cause": state.denial})
 
-    def _hear(self, one: _Namespace, answer: sessions.ResponseHead) -> None:
-        """An answer to Kopf."""
-        kind = one.paths.get(answer.path)
+    def _on_response(self, state: _NamespaceWatch, head: sessions.ResponseHead) -> None:
+        """A response to Kopf."""
+        kind = state.paths.get(head.path)
         if kind is None:
             return  # discovery
-        if answer.status in DENIED_CODES:
-            self._refuse(one, kind, answer.status)
-        elif answer.watch and answer.status == 200:  # noqa: PLR2004 - OK
-            one.watched.add(answer.path)
-            if len(one.watched) == len(WATCHED) and not one.refused.is_set():
-                self._is_watched(one)
+        if head.status in DENIED_CODES:
+            self._deny(state, kind, head.status)
+        elif head.watch and head.status == 200:  # noqa: PLR2004 - OK
+            state.watched.add(head.path)
+            if len(state.watched) == len(WATCHED) and not state.denied.is_set():
+                self._on_watched(state)
 
-    def _is_watched(self, one: _Namespace) -> None:
-        one.tries = 0
-        metrics.NAMESPACE_WATCHED.labels(one.name).set(1)
-        if one.refusal:
-            one.refusal = ""
-            log.info("namespace_watched", extra={"namespace": one.name})
+    def _on_watched(self, state: _NamespaceWatch) -> None:
+        state.starts = 0
+        metrics.NAMESPACE_WATCHED.labels(state.name).set(1)
+        if state.denial:
+            state.denial = ""
+            log.info("namespace_watched", extra={"namespace": state.name})
 
-    async def _run(self, one: _Namespace) -> None:
-        """Have Kopf watch until something is refused, or it ends by itself."""
+    async def _run(self, state: _NamespaceWatch) -> None:
+        """Run Kopf until access is denied or it ends by itself."""
         registry = kopf.OperatorRegistry()
-        one.refused.clear()
-        one.watched.clear()
-        for path in one.paths:
+        state.denied.clear()
+        state.watched.clear()
+        for path in state.paths:
             self.freshness.expect(path)
 
         @kopf.on.login(registry=registry)
         async def login(**_: Any) -> kopf.AiohttpSession:
-            session = sessions.watch_session(self.configuration, self.freshness, lambda answer: self._hear(one, answer))
+            session = sessions.watch_session(
+                self.configuration, self.freshness, lambda head: self._on_response(state, head)
+            )
             return kopf.AiohttpSession(server=self.configuration.host, aiohttp_session=session)
 
         platforms.register(registry, self.queue, self.index)
@@ -212,39 +215,39 @@ class Watcher:
             registry=registry,
             settings=_settings(self.inactivity_timeout),
             standalone=True,
-            namespaces=[one.name],
+            namespaces=[state.name],
             memo=kopf.Memo(),
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self.stop.set)
-        refused = asyncio.create_task(one.refused.wait())
-        # Not Kopf's own way to run its tasks: that ends with every task of the loop, ours as well.
+        denied = asyncio.create_task(state.denied.wait())
+        # Not `kopf.run_tasks`, which at its end cancels every task of the loop, ours as well.
         try:
-            ended, _ = await asyncio.wait((*tasks, refused), return_when=asyncio.FIRST_COMPLETED)
+            ended, _ = await asyncio.wait((*tasks, denied), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (*tasks, refused):
+            for task in (*tasks, denied):
                 task.cancel()
-            await asyncio.wait((*tasks, refused))
-        if one.refused.is_set():
+            await asyncio.wait((*tasks, denied))
+        if state.denied.is_set():
             return
         for task in ended:
-            if not task.cancelled() and (fault := task.exception()) is not None:
-                raise fault
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
         raise RuntimeError("Kopf ended")
 
 
 def _settings(inactivity_timeout: float) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
-    settings.posting.enabled = False  # events are ours to say
-    settings.scanning.disabled = True  # the kinds are known, and a Role in the namespaces is all we have
-    settings.process.ultimate_exiting_timeout = None  # else a Kopf that ended kills the process ten minutes later
+    settings.posting.enabled = False  # `kube.events` writes them
+    settings.scanning.disabled = True  # the kinds are known, and the operator has no cluster-wide rights
+    settings.process.ultimate_exiting_timeout = None  # otherwise a Kopf that ended kills the process ten minutes later
     settings.watching.server_timeout = 240
     settings.watching.inactivity_timeout = inactivity_timeout
     settings.watching.connect_timeout = 10
     settings.watching.reconnect_backoff = 0.1
     settings.networking.request_timeout = 30
     settings.networking.error_backoffs = (0.5, 1, 2)
-    # Users' Secrets have no label of ours, so all of the namespace are watched; of the rest only our own.
+    # Users' Secrets have no label of the operator's, so all Secrets are watched; of other kinds only labelled objects.
     for kind in (*kinds.CHILDREN, kinds.PODS):
         if kind is not kinds.SECRETS:
             group, _, version = kind.api_version.rpartition("/")

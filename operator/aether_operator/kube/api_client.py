@@ -1,4 +1,4 @@
-"""Requests to the API server: read, apply, delete. Every write first asks the guard whether we may still write."""
+"""Requests to the API server: get, list, apply, patch, delete. Before every write the guard is called."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ MERGE: Final = "application/merge-patch+json"
 
 
 class Unavailable(Exception):
-    """The API server did not answer, or asked us to come back: try again later.
+    """The API server did not answer, or answered that it cannot now: retry later.
 
-    `after` is how many seconds it asked for, 0 where it did not say.
+    `after` is the seconds of its Retry-After header, 0 without one.
     """
 
     def __init__(self, cause: str, *, after: float = 0) -> None:
@@ -37,7 +37,7 @@ class Unavailable(Exception):
 
 
 class ApiError(Exception):
-    """The API server understood and said no: its code, its reason and its words."""
+    """The API server rejected a request: the code, reason and message of its Status."""
 
     def __init__(self, code: int, reason: str, message: str) -> None:
         super().__init__(f"{code} {reason}: {message}")
@@ -47,22 +47,22 @@ class ApiError(Exception):
 
 
 TRANSIENT: Final = frozenset({408, 429, 500, 502, 503, 504})
-NOT_FOUND: Final = frozenset({404})
 FORBIDDEN: Final = 403
+NOT_FOUND: Final = 404
 CONFLICT: Final = 409
 FENCED: Final = "does not hold Lease"
-"""What the chart's admission policy says to a pod that does not lead; a test holds the two against each other."""
+"""In the message of the chart's admission policy for a replica that does not lead; a test compares the two."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Api:
-    """The API server.
+    """A client of the API server.
 
     Args:
-        configuration: How to reach it.
-        guard: Called before every write; returns the seconds that a write may still take, or raises when we must not
-            write any more.
-        wrote: Called after every write that was made, with its verb and its kind.
+        configuration: The server's address and the credentials.
+        guard: Called before every write. Returns the seconds that the write may take; raises when this process must
+            not write any more.
+        on_write: Called after every successful write, with its verb and kind.
     """
 
     configuration: client.Configuration
@@ -71,7 +71,7 @@ class Api:
     _client: client.ApiClient | None = None
 
     async def close(self) -> None:
-        """Let go of its connections."""
+        """Close the connections."""
         if self._client is not None:
             await self._client.close()
 
@@ -85,95 +85,98 @@ class Api:
         content: str = "application/json",
         deadline: float = DEADLINE,
     ) -> Any:
-        """One request, as JSON values both ways.
+        """Send a request; bodies are JSON values both ways.
 
         Raises:
-            Unavailable: No answer within `deadline` seconds, or one that says: later.
-            Refused: Any other answer that is not a yes.
+            Unavailable: No response within `deadline` seconds, or one of `TRANSIENT`.
+            ApiError: Any other response that is not 2xx.
         """
         if self._client is None:
             self._client = client.ApiClient(self.configuration)
         url = f"{self.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
-        heads = {
+        headers = {
             **await sessions.auth_headers(self.configuration),
             "Content-Type": content,
             "Accept": "application/json",
         }
         try:
-            answer = await self._client.rest_client.request(
-                method, url, headers=heads, body=body, _request_timeout=aiohttp.ClientTimeout(total=deadline)
+            response = await self._client.rest_client.request(
+                method, url, headers=headers, body=body, _request_timeout=aiohttp.ClientTimeout(total=deadline)
             )
-            data = await answer.read()
-        except TimeoutError as late:
-            raise Unavailable(f"{method} {path}: no answer within {deadline:g} s") from late
-        except aiohttp.ClientError as broken:
-            raise Unavailable(f"{method} {path}: {type(broken).__name__}") from broken
+            data = await response.read()
+        except TimeoutError as error:
+            raise Unavailable(f"{method} {path}: no answer within {deadline:g} s") from error
+        except aiohttp.ClientError as error:
+            raise Unavailable(f"{method} {path}: {type(error).__name__}") from error
         try:
-            said = json.loads(data) if data else {}
-        except ValueError as garbled:
-            raise Unavailable(f"{method} {path}: {answer.status}, and not in JSON") from garbled
-        if answer.status < 300:  # noqa: PLR2004 - 2xx
-            return said
-        if answer.status in TRANSIENT:
-            raise Unavailable(f"{method} {path}: {answer.status}", after=_seconds(answer.headers.get("Retry-After")))
-        raise ApiError(answer.status, str(said.get("reason", "")), str(said.get("message", answer.reason)))
+            value = json.loads(data) if data else {}
+        except ValueError as error:
+            raise Unavailable(f"{method} {path}: {response.status}, and not in JSON") from error
+        if response.status < 300:  # noqa: PLR2004 - 2xx
+            return value
+        if response.status in TRANSIENT:
+            after = _seconds(response.headers.get("Retry-After"))
+            raise Unavailable(f"{method} {path}: {response.status}", after=after)
+        raise ApiError(response.status, str(value.get("reason", "")), str(value.get("message", response.reason)))
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
-        """One object as it is now: never from a cache."""
+        """One object, read live; None when it does not exist."""
         try:
             found: Manifest = await self.request("GET", path(kind, namespace, name))
-        except ApiError as refused:
-            if refused.code in NOT_FOUND:
+        except ApiError as error:
+            if error.code == NOT_FOUND:
                 return None
             raise
         return found
 
     async def list(self, kind: Kind, namespace: str, selector: str = "", *, fields: str = "") -> list[Manifest]:
-        """Objects as they are now, by label and by field; each with its kind, which a list leaves out."""
+        """Objects by label and field selector, read live; each with its kind, which a list leaves out."""
         query = {"labelSelector": selector, "fieldSelector": fields}
         query = {name: value for name, value in query.items() if value}
-        answer = await self.request("GET", path(kind, namespace), query=query)
-        return [{"apiVersion": kind.api_version, "kind": kind.kind, **one} for one in answer.get("items", [])]
+        found = await self.request("GET", path(kind, namespace), query=query)
+        return [{"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in found.get("items", [])]
 
     async def apply(self, thing: Manifest, namespace: str, *, subresource: str = "") -> Manifest:
-        """Server-side apply under our one field manager; fields that others took from us come back."""
+        """Server-side apply with force under the operator's field manager: fields that others changed are set back."""
         kind = kinds.of(thing)
         where = path(kind, namespace, thing["metadata"]["name"], subresource)
         query = {"fieldManager": labels.OPERATOR, "force": "true"}
-        done: Manifest = await self.write("PATCH", where, kind.kind, query=query, body=thing, content=APPLY)
-        return done
+        applied: Manifest = await self.write("PATCH", where, kind.kind, query=query, body=thing, content=APPLY)
+        return applied
 
     async def merge_status(
-        self, kind: Kind, namespace: str, name: str, *, meta: Mapping[str, str], told: Mapping[str, Any]
+        self, kind: Kind, namespace: str, name: str, *, meta: Mapping[str, str], fields: Mapping[str, Any]
     ) -> Manifest:
-        """Write parts of a status over what is there, of exactly the object and version in `meta`.
+        """Merge fields into a status, of exactly the uid and resourceVersion in `meta`.
 
-        Not an apply: that takes back whatever of ours it does not name.
+        Not an apply, which would remove the operator's other fields of the status.
         """
         where, query = path(kind, namespace, name, "status"), {"fieldManager": labels.OPERATOR}
-        body = {"metadata": dict(meta), "status": dict(told)}
-        done: Manifest = await self.write("PATCH", where, kind.kind, query=query, body=body, content=MERGE)
-        return done
+        body = {"metadata": dict(meta), "status": dict(fields)}
+        written: Manifest = await self.write("PATCH", where, kind.kind, query=query, body=body, content=MERGE)
+        return written
 
-    async def annotate(self, kind: Kind, namespace: str, name: str, *, uid: str, notes: Mapping[str, str]) -> None:
-        """Write annotations on exactly the object that was seen; one that is gone, or another by now, is left alone.
+    async def annotate(
+        self, kind: Kind, namespace: str, name: str, *, uid: str, annotations: Mapping[str, str]
+    ) -> None:
+        """Merge annotations into exactly the object of this uid; does nothing when it does not exist any more.
 
-        Not an apply: that would make an object anew which went away a moment ago, and asks for the right to.
+        Not an apply, which would create a deleted object anew, and so needs the right to create.
         """
-        body = {"metadata": {"uid": uid, "annotations": dict(notes)}}
+        body = {"metadata": {"uid": uid, "annotations": dict(annotations)}}
         query = {"fieldManager": labels.OPERATOR}
         where = path(kind, namespace, name)
         try:
             await self.write("PATCH", where, kind.kind, query=query, body=body, content=MERGE)
-        except ApiError as refused:
-            if refused.code not in {*NOT_FOUND, CONFLICT}:
+        except ApiError as error:
+            if error.code not in {NOT_FOUND, CONFLICT}:
                 raise
 
     async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str, version: str) -> None:
-        """Delete exactly what was seen: a newer object or a newer version of it is left alone.
+        """Delete exactly the object of this uid and resourceVersion.
 
         Raises:
-            Refused: It is not what was seen any more (409).
+            ApiError: It has changed since (409).
         """
         body = {
             "apiVersion": "v1",
@@ -183,33 +186,35 @@ class Api:
         }
         try:
             await self.write("DELETE", path(kind, namespace, name), kind.kind, body=body)
-        except ApiError as refused:
-            if refused.code not in NOT_FOUND:
+        except ApiError as error:
+            if error.code != NOT_FOUND:
                 raise
 
     async def write(self, method: str, where: str, what: str, **rest: Any) -> Any:
-        """Any other write.
+        """Send a request that writes: `where` is its path, `what` the kind for `on_write`, `rest` as for `request`.
 
         Raises:
-            Exception: Whatever the guard raises when we may not write any more.
+            Unavailable: As `request`; or the admission policy of the chart takes another replica for the leader.
+            ApiError: As `request`.
+            Exception: Whatever the guard raises.
         """
         left = self.guard()
         try:
-            answer = await self.request(method, where, deadline=min(DEADLINE, left), **rest)
-        except ApiError as refused:
-            if FENCED in refused.message:
-                # The fence sees a Lease that is older than ours by a moment, or newer: the guard knows by the next try.
-                raise Unavailable(f"{method} {where}: fenced") from refused
+            written = await self.request(method, where, deadline=min(DEADLINE, left), **rest)
+        except ApiError as error:
+            if FENCED in error.message:
+                # The policy may see a Lease older than our last renewal. If we lost it, the guard raises at the retry.
+                raise Unavailable(f"{method} {where}: fenced") from error
             raise
         self.on_write(method, what)
-        return answer
+        return written
 
 
 def path(kind: Kind, namespace: str, name: str = "", subresource: str = "") -> str:
-    """Where objects of a kind are."""
+    """The URL path of a kind's objects in a namespace, or of one of them."""
     parts = [kind.base, "namespaces", quote(namespace), kind.plural]
     return "/".join([*parts, *([quote(name)] if name else []), *([subresource] if subresource else [])])
 
 
-def _seconds(said: str | None) -> float:
-    return float(said) if said and said.isdigit() else 0.0
+def _seconds(header: str | None) -> float:
+    return float(header) if header and header.isdigit() else 0.0

@@ -1,4 +1,4 @@
-"""Events for people, on the platform they are about: each said once, repetitions counted."""
+"""Kubernetes Events on the objects that the operator reconciles; a repetition counts up a series."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from aether_operator.observed.kinds import Manifest
 
-SAME: Final = 600.0
-"""Seconds within which the same event again is a repetition."""
-KEPT: Final = 4096
-LONGEST: Final = 1024
-"""Bytes in an event's note: the API's limit, which here counts no letters."""
+SERIES_WINDOW: Final = 600.0
+"""Seconds within which an equal event is a repetition."""
+MAX_REMEMBERED: Final = 4096
+MAX_NOTE_BYTES: Final = 1024
+"""The API server's limit, which it applies to bytes and not to characters."""
 
 
 @dataclass(slots=True)
@@ -34,31 +34,36 @@ class _Emitted:
 
 @dataclass(slots=True, kw_only=True)
 class EventRecorder:
-    """The reporter of one operator process."""
+    """Writes the events of one operator process, `instance`."""
 
     api: api_client.Api
     instance: str
     clock: Callable[[], float] = time.monotonic
-    _said: OrderedDict[tuple[str, ...], _Emitted] = field(default_factory=OrderedDict)
+    _emitted: OrderedDict[tuple[str, ...], _Emitted] = field(default_factory=OrderedDict)
 
     async def emit(self, about: Manifest, reason: str, note: str, *, warning: bool = False, action: str) -> None:
-        """Tell it. An event is worth one try: what cannot be told is not told again."""
+        """Write an event, without retries.
+
+        Raises:
+            Unavailable: The API server did not take it.
+            ApiError: The API server rejected it.
+        """
         meta = about["metadata"]
-        note = _bounded(note)
+        note = _truncated(note)
         key = (meta["uid"], reason, note)
-        known = self._said.get(key)
+        known = self._emitted.get(key)
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        if known is not None and self.clock() - known.last < SAME:
+        if known is not None and self.clock() - known.last < SERIES_WINDOW:
             known.count, known.last = known.count + 1, self.clock()
             where = api_client.path(EVENTS, meta["namespace"], known.name)
             series = {"series": {"count": known.count, "lastObservedTime": now}}
             await self.api.write("PATCH", where, EVENTS.kind, body=series, content=api_client.MERGE)
             return
-        word = hashlib.sha256("\0".join((*key, self.instance, now)).encode()).hexdigest()[:16]
+        suffix = hashlib.sha256("\0".join((*key, self.instance, now)).encode()).hexdigest()[:16]
         event: dict[str, Any] = {
             "apiVersion": EVENTS.api_version,
             "kind": EVENTS.kind,
-            "metadata": {"name": f"{meta['name']}.{word}", "namespace": meta["namespace"]},
+            "metadata": {"name": f"{meta['name']}.{suffix}", "namespace": meta["namespace"]},
             "eventTime": now,
             "reportingController": f"trading.aether.io/{labels.OPERATOR}",
             "reportingInstance": self.instance,
@@ -75,15 +80,15 @@ class EventRecorder:
             },
         }
         await self.api.write("POST", api_client.path(EVENTS, meta["namespace"]), EVENTS.kind, body=event)
-        self._said[key] = _Emitted(event["metadata"]["name"], 1, self.clock())
-        self._said.move_to_end(key)
-        while len(self._said) > KEPT:
-            self._said.popitem(last=False)
+        self._emitted[key] = _Emitted(event["metadata"]["name"], 1, self.clock())
+        self._emitted.move_to_end(key)
+        while len(self._emitted) > MAX_REMEMBERED:
+            self._emitted.popitem(last=False)
 
 
-def _bounded(note: str) -> str:
-    """As much of a note as the API server takes, which refuses the whole event for one byte more."""
-    said, more = note.encode(errors="replace"), "…"
-    if len(said) <= LONGEST:
-        return said.decode()
-    return said[: LONGEST - len(more.encode())].decode(errors="ignore") + more
+def _truncated(note: str) -> str:
+    """A note within the limit: the API server rejects an event whose note is longer."""
+    encoded, ellipsis = note.encode(errors="replace"), "…"
+    if len(encoded) <= MAX_NOTE_BYTES:
+        return encoded.decode()
+    return encoded[: MAX_NOTE_BYTES - len(ellipsis.encode())].decode(errors="ignore") + ellipsis

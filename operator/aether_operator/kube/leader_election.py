@@ -1,7 +1,7 @@
-"""The Lease: who may act. Held by renewing it; lost by the monotonic clock, whatever the reason for not renewing.
+"""Leader election by a Lease: the leader renews it, and stops by its own monotonic clock when it could not.
 
-Kubernetes' own client libraries compare times of different machines nowhere, and neither do we: a candidate watches how
-long the record stays as it is, by its own clock.
+As in client-go, times of different machines are never compared: a candidate measures by its own clock how long the
+Lease stays unchanged.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 LEASES: Final = Kind("coordination.k8s.io/v1", "Lease", "leases")
 LEASE_DURATION: Final = 8.0
-"""Seconds that a record must stay unchanged before somebody else may take it."""
+"""Seconds that a Lease must stay unchanged before another candidate takes it."""
 RENEW_DEADLINE: Final = 5.0
-"""Seconds after the start of the last good renewal, when the holder stops by itself."""
+"""Seconds after the start of the last successful renewal at which the leader stops."""
 RETRY_PERIOD: Final = 1.0
-"""Seconds between tries, and between renewals."""
-RELEASED: Final = 1
-"""What a released Lease says of its duration: anybody may take it."""
+"""Seconds between attempts to acquire or to renew."""
+RELEASED_DURATION: Final = 1
+"""Seconds in a released Lease, as client-go writes: any candidate takes it at once."""
 
 
 class LeaseLost(Exception):
-    """We may not write any more: the process ends at once."""
+    """This process is not the leader any more: it must not write, and exits at once."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Lease:
     """One candidate's view of the Lease.
 
     Args:
-        api: Its requests are not guarded: this is the guard.
+        api: A client without a guard, since this is the guard of the others.
         namespace: Of the Lease.
         name: Of the Lease.
         identity: `<pod>_<random>`: an admission policy compares the pod.
@@ -51,78 +51,78 @@ class Lease:
     identity: str
     clock: Callable[[], float] = time.monotonic
     _renewed: float | None = None
-    _seen: tuple[str, float] = field(default=("", 0.0))
-    """The record's version, and since when we have seen it so."""
+    _observed: tuple[str, float] = field(default=("", 0.0))
+    """The Lease's resourceVersion, and since when it has been that, by `clock`."""
 
     @property
     def held(self) -> bool:
-        """Whether we may act now."""
+        """Whether this process leads."""
         return self._renewed is not None and self.clock() < self._renewed + RENEW_DEADLINE
 
     def guard(self) -> float:
-        """How many seconds a write may take that starts now.
+        """The seconds that a write which starts now may take, before another candidate could lead.
 
         Raises:
-            LeaseLost: It is not ours any more, or may not be.
+            LeaseLost: This process does not lead.
         """
         if self._renewed is None or not self.held:
             raise LeaseLost(f"lease {self.namespace}/{self.name} is not held")
         return self._renewed + LEASE_DURATION - self.clock()
 
     async def acquire(self) -> None:
-        """Return when it is ours."""
-        while not await self._try():  # noqa: ASYNC110 - what changes is in the cluster, not in this process
-            await asyncio.sleep(RETRY_PERIOD)  # nobody tells us when it is free
+        """Return when this process leads."""
+        while not await self._acquire_or_renew():  # noqa: ASYNC110 - what changes is in the cluster, not in this process
+            await asyncio.sleep(RETRY_PERIOD)  # polled, as in client-go
 
     async def renew(self) -> None:
-        """Renew it for as long as that goes well.
+        """Renew the Lease until cancelled.
 
         Raises:
-            LeaseLost: Somebody else has it, or it could not be renewed in time.
+            LeaseLost: Another candidate has it, or it could not be renewed in time.
         """
         while True:
             await asyncio.sleep(RETRY_PERIOD)
-            if not self.held or (not await self._try() and not self.held):
+            if not self.held or (not await self._acquire_or_renew() and not self.held):
                 self._renewed = None
                 raise LeaseLost(f"lease {self.namespace}/{self.name} was lost")
 
     async def release(self) -> None:
-        """Let somebody else have it at once."""
+        """Give up the Lease, so that another candidate takes it at once. Does nothing when it is not held."""
         if not self.held:
             return
         self._renewed = None
-        # Read anew: a renewal that was cut off may have been applied, and then what we know of it is too old.
+        # Read anew: a renewal that was cancelled may have been applied.
         lease = await self.api.get(LEASES, self.namespace, self.name)
         if lease is None or lease["spec"].get("holderIdentity") != self.identity:
             return
-        spec = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": RELEASED}
+        spec = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": RELEASED_DURATION}
         await self._put({**lease, "spec": spec})
 
-    async def _try(self) -> bool:
-        """One look, and one write where the look allows it. Returns whether it is ours."""
+    async def _acquire_or_renew(self) -> bool:
+        """Read the Lease, and acquire or renew it if possible. Returns whether this process holds it."""
         began = self.clock()
         try:
-            async with asyncio.timeout(2 * RETRY_PERIOD):  # a dead connection must leave time for another try
+            async with asyncio.timeout(2 * RETRY_PERIOD):  # a dead connection must leave time for another attempt
                 lease = await self.api.get(LEASES, self.namespace, self.name)
-                taken = await self._take(lease)
+                written = await self._write(lease)
         except (TimeoutError, api_client.Unavailable, api_client.ApiError):
-            return False  # the clock decides what that means
-        if not taken:
+            return False  # `held` decides by the clock what that means
+        if not written:
             self._renewed = None
             return False
         self._renewed = began
         return True
 
-    async def _take(self, lease: dict[str, Any] | None) -> bool:
-        """Write us down as the holder, unless somebody else is."""
+    async def _write(self, lease: dict[str, Any] | None) -> bool:
+        """Write this process as the holder, unless another candidate holds the Lease. Returns whether it did."""
         now = _micro_time()
-        ours = {"holderIdentity": self.identity, "leaseDurationSeconds": int(LEASE_DURATION), "renewTime": now}
+        record = {"holderIdentity": self.identity, "leaseDurationSeconds": int(LEASE_DURATION), "renewTime": now}
         if lease is None:
             first = {
                 "apiVersion": LEASES.api_version,
                 "kind": LEASES.kind,
                 "metadata": {"name": self.name, "namespace": self.namespace},
-                "spec": {**ours, "acquireTime": now, "leaseTransitions": 0},
+                "spec": {**record, "acquireTime": now, "leaseTransitions": 0},
             }
             where = api_client.path(LEASES, self.namespace)
             await self.api.request("POST", where, body=first, deadline=RENEW_DEADLINE)
@@ -130,19 +130,19 @@ class Lease:
         spec = lease.get("spec", {})
         holder = spec.get("holderIdentity", "")
         if holder == self.identity:
-            await self._put({**lease, "spec": {**spec, **ours}})
+            await self._put({**lease, "spec": {**spec, **record}})
             return True
         version = lease["metadata"]["resourceVersion"]
-        if self._seen[0] != version:
-            self._seen = (version, self.clock())
-        if holder and self.clock() - self._seen[1] < LEASE_DURATION:
+        if self._observed[0] != version:
+            self._observed = (version, self.clock())
+        if holder and self.clock() - self._observed[1] < LEASE_DURATION:
             return False
         transitions = int(spec.get("leaseTransitions") or 0) + 1
-        await self._put({**lease, "spec": {**spec, **ours, "acquireTime": now, "leaseTransitions": transitions}})
+        await self._put({**lease, "spec": {**spec, **record, "acquireTime": now, "leaseTransitions": transitions}})
         return True
 
     async def _put(self, lease: dict[str, Any]) -> None:
-        """Only over the version that was read: of two candidates one wins."""
+        """Update the resourceVersion that was read: of two candidates one gets a conflict."""
         where = api_client.path(LEASES, self.namespace, self.name)
         await self.api.request("PUT", where, body=lease, deadline=RENEW_DEADLINE)
 
