@@ -99,7 +99,7 @@ def test_config_sync_updates_the_mounted_settings_at_once(node: Cluster, node_na
         thing = {"apiVersion": "v1", **builders.a_config_map(**{components.SETTINGS_KEY: str(number)})}
         await api.apply(thing, node_namespace.name)
         notes = {labels.SETTINGS: str(number)}
-        await api.annotate(kinds.PODS, node_namespace.name, "one", uid=uid, notes=notes)
+        await api.annotate(kinds.PODS, node_namespace.name, "one", uid=uid, annotations=notes)
         await api.close()
 
     for number in range(1, ROUNDS + 1):
