@@ -1,1 +1,1 @@
-"""The kinds as a person writes them: pydantic models (the source of crds/), names, labels and reasons. Values only."""
+"""The operator's custom resources: pydantic models (the source of crds/), conditions and reasons. Values only."""

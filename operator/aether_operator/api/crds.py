@@ -1,4 +1,4 @@
-"""The kinds as the API server reads them, made of the models: schema, rules, defaults, columns. Values only."""
+"""CustomResourceDefinitions made from the models: schema, CEL rules, defaults, printer columns. Values only."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def definition() -> dict[str, Any]:
         "subresources": {"status": {}},
         "additionalPrinterColumns": [
             _column("State", "state", "Ready, Reconciling, Stalled or Terminating"),
-            _column("Reason", "reason", "Why it is so"),
+            _column("Reason", "reason", "Why the platform is in this state"),
             _column("Postgres", "servers.postgres.version", "The version of PostgreSQL"),
-            _column("Engine", "schema.engine", "What keeps the partitions"),
-            _column("Schema", "schema.revision", "The revision of the schema"),
+            _column("Engine", "schema.engine", "The extension that manages table partitions"),
+            _column("Schema", "schema.revision", "The revision of the database schema"),
             {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
-            {**_column("Message", "message", "The state in words"), "priority": 1},
+            {**_column("Message", "message", "The state in one sentence"), "priority": 1},
         ],
         "schema": {"openAPIV3Schema": _object()},
     }
@@ -74,7 +74,7 @@ def _object() -> Schema:
 
 
 def spec_schema() -> Schema:
-    """The schema of `spec`."""
+    """The OpenAPI schema of `spec`, with its CEL rules."""
     whole = platforms.PlatformSpec.model_json_schema(by_alias=True, mode="validation")
     schema = _structural(whole, whole.get("$defs", {}))
     for path, found in rules.RULES.items():
@@ -86,16 +86,16 @@ def spec_schema() -> Schema:
 
 
 def _structural(part: Schema, named: dict[str, Schema]) -> Schema:
-    """One part as the API server takes it: references resolved, `null` and titles gone, defaults of objects empty.
+    """Convert a part of pydantic's JSON schema into a structural schema: resolve references, drop `null` and titles.
 
-    The default of an object has those of its fields: rules see it before the API server would fill them in.
+    The default of an object contains the defaults of its fields: CEL rules run before the API server fills them in.
     """
     if "$ref" in part:
         rest = {key: value for key, value in part.items() if key != "$ref"}
         part = {**named[part["$ref"].rpartition("/")[2]], **rest}
     if part.get("x-kubernetes-int-or-string"):
         return {key: value for key, value in part.items() if key != "title"}  # a quantity
-    if "anyOf" in part:  # it may be left out, which a structural schema says by not requiring it
+    if "anyOf" in part:  # an optional field: a structural schema marks it by leaving it out of `required`
         (option,) = [one for one in part["anyOf"] if one.get("type") != "null"]
         kept = {key: value for key, value in part.items() if key not in {"anyOf", "default"}}
         return _structural({**option, **kept} if "description" in kept else option, named)
@@ -104,34 +104,34 @@ def _structural(part: Schema, named: dict[str, Schema]) -> Schema:
         found["description"] = " ".join(found["description"].split())
     if "properties" in found:
         found["properties"] = {name: _structural(one, named) for name, one in part["properties"].items()}
-        found.pop("additionalProperties", None)  # pruned or refused by the API server, as the client asks
+        found.pop("additionalProperties", None)  # the API server prunes or rejects unknown fields itself
         if "default" in found:
             found["default"] = {name: one["default"] for name, one in found["properties"].items() if "default" in one}
     if isinstance(found.get("items"), dict):
         found["items"] = _structural(found["items"], named)
-        # Whoever applies a list means all of it: merged, it would keep what a default had put there.
+        # Lists are atomic: merged item by item, an applied list would keep the items of the default.
         found["x-kubernetes-list-type"] = "atomic"
     return found
 
 
 def status_schema() -> Schema:
-    """The schema of `status`: every field that the operator writes, and no other."""
+    """The OpenAPI schema of `status`: every field that the operator writes, and no other."""
     endpoint = {
         "type": "object",
         "properties": {
             "host": _text(253),
             "port": {"type": "integer", "format": "int32"},
             "database": _text(63),
-            "secretName": _text(253, "The Secret with a login; PostgreSQL's may only read"),
+            "secretName": _text(253, "The Secret with a login; PostgreSQL's login is read-only"),
         },
     }
     applied = _without_rules(spec_schema())
-    applied["description"] = "The last spec that was understood, with its defaults: what is kept true"
+    applied["description"] = "The last valid spec, with its defaults: what the operator keeps applied"
     servers = [server.value for server in platforms.Server]
     days = {
         "type": "integer",
         "format": "int32",
-        "description": "The retention in force; a held shortening leaves it as it was",
+        "description": "The retention in force, in days; a held reduction does not change it",
     }
     lines = {"type": "array", "maxItems": 32, "items": _text(1024), "x-kubernetes-list-type": "atomic"}
     condition = {
@@ -149,16 +149,18 @@ def status_schema() -> Schema:
     return {
         "type": "object",
         "default": {"observedGeneration": -1},
-        "description": "What the operator saw",
+        "description": "The state that the operator last observed",
         "properties": {
             "observedGeneration": {
                 "type": "integer",
                 "format": "int64",
-                "description": "The generation of the spec that this tells of; -1 before anybody looked",
+                "description": "The generation of the spec that this status describes; -1 before the first reconcile",
             },
             "state": _text(32, "Ready, Reconciling, Stalled or Terminating"),
-            "reason": _text(64, "Why it is so: a reason of docs/reference/conditions.md"),
-            "message": _text(4096, "The state in words"),
+            "reason": _text(
+                64, "Why the platform is in this state: one of the reasons in docs/reference/conditions.md"
+            ),
+            "message": _text(4096, "The state in one sentence"),
             "conditions": {
                 "type": "array",
                 "maxItems": 16,
@@ -169,7 +171,7 @@ def status_schema() -> Schema:
             "applied": applied,
             "endpoints": {
                 "type": "object",
-                "description": "Where the servers are, for people and programs",
+                "description": "Addresses of the servers, for people and programs",
                 "properties": dict.fromkeys(servers, endpoint),
             },
             "servers": {
@@ -178,13 +180,16 @@ def status_schema() -> Schema:
             },
             "schema": {
                 "type": "object",
-                "description": "The schema in the database",
+                "description": "The state of the database schema",
                 "properties": {
                     "revision": _text(64),
-                    "engine": _text(32, "What keeps the partitions of tables that grow"),
+                    "engine": _text(32, "The extension that manages the partitions of time-series tables"),
                     **dict.fromkeys(("tradesDays", "booksDays", "tickersDays", "candlesDays"), days),
-                    "held": {**lines, "description": "What would be dropped, and is not before somebody approves"},
-                    "drift": {**lines, "description": "What is not as the schema says, and whether it was mended"},
+                    "held": {**lines, "description": "Retention reductions that would drop rows and wait for approval"},
+                    "drift": {
+                        **lines,
+                        "description": "Differences from the expected schema, and whether they were repaired",
+                    },
                 },
             },
         },
@@ -192,7 +197,7 @@ def status_schema() -> Schema:
 
 
 def _without_rules(schema: Schema) -> Schema:
-    """The same, for what was checked already: no rules, no defaults to fill in."""
+    """The same schema without rules and defaults, for values that were validated already."""
     kept = {key: value for key, value in schema.items() if key not in {"x-kubernetes-validations", "default"}}
     if "properties" in kept:
         kept["properties"] = {name: _without_rules(one) for name, one in kept["properties"].items()}

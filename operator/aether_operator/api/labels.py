@@ -1,6 +1,6 @@
-"""The labels and annotations that the operator sets, and the names it gives. Values only.
+"""The labels and annotations that the operator sets, and its field manager. Values only.
 
-An owner's labels are never copied to a child: GitOps tools track by label and would prune what they find.
+An owner's labels are never copied to a child: GitOps tools track objects by label and would prune the child.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ from aether_operator.api.models import GROUP
 
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 OPERATOR: Final = "aether-operator"
-"""The value of `MANAGED_BY`, and the one field manager."""
+"""The value of `MANAGED_BY`, and the field manager of the operator's server-side applies."""
 COMPONENT: Final = "app.kubernetes.io/component"
 PLATFORM: Final = f"{GROUP}/platform"
-"""The platform's name, on each of its children."""
+"""The name of the platform that a child belongs to."""
 CREDENTIALS: Final = f"{GROUP}/credentials"
-"""Which credentials a Secret holds and a pod was started with: a random word made with them, which tells nothing."""
+"""Identifies the credentials in a Secret, and those a pod was started with: a random id, not derived from them."""
 SETTINGS: Final = f"{GROUP}/settings"
-"""A digest of the live settings that a ConfigMap holds; on a pod, of those that it was last told to look at."""
+"""A digest of the live settings in a ConfigMap; on a pod, of the settings that the operator last synced to it."""
 OPERATOR_POD: Final[dict[str, str]] = {"app.kubernetes.io/name": OPERATOR}
-"""What the chart labels the operator's pods with; network policies let these in."""
+"""The labels that the chart puts on the operator's pods; network policies admit them."""
 
 
 def prometheus_annotations(port: int, path: str) -> dict[str, str]:
-    """The annotations of a pod by which a Prometheus that goes by them finds its metrics."""
+    """The pod annotations by which Prometheus discovers a metrics endpoint."""
     return {"prometheus.io/scrape": "true", "prometheus.io/port": str(port), "prometheus.io/path": path}
 
 
 def for_child(platform: str, component: str) -> dict[str, str]:
-    """The labels of a child."""
+    """The labels of a platform's child."""
     return {MANAGED_BY: OPERATOR, PLATFORM: platform, COMPONENT: component}
 
 
 def selector(platform: str, component: str) -> dict[str, str]:
-    """What selects a component's pods."""
+    """The label selector of a component's pods."""
     return {PLATFORM: platform, COMPONENT: component}

@@ -1,4 +1,4 @@
-"""What every model of a kind has in common."""
+"""The base class and the quantity type that all custom resource models share."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ CATEGORY: Final = "aether"
 
 
 class Model(pydantic.BaseModel):
-    """A part of a kind's spec: camelCase on the wire, frozen, and nothing unknown is let in."""
+    """A part of a custom resource: camelCase on the wire, frozen, unknown fields are rejected."""
 
     model_config = pydantic.ConfigDict(
         alias_generator=to_camel,
         populate_by_name=True,
         extra="forbid",
         frozen=True,
-        use_attribute_docstrings=True,  # they are what `kubectl explain` says
+        use_attribute_docstrings=True,  # the field descriptions of the CRD, which `kubectl explain` prints
     )
 
 
@@ -34,14 +34,14 @@ _FACTORS: Final = {
     **{f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", start=1)},
 }  # fmt: skip
 EXACT: Final = Context(prec=80)
-"""Enough for the longest quantity in its largest unit: nothing of it is rounded."""
+"""Precise enough for the longest quantity in its largest unit, so nothing is rounded."""
 
 
 def quantity(text: str) -> Decimal:
     """A Kubernetes quantity as a number, for comparison: `500m` is 0.5, `1Gi` is 1073741824.
 
     Raises:
-        ValueError: It is not one.
+        ValueError: The text is not a quantity.
     """
     match = QUANTITY.fullmatch(text)
     if match is None:
@@ -50,7 +50,7 @@ def quantity(text: str) -> Decimal:
 
 
 def _as_text(value: object) -> object:
-    """`cpu: 1`, as people write it, is a number in YAML."""
+    """YAML reads `cpu: 1` as a number; it becomes the text "1"."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 

@@ -1,4 +1,4 @@
-"""The reference pages about the kinds, made of models, rules and reasons. Values only; `make docs` writes them."""
+"""The generated reference pages of the custom resources, made from models, rules and reasons by `make docs`."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CONDITIONS = {
-    ConditionType.READY: "the platform is as its spec says: servers answer, the schema is there, market data arrive",
-    ConditionType.RECONCILING: "something is under way or missing, and nobody may have to do anything",
-    ConditionType.STALLED: "it waits for a person",
-    ConditionType.POSTGRES_READY: "PostgreSQL runs, lets us in and has what is needed",
-    ConditionType.KAFKA_READY: "the same of Kafka",
-    ConditionType.NATS_READY: "the same of NATS",
-    ConditionType.REDIS_READY: "the same of Redis",
-    ConditionType.SCHEMA_READY: "the schema is at its newest revision, with its policies",
-    ConditionType.TOPICS_READY: "Kafka has the topics that market data leave by, set up as they should be",
-    ConditionType.VENUE_READY: "the simulated venue runs and answers; with a real one, market data come from it",
+    ConditionType.READY: "the platform matches its spec: servers answer, the schema is current, market data flow",
+    ConditionType.RECONCILING: "work is in progress, or something is missing that may still appear without your help",
+    ConditionType.STALLED: "a person has to act",
+    ConditionType.POSTGRES_READY: "PostgreSQL runs, accepts the login and has the required extensions",
+    ConditionType.KAFKA_READY: "Kafka runs and accepts the login",
+    ConditionType.NATS_READY: "NATS runs, accepts the login and has JetStream",
+    ConditionType.REDIS_READY: "Redis runs and accepts the login",
+    ConditionType.SCHEMA_READY: "the database schema is at its newest revision, with its retention policies",
+    ConditionType.TOPICS_READY: "Kafka has the topics of the market data, with the expected settings",
+    ConditionType.VENUE_READY: "the simulated venue runs and answers; a real venue sends market data",
     ConditionType.INGEST_READY: "ingest follows the newest settings, every pair has a usable book, every output works",
-    ConditionType.WARNING: "it works, and there is something that a person should know",
+    ConditionType.WARNING: "the platform works, and there is something that you should know",
     ConditionType.PAUSED: "`spec.paused` is true",
 }
-_REMEDIES = {Remedy.NONE: "nobody needs to", Remedy.WAIT: "time, or others", Remedy.USER: "a person"}
+_REMEDIES = {Remedy.NONE: "nobody needs to", Remedy.WAIT: "time, or somebody else", Remedy.USER: "you"}
 
 
 def conditions() -> str:
@@ -34,14 +34,14 @@ def conditions() -> str:
     listed = "\n".join(_reason(reason) for reason in Reason)
     return f"""# Conditions and reasons
 
-Written by `make docs` from `operator/aether_operator/api/reasons.py`. `aether explain tp/NAME` says the same of one
+Written by `make docs` from `operator/aether_operator/api/reasons.py`. `aether explain tp/NAME` shows the same for one
 platform.
 
 ## Conditions
 
-`Ready`, `Reconciling` and `Stalled` are there from the first look on, each with the generation that it tells of. Before
-that `status.observedGeneration` is -1, which tools that follow kstatus read as: in progress. They read
-`Reconciling=True` so, too, and `Stalled=True` as failed; `Ready=True` without either is current.
+`Ready`, `Reconciling` and `Stalled` exist from the first reconcile on, each with the generation that it describes.
+Before that `status.observedGeneration` is -1, which tools that follow kstatus read as in progress. They also read
+`Reconciling=True` as in progress and `Stalled=True` as failed; `Ready=True` without either is current.
 
 | condition | is True when |
 |---|---|
@@ -49,11 +49,11 @@ that `status.observedGeneration` is -1, which tools that follow kstatus read as:
 
 ## Reasons
 
-Who can mend it decides how it is shown. What time or others may still bring, such as a Secret or a server, is
-`Reconciling` until `spec.progressDeadlineSeconds` have passed, then `Stalled`; it goes on by itself as soon as it is
-there. What only a person can mend is `Stalled` at once.
+Who can resolve a problem decides how it is shown. What may still appear by itself or by somebody else's work, such as a
+Secret or a server, is `Reconciling` until `spec.progressDeadlineSeconds` have passed, then `Stalled`; the operator
+continues as soon as it appears. What only you can resolve is `Stalled` at once.
 
-| reason | means | who can mend it | what to do |
+| reason | meaning | who resolves it | what to do |
 |---|---|---|---|
 {listed}
 """
@@ -71,42 +71,42 @@ def platform() -> str:
     status = "\n".join(_status(crds.status_schema(), "status"))
     return f"""# TradingPlatform
 
-Written by `make docs` from the models in `operator/aether_operator/api`. `kubectl explain tp.spec` says the same.
+Written by `make docs` from the models in `operator/aether_operator/api`. `kubectl explain tp.spec` shows the same.
 
 `apiVersion: {models.API_VERSION}`, `kind: {platforms.KIND}`, short name `{platforms.SHORT}`, category
-`{models.CATEGORY}`, namespaced. Fields that are not here are refused under strict validation and by server-side apply.
+`{models.CATEGORY}`, namespaced. Unknown fields are rejected by strict validation and by server-side apply.
 
 ## Spec
 
-| field | type | default | means |
+| field | type | default | description |
 |---|---|---|---|
 {spec}
 
 ## Rules
 
-Checked by the API server when an object is created or changed.
+The API server checks these when an object is created or updated.
 
 {checked}
 
 ## Status
 
-| field | type | means |
+| field | type | description |
 |---|---|---|
 {status}
 
-## What outlives a platform
+## What is kept when a platform is deleted
 
-Volumes of managed servers, the Secrets with their credentials, and everything in a database stay when a platform is
-deleted; a new platform of the same name finds them again. To remove them:
+Volumes of managed servers, the Secrets with their credentials, and all data in a database stay when a platform is
+deleted; a new platform of the same name uses them again. To remove them:
 `kubectl delete pvc,secret -n NAMESPACE -l trading.aether.io/platform=NAME`.
 """
 
 
 def _fields(schema: dict[str, Any], path: str) -> Iterator[str]:
-    needed = set(schema.get("required", []))
+    required = set(schema.get("required", []))
     for name, part in schema["properties"].items():
         where = f"{path}.{name}"
-        default = "needed" if name in needed else _default(part)
+        default = "required" if name in required else _default(part)
         yield f"| `{where}` | {_type(part)} | {default} | {part.get('description', '')} |"
         if "properties" in part:
             yield from _fields(part, where)
@@ -114,7 +114,7 @@ def _fields(schema: dict[str, Any], path: str) -> Iterator[str]:
 
 def _default(part: dict[str, Any]) -> str:
     value = part.get("default")
-    if value is None or "properties" in part:  # those of an object are its fields'
+    if value is None or "properties" in part:  # an object's default is shown field by field
         return ""
     if isinstance(value, list):
         return ", ".join(f"`{one}`" for one in value)

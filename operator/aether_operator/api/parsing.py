@@ -1,4 +1,4 @@
-"""From an object as the API server has it to a Platform, or to what is wrong with it, field by field."""
+"""Parses a TradingPlatform object from the API server into a Platform, or into a list of problems by field."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ if TYPE_CHECKING:
 
 NAME: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 MAX_PROBLEMS: Final = 20
-"""Problems that are named; who has more has to begin somewhere."""
+"""The most problems that are reported at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invalid:
-    """A spec that cannot be made true: a line for each problem, which begins with the field's path."""
+    """An invalid spec: one line per problem, beginning with the field's path."""
 
     problems: tuple[str, ...]
 
 
 def parse(raw: Mapping[str, Any]) -> Platform | Invalid:
-    """Read a TradingPlatform. The API server has checked most of this; what an older one let in is checked here."""
+    """Parse a TradingPlatform. The API server validates most of this; this also covers objects that predate a rule."""
     return _read(raw, raw.get("spec") or {}, "spec")
 
 
 def last_applied(raw: Mapping[str, Any]) -> Platform | None:
-    """The platform as it was applied last, or nothing where nothing ever was."""
+    """The platform as it was last applied, from `status.applied`; None if it never was."""
     applied = (raw.get("status") or {}).get("applied")
     if not applied:
         return None
@@ -53,7 +53,7 @@ def last_applied(raw: Mapping[str, Any]) -> Platform | None:
 
 
 def secret_names(spec: PlatformSpec) -> frozenset[str]:
-    """The names of the Secrets that a spec names."""
+    """The names of the Secrets that a spec references."""
     parts = [spec.data_plane.of(server) for server in Server]
     return frozenset(part.external.secret_name for part in parts if part.external is not None)
 
@@ -85,17 +85,17 @@ def created(raw: Mapping[str, Any]) -> datetime:
 
 
 def _path(steps: Sequence[int | str]) -> str:
-    """Where something is, as the API server writes it."""
+    """The path of a field as the API server writes it: `.pairs[0]`."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
 
 
 def _contradictions(spec: PlatformSpec) -> list[str]:
-    """What no field says wrongly by itself."""
+    """Problems that involve more than one field."""
     found = []
     for server in Server:
         part, where = spec.data_plane.of(server), f"dataPlane.{server.value}"
         if part.mode is Mode.EXTERNAL and part.external is None:
-            found.append(f"{where}.external: needed with mode External")
+            found.append(f"{where}.external: required with mode External")
         if part.mode is Mode.EXTERNAL and part.managed is not None:
             found.append(f"{where}.managed: not with mode External")
         if part.mode is Mode.MANAGED and part.external is not None:

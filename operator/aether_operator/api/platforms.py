@@ -1,6 +1,6 @@
-"""TradingPlatform: the platform that a desk's accounts and strategies will stand on.
+"""TradingPlatform: the data plane, the market data pipeline and the venue that trading accounts and strategies use.
 
-Every field here has an effect; what later issues make true, they add.
+Field docstrings become the descriptions in the CRD, which `kubectl explain` prints.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ KIND: Final = "TradingPlatform"
 PLURAL: Final = "tradingplatforms"
 SHORT: Final = "tp"
 MAX_NAME_LENGTH: Final = 40
-"""Letters in a platform's name: the names of its children are made of it."""
+"""The maximum length of a platform's name: the names of its children contain it."""
 
 
 MAX_DATABASE_LENGTH: Final = 56
-"""Letters in a database's name: with `_reader` it is the name of a login, which PostgreSQL cuts after 63."""
+"""The maximum length of a database's name: `NAME_reader` is a role, and PostgreSQL truncates names at 63 bytes."""
 DEFAULT_STORAGE: Final = "10Gi"
 MAX_PAIRS: Final = 64
 MAX_REPLICAS: Final = 8
 DEFAULT_PAIRS: Final = (
     "BTC/USD", "ETH/USD", "SOL/USD", "XRP/USD", "ADA/USD", "DOGE/USD", "LTC/USD", "LINK/USD", "DOT/USD", "AVAX/USD",
 )  # fmt: skip
-"""The markets that the simulated venue has."""
+"""The markets of the simulated venue."""
 
 
 class Server(StrEnum):
@@ -44,30 +44,30 @@ class Mode(StrEnum):
     """Who runs a server."""
 
     MANAGED = "Managed"
-    """The operator: one node, for evaluation."""
+    """The operator runs it: one node, for evaluation."""
     EXTERNAL = "External"
-    """Somebody else: we are told where it is."""
+    """Somebody else runs it; the spec has its address."""
 
 
 class Tls(StrEnum):
     """How a connection to an external server is protected."""
 
     VERIFY = "Verify"
-    """Encrypted, the server's certificate checked against `ca.crt` of the Secret, or the system's authorities."""
+    """Encrypted; the server's certificate is verified with `ca.crt` of the Secret, or with the system's CAs."""
     OFF = "Disabled"
 
 
 class Timescale(StrEnum):
-    """What to do where TimescaleDB is not."""
+    """What to do without TimescaleDB."""
 
     REQUIRED = "Required"
-    """The platform is not Ready without it."""
+    """The platform is not Ready without TimescaleDB."""
     PREFERRED = "Preferred"
-    """Native partitions kept by pg_partman, and a Warning."""
+    """Use native partitions, managed by pg_partman, and report a Warning."""
 
 
 class ResourceList(Model):
-    """Amounts of CPU and memory."""
+    """An amount of CPU and memory."""
 
     cpu: Quantity | None = None
     """Cores, as `500m` or `2`."""
@@ -76,175 +76,175 @@ class ResourceList(Model):
 
 
 class Resources(Model):
-    """What a server's container asks for and may use; what is left out is the operator's choice."""
+    """Resource requests and limits of a container; the operator has defaults for what is left out."""
 
     requests: ResourceList = ResourceList()
-    """What the node must have free for it."""
+    """The resources that the node must have available."""
     limits: ResourceList = ResourceList()
-    """What it may use."""
+    """The most that the container may use."""
 
 
 class Managed(Model):
     """A server that the operator runs: one pod, one volume. For evaluation, not for production."""
 
     storage: Quantity = DEFAULT_STORAGE
-    """The volume's size. It may grow, where the StorageClass can; a smaller one than it has is not done."""
+    """Size of the volume. It may grow if the StorageClass allows expansion; it never shrinks."""
     resources: Resources = Resources()
-    """What its pod asks for and may use."""
+    """Resource requests and limits of its pod."""
 
 
 class External(Model):
     """A server that somebody else runs."""
 
     host: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$")]
-    """Its name or address."""
+    """Host name or IP address."""
     port: Annotated[int, Field(strict=True, ge=1, le=65535)]
-    """Its port."""
+    """TCP port."""
     tls: Tls = Tls.VERIFY
-    """Verify: encrypted, and the server's certificate checked. Disabled: in the clear."""
+    """Verify: use TLS and verify the server's certificate. Disabled: no encryption."""
     secret_name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
-    """The Secret of this namespace with the login: keys `username`, `password`, and `ca.crt` where the server's
-    authority is not one of the system's."""
+    """Name of the Secret in this namespace with the login: keys `username`, `password`, and `ca.crt` if the server's
+    certificate is not signed by one of the system's CAs."""
 
 
 class ExternalDatabase(External):
-    """A PostgreSQL that somebody else runs."""
+    """A PostgreSQL server that somebody else runs."""
 
     database: Annotated[str, Field(min_length=1, max_length=MAX_DATABASE_LENGTH, pattern=r"^[a-z_][a-z0-9_-]*$")]
-    """The database. It belongs to one platform."""
+    """Name of the database. A database belongs to one platform."""
 
 
 class ServerSpec(Model):
-    """A server of the data plane: who runs it, and how it is run or where it is."""
+    """A server of the data plane: who runs it, and its settings or its address."""
 
     mode: Mode = Mode.MANAGED
-    """Managed: by the operator, for evaluation. External: by somebody else. It cannot be changed."""
+    """Managed: the operator runs it, for evaluation. External: somebody else runs it. Immutable."""
     managed: Managed | None = None
-    """How it is run; only with mode Managed."""
+    """Settings of a Managed server; only with mode Managed."""
     external: External | None = None
-    """Where it is; needed with mode External."""
+    """Address of an External server; required with mode External."""
 
 
 class Postgres(Model):
-    """PostgreSQL: who runs it, how it is run or where it is, and whether it must have TimescaleDB."""
+    """PostgreSQL: who runs it, its settings or its address, and whether TimescaleDB is required."""
 
     mode: Mode = Mode.MANAGED
-    """Managed: by the operator, for evaluation. External: by somebody else. It cannot be changed."""
+    """Managed: the operator runs it, for evaluation. External: somebody else runs it. Immutable."""
     timescale: Timescale = Timescale.PREFERRED
-    """Preferred: without TimescaleDB tables are native partitions kept by pg_partman, with a Warning. Required: without
-    it the platform is not Ready."""
+    """Preferred: without TimescaleDB, use native partitions managed by pg_partman and report a Warning. Required:
+    without TimescaleDB the platform is not Ready."""
     managed: Managed | None = None
-    """How it is run; only with mode Managed."""
+    """Settings of a Managed server; only with mode Managed."""
     external: ExternalDatabase | None = None
-    """Where it is; needed with mode External."""
+    """Address of an External server; required with mode External."""
 
 
 class DataPlane(Model):
-    """The servers that the platform stands on."""
+    """The servers that the platform uses."""
 
     postgres: Postgres = Postgres()
-    """Tables."""
+    """PostgreSQL: tables of market data and instruments."""
     kafka: ServerSpec = ServerSpec()
-    """Streams that are kept."""
+    """Kafka: durable streams of market data."""
     nats: ServerSpec = ServerSpec()
-    """Messages that are fast; JetStream must be on."""
+    """NATS: low-latency market data; JetStream must be enabled."""
     redis: ServerSpec = ServerSpec()
-    """Values that are looked up often."""
+    """Redis: key-value cache."""
 
     def of(self, server: Server) -> ServerSpec | Postgres:
-        """One server's part."""
+        """The part of one server."""
         part: ServerSpec | Postgres = getattr(self, server.value)
         return part
 
 
 class VenueName(StrEnum):
-    """Where the desk trades."""
+    """The venue that the platform trades on."""
 
     SIMULATED = "Simulated"
-    """A venue of our own, for paper."""
+    """The platform's own simulated exchange, for paper trading."""
     KRAKEN = "Kraken"
 
 
 class Feed(StrEnum):
-    """Where a venue's market data come from."""
+    """The source of a venue's market data."""
 
     SYNTHETIC = "Synthetic"
-    """They are made up."""
+    """Generated by the simulated venue."""
     LIVE = "Live"
-    """They are the venue's own, as they happen."""
+    """The venue's own market data, in real time."""
 
 
 FEEDS: Final = {VenueName.SIMULATED: Feed.SYNTHETIC, VenueName.KRAKEN: Feed.LIVE}
-"""Which feed goes with which venue; there are no other pairs of these."""
+"""Venue → its feed; no other combination is valid."""
 
 
 class Venue(Model):
-    """Where the desk trades, and where its market data come from."""
+    """The venue that the platform trades on, and the source of its market data."""
 
     name: VenueName = VenueName.SIMULATED
-    """Simulated: a venue of the platform's own, for paper. Kraken: the real one. It cannot be changed, since data of
-    paper and real markets never mix in one database."""
+    """Simulated: the platform's own exchange, for paper trading. Kraken: the real exchange. Immutable, since data of
+    simulated and real markets must not mix in one database."""
     feed: Feed | None = None
-    """Synthetic: made up, and goes with Simulated. Live: the venue's own, and goes with Kraken. Left out: the one that
-    goes with the venue."""
+    """Synthetic: generated, only with Simulated. Live: the venue's own, only with Kraken. If left out, the feed of the
+    venue is used."""
 
     @property
     def effective_feed(self) -> Feed:
-        """The feed, said or not."""
+        """The feed, or the venue's default if the spec leaves it out."""
         return self.feed or FEEDS[self.name]
 
 
 Pair = Annotated[
     str,
-    Field(min_length=5, max_length=20, pattern=r"^[A-Z0-9]{1,16}/USD$", description="A market, as BTC/USD."),
+    Field(min_length=5, max_length=20, pattern=r"^[A-Z0-9]{1,16}/USD$", description="A market, such as BTC/USD."),
 ]
 
 
 class Ingest(Model):
-    """The room that brings market data from the venue to Kafka, NATS and the tables."""
+    """The service that publishes market data from the venue to Kafka and NATS, and stores them in the database."""
 
     replicas: Annotated[int, Field(strict=True, ge=1, le=MAX_REPLICAS)] = 1
-    """Its pods. They share the markets, and each takes over from one that is not there."""
+    """Number of pods. They share the markets, and take over the markets of a pod that fails."""
     resources: Resources = Resources()
-    """What each of its pods asks for and may use."""
+    """Resource requests and limits of each pod."""
 
 
 class ExchangeSim(Model):
-    """The room that is the simulated venue."""
+    """The simulated venue."""
 
     storage: Quantity = "1Gi"
-    """The size of the volume with its journal, which all its trades are in. It may grow, where the StorageClass can."""
+    """Size of the volume with its journal of all trades. It may grow if the StorageClass allows expansion."""
     resources: Resources = Resources()
-    """What its pod asks for and may use."""
+    """Resource requests and limits of its pod."""
     speed: Annotated[int, Field(strict=True, ge=1, le=10)] = 1
-    """How many times as much happens in its markets as usually does."""
+    """Activity of its markets, as a multiple of the usual rate."""
 
 
 class Components(Model):
-    """The rooms of the platform, one by one."""
+    """Settings of the platform's services."""
 
     ingest: Ingest = Ingest()
-    """Brings market data from the venue to Kafka, NATS and the tables."""
+    """The service that publishes market data from the venue to Kafka and NATS, and stores them in the database."""
     exchange_sim: ExchangeSim | None = None
     """The simulated venue; only with venue Simulated."""
 
 
 class Retention(Model):
-    """How long rows are kept; what is older is dropped, whole partitions at a time."""
+    """How long rows are kept; older partitions are dropped."""
 
     trades_days: Annotated[int, Field(strict=True, ge=1, le=3650)] = 90
-    """Days for which trades are kept. Making it shorter over data that is there already is shown in the status, and
-    not done before somebody may approve it."""
+    """Days to keep trades. A reduction that would drop existing rows is held and shown in the status until it can be
+    approved."""
     books_days: Annotated[int, Field(strict=True, ge=1, le=3650)] = 7
-    """Days for which books are kept; shorter as with trades."""
+    """Days to keep order books; a reduction is held as with trades."""
     tickers_days: Annotated[int, Field(strict=True, ge=1, le=3650)] = 30
-    """Days for which tickers are kept; shorter as with trades."""
+    """Days to keep tickers; a reduction is held as with trades."""
     candles_days: Annotated[int, Field(strict=True, ge=1, le=3650)] = 1825
-    """Days for which candles of a minute are kept, and the longer ones that are made of them; shorter as with trades,
-    and whole weeks at a time."""
+    """Days to keep one-minute candles and the longer candles derived from them, in whole weeks; a reduction is held as
+    with trades."""
 
     def by_table(self) -> dict[str, int]:
-        """Table → days."""
+        """Table → days to keep its rows."""
         return {
             "trades": self.trades_days,
             "books": self.books_days,
@@ -254,27 +254,27 @@ class Retention(Model):
 
 
 class PlatformSpec(Model):
-    """What the platform should be."""
+    """The desired state of a platform."""
 
     paused: Annotated[bool, Field(strict=True)] = False
-    """While it is true nothing is changed; the status and a deletion go on."""
+    """If true, the operator changes nothing; it still updates the status and handles deletion."""
     progress_deadline_seconds: Annotated[int, Field(strict=True, ge=10, le=86400)] = 300
-    """Seconds for which something may be missing before the platform counts as Stalled."""
+    """Seconds without becoming Ready after which the platform is Stalled."""
     data_plane: DataPlane = DataPlane()
-    """The servers that the platform stands on."""
+    """The servers that the platform uses."""
     venue: Venue = Venue()
-    """Where the desk trades, and where its market data come from."""
+    """The venue that the platform trades on, and the source of its market data."""
     pairs: Annotated[tuple[Pair, ...], Field(min_length=1, max_length=MAX_PAIRS)] = DEFAULT_PAIRS
-    """The markets whose data are brought in, each once. An edit takes effect while everything runs on."""
+    """The markets to ingest, without duplicates. A change takes effect without a restart."""
     components: Components = Components()
-    """The rooms of the platform."""
+    """Settings of the platform's services."""
     retention: Retention = Retention()
     """How long rows are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
-    """A TradingPlatform whose spec was understood."""
+    """A TradingPlatform with a valid spec."""
 
     namespace: str
     name: str

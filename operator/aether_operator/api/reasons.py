@@ -1,6 +1,6 @@
-"""Why a platform is as it is: every reason, what it means, what a person does. Values only.
+"""The conditions of a platform and the reasons of their status: what each means, and what to do. Values only.
 
-The source of docs/reference/conditions and of `aether explain`; a test compares.
+The source of docs/reference/conditions.md and of `aether explain`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 
 class ConditionType(StrEnum):
-    """The conditions of a platform; the first three are there always, as kstatus reads them."""
+    """The condition types of a platform; kstatus reads the first three, which always exist."""
 
     READY = "Ready"
     RECONCILING = "Reconciling"
@@ -29,19 +29,19 @@ class ConditionType(StrEnum):
 
 
 class Remedy(Enum):
-    """Who can mend it, which decides how it is shown while it lasts."""
+    """Who can resolve a problem, which decides whether it shows as Reconciling or Stalled."""
 
     NONE = "nothing is wrong"
-    WAIT = "it is under way, or others may still bring what is missing: Reconciling until the deadline, then Stalled"
-    USER = "only an edit, or a person's act, can mend it: Stalled at once"
+    WAIT = "in progress, or somebody may still bring what is missing: Reconciling until the deadline, then Stalled"
+    USER = "only an edit or another act of a person resolves it: Stalled at once"
 
 
 class Reason(StrEnum):
-    """A condition's reason."""
+    """The reason of a condition."""
 
     # Nothing is wrong.
     READY = "Ready"
-    # Others may still bring it, or it is under way.
+    # In progress, or somebody else may resolve it.
     PROGRESSING = "Progressing"
     ROLLING_OUT = "RollingOut"
     POD_FORBIDDEN = "PodForbidden"
@@ -67,7 +67,7 @@ class Reason(StrEnum):
     FAILED = "Failed"
     RECONCILE_FAILED = "ReconcileFailed"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
-    # Only an edit or a person's act can mend it.
+    # Only an edit or another act of a person resolves it.
     INVALID_SPEC = "InvalidSpec"
     UNKNOWN_PAIR = "UnknownPair"
     NAME_TAKEN = "NameTaken"
@@ -81,7 +81,7 @@ class Reason(StrEnum):
     OWNER_NOT_RECORDED = "OwnerNotRecorded"
     SCHEMA_NEWER = "SchemaNewer"
     SCHEMA_DRIFTED = "SchemaDrifted"
-    # Warnings: it works, and a person should know.
+    # Warnings: the platform works, and a person should know.
     EVALUATION_ONLY = "EvaluationOnly"
     NATIVE_PARTITIONS = "NativePartitions"
     RETENTION_HELD = "RetentionHeld"
@@ -95,7 +95,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """A reason in words: what it means, and what to do, one sentence each."""
+    """A reason explained: what it means and what to do, in one or two sentences each."""
 
     remedy: Remedy
     meaning: str
@@ -115,28 +115,29 @@ def _user(meaning: str, action: str) -> Explanation:
 
 
 EXPLANATIONS: Final[dict[Reason, Explanation]] = {
-    Reason.READY: _none("It is as it should be."),
+    Reason.READY: _none("Nothing is wrong."),
     Reason.PROGRESSING: _wait(
-        "Something that it depends on is not there yet.", "Wait; the other conditions say for what."
+        "Something that it depends on is not ready yet.", "Wait; the other conditions show what is missing."
     ),
     Reason.ROLLING_OUT: _wait(
-        "A pod of a server or of a room is being started or replaced.",
-        "Wait; if the message names a pod that does not start, look at it: kubectl describe pod.",
+        "A pod of a server or of a component is being started or replaced.",
+        "Wait; if the message names a pod that does not start, inspect it with kubectl describe pod.",
     ),
     Reason.POD_FORBIDDEN: _wait(
-        "A pod cannot be made, since the cluster forbids it: by a ResourceQuota, a LimitRange, the namespace's Pod "
-        "Security level, or another rule.",
-        "Change what the message names, or ask for less in the spec; the command in the message shows it. It is tried "
-        "again by itself, after some minutes at the latest.",
+        "The cluster forbids a pod: by a ResourceQuota, a LimitRange, the namespace's Pod Security level, or another "
+        "admission rule.",
+        "Change what the message names, or lower the resources in the spec; the command in the message shows the rule. "
+        "Kubernetes retries within minutes.",
     ),
     Reason.UNSCHEDULABLE: _wait(
-        "No node takes a pod: the message says what they lack.",
-        "Make room on a node or add one, or ask for less in the spec; the command in the message shows the pod.",
+        "No node can run a pod: the message says what the nodes lack.",
+        "Free resources on a node, add a node, or lower the resources in the spec; the command in the message shows "
+        "the pod.",
     ),
     Reason.VOLUME_MISSING: _wait(
-        "A claim has no volume, so the pod that needs it does not start.",
-        "Mark a StorageClass as the default one, or make a volume that fits the claim; the command in the message "
-        "shows what there is.",
+        "A PersistentVolumeClaim has no volume, so the pod that uses it does not start.",
+        "Mark a StorageClass as the default, or create a volume that fits the claim; the command in the message "
+        "shows what exists.",
     ),
     Reason.SECRET_MISSING: _wait(
         "A Secret that the spec names does not exist in this namespace.", "Create the Secret, or name another."
@@ -145,19 +146,19 @@ EXPLANATIONS: Final[dict[Reason, Explanation]] = {
         "A Secret that the spec names lacks a key, or the key is empty.", "Add the key to the Secret."
     ),
     Reason.UNREACHABLE: _wait(
-        "Nobody answers at the address: the name is unknown, the port is closed, or the way is.",
-        "Check host, port and network policies, and that the server, the room or the venue runs.",
+        "Nothing answers at the address: the host name is unknown, the port is closed, or the network blocks it.",
+        "Check host, port and network policies, and that the server, the component or the venue runs.",
     ),
     Reason.TLS_FAILED: _wait(
-        "The server answers, and no protected connection comes about: its certificate is not trusted, or it has none.",
-        "Put the authority's certificate into the key ca.crt of the Secret, or mend the server's certificate.",
+        "The TLS handshake failed: the server has no certificate, or one that is not trusted.",
+        "Put the CA certificate into the key ca.crt of the Secret, or correct the server's certificate.",
     ),
     Reason.AUTHENTICATION_FAILED: _wait(
         "The server does not accept the username and password of the Secret.",
         "Correct the Secret or the server's login.",
     ),
     Reason.PERMISSION_DENIED: _wait(
-        "The login lacks a right that the platform needs.", "Grant the right that the message names."
+        "The login lacks a permission that the platform needs.", "Grant the permission that the message names."
     ),
     Reason.DATABASE_MISSING: _wait(
         "The server has no such database.", "Create the database, or name another in the spec."
@@ -171,70 +172,70 @@ EXPLANATIONS: Final[dict[Reason, Explanation]] = {
         "Install pg_partman 4.7 or 5, or TimescaleDB 2.17 or newer, on the server.",
     ),
     Reason.VERSION_UNSUPPORTED: _wait(
-        "The server, an extension in it, or a room speaks a version that is not supported.",
-        "Upgrade what the message names: the server, or Aether, whose operator and rooms are of one release.",
+        "A server, one of its extensions, or a component has a version that is not supported.",
+        "Upgrade what the message names. The operator and the components must be of the same release.",
     ),
     Reason.NO_EGRESS: _wait(
-        "Market data come from a real venue, and nothing was ever heard of it: the cluster has no way out to it.",
+        "No data ever arrived from the real venue: the cluster does not let ingest reach it.",
         "Let ingest's pods reach the internet on port 443 (a local cluster: aether up --egress), or use a platform "
         "with venue Simulated.",
     ),
     Reason.BOOK_UNUSABLE: _wait(
-        "A market that the spec names has no book that is proved by the venue's checksum.",
-        "Wait, if it lasts seconds: it is asked for anew. If it lasts, read the log of ingest's pods.",
+        "A market of spec.pairs has no order book that matches the venue's checksum.",
+        "Wait: ingest requests a new snapshot, which takes seconds. If it lasts, read the log of ingest's pods.",
     ),
     Reason.TRADES_INVALID: _wait(
-        "The venue tells a trade of a market, or the market itself, in a form that is not understood or cannot be (a "
-        "time ahead of the clock, more decimals than the market has). No trade after it is handed on.",
-        "Look at the clock of ingest's node, if it is a time. Otherwise wait: the venue is asked again and again.",
+        "The venue sent a trade or a market that cannot be parsed or cannot be true, such as a time ahead of the clock "
+        "or more decimals than the market has. Later trades of that market are held back.",
+        "If it is a time, check the clock of ingest's node. Otherwise wait: ingest requests the trade again.",
     ),
     Reason.CHANNEL_SILENT: _wait(
-        "The venue acknowledged a channel of a market and leaves out of it what happens there, as the market's other "
-        "channels or the venue's REST prove.",
-        "Wait: it is subscribed to anew, and trades are asked for over REST meanwhile. If it lasts, ask the venue.",
+        "The venue acknowledged a subscription and does not send its messages, although the market's other channels "
+        "or the venue's REST API show activity.",
+        "Wait: ingest subscribes again, and fetches trades over REST until then. If it lasts, contact the venue.",
     ),
     Reason.OUTPUT_FAILED: _wait(
-        "Market data do not arrive where they should. They are kept meanwhile, and asked for again: no trade is lost.",
-        "Mend what the message names: the broker, the database, or the login for it.",
+        "Ingest cannot write market data to an output. It keeps them and tries again: no trade is lost.",
+        "Correct what the message names: the broker, the database, or the login for it.",
     ),
-    Reason.MIGRATING: _wait("The schema is being brought to its newest revision.", "Wait."),
+    Reason.MIGRATING: _wait("The schema is being migrated to its newest revision.", "Wait."),
     Reason.WAITING_FOR_LOCK: _wait(
-        "Somebody else holds a lock that the next step needs: another operator, or a long transaction.",
-        "Wait, or end the transaction that holds it: see pg_locks and pg_stat_activity.",
+        "Another session holds a lock that the next step needs: another operator, or a long transaction.",
+        "Wait, or end the transaction that holds the lock: see pg_locks and pg_stat_activity.",
     ),
     Reason.FAILED: _wait(
-        "Something went wrong that is none of the other reasons; it is tried again.",
+        "An error that no other reason describes; the operator tries again.",
         "Read the message, and the operator's log: aether logs -n aether-system deploy/aether-operator.",
     ),
     Reason.RECONCILE_FAILED: _wait(
-        "The operator could not finish its look at the object: a fault of its own, or the API server refused "
-        "something. The rest of the status is of the last look that it finished.",
-        "Read the message, and the operator's log: aether logs -n aether-system deploy/aether-operator. What runs goes "
-        "on; nothing is repaired meanwhile.",
+        "A reconcile of the object failed, by an error in the operator or of the API server. The rest of the status is "
+        "from the last reconcile that succeeded.",
+        "Read the message, and the operator's log: aether logs -n aether-system deploy/aether-operator. Running pods "
+        "are not affected; nothing is repaired until a reconcile succeeds.",
     ),
     Reason.PROGRESS_DEADLINE_EXCEEDED: _user(
-        "What is missing was not brought within spec.progressDeadlineSeconds.",
-        "Bring what the message names; it then goes on by itself.",
+        "The platform did not become Ready within spec.progressDeadlineSeconds.",
+        "Resolve what the message names; the operator then continues by itself.",
     ),
     Reason.INVALID_SPEC: _user(
-        "The spec cannot be made true. Nothing was changed, and the last good spec is still kept true.",
-        "Correct the fields that the message names, or go back to the spec before.",
+        "The spec is invalid. It was not applied, and the last valid spec stays in force.",
+        "Correct the fields that the message names, or revert the change.",
     ),
     Reason.UNKNOWN_PAIR: _user(
-        "The venue does not have a market that spec.pairs names. The others are served.",
-        "Take the pair out of spec.pairs, or correct it.",
+        "The venue does not have a market of spec.pairs. The other markets are ingested.",
+        "Remove the pair from spec.pairs, or correct it.",
     ),
     Reason.NAME_TAKEN: _user(
-        "An object that is not the operator's has the name of one that it needs, and is left alone.",
+        "An object that does not belong to the platform has the name of one of its children, and is left unchanged.",
         "Rename or delete that object, or give the platform another name.",
     ),
     Reason.IMMUTABLE_FIELD: _user(
-        "A field of an object would have to change that Kubernetes never changes.",
-        "Do what the message says; data stays where it is.",
+        "The spec requires a change of a field that Kubernetes does not allow to change.",
+        "Do what the message says; the data are kept.",
     ),
     Reason.REQUEST_REJECTED: _user(
-        "The API server refused to make an object as it should be.",
-        "Read the message: a quota, a policy of the cluster, or a StorageClass that cannot do it.",
+        "The API server rejected a request to create, update or delete an object.",
+        "Read the message: it names a quota, an admission policy, or a StorageClass that cannot expand volumes.",
     ),
     Reason.DATABASE_OWNED_BY_ANOTHER: _user(
         "The database belongs to another platform, which the message names. Nothing in it was changed.",
@@ -242,61 +243,61 @@ EXPLANATIONS: Final[dict[Reason, Explanation]] = {
     ),
     Reason.SERVER_OWNED_BY_ANOTHER: _user(
         "The Kafka, NATS or Redis belongs to another platform, which the message names. Nothing was written to it, and "
-        "nothing of this platform runs that would.",
-        "Name a server of its own in the spec: two platforms on one would mix their venues' data.",
+        "no pod of this platform that would write to it runs.",
+        "Name a server of its own in the spec: two platforms on one server would mix their venues' data.",
     ),
     Reason.VENUE_MISMATCH: _user(
-        "A server or the database holds data of another venue, which a platform of this name wrote there.",
+        "A server or the database holds data of another venue, written by a platform of this name.",
         "Delete the platform and apply it with the venue that the message names; or apply this one under another name "
         "with servers of its own.",
     ),
     Reason.VENUE_UNKNOWN: _user(
-        "The database holds market data, and nothing says of which venue they are.",
-        "Have somebody who knows it write the venue of these data down, as the message says.",
+        "The database holds market data, and no record says of which venue.",
+        "Record the venue of these data as the message says.",
     ),
     Reason.JETSTREAM_DISABLED: _user(
-        "NATS runs without JetStream, and without it cannot keep whose it is.",
-        "Switch JetStream on in the server's configuration, as the message says.",
+        "NATS runs without JetStream, so the operator cannot record on it which platform owns it.",
+        "Enable JetStream in the server's configuration, as the message says.",
     ),
     Reason.OWNER_NOT_RECORDED: _user(
-        "Whose the server is cannot be written down on it, or not be read: the login lacks a right, or the server "
-        "refuses. Nothing is started that would write to it.",
-        "Give the right that the message names, run the command that it has with a login that may, or change on the "
-        "server what it says.",
+        "The record of a server's owner cannot be written or read: the login lacks a permission, or the server rejects "
+        "the request. No pod that would write to the server is started.",
+        "Grant the permission that the message names, run its command with a login that may, or change the server as "
+        "it says.",
     ),
     Reason.SCHEMA_NEWER: _user(
-        "The schema in the database was made by a newer release. Nothing in it was changed.",
+        "A newer release created the schema in the database. Nothing in it was changed.",
         "Upgrade the operator, or use another database.",
     ),
     Reason.SCHEMA_DRIFTED: _user(
-        "Somebody changed the schema in a way that cannot be mended without loss. Nothing was dropped.",
-        "Undo the change to the objects that the message names.",
+        "The schema was changed by hand in a way that cannot be repaired without losing data. Nothing was dropped.",
+        "Revert the change to the objects that the message names.",
     ),
     Reason.EVALUATION_ONLY: _none(
-        "A managed server is one node with one volume, in the clear: for evaluation and not for production."
+        "A managed server is one node with one volume, without TLS: for evaluation, not for production."
     ),
     Reason.NATIVE_PARTITIONS: _none(
-        "There is no TimescaleDB: tables are native partitions kept by pg_partman, without compression."
+        "TimescaleDB is not installed: tables use native partitions, managed by pg_partman, without compression."
     ),
     Reason.RETENTION_HELD: Explanation(
         remedy=Remedy.NONE,
-        meaning="A shorter retention would drop rows that are there, and is held until somebody may approve it.",
-        action="Set spec.retention back; or leave it, since what is there is kept.",
+        meaning="A reduction of the retention would drop existing rows, and is held until it can be approved.",
+        action="Set spec.retention back; or leave it, since no data are dropped.",
     ),
     Reason.SCHEMA_WARNING: Explanation(
         remedy=Remedy.NONE,
-        meaning="Something in the database is not as it was set up, and nothing is lost by it.",
-        action="Look at what the message names.",
+        meaning="Something in the database differs from its setup, without loss of data.",
+        action="Check what the message names.",
     ),
     Reason.TOPICS_WARNING: Explanation(
         remedy=Remedy.NONE,
-        meaning="A topic has other partitions than it would be made with, or fewer copies. It is used as it is.",
-        action="Look at what the message names. Topics are never deleted, and their partitions never changed.",
+        meaning="A topic has a different number of partitions or fewer replicas than expected. It is used as it is.",
+        action="Check what the message names. The operator never deletes topics or changes their partitions.",
     ),
     Reason.PAUSED_BY_SPEC: Explanation(
         remedy=Remedy.NONE, meaning="spec.paused is true: nothing is changed.", action="Set spec.paused to false."
     ),
     Reason.NOT_PAUSED: _none("spec.paused is false."),
-    Reason.TERMINATING: _none("It is being deleted. Volumes, credentials and databases stay."),
+    Reason.TERMINATING: _none("The platform is being deleted. Volumes, credentials and databases are kept."),
 }
-"""Every reason in words; a test asks that each has its row here and on the page."""
+"""Every reason explained."""

@@ -1,4 +1,4 @@
-"""What the API server checks beyond types and ranges, as CEL: contradictions, and what may never change. Data only."""
+"""CEL validation rules of the CRD: contradictions between fields, and fields that are immutable. Data only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _placed(server: Server) -> list[Rule]:
     return [
         _rule(
             "self.mode != 'External' || has(self.external)",
-            f"{where}.external: needed with mode External",
+            f"{where}.external: required with mode External",
             field=".external",
             reason="FieldValueRequired",
         ),
@@ -45,7 +45,7 @@ def _placed(server: Server) -> list[Rule]:
 
 
 def _stored(where: str) -> list[Rule]:
-    # That it never shrinks is no rule here: who asked for more than the StorageClass gives must be able to go back.
+    # There is no rule against shrinking: an update that the StorageClass cannot fulfil must be reversible.
     return [
         _rule(
             "quantity(string(self.storage)).isGreaterThan(quantity('0'))",
@@ -106,4 +106,4 @@ RULES: Final[dict[tuple[str, ...], list[Rule]]] = {
     _SIMULATED: _stored("spec.components.exchangeSim"),
     (*_SIMULATED, "resources"): _resources("spec.components.exchangeSim.resources"),
 }
-"""Where in `spec` → what holds there."""
+"""Path within `spec` → the rules at that path."""
