@@ -211,7 +211,7 @@ async def test_everything_else_is_an_edit_like_any_other(desk: Desk) -> None:
 async def test_kubectl_explain_shows_the_descriptions_of_the_models(desk: Desk) -> None:
     said = desk.namespace.kubectl.text("explain", "tp.spec.dataPlane.postgres")
     plain = " ".join(said.split())
-    for words in ("Tables.", "it cannot be changed", "pg_partman, with a Warning", "needed with mode External"):
+    for words in ("market data", "Immutable", "report a Warning", "required with mode External"):
         assert words.lower() in plain.lower()
     assert desk.namespace.kubectl.text("api-resources", "--categories=aether", "-o", "name").split() == [NAME]
 
