@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-PLACEHOLDERS: Final = {"ROOM": "ingest", "VERSION": "1"}
+PLACEHOLDERS: Final = {"ROOM": "ingest", "SERVICE": "ingest", "VERSION": "1"}
 """What a reader replaces → what it is replaced by here."""
 ON_A_CLUSTER: Final = frozenset({"helm", "kubectl"})
 """Their words are checked by themselves, in `tests/cluster/test_pages.py`."""
