@@ -88,7 +88,7 @@ def test_context_is_the_folder_and_any_extra_repository_parts(tmp_path: Path) ->
 
 
 def test_a_part_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(problems.BadInput, match="src/gone is not there"):
+    with pytest.raises(problems.BadInput, match="src/gone not found"):
         image_builder.build_context(a_repository(tmp_path), images.Image(name="oms", folder="oms", extra=("src/gone",)))
 
 
@@ -331,7 +331,7 @@ def test_several_images_load_concurrently_and_are_reported_as_one_step() -> None
     def put(_: Path) -> None:
         both.wait()
 
-    loaded = image_builder.load([a_built_image(one) for one in names], set, put, recorder, together=2)
+    loaded = image_builder.load([a_built_image(one) for one in names], set, put, recorder, parallel=2)
     assert loaded == [a_built_image(one).reference for one in names]
     assert (recorder.lines[0], recorder.lines[-1]) == ("load images", "6.0 MB: kafka, nats, postgres, redis")
     assert len(recorder.lines) == 2 + len(names)
@@ -344,5 +344,5 @@ def test_an_image_that_cannot_be_loaded_fails_all_of_them() -> None:
 
     with pytest.raises(problems.ProgramFailed, match="no space left"):
         image_builder.load(
-            [a_built_image(one) for one in ("kafka", "nats", "redis")], set, put, ProgressRecorder(), together=2
+            [a_built_image(one) for one in ("kafka", "nats", "redis")], set, put, ProgressRecorder(), parallel=2
         )

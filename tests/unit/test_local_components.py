@@ -13,7 +13,7 @@ from aether_cli.local.settings import Profile, Settings
 
 AT = paths.of("first", {"HOME": "/home/quant"})
 PROGRAMS = {binary.name: Path("/bin") / binary.name for binary in binaries.ALL}
-GIVEN = components.Descriptors(api_socket=3, outer_network=20, life_lock=21)
+GIVEN = components.Descriptors(api_socket=3, outer_network=20, cluster_lock=21)
 KINDS = [
     Settings(profile=profile, egress=egress, kwok=kwok)
     for profile, egress, kwok in itertools.product(Profile, (False, True), (False, True))

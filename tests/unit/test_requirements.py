@@ -43,13 +43,13 @@ def test_a_machine_with_everything_lacks_nothing() -> None:
         ),
         (replace(FULL, go=""), "go: none found, and 1 programs have to be built", "Install Go 1.26"),
         (replace(FULL, go="go1.19.8"), "go: go1.19.8 found", "KUBEBUILDER_ASSETS"),
-        (replace(FULL, memory=requirements.GIB), "memory: 1.0 GiB available, 5.0 GiB needed", "Close something"),
+        (replace(FULL, memory=requirements.GIB), "memory: 1.0 GiB available, 5.0 GiB needed", "End other programs"),
         (replace(FULL, disk=requirements.GIB), "disk: 1.0 GiB free, 11.0 GiB needed", "XDG_CACHE_HOME"),
         (replace(FULL, port_taken=True), "port: 127.0.0.1:16443 is in use", "--port N"),
         (replace(FULL, filesystems=frozenset({"ext4"})), "kernel: no overlay", "modprobe overlay"),
-        (replace(FULL, folders=(Path("/var/lib/ci/x"),)), "folders: /var/lib/ci/x lies under /var", "XDG_"),
+        (replace(FULL, folders=(Path("/var/lib/ci/x"),)), "folders: /var/lib/ci/x is under /var", "XDG_"),
         (replace(FULL, has_repository=False), "images:", "clone"),
-        (replace(FULL, namespaces=False), "namespaces: this root may not make any", "outside"),
+        (replace(FULL, namespaces=False), "namespaces: root may not create any here", "outside"),
     ],
 )
 def test_each_missing_requirement_is_one_line_with_what_to_do(

@@ -1,1 +1,1 @@
-"""A real one-node Kubernetes on this machine, in namespaces of its own."""
+"""A one-node Kubernetes on this machine: etcd, the Kubernetes programs and containerd, in separate Linux namespaces."""

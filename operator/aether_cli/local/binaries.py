@@ -1,4 +1,4 @@
-"""The programs of the local cluster: from which Go module, and under which key a build is kept. Values only."""
+"""The programs of a local cluster: the Go module of each, its linker flags, and the key of its cached build. No I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Binary:
-    """A program: its file name, the folder of its module under gomodules/, and the package that is its main."""
+    """A program: its file name, its module's folder under gomodules/, and its main package."""
 
     name: str
     module: str
@@ -26,7 +26,7 @@ def _kubernetes(name: str) -> Binary:
 
 CONTROL_PLANE: Final = (
     Binary(name="etcd", module="etcd", package="go.etcd.io/etcd/server/v3"),
-    # First of its module: it pays for the packages that the others share.
+    # First of its module: its build includes the packages that the others share.
     _kubernetes("kube-apiserver"),
     _kubernetes("kube-controller-manager"),
     _kubernetes("kubectl"),
@@ -46,14 +46,14 @@ ENVIRONMENT: Final = {
     "CGO_ENABLED": "0",
     "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false",
     "GOWORK": "off",
-    # The toolchain at hand or none: a build must not fetch a compiler.
+    # Use the installed toolchain: a build must not download a compiler.
     "GOTOOLCHAIN": "local",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Module:
-    """One of our Go modules: the folder, and what decides its binaries."""
+    """One of the Go modules under gomodules/: its folder, and the files that determine its builds."""
 
     name: str
     folder: Path
@@ -61,7 +61,7 @@ class Module:
     gosum: str
 
     def version_of(self, package: str) -> str:
-        """The required version of the module that holds this package, with its v."""
+        """The required version (`v1.2.3`) of the module that contains this package."""
         required = re.findall(r"^(?:require )?\s*(\S+) (v\S+)(?: // indirect)?$", self.gomod, re.MULTILINE)
         candidates = [
             (path, version) for path, version in required if package == path or package.startswith(path + "/")
@@ -70,14 +70,14 @@ class Module:
         return path_and_version[1]
 
     def tools(self) -> list[str]:
-        """The packages that go.mod names as its tools."""
+        """The packages of go.mod's `tool` directives."""
         return re.findall(r"^(?:tool)?\s+(\S+/\S+)$", self.gomod, re.MULTILINE)
 
 
 def flags(module: Module, binary: Binary) -> tuple[str, ...]:
-    """The linker's flags: stripped, and with the version that the programs report of themselves.
+    """The linker flags: stripped, and with the version that the program reports.
 
-    Without them the API server calls itself v0.0.0-master, and version checks of clients break.
+    Without them the API server reports v0.0.0-master, which fails clients' version checks.
     """
     words = ["-s", "-w"]
     version = module.version_of(binary.package)
@@ -99,6 +99,6 @@ def flags(module: Module, binary: Binary) -> tuple[str, ...]:
 
 
 def key(module: Module, binary: Binary) -> str:
-    """Changes when, and only when, another build would give another program."""
+    """The cache key of a build: it changes exactly when a build would give another program."""
     parts = (module.gomod, module.gosum, binary.package, *flags(module, binary), repr(sorted(ENVIRONMENT.items())))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]

@@ -1,6 +1,6 @@
-"""The certificates of a local cluster: two authorities, and a leaf for every speaker. Values only.
+"""The certificates of a local cluster: two CAs, and one certificate for each component's identity. No I/O.
 
-Every speaker has a client certificate, so there is no token that a log could show.
+Every component authenticates with a client certificate: there is no token that a log could show.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 CA_LIFETIME: Final = datetime.timedelta(days=3650)
 LEAF_LIFETIME: Final = datetime.timedelta(days=365)
-# A machine's clock may have been set back a little since.
+# Certificates are valid from a little before now: the clock may be set back later.
 CLOCK_SKEW: Final = datetime.timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """A certificate and its private key, PEM. The key never shows in a repr."""
+    """A certificate and its private key, both PEM. The repr shows neither."""
 
     certificate: bytes
     key: bytes
@@ -39,12 +39,12 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Somebody with a certificate: who it says it is, and where it serves, if it serves."""
+    """Whom a certificate identifies: user and group for clients' RBAC, and host names if it is a server's, too."""
 
     user: str
     group: str = ""
     hosts: tuple[str, ...] = ()
-    etcd_ca: bool = False  # whether the store's own authority vouches, which the API server's clients do not have
+    etcd_ca: bool = False  # issued by etcd's CA, which only etcd and the API server trust
 
 
 LOCAL: Final = ("localhost", "127.0.0.1")
@@ -84,7 +84,7 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def new_ca(common_name: str, *, now: datetime.datetime) -> Pair:
-    """A new certificate authority."""
+    """A new self-signed CA."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     certificate = (
@@ -104,11 +104,11 @@ def new_ca(common_name: str, *, now: datetime.datetime) -> Pair:
 
 
 def issue(identity: Identity, issuer: Pair, *, now: datetime.datetime) -> Pair:
-    """A certificate for one speaker: for clients always, for servers where it has hosts."""
+    """Issue a certificate: for client authentication, and for server authentication if the identity has hosts."""
     issuing = x509.load_pem_x509_certificate(issuer.certificate)
     issuing_key = serialization.load_pem_private_key(issuer.key, password=None)
     if not isinstance(issuing_key, ec.EllipticCurvePrivateKey):
-        raise TypeError("our authorities have elliptic-curve keys")
+        raise TypeError("the CA's key is not an elliptic-curve key")
     key = ec.generate_private_key(ec.SECP256R1())
     names = [x509.NameAttribute(NameOID.COMMON_NAME, identity.user)]
     if identity.group:
@@ -134,7 +134,7 @@ def issue(identity: Identity, issuer: Pair, *, now: datetime.datetime) -> Pair:
 
 
 def signing_key() -> Pair:
-    """The key that signs service-account tokens; here `certificate` is its public half."""
+    """The key pair that signs service-account tokens; `certificate` is the public key."""
     key = ec.generate_private_key(ec.SECP256R1())
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return Pair(certificate=public, key=_pem(key))

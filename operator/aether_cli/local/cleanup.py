@@ -1,4 +1,4 @@
-"""Removes what a dead cluster left on the machine: control groups and files; namespaces go by themselves."""
+"""Removes what a stopped cluster left on the machine: cgroups and files; its namespaces end with its processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def hierarchies() -> list[Path]:
-    """The mounted hierarchies of control groups: one with version 2, one per controller with version 1."""
+    """The mounted cgroup hierarchies: one with cgroup v2, one per controller with v1."""
     found = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         fields = line.split()
@@ -27,21 +27,26 @@ def hierarchies() -> list[Path]:
 
 
 def make_control_groups(at: paths.Paths) -> None:
-    """The cluster's own root in every hierarchy; the kubelet wants it to be there."""
+    """Create the cluster's cgroup in every hierarchy; the kubelet requires its root to exist."""
     for hierarchy in hierarchies():
         group = hierarchy / at.cgroup().strip("/")
         group.mkdir(exist_ok=True)
-        for place in (hierarchy, group):
-            control = place / "cgroup.subtree_control"
+        for parent in (hierarchy, group):
+            control = parent / "cgroup.subtree_control"
             if control.exists():
-                for controller in (place / "cgroup.controllers").read_text().split():
-                    # Each by itself: a controller that cannot be handed down here must not keep the others back.
+                for controller in (parent / "cgroup.controllers").read_text().split():
+                    # One at a time: a controller that cannot be enabled here must not prevent the others.
                     with contextlib.suppress(OSError):
                         control.write_text(f"+{controller}")
 
 
 def remove_control_groups(at: paths.Paths, *, deadline: float = 10.0) -> None:
-    """The cluster's control groups, leaves first; processes that were just killed may need a moment to be gone."""
+    """Remove the cluster's cgroups, leaves first.
+
+    Args:
+        at: The cluster's paths.
+        deadline: Seconds; processes that were just killed keep their cgroup busy for a moment.
+    """
     ends = time.monotonic() + deadline
     for hierarchy in hierarchies():
         for group in _leaves_first(hierarchy / at.cgroup().strip("/")):
@@ -53,7 +58,7 @@ def remove_control_groups(at: paths.Paths, *, deadline: float = 10.0) -> None:
                 except OSError:
                     if time.monotonic() > ends:
                         raise
-                    time.sleep(0.02)  # the kernel has no event for a group that became empty in version 1
+                    time.sleep(0.02)  # cgroup v1 has no event for a group that became empty
                 else:
                     break
 
@@ -64,16 +69,16 @@ def _leaves_first(group: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(at: paths.Paths) -> None:
-    """What the last life of this cluster left and the next must not find."""
+    """Remove what the next start of the cluster must not find: cgroups, and the kubelet's and CNI's state."""
     remove_control_groups(at)
-    # Pods' own folders: their mounts died with the namespace, and the next kubelet makes them anew.
+    # The pods' folders: their mounts ended with the namespace, and the next kubelet creates them again.
     for folder in (at.var / "lib/kubelet", at.var / "lib/cni", at.var / "tmp"):
         if folder.exists():
             shutil.rmtree(folder)
 
 
 def purge(at: paths.Paths) -> None:
-    """Everything of this cluster, data included. The cache stays: it belongs to all."""
+    """Delete the cluster's state and volumes. The cache stays: all clusters share it."""
     for folder in (at.state, at.volumes):
         if folder.exists():
             shutil.rmtree(folder)

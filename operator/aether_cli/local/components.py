@@ -1,4 +1,4 @@
-"""The programs of a running cluster: how each is called, after whom it starts, when it is ready. Values only."""
+"""The components of a cluster: each one's command line, what it starts after, and its readiness probe. No I/O."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ SOCKET_PROXY: Final = "/lib/systemd/systemd-socket-proxyd"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """Ready when this address answers: with 200 for a path, else by accepting a connection."""
+    """A readiness probe: HTTP 200 for a path; without a path, a connection is accepted."""
 
-    address: str  # host:port, or the path of a socket
+    address: str  # host:port, or the path of a Unix socket
     path: str = ""
     tls: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
-    """One supervised program."""
+    """A program that the supervisor starts and restarts."""
 
     name: str
     command: tuple[str, ...]
     after: tuple[str, ...] = ()
     probe: Probe | None = None
-    once: bool = False  # ready when it has ended well, and then done
-    inherits: tuple[int, ...] = ()
+    once: bool = False  # ready when it has ended with 0; not started again
+    inherits: tuple[int, ...] = ()  # file descriptors
     environment: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Descriptors:
-    """What the holder was given: open files of the world outside its namespaces."""
+    """File descriptors that the supervisor inherits from outside its namespaces."""
 
     api_socket: int
     outer_network: int
-    life_lock: int
+    cluster_lock: int
 
 
 def of(  # one list, read top to bottom
@@ -54,7 +54,15 @@ def of(  # one list, read top to bottom
     given: Descriptors,
     python: str,
 ) -> tuple[Component, ...]:
-    """The components of a cluster with these settings, in the order of their starting."""
+    """The components of a cluster with these settings, in starting order.
+
+    Args:
+        chosen: The cluster's settings.
+        at: Its paths.
+        programs: Program name → path.
+        given: The inherited file descriptors.
+        python: The Python interpreter, for the volume pool.
+    """
     pki = at.state / "pki"
     config = at.state / "configs"
 
@@ -62,7 +70,7 @@ def of(  # one list, read top to bottom
         return str(config / f"{identity}.kubeconfig")
 
     def controlling(identity: str) -> tuple[str, ...]:
-        """What the controllers and the scheduler have in common."""
+        """The flags that the controller manager and the scheduler share."""
         return (
             *(f"--{who}kubeconfig={kubeconfig(identity)}" for who in ("", "authentication-", "authorization-")),
             f"--tls-cert-file={pki / f'{identity}.crt'}",
@@ -98,8 +106,8 @@ def of(  # one list, read top to bottom
                 *(() if chosen.durable else ("--unsafe-no-fsync",)),
             ),
             probe=Probe(address="127.0.0.1:2379"),
-            # As long as the store is being written to there is a life, even when process 1 is gone before it.
-            inherits=(given.life_lock,),
+            # etcd holds the lock, too: while it still writes, the cluster counts as running, even if process 1 died.
+            inherits=(given.cluster_lock,),
         ),
         Component(
             name="kube-apiserver",
@@ -123,7 +131,7 @@ def of(  # one list, read top to bottom
                 f"--kubelet-certificate-authority={pki / 'ca.crt'}",
                 f"--kubelet-client-certificate={pki / 'apiserver-kubelet.crt'}",
                 f"--kubelet-client-key={pki / 'apiserver-kubelet.key'}",
-                # Else exec and logs look the node's name up in DNS.
+                # Otherwise exec and logs resolve the node's name by DNS.
                 "--kubelet-preferred-address-types=InternalIP",
                 f"--audit-policy-file={config / 'audit-policy.json'}",
                 f"--audit-log-path={at.logs / 'audit.log'}",
@@ -137,8 +145,8 @@ def of(  # one list, read top to bottom
         ),
         Component(
             name="api-port",
-            # The listening socket was opened on the machine's loopback before the namespaces were made; connections
-            # that come in there are carried to the API server here. Nothing of the machine's network is touched.
+            # The listening socket was opened on the machine's loopback before the namespaces were created; this proxy
+            # forwards its connections to the API server. The machine's network configuration stays as it is.
             command=(
                 "/bin/sh",
                 "-c",
@@ -154,12 +162,12 @@ def of(  # one list, read top to bottom
                 str(programs["kube-controller-manager"]),
                 *controlling("controller-manager"),
                 "--use-service-account-credentials=true",
-                "--flex-volume-plugin-dir=/var/lib/kubelet/plugins/volume",  # else it makes a folder under /usr
+                "--flex-volume-plugin-dir=/var/lib/kubelet/plugins/volume",  # the default is under /usr
                 f"--service-account-private-key-file={pki / 'sa.key'}",
                 f"--root-ca-file={pki / 'ca.crt'}",
                 f"--cluster-signing-cert-file={pki / 'ca.crt'}",
                 f"--cluster-signing-key-file={pki / 'ca.key'}",
-                # Where pods only seem to run, volumes only seem to be there: see the class in manifests.
+                # With kwok no pod mounts a volume: claims bind to empty folders (volumes.empty_storage_class).
                 *(("--enable-hostpath-provisioner=true",) if chosen.kwok else ()),
             ),
             after=("kube-apiserver",),
@@ -247,7 +255,7 @@ def _node(
         Component(
             name="coredns",
             command=(str(programs["coredns"]), f"-conf={config / 'Corefile'}"),
-            # It may list what it serves only since the first objects are there, and it would wait in vain till then.
+            # Its ClusterRole is among the initial objects.
             after=("first-objects",),
             probe=Probe(address=f"{networks.NODE}:53"),
         ),
@@ -267,8 +275,9 @@ def _node(
         listed.append(
             Component(
                 name="egress",
-                # A user-mode network: it runs in the machine's network and reaches into ours, so that pods get out
-                # without an interface, a route or a rule on the machine. The machine's own loopback stays closed.
+                # A user-mode network stack: it runs in the machine's network namespace and serves a TAP device in the
+                # cluster's, so that pods have egress without an interface, a route or a rule on the machine. The
+                # machine's loopback stays unreachable.
                 command=(
                     "nsenter",
                     f"--net=/proc/self/fd/{given.outer_network}",

@@ -1,4 +1,4 @@
-"""Writes what the components of a cluster read: keys and certificates, configuration, the first objects."""
+"""Writes the files that a cluster's components read: keys and certificates, configuration, the initial objects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 
 def write(at: paths.Paths, chosen: settings.Settings, *, port: int, images: Mapping[str, str]) -> None:
-    """Certificates and configuration: new leaves at every start, the same authorities for the cluster's life."""
+    """Write certificates and configuration: new certificates at every start, by CAs that are kept.
+
+    Args:
+        at: The cluster's paths.
+        chosen: The cluster's settings.
+        port: The API server's port on the machine, for the exported kubeconfig.
+        images: Image name → reference.
+    """
     for folder in (at.state / "pki", at.state / "configs", at.logs, at.var, at.volumes):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     now = datetime.datetime.now(datetime.UTC)
@@ -33,11 +40,11 @@ def write(at: paths.Paths, chosen: settings.Settings, *, port: int, images: Mapp
         _write_pair(pki, name, pair)
         if name == "admin":
             _write_private(at.kubeconfig, configs.exported_kubeconfig(at.name, port, cas["ca"].certificate, pair))
-    written = {
+    texts = {
         **{
-            f"{identity}.kubeconfig": configs.component_kubeconfig(pki, identity)
-            for identity, who in certificates.IDENTITIES.items()
-            if not who.etcd_ca
+            f"{name}.kubeconfig": configs.component_kubeconfig(pki, name)
+            for name, identity in certificates.IDENTITIES.items()
+            if not identity.etcd_ca
         },
         "audit-policy.json": configs.audit_policy(),
         "kwok.yaml": configs.kwok_stages(),
@@ -49,15 +56,15 @@ def write(at: paths.Paths, chosen: settings.Settings, *, port: int, images: Mapp
         "containerd.toml": configs.containerd(images.get("pause", "")),
         "Corefile": configs.corefile(at.state / "configs" / "coredns.kubeconfig", egress=chosen.egress),
     }
-    for name, text in written.items():
+    for name, text in texts.items():
         _write_private(at.state / "configs" / name, text)
     for log in at.logs.glob("*.log"):
-        if not log.name.startswith("audit"):  # the API server goes on with its own, and keeps so many
+        if not log.name.startswith("audit"):  # the API server rotates its audit log itself
             log.replace(log.with_suffix(".log.1"))
 
 
 def _write_private(path: Path, text: str | bytes) -> None:
-    """Write a file that only its owner can read, from its first byte on."""
+    """Write a file atomically, readable by its owner only from the first byte on."""
     data = text.encode() if isinstance(text, str) else text
     half = path.with_name(f".{path.name}.half")
     with contextlib.suppress(FileNotFoundError):
@@ -65,7 +72,7 @@ def _write_private(path: Path, text: str | bytes) -> None:
     with open(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as handle:  # noqa: PTH123 - a mode
         handle.write(data)
         handle.flush()
-        os.fsync(handle.fileno())  # a key that a power cut left empty would be taken for one
+        os.fsync(handle.fileno())  # else a power cut could leave an empty file under the final name
     half.replace(path)
 
 
@@ -76,7 +83,7 @@ def _write_pair(folder: Path, name: str, pair: certificates.Pair) -> None:
 
 def _kept_pair(folder: Path, name: str, make: Callable[[], certificates.Pair]) -> certificates.Pair:
     key, certificate = folder / f"{name}.key", folder / f"{name}.crt"
-    if certificate.exists():  # written last, so both are there
+    if certificate.exists():  # it is written after the key
         return certificates.Pair(certificate=certificate.read_bytes(), key=key.read_bytes())
     pair = make()
     _write_pair(folder, name, pair)

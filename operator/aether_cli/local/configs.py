@@ -1,6 +1,6 @@
-"""What the components of the local cluster read: configuration files as text. Values only.
+"""The configuration files of a local cluster's components, as text. No I/O.
 
-Inside its namespaces a cluster has /run and /var to itself; every other path is the machine's.
+Inside the cluster's mount namespace /run and /var are the cluster's; every other path is the machine's.
 """
 
 from __future__ import annotations
@@ -40,7 +40,12 @@ def _kubeconfig(cluster: dict[str, str], user: dict[str, str], name: str = "aeth
 
 
 def component_kubeconfig(pki: Path, identity: str) -> str:
-    """For a component inside the cluster's namespaces: it refers to the key's file, it does not copy it."""
+    """The kubeconfig of a component inside the cluster's namespaces; it refers to the key's file.
+
+    Args:
+        pki: The folder of keys and certificates.
+        identity: A key of `certificates.IDENTITIES`.
+    """
     return _kubeconfig(
         {"server": f"https://127.0.0.1:{networks.API_PORT}", "certificate-authority": str(pki / "ca.crt")},
         {"client-certificate": str(pki / f"{identity}.crt"), "client-key": str(pki / f"{identity}.key")},
@@ -48,7 +53,14 @@ def component_kubeconfig(pki: Path, identity: str) -> str:
 
 
 def exported_kubeconfig(name: str, port: int, ca: bytes, admin: certificates.Pair) -> str:
-    """For any client on the machine: everything is in the one file, named so that it can be merged with others."""
+    """The administrator's kubeconfig for clients on the machine: with keys inline, and names that merge with others'.
+
+    Args:
+        name: The cluster's name.
+        port: The API server's port on the machine.
+        ca: The cluster's CA certificate, PEM.
+        admin: The administrator's certificate and key.
+    """
 
     def inline(data: bytes) -> str:
         return base64.b64encode(data).decode()
@@ -61,7 +73,7 @@ def exported_kubeconfig(name: str, port: int, ca: bytes, admin: certificates.Pai
 
 
 def kubelet(pki: Path, cgroup: str) -> str:
-    """The node agent. Only the API server may ask it anything: pods can reach its port."""
+    """The kubelet's configuration. Pods can reach its port, so every request needs authentication and authorization."""
     return _text(
         {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -86,14 +98,14 @@ def kubelet(pki: Path, cgroup: str) -> str:
             "clusterDomain": networks.DOMAIN,
             "clusterDNS": [networks.DNS_SERVICE],
             "resolvConf": "",
-            # A developer's disk is often nearly full: evict for memory, and for the disk only when it really ends.
+            # A developer's disk is often nearly full: the disk's thresholds are lower than Kubernetes' defaults.
             "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
             "imageGCHighThresholdPercent": 100,
             "imageMinimumGCAge": "24h",
             "maxPods": 110,
             "serializeImagePulls": False,
             "shutdownGracePeriod": "0s",
-            "volumePluginDir": "/var/lib/kubelet/plugins/volume",  # by default it makes a folder under /usr
+            "volumePluginDir": "/var/lib/kubelet/plugins/volume",  # the default is under /usr
             "containerLogMaxSize": "10Mi",
             "containerLogMaxFiles": 3,
         }
@@ -101,7 +113,7 @@ def kubelet(pki: Path, cgroup: str) -> str:
 
 
 def kube_proxy(kubeconfig: Path) -> str:
-    """Services, by iptables. It leaves the machine's connection tracking limits alone."""
+    """kube-proxy's configuration: iptables mode; the machine's connection tracking limits stay as they are."""
     return _text(
         {
             "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
@@ -119,7 +131,7 @@ def kube_proxy(kubeconfig: Path) -> str:
 
 
 def audit_policy() -> str:
-    """Who did what to which object, once per request; never a body, so never a Secret's value."""
+    """The audit policy: metadata of every request, once; no bodies, since those of Secrets would be logged."""
     quiet = [{"level": "None", "nonResourceURLs": ["/healthz*", "/livez*", "/readyz*"]}]
     return _text(
         {
@@ -132,7 +144,7 @@ def audit_policy() -> str:
 
 
 def containerd(pause: str) -> str:
-    """The container runtime, for this cluster alone."""
+    """Containerd's configuration, with `pause` as the sandbox image."""
     return f"""\
 version = 2
 root = "/var/lib/containerd"
@@ -150,7 +162,7 @@ disabled_plugins = [
   sandbox_image = "{pause}"
   # Without CAP_SYS_RESOURCE runc cannot lower a score: "can't get final child's PID from pipe: EOF".
   restrict_oom_score_adj = true
-  # A profile that it loads would stay in the machine's kernel.
+  # An AppArmor profile that it loads would stay in the machine's kernel.
   disable_apparmor = true
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
@@ -163,7 +175,7 @@ disabled_plugins = [
 
 
 def container_network() -> str:
-    """A bridge for the pods. It does not enforce NetworkPolicy."""
+    """The CNI configuration: a bridge for the pods. It does not enforce NetworkPolicy."""
     return _text(
         {
             "cniVersion": "0.4.0",
@@ -189,8 +201,8 @@ def container_network() -> str:
 
 
 def corefile(kubeconfig: Path, *, egress: bool) -> str:
-    """Names of the cluster; names of the world only where there is a way out."""
-    outside = f"forward . {networks.EGRESS_DNS}" if egress else "# no way out: other names do not exist"
+    """CoreDNS's configuration: the cluster's names, and with egress all others."""
+    outside = f"forward . {networks.EGRESS_DNS}" if egress else "# no egress: other names do not resolve"
     return f"""\
 .:53 {{
     bind {networks.NODE}
@@ -208,7 +220,7 @@ def corefile(kubeconfig: Path, *, egress: bool) -> str:
 
 
 def kwok_stages() -> str:
-    """How kwok plays: nodes and pods become Ready at once, jobs' pods complete, deleted pods go."""
+    """Kwok's stages: nodes and pods become Ready at once, pods of Jobs complete, deleted pods disappear."""
 
     def stage(name: str, kind: str, when: list[dict[str, Any]], then: dict[str, Any]) -> str:
         return json.dumps(

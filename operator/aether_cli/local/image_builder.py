@@ -1,4 +1,4 @@
-"""Makes the cluster's images, only what changed, and puts them on its node."""
+"""Builds the cluster's images, those that changed only, and loads them on its node."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CA_BUNDLE: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltImage:
-    """An image as an archive; `size` in bytes, `seconds` what this call took, `built` whether it had to be."""
+    """An image's archive; `size` in bytes, `built` whether this call built it, and in how many `seconds`."""
 
     name: str
     reference: str
@@ -39,16 +39,16 @@ class BuiltImage:
 def build(
     at: paths.Paths, source: Path, reporter: progress.Reporter, catalogue: Sequence[images.Image] = images.CATALOGUE
 ) -> list[BuiltImage]:
-    """Every image as an archive; one whose archive is there is left alone.
+    """Build the archive of every image that has none for its current key.
 
     Args:
-        at: Where the archives and the builder's store are kept.
+        at: The cluster's paths: archives and the builder's store are in the cache.
         source: The folder images/.
         reporter: Shows the progress.
-        catalogue: Which images, a base before what is built on it.
+        catalogue: The images, base images first.
 
     Raises:
-        ProgramFailed: A build failed; the cause says which.
+        ProgramFailed: A build failed; the cause names the image.
     """
     docker, scratch = preflight.docker_engine(), at.images / ".half"
     ca_bundle = CA_BUNDLE if CA_BUNDLE.exists() else None
@@ -67,7 +67,7 @@ def build(
         at.images.mkdir(parents=True, exist_ok=True)
         with _locked(at.images / ".lock"), builder.opened(reporter):
             for name, archive in archives.items():
-                # Again under the lock: another run may have built it while we waited.
+                # Checked again under the lock: another run may have built it meanwhile.
                 if not archive.exists():
                     took[name] = builder.build(name, archive, reporter)
     built = [
@@ -89,10 +89,10 @@ def build(
 
 
 def build_context(source: Path, image: images.Image) -> list[images.File]:
-    """An image's build context, as files.
+    """Read an image's build context.
 
     Raises:
-        BadInput: Something is not there.
+        BadInput: A part of it does not exist.
     """
     if not image.extra:
         return read_files(source / image.folder)
@@ -100,14 +100,14 @@ def build_context(source: Path, image: images.Image) -> list[images.File]:
 
 
 def read_files(folder: Path, part: str = ".") -> list[images.File]:
-    """A folder, or a part of it, whole, but for what Python leaves behind; names are relative to the folder.
+    """Read the files of a folder, or of a part of it, except Python's caches; names are relative to the folder.
 
     Raises:
-        BadInput: There is no such part.
+        BadInput: The part does not exist.
     """
     top = folder / part
     if not top.exists():
-        raise problems.BadInput(f"images: {top} is not there", remedy="Run aether from a whole clone of its repository")
+        raise problems.BadInput(f"images: {top} not found", remedy="Run aether from a complete clone of its repository")
     return [
         images.File(
             name=str(path.relative_to(folder)),
@@ -120,7 +120,7 @@ def read_files(folder: Path, part: str = ".") -> list[images.File]:
 
 
 def write_files(files: Iterable[images.File], folder: Path) -> None:
-    """The inverse of `read`."""
+    """The inverse of `read_files`."""
     for file in files:
         path = folder / file.name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,30 +137,30 @@ def load(
     put: Callable[[Path], None],
     reporter: progress.Reporter,
     *,
-    together: int = 1,
+    parallel: int = 1,
 ) -> list[str]:
-    """Put on a node what it does not have.
+    """Import the images that a node does not have.
 
     Args:
         built: The images that it should have.
-        present: The references it has.
+        present: Returns the references that it has.
         put: Imports an archive.
         reporter: Shows the progress.
-        together: How many at a time: unpacking an image keeps one processor busy.
+        parallel: How many imports at a time; each keeps one processor busy.
 
     Returns:
-        The references that were put there.
+        The references of the imported images.
     """
-    there = present()
-    absent = [one for one in built if one.reference not in there]
-    if together == 1 or len(absent) < together:
+    references = present()
+    absent = [one for one in built if one.reference not in references]
+    if parallel == 1 or len(absent) < parallel:
         for one in absent:
             with reporter.step(f"load {one.name}") as step:
                 put(one.archive)
                 step.result(_megabytes(one.size))
     else:
-        with reporter.step("load images") as step, futures.ThreadPoolExecutor(together) as pool:
-            # The largest first: the last one to end should be a small one.
+        with reporter.step("load images") as step, futures.ThreadPoolExecutor(parallel) as pool:
+            # The largest first, so that the last import to end is a small one.
             waiting = {
                 pool.submit(put, one.archive): one for one in sorted(absent, key=lambda one: one.size, reverse=True)
             }
@@ -185,7 +185,7 @@ def _locked(lock: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Builder:
-    """Where images are built, by one run at a time: whoever has it open owns the scratch folder."""
+    """Builds images; one run at a time has it open, with the scratch folder to itself."""
 
     contexts: Mapping[str, Iterable[images.File]]
     scratch: Path
@@ -208,7 +208,7 @@ class _Builder:
             shutil.rmtree(self.scratch, ignore_errors=True)
 
     def build(self, name: str, archive: Path, reporter: progress.Reporter) -> float:
-        """Build an image, put its archive in place, and forget the builds before it."""
+        """Build an image and its archive, and delete earlier builds; returns the seconds it took."""
         began = time.monotonic()
         half = self.scratch / archive.name
         with reporter.step(f"image {name}") as step:
@@ -217,17 +217,17 @@ class _Builder:
             half.rename(archive)
             for old in images.older([path.name for path in archive.parent.iterdir()], archive.name):
                 (archive.parent / old).unlink()
-            self._forget_older(self.references[name])
+            self._remove_older(self.references[name])
             step.result(f"built, {_megabytes(archive.stat().st_size)}")
         return time.monotonic() - began
 
     def _build(self, name: str, step: progress.Step) -> None:
-        """Have the builder know it, and what it is built on."""
+        """Build an image and its bases, unless the builder has them."""
         if name not in self.catalogue or self.references[name] in self._listed():
             return
         image = self.catalogue[name]
         self._build(image.base, step)
-        # Written from what was read: what is built is what its key says, whatever is edited meanwhile.
+        # Written from the files that the key was computed from: an edit meanwhile does not get into the build.
         folder = self.scratch / f"context-{name}"
         write_files(self.contexts[name], folder)
         arguments = images.arguments(image, self.references)
@@ -235,21 +235,21 @@ class _Builder:
         self._run(name, build, step)
 
     def _make_debian(self, buildah: images.Buildah, step: progress.Step) -> int:
-        """Have the local base in the store; returns the size of what is in it."""
+        """Build the local base image; returns the size of its root file system in bytes."""
         folder, reference = self.scratch / images.DEBIAN, self.references[images.DEBIAN]
         folder.mkdir()
         (folder / "Dockerfile").write_text(images.DEBIAN_DOCKERFILE)
         self._run(images.DEBIAN, buildah.debian(folder / images.ROOT_TAR), step)
         self._run(images.DEBIAN, buildah.build(reference, folder / "Dockerfile", folder, {}), step)
-        self._forget_older(reference)
+        self._remove_older(reference)
         return (folder / images.ROOT_TAR).stat().st_size
 
     def _listed(self) -> list[str]:
         return processes.run(self.engine.listed()).split()
 
-    def _forget_older(self, reference: str) -> None:
+    def _remove_older(self, reference: str) -> None:
         for old in images.older(self._listed(), reference):
-            # Somebody may have started a container from it: then it is theirs.
+            # It fails where a container uses the image: then the image stays.
             with contextlib.suppress(problems.ProgramFailed):
                 processes.run(self.engine.remove(old))
 

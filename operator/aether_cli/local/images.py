@@ -1,4 +1,4 @@
-"""Which images the local cluster has, under which key a build of each is kept, and how it is built. Values only."""
+"""The images of a local cluster: their list, the key of each one's build, and the builders' command lines. No I/O."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DEBIAN: Final = "debian"
-"""The local base: without Docker it stands in for whichever Debian or Python image a Dockerfile names."""
+"""The local base image: without Docker it replaces the Debian or Python image that a Dockerfile names."""
 ROOT_TAR: Final = "root.tar"
 DEBIAN_DOCKERFILE: Final = f"""FROM scratch
 ADD {ROOT_TAR} /
@@ -25,7 +25,7 @@ MMDEBSTRAP: Final = (
     "mmdebstrap",
     "--variant=minbase",
     "--include=python3,python3-venv,ca-certificates",
-    # As in the slim images that it stands in for: nobody reads a manual in a container.
+    # As Debian's slim images do.
     *(f"--dpkgopt=path-exclude=/usr/share/{what}/*" for what in ("doc", "man", "info", "locale")),
     "bookworm",
 )
@@ -33,10 +33,10 @@ MMDEBSTRAP: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """An image of ours: its name, the folder of its Dockerfile under images/, and the image it is built on.
+    """An image: its name, the folder of its Dockerfile under images/, and its base image.
 
-    The folder is the whole build context. With `extra`, files and folders of the repository, the context is the
-    repository, but of that only these and the folder: its Dockerfile copies by paths from the repository's root.
+    Without `extra` that folder is the build context. With `extra`, files and folders of the repository, the context's
+    root is the repository's, with nothing in it but these and the folder.
     """
 
     name: str
@@ -46,12 +46,12 @@ class Image:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What of the repository is in the build context."""
+        """The files and folders of the build context, with `extra`; relative to the repository."""
         return (f"images/{self.folder}", *self.extra)
 
     @property
     def dockerfile(self) -> str:
-        """Where the Dockerfile is in the build context."""
+        """The Dockerfile's path in the build context."""
         return f"images/{self.folder}/Dockerfile" if self.extra else "Dockerfile"
 
 
@@ -64,12 +64,12 @@ CATALOGUE: Final = (
 )
 
 BARE: Final = frozenset({"pause", "base"})
-"""Those that a node has without platforms."""
+"""The images that a node without platforms has."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class File:
-    """A file of a build context; of a link, the data is where it leads."""
+    """A file of a build context; the data of a symbolic link are its target."""
 
     name: str
     mode: int
@@ -77,18 +77,18 @@ class File:
 
 
 def key(files: Iterable[File], arguments: Mapping[str, str]) -> str:
-    """Changes when, and only when, a build is given something else; a base counts by its reference in the arguments."""
+    """The key of a build: it changes exactly when the files or the arguments do, the base's reference among them."""
     given = [(file.name, file.mode, file.data) for file in sorted(files)], sorted(arguments.items())
     return hashlib.sha256(repr(given).encode()).hexdigest()[:12]
 
 
 def reference(name: str, key: str) -> str:
-    """What a pod, and the machine's builder, call this build of an image."""
+    """The reference of a build of an image, for pods and for the builder."""
     return f"localhost/aether/{name}:{key}"
 
 
 def archive(reference: str) -> str:
-    """The file name under which a build is kept."""
+    """The file name of a build's archive."""
     return reference.rpartition("/")[2].replace(":", "-") + ".tar"
 
 
@@ -96,19 +96,19 @@ _KEY: Final = re.compile(r"[0-9a-f]{12}(?=(\.tar)?$)")
 
 
 def older(names: Iterable[str], current: str) -> list[str]:
-    """Those names, of references or of archives, that are other builds of the same image."""
+    """Of these names, of references or of archives, those of other builds of the same image."""
     return [name for name in names if name != current and _KEY.sub("", name) == _KEY.sub("", current)]
 
 
 def arguments(image: Image, references: Mapping[str, str]) -> dict[str, str]:
-    """The build arguments: none where the base that the Dockerfile names is meant."""
+    """The build arguments; none where the Dockerfile's default base is used."""
     return {"BASE_IMAGE": references[image.base]} if image.base in references else {}
 
 
 def references(catalogue: Sequence[Image], contexts: Mapping[str, Iterable[File]], *, docker: bool) -> dict[str, str]:
-    """Image name → reference, a base before what is built on it; without Docker the local base is the first."""
-    made_from = [File("Dockerfile", 0o644, DEBIAN_DOCKERFILE.encode())]
-    found = {} if docker else {DEBIAN: reference(DEBIAN, key(made_from, {"made by": " ".join(MMDEBSTRAP)}))}
+    """Image name → reference, base images first; without Docker the local base is the first."""
+    context = [File("Dockerfile", 0o644, DEBIAN_DOCKERFILE.encode())]
+    found = {} if docker else {DEBIAN: reference(DEBIAN, key(context, {"made by": " ".join(MMDEBSTRAP)}))}
     for image in catalogue:
         found[image.name] = reference(image.name, key(contexts[image.name], arguments(image, found)))
     return found
@@ -119,10 +119,10 @@ def _assigned(arguments: Mapping[str, str]) -> list[str]:
 
 
 class Docker:
-    """The command lines for the machine's Docker engine."""
+    """The command lines of the machine's Docker engine."""
 
     def listed(self) -> tuple[str, ...]:
-        """Prints references, one in a line; so does Buildah's."""
+        """Prints references, one per line; so does Buildah's."""
         return ("docker", "image", "ls", "--format={{.Repository}}:{{.Tag}}")
 
     def build(self, reference: str, dockerfile: Path, context: Path, arguments: Mapping[str, str]) -> tuple[str, ...]:
@@ -135,12 +135,12 @@ class Docker:
         return ("docker", "image", "rm", reference)
 
 
-# Mounts and processes of its own: gone with its first process, which is gone when we are.
+# A separate mount and pid namespace. Everything in it ends with its first process, which ends with ours.
 _NAMESPACES: Final = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 _UNSHARE: Final = ("setpriv", "--pdeathsig=KILL", *_NAMESPACES)
 
 
-_NOTHING_LASTS: Final = """
+_TEMPORARY_MOUNTS: Final = """
 mount -t tmpfs tmpfs /var/lib
 printf '[network]\\nnetwork_config_dir = "/var/lib/cni"\\n' >/var/lib/containers.conf
 exec "$@"
@@ -149,9 +149,9 @@ exec "$@"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Buildah:
-    """The command lines for Buildah, which needs no engine: its store is ours, its scratch is thrown away.
+    """The command lines of Buildah, which needs no engine; its store is in the cache, its scratch folder temporary.
 
-    `authorities` is the machine's bundle of certificate authorities, where there is one: builds trust whom it trusts.
+    `ca_bundle` is the machine's file of trusted CAs, if it has one; builds trust the same.
     """
 
     store: Path
@@ -160,16 +160,16 @@ class Buildah:
 
     def _buildah(self, *words: str) -> tuple[str, ...]:
         return (
-            # Wherever its store is, it keeps a cache of its own under /var/lib and a lock under /etc/cni: here, neither
-            # lasts.
-            *(*_UNSHARE, "sh", "-ec", _NOTHING_LASTS, "sh"),
+            # Wherever its store is, it also writes a cache under /var/lib and a lock under /etc/cni: mounts and
+            # settings of its namespace make both temporary.
+            *(*_UNSHARE, "sh", "-ec", _TEMPORARY_MOUNTS, "sh"),
             *("env", "CONTAINERS_CONF=/var/lib/containers.conf", f"TMPDIR={self.scratch}"),
             *("buildah", f"--root={self.store}", f"--runroot={self.scratch / 'run'}", "--storage-driver=overlay"),
             *words,
         )
 
     def debian(self, archive: Path) -> tuple[str, ...]:
-        """Makes the local base's root file system, from where this mmdebstrap thinks Debian comes from."""
+        """Creates the local base's root file system, from the package sources that mmdebstrap uses on this machine."""
         return (*_UNSHARE, "env", f"TMPDIR={self.scratch}", *MMDEBSTRAP, str(archive))
 
     def listed(self) -> tuple[str, ...]:
@@ -187,7 +187,7 @@ class Buildah:
         return self._buildah("rmi", reference)
 
     def clear(self) -> tuple[str, ...]:
-        """Removes what builds that were killed left in the store."""
+        """Removes working containers that killed builds left in the store."""
         return self._buildah("rm", "--all")
 
 
@@ -200,23 +200,23 @@ _BUILDERS_WORDS: Final = re.compile(r'subprocess exited with|Error: building at 
 
 
 def progress(line: str) -> tuple[int, int, str] | None:
-    """How far a build is, where this line of its output says so."""
+    """The progress in a line of a build's output: step, number of steps, the step's text; None where it has none."""
     if step := _STEP.match(line):
         return int(step[1]), int(step[2]), textwrap.shorten(step[3], 60, placeholder=" …")
     return (0, 1, line.removeprefix("I: ")) if line.startswith("I: ") else None  # mmdebstrap's
 
 
 def cause(lines: Sequence[str]) -> str:
-    """Why a build failed, and in which step: in the words of the program that failed, not in the builder's about it."""
-    said = [re.sub(r"#\d+ [\d.]+ ", "", line) for line in lines if line.strip()]
-    steps = [(nth, step[3]) for nth, line in enumerate(said) if (step := _STEP.match(line))]
+    """Why a build failed: its last step, and the first error that the failed program printed, not the builder's."""
+    output = [re.sub(r"#\d+ [\d.]+ ", "", line) for line in lines if line.strip()]
+    steps = [(nth, step[3]) for nth, line in enumerate(output) if (step := _STEP.match(line))]
     if not steps:
-        return _first_error(said)
-    after = said[steps[-1][0] + 1 :]
+        return _first_error(output)
+    after = output[steps[-1][0] + 1 :]
     own = list(itertools.takewhile(lambda line: not _BUILDERS_WORDS.match(line), after))
     return f"{textwrap.shorten(steps[-1][1], 60, placeholder=' …')}: {_first_error(own or after)}"
 
 
 def _first_error(lines: Sequence[str]) -> str:
-    # apt, compilers and pip say the cause first, and then at length what follows from it; others say it last.
+    # apt, compilers and pip print the cause first, then its consequences; other programs print it last.
     return next((line for line in lines if _ERROR.match(line)), lines[-1] if lines else "")

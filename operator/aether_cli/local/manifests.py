@@ -1,4 +1,4 @@
-"""The objects that a local cluster starts with. Values only."""
+"""The initial Kubernetes objects of a local cluster. No I/O."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 RBAC: Final = "rbac.authorization.k8s.io"
 NAMESPACES: Final = ("aether-system", "aether")
-"""The operator's, and the one that the examples live in."""
+"""The operator's, and that of the examples."""
 FAKE_NODE: Final = "kwok"
 
 
 def initial_objects(chosen: Settings) -> list[dict[str, Any]]:
-    """Everything, for these settings."""
-    things = [restricted_namespace(name) for name in NAMESPACES]
+    """The initial objects of a cluster with these settings."""
+    objects = [restricted_namespace(name) for name in NAMESPACES]
     if chosen.has_node:
-        things += [
+        objects += [
             volumes.storage_class(),
             *_name_service(),
             *_role(
@@ -40,12 +40,12 @@ def initial_objects(chosen: Settings) -> list[dict[str, Any]]:
             ),
         ]
     if chosen.kwok:
-        things += [_fake_node(), *(() if chosen.has_node else (volumes.empty_storage_class(),))]
-    return things
+        objects += [_fake_node(), *(() if chosen.has_node else (volumes.empty_storage_class(),))]
+    return objects
 
 
 def restricted_namespace(name: str, labels: dict[str, str] | None = None) -> dict[str, Any]:
-    """A namespace in which only pods of the restricted security profile may be."""
+    """A namespace with the Pod Security Standard `restricted`."""
     security = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
     return {
         "apiVersion": "v1",
@@ -77,7 +77,7 @@ def _binding(name: str, role: str, subject: dict[str, str]) -> dict[str, Any]:
 
 
 def _name_service() -> list[dict[str, Any]]:
-    """The service that every cluster's pods ask for names; behind it CoreDNS, which runs beside the kubelet."""
+    """The Service kube-dns; its endpoint is CoreDNS, which runs outside of pods, on the node's address."""
     ports = [
         {"name": name, "port": 53, "protocol": protocol} for name, protocol in (("dns", "UDP"), ("dns-tcp", "TCP"))
     ]

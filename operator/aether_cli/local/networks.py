@@ -1,6 +1,6 @@
-"""The addresses of the local cluster, and the commands that give its namespace a network. Values only.
+"""The addresses of a local cluster, and the `ip` commands that set up its network namespace. No I/O.
 
-Every cluster has the same addresses: each lives in a network namespace of its own.
+All clusters have the same addresses, each in a separate network namespace.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ DOMAIN: Final = "cluster.local"
 API_PORT: Final = 6443
 TAP: Final = "tap0"
 EGRESS_DNS: Final = "10.0.2.3"
-"""Where the user-mode network of `--egress` answers names."""
+"""The DNS server of slirp4netns, the user-mode network of `--egress`."""
 
-# For `ip -batch`. The kernel may have no dummy interface, so the node's address sits on a bridge of its own.
+# For `ip -batch`. Not every kernel has dummy interfaces, so the node's address is on a separate bridge.
 LINKS: Final = f"""\
 link set lo up
 link add aether0 type bridge
@@ -28,8 +28,8 @@ link set aether0 up
 route add {SERVICES} dev aether0
 route add blackhole {PODS}
 """
-# The service range goes to the bridge: until kube-proxy's rules exist, its packets would take a way out, if there is
-# one. A blackhole there would also stop the node itself from reaching services; for the pods' range it is right, since
-# a route of the container bridge is always longer.
+# The service range is routed to the bridge: until kube-proxy's rules exist, its packets would otherwise leave by a
+# default route. A blackhole would keep the node itself from reaching services. The pods' range may have one: the
+# container bridge's route is more specific.
 
 SYSCTLS: Final = {"net/ipv4/ip_forward": "1"}

@@ -1,4 +1,4 @@
-"""Where things are on the machine: the folders of a cluster and of the caches. Values only."""
+"""The paths of a local cluster and of the cache, after the XDG base directory specification. No I/O."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,18}[a-z0-9])?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paths:
-    """The folders of one cluster (its own), and the cache (shared by all)."""
+    """The folders of one cluster, and the cache that all clusters share."""
 
     name: str
     state: Path
@@ -26,7 +26,7 @@ class Paths:
     cache: Path
 
     def record(self) -> dict[str, str]:
-        """As JSON values."""
+        """The paths as JSON values."""
         return {"name": self.name, "state": str(self.state), "volumes": str(self.volumes), "cache": str(self.cache)}
 
     @classmethod
@@ -37,39 +37,39 @@ class Paths:
 
     @property
     def kubeconfig(self) -> Path:
-        """For any client on this machine."""
+        """The kubeconfig file for clients on this machine."""
         return self.state / "kubeconfig"
 
     @property
     def logs(self) -> Path:
-        """One file per component."""
+        """The components' logs, one file each."""
         return self.state / "logs"
 
     @property
     def var(self) -> Path:
-        """What the cluster sees as /var."""
+        """The folder that is /var inside the cluster's mount namespace."""
         return self.state / "var"
 
     @property
     def images(self) -> Path:
-        """Built images, as archives."""
+        """The archives of built images."""
         return self.cache / "images"
 
     @property
     def locks(self) -> Path:
-        """One file per cluster name: who starts or stops it."""
+        """The lock files, one per cluster name, held while `up` or `down` works on the cluster."""
         return self.cache / "locks"
 
     def cgroup(self) -> str:
-        """The root of the cluster's control groups, relative to each hierarchy: they are the whole machine's."""
+        """The cluster's cgroup, relative to each hierarchy's root; cgroups are not per namespace, so it is unique."""
         return f"/aether-{self.name}-{hashlib.sha256(str(self.state).encode()).hexdigest()[:8]}"
 
 
 def of(name: str, env: Mapping[str, str]) -> Paths:
-    """The places of the cluster with this name, after the XDG base directory rules.
+    """The paths of the cluster with this name.
 
     Raises:
-        BadInput: The name cannot be the name of a folder and of a control group.
+        BadInput: The name is not valid for a folder and a cgroup.
     """
     if not NAME.fullmatch(name):
         raise problems.BadInput(
@@ -78,10 +78,10 @@ def of(name: str, env: Mapping[str, str]) -> Paths:
         )
     home = Path(env.get("HOME") or "/root")
 
-    def base(variable: str, otherwise: str) -> Path:
-        said = env.get(variable, "")
-        # A relative XDG path is to be ignored, says the specification.
-        return Path(said) if said.startswith("/") else home / otherwise
+    def base(variable: str, default: str) -> Path:
+        value = env.get(variable, "")
+        # The specification has relative paths ignored.
+        return Path(value) if value.startswith("/") else home / default
 
     return Paths(
         name=name,

@@ -1,4 +1,4 @@
-"""Looks at the machine, and refuses before anything is changed."""
+"""Checks that the machine meets the requirements, before anything is changed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def docker_engine() -> bool:
-    """Whether a Docker engine answers; the client alone is not enough."""
+    """Whether a Docker engine responds; the client alone is not enough."""
     if shutil.which("docker") is None:
         return False
     try:
@@ -31,13 +31,13 @@ def docker_engine() -> bool:
 
 
 def repository() -> Path | None:
-    """The clone this program runs from, if it does."""
+    """The clone of the repository that this program runs from; None if it does not."""
     top = Path(__file__).resolve().parents[3]
     return top if (top / "images").is_dir() else None
 
 
 def port_in_use(port: int) -> bool:
-    """Whether somebody listens there; asked without taking it, since another `up` may be asking just now."""
+    """Whether something listens on the port. Checked by connecting: binding could collide with another `up`."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:
@@ -46,7 +46,7 @@ def port_in_use(port: int) -> bool:
 
 
 def open_port(port: int) -> socket.socket | None:
-    """A listening socket on the machine's loopback; nothing where the port is in use."""
+    """A listening socket on the machine's loopback; None where the port is in use."""
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -66,7 +66,15 @@ def inspect(
     *,
     port_taken: bool,
 ) -> requirements.Machine:
-    """See what there is. Changes nothing."""
+    """Collect what the requirements are checked against. Changes nothing.
+
+    Args:
+        chosen: The cluster's settings.
+        at: Its paths.
+        required: The programs that it needs.
+        env: The environment.
+        port_taken: Whether another process uses the port.
+    """
     docker = docker_engine() if chosen.has_node else False
     programs = requirements.required_programs(chosen, docker=docker)
     assets = [Path(given)] if (given := env.get("KUBEBUILDER_ASSETS", "")) else []
@@ -90,10 +98,10 @@ def inspect(
 
 
 def require(machine: requirements.Machine, chosen: Settings) -> None:
-    """Refuse, saying everything that is missing at once.
+    """Check the requirements; the error lists everything that is missing.
 
     Raises:
-        NotPossibleHere: Something is; nothing was changed.
+        NotPossibleHere: A requirement is not met; nothing was changed.
     """
     found = requirements.missing(machine, chosen)
     if found:
@@ -101,7 +109,7 @@ def require(machine: requirements.Machine, chosen: Settings) -> None:
 
 
 def _makes_namespaces() -> bool:
-    """A root in a container often may not."""
+    """Whether this process may create namespaces; root in a container often may not."""
     try:
         processes.run(["unshare", "--mount", "--net", "--pid", "--fork", "/bin/true"], deadline=20)
     except problems.ProgramFailed:

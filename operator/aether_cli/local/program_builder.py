@@ -1,4 +1,4 @@
-"""Finds the cluster's programs: where the environment says, in the cache, or by `go build`, telling how far it is."""
+"""Finds the cluster's programs in KUBEBUILDER_ASSETS or in the cache, or builds them with `go build`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 MODULES: Final = Path(__file__).parent / "gomodules"
 
 
-# No compiler fetched, and no folder for statistics made: looking changes nothing.
+# Downloads no toolchain and creates no telemetry folder: a query changes nothing.
 QUERY_ENVIRONMENT: Final = {"GOTOOLCHAIN": "local", "XDG_CONFIG_HOME": "/dev/null"}
 
 
 def module(name: str) -> binaries.Module:
-    """One of our Go modules, read."""
+    """Read one of the Go modules under gomodules/."""
     folder = MODULES / name
     return binaries.Module(
         name=name, folder=folder, gomod=(folder / "go.mod").read_text(), gosum=(folder / "go.sum").read_text()
@@ -33,29 +33,29 @@ def module(name: str) -> binaries.Module:
 
 
 def _lookup(binary: binaries.Binary, cache: Path, env: Mapping[str, str]) -> tuple[Path, bool]:
-    """Where a program is or belongs, and whether it is there."""
+    """A program's path, and whether it exists."""
     assets = env.get("KUBEBUILDER_ASSETS", "")
     if assets and (given := Path(assets) / binary.name).is_file():
         return given, True
-    kept = cache / "bin" / f"{binary.name}-{binaries.key(module(binary.module), binary)}" / binary.name
-    return kept, kept.is_file()
+    cached = cache / "bin" / f"{binary.name}-{binaries.key(module(binary.module), binary)}" / binary.name
+    return cached, cached.is_file()
 
 
 def find(binary: binaries.Binary, cache: Path, env: Mapping[str, str]) -> Path | None:
-    """A program that needs no building, or nothing."""
-    where, there = _lookup(binary, cache, env)
-    return where if there else None
+    """The path of a program; None where it has to be built."""
+    path, exists = _lookup(binary, cache, env)
+    return path if exists else None
 
 
 def missing(required: Sequence[binaries.Binary], cache: Path, env: Mapping[str, str]) -> list[str]:
-    """The names of the programs that would have to be built."""
+    """The names of the programs that have to be built."""
     return [binary.name for binary in required if find(binary, cache, env) is None]
 
 
 def ensure(
     required: Sequence[binaries.Binary], cache: Path, env: Mapping[str, str], reporter: progress.Reporter
 ) -> dict[str, Path]:
-    """Every wanted program, by name; what is nowhere is built.
+    """Build the programs that are missing, and return the path of each required one by name.
 
     Raises:
         NotPossibleHere: There is something to build and no Go toolchain.
@@ -98,13 +98,13 @@ def _build(binary: binaries.Binary, target: Path, step: progress.Step, which: st
             compiled_packages.add(line)
             step.update(len(compiled_packages), len(packages), f"packages {which}")
 
-    # Built beside its place and renamed into it, so that an interrupted build leaves nothing that counts.
+    # Built beside its target folder and renamed, so that an interrupted build leaves no partial one.
     half = target.parent.with_name(f".{target.parent.name}.half")
     shutil.rmtree(half, ignore_errors=True)
     half.mkdir()
     linker = binaries.flags(source, binary)
     processes.run(
-        # The compiler ends with us, however we end.
+        # The compiler is killed when this process dies.
         ["setpriv", "--pdeathsig=KILL", go, "build", "-v", *linker, "-o", half / binary.name, binary.package],
         env=environment,
         cwd=source.folder,
@@ -117,15 +117,15 @@ def _build(binary: binaries.Binary, target: Path, step: progress.Step, which: st
 
 
 def toolchain() -> tuple[str, str]:
-    """The Go compiler, its path and its version: the machine's where it is new enough, else the one beside Python."""
-    newest = ("", "")
+    """The Go toolchain's path and version: that of PATH if it is new enough, else the newer of it and the venv's."""
+    best = ("", "")
     for go in (shutil.which("go"), shutil.which(Path(sys.prefix) / "bin" / "go")):
         if go is not None:
             try:
-                said = processes.run([go, "env", "GOVERSION"], env=QUERY_ENVIRONMENT, deadline=20).strip()
+                version = processes.run([go, "env", "GOVERSION"], env=QUERY_ENVIRONMENT, deadline=20).strip()
             except problems.ProgramFailed:
                 continue
-            newest = max(newest, (go, said), key=lambda one: requirements.go_version(one[1]))
-            if requirements.go_version(said) >= requirements.MINIMUM_GO:
+            best = max(best, (go, version), key=lambda one: requirements.go_version(one[1]))
+            if requirements.go_version(version) >= requirements.MINIMUM_GO:
                 break
-    return newest
+    return best

@@ -1,4 +1,4 @@
-"""What a machine must have to run a cluster, and how what it lacks is said. Values only."""
+"""What a machine must have to run a cluster, and the messages about what is missing. No I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 GIB: Final = 1 << 30
 
-# Program → the Debian package that brings it. The list that `make` installs is compared with this table by a test.
+# Program → its Debian package. A test compares these tables with the list that `make` installs.
 ALWAYS: Final[Mapping[str, str]] = {
     "setpriv": "util-linux",
     "unshare": "util-linux",
@@ -36,14 +36,14 @@ EGRESS: Final[Mapping[str, str]] = {"slirp4netns": "slirp4netns"}
 BUILDAH: Final[Mapping[str, str]] = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
 
 MINIMUM_GO: Final = (1, 26)
-"""The oldest toolchain that our modules build with: the `go` line of the newest of them."""
+"""The oldest toolchain that builds all modules: the highest `go` directive among them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What was seen of the machine, before anything is changed.
+    """The machine's properties that the requirements are checked against.
 
-    Sizes are in bytes. `programs` holds those of the tables above that were found.
+    Sizes are in bytes. `programs` has those of the tables above that were found.
     """
 
     root: bool
@@ -61,7 +61,7 @@ class Machine:
 
 
 def required_programs(chosen: Settings, *, docker: bool) -> dict[str, str]:
-    """The programs that these settings need."""
+    """The programs that these settings need: program → Debian package."""
     required = dict(ALWAYS)
     if chosen.has_node:
         required |= NODE
@@ -73,7 +73,7 @@ def required_programs(chosen: Settings, *, docker: bool) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class MissingRequirement:
-    """One thing that is missing, and what to do: one line each."""
+    """A requirement that is not met, and what to do: one line each."""
 
     cause: str
     remedy: str
@@ -83,15 +83,15 @@ class MissingRequirement:
 
 
 def missing(machine: Machine, chosen: Settings) -> list[MissingRequirement]:
-    """Everything that stands in the way, most basic first; an empty list is a yes."""
+    """The requirements that are not met, the most basic first."""
     if not machine.root:
         return [
             MissingRequirement(
-                "root: a cluster makes namespaces, mounts and control groups",
-                "Run it with sudo, or use a cluster you have: --context NAME",
+                "root: required to create namespaces, mounts and control groups",
+                "Run it with sudo, or use your own cluster: --context NAME",
             )
         ]
-    return [*_programs(machine, chosen), *_sizes(machine, chosen), *_surroundings(machine, chosen)]
+    return [*_programs(machine, chosen), *_sizes(machine, chosen), *_system(machine, chosen)]
 
 
 def _programs(machine: Machine, chosen: Settings) -> list[MissingRequirement]:
@@ -105,9 +105,10 @@ def _programs(machine: Machine, chosen: Settings) -> list[MissingRequirement]:
             MissingRequirement(f"packages: {names} not found", f"Install them: apt-get install {' '.join(packages)}")
         )
     if machine.to_build and go_version(machine.go) < MINIMUM_GO:
-        what = f"go: {machine.go or 'none'} found, and {len(machine.to_build)} programs have to be built"
-        least = ".".join(map(str, MINIMUM_GO))
-        found.append(MissingRequirement(what, f"Install Go {least} or newer (`make` does), or set KUBEBUILDER_ASSETS"))
+        cause = f"go: {machine.go or 'none'} found, and {len(machine.to_build)} programs have to be built"
+        minimum = ".".join(map(str, MINIMUM_GO))
+        remedy = f"Install Go {minimum} or newer (`make` does), or set KUBEBUILDER_ASSETS"
+        found.append(MissingRequirement(cause, remedy))
     if chosen.has_node and not machine.has_repository:
         found.append(
             MissingRequirement(
@@ -124,25 +125,25 @@ def _sizes(machine: Machine, chosen: Settings) -> list[MissingRequirement]:
     if machine.memory < memory:
         found.append(
             MissingRequirement(
-                f"memory: {_gib(machine.memory)} available, {_gib(memory)} needed", "Close something, or add memory"
+                f"memory: {_gib(machine.memory)} available, {_gib(memory)} needed", "End other programs, or add memory"
             )
         )
     if machine.disk < disk:
         found.append(
             MissingRequirement(
                 f"disk: {_gib(machine.disk)} free, {_gib(disk)} needed",
-                "Free some, or point XDG_CACHE_HOME, XDG_STATE_HOME and XDG_DATA_HOME at a larger disk",
+                "Free some space, or point XDG_CACHE_HOME, XDG_STATE_HOME and XDG_DATA_HOME at a larger disk",
             )
         )
     return found
 
 
-def _surroundings(machine: Machine, chosen: Settings) -> list[MissingRequirement]:
+def _system(machine: Machine, chosen: Settings) -> list[MissingRequirement]:
     found = []
     if "unshare" in machine.programs and not machine.namespaces:
         found.append(
             MissingRequirement(
-                "namespaces: this root may not make any", "Run it outside of the container, or with more rights"
+                "namespaces: root may not create any here", "Run it outside of the container, or with more privileges"
             )
         )
     if machine.port_taken:
@@ -155,10 +156,10 @@ def _surroundings(machine: Machine, chosen: Settings) -> list[MissingRequirement
         found.append(MissingRequirement("kernel: no overlay file system", "Load it: modprobe overlay"))
     hidden = [folder for folder in machine.folders if folder.parts[1:2] in {("var",), ("run",)}]
     if hidden:
-        # The cluster has its own /var and /run: what it needs from the machine must lie elsewhere.
+        # The cluster's mount namespace has another /var and /run, which hide the machine's.
         found.append(
             MissingRequirement(
-                f"folders: {hidden[0]} lies under /{hidden[0].parts[1]}, of which a cluster has its own",
+                f"folders: {hidden[0]} is under /{hidden[0].parts[1]}, which a cluster replaces by its own",
                 "Move it, or point XDG_CACHE_HOME, XDG_STATE_HOME, XDG_DATA_HOME or KUBEBUILDER_ASSETS elsewhere",
             )
         )
@@ -170,5 +171,5 @@ def _gib(size: int) -> str:
 
 
 def go_version(go: str) -> tuple[int, ...]:
-    """What a toolchain says of itself, such as go1.26.8, to be compared; nothing is older than everything."""
+    """Parse a toolchain's version, such as go1.26.8, to (1, 26); an empty string to (), which is lower than all."""
     return tuple(int(part) for part in go.removeprefix("go").split(".")[:2] if part.isdigit())

@@ -1,4 +1,4 @@
-"""What a person or a test chooses about a cluster. Values only."""
+"""The settings of a local cluster. No I/O."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import Any, Self
 
 
 class Profile(StrEnum):
-    """How much of a cluster there is."""
+    """Which components a cluster has."""
 
     CONTROL_PLANE = "control-plane"
-    """etcd, API server, controllers: enough for everything that is only objects."""
+    """etcd, API server and controllers: objects, but no running pods."""
     NODE = "node"
-    """All of it: pods run."""
+    """Also a scheduler and a node: pods run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One cluster's choices.
+    """The settings of one cluster.
 
     Args:
-        profile: How much of a cluster.
-        port: The loopback port of the API server on the machine; 0 lets the machine choose.
-        egress: Whether pods may reach the network of the machine.
-        kwok: Whether pods become Ready without a node (control-plane only).
-        durable: Whether the store and the images of pods are on the disk, and etcd waits for it. Off only for
-            clusters that a test throws away: theirs are in memory. Volumes are on the disk in any case.
-        platforms: Whether the node gets the images that the operator and platforms run. Off only for tests whose pods
-            are of the base image: most of a start is this.
-        owned: Whether it ends with the process that started it, however that ends. For tests, too.
+        profile: Which components it has.
+        port: The API server's port on the machine's loopback; 0 takes any free port.
+        egress: Whether pods may reach the machine's network.
+        kwok: Whether kwok makes pods Ready without a node (control-plane only).
+        durable: Whether etcd's data and the images of pods are on disk, and etcd syncs. False only for tests' clusters:
+            the data are in memory. Volumes are on disk in any case.
+        platforms: Whether the images of the operator and of platforms are loaded on the node. False only for tests
+            whose pods use the base image: loading takes most of a start.
+        owned: Whether the cluster ends when the process that started it does. For tests.
     """
 
     profile: Profile = Profile.NODE
@@ -42,15 +42,15 @@ class Settings:
 
     @property
     def has_node(self) -> bool:
-        """Whether real pods can run."""
+        """Whether pods can run."""
         return self.profile is Profile.NODE
 
     def record(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The settings as JSON values."""
         return asdict(self)
 
     @classmethod
     def read(cls, record: dict[str, Any]) -> Self:
-        """The inverse of `record`; what the release that started the cluster did not know is as it was then."""
+        """The inverse of `record`; a setting that the record of an older release lacks has its default."""
         values = {field.name: record.get(field.name, field.default) for field in fields(cls)}
         return cls(**{**values, "profile": Profile(values["profile"])})

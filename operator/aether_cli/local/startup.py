@@ -1,4 +1,4 @@
-"""`up`: from whatever there is to a running cluster. Every step finds what is already done and does only the rest."""
+"""Starts and stops a local cluster: `up`, `build` and `down`. Every step does only what is not done yet."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NODE_DEADLINE: Final = 90.0
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """A cluster that is up, and what it took."""
+    """A cluster that is up: how to reach it, and what `up` did."""
 
     name: str
     profile: str
@@ -53,10 +53,12 @@ class Cluster:
     images: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Image name → reference, as a pod names it."""
     started: bool
+    """Whether this `up` started it; False where it was running already."""
     seconds: float
+    """How long this `up` took."""
 
     def record(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The cluster as JSON values."""
         return {
             "name": self.name,
             "profile": self.profile,
@@ -81,12 +83,12 @@ def required_binaries(chosen: settings.Settings) -> Sequence[binaries.Binary]:
 def up(
     at: paths.Paths, chosen: settings.Settings, reporter: progress.Reporter, env: Mapping[str, str] = os.environ
 ) -> Cluster:
-    """Make it run.
+    """Start a cluster, or find it running, and wait until it is ready.
 
     Raises:
-        NotPossibleHere: The machine lacks something; nothing was changed.
-        BadInput: It runs already, with other settings.
-        NotReady: It did not become ready.
+        NotPossibleHere: The machine does not meet a requirement; nothing was changed.
+        BadInput: The cluster runs already, with other settings.
+        NotReady: It did not become ready in time.
     """
     began = time.monotonic()
     required = required_binaries(chosen)
@@ -100,7 +102,7 @@ def up(
         if process is not None:
             _require_same(process, chosen)
         else:
-            if not checked:  # it was there, or being made, a moment ago
+            if not checked:  # the cluster was running, or being started, a moment ago
                 _check(at, chosen, required, env, reporter)
             listening = preflight.open_port(chosen.port)
             if listening is None:
@@ -116,8 +118,8 @@ def up(
         kubectl = kubectl_client.Kubectl(
             program=programs["kubectl"], kubeconfig=at.kubeconfig, cache=at.state / "kubectl"
         )
-        if not started:  # it may just be mending itself
-            kubectl.until(bool, "namespaces", deadline=API_DEADLINE, expected="the API answers")
+        if not started:  # its API server may just be restarting
+            kubectl.until(bool, "namespaces", deadline=API_DEADLINE, expected="the API server responds")
         if chosen.has_node:
             _load(process, [one for one in built if chosen.platforms or one.name in images.BARE], reporter)
             with reporter.step("node") as step:
@@ -144,10 +146,10 @@ def up(
 def build(
     at: paths.Paths, reporter: progress.Reporter, env: Mapping[str, str] = os.environ
 ) -> list[image_builder.BuiltImage]:
-    """Have every program and every image in the cache, and start nothing.
+    """Build all programs and images into the cache; start nothing.
 
     Raises:
-        NotPossibleHere: The machine lacks something; nothing was changed.
+        NotPossibleHere: The machine does not meet a requirement; nothing was changed.
     """
     chosen = settings.Settings()
     preflight.require(preflight.inspect(chosen, at, binaries.ALL, env, port_taken=False), chosen)
@@ -162,21 +164,21 @@ def _check(
     env: Mapping[str, str],
     reporter: progress.Reporter,
 ) -> None:
-    """Refuse where the machine lacks something, before anything is changed."""
+    """Check the machine against the requirements, before anything is changed."""
     with reporter.step("machine") as step:
-        # Another `up` of this cluster has the port only while it is busy, or once there is a cluster: then we wait.
+        # The port may be in use by this same cluster, if another `up` is starting it: then this `up` waits for that.
         taken = (
             preflight.port_in_use(chosen.port)
             and not supervisor_process.busy(at)
             and supervisor_process.find(at) is None
         )
-        seen = preflight.inspect(chosen, at, required, env, port_taken=taken)
-        preflight.require(seen, chosen)
-        step.result(f"{seen.memory / 1e9:.1f} GB of memory and {seen.disk / 1e9:.0f} GB of disk are free")
+        machine = preflight.inspect(chosen, at, required, env, port_taken=taken)
+        preflight.require(machine, chosen)
+        step.result(f"{machine.memory / 1e9:.1f} GB of memory and {machine.disk / 1e9:.0f} GB of disk are free")
 
 
 def _running_process(at: paths.Paths) -> supervisor_process.SupervisorProcess | None:
-    """The running cluster, if there is one; one whose `up` was killed half-way is ended."""
+    """The process of the cluster, if it is running; one whose `up` was killed half-way is stopped first."""
     process = supervisor_process.find(at)
     if process is not None and not process.ready:
         supervisor_process.stop(process, gently=False, deadline=0)
@@ -203,7 +205,7 @@ def _build_images(
     return image_builder.build(at, source / "images", reporter)
 
 
-def _start(  # noqa: PLR0913 - what a cluster is made of
+def _start(  # noqa: PLR0913 - the parts of a cluster
     at: paths.Paths,
     chosen: settings.Settings,
     programs: Mapping[str, Path],
@@ -215,7 +217,7 @@ def _start(  # noqa: PLR0913 - what a cluster is made of
         at.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = supervisor_process.lock(at)
         try:
-            (at.state / "holder.json").unlink(missing_ok=True)  # it tells of a life that was killed
+            (at.state / "holder.json").unlink(missing_ok=True)  # the record of a cluster that was killed
             cleanup.remove_leftovers(at)
             port = int(listening.getsockname()[1])
             config_files.write(at, chosen, port=port, images={one.name: one.reference for one in built})
@@ -223,13 +225,13 @@ def _start(  # noqa: PLR0913 - what a cluster is made of
                 cleanup.make_control_groups(at)
             process = _launch(at, chosen, programs, listening, lock, step)
         finally:
-            os.close(lock)  # the holder has its own
+            os.close(lock)  # the supervisor inherited a descriptor of it
         supervisor_process.mark_ready(at)
         step.result(f"API on https://127.0.0.1:{port}")
         return process
 
 
-def _launch(  # noqa: PLR0913 - what a holder is given
+def _launch(  # noqa: PLR0913 - what the supervisor needs
     at: paths.Paths,
     chosen: settings.Settings,
     programs: Mapping[str, Path],
@@ -239,10 +241,10 @@ def _launch(  # noqa: PLR0913 - what a holder is given
 ) -> supervisor_process.SupervisorProcess:
     reading, report = os.pipe()
     given = {"api_socket": listening.fileno(), "report": report, "lock": lock}
-    if chosen.egress:  # nobody inside has a hand on the machine's network who does not need it
+    if chosen.egress:  # only then the supervisor gets a descriptor of the machine's network namespace
         given["outer_network"] = os.open("/proc/self/ns/net", os.O_RDONLY)
     launch_request = {
-        "places": at.record(),
+        "paths": at.record(),
         "settings": chosen.record(),
         "programs": {name: str(path) for name, path in programs.items()},
         "resolver": _resolver(),
@@ -275,29 +277,33 @@ def _launch(  # noqa: PLR0913 - what a holder is given
         for descriptor in (report, log, *([given["outer_network"]] if chosen.egress else [])):
             os.close(descriptor)
     try:
-        _follow(reading, at, step)
+        _wait_for_supervisor(reading, at, step)
     except BaseException:
         unshare.kill()
         unshare.wait()
         raise
     finally:
         if not chosen.owned:
-            os.close(reading)  # an owned cluster watches it until this process is gone
-    unshare.returncode = 0  # it lives on without us: no warning about a child that was not waited for
+            os.close(reading)  # an owned cluster ends when this end of the pipe is closed
+    unshare.returncode = 0  # it outlives this process: suppresses the warning about a child that was not waited for
     process = supervisor_process.find(at)
     if process is None:
-        raise problems.NotReady(f"cluster {at.name} ended just after it had started", remedy=f"Its logs: {at.logs}")
+        raise problems.NotReady(f"cluster {at.name} ended right after its start", remedy=f"Logs: {at.logs}")
     return process
 
 
 def _environment() -> dict[str, str]:
-    """What the components see of a person's environment: etcd reads ETCD_…, Go's clients read proxies, and so on."""
+    """The components' environment: little of the user's, since etcd reads ETCD_…, Go clients proxy variables, etc."""
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
     return {**kept, "PYTHONSAFEPATH": "1", "KUBECACHEDIR": "/run/aether/kubectl"}
 
 
-def _follow(reading: int, at: paths.Paths, step: progress.Step) -> None:
-    """Read the supervisor's reports until it says that everything is ready."""
+def _wait_for_supervisor(reading: int, at: paths.Paths, step: progress.Step) -> None:
+    """Read the supervisor's events until all components are ready.
+
+    Raises:
+        NotReady: They are not within START_DEADLINE, or the supervisor ended.
+    """
     ends = time.monotonic() + START_DEADLINE
     text, ready, known, last = "", set[str](), set[str](), ""
     while True:
@@ -305,12 +311,12 @@ def _follow(reading: int, at: paths.Paths, step: progress.Step) -> None:
         if left <= 0 or not select.select([reading], [], [], left)[0]:
             late = sorted(known - ready)
             raise problems.NotReady(
-                f"not ready within {START_DEADLINE:g} s: {', '.join(late)}", remedy=last or f"Its logs: {at.logs}"
+                f"not ready within {START_DEADLINE:g} s: {', '.join(late)}", remedy=last or f"Logs: {at.logs}"
             )
         data = os.read(reading, 65536)
         if not data:
-            said = processes.last_line((at.logs / "supervisor.log").read_text())
-            raise problems.NotReady(last or f"the supervisor ended: {said}", remedy=f"Its logs: {at.logs}")
+            cause = processes.last_line((at.logs / "supervisor.log").read_text())
+            raise problems.NotReady(last or f"the supervisor ended: {cause}", remedy=f"Logs: {at.logs}")
         *lines, text = (text + data.decode()).split("\n")
         for line in lines:
             event = json.loads(line)
@@ -322,7 +328,7 @@ def _follow(reading: int, at: paths.Paths, step: progress.Step) -> None:
                 case "ready":
                     ready.add(event["component"])
                     step.update(len(ready), len(known), event["component"])
-                case "silent":
+                case "not-ready":
                     ready.discard(event["component"])
                 case _:
                     last = str(event["cause"])
@@ -336,7 +342,12 @@ def _resolver() -> str:
 
 
 def _ready_since(node: dict[str, Any], started: float) -> bool:
-    """Whether a node is Ready by the word of this life's kubelet: the API still has what the last life's said."""
+    """Whether a node is Ready since this start of the cluster: etcd has the status from before, too.
+
+    Args:
+        node: The Node object.
+        started: When the cluster was started; seconds since the epoch.
+    """
     for one in node["status"].get("conditions", []):
         if one["type"] == "Ready" and one["status"] == "True":
             return datetime.datetime.fromisoformat(one["lastHeartbeatTime"]).timestamp() >= int(started)
@@ -362,24 +373,24 @@ def _load(
     def put(archive: Path) -> None:
         processes.run([*runtime, "import", archive], deadline=300)
 
-    # First what others stand on, alone: two at a time would both unpack what they share.
-    under = {image.base for image in images.CATALOGUE}
-    image_builder.load([one for one in built if one.name in under], present, put, reporter)
+    # Base images first, one at a time: images that are imported in parallel would each unpack the layers they share.
+    bases = {image.base for image in images.CATALOGUE}
+    image_builder.load([one for one in built if one.name in bases], present, put, reporter)
     image_builder.load(
-        [one for one in built if one.name not in under], present, put, reporter, together=os.cpu_count() or 1
+        [one for one in built if one.name not in bases], present, put, reporter, parallel=os.cpu_count() or 1
     )
 
 
 def down(at: paths.Paths, reporter: progress.Reporter, *, purge: bool = False) -> bool:
-    """Stop it, and leave nothing on the machine but files.
+    """Stop a cluster and remove everything of it from the machine but its files.
 
     Args:
-        at: Whose.
+        at: The cluster's paths.
         reporter: Shows the progress.
-        purge: Whether the files go too: the cluster's state and its volumes.
+        purge: Whether to delete the files, too: the cluster's state and its volumes.
 
     Returns:
-        Whether there was anything to stop.
+        Whether the cluster was running.
     """
     if not at.state.exists() and not (purge and at.volumes.exists()):
         return False
@@ -388,9 +399,9 @@ def down(at: paths.Paths, reporter: progress.Reporter, *, purge: bool = False) -
         if process is not None:
             with reporter.step("stop") as step:
                 supervisor_process.stop(process, gently=process.ready, deadline=30)
-                step.result("nothing of it runs")
+                step.result("all its processes have ended")
         if at.state.exists():
-            lock = supervisor_process.lock(at)  # nobody lives there, not even somebody who is not written down yet
+            lock = supervisor_process.lock(at)  # the cluster has ended, even one whose record was not written yet
             (at.state / "holder.json").unlink(missing_ok=True)
             cleanup.remove_leftovers(at)
             os.close(lock)

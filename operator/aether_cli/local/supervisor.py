@@ -1,6 +1,6 @@
-"""The first process of a cluster's namespaces: makes them a place, starts the components and keeps them.
+"""Process 1 of a cluster's namespaces: prepares them, starts the components, restarts those that end, stops them.
 
-It runs as process 1 under `unshare`. When it ends, the kernel ends everything in the namespaces.
+`unshare` starts it. When it ends, the kernel kills every process in its pid namespace.
 """
 
 from __future__ import annotations
@@ -31,22 +31,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PROBE_EVERY: Final = 0.05
+"""Seconds between probes of the components that are not ready."""
 PROBE_ALL_EVERY: Final = 10.0
+"""Seconds between probes of all components."""
 READY_WITHOUT_PROBE_AFTER: Final = 0.5
+"""Seconds for which a component without a probe has to run."""
 MAX_BACKOFF: Final = 30.0
 MAX_FAILURES_BEFORE_READY: Final = 4
-"""Deaths of one component before the cluster was ever ready: then it is a fault, not bad luck."""
+"""Failures of one component in a row after which a start is given up, before the cluster was ever ready."""
 GRACE: Final = 15.0
-"""Seconds that pods and components get to end by themselves."""
+"""Seconds that pods and components have to end after SIGTERM."""
 ROTATE_LOGS_EVERY: Final = 60.0
 LOG_LIMIT: Final = 64 * 1024 * 1024
 
-# What a klog, zap or logrus line of trouble looks like; without one, the last line is the cause.
+# An error line of klog, zap, logrus or Go's runtime. Where a log has none, its last line is taken for the cause.
 ERROR_LINE: Final = re.compile(
     r'^[EF]\d{4} |"level":"(error|fatal|panic)"|level=(error|fatal|panic)|^panic:|^Error:|^error:'
 )
 
-# The kubelet sets these, and they are the whole machine's: it is shown files that already say what it wants.
+# The kubelet sets these if their values differ, and they are the whole machine's: files with the kubelet's values are
+# mounted over them.
 MASKED_SYSCTLS: Final = {
     "vm/overcommit_memory": "1",
     "vm/panic_on_oom": "0",
@@ -58,19 +62,19 @@ MASKED_SYSCTLS: Final = {
 
 
 def cause_of(status: int, log: str) -> str:
-    """One line: how it ended, and the last thing it complained about."""
+    """One line about an ended process: its exit code or signal, and the last error in its log."""
     code = os.waitstatus_to_exitcode(status)
     names = {number.value: number.name for number in signal.Signals}
     how = f"was killed by {names.get(-code, f'signal {-code}')}" if code < 0 else f"ended with {code}"
     lines = [line for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if ERROR_LINE.search(line)]
-    said = (errors or lines or ["it printed nothing"])[-1].strip()
-    return f"{how}: {said[:300]}"
+    message = (errors or lines or ["it printed nothing"])[-1].strip()
+    return f"{how}: {message[:300]}"
 
 
 @dataclass(slots=True)
 class _Supervised:
-    """A component and how it is doing."""
+    """A component and its state. Times are monotonic seconds."""
 
     component: components.Component
     pid: int = 0
@@ -80,6 +84,7 @@ class _Supervised:
     in_a_row: int = 0
     start_at: float = 0.0
     causes: list[str] = field(default_factory=list)
+    """Of the last three failures."""
     process: subprocess.Popen[bytes] | None = None
 
     def record(self) -> dict[str, Any]:
@@ -87,21 +92,26 @@ class _Supervised:
 
 
 class Supervisor:
-    """Keeps a table of components true. One thread; it wakes for signals, for probes and for restarts that are due."""
+    """Runs the components. One thread; it wakes up for signals, for probes and for restarts that are due."""
 
     def __init__(self, at: paths.Paths, listed: tuple[components.Component, ...], report: int, *, owned: bool) -> None:
         self._at = at
         self._owned = owned
         self._up = False
         self._probed_all = time.monotonic()
-        self._kept = {component.name: _Supervised(component) for component in listed}
+        self._supervised = {component.name: _Supervised(component) for component in listed}
         self._report: int | None = report
         self._launcher = select.poll()
         self._launcher.register(report, select.POLLERR)
         self._tls = ssl.create_default_context(cafile=str(at.state / "pki" / "ca.crt"))
 
     def run(self) -> int:
-        """Until told to stop, or until the launcher is gone before everything was ready."""
+        """Run until SIGTERM, or until the launcher ends too early.
+
+        Returns:
+            The exit code: 0 after SIGTERM; 1 where the launcher ended before all components were ready, or where it
+            owns the cluster.
+        """
         signal.signal(signal.SIGTERM, lambda *_: None)
         wake = {signal.SIGCHLD, signal.SIGTERM}
         signal.pthread_sigmask(signal.SIG_BLOCK, wake)
@@ -111,9 +121,9 @@ class Supervisor:
             self._start_due()
             self._probe()
             if self._report is not None and self._launcher.poll(0):
-                return 1  # a half-made cluster goes with the command that was making it, an owned one with its owner
+                return 1
             self._report_when_ready()
-            waiting = not self._up or any(not kept.ready for kept in self._kept.values())
+            waiting = not self._up or any(not entry.ready for entry in self._supervised.values())
             got = signal.sigtimedwait(wake, PROBE_EVERY if waiting else 1.0)
             if got is not None and got.si_signo == signal.SIGTERM:
                 self._stop()
@@ -123,7 +133,7 @@ class Supervisor:
                 self._rotate()
 
     def _reap(self) -> None:
-        by_pid = {kept.pid: kept for kept in self._kept.values() if kept.pid}
+        by_pid = {entry.pid: entry for entry in self._supervised.values() if entry.pid}
         changed = False
         while True:
             try:
@@ -132,47 +142,47 @@ class Supervisor:
                 break
             if pid == 0:
                 break
-            kept = by_pid.get(pid)
-            if kept is None:
-                continue  # an orphan of somebody else's: that is what process 1 is for
+            entry = by_pid.get(pid)
+            if entry is None:
+                continue  # an orphan, which process 1 has to reap
             changed = True
-            if kept.component.once and status == 0:
-                kept.pid, kept.ready, kept.process = 0, True, None
-                self._send({"event": "ready", "component": kept.component.name})
+            if entry.component.once and status == 0:
+                entry.pid, entry.ready, entry.process = 0, True, None
+                self._send({"event": "ready", "component": entry.component.name})
                 continue
-            lived = time.monotonic() - kept.since
-            cause = f"{kept.component.name} {cause_of(status, self._tail(kept.component.name))}"
-            if kept.process is not None:
-                kept.process.returncode = os.waitstatus_to_exitcode(status)
+            lived = time.monotonic() - entry.since
+            cause = f"{entry.component.name} {cause_of(status, self._tail(entry.component.name))}"
+            if entry.process is not None:
+                entry.process.returncode = os.waitstatus_to_exitcode(status)
             if lived > 2 * MAX_BACKOFF:
-                kept.in_a_row = 0
-            kept.pid, kept.ready, kept.process = 0, False, None
-            self._failed(kept, cause)
+                entry.in_a_row = 0
+            entry.pid, entry.ready, entry.process = 0, False, None
+            self._failed(entry, cause)
         if changed:
             self._record()
 
-    def _failed(self, kept: _Supervised, cause: str) -> None:
-        """Say why, and when it is tried again; before the cluster was ever ready, not for ever."""
-        kept.restarts += 1
-        kept.in_a_row += 1
-        kept.causes = [*kept.causes, cause][-3:]
-        kept.start_at = time.monotonic() + min(MAX_BACKOFF, 0.25 * 2.0 ** min(kept.in_a_row, 10))
+    def _failed(self, entry: _Supervised, cause: str) -> None:
+        """Record and log the cause, and schedule a restart; too many failures before the first ready: exit."""
+        entry.restarts += 1
+        entry.in_a_row += 1
+        entry.causes = [*entry.causes, cause][-3:]
+        entry.start_at = time.monotonic() + min(MAX_BACKOFF, 0.25 * 2.0 ** min(entry.in_a_row, 10))
         self._note(cause)
-        self._send({"event": "died", "component": kept.component.name, "cause": cause})
-        if not self._up and kept.in_a_row >= MAX_FAILURES_BEFORE_READY:
+        self._send({"event": "failed", "component": entry.component.name, "cause": cause})
+        if not self._up and entry.in_a_row >= MAX_FAILURES_BEFORE_READY:
             raise SystemExit(1)
 
     def _start_due(self) -> None:
         now = time.monotonic()
-        for kept in self._kept.values():
-            done = kept.component.once and kept.ready
-            due = not kept.pid and not done and now >= kept.start_at
-            if due and all(self._kept[name].ready for name in kept.component.after):
-                self._start(kept)
+        for entry in self._supervised.values():
+            done = entry.component.once and entry.ready
+            due = not entry.pid and not done and now >= entry.start_at
+            if due and all(self._supervised[name].ready for name in entry.component.after):
+                self._start(entry)
                 self._record()
 
-    def _start(self, kept: _Supervised) -> None:
-        component = kept.component
+    def _start(self, entry: _Supervised) -> None:
+        component = entry.component
         log = -1
         try:
             log = os.open(self._log(component.name), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -186,59 +196,59 @@ class Supervisor:
                 pass_fds=component.inherits,
                 start_new_session=True,
                 restore_signals=True,
-                preexec_fn=_unblock,  # noqa: PLW1509 - one thread here; a blocked SIGTERM would be inherited
+                preexec_fn=_unblock,  # noqa: PLW1509 - this process has one thread; blocked signals would be inherited
             )
         except OSError as fault:
-            self._failed(kept, f"{component.name} could not be started: {fault.strerror}: {component.command[0]}")
+            self._failed(entry, f"{component.name} could not be started: {fault.strerror}: {component.command[0]}")
             return
         finally:
             if log >= 0:
                 os.close(log)
-        kept.process, kept.pid, kept.since = process, process.pid, time.monotonic()
+        entry.process, entry.pid, entry.since = process, process.pid, time.monotonic()
         self._send({"event": "started", "component": component.name})
 
     def _probe(self) -> None:
-        """Ask those that are not ready; now and then the others, too: one that hangs is not ready either."""
+        """Probe the components that are not ready, and from time to time all: a component may hang."""
         probe_all = time.monotonic() > self._probed_all + PROBE_ALL_EVERY
         if probe_all:
             self._probed_all = time.monotonic()
-        for kept in self._kept.values():
-            if kept.pid and not kept.component.once and (probe_all or not kept.ready):
-                before, kept.ready = kept.ready, self._is_ready(kept)
-                if kept.ready != before:
-                    self._send({"event": "ready" if kept.ready else "silent", "component": kept.component.name})
+        for entry in self._supervised.values():
+            if entry.pid and not entry.component.once and (probe_all or not entry.ready):
+                before, entry.ready = entry.ready, self._is_ready(entry)
+                if entry.ready != before:
+                    self._send({"event": "ready" if entry.ready else "not-ready", "component": entry.component.name})
                     self._record()
 
-    def _is_ready(self, kept: _Supervised) -> bool:
-        """What can be asked is asked; of the others, one that has lived for a moment will live."""
-        if kept.component.probe is None:
-            return time.monotonic() - kept.since > READY_WITHOUT_PROBE_AFTER
-        return self._answers(kept.component.probe)
+    def _is_ready(self, entry: _Supervised) -> bool:
+        """Whether the probe succeeds; without a probe, whether the component has been running for a moment."""
+        if entry.component.probe is None:
+            return time.monotonic() - entry.since > READY_WITHOUT_PROBE_AFTER
+        return self._answers(entry.component.probe)
 
     def _answers(self, probe: components.Probe) -> bool:
         try:
             if probe.address.startswith("/"):
-                with socket.socket(socket.AF_UNIX) as caller:
-                    caller.settimeout(1)
-                    caller.connect(probe.address)
+                with socket.socket(socket.AF_UNIX) as connection:
+                    connection.settimeout(1)
+                    connection.connect(probe.address)
                     return True
             host, _, port = probe.address.rpartition(":")
             if not probe.path:
                 with socket.create_connection((host, int(port)), timeout=1):
                     return True
-            caller_: http.client.HTTPConnection
+            http_connection: http.client.HTTPConnection
             if probe.tls:
-                caller_ = http.client.HTTPSConnection(host, int(port), timeout=2, context=self._tls)
+                http_connection = http.client.HTTPSConnection(host, int(port), timeout=2, context=self._tls)
             else:
-                caller_ = http.client.HTTPConnection(host, int(port), timeout=2)
-            with contextlib.closing(caller_):
-                caller_.request("GET", probe.path)
-                return caller_.getresponse().status == http.client.OK
+                http_connection = http.client.HTTPConnection(host, int(port), timeout=2)
+            with contextlib.closing(http_connection):
+                http_connection.request("GET", probe.path)
+                return http_connection.getresponse().status == http.client.OK
         except (OSError, http.client.HTTPException):
             return False
 
     def _report_when_ready(self) -> None:
-        if not self._up and all(kept.ready for kept in self._kept.values()):
+        if not self._up and all(entry.ready for entry in self._supervised.values()):
             self._up = True
             self._record()
             self._send({"event": "up"})
@@ -248,22 +258,22 @@ class Supervisor:
 
     def _send(self, event: dict[str, Any]) -> None:
         if self._report is not None and (not self._up or event["event"] == "up"):
-            with contextlib.suppress(BrokenPipeError):  # noticed, and acted on, in the loop
+            with contextlib.suppress(BrokenPipeError):  # the launcher has ended: `run` checks that
                 os.write(self._report, (json.dumps(event) + "\n").encode())
 
     def _stop(self) -> None:
-        """Pods first, while their store and network are still there; then everything."""
+        """Stop the pods first, while etcd and the network still run, then all components, etcd gracefully."""
         for name in ("kube-controller-manager", "kube-scheduler", "kwok", "kubelet", "volumes"):
-            if (kept := self._kept.get(name)) and kept.pid:
-                os.kill(kept.pid, signal.SIGKILL)  # else it would start again what we are about to end
-        component_pids = {kept.pid for kept in self._kept.values() if kept.pid}
+            if (entry := self._supervised.get(name)) and entry.pid:
+                os.kill(entry.pid, signal.SIGKILL)  # otherwise it would start again the pods that are stopped next
+        component_pids = {entry.pid for entry in self._supervised.values() if entry.pid}
         deadline = time.monotonic() + GRACE
-        if "containerd" in self._kept:
+        if "containerd" in self._supervised:
             self._wait_for(_terminator(component_pids), deadline)
             for pid in filter(_handles_sigterm, _pods(component_pids)):
                 self._note(f"{_command(pid)} did not end in {GRACE:g} s")
-        # What is left keeps nothing but the store does, and that ends at once when nobody holds a connection to it.
-        etcd = self._kept["etcd"].pid
+        # Of the rest only etcd has data; it ends at once when no client is connected.
+        etcd = self._supervised["etcd"].pid
         for pid in component_pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM if pid == etcd else signal.SIGKILL)
@@ -287,21 +297,21 @@ class Supervisor:
 
     def _note(self, line: str) -> None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        # A full disk must not end the cluster: what cannot be written down is lost, what runs goes on.
+        # A full disk must not end the cluster: the line is lost.
         with contextlib.suppress(OSError), self._log("supervisor").open("a") as log:
             log.write(f"{stamp} {line}\n")
 
     def _record(self) -> None:
-        whole = {name: kept.record() for name, kept in self._kept.items()}
+        whole = {name: entry.record() for name, entry in self._supervised.items()}
         half = self._at.state / ".components.half"
-        with contextlib.suppress(OSError):  # as for a note
+        with contextlib.suppress(OSError):  # a full disk, as in _note
             half.write_text(json.dumps(whole))
             half.replace(self._at.state / "components.json")
 
     def _rotate(self) -> None:
-        """A log that has grown too large is copied aside and begun anew; writers append, so they follow."""
+        """Copy logs that exceed LOG_LIMIT to `.log.1` and truncate them; writers append, so they need no signal."""
         for log in self._at.logs.glob("*.log"):
-            with contextlib.suppress(OSError):  # as for a note
+            with contextlib.suppress(OSError):  # a full disk, as in _note
                 if log.stat().st_size > LOG_LIMIT and not log.name.startswith("audit"):
                     shutil.copyfile(log, log.with_suffix(".log.1"))
                     os.truncate(log, 0)
@@ -312,7 +322,7 @@ def _unblock() -> None:
 
 
 def _processes() -> set[int]:
-    """Every process of the namespace but ourselves; threads of the kernel are not in it, zombies do not count."""
+    """The pids of all processes in the pid namespace except this one and zombies."""
     alive = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and entry.name != "1":
@@ -323,12 +333,12 @@ def _processes() -> set[int]:
 
 
 def _pods(component_pids: set[int]) -> set[int]:
-    """The processes of pods. containerd's hands are not: runc, in the middle of making a container, ends for nobody."""
+    """The processes of pods, without containerd's shims and runc, which does not end while it creates a container."""
     return {pid for pid in _processes() - component_pids if not _command(pid).startswith(("containerd-shim", "runc"))}
 
 
 def _terminator(component_pids: set[int]) -> Callable[[], bool]:
-    """Asks each process of a pod to end, once; whether none is left that would."""
+    """A function that sends SIGTERM once to each pod process; it returns whether none is left that handles it."""
     signalled = set[int]()
 
     def done() -> bool:
@@ -349,7 +359,7 @@ def _command(pid: int) -> str:
 
 
 def _handles_sigterm(pid: int) -> bool:
-    """Whether a process acts on being asked to end: the first one of a container does only with a handler."""
+    """Whether SIGTERM ends a process: for process 1 of a container only if it installed a handler."""
     with contextlib.suppress(OSError, KeyError):
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         status = {key: value.split() for key, _, value in (line.partition(":") for line in lines)}
@@ -360,7 +370,13 @@ def _handles_sigterm(pid: int) -> bool:
 
 
 def prepare(at: paths.Paths, resolver: str, *, durable: bool) -> None:
-    """Make the namespaces a place to live: own /run, own /var, a network, and no hand on the machine's settings."""
+    """Prepare the namespaces: separate /run and /var, a network, and masks over the machine-wide sysctls.
+
+    Args:
+        at: The cluster's paths.
+        resolver: The text of the machine's resolv.conf.
+        durable: Whether /var is on disk; a tmpfs otherwise.
+    """
     processes.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run"])
     if not durable:
         processes.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", at.var])
@@ -375,7 +391,7 @@ def prepare(at: paths.Paths, resolver: str, *, durable: bool) -> None:
         masked = Path("/run/aether") / name.replace("/", ".")
         masked.write_text(value + "\n")
         processes.run(["mount", "--bind", masked, f"/proc/sys/{name}"])
-    # Where the machine's resolver file is a link into /run, what it said is put where the link leads.
+    # /etc/resolv.conf may be a link into /run, which is empty now: write its text to the link's target.
     target = Path("/etc/resolv.conf").resolve()
     if not target.exists() and target.parts[1] in {"run", "var"}:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -386,26 +402,26 @@ def prepare(at: paths.Paths, resolver: str, *, durable: bool) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m aether_cli.local.supervisor JSON`: what to run, as the launcher wrote it."""
-    told = json.loads(arguments[0])
-    at = paths.Paths.read(told["places"])
-    chosen = Settings.read(told["settings"])
-    # The socket proxy looks for its socket at descriptor 3, and nothing else may sit there.
-    outer = fcntl.fcntl(told["outer_network"], fcntl.F_DUPFD, 20) if chosen.egress else -1
-    report = fcntl.fcntl(told["report"], fcntl.F_DUPFD_CLOEXEC, 20)
-    lock = fcntl.fcntl(told["lock"], fcntl.F_DUPFD_CLOEXEC, 20)
-    os.dup2(told["api_socket"], 30, inheritable=False)
+    """`python -m aether_cli.local.supervisor JSON`: run a cluster as the launcher's request says."""
+    request = json.loads(arguments[0])
+    at = paths.Paths.read(request["paths"])
+    chosen = Settings.read(request["settings"])
+    # systemd's socket proxy takes descriptor 3 as its socket: move everything else away, and the socket there.
+    outer = fcntl.fcntl(request["outer_network"], fcntl.F_DUPFD, 20) if chosen.egress else -1
+    report = fcntl.fcntl(request["report"], fcntl.F_DUPFD_CLOEXEC, 20)
+    lock = fcntl.fcntl(request["lock"], fcntl.F_DUPFD_CLOEXEC, 20)
+    os.dup2(request["api_socket"], 30, inheritable=False)
     os.dup2(30, 3)
-    kept = {3, outer, report, lock}
+    in_use = {3, outer, report, lock}
     for name in ("outer_network", "report", "lock", "api_socket"):
-        if told.get(name, 3) not in kept:
-            os.close(told[name])
-    os.umask(0o022)  # what pods and the runtime make is not the person's, whose own may be stricter
-    os.environ["TMPDIR"] = "/var/tmp"  # noqa: S108 - the cluster's own /var, which nobody else can see
+        if request.get(name, 3) not in in_use:
+            os.close(request[name])
+    os.umask(0o022)  # pods need it; the user's may be stricter
+    os.environ["TMPDIR"] = "/var/tmp"  # noqa: S108 - the cluster's /var, which no other user can see
     try:
-        prepare(at, told["resolver"], durable=chosen.durable)
-        given = components.Descriptors(api_socket=3, outer_network=outer, life_lock=lock)
-        programs = {name: Path(path) for name, path in told["programs"].items()}
+        prepare(at, request["resolver"], durable=chosen.durable)
+        given = components.Descriptors(api_socket=3, outer_network=outer, cluster_lock=lock)
+        programs = {name: Path(path) for name, path in request["programs"].items()}
         listed = components.of(chosen, at, programs, given, sys.executable)
         return Supervisor(at, listed, report, owned=chosen.owned).run()
     except (OSError, problems.AetherError) as fault:

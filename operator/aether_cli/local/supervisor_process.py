@@ -1,6 +1,6 @@
-"""The process that holds a cluster: whether there is one, who it is, and how to end it.
+"""The process of a running local cluster, as the machine sees it: find it, stop it, and the locks around that.
 
-A held lock is the only sign of life that is trusted: the kernel lets go of it with the last process that had it.
+Only a held lock says that a cluster runs: the kernel releases it when the last process with its descriptor ends.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisorProcess:
-    """A live cluster: the process that holds its namespaces, as seen from the machine."""
+    """A running cluster: the `unshare` process, whose child is process 1 of the cluster's namespaces."""
 
     pid: int
     settings: Settings
@@ -38,26 +38,30 @@ class SupervisorProcess:
 
     @property
     def supervisor(self) -> int:
-        """Process 1 of the namespaces, under its number on the machine."""
+        """The machine's pid of the supervisor, which is process 1 inside the namespaces.
+
+        Raises:
+            NotRunning: It has ended.
+        """
         with contextlib.suppress(OSError, IndexError):
             return int(Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()[0])
-        raise problems.NotRunning("the cluster is ending")
+        raise problems.NotRunning("the cluster is stopping")
 
 
 def write_record(at: paths.Paths, **values: Any) -> None:
-    """Write down who holds the cluster; in one step, so that a reader sees the old or the new."""
+    """Write the record of the running cluster's process, atomically."""
     half = at.state / ".holder.half"
     half.write_text(json.dumps(values))
     half.replace(at.state / "holder.json")
 
 
 def mark_ready(at: paths.Paths) -> None:
-    """From now on another `up` finds a cluster, not the making of one."""
+    """Mark the cluster as started; until then another `up` takes it for the remains of one that was killed."""
     write_record(at, **{**json.loads((at.state / "holder.json").read_text()), "ready": True})
 
 
 def _try_lock(path: Path, kind: int) -> int | None:
-    """The descriptor of a lock, or nothing where somebody holds it against us."""
+    """Take a lock and return its descriptor; None where another process has a conflicting one."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
@@ -68,28 +72,27 @@ def _try_lock(path: Path, kind: int) -> int | None:
 
 
 def lock(at: paths.Paths, *, deadline: float = 10.0) -> int:
-    """The life lock, for a new holder; one that is just dying, or somebody who is just looking, has it for a moment.
+    """Take the lock that a running cluster holds; a cluster that is ending, or `find`, may have it for a moment.
 
     Raises:
-        NotReady: It stayed held for `deadline` seconds.
+        NotReady: It was not free within `deadline` seconds.
     """
     ends = time.monotonic() + deadline
     while (descriptor := _try_lock(at.state / "holder.lock", fcntl.LOCK_EX)) is None:
         if time.monotonic() > ends:
-            raise problems.NotReady(f"the last life of cluster {at.name} has not ended yet", remedy="Run it again.")
-        time.sleep(0.02)  # a lock has no descriptor to wait on
+            raise problems.NotReady(f"cluster {at.name} is still stopping", remedy="Run the command again.")
+        time.sleep(0.02)  # flock has no event to wait for with a deadline
     return descriptor
 
 
 def find(at: paths.Paths) -> SupervisorProcess | None:
-    """The live cluster with these places, if there is one."""
-    # Shared: two who only look must not take each other for a life.
+    """The process of the cluster with these paths; None where the cluster is not running."""
     if not _held(at.state / "holder.lock"):
         return None
     try:
         record = json.loads((at.state / "holder.json").read_text())
         if not Path(f"/proc/{record['pid']}").exists():
-            return None  # killed, and the last of it is just dying
+            return None  # it was killed, and its last processes are just ending
         return SupervisorProcess(
             pid=record["pid"],
             settings=Settings.read(record["settings"]),
@@ -98,12 +101,12 @@ def find(at: paths.Paths) -> SupervisorProcess | None:
             started=record["started"],
         )
     except (OSError, ValueError, KeyError):
-        # The lock is held and nothing is written yet: somebody is just starting it.
+        # The lock is held and the record is not written yet: the cluster is just being started.
         return None
 
 
 def _held(path: Path) -> bool:
-    """Whether somebody has this lock for himself."""
+    """Whether another process holds this lock exclusively. Takes it shared: two checks must not see each other."""
     if not path.exists():
         return False
     free = _try_lock(path, fcntl.LOCK_SH)
@@ -113,15 +116,15 @@ def _held(path: Path) -> bool:
 
 
 def busy(at: paths.Paths) -> bool:
-    """Whether another `up` or `down` of this cluster is under way."""
+    """Whether another `up` or `down` of this cluster is running."""
     return _held(at.locks / at.name)
 
 
 def require(at: paths.Paths) -> SupervisorProcess:
-    """The live cluster.
+    """The process of the cluster, which must be running and ready.
 
     Raises:
-        NotRunning: There is none.
+        NotRunning: It is not.
     """
     process = find(at)
     if process is None or not process.ready:
@@ -130,20 +133,25 @@ def require(at: paths.Paths) -> SupervisorProcess:
 
 
 def nsenter(process: SupervisorProcess) -> list[str]:
-    """What to put before a command so that it runs inside the cluster's namespaces."""
+    """The command-line prefix that runs a command inside the cluster's namespaces."""
     return ["nsenter", f"--target={process.supervisor}", "--mount", "--net", "--pid", "--ipc", "--wd=/", "--"]
 
 
 def stop(process: SupervisorProcess, *, gently: bool, deadline: float) -> None:
-    """End a cluster: asked first, then not asked.
+    """Stop a cluster's processes.
+
+    Args:
+        process: The cluster's process.
+        gently: Whether to send SIGTERM first, and SIGKILL only after the deadline.
+        deadline: Seconds that a gentle stop may take.
 
     Raises:
-        NotReady: It is still there, killed and all.
+        NotReady: A process is still there 10 s after SIGKILL.
     """
     with contextlib.ExitStack() as stack:
         watched = [stack.enter_context(_watched(process.pid))]
         with contextlib.suppress(problems.NotRunning):
-            # Process 1 is gone only when everything in its namespace is; its parent may be gone before that.
+            # Process 1 ends only after everything in its pid namespace; its parent may end before it.
             watched.append(stack.enter_context(_watched(supervisor := process.supervisor)))
             if gently:
                 with contextlib.suppress(ProcessLookupError):
@@ -155,12 +163,12 @@ def stop(process: SupervisorProcess, *, gently: bool, deadline: float) -> None:
                 with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(one, signal.SIGKILL)
         if not all(wait_for_exit(one, 10) for one in watched):
-            raise problems.NotReady(f"process {process.pid} of the cluster did not end")
+            raise problems.NotReady(f"process {process.pid} of the cluster did not end after SIGKILL")
 
 
 @contextlib.contextmanager
 def _watched(pid: int) -> Iterator[int | None]:
-    """A descriptor of a process, which no other process can come to have; nothing where it is gone already."""
+    """A pidfd of a process, which unlike a pid is never reused; None where the process has ended."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -173,7 +181,7 @@ def _watched(pid: int) -> Iterator[int | None]:
 
 
 def wait_for_exit(watched: int | None, deadline: float) -> bool:
-    """Whether the process behind this descriptor ends within so many seconds."""
+    """Wait for the process of a pidfd to end, at most `deadline` seconds; returns whether it has."""
     if watched is None:
         return True
     waiting = select.poll()
@@ -183,23 +191,23 @@ def wait_for_exit(watched: int | None, deadline: float) -> bool:
 
 @contextlib.contextmanager
 def exclusive(at: paths.Paths, reporter: progress.Reporter, *, deadline: float = 3600.0) -> Iterator[None]:
-    """One `up` or `down` of a cluster at a time; the second waits, and says so.
+    """Hold the lock that lets one `up` or `down` of a cluster run at a time; reports that it waits for another.
 
     Raises:
-        NotReady: Another one took longer than `deadline` seconds.
+        NotReady: Another command held it for `deadline` seconds.
     """
-    # In the cache: the cluster's own folder may be removed by the one who has the lock.
+    # The lock file is in the cache: `down --purge` deletes the cluster's own folder while it holds the lock.
     at.locks.mkdir(parents=True, exist_ok=True)
     with (at.locks / at.name).open("w") as handle:
         ends = time.monotonic() + deadline
         if busy(at):
-            reporter.line(f"waiting for another command that is busy with cluster {at.name}")
+            reporter.line(f"waiting for another command on cluster {at.name}")
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() > ends:
-                    raise problems.NotReady(f"another command has been busy with cluster {at.name}") from None
-                time.sleep(0.1)  # a lock has no descriptor to wait on
+                    raise problems.NotReady(f"another command on cluster {at.name} is still running") from None
+                time.sleep(0.1)  # flock has no event to wait for with a deadline
         yield

@@ -1,4 +1,4 @@
-"""Keeps the pool of local volumes: runs inside the cluster's namespaces, beside the other components."""
+"""The component `volumes`: creates and deletes PersistentVolumes, so that claims always find a free one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from aether_cli import kubectl_client, problems
 from aether_cli.local import configs, volumes
 
 RELIST_AFTER: Final = 30.0
-"""Seconds: a claim may be let go without an event of its volume (an unmount is nobody's event)."""
+"""Seconds without an event after which the pool is checked again: unmounting a volume causes no event."""
 
 
 def _mounted(name: str) -> bool:
-    """Whether a pod has it: the kubelet binds the folder under the pod's own."""
+    """Whether a pod uses the volume: the kubelet bind-mounts its folder under the pod's."""
     return f"/volumes/kubernetes.io~local-volume/{name} " in Path("/proc/self/mountinfo").read_text()
 
 
@@ -26,7 +26,7 @@ def _carry_out(action: volumes.Action, kubectl: kubectl_client.Kubectl) -> None:
     match action:
         case volumes.Create():
             folder.mkdir(mode=0o777)
-            folder.chmod(0o777)  # past the umask: a pod without an fsGroup writes to its volume, too
+            folder.chmod(0o777)  # despite the umask: pods without an fsGroup write to volumes, too
             kubectl.apply(volumes.volume(action.name))
         case volumes.Remove():
             if folder.exists():
@@ -36,11 +36,11 @@ def _carry_out(action: volumes.Action, kubectl: kubectl_client.Kubectl) -> None:
 
 
 def run(kubectl: kubectl_client.Kubectl) -> None:
-    """For ever: look, do what the plan says, wait for an event."""
+    """Reconcile the pool for ever: list, plan, carry out, wait for an event."""
     known = {volume["metadata"]["name"] for volume in kubectl.get("persistentvolumes")["items"]}
     for folder in Path(configs.VOLUMES).iterdir():
         if folder.name not in known and not any(folder.iterdir()):
-            folder.rmdir()  # made, and interrupted before it became a volume
+            folder.rmdir()  # an earlier run ended before it created the volume
     while True:
         for action in volumes.plan(
             kubectl.get("persistentvolumes")["items"],
@@ -49,7 +49,7 @@ def run(kubectl: kubectl_client.Kubectl) -> None:
         ):
             _carry_out(action, kubectl)
             if isinstance(action, volumes.Remove):
-                break  # that took its time: the next deletion of data is decided on what is true then
+                break  # deleting takes time: list again before the next deletion
         else:
             for _ in kubectl.watch(
                 "persistentvolumes", "--watch-only", until=time.monotonic() + 3600, idle_timeout=RELIST_AFTER

@@ -1,4 +1,4 @@
-"""The pool of local volumes: which exist, which should, and what to do about the difference. Values only."""
+"""The pool of local volumes: what to create and to delete, and the StorageClasses. No I/O."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
 CLASS: Final = "aether-local"
 SPARE: Final = 8
-"""How many volumes wait for a claim at any time."""
+"""How many unclaimed volumes the pool has."""
 CAPACITY: Final = "100Gi"
-"""What a volume says it holds. Nothing enforces it: the limit is the machine's disk."""
+"""A volume's nominal capacity. Nothing enforces it: the limit is the machine's disk."""
 PROVISIONER: Final = "local.aether.io/pool"
 
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Make the folder, then the volume."""
+    """Create the folder, then the PersistentVolume."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Delete the data, then the volume: its claim is gone, and the class says Delete."""
+    """Delete the data, then the PersistentVolume: its claim is deleted, and its reclaim policy is Delete."""
 
     name: str
 
@@ -39,13 +39,12 @@ Action = Create | Remove
 def plan(
     volumes: Iterable[dict[str, Any]], *, mounted: Callable[[str], bool], new_name: Callable[[], str]
 ) -> list[Action]:
-    """What keeps the pool true, in order.
+    """The actions that bring the pool to its desired state, in order.
 
     Args:
-        volumes: PersistentVolumes as the API server shows them.
-        mounted: Whether some pod still holds this volume; it must have let go before the data goes, or the old
-            pod's group would stay on what comes next.
-        new_name: Makes a name that was never used.
+        volumes: The cluster's PersistentVolumes.
+        mounted: Whether a pod still has the volume of this name mounted; its data are deleted only when none has.
+        new_name: Returns a new unique name.
     """
     ours = [volume for volume in volumes if volume["spec"].get("storageClassName") == CLASS]
     phases = Counter(_phase(volume) for volume in ours)
@@ -66,13 +65,13 @@ def _phase(volume: dict[str, Any]) -> str:
 
 
 def volume(name: str) -> dict[str, Any]:
-    """A PersistentVolume on a folder of the pool."""
+    """The PersistentVolume of a folder of the pool."""
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
         "metadata": {
             "name": name,
-            # With the name of somebody else as its maker, the volume controller leaves its deletion to that somebody.
+            # Tells the controller manager's volume controller that another provisioner deletes the volume.
             "annotations": {"pv.kubernetes.io/provisioned-by": PROVISIONER},
         },
         "spec": {
@@ -97,12 +96,12 @@ def volume(name: str) -> dict[str, Any]:
 
 
 def storage_class() -> dict[str, Any]:
-    """The default class: a claim waits for its first pod, then gets a volume of the pool."""
+    """The default StorageClass: a claim waits for its first pod, then binds to a volume of the pool."""
     return _default("kubernetes.io/no-provisioner", "WaitForFirstConsumer")
 
 
 def empty_storage_class() -> dict[str, Any]:
-    """The default class where no pod really runs: the controllers bind a claim to an empty folder at once."""
+    """The default StorageClass with kwok: the controller manager binds a claim to an empty folder at once."""
     return _default("kubernetes.io/host-path", "Immediate")
 
 
