@@ -1,4 +1,4 @@
-"""Kopf against an API server that refuses a namespace: what it watches, asks and says, and what it leaves alone."""
+"""The watcher, with Kopf, against an API server that denies access to a namespace."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ KNOWN: Final = (
     Kind("v1", "Namespace", "namespaces"),
     Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions"),
 )
-"""What discovery tells of: Kopf waits for the last two, and asks for neither."""
-LOOK: Final = 0.005
+"""The kinds of the discovery API: Kopf waits for the last two, and requests neither."""
+POLL: Final = 0.005
 
 
 @dataclass
 class ApiServer:
-    """Discovery, lists and watches, and a no for what it was told to refuse."""
+    """Serves discovery, lists and watches, and denies what is in `denied`."""
 
-    refused: dict[tuple[str, str], int] = field(default_factory=dict)
-    """(namespace, plural) → the code; `watch secrets` is a watch of them alone, and an empty plural all there is."""
-    asked: Counter[tuple[str, str, int]] = field(default_factory=Counter)
-    """(namespace, plural, code) → how often."""
+    denied: dict[tuple[str, str], int] = field(default_factory=dict)
+    """The code by (namespace, plural): `watch secrets` denies only watching them, an empty plural denies everything."""
+    requests: Counter[tuple[str, str, int]] = field(default_factory=Counter)
+    """How often, by (namespace, plural, code)."""
     platforms: dict[str, list[str]] = field(default_factory=dict)
-    """Namespace → the names of the platforms in it."""
+    """The names of the platforms in each namespace."""
     watches: dict[str, list[web.StreamResponse]] = field(default_factory=lambda: defaultdict(list))
 
     def app(self) -> web.Application:
@@ -73,13 +73,11 @@ class ApiServer:
         namespace, plural = request.match_info["namespace"], request.match_info["plural"]
         watch = "watch" in request.query
         verb = f"watch {plural}" if watch else plural
-        code = next(
-            (self.refused[namespace, one] for one in (verb, plural, "") if (namespace, one) in self.refused), 200
-        )
-        self.asked[namespace, plural, code] += 1
+        code = next((self.denied[namespace, one] for one in (verb, plural, "") if (namespace, one) in self.denied), 200)
+        self.requests[namespace, plural, code] += 1
         if code != 200:
-            said = {"kind": "Status", "code": code, "reason": "Forbidden", "message": "you may not"}
-            return web.json_response(said, status=code)
+            status = {"kind": "Status", "code": code, "reason": "Forbidden", "message": "you may not"}
+            return web.json_response(status, status=code)
         if not watch:
             names = self.platforms.get(namespace, []) if plural == PLATFORMS else []
             items = [{"metadata": {"namespace": namespace, "name": name, "resourceVersion": "1"}} for name in names]
@@ -91,16 +89,16 @@ class ApiServer:
             await asyncio.Event().wait()
         return response
 
-    async def tell(self, namespace: str, name: str) -> None:
-        """An event of a platform, to whoever watches it."""
+    async def send_event(self, namespace: str, name: str) -> None:
+        """Send an event of a platform to its watches."""
         meta = {"namespace": namespace, "name": name, "uid": name, "resourceVersion": "2"}
         event = {"type": "MODIFIED", "object": {"metadata": meta}}
         for response in self.watches[api_client.path(kinds.PLATFORMS, namespace)]:
-            with contextlib.suppress(ConnectionError):  # one that is over
+            with contextlib.suppress(ConnectionError):  # one that has ended
                 await response.write(json.dumps(event).encode() + b"\n")
 
-    def asked_for(self, namespace: str) -> Counter[tuple[str, int]]:
-        return Counter({(plural, code): n for (where, plural, code), n in self.asked.items() if where == namespace})
+    def requests_in(self, namespace: str) -> Counter[tuple[str, int]]:
+        return Counter({(plural, code): n for (where, plural, code), n in self.requests.items() if where == namespace})
 
 
 def _group(name: str, version: str) -> dict[str, Any]:
@@ -113,7 +111,7 @@ def _resource(kind: Kind) -> dict[str, Any]:
 
 
 @dataclass
-class Desk:
+class Fixture:
     server: ApiServer
     watches: watcher.Watcher
     queue: Queue
@@ -123,23 +121,23 @@ class Desk:
     async def until(self, holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(30):
             while not holds():  # noqa: ASYNC110 - what changes is in Kopf, which tells nobody
-                await asyncio.sleep(LOOK)
+                await asyncio.sleep(POLL)
 
     async def until_watched(self, *namespaces: str) -> None:
         await self.until(lambda: all(watched(one) == 1 for one in namespaces))
 
-    async def hears(self, namespace: str, name: str) -> None:
-        """An event there is noticed."""
-        await self.server.tell(namespace, name)
+    async def receives(self, namespace: str, name: str) -> None:
+        """Check that an event becomes a key."""
+        await self.server.send_event(namespace, name)
         async with asyncio.timeout(30):
             assert await self.queue.get() == Key("TradingPlatform", namespace, name)
 
     def problems(self, *, silent_for: float) -> list[str]:
-        """What liveness says when nothing is heard for so long."""
+        """The liveness problems after so many seconds without data."""
         aged = {path: last_received - silent_for for path, last_received in self.freshness.last_received.items()}
         return health.Health(freshness=sessions.Freshness(aged), leading=lambda: True).problems()
 
-    def said(self) -> list[tuple[str, Any]]:
+    def logged(self) -> list[tuple[str, Any]]:
         return [(line.getMessage(), line.__dict__.get("namespace")) for line in self.lines]
 
 
@@ -149,11 +147,11 @@ def watched(namespace: str) -> float | None:
 
 
 @contextlib.asynccontextmanager
-async def a_desk(
-    caplog: pytest.LogCaptureFixture, inactivity_timeout: float = 70, **refused: int
-) -> AsyncIterator[Desk]:
-    """Two namespaces, watched as soon as they may be; `theirs=403` refuses one from the beginning."""
-    api_server = ApiServer({(namespace, ""): code for namespace, code in refused.items()})
+async def running(
+    caplog: pytest.LogCaptureFixture, inactivity_timeout: float = 70, **denied: int
+) -> AsyncIterator[Fixture]:
+    """A watcher of two namespaces; `theirs=403` denies access to one from the beginning."""
+    api_server = ApiServer({(namespace, ""): code for namespace, code in denied.items()})
     for name, level in logs.LEVELS.items():
         caplog.set_level(level, logger=name)
     caplog.set_level(logging.INFO, logger="aether_operator")
@@ -172,7 +170,7 @@ async def a_desk(
         task = asyncio.create_task(watches.watch())
         await asyncio.sleep(0)
         try:
-            yield Desk(api_server, watches, queue, freshness, caplog.records)
+            yield Fixture(api_server, watches, queue, freshness, caplog.records)
         finally:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -182,82 +180,84 @@ async def a_desk(
 
 @pytest.mark.parametrize("code", [403, 404])
 async def test_forbidden_namespace_is_probed_alone_and_recovers(caplog: pytest.LogCaptureFixture, code: int) -> None:
-    async with a_desk(caplog) as desk:
-        await desk.until_watched(OURS, THEIRS)
-        assert len(desk.problems(silent_for=100)) == 2 * len(watcher.WATCHED)
+    async with running(caplog) as fixture:
+        await fixture.until_watched(OURS, THEIRS)
+        assert len(fixture.problems(silent_for=100)) == 2 * len(watcher.WATCHED)
 
-        desk.server.refused[THEIRS, ""] = code
-        assert not await desk.watches.check_access(THEIRS)  # as a visit asks that was refused
-        desk.server.asked.clear()
-        await desk.until(lambda: desk.server.asked_for(THEIRS)[PLATFORMS, code] >= 3)
-        assert desk.server.asked_for(THEIRS).keys() == {(PLATFORMS, code)}, "one question, of one list"
-        assert desk.server.asked_for(OURS) == {}, "the other namespace's watches go on as they were"
-        await desk.hears(OURS, "paper")
+        fixture.server.denied[THEIRS, ""] = code
+        assert not await fixture.watches.check_access(THEIRS)  # as a worker calls it after a 403
+        fixture.server.requests.clear()
+        await fixture.until(lambda: fixture.server.requests_in(THEIRS)[PLATFORMS, code] >= 3)
+        assert fixture.server.requests_in(THEIRS).keys() == {(PLATFORMS, code)}, (
+            "one list, and nothing else, is requested"
+        )
+        assert fixture.server.requests_in(OURS) == {}, "the other namespace's watches go on as they were"
+        await fixture.receives(OURS, "paper")
         assert (watched(OURS), watched(THEIRS)) == (1, 0)
-        assert (desk.watches.inaccessible(OURS), desk.watches.inaccessible(THEIRS)) == (False, True)
-        silent = [line.split()[1].rstrip(":") for line in desk.problems(silent_for=100)]
+        assert (fixture.watches.inaccessible(OURS), fixture.watches.inaccessible(THEIRS)) == (False, True)
+        silent = [line.split()[1].rstrip(":") for line in fixture.problems(silent_for=100)]
         assert [path for path in silent if f"/{THEIRS}/" in path] == [api_client.path(kinds.PLATFORMS, THEIRS)]
 
-        desk.server.refused.clear()
-        await desk.until_watched(THEIRS)
-        assert not desk.watches.inaccessible(THEIRS)
-        await desk.hears(THEIRS, "paper")
-        assert desk.said() == [("namespace_not_watched", THEIRS), ("namespace_watched", THEIRS)]
+        fixture.server.denied.clear()
+        await fixture.until_watched(THEIRS)
+        assert not fixture.watches.inaccessible(THEIRS)
+        await fixture.receives(THEIRS, "paper")
+        assert fixture.logged() == [("namespace_not_watched", THEIRS), ("namespace_watched", THEIRS)]
 
 
-async def test_an_answer_of_no_is_no_silence(caplog: pytest.LogCaptureFixture) -> None:
-    async with a_desk(caplog, theirs=403) as desk:
-        await desk.until_watched(OURS)
-        asked = api_client.path(kinds.PLATFORMS, THEIRS)
-        desk.freshness.last_received[asked] -= 1000
-        await desk.until(lambda: desk.freshness.ages()[asked] < 500)
+async def test_denied_request_counts_as_received_data(caplog: pytest.LogCaptureFixture) -> None:
+    async with running(caplog, theirs=403) as fixture:
+        await fixture.until_watched(OURS)
+        polled = api_client.path(kinds.PLATFORMS, THEIRS)
+        fixture.freshness.last_received[polled] -= 1000
+        await fixture.until(lambda: fixture.freshness.ages()[polled] < 500)
 
 
 async def test_watch_that_is_silent_for_too_long_is_restarted(caplog: pytest.LogCaptureFixture) -> None:
-    async with a_desk(caplog, inactivity_timeout=0.5) as desk:
-        await desk.until_watched(OURS, THEIRS)
-        ours = desk.server.watches[api_client.path(kinds.PLATFORMS, OURS)]
-        await desk.until(lambda: len(ours) >= 3)
-        await desk.hears(OURS, "paper")
-        assert desk.said() == []
+    async with running(caplog, inactivity_timeout=0.5) as fixture:
+        await fixture.until_watched(OURS, THEIRS)
+        ours = fixture.server.watches[api_client.path(kinds.PLATFORMS, OURS)]
+        await fixture.until(lambda: len(ours) >= 3)
+        await fixture.receives(OURS, "paper")
+        assert fixture.logged() == []
 
 
 async def test_one_forbidden_kind_stops_watches_but_not_reconciles(caplog: pytest.LogCaptureFixture) -> None:
-    async with a_desk(caplog) as desk:
-        await desk.until_watched(OURS, THEIRS)
-        desk.server.refused[THEIRS, "secrets"] = 403
-        assert not await desk.watches.check_access(THEIRS)
-        await desk.until(lambda: desk.server.asked_for(THEIRS)["secrets", 403] >= 3)
-        assert (watched(THEIRS), desk.watches.inaccessible(THEIRS)) == (0, False)
-        assert [line.__dict__["cause"] for line in desk.lines] == ["403 for secrets"]
-        desk.server.platforms[THEIRS] = ["new"]
+    async with running(caplog) as fixture:
+        await fixture.until_watched(OURS, THEIRS)
+        fixture.server.denied[THEIRS, "secrets"] = 403
+        assert not await fixture.watches.check_access(THEIRS)
+        await fixture.until(lambda: fixture.server.requests_in(THEIRS)["secrets", 403] >= 3)
+        assert (watched(THEIRS), fixture.watches.inaccessible(THEIRS)) == (0, False)
+        assert [line.__dict__["cause"] for line in fixture.lines] == ["403 for secrets"]
+        fixture.server.platforms[THEIRS] = ["new"]
         async with asyncio.timeout(30):
-            key = await desk.queue.get()
-        assert key == Key("TradingPlatform", THEIRS, "new"), "its status can say what is refused"
-        desk.queue.failed(key, at_least=600)
-        desk.server.asked.clear()
-        await desk.until(lambda: desk.server.asked_for(THEIRS)["secrets", 403] >= 3)
-        assert desk.queue.depth() == 0, "it is tried again at its own pace"
-        desk.server.refused.clear()
-        await desk.until_watched(THEIRS)
-        assert desk.said() == [("namespace_not_watched", THEIRS), ("namespace_watched", THEIRS)]
+            key = await fixture.queue.get()
+        assert key == Key("TradingPlatform", THEIRS, "new"), "its status can report what is denied"
+        fixture.queue.failed(key, at_least=600)
+        fixture.server.requests.clear()
+        await fixture.until(lambda: fixture.server.requests_in(THEIRS)["secrets", 403] >= 3)
+        assert fixture.queue.depth() == 0, "it keeps its backoff"
+        fixture.server.denied.clear()
+        await fixture.until_watched(THEIRS)
+        assert fixture.logged() == [("namespace_not_watched", THEIRS), ("namespace_watched", THEIRS)]
 
 
-async def test_a_namespace_opens_with_its_platforms_alone(caplog: pytest.LogCaptureFixture) -> None:
-    async with a_desk(caplog, theirs=403) as desk:
-        await desk.until(lambda: desk.watches.inaccessible(THEIRS))
-        desk.server.refused = {(THEIRS, "secrets"): 403}
-        await desk.until(lambda: not desk.watches.inaccessible(THEIRS))
+async def test_listable_platforms_make_a_namespace_accessible(caplog: pytest.LogCaptureFixture) -> None:
+    async with running(caplog, theirs=403) as fixture:
+        await fixture.until(lambda: fixture.watches.inaccessible(THEIRS))
+        fixture.server.denied = {(THEIRS, "secrets"): 403}
+        await fixture.until(lambda: not fixture.watches.inaccessible(THEIRS))
         assert watched(THEIRS) == 0
 
 
 async def test_listable_kind_that_cannot_be_watched_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Kopf finds it out: the list is allowed, and then the watch is refused, again and again."""
-    async with a_desk(caplog) as desk:
-        desk.server.refused[THEIRS, "watch secrets"] = 403
-        await desk.until(lambda: desk.server.asked_for(THEIRS)["secrets", 403] >= 3)
+    """Kopf meets it: the list is allowed, and then each watch is denied."""
+    async with running(caplog) as fixture:
+        fixture.server.denied[THEIRS, "watch secrets"] = 403
+        await fixture.until(lambda: fixture.server.requests_in(THEIRS)["secrets", 403] >= 3)
         assert watched(THEIRS) == 0
-        await desk.until_watched(OURS)
-        desk.server.refused.clear()
-        await desk.until_watched(THEIRS)
-        assert desk.said() == [("namespace_not_watched", THEIRS), ("namespace_watched", THEIRS)]
+        await fixture.until_watched(OURS)
+        fixture.server.denied.clear()
+        await fixture.until_watched(THEIRS)
+        assert fixture.logged() == [("namespace_not_watched", THEIRS), ("namespace_watched", THEIRS)]

@@ -1,4 +1,4 @@
-"""Events: what the API server takes of a note."""
+"""Kubernetes Events: notes within the API server's limit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aether_operator.kube import api_client, events
 
 
 class Recorder(api_client.Api):
-    """Keeps what is written."""
+    """Keeps the notes that are written."""
 
     def __init__(self) -> None:
         super().__init__(configuration=client.Configuration(host="http://nowhere"))
@@ -23,7 +23,7 @@ class Recorder(api_client.Api):
 
 
 @pytest.mark.parametrize(
-    ("note", "told"),
+    ("note", "written"),
     [
         ("the disk is full", "the disk is full"),
         ("x" * 1024, "x" * 1024),
@@ -34,13 +34,13 @@ class Recorder(api_client.Api):
         ("half \ud83d", "half ?"),
     ],
 )
-async def test_event_note_has_as_many_bytes_as_the_api_accepts(note: str, told: str) -> None:
+async def test_event_note_has_as_many_bytes_as_the_api_accepts(note: str, written: str) -> None:
     api = Recorder()
     about = {
         "apiVersion": "trading.aether.io/v1alpha1",
         "kind": "TradingPlatform",
         "metadata": {"name": "paper", "namespace": "desk", "uid": "u"},
     }
-    await events.EventRecorder(api=api, instance="one").emit(about, "Failed", note, action="Judge")
-    assert api.notes == [told]
-    assert len(told.encode()) <= 1024
+    await events.EventRecorder(api=api, instance="one").emit(about, "Failed", note, action="Reconcile")
+    assert api.notes == [written]
+    assert len(written.encode()) <= 1024

@@ -25,26 +25,26 @@ IMAGES = {server.value: f"images/{server.value}:1" for server in Server}
 
 
 def a_config(**changes: Any) -> dict[str, Any]:
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "namespaces": ["aether"],
         "lease": {"namespace": "aether-system"},
         "release": {"images": IMAGES, "serviceImage": "images/service:1", "imagePullSecrets": ["pull"]},
     }
-    return {**said, **changes}
+    return {**fields, **changes}
 
 
-def written(folder: Path, said: Any) -> str:
+def written(folder: Path, config: Any) -> str:
     path = folder / "operator.yaml"
-    path.write_text(said if isinstance(said, str) else json.dumps(said))
+    path.write_text(config if isinstance(config, str) else json.dumps(config))
     return str(path)
 
 
-def test_what_the_chart_renders_is_read(tmp_path: Path) -> None:
-    outside = {
+def test_config_of_the_chart_is_loaded(tmp_path: Path) -> None:
+    outside_the_cluster = {
         "managedAddresses": {"postgres": "127.0.0.1:5433", "redis": "[::1]:6380"},
         "componentAddress": "http://127.0.0.1:1/{namespace}/{pod}",
     }
-    config = operator_config.load(written(tmp_path, a_config(**outside)))
+    config = operator_config.load(written(tmp_path, a_config(**outside_the_cluster)))
     assert config.namespaces == ("aether",)
     assert config.lease.name == "aether-operator"
     assert config.release.images[Server.KAFKA] == "images/kafka:1"
@@ -88,7 +88,7 @@ def test_missing_or_invalid_yaml_file_is_rejected(tmp_path: Path) -> None:
         operator_config.load("")
 
 
-def test_who_we_are_is_not_guessed() -> None:
+def test_identity_comes_from_the_environment_or_is_an_error() -> None:
     assert operator_config.identity({"POD_NAME": "a", "POD_NAMESPACE": "b"}) == ("a", "b")
     with pytest.raises(operator_config.InvalidConfig, match="POD_NAMESPACE"):
         operator_config.identity({"POD_NAME": "a"})
@@ -97,18 +97,18 @@ def test_who_we_are_is_not_guessed() -> None:
 def line(**extra: Any) -> dict[str, Any]:
     record = logging.LogRecord("aether", logging.INFO, "", 0, "applied", None, None)
     record.__dict__.update(extra)
-    said: dict[str, Any] = json.loads(logs.JsonFormatter().format(record))
-    return said
+    parsed: dict[str, Any] = json.loads(logs.JsonFormatter().format(record))
+    return parsed
 
 
 def test_log_line_is_an_event_with_keys_and_its_reconcile() -> None:
     token = logs.CONTEXT.set({"key": "TradingPlatform/aether/paper", "reconcile_id": "abc"})
     try:
-        said = line(child="Secret x")
+        logged = line(child="Secret x")
     finally:
         logs.CONTEXT.reset(token)
-    assert (said["event"], said["level"], said["child"]) == ("applied", "info", "Secret x")
-    assert (said["key"], said["reconcile_id"]) == ("TradingPlatform/aether/paper", "abc")
+    assert (logged["event"], logged["level"], logged["child"]) == ("applied", "info", "Secret x")
+    assert (logged["key"], logged["reconcile_id"]) == ("TradingPlatform/aether/paper", "abc")
     assert "key" not in line()
 
 
@@ -129,20 +129,20 @@ def test_leader_with_a_silent_watch_is_not_alive() -> None:
 
 def test_metrics_have_no_age_for_kinds_no_longer_watched() -> None:
     def age() -> float | None:
-        said = {"path": "/api/v1/namespaces/aether/secrets"}
-        return prometheus_client.REGISTRY.get_sample_value("aether_operator_watch_age_seconds", said)
+        path = {"path": "/api/v1/namespaces/aether/secrets"}
+        return prometheus_client.REGISTRY.get_sample_value("aether_operator_watch_age_seconds", path)
 
     one = a_health(leading=True, silent_for=50)
     one.update_watch_ages()
-    told = age()
-    assert told is not None
-    assert told > 49
+    reported = age()
+    assert reported is not None
+    assert reported > 49
     one.freshness.forget("/api/v1/namespaces/aether/secrets")
     one.update_watch_ages()
     assert age() is None
 
 
-def test_who_stands_by_watches_nothing_and_is_alive() -> None:
+def test_standby_watches_nothing_and_is_alive() -> None:
     assert a_health(leading=False, silent_for=1000).problems() == []
 
 
@@ -151,44 +151,44 @@ def test_late_event_loop_is_not_alive_leader_or_not() -> None:
     assert problem == "loop: 11.0 s late"
 
 
-def test_only_what_is_watched_has_an_age() -> None:
+def test_only_watched_paths_have_an_age() -> None:
     freshness = Freshness()
     freshness.record("/version")
     assert freshness.ages() == {}
 
 
 async def test_watch_is_alive_with_every_chunk_received() -> None:
-    """As Kopf reads it: in pieces, from an answer that does not end."""
+    """The chunks of a response that does not end, as Kopf reads them."""
     freshness, path, ages = Freshness(), "/watched", []
-    said = asyncio.Event()
+    send = asyncio.Event()
 
-    async def answer(request: web.Request) -> web.StreamResponse:
+    async def stream(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
         for _ in range(2):
-            await said.wait()
-            said.clear()
+            await send.wait()
+            send.clear()
             await response.write(b"{}\n")
         return response
 
     app = web.Application()
-    app.router.add_get(path, answer)
+    app.router.add_get(path, stream)
     async with (
         test_utils.TestServer(app) as server,
         aiohttp.ClientSession(trace_configs=[freshness.trace_config()]) as client,
         client.get(server.make_url(path)) as response,
     ):
         freshness.last_received[path] = -1000.0  # long ago
-        said.set()
+        send.set()
         async for _ in response.content.iter_chunked(1024):
             ages.append(freshness.ages()[path])
             freshness.last_received[path] = -1000.0
-            said.set()
+            send.set()
     assert len(ages) == 2
     assert max(ages) < 60
 
 
-async def test_probes_and_metrics_are_answered() -> None:
+async def test_probes_and_metrics_are_served() -> None:
     one = a_health(leading=True, silent_for=100)
     async with one.serve(0) as port, aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
         live, ready, metrics = [await client.get(path) for path in ("/livez", "/readyz", "/metrics")]
@@ -201,8 +201,8 @@ async def test_probes_and_metrics_are_answered() -> None:
 async def test_health_is_served_on_each_family_of_the_machine() -> None:
     async with a_health(leading=False).serve(0) as port, aiohttp.ClientSession() as client:
         for address in address_families.LOOPBACKS:
-            async with client.get(f"http://{address}:{port}/readyz") as answer:
-                assert answer.status == 200
+            async with client.get(f"http://{address}:{port}/readyz") as response:
+                assert response.status == 200
 
 
 @pytest.mark.parametrize("without", [address_families.not_in_the_kernel, address_families.switched_off])

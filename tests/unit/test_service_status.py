@@ -1,4 +1,4 @@
-"""Rooms asked for their /status over real HTTP, and what they say, read."""
+"""/status of services, queried over real HTTP, and the reports made of the responses."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ STATUS: dict[str, Any] = {
 }  # fmt: skip
 
 
-async def _asked(handler: Callable[[web.Request], Awaitable[web.StreamResponse]], **how: Any) -> ComponentReport:
+async def _query(handler: Callable[[web.Request], Awaitable[web.StreamResponse]], **options: Any) -> ComponentReport:
     app = web.Application()
     app.router.add_get("/desk/one/status", handler)
     async with test_utils.TestServer(app) as server:
         address_template = f"http://127.0.0.1:{server.port}/{{namespace}}/{{pod}}"
         target = Target(component=Component.INGEST, pod="one", address="")
         found = await service_status.query(
-            [target], namespace="desk", address_template=address_template, **{"deadline": 5, **how}
+            [target], namespace="desk", address_template=address_template, **{"deadline": 5, **options}
         )
     return found["one"]
 
 
-async def _says(said: Any) -> ComponentReport:
+async def _report_of(status: Any) -> ComponentReport:
     async def handler(_: web.Request) -> web.StreamResponse:
-        return web.Response(text=said if isinstance(said, str) else json.dumps(said))
+        return web.Response(text=status if isinstance(status, str) else json.dumps(status))
 
-    return await _asked(handler)
+    return await _query(handler)
 
 
-async def test_a_status_is_read_and_what_moves_is_left_out() -> None:
-    report = await _says(STATUS)
+async def test_report_leaves_out_what_changes_all_the_time() -> None:
+    report = await _report_of(STATUS)
     assert report == components.ComponentReport(
         reason=Reason.READY,
         ready=True,
@@ -66,16 +66,16 @@ async def test_a_status_is_read_and_what_moves_is_left_out() -> None:
     later = copy.deepcopy(STATUS)
     later["feed"]["age_seconds"], later["outputs"]["kafka"]["lag_seconds"] = 0.1, 0
     later["of a newer release"] = 1
-    assert await _says(later) == report
+    assert await _report_of(later) == report
 
 
 async def test_feed_that_never_connected_is_distinguished() -> None:
-    report = await _says({**STATUS, "feed": {"connected": False, "detail": "name not known", "age_seconds": None}})
+    report = await _report_of({**STATUS, "feed": {"connected": False, "detail": "name not known", "age_seconds": None}})
     assert (report.disconnected, report.received) == ("name not known", False)
 
 
 @pytest.mark.parametrize(
-    ("said", "reason", "part"),
+    ("status", "reason", "part"),
     [
         ({**STATUS, "version": 2}, Reason.VERSION_UNSUPPORTED, "version 2, and this operator reads 1"),
         ({"version": 9}, Reason.VERSION_UNSUPPORTED, "version 9"),
@@ -88,8 +88,8 @@ async def test_feed_that_never_connected_is_distinguished() -> None:
         ("x" * (2 << 20), Reason.FAILED, "not understood"),
     ],
 )
-async def test_unreadable_status_is_reported(said: Any, reason: Reason, part: str) -> None:
-    report = await _says(said)
+async def test_unreadable_status_is_reported(status: Any, reason: Reason, part: str) -> None:
+    report = await _report_of(status)
     assert report.reason is reason
     assert part in report.message
 
@@ -98,19 +98,19 @@ async def test_invalid_response_is_reported() -> None:
     async def handler(_: web.Request) -> web.StreamResponse:
         raise web.HTTPServiceUnavailable
 
-    assert await _asked(handler) == components.ComponentReport(reason=Reason.FAILED, message="its /status answers 503")
+    assert await _query(handler) == components.ComponentReport(reason=Reason.FAILED, message="its /status answers 503")
 
 
-async def test_a_pod_that_is_mute_has_its_deadline() -> None:
-    asked = asyncio.Event()
+async def test_pod_that_does_not_answer_is_unreachable_after_the_deadline() -> None:
+    requested = asyncio.Event()
 
     async def handler(_: web.Request) -> web.StreamResponse:
-        asked.set()
+        requested.set()
         await asyncio.Event().wait()
         return web.Response()
 
-    report = await _asked(handler, deadline=0.1)
-    assert asked.is_set()
+    report = await _query(handler, deadline=0.1)
+    assert requested.is_set()
     assert report == components.ComponentReport(reason=Reason.UNREACHABLE, message="no answer within 0.1 s")
 
 
@@ -120,7 +120,7 @@ async def test_interrupted_connection_is_reported() -> None:
         request.transport.abort()
         return web.Response()
 
-    assert (await _asked(handler)).reason is Reason.UNREACHABLE
+    assert (await _query(handler)).reason is Reason.UNREACHABLE
 
 
 async def test_closed_port_reports_the_system_error_and_delays_no_other() -> None:
@@ -137,13 +137,14 @@ async def test_no_pods_means_no_queries() -> None:
     assert await service_status.query([], namespace="desk", deadline=1) == {}
 
 
-# Who is asked.
+# Which pods are queried.
 
 
 def test_running_service_pods_with_an_address_are_queried() -> None:
     platform = observations.a_platform(components={"ingest": {"replicas": 2}})
     assert [
-        (one.component, one.pod, one.address) for one in components.targets(platform, observations.created(platform))
+        (target.component, target.pod, target.address)
+        for target in components.targets(platform, observations.created(platform))
     ] == [
         (Component.EXCHANGE_SIM, "paper-exchange-0", "10.1.0.7"),
         (Component.INGEST, "paper-ingest-0", "10.1.0.7"),

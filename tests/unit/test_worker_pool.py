@@ -1,4 +1,4 @@
-"""What becomes of keys whose namespace the API server refuses."""
+"""The workers and namespaces to which the API server denies access."""
 
 from __future__ import annotations
 
@@ -22,55 +22,55 @@ FORBIDDEN = api_client.ApiError(403, "Forbidden", "you may not")
 
 @dataclass
 class Controller:
-    """Visits what it may; `refusals` are raised first, one a visit."""
+    """Succeeds, after it raised each of `errors` in one reconcile."""
 
-    refusals: list[Exception] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
     reconciled: list[Key] = field(default_factory=list)
     forgotten: list[Key] = field(default_factory=list)
-    told: list[tuple[Key, str]] = field(default_factory=list)
+    reported: list[tuple[Key, str]] = field(default_factory=list)
 
     async def reconcile(self, key: Key) -> float | None:
         self.reconciled.append(key)
-        if self.refusals:
-            raise self.refusals.pop()
+        if self.errors:
+            raise self.errors.pop()
         return 600.0
 
     async def report_failure(self, key: Key, cause: str) -> None:
-        self.told.append((key, cause))
+        self.reported.append((key, cause))
 
     def forget(self, key: Key) -> None:
         self.forgotten.append(key)
 
 
 @dataclass
-class Cluster:
-    """Which namespaces are refused, and who asked."""
+class NamespaceAccess:
+    """The namespaces to which access is denied: `denied`, and in `known` those that a check found to be so."""
 
-    refused: set[str]
+    denied: set[str]
     known: set[str] = field(default_factory=set)
-    asked: list[str] = field(default_factory=list)
+    checked: list[str] = field(default_factory=list)
     silent: bool = False
 
     def inaccessible(self, namespace: str) -> bool:
         return namespace in self.known
 
     async def check_access(self, namespace: str) -> bool:
-        self.asked.append(namespace)
+        self.checked.append(namespace)
         if self.silent:
             raise api_client.Unavailable("no answer")
-        self.known = set(self.refused)
+        self.known = set(self.denied)
         return namespace not in self.known
 
 
 @contextlib.asynccontextmanager
-async def at_work(controller: Controller, cluster: Cluster, *keys: Key) -> AsyncIterator[Queue]:
-    """These keys, each taken once when this begins."""
+async def running(controller: Controller, access: NamespaceAccess, *keys: Key) -> AsyncIterator[Queue]:
+    """The queue of a running pool, each of these keys reconciled once."""
     queue = Queue(random=lambda: 0.5)
     for key in keys:
         queue.add(key)
     workers = WorkerPool(
-        queue=queue, controllers={"TradingPlatform": controller}, namespaces=cluster, guard=lambda: None,
-        random=lambda: 0.5, new_id=lambda: "word",
+        queue=queue, controllers={"TradingPlatform": controller}, namespaces=access, guard=lambda: None,
+        random=lambda: 0.5, new_id=lambda: "id",
     )  # fmt: skip
     task = asyncio.create_task(workers.run(1))
     for _ in range(20):
@@ -83,28 +83,28 @@ async def at_work(controller: Controller, cluster: Cluster, *keys: Key) -> Async
             await task
 
 
-async def test_what_is_in_a_closed_namespace_is_dropped_unseen() -> None:
-    controller, cluster = Controller(), Cluster({"theirs"}, known={"theirs"})
-    async with at_work(controller, cluster, THEIRS, OURS) as queue:
+async def test_key_of_an_inaccessible_namespace_is_dropped() -> None:
+    controller, access = Controller(), NamespaceAccess({"theirs"}, known={"theirs"})
+    async with running(controller, access, THEIRS, OURS) as queue:
         assert (controller.reconciled, controller.forgotten) == ([OURS], [THEIRS])
         assert queue.keys() == {OURS}
-        assert cluster.asked == []
+        assert access.checked == []
 
 
-async def test_forbidden_reconcile_detects_that_its_namespace_is_closed() -> None:
-    controller, cluster = Controller(refusals=[FORBIDDEN]), Cluster({"theirs"})
-    async with at_work(controller, cluster, THEIRS, OURS) as queue:
+async def test_forbidden_reconcile_detects_that_its_namespace_is_inaccessible() -> None:
+    controller, access = Controller(errors=[FORBIDDEN]), NamespaceAccess({"theirs"})
+    async with running(controller, access, THEIRS, OURS) as queue:
         assert (controller.reconciled, controller.forgotten) == ([THEIRS, OURS], [THEIRS])
         assert queue.keys() == {OURS}
-        assert cluster.asked == ["theirs"]
+        assert access.checked == ["theirs"]
 
 
 @pytest.mark.parametrize(
-    ("refusal", "silent"),
-    [(FORBIDDEN, False), (FORBIDDEN, True), (api_client.ApiError(422, "Invalid", "it may not be so"), False)],
+    ("error", "silent"),
+    [(FORBIDDEN, False), (FORBIDDEN, True), (api_client.ApiError(422, "Invalid", "a field is wrong"), False)],
 )
-async def test_single_forbidden_request_is_retried_later(refusal: Exception, *, silent: bool) -> None:
-    controller, cluster = Controller(refusals=[refusal]), Cluster(set(), silent=silent)
-    async with at_work(controller, cluster, THEIRS) as queue:
+async def test_single_forbidden_request_is_retried_later(error: Exception, *, silent: bool) -> None:
+    controller, access = Controller(errors=[error]), NamespaceAccess(set(), silent=silent)
+    async with running(controller, access, THEIRS) as queue:
         assert (controller.reconciled, controller.forgotten) == ([THEIRS], [])
         assert queue.keys() == {THEIRS}

@@ -1,9 +1,10 @@
-"""The queue of keys to visit."""
+"""The workqueue: deduplication, lanes, backoff, delays."""
 
 from __future__ import annotations
 
 import asyncio
 
+import prometheus_client
 import pytest
 
 from aether_operator.controllers import workqueue
@@ -16,13 +17,13 @@ def a_queue() -> Queue:
     return Queue(random=lambda: 0.5)  # no jitter
 
 
-async def nobody_can_take(queue: Queue, lane: Lane = Lane.NORMAL) -> bool:
-    """Whether a worker that asks now, and lets everybody else run first, gets nothing."""
-    taking = asyncio.create_task(queue.get(lane))
+async def is_empty(queue: Queue, lane: Lane = Lane.NORMAL) -> bool:
+    """Whether a worker gets no key, even after all other tasks have run."""
+    getting = asyncio.create_task(queue.get(lane))
     for _ in range(10):
         await asyncio.sleep(0)
-    taking.cancel()
-    return not taking.done()
+    getting.cancel()
+    return not getting.done()
 
 
 async def test_burst_of_a_hundred_events_is_one_reconcile() -> None:
@@ -30,7 +31,7 @@ async def test_burst_of_a_hundred_events_is_one_reconcile() -> None:
     for _ in range(100):
         queue.add(ONE)
     assert await queue.get() == ONE
-    assert await nobody_can_take(queue)
+    assert await is_empty(queue)
 
 
 async def test_key_added_during_its_reconcile_runs_once_more_afterwards() -> None:
@@ -39,20 +40,20 @@ async def test_key_added_during_its_reconcile_runs_once_more_afterwards() -> Non
     await queue.get()
     for _ in range(100):
         queue.add(ONE)
-    assert await nobody_can_take(queue)
+    assert await is_empty(queue)
     queue.done(ONE, requeue_after=600)
     assert await queue.get() == ONE
     queue.done(ONE, requeue_after=600)
-    assert await nobody_can_take(queue)
+    assert await is_empty(queue)
 
 
-async def test_who_waits_for_a_key_is_woken_by_it() -> None:
+async def test_waiting_worker_is_woken_by_a_key() -> None:
     queue = a_queue()
-    taking = asyncio.create_task(queue.get())
+    getting = asyncio.create_task(queue.get())
     await asyncio.sleep(0)
     queue.add(ONE)
     async with asyncio.timeout(30):
-        assert await taking == ONE
+        assert await getting == ONE
 
 
 async def test_keys_are_taken_in_order_with_urgent_ones_first() -> None:
@@ -66,19 +67,19 @@ async def test_keys_are_taken_in_order_with_urgent_ones_first() -> None:
 async def test_urgent_worker_leaves_other_keys_alone() -> None:
     queue = a_queue()
     queue.add(ONE)
-    assert await nobody_can_take(queue, Lane.URGENT)
+    assert await is_empty(queue, Lane.URGENT)
     queue.add(URGENT, lane=Lane.URGENT)
     assert await queue.get(Lane.URGENT) == URGENT
 
 
 async def test_failed_key_backs_off_and_a_success_resets_it() -> None:
     queue = a_queue()
-    waits = []
+    delays = []
     for _ in range(9):
         queue.add(ONE)
         await queue.get()
-        waits.append(queue.failed(ONE))
-    assert waits == [0.5, 1, 2, 4, 8, 16, 32, 60, 60]
+        delays.append(queue.failed(ONE))
+    assert delays == [0.5, 1, 2, 4, 8, 16, 32, 60, 60]
     queue.add(ONE)
     await queue.get()
     queue.done(ONE, requeue_after=None)
@@ -94,12 +95,12 @@ async def test_requested_delay_is_a_lower_bound_of_the_backoff() -> None:
     assert queue.failed(ONE, at_least=7) == 7
 
 
-@pytest.mark.parametrize(("random", "wait"), [(0.0, 0.25), (0.999, 0.7495)])
-async def test_waits_are_spread_around_their_time(random: float, wait: float) -> None:
+@pytest.mark.parametrize(("random", "delay"), [(0.0, 0.25), (0.999, 0.7495)])
+async def test_backoff_has_jitter(random: float, delay: float) -> None:
     queue = Queue(random=lambda: random)
     queue.add(ONE)
     await queue.get()
-    assert queue.failed(ONE) == wait
+    assert queue.failed(ONE) == delay
 
 
 async def test_delayed_key_is_taken_at_its_time() -> None:
@@ -109,15 +110,15 @@ async def test_delayed_key_is_taken_at_its_time() -> None:
         assert await queue.get() == ONE
 
 
-async def test_an_event_does_not_wait_for_a_later_time() -> None:
+async def test_event_does_not_wait_for_a_delayed_key() -> None:
     queue = a_queue()
     queue.add_later(ONE, 3600)
     queue.add(ONE)
     assert await queue.get() == ONE
-    assert await nobody_can_take(queue)
+    assert await is_empty(queue)
 
 
-async def test_of_two_later_times_the_earlier_counts() -> None:
+async def test_earlier_of_two_delays_counts() -> None:
     queue = a_queue()
     queue.add_later(ONE, 3600)
     queue.add_later(ONE, 0.01)
@@ -133,3 +134,18 @@ async def test_deleted_key_leaves_nothing_behind() -> None:
     queue.done(ONE, requeue_after=None)
     assert queue.keys() == frozenset()
     assert queue.depth() == 0
+
+
+async def test_adds_and_retries_are_counted() -> None:
+    def counted() -> list[float]:
+        names = ("adds", "retries")
+        found = [prometheus_client.REGISTRY.get_sample_value(f"aether_operator_workqueue_{one}_total") for one in names]
+        return [value for value in found if value is not None]
+
+    adds, retries = counted()
+    queue = a_queue()
+    for _ in range(3):
+        queue.add(ONE)
+    await queue.get()
+    queue.failed(ONE)
+    assert counted() == [adds + 1, retries + 1]
