@@ -210,7 +210,7 @@ def forbidden(desk: Desk, name: str) -> None:
         "spec": {"limits": [limits]},
     }
     for thing, named in (
-        (quota, "ResourceQuota no-pods does not let a pod in: it asks for pods=1"),
+        (quota, "ResourceQuota no-pods forbids a pod: it requests pods=1"),
         (ranges, "LimitRange"),
     ):
         planes.put(desk.namespace, thing)

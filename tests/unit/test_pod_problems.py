@@ -61,7 +61,7 @@ FORBIDDEN: Final = {
             "limited: limits.memory=1Gi,requests.cpu=50m"
         ),
         (
-            "ResourceQuota small does not let a pod in: it asks for limits.memory=2Gi,requests.cpu=100m, "
+            "ResourceQuota small forbids a pod: it requests limits.memory=2Gi,requests.cpu=100m, "
             "and all of the "
             "namespace may have limits.memory=1Gi,requests.cpu=50m; see: kubectl --namespace desk describe "
             "resourcequota "
@@ -71,7 +71,7 @@ FORBIDDEN: Final = {
     "quota on what is not said": (
         "failed quota: small: must specify limits.memory for: c; requests.cpu for: c",
         (
-            "ResourceQuota small does not let a pod in that does not say its limits.memory for: c; "
+            "ResourceQuota small forbids a pod that does not set limits.memory for: c; "
             "requests.cpu for: c; see: "
             "kubectl --namespace desk describe resourcequota small"
         ),
@@ -85,7 +85,7 @@ FORBIDDEN: Final = {
             "2, but provided ratio is 1000.000000]"
         ),
         (
-            "a LimitRange does not let a pod in: cpu max limit to request ratio per Container is 2, but "
+            "a LimitRange forbids a pod: cpu max limit to request ratio per Container is 2, but "
             "provided ratio is "
             "1000.000000, maximum cpu usage per Container is 100m, but limit is 1, maximum memory usage per "
             "Container is "
@@ -97,7 +97,7 @@ FORBIDDEN: Final = {
     "one range": (
         "maximum cpu usage per Container is 100m, but limit is 1",
         (
-            "a LimitRange does not let a pod in: maximum cpu usage per Container is 100m, but limit is 1; "
+            "a LimitRange forbids a pod: maximum cpu usage per Container is 100m, but limit is 1; "
             "see: kubectl "
             "--namespace desk describe limitrange"
         ),
@@ -105,7 +105,7 @@ FORBIDDEN: Final = {
     "pod security": (
         RESTRICTED,
         (
-            "the namespace's Pod Security level restricted:latest does not let a pod in: "
+            "the namespace's Pod Security level restricted:latest forbids a pod: "
             "allowPrivilegeEscalation != false, "
             "unrestricted capabilities, runAsNonRoot != true, seccompProfile; see: kubectl get namespace "
             "desk --show-labels"
@@ -114,7 +114,7 @@ FORBIDDEN: Final = {
     "something else": (
         'error looking up service account desk/nobody: serviceaccount "nobody" not found',
         (
-            'a pod cannot be made: error looking up service account desk/nobody: serviceaccount "nobody" '
+            'a pod cannot be created: error looking up service account desk/nobody: serviceaccount "nobody" '
             "not found; see: "
             "kubectl --namespace desk describe statefulset paper-redis"
         ),
@@ -167,7 +167,7 @@ VOLUMES: Final = {
     "no default class": (
         "FailedBinding",
         "no persistent volumes available for this claim and no storage class is set",
-        "has no volume: the cluster has no default StorageClass that would bring one; see: kubectl get storageclass",
+        "has no volume: the cluster has no default StorageClass to provision one; see: kubectl get storageclass",
     ),
     "no such class": (
         "ProvisioningFailed",
@@ -195,7 +195,7 @@ def test_unbound_claim_is_reported_before_its_consequences(name: str) -> None:
     reason, note, expected = VOLUMES[name]
     found, message = told(observed((CLAIM, reason, note), pods=(unplaced(UNBOUND),), claim=PENDING))
     assert found is Reason.VOLUME_MISSING
-    assert message.startswith(f"{CLAIM} {expected}, Pod paper-redis-0: no node takes it: ")
+    assert message.startswith(f"{CLAIM} {expected}, Pod paper-redis-0: no node can run it: ")
 
 
 def test_claim_that_waits_for_its_pod_is_no_problem() -> None:
@@ -218,14 +218,14 @@ def test_claim_that_waits_for_its_pod_is_no_problem() -> None:
         ("0/1 nodes are available: 1 Insufficient memory. preemption: 0/1 nodes are available.", "Insufficient memory"),
         (UNBOUND, "pod has unbound immediate PersistentVolumeClaims"),
         ("no nodes available to schedule pods", "no nodes available to schedule pods"),
-        ("", "it does not say why"),
+        ("", "no reason given"),
     ],
 )
 def test_scheduling_message_omits_the_number_of_nodes(message: str, expected: str) -> None:
     found, said = told(observed(pods=(unplaced(message),)))
     assert found is Reason.UNSCHEDULABLE
     see = "kubectl --namespace desk describe pod paper-redis-0"
-    assert said.startswith(f"Pod paper-redis-0: no node takes it: {expected}; see: {see}, ")
+    assert said.startswith(f"Pod paper-redis-0: no node can run it: {expected}; see: {see}, ")
 
 
 def test_gated_pod_names_its_scheduling_gates() -> None:

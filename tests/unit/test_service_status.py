@@ -61,7 +61,7 @@ async def test_report_leaves_out_what_changes_all_the_time() -> None:
         system="online",
         received=True,
         books={"BTC/USD": "", "ETH/USD": "Resyncing"},
-        outputs={"kafka": "", "nats": "it does not say why"},
+        outputs={"kafka": "", "nats": "no reason given"},
     )
     later = copy.deepcopy(STATUS)
     later["feed"]["age_seconds"], later["outputs"]["kafka"]["lag_seconds"] = 0.1, 0
@@ -79,13 +79,13 @@ async def test_feed_that_never_connected_is_distinguished() -> None:
     [
         ({**STATUS, "version": 2}, Reason.VERSION_UNSUPPORTED, "version 2, and this operator reads 1"),
         ({"version": 9}, Reason.VERSION_UNSUPPORTED, "version 9"),
-        ({**STATUS, "room": "exchange_sim"}, Reason.FAILED, "it is the room exchange_sim"),
-        ({"room": "ingest"}, Reason.FAILED, "not understood"),
-        ({**STATUS, "books": []}, Reason.FAILED, "not understood"),
-        ([1], Reason.FAILED, "not understood"),
-        ("<html>", Reason.FAILED, "not understood"),
-        ("", Reason.FAILED, "not understood"),
-        ("x" * (2 << 20), Reason.FAILED, "not understood"),
+        ({**STATUS, "room": "exchange_sim"}, Reason.FAILED, "it is the service exchange_sim"),
+        ({"room": "ingest"}, Reason.FAILED, "cannot be parsed"),
+        ({**STATUS, "books": []}, Reason.FAILED, "cannot be parsed"),
+        ([1], Reason.FAILED, "cannot be parsed"),
+        ("<html>", Reason.FAILED, "cannot be parsed"),
+        ("", Reason.FAILED, "cannot be parsed"),
+        ("x" * (2 << 20), Reason.FAILED, "cannot be parsed"),
     ],
 )
 async def test_unreadable_status_is_reported(status: Any, reason: Reason, part: str) -> None:

@@ -134,7 +134,7 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
     ),
     "a pod has no node": (
         _with_pod(**UNSCHEDULABLE), RECONCILING, Reason.UNSCHEDULABLE,
-        ("Pod paper-postgres-0: no node takes it: Insufficient cpu; see: kubectl --namespace desk describe pod "
+        ("Pod paper-postgres-0: no node can run it: Insufficient cpu; see: kubectl --namespace desk describe pod "
         "paper-postgres-0"),
     ),
     "an image is not there": (

@@ -1,1 +1,1 @@
-"""Which servers and services exist: ports, users, probes, who calls whom, who writes what. Data only."""
+"""Which servers and components exist: ports, users, probes, who calls whom, which topics each writes. Data only."""

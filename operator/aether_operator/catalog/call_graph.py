@@ -1,4 +1,4 @@
-"""Who may call whom: the call graph that network policies are made of. Data only."""
+"""Who may call whom: the call graph from which network policies are made. Data only."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from aether_operator.catalog.components import Component
 
 OPERATOR: Final = "operator"
-"""The caller that is not of a platform: the operator's pods, in their own namespace."""
+"""The operator's pods, in their own namespace."""
 ANYBODY: Final = "anybody"
-"""Whoever reaches it. Prometheus, and the API server when it proxies for `aether book`, come from addresses that nobody
-can write down; what a public room tells is public: prices, and how it is."""
+"""Any client. Prometheus, and the API server when it proxies for `aether book`, have addresses that are not known in
+advance; a public component serves only public data: prices, and its own health."""
 
 
 def _components_that_need(server: Server) -> frozenset[str]:
@@ -30,12 +30,12 @@ def _components_that_call(component: Component) -> frozenset[str]:
 CALLERS: Final[Mapping[str, frozenset[str]]] = {
     **{server.value: frozenset({OPERATOR}) | _components_that_need(server) for server in Server},
     **{
-        # The simulated venue is not public: a stranger's connections count against its limits, as a venue's do.
+        # The simulated venue is not public: connections of other clients would count against its limits.
         run.name: frozenset({OPERATOR, *([ANYBODY] if run.public else ())}) | _components_that_call(run.component)
         for run in COMPONENTS.values()
     },
 }
 """Component → who may call it: `OPERATOR`, `ANYBODY`, or components of the same platform. Nobody else may.
 
-Servers call nobody out of themselves; a room calls those who let it in, and the venue.
+Servers open no connections; a component calls those whose entry names it, and the venue.
 """

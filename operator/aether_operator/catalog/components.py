@@ -1,7 +1,7 @@
-"""The rooms of a platform: which there are, how they are run, what each is told and what it writes. Data only.
+"""The components of a platform: which exist, how they run, their environment variables and topics. Data only.
 
-A room is `python -m aether_services ROOM`. What it is told at its start are the variables of its environment; a test
-holds them against the settings that the room declares.
+A component runs `python -m aether_services NAME`. A test compares its environment variables with the settings that the
+service declares.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Component(StrEnum):
-    """The rooms, as their process is called."""
+    """The components; the values are the names of their services."""
 
     EXCHANGE_SIM = "exchange_sim"
     INGEST = "ingest"
@@ -29,28 +29,29 @@ PORT_NAME: Final = "http"
 METRICS_PATH: Final = "/metrics"
 DATA_PATH: Final = "/data"
 CREDENTIALS_PATH: Final = "/credentials"
-"""One folder a server, with the files `username`, `password`, and `ca.crt` where its authority is not the system's."""
+"""One folder per server, with the files `username`, `password`, and `ca.crt` if the Secret has a CA certificate."""
 SETTINGS_PATH: Final = "/settings"
 SETTINGS_KEY: Final = "live.json"
-"""What may change while a room runs: the file in its ConfigMap."""
+"""The key in the ConfigMap of settings that may change while a component runs."""
 SETTINGS_VERSION: Final = 1
 STATUS_VERSION: Final = 1
-"""The form of /status that the operator reads."""
+"""The version of the /status response that the operator reads."""
 
 VENUES: Final[Mapping[VenueName, tuple[str, str]]] = {
     VenueName.KRAKEN: ("wss://ws.kraken.com/v2", "https://api.kraken.com"),
 }
-"""A real venue's WebSocket and REST; the simulated one's are the platform's own."""
+"""The WebSocket and REST addresses of real venues; the simulated venue is a Service of the platform."""
 SIMULATED_WS_PATH: Final = "/v2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentDefinition:
-    """How a room is run.
+    """How a component runs.
 
-    `name` is what its children and labels are called: a StatefulSet's name has at most 52 letters, or the labels
-    of its pods would be too long. `servers` and `calls` are whom it needs, and whom of the rooms it calls, itself
-    included where its replicas call each other. `variables` are those that are not a server's.
+    `name` is used in the names and labels of its children: a StatefulSet's name has at most 52 letters, or the labels
+    of its pods would be too long. `servers` are the servers that it needs, and `calls` the components that it calls,
+    itself included if its replicas call each other. `variables` are its environment variables, without those of
+    servers.
     """
 
     component: Component
@@ -60,13 +61,13 @@ class ComponentDefinition:
     servers: tuple[Server, ...] = ()
     calls: tuple[Component, ...] = ()
     topics: tuple[Topic, ...] = ()
-    """What it writes to Kafka. A topic has one room that writes it."""
+    """The Kafka topics that it writes. A topic has one component that writes it."""
     venues: tuple[VenueName, ...] = tuple(VenueName)
-    """The platforms that have this room."""
+    """The venues whose platforms have this component."""
     calls_venue: bool = False
-    """Whether it needs the internet where the venue is out there."""
+    """Whether it needs egress to the internet when the venue is a real one."""
     public: bool = False
-    """Whether what it tells may be read by everybody who can reach it."""
+    """Whether any client may read what it serves."""
     has_volume: bool = False
     """Whether it has a volume."""
     has_live_settings: bool = False
@@ -74,10 +75,10 @@ class ComponentDefinition:
     grace_seconds: int = 30
     startup_seconds: int = 300
     liveness_seconds: int = 60
-    """How long it may say nothing at all before it is started anew."""
+    """Seconds without an answer to the liveness probe after which it is restarted."""
 
     def runs_at(self, venue: VenueName) -> bool:
-        """Whether a platform of this venue has the room."""
+        """Whether platforms of this venue have the component."""
         return venue in self.venues
 
 
@@ -122,23 +123,23 @@ COMPONENTS: Final[Mapping[Component, ComponentDefinition]] = {
 }
 
 TOPICS: Final = tuple(topic for definition in COMPONENTS.values() for topic in definition.topics)
-"""All that the rooms write: what the operator makes."""
+"""The topics of all components, which the operator creates."""
 
 
 def server_variables(server: Server) -> tuple[str, ...]:
-    """What a room is told about a server that it needs."""
+    """The environment variables by which a component connects to a server."""
     names = ("HOST", "PORT", "TLS", *(("DATABASE",) if server is Server.POSTGRES else ()), "CREDENTIALS")
     return tuple(f"AETHER_{server.upper()}_{name}" for name in names)
 
 
 def address_variables(server: Server) -> tuple[str, ...]:
-    """Those of them that say which server it is."""
+    """Those of a server's variables that say which server it is: host, port, database."""
     names = ("HOST", "PORT", *(("DATABASE",) if server is Server.POSTGRES else ()))
     return tuple(f"AETHER_{server.upper()}_{name}" for name in names)
 
 
 def variables(component: Component) -> frozenset[str]:
-    """All that a room is told."""
+    """The names of all environment variables of a component."""
     definition = COMPONENTS[component]
     return frozenset(definition.variables) | {
         name for server in definition.servers for name in server_variables(server)

@@ -1,7 +1,7 @@
-"""The logins of a platform's database beside the operator's own: who has one, and what it may. Data only.
+"""The users of a platform's database beside the operator's own, and their privileges. Data only.
 
-Who comes later adds a row here, and has a Secret, a role and its grants. Each may read everything and write what its
-row names, no more; none may delete, empty, or change the form of anything.
+Each user has a Secret, a role and its grants. It may read everything and write what its row names, no more; none may
+delete, truncate or alter anything.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
 
 
 class DatabaseUser(StrEnum):
-    """Whom a login is for: the end of its name, and of its Secret's."""
+    """A user of the database; the value is the suffix of the role's and the Secret's name."""
 
     READER = "reader"
     """People."""
     INGEST = "ingest"
-    """The room."""
+    """The ingest component."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Privileges:
-    """What a login may beside reading."""
+    """What a user may do beside reading."""
 
     description: str
-    """What its comment in the database says that it does."""
+    """Part of the role's comment in the database."""
     needed: bool = True
-    """Whether a platform without it is not Ready; else it is a Warning."""
+    """Whether a platform without the user is not Ready; otherwise its absence is a Warning."""
     writes: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """Table → its privileges there."""
+    """Table → privileges on it."""
     temporary: bool = False
-    """Whether it makes temporary tables."""
+    """Whether it may create temporary tables."""
     settings: Mapping[str, str] = field(default_factory=dict)
-    """How its sessions begin."""
+    """Session settings of the role."""
 
 
 _ADD: Final = frozenset({"INSERT"})
@@ -59,7 +59,7 @@ PRIVILEGES: Final[Mapping[DatabaseUser, Privileges]] = {
         temporary=True,
         settings={
             "default_transaction_read_only": "off",
-            # A writer waits for another of its market; one that was stopped must not hold the market's row for long.
+            # A writer waits for another of its market; a stopped process must not hold the market's row lock for long.
             "lock_timeout": "5s",
             "statement_timeout": "30s",
             "idle_in_transaction_session_timeout": "10s",

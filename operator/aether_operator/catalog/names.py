@@ -1,4 +1,4 @@
-"""The names of a platform's children, and of what clients call them; how the address of a server is written."""
+"""The names of a platform's children, of database roles, and the host names that clients use."""
 
 from __future__ import annotations
 
@@ -14,70 +14,70 @@ if TYPE_CHECKING:
 
 
 def server_child(platform: Platform, server: Server) -> str:
-    """A server's Secret, Service, NetworkPolicy and StatefulSet."""
+    """The name of a server's Secret, Service, NetworkPolicy and StatefulSet."""
     return f"{platform.name}-{server.value}"
 
 
 def server_claim(platform: Platform, server: Server) -> str:
-    """A server's volume."""
+    """The name of a server's PersistentVolumeClaim."""
     return f"{server_child(platform, server)}-data"
 
 
 def server_pod(platform: Platform, server: Server) -> str:
-    """A server's one pod."""
+    """The name of a server's only pod."""
     return f"{server_child(platform, server)}-0"
 
 
 def login_secret(platform: Platform, user: DatabaseUser) -> str:
-    """The Secret with a login of the database."""
+    """The name of the Secret with a database user's login."""
     return f"{server_child(platform, Server.POSTGRES)}-{user.value}"
 
 
 def database(platform: Platform) -> str:
-    """The database: ours on a managed server, else the one that the spec names."""
+    """The name of the database: fixed on a managed server, else the one in the spec."""
     external = platform.spec.data_plane.postgres.external
     return servers.DATABASE if external is None else external.database
 
 
 def login(platform: Platform, user: DatabaseUser) -> str:
-    """A login of the database. Logins are the whole server's, so it bears the name of its database."""
+    """The name of a database user's role. Roles belong to the whole server, so it contains the database's name."""
     return f"{database(platform)}_{user.value}"
 
 
 def server_host(platform: Platform, server: Server) -> str:
-    """The name that clients call a server by which the operator runs."""
+    """The host name of a managed server."""
     return f"{server_child(platform, server)}.{platform.namespace}.svc"
 
 
 def component_child(platform: Platform, component: Component) -> str:
-    """A room's Service, NetworkPolicy, StatefulSet and PodDisruptionBudget."""
+    """The name of a component's Service, NetworkPolicy, StatefulSet and PodDisruptionBudget."""
     return f"{platform.name}-{components.COMPONENTS[component].name}"
 
 
 def component_claim(platform: Platform, component: Component) -> str:
-    """A room's volume."""
+    """The name of a component's PersistentVolumeClaim."""
     return f"{component_child(platform, component)}-data"
 
 
 def component_settings(platform: Platform, component: Component) -> str:
-    """The ConfigMap with what may change while a room runs."""
+    """The name of the ConfigMap with a component's live settings."""
     return f"{component_child(platform, component)}-settings"
 
 
 def component_host(platform: Platform, component: Component) -> str:
-    """The name of a room's Service."""
+    """The host name of a component's Service."""
     return f"{component_child(platform, component)}.{platform.namespace}.svc"
 
 
 def component_pod(platform: Platform, component: Component, replica: int | str) -> str:
-    """One of a room's pods."""
+    """The name of one of a component's pods."""
     return f"{component_child(platform, component)}-{replica}"
 
 
 def component_login(platform: Platform, server: Server) -> str:
-    """The Secret with the login that rooms use: on PostgreSQL one of their own, else the platform's.
+    """The Secret with the login that components use at a server.
 
-    Of an External Kafka or NATS it is the user's own.
+    On PostgreSQL it is ingest's own login; on other Managed servers the operator's, on External ones the user's.
     """
     if server is Server.POSTGRES:
         return login_secret(platform, DatabaseUser.INGEST)
@@ -86,5 +86,5 @@ def component_login(platform: Platform, server: Server) -> str:
 
 
 def address(host: str, port: int | str) -> str:
-    """Where a server is, as URLs and messages have it: an IPv6 address in brackets."""
+    """`host:port` as in URLs and messages: an IPv6 address is in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

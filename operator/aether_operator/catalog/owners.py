@@ -1,6 +1,6 @@
-"""What the owner of a server is written down under, on each kind of server. Data only.
+"""Where the owner of a server is recorded, for each kind of server. Data only.
 
-Of the database it is the row of the table `aether.ownership`.
+In PostgreSQL it is a row of the table `aether.ownership`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import Final
 from aether_operator.catalog.topics import Topic
 
 TOPIC: Final = Topic(name="aether.owner", kept_days=None, partitions=1)
-"""Kafka: the value of its first record. The topic is never deleted."""
+"""Kafka: the first record of this topic, which is never deleted."""
 STREAM: Final = "AETHER_OWNER"
-"""NATS: the description of this JetStream stream, which no other can be made beside."""
+"""NATS: the description of this JetStream stream; a second stream of the name cannot be created."""
 SUBJECT: Final = "aether.owner"
-"""What the stream listens to, since it has to listen to something; nobody speaks there."""
+"""The subject of the stream, which must have one; nothing is published there."""
 KEY: Final = "aether:owner"
 """Redis: the value of this key."""

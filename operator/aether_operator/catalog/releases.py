@@ -1,4 +1,4 @@
-"""What a release of Aether brings to every platform, as the chart renders it: images, and where pods may run."""
+"""What a release of Aether, as configured by the chart, gives every platform: images and scheduling. Data only."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ _DIGITS: Final = 12
 
 
 class Release(Model):
-    """The part of the operator's configuration that children are made of."""
+    """The part of the operator's configuration that determines the children of platforms."""
 
     images: dict[Server, str]
     service_image: str
-    """What every room runs."""
+    """The image of all components."""
     image_pull_secrets: tuple[str, ...] = ()
     node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: tuple[dict[str, Any], ...] = ()
     priority_class_name: str = ""
     extra_labels: dict[str, str] = Field(default_factory=dict)
     operator_namespace: str = "aether-system"
-    """Where the operator's pods are; network policies let them in."""
+    """The namespace of the operator's pods, which network policies admit."""
 
     @property
     def version(self) -> str:
-        """What the rooms call their release: the tag of their image, or as much of its digest as tells it."""
+        """The release that services report: the tag of their image, or the first digits of its digest."""
         name, _, digest = self.service_image.partition("@")
         if digest:
             return digest.removeprefix("sha256:")[:_DIGITS]

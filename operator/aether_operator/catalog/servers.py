@@ -1,4 +1,4 @@
-"""The servers of a data plane as the operator runs them: images' contract, sizes, patience. Data only."""
+"""The servers of a data plane as the operator runs them: the contract of their images, resources, probes. Data only."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 USER: Final = 65532
-"""The user and group that every image of ours runs as, and that owns its volume."""
+"""The user and group id of every image, which owns its volume."""
 READY: Final = ("ready",)
-"""The program of an image that ends with 0 when the server answers with the credentials it was given."""
+"""The command in an image that exits with 0 when the server answers with the given credentials."""
 USERNAME: Final = "aether"
 DATABASE: Final = "aether"
 
@@ -21,18 +21,18 @@ DATA_PATH: Final = "/data"
 CREDENTIALS_PATH: Final = "/credentials"
 SCRATCH_PATH: Final = "/tmp"  # noqa: S108 - a mount of the pod's own, not the machine's
 HOST_VARIABLE: Final = "AETHER_HOST"
-"""The environment variable with the name that clients use."""
+"""The environment variable with the host name that clients use."""
 
 STARTUP_SECONDS: Final = 24 * 3600
-"""How long a server may recover before anybody takes it for broken: killing it would only start that again."""
+"""How long a server may take to recover: killing it earlier would only start the recovery again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerDefinition:
-    """How one server is run.
+    """How a server runs.
 
-    `restarts_when_mute` is for servers that recover only while they start: a probe of theirs that fails later means a
-    server that hangs. PostgreSQL also recovers later (after one of its processes was killed), and must be let.
+    `has_liveness_probe` is for servers that recover only while they start: if they stop answering later, they hang.
+    PostgreSQL also recovers later, after one of its processes was killed, and must not be restarted meanwhile.
     """
 
     server: Server

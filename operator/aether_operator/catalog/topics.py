@@ -1,4 +1,4 @@
-"""What a topic of a platform's Kafka is, and how it is set up; the rooms say which there are. Data only."""
+"""The definition of a Kafka topic, and its configuration; the components say which topics exist. Data only."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 REPLICAS: Final = 3
-"""Copies of a partition, where there are as many brokers."""
+"""Replicas of a partition, if there are as many brokers."""
 _DAY: Final = 24 * 3600 * 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:
-    """A topic. Its key is the market, so that one market's messages stay in order."""
+    """A topic. Messages are keyed by market, which keeps one market's messages in order."""
 
     name: str
     kept_days: int | None
-    """None: for good."""
+    """None: kept forever."""
     partitions: int = 6
 
     def configs(self, replicas: int) -> Mapping[str, str]:
-        """What we declare of it, where a partition has so many copies: one may be away, and writing goes on."""
+        """The topic configuration for this many replicas: writes succeed while one replica is away."""
         declared = {
             "cleanup.policy": "delete",
             "compression.type": "producer",

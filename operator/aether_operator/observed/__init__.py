@@ -1,1 +1,1 @@
-"""What was seen of the world: values that the acting rooms bring and the deciding rooms judge."""
+"""The observed state, as values: packages with I/O fill them, planning and status read them."""

@@ -1,4 +1,4 @@
-"""Which objects belong to a platform, whatever the world is like: their references."""
+"""Which children a platform has by its spec: references by kind and name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def managed_servers(platform: Platform) -> tuple[Server, ...]:
 
 
 def of_server(server: Server, platform: Platform) -> tuple[Ref, ...]:
-    """The children that are there for one server, in the order in which they are applied."""
+    """The children of one server, in the order in which they are applied."""
     login_secrets = tuple(login_secret(user, platform) for user in DatabaseUser) if server is Server.POSTGRES else ()
     if server not in managed_servers(platform):
         return login_secrets
@@ -36,7 +36,7 @@ def of_server(server: Server, platform: Platform) -> tuple[Ref, ...]:
 
 
 def components_of(platform: Platform) -> tuple[Component, ...]:
-    """The rooms that the platform has."""
+    """The components that the platform has."""
     return tuple(
         component
         for component, definition in components.COMPONENTS.items()
@@ -45,12 +45,12 @@ def components_of(platform: Platform) -> tuple[Component, ...]:
 
 
 def replicas(component: Component, platform: Platform) -> int:
-    """How many pods a room has."""
+    """How many pods a component has."""
     return platform.spec.components.ingest.replicas if component is components.Component.INGEST else 1
 
 
 def of_component(component: Component, platform: Platform) -> tuple[Ref, ...]:
-    """The children that are there for one room, in the order in which they are applied."""
+    """The children of one component, in the order in which they are applied."""
     if component not in components_of(platform):
         return ()
     definition, name = components.COMPONENTS[component], names.component_child(platform, component)
@@ -65,7 +65,7 @@ def of_component(component: Component, platform: Platform) -> tuple[Ref, ...]:
 
 
 def all_of(platform: Platform) -> tuple[Ref, ...]:
-    """All children."""
+    """All children of a platform, in the order in which they are applied."""
     found = [ref for server in Server for ref in of_server(server, platform)]
     found += [ref for component in components.Component for ref in of_component(component, platform)]
     order = {kind.kind: place for place, kind in enumerate(kinds.CHILDREN)}
@@ -73,35 +73,35 @@ def all_of(platform: Platform) -> tuple[Ref, ...]:
 
 
 def secret(server: Server, platform: Platform) -> Ref:
-    """A managed server's credentials."""
+    """The Secret with a managed server's credentials."""
     return Ref(kinds.SECRETS.kind, names.server_child(platform, server))
 
 
 def claim(server: Server, platform: Platform) -> Ref:
-    """A managed server's volume."""
+    """The PersistentVolumeClaim of a managed server."""
     return Ref(kinds.CLAIMS.kind, names.server_claim(platform, server))
 
 
 def stateful_set(server: Server, platform: Platform) -> Ref:
-    """A managed server's workload."""
+    """The StatefulSet of a managed server."""
     return Ref(kinds.STATEFUL_SETS.kind, names.server_child(platform, server))
 
 
 def login_secret(user: DatabaseUser, platform: Platform) -> Ref:
-    """A login of the database."""
+    """The Secret of a database user."""
     return Ref(kinds.SECRETS.kind, names.login_secret(platform, user))
 
 
 def settings_config_map(component: Component, platform: Platform) -> Ref:
-    """What may change while a room runs."""
+    """The ConfigMap with a component's live settings."""
     return Ref(kinds.CONFIG_MAPS.kind, names.component_settings(platform, component))
 
 
 def component_claim(component: Component, platform: Platform) -> Ref:
-    """A room's volume."""
+    """The PersistentVolumeClaim of a component."""
     return Ref(kinds.CLAIMS.kind, names.component_claim(platform, component))
 
 
 def component_stateful_set(component: Component, platform: Platform) -> Ref:
-    """A room's workload."""
+    """The StatefulSet of a component."""
     return Ref(kinds.STATEFUL_SETS.kind, names.component_child(platform, component))

@@ -1,4 +1,4 @@
-"""What a room's pods said on their /status, as far as it is judged, and where they are asked."""
+"""The /status responses of components' pods, as far as they determine the platform's status."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from aether_operator.observed.observation import Observed
 
 UNKNOWN_PAIR: Final = "UnknownPair"
-"""What ingest says of a market that the venue does not have."""
+"""What ingest reports for a market that the venue does not have."""
 BOOK_CONTRADICTED: Final = "Contradicted"
-"""What ingest says of a book whose channel is silent while its market moves."""
+"""What ingest reports for a book whose channel is silent while its market moves."""
 BOOK: Final = "book"
-"""The channel that books come by."""
+"""The channel of order books."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A pod of a room that can be asked."""
+    """A pod of a component, with the address to query."""
 
     component: Component
     pod: str
@@ -39,41 +39,41 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentReport:
-    """What one pod said, or why it said nothing that is understood: `reason` is READY where it did.
+    """A pod's status, or why there is none: `reason` is READY if its response was valid.
 
-    Ages, rates and lags are not here: they move all the time, and a status that moved with them would be written all
-    the time.
+    Ages, rates and lags are left out: they change all the time, and would cause a write of the platform's status each
+    time.
     """
 
     reason: Reason
     message: str = ""
     ready: bool = False
     failing: Mapping[str, str] = field(default_factory=dict)
-    """Check → why it fails; without those that do not."""
+    """Check → why it fails; only failing checks."""
     settings: str = ""
     """The digest of the live settings that it follows."""
     system: str = ""
     """The venue's own word: online, maintenance, …"""
     disconnected: str | None = None
-    """Why there is no feed; nothing where there is one."""
+    """Why the feed is disconnected; None if it is connected or the component has none."""
     received: bool = False
-    """Whether it ever heard of the venue."""
+    """Whether any message of the venue was ever received."""
     books: Mapping[str, str] = field(default_factory=dict)
-    """Market → why its book is not usable; empty where it is."""
+    """Market → why its book is not usable; empty if it is."""
     trades: Mapping[str, str] = field(default_factory=dict)
-    """Market → why its trades are not handed on; without those markets whose are."""
+    """Market → why its trades are held back; only such markets."""
     silent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Market → its channels that leave out what happens; without those markets that have none."""
+    """Market → its channels that are silent while the market trades; only such markets."""
     outputs: Mapping[str, str] = field(default_factory=dict)
-    """Output → why it does not work; empty where it does."""
+    """Output → why it fails; empty if it works."""
 
     @property
     def ok(self) -> bool:
-        """Whether it was understood."""
+        """Whether the response was valid."""
         return self.reason is Reason.READY
 
 
-# The forms of contracts/statuses.py, as much of them as is judged; a test holds the two against each other.
+# The part of contracts/statuses.py that is used here; a test compares the two.
 
 
 class _Part(pydantic.BaseModel):
@@ -115,7 +115,7 @@ class _Form(_Part):
 
 
 def read(text: str, component: Component, hidden: Collection[str] = ()) -> ComponentReport:
-    """What a /status says; nothing of a text that quotes what is `hidden`."""
+    """Parse a /status response. Texts that quote one of the `hidden` values are withheld."""
     try:
         said = json.loads(text)
         version = _Form.model_validate(said).version
@@ -124,11 +124,11 @@ def read(text: str, component: Component, hidden: Collection[str] = ()) -> Compo
             return ComponentReport(reason=Reason.VERSION_UNSUPPORTED, message=message)
         status = _Status.model_validate(said)
     except ValueError:
-        return ComponentReport(reason=Reason.FAILED, message="what its /status says is not understood")
+        return ComponentReport(reason=Reason.FAILED, message="its /status cannot be parsed")
     if status.room != component:
-        return ComponentReport(reason=Reason.FAILED, message=f"it is the room {status.room[:_LONGEST]}")
+        return ComponentReport(reason=Reason.FAILED, message=f"it is the service {status.room[:_LONGEST]}")
     feed = status.feed
-    # Many markets have one cause, and a long Secret takes a while to be looked for in a text.
+    # Many markets share one cause, and searching it for secrets is slow.
     why = functools.cache(lambda said: _why(said, hidden))
     return ComponentReport(
         reason=Reason.READY,
@@ -151,21 +151,21 @@ _LONGEST: Final = 200
 
 
 def _why(said: str, hidden: Collection[str]) -> str:
-    """A cause in one line; there is always one."""
+    """A cause in one line, never empty."""
     if secrecy.quotes(said, hidden):
         return secrecy.WITHHELD
-    return " ".join(said.split())[:_LONGEST] or "it does not say why"
+    return " ".join(said.split())[:_LONGEST] or "no reason given"
 
 
 def expected(component: Component, platform: Platform) -> tuple[str, ...]:
-    """The pods that a room should have."""
+    """The names of the pods that a component should have."""
     return tuple(
         names.component_pod(platform, component, replica) for replica in range(child_refs.replicas(component, platform))
     )
 
 
 def targets(platform: Platform, observed: Observed) -> tuple[Target, ...]:
-    """The pods that can be asked: those of the rooms' workloads that run and have an address."""
+    """The pods that can be queried: those of the components' StatefulSets that run and have an address."""
     found = []
     for component in child_refs.components_of(platform):
         live = observed.children.get(child_refs.component_stateful_set(component, platform))

@@ -1,4 +1,4 @@
-"""Where a server is and how to log in."""
+"""The address of a server and a login."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Final
 from aether_operator.observed import secrecy
 
 MAX_LENGTH: Final = 200
-"""Letters of a server's own words that are passed on."""
+"""The length at which a server's own text is cut."""
 
 
 @dataclass(frozen=True, slots=True)
 class SecretText:
-    """A secret text: it does not show in a repr, a log or an error."""
+    """A secret text: it does not appear in a repr, a log or an error."""
 
     text: str = field(repr=False)
 
@@ -23,7 +23,7 @@ class SecretText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A server's address and a login. `ca` is PEM, empty for the system's authorities; `database` is PostgreSQL's."""
+    """A server's address and a login. `ca` is PEM, empty for the system's CAs; `database` is for PostgreSQL only."""
 
     host: str
     port: int
@@ -35,14 +35,14 @@ class Endpoint:
     others: tuple[SecretText, ...] = ()
     """Every other value of the Secret, whatever its key."""
     ours: bool = False
-    """Whether the operator made the login: then its name is in the catalogue, and no secret."""
+    """Whether the operator created the login: then its username is public."""
 
     @property
     def secret_values(self) -> frozenset[str]:
-        """What is never told: all that came from the Secret."""
+        """What no message may quote: all values from the Secret."""
         told = {self.password.text, self.ca, *(one.text for one in self.others)}
         return frozenset(told if self.ours else {*told, self.username})
 
     def excerpt(self, text: str) -> str:
-        """A server's own words in one short line; none of them where they quote the Secret."""
+        """A server's own text in one short line; withheld if it quotes the Secret."""
         return secrecy.WITHHELD if secrecy.quotes(text, self.secret_values) else " ".join(text.split())[:MAX_LENGTH]

@@ -1,4 +1,4 @@
-"""The kinds that the operator reads and writes, and how an object of one is named."""
+"""The kinds of objects that the operator reads and writes, and references to objects."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, Final
 from aether_operator.api import models, platforms
 
 Manifest = dict[str, Any]
-"""An object as JSON."""
+"""A Kubernetes object as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of object: all are namespaced."""
+    """A namespaced kind of object."""
 
     api_version: str
     kind: str
@@ -37,13 +37,13 @@ EVENTS: Final = Kind("events.k8s.io/v1", "Event", "events")
 PODS: Final = Kind("v1", "Pod", "pods")
 
 CHILDREN: Final = (SECRETS, CONFIG_MAPS, SERVICES, CLAIMS, POLICIES, BUDGETS, STATEFUL_SETS)
-"""What a platform becomes, in the order in which it is applied."""
+"""The kinds of a platform's children, in the order in which they are applied."""
 _BY_NAME: Final = {(kind.api_version, kind.kind): kind for kind in (PLATFORMS, *CHILDREN, PODS)}
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Ref:
-    """Which object, within a namespace."""
+    """The kind and name of an object within a namespace."""
 
     kind: str
     name: str
@@ -53,16 +53,16 @@ class Ref:
 
 
 def ref(thing: Manifest) -> Ref:
-    """Which object this is."""
+    """The reference of an object."""
     return Ref(thing["kind"], thing["metadata"]["name"])
 
 
 def of_child(which: Ref) -> Kind:
-    """The kind of a child."""
+    """The kind of a referenced child."""
     (found,) = [kind for kind in CHILDREN if kind.kind == which.kind]
     return found
 
 
 def of(thing: Manifest) -> Kind:
-    """The kind of an object of ours."""
+    """The kind of an object."""
     return _BY_NAME[thing["apiVersion"], thing["kind"]]

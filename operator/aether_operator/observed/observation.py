@@ -1,4 +1,4 @@
-"""What a visit saw of one platform's surroundings."""
+"""The observed state of one platform in one reconcile."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocker:
-    """An object of ours that could not be made as it should be: NAME_TAKEN, IMMUTABLE_FIELD, REFUSED."""
+    """A child that only a person can unblock: NAME_TAKEN, IMMUTABLE_FIELD or REQUEST_REJECTED."""
 
     ref: Ref
     reason: Reason
@@ -27,17 +27,17 @@ class Blocker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """One platform's surroundings, read live; `None` for what could not be read or was not asked yet.
+    """One platform's children, Secrets, servers and components, read live; `None` for what was not read.
 
-    `children` are the live objects with this platform's label, and those found under a name that a child should have.
-    `pods` are those of its StatefulSets; `events` those of StatefulSets that lack a pod and of claims without a volume,
-    read while that is so. `secrets` are the user's Secrets that the spec names: name → key → value, with
-    None where there is no such Secret; their values never leave the visit.
+    `children` are the live objects with this platform's label, and those with the name of a child. `pods` are those of
+    its StatefulSets; `events` are read only while a StatefulSet lacks a pod or a claim lacks a volume. `secrets` are
+    the user's Secrets that the spec names: name → key → value, with None for a Secret that does not exist; the values
+    never leave the reconcile.
     """
 
     children: Mapping[Ref, Manifest]
     paused: bool = False
-    """Whether nothing is changed: what is missing stays missing."""
+    """Whether the platform is paused, so that nothing is changed."""
     pods: tuple[Manifest, ...] = ()
     events: tuple[Manifest, ...] = ()
     secrets: Mapping[str, Mapping[str, str] | None] = field(default_factory=dict, repr=False)
@@ -45,7 +45,7 @@ class Observed:
     schema: SchemaReport | None = None
     topics: TopicsReport | None = None
     owners: Mapping[Server, Ownership] = field(default_factory=dict)
-    """Whose the servers are that the spec names; without those that nobody knows it of."""
+    """The owners of the servers; without those that are unknown."""
     component_reports: Mapping[str, ComponentReport] = field(default_factory=dict)
-    """Pod → what it said; without pods that could not be asked."""
+    """Pod → its report; without pods that could not be queried."""
     blockers: tuple[Blocker, ...] = ()

@@ -1,4 +1,4 @@
-"""Whose a server is: the owner that is written down on it, and what that means for a platform. Values only."""
+"""Which platform owns a server, by the record on the server. Values only."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 
 class Ownership(StrEnum):
-    """What a server's record says of a platform; a server that was not asked, or did not answer, has none."""
+    """What a server's record says about a platform; None for a server that did not answer."""
 
     OURS = "ours"
     UNCLAIMED = "unclaimed"
     OWNED_BY_ANOTHER = "owned by another"
-    """Of another platform, or of this one's name at another venue."""
+    """Owned by another platform, or by one of the same name at another venue."""
     UNKNOWN = "unknown"
-    """It holds data, and nobody wrote down of which venue: nothing is started on it, and what runs there goes on."""
+    """It holds data, and no record says of which venue: nothing is started on it, and running pods continue."""
 
 
 def claimable(server: Server, ownerships: Mapping[Server, Ownership | None]) -> bool:
-    """Whether a platform may write itself down on a server that is nobody's, by what its servers said just now.
+    """Whether a platform may record itself as the owner of an unclaimed server, by what its servers report now.
 
-    No other server refuses it, since claims are not taken back. And it has all that come before, in one order for all
-    platforms: of two that name the same servers, neither can hold one that the other waits for.
+    None of its servers may be owned by another, since claims are not taken back. And all servers before it must be
+    claimed already, in one order for all platforms: two that name the same servers cannot block each other.
     """
     if ownerships.get(server) is not Ownership.UNCLAIMED or Ownership.OWNED_BY_ANOTHER in ownerships.values():
         return False
@@ -44,7 +44,7 @@ _Word = Annotated[str, pydantic.Field(max_length=253, pattern=r"^[A-Za-z0-9._-]+
 
 
 class _Record(pydantic.BaseModel):
-    """The record as JSON, which people read as well."""
+    """The record as JSON, which people read too."""
 
     model_config = pydantic.ConfigDict(extra="ignore", frozen=True, strict=True)
 
@@ -56,10 +56,10 @@ class _Record(pydantic.BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """A platform, as the servers that it owns know it.
+    """A platform, as the servers that it owns record it.
 
-    `uid` is the namespace's and not the platform's: a platform that is deleted and applied anew owns what it owned,
-    and one of the same names on another cluster is a stranger.
+    `uid` is the namespace's and not the platform's: a platform that is deleted and created again owns what it owned,
+    and one of the same names in another cluster does not.
     """
 
     namespace: str
@@ -69,19 +69,19 @@ class Owner:
 
     @property
     def text(self) -> str:
-        """Which platform, without its venue; a person reads it."""
+        """The platform without its venue, for people."""
         return f"{self.namespace}/{self.name} of namespace {self.uid}"
 
     @property
     def record(self) -> str:
-        """What is written down: JSON in one line, of letters that no shell or protocol takes for its own."""
+        """The record: JSON in one line, without characters that a shell or protocol would interpret."""
         parts = {"namespace": self.namespace, "namespaceUid": self.uid, "name": self.name, "venue": self.venue}
         return json.dumps(parts, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
 class OwnershipProblem:
-    """Why a server is not this platform's."""
+    """Why a server does not belong to a platform."""
 
     reason: Reason
     message: str
@@ -93,7 +93,7 @@ _WORDS: Final = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def parse(record: str) -> Owner | None:
-    """The owner that a record names; nothing where it is not understood."""
+    """The owner in a record; None if the record cannot be parsed."""
     try:
         found = _Record.model_validate_json(record)
     except ValueError:
@@ -102,13 +102,13 @@ def parse(record: str) -> Owner | None:
 
 
 def foreign_words(text: str, own: str) -> str:
-    """The words of an owner's name or record that are neither in ours nor a venue: a Secret could be quoted in them."""
+    """The words of an owner's name or record that are neither in ours nor a venue: they might quote a Secret."""
     known = {*_WORDS.findall(own), *VenueName}
     return " ".join(word for word in _WORDS.findall(text) if word not in known)
 
 
 def ownership_problem(record: str, platform: Owner) -> OwnershipProblem | None:
-    """Why a server with this record is not this platform's; nothing where it is."""
+    """Why a server with this record does not belong to the platform; None if it does."""
     found = parse(record)
     if found is None:
         return OwnershipProblem(Reason.SERVER_OWNED_BY_ANOTHER, _NOT_UNDERSTOOD)
@@ -122,7 +122,7 @@ def ownership_problem(record: str, platform: Owner) -> OwnershipProblem | None:
 
 
 def venue_mismatch(recorded: str, wanted: str) -> str:
-    """Data of another venue, and the way out."""
+    """Says that a server holds another venue's data, and what to do."""
     return (
         f"data of venue {recorded}, and the platform says {wanted}: "
         f"apply it with venue {recorded}, or as another platform, by another name, with servers of its own"

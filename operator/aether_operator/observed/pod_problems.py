@@ -1,8 +1,8 @@
-"""Why a pod that should be there is not, or does not start: from what Kubernetes says of it.
+"""Why a pod is missing or does not start, from what Kubernetes reports.
 
-A StatefulSet tells in its events why it cannot make a pod, a claim why it has no volume, and a pod's condition why it
-has no node. Their texts have numbers that move (how much is used, how many nodes there are): what is told here stays
-the same while the cause does, and names what a person can look at.
+The events of a StatefulSet say why a pod cannot be created, those of a claim why it has no volume, and a pod's
+condition why it cannot be scheduled. Their texts contain numbers that change all the time (usage, number of nodes): the
+texts made from them here stay the same while the cause does, and name what a person can inspect.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from aether_operator.observed.observation import Observed
 
 MAX_LENGTH: Final = 300
-"""Letters of a text of Kubernetes that is passed on."""
+"""The length at which a text of Kubernetes is cut."""
 FAILED, MADE = "FailedCreate", "SuccessfulCreate"
 _OF_CLAIMS: Final = frozenset({"FailedBinding", "ProvisioningFailed"})
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why, and the command that shows more."""
+    """A cause, and the command that shows more."""
 
     reason: Reason
     text: str
@@ -40,7 +40,7 @@ class Cause:
 
 
 def kinds_to_explain(platform: Platform, observed: Observed) -> frozenset[str]:
-    """The kinds of objects whose events are worth reading: StatefulSets that lack a pod, claims that lack a volume."""
+    """The kinds whose events must be read: StatefulSets if one lacks a pod, claims if one lacks a volume."""
     children = [observed.children[ref] for ref in child_refs.all_of(platform) if ref in observed.children]
     lacking = [one for one in children if one["kind"] == kinds.STATEFUL_SETS.kind and lacks_pods(one, observed.pods)]
     unbound = [one for one in children if one["kind"] == kinds.CLAIMS.kind and _is_pending(one)]
@@ -48,7 +48,7 @@ def kinds_to_explain(platform: Platform, observed: Observed) -> frozenset[str]:
 
 
 def lacks_pods(stateful_set: Manifest, pods: Iterable[Manifest]) -> bool:
-    """Whether fewer pods are there than should be."""
+    """Whether a StatefulSet has fewer pods than replicas."""
     there = [one for one in workloads.pods_of(pods, stateful_set) if not live_objects.is_deleting(one)]
     return len(there) < int(stateful_set["spec"].get("replicas", 1))
 
@@ -57,11 +57,11 @@ def _is_pending(claim: Manifest) -> bool:
     return str((claim.get("status") or {}).get("phase", "Pending")) == "Pending"
 
 
-# A pod that cannot be made.
+# A pod that cannot be created.
 
 
 def of_stateful_set(stateful_set: Manifest, observed: Observed) -> Cause | None:
-    """Why a pod that is missing could not be made when that was tried last; nothing where it could."""
+    """Why the last attempt to create a missing pod failed; None if it succeeded."""
     if not lacks_pods(stateful_set, observed.pods):
         return None
     meta = stateful_set["metadata"]
@@ -78,16 +78,16 @@ def of_stateful_set(stateful_set: Manifest, observed: Observed) -> Cause | None:
             see = command.format(within=within, namespace=meta["namespace"], **named)
             return Cause(Reason.POD_FORBIDDEN, text, see)
     described = f"{within} describe statefulset {meta['name']}"
-    return Cause(Reason.POD_FORBIDDEN, f"a pod cannot be made: {said[:MAX_LENGTH]}", described)
+    return Cause(Reason.POD_FORBIDDEN, f"a pod cannot be created: {said[:MAX_LENGTH]}", described)
 
 
 def _without_brackets(text: str) -> str:
-    """`a != b (container "c" must set …), d (…)` → `a != b, d`: how to set it is our matter and no person's."""
+    """`a != b (container "c" must set …), d (…)` → `a != b, d`: the advice in brackets is for the pod's author."""
     return ", ".join(part.strip(" ,") for part in re.split(r"\([^()]*\)", text) if part.strip(" ,"))
 
 
 def _in_order(text: str) -> str:
-    """`[b, a]` → `a, b`: the API server tells them in any order."""
+    """`[b, a]` → `a, b`: the API server lists them in any order."""
     return ", ".join(sorted(part.strip() for part in re.split(r", (?=m[ai][xn]imum |[a-z-]+ max )", text.strip("[] "))))
 
 
@@ -95,33 +95,33 @@ _SORTED: Final = {"violations": _without_brackets, "ranges": _in_order}
 _FORBIDDING: Final = (
     (
         re.compile(r"exceeded quota: (?P<quota>[^,]+), requested: (?P<asked>.+), used: .+, limited: (?P<most>.+)$"),
-        "ResourceQuota {quota} does not let a pod in: it asks for {asked}, and all of the namespace may have {most}",
+        "ResourceQuota {quota} forbids a pod: it requests {asked}, and the namespace may have {most}",
         "{within} describe resourcequota {quota}",
     ),
     (
         re.compile(r"failed quota: (?P<quota>[^:]+): must specify (?P<lacking>.+)$"),
-        "ResourceQuota {quota} does not let a pod in that does not say its {lacking}",
+        "ResourceQuota {quota} forbids a pod that does not set {lacking}",
         "{within} describe resourcequota {quota}",
     ),
     (
         re.compile(r'violates PodSecurity "(?P<level>[^"]+)": (?P<violations>.+)$'),
-        "the namespace's Pod Security level {level} does not let a pod in: {violations}",
+        "the namespace's Pod Security level {level} forbids a pod: {violations}",
         "kubectl get namespace {namespace} --show-labels",
     ),
     (
         re.compile(r"(?P<ranges>\[?(?:(?:maximum|minimum) .+ usage per|[a-z-]+ max limit to request ratio per) .+)$"),
-        "a LimitRange does not let a pod in: {ranges}",
+        "a LimitRange forbids a pod: {ranges}",
         "{within} describe limitrange",
     ),
 )
-"""What a refusal is known by, how it is told, and what shows it. Quotas tell what is used, which moves."""
+"""Pattern of the API server's error → message and command. The usage in quota errors is left out: it changes."""
 
 
 # A claim without a volume, and a pod without a node.
 
 
 def of_claim(claim: Manifest, observed: Observed) -> Cause | None:
-    """Why a claim that waits has no volume; nothing where nobody said."""
+    """Why a pending claim has no volume; None if no event says so."""
     if not _is_pending(claim):
         return None
     meta = claim["metadata"]
@@ -131,7 +131,7 @@ def of_claim(claim: Manifest, observed: Observed) -> Cause | None:
     said = " ".join((latest.get("note") or "").split())
     described = f"kubectl --namespace {meta['namespace']} describe persistentvolumeclaim {meta['name']}"
     if "no storage class is set" in said:
-        text = "has no volume: the cluster has no default StorageClass that would bring one"
+        text = "has no volume: the cluster has no default StorageClass to provision one"
         return Cause(Reason.VOLUME_MISSING, text, "kubectl get storageclass")
     if missing := re.search(r'storageclass\S* "([^"]+)" not found', said):
         text = f"has no volume: there is no StorageClass {missing[1]}"
@@ -140,34 +140,34 @@ def of_claim(claim: Manifest, observed: Observed) -> Cause | None:
 
 
 def of_pod(pod: Manifest) -> Cause | None:
-    """Why a pod has no node."""
+    """Why a pod cannot be scheduled; None if it can."""
     found = [one for one in (pod.get("status") or {}).get("conditions") or () if one.get("type") == "PodScheduled"]
     if not found or found[0].get("status") != "False":
         return None
     meta, why, said = pod["metadata"], found[0].get("reason", ""), found[0].get("message", "")
     lacking = _reasons(said) if why == "Unschedulable" else ": ".join(part for part in (why, said[:MAX_LENGTH]) if part)
     see = f"kubectl --namespace {meta.get('namespace', 'default')} describe pod {meta['name']}"
-    return Cause(Reason.UNSCHEDULABLE, f"no node takes it: {lacking}", see)
+    return Cause(Reason.UNSCHEDULABLE, f"no node can run it: {lacking}", see)
 
 
 def _reasons(said: str) -> str:
-    """`0/3 nodes are available: 1 Insufficient cpu, 2 … . preemption: …` → what nodes lack, without how many do."""
+    """`0/3 nodes are available: 1 Insufficient cpu, 2 … . preemption: …` → what nodes lack, without the counts."""
     listed = said.partition("nodes are available: ")[2].partition(". ")[0].rstrip(".")
     reasons = {re.sub(r"^\d+ ", "", one) for one in listed.split(", ") if one}
-    return ", ".join(sorted(reasons))[:MAX_LENGTH] or said[:MAX_LENGTH] or "it does not say why"
+    return ", ".join(sorted(reasons))[:MAX_LENGTH] or said[:MAX_LENGTH] or "no reason given"
 
 
 # Events.
 
 
 def _latest(events: Iterable[Manifest], uid: str | None, reasons: Sequence[str] | frozenset[str]) -> Manifest | None:
-    """The last event of an object with one of these reasons; of two of one second the one that tells of success."""
+    """The last event of an object with one of these reasons; of two in one second, the success."""
     mine = [one for one in events if one["regarding"].get("uid") == uid and one.get("reason") in reasons]
     return max(mine, key=lambda one: (_when(one), one["reason"] == MADE, one.get("note") or ""), default=None)
 
 
 def _when(event: dict[str, Any]) -> str:
-    """When it happened last, to the second: of the older form of events that is all there is."""
+    """When an event last occurred, to the second: the older form of events is no more precise."""
     series = event.get("series") or {}
     times = (series.get("lastObservedTime"), event.get("deprecatedLastTimestamp"), event.get("eventTime"))
     return max(str(one)[:19] for one in (*times, event["metadata"].get("creationTimestamp")) if one)

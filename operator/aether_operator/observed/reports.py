@@ -1,4 +1,4 @@
-"""What the servers of a data plane and the schema said when they were asked."""
+"""Results of checking the servers of a data plane, the database schema and the topics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Engine(StrEnum):
-    """What keeps the partitions of tables that grow with time."""
+    """What manages the partitions of time-series tables."""
 
     TIMESCALE = "TimescaleDB"
     PARTMAN = "pg_partman"
@@ -27,10 +27,10 @@ class Engine(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerReport:
-    """A connection check. `reason` is READY, or why not; `message` names what is missing and never a secret value.
+    """The result of a connection check. `reason` is READY, or why not; `message` names what is missing, never a secret.
 
-    `version` is the server's own word; `timescale` and `partman` are versions of extensions that are installed or can
-    be, empty where they cannot (PostgreSQL only).
+    `version` is as the server reports it; `timescale` and `partman` are versions of extensions that are installed or
+    available, empty if they are not (PostgreSQL only).
     """
 
     server: Server
@@ -38,48 +38,48 @@ class ServerReport:
     message: str = ""
     version: str = ""
     ownership: Ownership | None = None
-    """Whose it is; of PostgreSQL the schema's report says it."""
+    """Which platform owns it; for PostgreSQL the schema's report has it."""
     timescale: str = ""
     partman: str = ""
 
     @property
     def ok(self) -> bool:
-        """Whether what depends on it may go on."""
+        """Whether the server can be used."""
         return self.reason is Reason.READY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """A login and its password."""
+    """A username and its password."""
 
     username: str
     password: SecretText
     kept_in: str = ""
-    """The Secret that has it, for a person who must look."""
+    """The Secret with the login, for messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredSchema:
-    """What a platform wants of its database."""
+    """The database schema that a platform requires."""
 
     owner: str
-    """Who claims the database: `<namespace>/<name>` and the uid of the namespace, as one text; a person reads it."""
+    """The owner of the database: `<namespace>/<name>` and the uid of the namespace, as one readable text."""
     venue: str
-    """Whose data it holds, or will."""
+    """The venue whose data the database holds."""
     created: datetime.datetime
-    """When the platform was: what it claimed since then, nobody of its name claimed before it."""
+    """When the platform was created: claims since then are its own, not an earlier platform's of the same name."""
     may_claim: bool = True
-    """Whether a database that is nobody's is taken."""
+    """Whether the platform may claim a database that has no owner."""
     timescale: Timescale
     days: Mapping[str, int]
-    """Table → days for which its rows are kept."""
+    """Table → days to keep its rows."""
     logins: Mapping[DatabaseUser, Login] = field(default_factory=dict)
-    """The logins beside the operator's own, without those that are not wanted yet."""
+    """The logins beside the operator's own that have a valid Secret."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """An object that is not as the schema says: its name, what is different, and whether it was mended just now."""
+    """An object that differs from the schema: its name, the difference, and whether it was repaired just now."""
 
     name: str
     what: str
@@ -88,41 +88,41 @@ class Drift:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaReport:
-    """What became of the schema."""
+    """The result of bringing the schema up to date."""
 
     reason: Reason
     message: str = ""
     ownership: Ownership | None = None
-    """Whose the database is."""
+    """Which platform owns the database."""
     revision: str = ""
     engine: Engine | None = None
     days: Mapping[str, int] = field(default_factory=dict)
-    """Table → the retention in force, which a held shortening leaves as it was; without a table that has none."""
+    """Table → the retention in force, which a held reduction does not change; without tables that have none."""
     held: tuple[str, ...] = ()
-    """What would be dropped, and is not before somebody approves: one line each."""
+    """Retention reductions that wait for approval: one line each."""
     drift: tuple[Drift, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether what depends on it may go on."""
+        """Whether the schema can be used."""
         return self.reason is Reason.READY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicsReport:
-    """What became of the topics of Kafka."""
+    """The result of bringing the Kafka topics up to date."""
 
     reason: Reason
     message: str = ""
     created: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
-    """Those whose settings were put right just now."""
+    """The topics whose configuration was corrected just now."""
     topics: tuple[str, ...] = ()
-    """Those that are there."""
+    """The topics that exist."""
     warnings: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether what depends on them may go on."""
+        """Whether the topics can be used."""
         return self.reason is Reason.READY

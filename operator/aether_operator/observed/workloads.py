@@ -1,4 +1,4 @@
-"""How far a StatefulSet, a claim and a pod are, in words; an empty text where there is nothing to wait for."""
+"""The progress of a StatefulSet, a claim and a pod, in words; an empty text if there is nothing to wait for."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from aether_operator.observed.kinds import Manifest
 
 _ORDINARY: Final = frozenset({"ContainerCreating", "PodInitializing"})
-"""What a pod waits for when all goes well."""
+"""Normal reasons for a container to wait."""
 
 
 def unfinished(stateful_set: Manifest) -> str:
-    """What a StatefulSet still has to do: an empty text once every pod of its newest revision is ready."""
+    """What a StatefulSet still has to do; empty once every pod has the newest revision and is ready."""
     meta, spec, seen = stateful_set["metadata"], stateful_set["spec"], stateful_set.get("status") or {}
     wanted = spec.get("replicas", 1)
     if live_objects.is_deleting(stateful_set):
@@ -31,7 +31,7 @@ def unfinished(stateful_set: Manifest) -> str:
 
 
 def unbound(claim: Manifest) -> str:
-    """Why a claim has no volume yet, or none of the size that was asked for."""
+    """Why a claim has no volume of the requested size yet; empty if it has."""
     if live_objects.is_deleting(claim):
         return "is being deleted"
     seen = claim.get("status") or {}
@@ -42,19 +42,19 @@ def unbound(claim: Manifest) -> str:
     try:
         short = there is not None and models.quantity(there) < models.quantity(asked)
     except ValueError:
-        return f"has a size that is not understood: {there} of {asked}"
+        return f"has an invalid size: {there} of {asked}"
     return f"is being resized from {there} to {asked}" if short else ""
 
 
 def pods_of(pods: Iterable[Manifest], stateful_set: Manifest) -> tuple[Manifest, ...]:
-    """The pods of a StatefulSet, by owner, in the order of their names."""
+    """The pods of a StatefulSet, by owner reference, in the order of their names."""
     uid = stateful_set["metadata"].get("uid")
     mine = [pod for pod in pods if uid is not None and live_objects.has_owner(pod, uid)]
     return tuple(sorted(mine, key=lambda pod: str(pod["metadata"]["name"])))
 
 
 def pod_problem(pod: Manifest) -> str:
-    """A pod's own cause: what Kubernetes says it waits for, where that is not a matter of course."""
+    """Why a pod is not ready: the abnormal states of its containers, or why it failed."""
     seen = pod.get("status") or {}
     causes = [
         *(_of_container(one) for key in _CONTAINERS for one in seen.get(key) or ()),
@@ -72,7 +72,7 @@ def _of_container(container: dict[str, Any]) -> str:
     waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
     before = (container.get("lastState") or {}).get("terminated") or {}
     if waiting and waiting.get("reason") not in _ORDINARY:
-        # The message of a back-off changes with every attempt: the reason, which does not, is enough.
+        # The message of a back-off changes with every attempt; the reason does not.
         said = str(waiting.get("reason", "waiting"))
         code = before.get("exitCode")
         image = f" of {container['image']}" if "Image" in said and container.get("image") else ""

@@ -1,4 +1,4 @@
-"""Desired against observed: an ordered plan of acts. Values only."""
+"""Compares desired with observed state and returns an ordered plan of actions. Values only."""
 
 from __future__ import annotations
 

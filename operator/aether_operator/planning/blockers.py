@@ -1,4 +1,4 @@
-"""What only a person can mend about a child, and the exact act that mends it."""
+"""What prevents a child from being applied until a person acts, with the exact command or change that resolves it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from aether_operator.observed.kinds import Manifest, Ref
 
 MAX_LENGTH: Final = 400
-"""Letters of the API server's own words that are passed on."""
+"""The length at which a message of the API server is cut."""
 IMMUTABLE: Final = ("serviceName", "podManagementPolicy", "selector")
-"""The fields of a StatefulSet that we set and that can never be changed."""
+"""The immutable fields of a StatefulSet that we set."""
 
 _FORBIDDEN, _INVALID = 403, 422
 _IMMUTABLE: Final = re.compile(
@@ -32,7 +32,7 @@ _STORAGE: Final = {
     **{server.value: f"spec.dataPlane.{server.value}.managed.storage" for server in Server},
     components.COMPONENTS[components.Component.EXCHANGE_SIM].name: "spec.components.exchangeSim.storage",
 }
-"""Component → where its storage is asked for."""
+"""Component → the spec field with its storage size."""
 
 
 def child_labels(platform: str) -> dict[str, str]:
@@ -41,16 +41,16 @@ def child_labels(platform: str) -> dict[str, str]:
 
 
 def name_taken(manifest: Manifest, live: Manifest) -> Blocker:
-    """An object of somebody else has the name of a child."""
+    """Another object has the name of a child."""
     ref = kinds.ref(manifest)
     named = (live["metadata"].get("labels") or {}).get(labels.PLATFORM)
-    whose = f"belongs to platform {named}" if named else "is not one of ours"
+    owner = f"belongs to platform {named}" if named else "does not belong to this platform"
     action = f"rename or delete it: {_kubectl(manifest['metadata']['namespace'], ref)}"
-    return Blocker(ref=ref, reason=Reason.NAME_TAKEN, message=f"{ref} exists and {whose}; {action}")
+    return Blocker(ref=ref, reason=Reason.NAME_TAKEN, message=f"{ref} exists and {owner}; {action}")
 
 
 def claim_shrinks(manifest: Manifest, live: Manifest) -> Blocker | None:
-    """A claim that asks for less than it has."""
+    """A claim would have to shrink; None if it would not."""
     asked, has = (thing["spec"]["resources"]["requests"]["storage"] for thing in (manifest, live))
     wanted, there = comparisons.amount(asked), comparisons.amount(has)
     if wanted is None or there is None or wanted >= there:
@@ -59,12 +59,12 @@ def claim_shrinks(manifest: Manifest, live: Manifest) -> Blocker | None:
     return Blocker(
         ref=ref,
         reason=Reason.IMMUTABLE_FIELD,
-        message=f"{ref} has {has} and never shrinks: set {_STORAGE[component]} ({asked}) to {has} or more",
+        message=f"{ref} has {has} and cannot shrink: set {_STORAGE[component]} ({asked}) to {has} or more",
     )
 
 
 def immutable_fields(manifest: Manifest, live: Manifest) -> Blocker | None:
-    """A StatefulSet that would have to be another one."""
+    """A StatefulSet whose immutable fields would have to change; None if they would not."""
     wanted, there = manifest["spec"], live["spec"]
     different = [name for name in IMMUTABLE if wanted.get(name) != there.get(name)]
     if there.get("volumeClaimTemplates"):
@@ -73,54 +73,54 @@ def immutable_fields(manifest: Manifest, live: Manifest) -> Blocker | None:
 
 
 def _recreate(ref: Ref, namespace: str, fields: list[str]) -> Blocker:
-    named = ", ".join(f"spec.{name}" for name in fields) or "a field that never changes"
+    named = ", ".join(f"spec.{name}" for name in fields) or "an immutable field"
     return Blocker(
         ref=ref,
         reason=Reason.IMMUTABLE_FIELD,
-        message=f"{ref} differs in {named}, which cannot be changed; delete it, and it is made anew over the same "
-        f"data: {_kubectl(namespace, ref)}",
+        message=f"{ref} differs in {named}, which cannot be changed; delete it, and the operator recreates it with the "
+        f"same data: {_kubectl(namespace, ref)}",
     )
 
 
 def blocker_from_error(ref: Ref, code: int, message: str, *, namespace: str = "") -> Blocker:
-    """What a refusal of the API server means, and what a person does.
+    """Translate an error of the API server into a blocker, with what a person has to do.
 
-    Of a Secret the server's words are not passed on: they may quote what is in it.
+    For a Secret the server's message is left out: it may quote its content.
     """
     said = " ".join(message.split())
     if _RESIZE.search(said):
         text = (
             f"{ref} cannot grow: its StorageClass does not allow volume expansion; set allowVolumeExpansion there, or "
-            "the storage back to what it was"
+            "set the storage back"
         )
         return Blocker(ref=ref, reason=Reason.REQUEST_REJECTED, message=text)
     if code in {_INVALID, _FORBIDDEN} and (_IMMUTABLE.search(said) or _SHRINK.search(said)):
         if ref.kind == kinds.CLAIMS.kind:
-            text = f"{ref} cannot become what the spec says: its storage only grows, and the rest never changes"
+            text = f"{ref} cannot become what the spec says: its storage only grows, and its other fields are immutable"
             return Blocker(ref=ref, reason=Reason.IMMUTABLE_FIELD, message=text)
         return _recreate(ref, namespace, [])
     if code == _FORBIDDEN and "being terminated" in said:
         return Blocker(ref=ref, reason=Reason.TERMINATING, message=f"{ref}: the namespace is being deleted")
-    words = "the API server refused it" if ref.kind == kinds.SECRETS.kind else truncated(said)
+    words = "the API server rejected it" if ref.kind == kinds.SECRETS.kind else truncated(said)
     advice = next((advice for pattern, advice in _ADVICE if pattern.search(said)), "")
-    return Blocker(ref=ref, reason=Reason.REQUEST_REJECTED, message=f"{ref} was refused ({code}): {words}{advice}")
+    return Blocker(ref=ref, reason=Reason.REQUEST_REJECTED, message=f"{ref} was rejected ({code}): {words}{advice}")
 
 
 _ADVICE: Final = (
-    (re.compile(r"exceeded quota", re.IGNORECASE), "; raise the ResourceQuota, or ask for less"),
+    (re.compile(r"exceeded quota", re.IGNORECASE), "; raise the ResourceQuota, or lower the requests"),
     (
         re.compile(r"violates PodSecurity", re.IGNORECASE),
-        "; the namespace's Pod Security level is above what the pod keeps",
+        "; the namespace's Pod Security level does not allow this pod",
     ),
     (
         re.compile(r"(maximum|minimum) .* usage per", re.IGNORECASE),
-        "; the namespace has a LimitRange: ask for less",
+        "; the namespace has a LimitRange: lower the requests",
     ),
 )
 
 
 def truncated(text: str) -> str:
-    """A text that is not too long for a status."""
+    """Cut a text to a length that fits a status."""
     return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 1]}…"
 
 

@@ -1,6 +1,6 @@
-"""Whether a live object is as wanted: what our applies own of it, against the manifest that they would send.
+"""Whether a live object is up to date: the fields that our applies own, against the manifest that would be applied.
 
-Nothing else counts: fields of others are theirs, and what the API server filled in is nobody's.
+Fields that others own, and defaults that the API server filled in, do not count.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 _IDENTITY: Final = frozenset({"apiVersion", "kind"})
 _NAMING: Final = frozenset({"name", "namespace"})
 _AMOUNTS: Final = frozenset({"requests", "limits", "sizeLimit"})
-"""Under these, texts are quantities and equal when their values are."""
+"""Texts below these keys are quantities, which are equal when their values are."""
 
 
 def is_up_to_date(desired: Manifest, live: Manifest) -> bool:
-    """Whether an apply of `wanted` would change nothing that our field manager has a say in."""
+    """Whether applying `desired` would change nothing that our field manager owns."""
     owned = live_objects.owned_fields(live)
     body = {key: value for key, value in desired.items() if key not in _IDENTITY}
     body["metadata"] = {key: value for key, value in desired["metadata"].items() if key not in _NAMING}
@@ -32,7 +32,7 @@ def is_up_to_date(desired: Manifest, live: Manifest) -> bool:
 
 
 def _without_null(value: Any) -> Any:
-    """A null says nothing: it is the same as no such field."""
+    """A null means the same as a missing field."""
     if isinstance(value, dict):
         return {key: _without_null(part) for key, part in value.items() if part is not None}
     return [_without_null(part) for part in value] if isinstance(value, list) else value
@@ -44,7 +44,7 @@ def _same(desired: Any, live: Any, owned: Fields, *, amounts: bool) -> bool:
         return isinstance(live, dict) and _same_fields(desired, live, parts, amounts=amounts)
     if isinstance(desired, list) and desired and parts:
         return isinstance(live, list) and _same_items(desired, live, parts, amounts=amounts)
-    # A leaf, or a whole that has one owner (an atomic list or map), or nothing in it: wanted by value.
+    # A leaf, or a whole with a single owner (an atomic list or map), or an empty one: compared by value.
     return not parts and _covers(desired, live, amounts=amounts)
 
 
@@ -68,20 +68,20 @@ def _same_items(desired: Sequence[Any], live: Sequence[Any], owned: Fields, *, a
 
 
 def _item(key: str, items: Sequence[Any]) -> Any:
-    """The item that a key of FieldsV1 means; nothing where there is none."""
+    """The item that a FieldsV1 key refers to; None if there is none."""
     kind, _, text = key.partition(":")
     meant = json.loads(text)
     if kind == "v":
         return next((item for item in items if item == meant), None)
     if kind == "i":
         return items[meant] if meant < len(items) else None
-    # A key may have a part that the manifest leaves to its default: it is the same item all the same.
+    # A key may contain a field that the manifest leaves to its default: it is the same item nevertheless.
     fitting = [item for item in items if all(item.get(name, value) == value for name, value in meant.items())]
     return fitting[0] if fitting else None
 
 
 def _covers(desired: Any, live: Any, *, amounts: bool) -> bool:
-    """Whether all of `wanted` is in `live`, which may say more: the API server fills in what was left out."""
+    """Whether `live` contains all of `desired`; it may have more, since the API server fills in defaults."""
     if isinstance(desired, dict):
         return isinstance(live, dict) and all(
             name in live and _covers(value, live[name], amounts=amounts or name in _AMOUNTS)
@@ -99,7 +99,7 @@ def _covers(desired: Any, live: Any, *, amounts: bool) -> bool:
 
 
 def amount(value: Any) -> Any:
-    """A quantity's value, or nothing where it is none that we can read."""
+    """The value of a quantity; None if it is not a quantity."""
     try:
         return models.quantity(str(value))
     except ValueError:

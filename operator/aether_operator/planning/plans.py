@@ -1,4 +1,4 @@
-"""Desired against observed: the acts that are left to do, in order, and what stands in their way."""
+"""Compares desired with observed state: the actions that are left, in order, and what blocks others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Apply:
-    """Make a child as wanted. `live` is what is there, or nothing."""
+    """Apply a child. `live` is the existing object, if any."""
 
     manifest: Manifest
     live: Manifest | None
@@ -29,7 +29,7 @@ class Apply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delete:
-    """Delete a child that is not wanted any more: this one, as it was seen, or none."""
+    """Delete a child that is no longer desired, if it is still the object that was observed."""
 
     ref: Ref
     uid: str
@@ -38,16 +38,16 @@ class Delete:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncConfig:
-    """Write on a pod which live settings there are now.
+    """Write the digest of the newest live settings into a pod's annotations.
 
-    A kubelet looks at a pod that was changed, and with it at the files of its ConfigMaps, at once; else it does so once
-    a minute. The pod itself reads the file, not this.
+    A kubelet syncs a changed pod at once, including the files of its ConfigMaps; otherwise it does so once a minute.
+    The pod reads the file, not the annotation.
     """
 
     pod: str
     uid: str
     settings: Ref
-    """The ConfigMap that must be as wanted first."""
+    """The ConfigMap that must be up to date first."""
     digest: str
 
 
@@ -56,16 +56,17 @@ Action = Apply | SyncConfig | Delete
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do, in this order, and what nobody but a person can mend."""
+    """Actions, in this order, and blockers that only a person can resolve."""
 
     actions: tuple[Action, ...]
     blockers: tuple[Blocker, ...]
 
 
 def plan(desired: Sequence[Manifest], observed: Observed, platform: Platform) -> Plan:
-    """What is left to do: nothing, where the world is as wanted.
+    """The actions that are left: none if observed and desired state agree.
 
-    Applies come in the order of kinds, then nudges, deletes last. A name that somebody else's object has is left alone.
+    Applies come first, in the order of kinds, then config syncs, then deletes. An object of somebody else with the name
+    of a child is left unchanged.
     """
     actions: list[Action] = []
     found: list[Blocker] = []
@@ -82,7 +83,7 @@ def plan(desired: Sequence[Manifest], observed: Observed, platform: Platform) ->
         if blocker is not None:
             found.append(blocker)
         if possible is None or live_objects.is_deleting(live):
-            continue  # what is on its way out is made anew when it is gone
+            continue  # what is being deleted is recreated once it is deleted
         if not comparisons.is_up_to_date(possible, live):
             actions.append(Apply(manifest=possible, live=live))
     blocked = {one.ref for one in found}
@@ -92,7 +93,7 @@ def plan(desired: Sequence[Manifest], observed: Observed, platform: Platform) ->
 
 
 def _config_syncs(desired: Sequence[Manifest], observed: Observed, blocked: set[Ref]) -> Iterator[SyncConfig]:
-    """A nudge for each pod that mounts live settings and was not told of the newest, new pods included."""
+    """A config sync for each pod that mounts live settings and lacks the newest digest, new pods included."""
     settings = [one for one in desired if one["kind"] == kinds.CONFIG_MAPS.kind and kinds.ref(one) not in blocked]
     for config in settings:
         digest, which = config["metadata"]["annotations"][labels.SETTINGS], kinds.ref(config)
@@ -108,7 +109,7 @@ def _config_syncs(desired: Sequence[Manifest], observed: Observed, blocked: set[
 
 
 def required_refs(manifest: Manifest) -> frozenset[Ref]:
-    """The Secrets and ConfigMaps that the pods of a StatefulSet cannot start without; nothing for another kind."""
+    """The Secrets and ConfigMaps that a StatefulSet's pods cannot start without; empty for other kinds."""
     if manifest["kind"] != kinds.STATEFUL_SETS.kind:
         return frozenset()
     found = set()
@@ -124,7 +125,7 @@ def required_refs(manifest: Manifest) -> frozenset[Ref]:
 
 
 def _acceptable(manifest: Manifest, live: Manifest) -> tuple[Manifest | None, Blocker | None]:
-    """As much of a manifest as the API server can accept over what is there, and what it cannot."""
+    """The part of a manifest that the API server can accept over the live object, and what blocks the rest."""
     kind = kinds.of(manifest)
     if kind == kinds.CLAIMS:
         less = blockers.claim_shrinks(manifest, live)
@@ -140,7 +141,7 @@ def _acceptable(manifest: Manifest, live: Manifest) -> tuple[Manifest | None, Bl
 
 
 def _pruned(desired: Sequence[Manifest], observed: Observed, platform: Platform) -> list[Delete]:
-    """Our children that are not wanted any more. What has no owner is data, and stays."""
+    """Deletes our children that are no longer desired. Children without an owner reference are data, and stay."""
     keep = {kinds.ref(manifest) for manifest in desired}
     order = {kind.kind: place for place, kind in enumerate(kinds.CHILDREN)}
     deletions = [
@@ -152,7 +153,7 @@ def _pruned(desired: Sequence[Manifest], observed: Observed, platform: Platform)
         and live_objects.has_owner(live, platform.uid)
         and not live_objects.is_deleting(live)
     ]
-    # Workloads first, and what they need last.
+    # Workloads first, then what they depend on.
     return sorted(deletions, key=lambda action: (-order[action.ref.kind], action.ref.name))
 
 
