@@ -110,7 +110,7 @@ async def test_wrong_password_and_unknown_user_are_rejected(
     for login in (wrong, swapped, dataclasses.replace(endpoint, username="stranger")):
         report = await checks.check(server, login)
         assert report.reason is Reason.AUTHENTICATION_FAILED, report
-        assert report.message.endswith("the login is refused")
+        assert report.message.endswith("authentication failed")
 
 
 # ---- out of reach

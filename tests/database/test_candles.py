@@ -1,4 +1,4 @@
-"""Candles longer than a minute are what the venue's would be, on either engine, whatever happened to the minutes."""
+"""Rollups equal the venue's candles on either engine, whatever happened to the candles of a minute."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ INSTRUMENT = (
 )
 
 
-def up(endpoint: Endpoint, leader: Fences | None = None) -> SchemaReport:
+def ensure(endpoint: Endpoint, leader: Fences | None = None) -> SchemaReport:
     return migrator.ensure_schema(endpoint, servers.a_schema(logins={}), leader or servers.a_leader(), deadline=120)
 
 
@@ -58,7 +58,7 @@ def database(request: pytest.FixtureRequest) -> Endpoint:
         if request.param == "timescale"
         else request.getfixturevalue("releases")(request.param).fresh()
     )
-    assert up(endpoint).ok
+    assert ensure(endpoint).ok
     run(endpoint, INSTRUMENT, (DIGITS,))
     return endpoint
 
@@ -106,14 +106,14 @@ class Candle:
 
     @property
     def vwap(self) -> Decimal:
-        """Cut off at the market's decimals, in whole numbers."""
+        """Truncated at the market's decimals, by integer division."""
         if not self.volume:
             return Decimal(0)
         cost, volume = (int(value.scaleb(EXACT)) for value in (self.cost, self.volume))
         return Decimal(cost * 10**DIGITS // volume).scaleb(-DIGITS)
 
     def with_trade(self, trade: Trade) -> Candle:
-        """The first trade is what it opens with, whatever price it carried before."""
+        """A candle opens with its first trade, whatever price it carried before."""
         first = not self.trades
         return Candle(
             begin=self.begin,
@@ -128,7 +128,7 @@ class Candle:
 
 
 def of(trades: Iterable[Trade], interval: int, until: Nanoseconds) -> list[Candle]:
-    """The candles that the venue would make of trades: an interval without one carries the last close."""
+    """The candles that the venue computes of trades: an interval without one carries the last close."""
     made: list[Candle] = []
 
     def carry(until: int) -> None:
@@ -148,7 +148,7 @@ def of(trades: Iterable[Trade], interval: int, until: Nanoseconds) -> list[Candl
 
 
 def store(endpoint: Endpoint, minutes: Iterable[Candle]) -> None:
-    """As ingest does."""
+    """Store candles as ingest does."""
     statement = (
         "INSERT INTO aether.candles "
         "SELECT 'BTC/USD', to_timestamp(b), o, h, l, c, w, v, s, n FROM unnest(%s::bigint[], %s::numeric[], "
@@ -157,7 +157,7 @@ def store(endpoint: Endpoint, minutes: Iterable[Candle]) -> None:
         "high = excluded.high, low = excluded.low, close = excluded.close, vwap = excluded.vwap, "
         "volume = excluded.volume, cost = excluded.cost, trades = excluded.trades"
     )
-    rows, some = list(map(row, minutes)), 200  # the socket in front of the WebAssembly takes no long messages
+    rows, some = list(map(row, minutes)), 200  # the socket in front of the WebAssembly build takes no long messages
     with servers.connected(endpoint) as connection:
         for start in range(0, len(rows), some):
             columns = [list(column) for column in zip(*rows[start : start + some], strict=True)]
@@ -165,7 +165,7 @@ def store(endpoint: Endpoint, minutes: Iterable[Candle]) -> None:
 
 
 def row(one: Candle) -> tuple[Any, ...]:
-    """A candle without its market."""
+    """A candle as a row, without its market."""
     return one.begin // 10**9, one.open, one.high, one.low, one.close, one.vwap, one.volume, one.cost, one.trades
 
 
@@ -184,7 +184,7 @@ def has_timescale(endpoint: Endpoint) -> bool:
 
 
 def refresh(endpoint: Endpoint) -> None:
-    """What TimescaleDB does every few minutes; without it there is nothing to do."""
+    """Run TimescaleDB's refresh jobs now; without it there are none."""
     if has_timescale(endpoint):
         jobs = "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = 'policy_refresh_continuous_aggregate'"
         for (job,) in run(endpoint, jobs):
@@ -204,7 +204,7 @@ def test_longer_candles_equal_the_venues_also_after_late_minutes(database: Endpo
     store(database, of(trades, times.MINUTE, until))
     refresh(database)
     assert_right(database, trades, until)
-    # What the retention drops: longer candles go with their minutes.
+    # The retention drops rollups together with their minutes.
     kept_from = BEGIN // 10**9 + 7 * 86400
     drop = (
         "SELECT public.drop_chunks('aether.candles', older_than => to_timestamp(%s))"
@@ -217,10 +217,10 @@ def test_longer_candles_equal_the_venues_also_after_late_minutes(database: Endpo
     assert left == [(days - 7, kept_from)]
 
 
-def said(trades: Sequence[Trade], length: int, until: Nanoseconds) -> list[tuple[Any, ...]]:
-    """The candles of trades from BEGIN on; those of a minute are told by their numbers."""
-    told = sorted(trades, key=lambda one: (candles.begin_of(one.at), one.trade_id))
-    return [row(one) for one in of(told, length * times.MINUTE, until) if one.begin >= BEGIN]
+def candle_rows(trades: Sequence[Trade], length: int, until: Nanoseconds) -> list[tuple[Any, ...]]:
+    """The rows of the candles of trades from BEGIN on; the trades of a minute are in the order of their ids."""
+    in_order = sorted(trades, key=lambda one: (candles.begin_of(one.at), one.trade_id))
+    return [row(one) for one in of(in_order, length * times.MINUTE, until) if one.begin >= BEGIN]
 
 
 def written(endpoint: Endpoint, table: str) -> list[tuple[Any, ...]]:
@@ -229,7 +229,7 @@ def written(endpoint: Endpoint, table: str) -> list[tuple[Any, ...]]:
 
 
 def tables(endpoint: Endpoint, folder: Path) -> Tables:
-    """Ingest's own output to the database."""
+    """Ingest's own adapter for the database."""
     folder.mkdir(exist_ok=True)
     (folder / "username").write_text(endpoint.username)
     (folder / "password").write_text(endpoint.password.text)
@@ -238,18 +238,18 @@ def tables(endpoint: Endpoint, folder: Path) -> Tables:
 
 @pytest.fixture(params=[15, 17])
 def native(request: pytest.FixtureRequest) -> Endpoint:
-    """One that takes all of ingest's statements: TimescaleDB's in WebAssembly does not.
+    """A PostgreSQL that accepts all of ingest's statements: TimescaleDB in WebAssembly does not.
 
-    What its aggregates make of minutes that were mended is tried above.
+    Its aggregates over corrected minutes are tested above.
     """
     endpoint: Endpoint = request.getfixturevalue("releases")(request.param).fresh()
-    assert up(endpoint).ok
+    assert ensure(endpoint).ok
     run(endpoint, INSTRUMENT, (DIGITS,))
     return endpoint
 
 
-def told_late(chance: random.Random, minutes: int) -> list[Trade]:
-    """Trades with gaps between them, some of them told later than those of minutes after them; the first is in time."""
+def late_trades(chance: random.Random, minutes: int) -> list[Trade]:
+    """Trades with gaps between them; some, but not the first, arrive later than trades of later minutes."""
     some = some_trades(chance, minutes)
     first = dataclasses.replace(some[0], at=Nanoseconds(BEGIN - 1))
     others = [
@@ -266,27 +266,27 @@ def told_late(chance: random.Random, minutes: int) -> list[Trade]:
 @pytest.mark.parametrize("seed", range(3))
 async def test_late_trades_give_the_candles_of_ordered_trades(native: Endpoint, tmp_path: Path, seed: int) -> None:
     chance, minutes = random.Random(seed), 1500
-    trades = told_late(chance, minutes)
+    trades = late_trades(chance, minutes)
     until = Nanoseconds(BEGIN + minutes * times.MINUTE)
     async with tables(native, tmp_path / "tables").connected() as sink:
-        left, told = list(trades), BEGIN
+        left, newest = list(trades), BEGIN
         while left:
             number = chance.randrange(1, 25)
             batch, left = left[:number], left[number:]
-            # What was believed: that the market had no other trade until some minutes after the newest.
-            told = max([told, *(one.at for one in batch)])
-            believed = Nanoseconds(min(until, told + chance.randrange(30) * times.MINUTE))
+            # ingest assumed that the market had no other trade until some minutes after the newest.
+            newest = max([newest, *(one.at for one in batch)])
+            believed = Nanoseconds(min(until, newest + chance.randrange(30) * times.MINUTE))
             complete = {BTC: believed} if chance.random() < 0.5 else {}
             await sink.deliver([ReceivedTrade(one, until) for one in batch], [], complete)
         for _ in range(3):  # a day at once
             await sink.deliver([], [], {BTC: until})
-    assert written(native, "candles") == said(trades, 1, until)
+    assert written(native, "candles") == candle_rows(trades, 1, until)
     for rollup in ROLLUPS:
-        assert written(native, rollup.name) == said(trades, rollup.minutes, until), rollup.name
+        assert written(native, rollup.name) == candle_rows(trades, rollup.minutes, until), rollup.name
 
 
 async def test_long_carried_closes_are_corrected_one_day_per_delivery(native: Endpoint, tmp_path: Path) -> None:
-    """The market stood still for three days, and its first trade of those comes at last."""
+    """A market had no trade for three days, then one of the first of these days arrives."""
     days = 3
     until = Nanoseconds(BEGIN + days * 1440 * times.MINUTE)
     first, second = some_trades(random.Random(1), 8)[:2]
@@ -296,13 +296,13 @@ async def test_long_carried_closes_are_corrected_one_day_per_delivery(native: En
         await sink.deliver([ReceivedTrade(first, until)], [], {})
         for _ in range(days):
             await sink.deliver([], [], {BTC: until})
-        assert written(native, "candles") == said([first], 1, until)
+        assert written(native, "candles") == candle_rows([first], 1, until)
         await sink.deliver([ReceivedTrade(second, until)], [], {})
         for _ in range(days):
             await sink.deliver([], [], {BTC: until})
-    assert written(native, "candles") == said([first, second], 1, until)
+    assert written(native, "candles") == candle_rows([first, second], 1, until)
     for rollup in ROLLUPS:
-        assert written(native, rollup.name) == said([first, second], rollup.minutes, until), rollup.name
+        assert written(native, rollup.name) == candle_rows([first, second], rollup.minutes, until), rollup.name
 
 
 def a_minute(endpoint: Endpoint, volume: str, cost: str, trades: int) -> None:
@@ -375,16 +375,16 @@ SAME = ", ".join(
 )
 def test_view_others_dropped_or_changed_is_recreated_and_reported(database: Endpoint, edit: str, what: str) -> None:
     leader = servers.a_leader()
-    mark_stable = up(database, leader)
+    unchanged = ensure(database, leader)
     before = run(database, "SELECT pg_get_viewdef('aether.candles_1h'::regclass)")
     run(database, edit)
-    report = up(database, leader)
+    report = ensure(database, leader)
     assert (report.reason, report.drift) == (
         Reason.READY,
         (Drift(name="aether.candles_1h", what=what, repaired=True),),
     )
     assert run(database, "SELECT pg_get_viewdef('aether.candles_1h'::regclass)") == before
-    assert up(database, leader) == mark_stable
+    assert ensure(database, leader) == unchanged
 
 
 @pytest.mark.parametrize(
@@ -402,12 +402,12 @@ def test_another_object_under_the_name_of_a_view_is_left(database: Endpoint, edi
     leader = servers.a_leader()
     run(database, "DROP VIEW aether.candles_1h")
     run(database, edit)
-    report = up(database, leader)
+    report = ensure(database, leader)
     assert report.reason is Reason.SCHEMA_DRIFTED
     assert Drift(name=name, what=what, repaired=False) in report.drift
-    with servers.statements() as said:
-        assert up(database, leader) == report
-    assert said == []
+    with servers.statements() as writes:
+        assert ensure(database, leader) == report
+    assert writes == []
 
 
 @pytest.mark.parametrize(
@@ -416,30 +416,30 @@ def test_another_object_under_the_name_of_a_view_is_left(database: Endpoint, edi
         ("DROP MATERIALIZED VIEW aether.candles_1h_sums CASCADE", "was missing"),
         (
             "ALTER MATERIALIZED VIEW aether.candles_1h_sums SET (timescaledb.materialized_only = true)",
-            "did not show what is newest",
+            "did not show the newest rows",
         ),
         (
             "SELECT public.remove_continuous_aggregate_policy('aether.candles_1h_sums')",
-            "was not refreshed as it should be",
+            "had another refresh policy",
         ),
     ],
 )
 def test_aggregate_changed_by_others_is_restored_and_reported(timescale: Endpoint, edit: str, what: str) -> None:
     leader = servers.a_leader()
-    mark_stable = up(timescale, leader)
-    assert mark_stable.ok
+    unchanged = ensure(timescale, leader)
+    assert unchanged.ok
     run(timescale, edit)
-    report = up(timescale, leader)
+    report = ensure(timescale, leader)
     assert report.reason is Reason.READY
     assert report.drift[0] == Drift(name="aether.candles_1h_sums", what=what, repaired=True)
-    assert up(timescale, leader) == mark_stable
+    assert ensure(timescale, leader) == unchanged
 
 
 def test_aggregate_with_a_paused_refresh_is_reported(timescale: Endpoint) -> None:
-    assert up(timescale).ok
+    assert ensure(timescale).ok
     run(
         timescale,
         "SELECT public.alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs "
         "WHERE hypertable_name = 'candles_4h_sums'",
     )
-    assert up(timescale).warnings == ("the refresh of aether.candles_4h_sums is paused",)
+    assert ensure(timescale).warnings == ("the refresh of aether.candles_4h_sums is paused",)

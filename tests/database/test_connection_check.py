@@ -115,7 +115,7 @@ def test_password_used_as_username_appears_nowhere(fresh: Endpoint, caplog: pyte
     for username in ("canary-S3cret", "canary" * 20):  # PostgreSQL cuts a name after 63 letters
         report = checked(fresh, username=username, password=SecretText("carrier"))
         assert report.reason is Reason.AUTHENTICATION_FAILED
-        assert report.message.endswith(f"/{fresh.database}: the login is refused {secrecy.WITHHELD}")
+        assert report.message.endswith(f"/{fresh.database}: authentication failed {secrecy.WITHHELD}")
         assert "canary" not in repr(report) + caplog.text
 
 
@@ -194,7 +194,7 @@ def hang(endpoint: Endpoint) -> None:
 
 
 def test_a_session_is_cut_when_its_time_is_over(fresh: Endpoint) -> None:
-    with pytest.raises(connections.ConnectionFailed) as refused:
+    with pytest.raises(connections.ConnectionFailed) as error:
         hang(fresh)
-    assert refused.value.reason is Reason.UNREACHABLE
-    assert "no answer within 2 s" in refused.value.message
+    assert error.value.reason is Reason.UNREACHABLE
+    assert "no answer within 2 s" in error.value.message

@@ -1,4 +1,4 @@
-"""What is decided of a database, as values: no server."""
+"""Planning of a database, with values only: no server."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from aether_operator.database import candles, connections, drifts, fence, logins
 from aether_operator.database.pg_catalog import (
     TABLES,
     Aggregate,
+    DatabaseState,
     Extension,
-    Keeping,
-    Part,
+    Partition,
+    Partitioning,
     Progress,
     Role,
-    Seen,
     ServerFacts,
     View,
 )
 from aether_operator.database.revisions import Migration, Revisions
-from aether_operator.database.steps import Notes, Write
+from aether_operator.database.steps import PlanBuilder, Write
 from aether_operator.observed.endpoints import Endpoint, SecretText
 from aether_operator.observed.owners import Ownership
 from aether_operator.observed.reports import Engine
@@ -47,14 +47,14 @@ def facts(timescale: str = "", partman: str = "4.7.2", *, installed: bool = True
     )
 
 
-def a_part(days_ago: int, rows: int | None = 10) -> Part:
+def a_part(days_ago: int, rows: int | None = 10) -> Partition:
     start = TODAY - DAY * days_ago
-    return Part(name=f"p{days_ago}", start=start, end=start + DAY, rows=rows)
+    return Partition(name=f"p{days_ago}", start=start, end=start + DAY, rows=rows)
 
 
-def seen(**other: Any) -> Seen:
+def a_state(**other: Any) -> DatabaseState:
     return dataclasses.replace(
-        Seen(
+        DatabaseState(
             now=NOW,
             server=facts(),
             schema=True,
@@ -69,33 +69,35 @@ def seen(**other: Any) -> Seen:
     )
 
 
-def kept(engine: Engine, trades: Keeping, **told: str) -> dict[str, Any]:
-    """A world in which the trades are kept so, and all else is as it should be."""
+def a_maintained(engine: Engine, trades: Partitioning, **recorded: str) -> dict[str, Any]:
+    """The state of a database in which only the trades' partitioning may differ from what is desired."""
     growing = pg_catalog.GROWING_TABLES.items()
-    steady = {
-        name: Keeping(
+    unchanged = {
+        name: Partitioning(
             engine=engine,
             days=postgres.DAYS[name],
             compress_days=one.compress_days,
             compressed=True,
-            ahead=policies.AHEAD,
-            parts=(Part(name=f"{name}_p", start=TODAY, end=TODAY + DAY * one.part_days * (policies.AHEAD + 1)),),
+            ahead=policies.PREMAKE,
+            partitions=(
+                Partition(name=f"{name}_p", start=TODAY, end=TODAY + DAY * one.part_days * (policies.PREMAKE + 1)),
+            ),
         )
         for name, one in growing
     }
-    trades = dataclasses.replace(trades, engine=engine, compress_days=7, compressed=True, ahead=policies.AHEAD)
+    trades = dataclasses.replace(trades, engine=engine, compress_days=7, compressed=True, ahead=policies.PREMAKE)
     partitioned = {
-        name: dataclasses.replace(table, kind="p" if name in steady and engine is Engine.PARTMAN else "r")
+        name: dataclasses.replace(table, kind="p" if name in unchanged and engine is Engine.PARTMAN else "r")
         for name, table in TABLES.items()
     }
-    settings = {f"{name}_days": str(postgres.DAYS[name]) for name in steady}
+    settings = {f"{name}_days": str(postgres.DAYS[name]) for name in unchanged}
     settings |= {f"{name}_compress_days": str(one.compress_days) for name, one in growing}
-    settings |= {f"{name}_engine": engine.value for name in steady}
+    settings |= {f"{name}_engine": engine.value for name in unchanged}
     return {
         "server": facts("2.20.0") if engine is Engine.TIMESCALE else facts(),
-        "keeping": steady | {"trades": trades},
+        "partitioning": unchanged | {"trades": trades},
         "tables": partitioned,
-        "settings": settings | {rollup.name: "digest" for rollup in pg_catalog.ROLLUPS} | told,
+        "settings": settings | {rollup.name: "digest" for rollup in pg_catalog.ROLLUPS} | recorded,
         "views": {
             name: View(kind="v", columns=columns, digest="digest")
             for rollup in pg_catalog.ROLLUPS
@@ -108,18 +110,18 @@ def kept(engine: Engine, trades: Keeping, **told: str) -> dict[str, Any]:
     }
 
 
-def decided(world: Seen, pending: tuple[Migration, ...] = (), **wish: Any) -> plans.Plan:
-    memory = plans.Memory(database="desk", leads=True, verifier=lambda _: "verifier")
-    return plans.plan(world, postgres.a_schema(**{"logins": {}, **wish}), memory, lambda _: pending)
+def planned_for(state: DatabaseState, pending: tuple[Migration, ...] = (), **desired: Any) -> plans.SchemaPlan:
+    context = plans.PlanContext(database="desk", leads=True, verifier=lambda _: "verifier")
+    return plans.plan(state, postgres.a_schema(**{"logins": {}, **desired}), context, lambda _: pending)
 
 
 OURS, UNCLAIMED, ANOTHERS, UNKNOWN = Ownership  # in the order of the class
 BEFORE = {"venue": None, "rows": True}
-"""A database of the releases before, with trades."""
+"""A database of an earlier release, with trades."""
 
 
 @pytest.mark.parametrize(
-    ("world", "ownership", "reason"),
+    ("changes", "ownership", "reason"),
     [
         ({}, OURS, Reason.READY),
         ({"owner": None, "venue": None}, UNCLAIMED, Reason.READY),
@@ -138,11 +140,11 @@ BEFORE = {"venue": None, "rows": True}
     ],
 )
 def test_a_database_is_ours_by_its_owner_and_its_venue(
-    world: dict[str, Any], ownership: Ownership, reason: Reason
+    changes: dict[str, Any], ownership: Ownership, reason: Reason
 ) -> None:
-    found = seen(**kept(Engine.PARTMAN, Keeping(days=90.0)), **world)
+    found = a_state(**a_maintained(Engine.PARTMAN, Partitioning(days=90.0)), **changes)
     assert plans.ownership(found, postgres.a_schema()) is ownership
-    plan = decided(found)
+    plan = planned_for(found)
     claims = ["aether.ownership" in str(step) for step in plan.steps]
     assert (plan.reason, any(claims)) == (reason, ownership is UNCLAIMED)
     assert ownership not in {ANOTHERS, UNKNOWN} or claims == []
@@ -150,16 +152,22 @@ def test_a_database_is_ours_by_its_owner_and_its_venue(
 
 def test_unclaimed_database_is_not_claimed_while_another_server_is_owned() -> None:
     for owner in (None, ""):
-        plan = decided(seen(owner=owner), may_claim=False)
+        plan = planned_for(a_state(owner=owner), may_claim=False)
         assert (plan.reason, plan.steps) == (Reason.PROGRESSING, ())
-    assert decided(seen(**kept(Engine.PARTMAN, Keeping(days=90.0))), may_claim=False).reason is Reason.READY
+    assert (
+        planned_for(a_state(**a_maintained(Engine.PARTMAN, Partitioning(days=90.0))), may_claim=False).reason
+        is Reason.READY
+    )
 
 
 def test_rejection_suggests_nothing_that_mixes_two_venues() -> None:
-    mismatch, unknown = decided(seen(venue="Kraken")).message, decided(seen(owner=None, venue=None, rows=True)).message
-    for said in (mismatch, unknown):
-        assert "DELETE" not in said.upper()
-        assert "DROP" not in said.upper()
+    mismatch, unknown = (
+        planned_for(a_state(venue="Kraken")).message,
+        planned_for(a_state(owner=None, venue=None, rows=True)).message,
+    )
+    for message in (mismatch, unknown):
+        assert "DELETE" not in message.upper()
+        assert "DROP" not in message.upper()
     assert mismatch == (
         "the database holds data of venue Kraken, and the platform says Simulated: apply it with venue Kraken, or as "
         "another platform, by another name, with servers of its own"
@@ -198,11 +206,11 @@ def test_server_is_evaluated_by_version_and_extensions(
     server: ServerFacts, timescale: Timescale, expected: Engine | Reason
 ) -> None:
     chosen = servers.choose(server, timescale, database="desk")
-    assert (chosen.reason if isinstance(chosen, servers.Unfit) else chosen) is expected
+    assert (chosen.reason if isinstance(chosen, servers.Unsuitable) else chosen) is expected
 
 
 @pytest.mark.parametrize(
-    ("text", "asked", "expected"),
+    ("text", "asked_for_password", "expected"),
     [
         ('connection failed: FATAL:  database "x" does not exist', True, Reason.DATABASE_MISSING),
         ('connection failed: FATAL:  password authentication failed for user "x"', True, Reason.AUTHENTICATION_FAILED),
@@ -226,37 +234,42 @@ def test_server_is_evaluated_by_version_and_extensions(
         ("failed: Connection refused", False, Reason.UNREACHABLE),
     ],
 )
-def test_libpq_messages_are_parsed(text: str, *, asked: bool, expected: Reason) -> None:
-    assert connections.refusal(text, asked_password=asked)[0] is expected
+def test_libpq_messages_are_parsed(text: str, *, asked_for_password: bool, expected: Reason) -> None:
+    assert connections.connect_error(text, asked_for_password=asked_for_password)[0] is expected
 
 
-def retained(keeping: Keeping, *, told: int, wanted: int) -> tuple[list[str], int]:
-    """The steps that are left for the retention, and how many lines are held."""
-    trades = dataclasses.replace(keeping, parts=(a_part(40),))
-    plan = decided(seen(**kept(Engine.TIMESCALE, trades, trades_days=str(told))), trades_days=wanted)
+def retention_steps(partitioning: Partitioning, *, recorded: int, desired: int) -> tuple[list[str], int]:
+    """The names of the planned steps, and the number of held lines."""
+    trades = dataclasses.replace(partitioning, partitions=(a_part(40),))
+    plan = planned_for(
+        a_state(**a_maintained(Engine.TIMESCALE, trades, trades_days=str(recorded))), trades_days=desired
+    )
     return [step.what for step in plan.steps if isinstance(step, Write)], len(plan.held)
 
 
 def test_foreign_shortening_is_reverted_and_our_own_stays_on_hold() -> None:
-    by_others = Keeping(days=20, older=True)
-    assert retained(by_others, told=365, wanted=30) == (["keep trades for 365 days"], 1)
-    assert retained(by_others, told=90, wanted=90) == (["keep trades for 90 days"], 0)
+    by_others = Partitioning(days=20, older=True)
+    assert retention_steps(by_others, recorded=365, desired=30) == (["keep trades for 365 days"], 1)
+    assert retention_steps(by_others, recorded=90, desired=90) == (["keep trades for 90 days"], 0)
 
 
 def test_paused_policy_is_not_resumed_over_data_it_would_drop() -> None:
-    paused = Keeping(days=30, paused=("policy_retention",), older=True)
-    assert retained(paused, told=30, wanted=60) == ([], 1)
-    assert retained(paused, told=30, wanted=30) == ([], 0)  # it stays paused, with a warning
+    paused = Partitioning(days=30, paused=("policy_retention",), older=True)
+    assert retention_steps(paused, recorded=30, desired=60) == ([], 1)
+    assert retention_steps(paused, recorded=30, desired=30) == ([], 0)  # it stays paused, with a warning
     assert paused.in_force is None
 
 
 def test_partitions_that_were_only_detached_are_not_dropped_unasked() -> None:
-    assert retained(Keeping(days=20, drops=False, older=True), told=20, wanted=30) == ([], 1)
-    assert retained(Keeping(days=20, drops=False), told=20, wanted=30) == (["keep trades for 30 days"], 0)
+    assert retention_steps(Partitioning(days=20, drops=False, older=True), recorded=20, desired=30) == ([], 1)
+    assert retention_steps(Partitioning(days=20, drops=False), recorded=20, desired=30) == (
+        ["keep trades for 30 days"],
+        0,
+    )
 
 
 def test_shortening_checks_once_more_within_its_own_transaction() -> None:
-    plan = decided(seen(**kept(Engine.PARTMAN, Keeping(days=90))), trades_days=30)
+    plan = planned_for(a_state(**a_maintained(Engine.PARTMAN, Partitioning(days=90))), trades_days=30)
     (step,) = [one for one in plan.steps if isinstance(one, Write) and one.what == "keep trades for 30 days"]
     assert step.statements[0].startswith(
         "DO $$BEGIN IF EXISTS (SELECT FROM aether.trades WHERE ts < now() - INTERVAL '30"
@@ -272,7 +285,7 @@ def test_missing_index_of_a_large_table_is_named_not_created() -> None:
 
 
 @pytest.mark.parametrize(
-    ("live", "wanted", "older", "steps", "held"),
+    ("live", "desired", "older", "steps", "held"),
     [
         (90.0, 90, False, 0, 0),
         (90.0, 120, False, 1, 0),
@@ -284,22 +297,24 @@ def test_missing_index_of_a_large_table_is_named_not_created() -> None:
     ],
 )
 def test_retention_is_never_shortened_over_data(
-    *, live: float | None, wanted: int, older: bool, steps: int, held: int
+    *, live: float | None, desired: int, older: bool, steps: int, held: int
 ) -> None:
-    world = kept(Engine.TIMESCALE, Keeping(days=live, older=older, parts=(a_part(40),)))
+    state = a_maintained(Engine.TIMESCALE, Partitioning(days=live, older=older, partitions=(a_part(40),)))
     if not live:
-        del world["settings"]["trades_days"]
-    plan = decided(seen(**world), trades_days=wanted)
+        del state["settings"]["trades_days"]
+    plan = planned_for(a_state(**state), trades_days=desired)
     assert (plan.reason, len(plan.steps), len(plan.held)) == (Reason.READY, steps, held)
 
 
 def test_shorter_retention_reports_exactly_what_it_would_drop() -> None:
-    parts = tuple(a_part(day) for day in range(40, -1, -1))
-    line = policies.would_drop("aether.trades", Keeping(engine=Engine.TIMESCALE, days=90, parts=parts), 30, NOW)
+    partitions = tuple(a_part(day) for day in range(40, -1, -1))
+    line = policies.would_drop(
+        "aether.trades", Partitioning(engine=Engine.TIMESCALE, days=90, partitions=partitions), 30, NOW
+    )
     assert line == (
         "aether.trades stays at 90 days: 30 days would drop 11 chunks from 2026-10-15 to 2026-10-26, about 110 rows"
     )
-    one = Keeping(engine=Engine.PARTMAN, days=90, parts=(a_part(31, rows=None),))
+    one = Partitioning(engine=Engine.PARTMAN, days=90, partitions=(a_part(31, rows=None),))
     assert policies.would_drop("aether.trades", one, 30, NOW).endswith(
         "1 partition from 2026-10-24 to 2026-10-25, rows not counted yet"
     )
@@ -311,8 +326,8 @@ def test_shorter_retention_reports_exactly_what_it_would_drop() -> None:
     ids=["enough ahead", "too few ahead", "within the retention", "older than it"],
 )
 def test_maintenance_is_due_when_partitions_lack_or_are_too_old(*, newest: int, oldest: int, due: bool) -> None:
-    keeping = Keeping(engine=Engine.PARTMAN, days=10, parts=(a_part(oldest), a_part(-newest)))
-    assert policies.maintenance_due(pg_catalog.GROWING_TABLES["trades"], keeping, NOW) is due
+    partitioning = Partitioning(engine=Engine.PARTMAN, days=10, partitions=(a_part(oldest), a_part(-newest)))
+    assert policies.maintenance_due(pg_catalog.GROWING_TABLES["trades"], partitioning, NOW) is due
 
 
 def test_unchanged_table_has_no_drift() -> None:
@@ -322,8 +337,8 @@ def test_unchanged_table_has_no_drift() -> None:
 def test_no_column_is_float_and_every_timestamp_has_a_zone() -> None:
     types = {column.type for table in TABLES.values() for column in table.columns}
     assert types == {"text", "smallint", "bigint", "numeric", "numeric[]", "timestamp with time zone"}
-    said = " ".join(one for migration in Revisions().after(None, Engine.TIMESCALE) for one in migration.statements)
-    assert not {"FLOAT", "REAL", "DOUBLE"} & set(said.upper().split())
+    message = " ".join(one for migration in Revisions().after(None, Engine.TIMESCALE) for one in migration.statements)
+    assert not {"FLOAT", "REAL", "DOUBLE"} & set(message.upper().split())
 
 
 def test_there_is_one_head() -> None:
@@ -338,7 +353,7 @@ MIGRATION = Migration(revision="0003", statements=("one", "two", "three"))
 
 def test_interrupted_migration_resumes_at_the_next_statement() -> None:
     progress = Progress(revision="0003", done=2, digest=MIGRATION.digest(2))
-    plan = decided(seen(progress=progress), pending=(MIGRATION,))
+    plan = planned_for(a_state(progress=progress), pending=(MIGRATION,))
     assert [step.what for step in plan.steps if hasattr(step, "what")] == [
         "revision 0003, statement 3",
         "revision 0003 is done",
@@ -347,7 +362,7 @@ def test_interrupted_migration_resumes_at_the_next_statement() -> None:
 
 def test_unfinished_migration_of_another_release_is_not_continued() -> None:
     progress = Progress(revision="0003", done=2, digest="another")
-    plan = decided(seen(progress=progress), pending=(MIGRATION,))
+    plan = planned_for(a_state(progress=progress), pending=(MIGRATION,))
     assert (plan.reason, plan.steps) == (Reason.FAILED, ())
 
 
@@ -370,29 +385,31 @@ ENDPOINT = Endpoint(host="2001:db8::7", port=5432, username="aether", password=S
 def test_owner_of_the_fence(taken: int | None, epoch: int | None, holder: str, expected: Any) -> None:
     fences = fence.Fences(holder="me", guard=lambda: None)
     if taken is not None:
-        fences.took(ENDPOINT, taken)
+        fences.record_epoch(ENDPOINT, taken)
     if expected is fence.FencedOff:
         with pytest.raises(fence.FencedOff, match=r"^database desk at \[2001:db8::7\]:5432 is led by another$"):
-            fence.mine(fences, ENDPOINT, epoch=epoch, holder=holder)
+            fence.is_ours(fences, ENDPOINT, epoch=epoch, holder=holder)
     else:
-        assert fence.mine(fences, ENDPOINT, epoch=epoch, holder=holder) is expected
+        assert fence.is_ours(fences, ENDPOINT, epoch=epoch, holder=holder) is expected
 
 
 def test_missing_timescaledb_is_accepted_where_the_spec_allows_it() -> None:
-    world = seen(server=facts("2.20.0", installed=False, superuser=True), tables={})
-    memory = plans.Memory(database="desk", leads=True, verifier=str, timescale_refused="it is not preloaded")
-    assert plans.engine_of(world, postgres.a_schema(), memory) is Engine.PARTMAN
-    refused = plans.engine_of(world, postgres.a_schema(timescale=Timescale.REQUIRED), memory)
-    assert refused == servers.Unfit(Reason.TIMESCALE_MISSING, "it is not preloaded")
+    state = a_state(server=facts("2.20.0", installed=False, superuser=True), tables={})
+    context = plans.PlanContext(database="desk", leads=True, verifier=str, timescale_error="it is not preloaded")
+    assert plans.engine_of(state, postgres.a_schema(), context) is Engine.PARTMAN
+    error = plans.engine_of(state, postgres.a_schema(timescale=Timescale.REQUIRED), context)
+    assert error == servers.Unsuitable(Reason.TIMESCALE_MISSING, "it is not preloaded")
 
 
-def planned(user: DatabaseUser, role: Role | None, *, creates_roles: bool = True, useless: bool = False) -> Notes:
-    notes = Notes()
+def planned_login(
+    user: DatabaseUser, role: Role | None, *, creates_roles: bool = True, password_rejected: bool = False
+) -> PlanBuilder:
+    builder = PlanBuilder()
     kept_in = "paper-postgres-them"
-    wanted = logins.Wanted(user=user, name="them", owner="desk/paper", database="desk", secret=kept_in)
-    world = seen(server=facts(creates_roles=creates_roles), roles={} if role is None else {user: role})
-    logins.plan(world, wanted, lambda: "verifier", notes, useless=useless)
-    return notes
+    desired = logins.DesiredLogin(user=user, name="them", owner="desk/paper", database="desk", secret=kept_in)
+    state = a_state(server=facts(creates_roles=creates_roles), roles={} if role is None else {user: role})
+    logins.plan(state, desired, lambda: "verifier", builder, password_rejected=password_rejected)
+    return builder
 
 
 MARK = {user: f"aether: {PRIVILEGES[user].description} for desk/paper" for user in DatabaseUser}
@@ -400,46 +417,50 @@ MARK = {user: f"aether: {PRIVILEGES[user].description} for desk/paper" for user 
 
 @pytest.mark.parametrize("user", DatabaseUser)
 def test_privileged_login_is_left_alone_and_reported(user: DatabaseUser) -> None:
-    notes = planned(user, Role(comment=MARK[user], powers=("SUPERUSER",), works=True))
-    assert (notes.steps, notes.warnings) == ([], ["the login them has SUPERUSER, which it should not"])
+    builder = planned_login(user, Role(comment=MARK[user], powers=("SUPERUSER",), works=True))
+    assert (builder.steps, builder.warnings) == ([], ["the login them has SUPERUSER, which it should not"])
 
 
-LACKING = {
+PROBLEMS = {
     "not there": (None, {"creates_roles": False}, "the login may not create roles: there is no login them"),
-    "of another": (Role(comment="somebody's"), {}, "the login them is somebody else's, and is left alone"),
-    "shut out": (
+    "of another owner": (
+        Role(comment="somebody's"),
+        {},
+        "the login them belongs to somebody else and is left unchanged",
+    ),
+    "may not connect": (
         Role(comment="", connects=False, grantable=False),
         {},
-        "the login them may not connect: only the owner of database desk can let it",
+        "the login them may not connect: only the owner of database desk can grant that",
     ),
-    "refused": (
+    "password rejected": (
         Role(comment="", works=False),
-        {"useless": True},
-        "the server refuses the login them although its password was set",
+        {"password_rejected": True},
+        "the server rejects the login them although its password was set",
     ),
-    "another password": (Role(comment="", works=False), {"creates_roles": False}, "the server refuses the login them"),
+    "another password": (Role(comment="", works=False), {"creates_roles": False}, "the server rejects the login them"),
 }
 
 
-@pytest.mark.parametrize("case", LACKING)
+@pytest.mark.parametrize("case", PROBLEMS)
 def test_missing_reader_login_only_warns_missing_service_login_is_unready(case: str) -> None:
-    role, world, said = LACKING[case]
+    role, state, message = PROBLEMS[case]
     for user in DatabaseUser:
         settings = PRIVILEGES[user].settings
         live = role and dataclasses.replace(role, comment=role.comment or MARK[user], settings=settings)
-        notes = planned(user, live, **world)
-        told = notes.lacking if PRIVILEGES[user].needed else notes.warnings
-        assert [line[: len(said)] for line in told] == [
-            said.split(": only")[0] if user is DatabaseUser.READER else said
+        builder = planned_login(user, live, **state)
+        recorded = builder.blockers if PRIVILEGES[user].needed else builder.warnings
+        assert [line[: len(message)] for line in recorded] == [
+            message.split(": only")[0] if user is DatabaseUser.READER else message
         ]
-        assert not (notes.warnings if PRIVILEGES[user].needed else notes.lacking)
+        assert not (builder.warnings if PRIVILEGES[user].needed else builder.blockers)
 
 
 def test_manual_login_is_described_with_its_complete_statements() -> None:
-    (line,) = planned(DatabaseUser.INGEST, None, creates_roles=False).lacking
+    (line,) = planned_login(DatabaseUser.INGEST, None, creates_roles=False).blockers
     assert line.endswith(
-        'have it made by CREATE ROLE "them" NOINHERIT LOGIN PASSWORD, the one in Secret paper-postgres-them, and '
-        "give it to this platform by COMMENT ON ROLE \"them\" IS 'aether: ingests for desk/paper'"
+        'create it by CREATE ROLE "them" NOINHERIT LOGIN PASSWORD with the password of Secret paper-postgres-them, and '
+        "assign it to this platform by COMMENT ON ROLE \"them\" IS 'aether: ingests for desk/paper'"
     )
 
 

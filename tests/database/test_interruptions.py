@@ -39,8 +39,8 @@ def upgrade() -> None:
 """
 
 
-def up(endpoint: Endpoint, wish: DesiredSchema, leader: Fences | None = None, **other: Any) -> SchemaReport:
-    return migrator.ensure_schema(endpoint, wish, leader or servers.a_leader(), deadline=60, **other)
+def ensure(endpoint: Endpoint, desired: DesiredSchema, leader: Fences | None = None, **other: Any) -> SchemaReport:
+    return migrator.ensure_schema(endpoint, desired, leader or servers.a_leader(), deadline=60, **other)
 
 
 def alone(postgres: servers.Postgres, database: str) -> None:
@@ -59,36 +59,36 @@ def next_release(tmp_path: Path) -> Revisions:
 def test_process_killed_at_any_statement_leaves_a_recoverable_schema(
     postgres: servers.Postgres,
 ) -> None:
-    clean, wish = postgres.fresh(), servers.a_schema()
-    with servers.statements() as said:
-        assert up(clean, wish).ok
-    expected = servers.catalogue(postgres, clean.database, wish)
-    assert len(said) > 100
+    clean, desired = postgres.fresh(), servers.a_schema()
+    with servers.statements() as writes:
+        assert ensure(clean, desired).ok
+    expected = servers.catalogue(postgres, clean.database, desired)
+    assert len(writes) > 100
     # Every other moment on one release, and the rest on the other.
-    for number, after in said.moments[postgres.release.major == 17 :: 2]:
-        statement = said[number]
+    for number, after in writes.moments[postgres.release.major == 17 :: 2]:
+        statement = writes[number]
         there, again = postgres.fresh(), servers.a_schema()
-        child = servers.in_a_child(lambda: up(there, again), at=number, after=after, sign=signal.SIGKILL)  # noqa: B023
+        child = servers.in_a_child(lambda: ensure(there, again), at=number, after=after, sign=signal.SIGKILL)  # noqa: B023
         _, how = os.waitpid(child, 0)
         assert os.WIFSIGNALED(how), f"not reached: {statement}"
         alone(postgres, there.database)
-        report = up(there, again)
+        report = ensure(there, again)
         assert (report.reason, report.drift) == (Reason.READY, ()), f"after {statement}: {report}"
         assert servers.catalogue(postgres, there.database, again) == expected, statement
         postgres.run("postgres", f"DROP DATABASE {there.database}")
 
 
 def test_upgrade_killed_at_any_statement_resumes_there(postgres: servers.Postgres, next_release: Revisions) -> None:
-    wish, first = servers.a_schema(logins={}), postgres.fresh()
-    assert up(first, wish).revision == "0002"
+    desired, first = servers.a_schema(logins={}), postgres.fresh()
+    assert ensure(first, desired).revision == "0002"
     alone(postgres, first.database)
-    with servers.statements() as said:
-        assert up(postgres.fresh(first.database), wish, revisions=next_release).revision == "0003"
-    assert len(said) > 8
-    for number, after in said.moments:
+    with servers.statements() as writes:
+        assert ensure(postgres.fresh(first.database), desired, revisions=next_release).revision == "0003"
+    assert len(writes) > 8
+    for number, after in writes.moments:
         there = postgres.fresh(first.database)
         child = servers.in_a_child(
-            lambda: up(there, wish, revisions=next_release),  # noqa: B023
+            lambda: ensure(there, desired, revisions=next_release),  # noqa: B023
             at=number,
             after=after,
             sign=signal.SIGKILL,
@@ -96,7 +96,7 @@ def test_upgrade_killed_at_any_statement_resumes_there(postgres: servers.Postgre
         _, how = os.waitpid(child, 0)
         assert os.WIFSIGNALED(how)
         alone(postgres, there.database)
-        report = up(there, wish, revisions=next_release)
+        report = ensure(there, desired, revisions=next_release)
         assert (report.reason, report.revision) == (Reason.READY, "0003")
         assert postgres.run(there.database, "SELECT tier FROM aether.fees") == [(1,)]
         assert postgres.run(there.database, "SELECT * FROM aether.progress") == []
@@ -104,23 +104,23 @@ def test_upgrade_killed_at_any_statement_resumes_there(postgres: servers.Postgre
 
 
 def test_schema_of_a_newer_release_is_unchanged(fresh: Endpoint, next_release: Revisions) -> None:
-    wish = servers.a_schema()
-    assert up(fresh, wish, revisions=next_release).revision == "0003"
-    with servers.statements() as said:
-        report = up(fresh, servers.a_schema(trades_days=5))
-    assert (report.reason, said) == (Reason.SCHEMA_NEWER, [])
+    desired = servers.a_schema()
+    assert ensure(fresh, desired, revisions=next_release).revision == "0003"
+    with servers.statements() as writes:
+        report = ensure(fresh, servers.a_schema(trades_days=5))
+    assert (report.reason, writes) == (Reason.SCHEMA_NEWER, [])
     assert "revision 0003, which this release does not know" in report.message
 
 
 def test_of_two_operators_at_once_exactly_one_applies(postgres: servers.Postgres, fresh: Endpoint) -> None:
-    wish = servers.a_schema()
+    desired = servers.a_schema()
     start = threading.Barrier(2)
     found: list[SchemaReport | migrator.FencedOff] = []
 
     def lead() -> None:
         start.wait(30)
         try:
-            found.append(up(fresh, wish))
+            found.append(ensure(fresh, desired))
         except migrator.FencedOff as fenced:
             found.append(fenced)
 
@@ -136,40 +136,40 @@ def test_of_two_operators_at_once_exactly_one_applies(postgres: servers.Postgres
         line for line in postgres.log.splitlines() if fresh.database in line and "CREATE TABLE aether.trades" in line
     ]
     assert len(made) == 1
-    assert up(fresh, wish).ok
+    assert ensure(fresh, desired).ok
 
 
 def test_holder_of_the_schema_lock_excludes_others(postgres: servers.Postgres, fresh: Endpoint) -> None:
-    wish = servers.a_schema()
+    desired = servers.a_schema()
     with servers.connected(fresh) as other:
-        other.execute("SELECT pg_advisory_lock(%s)", (migrator.ADVISORY,))
-        with servers.statements() as said:
-            report = up(fresh, wish)
+        other.execute("SELECT pg_advisory_lock(%s)", (migrator.ADVISORY_LOCK,))
+        with servers.statements() as writes:
+            report = ensure(fresh, desired)
     assert report.reason is Reason.WAITING_FOR_LOCK
-    assert [one for one in said if "advisory" not in one] == []
+    assert [one for one in writes if "advisory" not in one] == []
     alone(postgres, fresh.database)
-    assert up(fresh, wish).ok
+    assert ensure(fresh, desired).ok
 
 
 def test_table_locked_by_another_session_is_not_awaited(postgres: servers.Postgres, fresh: Endpoint) -> None:
-    wish, leader = servers.a_schema(), servers.a_leader()
-    assert up(fresh, wish, leader).ok
+    desired, leader = servers.a_schema(), servers.a_leader()
+    assert ensure(fresh, desired, leader).ok
     postgres.run(fresh.database, "DROP INDEX aether.trades_symbol_ts")
     with servers.connected(fresh) as other, other.transaction():
         other.execute("LOCK TABLE aether.trades IN ROW EXCLUSIVE MODE")
-        report = up(fresh, wish, leader)
+        report = ensure(fresh, desired, leader)
         assert report.reason is Reason.WAITING_FOR_LOCK
-        assert "make the index trades_symbol_ts: canceling statement due to lock timeout" in report.message
-    assert [one.repaired for one in up(fresh, wish, leader).drift] == [True]
+        assert "create the index trades_symbol_ts: canceling statement due to lock timeout" in report.message
+    assert [one.repaired for one in ensure(fresh, desired, leader).drift] == [True]
 
 
 def test_a_leader_that_was_followed_by_another_writes_nothing(postgres: servers.Postgres, fresh: Endpoint) -> None:
     old, new = servers.a_leader(), servers.a_leader()
-    assert up(fresh, servers.a_schema(trades_days=10, logins={}), old).ok
-    assert up(fresh, servers.a_schema(trades_days=20, logins={}), new).days.get("trades") == 20
-    with servers.statements() as said, pytest.raises(migrator.FencedOff):
-        up(fresh, servers.a_schema(trades_days=30, logins={}), old)
-    assert said == []
+    assert ensure(fresh, servers.a_schema(trades_days=10, logins={}), old).ok
+    assert ensure(fresh, servers.a_schema(trades_days=20, logins={}), new).days.get("trades") == 20
+    with servers.statements() as writes, pytest.raises(migrator.FencedOff):
+        ensure(fresh, servers.a_schema(trades_days=30, logins={}), old)
+    assert writes == []
     assert postgres.run(fresh.database, "SELECT epoch, holder FROM aether.fence") == [(2, new.holder)]
 
 
@@ -186,10 +186,10 @@ def test_leader_replaced_between_its_check_and_write_writes_nothing(
 
     others_from = 10**6
     leader = servers.a_leader(overtaken)
-    assert up(fresh, servers.a_schema(trades_days=10, logins={}), leader).ok
+    assert ensure(fresh, servers.a_schema(trades_days=10, logins={}), leader).ok
     asked, others_from = iter(range(1000)), 0  # the guard is asked once before the lock is taken
     with pytest.raises(migrator.FencedOff):
-        up(fresh, servers.a_schema(trades_days=20, logins={}), leader)
+        ensure(fresh, servers.a_schema(trades_days=20, logins={}), leader)
     assert others == [1]
     kept = "SELECT retention FROM partman.part_config WHERE parent_table = 'aether.trades'"
     assert postgres.run(fresh.database, kept) == [("10 days",)]
@@ -205,35 +205,35 @@ def test_leader_without_its_lease_stops_before_the_next_statement(postgres: serv
         if next(asked) == 12:
             raise Lost
 
-    with servers.statements() as said, pytest.raises(Lost):
-        up(fresh, servers.a_schema(), servers.a_leader(guard))
+    with servers.statements() as writes, pytest.raises(Lost):
+        ensure(fresh, servers.a_schema(), servers.a_leader(guard))
     # It was asked once before the lock was taken, then before each of eleven statements.
-    assert len([one for one in said if "FOR SHARE" not in one]) == 11
+    assert len([one for one in writes if "FOR SHARE" not in one]) == 11
     alone(postgres, fresh.database)
-    assert up(fresh, servers.a_schema()).ok
+    assert ensure(fresh, servers.a_schema()).ok
 
 
 def test_leader_frozen_in_a_transaction_blocks_nobody_and_writes_nothing(
     postgres: servers.Postgres, fresh: Endpoint
 ) -> None:
-    wish = servers.a_schema(logins={})
-    with servers.statements() as said:
-        assert up(postgres.fresh(), wish).ok
-    creating = next(number for number, one in enumerate(said) if one.startswith("CREATE TABLE aether.trades"))
-    child = servers.in_a_child(lambda: up(fresh, wish), at=creating, after=True, sign=signal.SIGSTOP)
+    desired = servers.a_schema(logins={})
+    with servers.statements() as writes:
+        assert ensure(postgres.fresh(), desired).ok
+    creating = next(number for number, one in enumerate(writes) if one.startswith("CREATE TABLE aether.trades"))
+    child = servers.in_a_child(lambda: ensure(fresh, desired), at=creating, after=True, sign=signal.SIGSTOP)
     try:
         _, how = os.waitpid(child, os.WUNTRACED)
         assert os.WIFSTOPPED(how)
         leader = servers.a_leader()
-        assert up(fresh, wish, leader).reason is Reason.WAITING_FOR_LOCK
+        assert ensure(fresh, desired, leader).reason is Reason.WAITING_FOR_LOCK
         alone(postgres, fresh.database)  # the server ends its session
-        assert up(fresh, wish, leader).ok
+        assert ensure(fresh, desired, leader).ok
         before = postgres.run(fresh.database, "SELECT epoch, holder FROM aether.fence")
     finally:
         os.kill(child, signal.SIGCONT)
     os.waitpid(child, 0)
     assert postgres.run(fresh.database, "SELECT epoch, holder FROM aether.fence") == before
-    assert up(fresh, wish, leader).ok
+    assert ensure(fresh, desired, leader).ok
 
 
 def test_session_ended_by_the_server_is_reported_and_retried(postgres: servers.Postgres, fresh: Endpoint) -> None:
@@ -243,6 +243,6 @@ def test_session_ended_by_the_server_is_reported_and_retried(postgres: servers.P
         if next(ended, True):
             postgres.throw_out(fresh.database)
 
-    report = up(fresh, servers.a_schema(), servers.a_leader(guard))
+    report = ensure(fresh, servers.a_schema(), servers.a_leader(guard))
     assert report.reason in {Reason.UNREACHABLE, Reason.FAILED}
-    assert up(fresh, servers.a_schema()).ok
+    assert ensure(fresh, servers.a_schema()).ok

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 WISH = servers.a_schema(timescale=Timescale.REQUIRED, logins={})
 
 
-def up(endpoint: Endpoint, days: int = 90, leader: Fences | None = None) -> SchemaReport:
-    wish = dataclasses.replace(WISH, days=servers.DAYS | {"trades": days})
-    return migrator.ensure_schema(endpoint, wish, leader or servers.a_leader(), deadline=120)
+def ensure(endpoint: Endpoint, days: int = 90, leader: Fences | None = None) -> SchemaReport:
+    desired = dataclasses.replace(WISH, days=servers.DAYS | {"trades": days})
+    return migrator.ensure_schema(endpoint, desired, leader or servers.a_leader(), deadline=120)
 
 
 def run(endpoint: Endpoint, *statements: str) -> list[tuple[Any, ...]]:
@@ -43,7 +43,7 @@ TRADES = (
 
 def test_fresh_database_gets_a_hypertable_with_policies_and_stays_unchanged(timescale: Endpoint) -> None:
     leader = servers.a_leader()
-    report = up(timescale, leader=leader)
+    report = ensure(timescale, leader=leader)
     assert (report.reason, report.revision, report.engine) == (Reason.READY, "0002", Engine.TIMESCALE)
     assert (report.days.get("trades"), report.held, report.drift, report.warnings) == (90, (), (), ())
     policies = run(
@@ -52,18 +52,18 @@ def test_fresh_database_gets_a_hypertable_with_policies_and_stays_unchanged(time
         "FROM timescaledb_information.jobs WHERE hypertable_name = 'trades' ORDER BY 1",
     )
     assert policies == [("policy_compression", "7 days"), ("policy_retention", "90 days")]
-    with servers.statements() as said:
-        assert all(up(timescale, leader=leader) == report for _ in range(3))
-    assert said == []
+    with servers.statements() as writes:
+        assert all(ensure(timescale, leader=leader) == report for _ in range(3))
+    assert writes == []
 
 
 def test_retention_is_lengthened_and_shortened_only_where_nothing_is_lost(timescale: Endpoint) -> None:
     leader = servers.a_leader()
-    assert up(timescale, 30, leader).days.get("trades") == 30
-    assert up(timescale, 60, leader).days.get("trades") == 60
+    assert ensure(timescale, 30, leader).days.get("trades") == 30
+    assert ensure(timescale, 60, leader).days.get("trades") == 60
     run(timescale, TRADES, "ANALYZE aether.trades")
-    assert up(timescale, 40, leader).days.get("trades") == 40
-    held = up(timescale, 10, leader)
+    assert ensure(timescale, 40, leader).days.get("trades") == 40
+    held = ensure(timescale, 10, leader)
     assert (held.ok, held.days.get("trades"), held.drift) == (True, 40, ())
     (line,) = held.held
     assert line.startswith("aether.trades stays at 40 days: 10 days would drop 11 chunks from 20")
@@ -97,46 +97,46 @@ HARMLESS = {
 @pytest.mark.parametrize("edit", HARMLESS)
 def test_harmless_drift_is_repaired_once_and_reported(timescale: Endpoint, edit: str) -> None:
     leader = servers.a_leader()
-    steady = up(timescale, leader=leader)
+    unchanged = ensure(timescale, leader=leader)
     run(timescale, edit)
     name, what = HARMLESS[edit]
-    mended = up(timescale, leader=leader)
+    mended = ensure(timescale, leader=leader)
     assert (mended.reason, mended.drift) == (Reason.READY, (Drift(name=name, what=what, repaired=True),))
-    assert up(timescale, leader=leader) == steady
+    assert ensure(timescale, leader=leader) == unchanged
 
 
 def test_removed_policy_is_not_restored_over_data_it_would_drop(timescale: Endpoint) -> None:
-    assert up(timescale, 30).ok
+    assert ensure(timescale, 30).ok
     run(timescale, TRADES, "SELECT public.remove_retention_policy('aether.trades')")
-    report = up(timescale, 10)
+    report = ensure(timescale, 10)
     assert report.days.get("trades") is None
     assert report.held[0].startswith("aether.trades stays at no limit: 10 days would drop 11 chunks")
 
 
 def test_policy_paused_by_others_is_reported(timescale: Endpoint) -> None:
-    assert up(timescale).ok
+    assert ensure(timescale).ok
     run(
         timescale,
         "SELECT public.alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs "
         "WHERE proc_name = 'policy_retention' AND hypertable_name = 'trades'",
     )
-    assert up(timescale).warnings == ("policy_retention of aether.trades is paused",)
+    assert ensure(timescale).warnings == ("policy_retention of aether.trades is paused",)
 
 
 @pytest.mark.parametrize(
     ("edit", "name", "what"),
     [
-        ("ALTER TABLE aether.instruments ADD COLUMN x int", "aether.instruments.x", "is not of this schema"),
+        ("ALTER TABLE aether.instruments ADD COLUMN x int", "aether.instruments.x", "is not part of the schema"),
         ("ALTER TABLE aether.instruments DROP COLUMN quote", "aether.instruments.quote", "is missing"),
         ("DROP TABLE aether.trades", "aether.trades", "is missing"),
     ],
 )
 def test_drift_only_a_person_can_repair_is_named_and_left(timescale: Endpoint, edit: str, name: str, what: str) -> None:
     leader = servers.a_leader()
-    assert up(timescale, leader=leader).ok
+    assert ensure(timescale, leader=leader).ok
     run(timescale, edit)
-    with servers.statements() as said:
-        report = up(timescale, leader=leader)
+    with servers.statements() as writes:
+        report = ensure(timescale, leader=leader)
     assert report.reason is Reason.SCHEMA_DRIFTED
     assert Drift(name=name, what=what, repaired=False) in report.drift
-    assert said == []
+    assert writes == []

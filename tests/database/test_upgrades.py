@@ -30,8 +30,8 @@ def a_schema(**other: Any) -> DesiredSchema:
     return servers.a_schema(**{"days": OLD_SPEC.retention.by_table(), **other})
 
 
-def up(endpoint: Endpoint, wish: DesiredSchema, leader: Fences | None = None, **other: Any) -> SchemaReport:
-    return migrator.ensure_schema(endpoint, wish, leader or servers.a_leader(), deadline=120, **other)
+def ensure(endpoint: Endpoint, desired: DesiredSchema, leader: Fences | None = None, **other: Any) -> SchemaReport:
+    return migrator.ensure_schema(endpoint, desired, leader or servers.a_leader(), deadline=120, **other)
 
 
 @pytest.fixture(scope="module")
@@ -56,39 +56,39 @@ def assert_upgraded(endpoint: Endpoint, report: SchemaReport, kept: list[Any]) -
 def test_upgrade_killed_at_any_statement_loses_nothing_and_resumes_there(
     postgres: servers.Postgres, before: Revisions
 ) -> None:
-    wish, first = a_schema(logins={}), postgres.fresh()
-    previous_release.make_database(first, before, wish)
+    desired, first = a_schema(logins={}), postgres.fresh()
+    previous_release.make_database(first, before, desired)
     kept = previous_release.content(first)
     postgres.wait_until_nobody_is_in(first.database)
     whole = postgres.fresh(first.database)
-    with servers.statements() as said:
-        assert_upgraded(whole, up(whole, wish), kept)
-    expected = servers.catalogue(postgres, whole.database, wish)
-    assert len(said) > 40
+    with servers.statements() as writes:
+        assert_upgraded(whole, ensure(whole, desired), kept)
+    expected = servers.catalogue(postgres, whole.database, desired)
+    assert len(writes) > 40
     # Every other moment on one release, and the rest on the other.
-    for number, after in said.moments[postgres.release.major == 17 :: 2]:
+    for number, after in writes.moments[postgres.release.major == 17 :: 2]:
         there = postgres.fresh(first.database)
-        child = servers.in_a_child(lambda: up(there, wish), at=number, after=after, sign=signal.SIGKILL)  # noqa: B023
+        child = servers.in_a_child(lambda: ensure(there, desired), at=number, after=after, sign=signal.SIGKILL)  # noqa: B023
         _, how = os.waitpid(child, 0)
-        assert os.WIFSIGNALED(how), f"not reached: {said[number]}"
+        assert os.WIFSIGNALED(how), f"not reached: {writes[number]}"
         postgres.wait_until_nobody_is_in(there.database)
-        assert_upgraded(there, up(there, wish), kept)
-        assert servers.catalogue(postgres, there.database, wish) == expected, said[number]
+        assert_upgraded(there, ensure(there, desired), kept)
+        assert servers.catalogue(postgres, there.database, desired) == expected, writes[number]
         postgres.run("postgres", f"DROP DATABASE {there.database}")
 
 
 def test_reader_login_survives_an_upgrade_and_ingest_gets_its_own(
     postgres: servers.Postgres, fresh: Endpoint, before: Revisions
 ) -> None:
-    wish = a_schema()
-    reader = {DatabaseUser.READER: wish.logins[DatabaseUser.READER]}
+    desired = a_schema()
+    reader = {DatabaseUser.READER: desired.logins[DatabaseUser.READER]}
     previous_release.make_database(fresh, before, a_schema(logins=reader))
     (made,) = postgres.run(
         fresh.database, f"SELECT oid FROM pg_roles WHERE rolname = '{reader[DatabaseUser.READER].username}'"
     )
-    report = up(fresh, wish)
+    report = ensure(fresh, desired)
     assert (report.reason, report.drift) == (Reason.READY, ())
-    for user, login in wish.logins.items():
+    for user, login in desired.logins.items():
         query = (
             "SELECT r.oid, has_table_privilege(r.oid, 'aether.candles_1h', 'SELECT'), "
             "has_table_privilege(r.oid, 'aether.books', 'INSERT') "
@@ -99,11 +99,11 @@ def test_reader_login_survives_an_upgrade_and_ingest_gets_its_own(
 
 
 def test_previous_release_leaves_the_upgraded_schema_unchanged(fresh: Endpoint, before: Revisions) -> None:
-    wish = a_schema(logins={})
-    assert up(fresh, wish).ok
-    with servers.statements() as said:
-        report = up(fresh, wish, revisions=before)
-    assert (report.reason, said) == (Reason.SCHEMA_NEWER, [])
+    desired = a_schema(logins={})
+    assert ensure(fresh, desired).ok
+    with servers.statements() as writes:
+        report = ensure(fresh, desired, revisions=before)
+    assert (report.reason, writes) == (Reason.SCHEMA_NEWER, [])
 
 
 class Interrupted(Exception):
@@ -122,17 +122,17 @@ def interrupted_at(number: int) -> Fences:
 
 
 def test_interrupted_timescale_upgrade_resumes_there(timescale: Endpoint, before: Revisions) -> None:
-    wish, interrupted = a_schema(logins={}), 0
+    desired, interrupted = a_schema(logins={}), 0
     while True:
         with servers.connected(timescale) as connection:
             connection.execute("DROP SCHEMA IF EXISTS aether CASCADE")
-        previous_release.make_database(timescale, before, wish)
+        previous_release.make_database(timescale, before, desired)
         kept = previous_release.content(timescale)
         try:
-            report = up(timescale, wish, interrupted_at(interrupted))
+            report = ensure(timescale, desired, interrupted_at(interrupted))
         except Interrupted:
             interrupted += 2  # at every other statement; on PostgreSQL at each
-            assert_upgraded(timescale, up(timescale, wish), kept)
+            assert_upgraded(timescale, ensure(timescale, desired), kept)
         else:
             assert_upgraded(timescale, report, kept)
             break

@@ -82,7 +82,7 @@ async def connect(endpoint: Endpoint, deadline: float) -> AsyncIterator[AIOKafka
         await connection.connect()
         yield connection
     except (errors.AuthenticationFailedError, errors.IllegalSaslStateError, errors.SaslAuthenticationFailed) as fault:
-        raise BrokerError(Reason.AUTHENTICATION_FAILED, "the login is refused") from fault
+        raise BrokerError(Reason.AUTHENTICATION_FAILED, "authentication failed") from fault
     except errors.UnsupportedSaslMechanismError as fault:
         raise BrokerError(Reason.AUTHENTICATION_FAILED, f"the broker does not accept {MECHANISM}") from fault
     except (errors.IncompatibleBrokerVersion, NotImplementedError) as fault:

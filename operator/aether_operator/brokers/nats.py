@@ -236,6 +236,6 @@ def _error_of(endpoint: Endpoint, line: str) -> BrokerError:
         subject = "_INBOX.>" if denied[2].startswith("_INBOX.") else "$JS.API.>"
         return BrokerError(Reason.PERMISSION_DENIED, f"the login may not {operation} {subject}")
     if "authorization" in line.lower() or "authentication" in line.lower():
-        return BrokerError(Reason.AUTHENTICATION_FAILED, "the login is refused")
+        return BrokerError(Reason.AUTHENTICATION_FAILED, "authentication failed")
     words = endpoint.excerpt(line.removeprefix("-ERR").strip(" '"))
     return BrokerError(Reason.FAILED, f"the server closed the connection: {words}")

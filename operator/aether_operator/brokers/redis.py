@@ -38,7 +38,7 @@ async def check(endpoint: Endpoint, owner: Owner, guard: Callable[[], object] | 
             version = await _check_version_and_commands(connection)
             return CheckResult(version, await _read_or_claim(connection, endpoint, owner, guard))
     except (exceptions.AuthenticationError, exceptions.AuthorizationError) as fault:
-        raise BrokerError(Reason.AUTHENTICATION_FAILED, "the login is refused") from fault
+        raise BrokerError(Reason.AUTHENTICATION_FAILED, "authentication failed") from fault
     except exceptions.NoPermissionError as fault:
         command = re.search(r"'(\w+)' command", str(fault))
         command_name = command[1].upper() if command else ""

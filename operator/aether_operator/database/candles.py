@@ -1,8 +1,8 @@
-"""Candles longer than a minute: what makes them of those of a minute, and what puts that right. Values only.
+"""Plans the rollups: candles longer than a minute, computed from those of a minute. Pure functions.
 
-They are always what the minutes say: on TimescaleDB a continuous aggregate whose refresh reaches back to the first
-minute that changed, elsewhere a view. A longer candle is what the venue's would be: it opens with the first trade in
-it, and an interval without any carries the last close.
+They always agree with the minutes: on TimescaleDB a continuous aggregate whose refresh reaches back to the first
+changed minute, elsewhere a view. A longer candle equals the venue's: it opens with the first trade in it, and an
+interval without trades carries the last close.
 """
 
 # ruff: noqa: S608 - statements are made of constants, whole numbers and quoted names
@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Final
 
 from aether_operator.database import drifts, pg_catalog
 from aether_operator.database.pg_catalog import Aggregate, Column
-from aether_operator.database.steps import Write, literal, quoted, remember
+from aether_operator.database.steps import Write, literal, quoted, record_setting
 from aether_operator.observed.reports import Drift, Engine
 
 if TYPE_CHECKING:
-    from aether_operator.database.pg_catalog import Rollup, Seen
-    from aether_operator.database.steps import Notes
+    from aether_operator.database.pg_catalog import DatabaseState, Rollup
+    from aether_operator.database.steps import PlanBuilder
 
 REFRESH_SECONDS: Final = 300
-"""How often an aggregate takes in what has changed; what came after its last interval shows at once."""
+"""How often an aggregate is refreshed with changed minutes; newer ones than its last interval show at once."""
 COLUMNS: Final = tuple(Column(column.name, column.type, required=False) for column in pg_catalog.CANDLES.columns)
 SUMS: Final = tuple(column for column in COLUMNS if column.name != "vwap")
 _SUMS: Final = """
@@ -33,8 +33,7 @@ SELECT symbol, {begin} AS ts,
     sum(volume) AS volume, sum(cost) AS cost, sum(trades)::bigint AS trades
 FROM aether.candles GROUP BY symbol, {begin}
 """
-# Without trades the high and the low are the close of before; a division that is not cut off too early is one of whole
-# numbers.
+# Without trades the high and the low are the previous close. The vwap is truncated exactly by an integer division.
 _VWAP: Final = """
 SELECT c.symbol, c.ts, c.open, c.high, c.low, c.close,
     CASE WHEN c.volume = 0 THEN 0
@@ -45,14 +44,14 @@ FROM {sums} c LEFT JOIN aether.instruments i ON i.symbol = c.symbol
 """
 
 
-def plan(seen: Seen, engine: Engine, notes: Notes) -> None:
-    """What is to be done, so that longer candles are there; the tables that they are made of are as they should be."""
-    if engine is Engine.TIMESCALE and getattr(seen.keeping.get("candles"), "engine", None) is not engine:
-        return  # first the hypertable
+def plan(observed: DatabaseState, engine: Engine, builder: PlanBuilder) -> None:
+    """Add the steps that create or repair the rollups; `candles` itself has no drift."""
+    if engine is Engine.TIMESCALE and getattr(observed.partitioning.get("candles"), "engine", None) is not engine:
+        return  # the hypertable comes first
     for rollup in pg_catalog.ROLLUPS:
         if engine is Engine.TIMESCALE:
-            _aggregate(seen, rollup, notes)
-        _view(seen, rollup, engine, notes)
+            _aggregate(observed, rollup, builder)
+        _view(observed, rollup, engine, builder)
 
 
 def _sums_by_timescale(rollup: Rollup, schema: str) -> str:
@@ -73,59 +72,59 @@ def _sums_by_postgres(rollup: Rollup) -> str:
     )
 
 
-def _aggregate(seen: Seen, rollup: Rollup, notes: Notes) -> None:
-    name, full, schema = rollup.sums, f"{pg_catalog.SCHEMA}.{rollup.sums}", quoted(seen.server.timescale.schema)
-    there, kept = seen.views.get(name), seen.aggregates.get(name, Aggregate())
+def _aggregate(observed: DatabaseState, rollup: Rollup, builder: PlanBuilder) -> None:
+    name, full, schema = rollup.sums, f"{pg_catalog.SCHEMA}.{rollup.sums}", quoted(observed.server.timescale.schema)
+    existing, state = observed.views.get(name), observed.aggregates.get(name, Aggregate())
     end = rollup.minutes * 60.0
     policy = (
         f"SELECT {schema}.remove_continuous_aggregate_policy({literal(full)}, if_exists => true)",
-        # Without a start: what came late, or was dropped, counts however old it is.
+        # No start offset: late and dropped rows count, however old they are.
         (
             f"SELECT {schema}.add_continuous_aggregate_policy({literal(full)}, start_offset => NULL, "
             f"end_offset => INTERVAL '{rollup.minutes} minutes', "
             f"schedule_interval => INTERVAL '{REFRESH_SECONDS} seconds')"
         ),
     )
-    if there is None:
-        if name not in seen.relations:
+    if existing is None:
+        if name not in observed.relations:
             statements = (
                 (
                     f"CREATE MATERIALIZED VIEW {full} WITH (timescaledb.continuous, "
                     f"timescaledb.materialized_only = false) AS {_sums_by_timescale(rollup, schema)} WITH NO DATA"
                 ),
                 *policy,
-                remember(name, str(rollup.minutes)),
+                record_setting(name, str(rollup.minutes)),
             )
-            notes.steps.append(Write(f"make the aggregate {name}", statements, _was(seen, name)))
+            builder.steps.append(Write(f"create the aggregate {name}", statements, _repairs_if_known(observed, name)))
         return
-    if name not in seen.aggregates:
-        notes.drift.append(Drift(name=full, what="is not a continuous aggregate", repaired=False))
+    if name not in observed.aggregates:
+        builder.drift.append(Drift(name=full, what="is not a continuous aggregate", repaired=False))
         return
-    notes.drift += drifts.columns(full, there.columns, SUMS)
-    if not kept.real_time:
-        mended = Drift(name=full, what="did not show what is newest", repaired=True)
+    builder.drift += drifts.columns(full, existing.columns, SUMS)
+    if not state.real_time:
+        repaired = Drift(name=full, what="did not show the newest rows", repaired=True)
         statement = f"ALTER MATERIALIZED VIEW {full} SET (timescaledb.materialized_only = false)"
-        notes.steps.append(Write(f"have the aggregate {name} show what is newest", (statement,), (mended,)))
-    if kept.refreshed != ((None, end, float(REFRESH_SECONDS)),):
-        mended = Drift(name=full, what="was not refreshed as it should be", repaired=True)
-        notes.steps.append(Write(f"refresh the aggregate {name}", policy, (mended,)))
-    if kept.paused:
-        notes.warnings.append(f"the refresh of {full} is paused")
+        builder.steps.append(Write(f"show the newest rows of the aggregate {name}", (statement,), (repaired,)))
+    if state.refreshed != ((None, end, float(REFRESH_SECONDS)),):
+        repaired = Drift(name=full, what="had another refresh policy", repaired=True)
+        builder.steps.append(Write(f"set the refresh policy of {name}", policy, (repaired,)))
+    if state.paused:
+        builder.warnings.append(f"the refresh of {full} is paused")
 
 
-def _view(seen: Seen, rollup: Rollup, engine: Engine, notes: Notes) -> None:
-    name, full, there = rollup.name, f"{pg_catalog.SCHEMA}.{rollup.name}", seen.views.get(rollup.name)
-    if there is None and name in seen.relations:
-        notes.drift.append(Drift(name=full, what="is not a view", repaired=False))
+def _view(observed: DatabaseState, rollup: Rollup, engine: Engine, builder: PlanBuilder) -> None:
+    name, full, existing = rollup.name, f"{pg_catalog.SCHEMA}.{rollup.name}", observed.views.get(rollup.name)
+    if existing is None and name in observed.relations:
+        builder.drift.append(Drift(name=full, what="is not a view", repaired=False))
         return
-    if there is not None:
-        changed = list(drifts.columns(full, there.columns, COLUMNS))
-        notes.drift += changed
-        if changed or there.digest == seen.settings.get(name):
+    if existing is not None:
+        changed = list(drifts.columns(full, existing.columns, COLUMNS))
+        builder.drift += changed
+        if changed or existing.digest == observed.settings.get(name):
             return
     sums = f"aether.{rollup.sums}" if engine is Engine.TIMESCALE else f"({_sums_by_postgres(rollup)})"
     statements = (
-        # A view that others changed has the same columns: nothing that stands on it is lost.
+        # A view that others changed has the same columns: what depends on it is kept.
         f"CREATE OR REPLACE VIEW {full} AS {_VWAP.format(sums=sums)}",
         (
             "INSERT INTO aether.settings (name, value) "
@@ -133,10 +132,10 @@ def _view(seen: Seen, rollup: Rollup, engine: Engine, notes: Notes) -> None:
             "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
         ),
     )
-    mends = _was(seen, name, "was missing" if there is None else "was changed")
-    notes.steps.append(Write(f"make the view {name}", statements, mends))
+    repairs = _repairs_if_known(observed, name, "was missing" if existing is None else "was changed")
+    builder.steps.append(Write(f"create the view {name}", statements, repairs))
 
 
-def _was(seen: Seen, name: str, what: str = "was missing") -> tuple[Drift, ...]:
-    """The drift that a step mends, if we had made that before."""
-    return (Drift(name=f"{pg_catalog.SCHEMA}.{name}", what=what, repaired=True),) if name in seen.settings else ()
+def _repairs_if_known(observed: DatabaseState, name: str, what: str = "was missing") -> tuple[Drift, ...]:
+    """The drift that a step repairs, if we had created the object before."""
+    return (Drift(name=f"{pg_catalog.SCHEMA}.{name}", what=what, repaired=True),) if name in observed.settings else ()

@@ -1,4 +1,4 @@
-"""Reads a database's catalogue into values. Changes nothing."""
+"""Reads a database's catalog into values. Read-only."""
 
 # ruff: noqa: S608 - queries are made of constants and quoted names
 
@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy
 
 from aether_operator.database.pg_catalog import (
-    BOOKS,
     COMPRESSION,
     GROWING_TABLES,
+    INTERNAL_TABLES,
     ROLLUPS,
     TABLES,
     Aggregate,
     Column,
+    DatabaseState,
     Extension,
-    Keeping,
-    Part,
+    Partition,
+    Partitioning,
     Progress,
     Role,
-    Seen,
     ServerFacts,
     Table,
     View,
@@ -71,41 +71,41 @@ FROM pg_namespace n WHERE n.nspname = :schema
 _ROLLUP_NAMES: Final = [name for rollup in ROLLUPS for name in (rollup.name, rollup.sums)]
 
 
-class Unreadable(Exception):
-    """Something of ours is there and is not ours."""
+class CatalogUnreadable(Exception):
+    """A table of ours exists that our login may not read: somebody else created it."""
 
 
 def rows(connection: Connection, sql: str, **values: Any) -> Sequence[Row[Any]]:
-    """What a query answers."""
+    """The rows of a query."""
     return connection.execute(sqlalchemy.text(sql), values).all()
 
 
-def server(connection: Connection) -> ServerFacts:
-    """What a connection check asks."""
+def read_server(connection: Connection) -> ServerFacts:
+    """What a connection check needs, in a transaction of its own."""
     with connection.begin():
         return facts(connection)
 
 
 def facts(connection: Connection) -> ServerFacts:
-    """The same within a transaction that is there."""
+    """What a connection check needs, within the open transaction."""
     (one,) = rows(connection, _SERVER)
     extensions = {
         row.name: Extension(installed=row.installed, available=row.available, schema=row.schema)
         for row in rows(connection, _EXTENSIONS)
     }
     partman = extensions.get("pg_partman", Extension())
-    lacking: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     if partman.installed:
-        (may,) = rows(connection, _PARTMAN_RIGHTS, schema=partman.schema)
-        lacking = tuple(
-            what
-            for what, had in (
-                (f"USAGE on schema {partman.schema}", may.uses),
-                (f"CREATE on schema {partman.schema}", may.creates),
-                (f"ALL on the tables of schema {partman.schema}", may.writes),
-                (f"EXECUTE on the functions of schema {partman.schema}", may.calls),
+        (rights,) = rows(connection, _PARTMAN_RIGHTS, schema=partman.schema)
+        missing = tuple(
+            right
+            for right, granted in (
+                (f"USAGE on schema {partman.schema}", rights.uses),
+                (f"CREATE on schema {partman.schema}", rights.creates),
+                (f"ALL on the tables of schema {partman.schema}", rights.writes),
+                (f"EXECUTE on the functions of schema {partman.schema}", rights.calls),
             )
-            if not had
+            if not granted
         )
     return ServerFacts(
         version=one.version.split(" ")[0],
@@ -116,7 +116,7 @@ def facts(connection: Connection) -> ServerFacts:
         superuser=one.superuser,
         creates_roles=one.creates_roles,
         may_create=one.may_create,
-        partman_rights=lacking,
+        partman_rights=missing,
         standby=one.standby,
     )
 
@@ -233,26 +233,28 @@ GROUP BY 1, 2
 """
 
 
-def look(connection: Connection, *, days: Mapping[str, int], logins: Mapping[DatabaseUser, str]) -> Seen:
-    """The whole of what concerns us, in one transaction.
+def observe(connection: Connection, *, days: Mapping[str, int], logins: Mapping[DatabaseUser, str]) -> DatabaseState:
+    """Read the server, our schema and our logins in one transaction.
 
     Args:
-        connection: In no transaction.
-        days: Table → the retention that is wanted; whether rows are older is asked where another one is in force.
-        logins: The names of the logins that are wanted.
+        connection: Outside of a transaction.
+        days: Table → the desired retention; where another one is in force, the table is searched for older rows.
+        logins: The names of the desired logins.
     """
     with connection.begin():
         seen_server = facts(connection)
         relations = {row.name: row for row in rows(connection, _RELATIONS)}
         (moment,) = rows(connection, "SELECT now() AS now, to_regnamespace('aether') IS NOT NULL AS schema")
-        hidden = sorted(name for name in BOOKS if name in relations and not relations[name].readable)
+        hidden = sorted(name for name in INTERNAL_TABLES if name in relations and not relations[name].readable)
         if hidden:
-            raise Unreadable(f"the login may not read the table aether.{hidden[0]}, which somebody else made")
-        books = {name: rows(connection, f"SELECT * FROM aether.{name}") for name in BOOKS if name in relations}
-        owner, fence = _first(books, "ownership"), _first(books, "fence")
-        revision, progress = _first(books, "alembic_version"), _first(books, "progress")
-        venue = getattr(owner, "venue", None)  # the releases before did not have the column
-        return Seen(
+            raise CatalogUnreadable(f"the login may not read the table aether.{hidden[0]}, which somebody else created")
+        internal = {
+            name: rows(connection, f"SELECT * FROM aether.{name}") for name in INTERNAL_TABLES if name in relations
+        }
+        owner, fence = _first(internal, "ownership"), _first(internal, "fence")
+        revision, progress = _first(internal, "alembic_version"), _first(internal, "progress")
+        venue = getattr(owner, "venue", None)  # earlier releases did not have the column
+        return DatabaseState(
             now=moment.now,
             server=seen_server,
             schema=moment.schema,
@@ -265,9 +267,9 @@ def look(connection: Connection, *, days: Mapping[str, int], logins: Mapping[Dat
             holder=fence.holder if fence else "",
             revision=revision and revision.version_num,
             progress=progress and Progress(revision=progress.revision, done=progress.done, digest=progress.digest),
-            settings={row.name: row.value for row in books.get("settings", ())},
+            settings={row.name: row.value for row in internal.get("settings", ())},
             tables=_tables(connection, relations),
-            keeping=_keeping(connection, seen_server, relations, days),
+            partitioning=_partitioning(connection, seen_server, relations, days),
             views=_views(connection),
             aggregates=_aggregates(connection, seen_server),
             roles=_roles(connection, logins, frozenset(relations)),
@@ -281,12 +283,12 @@ def _one(connection: Connection, sql: str, **values: Any) -> Any:
 def _holds_rows(connection: Connection, relations: Mapping[str, Row[Any]]) -> bool:
     there = [name for name in GROWING_TABLES if name in relations]
     if not all(relations[name].readable for name in there):
-        return True  # who may not look does not know
+        return True  # without the right to read them, they may have rows
     return any(_one(connection, f"SELECT EXISTS (SELECT FROM aether.{name})") for name in there)
 
 
-def _first(books: Mapping[str, Sequence[Row[Any]]], name: str) -> Any:
-    found = books.get(name, ())
+def _first(internal: Mapping[str, Sequence[Row[Any]]], name: str) -> Any:
+    found = internal.get(name, ())
     return found[0] if found else None
 
 
@@ -311,12 +313,12 @@ def _tables(connection: Connection, relations: Mapping[str, Row[Any]]) -> dict[s
     }
 
 
-def _keeping(
+def _partitioning(
     connection: Connection, server: ServerFacts, relations: Mapping[str, Row[Any]], days: Mapping[str, int]
-) -> dict[str, Keeping]:
+) -> dict[str, Partitioning]:
     names = [name for name in GROWING_TABLES if name in relations]
     partitioned = [name for name in names if relations[name].kind == "p"]
-    kept = dict.fromkeys(names, Keeping())
+    kept = dict.fromkeys(names, Partitioning())
     if partitioned:
         kept |= _by_partman(connection, server, partitioned)
     if server.timescale.installed and len(partitioned) < len(names):
@@ -325,34 +327,38 @@ def _keeping(
         if one.engine is None or one.in_force == days[name]:
             continue
         readable = relations[name].readable
-        # Who may not look does not know: nothing is lost.
+        # Without the right to read the rows, assume that there are older ones: then nothing is dropped.
         older = not readable or _one(connection, _OLDER.format(name=name), days=days[name])
-        parts = tuple(_counted(connection, server, part) for part in one.parts) if older and readable else one.parts
-        kept[name] = replace(one, older=older, parts=parts)
+        partitions = (
+            tuple(_counted(connection, server, part) for part in one.partitions)
+            if older and readable
+            else one.partitions
+        )
+        kept[name] = replace(one, older=older, partitions=partitions)
     return kept
 
 
-def _by_partman(connection: Connection, server: ServerFacts, names: list[str]) -> dict[str, Keeping]:
-    parts = _grouped(rows(connection, _PARTITIONS, names=names))
+def _by_partman(connection: Connection, server: ServerFacts, names: list[str]) -> dict[str, Partitioning]:
+    partitions = _grouped(rows(connection, _PARTITIONS, names=names))
     configs: dict[str, Row[Any]] = {}
     if server.partman.installed:
-        asked = rows(connection, _PART_CONFIG.format(schema=quoted(server.partman.schema)))
-        configs = {row.relation: row for row in asked}
+        found = rows(connection, _PART_CONFIG.format(schema=quoted(server.partman.schema)))
+        configs = {row.relation: row for row in found}
     kept = {}
     for name in names:
-        default = next((row.name for row in parts.get(name, ()) if row.start is None), "")
-        one = Keeping(
-            parts=tuple(
-                Part(name=row.name, start=row.start, end=row.end, rows=row.rows if row.rows >= 0 else None)
-                for row in parts.get(name, ())
+        default = next((row.name for row in partitions.get(name, ()) if row.start is None), "")
+        one = Partitioning(
+            partitions=tuple(
+                Partition(name=row.name, start=row.start, end=row.end, rows=row.rows if row.rows >= 0 else None)
+                for row in partitions.get(name, ())
                 if row.start is not None
             ),
             default=default,
         )
-        if default and one.parts:
+        if default and one.partitions:
             bins = _STRAYS.format(default=default)
-            given = {"days": GROWING_TABLES[name].part_days, "begin": one.parts[-1].end}
-            one = replace(one, strays=tuple(row.start for row in rows(connection, bins, **given)))
+            values = {"days": GROWING_TABLES[name].part_days, "begin": one.partitions[-1].end}
+            one = replace(one, strays=tuple(row.start for row in rows(connection, bins, **values)))
         if name in configs:
             config = configs[name]
             one = replace(
@@ -368,7 +374,7 @@ def _by_partman(connection: Connection, server: ServerFacts, names: list[str]) -
     return kept
 
 
-def _by_timescale(connection: Connection, names: list[str]) -> dict[str, Keeping]:
+def _by_timescale(connection: Connection, names: list[str]) -> dict[str, Partitioning]:
     hypertables = rows(connection, _HYPERTABLES, names=names)
     jobs, chunks = (_grouped(rows(connection, sql, names=names)) for sql in (_JOBS, _CHUNKS))
     shapes = _grouped(rows(connection, _COMPRESSION, names=names)) if any(one.compressed for one in hypertables) else {}
@@ -377,19 +383,19 @@ def _by_timescale(connection: Connection, names: list[str]) -> dict[str, Keeping
         name = table.relation
         own = {row.name: row for row in jobs.get(name, ())}
         retention, compression = own.get("policy_retention"), own.get("policy_compression")
-        kept[name] = Keeping(
+        kept[name] = Partitioning(
             engine=Engine.TIMESCALE,
             days=retention and retention.days,
             compress_days=compression and compression.days,
             compressed={(row.segmentby, row.orderby) for row in shapes.get(name, ())} == {COMPRESSION},
             paused=tuple(sorted(row.name for row in own.values() if not row.scheduled)),
-            parts=tuple(Part(name=row.name, start=row.start, end=row.end) for row in chunks.get(name, ())),
+            partitions=tuple(Partition(name=row.name, start=row.start, end=row.end) for row in chunks.get(name, ())),
         )
     return kept
 
 
 def _grouped(found: Sequence[Row[Any]]) -> dict[str, list[Row[Any]]]:
-    """Rows by the relation that they are about."""
+    """Rows grouped by their relation."""
     grouped: dict[str, list[Row[Any]]] = {}
     for row in found:
         grouped.setdefault(row.relation, []).append(row)
@@ -422,13 +428,13 @@ def _aggregates(connection: Connection, server: ServerFacts) -> dict[str, Aggreg
     return found
 
 
-def _counted(connection: Connection, server: ServerFacts, part: Part) -> Part:
-    """With the planner's guess of its rows, which for a compressed chunk only TimescaleDB knows."""
+def _counted(connection: Connection, server: ServerFacts, part: Partition) -> Partition:
+    """The partition with an estimate of its rows, which for a compressed chunk only TimescaleDB has."""
     if not server.timescale.installed or part.rows is not None:
         return part
     schema = quoted(server.timescale.schema)
-    guess = _one(connection, f"SELECT {schema}.approximate_row_count(to_regclass(:name))", name=part.name)
-    return replace(part, rows=guess or None)
+    estimate = _one(connection, f"SELECT {schema}.approximate_row_count(to_regclass(:name))", name=part.name)
+    return replace(part, rows=estimate or None)
 
 
 def _roles(

@@ -1,4 +1,4 @@
-"""The connection check: can this login, on this server, carry a platform's schema?"""
+"""The connection check: can this login create and maintain a platform's schema on this server?"""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 def check(endpoint: Endpoint, timescale: Timescale, *, deadline: float) -> ServerReport:
-    """Log in and look; blocks for at most `deadline` seconds (and the time that looking up a name takes)."""
+    """Log in and read what the server can do; blocks for at most `deadline` seconds and the time of a DNS lookup."""
     try:
         with connections.session(endpoint, deadline=deadline) as connection:
-            facts = catalog_reader.server(connection)
-    except connections.ConnectionFailed as refused:
-        return ServerReport(server=Server.POSTGRES, reason=refused.reason, message=refused.message)
+            facts = catalog_reader.read_server(connection)
+    except connections.ConnectionFailed as failure:
+        return ServerReport(server=Server.POSTGRES, reason=failure.reason, message=failure.message)
     chosen = servers.choose(facts, timescale, database=endpoint.database)
     return ServerReport(
         server=Server.POSTGRES,
-        reason=chosen.reason if isinstance(chosen, servers.Unfit) else Reason.READY,
-        message=f"{connections.place(endpoint)}: {chosen.message}" if isinstance(chosen, servers.Unfit) else "",
+        reason=chosen.reason if isinstance(chosen, servers.Unsuitable) else Reason.READY,
+        message=f"{connections.address(endpoint)}: {chosen.message}" if isinstance(chosen, servers.Unsuitable) else "",
         version=facts.version,
         timescale=facts.timescale.version,
         partman=facts.partman.version,

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: opened within a deadline, cut when it passes; a refusal is a value without secrets."""
+"""Connections to PostgreSQL within a deadline; a failure has a reason and a message without secrets."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from aether_operator.observed.endpoints import Endpoint
 
 LOCK_TIMEOUT: Final = 3.0
-"""Seconds that a statement waits for somebody else's lock: behind it waits everybody who wants the table."""
+"""Seconds that a statement waits for a lock: later statements on the table queue behind it."""
 IDLE_TIMEOUT: Final = 10.0
-"""Seconds after which the server ends a session of ours that says nothing: a stopped process holds no lock for long."""
-AUTHORITIES: Final = "/etc/ssl/certs/ca-certificates.crt"
-_REFUSALS: Final = (
+"""Seconds after which the server ends an idle session of ours, so that a stopped process holds no lock for long."""
+SYSTEM_CA_FILE: Final = "/etc/ssl/certs/ca-certificates.crt"
+_CONNECT_ERRORS: Final = (
     (Reason.DATABASE_MISSING, re.compile(r'FATAL:\s+database ".*" (does not exist|is not currently accepting)')),
     (Reason.PERMISSION_DENIED, re.compile(r"FATAL:\s+permission denied for database")),
     (
@@ -41,15 +41,15 @@ _REFUSALS: Final = (
     ),
     (Reason.TLS_FAILED, re.compile(r"SSL|TLS|certificate")),
 )
-_OWN_WORDS: Final = {
-    Reason.DATABASE_MISSING: "the database cannot be entered",
-    Reason.PERMISSION_DENIED: "the login lacks a right",
-    Reason.AUTHENTICATION_FAILED: "the login is refused",
-    Reason.TLS_FAILED: "the connection cannot be protected",
-    Reason.UNREACHABLE: "there is no connection",
+_PLAIN_MESSAGES: Final = {
+    Reason.DATABASE_MISSING: "the database does not exist, or accepts no connections",
+    Reason.PERMISSION_DENIED: "permission denied",
+    Reason.AUTHENTICATION_FAILED: "authentication failed",
+    Reason.TLS_FAILED: "TLS failed",
+    Reason.UNREACHABLE: "no connection",
 }
-"""What is told of a server that does not let us in, where its own words quote the Secret."""
-_STATES: Final = {
+"""The message of a failed connection, where the server's own quotes the Secret."""
+_REASONS_BY_SQLSTATE: Final = {
     "42501": Reason.PERMISSION_DENIED,
     "25006": Reason.PERMISSION_DENIED,
     "55P03": Reason.WAITING_FOR_LOCK,
@@ -58,7 +58,7 @@ _STATES: Final = {
 
 
 class ConnectionFailed(Exception):
-    """There is no connection, or not any more."""
+    """The connection could not be opened, or broke."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
@@ -66,46 +66,46 @@ class ConnectionFailed(Exception):
         self.message = message
 
 
-def place(endpoint: Endpoint) -> str:
-    """What a message says of where we went."""
+def address(endpoint: Endpoint) -> str:
+    """`host:port/database` for a message."""
     return f"{names.address(endpoint.host, endpoint.port)}/{endpoint.database}"
 
 
 @contextlib.contextmanager
 def session(endpoint: Endpoint, *, deadline: float, idle: float = IDLE_TIMEOUT) -> Iterator[sqlalchemy.Connection]:
-    """One connection for a block; after `deadline` seconds it is cut, whatever it is doing.
+    """One connection for a block; after `deadline` seconds its socket is shut down.
 
     Raises:
-        Refused: It cannot be had, or broke.
+        ConnectionFailed: It cannot be opened, or broke.
     """
     started = time.monotonic()
-    opened = _open(endpoint, deadline)
+    driver_connection = _open(endpoint, deadline)
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://",
-        creator=lambda: opened,
+        creator=lambda: driver_connection,
         poolclass=NullPool,
         hide_parameters=True,
         use_native_hstore=False,
     )
     left = max(deadline - (time.monotonic() - started), 0.1)
     try:
-        with _cut_after(opened, left), engine.connect() as connection:
-            # A statement ends before the connection is cut: then the server can say so.
-            _limit(connection, statement=max(left - 1, left / 2), idle=idle)
+        with _abort_after(driver_connection, left), engine.connect() as connection:
+            # Statements time out before the socket is shut down, so that the server can report it.
+            _set_timeouts(connection, statement=max(left - 1, left / 2), idle=idle)
             yield connection
     except sqlalchemy.exc.DBAPIError as fault:
-        if opened.closed or opened.broken:
+        if driver_connection.closed or driver_connection.broken:
             late = time.monotonic() - started >= deadline
             why = f"no answer within {deadline:g} s" if late else "the connection broke"
-            raise ConnectionFailed(Reason.UNREACHABLE, f"{place(endpoint)}: {why}") from None
-        reason, message = told(fault, endpoint)
-        raise ConnectionFailed(reason, f"{place(endpoint)}: {message}") from None
+            raise ConnectionFailed(Reason.UNREACHABLE, f"{address(endpoint)}: {why}") from None
+        reason, message = statement_error(fault, endpoint)
+        raise ConnectionFailed(reason, f"{address(endpoint)}: {message}") from None
     finally:
         engine.dispose()
-        opened.close()
+        driver_connection.close()
 
 
-def _limit(connection: sqlalchemy.Connection, *, statement: float, idle: float) -> None:
+def _set_timeouts(connection: sqlalchemy.Connection, *, statement: float, idle: float) -> None:
     limits = {
         "TimeZone": "UTC",
         "DateStyle": "ISO, YMD",
@@ -120,40 +120,41 @@ def _limit(connection: sqlalchemy.Connection, *, statement: float, idle: float) 
         connection.exec_driver_sql(f"SELECT {settings}")
 
 
-def told(fault: DBAPIError, endpoint: Endpoint) -> tuple[Reason, str]:
-    """What the server said of a statement: its first line, and nothing of the statement, which may hold a verifier."""
+def statement_error(fault: DBAPIError, endpoint: Endpoint) -> tuple[Reason, str]:
+    """The reason and the server's message; nothing of the statement, which may contain a password's verifier."""
     cause = fault.orig
     state = cause.sqlstate if isinstance(cause, psycopg.Error) else None
     if not isinstance(cause, psycopg.Error) or state is None:
         return Reason.UNREACHABLE, "the connection broke"
     if state == "57014":
-        return Reason.FAILED, "a statement took longer than the time it had"
-    return _STATES.get(state, Reason.FAILED), f"{endpoint.excerpt(cause.diag.message_primary or '')} (SQLSTATE {state})"
+        return Reason.FAILED, "a statement timed out"
+    message = endpoint.excerpt(cause.diag.message_primary or "")
+    return _REASONS_BY_SQLSTATE.get(state, Reason.FAILED), f"{message} (SQLSTATE {state})"
 
 
-def passing(fault: DBAPIError) -> bool:
-    """Whether a fault is of the moment (a failover, a lack of something, a cut connection), not of the statement."""
+def is_transient(fault: DBAPIError) -> bool:
+    """Whether an error is transient (a failover, no resources, a broken connection), and not of the statement."""
     cause = fault.orig
     state = cause.sqlstate if isinstance(cause, psycopg.Error) else None
     return state is None or state[:2] in {"08", "53", "57"}
 
 
-def opens(endpoint: Endpoint, *, deadline: float) -> bool | None:
-    """Whether a login is let in; None where something else is in the way."""
+def can_log_in(endpoint: Endpoint, *, deadline: float) -> bool | None:
+    """Whether a login's password is accepted; None where another error hides it."""
     try:
         _open(endpoint, deadline).close()
-    except ConnectionFailed as refused:
-        return False if refused.reason is Reason.AUTHENTICATION_FAILED else None
+    except ConnectionFailed as error:
+        return False if error.reason is Reason.AUTHENTICATION_FAILED else None
     return True
 
 
 def _open(endpoint: Endpoint, deadline: float) -> psycopg.Connection[tuple[Any, ...]]:
-    where = place(endpoint)
+    prefix = address(endpoint)
     try:
-        found = {one[4][0] for one in socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)}
+        addresses = {one[4][0] for one in socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)}
     except (socket.gaierror, UnicodeError):
-        raise ConnectionFailed(Reason.UNREACHABLE, f"{where}: no such host name") from None
-    with _authorities(endpoint) as transport:
+        raise ConnectionFailed(Reason.UNREACHABLE, f"{prefix}: no such host name") from None
+    with _tls_parameters(endpoint) as tls:
         try:
             return psycopg.connect(
                 host=endpoint.host,
@@ -161,7 +162,7 @@ def _open(endpoint: Endpoint, deadline: float) -> psycopg.Connection[tuple[Any, 
                 dbname=endpoint.database,
                 user=endpoint.username,
                 password=endpoint.password.text,
-                connect_timeout=max(2, int(deadline / len(found))),  # psycopg gives it to each address
+                connect_timeout=max(2, int(deadline / len(addresses))),  # psycopg applies it to each address
                 gssencmode="disable",
                 keepalives_idle=5,
                 keepalives_interval=5,
@@ -169,58 +170,60 @@ def _open(endpoint: Endpoint, deadline: float) -> psycopg.Connection[tuple[Any, 
                 tcp_user_timeout=max(2000, int(deadline * 1000)),
                 application_name="aether-operator",
                 prepare_threshold=None,
-                **transport,
+                **tls,
             )
         except psycopg.OperationalError as fault:
-            reason, said = refusal(str(fault), asked_password=_asked_password(fault))
-            words = endpoint.excerpt(said)
-            why = f"{_OWN_WORDS[reason]} {words}" if words == secrecy.WITHHELD else words
+            reason, text = connect_error(str(fault), asked_for_password=_asked_for_password(fault))
+            words = endpoint.excerpt(text)
+            why = f"{_PLAIN_MESSAGES[reason]} {words}" if words == secrecy.WITHHELD else words
             if endpoint.ca and "could not read root certificate file" in str(fault):
-                why = "ca.crt of the Secret is not a certificate in PEM"  # the file that libpq names is nobody's
+                why = "ca.crt of the Secret is not a certificate in PEM"  # libpq names our memory file
             if isinstance(fault, psycopg.errors.ConnectionTimeout):
                 reason, why = Reason.UNREACHABLE, f"no answer within {deadline:g} s"
         except psycopg.Error:
-            reason, why = Reason.UNREACHABLE, "this address and login cannot be used"
-    raise ConnectionFailed(reason, f"{where}: {why}")
+            reason, why = Reason.UNREACHABLE, "the address or the login is invalid"
+    raise ConnectionFailed(reason, f"{prefix}: {why}")
 
 
-def _asked_password(fault: psycopg.OperationalError) -> bool:
+def _asked_for_password(fault: psycopg.OperationalError) -> bool:
     return fault.pgconn is not None and fault.pgconn.used_password
 
 
-def refusal(text: str, *, asked_password: bool) -> tuple[Reason, str]:
-    """Why a server did not let us in, from what libpq says: it gives no codes for that.
+def connect_error(text: str, *, asked_for_password: bool) -> tuple[Reason, str]:
+    """The reason and message of a failed connection, parsed from libpq's text: libpq gives no codes for it.
 
-    A server that speaks another language than English is understood as far as that it wanted a password.
+    Of a server with messages in another language, only a failed password is recognised.
     """
-    said = re.search(r"FATAL:\s+(.*)", text)
-    words = said.group(1).strip() if said else ""
-    for reason, pattern in _REFUSALS:
+    fatal = re.search(r"FATAL:\s+(.*)", text)
+    words = fatal.group(1).strip() if fatal else ""
+    for reason, pattern in _CONNECT_ERRORS:
         if pattern.search(text):
             return reason, words or _first_cause(text)
-    if asked_password and not words.startswith(("the database system", "sorry", "too many", "remaining connection")):
-        return Reason.AUTHENTICATION_FAILED, words or "the login was refused"
+    if asked_for_password and not words.startswith(
+        ("the database system", "sorry", "too many", "remaining connection")
+    ):
+        return Reason.AUTHENTICATION_FAILED, words or "authentication failed"
     return Reason.UNREACHABLE, words or _first_cause(text)
 
 
 def _first_cause(text: str) -> str:
-    """The part of libpq's first line that is no address: `connection refused`, a certificate's fault."""
+    """The cause in libpq's first line, without the address: `Connection refused`, a certificate's error."""
     line = next((one for one in text.splitlines() if "failed: " in one or "error" in one.lower()), "")
     cause = line.rpartition("failed: ")[2].strip()
-    return cause or "it could not be reached"
+    return cause or "it is unreachable"
 
 
 @contextlib.contextmanager
-def _authorities(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
-    """How libpq protects the connection. The authorities' file is memory: the operator's root is read-only."""
+def _tls_parameters(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
+    """The TLS parameters for libpq. The CA file is in memory, since the operator's root file system is read-only."""
     if not endpoint.tls:
         yield {"sslmode": "disable"}
         return
     if not endpoint.ca:
-        known = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or AUTHORITIES
+        known = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or SYSTEM_CA_FILE
         yield {"sslmode": "verify-full", "sslrootcert": known if Path(known).is_file() else "system"}
         return
-    file = os.memfd_create("authorities")
+    file = os.memfd_create("ca.crt")
     try:
         os.write(file, endpoint.ca.encode())
         yield {"sslmode": "verify-full", "sslrootcert": f"/proc/{os.getpid()}/fd/{file}"}
@@ -229,19 +232,19 @@ def _authorities(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _cut_after(opened: psycopg.Connection[Any], seconds: float) -> Iterator[None]:
-    """End the connection's socket when the time is over: a server that was stopped answers no timeout of its own."""
-    line = socket.socket(fileno=os.dup(opened.fileno()))
+def _abort_after(connection: psycopg.Connection[Any], seconds: float) -> Iterator[None]:
+    """Shut the socket down after `seconds`: a server that was stopped does not enforce its own timeouts."""
+    sock = socket.socket(fileno=os.dup(connection.fileno()))
 
-    def cut() -> None:
-        with contextlib.suppress(OSError):  # it is closed already
-            line.shutdown(socket.SHUT_RDWR)
+    def abort() -> None:
+        with contextlib.suppress(OSError):  # closed already
+            sock.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(seconds, cut)
+    timer = threading.Timer(seconds, abort)
     timer.daemon = True
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
-        line.close()
+        sock.close()

@@ -1,8 +1,8 @@
-"""The fence: of the processes that ever led, only the newest writes to a database.
+"""The fence: of all processes that have ever led, only the newest writes to a database.
 
-A row holds an epoch and who holds it. A process that leads takes the next epoch when it first touches a database; each
-of its later writes looks at the row in its own transaction and locks it against a change, so that a leader that was
-stopped and wakes finds the row taken and writes nothing.
+A row has an epoch (a fencing token) and its holder. A leader takes the next epoch when it first writes to a database.
+Each later write reads the row in its own transaction and locks it against changes, so that a leader that was stopped
+and resumes finds a newer holder and writes nothing.
 """
 
 from __future__ import annotations
@@ -24,104 +24,105 @@ if TYPE_CHECKING:
     from aether_operator.observed.endpoints import Endpoint
     from aether_operator.observed.reports import Login
 
-Where = tuple[str, int, str]
-BELIEVED: Final = 600.0
-"""Seconds for which a server that could not install TimescaleDB is not asked again: somebody may mend it."""
+DatabaseKey = tuple[str, int, str]
+"""Host, port and database."""
+TIMESCALE_RETRY_AFTER: Final = 600.0
+"""Seconds after which installing TimescaleDB is tried again: somebody may have repaired the server."""
 
 
 class FencedOff(Exception):
-    """Another process took the fence after us, and nothing is written. Who holds the Lease all the same claims anew."""
+    """Another process took the fence after this one; nothing was written. The holder of the Lease claims it again."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Fences:
-    """What one process remembers of the databases that it writes to.
+    """What this process remembers of the databases that it writes to. Safe for several threads.
 
     Args:
-        holder: Tells this process from every other, the next of the same pod included.
-        guard: Raises when this process does not lead any more; asked before every statement that writes.
+        holder: Identifies this process, also among later ones of the same pod.
+        guard: Raises when this process no longer leads; called before every statement that writes.
     """
 
     holder: str
     guard: Callable[[], object]
-    _epochs: dict[Where, int] = field(default_factory=dict)
-    _unusable: dict[Where, tuple[str, float]] = field(default_factory=dict)
-    _broke: set[Where] = field(default_factory=set)
-    _useless: dict[tuple[Where, str], str] = field(default_factory=dict, repr=False)
+    _epochs: dict[DatabaseKey, int] = field(default_factory=dict)
+    _timescale_errors: dict[DatabaseKey, tuple[str, float]] = field(default_factory=dict)
+    _timescale_breaks: set[DatabaseKey] = field(default_factory=set)
+    _rejected_passwords: dict[tuple[DatabaseKey, str], str] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def epoch(self, endpoint: Endpoint) -> int | None:
-        """The epoch that we took there, or None before we did."""
+        """The epoch that this process took there; None before it took one."""
         with self._lock:
-            return self._epochs.get(where(endpoint))
+            return self._epochs.get(database_key(endpoint))
 
-    def took(self, endpoint: Endpoint, epoch: int) -> None:
-        """Remember the epoch that we took."""
+    def record_epoch(self, endpoint: Endpoint, epoch: int) -> None:
+        """Remember the epoch that this process took."""
         with self._lock:
-            self._epochs[where(endpoint)] = epoch
+            self._epochs[database_key(endpoint)] = epoch
 
-    def forget(self, endpoint: Endpoint) -> None:
-        """We were fenced off: whoever finds that it leads all the same takes the next epoch."""
+    def forget_epoch(self, endpoint: Endpoint) -> None:
+        """Forget the epoch after being fenced off: a process that still leads takes the next one."""
         with self._lock:
-            self._epochs.pop(where(endpoint), None)
+            self._epochs.pop(database_key(endpoint), None)
 
-    def timescale_refused(self, endpoint: Endpoint) -> str:
-        """Why TimescaleDB could not be installed there lately, empty where nobody tried or it went well."""
+    def timescale_error(self, endpoint: Endpoint) -> str:
+        """Why TimescaleDB could not be installed there lately; empty where it was not tried or succeeded."""
         with self._lock:
-            why, until = self._unusable.get(where(endpoint), ("", 0.0))
+            why, until = self._timescale_errors.get(database_key(endpoint), ("", 0.0))
             return why if time.monotonic() < until else ""
 
-    def refuse_timescale(self, endpoint: Endpoint, why: str) -> None:
-        """Remember it: trying may end the connection."""
+    def record_timescale_error(self, endpoint: Endpoint, why: str) -> None:
+        """Remember why installing TimescaleDB failed: a further try may end the connection again."""
         with self._lock:
-            self._unusable[where(endpoint)] = (why, time.monotonic() + BELIEVED)
+            self._timescale_errors[database_key(endpoint)] = (why, time.monotonic() + TIMESCALE_RETRY_AFTER)
 
-    def broke_at_timescale(self, endpoint: Endpoint) -> bool:
-        """Whether installing it was cut short there before; from now on it was."""
+    def timescale_install_broke(self, endpoint: Endpoint) -> bool:
+        """Whether an earlier installation broke the connection there; records that one has now."""
         with self._lock:
-            before = where(endpoint) in self._broke
-            self._broke.add(where(endpoint))
+            before = database_key(endpoint) in self._timescale_breaks
+            self._timescale_breaks.add(database_key(endpoint))
             return before
 
-    def useless(self, endpoint: Endpoint, login: Login) -> bool:
-        """Whether the server refused a login with this password just after we had set it."""
+    def password_rejected(self, endpoint: Endpoint, login: Login) -> bool:
+        """Whether the server rejected this password right after it was set."""
         with self._lock:
-            return self._useless.get((where(endpoint), login.username)) == login.password.text
+            return self._rejected_passwords.get((database_key(endpoint), login.username)) == login.password.text
 
-    def tried(self, endpoint: Endpoint, login: Login, *, works: bool) -> None:
-        """Remember whether it is any use to set a login's password."""
+    def record_password(self, endpoint: Endpoint, login: Login, *, works: bool) -> None:
+        """Remember whether a login works with the password that was set."""
         with self._lock:
             if works:
-                self._useless.pop((where(endpoint), login.username), None)
+                self._rejected_passwords.pop((database_key(endpoint), login.username), None)
             else:
-                self._useless[where(endpoint), login.username] = login.password.text
+                self._rejected_passwords[database_key(endpoint), login.username] = login.password.text
 
 
-def where(endpoint: Endpoint) -> Where:
-    """Which database."""
+def database_key(endpoint: Endpoint) -> DatabaseKey:
+    """The key of an endpoint's database."""
     return endpoint.host, endpoint.port, endpoint.database
 
 
-def mine(fences: Fences, endpoint: Endpoint, *, epoch: int | None, holder: str) -> bool:
-    """Whether the row is ours; False when it has yet to be taken.
+def is_ours(fences: Fences, endpoint: Endpoint, *, epoch: int | None, holder: str) -> bool:
+    """Whether this process holds the row; False where it has yet to take it.
 
     Raises:
-        FencedOff: Another process took it after us.
+        FencedOff: Another process took it later.
     """
     if holder == fences.holder:
         return True
-    taken = fences.epoch(endpoint)
-    if taken is None:
+    ours = fences.epoch(endpoint)
+    if ours is None:
         return False
-    if epoch is not None and epoch > taken:
-        fences.forget(endpoint)
+    if epoch is not None and epoch > ours:
+        fences.forget_epoch(endpoint)
         address = names.address(endpoint.host, endpoint.port)
         raise FencedOff(f"database {endpoint.database} at {address} is led by {holder}")
-    return False  # an older epoch than ours, or none: the database was made anew or restored
+    return False  # an older epoch than ours, or none: the database was recreated or restored
 
 
 def claim(connection: Connection, fences: Fences, endpoint: Endpoint) -> None:
-    """Take the next epoch."""
+    """Take the next epoch: from now on other processes are fenced off."""
     fences.guard()
     with connection.begin():
         epoch = connection.execute(
@@ -132,27 +133,27 @@ def claim(connection: Connection, fences: Fences, endpoint: Endpoint) -> None:
             ),
             {"holder": fences.holder},
         ).scalar_one()
-    fences.took(endpoint, epoch)
+    fences.record_epoch(endpoint, epoch)
 
 
 def write(connection: Connection, fences: Fences, endpoint: Endpoint, statements: Sequence[str]) -> None:
-    """Carry statements out in one transaction, behind the fence.
+    """Execute statements in one transaction that also checks the fence.
 
     Raises:
-        FencedOff: Another process took it after us.
+        FencedOff: Another process took it later.
     """
     with connection.begin():
         row = connection.execute(sqlalchemy.text("SELECT epoch, holder FROM aether.fence WHERE id = 1 FOR SHARE")).one()
-        if not mine(fences, endpoint, epoch=row.epoch, holder=row.holder):
-            raise FencedOff(f"the fence of database {endpoint.database} is not ours")
+        if not is_ours(fences, endpoint, epoch=row.epoch, holder=row.holder):
+            raise FencedOff(f"another process holds the fence of database {endpoint.database}")
         for statement in statements:
             fences.guard()
-            # Not through SQLAlchemy's text(), which would read `::` and `:name` in it.
+            # Not with SQLAlchemy's text(), which would interpret `::` and `:name`.
             connection.exec_driver_sql(statement.replace("%", "%%"))
 
 
 def prepare(connection: Connection, fences: Fences, statement: str) -> None:
-    """Carry out a statement that makes what the fence stands on; it says IF NOT EXISTS: anybody may repeat it."""
+    """Execute a statement that the fence itself needs, without the fence; it has IF NOT EXISTS and may be repeated."""
     fences.guard()
     with connection.begin():
         connection.exec_driver_sql(statement)

@@ -1,4 +1,4 @@
-"""The logins of the database beside our own: what makes them, and what puts them right. Values only."""
+"""Plans the logins of the database beside our own: their creation and repair. Pure functions."""
 
 from __future__ import annotations
 
@@ -6,163 +6,195 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from aether_operator.catalog import logins
-from aether_operator.database.steps import Write, literal, quoted, remember
+from aether_operator.database.steps import Write, literal, quoted, record_setting
 from aether_operator.observed.reports import Drift
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from aether_operator.catalog.logins import DatabaseUser, Privileges
-    from aether_operator.database.pg_catalog import Role, Seen
-    from aether_operator.database.steps import Notes
+    from aether_operator.database.pg_catalog import DatabaseState, Role
+    from aether_operator.database.steps import PlanBuilder
 
 ATTRIBUTES: Final = "LOGIN NOINHERIT NOCREATEROLE NOCREATEDB"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """Which login, for which platform, of which database."""
+class DesiredLogin:
+    """A login that a platform needs on its database."""
 
     user: DatabaseUser
     name: str
     owner: str
     database: str
     secret: str
-    """Where a person finds its password."""
+    """The name of the Secret with its password."""
 
     @property
     def rights(self) -> Privileges:
-        """What it may."""
+        """Its privileges and settings."""
         return logins.PRIVILEGES[self.user]
 
     @property
-    def mark(self) -> str:
-        """The role's comment: roles are the whole server's, and another platform's is left alone."""
+    def comment_for_owner(self) -> str:
+        """The role's comment, which names its owner: a role of another owner on the same server is left unchanged."""
         return f"aether: {self.rights.description} for {self.owner}"
 
 
 def password_step(name: str) -> str:
-    """What the step is called that sets the password."""
+    """The name of the step that sets the password."""
     return f"set the password of {name}"
 
 
-def plan(seen: Seen, wanted: Wanted, verifier: Callable[[], str], notes: Notes, *, useless: bool) -> None:
-    """What is to be done, or what only a person can do.
+def plan(
+    observed: DatabaseState,
+    desired: DesiredLogin,
+    verifier: Callable[[], str],
+    builder: PlanBuilder,
+    *,
+    password_rejected: bool,
+) -> None:
+    """Add the steps that create or repair a login, or report what only a person can do.
 
     Args:
-        seen: The database as it is.
-        wanted: The login.
-        verifier: Makes what the server keeps of the wanted password.
-        notes: Are added to.
-        useless: Whether the server refused the login just after that password was set.
+        observed: The database as it is.
+        desired: The login.
+        verifier: Computes the SCRAM verifier of the desired password.
+        builder: Collects the steps and findings.
+        password_rejected: Whether the server rejected the login right after this password was set.
     """
-    name, live, optional = wanted.name, seen.roles.get(wanted.user), not wanted.rights.needed
+    name, live, optional = desired.name, observed.roles.get(desired.user), not desired.rights.needed
     if live is None:
-        if seen.server.creates_roles:
-            notes.steps.append(
-                Write(f"make the login {name}", tuple(_making(seen, wanted, verifier)), optional=optional)
+        if observed.server.creates_roles:
+            builder.steps.append(
+                Write(
+                    f"create the login {name}",
+                    tuple(_create_statements(observed, desired, verifier)),
+                    optional=optional,
+                )
             )
         else:
-            _lacking(wanted, notes, f"the login may not create roles: there is no login {name}", _by_hand(wanted))
+            problem = f"the login may not create roles: there is no login {name}"
+            _report(desired, builder, problem, _create_by_hand(desired))
         return
-    if live.comment != wanted.mark:
-        _lacking(wanted, notes, f"the login {name} is somebody else's, and is left alone", _given(wanted))
+    if live.comment != desired.comment_for_owner:
+        _report(
+            desired,
+            builder,
+            f"the login {name} belongs to somebody else and is left unchanged",
+            _assign_by_hand(desired),
+        )
         return
     if live.powers:
-        notes.warnings.append(f"the login {name} has {', '.join(live.powers)}, which it should not")
+        builder.warnings.append(f"the login {name} has {', '.join(live.powers)}, which it should not")
         return
-    for statement, what in _settings(live, wanted):
-        if seen.server.creates_roles:
-            notes.steps.append(_mending(wanted, statement, what, optional=True))
-        else:  # it works without
-            notes.warnings.append(f"the login {name} {what}: {statement}")
-    for statement, what in _rights(live, wanted):
-        notes.steps.append(_mending(wanted, statement, what, optional=optional))
-    may_not = [
+    for statement, what in _setting_repairs(live, desired):
+        if observed.server.creates_roles:
+            builder.steps.append(_repair_step(desired, statement, what, optional=True))
+        else:  # the platform works without them
+            builder.warnings.append(f"the login {name} {what}: {statement}")
+    for statement, what in _grant_repairs(live, desired):
+        builder.steps.append(_repair_step(desired, statement, what, optional=optional))
+    missing = [
         what
-        for what, may in (("connect", live.connects), ("make temporary tables", _temporary(live, wanted)))
+        for what, may in (("connect", live.connects), ("create temporary tables", _temporary(live, desired)))
         if not may
     ]
-    if may_not and not live.grantable:
-        told = f"only the owner of database {wanted.database} can let it"
-        _lacking(wanted, notes, f"the login {name} may not {' and may not '.join(may_not)}", told)
+    if missing and not live.grantable:
+        remedy = f"only the owner of database {desired.database} can grant that"
+        _report(desired, builder, f"the login {name} may not {' and may not '.join(missing)}", remedy)
     elif live.works is False and live.connects:
-        _password(seen, wanted, verifier, notes, useless=useless)
+        _plan_password(observed, desired, verifier, builder, password_rejected=password_rejected)
 
 
-def _password(seen: Seen, wanted: Wanted, verifier: Callable[[], str], notes: Notes, *, useless: bool) -> None:
-    name = wanted.name
-    if useless:
-        _lacking(wanted, notes, f"the server refuses the login {name} although its password was set")
-    elif not seen.server.creates_roles:
-        _lacking(wanted, notes, f"the server refuses the login {name}", f"ALTER ROLE {quoted(name)} {_word(wanted)}")
+def _plan_password(
+    observed: DatabaseState,
+    desired: DesiredLogin,
+    verifier: Callable[[], str],
+    builder: PlanBuilder,
+    *,
+    password_rejected: bool,
+) -> None:
+    name = desired.name
+    if password_rejected:
+        _report(desired, builder, f"the server rejects the login {name} although its password was set")
+    elif not observed.server.creates_roles:
+        _report(
+            desired,
+            builder,
+            f"the server rejects the login {name}",
+            f"ALTER ROLE {quoted(name)} {_login_clause(desired)}",
+        )
     else:
         statement = f"ALTER ROLE {quoted(name)} LOGIN PASSWORD {literal(verifier())}"
-        step = Write(password_step(name), (statement,), once=True, optional=not wanted.rights.needed)
-        notes.steps.append(step)
+        step = Write(password_step(name), (statement,), once=True, optional=not desired.rights.needed)
+        builder.steps.append(step)
 
 
-def _lacking(wanted: Wanted, notes: Notes, what: str, act: str = "") -> None:
-    """What only a person can mend: a Warning where the platform does without, and else what stands in its way."""
-    if wanted.rights.needed:
-        notes.lacking.append(f"{what}{act and ': '}{act}")
+def _report(desired: DesiredLogin, builder: PlanBuilder, problem: str, remedy: str = "") -> None:
+    """Report what only a person can repair: a blocker where the platform needs the login, else a warning."""
+    if desired.rights.needed:
+        builder.blockers.append(f"{problem}{remedy and ': '}{remedy}")
     else:
-        notes.warnings.append(what)
+        builder.warnings.append(problem)
 
 
-def _by_hand(wanted: Wanted) -> str:
-    return f"have it made by CREATE ROLE {quoted(wanted.name)} NOINHERIT {_word(wanted)}, and {_given(wanted)}"
+def _create_by_hand(desired: DesiredLogin) -> str:
+    create = f"CREATE ROLE {quoted(desired.name)} NOINHERIT {_login_clause(desired)}"
+    return f"create it by {create}, and {_assign_by_hand(desired)}"
 
 
-def _given(wanted: Wanted) -> str:
-    return f"give it to this platform by COMMENT ON ROLE {quoted(wanted.name)} IS {literal(wanted.mark)}"
+def _assign_by_hand(desired: DesiredLogin) -> str:
+    return (
+        f"assign it to this platform by COMMENT ON ROLE {quoted(desired.name)} IS {literal(desired.comment_for_owner)}"
+    )
 
 
-def _word(wanted: Wanted) -> str:
-    return f"LOGIN PASSWORD, the one in Secret {wanted.secret}"
+def _login_clause(desired: DesiredLogin) -> str:
+    return f"LOGIN PASSWORD with the password of Secret {desired.secret}"
 
 
-def _making(seen: Seen, wanted: Wanted, verifier: Callable[[], str]) -> Iterator[str]:
-    role = quoted(wanted.name)
+def _create_statements(observed: DatabaseState, desired: DesiredLogin, verifier: Callable[[], str]) -> Iterator[str]:
+    role = quoted(desired.name)
     yield f"CREATE ROLE {role} {ATTRIBUTES} PASSWORD {literal(verifier())}"
-    yield f"COMMENT ON ROLE {role} IS {literal(wanted.mark)}"
-    for setting, value in wanted.rights.settings.items():
+    yield f"COMMENT ON ROLE {role} IS {literal(desired.comment_for_owner)}"
+    for setting, value in desired.rights.settings.items():
         yield f"ALTER ROLE {role} SET {setting} = {literal(value)}"
     yield f"GRANT USAGE ON SCHEMA aether TO {role}"
     yield f"GRANT SELECT ON ALL TABLES IN SCHEMA aether TO {role}"
     yield f"ALTER DEFAULT PRIVILEGES IN SCHEMA aether GRANT SELECT ON TABLES TO {role}"
-    for table, privileges in wanted.rights.writes.items():
-        if table in seen.relations:
+    for table, privileges in desired.rights.writes.items():
+        if table in observed.relations:
             yield f"GRANT {', '.join(sorted(privileges))} ON aether.{table} TO {role}"
-    yield remember(wanted.user.value, wanted.name)
+    yield record_setting(desired.user.value, desired.name)
 
 
-def _mending(wanted: Wanted, statement: str, what: str, *, optional: bool) -> Write:
-    drift = Drift(name=f"role {wanted.name}", what=what, repaired=True)
-    return Write(f"mend the login {wanted.name}, which {what}", (statement,), (drift,), optional=optional)
+def _repair_step(desired: DesiredLogin, statement: str, what: str, *, optional: bool) -> Write:
+    drift = Drift(name=f"role {desired.name}", what=what, repaired=True)
+    return Write(f"repair the login {desired.name}, which {what}", (statement,), (drift,), optional=optional)
 
 
-def _settings(live: Role, wanted: Wanted) -> Iterator[tuple[str, str]]:
-    for setting, value in wanted.rights.settings.items():
+def _setting_repairs(live: Role, desired: DesiredLogin) -> Iterator[tuple[str, str]]:
+    for setting, value in desired.rights.settings.items():
         if live.settings.get(setting) != value:
-            statement = f"ALTER ROLE {quoted(wanted.name)} SET {setting} = {literal(value)}"
-            yield statement, f"does not begin with {setting} = {value}"
+            statement = f"ALTER ROLE {quoted(desired.name)} SET {setting} = {literal(value)}"
+            yield statement, f"does not set {setting} = {value}"
 
 
-def _temporary(live: Role, wanted: Wanted) -> bool:
-    return live.temporary or not wanted.rights.temporary
+def _temporary(live: Role, desired: DesiredLogin) -> bool:
+    return live.temporary or not desired.rights.temporary
 
 
-def _rights(live: Role, wanted: Wanted) -> Iterator[tuple[str, str]]:
-    role, database, writes = quoted(wanted.name), quoted(wanted.database), wanted.rights.writes
+def _grant_repairs(live: Role, desired: DesiredLogin) -> Iterator[tuple[str, str]]:
+    role, database, writes = quoted(desired.name), quoted(desired.database), desired.rights.writes
     if not live.connects and live.grantable:
         yield f"GRANT CONNECT ON DATABASE {database} TO {role}", "could not connect"
-    if not _temporary(live, wanted) and live.grantable:
-        yield f"GRANT TEMPORARY ON DATABASE {database} TO {role}", "could not make temporary tables"
+    if not _temporary(live, desired) and live.grantable:
+        yield f"GRANT TEMPORARY ON DATABASE {database} TO {role}", "could not create temporary tables"
     if not live.uses:
         yield f"GRANT USAGE ON SCHEMA aether TO {role}", "could not use the schema"
     if live.creates:
-        yield f"REVOKE CREATE ON SCHEMA aether FROM {role}", "could make tables"
+        yield f"REVOKE CREATE ON SCHEMA aether FROM {role}", "could create tables"
     if live.unread:
         tables = ", ".join(f"aether.{quoted(table)}" for table in live.unread)
         yield f"GRANT SELECT ON {tables} TO {role}", f"could not read {', '.join(live.unread)}"
@@ -178,5 +210,5 @@ def _rights(live: Role, wanted: Wanted) -> Iterator[tuple[str, str]]:
     if not live.future:
         yield (
             f"ALTER DEFAULT PRIVILEGES IN SCHEMA aether GRANT SELECT ON TABLES TO {role}",
-            "could not read tables to come",
+            "could not read future tables",
         )

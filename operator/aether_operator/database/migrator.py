@@ -1,4 +1,4 @@
-"""Brings a database to what a platform wants: looks, decides, does one step after the other, looks again."""
+"""Brings a database to the desired schema: observes it, plans, executes the steps one by one, and observes again."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from aether_operator.catalog.logins import DatabaseUser
-    from aether_operator.database.pg_catalog import Seen
-    from aether_operator.database.plans import Plan
+    from aether_operator.database.pg_catalog import DatabaseState
+    from aether_operator.database.plans import SchemaPlan
     from aether_operator.database.revisions import Migration
     from aether_operator.database.steps import Step
     from aether_operator.observed.endpoints import Endpoint
@@ -35,73 +35,79 @@ __all__ = ["FencedOff", "Fences", "ensure_schema"]
 
 log = logging.getLogger(__name__)
 
-ADVISORY: Final = 0x41657468_6572
-"""The advisory lock of whoever changes this database (the letters `Aether`)."""
-ROUNDS: Final = 12
-"""How often we look again: each phase of a plan needs one."""
+ADVISORY_LOCK: Final = 0x41657468_6572
+"""The advisory lock that a process holds while it changes this database (the letters `Aether`)."""
+MAX_ROUNDS: Final = 12
+"""How often the database is observed and planned at most: each phase of a plan needs one round."""
 LOGIN_DEADLINE: Final = 5.0
-"""Seconds to see whether a login's password works."""
-MARGIN: Final = 2.0
-"""Seconds before the deadline in which no step is begun any more."""
+"""Seconds for checking whether a login's password works."""
+DEADLINE_MARGIN: Final = 2.0
+"""Seconds before the deadline in which no further step is started."""
 SHIPPED: Final = Revisions()
 """The migrations of this release."""
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
-class _Work:
-    """One bringing-up."""
+class _Run:
+    """One call of `ensure_schema`."""
 
     connection: Connection
     endpoint: Endpoint
-    wanted: DesiredSchema
+    desired: DesiredSchema
     fences: Fences
     revisions: Revisions
-    mended: list[Drift] = dataclasses.field(default_factory=list)
+    repaired: list[Drift] = dataclasses.field(default_factory=list)
     done: dict[str, str] = dataclasses.field(default_factory=dict)
-    """Steps that are not tried twice, and what is said when they are wanted again."""
-    opened: set[str] = dataclasses.field(default_factory=set)
-    """Logins that were let in: to log in takes longer than to look."""
+    """Steps that are not executed twice → the warning when they are planned again."""
+    verified: set[str] = dataclasses.field(default_factory=set)
+    """Logins whose password was accepted: logging in takes longer than observing."""
 
-    def look(self) -> Seen:
-        wanted = self.wanted.logins
-        names = {user: login.username for user, login in wanted.items()}
-        seen = catalog_reader.look(self.connection, days=self.wanted.days, logins=names)
+    def observe(self) -> DatabaseState:
+        logins_by_who = self.desired.logins
+        names = {user: login.username for user, login in logins_by_who.items()}
+        observed = catalog_reader.observe(self.connection, days=self.desired.days, logins=names)
         return replace(
-            seen, roles={user: replace(role, works=self._opens(wanted[user])) for user, role in seen.roles.items()}
+            observed,
+            roles={
+                user: replace(role, works=self._can_log_in(logins_by_who[user]))
+                for user, role in observed.roles.items()
+            },
         )
 
-    def _opens(self, login: Login) -> bool | None:
-        if login.username in self.opened:
+    def _can_log_in(self, login: Login) -> bool | None:
+        if login.username in self.verified:
             return True
-        as_it = replace(self.endpoint, username=login.username, password=login.password)
-        works = connections.opens(as_it, deadline=LOGIN_DEADLINE)
+        endpoint = replace(self.endpoint, username=login.username, password=login.password)
+        works = connections.can_log_in(endpoint, deadline=LOGIN_DEADLINE)
         if works:
-            self.opened.add(login.username)
+            self.verified.add(login.username)
         return works
 
-    def decide(self, seen: Seen) -> Plan:
+    def plan(self, observed: DatabaseState) -> SchemaPlan:
         def pending(engine: Engine) -> tuple[Migration, ...]:
-            return self.revisions.after(seen.revision, engine)
+            return self.revisions.after(observed.revision, engine)
 
-        if seen.revision is not None and not self.revisions.knows(seen.revision):
-            return plans.refusal(seen, self.wanted) or plans.newer(seen)
-        memory = plans.Memory(
+        if observed.revision is not None and not self.revisions.knows(observed.revision):
+            return plans.ownership_problem(observed, self.desired) or plans.schema_newer(observed)
+        context = plans.PlanContext(
             database=self.endpoint.database,
-            leads=fence.mine(self.fences, self.endpoint, epoch=seen.epoch, holder=seen.holder),
-            timescale_refused=self.fences.timescale_refused(self.endpoint),
+            leads=fence.is_ours(self.fences, self.endpoint, epoch=observed.epoch, holder=observed.holder),
+            timescale_error=self.fences.timescale_error(self.endpoint),
             verifier=self._verifier,
-            useless=frozenset(
-                user for user, login in self.wanted.logins.items() if self.fences.useless(self.endpoint, login)
+            rejected_passwords=frozenset(
+                user
+                for user, login in self.desired.logins.items()
+                if self.fences.password_rejected(self.endpoint, login)
             ),
         )
-        plan = plans.plan(seen, self.wanted, memory, pending)
+        plan = plans.plan(observed, self.desired, context, pending)
         tried = {step.what for step in plan.steps if isinstance(step, Write)} & self.done.keys()
         left = tuple(step for step in plan.steps if not (isinstance(step, Write) and step.what in tried))
         return replace(plan, steps=left, warnings=(*plan.warnings, *(self.done[what] for what in sorted(tried))))
 
     def _verifier(self, user: DatabaseUser) -> str:
-        """What the server keeps of a login's password; the password itself would stand in its log."""
-        login = self.wanted.logins[user]
+        """The SCRAM verifier of a login's password: the password itself would appear in the server's log."""
+        login = self.desired.logins[user]
         raw = self.connection.connection.driver_connection
         if not isinstance(raw, psycopg.Connection):
             raise TypeError(type(raw).__name__)
@@ -109,7 +115,7 @@ class _Work:
             login.password.text.encode(), login.username.encode(), b"scram-sha-256"
         ).decode()
 
-    def do(self, step: Step) -> None:
+    def execute(self, step: Step) -> None:
         match step:
             case Prepare():
                 fence.prepare(self.connection, self.fences, step.statement)
@@ -117,133 +123,139 @@ class _Work:
                 fence.claim(self.connection, self.fences, self.endpoint)
             case Write():
                 fence.write(self.connection, self.fences, self.endpoint, step.statements)
-                self.mended += step.mends
+                self.repaired += step.repairs
                 if step.once:
-                    self.done[step.what] = f"{step.what}: done, and needed again"
+                    self.done[step.what] = f"{step.what}: executed, and needed again"
                 log.info("schema_step", extra={"database": self.endpoint.database, "step": step.what})
 
-    def report(self, seen: Seen, plan: Plan) -> SchemaReport:
-        days = {name: int(one.in_force) for name, one in seen.keeping.items() if one.in_force is not None}
-        engine = next((one.engine for one in seen.keeping.values() if one.engine is not None), plan.engine)
-        ownership = plans.ownership(seen, self.wanted)
-        if plan.reason in plans.REFUSALS:  # what is there is not this platform's
+    def report(self, observed: DatabaseState, plan: SchemaPlan) -> SchemaReport:
+        days = {name: int(one.in_force) for name, one in observed.partitioning.items() if one.in_force is not None}
+        engine = next((one.engine for one in observed.partitioning.values() if one.engine is not None), plan.engine)
+        ownership = plans.ownership(observed, self.desired)
+        if plan.reason in plans.OWNERSHIP_BY_REASON:  # it belongs to another platform, or may
             quoted = secrecy.quotes(
-                owners.foreign_words(f"{seen.owner} {seen.venue}", self.wanted.owner), self.endpoint.secret_values
+                owners.foreign_words(f"{observed.owner} {observed.venue}", self.desired.owner),
+                self.endpoint.secret_values,
             )
-            said = f"the database is not ours {secrecy.WITHHELD}" if quoted else plan.message
-            message = f"{connections.place(self.endpoint)}: {said}"
-            return SchemaReport(reason=plan.reason, message=message, ownership=ownership)
-        refused = plan.reason not in {Reason.READY, Reason.SCHEMA_DRIFTED}
+            message = f"the database belongs to another owner {secrecy.WITHHELD}" if quoted else plan.message
+            return SchemaReport(
+                reason=plan.reason, message=f"{connections.address(self.endpoint)}: {message}", ownership=ownership
+            )
+        failed = plan.reason not in {Reason.READY, Reason.SCHEMA_DRIFTED}
         return SchemaReport(
             reason=plan.reason,
-            message=f"{connections.place(self.endpoint)}: {plan.message}" if refused else plan.message,
+            message=f"{connections.address(self.endpoint)}: {plan.message}" if failed else plan.message,
             ownership=ownership,
-            revision=seen.revision or "",
+            revision=observed.revision or "",
             engine=engine,
             days=days,
             held=plan.held,
-            drift=(*self.mended, *plan.drift),
+            drift=(*self.repaired, *plan.drift),
             warnings=plan.warnings,
         )
 
-    def judge_passwords(self, seen: Seen) -> None:
-        """Remember whether setting a login's password helped, so that it is not set at every visit."""
-        for user, role in seen.roles.items():
-            login = self.wanted.logins[user]
+    def record_passwords(self, observed: DatabaseState) -> None:
+        """Remember whether setting a login's password helped, so that it is not set in every reconcile."""
+        for user, role in observed.roles.items():
+            login = self.desired.logins[user]
             if role.works:
-                self.fences.tried(self.endpoint, login, works=True)
+                self.fences.record_password(self.endpoint, login, works=True)
             elif role.works is False and logins.password_step(login.username) in self.done:
-                self.fences.tried(self.endpoint, login, works=False)
+                self.fences.record_password(self.endpoint, login, works=False)
 
 
 def ensure_schema(
     endpoint: Endpoint,
-    wanted: DesiredSchema,
+    desired: DesiredSchema,
     fences: Fences,
     *,
     deadline: float,
     revisions: Revisions = SHIPPED,
 ) -> SchemaReport:
-    """Bring a database to what a platform wants; blocks for at most `deadline` seconds.
+    """Bring a database to the desired schema; blocks for at most `deadline` seconds.
 
-    Whatever interrupts it, the next call goes on where this one ended. Where nothing is to be done, nothing is written
-    and no lock is taken.
+    After an interruption the next call resumes where this one ended. Where nothing differs, nothing is written and no
+    lock is taken.
 
     Raises:
-        FencedOff: Another process leads; and whatever the guard of `fences` raises.
+        FencedOff: Another process leads.
+        Exception: What the guard of `fences` raises.
     """
-    until = time.monotonic() + deadline
+    deadline_at = time.monotonic() + deadline
     try:
         with connections.session(endpoint, deadline=deadline) as connection:
-            work = _Work(connection=connection, endpoint=endpoint, wanted=wanted, fences=fences, revisions=revisions)
-            return _converge(work, until)
-    except connections.ConnectionFailed as refused:
-        return SchemaReport(reason=refused.reason, message=refused.message)
-    except catalog_reader.Unreadable as unreadable:
-        return SchemaReport(reason=Reason.PERMISSION_DENIED, message=f"{connections.place(endpoint)}: {unreadable}")
+            run = _Run(connection=connection, endpoint=endpoint, desired=desired, fences=fences, revisions=revisions)
+            return _converge(run, deadline_at)
+    except connections.ConnectionFailed as failure:
+        return SchemaReport(reason=failure.reason, message=failure.message)
+    except catalog_reader.CatalogUnreadable as unreadable:
+        return SchemaReport(reason=Reason.PERMISSION_DENIED, message=f"{connections.address(endpoint)}: {unreadable}")
 
 
-def _converge(work: _Work, until: float) -> SchemaReport:
-    seen = work.look()
-    plan = work.decide(seen)
+def _converge(run: _Run, deadline_at: float) -> SchemaReport:
+    observed = run.observe()
+    plan = run.plan(observed)
     if not plan.steps:
-        return work.report(seen, plan)
-    before: tuple[Step, ...] = ()
-    work.fences.guard()
-    with work.connection.begin():
-        had = work.connection.execute(sqlalchemy.select(sqlalchemy.func.pg_try_advisory_lock(ADVISORY))).scalar_one()
-    if not had:
+        return run.report(observed, plan)
+    previous: tuple[Step, ...] = ()
+    run.fences.guard()
+    with run.connection.begin():
+        locked = run.connection.execute(
+            sqlalchemy.select(sqlalchemy.func.pg_try_advisory_lock(ADVISORY_LOCK))
+        ).scalar_one()
+    if not locked:
         return replace(
-            work.report(seen, plan),
+            run.report(observed, plan),
             reason=Reason.WAITING_FOR_LOCK,
             message="another session is changing this database's schema",
         )
-    for _ in range(ROUNDS):
-        # What was seen before the lock was had may not be so any more.
-        seen = work.look()
-        plan = work.decide(seen)
+    for _ in range(MAX_ROUNDS):
+        # The database may have changed before the lock was acquired.
+        observed = run.observe()
+        plan = run.plan(observed)
         if not plan.steps:
-            work.judge_passwords(seen)
-            return work.report(seen, work.decide(seen))
-        if plan.steps == before:
+            run.record_passwords(observed)
+            return run.report(observed, run.plan(observed))
+        if plan.steps == previous:
             break
-        before = plan.steps
+        previous = plan.steps
         for step in plan.steps:
-            if time.monotonic() > until - MARGIN:
-                return _stopped(work, seen, plan, Reason.MIGRATING, "more is to be done than one visit has time for")
+            if time.monotonic() > deadline_at - DEADLINE_MARGIN:
+                message = "the remaining steps follow with the next reconcile"
+                return _report_unfinished(run, observed, plan, Reason.MIGRATING, message)
             try:
-                work.do(step)
+                run.execute(step)
             except DBAPIError as fault:
-                failed = _failed(work, step, fault)
-                if failed is not None:
-                    return _stopped(work, seen, plan, *failed)
+                failure = _step_failure(run, step, fault)
+                if failure is not None:
+                    return _report_unfinished(run, observed, plan, *failure)
                 break
-    names = ", ".join(_name(step) for step in plan.steps)
-    return _stopped(work, seen, plan, Reason.FAILED, f"done, and needed again: {names}")
+    names = ", ".join(_step_name(step) for step in plan.steps)
+    return _report_unfinished(run, observed, plan, Reason.FAILED, f"executed, and needed again: {names}")
 
 
-def _name(step: Step) -> str:
+def _step_name(step: Step) -> str:
     return step.what if isinstance(step, Write) else "prepare the schema"
 
 
-def _failed(work: _Work, step: Step, fault: DBAPIError) -> tuple[Reason, str] | None:
-    """Why a step failed, or None where there is another way."""
-    what = _name(step)
-    reason, why = connections.told(fault, work.endpoint)
+def _step_failure(run: _Run, step: Step, fault: DBAPIError) -> tuple[Reason, str] | None:
+    """The reason and message of a failed step; None where the next round can continue without it."""
+    what = _step_name(step)
+    reason, why = connections.statement_error(fault, run.endpoint)
     if isinstance(step, Write) and step.optional and reason is Reason.PERMISSION_DENIED:
-        work.done[what] = f"{what}: {why}"
+        run.done[what] = f"{what}: {why}"
         return None
     if what == plans.INSTALL_TIMESCALE and reason is not Reason.WAITING_FOR_LOCK:
-        if connections.passing(fault) and not work.fences.broke_at_timescale(work.endpoint):
-            return (
-                Reason.FAILED,
-                f"{connections.place(work.endpoint)}: {what}: {why}",
-            )  # it says nothing of the extension
-        # Where the library is not preloaded, trying ends the connection: the next visit knows it.
-        work.fences.refuse_timescale(work.endpoint, f"TimescaleDB could not be installed: {why}")
+        if connections.is_transient(fault) and not run.fences.timescale_install_broke(run.endpoint):
+            # A transient error tells nothing about the extension.
+            return Reason.FAILED, f"{connections.address(run.endpoint)}: {what}: {why}"
+        # Without the library in shared_preload_libraries the try ends the connection: the next reconcile knows.
+        run.fences.record_timescale_error(run.endpoint, f"TimescaleDB could not be installed: {why}")
         return None if reason is not Reason.UNREACHABLE else (Reason.FAILED, f"{what}: {why}")
-    return reason, f"{connections.place(work.endpoint)}: {what}: {why}"
+    return reason, f"{connections.address(run.endpoint)}: {what}: {why}"
 
 
-def _stopped(work: _Work, seen: Seen, plan: Plan, reason: Reason, message: str) -> SchemaReport:
-    return replace(work.report(seen, plan), reason=reason, message=message)
+def _report_unfinished(
+    run: _Run, observed: DatabaseState, plan: SchemaPlan, reason: Reason, message: str
+) -> SchemaReport:
+    return replace(run.report(observed, plan), reason=reason, message=message)

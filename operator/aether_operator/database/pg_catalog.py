@@ -1,4 +1,4 @@
-"""What a database looks like, as values: the server, our tables and how they should be, policies, candles, logins."""
+"""A database as values: the server, our tables as they are and as they should be, policies, rollups, logins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from aether_operator.observed.reports import Engine
 
 SCHEMA: Final = "aether"
-BOOKS: Final = {
+INTERNAL_TABLES: Final = {
     "ownership": "id int PRIMARY KEY CHECK (id = 1), owner text NOT NULL, since timestamptz NOT NULL DEFAULT now(), "
     "venue text",
     "fence": "id int PRIMARY KEY CHECK (id = 1), epoch bigint NOT NULL, holder text NOT NULL, "
@@ -22,29 +22,29 @@ BOOKS: Final = {
     "progress": "revision text PRIMARY KEY, done int NOT NULL, digest text NOT NULL",
     "alembic_version": "version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY",
 }
-"""What the operator keeps there for itself, in the order in which it is made: whose the database is comes first."""
+"""The operator's own tables, in the order of their creation: `ownership` is the first."""
 COMPRESSION: Final = ("symbol", "ts DESC")
-"""How chunks are compressed: segments, and the order within."""
+"""How chunks are compressed: the segment column, and the order within a segment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extension:
-    """An extension: the version that is installed, and the one that could be; empty where it is not."""
+    """An extension: its installed version and the available one; each is empty where there is none."""
 
     installed: str = ""
     available: str = ""
     schema: str = ""
-    """Where it is installed."""
+    """The schema that it is installed in."""
 
     @property
     def version(self) -> str:
-        """The version that counts."""
+        """The installed version, else the available one."""
         return self.installed or self.available
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerFacts:
-    """What a connection check asks."""
+    """What a connection check reads."""
 
     version: str
     major: int
@@ -54,9 +54,9 @@ class ServerFacts:
     superuser: bool = False
     creates_roles: bool = False
     may_create: bool = True
-    """Whether the login may create the schema, or things in it once it is there."""
+    """Whether the login may create the schema, or objects in it once it exists."""
     partman_rights: tuple[str, ...] = ()
-    """What the login lacks to use the installed pg_partman."""
+    """The rights that the login lacks to use the installed pg_partman."""
     standby: bool = False
 
 
@@ -69,19 +69,19 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table's shape. Definitions are PostgreSQL's own, as its catalogue prints them."""
+    """A table's definition. Constraints and indexes are as PostgreSQL's catalog prints them."""
 
     name: str
     columns: tuple[Column, ...]
     constraints: Mapping[str, str] = field(default_factory=dict)
     indexes: Mapping[str, str] = field(default_factory=dict)
-    """Those that belong to no constraint: name → `btree (…)`."""
+    """Indexes that belong to no constraint: name → `btree (…)`."""
     size: int = 0
     """Bytes, partitions included."""
     kind: str = "r"
-    """`r` is a table, `p` a partitioned one."""
+    """`relkind`: `r` is a table, `p` a partitioned one."""
     owned: bool = True
-    """Whether our login may change it."""
+    """Whether our login may alter it."""
 
 
 INSTRUMENTS: Final = Table(
@@ -204,15 +204,15 @@ CANDLES: Final = Table(
     },
 )
 TABLES: Final = {table.name: table for table in (INSTRUMENTS, TRADES_TABLE, PROGRESS, BOOKS_TABLE, TICKERS, CANDLES)}
-"""The tables of the newest revision: what migrations end at, and what drift is measured by."""
+"""The tables of the newest revision: the result of the migrations, which drift is compared with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrowingTable:
-    """How a table is kept that grows with time, as far as nobody chooses it."""
+    """The fixed partitioning of a table that grows with time; its retention is in the spec."""
 
     part_days: int
-    """Days in a partition or chunk."""
+    """Days of a partition or chunk."""
     compress_days: int
     """Days after which a chunk is compressed."""
 
@@ -223,19 +223,19 @@ GROWING_TABLES: Final[Mapping[str, GrowingTable]] = {
     "tickers": GrowingTable(part_days=1, compress_days=7),
     "candles": GrowingTable(part_days=7, compress_days=30),
 }
-"""The tables that are kept for a while. What is older than the retention is dropped, whole parts at a time."""
+"""The tables with a retention. Older rows are dropped, whole partitions at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rollup:
-    """Candles longer than a minute, made of those of a minute: a view, on TimescaleDB over a continuous aggregate."""
+    """Candles longer than a minute, computed from `candles`: a view, with TimescaleDB over a continuous aggregate."""
 
     name: str
     minutes: int
 
     @property
     def sums(self) -> str:
-        """The continuous aggregate: all but what needs the market's decimals, which it could not join."""
+        """The continuous aggregate: all columns but the vwap, which needs a join with the instruments."""
         return f"{self.name}_sums"
 
 
@@ -246,106 +246,106 @@ ROLLUPS: Final = tuple(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """A partition or chunk, and the times it holds."""
+class Partition:
+    """A partition or chunk, and the time range of its rows."""
 
     name: str
     start: datetime.datetime
     end: datetime.datetime
     rows: int | None = None
-    """As the planner guesses; None when it never looked."""
+    """The planner's estimate; None where there is none yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keeping:
-    """How a table is kept: by whom, for how long, in which parts."""
+class Partitioning:
+    """How a growing table is partitioned and retained."""
 
     engine: Engine | None = None
-    """None while the table is neither a hypertable nor known to pg_partman."""
+    """None while the table is neither a hypertable nor configured in pg_partman."""
     days: float | None = None
-    """The retention in force, None where there is none."""
+    """The configured retention; None where there is none."""
     drops: bool = True
-    """Whether what is too old is dropped (pg_partman can also only detach it)."""
+    """Whether old partitions are dropped (pg_partman can also only detach them)."""
     compress_days: float | None = None
     compressed: bool = False
-    """Whether compression is set up as we mean it."""
+    """Whether compression is set up as in COMPRESSION."""
     paused: tuple[str, ...] = ()
-    """Policies that somebody has paused."""
+    """Policies that a person has paused."""
     ahead: int = 0
-    """How many parts pg_partman makes ahead."""
+    """How many future partitions pg_partman creates (`premake`)."""
     ahead_always: bool = True
-    """Whether it makes them even where no rows come in."""
+    """Whether it creates them even without new rows."""
     past_default: bool = True
-    """Whether it makes them whatever rows lie in the default partition."""
-    parts: tuple[Part, ...] = ()
+    """Whether it ignores the rows of the default partition when it creates them."""
+    partitions: tuple[Partition, ...] = ()
     default: str = ""
-    """The default partition, which takes the rows that no other has a place for."""
+    """The default partition, which takes the rows outside of all others."""
     strays: tuple[datetime.datetime, ...] = ()
-    """Where partitions would begin that had a place for the rows in it, in order."""
+    """The begins of the partitions that its rows would belong to, sorted."""
     older: bool = False
-    """Whether rows are, or may be, older than what is wanted would keep."""
+    """Whether rows are, or may be, older than the desired retention."""
 
     @property
     def in_force(self) -> float | None:
-        """Days after which rows are really dropped; None while none are, since nobody drops or it is paused."""
+        """Days after which rows are really dropped; None while none are: no retention, detached only, or paused."""
         return self.days if self.drops and "policy_retention" not in self.paused else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """A view of longer candles, or a continuous aggregate under one."""
+    """A rollup's view, or its continuous aggregate."""
 
     kind: str
-    """`v` is a view, and so is what shows of a continuous aggregate."""
+    """`relkind`: `v` for a view and for a continuous aggregate."""
     columns: tuple[Column, ...]
     digest: str
-    """Of its definition: tells whether it is still the one that we made."""
+    """Hash of its definition: tells whether it is still the one that was created."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aggregate:
-    """How a continuous aggregate is kept up to date."""
+    """How a continuous aggregate is refreshed."""
 
     real_time: bool = True
-    """Whether it also shows what it has not taken in yet."""
+    """Whether queries also include rows that are not materialized yet."""
     refreshed: tuple[tuple[float | None, float | None, float], ...] = ()
-    """Its refresh policies in seconds: from how far back, until how long ago, how often. Back is None for all."""
+    """Its refresh policies in seconds: start offset (None: unlimited), end offset, interval."""
     paused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
-    """A login as it is."""
+    """A login role as it exists."""
 
     comment: str
-    """Whose it is; ours say so."""
+    """Its comment: that of a role of a platform names the owner."""
     powers: tuple[str, ...] = ()
-    """What it may and should not."""
+    """Attributes that it should not have, such as SUPERUSER."""
     settings: Mapping[str, str] = field(default_factory=dict)
-    """How its sessions begin."""
+    """The settings that its sessions start with."""
     connects: bool = True
     temporary: bool = True
-    """Whether it may make temporary tables."""
+    """Whether it may create temporary tables."""
     grantable: bool = True
-    """Whether our login may let it connect and make temporary tables: that is the database's owner's."""
+    """Whether our login may grant it CONNECT and TEMPORARY, as only the database's owner may."""
     uses: bool = True
     creates: bool = False
-    """Whether it may make tables in our schema."""
+    """Whether it may create tables in our schema."""
     tables: frozenset[str] = frozenset()
-    """The tables and views that are there."""
+    """The tables and views that exist."""
     unread: tuple[str, ...] = ()
-    """Those that it may not read."""
+    """Tables and views that it may not read."""
     granted: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """Table → what it was granted there."""
+    """Table → its privileges."""
     future: bool = True
-    """Whether it may read the tables to come."""
+    """Whether it may read future tables (default privileges)."""
     works: bool | None = None
-    """Whether the wanted password opens it; None where nobody can tell."""
+    """Whether it accepts the desired password; None where that is unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a migration came that was interrupted: statements done, and what they were."""
+    """The progress of an interrupted migration: the number of executed statements, and their hash."""
 
     revision: str
     done: int
@@ -353,8 +353,8 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """A database, as it was read just now."""
+class DatabaseState:
+    """A database as it was just read."""
 
     now: datetime.datetime
     server: ServerFacts
@@ -362,22 +362,22 @@ class Seen:
     relations: frozenset[str] = frozenset()
     """The names of all tables in the schema."""
     owner: str | None = None
-    """Empty where somebody gave it free, and the venue of what is in it stays."""
+    """Empty where a person released it; the venue of its data stays."""
     owned_since: datetime.datetime | None = None
     venue: str | None = None
-    """None where it was never written down."""
+    """None where it was never recorded."""
     rows: bool = False
-    """Whether there are, or may be, market data; only looked at where nobody wrote down of which venue."""
+    """Whether there are, or may be, market data; read only where no venue is recorded."""
     epoch: int | None = None
     holder: str = ""
     revision: str | None = None
     progress: Progress | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
-    """What we did last, so that an edit by others can be told from a new wish."""
+    """What we set last, which tells an edit by others from a change of the spec."""
     tables: Mapping[str, Table] = field(default_factory=dict)
-    keeping: Mapping[str, Keeping] = field(default_factory=dict)
-    """Of each growing table that is there."""
+    partitioning: Mapping[str, Partitioning] = field(default_factory=dict)
+    """Of each growing table that exists."""
     views: Mapping[str, View] = field(default_factory=dict)
     aggregates: Mapping[str, Aggregate] = field(default_factory=dict)
     roles: Mapping[DatabaseUser, Role] = field(default_factory=dict)
-    """The logins beside our own that are there, of those that are wanted."""
+    """The desired logins that exist, without our own."""

@@ -1,6 +1,6 @@
-"""What is to be done to a database: decided from what was seen and what is wanted. Values only.
+"""Plans the next steps for a database from its observed state and the desired schema. Pure functions.
 
-The phases: whose it is, the fence, the extension, the migrations; then shape, policies, candles and logins.
+The phases are: ownership, the fence, the extension, the migrations; then drift, policies, rollups and logins.
 """
 
 # ruff: noqa: S608 - statements are made of constants, whole numbers and quoted literals
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from aether_operator.api.platforms import Timescale
 from aether_operator.api.reasons import Reason
 from aether_operator.database import candles, drifts, logins, pg_catalog, policies, servers
-from aether_operator.database.steps import Claim, Notes, Prepare, Step, Write, literal
+from aether_operator.database.steps import Claim, PlanBuilder, Prepare, Step, Write, literal
 from aether_operator.observed import owners
 from aether_operator.observed.owners import Ownership
 from aether_operator.observed.reports import Engine
@@ -23,33 +23,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from aether_operator.catalog.logins import DatabaseUser
-    from aether_operator.database.pg_catalog import Seen
+    from aether_operator.database.pg_catalog import DatabaseState
     from aether_operator.database.revisions import Migration
     from aether_operator.observed.reports import DesiredSchema, Drift
 
 INSTALL_TIMESCALE: Final = "install timescaledb"
 ADD_VENUE: Final = "ALTER TABLE aether.ownership ADD COLUMN IF NOT EXISTS venue text"
-"""The releases before did not have it."""
+"""Earlier releases did not have the column."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
-    """What this process knows beside the database."""
+class PlanContext:
+    """What this process knows beyond the observed database."""
 
     database: str
     leads: bool
-    """Whether the fence's row is ours."""
-    timescale_refused: str = ""
-    """Why the extension could not be installed, when we tried."""
+    """Whether this process holds the fence."""
+    timescale_error: str = ""
+    """Why installing TimescaleDB failed lately; empty where it did not."""
     verifier: Callable[[DatabaseUser], str]
-    """Makes what the server keeps of a login's password."""
-    useless: frozenset[DatabaseUser] = frozenset()
-    """The logins that the server refused just after that password was set."""
+    """Computes the SCRAM verifier of a login's password."""
+    rejected_passwords: frozenset[DatabaseUser] = frozenset()
+    """The logins that the server rejected right after their password was set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What to do next, or why nothing can be; and what a person should know."""
+class SchemaPlan:
+    """The next steps, or why there can be none; and what a person should know."""
 
     steps: tuple[Step, ...] = ()
     reason: Reason = Reason.READY
@@ -57,144 +57,147 @@ class Plan:
     engine: Engine | None = None
     held: tuple[str, ...] = ()
     drift: tuple[Drift, ...] = ()
-    """Only what is not mended by the steps."""
+    """Only drift that no step repairs."""
     warnings: tuple[str, ...] = ()
 
 
-REFUSALS: Final = {
+OWNERSHIP_BY_REASON: Final = {
     Reason.DATABASE_OWNED_BY_ANOTHER: Ownership.OWNED_BY_ANOTHER,
     Reason.VENUE_MISMATCH: Ownership.OWNED_BY_ANOTHER,
     Reason.VENUE_UNKNOWN: Ownership.UNKNOWN,
 }
-"""Why a database is not this platform's as it is, and whose it is then."""
+"""The reasons for which a platform may not use a database → its ownership then."""
 
 
-def refusal(seen: Seen, wanted: DesiredSchema) -> Plan | None:
-    """Why the database is not this platform's: another has it, or its data are of another venue, or of an unknown one.
+def ownership_problem(observed: DatabaseState, desired: DesiredSchema) -> SchemaPlan | None:
+    """Why a platform may not use the database: another owns it, or its data are of another venue, or of an unknown one.
 
-    Releases before wrote down no venue. A platform's venue never changes, so what it claimed itself is of its venue.
-    The API server's clock says when the platform was created, and the database's when it was claimed: where the latter
-    is behind, a claim of the platform's own may look older than the platform, and a person has to say.
+    Earlier releases recorded no venue. A platform's venue never changes, so what it claimed itself is of its venue. The
+    API server's clock says when the platform was created, and the database's when it was claimed: where the latter is
+    behind, the platform's own claim may look older than the platform, and a person has to name the venue.
     """
-    if seen.owner and seen.owner != wanted.owner:
-        since = f"{seen.owned_since:%Y-%m-%d %H:%M} UTC" if seen.owned_since else "an unknown time"
-        venue = f", venue {seen.venue}" if seen.venue else ""
-        message = f"the database belongs to {seen.owner}{venue}, since {since}; name another database in the spec"
-        return Plan(reason=Reason.DATABASE_OWNED_BY_ANOTHER, message=message)
-    if seen.venue is not None and seen.venue != wanted.venue:
-        message = f"the database holds {owners.venue_mismatch(seen.venue, wanted.venue)}"
-        return Plan(reason=Reason.VENUE_MISMATCH, message=message)
-    claimed_itself = seen.owner and seen.owned_since is not None and wanted.created <= seen.owned_since
-    if seen.venue is None and seen.rows and not claimed_itself:
-        return Plan(
+    if observed.owner and observed.owner != desired.owner:
+        since = f"{observed.owned_since:%Y-%m-%d %H:%M} UTC" if observed.owned_since else "an unknown time"
+        venue = f", venue {observed.venue}" if observed.venue else ""
+        message = f"the database belongs to {observed.owner}{venue}, since {since}; name another database in the spec"
+        return SchemaPlan(reason=Reason.DATABASE_OWNED_BY_ANOTHER, message=message)
+    if observed.venue is not None and observed.venue != desired.venue:
+        message = f"the database holds {owners.venue_mismatch(observed.venue, desired.venue)}"
+        return SchemaPlan(reason=Reason.VENUE_MISMATCH, message=message)
+    claimed_itself = observed.owner and observed.owned_since is not None and desired.created <= observed.owned_since
+    if observed.venue is None and observed.rows and not claimed_itself:
+        return SchemaPlan(
             reason=Reason.VENUE_UNKNOWN,
-            message="the database holds market data, and nobody wrote down of which venue. Whoever knows it, say "
+            message="the database holds market data of a venue that is not recorded. If you know it, run this with "
             f"Simulated or Kraken: {ADD_VENUE}; INSERT INTO aether.ownership (id, owner, venue) "
-            "VALUES (1, '', 'their venue') ON CONFLICT (id) DO UPDATE SET venue = excluded.venue",
+            "VALUES (1, '', 'VENUE') ON CONFLICT (id) DO UPDATE SET venue = excluded.venue",
         )
     return None
 
 
-def ownership(seen: Seen, wanted: DesiredSchema) -> Ownership:
-    """Whose the database is."""
-    if (seen.owner, seen.venue) == (wanted.owner, wanted.venue):
+def ownership(observed: DatabaseState, desired: DesiredSchema) -> Ownership:
+    """Who owns the database, for this platform."""
+    if (observed.owner, observed.venue) == (desired.owner, desired.venue):
         return Ownership.OURS
-    refused = refusal(seen, wanted)
-    return Ownership.UNCLAIMED if refused is None else REFUSALS[refused.reason]
+    problem = ownership_problem(observed, desired)
+    return Ownership.UNCLAIMED if problem is None else OWNERSHIP_BY_REASON[problem.reason]
 
 
-def newer(seen: Seen) -> Plan:
-    """The refusal of a schema that another release made."""
-    return Plan(
+def schema_newer(observed: DatabaseState) -> SchemaPlan:
+    """The plan for a schema that a newer release migrated: nothing is changed."""
+    return SchemaPlan(
         reason=Reason.SCHEMA_NEWER,
-        message=f"the schema is at revision {seen.revision}, which this release does not know: nothing was changed",
+        message=f"the schema is at revision {observed.revision}, which this release does not know: nothing was changed",
     )
 
 
-def engine_of(seen: Seen, wanted: DesiredSchema, memory: Memory) -> Engine | servers.Unfit:
-    """Which engine the tables have, or will get."""
-    server = seen.server
-    if memory.timescale_refused and not server.timescale.installed:
-        if wanted.timescale is Timescale.REQUIRED:
-            return servers.Unfit(Reason.TIMESCALE_MISSING, memory.timescale_refused)
-        server = replace(seen.server, timescale=pg_catalog.Extension())
-    chosen = servers.choose(server, wanted.timescale, database=memory.database)
-    made = next((seen.tables[name] for name in pg_catalog.GROWING_TABLES if name in seen.tables), None)
-    if made is None or (isinstance(chosen, servers.Unfit) and chosen.reason is Reason.VERSION_UNSUPPORTED):
+def engine_of(observed: DatabaseState, desired: DesiredSchema, context: PlanContext) -> Engine | servers.Unsuitable:
+    """The engine that the growing tables have, or will get."""
+    server = observed.server
+    if context.timescale_error and not server.timescale.installed:
+        if desired.timescale is Timescale.REQUIRED:
+            return servers.Unsuitable(Reason.TIMESCALE_MISSING, context.timescale_error)
+        server = replace(observed.server, timescale=pg_catalog.Extension())
+    chosen = servers.choose(server, desired.timescale, database=context.database)
+    existing = next((observed.tables[name] for name in pg_catalog.GROWING_TABLES if name in observed.tables), None)
+    if existing is None or (isinstance(chosen, servers.Unsuitable) and chosen.reason is Reason.VERSION_UNSUPPORTED):
         return chosen
-    if made.kind != "p":
+    if existing.kind != "p":
         return Engine.TIMESCALE
-    if wanted.timescale is Timescale.REQUIRED:
-        return servers.Unfit(
+    if desired.timescale is Timescale.REQUIRED:
+        return servers.Unsuitable(
             Reason.TIMESCALE_MISSING,
-            f"{pg_catalog.SCHEMA}.{made.name} was made as native partitions, and TimescaleDB is required now: "
-            "say Preferred, or name a fresh database",
+            f"{pg_catalog.SCHEMA}.{existing.name} was created with native partitions, and TimescaleDB is required now: "
+            "set timescale to Preferred, or name a new database",
         )
-    if isinstance(chosen, servers.Unfit) and chosen.reason is not Reason.TIMESCALE_MISSING:
+    if isinstance(chosen, servers.Unsuitable) and chosen.reason is not Reason.TIMESCALE_MISSING:
         return chosen
     return Engine.PARTMAN
 
 
 def plan(  # noqa: PLR0911 - a return for each phase
-    seen: Seen, wanted: DesiredSchema, memory: Memory, pending: Callable[[Engine], tuple[Migration, ...]]
-) -> Plan:
-    """The next phase.
+    observed: DatabaseState,
+    desired: DesiredSchema,
+    context: PlanContext,
+    pending: Callable[[Engine], tuple[Migration, ...]],
+) -> SchemaPlan:
+    """The next phase of the plan.
 
     Args:
-        seen: The database as it is.
-        wanted: What the platform says.
-        memory: What this process knows.
-        pending: The migrations that the schema still lacks.
+        observed: The database as it is.
+        desired: The schema as the platform's spec asks for it.
+        context: What this process knows.
+        pending: The migrations that the schema still lacks, for an engine.
     """
-    if (refused := refusal(seen, wanted)) is not None:
-        return refused
-    engine = engine_of(seen, wanted, memory)
-    if isinstance(engine, servers.Unfit):
-        return Plan(reason=engine.reason, message=engine.message)
-    if not seen.owner:
-        if not wanted.may_claim:
-            message = "the database is nobody's, and is not taken while another server refuses the platform"
-            return Plan(reason=Reason.PROGRESSING, message=message, engine=engine)
-        return Plan(steps=tuple(_claim_database(seen, wanted)), engine=engine)
-    if missing := [name for name in pg_catalog.BOOKS if name not in seen.relations]:
-        return Plan(steps=tuple(_book(name) for name in missing), engine=engine)
-    if not memory.leads:
-        return Plan(steps=(Claim(),), engine=engine)
-    if seen.venue is None:
-        note = f"UPDATE aether.ownership SET venue = {literal(wanted.venue)} WHERE venue IS NULL"
-        return Plan(steps=(Write("write down the venue", (ADD_VENUE, note)),), engine=engine)
-    if extension := tuple(_extension(seen, engine)):
-        return Plan(steps=extension, engine=engine)
+    if (conflict := ownership_problem(observed, desired)) is not None:
+        return conflict
+    engine = engine_of(observed, desired, context)
+    if isinstance(engine, servers.Unsuitable):
+        return SchemaPlan(reason=engine.reason, message=engine.message)
+    if not observed.owner:
+        if not desired.may_claim:
+            message = "the database has no owner; it is not claimed while another server belongs to another platform"
+            return SchemaPlan(reason=Reason.PROGRESSING, message=message, engine=engine)
+        return SchemaPlan(steps=tuple(_claim_database(observed, desired)), engine=engine)
+    if missing := [name for name in pg_catalog.INTERNAL_TABLES if name not in observed.relations]:
+        return SchemaPlan(steps=tuple(_create_internal_table(name) for name in missing), engine=engine)
+    if not context.leads:
+        return SchemaPlan(steps=(Claim(),), engine=engine)
+    if observed.venue is None:
+        note = f"UPDATE aether.ownership SET venue = {literal(desired.venue)} WHERE venue IS NULL"
+        return SchemaPlan(steps=(Write("record the venue", (ADD_VENUE, note)),), engine=engine)
+    if extension := tuple(_install_extension(observed, engine)):
+        return SchemaPlan(steps=extension, engine=engine)
     migrations = pending(engine)
     if migrations:
-        return _migrate(seen, migrations, engine)
-    return _keep(seen, wanted, memory, engine)
+        return _plan_migrations(observed, migrations, engine)
+    return _maintain(observed, desired, context, engine)
 
 
-def _claim_database(seen: Seen, wanted: DesiredSchema) -> Iterator[Step]:
-    if not seen.schema:
+def _claim_database(observed: DatabaseState, desired: DesiredSchema) -> Iterator[Step]:
+    if not observed.schema:
         yield Prepare("CREATE SCHEMA IF NOT EXISTS aether")
-    yield _book("ownership") if "ownership" not in seen.relations else Prepare(ADD_VENUE)
+    yield _create_internal_table("ownership") if "ownership" not in observed.relations else Prepare(ADD_VENUE)
     yield Prepare(
         "INSERT INTO aether.ownership AS o (id, owner, venue) "
-        f"VALUES (1, {literal(wanted.owner)}, {literal(wanted.venue)}) "
+        f"VALUES (1, {literal(desired.owner)}, {literal(desired.venue)}) "
         "ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, venue = excluded.venue, since = now() "
         "WHERE o.owner = '' AND coalesce(o.venue, excluded.venue) = excluded.venue"
     )
 
 
-def _book(name: str) -> Prepare:
-    return Prepare(f"CREATE TABLE IF NOT EXISTS aether.{name} ({pg_catalog.BOOKS[name]})")
+def _create_internal_table(name: str) -> Prepare:
+    return Prepare(f"CREATE TABLE IF NOT EXISTS aether.{name} ({pg_catalog.INTERNAL_TABLES[name]})")
 
 
-def _extension(seen: Seen, engine: Engine) -> Iterator[Write]:
+def _install_extension(observed: DatabaseState, engine: Engine) -> Iterator[Write]:
     if (
         engine is Engine.TIMESCALE
-        and not seen.server.timescale.installed
-        and not pg_catalog.GROWING_TABLES.keys() & seen.tables.keys()
+        and not observed.server.timescale.installed
+        and not pg_catalog.GROWING_TABLES.keys() & observed.tables.keys()
     ):
         yield Write(INSTALL_TIMESCALE, ("CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA public",))
-    if engine is Engine.PARTMAN and not seen.server.partman.installed:
+    if engine is Engine.PARTMAN and not observed.server.partman.installed:
         yield Write(
             "install pg_partman",
             (
@@ -204,13 +207,11 @@ def _extension(seen: Seen, engine: Engine) -> Iterator[Write]:
         )
 
 
-def _migrate(seen: Seen, migrations: tuple[Migration, ...], engine: Engine) -> Plan:
-    first, progress = migrations[0], seen.progress
+def _plan_migrations(observed: DatabaseState, migrations: tuple[Migration, ...], engine: Engine) -> SchemaPlan:
+    first, progress = migrations[0], observed.progress
     if progress is not None and (progress.revision != first.revision or progress.digest != first.digest(progress.done)):
-        return Plan(
-            reason=Reason.FAILED,
-            message=f"another release was interrupted at revision {progress.revision}: let that release finish it",
-        )
+        message = f"another release was interrupted at revision {progress.revision}: let that release finish it"
+        return SchemaPlan(reason=Reason.FAILED, message=message)
     steps: list[Step] = []
     for migration in migrations:
         done = progress.done if progress is not None and migration is first else 0
@@ -231,46 +232,50 @@ def _migrate(seen: Seen, migrations: tuple[Migration, ...], engine: Engine) -> P
                 ),
             )
         )
-    return Plan(steps=tuple(steps), engine=engine)
+    return SchemaPlan(steps=tuple(steps), engine=engine)
 
 
-def _keep(seen: Seen, wanted: DesiredSchema, memory: Memory, engine: Engine) -> Plan:
-    notes = Notes()
-    mendable, drifted = drifts.compare(seen.tables)
-    notes.steps += mendable
-    notes.drift += drifted
+def _maintain(observed: DatabaseState, desired: DesiredSchema, context: PlanContext, engine: Engine) -> SchemaPlan:
+    builder = PlanBuilder()
+    repairs, drift = drifts.compare(observed.tables)
+    builder.steps += repairs
+    builder.drift += drift
     if engine is Engine.PARTMAN:
-        notes.warnings.append(memory.timescale_refused or _without_timescale(seen))
-    policies.plan(seen, wanted, engine, notes)
-    if not notes.drift:
-        candles.plan(seen, engine, notes)
-    for user, login in wanted.logins.items():
+        builder.warnings.append(context.timescale_error or _without_timescale(observed))
+    policies.plan(observed, desired, engine, builder)
+    if not builder.drift:
+        candles.plan(observed, engine, builder)
+    for user, login in desired.logins.items():
         logins.plan(
-            seen,
-            logins.Wanted(
+            observed,
+            logins.DesiredLogin(
                 user=user,
                 name=login.username,
-                owner=wanted.owner,
-                database=memory.database,
+                owner=desired.owner,
+                database=context.database,
                 secret=login.kept_in,
             ),
-            functools.partial(memory.verifier, user),
-            notes,
-            useless=user in memory.useless,
+            functools.partial(context.verifier, user),
+            builder,
+            password_rejected=user in context.rejected_passwords,
         )
-    said = [f"{one.name} {one.what}" for one in notes.drift] + notes.lacking
-    return Plan(
-        steps=tuple(notes.steps),
-        reason=Reason.SCHEMA_DRIFTED if notes.drift else Reason.PERMISSION_DENIED if notes.lacking else Reason.READY,
-        message="; ".join(said),
+    problems = [f"{one.name} {one.what}" for one in builder.drift] + builder.blockers
+    return SchemaPlan(
+        steps=tuple(builder.steps),
+        reason=Reason.SCHEMA_DRIFTED
+        if builder.drift
+        else Reason.PERMISSION_DENIED
+        if builder.blockers
+        else Reason.READY,
+        message="; ".join(problems),
         engine=engine,
-        held=tuple(notes.held),
-        drift=tuple(notes.drift),
-        warnings=tuple(notes.warnings),
+        held=tuple(builder.held),
+        drift=tuple(builder.drift),
+        warnings=tuple(builder.warnings),
     )
 
 
-def _without_timescale(seen: Seen) -> str:
-    if seen.server.timescale.version:
-        return "the tables were made as native partitions before TimescaleDB was there, and stay so"
+def _without_timescale(observed: DatabaseState) -> str:
+    if observed.server.timescale.version:
+        return "the tables were created with native partitions before TimescaleDB was available, and keep them"
     return "TimescaleDB is not there: tables are native partitions kept by pg_partman, without compression"

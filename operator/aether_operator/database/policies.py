@@ -1,4 +1,4 @@
-"""How tables that grow with time are kept: hypertables or partitions, compression, retention. Values only."""
+"""Plans partitioning, compression and retention of the growing tables. Pure functions."""
 
 # ruff: noqa: S608 - statements are made of constants, whole numbers and quoted literals
 
@@ -9,115 +9,115 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from aether_operator.database import drifts, pg_catalog, servers
-from aether_operator.database.pg_catalog import Keeping
-from aether_operator.database.steps import Write, literal, quoted, remember
+from aether_operator.database.pg_catalog import Partitioning
+from aether_operator.database.steps import Write, literal, quoted, record_setting
 from aether_operator.observed.reports import Drift, Engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aether_operator.database.pg_catalog import GrowingTable, Seen
-    from aether_operator.database.steps import Notes
+    from aether_operator.database.pg_catalog import DatabaseState, GrowingTable
+    from aether_operator.database.steps import PlanBuilder
     from aether_operator.observed.reports import DesiredSchema
 
-AHEAD: Final = 4
-"""Partitions that pg_partman makes ahead."""
+PREMAKE: Final = 4
+"""Future partitions that pg_partman creates."""
 _PARTMAN_INTERVALS: Final = {1: ("daily", "1 day"), 7: ("weekly", "1 week")}
-"""Days → what pg_partman 4 calls that, and what 5 does."""
+"""Days of a partition → the interval as pg_partman 4 and as pg_partman 5 spell it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Table:
-    """One growing table: what is wanted of it, and how it is."""
+    """One growing table: its desired and its observed state."""
 
     name: str
     growing: GrowingTable
     days: int
-    keeping: Keeping
-    seen: Seen
-    notes: Notes
+    partitioning: Partitioning
+    observed: DatabaseState
+    builder: PlanBuilder
 
     @property
     def full(self) -> str:
         return f"{pg_catalog.SCHEMA}.{self.name}"
 
     def setting(self, what: str) -> str:
-        """Under which name we note what we did to it."""
+        """The name of one of its rows in `aether.settings`."""
         return f"{self.name}_{what}"
 
-    def lost(self, what: str) -> None:
-        """Only a person can mend it."""
-        self.notes.drift.append(Drift(name=self.full, what=what, repaired=False))
+    def report_drift(self, what: str) -> None:
+        """Report drift that only a person can repair."""
+        self.builder.drift.append(Drift(name=self.full, what=what, repaired=False))
 
-    def was(self, setting: str, what: str) -> tuple[Drift, ...]:
-        """The drift that a step mends, if we had set that up before."""
-        known = self.setting(setting) in self.seen.settings
+    def repairs_if_known(self, setting: str, what: str) -> tuple[Drift, ...]:
+        """The drift that a step repairs, if we had set that up before; else the step is no repair."""
+        known = self.setting(setting) in self.observed.settings
         return (Drift(name=self.full, what=what, repaired=True),) if known else ()
 
-    def write(self, what: str, *statements: str, mends: tuple[Drift, ...] = (), once: bool = False) -> None:
-        self.notes.steps.append(Write(what, statements, mends, once=once))
+    def write(self, what: str, *statements: str, repairs: tuple[Drift, ...] = (), once: bool = False) -> None:
+        self.builder.steps.append(Write(what, statements, repairs, once=once))
 
 
-def plan(seen: Seen, wanted: DesiredSchema, engine: Engine, notes: Notes) -> None:
-    """What is to be done, so that each growing table that is there is kept as is wanted."""
+def plan(observed: DatabaseState, desired: DesiredSchema, engine: Engine, builder: PlanBuilder) -> None:
+    """Add the steps that partition, compress and retain each existing growing table as desired."""
     tables = [
         _Table(
             name=name,
             growing=growing,
-            days=wanted.days[name],
-            keeping=seen.keeping.get(name, Keeping()),
-            seen=seen,
-            notes=notes,
+            days=desired.days[name],
+            partitioning=observed.partitioning.get(name, Partitioning()),
+            observed=observed,
+            builder=builder,
         )
         for name, growing in pg_catalog.GROWING_TABLES.items()
-        if drifts.keepable(seen.tables, name)
+        if drifts.can_be_partitioned(observed.tables, name)
     ]
     for table in tables:
         if engine is Engine.TIMESCALE:
             _by_timescale(table)
         else:
             _by_partman(table)
-    if engine is Engine.PARTMAN and not notes.steps:
+    if engine is Engine.PARTMAN and not builder.steps:
         for table in tables:
-            if maintenance_due(table.growing, table.keeping, seen.now):
-                schema = quoted(seen.server.partman.schema)
+            if maintenance_due(table.growing, table.partitioning, observed.now):
+                schema = quoted(observed.server.partman.schema)
                 call = f"SELECT {schema}.run_maintenance(p_parent_table => {literal(table.full)}, p_analyze => false)"
                 table.write(f"maintain the partitions of {table.name}", call, once=True)
 
 
 def _by_timescale(table: _Table) -> None:
-    keeping, schema, full = table.keeping, quoted(table.seen.server.timescale.schema), literal(table.full)
-    if keeping.engine is not Engine.TIMESCALE:
-        made = table.setting("engine") in table.seen.settings or keeping.engine is not None
-        if made or not table.seen.server.timescale.installed:
-            table.lost("is not a hypertable any more")
+    partitioning, schema, full = table.partitioning, quoted(table.observed.server.timescale.schema), literal(table.full)
+    if partitioning.engine is not Engine.TIMESCALE:
+        made = table.setting("engine") in table.observed.settings or partitioning.engine is not None
+        if made or not table.observed.server.timescale.installed:
+            table.report_drift("is no longer a hypertable")
             return
         table.write(
-            f"make the hypertable {table.name}",
+            f"create the hypertable {table.name}",
             f"SELECT {schema}.create_hypertable({full}, "
             f"{schema}.by_range('ts', INTERVAL '{table.growing.part_days} day'), "
             "create_default_indexes => false, if_not_exists => true)",
-            remember(table.setting("engine"), Engine.TIMESCALE.value),
+            record_setting(table.setting("engine"), Engine.TIMESCALE.value),
         )
         return
-    if not keeping.compressed:
+    if not partitioning.compressed:
         table.write(
-            f"set compression of {table.name} up",
+            f"set up the compression of {table.name}",
             f"ALTER TABLE {table.full} SET (timescaledb.compress, "
             "timescaledb.compress_segmentby = 'symbol', timescaledb.compress_orderby = 'ts DESC')",
-            mends=table.was("compress_days", "was not compressed by symbol and ts"),
+            repairs=table.repairs_if_known("compress_days", "was not compressed by symbol and ts"),
         )
     after = table.growing.compress_days
-    if keeping.compress_days != after:
+    if partitioning.compress_days != after:
         table.write(
-            f"compress {table.name} after a while",
+            f"set the compression policy of {table.name}",
             f"SELECT {schema}.remove_compression_policy({full}, if_exists => true)",
             f"SELECT {schema}.add_compression_policy({full}, INTERVAL '{after} days')",
-            remember(table.setting("compress_days"), str(after)),
-            mends=table.was("compress_days", _said("compression", keeping.compress_days)),
+            record_setting(table.setting("compress_days"), str(after)),
+            repairs=table.repairs_if_known("compress_days", _policy_text("compression", partitioning.compress_days)),
         )
-    table.notes.warnings += [f"{policy} of {table.full} is paused" for policy in keeping.paused]
-    _retain(
+    table.builder.warnings += [f"{policy} of {table.full} is paused" for policy in partitioning.paused]
+    _plan_retention(
         table,
         lambda days: (
             f"SELECT {schema}.remove_retention_policy({full}, if_exists => true)",
@@ -126,120 +126,125 @@ def _by_timescale(table: _Table) -> None:
     )
 
 
-def _said(policy: str, days: float | None) -> str:
+def _policy_text(policy: str, days: float | None) -> str:
     return f"had no {policy} policy" if days is None else f"had a {policy} policy of {days:g} days"
 
 
-def _retain(table: _Table, keep: Callable[[int], tuple[str, ...]]) -> None:
-    """Have rows kept for as long as is wanted, unless that would drop what is kept now.
+def _plan_retention(table: _Table, keep: Callable[[int], tuple[str, ...]]) -> None:
+    """Plan the desired retention, unless that would drop rows that are kept now.
 
-    A policy that drops already loses nothing by keeping longer. Anything else is asked first: are there, or may there
-    be, rows that would go?
+    Lengthening a retention that is in force loses nothing. Any other change is made only where no rows are, or may be,
+    older than it.
     """
-    keeping, setting, settings = table.keeping, table.setting("days"), table.seen.settings
-    live, want = keeping.in_force, table.days
-    told = int(settings[setting]) if setting in settings else None
-    if live == want:
-        if told != want:
-            table.write(f"note the retention of {table.name}", remember(setting, str(want)))
+    partitioning, setting, settings = table.partitioning, table.setting("days"), table.observed.settings
+    effective, desired_days = partitioning.in_force, table.days
+    recorded = int(settings[setting]) if setting in settings else None
+    if effective == desired_days:
+        if recorded != desired_days:
+            table.write(f"record the retention of {table.name}", record_setting(setting, str(desired_days)))
         return
-    if live is None and keeping.days == want and keeping.drops:
-        return  # somebody paused it, which a warning says
-    days = want
-    if keeping.older and (live is None or want < max(live, told or 0)):
-        table.notes.held.append(would_drop(table.full, keeping, want, table.seen.now))
-        if live is None or told is None or told <= live:
+    if effective is None and partitioning.days == desired_days and partitioning.drops:
+        return  # a person paused it, which a warning reports
+    days = desired_days
+    if partitioning.older and (effective is None or desired_days < max(effective, recorded or 0)):
+        table.builder.held.append(would_drop(table.full, partitioning, desired_days, table.observed.now))
+        if effective is None or recorded is None or recorded <= effective:
             return
-        days = told  # others made it shorter: what was in force is put back
-    by_others = told is not None and live != told
-    mended = (Drift(name=table.full, what=_said("retention", live), repaired=True),) if by_others else ()
-    unseen = (_nothing_older(table.full, days),) if live is None or days < live else ()
-    table.write(f"keep {table.name} for {days} days", *unseen, *keep(days), remember(setting, str(days)), mends=mended)
+        days = recorded  # somebody else shortened it: the recorded retention is restored
+    by_others = recorded is not None and effective != recorded
+    repaired = (Drift(name=table.full, what=_policy_text("retention", effective), repaired=True),) if by_others else ()
+    guard = (_assert_nothing_older(table.full, days),) if effective is None or days < effective else ()
+    table.write(
+        f"keep {table.name} for {days} days", *guard, *keep(days), record_setting(setting, str(days)), repairs=repaired
+    )
 
 
-def _nothing_older(full: str, days: int) -> str:
-    """Fails where rows came in, since we looked, that a shorter retention would drop."""
+def _assert_nothing_older(full: str, days: int) -> str:
+    """A statement that fails where rows have arrived since the observation that a shorter retention would drop."""
     return (
         f"DO $$BEGIN IF EXISTS (SELECT FROM {full} WHERE ts < now() - INTERVAL '{days} days') "
         "THEN RAISE EXCEPTION 'rows have come in that would be dropped'; END IF; END$$"
     )
 
 
-def would_drop(full: str, keeping: Keeping, days: int, now: datetime.datetime) -> str:
-    """What a shorter retention would drop, in one line."""
+def would_drop(full: str, partitioning: Partitioning, days: int, now: datetime.datetime) -> str:
+    """One line about what a shorter retention would drop."""
     limit = now - datetime.timedelta(days=days)
-    gone = [part for part in keeping.parts if part.start < limit]
-    parts = "chunk" if keeping.engine is Engine.TIMESCALE else "partition"
-    live = "no limit" if keeping.in_force is None else f"{keeping.in_force:g} days"
-    head = f"{full} stays at {live}: {days} days"
-    if not gone:
+    dropped = [part for part in partitioning.partitions if part.start < limit]
+    partitions = "chunk" if partitioning.engine is Engine.TIMESCALE else "partition"
+    effective = "no limit" if partitioning.in_force is None else f"{partitioning.in_force:g} days"
+    head = f"{full} stays at {effective}: {days} days"
+    if not dropped:
         return f"{head} would drop rows older than {limit:%Y-%m-%d}"
-    known = [part.rows for part in gone if part.rows is not None]
-    # Roughly, since the estimate changes with every ANALYZE, and a status that changes is written.
-    rows = f"about {float(f'{sum(known):.1e}'):.0f} rows" if len(known) == len(gone) else "rows not counted yet"
-    first, last = min(part.start for part in gone), max(part.end for part in gone)
+    known = [part.rows for part in dropped if part.rows is not None]
+    # Two digits only: the estimate changes with every ANALYZE, and each change would write the status.
+    rows = f"about {float(f'{sum(known):.1e}'):.0f} rows" if len(known) == len(dropped) else "rows not counted yet"
+    first, last = min(part.start for part in dropped), max(part.end for part in dropped)
     return (
-        f"{head} would drop {len(gone)} {parts}{'s' if len(gone) != 1 else ''} "
+        f"{head} would drop {len(dropped)} {partitions}{'s' if len(dropped) != 1 else ''} "
         f"from {first:%Y-%m-%d} to {last:%Y-%m-%d}, {rows}"
     )
 
 
 def _by_partman(table: _Table) -> None:
-    keeping, server, full = table.keeping, table.seen.server, literal(table.full)
+    partitioning, server, full = table.partitioning, table.observed.server, literal(table.full)
     schema = quoted(server.partman.schema)
-    if table.seen.tables[table.name].kind != "p":
-        table.lost("is not a partitioned table")
+    if table.observed.tables[table.name].kind != "p":
+        table.report_drift("is not a partitioned table")
         return
     config = f"UPDATE {schema}.part_config SET %s WHERE parent_table = {full}"
-    # Where pg_partman looks at the default partition, one row of the far future has it make every partition until then.
+    # Unless it ignores the default partition, pg_partman creates every partition up to a row of the far future there.
     shape = config % (
-        f"premake = {AHEAD}, infinite_time_partitions = true, ignore_default_data = true, automatic_maintenance = 'on'"
+        f"premake = {PREMAKE}, infinite_time_partitions = true, ignore_default_data = true, "
+        "automatic_maintenance = 'on'"
     )
-    if keeping.engine is None:
+    if partitioning.engine is None:
         old, new = _PARTMAN_INTERVALS[table.growing.part_days]
         major = servers.version_of(server.partman.installed)[0]
         kind = f"p_type => 'native', p_interval => '{old}'" if major < 5 else f"p_interval => '{new}'"  # noqa: PLR2004
         table.write(
-            f"make the partitions of {table.name}",
-            f"SELECT {schema}.create_parent(p_parent_table => {full}, p_control => 'ts', {kind}, p_premake => {AHEAD})",
+            f"create the partitions of {table.name}",
+            f"SELECT {schema}.create_parent(p_parent_table => {full}, p_control => 'ts', {kind}, "
+            f"p_premake => {PREMAKE})",
             shape,
-            remember(table.setting("engine"), Engine.PARTMAN.value),
-            remember(table.setting("past_default"), "true"),
-            mends=table.was("engine", "was not known to pg_partman"),
+            record_setting(table.setting("engine"), Engine.PARTMAN.value),
+            record_setting(table.setting("past_default"), "true"),
+            repairs=table.repairs_if_known("engine", "was not configured in pg_partman"),
         )
         return
-    if keeping.ahead != AHEAD or not keeping.ahead_always:
-        what = Drift(name=table.full, what="was not partitioned ahead as it should be", repaired=True)
-        table.write(f"partition {table.name} ahead", shape, mends=(what,))
-    elif not keeping.past_default:
+    if partitioning.ahead != PREMAKE or not partitioning.ahead_always:
+        what = Drift(name=table.full, what="had other settings for future partitions", repaired=True)
+        table.write(f"set up future partitions of {table.name}", shape, repairs=(what,))
+    elif not partitioning.past_default:
         table.write(
-            f"partition {table.name} ahead whatever lies in its default partition",
+            f"create future partitions of {table.name} despite rows in its default partition",
             shape,
-            remember(table.setting("past_default"), "true"),
-            mends=table.was("past_default", "was not partitioned ahead as it should be"),
+            record_setting(table.setting("past_default"), "true"),
+            repairs=table.repairs_if_known("past_default", "had other settings for future partitions"),
         )
     keep = "retention = '{} days', retention_keep_table = false, retention_keep_index = false"
-    _retain(table, lambda days: (config % keep.format(days),))
-    if keeping.strays:
-        _empty_default(table, schema)
+    _plan_retention(table, lambda days: (config % keep.format(days),))
+    if partitioning.strays:
+        _plan_default_rows(table, schema)
 
 
-def _empty_default(table: _Table, schema: str) -> None:
-    """Move rows out of the default partition into partitions of their own, where that loses nothing.
+def _plan_default_rows(table: _Table, schema: str) -> None:
+    """Move rows out of the default partition into regular ones, where that loses nothing.
 
-    There no retention finds them, and they stand in the way of the partition that should have them: pg_partman makes
-    none any more. Rows that the retention would drop stay. So do rows of a time that is far from all that pg_partman
-    makes: it counts from the last partition, and would make none between.
+    The retention does not reach rows there, and they block the creation of their regular partition. Rows that the
+    retention would drop stay. So do rows far from the other partitions: pg_partman counts from the last one and would
+    not create those between.
     """
-    keeping, now, size = table.keeping, table.seen.now, datetime.timedelta(days=table.growing.part_days)
-    ends = max(part.end for part in keeping.parts)
-    limit = None if keeping.in_force is None else now - datetime.timedelta(days=keeping.in_force)
-    # It makes partitions ahead of the newest row that lies in one.
-    ours, near = list[datetime.datetime](), max(ends, now) + (AHEAD + 1) * size
-    for start in keeping.strays:
+    partitioning, now, size = table.partitioning, table.observed.now, datetime.timedelta(days=table.growing.part_days)
+    default = partitioning.default
+    ends = max(part.end for part in partitioning.partitions)
+    limit = None if partitioning.in_force is None else now - datetime.timedelta(days=partitioning.in_force)
+    # It creates partitions ahead of the newest row of a regular one.
+    ours, near = list[datetime.datetime](), max(ends, now) + (PREMAKE + 1) * size
+    for start in partitioning.strays:
         if start <= near and (limit is None or start + size > limit):
             ours.append(start)
-            near = max(near, start + (AHEAD + 1) * size)
+            near = max(near, start + (PREMAKE + 1) * size)
     newest = max(ours, default=ends)
     between = {ends + number * size for number in range(max(0, (newest - ends) // size))}
     columns = ", ".join(column.name for column in pg_catalog.TABLES[table.name].columns)
@@ -247,32 +252,32 @@ def _empty_default(table: _Table, schema: str) -> None:
         within = f"ts >= '{start.isoformat()}' AND ts < '{(start + size).isoformat()}'"
         what = Drift(name=table.full, what=f"had rows of {start:%Y-%m-%d} in its default partition", repaired=True)
         table.write(
-            f"make the partition of {start:%Y-%m-%d} for rows of {table.name} in the default partition",
-            f"LOCK TABLE {keeping.default} IN ACCESS EXCLUSIVE MODE",
-            f"CREATE TEMPORARY TABLE aether_moved ON COMMIT DROP AS SELECT * FROM {keeping.default} WHERE {within}",
-            f"DELETE FROM {keeping.default} WHERE {within}",
+            f"create the partition of {start:%Y-%m-%d} for rows of {table.name} in the default partition",
+            f"LOCK TABLE {default} IN ACCESS EXCLUSIVE MODE",
+            f"CREATE TEMPORARY TABLE aether_moved ON COMMIT DROP AS SELECT * FROM {default} WHERE {within}",
+            f"DELETE FROM {default} WHERE {within}",
             f"SELECT {schema}.create_partition_time({literal(table.full)}, ARRAY['{start.isoformat()}'::timestamptz])",
             f"INSERT INTO {table.full} ({columns}) SELECT {columns} FROM pg_temp.aether_moved",
-            mends=(what,) if start in ours else (),
+            repairs=(what,) if start in ours else (),
         )
-    said = f"the default partition of {table.full} holds rows"
-    if limit is not None and keeping.strays[0] + size <= limit:
-        table.notes.warnings.append(
-            f"{said} that are older than the {keeping.in_force:g} days that are kept, and no retention finds them: "
-            f"DELETE FROM {keeping.default} WHERE ts < now() - interval '{keeping.in_force:g} days'"
+    prefix = f"the default partition of {table.full} holds rows"
+    if limit is not None and partitioning.strays[0] + size <= limit:
+        table.builder.warnings.append(
+            f"{prefix} older than the retention of {partitioning.in_force:g} days, which does not reach them: "
+            f"DELETE FROM {default} WHERE ts < now() - interval '{partitioning.in_force:g} days'"
         )
-    if keeping.strays[-1] > near:
-        table.notes.warnings.append(
-            f"{said} of the future, the last of {keeping.strays[-1]:%Y-%m-%d}: they are moved when their time comes; "
-            f"where they are wrong, DELETE FROM {keeping.default} WHERE ts > now() + interval '1 day'"
+    if (last := partitioning.strays[-1]) > near:
+        table.builder.warnings.append(
+            f"{prefix} of the future, the last of {last:%Y-%m-%d}: they are moved in time; "
+            f"if they are wrong, DELETE FROM {default} WHERE ts > now() + interval '1 day'"
         )
 
 
-def maintenance_due(growing: GrowingTable, keeping: Keeping, now: datetime.datetime) -> bool:
-    """Whether partitions lack ahead, or some are older than the retention in force keeps."""
+def maintenance_due(growing: GrowingTable, partitioning: Partitioning, now: datetime.datetime) -> bool:
+    """Whether future partitions are missing, or some are older than the retention in force."""
     day = datetime.timedelta(days=1)
-    newest = max((part.end for part in keeping.parts), default=now)
-    oldest = min((part.end for part in keeping.parts), default=now)
-    lacking = newest < now + day * growing.part_days * AHEAD
-    stale = keeping.in_force is not None and oldest < now - day * keeping.in_force
-    return lacking or stale
+    newest = max((part.end for part in partitioning.partitions), default=now)
+    oldest = min((part.end for part in partitioning.partitions), default=now)
+    missing = newest < now + day * growing.part_days * PREMAKE
+    stale = partitioning.in_force is not None and oldest < now - day * partitioning.in_force
+    return missing or stale

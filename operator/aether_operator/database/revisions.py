@@ -1,8 +1,8 @@
-"""Alembic's migrations as what they are made of: an ordered list of statements. Reads the package; knows no database.
+"""Alembic's migrations as ordered lists of SQL statements. Reads the package; connects to no database.
 
-Alembic orders the revisions and renders their operations; it does not run them. `migrating` carries each statement
-out in a transaction with the note that it was, which Alembic's own runner cannot: a process that is killed between
-two of them goes on at the next.
+Alembic orders the revisions and renders their operations; it does not run them. `migrator` executes each statement in
+a transaction that also records its progress, which Alembic's own runner cannot do: a process that is killed between two
+statements resumes at the next.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FOLDER: Final = Path(__file__).parent / "migrations"
 
 
 class Unknown(Exception):
-    """A revision that this program does not have: a newer one made the schema."""
+    """A revision that this release does not have: a newer release created the schema."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +35,12 @@ class Migration:
     statements: tuple[str, ...]
 
     def digest(self, done: int) -> str:
-        """Tells whether the first statements, which are done, are still those of this program."""
+        """Hash of the first `done` statements: tells whether an interrupted migration was this release's."""
         return hashlib.sha256("\n".join(self.statements[:done]).encode()).hexdigest()
 
 
 class _Statements(io.TextIOBase):
-    """Alembic writes each statement at once, and empty lines."""
+    """Collects statements: Alembic writes each one with a single call, and empty lines between."""
 
     def __init__(self) -> None:
         self.found: list[str] = []
@@ -67,10 +67,10 @@ class Revisions:
         return head
 
     def after(self, current: str | None, engine: Engine) -> tuple[Migration, ...]:
-        """What leads from a revision to the newest.
+        """The migrations from a revision to the newest.
 
         Raises:
-            Unknown: This program does not have that revision.
+            Unknown: This release does not have that revision.
         """
         script = self._script()
         if current is not None and not self._knows(script, current):
@@ -79,12 +79,12 @@ class Revisions:
         return tuple(self._rendered(step.revision, step.module, engine) for step in reversed(steps))
 
     def knows(self, revision: str) -> bool:
-        """Whether this program has a revision."""
+        """Whether this release has a revision."""
         return self._knows(self._script(), revision)
 
     @staticmethod
     def _knows(script: ScriptDirectory, revision: str) -> bool:
-        # Alembic would take the beginning of a name for the whole.
+        # Alembic's own lookup also accepts the beginning of a name.
         return revision in {one.revision for one in script.walk_revisions()}
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""What a plan consists of. Values only."""
+"""The steps of a plan, and SQL quoting. Values only."""
 
 # ruff: noqa: S608 - statements are made of quoted literals
 
@@ -13,27 +13,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """Makes what the fence stands on; may be repeated by anybody."""
+    """A statement that creates what the fence needs, such as its table; any process may repeat it."""
 
     statement: str
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Takes the fence."""
+    """Take the fence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Statements of one transaction, behind the fence.
+    """Statements of one transaction that also checks the fence.
 
-    `once`: it may leave things as they are, and is not tried twice in one visit. `optional`: where the login lacks the
-    right, that is a warning.
+    `what` names the step in messages; `repairs` is the drift that it repairs. A step with `once` may have no visible
+    effect, and is executed once per reconcile. Of an `optional` step a missing right is only a warning.
     """
 
     what: str
     statements: tuple[str, ...]
-    mends: tuple[Drift, ...] = ()
+    repairs: tuple[Drift, ...] = ()
     once: bool = False
     optional: bool = False
 
@@ -42,30 +42,30 @@ Step = Prepare | Claim | Write
 
 
 @dataclass(slots=True)
-class Notes:
-    """A plan in the making."""
+class PlanBuilder:
+    """Collects the steps and findings of a plan."""
 
     steps: list[Step] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
     drift: list[Drift] = field(default_factory=list)
-    """Only what is not mended by the steps."""
-    lacking: list[str] = field(default_factory=list)
-    """Rights that only a person can give, and without which the platform is not Ready."""
+    """Only drift that no step repairs."""
+    blockers: list[str] = field(default_factory=list)
+    """Rights that only a person can grant, and without which the platform is not Ready."""
     warnings: list[str] = field(default_factory=list)
 
 
 def literal(text: str) -> str:
-    """A text as SQL writes it (with standard_conforming_strings, as the server has it since ever)."""
+    """A text as an SQL literal (with standard_conforming_strings, the server's default)."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def quoted(name: str) -> str:
-    """A name as SQL writes it, whatever is in it."""
+    """A name as a quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def remember(name: str, value: str) -> str:
-    """Notes what we did, in the transaction that did it."""
+def record_setting(name: str, value: str) -> str:
+    """A statement that records what a step did; it belongs in the step's transaction."""
     return (
         f"INSERT INTO aether.settings (name, value) VALUES ({literal(name)}, {literal(value)}) "
         "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
