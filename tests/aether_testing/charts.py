@@ -1,4 +1,4 @@
-"""The chart as Helm renders it, and names that its tests share."""
+"""Renders the chart with Helm; and the names that the chart's tests share."""
 
 from __future__ import annotations
 
@@ -21,14 +21,20 @@ Object = dict[str, Any]
 
 @functools.cache
 def helm() -> Path:
-    """Helm, as the local cluster has it."""
+    """The Helm program of the local cluster, built if necessary."""
     (ours,) = [binary for binary in binaries.NODE if binary.name == "helm"]
     cache = paths.of("aether", os.environ).cache
     return program_builder.ensure((ours,), cache, os.environ, progress.TerminalReporter())["helm"]
 
 
 def rendered(*words: str, values: Object | None = None, namespace: str = OPERATOR_NAMESPACE) -> list[Object]:
-    """What the chart becomes, installed in a namespace."""
+    """The objects that the chart renders to.
+
+    Args:
+        words: More arguments of `helm template`.
+        values: The chart's values.
+        namespace: The release's namespace.
+    """
     text = processes.run(
         [helm(), "template", NAME, CHART, f"--namespace={namespace}", "--values=-", *words],
         stdin=json.dumps(values or {}),

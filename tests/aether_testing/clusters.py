@@ -1,4 +1,4 @@
-"""Clusters for tests: with a name and folders of their own, gone with the process that had them."""
+"""Local clusters for tests: each with a unique name and temporary folders; they end with the test process."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ CONTROL_PLANE = Settings(profile=Profile.CONTROL_PLANE, port=0, durable=False, o
 WITH_KWOK = replace(CONTROL_PLANE, kwok=True)
 NODE = Settings(profile=Profile.NODE, port=0, durable=False, owned=True)
 BARE_NODE = replace(NODE, platforms=False)
-"""A node whose pods are of the base image: it starts in half the time."""
+"""A node with the base image only, which starts in half the time."""
 
 
 def unique_paths(folder: Path) -> paths.Paths:
-    """Places below a folder of the test, with a name nobody else has; the cache is everybody's."""
+    """Paths below a test's folder, with a unique cluster name; the cache is shared."""
     home = dict(os.environ) | {"XDG_STATE_HOME": str(folder / "state"), "XDG_DATA_HOME": str(folder / "data")}
     return paths.of(f"t-{secrets.token_hex(4)}", home)
 
 
 @contextlib.contextmanager
 def running(chosen: Settings, at: paths.Paths, reporter: progress.Reporter | None = None) -> Iterator[startup.Cluster]:
-    """A cluster for the length of a block; afterwards nothing of it is left."""
+    """Run a cluster for the length of a block, and purge it afterwards."""
     try:
         yield startup.up(at, chosen, reporter or progress.TerminalReporter())
     finally:

@@ -1,4 +1,4 @@
-"""Runs `aether` and `kubectl aether`, with a program in kubectl's place."""
+"""Runs `aether` and `kubectl aether` with a fake kubectl."""
 
 from __future__ import annotations
 
@@ -47,12 +47,15 @@ def a_platform(namespace: str = "aether", venue: str = "Simulated", **status: An
 
 
 def a_kubectl(folder: Path, answers: dict[str, Any], otherwise: str = "cat empty") -> Path:
-    """A program in kubectl's place; the folder to look it up in.
+    """Write a fake kubectl, which appends its arguments to the file `calls`.
 
     Args:
-        folder: Where it is made.
-        answers: What a command line has in it → the JSON that is the answer, or the error where it is a text.
-        otherwise: What it does with every other command line.
+        folder: Where.
+        answers: A part of a command line → the JSON to print, or the error, if it is a text.
+        otherwise: The shell command for every other command line.
+
+    Returns:
+        The folder that it is in, for KUBEBUILDER_ASSETS.
     """
     assets = folder / "assets"
     assets.mkdir()
@@ -63,19 +66,19 @@ def a_kubectl(folder: Path, answers: dict[str, Any], otherwise: str = "cat empty
         ending = ">&2; exit 1" if isinstance(answer, str) else "; exit 0"
         cases.append(f'*"{words}"*) cat {assets}/answer-{number} {ending};;\n')
     program = assets / "kubectl"
-    program.write_text(f'#!/bin/sh\ncd {assets}\necho "$*" >> asked\ncase "$*" in\n{"".join(cases)}esac\n{otherwise}\n')
+    program.write_text(f'#!/bin/sh\ncd {assets}\necho "$*" >> calls\ncase "$*" in\n{"".join(cases)}esac\n{otherwise}\n')
     program.chmod(0o755)
     return assets
 
 
 def kubectl_that_prints(folder: Path) -> Path:
-    """A program in kubectl's place that prints how it was called; the folder to look it up in."""
+    """Write a fake kubectl that prints its arguments, one a line; returns its folder."""
     platforms = {"get tradingplatforms": {"items": [a_platform()]}}
     return a_kubectl(folder, platforms, 'for word in "$@"; do printf "%s\\n" "$word"; done')
 
 
 def kubectl_with_books(folder: Path) -> Path:
-    """A program in kubectl's place that lists one pod of ingest, and answers with what is in the file `book`."""
+    """Write a fake kubectl that lists an ingest pod and prints the file `book` for raw requests; returns its folder."""
     pod = {
         "metadata": {"namespace": "aether", "name": "paper-ingest-0", "labels": {}}, "status": {"phase": "Running"},
     }  # fmt: skip
@@ -99,7 +102,7 @@ Done = subprocess.CompletedProcess[str]
 
 
 def aether(home: Path, *words: str, assets: Path | None = None, program: str = "aether") -> Done:
-    """One command line, run in this process: a process of its own takes half a second to begin."""
+    """Run a command line in this process: starting another one takes half a second."""
     function = pkgutil.resolve_name(PROGRAMS[program])
     stdout, stderr, code = io.StringIO(), io.StringIO(), 0
     with (
@@ -126,7 +129,7 @@ def _becomes_another_program(*_: object) -> None:
 
 
 def aether_process(home: Path, *words: str, assets: Path | None = None, program: str = "aether") -> Done:
-    """The same in a process of its own, for what becomes another program."""
+    """Run a command line in another process, for commands that replace their process (exec)."""
     module, _, function = PROGRAMS[program].partition(":")
     command = [sys.executable, "-c", f"import {module} as it; it.{function}()", *words]
     env = _environ(home, assets)

@@ -1,7 +1,7 @@
 """What a cluster could leave behind on the machine, as sets that a test compares before and after.
 
-A test stands in namespaces of its own meanwhile (`apart`), so that whatever else the machine does, another Kubernetes
-included, is not seen, and everything that is seen was done by the test or by what it started.
+Meanwhile the test runs in separate namespaces (`isolated`): it does not see what other programs of the machine do,
+another Kubernetes included; every change that it sees comes from the test or from what it started.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from aether_cli.local import cleanup, supervisor
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NAMESPACE_KINDS: Final = ("net", "pid")  # services of systemd have mounts of their own, and come and go
+NAMESPACE_KINDS: Final = ("net", "pid")  # not mounts: systemd's services have such namespaces, and come and go
 KERNEL_SETTINGS: Final = ("net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding", "net/ipv4/conf/default/forwarding")
-"""Of a network, as the cluster's own has them otherwise; those of the whole machine it must not reach: `reachable`."""
+"""Settings of a network namespace that a cluster changes in its own. For the machine-wide ones see `reachable`."""
 FOLDERS: Final = ("/etc", "/opt", "/usr/libexec", "/var/lib")
-"""Places of the machine where programs like to leave something."""
+"""Folders of the machine that programs are likely to write to."""
 # <linux/sched.h>; os.unshare and os.setns are there from Python 3.12 on.
 _CLONE_FS: Final = 0x00000200
 _CLONE_NEWNS: Final = 0x00020000
@@ -35,23 +35,23 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traces:
-    """Everything that a cluster may touch while it runs and must give back."""
+    """What a cluster may change while it runs, and must restore."""
 
     processes: frozenset[str]
-    """Those in this network, those that have to do with `mark`, and what descends from either."""
+    """Those in this network namespace, those with `mark` in their command line, and the descendants of both."""
     namespaces: frozenset[str]
     mounts: frozenset[str]
     links: frozenset[str]
     routes: frozenset[str]
     rules: frozenset[str]
     control_groups: frozenset[str]
-    """Those of the cluster with the mark."""
+    """Those with the mark in their names."""
     kernel_settings: frozenset[str]
     files: frozenset[str]
-    """What was written in FOLDERS."""
+    """Files that were written in FOLDERS."""
 
     def changes_since(self, before: Traces) -> dict[str, list[str]]:
-        """What is here and was not then, or was then and is not here; an empty dict is a clean machine."""
+        """The differences to an earlier snapshot, per field; empty where nothing was left behind."""
         changes = {}
         for one in fields(self):
             now, then = getattr(self, one.name), getattr(before, one.name)
@@ -62,18 +62,22 @@ class Traces:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The machine as a test has it in namespaces of its own."""
+    """The machine as an isolated test sees it."""
 
     written: Path
-    """What is written in FOLDERS lies here instead."""
+    """Overlayfs's upper layer of FOLDERS: what is written there is stored here."""
 
     def snapshot(self, mark: str) -> Traces:
-        """See it. `mark` is a text in the command lines of the cluster's processes: its folder, its name."""
+        """Take a snapshot.
+
+        Args:
+            mark: A text in the command lines of the cluster's processes: its name, or its folder.
+        """
         processes, namespaces = _processes(mark)
         return Traces(
             processes=processes,
             namespaces=namespaces,
-            # A thread's own: /proc/self is the process's first thread.
+            # thread-self: namespaces are per thread, and /proc/self is the process's first thread.
             mounts=frozenset(
                 line.split(" ", 1)[1] for line in Path("/proc/thread-self/mountinfo").read_text().splitlines()
             ),
@@ -99,10 +103,10 @@ class Machine:
 
 @contextlib.contextmanager
 def isolated(folder: Path) -> Iterator[Machine]:
-    """Put this thread, and what it starts, into a network and a table of mounts of their own, with a loopback.
+    """Run this thread, and what it starts, in a new network and mount namespace; the network has a loopback.
 
     Args:
-        folder: An empty one; takes what is written in FOLDERS meanwhile.
+        folder: An empty folder, which takes what is written in FOLDERS meanwhile.
     """
     cwd = Path.cwd()
     spaces = [os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in ("net", "mnt")]
@@ -119,7 +123,7 @@ def isolated(folder: Path) -> Iterator[Machine]:
             _output("mount", "-t", "overlay", "-o", options, "overlay", place)
         yield Machine(written)
     finally:
-        # Threads that were started meanwhile share this one's root and folder, and with those nobody may change mounts.
+        # Threads started meanwhile share this one's root and working directory; setns on mounts requires them unshared.
         _call("unshare", _CLONE_FS)
         for space in spaces:
             _call("setns", space, 0)
@@ -128,7 +132,7 @@ def isolated(folder: Path) -> Iterator[Machine]:
 
 
 def reachable(process: int) -> set[str]:
-    """The whole machine's kernel settings that a cluster's process would change where it writes what it wants."""
+    """The machine-wide sysctls that a process of a cluster could still change: those without a mask."""
     lines = Path(f"/proc/{process}/mountinfo").read_text().splitlines()
     covered = {line.split()[4] for line in lines}
     return {name for name in supervisor.MASKED_SYSCTLS if f"/proc/sys/{name}" not in covered}
@@ -152,7 +156,7 @@ def _processes(mark: str) -> tuple[frozenset[str], frozenset[str]]:
             parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
             theirs = {kind: _namespace(entry.name, kind) for kind in NAMESPACE_KINDS}
         except OSError:
-            continue  # it has just ended
+            continue  # it ended meanwhile
         commands[entry.name], parents[entry.name] = command, parent
         spaces[entry.name] = {space for kind, space in theirs.items() if space != ours[kind]}
         if theirs["net"] == ours["net"] or mark in command:

@@ -1,4 +1,4 @@
-"""A namespace for one test: restricted as Aether's own are, gone afterwards, shown when the test fails."""
+"""A namespace for one test: restricted as Aether's own are, deleted afterwards, printed when the test fails."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ if TYPE_CHECKING:
     from aether_cli.local.startup import Cluster
 
 DEADLINE = 60.0
-"""Seconds: generous, since a test asserts behaviour and a benchmark speed."""
+"""Seconds; generous, since tests assert behaviour and benchmarks measure speed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """Where a test does what it does."""
+    """A test's namespace, and kubectl for its cluster."""
 
     name: str
     kubectl: kubectl_client.Kubectl
 
     def apply(self, *things: dict[str, Any]) -> None:
-        """Make it so, in this namespace."""
+        """Server-side apply in this namespace."""
         self.kubectl.apply(*({**one, "metadata": {**one["metadata"], "namespace": self.name}} for one in things))
 
     def text(self, *words: str, stdin: str | None = None) -> str:
-        """What kubectl prints, asked about this namespace."""
-        verb, *rest = words  # what follows a `--` belongs to somebody else
+        """Run kubectl with this namespace and return what it prints."""
+        verb, *rest = words  # the option comes first: after a `--` it would belong to the program that is run
         return self.kubectl.text(verb, f"--namespace={self.name}", *rest, stdin=stdin)
 
     def get(self, *words: str) -> dict[str, Any]:
-        """One object or a list of this namespace."""
+        """`kubectl get` in this namespace: an object or a list."""
         return self.kubectl.get(*words, f"--namespace={self.name}")
 
     def until(
         self, holds: Callable[[kubectl_client.Objects], bool], *what: str, expected: str, deadline: float = DEADLINE
     ) -> kubectl_client.Objects:
-        """Watch this namespace until something holds; fails with what was seen last."""
+        """Watch objects of this namespace until a condition holds; the error shows the last observed objects."""
         return self.kubectl.until(holds, *what, f"--namespace={self.name}", deadline=deadline, expected=expected)
 
     def until_available(self, deployment: str) -> None:
-        """Watch until a Deployment has what it wants, of its newest generation."""
+        """Wait until all replicas of a Deployment's newest generation are available."""
         self.until(
             lambda seen: any(_available(one) for one in seen.values()),
             "deployments",
@@ -54,7 +54,7 @@ class Namespace:
         )
 
     def shown(self) -> str:
-        """Everything that helps to see why a test failed."""
+        """The namespace's objects and last events, for the report of a failed test."""
         parts = []
         for what in ("pods,deployments,jobs,persistentvolumeclaims,services", "events"):
             try:
@@ -79,7 +79,13 @@ def _available(deployment: dict[str, Any]) -> bool:
 
 
 def create(cluster: Cluster, test: str, name: str = "") -> Namespace:
-    """A new one, with the name of the test in a label; what it is called matters only where it is written down."""
+    """Create a namespace, labelled with the test's name.
+
+    Args:
+        cluster: Where.
+        test: The test's name.
+        name: The namespace's name; by default a random one.
+    """
     name = name or f"test-{secrets.token_hex(4)}"
     label = "".join(letter if letter.isalnum() else "-" for letter in test)[:60].strip("-")
     cluster.kubectl.apply(manifests.restricted_namespace(name, {"aether-test": label}))

@@ -1,4 +1,4 @@
-"""Who is told how far things are, and remembers it: for tests of what a person would see."""
+"""A progress reporter that records what it is given, for tests of what a user would see."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class ProgressRecorder:
-    """A teller, and its one step."""
+    """A `progress.Reporter`, and at the same time its only `Step`; `lines` has every text in order."""
 
     lines: list[str] = field(default_factory=list)
 

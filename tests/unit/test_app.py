@@ -1,4 +1,4 @@
-"""The command lines: exit codes, errors, which cluster is asked, and completion."""
+"""The programs `aether` and `kubectl aether`: exit codes, errors, selection of the cluster, completion."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from aether_testing import command_line
 
 @pytest.fixture
 def books(tmp_path: Path) -> Path:
-    """The folder to look kubectl up in."""
+    """The folder of a fake kubectl."""
     return command_line.kubectl_with_books(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (["nonsense"], 2, "No such command 'nonsense'"),
         (["up", "--port", "70000"], 2, "less than or equal to 65535"),
@@ -37,10 +37,12 @@ def books(tmp_path: Path) -> Path:
         (["book", "BTC/USD"], problems.NotRunning.exit_code, "cluster aether is not running"),
     ],
 )
-def test_failed_command_exits_with_its_code_and_a_cause(tmp_path: Path, words: list[str], code: int, said: str) -> None:
+def test_failed_command_exits_with_its_code_and_a_cause(
+    tmp_path: Path, words: list[str], code: int, message: str
+) -> None:
     done = command_line.aether(tmp_path, *words)
     assert (done.returncode, done.stdout) == (code, "")
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -61,10 +63,10 @@ def test_kubectl_plugin_uses_the_current_context_and_namespace(tmp_path: Path, b
         (books / "answer-2").write_text(json.dumps({"items": [command_line.a_platform("live", "Kraken")]}))
     done = command_line.aether(tmp_path, *words, assets=books, program="kubectl-aether")
     assert done.stderr.splitlines()[0] == command_line.PROD, done.stderr
-    asked = (books / "asked").read_text().splitlines()
-    assert asked[0].startswith("config view")
-    assert all(line.startswith("--context=prod ") for line in asked[1:])
-    namespaces = {word for line in asked[1:] for word in line.split() if word.startswith("--namespace=")}
+    calls = (books / "calls").read_text().splitlines()
+    assert calls[0].startswith("config view")
+    assert all(line.startswith("--context=prod ") for line in calls[1:])
+    namespaces = {word for line in calls[1:] for word in line.split() if word.startswith("--namespace=")}
     assert namespaces <= {"--namespace=live", "--namespace=aether-system"}
     assert "secret" not in done.stdout + done.stderr
 
@@ -84,10 +86,10 @@ def test_kubectl_options_are_accepted_before_and_after_the_command(
     (books / "book").write_text(command_line.a_book(usable=True))
     done = command_line.aether(tmp_path, *before, "book", "BTC/USD", *after, assets=books, program="kubectl-aether")
     assert done.stderr.splitlines()[0] == command_line.DEV, done.stderr
-    asked = (books / "asked").read_text().splitlines()
+    calls = (books / "calls").read_text().splitlines()
     file = "--kubeconfig=config " if "--kubeconfig" in before else ""
-    assert all(line.startswith(file) for line in asked)
-    assert f"{file}--context=dev get pods --namespace=aether" in "\n".join(asked)
+    assert all(line.startswith(file) for line in calls)
+    assert f"{file}--context=dev get pods --namespace=aether" in "\n".join(calls)
 
 
 def test_plugin_is_called_kubectl_aether_and_has_no_local_cluster(tmp_path: Path) -> None:
@@ -103,17 +105,17 @@ def test_plugin_rejects_commands_about_this_machine(tmp_path: Path, books: Path,
     done = command_line.aether(tmp_path, command, "--purge", "x", assets=books, program="kubectl-aether")
     assert (done.returncode, done.stdout) == (problems.BadInput.exit_code, "")
     assert f"kubectl aether has no command {command}" in done.stderr
-    assert not (books / "asked").exists()
+    assert not (books / "calls").exists()
 
 
 def test_aether_without_a_context_reads_no_kubeconfig(tmp_path: Path, books: Path) -> None:
     done = command_line.aether(tmp_path, "book", "BTC/USD", "--once", assets=books)
     assert done.returncode == problems.NotRunning.exit_code
-    assert not (books / "asked").exists()
+    assert not (books / "calls").exists()
 
 
 @pytest.mark.parametrize(
-    ("config", "context", "said"),
+    ("config", "context", "message"),
     [
         (
             command_line.CONFIG,
@@ -126,13 +128,13 @@ def test_aether_without_a_context_reads_no_kubeconfig(tmp_path: Path, books: Pat
     ],
 )
 def test_unknown_context_is_named_and_no_request_is_sent(
-    tmp_path: Path, books: Path, config: dict[str, Any], context: list[str], said: str
+    tmp_path: Path, books: Path, config: dict[str, Any], context: list[str], message: str
 ) -> None:
     (books / "answer-0").write_text(json.dumps(config))
     done = command_line.aether(tmp_path, "book", "BTC/USD", *context, assets=books, program="kubectl-aether")
     assert (done.returncode, done.stdout) == (problems.NotRunning.exit_code, "")
-    assert said in done.stderr
-    assert len((books / "asked").read_text().splitlines()) == 1
+    assert message in done.stderr
+    assert len((books / "calls").read_text().splitlines()) == 1
 
 
 def test_kubectl_completes_the_words_of_the_plugin(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which programs are built, and what decides whether a kept build is still the right one."""
+"""The programs of a local cluster, and the keys of their cached builds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `aether` alone has: the local cluster, and what is handed on to kubectl."""
+"""The commands that only `aether` has: down, kubectl and logs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def kubectl(tmp_path: Path) -> Path:
-    """The folder to look it up in."""
+    """The folder of a fake kubectl."""
     return command_line.kubectl_that_prints(tmp_path)
 
 
@@ -34,16 +34,16 @@ def test_arguments_after_kubectl_are_passed_on_unchanged(tmp_path: Path, kubectl
 
 
 @pytest.mark.parametrize(
-    ("kinds", "said"),
+    ("kinds", "message"),
     [({"kind": "APIResourceList"}, "venue not known"), ("Error from server (NotFound): no such group", "no platform")],
 )
-def test_kubectl_still_runs_where_the_venue_is_unknown(tmp_path: Path, kinds: Any, said: str) -> None:
-    refused = 'Error from server (Forbidden): tradingplatforms is forbidden: User "v" cannot list'
-    answers = {"get tradingplatforms": refused, "/apis/trading.aether.io/v1alpha1": kinds}
+def test_kubectl_still_runs_where_the_venue_is_unknown(tmp_path: Path, kinds: Any, message: str) -> None:
+    forbidden = 'Error from server (Forbidden): tradingplatforms is forbidden: User "v" cannot list'
+    answers = {"get tradingplatforms": forbidden, "/apis/trading.aether.io/v1alpha1": kinds}
     assets = command_line.a_kubectl(tmp_path, answers, 'echo "$*"')
     done = command_line.aether_process(tmp_path, "kubectl", "--context", "dev", "get", "pods", assets=assets)
     assert done.stdout.splitlines() == ["--context=dev get pods"]
-    assert done.stderr.splitlines() == [f"Context dev  {command_line.SERVER}  {said}"]
+    assert done.stderr.splitlines() == [f"Context dev  {command_line.SERVER}  {message}"]
 
 
 def test_logs_of_a_workload_are_kubectl_s(tmp_path: Path, kubectl: Path) -> None:
@@ -57,7 +57,7 @@ def test_logs_of_a_workload_are_kubectl_s(tmp_path: Path, kubectl: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["get", "pods", "--kubeconfig", "/other"], "--kubeconfig"),
         (["get", "pods", "--context=prod"], "--context"),
@@ -67,11 +67,11 @@ def test_logs_of_a_workload_are_kubectl_s(tmp_path: Path, kubectl: Path) -> None
     ],
 )
 def test_kubectl_arguments_cannot_select_a_cluster_other_than_printed(
-    tmp_path: Path, kubectl: Path, words: list[str], said: str
+    tmp_path: Path, kubectl: Path, words: list[str], message: str
 ) -> None:
     done = command_line.aether(tmp_path, "kubectl", "--context", "dev", *words, assets=kubectl)
     assert (done.returncode, done.stdout) == (problems.BadInput.exit_code, "")
-    assert f"error: {said}: kubectl would talk to another cluster" in done.stderr
+    assert f"error: {message}: kubectl would talk to another cluster" in done.stderr
     assert "aether kubectl --context NAME" in done.stderr
 
 
@@ -99,9 +99,9 @@ def test_arguments_that_select_no_cluster_are_kubectls(tmp_path: Path, kubectl: 
     ],
 )
 def test_user_limited_to_one_namespace_sees_its_venue(tmp_path: Path, words: list[str], namespace: str) -> None:
-    refused = 'Error from server (Forbidden): tradingplatforms is forbidden: User "v" cannot list'
+    forbidden = 'Error from server (Forbidden): tradingplatforms is forbidden: User "v" cannot list'
     answers = {
-        "--all-namespaces": refused,
+        "--all-namespaces": forbidden,
         "get tradingplatforms.trading.aether.io --namespace=live": {
             "items": [command_line.a_platform("live", "Kraken")]
         },
@@ -111,5 +111,5 @@ def test_user_limited_to_one_namespace_sees_its_venue(tmp_path: Path, words: lis
     assets = command_line.a_kubectl(tmp_path, answers, 'echo "$*"')
     done = command_line.aether_process(tmp_path, "kubectl", "--context", "dev", *words, assets=assets)
     venue = {"live": "venue Kraken, feed Live", "aether": "venue Simulated, feed Synthetic"}[namespace]
-    said = f"Context dev  {command_line.SERVER}  namespace {namespace}: {venue}"
-    assert (done.returncode, done.stderr.splitlines()) == (0, [said])
+    message = f"Context dev  {command_line.SERVER}  namespace {namespace}: {venue}"
+    assert (done.returncode, done.stderr.splitlines()) == (0, [message])

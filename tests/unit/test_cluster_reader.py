@@ -1,4 +1,4 @@
-"""Looking at rooms through the API server: which pod is asked, and what is said when none answers."""
+"""Reading pods' statuses and books through the API server's proxy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def a_kubectl(folder: Path, pods: list[dict[str, Any]], **answers: Any) -> kubec
     program.write_text(
         f"#!/bin/sh\ncd {folder}\n"
         'case "$*" in *--raw*) ;; *) exec cat pods;; esac\n'
-        'echo "$*" >> asked\n'
+        'echo "$*" >> calls\n'
         'pod=$(echo "$*" | sed "s/.*paper-ingest-\\([0-9]\\).*/p\\1/")\n'
         "if [ -f $pod.json ]; then exec cat $pod.json; fi\n"
         "cat $pod.error >&2; exit 1\n"
@@ -55,9 +55,9 @@ def test_pod_that_serves_the_market_is_found_then_queried_first(tmp_path: Path) 
     reader = a_reader(a_kubectl(tmp_path, TWO, p0=NOT_FOUND, p1=a_view(usable=True)))
     assert reader.read().pod == "paper-ingest-1"
     assert reader.read().usable
-    asked = [line.split()[2] for line in (tmp_path / "asked").read_text().splitlines()]
+    calls = [line.split()[2] for line in (tmp_path / "calls").read_text().splitlines()]
     where = "/api/v1/namespaces/aether/pods/paper-ingest-{}:8000/proxy/books/BTC/USD?depth=5"
-    assert asked == [where.format(pod) for pod in (0, 1, 1)]
+    assert calls == [where.format(pod) for pod in (0, 1, 1)]
 
 
 def test_of_two_pods_one_with_a_usable_book_is_shown(tmp_path: Path) -> None:
@@ -68,9 +68,9 @@ def test_of_two_pods_one_with_a_usable_book_is_shown(tmp_path: Path) -> None:
 
 
 def test_unserved_market_is_reported_with_where_to_check(tmp_path: Path) -> None:
-    with pytest.raises(problems.NotReady, match="BTC/USD: no ingest pod of platform paper") as said:
+    with pytest.raises(problems.NotReady, match="BTC/USD: no ingest pod of platform paper") as error:
         a_reader(a_kubectl(tmp_path, TWO, p0=NOT_FOUND, p1=NOT_FOUND)).read()
-    assert "spec.pairs" in said.value.remedy
+    assert "spec.pairs" in error.value.remedy
 
 
 def test_without_a_pod_the_market_is_unserved(tmp_path: Path) -> None:
@@ -79,9 +79,9 @@ def test_without_a_pod_the_market_is_unserved(tmp_path: Path) -> None:
 
 
 def test_that_ingest_is_not_reached_is_something_else(tmp_path: Path) -> None:
-    refused = "Error from server (ServiceUnavailable): error trying to reach service"
+    unavailable = "Error from server (ServiceUnavailable): error trying to reach service"
     with pytest.raises(problems.NotReady, match=r"not reachable: .*ServiceUnavailable"):
-        a_reader(a_kubectl(tmp_path, TWO, p0=refused, p1=NOT_FOUND)).read()
+        a_reader(a_kubectl(tmp_path, TWO, p0=unavailable, p1=NOT_FOUND)).read()
 
 
 def test_pod_status_or_why_it_is_missing_is_returned(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+"""The images of a local cluster: keys, references, builders' command lines and output, loading."""
+
 from __future__ import annotations
 
 import threading
@@ -201,7 +203,7 @@ def test_the_local_base_comes_from_wherever_debian_comes_from() -> None:
     assert not any("://" in word for word in command)
 
 
-# ---- what builders say
+# ---- builders' output
 
 
 @pytest.mark.parametrize(
@@ -259,7 +261,7 @@ def test_line_of_output_shows_the_progress_of_a_build(line: str, far: tuple[int,
             Error: building at STEP "RUN python3 -m nope": exit status 1
             """,
             "RUN python3 -m nope: /usr/bin/python3: No module named nope",
-            id="the last words of a program",
+            id="the last line of a program",
         ),
         pytest.param(
             """
@@ -293,7 +295,7 @@ def test_line_of_output_shows_the_progress_of_a_build(line: str, far: tuple[int,
             "E: The repository 'bookwurm Release' does not have a Release file.",
             id="mmdebstrap",
         ),
-        pytest.param("", "", id="nobody"),
+        pytest.param("", "", id="no output"),
     ],
 )
 def test_cause_of_a_failed_build_is_the_failing_programs_output(output: str, cause: str) -> None:

@@ -1,4 +1,4 @@
-"""What `up` installs: the chart's values, Helm's command line, and how a platform's status is read."""
+"""Installing: the chart's values, Helm's command line, and waiting for a platform."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from aether_testing.progress_recorder import ProgressRecorder
 Object = dict[str, Any]
 
 
-def a_platform(ready: str = "True", *, stalled: str = "False", generation: int = 3, seen: int = 3) -> Object:
+def a_platform(ready: str = "True", *, stalled: str = "False", generation: int = 3, observed: int = 3) -> Object:
     return {
         "kind": "TradingPlatform",
         "metadata": {"name": "paper", "namespace": "aether", "generation": generation},
         "status": {
-            "observedGeneration": seen,
+            "observedGeneration": observed,
             "message": "postgres: waits for its pod",
             "conditions": [
                 {"type": "Ready", "status": ready},
@@ -32,14 +32,14 @@ def a_platform(ready: str = "True", *, stalled: str = "False", generation: int =
 
 
 def a_cluster(tmp_path: Path, *answers: Object) -> kubectl_client.Kubectl:
-    """A program in kubectl's place that gives these answers, one a call, and then the last one for ever."""
+    """A fake kubectl that prints these objects, one a call, and then the last one for ever."""
     for number, answer in enumerate(answers):
         (tmp_path / f"{number}.json").write_text(json.dumps(answer))
     program = tmp_path / "kubectl"
     program.write_text(
         "#!/bin/sh\n"
         f"cd {tmp_path}\n"
-        'echo "$@" >> asked\n'
+        'echo "$@" >> calls\n'
         'case "$*" in *--watch*) exit 0;; *statefulsets*) echo \'{"items": []}\'; exit 0;; esac\n'
         "number=$(cat next 2>/dev/null || echo 0)\n"
         "echo $((number + 1)) > next\n"
@@ -79,8 +79,8 @@ def test_helm_uses_the_cluster_of_kubectl() -> None:
 
 
 def test_status_of_an_older_generation_is_ignored() -> None:
-    seen = installer.platform_status(a_platform(generation=4, seen=3))
-    assert (seen.ready, seen.stalled, seen.message) == ("Unknown", False, "not reconciled yet")
+    status = installer.platform_status(a_platform(generation=4, observed=3))
+    assert (status.ready, status.stalled, status.message) == ("Unknown", False, "not reconciled yet")
 
 
 def test_unreconciled_platform_is_not_ready() -> None:
@@ -95,7 +95,7 @@ def test_up_waits_until_the_platform_is_ready_and_shows_why(tmp_path: Path) -> N
     assert ready.ready == "True"
     assert recorder.lines[0] == "platform paper"
     assert "1/3 postgres: waits for its pod" in recorder.lines
-    assert "--field-selector=metadata.name=paper" in (tmp_path / "asked").read_text()
+    assert "--field-selector=metadata.name=paper" in (tmp_path / "calls").read_text()
 
 
 def test_platform_that_only_an_edit_can_fix_is_not_awaited(tmp_path: Path) -> None:
@@ -130,13 +130,13 @@ def test_missing_helm_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         installer.helm(kubectl_client.Kubectl(program="kubectl"), tmp_path / "no-cache", {})
 
 
-def a_kubectl(tmp_path: Path, *, refusals: int, cause: str, cache: Path | None) -> kubectl_client.Kubectl:
-    """A program in kubectl's place that does not know a kind so many times, by each of its memories."""
+def a_kubectl(tmp_path: Path, *, failures: int, cause: str, cache: Path | None) -> kubectl_client.Kubectl:
+    """A fake kubectl that fails so many times for each different command line."""
     program = tmp_path / "kubectl"
     program.write_text(
         "#!/bin/sh\n"
-        f'echo "$@" >> {tmp_path}/asked\n'
-        f'[ $(grep -cxF -- "$*" {tmp_path}/asked) -gt {refusals} ] || {{ echo "error: {cause}" >&2; exit 1; }}\n'
+        f'echo "$@" >> {tmp_path}/calls\n'
+        f'[ $(grep -cxF -- "$*" {tmp_path}/calls) -gt {failures} ] || {{ echo "error: {cause}" >&2; exit 1; }}\n'
     )
     program.chmod(0o755)
     return kubectl_client.Kubectl(program=program, cache=cache)
@@ -151,13 +151,13 @@ def test_each_discovery_cache_is_refreshed_until_the_kinds_are_known(
     if used:
         (tmp_path / "own" / "discovery").mkdir(parents=True)
     unknown = installer.UNKNOWN_KIND + ' \\"aether\\"'
-    installer.wait_for_discovery(a_kubectl(tmp_path, refusals=2, cause=unknown, cache=tmp_path / "ours"))
-    ask = "get aether --namespace=aether --output=name"
-    asked = [f"--cache-dir={tmp_path / 'ours'} {ask}"] * 3 + [ask] * (3 if used else 0)
-    assert (tmp_path / "asked").read_text().splitlines() == asked
+    installer.wait_for_discovery(a_kubectl(tmp_path, failures=2, cause=unknown, cache=tmp_path / "ours"))
+    words = "get aether --namespace=aether --output=name"
+    calls = [f"--cache-dir={tmp_path / 'ours'} {words}"] * 3 + [words] * (3 if used else 0)
+    assert (tmp_path / "calls").read_text().splitlines() == calls
 
 
 def test_kinds_rejected_for_another_reason_are_not_awaited(tmp_path: Path) -> None:
-    kubectl = a_kubectl(tmp_path, refusals=1, cause="you may not (Forbidden)", cache=None)
+    kubectl = a_kubectl(tmp_path, failures=1, cause="you may not (Forbidden)", cache=None)
     with pytest.raises(kubectl_client.Forbidden):
         installer.wait_for_discovery(kubectl)

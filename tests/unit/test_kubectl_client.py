@@ -1,4 +1,4 @@
-"""Reading a cluster through kubectl: events as they come, and what is said when a wish does not come true."""
+"""Waiting for a condition through kubectl: events, and the error after the deadline."""
 
 from __future__ import annotations
 
@@ -43,18 +43,20 @@ def test_wait_is_fulfilled_by_an_event(tmp_path: Path) -> None:
         {"type": "MODIFIED", "object": a_pod("a", "Running")},
         {"type": "DELETED", "object": a_pod("b", "Pending")},
     )
-    seen = kubectl.until(
-        lambda seen: kubectl_client.condition(seen.get("aether/a", {}), "Ready") == "True" and "aether/b" not in seen,
+    objects = kubectl.until(
+        lambda objects: (
+            kubectl_client.condition(objects.get("aether/a", {}), "Ready") == "True" and "aether/b" not in objects
+        ),
         "pods",
         deadline=20,
         expected="a runs alone",
     )
-    assert list(seen) == ["aether/a"]
+    assert list(objects) == ["aether/a"]
 
 
 def test_what_was_listed_can_be_enough(tmp_path: Path) -> None:
     kubectl = a_kubectl(tmp_path, [])
-    assert kubectl.until(lambda seen: not seen, "pods", deadline=20, expected="nothing is there") == {}
+    assert kubectl.until(lambda objects: not objects, "pods", deadline=20, expected="nothing is there") == {}
 
 
 def test_unmet_wait_reports_what_was_last_observed_and_why(tmp_path: Path) -> None:

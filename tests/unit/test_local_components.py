@@ -1,4 +1,4 @@
-"""The table of components, and what they read, for every kind of cluster."""
+"""The components of each kind of local cluster, and their configuration."""
 
 from __future__ import annotations
 

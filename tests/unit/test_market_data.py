@@ -1,4 +1,4 @@
-"""Market data as a person sees them: how they flow, and one book."""
+"""Rendering pods' statuses and a book."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ def printed(what: RenderableType) -> str:
     return text.getvalue()
 
 
-def told(status: dict[str, Any] | None = None, **more: Any) -> market_data.PodStatus:
+def a_status(status: dict[str, Any] | None = None, **more: Any) -> market_data.PodStatus:
     return market_data.PodStatus(namespace="aether", platform="paper", pod="paper-ingest-0", status=status, **more)
 
 
-def shown(**changes: Any) -> market_data.BookSnapshot:
+def a_book(**changes: Any) -> market_data.BookSnapshot:
     return market_data.BookSnapshot(pod="paper-ingest-0", view={**VIEW, **changes}, at=AT)
 
 
 def test_market_data_flow_has_one_narrow_line_per_pod() -> None:
-    heading, line = printed(market_data.flow([told(STATUS), told(None, error="gone")])).splitlines()
+    heading, line = printed(market_data.flow([a_status(STATUS), a_status(None, error="gone")])).splitlines()
     assert heading.split() == ["POD", "FEED", "BOOKS", "AGE", "ROWS/S", "KAFKA", "NATS", "TABLES", "CONFLATED"]
     for part in ("paper-ingest-0", "0.2 s  ", "1/2", "0.9 s", "41.2", "0.0 s", "31.0 s", "5"):
         assert part in line
@@ -57,65 +57,65 @@ def test_market_data_flow_has_one_narrow_line_per_pod() -> None:
 
 
 @pytest.mark.parametrize(
-    ("feed", "said"),
+    ("feed", "rendered"),
     [
         ({"connected": False, "detail": "name not known"}, "feed: not connected: name not known"),
         ({}, "feed: not connected: no cause reported"),
     ],
 )
-def test_problems_are_listed_below(feed: dict[str, Any], said: str) -> None:
-    assert said in market_data.pod_problems(told({**STATUS, "feed": feed}))
-    assert any(line.endswith("no server") for line in market_data.pod_problems(told(STATUS)))
-    assert market_data.pod_problems(told(None, error="gone")) == ["not reachable: gone"]
+def test_problems_are_listed_below(feed: dict[str, Any], rendered: str) -> None:
+    assert rendered in market_data.pod_problems(a_status({**STATUS, "feed": feed}))
+    assert any(line.endswith("no server") for line in market_data.pod_problems(a_status(STATUS)))
+    assert market_data.pod_problems(a_status(None, error="gone")) == ["not reachable: gone"]
 
 
 def test_status_is_kept_exactly_as_received() -> None:
-    assert told(STATUS).record()["status"] == STATUS
-    assert told(None, error="no way").record() == {
+    assert a_status(STATUS).record()["status"] == STATUS
+    assert a_status(None, error="no way").record() == {
         "namespace": "aether", "platform": "paper", "pod": "paper-ingest-0", "error": "no way",
     }  # fmt: skip
 
 
 def test_book_view_has_asks_above_bids_and_best_prices_inside() -> None:
-    lines = [line.split() for line in printed(market_data.book(shown())).splitlines()]
+    lines = [line.split() for line in printed(market_data.book(a_book())).splitlines()]
     prices = [line[1] for line in lines if line[0] in {"ask", "bid"}]
     assert prices == ["100.2", "100.1", "99.9", "99.8", "99.7"]
     assert ["spread", "0.2", "(19.98", "bp)"] in lines
-    text = printed(market_data.book(shown()))
+    text = printed(market_data.book(a_book()))
     assert "BTC/USD  from paper-ingest-0" in text
     assert "checksum 3310070434 (covers the first 2 levels), received 0.5 s ago" in text
-    assert "covers" not in printed(market_data.book(shown(proved=10)))
+    assert "covers" not in printed(market_data.book(a_book(proved=10)))
 
 
 @pytest.mark.parametrize(("lines", "levels"), [(9, 2), (8, 2), (7, 1), (1, 1)])
 def test_book_that_does_not_fit_shows_its_inner_levels(lines: int, levels: int) -> None:
-    said = printed(market_data.book(shown(), lines=lines)).splitlines()
-    prices = [line.split()[1] for line in said if line.split()[0] in {"ask", "bid"}]
+    rendered = printed(market_data.book(a_book(), lines=lines)).splitlines()
+    prices = [line.split()[1] for line in rendered if line.split()[0] in {"ask", "bid"}]
     assert prices == [*["100.2", "100.1"][2 - levels :], *["99.9", "99.8"][:levels]]
-    assert said[0] == f"BTC/USD  from paper-ingest-0, {levels} levels of each side shown"
-    assert len(said) == market_data.FRAME_LINES + 2 * levels
+    assert rendered[0] == f"BTC/USD  from paper-ingest-0, {levels} levels of each side shown"
+    assert len(rendered) == market_data.FRAME_LINES + 2 * levels
 
 
 def test_a_book_that_fits_is_shown_whole() -> None:
-    assert printed(market_data.book(shown(), lines=10)) == printed(market_data.book(shown()))
+    assert printed(market_data.book(a_book(), lines=10)) == printed(market_data.book(a_book()))
 
 
 def test_unusable_book_shows_no_level_but_the_reason() -> None:
-    text = printed(market_data.book(shown(usable=False, reason="ChecksumFailed")))
+    text = printed(market_data.book(a_book(usable=False, reason="ChecksumFailed")))
     assert "UNUSABLE ChecksumFailed" in text
     assert "100.1" not in text
     assert "99.9" not in text
 
 
 def test_a_side_that_is_empty_has_no_spread() -> None:
-    assert "one side is empty" in printed(market_data.book(shown(asks=[])))
+    assert "one side is empty" in printed(market_data.book(a_book(asks=[])))
 
 
 def test_pods_queried_for_books_are_those_the_operator_creates() -> None:
     ingest = components.COMPONENTS[components.Component.INGEST]
     assert (ingest.name, components.PORT) == (market_data.INGEST, market_data.PORT)
-    marks = labels.for_child("paper", ingest.name)
-    assert market_data.is_ingest({"metadata": {"labels": marks}})
+    pod_labels = labels.for_child("paper", ingest.name)
+    assert market_data.is_ingest({"metadata": {"labels": pod_labels}})
     assert not market_data.is_ingest({"metadata": {"labels": labels.for_child("paper", "exchange")}})
     assert not market_data.is_ingest({"metadata": {}})
-    assert set(market_data.selector("paper").split(",")) <= {f"{key}={value}" for key, value in marks.items()}
+    assert set(market_data.selector("paper").split(",")) <= {f"{key}={value}" for key, value in pod_labels.items()}

@@ -1,4 +1,4 @@
-"""Where a cluster's folders are."""
+"""The paths of a cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a cluster has of Aether, as `status`, `book` and `explain` tell it."""
+"""The commands status, book and explain, with a fake kubectl."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def books(tmp_path: Path) -> Path:
-    """The folder to look kubectl up in."""
+    """The folder of a fake kubectl."""
     return command_line.kubectl_with_books(tmp_path)
 
 
@@ -35,10 +35,10 @@ def test_response_that_is_not_json_is_an_error_without_traceback(tmp_path: Path)
 
 def test_status_shows_the_market_data_flow_and_unreachable_pods(tmp_path: Path) -> None:
     ready = [{"type": "Ready", "status": "True"}]
-    marks = {"trading.aether.io/platform": "paper", "app.kubernetes.io/component": "ingest"}
+    pod_labels = {"trading.aether.io/platform": "paper", "app.kubernetes.io/component": "ingest"}
     pods = [
         {
-            "metadata": {"namespace": "aether", "name": f"paper-ingest-{number}", "labels": marks},
+            "metadata": {"namespace": "aether", "name": f"paper-ingest-{number}", "labels": pod_labels},
             "status": {"phase": "Running", "conditions": ready},
         }
         for number in (0, 1)
@@ -68,11 +68,11 @@ def test_book_is_shown_once_without_a_terminal(tmp_path: Path, books: Path) -> N
     assert (done.returncode, done.stderr.splitlines()) == (0, [command_line.DEV])
     assert "spread 0.2" in done.stdout
     output = command_line.aether(tmp_path, "book", "BTC/USD", "--once", "--json", "--context", "dev", assets=books)
-    said = json.loads(output.stdout)
-    assert said["asks"] == [["100.1", "2"]]
-    assert list(said)[:2] == ["cluster", "venue"]
-    assert said["cluster"] == {"context": "dev", "server": command_line.SERVER}
-    assert said["venue"] == {"name": "Simulated", "feed": "Synthetic"}
+    printed = json.loads(output.stdout)
+    assert printed["asks"] == [["100.1", "2"]]
+    assert list(printed)[:2] == ["cluster", "venue"]
+    assert printed["cluster"] == {"context": "dev", "server": command_line.SERVER}
+    assert printed["venue"] == {"name": "Simulated", "feed": "Synthetic"}
 
 
 def test_in_a_terminal_the_cluster_and_the_venue_come_first(tmp_path: Path, books: Path) -> None:
@@ -112,22 +112,22 @@ def test_watched_book_survives_temporary_errors_and_ends_quietly(tmp_path: Path,
         (books / "book").rename(books / "gone")
         while json.loads(line := watching.stdout.readline())["usable"]:
             pass
-        gone = json.loads(line)
-        assert (gone["bids"], gone["asks"]) == ([], [])
-        assert gone["reason"]
+        unusable = json.loads(line)
+        assert (unusable["bids"], unusable["asks"]) == ([], [])
+        assert unusable["reason"]
         (books / "away").rename(books / "pods")
         (books / "gone").rename(books / "book")
         while not json.loads(watching.stdout.readline())["usable"]:
             pass
         watching.send_signal(signal.SIGINT)
-        said, errors = watching.communicate(timeout=60)
+        printed, errors = watching.communicate(timeout=60)
     assert (watching.returncode, errors) == (0, "")
-    assert all(json.loads(line)["symbol"] == "BTC/USD" for line in said.splitlines())
-    assert all(json.loads(line)["venue"]["name"] == "Simulated" for line in said.splitlines())
+    assert all(json.loads(line)["symbol"] == "BTC/USD" for line in printed.splitlines())
+    assert all(json.loads(line)["venue"]["name"] == "Simulated" for line in printed.splitlines())
 
 
 @pytest.mark.parametrize(
-    ("words", "refusal", "code"),
+    ("words", "error", "code"),
     [
         (["book", "BTC/USD"], "Unable to connect to the server: dial tcp: no such host", 4),
         (["explain", "tp/paper"], "The connection to the server 10.1.2.3:6443 was refused", 4),
@@ -135,11 +135,11 @@ def test_watched_book_survives_temporary_errors_and_ends_quietly(tmp_path: Path,
         (["status", "--json"], "Unable to connect to the server: dial tcp: i/o timeout", 4),
     ],
 )
-def test_a_cluster_that_does_not_answer_is_named(tmp_path: Path, words: list[str], refusal: str, code: int) -> None:
-    assets = command_line.a_kubectl(tmp_path, {" get ": refusal})
+def test_a_cluster_that_does_not_answer_is_named(tmp_path: Path, words: list[str], error: str, code: int) -> None:
+    assets = command_line.a_kubectl(tmp_path, {" get ": error})
     done = command_line.aether(tmp_path, *words, "--context", "dev", assets=assets)
     assert (done.returncode, done.stdout) == (code, "")
-    assert f"error: Context dev  {command_line.SERVER}: kubectl ended with 1: {refusal}" in done.stderr
+    assert f"error: Context dev  {command_line.SERVER}: kubectl ended with 1: {error}" in done.stderr
 
 
 def test_edit_no_operator_has_observed_is_not_shown_as_ready(tmp_path: Path) -> None:
@@ -204,8 +204,8 @@ def test_missing_platform_is_named_with_its_cluster(tmp_path: Path) -> None:
 
 
 def test_forbidden_platform_is_named_with_what_to_do(tmp_path: Path) -> None:
-    refused = 'Error from server (Forbidden): tradingplatforms "paper" is forbidden: User "v" cannot get'
-    assets = command_line.a_kubectl(tmp_path, {"get tradingplatforms": refused})
+    forbidden = 'Error from server (Forbidden): tradingplatforms "paper" is forbidden: User "v" cannot get'
+    assets = command_line.a_kubectl(tmp_path, {"get tradingplatforms": forbidden})
     for words in (["explain", "tp/paper"], ["book", "BTC/USD"]):
         done = command_line.aether(tmp_path, *words, "--context", "dev", "-n", "x", assets=assets)
         assert (done.returncode, done.stdout) == (kubectl_client.Forbidden.exit_code, "")

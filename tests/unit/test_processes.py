@@ -17,13 +17,13 @@ def test_a_program_that_is_not_there_is_named() -> None:
         processes.run(["no-such-program"])
 
 
-@pytest.mark.parametrize("told", [False, True], ids=["quiet", "telling"])
-def test_a_program_that_takes_too_long_is_ended(told: bool) -> None:  # noqa: FBT001 - a parameter of a table
+@pytest.mark.parametrize("streaming", [False, True], ids=["captured", "streaming"])
+def test_a_program_that_takes_too_long_is_ended(streaming: bool) -> None:  # noqa: FBT001 - a parameter of a table
     with pytest.raises(problems.ProgramFailed, match=r"sleep (took longer than 0.2 s|ended with -9)"):
-        processes.run(["sleep", "60"], deadline=0.2, on_line=print if told else None)
+        processes.run(["sleep", "60"], deadline=0.2, on_line=print if streaming else None)
 
 
 def test_output_lines_are_reported_as_they_come() -> None:
-    heard: list[str] = []
-    processes.run(["sh", "-c", "echo one; echo two >&2"], on_line=heard.append)
-    assert heard == ["one", "two"]
+    lines: list[str] = []
+    processes.run(["sh", "-c", "echo one; echo two >&2"], on_line=lines.append)
+    assert lines == ["one", "two"]

@@ -1,4 +1,4 @@
-"""What is said when a machine lacks something."""
+"""The messages about requirements that a machine does not meet."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_machine_with_everything_lacks_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seen", "begins", "advice"),
+    ("machine", "begins", "advice"),
     [
         (replace(FULL, root=False), "root:", "--context NAME"),
         (replace(FULL, programs=FULL.programs - {"runc"}), "packages: runc not found", "apt-get install runc"),
@@ -53,17 +53,17 @@ def test_a_machine_with_everything_lacks_nothing() -> None:
     ],
 )
 def test_each_missing_requirement_is_one_line_with_what_to_do(
-    seen: requirements.Machine, begins: str, advice: str
+    machine: requirements.Machine, begins: str, advice: str
 ) -> None:
-    (requirement,) = requirements.missing(seen, NODE)
+    (requirement,) = requirements.missing(machine, NODE)
     assert requirement.cause.startswith(begins)
     assert advice in requirement.remedy
     assert "\n" not in str(requirement)
 
 
 def test_all_missing_requirements_are_reported_at_once() -> None:
-    seen = replace(FULL, programs=FULL.programs - {"runc"}, port_taken=True, memory=0)
-    assert [requirement.cause.split(":")[0] for requirement in requirements.missing(seen, NODE)] == [
+    machine = replace(FULL, programs=FULL.programs - {"runc"}, port_taken=True, memory=0)
+    assert [requirement.cause.split(":")[0] for requirement in requirements.missing(machine, NODE)] == [
         "packages",
         "memory",
         "port",

@@ -1,4 +1,4 @@
-"""What was chosen about a cluster is what is read back."""
+"""Writing and reading a cluster's settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `aether status` and `aether explain` say of Aether."""
+"""The output of `aether status` and `aether explain` for given objects."""
 
 from __future__ import annotations
 
@@ -111,9 +111,9 @@ def test_cluster_without_our_kinds_is_reported_as_without_aether() -> None:
 def test_json_has_who_leads_and_each_platform_s_whole_status() -> None:
     platform = a_platform(READY)
     state = status_view.AetherState(deployments=[an_operator()], leases=[a_lease("pod-a_1")], platforms=[platform])
-    said = state.record()
-    assert said["operators"][0]["leader"] == "pod-a"
-    assert said["platforms"] == [
+    record = state.record()
+    assert record["operators"][0]["leader"] == "pod-a"
+    assert record["platforms"] == [
         {
             "namespace": "aether", "name": "paper", "venue": {"name": "Simulated", "feed": "Synthetic"},
             "generation": 2, "reconciled": True, "status": platform["status"],
@@ -122,7 +122,7 @@ def test_json_has_who_leads_and_each_platform_s_whole_status() -> None:
 
 
 def test_each_missing_item_is_named_once_with_meaning_and_remedy() -> None:
-    said = shown(
+    text = shown(
         status_view.explanation_lines(
             a_platform(
                 WAITING,
@@ -133,11 +133,11 @@ def test_each_missing_item_is_named_once_with_meaning_and_remedy() -> None:
             [],
         )
     )
-    assert "is being reconciled" in said
-    assert said.count("Secret paper-redis does not exist") == 1
-    assert "What it means:" in said
-    assert "What to do:" in said
-    assert "KafkaReady" not in said
+    assert "is being reconciled" in text
+    assert text.count("Secret paper-redis does not exist") == 1
+    assert "What it means:" in text
+    assert "What to do:" in text
+    assert "KafkaReady" not in text
 
 
 def test_a_stalled_platform_waits_for_a_person() -> None:
@@ -153,8 +153,8 @@ def test_unobserved_edit_is_reported() -> None:
     platform["metadata"]["generation"] = 3
     assert "no operator has reconciled the edit yet" in shown(status_view.explanation_lines(platform, []))
     page = shown(status_view.status_lines(status_view.AetherState(deployments=[an_operator()], platforms=[platform])))
-    said = "not yet reconciled  generation 3, the status is of generation 2"
-    assert f"  Ready          Unknown {said}" in page
+    text = "not yet reconciled  generation 3, the status is of generation 2"
+    assert f"  Ready          Unknown {text}" in page
     assert "True Ready" not in page
 
 
@@ -195,12 +195,12 @@ def test_unknown_venue_is_shown_unchanged() -> None:
 
 
 def test_failed_reconcile_missing_from_the_status_is_reported() -> None:
-    """The status says Ready, and is of before; the newest event knows better, until the next one that does."""
+    """The status still says Ready; the newest event says that the reconcile failed."""
     failed = {"eventTime": "2026-11-24T10:00:05Z", "reason": "ReconcileFailed", "note": "Refused: 422"}
     ready = {"eventTime": "2026-11-24T10:00:00Z", "reason": "Ready", "note": "n"}
-    said = shown(status_view.explanation_lines(a_platform(READY), [failed, ready]))
-    assert "A reconcile failed at 2026-11-24T10:00:05" in said
-    assert "What to do: Read the message, and the operator's log" in said
+    text = shown(status_view.explanation_lines(a_platform(READY), [failed, ready]))
+    assert "A reconcile failed at 2026-11-24T10:00:05" in text
+    assert "What to do: Read the message, and the operator's log" in text
     again = {"eventTime": "2026-11-24T10:00:09Z", "reason": "Reconciled", "note": "n"}
     assert "A reconcile failed" not in shown(status_view.explanation_lines(a_platform(READY), [failed, ready, again]))
 
@@ -213,8 +213,8 @@ def test_platform_without_a_watching_operator_is_reported() -> None:
 
 def test_newest_events_are_shown_in_order_of_time() -> None:
     events = [{"eventTime": f"2026-11-24T10:00:0{n}Z", "reason": f"R{n}", "note": "n"} for n in (7, 1, 3, 2, 5, 4)]
-    said = shown(status_view.explanation_lines(a_platform(READY), events))
-    assert [line.split()[1] for line in said.splitlines() if line.startswith("    2026")] == [
+    text = shown(status_view.explanation_lines(a_platform(READY), events))
+    assert [line.split()[1] for line in text.splitlines() if line.startswith("    2026")] == [
         "R2:",
         "R3:",
         "R4:",
@@ -224,8 +224,8 @@ def test_newest_events_are_shown_in_order_of_time() -> None:
 
 
 def test_reason_of_a_newer_operator_is_shown_as_unknown() -> None:
-    said = shown(status_view.explanation_lines(a_platform(a_condition("Ready", "False", "FromTheFuture")), []))
-    assert "older than the operator" in said
+    text = shown(status_view.explanation_lines(a_platform(a_condition("Ready", "False", "FromTheFuture")), []))
+    assert "older than the operator" in text
 
 
 def test_kinds_have_kubectls_names() -> None:

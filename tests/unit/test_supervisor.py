@@ -1,4 +1,4 @@
-"""One line of cause when a component dies."""
+"""The cause that is reported when a component ends."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ I1122 05:24:08.406623      29 shared_informer.go:356] "Caches are synced" contro
     ],
 )
 def test_cause_is_how_it_ended_and_its_last_error(status: int, log: str, cause: str) -> None:
-    said = supervisor.cause_of(status, log)
-    assert said.startswith(cause)
-    assert "\n" not in said
+    result = supervisor.cause_of(status, log)
+    assert result.startswith(cause)
+    assert "\n" not in result

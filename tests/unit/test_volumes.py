@@ -1,4 +1,4 @@
-"""The pool of local volumes."""
+"""The plan for the pool of local volumes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from aether_cli.local import volumes
 
 
-def seen(name: str, phase: str, **metadata: Any) -> dict[str, Any]:
+def a_volume(name: str, phase: str, **metadata: Any) -> dict[str, Any]:
     one = volumes.volume(name)
     return {**one, "metadata": {**one["metadata"], **metadata}, "status": {"phase": phase}}
 
@@ -18,7 +18,7 @@ def plan(*pool: dict[str, Any], mounted: frozenset[str] = frozenset()) -> list[v
     return volumes.plan(pool, mounted=mounted.__contains__, new_name=lambda: f"new-{next(numbers)}")
 
 
-FULL = [seen(f"spare-{n}", "Available") for n in range(volumes.SPARE)]
+FULL = [a_volume(f"spare-{n}", "Available") for n in range(volumes.SPARE)]
 
 
 def test_an_empty_cluster_gets_a_whole_pool() -> None:
@@ -30,13 +30,13 @@ def test_a_full_pool_needs_nothing() -> None:
 
 
 def test_volumes_that_are_not_ours_do_not_count() -> None:
-    foreign = seen("nfs", "Available")
+    foreign = a_volume("nfs", "Available")
     foreign["spec"]["storageClassName"] = "nfs"
     assert len(plan(foreign)) == volumes.SPARE
 
 
 def test_bound_volume_is_replaced() -> None:
-    assert plan(*FULL[1:], seen("taken", "Bound")) == [volumes.Create("new-0")]
+    assert plan(*FULL[1:], a_volume("taken", "Bound")) == [volumes.Create("new-0")]
 
 
 def test_new_volume_counts_before_the_controller_has_observed_it() -> None:
@@ -45,18 +45,18 @@ def test_new_volume_counts_before_the_controller_has_observed_it() -> None:
 
 
 def test_released_volume_is_deleted_with_its_data() -> None:
-    assert plan(*FULL, seen("old", "Released")) == [volumes.Remove("old")]
+    assert plan(*FULL, a_volume("old", "Released")) == [volumes.Remove("old")]
 
 
 def test_released_volume_stays_while_a_pod_uses_it() -> None:
-    assert plan(*FULL, seen("old", "Released"), mounted=frozenset({"old"})) == []
+    assert plan(*FULL, a_volume("old", "Released"), mounted=frozenset({"old"})) == []
 
 
 def test_released_volume_with_retain_stays() -> None:
-    kept = seen("kept", "Released")
+    kept = a_volume("kept", "Released")
     kept["spec"]["persistentVolumeReclaimPolicy"] = "Retain"
     assert plan(*FULL, kept) == []
 
 
 def test_a_volume_that_is_being_deleted_is_not_deleted_again() -> None:
-    assert plan(*FULL, seen("going", "Released", deletionTimestamp="2026-01-01T00:00:00Z")) == []
+    assert plan(*FULL, a_volume("going", "Released", deletionTimestamp="2026-01-01T00:00:00Z")) == []
