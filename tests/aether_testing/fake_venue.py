@@ -36,10 +36,10 @@ MANY = [Symbol(f"B{number:03}/USD") for number in range(120)]
 
 def the_instruments() -> bytes:
     """All these markets, alike."""
-    said = json.loads(recordings.INSTRUMENT)
-    (pair,) = said["data"]["pairs"]
-    said["data"]["pairs"] = [{**pair, "symbol": symbol} for symbol in (BTC, ETH, BAD, *MANY)]
-    return json.dumps(said).encode()
+    fields = json.loads(recordings.INSTRUMENT)
+    (pair,) = fields["data"]["pairs"]
+    fields["data"]["pairs"] = [{**pair, "symbol": symbol} for symbol in (BTC, ETH, BAD, *MANY)]
+    return json.dumps(fields).encode()
 
 
 INSTRUMENTS = the_instruments()
@@ -52,13 +52,13 @@ class Venue:
     def __init__(self, clock: Clock, answer: Answer) -> None:
         self._clock, self._answer = clock, answer
         self._frames: asyncio.Queue[bytes | int] = asyncio.Queue()
-        self.asked: list[dict[str, Any]] = []
+        self.requests: list[dict[str, Any]] = []
         self.connections: list[float] = []
         """When each began."""
-        self.traded: list[Trade] = []
-        self.faults: list[Exception] = []
+        self.rest_trades: list[Trade] = []
+        self.rest_errors: list[Exception] = []
         """What REST is asked in vain for trades with, before it tells them."""
-        self.questions = 0
+        self.trade_queries = 0
         """Times that REST was asked for trades."""
 
     @contextlib.asynccontextmanager
@@ -78,7 +78,7 @@ class Venue:
     async def send(self, text: str) -> None:
         """Take a request."""
         request = json.loads(text)
-        self.asked.append(request)
+        self.requests.append(request)
         for frame in self._answer(request):
             self._frames.put_nowait(frame)
 
@@ -89,33 +89,33 @@ class Venue:
     async def trades(self, symbol: Symbol, after: Cursor | None) -> Sequence[Trade]:
         """What it has over REST: trades that it did not tell of."""
         del symbol
-        self.questions += 1
-        if self.faults:
-            raise self.faults.pop(0)
-        return [one for one in self.traded if after is None or one.trade_id > after.trade_id]
+        self.trade_queries += 1
+        if self.rest_errors:
+            raise self.rest_errors.pop(0)
+        return [one for one in self.rest_trades if after is None or one.trade_id > after.trade_id]
 
-    def tell(self, *frames: bytes) -> None:
+    def push(self, *frames: bytes) -> None:
         """Say something unasked."""
         for frame in frames:
             self._frames.put_nowait(frame)
 
     def methods(self, channel: str) -> list[str]:
         """What was asked for of a channel."""
-        return [one["method"] for one in self.asked if one.get("params", {}).get("channel") == channel]
+        return [one["method"] for one in self.requests if one.get("params", {}).get("channel") == channel]
 
     def symbols(self, method: str, channel: str) -> list[Symbol]:
         """Markets that were named to it, each as often as it was."""
-        asked = [one["params"] for one in self.asked if one["method"] == method]
+        asked = [one["params"] for one in self.requests if one["method"] == method]
         return [symbol for params in asked if params["channel"] == channel for symbol in params.get("symbol", ())]
 
 
-def an_ack(request: dict[str, Any], symbol: str = "", **words: Any) -> bytes:
+def an_ack(request: dict[str, Any], symbol: str = "", **extra: Any) -> bytes:
     result = {"result": {"symbol": symbol}} if symbol else {}
-    said = {"method": request["method"], "req_id": request["req_id"], "success": True, **result, **words}
-    return json.dumps(said).encode()
+    fields = {"method": request["method"], "req_id": request["req_id"], "success": True, **result, **extra}
+    return json.dumps(fields).encode()
 
 
-class World:
+class ReceiverHarness:
     """A venue, and what listens to it."""
 
     def __init__(self, answer: Answer, *symbols: Symbol) -> None:
@@ -123,9 +123,9 @@ class World:
         self.venue = Venue(self.clock, answer)
         self.markets = Markets(writer="w", depth=10, trade_log_length=10, publish=lambda _: None)
         self.markets.serve(symbols or [BTC])
-        self.receiver = self.receives(self.venue)
+        self.receiver = self.a_receiver(self.venue)
 
-    def receives(self, venue: ports.Venue, *, rest_interval: float = 0.0) -> Receiver:
+    def a_receiver(self, venue: ports.Venue, *, rest_interval: float = 0.0) -> Receiver:
         """What receives of a venue."""
         return Receiver(
             venue=venue,
@@ -144,10 +144,10 @@ class World:
         return self.receiver._subscriptions.state((channel, symbol))  # noqa: SLF001 - its table
 
     @contextlib.asynccontextmanager
-    async def running(self, *, filling: bool = False) -> AsyncIterator[None]:
+    async def running(self, *, backfilling: bool = False) -> AsyncIterator[None]:
         """It receives meanwhile, and brings the trades that are missed."""
         tasks = [asyncio.create_task(self.receiver.run())]
-        if filling:
+        if backfilling:
             tasks.append(asyncio.create_task(self.receiver.backfill()))
         try:
             yield
@@ -156,17 +156,17 @@ class World:
                 task.cancel()
             await asyncio.wait(tasks)
 
-    async def pass_until(self, holds: Callable[[], bool], seconds: float) -> None:
+    async def advance_until(self, condition: Callable[[], bool], seconds: float) -> None:
         """Let time pass until something holds, which must be within so many seconds."""
         ends = self.clock.seconds + seconds
-        while not holds():
-            assert self.clock.seconds < ends, self.venue.asked
+        while not condition():
+            assert self.clock.seconds < ends, self.venue.requests
             await asyncio.sleep(0)
 
-    async def until(self, holds: Callable[[], bool], seconds: float) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float) -> None:
         """Receive until something holds, which must be within so many seconds."""
         async with self.running():
-            await self.pass_until(holds, seconds)
+            await self.advance_until(condition, seconds)
 
 
 def faithful(request: dict[str, Any]) -> list[bytes | int]:
@@ -203,9 +203,9 @@ def a_trade_at(trade_id: int, moment: Nanoseconds) -> Trade:
     )
 
 
-async def filling(world: World, holds: Callable[[], bool], seconds: float) -> None:
+async def run_backfill(harness: ReceiverHarness, condition: Callable[[], bool], seconds: float) -> None:
     """Let missed trades be asked for until something holds."""
-    await clocks.run_until(world.clock, world.receiver.backfill(), holds, seconds)
+    await clocks.run_until(harness.clock, harness.receiver.backfill(), condition, seconds)
 
 
 # Frames by themselves.
@@ -213,7 +213,7 @@ async def filling(world: World, holds: Callable[[], bool], seconds: float) -> No
 NOW = times.parse("2026-11-26T01:16:40.859480941Z")
 
 
-class Heard:
+class MarketsHarness:
     """Markets that are handed frames, and the letters that they posted."""
 
     def __init__(self, *served: str) -> None:
@@ -223,7 +223,7 @@ class Heard:
         self.markets.observe = self.seconds.append
         self.markets.serve(map(Symbol, served or (BTC,)))
 
-    def hear(self, *frames: bytes | dict[str, Any] | list[Any], at: int = NOW) -> None:
+    def receive(self, *frames: bytes | dict[str, Any] | list[Any], at: int = NOW) -> None:
         """Hand frames over."""
         for frame in frames:
             text = frame.decode() if isinstance(frame, bytes) else json.dumps(frame)

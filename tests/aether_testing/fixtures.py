@@ -47,7 +47,7 @@ def fakes(control_plane: Cluster) -> Iterator[fake_services.FakeServices]:
 
 
 @pytest.fixture(scope="session")
-def market_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ingests.Plane]:
+def market_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ingests.DataPlane]:
     """Real servers on loopback that ingest writes to, with the schema and the topics; a test may kill them."""
     with ingests.plane(tmp_path_factory.mktemp("market-plane")) as one:
         yield one

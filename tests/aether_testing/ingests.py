@@ -32,27 +32,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 DEADLINE: Final = 60.0
-LOOK: Final = 0.05
+POLL_INTERVAL: Final = 0.05
 PAIRS: Final = ("BTC/USD", "ETH/USD", "SOL/USD")
 PARTITIONS: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plane:
+class DataPlane:
     """The servers that ingest writes to; each is where it says through all its lives."""
 
     kafka: int
     nats: int
     postgres: postgres.Postgres
     database: str
-    lives: Mapping[Output, Lives]
+    processes: Mapping[Output, Lives]
     """What a test kills and starts again."""
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         """What the database answers."""
         return self.postgres.run(self.database, statement)
 
-    def with_database(self) -> Plane:
+    def with_database(self) -> DataPlane:
         """The same with a database that is new; topics are what they were."""
         return dataclasses.replace(self, database=a_database(self.postgres))
 
@@ -64,7 +64,7 @@ class Plane:
         return found
 
 
-def new_topics(plane: Plane) -> None:
+def new_topics(plane: DataPlane) -> None:
     """The topics anew, without a record: for another venue, whose trades begin at 1."""
     asyncio.run(_make_topics(plane.kafka, anew=True))
 
@@ -77,20 +77,20 @@ async def _make_topics(port: int, *, anew: bool = False) -> None:
     try:
         if anew:
             await admin.delete_topics(names)
-        wanted = [NewTopic(name=name, num_partitions=PARTITIONS, replication_factor=1) for name in names]
+        topics = [NewTopic(name=name, num_partitions=PARTITIONS, replication_factor=1) for name in names]
         ends = time.monotonic() + DEADLINE
         while set(names) - set(await admin.list_topics()) or anew:
-            said = await admin.create_topics(wanted)
-            if not any(one[1] for one in said.topic_errors):  # those that are still being deleted are refused
+            response = await admin.create_topics(topics)
+            if not any(one[1] for one in response.topic_errors):  # those that are still being deleted are refused
                 break
-            assert time.monotonic() < ends, said
-            await asyncio.sleep(LOOK)
+            assert time.monotonic() < ends, response
+            await asyncio.sleep(POLL_INTERVAL)
     finally:
         await admin.close()
 
 
 @contextlib.contextmanager
-def plane(folder: Path) -> Iterator[Plane]:
+def plane(folder: Path) -> Iterator[DataPlane]:
     """Servers of their own on loopback, with the schema and the topics made."""
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
@@ -99,14 +99,16 @@ def plane(folder: Path) -> Iterator[Plane]:
         kafka = stack.enter_context(brokers.kafka_server(folder / "kafka"))
         nats = stack.enter_context(brokers.nats_server(folder / "nats"))
         asyncio.run(_make_topics(kafka.port))
-        lives = {
+        processes = {
             Output.KAFKA: Lives(kafka.pid, kafka.port),
             Output.NATS: Lives(nats.pid, nats.port),
             Output.TABLES: Lives(server.process, server.port, signal.SIGINT),  # SIGTERM waits for clients
         }
-        for one in lives.values():
+        for one in processes.values():
             stack.callback(one.end)
-        yield Plane(kafka=kafka.port, nats=nats.port, postgres=server, database=a_database(server), lives=lives)
+        yield DataPlane(
+            kafka=kafka.port, nats=nats.port, postgres=server, database=a_database(server), processes=processes
+        )
 
 
 def a_database(server: postgres.Postgres) -> str:
@@ -144,7 +146,7 @@ class Ingest:
             self.process = subprocess.Popen(command, env=dict(self.environ), cwd=self.folder, stdout=log, stderr=log)
         self.until(lambda: self.get("/healthz") is not None, "it answers")
 
-    def settle(self, pairs: Sequence[str] = PAIRS, replicas: int = 1) -> None:
+    def write_live_settings(self, pairs: Sequence[str] = PAIRS, replicas: int = 1) -> None:
         """Write its live settings, as a kubelet does: the file is there as a whole."""
         text = json.dumps({"version": 1, "pairs": sorted(pairs), "replicas": replicas}, separators=(",", ":"))
         half = self.folder / "live.json.half"
@@ -163,28 +165,28 @@ class Ingest:
 
     def status(self) -> IngestStatus:
         """What it says of itself."""
-        said = self.get("/status")
-        assert said is not None, self.log[-4000:]
-        return IngestStatus.model_validate_json(said)
+        response = self.get("/status")
+        assert response is not None, self.log[-4000:]
+        return IngestStatus.model_validate_json(response)
 
     def buckets(self, name: str, **labels: str) -> dict[str, float]:
         """Of a histogram among its metrics: bound, in seconds → how many took at most so long."""
-        said = self.get("/metrics")
-        assert said is not None, self.log[-4000:]
+        response = self.get("/metrics")
+        assert response is not None, self.log[-4000:]
         return {
             sample.labels["le"]: sample.value
-            for family in text_string_to_metric_families(said.decode())
+            for family in text_string_to_metric_families(response.decode())
             for sample in family.samples
             if sample.name == f"{name}_bucket" and labels.items() <= sample.labels.items()
         }
 
-    def until(self, holds: Callable[[], object], expected: str, deadline: float = DEADLINE) -> None:
+    def until(self, condition: Callable[[], object], expected: str, deadline: float = DEADLINE) -> None:
         """Wait until something holds."""
         ends = time.monotonic() + deadline
-        while not holds():
+        while not condition():
             assert self.process is None or self.process.poll() is None, f"ingest ended by itself\n{self.log[-4000:]}"
             assert time.monotonic() < ends, f"{expected}: not within {deadline:g} s\n{self.log[-4000:]}"
-            time.sleep(LOOK)
+            time.sleep(POLL_INTERVAL)
 
     def until_usable(self, pairs: Sequence[str] = PAIRS) -> None:
         """Wait until it has a usable book of each of these markets."""
@@ -209,7 +211,7 @@ class Ingest:
 
 @contextlib.contextmanager
 def ingest(  # noqa: PLR0913 - where everything is, by name
-    folder: Path, plane: Plane, *, ws: str, rest: str, number: int = 0, ports: Sequence[int] = (), **settings: Any
+    folder: Path, plane: DataPlane, *, ws: str, rest: str, number: int = 0, ports: Sequence[int] = (), **settings: Any
 ) -> Iterator[Ingest]:
     """A replica, not yet started, on a free port of the loopback.
 

@@ -54,17 +54,17 @@ class Emitter:
         self.bids, self.asks = (",".join(_level(*one) for one in side) for side in (bids, asks))
         self.first = books.checksum(asks, bids)
 
-    async def answer(self, request: web.Request) -> web.WebSocketResponse:
+    async def handle(self, request: web.Request) -> web.WebSocketResponse:
         """Acknowledge whatever is asked for, and begin each book with a snapshot."""
         socket = web.WebSocketResponse(compress=False)
         await socket.prepare(request)
         self.sockets.append(socket)
         async for message in socket:
-            said = json.loads(message.data)
-            params = said.get("params", {})
-            if said["method"] != "subscribe":
+            body = json.loads(message.data)
+            params = body.get("params", {})
+            if body["method"] != "subscribe":
                 continue
-            ack = {"method": "subscribe", "req_id": said["req_id"], "success": True, "result": params}
+            ack = {"method": "subscribe", "req_id": body["req_id"], "success": True, "result": params}
             await socket.send_str(json.dumps(ack))
             if params["channel"] == "instrument":
                 pairs = [PAIR | {"symbol": one, "base": one[:3]} for one in PAIRS]
@@ -110,7 +110,7 @@ async def _nothing(_: web.Request) -> web.Response:
 async def venue() -> AsyncIterator[tuple[Emitter, int]]:
     emitter = Emitter()
     app = web.Application()
-    app.router.add_get("/v2", emitter.answer)
+    app.router.add_get("/v2", emitter.handle)
     app.router.add_get("/0/public/{method}", _nothing)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
@@ -137,15 +137,17 @@ def _figures(name: str, peer: str, receive: Any, bare: Any) -> Iterator[benchmar
     yield benchmarks.Figure(name=f"{name}-rate", value=len(ours) / sent * RATE, unit="updates/s", less_is_better=False)
 
 
-async def _measure(folder: Path, plane: ingests.Plane, receive: Any, bare: Any) -> tuple[list[float], int, list[float]]:
+async def _measure(
+    folder: Path, plane: ingests.DataPlane, receive: Any, bare: Any
+) -> tuple[list[float], int, list[float]]:
     plain = list[float]()
     async with receive(plane, plain):
         await bare(plane)
     plain = plain[WARM * RATE :]
     async with venue() as (emitter, port):
-        where = f"127.0.0.1:{port}"
-        with ingests.ingest(folder / "ingest", plane, ws=f"ws://{where}/v2", rest=f"http://{where}") as one:
-            one.settle(PAIRS)
+        address = f"127.0.0.1:{port}"
+        with ingests.ingest(folder / "ingest", plane, ws=f"ws://{address}/v2", rest=f"http://{address}") as one:
+            one.write_live_settings(PAIRS)
             await asyncio.to_thread(one.start)
             assert one.process is not None
             os.sched_setaffinity(one.process.pid, {max(os.sched_getaffinity(0))})
@@ -169,7 +171,7 @@ def _noted(body: bytes, waits: list[float]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def from_kafka(plane: ingests.Plane, waits: list[float]) -> AsyncIterator[None]:
+async def from_kafka(plane: ingests.DataPlane, waits: list[float]) -> AsyncIterator[None]:
     consumer = aiokafka.AIOKafkaConsumer(Topic.BOOK, bootstrap_servers=f"127.0.0.1:{plane.kafka}", fetch_max_wait_ms=50)
     await consumer.start()
     await consumer.seek_to_end()
@@ -188,14 +190,14 @@ async def from_kafka(plane: ingests.Plane, waits: list[float]) -> AsyncIterator[
 
 
 @contextlib.asynccontextmanager
-async def from_nats(plane: ingests.Plane, waits: list[float]) -> AsyncIterator[None]:
+async def from_nats(plane: ingests.DataPlane, waits: list[float]) -> AsyncIterator[None]:
     client = Client()
     await client.connect(f"nats://127.0.0.1:{plane.nats}")
 
-    async def hear(message: Any) -> None:
+    async def on_message(message: Any) -> None:
         _noted(message.data, waits)
 
-    await client.subscribe("md.book.>", cb=hear, pending_msgs_limit=10**6, pending_bytes_limit=10**9)
+    await client.subscribe("md.book.>", cb=on_message, pending_msgs_limit=10**6, pending_bytes_limit=10**9)
     await client.flush()
     try:
         yield
@@ -214,7 +216,7 @@ async def _paced(send: Callable[[str, bytes], Any]) -> None:
     await asyncio.sleep(1)
 
 
-async def bare_kafka(plane: ingests.Plane) -> None:
+async def bare_kafka(plane: ingests.DataPlane) -> None:
     producer = aiokafka.AIOKafkaProducer(
         bootstrap_servers=f"127.0.0.1:{plane.kafka}", acks="all", enable_idempotence=True, linger_ms=0
     )
@@ -229,7 +231,7 @@ async def bare_kafka(plane: ingests.Plane) -> None:
         await producer.stop()
 
 
-async def bare_nats(plane: ingests.Plane) -> None:
+async def bare_nats(plane: ingests.DataPlane) -> None:
     client = Client()
     await client.connect(f"nats://127.0.0.1:{plane.nats}")
     try:

@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
-    from aether_testing.ingests import Ingest, Plane
+    from aether_testing.ingests import DataPlane, Ingest
     from aether_testing.venues import Venue
 
 DEADLINE: Final = 60.0
 TRADES: Final = "SELECT trade_id, side, ord_type, price::text, qty::text, ts FROM aether.trades"
-REST: Final = 2000
+REST_PRECISION: Final = 2000
 """Nanoseconds by which a time may differ that was asked for over REST, which tells it as a floating-point number."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Trip:
+class Pipeline:
     """One venue and one plane; replicas of ingest as a test wants them."""
 
-    plane: Plane
+    plane: DataPlane
     venue: Venue
     folder: Path
 
@@ -44,7 +44,7 @@ class Trip:
         """A replica that runs and has a usable book of each market."""
         folder = self.folder / f"ingest-{time.monotonic_ns()}"
         with ingests.ingest(folder, self.plane, ws=self.venue.ws, rest=self.venue.rest, **settings) as one:
-            one.settle(pairs)
+            one.write_live_settings(pairs)
             one.start()
             one.until_usable(pairs)
             yield one
@@ -52,18 +52,18 @@ class Trip:
     def journal(self, symbol: str) -> list[dict[str, Any]]:
         """The venue's trades of a market, all of them."""
         found: list[dict[str, Any]] = []
-        while page := self.venue.ask(f"/journal/trades?symbol={symbol}&after={len(found)}"):
+        while page := self.venue.admin(f"/journal/trades?symbol={symbol}&after={len(found)}"):
             found += page
         return found
 
     @contextlib.contextmanager
-    def still(self) -> Iterator[None]:
+    def paused(self) -> Iterator[None]:
         """The market stands still."""
-        self.venue.ask("/flow", {"flowing": False})
+        self.venue.admin("/flow", {"flowing": False})
         try:
             yield
         finally:
-            self.venue.ask("/flow", {"flowing": True})
+            self.venue.admin("/flow", {"flowing": True})
 
     def until_all_has_arrived(self, *ingest: Ingest, outputs: int = 3) -> None:
         """Wait until every output has what happened; the market must stand still."""
@@ -71,9 +71,11 @@ class Trip:
         def arrived() -> bool:
             last = self.venue.get("/status")["pairs"]
             states = [one.status() for one in ingest]
-            told = {symbol: book.last_trade_id for state in states for symbol, book in state.books.items()}
+            expected = {symbol: book.last_trade_id for state in states for symbol, book in state.books.items()}
             waiting = [state for one in states for state in one.outputs.values() if state.ok and not state.waiting]
-            return len(waiting) == outputs * len(ingest) and all(last[symbol] == told[symbol] for symbol in told)
+            return len(waiting) == outputs * len(ingest) and all(
+                last[symbol] == expected[symbol] for symbol in expected
+            )
 
         ingest[0].until(arrived, "all has arrived", DEADLINE)
 
@@ -82,37 +84,37 @@ class Trip:
         for symbol in pairs:
             rows = self.plane.rows(f"{TRADES} WHERE symbol = '{symbol}' ORDER BY trade_id, ts")
             assert rows, f"{symbol}: nothing is stored"
-            told = [
+            expected = [
                 (one["trade_id"], one["side"], one["order_type"], one["price"], one["quantity"], times.parse(one["at"]))
                 for one in self.journal(symbol)
                 if one["trade_id"] >= rows[0][0]
             ]
             differ = [
                 (row, one)
-                for row, one in itertools.zip_longest(rows, told)
+                for row, one in itertools.zip_longest(rows, expected)
                 if row is None
                 or one is None
                 or tuple(row[:-1]) != one[:-1]
-                or abs(times.from_datetime(row[-1]) - one[-1]) > REST
+                or abs(times.from_datetime(row[-1]) - one[-1]) > REST_PRECISION
             ]
             assert not differ, f"{symbol}: {len(differ)} rows differ from the journal, first {differ[:3]}"
 
     def compare_kafka(self, pairs: Sequence[str] = ingests.PAIRS) -> None:
         """The topic has the venue's trades, each at least once and none otherwise, from the first one on."""
-        heard = asyncio.run(self._records(Topic.TRADES))
+        received = asyncio.run(self._records(Topic.TRADES))
         by_market: defaultdict[str, dict[int, TradeMessage]] = defaultdict(dict)
-        for record in heard:
+        for record in received:
             message = TradeMessage.model_validate_json(record)
             by_market[message.symbol][message.trade_id] = message
         for symbol in pairs:
             found = by_market[symbol]
             first = min(found)
-            told = {one["trade_id"]: one for one in self.journal(symbol) if one["trade_id"] >= first}
-            assert sorted(found) == sorted(told), f"{symbol}: the topic and the journal differ"
+            expected = {one["trade_id"]: one for one in self.journal(symbol) if one["trade_id"] >= first}
+            assert sorted(found) == sorted(expected), f"{symbol}: the topic and the journal differ"
             for trade_id, message in found.items():
-                said = json.loads(message.model_dump_json())
+                fields = json.loads(message.model_dump_json())
                 for name in ("side", "order_type", "price", "quantity"):
-                    assert said[name] == told[trade_id][name], f"{symbol} {trade_id}: {name}"
+                    assert fields[name] == expected[trade_id][name], f"{symbol} {trade_id}: {name}"
 
     def books(self) -> list[BookMessage]:
         """All that the book's topic has."""
@@ -136,25 +138,25 @@ class Trip:
 
 
 @contextlib.asynccontextmanager
-async def listening(plane: Plane, subject: str) -> AsyncIterator[list[bytes]]:
+async def listening(plane: DataPlane, subject: str) -> AsyncIterator[list[bytes]]:
     """What is said on NATS within the block."""
-    client, heard = Client(), list[bytes]()
+    client, received = Client(), list[bytes]()
 
-    async def hear(message: Any) -> None:
-        heard.append(message.data)
+    async def on_message(message: Any) -> None:
+        received.append(message.data)
 
     await client.connect(f"nats://127.0.0.1:{plane.nats}")
     try:
-        await client.subscribe(subject, cb=hear)
+        await client.subscribe(subject, cb=on_message)
         await client.flush()
-        yield heard
+        yield received
     finally:
         await client.close()
 
 
-async def eventually(holds: Any, expected: str, deadline: float = DEADLINE) -> None:
+async def eventually(condition: Any, expected: str, deadline: float = DEADLINE) -> None:
     """Wait until something holds."""
     ends = time.monotonic() + deadline
-    while not holds():
+    while not condition():
         assert time.monotonic() < ends, expected
         await asyncio.sleep(0.05)

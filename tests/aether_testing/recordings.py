@@ -37,7 +37,7 @@ QUANTITY_DIGITS: Final = 8
 DEPTH: Final = 10
 LENGTH: Final = 120
 """Messages that are generated: enough for each kind to be among them."""
-HIDDEN: Final = 3 * DEPTH
+BOOK_DEPTH: Final = 3 * DEPTH
 """Levels on each side of the generated book; a subscriber sees the first ten."""
 BEGIN: Final = times.parse("2023-07-30T15:29:58.343415Z")
 INSTRUMENT: Final = json.dumps({
@@ -87,11 +87,11 @@ def generated(count: int) -> tuple[bytes, ...]:
 class _Book:
     """A book deeper than what is told of it, which changes by one to four levels at a time."""
 
-    def __init__(self, chance: random.Random) -> None:
-        self._chance, self._at = chance, BEGIN
+    def __init__(self, rng: random.Random) -> None:
+        self._rng, self._at = rng, BEGIN
         self._market = views.Market(markets.MARKETS[Symbol(SYMBOL)])
         self._sides: dict[Side, dict[int, int]] = {Side.BUY: {}, Side.SELL: {}}
-        self._told: list[LevelSet] = []
+        self._changes: list[LevelSet] = []
         for side, best in ((Side.BUY, 294_302), (Side.SELL, 294_303)):
             self._set(side, best, self._quantity())
         self._fill_up()
@@ -106,12 +106,12 @@ class _Book:
 
     def update(self) -> str:
         """What a subscriber is told of the next change that it can see."""
-        self._at = Nanoseconds(self._at + self._chance.randint(1_000, 200_000) * 1_000)
-        side = self._chance.choice(tuple(Side))
-        both = self._chance.random() < 0.05
-        for _ in range(self._chance.choices((1, 2, 3), (8, 2, 1))[0]):
-            self._change(self._chance.choice(tuple(Side)) if both else side)
-        (bids, asks) = self._tell()[DEPTH]
+        self._at = Nanoseconds(self._at + self._rng.randint(1_000, 200_000) * 1_000)
+        side = self._rng.choice(tuple(Side))
+        both = self._rng.random() < 0.05
+        for _ in range(self._rng.choices((1, 2, 3), (8, 2, 1))[0]):
+            self._change(self._rng.choice(tuple(Side)) if both else side)
+        (bids, asks) = self._apply_changes()[DEPTH]
         text = wire_format.book(
             self._market, bids, asks, kind=wire_format.UPDATE, checksum=self._market.checksum, at=self._at
         )
@@ -120,52 +120,52 @@ class _Book:
 
     def _change(self, side: Side) -> None:
         """Another quantity at a level that is seen, a level more, a level less, or the same level once more."""
-        seen = self._best_first(side)[:DEPTH]
-        free = self._free(side, seen)
-        what = self._chance.choices(("other", "more", "less", "again"), (60, 20 if free else 0, 18, 2))[0]
-        price = self._chance.choice(free if what == "more" else seen)
+        visible = self._best_first(side)[:DEPTH]
+        free = self._free(side, visible)
+        what = self._rng.choices(("other", "more", "less", "again"), (60, 20 if free else 0, 18, 2))[0]
+        price = self._rng.choice(free if what == "more" else visible)
         if what == "less":
             # Mostly far from the best, as in the recording, and now and then the best itself.
-            self._set(side, seen[0] if self._chance.random() < 0.1 else self._chance.choice(seen[3:]), 0)
+            self._set(side, visible[0] if self._rng.random() < 0.1 else self._rng.choice(visible[3:]), 0)
             return
         self._set(side, price, self._quantity())
         if what == "again":
             self._set(side, price, self._quantity())
 
-    def _free(self, side: Side, seen: Sequence[int]) -> list[int]:
+    def _free(self, side: Side, visible: Sequence[int]) -> list[int]:
         """Prices without a level, down to the last one that is seen and up to the other side."""
-        worst, best, other = seen[-1], seen[0], self._best_first(_OTHER[side])[0]
+        worst, best, other = visible[-1], visible[0], self._best_first(_OTHER[side])[0]
         step = 1 if side is Side.BUY else -1
         inside = [best + step * ticks for ticks in (1, 2, 3) if (other - best - step * ticks) * step > 0]
         return [*inside, *(price for price in range(worst, best, step) if price not in self._sides[side])]
 
     def _quantity(self) -> int:
         """Of every length: a few lots with zeros at the end, less than a lot with zeros at its begin, and whatever."""
-        return self._chance.choice((
-            self._chance.randint(1, 1200) * 10**6,
-            self._chance.randint(1, 8) * 10**8,
-            self._chance.randint(1, 12_000),
-            self._chance.randint(10**8, 13 * 10**8),
-            self._chance.randint(10**6, 10**8),
+        return self._rng.choice((
+            self._rng.randint(1, 1200) * 10**6,
+            self._rng.randint(1, 8) * 10**8,
+            self._rng.randint(1, 12_000),
+            self._rng.randint(10**8, 13 * 10**8),
+            self._rng.randint(10**6, 10**8),
         ))  # fmt: skip
 
     def _fill_up(self) -> None:
         """Have levels beyond what is seen, so that another comes into view where one goes; nobody is told of these."""
         for side, levels in self._sides.items():
-            while len(levels) < HIDDEN:
+            while len(levels) < BOOK_DEPTH:
                 step = -1 if side is Side.BUY else 1
-                self._set(side, self._best_first(side)[-1] + step * self._chance.randint(1, 20), self._quantity())
-        self._tell()
+                self._set(side, self._best_first(side)[-1] + step * self._rng.randint(1, 20), self._quantity())
+        self._apply_changes()
 
     def _set(self, side: Side, price: int, quantity: int) -> None:
-        self._told.append(LevelSet(Symbol(SYMBOL), side, price, quantity))
+        self._changes.append(LevelSet(Symbol(SYMBOL), side, price, quantity))
         self._sides[side][price] = quantity
         if not quantity:
             del self._sides[side][price]
 
-    def _tell(self) -> dict[int, tuple[list[str], list[str]]]:
-        told, self._told = self._told, []
-        return self._market.apply(told, (DEPTH,), self._at)
+    def _apply_changes(self) -> dict[int, tuple[list[str], list[str]]]:
+        changes, self._changes = self._changes, []
+        return self._market.apply(changes, (DEPTH,), self._at)
 
     def _best_first(self, side: Side) -> list[int]:
         return sorted(self._sides[side], reverse=side is Side.BUY)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 TOP: Final = Path(__file__).resolve().parents[2]
 DEADLINE: Final = 30.0
-LOOK: Final = 0.02
+POLL_INTERVAL: Final = 0.02
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class Venue:
         return f"ws://127.0.0.1:{self.port}/v2"
 
     @property
-    def admin(self) -> str:
+    def admin_url(self) -> str:
         """Where faults are had."""
         return f"http://127.0.0.1:{self.admin_port}"
 
@@ -85,11 +85,11 @@ class Venue:
         while not self._ready():
             assert self.process.poll() is None, f"the venue ended by itself\n{self.log}"
             assert time.monotonic() < ends, f"the venue is not ready within {DEADLINE:g} s\n{self.log}"
-            time.sleep(LOOK)
+            time.sleep(POLL_INTERVAL)
 
     def _ready(self) -> bool:
         try:
-            for url in (f"{self.rest}/readyz", f"{self.admin}/openapi.json"):
+            for url in (f"{self.rest}/readyz", f"{self.admin_url}/openapi.json"):
                 urllib.request.urlopen(url, timeout=2).close()
         except urllib.error.HTTPError as refused:
             refused.close()
@@ -119,23 +119,23 @@ class Venue:
         assert not said["error"], said
         return said["result"]
 
-    def post(self, path: str, body: bytes, kind: str) -> Any:
+    def post(self, path: str, body: bytes, content_type: str) -> Any:
         """What it answers to a body of some kind."""
-        request = urllib.request.Request(f"{self.rest}{path}", body, {"Content-Type": kind})
+        request = urllib.request.Request(f"{self.rest}{path}", body, {"Content-Type": content_type})
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
 
-    def ask(self, path: str, said: Mapping[str, Any] | None = None) -> Any:
+    def admin(self, path: str, said: Mapping[str, Any] | None = None) -> Any:
         """Ask its admin app, or with `said` tell it: `ask("/faults/silence", {"seconds": 2})`."""
         body = None if said is None else json.dumps(said).encode()
-        request = urllib.request.Request(f"{self.admin}{path}", body, {"Content-Type": "application/json"})
+        request = urllib.request.Request(f"{self.admin_url}{path}", body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
 
     def code(self, path: str, said: Mapping[str, Any] | None = None, *, admin: bool = False) -> int:
         """The status that a path answers with."""
         body = None if said is None else json.dumps(said).encode()
-        base = self.admin if admin else self.rest
+        base = self.admin_url if admin else self.rest
         request = urllib.request.Request(f"{base}{path}", body, {"Content-Type": "application/json"})
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
@@ -198,11 +198,11 @@ class Client:
     """
 
     def __init__(self, url: str, *, slow: bool = False) -> None:
-        place = urllib.parse.urlsplit(url)
+        address = urllib.parse.urlsplit(url)
         network = socket.socket()
         if slow:
             network.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
-        network.connect((place.hostname, place.port))
+        network.connect((address.hostname, address.port))
         queue = 4 if slow else None
         self._open = contextlib.ExitStack()
         self._socket = self._open.enter_context(
@@ -217,36 +217,36 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def say(self, said: object) -> None:
+    def send(self, said: object) -> None:
         """Send something; text as it is, all else as JSON."""
         self._socket.send(said if isinstance(said, str) else json.dumps(said))
 
-    def ask(self, method: str, req_id: object = None, **params: Any) -> dict[str, Any]:
+    def request(self, method: str, req_id: object = None, **params: Any) -> dict[str, Any]:
         """Send a request and wait for the first answer to it."""
         named = {} if req_id is None else {"req_id": req_id}
-        self.say({"method": method, **({"params": params} if params else {}), **named})
+        self.send({"method": method, **({"params": params} if params else {}), **named})
         return self.until(lambda said: "channel" not in said, f"an answer to {method} {params}")
 
-    def hear(self, patience: float = 10.0) -> dict[str, Any]:
+    def receive(self, timeout: float = 10.0) -> dict[str, Any]:
         """The next message.
 
         Raises:
             TimeoutError: There is none for so many seconds.
             websockets.exceptions.ConnectionClosed: The venue closed the connection.
         """
-        text = self._socket.recv(patience, decode=True)
+        text = self._socket.recv(timeout, decode=True)
         self.texts.append(text)
         said: dict[str, Any] = json.loads(text, parse_float=Decimal)
         return said
 
     def until(
-        self, holds: Callable[[dict[str, Any]], object], expected: str, deadline: float = DEADLINE
+        self, condition: Callable[[dict[str, Any]], object], expected: str, deadline: float = DEADLINE
     ) -> dict[str, Any]:
         """The next message of which something holds; those before it are only kept."""
         ends = time.monotonic() + deadline
         while time.monotonic() < ends:
-            said = self.hear(max(ends - time.monotonic(), LOOK))
-            if holds(said):
+            said = self.receive(max(ends - time.monotonic(), POLL_INTERVAL))
+            if condition(said):
                 return said
         raise AssertionError(f"{expected}: not within {deadline:g} s; the last words: {list(self.texts)[-3:]}")
 
@@ -255,13 +255,13 @@ class Client:
         expected = f"{kind} of {channel}"
         return self.until(lambda said: said.get("channel") == channel and said.get("type") == kind, expected, deadline)
 
-    def listen(self, seconds: float) -> list[dict[str, Any]]:
+    def collect(self, seconds: float) -> list[dict[str, Any]]:
         """All that comes within some seconds."""
-        ends, heard = time.monotonic() + seconds, []
+        ends, messages = time.monotonic() + seconds, []
         with contextlib.suppress(TimeoutError):
             while (left := ends - time.monotonic()) > 0:
-                heard.append(self.hear(left))
-        return heard
+                messages.append(self.receive(left))
+        return messages
 
 
 def follow(text: str, known: dict[Symbol, books.Book], depth: int) -> bool:

@@ -43,8 +43,8 @@ def figures() -> Iterator[benchmarks.Figure]:
         for _ in range(TURNS):
             for name, (python, script, repeats) in CONTENDERS.items():
                 command = ["taskset", "--cpu-list", core, python, HERE / script, frames, ROUNDS, repeats]
-                said = processes.run([str(word) for word in command], deadline=300, env=PATHS)
-                best[name] = max(best[name], *json.loads(said.splitlines()[-1]))
+                output = processes.run([str(word) for word in command], deadline=300, env=PATHS)
+                best[name] = max(best[name], *json.loads(output.splitlines()[-1]))
     peer = max((name for name in best if name != "ours"), key=lambda name: best[name])
     for name in (peer, *(one for one in best if one not in {"ours", peer})):
         yield benchmarks.Figure(

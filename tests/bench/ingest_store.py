@@ -37,15 +37,15 @@ BEGIN: Final = Nanoseconds(time.time_ns() - 3600 * times.SECOND)
 
 def trades(first: int) -> list[ReceivedTrade]:
     """A batch of all markets, a millisecond apart: what a busy venue tells in a few seconds."""
-    chance = random.Random(first)
+    rng = random.Random(first)
     return [
         ReceivedTrade(
             Trade(
                 symbol=symbol,
                 trade_id=first + number,
                 side=Side.BUY,
-                price=Decimal(chance.randint(100_000, 999_999)).scaleb(-1),
-                quantity=Decimal(chance.randint(1, 10**9)).scaleb(-8),
+                price=Decimal(rng.randint(100_000, 999_999)).scaleb(-1),
+                quantity=Decimal(rng.randint(1, 10**9)).scaleb(-8),
                 order_type=OrderType.LIMIT,
                 at=Nanoseconds(BEGIN + (first + number) * 1_000_000),
             ),
@@ -65,9 +65,9 @@ def figures() -> Iterator[benchmarks.Figure]:
         home.mkdir()
         for name, text in (("username", postgres.USER), ("password", postgres.PASSWORD)):
             (home / name).write_text(text)
-        where = Server(host="127.0.0.1", port=server.port, tls=Tls.OFF, credentials=home)
+        address = Server(host="127.0.0.1", port=server.port, tls=Tls.OFF, credentials=home)
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # ours; the server began before
-        ours, plain = asyncio.run(measure(tables.Tables(where, endpoint.database), server, endpoint.database))
+        ours, plain = asyncio.run(measure(tables.Tables(address, endpoint.database), server, endpoint.database))
         yield benchmarks.Figure(
             name="ingest-store",
             value=BATCH / statistics.median(ours),

@@ -34,12 +34,12 @@ def figures() -> Iterator[Figure]:
         ):
             assert venue.process is not None
             for channel in ("book", "trade", "ticker"):
-                client.say({"method": "subscribe", "params": {"channel": channel, "symbol": list(markets.MARKETS)}})
-            client.listen(2.0)
+                client.send({"method": "subscribe", "params": {"channel": channel, "symbol": list(markets.MARKETS)}})
+            client.collect(2.0)
             before, began = _used(venue.process.pid), time.monotonic()
-            heard = client.listen(SECONDS)
+            received = client.collect(SECONDS)
             used, elapsed = _used(venue.process.pid) - before, time.monotonic() - began
             yield Figure(name=f"venue-load-cpu-{speed}x", value=100 * used / elapsed, unit="% of a core")
             yield Figure(
-                name=f"venue-load-messages-{speed}x", value=len(heard) / elapsed, unit="1/s", less_is_better=False
+                name=f"venue-load-messages-{speed}x", value=len(received) / elapsed, unit="1/s", less_is_better=False
             )

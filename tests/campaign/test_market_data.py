@@ -21,8 +21,8 @@ from aether_testing import ingests, pipelines, venues
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from aether_testing.ingests import Ingest, Plane
-    from aether_testing.pipelines import Trip
+    from aether_testing.ingests import DataPlane, Ingest
+    from aether_testing.pipelines import Pipeline
 
 STORED: Final = """
     SELECT checksum, bid_prices::text[], bid_qtys::text[], ask_prices::text[], ask_qtys::text[] FROM aether.books"""
@@ -32,18 +32,18 @@ LONGEST: Final = 2.0
 
 
 @pytest.fixture(scope="module")
-def trip(tmp_path_factory: pytest.TempPathFactory, market_plane: Plane) -> Iterator[Trip]:
+def pipeline(tmp_path_factory: pytest.TempPathFactory, market_plane: DataPlane) -> Iterator[Pipeline]:
     """One venue for all parts, at five times its normal speed."""
     folder = tmp_path_factory.mktemp("market-data")
     plane = market_plane.with_database()
     ingests.new_topics(plane)
     with venues.venue(folder / "venue", speed=5) as venue:
-        yield pipelines.Trip(plane=plane, venue=venue, folder=folder)
+        yield pipelines.Pipeline(plane=plane, venue=venue, folder=folder)
 
 
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.campaign(full=20)
-def test_nothing_is_lost_or_doubled_when_a_part_dies(trip: Trip, part: str, rounds: int) -> None:
+def test_nothing_is_lost_or_doubled_when_a_part_dies(pipeline: Pipeline, part: str, rounds: int) -> None:
     """In each round the part is ended once in order and once by kill -9, at random moments.
 
     Before each a book is told with a wrong checksum; whoever reads books, wherever, reads none that is not verified.
@@ -52,40 +52,40 @@ def test_nothing_is_lost_or_doubled_when_a_part_dies(trip: Trip, part: str, roun
     print(f"seed {seed}")
     chance = random.Random(seed)
     began = datetime.now(UTC)
-    with trip.ingest() as ingest, _asked(ingest) as views:
+    with pipeline.ingest() as ingest, _asked(ingest) as views:
         for _ in range(rounds):
-            for ends in _ways(trip, ingest, part):
+            for ends in _ways(pipeline, ingest, part):
                 # A venue that ended early again and again is connected to after up to half a minute.
                 ingest.until(lambda: ingest.status().feed.connected, "the venue is connected")
-                trip.venue.ask("/faults/next", {"kind": "checksum", "symbol": chance.choice(ingests.PAIRS)})
+                pipeline.venue.admin("/faults/next", {"kind": "checksum", "symbol": chance.choice(ingests.PAIRS)})
                 time.sleep(chance.uniform(0, LONGEST))  # the moment is what is tried
                 ends()
         ingest.until_usable()
-        with trip.still():
-            trip.until_all_has_arrived(ingest)
-            trip.compare_table()
-            trip.compare_kafka()
+        with pipeline.paused():
+            pipeline.until_all_has_arrived(ingest)
+            pipeline.compare_table()
+            pipeline.compare_kafka()
     assert any(view.usable for view in views)
-    said = [(one.usable, one.bids, one.asks, one.checksum) for one in trip.books()]
+    said = [(one.usable, one.bids, one.asks, one.checksum) for one in pipeline.books()]
     said += [(one.usable, one.bids, one.asks, one.checksum) for one in views]
-    for usable, bids, asks, told in said:
-        assert not usable or checksum(bids, asks) == told, (bids, asks, told)
-    rows = trip.plane.rows(f"{STORED} WHERE received_at > '{began}'")
+    for usable, bids, asks, expected in said:
+        assert not usable or checksum(bids, asks) == expected, (bids, asks, expected)
+    rows = pipeline.plane.rows(f"{STORED} WHERE received_at > '{began}'")
     assert rows
-    for told, *sides in rows:
+    for expected, *sides in rows:
         stored = [list(zip(*side, strict=True)) for side in (sides[:2], sides[2:])]
-        assert checksum(*stored) == told, (told, stored)
+        assert checksum(*stored) == expected, (expected, stored)
 
 
-def _ways(trip: Trip, ingest: Ingest, part: str) -> list[Callable[[], None]]:
+def _ways(pipeline: Pipeline, ingest: Ingest, part: str) -> list[Callable[[], None]]:
     """How a part is ended and started again: in order, and not."""
     match part:
         case "ingest":
             return [lambda: _again(ingest, signal.SIGTERM), lambda: _again(ingest, signal.SIGKILL)]
         case "venue":
-            return [lambda: _again(trip.venue, signal.SIGTERM), lambda: _again(trip.venue, signal.SIGKILL)]
+            return [lambda: _again(pipeline.venue, signal.SIGTERM), lambda: _again(pipeline.venue, signal.SIGKILL)]
         case _:
-            life = trip.plane.lives[Output(part)]
+            life = pipeline.plane.processes[Output(part)]
 
             def in_order() -> None:
                 life.ask_to_end()

@@ -13,7 +13,7 @@ from aether_services.contracts.statuses import Output
 from aether_testing import ingests, pipelines, venues
 
 if TYPE_CHECKING:
-    from aether_testing.ingests import Ingest, Plane
+    from aether_testing.ingests import DataPlane, Ingest
 
 PAIRS: Final = [f"{base}/USD" for base in ("BTC", "ETH", "SOL", "XRP", "ADA", "DOGE", "LTC", "LINK", "DOT", "AVAX")]
 ROUND: Final = 10.0
@@ -25,23 +25,23 @@ MEGABYTE: Final = 1024.0
 
 
 @pytest.mark.campaign(full=360)
-def test_an_hour_at_ten_times_the_normal_speed(tmp_path: Path, market_plane: Plane, rounds: int) -> None:
+def test_an_hour_at_ten_times_the_normal_speed(tmp_path: Path, market_plane: DataPlane, rounds: int) -> None:
     plane = market_plane.with_database()
     ingests.new_topics(plane)
     memory: list[tuple[float, float]] = []
     with venues.venue(tmp_path / "venue", speed=10) as venue:
-        trip = pipelines.Trip(plane=plane, venue=venue, folder=tmp_path)
-        with trip.ingest(PAIRS) as ingest:
+        pipeline = pipelines.Pipeline(plane=plane, venue=venue, folder=tmp_path)
+        with pipeline.ingest(PAIRS) as ingest:
             began = time.monotonic()
             while (elapsed := time.monotonic() - began) < rounds * ROUND:
                 if elapsed > min(WARM, rounds * ROUND / 2):
                     memory.append((elapsed, _resident(ingest)))
                 time.sleep(0.5)  # a sample
             late = {output: ingest.buckets("aether_ingest_output_delay_seconds", output=output) for output in Output}
-            with trip.still():
-                trip.until_all_has_arrived(ingest)
-                trip.compare_table(PAIRS)
-                trip.compare_kafka(PAIRS)
+            with pipeline.paused():
+                pipeline.until_all_has_arrived(ingest)
+                pipeline.compare_table(PAIRS)
+                pipeline.compare_kafka(PAIRS)
             conflated = sum(state.conflated for state in ingest.status().outputs.values())
     slope = statistics.linear_regression(*zip(*memory, strict=True)).slope * 3600 / MEGABYTE
     p99 = {output.value: _p99(buckets) for output, buckets in late.items()}

@@ -37,8 +37,10 @@ CHECKS: Final = (
 def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[venues.Venue]:
     """A lively one, with some trades behind it."""
     with venues.venue(tmp_path_factory.mktemp("venue"), speed=20) as one, venues.Client(one.ws) as client:
-        client.ask("subscribe", channel="trade", symbol=["BTC/USD"])
-        client.until(lambda said: said.get("channel") == "trade" and said["data"][0]["trade_id"] > 50, "some trades")
+        client.request("subscribe", channel="trade", symbol=["BTC/USD"])
+        client.until(
+            lambda output: output.get("channel") == "trade" and output["data"][0]["trade_id"] > 50, "some trades"
+        )
         yield one
 
 
@@ -58,67 +60,67 @@ def run(*command: str | Path, folder: Path | None = None, environ: dict[str, str
     return ended.stdout
 
 
-def told(script: str, *arguments: str) -> dict[str, list[dict[str, Any]]]:
+def run_script(script: str, *arguments: str) -> dict[str, list[dict[str, Any]]]:
     """What a script of ours says with a library of theirs: by what it is about."""
-    said: dict[str, list[dict[str, Any]]] = {}
+    output: dict[str, list[dict[str, Any]]] = {}
     for line in run(PROGRAMS / "python", CLIENTS / script, *arguments).splitlines():
         one = json.loads(line)
-        said.setdefault(one["what"], []).append(one)
-    return said
+        output.setdefault(one["what"], []).append(one)
+    return output
 
 
 def test_ccxt_reads_markets_tickers_books_candles_and_the_whole_history(venue: venues.Venue) -> None:
-    said = told("ccxt_rest.py", venue.rest)
-    known = said["markets"][0]["markets"]
+    output = run_script("ccxt_rest.py", venue.rest)
+    known = output["markets"][0]["markets"]
     assert set(known) == set(markets.MARKETS)
     for symbol, one in markets.MARKETS.items():
         assert known[symbol]["id"] == one.rest_id
         assert known[symbol]["precision"] == {"amount": 1e-8, "price": float(one.tick_size)}
         assert known[symbol]["least"] == float(one.quantity_min)
-    assert said["tickers"][0]["symbols"] == sorted(markets.MARKETS)
-    for ticker in said["ticker"]:
+    assert output["tickers"][0]["symbols"] == sorted(markets.MARKETS)
+    for ticker in output["ticker"]:
         assert ticker["low"] <= ticker["last"] <= ticker["high"]
         assert ticker["bid"] < ticker["ask"]
-    for book in said["book"]:
+    for book in output["book"]:
         assert len(book["bids"]) == len(book["asks"]) == 100
         assert book["bids"][0][0] < book["asks"][0][0]
-    assert all(candles["candles"] for candles in said["candles"])
+    assert all(candles["candles"] for candles in output["candles"])
     # ccxt sorts what has one millisecond by the letters of its number.
-    ids = sorted(int(one["id"]) for one in said["trades"][0]["trades"])
+    ids = sorted(int(one["id"]) for one in output["trades"][0]["trades"])
     assert len(ids) > 50
     assert ids == list(range(1, len(ids) + 1))
-    assert "EQuery:Unknown asset pair" in said["refused"][0]["error"]
+    assert "EQuery:Unknown asset pair" in output["refused"][0]["error"]
 
 
 def test_ccxt_watches_books_trades_tickers_and_candles(venue: venues.Venue) -> None:
-    said = told("ccxt_streams.py", venue.rest, venue.ws, "60")
-    assert len(said["book"]) == 60
-    for book in said["book"]:
+    output = run_script("ccxt_streams.py", venue.rest, venue.ws, "60")
+    assert len(output["book"]) == 60
+    for book in output["book"]:
         bids, asks = ([level[0] for level in book[side]] for side in ("bids", "asks"))
         assert bids == sorted(bids, reverse=True)
         assert asks == sorted(asks)
         assert bids[0] < asks[0]
         assert len(bids) == len(asks) == 25
-    ids = [int(one["id"]) for some in said["trades"] for one in some["trades"]]
+    ids = [int(one["id"]) for some in output["trades"] for one in some["trades"]]
     assert ids == list(range(ids[0], ids[0] + len(ids)))
-    assert all(one["bid"] < one["ask"] for one in said["ticker"])
-    assert len(said["candle"]) == 5
+    assert all(one["bid"] < one["ask"] for one in output["ticker"])
+    assert len(output["candle"]) == 5
 
 
 @pytest.mark.parametrize("depth", ["10", "100"])
 def test_kraken_python_sdk_keeps_books_whose_checksums_it_verifies(venue: venues.Venue, depth: str) -> None:
-    said = told("sdk_books.py", venue.rest, venue.ws, depth, "400")
-    (books,) = said["books"]
+    output = run_script("sdk_books.py", venue.rest, venue.ws, depth, "400")
+    (books,) = output["books"]
     assert sum(books["updates"].values()) >= 400
     assert set(books["updates"]) == {"BTC/USD", "ETH/USD", "DOGE/USD", "AVAX/USD"}
     assert (books["mismatches"], books["broken"]) == ({}, False)
-    assert said["pairs"][0]["names"] == ["DOGE/USD", "XXBTZUSD"]
-    assert [row[6] for row in said["trades"][0]["trades"]["XXBTZUSD"]] == list(range(1, 11))
+    assert output["pairs"][0]["names"] == ["DOGE/USD", "XXBTZUSD"]
+    assert [row[6] for row in output["trades"][0]["trades"]["XXBTZUSD"]] == list(range(1, 11))
 
 
 def test_the_python_sdk_sees_a_wrong_checksum(venue: venues.Venue) -> None:
-    venue.ask("/faults/next", {"kind": "checksum", "count": 1, "symbol": "ETH/USD"})
-    (books,) = told("sdk_books.py", venue.rest, venue.ws, "10", "400")["books"]
+    venue.admin("/faults/next", {"kind": "checksum", "count": 1, "symbol": "ETH/USD"})
+    (books,) = run_script("sdk_books.py", venue.rest, venue.ws, "10", "400")["books"]
     assert set(books["mismatches"]) == {"ETH/USD"}, "and it subscribed again and went on"
     assert not books["broken"]
 
@@ -130,12 +132,12 @@ def test_kraken_python_sdk_verifies_each_message_of_our_tests(frames: Sequence[b
     assert rate > 0
 
 
-@pytest.mark.parametrize("whose", ["the venue's", "Kraken's"] if recordings.description() else ["the venue's"])
-def test_rest_responses_match_krakens_own_description(whose: str, venue: venues.Venue, tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", ["the venue's", "Kraken's"] if recordings.description() else ["the venue's"])
+def test_rest_responses_match_krakens_own_description(source: str, venue: venues.Venue, tmp_path: Path) -> None:
     """And as the venue's own does, which has the same parameters and envelope and is always at hand."""
-    krakens = recordings.description() if whose == "Kraken's" else None
+    krakens = recordings.description() if source == "Kraken's" else None
     spec, base = (krakens, "/0") if krakens else (f"{venue.rest}/openapi.json", "")
-    said = run(
+    output = run(
         PROGRAMS / "schemathesis",
         "run",
         spec,
@@ -151,8 +153,8 @@ def test_rest_responses_match_krakens_own_description(whose: str, venue: venues.
         folder=tmp_path,
         environ={"SCHEMATHESIS_HOOKS": str(CLIENTS / "spec_hooks.py")},
     )
-    counted = re.search(r"(\d+) generated, (\d+) passed", said)
-    assert counted, said
+    counted = re.search(r"(\d+) generated, (\d+) passed", output)
+    assert counted, output
     assert counted[1] == counted[2]
     assert int(counted[1]) > (300 if base else 0)
-    assert f"Selected: {len(SERVED)}/" in said
+    assert f"Selected: {len(SERVED)}/" in output

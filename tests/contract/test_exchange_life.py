@@ -43,7 +43,7 @@ def engine_of(journal: Path) -> Engine:
     return engine
 
 
-def as_told(engine: Engine, symbol: Symbol, side: Side) -> list[tuple[Decimal, Decimal]]:
+def levels_of(engine: Engine, symbol: Symbol, side: Side) -> list[tuple[Decimal, Decimal]]:
     """One side of a book in decimals."""
     digits = markets.MARKETS[symbol].price_digits
     levels = engine.books[symbol].side(side).levels()
@@ -53,7 +53,7 @@ def as_told(engine: Engine, symbol: Symbol, side: Side) -> list[tuple[Decimal, D
 def test_stopped_venue_closes_its_connections_and_exits_cleanly(tmp_path: Path) -> None:
     with venues.venue(tmp_path) as venue, venues.Client(venue.ws) as client:
         assert venue.get("/status")["ready"]
-        client.ask("subscribe", channel="book", symbol=["BTC/USD"])
+        client.request("subscribe", channel="book", symbol=["BTC/USD"])
         assert venue.end() == 0, venue.log
         with pytest.raises(ConnectionClosed) as closed:
             client.until(lambda _: False, "the end", 5)
@@ -63,65 +63,65 @@ def test_stopped_venue_closes_its_connections_and_exits_cleanly(tmp_path: Path) 
 
 def test_killed_venue_keeps_every_published_trade_and_continues_its_ids(tmp_path: Path) -> None:
     chance = random.Random(7)
-    told: dict[tuple[str, int], tuple[Decimal, Decimal, str]] = {}
+    received: dict[tuple[str, int], tuple[Decimal, Decimal, str]] = {}
     with venues.venue(tmp_path, started=False, speed=50) as venue:
         for _ in range(4):
             venue.start()
             ends = time.monotonic() + 0.5 + chance.random()
             with venues.Client(venue.ws) as client:
-                client.ask("subscribe", channel="trade", symbol=ALL, snapshot=True)
+                client.request("subscribe", channel="trade", symbol=ALL, snapshot=True)
                 while time.monotonic() < ends:
-                    keep(told, client.hear())
+                    remember(received, client.receive())
                 venue.kill()
                 with pytest.raises(ConnectionClosed):
-                    client.until(lambda said: keep(told, said), "the end", 5)
+                    client.until(lambda message: remember(received, message), "the end", 5)
         venue.start()
-        venue.ask("/flow", {"flowing": False})
+        venue.admin("/flow", {"flowing": False})
         for symbol in ALL:
-            known = everything(venue, symbol)
-            assert [one["trade_id"] for one in known] == list(range(1, len(known) + 1))
-            assert venue.get("/status")["pairs"][symbol] == len(known)
+            journaled = everything(venue, symbol)
+            assert [one["trade_id"] for one in journaled] == list(range(1, len(journaled) + 1))
+            assert venue.get("/status")["pairs"][symbol] == len(journaled)
             kept = {
                 (symbol, one["trade_id"]): (Decimal(one["price"]), Decimal(one["quantity"]), one["side"])
-                for one in known
+                for one in journaled
             }
-            assert {key: one for key, one in told.items() if key[0] == symbol}.items() <= kept.items()
-    assert len(told) > 100
+            assert {key: one for key, one in received.items() if key[0] == symbol}.items() <= kept.items()
+    assert len(received) > 100
 
 
-def keep(told: dict[tuple[str, int], tuple[Decimal, Decimal, str]], said: dict[str, Any]) -> bool:
+def remember(received: dict[tuple[str, int], tuple[Decimal, Decimal, str]], message: dict[str, Any]) -> bool:
     """Remember trades; the same number must always be the same trade."""
-    for one in said["data"] if said.get("channel") == "trade" else ():
+    for one in message["data"] if message.get("channel") == "trade" else ():
         trade = one["price"], one["qty"], one["side"]
-        assert told.setdefault((one["symbol"], one["trade_id"]), trade) == trade
+        assert received.setdefault((one["symbol"], one["trade_id"]), trade) == trade
     return False
 
 
 def everything(venue: venues.Venue, symbol: str) -> list[dict[str, Any]]:
     """All trades of a market, by the journal."""
-    known: list[dict[str, Any]] = []
-    while page := venue.ask(f"/journal/trades?symbol={symbol}&after={len(known)}"):
-        known += page
-    return known
+    journaled: list[dict[str, Any]] = []
+    while page := venue.admin(f"/journal/trades?symbol={symbol}&after={len(journaled)}"):
+        journaled += page
+    return journaled
 
 
 def test_killed_venue_restarts_with_the_published_book(tmp_path: Path) -> None:
     with venues.venue(tmp_path, speed=20) as venue:
         with venues.Client(venue.ws) as client:
-            client.say({"method": "subscribe", "params": {"channel": "book", "symbol": ALL, "depth": 1000}})
-            known: dict[Symbol, books.Book] = {}
-            for said in client.listen(1.5):
-                assert said
-            venue.ask("/flow", {"flowing": False})
-            client.ask("ping")
+            client.send({"method": "subscribe", "params": {"channel": "book", "symbol": ALL, "depth": 1000}})
+            journaled: dict[Symbol, books.Book] = {}
+            for message in client.collect(1.5):
+                assert message
+            venue.admin("/flow", {"flowing": False})
+            client.request("ping")
             venue.kill()
             for text in client.texts:
                 if '"channel":"book","type"' in text:
-                    assert venues.follow(text, known, 1000)
+                    assert venues.follow(text, journaled, 1000)
         engine = engine_of(venue.journal)
-        for symbol, book in known.items():
-            assert list(book.bids.levels()) == as_told(engine, symbol, Side.BUY)[:1000]
-            assert list(book.asks.levels()) == as_told(engine, symbol, Side.SELL)[:1000]
+        for symbol, book in journaled.items():
+            assert list(book.bids.levels()) == levels_of(engine, symbol, Side.BUY)[:1000]
+            assert list(book.asks.levels()) == levels_of(engine, symbol, Side.SELL)[:1000]
         venue.start()
         assert venue.get("/status")["trades"] > 0
         assert sum(1 for _ in engine.open_orders()) > 10_000
@@ -130,14 +130,14 @@ def test_killed_venue_restarts_with_the_published_book(tmp_path: Path) -> None:
 def test_candles_and_tickers_outlive_a_kill(tmp_path: Path) -> None:
     with venues.venue(tmp_path, speed=20) as venue:
         with venues.Client(venue.ws) as client:
-            client.ask("subscribe", channel="trade", symbol=["BTC/USD"])
+            client.request("subscribe", channel="trade", symbol=["BTC/USD"])
             for _ in range(5):
                 client.next("trade")
-        venue.ask("/flow", {"flowing": False})
+        venue.admin("/flow", {"flowing": False})
         before = venue.public("OHLC", pair="XBTUSD", interval=1440), venue.public("Ticker", pair="XBTUSD")
         venue.kill()
         venue.start()
-        venue.ask("/flow", {"flowing": False})
+        venue.admin("/flow", {"flowing": False})
         (row, *_), after = venue.public("OHLC", pair="XBTUSD", interval=1440)["XXBTZUSD"], venue.public("Ticker")
         (old,) = before[0]["XXBTZUSD"]
         assert (row[0], row[1]) == (old[0], old[1]), "the first price of the day is the same"
@@ -197,13 +197,15 @@ def test_the_admin_app_listens_on_the_loopback_alone(tmp_path: Path) -> None:
 def test_guide_lists_exactly_the_settings_with_their_defaults() -> None:
     page = (venues.TOP / "docs/guide/simulated-venue.md").read_text()
     table = page.partition("## Settings")[2]
-    told: dict[str, str | None] = {}
+    received: dict[str, str | None] = {}
     for names, default in re.findall(r"^\| (`AETHER_[^|]+) \|[^|]+\| ?([^|]*?) ?\|$", table, re.MULTILINE):
         values = re.findall(r"`([^`]*)`", default)
         found = re.findall(r"`([^`]*)`", names)
-        told |= dict(zip(found, values or [None] * len(found), strict=True))
-    assert set(told) == set(Settings.variables())
+        received |= dict(zip(found, values or [None] * len(found), strict=True))
+    assert set(received) == set(Settings.variables())
     required = {"instance": "i", "release": "r", "journal": "/j"}
     for name, value in Settings.model_validate(required).model_dump(mode="json", by_alias=True).items():
         if name.removeprefix("AETHER_").lower() not in required:
-            assert told[name] == (None if value is None else f"{value:g}" if isinstance(value, float) else str(value))
+            assert received[name] == (
+                None if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+            )

@@ -37,17 +37,17 @@ def test_replay_repeats_the_recorded_book_and_restarts_at_its_end(recording: Pat
     with venues.venue(tmp_path, feed="Replay", recording=recording, speed=20) as venue:
         assert list(venue.get("/status")["pairs"]) == ["BTC/USD"]
         with venues.Client(venue.ws) as client:
-            client.say({"method": "subscribe", "params": {"channel": "book", "symbol": ["BTC/USD"]}})
+            client.send({"method": "subscribe", "params": {"channel": "book", "symbol": ["BTC/USD"]}})
             client.next("book", "snapshot")
             assert venues.follow(client.texts[-1], known, 10)
-            heard: list[int] = []
-            while len(heard) < len(recorded) + 20:
+            received: list[int] = []
+            while len(received) < len(recorded) + 20:
                 client.next("book")
                 assert venues.follow(client.texts[-1], known, 10)
-                heard.append(checksum(client.texts[-1]))
+                received.append(checksum(client.texts[-1]))
     # It was heard from somewhere in the middle on, over the end.
     endless = recorded * 3
-    assert any(heard == endless[place : place + len(heard)] for place in range(len(recorded)))
+    assert any(received == endless[start : start + len(received)] for start in range(len(recorded)))
 
 
 def test_replay_serves_other_depths_too(recording: Path, tmp_path: Path) -> None:
@@ -56,12 +56,12 @@ def test_replay_serves_other_depths_too(recording: Path, tmp_path: Path) -> None
         venues.venue(tmp_path, feed="Replay", recording=recording, speed=50) as venue,
         venues.Client(venue.ws) as client,
     ):
-        client.say({"method": "subscribe", "params": {"channel": "book", "symbol": ["BTC/USD"], "depth": 100}})
+        client.send({"method": "subscribe", "params": {"channel": "book", "symbol": ["BTC/USD"], "depth": 100}})
         for kind in ("snapshot", *["update"] * 600):
             client.next("book", kind)
             assert venues.follow(client.texts[-1], known, 100)
         assert len(known[Symbol("BTC/USD")].bids) <= 10
-        assert client.ask("subscribe", channel="book", symbol=["ETH/USD"])["error"].startswith("Currency pair not")
+        assert client.request("subscribe", channel="book", symbol=["ETH/USD"])["error"].startswith("Currency pair not")
 
 
 def test_recording_with_one_changed_digit_is_rejected(recording: Path) -> None:

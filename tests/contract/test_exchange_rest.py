@@ -20,17 +20,17 @@ def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[venues.Venue]:
     """One whose flow stands still, after it was fast."""
     with venues.venue(tmp_path_factory.mktemp("venue"), speed=50) as one:
         with venues.Client(one.ws) as client:
-            client.ask("subscribe", channel="trade", symbol=["BTC/USD"])
+            client.request("subscribe", channel="trade", symbol=["BTC/USD"])
             while client.next("trade")["data"][-1]["trade_id"] < 40:
                 pass
-        one.ask("/flow", {"flowing": False})
+        one.admin("/flow", {"flowing": False})
         yield one
 
 
 def error(venue: venues.Venue, method: str, **params: Any) -> str:
-    said = venue.get(f"/0/public/{method}?{urllib.parse.urlencode(params)}")
-    assert list(said) == ["error"]
-    (only,) = said["error"]
+    response = venue.get(f"/0/public/{method}?{urllib.parse.urlencode(params)}")
+    assert list(response) == ["error"]
+    (only,) = response["error"]
     return str(only)
 
 
@@ -65,7 +65,7 @@ def test_several_markets_in_one_request_and_all_when_none_named(venue: venues.Ve
 
 
 @pytest.mark.parametrize(
-    ("method", "params", "wanted"),
+    ("method", "params", "expected"),
     [
         ("Ticker", {"pair": "XBTEUR"}, "EQuery:Unknown asset pair"),
         ("Ticker", {"pair": "XBTUSD,nope"}, "EQuery:Unknown asset pair"),
@@ -84,9 +84,9 @@ def test_several_markets_in_one_request_and_all_when_none_named(venue: venues.Ve
     ],
 )
 def test_refusals_are_errors_in_the_envelope(
-    venue: venues.Venue, method: str, params: dict[str, str], wanted: str
+    venue: venues.Venue, method: str, params: dict[str, str], expected: str
 ) -> None:
-    assert error(venue, method, **params) == wanted
+    assert error(venue, method, **params) == expected
 
 
 @pytest.mark.parametrize(
@@ -99,9 +99,9 @@ def test_refusals_are_errors_in_the_envelope(
     ],
 )
 def test_a_post_is_answered_as_a_get_is(venue: venues.Venue, kind: str, body: bytes) -> None:
-    said = venue.post("/0/public/Depth", body, kind)
-    (book,) = said["result"].values()
-    assert (said["error"], [len(book[side]) for side in ("asks", "bids")]) == ([], [7, 7])
+    response = venue.post("/0/public/Depth", body, kind)
+    (book,) = response["result"].values()
+    assert (response["error"], [len(book[side]) for side in ("asks", "bids")]) == ([], [7, 7])
     assert book == venue.public("Depth", pair="XBTUSD", count=7)["XXBTZUSD"]
 
 
@@ -109,13 +109,13 @@ def test_a_post_is_answered_as_a_get_is(venue: venues.Venue, kind: str, body: by
     "method", ["Time", "SystemStatus", "Assets", "AssetPairs", "Ticker", "OHLC", "Depth", "Trades", "Spread"]
 )
 def test_each_public_method_takes_a_post(venue: venues.Venue, method: str) -> None:
-    said = venue.post(f"/0/public/{method}", b"pair=XBTUSD", "application/x-www-form-urlencoded")
-    assert said["error"] == []
-    assert set(said["result"]) == set(venue.public(method, pair="XBTUSD"))
+    response = venue.post(f"/0/public/{method}", b"pair=XBTUSD", "application/x-www-form-urlencoded")
+    assert response["error"] == []
+    assert set(response["result"]) == set(venue.public(method, pair="XBTUSD"))
 
 
 @pytest.mark.parametrize(
-    ("kind", "body", "wanted"),
+    ("kind", "body", "expected"),
     [
         ("application/json", b"{", "EGeneral:Invalid arguments"),
         ("application/json", b"[" * 5000, "EGeneral:Invalid arguments"),
@@ -129,28 +129,30 @@ def test_each_public_method_takes_a_post(venue: venues.Venue, method: str) -> No
         ("application/json", b" " * 70_000, "EGeneral:Invalid arguments"),
     ],
 )
-def test_invalid_body_is_rejected_within_the_envelope(venue: venues.Venue, kind: str, body: bytes, wanted: str) -> None:
-    assert venue.post("/0/public/Depth", body, kind) == {"error": [wanted]}
+def test_invalid_body_is_rejected_within_the_envelope(
+    venue: venues.Venue, kind: str, body: bytes, expected: str
+) -> None:
+    assert venue.post("/0/public/Depth", body, kind) == {"error": [expected]}
     assert venue.post("/0/public/Dance", body, kind) == {"error": ["EGeneral:Unknown method"]}
 
 
 @pytest.mark.parametrize("path", ["/0/private/Balance", "/0/private/AddOrder?validate=true", "/0/private/a/b"])
 def test_private_methods_know_no_key(venue: venues.Venue, path: str) -> None:
-    refused = {"error": ["EAPI:Invalid key"]}
-    assert venue.get(path) == refused
-    assert venue.post(path, b"nonce=1", "application/x-www-form-urlencoded") == refused
+    rejected = {"error": ["EAPI:Invalid key"]}
+    assert venue.get(path) == rejected
+    assert venue.post(path, b"nonce=1", "application/x-www-form-urlencoded") == rejected
 
 
 def test_requested_rate_limit_rejects_every_call_until_it_ends(venue: venues.Venue) -> None:
-    refused = {"error": ["EGeneral:Too many requests"]}
-    assert venue.ask("/faults/too-many-requests", {"seconds": 3600})["refusing_seconds"] > 3000
+    rejected = {"error": ["EGeneral:Too many requests"]}
+    assert venue.admin("/faults/too-many-requests", {"seconds": 3600})["refusing_seconds"] > 3000
     try:
-        assert venue.get("/0/public/Time") == refused
-        assert venue.post("/0/public/Trades", b"pair=XBTUSD", "application/x-www-form-urlencoded") == refused
-        assert venue.get("/0/private/Balance") == refused
+        assert venue.get("/0/public/Time") == rejected
+        assert venue.post("/0/public/Trades", b"pair=XBTUSD", "application/x-www-form-urlencoded") == rejected
+        assert venue.get("/0/private/Balance") == rejected
         assert venue.get("/status")["ready"], "what is not Kraken's goes on"
     finally:
-        assert venue.ask("/faults/too-many-requests", {"seconds": 0})["refusing_seconds"] == 0
+        assert venue.admin("/faults/too-many-requests", {"seconds": 0})["refusing_seconds"] == 0
     assert venue.public("Time")
 
 
@@ -161,19 +163,19 @@ def test_time_and_status(venue: venues.Venue) -> None:
 
 @pytest.mark.parametrize("count", [1, 7, 1000])
 def test_history_pages_have_no_gap_and_no_duplicate_trade(venue: venues.Venue, count: int) -> None:
-    known = venue.ask("/journal/trades?symbol=BTC/USD")
+    journaled = venue.admin("/journal/trades?symbol=BTC/USD")
     since, read, pages = "0", [], 0
-    while page := (said := venue.public("Trades", pair="XBTUSD", since=since, count=count))["XXBTZUSD"]:
+    while page := (response := venue.public("Trades", pair="XBTUSD", since=since, count=count))["XXBTZUSD"]:
         assert len(page) <= count
         read += page
-        since, pages = said["last"], pages + 1
-    assert said["last"] == since, "at the end the cursor stays"
-    assert [row[6] for row in read] == list(range(1, len(known) + 1))
-    assert pages == -(-len(known) // count)
+        since, pages = response["last"], pages + 1
+    assert response["last"] == since, "at the end the cursor stays"
+    assert [row[6] for row in read] == list(range(1, len(journaled) + 1))
+    assert pages == -(-len(journaled) // count)
     assert [(Decimal(row[0]), Decimal(row[1])) for row in read] == [
-        (Decimal(one["price"]), Decimal(one["quantity"])) for one in known
+        (Decimal(one["price"]), Decimal(one["quantity"])) for one in journaled
     ]
-    assert [row[3] for row in read] == [one["side"][0] for one in known]
+    assert [row[3] for row in read] == [one["side"][0] for one in journaled]
 
 
 def test_without_a_cursor_the_last_trades_are_returned(venue: venues.Venue) -> None:
@@ -191,19 +193,19 @@ def test_a_cursor_may_be_in_seconds(venue: venues.Venue) -> None:
 @pytest.mark.parametrize("interval", bars.INTERVALS)
 def test_candles_are_derived_from_the_trades(venue: venues.Venue, interval: int) -> None:
     trades = venue.public("Trades", pair="XBTUSD")["XXBTZUSD"]
-    said = venue.public("OHLC", pair="XBTUSD", interval=interval)
-    rows = said["XXBTZUSD"]
+    response = venue.public("OHLC", pair="XBTUSD", interval=interval)
+    rows = response["XXBTZUSD"]
     assert [row[0] for row in rows] == sorted({row[0] for row in rows})
     assert all(row[0] % (interval * 60) == 0 for row in rows)
-    assert said["last"] == (rows[-2][0] if len(rows) > 1 else 0)
+    assert response["last"] == (rows[-2][0] if len(rows) > 1 else 0)
     for begin, first, high, low, close, vwap, volume, count in rows:
         inside = [trade for trade in trades if begin <= trade[2] < begin + interval * 60]
         assert count == len(inside)
         prices, quantities = [Decimal(one[0]) for one in inside], [Decimal(one[1]) for one in inside]
         assert Decimal(volume) == sum(quantities)
         if inside:
-            wanted = [prices[0], max(prices), min(prices), prices[-1]]
-            assert [Decimal(one) for one in (first, high, low, close)] == wanted
+            expected = [prices[0], max(prices), min(prices), prices[-1]]
+            assert [Decimal(one) for one in (first, high, low, close)] == expected
             cost = sum((price * amount for price, amount in zip(prices, quantities, strict=True)), Decimal(0))
             exact = cost / sum(quantities)
             assert 0 <= exact - Decimal(vwap) < Decimal("0.1")
@@ -238,11 +240,11 @@ def test_request_for_too_many_levels_returns_those_there_are(venue: venues.Venue
 
 
 def test_spreads_are_returned_since_a_time(venue: venues.Venue) -> None:
-    said = venue.public("Spread", pair="XBTUSD")
-    rows = said["XXBTZUSD"]
+    response = venue.public("Spread", pair="XBTUSD")
+    rows = response["XXBTZUSD"]
     assert 0 < len(rows) <= 200
     assert all(Decimal(bid) < Decimal(ask) for _, bid, ask in rows)
-    assert venue.public("Spread", pair="XBTUSD", since=said["last"] + 1)["XXBTZUSD"] == []
+    assert venue.public("Spread", pair="XBTUSD", since=response["last"] + 1)["XXBTZUSD"] == []
 
 
 @pytest.mark.parametrize("path", ["/faults", "/faults/next", "/journal/trades?symbol=BTC/USD"])
@@ -251,7 +253,7 @@ def test_faults_are_not_to_be_had_where_clients_are(venue: venues.Venue, path: s
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "body"),
     [
         ("/faults/next", {"kind": "checksum", "channel": "trade"}),
         ("/faults/next", {"kind": "drop", "symbol": "NOT/USD"}),
@@ -268,5 +270,5 @@ def test_faults_are_not_to_be_had_where_clients_are(venue: venues.Venue, path: s
         ("/flow", {"tempo": 1}),
     ],
 )
-def test_unknown_fault_is_rejected(venue: venues.Venue, path: str, said: dict[str, Any]) -> None:
-    assert venue.code(path, said, admin=True) == 422
+def test_unknown_fault_is_rejected(venue: venues.Venue, path: str, body: dict[str, Any]) -> None:
+    assert venue.code(path, body, admin=True) == 422

@@ -43,51 +43,51 @@ def client(venue: venues.Venue) -> Iterator[venues.Client]:
 
 
 def test_the_first_message_is_the_status(client: venues.Client) -> None:
-    said = client.hear()
-    assert (said["channel"], said["type"]) == ("status", "update")
-    (data,) = said["data"]
+    message = client.receive()
+    assert (message["channel"], message["type"]) == ("status", "update")
+    (data,) = message["data"]
     assert (data["system"], data["api_version"]) == ("online", "v2")
     assert 0 < data["connection_id"] < 2**64
 
 
 def test_a_ping_is_answered_with_its_number_and_both_times(client: venues.Client) -> None:
-    said = client.ask("ping", 42)
-    assert (said["method"], said["req_id"]) == ("pong", 42)
-    assert MICROS.fullmatch(said["time_in"])
-    assert said["time_in"] <= said["time_out"]
+    message = client.request("ping", 42)
+    assert (message["method"], message["req_id"]) == ("pong", 42)
+    assert MICROS.fullmatch(message["time_in"])
+    assert message["time_in"] <= message["time_out"]
 
 
 @pytest.mark.parametrize("req_id", ["42", 4.2, True, [1]])
 def test_request_id_that_is_no_integer_is_not_returned(client: venues.Client, req_id: object) -> None:
-    assert "req_id" not in client.ask("ping", req_id)
+    assert "req_id" not in client.request("ping", req_id)
 
 
 def test_each_symbol_is_acknowledged_before_its_snapshot(client: venues.Client) -> None:
-    client.say(
+    client.send(
         {
             "method": "subscribe",
             "params": {"channel": "book", "symbol": ["BTC/USD", "NOT/USD", "ETH/USD"], "depth": 25},
             "req_id": 7,
         }
     )
-    heard = [client.until(lambda said: said.get("type") != "update", "answers") for _ in range(5)]
-    btc, snapshot, refused, eth, _ = heard
+    messages = [client.until(lambda message: message.get("type") != "update", "answers") for _ in range(5)]
+    btc, snapshot, rejected, eth, _ = messages
     assert btc["result"] == {"channel": "book", "depth": 25, "snapshot": True, "symbol": "BTC/USD"}
     assert (btc["method"], btc["success"], btc["req_id"]) == ("subscribe", True, 7)
     assert (snapshot["type"], snapshot["data"][0]["symbol"]) == ("snapshot", "BTC/USD")
-    assert refused.items() >= {
+    assert rejected.items() >= {
         ("error", "Currency pair not supported NOT/USD"),
         ("method", "subscribe"),
         ("success", False),
         ("symbol", "NOT/USD"),
         ("req_id", 7),
     }
-    assert "result" not in refused
+    assert "result" not in rejected
     assert eth["result"]["symbol"] == "ETH/USD"
 
 
 @pytest.mark.parametrize(
-    ("said", "error"),
+    ("message", "error"),
     [
         ("{", "Malformed request"),
         ("[]", "Malformed request"),
@@ -131,22 +131,22 @@ def test_each_symbol_is_acknowledged_before_its_snapshot(client: venues.Client) 
         ({"method": "unsubscribe", "params": {"channel": "trade", "symbol": ["BTC/USD"]}}, "Subscription Not Found"),
     ],
 )
-def test_unsupported_request_is_rejected_with_krakens_message(client: venues.Client, said: Any, error: str) -> None:
-    client.say(said)
-    answer = client.until(lambda said: "channel" not in said, "a refusal")
-    assert (answer["error"], answer["success"]) == (error, False)
+def test_unsupported_request_is_rejected_with_krakens_message(client: venues.Client, message: Any, error: str) -> None:
+    client.send(message)
+    reply = client.until(lambda message: "channel" not in message, "a refusal")
+    assert (reply["error"], reply["success"]) == (error, False)
 
 
 def test_subscription_is_unique_and_unsubscribing_needs_its_whole_key(client: venues.Client) -> None:
     key = {"channel": "book", "symbol": ["BTC/USD"], "depth": 100}
-    assert client.ask("subscribe", **key)["success"]
-    assert client.ask("subscribe", **key)["error"] == "Already subscribed"
-    assert client.ask("subscribe", **{**key, "depth": 10})["success"], "another depth is another subscription"
-    assert client.ask("unsubscribe", **{**key, "depth": 25})["error"] == "Subscription Not Found"
-    assert client.ask("unsubscribe", **key)["result"] == {"channel": "book", "depth": 100, "symbol": "BTC/USD"}
-    assert client.ask("unsubscribe", **key)["error"] == "Subscription Not Found"
-    assert client.ask("unsubscribe", **{**key, "depth": 10})["success"]
-    assert not [said for said in client.listen(0.3) if said.get("channel") == "book"]
+    assert client.request("subscribe", **key)["success"]
+    assert client.request("subscribe", **key)["error"] == "Already subscribed"
+    assert client.request("subscribe", **{**key, "depth": 10})["success"], "another depth is another subscription"
+    assert client.request("unsubscribe", **{**key, "depth": 25})["error"] == "Subscription Not Found"
+    assert client.request("unsubscribe", **key)["result"] == {"channel": "book", "depth": 100, "symbol": "BTC/USD"}
+    assert client.request("unsubscribe", **key)["error"] == "Subscription Not Found"
+    assert client.request("unsubscribe", **{**key, "depth": 10})["success"]
+    assert not [message for message in client.collect(0.3) if message.get("channel") == "book"]
 
 
 # ---- channels
@@ -154,21 +154,21 @@ def test_subscription_is_unique_and_unsubscribing_needs_its_whole_key(client: ve
 
 @pytest.mark.parametrize("depth", views.DEPTHS)
 def test_every_book_of_every_depth_matches_each_checksum(client: venues.Client, depth: int) -> None:
-    client.say({"method": "subscribe", "params": {"channel": "book", "symbol": ALL, "depth": depth}})
-    known: dict[Symbol, books.Book] = {}
+    client.send({"method": "subscribe", "params": {"channel": "book", "symbol": ALL, "depth": depth}})
+    known_books: dict[Symbol, books.Book] = {}
     updates, ends = 0, time.monotonic() + venues.DEADLINE
     while updates < 400 and time.monotonic() < ends:
-        said = client.hear()
-        if said.get("channel") == "book":
-            assert venues.follow(client.texts[-1], known, depth), client.texts[-1]
-            updates += said["type"] == "update"
+        message = client.receive()
+        if message.get("channel") == "book":
+            assert venues.follow(client.texts[-1], known_books, depth), client.texts[-1]
+            updates += message["type"] == "update"
     assert updates == 400
-    assert set(known) == set(ALL)
-    assert all(len(book.bids) == min(depth, len(book.bids)) >= min(depth, 500) for book in known.values())
+    assert set(known_books) == set(ALL)
+    assert all(len(book.bids) == min(depth, len(book.bids)) >= min(depth, 500) for book in known_books.values())
 
 
 def test_numbers_have_all_decimals_of_their_market(client: venues.Client) -> None:
-    client.say({"method": "subscribe", "params": {"channel": "book", "symbol": ["DOGE/USD"]}})
+    client.send({"method": "subscribe", "params": {"channel": "book", "symbol": ["DOGE/USD"]}})
     client.next("book", "snapshot")
     numbers = re.findall(r'"price":([^,]+),"qty":([^}]+)}', client.texts[-1])
     assert len(numbers) == 20
@@ -179,11 +179,11 @@ def test_numbers_have_all_decimals_of_their_market(client: venues.Client) -> Non
 
 def test_trades_are_in_order_and_agree_with_candles_and_tickers(client: venues.Client) -> None:
     pair = {"symbol": ["BTC/USD"]}
-    client.say({"method": "subscribe", "params": {"channel": "trade", "snapshot": True, **pair}})
+    client.send({"method": "subscribe", "params": {"channel": "trade", "snapshot": True, **pair}})
     snapshot = client.next("trade", "snapshot")["data"]
     assert 0 < len(snapshot) <= views.RECENT
-    client.say({"method": "subscribe", "params": {"channel": "ticker", **pair}})
-    client.say({"method": "subscribe", "params": {"channel": "ohlc", "interval": 5, **pair}})
+    client.send({"method": "subscribe", "params": {"channel": "ticker", **pair}})
+    client.send({"method": "subscribe", "params": {"channel": "ohlc", "interval": 5, **pair}})
     client.next("ohlc", "snapshot")
     ids = [one["trade_id"] for one in snapshot]
     assert ids == list(range(ids[0], ids[0] + len(ids)))
@@ -201,7 +201,7 @@ def test_trades_are_in_order_and_agree_with_candles_and_tickers(client: venues.C
 
 
 def test_trade_has_the_fields_of_kraken(client: venues.Client) -> None:
-    client.say({"method": "subscribe", "params": {"channel": "trade", "symbol": ALL}})
+    client.send({"method": "subscribe", "params": {"channel": "trade", "symbol": ALL}})
     (trade, *_) = client.next("trade")["data"]
     assert set(trade) == {"symbol", "side", "price", "qty", "ord_type", "trade_id", "timestamp"}
     assert trade["side"] in {"buy", "sell"}
@@ -212,8 +212,8 @@ def test_trade_has_the_fields_of_kraken(client: venues.Client) -> None:
 
 @pytest.mark.parametrize("interval", bars.INTERVALS)
 def test_a_candle_of_each_interval_begins_on_its_interval(client: venues.Client, interval: int) -> None:
-    answer = client.ask("subscribe", channel="ohlc", symbol=["BTC/USD"], interval=interval)
-    assert answer["result"]["interval"] == interval
+    reply = client.request("subscribe", channel="ohlc", symbol=["BTC/USD"], interval=interval)
+    assert reply["result"]["interval"] == interval
     for candle in client.next("ohlc", "snapshot")["data"]:
         assert candle["interval"] == interval
         assert candle["interval_begin"].endswith(":00.000000000Z")
@@ -222,15 +222,15 @@ def test_a_candle_of_each_interval_begins_on_its_interval(client: venues.Client,
 
 
 def test_a_ticker_by_best_prices_comes_without_a_trade(client: venues.Client) -> None:
-    answer = client.ask("subscribe", channel="ticker", symbol=["BTC/USD"], event_trigger="bbo", snapshot=False)
-    assert answer["result"]["event_trigger"] == "bbo"
+    reply = client.request("subscribe", channel="ticker", symbol=["BTC/USD"], event_trigger="bbo", snapshot=False)
+    assert reply["result"]["event_trigger"] == "bbo"
     first, second = client.next("ticker")["data"][0], client.next("ticker")["data"][0]
     best = ("bid", "bid_qty", "ask", "ask_qty")
     assert [first[name] for name in best] != [second[name] for name in best]
 
 
 def test_instruments_have_the_same_decimals_as_rest(client: venues.Client, venue: venues.Venue) -> None:
-    client.say({"method": "subscribe", "params": {"channel": "instrument"}})
+    client.send({"method": "subscribe", "params": {"channel": "instrument"}})
     data = client.next("instrument", "snapshot")["data"]
     rest = venue.public("AssetPairs", assetVersion=1)
     assert {pair["symbol"] for pair in data["pairs"]} == set(rest) == set(ALL)
@@ -244,12 +244,12 @@ def test_instruments_have_the_same_decimals_as_rest(client: venues.Client, venue
 
 def test_only_heartbeats_are_sent_after_subscribing_in_a_quiet_market(tmp_path: Any) -> None:
     with venues.venue(tmp_path) as quiet, venues.Client(quiet.ws) as client:
-        quiet.ask("/flow", {"flowing": False})
-        assert [said["channel"] for said in client.listen(1.5)] == ["status"]
-        client.ask("subscribe", channel="trade", symbol=["BTC/USD"])
-        heard = client.listen(2.6)
-        assert 1 <= len(heard) <= 3
-        assert all(said == {"channel": "heartbeat"} for said in heard)
+        quiet.admin("/flow", {"flowing": False})
+        assert [message["channel"] for message in client.collect(1.5)] == ["status"]
+        client.request("subscribe", channel="trade", symbol=["BTC/USD"])
+        messages = client.collect(2.6)
+        assert 1 <= len(messages) <= 3
+        assert all(message == {"channel": "heartbeat"} for message in messages)
 
 
 # ---- limits
@@ -258,20 +258,20 @@ def test_only_heartbeats_are_sent_after_subscribing_in_a_quiet_market(tmp_path: 
 def test_too_many_messages_at_once_are_rejected(tmp_path: Any) -> None:
     with venues.venue(tmp_path, message_rate=5) as venue, venues.Client(venue.ws) as client:
         for number in range(30):
-            client.say({"method": "ping", "req_id": number})
-        heard = [client.until(lambda said: "channel" not in said, "answers") for _ in range(30)]
-        assert [one["method"] for one in heard[:10]] == ["pong"] * 10
-        assert heard[29]["error"] == "Exceeded msg rate"
+            client.send({"method": "ping", "req_id": number})
+        messages = [client.until(lambda message: "channel" not in message, "answers") for _ in range(30)]
+        assert [one["method"] for one in messages[:10]] == ["pong"] * 10
+        assert messages[29]["error"] == "Exceeded msg rate"
 
 
 def test_too_many_connects_from_one_address_are_rejected(tmp_path: Any) -> None:
     with venues.venue(tmp_path, connects=2) as venue:
         for _ in range(2):
             with venues.Client(venue.ws) as client:
-                client.hear()
-        with pytest.raises(InvalidStatus) as refused:
+                client.receive()
+        with pytest.raises(InvalidStatus) as rejected:
             venues.Client(venue.ws)
-        assert refused.value.response.status_code == 429
+        assert rejected.value.response.status_code == 429
 
 
 def test_connection_without_subscription_is_closed(tmp_path: Any) -> None:
@@ -281,20 +281,20 @@ def test_connection_without_subscription_is_closed(tmp_path: Any) -> None:
         assert closed.value.rcvd is not None
         assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1001, "no subscription")
         with venues.Client(venue.ws) as busy:
-            busy.ask("subscribe", channel="trade", symbol=["BTC/USD"])
-            busy.listen(1.0)
-            assert busy.ask("ping")["method"] == "pong"
+            busy.request("subscribe", channel="trade", symbol=["BTC/USD"])
+            busy.collect(1.0)
+            assert busy.request("ping")["method"] == "pong"
 
 
 def test_slow_consumer_is_closed_with_a_reason_and_blocks_nobody(tmp_path: Any) -> None:
     with venues.venue(tmp_path, queue=64, speed=20) as venue, venues.Client(venue.ws) as fast:
-        fast.ask("subscribe", channel="trade", symbol=["BTC/USD"])
+        fast.request("subscribe", channel="trade", symbol=["BTC/USD"])
         with venues.Client(venue.ws, slow=True) as slow:
             for depth in views.DEPTHS:
-                slow.say({"method": "subscribe", "params": {"channel": "book", "symbol": ALL, "depth": depth}})
+                slow.send({"method": "subscribe", "params": {"channel": "book", "symbol": ALL, "depth": depth}})
             ends = time.monotonic() + venues.DEADLINE
             while "slow_consumer" not in venue.log and time.monotonic() < ends:
-                fast.hear()
+                fast.receive()
             with pytest.raises(ConnectionClosed) as closed:
                 slow.until(lambda _: False, "the end")
         assert closed.value.rcvd is not None
@@ -306,32 +306,32 @@ def test_slow_consumer_is_closed_with_a_reason_and_blocks_nobody(tmp_path: Any) 
 
 
 def test_checksum_fault_affects_the_requested_number_of_messages(client: venues.Client, venue: venues.Venue) -> None:
-    client.say({"method": "subscribe", "params": {"channel": "book", "symbol": ["SOL/USD"]}})
+    client.send({"method": "subscribe", "params": {"channel": "book", "symbol": ["SOL/USD"]}})
     client.next("book", "snapshot")
-    known: dict[Symbol, books.Book] = {}
-    assert venues.follow(client.texts[-1], known, 10)
-    venue.ask("/faults/next", {"kind": "checksum", "count": 1, "symbol": "SOL/USD"})
+    known_books: dict[Symbol, books.Book] = {}
+    assert venues.follow(client.texts[-1], known_books, 10)
+    venue.admin("/faults/next", {"kind": "checksum", "count": 1, "symbol": "SOL/USD"})
     verified = True
     while verified:
         client.next("book")
-        verified = venues.follow(client.texts[-1], known, 10)
-    assert venue.ask("/faults")["waiting"] == {}
-    client.ask("unsubscribe", channel="book", symbol=["SOL/USD"])
-    client.say({"method": "subscribe", "params": {"channel": "book", "symbol": ["SOL/USD"]}})
+        verified = venues.follow(client.texts[-1], known_books, 10)
+    assert venue.admin("/faults")["waiting"] == {}
+    client.request("unsubscribe", channel="book", symbol=["SOL/USD"])
+    client.send({"method": "subscribe", "params": {"channel": "book", "symbol": ["SOL/USD"]}})
     client.next("book", "snapshot")
-    assert venues.follow(client.texts[-1], known, 10)
+    assert venues.follow(client.texts[-1], known_books, 10)
     client.next("book")
-    assert venues.follow(client.texts[-1], known, 10)
+    assert venues.follow(client.texts[-1], known_books, 10)
 
 
 def test_dropped_trade_is_missing_and_duplicated_trade_comes_twice(client: venues.Client, venue: venues.Venue) -> None:
-    client.say({"method": "subscribe", "params": {"channel": "trade", "symbol": ["BTC/USD"]}})
+    client.send({"method": "subscribe", "params": {"channel": "trade", "symbol": ["BTC/USD"]}})
     before = client.next("trade")["data"][-1]["trade_id"]
-    venue.ask("/faults/next", {"kind": "drop", "channel": "trade", "symbol": "BTC/USD"})
+    venue.admin("/faults/next", {"kind": "drop", "channel": "trade", "symbol": "BTC/USD"})
     while (after := client.next("trade")["data"])[0]["trade_id"] == before + 1:
         before = after[-1]["trade_id"]
     assert after[0]["trade_id"] > before + 1
-    venue.ask("/faults/next", {"kind": "double", "channel": "trade", "symbol": "BTC/USD"})
+    venue.admin("/faults/next", {"kind": "double", "channel": "trade", "symbol": "BTC/USD"})
     last, doubled = after, client.next("trade")["data"]
     while last != doubled:
         last, doubled = doubled, client.next("trade")["data"]
@@ -339,35 +339,35 @@ def test_dropped_trade_is_missing_and_duplicated_trade_comes_twice(client: venue
 
 
 def test_while_the_venue_is_silent_there_are_no_heartbeats_either(client: venues.Client, venue: venues.Venue) -> None:
-    client.ask("subscribe", channel="book", symbol=["BTC/USD"])
+    client.request("subscribe", channel="book", symbol=["BTC/USD"])
     client.next("book")
-    venue.ask("/faults/silence", {"seconds": 60})
+    venue.admin("/faults/silence", {"seconds": 60})
     ends = time.monotonic() + venues.DEADLINE
-    while client.listen(1.0):
+    while client.collect(1.0):
         assert time.monotonic() < ends, "what was on its way has come"
-    venue.ask("/faults/silence", {"seconds": 0})
+    venue.admin("/faults/silence", {"seconds": 0})
     assert client.next("book")
 
 
 def test_maintenance_is_announced_and_stops_trading_until_its_end(client: venues.Client, venue: venues.Venue) -> None:
-    client.ask("subscribe", channel="trade", symbol=ALL)
+    client.request("subscribe", channel="trade", symbol=ALL)
     try:
         for system in ("maintenance", "cancel_only", "post_only"):
-            venue.ask("/system", {"system": system})
+            venue.admin("/system", {"system": system})
             assert client.next("status")["data"][0]["system"] == system
             assert venue.public("SystemStatus")["status"] == system
-        venue.ask("/flow", {})  # what was being matched meanwhile has been told
-        client.ask("ping")
-        assert not [said for said in client.listen(0.5) if said["channel"] == "trade"]
+        venue.admin("/flow", {})  # what was being matched meanwhile has been told
+        client.request("ping")
+        assert not [message for message in client.collect(0.5) if message["channel"] == "trade"]
     finally:
-        venue.ask("/system", {"system": "online"})
+        venue.admin("/system", {"system": "online"})
     assert client.next("status")["data"][0]["system"] == "online"
     assert client.next("trade")
 
 
 def test_all_can_be_disconnected(client: venues.Client, venue: venues.Venue) -> None:
-    client.hear()
-    assert venue.ask("/faults/disconnect", {})["closed"] >= 1
+    client.receive()
+    assert venue.admin("/faults/disconnect", {})["closed"] >= 1
     with pytest.raises(ConnectionClosed) as closed:
         client.until(lambda _: False, "the end", 5)
     assert closed.value.rcvd is not None
@@ -377,9 +377,9 @@ def test_all_can_be_disconnected(client: venues.Client, venue: venues.Venue) -> 
 def test_clients_closed_as_slow_on_request_may_reconnect_at_once(tmp_path: Any) -> None:
     with venues.venue(tmp_path, queue=64) as venue:
         with venues.Client(venue.ws) as busy, venues.Client(venue.ws) as idle:
-            busy.ask("subscribe", channel="book", symbol=["BTC/USD"])
-            idle.hear()
-            assert venue.ask("/faults/slow-consumer", {}) == {"closed": 2}
+            busy.request("subscribe", channel="book", symbol=["BTC/USD"])
+            idle.receive()
+            assert venue.admin("/faults/slow-consumer", {}) == {"closed": 2}
             for client in (busy, idle):
                 with pytest.raises(ConnectionClosed) as closed:
                     client.until(lambda _: False, "the end", 5)
@@ -387,39 +387,43 @@ def test_clients_closed_as_slow_on_request_may_reconnect_at_once(tmp_path: Any) 
                 assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1013, "slow consumer: 64 messages wait")
         assert venue.log.count("slow_consumer") == 2
         with venues.Client(venue.ws) as again:
-            again.ask("subscribe", channel="book", symbol=["BTC/USD"])
+            again.request("subscribe", channel="book", symbol=["BTC/USD"])
             assert again.next("book")
 
 
 def test_guide_shows_how_to_trigger_each_fault(venue: venues.Venue) -> None:
-    described = venue.ask("/openapi.json")["paths"]
+    described = venue.admin("/openapi.json")["paths"]
     shown = re.findall(r"^say (/\S+) ", (venues.TOP / "docs/guide/simulated-venue.md").read_text(), re.MULTILINE)
     assert set(shown) == {path for path, ways in described.items() if "post" in ways}
     assert described["/faults/slow-consumer"]["post"]["description"], "and it says what it does"
 
 
 def test_order_flow_can_be_accelerated_and_stopped(venue: venues.Venue) -> None:
-    assert venue.ask("/flow", {"speed": 20})["speed"] == 20
-    assert venue.ask("/flow", {"speed": 10, "flowing": False})["flowing"] is False
+    assert venue.admin("/flow", {"speed": 20})["speed"] == 20
+    assert venue.admin("/flow", {"speed": 10, "flowing": False})["flowing"] is False
     time.sleep(0.1)
     before = venue.get("/status")["pairs"]
     time.sleep(0.3)
     assert venue.get("/status")["pairs"] == before
-    assert venue.ask("/flow", {"flowing": True}) == {**venue.ask("/faults"), "flowing": True}
+    assert venue.admin("/flow", {"flowing": True}) == {**venue.admin("/faults"), "flowing": True}
 
 
 def test_journal_has_the_published_trades(client: venues.Client, venue: venues.Venue) -> None:
-    client.ask("subscribe", channel="trade", symbol=["ETH/USD"])
-    told = [trade for _ in range(3) for trade in client.next("trade")["data"]]
-    known = venue.ask(f"/journal/trades?symbol=ETH/USD&after={told[0]['trade_id'] - 1}&count={len(told)}")
-    assert [(one["trade_id"], one["side"]) for one in known] == [(one["trade_id"], one["side"]) for one in told]
-    assert [Decimal(one["price"]) for one in known] == [one["price"] for one in told]
-    assert [one["quantity"] for one in known] == [decimals.plain(one["qty"]) for one in told]
+    client.request("subscribe", channel="trade", symbol=["ETH/USD"])
+    received = [trade for _ in range(3) for trade in client.next("trade")["data"]]
+    known_books = venue.admin(
+        f"/journal/trades?symbol=ETH/USD&after={received[0]['trade_id'] - 1}&count={len(received)}"
+    )
+    assert [(one["trade_id"], one["side"]) for one in known_books] == [
+        (one["trade_id"], one["side"]) for one in received
+    ]
+    assert [Decimal(one["price"]) for one in known_books] == [one["price"] for one in received]
+    assert [one["quantity"] for one in known_books] == [decimals.plain(one["qty"]) for one in received]
 
 
 def test_metrics_count_what_was_sent(venue: venues.Venue, client: venues.Client) -> None:
-    client.ask("ping")
-    with urllib.request.urlopen(f"{venue.rest}/metrics", timeout=10) as answer:
-        told = answer.read().decode()
-    assert re.search(r'^aether_venue_messages_total{channel="reply"} [1-9]', told, re.MULTILINE)
-    assert re.search(r'^aether_venue_trades_total{symbol="BTC/USD"} [1-9]', told, re.MULTILINE)
+    client.request("ping")
+    with urllib.request.urlopen(f"{venue.rest}/metrics", timeout=10) as reply:
+        received = reply.read().decode()
+    assert re.search(r'^aether_venue_messages_total{channel="reply"} [1-9]', received, re.MULTILINE)
+    assert re.search(r'^aether_venue_trades_total{symbol="BTC/USD"} [1-9]', received, re.MULTILINE)

@@ -33,14 +33,14 @@ from aether_testing import brokers, pipelines, postgres, tls
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aether_testing.ingests import Plane
+    from aether_testing.ingests import DataPlane
 
 BEGIN = times.parse("2026-11-26T10:00:30Z")
 DIGITS = 1
 
 
 @pytest.fixture(scope="module")
-def plane(market_plane: Plane) -> Plane:
+def plane(market_plane: DataPlane) -> DataPlane:
     """With a database of this module's own."""
     return market_plane.with_database()
 
@@ -60,7 +60,7 @@ def a_server(folder: Path, port: int, username: str = "", password: str = "", **
     return Server(**(plain | other))
 
 
-def outputs(plane: Plane, folder: Path) -> dict[str, Output]:
+def outputs(plane: DataPlane, folder: Path) -> dict[str, Output]:
     server = a_server(folder / "postgres", plane.postgres.port, postgres.USER, postgres.PASSWORD)
     return {
         "kafka": Kafka(a_server(folder / "kafka", plane.kafka)),
@@ -69,7 +69,7 @@ def outputs(plane: Plane, folder: Path) -> dict[str, Output]:
     }
 
 
-def tables(plane: Plane, folder: Path) -> Tables:
+def tables(plane: DataPlane, folder: Path) -> Tables:
     one = outputs(plane, folder)["tables"]
     assert isinstance(one, Tables)
     return one
@@ -107,13 +107,13 @@ def an_instrument(symbol: Symbol, **other: Any) -> Instrument:
     return Instrument(**(plain | other))
 
 
-def stored(plane: Plane, symbol: Symbol) -> list[int]:
+def stored(plane: DataPlane, symbol: Symbol) -> list[int]:
     return [
         row[0] for row in plane.rows(f"SELECT trade_id FROM aether.trades WHERE symbol = '{symbol}' ORDER BY 1, ts")
     ]
 
 
-def candles(plane: Plane, symbol: Symbol) -> list[tuple[Any, ...]]:
+def candles(plane: DataPlane, symbol: Symbol) -> list[tuple[Any, ...]]:
     return [
         tuple(row)
         for row in plane.rows(
@@ -128,7 +128,7 @@ def candles(plane: Plane, symbol: Symbol) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("name", ["kafka", "tables"])
 async def test_output_that_stores_trades_returns_its_position(
-    plane: Plane, tmp_path: Path, symbol: Symbol, name: str
+    plane: DataPlane, tmp_path: Path, symbol: Symbol, name: str
 ) -> None:
     output = outputs(plane, tmp_path)[name]
     async with output.connected() as sink:
@@ -140,20 +140,20 @@ async def test_output_that_stores_trades_returns_its_position(
 
 
 @pytest.mark.parametrize("name", ["kafka", "nats", "tables"])
-async def test_missing_output_is_unavailable_with_a_cause(plane: Plane, tmp_path: Path, name: str) -> None:
-    nowhere = dataclasses.replace(
+async def test_missing_output_is_unavailable_with_a_cause(plane: DataPlane, tmp_path: Path, name: str) -> None:
+    unreachable = dataclasses.replace(
         plane, kafka=brokers.free_port(), nats=brokers.free_port(),
         postgres=dataclasses.replace(plane.postgres, port=brokers.free_port()),
     )  # fmt: skip
     with pytest.raises(OutputUnavailable) as caught:
-        async with outputs(nowhere, tmp_path)[name].connected():
+        async with outputs(unreachable, tmp_path)[name].connected():
             pass
     assert str(caught.value)
     assert postgres.PASSWORD not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["kafka", "nats", "tables"])
-async def test_credentials_that_are_not_there_are_named(plane: Plane, tmp_path: Path, name: str) -> None:
+async def test_credentials_that_are_not_there_are_named(plane: DataPlane, tmp_path: Path, name: str) -> None:
     output = outputs(plane, tmp_path)[name]
     (tmp_path / {"tables": "postgres"}.get(name, name) / "password").unlink()
     with pytest.raises(OutputUnavailable, match="password"):
@@ -165,7 +165,7 @@ async def test_credentials_that_are_not_there_are_named(plane: Plane, tmp_path: 
 
 
 async def test_search_goes_further_back_for_a_long_quiet_market(
-    plane: Plane, tmp_path: Path, symbol: Symbol, monkeypatch: pytest.MonkeyPatch
+    plane: DataPlane, tmp_path: Path, symbol: Symbol, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kafka, "LOOK_BACK", 3)
     others = [Symbol(f"{symbol}{number}") for number in range(9)]
@@ -179,7 +179,7 @@ async def test_search_goes_further_back_for_a_long_quiet_market(
 # Tables.
 
 
-async def test_trade_is_stored_once_whatever_time_it_carries(plane: Plane, tmp_path: Path, symbol: Symbol) -> None:
+async def test_trade_is_stored_once_whatever_time_it_carries(plane: DataPlane, tmp_path: Path, symbol: Symbol) -> None:
     async with tables(plane, tmp_path).connected() as sink:
         await sink.deliver(trades(symbol, 1, 2, 3), [], {})
         moved = [
@@ -190,7 +190,7 @@ async def test_trade_is_stored_once_whatever_time_it_carries(plane: Plane, tmp_p
     assert stored(plane, symbol) == [1, 2, 3, 4]
 
 
-async def test_two_writers_store_each_trade_once(plane: Plane, tmp_path: Path, symbol: Symbol) -> None:
+async def test_two_writers_store_each_trade_once(plane: DataPlane, tmp_path: Path, symbol: Symbol) -> None:
     async def write(first: int) -> None:
         async with tables(plane, tmp_path).connected() as sink:
             for begin in range(first, 400, 7):
@@ -201,7 +201,7 @@ async def test_two_writers_store_each_trade_once(plane: Plane, tmp_path: Path, s
     assert len(stored(plane, symbol)) >= 399
 
 
-async def test_a_table_that_lost_what_it_had_is_noticed(plane: Plane, tmp_path: Path, symbol: Symbol) -> None:
+async def test_a_table_that_lost_what_it_had_is_noticed(plane: DataPlane, tmp_path: Path, symbol: Symbol) -> None:
     async with tables(plane, tmp_path).connected() as sink:
         await sink.deliver(trades(symbol, 1, 2, 3), [], {})
         plane.postgres.run(plane.database, f"UPDATE aether.ingest_progress SET trade_id = 1 WHERE symbol = '{symbol}'")
@@ -211,7 +211,7 @@ async def test_a_table_that_lost_what_it_had_is_noticed(plane: Plane, tmp_path: 
 
 
 async def test_minute_becomes_a_candle_once_a_later_trade_closes_it(
-    plane: Plane, tmp_path: Path, symbol: Symbol
+    plane: DataPlane, tmp_path: Path, symbol: Symbol
 ) -> None:
     one = tables(plane, tmp_path)
     await one.save([an_instrument(symbol)])
@@ -229,7 +229,7 @@ async def test_minute_becomes_a_candle_once_a_later_trade_closes_it(
 
 
 async def test_minute_without_trades_closes_when_the_feed_has_passed_it(
-    plane: Plane, tmp_path: Path, symbol: Symbol
+    plane: DataPlane, tmp_path: Path, symbol: Symbol
 ) -> None:
     one = tables(plane, tmp_path)
     await one.save([an_instrument(symbol)])
@@ -243,7 +243,7 @@ async def test_minute_without_trades_closes_when_the_feed_has_passed_it(
     assert [row[-1] for row in candles(plane, symbol)] == [0, 0]
 
 
-async def test_late_trade_corrects_the_candle_of_its_minute(plane: Plane, tmp_path: Path, symbol: Symbol) -> None:
+async def test_late_trade_corrects_the_candle_of_its_minute(plane: DataPlane, tmp_path: Path, symbol: Symbol) -> None:
     one = tables(plane, tmp_path)
     await one.save([an_instrument(symbol)])
     async with one.connected() as sink:
@@ -258,7 +258,7 @@ async def test_late_trade_corrects_the_candle_of_its_minute(plane: Plane, tmp_pa
 
 @pytest.mark.parametrize("fifth", [None, "99.0"])
 async def test_late_trade_changes_empty_minutes_up_to_the_next_trade(
-    plane: Plane, tmp_path: Path, symbol: Symbol, fifth: str | None
+    plane: DataPlane, tmp_path: Path, symbol: Symbol, fifth: str | None
 ) -> None:
     def at(number: int, minute: int, price: str) -> list[ReceivedTrade]:
         seconds = minute * 60 - 30  # BEGIN is half a minute after one began
@@ -282,7 +282,7 @@ async def test_late_trade_changes_empty_minutes_up_to_the_next_trade(
 
 
 async def test_the_newest_decimals_of_a_market_count_for_its_candles(
-    plane: Plane, tmp_path: Path, symbol: Symbol
+    plane: DataPlane, tmp_path: Path, symbol: Symbol
 ) -> None:
     one = tables(plane, tmp_path)
     await one.save([an_instrument(symbol)])
@@ -296,7 +296,9 @@ async def test_the_newest_decimals_of_a_market_count_for_its_candles(
     assert [row[5] for row in candles(plane, symbol)] == [Decimal("10.0"), Decimal("10.05")]
 
 
-async def test_every_number_a_trade_may_have_is_stored_exactly(plane: Plane, tmp_path: Path, symbol: Symbol) -> None:
+async def test_every_number_a_trade_may_have_is_stored_exactly(
+    plane: DataPlane, tmp_path: Path, symbol: Symbol
+) -> None:
     some = [("1e3", "1e-8"), ("1.50", "2E+1"), ("0.000000000000000001", "12345678901234567890")]
     async with tables(plane, tmp_path).connected() as sink:
         for number, (price, quantity) in enumerate(some, start=1):
@@ -305,7 +307,7 @@ async def test_every_number_a_trade_may_have_is_stored_exactly(plane: Plane, tmp
     assert [tuple(row) for row in rows] == [(Decimal(price), Decimal(quantity)) for price, quantity in some]
 
 
-async def test_candles_wait_until_the_market_is_written_down(plane: Plane, tmp_path: Path, symbol: Symbol) -> None:
+async def test_candles_wait_until_the_market_is_written_down(plane: DataPlane, tmp_path: Path, symbol: Symbol) -> None:
     one, done = tables(plane, tmp_path), {symbol: times.parse("2026-11-26T10:02:00Z")}
     async with one.connected() as sink:
         await sink.deliver(trades(symbol, 1), [], done)
@@ -316,15 +318,15 @@ async def test_candles_wait_until_the_market_is_written_down(plane: Plane, tmp_p
 
 
 async def test_newest_usable_book_and_ticker_of_a_delivery_are_stored(
-    plane: Plane, tmp_path: Path, symbol: Symbol
+    plane: DataPlane, tmp_path: Path, symbol: Symbol
 ) -> None:
     def a_book(number: int, *, usable: bool = True) -> EncodedMessage:
-        said: dict[str, Any] = {
+        row: dict[str, Any] = {
             "symbol": symbol, "usable": usable, "at": f"2026-11-26T10:00:0{number}.000000000Z",
             "received": "2026-11-26T10:00:09.000000000Z", "checksum": 4_000_000_000,
         }  # fmt: skip
         levels = {"bids": [["10.50", "1.00000000"], ["10.40", "2.00000000"]], "asks": [["10.60", "3.00000000"]]}
-        return EncodedMessage(Topic.BOOK, symbol, json.dumps(said | (levels if usable else {})).encode(), BEGIN)
+        return EncodedMessage(Topic.BOOK, symbol, json.dumps(row | (levels if usable else {})).encode(), BEGIN)
 
     names = ("bid", "bid_quantity", "ask", "ask_quantity", "last", "volume", "vwap", "low", "high")
     ticker = dict.fromkeys(names, "1.5") | {"change": "-0.1", "change_percent": "-0.01", "symbol": symbol}
@@ -341,16 +343,16 @@ async def test_newest_usable_book_and_ticker_of_a_delivery_are_stored(
     prices = [Decimal("10.50"), Decimal("10.40")]
     sides = (prices, [Decimal(1), Decimal(2)], [Decimal("10.60")], [Decimal(3)])
     assert [tuple(row) for row in rows] == [(at, 4_000_000_000, *sides)]
-    said = plane.rows(f"SELECT bid, change FROM aether.tickers WHERE symbol = '{symbol}'")
-    assert [tuple(row) for row in said] == [(Decimal("1.5"), Decimal("-0.1"))]
+    row = plane.rows(f"SELECT bid, change FROM aether.tickers WHERE symbol = '{symbol}'")
+    assert [tuple(row) for row in row] == [(Decimal("1.5"), Decimal("-0.1"))]
 
 
-async def test_markets_are_written_again_only_when_they_change(plane: Plane, tmp_path: Path, symbol: Symbol) -> None:
+async def test_markets_are_written_again_only_when_they_change(
+    plane: DataPlane, tmp_path: Path, symbol: Symbol
+) -> None:
     def row() -> tuple[Any, ...]:
-        said = plane.rows(
-            f"SELECT status, price_decimals, xmin::text FROM aether.instruments WHERE symbol = '{symbol}'"
-        )
-        return tuple(said[0])
+        row = plane.rows(f"SELECT status, price_decimals, xmin::text FROM aether.instruments WHERE symbol = '{symbol}'")
+        return tuple(row[0])
 
     one = tables(plane, tmp_path)
     await one.save([an_instrument(symbol)])
@@ -361,20 +363,20 @@ async def test_markets_are_written_again_only_when_they_change(plane: Plane, tmp
     assert row()[:2] == ("cancel_only", DIGITS)
 
 
-async def test_rejected_login_is_reported_without_username_and_password(plane: Plane, tmp_path: Path) -> None:
+async def test_rejected_login_is_reported_without_username_and_password(plane: DataPlane, tmp_path: Path) -> None:
     """The two are swapped, as people do: the password is what the server calls the user."""
     with brokers.nats_server(tmp_path / "server", authorization="user: desk, password: canary-nats") as nats:
-        refusing: list[tuple[Output, str]] = [
+        rejecting: list[tuple[Output, str]] = [
             (Tables(a_server(tmp_path / "a", plane.postgres.port, "canary-S3cret", "desk"), plane.database), "refused"),
             (Tables(a_server(tmp_path / "b", plane.postgres.port, "canary" * 20, "desk"), plane.database), "refused"),
             (Nats(a_server(tmp_path / "c", nats.port, "canary-nats", "desk")), "Authorization"),
             (Kafka(a_server(tmp_path / "d", plane.kafka, "canary-kafka", "desk")), "."),
         ]
-        for output, named in refusing:
-            assert re.search(named, await refusal(output))
+        for output, named in rejecting:
+            assert re.search(named, await connect_error(output))
 
 
-async def refusal(output: Output) -> str:
+async def connect_error(output: Output) -> str:
     """The words that a login is refused with; no try may quote the credentials.
 
     NATS closes at once, and the library writes once more: where a reset was faster than the server's words, ingest
@@ -394,21 +396,21 @@ async def refusal(output: Output) -> str:
 # NATS.
 
 
-async def test_nats_has_one_subject_a_market(plane: Plane, tmp_path: Path, symbol: Symbol) -> None:
+async def test_nats_has_one_subject_a_market(plane: DataPlane, tmp_path: Path, symbol: Symbol) -> None:
     base = symbol.partition("/")[0]
-    async with pipelines.listening(plane, f"md.trades.{base}.USD") as heard:
+    async with pipelines.listening(plane, f"md.trades.{base}.USD") as received:
         async with outputs(plane, tmp_path)["nats"].connected() as sink:
             await sink.deliver(trades(symbol, 1), [], {})
-        await pipelines.eventually(lambda: heard, "the trade")
-    assert json.loads(heard[0])["id"] == f"{symbol}:1"
+        await pipelines.eventually(lambda: received, "the trade")
+    assert json.loads(received[0])["id"] == f"{symbol}:1"
 
 
 async def test_password_is_never_sent_in_clear_where_tls_is_required(tmp_path: Path) -> None:
     """The library would go on in the clear."""
     with brokers.nats_server(tmp_path / "server", authorization="user: desk, password: canary") as server:
-        wanted = a_server(tmp_path / "desk", server.port, "desk", "canary", tls=Tls.VERIFY)
+        settings = a_server(tmp_path / "desk", server.port, "desk", "canary", tls=Tls.VERIFY)
         with pytest.raises(OutputUnavailable, match="TLS"):
-            async with Nats(wanted).connected():
+            async with Nats(settings).connected():
                 pass
         assert "desk" not in server.log.read_text()
 
@@ -419,10 +421,10 @@ async def test_nats_over_verified_tls(tmp_path: Path) -> None:
         tmp_path / "server", authorization="user: desk, password: canary", tls=certificate
     ) as server:
         folder = tmp_path / "desk"
-        wanted = a_server(folder, server.port, "desk", "canary", tls=Tls.VERIFY)
+        settings = a_server(folder, server.port, "desk", "canary", tls=Tls.VERIFY)
         with pytest.raises(OutputUnavailable):
-            async with Nats(wanted).connected():
+            async with Nats(settings).connected():
                 pass
         (folder / "ca.crt").write_text(certificate.ca)
-        async with Nats(wanted).connected() as sink:
+        async with Nats(settings).connected() as sink:
             await sink.deliver(trades(Symbol("BTC/USD"), 1), [], {})

@@ -51,23 +51,23 @@ class Rest:
         self.pairs: dict[str, Any] = {"XXBTZUSD": PAIR}
         self.rows: list[Any] = []
         self.last: Any = "0"
-        self.refusals: list[web.Response] = []
+        self.errors: list[web.Response] = []
         """What the next questions are answered instead."""
-        self.asked: list[str] = []
-        self.asked_at: list[float] = []
+        self.requests: list[str] = []
+        self.requested_at: list[float] = []
         self.queries: list[dict[str, str]] = []
         self.clock = clocks.Clock()
         self.rejections = Rejections()
 
     async def answer(self, request: web.Request) -> web.Response:
         """One question."""
-        what = request.match_info["what"]
-        self.asked.append(what)
-        self.asked_at.append(self.clock.elapsed())
-        if self.refusals:
-            return self.refusals.pop(0)
+        method = request.match_info["what"]
+        self.requests.append(method)
+        self.requested_at.append(self.clock.elapsed())
+        if self.errors:
+            return self.errors.pop(0)
         self.queries.append(dict(request.query))
-        result = self.pairs if what == "AssetPairs" else {"XXBTZUSD": self.rows, "last": self.last}
+        result = self.pairs if method == "AssetPairs" else {"XXBTZUSD": self.rows, "last": self.last}
         return web.Response(text=json.dumps({"error": [], "result": result}))
 
     @contextlib.asynccontextmanager
@@ -197,7 +197,7 @@ async def test_a_number_that_never_fits_causes_no_storm_of_questions() -> None:
             with pytest.raises(InvalidTrades, match="more than 2 decimals"):
                 await history.after(BTC, CURSOR)
             await rest.clock.sleep(1)
-    assert 3 <= rest.asked.count("AssetPairs") <= 10, "in two minutes"
+    assert 3 <= rest.requests.count("AssetPairs") <= 10, "in two minutes"
     assert rest.rejections.counts["Trades", RejectionReason.DECIMALS] >= 120
 
 
@@ -270,14 +270,14 @@ ANY: Final = st.recursive(
 )  # fmt: skip
 
 
-class Said(Kraken):
+class ScriptedKraken(Kraken):
     """A client that is told the results of its questions."""
 
     results: dict[str, Any]
 
-    async def _body(self, what: str, asked: object) -> bytes:
-        del asked
-        return json.dumps({"error": [], "result": self.results[what]}).encode()
+    async def _body(self, method: str, requests: object) -> bytes:
+        del requests
+        return json.dumps({"error": [], "result": self.results[method]}).encode()
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -285,7 +285,7 @@ class Said(Kraken):
 async def test_whatever_stands_in_whatever_field_ends_nothing(  # noqa: PLR0913 - a value for each
     field: str, value: Any, column: int, cell: Any, last: Any, whole: Any
 ) -> None:
-    refused = Rejections()
+    failure = Rejections()
     row = a_row(8)
     row[column] = cell
     for pairs, rows in (
@@ -293,7 +293,7 @@ async def test_whatever_stands_in_whatever_field_ends_nothing(  # noqa: PLR0913 
         ({"XXBTZUSD": PAIR, "X": whole}, {"X": [a_row(7), whole], "last": last}),
         (whole, whole),
     ):
-        kraken = Said(ws_url="", rest_url="", pause=0, clock=clocks.Clock(), rejections=refused)
+        kraken = ScriptedKraken(ws_url="", rest_url="", pause=0, clock=clocks.Clock(), rejections=failure)
         kraken.results = {"AssetPairs": pairs, "Trades": rows}
         try:
             listed = await kraken.instruments()
@@ -301,20 +301,20 @@ async def test_whatever_stands_in_whatever_field_ends_nothing(  # noqa: PLR0913 
             assert pairs is whole or 7 in {one.trade_id for one in await kraken.trades(BTC, CURSOR)}
         except VenueUnavailable:
             assert pairs is whole or last != "0"
-    assert not [why for _, why in refused.counts if why is RejectionReason.UNEXPECTED]
+    assert not [why for _, why in failure.counts if why is RejectionReason.UNEXPECTED]
 
 
-def refused_with(*errors: str) -> web.Response:
+def rejected_with(*errors: str) -> web.Response:
     return web.Response(text=json.dumps({"error": errors}))
 
 
 async def tries(rest: Rest, kraken: Kraken, count: int) -> list[float]:
     """Ask for trades so often; the seconds between the questions, whatever became of them."""
-    begun = len(rest.asked_at)
+    begun = len(rest.requested_at)
     for _ in range(count):
         with contextlib.suppress(VenueUnavailable):
             await kraken.trades(BTC, CURSOR)
-    return [after - before for before, after in itertools.pairwise(rest.asked_at[begun:])]
+    return [after - before for before, after in itertools.pairwise(rest.requested_at[begun:])]
 
 
 async def test_rate_limited_calls_back_off_until_one_is_answered() -> None:
@@ -322,48 +322,48 @@ async def test_rate_limited_calls_back_off_until_one_is_answered() -> None:
     rest.rows = [a_row(7)]
     async with rest.served() as kraken:
         await kraken.instruments()
-        rest.refusals = [refused_with("EGeneral:Too many requests") for _ in range(8)]
+        rest.errors = [rejected_with("EGeneral:Too many requests") for _ in range(8)]
         assert await tries(rest, kraken, 10) == [1, 2, 4, 8, 16, 30, 30, 30, 0]
-        rest.refusals = [refused_with("EGeneral:Too many requests")]
+        rest.errors = [rejected_with("EGeneral:Too many requests")]
         assert await tries(rest, kraken, 3) == [1, 0], "and from the begin after the next one"
 
 
 @pytest.mark.parametrize(
-    ("refusal", "pause"),
+    ("rejection", "pause"),
     [
-        (refused_with("EAPI:Rate limit exceeded"), 1),
-        (refused_with("WGeneral:Danger", "EGeneral: Too many requests"), 1),
-        (refused_with("EService:Throttled: 1795608000"), 1),
-        (refused_with("EGeneral:Temporary lockout"), 1),
+        (rejected_with("EAPI:Rate limit exceeded"), 1),
+        (rejected_with("WGeneral:Danger", "EGeneral: Too many requests"), 1),
+        (rejected_with("EService:Throttled: 1795608000"), 1),
+        (rejected_with("EGeneral:Temporary lockout"), 1),
         (web.Response(status=429, text="error code: 1015"), 1),
-        (refused_with("EQuery:Unknown asset pair"), 0),
+        (rejected_with("EQuery:Unknown asset pair"), 0),
         (web.Response(status=520), 0),
     ],
     ids=lambda one: getattr(one, "text", one),
 )
-async def test_only_a_rate_limited_call_delays_the_next(refusal: web.Response, pause: float) -> None:
+async def test_only_a_rate_limited_call_delays_the_next(rejection: web.Response, pause: float) -> None:
     rest = Rest()
     async with rest.served() as kraken:
         await kraken.instruments()
-        rest.refusals = [refusal]
+        rest.errors = [rejection]
         assert await tries(rest, kraken, 2) == [pause]
 
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_rejected_websocket_handshake_is_reported_with_its_status(status: int) -> None:
     rest = Rest()
-    rest.refusals = [web.Response(status=status, text="error code: 1015")]
+    rest.errors = [web.Response(status=status, text="error code: 1015")]
     async with rest.served() as kraken:
-        with pytest.raises(VenueUnavailable, match=str(status)) as refused:
+        with pytest.raises(VenueUnavailable, match=str(status)) as failure:
             async with kraken.connected():
                 pass
-    assert refused.value.code == status
+    assert failure.value.code == status
 
 
 async def test_client_that_closes_does_not_wait_for_its_next_call() -> None:
     rest = Rest()
     async with rest.served() as kraken:
-        rest.refusals = [refused_with("EGeneral:Too many requests")]
+        rest.errors = [rejected_with("EGeneral:Too many requests")]
         with pytest.raises(VenueUnavailable, match="AssetPairs: EGeneral:Too many requests"):
             await kraken.instruments()
-        assert rest.clock.elapsed() == rest.asked_at[-1], "the refusal is told at once"
+        assert rest.clock.elapsed() == rest.requested_at[-1], "the refusal is told at once"

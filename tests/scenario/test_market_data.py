@@ -21,47 +21,47 @@ from aether_testing import brokers, ingests, pipelines, venues
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from aether_testing.ingests import Plane
-    from aether_testing.pipelines import Trip
+    from aether_testing.ingests import DataPlane
+    from aether_testing.pipelines import Pipeline
 
 BTC, ETH, SOL = ingests.PAIRS
 
 
 @pytest.fixture(scope="module")
-def trip(tmp_path_factory: pytest.TempPathFactory, market_plane: Plane) -> Iterator[Trip]:
+def pipeline(tmp_path_factory: pytest.TempPathFactory, market_plane: DataPlane) -> Iterator[Pipeline]:
     """One venue for this module: what a venue has told stays told."""
     folder = tmp_path_factory.mktemp("market-data")
     plane = market_plane.with_database()
     ingests.new_topics(plane)
     with venues.venue(folder / "venue", speed=10) as venue:
-        yield pipelines.Trip(plane=plane, venue=venue, folder=folder)
+        yield pipelines.Pipeline(plane=plane, venue=venue, folder=folder)
 
 
-def _settled(trip: Trip, *ingest: ingests.Ingest) -> None:
+def _wait_and_compare(pipeline: Pipeline, *ingest: ingests.Ingest) -> None:
     """What happened has arrived everywhere, and is the same everywhere."""
-    with trip.still():
-        trip.until_all_has_arrived(*ingest)
-        trip.compare_table()
-        trip.compare_kafka()
+    with pipeline.paused():
+        pipeline.until_all_has_arrived(*ingest)
+        pipeline.compare_table()
+        pipeline.compare_kafka()
 
 
-def _more_trades(trip: Trip, count: int = 5) -> None:
+def _more_trades(pipeline: Pipeline, count: int = 5) -> None:
     """Wait until so much more was traded in the busiest market."""
-    wanted = trip.venue.get("/status")["pairs"][BTC] + count
+    target = pipeline.venue.get("/status")["pairs"][BTC] + count
     ends = time.monotonic() + pipelines.DEADLINE
-    while trip.venue.get("/status")["pairs"][BTC] < wanted:
+    while pipeline.venue.get("/status")["pairs"][BTC] < target:
         assert time.monotonic() < ends, "the market stands still"
         time.sleep(0.05)
 
 
-def test_trades_books_and_tickers_arrive_everywhere_as_they_happened(trip: Trip) -> None:
-    with trip.ingest() as ingest:
-        _more_trades(trip)
-        _settled(trip, ingest)
-        ingest.until(lambda: trip.plane.rows("SELECT count(*) FROM aether.tickers")[0][0] > 5, "tickers")
-        assert trip.plane.rows("SELECT count(*) FROM aether.books")[0][0] > 5
-        assert trip.plane.rows("SELECT count(*) FROM aether.instruments")[0][0] == 10
-        books = [book for book in trip.books() if book.usable]
+def test_trades_books_and_tickers_arrive_everywhere_as_they_happened(pipeline: Pipeline) -> None:
+    with pipeline.ingest() as ingest:
+        _more_trades(pipeline)
+        _wait_and_compare(pipeline, ingest)
+        ingest.until(lambda: pipeline.plane.rows("SELECT count(*) FROM aether.tickers")[0][0] > 5, "tickers")
+        assert pipeline.plane.rows("SELECT count(*) FROM aether.books")[0][0] > 5
+        assert pipeline.plane.rows("SELECT count(*) FROM aether.instruments")[0][0] == 10
+        books = [book for book in pipeline.books() if book.usable]
         assert {book.symbol for book in books} == set(ingests.PAIRS)
         assert all(len(book.bids) == len(book.asks) == 10 and book.bids[0] < book.asks[0] for book in books)
         status = ingest.status()
@@ -70,11 +70,11 @@ def test_trades_books_and_tickers_arrive_everywhere_as_they_happened(trip: Trip)
         assert ingest.end() == 0
 
 
-async def test_nats_has_each_market_on_a_subject_of_its_own(trip: Trip) -> None:
-    with trip.ingest():
+async def test_nats_has_each_market_on_a_subject_of_its_own(pipeline: Pipeline) -> None:
+    with pipeline.ingest():
         async with (
-            pipelines.listening(trip.plane, "md.book.BTC.USD") as books,
-            pipelines.listening(trip.plane, "md.trades.>") as trades,
+            pipelines.listening(pipeline.plane, "md.book.BTC.USD") as books,
+            pipelines.listening(pipeline.plane, "md.trades.>") as trades,
         ):
             await pipelines.eventually(lambda: len(books) > 20 and len(trades) > 5, "messages on NATS")
     assert {BookMessage.model_validate_json(one).symbol for one in books} == {BTC}
@@ -84,13 +84,13 @@ async def test_nats_has_each_market_on_a_subject_of_its_own(trip: Trip) -> None:
         assert mine == list(range(mine[0], mine[0] + len(mine))) if mine else True
 
 
-async def test_unverified_book_is_withdrawn_everywhere_and_recovers(trip: Trip) -> None:
-    with trip.ingest() as ingest:
-        async with pipelines.listening(trip.plane, "md.book.BTC.USD") as heard:
-            trip.venue.ask("/faults/next", {"kind": "checksum", "symbol": BTC})
+async def test_unverified_book_is_withdrawn_everywhere_and_recovers(pipeline: Pipeline) -> None:
+    with pipeline.ingest() as ingest:
+        async with pipelines.listening(pipeline.plane, "md.book.BTC.USD") as received:
+            pipeline.venue.admin("/faults/next", {"kind": "checksum", "symbol": BTC})
 
             def books() -> list[BookMessage]:
-                return [BookMessage.model_validate_json(one) for one in heard]
+                return [BookMessage.model_validate_json(one) for one in received]
 
             await pipelines.eventually(lambda: any(not book.usable for book in books()), "the book is withdrawn")
             await pipelines.eventually(lambda: books()[-1].usable, "the book is usable again")
@@ -101,133 +101,133 @@ async def test_unverified_book_is_withdrawn_everywhere_and_recovers(trip: Trip) 
 
 
 @pytest.mark.parametrize("kind", ["drop", "double"])
-def test_a_message_that_is_lost_or_comes_twice_costs_nothing(trip: Trip, kind: str) -> None:
+def test_a_message_that_is_lost_or_comes_twice_costs_nothing(pipeline: Pipeline, kind: str) -> None:
     """Though the venue's REST refuses at first to tell what is missing."""
-    with trip.ingest() as ingest:
-        trip.venue.ask("/faults/too-many-requests", {"seconds": 60})
+    with pipeline.ingest() as ingest:
+        pipeline.venue.admin("/faults/too-many-requests", {"seconds": 60})
         for channel in ("trade", "book"):
-            trip.venue.ask("/faults/next", {"kind": kind, "channel": channel, "symbol": BTC, "count": 3})
-        ingest.until(lambda: kind not in json.dumps(trip.venue.ask("/faults")), "it has happened")
-        _more_trades(trip)  # a trade that is missing is known by the next one
-        refused = "Trades: EGeneral:Too many requests"
-        ingest.until(lambda: kind != "drop" or refused in ingest.log, "the gap is asked for")
-        trip.venue.ask("/faults/too-many-requests", {"seconds": 0})
+            pipeline.venue.admin("/faults/next", {"kind": kind, "channel": channel, "symbol": BTC, "count": 3})
+        ingest.until(lambda: kind not in json.dumps(pipeline.venue.admin("/faults")), "it has happened")
+        _more_trades(pipeline)  # a trade that is missing is known by the next one
+        rate_limited = "Trades: EGeneral:Too many requests"
+        ingest.until(lambda: kind != "drop" or rate_limited in ingest.log, "the gap is asked for")
+        pipeline.venue.admin("/faults/too-many-requests", {"seconds": 0})
         ingest.until_usable()
-        _settled(trip, ingest)
+        _wait_and_compare(pipeline, ingest)
 
 
-def test_silent_venue_is_disconnected_and_connected_to_again(trip: Trip) -> None:
-    with trip.ingest() as ingest:
-        trip.venue.ask("/faults/silence", {"seconds": 11})
+def test_silent_venue_is_disconnected_and_connected_to_again(pipeline: Pipeline) -> None:
+    with pipeline.ingest() as ingest:
+        pipeline.venue.admin("/faults/silence", {"seconds": 11})
         ingest.until(lambda: ingest.status().feed.reconnects == 1, "the connection is given up")
         assert not any(book.usable for book in ingest.status().books.values())
-        trip.venue.ask("/faults/silence", {"seconds": 0})
+        pipeline.venue.admin("/faults/silence", {"seconds": 0})
         ingest.until_usable()
-        _settled(trip, ingest)
+        _wait_and_compare(pipeline, ingest)
 
 
-def test_silent_channels_are_named_and_cost_no_trade(trip: Trip) -> None:
+def test_silent_channels_are_named_and_cost_no_trade(pipeline: Pipeline) -> None:
     for channel, symbol in (("trade", BTC), ("ticker", SOL), ("book", ETH)):
         muted = {"channel": channel, "symbol": symbol, "seconds": 300, "snapshots": channel == "book"}
-        trip.venue.ask("/faults/mute", muted)
-    with trip.ingest() as ingest:
+        pipeline.venue.admin("/faults/mute", muted)
+    with pipeline.ingest() as ingest:
 
         def silent() -> dict[str, tuple[str, ...]]:
             return {symbol: book.silent for symbol, book in ingest.status().books.items()}
 
-        wanted = {BTC: ("trade",), SOL: ("ticker",), ETH: ("book",)}
+        target = {BTC: ("trade",), SOL: ("ticker",), ETH: ("book",)}
         ingest.until(lambda: ingest.status().books[ETH].reason == "Contradicted", "the book that stands still")
-        ingest.until(lambda: silent() == wanted, "each silent channel is named, and no other")
+        ingest.until(lambda: silent() == target, "each silent channel is named, and no other")
         for channel, symbol in (("trade", BTC), ("ticker", SOL), ("book", ETH)):
-            trip.venue.ask("/faults/mute", {"channel": channel, "symbol": symbol, "seconds": 0})
+            pipeline.venue.admin("/faults/mute", {"channel": channel, "symbol": symbol, "seconds": 0})
         ingest.until(lambda: not any(silent().values()), "each is heard again")
         ingest.until_usable()
-        _settled(trip, ingest)
+        _wait_and_compare(pipeline, ingest)
 
 
-def test_a_venue_that_disconnects_or_dies_is_connected_to_again(trip: Trip) -> None:
-    with trip.ingest() as ingest:
-        trip.venue.ask("/faults/disconnect", {})
+def test_a_venue_that_disconnects_or_dies_is_connected_to_again(pipeline: Pipeline) -> None:
+    with pipeline.ingest() as ingest:
+        pipeline.venue.admin("/faults/disconnect", {})
         ingest.until(lambda: ingest.status().feed.reconnects >= 1, "the connection has ended")
         ingest.until_usable()
-        trip.venue.kill()
+        pipeline.venue.kill()
         ingest.until(lambda: not ingest.status().feed.connected, "the venue is away")
         assert ingest.get("/readyz") is None  # 503
         assert not any(book.usable for book in ingest.status().books.values())
-        trip.venue.start()
+        pipeline.venue.start()
         ingest.until_usable()
-        _more_trades(trip)
-        _settled(trip, ingest)
+        _more_trades(pipeline)
+        _wait_and_compare(pipeline, ingest)
 
 
-def test_venue_that_closes_slow_clients_is_reconnected_without_loss(trip: Trip) -> None:
-    with trip.ingest() as ingest:
-        assert trip.venue.ask("/faults/slow-consumer", {})["closed"] >= 1
+def test_venue_that_closes_slow_clients_is_reconnected_without_loss(pipeline: Pipeline) -> None:
+    with pipeline.ingest() as ingest:
+        assert pipeline.venue.admin("/faults/slow-consumer", {})["closed"] >= 1
         ingest.until(lambda: ingest.status().feed.reconnects >= 1, "the connection has ended")
         ingest.until_usable()  # and not in ten minutes, as after a close with 1008
-        _more_trades(trip)
-        _settled(trip, ingest)
+        _more_trades(pipeline)
+        _wait_and_compare(pipeline, ingest)
 
 
 @pytest.mark.parametrize("output", list(Output))
-def test_hanging_output_stops_no_other_and_catches_up(trip: Trip, output: Output) -> None:
-    with trip.ingest() as ingest:
-        life = trip.plane.lives[output]
-        life.stop()
+def test_hanging_output_stops_no_other_and_catches_up(pipeline: Pipeline, output: Output) -> None:
+    with pipeline.ingest() as ingest:
+        process = pipeline.plane.processes[output]
+        process.stop()
         try:
             ingest.until(lambda: not ingest.status().outputs[output].ok, f"{output} is away")
             others = [one for one in Output if one is not output]
             before = {one: ingest.status().outputs[one].rate for one in others}
-            _more_trades(trip)
+            _more_trades(pipeline)
             status = ingest.status()
             assert all(status.outputs[one].ok and status.outputs[one].rate > 0 for one in others), before
             assert status.outputs[output].lag_seconds > 0
             assert status.ready
         finally:
-            life.go_on()
-        _settled(trip, ingest)
+            process.go_on()
+        _wait_and_compare(pipeline, ingest)
 
 
-def test_trades_dropped_from_the_log_are_requested_from_the_venue(trip: Trip) -> None:
-    with trip.ingest(tape_length=20) as ingest:
-        trip.plane.lives[Output.TABLES].stop()
+def test_trades_dropped_from_the_log_are_requested_from_the_venue(pipeline: Pipeline) -> None:
+    with pipeline.ingest(tape_length=20) as ingest:
+        pipeline.plane.processes[Output.TABLES].stop()
         try:
-            _more_trades(trip, 40)
+            _more_trades(pipeline, 40)
         finally:
-            trip.plane.lives[Output.TABLES].go_on()
-        _settled(trip, ingest)
+            pipeline.plane.processes[Output.TABLES].go_on()
+        _wait_and_compare(pipeline, ingest)
 
 
-def test_killed_ingest_continues_at_the_position_of_each_output(trip: Trip) -> None:
-    with trip.ingest() as ingest:
+def test_killed_ingest_continues_at_the_position_of_each_output(pipeline: Pipeline) -> None:
+    with pipeline.ingest() as ingest:
         ingest.end(signal.SIGKILL)
-        _more_trades(trip, 60)  # more than the venue's snapshot of trades tells
+        _more_trades(pipeline, 60)  # more than the venue's snapshot of trades tells
         ingest.start()
         ingest.until_usable()
-        _settled(trip, ingest)
+        _wait_and_compare(pipeline, ingest)
 
 
-async def test_adding_or_removing_a_market_leaves_the_others_unchanged(trip: Trip) -> None:
-    with trip.ingest() as ingest:
+async def test_adding_or_removing_a_market_leaves_the_others_unchanged(pipeline: Pipeline) -> None:
+    with pipeline.ingest() as ingest:
         before = ingest.status()
-        async with pipelines.listening(trip.plane, "md.>") as heard:
-            ingest.settle([*ingests.PAIRS, "DOT/USD", "FOO/USD"])
+        async with pipelines.listening(pipeline.plane, "md.>") as received:
+            ingest.write_live_settings([*ingests.PAIRS, "DOT/USD", "FOO/USD"])
             await asyncio.to_thread(ingest.until_usable, [*ingests.PAIRS, "DOT/USD"])
             after = ingest.status()
             assert after.books["FOO/USD"].reason == "UnknownPair"
             assert after.settings != before.settings
             assert after.feed.reconnects == 0
-            ingest.settle([BTC, ETH, "DOT/USD"])
+            ingest.write_live_settings([BTC, ETH, "DOT/USD"])
             await pipelines.eventually(lambda: set(ingest.status().books) == {BTC, ETH, "DOT/USD"}, "SOL/USD is left")
-            await asyncio.to_thread(_more_trades, trip)
+            await asyncio.to_thread(_more_trades, pipeline)
             assert ingest.status().feed.reconnects == 0
-        _had_without_a_gap(heard, [BTC, ETH])
+        _assert_no_gap(received, [BTC, ETH])
 
 
-def _had_without_a_gap(heard: list[bytes], pairs: Sequence[str]) -> None:
+def _assert_no_gap(received: list[bytes], pairs: Sequence[str]) -> None:
     """Each of these markets had its book all the time, and is without no trade."""
     by_type: dict[str, list[bytes]] = {}
-    for body in heard:
+    for body in received:
         by_type.setdefault(json.loads(body)["type"], []).append(body)
     books = [BookMessage.model_validate_json(one) for one in by_type["book"]]
     trades = [TradeMessage.model_validate_json(one) for one in by_type.get("trade", [])]
@@ -241,8 +241,8 @@ def _had_without_a_gap(heard: list[bytes], pairs: Sequence[str]) -> None:
         assert not ids or ids == list(range(ids[0], ids[-1] + 1)), f"{symbol} lacks a trade"
 
 
-def test_live_settings_that_are_wrong_change_nothing(trip: Trip) -> None:
-    with trip.ingest() as ingest:
+def test_live_settings_that_are_wrong_change_nothing(pipeline: Pipeline) -> None:
+    with pipeline.ingest() as ingest:
         digest = ingest.status().settings
         (ingest.folder / "live.json").write_text('{"version": 1, "pairs": ["btc"], "replicas": 0}')
         ingest.until(lambda: "live_settings_refused" in ingest.log, "it is said")
@@ -250,21 +250,21 @@ def test_live_settings_that_are_wrong_change_nothing(trip: Trip) -> None:
         assert set(ingest.status().books) == set(ingests.PAIRS)
 
 
-async def test_replicas_share_the_markets_and_hand_them_over_with_overlap(trip: Trip) -> None:
+async def test_replicas_share_the_markets_and_hand_them_over_with_overlap(pipeline: Pipeline) -> None:
     url, ports = brokers.neighbours(2)
-    with trip.ingest(peer_url=url, ports=ports) as first:
-        async with pipelines.listening(trip.plane, "md.>") as heard:
+    with pipeline.ingest(peer_url=url, ports=ports) as first:
+        async with pipelines.listening(pipeline.plane, "md.>") as received:
             with ingests.ingest(
-                trip.folder / "second",
-                trip.plane,
-                ws=trip.venue.ws,
-                rest=trip.venue.rest,
+                pipeline.folder / "second",
+                pipeline.plane,
+                ws=pipeline.venue.ws,
+                rest=pipeline.venue.rest,
                 number=1,
                 peer_url=url,
                 ports=ports,
             ) as second:
                 for one in (first, second):
-                    one.settle(replicas=2)
+                    one.write_live_settings(replicas=2)
                 second.start()
                 order = {symbol: sharding.order(Symbol(symbol), range(2))[0] for symbol in ingests.PAIRS}
                 assert set(order.values()) == {0, 1}
@@ -276,8 +276,8 @@ async def test_replicas_share_the_markets_and_hand_them_over_with_overlap(trip: 
                     )
 
                 await pipelines.eventually(shared, "each market is served by its first replica")
-                first.settle()
-                second.settle()
+                first.write_live_settings()
+                second.write_live_settings()
                 assert second.process is not None
                 second.process.send_signal(signal.SIGTERM)
                 await pipelines.eventually(
@@ -285,31 +285,39 @@ async def test_replicas_share_the_markets_and_hand_them_over_with_overlap(trip: 
                 )
                 assert '"drain_cut_short"' not in second.log
                 assert set(first.status().books) == set(ingests.PAIRS)
-        _had_without_a_gap(heard, ingests.PAIRS)
-        said = [json.loads(one) for one in heard]
+        _assert_no_gap(received, ingests.PAIRS)
+        messages = [json.loads(one) for one in received]
         for symbol in ingests.PAIRS:
-            writers = {one["id"].partition("-")[0] for one in said if (one["type"], one["symbol"]) == ("book", symbol)}
+            writers = {
+                one["id"].partition("-")[0] for one in messages if (one["type"], one["symbol"]) == ("book", symbol)
+            }
             assert len(writers) == (2 if order[symbol] == 1 else 1)
-        await asyncio.to_thread(_settled, trip, first)
+        await asyncio.to_thread(_wait_and_compare, pipeline, first)
 
 
-async def test_books_without_a_successor_are_withdrawn_at_shutdown(trip: Trip) -> None:
+async def test_books_without_a_successor_are_withdrawn_at_shutdown(pipeline: Pipeline) -> None:
     url, ports = brokers.neighbours(2)  # the second replica never comes
-    with trip.ingest(peer_url=url, ports=ports) as alone:
-        alone.settle(replicas=2)
-        async with pipelines.listening(trip.plane, "md.book.>") as heard:
+    with pipeline.ingest(peer_url=url, ports=ports) as alone:
+        alone.write_live_settings(replicas=2)
+        async with pipelines.listening(pipeline.plane, "md.book.>") as received:
             assert alone.process is not None
             alone.process.send_signal(signal.SIGTERM)
             await pipelines.eventually(lambda: alone.process is not None and alone.process.poll() == 0, alone.log)
-    last = {one.symbol: one for one in map(BookMessage.model_validate_json, heard)}
+    last = {one.symbol: one for one in map(BookMessage.model_validate_json, received)}
     assert {symbol: (one.usable, one.reason) for symbol, one in last.items()} == dict.fromkeys(
         ingests.PAIRS, (False, "Disconnected")
     )
 
 
-def test_wrong_settings_end_it_with_the_name_of_each(trip: Trip) -> None:
+def test_wrong_settings_end_it_with_the_name_of_each(pipeline: Pipeline) -> None:
     with ingests.ingest(
-        trip.folder / "wrong", trip.plane, ws="ws://x", rest="http://x", kafka_port="many", nat_port=1, book_depth=50
+        pipeline.folder / "wrong",
+        pipeline.plane,
+        ws="ws://x",
+        rest="http://x",
+        kafka_port="many",
+        nat_port=1,
+        book_depth=50,
     ) as one:
         one.environ = {name: value for name, value in one.environ.items() if name != "AETHER_RELEASE"}
         with pytest.raises(AssertionError, match="ended by itself"):
@@ -320,8 +328,8 @@ def test_wrong_settings_end_it_with_the_name_of_each(trip: Trip) -> None:
             assert name in one.log
 
 
-def test_its_metrics_have_the_names_that_users_know(trip: Trip) -> None:
-    with trip.ingest() as ingest:
+def test_its_metrics_have_the_names_that_users_know(pipeline: Pipeline) -> None:
+    with pipeline.ingest() as ingest:
         names = (
             "kraken_ws_messages_total", "kraken_ws_kafka_publish_duration_seconds_bucket",
             "kraken_ws_kafka_publish_errors_total", "kraken_ws_heartbeat_age_seconds", "ws_sequence_gap_ratio",

@@ -161,7 +161,7 @@ def test_price_between_two_ticks_is_rejected() -> None:
 
 
 @pytest.mark.parametrize(
-    ("system", "placed", "posted", "cancelled"),
+    ("system", "placed_order", "posted", "cancelled"),
     [
         (TradingStatus.ONLINE, None, None, None),
         (TradingStatus.POST_ONLY, OrderRejectReason.POST_ONLY_MODE, None, None),
@@ -176,14 +176,14 @@ def test_price_between_two_ticks_is_rejected() -> None:
 )
 def test_what_the_venue_takes_depends_on_how_it_is(
     system: TradingStatus,
-    placed: OrderRejectReason | None,
+    placed_order: OrderRejectReason | None,
     posted: OrderRejectReason | None,
     cancelled: OrderRejectReason | None,
 ) -> None:
     engine = an_engine()
     engine.handle(an_order(Side.BUY, 870_000), NOON)
     engine.system = system
-    assert reject_reason(engine.handle(an_order(Side.BUY, 870_000), NOON)) is placed
+    assert reject_reason(engine.handle(an_order(Side.BUY, 870_000), NOON)) is placed_order
     assert reject_reason(engine.handle(an_order(Side.BUY, 870_000, post_only=True), NOON)) is posted
     assert reject_reason(engine.handle(CancelOrder(owner=ANNA, order_id=OrderId(1)), NOON)) is cancelled
 
@@ -399,25 +399,25 @@ def test_client_of_any_depth_has_the_book_after_each_message(
     proved = depth >= books.CHECKSUM_LEVELS
     assert ours.snapshot(*snapshot, market.checksum) or not proved
     for first in range(before, len(found), at_once):
-        told = market.apply(found[first : first + at_once], (depth,), NOON)
-        for bids, asks in told.values():
+        updates = market.apply(found[first : first + at_once], (depth,), NOON)
+        for bids, asks in updates.values():
             assert ours.update(read(bids), read(asks), market.checksum) or not proved
             strict.apply(Side.BUY, bids)
             strict.apply(Side.SELL, asks)
         for side, ladder in ((Side.BUY, market.bids), (Side.SELL, market.asks)):
-            wanted = {Decimal(ladder.price(place)) / 10: ladder.quantities[place] for place in range(len(ladder))}
-            best = sorted(wanted, reverse=side is Side.BUY)[:depth]
-            assert strict.sides[side] == {price: Decimal(wanted[price]).scaleb(-8) for price in best}
+            expected = {Decimal(ladder.price(index)) / 10: ladder.quantities[index] for index in range(len(ladder))}
+            best = sorted(expected, reverse=side is Side.BUY)[:depth]
+            assert strict.sides[side] == {price: Decimal(expected[price]).scaleb(-8) for price in best}
 
 
 def test_level_leaving_the_depth_is_silent_one_entering_is_sent() -> None:
     market = views.Market(BTC)
     asks = [LevelSet(BTC.symbol, Side.SELL, price, LOT) for price in range(1, 12)]
     market.apply(asks[1:], (), NOON)
-    (_, told) = market.apply(asks[:1], (10,), NOON)[10]
-    assert told == ['{"price":0.1,"qty":0.00010000}']
-    (_, told) = market.apply([asks[4]._replace(quantity=0)], (10,), NOON)[10]
-    assert told == ['{"price":0.5,"qty":0.00000000}', '{"price":1.1,"qty":0.00010000}']
+    (_, changes) = market.apply(asks[:1], (10,), NOON)[10]
+    assert changes == ['{"price":0.1,"qty":0.00010000}']
+    (_, changes) = market.apply([asks[4]._replace(quantity=0)], (10,), NOON)[10]
+    assert changes == ['{"price":0.5,"qty":0.00000000}', '{"price":1.1,"qty":0.00010000}']
     assert not market.apply([asks[10]._replace(quantity=0)], (9,), NOON), "it was out of view all the time"
 
 
@@ -433,8 +433,8 @@ def test_books_that_come_of_trading_verify_at_every_depth(commands: list[Command
             for bids, asks in market.apply(outcome.levels, (depth,), NOON).values():
                 assert ours.update(read(bids), read(asks), market.checksum)
     for side, ladder in ((Side.BUY, ours.bids), (Side.SELL, ours.asks)):
-        wanted = [(Decimal(price) / 10, Decimal(quantity).scaleb(-8)) for price, quantity in levels(engine, side)]
-        assert list(ladder.levels()) == wanted[:depth]
+        expected = [(Decimal(price) / 10, Decimal(quantity).scaleb(-8)) for price, quantity in levels(engine, side)]
+        assert list(ladder.levels()) == expected[:depth]
 
 
 # ---- candles and tickers

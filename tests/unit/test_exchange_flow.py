@@ -30,7 +30,7 @@ class Run:
     trades: list[Traded] = field(default_factory=list)
     updates: Counter[str] = field(default_factory=Counter)
     each_second: list[int] = field(default_factory=list)
-    refused: int = 0
+    rejected: int = 0
 
 
 def a_run(seed: str, seconds: float, step: float = STEP) -> Run:
@@ -44,7 +44,7 @@ def a_run(seed: str, seconds: float, step: float = STEP) -> Run:
                 run.commands.append(command)
                 events = engine.handle(command, at)
                 run.trades += [event for event in events if isinstance(event, Traded)]
-                run.refused += any(isinstance(event, OrderRejected) for event in events)
+                run.rejected += any(isinstance(event, OrderRejected) for event in events)
                 run.updates.update({event.symbol for event in events if isinstance(event, LevelSet)})
         if beginning is None:
             # The first step fills the books.
@@ -96,7 +96,7 @@ def test_orders_fit_the_steps_and_minimums_of_their_market(minute: Run) -> None:
         if isinstance(order, PlaceOrder):
             one = markets.MARKETS[order.symbol]
             assert decimals.unscaled(order.quantity, one.quantity_digits) >= one.quantity_min
-    assert minute.refused < 0.05 * len(minute.commands), "what is refused is no flow"
+    assert minute.rejected < 0.05 * len(minute.commands), "what is refused is no flow"
 
 
 def test_prices_stay_where_a_market_has_them(minute: Run) -> None:

@@ -34,16 +34,16 @@ FIRST: Final = BEGIN // times.SECOND
 NOW: Final = FIRST + 5 * DAY + 3_600
 
 
-class World:
+class RestHarness:
     """A venue that stands still, with what its journal holds."""
 
     def __init__(self, journal: SqliteJournal, **settings: Any) -> None:
         self.clock = Clock()
         self.clock.seconds = NOW - FIRST
         registry = prometheus_client.CollectorRegistry()
-        told = {"instance": "venue-0", "release": "test", "journal": "/nowhere", **settings}
+        values = {"instance": "venue-0", "release": "test", "journal": "/nowhere", **settings}
         self.venue = Venue(
-            Settings.model_validate(told),
+            Settings.model_validate(values),
             instruments={BTC: markets.MARKETS[BTC]},
             journal=journal,
             clock=self.clock,
@@ -53,13 +53,13 @@ class World:
 
     async def ask(self, method: str, *, address: str = "10.0.0.1", **params: object) -> dict[str, Any]:
         """What a GET of a public method is answered."""
-        said: list[dict[str, Any]] = []
+        result: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": b"", "more_body": False}
 
         async def send(message: Any) -> None:
-            said.append(message)
+            result.append(message)
 
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
@@ -67,8 +67,8 @@ class World:
             "client": (address, 1), "server": ("venue", 8000),
         }  # fmt: skip
         await self._app(scope, receive, send)
-        assert said[0]["status"] == 200
-        answer: dict[str, Any] = json.loads(b"".join(one.get("body", b"") for one in said[1:]))
+        assert result[0]["status"] == 200
+        answer: dict[str, Any] = json.loads(b"".join(one.get("body", b"") for one in result[1:]))
         return answer
 
 
@@ -113,38 +113,38 @@ async def test_candles_begin_after_since_and_last_names_the_newest_committed(
 ) -> None:
     await with_days(journal, 6)
     asked: dict[str, Any] = {} if since is None else {"since": since}
-    said = (await World(journal).ask("OHLC", pair="XBTUSD", interval=1440, **asked))["result"]
-    assert [row[0] for row in said["XXBTZUSD"]] == [FIRST + day * DAY for day in range(first, 6)]
-    assert said["last"] == FIRST + 4 * DAY
+    result = (await RestHarness(journal).ask("OHLC", pair="XBTUSD", interval=1440, **asked))["result"]
+    assert [row[0] for row in result["XXBTZUSD"]] == [FIRST + day * DAY for day in range(first, 6)]
+    assert result["last"] == FIRST + 4 * DAY
 
 
 @pytest.mark.parametrize("since", [0, FIRST + 5 * DAY, FIRST + 9 * DAY])
 async def test_without_a_committed_candle_the_last_one_is_none(journal: SqliteJournal, since: int) -> None:
     await with_days(journal, 1)
-    said = (await World(journal).ask("OHLC", pair="XBTUSD", interval=1440, since=since))["result"]
-    assert ([row[0] for row in said["XXBTZUSD"]], said["last"]) == ([FIRST + 5 * DAY], 0)
+    result = (await RestHarness(journal).ask("OHLC", pair="XBTUSD", interval=1440, since=since))["result"]
+    assert ([row[0] for row in result["XXBTZUSD"]], result["last"]) == ([FIRST + 5 * DAY], 0)
 
 
 async def test_paging_by_last_candle_skips_none_and_repeats_none(journal: SqliteJournal) -> None:
     await with_days(journal, 6)
-    world = World(journal)
-    first = (await world.ask("OHLC", pair="XBTUSD", interval=1440))["result"]
-    world.clock.seconds += 2 * DAY
-    again = (await world.ask("OHLC", pair="XBTUSD", interval=1440, since=first["last"]))["result"]
+    harness = RestHarness(journal)
+    first = (await harness.ask("OHLC", pair="XBTUSD", interval=1440))["result"]
+    harness.clock.seconds += 2 * DAY
+    again = (await harness.ask("OHLC", pair="XBTUSD", interval=1440, since=first["last"]))["result"]
     begins = [row[0] for row in first["XXBTZUSD"][:-1] + again["XXBTZUSD"]]
     assert begins == [FIRST + day * DAY for day in range(8)]
     assert again["last"] == FIRST + 6 * DAY
 
 
-async def levels(world: World, side: str) -> dict[str, int]:
+async def levels(harness: RestHarness, side: str) -> dict[str, int]:
     """Price → the time that Depth tells."""
-    book = (await world.ask("Depth", pair="XBTUSD"))["result"]["XXBTZUSD"]
+    book = (await harness.ask("Depth", pair="XBTUSD"))["result"]["XXBTZUSD"]
     return {price: at for price, _, at in book[side]}
 
 
 async def test_each_level_has_the_time_of_its_own_last_change(journal: SqliteJournal) -> None:
-    world = World(journal)
-    market = world.venue.markets[BTC]
+    harness = RestHarness(journal)
+    market = harness.venue.markets[BTC]
     for second, side, price, quantity in (
         (1, Side.BUY, 1000, 5),
         (1, Side.SELL, 1010, 5),
@@ -156,8 +156,8 @@ async def test_each_level_has_the_time_of_its_own_last_change(journal: SqliteJou
     ):
         at = Nanoseconds((NOW + second) * times.SECOND + 999_999_999)
         market.apply([LevelSet(BTC, side, price, quantity)], (), at)
-    assert await levels(world, "bids") == {"100.00000": NOW + 4, "99.00000": NOW + 2}
-    assert await levels(world, "asks") == {"101.00000": NOW + 1, "102.00000": NOW + 9}
+    assert await levels(harness, "bids") == {"100.00000": NOW + 4, "99.00000": NOW + 2}
+    assert await levels(harness, "asks") == {"101.00000": NOW + 1, "102.00000": NOW + 9}
 
 
 async def test_restart_keeps_the_time_of_a_levels_newest_order(journal: SqliteJournal) -> None:
@@ -169,27 +169,27 @@ async def test_restart_keeps_the_time_of_a_levels_newest_order(journal: SqliteJo
         batch.opened[OrderId(number)] = Opened(OrderId(number), Owner("a"), BTC, side, price, 10, 10, at)
     batch.next_order_id = OrderId(5)
     await journal.write(batch)
-    world = World(journal)
-    assert await levels(world, "bids") == {"100.00000": NOW + 8, "99.00000": NOW + 9}
-    assert await levels(world, "asks") == {"101.00000": NOW + 3}
-    spreads = (await world.ask("Spread", pair="XBTUSD"))["result"]["XXBTZUSD"]
+    harness = RestHarness(journal)
+    assert await levels(harness, "bids") == {"100.00000": NOW + 8, "99.00000": NOW + 9}
+    assert await levels(harness, "asks") == {"101.00000": NOW + 3}
+    spreads = (await harness.ask("Spread", pair="XBTUSD"))["result"]["XXBTZUSD"]
     assert spreads == [[NOW + 8, "100.00000", "101.00000"]]
 
 
 async def test_calls_of_one_address_are_limited_by_themselves(journal: SqliteJournal) -> None:
-    world = World(journal, rest_rate=2)
+    harness = RestHarness(journal, rest_rate=2)
     refused = {"error": ["EGeneral:Too many requests"]}
-    said = [await world.ask("SystemStatus") for _ in range(6)]
-    assert [one == refused for one in said] == [False] * 4 + [True] * 2
-    assert (await world.ask("Dance")) == refused, "whatever is asked for"
-    assert (await world.ask("SystemStatus", address="10.0.0.2"))["error"] == []
-    world.clock.seconds += 0.5
-    assert [(await world.ask("SystemStatus")) == refused for _ in range(2)] == [False, True]
+    result = [await harness.ask("SystemStatus") for _ in range(6)]
+    assert [one == refused for one in result] == [False] * 4 + [True] * 2
+    assert (await harness.ask("Dance")) == refused, "whatever is asked for"
+    assert (await harness.ask("SystemStatus", address="10.0.0.2"))["error"] == []
+    harness.clock.seconds += 0.5
+    assert [(await harness.ask("SystemStatus")) == refused for _ in range(2)] == [False, True]
 
 
 async def test_without_a_rate_calls_are_not_limited(journal: SqliteJournal) -> None:
-    world = World(journal)
-    assert [(await world.ask("SystemStatus"))["error"] for _ in range(200)] == [[]] * 200
+    harness = RestHarness(journal)
+    assert [(await harness.ask("SystemStatus"))["error"] for _ in range(200)] == [[]] * 200
 
 
 @pytest.mark.parametrize("rate", [0.1, 1.0, 50.0])

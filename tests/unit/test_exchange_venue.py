@@ -33,12 +33,12 @@ NOON: Final = 1_795_608_000_000_000_000
 ONE: Final = {Symbol("BTC/USD"): markets.MARKETS[Symbol("BTC/USD")]}
 
 
-class Hours:
+class VirtualClock:
     """A clock that goes on to the moment that somebody waits for, the nearest first, and never by itself."""
 
     def __init__(self) -> None:
         self.seconds = 100.0
-        self._wanted: list[float] = []
+        self._waiting_until: list[float] = []
 
     def now(self) -> Nanoseconds:
         return Nanoseconds(NOON + int(self.seconds * 1e9))
@@ -47,20 +47,20 @@ class Hours:
         return self.seconds
 
     async def sleep(self, seconds: float) -> None:
-        wanted = self.seconds + seconds
-        self._wanted.append(wanted)
+        item = self.seconds + seconds
+        self._waiting_until.append(item)
         try:
             while True:
                 await asyncio.sleep(0)
-                if wanted <= min(self._wanted):
-                    self.seconds = max(self.seconds, wanted)
-                if self.seconds >= wanted:
+                if item <= min(self._waiting_until):
+                    self.seconds = max(self.seconds, item)
+                if self.seconds >= item:
                     return
         finally:
-            self._wanted.remove(wanted)
+            self._waiting_until.remove(item)
 
 
-class Memory:
+class FakeJournal:
     """A journal that keeps what it is given, once it is let."""
 
     def __init__(self, state: JournalState | None = None) -> None:
@@ -68,7 +68,7 @@ class Memory:
         self.batches: list[Batch] = []
         self.open = asyncio.Event()
         self.open.set()
-        self.asked = asyncio.Event()
+        self.write_started = asyncio.Event()
         self.broken = False
 
     def load(self, recent: int) -> JournalState:
@@ -76,7 +76,7 @@ class Memory:
         return self.state
 
     async def write(self, batch: Batch) -> None:
-        self.asked.set()
+        self.write_started.set()
         await self.open.wait()
         if self.broken:
             raise JournalError("disk full")
@@ -99,10 +99,10 @@ class Memory:
         """Nothing is held."""
 
 
-def a_venue(journal: Memory, clock: Hours, **settings: Any) -> Venue:
-    told = {"instance": "venue-0", "release": "test", "journal": "/nowhere", **settings}
+def a_venue(journal: FakeJournal, clock: VirtualClock, **settings: Any) -> Venue:
+    received = {"instance": "venue-0", "release": "test", "journal": "/nowhere", **settings}
     return Venue(
-        Settings.model_validate(told),
+        Settings.model_validate(received),
         instruments=ONE,
         journal=journal,
         clock=clock,
@@ -111,7 +111,7 @@ def a_venue(journal: Memory, clock: Hours, **settings: Any) -> Venue:
 
 
 @contextlib.asynccontextmanager
-async def turning(venue: Venue) -> AsyncIterator[asyncio.Task[None]]:
+async def running(venue: Venue) -> AsyncIterator[asyncio.Task[None]]:
     """It runs meanwhile."""
     task = asyncio.create_task(venue.run())
     try:
@@ -123,65 +123,65 @@ async def turning(venue: Venue) -> AsyncIterator[asyncio.Task[None]]:
 
 
 def subscribe(venue: Venue, connection: Connection, channel: str = "book", **params: Any) -> None:
-    said = {"method": "subscribe", "params": {"channel": channel, "symbol": ["BTC/USD"], **params}}
-    venue.receive(connection, json.dumps(said))
+    message = {"method": "subscribe", "params": {"channel": channel, "symbol": ["BTC/USD"], **params}}
+    venue.receive(connection, json.dumps(message))
 
 
-def heard(connection: Connection, channel: str) -> list[dict[str, Any]]:
+def updates(connection: Connection, channel: str) -> list[dict[str, Any]]:
     messages = [json.loads(text) for text in connection.waiting]
     return [one for one in messages if one.get("channel") == channel and one["type"] == "update"]
 
 
-async def until(holds: Any) -> None:
+async def until(condition: Any) -> None:
     async with asyncio.timeout(10):
-        while not holds():  # noqa: ASYNC110 - of many things, and virtual time goes on by it
+        while not condition():  # noqa: ASYNC110 - of many things, and virtual time goes on by it
             await asyncio.sleep(0)
 
 
 async def test_nothing_is_published_before_the_journal_has_it() -> None:
-    journal = Memory()
-    venue = a_venue(journal, Hours())
+    journal = FakeJournal()
+    venue = a_venue(journal, VirtualClock())
     connection = venue.connect()
     subscribe(venue, connection)
     subscribe(venue, connection, "trade")
     journal.open.clear()
-    async with turning(venue):
-        await journal.asked.wait()
+    async with running(venue):
+        await journal.write_started.wait()
         for _ in range(20):
             await asyncio.sleep(0)
         late = venue.connect()
         subscribe(venue, late)
         (snapshot,) = [json.loads(text) for text in late.waiting if '"snapshot"' in text and '"checksum"' in text]
         assert snapshot["data"][0]["bids"] == [], "a snapshot is no way round the journal"
-        assert heard(connection, "book") == []
+        assert updates(connection, "book") == []
         assert venue.status().pairs == {"BTC/USD": 0}
         journal.open.set()
-        await until(lambda: heard(connection, "trade"))
-        assert heard(late, "book")
-    told = [one["trade_id"] for message in heard(connection, "trade") for one in message["data"]]
+        await until(lambda: updates(connection, "trade"))
+        assert updates(late, "book")
+    received = [one["trade_id"] for message in updates(connection, "trade") for one in message["data"]]
     kept = [trade.trade_id for batch in journal.batches for trade in batch.trades]
-    assert told == kept[: len(told)]
+    assert received == kept[: len(received)]
 
 
 async def test_venue_with_a_broken_journal_ends_and_publishes_nothing_more() -> None:
-    journal = Memory()
-    venue = a_venue(journal, Hours())
+    journal = FakeJournal()
+    venue = a_venue(journal, VirtualClock())
     connection = venue.connect()
     subscribe(venue, connection)
-    async with turning(venue) as task:
-        await until(lambda: heard(connection, "book"))
+    async with running(venue) as task:
+        await until(lambda: updates(connection, "book"))
         journal.broken = True
         with pytest.raises(ExceptionGroup) as ended:
             await task
         assert ended.value.subgroup(JournalError)
         known = len(journal.batches)
-        assert len(heard(connection, "book")) <= sum(len(batch.outcomes) for batch in journal.batches[:known])
+        assert len(updates(connection, "book")) <= sum(len(batch.outcomes) for batch in journal.batches[:known])
 
 
 async def test_time_missed_in_a_pause_is_not_caught_up() -> None:
-    journal, clock = Memory(), Hours()
+    journal, clock = FakeJournal(), VirtualClock()
     venue = a_venue(journal, clock)
-    async with turning(venue):
+    async with running(venue):
         await until(lambda: len(journal.batches) > 5)
         before = len(journal.batches)
         clock.seconds += 3600
@@ -190,10 +190,10 @@ async def test_time_missed_in_a_pause_is_not_caught_up() -> None:
 
 
 async def test_venue_is_ready_once_it_advanced_and_not_when_stalled() -> None:
-    journal, clock = Memory(), Hours()
+    journal, clock = FakeJournal(), VirtualClock()
     venue = a_venue(journal, clock)
     assert not venue.status().ready
-    async with turning(venue):
+    async with running(venue):
         await until(lambda: venue.status().ready)
     clock.seconds += 11
     assert not venue.status().ready
@@ -201,7 +201,7 @@ async def test_venue_is_ready_once_it_advanced_and_not_when_stalled() -> None:
 
 
 async def test_a_venue_that_drains_takes_no_new_connection_for_long() -> None:
-    venue = a_venue(Memory(), Hours())
+    venue = a_venue(FakeJournal(), VirtualClock())
     connection = venue.connect()
     drained = asyncio.create_task(venue.drain())
     await until(connection.closing.done)
@@ -216,7 +216,7 @@ async def test_a_venue_that_drains_takes_no_new_connection_for_long() -> None:
 
 
 async def test_requested_slow_close_equals_the_close_for_a_full_queue() -> None:
-    venue = a_venue(Memory(), Hours(), queue=16)
+    venue = a_venue(FakeJournal(), VirtualClock(), queue=16)
     slow, going, quick = venue.connect(), venue.connect(), venue.connect()
     while not slow.closing.done():
         assert len(slow.waiting) <= 16
@@ -229,8 +229,8 @@ async def test_requested_slow_close_equals_the_close_for_a_full_queue() -> None:
 
 
 async def test_connection_without_a_subscription_is_closed_as_going_away() -> None:
-    clock = Hours()
-    venue = a_venue(Memory(), clock)
+    clock = VirtualClock()
+    venue = a_venue(FakeJournal(), clock)
     idle, busy = venue.connect(), venue.connect()
     subscribe(venue, busy)
     clock.seconds += 59.9
@@ -243,8 +243,8 @@ async def test_connection_without_a_subscription_is_closed_as_going_away() -> No
 
 
 async def test_connects_are_let_in_again_after_ten_minutes() -> None:
-    clock = Hours()
-    venue = a_venue(Memory(), clock, connects=3)
+    clock = VirtualClock()
+    venue = a_venue(FakeJournal(), clock, connects=3)
     assert [venue.allows_connection("10.0.0.1") for _ in range(4)] == [True, True, True, False]
     assert venue.allows_connection("10.0.0.2"), "another address"
     clock.seconds += connections.CONNECT_WINDOW - 1
@@ -254,44 +254,44 @@ async def test_connects_are_let_in_again_after_ten_minutes() -> None:
 
 
 async def test_each_connection_is_notified_of_a_system_change() -> None:
-    venue = a_venue(Memory(), Hours())
+    venue = a_venue(FakeJournal(), VirtualClock())
     connections = [venue.connect() for _ in range(3)]
     venue.set_system(TradingStatus.CANCEL_ONLY)
-    assert [heard(one, "status")[-1]["data"][0]["system"] for one in connections] == ["cancel_only"] * 3
+    assert [updates(one, "status")[-1]["data"][0]["system"] for one in connections] == ["cancel_only"] * 3
     venue.subscribers.silence(5)
     venue.set_system(TradingStatus.ONLINE)
-    assert [heard(one, "status")[-1]["data"][0]["system"] for one in connections] == ["cancel_only"] * 3
+    assert [updates(one, "status")[-1]["data"][0]["system"] for one in connections] == ["cancel_only"] * 3
 
 
 async def test_muted_channel_is_acknowledged_but_sends_nothing() -> None:
-    clock = Hours()
-    venue = a_venue(Memory(), clock)
+    clock = VirtualClock()
+    venue = a_venue(FakeJournal(), clock)
     btc, one = schemas.Key("trade", Symbol("BTC/USD")), venue.connect()
     venue.subscribers.mute("trade", btc.symbol, 60, snapshots=False)
     subscribe(venue, one, "trade", snapshot=True)
     subscribe(venue, one, "book")
     venue.subscribers.broadcast([(btc, '{"channel":"trade","type":"update"}')])
-    said = [json.loads(text) for text in one.waiting]
-    assert [reply["success"] for reply in said if "method" in reply] == [True, True]
-    assert [message["channel"] for message in said if "channel" in message] == ["status", "book"]
+    message = [json.loads(text) for text in one.waiting]
+    assert [reply["success"] for reply in message if "method" in reply] == [True, True]
+    assert [message["channel"] for message in message if "channel" in message] == ["status", "book"]
     assert venue.describe_faults()["muted_seconds"] == {"trade BTC/USD": 60}
     clock.seconds += 60
     venue.subscribers.broadcast([(btc, '{"channel":"trade","type":"update"}')])
-    assert len(heard(one, "trade")) == 1
+    assert len(updates(one, "trade")) == 1
     assert venue.describe_faults()["muted_seconds"] == {}
 
 
 async def test_a_muted_book_with_snapshots_stands_still() -> None:
-    venue = a_venue(Memory(), Hours())
+    venue = a_venue(FakeJournal(), VirtualClock())
     btc, one = schemas.Key("book", Symbol("BTC/USD"), 10), venue.connect()
     venue.subscribers.mute("book", btc.symbol, 60, snapshots=True)
     subscribe(venue, one, "book")
     venue.subscribers.broadcast([(btc, '{"channel":"book","type":"update"}')])
-    said = [json.loads(text) for text in one.waiting]
-    assert [message["type"] for message in said if message.get("channel") == "book"] == ["snapshot"]
+    message = [json.loads(text) for text in one.waiting]
+    assert [message["type"] for message in message if message.get("channel") == "book"] == ["snapshot"]
     venue.subscribers.mute("book", btc.symbol, 0, snapshots=True)
     venue.subscribers.broadcast([(btc, '{"channel":"book","type":"update"}')])
-    assert len(heard(one, "book")) == 1
+    assert len(updates(one, "book")) == 1
 
 
 async def test_market_with_dropped_history_continues_from_its_last_id() -> None:
@@ -299,10 +299,10 @@ async def test_market_with_dropped_history_continues_from_its_last_id() -> None:
     state = JournalState(
         next_order_id=OrderId(900), last={btc: LastTrade(trade_id=41, at=Nanoseconds(NOON), price=870_000)}
     )
-    journal = Memory(state)
-    venue = a_venue(journal, Hours())
+    journal = FakeJournal(state)
+    venue = a_venue(journal, VirtualClock())
     assert venue.status().pairs == {btc: 41}
-    async with turning(venue):
+    async with running(venue):
         await until(lambda: any(batch.trades for batch in journal.batches))
     (first, *_), *_ = [batch.trades for batch in journal.batches if batch.trades]
     assert first.trade_id == 42
@@ -329,15 +329,15 @@ JSON = st.recursive(
         },
     )
 )
-def test_any_request_is_parsed_and_gets_a_response(said: dict[str, Any]) -> None:
-    request = schemas.parse_request(json.dumps(said), ONE)
+def test_any_request_is_parsed_and_gets_a_response(message: dict[str, Any]) -> None:
+    request = schemas.parse_request(json.dumps(message), ONE)
     assert request.keys or request.method == "ping"
-    for wanted in request.keys:
-        if isinstance(wanted, schemas.RequestError):
-            answer = schemas.error_reply(request, wanted, Nanoseconds(NOON), Nanoseconds(NOON))
+    for item in request.keys:
+        if isinstance(item, schemas.RequestError):
+            answer = schemas.error_reply(request, item, Nanoseconds(NOON), Nanoseconds(NOON))
         else:
-            answer = schemas.success_reply(request, wanted, Nanoseconds(NOON), Nanoseconds(NOON))
-        assert json.loads(answer)["success"] is isinstance(wanted, schemas.Key)
+            answer = schemas.success_reply(request, item, Nanoseconds(NOON), Nanoseconds(NOON))
+        assert json.loads(answer)["success"] is isinstance(item, schemas.Key)
 
 
 def test_fault_occurs_as_often_as_requested_first_in_its_market() -> None:
@@ -353,7 +353,7 @@ def test_fault_occurs_as_often_as_requested_first_in_its_market() -> None:
     assert not faults.take(FaultKind.DOUBLE, "book", "BTC/USD")
 
 
-@pytest.mark.parametrize("said", ['{"method": "ping", "req_id": ' + "9" * 5000 + "}", "[" * 100_000, '"x"', "nul\0"])
-def test_no_request_is_too_odd_to_be_rejected(said: str) -> None:
-    request = schemas.parse_request(said, ONE)
+@pytest.mark.parametrize("message", ['{"method": "ping", "req_id": ' + "9" * 5000 + "}", "[" * 100_000, '"x"', "nul\0"])
+def test_no_request_is_too_odd_to_be_rejected(message: str) -> None:
+    request = schemas.parse_request(message, ONE)
     assert request.keys == (schemas.RequestError(error=schemas.MALFORMED),)

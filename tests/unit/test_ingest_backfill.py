@@ -112,9 +112,9 @@ async def test_trade_of_an_earlier_page_is_not_taken_for_missing() -> None:
     venue = Venue()
     answers = iter([[13, 15], [13, 15], [14]])
 
-    async def told(symbol: Symbol, after: Cursor) -> Sequence[Trade]:
+    async def answer_from(symbol: Symbol, after: Cursor) -> Sequence[Trade]:
         del symbol, after
         return [venue.trade(number, -9000 if number == 14 else number) for number in next(answers)]
 
-    venue.trades = told  # type: ignore[method-assign]
+    venue.trades = answer_from  # type: ignore[method-assign]
     assert await venue.after(11, 0) == [13, 14, 15]

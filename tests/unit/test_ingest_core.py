@@ -167,12 +167,12 @@ def test_the_newest_of_each_is_never_lost_and_never_overtaken(numbers: list[tupl
 SYMBOLS = [Symbol(f"{chr(65 + n // 26)}{chr(65 + n % 26)}/USD") for n in range(64)]
 
 
-def after_looks(
-    looks: int, replicas: int, shares: dict[int, ShardAssignment], replies: set[int]
+def after_checks(
+    checks: int, replicas: int, shares: dict[int, ShardAssignment], replies: set[int]
 ) -> dict[int, frozenset[Symbol]]:
     """Let every replica look so often; those in `replies` answer with a usable book of all that they serve."""
     served = {one: frozenset[Symbol]() for one in shares}
-    for _ in range(looks):
+    for _ in range(checks):
         for one, share in shares.items():
             usable = {other: served[other] for other in replies if other != one}
             served[one] = share.assign(SYMBOLS, replicas, usable)
@@ -180,7 +180,7 @@ def after_looks(
 
 
 def test_each_market_converges_on_the_first_replica_of_its_order() -> None:
-    served = after_looks(20, 3, {one: ShardAssignment(one) for one in range(3)}, {0, 1, 2})
+    served = after_checks(20, 3, {one: ShardAssignment(one) for one in range(3)}, {0, 1, 2})
     assert {symbol: [one for one in served if symbol in served[one]] for symbol in SYMBOLS} == {
         symbol: [sharding.order(symbol, range(3))[0]] for symbol in SYMBOLS
     }
@@ -198,8 +198,8 @@ def test_one_replica_more_moves_only_what_it_gains() -> None:
 def test_market_is_released_once_the_other_served_it_a_while() -> None:
     first, second = sharding.order(BTC, range(2))
     share = ShardAssignment(second)
-    looks = [bool(share.assign([BTC], 2, {})) for _ in range(sharding.TAKE_AFTER)]
-    assert looks == [False] * (sharding.TAKE_AFTER - 1) + [True]
+    checks = [bool(share.assign([BTC], 2, {})) for _ in range(sharding.TAKE_AFTER)]
+    assert checks == [False] * (sharding.TAKE_AFTER - 1) + [True]
     assert share.assign([BTC], 2, {first: {BTC}})
     assert share.assign([BTC], 2, {first: set()})  # it lost it again: the count begins anew
     assert share.assign([BTC], 2, {first: {BTC}})
@@ -208,8 +208,8 @@ def test_market_is_released_once_the_other_served_it_a_while() -> None:
 
 def test_market_of_an_unresponsive_replica_is_taken_over() -> None:
     shares = {one: ShardAssignment(one) for one in range(2)}
-    after_looks(10, 2, shares, {0, 1})
-    served = after_looks(sharding.TAKE_AFTER + 1, 2, {0: shares[0]}, {0})
+    after_checks(10, 2, shares, {0, 1})
+    served = after_checks(sharding.TAKE_AFTER + 1, 2, {0: shares[0]}, {0})
     assert served[0] == frozenset(SYMBOLS)
 
 

@@ -40,22 +40,22 @@ if TYPE_CHECKING:
 BTC = Symbol("BTC/USD")
 
 
-class World:
+class DeliveryHarness:
     """An output that keeps what it is given, or fails; a venue that has every trade; and what delivers."""
 
     name = Output.TABLES
     batch_interval = 0.25
 
-    def __init__(self, *, stands_at: int = 0, trade_log_length: int = 10) -> None:
+    def __init__(self, *, cursor_at: int = 0, trade_log_length: int = 10) -> None:
         self.clock = Clock()
-        self.stands = {BTC: cursor_after(self.trade(stands_at).trade)} if stands_at else {}
+        self.stored_cursors = {BTC: cursor_after(self.trade(cursor_at).trade)} if cursor_at else {}
         self.working = True
         self.invalid_trades = False
-        self.got: list[int] = []
+        self.delivered_trades: list[int] = []
         self.messages: list[bytes] = []
-        self.complete_of: list[Symbol] = []
-        self.connected_often = 0
-        self.asked_venue = 0
+        self.complete_symbols: list[Symbol] = []
+        self.connections = 0
+        self.venue_queries = 0
         self.markets = Markets(writer="w", depth=10, trade_log_length=trade_log_length, publish=lambda _: None)
         self.markets.serve([BTC])
         self.delivery = Delivery(
@@ -73,7 +73,7 @@ class World:
         trade = a_trade(trade_id, trade_id if at is None else at)
         return ReceivedTrade(trade, self.clock.now())
 
-    def hear(self, *ids: int) -> None:
+    def receive(self, *ids: int) -> None:
         """Trades come."""
         self.markets[BTC].trade_log.add([self.trade(one) for one in ids])
 
@@ -86,7 +86,7 @@ class World:
     async def trades(self, symbol: Symbol, after: Cursor | None) -> Sequence[Trade]:
         """The venue's, as REST has them: it knows trades 1 to 30."""
         assert symbol == BTC
-        self.asked_venue += 1
+        self.venue_queries += 1
         if self.invalid_trades:
             raise InvalidTrades(f"trade {after.trade_id + 1 if after else 0}: no number")
         return [self.trade(one).trade for one in range(after.trade_id if after else 1, 31)]
@@ -96,16 +96,16 @@ class World:
         return InstrumentList()
 
     @contextlib.asynccontextmanager
-    async def connected(self) -> AsyncIterator[World]:
+    async def connected(self) -> AsyncIterator[DeliveryHarness]:
         """The output."""
-        self.connected_often += 1
+        self.connections += 1
         if not self.working:
             raise OutputUnavailable("it is away")
         yield self
 
     async def cursors(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Cursor]:
         """Where it stands."""
-        return {symbol: self.stands[symbol] for symbol in symbols if symbol in self.stands}
+        return {symbol: self.stored_cursors[symbol] for symbol in symbols if symbol in self.stored_cursors}
 
     async def deliver(
         self,
@@ -116,11 +116,11 @@ class World:
         """Keep it."""
         if not self.working:
             raise OutputUnavailable("it went away")
-        self.complete_of += complete
-        self.got += [one.trade.trade_id for one in trades]
+        self.complete_symbols += complete
+        self.delivered_trades += [one.trade.trade_id for one in trades]
         self.messages += [message.body for message in messages]
         if trades:
-            self.stands[BTC] = cursor_after(trades[-1].trade)
+            self.stored_cursors[BTC] = cursor_after(trades[-1].trade)
         return len(trades) + len(messages)
 
     async def until(self, holds: Callable[[], bool], seconds: float = 60) -> None:
@@ -130,7 +130,7 @@ class World:
         try:
             while not holds():
                 assert not task.done(), task.result()
-                assert self.clock.seconds < ends, (self.got, self.delivery.state())
+                assert self.clock.seconds < ends, (self.delivered_trades, self.delivery.state())
                 self.delivery.check_conflation()
                 await asyncio.sleep(0)
         finally:
@@ -143,155 +143,155 @@ def a_message(number: int) -> EncodedMessage:
 
 
 async def test_new_output_starts_with_the_log_others_at_their_position() -> None:
-    world = World()
-    world.hear(5, 6, 7)
-    await world.until(lambda: world.got == [5, 6, 7])
-    old = World(stands_at=6)
-    old.hear(5, 6, 7, 8)
-    await old.until(lambda: old.got == [7, 8])
-    assert old.asked_venue == 0
+    harness = DeliveryHarness()
+    harness.receive(5, 6, 7)
+    await harness.until(lambda: harness.delivered_trades == [5, 6, 7])
+    old = DeliveryHarness(cursor_at=6)
+    old.receive(5, 6, 7, 8)
+    await old.until(lambda: old.delivered_trades == [7, 8])
+    assert old.venue_queries == 0
 
 
 async def test_trades_beyond_the_log_are_requested_from_the_venue() -> None:
-    world = World(stands_at=3)
-    world.hear(*range(20, 31))
-    await world.until(lambda: world.got == list(range(4, 31)))
-    assert world.asked_venue > 0
+    harness = DeliveryHarness(cursor_at=3)
+    harness.receive(*range(20, 31))
+    await harness.until(lambda: harness.delivered_trades == list(range(4, 31)))
+    assert harness.venue_queries > 0
 
 
 async def test_slow_venue_backfill_blocks_nothing() -> None:
-    world, answer = World(stands_at=3), asyncio.Event()
-    world.hear(*range(20, 31))
-    at_once = world.trades
+    harness, answer = DeliveryHarness(cursor_at=3), asyncio.Event()
+    harness.receive(*range(20, 31))
+    at_once = harness.trades
 
     async def slowly(symbol: Symbol, after: Cursor | None) -> Sequence[Trade]:
         await answer.wait()
         return await at_once(symbol, after)
 
-    world.trades = slowly  # type: ignore[method-assign]
-    world.delivery.enqueue(a_message(1))
-    await world.until(lambda: world.messages == [b"1"])
-    assert world.got == []
+    harness.trades = slowly  # type: ignore[method-assign]
+    harness.delivery.enqueue(a_message(1))
+    await harness.until(lambda: harness.messages == [b"1"])
+    assert harness.delivered_trades == []
     answer.set()
-    await world.until(lambda: world.got == list(range(4, 31)))
+    await harness.until(lambda: harness.delivered_trades == list(range(4, 31)))
 
 
 @pytest.mark.parametrize("answer", [VenueUnavailable("no answer"), None, "of another history"], ids=str)
 async def test_useless_backfill_reply_is_retried_later(answer: object) -> None:
-    world, asked = World(stands_at=3), list[float]()
-    world.hear(*range(20, 31))
+    harness, query_times = DeliveryHarness(cursor_at=3), list[float]()
+    harness.receive(*range(20, 31))
 
     async def useless(symbol: Symbol, after: Cursor | None) -> Sequence[Trade]:
         del symbol, after
-        asked.append(world.clock.seconds)
+        query_times.append(harness.clock.seconds)
         if isinstance(answer, VenueUnavailable):
             raise answer
-        return [world.trade(1, at=500).trade] if answer else []
+        return [harness.trade(1, at=500).trade] if answer else []
 
-    world.trades = useless  # type: ignore[method-assign]
-    await world.until(lambda: len(asked) > 5)
-    assert all(later - earlier >= delivery.RETRY_PAUSE for earlier, later in itertools.pairwise(asked))
-    assert world.got == []
+    harness.trades = useless  # type: ignore[method-assign]
+    await harness.until(lambda: len(query_times) > 5)
+    assert all(later - earlier >= delivery.RETRY_PAUSE for earlier, later in itertools.pairwise(query_times))
+    assert harness.delivered_trades == []
 
 
 async def test_each_delivery_reports_its_latency_since_receipt_and_its_duration() -> None:
-    world, told = World(), list[tuple[float | None, float]]()
-    world.delivery.observe = lambda late, took: told.append((late, took))
-    world.hear(5)
-    world.clock.seconds += 3
-    await world.until(lambda: world.got == [5])
-    late, took = told[0]
+    harness, observed = DeliveryHarness(), list[tuple[float | None, float]]()
+    harness.delivery.observe = lambda late, took: observed.append((late, took))
+    harness.receive(5)
+    harness.clock.seconds += 3
+    await harness.until(lambda: harness.delivered_trades == [5])
+    late, took = observed[0]
     assert late is not None
     assert late >= 3 > took
 
 
 async def test_undelivered_messages_are_delivered_later_trades_in_order() -> None:
-    world = World()
-    world.hear(5, 6)
-    world.delivery.enqueue(a_message(1))
-    world.working = False
-    await world.until(lambda: world.delivery.failures > 3)
-    assert (world.delivery.state().ok, world.delivery.state().detail) == (False, "it is away")
-    world.hear(7)
-    world.delivery.enqueue(a_message(2))
-    world.working = True
-    await world.until(lambda: world.got == [5, 6, 7])
-    assert world.messages == [b"1", b"2"]
-    assert world.delivery.waiting() == 0
+    harness = DeliveryHarness()
+    harness.receive(5, 6)
+    harness.delivery.enqueue(a_message(1))
+    harness.working = False
+    await harness.until(lambda: harness.delivery.failures > 3)
+    assert (harness.delivery.state().ok, harness.delivery.state().detail) == (False, "it is away")
+    harness.receive(7)
+    harness.delivery.enqueue(a_message(2))
+    harness.working = True
+    await harness.until(lambda: harness.delivered_trades == [5, 6, 7])
+    assert harness.messages == [b"1", b"2"]
+    assert harness.delivery.waiting() == 0
 
 
 async def test_trades_that_are_not_placed_yet_count_as_waiting() -> None:
-    world = World(stands_at=5)
-    world.hear(5, 6, 7)
-    assert world.delivery.waiting() == 3
-    await world.until(lambda: world.got == [6, 7])
-    assert world.delivery.waiting() == 0
+    harness = DeliveryHarness(cursor_at=5)
+    harness.receive(5, 6, 7)
+    assert harness.delivery.waiting() == 3
+    await harness.until(lambda: harness.delivered_trades == [6, 7])
+    assert harness.delivery.waiting() == 0
 
 
 async def test_late_output_is_unhealthy_with_a_stable_message() -> None:
-    world = World()
-    world.hear(5)
-    await world.until(lambda: world.got == [5])
-    world.delivery.connected = True
-    world.hear(6)
-    world.clock.seconds += delivery.MAX_LAG + 1
-    state = world.delivery.state()
+    harness = DeliveryHarness()
+    harness.receive(5)
+    await harness.until(lambda: harness.delivered_trades == [5])
+    harness.delivery.connected = True
+    harness.receive(6)
+    harness.clock.seconds += delivery.MAX_LAG + 1
+    state = harness.delivery.state()
     assert (state.ok, state.detail) == (False, delivery.LAGGING)
     assert state.lag_seconds > delivery.MAX_LAG
 
 
 async def test_output_with_conflated_messages_is_unhealthy_for_a_while() -> None:
-    world = World()
-    world.delivery.connected = True
+    harness = DeliveryHarness()
+    harness.delivery.connected = True
     for number in range(7):
-        world.delivery.enqueue(a_message(number))
-    world.delivery.check_conflation()
-    assert world.delivery.state().detail == delivery.CONFLATING
-    assert world.delivery.state().conflated > 0
-    await world.until(lambda: world.messages != [])
-    world.delivery.connected = True
-    world.clock.seconds += delivery.CONFLATED_FOR
-    assert world.delivery.state().ok
+        harness.delivery.enqueue(a_message(number))
+    harness.delivery.check_conflation()
+    assert harness.delivery.state().detail == delivery.CONFLATING
+    assert harness.delivery.state().conflated > 0
+    await harness.until(lambda: harness.messages != [])
+    harness.delivery.connected = True
+    harness.clock.seconds += delivery.CONFLATED_FOR
+    assert harness.delivery.state().ok
 
 
 async def test_restarted_trade_ids_are_reported_and_not_delivered() -> None:
-    world = World(stands_at=100)
-    world.markets[BTC].trade_log.add([world.trade(1, at=500), world.trade(2, at=501)])
-    await world.until(lambda: bool(world.delivery.reset_ids))
-    world.delivery.connected = True
-    assert world.delivery.state().detail == f"{delivery.IDS_RESET}: {BTC}"
-    assert world.got == []
+    harness = DeliveryHarness(cursor_at=100)
+    harness.markets[BTC].trade_log.add([harness.trade(1, at=500), harness.trade(2, at=501)])
+    await harness.until(lambda: bool(harness.delivery.reset_ids))
+    harness.delivery.connected = True
+    assert harness.delivery.state().detail == f"{delivery.IDS_RESET}: {BTC}"
+    assert harness.delivered_trades == []
 
 
 async def test_restarted_ids_beyond_the_position_are_detected_over_rest() -> None:
-    world = World(stands_at=3)
-    world.hear(*range(20, 31))
+    harness = DeliveryHarness(cursor_at=3)
+    harness.receive(*range(20, 31))
 
     async def counted_anew(symbol: Symbol, after: Cursor | None) -> Sequence[Trade]:
         del symbol, after
-        return [world.trade(one, at=100 + one).trade for one in range(1, 31)]
+        return [harness.trade(one, at=100 + one).trade for one in range(1, 31)]
 
-    world.trades = counted_anew  # type: ignore[method-assign]
-    await world.until(lambda: bool(world.delivery.reset_ids))
-    assert world.got == []
+    harness.trades = counted_anew  # type: ignore[method-assign]
+    await harness.until(lambda: bool(harness.delivery.reset_ids))
+    assert harness.delivered_trades == []
 
 
 async def test_market_is_complete_only_once_every_known_trade_is_delivered() -> None:
-    world = World()
-    world.hear(5, 6)
-    await world.until(lambda: bool(world.complete_of), 5)
-    await world.until(lambda: world.got == [5, 6], 5)
-    away = World(stands_at=3)
-    away.hear(*range(20, 31))
+    harness = DeliveryHarness()
+    harness.receive(5, 6)
+    await harness.until(lambda: bool(harness.complete_symbols), 5)
+    await harness.until(lambda: harness.delivered_trades == [5, 6], 5)
+    broken = DeliveryHarness(cursor_at=3)
+    broken.receive(*range(20, 31))
 
     async def silent(symbol: Symbol, after: Cursor | None) -> Sequence[Trade]:
         del symbol, after
         raise VenueUnavailable("no answer")
 
-    away.trades = silent  # type: ignore[method-assign]
-    began = away.clock.seconds
-    await away.until(lambda: away.clock.seconds > began + 10)
-    assert away.complete_of == []
+    broken.trades = silent  # type: ignore[method-assign]
+    began = broken.clock.seconds
+    await broken.until(lambda: broken.clock.seconds > began + 10)
+    assert broken.complete_symbols == []
 
 
 @pytest.mark.parametrize(("host", "address"), [("db.example", "db.example:9092"), ("fd00::1", "[fd00::1]:9092")])
@@ -306,33 +306,33 @@ def test_address_of_a_server_is_parsed_as_intended(host: str, address: str) -> N
 async def test_output_that_fails_unexpectedly_is_retried_and_the_process_continues(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    world, failures = World(), iter([TypeError("a fault of ours")] * 3)
-    world.hear(5, 6, 7)
-    deliver = world.deliver
+    harness, failures = DeliveryHarness(), iter([TypeError("a fault of ours")] * 3)
+    harness.receive(5, 6, 7)
+    deliver = harness.deliver
 
     async def fails(*given: Any) -> int:
         if (fault := next(failures, None)) is not None:
             raise fault
         return await deliver(*given)
 
-    world.deliver = fails  # type: ignore[method-assign,assignment]
-    await world.until(lambda: world.got == [5, 6, 7])
-    assert world.markets.rejections.counts[world.name, RejectionReason.UNEXPECTED] == 3
+    harness.deliver = fails  # type: ignore[method-assign,assignment]
+    await harness.until(lambda: harness.delivered_trades == [5, 6, 7])
+    assert harness.markets.rejections.counts[harness.name, RejectionReason.UNEXPECTED] == 3
     assert len([one for one in caplog.records if one.exc_info]) == 1, "its traceback once"
 
 
 async def test_market_with_a_withheld_trade_is_reported_without_blocking_others() -> None:
-    world = World(stands_at=1)
-    world.hear(*range(20, 40))  # of which ten are remembered
-    world.invalid_trades = True
-    await world.until(lambda: bool(world.delivery.invalid_trades))
-    world.delivery.connected = True
-    assert world.delivery.state().detail == f"{delivery.INVALID_TRADES}: {BTC}"
-    asked, began = world.asked_venue, world.clock.seconds
-    await world.until(lambda: world.asked_venue == asked + 3)
-    assert world.clock.seconds - began >= 2 * delivery.INVALID_PAUSE
-    assert world.got == []
-    world.invalid_trades = False
-    await world.until(lambda: world.got[-1:] == [39])
-    world.delivery.connected = True
-    assert world.delivery.state().detail != f"{delivery.INVALID_TRADES}: {BTC}"
+    harness = DeliveryHarness(cursor_at=1)
+    harness.receive(*range(20, 40))  # of which ten are remembered
+    harness.invalid_trades = True
+    await harness.until(lambda: bool(harness.delivery.invalid_trades))
+    harness.delivery.connected = True
+    assert harness.delivery.state().detail == f"{delivery.INVALID_TRADES}: {BTC}"
+    query_times, began = harness.venue_queries, harness.clock.seconds
+    await harness.until(lambda: harness.venue_queries == query_times + 3)
+    assert harness.clock.seconds - began >= 2 * delivery.INVALID_PAUSE
+    assert harness.delivered_trades == []
+    harness.invalid_trades = False
+    await harness.until(lambda: harness.delivered_trades[-1:] == [39])
+    harness.delivery.connected = True
+    assert harness.delivery.state().detail != f"{delivery.INVALID_TRADES}: {BTC}"

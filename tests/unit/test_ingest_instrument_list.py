@@ -25,20 +25,20 @@ class Lister:
         self.listed = InstrumentList()
         self.read: list[float] = []
         self.kept: list[Sequence[Instrument]] = []
-        self.faults: list[Exception] = []
+        self.rest_errors: list[Exception] = []
         self.instrument_list = InstrumentListReader(self, self, self.clock, Rejections())  # type: ignore[arg-type]  # of which it asks only this
 
     async def instruments(self) -> InstrumentList:
         """The list."""
         self.read.append(self.clock.seconds)
-        if self.faults and not isinstance(self.faults[-1], OutputUnavailable):
-            raise self.faults.pop()
+        if self.rest_errors and not isinstance(self.rest_errors[-1], OutputUnavailable):
+            raise self.rest_errors.pop()
         return self.listed
 
     async def save(self, instruments: Sequence[Instrument]) -> None:
         """Write it down."""
-        if self.faults:
-            raise self.faults.pop()
+        if self.rest_errors:
+            raise self.rest_errors.pop()
         self.kept.append(instruments)
 
     async def runs(self, holds: Callable[[], bool], seconds: float) -> None:
@@ -70,7 +70,7 @@ async def test_markets_are_read_periodically_and_on_request_but_rate_limited() -
 
 async def test_instrument_list_that_failed_to_read_or_write_is_retried() -> None:
     lister = Lister()
-    lister.faults = [OutputUnavailable("no"), VenueUnavailable("no"), TypeError("a fault of ours")]
+    lister.rest_errors = [OutputUnavailable("no"), VenueUnavailable("no"), TypeError("a fault of ours")]
     await lister.runs(lambda: len(lister.kept) == 1, 20)
     assert len(lister.read) == 3
-    assert lister.faults == []
+    assert lister.rest_errors == []

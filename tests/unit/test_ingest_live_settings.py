@@ -24,6 +24,6 @@ def test_invalid_settings_file_is_ignored(written: bytes | None, tmp_path: Path)
     live = LiveFile(path)
     assert live.read() is None
     path.write_bytes(GOOD)
-    said = live.read()
-    assert said is not None
-    assert (said.pairs, said.replicas) == (frozenset({Symbol("BTC/USD")}), 1)
+    settings = live.read()
+    assert settings is not None
+    assert (settings.pairs, settings.replicas) == (frozenset({Symbol("BTC/USD")}), 1)

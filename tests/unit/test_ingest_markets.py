@@ -15,39 +15,39 @@ from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.ingest.core import market, markets
 from aether_testing import recordings
-from aether_testing.fake_venue import BTC, NOW, Heard, an_update, trade_frame
+from aether_testing.fake_venue import BTC, NOW, MarketsHarness, an_update, trade_frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
 def test_verified_book_is_published_with_ten_levels_and_both_times(frames: Sequence[bytes]) -> None:
-    world = Heard()
-    world.hear(recordings.INSTRUMENT, frames[0], frames[1])
-    first, second = world.books()
+    harness = MarketsHarness()
+    harness.receive(recordings.INSTRUMENT, frames[0], frames[1])
+    first, second = harness.books()
     assert (first.id, second.id, second.usable, second.symbol) == ("w-1", "w-2", True, BTC)
     assert second.received == NOW
     assert second.at == times.parse(json.loads(frames[1])["data"][0]["timestamp"])
     assert first.at == (times.parse(stamp) if (stamp := json.loads(frames[0])["data"][0].get("timestamp")) else NOW)
-    book = world.markets[BTC].book
+    book = harness.markets[BTC].book
     assert book is not None
     assert (list(second.bids), list(second.asks)) == (list(book.bids.levels()), list(book.asks.levels()))
     assert second.checksum == json.loads(frames[1])["data"][0]["checksum"]
 
 
 def test_every_recorded_update_is_one_message_that_its_contract_reads(frames: Sequence[bytes]) -> None:
-    world = Heard()
-    world.hear(recordings.INSTRUMENT, *frames)
-    said = world.books()
-    assert len(said) == len(frames)
-    assert all(one.usable and len(one.bids) == len(one.asks) == 10 for one in said)
-    assert [one.checksum for one in said] == [json.loads(frame)["data"][0]["checksum"] for frame in frames]
+    harness = MarketsHarness()
+    harness.receive(recordings.INSTRUMENT, *frames)
+    published = harness.books()
+    assert len(published) == len(frames)
+    assert all(one.usable and len(one.bids) == len(one.asks) == 10 for one in published)
+    assert [one.checksum for one in published] == [json.loads(frame)["data"][0]["checksum"] for frame in frames]
 
 
 def test_checksum_mismatch_withdraws_the_book_at_once_and_resubscribes(frames: Sequence[bytes]) -> None:
-    world, (snapshot, first, second, *_) = Heard(), frames
-    world.hear(recordings.INSTRUMENT, snapshot, first.replace(b'"checksum":', b'"checksum":1'), second)
-    usable, withdrawn = world.books()
+    harness, (snapshot, first, second, *_) = MarketsHarness(), frames
+    harness.receive(recordings.INSTRUMENT, snapshot, first.replace(b'"checksum":', b'"checksum":1'), second)
+    usable, withdrawn = harness.books()
     assert usable.usable
     assert (withdrawn.usable, withdrawn.reason, withdrawn.bids, withdrawn.asks) == (
         False,
@@ -55,29 +55,31 @@ def test_checksum_mismatch_withdraws_the_book_at_once_and_resubscribes(frames: S
         (),
         (),
     )
-    assert world.markets.resubscribe == {BTC}
-    assert world.markets[BTC].checksum_failures == 1
-    world.hear(snapshot)
-    assert world.books()[-1].usable
+    assert harness.markets.resubscribe == {BTC}
+    assert harness.markets[BTC].checksum_failures == 1
+    harness.receive(snapshot)
+    assert harness.books()[-1].usable
 
 
 def test_truncated_update_leaves_no_book(frames: Sequence[bytes]) -> None:
     """Its first level is applied before it shows: what is there then was never verified."""
-    world = Heard()
-    world.hear(recordings.INSTRUMENT, frames[0], frames[1].replace(b'}],"', b'x}],"'))
-    assert [one.usable for one in world.books()] == [True, False]
-    assert world.books()[-1].reason == UnusableReason.MALFORMED
-    assert world.markets.resubscribe == {BTC}
-    assert world.markets.malformed == 1
+    harness = MarketsHarness()
+    harness.receive(recordings.INSTRUMENT, frames[0], frames[1].replace(b'}],"', b'x}],"'))
+    assert [one.usable for one in harness.books()] == [True, False]
+    assert harness.books()[-1].reason == UnusableReason.MALFORMED
+    assert harness.markets.resubscribe == {BTC}
+    assert harness.markets.malformed == 1
 
 
 def test_extra_fields_and_other_whitespace_are_accepted(frames: Sequence[bytes]) -> None:
-    world = Heard()
+    harness = MarketsHarness()
     updates = [frame.replace(b"},{", b',"orders":3},{').replace(b'}],"', b',"orders":3}],"') for frame in frames[1:20]]
-    world.hear(recordings.INSTRUMENT, frames[0], *updates, *(frame.replace(b",", b", ") for frame in frames[20:40]))
-    said = world.books()
-    assert [one.checksum for one in said] == [json.loads(frame)["data"][0]["checksum"] for frame in frames[:40]]
-    assert all(one.usable for one in said)
+    harness.receive(
+        recordings.INSTRUMENT, frames[0], *updates, *(frame.replace(b",", b", ") for frame in frames[20:40])
+    )
+    published = harness.books()
+    assert [one.checksum for one in published] == [json.loads(frame)["data"][0]["checksum"] for frame in frames[:40]]
+    assert all(one.usable for one in published)
 
 
 @pytest.mark.parametrize(
@@ -95,151 +97,156 @@ def test_extra_fields_and_other_whitespace_are_accepted(frames: Sequence[bytes])
     ],
 )  # fmt: skip
 def test_unexpected_message_changes_nothing(frame: bytes | dict[str, Any]) -> None:
-    world = Heard(BTC, "FOO/USD")
-    world.hear(recordings.INSTRUMENT, frame)
-    world.markets.serve([BTC, Symbol("FOO/USD")])
-    assert world.messages == []
-    assert world.markets[Symbol("FOO/USD")].book is None
+    harness = MarketsHarness(BTC, "FOO/USD")
+    harness.receive(recordings.INSTRUMENT, frame)
+    harness.markets.serve([BTC, Symbol("FOO/USD")])
+    assert harness.messages == []
+    assert harness.markets[Symbol("FOO/USD")].book is None
 
 
 def test_second_mismatch_is_reported_too_and_messages_are_counted(frames: Sequence[bytes]) -> None:
-    world, (snapshot, first, *_) = Heard(), frames
+    harness, (snapshot, first, *_) = MarketsHarness(), frames
     wrong = first.replace(b'"checksum":', b'"checksum":1')
-    world.hear(recordings.INSTRUMENT, snapshot, wrong, snapshot, first, wrong)
-    assert [one.usable for one in world.books()] == [True, False, True, True, False]
-    assert world.markets.book_messages == 5
-    assert world.markets[BTC].sent_at == NOW
+    harness.receive(recordings.INSTRUMENT, snapshot, wrong, snapshot, first, wrong)
+    assert [one.usable for one in harness.books()] == [True, False, True, True, False]
+    assert harness.markets.book_messages == 5
+    assert harness.markets[BTC].sent_at == NOW
 
 
 def test_market_without_known_precision_publishes_nothing(frames: Sequence[bytes]) -> None:
-    world = Heard()
-    world.hear(*frames[:3])
-    assert world.messages == []
-    assert world.markets[BTC].reason == UnusableReason.WAITING
+    harness = MarketsHarness()
+    harness.receive(*frames[:3])
+    assert harness.messages == []
+    assert harness.markets[BTC].reason == UnusableReason.WAITING
 
 
 def test_a_market_that_the_venue_does_not_have_is_unknown() -> None:
-    world = Heard(BTC, "FOO/USD")
-    assert world.markets[Symbol("FOO/USD")].reason == UnusableReason.WAITING
-    world.hear(recordings.INSTRUMENT)
-    assert world.markets[Symbol("FOO/USD")].reason == market.UNKNOWN
-    assert world.markets[BTC].reason == UnusableReason.WAITING
+    harness = MarketsHarness(BTC, "FOO/USD")
+    assert harness.markets[Symbol("FOO/USD")].reason == UnusableReason.WAITING
+    harness.receive(recordings.INSTRUMENT)
+    assert harness.markets[Symbol("FOO/USD")].reason == market.UNKNOWN
+    assert harness.markets[BTC].reason == UnusableReason.WAITING
 
 
 def test_other_decimals_are_another_book(frames: Sequence[bytes]) -> None:
-    world = Heard()
-    world.hear(recordings.INSTRUMENT, frames[0])
-    assert world.markets[BTC].usable
-    world.hear(recordings.INSTRUMENT.replace(b'"price_precision": 1', b'"price_precision": 2'))
-    assert not world.markets[BTC].usable
-    assert world.markets.resubscribe == {BTC}
-    world.hear(frames[1])
-    assert not world.markets[BTC].usable
-    assert len(world.books()) == 1
-    world.hear(recordings.INSTRUMENT, frames[0], frames[1])
-    book = world.markets[BTC].book
+    harness = MarketsHarness()
+    harness.receive(recordings.INSTRUMENT, frames[0])
+    assert harness.markets[BTC].usable
+    harness.receive(recordings.INSTRUMENT.replace(b'"price_precision": 1', b'"price_precision": 2'))
+    assert not harness.markets[BTC].usable
+    assert harness.markets.resubscribe == {BTC}
+    harness.receive(frames[1])
+    assert not harness.markets[BTC].usable
+    assert len(harness.books()) == 1
+    harness.receive(recordings.INSTRUMENT, frames[0], frames[1])
+    book = harness.markets[BTC].book
     assert book is not None
-    assert world.books()[-1].checksum == int(book.checksum)
+    assert harness.books()[-1].checksum == int(book.checksum)
     assert (list(book.bids.levels()), list(book.asks.levels())) == (
-        list(world.books()[-1].bids), list(world.books()[-1].asks),
+        list(harness.books()[-1].bids), list(harness.books()[-1].asks),
     )  # fmt: skip
 
 
 def test_quiet_book_is_republished_each_second_while_the_venue_sends(frames: Sequence[bytes]) -> None:
-    world = Heard()
-    world.hear(recordings.INSTRUMENT, frames[1].replace(b'"update"', b'"snapshot"'), frames[0])
+    harness = MarketsHarness()
+    harness.receive(recordings.INSTRUMENT, frames[1].replace(b'"update"', b'"snapshot"'), frames[0])
     later = Nanoseconds(NOW + 2 * times.SECOND)
-    world.messages.clear()
-    world.markets.republish(Nanoseconds(NOW + times.SECOND // 2), Nanoseconds(NOW + times.SECOND // 2))
-    assert world.messages == []
-    world.markets.republish(Nanoseconds(later - 5), later)
-    (again,) = world.books()
+    harness.messages.clear()
+    harness.markets.republish(Nanoseconds(NOW + times.SECOND // 2), Nanoseconds(NOW + times.SECOND // 2))
+    assert harness.messages == []
+    harness.markets.republish(Nanoseconds(later - 5), later)
+    (again,) = harness.books()
     assert again.received == later - 5
     assert again.usable
-    world.markets.republish(Nanoseconds(later - 5), Nanoseconds(later + 3 * times.SECOND))  # nothing was heard since
-    assert len(world.books()) == 1
+    harness.markets.republish(Nanoseconds(later - 5), Nanoseconds(later + 3 * times.SECOND))  # nothing was heard since
+    assert len(harness.books()) == 1
 
 
 def test_unusable_book_is_republished_and_each_reason_sent_once(frames: Sequence[bytes]) -> None:
-    world = Heard()
-    world.hear(recordings.INSTRUMENT, frames[0])
-    world.markets.invalidate_books(UnusableReason.DISCONNECTED, NOW)
-    world.markets.invalidate_books(UnusableReason.SILENT, NOW)
-    assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, "Disconnected")]
-    world.markets.republish(NOW, Nanoseconds(NOW + 2 * times.SECOND))
-    assert [one.reason for one in world.books()][2:] == ["Disconnected"]
+    harness = MarketsHarness()
+    harness.receive(recordings.INSTRUMENT, frames[0])
+    harness.markets.invalidate_books(UnusableReason.DISCONNECTED, NOW)
+    harness.markets.invalidate_books(UnusableReason.SILENT, NOW)
+    assert [(one.usable, one.reason) for one in harness.books()] == [(True, ""), (False, "Disconnected")]
+    harness.markets.republish(NOW, Nanoseconds(NOW + 2 * times.SECOND))
+    assert [one.reason for one in harness.books()][2:] == ["Disconnected"]
 
 
 def test_replica_withdraws_only_books_it_published_itself(frames: Sequence[bytes]) -> None:
-    world, (snapshot, first, *_) = Heard(), frames
-    world.markets.usable_elsewhere = frozenset({BTC})
-    world.markets.republish(NOW, Nanoseconds(NOW + 2 * times.SECOND))
-    world.hear(recordings.INSTRUMENT, snapshot.replace(b'"checksum":', b'"checksum":1'))
-    assert world.books() == []
-    world.hear(snapshot, first.replace(b'"checksum":', b'"checksum":1'))
-    assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, "ChecksumMismatch")]
-    world.markets.republish(NOW, Nanoseconds(NOW + 4 * times.SECOND))
-    assert len(world.books()) == 2, "what was said here is taken back, once"
-    world.markets.usable_elsewhere = frozenset()
-    world.markets.republish(NOW, Nanoseconds(NOW + 6 * times.SECOND))
-    assert [one.reason for one in world.books()][2:] == ["ChecksumMismatch"]
+    harness, (snapshot, first, *_) = MarketsHarness(), frames
+    harness.markets.usable_elsewhere = frozenset({BTC})
+    harness.markets.republish(NOW, Nanoseconds(NOW + 2 * times.SECOND))
+    harness.receive(recordings.INSTRUMENT, snapshot.replace(b'"checksum":', b'"checksum":1'))
+    assert harness.books() == []
+    harness.receive(snapshot, first.replace(b'"checksum":', b'"checksum":1'))
+    assert [(one.usable, one.reason) for one in harness.books()] == [(True, ""), (False, "ChecksumMismatch")]
+    harness.markets.republish(NOW, Nanoseconds(NOW + 4 * times.SECOND))
+    assert len(harness.books()) == 2, "what was said here is taken back, once"
+    harness.markets.usable_elsewhere = frozenset()
+    harness.markets.republish(NOW, Nanoseconds(NOW + 6 * times.SECOND))
+    assert [one.reason for one in harness.books()][2:] == ["ChecksumMismatch"]
 
 
 def test_first_message_may_be_no_book_but_not_at_once() -> None:
-    world = Heard()
-    world.markets.republish(NOW, NOW)
-    world.markets.republish(NOW, Nanoseconds(NOW + markets.FIRST_UNUSABLE_AFTER - 1))
-    assert world.books() == []
-    world.markets.republish(NOW, Nanoseconds(NOW + markets.FIRST_UNUSABLE_AFTER))
-    assert [(one.usable, one.reason) for one in world.books()] == [(False, UnusableReason.WAITING)]
+    harness = MarketsHarness()
+    harness.markets.republish(NOW, NOW)
+    harness.markets.republish(NOW, Nanoseconds(NOW + markets.FIRST_UNUSABLE_AFTER - 1))
+    assert harness.books() == []
+    harness.markets.republish(NOW, Nanoseconds(NOW + markets.FIRST_UNUSABLE_AFTER))
+    assert [(one.usable, one.reason) for one in harness.books()] == [(False, UnusableReason.WAITING)]
 
 
 def test_venue_latency_is_measured_by_updates_not_snapshots() -> None:
-    world, waits = Heard(), list[float]()
-    world.markets.observe = waits.append
-    world.hear({**trade_frame(7), "type": "snapshot"}, trade_frame(8))
+    harness, waits = MarketsHarness(), list[float]()
+    harness.markets.observe = waits.append
+    harness.receive({**trade_frame(7), "type": "snapshot"}, trade_frame(8))
     assert waits == [pytest.approx(0.85948)]
 
 
 def test_trades_are_logged_and_a_gap_requests_the_missing_ones() -> None:
-    world = Heard()
-    world.hear(trade_frame(7), trade_frame(7), trade_frame(8), trade_frame(3, "ETH/USD"))
-    assert world.markets.backfill == set()
-    world.hear(trade_frame(10), trade_frame(11))
-    assert world.markets.backfill == {BTC}
-    assert world.markets[BTC].gaps == 1
-    last = world.markets[BTC].trade_log.last
+    harness = MarketsHarness()
+    harness.receive(trade_frame(7), trade_frame(7), trade_frame(8), trade_frame(3, "ETH/USD"))
+    assert harness.markets.backfill == set()
+    harness.receive(trade_frame(10), trade_frame(11))
+    assert harness.markets.backfill == {BTC}
+    assert harness.markets[BTC].gaps == 1
+    last = harness.markets[BTC].trade_log.last
     assert last is not None
     assert last.trade_id == 8
 
 
 def test_trades_whose_ids_restart_begin_a_new_trade_log() -> None:
-    world = Heard()
-    world.hear(trade_frame(7))
+    harness = MarketsHarness()
+    harness.receive(trade_frame(7))
     again = trade_frame(1)
     again["data"][0]["timestamp"] = "2026-11-26T01:17:00.000001Z"
-    world.hear(again)
-    last = world.markets[BTC].trade_log.last
+    harness.receive(again)
+    last = harness.markets[BTC].trade_log.last
     assert last is not None
     assert last.trade_id == 1
 
 
 def test_a_ticker_is_published() -> None:
-    world = Heard()
+    harness = MarketsHarness()
     data = {
         "symbol": BTC, "bid": 1.5, "bid_qty": 1, "ask": 2.50, "ask_qty": 1, "last": 2, "volume": 1, "vwap": 1, "low": 1,
         "high": 2, "change": -0.5, "change_pct": -0.01,
     }  # fmt: skip
-    world.hear({"channel": "ticker", "type": "update", "data": [data]})
-    (message,) = world.messages
-    said = TickerMessage.model_validate_json(message.body)
-    assert (said.bid, said.ask, said.change, said.at) == (Decimal("1.5"), Decimal("2.5"), Decimal("-0.5"), NOW)
+    harness.receive({"channel": "ticker", "type": "update", "data": [data]})
+    (message,) = harness.messages
+    published = TickerMessage.model_validate_json(message.body)
+    assert (published.bid, published.ask, published.change, published.at) == (
+        Decimal("1.5"),
+        Decimal("2.5"),
+        Decimal("-0.5"),
+        NOW,
+    )
 
 
 def test_crossed_book_is_withdrawn_and_recovers_without_resubscribing(frames: Sequence[bytes]) -> None:
-    world = Heard()
-    world.hear(recordings.INSTRUMENT, frames[0])
-    book = world.markets[BTC].book
+    harness = MarketsHarness()
+    harness.receive(recordings.INSTRUMENT, frames[0])
+    book = harness.markets[BTC].book
     assert book is not None
     bids, asks = (
         [(int(price.scaleb(1)), int(quantity.scaleb(8))) for price, quantity in side.levels()]
@@ -252,53 +259,55 @@ def test_crossed_book_is_withdrawn_and_recovers_without_resubscribing(frames: Se
         frame = json.dumps(an_update(checksum=checksum), separators=(",", ":")).replace(
             '"bids":[]', f'"bids":[{level}]'
         )
-        world.hear(frame.encode())
-    assert [(one.usable, one.reason) for one in world.books()] == [
+        harness.receive(frame.encode())
+    assert [(one.usable, one.reason) for one in harness.books()] == [
         (True, ""),
         (False, UnusableReason.CROSSED),
         (True, ""),
     ]
-    assert len(world.books()[-1].bids) == 9
-    assert world.markets.resubscribe == set()
-    assert world.markets[BTC].checksum_failures == 0
+    assert len(harness.books()[-1].bids) == 9
+    assert harness.markets.resubscribe == set()
+    assert harness.markets[BTC].checksum_failures == 0
 
 
 def test_a_crossed_book_is_dropped_with_its_connection(frames: Sequence[bytes]) -> None:
-    world = Heard()
-    world.hear(recordings.INSTRUMENT, frames[0])
-    book = world.markets[BTC].book
+    harness = MarketsHarness()
+    harness.receive(recordings.INSTRUMENT, frames[0])
+    book = harness.markets[BTC].book
     assert book is not None
     book.unusable = UnusableReason.CROSSED
-    world.markets.invalidate_books(UnusableReason.DISCONNECTED, NOW)
+    harness.markets.invalidate_books(UnusableReason.DISCONNECTED, NOW)
     assert (book.unusable, len(book.bids)) == (UnusableReason.DISCONNECTED, 0)
 
 
 def test_book_message_with_another_prefix_is_still_read(frames: Sequence[bytes]) -> None:
-    world = Heard()
-    said = json.dumps(json.loads(frames[0], parse_float=str))
+    harness = MarketsHarness()
+    published = json.dumps(json.loads(frames[0], parse_float=str))
     turned = frames[0].replace(b'{"channel":"book","type":"snapshot",', b'{"type":"snapshot","channel":"book",')
-    assert said
-    world.hear(recordings.INSTRUMENT, turned)
-    assert world.markets[BTC].usable
+    assert published
+    harness.receive(recordings.INSTRUMENT, turned)
+    assert harness.markets[BTC].usable
 
 
 def test_reply_is_returned_and_the_system_status_is_kept() -> None:
-    world = Heard()
-    reply = world.markets.receive('{"method":"subscribe","req_id":3,"success":true,"result":{}}', NOW)
+    harness = MarketsHarness()
+    reply = harness.markets.receive('{"method":"subscribe","req_id":3,"success":true,"result":{}}', NOW)
     assert reply is not None
     assert (reply.req_id, reply.success) == (3, True)
-    world.hear({"channel": "status", "type": "update", "data": [{"system": "cancel_only"}]}, {"channel": "heartbeat"})
-    assert world.markets.system == "cancel_only"
+    harness.receive(
+        {"channel": "status", "type": "update", "data": [{"system": "cancel_only"}]}, {"channel": "heartbeat"}
+    )
+    assert harness.markets.system == "cancel_only"
 
 
 def test_what_is_not_served_any_more_is_forgotten(frames: Sequence[bytes]) -> None:
-    world = Heard()
-    world.hear(recordings.INSTRUMENT, frames[0])
-    world.markets.serve([])
-    world.messages.clear()
-    world.hear(frames[1], trade_frame(1))
-    assert world.messages == []
-    world.markets.serve([BTC])
-    assert world.markets[BTC].reason == UnusableReason.WAITING  # and its decimals are still known
-    world.hear(frames[0])
-    assert world.markets[BTC].usable
+    harness = MarketsHarness()
+    harness.receive(recordings.INSTRUMENT, frames[0])
+    harness.markets.serve([])
+    harness.messages.clear()
+    harness.receive(frames[1], trade_frame(1))
+    assert harness.messages == []
+    harness.markets.serve([BTC])
+    assert harness.markets[BTC].reason == UnusableReason.WAITING  # and its decimals are still known
+    harness.receive(frames[0])
+    assert harness.markets[BTC].usable

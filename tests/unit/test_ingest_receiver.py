@@ -21,7 +21,7 @@ from aether_services.ingest.core.subscriptions import State
 from aether_services.ingest.core.wire import Channel
 from aether_services.ingest.ports import InstrumentList
 from aether_testing import recordings
-from aether_testing.fake_venue import BAD, BTC, ETH, MANY, World, an_ack, faithful
+from aether_testing.fake_venue import BAD, BTC, ETH, MANY, ReceiverHarness, an_ack, faithful
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -36,77 +36,79 @@ if TYPE_CHECKING:
 
 
 async def test_market_is_subscribed_per_channel_once_its_precision_is_known() -> None:
-    world = World(faithful)
-    await world.until(lambda: len(world.venue.asked) == 4 and world.markets[BTC].usable, 5)
-    assert [one["params"]["channel"] for one in world.venue.asked] == ["instrument", "book", "ticker", "trade"]
+    harness = ReceiverHarness(faithful)
+    await harness.until(lambda: len(harness.venue.requests) == 4 and harness.markets[BTC].usable, 5)
+    assert [one["params"]["channel"] for one in harness.venue.requests] == ["instrument", "book", "ticker", "trade"]
 
 
 async def test_book_without_its_snapshot_is_subscribed_again() -> None:
     lost = iter([True])
 
     def answer(request: dict[str, Any]) -> list[bytes | int]:
-        said = faithful(request)
-        return said[:1] if request.get("params", {}).get("channel") == "book" and next(lost, False) else said
+        frames = faithful(request)
+        return frames[:1] if request.get("params", {}).get("channel") == "book" and next(lost, False) else frames
 
-    world = World(answer)
-    await world.until(lambda: world.markets[BTC].usable, 10)
-    assert world.venue.methods("book") == ["subscribe", "unsubscribe", "subscribe"]
+    harness = ReceiverHarness(answer)
+    await harness.until(lambda: harness.markets[BTC].usable, 10)
+    assert harness.venue.methods("book") == ["subscribe", "unsubscribe", "subscribe"]
 
 
 async def test_book_is_renewed_periodically_and_used_meanwhile() -> None:
-    world = World(lambda request: [*faithful(request), b'{"channel":"heartbeat"}'])
-    await world.until(lambda: world.markets[BTC].usable, 10)
-    began = world.markets[BTC].snapshot_at
+    harness = ReceiverHarness(lambda request: [*faithful(request), b'{"channel":"heartbeat"}'])
+    await harness.until(lambda: harness.markets[BTC].usable, 10)
+    began = harness.markets[BTC].snapshot_at
 
     def renewed() -> bool:
-        assert world.markets[BTC].usable
-        return world.markets[BTC].snapshot_at > began
+        assert harness.markets[BTC].usable
+        return harness.markets[BTC].snapshot_at > began
 
-    world.receiver._refresh = 3 * times.SECOND  # noqa: SLF001 - shorter than its silence
-    await world.until(renewed, 8)
+    harness.receiver._refresh = 3 * times.SECOND  # noqa: SLF001 - shorter than its silence
+    await harness.until(renewed, 8)
 
 
 async def test_silent_venue_is_pinged_then_disconnected() -> None:
-    world = World(lambda request: faithful(request) if request["method"] == "subscribe" else [])
-    await world.until(lambda: world.markets[BTC].usable, 5)
-    await world.until(lambda: world.receiver.reconnects == 1, 20)
-    assert "ping" in [one["method"] for one in world.venue.asked]
-    assert "silent for" in world.receiver.detail
-    assert not world.markets[BTC].usable
+    harness = ReceiverHarness(lambda request: faithful(request) if request["method"] == "subscribe" else [])
+    await harness.until(lambda: harness.markets[BTC].usable, 5)
+    await harness.until(lambda: harness.receiver.reconnects == 1, 20)
+    assert "ping" in [one["method"] for one in harness.venue.requests]
+    assert "silent for" in harness.receiver.detail
+    assert not harness.markets[BTC].usable
 
 
 async def test_who_leaves_withdraws_its_books() -> None:
-    world = World(faithful)
-    await world.until(lambda: world.markets[BTC].usable, 5)
-    world.receiver.stop()
-    assert not world.markets[BTC].usable
-    assert not world.receiver.connected
+    harness = ReceiverHarness(faithful)
+    await harness.until(lambda: harness.markets[BTC].usable, 5)
+    harness.receiver.stop()
+    assert not harness.markets[BTC].usable
+    assert not harness.receiver.connected
 
 
 async def test_venue_that_rejects_us_is_left_alone_for_ten_minutes() -> None:
-    world = World(lambda _: [1008])
-    began = world.clock.seconds
-    await world.until(lambda: len(world.venue.connections) == 2, 700)
-    assert world.clock.seconds - began >= 600
+    harness = ReceiverHarness(lambda _: [1008])
+    began = harness.clock.seconds
+    await harness.until(lambda: len(harness.venue.connections) == 2, 700)
+    assert harness.clock.seconds - began >= 600
 
 
 async def test_connects_that_fail_come_slower_and_slower() -> None:
-    world = World(lambda _: [1006])
-    began = world.clock.seconds
-    await world.until(lambda: len(world.venue.connections) == 12, 400)
+    harness = ReceiverHarness(lambda _: [1006])
+    began = harness.clock.seconds
+    await harness.until(lambda: len(harness.venue.connections) == 12, 400)
     # Kraken bears about 150 in ten minutes.
-    assert world.clock.seconds - began > 12 * 4
-    await world.until(lambda: len(world.venue.connections) == 1200, 1200 * 40)  # a night's outage is no more than that
+    assert harness.clock.seconds - began > 12 * 4
+    await harness.until(
+        lambda: len(harness.venue.connections) == 1200, 1200 * 40
+    )  # a night's outage is no more than that
 
 
 async def test_venue_that_closes_after_one_snapshot_is_reconnected_with_backoff() -> None:
     def answer(request: dict[str, Any]) -> list[bytes | int]:
         return [*faithful(request), 1006] if request.get("params", {}).get("channel") == "book" else faithful(request)
 
-    world = World(answer)
-    began, connects = world.clock.seconds, world.venue.connections
-    await world.until(lambda: world.clock.seconds - began > 1800 or len(connects) > 200, 2000)
-    assert world.markets.book_messages > 20
+    harness = ReceiverHarness(answer)
+    began, connects = harness.clock.seconds, harness.venue.connections
+    await harness.until(lambda: harness.clock.seconds - began > 1800 or len(connects) > 200, 2000)
+    assert harness.markets.book_messages > 20
     assert max(sum(since <= one < since + 600 for one in connects) for since in connects) <= 30
 
 
@@ -114,14 +116,14 @@ async def test_venue_is_reconnected_at_once_after_a_lasting_session() -> None:
     ended: list[float] = []
 
     def answer(request: dict[str, Any]) -> list[bytes | int]:
-        if request["method"] == "ping" and world.clock.seconds - world.venue.connections[-1] > 40:
-            ended.append(world.clock.seconds)
+        if request["method"] == "ping" and harness.clock.seconds - harness.venue.connections[-1] > 40:
+            ended.append(harness.clock.seconds)
             return [1006]
         return faithful(request)
 
-    world = World(answer)
-    await world.until(lambda: len(world.venue.connections) == 4, 200)
-    for closed, connected in zip(ended, world.venue.connections[1:], strict=True):
+    harness = ReceiverHarness(answer)
+    await harness.until(lambda: len(harness.venue.connections) == 4, 200)
+    for closed, connected in zip(ended, harness.venue.connections[1:], strict=True):
         assert connected - closed < 0.5
 
 
@@ -130,15 +132,15 @@ async def test_lasting_session_without_a_usable_book_still_counts_as_lasting(ser
     ended: list[float] = []
 
     def answer(request: dict[str, Any]) -> list[bytes | int]:
-        if request["method"] == "ping" and world.clock.seconds - world.venue.connections[-1] > 40:
-            ended.append(world.clock.seconds)
+        if request["method"] == "ping" and harness.clock.seconds - harness.venue.connections[-1] > 40:
+            ended.append(harness.clock.seconds)
             return [1006]
         return [frame for frame in faithful(request) if isinstance(frame, int) or b'"bids"' not in frame]
 
-    world = World(answer)
-    world.markets.serve(served)
-    await world.until(lambda: len(world.venue.connections) == 4, 300)
-    for closed, connected in zip(ended, world.venue.connections[1:], strict=True):
+    harness = ReceiverHarness(answer)
+    harness.markets.serve(served)
+    await harness.until(lambda: len(harness.venue.connections) == 4, 300)
+    for closed, connected in zip(ended, harness.venue.connections[1:], strict=True):
         assert connected - closed < 0.5
 
 
@@ -150,32 +152,32 @@ async def test_book_that_never_verifies_blocks_no_other_market() -> None:
             for frame in frames
         ]
 
-    world = World(answer, BAD, *MANY)
-    began = world.clock.seconds
-    async with world.running():
-        await world.pass_until(lambda: all(world.markets[symbol].usable for symbol in MANY), 10)
-        await world.pass_until(lambda: world.clock.seconds - began >= 100, 200)
-    asked = {channel: world.venue.symbols("subscribe", channel) for channel in ("book", "ticker", "trade")}
-    assert sorted(asked["ticker"]) == sorted(asked["trade"]) == [BAD, *MANY]
-    assert [symbol for symbol in asked["book"] if symbol != BAD] == MANY
-    assert 5 < asked["book"].count(BAD) <= 10
-    assert world.receiver.backoff(BAD) > 10
-    assert world.receiver.backoff(MANY[0]) == 0
-    assert world.markets[BAD].reason == "ChecksumMismatch"
+    harness = ReceiverHarness(answer, BAD, *MANY)
+    began = harness.clock.seconds
+    async with harness.running():
+        await harness.advance_until(lambda: all(harness.markets[symbol].usable for symbol in MANY), 10)
+        await harness.advance_until(lambda: harness.clock.seconds - began >= 100, 200)
+    requested = {channel: harness.venue.symbols("subscribe", channel) for channel in ("book", "ticker", "trade")}
+    assert sorted(requested["ticker"]) == sorted(requested["trade"]) == [BAD, *MANY]
+    assert [symbol for symbol in requested["book"] if symbol != BAD] == MANY
+    assert 5 < requested["book"].count(BAD) <= 10
+    assert harness.receiver.backoff(BAD) > 10
+    assert harness.receiver.backoff(MANY[0]) == 0
+    assert harness.markets[BAD].reason == "ChecksumMismatch"
 
 
 async def test_book_that_fails_after_each_snapshot_backs_off() -> None:
     wrong = recordings.book_frames()[1].replace(b'"checksum":', b'"checksum":1')
-    world = World(faithful)
-    market, began = world.markets[BTC], world.clock.seconds
+    harness = ReceiverHarness(faithful)
+    market, began = harness.markets[BTC], harness.clock.seconds
 
     def fails() -> bool:
-        if market.usable and world.clock.now() - market.snapshot_at > 2 * times.SECOND:
-            world.venue.tell(wrong)
-        return world.clock.seconds - began >= 100
+        if market.usable and harness.clock.now() - market.snapshot_at > 2 * times.SECOND:
+            harness.venue.push(wrong)
+        return harness.clock.seconds - began >= 100
 
-    await world.until(fails, 200)
-    assert 5 < world.venue.methods("book").count("subscribe") <= 10
+    await harness.until(fails, 200)
+    assert 5 < harness.venue.methods("book").count("subscribe") <= 10
 
 
 async def test_books_subscribed_together_all_arrive_despite_lost_frames() -> None:
@@ -188,10 +190,10 @@ async def test_books_subscribed_together_all_arrive_despite_lost_frames() -> Non
                 del frames[number]
         return [*frames, b'{"channel":"heartbeat"}']
 
-    world = World(answer, *MANY[:20])
-    await world.until(lambda: all(world.markets[symbol].usable for symbol in MANY[:20]), 20)
-    asked = world.venue.symbols("subscribe", "book")
-    assert 20 < len(asked) <= 25
+    harness = ReceiverHarness(answer, *MANY[:20])
+    await harness.until(lambda: all(harness.markets[symbol].usable for symbol in MANY[:20]), 20)
+    requested = harness.venue.symbols("subscribe", "book")
+    assert 20 < len(requested) <= 25
 
 
 # A subscription is what the venue holds: against the simulated venue, without its sockets.
@@ -236,30 +238,32 @@ class Simulated:
         del symbol, after
         return []
 
-    def holds(self, symbol: Symbol) -> set[str]:
+    def subscribed_channels(self, symbol: Symbol) -> set[str]:
         """Channels of a market that the newest connection is subscribed to."""
         return {key.channel for key in self.connections[-1].subscribed if key.symbol == symbol}
 
 
 async def test_market_changes_during_silence_reach_the_venue() -> None:
-    world = World(faithful, ETH)
-    venue = Simulated(world.clock)
-    world.receiver = world.receives(venue)
+    harness = ReceiverHarness(faithful, ETH)
+    venue = Simulated(harness.clock)
+    harness.receiver = harness.a_receiver(venue)
     channels = (Channel.BOOK, Channel.TICKER, Channel.TRADE)
-    async with world.running():
-        await world.pass_until(lambda: world.markets[ETH].usable and venue.holds(ETH) == set(channels), 5)
+    async with harness.running():
+        await harness.advance_until(
+            lambda: harness.markets[ETH].usable and venue.subscribed_channels(ETH) == set(channels), 5
+        )
         venue.venue.subscribers.silence(5)
-        world.markets.serve([ETH, BTC])
-        await world.pass_until(lambda: venue.holds(BTC) == set(channels), 5)
-        assert not world.markets[BTC].usable
-        await world.pass_until(lambda: world.markets[BTC].usable, 20)
-        await world.pass_until(lambda: all(world.step(one, BTC) is State.SUBSCRIBED for one in channels), 5)
-        assert world.receiver.rejection(BTC) == ""
+        harness.markets.serve([ETH, BTC])
+        await harness.advance_until(lambda: venue.subscribed_channels(BTC) == set(channels), 5)
+        assert not harness.markets[BTC].usable
+        await harness.advance_until(lambda: harness.markets[BTC].usable, 20)
+        await harness.advance_until(lambda: all(harness.step(one, BTC) is State.SUBSCRIBED for one in channels), 5)
+        assert harness.receiver.rejection(BTC) == ""
         venue.venue.subscribers.silence(5)
-        world.markets.serve([ETH])
-        await world.pass_until(lambda: not venue.holds(BTC), 5)
-        await world.pass_until(lambda: all(world.step(one, BTC) is None for one in channels), 20)
-        assert world.markets[ETH].usable
+        harness.markets.serve([ETH])
+        await harness.advance_until(lambda: not venue.subscribed_channels(BTC), 5)
+        await harness.advance_until(lambda: all(harness.step(one, BTC) is None for one in channels), 20)
+        assert harness.markets[ETH].usable
         assert len(venue.connections) == 1
 
 
@@ -269,39 +273,39 @@ async def test_rejected_pair_quotes_the_message_of_the_venue() -> None:
             return [an_ack(request, success=False, error="Currency pair not supported BTC/USD")]
         return faithful(request)
 
-    world = World(answer)
-    await world.until(lambda: bool(world.receiver.rejection(BTC)), 5)
-    assert world.receiver.rejection(BTC) == "Currency pair not supported BTC/USD"
+    harness = ReceiverHarness(answer)
+    await harness.until(lambda: bool(harness.receiver.rejection(BTC)), 5)
+    assert harness.receiver.rejection(BTC) == "Currency pair not supported BTC/USD"
 
 
 async def test_number_beyond_the_precision_resubscribes_the_instruments() -> None:
-    world = World(faithful)
+    harness = ReceiverHarness(faithful)
     odd = recordings.book_frames()[1].decode().replace('"qty":', '"qty":0.000000001,"x":')
 
     def anew() -> bool:
         if (
-            world.markets[BTC].usable
-            and not world.receiver.refresh_instruments
-            and not world.markets.instruments_outdated
+            harness.markets[BTC].usable
+            and not harness.receiver.refresh_instruments
+            and not harness.markets.instruments_outdated
         ):
-            world.markets.receive(odd, world.clock.now())
-            world.receiver.refresh_instruments = world.markets.instruments_outdated
-        return world.venue.methods("instrument") == ["subscribe", "unsubscribe", "subscribe"]
+            harness.markets.receive(odd, harness.clock.now())
+            harness.receiver.refresh_instruments = harness.markets.instruments_outdated
+        return harness.venue.methods("instrument") == ["subscribe", "unsubscribe", "subscribe"]
 
-    await world.until(anew, 10)
+    await harness.until(anew, 10)
 
 
 async def test_a_fault_of_ours_in_a_reply_ends_no_connection(caplog: pytest.LogCaptureFixture) -> None:
-    world = World(faithful)
-    take, faults = world.receiver._handle_frame, iter([TypeError("a fault of ours")] * 2)  # noqa: SLF001
+    harness = ReceiverHarness(faithful)
+    take, faults = harness.receiver._handle_frame, iter([TypeError("a fault of ours")] * 2)  # noqa: SLF001
 
     def fails(frame: str, received: Nanoseconds) -> None:
         if (fault := next(faults, None)) is not None:
             raise fault
         take(frame, received)
 
-    world.receiver._handle_frame = fails  # type: ignore[method-assign]  # noqa: SLF001
-    await world.until(lambda: world.markets[BTC].usable, 60)
-    assert world.receiver.reconnects == 0
-    assert world.markets.rejections.counts["reply", RejectionReason.UNEXPECTED] == 2
+    harness.receiver._handle_frame = fails  # type: ignore[method-assign]  # noqa: SLF001
+    await harness.until(lambda: harness.markets[BTC].usable, 60)
+    assert harness.receiver.reconnects == 0
+    assert harness.markets.rejections.counts["reply", RejectionReason.UNEXPECTED] == 2
     assert len([one for one in caplog.records if one.exc_info]) == 1

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from aether_services.domain import books
 from aether_services.domain.books import UnusableReason
 from aether_testing import recordings
-from aether_testing.fake_venue import BTC, ETH, Heard, an_update, trade_frame
+from aether_testing.fake_venue import BTC, ETH, MarketsHarness, an_update, trade_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,20 +37,20 @@ LEVEL = b'{"channel":"book","type":"update","data":[{"symbol":"BTC/USD","bids":[
     ],
 )
 def test_frame_the_rules_read_differently_leaves_no_unverified_level(frame: bytes, frames: Sequence[bytes]) -> None:
-    world, own = Heard(), json.loads(frames[0])["data"][0]["checksum"]
-    world.hear(recordings.INSTRUMENT, frames[0], frame.replace(b"2785033588", str(own).encode()))
-    _is_verified(world)
+    harness, own = MarketsHarness(), json.loads(frames[0])["data"][0]["checksum"]
+    harness.receive(recordings.INSTRUMENT, frames[0], frame.replace(b"2785033588", str(own).encode()))
+    _is_verified(harness)
 
 
-def _is_verified(world: Heard) -> None:
+def _is_verified(harness: MarketsHarness) -> None:
     """Whatever is usable has the levels that its checksum is of, and so does what was published."""
-    book = world.markets[BTC].book
+    book = harness.markets[BTC].book
     assert book is not None
     if book.unusable is None:
         assert str(_checksum(list(book.bids.levels())[:10], list(book.asks.levels())[:10])) == book.checksum
     else:
         assert (len(book.bids), len(book.asks)) == (0, 0)
-    for one in world.books():
+    for one in harness.books():
         assert not one.usable or _checksum(one.bids, one.asks) == one.checksum
 
 
@@ -66,34 +66,34 @@ def test_no_unverified_level_survives_a_changed_character(
     """Each of an update's left out, doubled, or another: and what its lane takes, the rules take the same way."""
     caplog.set_level(logging.ERROR)  # each that is refused is named
     first = next(at for at, frame in enumerate(frames) if at > 2 and f'"{side}":[{{"price"'.encode() in frame)
-    before, taken = Heard(), 0
-    before.hear(recordings.INSTRUMENT, *frames[:first])
+    before, taken = MarketsHarness(), 0
+    before.receive(recordings.INSTRUMENT, *frames[:first])
     before.messages.clear()
     by_fast_path = pickle.dumps(before)
     before.markets._fast_paths.clear()  # noqa: SLF001 - the rules alone
     by_rules = pickle.dumps(before)
     for changed in _mangled(frames[first].decode()):
-        world, ruled = _copied(by_fast_path), _copied(by_rules)
-        for one in (world, ruled):
-            one.hear(changed.encode())
+        harness, ruled = _copied(by_fast_path), _copied(by_rules)
+        for one in (harness, ruled):
+            one.receive(changed.encode())
             _is_verified(one)
-        if world.markets[BTC].usable:
+        if harness.markets[BTC].usable:
             taken += 1
-            assert [one.model_copy(update={"id": ""}) for one in world.books()] == [
+            assert [one.model_copy(update={"id": ""}) for one in harness.books()] == [
                 one.model_copy(update={"id": ""}) for one in ruled.books()
             ]
-            assert _levels(world) == _levels(ruled)
+            assert _levels(harness) == _levels(ruled)
     assert taken
 
 
-def _copied(world: bytes) -> Heard:
+def _copied(harness: bytes) -> MarketsHarness:
     """Another that heard the same: there are too many to bring each there by messages."""
-    copy: Heard = pickle.loads(world)  # noqa: S301 - our own
+    copy: MarketsHarness = pickle.loads(harness)  # noqa: S301 - our own
     return copy
 
 
-def _levels(world: Heard) -> list[tuple[Decimal, Decimal]]:
-    book = world.markets[BTC].book
+def _levels(harness: MarketsHarness) -> list[tuple[Decimal, Decimal]]:
+    book = harness.markets[BTC].book
     assert book is not None
     return [*book.bids.levels(), *book.asks.levels()]
 
@@ -107,10 +107,12 @@ def _mangled(frame: str) -> Iterator[str]:
 
 
 def test_message_with_an_invalid_time_leaves_no_book(frames: Sequence[bytes]) -> None:
-    world = Heard()
-    world.hear(recordings.INSTRUMENT, frames[0], frames[1].replace(b'"update"', b'"update" ').replace(b"T15", b" 15"))
-    assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, UnusableReason.MALFORMED)]
-    assert world.markets.resubscribe == {BTC}
+    harness = MarketsHarness()
+    harness.receive(
+        recordings.INSTRUMENT, frames[0], frames[1].replace(b'"update"', b'"update" ').replace(b"T15", b" 15")
+    )
+    assert [(one.usable, one.reason) for one in harness.books()] == [(True, ""), (False, UnusableReason.MALFORMED)]
+    assert harness.markets.resubscribe == {BTC}
 
 
 def of_eth(frame: bytes) -> bytes:
@@ -118,11 +120,11 @@ def of_eth(frame: bytes) -> bytes:
     return frame.replace(BTC.encode(), ETH.encode())
 
 
-def two_books(frames: Sequence[bytes]) -> Heard:
-    world = Heard(BTC, ETH)
-    world.hear(recordings.INSTRUMENT, of_eth(recordings.INSTRUMENT), frames[0], of_eth(frames[0]))
-    assert [world.markets[symbol].usable for symbol in (BTC, ETH)] == [True, True]
-    return world
+def two_books(frames: Sequence[bytes]) -> MarketsHarness:
+    harness = MarketsHarness(BTC, ETH)
+    harness.receive(recordings.INSTRUMENT, of_eth(recordings.INSTRUMENT), frames[0], of_eth(frames[0]))
+    assert [harness.markets[symbol].usable for symbol in (BTC, ETH)] == [True, True]
+    return harness
 
 
 NO_NUMBERS: list[Any] = [None, "1.0", [], {"qty": 1}, True, -1, 10**30, float("nan")]
@@ -152,13 +154,13 @@ STRANGE_FIELDS: dict[str, list[Any]] = {
     ("name", "strange"), [(name, one) for name, some in STRANGE_FIELDS.items() for one in some], ids=str
 )
 def test_malformed_book_update_withdraws_only_that_book(name: str, strange: Any, frames: Sequence[bytes]) -> None:
-    world = two_books(frames)
-    world.hear(an_update(**{name: strange}))
-    last = world.books()[-1]
+    harness = two_books(frames)
+    harness.receive(an_update(**{name: strange}))
+    last = harness.books()[-1]
     assert (last.symbol, last.usable) == (BTC, False)
     assert last.reason in {UnusableReason.MALFORMED, UnusableReason.CHECKSUM}
-    assert world.markets.resubscribe == {BTC}
-    assert world.markets[ETH].usable
+    assert harness.markets.resubscribe == {BTC}
+    assert harness.markets[ETH].usable
 
 
 @pytest.mark.parametrize(
@@ -179,11 +181,11 @@ def test_malformed_book_update_withdraws_only_that_book(name: str, strange: Any,
     ],
 )
 def test_message_with_a_market_but_no_book_withdraws_it(frame: Any, frames: Sequence[bytes]) -> None:
-    world = two_books(frames)
-    world.hear(frame)
-    assert [(one.symbol, one.reason) for one in world.books()[2:]] == [(BTC, UnusableReason.MALFORMED)]
-    assert world.markets.resubscribe == {BTC}
-    assert world.markets.malformed == 1
+    harness = two_books(frames)
+    harness.receive(frame)
+    assert [(one.symbol, one.reason) for one in harness.books()[2:]] == [(BTC, UnusableReason.MALFORMED)]
+    assert harness.markets.resubscribe == {BTC}
+    assert harness.markets.malformed == 1
 
 
 @pytest.mark.parametrize(
@@ -202,14 +204,14 @@ def test_message_with_a_market_but_no_book_withdraws_it(frame: Any, frames: Sequ
     ],
 )
 def test_message_that_may_concern_any_book_withdraws_all(frame: Any, frames: Sequence[bytes]) -> None:
-    world = two_books(frames)
-    world.hear(frame)
-    assert sorted((one.symbol, one.reason) for one in world.books()[2:]) == [
+    harness = two_books(frames)
+    harness.receive(frame)
+    assert sorted((one.symbol, one.reason) for one in harness.books()[2:]) == [
         (BTC, UnusableReason.MALFORMED),
         (ETH, UnusableReason.MALFORMED),
     ]
-    assert world.markets.resubscribe == {BTC, ETH}
-    assert world.markets.malformed == 1
+    assert harness.markets.resubscribe == {BTC, ETH}
+    assert harness.markets.malformed == 1
 
 
 @pytest.mark.parametrize(
@@ -223,33 +225,33 @@ def test_message_that_may_concern_any_book_withdraws_all(frame: Any, frames: Seq
     ],
 )
 def test_what_is_of_no_book_is_counted_and_hurts_none(frame: bytes, frames: Sequence[bytes]) -> None:
-    world = two_books(frames)
-    world.hear(frame)
-    assert world.markets.malformed == 1
-    assert len(world.books()) == 2
+    harness = two_books(frames)
+    harness.receive(frame)
+    assert harness.markets.malformed == 1
+    assert len(harness.books()) == 2
 
 
 def test_valid_books_of_a_mixed_message_are_applied(frames: Sequence[bytes]) -> None:
-    world, first = two_books(frames), frames[1]
+    harness, first = two_books(frames), frames[1]
     entry = json.loads(of_eth(first), parse_float=str)["data"][0]
     good = of_eth(first).partition(b'"data":[')[2].removesuffix(b"]}")
     bad = json.dumps(an_update(asks=None)["data"][0]).encode()
-    world.hear(b'{"channel":"book","type":"update","data":[' + bad + b"," + good + b"]}")
-    assert [(one.symbol, one.usable) for one in world.books()[2:]] == [(BTC, False), (ETH, True)]
-    assert world.books()[3].checksum == entry["checksum"]
+    harness.receive(b'{"channel":"book","type":"update","data":[' + bad + b"," + good + b"]}")
+    assert [(one.symbol, one.usable) for one in harness.books()[2:]] == [(BTC, False), (ETH, True)]
+    assert harness.books()[3].checksum == entry["checksum"]
 
 
 def test_malformed_snapshot_is_requested_again_and_a_late_update_ignored(frames: Sequence[bytes]) -> None:
-    world, snapshot = two_books(frames), frames[0]
-    world.hear(an_update(asks=...))
-    world.markets.resubscribe.clear()
-    world.hear(an_update(asks=...))
-    assert world.markets.resubscribe == set()
-    assert world.markets[BTC].checksum_failures == 1
-    world.hear({**an_update(asks=...), "type": "snapshot"})
-    assert world.markets.resubscribe == {BTC}
-    world.hear(snapshot)
-    assert world.markets[BTC].usable
+    harness, snapshot = two_books(frames), frames[0]
+    harness.receive(an_update(asks=...))
+    harness.markets.resubscribe.clear()
+    harness.receive(an_update(asks=...))
+    assert harness.markets.resubscribe == set()
+    assert harness.markets[BTC].checksum_failures == 1
+    harness.receive({**an_update(asks=...), "type": "snapshot"})
+    assert harness.markets.resubscribe == {BTC}
+    harness.receive(snapshot)
+    assert harness.markets[BTC].usable
 
 
 STRANGE = ("null", "true", "-1", "1e999", "NaN", "[]", "{}", '""', '"x"', '"\ufffd"', "", ",", "]", "}", '"update"')
@@ -277,8 +279,8 @@ def test_book_after_a_mangled_message_is_correct_or_unusable(data: st.DataObject
     mangled = "".join(tokens)
     if re.search(r'"channel":"(?!book")', mangled) or '"channel":"book"' not in mangled:
         return  # of another channel, or of none
-    true, world = Heard(), Heard()
-    true.hear(recordings.INSTRUMENT, *frames[: at + 1])
-    world.hear(recordings.INSTRUMENT, *frames[:at], mangled.encode())
-    _is_verified(world)
-    assert not world.markets[BTC].usable or _levels(world) == _levels(true)
+    true, harness = MarketsHarness(), MarketsHarness()
+    true.receive(recordings.INSTRUMENT, *frames[: at + 1])
+    harness.receive(recordings.INSTRUMENT, *frames[:at], mangled.encode())
+    _is_verified(harness)
+    assert not harness.markets[BTC].usable or _levels(harness) == _levels(true)

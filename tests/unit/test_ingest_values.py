@@ -59,19 +59,19 @@ BOOK: Final = {
 }  # fmt: skip
 
 
-class World:
+class MarketsHarness:
     """Markets that know one pair, and the letters that they posted."""
 
     def __init__(self, *served: Symbol) -> None:
         self.messages: list[EncodedMessage] = []
         self.markets = Markets(writer="w", depth=10, trade_log_length=100, publish=self.messages.append)
         self.markets.serve(served or (BTC,))
-        self.hear("instrument", {"pairs": [PAIR]}, kind="snapshot")
+        self.receive("instrument", {"pairs": [PAIR]}, kind="snapshot")
 
-    def hear(self, channel: str, data: object, *, kind: str = "update", at: int = NOW) -> None:
-        self.hear_text(json.dumps({"channel": channel, "type": kind, "data": data}), at=at)
+    def receive(self, channel: str, data: object, *, kind: str = "update", at: int = NOW) -> None:
+        self.receive_text(json.dumps({"channel": channel, "type": kind, "data": data}), at=at)
 
-    def hear_text(self, text: str, *, at: int = NOW) -> None:
+    def receive_text(self, text: str, *, at: int = NOW) -> None:
         self.markets.receive(text, Nanoseconds(at))
 
     def trades(self) -> list[tuple[int, Decimal, Decimal]]:
@@ -137,71 +137,71 @@ def test_a_number_is_read_back_however_it_was_written(value: Decimal) -> None:
     ],
 )
 def test_a_trade_s_numbers_are_read_however_they_are_written(price: str, quantity: str, read: tuple[str, str]) -> None:
-    world = World()
+    harness = MarketsHarness()
     frame = json.dumps({"channel": "trade", "type": "update", "data": [TRADE]})
-    world.hear_text(frame.replace("100.05", price).replace(": 0.5,", f": {quantity},").replace(": 7,", ": 7e0,"))
-    assert world.trades() == [(7, *map(Decimal, read))]
+    harness.receive_text(frame.replace("100.05", price).replace(": 0.5,", f": {quantity},").replace(": 7,", ": 7e0,"))
+    assert harness.trades() == [(7, *map(Decimal, read))]
 
 
 @pytest.mark.parametrize("wrong", ["NaN", "1.0", True, None, [], {}, -1, 0, 10**30, "Infinity"])
 @pytest.mark.parametrize("field", ["price", "qty"])
 def test_trade_with_invalid_price_or_quantity_is_rejected(field: str, wrong: object) -> None:
-    world = World()
-    world.hear("trade", [TRADE | {field: wrong}])
-    assert world.trades() == []
-    assert world.rejections("trade") == {RejectionReason.NOT_UNDERSTOOD: 1}
+    harness = MarketsHarness()
+    harness.receive("trade", [TRADE | {field: wrong}])
+    assert harness.trades() == []
+    assert harness.rejections("trade") == {RejectionReason.NOT_UNDERSTOOD: 1}
 
 
 @pytest.mark.parametrize(
     "levels", ['"price":1.0001e2,"qty":100e-2', '"price":10001E-02,"qty":1', '"price":100.01,"qty":1e0']
 )
 def test_an_exponent_in_a_level_changes_nothing_in_its_checksum(levels: str) -> None:
-    world = World()
+    harness = MarketsHarness()
     frame = json.dumps({"channel": "book", "type": "snapshot", "data": [BOOK]}, separators=(",", ":"))
-    world.hear_text(frame.replace('"price":100.01,"qty":1.0', levels))
-    (said,) = world.books()
-    assert (said.usable, said.bids) == (True, ((Decimal("100.01"), Decimal("1.00000000")),))
-    assert b'["100.01","1.00000000"]' in world.messages[0].body
+    harness.receive_text(frame.replace('"price":100.01,"qty":1.0', levels))
+    (book,) = harness.books()
+    assert (book.usable, book.bids) == (True, ((Decimal("100.01"), Decimal("1.00000000")),))
+    assert b'["100.01","1.00000000"]' in harness.messages[0].body
 
 
 @pytest.mark.parametrize("wrong", ["NaN", "1.0", True, None, -1, [], 1e30])
 @pytest.mark.parametrize("field", ["price", "qty"])
 def test_a_level_that_is_no_number_withdraws_its_book(field: str, wrong: object) -> None:
-    world = World()
-    world.hear("book", [BOOK], kind="snapshot")
-    world.hear("book", [BOOK | {"bids": [{"price": 100.01, "qty": 1.0} | {field: wrong}]}])
-    assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, UnusableReason.MALFORMED)]
-    assert world.markets.resubscribe == {BTC}
+    harness = MarketsHarness()
+    harness.receive("book", [BOOK], kind="snapshot")
+    harness.receive("book", [BOOK | {"bids": [{"price": 100.01, "qty": 1.0} | {field: wrong}]}])
+    assert [(one.usable, one.reason) for one in harness.books()] == [(True, ""), (False, UnusableReason.MALFORMED)]
+    assert harness.markets.resubscribe == {BTC}
 
 
 # One of several.
 
 
 def test_malformed_trade_among_several_is_a_gap_and_others_stay() -> None:
-    world = World()
+    harness = MarketsHarness()
     some = [TRADE | {"trade_id": number} for number in range(1, 6)]
     some[2] |= {"price": "NaN"}
-    world.hear("trade", some)
-    assert [one[0] for one in world.trades()] == [1, 2]
-    assert world.markets[BTC].trade_log.has_gap
-    assert world.markets.backfill == {BTC}
-    assert world.markets[BTC].withheld == "not a number: '\"NaN\"'"
+    harness.receive("trade", some)
+    assert [one[0] for one in harness.trades()] == [1, 2]
+    assert harness.markets[BTC].trade_log.has_gap
+    assert harness.markets.backfill == {BTC}
+    assert harness.markets[BTC].withheld == "not a number: '\"NaN\"'"
 
 
 def test_malformed_last_trade_is_requested_all_the_same() -> None:
-    world = World()
-    world.hear("trade", [TRADE, TRADE | {"trade_id": 8, "side": "both"}])
-    assert not world.markets[BTC].trade_log.has_gap
-    assert world.markets.backfill == {BTC}
-    assert "both" in world.markets[BTC].withheld
-    world.hear("trade", [TRADE | {"trade_id": 6, "price": "1"}])
-    assert "both" in world.markets[BTC].withheld, "one that is known already is no news"
+    harness = MarketsHarness()
+    harness.receive("trade", [TRADE, TRADE | {"trade_id": 8, "side": "both"}])
+    assert not harness.markets[BTC].trade_log.has_gap
+    assert harness.markets.backfill == {BTC}
+    assert "both" in harness.markets[BTC].withheld
+    harness.receive("trade", [TRADE | {"trade_id": 6, "price": "1"}])
+    assert "both" in harness.markets[BTC].withheld, "one that is known already is no news"
 
 
 def test_doubt_ends_once_rest_returned_what_was_missing() -> None:
-    world = World()
-    market = world.markets[BTC]
-    world.hear("trade", [TRADE, TRADE | {"trade_id": 8, "side": "both"}])
+    harness = MarketsHarness()
+    market = harness.markets[BTC]
+    harness.receive("trade", [TRADE, TRADE | {"trade_id": 8, "side": "both"}])
     market.confirm_trades(Nanoseconds(NOW + times.SECOND), brought=False)
     assert market.withheld, "its REST may be a little behind"
     market.confirm_trades(Nanoseconds(NOW + times.SECOND), brought=True)
@@ -209,62 +209,64 @@ def test_doubt_ends_once_rest_returned_what_was_missing() -> None:
 
 
 def test_a_bad_ticker_among_several_does_not_lose_the_others() -> None:
-    world = World(BTC, ETH)
-    world.hear("ticker", [TICKER | {"symbol": ETH, "vwap": None}, TICKER])
-    assert [one.symbol for one in world.tickers()] == [BTC]
-    assert world.rejections("ticker") == {RejectionReason.NOT_UNDERSTOOD: 1}
+    harness = MarketsHarness(BTC, ETH)
+    harness.receive("ticker", [TICKER | {"symbol": ETH, "vwap": None}, TICKER])
+    assert [one.symbol for one in harness.tickers()] == [BTC]
+    assert harness.rejections("ticker") == {RejectionReason.NOT_UNDERSTOOD: 1}
 
 
 def test_malformed_foreign_pair_is_skipped_and_named_once(caplog: pytest.LogCaptureFixture) -> None:
-    world = World(BTC, ETH)
+    harness = MarketsHarness(BTC, ETH)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            world.hear("instrument", {"pairs": [{"symbol": "FOO/USD"}, PAIR | {"symbol": ETH}, 7]}, kind="snapshot")
-    assert world.markets[ETH].book is not None
-    assert not world.markets.instruments_outdated, "nobody needs what is strange"
-    assert world.rejections("instrument") == {RejectionReason.NOT_UNDERSTOOD: 6}
+            harness.receive(
+                "instrument", {"pairs": [{"symbol": "FOO/USD"}, PAIR | {"symbol": ETH}, 7]}, kind="snapshot"
+            )
+    assert harness.markets[ETH].book is not None
+    assert not harness.markets.instruments_outdated, "nobody needs what is strange"
+    assert harness.rejections("instrument") == {RejectionReason.NOT_UNDERSTOOD: 6}
     assert [record.__dict__["of"] for record in caplog.records] == ["FOO/USD", ""]
 
 
 @pytest.mark.parametrize("strange", [{}, 7, None, {"symbol": None}, PAIR | {"symbol": ""}])
 def test_pair_without_a_name_belongs_to_no_market(strange: object) -> None:
-    world = World()
-    world.hear("instrument", {"pairs": [strange]})
-    world.hear("book", [BOOK], kind="snapshot")
-    world.hear("book", [{name: value for name, value in BOOK.items() if name != "symbol"}])
-    assert world.markets[BTC].reason == UnusableReason.MALFORMED, "it may have been about any book"
+    harness = MarketsHarness()
+    harness.receive("instrument", {"pairs": [strange]})
+    harness.receive("book", [BOOK], kind="snapshot")
+    harness.receive("book", [{name: value for name, value in BOOK.items() if name != "symbol"}])
+    assert harness.markets[BTC].reason == UnusableReason.MALFORMED, "it may have been about any book"
 
 
 @pytest.mark.parametrize("data", [{}, {"assets": []}, {"pairs": []}])
 def test_instrument_list_without_a_market_is_requested_again(data: object) -> None:
-    world = World()
-    world.markets.data_received.clear()
-    world.hear("instrument", data, kind="snapshot")
-    assert world.markets.data_received == set()
-    assert world.rejections("frame") == {RejectionReason.NOT_UNDERSTOOD: 1}
-    world.hear("instrument", {"assets": []})
-    assert world.markets.malformed == 1, "an update need not be of pairs"
+    harness = MarketsHarness()
+    harness.markets.data_received.clear()
+    harness.receive("instrument", data, kind="snapshot")
+    assert harness.markets.data_received == set()
+    assert harness.rejections("frame") == {RejectionReason.NOT_UNDERSTOOD: 1}
+    harness.receive("instrument", {"assets": []})
+    assert harness.markets.malformed == 1, "an update need not be of pairs"
 
 
 @pytest.mark.parametrize("wrong", ["2", None, -5, 21, 2.5, True])
 def test_malformed_served_pair_is_reported(wrong: object) -> None:
-    world = World(BTC, ETH)
-    world.hear("book", [BOOK], kind="snapshot")
-    world.hear("instrument", {"pairs": [PAIR | {"price_precision": wrong}, PAIR | {"symbol": ETH}]})
-    assert world.markets[BTC].reason == one_market.UNREADABLE
-    assert world.markets.instruments_outdated, "it is not told again by itself"
-    assert world.markets[ETH].reason == UnusableReason.WAITING
-    assert [one.usable for one in world.books()] == [True, False]
-    world.hear("instrument", {"pairs": [PAIR]})
-    assert world.markets[BTC].reason == UnusableReason.WAITING
-    world.hear("book", [BOOK], kind="snapshot")
-    assert world.books()[-1].usable
+    harness = MarketsHarness(BTC, ETH)
+    harness.receive("book", [BOOK], kind="snapshot")
+    harness.receive("instrument", {"pairs": [PAIR | {"price_precision": wrong}, PAIR | {"symbol": ETH}]})
+    assert harness.markets[BTC].reason == one_market.UNREADABLE
+    assert harness.markets.instruments_outdated, "it is not told again by itself"
+    assert harness.markets[ETH].reason == UnusableReason.WAITING
+    assert [one.usable for one in harness.books()] == [True, False]
+    harness.receive("instrument", {"pairs": [PAIR]})
+    assert harness.markets[BTC].reason == UnusableReason.WAITING
+    harness.receive("book", [BOOK], kind="snapshot")
+    assert harness.books()[-1].usable
 
 
 def test_only_the_used_fields_of_a_pair_are_required() -> None:
-    world = World(ETH)
-    world.hear("instrument", {"pairs": [{"symbol": ETH, "price_precision": 2.0, "qty_precision": 8}]})
-    book = world.markets[ETH].book
+    harness = MarketsHarness(ETH)
+    harness.receive("instrument", {"pairs": [{"symbol": ETH, "price_precision": 2.0, "qty_precision": 8}]})
+    book = harness.markets[ETH].book
     assert book is not None
     assert (book.price_digits, book.quantity_digits) == (2, 8)
 
@@ -273,48 +275,48 @@ def test_only_the_used_fields_of_a_pair_are_required() -> None:
 
 
 def test_trade_with_more_decimals_refreshes_the_instruments() -> None:
-    world = World()
-    world.hear("trade", [TRADE, TRADE | {"trade_id": 8, "price": 100.055}])
-    assert [one[0] for one in world.trades()] == [7]
-    assert world.markets.instruments_outdated
-    assert world.markets[BTC].withheld == "a number with more than 2 decimals"
-    world.hear("instrument", {"pairs": [PAIR | {"price_precision": 3}]})
-    world.hear("trade", [TRADE | {"trade_id": 8, "price": 100.055}])
-    assert [one[0] for one in world.trades()] == [7, 8]
+    harness = MarketsHarness()
+    harness.receive("trade", [TRADE, TRADE | {"trade_id": 8, "price": 100.055}])
+    assert [one[0] for one in harness.trades()] == [7]
+    assert harness.markets.instruments_outdated
+    assert harness.markets[BTC].withheld == "a number with more than 2 decimals"
+    harness.receive("instrument", {"pairs": [PAIR | {"price_precision": 3}]})
+    harness.receive("trade", [TRADE | {"trade_id": 8, "price": 100.055}])
+    assert [one[0] for one in harness.trades()] == [7, 8]
 
 
 @pytest.mark.parametrize("field", ["bid", "ask"])
 def test_ticker_with_more_decimals_refreshes_the_instruments(field: str) -> None:
-    world = World()
-    world.hear("ticker", [TICKER | {field: 100.001}])
-    assert world.tickers() == []
-    assert world.markets.instruments_outdated
+    harness = MarketsHarness()
+    harness.receive("ticker", [TICKER | {field: 100.001}])
+    assert harness.tickers() == []
+    assert harness.markets.instruments_outdated
 
 
 def test_a_ticker_s_day_may_have_seen_more_decimals() -> None:
-    world = World()
-    world.hear("ticker", [TICKER | {"low": 99.001, "high": 100.001, "vwap": 99.5001, "last": 99.001}])
-    assert len(world.tickers()) == 1
+    harness = MarketsHarness()
+    harness.receive("ticker", [TICKER | {"low": 99.001, "high": 100.001, "vwap": 99.5001, "last": 99.001}])
+    assert len(harness.tickers()) == 1
 
 
 def test_trade_id_that_rest_never_has_is_eventually_forgotten() -> None:
-    world = World()
-    market = world.markets[BTC]
-    world.hear("trade", [TRADE, TRADE | {"trade_id": 10**15}])
+    harness = MarketsHarness()
+    market = harness.markets[BTC]
+    harness.receive("trade", [TRADE, TRADE | {"trade_id": 10**15}])
     assert market.trade_log.has_gap
     market.confirm_trades(Nanoseconds(NOW + 59 * times.SECOND), brought=False)
     assert market.trade_log.has_gap, "its REST may be behind"
     market.confirm_trades(Nanoseconds(NOW + 60 * times.SECOND), brought=False)
-    assert not world.markets[BTC].trade_log.has_gap
-    world.hear("trade", [TRADE | {"trade_id": 8}])
-    assert [one[0] for one in world.trades()] == [7, 8]
+    assert not harness.markets[BTC].trade_log.has_gap
+    harness.receive("trade", [TRADE | {"trade_id": 8}])
+    assert [one[0] for one in harness.trades()] == [7, 8]
 
 
 def test_level_with_more_decimals_refreshes_the_instruments() -> None:
-    world = World()
-    world.hear("book", [BOOK | {"bids": [{"price": 100.001, "qty": 1.0}]}], kind="snapshot")
-    assert world.markets.instruments_outdated
-    assert world.markets[BTC].reason == UnusableReason.MALFORMED
+    harness = MarketsHarness()
+    harness.receive("book", [BOOK | {"bids": [{"price": 100.001, "qty": 1.0}]}], kind="snapshot")
+    assert harness.markets.instruments_outdated
+    assert harness.markets[BTC].reason == UnusableReason.MALFORMED
 
 
 # Times.
@@ -327,49 +329,49 @@ JUST: Final = "2026-11-26T10:04:59.999999Z"
 
 
 def test_trade_with_a_future_time_is_counted_and_never_delivered() -> None:
-    world = World()
-    world.hear("trade", [TRADE, TRADE | {"trade_id": 8, "timestamp": AHEAD}])
-    assert [one[0] for one in world.trades()] == [7]
-    assert world.rejections("trade") == {RejectionReason.TIME_AHEAD: 1}
-    assert world.markets[BTC].withheld == "a time ahead of our clock"
-    assert world.markets.latest < NOW
-    world.hear("trade", [TRADE | {"trade_id": 8, "timestamp": AHEAD}], at=NOW + times.SECOND)
-    assert [one[0] for one in world.trades()] == [7, 8], "once the clock has caught up"
+    harness = MarketsHarness()
+    harness.receive("trade", [TRADE, TRADE | {"trade_id": 8, "timestamp": AHEAD}])
+    assert [one[0] for one in harness.trades()] == [7]
+    assert harness.rejections("trade") == {RejectionReason.TIME_AHEAD: 1}
+    assert harness.markets[BTC].withheld == "a time ahead of our clock"
+    assert harness.markets.latest < NOW
+    harness.receive("trade", [TRADE | {"trade_id": 8, "timestamp": AHEAD}], at=NOW + times.SECOND)
+    assert [one[0] for one in harness.trades()] == [7, 8], "once the clock has caught up"
 
 
 def test_trade_slightly_ahead_of_our_clock_is_accepted() -> None:
-    world = World()
-    world.hear("trade", [TRADE | {"timestamp": JUST}])
-    assert [one[0] for one in world.trades()] == [7]
+    harness = MarketsHarness()
+    harness.receive("trade", [TRADE | {"timestamp": JUST}])
+    assert [one[0] for one in harness.trades()] == [7]
 
 
 def test_a_ticker_from_the_future_is_not_published() -> None:
-    world = World()
-    world.hear("ticker", [TICKER | {"timestamp": AHEAD}])
-    assert world.tickers() == []
-    assert world.rejections("ticker") == {RejectionReason.TIME_AHEAD: 1}
+    harness = MarketsHarness()
+    harness.receive("ticker", [TICKER | {"timestamp": AHEAD}])
+    assert harness.tickers() == []
+    assert harness.rejections("ticker") == {RejectionReason.TIME_AHEAD: 1}
 
 
 @pytest.mark.parametrize("spaces", [True, False])
 def test_a_book_from_the_future_is_withdrawn(spaces: bool) -> None:  # noqa: FBT001 - by the rules, and by a lane
-    world = World()
-    world.hear("book", [BOOK], kind="snapshot")
+    harness = MarketsHarness()
+    harness.receive("book", [BOOK], kind="snapshot")
     changed = BOOK | {"bids": [], "asks": [{"price": 100.02, "qty": 1.0}], "timestamp": "2026-11-29T10:00:00.000000Z"}
     frame = json.dumps(
         {"channel": "book", "type": "update", "data": [changed]}, separators=None if spaces else (",", ":")
     )
-    world.hear_text(frame.replace('"qty":1.0', '"qty":1.00000000'))
-    assert [(one.usable, one.reason) for one in world.books()] == [(True, ""), (False, UnusableReason.AHEAD)]
-    assert world.markets.resubscribe == {BTC}
+    harness.receive_text(frame.replace('"qty":1.0', '"qty":1.00000000'))
+    assert [(one.usable, one.reason) for one in harness.books()] == [(True, ""), (False, UnusableReason.AHEAD)]
+    assert harness.markets.resubscribe == {BTC}
 
 
 def test_trade_long_before_its_predecessor_is_rejected() -> None:
-    world = World()
-    world.hear("trade", [TRADE, TRADE | {"trade_id": 8, "timestamp": "2026-11-25T09:59:58.999999Z"}])
-    assert [one[0] for one in world.trades()] == [7]
-    assert world.rejections("trade") == {RejectionReason.TIME_BEFORE: 1}
-    world.hear("trade", [TRADE | {"trade_id": 8, "timestamp": "2026-11-26T08:00:00Z"}])
-    assert [one[0] for one in world.trades()] == [7, 8], "some hours before is a trade that was told late"
+    harness = MarketsHarness()
+    harness.receive("trade", [TRADE, TRADE | {"trade_id": 8, "timestamp": "2026-11-25T09:59:58.999999Z"}])
+    assert [one[0] for one in harness.trades()] == [7]
+    assert harness.rejections("trade") == {RejectionReason.TIME_BEFORE: 1}
+    harness.receive("trade", [TRADE | {"trade_id": 8, "timestamp": "2026-11-26T08:00:00Z"}])
+    assert [one[0] for one in harness.trades()] == [7, 8], "some hours before is a trade that was told late"
 
 
 LONG_AGO: Final = [TRADE | {"trade_id": number, "timestamp": "2026-11-23T10:00:00Z"} for number in range(12, 17)]
@@ -377,48 +379,48 @@ LONG_AGO: Final = [TRADE | {"trade_id": number, "timestamp": "2026-11-23T10:00:0
 
 @pytest.mark.parametrize("before", [[], [TRADE | {"trade_id": 10, "timestamp": "2026-11-23T09:59:59Z"}]])
 def test_snapshot_trade_long_after_its_successor_is_removed(before: list[dict[str, Any]]) -> None:
-    world = World()
-    world.hear("trade", [*before, TRADE | {"trade_id": 11}, *LONG_AGO], kind="snapshot")
-    assert 11 not in [one[0] for one in world.trades()]
-    last = world.markets[BTC].trade_log.last
+    harness = MarketsHarness()
+    harness.receive("trade", [*before, TRADE | {"trade_id": 11}, *LONG_AGO], kind="snapshot")
+    assert 11 not in [one[0] for one in harness.trades()]
+    last = harness.markets[BTC].trade_log.last
     assert last is not None
     assert last.trade_id == (10 if before else 16)
-    assert world.markets[BTC].withheld == "a time long before that of the trade before it"
-    assert world.markets.backfill == {BTC}
+    assert harness.markets[BTC].withheld == "a time long before that of the trade before it"
+    assert harness.markets.backfill == {BTC}
 
 
 def test_trade_long_after_its_known_successor_is_rejected() -> None:
-    world = World()
-    world.hear("trade", [TRADE | {"trade_id": 10, "timestamp": "2026-11-23T09:59:59Z"}, *LONG_AGO])
-    world.hear("trade", [TRADE | {"trade_id": 11}], kind="snapshot")
-    assert [one[0] for one in world.trades()] == [10]
-    assert world.rejections("trade") == {RejectionReason.TIME_BEFORE: 1}
-    world.hear("trade", [TRADE | {"trade_id": 11, "timestamp": "2026-11-23T10:00:00Z"}])
-    assert [one[0] for one in world.trades()] == [10, 11, 12, 13, 14, 15, 16]
+    harness = MarketsHarness()
+    harness.receive("trade", [TRADE | {"trade_id": 10, "timestamp": "2026-11-23T09:59:59Z"}, *LONG_AGO])
+    harness.receive("trade", [TRADE | {"trade_id": 11}], kind="snapshot")
+    assert [one[0] for one in harness.trades()] == [10]
+    assert harness.rejections("trade") == {RejectionReason.TIME_BEFORE: 1}
+    harness.receive("trade", [TRADE | {"trade_id": 11, "timestamp": "2026-11-23T10:00:00Z"}])
+    assert [one[0] for one in harness.trades()] == [10, 11, 12, 13, 14, 15, 16]
 
 
 def test_a_quiet_market_s_last_trades_may_be_old() -> None:
-    world = World()
-    world.hear("trade", [TRADE | {"timestamp": "2026-02-26T08:00:00Z"}], kind="snapshot")
-    assert [one[0] for one in world.trades()] == [7]
+    harness = MarketsHarness()
+    harness.receive("trade", [TRADE | {"timestamp": "2026-02-26T08:00:00Z"}], kind="snapshot")
+    assert [one[0] for one in harness.trades()] == [7]
 
 
 # Anything at all.
 
 
 def test_an_unexpected_fault_is_logged_with_its_traceback_once(caplog: pytest.LogCaptureFixture) -> None:
-    world = World()
+    harness = MarketsHarness()
 
     def fails(_: float) -> None:
         raise TypeError("a fault of ours")
 
-    world.markets.observe = fails
+    harness.markets.observe = fails
     for _ in range(3):
-        world.hear("trade", [TRADE])
-    assert world.rejections("trade") == {RejectionReason.UNEXPECTED: 3}
+        harness.receive("trade", [TRADE])
+    assert harness.rejections("trade") == {RejectionReason.UNEXPECTED: 3}
     (record,) = [one for one in caplog.records if one.message == "refused_unexpectedly"]
     assert record.exc_info is not None
-    assert world.markets[BTC].withheld == "TypeError"
+    assert harness.markets[BTC].withheld == "TypeError"
 
 
 def test_rejections_are_in_the_metrics_and_the_status() -> None:
@@ -470,17 +472,17 @@ def test_whatever_stands_in_whatever_field_of_whatever_channel_ends_nothing(data
     channel = data.draw(st.sampled_from(sorted(SHAPES)))
     kind = data.draw(st.sampled_from(["snapshot", "update"]))
     frame = {"channel": channel, "type": kind, "data": SHAPES[channel]}
-    world = World()
-    world.hear("book", [BOOK], kind="snapshot")
+    harness = MarketsHarness()
+    harness.receive("book", [BOOK], kind="snapshot")
     path = data.draw(st.sampled_from(_cursors(frame)))
-    world.hear_text(json.dumps(_with(frame, path, data.draw(ANY))))
-    for one in world.trades():
+    harness.receive_text(json.dumps(_with(frame, path, data.draw(ANY))))
+    for one in harness.trades():
         assert one[1] > 0
         assert one[2] > 0
-    times_said = [*(one.at for one in world.books()), *(one.at for one in world.tickers())]
-    assert all(at <= NOW + rejections.MAX_AHEAD for at in times_said)
-    assert not [why for _, why in world.markets.rejections.counts if why is RejectionReason.UNEXPECTED]
-    world.hear("instrument", {"pairs": [PAIR]}, kind="snapshot")
-    world.hear("trade", [TRADE | {"trade_id": 100}])
-    world.hear("book", [BOOK], kind="snapshot")
-    assert world.markets[BTC].usable, "and what comes next is taken"
+    message_count = [*(one.at for one in harness.books()), *(one.at for one in harness.tickers())]
+    assert all(at <= NOW + rejections.MAX_AHEAD for at in message_count)
+    assert not [why for _, why in harness.markets.rejections.counts if why is RejectionReason.UNEXPECTED]
+    harness.receive("instrument", {"pairs": [PAIR]}, kind="snapshot")
+    harness.receive("trade", [TRADE | {"trade_id": 100}])
+    harness.receive("book", [BOOK], kind="snapshot")
+    assert harness.markets[BTC].usable, "and what comes next is taken"

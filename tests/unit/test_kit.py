@@ -44,7 +44,7 @@ def a_record(event: str = "subscribed", *args: Any, level: int = logging.INFO, *
     return record
 
 
-def told(record: logging.LogRecord) -> dict[str, Any]:
+def formatted(record: logging.LogRecord) -> dict[str, Any]:
     text = logs.JsonFormatter("ingest").format(record)
     assert "\n" not in text
     line: dict[str, Any] = json.loads(text)
@@ -52,7 +52,7 @@ def told(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def test_log_line_is_one_json_object_with_all_its_keys() -> None:
-    assert told(a_record()) == {
+    assert formatted(a_record()) == {
         "time": "2023-11-14T22:13:20.250+00:00",
         "level": "info",
         "service": "ingest",
@@ -63,7 +63,7 @@ def test_log_line_is_one_json_object_with_all_its_keys() -> None:
 
 @pytest.mark.parametrize("name", ["debug", "info", "warning", "error", "critical"])
 def test_log_level_is_in_lower_case(name: str) -> None:
-    assert told(a_record(level=getattr(logging, name.upper())))["level"] == name
+    assert formatted(a_record(level=getattr(logging, name.upper())))["level"] == name
 
 
 def test_extra_values_of_an_event_are_keys_of_the_line() -> None:
@@ -75,12 +75,12 @@ def test_extra_values_of_an_event_are_keys_of_the_line() -> None:
         "cause": None,
         "pairs": ["BTC/USD"],
     }
-    line = told(a_record(**given))
+    line = formatted(a_record(**given))
     assert {key: line[key] for key in given} == given
 
 
 def test_values_unknown_to_json_are_logged_as_text() -> None:
-    line = told(a_record(path=Path("/settings/live.json"), price=Decimal("0.10")))
+    line = formatted(a_record(path=Path("/settings/live.json"), price=Decimal("0.10")))
     assert (line["path"], line["price"]) == ("/settings/live.json", "0.10")
 
 
@@ -90,19 +90,19 @@ def test_an_exception_is_in_the_line_of_its_event() -> None:
     except ValueError:
         record = a_record("failed", level=logging.ERROR)
         record.exc_info = sys.exc_info()
-    line = told(record)
+    line = formatted(record)
     assert line["event"] == "failed"
     assert line["trace"].startswith("Traceback (most recent call last):\n")
     assert line["trace"].endswith(r"'no\nnumber'")
 
 
 def test_multiline_library_message_stays_one_line_without_extra_keys() -> None:
-    line = told(a_record("%s is\naway", "broker"))
+    line = formatted(a_record("%s is\naway", "broker"))
     assert line["event"] == "broker is\naway"
-    assert set(line) == set(told(a_record()))
+    assert set(line) == set(formatted(a_record()))
 
 
-SAYING: Final = """
+LOGGING_PROGRAM: Final = """
 import logging
 from aether_services.kit import logs
 logs.set_up("ingest", "WARNING")
@@ -116,7 +116,7 @@ for library in ("aiokafka.conn", "nats", "uvicorn.error"):
 
 def test_process_logs_to_stderr_at_its_level_muting_adapter_libraries() -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", SAYING], cwd=SERVICES, capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", LOGGING_PROGRAM], cwd=SERVICES, capture_output=True, text=True, check=True, timeout=30
     )
     assert ended.stdout == ""
     lines = [json.loads(line) for line in ended.stderr.splitlines()]
@@ -129,7 +129,7 @@ def test_process_logs_to_stderr_at_its_level_muting_adapter_libraries() -> None:
 # ---- settings
 
 
-class Wanted(Settings):
+class ExampleSettings(Settings):
     """What a room declares."""
 
     kafka_port: int
@@ -139,21 +139,21 @@ class Wanted(Settings):
 
 def test_invalid_environment_names_every_variable_without_values() -> None:
     environ = {"AETHER_PASSWORD": SECRET, "AETHER_TOKEN": SECRET, "AETHER_SPEED": "2", "HOME": SECRET}
-    with pytest.raises(InvalidSettings) as refused:
-        Wanted.read(environ)
-    words = str(refused.value)
+    with pytest.raises(InvalidSettings) as error:
+        ExampleSettings.read(environ)
+    words = str(error.value)
     assert [part.partition(":")[0] for part in words.split("; ")] == [
         "AETHER_KAFKA_PORT", "AETHER_PASSWORD", "AETHER_TOKEN",
     ]  # fmt: skip
     assert SECRET not in words
-    assert refused.value.__cause__ is None
+    assert error.value.__cause__ is None
 
 
 # ---- what a room answers
 
 
 @dataclass
-class Room:
+class FakeService:
     """A room that needs what a test says."""
 
     needs: dict[str, Check] = field(default_factory=dict)
@@ -174,29 +174,29 @@ class Room:
         )
 
 
-def an_app(room: Room) -> fastapi.FastAPI:
+def an_app(service: FakeService) -> fastapi.FastAPI:
     registry = prometheus_client.CollectorRegistry()
     prometheus_client.Counter("aether_any", "Anything.", registry=registry).inc(3)
-    return apps.create(room, title="Any room", status_model=Status, registry=registry)
+    return apps.create(service, title="Any service", status_model=Status, registry=registry)
 
 
-async def get(room: Room, path: str) -> tuple[int, str, str]:
+async def get(service: FakeService, path: str) -> tuple[int, str, str]:
     """Status, media type and text of an answer, without a server: as ASGI has it."""
-    said: list[dict[str, Any]] = []
+    sent: list[dict[str, Any]] = []
 
-    async def hear() -> dict[str, Any]:
+    async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    async def say(message: Any) -> None:
-        said.append(dict(message))
+    async def send(message: Any) -> None:
+        sent.append(dict(message))
 
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
         "path": path, "raw_path": path.encode(), "root_path": "", "query_string": b"", "headers": [],
         "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8000),
     }  # fmt: skip
-    await an_app(room)(scope, hear, say)
-    begin, *rest = said
+    await an_app(service)(scope, receive, send)
+    begin, *rest = sent
     kinds = dict(begin["headers"])
     body: bytes = b"".join(one.get("body", b"") for one in rest)
     return begin["status"], kinds[b"content-type"].decode().partition(";")[0], body.decode()
@@ -207,41 +207,45 @@ CLOSED: Final = Check(ok=False, detail="closed by the venue")
 
 
 @pytest.mark.parametrize(
-    ("room", "status", "said"),
+    ("service", "status", "body"),
     [
-        (Room(), 200, {}),
-        (Room({"feed": Check(ok=True), "settings": Check(ok=True)}), 200, {"feed": WELL, "settings": WELL}),
+        (FakeService(), 200, {}),
+        (FakeService({"feed": Check(ok=True), "settings": Check(ok=True)}), 200, {"feed": WELL, "settings": WELL}),
         (
-            Room({"feed": CLOSED, "settings": Check(ok=True)}),
+            FakeService({"feed": CLOSED, "settings": Check(ok=True)}),
             503,
             {"feed": {"ok": False, "detail": "closed by the venue"}, "settings": WELL},
         ),
         (
-            Room({"feed": Check(ok=True)}, draining=True),
+            FakeService({"feed": Check(ok=True)}, draining=True),
             503,
             {"feed": WELL, "draining": {"ok": False, "detail": "about to end"}},
         ),
     ],
     ids=["needs nothing", "all well", "one is not", "about to end"],
 )
-async def test_readyz_lists_each_check_and_is_200_when_all_pass(room: Room, status: int, said: dict[str, Any]) -> None:
-    code, media, text = await get(room, "/readyz")
-    assert (code, media, json.loads(text)) == (status, "application/json", said)
+async def test_readyz_lists_each_check_and_is_200_when_all_pass(
+    service: FakeService, status: int, body: dict[str, Any]
+) -> None:
+    code, media, text = await get(service, "/readyz")
+    assert (code, media, json.loads(text)) == (status, "application/json", body)
 
 
-@pytest.mark.parametrize("room", [Room({"feed": CLOSED}), Room({"feed": Check(ok=True)})], ids=["not well", "well"])
-async def test_status_readiness_and_checks_equal_those_of_readyz(room: Room) -> None:
-    (code, _, checks), (_, _, status) = await get(room, "/readyz"), await get(room, "/status")
-    told = json.loads(status)
-    assert (told["ready"], told["checks"]) == (code == 200, json.loads(checks))
+@pytest.mark.parametrize(
+    "service", [FakeService({"feed": CLOSED}), FakeService({"feed": Check(ok=True)})], ids=["not well", "well"]
+)
+async def test_status_readiness_and_checks_equal_those_of_readyz(service: FakeService) -> None:
+    (code, _, checks), (_, _, status) = await get(service, "/readyz"), await get(service, "/status")
+    formatted = json.loads(status)
+    assert (formatted["ready"], formatted["checks"]) == (code == 200, json.loads(checks))
 
 
 async def test_a_process_that_turns_is_alive_whatever_it_lacks() -> None:
-    assert await get(Room({"feed": CLOSED}, draining=True), "/healthz") == (200, "text/plain", "ok\n")
+    assert await get(FakeService({"feed": CLOSED}, draining=True), "/healthz") == (200, "text/plain", "ok\n")
 
 
 async def test_metrics_come_from_the_services_own_registry_in_prometheus_format() -> None:
-    code, media, text = await get(Room(), "/metrics")
+    code, media, text = await get(FakeService(), "/metrics")
     assert (code, media) == (200, "text/plain")
     assert [line for line in text.splitlines() if not line.startswith("#") and "created" not in line] == [
         "aether_any_total 3.0"
@@ -249,9 +253,9 @@ async def test_metrics_come_from_the_services_own_registry_in_prometheus_format(
 
 
 async def test_service_has_an_openapi_schema_but_no_pages() -> None:
-    _, _, text = await get(Room(), "/openapi.json")
+    _, _, text = await get(FakeService(), "/openapi.json")
     assert set(json.loads(text)["paths"]) == {"/healthz", "/readyz", "/status", "/metrics"}
-    assert [(await get(Room(), path))[0] for path in ("/docs", "/redoc")] == [404, 404]
+    assert [(await get(FakeService(), path))[0] for path in ("/docs", "/redoc")] == [404, 404]
 
 
 # ---- serving
@@ -268,7 +272,7 @@ class _Working:
 
 
 async def test_without_a_host_each_family_is_served_on_one_port() -> None:
-    server = http_server.server(an_app(Room()), host=None, port=0)
+    server = http_server.server(an_app(FakeService()), host=None, port=0)
     task = asyncio.create_task(http_server.serve(server, _Working(), grace=1))
     async with asyncio.timeout(30), aiohttp.ClientSession() as client:
         while not server.started:  # noqa: ASYNC110 - uvicorn tells nobody

@@ -56,20 +56,20 @@ def best_first(side: str, known: dict[str, str]) -> list[str]:
 def messages(frames: Sequence[bytes]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Each message, whole, and its only entry; numbers as the text that they are."""
     for frame in frames:
-        said = json.loads(frame, parse_float=str, parse_int=str)
-        (data,) = said["data"]
-        yield said, data
+        message = json.loads(frame, parse_float=str, parse_int=str)
+        (data,) = message["data"]
+        yield message, data
 
 
 def shapes(frames: Sequence[bytes]) -> set[str]:
     """All that a reader of a book could read wrongly, and that these messages have."""
     found: set[str] = set()
     known: dict[str, dict[str, str]] = {side: {} for side in SIDES}
-    gone: set[str] = set()
-    for said, data in messages(frames):
-        found.add(f"{said['type']} of {' '.join(said)}, {' '.join(data)}")
+    removed: set[str] = set()
+    for message, data in messages(frames):
+        found.add(f"{message['type']} of {' '.join(message)}, {' '.join(data)}")
         found |= _of_numbers(data)
-        if said["type"] == "snapshot":
+        if message["type"] == "snapshot":
             known = {side: dict(levels(data, side)) for side in SIDES}
             continue
         if data["bids"] and data["asks"]:
@@ -77,7 +77,7 @@ def shapes(frames: Sequence[bytes]) -> set[str]:
         for side in SIDES:
             named = [price for price, _ in levels(data, side)]
             if named:
-                found |= _of_side(side, named, gone)
+                found |= _of_side(side, named, removed)
             for price, quantity in levels(data, side):
                 found.add(_of_level(side, known[side], price, quantity))
                 known[side][price] = quantity
@@ -87,7 +87,7 @@ def shapes(frames: Sequence[bytes]) -> set[str]:
                 found.add(f"{side}: a level falls out")
                 if price in named:
                     found.add(f"{side}: a level falls out that the message names")
-                gone.add(price)
+                removed.add(price)
                 del known[side][price]
     return found
 
@@ -108,7 +108,7 @@ def _of_numbers(data: dict[str, Any]) -> set[str]:
     return found
 
 
-def _of_side(side: str, named: Sequence[str], gone: set[str]) -> set[str]:
+def _of_side(side: str, named: Sequence[str], removed: set[str]) -> set[str]:
     found = {f"{side} of {'one level' if len(named) == 1 else 'several levels'}"}
     order = [Decimal(price) for price in named]
     if len(set(named)) < len(named):
@@ -118,18 +118,18 @@ def _of_side(side: str, named: Sequence[str], gone: set[str]) -> set[str]:
         best_is_first, worst_is_first = (downward, upward) if side == "bids" else (upward, downward)
         how = "best first" if best_is_first else "worst first" if worst_is_first else "in no order"
         found.add(f"{side} {how}")
-    if gone & set(named):
+    if removed & set(named):
         found.add("a level named that comes back into view")
     return found
 
 
 def _of_level(side: str, known: dict[str, str], price: str, quantity: str) -> str:
     order = best_first(side, {**known, price: quantity})
-    place = order.index(price)
+    index = order.index(price)
     if price not in known:
-        where = "before the best" if not place else "after the last" if place == len(order) - 1 else "between"
+        where = "before the best" if not index else "after the last" if index == len(order) - 1 else "between"
         return f"{side}: addition {where}" if Decimal(quantity) else f"{side}: removal of what is not there"
-    which = "the best" if not place else "the tenth" if place == recordings.DEPTH - 1 else "another"
+    which = "the best" if not index else "the tenth" if index == recordings.DEPTH - 1 else "another"
     return f"{side}: {'another quantity' if Decimal(quantity) else 'removal'} of {which}"
 
 
@@ -181,9 +181,9 @@ def test_without_recordings_there_is_the_generated_feed_alone(tmp_path: Path, mo
 def test_only_one_module_reads_recordings() -> None:
     """So that what reads them runs on both feeds, and needs neither."""
     tests = recordings.TOP / "tests"
-    looking = {
+    scanning = {
         str(path.relative_to(tests))
         for path in tests.rglob("*.py")
         if re.search(r"AETHER_RECORDINGS|shared/data|recordings\.(BOOK|SPEC)\b", path.read_text())
     }
-    assert looking == {"aether_testing/recordings.py", "unit/test_recordings.py"}
+    assert scanning == {"aether_testing/recordings.py", "unit/test_recordings.py"}
