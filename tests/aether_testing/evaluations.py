@@ -25,7 +25,7 @@ READY, RECONCILING, STALLED = status.State.READY, status.State.RECONCILING, stat
 
 
 def inputs(platform: Platform | None, observed: Observed | None = None, **parts: Any) -> status.StatusInput:
-    """What a visit sees when nothing is odd about the platform itself."""
+    """The input of `compute_status` for a valid platform that is not paused."""
     usual: dict[str, Any] = {
         "generation": platform.generation if platform else 1,
         "paused": False,

@@ -1,7 +1,7 @@
 """Plays the rooms of platforms, as kwok plays their node: one server answers for the /status of every pod of theirs.
 
 What it says has the form of the rooms' own contract. A pod of ingest follows new settings once the operator has told it
-to look, as a kubelet would have it do at once, and not before: a nudge that is forgotten is seen.
+to look, as a kubelet would have it do at once, and not before: a forgotten config sync fails a test.
 """
 
 from __future__ import annotations

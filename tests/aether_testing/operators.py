@@ -436,11 +436,11 @@ class Operator:
         return found
 
     def reconciles(self) -> float:
-        """How many visits it made in this life, of every kind and outcome."""
+        """How many reconciles this process has made, of every controller and result."""
         return total(self.metrics(), RECONCILES)
 
     def wait_idle(self) -> None:
-        """Wait until no visit is under way: what was deleted before is not on anybody's mind any more."""
+        """Wait until no worker is active: no reconcile still uses an object that was deleted before."""
 
         def idle() -> bool:
             try:
@@ -448,7 +448,7 @@ class Operator:
             except OSError:  # it has just ended, or is not there yet
                 return False
 
-        until(idle, f"{self.name} visits nothing")
+        until(idle, f"{self.name} reconciles nothing")
 
     def written(self) -> float:
         """How many writes it made in this life by its own word: events apart, and the Lease is not among them."""
@@ -473,13 +473,13 @@ def _lines(text: str) -> list[dict[str, Any]]:
 
 
 def settled(operator: Operator, *, resyncs: int = 2, platforms: int = 1, deadline: float = DEADLINE) -> None:
-    """Wait until it visited every platform so many times more, and wrote nothing meanwhile.
+    """Wait until it has reconciled every platform so many times more without a write.
 
     Writes are those that the proxy saw; of an operator without one, those that it counts itself.
     """
 
     def state() -> tuple[int, object, float] | None:
-        """Which life, what was written, how many visits; nothing while it cannot be asked."""
+        """The life of the process, its writes and its reconciles; None while it does not answer."""
         life = operator.lives
         try:
             reconciles = operator.reconciles()

@@ -108,8 +108,9 @@ SCENARIOS: dict[str, tuple[tuple[Callable[[Stage], Any], ...], Callable[[Stage],
     "delete": ((create,), remove),
 }
 LEAST = {"create": 26, "edit": 2, "settings": 6, "delete": 0}
-"""Writes at the least: four Secrets, three of each other kind for the servers, eight for the rooms, a nudge, and the
-status; of the settings ConfigMap, budget, workload, two nudges and the status. A deletion is the collector's.
+"""Writes at the least: four Secrets, three of each other kind for the servers, eight for the components, a config
+sync, and the status; of the settings ConfigMap, budget, workload, two config syncs and the status. A deletion is the
+collector's.
 """
 KILLS: dict[str, Fault] = {
     "killed before": lambda stage: counting_proxy.KillBefore(stage.operator.kill),

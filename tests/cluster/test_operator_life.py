@@ -70,7 +70,7 @@ class Desk:
         """A new name, and nobody else has the one managed database."""
         for one in self.namespace.get("tp")["items"]:
             self.delete(one["metadata"]["name"])
-        self.operator.wait_idle()  # a visit that began before the deletion would claim the database again
+        self.operator.wait_idle()  # a reconcile from before the deletion would claim the database again
         self.plane.forget_managed()
         return f"{prefix}-{next(self.numbers)}"
 
@@ -405,7 +405,7 @@ def test_servers_are_claimed_only_in_their_order(desk: Desk) -> None:
     kafka, cache = (platform["spec"]["dataPlane"][one]["external"] for one in ("kafka", "redis"))
     good, kafka["port"] = kafka["port"], 1
     planes.put(desk.namespace, platform)
-    # What is taken is taken before the status of that visit is written.
+    # A server is claimed before the status of that reconcile is written.
     planes.until(desk.namespace, "SchemaReady", "True", name=name)
     planes.until(desk.namespace, "RedisReady", "True", name=name)
     with redis.Redis(host=cache["host"], port=cache["port"], protocol=2) as client:

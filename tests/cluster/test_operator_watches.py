@@ -1,4 +1,4 @@
-"""Watches that end, fail or fall silent, and lists that are older than the world: it is right all the same."""
+"""Watches that end, fail or fall silent, and outdated lists: the operator still reconciles correctly."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_stale_list_causes_no_deletion_and_no_scale_down(desk: Desk) -> None:
     try:
         desk.operator.start()  # a life that knows nothing but old lists
         desk.operator.wait_leading()
-        operators.until(lambda: desk.operator.reconciles() >= 1, "the next life has visited")
+        operators.until(lambda: desk.operator.reconciles() >= 1, "the restarted operator has reconciled")
         operators.settled(desk.operator, resyncs=0)
     finally:
         desk.proxy.serve_fresh()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aether_testing.namespaces import Namespace
 
 PROMPTLY: Final = 20.0
-"""Seconds; without a nudge a kubelet looks at a pod's files once in sixty to ninety."""
+"""Seconds; without a config sync a kubelet updates the files of a pod every sixty to ninety."""
 ROUNDS: Final = 5
 
 
