@@ -43,7 +43,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory, market_plane: DataPlane) 
 
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.campaign(full=20)
-def test_nothing_is_lost_or_doubled_when_a_part_dies(pipeline: Pipeline, part: str, rounds: int) -> None:
+def test_nothing_is_lost_or_duplicated_when_a_part_dies(pipeline: Pipeline, part: str, rounds: int) -> None:
     """In each round the part is ended once in order and once by kill -9, at random moments.
 
     Before each a book is told with a wrong checksum; whoever reads books, wherever, reads none that is not verified.

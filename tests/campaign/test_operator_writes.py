@@ -158,7 +158,7 @@ def _run(stage: Stage, scenario: str, number: int = 0, fault: Any = None) -> tup
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("faults", [KILLS, ANSWERS], ids=["killed", "refused"])
 @pytest.mark.campaign(full=1_000_000)  # in full: each fault at each write
-def test_whatever_happens_at_any_write_the_end_is_the_same(
+def test_failure_at_any_write_leads_to_the_same_end_state(
     stage: Stage, scenario: str, faults: dict[str, Fault], rounds: int
 ) -> None:
     seed = random.randrange(1 << 32)

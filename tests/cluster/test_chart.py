@@ -48,7 +48,7 @@ def test_helm_lint_reports_nothing() -> None:
     assert "0 chart(s) failed" in processes.run([charts.helm(), "lint", "--strict", CHART])
 
 
-def test_a_package_of_it_has_the_kinds(tmp_path: Path) -> None:
+def test_packaged_chart_contains_the_crds(tmp_path: Path) -> None:
     processes.run([charts.helm(), "package", CHART, f"--destination={tmp_path}"])
     (package,) = tmp_path.iterdir()
     with tarfile.open(package) as opened:
@@ -57,7 +57,7 @@ def test_a_package_of_it_has_the_kinds(tmp_path: Path) -> None:
     assert "aether-operator/values.schema.json" in names
 
 
-def test_the_kinds_are_rendered_as_they_are_and_kept() -> None:
+def test_crds_are_rendered_unchanged_and_kept_after_uninstall() -> None:
     crds = [one for one in rendered() if one["kind"] == "CustomResourceDefinition"]
     written = [yaml.safe_load(path.read_text()) for path in sorted((CHART.parents[1] / "crds/v1alpha1").glob("*.yaml"))]
     assert [one["spec"] for one in crds] == [one["spec"] for one in written]
@@ -86,7 +86,7 @@ def test_cluster_scoped_are_only_crds_policies_and_the_viewers_role() -> None:
     )
 
 
-def test_two_releases_share_no_name_of_the_whole_cluster() -> None:
+def test_two_releases_share_no_cluster_scoped_name() -> None:
     def wide(*words: str) -> set[str]:
         text = processes.run([charts.helm(), "template", *words, CHART, "--set", "crds.install=false"])
         things = [one for one in yaml.safe_load_all(text) if one]
@@ -119,7 +119,7 @@ def test_scheduling_values_apply_to_operator_and_data_plane_pods() -> None:
     assert release.operator_namespace == OPERATOR_NAMESPACE
 
 
-def test_what_is_the_operator_s_alone_is_on_its_pods() -> None:
+def test_operator_only_values_are_set_on_its_pods() -> None:
     affinity: Object = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
     resources = {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "2Gi"}}
     image = {"repository": "registry.example/aether/operator", "tag": "7", "pullPolicy": "Always"}
@@ -150,7 +150,7 @@ def test_operator_pods_carry_scrape_annotations_unless_values_say_otherwise() ->
     assert annotations(podAnnotations=off) == annotations() | off
 
 
-def test_a_digest_wins_over_a_tag() -> None:
+def test_digest_takes_precedence_over_a_tag() -> None:
     digest = "sha256:" + "a" * 64
     things = rendered(values={"image": {"repository": "r/o", "tag": "7", "digest": digest}})
     assert pod_of(things)["spec"]["containers"][0]["image"] == f"r/o@{digest}"
@@ -172,7 +172,7 @@ def test_service_image_defaults_to_this_version_unless_named() -> None:
     assert (named.service_image, named.version) == ("registry.example/service:1", "1")
 
 
-def test_another_configuration_makes_other_pods() -> None:
+def test_changed_configuration_changes_the_pods() -> None:
     def checksum(**values: Any) -> str:
         return str(pod_of(rendered(values=values))["metadata"]["annotations"]["checksum/config"])
 
@@ -241,11 +241,11 @@ def test_user_values_are_rendered_as_text(word: str) -> None:
         assert things(told) == json.loads(json.dumps(things(usual)).replace("usual", word))
 
 
-def test_the_metrics_are_reached_by_both_families() -> None:
+def test_metrics_service_is_dual_stack() -> None:
     assert only(rendered(), "Service")["spec"]["ipFamilyPolicy"] == "PreferDualStack"
 
 
-def test_the_fence_is_around_everything_that_the_operator_may_write() -> None:
+def test_fence_covers_everything_that_the_operator_may_write() -> None:
     things = rendered()
     verbs = {"create": "CREATE", "patch": "UPDATE", "update": "UPDATE", "delete": "DELETE"}
 

@@ -107,7 +107,7 @@ def test_uninstall_leaves_crds_the_fence_and_user_objects(installed: installer.H
     helm.kubectl.text("delete", "tradingplatform", "kept", f"--namespace={PLATFORM_NAMESPACE}")
 
 
-def test_an_upgrade_upgrades_the_kinds(installed: installer.Helm, tmp_path: Path) -> None:
+def test_chart_upgrade_upgrades_the_crds(installed: installer.Helm, tmp_path: Path) -> None:
     newer = tmp_path / "chart"
     shutil.copytree(CHART, newer)
     (path,) = (newer / "files/crds").glob("*tradingplatforms.yaml")
@@ -344,7 +344,7 @@ def test_unheld_lease_permits_nobody(installed: installer.Helm, pods: tuple[Pod,
     assert f"a token of no pod does not hold Lease {NAME}: nobody does" in nobody.applies()
 
 
-def test_while_there_is_no_lease_other_people_write_as_ever(installed: installer.Helm, pods: tuple[Pod, Pod]) -> None:
+def test_without_a_lease_other_users_can_still_write(installed: installer.Helm, pods: tuple[Pod, Pod]) -> None:
     hold(installed, f"{pods[0].name}_a1b2")
     until(lambda: bool(pods[1].applies()), "the second may not")
     installed.kubectl.text("delete", "lease", NAME, f"--namespace={OPERATOR_NAMESPACE}")

@@ -52,7 +52,7 @@ def test_status_shows_its_nodes_and_pods(control_plane: Cluster, tmp_path: Path)
     assert "node kwok: Ready" in done.stdout
 
 
-def test_a_context_that_is_not_there_is_named(control_plane: Cluster, tmp_path: Path) -> None:
+def test_unknown_context_is_named(control_plane: Cluster, tmp_path: Path) -> None:
     done = aether(control_plane, tmp_path, "status", context="nowhere")
     assert (done.returncode, done.stdout) == (problems.NotRunning.exit_code, "")
     assert f"context nowhere: not in the kubeconfig\nContexts: aether-{control_plane.name}" in done.stderr
@@ -162,7 +162,7 @@ def test_namespaced_view_role_is_enough_for_status(
     assert {"resource": "nodes", "namespace": ""} in told["unread"]
 
 
-def test_a_viewer_is_explained_what_is_the_matter(control_plane: Cluster, viewer: Path, tmp_path: Path) -> None:
+def test_viewer_can_use_explain(control_plane: Cluster, viewer: Path, tmp_path: Path) -> None:
     done = asked(viewer, tmp_path, "-c", PLUGIN, "explain", "tp/paper")
     assert done.returncode == 0
     assert [line.startswith(heading(control_plane, "viewing")) for line in done.stderr.splitlines()] == [True]

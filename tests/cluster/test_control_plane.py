@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aether_testing.namespaces import Namespace
 
 
-def test_it_is_the_version_that_its_module_names(control_plane: Cluster) -> None:
+def test_api_server_has_the_version_of_its_go_module(control_plane: Cluster) -> None:
     said = json.loads(control_plane.kubectl.text("version", "-o", "json"))
     version = program_builder.module("kubernetes").version_of("k8s.io/kubernetes/cmd/kubectl")
     assert said["serverVersion"]["gitVersion"] == said["clientVersion"]["gitVersion"] == version
@@ -37,7 +37,7 @@ def test_api_listens_on_loopback_and_is_verified_by_its_certificate(control_plan
         urllib.request.urlopen(control_plane.server, context=unknown, timeout=10)
 
 
-def test_keys_are_in_files_that_only_their_owner_reads(control_plane: Cluster) -> None:
+def test_key_files_are_readable_by_their_owner_only(control_plane: Cluster) -> None:
     state = control_plane.kubeconfig.parent
     secret = [path for path in state.rglob("*") if path.suffix in {".key", ".kubeconfig"} or path.name == "kubeconfig"]
     assert len(secret) > 10  # one for every speaker
@@ -75,7 +75,7 @@ def test_unrestricted_pod_is_rejected_in_the_namespaces_of_aether(control_plane:
             )
 
 
-def test_admission_policies_act(control_plane: Cluster, namespace: Namespace) -> None:
+def test_admission_policies_are_enforced(control_plane: Cluster, namespace: Namespace) -> None:
     policy = {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingAdmissionPolicy",

@@ -55,7 +55,7 @@ def test_audit_log_names_each_writer_since_a_mark(control_plane: Cluster, namesp
     assert ("", "configmaps", "create") in audits.used(here)
 
 
-def test_leases_and_events_are_apart(control_plane: Cluster, namespace: Namespace) -> None:
+def test_audit_log_counts_lease_writes_only_on_request(control_plane: Cluster, namespace: Namespace) -> None:
     mark = audits.mark(control_plane)
     namespace.apply({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "a"}})
     entries = [one for one in audits.since(control_plane, mark) if one.resource == "leases" and one.name == "a"]
@@ -117,7 +117,7 @@ def test_frozen_operator_is_silent_until_thawed_a_killed_one_ends(
         assert (one.alive, one.ended()) == (False, -signal.SIGKILL)
 
 
-def test_a_supervised_operator_lives_again_after_it_was_killed(place: operators.Place) -> None:
+def test_supervised_operator_is_restarted_after_a_kill(place: operators.Place) -> None:
     with place.operator(supervised=True) as one:
         one.wait_said("standing_by")
         first = one.pid

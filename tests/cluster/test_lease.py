@@ -68,7 +68,9 @@ async def waits(lease: leader_election.Lease) -> bool:
     return not lease.held
 
 
-async def test_the_first_gets_it_and_the_second_waits(candidates: Candidates, namespace: Namespace) -> None:
+async def test_first_candidate_acquires_the_lease_and_the_second_waits(
+    candidates: Candidates, namespace: Namespace
+) -> None:
     first, second = candidates.one("a_1", Clock()), candidates.one("b_2", Clock())
     await first.acquire()
     assert first.held
@@ -130,7 +132,7 @@ async def test_a_released_lease_is_free_at_once(candidates: Candidates, namespac
     assert record(namespace)["leaseTransitions"] == 1
 
 
-async def test_of_many_candidates_at_once_one_gets_it(candidates: Candidates) -> None:
+async def test_one_of_many_concurrent_candidates_acquires_the_lease(candidates: Candidates) -> None:
     several = [candidates.one(f"p{n}_x", Clock()) for n in range(8)]
     trying = [asyncio.create_task(one.acquire()) for one in several]
     async with asyncio.timeout(DEADLINE):

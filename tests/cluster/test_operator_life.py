@@ -507,7 +507,7 @@ def _evict(desk: Desk, pod: str) -> str:
     return desk.namespace.text("create", f"--raw={path}", "--filename=-", stdin=json.dumps(eviction))
 
 
-def test_replicas_come_and_go_with_their_budget(desk: Desk) -> None:
+def test_disruption_budget_follows_the_number_of_replicas(desk: Desk) -> None:
     name, platform = desk.ready_external()
     first = desk.child("pod", f"{name}-ingest-0")["metadata"]["uid"]
     platform["spec"]["components"] = {"ingest": {"replicas": 3}}
@@ -531,7 +531,7 @@ def test_replicas_come_and_go_with_their_budget(desk: Desk) -> None:
     assert desk.child("pod", f"{name}-ingest-0")["metadata"]["uid"] == first
 
 
-def test_ingest_is_not_started_before_its_secrets_are_there(desk: Desk) -> None:
+def test_ingest_is_not_started_before_its_secrets_exist(desk: Desk) -> None:
     name, platform = desk.external()
     for server in platform["spec"]["dataPlane"].values():
         server["external"]["secretName"] = f"later-{name}"
@@ -653,7 +653,7 @@ def test_volume_grows_where_its_class_allows_and_the_platform_waits(desk: Desk) 
         kubectl.text("patch", "storageclass", volumes.CLASS, grow.format("false"))
 
 
-def test_a_platform_is_never_ready_while_a_server_is_not(desk: Desk) -> None:
+def test_platform_is_never_ready_with_an_unready_server(desk: Desk) -> None:
     name, _ = desk.ready_managed()
     desk.edit("service", f"{name}-nats", {"metadata": {"annotations": {"desk.example/note": "x"}}})
     desk.namespace.text("patch", "tp", name, "--type=merge", "--patch", json.dumps(

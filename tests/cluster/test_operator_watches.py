@@ -103,7 +103,7 @@ def test_interrupted_watches_are_restarted(desk: Desk) -> None:
     desk.comes_back("networkpolicy", f"{NAME}-nats")
 
 
-def test_a_deleted_namespace_disturbs_no_other_and_comes_back(desk: Desk) -> None:
+def test_deleted_namespace_disturbs_no_other_and_can_be_recreated(desk: Desk) -> None:
     """Its Role goes with it, and every question about it is refused from then on."""
     other, lives = desk.other.name, desk.operator.lives
     waiting = planes.a_platform(desk.plane.external("none"), "waiting")

@@ -133,7 +133,7 @@ def test_unknown_word_of_a_command_is_detected(control_plane: Cluster, folder: P
         check(control_plane, command, folder, in_block=False)
 
 
-def test_every_manifest_is_one_that_the_api_server_takes(control_plane: Cluster) -> None:
+def test_api_server_accepts_every_documented_manifest(control_plane: Cluster) -> None:
     operators.install_kinds(control_plane)
     things: list[Any] = [
         thing

@@ -122,7 +122,7 @@ async def test_writes_are_numbered_in_order_and_reads_counted_separately(
     assert [one.number for one in proxy.writes] == [1]
 
 
-async def test_the_journal_has_the_sum_of_what_was_sent(
+async def test_recorded_write_has_the_hash_of_its_body(
     proxy: counting_proxy.Proxy, http: aiohttp.ClientSession, namespace: Namespace
 ) -> None:
     body = json.dumps(a_secret("a")).encode()
@@ -145,7 +145,7 @@ async def test_dry_runs_leases_and_events_do_not_count_as_writes(
     assert names(namespace) == set()
 
 
-async def test_what_counts_can_be_chosen(control_plane: Cluster, namespace: Namespace, tmp_path: Path) -> None:
+async def test_counted_requests_can_be_selected(control_plane: Cluster, namespace: Namespace, tmp_path: Path) -> None:
     with counting_proxy.between(control_plane, counts=lambda about: about.resource == "leases") as proxy:
         kubectl = dataclasses.replace(namespace.kubectl, kubeconfig=proxy.kubeconfig(tmp_path / "proxied"))
         lease = {
@@ -172,7 +172,7 @@ async def test_client_is_identified_by_its_token(
     assert seen(proxy) == [(1, "POST", "", 403, "", True)]
 
 
-async def test_many_writes_at_once_have_a_number_each(
+async def test_concurrent_writes_get_unique_numbers(
     proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace
 ) -> None:
     wanted = {f"s-{n}" for n in range(60)}
@@ -192,7 +192,7 @@ def posting(proxy: counting_proxy.Proxy, namespace: Namespace, name: str) -> sub
 
 
 @pytest.mark.parametrize(("fault", "applied"), [(KillBefore, False), (KillAfter, True)])
-def test_a_client_is_killed_before_or_after_its_second_write(
+def test_client_can_be_killed_before_or_after_its_second_write(
     proxy: counting_proxy.Proxy,
     namespace: Namespace,
     fault: Callable[[Callable[[], object]], counting_proxy.Fault],
@@ -237,7 +237,7 @@ async def test_injected_rejection_is_returned_and_nothing_is_applied(
 
 
 @pytest.mark.parametrize(("code", "after"), [(429, 7.0), (500, 0.0), (503, 7.0)])
-async def test_a_later_is_answered_with_when_and_nothing_is_applied(
+async def test_injected_retry_after_is_returned_and_nothing_is_applied(
     proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace, code: int, after: float
 ) -> None:
     proxy.at(1, counting_proxy.Answer(code, retry_after=7))
@@ -247,7 +247,7 @@ async def test_a_later_is_answered_with_when_and_nothing_is_applied(
     assert names(namespace) == set()
 
 
-async def test_an_answer_that_never_comes_though_it_was_applied(
+async def test_applied_write_can_be_left_without_a_response(
     proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace
 ) -> None:
     proxy.at(1, AppliedThenSilent())
@@ -257,14 +257,16 @@ async def test_an_answer_that_never_comes_though_it_was_applied(
     assert seen(proxy) == [(1, "POST", "", 201, "AppliedThenSilent", True)]
 
 
-async def test_a_silence_has_an_end(proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace) -> None:
+async def test_withheld_response_ends_the_connection_eventually(
+    proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace
+) -> None:
     proxy.at(1, AppliedThenSilent(longest=0.1))
     with pytest.raises(api_client.Unavailable, match=r"Disconnected|Reset|OSError"):
         await make(api, namespace, "a", deadline=DEADLINE)
     assert names(namespace) == {"a"}
 
 
-async def test_a_write_that_hangs_is_neither_answered_nor_applied(
+async def test_hanging_write_is_neither_answered_nor_applied(
     proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace
 ) -> None:
     proxy.at(1, Hang())
@@ -276,7 +278,7 @@ async def test_a_write_that_hangs_is_neither_answered_nor_applied(
     assert names(namespace) == {"a"}
 
 
-async def test_a_connection_that_is_reset_carries_nothing(
+async def test_reset_connection_applies_nothing(
     proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace
 ) -> None:
     proxy.at(1, Reset())
@@ -299,7 +301,7 @@ async def test_write_is_recorded_though_its_client_disconnected(
     assert names(namespace) == {"a"}
 
 
-def test_a_fault_cannot_be_planned_for_what_has_been(proxy: counting_proxy.Proxy, namespace: Namespace) -> None:
+def test_fault_cannot_be_planned_for_a_past_write(proxy: counting_proxy.Proxy, namespace: Namespace) -> None:
     with posting(proxy, namespace, "a") as one:
         one.communicate(timeout=DEADLINE)
     with pytest.raises(AssertionError, match="write 1 has come by already"):
@@ -345,7 +347,7 @@ def create(namespace: Namespace, name: str) -> None:
     namespace.text("create", "secret", "generic", name)
 
 
-async def test_events_of_a_watch_come_at_once(
+async def test_watch_events_are_forwarded_immediately(
     proxy: counting_proxy.Proxy, http: aiohttp.ClientSession, namespace: Namespace
 ) -> None:
     async with watching(http, namespace) as watch:
@@ -357,7 +359,9 @@ async def test_events_of_a_watch_come_at_once(
     await asyncio.to_thread(proxy.until, lambda now: now.watching == 0, "the client's going ended it")
 
 
-async def test_a_watch_is_cut(proxy: counting_proxy.Proxy, http: aiohttp.ClientSession, namespace: Namespace) -> None:
+async def test_watches_can_be_disconnected(
+    proxy: counting_proxy.Proxy, http: aiohttp.ClientSession, namespace: Namespace
+) -> None:
     async with watching(http, namespace) as watch:
         assert proxy.cut_watches() == 1
         with pytest.raises(aiohttp.ClientError):
@@ -411,7 +415,7 @@ async def test_swallowed_events_are_lost_and_the_watch_continues(
 
 
 @pytest.mark.parametrize("code", [410, 500])
-async def test_a_watch_ends_with_an_error_event(
+async def test_watches_can_end_with_an_error_event(
     proxy: counting_proxy.Proxy, http: aiohttp.ClientSession, namespace: Namespace, code: int
 ) -> None:
     async with watching(http, namespace) as watch:
@@ -425,7 +429,7 @@ async def test_a_watch_ends_with_an_error_event(
         assert await watch.event() == ("ADDED", "b")
 
 
-async def test_a_watch_that_the_server_ends_is_ended(
+async def test_watch_ended_by_the_server_ends_for_the_client(
     proxy: counting_proxy.Proxy, http: aiohttp.ClientSession, namespace: Namespace
 ) -> None:
     query = {"watch": "true", "resourceVersion": "0", "timeoutSeconds": "1"}

@@ -179,14 +179,14 @@ async def test_example_platform_is_valid(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("server", Server)
-async def test_storage_grows(desk: Desk, server: Server) -> None:
+async def test_storage_can_be_increased(desk: Desk, server: Server) -> None:
     await desk.sends(manifests.a_manifest({}), dry=False)
     for size in ("10241Mi", "11Gi", 21474836480):
         kept = await desk.edits("paper", {"dataPlane": {server.value: {"managed": {"storage": size}}}}, dry=False)
         assert kept["spec"]["dataPlane"][server.value]["managed"]["storage"] == size
 
 
-async def test_everything_else_is_an_edit_like_any_other(desk: Desk) -> None:
+async def test_other_fields_can_be_edited(desk: Desk) -> None:
     await desk.sends(manifests.a_manifest({}), dry=False)
     await desk.sends(manifests.a_manifest(manifests.ELSEWHERE, "elsewhere"), dry=False)
     resources = {"limits": {"cpu": "2", "memory": "2Gi"}}

@@ -288,7 +288,7 @@ async def _forget_owner(kafka: servers.Kafka) -> None:
 
 
 @pytest.mark.parametrize("server", THREE)
-async def test_a_server_is_nobodys_until_it_is_claimed(lone: dict[Server, Endpoint], server: Server) -> None:
+async def test_server_is_unclaimed_until_a_platform_claims_it(lone: dict[Server, Endpoint], server: Server) -> None:
     endpoint, asked_for_leave = lone[server], []
     for _ in range(2):
         report = await checks.check(server, endpoint)
@@ -326,7 +326,7 @@ async def test_another_platform_and_another_venue_are_rejected_by_name(
 
 
 @pytest.mark.parametrize("server", THREE)
-async def test_one_of_several_that_claim_at_once_has_it(lone: dict[Server, Endpoint], server: Server) -> None:
+async def test_one_of_several_concurrent_claims_succeeds(lone: dict[Server, Endpoint], server: Server) -> None:
     names = [f"p{nth}" for nth in range(6)]
     claims = (brokers.claim(server, lone[server], checks.another_owner(name=name), str, deadline=20) for name in names)
     reports = await asyncio.gather(*claims)
@@ -350,7 +350,7 @@ async def test_owner_whose_name_is_in_the_secret_is_not_named(lone: dict[Server,
 
 
 @pytest.mark.parametrize("server", THREE)
-async def test_who_does_not_lead_claims_nothing(lone: dict[Server, Endpoint], server: Server) -> None:
+async def test_process_that_does_not_lead_claims_nothing(lone: dict[Server, Endpoint], server: Server) -> None:
     class Lost(Exception):
         pass
 
@@ -380,7 +380,7 @@ async def test_first_remaining_record_decides_whatever_its_offset(
     assert (report.reason, "desk/late of" in report.message) == (Reason.SERVER_OWNED_BY_ANOTHER, True)
 
 
-async def test_the_owners_topic_is_kept_for_good(kafka: servers.Kafka, lone: dict[Server, Endpoint]) -> None:
+async def test_owner_topic_has_unlimited_retention(kafka: servers.Kafka, lone: dict[Server, Endpoint]) -> None:
     endpoint = lone[Server.KAFKA]
     await checks.claim(Server.KAFKA, endpoint, checks.PAPER)
     admin = AIOKafkaAdminClient(bootstrap_servers=f"{servers.HOST}:{kafka.port}")
@@ -440,7 +440,7 @@ async def _an_admin(kafka: servers.Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
         ),
     ],
 )
-def test_a_file_of_settings_has_what_kafkas_commands_need(settings: dict[str, Any], file: str) -> None:
+def test_settings_file_has_what_kafkas_commands_need(settings: dict[str, Any], file: str) -> None:
     plain: dict[str, Any] = {"host": "kafka.example.org", "port": 9092, "username": "", "password": SecretText("")}
     assert of_kafka.client_properties(Endpoint(**plain | settings)) == file
 

@@ -41,7 +41,7 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
         ("~* +ping +get +set", None),
     ],
 )
-async def test_a_command_or_key_that_is_not_allowed_is_named(tmp_path: Path, rights: str, lacking: str | None) -> None:
+async def test_denied_redis_command_or_key_is_named(tmp_path: Path, rights: str, lacking: str | None) -> None:
     acl = ("user default off", f"user aether on >{checks.PASSWORD} {rights}")
     with servers.redis_server(tmp_path, acl=acl) as one:
         report = await checks.check(Server.REDIS, one.endpoint(password=checks.PASSWORD))
@@ -52,7 +52,7 @@ async def test_a_command_or_key_that_is_not_allowed_is_named(tmp_path: Path, rig
         assert report.message.endswith(f"the login may not use {lacking}")
 
 
-async def test_a_replica_of_redis_cannot_be_written_to(tmp_path: Path) -> None:
+async def test_read_only_redis_replica_is_reported(tmp_path: Path) -> None:
     with servers.redis_server(tmp_path) as one:
         with redis.Redis(host=one.endpoint().host, port=one.port) as client:
             client.replicaof("127.0.0.1", 1)
@@ -61,7 +61,7 @@ async def test_a_replica_of_redis_cannot_be_written_to(tmp_path: Path) -> None:
     assert "replica" in report.message
 
 
-async def test_the_check_of_redis_leaves_no_key_and_touches_none(tmp_path: Path) -> None:
+async def test_redis_check_writes_and_changes_no_key(tmp_path: Path) -> None:
     with servers.redis_server(tmp_path) as one, redis.Redis(host=one.endpoint().host, port=one.port) as client:
         assert (await checks.check(Server.REDIS, one.endpoint("default", checks.PASSWORD))).ok
         assert client.dbsize() == 0
@@ -75,7 +75,7 @@ async def test_the_check_of_redis_leaves_no_key_and_touches_none(tmp_path: Path)
         ('publish: ["$JS.API.>", "md.>"], subscribe: ["_INBOX.>", "md.>"]', None),
     ],
 )
-async def test_a_subject_that_is_not_allowed_is_named(tmp_path: Path, permissions: str, lacking: str | None) -> None:
+async def test_denied_nats_subject_is_named(tmp_path: Path, permissions: str, lacking: str | None) -> None:
     user = f'{{ user: aether, password: "{checks.PASSWORD}", permissions: {{ {permissions} }} }}'
     with servers.nats_server(tmp_path, authorization=f"users: [ {user} ]") as one:
         report = await checks.check(Server.NATS, one.endpoint(password=checks.PASSWORD))

@@ -38,7 +38,7 @@ def test_up_brings_images_for_exactly_the_servers_of_a_platform() -> None:
     assert set(yaml.safe_load((CHART / "values.yaml").read_text())["dataPlaneImages"]) == set(installer.SERVERS)
 
 
-def test_the_chart_has_the_kinds_byte_for_byte() -> None:
+def test_chart_contains_the_crds_byte_for_byte() -> None:
     generated = {path.name: path.read_bytes() for path in (TOP / "crds/v1alpha1").glob("*.yaml")}
     assert generated
     assert {path.name: path.read_bytes() for path in (CHART / "files/crds").iterdir()} == generated

@@ -38,13 +38,13 @@ WHOLE: Final = SPEC | STATUS
 
 
 @pytest.mark.parametrize("path", FILES)
-def test_what_is_generated_is_what_is_committed(path: str) -> None:
+def test_generated_files_are_committed_unchanged(path: str) -> None:
     target = generator.TOP / path
     assert target.is_file(), f"{path} is missing: make crds"
     assert target.read_text(encoding="utf-8") == FILES[path], f"{path} is not of this code: make crds, make docs"
 
 
-def test_every_kind_is_written_and_nothing_else_is() -> None:
+def test_every_kind_has_a_crd_file_and_nothing_else() -> None:
     for folder in ("crds/v1alpha1", "helm/aether-operator/files/crds"):
         there = {f"{folder}/{one.name}" for one in (generator.TOP / folder).iterdir()}
         assert there == {path for path in FILES if str(Path(path).parent) == folder}
@@ -56,7 +56,7 @@ def test_crd_fits_the_annotation_of_kubectl_apply() -> None:
     assert max(sizes.values()) < LARGEST
 
 
-def test_every_pattern_is_about_the_whole_text() -> None:
+def test_every_pattern_is_anchored_at_both_ends() -> None:
     """A status is fitted to them so, and the API server would take a part."""
     patterns = {one["pattern"] for one in WHOLE.values() if "pattern" in one}
     assert patterns
@@ -73,7 +73,7 @@ def test_few_default_columns_each_with_a_simple_path() -> None:
 
 
 @pytest.mark.parametrize("path", WHOLE)
-def test_every_field_has_a_bound(path: str) -> None:
+def test_every_field_is_bounded(path: str) -> None:
     part = WHOLE[path]
     if part.get("x-kubernetes-int-or-string"):
         assert "maxLength" in part

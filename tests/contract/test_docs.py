@@ -110,7 +110,7 @@ def test_exit_code_page_lists_exactly_the_codes_of_the_program() -> None:
     assert len(rows) == len(problems.EXIT_CODES)
 
 
-def test_every_fault_ends_with_a_code_that_is_explained() -> None:
+def test_every_error_has_a_documented_exit_code() -> None:
     def below(kind: type[problems.AetherError]) -> list[type[problems.AetherError]]:
         return [kind, *(one for child in kind.__subclasses__() for one in below(child))]
 
@@ -139,7 +139,7 @@ def test_pages_show_the_newest_revision_of_the_schema() -> None:
     assert shown == {revisions.Revisions().head}
 
 
-def test_every_link_leads_to_something_that_is_committed_with_it() -> None:
+def test_every_link_leads_to_a_committed_file() -> None:
     there = {*committed(), *(folder for path in committed() for folder in path.parents)}
     broken = [
         f"{page.relative_to(TOP)}: {target}"

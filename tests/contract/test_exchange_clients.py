@@ -118,7 +118,7 @@ def test_kraken_python_sdk_keeps_books_whose_checksums_it_verifies(venue: venues
     assert [row[6] for row in output["trades"][0]["trades"]["XXBTZUSD"]] == list(range(1, 11))
 
 
-def test_the_python_sdk_sees_a_wrong_checksum(venue: venues.Venue) -> None:
+def test_kraken_python_sdk_detects_a_wrong_checksum(venue: venues.Venue) -> None:
     venue.admin("/faults/next", {"kind": "checksum", "count": 1, "symbol": "ETH/USD"})
     (books,) = run_script("sdk_books.py", venue.rest, venue.ws, "10", "400")["books"]
     assert set(books["mismatches"]) == {"ETH/USD"}, "and it subscribed again and went on"

@@ -170,7 +170,7 @@ def test_a_journal_belongs_to_one_process(tmp_path: Path) -> None:
         {"journal": "/nowhere/at/all"},
     ],
 )
-def test_settings_that_are_wrong_are_named_and_nothing_is_started(tmp_path: Path, settings: dict[str, Any]) -> None:
+def test_invalid_settings_are_named_and_nothing_is_started(tmp_path: Path, settings: dict[str, Any]) -> None:
     with venues.venue(tmp_path, started=False, **settings) as venue:
         ended = subprocess.run(
             [sys.executable, "-m", "aether_services", "exchange_sim"],

@@ -82,6 +82,6 @@ def test_invalid_recording_is_rejected_with_the_line(line: bytes) -> None:
         recordings.read([line], markets.MARKETS.values())
 
 
-def test_an_empty_recording_is_none() -> None:
+def test_empty_recording_is_rejected() -> None:
     with pytest.raises(recordings.InvalidRecording, match="nothing in it"):
         recordings.read([b"\n"], markets.MARKETS.values())

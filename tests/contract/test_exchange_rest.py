@@ -137,7 +137,7 @@ def test_invalid_body_is_rejected_within_the_envelope(
 
 
 @pytest.mark.parametrize("path", ["/0/private/Balance", "/0/private/AddOrder?validate=true", "/0/private/a/b"])
-def test_private_methods_know_no_key(venue: venues.Venue, path: str) -> None:
+def test_private_methods_reject_every_key(venue: venues.Venue, path: str) -> None:
     rejected = {"error": ["EAPI:Invalid key"]}
     assert venue.get(path) == rejected
     assert venue.post(path, b"nonce=1", "application/x-www-form-urlencoded") == rejected
@@ -248,7 +248,7 @@ def test_spreads_are_returned_since_a_time(venue: venues.Venue) -> None:
 
 
 @pytest.mark.parametrize("path", ["/faults", "/faults/next", "/journal/trades?symbol=BTC/USD"])
-def test_faults_are_not_to_be_had_where_clients_are(venue: venues.Venue, path: str) -> None:
+def test_fault_endpoints_are_not_on_the_client_port(venue: venues.Venue, path: str) -> None:
     assert venue.code(path) == 404
 
 

@@ -221,7 +221,7 @@ def test_a_candle_of_each_interval_begins_on_its_interval(client: venues.Client,
         assert candle["trades"] > 0
 
 
-def test_a_ticker_by_best_prices_comes_without_a_trade(client: venues.Client) -> None:
+def test_best_price_ticker_is_sent_without_a_trade(client: venues.Client) -> None:
     reply = client.request("subscribe", channel="ticker", symbol=["BTC/USD"], event_trigger="bbo", snapshot=False)
     assert reply["result"]["event_trigger"] == "bbo"
     first, second = client.next("ticker")["data"][0], client.next("ticker")["data"][0]

@@ -153,7 +153,7 @@ async def test_missing_output_is_unavailable_with_a_cause(plane: DataPlane, tmp_
 
 
 @pytest.mark.parametrize("name", ["kafka", "nats", "tables"])
-async def test_credentials_that_are_not_there_are_named(plane: DataPlane, tmp_path: Path, name: str) -> None:
+async def test_missing_credentials_are_named(plane: DataPlane, tmp_path: Path, name: str) -> None:
     output = outputs(plane, tmp_path)[name]
     (tmp_path / {"tables": "postgres"}.get(name, name) / "password").unlink()
     with pytest.raises(OutputUnavailable, match="password"):
@@ -201,7 +201,7 @@ async def test_two_writers_store_each_trade_once(plane: DataPlane, tmp_path: Pat
     assert len(stored(plane, symbol)) >= 399
 
 
-async def test_a_table_that_lost_what_it_had_is_noticed(plane: DataPlane, tmp_path: Path, symbol: Symbol) -> None:
+async def test_table_that_lost_progress_is_detected(plane: DataPlane, tmp_path: Path, symbol: Symbol) -> None:
     async with tables(plane, tmp_path).connected() as sink:
         await sink.deliver(trades(symbol, 1, 2, 3), [], {})
         plane.postgres.run(plane.database, f"UPDATE aether.ingest_progress SET trade_id = 1 WHERE symbol = '{symbol}'")
@@ -281,7 +281,7 @@ async def test_late_trade_changes_empty_minutes_up_to_the_next_trade(
     assert found["10:07"][:4] == (sixth,) * 4
 
 
-async def test_the_newest_decimals_of_a_market_count_for_its_candles(
+async def test_candles_use_the_newest_precision_of_their_market(
     plane: DataPlane, tmp_path: Path, symbol: Symbol
 ) -> None:
     one = tables(plane, tmp_path)
@@ -307,7 +307,7 @@ async def test_every_number_a_trade_may_have_is_stored_exactly(
     assert [tuple(row) for row in rows] == [(Decimal(price), Decimal(quantity)) for price, quantity in some]
 
 
-async def test_candles_wait_until_the_market_is_written_down(plane: DataPlane, tmp_path: Path, symbol: Symbol) -> None:
+async def test_candles_wait_until_the_instrument_is_stored(plane: DataPlane, tmp_path: Path, symbol: Symbol) -> None:
     one, done = tables(plane, tmp_path), {symbol: times.parse("2026-11-26T10:02:00Z")}
     async with one.connected() as sink:
         await sink.deliver(trades(symbol, 1), [], done)
@@ -396,7 +396,7 @@ async def connect_error(output: Output) -> str:
 # NATS.
 
 
-async def test_nats_has_one_subject_a_market(plane: DataPlane, tmp_path: Path, symbol: Symbol) -> None:
+async def test_nats_has_one_subject_per_market(plane: DataPlane, tmp_path: Path, symbol: Symbol) -> None:
     base = symbol.partition("/")[0]
     async with pipelines.listening(plane, f"md.trades.{base}.USD") as received:
         async with outputs(plane, tmp_path)["nats"].connected() as sink:

@@ -188,7 +188,7 @@ async def test_precision_increased_mid_session_is_fetched_again_at_once() -> Non
     assert rest.clock.seconds == clocks.Clock().seconds, "and nobody waited"
 
 
-async def test_a_number_that_never_fits_causes_no_storm_of_questions() -> None:
+async def test_number_beyond_any_precision_causes_no_request_storm() -> None:
     rest = Rest()
     rest.rows = [a_row(7, price="100.055")]
     async with rest.served() as kraken:
@@ -282,7 +282,7 @@ class ScriptedKraken(Kraken):
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(field=st.sampled_from(sorted(PAIR)), value=ANY, column=st.integers(0, 6), cell=ANY, last=ANY, whole=ANY)
-async def test_whatever_stands_in_whatever_field_ends_nothing(  # noqa: PLR0913 - a value for each
+async def test_any_value_in_any_field_is_survived(  # noqa: PLR0913 - a value for each
     field: str, value: Any, column: int, cell: Any, last: Any, whole: Any
 ) -> None:
     failure = Rejections()

@@ -152,7 +152,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_pages_have_commands_and_none_outside_of_blocks_for_them() -> None:
+def test_commands_on_pages_are_in_command_blocks() -> None:
     assert len(pages.typed()) > 50
     assert len(pages.mentioned()) > 50
     astray = [
@@ -165,7 +165,7 @@ def test_pages_have_commands_and_none_outside_of_blocks_for_them() -> None:
     assert astray == [], "a command stands in a block that is not sh"
 
 
-def test_of_every_line_it_is_decided_how_it_is_tested() -> None:
+def test_every_documented_line_has_a_way_to_test_it() -> None:
     assert [str(line) for line in pages.typed() if line.way is None] == []
     assert {line.way for line in pages.typed()} == set(Way)
 
@@ -238,11 +238,11 @@ def test_kubectl_commands_name_the_namespace_they_read() -> None:
         ("kubectl explain tp.spec", True, False),
     ],
 )
-def test_a_line_that_lacks_the_namespace_is_found(text: str, in_block: bool, lacks: bool) -> None:  # noqa: FBT001
+def test_line_without_a_namespace_is_detected(text: str, in_block: bool, lacks: bool) -> None:  # noqa: FBT001
     assert without_a_namespace(Line(page="", line=0, text=text, in_block=in_block)) is lacks
 
 
-def test_a_line_is_read_as_a_shell_reads_it() -> None:
+def test_line_is_parsed_as_a_shell_would() -> None:
     block = pages.Block(
         page="p", line=4, language="sh",
         text="A=1 B=$(x -o '{#}' | y) \\\n  z 'a b' > file   # c\n# nothing\n(cd q && w) &\n",

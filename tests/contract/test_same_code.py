@@ -39,6 +39,8 @@ def meaning(module: ModuleType, name: str) -> Any:
     ],
     ids=["secrecy", "traces", "listening"],
 )
-def test_both_sides_have_the_same_code(one: ModuleType, other: ModuleType, names: tuple[str, ...]) -> None:
+def test_operator_and_services_share_identical_copies(
+    one: ModuleType, other: ModuleType, names: tuple[str, ...]
+) -> None:
     for name in names:
         assert meaning(one, name) == meaning(other, name), name

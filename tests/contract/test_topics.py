@@ -62,7 +62,7 @@ def as_wanted(brokers: int = 3, **other: Any) -> ClusterState:
     return ClusterState(brokers=brokers, topics=found)
 
 
-def test_topics_that_are_as_they_should_be_need_nothing() -> None:
+def test_correct_topics_need_no_change() -> None:
     assert topics.plan(as_wanted()) == topics.TopicPlan()
 
 
@@ -76,13 +76,13 @@ def test_topic_has_three_replicas_and_tolerates_one_missing_broker(brokers: int,
     }  # fmt: skip
 
 
-def test_a_topic_with_fewer_copies_can_still_be_written_to() -> None:
+def test_topic_with_fewer_replicas_can_still_be_written_to() -> None:
     one_copy = as_wanted(replicas=1, settings=TOPICS[0].configs(1))
     plan = topics.plan(one_copy)
     assert (plan.has_changes, plan.warnings) == (False, ("topic md.trades has 1 instead of 3 replicas",))
 
 
-def test_only_what_is_declared_and_differs_is_changed() -> None:
+def test_only_differing_declared_settings_are_changed() -> None:
     settings = {**TOPICS[0].configs(3), "retention.ms": "1", "max.message.bytes": "7"}
     (change,) = topics.plan(as_wanted(settings=settings)).to_alter
     assert (change.name, change.settings) == ("md.trades", {"retention.ms": str(7 * DAY)})
@@ -188,7 +188,7 @@ async def test_foreign_topic_changes_are_reverted_and_undeclared_settings_stay(
     assert (live["retention.ms"][0], live["max.message.bytes"]) == (str(DAY), ("77777", 1))
 
 
-async def test_a_topic_of_others_keeps_its_partitions_and_its_records(
+async def test_existing_topic_keeps_its_partitions_and_records(
     kafka: servers.Kafka, admin: AIOKafkaAdminClient
 ) -> None:
     await admin.create_topics([NewTopic("md.trades", 2, 1), NewTopic("md.ticker", 2, 1)])
@@ -211,7 +211,7 @@ async def test_a_topic_of_others_keeps_its_partitions_and_its_records(
     assert {len(one["partitions"]) for one in await admin.describe_topics(["md.trades"])} == {2}
 
 
-async def test_two_at_once_do_each_other_no_harm(kafka: servers.Kafka, admin: AIOKafkaAdminClient) -> None:
+async def test_concurrent_topic_setups_do_not_conflict(kafka: servers.Kafka, admin: AIOKafkaAdminClient) -> None:
     del admin
     reports = await asyncio.gather(*(up(kafka) for _ in range(4)))
     assert all(report.ok and report.topics == NAMES for report, _ in reports)

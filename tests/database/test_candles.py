@@ -319,7 +319,7 @@ def a_minute(endpoint: Endpoint, volume: str, cost: str, trades: int) -> None:
         ("1e30", "1", "0.0"),
     ],
 )
-def test_a_vwap_is_cut_off_and_never_rounded(database: Endpoint, volume: str, cost: str, vwap: str) -> None:
+def test_vwap_is_truncated_and_never_rounded(database: Endpoint, volume: str, cost: str, vwap: str) -> None:
     a_minute(database, volume, cost, 1)
     assert run(database, "SELECT vwap::text FROM aether.candles_1h") == [(vwap,)]
 

@@ -33,7 +33,7 @@ def test_suitable_server_reports_its_versions(postgres: servers.Postgres, fresh:
     assert (report.timescale, report.message) == ("", "")
 
 
-def test_timescale_in_webassembly_is_a_timescale(timescale: Endpoint) -> None:
+def test_timescale_in_webassembly_passes_the_check(timescale: Endpoint) -> None:
     report = checked(timescale, Timescale.REQUIRED)
     assert report.ok
     assert report.version.startswith("17.")
@@ -129,7 +129,7 @@ def test_role_without_login_is_rejected(postgres: servers.Postgres, fresh: Endpo
     assert checked(fresh, username=name, password=SecretText(password)).reason is Reason.AUTHENTICATION_FAILED
 
 
-def test_a_database_that_is_not_there_is_named(fresh: Endpoint) -> None:
+def test_missing_database_is_named(fresh: Endpoint) -> None:
     report = checked(fresh, database="nowhere")
     assert report.reason is Reason.DATABASE_MISSING
     assert 'database "nowhere" does not exist' in report.message
@@ -171,7 +171,7 @@ def test_pg_partman_that_only_a_superuser_installs_lacks_a_permission(postgres: 
     assert "CREATE EXTENSION pg_partman SCHEMA partman" in report.message
 
 
-def test_timescale_that_is_required_and_not_there_is_missing(postgres: servers.Postgres, fresh: Endpoint) -> None:
+def test_missing_required_timescale_is_reported(postgres: servers.Postgres, fresh: Endpoint) -> None:
     report = checked(fresh, Timescale.REQUIRED)
     assert report.reason is Reason.TIMESCALE_MISSING
     assert report.version.startswith(f"{postgres.release.major}.")
@@ -193,7 +193,7 @@ def hang(endpoint: Endpoint) -> None:
         connection.exec_driver_sql("SELECT pg_sleep(60)")
 
 
-def test_a_session_is_cut_when_its_time_is_over(fresh: Endpoint) -> None:
+def test_session_is_closed_at_its_deadline(fresh: Endpoint) -> None:
     with pytest.raises(connections.ConnectionFailed) as error:
         hang(fresh)
     assert error.value.reason is Reason.UNREACHABLE

@@ -139,9 +139,7 @@ BEFORE = {"venue": None, "rows": True}
         (BEFORE | {"owner": ""}, UNKNOWN, Reason.VENUE_UNKNOWN),
     ],
 )
-def test_a_database_is_ours_by_its_owner_and_its_venue(
-    changes: dict[str, Any], ownership: Ownership, reason: Reason
-) -> None:
+def test_database_is_owned_by_platform_and_venue(changes: dict[str, Any], ownership: Ownership, reason: Reason) -> None:
     found = a_state(**a_maintained(Engine.PARTMAN, Partitioning(days=90.0)), **changes)
     assert plans.ownership(found, postgres.a_schema()) is ownership
     plan = planned_for(found)
@@ -260,7 +258,7 @@ def test_paused_policy_is_not_resumed_over_data_it_would_drop() -> None:
     assert paused.in_force is None
 
 
-def test_partitions_that_were_only_detached_are_not_dropped_unasked() -> None:
+def test_detached_partitions_are_not_dropped_without_consent() -> None:
     assert retention_steps(Partitioning(days=20, drops=False, older=True), recorded=20, desired=30) == ([], 1)
     assert retention_steps(Partitioning(days=20, drops=False), recorded=20, desired=30) == (
         ["keep trades for 30 days"],
@@ -325,7 +323,7 @@ def test_shorter_retention_reports_exactly_what_it_would_drop() -> None:
     [(4, 3, False), (3, 3, True), (4, 10, False), (4, 11, True)],
     ids=["enough ahead", "too few ahead", "within the retention", "older than it"],
 )
-def test_maintenance_is_due_when_partitions_lack_or_are_too_old(*, newest: int, oldest: int, due: bool) -> None:
+def test_maintenance_is_due_for_missing_or_expired_partitions(*, newest: int, oldest: int, due: bool) -> None:
     partitioning = Partitioning(engine=Engine.PARTMAN, days=10, partitions=(a_part(oldest), a_part(-newest)))
     assert policies.maintenance_due(pg_catalog.GROWING_TABLES["trades"], partitioning, NOW) is due
 
@@ -341,7 +339,7 @@ def test_no_column_is_float_and_every_timestamp_has_a_zone() -> None:
     assert not {"FLOAT", "REAL", "DOUBLE"} & set(message.upper().split())
 
 
-def test_there_is_one_head() -> None:
+def test_migrations_have_one_head() -> None:
     revisions = Revisions()
     assert revisions.knows(revisions.head)
     assert not revisions.knows(revisions.head[:-1])
@@ -464,7 +462,7 @@ def test_manual_login_is_described_with_its_complete_statements() -> None:
     )
 
 
-def test_no_login_may_delete_or_change_the_form_of_anything() -> None:
+def test_no_login_may_delete_rows_or_alter_tables() -> None:
     for rights in PRIVILEGES.values():
         assert rights.writes.keys() <= TABLES.keys()
         assert {one for privileges in rights.writes.values() for one in privileges} <= {"INSERT", "UPDATE"}

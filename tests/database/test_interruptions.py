@@ -163,7 +163,7 @@ def test_table_locked_by_another_session_is_not_awaited(postgres: servers.Postgr
     assert [one.repaired for one in ensure(fresh, desired, leader).drift] == [True]
 
 
-def test_a_leader_that_was_followed_by_another_writes_nothing(postgres: servers.Postgres, fresh: Endpoint) -> None:
+def test_replaced_leader_writes_nothing(postgres: servers.Postgres, fresh: Endpoint) -> None:
     old, new = servers.a_leader(), servers.a_leader()
     assert ensure(fresh, servers.a_schema(trades_days=10, logins={}), old).ok
     assert ensure(fresh, servers.a_schema(trades_days=20, logins={}), new).days.get("trades") == 20

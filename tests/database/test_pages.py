@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from aether_operator.observed.endpoints import Endpoint
 
 
-def test_every_statement_of_the_pages_is_one_that_postgresql_runs(postgres: servers.Postgres, fresh: Endpoint) -> None:
+def test_postgresql_runs_every_documented_statement(postgres: servers.Postgres, fresh: Endpoint) -> None:
     assert migrator.ensure_schema(fresh, servers.a_schema(), servers.a_leader(), deadline=60).ok
     empty = postgres.database()
     blocks = pages.blocks("sql")

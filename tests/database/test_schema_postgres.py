@@ -98,7 +98,7 @@ def test_database_is_denied_to_its_platform_at_another_venue(postgres: servers.P
     assert ensure(fresh, servers.a_schema()).ok
 
 
-def test_one_of_many_platforms_that_claim_at_once_has_it(fresh: Endpoint) -> None:
+def test_one_of_many_concurrent_platform_claims_succeeds(fresh: Endpoint) -> None:
     many_desired = [servers.a_schema(owner=f"desk/p{nth} of namespace 1", logins={}) for nth in range(4)]
     with concurrent.futures.ThreadPoolExecutor(len(many_desired)) as threads:
         for _ in range(2):  # the first time somebody may be told that another session is at it
@@ -108,7 +108,7 @@ def test_one_of_many_platforms_that_claim_at_once_has_it(fresh: Endpoint) -> Non
 
 
 @pytest.mark.parametrize(("created", "reason"), [(-1, Reason.READY), (1, Reason.VENUE_UNKNOWN)])
-def test_an_unwritten_venue_is_that_of_who_claimed_it(
+def test_unrecorded_venue_is_that_of_the_claiming_platform(
     postgres: servers.Postgres, fresh: Endpoint, created: int, reason: Reason
 ) -> None:
     assert ensure(fresh, servers.a_schema()).ok
@@ -134,7 +134,7 @@ def test_database_with_trades_but_no_owner_is_not_claimed(postgres: servers.Post
     assert ensure(fresh, servers.a_schema()).reason is Reason.VENUE_UNKNOWN
 
 
-def test_timescale_required_where_it_is_not_changes_nothing(fresh: Endpoint) -> None:
+def test_required_but_missing_timescale_changes_nothing(fresh: Endpoint) -> None:
     with servers.statements() as writes:
         report = ensure(fresh, servers.a_schema(timescale=Timescale.REQUIRED))
     assert (report.reason, writes) == (Reason.TIMESCALE_MISSING, [])
@@ -386,7 +386,7 @@ def test_drift_only_a_person_can_repair_is_named_and_left(
     assert writes == []
 
 
-def test_people_may_read_and_nothing_else(postgres: servers.Postgres, fresh: Endpoint) -> None:
+def test_reader_login_may_only_read(postgres: servers.Postgres, fresh: Endpoint) -> None:
     desired = servers.a_schema()
     assert ensure(fresh, desired).ok
     postgres.run(fresh.database, trade(0))
@@ -517,7 +517,7 @@ def test_without_createrole_the_schema_migrates_and_manual_steps_are_named(
     assert limit in report.warnings
 
 
-def test_temporary_tables_that_only_the_owner_can_allow_are_named(postgres: servers.Postgres, fresh: Endpoint) -> None:
+def test_temporary_table_grant_that_needs_the_owner_is_named(postgres: servers.Postgres, fresh: Endpoint) -> None:
     desired = servers.a_schema()
     postgres.run("postgres", f"REVOKE TEMPORARY ON DATABASE {fresh.database} FROM PUBLIC")
     assert ensure(fresh, desired).ok  # the owner lets it

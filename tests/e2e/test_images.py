@@ -41,7 +41,7 @@ def source(tmp_path: Path) -> Path:
 CATALOGUE: Sequence[images.Image] = (images.Image(name=NAME, folder=NAME),)
 
 
-def test_only_what_changed_is_built_again(machine: machines.Machine, at: paths.Paths, source: Path) -> None:
+def test_only_changed_images_are_rebuilt(machine: machines.Machine, at: paths.Paths, source: Path) -> None:
     before = machine.snapshot(NAME)
     (first,) = image_builder.build(at, source, QUIET, CATALOGUE)
     (again,) = image_builder.build(at, source, QUIET, CATALOGUE)

@@ -93,7 +93,7 @@ sys.stdin.readline()
 """Another Kubernetes, which leaves everywhere what Kubernetes leaves."""
 
 
-def test_another_kubernetes_beside_it_changes_nothing_that_is_compared(tmp_path: Path) -> None:
+def test_other_kubernetes_on_the_machine_does_not_disturb_the_comparison(tmp_path: Path) -> None:
     # It has namespaces of its own as well, which it takes for the machine, so that the real one stays clean.
     with machines.isolated(tmp_path / "theirs") as theirs:
         them = theirs.snapshot("under-test")
@@ -137,7 +137,7 @@ def test_other_settings_for_a_running_cluster_are_rejected_by_name(at: paths.Pat
         startup.up(at, replace(clusters.CONTROL_PLANE, egress=True), QUIET)
 
 
-def test_killing_the_holder_leaves_nothing_running_and_up_heals(machine: machines.Machine, at: paths.Paths) -> None:
+def test_killing_unshare_leaves_nothing_running_and_up_repairs(machine: machines.Machine, at: paths.Paths) -> None:
     before = machine.snapshot(at.name)
     cluster = startup.up(at, NODE, QUIET)
     namespace = namespaces.create(cluster, "healed")
@@ -215,7 +215,7 @@ def test_a_component_that_cannot_start_fails_up_with_its_cause(
     assert machine.snapshot(at.name).changes_since(before) == {}
 
 
-def test_status_is_a_page_for_people_and_json_for_scripts(at: paths.Paths, tmp_path: Path) -> None:
+def test_status_is_a_page_or_json(at: paths.Paths, tmp_path: Path) -> None:
     home = {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_DATA_HOME": str(tmp_path / "data")}
 
     def aether(*words: str) -> subprocess.CompletedProcess[str]:

@@ -194,7 +194,7 @@ def test_pods_survive_a_dead_component_whose_cause_is_one_line(node: Cluster, no
     assert "kube-scheduler was killed by SIGKILL" in (state / "logs" / "supervisor.log").read_text()
 
 
-def test_the_node_s_volumes_class_is_the_default(node: Cluster) -> None:
+def test_storage_class_of_the_node_is_the_default(node: Cluster) -> None:
     (one,) = node.kubectl.get("storageclasses")["items"]
     assert one["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true"
     assert kubectl_client.condition(node.kubectl.get("nodes")["items"][0], "Ready") == "True"

@@ -289,7 +289,7 @@ while ! grep -q {e2e_platform.PLATFORM} "$HOME/watched"; do kill -0 $watching; d
 kill $watching"""
 
 
-def test_every_command_of_the_pages_works(shared: Up) -> None:
+def test_every_documented_command_works(shared: Up) -> None:
     seen = set[str]()
     with shared.e2e.forwarded(f"svc/{e2e_platform.PLATFORM}-postgres", 5432) as port:
         for block in pages.blocks("sh"):

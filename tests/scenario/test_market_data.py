@@ -54,7 +54,7 @@ def _more_trades(pipeline: Pipeline, count: int = 5) -> None:
         time.sleep(0.05)
 
 
-def test_trades_books_and_tickers_arrive_everywhere_as_they_happened(pipeline: Pipeline) -> None:
+def test_trades_books_and_tickers_arrive_in_every_output(pipeline: Pipeline) -> None:
     with pipeline.ingest() as ingest:
         _more_trades(pipeline)
         _wait_and_compare(pipeline, ingest)
@@ -70,7 +70,7 @@ def test_trades_books_and_tickers_arrive_everywhere_as_they_happened(pipeline: P
         assert ingest.end() == 0
 
 
-async def test_nats_has_each_market_on_a_subject_of_its_own(pipeline: Pipeline) -> None:
+async def test_nats_has_a_subject_per_market(pipeline: Pipeline) -> None:
     with pipeline.ingest():
         async with (
             pipelines.listening(pipeline.plane, "md.book.BTC.USD") as books,
@@ -101,7 +101,7 @@ async def test_unverified_book_is_withdrawn_everywhere_and_recovers(pipeline: Pi
 
 
 @pytest.mark.parametrize("kind", ["drop", "double"])
-def test_a_message_that_is_lost_or_comes_twice_costs_nothing(pipeline: Pipeline, kind: str) -> None:
+def test_lost_or_duplicate_message_loses_no_trade(pipeline: Pipeline, kind: str) -> None:
     """Though the venue's REST refuses at first to tell what is missing."""
     with pipeline.ingest() as ingest:
         pipeline.venue.admin("/faults/too-many-requests", {"seconds": 60})
@@ -145,7 +145,7 @@ def test_silent_channels_are_named_and_cost_no_trade(pipeline: Pipeline) -> None
         _wait_and_compare(pipeline, ingest)
 
 
-def test_a_venue_that_disconnects_or_dies_is_connected_to_again(pipeline: Pipeline) -> None:
+def test_venue_is_reconnected_after_a_disconnect_or_crash(pipeline: Pipeline) -> None:
     with pipeline.ingest() as ingest:
         pipeline.venue.admin("/faults/disconnect", {})
         ingest.until(lambda: ingest.status().feed.reconnects >= 1, "the connection has ended")
@@ -241,7 +241,7 @@ def _assert_no_gap(received: list[bytes], pairs: Sequence[str]) -> None:
         assert not ids or ids == list(range(ids[0], ids[-1] + 1)), f"{symbol} lacks a trade"
 
 
-def test_live_settings_that_are_wrong_change_nothing(pipeline: Pipeline) -> None:
+def test_invalid_live_settings_change_nothing(pipeline: Pipeline) -> None:
     with pipeline.ingest() as ingest:
         digest = ingest.status().settings
         (ingest.folder / "live.json").write_text('{"version": 1, "pairs": ["btc"], "replicas": 0}')
@@ -309,7 +309,7 @@ async def test_books_without_a_successor_are_withdrawn_at_shutdown(pipeline: Pip
     )
 
 
-def test_wrong_settings_end_it_with_the_name_of_each(pipeline: Pipeline) -> None:
+def test_invalid_settings_end_ingest_and_are_all_named(pipeline: Pipeline) -> None:
     with ingests.ingest(
         pipeline.folder / "wrong",
         pipeline.plane,
@@ -328,7 +328,7 @@ def test_wrong_settings_end_it_with_the_name_of_each(pipeline: Pipeline) -> None
             assert name in one.log
 
 
-def test_its_metrics_have_the_names_that_users_know(pipeline: Pipeline) -> None:
+def test_metrics_keep_their_established_names(pipeline: Pipeline) -> None:
     with pipeline.ingest() as ingest:
         names = (
             "kraken_ws_messages_total", "kraken_ws_kafka_publish_duration_seconds_bucket",

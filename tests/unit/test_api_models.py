@@ -59,5 +59,5 @@ def test_a_data_plane_has_exactly_the_servers() -> None:
     assert [plane.of(server) for server in Server] == [plane.postgres, plane.kafka, plane.nats, plane.redis]
 
 
-def test_what_selects_a_component_is_on_its_children() -> None:
+def test_selector_labels_are_on_the_children() -> None:
     assert labels.selector("paper", "kafka").items() < labels.for_child("paper", "kafka").items()

@@ -83,7 +83,7 @@ def test_validation_message_contains_no_value_of_the_spec() -> None:
     assert "canary" not in " ".join(found)
 
 
-def test_a_name_as_long_as_allowed_is_allowed() -> None:
+def test_name_of_maximum_length_is_valid() -> None:
     assert isinstance(parsing.parse(raw({}, "a" * MAX_NAME_LENGTH)), platforms.Platform)
 
 

@@ -16,7 +16,7 @@ def test_latency_has_two_percentiles_in_milliseconds_and_the_ratio() -> None:
     assert {one["ratio"] for one in lines} == {2}
 
 
-def test_a_throughput_is_better_when_it_is_more() -> None:
+def test_higher_throughput_gives_a_ratio_above_one() -> None:
     figure = benchmarks.Figure(name="x", value=30, unit="1/s", peer="p", peer_value=10, less_is_better=False)
     assert json.loads(figure.line())["ratio"] == 3
 

@@ -152,7 +152,7 @@ def test_fast_path_reads_every_recorded_update_with_its_time(frames: Sequence[by
 
 
 @pytest.mark.parametrize("second", ["6a", "60", "7 ", "\u0663\u0663"])
-def test_a_second_that_is_none_is_left_to_the_rules(second: str, frames: Sequence[bytes]) -> None:
+def test_fast_path_declines_an_invalid_second(second: str, frames: Sequence[bytes]) -> None:
     book, (snapshot, update, *_) = a_book(), frames
     known = fast_path.for_book(book)
     assert by_rules(book, snapshot)
@@ -162,7 +162,7 @@ def test_a_second_that_is_none_is_left_to_the_rules(second: str, frames: Sequenc
     assert by_fast_path(book, changed.encode(), known) is None
 
 
-def test_to_apply_an_update_again_changes_nothing(frames: Sequence[bytes]) -> None:
+def test_update_is_idempotent(frames: Sequence[bytes]) -> None:
     """What a lane may have applied in part is applied again by the rules."""
     book = a_book()
     for frame in frames:
@@ -172,7 +172,7 @@ def test_to_apply_an_update_again_changes_nothing(frames: Sequence[bytes]) -> No
         assert levels(book) == before
 
 
-def test_without_its_trailing_zeros_a_number_is_still_the_same(frames: Sequence[bytes]) -> None:
+def test_number_without_trailing_zeros_is_the_same(frames: Sequence[bytes]) -> None:
     snapshot, *rest = frames
     short = [
         re.sub(rb"(\.[0-9]*?)0+(?=[,}])", rb"\1", frame).replace(b".,", b",").replace(b".}", b"}") for frame in rest
@@ -192,7 +192,7 @@ def test_number_not_representable_in_the_market_is_rejected(number: str) -> None
 
 
 @pytest.mark.parametrize("quantity", ["3.", "0."])
-def test_a_point_without_decimals_is_no_number(quantity: str) -> None:
+def test_number_with_a_trailing_point_is_invalid(quantity: str) -> None:
     book = a_book(price_digits=0, quantity_digits=0)
     assert not book.snapshot([written("10", quantity)], [], books.checksum([], [(10, 3)]))
     assert book.unusable is UnusableReason.MALFORMED

@@ -29,7 +29,7 @@ def test_ports_and_port_names_are_unique_and_valid() -> None:
     assert all(0 < len(row.port_name) <= 15 for row in rows)
 
 
-def test_usual_requests_are_below_usual_limits() -> None:
+def test_default_requests_are_below_default_limits() -> None:
     rows = [row.resources for row in servers.SERVERS.values()] + [
         row.resources for row in components.COMPONENTS.values()
     ]

@@ -20,7 +20,7 @@ def read(pair: certificates.Pair) -> x509.Certificate:
     return x509.load_pem_x509_certificate(pair.certificate)
 
 
-def test_a_server_is_believed_for_its_hosts_and_no_others() -> None:
+def test_server_certificate_is_valid_for_its_hosts_only() -> None:
     leaf = read(certificates.issue(certificates.IDENTITIES["apiserver"], CA, now=NOW))
     policy = PolicyBuilder().store(Store([read(CA)])).time(NOW)
     for host in ("127.0.0.1", "10.96.0.1"):

@@ -46,7 +46,7 @@ def test_kubectl_still_runs_where_the_venue_is_unknown(tmp_path: Path, kinds: An
     assert done.stderr.splitlines() == [f"Context dev  {command_line.SERVER}  {message}"]
 
 
-def test_logs_of_a_workload_are_kubectl_s(tmp_path: Path, kubectl: Path) -> None:
+def test_workload_logs_are_read_by_kubectl(tmp_path: Path, kubectl: Path) -> None:
     done = command_line.aether_process(
         tmp_path, "logs", "deploy/web", "--context", "dev", "-f", "--lines", "3", assets=kubectl
     )

@@ -78,7 +78,7 @@ def test_without_a_pod_the_market_is_unserved(tmp_path: Path) -> None:
         a_reader(a_kubectl(tmp_path, [a_pod("paper-ingest-0", phase="Pending")])).read()
 
 
-def test_that_ingest_is_not_reached_is_something_else(tmp_path: Path) -> None:
+def test_unreachable_ingest_is_distinguished(tmp_path: Path) -> None:
     unavailable = "Error from server (ServiceUnavailable): error trying to reach service"
     with pytest.raises(problems.NotReady, match=r"not reachable: .*ServiceUnavailable"):
         a_reader(a_kubectl(tmp_path, TWO, p0=unavailable, p1=NOT_FOUND)).read()

@@ -92,7 +92,7 @@ def test_extra_labels_reach_children_and_pods_but_never_override_ours() -> None:
         assert thing["metadata"]["labels"][labels.PLATFORM] == "paper"
 
 
-def test_every_service_is_reached_by_both_families() -> None:
+def test_every_service_is_dual_stack() -> None:
     found = [one for which, one in _children(observations.a_platform()).items() if which.kind == "Service"]
     assert len(found) == 6
     assert {one["spec"]["ipFamilyPolicy"] for one in found} == {"PreferDualStack"}
@@ -246,7 +246,7 @@ def test_damaged_credentials_are_replaced_and_the_pod_changes_with_them(how: str
     assert all(again[one]["data"] == first.children[one]["data"] for one in others)
 
 
-def test_nothing_is_started_with_the_credentials_of_others() -> None:
+def test_servers_are_not_started_with_foreign_credentials() -> None:
     foreign = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "paper-postgres", "labels": {}}, "data": {}}
     observed = observations.empty(children={Ref("Secret", "paper-postgres"): foreign})
     assert Ref("StatefulSet", "paper-postgres") not in _children(observations.a_platform(), observed)
@@ -320,7 +320,7 @@ def test_external_server_is_reached_with_the_address_and_login_given() -> None:
         ),
     ],
 )
-def test_what_a_login_lacks_is_named(secret: dict[str, str] | None, expected: desired.Missing) -> None:
+def test_missing_key_of_a_login_is_named(secret: dict[str, str] | None, expected: desired.Missing) -> None:
     platform = observations.an_external_platform()
     observed = dataclasses.replace(NOTHING, secrets={"my-kafka": secret})
     assert desired.endpoint(Server.KAFKA, platform, observed) == expected
@@ -362,7 +362,7 @@ def test_managed_server_without_a_pod_is_not_contacted() -> None:
     assert not desired.is_serving(Server.NATS, platform, observations.with_objects(observed, live))
 
 
-def test_a_login_s_name_is_never_cut_by_postgresql() -> None:
+def test_login_name_fits_postgresqls_limit() -> None:
     assert max(len(f"_{user.value}") for user in DatabaseUser) + MAX_DATABASE_LENGTH <= 63
 
 

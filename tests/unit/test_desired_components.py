@@ -104,7 +104,7 @@ def test_each_replica_knows_its_name_its_peers_and_release() -> None:
         ("a/service:1@sha256:0123456789abcdef", "0123456789ab"),
     ],
 )
-def test_a_release_is_called_as_its_image_is(image: str, version: str) -> None:
+def test_release_version_is_the_image_tag(image: str, version: str) -> None:
     assert observations.a_release(service_image=image).version == version
     told = _told(_children(observations.a_platform(), service_image=image))
     assert told["AETHER_RELEASE"] == version
@@ -162,7 +162,7 @@ def test_ingest_starts_only_once_we_own_each_server(server: Server, ownership: O
     assert INGEST in _children(platform, observed)
 
 
-def test_ingest_starts_whatever_a_server_it_does_not_use_is() -> None:
+def test_ingest_start_ignores_servers_it_does_not_use() -> None:
     platform = observations.a_platform()
     observed = _known(
         observations.without(observations.created(platform), INGEST), Ownership.OWNED_BY_ANOTHER, Server.REDIS
@@ -180,7 +180,7 @@ def test_running_components_stay_while_server_ownership_is_unknown(ownership: Ow
 
 
 @pytest.mark.parametrize("server", COMPONENTS[Component.INGEST].servers)
-def test_ingest_that_runs_is_stopped_once_a_server_is_anothers(server: Server) -> None:
+def test_running_ingest_is_stopped_once_another_owns_a_server(server: Server) -> None:
     platform = observations.an_external_platform()
     made = _children(platform, _known(observations.created(platform), Ownership.OWNED_BY_ANOTHER, server))
     assert INGEST not in made
@@ -203,7 +203,7 @@ def test_edited_address_reaches_ingest_only_once_we_own_the_server(server: Serve
     assert "another-login" in json.dumps(_pod(sure)["volumes"])
 
 
-def test_ingest_of_another_venue_waits_until_servers_are_ours() -> None:
+def test_ingest_for_another_venue_waits_until_servers_are_ours() -> None:
     observed = observations.created(observations.an_external_platform())
     anew = observations.an_external_platform(**KRAKEN)
     for server in COMPONENTS[Component.INGEST].servers:
@@ -240,7 +240,7 @@ def test_live_settings_are_one_json_line_in_a_fixed_order() -> None:
     assert configmaps.digest(text) == "c4ea61122bf5"
 
 
-def test_the_usual_pairs_are_those_of_the_simulated_venue() -> None:
+def test_default_pairs_are_those_of_the_simulated_venue() -> None:
     pairs = json.loads(_settings()["data"]["live.json"])["pairs"]
     assert len(pairs) == 10
     assert pairs == sorted(pairs)

@@ -14,7 +14,7 @@ from aether_services.domain.times import Nanoseconds
 
 
 @given(units=st.integers(-(10**30), 10**30), digits=st.integers(0, 18))
-def test_units_become_an_amount_and_text_and_come_back(units: int, digits: int) -> None:
+def test_units_convert_to_amount_and_text_and_back(units: int, digits: int) -> None:
     amount = decimals.unscaled(units, digits)
     assert decimals.scaled(amount, digits) == units
     assert Decimal(decimals.text(units, digits)) == amount
@@ -28,7 +28,7 @@ def test_amount_not_representable_in_units_is_rejected(amount: str) -> None:
 
 
 @given(at=st.integers(0, 4 * 10**18).map(Nanoseconds))
-def test_a_time_is_written_with_nanoseconds_and_read_again(at: Nanoseconds) -> None:
+def test_time_is_formatted_with_nanoseconds_and_parsed_again(at: Nanoseconds) -> None:
     assert times.parse(times.text(at)) == at
     assert times.from_datetime(times.to_datetime(at)) == at - at % 1000
 

@@ -29,7 +29,7 @@ def the_platform(folder: str) -> platforms.Platform:
     return read
 
 
-def test_up_s_example_is_one_of_them() -> None:
+def test_example_of_up_exists() -> None:
     assert installer.EXAMPLE in FOLDERS
 
 

@@ -108,7 +108,7 @@ def test_market_and_immediate_orders_leave_nothing_on_the_book(price: int | None
     assert Closed(OrderId(2), orders.CloseReason.CANCELED, rested=False) in events
 
 
-def test_a_post_only_order_never_takes() -> None:
+def test_post_only_order_never_takes_liquidity() -> None:
     engine = an_engine()
     engine.handle(an_order(Side.SELL, 870_000), NOON)
     assert (
@@ -174,7 +174,7 @@ def test_price_between_two_ticks_is_rejected() -> None:
         ),
     ],
 )
-def test_what_the_venue_takes_depends_on_how_it_is(
+def test_accepted_requests_depend_on_the_trading_status(
     system: TradingStatus,
     placed_order: OrderRejectReason | None,
     posted: OrderRejectReason | None,
@@ -260,7 +260,7 @@ class Naive:
 
 
 @given(COMMANDS)
-def test_any_orders_trade_by_price_and_then_by_time(commands: list[Command]) -> None:
+def test_any_orders_match_by_price_then_time(commands: list[Command]) -> None:
     engine, naive = an_engine(), Naive()
     for command in commands:
         made = [(trade.maker, trade.price, trade.quantity) for trade in trades(engine.handle(command, NOON))]
@@ -308,7 +308,7 @@ def test_ordered_quantity_is_traded_cancelled_or_open(commands: list[Command]) -
 
 
 @given(COMMANDS)
-def test_trade_ids_have_no_gap_and_times_only_grow(commands: list[Command]) -> None:
+def test_trade_ids_have_no_gap_and_times_increase(commands: list[Command]) -> None:
     engine = an_engine()
     made = [trade for command in commands for trade in trades(engine.handle(command, NOON))]
     assert [trade.trade_id for trade in made] == list(range(1, len(made) + 1))
@@ -422,7 +422,7 @@ def test_level_leaving_the_depth_is_silent_one_entering_is_sent() -> None:
 
 
 @given(COMMANDS, st.sampled_from(views.DEPTHS))
-def test_books_that_come_of_trading_verify_at_every_depth(commands: list[Command], depth: int) -> None:
+def test_books_after_trading_verify_at_every_depth(commands: list[Command], depth: int) -> None:
     engine, batch_builder, market = an_engine(), batches.BatchBuilder(()), views.Market(BTC)
     ours = books.Book(BTC.symbol, price_digits=1, quantity_digits=8, depth=depth)
     ours.snapshot([], [], 0)

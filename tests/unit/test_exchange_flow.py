@@ -75,7 +75,7 @@ def test_two_hundred_updates_per_second_mostly_in_the_biggest_market(minute: Run
     assert minute.updates.most_common(1)[0][0] == "BTC/USD"
 
 
-def test_it_is_now_faster_now_slower(minute: Run) -> None:
+def test_order_rate_varies_over_time(minute: Run) -> None:
     ordered = sorted(minute.each_second)
     assert ordered[-1] > 2 * ordered[len(ordered) // 4]
 
@@ -86,7 +86,7 @@ def test_every_book_fills_depth_500_and_is_not_crossed(minute: Run) -> None:
         assert book.bids.price() < book.asks.price()
 
 
-def test_there_are_trades_of_limit_and_of_market_orders_everywhere(minute: Run) -> None:
+def test_every_market_has_trades_of_limit_and_market_orders(minute: Run) -> None:
     assert {trade.order_type for trade in minute.trades} == set(OrderType)
     assert {trade.symbol for trade in minute.trades} == set(markets.MARKETS)
 
@@ -99,7 +99,7 @@ def test_orders_fit_the_steps_and_minimums_of_their_market(minute: Run) -> None:
     assert minute.rejected < 0.05 * len(minute.commands), "what is refused is no flow"
 
 
-def test_prices_stay_where_a_market_has_them(minute: Run) -> None:
+def test_prices_stay_in_the_range_of_their_market(minute: Run) -> None:
     for symbol, book in minute.engine.books.items():
         price = float(decimals.unscaled(book.bids.price(), book.instrument.price_digits))
         assert price == pytest.approx(order_flow.MARKET_PROFILES[symbol].price, rel=0.02)
@@ -114,6 +114,6 @@ def test_flow_continues_with_existing_books() -> None:
 
 
 @pytest.mark.parametrize("mean", [0.1, 2.0, 100.0])
-def test_what_happens_so_often_in_the_mean_does(mean: float) -> None:
+def test_poisson_samples_have_the_requested_mean(mean: float) -> None:
     chance = random.Random(1)
     assert sum(order_flow.poisson(chance, mean) for _ in range(4000)) / 4000 == pytest.approx(mean, rel=0.1)

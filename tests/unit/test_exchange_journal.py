@@ -64,7 +64,7 @@ async def test_new_journal_is_empty_and_starts_at_one(journal: SqliteJournal) ->
     assert journal.load(50) == JournalState(orders=[], bars=[])
 
 
-async def test_what_was_written_is_there_when_it_is_opened_again(journal: SqliteJournal, tmp_path: Path) -> None:
+async def test_journal_contents_survive_reopening(journal: SqliteJournal, tmp_path: Path) -> None:
     batch_builder = BatchBuilder(())
     await journal.write(a_batch(batch_builder, an_order(3), an_order(4), an_order(5)))
     await journal.write(
@@ -127,7 +127,7 @@ async def test_old_trades_are_dropped_but_last_id_and_candles_stay(journal: Sqli
     assert sum(bar.trades for bar in state.bars if bar.interval == 60) == 40
 
 
-def test_a_journal_of_a_newer_release_is_not_touched(tmp_path: Path) -> None:
+def test_journal_of_a_newer_release_is_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 2")
@@ -136,7 +136,7 @@ def test_a_journal_of_a_newer_release_is_not_touched(tmp_path: Path) -> None:
         SqliteJournal(path)
 
 
-def test_a_file_that_is_no_journal_is_not_touched(tmp_path: Path) -> None:
+def test_foreign_file_is_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     path.write_text("something of somebody's\n" * 100)
     with pytest.raises(JournalError, match="not a database"):

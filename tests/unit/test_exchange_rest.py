@@ -119,7 +119,7 @@ async def test_candles_begin_after_since_and_last_names_the_newest_committed(
 
 
 @pytest.mark.parametrize("since", [0, FIRST + 5 * DAY, FIRST + 9 * DAY])
-async def test_without_a_committed_candle_the_last_one_is_none(journal: SqliteJournal, since: int) -> None:
+async def test_last_is_zero_without_a_complete_candle(journal: SqliteJournal, since: int) -> None:
     await with_days(journal, 1)
     result = (await RestHarness(journal).ask("OHLC", pair="XBTUSD", interval=1440, since=since))["result"]
     assert ([row[0] for row in result["XXBTZUSD"]], result["last"]) == ([FIRST + 5 * DAY], 0)
@@ -176,7 +176,7 @@ async def test_restart_keeps_the_time_of_a_levels_newest_order(journal: SqliteJo
     assert spreads == [[NOW + 8, "100.00000", "101.00000"]]
 
 
-async def test_calls_of_one_address_are_limited_by_themselves(journal: SqliteJournal) -> None:
+async def test_rate_limit_is_per_address(journal: SqliteJournal) -> None:
     harness = RestHarness(journal, rest_rate=2)
     refused = {"error": ["EGeneral:Too many requests"]}
     result = [await harness.ask("SystemStatus") for _ in range(6)]

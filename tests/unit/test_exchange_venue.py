@@ -200,7 +200,7 @@ async def test_venue_is_ready_once_it_advanced_and_not_when_stalled() -> None:
     assert "11" in venue.status().checks["engine"].detail
 
 
-async def test_a_venue_that_drains_takes_no_new_connection_for_long() -> None:
+async def test_draining_venue_soon_closes_new_connections() -> None:
     venue = a_venue(FakeJournal(), VirtualClock())
     connection = venue.connect()
     drained = asyncio.create_task(venue.drain())
@@ -242,7 +242,7 @@ async def test_connection_without_a_subscription_is_closed_as_going_away() -> No
     assert not busy.closing.done()
 
 
-async def test_connects_are_let_in_again_after_ten_minutes() -> None:
+async def test_connects_are_accepted_again_after_ten_minutes() -> None:
     clock = VirtualClock()
     venue = a_venue(FakeJournal(), clock, connects=3)
     assert [venue.allows_connection("10.0.0.1") for _ in range(4)] == [True, True, True, False]
@@ -281,7 +281,7 @@ async def test_muted_channel_is_acknowledged_but_sends_nothing() -> None:
     assert venue.describe_faults()["muted_seconds"] == {}
 
 
-async def test_a_muted_book_with_snapshots_stands_still() -> None:
+async def test_muted_book_with_snapshots_sends_no_update() -> None:
     venue = a_venue(FakeJournal(), VirtualClock())
     btc, one = schemas.Key("book", Symbol("BTC/USD"), 10), venue.connect()
     venue.subscribers.mute("book", btc.symbol, 60, snapshots=True)

@@ -40,7 +40,7 @@ def a_built_image(name: str) -> image_builder.BuiltImage:
         pytest.param(FILES[:1], id="a file less"),
     ],
 )
-def test_a_key_changes_with_anything_a_build_is_given(changed: list[images.File]) -> None:
+def test_key_changes_with_every_build_input(changed: list[images.File]) -> None:
     assert images.key(changed, {}) != images.key(FILES, {})
 
 
@@ -89,7 +89,7 @@ def test_context_is_the_folder_and_any_extra_repository_parts(tmp_path: Path) ->
     assert more.dockerfile == "images/oms/Dockerfile"
 
 
-def test_a_part_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_part_is_named(tmp_path: Path) -> None:
     with pytest.raises(problems.BadInput, match="src/gone not found"):
         image_builder.build_context(a_repository(tmp_path), images.Image(name="oms", folder="oms", extra=("src/gone",)))
 
@@ -117,7 +117,7 @@ def two_images() -> list[images.Image]:
     return [images.Image(name="base", folder="base"), images.Image(name="oms", folder="oms", base="base")]
 
 
-def test_without_docker_everything_stands_on_the_local_base() -> None:
+def test_without_docker_all_images_use_the_local_base() -> None:
     found = images.references(images.CATALOGUE, {one.name: a_context() for one in images.CATALOGUE}, docker=False)
     assert list(found) == [images.DEBIAN, *(one.name for one in images.CATALOGUE)]
     for one in images.CATALOGUE:
@@ -132,7 +132,7 @@ def test_with_docker_a_dockerfile_names_its_own_base() -> None:
 
 
 @pytest.mark.parametrize("docker", [False, True])
-def test_a_changed_base_changes_what_is_built_on_it(*, docker: bool) -> None:
+def test_changed_base_changes_its_dependents(*, docker: bool) -> None:
     before = images.references(two_images(), {"base": a_context(), "oms": a_context()}, docker=docker)
     after = images.references(two_images(), {"base": a_context("FROM y\n"), "oms": a_context()}, docker=docker)
     assert before["oms"] != after["oms"]
@@ -152,7 +152,7 @@ def test_an_archive_is_named_after_the_reference() -> None:
     assert images.archive(reference) == "pause-0123456789ab.tar"
 
 
-def test_older_builds_are_those_that_differ_in_the_key_alone() -> None:
+def test_older_builds_differ_only_in_the_key() -> None:
     files = ["base-0123456789ab.tar", "base-ba9876543210.tar", "base-x-0123456789ab.tar", ".lock", "base-0123456789ab"]
     assert images.older(files, "base-ba9876543210.tar") == ["base-0123456789ab.tar"]
     stored = [images.reference("base", "0" * 12), images.reference("a-base", "0" * 12), "<none>:<none>"]
@@ -189,7 +189,7 @@ def test_buildah_contacts_no_registry_and_uses_the_machines_ca_certificates() ->
     assert command[-1] == "/images/base"
 
 
-def test_a_machine_without_a_bundle_of_authorities_mounts_none() -> None:
+def test_machine_without_a_ca_bundle_mounts_none() -> None:
     bare = images.Buildah(store=Path("/s"), scratch=Path("/h"), ca_bundle=None)
     assert not any(
         word.startswith("--volume")
@@ -197,7 +197,7 @@ def test_a_machine_without_a_bundle_of_authorities_mounts_none() -> None:
     )
 
 
-def test_the_local_base_comes_from_wherever_debian_comes_from() -> None:
+def test_local_base_uses_the_machines_debian_mirror() -> None:
     command = BUILDAH.debian(Path("/cache/half/root.tar"))
     assert command[-len(images.MMDEBSTRAP) - 1 :] == (*images.MMDEBSTRAP, "/cache/half/root.tar")
     assert not any("://" in word for word in command)
@@ -316,7 +316,7 @@ def test_node_is_given_only_the_images_it_lacks() -> None:
     assert recorder.lines == ["load base", "1.5 MB"]
 
 
-def test_a_node_that_has_everything_is_left_alone() -> None:
+def test_node_with_all_images_is_left_alone() -> None:
     pause = a_built_image("pause")
     put: list[Path] = []
     recorder = ProgressRecorder()

@@ -66,7 +66,7 @@ def silent(harness: ReceiverHarness) -> tuple[str, ...]:
     return harness.markets[BTC].liveness.silent
 
 
-async def test_trades_that_a_silent_channel_leaves_out_come_over_rest() -> None:
+async def test_trades_omitted_by_a_silent_channel_come_over_rest() -> None:
     harness = ReceiverHarness(with_heartbeats)
     harness.venue.rest_trades = [a_trade(number, number) for number in (5, 6, 7)]
     trade_log = harness.markets[BTC].trade_log
@@ -145,7 +145,7 @@ async def test_silent_channel_stays_named_and_is_renewed_with_growing_backoff() 
 
 
 @pytest.mark.parametrize("updated", [False, True])
-async def test_a_book_that_its_market_left_is_withdrawn_until_newer(*, updated: bool) -> None:
+async def test_book_contradicted_by_trades_is_withdrawn_until_a_newer_one(*, updated: bool) -> None:
     snapshot, update, *_ = recordings.book_frames()
     harness = ReceiverHarness(faithful)
     moment = timestamp_now(harness)

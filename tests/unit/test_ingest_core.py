@@ -63,7 +63,7 @@ def test_trade_log_is_deduplicated_and_sorted_whatever_the_input_order(order: li
     assert not trade_log.has_gap
 
 
-def test_what_follows_a_gap_waits_until_the_gap_is_filled() -> None:
+def test_trades_after_a_gap_wait_until_it_is_filled() -> None:
     trade_log = TradeLog(100)
     assert trade_log.add(trades([5, 6, 9, 10])) == 4
     assert trade_log.has_gap
@@ -150,7 +150,7 @@ def test_overflow_keeps_the_newest_message_per_market_and_topic() -> None:
 
 
 @given(numbers=st.lists(st.tuples(st.sampled_from([BTC, ETH]), st.sampled_from(list(Topic))), max_size=60))
-def test_the_newest_of_each_is_never_lost_and_never_overtaken(numbers: list[tuple[Symbol, Topic]]) -> None:
+def test_newest_message_of_each_key_is_never_lost_or_overtaken(numbers: list[tuple[Symbol, Topic]]) -> None:
     outbox, newest = Outbox(7), dict[tuple[Topic, Symbol], int]()
     for number, (symbol, topic) in enumerate(numbers):
         outbox.put(a_message(symbol, number, topic))
@@ -187,7 +187,7 @@ def test_each_market_converges_on_the_first_replica_of_its_order() -> None:
     assert all(10 < len(one) < 35 for one in served.values())
 
 
-def test_one_replica_more_moves_only_what_it_gains() -> None:
+def test_additional_replica_moves_only_the_markets_it_gains() -> None:
     before = {symbol: sharding.order(symbol, range(3))[0] for symbol in SYMBOLS}
     after = {symbol: sharding.order(symbol, range(4))[0] for symbol in SYMBOLS}
     moved = [symbol for symbol in SYMBOLS if before[symbol] != after[symbol]]
@@ -213,7 +213,7 @@ def test_market_of_an_unresponsive_replica_is_taken_over() -> None:
     assert served[0] == frozenset(SYMBOLS)
 
 
-def test_who_leaves_keeps_a_market_until_any_other_has_it() -> None:
+def test_leaving_replica_keeps_a_market_until_another_serves_it() -> None:
     share = ShardAssignment(0)
     share.assign([BTC, ETH], 1, {})
     for _ in range(5):
@@ -223,7 +223,7 @@ def test_who_leaves_keeps_a_market_until_any_other_has_it() -> None:
     assert left == {BTC}
 
 
-def test_a_replica_beyond_the_number_of_replicas_hands_all_over() -> None:
+def test_surplus_replica_hands_over_all_markets() -> None:
     share = ShardAssignment(1)
     for _ in range(5):
         share.assign([BTC], 2, {})
@@ -242,6 +242,6 @@ def test_market_that_is_no_longer_required_is_released_at_once() -> None:
 
 
 @pytest.mark.parametrize("frame", ["", "[]", '{"channel":1}', '{"channel":"book","type":"update","data":[{}]}'])
-def test_what_is_no_message_of_the_venue_is_not_understood(frame: str) -> None:
+def test_malformed_message_is_rejected(frame: str) -> None:
     with pytest.raises(wire.MalformedMessage):
         wire.data(wire.head(frame), list[wire.BookData])

@@ -220,7 +220,7 @@ async def test_undelivered_messages_are_delivered_later_trades_in_order() -> Non
     assert harness.delivery.waiting() == 0
 
 
-async def test_trades_that_are_not_placed_yet_count_as_waiting() -> None:
+async def test_unsequenced_trades_count_as_waiting() -> None:
     harness = DeliveryHarness(cursor_at=5)
     harness.receive(5, 6, 7)
     assert harness.delivery.waiting() == 3

@@ -118,7 +118,7 @@ def test_one_sided_book_is_compared_with_tickers(bid: str, ask: str, *, contradi
     assert one.contradicts(at(0), BID, NONE) is contradicts
 
 
-def test_an_older_trade_that_comes_late_does_not_count() -> None:
+def test_late_older_trade_does_not_count() -> None:
     one = Liveness()
     one.trade_received(a_trade(10, "100.00", trade_id=2))
     one.trade_received(a_trade(5, "150.00", trade_id=1))

@@ -35,7 +35,7 @@ def test_verified_book_is_published_with_ten_levels_and_both_times(frames: Seque
     assert second.checksum == json.loads(frames[1])["data"][0]["checksum"]
 
 
-def test_every_recorded_update_is_one_message_that_its_contract_reads(frames: Sequence[bytes]) -> None:
+def test_every_recorded_update_gives_one_valid_message(frames: Sequence[bytes]) -> None:
     harness = MarketsHarness()
     harness.receive(recordings.INSTRUMENT, *frames)
     published = harness.books()
@@ -120,7 +120,7 @@ def test_market_without_known_precision_publishes_nothing(frames: Sequence[bytes
     assert harness.markets[BTC].reason == UnusableReason.WAITING
 
 
-def test_a_market_that_the_venue_does_not_have_is_unknown() -> None:
+def test_market_missing_at_the_venue_is_unknown() -> None:
     harness = MarketsHarness(BTC, "FOO/USD")
     assert harness.markets[Symbol("FOO/USD")].reason == UnusableReason.WAITING
     harness.receive(recordings.INSTRUMENT)
@@ -128,7 +128,7 @@ def test_a_market_that_the_venue_does_not_have_is_unknown() -> None:
     assert harness.markets[BTC].reason == UnusableReason.WAITING
 
 
-def test_other_decimals_are_another_book(frames: Sequence[bytes]) -> None:
+def test_changed_precision_requires_a_new_book(frames: Sequence[bytes]) -> None:
     harness = MarketsHarness()
     harness.receive(recordings.INSTRUMENT, frames[0])
     assert harness.markets[BTC].usable
@@ -300,7 +300,7 @@ def test_reply_is_returned_and_the_system_status_is_kept() -> None:
     assert harness.markets.system == "cancel_only"
 
 
-def test_what_is_not_served_any_more_is_forgotten(frames: Sequence[bytes]) -> None:
+def test_unserved_market_is_forgotten(frames: Sequence[bytes]) -> None:
     harness = MarketsHarness()
     harness.receive(recordings.INSTRUMENT, frames[0])
     harness.markets.serve([])

@@ -99,7 +99,7 @@ def rejected_or_lost(harness: ReceiverHarness, *, rejected: bool) -> tuple[Trade
 
 
 @pytest.mark.parametrize("rejected", [True, False])
-async def test_a_trade_that_rest_leaves_out_is_waited_for(*, rejected: bool) -> None:
+async def test_trade_omitted_by_rest_is_awaited(*, rejected: bool) -> None:
     harness = ReceiverHarness(faithful)
     first, _, after = rejected_or_lost(harness, rejected=rejected)
     market, began = harness.markets[BTC], harness.clock.seconds
@@ -125,7 +125,7 @@ async def test_quiet_market_with_a_trade_omitted_by_rest_is_incomplete() -> None
 
 
 @pytest.mark.parametrize("rejected", [True, False])
-async def test_a_trade_that_rest_has_late_is_handed_on(*, rejected: bool) -> None:
+async def test_trade_that_rest_has_late_is_delivered(*, rejected: bool) -> None:
     harness = ReceiverHarness(faithful)
     _, strange, after = rejected_or_lost(harness, rejected=rejected)
     market, began = harness.markets[BTC], harness.clock.seconds
@@ -167,7 +167,7 @@ async def test_quiet_markets_get_every_second_call_and_gaps_go_first(replicas: i
     assert queries[-1][1] == gap.symbol
 
 
-async def test_many_quiet_markets_keep_no_silent_one_from_its_turn() -> None:
+async def test_quiet_markets_do_not_starve_a_silent_one() -> None:
     harness = ReceiverHarness(faithful, *MANY)
     harness.receiver = harness.a_receiver(harness.venue, rest_interval=1)
     now = harness.clock.now()

@@ -75,7 +75,7 @@ async def test_silent_venue_is_pinged_then_disconnected() -> None:
     assert not harness.markets[BTC].usable
 
 
-async def test_who_leaves_withdraws_its_books() -> None:
+async def test_leaving_replica_withdraws_its_books() -> None:
     harness = ReceiverHarness(faithful)
     await harness.until(lambda: harness.markets[BTC].usable, 5)
     harness.receiver.stop()
@@ -90,7 +90,7 @@ async def test_venue_that_rejects_us_is_left_alone_for_ten_minutes() -> None:
     assert harness.clock.seconds - began >= 600
 
 
-async def test_connects_that_fail_come_slower_and_slower() -> None:
+async def test_failed_connects_back_off() -> None:
     harness = ReceiverHarness(lambda _: [1006])
     began = harness.clock.seconds
     await harness.until(lambda: len(harness.venue.connections) == 12, 400)
@@ -295,7 +295,7 @@ async def test_number_beyond_the_precision_resubscribes_the_instruments() -> Non
     await harness.until(anew, 10)
 
 
-async def test_a_fault_of_ours_in_a_reply_ends_no_connection(caplog: pytest.LogCaptureFixture) -> None:
+async def test_internal_error_in_a_reply_ends_no_connection(caplog: pytest.LogCaptureFixture) -> None:
     harness = ReceiverHarness(faithful)
     take, faults = harness.receiver._handle_frame, iter([TypeError("a fault of ours")] * 2)  # noqa: SLF001
 

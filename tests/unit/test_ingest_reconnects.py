@@ -57,7 +57,7 @@ def test_lasting_session_is_followed_by_an_immediate_reconnect() -> None:
         assert one.pause(now + 39) == reconnects.FIRST_PAUSE
 
 
-def test_sessions_that_do_not_last_are_begun_slower_and_slower() -> None:
+def test_short_sessions_back_off() -> None:
     one = ReconnectPolicy(lambda: 0.5)
     waits = [one.pause(now) for now in range(8)]
     assert waits == [0.1, 1, 2, 4, 8, 16, 30, 30]
@@ -75,7 +75,7 @@ def test_additional_replica_reduces_each_share_at_once() -> None:
 
 
 @pytest.mark.parametrize("failures", [0, 5])
-def test_a_connect_too_many_has_the_longest_pause_at_once(failures: int) -> None:
+def test_rate_limited_connect_waits_the_longest_pause(failures: int) -> None:
     one = ReconnectPolicy(lambda: 0.5)
     for _ in range(failures):
         one.pause(0)

@@ -113,7 +113,7 @@ def test_unanswered_subscription_that_is_no_longer_required_is_ended() -> None:
     assert methods(one, set(), subscriptions.REPLY_TIMEOUT) == ["unsubscribe"]
 
 
-def test_a_renewed_book_is_left_and_joined_again() -> None:
+def test_renewed_book_is_unsubscribed_and_subscribed_again() -> None:
     one = some_subscriptions()
     one.resubscribe(BOOK, 0)  # nothing is held yet: a snapshot comes anyway
     assert methods(one, {BOOK}) == ["subscribe"]
@@ -239,7 +239,7 @@ def test_rate_limit_pauses_and_is_no_rejection() -> None:
     }
 
 
-def test_too_many_requests_are_a_pause_though_none_is_named() -> None:
+def test_unattributed_rate_limit_pauses_too() -> None:
     one = a_held_book()
     words = {"method": "subscribe", "success": False, "error": TOO_FAST}
     assert one.handle_reply(wire.head(json.dumps(words)), 0) is None
@@ -260,7 +260,7 @@ def test_a_hundred_and_fifty_books_are_three_requests() -> None:
     assert all(one.state((Channel.BOOK, symbol)) is State.SUBSCRIBED for symbol in MANY)
 
 
-def test_of_many_in_one_request_each_has_its_own_reply() -> None:
+def test_each_symbol_of_a_request_has_its_own_reply() -> None:
     one, required = (
         some_subscriptions(),
         set[subscriptions.Key]({(Channel.TRADE, symbol) for symbol in (BTC, ETH, SOL)}),
@@ -390,7 +390,7 @@ def test_healthy_book_that_fails_before_its_renewal_counts_as_failed() -> None:
 
 @given(bad=st.sets(st.sampled_from(MANY[:20]), min_size=1), delay=st.sampled_from([1, 2, 4]))
 @settings(max_examples=10)
-def test_no_bad_market_keeps_another_from_its_subscriptions(bad: set[Symbol], delay: int) -> None:
+def test_failing_market_blocks_no_other_subscription(bad: set[Symbol], delay: int) -> None:
     """One request a look and one symbol a request; what is answered is answered some looks later."""
     symbols, channels = MANY[:20], (Channel.BOOK, Channel.TRADE, Channel.TICKER)
     required: set[subscriptions.Key] = {(channel, symbol) for channel in channels for symbol in symbols}
@@ -413,7 +413,7 @@ def test_no_bad_market_keeps_another_from_its_subscriptions(bad: set[Symbol], de
     assert max(books.count(symbol) for symbol in bad) <= 8  # in a hundred seconds
 
 
-def test_a_reply_that_is_late_answers_no_later_request() -> None:
+def test_late_reply_does_not_count_for_a_later_request() -> None:
     one = some_subscriptions()
     requests(one, {TRADE})
     one.data_received(TRADE, 1)  # before its reply

@@ -224,7 +224,7 @@ def test_message_that_may_concern_any_book_withdraws_all(frame: Any, frames: Seq
         b'{"error":5,"method":"subscribe","symbol":null}',
     ],
 )
-def test_what_is_of_no_book_is_counted_and_hurts_none(frame: bytes, frames: Sequence[bytes]) -> None:
+def test_message_of_no_book_is_counted_and_affects_none(frame: bytes, frames: Sequence[bytes]) -> None:
     harness = two_books(frames)
     harness.receive(frame)
     assert harness.markets.malformed == 1

@@ -119,7 +119,7 @@ def test_invalid_or_implausible_number_is_rejected(text: str) -> None:
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**19), max_value=10**19, places=12))
-def test_a_number_is_read_back_however_it_was_written(value: Decimal) -> None:
+def test_number_in_any_notation_is_parsed_exactly(value: Decimal) -> None:
     assert decimals.parse(f"{value:f}") == decimals.parse(f"{value:e}") == value
     needs = decimals.decimal_places(value)
     assert decimals.unscaled(decimals.scaled(value, needs), needs) == value
@@ -136,7 +136,7 @@ def test_a_number_is_read_back_however_it_was_written(value: Decimal) -> None:
         ("10005e-2", "2", ("100.05", "2")),
     ],
 )
-def test_a_trade_s_numbers_are_read_however_they_are_written(price: str, quantity: str, read: tuple[str, str]) -> None:
+def test_trade_numbers_in_any_notation_are_parsed(price: str, quantity: str, read: tuple[str, str]) -> None:
     harness = MarketsHarness()
     frame = json.dumps({"channel": "trade", "type": "update", "data": [TRADE]})
     harness.receive_text(frame.replace("100.05", price).replace(": 0.5,", f": {quantity},").replace(": 7,", ": 7e0,"))
@@ -166,7 +166,7 @@ def test_an_exponent_in_a_level_changes_nothing_in_its_checksum(levels: str) -> 
 
 @pytest.mark.parametrize("wrong", ["NaN", "1.0", True, None, -1, [], 1e30])
 @pytest.mark.parametrize("field", ["price", "qty"])
-def test_a_level_that_is_no_number_withdraws_its_book(field: str, wrong: object) -> None:
+def test_level_without_a_number_withdraws_its_book(field: str, wrong: object) -> None:
     harness = MarketsHarness()
     harness.receive("book", [BOOK], kind="snapshot")
     harness.receive("book", [BOOK | {"bids": [{"price": 100.01, "qty": 1.0} | {field: wrong}]}])
@@ -208,7 +208,7 @@ def test_doubt_ends_once_rest_returned_what_was_missing() -> None:
     assert not market.withheld
 
 
-def test_a_bad_ticker_among_several_does_not_lose_the_others() -> None:
+def test_malformed_ticker_among_several_loses_no_other() -> None:
     harness = MarketsHarness(BTC, ETH)
     harness.receive("ticker", [TICKER | {"symbol": ETH, "vwap": None}, TICKER])
     assert [one.symbol for one in harness.tickers()] == [BTC]
@@ -293,7 +293,7 @@ def test_ticker_with_more_decimals_refreshes_the_instruments(field: str) -> None
     assert harness.markets.instruments_outdated
 
 
-def test_a_ticker_s_day_may_have_seen_more_decimals() -> None:
+def test_ticker_day_figures_may_have_more_decimals() -> None:
     harness = MarketsHarness()
     harness.receive("ticker", [TICKER | {"low": 99.001, "high": 100.001, "vwap": 99.5001, "last": 99.001}])
     assert len(harness.tickers()) == 1
@@ -345,7 +345,7 @@ def test_trade_slightly_ahead_of_our_clock_is_accepted() -> None:
     assert [one[0] for one in harness.trades()] == [7]
 
 
-def test_a_ticker_from_the_future_is_not_published() -> None:
+def test_ticker_with_a_future_time_is_not_published() -> None:
     harness = MarketsHarness()
     harness.receive("ticker", [TICKER | {"timestamp": AHEAD}])
     assert harness.tickers() == []
@@ -353,7 +353,7 @@ def test_a_ticker_from_the_future_is_not_published() -> None:
 
 
 @pytest.mark.parametrize("spaces", [True, False])
-def test_a_book_from_the_future_is_withdrawn(spaces: bool) -> None:  # noqa: FBT001 - by the rules, and by a lane
+def test_book_with_a_future_time_is_withdrawn(spaces: bool) -> None:  # noqa: FBT001 - by the rules, and by a lane
     harness = MarketsHarness()
     harness.receive("book", [BOOK], kind="snapshot")
     changed = BOOK | {"bids": [], "asks": [{"price": 100.02, "qty": 1.0}], "timestamp": "2026-11-29T10:00:00.000000Z"}
@@ -399,7 +399,7 @@ def test_trade_long_after_its_known_successor_is_rejected() -> None:
     assert [one[0] for one in harness.trades()] == [10, 11, 12, 13, 14, 15, 16]
 
 
-def test_a_quiet_market_s_last_trades_may_be_old() -> None:
+def test_last_trades_of_a_quiet_market_may_be_old() -> None:
     harness = MarketsHarness()
     harness.receive("trade", [TRADE | {"timestamp": "2026-02-26T08:00:00Z"}], kind="snapshot")
     assert [one[0] for one in harness.trades()] == [7]
@@ -408,7 +408,7 @@ def test_a_quiet_market_s_last_trades_may_be_old() -> None:
 # Anything at all.
 
 
-def test_an_unexpected_fault_is_logged_with_its_traceback_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_unexpected_error_is_logged_once_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
     harness = MarketsHarness()
 
     def fails(_: float) -> None:
@@ -468,7 +468,7 @@ def _with(shape: Any, path: tuple[str | int, ...], value: object) -> Any:
 
 @settings(max_examples=400)
 @given(st.data())
-def test_whatever_stands_in_whatever_field_of_whatever_channel_ends_nothing(data: st.DataObject) -> None:
+def test_any_value_in_any_field_of_any_channel_is_survived(data: st.DataObject) -> None:
     channel = data.draw(st.sampled_from(sorted(SHAPES)))
     kind = data.draw(st.sampled_from(["snapshot", "update"]))
     frame = {"channel": channel, "type": kind, "data": SHAPES[channel]}

@@ -240,7 +240,7 @@ async def test_status_readiness_and_checks_equal_those_of_readyz(service: FakeSe
     assert (formatted["ready"], formatted["checks"]) == (code == 200, json.loads(checks))
 
 
-async def test_a_process_that_turns_is_alive_whatever_it_lacks() -> None:
+async def test_healthz_is_ok_while_readiness_fails() -> None:
     assert await get(FakeService({"feed": CLOSED}, draining=True), "/healthz") == (200, "text/plain", "ok\n")
 
 

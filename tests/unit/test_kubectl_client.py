@@ -54,7 +54,7 @@ def test_wait_is_fulfilled_by_an_event(tmp_path: Path) -> None:
     assert list(objects) == ["aether/a"]
 
 
-def test_what_was_listed_can_be_enough(tmp_path: Path) -> None:
+def test_wait_can_be_fulfilled_by_the_first_list(tmp_path: Path) -> None:
     kubectl = a_kubectl(tmp_path, [])
     assert kubectl.until(lambda objects: not objects, "pods", deadline=20, expected="nothing is there") == {}
 

@@ -21,7 +21,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize("chosen", KINDS, ids=str)
-def test_each_comes_after_some_that_came_before_it(chosen: Settings) -> None:
+def test_components_depend_only_on_earlier_ones(chosen: Settings) -> None:
     before = set[str]()
     for one in components.of(chosen, AT, PROGRAMS, GIVEN, "python3"):
         assert set(one.after) <= before

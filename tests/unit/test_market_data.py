@@ -96,7 +96,7 @@ def test_book_that_does_not_fit_shows_its_inner_levels(lines: int, levels: int) 
     assert len(rendered) == market_data.FRAME_LINES + 2 * levels
 
 
-def test_a_book_that_fits_is_shown_whole() -> None:
+def test_fitting_book_is_shown_completely() -> None:
     assert printed(market_data.book(a_book(), lines=10)) == printed(market_data.book(a_book()))
 
 
@@ -107,7 +107,7 @@ def test_unusable_book_shows_no_level_but_the_reason() -> None:
     assert "99.9" not in text
 
 
-def test_a_side_that_is_empty_has_no_spread() -> None:
+def test_book_with_an_empty_side_has_no_spread() -> None:
     assert "one side is empty" in printed(market_data.book(a_book(asks=[])))
 
 

@@ -71,7 +71,7 @@ def test_only_foreign_words_of_another_owner_may_quote_a_secret() -> None:
 OWNERSHIPS: Final = (None, *Ownership)
 
 
-def test_a_server_is_claimed_after_all_that_come_before_it() -> None:
+def test_server_is_claimed_only_after_all_before_it() -> None:
     ours, free = Ownership.OURS, Ownership.UNCLAIMED
     claimed = []
     for told in itertools.product(OWNERSHIPS, repeat=len(Server)):

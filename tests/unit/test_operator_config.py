@@ -206,5 +206,5 @@ async def test_health_is_served_on_each_family_of_the_machine() -> None:
 
 
 @pytest.mark.parametrize("without", [address_families.not_in_the_kernel, address_families.switched_off])
-def test_health_is_served_where_there_is_no_ipv6(without: address_families.Make) -> None:
+def test_health_is_served_without_ipv6(without: address_families.Make) -> None:
     assert address_families.of(health.listening_sockets(0, without)) == {socket.AF_INET}

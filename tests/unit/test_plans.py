@@ -110,7 +110,7 @@ def test_every_owned_field_taken_by_others_is_reclaimed(ref: Ref, path: tuple[st
         assert str(ref) in _names(plan)
 
 
-def test_fields_of_others_are_theirs() -> None:
+def test_foreign_fields_are_left_alone() -> None:
     platform = observations.a_platform()
     observed = observations.created(platform)
     live = copy.deepcopy(observed.children[STATEFUL_SET])
@@ -181,7 +181,7 @@ def test_defaults_within_an_atomic_field_of_ours_are_no_difference() -> None:
         ),
     ],
 )
-def test_objects_are_compared_by_what_is_owned(wanted: Any, live: Any, fields: Any, same: bool) -> None:  # noqa: FBT001
+def test_objects_are_compared_by_owned_fields(wanted: Any, live: Any, fields: Any, same: bool) -> None:  # noqa: FBT001
     entry = {"manager": labels.OPERATOR, "operation": "Apply", "fieldsV1": fields}
     named = {"apiVersion": "v1", "kind": "Thing", "metadata": {"name": "x"}}
     live = {**named, **live, "metadata": {"name": "x", "managedFields": [entry]}}
@@ -250,7 +250,7 @@ def test_undesired_child_is_deleted_as_observed_after_all_applies() -> None:
         {"deletionTimestamp": "2026-01-01T00:00:00Z"},
     ],
 )
-def test_nothing_is_deleted_that_is_not_plainly_ours_to_delete(meta: dict[str, Any]) -> None:
+def test_only_objects_that_are_clearly_ours_are_deleted(meta: dict[str, Any]) -> None:
     platform = observations.a_platform()
     observed = observations.created(platform)
     old = copy.deepcopy(observed.children[Ref("Service", "paper-nats")])
@@ -277,7 +277,7 @@ def test_terminating_child_is_awaited() -> None:
 # What the API server would refuse.
 
 
-def test_a_volume_grows_and_never_shrinks() -> None:
+def test_volume_can_grow_and_never_shrinks() -> None:
     before = observations.created(observations.a_platform())
     larger = observations.a_platform(dataPlane={"postgres": {"managed": {"storage": "20Gi"}}})
     smaller = observations.a_platform(dataPlane={"postgres": {"managed": {"storage": "5Gi"}}})
@@ -463,7 +463,7 @@ def test_pods_are_not_synced_to_foreign_settings() -> None:
     assert (plan.actions, [one.reason for one in plan.blockers]) == ((), [Reason.NAME_TAKEN])
 
 
-def test_a_workload_names_what_its_pods_cannot_start_without() -> None:
+def test_workload_lists_the_objects_its_pods_require() -> None:
     children = observations.created(observations.an_external_platform()).children
     assert {str(ref) for ref in planning.required_refs(children[Ref("StatefulSet", "paper-ingest")])} == {
         "ConfigMap paper-ingest-settings", "Secret my-kafka", "Secret my-nats", "Secret paper-postgres-ingest",

@@ -75,7 +75,7 @@ def test_book_is_shown_once_without_a_terminal(tmp_path: Path, books: Path) -> N
     assert printed["venue"] == {"name": "Simulated", "feed": "Synthetic"}
 
 
-def test_in_a_terminal_the_cluster_and_the_venue_come_first(tmp_path: Path, books: Path) -> None:
+def test_terminal_output_begins_with_cluster_and_venue(tmp_path: Path, books: Path) -> None:
     (books / "book").write_text(command_line.a_book(usable=True))
     theirs, ours = os.openpty()
     command = [sys.executable, "-m", "aether_cli", "book", "BTC/USD", "--once", "--context", "dev"]
@@ -135,7 +135,7 @@ def test_watched_book_survives_temporary_errors_and_ends_quietly(tmp_path: Path,
         (["status", "--json"], "Unable to connect to the server: dial tcp: i/o timeout", 4),
     ],
 )
-def test_a_cluster_that_does_not_answer_is_named(tmp_path: Path, words: list[str], error: str, code: int) -> None:
+def test_unresponsive_cluster_is_named(tmp_path: Path, words: list[str], error: str, code: int) -> None:
     assets = command_line.a_kubectl(tmp_path, {" get ": error})
     done = command_line.aether(tmp_path, *words, "--context", "dev", assets=assets)
     assert (done.returncode, done.stdout) == (code, "")

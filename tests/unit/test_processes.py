@@ -12,7 +12,7 @@ def test_failure_quotes_the_last_output() -> None:
         processes.run(["sh", "-c", "echo first >&2; echo because of this >&2; exit 3"])
 
 
-def test_a_program_that_is_not_there_is_named() -> None:
+def test_missing_program_is_named() -> None:
     with pytest.raises(problems.ProgramFailed, match="no-such-program: not found on this machine"):
         processes.run(["no-such-program"])
 

@@ -137,7 +137,7 @@ def test_the_generated_feed_has_each_shape() -> None:
     assert shapes(recordings.book_frames()) == SHAPES | MORE
 
 
-def test_the_shapes_are_those_of_the_recording(source: str, frames: Sequence[bytes]) -> None:
+def test_generated_shapes_equal_the_recorded_ones(source: str, frames: Sequence[bytes]) -> None:
     assert shapes(frames) == (SHAPES if source == recordings.RECORDED else SHAPES | MORE)
 
 
@@ -173,7 +173,7 @@ def test_the_generated_feed_is_the_same_each_time() -> None:
     assert recordings.generated(300)[: recordings.LENGTH] == again
 
 
-def test_without_recordings_there_is_the_generated_feed_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_recordings_only_the_generated_feed_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AETHER_RECORDINGS", str(tmp_path / "none"))
     assert recordings.sources() == (recordings.GENERATED,)
 

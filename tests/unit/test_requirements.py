@@ -27,7 +27,7 @@ FULL = requirements.Machine(
 )
 
 
-def test_a_machine_with_everything_lacks_nothing() -> None:
+def test_complete_machine_lacks_nothing() -> None:
     assert requirements.missing(FULL, replace(NODE, egress=True)) == []
 
 
@@ -79,7 +79,7 @@ def test_a_control_plane_needs_neither_a_container_runtime_nor_images() -> None:
     assert requirements.missing(bare, replace(NODE, profile=Profile.CONTROL_PLANE)) == []
 
 
-def test_a_docker_engine_stands_in_for_buildah() -> None:
+def test_docker_engine_replaces_buildah() -> None:
     without = FULL.programs - {"buildah", "mmdebstrap"}
     assert requirements.missing(replace(FULL, programs=without, docker=True), NODE) == []
     assert requirements.missing(replace(FULL, programs=without), NODE) != []

@@ -122,7 +122,7 @@ def test_one_cause_of_many_markets_is_searched_for_secrets_once() -> None:
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-def test_a_fault_of_an_output_never_quotes_its_credentials(*, swapped: bool) -> None:
+def test_output_error_never_quotes_its_credentials(*, swapped: bool) -> None:
     names = (VALUE, "desk") if swapped else ("desk", VALUE)
     login = servers.Login(username=names[0], password=names[1], hidden=frozenset(names))
     for fault in (psycopg.OperationalError(f'failed for user "{names[0]}"'), OSError(f"cannot log in as {names[1]}")):
@@ -206,7 +206,7 @@ def test_every_value_of_every_secret_is_hidden_whatever_its_key() -> None:
         assert "canary" not in repr(found)
 
 
-def test_of_servers_of_ours_the_password_alone_is_hidden() -> None:
+def test_managed_server_secrets_hide_only_the_password() -> None:
     platform = observations.a_platform()
     observed = observations.healthy(platform)
     found = desired.endpoint(Server.POSTGRES, platform, observed)

@@ -7,7 +7,7 @@ import json
 from aether_cli.local.settings import Profile, Settings
 
 
-def test_settings_survive_being_written_down() -> None:
+def test_settings_survive_a_round_trip_through_their_file() -> None:
     chosen = Settings(
         profile=Profile.CONTROL_PLANE, port=1, egress=True, kwok=True, durable=False, platforms=False, owned=True
     )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 READY, RECONCILING, STALLED = evaluations.READY, evaluations.RECONCILING, evaluations.STALLED
 
 
-def test_a_new_generation_has_the_whole_deadline_again() -> None:
+def test_new_generation_restarts_the_deadline() -> None:
     observed = evaluations.with_server_reason(Reason.UNREACHABLE)(observations.healthy(observations.a_platform()))
     old, new = (observations.a_platform(generation=number, progressDeadlineSeconds=60) for number in (1, 2))
     late = evaluations.status_of(
@@ -41,14 +41,14 @@ def test_a_new_generation_has_the_whole_deadline_again() -> None:
     assert evaluations.status_of(evaluations.inputs(new, observed), edited_while_waiting, at=119)["state"] == STALLED
 
 
-def test_a_longer_deadline_is_an_edit_that_counts() -> None:
+def test_longer_deadline_takes_effect() -> None:
     observed = evaluations.with_server_reason(Reason.UNREACHABLE)(observations.healthy(observations.a_platform()))
     platform = observations.a_platform(progressDeadlineSeconds=600)
     first = evaluations.status_of(evaluations.inputs(platform, observed))
     assert evaluations.status_of(evaluations.inputs(platform, observed), first, at=599)["state"] == RECONCILING
 
 
-def test_a_times_change_is_the_truths_change() -> None:
+def test_transition_time_changes_only_with_the_status() -> None:
     platform = observations.a_platform()
     good = evaluations.inputs(platform, observations.healthy(platform))
     bad = evaluations.inputs(
@@ -78,7 +78,7 @@ def test_server_condition_names_its_version_or_what_it_lacks() -> None:
     assert told["SchemaReady"]["status"] == "True"
 
 
-def test_what_was_not_seen_is_unknown_and_not_false() -> None:
+def test_unobserved_condition_is_unknown_not_false() -> None:
     platform = observations.a_platform()
     told = evaluations.conditions(
         evaluations.status_of(
@@ -183,7 +183,7 @@ def _paused(platform: Platform, observed: Observed) -> dict[str, tuple[str, str,
 @pytest.mark.parametrize(
     ("name", "kind"), [("nats", "NatsReady"), ("postgres", "PostgresReady"), ("exchange", "VenueReady")]
 )
-def test_who_is_scaled_away_in_a_pause_is_not_ready(name: str, kind: str) -> None:
+def test_workload_scaled_down_in_a_pause_is_not_ready(name: str, kind: str) -> None:
     """What its server said a moment ago does not count, and nobody is told to wait."""
     platform = observations.a_platform()
     live = copy.deepcopy(observations.healthy(platform).children[Ref("StatefulSet", f"paper-{name}")])
@@ -194,7 +194,7 @@ def test_who_is_scaled_away_in_a_pause_is_not_ready(name: str, kind: str) -> Non
     assert told[kind] == ("False", Reason.PAUSED_BY_SPEC, held)
 
 
-def test_what_is_deleted_in_a_pause_is_not_waited_for() -> None:
+def test_child_deleted_in_a_pause_is_not_awaited() -> None:
     platform = observations.a_platform()
     told = _paused(platform, observations.without(observations.healthy(platform), Ref("Service", "paper-redis")))
     held = "Service paper-redis is not there, and nothing is changed while spec.paused is true"
@@ -319,7 +319,7 @@ def test_no_value_of_a_users_secret_is_in_a_status() -> None:
     assert "canary" not in json.dumps(evaluations.status_of(evaluations.inputs(platform, observed)))
 
 
-def test_messages_are_as_long_as_a_status_bears() -> None:
+def test_messages_fit_a_status() -> None:
     platform = observations.a_platform()
     told = evaluations.status_of(
         evaluations.inputs(

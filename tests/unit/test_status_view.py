@@ -108,7 +108,7 @@ def test_cluster_without_our_kinds_is_reported_as_without_aether() -> None:
     assert state.record()["installed"] is False
 
 
-def test_json_has_who_leads_and_each_platform_s_whole_status() -> None:
+def test_json_has_the_leader_and_each_complete_status() -> None:
     platform = a_platform(READY)
     state = status_view.AetherState(deployments=[an_operator()], leases=[a_lease("pod-a_1")], platforms=[platform])
     record = state.record()
@@ -140,7 +140,7 @@ def test_each_missing_item_is_named_once_with_meaning_and_remedy() -> None:
     assert "KafkaReady" not in text
 
 
-def test_a_stalled_platform_waits_for_a_person() -> None:
+def test_stalled_platform_needs_a_person() -> None:
     conditions = (
         a_condition("Ready", "False", "InvalidSpec", "spec.x"),
         a_condition("Stalled", "True", "InvalidSpec", "spec.x"),

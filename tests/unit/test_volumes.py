@@ -21,15 +21,15 @@ def plan(*pool: dict[str, Any], mounted: frozenset[str] = frozenset()) -> list[v
 FULL = [a_volume(f"spare-{n}", "Available") for n in range(volumes.SPARE)]
 
 
-def test_an_empty_cluster_gets_a_whole_pool() -> None:
+def test_empty_cluster_gets_a_complete_pool() -> None:
     assert plan() == [volumes.Create(f"new-{n}") for n in range(volumes.SPARE)]
 
 
-def test_a_full_pool_needs_nothing() -> None:
+def test_full_pool_needs_no_change() -> None:
     assert plan(*FULL) == []
 
 
-def test_volumes_that_are_not_ours_do_not_count() -> None:
+def test_foreign_volumes_do_not_count() -> None:
     foreign = a_volume("nfs", "Available")
     foreign["spec"]["storageClassName"] = "nfs"
     assert len(plan(foreign)) == volumes.SPARE
