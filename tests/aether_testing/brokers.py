@@ -37,7 +37,7 @@ START: Final = 180.0
 
 
 @dataclass(kw_only=True)
-class Serving:
+class RunningServer:
     """A server that runs; `pid` for a test that kills it."""
 
     port: int
@@ -47,19 +47,19 @@ class Serving:
 
     def endpoint(self, username: str = "aether", password: str = "", **other: object) -> Endpoint:
         """How to reach it, as somebody."""
-        where = {"host": HOST, "port": self.port, "tls": bool(self.ca), "ca": self.ca} | other
-        return Endpoint(username=username, password=SecretText(password), **where)  # type: ignore[arg-type]
+        at = {"host": HOST, "port": self.port, "tls": bool(self.ca), "ca": self.ca} | other
+        return Endpoint(username=username, password=SecretText(password), **at)  # type: ignore[arg-type]
 
 
 def free_port() -> int:
     """One that was free a moment ago."""
-    with socket.socket() as asked:
-        asked.bind((HOST, 0))
-        port: int = asked.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
         return port
 
 
-def neighbours(count: int) -> tuple[str, list[int]]:
+def consecutive_ports(count: int) -> tuple[str, list[int]]:
     """Free ports in a row, and the address of the n-th of them with `{replica}` for n."""
     while True:
         first = free_port() // 10 * 10
@@ -72,7 +72,7 @@ def neighbours(count: int) -> tuple[str, list[int]]:
 @contextlib.contextmanager
 def redis_server(
     folder: Path, *, acl: Sequence[str] = ("user default on nopass ~* &* +@all",), tls: Tls | None = None
-) -> Iterator[Serving]:
+) -> Iterator[RunningServer]:
     """Redis with these users; without any, whoever comes is let in with any password, as `default`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "users.acl").write_text("\n".join([*acl, ""]))
@@ -98,14 +98,14 @@ def redis_server(
     else:
         lines.append(f"port {port}")
     (folder / "redis.conf").write_text("\n".join([*lines, ""]))
-    with _served(["redis-server", str(folder / "redis.conf")], folder / "redis.log", [port]) as pid:
-        yield Serving(port=port, pid=pid, log=folder / "redis.log", ca=tls.ca if tls else "")
+    with _run_server(["redis-server", str(folder / "redis.conf")], folder / "redis.log", [port]) as pid:
+        yield RunningServer(port=port, pid=pid, log=folder / "redis.log", ca=tls.ca if tls else "")
 
 
 @contextlib.contextmanager
 def nats_server(
     folder: Path, *, authorization: str = "", jetstream: bool = True, tls: Tls | None = None
-) -> Iterator[Serving]:
+) -> Iterator[RunningServer]:
     """NATS; `authorization` is the text of that block, and without it whoever comes is let in with any password."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
@@ -118,12 +118,12 @@ def nats_server(
         files = tls.written(folder)
         lines.append(f'tls {{ cert_file: "{files[0]}", key_file: "{files[1]}" }}')
     (folder / "nats.conf").write_text("\n".join([*lines, ""]))
-    with _served(["nats-server", "--config", str(folder / "nats.conf")], folder / "nats.log", [port]) as pid:
-        yield Serving(port=port, pid=pid, log=folder / "nats.log", ca=tls.ca if tls else "")
+    with _run_server(["nats-server", "--config", str(folder / "nats.conf")], folder / "nats.log", [port]) as pid:
+        yield RunningServer(port=port, pid=pid, log=folder / "nats.log", ca=tls.ca if tls else "")
 
 
 @dataclass(kw_only=True)
-class Kafka(Serving):
+class Kafka(RunningServer):
     """One broker, four ways to it: `port` takes no logins, `login` does; `tls` and `tls_login` are encrypted."""
 
     login: int
@@ -211,14 +211,14 @@ def kafka_server(
         zip(("controller", "plain", "login", "tls", "tls_login"), (free_port() for _ in range(5)), strict=True)
     )
     first = next(iter(users), "nobody")
-    ways = {"CONTROLLER": "controller", "PLAIN": "plain", "LOGIN": "login"}
-    ways |= {"TLS": "tls", "TLSLOGIN": "tls_login"} if tls else {}
-    listeners = {name: f"{name}://{HOST}:{ports[way]}" for name, way in ways.items()}
+    kinds = {"CONTROLLER": "controller", "PLAIN": "plain", "LOGIN": "login"}
+    kinds |= {"TLS": "tls", "TLSLOGIN": "tls_login"} if tls else {}
+    listeners = {name: f"{name}://{HOST}:{ports[kind]}" for name, kind in kinds.items()}
     settings = (KAFKA / "kafka.properties").read_text() + "\n".join(
         [
             f"controller.quorum.voters=1@{HOST}:{ports['controller']}",
             f"listeners={','.join(listeners.values())}",
-            f"advertised.listeners={','.join(where for name, where in listeners.items() if name != 'CONTROLLER')}",
+            f"advertised.listeners={','.join(at for name, at in listeners.items() if name != 'CONTROLLER')}",
             "inter.broker.listener.name=PLAIN",
             "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAIN:PLAINTEXT,LOGIN:SASL_PLAINTEXT,TLS:SSL,TLSLOGIN:SASL_SSL",
             *(
@@ -249,7 +249,7 @@ def kafka_server(
     ]
     processes.run([*java, "kafka.tools.StorageTool", f"@{folder}/format"], deadline=START)
     command = [*java, "kafka.Kafka", str(folder / "server.properties")]
-    with _served(command, folder / "kafka.log", [ports[way] for way in ways.values()]) as pid:
+    with _run_server(command, folder / "kafka.log", [ports[kind] for kind in kinds.values()]) as pid:
         yield Kafka(
             port=ports["plain"],
             login=ports["login"],
@@ -299,11 +299,11 @@ def _keystore(folder: Path, tls: Tls) -> list[str]:
 
 
 @contextlib.contextmanager
-def _served(command: Sequence[str], log: Path, ports: Sequence[int]) -> Iterator[int]:
+def _run_server(command: Sequence[str], log: Path, ports: Sequence[int]) -> Iterator[int]:
     """Run a server until the end of the block; it is there as soon as it listens on all its ports."""
     with log.open("wb") as out, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out) as server:
         try:
-            _until(lambda: all(map(_listens, ports)), server, log)
+            _wait_until(lambda: all(map(_is_listening, ports)), server, log)
             yield server.pid
         finally:
             server.terminate()
@@ -313,7 +313,7 @@ def _served(command: Sequence[str], log: Path, ports: Sequence[int]) -> Iterator
                 server.kill()
 
 
-def _until(holds: Callable[[], bool], server: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until(holds: Callable[[], bool], server: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START
     while not holds():
         if server.poll() is not None or time.monotonic() > deadline:
@@ -321,7 +321,7 @@ def _until(holds: Callable[[], bool], server: subprocess.Popen[bytes], log: Path
         time.sleep(0.05)  # nobody tells when a port is opened
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as asked:
-        asked.settimeout(1)
-        return asked.connect_ex((HOST, port)) == 0
+def _is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) == 0

@@ -88,5 +88,5 @@ def set_up() -> Iterator[Stage]:
     ):
         namespace = namespaces.create(cluster, "bench")
         place = operators.prepare(cluster, namespace, Path(folder), fakes)
-        planes.put(namespace, planes.login_secret())
+        planes.apply(namespace, planes.login_secret())
         yield Stage(cluster=cluster, namespace=namespace, place=place, plane=plane)

@@ -46,8 +46,8 @@ class Plane:
     postgres: Postgres
     managed: Postgres
     kafka: brokers.Kafka
-    nats: brokers.Serving
-    redis: brokers.Serving
+    nats: brokers.RunningServer
+    redis: brokers.RunningServer
     ways: shared_servers.Ways
     _ways: dict[str, dict[str, shared_servers.Way]] = field(default_factory=dict)
 
@@ -104,7 +104,7 @@ def running() -> Iterator[Plane]:
         for one in folders:
             one.mkdir(mode=0o755)
         tables = stack.enter_context(servers.running(folders[0]))
-        managed = stack.enter_context(servers.running(folders[1], trusting=True))
+        managed = stack.enter_context(servers.running(folders[1], trust_all=True))
         for server, login in ((tables, f"password '{PASSWORD}'"), (managed, "")):
             server.run("postgres", f"create role {LOGIN} login createrole {login}", "create database desk_template")
             server.run("desk_template", *PARTMAN)
@@ -137,7 +137,7 @@ def a_platform(spec: Object, name: str = "paper") -> Object:
     return {"apiVersion": models.API_VERSION, "kind": platforms.KIND, "metadata": {"name": name}, "spec": spec}
 
 
-def put(namespace: Namespace, *things: Object) -> None:
+def apply(namespace: Namespace, *things: Object) -> None:
     """Create or change objects as a person does, by server-side apply of their own manager."""
     for thing in things:
         body = json.dumps({**thing, "metadata": {**thing["metadata"], "namespace": namespace.name}})

@@ -37,8 +37,8 @@ USER: Final = "postgres"
 """Whom Debian's package made for it: PostgreSQL refuses to run as root."""
 PATIENCE: Final = 60.0
 PASSWORD: Final = "canary-7f3a-superuser"  # noqa: S105 - of a server that lives as long as a test run
-CARRIER: Final = "carrier"
-CARRIER_PASSWORD: Final = "canary-7f3a-carrier"  # noqa: S105 - the same
+CREATOR: Final = "creator"
+CREATOR_PASSWORD: Final = "canary-7f3a-creator"  # noqa: S105 - the same
 LOGIN_PASSWORD: Final = "canary-7f3a-login"  # noqa: S105 - the same
 WITH_PARTMAN: Final = "with_partman"
 SETTINGS: Final = {
@@ -90,9 +90,9 @@ class Postgres:
 
     def fresh(self, template: str = WITH_PARTMAN) -> Endpoint:
         """A database with pg_partman and a login that carries a schema, as the managed server has them."""
-        return self.endpoint(self.database(template, CARRIER), CARRIER, CARRIER_PASSWORD)
+        return self.endpoint(self.database(template, CREATOR), CREATOR, CREATOR_PASSWORD)
 
-    def wait_until_nobody_is_in(self, database: str) -> None:
+    def wait_for_no_sessions(self, database: str) -> None:
         """Until the sessions of a process that ended have ended as well."""
         query = b"SELECT pid, state, query FROM pg_stat_activity WHERE datname = %s"
         with connected(self.endpoint()) as connection:
@@ -119,7 +119,7 @@ class Postgres:
 
         eventually(lambda: done(shown()), shown)
 
-    def throw_out(self, database: str) -> None:
+    def terminate_sessions(self, database: str) -> None:
         """End every session in a database."""
         query = b"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
         with connected(self.endpoint()) as connection:
@@ -169,10 +169,10 @@ class Release:
         if self.root is None:
             return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", *command]
         user = f"--userspec={owner.pw_uid}:{owner.pw_gid}"
-        return ["unshare", "--mount", "sh", "-ec", ENTER, str(self.root), str(folder), user, *command]
+        return ["unshare", "--mount", "sh", "-ec", ENTER_TREE, str(self.root), str(folder), user, *command]
 
 
-ENTER: Final = """
+ENTER_TREE: Final = """
 root=$0 folder=$1 who=$2
 shift 2
 mount -t tmpfs tmpfs "$root/tmp"
@@ -185,7 +185,7 @@ BOOKWORM: Final = Release(major=15, partman="4.7.")
 
 
 @contextlib.contextmanager
-def running(folder: Path, release: Release = BOOKWORM, *, trusting: bool = False) -> Iterator[Postgres]:
+def running(folder: Path, release: Release = BOOKWORM, *, trust_all: bool = False) -> Iterator[Postgres]:
     """A server for the length of a block; a trusting one lets in whoever comes, with any password.
 
     Its own user must be able to enter the folder: pytest's folders are closed again by each test run that starts.
@@ -201,7 +201,7 @@ def running(folder: Path, release: Release = BOOKWORM, *, trusting: bool = False
     made = subprocess.run(
         release.command(
             folder, "initdb", "--pgdata", home, "--username", USER, "--pwfile", word,
-            f"--auth={'trust' if trusting else 'scram-sha-256'}",
+            f"--auth={'trust' if trust_all else 'scram-sha-256'}",
             "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions",
         ),
         cwd=folder, capture_output=True, text=True, check=False,
@@ -220,8 +220,8 @@ def running(folder: Path, release: Release = BOOKWORM, *, trusting: bool = False
         )  # fmt: skip
     one = Postgres(release=release, folder=folder, port=port, process=server.pid, ca=certificate.ca)
     try:
-        _answers(one, server)
-        _prepare(one)
+        _wait_until_ready(one, server)
+        _create_databases(one)
         yield one
     finally:
         server.send_signal(signal.SIGQUIT)
@@ -229,21 +229,21 @@ def running(folder: Path, release: Release = BOOKWORM, *, trusting: bool = False
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _prepare(one: Postgres) -> None:
-    one.run("postgres", f"CREATE ROLE {CARRIER} LOGIN CREATEROLE PASSWORD '{CARRIER_PASSWORD}'")
+def _create_databases(one: Postgres) -> None:
+    one.run("postgres", f"CREATE ROLE {CREATOR} LOGIN CREATEROLE PASSWORD '{CREATOR_PASSWORD}'")
     one.run("postgres", f"CREATE DATABASE {WITH_PARTMAN}")
     one.run(
         WITH_PARTMAN,
         "CREATE SCHEMA partman",
         "CREATE EXTENSION pg_partman SCHEMA partman",
-        f"GRANT ALL ON SCHEMA partman TO {CARRIER}",
-        f"GRANT ALL ON ALL TABLES IN SCHEMA partman TO {CARRIER}",
-        f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA partman TO {CARRIER}",
-        f"GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA partman TO {CARRIER}",
+        f"GRANT ALL ON SCHEMA partman TO {CREATOR}",
+        f"GRANT ALL ON ALL TABLES IN SCHEMA partman TO {CREATOR}",
+        f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA partman TO {CREATOR}",
+        f"GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA partman TO {CREATOR}",
     )
 
 
-def _answers(one: Postgres, server: subprocess.Popen[bytes]) -> None:
+def _wait_until_ready(one: Postgres, server: subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + PATIENCE
     while True:
         try:
@@ -293,13 +293,13 @@ def a_leader(guard: Callable[[], object] = lambda: None) -> Fences:
     return Fences(holder=f"operator-{secrets.token_hex(4)}", guard=guard)
 
 
-READS: Final = re.compile(
+READ_ONLY_STATEMENTS: Final = re.compile(
     r"\s*SELECT(?!.*(create_parent|run_maintenance|create_hypertable|_policy|FOR SHARE))", re.DOTALL
 )
 """Statements that only look."""
 
 
-def in_a_child(work: Callable[[], object], *, at: int, after: bool, sign: int) -> int:
+def in_child_process(work: Callable[[], object], *, at: int, after: bool, sign: int) -> int:
     """Do something in a process of its own, which sends itself a signal before or after its n-th statement that writes.
 
     Returns what `os.waitpid` says: of a process that was killed, the signal; of one that is stopped, that it is.
@@ -319,20 +319,20 @@ def _signal_at(at: int, *, after: bool, sign: int) -> None:
     numbers: dict[int, int] = {}
 
     def before_it(_: Any, cursor: Any, statement: str, *__: Any) -> None:
-        if READS.match(statement) is None:
+        if READ_ONLY_STATEMENTS.match(statement) is None:
             numbers[id(cursor)] = next(seen)
             if numbers[id(cursor)] == at and not after:
                 os.kill(os.getpid(), sign)
 
     def after_it(_: Any, cursor: Any, statement: str, *__: Any) -> None:
-        if READS.match(statement) is None and numbers[id(cursor)] == at and after:
+        if READ_ONLY_STATEMENTS.match(statement) is None and numbers[id(cursor)] == at and after:
             os.kill(os.getpid(), sign)
 
     sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", before_it)
     sqlalchemy.event.listen(sqlalchemy.Engine, "after_cursor_execute", after_it)
 
 
-class Said(list[str]):
+class RecordedStatements(list[str]):
     """What writes, of all that a process says to databases."""
 
     def __init__(self) -> None:
@@ -350,31 +350,31 @@ class Said(list[str]):
 
 
 @contextlib.contextmanager
-def statements() -> Iterator[Said]:
+def statements() -> Iterator[RecordedStatements]:
     """What writes, of all that this process says to any database within a block."""
-    said = Said()
+    recorded = RecordedStatements()
 
-    def hear(_: Any, cursor: Any, statement: str, *__: Any) -> None:
-        if READS.match(statement) is None:
-            said.append(statement)
+    def record(_: Any, cursor: Any, statement: str, *__: Any) -> None:
+        if READ_ONLY_STATEMENTS.match(statement) is None:
+            recorded.append(statement)
             if cursor.connection.autocommit:
                 commit()
 
     def commit(*_: Any) -> None:
-        if said:
-            said.last.add(len(said) - 1)
+        if recorded:
+            recorded.last.add(len(recorded) - 1)
 
-    heard: dict[str, Callable[..., None]] = {"before_cursor_execute": hear, "commit": commit}
-    for name, listener in heard.items():
+    listeners: dict[str, Callable[..., None]] = {"before_cursor_execute": record, "commit": commit}
+    for name, listener in listeners.items():
         sqlalchemy.event.listen(sqlalchemy.Engine, name, listener)
     try:
-        yield said
+        yield recorded
     finally:
-        for name, listener in heard.items():
+        for name, listener in listeners.items():
             sqlalchemy.event.remove(sqlalchemy.Engine, name, listener)
 
 
-CATALOGUE: Final = (
+CONTENTS: Final = (
     (
         "SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns "
         "WHERE table_schema = 'aether' ORDER BY 1, 2"
@@ -413,9 +413,9 @@ CATALOGUE: Final = (
 )
 
 
-def catalogue(server: Postgres, database: str, wish: DesiredSchema) -> list[list[Any]]:
+def database_contents(server: Postgres, database: str, desired: DesiredSchema) -> list[list[Any]]:
     """All in a database that bringing up makes, but for the logins' names: two that are alike were made alike."""
-    names = {login.username: user.value for user, login in wish.logins.items()}
+    names = {login.username: user.value for user, login in desired.logins.items()}
 
     def named(value: object) -> object:
         match value:
@@ -428,5 +428,5 @@ def catalogue(server: Postgres, database: str, wish: DesiredSchema) -> list[list
     with connected(server.endpoint(database)) as connection:
         return [
             [named(row) for row in connection.execute(query.encode(), [list(names)] if "%s" in query else None)]
-            for query in CATALOGUE
+            for query in CONTENTS
         ]

@@ -33,6 +33,6 @@ def figures() -> Iterator[Figure]:
         operator_benches.set_up() as stage,
         stage.place.operator(managedAddresses=stage.plane.addresses(), resyncSeconds=600),
     ):
-        planes.put(stage.namespace, planes.a_platform(stage.plane.mixed()))
+        planes.apply(stage.namespace, planes.a_platform(stage.plane.mixed()))
         planes.until(stage.namespace, "Ready", "True")
         yield from benchmarks.latencies("operator-repair", stage.measured(_repairs))

@@ -24,7 +24,7 @@ def figures() -> Iterator[Figure]:
     ):
         both = {"operator-a": first, "operator-b": second}
         spec = stage.plane.external(stage.plane.database())
-        planes.put(stage.namespace, planes.a_platform(spec))
+        planes.apply(stage.namespace, planes.a_platform(spec))
         planes.until(stage.namespace, "Ready", "True")
         found = []
         for nth in range(ROUNDS):
@@ -32,7 +32,7 @@ def figures() -> Iterator[Figure]:
             leader = both[str(lease["spec"]["holderIdentity"]).rpartition("_")[0]]
             began = time.monotonic()
             leader.kill()
-            planes.put(stage.namespace, planes.a_platform(spec | {"retention": {"tradesDays": 100 + nth}}))
+            planes.apply(stage.namespace, planes.a_platform(spec | {"retention": {"tradesDays": 100 + nth}}))
             planes.until(stage.namespace, "Ready", "True")  # of this generation: the next leader has written it
             found.append(time.monotonic() - began)
         yield from benchmarks.latencies("operator-takeover", found)

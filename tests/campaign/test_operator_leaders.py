@@ -56,7 +56,7 @@ def test_other_replica_takes_over_whatever_happens_to_the_leader(  # noqa: PLR09
     chance = random.Random(seed)
     namespace = namespaces.create(control_plane, "operator-leaders")
     place = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operators"), fakes)
-    planes.put(namespace, planes.login_secret(), planes.a_platform(plane.external(plane.database())))
+    planes.apply(namespace, planes.login_secret(), planes.a_platform(plane.external(plane.database())))
     with place.operator(PODS[0], supervised=True) as first, place.operator(PODS[1], supervised=True) as second:
         both = dict(zip(PODS, (first, second), strict=True))
         planes.until(namespace, "Ready", "True")
@@ -65,7 +65,7 @@ def test_other_replica_takes_over_whatever_happens_to_the_leader(  # noqa: PLR09
             name = _leader(namespace)
             before = audits.mark(control_plane)
             time.sleep(chance.uniform(0, 1.5))  # a random moment: while it writes, while it renews, while it is idle
-            planes.put(namespace, planes.a_platform(plane_spec(namespace, plane, days=chance.randrange(100, 3000))))
+            planes.apply(namespace, planes.a_platform(plane_spec(namespace, plane, days=chance.randrange(100, 3000))))
             befall(both[name])
             operators.until(partial(_other_leads, namespace, name), "the other leads", LONGEST)
             if befall is _slept:

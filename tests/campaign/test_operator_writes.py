@@ -63,13 +63,13 @@ class Stage:
 
 
 def create(stage: Stage) -> dict[str, Any]:
-    planes.put(stage.namespace, stage.platform())
+    planes.apply(stage.namespace, stage.platform())
     return stage.rest()
 
 
 def edit(stage: Stage) -> dict[str, Any]:
     """From a platform that is at rest: other limits."""
-    planes.put(stage.namespace, stage.platform(storage="1Gi", resources={"limits": {"memory": "700Mi"}}))
+    planes.apply(stage.namespace, stage.platform(storage="1Gi", resources={"limits": {"memory": "700Mi"}}))
     stage.namespace.until(
         lambda seen: any(
             one["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"] == "700Mi"
@@ -86,7 +86,7 @@ def settings(stage: Stage) -> dict[str, Any]:
     """From a platform that is at rest: other pairs, and more replicas to follow them."""
     platform = stage.platform()
     platform["spec"] |= {"pairs": ["BTC/USD"], "components": {"ingest": {"replicas": 2}}}
-    planes.put(stage.namespace, platform)
+    planes.apply(stage.namespace, platform)
     stage.namespace.until(bool, "pod", f"--field-selector=metadata.name={NAME}-ingest-1", expected="there are two")
     return stage.rest()
 
@@ -129,7 +129,7 @@ def stage(
 ) -> Iterator[Stage]:
     namespace = namespaces.create(control_plane, "operator-writes")
     place = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operator"), fakes)
-    planes.put(namespace, planes.login_secret())
+    planes.apply(namespace, planes.login_secret())
     plane.forget_managed()
     with (
         counting_proxy.between(control_plane) as proxy,

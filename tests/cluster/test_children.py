@@ -104,7 +104,7 @@ def _carry_out(namespace: Namespace, actions: tuple[planning.Action, ...]) -> li
 def settled(control_plane: Cluster, namespace: Namespace) -> Namespace:
     """A namespace in which all children are, and the controllers have looked at them."""
     operators.install_kinds(control_plane)
-    planes.put(namespace, planes.a_platform({}))
+    planes.apply(namespace, planes.a_platform({}))
     _carry_out(namespace, _plan(namespace, observations.empty()))
     namespace.until(
         lambda seen: (

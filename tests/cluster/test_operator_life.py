@@ -50,19 +50,19 @@ class Desk:
     def external(self, **spec: Any) -> tuple[str, Object]:
         """A new platform on external servers, with its login in place and a database of its own; not created yet."""
         name = f"ext-{next(self.numbers)}"
-        planes.put(self.namespace, planes.login_secret())
+        planes.apply(self.namespace, planes.login_secret())
         return name, planes.a_platform(self.plane.external(self.plane.database()) | spec, name)
 
     def ready_external(self, **spec: Any) -> tuple[str, Object]:
         name, platform = self.external(**spec)
-        planes.put(self.namespace, platform)
+        planes.apply(self.namespace, platform)
         planes.until(self.namespace, "Ready", "True", name=name)
         return name, platform
 
     def ready_managed(self) -> tuple[str, Object]:
         """A platform with all but Kafka Managed, on a new volume."""
         name = self.room_for_managed("man")
-        planes.put(self.namespace, planes.login_secret(), planes.a_platform(self.plane.mixed(), name))
+        planes.apply(self.namespace, planes.login_secret(), planes.a_platform(self.plane.mixed(), name))
         planes.until(self.namespace, "Ready", "True", name=name)
         return name, planes.a_platform(self.plane.mixed(), name)
 
@@ -114,11 +114,11 @@ def desk(
 
 def test_platform_names_its_missing_secret_and_when_ready_writes_nothing(desk: Desk) -> None:
     name = "first"
-    planes.put(desk.namespace, planes.a_platform(desk.plane.external(desk.plane.database()), name))
+    planes.apply(desk.namespace, planes.a_platform(desk.plane.external(desk.plane.database()), name))
     waiting = planes.until(desk.namespace, "Ready", "False", name=name, reason="SecretMissing")
     assert planes.SECRET in waiting["status"]["message"]
     assert kstatus.compute(waiting) == "InProgress"
-    planes.put(desk.namespace, planes.login_secret())
+    planes.apply(desk.namespace, planes.login_secret())
     ready = planes.until(desk.namespace, "Ready", "True", name=name)
     assert kstatus.compute(ready) == "Current"
     assert ready["status"]["schema"]["engine"] == "pg_partman"
@@ -137,16 +137,16 @@ def test_login_error_is_named_and_fixed_by_the_secret_immediately(desk: Desk) ->
     secret = f"login-{name}"
     for server in platform["spec"]["dataPlane"].values():
         server["external"]["secretName"] = secret
-    planes.put(desk.namespace, planes.login_secret(secret, username=planes.LOGIN), platform)
+    planes.apply(desk.namespace, planes.login_secret(secret, username=planes.LOGIN), platform)
     waiting = planes.until(desk.namespace, "Ready", "False", name=name, reason="SecretKeyMissing")
     assert f"{secret} has no key password" in waiting["status"]["message"]
-    planes.put(desk.namespace, planes.login_secret(secret, username=planes.LOGIN, password="canary-wrong"))  # noqa: S106
+    planes.apply(desk.namespace, planes.login_secret(secret, username=planes.LOGIN, password="canary-wrong"))  # noqa: S106
     planes.until(desk.namespace, "PostgresReady", "False", name=name, reason="AuthenticationFailed")
     swapped = {"username": "canary-swapped", "password": planes.LOGIN, **planes.CANARIES}
-    planes.put(desk.namespace, planes.login_secret(secret, **swapped))
-    withheld = f"the login is refused {secrecy.WITHHELD}"
+    planes.apply(desk.namespace, planes.login_secret(secret, **swapped))
+    withheld = f"authentication failed {secrecy.WITHHELD}"
     desk.until("tp", name, lambda one: withheld in one["status"]["message"], "the swapped login is told without it")
-    planes.put(desk.namespace, planes.login_secret(secret, username=planes.LOGIN, password=planes.PASSWORD))
+    planes.apply(desk.namespace, planes.login_secret(secret, username=planes.LOGIN, password=planes.PASSWORD))
     planes.until(desk.namespace, "Ready", "True", name=name)
     assert not any(f" {name}-" in one for one in repaired(desk)), "it was another login"
 
@@ -158,11 +158,11 @@ def test_secret_event_reconciles_every_platform_that_names_it(desk: Desk) -> Non
         name, platform = desk.external()
         for server in platform["spec"]["dataPlane"].values():
             server["external"]["secretName"] = "shared"
-        planes.put(desk.namespace, planes.login_secret("shared"), platform)
+        planes.apply(desk.namespace, planes.login_secret("shared"), platform)
         names.append(name)
     for name in names:
         planes.until(desk.namespace, "Ready", "True", name=name)
-    planes.put(desk.namespace, planes.login_secret("shared", username=planes.LOGIN, password="canary-other"))  # noqa: S106
+    planes.apply(desk.namespace, planes.login_secret("shared", username=planes.LOGIN, password="canary-other"))  # noqa: S106
     for name in names:
         planes.until(desk.namespace, "PostgresReady", "False", name=name, reason="AuthenticationFailed")
     for name in names:
@@ -177,10 +177,10 @@ def test_forbidden_secrets_stop_their_dependents_without_a_busy_loop(desk: Desk)
         "metadata": {"name": "no-secrets"},
         "spec": {"hard": {"count/secrets": "0"}},
     }
-    planes.put(desk.namespace, planes.login_secret(), quota)
+    planes.apply(desk.namespace, planes.login_secret(), quota)
     try:
         desk.until("resourcequota", "no-secrets", lambda one: "used" in one.get("status", {}), "the quota is in force")
-        planes.put(desk.namespace, planes.a_platform(desk.plane.mixed(), name))
+        planes.apply(desk.namespace, planes.a_platform(desk.plane.mixed(), name))
         stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="RequestRejected")
         assert "ResourceQuota" in stalled["status"]["message"]
         mine = f"--selector={labels.PLATFORM}={name}"
@@ -213,7 +213,7 @@ def forbidden(desk: Desk, name: str) -> None:
         (quota, "ResourceQuota no-pods forbids a pod: it requests pods=1"),
         (ranges, "LimitRange"),
     ):
-        planes.put(desk.namespace, thing)
+        planes.apply(desk.namespace, thing)
         kind, called = thing["kind"], thing["metadata"]["name"]
         try:
             if kind == "ResourceQuota":
@@ -240,10 +240,10 @@ def test_status_is_still_written_after_limits_were_removed(desk: Desk) -> None:
     bare = {**platform["spec"], "dataPlane": {**platform["spec"]["dataPlane"], "redis": {"managed": {}}}}
     takes: list[Callable[[], object]] = [
         lambda: desk.edit("tp", name, gone),
-        lambda: planes.put(desk.namespace, {**platform, "spec": bare}),
+        lambda: planes.apply(desk.namespace, {**platform, "spec": bare}),
     ]
     for take in takes:
-        planes.put(desk.namespace, platform)
+        planes.apply(desk.namespace, platform)
         ready = planes.until(desk.namespace, "Ready", "True", name=name)
         assert ready["status"]["applied"]["dataPlane"]["redis"]["managed"]["resources"] == limits
         take()
@@ -288,7 +288,7 @@ def test_rejected_status_is_reported_in_the_status_or_an_event(desk: Desk) -> No
     try:
         desk.until("tp", name, lambda _: _refuses_a_probe(desk, name), "the policy is in force")
         platform["spec"]["progressDeadlineSeconds"] = 302
-        planes.put(desk.namespace, platform)
+        planes.apply(desk.namespace, platform)
         failed = f"{about},reason=ReconcileFailed,type=Warning"
         desk.namespace.until(bool, "events.events.k8s.io", failed, expected="it is told in an event")
         events = desk.namespace.get("events.events.k8s.io", about)["items"]
@@ -296,10 +296,10 @@ def test_rejected_status_is_reported_in_the_status_or_an_event(desk: Desk) -> No
         assert "A reconcile failed at" in said
         assert "not this status" in said
         platform["spec"]["progressDeadlineSeconds"] = 300
-        planes.put(desk.namespace, platform)
+        planes.apply(desk.namespace, platform)
         desk.namespace.until(bool, "events.events.k8s.io", f"{about},reason=Reconciled", expected="and that it is over")
         platform["spec"]["progressDeadlineSeconds"] = 301
-        planes.put(desk.namespace, platform)
+        planes.apply(desk.namespace, platform)
         told = desk.until("tp", name, lambda one: one["status"]["reason"] == "ReconcileFailed", "the status tells it")
         assert "not this status" in told["status"]["message"]
         assert told["status"]["observedGeneration"] < told["metadata"]["generation"]
@@ -324,7 +324,7 @@ def _refuses_a_probe(desk: Desk, name: str) -> bool:
 def test_a_platform_that_requires_timescale_is_not_ready_without_it(desk: Desk) -> None:
     name, platform = desk.external()
     platform["spec"]["dataPlane"]["postgres"]["timescale"] = "Required"
-    planes.put(desk.namespace, platform)
+    planes.apply(desk.namespace, platform)
     planes.until(desk.namespace, "PostgresReady", "False", name=name, reason="TimescaleMissing")
     assert desk.condition(name, "Ready")["status"] == "False"
 
@@ -335,7 +335,7 @@ def test_second_platform_on_the_same_servers_stalls_and_writes_nothing(desk: Des
     database = desk.plane.database()
     second = json.loads(json.dumps(planes.a_platform(platform["spec"], f"{owner}-again")))
     second["spec"]["dataPlane"]["postgres"]["external"]["database"] = database
-    planes.put(desk.namespace, second)
+    planes.apply(desk.namespace, second)
     stalled = planes.until(desk.namespace, "Stalled", "True", name=f"{owner}-again", reason="ServerOwnedByAnother")
     for server in ("kafka", "nats", "redis"):
         port = platform["spec"]["dataPlane"][server]["external"]["port"]
@@ -350,7 +350,7 @@ def test_second_platform_on_the_same_servers_stalls_and_writes_nothing(desk: Des
     schemas = desk.plane.postgres.run(database, "SELECT to_regnamespace('aether') IS NULL")
     assert schemas == [(True,)], "its own database is not taken either"
     second["spec"]["dataPlane"] = platform["spec"]["dataPlane"]
-    planes.put(desk.namespace, second)
+    planes.apply(desk.namespace, second)
     told = planes.until(desk.namespace, "SchemaReady", "False", name=f"{owner}-again", reason="DatabaseOwnedByAnother")
     assert f"the database belongs to {desk.namespace.name}/{owner} of namespace " in told["status"]["message"]
     assert desk.condition(owner, "Ready")["status"] == "True"
@@ -362,14 +362,14 @@ def test_platform_recreated_at_another_venue_gets_none_of_its_data(desk: Desk) -
     desk.delete(name)
     mine = f"--selector={labels.PLATFORM}={name}"
     desk.namespace.until(lambda seen: not seen, "statefulset", mine, expected="the workloads are gone")
-    planes.put(desk.namespace, {**platform, "spec": platform["spec"] | {"venue": {"name": "Kraken"}}})
+    planes.apply(desk.namespace, {**platform, "spec": platform["spec"] | {"venue": {"name": "Kraken"}}})
     stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="VenueMismatch")
     way_out = "data of venue Simulated, and the platform says Kraken: apply it with venue Simulated, or as another"
     assert stalled["status"]["message"].count(way_out) >= 3
     assert desk.condition(name, "SchemaReady")["reason"] == "VenueMismatch"
     assert desk.namespace.get("statefulset", mine)["items"] == []
     desk.delete(name)
-    planes.put(desk.namespace, platform)
+    planes.apply(desk.namespace, platform)
     planes.until(desk.namespace, "Ready", "True", name=name)
 
 
@@ -381,7 +381,7 @@ def test_retention_changes_at_once_where_no_data_would_be_dropped(desk: Desk) ->
     for table, usual in tuple(kept.items()):
         for days in (usual + 110, usual - 2):
             kept[table] = platform["spec"]["retention"][f"{table}Days"] = days
-            planes.put(desk.namespace, platform)
+            planes.apply(desk.namespace, platform)
             desk.until("tp", name, partial(_keeps, kept), f"{table} for {days} days")
             assert _in_force(desk.plane.postgres, database) == kept
     planes.until(desk.namespace, "Ready", "True", name=name)
@@ -391,11 +391,11 @@ def test_edited_external_endpoint_is_used_from_then_on(desk: Desk) -> None:
     name, platform = desk.ready_external()
     good = platform["spec"]["dataPlane"]["redis"]["external"]["port"]
     platform["spec"]["dataPlane"]["redis"]["external"]["port"] = 1
-    planes.put(desk.namespace, platform)
+    planes.apply(desk.namespace, platform)
     waiting = planes.until(desk.namespace, "RedisReady", "False", name=name, reason="Unreachable")
     assert "127.0.0.1:1" in waiting["status"]["message"]
     platform["spec"]["dataPlane"]["redis"]["external"]["port"] = good
-    planes.put(desk.namespace, platform)
+    planes.apply(desk.namespace, platform)
     planes.until(desk.namespace, "Ready", "True", name=name)
 
 
@@ -404,14 +404,14 @@ def test_servers_are_claimed_only_in_their_order(desk: Desk) -> None:
     name, platform = desk.external()
     kafka, cache = (platform["spec"]["dataPlane"][one]["external"] for one in ("kafka", "redis"))
     good, kafka["port"] = kafka["port"], 1
-    planes.put(desk.namespace, platform)
+    planes.apply(desk.namespace, platform)
     # A server is claimed before the status of that reconcile is written.
     planes.until(desk.namespace, "SchemaReady", "True", name=name)
     planes.until(desk.namespace, "RedisReady", "True", name=name)
     with redis.Redis(host=cache["host"], port=cache["port"], protocol=2) as client:
         assert client.get(owners.KEY) is None
         kafka["port"] = good
-        planes.put(desk.namespace, platform)
+        planes.apply(desk.namespace, platform)
         planes.until(desk.namespace, "Ready", "True", name=name)
         assert f'"name":"{name}"' in str(client.get(owners.KEY))
 
@@ -420,10 +420,10 @@ def test_missing_server_stalls_after_the_deadline_and_recovers_by_itself(desk: D
     name, platform = desk.external(progressDeadlineSeconds=10)
     for server in platform["spec"]["dataPlane"].values():
         server["external"]["secretName"] = f"late-{name}"
-    planes.put(desk.namespace, platform)
+    planes.apply(desk.namespace, platform)
     stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="ProgressDeadlineExceeded")
     assert f"late-{name}" in stalled["status"]["message"]
-    planes.put(desk.namespace, planes.login_secret(f"late-{name}"))
+    planes.apply(desk.namespace, planes.login_secret(f"late-{name}"))
     ready = planes.until(desk.namespace, "Ready", "True", name=name)
     assert kstatus.compute(ready) == "Current"
 
@@ -441,7 +441,7 @@ def test_edited_pairs_update_settings_and_pods_without_a_restart(desk: Desk) -> 
     operators.settled(desk.operator, resyncs=2, platforms=len(desk.namespace.get("tp")["items"]))
     before = audits.mark(desk.cluster)
     platform["spec"]["pairs"] = ["ETH/USD", "BTC/USD"]
-    planes.put(desk.namespace, platform)
+    planes.apply(desk.namespace, platform)
     ready = planes.until(desk.namespace, "IngestReady", "True", name=name)
     (told,) = [one for one in ready["status"]["conditions"] if one["type"] == "IngestReady"]
     assert told["message"] == "2 markets on 2 replicas"
@@ -460,12 +460,12 @@ def test_edited_pairs_update_settings_and_pods_without_a_restart(desk: Desk) -> 
 def test_unknown_pair_is_named_and_its_removal_recovers(desk: Desk) -> None:
     name, platform = desk.ready_external()
     platform["spec"]["pairs"] = ["BTC/USD", "FOO/USD"]
-    planes.put(desk.namespace, platform)
+    planes.apply(desk.namespace, platform)
     stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="UnknownPair")
     assert stalled["status"]["message"] == "ingest: FOO/USD: UnknownPair"
     assert kstatus.compute(stalled) == "Failed"
     platform["spec"]["pairs"] = ["BTC/USD"]
-    planes.put(desk.namespace, platform)
+    planes.apply(desk.namespace, platform)
     planes.until(desk.namespace, "Ready", "True", name=name)
 
 
@@ -511,7 +511,7 @@ def test_disruption_budget_follows_the_number_of_replicas(desk: Desk) -> None:
     name, platform = desk.ready_external()
     first = desk.child("pod", f"{name}-ingest-0")["metadata"]["uid"]
     platform["spec"]["components"] = {"ingest": {"replicas": 3}}
-    planes.put(desk.namespace, platform)
+    planes.apply(desk.namespace, platform)
     planes.until(desk.namespace, "IngestReady", "True", name=name)
     budget = desk.child("poddisruptionbudget", f"{name}-ingest")["spec"]
     assert (budget["maxUnavailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
@@ -520,7 +520,7 @@ def test_disruption_budget_follows_the_number_of_replicas(desk: Desk) -> None:
     planes.until(desk.namespace, "IngestReady", "True", name=name)
     assert desk.child("pod", f"{name}-ingest-0")["metadata"]["uid"] == first
     platform["spec"]["components"] = {"ingest": {"replicas": 1}}
-    planes.put(desk.namespace, platform)
+    planes.apply(desk.namespace, platform)
     planes.until(desk.namespace, "Ready", "True", name=name)
     desk.namespace.until(
         lambda seen: not seen,
@@ -535,25 +535,25 @@ def test_ingest_is_not_started_before_its_secrets_exist(desk: Desk) -> None:
     name, platform = desk.external()
     for server in platform["spec"]["dataPlane"].values():
         server["external"]["secretName"] = f"later-{name}"
-    planes.put(desk.namespace, platform)
+    planes.apply(desk.namespace, platform)
     planes.until(desk.namespace, "VenueReady", "True", name=name)
     mine = f"--selector={labels.PLATFORM}={name}"
     assert [one["metadata"]["name"] for one in desk.namespace.get("statefulset", mine)["items"]] == [f"{name}-exchange"]
-    planes.put(desk.namespace, planes.login_secret(f"later-{name}"))
+    planes.apply(desk.namespace, planes.login_secret(f"later-{name}"))
     planes.until(desk.namespace, "Ready", "True", name=name)
 
 
 def test_paused_platform_is_unchanged_and_applies_edits_on_resume(desk: Desk) -> None:
     name, platform = desk.ready_external()
     platform["spec"] |= {"paused": True, "retention": {"tradesDays": 111}}
-    planes.put(desk.namespace, platform)
+    planes.apply(desk.namespace, platform)
     paused = planes.until(desk.namespace, "Paused", "True", name=name)
     assert paused["status"]["applied"]["retention"]["tradesDays"] == 90
     assert kstatus.compute(paused) != "Current"  # what was asked for is not so
     operators.settled(desk.operator, resyncs=3)
     assert desk.child("tp", name)["status"]["schema"]["tradesDays"] == 90
     platform["spec"]["paused"] = False
-    planes.put(desk.namespace, platform)
+    planes.apply(desk.namespace, platform)
     desk.until("tp", name, lambda one: one["status"]["schema"]["tradesDays"] == 111, "111 days")
     planes.until(desk.namespace, "Ready", "True", name=name)
 
@@ -626,7 +626,7 @@ def test_overwritten_password_is_replaced_and_the_server_restarted_with_it(desk:
 def test_volume_that_cannot_grow_is_reported_and_reverting_recovers(desk: Desk) -> None:
     name, platform = desk.ready_managed()
     platform["spec"]["dataPlane"]["redis"] = {"managed": {"storage": "20Gi"}}
-    planes.put(desk.namespace, platform)
+    planes.apply(desk.namespace, platform)
     stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="RequestRejected")
     assert "does not allow volume expansion" in stalled["status"]["message"]
     assert desk.child("pvc", f"{name}-redis-data")["spec"]["resources"]["requests"]["storage"] == "10Gi"
@@ -639,7 +639,7 @@ def test_volume_grows_where_its_class_allows_and_the_platform_waits(desk: Desk) 
     kubectl.text("patch", "storageclass", volumes.CLASS, grow.format("true"))
     try:
         platform["spec"]["dataPlane"]["redis"] = {"managed": {"storage": "20Gi"}}
-        planes.put(desk.namespace, platform)
+        planes.apply(desk.namespace, platform)
         waiting = planes.until(desk.namespace, "RedisReady", "False", name=name)
         assert f"PersistentVolumeClaim {claim} is being resized from 10Gi to 20Gi" in waiting["status"]["message"]
         # The storage's own resizer, which this cluster has none of, says when it is done.
@@ -676,7 +676,7 @@ def test_name_of_a_foreign_object_is_left_alone_and_reported(desk: Desk) -> None
         "metadata": {"name": f"{name}-redis"},
         "spec": {"ports": [{"port": 80}]},
     }
-    planes.put(desk.namespace, theirs, planes.login_secret(), planes.a_platform(desk.plane.mixed(), name))
+    planes.apply(desk.namespace, theirs, planes.login_secret(), planes.a_platform(desk.plane.mixed(), name))
     stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="NameTaken")
     assert f"Service {name}-redis" in stalled["status"]["message"]
     assert desk.child("service", f"{name}-redis")["spec"]["ports"][0]["port"] == 80
@@ -687,7 +687,7 @@ def test_name_of_a_foreign_object_is_left_alone_and_reported(desk: Desk) -> None
 def test_immutable_field_names_the_manual_step_that_resolves_it(desk: Desk) -> None:
     name, platform = desk.ready_managed()
     workload = f"{name}-redis"
-    planes.put(desk.namespace, {**platform, "spec": platform["spec"] | {"paused": True}})
+    planes.apply(desk.namespace, {**platform, "spec": platform["spec"] | {"paused": True}})
     planes.until(desk.namespace, "Paused", "True", name=name)
     desk.namespace.text("scale", "statefulset", f"{name}-nats", "--replicas=0")
     planes.until(desk.namespace, "NatsReady", "False", name=name, reason="PausedBySpec")
@@ -699,7 +699,7 @@ def test_immutable_field_names_the_manual_step_that_resolves_it(desk: Desk) -> N
         "spec": {**live["spec"], "serviceName": "another"},
     }
     desk.namespace.text("replace", "--force", "--filename=-", stdin=json.dumps(other))
-    planes.put(desk.namespace, {**platform, "spec": platform["spec"] | {"paused": False}})
+    planes.apply(desk.namespace, {**platform, "spec": platform["spec"] | {"paused": False}})
     stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="ImmutableField")
     assert f"delete statefulset {workload}" in stalled["status"]["message"]
     desk.namespace.text("delete", "statefulset", workload)
@@ -715,12 +715,12 @@ def test_child_of_another_release_is_deleted_an_unowned_object_not(desk: Desk) -
         live = desk.child(kind, like)
         spec = {key: value for key, value in live["spec"].items() if key not in {"clusterIP", "clusterIPs"}}
         meta = {"name": f"{name}-former", "labels": live["metadata"]["labels"], "ownerReferences": [owner]}
-        planes.put(desk.namespace, {"apiVersion": live["apiVersion"], "kind": kind, "metadata": meta, "spec": spec})
+        planes.apply(desk.namespace, {"apiVersion": live["apiVersion"], "kind": kind, "metadata": meta, "spec": spec})
         desk.namespace.until(
             lambda seen: not seen, kind, f"--field-selector=metadata.name={name}-former", expected=f"{kind} is deleted"
         )
     former = {"name": f"{name}-former", "labels": live["metadata"]["labels"], "ownerReferences": [owner]}
-    planes.put(desk.namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": former, "data": {"a": "b"}})
+    planes.apply(desk.namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": former, "data": {"a": "b"}})
     desk.namespace.until(
         lambda seen: not seen, "configmap", f"--field-selector=metadata.name={name}-former", expected="it is deleted"
     )
@@ -729,7 +729,7 @@ def test_child_of_another_release_is_deleted_an_unowned_object_not(desk: Desk) -
         "kind": "Secret",
         "metadata": {"name": f"{name}-kept", "labels": live["metadata"]["labels"]},
     }
-    planes.put(desk.namespace, kept)
+    planes.apply(desk.namespace, kept)
     operators.settled(desk.operator, resyncs=2)
     assert desk.child("secret", f"{name}-kept")
 
@@ -752,7 +752,7 @@ def test_invalid_spec_keeps_the_last_good_one_repaired_until_reverted(desk: Desk
             "service", f"{name}-redis", lambda one: "app" not in one["spec"]["selector"], "it is repaired all the same"
         )
         platform["spec"]["retention"] = {"tradesDays": 90}
-        planes.put(desk.namespace, platform)
+        planes.apply(desk.namespace, platform)
         planes.until(desk.namespace, "Ready", "True", name=name)
     finally:
         operators.install_kinds(desk.cluster)
@@ -779,7 +779,7 @@ def _is_another(gone: str, thing: Object) -> bool:
 
 def _accepts(desk: Desk, platform: Object) -> bool:
     try:
-        planes.put(desk.namespace, platform)
+        planes.apply(desk.namespace, platform)
     except problems.ProgramFailed:
         return False
     return True
@@ -798,7 +798,7 @@ def test_deletion_keeps_data_for_a_platform_of_the_same_name(desk: Desk) -> None
         *(f"PersistentVolumeClaim/{name}-{one}-data" for one in (*MANAGED, "exchange")),
         *(f"Secret/{name}-postgres-{user.value}" for user in DatabaseUser),
     }
-    planes.put(desk.namespace, platform)
+    planes.apply(desk.namespace, platform)
     planes.until(desk.namespace, "Ready", "True", name=name)
     assert desk.child("secret", f"{name}-postgres")["data"]["password"] == password
 

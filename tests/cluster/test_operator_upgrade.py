@@ -87,7 +87,7 @@ def test_upgrade_of_the_operator_adds_services_without_restart_or_loss(
         assert asyncio.run(_topics(plane)) >= {topic.name for topic in TOPICS}
 
         edited = {**platform["spec"], "pairs": ["ETH/USD", "BTC/USD"]}
-        planes.put(desk, planes.a_platform(edited))
+        planes.apply(desk, planes.a_platform(edited))
         planes.until(desk, "IngestReady", "True")
         settings = desk.get("configmap", "paper-ingest-settings")["data"]["live.json"]
         assert json.loads(settings)["pairs"] == ["BTC/USD", "ETH/USD"]
@@ -126,7 +126,7 @@ def _platform_of_before(desk: Namespace, plane: Plane) -> Object:
         lambda: "pairs" not in json.loads(_written(desk, "create", "--dry-run=server", thing=new))["spec"],
         "the kinds of then are in force",
     )
-    planes.put(desk, planes.login_secret(), new)
+    planes.apply(desk, planes.login_secret(), new)
     uid = desk.get("tp", PLATFORM.name)["metadata"]["uid"]
     children = [
         one

@@ -84,7 +84,7 @@ def desk(
         place.operator(proxy=proxy, supervised=True, **config) as operator,
     ):
         operator.wait_leading()
-        planes.put(namespace, planes.login_secret(), planes.a_platform(plane.mixed(), NAME))
+        planes.apply(namespace, planes.login_secret(), planes.a_platform(plane.mixed(), NAME))
         planes.until(namespace, "Ready", "True", name=NAME)
         yield Desk(control_plane, plane, place, namespace, other, proxy, operator)
     namespace.kubectl.text("delete", "namespace", namespace.name, other.name, "--wait=false")
@@ -107,7 +107,7 @@ def test_deleted_namespace_disturbs_no_other_and_can_be_recreated(desk: Desk) ->
     """Its Role goes with it, and every question about it is refused from then on."""
     other, lives = desk.other.name, desk.operator.lives
     waiting = planes.a_platform(desk.plane.external("none"), "waiting")
-    planes.put(desk.other, waiting)
+    planes.apply(desk.other, waiting)
     planes.until(desk.other, "Ready", "False", name="waiting", reason="SecretMissing")
     desk.cluster.kubectl.text("delete", "namespace", other, "--wait=false")
     assert desk.operator.wait_said("namespace_not_watched")["namespace"] == other
@@ -121,7 +121,7 @@ def test_deleted_namespace_disturbs_no_other_and_can_be_recreated(desk: Desk) ->
     desk.cluster.kubectl.text("wait", "--for=delete", f"namespace/{other}", f"--timeout={namespaces.DEADLINE:g}s")
     namespaces.create(desk.cluster, "operator-watches", other)
     desk.cluster.kubectl.apply(*operators.rights(desk.namespace.name, other))
-    planes.put(desk.other, waiting)
+    planes.apply(desk.other, waiting)
     planes.until(desk.other, "Ready", "False", name="waiting", reason="SecretMissing")
     assert desk.operator.lives == lives
     told = [line for line in desk.operator.life if line["event"].startswith("namespace_")]
@@ -152,11 +152,11 @@ def test_stale_list_causes_no_deletion_and_no_scale_down(desk: Desk) -> None:
         },
         "spec": {"ports": [{"port": 80}]},
     }
-    planes.put(desk.namespace, former)
+    planes.apply(desk.namespace, former)
     desk.proxy.snapshot()
     desk.namespace.text("delete", "service", f"{NAME}-former")
     theirs = {**former, "metadata": {"name": f"{NAME}-former"}}
-    planes.put(desk.namespace, theirs)
+    planes.apply(desk.namespace, theirs)
     desk.proxy.serve_old_lists()
     before = audits.mark(desk.cluster)
     try:

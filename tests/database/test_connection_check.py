@@ -108,12 +108,12 @@ def test_wrong_password_is_rejected(fresh: Endpoint, password: str) -> None:
     report = checked(fresh, password=SecretText(password))
     assert report.reason is Reason.AUTHENTICATION_FAILED
     assert report.message.startswith(f"127.0.0.1:{fresh.port}/{fresh.database}: ")
-    assert not [one for one in ("canary", "carrier") if one in repr(report)]
+    assert not [one for one in ("canary", "creator") if one in repr(report)]
 
 
 def test_password_used_as_username_appears_nowhere(fresh: Endpoint, caplog: pytest.LogCaptureFixture) -> None:
     for username in ("canary-S3cret", "canary" * 20):  # PostgreSQL cuts a name after 63 letters
-        report = checked(fresh, username=username, password=SecretText("carrier"))
+        report = checked(fresh, username=username, password=SecretText("creator"))
         assert report.reason is Reason.AUTHENTICATION_FAILED
         assert report.message.endswith(f"/{fresh.database}: authentication failed {secrecy.WITHHELD}")
         assert "canary" not in repr(report) + caplog.text
@@ -165,7 +165,7 @@ def test_login_without_access_to_pg_partman_names_the_missing_grant(
 
 
 def test_pg_partman_that_only_a_superuser_installs_lacks_a_permission(postgres: servers.Postgres) -> None:
-    endpoint = postgres.endpoint(postgres.database(owner=servers.CARRIER), servers.CARRIER, servers.CARRIER_PASSWORD)
+    endpoint = postgres.endpoint(postgres.database(owner=servers.CREATOR), servers.CREATOR, servers.CREATOR_PASSWORD)
     report = checked(endpoint)
     assert report.reason is Reason.PERMISSION_DENIED
     assert "CREATE EXTENSION pg_partman SCHEMA partman" in report.message

@@ -45,7 +45,7 @@ def ensure(endpoint: Endpoint, desired: DesiredSchema, leader: Fences | None = N
 
 def alone(postgres: servers.Postgres, database: str) -> None:
     """Until the sessions of a process that ended have ended as well."""
-    postgres.wait_until_nobody_is_in(database)
+    postgres.wait_for_no_sessions(database)
 
 
 @pytest.fixture
@@ -62,19 +62,19 @@ def test_process_killed_at_any_statement_leaves_a_recoverable_schema(
     clean, desired = postgres.fresh(), servers.a_schema()
     with servers.statements() as writes:
         assert ensure(clean, desired).ok
-    expected = servers.catalogue(postgres, clean.database, desired)
+    expected = servers.database_contents(postgres, clean.database, desired)
     assert len(writes) > 100
     # Every other moment on one release, and the rest on the other.
     for number, after in writes.moments[postgres.release.major == 17 :: 2]:
         statement = writes[number]
         there, again = postgres.fresh(), servers.a_schema()
-        child = servers.in_a_child(lambda: ensure(there, again), at=number, after=after, sign=signal.SIGKILL)  # noqa: B023
+        child = servers.in_child_process(lambda: ensure(there, again), at=number, after=after, sign=signal.SIGKILL)  # noqa: B023
         _, how = os.waitpid(child, 0)
         assert os.WIFSIGNALED(how), f"not reached: {statement}"
         alone(postgres, there.database)
         report = ensure(there, again)
         assert (report.reason, report.drift) == (Reason.READY, ()), f"after {statement}: {report}"
-        assert servers.catalogue(postgres, there.database, again) == expected, statement
+        assert servers.database_contents(postgres, there.database, again) == expected, statement
         postgres.run("postgres", f"DROP DATABASE {there.database}")
 
 
@@ -87,7 +87,7 @@ def test_upgrade_killed_at_any_statement_resumes_there(postgres: servers.Postgre
     assert len(writes) > 8
     for number, after in writes.moments:
         there = postgres.fresh(first.database)
-        child = servers.in_a_child(
+        child = servers.in_child_process(
             lambda: ensure(there, desired, revisions=next_release),  # noqa: B023
             at=number,
             after=after,
@@ -220,7 +220,7 @@ def test_leader_frozen_in_a_transaction_blocks_nobody_and_writes_nothing(
     with servers.statements() as writes:
         assert ensure(postgres.fresh(), desired).ok
     creating = next(number for number, one in enumerate(writes) if one.startswith("CREATE TABLE aether.trades"))
-    child = servers.in_a_child(lambda: ensure(fresh, desired), at=creating, after=True, sign=signal.SIGSTOP)
+    child = servers.in_child_process(lambda: ensure(fresh, desired), at=creating, after=True, sign=signal.SIGSTOP)
     try:
         _, how = os.waitpid(child, os.WUNTRACED)
         assert os.WIFSTOPPED(how)
@@ -241,7 +241,7 @@ def test_session_ended_by_the_server_is_reported_and_retried(postgres: servers.P
 
     def guard() -> None:
         if next(ended, True):
-            postgres.throw_out(fresh.database)
+            postgres.terminate_sessions(fresh.database)
 
     report = ensure(fresh, servers.a_schema(), servers.a_leader(guard))
     assert report.reason in {Reason.UNREACHABLE, Reason.FAILED}

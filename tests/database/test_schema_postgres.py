@@ -340,7 +340,7 @@ def test_harmless_drift_is_repaired_once_and_reported(postgres: servers.Postgres
     desired, leader = servers.a_schema(), servers.a_leader()
     assert ensure(fresh, desired, leader).ok
     names = {user.value: login.username for user, login in desired.logins.items()}
-    before = servers.catalogue(postgres, fresh.database, desired)
+    before = servers.database_contents(postgres, fresh.database, desired)
     postgres.run(fresh.database, edit.format(**names))
     expected = HARMLESS[edit]
     report = ensure(fresh, desired, leader)
@@ -348,7 +348,7 @@ def test_harmless_drift_is_repaired_once_and_reported(postgres: servers.Postgres
         Reason.READY,
         (dataclasses.replace(expected, name=expected.name.format(**names)),),
     )
-    assert servers.catalogue(postgres, fresh.database, desired) == before
+    assert servers.database_contents(postgres, fresh.database, desired) == before
     assert ensure(fresh, desired, leader).drift == ()
 
 
@@ -486,32 +486,32 @@ def without_roles(postgres: servers.Postgres, fresh: Endpoint) -> Endpoint:
 def test_without_createrole_the_schema_migrates_and_manual_steps_are_named(
     postgres: servers.Postgres, fresh: Endpoint
 ) -> None:
-    leader, carrier = servers.a_leader(), without_roles(postgres, fresh)
+    leader, creator = servers.a_leader(), without_roles(postgres, fresh)
     ours = servers.a_schema().logins.items()
     desired = servers.a_schema(
         logins={user: dataclasses.replace(login, password=SecretText("by-hand")) for user, login in ours}
     )
-    report = ensure(carrier, desired, leader)
+    report = ensure(creator, desired, leader)
     assert (report.reason, report.revision, report.days) == (Reason.PERMISSION_DENIED, "0002", servers.DAYS)
     assert "the login may not create roles" in report.warnings[1]
     name, login = desired.logins[DatabaseUser.INGEST].username, desired.logins[DatabaseUser.INGEST]
     mark = re.search(f'COMMENT ON ROLE "{name}" IS (.*)', report.message)
     assert mark is not None
     with servers.statements() as writes:
-        assert ensure(carrier, desired, leader) == report
+        assert ensure(creator, desired, leader) == report
     assert writes == []
     # What the message says, done by hand and with a wrong password first.
     postgres.run("postgres", f"CREATE ROLE {name} NOINHERIT LOGIN PASSWORD 'x'", f"COMMENT ON ROLE {name} IS {mark[1]}")
-    report = ensure(carrier, desired, leader)
+    report = ensure(creator, desired, leader)
     assert report.reason is Reason.PERMISSION_DENIED
     assert f"the server rejects the login {name}: ALTER ROLE" in report.message
     assert f"the password of Secret {login.kept_in}" in report.message
     postgres.run("postgres", f"ALTER ROLE {name} PASSWORD '{login.password.text}'")
-    assert ensure(carrier, desired, leader).ok
+    assert ensure(creator, desired, leader).ok
     with servers.connected(as_one(DatabaseUser.INGEST, fresh, desired)) as service:
         service.execute("INSERT INTO aether.ingest_progress VALUES ('BTC/USD', 0, now())")
     with servers.statements() as writes:
-        report = ensure(carrier, desired, leader)
+        report = ensure(creator, desired, leader)
     assert (report.ok, writes) == (True, [])
     limit = f"the login {name} does not set lock_timeout = 5s: ALTER ROLE \"{name}\" SET lock_timeout = '5s'"
     assert limit in report.warnings
@@ -560,8 +560,8 @@ def test_no_secret_is_in_a_report_or_a_log(
         ensure(dataclasses.replace(fresh, password=SecretText("canary-wrong")), desired),
         ensure(dataclasses.replace(fresh, database="canary"), desired).reason,
     ]
-    postgres.run(fresh.database, "REVOKE ALL ON ALL TABLES IN SCHEMA partman FROM carrier")
+    postgres.run(fresh.database, "REVOKE ALL ON ALL TABLES IN SCHEMA partman FROM creator")
     seen.append(ensure(fresh, servers.a_schema(trades_days=91)))
-    postgres.run(fresh.database, "GRANT ALL ON ALL TABLES IN SCHEMA partman TO carrier")
+    postgres.run(fresh.database, "GRANT ALL ON ALL TABLES IN SCHEMA partman TO creator")
     assert "canary" not in repr(seen) + caplog.text
     assert servers.LOGIN_PASSWORD not in postgres.log

@@ -59,21 +59,21 @@ def test_upgrade_killed_at_any_statement_loses_nothing_and_resumes_there(
     desired, first = a_schema(logins={}), postgres.fresh()
     previous_release.make_database(first, before, desired)
     kept = previous_release.content(first)
-    postgres.wait_until_nobody_is_in(first.database)
+    postgres.wait_for_no_sessions(first.database)
     whole = postgres.fresh(first.database)
     with servers.statements() as writes:
         assert_upgraded(whole, ensure(whole, desired), kept)
-    expected = servers.catalogue(postgres, whole.database, desired)
+    expected = servers.database_contents(postgres, whole.database, desired)
     assert len(writes) > 40
     # Every other moment on one release, and the rest on the other.
     for number, after in writes.moments[postgres.release.major == 17 :: 2]:
         there = postgres.fresh(first.database)
-        child = servers.in_a_child(lambda: ensure(there, desired), at=number, after=after, sign=signal.SIGKILL)  # noqa: B023
+        child = servers.in_child_process(lambda: ensure(there, desired), at=number, after=after, sign=signal.SIGKILL)  # noqa: B023
         _, how = os.waitpid(child, 0)
         assert os.WIFSIGNALED(how), f"not reached: {writes[number]}"
-        postgres.wait_until_nobody_is_in(there.database)
+        postgres.wait_for_no_sessions(there.database)
         assert_upgraded(there, ensure(there, desired), kept)
-        assert servers.catalogue(postgres, there.database, desired) == expected, writes[number]
+        assert servers.database_contents(postgres, there.database, desired) == expected, writes[number]
         postgres.run("postgres", f"DROP DATABASE {there.database}")
 
 

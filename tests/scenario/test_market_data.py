@@ -251,7 +251,7 @@ def test_invalid_live_settings_change_nothing(pipeline: Pipeline) -> None:
 
 
 async def test_replicas_share_the_markets_and_hand_them_over_with_overlap(pipeline: Pipeline) -> None:
-    url, ports = brokers.neighbours(2)
+    url, ports = brokers.consecutive_ports(2)
     with pipeline.ingest(peer_url=url, ports=ports) as first:
         async with pipelines.listening(pipeline.plane, "md.>") as received:
             with ingests.ingest(
@@ -296,7 +296,7 @@ async def test_replicas_share_the_markets_and_hand_them_over_with_overlap(pipeli
 
 
 async def test_books_without_a_successor_are_withdrawn_at_shutdown(pipeline: Pipeline) -> None:
-    url, ports = brokers.neighbours(2)  # the second replica never comes
+    url, ports = brokers.consecutive_ports(2)  # the second replica never comes
     with pipeline.ingest(peer_url=url, ports=ports) as alone:
         alone.write_live_settings(replicas=2)
         async with pipelines.listening(pipeline.plane, "md.book.>") as received:

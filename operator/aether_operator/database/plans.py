@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from aether_operator.api.platforms import Timescale
 from aether_operator.api.reasons import Reason
-from aether_operator.database import candles, drifts, logins, pg_catalog, policies, servers
+from aether_operator.database import drifts, logins, pg_catalog, policies, rollups, servers
 from aether_operator.database.steps import Claim, PlanBuilder, Prepare, Step, Write, literal
 from aether_operator.observed import owners
 from aether_operator.observed.owners import Ownership
@@ -244,7 +244,7 @@ def _maintain(observed: DatabaseState, desired: DesiredSchema, context: PlanCont
         builder.warnings.append(context.timescale_error or _without_timescale(observed))
     policies.plan(observed, desired, engine, builder)
     if not builder.drift:
-        candles.plan(observed, engine, builder)
+        rollups.plan(observed, engine, builder)
     for user, login in desired.logins.items():
         logins.plan(
             observed,

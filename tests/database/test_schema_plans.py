@@ -11,7 +11,7 @@ import pytest
 from aether_operator.api.platforms import Timescale
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog.logins import PRIVILEGES, DatabaseUser
-from aether_operator.database import candles, connections, drifts, fence, logins, pg_catalog, plans, policies, servers
+from aether_operator.database import connections, drifts, fence, logins, pg_catalog, plans, policies, rollups, servers
 from aether_operator.database.pg_catalog import (
     TABLES,
     Aggregate,
@@ -101,10 +101,10 @@ def a_maintained(engine: Engine, trades: Partitioning, **recorded: str) -> dict[
         "views": {
             name: View(kind="v", columns=columns, digest="digest")
             for rollup in pg_catalog.ROLLUPS
-            for name, columns in ((rollup.name, candles.COLUMNS), (rollup.sums, candles.SUMS))
+            for name, columns in ((rollup.name, rollups.COLUMNS), (rollup.sums, rollups.SUMS))
         },
         "aggregates": {
-            rollup.sums: Aggregate(refreshed=((None, rollup.minutes * 60.0, float(candles.REFRESH_SECONDS)),))
+            rollup.sums: Aggregate(refreshed=((None, rollup.minutes * 60.0, float(rollups.REFRESH_SECONDS)),))
             for rollup in pg_catalog.ROLLUPS
         },
     }

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aether_operator.api.reasons import Reason
-from aether_operator.database import candles as longer_candles
-from aether_operator.database import migrator
+from aether_operator.database import migrator, rollups
 from aether_operator.database.pg_catalog import ROLLUPS
 from aether_operator.observed.reports import Drift
 from aether_services.domain import candles, times
@@ -361,9 +360,7 @@ def test_book_has_at_most_ten_levels_with_a_quantity_each(database: Endpoint) ->
             run(database, book, (number, *sides))
 
 
-SAME = ", ".join(
-    "c.vwap + 1 AS vwap" if column.name == "vwap" else f"c.{column.name}" for column in longer_candles.COLUMNS
-)
+SAME = ", ".join("c.vwap + 1 AS vwap" if column.name == "vwap" else f"c.{column.name}" for column in rollups.COLUMNS)
 
 
 @pytest.mark.parametrize(
