@@ -340,7 +340,7 @@ def test_reader_login_has_the_ca_its_server_is_trusted_by() -> None:
 def test_managed_server_without_its_secret_is_not_contacted() -> None:
     platform = observations.a_platform()
     assert desired.endpoint(Server.NATS, platform, NOTHING) == desired.Missing(
-        Reason.PROGRESSING, "Secret paper-nats is not made yet"
+        Reason.PROGRESSING, "Secret paper-nats does not exist yet"
     )
     assert desired.database_logins(platform, NOTHING) == {}
     assert not desired.is_serving(Server.NATS, platform, NOTHING)

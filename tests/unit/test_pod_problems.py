@@ -62,7 +62,7 @@ FORBIDDEN: Final = {
         ),
         (
             "ResourceQuota small forbids a pod: it requests limits.memory=2Gi,requests.cpu=100m, "
-            "and all of the "
+            "and the "
             "namespace may have limits.memory=1Gi,requests.cpu=50m; see: kubectl --namespace desk describe "
             "resourcequota "
             "small"

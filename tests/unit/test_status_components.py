@@ -57,7 +57,7 @@ def test_ingest_that_waits_for_an_owner_names_the_servers() -> None:
     platform, observed = _steady()
     owners = {**observed.owners, Server.KAFKA: Ownership.UNCLAIMED, Server.NATS: Ownership.UNKNOWN}
     told = _told(platform, dataclasses.replace(observations.without(observed, SET), owners=owners))
-    said = "it is not started before kafka, nats is known to be this platform's"
+    said = "it is not started until kafka, nats is confirmed to belong to this platform"
     assert told["IngestReady"] == ("Unknown", Reason.PROGRESSING, said)
     assert _told(platform, dataclasses.replace(observed, owners=owners))["IngestReady"][0] == "True", "it runs already"
 
@@ -159,7 +159,7 @@ def test_unresponsive_pod_is_named_and_an_unqueried_one_is_unknown() -> None:
         component_reports={EXCHANGE: observed.component_reports[EXCHANGE], FIRST: observed.component_reports[FIRST]},
     )
     assert _told(platform, unasked)["IngestReady"] == (
-        "Unknown", Reason.PROGRESSING, f"Pod {SECOND}: not asked yet",
+        "Unknown", Reason.PROGRESSING, f"Pod {SECOND}: not queried yet",
     )  # fmt: skip
 
 
@@ -178,8 +178,8 @@ def test_unavailable_venue_is_the_only_cause_that_ingest_reports() -> None:
         )
     told = _told(platform, observed)
     assert told["VenueReady"][:2] == ("False", Reason.PROGRESSING)
-    assert told["IngestReady"] == ("Unknown", Reason.PROGRESSING, "it waits for the venue")
-    assert told["Ready"][2] == "venue: StatefulSet paper-exchange is not there yet"
+    assert told["IngestReady"] == ("Unknown", Reason.PROGRESSING, "waiting for the venue")
+    assert told["Ready"][2] == "venue: StatefulSet paper-exchange does not exist yet"
 
 
 def _not_ready(observed: Observed, name: str) -> Observed:
@@ -216,7 +216,7 @@ def test_unready_pods_without_a_venue_are_no_second_cause() -> None:
         )
     told = _told(platform, observed)
     assert told["VenueReady"][1] == Reason.NO_EGRESS
-    assert told["IngestReady"] == ("Unknown", Reason.PROGRESSING, "it waits for the venue")
+    assert told["IngestReady"] == ("Unknown", Reason.PROGRESSING, "waiting for the venue")
     assert "StatefulSet" not in told["Ready"][2]
 
 

@@ -197,7 +197,7 @@ def test_workload_scaled_down_in_a_pause_is_not_ready(name: str, kind: str) -> N
 def test_child_deleted_in_a_pause_is_not_awaited() -> None:
     platform = observations.a_platform()
     told = _paused(platform, observations.without(observations.healthy(platform), Ref("Service", "paper-redis")))
-    held = "Service paper-redis is not there, and nothing is changed while spec.paused is true"
+    held = "Service paper-redis does not exist, and nothing is changed while spec.paused is true"
     assert told["RedisReady"] == ("False", Reason.PAUSED_BY_SPEC, held)
 
 

@@ -97,7 +97,7 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
     # Children.
     "nothing is made yet": (
         lambda observed: dataclasses.replace(observed, children={}, servers={}, schema=None),
-        RECONCILING, Reason.PROGRESSING, "StatefulSet paper-kafka is not there yet",
+        RECONCILING, Reason.PROGRESSING, "StatefulSet paper-kafka does not exist yet",
     ),
     "a workload is gone": (_without(SET), RECONCILING, Reason.PROGRESSING, "StatefulSet paper-postgres"),
     "a service is gone": (
@@ -112,7 +112,7 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
     "the login for people is gone": (
         _without(Ref("Secret", "paper-postgres-reader")), RECONCILING, Reason.PROGRESSING, "paper-postgres-reader",
     ),
-    "a volume is gone": (_without(CLAIM), RECONCILING, Reason.PROGRESSING, "paper-postgres-data is not there yet"),
+    "a volume is gone": (_without(CLAIM), RECONCILING, Reason.PROGRESSING, "paper-postgres-data does not exist yet"),
     "a child is being deleted": (_changed(SET, _leaving), RECONCILING, Reason.PROGRESSING, "is being deleted"),
     # Roll-outs.
     "a workload was changed just now": (
@@ -165,7 +165,7 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
     ),
     # Servers.
     "a server was not asked yet": (
-        lambda observed: dataclasses.replace(observed, servers={}), RECONCILING, Reason.PROGRESSING, "not asked yet",
+        lambda observed: dataclasses.replace(observed, servers={}), RECONCILING, Reason.PROGRESSING, "not checked yet",
     ),
     "a Secret is missing": (
         evaluations.with_server_reason(Reason.SECRET_MISSING, "Secret my-kafka does not exist"),
@@ -197,9 +197,9 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
         for reason in (Reason.DATABASE_MISSING, Reason.TIMESCALE_MISSING, Reason.PARTMAN_MISSING)
     },
     # The schema.
-    "the schema was not looked at": (
+    "the schema was not checked": (
         lambda observed: dataclasses.replace(observed, schema=None),
-        RECONCILING, Reason.PROGRESSING, "schema: it was not",
+        RECONCILING, Reason.PROGRESSING, "schema: not checked yet",
     ),
     **{
         f"the schema says {reason.value}": (evaluations.with_schema(reason), RECONCILING, reason, "schema: it says so")

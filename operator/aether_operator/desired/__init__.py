@@ -1,4 +1,4 @@
-"""What a platform becomes: spec and observation to children, one module per child kind. Values only."""
+"""Computes the children of a platform from its spec and the observed state, one module per kind. Values only."""
 
 from __future__ import annotations
 

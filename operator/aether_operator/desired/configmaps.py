@@ -1,4 +1,4 @@
-"""What may change while a room runs: its live settings, as one file."""
+"""The live settings of a component, as one file in a ConfigMap: they may change while it runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def live_settings(component: Component, platform: Platform, release: Release) -> Manifest:
-    """The ConfigMap that a room reads again whenever it changes; it says by an annotation which settings they are."""
+    """The ConfigMap that a component reads again whenever it changes, with the settings' digest as an annotation."""
     name, text = components.COMPONENTS[component].name, settings_text(platform)
     thing = metadata.owned(kinds.CONFIG_MAPS, names.component_settings(platform, component), platform, name, release)
     thing["metadata"]["annotations"] = {labels.SETTINGS: digest(text)}
@@ -28,7 +28,7 @@ def live_settings(component: Component, platform: Platform, release: Release) ->
 
 
 def settings_text(platform: Platform) -> str:
-    """The file: the same text for the same settings, in whatever order somebody wrote them."""
+    """The content of the file, which does not depend on the order in the spec."""
     settings = {
         "version": components.SETTINGS_VERSION,
         "pairs": sorted(platform.spec.pairs),
@@ -38,5 +38,5 @@ def settings_text(platform: Platform) -> str:
 
 
 def digest(text: str) -> str:
-    """How settings are told apart; a room says the same of what it has read."""
+    """Identifies settings; a component reports the digest of the settings that it read."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]

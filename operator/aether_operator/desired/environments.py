@@ -1,4 +1,4 @@
-"""What a room is told at its start: the variables of its environment."""
+"""The environment variables of components."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def for_component(
     unsure: AbstractSet[Server] = frozenset(),
     live: Manifest | None = None,
 ) -> list[dict[str, Any]]:
-    """The variables of a room's container; which they are, the catalogue says.
+    """The variables of a component's container; the catalog says which it has.
 
-    Of the servers of which it is `unsure` whose they are, the room is told what the live one is told, and nothing new.
+    For the servers in `unsure`, whose ownership is not confirmed, the variables of the live StatefulSet are kept.
     """
     definition = components.COMPONENTS[component]
     values = _common(platform, release)
@@ -44,7 +44,7 @@ def for_component(
 
 
 def _live(stateful_set: Manifest | None) -> dict[str, str]:
-    """The variables of a live room's container."""
+    """The variables of a live component's container."""
     if stateful_set is None:
         return {}
     (container, *_) = stateful_set["spec"]["template"]["spec"]["containers"]
@@ -52,14 +52,14 @@ def _live(stateful_set: Manifest | None) -> dict[str, str]:
 
 
 def points_at(stateful_set: Manifest, server: Server, platform: Platform) -> bool:
-    """Whether a live room was told to go where the spec says that a server is."""
+    """Whether a live component has the address of a server that is in the spec."""
     values, where = _live(stateful_set), components.address_variables(server)
     wanted = dict(zip(components.server_variables(server), _of_server(server, platform), strict=True))
     return all(values.get(name) == wanted[name] for name in where)
 
 
 def is_for_other_venue(stateful_set: Manifest, platform: Platform) -> bool:
-    """Whether a live room was told another venue than its platform's, which never changes."""
+    """Whether a live component was started for another venue than the platform's, which never changes."""
     venue = platform.spec.venue.name
     return _live(stateful_set).get("AETHER_VENUE", venue) != venue
 
@@ -88,7 +88,7 @@ def _simulated(platform: Platform) -> tuple[str, str]:
 
 
 def _of_server(server: Server, platform: Platform) -> tuple[str, ...]:
-    """Host, port, whether TLS, the database of PostgreSQL, and the folder with the login: in the catalogue's order."""
+    """Host, port, TLS mode, database (PostgreSQL) and credentials folder, in the order of `server_variables`."""
     external = platform.spec.data_plane.of(server).external
     if external is None:
         host, port, tls = names.server_host(platform, server), servers.SERVERS[server].port, Tls.OFF
@@ -99,5 +99,5 @@ def _of_server(server: Server, platform: Platform) -> tuple[str, ...]:
 
 
 def secret_names(component: Component, platform: Platform) -> Mapping[Server, str]:
-    """The Secrets whose files a room logs in with."""
+    """The Secrets with the logins of a component."""
     return {server: names.component_login(platform, server) for server in components.COMPONENTS[component].servers}

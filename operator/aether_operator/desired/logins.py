@@ -1,4 +1,4 @@
-"""Where a server is and how to log in, or what is missing for it."""
+"""Addresses and logins of servers, or what is missing for them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KEYS: Final = ("username", "password")
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """What somebody still has to bring, by its exact name."""
+    """What a user or the operator has yet to provide, by its exact name."""
 
     reason: Reason
     message: str
@@ -34,7 +34,7 @@ class Missing:
 def endpoint(server: Server, platform: Platform, observed: Observed) -> Endpoint | Missing:
     """A server's address and the operator's login.
 
-    Managed: with the Secret of ours that is among the live children. External: with the user's Secret.
+    Managed: from the operator's Secret among the live children. External: from the user's Secret.
     """
     part = platform.spec.data_plane.of(server)
     if part.mode is Mode.MANAGED:
@@ -67,13 +67,13 @@ def _managed(server: Server, platform: Platform, observed: Observed) -> Endpoint
     name = names.server_child(platform, server)
     live = observed.children.get(child_refs.secret(server, platform))
     if live is None:
-        return Missing(Reason.PROGRESSING, f"Secret {name} is not made yet")
+        return Missing(Reason.PROGRESSING, f"Secret {name} does not exist yet")
     login = secrets.valid_credentials(live, servers.USERNAME)
     if login is None:
         mine = live_objects.belongs_to(live, platform.name)
         return Missing(
             Reason.PROGRESSING if mine else Reason.NAME_TAKEN,
-            f"Secret {name} {'holds no credentials of ours' if mine else 'is not ours'}",
+            f"Secret {name} {'has no valid credentials' if mine else 'belongs to somebody else'}",
         )
     return Endpoint(
         host=names.server_host(platform, server),
@@ -86,7 +86,7 @@ def _managed(server: Server, platform: Platform, observed: Observed) -> Endpoint
 
 
 def database_logins(platform: Platform, observed: Observed) -> Mapping[DatabaseUser, Login]:
-    """The logins of the database beside the operator's, as their live Secrets have them; without those that are not."""
+    """The logins of the database users, from their live Secrets; without those whose Secret is not valid."""
     found = {}
     for user in DatabaseUser:
         username = names.login(platform, user)
@@ -98,7 +98,7 @@ def database_logins(platform: Platform, observed: Observed) -> Mapping[DatabaseU
 
 
 def secret_values(platform: Platform, observed: Observed) -> frozenset[str]:
-    """What is told nowhere: every value of the users' Secrets, and the passwords that the operator made."""
+    """All values that no message may contain: those of the users' Secrets, and the passwords of the operator's."""
     given = {value for values in observed.secrets.values() for value in (values or {}).values()}
     ours = [child_refs.secret(server, platform) for server in child_refs.managed_servers(platform)]
     ours += [child_refs.login_secret(user, platform) for user in DatabaseUser]
@@ -107,6 +107,6 @@ def secret_values(platform: Platform, observed: Observed) -> frozenset[str]:
 
 
 def is_serving(server: Server, platform: Platform, observed: Observed) -> bool:
-    """Whether a managed server is worth asking: its pod of the newest revision is ready."""
+    """Whether a managed server can be connected to: its pod of the newest revision is ready."""
     live = observed.children.get(child_refs.stateful_set(server, platform))
     return live is not None and live["spec"].get("replicas", 1) > 0 and not workloads.unfinished(live)

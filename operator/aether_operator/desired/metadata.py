@@ -1,4 +1,4 @@
-"""What is alike in every child: name, labels, owner."""
+"""Metadata that all children have: name, labels, owner reference."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def child_labels(platform: Platform, component: str, release: Release) -> dict[str, str]:
-    """A child's labels: the release's extra ones never hide ours."""
+    """A child's labels; the release's extra labels never override the operator's."""
     return {**release.extra_labels, **labels.for_child(platform.name, component)}
 
 
 def retained(kind: Kind, name: str, platform: Platform, component: str, release: Release) -> Manifest:
-    """A child without an owner: it outlives the platform, because data does."""
+    """A child without an owner reference: it holds data, and outlives the platform."""
     return {
         "apiVersion": kind.api_version,
         "kind": kind.kind,
@@ -34,14 +34,14 @@ def retained(kind: Kind, name: str, platform: Platform, component: str, release:
 
 
 def owned(kind: Kind, name: str, platform: Platform, component: str, release: Release) -> Manifest:
-    """A child that goes with the platform."""
+    """A child that is deleted with the platform."""
     thing = retained(kind, name, platform, component, release)
     thing["metadata"]["ownerReferences"] = [owner(platform)]
     return thing
 
 
 def owner(platform: Platform) -> Mapping[str, Any]:
-    """The platform as its children's owner."""
+    """The owner reference of the platform's children."""
     return {
         "apiVersion": kinds.PLATFORMS.api_version,
         "kind": kinds.PLATFORMS.kind,

@@ -1,4 +1,4 @@
-"""Who may reach whom: nobody a managed server or a room but those whom the call graph names, and rooms no others."""
+"""NetworkPolicies: only callers in the call graph are admitted, and components reach only what they call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aether_operator.observed.kinds import Manifest
 
 NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
-"""The label with its name that Kubernetes gives to every namespace."""
+"""The label with a namespace's name, which Kubernetes sets on every namespace."""
 DNS_PORT: Final = 53
 HTTPS_PORT: Final = 443
 _INTERNET: Final = (
@@ -31,7 +31,7 @@ _INTERNET: Final = (
     },
     {"cidr": "::/0", "except": ["fc00::/7", "fe80::/10"]},
 )  # fmt: skip
-"""Everywhere but where a cluster, a machine's own services and a company's network are."""
+"""All addresses except those of clusters, link-local services and private networks."""
 
 
 def for_server(
@@ -40,7 +40,7 @@ def for_server(
     release: Release,
     callers: Mapping[str, frozenset[str]] = call_graph.CALLERS,
 ) -> Manifest:
-    """The policy around a server's pod. It names `Egress` without a rule: a server calls nobody."""
+    """The policy of a server's pod. Its policy types include Egress without a rule: a server opens no connections."""
     thing = metadata.owned(kinds.POLICIES, names.server_child(platform, server), platform, server.value, release)
     thing["spec"] = {
         "podSelector": {"matchLabels": labels.selector(platform.name, server.value)},
@@ -56,7 +56,7 @@ def for_component(
     release: Release,
     callers: Mapping[str, frozenset[str]] = call_graph.CALLERS,
 ) -> Manifest:
-    """The policy around a room's pods: who may call it, and whom it may call."""
+    """The policy of a component's pods: who may call them, and whom they may call."""
     name = components.COMPONENTS[component].name
     thing = metadata.owned(kinds.POLICIES, names.component_child(platform, component), platform, name, release)
     thing["spec"] = {
@@ -81,7 +81,7 @@ def _ingress(
     if call_graph.ANYBODY in callers[name]:
         return [{"ports": [_tcp(port)]}]
     peers = [_peer(caller, platform, release) for caller in sorted(callers[name])]
-    # A rule without peers would let everybody in.
+    # A rule without peers would admit everybody.
     return [{"from": peers, "ports": [_tcp(port)]}] if peers else []
 
 
@@ -93,7 +93,7 @@ def _egress(
     for server in definition.servers:
         external = plane.of(server).external
         if external is not None:
-            found.append({"ports": [_tcp(external.port)]})  # a name, which policies know nothing of: any address
+            found.append({"ports": [_tcp(external.port)]})  # policies cannot match host names: any address
         elif definition.name in callers[server.value]:
             found.append(_to(server.value, servers.SERVERS[server].port, platform, release))
     for called in definition.calls:
@@ -103,7 +103,7 @@ def _egress(
     if definition.calls_venue and platform.spec.venue.name is not VenueName.SIMULATED:
         found.append({"to": [{"ipBlock": block} for block in _INTERNET], "ports": [_tcp(HTTPS_PORT)]})
     if found:
-        # Where names are resolved: on a node, in its own pod, in another namespace, as each cluster likes it.
+        # DNS servers run on nodes, in pods or in another namespace, depending on the cluster.
         found.append({"ports": [{"port": DNS_PORT, "protocol": "UDP"}, _tcp(DNS_PORT)]})
     return found
 

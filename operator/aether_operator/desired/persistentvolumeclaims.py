@@ -1,4 +1,4 @@
-"""The volume of a managed server, or of a room."""
+"""PersistentVolumeClaims of managed servers and of components."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def for_server(server: Server, managed: Managed, platform: Platform, release: Release) -> Manifest:
-    """The claim that a server keeps its data in; the cluster's default class brings the volume."""
+    """The claim with a server's data; the default StorageClass provisions the volume."""
     return _claim(names.server_claim(platform, server), managed.storage, platform, server.value, release)
 
 
 def for_component(component: Component, storage: str, platform: Platform, release: Release) -> Manifest:
-    """The claim that a room keeps its journal in."""
+    """The claim with a component's journal."""
     return _claim(
         names.component_claim(platform, component), storage, platform, components.COMPONENTS[component].name, release
     )

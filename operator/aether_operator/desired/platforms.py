@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 def children(
     platform: Platform, observed: Observed, release: Release, random_token: Callable[[], str]
 ) -> tuple[Manifest, ...]:
-    """What a platform becomes, server by server and room by room, in the order in which it is applied.
+    """All children of a platform, in the order in which they are applied.
 
-    The world is looked at for three things: credentials that are intact stay, what waits for a user's Secret is not
-    started before it is there, and no room learns where a server is before that is known to be this platform's.
-    `fresh` makes a random word of 32 letters.
+    The observed state matters in three ways: valid credentials are kept, a pod that needs a user's Secret is not
+    started before it exists, and no component gets the address of a server that is not confirmed to belong to this
+    platform. `random_token` returns 32 random characters.
     """
     found = [
         child
@@ -76,8 +76,8 @@ def _server_children(
     yield networkpolicies.for_server(server, platform, release)
     credentials_id: str | None = secrets.credentials_id(secret)
     if live is not None and (not live_objects.belongs_to(live, platform.name) or _is_lost(live)):
-        # The Secret's name is taken, or its end is near: what runs goes on as it is, and nothing is started with
-        # credentials of others, or with some that will never be there.
+        # The Secret's name is taken, or the Secret is being deleted: running pods go on, and nothing is started with
+        # somebody else's credentials or with some that will be lost.
         credentials_id = _credentials_in_use(observed.children.get(child_refs.stateful_set(server, platform)))
     if credentials_id is not None:
         yield statefulsets.for_server(server, part, platform, release, credentials_id)
@@ -100,14 +100,14 @@ def _component_children(
     live = observed.children.get(child_refs.component_stateful_set(component, platform))
     unsure = frozenset(server for server in definition.servers if observed.owners.get(server) is not Ownership.OURS)
     if live is not None and not live_objects.belongs_to(live, platform.name):
-        yield statefulsets.for_component(component, resources, platform, release)  # it is left alone, and told
+        yield statefulsets.for_component(component, resources, platform, release)  # the plan reports NameTaken
     elif live is None:
         if not unsure and not _missing_logins(component, platform, observed):
             yield statefulsets.for_component(component, resources, platform, release)
     elif unsure and environments.is_for_other_venue(live, platform):
-        pass  # it is of a platform that had this name: it is never turned to our venue with that one's servers
-    # What runs already goes on, whatever became of a Secret, which its pods have read, and while nobody knows whose a
-    # server is; but it does not write to what is another's.
+        pass  # it belongs to an earlier platform of this name: never combine our venue with that one's servers
+    # A running component goes on, even if its Secret was lost (its pods have read it), or while the owner of a server
+    # is unknown; but it must not write to a server of another platform.
     elif not any(
         observed.owners.get(server) is Ownership.OWNED_BY_ANOTHER and environments.points_at(live, server, platform)
         for server in definition.servers
@@ -116,9 +116,9 @@ def _component_children(
 
 
 def _missing_logins(component: Component, platform: Platform, observed: Observed) -> list[Server]:
-    """The servers for whose login a user still has to bring the Secret, or a key of it, or give back its name.
+    """The servers whose login is missing: a user's Secret or one of its keys, or the Secret's name is taken.
 
-    A Secret of ours that is not made yet comes in this very pass.
+    Secrets of the operator that do not exist yet are created in the same reconcile.
     """
     found = []
     for server, secret in environments.secret_names(component, platform).items():

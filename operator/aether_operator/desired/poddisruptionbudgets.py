@@ -1,4 +1,4 @@
-"""How many pods of a room somebody may take away at a time."""
+"""PodDisruptionBudgets of components."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def for_component(component: Component, platform: Platform, release: Release) -> Manifest:
-    """The budget of a room with several pods. One with a single pod has none: it would hold up every drain."""
+    """The budget of a component with several pods. A single pod has none: it would block every drain."""
     name = components.COMPONENTS[component].name
     thing = metadata.owned(kinds.BUDGETS, names.component_child(platform, component), platform, name, release)
     thing["spec"] = {
         "maxUnavailable": 1,
-        # A pod that is not ready serves nobody: it never holds up a drain, whatever it waits for.
+        # A pod that is not ready serves nobody, and must not block a drain.
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
         "selector": {"matchLabels": labels.selector(platform.name, name)},
     }

@@ -1,4 +1,4 @@
-"""Quantities as the API server writes them, so that what is stored is what was sent."""
+"""Quantities in the canonical form of the API server, so that what is stored equals what was applied."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 _BINARY: Final = tuple((f"{unit}i", Decimal(1024) ** power) for power, unit in enumerate("KMGTPE", start=1))
 _DECIMAL: Final = (
-    ("m", Decimal("1e-3")), ("", Decimal(1)),  # the API server rounds up what is smaller
+    ("m", Decimal("1e-3")), ("", Decimal(1)),  # the API server rounds smaller values up
     *((unit, Decimal(1000) ** power) for power, unit in enumerate("kMGTPE", start=1)),
 )  # fmt: skip
 _SMALLEST_BINARY: Final = 1024
 _MOST_BINARY: Final = Decimal((1 << 63) - 1)
-"""What the API server makes of more than this in units of 1024; of units of 1000 it stores any number."""
+"""The largest value that the API server keeps in binary units; decimal units have no limit."""
 
 
 def canonical(text: str) -> str:
@@ -39,7 +39,7 @@ def canonical(text: str) -> str:
 
 
 def merged(asked: Resources, usual: Resources) -> dict[str, dict[str, str]]:
-    """What was asked for, else what is usual; what is usual gives way, so that no request is above its limit."""
+    """Requests and limits of the spec, completed by defaults, which are adjusted so that requests fit limits."""
     requests = {**_given(usual.requests), **_given(asked.requests)}
     limits = {**_given(usual.limits), **_given(asked.limits)}
     for name in requests.keys() & limits.keys():

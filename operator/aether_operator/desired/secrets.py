@@ -1,4 +1,4 @@
-"""Credentials: kept while they are intact, made anew otherwise; and the logins of the database for others."""
+"""Secrets with credentials: of managed servers and of database users. Valid credentials are kept, others replaced."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ID_LENGTH: Final = 16
 def for_server(
     server: Server, platform: Platform, live: Manifest | None, release: Release, random_token: Callable[[], str]
 ) -> Manifest:
-    """The login that a managed server is started with and that the operator uses."""
+    """The login with which a managed server is started, and which the operator uses."""
     name = names.server_child(platform, server)
     return _secret(name, platform, server, live, release, random_token, servers.USERNAME, {})
 
@@ -43,7 +43,7 @@ def for_database_user(  # noqa: PLR0913 - the parts of a Secret
     random_token: Callable[[], str],
     ca: str,
 ) -> Manifest | None:
-    """A login of the database, where that is, and the authority that it is trusted by, if any."""
+    """The login of a database user, with the database's address and CA certificate; None without an address."""
     postgres = platform.spec.data_plane.postgres
     if postgres.mode is Mode.MANAGED:
         host, port = names.server_host(platform, Server.POSTGRES), servers.SERVERS[Server.POSTGRES].port
@@ -89,10 +89,10 @@ def _uri(username: str, password: str, address: Mapping[str, str]) -> str:
 
 
 def valid_credentials(live: Manifest | None, username: str) -> tuple[str, str] | None:
-    """The password and the word of a live Secret, or nothing where they must be made anew.
+    """The password and the credentials id of a live Secret; None if they must be generated again.
 
-    They are believed only while our own applies own them: whoever overwrote one may know it, and what is not known to
-    be ours is not handed to a server.
+    They are valid only while our own applies own the fields: whoever overwrote one may know the password, and a server
+    must not be started with it.
     """
     if live is None:
         return None
@@ -107,7 +107,7 @@ def valid_credentials(live: Manifest | None, username: str) -> tuple[str, str] |
 
 
 def decoded(secret: Manifest) -> dict[str, str]:
-    """The values of a Secret that are text; a value that is not is as good as none."""
+    """The values of a Secret, without those that are not UTF-8 text."""
     values: dict[str, str] = {}
     for key, value in (secret.get("data") or {}).items():
         try:
@@ -118,6 +118,6 @@ def decoded(secret: Manifest) -> dict[str, str]:
 
 
 def credentials_id(secret: Manifest) -> str:
-    """Which credentials a Secret holds."""
+    """The id of the credentials in a Secret."""
     found: str = secret["metadata"]["annotations"][labels.CREDENTIALS]
     return found

@@ -1,4 +1,4 @@
-"""The name and port by which clients reach a managed server, or a room."""
+"""Services of managed servers and of components."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from aether_operator.observed.kinds import Manifest
 
 BOTH_FAMILIES: Final = {"ipFamilyPolicy": "PreferDualStack"}
-"""IPv4 and IPv6 where the cluster has both; else the one that it has."""
+"""IPv4 and IPv6 if the cluster has both, else the one that it has."""
 
 
 def for_server(server: Server, platform: Platform, release: Release) -> Manifest:
-    """The Service before a server's pod."""
+    """The Service of a server."""
     definition = servers.SERVERS[server]
     thing = metadata.owned(kinds.SERVICES, names.server_child(platform, server), platform, server.value, release)
     thing["spec"] = {
@@ -40,10 +40,10 @@ def for_server(server: Server, platform: Platform, release: Release) -> Manifest
 
 
 def for_component(component: Component, platform: Platform, release: Release) -> Manifest:
-    """The Service before a room's pods.
+    """The Service of a component.
 
-    Of a room whose replicas call each other it is without an address of its own, and gives each pod a name, also one
-    that is not ready: how it is, its peers ask itself.
+    If its replicas call each other it is headless, with a DNS name for each pod, including pods that are not ready:
+    peers check each other's readiness themselves.
     """
     definition = components.COMPONENTS[component]
     thing = metadata.owned(

@@ -1,4 +1,4 @@
-"""The one pod of a managed server, and the pods of a room, under the restricted profile."""
+"""StatefulSets of managed servers (one pod) and of components, under the restricted Pod Security profile."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
 _GROUP_READS: Final = 0o440
 _STARTUP_PERIOD: Final = 2
 _LIVENESS_SECONDS: Final = 300
-"""How long a server that never recovers while it runs may be mute before it is started anew."""
+"""Seconds without an answer after which a server is restarted, if it recovers only while it starts."""
 _PROBE_TIMEOUT: Final = 5
 _READINESS_PERIOD: Final = 5
 _LIVENESS_PERIOD: Final = 10
 
 
 def for_server(server: Server, managed: Managed, platform: Platform, release: Release, word: str) -> Manifest:
-    """The StatefulSet of a server that was given the credentials of this word.
+    """The StatefulSet of a server that is started with these credentials.
 
-    Parallel: the controller waits for no broken pod before it replaces it, so that a mended spec mends.
+    Parallel: the StatefulSet controller replaces a broken pod without waiting for it, so that a corrected spec takes
+    effect.
     """
     name = names.server_child(platform, server)
     thing = metadata.owned(kinds.STATEFUL_SETS, name, platform, server.value, release)
@@ -70,7 +71,7 @@ def _pod(server: Server, managed: Managed, platform: Platform, release: Release)
 def _restricted_pod(
     grace: int, container: dict[str, Any], volumes: list[dict[str, Any]], release: Release
 ) -> dict[str, Any]:
-    """A pod with one container, where the release lets it run."""
+    """A pod with one container, with the scheduling settings of the release."""
     pod: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -137,7 +138,7 @@ def _container_security() -> dict[str, Any]:
     }
 
 
-# Rooms.
+# Components.
 
 
 def for_component(  # noqa: PLR0913 - the parts of a workload
@@ -148,10 +149,10 @@ def for_component(  # noqa: PLR0913 - the parts of a workload
     unsure: AbstractSet[Server] = frozenset(),
     live: Manifest | None = None,
 ) -> Manifest:
-    """The StatefulSet of a room. Of the servers that it is `unsure` of it keeps what the live one has.
+    """The StatefulSet of a component. For the servers in `unsure` it keeps the login of the live one.
 
-    Neither its settings nor its credentials are in the template: a room reads both again while it runs, and an edit of
-    them restarts nothing.
+    Neither settings nor credentials are in the pod template: a component reads both again while it runs, so that a
+    change restarts nothing.
     """
     definition, name = components.COMPONENTS[component], names.component_child(platform, component)
     thing = metadata.owned(kinds.STATEFUL_SETS, name, platform, definition.name, release)
@@ -203,7 +204,7 @@ def _logins(
 def _volumes(
     component: Component, platform: Platform, logins: Mapping[Server, str]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """What a room's pod has of files, and where its container finds them."""
+    """The volumes of a component's pod, and the volume mounts of its container."""
     definition = components.COMPONENTS[component]
     volumes: list[dict[str, Any]] = []
     mounts: list[dict[str, Any]] = []
@@ -225,7 +226,7 @@ def _volumes(
 
 
 def _login(server: Server, secret: str) -> list[dict[str, Any]]:
-    """The files of one server's login: what else a user keeps in that Secret is none of the room's business."""
+    """The projected files of one server's login, without other keys of the user's Secret."""
     needed = [{"key": key, "path": f"{server.value}/{key}"} for key in ("username", "password")]
     authority = [{"key": "ca.crt", "path": f"{server.value}/ca.crt"}]
     return [
@@ -235,7 +236,7 @@ def _login(server: Server, secret: str) -> list[dict[str, Any]]:
 
 
 def _http_probes(definition: components.ComponentDefinition) -> dict[str, Any]:
-    """The probes of a room: what it needs and lacks makes it not ready, and nothing but silence has it killed."""
+    """The probes of a component: a missing dependency makes it not ready; only silence gets it restarted."""
 
     def probe(path: str, period: int, failures: int) -> dict[str, Any]:
         get = {"path": path, "port": components.PORT_NAME}

@@ -1,4 +1,4 @@
-"""What was seen, judged: conditions and status. Values only; it does not know what was desired."""
+"""Computes conditions and status from the observed state. Values only; it does not know the desired state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conditions: their form, and when their truth last changed."""
+"""Conditions: their format in the status, and their transition times."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from aether_operator.api.reasons import Reason
 
 MAX_LENGTH: Final = 1000
-"""Letters of a message."""
+"""The length at which a message is cut."""
 
 
 class Truth(StrEnum):
-    """A condition's status."""
+    """The status of a condition."""
 
     TRUE = "True"
     FALSE = "False"
@@ -28,7 +28,7 @@ class Truth(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One statement about a platform."""
+    """A condition of a platform."""
 
     type: ConditionType
     truth: Truth
@@ -39,10 +39,10 @@ class Condition:
 def to_list(
     conditions: Iterable[Condition], previous: Mapping[str, Any], generation: int, now: datetime
 ) -> list[dict[str, Any]]:
-    """Conditions as the status has them, in the order of their table.
+    """Conditions as the status has them, in the order of `ConditionType`.
 
-    A time is kept while the truth is the same. A new generation begins to reconcile anew: its time is how long it has
-    been under way, which the deadline is counted from.
+    A transition time is kept while the condition's status is the same. For Reconciling a new generation counts as a
+    transition: the progress deadline is counted from it.
     """
     before = by_type(previous)
     told = []
@@ -68,7 +68,7 @@ _ORDER: Final = {kind.value: place for place, kind in enumerate(ConditionType)}
 
 
 def merged(told: Sequence[dict[str, Any]], previous: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Conditions, and beside them those of a status that are not told anew; in the order of their table.
+    """New conditions, and those of the previous status that are not among them, in the order of `ConditionType`.
 
     A list in another order would be another status.
     """
@@ -78,20 +78,20 @@ def merged(told: Sequence[dict[str, Any]], previous: Mapping[str, Any]) -> list[
 
 
 def by_type(status: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """A status's conditions by their types."""
+    """A status's conditions by type."""
     return {one["type"]: one for one in status.get("conditions") or ()}
 
 
 def truncated(text: str) -> str:
-    """A text that is not too long for a status."""
+    """Cut a text to a length that fits a status."""
     return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 1]}…"
 
 
 def format_time(moment: datetime) -> str:
-    """A time as Kubernetes writes it."""
+    """A time in the format of Kubernetes."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def parse_time(text: str) -> datetime:
-    """A time as Kubernetes wrote it."""
+    """Parse a time in the format of Kubernetes."""
     return datetime.fromisoformat(text)

@@ -1,7 +1,7 @@
-"""The judgement: everything that was seen, as one status.
+"""Computes the status of a platform from everything that was observed.
 
-`api.reasons` says of each reason who can resolve it. What only a user can resolve is Stalled at once. What time or
-others may mend is Reconciling; after `progressDeadlineSeconds` in one generation it is Stalled too, until it is mended.
+`api.reasons` says of each reason who can resolve it. What only a user can resolve is Stalled at once. What may resolve
+itself is Reconciling; after `progressDeadlineSeconds` in one generation it is Stalled too, until it is resolved.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class State(StrEnum):
-    """How a platform is, in one word."""
+    """The state of a platform, in one word."""
 
     READY = "Ready"
     RECONCILING = "Reconciling"
@@ -41,11 +41,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusInput:
-    """What a visit saw of one platform, after it had done what it could.
+    """What a reconcile observed of one platform, after its actions.
 
-    `platform` is the spec in force: the newest one, or the last good one while the newest is not understood or the
-    platform is paused; nothing where there never was one. `newest` is the newest spec where it is understood, and
-    `problems` say why it is not, each with its field. `world` is that of the spec in force.
+    `platform` has the spec in force: the newest one, or the last applied one while the newest is invalid or the
+    platform is paused; None if there never was one. `newest` is the newest spec if it is valid, else `problems` say why
+    not, each with its field. `observed` belongs to the spec in force.
     """
 
     generation: int
@@ -58,7 +58,7 @@ class StatusInput:
 
 @dataclass(frozen=True, slots=True)
 class _Summary:
-    """How it is altogether."""
+    """The overall state, and why."""
 
     state: State
     reason: Reason
@@ -67,17 +67,19 @@ class _Summary:
 
 
 def compute_status(inputs: StatusInput, previous: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:
-    """The status of a platform, as a whole, and as the API server takes it.
+    """The complete status of a platform, as the API server accepts it.
 
-    `previous` is the status that it had, which times are kept from.
+    `previous` is its current status, from which transition times are kept.
     """
     by_server = _of_servers(inputs)
-    kept = [_evaluate_dependent(part, inputs, by_server, previous) for part in (_of_schema(inputs), _of_topics(inputs))]
+    dependents = [
+        _evaluate_dependent(part, inputs, by_server, previous) for part in (_of_schema(inputs), _of_topics(inputs))
+    ]
     component_findings, component_conditions = components.evaluate(inputs.platform, inputs.observed)
     found = [
         *_of_spec(inputs),
         *(
-            _of_observed(inputs.platform, inputs.observed, by_server, [one for one, _ in kept])
+            _of_observed(inputs.platform, inputs.observed, by_server, [one for one, _ in dependents])
             if inputs.platform
             else ()
         ),
@@ -85,10 +87,10 @@ def compute_status(inputs: StatusInput, previous: Mapping[str, Any], *, now: dat
     ]
     summary = _summary(found, inputs, previous, now)
     schema = _schema_facts(inputs, previous)
-    told = [
+    reported = [
         *_summary_conditions(summary),
         *(_of_server(server, one, inputs) for server, one in by_server.items()),
-        *(condition for _, condition in kept),
+        *(condition for _, condition in dependents),
         *component_conditions,
         _warning(inputs, schema),
         _paused(inputs),
@@ -98,7 +100,7 @@ def compute_status(inputs: StatusInput, previous: Mapping[str, Any], *, now: dat
         "state": summary.state.value,
         "reason": summary.reason.value,
         "message": conditions.truncated(summary.message),
-        "conditions": conditions.to_list(told, previous, inputs.generation, now),
+        "conditions": conditions.to_list(reported, previous, inputs.generation, now),
     }
     parts = {
         "applied": _applied(inputs, previous),
@@ -110,11 +112,11 @@ def compute_status(inputs: StatusInput, previous: Mapping[str, Any], *, now: dat
 
 
 def compute_terminating_status(raw: Manifest, *, now: datetime) -> dict[str, Any]:
-    """The status of a platform that is being deleted: what was known of it stays."""
+    """The status of a platform that is being deleted; the other parts of its status are kept."""
     previous: Mapping[str, Any] = raw.get("status") or {}
     generation = raw["metadata"]["generation"]
-    message = "It is being deleted; volumes and credentials stay"
-    told = _summary_conditions(_Summary(State.TERMINATING, Reason.TERMINATING, message))
+    message = "The platform is being deleted; volumes and credentials are kept"
+    reported = _summary_conditions(_Summary(State.TERMINATING, Reason.TERMINATING, message))
     return sanitizer.sanitize(
         {
             **previous,
@@ -122,19 +124,19 @@ def compute_terminating_status(raw: Manifest, *, now: datetime) -> dict[str, Any
             "state": State.TERMINATING.value,
             "reason": Reason.TERMINATING.value,
             "message": message,
-            "conditions": conditions.merged(conditions.to_list(told, previous, generation, now), previous),
+            "conditions": conditions.merged(conditions.to_list(reported, previous, generation, now), previous),
         }
     )
 
 
 def compute_failed_status(raw: Manifest, cause: str, *, now: datetime) -> dict[str, Any]:
-    """What is told of a platform whose reconcile failed: its standing, and nothing of what could not be looked at.
+    """The status of a platform whose reconcile failed: its state and conditions only, since the rest was not observed.
 
-    `observedGeneration` is not among it: nobody knows what became of this generation.
+    `observedGeneration` is left out: this generation was not reconciled.
     """
     previous: Mapping[str, Any] = raw.get("status") or {}
     generation, deadline_seconds = raw["metadata"]["generation"], _raw_deadline_seconds(raw)
-    message, reason = f"the operator could not finish its look at it, and tries again: {cause}", Reason.RECONCILE_FAILED
+    message, reason = f"the reconcile failed, and is retried: {cause}", Reason.RECONCILE_FAILED
     summary = _Summary(State.RECONCILING, reason, message)
     if _deadline_passed(generation, deadline_seconds, previous, now):
         summary = _Summary(State.STALLED, reason, message, stalled_reason=Reason.PROGRESS_DEADLINE_EXCEEDED)
@@ -151,16 +153,16 @@ def compute_failed_status(raw: Manifest, cause: str, *, now: datetime) -> dict[s
 
 
 def remedy(reason: Reason) -> Remedy:
-    """Who can mend it. Whoever paused a platform with a spec that is not applied must unpause it."""
+    """Who can resolve a problem. A paused platform whose spec is not applied needs a person to unpause it."""
     return Remedy.USER if reason is Reason.PAUSED_BY_SPEC else reasons.EXPLANATIONS[reason].remedy
 
 
-# The verdict.
+# The summary.
 
 
 def _summary(found: Sequence[Finding], inputs: StatusInput, previous: Mapping[str, Any], now: datetime) -> _Summary:
     if not found:
-        return _Summary(State.READY, Reason.READY, "Everything is as the spec says")
+        return _Summary(State.READY, Reason.READY, "Everything matches the spec")
     ordered = sorted(found, key=lambda one: remedy(one.reason) is not Remedy.USER)
     first, message = ordered[0], "; ".join(str(one) for one in ordered)
     if remedy(first.reason) is Remedy.USER:
@@ -178,12 +180,12 @@ def _deadline_seconds(inputs: StatusInput) -> int:
 
 
 def _raw_deadline_seconds(raw: Manifest) -> int:
-    said = (raw.get("spec") or {}).get("progressDeadlineSeconds")
-    return said if isinstance(said, int) else PlatformSpec().progress_deadline_seconds
+    seconds = (raw.get("spec") or {}).get("progressDeadlineSeconds")
+    return seconds if isinstance(seconds, int) else PlatformSpec().progress_deadline_seconds
 
 
 def _deadline_passed(generation: int, deadline_seconds: int, previous: Mapping[str, Any], now: datetime) -> bool:
-    """Whether the deadline of this generation has passed. Once it has, only Ready or an edit ends that."""
+    """Whether the deadline of this generation has passed. Once it has, only Ready or an edit of the spec ends that."""
     before = conditions.by_type(previous)
     stalled, reconciling = before.get(ConditionType.STALLED, {}), before.get(ConditionType.RECONCILING, {})
     if (
@@ -198,7 +200,7 @@ def _deadline_passed(generation: int, deadline_seconds: int, previous: Mapping[s
 
 
 def _summary_conditions(summary: _Summary) -> list[Condition]:
-    """The three conditions that kstatus reads."""
+    """The three conditions that kstatus reads: Ready, Reconciling, Stalled."""
     ready, moving, stuck = ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED
     reason, message = summary.reason, summary.message
     match summary.state:
@@ -236,7 +238,7 @@ def _of_spec(inputs: StatusInput) -> list[Finding]:
 
 
 def _in_force(inputs: StatusInput) -> bool:
-    """Whether what runs is what the newest spec asks for."""
+    """Whether the spec in force is equivalent to the newest one."""
     if inputs.newest is None:
         return inputs.platform is not None
     return inputs.platform is not None and facts.same_platform(inputs.newest.spec, inputs.platform.spec)
@@ -249,9 +251,12 @@ def _of_servers(inputs: StatusInput) -> dict[Server, Finding | None]:
 
 
 def _of_observed(
-    platform: Platform, observed: Observed, by_server: Mapping[Server, Finding | None], kept: Sequence[Finding | None]
+    platform: Platform,
+    observed: Observed,
+    by_server: Mapping[Server, Finding | None],
+    dependents: Sequence[Finding | None],
 ) -> list[Finding]:
-    found = [*by_server.values(), *findings.of_other_objects(platform, observed), *kept]
+    found = [*by_server.values(), *findings.of_other_objects(platform, observed), *dependents]
     return [one for one in found if one is not None]
 
 
@@ -262,14 +267,14 @@ def _of_server(server: Server, finding: Finding | None, inputs: StatusInput) -> 
 
 @dataclass(frozen=True, slots=True)
 class _DependentPart:
-    """A part that is brought up on a server: the schema, the topics."""
+    """A part that the operator sets up on a server: the schema, the topics."""
 
     name: str
     kind: ConditionType
     server: Server
     report: SchemaReport | TopicsReport | None
     ok_message: str
-    """What its condition says when all is well."""
+    """The message of its condition when it is Ready."""
 
 
 def _of_schema(inputs: StatusInput) -> _DependentPart:
@@ -288,70 +293,70 @@ def _of_topics(inputs: StatusInput) -> _DependentPart:
 def _evaluate_dependent(
     part: _DependentPart, inputs: StatusInput, by_server: Mapping[Server, Finding | None], previous: Mapping[str, Any]
 ) -> tuple[Finding | None, Condition]:
-    """What is wrong with a part that is brought up on a server, and its condition."""
+    """What is wrong with a part that depends on a server, and its condition."""
     kind, report, below = part.kind, part.report, by_server[part.server]
     old = conditions.by_type(previous).get(kind)
     if inputs.paused and report is None and old is not None and old["status"] != Truth.UNKNOWN:
-        # It is not looked at while the platform is paused: what was seen last is what is known.
-        # A newer release, which was rolled back, may have had reasons that are not known here.
+        # It is not checked while the platform is paused: the last result stays.
+        # A newer release that was rolled back may have used reasons that do not exist here.
         reason = Reason(old["reason"]) if old["reason"] in list(Reason) else Reason.FAILED
-        kept = Condition(kind, Truth(old["status"]), reason, old.get("message", ""))
-        bad = below is None and kept.truth is not Truth.TRUE
-        return Finding(part.name, kept.reason, kept.message) if bad else None, kept
+        last = Condition(kind, Truth(old["status"]), reason, old.get("message", ""))
+        bad = below is None and last.truth is not Truth.TRUE
+        return Finding(part.name, last.reason, last.message) if bad else None, last
     if below is not None:
-        return None, Condition(kind, Truth.UNKNOWN, Reason.PROGRESSING, f"it waits for {part.server.value}")
+        return None, Condition(kind, Truth.UNKNOWN, Reason.PROGRESSING, f"waiting for {part.server.value}")
     if report is not None and report.ok:
         return None, Condition(kind, Truth.TRUE, Reason.READY, part.ok_message)
     if report is not None:
         message = report.message or report.reason.value
         return Finding(part.name, report.reason, message), Condition(kind, Truth.FALSE, report.reason, message)
     if inputs.paused:
-        held = "it was never looked at, and is not while spec.paused is true"
+        held = "it was never checked, and is not while spec.paused is true"
         finding = Finding(part.name, Reason.PAUSED_BY_SPEC, held, known=False)
     else:
-        finding = Finding(part.name, Reason.PROGRESSING, "it was not looked at yet", known=False)
+        finding = Finding(part.name, Reason.PROGRESSING, "not checked yet", known=False)
     return finding, Condition(kind, Truth.UNKNOWN, finding.reason, finding.message)
 
 
 def _schema_facts(inputs: StatusInput, previous: Mapping[str, Any]) -> Mapping[str, Any]:
     if inputs.observed.schema is not None:
         return facts.schema(inputs.observed.schema)
-    kept: Mapping[str, Any] = previous.get("schema") or {}
-    return kept if inputs.paused else {}
+    last: Mapping[str, Any] = previous.get("schema") or {}
+    return last if inputs.paused else {}
 
 
 def _applied(inputs: StatusInput, previous: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The spec that is in force. An invalid or a paused one is not, and leaves what was."""
+    """The spec in force. An invalid or a paused one does not replace it."""
     if inputs.paused or inputs.problems or inputs.newest is None:
-        kept: Mapping[str, Any] | None = previous.get("applied")
-        return kept
+        last: Mapping[str, Any] | None = previous.get("applied")
+        return last
     return facts.applied(inputs.newest.spec)
 
 
-_EVALUATION: Final = "one node each, for evaluation and not for production"
+_EVALUATION: Final = "one node each, for evaluation, not for production"
 
 
 def _warning(inputs: StatusInput, schema: Mapping[str, Any]) -> Condition:
-    """All that works and that a person should know."""
-    said: list[tuple[Reason, str]] = []
+    """The Warning condition: what a person should know although the platform works."""
+    warnings: list[tuple[Reason, str]] = []
     if schema.get("held"):
-        said.append((Reason.RETENTION_HELD, f"retention is not shortened: {', '.join(schema['held'])}"))
-    unmended = [line for line in schema.get("drift", ()) if not line.endswith("(repaired)")]
-    if unmended:
-        said.append((Reason.SCHEMA_DRIFTED, f"the schema differs: {', '.join(unmended)}"))
-    noted = "; ".join(sorted(inputs.observed.schema.warnings)) if inputs.observed.schema is not None else ""
+        warnings.append((Reason.RETENTION_HELD, f"retention is not reduced: {', '.join(schema['held'])}"))
+    unrepaired = [line for line in schema.get("drift", ()) if not line.endswith("(repaired)")]
+    if unrepaired:
+        warnings.append((Reason.SCHEMA_DRIFTED, f"the schema differs: {', '.join(unrepaired)}"))
+    notes = "; ".join(sorted(inputs.observed.schema.warnings)) if inputs.observed.schema is not None else ""
     if schema.get("engine") == Engine.PARTMAN:
-        said.append((Reason.NATIVE_PARTITIONS, noted or "tables are native partitions kept by pg_partman"))
-    elif noted:
-        said.append((Reason.SCHEMA_WARNING, noted))
+        warnings.append((Reason.NATIVE_PARTITIONS, notes or "tables use native partitions, managed by pg_partman"))
+    elif notes:
+        warnings.append((Reason.SCHEMA_WARNING, notes))
     if inputs.observed.topics is not None and inputs.observed.topics.warnings:
-        said.append((Reason.TOPICS_WARNING, "; ".join(sorted(inputs.observed.topics.warnings))))
+        warnings.append((Reason.TOPICS_WARNING, "; ".join(sorted(inputs.observed.topics.warnings))))
     managed = sorted(child_refs.managed_servers(inputs.platform)) if inputs.platform else []
     if managed:
-        said.append((Reason.EVALUATION_ONLY, f"Managed {', '.join(managed)}: {_EVALUATION}"))
-    if not said:
+        warnings.append((Reason.EVALUATION_ONLY, f"Managed {', '.join(managed)}: {_EVALUATION}"))
+    if not warnings:
         return Condition(ConditionType.WARNING, Truth.FALSE, Reason.READY)
-    return Condition(ConditionType.WARNING, Truth.TRUE, said[0][0], "; ".join(text for _, text in said))
+    return Condition(ConditionType.WARNING, Truth.TRUE, warnings[0][0], "; ".join(text for _, text in warnings))
 
 
 def _paused(inputs: StatusInput) -> Condition:

@@ -1,4 +1,4 @@
-"""The parts of a status that are read as values: what is applied, where things are, and what they are."""
+"""The parts of a status that are plain values: the applied spec, endpoints, versions, the schema."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from aether_operator.observed.reports import SchemaReport
 
 MAX_LINES: Final = 32
-"""Lines of a list."""
+"""The most lines of a list."""
 MAX_VERSION_LENGTH: Final = 128
 
 
 def resolved(spec: PlatformSpec) -> PlatformSpec:
-    """A spec with what its defaults stand for."""
+    """A spec with its implied defaults filled in."""
     plane = spec.data_plane
     filled = {}
     for server in Server:
@@ -38,19 +38,19 @@ def resolved(spec: PlatformSpec) -> PlatformSpec:
 
 
 def same_platform(one: PlatformSpec, other: PlatformSpec) -> bool:
-    """Whether two specs ask for the same platform: what they say of the operator's own manner does not count."""
+    """Whether two specs describe the same platform, regardless of `paused` and the progress deadline."""
     manner = {"paused": False, "progress_deadline_seconds": 0}
     return resolved(one).model_copy(update=manner) == resolved(other).model_copy(update=manner)
 
 
 def applied(spec: PlatformSpec) -> dict[str, Any]:
-    """A resolved spec with every default that the API server would fill in; what is empty is left out of a status."""
+    """A resolved spec as JSON with all defaults, without empty fields."""
     written: dict[str, Any] = resolved(spec).model_dump(mode="json", by_alias=True, exclude_none=True)
     return written
 
 
 def endpoints(platform: Platform, observed: Observed) -> dict[str, Any]:
-    """Where each server is, and the Secret with a login: for PostgreSQL the one that people read with."""
+    """Each server's address, and the Secret with a login: for PostgreSQL the read-only one, if it exists."""
     found: dict[str, Any] = {}
     for server in Server:
         part = platform.spec.data_plane.of(server)
@@ -70,7 +70,7 @@ def endpoints(platform: Platform, observed: Observed) -> dict[str, Any]:
 
 
 def versions(observed: Observed) -> dict[str, Any]:
-    """What each server that answered is."""
+    """The version of each server that answered."""
     return {
         server.value: {"version": one.version[:MAX_VERSION_LENGTH]}
         for server, one in sorted(observed.servers.items())
@@ -79,7 +79,7 @@ def versions(observed: Observed) -> dict[str, Any]:
 
 
 def schema(report: SchemaReport) -> dict[str, Any]:
-    """What became of the schema."""
+    """The state of the schema."""
     drift = [f"{one.name}: {one.what}{' (repaired)' if one.repaired else ''}" for one in report.drift]
     parts: dict[str, Any] = {
         "revision": report.revision,

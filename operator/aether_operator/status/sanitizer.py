@@ -1,8 +1,8 @@
-"""As much of a status as the API server takes, by the schema that it has: what it would refuse is cut or left out.
+"""Cuts or drops the parts of a status that its schema does not allow, so that the API server accepts the rest.
 
-There is no empty object and no null in what comes out. Server-side apply takes back the fields that an applier does
-not name any more. Where those were all that an object had, and the object itself is still named, it leaves a null in
-its place, which the schema refuses. An object that is left out goes whole.
+The result has no empty object and no null. Server-side apply removes the fields that an applier no longer names. If
+those were all fields of an object, and the object itself is still named, it leaves a null in its place, which the
+schema rejects; an object that is left out is removed whole.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 _WIDTHS: Final = {"int32": 31, "int64": 63}
 
 
-def sanitize(told: Mapping[str, Any]) -> dict[str, Any]:
-    """A status that the API server takes, whatever was told."""
-    found: dict[str, Any] = _object(told, _schema()) or {}
+def sanitize(status: Mapping[str, Any]) -> dict[str, Any]:
+    """A status that the API server accepts."""
+    found: dict[str, Any] = _object(status, _schema()) or {}
     return found
 
 
@@ -33,8 +33,8 @@ def _schema() -> Schema:
     return crds.status_schema()
 
 
-def _fit(value: Any, schema: Schema) -> Any:
-    """A value as it fits; None where nothing of it does."""
+def _sanitized(value: Any, schema: Schema) -> Any:
+    """A value as far as its schema allows it; None if nothing of it is allowed."""
     if schema.get("x-kubernetes-int-or-string"):
         return _number(value, schema) if isinstance(value, int) else _text(value, schema)
     return _BY_TYPE[schema["type"]](value, schema)
@@ -43,7 +43,9 @@ def _fit(value: Any, schema: Schema) -> Any:
 def _object(value: Any, schema: Schema) -> Any:
     if not hasattr(value, "items"):
         return None
-    parts = {key: _fit(one, schema["properties"][key]) for key, one in value.items() if key in schema["properties"]}
+    parts = {
+        key: _sanitized(one, schema["properties"][key]) for key, one in value.items() if key in schema["properties"]
+    }
     found = {key: one for key, one in parts.items() if one is not None}
     return found if found and found.keys() >= set(schema.get("required", ())) else None
 
@@ -52,9 +54,9 @@ def _array(value: Any, schema: Schema) -> Any:
     if not isinstance(value, list | tuple):
         return None
     keys: list[str] = schema.get("x-kubernetes-list-map-keys", [])
-    fit = [one for item in value if (one := _fit(item, schema["items"])) is not None]
-    known = {tuple(one[key] for key in keys): one for one in reversed(fit)} if keys else {}
-    found = [one for one in fit if not keys or known[tuple(one[key] for key in keys)] is one]
+    kept = [one for item in value if (one := _sanitized(item, schema["items"])) is not None]
+    first = {tuple(one[key] for key in keys): one for one in reversed(kept)} if keys else {}
+    found = [one for one in kept if not keys or first[tuple(one[key] for key in keys)] is one]
     found = found[: schema.get("maxItems", len(found))]
     return found if len(found) >= max(1, schema.get("minItems", 0)) else None
 
@@ -62,7 +64,7 @@ def _array(value: Any, schema: Schema) -> Any:
 def _text(value: Any, schema: Schema) -> Any:
     if not isinstance(value, str):
         return None
-    # What is no letter, as half of a surrogate pair, the API server stores as another one: it would differ for ever.
+    # The API server replaces invalid characters, such as half of a surrogate pair: the text would differ on each write.
     text = value.encode(errors="replace").decode()
     longest = schema.get("maxLength", len(text))
     if len(text) > longest and not {"pattern", "enum", "format"} & schema.keys():
@@ -70,7 +72,7 @@ def _text(value: Any, schema: Schema) -> Any:
     fits = (
         schema.get("minLength", 0) <= len(text) <= longest
         and text in schema.get("enum", (text,))
-        # Each pattern names all of a text; at Python's own `$` a line's end might follow.
+        # The patterns are anchored; Python's own `$` would also match before a trailing newline.
         and ("pattern" not in schema or re.fullmatch(schema["pattern"], text, re.ASCII) is not None)
         and (schema.get("format") != "date-time" or _is_moment(text))
     )
