@@ -82,7 +82,7 @@ from aether_testing import clusters
 TRACES = ("ip link add cni0 type bridge", "ip route add blackhole 10.244.0.0/16", "iptables -N KUBE-SERVICES",
     "sysctl -q net.ipv4.ip_forward=1", "mkdir -p /etc/kubernetes /opt/cni", "mount -t tmpfs tmpfs /mnt")
 sys.stdin.readline()
-with clusters.running(clusters.CONTROL_PLANE, clusters.some_places(pathlib.Path(sys.argv[1]))):
+with clusters.running(clusters.CONTROL_PLANE, clusters.unique_paths(pathlib.Path(sys.argv[1]))):
     for one in TRACES:
         subprocess.run(one.split(), check=True)
     print("up", flush=True)
@@ -173,9 +173,9 @@ def test_an_owned_cluster_ends_with_the_process_that_started_it(at: paths.Paths,
 import os, sys
 os.environ.update({home!r})
 from aether_testing import clusters
-from aether_cli import telling
-from aether_cli.local import places, starting
-starting.up(places.of({at.name!r}, os.environ), clusters.CONTROL_PLANE, telling.ToNobody())
+from aether_cli import progress
+from aether_cli.local import paths, startup
+startup.up(paths.of({at.name!r}, os.environ), clusters.CONTROL_PLANE, progress.SilentReporter())
 print("up", flush=True)
 sys.stdin.read()
 """
