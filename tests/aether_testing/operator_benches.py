@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from aether_cli.local.startup import Cluster
     from aether_operator.observed import kinds
     from aether_testing.namespaces import Namespace
-    from aether_testing.operators import Place
+    from aether_testing.operators import Installation
     from aether_testing.planes import Plane
 
-LOOK = 0.002
+POLL_SECONDS = 0.002
 """Seconds between two looks of somebody who measures."""
-PATIENCE = 120.0
+TIMEOUT_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class OperatorBench:
     """All of it."""
 
     cluster: Cluster
     namespace: Namespace
-    place: Place
+    installation: Installation
     plane: Plane
 
-    def measured(self, what: Callable[[Person], Awaitable[Any]]) -> Any:
+    def run(self, what: Callable[[Person], Awaitable[Any]]) -> Any:
         """Have somebody with a fast client do something."""
 
         async def doing() -> Any:
@@ -69,16 +69,16 @@ class Person:
     async def until(self, kind: kinds.Kind, name: str, holds: Callable[[dict[str, Any]], bool]) -> float:
         """Look until it is so; returns the seconds that took."""
         began = time.monotonic()
-        while time.monotonic() - began < PATIENCE:
+        while time.monotonic() - began < TIMEOUT_SECONDS:
             found = await self.api.get(kind, self.namespace, name)
             if found is not None and holds(found):
                 return time.monotonic() - began
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_SECONDS)
         raise TimeoutError(f"{kind.kind} {name}")
 
 
 @contextlib.contextmanager
-def set_up() -> Iterator[Stage]:
+def set_up() -> Iterator[OperatorBench]:
     """For the length of a block."""
     with (
         tempfile.TemporaryDirectory(prefix="aether-bench-", dir=Path.home()) as folder,
@@ -87,6 +87,6 @@ def set_up() -> Iterator[Stage]:
         fake_services.running(cluster) as fakes,
     ):
         namespace = namespaces.create(cluster, "bench")
-        place = operators.prepare(cluster, namespace, Path(folder), fakes)
+        installation = operators.prepare(cluster, namespace, Path(folder), fakes)
         planes.apply(namespace, planes.login_secret())
-        yield Stage(cluster=cluster, namespace=namespace, place=place, plane=plane)
+        yield OperatorBench(cluster=cluster, namespace=namespace, installation=installation, plane=plane)

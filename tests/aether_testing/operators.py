@@ -99,7 +99,7 @@ def rights(namespace: str, *others: str) -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Installation:
     """A namespace in which operators have their rights, and stand behind their fence."""
 
     cluster: Cluster
@@ -196,7 +196,7 @@ def prepare(
     fakes: FakeServices | None = None,
     *,
     others: Sequence[str] = (),
-) -> Place:
+) -> Installation:
     """Make a namespace one that operators run in: kinds, account, rights, and the fence once it really stands.
 
     `others` are further namespaces of platforms.
@@ -210,17 +210,17 @@ def prepare(
         "spec": {"holderIdentity": "", "leaseDurationSeconds": 1, "leaseTransitions": 0},
     }
     cluster.kubectl.apply(*(one for one in things if one["kind"] in RIGHTS | FENCE), released)
-    place = Place(cluster=cluster, namespace=namespace, folder=folder, fakes=fakes)
-    until(lambda: "does not hold Lease" in _refusal(place), "the fence stands")
-    return place
+    installation = Installation(cluster=cluster, namespace=namespace, folder=folder, fakes=fakes)
+    until(lambda: "does not hold Lease" in _refusal(installation), "the fence stands")
+    return installation
 
 
-def _refusal(place: Place) -> str:
+def _refusal(installation: Installation) -> str:
     """Why the account may not write without a pod that leads; nothing while it may, before the fence stands."""
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "fenced"}}
     try:
-        place.namespace.text(
-            "create", f"--as={place.account}", "--dry-run=server", "--filename=-", stdin=json.dumps(secret)
+        installation.namespace.text(
+            "create", f"--as={installation.account}", "--dry-run=server", "--filename=-", stdin=json.dumps(secret)
         )
     except problems.ProgramFailed as refused:
         return refused.cause

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from aether_testing.benchmarks import Figure
-    from aether_testing.operator_benches import Person, Stage
+    from aether_testing.operator_benches import OperatorBench, Person
 
 COUNT = int(os.environ.get("AETHER_BENCH_PLATFORMS", "1000"))
 AT_ONCE = 16
@@ -40,14 +40,16 @@ async def _create(person: Person, specs: list[dict[str, Any]]) -> None:
     await asyncio.gather(*(one(nth, spec) for nth, spec in enumerate(specs)))
 
 
-def _until_all(stage: Stage, namespace: str, kind: kinds.Kind, holds: Callable[[dict[str, Any]], bool]) -> float:
+def _until_all(
+    bench: OperatorBench, namespace: str, kind: kinds.Kind, holds: Callable[[dict[str, Any]], bool]
+) -> float:
     began = time.monotonic()
 
     async def looking(person: Person) -> None:
         while sum(map(holds, await person.api.list(kind, namespace))) < COUNT:  # noqa: ASYNC110 - it is in the cluster
             await asyncio.sleep(0.5)
 
-    stage.measured(looking)
+    bench.run(looking)
     return time.monotonic() - began
 
 
@@ -63,37 +65,37 @@ def _peak_megabytes(pid: int) -> float:
 
 def figures() -> Iterator[Figure]:
     """Measure."""
-    with operator_benches.set_up() as stage:
+    with operator_benches.set_up() as bench:
         print(f"{COUNT} databases", file=sys.stderr)
-        specs = [stage.plane.external(stage.plane.database()) for _ in range(COUNT)]
-        stage.measured(lambda person: _create(person, specs))
-        with stage.place.operator(resyncSeconds=3600) as operator:
-            ours = _until_all(stage, stage.namespace.name, kinds.PLATFORMS, _ready)
+        specs = [bench.plane.external(bench.plane.database()) for _ in range(COUNT)]
+        bench.run(lambda person: _create(person, specs))
+        with bench.installation.operator(resyncSeconds=3600) as operator:
+            ours = _until_all(bench, bench.namespace.name, kinds.PLATFORMS, _ready)
             memory = _peak_megabytes(operator.pid)
-        peer, peer_memory = _peer(stage, specs)
+        peer, peer_memory = _peer(bench, specs)
     yield benchmarks.Figure(name="operator-cold", value=ours, unit="s", peer="plain Kopf handlers", peer_value=peer)
     yield benchmarks.Figure(
         name="operator-cold-memory", value=memory, unit="MB", peer="plain Kopf handlers", peer_value=peer_memory
     )
 
 
-def _peer(stage: Stage, specs: list[dict[str, Any]]) -> tuple[float, float]:
-    namespace = namespaces.create(stage.cluster, "bench-peer").name
+def _peer(bench: OperatorBench, specs: list[dict[str, Any]]) -> tuple[float, float]:
+    namespace = namespaces.create(bench.cluster, "bench-peer").name
 
     async def creating(person: Person) -> None:
         await _create(operator_benches.Person(api=person.api, namespace=namespace), specs)
 
-    stage.measured(creating)
+    bench.run(creating)
     command = [sys.executable, "-m", "kopf", "run", "--standalone", f"--namespace={namespace}", plain_kopf.__file__]
     folders = os.pathsep.join(
         str(Path(plain_kopf.__file__).parents[up] / where) for up, where in ((1, "."), (2, "operator"))
     )
-    env = {**os.environ, "KUBECONFIG": str(stage.cluster.kubeconfig), "PYTHONPATH": folders}
+    env = {**os.environ, "KUBECONFIG": str(bench.cluster.kubeconfig), "PYTHONPATH": folders}
     with subprocess.Popen(
         ["setpriv", "--pdeathsig=KILL", *command], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         try:
-            seconds = _until_all(stage, namespace, kinds.PLATFORMS, _ready)
+            seconds = _until_all(bench, namespace, kinds.PLATFORMS, _ready)
             return seconds, _peak_megabytes(process.pid)
         finally:
             process.kill()

@@ -30,9 +30,9 @@ async def _repairs(person: operator_benches.Person) -> list[float]:
 def figures() -> Iterator[Figure]:
     """Measure."""
     with (
-        operator_benches.set_up() as stage,
-        stage.place.operator(managedAddresses=stage.plane.addresses(), resyncSeconds=600),
+        operator_benches.set_up() as bench,
+        bench.installation.operator(managedAddresses=bench.plane.addresses(), resyncSeconds=600),
     ):
-        planes.apply(stage.namespace, planes.a_platform(stage.plane.mixed()))
-        planes.until(stage.namespace, "Ready", "True")
-        yield from benchmarks.latencies("operator-repair", stage.measured(_repairs))
+        planes.apply(bench.namespace, planes.a_platform(bench.plane.mixed()))
+        planes.until(bench.namespace, "Ready", "True")
+        yield from benchmarks.latencies("operator-repair", bench.run(_repairs))

@@ -18,21 +18,21 @@ ROUNDS = 10
 def figures() -> Iterator[Figure]:
     """Measure."""
     with (
-        operator_benches.set_up() as stage,
-        stage.place.operator("operator-a", supervised=True) as first,
-        stage.place.operator("operator-b", supervised=True) as second,
+        operator_benches.set_up() as bench,
+        bench.installation.operator("operator-a", supervised=True) as first,
+        bench.installation.operator("operator-b", supervised=True) as second,
     ):
         both = {"operator-a": first, "operator-b": second}
-        spec = stage.plane.external(stage.plane.database())
-        planes.apply(stage.namespace, planes.a_platform(spec))
-        planes.until(stage.namespace, "Ready", "True")
+        spec = bench.plane.external(bench.plane.database())
+        planes.apply(bench.namespace, planes.a_platform(spec))
+        planes.until(bench.namespace, "Ready", "True")
         found = []
         for nth in range(ROUNDS):
-            lease = stage.namespace.get("lease", operators.NAME)
+            lease = bench.namespace.get("lease", operators.NAME)
             leader = both[str(lease["spec"]["holderIdentity"]).rpartition("_")[0]]
             began = time.monotonic()
             leader.kill()
-            planes.apply(stage.namespace, planes.a_platform(spec | {"retention": {"tradesDays": 100 + nth}}))
-            planes.until(stage.namespace, "Ready", "True")  # of this generation: the next leader has written it
+            planes.apply(bench.namespace, planes.a_platform(spec | {"retention": {"tradesDays": 100 + nth}}))
+            planes.until(bench.namespace, "Ready", "True")  # of this generation: the next leader has written it
             found.append(time.monotonic() - began)
         yield from benchmarks.latencies("operator-takeover", found)

@@ -55,9 +55,12 @@ def test_other_replica_takes_over_whatever_happens_to_the_leader(  # noqa: PLR09
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
     namespace = namespaces.create(control_plane, "operator-leaders")
-    place = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operators"), fakes)
+    installation = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operators"), fakes)
     planes.apply(namespace, planes.login_secret(), planes.a_platform(plane.external(plane.database())))
-    with place.operator(PODS[0], supervised=True) as first, place.operator(PODS[1], supervised=True) as second:
+    with (
+        installation.operator(PODS[0], supervised=True) as first,
+        installation.operator(PODS[1], supervised=True) as second,
+    ):
         both = dict(zip(PODS, (first, second), strict=True))
         planes.until(namespace, "Ready", "True")
         for nth in range(rounds):
@@ -72,7 +75,7 @@ def test_other_replica_takes_over_whatever_happens_to_the_leader(  # noqa: PLR09
                 both[name].thaw()
                 both[name].ended()  # it sees that its time is over, and its kubelet starts it again
             planes.until(namespace, "Ready", "True")
-            late = _after_the_move(audits.since(control_plane, before), place.account, name)
+            late = _after_the_move(audits.since(control_plane, before), installation.account, name)
             assert late == [], f"round {nth}, seed {seed}: {name} wrote after the Lease had moved"
     namespace.kubectl.text("delete", "namespace", namespace.name, "--wait=false")
 

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 NAME = "paper"
 STALE = 409
-Fault = Callable[["Stage"], Any]
+Fault = Callable[["Environment"], Any]
 
 
 @dataclass
-class Stage:
+class Environment:
     """A namespace with an operator behind a proxy."""
 
     namespace: Namespace
@@ -55,22 +55,22 @@ class Stage:
         self.plane.forget_managed()
         operators.settled(self.operator, platforms=0)
 
-    def rest(self) -> dict[str, Any]:
+    def settle(self) -> dict[str, Any]:
         """Wait for Ready and silence, and see what is there."""
         planes.until(self.namespace, "Ready", "True", name=NAME)
         operators.settled(self.operator, resyncs=2)
         return operators.masked(self.namespace)
 
 
-def create(stage: Stage) -> dict[str, Any]:
-    planes.apply(stage.namespace, stage.platform())
-    return stage.rest()
+def create(env: Environment) -> dict[str, Any]:
+    planes.apply(env.namespace, env.platform())
+    return env.settle()
 
 
-def edit(stage: Stage) -> dict[str, Any]:
+def edit(env: Environment) -> dict[str, Any]:
     """From a platform that is at rest: other limits."""
-    planes.apply(stage.namespace, stage.platform(storage="1Gi", resources={"limits": {"memory": "700Mi"}}))
-    stage.namespace.until(
+    planes.apply(env.namespace, env.platform(storage="1Gi", resources={"limits": {"memory": "700Mi"}}))
+    env.namespace.until(
         lambda seen: any(
             one["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"] == "700Mi"
             for one in seen.values()
@@ -79,29 +79,29 @@ def edit(stage: Stage) -> dict[str, Any]:
         f"--field-selector=metadata.name={NAME}-redis",
         expected="the limits are those of the edit",
     )
-    return stage.rest()
+    return env.settle()
 
 
-def settings(stage: Stage) -> dict[str, Any]:
+def settings(env: Environment) -> dict[str, Any]:
     """From a platform that is at rest: other pairs, and more replicas to follow them."""
-    platform = stage.platform()
+    platform = env.platform()
     platform["spec"] |= {"pairs": ["BTC/USD"], "components": {"ingest": {"replicas": 2}}}
-    planes.apply(stage.namespace, platform)
-    stage.namespace.until(bool, "pod", f"--field-selector=metadata.name={NAME}-ingest-1", expected="there are two")
-    return stage.rest()
+    planes.apply(env.namespace, platform)
+    env.namespace.until(bool, "pod", f"--field-selector=metadata.name={NAME}-ingest-1", expected="there are two")
+    return env.settle()
 
 
-def remove(stage: Stage) -> dict[str, Any]:
-    stage.namespace.text("delete", "tp", NAME, "--wait=true")
+def remove(env: Environment) -> dict[str, Any]:
+    env.namespace.text("delete", "tp", NAME, "--wait=true")
     mine = f"--selector={labels.PLATFORM}={NAME}"
-    stage.namespace.until(
+    env.namespace.until(
         lambda seen: not seen, "statefulset,service,networkpolicy,configmap", mine, expected="the children are gone"
     )
-    operators.settled(stage.operator, platforms=0)
-    return operators.masked(stage.namespace)
+    operators.settled(env.operator, platforms=0)
+    return operators.masked(env.namespace)
 
 
-SCENARIOS: dict[str, tuple[tuple[Callable[[Stage], Any], ...], Callable[[Stage], dict[str, Any]]]] = {
+SCENARIOS: dict[str, tuple[tuple[Callable[[Environment], Any], ...], Callable[[Environment], dict[str, Any]]]] = {
     "create": ((), create),
     "edit": ((create,), edit),
     "settings": ((create,), settings),
@@ -113,8 +113,8 @@ sync, and the status; of the settings ConfigMap, budget, workload, two config sy
 collector's.
 """
 KILLS: dict[str, Fault] = {
-    "killed before": lambda stage: counting_proxy.KillBefore(stage.operator.kill),
-    "killed after": lambda stage: counting_proxy.KillAfter(stage.operator.kill),
+    "killed before": lambda env: counting_proxy.KillBefore(env.operator.kill),
+    "killed after": lambda env: counting_proxy.KillAfter(env.operator.kill),
 }
 ANSWERS: dict[str, Fault] = {
     **{f"answered {code}": lambda _, code=code: counting_proxy.Answer(code) for code in (STALE, 422, 429, 500)},  # type: ignore[misc]
@@ -124,34 +124,36 @@ ANSWERS: dict[str, Fault] = {
 
 
 @pytest.fixture
-def stage(
+def env(
     control_plane: Cluster, plane: Plane, fakes: FakeServices, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Stage]:
+) -> Iterator[Environment]:
     namespace = namespaces.create(control_plane, "operator-writes")
-    place = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operator"), fakes)
+    installation = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operator"), fakes)
     planes.apply(namespace, planes.login_secret())
     plane.forget_managed()
     with (
         counting_proxy.between(control_plane) as proxy,
-        place.operator(proxy=proxy, supervised=True, impatient=True, managedAddresses=plane.addresses()) as operator,
+        installation.operator(
+            proxy=proxy, supervised=True, impatient=True, managedAddresses=plane.addresses()
+        ) as operator,
     ):
         operator.wait_leading()
-        yield Stage(namespace, plane, proxy, operator)
+        yield Environment(namespace, plane, proxy, operator)
     namespace.kubectl.text("delete", "namespace", namespace.name, "--wait=false")
 
 
-def _run(stage: Stage, scenario: str, number: int = 0, fault: Any = None) -> tuple[dict[str, Any], int]:
+def _run(env: Environment, scenario: str, number: int = 0, fault: Any = None) -> tuple[dict[str, Any], int]:
     """One run from nothing; returns the end and how many writes led to it."""
-    stage.clear()
+    env.clear()
     before, act = SCENARIOS[scenario]
     for one in before:
-        one(stage)
-    stage.proxy.reset()
+        one(env)
+    env.proxy.reset()
     if fault is not None:
-        stage.proxy.at(number, fault)
-    end = act(stage)
-    count = len(stage.proxy.writes)
-    stage.proxy.reset()  # a status may be written once more or less, so the last number may not have come
+        env.proxy.at(number, fault)
+    end = act(env)
+    count = len(env.proxy.writes)
+    env.proxy.reset()  # a status may be written once more or less, so the last number may not have come
     return end, count
 
 
@@ -159,17 +161,17 @@ def _run(stage: Stage, scenario: str, number: int = 0, fault: Any = None) -> tup
 @pytest.mark.parametrize("faults", [KILLS, ANSWERS], ids=["killed", "refused"])
 @pytest.mark.campaign(full=1_000_000)  # in full: each fault at each write
 def test_failure_at_any_write_leads_to_the_same_end_state(
-    stage: Stage, scenario: str, faults: dict[str, Fault], rounds: int
+    env: Environment, scenario: str, faults: dict[str, Fault], rounds: int
 ) -> None:
     seed = random.randrange(1 << 32)
-    reference, count = _run(stage, scenario)
-    again, _ = _run(stage, scenario)
+    reference, count = _run(env, scenario)
+    again, _ = _run(env, scenario)
     assert again == reference, "two undisturbed runs differ"
     assert count >= LEAST[scenario]
     places = [(number, name) for number in range(1, count + 1) for name in faults]
     random.Random(seed).shuffle(places)
     for number, name in places[:rounds]:
-        end, _ = _run(stage, scenario, number, faults[name](stage))
+        end, _ = _run(env, scenario, number, faults[name](env))
         assert end == reference, f"{scenario}, {name} write {number}, seed {seed}:\n{_difference(reference, end)}"
 
 

@@ -99,9 +99,9 @@ def test_two_releases_share_no_cluster_scoped_name() -> None:
 EVERYWHERE: Final[Object] = {
     "imagePullSecrets": [{"name": "registry"}],
     "nodeSelector": {"disk": "fast"},
-    "tolerations": [{"key": "desk", "operator": "Equal", "value": "a", "effect": "NoSchedule"}],
+    "tolerations": [{"key": "team", "operator": "Equal", "value": "a", "effect": "NoSchedule"}],
     "priorityClassName": "trading",
-    "extraLabels": {"cost-centre": "42", "example.com/team": "desk"},
+    "extraLabels": {"cost-centre": "42", "example.com/team": "a"},
 }
 
 
@@ -190,15 +190,15 @@ def test_network_policies_admit_the_operator_pods_by_their_labels() -> None:
 
 
 def test_each_namespace_has_equal_rights_and_one_policy_fences_all() -> None:
-    things = rendered(values={"namespaces": ["desk-a", "desk-b"], "createNamespaces": True})
+    things = rendered(values={"namespaces": ["team-a", "team-b"], "createNamespaces": True})
     roles = {one["metadata"]["namespace"]: one["rules"] for one in things if one["kind"] == "Role"}
-    assert set(roles) == {"desk-a", "desk-b", OPERATOR_NAMESPACE}
-    assert roles["desk-a"] == roles["desk-b"]
+    assert set(roles) == {"team-a", "team-b", OPERATOR_NAMESPACE}
+    assert roles["team-a"] == roles["team-b"]
     match = only(things, "ValidatingAdmissionPolicy")["spec"]["matchConstraints"]
-    assert match["namespaceSelector"]["matchExpressions"][0]["values"] == ["desk-a", "desk-b"]
-    assert config_of(things)["namespaces"] == ["desk-a", "desk-b"]
+    assert match["namespaceSelector"]["matchExpressions"][0]["values"] == ["team-a", "team-b"]
+    assert config_of(things)["namespaces"] == ["team-a", "team-b"]
     made = [one for one in things if one["kind"] == "Namespace"]
-    assert [one["metadata"]["name"] for one in made] == ["desk-a", "desk-b"]
+    assert [one["metadata"]["name"] for one in made] == ["team-a", "team-b"]
     assert {one["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] for one in made} == {"restricted"}
     assert {one["metadata"]["annotations"]["helm.sh/resource-policy"] for one in made} == {"keep"}
 
@@ -207,10 +207,10 @@ AWKWARD: Final = ("123", "true", "null", "1e3", "0x1")
 """Names that Kubernetes allows, and YAML takes for something else where they are not quoted."""
 
 
-def _texts(release: str, namespace: str, desk: str, word: str) -> str:
+def _texts(release: str, namespace: str, other: str, word: str) -> str:
     """The chart with one word wherever a user may say one."""
     values: Object = {
-        "namespaces": [desk], "createNamespaces": True, "crds": {"install": False},
+        "namespaces": [other], "createNamespaces": True, "crds": {"install": False},
         "image": {"repository": word, "tag": word}, "serviceImage": f"{word}:{word}",
         "dataPlaneImages": dict.fromkeys(Server, f"{word}:{word}"), "imagePullSecrets": [{"name": word}],
         "nodeSelector": {word: word}, "tolerations": [{"key": word, "value": word}], "priorityClassName": word,
@@ -235,7 +235,7 @@ def test_user_values_are_rendered_as_text(word: str) -> None:
         pod_of(found)["metadata"]["annotations"].pop("checksum/config")
         return found
 
-    for names in (("release", "system", "{}", "{}"), ("{}", "{}", "desk", "tag")):
+    for names in (("release", "system", "{}", "{}"), ("{}", "{}", "other", "tag")):
         told, usual = (_texts(*(name.format(one) for name in names)) for one in (word, "usual"))
         assert _plain(told, word) == _plain(usual, word), "it is not quoted"
         assert things(told) == json.loads(json.dumps(things(usual)).replace("usual", word))

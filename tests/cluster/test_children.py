@@ -27,7 +27,7 @@ RELEASE = observations.a_release(
     node_selector={"kubernetes.io/os": "linux"},
     tolerations=({"key": "data", "operator": "Exists", "effect": "NoSchedule"},),
     priority_class_name="system-cluster-critical",
-    extra_labels={"team": "desk"},
+    extra_labels={"team": "a"},
 )
 SIZES = {
     "storage": "1536Mi",

@@ -70,7 +70,7 @@ def test_unreachable_cluster_is_named(control_plane: Cluster, tmp_path: Path) ->
 
 
 @pytest.fixture
-def desk(control_plane: Cluster, namespace: Namespace) -> Iterator[Namespace]:
+def viewed(control_plane: Cluster, namespace: Namespace) -> Iterator[Namespace]:
     """A platform that is Ready, with one pod, beside a pod of somebody else's that never runs."""
     operators.install_kinds(control_plane)
     (viewers,) = [one for one in charts.rendered(namespace=namespace.name) if one["kind"] == "ClusterRole"]
@@ -118,19 +118,19 @@ def is_ready(pod: dict[str, Any]) -> bool:
 
 
 @pytest.fixture
-def viewer(control_plane: Cluster, desk: Namespace, tmp_path: Path) -> Path:
+def viewer(control_plane: Cluster, viewed: Namespace, tmp_path: Path) -> Path:
     """The kubeconfig of somebody who is bound to the role `view` in the namespace, and to nothing else."""
     config = json.loads(control_plane.kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": desk.text("create", "token", "viewer").strip()}
+    config["users"][0]["user"] = {"token": viewed.text("create", "token", "viewer").strip()}
     config["contexts"][0]["name"] = config["current-context"] = "viewing"
-    config["contexts"][0]["context"]["namespace"] = desk.name
+    config["contexts"][0]["context"]["namespace"] = viewed.name
     path = tmp_path / "viewer"
     path.write_text(json.dumps(config))
     path.chmod(0o600)
 
     def may() -> bool:
-        account = f"--as=system:serviceaccount:{desk.name}:viewer"
-        return desk.text("auth", "can-i", "list", "tradingplatforms.trading.aether.io", account).strip() == "yes"
+        account = f"--as=system:serviceaccount:{viewed.name}:viewer"
+        return viewed.text("auth", "can-i", "list", "tradingplatforms.trading.aether.io", account).strip() == "yes"
 
     def aggregated() -> bool:
         try:
@@ -143,18 +143,18 @@ def viewer(control_plane: Cluster, desk: Namespace, tmp_path: Path) -> Path:
 
 
 def test_namespaced_view_role_is_enough_for_status(
-    control_plane: Cluster, desk: Namespace, viewer: Path, tmp_path: Path
+    control_plane: Cluster, viewed: Namespace, viewer: Path, tmp_path: Path
 ) -> None:
     commands = (["-m", "aether_cli", "status", "--context", "viewing"], ["-c", PLUGIN, "status"])
     for done in [asked(viewer, tmp_path, *command) for command in commands]:
         whose = f"{heading(control_plane, 'viewing')}  venue Simulated, feed Synthetic"
         assert (done.returncode, done.stderr.splitlines()) == (0, [whose]), done.stdout
         first, *rest = done.stdout.splitlines()
-        assert first == f"  Aether's pods in namespace {desk.name}, and the operator's: 1 of 1 healthy"
+        assert first == f"  Aether's pods in namespace {viewed.name}, and the operator's: 1 of 1 healthy"
         assert "stranger" not in done.stdout
         assert rest[-1].startswith("Not shown: forbidden to you  ")
         for hidden in (
-            "nodes", "deployments in namespace aether-system", f"pods/proxy in namespace {desk.name}",
+            "nodes", "deployments in namespace aether-system", f"pods/proxy in namespace {viewed.name}",
         ):  # fmt: skip
             assert hidden in rest[-1]
     told = json.loads(asked(viewer, tmp_path, "-c", PLUGIN, "status", "--json").stdout)
@@ -170,11 +170,11 @@ def test_viewer_can_use_explain(control_plane: Cluster, viewer: Path, tmp_path: 
 
 
 def test_forbidden_read_names_the_permission_it_needs(
-    control_plane: Cluster, desk: Namespace, viewer: Path, tmp_path: Path
+    control_plane: Cluster, viewed: Namespace, viewer: Path, tmp_path: Path
 ) -> None:
     book = asked(viewer, tmp_path, "-c", PLUGIN, "book", "BTC/USD", "--once")
     assert (book.returncode, book.stdout) == (problems.ProgramFailed.exit_code, "")
-    assert f"It needs the verb get on pods/proxy in namespace {desk.name}." in book.stderr
+    assert f"It needs the verb get on pods/proxy in namespace {viewed.name}." in book.stderr
     for words in (["-A"], ["-n", "kube-system"]):
         done = asked(viewer, tmp_path, "-c", PLUGIN, "status", *words)
         assert (done.returncode, done.stdout) == (problems.ProgramFailed.exit_code, "")

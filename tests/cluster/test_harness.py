@@ -23,7 +23,7 @@ CREATE = ("create", "configmap")
 
 
 @pytest.fixture
-def place(control_plane: Cluster, namespace: Namespace, tmp_path: Path) -> operators.Place:
+def installation(control_plane: Cluster, namespace: Namespace, tmp_path: Path) -> operators.Installation:
     return operators.prepare(control_plane, namespace, tmp_path)
 
 
@@ -67,28 +67,28 @@ def test_audit_log_counts_lease_writes_only_on_request(control_plane: Cluster, n
 
 
 def test_operator_leads_as_its_pod_with_its_own_rights(
-    control_plane: Cluster, place: operators.Place, proxy: counting_proxy.Proxy
+    control_plane: Cluster, installation: operators.Installation, proxy: counting_proxy.Proxy
 ) -> None:
     mark = audits.mark(control_plane)
-    with place.operator(proxy=proxy) as one:
+    with installation.operator(proxy=proxy) as one:
         one.wait_leading()
         proxy.until(lambda now: len(now.watched) > 2, "it watches")
         assert one.asked("/readyz") == (200, "leading\n")
         assert one.metrics()["aether_operator_leader"] == 1
-        holder = place.namespace.get("lease", operators.NAME)["spec"]["holderIdentity"]
+        holder = installation.namespace.get("lease", operators.NAME)["spec"]["holderIdentity"]
         assert holder.partition("_")[0] == one.name
         assert one.stop() == 0
-    assert place.namespace.get("lease", operators.NAME)["spec"]["holderIdentity"] == ""
-    its = audits.of(audits.since(control_plane, mark), place.account)
+    assert installation.namespace.get("lease", operators.NAME)["spec"]["holderIdentity"] == ""
+    its = audits.of(audits.since(control_plane, mark), installation.account)
     assert {one.pod for one in its} == {f"{operators.NAME}-0"}
     assert audits.refused(its) == []
     assert ("coordination.k8s.io", "leases", "update") in audits.used(its)
 
 
 def test_watches_of_the_operator_can_be_cut_failed_and_stalled(
-    place: operators.Place, proxy: counting_proxy.Proxy
+    installation: operators.Installation, proxy: counting_proxy.Proxy
 ) -> None:
-    with place.operator(proxy=proxy) as one:
+    with installation.operator(proxy=proxy) as one:
         one.wait_leading()
         everything = len(kinds.CHILDREN) + 2  # platforms and pods
         proxy.until(lambda now: now.watching == everything, "it watches")
@@ -98,15 +98,15 @@ def test_watches_of_the_operator_can_be_cut_failed_and_stalled(
             proxy.until(lambda now: now.watched.total() >= begun + everything, "it watches again")  # noqa: B023
             proxy.until(lambda now: now.watching == everything, "everything")
         assert proxy.stall_watches(existing_only=True) == everything
-        place.namespace.apply(a_platform("p"))
+        installation.namespace.apply(a_platform("p"))
         assert proxy.cut_watches() == everything
         proxy.until(lambda now: len(now.writes) > 0, "it hears of the platform")
 
 
 def test_frozen_operator_is_silent_until_thawed_a_killed_one_ends(
-    place: operators.Place,
+    installation: operators.Installation,
 ) -> None:
-    with place.operator() as one:
+    with installation.operator() as one:
         one.wait_said("standing_by")
         one.freeze()
         assert one.alive
@@ -117,8 +117,8 @@ def test_frozen_operator_is_silent_until_thawed_a_killed_one_ends(
         assert (one.alive, one.ended()) == (False, -signal.SIGKILL)
 
 
-def test_supervised_operator_is_restarted_after_a_kill(place: operators.Place) -> None:
-    with place.operator(supervised=True) as one:
+def test_supervised_operator_is_restarted_after_a_kill(installation: operators.Installation) -> None:
+    with installation.operator(supervised=True) as one:
         one.wait_said("standing_by")
         first = one.pid
         one.kill()
@@ -135,7 +135,7 @@ def a_platform(name: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def other(control_plane: Cluster, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[operators.Place]:
+def other(control_plane: Cluster, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[operators.Installation]:
     """A second namespace, with operators of its own."""
     one = namespaces.create(control_plane, request.node.name)
     folder = tmp_path / "other"
@@ -145,7 +145,7 @@ def other(control_plane: Cluster, request: pytest.FixtureRequest, tmp_path: Path
 
 
 def test_operator_killed_around_each_write_reaches_the_same_end_state(
-    place: operators.Place, other: operators.Place, proxy: counting_proxy.Proxy
+    installation: operators.Installation, other: operators.Installation, proxy: counting_proxy.Proxy
 ) -> None:
     other.namespace.apply(a_platform("p"))
     with other.operator() as alone:
@@ -155,15 +155,15 @@ def test_operator_killed_around_each_write_reaches_the_same_end_state(
     wanted = operators.masked(other.namespace)
     assert wanted
 
-    with place.operator(proxy=proxy, supervised=True, impatient=True) as one:
+    with installation.operator(proxy=proxy, supervised=True, impatient=True) as one:
         proxy.at(3, counting_proxy.KillBefore(one.kill))
         proxy.at(5, counting_proxy.KillAfter(one.kill))
-        place.namespace.apply(a_platform("p"))
+        installation.namespace.apply(a_platform("p"))
         proxy.until(lambda now: not now.planned, "both faults happened")
         operators.settled(one)
         assert one.lives == 3
         assert [write.code is None for write in proxy.writes[:6]] == [False, False, True, False, False, False]
-    assert operators.masked(place.namespace) == wanted
+    assert operators.masked(installation.namespace) == wanted
     kept = {name for name, child in wanted.items() if "ownerReferences" not in child["metadata"]}
     assert {name.split()[0] for name in kept} == {"Secret", "PersistentVolumeClaim"}
     for child in wanted.values():

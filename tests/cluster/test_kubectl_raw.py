@@ -28,7 +28,7 @@ async def _answer(request: web.Request) -> web.StreamResponse:
 
 async def test_unknown_path_is_distinguished_from_a_failing_pod(control_plane: Cluster, tmp_path: Path) -> None:
     app = web.Application()
-    app.router.add_get("/api/v1/namespaces/desk/pods/one:8000/proxy/{what}", _answer)
+    app.router.add_get("/api/v1/namespaces/trading/pods/one:8000/proxy/{what}", _answer)
     async with test_utils.TestServer(app) as server:
         config = tmp_path / "config"
         config.write_text(
@@ -39,7 +39,7 @@ async def test_unknown_path_is_distinguished_from_a_failing_pod(control_plane: C
         kubectl = kubectl_client.Kubectl(program=control_plane.programs["kubectl"], kubeconfig=config)
 
         async def raw(what: str) -> object:
-            return await asyncio.to_thread(kubectl.raw, market_data.proxy_path("desk", "one", what), deadline=10)
+            return await asyncio.to_thread(kubectl.raw, market_data.proxy_path("trading", "one", what), deadline=10)
 
         assert await raw("served") == {"usable": True}
         with pytest.raises(kubectl_client.NotFound):

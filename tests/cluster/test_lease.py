@@ -168,6 +168,6 @@ async def test_interrupted_renewal_does_not_prevent_release_of_the_lease(
     lease = candidates.one("a_1", Clock())
     await lease.acquire()
     # What an applied renewal whose answer never came leaves: a newer record than the one that we know.
-    namespace.text("annotate", "lease", "op", "desk.example/note=newer")
+    namespace.text("annotate", "lease", "op", "team.example/note=newer")
     await lease.release()
     assert record(namespace)["holderIdentity"] == ""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aether_cli.local.startup import Cluster
     from aether_testing.fake_services import FakeServices
     from aether_testing.namespaces import Namespace
-    from aether_testing.operators import Operator, Place
+    from aether_testing.operators import Installation, Operator
     from aether_testing.planes import Plane
     from aether_testing.postgres import Postgres
 
@@ -36,11 +36,11 @@ MANAGED = ("postgres", "nats", "redis")
 
 
 @dataclass
-class Desk:
+class Environment:
     """A namespace with an operator, and real servers; each test has platforms of its own in it."""
 
     cluster: Cluster
-    place: Place
+    installation: Installation
     operator: Operator
     namespace: Namespace
     plane: Plane
@@ -61,12 +61,12 @@ class Desk:
 
     def ready_managed(self) -> tuple[str, Object]:
         """A platform with all but Kafka Managed, on a new volume."""
-        name = self.room_for_managed("man")
+        name = self.release_managed("man")
         planes.apply(self.namespace, planes.login_secret(), planes.a_platform(self.plane.mixed(), name))
         planes.until(self.namespace, "Ready", "True", name=name)
         return name, planes.a_platform(self.plane.mixed(), name)
 
-    def room_for_managed(self, prefix: str) -> str:
+    def release_managed(self, prefix: str) -> str:
         """A new name, and nobody else has the one managed database."""
         for one in self.namespace.get("tp")["items"]:
             self.delete(one["metadata"]["name"])
@@ -101,100 +101,100 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def desk(
+def env(
     control_plane: Cluster, plane: Plane, fakes: FakeServices, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Desk]:
+) -> Iterator[Environment]:
     namespace = namespaces.create(control_plane, "operator-life")
-    place = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operator"), fakes)
-    with place.operator(supervised=True, managedAddresses=plane.addresses()) as operator:
+    installation = operators.prepare(control_plane, namespace, tmp_path_factory.mktemp("operator"), fakes)
+    with installation.operator(supervised=True, managedAddresses=plane.addresses()) as operator:
         operator.wait_leading()
-        yield Desk(control_plane, place, operator, namespace, plane, fakes)
+        yield Environment(control_plane, installation, operator, namespace, plane, fakes)
     namespace.kubectl.text("delete", "namespace", namespace.name, "--ignore-not-found", "--wait=false")
 
 
-def test_platform_names_its_missing_secret_and_when_ready_writes_nothing(desk: Desk) -> None:
+def test_platform_names_its_missing_secret_and_when_ready_writes_nothing(env: Environment) -> None:
     name = "first"
-    planes.apply(desk.namespace, planes.a_platform(desk.plane.external(desk.plane.database()), name))
-    waiting = planes.until(desk.namespace, "Ready", "False", name=name, reason="SecretMissing")
+    planes.apply(env.namespace, planes.a_platform(env.plane.external(env.plane.database()), name))
+    waiting = planes.until(env.namespace, "Ready", "False", name=name, reason="SecretMissing")
     assert planes.SECRET in waiting["status"]["message"]
     assert kstatus.compute(waiting) == "InProgress"
-    planes.apply(desk.namespace, planes.login_secret())
-    ready = planes.until(desk.namespace, "Ready", "True", name=name)
+    planes.apply(env.namespace, planes.login_secret())
+    ready = planes.until(env.namespace, "Ready", "True", name=name)
     assert kstatus.compute(ready) == "Current"
     assert ready["status"]["schema"]["engine"] == "pg_partman"
-    assert ready["status"]["endpoints"]["postgres"]["port"] == desk.plane.postgres.port
-    operators.settled(desk.operator, resyncs=2)
-    before = audits.mark(desk.cluster)
-    operators.settled(desk.operator, resyncs=10)
-    written = audits.writes(audits.of(audits.since(desk.cluster, before), desk.place.account))
+    assert ready["status"]["endpoints"]["postgres"]["port"] == env.plane.postgres.port
+    operators.settled(env.operator, resyncs=2)
+    before = audits.mark(env.cluster)
+    operators.settled(env.operator, resyncs=10)
+    written = audits.writes(audits.of(audits.since(env.cluster, before), env.installation.account))
     assert written == []
-    settings = desk.child("configmap", f"{name}-ingest-settings")["metadata"]["annotations"][labels.SETTINGS]
-    assert desk.child("pod", f"{name}-ingest-0")["metadata"]["annotations"][labels.SETTINGS] == settings
+    settings = env.child("configmap", f"{name}-ingest-settings")["metadata"]["annotations"][labels.SETTINGS]
+    assert env.child("pod", f"{name}-ingest-0")["metadata"]["annotations"][labels.SETTINGS] == settings
 
 
-def test_login_error_is_named_and_fixed_by_the_secret_immediately(desk: Desk) -> None:
-    name, platform = desk.external()
+def test_login_error_is_named_and_fixed_by_the_secret_immediately(env: Environment) -> None:
+    name, platform = env.external()
     secret = f"login-{name}"
     for server in platform["spec"]["dataPlane"].values():
         server["external"]["secretName"] = secret
-    planes.apply(desk.namespace, planes.login_secret(secret, username=planes.LOGIN), platform)
-    waiting = planes.until(desk.namespace, "Ready", "False", name=name, reason="SecretKeyMissing")
+    planes.apply(env.namespace, planes.login_secret(secret, username=planes.LOGIN), platform)
+    waiting = planes.until(env.namespace, "Ready", "False", name=name, reason="SecretKeyMissing")
     assert f"{secret} has no key password" in waiting["status"]["message"]
-    planes.apply(desk.namespace, planes.login_secret(secret, username=planes.LOGIN, password="canary-wrong"))  # noqa: S106
-    planes.until(desk.namespace, "PostgresReady", "False", name=name, reason="AuthenticationFailed")
+    planes.apply(env.namespace, planes.login_secret(secret, username=planes.LOGIN, password="canary-wrong"))  # noqa: S106
+    planes.until(env.namespace, "PostgresReady", "False", name=name, reason="AuthenticationFailed")
     swapped = {"username": "canary-swapped", "password": planes.LOGIN, **planes.CANARIES}
-    planes.apply(desk.namespace, planes.login_secret(secret, **swapped))
+    planes.apply(env.namespace, planes.login_secret(secret, **swapped))
     withheld = f"authentication failed {secrecy.WITHHELD}"
-    desk.until("tp", name, lambda one: withheld in one["status"]["message"], "the swapped login is told without it")
-    planes.apply(desk.namespace, planes.login_secret(secret, username=planes.LOGIN, password=planes.PASSWORD))
-    planes.until(desk.namespace, "Ready", "True", name=name)
-    assert not any(f" {name}-" in one for one in repaired(desk)), "it was another login"
+    env.until("tp", name, lambda one: withheld in one["status"]["message"], "the swapped login is told without it")
+    planes.apply(env.namespace, planes.login_secret(secret, username=planes.LOGIN, password=planes.PASSWORD))
+    planes.until(env.namespace, "Ready", "True", name=name)
+    assert not any(f" {name}-" in one for one in repaired(env)), "it was another login"
 
 
-def test_secret_event_reconciles_every_platform_that_names_it(desk: Desk) -> None:
+def test_secret_event_reconciles_every_platform_that_names_it(env: Environment) -> None:
     """The other one is at rest when the Secret changes: nobody but the event tells it."""
     names = []
     for _ in range(2):
-        name, platform = desk.external()
+        name, platform = env.external()
         for server in platform["spec"]["dataPlane"].values():
             server["external"]["secretName"] = "shared"
-        planes.apply(desk.namespace, planes.login_secret("shared"), platform)
+        planes.apply(env.namespace, planes.login_secret("shared"), platform)
         names.append(name)
     for name in names:
-        planes.until(desk.namespace, "Ready", "True", name=name)
-    planes.apply(desk.namespace, planes.login_secret("shared", username=planes.LOGIN, password="canary-other"))  # noqa: S106
+        planes.until(env.namespace, "Ready", "True", name=name)
+    planes.apply(env.namespace, planes.login_secret("shared", username=planes.LOGIN, password="canary-other"))  # noqa: S106
     for name in names:
-        planes.until(desk.namespace, "PostgresReady", "False", name=name, reason="AuthenticationFailed")
+        planes.until(env.namespace, "PostgresReady", "False", name=name, reason="AuthenticationFailed")
     for name in names:
-        desk.delete(name)
+        env.delete(name)
 
 
-def test_forbidden_secrets_stop_their_dependents_without_a_busy_loop(desk: Desk) -> None:
-    name = desk.room_for_managed("poor")
+def test_forbidden_secrets_stop_their_dependents_without_a_busy_loop(env: Environment) -> None:
+    name = env.release_managed("poor")
     quota = {
         "apiVersion": "v1",
         "kind": "ResourceQuota",
         "metadata": {"name": "no-secrets"},
         "spec": {"hard": {"count/secrets": "0"}},
     }
-    planes.apply(desk.namespace, planes.login_secret(), quota)
+    planes.apply(env.namespace, planes.login_secret(), quota)
     try:
-        desk.until("resourcequota", "no-secrets", lambda one: "used" in one.get("status", {}), "the quota is in force")
-        planes.apply(desk.namespace, planes.a_platform(desk.plane.mixed(), name))
-        stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="RequestRejected")
+        env.until("resourcequota", "no-secrets", lambda one: "used" in one.get("status", {}), "the quota is in force")
+        planes.apply(env.namespace, planes.a_platform(env.plane.mixed(), name))
+        stalled = planes.until(env.namespace, "Stalled", "True", name=name, reason="RequestRejected")
         assert "ResourceQuota" in stalled["status"]["message"]
         mine = f"--selector={labels.PLATFORM}={name}"
-        operators.settled(desk.operator, resyncs=3)
+        operators.settled(env.operator, resyncs=3)
         # The simulated venue needs none.
-        started = [one["metadata"]["name"] for one in desk.namespace.get("statefulset", mine)["items"]]
+        started = [one["metadata"]["name"] for one in env.namespace.get("statefulset", mine)["items"]]
         assert started == [f"{name}-exchange"]
     finally:
-        desk.namespace.text("delete", "resourcequota", "no-secrets")
-    planes.until(desk.namespace, "Ready", "True", name=name)
-    forbidden(desk, name)
+        env.namespace.text("delete", "resourcequota", "no-secrets")
+    planes.until(env.namespace, "Ready", "True", name=name)
+    forbidden(env, name)
 
 
-def forbidden(desk: Desk, name: str) -> None:
+def forbidden(env: Environment, name: str) -> None:
     """Nothing may be made in the namespace any more, and Redis loses its pod: it is said by what, and how to see it."""
     quota: Object = {
         "apiVersion": "v1",
@@ -213,54 +213,52 @@ def forbidden(desk: Desk, name: str) -> None:
         (quota, "ResourceQuota no-pods forbids a pod: it requests pods=1"),
         (ranges, "LimitRange"),
     ):
-        planes.apply(desk.namespace, thing)
+        planes.apply(env.namespace, thing)
         kind, called = thing["kind"], thing["metadata"]["name"]
         try:
             if kind == "ResourceQuota":
-                desk.until(
-                    "resourcequota", called, lambda one: "used" in one.get("status", {}), "the quota is in force"
-                )
-            desk.namespace.text("delete", "pod", f"{name}-redis-0", "--wait=false")
-            waiting = planes.until(desk.namespace, "RedisReady", "False", name=name, reason="PodForbidden")
+                env.until("resourcequota", called, lambda one: "used" in one.get("status", {}), "the quota is in force")
+            env.namespace.text("delete", "pod", f"{name}-redis-0", "--wait=false")
+            waiting = planes.until(env.namespace, "RedisReady", "False", name=name, reason="PodForbidden")
             (said,) = [one["message"] for one in waiting["status"]["conditions"] if one["type"] == "RedisReady"]
             assert said.startswith(f"StatefulSet {name}-redis ")
             assert named in said
             command = said.partition("; see: kubectl ")[2].split(", ")[0].split()
-            assert called in desk.cluster.kubectl.text(*command)
+            assert called in env.cluster.kubectl.text(*command)
         finally:
-            desk.namespace.text("delete", kind, called)
-        planes.until(desk.namespace, "Ready", "True", name=name)
+            env.namespace.text("delete", kind, called)
+        planes.until(env.namespace, "Ready", "True", name=name)
 
 
-def test_status_is_still_written_after_limits_were_removed(desk: Desk) -> None:
-    name, platform = desk.ready_managed()
+def test_status_is_still_written_after_limits_were_removed(env: Environment) -> None:
+    name, platform = env.ready_managed()
     limits = {"limits": {"cpu": "1", "memory": "1Gi"}}
     platform["spec"]["dataPlane"]["redis"] = {"managed": {"resources": limits}}
     gone = {"spec": {"dataPlane": {"redis": {"managed": {"resources": {"limits": None}}}}}}
     bare = {**platform["spec"], "dataPlane": {**platform["spec"]["dataPlane"], "redis": {"managed": {}}}}
     takes: list[Callable[[], object]] = [
-        lambda: desk.edit("tp", name, gone),
-        lambda: planes.apply(desk.namespace, {**platform, "spec": bare}),
+        lambda: env.edit("tp", name, gone),
+        lambda: planes.apply(env.namespace, {**platform, "spec": bare}),
     ]
     for take in takes:
-        planes.apply(desk.namespace, platform)
-        ready = planes.until(desk.namespace, "Ready", "True", name=name)
+        planes.apply(env.namespace, platform)
+        ready = planes.until(env.namespace, "Ready", "True", name=name)
         assert ready["status"]["applied"]["dataPlane"]["redis"]["managed"]["resources"] == limits
         take()
-        ready = planes.until(desk.namespace, "Ready", "True", name=name)
+        ready = planes.until(env.namespace, "Ready", "True", name=name)
         assert ready["status"]["applied"]["dataPlane"]["redis"]["managed"] == {"storage": "10Gi"}
-    failed = [line for line in desk.operator.lines if line.get("event") == "reconcile_failed"]
+    failed = [line for line in env.operator.lines if line.get("event") == "reconcile_failed"]
     assert [line for line in failed if line["key"].endswith(f"/{name}")] == []
 
 
-def test_rejected_status_is_reported_in_the_status_or_an_event(desk: Desk) -> None:
+def test_rejected_status_is_reported_in_the_status_or_an_event(env: Environment) -> None:
     """A policy of others refuses a part of it for one edit, and all of it for another."""
-    name, platform = desk.ready_external()
+    name, platform = env.ready_external()
     seconds = "object.spec.progressDeadlineSeconds"
     applied = "object.status.applied.progressDeadlineSeconds"
     rule = f"{seconds} != 302 && ({seconds} != 301 || {applied} != 301) && object.status.message != 'probe'"
     match = {
-        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": desk.namespace.name}},
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": env.namespace.name}},
         "resourceRules": [
             {
                 "apiGroups": [models.GROUP], "apiVersions": ["*"], "operations": ["UPDATE"],
@@ -268,9 +266,9 @@ def test_rejected_status_is_reported_in_the_status_or_an_event(desk: Desk) -> No
             }
         ],
     }  # fmt: skip
-    api, called = "admissionregistration.k8s.io/v1", f"odd-{desk.namespace.name}"
+    api, called = "admissionregistration.k8s.io/v1", f"odd-{env.namespace.name}"
     condition = {"name": "mine", "expression": f"object.metadata.name == '{name}'"}
-    desk.cluster.kubectl.apply(
+    env.cluster.kubectl.apply(
         {
             "apiVersion": api, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": called},
             "spec": {
@@ -286,280 +284,280 @@ def test_rejected_status_is_reported_in_the_status_or_an_event(desk: Desk) -> No
     )  # fmt: skip
     about = f"--field-selector=regarding.name={name}"
     try:
-        desk.until("tp", name, lambda _: _refuses_a_probe(desk, name), "the policy is in force")
+        env.until("tp", name, lambda _: _refuses_a_probe(env, name), "the policy is in force")
         platform["spec"]["progressDeadlineSeconds"] = 302
-        planes.apply(desk.namespace, platform)
+        planes.apply(env.namespace, platform)
         failed = f"{about},reason=ReconcileFailed,type=Warning"
-        desk.namespace.until(bool, "events.events.k8s.io", failed, expected="it is told in an event")
-        events = desk.namespace.get("events.events.k8s.io", about)["items"]
-        said = "\n".join(status_view.explanation_lines(desk.child("tp", name), events))
+        env.namespace.until(bool, "events.events.k8s.io", failed, expected="it is told in an event")
+        events = env.namespace.get("events.events.k8s.io", about)["items"]
+        said = "\n".join(status_view.explanation_lines(env.child("tp", name), events))
         assert "A reconcile failed at" in said
         assert "not this status" in said
         platform["spec"]["progressDeadlineSeconds"] = 300
-        planes.apply(desk.namespace, platform)
-        desk.namespace.until(bool, "events.events.k8s.io", f"{about},reason=Reconciled", expected="and that it is over")
+        planes.apply(env.namespace, platform)
+        env.namespace.until(bool, "events.events.k8s.io", f"{about},reason=Reconciled", expected="and that it is over")
         platform["spec"]["progressDeadlineSeconds"] = 301
-        planes.apply(desk.namespace, platform)
-        told = desk.until("tp", name, lambda one: one["status"]["reason"] == "ReconcileFailed", "the status tells it")
+        planes.apply(env.namespace, platform)
+        told = env.until("tp", name, lambda one: one["status"]["reason"] == "ReconcileFailed", "the status tells it")
         assert "not this status" in told["status"]["message"]
         assert told["status"]["observedGeneration"] < told["metadata"]["generation"]
         assert kstatus.compute(told) == "InProgress"
         assert told["status"]["applied"]["progressDeadlineSeconds"] == 300
     finally:
-        desk.cluster.kubectl.text("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", called)
-    ready = planes.until(desk.namespace, "Ready", "True", name=name)
+        env.cluster.kubectl.text("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", called)
+    ready = planes.until(env.namespace, "Ready", "True", name=name)
     assert ready["status"]["applied"]["progressDeadlineSeconds"] == 301
 
 
-def _refuses_a_probe(desk: Desk, name: str) -> bool:
+def _refuses_a_probe(env: Environment, name: str) -> bool:
     patch = json.dumps({"status": {"message": "probe"}})
     try:
         words = ("--subresource=status", "--type=merge", "--dry-run=server", f"--patch={patch}")
-        desk.namespace.text("patch", "tp", name, *words)
+        env.namespace.text("patch", "tp", name, *words)
     except problems.ProgramFailed as refused:
         return "not this status" in refused.cause
     return False
 
 
-def test_a_platform_that_requires_timescale_is_not_ready_without_it(desk: Desk) -> None:
-    name, platform = desk.external()
+def test_a_platform_that_requires_timescale_is_not_ready_without_it(env: Environment) -> None:
+    name, platform = env.external()
     platform["spec"]["dataPlane"]["postgres"]["timescale"] = "Required"
-    planes.apply(desk.namespace, platform)
-    planes.until(desk.namespace, "PostgresReady", "False", name=name, reason="TimescaleMissing")
-    assert desk.condition(name, "Ready")["status"] == "False"
+    planes.apply(env.namespace, platform)
+    planes.until(env.namespace, "PostgresReady", "False", name=name, reason="TimescaleMissing")
+    assert env.condition(name, "Ready")["status"] == "False"
 
 
-def test_second_platform_on_the_same_servers_stalls_and_writes_nothing(desk: Desk) -> None:
-    owner, platform = desk.ready_external()
-    pod = desk.child("pod", f"{owner}-ingest-0")["metadata"]["uid"]
-    database = desk.plane.database()
+def test_second_platform_on_the_same_servers_stalls_and_writes_nothing(env: Environment) -> None:
+    owner, platform = env.ready_external()
+    pod = env.child("pod", f"{owner}-ingest-0")["metadata"]["uid"]
+    database = env.plane.database()
     second = json.loads(json.dumps(planes.a_platform(platform["spec"], f"{owner}-again")))
     second["spec"]["dataPlane"]["postgres"]["external"]["database"] = database
-    planes.apply(desk.namespace, second)
-    stalled = planes.until(desk.namespace, "Stalled", "True", name=f"{owner}-again", reason="ServerOwnedByAnother")
+    planes.apply(env.namespace, second)
+    stalled = planes.until(env.namespace, "Stalled", "True", name=f"{owner}-again", reason="ServerOwnedByAnother")
     for server in ("kafka", "nats", "redis"):
         port = platform["spec"]["dataPlane"][server]["external"]["port"]
-        said = f"{server}: 127.0.0.1:{port}: it belongs to {desk.namespace.name}/{owner} of namespace "
+        said = f"{server}: 127.0.0.1:{port}: it belongs to {env.namespace.name}/{owner} of namespace "
         assert said in stalled["status"]["message"]
     assert "venue Simulated" in stalled["status"]["message"]
     assert kstatus.compute(stalled) == "Failed"
-    planes.until(desk.namespace, "VenueReady", "True", name=f"{owner}-again")
+    planes.until(env.namespace, "VenueReady", "True", name=f"{owner}-again")
     mine = f"--selector={labels.PLATFORM}={owner}-again"
-    started = [one["metadata"]["name"] for one in desk.namespace.get("statefulset", mine)["items"]]
+    started = [one["metadata"]["name"] for one in env.namespace.get("statefulset", mine)["items"]]
     assert started == [f"{owner}-again-exchange"]
-    schemas = desk.plane.postgres.run(database, "SELECT to_regnamespace('aether') IS NULL")
+    schemas = env.plane.postgres.run(database, "SELECT to_regnamespace('aether') IS NULL")
     assert schemas == [(True,)], "its own database is not taken either"
     second["spec"]["dataPlane"] = platform["spec"]["dataPlane"]
-    planes.apply(desk.namespace, second)
-    told = planes.until(desk.namespace, "SchemaReady", "False", name=f"{owner}-again", reason="DatabaseOwnedByAnother")
-    assert f"the database belongs to {desk.namespace.name}/{owner} of namespace " in told["status"]["message"]
-    assert desk.condition(owner, "Ready")["status"] == "True"
-    assert desk.child("pod", f"{owner}-ingest-0")["metadata"]["uid"] == pod
+    planes.apply(env.namespace, second)
+    told = planes.until(env.namespace, "SchemaReady", "False", name=f"{owner}-again", reason="DatabaseOwnedByAnother")
+    assert f"the database belongs to {env.namespace.name}/{owner} of namespace " in told["status"]["message"]
+    assert env.condition(owner, "Ready")["status"] == "True"
+    assert env.child("pod", f"{owner}-ingest-0")["metadata"]["uid"] == pod
 
 
-def test_platform_recreated_at_another_venue_gets_none_of_its_data(desk: Desk) -> None:
-    name, platform = desk.ready_external()
-    desk.delete(name)
+def test_platform_recreated_at_another_venue_gets_none_of_its_data(env: Environment) -> None:
+    name, platform = env.ready_external()
+    env.delete(name)
     mine = f"--selector={labels.PLATFORM}={name}"
-    desk.namespace.until(lambda seen: not seen, "statefulset", mine, expected="the workloads are gone")
-    planes.apply(desk.namespace, {**platform, "spec": platform["spec"] | {"venue": {"name": "Kraken"}}})
-    stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="VenueMismatch")
+    env.namespace.until(lambda seen: not seen, "statefulset", mine, expected="the workloads are gone")
+    planes.apply(env.namespace, {**platform, "spec": platform["spec"] | {"venue": {"name": "Kraken"}}})
+    stalled = planes.until(env.namespace, "Stalled", "True", name=name, reason="VenueMismatch")
     way_out = "data of venue Simulated, and the platform says Kraken: apply it with venue Simulated, or as another"
     assert stalled["status"]["message"].count(way_out) >= 3
-    assert desk.condition(name, "SchemaReady")["reason"] == "VenueMismatch"
-    assert desk.namespace.get("statefulset", mine)["items"] == []
-    desk.delete(name)
-    planes.apply(desk.namespace, platform)
-    planes.until(desk.namespace, "Ready", "True", name=name)
+    assert env.condition(name, "SchemaReady")["reason"] == "VenueMismatch"
+    assert env.namespace.get("statefulset", mine)["items"] == []
+    env.delete(name)
+    planes.apply(env.namespace, platform)
+    planes.until(env.namespace, "Ready", "True", name=name)
 
 
-def test_retention_changes_at_once_where_no_data_would_be_dropped(desk: Desk) -> None:
-    name, platform = desk.ready_external()
+def test_retention_changes_at_once_where_no_data_would_be_dropped(env: Environment) -> None:
+    name, platform = env.ready_external()
     database = platform["spec"]["dataPlane"]["postgres"]["external"]["database"]
     kept = platforms.Retention().by_table()
     platform["spec"]["retention"] = {}
     for table, usual in tuple(kept.items()):
         for days in (usual + 110, usual - 2):
             kept[table] = platform["spec"]["retention"][f"{table}Days"] = days
-            planes.apply(desk.namespace, platform)
-            desk.until("tp", name, partial(_keeps, kept), f"{table} for {days} days")
-            assert _in_force(desk.plane.postgres, database) == kept
-    planes.until(desk.namespace, "Ready", "True", name=name)
+            planes.apply(env.namespace, platform)
+            env.until("tp", name, partial(_keeps, kept), f"{table} for {days} days")
+            assert _in_force(env.plane.postgres, database) == kept
+    planes.until(env.namespace, "Ready", "True", name=name)
 
 
-def test_edited_external_endpoint_is_used_from_then_on(desk: Desk) -> None:
-    name, platform = desk.ready_external()
+def test_edited_external_endpoint_is_used_from_then_on(env: Environment) -> None:
+    name, platform = env.ready_external()
     good = platform["spec"]["dataPlane"]["redis"]["external"]["port"]
     platform["spec"]["dataPlane"]["redis"]["external"]["port"] = 1
-    planes.apply(desk.namespace, platform)
-    waiting = planes.until(desk.namespace, "RedisReady", "False", name=name, reason="Unreachable")
+    planes.apply(env.namespace, platform)
+    waiting = planes.until(env.namespace, "RedisReady", "False", name=name, reason="Unreachable")
     assert "127.0.0.1:1" in waiting["status"]["message"]
     platform["spec"]["dataPlane"]["redis"]["external"]["port"] = good
-    planes.apply(desk.namespace, platform)
-    planes.until(desk.namespace, "Ready", "True", name=name)
+    planes.apply(env.namespace, platform)
+    planes.until(env.namespace, "Ready", "True", name=name)
 
 
-def test_servers_are_claimed_only_in_their_order(desk: Desk) -> None:
+def test_servers_are_claimed_only_in_their_order(env: Environment) -> None:
     """Kafka is away: whoever else waits for both finds NATS and Redis free."""
-    name, platform = desk.external()
+    name, platform = env.external()
     kafka, cache = (platform["spec"]["dataPlane"][one]["external"] for one in ("kafka", "redis"))
     good, kafka["port"] = kafka["port"], 1
-    planes.apply(desk.namespace, platform)
+    planes.apply(env.namespace, platform)
     # A server is claimed before the status of that reconcile is written.
-    planes.until(desk.namespace, "SchemaReady", "True", name=name)
-    planes.until(desk.namespace, "RedisReady", "True", name=name)
+    planes.until(env.namespace, "SchemaReady", "True", name=name)
+    planes.until(env.namespace, "RedisReady", "True", name=name)
     with redis.Redis(host=cache["host"], port=cache["port"], protocol=2) as client:
         assert client.get(owners.KEY) is None
         kafka["port"] = good
-        planes.apply(desk.namespace, platform)
-        planes.until(desk.namespace, "Ready", "True", name=name)
+        planes.apply(env.namespace, platform)
+        planes.until(env.namespace, "Ready", "True", name=name)
         assert f'"name":"{name}"' in str(client.get(owners.KEY))
 
 
-def test_missing_server_stalls_after_the_deadline_and_recovers_by_itself(desk: Desk) -> None:
-    name, platform = desk.external(progressDeadlineSeconds=10)
+def test_missing_server_stalls_after_the_deadline_and_recovers_by_itself(env: Environment) -> None:
+    name, platform = env.external(progressDeadlineSeconds=10)
     for server in platform["spec"]["dataPlane"].values():
         server["external"]["secretName"] = f"late-{name}"
-    planes.apply(desk.namespace, platform)
-    stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="ProgressDeadlineExceeded")
+    planes.apply(env.namespace, platform)
+    stalled = planes.until(env.namespace, "Stalled", "True", name=name, reason="ProgressDeadlineExceeded")
     assert f"late-{name}" in stalled["status"]["message"]
-    planes.apply(desk.namespace, planes.login_secret(f"late-{name}"))
-    ready = planes.until(desk.namespace, "Ready", "True", name=name)
+    planes.apply(env.namespace, planes.login_secret(f"late-{name}"))
+    ready = planes.until(env.namespace, "Ready", "True", name=name)
     assert kstatus.compute(ready) == "Current"
 
 
-def _written_since(desk: Desk, before: audits.Mark, name: str) -> list[tuple[str, str]]:
+def _written_since(env: Environment, before: audits.Mark, name: str) -> list[tuple[str, str]]:
     """What the operator wrote of a platform and its children: verb and resource, each once, in order."""
-    entries = audits.writes(audits.of(audits.since(desk.cluster, before), desk.place.account))
+    entries = audits.writes(audits.of(audits.since(env.cluster, before), env.installation.account))
     return list(dict.fromkeys((one.verb, one.kind) for one in entries if one.name.startswith(name)))
 
 
-def test_edited_pairs_update_settings_and_pods_without_a_restart(desk: Desk) -> None:
-    name, platform = desk.ready_external(components={"ingest": {"replicas": 2}})
+def test_edited_pairs_update_settings_and_pods_without_a_restart(env: Environment) -> None:
+    name, platform = env.ready_external(components={"ingest": {"replicas": 2}})
     pods = [f"{name}-ingest-0", f"{name}-ingest-1", f"{name}-exchange-0"]
-    uids = [desk.child("pod", pod)["metadata"]["uid"] for pod in pods]
-    operators.settled(desk.operator, resyncs=2, platforms=len(desk.namespace.get("tp")["items"]))
-    before = audits.mark(desk.cluster)
+    uids = [env.child("pod", pod)["metadata"]["uid"] for pod in pods]
+    operators.settled(env.operator, resyncs=2, platforms=len(env.namespace.get("tp")["items"]))
+    before = audits.mark(env.cluster)
     platform["spec"]["pairs"] = ["ETH/USD", "BTC/USD"]
-    planes.apply(desk.namespace, platform)
-    ready = planes.until(desk.namespace, "IngestReady", "True", name=name)
+    planes.apply(env.namespace, platform)
+    ready = planes.until(env.namespace, "IngestReady", "True", name=name)
     (told,) = [one for one in ready["status"]["conditions"] if one["type"] == "IngestReady"]
     assert told["message"] == "2 markets on 2 replicas"
-    settings = desk.child("configmap", f"{name}-ingest-settings")
+    settings = env.child("configmap", f"{name}-ingest-settings")
     assert settings["data"] == {"live.json": '{"version":1,"pairs":["BTC/USD","ETH/USD"],"replicas":2}'}
-    digests = {desk.child("pod", pod)["metadata"]["annotations"][labels.SETTINGS] for pod in pods[:2]}
+    digests = {env.child("pod", pod)["metadata"]["annotations"][labels.SETTINGS] for pod in pods[:2]}
     assert digests == {settings["metadata"]["annotations"][labels.SETTINGS]}
-    operators.settled(desk.operator, resyncs=2, platforms=len(desk.namespace.get("tp")["items"]))
-    assert set(_written_since(desk, before, name)) == {
+    operators.settled(env.operator, resyncs=2, platforms=len(env.namespace.get("tp")["items"]))
+    assert set(_written_since(env, before, name)) == {
         ("patch", "configmaps"), ("patch", "pods"), ("patch", "tradingplatforms/status"),
     }  # fmt: skip
-    assert [desk.child("pod", pod)["metadata"]["uid"] for pod in pods] == uids
-    assert not any(f" {name}-" in one for one in repaired(desk)), "it was an edit"
+    assert [env.child("pod", pod)["metadata"]["uid"] for pod in pods] == uids
+    assert not any(f" {name}-" in one for one in repaired(env)), "it was an edit"
 
 
-def test_unknown_pair_is_named_and_its_removal_recovers(desk: Desk) -> None:
-    name, platform = desk.ready_external()
+def test_unknown_pair_is_named_and_its_removal_recovers(env: Environment) -> None:
+    name, platform = env.ready_external()
     platform["spec"]["pairs"] = ["BTC/USD", "FOO/USD"]
-    planes.apply(desk.namespace, platform)
-    stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="UnknownPair")
+    planes.apply(env.namespace, platform)
+    stalled = planes.until(env.namespace, "Stalled", "True", name=name, reason="UnknownPair")
     assert stalled["status"]["message"] == "ingest: FOO/USD: UnknownPair"
     assert kstatus.compute(stalled) == "Failed"
     platform["spec"]["pairs"] = ["BTC/USD"]
-    planes.apply(desk.namespace, platform)
-    planes.until(desk.namespace, "Ready", "True", name=name)
+    planes.apply(env.namespace, platform)
+    planes.until(env.namespace, "Ready", "True", name=name)
 
 
-def test_unavailable_output_or_venue_is_named_and_recovers_by_itself(desk: Desk) -> None:
-    name, _ = desk.ready_external()
+def test_unavailable_output_or_venue_is_named_and_recovers_by_itself(env: Environment) -> None:
+    name, _ = env.ready_external()
     ingest, exchange = f"{name}-ingest-0", f"{name}-exchange-0"
     broken = {"kafka": {"ok": False, "detail": "no broker answers"}}
-    desk.fakes.odd[ingest] = lambda status: {**status, "outputs": broken}
-    waiting = planes.until(desk.namespace, "IngestReady", "False", name=name, reason="OutputFailed")
+    env.fakes.odd[ingest] = lambda status: {**status, "outputs": broken}
+    waiting = planes.until(env.namespace, "IngestReady", "False", name=name, reason="OutputFailed")
     assert waiting["status"]["message"] == "ingest: kafka: no broker answers"
-    del desk.fakes.odd[ingest]
-    planes.until(desk.namespace, "Ready", "True", name=name)
-    desk.fakes.odd[exchange] = lambda status: {**status, "version": 2}
-    newer = planes.until(desk.namespace, "VenueReady", "False", name=name, reason="VersionUnsupported")
+    del env.fakes.odd[ingest]
+    planes.until(env.namespace, "Ready", "True", name=name)
+    env.fakes.odd[exchange] = lambda status: {**status, "version": 2}
+    newer = planes.until(env.namespace, "VenueReady", "False", name=name, reason="VersionUnsupported")
     assert f"Pod {exchange}" in newer["status"]["message"]
-    del desk.fakes.odd[exchange]
-    planes.until(desk.namespace, "Ready", "True", name=name)
+    del env.fakes.odd[exchange]
+    planes.until(env.namespace, "Ready", "True", name=name)
 
 
-def _drains_what_is_unready(desk: Desk, name: str) -> None:
+def _drains_what_is_unready(env: Environment, name: str) -> None:
     """Two of three pods of ingest are not ready: the one that is stays, and a drain takes the others."""
     unready = json.dumps({"status": {"conditions": [{"type": "Ready", "status": "False"}]}})
     for number in (1, 2):
-        desk.namespace.text("patch", "pod", f"{name}-ingest-{number}", "--subresource=status", f"--patch={unready}")
-    desk.until(
+        env.namespace.text("patch", "pod", f"{name}-ingest-{number}", "--subresource=status", f"--patch={unready}")
+    env.until(
         "poddisruptionbudget", f"{name}-ingest", lambda one: one["status"]["currentHealthy"] == 1, "two are not healthy"
     )
     with pytest.raises(problems.ProgramFailed) as refused:
-        _evict(desk, f"{name}-ingest-0")
+        _evict(env, f"{name}-ingest-0")
     assert "disruption budget" in refused.value.cause
     for number in (1, 2):
-        assert json.loads(_evict(desk, f"{name}-ingest-{number}"))["status"] == "Success"
+        assert json.loads(_evict(env, f"{name}-ingest-{number}"))["status"] == "Success"
 
 
-def _evict(desk: Desk, pod: str) -> str:
+def _evict(env: Environment, pod: str) -> str:
     """As a drain does; the API server's answer."""
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
-    path = f"/api/v1/namespaces/{desk.namespace.name}/pods/{pod}/eviction"
-    return desk.namespace.text("create", f"--raw={path}", "--filename=-", stdin=json.dumps(eviction))
+    path = f"/api/v1/namespaces/{env.namespace.name}/pods/{pod}/eviction"
+    return env.namespace.text("create", f"--raw={path}", "--filename=-", stdin=json.dumps(eviction))
 
 
-def test_disruption_budget_follows_the_number_of_replicas(desk: Desk) -> None:
-    name, platform = desk.ready_external()
-    first = desk.child("pod", f"{name}-ingest-0")["metadata"]["uid"]
+def test_disruption_budget_follows_the_number_of_replicas(env: Environment) -> None:
+    name, platform = env.ready_external()
+    first = env.child("pod", f"{name}-ingest-0")["metadata"]["uid"]
     platform["spec"]["components"] = {"ingest": {"replicas": 3}}
-    planes.apply(desk.namespace, platform)
-    planes.until(desk.namespace, "IngestReady", "True", name=name)
-    budget = desk.child("poddisruptionbudget", f"{name}-ingest")["spec"]
+    planes.apply(env.namespace, platform)
+    planes.until(env.namespace, "IngestReady", "True", name=name)
+    budget = env.child("poddisruptionbudget", f"{name}-ingest")["spec"]
     assert (budget["maxUnavailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
-    assert desk.child("statefulset", f"{name}-ingest")["status"]["readyReplicas"] == 3
-    _drains_what_is_unready(desk, name)
-    planes.until(desk.namespace, "IngestReady", "True", name=name)
-    assert desk.child("pod", f"{name}-ingest-0")["metadata"]["uid"] == first
+    assert env.child("statefulset", f"{name}-ingest")["status"]["readyReplicas"] == 3
+    _drains_what_is_unready(env, name)
+    planes.until(env.namespace, "IngestReady", "True", name=name)
+    assert env.child("pod", f"{name}-ingest-0")["metadata"]["uid"] == first
     platform["spec"]["components"] = {"ingest": {"replicas": 1}}
-    planes.apply(desk.namespace, platform)
-    planes.until(desk.namespace, "Ready", "True", name=name)
-    desk.namespace.until(
+    planes.apply(env.namespace, platform)
+    planes.until(env.namespace, "Ready", "True", name=name)
+    env.namespace.until(
         lambda seen: not seen,
         "poddisruptionbudget",
         f"--field-selector=metadata.name={name}-ingest",
         expected="one replica needs no budget",
     )
-    assert desk.child("pod", f"{name}-ingest-0")["metadata"]["uid"] == first
+    assert env.child("pod", f"{name}-ingest-0")["metadata"]["uid"] == first
 
 
-def test_ingest_is_not_started_before_its_secrets_exist(desk: Desk) -> None:
-    name, platform = desk.external()
+def test_ingest_is_not_started_before_its_secrets_exist(env: Environment) -> None:
+    name, platform = env.external()
     for server in platform["spec"]["dataPlane"].values():
         server["external"]["secretName"] = f"later-{name}"
-    planes.apply(desk.namespace, platform)
-    planes.until(desk.namespace, "VenueReady", "True", name=name)
+    planes.apply(env.namespace, platform)
+    planes.until(env.namespace, "VenueReady", "True", name=name)
     mine = f"--selector={labels.PLATFORM}={name}"
-    assert [one["metadata"]["name"] for one in desk.namespace.get("statefulset", mine)["items"]] == [f"{name}-exchange"]
-    planes.apply(desk.namespace, planes.login_secret(f"later-{name}"))
-    planes.until(desk.namespace, "Ready", "True", name=name)
+    assert [one["metadata"]["name"] for one in env.namespace.get("statefulset", mine)["items"]] == [f"{name}-exchange"]
+    planes.apply(env.namespace, planes.login_secret(f"later-{name}"))
+    planes.until(env.namespace, "Ready", "True", name=name)
 
 
-def test_paused_platform_is_unchanged_and_applies_edits_on_resume(desk: Desk) -> None:
-    name, platform = desk.ready_external()
+def test_paused_platform_is_unchanged_and_applies_edits_on_resume(env: Environment) -> None:
+    name, platform = env.ready_external()
     platform["spec"] |= {"paused": True, "retention": {"tradesDays": 111}}
-    planes.apply(desk.namespace, platform)
-    paused = planes.until(desk.namespace, "Paused", "True", name=name)
+    planes.apply(env.namespace, platform)
+    paused = planes.until(env.namespace, "Paused", "True", name=name)
     assert paused["status"]["applied"]["retention"]["tradesDays"] == 90
     assert kstatus.compute(paused) != "Current"  # what was asked for is not so
-    operators.settled(desk.operator, resyncs=3)
-    assert desk.child("tp", name)["status"]["schema"]["tradesDays"] == 90
+    operators.settled(env.operator, resyncs=3)
+    assert env.child("tp", name)["status"]["schema"]["tradesDays"] == 90
     platform["spec"]["paused"] = False
-    planes.apply(desk.namespace, platform)
-    desk.until("tp", name, lambda one: one["status"]["schema"]["tradesDays"] == 111, "111 days")
-    planes.until(desk.namespace, "Ready", "True", name=name)
+    planes.apply(env.namespace, platform)
+    env.until("tp", name, lambda one: one["status"]["schema"]["tradesDays"] == 111, "111 days")
+    planes.until(env.namespace, "Ready", "True", name=name)
 
 
-def test_foreign_edits_of_every_child_are_reverted_and_additions_stay(desk: Desk) -> None:
-    name, _ = desk.ready_managed()
+def test_foreign_edits_of_every_child_are_reverted_and_additions_stay(env: Environment) -> None:
+    name, _ = env.ready_managed()
     edits: list[tuple[str, str, Object, Callable[[Object], Any]]] = [
         ("service", f"{name}-redis", {"spec": {"selector": {"app": "theirs"}}}, lambda one: one["spec"]["selector"]),
         ("statefulset", f"{name}-nats", {"spec": {"replicas": 0}}, lambda one: one["spec"]["replicas"]),
@@ -578,150 +576,148 @@ def test_foreign_edits_of_every_child_are_reverted_and_additions_stay(desk: Desk
         ),
     ]
     for kind, child, patch, part in edits:
-        good = part(desk.child(kind, child))
-        annotated = {**patch, "metadata": {**patch.get("metadata", {}), "annotations": {"desk.example/note": "ours"}}}
-        desk.edit(kind, child, annotated)
-        again = desk.until(kind, child, partial(_is_again, part, good), f"{kind} is repaired")
-        assert again["metadata"]["annotations"]["desk.example/note"] == "ours"
+        good = part(env.child(kind, child))
+        annotated = {**patch, "metadata": {**patch.get("metadata", {}), "annotations": {"team.example/note": "ours"}}}
+        env.edit(kind, child, annotated)
+        again = env.until(kind, child, partial(_is_again, part, good), f"{kind} is repaired")
+        assert again["metadata"]["annotations"]["team.example/note"] == "ours"
     for kind, child in (
         ("service", f"{name}-redis"),
         ("networkpolicy", f"{name}-nats"),
         ("statefulset", f"{name}-redis"),
     ):
-        gone = desk.child(kind, child)["metadata"]["uid"]
-        desk.namespace.text("delete", kind, child, "--wait=false")
-        desk.until(kind, child, partial(_is_another, gone), f"{kind} comes back")
-    planes.until(desk.namespace, "Ready", "True", name=name)
-    assert repaired(desk) >= {
+        gone = env.child(kind, child)["metadata"]["uid"]
+        env.namespace.text("delete", kind, child, "--wait=false")
+        env.until(kind, child, partial(_is_another, gone), f"{kind} comes back")
+    planes.until(env.namespace, "Ready", "True", name=name)
+    assert repaired(env) >= {
         f"Service {name}-redis", f"StatefulSet {name}-nats", f"StatefulSet {name}-redis", f"NetworkPolicy {name}-nats",
         f"NetworkPolicy {name}-postgres",
     }  # fmt: skip
 
 
-def repaired(desk: Desk) -> set[str]:
+def repaired(env: Environment) -> set[str]:
     """The children of which an event says that they were not as they should be."""
-    said = desk.namespace.get("events.events.k8s.io")["items"]
+    said = env.namespace.get("events.events.k8s.io")["items"]
     return {" ".join(one["note"].split()[:2]) for one in said if one["reason"] == "Repaired"}
 
 
-def test_overwritten_password_is_replaced_and_the_server_restarted_with_it(desk: Desk) -> None:
-    name, _ = desk.ready_managed()
+def test_overwritten_password_is_replaced_and_the_server_restarted_with_it(env: Environment) -> None:
+    name, _ = env.ready_managed()
     secret, workload = f"{name}-redis", f"{name}-redis"
-    before = desk.child("secret", secret)
+    before = env.child("secret", secret)
     theirs = base64.b64encode(b"canary-somebody-knows-it").decode()
-    desk.edit("secret", secret, {"data": {"password": theirs}})
+    env.edit("secret", secret, {"data": {"password": theirs}})
     old = before["data"]["password"]
-    after = desk.until("secret", secret, lambda one: one["data"]["password"] not in {old, theirs}, "a new password")
+    after = env.until("secret", secret, lambda one: one["data"]["password"] not in {old, theirs}, "a new password")
     word = after["metadata"]["annotations"][labels.CREDENTIALS]
     assert word != before["metadata"]["annotations"][labels.CREDENTIALS]
-    desk.until(
+    env.until(
         "statefulset",
         workload,
         lambda one: one["spec"]["template"]["metadata"]["annotations"][labels.CREDENTIALS] == word,
         "the pod is started with it",
     )
-    planes.until(desk.namespace, "Ready", "True", name=name)
+    planes.until(env.namespace, "Ready", "True", name=name)
 
 
-def test_volume_that_cannot_grow_is_reported_and_reverting_recovers(desk: Desk) -> None:
-    name, platform = desk.ready_managed()
+def test_volume_that_cannot_grow_is_reported_and_reverting_recovers(env: Environment) -> None:
+    name, platform = env.ready_managed()
     platform["spec"]["dataPlane"]["redis"] = {"managed": {"storage": "20Gi"}}
-    planes.apply(desk.namespace, platform)
-    stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="RequestRejected")
+    planes.apply(env.namespace, platform)
+    stalled = planes.until(env.namespace, "Stalled", "True", name=name, reason="RequestRejected")
     assert "does not allow volume expansion" in stalled["status"]["message"]
-    assert desk.child("pvc", f"{name}-redis-data")["spec"]["resources"]["requests"]["storage"] == "10Gi"
+    assert env.child("pvc", f"{name}-redis-data")["spec"]["resources"]["requests"]["storage"] == "10Gi"
 
 
-def test_volume_grows_where_its_class_allows_and_the_platform_waits(desk: Desk) -> None:
-    name, platform = desk.ready_managed()
-    kubectl, claim = desk.cluster.kubectl, f"{name}-redis-data"
+def test_volume_grows_where_its_class_allows_and_the_platform_waits(env: Environment) -> None:
+    name, platform = env.ready_managed()
+    kubectl, claim = env.cluster.kubectl, f"{name}-redis-data"
     grow = '--patch={{"allowVolumeExpansion": {}}}'
     kubectl.text("patch", "storageclass", volumes.CLASS, grow.format("true"))
     try:
         platform["spec"]["dataPlane"]["redis"] = {"managed": {"storage": "20Gi"}}
-        planes.apply(desk.namespace, platform)
-        waiting = planes.until(desk.namespace, "RedisReady", "False", name=name)
+        planes.apply(env.namespace, platform)
+        waiting = planes.until(env.namespace, "RedisReady", "False", name=name)
         assert f"PersistentVolumeClaim {claim} is being resized from 10Gi to 20Gi" in waiting["status"]["message"]
         # The storage's own resizer, which this cluster has none of, says when it is done.
         done = {"status": {"capacity": {"storage": "20Gi"}}}
-        desk.namespace.text(
-            "patch", "pvc", claim, "--subresource=status", "--type=merge", f"--patch={json.dumps(done)}"
-        )
-        planes.until(desk.namespace, "Ready", "True", name=name)
-        assert desk.child("pvc", claim)["spec"]["resources"]["requests"]["storage"] == "20Gi"
+        env.namespace.text("patch", "pvc", claim, "--subresource=status", "--type=merge", f"--patch={json.dumps(done)}")
+        planes.until(env.namespace, "Ready", "True", name=name)
+        assert env.child("pvc", claim)["spec"]["resources"]["requests"]["storage"] == "20Gi"
     finally:
         kubectl.text("patch", "storageclass", volumes.CLASS, grow.format("false"))
 
 
-def test_platform_is_never_ready_with_an_unready_server(desk: Desk) -> None:
-    name, _ = desk.ready_managed()
-    desk.edit("service", f"{name}-nats", {"metadata": {"annotations": {"desk.example/note": "x"}}})
-    desk.namespace.text("patch", "tp", name, "--type=merge", "--patch", json.dumps(
+def test_platform_is_never_ready_with_an_unready_server(env: Environment) -> None:
+    name, _ = env.ready_managed()
+    env.edit("service", f"{name}-nats", {"metadata": {"annotations": {"team.example/note": "x"}}})
+    env.namespace.text("patch", "tp", name, "--type=merge", "--patch", json.dumps(
         {"spec": {"dataPlane": {"nats": {"managed": {"resources": {"limits": {"memory": "600Mi"}}}}}}}
     ))  # fmt: skip
-    generation = desk.child("tp", name)["metadata"]["generation"]
-    planes.until(desk.namespace, "Ready", "True", name=name)
-    workload = desk.child("statefulset", f"{name}-nats")
+    generation = env.child("tp", name)["metadata"]["generation"]
+    planes.until(env.namespace, "Ready", "True", name=name)
+    workload = env.child("statefulset", f"{name}-nats")
     container = workload["spec"]["template"]["spec"]["containers"][0]
     assert container["resources"]["limits"]["memory"] == "600Mi"
     assert workload["status"]["updatedReplicas"] == workload["status"]["readyReplicas"] == 1
-    assert desk.child("tp", name)["status"]["observedGeneration"] == generation
+    assert env.child("tp", name)["status"]["observedGeneration"] == generation
 
 
-def test_name_of_a_foreign_object_is_left_alone_and_reported(desk: Desk) -> None:
-    name = desk.room_for_managed("taken")
+def test_name_of_a_foreign_object_is_left_alone_and_reported(env: Environment) -> None:
+    name = env.release_managed("taken")
     theirs = {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": f"{name}-redis"},
         "spec": {"ports": [{"port": 80}]},
     }
-    planes.apply(desk.namespace, theirs, planes.login_secret(), planes.a_platform(desk.plane.mixed(), name))
-    stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="NameTaken")
+    planes.apply(env.namespace, theirs, planes.login_secret(), planes.a_platform(env.plane.mixed(), name))
+    stalled = planes.until(env.namespace, "Stalled", "True", name=name, reason="NameTaken")
     assert f"Service {name}-redis" in stalled["status"]["message"]
-    assert desk.child("service", f"{name}-redis")["spec"]["ports"][0]["port"] == 80
-    desk.namespace.text("delete", "service", f"{name}-redis")
-    planes.until(desk.namespace, "Ready", "True", name=name)
+    assert env.child("service", f"{name}-redis")["spec"]["ports"][0]["port"] == 80
+    env.namespace.text("delete", "service", f"{name}-redis")
+    planes.until(env.namespace, "Ready", "True", name=name)
 
 
-def test_immutable_field_names_the_manual_step_that_resolves_it(desk: Desk) -> None:
-    name, platform = desk.ready_managed()
+def test_immutable_field_names_the_manual_step_that_resolves_it(env: Environment) -> None:
+    name, platform = env.ready_managed()
     workload = f"{name}-redis"
-    planes.apply(desk.namespace, {**platform, "spec": platform["spec"] | {"paused": True}})
-    planes.until(desk.namespace, "Paused", "True", name=name)
-    desk.namespace.text("scale", "statefulset", f"{name}-nats", "--replicas=0")
-    planes.until(desk.namespace, "NatsReady", "False", name=name, reason="PausedBySpec")
-    live = desk.child("statefulset", workload)
+    planes.apply(env.namespace, {**platform, "spec": platform["spec"] | {"paused": True}})
+    planes.until(env.namespace, "Paused", "True", name=name)
+    env.namespace.text("scale", "statefulset", f"{name}-nats", "--replicas=0")
+    planes.until(env.namespace, "NatsReady", "False", name=name, reason="PausedBySpec")
+    live = env.child("statefulset", workload)
     other = {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
         "metadata": {key: live["metadata"][key] for key in ("name", "labels", "ownerReferences")},
         "spec": {**live["spec"], "serviceName": "another"},
     }
-    desk.namespace.text("replace", "--force", "--filename=-", stdin=json.dumps(other))
-    planes.apply(desk.namespace, {**platform, "spec": platform["spec"] | {"paused": False}})
-    stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="ImmutableField")
+    env.namespace.text("replace", "--force", "--filename=-", stdin=json.dumps(other))
+    planes.apply(env.namespace, {**platform, "spec": platform["spec"] | {"paused": False}})
+    stalled = planes.until(env.namespace, "Stalled", "True", name=name, reason="ImmutableField")
     assert f"delete statefulset {workload}" in stalled["status"]["message"]
-    desk.namespace.text("delete", "statefulset", workload)
-    planes.until(desk.namespace, "Ready", "True", name=name)
-    assert desk.child("statefulset", workload)["spec"]["serviceName"] == workload
+    env.namespace.text("delete", "statefulset", workload)
+    planes.until(env.namespace, "Ready", "True", name=name)
+    assert env.child("statefulset", workload)["spec"]["serviceName"] == workload
 
 
-def test_child_of_another_release_is_deleted_an_unowned_object_not(desk: Desk) -> None:
-    name, _ = desk.ready_managed()
-    uid = desk.child("tp", name)["metadata"]["uid"]
+def test_child_of_another_release_is_deleted_an_unowned_object_not(env: Environment) -> None:
+    name, _ = env.ready_managed()
+    uid = env.child("tp", name)["metadata"]["uid"]
     owner = {"apiVersion": "trading.aether.io/v1alpha1", "kind": "TradingPlatform", "name": name, "uid": uid}
     for kind, like in (("Service", f"{name}-nats"), ("NetworkPolicy", f"{name}-nats"), ("StatefulSet", f"{name}-nats")):
-        live = desk.child(kind, like)
+        live = env.child(kind, like)
         spec = {key: value for key, value in live["spec"].items() if key not in {"clusterIP", "clusterIPs"}}
         meta = {"name": f"{name}-former", "labels": live["metadata"]["labels"], "ownerReferences": [owner]}
-        planes.apply(desk.namespace, {"apiVersion": live["apiVersion"], "kind": kind, "metadata": meta, "spec": spec})
-        desk.namespace.until(
+        planes.apply(env.namespace, {"apiVersion": live["apiVersion"], "kind": kind, "metadata": meta, "spec": spec})
+        env.namespace.until(
             lambda seen: not seen, kind, f"--field-selector=metadata.name={name}-former", expected=f"{kind} is deleted"
         )
     former = {"name": f"{name}-former", "labels": live["metadata"]["labels"], "ownerReferences": [owner]}
-    planes.apply(desk.namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": former, "data": {"a": "b"}})
-    desk.namespace.until(
+    planes.apply(env.namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": former, "data": {"a": "b"}})
+    env.namespace.until(
         lambda seen: not seen, "configmap", f"--field-selector=metadata.name={name}-former", expected="it is deleted"
     )
     kept = {
@@ -729,33 +725,33 @@ def test_child_of_another_release_is_deleted_an_unowned_object_not(desk: Desk) -
         "kind": "Secret",
         "metadata": {"name": f"{name}-kept", "labels": live["metadata"]["labels"]},
     }
-    planes.apply(desk.namespace, kept)
-    operators.settled(desk.operator, resyncs=2)
-    assert desk.child("secret", f"{name}-kept")
+    planes.apply(env.namespace, kept)
+    operators.settled(env.operator, resyncs=2)
+    assert env.child("secret", f"{name}-kept")
 
 
-def test_invalid_spec_keeps_the_last_good_one_repaired_until_reverted(desk: Desk) -> None:
-    name, platform = desk.ready_managed()
+def test_invalid_spec_keeps_the_last_good_one_repaired_until_reverted(env: Environment) -> None:
+    name, platform = env.ready_managed()
     loose = yaml.safe_load((operators.KINDS / "tradingplatforms.yaml").read_text())
     schema = loose["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
     schema["retention"]["properties"]["tradesDays"].pop("maximum")
     try:  # an API server that lets in what the models do not
-        desk.cluster.kubectl.apply(loose)
+        env.cluster.kubectl.apply(loose)
         broken = json.loads(json.dumps(platform))
         broken["spec"]["retention"] = {"tradesDays": 99999}
-        desk.until("tp", name, lambda _: _accepts(desk, broken), "the loose schema is in force")
-        stalled = planes.until(desk.namespace, "Stalled", "True", name=name, reason="InvalidSpec")
+        env.until("tp", name, lambda _: _accepts(env, broken), "the loose schema is in force")
+        stalled = planes.until(env.namespace, "Stalled", "True", name=name, reason="InvalidSpec")
         assert "spec.retention.tradesDays" in stalled["status"]["message"]
         assert stalled["status"]["applied"]["retention"]["tradesDays"] == 90
-        desk.edit("service", f"{name}-redis", {"spec": {"selector": {"app": "theirs"}}})
-        desk.until(
+        env.edit("service", f"{name}-redis", {"spec": {"selector": {"app": "theirs"}}})
+        env.until(
             "service", f"{name}-redis", lambda one: "app" not in one["spec"]["selector"], "it is repaired all the same"
         )
         platform["spec"]["retention"] = {"tradesDays": 90}
-        planes.apply(desk.namespace, platform)
-        planes.until(desk.namespace, "Ready", "True", name=name)
+        planes.apply(env.namespace, platform)
+        planes.until(env.namespace, "Ready", "True", name=name)
     finally:
-        operators.install_kinds(desk.cluster)
+        operators.install_kinds(env.cluster)
 
 
 def _keeps(days: dict[str, int], platform: Object) -> bool:
@@ -777,43 +773,43 @@ def _is_another(gone: str, thing: Object) -> bool:
     return bool(thing["metadata"]["uid"] != gone)
 
 
-def _accepts(desk: Desk, platform: Object) -> bool:
+def _accepts(env: Environment, platform: Object) -> bool:
     try:
-        planes.apply(desk.namespace, platform)
+        planes.apply(env.namespace, platform)
     except problems.ProgramFailed:
         return False
     return True
 
 
-def test_deletion_keeps_data_for_a_platform_of_the_same_name(desk: Desk) -> None:
-    name, platform = desk.ready_managed()
+def test_deletion_keeps_data_for_a_platform_of_the_same_name(env: Environment) -> None:
+    name, platform = env.ready_managed()
     mine = f"--selector={labels.PLATFORM}={name}"
-    password = desk.child("secret", f"{name}-postgres")["data"]["password"]
-    desk.delete(name)
+    password = env.child("secret", f"{name}-postgres")["data"]["password"]
+    env.delete(name)
     owned = "service,configmap,statefulset,networkpolicy"
-    desk.namespace.until(lambda seen: not seen, owned, mine, expected="the children are gone")
-    left = {f"{one['kind']}/{one['metadata']['name']}" for one in desk.namespace.get("secret,pvc", mine)["items"]}
+    env.namespace.until(lambda seen: not seen, owned, mine, expected="the children are gone")
+    left = {f"{one['kind']}/{one['metadata']['name']}" for one in env.namespace.get("secret,pvc", mine)["items"]}
     assert left == {
         *(f"Secret/{name}-{server}" for server in MANAGED),
         *(f"PersistentVolumeClaim/{name}-{one}-data" for one in (*MANAGED, "exchange")),
         *(f"Secret/{name}-postgres-{user.value}" for user in DatabaseUser),
     }
-    planes.apply(desk.namespace, platform)
-    planes.until(desk.namespace, "Ready", "True", name=name)
-    assert desk.child("secret", f"{name}-postgres")["data"]["password"] == password
+    planes.apply(env.namespace, platform)
+    planes.until(env.namespace, "Ready", "True", name=name)
+    assert env.child("secret", f"{name}-postgres")["data"]["password"] == password
 
 
-def test_all_rights_are_used_none_missing_and_no_secret_revealed(desk: Desk) -> None:
+def test_all_rights_are_used_none_missing_and_no_secret_revealed(env: Environment) -> None:
     """The last test but one of this module: it looks at what all of them did."""
     entries = [
         one
-        for one in audits.since(desk.cluster, audits.Mark(inode=audits.mark(desk.cluster).inode, offset=0))
-        if one.user == desk.place.account
+        for one in audits.since(env.cluster, audits.Mark(inode=audits.mark(env.cluster).inode, offset=0))
+        if one.user == env.installation.account
     ]
     assert audits.refused(entries) == []
     granted = {
         (group, resource, verb)
-        for role in operators.rendered(desk.namespace.name)
+        for role in operators.rendered(env.namespace.name)
         if role["kind"] == "Role"
         for rule in role["rules"]
         for group in rule["apiGroups"]
@@ -827,24 +823,24 @@ def test_all_rights_are_used_none_missing_and_no_secret_revealed(desk: Desk) -> 
     canaries = [planes.PASSWORD, "canary-"]
     canaries += [
         base64.b64decode(value).decode()
-        for one in desk.namespace.get("secrets")["items"]
+        for one in env.namespace.get("secrets")["items"]
         for key, value in one.get("data", {}).items()
         if key == "password"
     ]
-    told = desk.operator.text
-    for one in desk.namespace.get("tp")["items"]:
+    told = env.operator.text
+    for one in env.namespace.get("tp")["items"]:
         about = f"--field-selector=regarding.name={one['metadata']['name']}"
-        said = status_view.explanation_lines(one, desk.namespace.get("events.events.k8s.io", about)["items"])
+        said = status_view.explanation_lines(one, env.namespace.get("events.events.k8s.io", about)["items"])
         told += "\n".join([*said, *status_view.status_lines(status_view.AetherState(platforms=[one]))])
     for what in ("tp", "events.events.k8s.io", "statefulset", "service", "configmap", "pvc", "networkpolicy", "pods"):
-        told += json.dumps(desk.namespace.get(what))
-    told += json.dumps([one["metadata"] for one in desk.namespace.get("secrets")["items"]])
+        told += json.dumps(env.namespace.get(what))
+    told += json.dumps([one["metadata"] for one in env.namespace.get("secrets")["items"]])
     assert [word for word in canaries if word in told] == []
 
 
-def test_namespace_is_deleted_with_its_platform_under_a_running_operator(desk: Desk) -> None:
-    """The last test of this module: there is no desk after it."""
-    desk.ready_managed()
-    name = desk.namespace.name
-    desk.cluster.kubectl.text("delete", "namespace", name, "--wait=true", f"--timeout={namespaces.DEADLINE:g}s")
-    assert name not in {one["metadata"]["name"] for one in desk.cluster.kubectl.get("namespaces")["items"]}
+def test_namespace_is_deleted_with_its_platform_under_a_running_operator(env: Environment) -> None:
+    """The last test of this module: its namespace is deleted."""
+    env.ready_managed()
+    name = env.namespace.name
+    env.cluster.kubectl.text("delete", "namespace", name, "--wait=true", f"--timeout={namespaces.DEADLINE:g}s")
+    assert name not in {one["metadata"]["name"] for one in env.cluster.kubectl.get("namespaces")["items"]}

@@ -51,7 +51,7 @@ LASTING = {"Secret", "PersistentVolumeClaim"}
 
 
 @pytest.fixture
-def desk(control_plane: Cluster, request: pytest.FixtureRequest) -> Iterator[Namespace]:
+def namespace(control_plane: Cluster, request: pytest.FixtureRequest) -> Iterator[Namespace]:
     """The namespace of the recorded platform: its name stands in what was recorded."""
     one = namespaces.create(control_plane, request.node.name, PLATFORM.namespace)
     request.node.stash[fixtures.NAMESPACE] = one
@@ -61,24 +61,29 @@ def desk(control_plane: Cluster, request: pytest.FixtureRequest) -> Iterator[Nam
 
 
 def test_upgrade_of_the_operator_adds_services_without_restart_or_loss(
-    control_plane: Cluster, desk: Namespace, plane: Plane, fakes: FakeServices, tmp_path: Path
+    control_plane: Cluster, namespace: Namespace, plane: Plane, fakes: FakeServices, tmp_path: Path
 ) -> None:
-    place = operators.prepare(control_plane, desk, tmp_path, fakes)
-    platform = _platform_of_before(desk, plane)
-    database = _database_of_before(desk, plane, tmp_path / "migrations")
-    before, pods, stored, logins = _children(desk), _pods(desk), previous_release.content(database), _logins(plane)
+    installation = operators.prepare(control_plane, namespace, tmp_path, fakes)
+    platform = _platform_of_before(namespace, plane)
+    database = _database_of_before(namespace, plane, tmp_path / "migrations")
+    before, pods, stored, logins = (
+        _children(namespace),
+        _pods(namespace),
+        previous_release.content(database),
+        _logins(plane),
+    )
 
     operators.install_kinds(control_plane)
-    desk.until(_all_have_pairs, "tp", expected="the kinds of now are in force")
+    namespace.until(_all_have_pairs, "tp", expected="the kinds of now are in force")
     release = observations.a_release()
     now = {
         "images": {server.value: image for server, image in release.images.items()},  # of then: they restart nothing
         "serviceImage": release.service_image,
         "operatorNamespace": release.operator_namespace,
     }
-    with place.operator(supervised=True, managedAddresses=plane.addresses(), release=now) as operator:
-        planes.until(desk, "IngestReady", "True")  # the status of then says Ready, and nothing of this
-        ready = planes.until(desk, "Ready", "True")["status"]
+    with installation.operator(supervised=True, managedAddresses=plane.addresses(), release=now) as operator:
+        planes.until(namespace, "IngestReady", "True")  # the status of then says Ready, and nothing of this
+        ready = planes.until(namespace, "Ready", "True")["status"]
         told = {one["type"]: one for one in ready["conditions"]}
         for kind in ("SchemaReady", "TopicsReady", "VenueReady", "IngestReady"):
             assert told[kind]["status"] == "True", told
@@ -87,16 +92,16 @@ def test_upgrade_of_the_operator_adds_services_without_restart_or_loss(
         assert asyncio.run(_topics(plane)) >= {topic.name for topic in TOPICS}
 
         edited = {**platform["spec"], "pairs": ["ETH/USD", "BTC/USD"]}
-        planes.apply(desk, planes.a_platform(edited))
-        planes.until(desk, "IngestReady", "True")
-        settings = desk.get("configmap", "paper-ingest-settings")["data"]["live.json"]
+        planes.apply(namespace, planes.a_platform(edited))
+        planes.until(namespace, "IngestReady", "True")
+        settings = namespace.get("configmap", "paper-ingest-settings")["data"]["live.json"]
         assert json.loads(settings)["pairs"] == ["BTC/USD", "ETH/USD"]
         operators.settled(operator)
 
-    said = {one["reason"] for one in desk.get("events.events.k8s.io")["items"]}
+    said = {one["reason"] for one in namespace.get("events.events.k8s.io")["items"]}
     assert said
     assert "Repaired" not in said, "nobody had changed anything"
-    after = _children(desk)
+    after = _children(namespace)
     assert {str(which) for which in after.keys() - before.keys()} == NEW
     assert {str(which) for which in before if after.get(which) != before[which]} == {
         # Ingest is let in.
@@ -111,23 +116,23 @@ def test_upgrade_of_the_operator_adds_services_without_restart_or_loss(
         which: [one["uid"] for one in child["metadata"].get("ownerReferences", ())] for which, child in after.items()
     }
     assert owners == {which: [] if which.kind in LASTING else [platform["metadata"]["uid"]] for which in owners}
-    assert pods.items() <= _pods(desk).items()
+    assert pods.items() <= _pods(namespace).items()
     assert previous_release.content(database) == stored
     assert logins.items() <= _logins(plane).items()
 
 
-def _platform_of_before(desk: Namespace, plane: Plane) -> Object:
+def _platform_of_before(namespace: Namespace, plane: Plane) -> Object:
     """The platform with its status, and the children of its Managed servers, once they run; written in its name."""
-    desk.kubectl.apply(previous_release.kind())
+    namespace.kubectl.apply(previous_release.kind())
     text = json.dumps(observations.recorded("before-rooms-platform")[0]).replace("9092", str(plane.kafka.login))
     recorded = json.loads(text)
     new = planes.a_platform(recorded["spec"])
     operators.until(
-        lambda: "pairs" not in json.loads(_written(desk, "create", "--dry-run=server", thing=new))["spec"],
+        lambda: "pairs" not in json.loads(_written(namespace, "create", "--dry-run=server", thing=new))["spec"],
         "the kinds of then are in force",
     )
-    planes.apply(desk, planes.login_secret(), new)
-    uid = desk.get("tp", PLATFORM.name)["metadata"]["uid"]
+    planes.apply(namespace, planes.login_secret(), new)
+    uid = namespace.get("tp", PLATFORM.name)["metadata"]["uid"]
     children = [
         one
         for one in observations.recorded("before-rooms")
@@ -135,29 +140,31 @@ def _platform_of_before(desk: Namespace, plane: Plane) -> Object:
     ]
     items = json.loads(json.dumps(children).replace(PLATFORM.uid, uid))
     apply = ("apply", "--server-side", f"--field-manager={labels.OPERATOR}")
-    _written(desk, *apply, thing={"apiVersion": "v1", "kind": "List", "items": items})
+    _written(namespace, *apply, thing={"apiVersion": "v1", "kind": "List", "items": items})
     told = {key: value for key, value in recorded.items() if key != "spec"}
-    _written(desk, *apply, "--subresource=status", thing=told)
-    desk.until(lambda seen: len(seen) == 3 and all(map(_runs, seen.values())), "sts", MINE, expected="the servers run")
-    desk.until(
+    _written(namespace, *apply, "--subresource=status", thing=told)
+    namespace.until(
+        lambda seen: len(seen) == 3 and all(map(_runs, seen.values())), "sts", MINE, expected="the servers run"
+    )
+    namespace.until(
         lambda seen: len(seen) == 3 and all(map(_bound, seen.values())), "pvc", MINE, expected="they have volumes"
     )
-    platform = desk.get("tp", PLATFORM.name)
+    platform = namespace.get("tp", PLATFORM.name)
     assert (platform["spec"], platform["status"]) == (recorded["spec"], recorded["status"])
     return platform
 
 
-def _database_of_before(desk: Namespace, plane: Plane, migrations: Path) -> Endpoint:
+def _database_of_before(namespace: Namespace, plane: Plane, migrations: Path) -> Endpoint:
     """The database of the Managed server, with rows in it."""
     plane.forget_managed()
     asyncio.run(_topics(plane, forget=True))  # of other tests
     operators.until(lambda: not asyncio.run(_topics(plane)), "there is no topic")
     database = plane.managed.endpoint("aether", "aether")
-    login = desired.decoded(desk.get("secret", "paper-postgres-reader"))
+    login = desired.decoded(namespace.get("secret", "paper-postgres-reader"))
     reader = Login(username=login["username"], password=SecretText(login["password"]), kept_in="paper-postgres-reader")
-    uid = desk.kubectl.get("namespace", desk.name)["metadata"]["uid"]
+    uid = namespace.kubectl.get("namespace", namespace.name)["metadata"]["uid"]
     wish = servers.a_schema(
-        owner=f"{desk.name}/{PLATFORM.name} of namespace {uid}", logins={DatabaseUser.READER: reader}
+        owner=f"{namespace.name}/{PLATFORM.name} of namespace {uid}", logins={DatabaseUser.READER: reader}
     )
     previous_release.make_database(database, previous_release.revisions(migrations), wish)
     return database
@@ -174,8 +181,8 @@ async def _topics(plane: Plane, *, forget: bool = False) -> set[str]:
         await admin.close()
 
 
-def _written(desk: Namespace, *words: str, thing: Object) -> str:
-    return desk.text(*words, "--output=json", "--filename=-", stdin=json.dumps(thing))
+def _written(namespace: Namespace, *words: str, thing: Object) -> str:
+    return namespace.text(*words, "--output=json", "--filename=-", stdin=json.dumps(thing))
 
 
 def _runs(workload: Object) -> bool:
@@ -190,17 +197,17 @@ def _all_have_pairs(seen: dict[str, Object]) -> bool:
     return all("pairs" in one["spec"] for one in seen.values())
 
 
-def _children(desk: Namespace) -> dict[Ref, Object]:
+def _children(namespace: Namespace) -> dict[Ref, Object]:
     """All of a platform but what the API server writes into it by itself."""
-    found = desk.get(CHILDREN, MINE)["items"]
+    found = namespace.get(CHILDREN, MINE)["items"]
     for one in found:
         one.pop("status", None)
         del one["metadata"]["resourceVersion"]
     return {kinds.ref(one): one for one in found}
 
 
-def _pods(desk: Namespace) -> dict[str, str]:
-    return {one["metadata"]["name"]: one["metadata"]["uid"] for one in desk.get("pods", MINE)["items"]}
+def _pods(namespace: Namespace) -> dict[str, str]:
+    return {one["metadata"]["name"]: one["metadata"]["uid"] for one in namespace.get("pods", MINE)["items"]}
 
 
 def _logins(plane: Plane) -> dict[str, str]:

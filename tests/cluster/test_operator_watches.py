@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aether_testing.counting_proxy import Proxy
     from aether_testing.fake_services import FakeServices
     from aether_testing.namespaces import Namespace
-    from aether_testing.operators import Operator, Place
+    from aether_testing.operators import Installation, Operator
     from aether_testing.planes import Plane
 
 NAME = "paper"
@@ -35,27 +35,27 @@ SILENCE = 5
 
 
 @dataclass
-class Desk:
+class Environment:
     cluster: Cluster
     plane: Plane
-    place: Place
+    installation: Installation
     namespace: Namespace
     other: Namespace
     """A second one that the operator watches, without a platform."""
     proxy: Proxy
     operator: Operator
 
-    def watches(self) -> None:
+    def wait_watching(self) -> None:
         """Every watch is open: after one that ended Kopf, they are begun a moment after everything was listed."""
         operators.until(lambda: self.proxy.watching >= ALL, "everything is watched")
 
-    def comes_back(self, kind: str, child: str) -> None:
+    def delete_and_await(self, kind: str, child: str) -> None:
         """Somebody deletes a child, and it is there again."""
         gone = self.namespace.get(kind, child)["metadata"]["uid"]
         self.namespace.text("delete", kind, child, "--wait=false")
-        self.until_other(kind, child, gone)
+        self.wait_recreated(kind, child, gone)
 
-    def until_other(self, kind: str, child: str, uid: str) -> None:
+    def wait_recreated(self, kind: str, child: str, uid: str) -> None:
         self.namespace.until(
             lambda seen: any(one["metadata"]["uid"] != uid for one in seen.values()),
             kind,
@@ -66,13 +66,13 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def desk(
+def env(
     control_plane: Cluster, plane: Plane, fakes: FakeServices, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Desk]:
+) -> Iterator[Environment]:
     namespace = namespaces.create(control_plane, "operator-watches")
     other = namespaces.create(control_plane, "operator-watches")
     folder = tmp_path_factory.mktemp("operator")
-    place = operators.prepare(control_plane, namespace, folder, fakes, others=[other.name])
+    installation = operators.prepare(control_plane, namespace, folder, fakes, others=[other.name])
     plane.forget_managed()
     config: dict[str, Any] = {
         "namespaces": [namespace.name, other.name],
@@ -81,67 +81,67 @@ def desk(
     }
     with (
         counting_proxy.between(control_plane) as proxy,
-        place.operator(proxy=proxy, supervised=True, **config) as operator,
+        installation.operator(proxy=proxy, supervised=True, **config) as operator,
     ):
         operator.wait_leading()
         planes.apply(namespace, planes.login_secret(), planes.a_platform(plane.mixed(), NAME))
         planes.until(namespace, "Ready", "True", name=NAME)
-        yield Desk(control_plane, plane, place, namespace, other, proxy, operator)
+        yield Environment(control_plane, plane, installation, namespace, other, proxy, operator)
     namespace.kubectl.text("delete", "namespace", namespace.name, other.name, "--wait=false")
 
 
 @pytest.mark.parametrize("code", [410, 500])
-def test_watch_is_restarted_after_an_error_event(desk: Desk, code: int) -> None:
-    desk.watches()
-    assert desk.proxy.fail_watches(code) > 0
-    desk.comes_back("service", f"{NAME}-redis")
+def test_watch_is_restarted_after_an_error_event(env: Environment, code: int) -> None:
+    env.wait_watching()
+    assert env.proxy.fail_watches(code) > 0
+    env.delete_and_await("service", f"{NAME}-redis")
 
 
-def test_interrupted_watches_are_restarted(desk: Desk) -> None:
-    desk.watches()
-    assert desk.proxy.cut_watches() > 0
-    desk.comes_back("networkpolicy", f"{NAME}-nats")
+def test_interrupted_watches_are_restarted(env: Environment) -> None:
+    env.wait_watching()
+    assert env.proxy.cut_watches() > 0
+    env.delete_and_await("networkpolicy", f"{NAME}-nats")
 
 
-def test_deleted_namespace_disturbs_no_other_and_can_be_recreated(desk: Desk) -> None:
+def test_deleted_namespace_disturbs_no_other_and_can_be_recreated(env: Environment) -> None:
     """Its Role goes with it, and every question about it is refused from then on."""
-    other, lives = desk.other.name, desk.operator.lives
-    waiting = planes.a_platform(desk.plane.external("none"), "waiting")
-    planes.apply(desk.other, waiting)
-    planes.until(desk.other, "Ready", "False", name="waiting", reason="SecretMissing")
-    desk.cluster.kubectl.text("delete", "namespace", other, "--wait=false")
-    assert desk.operator.wait_said("namespace_not_watched")["namespace"] == other
-    before = audits.mark(desk.cluster)
-    desk.comes_back("service", f"{NAME}-redis")
-    gauge = {one: f'aether_operator_namespace_watched{{namespace="{one}"}}' for one in (desk.namespace.name, other)}
-    assert [desk.operator.metrics()[gauge[one]] for one in gauge] == [1, 0]
-    assert desk.operator.asked("/livez")[0] == 200
-    forbidden = audits.refused(audits.of(audits.since(desk.cluster, before), desk.place.account))
+    other, lives = env.other.name, env.operator.lives
+    waiting = planes.a_platform(env.plane.external("none"), "waiting")
+    planes.apply(env.other, waiting)
+    planes.until(env.other, "Ready", "False", name="waiting", reason="SecretMissing")
+    env.cluster.kubectl.text("delete", "namespace", other, "--wait=false")
+    assert env.operator.wait_said("namespace_not_watched")["namespace"] == other
+    before = audits.mark(env.cluster)
+    env.delete_and_await("service", f"{NAME}-redis")
+    gauge = {one: f'aether_operator_namespace_watched{{namespace="{one}"}}' for one in (env.namespace.name, other)}
+    assert [env.operator.metrics()[gauge[one]] for one in gauge] == [1, 0]
+    assert env.operator.asked("/livez")[0] == 200
+    forbidden = audits.refused(audits.of(audits.since(env.cluster, before), env.installation.account))
     assert {(one.namespace, one.verb, one.kind) for one in forbidden} <= {(other, "list", "tradingplatforms")}
-    desk.cluster.kubectl.text("wait", "--for=delete", f"namespace/{other}", f"--timeout={namespaces.DEADLINE:g}s")
-    namespaces.create(desk.cluster, "operator-watches", other)
-    desk.cluster.kubectl.apply(*operators.rights(desk.namespace.name, other))
-    planes.apply(desk.other, waiting)
-    planes.until(desk.other, "Ready", "False", name="waiting", reason="SecretMissing")
-    assert desk.operator.lives == lives
-    told = [line for line in desk.operator.life if line["event"].startswith("namespace_")]
+    env.cluster.kubectl.text("wait", "--for=delete", f"namespace/{other}", f"--timeout={namespaces.DEADLINE:g}s")
+    namespaces.create(env.cluster, "operator-watches", other)
+    env.cluster.kubectl.apply(*operators.rights(env.namespace.name, other))
+    planes.apply(env.other, waiting)
+    planes.until(env.other, "Ready", "False", name="waiting", reason="SecretMissing")
+    assert env.operator.lives == lives
+    told = [line for line in env.operator.life if line["event"].startswith("namespace_")]
     assert [line["event"] for line in told] == ["namespace_not_watched", "namespace_watched"]
-    assert not any("kopf" in line.get("logger", "") for line in desk.operator.life)
+    assert not any("kopf" in line.get("logger", "") for line in env.operator.life)
 
 
-def test_objects_deleted_while_watches_stalled_return_once_they_reconnect(desk: Desk) -> None:
-    desk.proxy.stall_watches()
-    gone = desk.namespace.get("service", f"{NAME}-nats")["metadata"]["uid"]
-    desk.namespace.text("delete", "service", f"{NAME}-nats")
-    desk.proxy.resume()
-    desk.proxy.cut_watches()
-    desk.until_other("service", f"{NAME}-nats", gone)
+def test_objects_deleted_while_watches_stalled_return_once_they_reconnect(env: Environment) -> None:
+    env.proxy.stall_watches()
+    gone = env.namespace.get("service", f"{NAME}-nats")["metadata"]["uid"]
+    env.namespace.text("delete", "service", f"{NAME}-nats")
+    env.proxy.resume()
+    env.proxy.cut_watches()
+    env.wait_recreated("service", f"{NAME}-nats", gone)
 
 
-def test_stale_list_causes_no_deletion_and_no_scale_down(desk: Desk) -> None:
+def test_stale_list_causes_no_deletion_and_no_scale_down(env: Environment) -> None:
     """The old list has a child of another release, which is gone, and somebody else's object has its name now."""
-    desk.operator.end()  # it would delete that child
-    owner = {key: desk.namespace.get("tp", NAME)["metadata"][key] for key in ("name", "uid")}
+    env.operator.end()  # it would delete that child
+    owner = {key: env.namespace.get("tp", NAME)["metadata"][key] for key in ("name", "uid")}
     former = {
         "apiVersion": "v1",
         "kind": "Service",
@@ -152,35 +152,35 @@ def test_stale_list_causes_no_deletion_and_no_scale_down(desk: Desk) -> None:
         },
         "spec": {"ports": [{"port": 80}]},
     }
-    planes.apply(desk.namespace, former)
-    desk.proxy.snapshot()
-    desk.namespace.text("delete", "service", f"{NAME}-former")
+    planes.apply(env.namespace, former)
+    env.proxy.snapshot()
+    env.namespace.text("delete", "service", f"{NAME}-former")
     theirs = {**former, "metadata": {"name": f"{NAME}-former"}}
-    planes.apply(desk.namespace, theirs)
-    desk.proxy.serve_old_lists()
-    before = audits.mark(desk.cluster)
+    planes.apply(env.namespace, theirs)
+    env.proxy.serve_old_lists()
+    before = audits.mark(env.cluster)
     try:
-        desk.operator.start()  # a life that knows nothing but old lists
-        desk.operator.wait_leading()
-        operators.until(lambda: desk.operator.reconciles() >= 1, "the restarted operator has reconciled")
-        operators.settled(desk.operator, resyncs=0)
+        env.operator.start()  # a life that knows nothing but old lists
+        env.operator.wait_leading()
+        operators.until(lambda: env.operator.reconciles() >= 1, "the restarted operator has reconciled")
+        operators.settled(env.operator, resyncs=0)
     finally:
-        desk.proxy.serve_fresh()
-    written = audits.writes(audits.of(audits.since(desk.cluster, before), desk.place.account))
+        env.proxy.serve_fresh()
+    written = audits.writes(audits.of(audits.since(env.cluster, before), env.installation.account))
     assert [one for one in written if one.verb in {"delete", "deletecollection"}] == []
-    assert desk.namespace.get("service", f"{NAME}-former")
-    assert desk.namespace.get("statefulset", f"{NAME}-redis")["spec"]["replicas"] == 1
-    planes.until(desk.namespace, "Ready", "True", name=NAME)
+    assert env.namespace.get("service", f"{NAME}-former")
+    assert env.namespace.get("statefulset", f"{NAME}-redis")["spec"]["replicas"] == 1
+    planes.until(env.namespace, "Ready", "True", name=NAME)
 
 
-def test_silent_watch_is_replaced_and_objects_deleted_meanwhile_return(desk: Desk) -> None:
+def test_silent_watch_is_replaced_and_objects_deleted_meanwhile_return(env: Environment) -> None:
     """Nobody mends the watches here: they are silent for ever, as behind a load balancer that forgot them."""
-    desk.operator.configure(watchSilenceSeconds=SILENCE)
-    desk.operator.stop()  # and the next life begins at once
-    desk.operator.wait_leading()
-    operators.until(lambda: desk.proxy.stall_watches(existing_only=True) >= ALL, "every watch is open, and silent")
-    path = api_client.path(kinds.STATEFUL_SETS, desk.namespace.name)
-    begun = desk.proxy.watched[path]
-    desk.comes_back("statefulset", f"{NAME}-redis")
-    desk.proxy.until(lambda proxy: proxy.watched[path] > begun, "a silent watch is begun anew")
-    planes.until(desk.namespace, "Ready", "True", name=NAME)
+    env.operator.configure(watchSilenceSeconds=SILENCE)
+    env.operator.stop()  # and the next life begins at once
+    env.operator.wait_leading()
+    operators.until(lambda: env.proxy.stall_watches(existing_only=True) >= ALL, "every watch is open, and silent")
+    path = api_client.path(kinds.STATEFUL_SETS, env.namespace.name)
+    begun = env.proxy.watched[path]
+    env.delete_and_await("statefulset", f"{NAME}-redis")
+    env.proxy.until(lambda proxy: proxy.watched[path] > begun, "a silent watch is begun anew")
+    planes.until(env.namespace, "Ready", "True", name=NAME)

@@ -45,14 +45,14 @@ def definition(control_plane: Cluster) -> dict[str, Any]:
 
 
 @dataclass
-class Desk:
+class ApiServer:
     """A namespace, and the API server as programs speak to it."""
 
     api: api_client.Api
     namespace: Namespace
     limit: asyncio.Semaphore
 
-    async def sends(self, thing: dict[str, Any], *, dry: bool = True) -> dict[str, Any]:
+    async def create(self, thing: dict[str, Any], *, dry: bool = True) -> dict[str, Any]:
         """Create it; `dry` as far as that is possible without keeping it."""
         query = {"fieldValidation": "Strict", **({"dryRun": "All"} if dry else {})}
         where = api_client.path(kinds.PLATFORMS, self.namespace.name)
@@ -60,7 +60,7 @@ class Desk:
             made: dict[str, Any] = await self.api.request("POST", where, query=query, body=thing)
         return made
 
-    async def edits(self, name: str, spec: Any, *, dry: bool = True) -> dict[str, Any]:
+    async def patch(self, name: str, spec: Any, *, dry: bool = True) -> dict[str, Any]:
         """Change its spec by a merge patch."""
         query = {"fieldValidation": "Strict", **({"dryRun": "All"} if dry else {})}
         where = api_client.path(kinds.PLATFORMS, self.namespace.name, name)
@@ -70,7 +70,7 @@ class Desk:
             )
         return made
 
-    async def tells(self, thing: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+    async def write_status(self, thing: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
         """Write its status, as the operator does."""
         name = thing["metadata"]["name"]
         body = {"apiVersion": models.API_VERSION, "kind": platforms.KIND, "metadata": {"name": name}, "status": told}
@@ -79,15 +79,15 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(
+async def api_server(
     control_plane: Cluster, namespace: Namespace, definition: dict[str, Any], tmp_path: Path
-) -> AsyncIterator[Desk]:
+) -> AsyncIterator[ApiServer]:
     assert definition["metadata"]["name"] == NAME
     configuration = client.Configuration(retries=False)
     await config.load_kube_config(str(control_plane.kubeconfig), client_configuration=configuration)
     api = api_client.Api(configuration=configuration)
     kubectl = replace(namespace.kubectl, cache=tmp_path / "kubectl")  # what it knows of kinds is older than ours
-    yield Desk(api, replace(namespace, kubectl=kubectl), asyncio.Semaphore(AT_ONCE))
+    yield ApiServer(api, replace(namespace, kubectl=kubectl), asyncio.Semaphore(AT_ONCE))
     await api.close()
 
 
@@ -126,26 +126,26 @@ def test_api_server_stores_the_crd_as_it_is_written(definition: dict[str, Any]) 
 # ---- what it refuses
 
 
-async def test_each_invalid_platform_is_rejected_with_its_field(desk: Desk) -> None:
+async def test_each_invalid_platform_is_rejected_with_its_field(api_server: ApiServer) -> None:
     assert len(manifests.WRONG) >= 80
-    sent = [refusal(one, desk.sends(manifests.a_manifest(one.spec, one.name))) for one in manifests.WRONG]
+    sent = [refusal(one, api_server.create(manifests.a_manifest(one.spec, one.name))) for one in manifests.WRONG]
     assert await amiss(sent) == []
 
 
-async def test_platform_without_a_spec_is_rejected(desk: Desk) -> None:
+async def test_platform_without_a_spec_is_rejected(api_server: ApiServer) -> None:
     thing = manifests.a_manifest({})
     del thing["spec"]
     with pytest.raises(api_client.ApiError, match="spec: Required value"):
-        await desk.sends(thing)
+        await api_server.create(thing)
 
 
-async def test_each_invalid_edit_is_rejected_with_its_field(desk: Desk) -> None:
+async def test_each_invalid_edit_is_rejected_with_its_field(api_server: ApiServer) -> None:
     names = {"managed": manifests.LARGE, "external": manifests.ELSEWHERE}
     for name, spec in names.items():
-        await desk.sends(manifests.a_manifest(spec, name), dry=False)
+        await api_server.create(manifests.a_manifest(spec, name), dry=False)
     assert {json.dumps(one.before) for one in manifests.WRONG_EDITS} == {json.dumps(one) for one in names.values()}
     of = {json.dumps(spec): name for name, spec in names.items()}
-    sent = [refusal(one, desk.edits(of[json.dumps(one.before)], one.spec)) for one in manifests.WRONG_EDITS]
+    sent = [refusal(one, api_server.patch(of[json.dumps(one.before)], one.spec)) for one in manifests.WRONG_EDITS]
     assert await amiss(sent) == []
 
 
@@ -153,9 +153,9 @@ async def test_each_invalid_edit_is_rejected_with_its_field(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("name", manifests.RIGHT)
-async def test_valid_platform_gets_the_defaults_of_the_models(desk: Desk, name: str) -> None:
+async def test_valid_platform_gets_the_defaults_of_the_models(api_server: ApiServer, name: str) -> None:
     spec = manifests.RIGHT[name]
-    kept = await desk.sends(manifests.a_manifest(spec))
+    kept = await api_server.create(manifests.a_manifest(spec))
     wanted = PlatformSpec.model_validate(spec)
     understood = parsing.parse(kept)
     assert isinstance(understood, platforms.Platform)
@@ -171,24 +171,24 @@ def filled(value: Any, name: str = "") -> Any:
     return str(value) if name in {"cpu", "memory", "storage"} else value
 
 
-async def test_example_platform_is_valid(desk: Desk) -> None:
+async def test_example_platform_is_valid(api_server: ApiServer) -> None:
     example = yaml.safe_load((TOP / "examples/01-paper-platform/platform.yaml").read_text())
-    example["metadata"]["namespace"] = desk.namespace.name
-    kept = await desk.sends(example)
+    example["metadata"]["namespace"] = api_server.namespace.name
+    kept = await api_server.create(example)
     assert isinstance(parsing.parse(kept), platforms.Platform)
 
 
 @pytest.mark.parametrize("server", Server)
-async def test_storage_can_be_increased(desk: Desk, server: Server) -> None:
-    await desk.sends(manifests.a_manifest({}), dry=False)
+async def test_storage_can_be_increased(api_server: ApiServer, server: Server) -> None:
+    await api_server.create(manifests.a_manifest({}), dry=False)
     for size in ("10241Mi", "11Gi", 21474836480):
-        kept = await desk.edits("paper", {"dataPlane": {server.value: {"managed": {"storage": size}}}}, dry=False)
+        kept = await api_server.patch("paper", {"dataPlane": {server.value: {"managed": {"storage": size}}}}, dry=False)
         assert kept["spec"]["dataPlane"][server.value]["managed"]["storage"] == size
 
 
-async def test_other_fields_can_be_edited(desk: Desk) -> None:
-    await desk.sends(manifests.a_manifest({}), dry=False)
-    await desk.sends(manifests.a_manifest(manifests.ELSEWHERE, "elsewhere"), dry=False)
+async def test_other_fields_can_be_edited(api_server: ApiServer) -> None:
+    await api_server.create(manifests.a_manifest({}), dry=False)
+    await api_server.create(manifests.a_manifest(manifests.ELSEWHERE, "elsewhere"), dry=False)
     resources = {"limits": {"cpu": "2", "memory": "2Gi"}}
     plane = {"postgres": {"timescale": "Required"}, "kafka": {"managed": {"resources": resources}}}
     own: dict[str, Any] = {
@@ -199,51 +199,51 @@ async def test_other_fields_can_be_edited(desk: Desk) -> None:
         "components": {"ingest": {"replicas": 4}, "exchangeSim": {"speed": 2}},
         "dataPlane": plane,
     }
-    assert (await desk.edits("paper", own))["metadata"]["generation"] == 2
+    assert (await api_server.patch("paper", own))["metadata"]["generation"] == 2
     moved = {"external": {"host": "10.0.0.7", "port": 6380, "tls": "Disabled", "secretName": "other"}}
-    kept = await desk.edits("elsewhere", {"dataPlane": {"redis": moved}})
+    kept = await api_server.patch("elsewhere", {"dataPlane": {"redis": moved}})
     assert kept["spec"]["dataPlane"]["redis"]["external"] == moved["external"]
 
 
 # ---- how it is read
 
 
-async def test_kubectl_explain_shows_the_descriptions_of_the_models(desk: Desk) -> None:
-    said = desk.namespace.kubectl.text("explain", "tp.spec.dataPlane.postgres")
+async def test_kubectl_explain_shows_the_descriptions_of_the_models(api_server: ApiServer) -> None:
+    said = api_server.namespace.kubectl.text("explain", "tp.spec.dataPlane.postgres")
     plain = " ".join(said.split())
     for words in ("market data", "Immutable", "report a Warning", "required with mode External"):
         assert words.lower() in plain.lower()
-    assert desk.namespace.kubectl.text("api-resources", "--categories=aether", "-o", "name").split() == [NAME]
+    assert api_server.namespace.kubectl.text("api-resources", "--categories=aether", "-o", "name").split() == [NAME]
 
 
-async def test_every_status_survives_the_api_server_as_it_was_computed(desk: Desk) -> None:
+async def test_every_status_survives_the_api_server_as_it_was_computed(api_server: ApiServer) -> None:
     """Each state of the page, as kstatus reads what comes back, and as kubectl waits for it."""
-    rows = await asyncio.gather(*(told(desk, place, one) for place, one in enumerate(states.STATES)))
+    rows = await asyncio.gather(*(told(api_server, place, one) for place, one in enumerate(states.STATES)))
     assert len(rows) >= 40
     wrong = [f"{one.title}: {kstatus.compute(thing)}" for one, thing in rows if kstatus.compute(thing) != one.kstatus]
     assert wrong == []
     ready = {thing["metadata"]["name"] for one, thing in rows if one.state == status.State.READY}
     others = {thing["metadata"]["name"] for _, thing in rows} - ready
     assert ready
-    assert met(desk, ready) == ready
-    assert met(desk, others) == set()
+    assert met(api_server, ready) == ready
+    assert met(api_server, others) == set()
 
 
-async def told(desk: Desk, place: int, one: states.State) -> tuple[states.State, dict[str, Any]]:
+async def told(api_server: ApiServer, place: int, one: states.State) -> tuple[states.State, dict[str, Any]]:
     """A platform of its own for a state, with the state as its status."""
     name = f"s{place:03d}-{'-'.join(re.findall('[a-z]+', one.title.lower()))}"[: platforms.MAX_NAME_LENGTH].strip("-")
-    kept = await desk.sends(manifests.a_manifest(one.spec, name), dry=False)
+    kept = await api_server.create(manifests.a_manifest(one.spec, name), dry=False)
     assert kept["metadata"]["generation"] == 1
-    thing = await desk.tells(kept, one.told)
+    thing = await api_server.write_status(kept, one.told)
     assert thing["status"] == one.told  # nothing was pruned, nothing filled in
     return one, thing
 
 
-def met(desk: Desk, names: set[str]) -> set[str]:
+def met(api_server: ApiServer, names: set[str]) -> set[str]:
     """Of which platforms `kubectl wait` says that they are Ready; for the others it does not wait."""
     things = [f"{platforms.SHORT}/{name}" for name in sorted(names)]
-    words = ["wait", "--for=condition=Ready", "--timeout=0s", f"--namespace={desk.namespace.name}", *things]
-    command = desk.namespace.kubectl.command(*words)
+    words = ["wait", "--for=condition=Ready", "--timeout=0s", f"--namespace={api_server.namespace.name}", *things]
+    command = api_server.namespace.kubectl.command(*words)
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     found = re.findall(r"^tradingplatform\.\S+/(\S+) condition met$", done.stdout, re.MULTILINE)
     late = re.findall(r"condition not met for tradingplatforms/(\S+)", done.stderr)
@@ -252,14 +252,16 @@ def met(desk: Desk, names: set[str]) -> set[str]:
     return set(found)
 
 
-async def test_a_table_of_platforms_fits_a_terminal(desk: Desk) -> None:
+async def test_a_table_of_platforms_fits_a_terminal(api_server: ApiServer) -> None:
     steady = next(one for one in states.STATES if one.state == status.State.READY)
     longest = max(states.STATES, key=lambda one: len(one.state + one.reason))
     for name, one in {"paper": steady, "p" * platforms.MAX_NAME_LENGTH: longest}.items():
-        await desk.tells(await desk.sends(manifests.a_manifest(one.spec, name), dry=False), one.told)
-    lines = desk.namespace.text("get", "aether").splitlines()
+        await api_server.write_status(
+            await api_server.create(manifests.a_manifest(one.spec, name), dry=False), one.told
+        )
+    lines = api_server.namespace.text("get", "aether").splitlines()
     assert re.split(r"\s{2,}", lines[0].strip()) == ["NAME", "STATE", "REASON", "POSTGRES", "ENGINE", "SCHEMA", "AGE"]
     assert len(lines) == 3
     assert max(map(len, lines)) <= WIDEST
     assert steady.told["servers"]["postgres"]["version"] in lines[1]
-    assert "MESSAGE" in desk.namespace.text("get", "tp", "-o", "wide").splitlines()[0]
+    assert "MESSAGE" in api_server.namespace.text("get", "tp", "-o", "wide").splitlines()[0]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aether_testing.e2e_platform import Aether, E2EPlatform
     from aether_testing.machines import Machine, Traces
 
-SYSTEM, DESK = manifests.NAMESPACES
+SYSTEM, NAMESPACE = manifests.NAMESPACES
 PAIRS: Final = ("BTC/USD", "ETH/USD", "SOL/USD")
 """Those of the example."""
 ONE_MORE: Final = "XRP/USD"
@@ -87,7 +87,7 @@ def asked(aether: Aether, *words: str) -> dict[str, Any]:
 def secrets_of(aether: Aether) -> dict[str, Any]:
     """The logins that the operator made for the example."""
     mine = f"--selector=app.kubernetes.io/managed-by=aether-operator,trading.aether.io/platform={e2e_platform.PLATFORM}"
-    items = asked(aether, "get", "secrets", f"--namespace={DESK}", mine)["items"]
+    items = asked(aether, "get", "secrets", f"--namespace={NAMESPACE}", mine)["items"]
     return {one["metadata"]["name"]: one["data"] for one in items}
 
 
@@ -144,7 +144,7 @@ def test_up_ends_with_a_ready_platform_whose_rows_arrive(shared: Up) -> None:
     e2e = shared.e2e
     assert e2e.up_output["chart"].startswith("aether-operator-")
     (platform,) = e2e.up_output["platforms"]
-    assert (platform["namespace"], platform["name"], platform["ready"]) == (DESK, e2e_platform.PLATFORM, "True")
+    assert (platform["namespace"], platform["name"], platform["ready"]) == (NAMESPACE, e2e_platform.PLATFORM, "True")
     assert kubectl_client.condition(e2e.platform(), "Ready") == "True"
     assert set(secrets_of(e2e.aether)) >= {f"{e2e_platform.PLATFORM}-{server}" for server in installer.SERVERS}
     before = stored(e2e)
@@ -219,9 +219,9 @@ def _tell(what: str, effect: float, ready: float) -> None:
 def test_real_venue_without_egress_is_reported_as_such(shared: Up) -> None:
     e2e = shared.e2e
     spec = {"venue": {"name": "Kraken", "feed": "Live"}, "pairs": ["BTC/USD"]}
-    meta = {"namespace": DESK, "name": "live"}
+    meta = {"namespace": NAMESPACE, "name": "live"}
     e2e.kubectl.apply({"apiVersion": API, "kind": "TradingPlatform", "metadata": meta, "spec": spec})
-    only = (installer.PLATFORMS, f"--namespace={DESK}", "--field-selector=metadata.name=live")
+    only = (installer.PLATFORMS, f"--namespace={NAMESPACE}", "--field-selector=metadata.name=live")
 
     def said(seen: kubectl_client.Objects) -> dict[str, Any]:
         (platform,) = seen.values()
@@ -236,7 +236,7 @@ def test_real_venue_without_egress_is_reported_as_such(shared: Up) -> None:
     page = e2e.aether("explain", "tp/live")
     assert page.returncode == problems.NotReady.exit_code
     assert "aether up --egress" in page.stdout
-    e2e.kubectl.text("delete", installer.PLATFORMS, "live", f"--namespace={DESK}")
+    e2e.kubectl.text("delete", installer.PLATFORMS, "live", f"--namespace={NAMESPACE}")
 
 
 def test_second_up_repairs_and_a_restart_finds_the_platform(shared: Up) -> None:
@@ -319,7 +319,7 @@ def test_documented_removal_leaves_nothing(shared: Up) -> None:
 
     works(shared, objects)
     mine = f"--selector=trading.aether.io/platform={e2e_platform.PLATFORM}"
-    gone = (f"{installer.PLATFORMS},persistentvolumeclaims,secrets", f"--namespace={DESK}")
+    gone = (f"{installer.PLATFORMS},persistentvolumeclaims,secrets", f"--namespace={NAMESPACE}")
     shared.e2e.until(lambda: not shared.e2e.kubectl.get(*gone, mine)["items"], "nothing of the platform is left")
     works(shared, [*operator, *rest])
     kept = "customresourcedefinitions,validatingadmissionpolicies,validatingadmissionpolicybindings"
