@@ -1,4 +1,4 @@
-"""Kafka, NATS and Redis for tests: real servers on loopback, gone with the block that had them."""
+"""Kafka, NATS and Redis for tests: real servers on loopback, each for the length of a block."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ HOST: Final = "127.0.0.1"
 KAFKA: Final = Path(__file__).parents[2] / "images" / "local" / "kafka"
 JAVA: Final = Path("/usr/lib/jvm/java-17-openjdk-amd64/bin/java")
 START: Final = 180.0
-"""Seconds that a server may take until it listens."""
+"""Seconds until a server must listen."""
 
 
 @dataclass(kw_only=True)
 class RunningServer:
-    """A server that runs; `pid` for a test that kills it."""
+    """A running server; `pid` is for a test that kills it."""
 
     port: int
     pid: int
@@ -46,13 +46,13 @@ class RunningServer:
     ca: str = field(default="", repr=False)
 
     def endpoint(self, username: str = "aether", password: str = "", **other: object) -> Endpoint:
-        """How to reach it, as somebody."""
+        """Its endpoint for a user."""
         at = {"host": HOST, "port": self.port, "tls": bool(self.ca), "ca": self.ca} | other
         return Endpoint(username=username, password=SecretText(password), **at)  # type: ignore[arg-type]
 
 
 def free_port() -> int:
-    """One that was free a moment ago."""
+    """A port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -60,7 +60,7 @@ def free_port() -> int:
 
 
 def consecutive_ports(count: int) -> tuple[str, list[int]]:
-    """Free ports in a row, and the address of the n-th of them with `{replica}` for n."""
+    """Consecutive free ports, and the URL of the n-th of them with `{replica}` for n."""
     while True:
         first = free_port() // 10 * 10
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
@@ -73,7 +73,7 @@ def consecutive_ports(count: int) -> tuple[str, list[int]]:
 def redis_server(
     folder: Path, *, acl: Sequence[str] = ("user default on nopass ~* &* +@all",), tls: Tls | None = None
 ) -> Iterator[RunningServer]:
-    """Redis with these users; without any, whoever comes is let in with any password, as `default`."""
+    """Redis with these users; by default `default` is accepted with any password."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "users.acl").write_text("\n".join([*acl, ""]))
     port = free_port()
@@ -106,7 +106,7 @@ def redis_server(
 def nats_server(
     folder: Path, *, authorization: str = "", jetstream: bool = True, tls: Tls | None = None
 ) -> Iterator[RunningServer]:
-    """NATS; `authorization` is the text of that block, and without it whoever comes is let in with any password."""
+    """NATS; `authorization` is the content of that block of its configuration. Without it every login is accepted."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     lines = [f"listen: {HOST}:{port}"]
@@ -124,29 +124,29 @@ def nats_server(
 
 @dataclass(kw_only=True)
 class Kafka(RunningServer):
-    """One broker, four ways to it: `port` takes no logins, `login` does; `tls` and `tls_login` are encrypted."""
+    """One broker with four listeners: `port` takes no logins, `login` does; `tls` and `tls_login` are encrypted."""
 
     login: int
     tls: int = 0
     tls_login: int = 0
 
     def at(self, port: int, username: str = "", password: str = "", **other: object) -> Endpoint:
-        """The way by one of its ports, as somebody."""
+        """The endpoint of one of its ports, for a user."""
         encrypted = port in {self.tls, self.tls_login}
         return self.endpoint(
             username, password, **{"port": port, "tls": encrypted, "ca": self.ca if encrypted else ""} | other
         )
 
     async def grant(self, username: str, *operations: str, topics: str = "md.") -> None:
-        """Let a user do these things to topics of that beginning; it takes effect a little later."""
+        """Allow a user these operations on the topics with a prefix; it takes effect a little later."""
         connection = AIOKafkaConnection(HOST, self.port)
         await connection.connect()
         try:
-            # Topics (2) whose name begins so (4), allowed (3).
+            # Resource type topic (2), pattern prefixed (4), permission allow (3).
             acls = [(2, topics, 4, f"User:{username}", "*", OPERATIONS[one], 3) for one in operations]
-            answer = await connection.send(_CreateAcls(acls))
-            if any(code for code, _ in answer.results):
-                raise RuntimeError(answer)
+            response = await connection.send(_CreateAcls(acls))
+            if any(code for code, _ in response.results):
+                raise RuntimeError(response)
         finally:
             await asyncio.wait([connection.close()])
 
@@ -156,7 +156,7 @@ OPERATIONS: Final = {
 }  # fmt: skip
 
 
-class _CreateAclsResponse(Response):  # type: ignore[misc]  # the library has no types, and not this request
+class _CreateAclsResponse(Response):  # type: ignore[misc]  # the library has neither types nor this request
     API_KEY = 30
     API_VERSION = 1
     SCHEMA = types.Schema(
@@ -204,7 +204,7 @@ def kafka_server(
     reporter: progress.Reporter | None = None,
     heap: str = "256m",
 ) -> Iterator[Kafka]:
-    """Kafka as in the image. Who does not log in may do everything, and so may the first of the users."""
+    """Kafka as in the image. Clients without a login may do everything, and so may the first of the users."""
     folder.mkdir(parents=True, exist_ok=True)
     users = users or {}
     ports = dict(
@@ -262,7 +262,7 @@ def kafka_server(
 
 
 def jars(reporter: progress.Reporter | None = None) -> Path:
-    """The image's jars, held against the same list; fetched once, and then from the cache."""
+    """The image's jars, verified against the same list of hashes; fetched once and then cached."""
     locked = (KAFKA / "jars.sha256").read_text()
     key = hashlib.sha256(((KAFKA / "pom.xml").read_text() + locked).encode()).hexdigest()[:12]
     cache = paths.of("aether", os.environ).cache / "jars"
@@ -274,11 +274,11 @@ def jars(reporter: progress.Reporter | None = None) -> Path:
         with (reporter or progress.TerminalReporter()).step("Kafka's jars") as step:
             command = ["mvn", "--batch-mode", "--quiet", f"-Djars={half}", f"-Dmaven.repo.local={half}.repository"]
             processes.run([*command, f"--file={KAFKA}/pom.xml", "dependency:copy-dependencies"], deadline=600)
-            # Another run may have been faster: then theirs is as good.
+            # Another test run may have been faster: its folder is as good.
             for line in locked.splitlines():
                 digest, name = line.split()
                 if hashlib.sha256((half / name).read_bytes()).hexdigest() != digest:
-                    raise ValueError(f"{name} is not the one that is locked in jars.sha256")
+                    raise ValueError(f"{name} does not match its hash in jars.sha256")
             with contextlib.suppress(OSError):
                 half.rename(found)
             step.result("fetched")
@@ -300,7 +300,7 @@ def _keystore(folder: Path, tls: Tls) -> list[str]:
 
 @contextlib.contextmanager
 def _run_server(command: Sequence[str], log: Path, ports: Sequence[int]) -> Iterator[int]:
-    """Run a server until the end of the block; it is there as soon as it listens on all its ports."""
+    """Run a server until the end of the block, which begins when it listens on all its ports."""
     with log.open("wb") as out, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out) as server:
         try:
             _wait_until(lambda: all(map(_is_listening, ports)), server, log)
@@ -317,8 +317,8 @@ def _wait_until(holds: Callable[[], bool], server: subprocess.Popen[bytes], log:
     deadline = time.monotonic() + START
     while not holds():
         if server.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"{log.stem} does not serve:\n{log.read_text(errors='replace')[-4000:]}")
-        time.sleep(0.05)  # nobody tells when a port is opened
+            raise RuntimeError(f"{log.stem} does not listen:\n{log.read_text(errors='replace')[-4000:]}")
+        time.sleep(0.05)  # there is no event for a port that opens
 
 
 def _is_listening(port: int) -> bool:

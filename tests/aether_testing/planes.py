@@ -1,4 +1,4 @@
-"""A data plane for operators that run beside a control plane: real servers on loopback, and platforms that use them."""
+"""A data plane for operators outside of a cluster: real servers on loopback, and platforms that use them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 CANARIES: Final = {"host": "canary-5b1e-host", "ca.crt": "canary-5b1e-authority", "note": "canary-5b1e-note"}
-"""What else may stand in a user's Secret, and be told nowhere."""
+"""Further values of a user's Secret, which may appear nowhere."""
 LOGIN: Final = "desk"
 MANAGED: Final = "the managed one"
-"""Who has the managed servers: no database is called so."""
+"""The user of the managed servers; no database has this name."""
 PASSWORD: Final = "canary-5b1e-desk"  # noqa: S105 - of servers that live as long as a test run
 SECRET: Final = "desk-login"  # noqa: S105 - the name of one
 PARTMAN: Final = (
@@ -41,51 +41,53 @@ PARTMAN: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plane:
-    """The servers. Redis, NATS and `managed`, a second PostgreSQL, let in whom they know, with any password."""
+    """The servers. Redis, NATS and `managed`, a second PostgreSQL, accept known users with any password."""
 
     postgres: Postgres
     managed: Postgres
     kafka: brokers.Kafka
     nats: brokers.RunningServer
     redis: brokers.RunningServer
-    ways: shared_servers.Ways
-    _ways: dict[str, dict[str, shared_servers.Way]] = field(default_factory=dict)
+    proxies: shared_servers.Proxies
+    _proxies_by_user: dict[str, dict[str, shared_servers.Proxy]] = field(default_factory=dict)
 
-    def to(self, whose: str) -> dict[str, shared_servers.Way]:
-        """Kafka, NATS and Redis as if they were this one's alone."""
-        if whose not in self._ways:
+    def proxies_for(self, user: str) -> dict[str, shared_servers.Proxy]:
+        """Kafka, NATS and Redis as if they were this user's alone."""
+        if user not in self._proxies_by_user:
             ports = {"kafka": self.kafka.login, "nats": self.nats.port, "redis": self.redis.port}
-            self._ways[whose] = {name: self.ways.to(port, frames=name == "kafka") for name, port in ports.items()}
-        return self._ways[whose]
+            self._proxies_by_user[user] = {
+                name: self.proxies.add(port, kafka=name == "kafka") for name, port in ports.items()
+            }
+        return self._proxies_by_user[user]
 
     def external(self, database: str) -> Object:
-        """A spec with everything External, of a platform that has this database; the Secret is `SECRET`."""
-        ports = {name: way.port for name, way in self.to(database).items()}
+        """A spec with External servers only, for a platform with this database; the Secret is `SECRET`."""
+        ports = {name: proxy.port for name, proxy in self.proxies_for(database).items()}
         where = {"host": brokers.HOST, "tls": "Disabled", "secretName": SECRET}
         placed = {name: {"mode": "External", "external": {**where, "port": port}} for name, port in ports.items()}
         tables = {"mode": "External", "external": {**where, "port": self.postgres.port, "database": database}}
         return {"dataPlane": {"postgres": tables, **placed}}
 
     def mixed(self) -> Object:
-        """A spec with Kafka External and the others Managed, which an operator finds at `addresses`."""
+        """A spec with Kafka External and the others Managed: an operator reaches those at `addresses`."""
         return {"dataPlane": {"kafka": self.external(MANAGED)["dataPlane"]["kafka"]}}
 
     def addresses(self) -> dict[str, str]:
-        """Where an operator outside of the cluster finds the managed servers."""
-        ways = self.to(MANAGED)
-        ports = {"postgres": self.managed.port, "nats": ways["nats"].port, "redis": ways["redis"].port}
+        """The addresses at which an operator outside of the cluster reaches the managed servers."""
+        proxies = self.proxies_for(MANAGED)
+        ports = {"postgres": self.managed.port, "nats": proxies["nats"].port, "redis": proxies["redis"].port}
         return {name: f"{brokers.HOST}:{port}" for name, port in ports.items()}
 
     def database(self) -> str:
-        """A new one, with pg_partman, which belongs to the login."""
+        """Create a database with pg_partman, owned by the login."""
         name = f"d_{secrets.token_hex(4)}"
         self.postgres.run("postgres", f"create database {name} owner {LOGIN} template desk_template")
         return name
 
     def forget_managed(self) -> None:
-        """The managed servers as new volumes have them, and the Kafka beside them."""
-        for way in self.to(MANAGED).values():
-            way.number = self.ways.number()
+        """Reset the managed servers, as if on new volumes, and forget who owns them and their Kafka."""
+        for proxy in self.proxies_for(MANAGED).values():
+            proxy.owner_number = self.proxies.new_owner_number()
         self.managed.run(
             "postgres",
             "drop database if exists aether with (force)",
@@ -96,7 +98,7 @@ class Plane:
 
 @contextlib.contextmanager
 def running() -> Iterator[Plane]:
-    """The servers, for the length of a block; in a folder that PostgreSQL's own user may enter, as pytest's are not."""
+    """The servers for the length of a block, in a folder that PostgreSQL's user may enter, unlike pytest's."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aether-plane-")))
         folder.chmod(0o755)
@@ -114,7 +116,7 @@ def running() -> Iterator[Plane]:
             managed=managed,
             kafka=stack.enter_context(brokers.kafka_server(folder / "kafka", users={LOGIN: PASSWORD})),
             nats=stack.enter_context(brokers.nats_server(folder / "nats")),
-            ways=stack.enter_context(shared_servers.running()),
+            proxies=stack.enter_context(shared_servers.running()),
             redis=stack.enter_context(
                 brokers.redis_server(
                     folder / "redis",
@@ -127,41 +129,41 @@ def running() -> Iterator[Plane]:
 
 
 def login_secret(name: str = SECRET, **keys: str) -> Object:
-    """The user's Secret that a spec names; a whole one has keys that nobody asked for, too."""
+    """The user's Secret that a spec names; by default it is complete, with unused keys beside."""
     data = keys or {"username": LOGIN, "password": PASSWORD, **CANARIES}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data}
 
 
 def a_platform(spec: Object, name: str = "paper") -> Object:
-    """A TradingPlatform."""
+    """A TradingPlatform with this spec."""
     return {"apiVersion": models.API_VERSION, "kind": platforms.KIND, "metadata": {"name": name}, "spec": spec}
 
 
-def apply(namespace: Namespace, *things: Object) -> None:
-    """Create or change objects as a person does, by server-side apply of their own manager."""
-    for thing in things:
-        body = json.dumps({**thing, "metadata": {**thing["metadata"], "namespace": namespace.name}})
+def apply(namespace: Namespace, *objects: Object) -> None:
+    """Server-side apply objects as a person, with a field manager of their own."""
+    for one in objects:
+        body = json.dumps({**one, "metadata": {**one["metadata"], "namespace": namespace.name}})
         namespace.text(
             "apply", "--server-side", "--force-conflicts", "--field-manager=desk", "--filename=-", stdin=body
         )
 
 
 def until(namespace: Namespace, kind: str, status: str, *, name: str = "paper", reason: str = "") -> Object:
-    """Watch until a condition of a platform is so, for its newest generation; gives the platform."""
+    """Watch until a condition of a platform has this status, for the newest generation; returns the platform."""
 
-    def holds(seen: dict[str, Object]) -> bool:
-        return any(_is(one, kind, status, reason) for one in seen.values())
+    def holds(found: dict[str, Object]) -> bool:
+        return any(_has_condition(one, kind, status, reason) for one in found.values())
 
     expected = f"{name} is {kind}={status}" + (f" for {reason}" if reason else "")
     found = namespace.until(holds, platforms.PLURAL, f"--field-selector=metadata.name={name}", expected=expected)
     return next(iter(found.values()))
 
 
-def _is(platform: Object, kind: str, status: str, reason: str) -> bool:
-    told = platform.get("status", {})
-    if told.get("observedGeneration") != platform["metadata"]["generation"]:
+def _has_condition(platform: Object, kind: str, status: str, reason: str) -> bool:
+    found = platform.get("status", {})
+    if found.get("observedGeneration") != platform["metadata"]["generation"]:
         return False
     return any(
         one["type"] == kind and one["status"] == status and reason in {"", one["reason"]}
-        for one in told.get("conditions", [])
+        for one in found.get("conditions", [])
     )

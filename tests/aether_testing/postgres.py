@@ -1,4 +1,4 @@
-"""A PostgreSQL of a Debian for tests: on a loopback port, in a folder of its own, gone with the process that had it."""
+"""PostgreSQL from Debian packages for tests: on a loopback port, in its own folder, for the length of a block."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 USER: Final = "postgres"
-"""Whom Debian's package made for it: PostgreSQL refuses to run as root."""
-PATIENCE: Final = 60.0
+"""The system user of Debian's package: PostgreSQL does not run as root."""
+TIMEOUT: Final = 60.0
 PASSWORD: Final = "canary-7f3a-superuser"  # noqa: S105 - of a server that lives as long as a test run
 CREATOR: Final = "creator"
 CREATOR_PASSWORD: Final = "canary-7f3a-creator"  # noqa: S105 - the same
@@ -45,7 +45,7 @@ SETTINGS: Final = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
-    "max_wal_size": "256MB",  # it lies in memory, with the other files of a run
+    "max_wal_size": "256MB",  # the data folder is in memory
     "shared_buffers": "32MB",
     "max_connections": "40",
     "listen_addresses": "127.0.0.1",
@@ -58,23 +58,23 @@ SETTINGS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Postgres:
-    """A running server, and its superuser."""
+    """A running server; connections are the superuser's by default."""
 
     release: Release
     folder: Path
     port: int
     process: int
     ca: str
-    """The authority of its certificate, which is for 127.0.0.1: it takes connections with TLS and without."""
+    """The CA of its certificate, which is for 127.0.0.1. It accepts connections with TLS and without."""
 
     def endpoint(self, database: str = "postgres", username: str = USER, password: str = PASSWORD) -> Endpoint:
-        """How to log in."""
+        """Its endpoint for a database and a login."""
         return Endpoint(
             host="127.0.0.1", port=self.port, username=username, password=SecretText(password), database=database
         )
 
     def run(self, database: str, *statements: str) -> list[tuple[Any, ...]]:
-        """As the superuser, each for itself; the rows of the last."""
+        """Execute statements as the superuser, each in its own transaction; returns the rows of the last."""
         with connected(self.endpoint(database)) as connection:
             found: list[tuple[Any, ...]] = []
             for statement in statements:
@@ -83,28 +83,28 @@ class Postgres:
             return found
 
     def database(self, template: str = "template1", owner: str = USER) -> str:
-        """A database for a test."""
+        """Create a database for a test; returns its name."""
         name = f"t_{secrets.token_hex(4)}"
         self.run("postgres", f'CREATE DATABASE {name} OWNER "{owner}" TEMPLATE {template}')
         return name
 
     def fresh(self, template: str = WITH_PARTMAN) -> Endpoint:
-        """A database with pg_partman and a login that carries a schema, as the managed server has them."""
+        """A database with pg_partman and a login that may create the schema, as on a managed server."""
         return self.endpoint(self.database(template, CREATOR), CREATOR, CREATOR_PASSWORD)
 
     def wait_for_no_sessions(self, database: str) -> None:
-        """Until the sessions of a process that ended have ended as well."""
+        """Wait until a database has no sessions, such as those of a process that just ended."""
         query = b"SELECT pid, state, query FROM pg_stat_activity WHERE datname = %s"
         with connected(self.endpoint()) as connection:
 
-            def inside() -> list[tuple[Any, ...]]:
+            def sessions() -> list[tuple[Any, ...]]:
                 return connection.execute(query, (database,)).fetchall()
 
-            eventually(lambda: not inside(), inside)
+            eventually(lambda: not sessions(), sessions)
 
     @contextlib.contextmanager
     def set(self, name: str, value: str) -> Iterator[None]:
-        """Another value of a setting of the server, for a block."""
+        """Change a setting of the server for the length of a block."""
         self._set(f"ALTER SYSTEM SET {name} = '{value}'", name, lambda now: now == value)
         try:
             yield
@@ -120,25 +120,25 @@ class Postgres:
         eventually(lambda: done(shown()), shown)
 
     def terminate_sessions(self, database: str) -> None:
-        """End every session in a database."""
+        """Terminate every session in a database."""
         query = b"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
         with connected(self.endpoint()) as connection:
             connection.execute(query, (database,))
 
     def login(self, attributes: str = "") -> tuple[str, str]:
-        """A role for a test, and its password."""
+        """Create a login role for a test; returns its name and password."""
         name, password = f"r_{secrets.token_hex(4)}", f"canary-{secrets.token_hex(8)}"
         self.run("postgres", f"CREATE ROLE {name} LOGIN {attributes} PASSWORD '{password}'")
         return name, password
 
     @property
     def log(self) -> str:
-        """What the server wrote: every statement, with the database's name at the start of a line."""
+        """The server's log: every statement, with the database's name at the start of the line."""
         return (self.folder / "log").read_text(errors="replace")
 
 
 def connected(endpoint: Endpoint) -> psycopg.Connection[tuple[Any, ...]]:
-    """A plain connection that commits each statement, for what a test does or looks at itself."""
+    """A plain autocommit connection for a test's own statements."""
     return psycopg.connect(
         host=endpoint.host,
         port=endpoint.port,
@@ -153,16 +153,16 @@ def connected(endpoint: Endpoint) -> psycopg.Connection[tuple[Any, ...]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """A PostgreSQL that can be run: this machine's, or, by root, one in a tree of its own."""
+    """An installed PostgreSQL: the machine's own, or, for root, one in a separate root file system."""
 
     major: int
     partman: str
-    """The version of its pg_partman begins so."""
+    """The prefix of its pg_partman's version."""
     root: Path | None = None
 
-    def command(self, folder: Path, program: str, *words: str | Path) -> list[str]:
-        """As a user of its own, who gets to see the folder."""
-        command = [f"/usr/lib/postgresql/{self.major}/bin/{program}", *map(str, words)]
+    def command(self, folder: Path, program: str, *arguments: str | Path) -> list[str]:
+        """The command that runs a program as PostgreSQL's user, with access to the folder."""
+        command = [f"/usr/lib/postgresql/{self.major}/bin/{program}", *map(str, arguments)]
         if os.getuid() != 0:
             return command
         owner = pwd.getpwnam(USER)
@@ -180,27 +180,27 @@ mkdir -p "$root$folder"
 for shared in /dev /etc/passwd "$folder"; do mount --rbind "$shared" "$root$shared"; done
 exec chroot "$who" "$root" "$@"
 """
-"""Into a tree, with mounts that are gone when the server is."""
+"""Enters the root file system, with mounts that end with the server."""
 BOOKWORM: Final = Release(major=15, partman="4.7.")
 
 
 @contextlib.contextmanager
 def running(folder: Path, release: Release = BOOKWORM, *, trust_all: bool = False) -> Iterator[Postgres]:
-    """A server for the length of a block; a trusting one lets in whoever comes, with any password.
+    """A server for the length of a block; with `trust_all` it accepts every login with any password.
 
-    Its own user must be able to enter the folder: pytest's folders are closed again by each test run that starts.
+    PostgreSQL's user must be able to enter the folder, which excludes pytest's: each new test run restricts those.
     """
-    home, word = folder / "data", folder / "password"
-    word.write_text(PASSWORD)
+    home, password_file = folder / "data", folder / "password"
+    password_file.write_text(PASSWORD)
     certificate = tls.a_certificate("127.0.0.1")
     files = certificate.written(folder)
     if os.getuid() == 0:
         owner = pwd.getpwnam(USER)
-        for path in (folder, word, *files):
+        for path in (folder, password_file, *files):
             os.chown(path, owner.pw_uid, owner.pw_gid)
     made = subprocess.run(
         release.command(
-            folder, "initdb", "--pgdata", home, "--username", USER, "--pwfile", word,
+            folder, "initdb", "--pgdata", home, "--username", USER, "--pwfile", password_file,
             f"--auth={'trust' if trust_all else 'scram-sha-256'}",
             "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions",
         ),
@@ -210,7 +210,9 @@ def running(folder: Path, release: Release = BOOKWORM, *, trust_all: bool = Fals
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with (home / "postgresql.conf").open("a") as configuration:  # what a test may change while it runs
+    with (home / "postgresql.conf").open(
+        "a"
+    ) as configuration:  # unlike the command line, a test may change these while the server runs
         configuration.write(f"ssl = on\nssl_cert_file = '{files[0]}'\nssl_key_file = '{files[1]}'\n")
     settings = [f"-c{name}={value}" for name, value in SETTINGS.items()]
     with (folder / "log").open("w") as log:
@@ -225,7 +227,7 @@ def running(folder: Path, release: Release = BOOKWORM, *, trust_all: bool = Fals
         yield one
     finally:
         server.send_signal(signal.SIGQUIT)
-        server.wait(PATIENCE)
+        server.wait(TIMEOUT)
         shutil.rmtree(home, ignore_errors=True)
 
 
@@ -244,28 +246,28 @@ def _create_databases(one: Postgres) -> None:
 
 
 def _wait_until_ready(one: Postgres, server: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while True:
         try:
             connected(one.endpoint()).close()
         except psycopg.OperationalError:
             assert server.poll() is None, one.log
             assert time.monotonic() < until, one.log
-            time.sleep(0.05)  # it tells nobody when it has started
+            time.sleep(0.05)  # there is no event for its start
         else:
             return
 
 
 def eventually(true: Callable[[], bool], shown: Callable[[], object]) -> None:
-    """Wait until something is true; show what was seen when it does not come."""
-    until = time.monotonic() + PATIENCE
+    """Wait until a condition holds; on a timeout, fail with what `shown` returns."""
+    until = time.monotonic() + TIMEOUT
     while not true():
         assert time.monotonic() < until, shown()
         time.sleep(0.02)
 
 
 def a_schema(*, trades_days: int = 90, **other: Any) -> DesiredSchema:
-    """What a platform wants of its database."""
+    """The desired schema of a platform."""
     plain = DesiredSchema(
         owner="desk/paper of namespace 5d8f",
         venue="Simulated",
@@ -285,24 +287,24 @@ def a_schema(*, trades_days: int = 90, **other: Any) -> DesiredSchema:
 
 
 DAYS: Final = Retention().by_table()
-"""How long rows are kept where nobody says otherwise."""
+"""The default retention of each table."""
 
 
 def a_leader(guard: Callable[[], object] = lambda: None) -> Fences:
-    """A process that leads."""
+    """The fences of a process that leads."""
     return Fences(holder=f"operator-{secrets.token_hex(4)}", guard=guard)
 
 
 READ_ONLY_STATEMENTS: Final = re.compile(
     r"\s*SELECT(?!.*(create_parent|run_maintenance|create_hypertable|_policy|FOR SHARE))", re.DOTALL
 )
-"""Statements that only look."""
+"""Statements that write nothing."""
 
 
 def in_child_process(work: Callable[[], object], *, at: int, after: bool, sign: int) -> int:
-    """Do something in a process of its own, which sends itself a signal before or after its n-th statement that writes.
+    """Run `work` in a child process, which sends itself a signal before or after its n-th statement that writes.
 
-    Returns what `os.waitpid` says: of a process that was killed, the signal; of one that is stopped, that it is.
+    Returns the child's process id, for `os.waitpid`.
     """
     child = os.fork()
     if child == 0:
@@ -315,12 +317,12 @@ def in_child_process(work: Callable[[], object], *, at: int, after: bool, sign: 
 
 
 def _signal_at(at: int, *, after: bool, sign: int) -> None:
-    seen = itertools.count()
+    counter = itertools.count()
     numbers: dict[int, int] = {}
 
     def before_it(_: Any, cursor: Any, statement: str, *__: Any) -> None:
         if READ_ONLY_STATEMENTS.match(statement) is None:
-            numbers[id(cursor)] = next(seen)
+            numbers[id(cursor)] = next(counter)
             if numbers[id(cursor)] == at and not after:
                 os.kill(os.getpid(), sign)
 
@@ -333,25 +335,25 @@ def _signal_at(at: int, *, after: bool, sign: int) -> None:
 
 
 class RecordedStatements(list[str]):
-    """What writes, of all that a process says to databases."""
+    """The statements that write, of all that a process sends to databases."""
 
     def __init__(self) -> None:
         super().__init__()
         self.last: set[int] = set()
-        """The numbers of those after which a transaction is committed."""
+        """The numbers of the statements that are followed by a commit."""
 
     @property
     def moments(self) -> list[tuple[int, bool]]:
-        """When a process may die, as a database can tell it: at which statement, and whether after it or before it.
+        """The moments of a process's death that a database can distinguish: a statement's number, and whether after it.
 
-        After a statement is before the next, but where a transaction is committed in between.
+        "After a statement" equals "before the next", unless a transaction is committed in between.
         """
         return [(number, after) for number in range(len(self)) for after in (False, True)[: 1 + (number in self.last)]]
 
 
 @contextlib.contextmanager
 def statements() -> Iterator[RecordedStatements]:
-    """What writes, of all that this process says to any database within a block."""
+    """Record the statements that write, of all that this process sends to any database within a block."""
     recorded = RecordedStatements()
 
     def record(_: Any, cursor: Any, statement: str, *__: Any) -> None:
@@ -414,7 +416,7 @@ CONTENTS: Final = (
 
 
 def database_contents(server: Postgres, database: str, desired: DesiredSchema) -> list[list[Any]]:
-    """All in a database that bringing up makes, but for the logins' names: two that are alike were made alike."""
+    """Everything that `ensure_schema` creates in a database, without the logins' names: equal results compare equal."""
     names = {login.username: user.value for user, login in desired.logins.items()}
 
     def named(value: object) -> object:

@@ -1,4 +1,4 @@
-"""What the release before rooms left behind, brought about anew for what upgrades it."""
+"""What the release before services left behind, recreated for the tests of an upgrade."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ TRADES: Final = 500
 
 
 def revisions(folder: Path) -> Revisions:
-    """Its migrations, in a folder that is not there yet."""
+    """Copy its migrations to a new folder."""
     shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__", "0002*"))
     return Revisions(folder)
 
 
-def make_database(endpoint: Endpoint, before: Revisions, wish: DesiredSchema) -> None:
-    """Make a database what it had made it, with trades in it."""
-    report = migrator.ensure_schema(endpoint, wish, postgres.a_leader(), deadline=120, revisions=before)
-    # This program misses its tables; all that the one before had made is there.
-    days = {"trades": wish.days["trades"]}
+def make_database(endpoint: Endpoint, before: Revisions, desired: DesiredSchema) -> None:
+    """Bring a database to the state that it left, with trades in it."""
+    report = migrator.ensure_schema(endpoint, desired, postgres.a_leader(), deadline=120, revisions=before)
+    # The current program reports the later tables as missing; what the earlier release created exists.
+    days = {"trades": desired.days["trades"]}
     assert (report.reason, report.revision, report.days) == (Reason.SCHEMA_DRIFTED, REVISION, days)
     assert {one.name for one in report.drift} >= {f"aether.{name}" for name in LATER}
     with postgres.connected(endpoint) as connection:
@@ -57,26 +57,26 @@ def make_database(endpoint: Endpoint, before: Revisions, wish: DesiredSchema) ->
 
 
 def content(endpoint: Endpoint) -> list[Any]:
-    """What must not be lost."""
+    """The data that an upgrade must keep."""
     with postgres.connected(endpoint) as connection:
         return [
             connection.execute(query).fetchall()
             for query in (
                 b"SELECT count(*), sum(price), sum(qty), min(ts), max(ts) FROM aether.trades",
                 b"SELECT symbol, price_decimals, updated_at FROM aether.instruments",
-                b"SELECT owner, since FROM aether.ownership",  # the venue is added
+                b"SELECT owner, since FROM aether.ownership",  # an upgrade adds the venue
             )
         ]
 
 
 def kind() -> dict[str, Any]:
-    """TradingPlatform without the fields that it did not have, and without the rules about them."""
-    loose: dict[str, Any] = yaml.safe_load((operators.KINDS / "tradingplatforms.yaml").read_text(encoding="utf-8"))
-    spec = loose["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    """The CRD TradingPlatform without the fields that it did not have, and their rules."""
+    crd: dict[str, Any] = yaml.safe_load((operators.KINDS / "tradingplatforms.yaml").read_text(encoding="utf-8"))
+    spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     del spec["x-kubernetes-validations"]
     for field in ("venue", "pairs", "components"):
         del spec["properties"][field]
     retention = spec["properties"]["retention"]
     for field in ("booksDays", "tickersDays", "candlesDays"):
         del retention["properties"][field], retention["default"][field]
-    return loose
+    return crd

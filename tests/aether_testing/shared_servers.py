@@ -1,8 +1,8 @@
-"""One Kafka, NATS or Redis as many: on each way to it, what is written down of its owner has another name.
+"""Proxies that make one Kafka, NATS or Redis look like many: each renames the place where the owner is recorded.
 
-A server belongs to one platform. Tests have many platforms, and one real server of each kind: between a platform and
-the server lies a way of its own, on which the topic, stream or key of the owner is called otherwise; the names are as
-long as the real ones, and all else goes by untouched.
+A server belongs to one platform. Tests have many platforms and one real server of each kind, so every platform connects
+through a proxy of its own, which renames the topic, stream or key of the owner. The replacements are as long as the
+real names, and all other bytes pass unchanged.
 """
 
 from __future__ import annotations
@@ -19,66 +19,66 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
 HOST: Final = "127.0.0.1"
-PATIENCE: Final = 30.0
+TIMEOUT: Final = 30.0
 NAMES: Final = {owners.TOPIC.name: "owner.{:06}", owners.STREAM: "OWNER_{:06}", owners.KEY: "owner:{:06}"}
-"""What the owner stands under → what it does on a way. The subject of the stream is called as the topic is."""
+"""The real name → its replacement, by the proxy's number. The stream's subject has the same name as the topic."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Way:
-    """A port that leads to a server."""
+class Proxy:
+    """A port that forwards to a server."""
 
     server: int
     port: int
-    number: int
-    """Under which its owner is written down, for connections from now on."""
-    frames: bool
-    """Whether it is Kafka, which speaks in frames; else it is lines."""
+    owner_number: int
+    """The number in the owner's name, for connections from now on."""
+    kafka: bool
+    """Whether the protocol is Kafka's, with frames; else it has lines."""
 
 
 @dataclass(slots=True)
-class Ways:
-    """All ways, and their thread."""
+class Proxies:
+    """All proxies, and their thread."""
 
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
-    _numbers: int = 0
+    _last_number: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _listening: list[asyncio.Server] = field(default_factory=list)
+    _listeners: list[asyncio.Server] = field(default_factory=list)
 
-    def number(self) -> int:
-        """One under which nobody's owner is written down."""
-        self._numbers += 1
-        return self._numbers
+    def new_owner_number(self) -> int:
+        """A number under which no owner is recorded yet."""
+        self._last_number += 1
+        return self._last_number
 
-    def to(self, server: int, *, frames: bool = False) -> Way:
-        """A new way to the server at this port, which is nobody's there."""
-        return self._done(self._open(Way(server=server, port=0, number=self.number(), frames=frames)))
+    def add(self, server: int, *, kafka: bool = False) -> Proxy:
+        """Start a proxy to the server at this port; behind it the server has no owner."""
+        return self._call(self._open(Proxy(server=server, port=0, owner_number=self.new_owner_number(), kafka=kafka)))
 
-    def _done(self, what: Coroutine[None, None, Way]) -> Way:
-        return asyncio.run_coroutine_threadsafe(what, self._loop).result(PATIENCE)
+    def _call(self, coroutine: Coroutine[None, None, Proxy]) -> Proxy:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(TIMEOUT)
 
-    async def _open(self, way: Way) -> Way:
-        async def met(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _open(self, proxy: Proxy) -> Proxy:
+        async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.current_task()
             assert task is not None
             self._tasks.add(task)
             try:
-                await _carry(way, reader, writer)
+                await _forward(proxy, reader, writer)
             finally:
                 self._tasks.discard(task)
 
-        listening = await asyncio.start_server(met, HOST, 0)
-        self._listening.append(listening)
-        way.port = listening.sockets[0].getsockname()[1]
-        return way
+        listener = await asyncio.start_server(on_connection, HOST, 0)
+        self._listeners.append(listener)
+        proxy.port = listener.sockets[0].getsockname()[1]
+        return proxy
 
     def run(self) -> None:
-        """Until it is stopped."""
+        """Run the event loop until `stop`."""
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
 
-    async def _end(self) -> None:
-        for one in self._listening:
+    async def _close_all(self) -> None:
+        for one in self._listeners:
             one.close()
         for task in list(self._tasks):
             task.cancel()
@@ -86,23 +86,23 @@ class Ways:
         self._loop.stop()
 
     def stop(self) -> None:
-        """End all connections and the thread."""
-        self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._end()))
+        """Close all connections and stop the loop."""
+        self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._close_all()))
 
 
-async def _carry(way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Both directions of one connection, until either ends."""
-    there = {real.encode(): alias.format(way.number).encode() for real, alias in NAMES.items()}
-    back = {alias: real for real, alias in there.items()}
-    if way.frames:  # a broker tells its own port, which is not this way
-        back |= {_place(way.server): _place(way.port)}
+async def _forward(proxy: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Copy both directions of one connection, until either ends."""
+    outbound = {real.encode(): alias.format(proxy.owner_number).encode() for real, alias in NAMES.items()}
+    inbound = {alias: real for real, alias in outbound.items()}
+    if proxy.kafka:  # a broker advertises its own port, which would bypass the proxy
+        inbound |= {_broker_address(proxy.server): _broker_address(proxy.port)}
     with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-        server, to_server = await asyncio.open_connection(HOST, way.server)
-        parts = _frame if way.frames else _lines
+        server, to_server = await asyncio.open_connection(HOST, proxy.server)
+        read_part = _read_frame if proxy.kafka else _read_line
         try:
             async with asyncio.TaskGroup() as both:
-                both.create_task(_pump(parts, reader, to_server, there))
-                both.create_task(_pump(parts, server, writer, back))
+                both.create_task(_copy(read_part, reader, to_server, outbound))
+                both.create_task(_copy(read_part, server, writer, inbound))
         except* (OSError, EOFError):
             pass
         finally:
@@ -110,43 +110,43 @@ async def _carry(way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamW
     writer.close()
 
 
-def _place(port: int) -> bytes:
-    """A broker's place as Kafka writes it."""
+def _broker_address(port: int) -> bytes:
+    """A broker's host and port in Kafka's encoding."""
     return len(HOST).to_bytes(2, "big") + HOST.encode() + port.to_bytes(4, "big")
 
 
-async def _pump(
-    parts: Callable[[asyncio.StreamReader], Coroutine[None, None, bytes]],
+async def _copy(
+    read_part: Callable[[asyncio.StreamReader], Coroutine[None, None, bytes]],
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
-    names: dict[bytes, bytes],
+    replacements: dict[bytes, bytes],
 ) -> None:
-    while part := await parts(reader):
-        for one, other in names.items():
-            part = part.replace(one, other)
+    while part := await read_part(reader):
+        for one, replacement in replacements.items():
+            part = part.replace(one, replacement)
         writer.write(part)
         await writer.drain()
-    raise EOFError  # the other direction ends with it
+    raise EOFError  # the other direction ends, too
 
 
-async def _frame(reader: asyncio.StreamReader) -> bytes:
+async def _read_frame(reader: asyncio.StreamReader) -> bytes:
     size = await reader.readexactly(4)
     return size + await reader.readexactly(int.from_bytes(size, "big"))
 
 
-async def _lines(reader: asyncio.StreamReader) -> bytes:
+async def _read_line(reader: asyncio.StreamReader) -> bytes:
     return await reader.readline()
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Ways]:
-    """For the length of a block."""
-    ways = Ways()
-    thread = threading.Thread(target=ways.run, name="apart")
+def running() -> Iterator[Proxies]:
+    """Proxies for the length of a block."""
+    proxies = Proxies()
+    thread = threading.Thread(target=proxies.run, name="shared-servers")
     thread.start()
     try:
-        yield ways
+        yield proxies
     finally:
-        ways.stop()
-        thread.join(PATIENCE)
-        ways._loop.close()  # noqa: SLF001 - of this module
+        proxies.stop()
+        thread.join(TIMEOUT)
+        proxies._loop.close()  # noqa: SLF001 - of this module

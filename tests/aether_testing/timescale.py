@@ -1,6 +1,6 @@
-"""A real TimescaleDB for tests, in WebAssembly. One connection at a time, and every login is the superuser.
+"""A real TimescaleDB for tests, built for WebAssembly: one connection at a time, and every login is the superuser.
 
-What needs logins, locks or a second connection is tested on `aether_testing.postgres`.
+Tests that need logins, locks or a second connection use `aether_testing.postgres`.
 """
 
 from __future__ import annotations
@@ -23,39 +23,39 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE: Final = Path(__file__).parent / "timescale"
-PATIENCE: Final = 180.0
-"""Seconds for an install or a start; each takes a few where nothing else runs."""
+TIMEOUT: Final = 180.0
+"""Seconds for an installation or a start; each takes a few on an idle machine."""
 
 
 def cache() -> Path:
-    """Where the tests keep what is slow to get."""
+    """The cache folder for what is slow to fetch or build."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aether"
 
 
 def modules() -> Path:
-    """A folder with the packages of the lock file; installs them once for each lock file and machine."""
-    lock = (HERE / "package-lock.json").read_bytes()
-    folder = cache() / "node" / hashlib.sha256(lock).hexdigest()[:16]
+    """The folder with the packages of the lock file, which are installed once for each lock file."""
+    packages = (HERE / "package-lock.json").read_bytes()
+    folder = cache() / "node" / hashlib.sha256(packages).hexdigest()[:16]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / "lock").open("w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)  # of two test runs, one installs
+    with (folder.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two test runs, one installs
         if not folder.exists():
             print(f"installing TimescaleDB for tests into {folder}", file=sys.stderr)
-            making = folder.with_suffix(".new")
-            shutil.rmtree(making, ignore_errors=True)
-            making.mkdir()
+            installing = folder.with_suffix(".new")
+            shutil.rmtree(installing, ignore_errors=True)
+            installing.mkdir()
             for name in ("package.json", "package-lock.json"):
-                shutil.copy(HERE / name, making / name)
+                shutil.copy(HERE / name, installing / name)
             done = subprocess.run(
                 ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
-                cwd=making,
+                cwd=installing,
                 capture_output=True,
                 text=True,
-                timeout=PATIENCE,
+                timeout=TIMEOUT,
                 check=False,
             )
             assert done.returncode == 0, done.stdout + done.stderr
-            making.rename(folder)
+            installing.rename(folder)
     return folder
 
 
@@ -69,9 +69,9 @@ def running() -> Iterator[Endpoint]:
         try:
             with selectors.DefaultSelector() as ready:
                 ready.register(server.stdout, selectors.EVENT_READ)
-                assert ready.select(PATIENCE), "TimescaleDB did not start"
+                assert ready.select(TIMEOUT), "TimescaleDB did not start"
             line = server.stdout.readline()
-            assert line, f"TimescaleDB ended with {server.wait(PATIENCE)}"
+            assert line, f"TimescaleDB ended with {server.wait(TIMEOUT)}"
             yield Endpoint(
                 host="127.0.0.1",
                 port=json.loads(line)["port"],
@@ -80,4 +80,4 @@ def running() -> Iterator[Endpoint]:
                 database="postgres",
             )
         finally:
-            server.kill()  # it lives in memory: there is nothing to end well
+            server.kill()  # its data is in memory: no graceful stop is needed

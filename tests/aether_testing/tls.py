@@ -1,4 +1,4 @@
-"""Certificates of servers under test, each by an authority of its own."""
+"""Certificates of servers under test, each signed by a CA of its own."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """A server's certificate, and the authority that clients trust."""
+    """A server's certificate, and the CA that clients trust."""
 
     leaf: Pair
-    authority: Pair
+    issuer: Pair
 
     @property
     def ca(self) -> str:
-        return self.authority.certificate.decode()
+        return self.issuer.certificate.decode()
 
     def written(self, folder: Path) -> tuple[Path, Path, Path]:
-        """Certificate, key and authority as files; the key is for their owner alone."""
+        """Write certificate, key and CA as files that only their owner may read."""
         files = folder / "tls.crt", folder / "tls.key", folder / "ca.crt"
-        for file, data in zip(files, (self.leaf.certificate, self.leaf.key, self.authority.certificate), strict=True):
+        for file, data in zip(files, (self.leaf.certificate, self.leaf.key, self.issuer.certificate), strict=True):
             file.touch(mode=0o600)
             file.write_bytes(data)
         return files
 
 
 def a_certificate(*hosts: str) -> Tls:
-    """Of a server with these names, as of now."""
+    """A new certificate for these host names, valid from now."""
     now = datetime.datetime.now(datetime.UTC)
-    authority = certificates.new_ca("servers-under-test", now=now)
-    leaf = certificates.issue(certificates.Identity(user="server", hosts=hosts), authority, now=now)
-    return Tls(leaf=leaf, authority=authority)
+    issuer = certificates.new_ca("servers-under-test", now=now)
+    leaf = certificates.issue(certificates.Identity(user="server", hosts=hosts), issuer, now=now)
+    return Tls(leaf=leaf, issuer=issuer)

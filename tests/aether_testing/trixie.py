@@ -1,4 +1,4 @@
-"""PostgreSQL 17 with pg_partman 5, from the next Debian: a tree of its own in the cache, entered by chroot."""
+"""PostgreSQL 17 with pg_partman 5 from the next Debian release: a root file system in the cache, used with chroot."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MMDEBSTRAP: Final = (
-    *("setpriv", "--pdeathsig=KILL", "unshare", "--mount"),  # whatever it mounts is gone with it
+    *("setpriv", "--pdeathsig=KILL", "unshare", "--mount"),  # its mounts end with it
     "mmdebstrap",
-    "--variant=extract",  # nothing is set up: the programs are all that is wanted
+    "--variant=extract",  # packages are unpacked and not configured: only the programs are needed
     "--include=base-files,dash,postgresql-17-partman",
     *(f"--dpkgopt=path-exclude=/usr/share/{what}/*" for what in ("doc", "man", "info", "locale")),
     "trixie",
 )
-PATIENCE: Final = 600.0
+TIMEOUT: Final = 600.0
 
 
 def postgres() -> servers.Release:
-    """Ready to be run, by root."""
+    """The release, ready to be run by root."""
     return servers.Release(major=17, partman="5.", root=_tree())
 
 
 def _tree() -> Path:
-    """Its root; makes it once for each way to make it, with the packages of that day."""
-    made_from = hashlib.sha256(" ".join(MMDEBSTRAP).encode()).hexdigest()[:16]
-    folder = timescale.cache() / "debian" / made_from
+    """The root folder; built once for each version of the command above, with the packages of that day."""
+    key = hashlib.sha256(" ".join(MMDEBSTRAP).encode()).hexdigest()[:16]
+    folder = timescale.cache() / "debian" / key
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / "lock").open("w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)  # of two test runs, one makes it
+    with (folder.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two test runs, one builds it
         if not folder.exists():
             print(f"unpacking PostgreSQL 17 for tests into {folder}", file=sys.stderr)
-            making = folder.with_suffix(".new")
-            shutil.rmtree(making, ignore_errors=True)
-            done = subprocess.run([*MMDEBSTRAP, making], capture_output=True, text=True, timeout=PATIENCE, check=False)
+            building = folder.with_suffix(".new")
+            shutil.rmtree(building, ignore_errors=True)
+            done = subprocess.run([*MMDEBSTRAP, building], capture_output=True, text=True, timeout=TIMEOUT, check=False)
             assert done.returncode == 0, done.stdout + done.stderr
-            making.joinpath("etc/passwd").touch()  # the machine's is put over it
-            making.rename(folder)
+            building.joinpath("etc/passwd").touch()  # the mount point of the machine's file
+            building.rename(folder)
     return folder

@@ -1,4 +1,4 @@
-"""Servers for these tests: two PostgreSQL and one TimescaleDB for a whole run, a fresh database for each test."""
+"""Servers of these tests: two PostgreSQL and a TimescaleDB for a whole run, a new database for each test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def releases() -> Iterator[Callable[[int], servers.Postgres]]:
-    """PostgreSQL 15 with pg_partman 4.7, and PostgreSQL 17 with pg_partman 5, each started when it is first wanted."""
+    """PostgreSQL 15 with pg_partman 4.7, and PostgreSQL 17 with pg_partman 5, each started on first use."""
     with contextlib.ExitStack() as stack:
 
         @functools.cache
@@ -36,7 +36,7 @@ def releases() -> Iterator[Callable[[int], servers.Postgres]]:
 
 @pytest.fixture(scope="session", params=[15, 17])
 def postgres(request: pytest.FixtureRequest, releases: Callable[[int], servers.Postgres]) -> servers.Postgres:
-    """Each of the two: every test on both."""
+    """Both releases: each test runs on either."""
     return releases(request.param)
 
 
@@ -49,7 +49,7 @@ def timescale_server() -> Iterator[Endpoint]:
 
 @pytest.fixture
 def timescale(timescale_server: Endpoint) -> Endpoint:
-    """The same without a schema of ours."""
+    """TimescaleDB without our schema."""
     with servers.connected(timescale_server) as connection:
         connection.execute("DROP SCHEMA IF EXISTS aether CASCADE")
     return timescale_server
@@ -57,5 +57,5 @@ def timescale(timescale_server: Endpoint) -> Endpoint:
 
 @pytest.fixture
 def fresh(postgres: servers.Postgres) -> Endpoint:
-    """A database with pg_partman, as a login that may carry a schema."""
+    """A new database with pg_partman, for a login that may create the schema."""
     return postgres.fresh()

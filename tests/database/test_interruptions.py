@@ -1,4 +1,4 @@
-"""Bringing a schema up, interrupted in every way: killed at each statement, stopped, locked out, two at once."""
+"""`ensure_schema` interrupted in every way: killed at each statement, stopped, locked out, two at once."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def ensure(endpoint: Endpoint, desired: DesiredSchema, leader: Fences | None = N
     return migrator.ensure_schema(endpoint, desired, leader or servers.a_leader(), deadline=60, **other)
 
 
-def alone(postgres: servers.Postgres, database: str) -> None:
-    """Until the sessions of a process that ended have ended as well."""
+def wait_for_no_sessions(postgres: servers.Postgres, database: str) -> None:
+    """Wait until the sessions of an ended process have ended as well."""
     postgres.wait_for_no_sessions(database)
 
 
@@ -71,7 +71,7 @@ def test_process_killed_at_any_statement_leaves_a_recoverable_schema(
         child = servers.in_child_process(lambda: ensure(there, again), at=number, after=after, sign=signal.SIGKILL)  # noqa: B023
         _, how = os.waitpid(child, 0)
         assert os.WIFSIGNALED(how), f"not reached: {statement}"
-        alone(postgres, there.database)
+        wait_for_no_sessions(postgres, there.database)
         report = ensure(there, again)
         assert (report.reason, report.drift) == (Reason.READY, ()), f"after {statement}: {report}"
         assert servers.database_contents(postgres, there.database, again) == expected, statement
@@ -81,7 +81,7 @@ def test_process_killed_at_any_statement_leaves_a_recoverable_schema(
 def test_upgrade_killed_at_any_statement_resumes_there(postgres: servers.Postgres, next_release: Revisions) -> None:
     desired, first = servers.a_schema(logins={}), postgres.fresh()
     assert ensure(first, desired).revision == "0002"
-    alone(postgres, first.database)
+    wait_for_no_sessions(postgres, first.database)
     with servers.statements() as writes:
         assert ensure(postgres.fresh(first.database), desired, revisions=next_release).revision == "0003"
     assert len(writes) > 8
@@ -95,7 +95,7 @@ def test_upgrade_killed_at_any_statement_resumes_there(postgres: servers.Postgre
         )
         _, how = os.waitpid(child, 0)
         assert os.WIFSIGNALED(how)
-        alone(postgres, there.database)
+        wait_for_no_sessions(postgres, there.database)
         report = ensure(there, desired, revisions=next_release)
         assert (report.reason, report.revision) == (Reason.READY, "0003")
         assert postgres.run(there.database, "SELECT tier FROM aether.fees") == [(1,)]
@@ -147,7 +147,7 @@ def test_holder_of_the_schema_lock_excludes_others(postgres: servers.Postgres, f
             report = ensure(fresh, desired)
     assert report.reason is Reason.WAITING_FOR_LOCK
     assert [one for one in writes if "advisory" not in one] == []
-    alone(postgres, fresh.database)
+    wait_for_no_sessions(postgres, fresh.database)
     assert ensure(fresh, desired).ok
 
 
@@ -187,7 +187,7 @@ def test_leader_replaced_between_its_check_and_write_writes_nothing(
     others_from = 10**6
     leader = servers.a_leader(overtaken)
     assert ensure(fresh, servers.a_schema(trades_days=10, logins={}), leader).ok
-    asked, others_from = iter(range(1000)), 0  # the guard is asked once before the lock is taken
+    asked, others_from = iter(range(1000)), 0  # the guard is called once before the lock is acquired
     with pytest.raises(migrator.FencedOff):
         ensure(fresh, servers.a_schema(trades_days=20, logins={}), leader)
     assert others == [1]
@@ -207,9 +207,9 @@ def test_leader_without_its_lease_stops_before_the_next_statement(postgres: serv
 
     with servers.statements() as writes, pytest.raises(Lost):
         ensure(fresh, servers.a_schema(), servers.a_leader(guard))
-    # It was asked once before the lock was taken, then before each of eleven statements.
+    # The guard was called once before the lock was acquired, then before each of eleven statements.
     assert len([one for one in writes if "FOR SHARE" not in one]) == 11
-    alone(postgres, fresh.database)
+    wait_for_no_sessions(postgres, fresh.database)
     assert ensure(fresh, servers.a_schema()).ok
 
 
@@ -226,7 +226,7 @@ def test_leader_frozen_in_a_transaction_blocks_nobody_and_writes_nothing(
         assert os.WIFSTOPPED(how)
         leader = servers.a_leader()
         assert ensure(fresh, desired, leader).reason is Reason.WAITING_FOR_LOCK
-        alone(postgres, fresh.database)  # the server ends its session
+        wait_for_no_sessions(postgres, fresh.database)  # the server ends its session
         assert ensure(fresh, desired, leader).ok
         before = postgres.run(fresh.database, "SELECT epoch, holder FROM aether.fence")
     finally:

@@ -1,4 +1,4 @@
-"""The schema on PostgreSQL with pg_partman: what it becomes, whose it is, retention, drift, the login for people."""
+"""The schema on PostgreSQL with pg_partman: creation, ownership, retention, drift, logins."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_second_platform_learns_the_owner_of_the_database(postgres: servers.Post
     assert "the database belongs to desk/first of namespace 1, venue Simulated, since 20" in report.message
     assert report.message.endswith("; name another database in the spec")
     assert report.ownership is Ownership.OWNED_BY_ANOTHER
-    postgres.run(fresh.database, "UPDATE aether.ownership SET owner = ''")  # what the guide says gives it free
+    postgres.run(fresh.database, "UPDATE aether.ownership SET owner = ''")  # as the guide says
     report = ensure(fresh, servers.a_schema(owner="desk/second of namespace 1"))
     assert (report.ok, report.ownership) == (True, Ownership.OURS)
 
@@ -101,7 +101,7 @@ def test_database_is_denied_to_its_platform_at_another_venue(postgres: servers.P
 def test_one_of_many_concurrent_platform_claims_succeeds(fresh: Endpoint) -> None:
     many_desired = [servers.a_schema(owner=f"desk/p{nth} of namespace 1", logins={}) for nth in range(4)]
     with concurrent.futures.ThreadPoolExecutor(len(many_desired)) as threads:
-        for _ in range(2):  # the first time somebody may be told that another session is at it
+        for _ in range(2):  # in the first round some may find another session at work
             reports = list(threads.map(lambda desired: ensure(fresh, desired), many_desired))
     ownerships = sorted(report.ownership or "" for report in reports)
     assert ownerships == sorted([Ownership.OURS, *[Ownership.OWNED_BY_ANOTHER] * 3])
@@ -212,7 +212,7 @@ def test_partitions_are_created_ahead_and_dropped_when_too_old(postgres: servers
 
 
 def in_default(postgres: servers.Postgres, endpoint: Endpoint) -> list[int]:
-    """The ages in days of the trades that lie in the default partition."""
+    """The ages in days of the trades in the default partition."""
     ages = "SELECT round(extract(epoch FROM now() - ts) / 86400)::int FROM aether.trades_default ORDER BY 1"
     return [age for (age,) in postgres.run(endpoint.database, ages)]
 
@@ -220,7 +220,7 @@ def in_default(postgres: servers.Postgres, endpoint: Endpoint) -> list[int]:
 def test_near_future_rows_leave_the_default_partition_during_maintenance(
     postgres: servers.Postgres, fresh: Endpoint
 ) -> None:
-    """What the clock of a venue that is wrong did, and a week in which nobody made partitions."""
+    """After a venue's wrong clock, and a week without maintenance."""
     desired, leader = servers.a_schema(logins={}), servers.a_leader()
     assert ensure(fresh, desired, leader).ok
     newest = (
@@ -472,7 +472,7 @@ def test_foreign_role_is_left_alone(postgres: servers.Postgres, fresh: Endpoint)
 
 
 def without_roles(postgres: servers.Postgres, fresh: Endpoint) -> Endpoint:
-    """As a login that may carry the schema and not make roles."""
+    """The database for a login that may create the schema and no roles."""
     name, password = postgres.login()
     postgres.run(
         fresh.database,
@@ -500,7 +500,7 @@ def test_without_createrole_the_schema_migrates_and_manual_steps_are_named(
     with servers.statements() as writes:
         assert ensure(creator, desired, leader) == report
     assert writes == []
-    # What the message says, done by hand and with a wrong password first.
+    # Follow the message by hand, with a wrong password first.
     postgres.run("postgres", f"CREATE ROLE {name} NOINHERIT LOGIN PASSWORD 'x'", f"COMMENT ON ROLE {name} IS {mark[1]}")
     report = ensure(creator, desired, leader)
     assert report.reason is Reason.PERMISSION_DENIED
@@ -520,7 +520,7 @@ def test_without_createrole_the_schema_migrates_and_manual_steps_are_named(
 def test_temporary_table_grant_that_needs_the_owner_is_named(postgres: servers.Postgres, fresh: Endpoint) -> None:
     desired = servers.a_schema()
     postgres.run("postgres", f"REVOKE TEMPORARY ON DATABASE {fresh.database} FROM PUBLIC")
-    assert ensure(fresh, desired).ok  # the owner lets it
+    assert ensure(fresh, desired).ok  # the owner grants it
     postgres.run(
         "postgres",
         f"REVOKE TEMPORARY ON DATABASE {fresh.database} FROM {desired.logins[DatabaseUser.INGEST].username}",

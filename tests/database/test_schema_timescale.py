@@ -1,4 +1,4 @@
-"""The schema on TimescaleDB: hypertable, compression, retention, drift. No reader: there, every login is superuser."""
+"""The schema on TimescaleDB: hypertables, compression, retention, drift. No logins: there each is the superuser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A database of the release before market data goes to this one's: nothing is lost, whatever interrupts it."""
+"""The upgrade of a database of the release before market data: nothing is lost, whatever interrupts it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aether_operator.observed.reports import DesiredSchema, SchemaReport
 
 OLD_SPEC = PlatformSpec.model_validate({"retention": {"tradesDays": 30}})
-"""It says nothing of what it did not know."""
+"""A spec without the fields that came later."""
 
 
 def a_schema(**other: Any) -> DesiredSchema:
@@ -36,7 +36,7 @@ def ensure(endpoint: Endpoint, desired: DesiredSchema, leader: Fences | None = N
 
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Revisions:
-    """The migrations of the release before."""
+    """The migrations of the earlier release."""
     return previous_release.revisions(tmp_path_factory.mktemp("before") / "migrations")
 
 
@@ -107,11 +107,11 @@ def test_previous_release_leaves_the_upgraded_schema_unchanged(fresh: Endpoint, 
 
 
 class Interrupted(Exception):
-    """Of a process that must end between two statements."""
+    """Raised by the guard of a process that must end between two statements."""
 
 
 def interrupted_at(number: int) -> Fences:
-    """A leader that is asked before each statement, and does not lead any more at the n-th."""
+    """A leader whose guard raises before the n-th statement."""
     left = iter(range(number))
 
     def guard() -> None:
