@@ -17,7 +17,7 @@ Spec = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wrong:
+class InvalidManifest:
     """A platform that must be refused.
 
     `field` is what the message must name. `before` is the spec that it is an edit of, where only the change is wrong.
@@ -46,9 +46,9 @@ def an_external(server: Server) -> Spec:
     return found
 
 
-LARGE: Final[Spec] = {"dataPlane": {server.value: {"managed": {"storage": "20Gi"}} for server in Server}}
+MANAGED: Final[Spec] = {"dataPlane": {server.value: {"managed": {"storage": "20Gi"}} for server in Server}}
 """Managed servers with more than the usual storage, and a simulated venue."""
-ELSEWHERE: Final[Spec] = {"dataPlane": observations.EXTERNAL, "venue": {"name": "Kraken"}}
+EXTERNAL: Final[Spec] = {"dataPlane": observations.EXTERNAL, "venue": {"name": "Kraken"}}
 
 
 # Of every server.
@@ -94,7 +94,7 @@ _RESOURCES: Final[dict[str, tuple[Any, str]]] = {
         {"requests": {"memory": "1Gi"}, "limits": {"memory": "1G"}}, "requests.memory",
     ),
 }  # fmt: skip
-_PLACES: Final[dict[str, tuple[str, Any]]] = {
+_ADDRESSES: Final[dict[str, tuple[str, Any]]] = {
     "host-is-empty": ("host", ""),
     "host-is-a-number": ("host", 7),
     "host-has-a-space": ("host", "a b"),
@@ -121,41 +121,41 @@ _DATABASES: Final[dict[str, Any]] = {
 }  # fmt: skip
 
 
-def _of_server(server: Server) -> Iterator[Wrong]:
+def _of_server(server: Server) -> Iterator[InvalidManifest]:
     where = f"spec.dataPlane.{server.value}"
 
-    def wrong(name: str, part: Any, field: str) -> Wrong:
+    def invalid(name: str, part: Any, field: str) -> InvalidManifest:
         path = f"{where}.{field}" if field else where
-        return Wrong(id=f"{server.value}-{name}", spec={"dataPlane": {server.value: part}}, field=path)
+        return InvalidManifest(id=f"{server.value}-{name}", spec={"dataPlane": {server.value: part}}, field=path)
 
     for name, (part, field) in _PARTS.items():
-        yield wrong(name, part, field)
+        yield invalid(name, part, field)
     for name, (resources, field) in _RESOURCES.items():
-        yield wrong(name, {"managed": {"resources": resources}}, f"managed.resources.{field}")
-    whole = an_external(server)
-    for name, (field, value) in _PLACES.items():
-        yield wrong(name, {**whole, "external": {**whole["external"], field: value}}, f"external.{field}")
-    for field in sorted(whole["external"].keys() - {"tls"}):
-        place = {key: value for key, value in whole["external"].items() if key != field}
-        yield wrong(f"{field}-is-missing", {**whole, "external": place}, f"external.{field}")
-    yield wrong("is-external-and-managed", {**whole, "managed": {}}, "managed")
-    yield wrong("is-managed-and-external", {**whole, "mode": "Managed"}, "external")
-    yield wrong("is-managed-by-default-and-external", {"external": whole["external"]}, "external")
+        yield invalid(name, {"managed": {"resources": resources}}, f"managed.resources.{field}")
+    complete = an_external(server)
+    for name, (field, value) in _ADDRESSES.items():
+        yield invalid(name, {**complete, "external": {**complete["external"], field: value}}, f"external.{field}")
+    for field in sorted(complete["external"].keys() - {"tls"}):
+        address = {key: value for key, value in complete["external"].items() if key != field}
+        yield invalid(f"{field}-is-missing", {**complete, "external": address}, f"external.{field}")
+    yield invalid("is-external-and-managed", {**complete, "managed": {}}, "managed")
+    yield invalid("is-managed-and-external", {**complete, "mode": "Managed"}, "external")
+    yield invalid("is-managed-by-default-and-external", {"external": complete["external"]}, "external")
     if server is not Server.POSTGRES:
-        yield wrong("wants-timescale", {"timescale": "Required"}, "timescale")
-        named = {**whole, "external": {**whole["external"], "database": "desk"}}
-        yield wrong("names-a-database", named, "external.database")
+        yield invalid("wants-timescale", {"timescale": "Required"}, "timescale")
+        named = {**complete, "external": {**complete["external"], "database": "desk"}}
+        yield invalid("names-a-database", named, "external.database")
 
 
-def _of_postgres() -> Iterator[Wrong]:
-    whole = an_external(Server.POSTGRES)
+def _of_postgres() -> Iterator[InvalidManifest]:
+    complete = an_external(Server.POSTGRES)
     for name, value in _DATABASES.items():
-        part = {**whole, "external": {**whole["external"], "database": value}}
+        part = {**complete, "external": {**complete["external"], "database": value}}
         spec = {"dataPlane": {"postgres": part}}
-        yield Wrong(id=f"database-{name}", spec=spec, field="spec.dataPlane.postgres.external.database")
+        yield InvalidManifest(id=f"database-{name}", spec=spec, field="spec.dataPlane.postgres.external.database")
     for name, value in {"no-choice": "Maybe", "true": True}.items():
         spec = {"dataPlane": {"postgres": {"timescale": value}}}
-        yield Wrong(id=f"timescale-is-{name}", spec=spec, field="spec.dataPlane.postgres.timescale")
+        yield InvalidManifest(id=f"timescale-is-{name}", spec=spec, field="spec.dataPlane.postgres.timescale")
 
 
 # Of the rest.
@@ -180,7 +180,7 @@ _OTHERS: Final[dict[str, tuple[Any, str]]] = {
     "days-are-a-fraction": ({"retention": {"tradesDays": 30.5}}, "spec.retention.tradesDays"),
 }
 _AT_KRAKEN: Final[Spec] = {"venue": {"name": "Kraken"}}
-_ROOMS: Final[dict[str, tuple[Spec, str]]] = {
+_COMPONENTS: Final[dict[str, tuple[Spec, str]]] = {
     "venue-is-a-text": ({"venue": "Kraken"}, "venue"),
     "venue-has-an-unknown-field": ({"venue": {"tier": 1}}, "venue.tier"),
     "venue-is-no-venue": ({"venue": {"name": "Binance"}}, "venue.name"),
@@ -206,8 +206,11 @@ _ROOMS: Final[dict[str, tuple[Spec, str]]] = {
     "speed-is-too-much": ({"components": {"exchangeSim": {"speed": 11}}}, "components.exchangeSim.speed"),
     "speed-is-a-fraction": ({"components": {"exchangeSim": {"speed": 1.5}}}, "components.exchangeSim.speed"),
     **{
-        f"{room}-{name}": ({"components": {room: {"resources": resources}}}, f"components.{room}.resources.{field}")
-        for room in ("ingest", "exchangeSim")
+        f"{component}-{name}": (
+            {"components": {component: {"resources": resources}}},
+            f"components.{component}.resources.{field}",
+        )
+        for component in ("ingest", "exchangeSim")
         for name, (resources, field) in _RESOURCES.items()
     },
 }
@@ -217,38 +220,40 @@ _NAMES: Final[dict[str, str]] = {
     "with-an-underscore": "pa_per", "with-a-space": "pa per",
 }  # fmt: skip
 
-WRONG: Final[tuple[Wrong, ...]] = (
+INVALID: Final[tuple[InvalidManifest, ...]] = (
     *(one for server in Server for one in _of_server(server)),
     *_of_postgres(),
-    *(Wrong(id=name, spec=spec, field=field) for name, (spec, field) in _OTHERS.items()),
-    *(Wrong(id=name, spec=spec, field=f"spec.{field}") for name, (spec, field) in _ROOMS.items()),
-    *(Wrong(id=f"name-{name}", spec={}, field="metadata.name", name=value) for name, value in _NAMES.items()),
+    *(InvalidManifest(id=name, spec=spec, field=field) for name, (spec, field) in _OTHERS.items()),
+    *(InvalidManifest(id=name, spec=spec, field=f"spec.{field}") for name, (spec, field) in _COMPONENTS.items()),
+    *(InvalidManifest(id=f"name-{name}", spec={}, field="metadata.name", name=value) for name, value in _NAMES.items()),
 )
 """Wrong whatever was before."""
 
 
-def _edits(server: Server) -> Iterator[Wrong]:
-    def wrong(name: str, before: Spec, part: Spec, field: str) -> Wrong:
+def _edits(server: Server) -> Iterator[InvalidManifest]:
+    def invalid(name: str, before: Spec, part: Spec, field: str) -> InvalidManifest:
         # A merge patch: null takes a field away.
         spec = {"dataPlane": {server.value: part}}
         path = f"spec.dataPlane.{server.value}.{field}"
-        return Wrong(id=f"{server.value}-{name}", spec=spec, field=path, before=before)
+        return InvalidManifest(id=f"{server.value}-{name}", spec=spec, field=path, before=before)
 
-    yield wrong("moves-out", LARGE, {**an_external(server), "managed": None}, "mode")
-    yield wrong("moves-in", ELSEWHERE, {"mode": "Managed", "external": None}, "mode")
-    yield wrong("moves-in-by-default", ELSEWHERE, {"mode": None, "external": None}, "mode")
+    yield invalid("moves-out", MANAGED, {**an_external(server), "managed": None}, "mode")
+    yield invalid("moves-in", EXTERNAL, {"mode": "Managed", "external": None}, "mode")
+    yield invalid("moves-in-by-default", EXTERNAL, {"mode": None, "external": None}, "mode")
 
 
-WRONG_EDITS: Final[tuple[Wrong, ...]] = (
+INVALID_EDITS: Final[tuple[InvalidManifest, ...]] = (
     *(one for server in Server for one in _edits(server)),
-    Wrong(id="paper-becomes-real", spec=_AT_KRAKEN, field="spec.venue.name", before=LARGE),
-    Wrong(id="real-becomes-paper", spec={"venue": {"name": "Simulated"}}, field="spec.venue.name", before=ELSEWHERE),
-    Wrong(id="real-becomes-paper-by-default", spec={"venue": None}, field="spec.venue.name", before=ELSEWHERE),
+    InvalidManifest(id="paper-becomes-real", spec=_AT_KRAKEN, field="spec.venue.name", before=MANAGED),
+    InvalidManifest(
+        id="real-becomes-paper", spec={"venue": {"name": "Simulated"}}, field="spec.venue.name", before=EXTERNAL
+    ),
+    InvalidManifest(id="real-becomes-paper-by-default", spec={"venue": None}, field="spec.venue.name", before=EXTERNAL),
 )
 """Wrong as a change, as merge patches."""
 
 
-RIGHT: Final[dict[str, Spec]] = {
+VALID: Final[dict[str, Spec]] = {
     "empty": {},
     "external": {"dataPlane": observations.EXTERNAL},
     "a-number-of-cores": {"dataPlane": {"kafka": {"managed": {"resources": {"requests": {"cpu": 1}}}}}},

@@ -45,7 +45,7 @@ class State:
     state: str
     reason: str
     spec: dict[str, Any]
-    told: dict[str, Any]
+    status: dict[str, Any]
 
     @property
     def kstatus(self) -> str:
@@ -54,7 +54,7 @@ class State:
 
     def truth(self, kind: str) -> str:
         """What a condition says."""
-        found = [one["status"] for one in self.told.get("conditions", ()) if one["type"] == kind]
+        found = [one["status"] for one in self.status.get("conditions", ()) if one["type"] == kind]
         return found[0] if found else ""
 
 
@@ -73,7 +73,7 @@ def _without(kind: str, name: str) -> Change:
     return lambda observed: observations.without(observed, Ref(kind, name))
 
 
-def _leaving(kind: str, name: str) -> Change:
+def _deleting(kind: str, name: str) -> Change:
     def changed(observed: Observed) -> Observed:
         live = copy.deepcopy(observed.children[Ref(kind, name)])
         live["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
@@ -108,21 +108,21 @@ def _claim(phase: str) -> Change:
     return changed
 
 
-def _unasked(observed: Observed) -> Observed:
+def _not_checked(observed: Observed) -> Observed:
     return dataclasses.replace(observed, servers={}, schema=None, topics=None)
 
 
-def _says(server: Server, reason: Reason, message: str) -> Change:
+def _server(server: Server, reason: Reason, message: str) -> Change:
     return lambda observed: observations.with_server_report(
         observed, ServerReport(server=server, reason=reason, message=message)
     )
 
 
-def _foreign(server: Server, message: str) -> Change:
+def _owned_by_another(server: Server, message: str) -> Change:
     """Another has the server, and ingest was stopped."""
 
     def changed(observed: Observed) -> Observed:
-        told = _says(server, Reason.SERVER_OWNED_BY_ANOTHER, message)(observed)
+        told = _server(server, Reason.SERVER_OWNED_BY_ANOTHER, message)(observed)
         stopped = observations.without(told, Ref("StatefulSet", "paper-ingest"))
         return dataclasses.replace(stopped, owners={**observed.owners, server: Ownership.OWNED_BY_ANOTHER}, topics=None)
 
@@ -145,11 +145,11 @@ def _schema(reason: Reason, message: str = "", **parts: Any) -> Change:
     return lambda observed: dataclasses.replace(observed, schema=report)
 
 
-def _hears(pod: str, **changes: Any) -> Change:
+def _pod(pod: str, **changes: Any) -> Change:
     return lambda observed: observations.with_report(observed, pod, **changes)
 
 
-def _unanswered(observed: Observed) -> Observed:
+def _not_queried(observed: Observed) -> Observed:
     return dataclasses.replace(observed, component_reports={})
 
 
@@ -172,12 +172,12 @@ def _no_topics(observed: Observed) -> Observed:
     return dataclasses.replace(observed, topics=None)
 
 
-def _trouble(reason: Reason, message: str, kind: str = "StatefulSet", name: str = "paper-postgres") -> Change:
+def _blocked(reason: Reason, message: str, kind: str = "StatefulSet", name: str = "paper-postgres") -> Change:
     blocker = Blocker(ref=Ref(kind, name), reason=reason, message=message)
     return lambda observed: dataclasses.replace(observed, blockers=(blocker,))
 
 
-def _both(*changes: Change) -> Change:
+def _all(*changes: Change) -> Change:
     def changed(observed: Observed) -> Observed:
         for change in changes:
             observed = change(observed)
@@ -204,7 +204,7 @@ _QUOTA: Final = (
 _NO_CLASS: Final = "no persistent volumes available for this claim and no storage class is set"
 
 
-def _told_of(kind: str, name: str, reason: str, note: str) -> Change:
+def _event(kind: str, name: str, reason: str, note: str) -> Change:
     """A controller says something of a child."""
 
     def changed(observed: Observed) -> Observed:
@@ -214,9 +214,9 @@ def _told_of(kind: str, name: str, reason: str, note: str) -> Change:
     return changed
 
 
-_forbidden: Final = _both(
+_forbidden: Final = _all(
     _workload(readyReplicas=0, availableReplicas=0),
-    _told_of("StatefulSet", "paper-postgres", "FailedCreate", _QUOTA),
+    _event("StatefulSet", "paper-postgres", "FailedCreate", _QUOTA),
 )
 _INGEST, _EXCHANGE = "paper-ingest-0", "paper-exchange-0"
 _P, _K, _N, _R = Server.POSTGRES, Server.KAFKA, Server.NATS, Server.REDIS
@@ -233,7 +233,7 @@ _MANAGED: Final[_Table] = {
     "a volume's claim vanished": (
         _without("PersistentVolumeClaim", "paper-postgres-data"), RECONCILING, Reason.PROGRESSING,
     ),
-    "a StatefulSet is being deleted": (_leaving("StatefulSet", "paper-postgres"), RECONCILING, Reason.PROGRESSING),
+    "a StatefulSet is being deleted": (_deleting("StatefulSet", "paper-postgres"), RECONCILING, Reason.PROGRESSING),
     # Pods and volumes.
     "a StatefulSet was changed just now": (_workload(observedGeneration=0), RECONCILING, Reason.ROLLING_OUT),
     "no pod is of the newest revision": (_workload(updatedReplicas=0), RECONCILING, Reason.ROLLING_OUT),
@@ -246,7 +246,7 @@ _MANAGED: Final[_Table] = {
     ),
     "a pod may not be made": (_forbidden, RECONCILING, Reason.POD_FORBIDDEN),
     "no StorageClass brings a volume": (
-        _both(_claim("Pending"), _told_of("PersistentVolumeClaim", "paper-postgres-data", "FailedBinding", _NO_CLASS)),
+        _all(_claim("Pending"), _event("PersistentVolumeClaim", "paper-postgres-data", "FailedBinding", _NO_CLASS)),
         RECONCILING, Reason.VOLUME_MISSING,
     ),
     "a pod's image is not there": (
@@ -262,7 +262,7 @@ _MANAGED: Final[_Table] = {
     ),
     "a claim waits for a volume": (_claim("Pending"), RECONCILING, Reason.ROLLING_OUT),
     "a claim lost its volume": (_claim("Lost"), RECONCILING, Reason.ROLLING_OUT),
-    "no server was asked yet": (_unasked, RECONCILING, Reason.PROGRESSING),
+    "no server was asked yet": (_not_checked, RECONCILING, Reason.PROGRESSING),
     # The schema.
     "the schema was not looked at yet": (_no_schema, RECONCILING, Reason.PROGRESSING),
     "the schema is being migrated": (
@@ -316,7 +316,7 @@ _MANAGED: Final[_Table] = {
         READY, Reason.READY,
     ),
     # Rooms.
-    "no room was asked yet": (_unanswered, RECONCILING, Reason.PROGRESSING),
+    "no room was asked yet": (_not_queried, RECONCILING, Reason.PROGRESSING),
     "the simulated venue's workload vanished": (
         _without("StatefulSet", "paper-exchange"), RECONCILING, Reason.PROGRESSING,
     ),
@@ -325,50 +325,50 @@ _MANAGED: Final[_Table] = {
     ),
     "ingest's settings vanished": (_without("ConfigMap", "paper-ingest-settings"), RECONCILING, Reason.PROGRESSING),
     "the simulated venue does not answer": (
-        _hears(_EXCHANGE, reason=Reason.UNREACHABLE, message="Connection refused"), RECONCILING, Reason.UNREACHABLE,
+        _pod(_EXCHANGE, reason=Reason.UNREACHABLE, message="Connection refused"), RECONCILING, Reason.UNREACHABLE,
     ),
     "the simulated venue is not as it should be": (
-        _hears(_EXCHANGE, ready=False, failing={"journal": "disk full"}), RECONCILING, Reason.FAILED,
+        _pod(_EXCHANGE, ready=False, failing={"journal": "disk full"}), RECONCILING, Reason.FAILED,
     ),
     "a room is of another release": (
-        _hears(_INGEST, reason=Reason.VERSION_UNSUPPORTED, message="its /status has version 2"),
+        _pod(_INGEST, reason=Reason.VERSION_UNSUPPORTED, message="its /status has version 2"),
         RECONCILING, Reason.VERSION_UNSUPPORTED,
     ),
     "ingest does not follow the newest settings yet": (
-        _hears(_INGEST, settings="of-before"), RECONCILING, Reason.PROGRESSING,
+        _pod(_INGEST, settings="of-before"), RECONCILING, Reason.PROGRESSING,
     ),
     "the venue does not have a pair": (_book("SOL/USD", "UnknownPair"), STALLED, Reason.UNKNOWN_PAIR),
     "a book is not usable": (_book("SOL/USD", "ChecksumFailed"), RECONCILING, Reason.BOOK_UNUSABLE),
     "a trade is not understood": (
-        _hears(_INGEST, trades={"SOL/USD": "trade 7: its time is ahead of our clock"}),
+        _pod(_INGEST, trades={"SOL/USD": "trade 7: its time is ahead of our clock"}),
         RECONCILING, Reason.TRADES_INVALID,
     ),
     "a channel of a market is silent": (
-        _hears(_INGEST, silent={"SOL/USD": ("trade",)}), RECONCILING, Reason.CHANNEL_SILENT,
+        _pod(_INGEST, silent={"SOL/USD": ("trade",)}), RECONCILING, Reason.CHANNEL_SILENT,
     ),
     "ingest does not reach the simulated venue": (
-        _hears(_INGEST, disconnected="Connection refused"), RECONCILING, Reason.UNREACHABLE,
+        _pod(_INGEST, disconnected="Connection refused"), RECONCILING, Reason.UNREACHABLE,
     ),
     "market data do not arrive at an output": (
-        _hears(_INGEST, outputs={"kafka": "no broker answers", "nats": "", "tables": ""}),
+        _pod(_INGEST, outputs={"kafka": "no broker answers", "nats": "", "tables": ""}),
         RECONCILING, Reason.OUTPUT_FAILED,
     ),
-    "ingest says that it is not ready": (_hears(_INGEST, ready=False), RECONCILING, Reason.FAILED),
+    "ingest says that it is not ready": (_pod(_INGEST, ready=False), RECONCILING, Reason.FAILED),
     # What only a person mends.
     "an object of somebody else's has a child's name": (
-        _trouble(Reason.NAME_TAKEN, "Service paper-postgres is not the operator's", "Service"),
+        _blocked(Reason.NAME_TAKEN, "Service paper-postgres is not the operator's", "Service"),
         STALLED, Reason.NAME_TAKEN,
     ),
     "an immutable field of a child would have to change": (
-        _trouble(Reason.IMMUTABLE_FIELD, "delete StatefulSet paper-postgres; its volume stays"),
+        _blocked(Reason.IMMUTABLE_FIELD, "delete StatefulSet paper-postgres; its volume stays"),
         STALLED, Reason.IMMUTABLE_FIELD,
     ),
     "the API server refuses a child": (
-        _trouble(Reason.REQUEST_REJECTED, "StatefulSet paper-postgres: exceeded quota: small"),
+        _blocked(Reason.REQUEST_REJECTED, "StatefulSet paper-postgres: exceeded quota: small"),
         STALLED, Reason.REQUEST_REJECTED,
     ),
     "a child that is not wanted any more cannot be deleted": (
-        _trouble(Reason.REQUEST_REJECTED, "Service paper-old: denied by a policy", "Service", "paper-old"),
+        _blocked(Reason.REQUEST_REJECTED, "Service paper-old: denied by a policy", "Service", "paper-old"),
         STALLED, Reason.REQUEST_REJECTED,
     ),
 }  # fmt: skip
@@ -381,54 +381,55 @@ _EXTERNAL: Final[_Table] = {
         READY, Reason.READY,
     ),
     "a Secret is missing": (
-        _says(_K, Reason.SECRET_MISSING, "Secret my-kafka does not exist"), RECONCILING, Reason.SECRET_MISSING,
+        _server(_K, Reason.SECRET_MISSING, "Secret my-kafka does not exist"), RECONCILING, Reason.SECRET_MISSING,
     ),
     "a Secret lacks a key": (
-        _says(_K, Reason.SECRET_KEY_MISSING, "Secret my-kafka has no key password"),
+        _server(_K, Reason.SECRET_KEY_MISSING, "Secret my-kafka has no key password"),
         RECONCILING, Reason.SECRET_KEY_MISSING,
     ),
     "a server is not reached": (
-        _says(_R, Reason.UNREACHABLE, "redis.example.org:1003 refuses connections"), RECONCILING, Reason.UNREACHABLE,
+        _server(_R, Reason.UNREACHABLE, "redis.example.org:1003 refuses connections"), RECONCILING, Reason.UNREACHABLE,
     ),
     "a server's certificate is not trusted": (
-        _says(_N, Reason.TLS_FAILED, "self-signed certificate"), RECONCILING, Reason.TLS_FAILED,
+        _server(_N, Reason.TLS_FAILED, "self-signed certificate"), RECONCILING, Reason.TLS_FAILED,
     ),
     "a server refuses the login": (
-        _says(_P, Reason.AUTHENTICATION_FAILED, "the login desk is refused"), RECONCILING, Reason.AUTHENTICATION_FAILED,
+        _server(_P, Reason.AUTHENTICATION_FAILED, "the login desk is refused"),
+        RECONCILING, Reason.AUTHENTICATION_FAILED,
     ),
     "a login lacks a right": (
-        _says(_K, Reason.PERMISSION_DENIED, "desk may not create topics"), RECONCILING, Reason.PERMISSION_DENIED,
+        _server(_K, Reason.PERMISSION_DENIED, "desk may not create topics"), RECONCILING, Reason.PERMISSION_DENIED,
     ),
     "the database is missing": (
-        _says(_P, Reason.DATABASE_MISSING, "there is no database desk"), RECONCILING, Reason.DATABASE_MISSING,
+        _server(_P, Reason.DATABASE_MISSING, "there is no database desk"), RECONCILING, Reason.DATABASE_MISSING,
     ),
     "there is no TimescaleDB and it is required": (
-        _says(_P, Reason.TIMESCALE_MISSING, "TimescaleDB is not installed"), RECONCILING, Reason.TIMESCALE_MISSING,
+        _server(_P, Reason.TIMESCALE_MISSING, "TimescaleDB is not installed"), RECONCILING, Reason.TIMESCALE_MISSING,
     ),
     "there is neither TimescaleDB nor pg_partman": (
-        _says(_P, Reason.PARTMAN_MISSING, "neither TimescaleDB nor pg_partman"), RECONCILING, Reason.PARTMAN_MISSING,
+        _server(_P, Reason.PARTMAN_MISSING, "neither TimescaleDB nor pg_partman"), RECONCILING, Reason.PARTMAN_MISSING,
     ),
     "a server is too old": (
-        _says(_P, Reason.VERSION_UNSUPPORTED, "PostgreSQL 14.1; 15 to 17 are supported"),
+        _server(_P, Reason.VERSION_UNSUPPORTED, "PostgreSQL 14.1; 15 to 17 are supported"),
         RECONCILING, Reason.VERSION_UNSUPPORTED,
     ),
     "NATS runs without JetStream": (
-        _says(_N, Reason.JETSTREAM_DISABLED, "JetStream is off"), STALLED, Reason.JETSTREAM_DISABLED,
+        _server(_N, Reason.JETSTREAM_DISABLED, "JetStream is off"), STALLED, Reason.JETSTREAM_DISABLED,
     ),
     "a server is another platform's": (
-        _foreign(_K, "kafka.example.org:1001: it belongs to desk/live of namespace 5d8f, venue Kraken"),
+        _owned_by_another(_K, "kafka.example.org:1001: it belongs to desk/live of namespace 5d8f, venue Kraken"),
         STALLED, Reason.SERVER_OWNED_BY_ANOTHER,
     ),
     "whose a server is cannot be written down on it": (
-        _says(_K, Reason.OWNER_NOT_RECORDED, "the login may not create topic aether.owner"),
+        _server(_K, Reason.OWNER_NOT_RECORDED, "the login may not create topic aether.owner"),
         STALLED, Reason.OWNER_NOT_RECORDED,
     ),
     "nobody knows yet whose a server is": (_unclaimed(_K), RECONCILING, Reason.PROGRESSING),
     "a check failed in another way": (
-        _says(_K, Reason.FAILED, "an answer that is not Kafka's"), RECONCILING, Reason.FAILED,
+        _server(_K, Reason.FAILED, "an answer that is not Kafka's"), RECONCILING, Reason.FAILED,
     ),
     "a person must act, and a server is not reached": (
-        _both(_says(_R, Reason.UNREACHABLE, "no answer"), _schema(Reason.SCHEMA_NEWER, "revision 0009 is not known")),
+        _all(_server(_R, Reason.UNREACHABLE, "no answer"), _schema(Reason.SCHEMA_NEWER, "revision 0009 is not known")),
         STALLED, Reason.SCHEMA_NEWER,
     ),
 }  # fmt: skip
@@ -437,24 +438,24 @@ _EXTERNAL: Final[_Table] = {
 _AT_KRAKEN: Final[_Table] = {
     "all is well at a real venue": (_same, READY, Reason.READY),
     "the cluster has no way out to the venue": (
-        _hears(_INGEST, disconnected="name not known", received=False, books={}), RECONCILING, Reason.NO_EGRESS,
+        _pod(_INGEST, disconnected="name not known", received=False, books={}), RECONCILING, Reason.NO_EGRESS,
     ),
     "the venue was heard of and is away": (
-        _hears(_INGEST, disconnected="closed by the venue"), RECONCILING, Reason.UNREACHABLE,
+        _pod(_INGEST, disconnected="closed by the venue"), RECONCILING, Reason.UNREACHABLE,
     ),
 }  # fmt: skip
 """The same of a platform at a real venue."""
 
 
-def _judged(
+def _status_of(
     platform: Platform | None, observed: Observed, previous: dict[str, Any] = NEVER, *, at: float = 0, **parts: Any
 ) -> dict[str, Any]:
     usual: dict[str, Any] = {"generation": 1, "paused": False, "newest": platform, "observed": observed}
-    seen = status.StatusInput(platform=platform, **{**usual, **parts})
-    return status.compute_status(seen, previous, now=NOW + timedelta(seconds=at))
+    inputs = status.StatusInput(platform=platform, **{**usual, **parts})
+    return status.compute_status(inputs, previous, now=NOW + timedelta(seconds=at))
 
 
-def _tables() -> Iterator[State]:
+def _table_states() -> Iterator[State]:
     tables: tuple[tuple[_Table, dict[str, Any]], ...] = (
         (_MANAGED, {}),
         (_EXTERNAL, {"dataPlane": observations.EXTERNAL}),
@@ -463,24 +464,24 @@ def _tables() -> Iterator[State]:
     for table, spec in tables:
         platform = observations.a_platform(**spec)
         for title, (change, state, reason) in table.items():
-            told = _judged(platform, change(observations.healthy(platform)))
-            yield State(title=title, state=state.value, reason=reason.value, spec=spec, told=told)
+            told = _status_of(platform, change(observations.healthy(platform)))
+            yield State(title=title, state=state.value, reason=reason.value, spec=spec, status=told)
 
 
-def _of_the_platform() -> Iterator[State]:
+def _platform_states() -> Iterator[State]:
     """States of the platform itself: its spec, its pause, its deadline."""
 
     def one(title: str, state: str, reason: str, told: dict[str, Any], **spec: Any) -> State:
-        return State(title=title, state=state, reason=reason, spec=spec, told=told)
+        return State(title=title, state=state, reason=reason, spec=spec, status=told)
 
     yield one("nobody has looked yet", "", "", NEVER)
     platform = observations.a_platform()
-    steady, nothing = observations.healthy(platform), Observed(children={})
-    well = _judged(platform, steady)
+    healthy, nothing = observations.healthy(platform), Observed(children={})
+    well = _status_of(platform, healthy)
     problems = ("spec.retention.tradesDays: Input should be greater than or equal to 1",)
-    told = _judged(None, nothing, newest=None, problems=problems)
+    told = _status_of(None, nothing, newest=None, problems=problems)
     yield one("the spec is not understood and nothing runs", STALLED, Reason.INVALID_SPEC, told)
-    told = _judged(platform, steady, well, newest=None, problems=problems)
+    told = _status_of(platform, healthy, well, newest=None, problems=problems)
     yield one("the spec is not understood and the last good one runs on", STALLED, Reason.INVALID_SPEC, told)
     raw = {"metadata": {"generation": 1}, "spec": {}, "status": well}
     cause = "KeyError: 'spec' at plans.py:12"
@@ -489,27 +490,27 @@ def _of_the_platform() -> Iterator[State]:
     later = status.compute_failed_status({**raw, "status": failed}, cause, now=NOW + timedelta(seconds=300))
     yield one("it could not for longer than the deadline", STALLED, Reason.RECONCILE_FAILED, failed | later)
     paused = observations.a_platform(paused=True)
-    told = _judged(platform, steady, well, paused=True, newest=paused)
+    told = _status_of(platform, healthy, well, paused=True, newest=paused)
     yield one("paused, and all is well", READY, Reason.READY, told, paused=True)
-    told = _judged(None, nothing, paused=True, newest=paused)
+    told = _status_of(None, nothing, paused=True, newest=paused)
     yield one("paused before anything was made", STALLED, Reason.PAUSED_BY_SPEC, told, paused=True)
     edited = observations.a_platform(paused=True, retention={"tradesDays": 7})
-    told = _judged(platform, steady, well, paused=True, newest=edited)
+    told = _status_of(platform, healthy, well, paused=True, newest=edited)
     spec: dict[str, Any] = {"paused": True, "retention": {"tradesDays": 7}}
     yield one("paused, with an edit that waits", STALLED, Reason.PAUSED_BY_SPEC, told, **spec)
     late = observations.an_external_platform()
-    observed = _says(_K, Reason.SECRET_MISSING, "Secret my-kafka does not exist")(observations.healthy(late))
-    told = _judged(late, observed, _judged(late, observed), at=300)
+    observed = _server(_K, Reason.SECRET_MISSING, "Secret my-kafka does not exist")(observations.healthy(late))
+    told = _status_of(late, observed, _status_of(late, observed), at=300)
     where = {"dataPlane": observations.EXTERNAL}
     yield one("a Secret is missing, and the deadline has passed", STALLED, Reason.SECRET_MISSING, told, **where)
-    observed = _container("CrashLoopBackOff")(steady)
-    told = _judged(platform, observed, _judged(platform, observed), at=300)
+    observed = _container("CrashLoopBackOff")(healthy)
+    told = _status_of(platform, observed, _status_of(platform, observed), at=300)
     yield one("a pod crashes, and the deadline has passed", STALLED, Reason.ROLLING_OUT, told)
-    told = _judged(platform, steady, told, at=400)
+    told = _status_of(platform, healthy, told, at=400)
     yield one("after the deadline what was missing came", READY, Reason.READY, told)
 
 
-STATES: Final[tuple[State, ...]] = (*_of_the_platform(), *_tables())
+STATES: Final[tuple[State, ...]] = (*_platform_states(), *_table_states())
 
 
 def page() -> str:
@@ -532,6 +533,6 @@ A platform that is being deleted is `Terminating`, in kstatus, too. What is `Rec
 
 def _row(one: State) -> str:
     truths = " | ".join(one.truth(kind) for kind in ("Ready", "Reconciling", "Stalled", "Warning"))
-    reason = one.told.get("reason", "")
-    seen = kstatus.compute({"metadata": {"generation": 1}, "status": one.told})
-    return f"| {one.title} | {one.told.get('state', '')} | {f'`{reason}`' if reason else ''} | {truths} | {seen} |"
+    reason = one.status.get("reason", "")
+    inputs = kstatus.compute({"metadata": {"generation": 1}, "status": one.status})
+    return f"| {one.title} | {one.status.get('state', '')} | {f'`{reason}`' if reason else ''} | {truths} | {inputs} |"

@@ -26,11 +26,11 @@ _WIDTHS: Final = {"int32": 31, "int64": 63}
 def problems(value: Any, schema: Schema, path: str) -> Iterator[str]:
     """Why it is refused, each with its path."""
     if schema.get("x-kubernetes-int-or-string"):
-        wanted: tuple[type, ...] = (int, str)
+        types: tuple[type, ...] = (int, str)
     else:
-        wanted = (_TYPES[schema["type"]],)
-    if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
-        yield f"{path}: must be of type {'/'.join(one.__name__ for one in wanted)}: {type(value).__name__}"
+        types = (_TYPES[schema["type"]],)
+    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        yield f"{path}: must be of type {'/'.join(one.__name__ for one in types)}: {type(value).__name__}"
         return
     if value not in schema.get("enum", [value]):
         yield f"{path}: is none of the enumeration"
@@ -47,8 +47,8 @@ def problems(value: Any, schema: Schema, path: str) -> Iterator[str]:
 
 
 def _of_number(value: int, schema: Schema, path: str) -> Iterator[str]:
-    most = 1 << _WIDTHS.get(schema.get("format", "int64"), 63)
-    if not max(-most, schema.get("minimum", -most)) <= value <= min(most - 1, schema.get("maximum", most)):
+    limit = 1 << _WIDTHS.get(schema.get("format", "int64"), 63)
+    if not max(-limit, schema.get("minimum", -limit)) <= value <= min(limit - 1, schema.get("maximum", limit)):
         yield f"{path}: out of range"
 
 
@@ -84,7 +84,7 @@ def _of_list(value: list[Any], schema: Schema, path: str) -> Iterator[str]:
         yield from problems(one, schema["items"], f"{path}[{place}]")
 
 
-def admitted(value: Any, schema: Schema) -> Any:
+def admit(value: Any, schema: Schema) -> Any:
     """A spec as it is kept: nulls of what is not nullable are gone, and defaults are filled in."""
     if not isinstance(value, dict) or "properties" not in schema:
         return value
@@ -93,12 +93,11 @@ def admitted(value: Any, schema: Schema) -> Any:
         if key not in kept and "default" in part:
             kept[key] = copy.deepcopy(part["default"])
     return {
-        key: admitted(one, schema["properties"][key]) if key in schema["properties"] else one
-        for key, one in kept.items()
+        key: admit(one, schema["properties"][key]) if key in schema["properties"] else one for key, one in kept.items()
     }
 
 
-def applied_over(stored: Any, before: Any, now: Any) -> Any:
+def apply(stored: Any, before: Any, now: Any) -> Any:
     """What is kept after an applier whose last word was `before` says `now`.
 
     What it does not name any more is taken back, field by field; an object that it still names, and all of whose fields
@@ -112,7 +111,7 @@ def applied_over(stored: Any, before: Any, now: Any) -> Any:
             left.pop(key, None)
     for key, one in now.items():
         past = before.get(key) if isinstance(before, dict) else None
-        left[key] = applied_over(left.get(key), past, one)
+        left[key] = apply(left.get(key), past, one)
         if left[key] == {} and past:
             left[key] = None
     return left

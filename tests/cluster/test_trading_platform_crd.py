@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from aether_cli.local.startup import Cluster
-    from aether_testing.manifests import Wrong
+    from aether_testing.manifests import InvalidManifest
     from aether_testing.namespaces import Namespace
 
 TOP: Final = Path(__file__).resolve().parents[2]
@@ -91,7 +91,7 @@ async def api_server(
     await api.close()
 
 
-async def refusal(wrong: Wrong, sent: Any) -> str:
+async def refusal(wrong: InvalidManifest, sent: Any) -> str:
     """What is amiss with how a wrong platform was refused; an empty text where nothing is."""
     try:
         await sent
@@ -127,8 +127,8 @@ def test_api_server_stores_the_crd_as_it_is_written(definition: dict[str, Any]) 
 
 
 async def test_each_invalid_platform_is_rejected_with_its_field(api_server: ApiServer) -> None:
-    assert len(manifests.WRONG) >= 80
-    sent = [refusal(one, api_server.create(manifests.a_manifest(one.spec, one.name))) for one in manifests.WRONG]
+    assert len(manifests.INVALID) >= 80
+    sent = [refusal(one, api_server.create(manifests.a_manifest(one.spec, one.name))) for one in manifests.INVALID]
     assert await amiss(sent) == []
 
 
@@ -140,21 +140,21 @@ async def test_platform_without_a_spec_is_rejected(api_server: ApiServer) -> Non
 
 
 async def test_each_invalid_edit_is_rejected_with_its_field(api_server: ApiServer) -> None:
-    names = {"managed": manifests.LARGE, "external": manifests.ELSEWHERE}
+    names = {"managed": manifests.MANAGED, "external": manifests.EXTERNAL}
     for name, spec in names.items():
         await api_server.create(manifests.a_manifest(spec, name), dry=False)
-    assert {json.dumps(one.before) for one in manifests.WRONG_EDITS} == {json.dumps(one) for one in names.values()}
+    assert {json.dumps(one.before) for one in manifests.INVALID_EDITS} == {json.dumps(one) for one in names.values()}
     of = {json.dumps(spec): name for name, spec in names.items()}
-    sent = [refusal(one, api_server.patch(of[json.dumps(one.before)], one.spec)) for one in manifests.WRONG_EDITS]
+    sent = [refusal(one, api_server.patch(of[json.dumps(one.before)], one.spec)) for one in manifests.INVALID_EDITS]
     assert await amiss(sent) == []
 
 
 # ---- what it accepts
 
 
-@pytest.mark.parametrize("name", manifests.RIGHT)
+@pytest.mark.parametrize("name", manifests.VALID)
 async def test_valid_platform_gets_the_defaults_of_the_models(api_server: ApiServer, name: str) -> None:
-    spec = manifests.RIGHT[name]
+    spec = manifests.VALID[name]
     kept = await api_server.create(manifests.a_manifest(spec))
     wanted = PlatformSpec.model_validate(spec)
     understood = parsing.parse(kept)
@@ -188,7 +188,7 @@ async def test_storage_can_be_increased(api_server: ApiServer, server: Server) -
 
 async def test_other_fields_can_be_edited(api_server: ApiServer) -> None:
     await api_server.create(manifests.a_manifest({}), dry=False)
-    await api_server.create(manifests.a_manifest(manifests.ELSEWHERE, "elsewhere"), dry=False)
+    await api_server.create(manifests.a_manifest(manifests.EXTERNAL, "elsewhere"), dry=False)
     resources = {"limits": {"cpu": "2", "memory": "2Gi"}}
     plane = {"postgres": {"timescale": "Required"}, "kafka": {"managed": {"resources": resources}}}
     own: dict[str, Any] = {
@@ -234,8 +234,8 @@ async def told(api_server: ApiServer, place: int, one: states.State) -> tuple[st
     name = f"s{place:03d}-{'-'.join(re.findall('[a-z]+', one.title.lower()))}"[: platforms.MAX_NAME_LENGTH].strip("-")
     kept = await api_server.create(manifests.a_manifest(one.spec, name), dry=False)
     assert kept["metadata"]["generation"] == 1
-    thing = await api_server.write_status(kept, one.told)
-    assert thing["status"] == one.told  # nothing was pruned, nothing filled in
+    thing = await api_server.write_status(kept, one.status)
+    assert thing["status"] == one.status  # nothing was pruned, nothing filled in
     return one, thing
 
 
@@ -257,11 +257,11 @@ async def test_a_table_of_platforms_fits_a_terminal(api_server: ApiServer) -> No
     longest = max(states.STATES, key=lambda one: len(one.state + one.reason))
     for name, one in {"paper": steady, "p" * platforms.MAX_NAME_LENGTH: longest}.items():
         await api_server.write_status(
-            await api_server.create(manifests.a_manifest(one.spec, name), dry=False), one.told
+            await api_server.create(manifests.a_manifest(one.spec, name), dry=False), one.status
         )
     lines = api_server.namespace.text("get", "aether").splitlines()
     assert re.split(r"\s{2,}", lines[0].strip()) == ["NAME", "STATE", "REASON", "POSTGRES", "ENGINE", "SCHEMA", "AGE"]
     assert len(lines) == 3
     assert max(map(len, lines)) <= WIDEST
-    assert steady.told["servers"]["postgres"]["version"] in lines[1]
+    assert steady.status["servers"]["postgres"]["version"] in lines[1]
     assert "MESSAGE" in api_server.namespace.text("get", "tp", "-o", "wide").splitlines()[0]

@@ -24,18 +24,18 @@ def problems(spec: Any, name: str = "paper") -> tuple[str, ...]:
     return read.problems
 
 
-@pytest.mark.parametrize("wrong", manifests.WRONG, ids=lambda wrong: wrong.id)
-def test_spec_rejected_by_the_api_server_names_its_invalid_field(wrong: manifests.Wrong) -> None:
+@pytest.mark.parametrize("wrong", manifests.INVALID, ids=lambda wrong: wrong.id)
+def test_spec_rejected_by_the_api_server_names_its_invalid_field(wrong: manifests.InvalidManifest) -> None:
     found = problems(wrong.spec, wrong.name)
     assert [line for line in found if line.startswith(f"{wrong.field}: ")], found
 
 
-@pytest.mark.parametrize("name", manifests.RIGHT)
+@pytest.mark.parametrize("name", manifests.VALID)
 def test_valid_spec_becomes_a_platform(name: str) -> None:
-    read = parsing.parse(raw(manifests.RIGHT[name]))
+    read = parsing.parse(raw(manifests.VALID[name]))
     assert isinstance(read, platforms.Platform)
     assert (read.namespace, read.name, read.uid, read.generation) == ("desk", "paper", "u-1", 3)
-    assert read.spec == PlatformSpec.model_validate(manifests.RIGHT[name])
+    assert read.spec == PlatformSpec.model_validate(manifests.VALID[name])
 
 
 def test_empty_spec_is_a_small_platform_with_managed_servers() -> None:

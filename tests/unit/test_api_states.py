@@ -25,8 +25,8 @@ def test_at_least_forty_states_each_with_a_unique_name() -> None:
 
 @pytest.mark.parametrize("one", states.STATES, ids=lambda one: one.title)
 def test_state_is_computed_as_the_page_says(one: states.State) -> None:
-    assert (one.told.get("state", ""), one.told.get("reason", "")) == (one.state, one.reason)
-    assert kstatus.compute({"metadata": {"generation": 1}, "status": one.told}) == one.kstatus
+    assert (one.status.get("state", ""), one.status.get("reason", "")) == (one.state, one.reason)
+    assert kstatus.compute({"metadata": {"generation": 1}, "status": one.status}) == one.kstatus
     assert (one.truth(ConditionType.READY) == "True") is (one.state == states.READY)
     assert (one.truth(ConditionType.RECONCILING) == "True") is (one.state == states.RECONCILING)
     assert (one.truth(ConditionType.STALLED) == "True") is (one.state == states.STALLED)
@@ -35,5 +35,5 @@ def test_state_is_computed_as_the_page_says(one: states.State) -> None:
 def test_every_reason_of_a_platform_has_a_state() -> None:
     shown = {one.reason for one in states.STATES} - {""}
     assert shown == {*Reason} - WARNINGS - OF_CONDITIONS - {Reason.TERMINATING}
-    told = {one["reason"] for state in states.STATES for one in state.told.get("conditions", ())}
+    told = {one["reason"] for state in states.STATES for one in state.status.get("conditions", ())}
     assert told >= WARNINGS | OF_CONDITIONS

@@ -63,7 +63,7 @@ def consistent(spec: dict[str, Any]) -> dict[str, Any]:
 def kept(spec: dict[str, Any]) -> dict[str, Any]:
     """A platform as the API server keeps it."""
     meta = {"name": "paper", "namespace": "desk", "uid": "u", "generation": 3}
-    return {"metadata": meta, "spec": structural.admitted(spec, SPEC), "status": NEVER}
+    return {"metadata": meta, "spec": structural.admit(spec, SPEC), "status": NEVER}
 
 
 def status_of(
@@ -102,7 +102,7 @@ SPECS: Final = structural.values(SPEC)
 def test_api_server_accepts_the_status_of_any_spec_change(before: dict[str, Any], after: dict[str, Any]) -> None:
     assert isinstance(parsing.parse(kept(before)), Platform), "of the specs enough are understood"
     first, second = status_of(kept(before)), status_of(kept(after))
-    stored = structural.applied_over(structural.applied_over(NEVER, {}, first), first, second)
+    stored = structural.apply(structural.apply(NEVER, {}, first), first, second)
     assert wrong(stored) == []
     assert stored == second
     assert not empty(second)
@@ -192,7 +192,7 @@ def without(spec: dict[str, Any], path: tuple[str, ...]) -> Iterator[dict[str, A
         at[path[-1]] = instead
         if instead is spec:
             del at[path[-1]]
-        if not list(structural.problems(structural.admitted(changed, SPEC), SPEC, "spec")):
+        if not list(structural.problems(structural.admit(changed, SPEC), SPEC, "spec")):
             yield changed
 
 
@@ -209,7 +209,7 @@ def test_any_field_may_be_missing_null_zero_or_empty() -> None:
         for path in paths(spec):
             for changed in without(spec, path):
                 second = status_of(kept(changed), made=nothing)
-                stored = structural.applied_over(structural.applied_over(NEVER, {}, first), first, second)
+                stored = structural.apply(structural.apply(NEVER, {}, first), first, second)
                 assert wrong(stored) == [], path
                 assert stored == second
                 assert not empty(second)
@@ -225,10 +225,10 @@ def test_removed_limits_are_omitted_and_no_null_is_left() -> None:
         return kept({"dataPlane": {"redis": {"managed": managed}}})
 
     first, second = status_of(of({"memory": "1Gi"})), status_of(of(None))
-    stored = structural.applied_over(first, first, second)
+    stored = structural.apply(first, first, second)
     assert wrong(stored) == []
     assert stored["applied"]["dataPlane"]["redis"]["managed"]["resources"] == {"requests": {"cpu": "100m"}}
-    naive = structural.applied_over({"limits": {"memory": "1Gi"}}, {"limits": {"memory": "1Gi"}}, {"limits": {}})
+    naive = structural.apply({"limits": {"memory": "1Gi"}}, {"limits": {"memory": "1Gi"}}, {"limits": {}})
     assert naive == {"limits": None}, "what an API server makes of it"
 
 
