@@ -1,10 +1,10 @@
-# Every target does its own set-up. `make help` lists them.
+# Every target does its own set-up; `make help` lists them.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 BIN := .venv/bin
-# The folder operator/ must never be taken for the standard library's module.
+# Keeps the folder operator/ from shadowing the standard library's module.
 export PYTHONSAFEPATH := 1
 
 .PHONY: help
@@ -22,24 +22,24 @@ test-packages:
 	@.ci/packages tests
 
 .PHONY: up down
-up: packages python ## Start Aether on this machine, on a Kubernetes of its own (root)
+up: packages python ## Start a local Kubernetes with Aether on this machine (root)
 	@$(BIN)/aether up
 	@echo '  export PATH="$(CURDIR)/$(BIN):$$PATH"    # the command aether, and kubectl aether'
 down: python ## Stop it; volumes and caches stay
 	@$(BIN)/aether down
 
 .PHONY: test test-fast coverage campaign
-# In the order of the folders: what takes longest comes first, and the many small units fill up the end.
+# In the order of the folders: the slowest tests come first, the many fast unit tests last.
 TOGETHER := --numprocesses=4 --dist=loadscope --no-loadscope-reorder
-test: test-packages lint types clients ## Everything: lint, types, import contracts, every level of test (root)
+test: test-packages lint types clients ## All checks and tests: lint, types, import contracts, every test level (root)
 	@$(BIN)/aether build
 	@.ci/in-memory $(BIN)/pytest $(TOGETHER)
-test-fast: python lint types ## What needs neither root nor a cluster
+test-fast: python lint types ## The checks and tests that need neither root nor a cluster
 	@$(BIN)/pytest tests/unit tests/contract -m "not clients"
-coverage: test-packages clients ## The same tests, and which lines and branches of ours they do not reach
+coverage: test-packages clients ## All tests, with the lines and branches that they do not cover
 	@$(BIN)/aether build
 	@.ci/in-memory $(BIN)/pytest $(TOGETHER) --cov --cov-report=term-missing:skip-covered
-campaign: test-packages clients ## The long repetitions in full: make campaign NAME=up-kill
+campaign: test-packages clients ## The fault-injection campaigns in full: make campaign NAME=up-kill
 	@$(BIN)/aether build
 	@$(BIN)/pytest tests/campaign --full $(if $(NAME),-k $(subst -,_,$(NAME)))
 
@@ -56,17 +56,17 @@ lint: python ## Style, formatting, one import direction, plain words
 	@PYTHONPATH=tests $(BIN)/python -m aether_testing.words
 types: python ## Strict types
 	@$(BIN)/mypy
-format: python ## Mend style and formatting
+format: python ## Fix style and formatting
 	@$(BIN)/ruff check --fix --quiet
 	@$(BIN)/ruff format --quiet
 
 .PHONY: crds docs lock changelog go-sums
-crds: python ## Write crds/ and their copy in the chart anew, from the models
+crds: python ## Generate crds/ and their copy in the chart from the models
 	@PYTHONPATH=tests $(BIN)/python -m aether_testing.generator
-docs: crds ## Write the generated reference anew, and show the next changelog
+docs: crds ## Generate the reference pages, and show the next changelog
 	@$(BIN)/python -m typer aether_cli.app utils docs --name aether --title "The aether command" --output docs/reference/cli.md
 	@$(BIN)/towncrier build --draft --version next
-go-sums: ## Fill the sums of the Go modules after a change of their versions
+go-sums: ## Update go.sum of the Go modules after a change of their versions
 	@for module in operator/aether_cli/local/gomodules/*/; do (cd $$module && go list -mod=mod -deps tool >/dev/null); done
 lock: python ## Resolve the newest dependencies into the lock files
 	@$(BIN)/uv pip compile pyproject.toml --group dev --upgrade $(LOCK) --output-file requirements.lock

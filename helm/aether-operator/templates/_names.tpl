@@ -1,4 +1,4 @@
-{{- /* The operator's name in its namespace: of the Deployment, the ServiceAccount, the Lease, the Roles. */ -}}
+{{- /* The name of the operator's Deployment, ServiceAccount, Lease and Roles. */ -}}
 {{- define "aether.name" -}}
 {{- if contains "aether-operator" .Release.Name -}}
 {{ .Release.Name | trunc 50 | trimSuffix "-" }}
@@ -7,7 +7,7 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* The name of what belongs to the whole cluster: two releases must not share it. */ -}}
+{{- /* The name of cluster-scoped objects, unique per release. */ -}}
 {{- define "aether.clusterName" -}}
 {{ include "aether.name" . }}.{{ .Release.Namespace }}.trading.aether.io
 {{- end -}}
@@ -35,12 +35,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end -}}
 
-{{- /* What the operator reads; its shape is aether_operator's, and a test reads it with that. */ -}}
+{{- /* The operator's configuration; a test parses it with the operator's own model. */ -}}
 {{- define "aether.config" -}}
 {{- $images := dict -}}
 {{- range $server := list "postgres" "kafka" "nats" "redis" -}}
-{{- $said := index $.Values.dataPlaneImages $server -}}
-{{- $_ := set $images $server ($said | default (printf "aether/%s:%s" $server $.Chart.AppVersion)) -}}
+{{- $image := index $.Values.dataPlaneImages $server -}}
+{{- $_ := set $images $server ($image | default (printf "aether/%s:%s" $server $.Chart.AppVersion)) -}}
 {{- end -}}
 {{- $pull := list -}}
 {{- range .Values.imagePullSecrets -}}

@@ -1,6 +1,6 @@
 {{- /*
-Every right of the running operator. `create` beside `patch`: server-side apply of what is not there yet needs both.
-Secrets and claims are never deleted: data outlives its platform.
+All RBAC rules of the operator. `create` and `patch`: server-side apply of a new object needs both.
+Secrets and PersistentVolumeClaims are never deleted: data outlives its platform.
 */ -}}
 {{- define "aether.rules" -}}
 - apiGroups: [trading.aether.io]
@@ -25,12 +25,12 @@ Secrets and claims are never deleted: data outlives its platform.
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
-  resources: [pods]  # patch: one annotation, which has the kubelet look at new settings
+  resources: [pods]  # patch: one annotation, upon which the kubelet syncs the pod's ConfigMaps at once
   verbs: [list, watch, patch]
 - apiGroups: [events.k8s.io]
-  resources: [events]  # list: why a pod or a volume that should be there is not
+  resources: [events]  # list: why a pod or a volume could not be created
   verbs: [create, list, patch]
 - apiGroups: [""]
-  resources: [namespaces]  # its own: a Role reaches no other
+  resources: [namespaces]  # a Role grants this for its own namespace only
   verbs: [get]
 {{- end -}}
