@@ -1,4 +1,4 @@
-"""A platform in a world, judged; and worlds in which one thing is said otherwise."""
+"""Computes the status of platforms in tests, and changes one part of the observed state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NOW: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NEVER: Final[dict[str, Any]] = {"observedGeneration": -1}
-"""The status that the API server gives to a platform nobody has looked at."""
+"""The status of a platform before its first reconcile, as the API server sets it."""
 READY, RECONCILING, STALLED = status.State.READY, status.State.RECONCILING, status.State.STALLED
 
 
@@ -35,31 +35,31 @@ def inputs(platform: Platform | None, observed: Observed | None = None, **parts:
     return status.StatusInput(platform=platform, **{**usual, **parts})
 
 
-def status_of(what: status.StatusInput, previous: dict[str, Any] | None = None, at: float = 0) -> dict[str, Any]:
-    """Its status, so many seconds after `NOW`."""
-    return status.compute_status(what, NEVER if previous is None else previous, now=NOW + timedelta(seconds=at))
+def status_of(given: status.StatusInput, previous: dict[str, Any] | None = None, at: float = 0) -> dict[str, Any]:
+    """The computed status, so many seconds after `NOW`."""
+    return status.compute_status(given, NEVER if previous is None else previous, now=NOW + timedelta(seconds=at))
 
 
 def conditions(reported: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """A status's conditions by their types."""
+    """A status's conditions by type."""
     return {one["type"]: one for one in reported["conditions"]}
 
 
 def kstatus_of(reported: dict[str, Any], generation: int = 1, **meta: Any) -> str:
-    """A status as kstatus reads it."""
+    """The result of kstatus for a status."""
     return kstatus.compute({"metadata": {"generation": generation, **meta}, "status": reported})
 
 
 def with_server_reason(
-    reason: Reason, message: str = "it says so", server: Server = Server.KAFKA
+    reason: Reason, message: str = "as reported", server: Server = Server.KAFKA
 ) -> Callable[[Observed], Observed]:
-    """A server says something else."""
+    """Change the result of a server's check."""
     return lambda observed: observations.with_server_report(
         observed, ServerReport(server=server, reason=reason, message=message)
     )
 
 
-def with_schema(reason: Reason, message: str = "it says so", **parts: Any) -> Callable[[Observed], Observed]:
-    """Something else became of the schema."""
+def with_schema(reason: Reason, message: str = "as reported", **parts: Any) -> Callable[[Observed], Observed]:
+    """Change the report of the schema."""
     report = SchemaReport(reason=reason, message=message, revision="0001", **parts)
     return lambda observed: dataclasses.replace(observed, schema=report)

@@ -1,6 +1,6 @@
-"""The rules by which kstatus (Flux, kpt, cli-utils) reads an object of a kind that it does not know.
+"""How kstatus (Flux, kpt, cli-utils) computes the status of a custom resource.
 
-The order is theirs: deletion, generation, Reconciling, Stalled, Ready; and an object that says nothing is done.
+In its order: deletion, generation, Reconciling, Stalled, Ready; an object without any of these is current.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ CURRENT: Final = "Current"
 
 
 def compute(obj: dict[str, Any]) -> str:
-    """How kstatus sees an object."""
+    """The kstatus result for an object."""
     meta, status = obj["metadata"], obj.get("status") or {}
     if meta.get("deletionTimestamp"):
         return TERMINATING

@@ -1,4 +1,4 @@
-"""TradingPlatforms that are wrong, one thing each, with the field that must be named; and some that are right."""
+"""Invalid TradingPlatforms, each with one error and the field that its message must name; and valid ones."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Spec = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvalidManifest:
-    """A platform that must be refused.
+    """A platform that the API server must reject.
 
-    `field` is what the message must name. `before` is the spec that it is an edit of, where only the change is wrong.
+    `field` is what the message must name. `before` is the stored spec, for edits where only the change is invalid.
     """
 
     id: str
@@ -31,7 +31,7 @@ class InvalidManifest:
 
 
 def a_manifest(spec: Any, name: str = "paper") -> dict[str, Any]:
-    """A platform as a person sends it."""
+    """A platform as a user applies it."""
     return {
         "apiVersion": models.API_VERSION,
         "kind": platforms.KIND,
@@ -41,17 +41,17 @@ def a_manifest(spec: Any, name: str = "paper") -> dict[str, Any]:
 
 
 def an_external(server: Server) -> Spec:
-    """Where a server of somebody else's is, complete."""
+    """The complete spec of an External server."""
     found: Spec = copy.deepcopy(observations.EXTERNAL[server.value])
     return found
 
 
 MANAGED: Final[Spec] = {"dataPlane": {server.value: {"managed": {"storage": "20Gi"}} for server in Server}}
-"""Managed servers with more than the usual storage, and a simulated venue."""
+"""Managed servers with more than the default storage, and a simulated venue."""
 EXTERNAL: Final[Spec] = {"dataPlane": observations.EXTERNAL, "venue": {"name": "Kraken"}}
 
 
-# Of every server.
+# Specs of servers.
 
 _PARTS: Final[dict[str, tuple[Any, str]]] = {
     "is-a-text": ("Managed", ""),
@@ -158,7 +158,7 @@ def _of_postgres() -> Iterator[InvalidManifest]:
         yield InvalidManifest(id=f"timescale-is-{name}", spec=spec, field="spec.dataPlane.postgres.timescale")
 
 
-# Of the rest.
+# Other specs.
 
 _OTHERS: Final[dict[str, tuple[Any, str]]] = {
     "spec-is-a-text": ("paper", "spec"),
@@ -227,12 +227,12 @@ INVALID: Final[tuple[InvalidManifest, ...]] = (
     *(InvalidManifest(id=name, spec=spec, field=f"spec.{field}") for name, (spec, field) in _COMPONENTS.items()),
     *(InvalidManifest(id=f"name-{name}", spec={}, field="metadata.name", name=value) for name, value in _NAMES.items()),
 )
-"""Wrong whatever was before."""
+"""Invalid specs, on creation and on update."""
 
 
 def _edits(server: Server) -> Iterator[InvalidManifest]:
     def invalid(name: str, before: Spec, part: Spec, field: str) -> InvalidManifest:
-        # A merge patch: null takes a field away.
+        # A merge patch: null removes a field.
         spec = {"dataPlane": {server.value: part}}
         path = f"spec.dataPlane.{server.value}.{field}"
         return InvalidManifest(id=f"{server.value}-{name}", spec=spec, field=path, before=before)
@@ -250,7 +250,7 @@ INVALID_EDITS: Final[tuple[InvalidManifest, ...]] = (
     ),
     InvalidManifest(id="real-becomes-paper-by-default", spec={"venue": None}, field="spec.venue.name", before=EXTERNAL),
 )
-"""Wrong as a change, as merge patches."""
+"""Invalid updates, as merge patches."""
 
 
 VALID: Final[dict[str, Spec]] = {
@@ -279,4 +279,4 @@ VALID: Final[dict[str, Spec]] = {
     },
     "paused": {"paused": True, "progressDeadlineSeconds": 10, "retention": {"tradesDays": 3650}},
 }
-"""Specs that must be accepted."""
+"""Valid specs."""

@@ -1,4 +1,4 @@
-"""Platforms and their surroundings as the pure rooms read them: objects as an API server would have stored them."""
+"""Builders of platforms and of observed state: objects as an API server would have stored them."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ EXTERNAL: Final[dict[str, Any]] = {
     }
     for place, server in enumerate(Server)
 }
-"""A data plane that somebody else runs."""
+"""A data plane of External servers."""
 
 
 def a_platform(name: str = "paper", namespace: str = "desk", generation: int = 1, **spec: Any) -> Platform:
-    """A platform; its spec as a person writes it."""
+    """A platform with a spec in the form of JSON."""
     return Platform(
         namespace=namespace,
         name=name,
@@ -56,23 +56,23 @@ def a_platform(name: str = "paper", namespace: str = "desk", generation: int = 1
 
 
 def an_external_platform(**spec: Any) -> Platform:
-    """A platform whose servers are all somebody else's."""
+    """A platform whose servers are all External."""
     return a_platform(dataPlane=EXTERNAL, **spec)
 
 
 def a_release(**parts: Any) -> Release:
-    """What a release brings."""
+    """A release, with test images."""
     images = {server: f"images.example.org/{server.value}:1" for server in Server}
     return Release(**{"images": images, "service_image": "images.example.org/service:1", **parts})
 
 
 def tokens(start: str = "w") -> Callable[[], str]:
-    """Random words that are not: each is another, of 32 letters, and different in its first ones."""
+    """A predictable source of tokens: distinct, of 32 characters, different from the first characters on."""
     numbers = count(1)
     return lambda: f"{start}{next(numbers):04d}".ljust(32, "x")
 
 
-# Objects as they are stored.
+# Stored objects.
 
 _ITEM_KEYS: Final = {
     "containers": ("name",),
@@ -90,7 +90,7 @@ _WHOLE: Final = frozenset({
 
 
 def owned(value: Any, name: str = "") -> dict[str, Any]:
-    """The fields of a manifest, as FieldsV1 has them for the kinds that are children."""
+    """The owned fields of a manifest in the FieldsV1 format, for the kinds of children."""
     if name in _WHOLE or not value:
         return {}
     if isinstance(value, dict):
@@ -104,7 +104,7 @@ def owned(value: Any, name: str = "") -> dict[str, Any]:
 
 
 def stored(manifest: Manifest, generation: int = 1) -> Manifest:
-    """A manifest after we applied it: with what the API server adds, and a status where all goes well."""
+    """A manifest after the operator applied it: with the API server's additions, and the status of a healthy object."""
     live = copy.deepcopy(manifest)
     fields = owned({key: value for key, value in manifest.items() if key not in {"apiVersion", "kind"}})
     fields["f:metadata"] = {
@@ -143,7 +143,7 @@ def stored(manifest: Manifest, generation: int = 1) -> Manifest:
 
 
 def rolled_out(generation: int = 1, replicas: int = 1) -> dict[str, Any]:
-    """The status of a StatefulSet that has nothing left to do."""
+    """The status of a StatefulSet that is fully rolled out."""
     return {
         "observedGeneration": generation,
         "replicas": replicas,
@@ -156,7 +156,7 @@ def rolled_out(generation: int = 1, replicas: int = 1) -> dict[str, Any]:
 
 
 def overwritten(live: Manifest, *path: str, by: Any, manager: str = "kubectl-edit") -> Manifest:
-    """An object after somebody else changed a field: the field is theirs then, and ours no more."""
+    """An object after another field manager changed a field, which the operator no longer owns."""
     changed = copy.deepcopy(live)
     place, fields = changed, _ours(changed)
     for step in path[:-1]:
@@ -173,16 +173,16 @@ def _ours(live: Manifest) -> dict[str, Any]:
     return fields
 
 
-# Worlds.
+# Observed state.
 
 
 def empty(**parts: Any) -> Observed:
-    """A world without a child, where all servers are known to be the platform's."""
+    """No child, and all servers belong to the platform."""
     return Observed(**{"children": {}, "owners": dict.fromkeys(Server, Ownership.OURS), **parts})
 
 
 def created(platform: Platform, release: Release | None = None, fresh: Callable[[], str] | None = None) -> Observed:
-    """The world after every child was applied once, and all went well with them."""
+    """Every child was applied once and is healthy; servers and components were not checked yet."""
     nothing = empty(secrets=user_secrets(platform))
     children = desired.children(platform, nothing, release or a_release(), fresh or tokens())
     live = {kinds.ref(one): stored(one) for one in children}
@@ -190,7 +190,7 @@ def created(platform: Platform, release: Release | None = None, fresh: Callable[
 
 
 def _pods_of_components(platform: Platform, live: Mapping[Ref, Manifest]) -> Iterator[Manifest]:
-    """The pods of rooms, told of the newest settings and reachable."""
+    """The running pods of components, synced to the newest settings."""
     for component in child_refs.components_of(platform):
         stateful_set = live.get(child_refs.component_stateful_set(component, platform))
         if stateful_set is None:
@@ -204,24 +204,24 @@ def _pods_of_components(platform: Platform, live: Mapping[Ref, Manifest]) -> Ite
 
 
 def previous_release() -> Observed:
-    """What the release before rooms had made of a platform without a spec."""
+    """The children of a platform without a spec, as recorded from the release before components existed."""
     return empty(children={kinds.ref(one): stored(one) for one in recorded("before-rooms")})
 
 
 def recorded(what: str) -> list[Manifest]:
-    """Objects as a release before had made them."""
+    """Objects recorded from an earlier release."""
     text = (Path(__file__).parent / f"releases/{what}.yaml").read_text(encoding="utf-8")
     return list(yaml.safe_load_all(text))
 
 
 def user_secrets(platform: Platform) -> dict[str, dict[str, str] | None]:
-    """The Secrets that a platform names, complete."""
+    """The complete user's Secrets that a platform names."""
     parts = [platform.spec.data_plane.of(server).external for server in Server]
     return {part.secret_name: {"username": "desk", "password": "canary"} for part in parts if part is not None}
 
 
 def healthy(platform: Platform, release: Release | None = None) -> Observed:
-    """A world where everything is as it should be."""
+    """Everything is ready."""
     observed = created(platform, release)
     return dataclasses.replace(
         observed,
@@ -242,7 +242,7 @@ def healthy(platform: Platform, release: Release | None = None) -> Observed:
 
 
 def healthy_reports(platform: Platform, observed: Observed) -> dict[str, ComponentReport]:
-    """What every pod of a platform's rooms says when all is well."""
+    """Pod → a healthy report, for all components."""
     settings = observed.children[child_refs.settings_config_map(Component.INGEST, platform)]["metadata"]["annotations"][
         labels.SETTINGS
     ]
@@ -263,30 +263,30 @@ def healthy_reports(platform: Platform, observed: Observed) -> dict[str, Compone
 
 
 def with_report(observed: Observed, pod: str, **changes: Any) -> Observed:
-    """A world where a room's pod says something else."""
+    """Observed state in which a component's pod reports something else."""
     report = dataclasses.replace(observed.component_reports[pod], **changes)
     return dataclasses.replace(observed, component_reports={**observed.component_reports, pod: report})
 
 
 def with_objects(observed: Observed, *things: Manifest) -> Observed:
-    """A world with other objects under the same names, or with more."""
+    """Observed state with objects replaced or added."""
     return dataclasses.replace(observed, children={**observed.children, **{kinds.ref(one): one for one in things}})
 
 
 def with_pods(observed: Observed, *pods: Manifest) -> Observed:
-    """A world with these pods and no others."""
+    """Observed state with exactly these pods."""
     return dataclasses.replace(observed, pods=pods)
 
 
 def without(observed: Observed, *refs: Ref) -> Observed:
-    """A world with fewer objects."""
+    """Observed state without some objects."""
     return dataclasses.replace(
         observed, children={ref: one for ref, one in observed.children.items() if ref not in refs}
     )
 
 
 def with_server_report(observed: Observed, report: ServerReport) -> Observed:
-    """A world where a server says something else."""
+    """Observed state with another result of a server's check."""
     return dataclasses.replace(observed, servers={**observed.servers, report.server: report})
 
 
@@ -304,7 +304,7 @@ def a_pod_of(stateful_set: Manifest, replica: int = 0, **status: Any) -> Manifes
 
 
 def an_event(about: Manifest, reason: str, note: str, at: str = "2026-01-01T12:00:00Z") -> Manifest:
-    """What a controller says of an object, in the form that they still use."""
+    """An event about an object, in the older form that controllers still use."""
     meta = about["metadata"]
     return {
         "apiVersion": "events.k8s.io/v1",

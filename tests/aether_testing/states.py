@@ -1,4 +1,4 @@
-"""The states that a platform can be in: a world each, and how it is judged; docs/reference/states.md is made of it."""
+"""The states of a platform: an observed state each, and the status computed from it, for docs/reference/states.md."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NOW: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NEVER: Final[dict[str, Any]] = {"observedGeneration": -1}
-"""The status that the API server gives to a platform that nobody has looked at."""
+"""The status of a platform before its first reconcile, as the API server sets it."""
 READY, RECONCILING, STALLED = status.State.READY, status.State.RECONCILING, status.State.STALLED
 IN_KSTATUS: Final = {
     "": kstatus.IN_PROGRESS, READY: kstatus.CURRENT, RECONCILING: kstatus.IN_PROGRESS, STALLED: kstatus.FAILED,
@@ -36,9 +36,9 @@ IN_KSTATUS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """A state: what is seen, how it should be told, and the status that it is really judged as.
+    """A case: its title, the expected state and reason, the platform's spec, and the status that is really computed.
 
-    `state` is empty for a platform that nobody has looked at yet.
+    `state` is empty for a platform that was not reconciled yet.
     """
 
     title: str
@@ -49,16 +49,16 @@ class State:
 
     @property
     def kstatus(self) -> str:
-        """How kstatus should read it."""
+        """The expected result of kstatus."""
         return IN_KSTATUS[self.state]
 
     def truth(self, kind: str) -> str:
-        """What a condition says."""
+        """The status of a condition; empty if there is no such condition."""
         found = [one["status"] for one in self.status.get("conditions", ()) if one["type"] == kind]
         return found[0] if found else ""
 
 
-# Changes to a world where all is well.
+# Changes to the observed state of a healthy platform.
 
 
 def _same(observed: Observed) -> Observed:
@@ -82,12 +82,12 @@ def _deleting(kind: str, name: str) -> Change:
     return changed
 
 
-def _workload(pod: dict[str, Any] | None = None, **said: Any) -> Change:
-    """PostgreSQL's StatefulSet is not as far yet; its pod says why."""
+def _workload(pod: dict[str, Any] | None = None, **fields: Any) -> Change:
+    """PostgreSQL's StatefulSet is not rolled out; its pod has the cause."""
 
     def changed(observed: Observed) -> Observed:
         live = copy.deepcopy(observed.children[Ref("StatefulSet", "paper-postgres")])
-        live["status"] |= said
+        live["status"] |= fields
         pods = (observations.a_pod_of(live, **pod),) if pod else ()
         return dataclasses.replace(observations.with_objects(observed, live), pods=pods)
 
@@ -119,18 +119,18 @@ def _server(server: Server, reason: Reason, message: str) -> Change:
 
 
 def _owned_by_another(server: Server, message: str) -> Change:
-    """Another has the server, and ingest was stopped."""
+    """Another platform owns the server, and ingest was stopped."""
 
     def changed(observed: Observed) -> Observed:
-        told = _server(server, Reason.SERVER_OWNED_BY_ANOTHER, message)(observed)
-        stopped = observations.without(told, Ref("StatefulSet", "paper-ingest"))
+        computed = _server(server, Reason.SERVER_OWNED_BY_ANOTHER, message)(observed)
+        stopped = observations.without(computed, Ref("StatefulSet", "paper-ingest"))
         return dataclasses.replace(stopped, owners={**observed.owners, server: Ownership.OWNED_BY_ANOTHER}, topics=None)
 
     return changed
 
 
 def _unclaimed(server: Server) -> Change:
-    """It answers, and is nobody's: ingest was not started."""
+    """The server answers and has no owner: ingest was not started."""
 
     def changed(observed: Observed) -> Observed:
         owners = {key: ownership for key, ownership in observed.owners.items() if key is not server}
@@ -205,7 +205,7 @@ _NO_CLASS: Final = "no persistent volumes available for this claim and no storag
 
 
 def _event(kind: str, name: str, reason: str, note: str) -> Change:
-    """A controller says something of a child."""
+    """A controller emitted an event about a child."""
 
     def changed(observed: Observed) -> Observed:
         event = observations.an_event(observed.children[Ref(kind, name)], reason, note)
@@ -222,15 +222,17 @@ _INGEST, _EXCHANGE = "paper-ingest-0", "paper-exchange-0"
 _P, _K, _N, _R = Server.POSTGRES, Server.KAFKA, Server.NATS, Server.REDIS
 
 _MANAGED: Final[_Table] = {
-    "all is well": (_same, READY, Reason.READY),
+    "everything is ready": (_same, READY, Reason.READY),
     # Children.
-    "nothing was made yet": (_empty, RECONCILING, Reason.PROGRESSING),
-    "a StatefulSet vanished": (_without("StatefulSet", "paper-postgres"), RECONCILING, Reason.PROGRESSING),
-    "a Service vanished": (_without("Service", "paper-nats"), RECONCILING, Reason.PROGRESSING),
-    "a NetworkPolicy vanished": (_without("NetworkPolicy", "paper-nats"), RECONCILING, Reason.PROGRESSING),
-    "generated credentials vanished": (_without("Secret", "paper-redis"), RECONCILING, Reason.PROGRESSING),
-    "the login for people vanished": (_without("Secret", "paper-postgres-reader"), RECONCILING, Reason.PROGRESSING),
-    "a volume's claim vanished": (
+    "no child exists yet": (_empty, RECONCILING, Reason.PROGRESSING),
+    "a StatefulSet is missing": (_without("StatefulSet", "paper-postgres"), RECONCILING, Reason.PROGRESSING),
+    "a Service is missing": (_without("Service", "paper-nats"), RECONCILING, Reason.PROGRESSING),
+    "a NetworkPolicy is missing": (_without("NetworkPolicy", "paper-nats"), RECONCILING, Reason.PROGRESSING),
+    "generated credentials are missing": (_without("Secret", "paper-redis"), RECONCILING, Reason.PROGRESSING),
+    "the Secret of the reader's login is missing": (
+        _without("Secret", "paper-postgres-reader"), RECONCILING, Reason.PROGRESSING,
+    ),
+    "a PersistentVolumeClaim is missing": (
         _without("PersistentVolumeClaim", "paper-postgres-data"), RECONCILING, Reason.PROGRESSING,
     ),
     "a StatefulSet is being deleted": (_deleting("StatefulSet", "paper-postgres"), RECONCILING, Reason.PROGRESSING),
@@ -241,18 +243,18 @@ _MANAGED: Final[_Table] = {
     "a pod is not ready": (_workload(readyReplicas=0, availableReplicas=0), RECONCILING, Reason.ROLLING_OUT),
     "a pod is ready and not available yet": (_workload(availableReplicas=0), RECONCILING, Reason.ROLLING_OUT),
     "a pod starts": (_container("ContainerCreating"), RECONCILING, Reason.ROLLING_OUT),
-    "a pod finds no node": (
+    "a pod cannot be scheduled": (
         _workload(_NO_NODE, readyReplicas=0, availableReplicas=0), RECONCILING, Reason.UNSCHEDULABLE,
     ),
-    "a pod may not be made": (_forbidden, RECONCILING, Reason.POD_FORBIDDEN),
-    "no StorageClass brings a volume": (
+    "a quota forbids a pod": (_forbidden, RECONCILING, Reason.POD_FORBIDDEN),
+    "there is no default StorageClass": (
         _all(_claim("Pending"), _event("PersistentVolumeClaim", "paper-postgres-data", "FailedBinding", _NO_CLASS)),
         RECONCILING, Reason.VOLUME_MISSING,
     ),
-    "a pod's image is not there": (
+    "a pod's image cannot be pulled": (
         _container("ImagePullBackOff", image="images.example.org/postgres:1"), RECONCILING, Reason.ROLLING_OUT,
     ),
-    "a pod crashes again and again": (
+    "a pod crashes repeatedly": (
         _container("CrashLoopBackOff", lastState={"terminated": {"reason": "Error", "exitCode": 3}}),
         RECONCILING, Reason.ROLLING_OUT,
     ),
@@ -262,75 +264,75 @@ _MANAGED: Final[_Table] = {
     ),
     "a claim waits for a volume": (_claim("Pending"), RECONCILING, Reason.ROLLING_OUT),
     "a claim lost its volume": (_claim("Lost"), RECONCILING, Reason.ROLLING_OUT),
-    "no server was asked yet": (_not_checked, RECONCILING, Reason.PROGRESSING),
+    "no server was checked yet": (_not_checked, RECONCILING, Reason.PROGRESSING),
     # The schema.
-    "the schema was not looked at yet": (_no_schema, RECONCILING, Reason.PROGRESSING),
+    "the schema was not checked yet": (_no_schema, RECONCILING, Reason.PROGRESSING),
     "the schema is being migrated": (
         _schema(Reason.MIGRATING, "revision 0001 of 0002"), RECONCILING, Reason.MIGRATING,
     ),
-    "somebody holds a lock on a table": (
+    "another session holds a lock on a table": (
         _schema(Reason.WAITING_FOR_LOCK, "aether.trades is locked by a transaction"),
         RECONCILING, Reason.WAITING_FOR_LOCK,
     ),
-    "a step of the schema failed": (
+    "a step of the migration failed": (
         _schema(Reason.FAILED, "CREATE TABLE aether.trades: disk full"), RECONCILING, Reason.FAILED,
     ),
-    "the database is another platform's": (
+    "the database belongs to another platform": (
         _schema(Reason.DATABASE_OWNED_BY_ANOTHER, "the database belongs to desk/live"),
         STALLED, Reason.DATABASE_OWNED_BY_ANOTHER,
     ),
     "the database holds another venue's data": (
         _schema(Reason.VENUE_MISMATCH, "the database holds data of venue Kraken"), STALLED, Reason.VENUE_MISMATCH,
     ),
-    "the database holds data of a venue that nobody wrote down": (
+    "the database holds data, and no record of their venue": (
         _schema(Reason.VENUE_UNKNOWN, "the database holds market data"), STALLED, Reason.VENUE_UNKNOWN,
     ),
-    "the schema is a newer release's": (
+    "the schema is of a newer release": (
         _schema(Reason.SCHEMA_NEWER, "revision 0009 is not known"), STALLED, Reason.SCHEMA_NEWER,
     ),
-    "the schema drifted and cannot be mended without loss": (
+    "the schema differs and cannot be repaired without losing data": (
         _schema(Reason.SCHEMA_DRIFTED, "aether.trades.price is an integer"), STALLED, Reason.SCHEMA_DRIFTED,
     ),
-    "drift was mended": (
-        _schema(Reason.READY, drift=(Drift(name="aether.trades_by_time", what="was gone", repaired=True),)),
+    "a difference in the schema was repaired": (
+        _schema(Reason.READY, drift=(Drift(name="aether.trades_by_time", what="was missing", repaired=True),)),
         READY, Reason.READY,
     ),
-    "harmless drift is left": (
-        _schema(Reason.READY, drift=(Drift(name="aether.notes", what="is not ours", repaired=False),)),
+    "a harmless difference in the schema is left": (
+        _schema(Reason.READY, drift=(Drift(name="aether.notes", what="is unknown", repaired=False),)),
         READY, Reason.READY,
     ),
-    "there is no TimescaleDB and it is only preferred": (
+    "TimescaleDB is missing, and only preferred": (
         _schema(Reason.READY, engine=Engine.PARTMAN), READY, Reason.READY,
     ),
-    "a shorter retention is held": (
+    "a reduction of the retention is held": (
         _schema(Reason.READY, held=("aether.trades: 3 partitions before 2026-01-01",)), READY, Reason.READY,
     ),
     # The topics.
-    "the topics were not looked at yet": (_no_topics, RECONCILING, Reason.PROGRESSING),
-    "a topic cannot be made": (
+    "the topics were not checked yet": (_no_topics, RECONCILING, Reason.PROGRESSING),
+    "a topic cannot be created": (
         _topics(Reason.PERMISSION_DENIED, "the login may not create topic md.trades"),
         RECONCILING, Reason.PERMISSION_DENIED,
     ),
-    "a topic has other partitions": (
+    "a topic has another number of partitions": (
         _topics(Reason.READY, warnings=("topic md.trades has 1 instead of 6 partitions",)),
         READY, Reason.READY,
     ),
-    # Rooms.
-    "no room was asked yet": (_not_queried, RECONCILING, Reason.PROGRESSING),
-    "the simulated venue's workload vanished": (
+    # Components.
+    "no component was queried yet": (_not_queried, RECONCILING, Reason.PROGRESSING),
+    "the simulated venue's StatefulSet is missing": (
         _without("StatefulSet", "paper-exchange"), RECONCILING, Reason.PROGRESSING,
     ),
-    "the journal's claim vanished": (
+    "the journal's PersistentVolumeClaim is missing": (
         _without("PersistentVolumeClaim", "paper-exchange-data"), RECONCILING, Reason.PROGRESSING,
     ),
-    "ingest's settings vanished": (_without("ConfigMap", "paper-ingest-settings"), RECONCILING, Reason.PROGRESSING),
+    "ingest's settings are missing": (_without("ConfigMap", "paper-ingest-settings"), RECONCILING, Reason.PROGRESSING),
     "the simulated venue does not answer": (
         _pod(_EXCHANGE, reason=Reason.UNREACHABLE, message="Connection refused"), RECONCILING, Reason.UNREACHABLE,
     ),
-    "the simulated venue is not as it should be": (
+    "a check of the simulated venue fails": (
         _pod(_EXCHANGE, ready=False, failing={"journal": "disk full"}), RECONCILING, Reason.FAILED,
     ),
-    "a room is of another release": (
+    "a component is of another release": (
         _pod(_INGEST, reason=Reason.VERSION_UNSUPPORTED, message="its /status has version 2"),
         RECONCILING, Reason.VERSION_UNSUPPORTED,
     ),
@@ -338,24 +340,24 @@ _MANAGED: Final[_Table] = {
         _pod(_INGEST, settings="of-before"), RECONCILING, Reason.PROGRESSING,
     ),
     "the venue does not have a pair": (_book("SOL/USD", "UnknownPair"), STALLED, Reason.UNKNOWN_PAIR),
-    "a book is not usable": (_book("SOL/USD", "ChecksumFailed"), RECONCILING, Reason.BOOK_UNUSABLE),
-    "a trade is not understood": (
+    "an order book is not usable": (_book("SOL/USD", "ChecksumFailed"), RECONCILING, Reason.BOOK_UNUSABLE),
+    "a trade is invalid": (
         _pod(_INGEST, trades={"SOL/USD": "trade 7: its time is ahead of our clock"}),
         RECONCILING, Reason.TRADES_INVALID,
     ),
     "a channel of a market is silent": (
         _pod(_INGEST, silent={"SOL/USD": ("trade",)}), RECONCILING, Reason.CHANNEL_SILENT,
     ),
-    "ingest does not reach the simulated venue": (
+    "ingest cannot connect to the simulated venue": (
         _pod(_INGEST, disconnected="Connection refused"), RECONCILING, Reason.UNREACHABLE,
     ),
-    "market data do not arrive at an output": (
+    "an output of ingest fails": (
         _pod(_INGEST, outputs={"kafka": "no broker answers", "nats": "", "tables": ""}),
         RECONCILING, Reason.OUTPUT_FAILED,
     ),
-    "ingest says that it is not ready": (_pod(_INGEST, ready=False), RECONCILING, Reason.FAILED),
-    # What only a person mends.
-    "an object of somebody else's has a child's name": (
+    "ingest reports that it is not ready": (_pod(_INGEST, ready=False), RECONCILING, Reason.FAILED),
+    # What only a person can resolve.
+    "another object has the name of a child": (
         _blocked(Reason.NAME_TAKEN, "Service paper-postgres is not the operator's", "Service"),
         STALLED, Reason.NAME_TAKEN,
     ),
@@ -363,20 +365,20 @@ _MANAGED: Final[_Table] = {
         _blocked(Reason.IMMUTABLE_FIELD, "delete StatefulSet paper-postgres; its volume stays"),
         STALLED, Reason.IMMUTABLE_FIELD,
     ),
-    "the API server refuses a child": (
+    "the API server rejects a child": (
         _blocked(Reason.REQUEST_REJECTED, "StatefulSet paper-postgres: exceeded quota: small"),
         STALLED, Reason.REQUEST_REJECTED,
     ),
-    "a child that is not wanted any more cannot be deleted": (
+    "a child that is no longer desired cannot be deleted": (
         _blocked(Reason.REQUEST_REJECTED, "Service paper-old: denied by a policy", "Service", "paper-old"),
         STALLED, Reason.REQUEST_REJECTED,
     ),
 }  # fmt: skip
-"""A platform with Managed servers: what is different from a world where all is well, and how that is told."""
+"""A platform with Managed servers: change to its healthy state → expected state and reason."""
 
 _EXTERNAL: Final[_Table] = {
-    "all is well with somebody else's servers": (_same, READY, Reason.READY),
-    "something in the database is worth a look": (
+    "everything is ready, with external servers": (_same, READY, Reason.READY),
+    "the database has a warning": (
         _schema(Reason.READY, engine=Engine.TIMESCALE, warnings=("the retention policy of aether.trades is paused",)),
         READY, Reason.READY,
     ),
@@ -387,26 +389,26 @@ _EXTERNAL: Final[_Table] = {
         _server(_K, Reason.SECRET_KEY_MISSING, "Secret my-kafka has no key password"),
         RECONCILING, Reason.SECRET_KEY_MISSING,
     ),
-    "a server is not reached": (
+    "a server is unreachable": (
         _server(_R, Reason.UNREACHABLE, "redis.example.org:1003 refuses connections"), RECONCILING, Reason.UNREACHABLE,
     ),
     "a server's certificate is not trusted": (
         _server(_N, Reason.TLS_FAILED, "self-signed certificate"), RECONCILING, Reason.TLS_FAILED,
     ),
-    "a server refuses the login": (
+    "a server rejects the login": (
         _server(_P, Reason.AUTHENTICATION_FAILED, "the login desk is refused"),
         RECONCILING, Reason.AUTHENTICATION_FAILED,
     ),
-    "a login lacks a right": (
+    "a login lacks a permission": (
         _server(_K, Reason.PERMISSION_DENIED, "desk may not create topics"), RECONCILING, Reason.PERMISSION_DENIED,
     ),
     "the database is missing": (
         _server(_P, Reason.DATABASE_MISSING, "there is no database desk"), RECONCILING, Reason.DATABASE_MISSING,
     ),
-    "there is no TimescaleDB and it is required": (
+    "TimescaleDB is missing, and required": (
         _server(_P, Reason.TIMESCALE_MISSING, "TimescaleDB is not installed"), RECONCILING, Reason.TIMESCALE_MISSING,
     ),
-    "there is neither TimescaleDB nor pg_partman": (
+    "TimescaleDB and pg_partman are missing": (
         _server(_P, Reason.PARTMAN_MISSING, "neither TimescaleDB nor pg_partman"), RECONCILING, Reason.PARTMAN_MISSING,
     ),
     "a server is too old": (
@@ -416,35 +418,35 @@ _EXTERNAL: Final[_Table] = {
     "NATS runs without JetStream": (
         _server(_N, Reason.JETSTREAM_DISABLED, "JetStream is off"), STALLED, Reason.JETSTREAM_DISABLED,
     ),
-    "a server is another platform's": (
+    "a server belongs to another platform": (
         _owned_by_another(_K, "kafka.example.org:1001: it belongs to desk/live of namespace 5d8f, venue Kraken"),
         STALLED, Reason.SERVER_OWNED_BY_ANOTHER,
     ),
-    "whose a server is cannot be written down on it": (
+    "a server's owner cannot be recorded": (
         _server(_K, Reason.OWNER_NOT_RECORDED, "the login may not create topic aether.owner"),
         STALLED, Reason.OWNER_NOT_RECORDED,
     ),
-    "nobody knows yet whose a server is": (_unclaimed(_K), RECONCILING, Reason.PROGRESSING),
-    "a check failed in another way": (
+    "a server's owner is not known yet": (_unclaimed(_K), RECONCILING, Reason.PROGRESSING),
+    "a check failed for another reason": (
         _server(_K, Reason.FAILED, "an answer that is not Kafka's"), RECONCILING, Reason.FAILED,
     ),
-    "a person must act, and a server is not reached": (
+    "a person must act, and a server is unreachable": (
         _all(_server(_R, Reason.UNREACHABLE, "no answer"), _schema(Reason.SCHEMA_NEWER, "revision 0009 is not known")),
         STALLED, Reason.SCHEMA_NEWER,
     ),
 }  # fmt: skip
-"""The same of a platform whose servers are somebody else's."""
+"""A platform with External servers."""
 
 _AT_KRAKEN: Final[_Table] = {
-    "all is well at a real venue": (_same, READY, Reason.READY),
-    "the cluster has no way out to the venue": (
+    "everything is ready, at a real venue": (_same, READY, Reason.READY),
+    "the cluster has no egress to the venue": (
         _pod(_INGEST, disconnected="name not known", received=False, books={}), RECONCILING, Reason.NO_EGRESS,
     ),
-    "the venue was heard of and is away": (
+    "the venue disconnected": (
         _pod(_INGEST, disconnected="closed by the venue"), RECONCILING, Reason.UNREACHABLE,
     ),
 }  # fmt: skip
-"""The same of a platform at a real venue."""
+"""A platform at a real venue."""
 
 
 def _status_of(
@@ -464,75 +466,77 @@ def _table_states() -> Iterator[State]:
     for table, spec in tables:
         platform = observations.a_platform(**spec)
         for title, (change, state, reason) in table.items():
-            told = _status_of(platform, change(observations.healthy(platform)))
-            yield State(title=title, state=state.value, reason=reason.value, spec=spec, status=told)
+            computed = _status_of(platform, change(observations.healthy(platform)))
+            yield State(title=title, state=state.value, reason=reason.value, spec=spec, status=computed)
 
 
 def _platform_states() -> Iterator[State]:
-    """States of the platform itself: its spec, its pause, its deadline."""
+    """States by the platform's own spec, pause and deadline."""
 
-    def one(title: str, state: str, reason: str, told: dict[str, Any], **spec: Any) -> State:
-        return State(title=title, state=state, reason=reason, spec=spec, status=told)
+    def case(title: str, state: str, reason: str, computed: dict[str, Any], **spec: Any) -> State:
+        return State(title=title, state=state, reason=reason, spec=spec, status=computed)
 
-    yield one("nobody has looked yet", "", "", NEVER)
+    yield case("before the first reconcile", "", "", NEVER)
     platform = observations.a_platform()
     healthy, nothing = observations.healthy(platform), Observed(children={})
     well = _status_of(platform, healthy)
     problems = ("spec.retention.tradesDays: Input should be greater than or equal to 1",)
-    told = _status_of(None, nothing, newest=None, problems=problems)
-    yield one("the spec is not understood and nothing runs", STALLED, Reason.INVALID_SPEC, told)
-    told = _status_of(platform, healthy, well, newest=None, problems=problems)
-    yield one("the spec is not understood and the last good one runs on", STALLED, Reason.INVALID_SPEC, told)
+    computed = _status_of(None, nothing, newest=None, problems=problems)
+    yield case("the spec is invalid, and nothing runs", STALLED, Reason.INVALID_SPEC, computed)
+    computed = _status_of(platform, healthy, well, newest=None, problems=problems)
+    yield case("the spec is invalid, and the last valid one stays in force", STALLED, Reason.INVALID_SPEC, computed)
     raw = {"metadata": {"generation": 1}, "spec": {}, "status": well}
     cause = "KeyError: 'spec' at plans.py:12"
     failed = well | status.compute_failed_status(raw, cause, now=NOW)
-    yield one("the operator could not finish its look at it", RECONCILING, Reason.RECONCILE_FAILED, failed)
+    yield case("a reconcile failed", RECONCILING, Reason.RECONCILE_FAILED, failed)
     later = status.compute_failed_status({**raw, "status": failed}, cause, now=NOW + timedelta(seconds=300))
-    yield one("it could not for longer than the deadline", STALLED, Reason.RECONCILE_FAILED, failed | later)
+    yield case("reconciles fail until the deadline has passed", STALLED, Reason.RECONCILE_FAILED, failed | later)
     paused = observations.a_platform(paused=True)
-    told = _status_of(platform, healthy, well, paused=True, newest=paused)
-    yield one("paused, and all is well", READY, Reason.READY, told, paused=True)
-    told = _status_of(None, nothing, paused=True, newest=paused)
-    yield one("paused before anything was made", STALLED, Reason.PAUSED_BY_SPEC, told, paused=True)
+    computed = _status_of(platform, healthy, well, paused=True, newest=paused)
+    yield case("paused, and everything is ready", READY, Reason.READY, computed, paused=True)
+    computed = _status_of(None, nothing, paused=True, newest=paused)
+    yield case("paused before anything was created", STALLED, Reason.PAUSED_BY_SPEC, computed, paused=True)
     edited = observations.a_platform(paused=True, retention={"tradesDays": 7})
-    told = _status_of(platform, healthy, well, paused=True, newest=edited)
+    computed = _status_of(platform, healthy, well, paused=True, newest=edited)
     spec: dict[str, Any] = {"paused": True, "retention": {"tradesDays": 7}}
-    yield one("paused, with an edit that waits", STALLED, Reason.PAUSED_BY_SPEC, told, **spec)
+    yield case("paused, with an edit that is not applied", STALLED, Reason.PAUSED_BY_SPEC, computed, **spec)
     late = observations.an_external_platform()
     observed = _server(_K, Reason.SECRET_MISSING, "Secret my-kafka does not exist")(observations.healthy(late))
-    told = _status_of(late, observed, _status_of(late, observed), at=300)
+    computed = _status_of(late, observed, _status_of(late, observed), at=300)
     where = {"dataPlane": observations.EXTERNAL}
-    yield one("a Secret is missing, and the deadline has passed", STALLED, Reason.SECRET_MISSING, told, **where)
+    yield case("a Secret is missing, and the deadline has passed", STALLED, Reason.SECRET_MISSING, computed, **where)
     observed = _container("CrashLoopBackOff")(healthy)
-    told = _status_of(platform, observed, _status_of(platform, observed), at=300)
-    yield one("a pod crashes, and the deadline has passed", STALLED, Reason.ROLLING_OUT, told)
-    told = _status_of(platform, healthy, told, at=400)
-    yield one("after the deadline what was missing came", READY, Reason.READY, told)
+    computed = _status_of(platform, observed, _status_of(platform, observed), at=300)
+    yield case("a pod crashes, and the deadline has passed", STALLED, Reason.ROLLING_OUT, computed)
+    computed = _status_of(platform, healthy, computed, at=400)
+    yield case("ready again after the deadline", READY, Reason.READY, computed)
 
 
 STATES: Final[tuple[State, ...]] = (*_platform_states(), *_table_states())
 
 
 def page() -> str:
-    """The page of states."""
-    rows = "\n".join(_row(one) for one in STATES)
+    """The content of docs/reference/states.md."""
+    rows = "\n".join(_row(case) for case in STATES)
     return f"""# States
 
-Written by `make docs` from `tests/aether_testing/states.py`: {len(STATES)} worlds, each judged by the operator's own
-code. Tests write every one of these statuses through a real API server, read it back by the rules of kstatus, and ask
-`kubectl wait --for=condition=Ready`, which ends well for the rows with `Ready` True and for no others.
+Written by `make docs` from `tests/aether_testing/states.py`: {len(STATES)} cases, each with the status that the
+operator's code computes. Tests write each status through a real API server, read it by the rules of kstatus, and run
+`kubectl wait --for=condition=Ready`, which succeeds for the rows with `Ready` True only.
 
-| what is seen | state | reason | Ready | Reconciling | Stalled | Warning | kstatus |
+| case | state | reason | Ready | Reconciling | Stalled | Warning | kstatus |
 |---|---|---|---|---|---|---|---|
 {rows}
 
-A platform that is being deleted is `Terminating`, in kstatus, too. What is `Reconciling` here is `Stalled` after
+A platform that is being deleted is `Terminating`, also in kstatus. What is `Reconciling` here becomes `Stalled` after
 `spec.progressDeadlineSeconds`, as two of the rows show; reasons are explained in [conditions](conditions.md).
 """
 
 
-def _row(one: State) -> str:
-    truths = " | ".join(one.truth(kind) for kind in ("Ready", "Reconciling", "Stalled", "Warning"))
-    reason = one.status.get("reason", "")
-    inputs = kstatus.compute({"metadata": {"generation": 1}, "status": one.status})
-    return f"| {one.title} | {one.status.get('state', '')} | {f'`{reason}`' if reason else ''} | {truths} | {inputs} |"
+def _row(case: State) -> str:
+    truths = " | ".join(case.truth(kind) for kind in ("Ready", "Reconciling", "Stalled", "Warning"))
+    reason = case.status.get("reason", "")
+    result = kstatus.compute({"metadata": {"generation": 1}, "status": case.status})
+    return (
+        f"| {case.title} | {case.status.get('state', '')} | {f'`{reason}`' if reason else ''} | {truths} | {result} |"
+    )

@@ -1,7 +1,7 @@
-"""What an API server does with a custom resource, as values: what it fills in, what it refuses, what an apply leaves.
+"""The API server's treatment of a custom resource, as values: defaulting, validation, and server-side apply.
 
-Written from the documentation of structural schemas and of server-side apply, and independent of the operator's code:
-tests hold the two against each other, and one on a real API server holds this against that.
+Written from the documentation of structural schemas and of server-side apply, independently of the operator's code:
+tests compare the two, and a test with a real API server verifies this module.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _WIDTHS: Final = {"int32": 31, "int64": 63}
 
 
 def problems(value: Any, schema: Schema, path: str) -> Iterator[str]:
-    """Why it is refused, each with its path."""
+    """Validation errors, each with the path of its field."""
     if schema.get("x-kubernetes-int-or-string"):
         types: tuple[type, ...] = (int, str)
     else:
@@ -33,7 +33,7 @@ def problems(value: Any, schema: Schema, path: str) -> Iterator[str]:
         yield f"{path}: must be of type {'/'.join(one.__name__ for one in types)}: {type(value).__name__}"
         return
     if value not in schema.get("enum", [value]):
-        yield f"{path}: is none of the enumeration"
+        yield f"{path}: not in the enumeration"
     if isinstance(value, bool):
         return
     if isinstance(value, int):
@@ -64,13 +64,13 @@ def _of_object(value: dict[str, Any], schema: Schema, path: str) -> Iterator[str
 def _of_text(value: str, schema: Schema, path: str) -> Iterator[str]:
     if not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)):
         yield f"{path}: length {len(value)}"
-    # `$` is the end of the text, as in Go, and not of its last line.
+    # `$` matches the end of the text, as in Go, and not before a trailing newline.
     if "pattern" in schema and not re.search(schema["pattern"].replace("$", r"\Z"), value, re.ASCII):
         yield f"{path}: pattern"
     if schema.get("format") == "date-time" and not _MOMENT.fullmatch(value):
-        yield f"{path}: no time"
+        yield f"{path}: not a time"
     if value != value.encode(errors="replace").decode():
-        yield f"{path}: would be stored otherwise"
+        yield f"{path}: would be stored differently"
 
 
 def _of_list(value: list[Any], schema: Schema, path: str) -> Iterator[str]:
@@ -85,7 +85,7 @@ def _of_list(value: list[Any], schema: Schema, path: str) -> Iterator[str]:
 
 
 def admit(value: Any, schema: Schema) -> Any:
-    """A spec as it is kept: nulls of what is not nullable are gone, and defaults are filled in."""
+    """A spec after admission: nulls of fields that are not nullable are dropped, defaults are filled in."""
     if not isinstance(value, dict) or "properties" not in schema:
         return value
     kept = {key: one for key, one in value.items() if one is not None}
@@ -98,10 +98,10 @@ def admit(value: Any, schema: Schema) -> Any:
 
 
 def apply(stored: Any, before: Any, now: Any) -> Any:
-    """What is kept after an applier whose last word was `before` says `now`.
+    """The stored value after an applier that applied `before` applies `now`.
 
-    What it does not name any more is taken back, field by field; an object that it still names, and all of whose fields
-    are taken back, is left as a null.
+    Fields that it no longer names are removed; an object that it still names, but none of whose former fields, becomes
+    null.
     """
     if not isinstance(now, dict) or not isinstance(stored, dict):
         return now
@@ -117,11 +117,11 @@ def apply(stored: Any, before: Any, now: Any) -> Any:
     return left
 
 
-# ---- made cases
+# ---- generated values
 
 
 def values(schema: Schema) -> SearchStrategy[Any]:  # noqa: PLR0911 - one for each type
-    """Values that a schema lets in, with nulls wherever the API server takes one as: left out."""
+    """Valid values of a schema; optional fields may be null, which the API server treats as left out."""
     if schema.get("x-kubernetes-int-or-string"):
         small = st.integers(min_value=schema.get("minimum", 0), max_value=1 << 62)
         return small | st.from_regex(schema["pattern"], fullmatch=True).filter(

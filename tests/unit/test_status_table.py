@@ -177,7 +177,7 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
     ),
     **{
         f"a server says {reason.value}": (
-            evaluations.with_server_reason(reason), RECONCILING, reason, "kafka: it says so",
+            evaluations.with_server_reason(reason), RECONCILING, reason, "kafka: as reported",
         )
         for reason in (
             Reason.UNREACHABLE, Reason.TLS_FAILED, Reason.AUTHENTICATION_FAILED, Reason.PERMISSION_DENIED,
@@ -185,14 +185,15 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
         )
     },
     **{
-        f"a server says {reason.value}": (evaluations.with_server_reason(reason), STALLED, reason, "kafka: it says so")
+        f"a server says {reason.value}": (evaluations.with_server_reason(reason), STALLED, reason, "kafka: as reported")
         for reason in (
             Reason.SERVER_OWNED_BY_ANOTHER, Reason.VENUE_MISMATCH, Reason.OWNER_NOT_RECORDED, Reason.JETSTREAM_DISABLED,
         )
     },
     **{
         f"PostgreSQL says {reason.value}": (
-            evaluations.with_server_reason(reason, server=Server.POSTGRES), RECONCILING, reason, "postgres: it says so",
+            evaluations.with_server_reason(reason, server=Server.POSTGRES),
+            RECONCILING, reason, "postgres: as reported",
         )
         for reason in (Reason.DATABASE_MISSING, Reason.TIMESCALE_MISSING, Reason.PARTMAN_MISSING)
     },
@@ -202,13 +203,13 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
         RECONCILING, Reason.PROGRESSING, "schema: not checked yet",
     ),
     **{
-        f"the schema says {reason.value}": (evaluations.with_schema(reason), RECONCILING, reason, "schema: it says so")
+        f"the schema says {reason.value}": (evaluations.with_schema(reason), RECONCILING, reason, "schema: as reported")
         for reason in (
             Reason.MIGRATING, Reason.WAITING_FOR_LOCK, Reason.FAILED, Reason.PERMISSION_DENIED, Reason.UNREACHABLE,
         )
     },
     **{
-        f"the schema says {reason.value}": (evaluations.with_schema(reason), STALLED, reason, "schema: it says so")
+        f"the schema says {reason.value}": (evaluations.with_schema(reason), STALLED, reason, "schema: as reported")
         for reason in (
             Reason.DATABASE_OWNED_BY_ANOTHER, Reason.VENUE_MISMATCH, Reason.VENUE_UNKNOWN, Reason.SCHEMA_NEWER,
             Reason.SCHEMA_DRIFTED,
@@ -225,7 +226,7 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
     ),
     "what a person mends comes before what time mends": (
         _all(evaluations.with_server_reason(Reason.UNREACHABLE), evaluations.with_schema(Reason.SCHEMA_NEWER)),
-        STALLED, Reason.SCHEMA_NEWER, "schema: it says so; kafka: it says so",
+        STALLED, Reason.SCHEMA_NEWER, "schema: as reported; kafka: as reported",
     ),
     # It works, and a person should know.
     "partitions are native": (
