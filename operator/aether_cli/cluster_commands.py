@@ -66,18 +66,18 @@ def up(  # noqa: PLR0913 - a command has as many options as it has
         with targets.errors_named(targets.select(name, context, kubeconfig)) as target:
             _up_on_context(target, reporter, values or [], example=bool(example), as_json=as_json)
         return
-    at = paths.of(name, os.environ)
+    folders = paths.of(name, os.environ)
     chosen = Settings(profile=profile, port=port, egress=egress)
     if not chosen.has_node and (example or values):
         raise problems.BadInput(
             f"profile: {profile} runs no pods, and nothing is installed there", remedy=f"Use --profile {Profile.NODE}"
         )
-    cluster = startup.up(at, chosen, reporter)
+    cluster = startup.up(folders, chosen, reporter)
     installed = None
     if chosen.has_node:
         helm = installer.Helm(program=cluster.programs["helm"], kubectl=cluster.kubectl)
         chart = installer.repository() / "helm" / installer.RELEASE
-        with supervisor_process.exclusive(at, reporter):
+        with supervisor_process.exclusive(folders, reporter):
             installer.delete_pending_releases(cluster.kubectl)
             chart_name = installer.install(
                 helm, chart, reporter, given=installer.values(cluster.images), files=values or []
@@ -214,7 +214,7 @@ def logs(  # noqa: PLR0913 - a command has as many options as it has
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the log.")] = False,
 ) -> None:
     """Show the last lines of a component's or a workload's log. Without an argument: list the components."""
-    at = paths.of(name, os.environ)
+    folders = paths.of(name, os.environ)
     own_cluster = bool(context or kubeconfig)
     if own_cluster and not what:
         raise problems.BadInput("what: a workload is missing", remedy="For example: aether logs --context c deploy/web")
@@ -222,9 +222,9 @@ def logs(  # noqa: PLR0913 - a command has as many options as it has
         target = targets.select(name, context, kubeconfig)
         where = f"--namespace={namespace or target.namespace}"
         _exec_kubectl(target, ["logs", what, where, f"--tail={lines}", *(["--follow"] if follow else [])])
-    log = at.logs / f"{what}.log"
+    log = folders.logs / f"{what}.log"
     if not log.is_file():
-        known = ", ".join(sorted(path.stem for path in at.logs.glob("*.log")))
+        known = ", ".join(sorted(path.stem for path in folders.logs.glob("*.log")))
         if not known:
             raise problems.NotRunning(f"cluster {name} has no logs", remedy="Start it: aether up")
         if not what:

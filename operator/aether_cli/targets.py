@@ -86,9 +86,9 @@ def select(name: str, context: str, kubeconfig: Path | None = None) -> Target:
     """
     if context or kubeconfig or not name:
         return from_context(kubectl_program(), kubeconfig=kubeconfig, context=context, plugin=not name)
-    at = paths.of(name, os.environ)
-    supervisor_process.require(at)  # "is not running" is the better error where kubectl is missing, too
-    return local(kubectl_program(), at, default=DEFAULT)
+    folders = paths.of(name, os.environ)
+    supervisor_process.require(folders)  # "is not running" is the better error where kubectl is missing, too
+    return local(kubectl_program(), folders, default=DEFAULT)
 
 
 @contextlib.contextmanager
@@ -115,26 +115,26 @@ def kubectl_program() -> Path:
     raise problems.NotPossibleHere("kubectl: not found", remedy="Install kubectl, or run `aether up`, which builds it.")
 
 
-def local(program: Path, at: paths.Paths, *, default: str) -> Target:
+def local(program: Path, folders: paths.Paths, *, default: str) -> Target:
     """The local cluster as a target.
 
     Args:
         program: kubectl.
-        at: The cluster's paths.
+        folders: The cluster's paths.
         default: The name that needs no `--name` in a command line.
 
     Raises:
         NotRunning: It is not running.
     """
-    process = supervisor_process.require(at)
+    process = supervisor_process.require(folders)
     return Target(
-        kubectl=kubectl_client.Kubectl(program=program, kubeconfig=at.kubeconfig, cache=at.state / "kubectl"),
-        name=at.name,
+        kubectl=kubectl_client.Kubectl(program=program, kubeconfig=folders.kubeconfig, cache=folders.state / "kubectl"),
+        name=folders.name,
         server=f"https://127.0.0.1:{process.port}",
         namespace=manifests.NAMESPACES[1],
         local=True,
         command="aether",
-        options=() if at.name == default else ("--name", at.name),
+        options=() if folders.name == default else ("--name", folders.name),
     )
 
 

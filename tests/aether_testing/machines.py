@@ -95,8 +95,8 @@ class Machine:
             ),
             files=frozenset(
                 f"/{path.relative_to(self.written)}"
-                for place in FOLDERS
-                for path in (self.written / place.lstrip("/")).rglob("*")
+                for watched in FOLDERS
+                for path in (self.written / watched.lstrip("/")).rglob("*")
             ),
         )
 
@@ -115,12 +115,12 @@ def isolated(folder: Path) -> Iterator[Machine]:
         _output("ip", "link", "set", "lo", "up")
         _output("mount", "--make-rprivate", "/")
         written = folder / "written"
-        for place in FOLDERS:
-            upper, work = written / place.lstrip("/"), folder / "work" / place.lstrip("/")
+        for watched in FOLDERS:
+            upper, work = written / watched.lstrip("/"), folder / "work" / watched.lstrip("/")
             upper.mkdir(parents=True)
             work.mkdir(parents=True)
-            options = f"lowerdir={place},upperdir={upper},workdir={work}"
-            _output("mount", "-t", "overlay", "-o", options, "overlay", place)
+            options = f"lowerdir={watched},upperdir={upper},workdir={work}"
+            _output("mount", "-t", "overlay", "-o", options, "overlay", watched)
         yield Machine(written)
     finally:
         # Threads started meanwhile share this one's root and working directory; setns on mounts requires them unshared.

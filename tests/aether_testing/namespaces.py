@@ -25,9 +25,9 @@ class Namespace:
     name: str
     kubectl: kubectl_client.Kubectl
 
-    def apply(self, *things: dict[str, Any]) -> None:
+    def apply(self, *objects: dict[str, Any]) -> None:
         """Server-side apply in this namespace."""
-        self.kubectl.apply(*({**one, "metadata": {**one["metadata"], "namespace": self.name}} for one in things))
+        self.kubectl.apply(*({**one, "metadata": {**one["metadata"], "namespace": self.name}} for one in objects))
 
     def text(self, *words: str, stdin: str | None = None) -> str:
         """Run kubectl with this namespace and return what it prints."""
@@ -47,7 +47,7 @@ class Namespace:
     def until_available(self, deployment: str) -> None:
         """Wait until all replicas of a Deployment's newest generation are available."""
         self.until(
-            lambda seen: any(_available(one) for one in seen.values()),
+            lambda deployments: any(_available(one) for one in deployments.values()),
             "deployments",
             f"--field-selector=metadata.name={deployment}",
             expected=f"Deployment {deployment} is available",
@@ -70,11 +70,11 @@ class Namespace:
 
 
 def _available(deployment: dict[str, Any]) -> bool:
-    status, wanted = deployment.get("status", {}), deployment["spec"]["replicas"]
+    status, desired = deployment.get("status", {}), deployment["spec"]["replicas"]
     return bool(
         status.get("observedGeneration") == deployment["metadata"]["generation"]
-        and status.get("updatedReplicas", 0) == status.get("replicas", 0) == wanted
-        and status.get("availableReplicas", 0) == wanted
+        and status.get("updatedReplicas", 0) == status.get("replicas", 0) == desired
+        and status.get("availableReplicas", 0) == desired
     )
 
 

@@ -341,7 +341,7 @@ def test_unheld_lease_permits_nobody(installed: installer.Helm, pods: tuple[Pod,
     nobody = Pod(installed.kubectl, "", "", tmp_path)
     hold(installed, "")
     until(lambda: all(one.applies() for one in (*pods, nobody)), "none of them may")
-    assert f"a token of no pod does not hold Lease {NAME}: nobody does" in nobody.applies()
+    assert f"a token without a pod does not hold Lease {NAME}: nobody does" in nobody.applies()
 
 
 def test_without_a_lease_other_users_can_still_write(installed: installer.Helm, pods: tuple[Pod, Pod]) -> None:

@@ -12,8 +12,8 @@ ETCD, APISERVER = binaries.CONTROL_PLANE[:2]
 
 def test_every_program_has_its_module_tool_and_none_is_missing() -> None:
     for name in {binary.module for binary in binaries.ALL}:
-        wanted = sorted(binary.package for binary in binaries.ALL if binary.module == name)
-        assert sorted(program_builder.module(name).tools()) == wanted
+        packages = sorted(binary.package for binary in binaries.ALL if binary.module == name)
+        assert sorted(program_builder.module(name).tools()) == packages
 
 
 def test_versions_come_from_the_module() -> None:

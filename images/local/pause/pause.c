@@ -1,4 +1,4 @@
-/* Process 1 of a pod: keeps its namespaces, reaps the orphans of its containers, ends when told to. */
+/* Process 1 of a pod: keeps its namespaces, reaps orphans of its containers, ends on SIGINT and SIGTERM. */
 #define _POSIX_C_SOURCE 200809L
 #include <signal.h>
 #include <stddef.h>
@@ -10,13 +10,13 @@ int main(void) {
     sigaddset(&awaited, SIGCHLD);
     sigaddset(&awaited, SIGINT);
     sigaddset(&awaited, SIGTERM);
-    /* Blocked and waited for, not handled: nothing can arrive between two waits and be lost. */
+    /* Blocked and waited for, not handled: no signal that arrives between two waits is lost. */
     sigprocmask(SIG_BLOCK, &awaited, NULL);
     for (;;) {
-        int told = 0;
-        if (sigwait(&awaited, &told) != 0)
+        int received = 0;
+        if (sigwait(&awaited, &received) != 0)
             return 1;
-        if (told != SIGCHLD)
+        if (received != SIGCHLD)
             return 0;
         while (waitpid(-1, NULL, WNOHANG) > 0)
             ;

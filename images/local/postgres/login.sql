@@ -1,6 +1,6 @@
--- The login, its database and pg_partman, as the Secret says: run at every start, before anybody can connect.
+-- The Secret's login, its database and pg_partman; run at every start, before clients can connect.
 \set ON_ERROR_STOP on
--- A statement that fails must not bring a password into the log.
+-- A failing statement must not put the password into the log.
 SET log_min_error_statement = panic;
 SET log_statement = none;
 SET client_min_messages = warning;

@@ -26,10 +26,10 @@ def hierarchies() -> list[Path]:
     return found
 
 
-def make_control_groups(at: paths.Paths) -> None:
+def make_control_groups(folders: paths.Paths) -> None:
     """Create the cluster's cgroup in every hierarchy; the kubelet requires its root to exist."""
     for hierarchy in hierarchies():
-        group = hierarchy / at.cgroup().strip("/")
+        group = hierarchy / folders.cgroup().strip("/")
         group.mkdir(exist_ok=True)
         for parent in (hierarchy, group):
             control = parent / "cgroup.subtree_control"
@@ -40,16 +40,16 @@ def make_control_groups(at: paths.Paths) -> None:
                         control.write_text(f"+{controller}")
 
 
-def remove_control_groups(at: paths.Paths, *, deadline: float = 10.0) -> None:
+def remove_control_groups(folders: paths.Paths, *, deadline: float = 10.0) -> None:
     """Remove the cluster's cgroups, leaves first.
 
     Args:
-        at: The cluster's paths.
+        folders: The cluster's paths.
         deadline: Seconds; processes that were just killed keep their cgroup busy for a moment.
     """
     ends = time.monotonic() + deadline
     for hierarchy in hierarchies():
-        for group in _leaves_first(hierarchy / at.cgroup().strip("/")):
+        for group in _leaves_first(hierarchy / folders.cgroup().strip("/")):
             while True:
                 try:
                     group.rmdir()
@@ -68,17 +68,17 @@ def _leaves_first(group: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def remove_leftovers(at: paths.Paths) -> None:
+def remove_leftovers(folders: paths.Paths) -> None:
     """Remove what the next start of the cluster must not find: cgroups, and the kubelet's and CNI's state."""
-    remove_control_groups(at)
+    remove_control_groups(folders)
     # The pods' folders: their mounts ended with the namespace, and the next kubelet creates them again.
-    for folder in (at.var / "lib/kubelet", at.var / "lib/cni", at.var / "tmp"):
+    for folder in (folders.var / "lib/kubelet", folders.var / "lib/cni", folders.var / "tmp"):
         if folder.exists():
             shutil.rmtree(folder)
 
 
-def purge(at: paths.Paths) -> None:
+def purge(folders: paths.Paths) -> None:
     """Delete the cluster's state and volumes. The cache stays: all clusters share it."""
-    for folder in (at.state, at.volumes):
+    for folder in (folders.state, folders.volumes):
         if folder.exists():
             shutil.rmtree(folder)

@@ -49,7 +49,7 @@ class Descriptors:
 
 def of(  # one list, read top to bottom
     chosen: settings.Settings,
-    at: paths.Paths,
+    folders: paths.Paths,
     programs: Mapping[str, Path],
     given: Descriptors,
     python: str,
@@ -58,13 +58,13 @@ def of(  # one list, read top to bottom
 
     Args:
         chosen: The cluster's settings.
-        at: Its paths.
+        folders: Its paths.
         programs: Program name → path.
         given: The inherited file descriptors.
         python: The Python interpreter, for the volume pool.
     """
-    pki = at.state / "pki"
-    config = at.state / "configs"
+    pki = folders.state / "pki"
+    config = folders.state / "configs"
 
     def kubeconfig(identity: str) -> str:
         return str(config / f"{identity}.kubeconfig")
@@ -134,7 +134,7 @@ def of(  # one list, read top to bottom
                 # Otherwise exec and logs resolve the node's name by DNS.
                 "--kubelet-preferred-address-types=InternalIP",
                 f"--audit-policy-file={config / 'audit-policy.json'}",
-                f"--audit-log-path={at.logs / 'audit.log'}",
+                f"--audit-log-path={folders.logs / 'audit.log'}",
                 "--audit-log-maxsize=100",
                 "--audit-log-maxbackup=3",
                 "--allow-privileged=false",

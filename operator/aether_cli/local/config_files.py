@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from aether_cli.local import paths, settings
 
 
-def write(at: paths.Paths, chosen: settings.Settings, *, port: int, images: Mapping[str, str]) -> None:
+def write(folders: paths.Paths, chosen: settings.Settings, *, port: int, images: Mapping[str, str]) -> None:
     """Write certificates and configuration: new certificates at every start, by CAs that are kept.
 
     Args:
-        at: The cluster's paths.
+        folders: The cluster's paths.
         chosen: The cluster's settings.
         port: The API server's port on the machine, for the exported kubeconfig.
         images: Image name → reference.
     """
-    for folder in (at.state / "pki", at.state / "configs", at.logs, at.var, at.volumes):
+    for folder in (folders.state / "pki", folders.state / "configs", folders.logs, folders.var, folders.volumes):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     now = datetime.datetime.now(datetime.UTC)
-    pki = at.state / "pki"
+    pki = folders.state / "pki"
     cas = {
         "ca": _kept_pair(pki, "ca", lambda: certificates.new_ca("aether", now=now)),
         "etcd-ca": _kept_pair(pki, "etcd-ca", lambda: certificates.new_ca("aether-etcd", now=now)),
@@ -39,7 +39,9 @@ def write(at: paths.Paths, chosen: settings.Settings, *, port: int, images: Mapp
         pair = certificates.issue(identity, cas["etcd-ca" if identity.etcd_ca else "ca"], now=now)
         _write_pair(pki, name, pair)
         if name == "admin":
-            _write_private(at.kubeconfig, configs.exported_kubeconfig(at.name, port, cas["ca"].certificate, pair))
+            _write_private(
+                folders.kubeconfig, configs.exported_kubeconfig(folders.name, port, cas["ca"].certificate, pair)
+            )
     texts = {
         **{
             f"{name}.kubeconfig": configs.component_kubeconfig(pki, name)
@@ -51,14 +53,14 @@ def write(at: paths.Paths, chosen: settings.Settings, *, port: int, images: Mapp
         "first-objects.json": json.dumps(
             {"apiVersion": "v1", "kind": "List", "items": manifests.initial_objects(chosen)}
         ),
-        "kubelet.json": configs.kubelet(pki, at.cgroup()),
-        "kube-proxy.json": configs.kube_proxy(at.state / "configs" / "kube-proxy.kubeconfig"),
+        "kubelet.json": configs.kubelet(pki, folders.cgroup()),
+        "kube-proxy.json": configs.kube_proxy(folders.state / "configs" / "kube-proxy.kubeconfig"),
         "containerd.toml": configs.containerd(images.get("pause", "")),
-        "Corefile": configs.corefile(at.state / "configs" / "coredns.kubeconfig", egress=chosen.egress),
+        "Corefile": configs.corefile(folders.state / "configs" / "coredns.kubeconfig", egress=chosen.egress),
     }
     for name, text in texts.items():
-        _write_private(at.state / "configs" / name, text)
-    for log in at.logs.glob("*.log"):
+        _write_private(folders.state / "configs" / name, text)
+    for log in folders.logs.glob("*.log"):
         if not log.name.startswith("audit"):  # the API server rotates its audit log itself
             log.replace(log.with_suffix(".log.1"))
 

@@ -37,12 +37,15 @@ class BuiltImage:
 
 
 def build(
-    at: paths.Paths, source: Path, reporter: progress.Reporter, catalogue: Sequence[images.Image] = images.CATALOGUE
+    folders: paths.Paths,
+    source: Path,
+    reporter: progress.Reporter,
+    catalogue: Sequence[images.Image] = images.CATALOGUE,
 ) -> list[BuiltImage]:
     """Build the archive of every image that has none for its current key.
 
     Args:
-        at: The cluster's paths: archives and the builder's store are in the cache.
+        folders: The cluster's paths: archives and the builder's store are in the cache.
         source: The folder images/.
         reporter: Shows the progress.
         catalogue: The images, base images first.
@@ -50,9 +53,9 @@ def build(
     Raises:
         ProgramFailed: A build failed; the cause names the image.
     """
-    docker, scratch = preflight.docker_engine(), at.images / ".half"
+    docker, scratch = preflight.docker_engine(), folders.images / ".half"
     ca_bundle = CA_BUNDLE if CA_BUNDLE.exists() else None
-    buildah = images.Buildah(store=at.cache / "buildah", scratch=scratch, ca_bundle=ca_bundle)
+    buildah = images.Buildah(store=folders.cache / "buildah", scratch=scratch, ca_bundle=ca_bundle)
     contexts = {image.name: build_context(source, image) for image in catalogue}
     builder = _Builder(
         contexts=contexts,
@@ -61,11 +64,11 @@ def build(
         catalogue={image.name: image for image in catalogue},
         references=images.references(catalogue, contexts, docker=docker),
     )
-    archives = {image.name: at.images / images.archive(builder.references[image.name]) for image in catalogue}
+    archives = {image.name: folders.images / images.archive(builder.references[image.name]) for image in catalogue}
     took: dict[str, float] = {}
     if not all(archive.exists() for archive in archives.values()):
-        at.images.mkdir(parents=True, exist_ok=True)
-        with _locked(at.images / ".lock"), builder.opened(reporter):
+        folders.images.mkdir(parents=True, exist_ok=True)
+        with _locked(folders.images / ".lock"), builder.opened(reporter):
             for name, archive in archives.items():
                 # Checked again under the lock: another run may have built it meanwhile.
                 if not archive.exists():

@@ -51,24 +51,24 @@ class LocalState:
         return asdict(self)
 
 
-def read_state(at: paths.Paths, *, now: float) -> LocalState:
+def read_state(folders: paths.Paths, *, now: float) -> LocalState:
     """Read the state of a cluster. Needs no root for a cluster of the same user.
 
     Args:
-        at: The cluster's paths.
+        folders: The cluster's paths.
         now: Seconds since the epoch.
     """
-    process = supervisor_process.find(at)
+    process = supervisor_process.find(folders)
     states: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError):
-        states = json.loads((at.state / "components.json").read_text())
+        states = json.loads((folders.state / "components.json").read_text())
     running = process is not None and process.ready
     return LocalState(
-        name=at.name,
+        name=folders.name,
         running=running,
         profile=str(process.settings.profile) if process else "",
         server=f"https://127.0.0.1:{process.port}" if process else "",
-        kubeconfig=str(at.kubeconfig) if process else "",
+        kubeconfig=str(folders.kubeconfig) if process else "",
         egress=bool(process and process.settings.egress),
         uptime_seconds=now - process.started if process else 0.0,
         memory_bytes=memory(process.pid) if process else 0,

@@ -60,7 +60,7 @@ def open_port(port: int) -> socket.socket | None:
 
 def inspect(
     chosen: Settings,
-    at: paths.Paths,
+    folders: paths.Paths,
     required: Sequence[binaries.Binary],
     env: Mapping[str, str],
     *,
@@ -70,7 +70,7 @@ def inspect(
 
     Args:
         chosen: The cluster's settings.
-        at: Its paths.
+        folders: Its paths.
         required: The programs that it needs.
         env: The environment.
         port_taken: Whether another process uses the port.
@@ -78,20 +78,21 @@ def inspect(
     docker = docker_engine() if chosen.has_node else False
     programs = requirements.required_programs(chosen, docker=docker)
     assets = [Path(given)] if (given := env.get("KUBEBUILDER_ASSETS", "")) else []
-    to_build = tuple(program_builder.missing(required, at.cache, env))
+    to_build = tuple(program_builder.missing(required, folders.cache, env))
     return requirements.Machine(
         root=os.geteuid() == 0,
         namespaces=_makes_namespaces(),
         programs=frozenset(name for name in programs if shutil.which(name)),
         memory=_available_memory(),
-        disk=min(_free(folder) for folder in (at.cache, at.state, at.volumes)),
+        disk=min(_free(folder) for folder in (folders.cache, folders.state, folders.volumes)),
         go=program_builder.toolchain()[1] if to_build else "",
         to_build=to_build,
         docker=docker,
         filesystems=frozenset(line.split()[-1] for line in Path("/proc/filesystems").read_text().splitlines()),
         port_taken=port_taken,
         folders=tuple(
-            folder.resolve() for folder in (at.cache, at.state, at.volumes, Path(sys.prefix), Path(__file__), *assets)
+            folder.resolve()
+            for folder in (folders.cache, folders.state, folders.volumes, Path(sys.prefix), Path(__file__), *assets)
         ),
         has_repository=repository() is not None,
     )

@@ -81,7 +81,7 @@ def required_binaries(chosen: settings.Settings) -> Sequence[binaries.Binary]:
 
 
 def up(
-    at: paths.Paths, chosen: settings.Settings, reporter: progress.Reporter, env: Mapping[str, str] = os.environ
+    folders: paths.Paths, chosen: settings.Settings, reporter: progress.Reporter, env: Mapping[str, str] = os.environ
 ) -> Cluster:
     """Start a cluster, or find it running, and wait until it is ready.
 
@@ -93,30 +93,30 @@ def up(
     began = time.monotonic()
     required = required_binaries(chosen)
     with contextlib.ExitStack() as stack:
-        checked = supervisor_process.find(at) is None and not supervisor_process.busy(at)
+        checked = supervisor_process.find(folders) is None and not supervisor_process.busy(folders)
         if checked:
-            _check(at, chosen, required, env, reporter)
-        stack.enter_context(supervisor_process.exclusive(at, reporter))
-        process = _running_process(at)
+            _check(folders, chosen, required, env, reporter)
+        stack.enter_context(supervisor_process.exclusive(folders, reporter))
+        process = _running_process(folders)
         listening = None
         if process is not None:
             _require_same(process, chosen)
         else:
             if not checked:  # the cluster was running, or being started, a moment ago
-                _check(at, chosen, required, env, reporter)
+                _check(folders, chosen, required, env, reporter)
             listening = preflight.open_port(chosen.port)
             if listening is None:
                 raise problems.NotPossibleHere(f"port: 127.0.0.1:{chosen.port} is in use")
             stack.enter_context(listening)
         started = process is None
-        programs = program_builder.ensure(required, at.cache, env, reporter)
-        built = _build_images(at, chosen, reporter)
+        programs = program_builder.ensure(required, folders.cache, env, reporter)
+        built = _build_images(folders, chosen, reporter)
         if process is None and listening is not None:
-            process = _start(at, chosen, programs, built, listening, reporter)
+            process = _start(folders, chosen, programs, built, listening, reporter)
         if process is None:
-            raise problems.NotRunning(f"cluster {at.name} ended")
+            raise problems.NotRunning(f"cluster {folders.name} ended")
         kubectl = kubectl_client.Kubectl(
-            program=programs["kubectl"], kubeconfig=at.kubeconfig, cache=at.state / "kubectl"
+            program=programs["kubectl"], kubeconfig=folders.kubeconfig, cache=folders.state / "kubectl"
         )
         if not started:  # its API server may just be restarting
             kubectl.until(bool, "namespaces", deadline=API_DEADLINE, expected="the API server responds")
@@ -124,17 +124,17 @@ def up(
             _load(process, [one for one in built if chosen.platforms or one.name in images.BARE], reporter)
             with reporter.step("node") as step:
                 kubectl.until(
-                    lambda seen: any(_ready_since(node, process.started) for node in seen.values()),
+                    lambda nodes: any(_ready_since(node, process.started) for node in nodes.values()),
                     "nodes",
                     deadline=NODE_DEADLINE,
                     expected="the node is Ready",
                 )
                 step.result("Ready")
     return Cluster(
-        name=at.name,
+        name=folders.name,
         profile=str(chosen.profile),
         server=f"https://127.0.0.1:{process.port}",
-        kubeconfig=at.kubeconfig,
+        kubeconfig=folders.kubeconfig,
         kubectl=kubectl,
         programs=programs,
         images={one.name: one.reference for one in built},
@@ -144,7 +144,7 @@ def up(
 
 
 def build(
-    at: paths.Paths, reporter: progress.Reporter, env: Mapping[str, str] = os.environ
+    folders: paths.Paths, reporter: progress.Reporter, env: Mapping[str, str] = os.environ
 ) -> list[image_builder.BuiltImage]:
     """Build all programs and images into the cache; start nothing.
 
@@ -152,13 +152,13 @@ def build(
         NotPossibleHere: The machine does not meet a requirement; nothing was changed.
     """
     chosen = settings.Settings()
-    preflight.require(preflight.inspect(chosen, at, binaries.ALL, env, port_taken=False), chosen)
-    program_builder.ensure(binaries.ALL, at.cache, env, reporter)
-    return _build_images(at, chosen, reporter)
+    preflight.require(preflight.inspect(chosen, folders, binaries.ALL, env, port_taken=False), chosen)
+    program_builder.ensure(binaries.ALL, folders.cache, env, reporter)
+    return _build_images(folders, chosen, reporter)
 
 
 def _check(
-    at: paths.Paths,
+    folders: paths.Paths,
     chosen: settings.Settings,
     required: Sequence[binaries.Binary],
     env: Mapping[str, str],
@@ -169,17 +169,17 @@ def _check(
         # The port may be in use by this same cluster, if another `up` is starting it: then this `up` waits for that.
         taken = (
             preflight.port_in_use(chosen.port)
-            and not supervisor_process.busy(at)
-            and supervisor_process.find(at) is None
+            and not supervisor_process.busy(folders)
+            and supervisor_process.find(folders) is None
         )
-        machine = preflight.inspect(chosen, at, required, env, port_taken=taken)
+        machine = preflight.inspect(chosen, folders, required, env, port_taken=taken)
         preflight.require(machine, chosen)
         step.result(f"{machine.memory / 1e9:.1f} GB of memory and {machine.disk / 1e9:.0f} GB of disk are free")
 
 
-def _running_process(at: paths.Paths) -> supervisor_process.SupervisorProcess | None:
+def _running_process(folders: paths.Paths) -> supervisor_process.SupervisorProcess | None:
     """The process of the cluster, if it is running; one whose `up` was killed half-way is stopped first."""
-    process = supervisor_process.find(at)
+    process = supervisor_process.find(folders)
     if process is not None and not process.ready:
         supervisor_process.stop(process, gently=False, deadline=0)
         process = None
@@ -197,16 +197,16 @@ def _require_same(process: supervisor_process.SupervisorProcess, chosen: setting
 
 
 def _build_images(
-    at: paths.Paths, chosen: settings.Settings, reporter: progress.Reporter
+    folders: paths.Paths, chosen: settings.Settings, reporter: progress.Reporter
 ) -> list[image_builder.BuiltImage]:
     source = preflight.repository()
     if not chosen.has_node or source is None:
         return []
-    return image_builder.build(at, source / "images", reporter)
+    return image_builder.build(folders, source / "images", reporter)
 
 
 def _start(  # noqa: PLR0913 - the parts of a cluster
-    at: paths.Paths,
+    folders: paths.Paths,
     chosen: settings.Settings,
     programs: Mapping[str, Path],
     built: Sequence[image_builder.BuiltImage],
@@ -214,25 +214,25 @@ def _start(  # noqa: PLR0913 - the parts of a cluster
     reporter: progress.Reporter,
 ) -> supervisor_process.SupervisorProcess:
     with reporter.step("control plane" if not chosen.has_node else "cluster") as step:
-        at.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = supervisor_process.lock(at)
+        folders.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = supervisor_process.lock(folders)
         try:
-            (at.state / "holder.json").unlink(missing_ok=True)  # the record of a cluster that was killed
-            cleanup.remove_leftovers(at)
+            (folders.state / "holder.json").unlink(missing_ok=True)  # the record of a cluster that was killed
+            cleanup.remove_leftovers(folders)
             port = int(listening.getsockname()[1])
-            config_files.write(at, chosen, port=port, images={one.name: one.reference for one in built})
+            config_files.write(folders, chosen, port=port, images={one.name: one.reference for one in built})
             if chosen.has_node:
-                cleanup.make_control_groups(at)
-            process = _launch(at, chosen, programs, listening, lock, step)
+                cleanup.make_control_groups(folders)
+            process = _launch(folders, chosen, programs, listening, lock, step)
         finally:
             os.close(lock)  # the supervisor inherited a descriptor of it
-        supervisor_process.mark_ready(at)
+        supervisor_process.mark_ready(folders)
         step.result(f"API on https://127.0.0.1:{port}")
         return process
 
 
 def _launch(  # noqa: PLR0913 - what the supervisor needs
-    at: paths.Paths,
+    folders: paths.Paths,
     chosen: settings.Settings,
     programs: Mapping[str, Path],
     listening: socket.socket,
@@ -244,13 +244,13 @@ def _launch(  # noqa: PLR0913 - what the supervisor needs
     if chosen.egress:  # only then the supervisor gets a descriptor of the machine's network namespace
         given["outer_network"] = os.open("/proc/self/ns/net", os.O_RDONLY)
     launch_request = {
-        "paths": at.record(),
+        "paths": folders.record(),
         "settings": chosen.record(),
         "programs": {name: str(path) for name, path in programs.items()},
         "resolver": _resolver(),
         **given,
     }
-    log = os.open(at.logs / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    log = os.open(folders.logs / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         unshare = subprocess.Popen(
             [
@@ -266,7 +266,7 @@ def _launch(  # noqa: PLR0913 - what the supervisor needs
             start_new_session=True,
         )  # fmt: skip
         supervisor_process.write_record(
-            at,
+            folders,
             pid=unshare.pid,
             settings=chosen.record(),
             port=int(listening.getsockname()[1]),
@@ -277,7 +277,7 @@ def _launch(  # noqa: PLR0913 - what the supervisor needs
         for descriptor in (report, log, *([given["outer_network"]] if chosen.egress else [])):
             os.close(descriptor)
     try:
-        _wait_for_supervisor(reading, at, step)
+        _wait_for_supervisor(reading, folders, step)
     except BaseException:
         unshare.kill()
         unshare.wait()
@@ -286,9 +286,9 @@ def _launch(  # noqa: PLR0913 - what the supervisor needs
         if not chosen.owned:
             os.close(reading)  # an owned cluster ends when this end of the pipe is closed
     unshare.returncode = 0  # it outlives this process: suppresses the warning about a child that was not waited for
-    process = supervisor_process.find(at)
+    process = supervisor_process.find(folders)
     if process is None:
-        raise problems.NotReady(f"cluster {at.name} ended right after its start", remedy=f"Logs: {at.logs}")
+        raise problems.NotReady(f"cluster {folders.name} ended right after its start", remedy=f"Logs: {folders.logs}")
     return process
 
 
@@ -298,7 +298,7 @@ def _environment() -> dict[str, str]:
     return {**kept, "PYTHONSAFEPATH": "1", "KUBECACHEDIR": "/run/aether/kubectl"}
 
 
-def _wait_for_supervisor(reading: int, at: paths.Paths, step: progress.Step) -> None:
+def _wait_for_supervisor(reading: int, folders: paths.Paths, step: progress.Step) -> None:
     """Read the supervisor's events until all components are ready.
 
     Raises:
@@ -311,12 +311,12 @@ def _wait_for_supervisor(reading: int, at: paths.Paths, step: progress.Step) -> 
         if left <= 0 or not select.select([reading], [], [], left)[0]:
             late = sorted(known - ready)
             raise problems.NotReady(
-                f"not ready within {START_DEADLINE:g} s: {', '.join(late)}", remedy=last or f"Logs: {at.logs}"
+                f"not ready within {START_DEADLINE:g} s: {', '.join(late)}", remedy=last or f"Logs: {folders.logs}"
             )
         data = os.read(reading, 65536)
         if not data:
-            cause = processes.last_line((at.logs / "supervisor.log").read_text())
-            raise problems.NotReady(last or f"the supervisor ended: {cause}", remedy=f"Logs: {at.logs}")
+            cause = processes.last_line((folders.logs / "supervisor.log").read_text())
+            raise problems.NotReady(last or f"the supervisor ended: {cause}", remedy=f"Logs: {folders.logs}")
         *lines, text = (text + data.decode()).split("\n")
         for line in lines:
             event = json.loads(line)
@@ -381,32 +381,32 @@ def _load(
     )
 
 
-def down(at: paths.Paths, reporter: progress.Reporter, *, purge: bool = False) -> bool:
+def down(folders: paths.Paths, reporter: progress.Reporter, *, purge: bool = False) -> bool:
     """Stop a cluster and remove everything of it from the machine but its files.
 
     Args:
-        at: The cluster's paths.
+        folders: The cluster's paths.
         reporter: Shows the progress.
         purge: Whether to delete the files, too: the cluster's state and its volumes.
 
     Returns:
         Whether the cluster was running.
     """
-    if not at.state.exists() and not (purge and at.volumes.exists()):
+    if not folders.state.exists() and not (purge and folders.volumes.exists()):
         return False
-    with supervisor_process.exclusive(at, reporter):
-        process = supervisor_process.find(at)
+    with supervisor_process.exclusive(folders, reporter):
+        process = supervisor_process.find(folders)
         if process is not None:
             with reporter.step("stop") as step:
                 supervisor_process.stop(process, gently=process.ready, deadline=30)
                 step.result("all its processes have ended")
-        if at.state.exists():
-            lock = supervisor_process.lock(at)  # the cluster has ended, even one whose record was not written yet
-            (at.state / "holder.json").unlink(missing_ok=True)
-            cleanup.remove_leftovers(at)
+        if folders.state.exists():
+            lock = supervisor_process.lock(folders)  # the cluster has ended, even one whose record was not written yet
+            (folders.state / "holder.json").unlink(missing_ok=True)
+            cleanup.remove_leftovers(folders)
             os.close(lock)
         if purge:
             with reporter.step("purge") as step:
-                cleanup.purge(at)
+                cleanup.purge(folders)
                 step.result("state and volumes removed")
     return process is not None

@@ -94,8 +94,10 @@ class _Supervised:
 class Supervisor:
     """Runs the components. One thread; it wakes up for signals, for probes and for restarts that are due."""
 
-    def __init__(self, at: paths.Paths, listed: tuple[components.Component, ...], report: int, *, owned: bool) -> None:
-        self._at = at
+    def __init__(
+        self, folders: paths.Paths, listed: tuple[components.Component, ...], report: int, *, owned: bool
+    ) -> None:
+        self._folders = folders
         self._owned = owned
         self._up = False
         self._probed_all = time.monotonic()
@@ -103,7 +105,7 @@ class Supervisor:
         self._report: int | None = report
         self._launcher = select.poll()
         self._launcher.register(report, select.POLLERR)
-        self._tls = ssl.create_default_context(cafile=str(at.state / "pki" / "ca.crt"))
+        self._tls = ssl.create_default_context(cafile=str(folders.state / "pki" / "ca.crt"))
 
     def run(self) -> int:
         """Run until SIGTERM, or until the launcher ends too early.
@@ -287,7 +289,7 @@ class Supervisor:
             signal.sigtimedwait({signal.SIGCHLD}, 0.1)
 
     def _log(self, name: str) -> Path:
-        return self._at.logs / f"{name}.log"
+        return self._folders.logs / f"{name}.log"
 
     def _tail(self, name: str) -> str:
         with contextlib.suppress(OSError), self._log(name).open("rb") as log:
@@ -303,14 +305,14 @@ class Supervisor:
 
     def _record(self) -> None:
         whole = {name: entry.record() for name, entry in self._supervised.items()}
-        half = self._at.state / ".components.half"
+        half = self._folders.state / ".components.half"
         with contextlib.suppress(OSError):  # a full disk, as in _note
             half.write_text(json.dumps(whole))
-            half.replace(self._at.state / "components.json")
+            half.replace(self._folders.state / "components.json")
 
     def _rotate(self) -> None:
         """Copy logs that exceed LOG_LIMIT to `.log.1` and truncate them; writers append, so they need no signal."""
-        for log in self._at.logs.glob("*.log"):
+        for log in self._folders.logs.glob("*.log"):
             with contextlib.suppress(OSError):  # a full disk, as in _note
                 if log.stat().st_size > LOG_LIMIT and not log.name.startswith("audit"):
                     shutil.copyfile(log, log.with_suffix(".log.1"))
@@ -369,21 +371,21 @@ def _handles_sigterm(pid: int) -> bool:
     return False
 
 
-def prepare(at: paths.Paths, resolver: str, *, durable: bool) -> None:
+def prepare(folders: paths.Paths, resolver: str, *, durable: bool) -> None:
     """Prepare the namespaces: separate /run and /var, a network, and masks over the machine-wide sysctls.
 
     Args:
-        at: The cluster's paths.
+        folders: The cluster's paths.
         resolver: The text of the machine's resolv.conf.
         durable: Whether /var is on disk; a tmpfs otherwise.
     """
     processes.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run"])
     if not durable:
-        processes.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", at.var])
+        processes.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", folders.var])
     for folder in ("lib/aether/volumes", "lib/cni", "log/pods", "log/containers", "tmp"):
-        (at.var / folder).mkdir(parents=True, exist_ok=True)
-    processes.run(["mount", "--bind", at.volumes, at.var / "lib/aether/volumes"])
-    processes.run(["mount", "--rbind", at.var, "/var"])
+        (folders.var / folder).mkdir(parents=True, exist_ok=True)
+    processes.run(["mount", "--bind", folders.volumes, folders.var / "lib/aether/volumes"])
+    processes.run(["mount", "--rbind", folders.var, "/var"])
     Path("/run/lock").mkdir()
     Path(configs.CNI_CONFIG).mkdir(parents=True)
     Path(configs.CNI_CONFIG, "10-aether.conflist").write_text(configs.container_network())
@@ -404,7 +406,7 @@ def prepare(at: paths.Paths, resolver: str, *, durable: bool) -> None:
 def main(arguments: list[str]) -> int:
     """`python -m aether_cli.local.supervisor JSON`: run a cluster as the launcher's request says."""
     request = json.loads(arguments[0])
-    at = paths.Paths.read(request["paths"])
+    folders = paths.Paths.read(request["paths"])
     chosen = Settings.read(request["settings"])
     # systemd's socket proxy takes descriptor 3 as its socket: move everything else away, and the socket there.
     outer = fcntl.fcntl(request["outer_network"], fcntl.F_DUPFD, 20) if chosen.egress else -1
@@ -419,11 +421,11 @@ def main(arguments: list[str]) -> int:
     os.umask(0o022)  # pods need it; the user's may be stricter
     os.environ["TMPDIR"] = "/var/tmp"  # noqa: S108 - the cluster's /var, which no other user can see
     try:
-        prepare(at, request["resolver"], durable=chosen.durable)
+        prepare(folders, request["resolver"], durable=chosen.durable)
         given = components.Descriptors(api_socket=3, outer_network=outer, cluster_lock=lock)
         programs = {name: Path(path) for name, path in request["programs"].items()}
-        listed = components.of(chosen, at, programs, given, sys.executable)
-        return Supervisor(at, listed, report, owned=chosen.owned).run()
+        listed = components.of(chosen, folders, programs, given, sys.executable)
+        return Supervisor(folders, listed, report, owned=chosen.owned).run()
     except (OSError, problems.AetherError) as fault:
         print(fault, file=sys.stderr, flush=True)  # noqa: T201 - this is supervisor.log
         with contextlib.suppress(OSError):

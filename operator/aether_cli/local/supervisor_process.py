@@ -48,16 +48,16 @@ class SupervisorProcess:
         raise problems.NotRunning("the cluster is stopping")
 
 
-def write_record(at: paths.Paths, **values: Any) -> None:
+def write_record(folders: paths.Paths, **values: Any) -> None:
     """Write the record of the running cluster's process, atomically."""
-    half = at.state / ".holder.half"
+    half = folders.state / ".holder.half"
     half.write_text(json.dumps(values))
-    half.replace(at.state / "holder.json")
+    half.replace(folders.state / "holder.json")
 
 
-def mark_ready(at: paths.Paths) -> None:
+def mark_ready(folders: paths.Paths) -> None:
     """Mark the cluster as started; until then another `up` takes it for the remains of one that was killed."""
-    write_record(at, **{**json.loads((at.state / "holder.json").read_text()), "ready": True})
+    write_record(folders, **{**json.loads((folders.state / "holder.json").read_text()), "ready": True})
 
 
 def _try_lock(path: Path, kind: int) -> int | None:
@@ -71,26 +71,26 @@ def _try_lock(path: Path, kind: int) -> int | None:
     return descriptor
 
 
-def lock(at: paths.Paths, *, deadline: float = 10.0) -> int:
+def lock(folders: paths.Paths, *, deadline: float = 10.0) -> int:
     """Take the lock that a running cluster holds; a cluster that is ending, or `find`, may have it for a moment.
 
     Raises:
         NotReady: It was not free within `deadline` seconds.
     """
     ends = time.monotonic() + deadline
-    while (descriptor := _try_lock(at.state / "holder.lock", fcntl.LOCK_EX)) is None:
+    while (descriptor := _try_lock(folders.state / "holder.lock", fcntl.LOCK_EX)) is None:
         if time.monotonic() > ends:
-            raise problems.NotReady(f"cluster {at.name} is still stopping", remedy="Run the command again.")
+            raise problems.NotReady(f"cluster {folders.name} is still stopping", remedy="Run the command again.")
         time.sleep(0.02)  # flock has no event to wait for with a deadline
     return descriptor
 
 
-def find(at: paths.Paths) -> SupervisorProcess | None:
+def find(folders: paths.Paths) -> SupervisorProcess | None:
     """The process of the cluster with these paths; None where the cluster is not running."""
-    if not _held(at.state / "holder.lock"):
+    if not _held(folders.state / "holder.lock"):
         return None
     try:
-        record = json.loads((at.state / "holder.json").read_text())
+        record = json.loads((folders.state / "holder.json").read_text())
         if not Path(f"/proc/{record['pid']}").exists():
             return None  # it was killed, and its last processes are just ending
         return SupervisorProcess(
@@ -115,20 +115,20 @@ def _held(path: Path) -> bool:
     return free is None
 
 
-def busy(at: paths.Paths) -> bool:
+def busy(folders: paths.Paths) -> bool:
     """Whether another `up` or `down` of this cluster is running."""
-    return _held(at.locks / at.name)
+    return _held(folders.locks / folders.name)
 
 
-def require(at: paths.Paths) -> SupervisorProcess:
+def require(folders: paths.Paths) -> SupervisorProcess:
     """The process of the cluster, which must be running and ready.
 
     Raises:
         NotRunning: It is not.
     """
-    process = find(at)
+    process = find(folders)
     if process is None or not process.ready:
-        raise problems.NotRunning(f"cluster {at.name} is not running", remedy="Start it: aether up")
+        raise problems.NotRunning(f"cluster {folders.name} is not running", remedy="Start it: aether up")
     return process
 
 
@@ -190,24 +190,24 @@ def wait_for_exit(watched: int | None, deadline: float) -> bool:
 
 
 @contextlib.contextmanager
-def exclusive(at: paths.Paths, reporter: progress.Reporter, *, deadline: float = 3600.0) -> Iterator[None]:
+def exclusive(folders: paths.Paths, reporter: progress.Reporter, *, deadline: float = 3600.0) -> Iterator[None]:
     """Hold the lock that lets one `up` or `down` of a cluster run at a time; reports that it waits for another.
 
     Raises:
         NotReady: Another command held it for `deadline` seconds.
     """
     # The lock file is in the cache: `down --purge` deletes the cluster's own folder while it holds the lock.
-    at.locks.mkdir(parents=True, exist_ok=True)
-    with (at.locks / at.name).open("w") as handle:
+    folders.locks.mkdir(parents=True, exist_ok=True)
+    with (folders.locks / folders.name).open("w") as handle:
         ends = time.monotonic() + deadline
-        if busy(at):
-            reporter.line(f"waiting for another command on cluster {at.name}")
+        if busy(folders):
+            reporter.line(f"waiting for another command on cluster {folders.name}")
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() > ends:
-                    raise problems.NotReady(f"another command on cluster {at.name} is still running") from None
+                    raise problems.NotReady(f"another command on cluster {folders.name} is still running") from None
                 time.sleep(0.1)  # flock has no event to wait for with a deadline
         yield
