@@ -1,7 +1,7 @@
-"""A counting proxy between a client and the API server: it numbers every write, and fails as it is told to.
+"""A counting proxy between a client and the API server: it numbers every write, and fails on request.
 
-It speaks plain HTTP on the loopback towards the client and TLS towards the API server. It does not carry what is no
-request with one answer, watches excepted: no `exec`, no `logs --follow`.
+It serves plain HTTP on the loopback, and uses TLS towards the API server. It forwards requests with one response, and
+watches; not `exec` and `logs --follow`.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ WRITING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 ONE_HOP: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "content-length"}
 )
-OWN: Final = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.USER_AGENT, hdrs.CONTENT_TYPE)
-"""Headers that aiohttp would add by itself."""
+DEFAULT_HEADERS: Final = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.USER_AGENT, hdrs.CONTENT_TYPE)
+"""Headers that aiohttp would add by default."""
 REASONS: Final[Mapping[int, str]] = {
     409: "Conflict", 410: "Expired", 422: "Invalid", 429: "TooManyRequests", 500: "InternalError",
     503: "ServiceUnavailable",
 }  # fmt: skip
-CLOSING: Final = 20.0
-"""Seconds that the end of a proxy may take."""
-PATIENCE: Final = 60.0
-LOOK: Final = 0.05
+CLOSE_TIMEOUT: Final = 20.0
+"""Seconds that a proxy may take to close."""
+TIMEOUT: Final = 60.0
+POLL_INTERVAL: Final = 0.05
 
 
 # ---- values
@@ -53,7 +53,7 @@ LOOK: Final = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What a request is about, by its path."""
+    """The object or collection that a path identifies."""
 
     group: str
     version: str
@@ -64,7 +64,7 @@ class Target:
 
 
 def target(path: str) -> Target | None:
-    """Read a path; nothing where it is not a resource's: discovery, health, OpenAPI."""
+    """Parse a path; None for discovery, health and OpenAPI."""
     parts = path.strip("/").split("/")
     if parts[0] == "api" and len(parts) > 2:
         group, version, *rest = "", *parts[1:]
@@ -73,7 +73,7 @@ def target(path: str) -> Target | None:
     else:
         return None
     namespace = ""
-    # Of a namespace itself there are only these two subresources; what else follows its name lives in it.
+    # A namespace itself has only these two subresources; anything else after its name is an object in it.
     if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in {"status", "finalize"}:
         namespace, rest = rest[1], rest[2:]
     resource, name, *sub = *rest, *([] if len(rest) > 1 else [""])
@@ -82,22 +82,22 @@ def target(path: str) -> Target | None:
     )
 
 
-def but_leases_and_events(about: Target) -> bool:
-    """What counts as a write unless a test says otherwise: not the Lease, not Events, and no question to the server."""
+def is_counted_by_default(about: Target) -> bool:
+    """What counts as a write by default: not Leases, Events, and review requests."""
     return about.resource not in {"leases", "events"} and about.group not in {
         "authentication.k8s.io", "authorization.k8s.io",
     } and about.subresource != "token"  # fmt: skip
 
 
 def status(code: int, message: str = "", *, retry_after: int | None = None) -> dict[str, Any]:
-    """What the API server answers instead of an object."""
+    """A Status, as the API server returns it instead of an object."""
     details = {"retryAfterSeconds": retry_after} if retry_after is not None else {}
     return {
         "kind": "Status",
         "apiVersion": "v1",
         "metadata": {},
         "status": "Failure",
-        "message": message or f"the proxy was told to answer {code}",
+        "message": message or f"the proxy was set to return {code}",
         "reason": REASONS[code],
         **({"details": details} if details else {}),
         "code": code,
@@ -106,7 +106,7 @@ def status(code: int, message: str = "", *, retry_after: int | None = None) -> d
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Write:
-    """One write that came by."""
+    """One write that passed the proxy."""
 
     number: int
     verb: str
@@ -114,31 +114,31 @@ class Write:
     about: Target
     user_agent: str
     sha256: str
-    """Of its body."""
+    """Of the body."""
     fault: str = ""
-    """What was done to it."""
+    """The injected fault's class name, if any."""
     forwarded: bool = False
     code: int | None = None
-    """The API server's answer, or ours where it was told one; nothing while there is none."""
+    """The API server's status code, or the injected one; None while there is no response."""
 
 
 @dataclass(frozen=True, slots=True)
 class KillBefore:
-    """Nothing is forwarded; `kill` is called, and the connection is dropped."""
+    """Do not forward the write; call `kill`, and drop the connection."""
 
     kill: Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
 class KillAfter:
-    """It is forwarded and answered; then `kill` is called, and the answer is never delivered."""
+    """Forward the write; then call `kill`, and drop the response."""
 
     kill: Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """This is answered, and nothing is forwarded; 429 and 503 ask the client to come back."""
+    """Return this status code without forwarding; 429 and 503 have a Retry-After."""
 
     code: int
     retry_after: int = 1
@@ -146,21 +146,21 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class AppliedThenSilent:
-    """It is forwarded, and the answer never comes: until the client gives up, or for so many seconds."""
+    """Forward the write and withhold the response until the client gives up, for at most so many seconds."""
 
-    longest: float = PATIENCE
+    longest: float = TIMEOUT
 
 
 @dataclass(frozen=True, slots=True)
 class Hang:
-    """Nothing is forwarded, and no answer ever comes: until the client gives up, or for so many seconds."""
+    """Do not forward, and do not respond until the client gives up, for at most so many seconds."""
 
-    longest: float = PATIENCE
+    longest: float = TIMEOUT
 
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """The connection is cut, and nothing is forwarded."""
+    """Reset the connection without forwarding."""
 
 
 Fault = KillBefore | KillAfter | Answer | AppliedThenSilent | Hang | Reset
@@ -180,8 +180,8 @@ class _Watch:
 
 
 @dataclass(slots=True, frozen=True)
-class _Asked:
-    """How a list or an object was asked for, so that it can be asked for again."""
+class _Request:
+    """How a list or an object was requested, so that the request can be repeated."""
 
     url: yarl.URL
     headers: CIMultiDict[str]
@@ -189,7 +189,7 @@ class _Asked:
 
 @dataclass(slots=True, kw_only=True)
 class Proxy:
-    """The proxy. Every method may be called from any thread but its own."""
+    """The proxy. Its public methods may be called from any thread but the proxy's."""
 
     cluster: Cluster
     counts: Callable[[Target], bool]
@@ -201,53 +201,53 @@ class Proxy:
     _plan: dict[int, Fault] = field(default_factory=dict)
     _reads: Counter[str] = field(default_factory=Counter)
     _watched: Counter[str] = field(default_factory=Counter)
-    _broken: list[BaseException] = field(default_factory=list)
-    # What follows belongs to the loop's thread.
+    _errors: list[BaseException] = field(default_factory=list)
+    # The following are used on the loop's thread only.
     _watches: set[_Watch] = field(default_factory=set)
     _stall_new: bool = False
     _swallow_new: bool = False
     _swallowed: int = 0
-    _lists: dict[tuple[str, ...], _Asked] = field(default_factory=dict)
-    _objects: dict[tuple[str, ...], _Asked] = field(default_factory=dict)
+    _lists: dict[tuple[str, ...], _Request] = field(default_factory=dict)
+    _objects: dict[tuple[str, ...], _Request] = field(default_factory=dict)
     _old: dict[tuple[str, ...], tuple[int, bytes, str]] = field(default_factory=dict)
     _serve_old: bool = False
     _forwarding: set[asyncio.Task[tuple[int, CIMultiDict[str], bytes]]] = field(default_factory=set)
-    _as_admin: aiohttp.ClientSession | None = None
-    _as_said: aiohttp.ClientSession | None = None
+    _admin_session: aiohttp.ClientSession | None = None
+    _token_session: aiohttp.ClientSession | None = None
 
-    # ---- what it saw
+    # ---- what it recorded
 
     @property
     def url(self) -> str:
-        """Where clients reach it."""
+        """The address for clients."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def writes(self) -> tuple[Write, ...]:
-        """Every counted write since the last `reset`, in the order in which they came."""
+        """Every counted write since the last `reset`, in order of arrival."""
         with self._changed:
             return tuple(self._journal)
 
     @property
     def reads(self) -> Counter[str]:
-        """GETs that were no watches, by path."""
+        """GETs except watches, by path."""
         with self._changed:
             return Counter(self._reads)
 
     @property
     def watched(self) -> Counter[str]:
-        """Watches that were begun, by path."""
+        """Watches that were started, by path."""
         with self._changed:
             return Counter(self._watched)
 
     @property
     def watching(self) -> int:
-        """Watches that are open now."""
-        return self._there(lambda: len(self._watches))
+        """The number of open watches."""
+        return self._on_loop(lambda: len(self._watches))
 
     @property
     def swallowed(self) -> int:
-        """Events of watches that were thrown away."""
+        """The number of watch events that were discarded."""
         with self._changed:
             return self._swallowed
 
@@ -257,20 +257,20 @@ class Proxy:
         with self._changed:
             return dict(self._plan)
 
-    def until(self, holds: Callable[[Proxy], bool], expected: str, deadline: float = PATIENCE) -> None:
-        """Wait until something holds, judged after every request and now and then."""
+    def until(self, holds: Callable[[Proxy], bool], expected: str, deadline: float = TIMEOUT) -> None:
+        """Wait until a condition holds; it is evaluated after every request and at intervals."""
         ends = time.monotonic() + deadline
         while not holds(self):
             assert time.monotonic() < ends, f"{expected}: not within {deadline:g} s; seen: {self.writes[-20:]}"
-            with self._changed:  # not while it judges: the loop's thread must go on meanwhile
-                self._changed.wait(LOOK)
+            with self._changed:  # not during `holds`: the loop's thread must continue meanwhile
+                self._changed.wait(POLL_INTERVAL)
 
-    # ---- what it is told
+    # ---- what tests request
 
     def kubeconfig(self, path: Path, token: str = "") -> Path:
-        """Write a file for a client: without a token it is the cluster's admin.
+        """Write a client's kubeconfig: without a token the client is the cluster's admin.
 
-        kubectl sends no token over plain HTTP, so with kubectl it is the admin always.
+        kubectl sends no token over plain HTTP, so kubectl is always the admin.
         """
         user = {"token": token} if token else {}
         config = {
@@ -286,62 +286,62 @@ class Proxy:
         return path
 
     def reset(self) -> None:
-        """Count from 1 again, and forget the plan."""
+        """Count from 1 again, and drop planned faults."""
         with self._changed:
             self._journal, self._plan = [], {}
             self._reads.clear()
             self._watched.clear()
 
     def at(self, number: int, fault: Fault) -> None:
-        """At this write, counted since the last `reset`, let this happen, once."""
+        """Plan a fault, once, for the write with this number since the last `reset`."""
         with self._changed:
-            assert number > len(self._journal), f"write {number} has come by already"
+            assert number > len(self._journal), f"write {number} has passed already"
             self._plan[number] = fault
 
     def cut_watches(self) -> int:
-        """Cut every open watch; returns how many."""
-        return self._there(self._cut)
+        """Disconnect every open watch; returns their number."""
+        return self._on_loop(self._cut)
 
     def stall_watches(self, *, existing_only: bool = False) -> int:
-        """From now on not a byte comes out of a watch, and none is ended; returns how many were open."""
-        return self._there(lambda: self._stall(existing_only=existing_only))
+        """Send nothing on watches from now on, without ending them; returns the number of open ones."""
+        return self._on_loop(lambda: self._stall(existing_only=existing_only))
 
     def swallow_watches(self) -> int:
-        """From now on what a watch brings is lost, of new ones too, and none is ended; returns how many were open."""
-        return self._there(self._swallow)
+        """Discard the events of all watches from now on, without ending them; returns the number of open ones."""
+        return self._on_loop(self._swallow)
 
     def resume(self) -> None:
-        """Let watches flow again: what was stalled comes now, what was swallowed never."""
-        self._there(self._flow)
+        """Let watches continue: stalled events are sent now, swallowed ones never."""
+        self._on_loop(self._flow)
 
     def fail_watches(self, code: int) -> int:
-        """End every open watch with an error event; returns how many."""
-        return self._there(lambda: self._fail(code))
+        """End every open watch with an error event; returns their number."""
+        return self._on_loop(lambda: self._fail(code))
 
     def snapshot(self, *, objects: bool = False) -> int:
-        """Keep what every list that was asked for until now would answer now; returns how many are kept.
+        """Store the present response of every list requested so far; returns their number.
 
         Args:
-            objects: Keep every single object that was asked for as well, or that it is not there.
+            objects: Store single objects too, and that one does not exist.
         """
-        asked = asyncio.run_coroutine_threadsafe(self._keep(objects=objects), self._loop)
-        return asked.result(PATIENCE)
+        asked = asyncio.run_coroutine_threadsafe(self._take_snapshot(objects=objects), self._loop)
+        return asked.result(TIMEOUT)
 
     def serve_old_lists(self) -> None:
-        """Answer from the snapshot; what was never asked for before it is passed on."""
-        self._there(lambda: self._serve(old=True))
+        """Respond from the snapshot; requests that it does not contain are forwarded."""
+        self._on_loop(lambda: self._serve(old=True))
 
     def serve_fresh(self) -> None:
-        """Pass everything on again."""
-        self._there(lambda: self._serve(old=False))
+        """Forward every request again."""
+        self._on_loop(lambda: self._serve(old=False))
 
-    def _there(self, what: Callable[[], T]) -> T:
-        """Do it on the loop's thread."""
+    def _on_loop(self, what: Callable[[], T]) -> T:
+        """Run a function on the loop's thread."""
 
         async def doing() -> T:
             return what()
 
-        return asyncio.run_coroutine_threadsafe(doing(), self._loop).result(PATIENCE)
+        return asyncio.run_coroutine_threadsafe(doing(), self._loop).result(TIMEOUT)
 
     def _cut(self) -> int:
         watches = tuple(self._watches)
@@ -376,10 +376,10 @@ class Proxy:
     def _serve(self, *, old: bool) -> None:
         self._serve_old = old
 
-    async def _keep(self, *, objects: bool) -> int:
+    async def _take_snapshot(self, *, objects: bool) -> int:
         self._old.clear()
-        # That an object is not there is an answer; a page of a list that has expired is no list.
-        kept: tuple[tuple[dict[tuple[str, ...], _Asked], set[int]], ...] = ((self._lists, {200}),)
+        # 404 for an object is a result to store; an expired page of a list is not.
+        kept: tuple[tuple[dict[tuple[str, ...], _Request], set[int]], ...] = ((self._lists, {200}),)
         if objects:
             kept = *kept, (self._objects, {200, 404})
         for asked, answers in kept:
@@ -389,14 +389,14 @@ class Proxy:
                     self._old[key] = code, body, headers[hdrs.CONTENT_TYPE]
         return len(self._old)
 
-    # ---- its life
+    # ---- running
 
     async def _run(self, ready: Callable[[], object], stop: asyncio.Event) -> None:
         config = json.loads(self.cluster.kubeconfig.read_text())
         self._upstream = config["clusters"][0]["cluster"]["server"]
         admin, anybody = _tls(config, admin=True), _tls(config, admin=False)
         sockets: list[socket.socket] = []
-        async with _session(admin, sockets) as self._as_admin, _session(anybody, sockets) as self._as_said:
+        async with _session(admin, sockets) as self._admin_session, _session(anybody, sockets) as self._token_session:
             server = web.Server(self._handle, access_log=None, keepalive_timeout=3600, handler_cancellation=True)  # type: ignore[arg-type, unused-ignore]
             runner = web.ServerRunner(server, shutdown_timeout=1)
             await runner.setup()
@@ -412,9 +412,9 @@ class Proxy:
                     await asyncio.wait(self._forwarding)
         left = asyncio.all_tasks() - {asyncio.current_task()}
         if left:
-            await asyncio.wait(left, timeout=CLOSING)
+            await asyncio.wait(left, timeout=CLOSE_TIMEOUT)
         assert all(one.done() for one in left), f"left running: {left}"
-        async with asyncio.timeout(CLOSING):  # TLS takes its leave, and nobody tells when it has
+        async with asyncio.timeout(CLOSE_TIMEOUT):  # closing TLS takes a moment, and aiohttp does not report its end
             while any(one.fileno() != -1 for one in sockets):  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
 
@@ -423,10 +423,10 @@ class Proxy:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             return await self._answer(request)
-        except (ConnectionError, aiohttp.ClientError):  # one of the two sides is gone: the other shall know
+        except (ConnectionError, aiohttp.ClientError):  # one side has disconnected: disconnect the other
             return _drop(request)
-        except Exception as broken:
-            self._broken.append(broken)
+        except Exception as error:
+            self._errors.append(error)
             raise
         finally:
             with self._changed:
@@ -436,8 +436,8 @@ class Proxy:
         body = await request.content.read()
         about = target(request.path)
         url = yarl.URL(self._upstream + request.raw_path, encoded=True)
-        headers = _passed_on(request.headers)
-        if request.method in WRITING and about and self.counts(about) and not _only_tried(request, body):
+        headers = _end_to_end(request.headers)
+        if request.method in WRITING and about and self.counts(about) and not _is_dry_run(request, body):
             return await self._write(request, about, url, headers, body)
         if request.method == "GET":
             watch = request.query.get("watch") in {"1", "true"}
@@ -447,7 +447,7 @@ class Proxy:
                 return await self._watch(request, url, headers)
             if about and not about.subresource:
                 key, asked = _key(request), self._objects if about.name else self._lists
-                asked[key] = _Asked(url, CIMultiDict(_but(headers, hdrs.ACCEPT_ENCODING)))
+                asked[key] = _Request(url, CIMultiDict(_without(headers, hdrs.ACCEPT_ENCODING)))
                 if self._serve_old and key in self._old:
                     code, kept, content = self._old[key]
                     return web.Response(status=code, body=kept, headers={hdrs.CONTENT_TYPE: content})
@@ -478,15 +478,15 @@ class Proxy:
                 await asyncio.to_thread(kill)
                 return _drop(request)
             case Hang(longest):
-                await asyncio.sleep(longest)  # the client's going ends this, too
+                await asyncio.sleep(longest)  # a disconnect of the client ends this too
                 return _drop(request)
             case Answer(code, retry_after):
                 note(code=code)
-                return _said(code, retry_after)
+                return _status_response(code, retry_after)
             case _:
                 pass
         note(forwarded=True)
-        # A client that goes away meanwhile does not undo it: what became of it is to be known.
+        # A write whose client disconnects is still applied: record its result.
         doing = asyncio.create_task(self._forward(request.method, url, headers, body))
         self._forwarding.add(doing)
 
@@ -502,7 +502,7 @@ class Proxy:
             case KillAfter(kill):
                 await asyncio.to_thread(kill)
             case AppliedThenSilent(longest):
-                await asyncio.sleep(longest)  # the client's going ends this, too
+                await asyncio.sleep(longest)  # a disconnect of the client ends this too
             case _:
                 return _response(*answer)
         return _drop(request)
@@ -510,14 +510,14 @@ class Proxy:
     async def _forward(
         self, method: str, url: yarl.URL, headers: CIMultiDict[str], body: bytes
     ) -> tuple[int, CIMultiDict[str], bytes]:
-        async with self._speaker(headers).request(
-            method, url, headers=headers, data=body or None, skip_auto_headers=OWN, allow_redirects=False
+        async with self._client(headers).request(
+            method, url, headers=headers, data=body or None, skip_auto_headers=DEFAULT_HEADERS, allow_redirects=False
         ) as answer:
-            return answer.status, _passed_on(answer.headers), await answer.read()
+            return answer.status, _end_to_end(answer.headers), await answer.read()
 
-    def _speaker(self, headers: CIMultiDict[str]) -> aiohttp.ClientSession:
-        """A certificate would win over a token, so a request with a token goes without one."""
-        session = self._as_said if hdrs.AUTHORIZATION in headers else self._as_admin
+    def _client(self, headers: CIMultiDict[str]) -> aiohttp.ClientSession:
+        """The session for a request: one with a token has no client certificate, which would take precedence."""
+        session = self._token_session if hdrs.AUTHORIZATION in headers else self._admin_session
         assert session is not None, "not running"
         return session
 
@@ -528,10 +528,10 @@ class Proxy:
         self._watches.add(one)
         try:
             await one.flowing.wait()
-            async with self._speaker(headers).get(url, headers=headers, skip_auto_headers=OWN) as answer:
+            async with self._client(headers).get(url, headers=headers, skip_auto_headers=DEFAULT_HEADERS) as answer:
                 if answer.status != web.HTTPOk.status_code:
-                    return _response(answer.status, _passed_on(answer.headers), await answer.read())
-                response = web.StreamResponse(status=answer.status, headers=_passed_on(answer.headers))
+                    return _response(answer.status, _end_to_end(answer.headers), await answer.read())
+                response = web.StreamResponse(status=answer.status, headers=_end_to_end(answer.headers))
                 response.enable_chunked_encoding()
                 await one.flowing.wait()
                 await response.prepare(request)
@@ -553,7 +553,7 @@ class Proxy:
             self._watches.discard(one)
 
     async def _pump(self, answer: aiohttp.ClientResponse, response: web.StreamResponse, one: _Watch) -> None:
-        """Pass events on, each whole, so that neither our own words nor a gap come in the middle of one."""
+        """Forward whole events, so that neither an injected event nor a gap splits one."""
         lines = "json" in answer.headers.get(hdrs.CONTENT_TYPE, "")
         rest = b""
         async for chunk in answer.content.iter_any():
@@ -569,8 +569,8 @@ class Proxy:
             await response.write(whole + end)
 
 
-def _only_tried(request: web.BaseRequest, body: bytes) -> bool:
-    """Whether the client asked for a dry run."""
+def _is_dry_run(request: web.BaseRequest, body: bytes) -> bool:
+    """Whether the request is a dry run."""
     if request.query.get("dryRun"):
         return True
     if request.method != "DELETE" or not body.startswith(b"{"):
@@ -579,17 +579,17 @@ def _only_tried(request: web.BaseRequest, body: bytes) -> bool:
 
 
 def _key(request: web.BaseRequest) -> tuple[str, ...]:
-    """What makes two lists the same: where it begins and how long it may take does not matter."""
+    """The identity of a list request: resource version and timeout do not matter."""
     aside = {"resourceVersion", "resourceVersionMatch", "timeoutSeconds"}
     asked = sorted(f"{name}={value}" for name, value in request.query.items() if name not in aside)
     return request.path, request.headers.get(hdrs.ACCEPT, ""), *asked
 
 
-def _passed_on(headers: Mapping[str, str]) -> CIMultiDict[str]:
+def _end_to_end(headers: Mapping[str, str]) -> CIMultiDict[str]:
     return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in {*ONE_HOP, "host"})
 
 
-def _but(headers: CIMultiDict[str], name: str) -> list[tuple[str, str]]:
+def _without(headers: CIMultiDict[str], name: str) -> list[tuple[str, str]]:
     return [(key, value) for key, value in headers.items() if key.lower() != name.lower()]
 
 
@@ -597,14 +597,14 @@ def _response(code: int, headers: CIMultiDict[str], body: bytes) -> web.Response
     return web.Response(status=code, headers=headers, body=body)
 
 
-def _said(code: int, retry_after: int) -> web.Response:
+def _status_response(code: int, retry_after: int) -> web.Response:
     later = retry_after if code in {429, 503} else None
     more = {} if later is None else {hdrs.RETRY_AFTER: str(later)}
     return web.json_response(status(code, retry_after=later), status=code, headers=more)
 
 
 def _drop(request: web.BaseRequest) -> web.Response:
-    """Cut the connection; what is returned reaches nobody."""
+    """Abort the connection; the returned response is never sent."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response()
@@ -627,13 +627,13 @@ def _session(tls: ssl.SSLContext, sockets: list[socket.socket]) -> aiohttp.Clien
 
 
 def _tls(config: dict[str, Any], *, admin: bool) -> ssl.SSLContext:
-    """The cluster's certificate authority and, for the admin, the client certificate of its kubeconfig."""
+    """The cluster's CA and, for the admin, the client certificate of its kubeconfig."""
 
     def inline(where: dict[str, str], key: str) -> bytes:
         return base64.b64decode(where[key])
 
-    authority = inline(config["clusters"][0]["cluster"], "certificate-authority-data")
-    tls = ssl.create_default_context(cadata=authority.decode())
+    ca = inline(config["clusters"][0]["cluster"], "certificate-authority-data")
+    tls = ssl.create_default_context(cadata=ca.decode())
     if admin:
         user = config["users"][0]["user"]
         with tempfile.TemporaryDirectory() as folder:
@@ -645,11 +645,11 @@ def _tls(config: dict[str, Any], *, admin: bool) -> ssl.SSLContext:
 
 
 @contextlib.contextmanager
-def between(cluster: Cluster, counts: Callable[[Target], bool] = but_leases_and_events) -> Iterator[Proxy]:
-    """A proxy for the length of a block, in a thread of its own.
+def between(cluster: Cluster, counts: Callable[[Target], bool] = is_counted_by_default) -> Iterator[Proxy]:
+    """Run a proxy for the length of a block, in a thread of its own.
 
     Args:
-        cluster: What is behind it.
+        cluster: The API server behind it.
         counts: Which writes are numbered.
     """
     proxy = Proxy(cluster=cluster, counts=counts)
@@ -660,22 +660,22 @@ def between(cluster: Cluster, counts: Callable[[Target], bool] = but_leases_and_
         try:
             with asyncio.Runner(loop_factory=lambda: proxy._loop) as runner:  # noqa: SLF001 - it is this module's own
                 runner.run(proxy._run(ready.set, stop))  # noqa: SLF001
-        except BaseException as broken:  # noqa: BLE001 - told by whoever has the block
-            ended.append(broken)
+        except BaseException as error:  # noqa: BLE001 - raised by the thread of the block
+            ended.append(error)
         finally:
             ready.set()
 
     thread = threading.Thread(target=live, name="proxy")
     thread.start()
     try:
-        assert ready.wait(PATIENCE), "the proxy did not start"
+        assert ready.wait(TIMEOUT), "the proxy did not start"
         if not ended:
             yield proxy
     finally:
         if thread.is_alive():
             proxy._loop.call_soon_threadsafe(stop.set)  # noqa: SLF001
-        thread.join(2 * CLOSING)
+        thread.join(2 * CLOSE_TIMEOUT)
     assert not thread.is_alive(), "the proxy did not end"
-    problems: Sequence[BaseException] = (*ended, *proxy._broken)  # noqa: SLF001
+    problems: Sequence[BaseException] = (*ended, *proxy._errors)  # noqa: SLF001
     if problems:
         raise problems[0]

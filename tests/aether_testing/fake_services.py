@@ -1,7 +1,7 @@
-"""Plays the rooms of platforms, as kwok plays their node: one server answers for the /status of every pod of theirs.
+"""One server that responds to the /status of every service pod of a cluster, as kwok simulates their node.
 
-What it says has the form of the rooms' own contract. A pod of ingest follows new settings once the operator has told it
-to look, as a kubelet would have it do at once, and not before: a forgotten config sync fails a test.
+The responses follow the services' contract. A pod of ingest reports new settings only after the operator's config sync
+(the annotation that makes a kubelet update files), so a forgotten one fails a test.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ if TYPE_CHECKING:
 
     Change = Callable[[dict[str, Any]], dict[str, Any]]
 
-PATIENCE: Final = 30.0
+TIMEOUT: Final = 30.0
 _SIMULATED: Final = components.COMPONENTS[components.Component.EXCHANGE_SIM].name
 
 
 @dataclass(slots=True, kw_only=True)
 class FakeServices:
-    """The rooms of every platform of a cluster.
+    """The services of every platform of a cluster.
 
-    `odd` are those pods that say something else: what they would say is changed so first.
+    `overrides` change the status of some pods, by name.
     """
 
     cluster: Cluster
-    odd: dict[str, Change] = field(default_factory=dict)
+    overrides: dict[str, Change] = field(default_factory=dict)
     port: int = 0
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     _api: api_client.Api | None = None
 
     @property
     def address(self) -> str:
-        """Where an operator outside of the cluster finds a room's pod."""
+        """The address template of a service's pod for an operator outside of the cluster."""
         return f"http://127.0.0.1:{self.port}/{{namespace}}/{{pod}}"
 
     async def _run(self, ready: Callable[[], object], stop: asyncio.Event) -> None:
@@ -78,23 +78,23 @@ class FakeServices:
         name = pod.rpartition("-")[0]
         simulated = name.endswith(f"-{_SIMULATED}")
         status = _venue(pod) if simulated else await self._ingest(namespace, name, pod)
-        told, change = status.model_dump(mode="json"), self.odd.get(pod)
-        return web.json_response(told if change is None else change(told))
+        reported, change = status.model_dump(mode="json"), self.overrides.get(pod)
+        return web.json_response(reported if change is None else change(reported))
 
     async def _ingest(self, namespace: str, name: str, pod: str) -> Status:
-        assert self._api is not None, "it answers only while it runs"
+        assert self._api is not None, "it responds only while it runs"
         settings = await self._api.get(kinds.CONFIG_MAPS, namespace, f"{name}-settings")
         live = await self._api.get(kinds.PODS, namespace, pod)
         text = (settings or {}).get("data", {}).get(components.SETTINGS_KEY, "{}")
         newest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        told = ((live or {}).get("metadata", {}).get("annotations") or {}).get(labels.SETTINGS)
+        reported = ((live or {}).get("metadata", {}).get("annotations") or {}).get(labels.SETTINGS)
         books = {pair: _book(pair) for pair in json.loads(text).get("pairs", ())}
         return IngestStatus(
             **_common(pod),
             room="ingest",
-            settings=newest if told == newest else "",
+            settings=newest if reported == newest else "",
             feed=Feed(connected=True, system="online", age_seconds=time.monotonic() % 1),
-            books=books if told == newest else {},
+            books=books if reported == newest else {},
             outputs={output: OutputState(ok=True, lag_seconds=time.monotonic() % 1) for output in Output},
         )
 
@@ -114,30 +114,30 @@ def _book(pair: str) -> BookState:
 
 @contextlib.contextmanager
 def running(cluster: Cluster) -> Iterator[FakeServices]:
-    """For the length of a block, in a thread of its own."""
-    played = FakeServices(cluster=cluster)
+    """Run the server for the length of a block, in a thread of its own."""
+    services = FakeServices(cluster=cluster)
     ready, stop = threading.Event(), asyncio.Event()
     ended: list[BaseException] = []
 
     def live() -> None:
         try:
-            with asyncio.Runner(loop_factory=lambda: played._loop) as runner:  # noqa: SLF001 - it is this module's own
-                runner.run(played._run(ready.set, stop))  # noqa: SLF001
-        except BaseException as broken:  # noqa: BLE001 - told by whoever has the block
+            with asyncio.Runner(loop_factory=lambda: services._loop) as runner:  # noqa: SLF001 - it is this module's own
+                runner.run(services._run(ready.set, stop))  # noqa: SLF001
+        except BaseException as broken:  # noqa: BLE001 - raised by the thread of the block
             ended.append(broken)
         finally:
             ready.set()
 
-    thread = threading.Thread(target=live, name="rooms")
+    thread = threading.Thread(target=live, name="fake-services")
     thread.start()
     try:
-        assert ready.wait(PATIENCE), "the rooms did not start"
+        assert ready.wait(TIMEOUT), "the fake services did not start"
         if not ended:
-            yield played
+            yield services
     finally:
         if thread.is_alive():
-            played._loop.call_soon_threadsafe(stop.set)  # noqa: SLF001
-        thread.join(PATIENCE)
-    assert not thread.is_alive(), "the rooms did not end"
+            services._loop.call_soon_threadsafe(stop.set)  # noqa: SLF001
+        thread.join(TIMEOUT)
+    assert not thread.is_alive(), "the fake services did not end"
     if ended:
         raise ended[0]

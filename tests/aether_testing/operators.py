@@ -1,4 +1,4 @@
-"""The real operator as a process of its own, as one pod of it runs: its account, its rights, its fence, its token."""
+"""The real operator as a process, with the account, the rights, the fence and the token that its pod would have."""
 
 from __future__ import annotations
 
@@ -39,38 +39,40 @@ if TYPE_CHECKING:
 TOP: Final = Path(__file__).resolve().parents[2]
 KINDS: Final = TOP / "crds/v1alpha1"
 NAME: Final = labels.OPERATOR
-"""Of the account, the Lease and the Roles, as the chart calls them."""
+"""The name of the account, the Lease and the Roles, as in the chart."""
 RIGHTS: Final = frozenset({"ServiceAccount", "Role", "RoleBinding"})
 FENCE: Final = frozenset({"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"})
 DEADLINE: Final = 120.0
-"""Seconds, for a machine that does much beside."""
-LOOK: Final = 0.02
-"""Seconds between looks at what another process does."""
-AGAIN: Final = 0.1
-"""Seconds after which one that ended is started again."""
+"""Seconds; enough for a busy machine."""
+POLL_INTERVAL: Final = 0.02
+"""Seconds between checks of another process."""
+RESTART_DELAY: Final = 0.1
+"""Seconds before a process that ended is restarted."""
 RECONCILES: Final = "aether_operator_reconcile_total"
 ACTIVE_WORKERS: Final = "aether_operator_active_workers"
 WRITES: Final = "aether_operator_writes_total"
 
 _forks = concurrent.futures.ThreadPoolExecutor(1, "operators")
-"""Children end with the thread that made them, so one thread that lives as long as the tests makes them all."""
+"""`pdeathsig` follows the thread that forked, so one thread that lives as long as the tests starts all processes."""
 
 
-def until(holds: Callable[[], bool], expected: str, deadline: float = DEADLINE, told: Callable[[], str] = str) -> None:
-    """Look again and again until something holds."""
+def until(
+    holds: Callable[[], bool], expected: str, deadline: float = DEADLINE, detail: Callable[[], str] = str
+) -> None:
+    """Poll until a condition holds."""
     ends = time.monotonic() + deadline
     while not holds():
-        assert time.monotonic() < ends, f"{expected}: not within {deadline:g} s\n{told()}"
-        time.sleep(LOOK)
+        assert time.monotonic() < ends, f"{expected}: not within {deadline:g} s\n{detail()}"
+        time.sleep(POLL_INTERVAL)
 
 
-# ---- where operators run
+# ---- installation
 
 
-def install_kinds(cluster: Cluster) -> None:
-    """Have the cluster know our kinds, of this very tree."""
+def install_crds(cluster: Cluster) -> None:
+    """Install the CRDs of this tree."""
     files = sorted(KINDS.glob("*.yaml"))
-    assert files, f"no kinds in {KINDS}"
+    assert files, f"no CRDs in {KINDS}"
     things = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in files]
     cluster.kubectl.apply(*things)
     names = {one["metadata"]["name"] for one in things}
@@ -79,7 +81,7 @@ def install_kinds(cluster: Cluster) -> None:
         lambda seen: names <= {one["metadata"]["name"] for one in seen.values() if _established(one)},
         "crds",
         deadline=DEADLINE,
-        expected="the kinds are established",
+        expected="the CRDs are established",
     )
 
 
@@ -88,25 +90,25 @@ def _established(kind: dict[str, Any]) -> bool:
 
 
 def rendered(namespace: str, *others: str) -> list[dict[str, Any]]:
-    """What the chart makes of one namespace that is both the operator's and the platforms', and of more platforms'."""
+    """The chart's objects for a namespace that is the operator's and the platforms', and for more of platforms."""
     values = {"namespaces": [namespace, *others], "crds": {"install": False}}
     return charts.rendered(values=values, namespace=namespace)
 
 
 def rights(namespace: str, *others: str) -> list[dict[str, Any]]:
-    """What of it lets the operator in."""
+    """Those of them that give the operator its rights."""
     return [one for one in rendered(namespace, *others) if one["kind"] in RIGHTS]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installation:
-    """A namespace in which operators have their rights, and stand behind their fence."""
+    """A namespace with the operator's rights and its fence."""
 
     cluster: Cluster
     namespace: Namespace
     folder: Path
     fakes: FakeServices | None = None
-    """Who plays the rooms; nobody where no platform needs to become Ready."""
+    """The services' endpoints; None where no platform needs to become Ready."""
 
     def operator(
         self,
@@ -114,18 +116,18 @@ class Installation:
         *,
         proxy: Proxy | None = None,
         supervised: bool = False,
-        impatient: bool = False,
+        releases_lease: bool = False,
         **config: Any,
     ) -> Operator:
-        """One pod of it, not started yet; `with` starts it, and ends it.
+        """One pod of the operator, not started yet; `with` starts it, and ends it.
 
         Args:
-            name: The pod's.
-            proxy: What its requests go through; directly otherwise.
-            supervised: Whether it is started again, as a kubelet would, whenever it ends.
-            impatient: Whether a supervisor also gives its Lease free, which otherwise only time does: for tests that
-                end it many times and are about something else.
-            config: What its configuration says beside the defaults, in the file's words (`resyncSeconds=1`).
+            name: The pod's name.
+            proxy: The proxy for its requests; None: none.
+            supervised: Restart it whenever it ends, as a kubelet would.
+            releases_lease: Release its Lease before a restart, instead of waiting until it expires: for tests that end
+                it many times.
+            config: Changes to its configuration, by the file's keys (`resyncSeconds=1`).
         """
         folder = self.folder / name
         folder.mkdir()
@@ -151,17 +153,17 @@ class Installation:
         }
         (folder / "config.json").write_text(json.dumps(said))
         return Operator(
-            name=name, namespace=ours, folder=folder, around=self.namespace, proxy=proxy,
-            supervised=supervised, impatient=impatient,
+            name=name, namespace=ours, folder=folder, objects=self.namespace, proxy=proxy,
+            supervised=supervised, releases_lease=releases_lease,
         )  # fmt: skip
 
     @property
     def account(self) -> str:
-        """The user's name, as the API server writes it down."""
+        """The user's name in the audit log."""
         return f"system:serviceaccount:{self.namespace.name}:{NAME}"
 
     def _token(self, name: str) -> str:
-        """Of the operator's account, bound to a pod, which is made for it."""
+        """Create a pod, and return a token of the operator's account that is bound to it."""
         self.namespace.apply(
             {
                 "apiVersion": "v1",
@@ -197,11 +199,11 @@ def prepare(
     *,
     others: Sequence[str] = (),
 ) -> Installation:
-    """Make a namespace one that operators run in: kinds, account, rights, and the fence once it really stands.
+    """Prepare a namespace for operators: CRDs, account, rights, and the fence; returns once the fence is in force.
 
     `others` are further namespaces of platforms.
     """
-    install_kinds(cluster)
+    install_crds(cluster)
     things = rendered(namespace.name, *others)
     released = {
         "apiVersion": "coordination.k8s.io/v1",
@@ -211,12 +213,12 @@ def prepare(
     }
     cluster.kubectl.apply(*(one for one in things if one["kind"] in RIGHTS | FENCE), released)
     installation = Installation(cluster=cluster, namespace=namespace, folder=folder, fakes=fakes)
-    until(lambda: "does not hold Lease" in _refusal(installation), "the fence stands")
+    until(lambda: "does not hold Lease" in _refusal(installation), "the fence is in force")
     return installation
 
 
 def _refusal(installation: Installation) -> str:
-    """Why the account may not write without a pod that leads; nothing while it may, before the fence stands."""
+    """Why the account may not write without a leading pod; empty while it may, before the fence is in force."""
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "fenced"}}
     try:
         installation.namespace.text(
@@ -232,21 +234,21 @@ def _refusal(installation: Installation) -> str:
 
 @dataclass(slots=True, kw_only=True)
 class Operator:
-    """One pod's process, through all its lives."""
+    """One pod's process, across restarts."""
 
     name: str
     namespace: str
     folder: Path
-    around: Namespace
+    objects: Namespace
     proxy: Proxy | None
     supervised: bool
-    impatient: bool
-    lives: int = 0
-    """How often it was started."""
+    releases_lease: bool
+    starts: int = 0
+    """How many times it was started."""
     _process: subprocess.Popen[bytes] | None = None
-    _born: int = 0
-    """Where in its log this life begins."""
-    _over: threading.Event = field(default_factory=threading.Event)
+    _log_start: int = 0
+    """The offset in its log where the present run begins."""
+    _stopped: threading.Event = field(default_factory=threading.Event)
     _starting: threading.Lock = field(default_factory=threading.Lock)
     _supervisor: threading.Thread | None = None
 
@@ -261,56 +263,56 @@ class Operator:
 
     @property
     def log(self) -> Path:
-        """Its standard error and output, of all lives."""
+        """Its standard error and output, of all runs."""
         return self.folder / "log"
 
     @property
     def text(self) -> str:
-        """What it said, in all its lives."""
+        """The text of its log, of all runs."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """What it logged, in all its lives; what is no JSON comes as `{"event": "text", "text": …}`."""
+        """The log lines of all runs; a line that is not JSON becomes `{"event": "text", "text": …}`."""
         return _lines(self.text)
 
     @property
-    def life(self) -> list[dict[str, Any]]:
-        """What it logged in this life."""
-        born = self._born
+    def current_lines(self) -> list[dict[str, Any]]:
+        """The log lines of the present run."""
+        start = self._log_start
         if not self.log.exists():
             return []
         with self.log.open("rb") as log:
-            log.seek(born)
+            log.seek(start)
             return _lines(log.read().decode(errors="replace"))
 
     @property
     def pid(self) -> int:
-        """Of this life."""
+        """The process id of the present run."""
         assert self._process is not None, "it was never started"
         return self._process.pid
 
     @property
     def alive(self) -> bool:
-        """Whether it runs; one that is frozen does."""
+        """Whether it runs, frozen or not."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def port(self) -> int:
-        """Of its health and metrics, in this life; waits until it says so."""
-        until(lambda: bool(self._said("standing_by")), f"{self.name} stands by", told=lambda: self.text)
-        port: int = self._said("standing_by")[0]["port"]
+        """The port of its health and metrics in this run; waits until it is logged."""
+        until(lambda: bool(self._logged("standing_by")), f"{self.name} stands by", detail=lambda: self.text)
+        port: int = self._logged("standing_by")[0]["port"]
         return port
 
     def configure(self, **changes: Any) -> None:
-        """Have the next life's configuration say something else, in the file's words."""
+        """Change the configuration of the next run, by the file's keys."""
         path = self.folder / "config.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
     def start(self) -> None:
-        """Begin a life; where it is supervised, every end is followed by the next."""
+        """Start it; a supervised one is restarted whenever it ends."""
         assert not self.alive, "it runs already"
-        self._over.clear()
+        self._stopped.clear()
         self._begin()
         if self.supervised:
             self._supervisor = threading.Thread(target=self._supervise, name=f"kubelet-{self.name}")
@@ -318,11 +320,11 @@ class Operator:
 
     def _begin(self) -> None:
         with self._starting:
-            if self._over.is_set():
+            if self._stopped.is_set():
                 return
-            self._born = self.log.stat().st_size if self.log.exists() else 0
+            self._log_start = self.log.stat().st_size if self.log.exists() else 0
             self._process = _forks.submit(self._fork).result(DEADLINE)
-            self.lives += 1
+            self.starts += 1
 
     def _fork(self) -> subprocess.Popen[bytes]:
         kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
@@ -344,80 +346,80 @@ class Operator:
             )  # fmt: skip
 
     def _supervise(self) -> None:
-        while not self._over.is_set():
+        while not self._stopped.is_set():
             if self._process is not None:
                 self._process.wait()
-            if self.impatient and not self._over.is_set():
-                self.free_lease()
-            if not self._over.wait(AGAIN):
+            if self.releases_lease and not self._stopped.is_set():
+                self.release_lease()
+            if not self._stopped.wait(RESTART_DELAY):
                 self._begin()
 
-    def free_lease(self) -> None:
-        """Let anybody have the Lease at once, where this pod has it; only once its process has ended."""
+    def release_lease(self) -> None:
+        """Release the Lease if this pod holds it; only after its process has ended."""
         assert not self.alive, "it may still write"
-        spec = self.around.get("lease", NAME)["spec"]
+        spec = self.objects.get("lease", NAME)["spec"]
         if spec.get("holderIdentity", "").partition("_")[0] == self.name:
             patch = json.dumps({"spec": {"holderIdentity": "", "leaseDurationSeconds": 1}})
-            self.around.text("patch", "lease", NAME, "--type=merge", f"--patch={patch}")
+            self.objects.text("patch", "lease", NAME, "--type=merge", f"--patch={patch}")
 
     def kill(self) -> None:
-        """SIGKILL, and it is gone when this returns; one that has ended already is left alone."""
+        """Send SIGKILL and wait for the end; nothing to do for one that has ended."""
         process = self._process
         if process is not None and process.poll() is None:
             process.kill()
             process.wait(DEADLINE)
 
     def stop(self, deadline: float = DEADLINE) -> int:
-        """SIGTERM, and wait for its end; returns the exit code."""
+        """Send SIGTERM and wait for the end; returns the exit code."""
         process = self._process
         assert process is not None, "it was never started"
         process.terminate()
         return process.wait(deadline)
 
-    def ended(self, deadline: float = DEADLINE) -> int:
-        """Wait until this life ends by itself; returns the exit code."""
+    def wait_exit(self, deadline: float = DEADLINE) -> int:
+        """Wait until this run ends by itself; returns the exit code."""
         process = self._process
         assert process is not None, "it was never started"
         return process.wait(deadline)
 
     def freeze(self) -> None:
-        """SIGSTOP, and it does nothing any more when this returns."""
+        """Send SIGSTOP, and wait until it is stopped."""
         os.kill(self.pid, signal.SIGSTOP)
         os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         os.kill(self.pid, signal.SIGCONT)
 
     def end(self) -> None:
-        """No further life, and nothing of it is left."""
+        """End it and its supervisor."""
         with self._starting:
-            self._over.set()
+            self._stopped.set()
         self.kill()
         if self._supervisor is not None:
             self._supervisor.join(DEADLINE)
             assert not self._supervisor.is_alive(), f"the supervisor of {self.name} did not end"
             self._supervisor = None
 
-    def _said(self, event: str) -> list[dict[str, Any]]:
-        return [line for line in self.life if line.get("event") == event]
+    def _logged(self, event: str) -> list[dict[str, Any]]:
+        return [line for line in self.current_lines if line.get("event") == event]
 
     @property
     def leading(self) -> bool:
-        """Whether it has said in this life that it leads, and it lives."""
-        return self.alive and bool(self._said("leading"))
+        """Whether it is alive and has logged in this run that it leads."""
+        return self.alive and bool(self._logged("leading"))
 
     def wait_leading(self, deadline: float = DEADLINE) -> None:
-        """Until it leads."""
+        """Wait until it leads."""
         until(lambda: self.leading, f"{self.name} leads", deadline, lambda: self.text)
 
-    def wait_said(self, event: str, deadline: float = DEADLINE) -> dict[str, Any]:
-        """The first line of this life with this event."""
-        until(lambda: bool(self._said(event)), f"{self.name} says {event}", deadline, lambda: self.text)
-        return self._said(event)[0]
+    def wait_logged(self, event: str, deadline: float = DEADLINE) -> dict[str, Any]:
+        """Wait for an event in the log of this run; returns its first line."""
+        until(lambda: bool(self._logged(event)), f"{self.name} logs {event}", deadline, lambda: self.text)
+        return self._logged(event)[0]
 
-    def asked(self, path: str) -> tuple[int, str]:
-        """What it answers over HTTP: `/livez`, `/readyz`, `/metrics`."""
+    def http_get(self, path: str) -> tuple[int, str]:
+        """The status code and body of `/livez`, `/readyz` or `/metrics`."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}")
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
@@ -429,7 +431,7 @@ class Operator:
     def metrics(self) -> dict[str, float]:
         """Every sample, as `name{label="value",…}`."""
         found = {}
-        for family in parser.text_string_to_metric_families(self.asked("/metrics")[1]):
+        for family in parser.text_string_to_metric_families(self.http_get("/metrics")[1]):
             for sample in family.samples:
                 inner = ",".join(f'{key}="{value}"' for key, value in sorted(sample.labels.items()))
                 found[f"{sample.name}{{{inner}}}" if inner else sample.name] = sample.value
@@ -445,23 +447,23 @@ class Operator:
         def idle() -> bool:
             try:
                 return total(self.metrics(), ACTIVE_WORKERS) == 0
-            except OSError:  # it has just ended, or is not there yet
+            except OSError:  # it has just ended, or is not listening yet
                 return False
 
         until(idle, f"{self.name} reconciles nothing")
 
     def written(self) -> float:
-        """How many writes it made in this life by its own word: events apart, and the Lease is not among them."""
+        """The writes of this run by its own metrics, without Events and the Lease."""
         return total(self.metrics(), WRITES, without='kind="Event"')
 
 
 def total(metrics: Mapping[str, float], name: str, *, without: str = "\0") -> float:
-    """The sum over all labels of a metric, but those samples that have a certain one."""
+    """The sum of a metric over all labels, except samples with a certain one."""
     return sum(value for key, value in metrics.items() if key.partition("{")[0] == name and without not in key)
 
 
 def _lines(text: str) -> list[dict[str, Any]]:
-    """Whole lines only: the last one may still be on its way."""
+    """Complete lines only: the last one may be unfinished."""
     found = []
     for line in text.split("\n")[:-1]:
         try:
@@ -472,21 +474,21 @@ def _lines(text: str) -> list[dict[str, Any]]:
     return found
 
 
-def settled(operator: Operator, *, resyncs: int = 2, platforms: int = 1, deadline: float = DEADLINE) -> None:
+def wait_settled(operator: Operator, *, resyncs: int = 2, platforms: int = 1, deadline: float = DEADLINE) -> None:
     """Wait until it has reconciled every platform so many times more without a write.
 
-    Writes are those that the proxy saw; of an operator without one, those that it counts itself.
+    Writes are those that the proxy recorded; without a proxy, those of the operator's own metrics.
     """
 
     def state() -> tuple[int, object, float] | None:
-        """The life of the process, its writes and its reconciles; None while it does not answer."""
-        life = operator.lives
+        """The number of starts, its writes and its reconciles; None while it does not respond."""
+        current_lines = operator.starts
         try:
             reconciles = operator.reconciles()
             written: object = operator.written() if operator.proxy is None else len(operator.proxy.writes)
-        except OSError:  # it has just ended, or is not there yet
+        except OSError:  # it has just ended, or is not listening yet
             return None
-        return (life, written, reconciles) if life == operator.lives else None
+        return (current_lines, written, reconciles) if current_lines == operator.starts else None
 
     began: tuple[int, object, float] | None = None
 
@@ -498,16 +500,16 @@ def settled(operator: Operator, *, resyncs: int = 2, platforms: int = 1, deadlin
             return False
         return now[2] - began[2] >= resyncs * platforms
 
-    until(quiet, f"{operator.name} is at rest", deadline, lambda: f"{began}\n{operator.text[-4000:]}")
+    until(quiet, f"{operator.name} is idle", deadline, lambda: f"{began}\n{operator.text[-4000:]}")
 
 
-# ---- what it left
+# ---- its children
 
 
 def masked(namespace: Namespace) -> dict[str, dict[str, Any]]:
-    """All our children in a namespace by kind and name, with all that may differ between two lives of the same masked.
+    """All children in a namespace by kind and name, with everything masked that may differ between two equal runs.
 
-    Who refers to whom is not masked: an owner that is not there, a pod's word that is no Secret's, stay as they are.
+    References stay recognisable: an owner that does not exist, and a hash that is of no Secret, are not masked.
     """
     plurals = ",".join(one.plural for one in kinds.CHILDREN)
     children = namespace.get(plurals, f"--selector={labels.MANAGED_BY}={labels.OPERATOR}")["items"]
@@ -523,7 +525,7 @@ def masked(namespace: Namespace) -> dict[str, dict[str, Any]]:
             if secrets.PASSWORD.fullmatch(password):
                 known[password] = f"<password of {name}>"
             if word:
-                known[word] = f"<word of {name}>"
+                known[word] = f"<hash of {name}>"
     return {str(kinds.ref(one)): json.loads(_replaced(json.dumps(_lasting(one)), known)) for one in children}
 
 
@@ -533,7 +535,7 @@ def _replaced(text: str, known: Mapping[str, str]) -> str:
 
 
 def _lasting(thing: dict[str, Any]) -> dict[str, Any]:
-    """A child without what the API server and its controllers write into it."""
+    """A child without the fields that the API server and its controllers write."""
     one: dict[str, Any] = json.loads(json.dumps(thing))
     one.pop("status", None)
     meta = one["metadata"]

@@ -73,7 +73,7 @@ def test_other_replica_takes_over_whatever_happens_to_the_leader(  # noqa: PLR09
             operators.until(partial(_other_leads, namespace, name), "the other leads", LONGEST)
             if befall is _slept:
                 both[name].thaw()
-                both[name].ended()  # it sees that its time is over, and its kubelet starts it again
+                both[name].wait_exit()  # it sees that its time is over, and its kubelet starts it again
             planes.until(namespace, "Ready", "True")
             late = _after_the_move(audits.since(control_plane, before), installation.account, name)
             assert late == [], f"round {nth}, seed {seed}: {name} wrote after the Lease had moved"

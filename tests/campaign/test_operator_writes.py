@@ -53,12 +53,12 @@ class Environment:
         self.namespace.text("delete", every, mine, "--wait=true")
         self.namespace.until(lambda seen: not seen, "pods", mine, expected="no pod of it is left")
         self.plane.forget_managed()
-        operators.settled(self.operator, platforms=0)
+        operators.wait_settled(self.operator, platforms=0)
 
     def settle(self) -> dict[str, Any]:
         """Wait for Ready and silence, and see what is there."""
         planes.until(self.namespace, "Ready", "True", name=NAME)
-        operators.settled(self.operator, resyncs=2)
+        operators.wait_settled(self.operator, resyncs=2)
         return operators.masked(self.namespace)
 
 
@@ -97,7 +97,7 @@ def remove(env: Environment) -> dict[str, Any]:
     env.namespace.until(
         lambda seen: not seen, "statefulset,service,networkpolicy,configmap", mine, expected="the children are gone"
     )
-    operators.settled(env.operator, platforms=0)
+    operators.wait_settled(env.operator, platforms=0)
     return operators.masked(env.namespace)
 
 
@@ -134,7 +134,7 @@ def env(
     with (
         counting_proxy.between(control_plane) as proxy,
         installation.operator(
-            proxy=proxy, supervised=True, impatient=True, managedAddresses=plane.addresses()
+            proxy=proxy, supervised=True, releases_lease=True, managedAddresses=plane.addresses()
         ) as operator,
     ):
         operator.wait_leading()

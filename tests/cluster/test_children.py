@@ -103,7 +103,7 @@ def _carry_out(namespace: Namespace, actions: tuple[planning.Action, ...]) -> li
 @pytest.fixture
 def settled(control_plane: Cluster, namespace: Namespace) -> Namespace:
     """A namespace in which all children are, and the controllers have looked at them."""
-    operators.install_kinds(control_plane)
+    operators.install_crds(control_plane)
     planes.apply(namespace, planes.a_platform({}))
     _carry_out(namespace, _plan(namespace, observations.empty()))
     namespace.until(

@@ -39,7 +39,7 @@ def heading(cluster: Cluster, context: str = "") -> str:
 
 
 def test_status_shows_its_nodes_and_pods(control_plane: Cluster, tmp_path: Path) -> None:
-    operators.install_kinds(control_plane)
+    operators.install_crds(control_plane)
     control_plane.kubectl.until(
         lambda seen: not seen,
         "tradingplatforms",
@@ -72,7 +72,7 @@ def test_unreachable_cluster_is_named(control_plane: Cluster, tmp_path: Path) ->
 @pytest.fixture
 def viewed(control_plane: Cluster, namespace: Namespace) -> Iterator[Namespace]:
     """A platform that is Ready, with one pod, beside a pod of somebody else's that never runs."""
-    operators.install_kinds(control_plane)
+    operators.install_crds(control_plane)
     (viewers,) = [one for one in charts.rendered(namespace=namespace.name) if one["kind"] == "ClusterRole"]
     control_plane.kubectl.apply(viewers)
     marks = {"trading.aether.io/platform": "paper", "app.kubernetes.io/component": "ingest"}

@@ -73,7 +73,7 @@ def test_operator_leads_as_its_pod_with_its_own_rights(
     with installation.operator(proxy=proxy) as one:
         one.wait_leading()
         proxy.until(lambda now: len(now.watched) > 2, "it watches")
-        assert one.asked("/readyz") == (200, "leading\n")
+        assert one.http_get("/readyz") == (200, "leading\n")
         assert one.metrics()["aether_operator_leader"] == 1
         holder = installation.namespace.get("lease", operators.NAME)["spec"]["holderIdentity"]
         assert holder.partition("_")[0] == one.name
@@ -107,23 +107,23 @@ def test_frozen_operator_is_silent_until_thawed_a_killed_one_ends(
     installation: operators.Installation,
 ) -> None:
     with installation.operator() as one:
-        one.wait_said("standing_by")
+        one.wait_logged("standing_by")
         one.freeze()
         assert one.alive
         one.thaw()
         one.wait_leading()
-        assert one.asked("/livez")[0] == 200
+        assert one.http_get("/livez")[0] == 200
         one.kill()
-        assert (one.alive, one.ended()) == (False, -signal.SIGKILL)
+        assert (one.alive, one.wait_exit()) == (False, -signal.SIGKILL)
 
 
 def test_supervised_operator_is_restarted_after_a_kill(installation: operators.Installation) -> None:
     with installation.operator(supervised=True) as one:
-        one.wait_said("standing_by")
+        one.wait_logged("standing_by")
         first = one.pid
         one.kill()
-        operators.until(lambda: one.lives == 2 and one.alive, "it lives again")
-        one.wait_said("standing_by")
+        operators.until(lambda: one.starts == 2 and one.alive, "it lives again")
+        one.wait_logged("standing_by")
         assert one.pid != first
     assert not one.alive
 
@@ -151,17 +151,17 @@ def test_operator_killed_around_each_write_reaches_the_same_end_state(
     with other.operator() as alone:
         alone.wait_leading()
         operators.until(lambda: alone.written() > 0, "it writes")
-        operators.settled(alone)
+        operators.wait_settled(alone)
     wanted = operators.masked(other.namespace)
     assert wanted
 
-    with installation.operator(proxy=proxy, supervised=True, impatient=True) as one:
+    with installation.operator(proxy=proxy, supervised=True, releases_lease=True) as one:
         proxy.at(3, counting_proxy.KillBefore(one.kill))
         proxy.at(5, counting_proxy.KillAfter(one.kill))
         installation.namespace.apply(a_platform("p"))
         proxy.until(lambda now: not now.planned, "both faults happened")
-        operators.settled(one)
-        assert one.lives == 3
+        operators.wait_settled(one)
+        assert one.starts == 3
         assert [write.code is None for write in proxy.writes[:6]] == [False, False, True, False, False, False]
     assert operators.masked(installation.namespace) == wanted
     kept = {name for name, child in wanted.items() if "ownerReferences" not in child["metadata"]}
@@ -170,4 +170,4 @@ def test_operator_killed_around_each_write_reaches_the_same_end_state(
         if child["kind"] == "Secret":
             name = child["metadata"]["name"]
             assert child["data"]["password"] == f"<password of {name}>"
-            assert child["metadata"]["annotations"][labels.CREDENTIALS] == f"<word of {name}>"
+            assert child["metadata"]["annotations"][labels.CREDENTIALS] == f"<hash of {name}>"

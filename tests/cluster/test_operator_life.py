@@ -123,9 +123,9 @@ def test_platform_names_its_missing_secret_and_when_ready_writes_nothing(env: En
     assert kstatus.compute(ready) == "Current"
     assert ready["status"]["schema"]["engine"] == "pg_partman"
     assert ready["status"]["endpoints"]["postgres"]["port"] == env.plane.postgres.port
-    operators.settled(env.operator, resyncs=2)
+    operators.wait_settled(env.operator, resyncs=2)
     before = audits.mark(env.cluster)
-    operators.settled(env.operator, resyncs=10)
+    operators.wait_settled(env.operator, resyncs=10)
     written = audits.writes(audits.of(audits.since(env.cluster, before), env.installation.account))
     assert written == []
     settings = env.child("configmap", f"{name}-ingest-settings")["metadata"]["annotations"][labels.SETTINGS]
@@ -184,7 +184,7 @@ def test_forbidden_secrets_stop_their_dependents_without_a_busy_loop(env: Enviro
         stalled = planes.until(env.namespace, "Stalled", "True", name=name, reason="RequestRejected")
         assert "ResourceQuota" in stalled["status"]["message"]
         mine = f"--selector={labels.PLATFORM}={name}"
-        operators.settled(env.operator, resyncs=3)
+        operators.wait_settled(env.operator, resyncs=3)
         # The simulated venue needs none.
         started = [one["metadata"]["name"] for one in env.namespace.get("statefulset", mine)["items"]]
         assert started == [f"{name}-exchange"]
@@ -436,7 +436,7 @@ def test_edited_pairs_update_settings_and_pods_without_a_restart(env: Environmen
     name, platform = env.ready_external(components={"ingest": {"replicas": 2}})
     pods = [f"{name}-ingest-0", f"{name}-ingest-1", f"{name}-exchange-0"]
     uids = [env.child("pod", pod)["metadata"]["uid"] for pod in pods]
-    operators.settled(env.operator, resyncs=2, platforms=len(env.namespace.get("tp")["items"]))
+    operators.wait_settled(env.operator, resyncs=2, platforms=len(env.namespace.get("tp")["items"]))
     before = audits.mark(env.cluster)
     platform["spec"]["pairs"] = ["ETH/USD", "BTC/USD"]
     planes.apply(env.namespace, platform)
@@ -447,7 +447,7 @@ def test_edited_pairs_update_settings_and_pods_without_a_restart(env: Environmen
     assert settings["data"] == {"live.json": '{"version":1,"pairs":["BTC/USD","ETH/USD"],"replicas":2}'}
     digests = {env.child("pod", pod)["metadata"]["annotations"][labels.SETTINGS] for pod in pods[:2]}
     assert digests == {settings["metadata"]["annotations"][labels.SETTINGS]}
-    operators.settled(env.operator, resyncs=2, platforms=len(env.namespace.get("tp")["items"]))
+    operators.wait_settled(env.operator, resyncs=2, platforms=len(env.namespace.get("tp")["items"]))
     assert set(_written_since(env, before, name)) == {
         ("patch", "configmaps"), ("patch", "pods"), ("patch", "tradingplatforms/status"),
     }  # fmt: skip
@@ -471,15 +471,15 @@ def test_unavailable_output_or_venue_is_named_and_recovers_by_itself(env: Enviro
     name, _ = env.ready_external()
     ingest, exchange = f"{name}-ingest-0", f"{name}-exchange-0"
     broken = {"kafka": {"ok": False, "detail": "no broker answers"}}
-    env.fakes.odd[ingest] = lambda status: {**status, "outputs": broken}
+    env.fakes.overrides[ingest] = lambda status: {**status, "outputs": broken}
     waiting = planes.until(env.namespace, "IngestReady", "False", name=name, reason="OutputFailed")
     assert waiting["status"]["message"] == "ingest: kafka: no broker answers"
-    del env.fakes.odd[ingest]
+    del env.fakes.overrides[ingest]
     planes.until(env.namespace, "Ready", "True", name=name)
-    env.fakes.odd[exchange] = lambda status: {**status, "version": 2}
+    env.fakes.overrides[exchange] = lambda status: {**status, "version": 2}
     newer = planes.until(env.namespace, "VenueReady", "False", name=name, reason="VersionUnsupported")
     assert f"Pod {exchange}" in newer["status"]["message"]
-    del env.fakes.odd[exchange]
+    del env.fakes.overrides[exchange]
     planes.until(env.namespace, "Ready", "True", name=name)
 
 
@@ -548,7 +548,7 @@ def test_paused_platform_is_unchanged_and_applies_edits_on_resume(env: Environme
     paused = planes.until(env.namespace, "Paused", "True", name=name)
     assert paused["status"]["applied"]["retention"]["tradesDays"] == 90
     assert kstatus.compute(paused) != "Current"  # what was asked for is not so
-    operators.settled(env.operator, resyncs=3)
+    operators.wait_settled(env.operator, resyncs=3)
     assert env.child("tp", name)["status"]["schema"]["tradesDays"] == 90
     platform["spec"]["paused"] = False
     planes.apply(env.namespace, platform)
@@ -726,7 +726,7 @@ def test_child_of_another_release_is_deleted_an_unowned_object_not(env: Environm
         "metadata": {"name": f"{name}-kept", "labels": live["metadata"]["labels"]},
     }
     planes.apply(env.namespace, kept)
-    operators.settled(env.operator, resyncs=2)
+    operators.wait_settled(env.operator, resyncs=2)
     assert env.child("secret", f"{name}-kept")
 
 
@@ -751,7 +751,7 @@ def test_invalid_spec_keeps_the_last_good_one_repaired_until_reverted(env: Envir
         planes.apply(env.namespace, platform)
         planes.until(env.namespace, "Ready", "True", name=name)
     finally:
-        operators.install_kinds(env.cluster)
+        operators.install_crds(env.cluster)
 
 
 def _keeps(days: dict[str, int], platform: Object) -> bool:

@@ -56,7 +56,7 @@ def namespace(control_plane: Cluster, request: pytest.FixtureRequest) -> Iterato
     one = namespaces.create(control_plane, request.node.name, PLATFORM.namespace)
     request.node.stash[fixtures.NAMESPACE] = one
     yield one
-    operators.install_kinds(control_plane)  # for whoever comes after a failure
+    operators.install_crds(control_plane)  # for whoever comes after a failure
     one.kubectl.text("delete", "namespace", one.name, "--wait=false")
 
 
@@ -73,7 +73,7 @@ def test_upgrade_of_the_operator_adds_services_without_restart_or_loss(
         _logins(plane),
     )
 
-    operators.install_kinds(control_plane)
+    operators.install_crds(control_plane)
     namespace.until(_all_have_pairs, "tp", expected="the kinds of now are in force")
     release = observations.a_release()
     now = {
@@ -96,7 +96,7 @@ def test_upgrade_of_the_operator_adds_services_without_restart_or_loss(
         planes.until(namespace, "IngestReady", "True")
         settings = namespace.get("configmap", "paper-ingest-settings")["data"]["live.json"]
         assert json.loads(settings)["pairs"] == ["BTC/USD", "ETH/USD"]
-        operators.settled(operator)
+        operators.wait_settled(operator)
 
     said = {one["reason"] for one in namespace.get("events.events.k8s.io")["items"]}
     assert said

@@ -105,17 +105,17 @@ def test_interrupted_watches_are_restarted(env: Environment) -> None:
 
 def test_deleted_namespace_disturbs_no_other_and_can_be_recreated(env: Environment) -> None:
     """Its Role goes with it, and every question about it is refused from then on."""
-    other, lives = env.other.name, env.operator.lives
+    other, starts = env.other.name, env.operator.starts
     waiting = planes.a_platform(env.plane.external("none"), "waiting")
     planes.apply(env.other, waiting)
     planes.until(env.other, "Ready", "False", name="waiting", reason="SecretMissing")
     env.cluster.kubectl.text("delete", "namespace", other, "--wait=false")
-    assert env.operator.wait_said("namespace_not_watched")["namespace"] == other
+    assert env.operator.wait_logged("namespace_not_watched")["namespace"] == other
     before = audits.mark(env.cluster)
     env.delete_and_await("service", f"{NAME}-redis")
     gauge = {one: f'aether_operator_namespace_watched{{namespace="{one}"}}' for one in (env.namespace.name, other)}
     assert [env.operator.metrics()[gauge[one]] for one in gauge] == [1, 0]
-    assert env.operator.asked("/livez")[0] == 200
+    assert env.operator.http_get("/livez")[0] == 200
     forbidden = audits.refused(audits.of(audits.since(env.cluster, before), env.installation.account))
     assert {(one.namespace, one.verb, one.kind) for one in forbidden} <= {(other, "list", "tradingplatforms")}
     env.cluster.kubectl.text("wait", "--for=delete", f"namespace/{other}", f"--timeout={namespaces.DEADLINE:g}s")
@@ -123,10 +123,10 @@ def test_deleted_namespace_disturbs_no_other_and_can_be_recreated(env: Environme
     env.cluster.kubectl.apply(*operators.rights(env.namespace.name, other))
     planes.apply(env.other, waiting)
     planes.until(env.other, "Ready", "False", name="waiting", reason="SecretMissing")
-    assert env.operator.lives == lives
-    told = [line for line in env.operator.life if line["event"].startswith("namespace_")]
+    assert env.operator.starts == starts
+    told = [line for line in env.operator.current_lines if line["event"].startswith("namespace_")]
     assert [line["event"] for line in told] == ["namespace_not_watched", "namespace_watched"]
-    assert not any("kopf" in line.get("logger", "") for line in env.operator.life)
+    assert not any("kopf" in line.get("logger", "") for line in env.operator.current_lines)
 
 
 def test_objects_deleted_while_watches_stalled_return_once_they_reconnect(env: Environment) -> None:
@@ -163,7 +163,7 @@ def test_stale_list_causes_no_deletion_and_no_scale_down(env: Environment) -> No
         env.operator.start()  # a life that knows nothing but old lists
         env.operator.wait_leading()
         operators.until(lambda: env.operator.reconciles() >= 1, "the restarted operator has reconciled")
-        operators.settled(env.operator, resyncs=0)
+        operators.wait_settled(env.operator, resyncs=0)
     finally:
         env.proxy.serve_fresh()
     written = audits.writes(audits.of(audits.since(env.cluster, before), env.installation.account))

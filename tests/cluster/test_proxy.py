@@ -304,7 +304,7 @@ async def test_write_is_recorded_though_its_client_disconnected(
 def test_fault_cannot_be_planned_for_a_past_write(proxy: counting_proxy.Proxy, namespace: Namespace) -> None:
     with posting(proxy, namespace, "a") as one:
         one.communicate(timeout=DEADLINE)
-    with pytest.raises(AssertionError, match="write 1 has come by already"):
+    with pytest.raises(AssertionError, match="write 1 has passed already"):
         proxy.at(1, Reset())
 
 

@@ -40,7 +40,7 @@ def definition(control_plane: Cluster) -> dict[str, Any]:
     """The kind, known to the API server, which has nothing to warn of in it."""
     words = ("--server-side", "--force-conflicts", "--field-manager=aether-cli", "--warnings-as-errors")
     control_plane.kubectl.text("apply", *words, f"--filename={FILE}")
-    operators.install_kinds(control_plane)  # waits until it is established
+    operators.install_crds(control_plane)  # waits until it is established
     return control_plane.kubectl.get("crd", NAME)
 
 

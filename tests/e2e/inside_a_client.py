@@ -1,4 +1,4 @@
-"""Run by test_data_plane_images in a pod: gives a server a word to keep, and tells all that it has kept."""
+"""Run by test_data_plane_images in a pod: stores a value on a server, and prints all values stored there."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def postgres(host: str, username: str, password: str, word: str) -> list[s
         if word:
             await connection.execute("INSERT INTO kept VALUES (%s)", (word,))
         rows = await (await connection.execute("SELECT word FROM kept ORDER BY word")).fetchall()
-        # What the operator's schema is made of: partitions kept by pg_partman, by a login that is no superuser.
+        # As the operator's schema: partitions by pg_partman, with a login that is no superuser.
         await connection.execute("CREATE TABLE IF NOT EXISTS parts (at timestamptz NOT NULL) PARTITION BY RANGE (at)")
         known = await connection.execute("SELECT FROM partman.part_config WHERE parent_table = 'public.parts'")
         if not known.rowcount:
@@ -46,7 +46,7 @@ async def redis_(host: str, username: str, password: str, word: str) -> list[str
 
 
 async def nats(host: str, username: str, password: str, word: str) -> list[str]:
-    """By hand: the operator's image, in which this runs, has no library for it."""
+    """By hand: this runs in the operator's image, which has no NATS library."""
     reader, writer = await asyncio.open_connection(host, 4222)
     login = {"user": username, "pass": password, "verbose": False, "headers": False}
     writer.write(f"CONNECT {json.dumps(login)}\r\nSUB inbox.* 1\r\n".encode())
@@ -103,12 +103,12 @@ PORTS = {"kafka": 9092, "nats": 4222, "redis": 6379}
 
 
 async def checked(server: str, host: str, username: str, password: str, _word: str) -> None:
-    """What the operator says of the server, and that it may be taken; it tells causes that libraries only log."""
+    """Claim the server as the operator does; its report has causes that libraries only log."""
     if server in PORTS:
         endpoint = Endpoint(host=host, port=PORTS[server], username=username, password=SecretText(password))
-        owner = Owner(namespace="desk", uid="5d8f", name="paper", venue="Simulated")
+        owner = Owner(namespace="trading", uid="5d8f", name="paper", venue="Simulated")
         report = await brokers.claim(Server(server), endpoint, owner, str, deadline=20)
-        for _ in range(100):  # a pod is Ready a moment before the node's way to its Service leads there
+        for _ in range(100):  # a pod is Ready a moment before kube-proxy routes its Service to it
             if report.reason is not Reason.UNREACHABLE:
                 break
             await asyncio.sleep(0.2)
@@ -117,15 +117,15 @@ async def checked(server: str, host: str, username: str, password: str, _word: s
             raise RuntimeError(report)
 
 
-SPEAKERS = {"postgres": postgres, "redis": redis_, "nats": nats, "kafka": kafka}
+CLIENTS = {"postgres": postgres, "redis": redis_, "nats": nats, "kafka": kafka}
 
 
 async def main(server: str, *words: str) -> None:
     try:
         await checked(server, *words)
         async with asyncio.timeout(40):
-            kept = await SPEAKERS[server](*words)
-    except Exception as fault:  # noqa: BLE001 - the test looks at what each library says
+            kept = await CLIENTS[server](*words)
+    except Exception as fault:  # noqa: BLE001 - the test compares each library's message
         print(json.dumps({"fault": f"{type(fault).__name__}: {fault}"}))
     else:
         print(json.dumps({"kept": kept}))

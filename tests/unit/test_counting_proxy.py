@@ -52,7 +52,7 @@ def test_path_identifies_the_target_of_a_request(path: str, about: Target | None
 def test_leases_events_and_reviews_are_not_counted_writes_by_default(path: str, *, counted: bool) -> None:
     about = counting_proxy.target(path)
     assert about is not None
-    assert counting_proxy.but_leases_and_events(about) is counted
+    assert counting_proxy.is_counted_by_default(about) is counted
 
 
 def test_response_with_retry_after_gives_the_time() -> None:

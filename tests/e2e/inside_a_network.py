@@ -1,4 +1,4 @@
-"""Run by test_egress in a network of its own: a small world, a cluster in it, and a pod that asks the world."""
+"""Run by test_egress in a network namespace: an outside server, a cluster, and a pod that requests the former."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ from pathlib import Path
 from aether_cli import processes
 from aether_testing import builders, clusters, namespaces
 
-ASK = """
+REQUESTS = """
 import json, urllib.request
-def ask(url):
+def get(url):
     try:
         return urllib.request.urlopen(url, timeout=5).read().decode()
     except OSError:
         return "unreachable"
-print(json.dumps({"world": ask("http://198.51.100.1:8080/"), "machine": ask("http://10.0.2.2:8081/")}))
+print(json.dumps({"internet": get("http://198.51.100.1:8080/"), "machine": get("http://10.0.2.2:8081/")}))
 """
 
 
 class Hello(http.server.BaseHTTPRequestHandler):
-    """Answers everything alike."""
+    """Responds to every request with the same text."""
 
     def do_GET(self) -> None:
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(b"hello from the world")
+        self.wfile.write(b"hello")
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
         pass
 
 
-def main(folder: Path, *, egress: bool, world: str) -> None:
-    processes.run(["ip", "-batch", "-"], stdin=world)
-    # One on the world's address, one on the machine's loopback: the second must stay closed in any case.
+def main(folder: Path, *, egress: bool, network: str) -> None:
+    processes.run(["ip", "-batch", "-"], stdin=network)
+    # One on an outside address, one on the machine's loopback: the second must stay closed in any case.
     for address in (("198.51.100.1", 8080), ("127.0.0.1", 8081)):
         server = http.server.ThreadingHTTPServer(address, Hello)
         threading.Thread(target=server.serve_forever, daemon=True).start()
     with clusters.running(replace(clusters.BARE_NODE, egress=egress), clusters.unique_paths(folder)) as cluster:
         namespace = namespaces.create(cluster, "egress")
-        pod = builders.a_pod("python3", "-c", ASK, image=cluster.images["base"], restartPolicy="Never")
-        namespace.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "asks"}, "spec": pod})
+        pod = builders.a_pod("python3", "-c", REQUESTS, image=cluster.images["base"], restartPolicy="Never")
+        namespace.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "requests"}, "spec": pod})
         namespace.until(
             lambda seen: any(one["status"].get("phase") == "Succeeded" for one in seen.values()),
             "pods",
-            expected="the pod has asked",
+            expected="the pod has ended",
         )
-        print(namespace.text("logs", "asks").strip())
+        print(namespace.text("logs", "requests").strip())
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), egress=json.loads(sys.argv[2]), world=sys.argv[3])
+    main(Path(sys.argv[1]), egress=json.loads(sys.argv[2]), network=sys.argv[3])
