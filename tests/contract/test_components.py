@@ -1,4 +1,4 @@
-"""What must agree between the operator and the rooms: what they are told, what they say, and what both call things."""
+"""The operator and the services agree: environment variables, /status, ports, names and grace periods."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ LEFT_AT_THEIR_DEFAULT: Final = (
         "what has left memory is asked of the venue again: a longer one saves no trade",
     ),
 )
-"""What a room declares and no platform tells it, and why not."""
+"""Settings that a service declares and the operator does not set, and why not."""
 COMMON: Final[dict[str, Any]] = {"release": "1", "instance": "one-0", "started": Nanoseconds(1_700_000_000 * 10**9)}
 
 
@@ -83,9 +83,9 @@ def _settings(component: Component) -> type[Settings]:
     return found
 
 
-def _told(component: Component, **spec: Any) -> dict[str, str]:
-    told = environments.for_component(component, observations.a_platform(**spec), observations.a_release())
-    return {one["name"]: one.get("value", "one-0") for one in told}
+def _env(component: Component, **spec: Any) -> dict[str, str]:
+    env = environments.for_component(component, observations.a_platform(**spec), observations.a_release())
+    return {one["name"]: one.get("value", "one-0") for one in env}
 
 
 def test_catalog_lists_the_services_that_the_program_knows() -> None:
@@ -95,7 +95,7 @@ def test_catalog_lists_the_services_that_the_program_knows() -> None:
 @pytest.mark.parametrize("component", Component)
 def test_component_gets_the_settings_it_needs_and_no_undeclared_ones(component: Component) -> None:
     declared = _settings(component).variables()
-    assert components.variables(component) == set(_told(component))
+    assert components.variables(component) == set(_env(component))
     assert {name for name, needed in declared.items() if needed} <= components.variables(component) <= set(declared)
 
 
@@ -110,7 +110,7 @@ def test_settings_left_at_their_default_are_listed_with_a_reason(component: Comp
 def test_service_accepts_the_settings_of_its_component(component: Component, name: str) -> None:
     spec = SPECS[name]
     if component in child_refs.components_of(observations.a_platform(**spec)):
-        _settings(component).read(_told(component, **spec))
+        _settings(component).read(_env(component, **spec))
 
 
 @pytest.mark.parametrize("component", Component)
@@ -121,8 +121,10 @@ def test_service_listens_on_the_port_of_its_component(component: Component) -> N
 
 def test_prometheus_reaches_ingest_and_by_policy_the_simulated_venue() -> None:
     platform = observations.a_platform(name="paper")
-    made = desired.children(platform, observations.created(platform), observations.a_release(), observations.tokens())
-    ours = [one for one in made if one["kind"] == "NetworkPolicy"]
+    manifests = desired.children(
+        platform, observations.created(platform), observations.a_release(), observations.tokens()
+    )
+    ours = [one for one in manifests if one["kind"] == "NetworkPolicy"]
     (text,) = re.findall(r"^```yaml\n(.*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
     theirs = yaml.safe_load(text)
     theirs["metadata"]["namespace"] = platform.namespace
@@ -154,7 +156,7 @@ def _read(status: Status, component: Component) -> reports.ComponentReport:
 
 
 def test_operator_parses_the_status_of_ingest() -> None:
-    said = IngestStatus(
+    status = IngestStatus(
         **COMMON,
         room="ingest",
         ready=False,
@@ -167,7 +169,7 @@ def test_operator_parses_the_status_of_ingest() -> None:
         },
         outputs={Output.KAFKA: OutputState(ok=False, detail="no broker"), Output.TABLES: OutputState(ok=True)},
     )
-    assert _read(said, Component.INGEST) == reports.ComponentReport(
+    assert _read(status, Component.INGEST) == reports.ComponentReport(
         reason=Reason.READY,
         failing={"feed": "closed"},
         settings="0123456789ab",
@@ -179,7 +181,7 @@ def test_operator_parses_the_status_of_ingest() -> None:
         silent={"BTC/USD": ("book", "trade")},
         outputs={"kafka": "no broker", "tables": ""},
     )
-    before = said.model_copy(update={"feed": Feed(connected=False)})
+    before = status.model_copy(update={"feed": Feed(connected=False)})
     assert not _read(before, Component.INGEST).received
 
 
@@ -191,8 +193,8 @@ def test_operator_knows_the_contradicted_book_and_channel_of_ingest() -> None:
 
 
 def test_operator_parses_the_status_of_the_simulated_venue() -> None:
-    said = VenueStatus(**COMMON, room="exchange_sim", ready=True, system="online", clients=1, trades=5)
-    assert _read(said, Component.EXCHANGE_SIM) == reports.ComponentReport(
+    status = VenueStatus(**COMMON, room="exchange_sim", ready=True, system="online", clients=1, trades=5)
+    assert _read(status, Component.EXCHANGE_SIM) == reports.ComponentReport(
         reason=Reason.READY, ready=True, system="online"
     )
 

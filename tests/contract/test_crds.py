@@ -1,4 +1,4 @@
-"""What must agree with the kinds: what is written from them, and what an API server and its readers bear."""
+"""The CRDs: generated files are up to date, and the API server and its clients accept the schemas."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DEFINITION: Final = crds.definition()
 
 
 def parts(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A schema and everything below it, by path."""
+    """A schema and all its parts, by path."""
     yield path, schema
     for name, one in schema.get("properties", {}).items():
         yield from parts(one, f"{path}.{name}")
@@ -57,7 +57,7 @@ def test_crd_fits_the_annotation_of_kubectl_apply() -> None:
 
 
 def test_every_pattern_is_anchored_at_both_ends() -> None:
-    """A status is fitted to them so, and the API server would take a part."""
+    """The sanitizer relies on it, and the API server would accept a part of a text."""
     patterns = {one["pattern"] for one in WHOLE.values() if "pattern" in one}
     assert patterns
     assert all(one.startswith("^") and one.endswith("$") and "|^" not in one for one in patterns)
@@ -95,16 +95,16 @@ def test_every_field_is_bounded(path: str) -> None:
 
 @pytest.mark.parametrize("path", SPEC)
 def test_every_field_of_the_spec_has_a_description(path: str) -> None:
-    said = SPEC[path].get("description", "")
-    assert said.endswith(".")
-    assert "\n" not in said
+    description = SPEC[path].get("description", "")
+    assert description.endswith(".")
+    assert "\n" not in description
 
 
 def test_every_rule_names_its_field_and_is_on_the_page() -> None:
     page = FILES["docs/reference/trading-platform.md"]
     found = [rule for one in SPEC.values() for rule in one.get("x-kubernetes-validations", [])]
     found += VERSION["schema"]["openAPIV3Schema"]["x-kubernetes-validations"]
-    # Of each server, of the name, of the venue and the pairs, and of what each room asks for.
+    # Rules of each server, the name, the venue, the pairs and the resources of each component.
     assert len(found) == 7 * len(platforms.Server) + 2 + 4 + 2 * 2 + 1
     for rule in found:
         field, _, words = rule["message"].partition(": ")

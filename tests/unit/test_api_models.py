@@ -1,4 +1,4 @@
-"""The models: quantities as numbers, names on the wire, and nothing that changes under one's hands."""
+"""The models: quantities as numbers, camelCase on the wire, immutable."""
 
 from __future__ import annotations
 

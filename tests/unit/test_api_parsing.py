@@ -1,4 +1,4 @@
-"""Specs read without an API server: what is refused there is refused here, in the same fields' names."""
+"""Parsing of specs: what the API server rejects is rejected here too, with the same fields."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aether_testing import manifests, observations
 
 
 def raw(spec: Any, name: str = "paper", **status: Any) -> dict[str, Any]:
-    """A platform as the API server has it."""
+    """A platform object as the API server returns it."""
     thing = manifests.a_manifest(spec, name)
     thing["metadata"] |= {"namespace": "desk", "uid": "u-1", "generation": 3}
     return thing | ({"status": status} if status else {})

@@ -1,4 +1,4 @@
-"""The page of states: each world is judged as it says, and every reason that a platform can show is on it."""
+"""docs/reference/states.md: each case has the status that it says, and every reason of a platform occurs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WARNINGS = {
     Reason.TOPICS_WARNING,
 }
 OF_CONDITIONS = {Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.NOT_PAUSED}
-"""Reasons of conditions, which are never why a whole platform is as it is."""
+"""Reasons that only conditions have, never the whole platform."""
 
 
 def test_at_least_forty_states_each_with_a_unique_name() -> None:

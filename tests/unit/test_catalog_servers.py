@@ -1,4 +1,4 @@
-"""The catalogue: every server has its row, and what rows say agrees."""
+"""The catalog: every server and component has a row, and the rows are consistent."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_longest_platform_name_gives_valid_child_names() -> None:
         *(names.component_pod(platform, one, 7) for one in components.Component),
     ]
     assert max(len(name) for name in longest) <= 63
-    # The controller's revision label is the StatefulSet's name and a hash of up to eleven letters.
+    # The controller's revision label is the StatefulSet's name and a hash of up to eleven characters.
     workloads = [ref.name for ref in child_refs.all_of(platform) if ref.kind == "StatefulSet"]
     assert len(workloads) == len(Server) + len(components.Component)
     assert max(map(len, workloads)) + 11 <= 63

@@ -1,4 +1,4 @@
-"""What a platform becomes, as values."""
+"""The children of a platform's servers."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ NOTHING = observations.empty()
 
 
 def _children(platform: Platform, observed: Observed = NOTHING, **release: Any) -> dict[Ref, Manifest]:
-    made = desired.children(platform, observed, observations.a_release(**release), observations.tokens("n"))
-    return {kinds.ref(one): one for one in made}
+    manifests = desired.children(platform, observed, observations.a_release(**release), observations.tokens("n"))
+    return {kinds.ref(one): one for one in manifests}
 
 
 def _stateful_set(children: dict[Ref, Manifest], name: str = "paper-postgres") -> Manifest:
     return children[Ref("StatefulSet", name)]
 
 
-def _word(thing: Manifest) -> str:
+def _credentials_id(thing: Manifest) -> str:
     word: str = thing["metadata"]["annotations"][labels.CREDENTIALS]
     return word
 
@@ -195,8 +195,10 @@ def test_intact_credentials_are_kept_with_their_hash_on_the_pod() -> None:
     for server in Server:
         secret = again[Ref("Secret", f"paper-{server.value}")]
         live = first.children[kinds.ref(secret)]
-        assert (secret["data"], _word(secret)) == (live["data"], _word(live))
-        assert _word(_stateful_set(again, f"paper-{server.value}")["spec"]["template"]) == _word(secret)
+        assert (secret["data"], _credentials_id(secret)) == (live["data"], _credentials_id(live))
+        assert _credentials_id(_stateful_set(again, f"paper-{server.value}")["spec"]["template"]) == _credentials_id(
+            secret
+        )
 
 
 def _broken(live: Manifest, how: str) -> Manifest | None:
@@ -240,8 +242,8 @@ def test_damaged_credentials_are_replaced_and_the_pod_changes_with_them(how: str
     again = _children(platform, observed)
     assert again[ref]["data"]["username"] == before["data"]["username"]
     assert again[ref]["data"]["password"] != before["data"]["password"]
-    assert _word(again[ref]) != _word(before)
-    assert _word(_stateful_set(again)["spec"]["template"]) == _word(again[ref])
+    assert _credentials_id(again[ref]) != _credentials_id(before)
+    assert _credentials_id(_stateful_set(again)["spec"]["template"]) == _credentials_id(again[ref])
     others = [one for one in again if one.kind == "Secret" and one != ref]
     assert all(again[one]["data"] == first.children[one]["data"] for one in others)
 
@@ -277,7 +279,7 @@ def test_reader_login_has_the_address_of_the_database() -> None:
     assert external["uri"].endswith("@postgres.example.org:1000/desk?sslmode=verify-full")
 
 
-# Logging in.
+# Endpoints and logins.
 
 
 def test_managed_server_is_reached_by_its_service_with_generated_login() -> None:
@@ -366,7 +368,7 @@ def test_login_name_fits_postgresqls_limit() -> None:
     assert max(len(f"_{user.value}") for user in DatabaseUser) + MAX_DATABASE_LENGTH <= 63
 
 
-# Who may reach whom.
+# Network policies.
 
 
 def _pods(platform: Platform) -> list[policies.Pod]:
@@ -407,7 +409,7 @@ def test_only_call_graph_pairs_may_connect_across_two_namespaces() -> None:
         )
         for platform, server in itertools.product(platforms, Server)
     }
-    # Kafka may not call out, whoever would let it in: a caller needs a way out as well.
+    # Kafka may not call others even if they admit it: a caller needs egress too.
     assert into_platforms == from_operator
     outgoing = {one for one in cluster.reachable(pods, ports) if one[0].endswith("-0")}
     assert outgoing == set()

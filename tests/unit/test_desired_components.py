@@ -1,4 +1,4 @@
-"""What a platform's rooms become, as values."""
+"""The children of a platform's components."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ INGEST, EXCHANGE = Ref("StatefulSet", "paper-ingest"), Ref("StatefulSet", "paper
 
 def _children(platform: Platform, observed: Observed | None = None, **release: Any) -> dict[Ref, Manifest]:
     observed = observations.created(platform) if observed is None else observed
-    made = desired.children(platform, observed, observations.a_release(**release), observations.tokens("n"))
-    return {kinds.ref(one): one for one in made}
+    children = desired.children(platform, observed, observations.a_release(**release), observations.tokens("n"))
+    return {kinds.ref(one): one for one in children}
 
 
 def _pod(children: dict[Ref, Manifest], which: Ref = INGEST) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def _container(children: dict[Ref, Manifest], which: Ref = INGEST) -> dict[str, 
     return found
 
 
-def _told(children: dict[Ref, Manifest], which: Ref = INGEST) -> dict[str, str]:
+def _env(children: dict[Ref, Manifest], which: Ref = INGEST) -> dict[str, str]:
     return {one["name"]: one.get("value", "") for one in _container(children, which)["env"]}
 
 
@@ -65,15 +65,15 @@ def test_simulated_platform_has_its_own_venue_and_kraken_has_none() -> None:
     ],
 )
 def test_ingest_gets_the_venue_and_its_address(spec: dict[str, Any], websocket: str, rest: str) -> None:
-    told = _told(_children(observations.a_platform(**spec)))
-    assert (told["AETHER_VENUE_WS_URL"], told["AETHER_VENUE_REST_URL"]) == (websocket, rest)
-    assert told["AETHER_VENUE"] == spec.get("venue", {}).get("name", "Simulated")
+    env = _env(_children(observations.a_platform(**spec)))
+    assert (env["AETHER_VENUE_WS_URL"], env["AETHER_VENUE_REST_URL"]) == (websocket, rest)
+    assert env["AETHER_VENUE"] == spec.get("venue", {}).get("name", "Simulated")
 
 
 def test_ingest_gets_server_addresses_and_how_to_connect() -> None:
     managed, external = (
-        _told(_children(observations.a_platform())),
-        _told(_children(observations.an_external_platform())),
+        _env(_children(observations.a_platform())),
+        _env(_children(observations.an_external_platform())),
     )
     assert {key: managed[f"AETHER_KAFKA_{key}"] for key in ("HOST", "PORT", "TLS", "CREDENTIALS")} == {
         "HOST": "paper-kafka.desk.svc", "PORT": "9092", "TLS": "Disabled", "CREDENTIALS": "/credentials/kafka",
@@ -89,10 +89,10 @@ def test_each_replica_knows_its_name_its_peers_and_release() -> None:
     children = _children(observations.a_platform())
     first = _container(children)["env"][0]
     assert first == {"name": "AETHER_INSTANCE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
-    told = _told(children)
-    assert told["AETHER_PEER_URL"] == "http://paper-ingest-{replica}.paper-ingest.desk.svc:8000"
-    assert told["AETHER_PEER_URL"].format(replica=1) == "http://paper-ingest-1.paper-ingest.desk.svc:8000"
-    assert told["AETHER_RELEASE"] == "1"
+    env = _env(children)
+    assert env["AETHER_PEER_URL"] == "http://paper-ingest-{replica}.paper-ingest.desk.svc:8000"
+    assert env["AETHER_PEER_URL"].format(replica=1) == "http://paper-ingest-1.paper-ingest.desk.svc:8000"
+    assert env["AETHER_RELEASE"] == "1"
 
 
 @pytest.mark.parametrize(
@@ -106,14 +106,14 @@ def test_each_replica_knows_its_name_its_peers_and_release() -> None:
 )
 def test_release_version_is_the_image_tag(image: str, version: str) -> None:
     assert observations.a_release(service_image=image).version == version
-    told = _told(_children(observations.a_platform(), service_image=image))
-    assert told["AETHER_RELEASE"] == version
+    env = _env(_children(observations.a_platform(), service_image=image))
+    assert env["AETHER_RELEASE"] == version
 
 
 def test_simulated_venue_gets_its_feed_speed_and_journal_path() -> None:
     children = _children(observations.a_platform(components={"exchangeSim": {"speed": 4, "storage": "2048Mi"}}))
-    told = _told(children, EXCHANGE)
-    assert (told["AETHER_FEED"], told["AETHER_SPEED"], told["AETHER_JOURNAL"]) == (
+    env = _env(children, EXCHANGE)
+    assert (env["AETHER_FEED"], env["AETHER_SPEED"], env["AETHER_JOURNAL"]) == (
         "Synthetic", "4", "/data/journal.sqlite",
     )  # fmt: skip
     claim = children[Ref("PersistentVolumeClaim", "paper-exchange-data")]
@@ -132,11 +132,11 @@ def test_resources_of_the_spec_reach_the_pod(part: str, which: Ref) -> None:
     assert container["resources"]["limits"] == {"memory": "2Gi"}
 
 
-# Whose the servers are.
+# Ownership of the servers.
 
 
-def _elsewhere(server: Server) -> dict[str, Any]:
-    """A data plane of others with one server at another address, with another login."""
+def _moved_server(server: Server) -> dict[str, Any]:
+    """An External data plane with one server at another address, with another login."""
     part = observations.EXTERNAL[server.value]
     place = {**part["external"], "host": "elsewhere.example.org", "secretName": "another-login"}
     return {**observations.EXTERNAL, server.value: {**part, "external": place}}
@@ -145,8 +145,8 @@ def _elsewhere(server: Server) -> dict[str, Any]:
 UNSURE = sorted(set(Ownership) - {Ownership.OURS})
 
 
-def _known(observed: Observed, ownership: Ownership | None, *which: Server) -> Observed:
-    """A world in which these servers are so; None where nobody knows it."""
+def _with_ownership(observed: Observed, ownership: Ownership | None, *which: Server) -> Observed:
+    """Observed state with this ownership of the servers; None if it is unknown."""
     kept = {server: one for server, one in observed.owners.items() if server not in which}
     return dataclasses.replace(observed, owners=kept | ({} if ownership is None else dict.fromkeys(which, ownership)))
 
@@ -156,15 +156,15 @@ def _known(observed: Observed, ownership: Ownership | None, *which: Server) -> O
 def test_ingest_starts_only_once_we_own_each_server(server: Server, ownership: Ownership | None) -> None:
     platform = observations.a_platform()
     observed = observations.without(observations.created(platform), INGEST)
-    made = _children(platform, _known(observed, ownership, server))
-    assert INGEST not in made
-    assert EXCHANGE in made
+    children = _children(platform, _with_ownership(observed, ownership, server))
+    assert INGEST not in children
+    assert EXCHANGE in children
     assert INGEST in _children(platform, observed)
 
 
 def test_ingest_start_ignores_servers_it_does_not_use() -> None:
     platform = observations.a_platform()
-    observed = _known(
+    observed = _with_ownership(
         observations.without(observations.created(platform), INGEST), Ownership.OWNED_BY_ANOTHER, Server.REDIS
     )
     assert INGEST in _children(platform, observed)
@@ -175,16 +175,17 @@ def test_running_components_stay_while_server_ownership_is_unknown(ownership: Ow
     for platform in (observations.a_platform(), observations.an_external_platform()):
         observed = observations.created(platform)
         assert (
-            _children(platform, _known(observed, ownership, *Server))[INGEST] == _children(platform, observed)[INGEST]
+            _children(platform, _with_ownership(observed, ownership, *Server))[INGEST]
+            == _children(platform, observed)[INGEST]
         )
 
 
 @pytest.mark.parametrize("server", COMPONENTS[Component.INGEST].servers)
 def test_running_ingest_is_stopped_once_another_owns_a_server(server: Server) -> None:
     platform = observations.an_external_platform()
-    made = _children(platform, _known(observations.created(platform), Ownership.OWNED_BY_ANOTHER, server))
-    assert INGEST not in made
-    assert {Ref("Service", "paper-ingest"), Ref("ConfigMap", "paper-ingest-settings"), EXCHANGE} <= set(made)
+    children = _children(platform, _with_ownership(observations.created(platform), Ownership.OWNED_BY_ANOTHER, server))
+    assert INGEST not in children
+    assert {Ref("Service", "paper-ingest"), Ref("ConfigMap", "paper-ingest-settings"), EXCHANGE} <= set(children)
 
 
 @pytest.mark.parametrize("ownership", [None, *UNSURE])
@@ -192,15 +193,15 @@ def test_running_ingest_is_stopped_once_another_owns_a_server(server: Server) ->
 def test_edited_address_reaches_ingest_only_once_we_own_the_server(server: Server, ownership: Ownership | None) -> None:
     before = observations.an_external_platform()
     observed = observations.created(before)
-    edited = observations.a_platform(dataPlane=_elsewhere(server), components={"ingest": {"replicas": 2}})
+    edited = observations.a_platform(dataPlane=_moved_server(server), components={"ingest": {"replicas": 2}})
     observed = dataclasses.replace(observed, secrets=observations.user_secrets(edited))
-    unsure = _children(edited, _known(observed, ownership, server))
-    assert _told(unsure) == _told(_children(before))
-    assert _pod(unsure)["volumes"] == _pod(_children(before))["volumes"]
-    assert unsure[INGEST]["spec"]["replicas"] == 2, "the rest of the edit takes effect"
-    sure = _children(edited, observed)
-    assert _told(sure)[f"AETHER_{server.upper()}_HOST"] == "elsewhere.example.org"
-    assert "another-login" in json.dumps(_pod(sure)["volumes"])
+    unconfirmed = _children(edited, _with_ownership(observed, ownership, server))
+    assert _env(unconfirmed) == _env(_children(before))
+    assert _pod(unconfirmed)["volumes"] == _pod(_children(before))["volumes"]
+    assert unconfirmed[INGEST]["spec"]["replicas"] == 2, "the rest of the edit takes effect"
+    confirmed = _children(edited, observed)
+    assert _env(confirmed)[f"AETHER_{server.upper()}_HOST"] == "elsewhere.example.org"
+    assert "another-login" in json.dumps(_pod(confirmed)["volumes"])
 
 
 def test_ingest_for_another_venue_waits_until_servers_are_ours() -> None:
@@ -208,9 +209,9 @@ def test_ingest_for_another_venue_waits_until_servers_are_ours() -> None:
     anew = observations.an_external_platform(**KRAKEN)
     for server in COMPONENTS[Component.INGEST].servers:
         for ownership in (None, *UNSURE):
-            assert INGEST not in _children(anew, _known(observed, ownership, server))
-    assert _told(_children(anew, observed))["AETHER_VENUE"] == "Kraken"
-    assert INGEST in _children(observations.an_external_platform(), _known(observed, None, *Server))
+            assert INGEST not in _children(anew, _with_ownership(observed, ownership, server))
+    assert _env(_children(anew, observed))["AETHER_VENUE"] == "Kraken"
+    assert INGEST in _children(observations.an_external_platform(), _with_ownership(observed, None, *Server))
 
 
 def test_address_is_withheld_from_ingest_until_we_own_the_server() -> None:
@@ -220,11 +221,11 @@ def test_address_is_withheld_from_ingest_until_we_own_the_server() -> None:
     (container,) = live["spec"]["template"]["spec"]["containers"]
     container["env"] = [one for one in container["env"] if one["name"] != "AETHER_KAFKA_HOST"]
     observed = observations.with_objects(observed, live)
-    assert "AETHER_KAFKA_HOST" not in _told(_children(platform, _known(observed, None, Server.KAFKA)))
-    assert _told(_children(platform, observed))["AETHER_KAFKA_HOST"] == "kafka.example.org"
+    assert "AETHER_KAFKA_HOST" not in _env(_children(platform, _with_ownership(observed, None, Server.KAFKA)))
+    assert _env(_children(platform, observed))["AETHER_KAFKA_HOST"] == "kafka.example.org"
 
 
-# Settings that change while a room runs.
+# Live settings.
 
 
 def _settings(**spec: Any) -> Manifest:
@@ -232,11 +233,11 @@ def _settings(**spec: Any) -> Manifest:
 
 
 def test_live_settings_are_one_json_line_in_a_fixed_order() -> None:
-    made = _settings(pairs=["ETH/USD", "BTC/USD"], components={"ingest": {"replicas": 2}})
+    config_map = _settings(pairs=["ETH/USD", "BTC/USD"], components={"ingest": {"replicas": 2}})
     text = '{"version":1,"pairs":["BTC/USD","ETH/USD"],"replicas":2}'
-    assert made["data"] == {"live.json": text}
-    assert made == _settings(pairs=["BTC/USD", "ETH/USD"], components={"ingest": {"replicas": 2}})
-    assert made["metadata"]["annotations"] == {labels.SETTINGS: configmaps.digest(text)}
+    assert config_map["data"] == {"live.json": text}
+    assert config_map == _settings(pairs=["BTC/USD", "ETH/USD"], components={"ingest": {"replicas": 2}})
+    assert config_map["metadata"]["annotations"] == {labels.SETTINGS: configmaps.digest(text)}
     assert configmaps.digest(text) == "c4ea61122bf5"
 
 
@@ -341,7 +342,7 @@ def test_peers_have_unique_names_and_the_venue_an_address() -> None:
     assert "clusterIP" not in before["spec"]
 
 
-# Who may reach whom.
+# Network policies.
 
 
 def _cluster(*platforms: Platform) -> tuple[policies.Evaluator, list[policies.Pod]]:
@@ -379,7 +380,7 @@ def test_components_of_two_platforms_reach_only_what_they_call() -> None:
                 expected.add((ingest, f"{name}-{server}-0", row.port))
         expected |= {("operator", ingest, 8000), ("stranger", ingest, 8000)}
     expected |= {("operator", "paper-exchange-0", 8000), ("paper-ingest-0", "paper-exchange-0", 8000)}
-    # What has no policy of its own here, the other platform's venue, is let out.
+    # A pod without a policy here, of the other platform's venue, may call anybody.
     assert {one for one in found if one[0] != "live-exchange-0"} == expected
 
 
@@ -424,12 +425,12 @@ def test_families_of_components_are_exactly_their_children() -> None:
     for spec in specs:
         platform = observations.a_platform(**spec)
         named = {run.name for run in COMPONENTS.values()}
-        made = {
+        refs = {
             ref for ref, child in _children(platform).items() if child["metadata"]["labels"][labels.COMPONENT] in named
         }
-        assert made == {ref for component in Component for ref in child_refs.of_component(component, platform)}
+        assert refs == {ref for component in Component for ref in child_refs.of_component(component, platform)}
         assert {names.component_child(platform, component) for component in child_refs.components_of(platform)} == {
-            ref.name for ref in made if ref.kind == "StatefulSet"
+            ref.name for ref in refs if ref.kind == "StatefulSet"
         }
 
 

@@ -1,4 +1,4 @@
-"""The rules of kstatus, in their order: the port that tests read statuses with."""
+"""The rules of kstatus, in their order, as tests use them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 from aether_testing import kstatus
 
 
-def seen(*conditions: str, observed: int | None = 1, **meta: Any) -> str:
-    told: dict[str, Any] = {
+def result_of(*conditions: str, observed: int | None = 1, **meta: Any) -> str:
+    status: dict[str, Any] = {
         "conditions": [dict(zip(("type", "status"), one.split("="), strict=True)) for one in conditions]
     }
     if observed is not None:
-        told["observedGeneration"] = observed
-    return kstatus.compute({"metadata": {"generation": 1, **meta}, "status": told})
+        status["observedGeneration"] = observed
+    return kstatus.compute({"metadata": {"generation": 1, **meta}, "status": status})
 
 
 @pytest.mark.parametrize(
@@ -33,20 +33,20 @@ def seen(*conditions: str, observed: int | None = 1, **meta: Any) -> str:
     ],
 )
 def test_conditions_are_read_in_their_order(conditions: tuple[str, ...], result: str) -> None:
-    assert seen(*conditions) == result
+    assert result_of(*conditions) == result
 
 
 @pytest.mark.parametrize("observed", [-1, 0, 2])
 def test_status_of_another_generation_is_in_progress(observed: int) -> None:
-    assert seen("Ready=True", "Stalled=True", observed=observed) == kstatus.IN_PROGRESS
+    assert result_of("Ready=True", "Stalled=True", observed=observed) == kstatus.IN_PROGRESS
 
 
 def test_status_without_a_generation_is_believed() -> None:
-    assert seen("Ready=True", observed=None) == kstatus.CURRENT
+    assert result_of("Ready=True", observed=None) == kstatus.CURRENT
 
 
 def test_object_being_deleted_is_terminating_whatever_its_status() -> None:
-    assert seen("Ready=True", deletionTimestamp="2026-01-01T00:00:00Z") == kstatus.TERMINATING
+    assert result_of("Ready=True", deletionTimestamp="2026-01-01T00:00:00Z") == kstatus.TERMINATING
 
 
 def test_object_without_a_status_is_current() -> None:

@@ -1,4 +1,4 @@
-"""Whose a server is, by the record on it."""
+"""The owner of a server, by the record on it."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ OWNERSHIPS: Final = (None, *Ownership)
 def test_server_is_claimed_only_after_all_before_it() -> None:
     ours, free = Ownership.OURS, Ownership.UNCLAIMED
     claimed = []
-    for told in itertools.product(OWNERSHIPS, repeat=len(Server)):
-        ownerships = dict(zip(Server, told, strict=True))
-        claimed += [told for server in Server if owners.claimable(server, ownerships)]
-        assert not (Ownership.OWNED_BY_ANOTHER in told and told in claimed)
+    for combination in itertools.product(OWNERSHIPS, repeat=len(Server)):
+        ownerships = dict(zip(Server, combination, strict=True))
+        claimed += [combination for server in Server if owners.claimable(server, ownerships)]
+        assert not (Ownership.OWNED_BY_ANOTHER in combination and combination in claimed)
     rest = [one for one in OWNERSHIPS if one is not Ownership.OWNED_BY_ANOTHER]
     assert set(claimed) == {
         (*[ours] * place, free, *after)
@@ -87,7 +87,7 @@ def test_server_is_claimed_only_after_all_before_it() -> None:
 
 
 def test_two_platforms_never_deadlock_over_shared_servers() -> None:
-    """Whoever looks at the shared servers when, and whichever of them answer then; their databases are their own."""
+    """Platforms check shared servers in any order, and any of them may not answer; each has its own database."""
     shared = (Server.KAFKA, Server.NATS, Server.REDIS)
     looks = [
         (who, answering)

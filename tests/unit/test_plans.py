@@ -1,4 +1,4 @@
-"""Desired against observed: what is planned, and what never is."""
+"""Plans: which actions follow from desired and observed state, and which never do."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ CLAIM = Ref("PersistentVolumeClaim", "paper-postgres-data")
 
 
 def _planned(platform: Platform, observed: Observed) -> planning.Plan:
-    wanted = desired.children(platform, observed, observations.a_release(), observations.tokens("n"))
-    return planning.plan(wanted, observed, platform)
+    expected = desired.children(platform, observed, observations.a_release(), observations.tokens("n"))
+    return planning.plan(expected, observed, platform)
 
 
 def _name(action: planning.Action) -> str:
@@ -72,12 +72,12 @@ def test_settings_added_by_a_release_cause_no_further_change() -> None:
     )
     platform = observations.a_platform()
     observed = observations.created(platform, release)
-    wanted = desired.children(platform, observed, release, observations.tokens("n"))
-    assert planning.plan(wanted, observed, platform) == planning.Plan((), ())
+    expected = desired.children(platform, observed, release, observations.tokens("n"))
+    assert planning.plan(expected, observed, platform) == planning.Plan((), ())
 
 
 def _leaves(fields: dict[str, Any], live: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Every field that is owned as a whole, by its path through maps."""
+    """The paths of all owned leaves."""
     below = {key: part for key, part in fields.items() if key.startswith("f:")}
     if not below:
         yield path
@@ -181,18 +181,18 @@ def test_defaults_within_an_atomic_field_of_ours_are_no_difference() -> None:
         ),
     ],
 )
-def test_objects_are_compared_by_owned_fields(wanted: Any, live: Any, fields: Any, same: bool) -> None:  # noqa: FBT001
+def test_objects_are_compared_by_owned_fields(expected: Any, live: Any, fields: Any, same: bool) -> None:  # noqa: FBT001
     entry = {"manager": labels.OPERATOR, "operation": "Apply", "fieldsV1": fields}
     named = {"apiVersion": "v1", "kind": "Thing", "metadata": {"name": "x"}}
     live = {**named, **live, "metadata": {"name": "x", "managedFields": [entry]}}
     entry["fieldsV1"] = {**fields, "f:metadata": {}}
-    assert comparisons.is_up_to_date({**named, **wanted}, live) is same
+    assert comparisons.is_up_to_date({**named, **expected}, live) is same
 
 
-# What must not be touched.
+# Objects that must not be changed.
 
 
-def _foreign(ref: Ref, **meta: Any) -> Manifest:
+def _other_object(ref: Ref, **meta: Any) -> Manifest:
     kind = next(kind for kind in kinds.CHILDREN if kind.kind == ref.kind)
     return {
         "apiVersion": kind.api_version,
@@ -205,7 +205,7 @@ def _foreign(ref: Ref, **meta: Any) -> Manifest:
 @pytest.mark.parametrize("ref", desired.child_refs(observations.a_platform()), ids=str)
 def test_name_of_a_foreign_object_is_reported_and_left_alone(ref: Ref) -> None:
     platform = observations.a_platform()
-    plan = _planned(platform, observations.empty(children={ref: _foreign(ref)}))
+    plan = _planned(platform, observations.empty(children={ref: _other_object(ref)}))
     assert str(ref) not in _names(plan)
     (blocker,) = plan.blockers
     assert (blocker.ref, blocker.reason) == (ref, Reason.NAME_TAKEN)
@@ -214,7 +214,7 @@ def test_name_of_a_foreign_object_is_reported_and_left_alone(ref: Ref) -> None:
 
 def test_child_of_another_platform_is_foreign() -> None:
     ref = Ref("Service", "paper-nats")
-    other = _foreign(ref, labels=labels.for_child("live", "nats"))
+    other = _other_object(ref, labels=labels.for_child("live", "nats"))
     (blocker,) = _planned(observations.a_platform(), observations.empty(children={ref: other})).blockers
     assert "belongs to platform live" in blocker.message
 
@@ -274,7 +274,7 @@ def test_terminating_child_is_awaited() -> None:
     assert _planned(platform, observations.with_objects(observed, leaving)).actions == ()
 
 
-# What the API server would refuse.
+# What the API server would reject.
 
 
 def test_volume_can_grow_and_never_shrinks() -> None:
@@ -321,7 +321,7 @@ def test_stateful_set_needing_recreation_is_left_to_a_person(field: str, value: 
 
 
 @pytest.mark.parametrize(
-    ("ref", "code", "said", "reason", "part"),
+    ("ref", "code", "message", "reason", "part"),
     [
         (
             STATEFUL_SET, 422,
@@ -364,15 +364,17 @@ def test_stateful_set_needing_recreation_is_left_to_a_person(field: str, value: 
         (STATEFUL_SET, 409, "Operation cannot be fulfilled", Reason.REQUEST_REJECTED, "(409)"),
     ],
 )  # fmt: skip
-def test_blocker_gives_the_remedy(ref: Ref, code: int, said: str, reason: Reason, part: str) -> None:
-    blocker = planning.blocker_from_error(ref, code, said, namespace="desk")
+def test_blocker_gives_the_remedy(ref: Ref, code: int, message: str, reason: Reason, part: str) -> None:
+    blocker = planning.blocker_from_error(ref, code, message, namespace="desk")
     assert (blocker.ref, blocker.reason) == (ref, reason)
     assert part in blocker.message
 
 
 def test_api_message_about_a_secret_is_withheld() -> None:
-    for code, said in itertools.product((403, 409, 422), ("data.password: Invalid value: canary", "immutable canary")):
-        blocker = planning.blocker_from_error(Ref("Secret", "paper-nats"), code, said, namespace="desk")
+    for code, message in itertools.product(
+        (403, 409, 422), ("data.password: Invalid value: canary", "immutable canary")
+    ):
+        blocker = planning.blocker_from_error(Ref("Secret", "paper-nats"), code, message, namespace="desk")
         assert "canary" not in blocker.message
 
 
@@ -380,11 +382,11 @@ def test_blocker_message_fits_a_status() -> None:
     assert len(planning.blocker_from_error(STATEFUL_SET, 422, "x" * 100_000).message) < 600
 
 
-# Rooms: what may change while they run, and the release before them.
+# Components: live settings, and the upgrade from the release before components.
 
 
 def _with_pods(observed: Observed, change: dict[str, Any]) -> Observed:
-    """A world in which ingest's pods are other ones."""
+    """Observed state with changed pods of ingest."""
     pods = [copy.deepcopy(pod) for pod in observed.pods]
     for pod in pods:
         if pod["metadata"]["name"].startswith("paper-ingest"):
@@ -423,7 +425,7 @@ def test_an_edit_of_replicas_restarts_no_pod() -> None:
     ]
     assert workload.live is not None
     assert workload.manifest["spec"]["replicas"] == 3
-    # Only the number differs: the template is as it was.
+    # Only the number of replicas differs: the pod template is unchanged.
     same = copy.deepcopy(workload.live)
     same["spec"]["replicas"] = 3
     assert comparisons.is_up_to_date(workload.manifest, same)
@@ -457,7 +459,7 @@ def test_pods_are_not_synced_to_foreign_settings() -> None:
     platform = observations.a_platform()
     theirs = Ref("ConfigMap", "paper-ingest-settings")
     observed = observations.with_objects(
-        _with_pods(observations.created(platform), {"annotations": {}}), _foreign(theirs)
+        _with_pods(observations.created(platform), {"annotations": {}}), _other_object(theirs)
     )
     plan = _planned(platform, observed)
     assert (plan.actions, [one.reason for one in plan.blockers]) == ((), [Reason.NAME_TAKEN])
@@ -482,7 +484,7 @@ def test_upgrade_adds_components_without_restarting_servers_or_deleting_anything
     applied = {kinds.ref(action.manifest): action for action in plan.actions if isinstance(action, planning.Apply)}
     assert len(applied) == len(plan.actions)
     assert new <= set(applied)
-    # Ingest is let in to what it needs, Services are of both families; of all else that was there nothing is touched.
+    # Policies admit ingest, Services become dual-stack; nothing else that existed is changed.
     changed = {str(ref) for ref, action in applied.items() if action.live is not None}
     assert changed == {f"NetworkPolicy paper-{server}" for server in ("kafka", "nats", "postgres")} | {
         f"Service paper-{server.value}" for server in Server

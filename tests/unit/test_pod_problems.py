@@ -1,4 +1,4 @@
-"""Why a pod is not there: events of a real control plane of 1.34, and what is told of them."""
+"""Why a pod is missing: events recorded from Kubernetes 1.34, and the messages made from them."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ RESTRICTED: Final = (
 )
 
 
-def observed(*said: tuple[Ref, str, str], pods: tuple[Manifest, ...] = (), claim: str = "Bound") -> Observed:
-    """Redis has no pod, and something is said of it: object, reason and note, each a second after the one before."""
+def observed(*text: tuple[Ref, str, str], pods: tuple[Manifest, ...] = (), claim: str = "Bound") -> Observed:
+    """Redis has no pod, and events say why: object, reason and note, one second apart."""
     live, volume = copy.deepcopy(STEADY.children[SET]), copy.deepcopy(STEADY.children[CLAIM])
     live["status"] |= {"readyReplicas": 0, "availableReplicas": 0}
     volume["status"] = {"phase": claim}
     found = observations.with_objects(observations.with_objects(STEADY, live), volume)
     events = tuple(
         observations.an_event(found.children[ref], reason, note, f"2026-01-01T12:00:{second:02d}Z")
-        for second, (ref, reason, note) in enumerate(said)
+        for second, (ref, reason, note) in enumerate(text)
     )
     return dataclasses.replace(found, events=events, pods=(*STEADY.pods, *pods))
 
 
-def told(seen: Observed) -> tuple[Reason, str]:
-    found = findings.of_server(Server.REDIS, PLATFORM, seen)
+def reason_and_message(observed_state: Observed) -> tuple[Reason, str]:
+    found = findings.of_server(Server.REDIS, PLATFORM, observed_state)
     assert found is not None
     assert str(SET) in found.message or str(CLAIM) in found.message or "Pod paper-redis-0" in found.message
     return found.reason, found.message
@@ -68,7 +68,7 @@ FORBIDDEN: Final = {
             "small"
         ),
     ),
-    "quota on what is not said": (
+    "quota on what is not set": (
         "failed quota: small: must specify limits.memory for: c; requests.cpu for: c",
         (
             "ResourceQuota small forbids a pod that does not set limits.memory for: c; "
@@ -124,41 +124,45 @@ FORBIDDEN: Final = {
 
 @pytest.mark.parametrize("name", FORBIDDEN)
 def test_rejected_pod_is_named_with_a_command_that_shows_why(name: str) -> None:
-    said, expected = FORBIDDEN[name]
-    reason, message = told(observed((SET, "FailedCreate", PREFIX + said)))
+    text, expected = FORBIDDEN[name]
+    reason, message = reason_and_message(observed((SET, "FailedCreate", PREFIX + text)))
     assert reason is Reason.POD_FORBIDDEN
     assert message == f"{SET} has 0 of 1 pods ready: {expected}"
-    aggregated = observed((SET, "FailedCreate", f"(combined from similar events): {PREFIX}{said}"))
-    assert told(aggregated) == (reason, message)
+    aggregated = observed((SET, "FailedCreate", f"(combined from similar events): {PREFIX}{text}"))
+    assert reason_and_message(aggregated) == (reason, message)
 
 
 def test_message_of_a_cause_is_stable_whatever_varies_in_it() -> None:
     quota = "exceeded quota: small, requested: pods=1, used: pods={}, limited: pods=4"
-    assert len({told(observed((SET, "FailedCreate", PREFIX + quota.format(used)))) for used in (4, 5)}) == 1
+    assert (
+        len({reason_and_message(observed((SET, "FailedCreate", PREFIX + quota.format(used)))) for used in (4, 5)}) == 1
+    )
     one, other = (
         "maximum cpu usage per Container is 1, but limit is 2",
         "minimum memory usage per Pod is 1Gi, but request is 1Mi",
     )
     ranges = (f"[{one}, {other}]", f"[{other}, {one}]")
-    assert len({told(observed((SET, "FailedCreate", PREFIX + said))) for said in ranges}) == 1
+    assert len({reason_and_message(observed((SET, "FailedCreate", PREFIX + text))) for text in ranges}) == 1
 
 
 def test_pod_created_since_is_not_forbidden_any_more() -> None:
-    failed, made = (
+    failed, succeeded = (
         (SET, "FailedCreate", f"{PREFIX}odd"),
         (SET, "SuccessfulCreate", "create Pod paper-redis-0 successful"),
     )
-    assert told(observed(failed, made)) == (Reason.ROLLING_OUT, f"{SET} has 0 of 1 pods ready")
-    assert told(observed(made, failed))[0] is Reason.POD_FORBIDDEN
+    assert reason_and_message(observed(failed, succeeded)) == (Reason.ROLLING_OUT, f"{SET} has 0 of 1 pods ready")
+    assert reason_and_message(observed(succeeded, failed))[0] is Reason.POD_FORBIDDEN
     others = dataclasses.replace(STEADY, events=observed(failed).events)
     assert findings.of_server(Server.REDIS, PLATFORM, others) is None
     elsewhere = (Ref("StatefulSet", "paper-nats"), "FailedCreate", f"{PREFIX}odd")
-    assert told(observed(elsewhere))[0] is Reason.ROLLING_OUT
+    assert reason_and_message(observed(elsewhere))[0] is Reason.ROLLING_OUT
 
 
 def test_existing_pod_reports_its_own_cause() -> None:
     starting = observations.a_pod_of(STEADY.children[SET], containerStatuses=[])
-    assert told(observed((SET, "FailedCreate", f"{PREFIX}odd"), pods=(starting,)))[0] is Reason.ROLLING_OUT
+    assert (
+        reason_and_message(observed((SET, "FailedCreate", f"{PREFIX}odd"), pods=(starting,)))[0] is Reason.ROLLING_OUT
+    )
 
 
 PENDING: Final = "Pending"
@@ -185,7 +189,7 @@ VOLUMES: Final = {
 }
 
 
-def unplaced(message: str, reason: str = "Unschedulable") -> Manifest:
+def unscheduled(message: str, reason: str = "Unschedulable") -> Manifest:
     condition = {"type": "PodScheduled", "status": "False", "reason": reason, "message": message}
     return observations.a_pod_of(STEADY.children[SET], phase="Pending", conditions=[condition])
 
@@ -193,14 +197,14 @@ def unplaced(message: str, reason: str = "Unschedulable") -> Manifest:
 @pytest.mark.parametrize("name", VOLUMES)
 def test_unbound_claim_is_reported_before_its_consequences(name: str) -> None:
     reason, note, expected = VOLUMES[name]
-    found, message = told(observed((CLAIM, reason, note), pods=(unplaced(UNBOUND),), claim=PENDING))
+    found, message = reason_and_message(observed((CLAIM, reason, note), pods=(unscheduled(UNBOUND),), claim=PENDING))
     assert found is Reason.VOLUME_MISSING
     assert message.startswith(f"{CLAIM} {expected}, Pod paper-redis-0: no node can run it: ")
 
 
 def test_claim_that_waits_for_its_pod_is_no_problem() -> None:
     waiting = (CLAIM, "WaitForFirstConsumer", "waiting for first consumer to be created before binding")
-    found, message = told(observed(waiting, claim=PENDING))
+    found, message = reason_and_message(observed(waiting, claim=PENDING))
     assert (found, message.endswith(f"{CLAIM} is Pending")) == (Reason.ROLLING_OUT, True)
 
 
@@ -222,15 +226,15 @@ def test_claim_that_waits_for_its_pod_is_no_problem() -> None:
     ],
 )
 def test_scheduling_message_omits_the_number_of_nodes(message: str, expected: str) -> None:
-    found, said = told(observed(pods=(unplaced(message),)))
+    found, text = reason_and_message(observed(pods=(unscheduled(message),)))
     assert found is Reason.UNSCHEDULABLE
     see = "kubectl --namespace desk describe pod paper-redis-0"
-    assert said.startswith(f"Pod paper-redis-0: no node can run it: {expected}; see: {see}, ")
+    assert text.startswith(f"Pod paper-redis-0: no node can run it: {expected}; see: {see}, ")
 
 
 def test_gated_pod_names_its_scheduling_gates() -> None:
-    found, said = told(observed(pods=(unplaced("waiting for gates [x]", "SchedulingGated"),)))
-    assert (found, "SchedulingGated: waiting for gates [x]" in said) == (Reason.UNSCHEDULABLE, True)
+    found, text = reason_and_message(observed(pods=(unscheduled("waiting for gates [x]", "SchedulingGated"),)))
+    assert (found, "SchedulingGated: waiting for gates [x]" in text) == (Reason.UNSCHEDULABLE, True)
 
 
 def test_events_are_read_only_where_something_is_missing() -> None:

@@ -1,4 +1,4 @@
-"""What came from a Secret is in no text: what counts as quoting it, in the operator and in rooms alike."""
+"""No text contains a value of a Secret: what counts as quoting it, in the operator and in services."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 VALUE: Final = "S3cret/p@ss word-9f21"
 QUOTED: Final = 'a"b'
 LONG: Final = "".join(f"{number:02x}" for number in range(64))
-BOTH: Final = pytest.mark.parametrize("module", [secrecy, kit_secrecy], ids=["operator", "rooms"])
+BOTH: Final = pytest.mark.parametrize("module", [secrecy, kit_secrecy], ids=["operator", "services"])
 LOGS: Final = pytest.mark.parametrize(
-    "lines", [logs.JsonFormatter(), kit_logs.JsonFormatter("ingest")], ids=["operator", "rooms"]
+    "lines", [logs.JsonFormatter(), kit_logs.JsonFormatter("ingest")], ids=["operator", "services"]
 )
 
 
@@ -96,14 +96,14 @@ def test_service_report_that_quotes_a_secret_is_dropped() -> None:
     check = {"ok": False, "detail": f'failed for user "{VALUE}"'}
     status = {"version": 1, "room": "ingest", "ready": False, "outputs": {"tables": check}, "checks": {"feed": check}}
     text = json.dumps({**status, "feed": {"connected": False, "detail": VALUE}})
-    told = components.read(text, Component.INGEST, {VALUE})
-    assert (told.outputs, told.failing) == ({"tables": secrecy.WITHHELD}, {"feed": secrecy.WITHHELD})
-    assert told.disconnected == secrecy.WITHHELD
+    report = components.read(text, Component.INGEST, {VALUE})
+    assert (report.outputs, report.failing) == ({"tables": secrecy.WITHHELD}, {"feed": secrecy.WITHHELD})
+    assert report.disconnected == secrecy.WITHHELD
     assert VALUE in repr(components.read(text, Component.INGEST))
 
 
 class Counted(list[str]):
-    """Values that count how often they are looked for."""
+    """Values that count how often they are searched for."""
 
     searches = 0
 
@@ -116,9 +116,9 @@ def test_one_cause_of_many_markets_is_searched_for_secrets_once() -> None:
     refused = {"usable": True, "trades": "a time ahead of the clock"}
     status = {"version": 1, "room": "ingest", "ready": True, "books": {f"A{one}/USD": refused for one in range(64)}}
     hidden = Counted([VALUE])
-    told = components.read(json.dumps(status), Component.INGEST, hidden)
-    assert set(told.trades.values()) == {"a time ahead of the clock"}
-    assert (len(told.trades), hidden.searches) == (64, 1)
+    report = components.read(json.dumps(status), Component.INGEST, hidden)
+    assert set(report.trades.values()) == {"a time ahead of the clock"}
+    assert (len(report.trades), hidden.searches) == (64, 1)
 
 
 @pytest.mark.parametrize("swapped", [False, True])
@@ -126,8 +126,8 @@ def test_output_error_never_quotes_its_credentials(*, swapped: bool) -> None:
     names = (VALUE, "desk") if swapped else ("desk", VALUE)
     login = servers.Login(username=names[0], password=names[1], hidden=frozenset(names))
     for fault in (psycopg.OperationalError(f'failed for user "{names[0]}"'), OSError(f"cannot log in as {names[1]}")):
-        said = login.words(fault, "the login is refused")
-        assert said == f"the login is refused {kit_secrecy.WITHHELD}"
+        message = login.words(fault, "the login is refused")
+        assert message == f"the login is refused {kit_secrecy.WITHHELD}"
     assert login.words(psycopg.OperationalError("disk\n full")) == "disk full"
     assert login.words(TimeoutError(VALUE)) == "no answer in time"
     assert VALUE not in repr(login)
@@ -177,10 +177,10 @@ def test_traceback_names_places_and_types_but_no_library_message(
 
 @LOGS
 async def test_unobserved_task_exception_does_not_quote_the_secret(lines: logging.Formatter) -> None:
-    said: list[str] = []
+    emitted: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: loop.default_exception_handler(context))
     handler = logging.Handler()
-    handler.emit = lambda record: said.append(lines.format(record))  # type: ignore[method-assign]
+    handler.emit = lambda record: emitted.append(lines.format(record))  # type: ignore[method-assign]
     logging.getLogger("asyncio").addHandler(handler)
     try:
         future = asyncio.get_running_loop().create_future()
@@ -188,8 +188,8 @@ async def test_unobserved_task_exception_does_not_quote_the_secret(lines: loggin
         del future
     finally:
         logging.getLogger("asyncio").removeHandler(handler)
-    assert "OperationalError" in said[0]
-    assert VALUE not in said[0]
+    assert "OperationalError" in emitted[0]
+    assert VALUE not in emitted[0]
 
 
 def test_every_value_of_every_secret_is_hidden_whatever_its_key() -> None:
@@ -197,8 +197,8 @@ def test_every_value_of_every_secret_is_hidden_whatever_its_key() -> None:
     given = {key: f"canary-{key}" for key in ("username", "password", "ca.crt", "host", "note")}
     observed = observations.healthy(platform)
     observed = dataclasses.replace(observed, secrets=dict.fromkeys(observed.secrets, given))
-    made = {desired.decoded(one)["password"] for ref, one in observed.children.items() if ref.kind == "Secret"}
-    assert desired.secret_values(platform, observed) == {*given.values(), *made}
+    generated = {desired.decoded(one)["password"] for ref, one in observed.children.items() if ref.kind == "Secret"}
+    assert desired.secret_values(platform, observed) == {*given.values(), *generated}
     for server in Server:
         found = desired.endpoint(server, platform, observed)
         assert not isinstance(found, desired.Missing)

@@ -1,4 +1,4 @@
-"""What was seen, judged: a world, and how it is told; each also as kstatus reads it."""
+"""The status of a platform, computed from its observed state; each also as kstatus reads it."""
 
 from __future__ import annotations
 
@@ -66,26 +66,26 @@ def test_transition_time_changes_only_with_the_status() -> None:
 
 def test_server_condition_names_its_version_or_what_it_lacks() -> None:
     platform = observations.a_platform()
-    told = evaluations.conditions(
+    result = evaluations.conditions(
         evaluations.status_of(
             evaluations.inputs(
                 platform, evaluations.with_server_reason(Reason.UNREACHABLE, "no")(observations.healthy(platform))
             )
         )
     )
-    assert (told["PostgresReady"]["status"], told["PostgresReady"]["message"]) == ("True", "15.8")
-    assert (told["KafkaReady"]["status"], told["KafkaReady"]["message"]) == ("False", "no")
-    assert told["SchemaReady"]["status"] == "True"
+    assert (result["PostgresReady"]["status"], result["PostgresReady"]["message"]) == ("True", "15.8")
+    assert (result["KafkaReady"]["status"], result["KafkaReady"]["message"]) == ("False", "no")
+    assert result["SchemaReady"]["status"] == "True"
 
 
 def test_unobserved_condition_is_unknown_not_false() -> None:
     platform = observations.a_platform()
-    told = evaluations.conditions(
+    result = evaluations.conditions(
         evaluations.status_of(
             evaluations.inputs(platform, dataclasses.replace(observations.healthy(platform), servers={}, schema=None))
         )
     )
-    assert {told[kind]["status"] for kind in ("PostgresReady", "KafkaReady", "SchemaReady")} == {"Unknown"}
+    assert {result[kind]["status"] for kind in ("PostgresReady", "KafkaReady", "SchemaReady")} == {"Unknown"}
 
 
 # Specs that are not in force.
@@ -95,26 +95,26 @@ def test_invalid_spec_keeps_the_last_good_one_and_names_fields() -> None:
     platform = observations.a_platform(retention={"tradesDays": 30})
     before = evaluations.status_of(evaluations.inputs(platform, observations.healthy(platform)))
     problems = ("spec.retention.tradesDays: 0 is below 1", "spec.dataPlane.kafka.mode: unknown")
-    seen = evaluations.inputs(platform, observations.healthy(platform), generation=2, newest=None, problems=problems)
-    told = evaluations.status_of(seen, before, at=5)
-    assert (told["state"], told["reason"], evaluations.kstatus_of(told, generation=2)) == (
+    inputs = evaluations.inputs(platform, observations.healthy(platform), generation=2, newest=None, problems=problems)
+    result = evaluations.status_of(inputs, before, at=5)
+    assert (result["state"], result["reason"], evaluations.kstatus_of(result, generation=2)) == (
         STALLED, Reason.INVALID_SPEC, kstatus.FAILED,
     )  # fmt: skip
-    assert told["message"] == f"spec: {problems[1]}; {problems[0]}"
-    assert told["applied"] == before["applied"]
-    assert told["applied"]["retention"]["tradesDays"] == 30
-    assert evaluations.conditions(told)["PostgresReady"]["status"] == "True"
+    assert result["message"] == f"spec: {problems[1]}; {problems[0]}"
+    assert result["applied"] == before["applied"]
+    assert result["applied"]["retention"]["tradesDays"] == 30
+    assert evaluations.conditions(result)["PostgresReady"]["status"] == "True"
     healed = evaluations.status_of(
-        evaluations.inputs(platform, observations.healthy(platform), generation=3), told, at=9
+        evaluations.inputs(platform, observations.healthy(platform), generation=3), result, at=9
     )
     assert healed["state"] == READY
 
 
 def test_a_platform_that_never_was_valid_has_nothing_applied() -> None:
-    told = evaluations.status_of(evaluations.inputs(None, newest=None, problems=("spec.retention: no",)))
-    assert (told["state"], told["message"]) == (STALLED, "spec: spec.retention: no")
-    assert not {"applied", "endpoints", "servers", "schema"} & told.keys()
-    assert evaluations.conditions(told)["PostgresReady"]["status"] == "Unknown"
+    result = evaluations.status_of(evaluations.inputs(None, newest=None, problems=("spec.retention: no",)))
+    assert (result["state"], result["message"]) == (STALLED, "spec: spec.retention: no")
+    assert not {"applied", "endpoints", "servers", "schema"} & result.keys()
+    assert evaluations.conditions(result)["PostgresReady"]["status"] == "Unknown"
 
 
 def test_paused_platform_with_an_applied_spec_keeps_its_status() -> None:
@@ -122,12 +122,12 @@ def test_paused_platform_with_an_applied_spec_keeps_its_status() -> None:
     before = evaluations.status_of(evaluations.inputs(platform, observations.healthy(platform)))
     paused = observations.a_platform(generation=2, paused=True)
     observed = dataclasses.replace(observations.healthy(platform), schema=None)
-    told = evaluations.status_of(
+    result = evaluations.status_of(
         evaluations.inputs(platform, observed, generation=2, paused=True, newest=paused), before, at=9
     )
-    assert (told["state"], evaluations.kstatus_of(told, generation=2)) == (READY, kstatus.CURRENT)
-    assert evaluations.conditions(told)["Paused"]["status"] == "True"
-    assert (told["applied"], told["schema"]) == (before["applied"], before["schema"])
+    assert (result["state"], evaluations.kstatus_of(result, generation=2)) == (READY, kstatus.CURRENT)
+    assert evaluations.conditions(result)["Paused"]["status"] == "True"
+    assert (result["applied"], result["schema"]) == (before["applied"], before["schema"])
 
 
 def test_failure_reason_of_a_newer_release_survives_a_pause() -> None:
@@ -138,86 +138,88 @@ def test_failure_reason_of_a_newer_release_survives_a_pause() -> None:
     (schema,) = [one for one in before["conditions"] if one["type"] == ConditionType.SCHEMA_READY]
     schema["reason"] = "FromTheFuture"
     observed = dataclasses.replace(observations.healthy(platform), schema=None)
-    told = evaluations.status_of(evaluations.inputs(platform, observed, paused=True, newest=platform), before)
-    assert evaluations.conditions(told)[ConditionType.SCHEMA_READY]["reason"] == Reason.FAILED
+    result = evaluations.status_of(evaluations.inputs(platform, observed, paused=True, newest=platform), before)
+    assert evaluations.conditions(result)[ConditionType.SCHEMA_READY]["reason"] == Reason.FAILED
 
 
 def test_spec_left_unapplied_by_a_pause_is_not_current() -> None:
     platform = observations.a_platform()
     before = evaluations.status_of(evaluations.inputs(platform, observations.healthy(platform)))
     newest = observations.a_platform(generation=2, paused=True, retention={"tradesDays": 7})
-    seen = evaluations.inputs(platform, observations.healthy(platform), generation=2, paused=True, newest=newest)
-    told = evaluations.status_of(seen, before, at=9)
-    assert (told["state"], told["reason"], evaluations.kstatus_of(told, generation=2)) == (
+    inputs = evaluations.inputs(platform, observations.healthy(platform), generation=2, paused=True, newest=newest)
+    result = evaluations.status_of(inputs, before, at=9)
+    assert (result["state"], result["reason"], evaluations.kstatus_of(result, generation=2)) == (
         STALLED, Reason.PAUSED_BY_SPEC, kstatus.FAILED,
     )  # fmt: skip
-    assert told["applied"] == before["applied"]
+    assert result["applied"] == before["applied"]
     unpaused = observations.a_platform(generation=3, retention={"tradesDays": 7})
-    told = evaluations.status_of(evaluations.inputs(unpaused, observations.healthy(platform)), told, at=19)
-    assert (told["state"], told["applied"]["retention"]["tradesDays"]) == (READY, 7)
+    result = evaluations.status_of(evaluations.inputs(unpaused, observations.healthy(platform)), result, at=19)
+    assert (result["state"], result["applied"]["retention"]["tradesDays"]) == (READY, 7)
 
 
 def test_platform_created_paused_is_not_current() -> None:
     newest = observations.a_platform(paused=True)
-    told = evaluations.status_of(evaluations.inputs(None, generation=1, paused=True, newest=newest))
-    assert (told["state"], told["reason"], evaluations.kstatus_of(told)) == (
+    result = evaluations.status_of(evaluations.inputs(None, generation=1, paused=True, newest=newest))
+    assert (result["state"], result["reason"], evaluations.kstatus_of(result)) == (
         STALLED,
         Reason.PAUSED_BY_SPEC,
         kstatus.FAILED,
     )
-    assert "applied" not in told
+    assert "applied" not in result
 
 
 def _paused(platform: Platform, observed: Observed) -> dict[str, tuple[str, str, str]]:
-    """Condition → its truth, reason and message, of a platform that was well, is paused, and was then touched."""
+    """Condition → its status, reason and message, of a platform that was Ready, is paused, and was then changed."""
     before = evaluations.status_of(evaluations.inputs(platform, observations.healthy(platform)))
     paused = observations.a_platform(generation=2, paused=True)
     observed = dataclasses.replace(observed, paused=True, schema=None, topics=None)
-    told = evaluations.status_of(
+    result = evaluations.status_of(
         evaluations.inputs(platform, observed, generation=2, paused=True, newest=paused), before, at=9
     )
-    assert (told["state"], told["reason"]) == (STALLED, Reason.PAUSED_BY_SPEC)
-    return {kind: (one["status"], one["reason"], one["message"]) for kind, one in evaluations.conditions(told).items()}
+    assert (result["state"], result["reason"]) == (STALLED, Reason.PAUSED_BY_SPEC)
+    return {
+        kind: (one["status"], one["reason"], one["message"]) for kind, one in evaluations.conditions(result).items()
+    }
 
 
 @pytest.mark.parametrize(
     ("name", "kind"), [("nats", "NatsReady"), ("postgres", "PostgresReady"), ("exchange", "VenueReady")]
 )
 def test_workload_scaled_down_in_a_pause_is_not_ready(name: str, kind: str) -> None:
-    """What its server said a moment ago does not count, and nobody is told to wait."""
+    """The last check of its server does not count, and no message asks to wait."""
     platform = observations.a_platform()
     live = copy.deepcopy(observations.healthy(platform).children[Ref("StatefulSet", f"paper-{name}")])
     live["spec"]["replicas"] = 0
     live["status"] |= {"replicas": 0, "readyReplicas": 0, "availableReplicas": 0, "updatedReplicas": 0}
-    told = _paused(platform, observations.with_objects(observations.healthy(platform), live))
+    result = _paused(platform, observations.with_objects(observations.healthy(platform), live))
     held = f"StatefulSet paper-{name} is scaled to 0 of 1 pods, and nothing is changed while spec.paused is true"
-    assert told[kind] == ("False", Reason.PAUSED_BY_SPEC, held)
+    assert result[kind] == ("False", Reason.PAUSED_BY_SPEC, held)
 
 
 def test_child_deleted_in_a_pause_is_not_awaited() -> None:
     platform = observations.a_platform()
-    told = _paused(platform, observations.without(observations.healthy(platform), Ref("Service", "paper-redis")))
+    result = _paused(platform, observations.without(observations.healthy(platform), Ref("Service", "paper-redis")))
     held = "Service paper-redis does not exist, and nothing is changed while spec.paused is true"
-    assert told["RedisReady"] == ("False", Reason.PAUSED_BY_SPEC, held)
+    assert result["RedisReady"] == ("False", Reason.PAUSED_BY_SPEC, held)
 
 
 def test_paused_platform_does_not_wait_for_an_unobserved_schema() -> None:
     platform = observations.a_platform()
     observed = dataclasses.replace(observations.healthy(platform), schema=None, paused=True)
-    told = evaluations.status_of(evaluations.inputs(platform, observed, paused=True))
-    schema = evaluations.conditions(told)["SchemaReady"]
+    result = evaluations.status_of(evaluations.inputs(platform, observed, paused=True))
+    schema = evaluations.conditions(result)["SchemaReady"]
     assert (schema["status"], schema["reason"]) == ("Unknown", Reason.PAUSED_BY_SPEC)
 
 
 def test_platform_created_paused_waits_for_no_part() -> None:
-    told = evaluations.status_of(
+    result = evaluations.status_of(
         evaluations.inputs(
             None, Observed(children={}, paused=True), paused=True, newest=observations.a_platform(paused=True)
         )
     )
     parts = {
         kind: one["reason"]
-        for kind, one in evaluations.conditions(told).items()
+        for kind, one in evaluations.conditions(result).items()
         if kind.endswith("Ready") and kind != "Ready"
     }
     waiting = {"SchemaReady", "TopicsReady"}  # for their servers, which say why
@@ -230,29 +232,29 @@ def test_pause_does_not_hide_a_schema_problem() -> None:
         evaluations.inputs(platform, evaluations.with_schema(Reason.SCHEMA_NEWER)(observations.healthy(platform)))
     )
     observed = dataclasses.replace(observations.healthy(platform), schema=None)
-    told = evaluations.status_of(evaluations.inputs(platform, observed, paused=True), before, at=9)
-    assert (told["state"], told["reason"]) == (STALLED, Reason.SCHEMA_NEWER)
+    result = evaluations.status_of(evaluations.inputs(platform, observed, paused=True), before, at=9)
+    assert (result["state"], result["reason"]) == (STALLED, Reason.SCHEMA_NEWER)
 
 
 def test_platform_being_deleted_reports_it_and_keeps_its_status() -> None:
     platform = observations.a_platform()
     before = evaluations.status_of(evaluations.inputs(platform, observations.healthy(platform)))
     meta: dict[str, Any] = {"generation": 2, "deletionTimestamp": "2026-01-01T12:00:00Z"}
-    told = status.compute_terminating_status({"metadata": meta, "status": before}, now=evaluations.NOW)
-    assert (told["state"], told["reason"]) == (status.State.TERMINATING, Reason.TERMINATING)
-    assert evaluations.kstatus_of(told, **meta) == kstatus.TERMINATING
-    assert {told[key] == before[key] for key in ("applied", "endpoints", "schema")} == {True}
-    assert [one["type"] for one in told["conditions"]] == [one["type"] for one in before["conditions"]]
+    result = status.compute_terminating_status({"metadata": meta, "status": before}, now=evaluations.NOW)
+    assert (result["state"], result["reason"]) == (status.State.TERMINATING, Reason.TERMINATING)
+    assert evaluations.kstatus_of(result, **meta) == kstatus.TERMINATING
+    assert {result[key] == before[key] for key in ("applied", "endpoints", "schema")} == {True}
+    assert [one["type"] for one in result["conditions"]] == [one["type"] for one in before["conditions"]]
     assert (
         status.compute_terminating_status(
-            {"metadata": meta, "status": told}, now=evaluations.NOW + timedelta(seconds=9)
+            {"metadata": meta, "status": result}, now=evaluations.NOW + timedelta(seconds=9)
         )
-        == told
+        == result
     )
-    assert evaluations.conditions(told)["Reconciling"]["status"] == "True"
+    assert evaluations.conditions(result)["Reconciling"]["status"] == "True"
 
 
-# What a person reads.
+# Parts that people read.
 
 
 def _warning(observed: Observed, platform: Platform) -> tuple[str, str, str]:
@@ -307,9 +309,9 @@ def test_applied_spec_has_all_defaults_and_is_a_valid_spec() -> None:
 
 def test_versions_and_schema_are_reported_unchanged() -> None:
     platform = observations.a_platform()
-    told = evaluations.status_of(evaluations.inputs(platform, observations.healthy(platform)))
-    assert told["servers"] == {server.value: {"version": "15.8"} for server in Server}
-    assert told["schema"] == {"revision": "0001", "engine": "TimescaleDB", "tradesDays": 90}
+    result = evaluations.status_of(evaluations.inputs(platform, observations.healthy(platform)))
+    assert result["servers"] == {server.value: {"version": "15.8"} for server in Server}
+    assert result["schema"] == {"revision": "0001", "engine": "TimescaleDB", "tradesDays": 90}
 
 
 def test_no_value_of_a_users_secret_is_in_a_status() -> None:
@@ -321,12 +323,12 @@ def test_no_value_of_a_users_secret_is_in_a_status() -> None:
 
 def test_messages_fit_a_status() -> None:
     platform = observations.a_platform()
-    told = evaluations.status_of(
+    result = evaluations.status_of(
         evaluations.inputs(
             platform, evaluations.with_server_reason(Reason.FAILED, "x" * 100_000)(observations.healthy(platform))
         )
     )
-    assert max(len(one["message"]) for one in [told, *told["conditions"]]) <= 1000
+    assert max(len(one["message"]) for one in [result, *result["conditions"]]) <= 1000
 
 
 def test_every_reason_has_a_remedy_and_every_remedy_is_used() -> None:
@@ -338,6 +340,6 @@ def test_shrinking_claim_is_stalled_with_the_field_to_fix() -> None:
     platform = observations.a_platform(dataPlane={"postgres": {"managed": {"storage": "5Gi"}}})
     wanted = observations.created(platform).children.values()
     blockers = planning.plan(list(wanted), before, platform).blockers
-    told = evaluations.status_of(evaluations.inputs(platform, dataclasses.replace(before, blockers=blockers)))
-    assert (told["state"], told["reason"]) == (STALLED, Reason.IMMUTABLE_FIELD)
-    assert "spec.dataPlane.postgres.managed.storage" in told["message"]
+    result = evaluations.status_of(evaluations.inputs(platform, dataclasses.replace(before, blockers=blockers)))
+    assert (result["state"], result["reason"]) == (STALLED, Reason.IMMUTABLE_FIELD)
+    assert "spec.dataPlane.postgres.managed.storage" in result["message"]

@@ -1,4 +1,4 @@
-"""A status that the API server refuses cannot come about: made specs and worlds, against the schema of the kind."""
+"""The API server accepts every status: generated specs and observed states, against the schema of the CRD."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ NEVER: Final = {"observedGeneration": -1}
 SPEC: Final = crds.spec_schema()
 STATUS: Final = crds.status_schema()
 EXPLANATIONS: Final = st.text(st.characters(codec=None, exclude_categories=()), max_size=40).map(lambda one: one * 40)
-"""Any letters, half ones too, and too many of them."""
+"""Any characters, with surrogates, and too many of them."""
 
 
 def consistent(spec: dict[str, Any]) -> dict[str, Any]:
-    """A spec without what no field says wrongly by itself."""
+    """A spec without contradictions between fields."""
     plane = spec.get("dataPlane") or {}
     for server in Server:
         part = plane.get(server.value)
@@ -60,38 +60,38 @@ def consistent(spec: dict[str, Any]) -> dict[str, Any]:
     return spec
 
 
-def kept(spec: dict[str, Any]) -> dict[str, Any]:
-    """A platform as the API server keeps it."""
+def stored_platform(spec: dict[str, Any]) -> dict[str, Any]:
+    """A platform as the API server stores it."""
     meta = {"name": "paper", "namespace": "desk", "uid": "u", "generation": 3}
     return {"metadata": meta, "spec": structural.admit(spec, SPEC), "status": NEVER}
 
 
 def status_of(
-    raw: dict[str, Any], change: Any = lambda observed: observed, made: Any = observations.healthy
+    raw: dict[str, Any], change: Any = lambda observed: observed, build: Any = observations.healthy
 ) -> dict[str, Any]:
-    """A platform of a spec as it is judged, in a world where all is well but for a change."""
+    """The status of a platform with this spec, healthy but for one change."""
     read = parsing.parse(raw)
     newest = read if isinstance(read, Platform) else None
-    seen = status.StatusInput(
+    inputs = status.StatusInput(
         generation=3,
         paused=raw["spec"].get("paused") is True,
         platform=newest,
         newest=newest,
         problems=() if isinstance(read, Platform) else read.problems,
-        observed=change(made(newest)) if newest else Observed(children={}),
+        observed=change(build(newest)) if newest else Observed(children={}),
     )
-    return status.compute_status(seen, raw["status"], now=NOW)
+    return status.compute_status(inputs, raw["status"], now=NOW)
 
 
-def wrong(told: dict[str, Any]) -> list[str]:
-    return list(structural.problems(told, STATUS, "status"))
+def schema_errors(result: dict[str, Any]) -> list[str]:
+    return list(structural.problems(result, STATUS, "status"))
 
 
-def empty(told: Any) -> bool:
-    """Whether an object or a null in it is empty."""
-    if isinstance(told, dict):
-        return not told or any(map(empty, told.values()))
-    return told is None or (isinstance(told, list) and any(map(empty, told)))
+def has_empty_parts(result: Any) -> bool:
+    """Whether it contains an empty object or a null."""
+    if isinstance(result, dict):
+        return not result or any(map(has_empty_parts, result.values()))
+    return result is None or (isinstance(result, list) and any(map(has_empty_parts, result)))
 
 
 SPECS: Final = structural.values(SPEC)
@@ -100,12 +100,12 @@ SPECS: Final = structural.values(SPEC)
 @settings(max_examples=50)
 @given(before=SPECS.map(consistent), after=SPECS.map(consistent) | SPECS)
 def test_api_server_accepts_the_status_of_any_spec_change(before: dict[str, Any], after: dict[str, Any]) -> None:
-    assert isinstance(parsing.parse(kept(before)), Platform), "of the specs enough are understood"
-    first, second = status_of(kept(before)), status_of(kept(after))
+    assert isinstance(parsing.parse(stored_platform(before)), Platform), "of the specs enough are understood"
+    first, second = status_of(stored_platform(before)), status_of(stored_platform(after))
     stored = structural.apply(structural.apply(NEVER, {}, first), first, second)
-    assert wrong(stored) == []
+    assert schema_errors(stored) == []
     assert stored == second
-    assert not empty(second)
+    assert not has_empty_parts(second)
 
 
 @settings(max_examples=50)
@@ -134,15 +134,15 @@ def test_api_server_accepts_the_status_of_any_server_message(
         blockers = (Blocker(ref=Ref("Service", "paper-old"), reason=Reason.REQUEST_REJECTED, message=what),)
         return dataclasses.replace(observed, schema=schema, servers=servers, blockers=blockers)
 
-    raw = kept({})
-    told = status_of(raw, change)
-    assert wrong(told) == []
-    assert not empty(told)
-    assert status_of({**raw, "status": told}, change) == told, "it would be written again and again"
-    failed = status.compute_failed_status({**raw, "status": told}, message, now=NOW)
-    assert wrong(told | failed) == []
+    raw = stored_platform({})
+    result = status_of(raw, change)
+    assert schema_errors(result) == []
+    assert not has_empty_parts(result)
+    assert status_of({**raw, "status": result}, change) == result, "it would be written again and again"
+    failed = status.compute_failed_status({**raw, "status": result}, message, now=NOW)
+    assert schema_errors(result | failed) == []
     assert "observedGeneration" not in failed
-    assert wrong(status.compute_terminating_status({**raw, "status": told}, now=NOW)) == []
+    assert schema_errors(status.compute_terminating_status({**raw, "status": result}, now=NOW)) == []
 
 
 RESOURCES: Final = {part: {"cpu": "2", "memory": "1Gi"} for part in ("requests", "limits")}
@@ -168,11 +168,11 @@ WHOLE: Final = (
         },
     },
 )
-"""Specs that have every field between them."""
+"""Specs that together have every field."""
 
 
 def paths(value: Any) -> set[tuple[str, ...]]:
-    """Where something is, in a spec or, as its properties, in a schema."""
+    """The paths of a spec, or of the properties of a schema."""
     parts = value.items() if isinstance(value, dict) else ()
     return {(key, *rest) for key, one in parts for rest in [(), *paths(one)]}
 
@@ -181,8 +181,8 @@ def properties(schema: dict[str, Any]) -> dict[str, Any]:
     return {key: properties(one) for key, one in schema.get("properties", {}).items()}
 
 
-def without(spec: dict[str, Any], path: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    """A spec with one of its fields left out, and null, zero and empty."""
+def variants(spec: dict[str, Any], path: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """Specs with one field left out, null, zero and empty."""
     stand_ins: tuple[Any, ...] = (spec, None, 0, False, "", {}, [])
     for instead in stand_ins:
         changed = copy.deepcopy(spec)
@@ -196,7 +196,7 @@ def without(spec: dict[str, Any], path: tuple[str, ...]) -> Iterator[dict[str, A
             yield changed
 
 
-def nothing(_: Platform) -> Observed:
+def no_children(_: Platform) -> Observed:
     return Observed(children={})
 
 
@@ -204,29 +204,29 @@ def test_any_field_may_be_missing_null_zero_or_empty() -> None:
     assert set().union(*map(paths, WHOLE)) == paths(properties(SPEC)), "no field is forgotten"
     tried = set()
     for spec in WHOLE:
-        first = status_of(kept(spec), made=nothing)
-        assert isinstance(parsing.parse(kept(spec)), Platform)
+        first = status_of(stored_platform(spec), build=no_children)
+        assert isinstance(parsing.parse(stored_platform(spec)), Platform)
         for path in paths(spec):
-            for changed in without(spec, path):
-                second = status_of(kept(changed), made=nothing)
+            for changed in variants(spec, path):
+                second = status_of(stored_platform(changed), build=no_children)
                 stored = structural.apply(structural.apply(NEVER, {}, first), first, second)
-                assert wrong(stored) == [], path
+                assert schema_errors(stored) == [], path
                 assert stored == second
-                assert not empty(second)
+                assert not has_empty_parts(second)
                 tried.add(path)
     assert {path for path in paths(properties(SPEC)) - tried if path[-2:-1] != ("external",)} == set()
 
 
 def test_removed_limits_are_omitted_and_no_null_is_left() -> None:
-    """The patch that froze the status: `{"limits": null}` over limits that were there."""
+    """A patch that once blocked all status writes: `{"limits": null}` over existing limits."""
 
     def of(limits: Any) -> dict[str, Any]:
         managed = {"resources": {"requests": {"cpu": "100m"}, "limits": limits}}
-        return kept({"dataPlane": {"redis": {"managed": managed}}})
+        return stored_platform({"dataPlane": {"redis": {"managed": managed}}})
 
     first, second = status_of(of({"memory": "1Gi"})), status_of(of(None))
     stored = structural.apply(first, first, second)
-    assert wrong(stored) == []
+    assert schema_errors(stored) == []
     assert stored["applied"]["dataPlane"]["redis"]["managed"]["resources"] == {"requests": {"cpu": "100m"}}
     naive = structural.apply({"limits": {"memory": "1Gi"}}, {"limits": {"memory": "1Gi"}}, {"limits": {}})
     assert naive == {"limits": None}, "what an API server makes of it"
@@ -238,7 +238,7 @@ CONDITION: Final = {
 
 
 @pytest.mark.parametrize(
-    ("told", "left"),
+    ("result", "left"),
     [
         ({"state": None, "message": ""}, {"message": ""}),
         ({"state": 7, "unknown": 1}, {}),
@@ -258,7 +258,7 @@ CONDITION: Final = {
     ],
 )  # fmt: skip
 def test_values_the_api_server_would_reject_are_shortened_or_omitted(
-    told: dict[str, Any], left: dict[str, Any]
+    result: dict[str, Any], left: dict[str, Any]
 ) -> None:
-    assert sanitizer.sanitize(told) == left
-    assert wrong(left) == []
+    assert sanitizer.sanitize(result) == left
+    assert schema_errors(left) == []

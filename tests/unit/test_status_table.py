@@ -1,4 +1,4 @@
-"""The table of what can be seen of a platform, and how each is told; each also as kstatus reads it."""
+"""A table of observed states and the status that is computed from each; each also as kstatus reads it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ READY, RECONCILING, STALLED = evaluations.READY, evaluations.RECONCILING, evalua
 
 
 def _with_set(**changes: Any) -> Callable[[Observed], Observed]:
-    """A StatefulSet that is not as far yet."""
+    """A StatefulSet that is not rolled out."""
 
     def changed(observed: Observed) -> Observed:
         live = copy.deepcopy(observed.children[SET])
@@ -38,11 +38,11 @@ def _with_set(**changes: Any) -> Callable[[Observed], Observed]:
     return changed
 
 
-def _with_pod(**said: Any) -> Callable[[Observed], Observed]:
-    """A StatefulSet whose pod does not come up, and says why."""
+def _with_pod(**status: Any) -> Callable[[Observed], Observed]:
+    """A StatefulSet whose pod does not start, with the cause."""
 
     def changed(observed: Observed) -> Observed:
-        pod = observations.a_pod_of(observed.children[SET], **said)
+        pod = observations.a_pod_of(observed.children[SET], **status)
         return dataclasses.replace(_with_set(readyReplicas=0, availableReplicas=0)(observed), pods=(pod,))
 
     return changed
@@ -65,7 +65,7 @@ def _without(ref: Ref) -> Callable[[Observed], Observed]:
     return lambda observed: observations.without(observed, ref)
 
 
-def _troubled(reason: Reason, message: str = "do this", ref: Ref = SET) -> Callable[[Observed], Observed]:
+def _blocked(reason: Reason, message: str = "do this", ref: Ref = SET) -> Callable[[Observed], Observed]:
     blocker = Blocker(ref=ref, reason=reason, message=message)
     return lambda observed: dataclasses.replace(observed, blockers=(blocker,))
 
@@ -79,7 +79,7 @@ def _all(*changes: Callable[[Observed], Observed]) -> Callable[[Observed], Obser
     return changed
 
 
-def _leaving(live: Manifest) -> None:
+def _mark_deleted(live: Manifest) -> None:
     live["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
 
 
@@ -95,7 +95,7 @@ CRASHING: Final = _waiting("CrashLoopBackOff", lastState={"terminated": {"reason
 TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reason, str]]] = {
     "all is well": (lambda observed: observed, READY, Reason.READY, "Everything"),
     # Children.
-    "nothing is made yet": (
+    "no child exists yet": (
         lambda observed: dataclasses.replace(observed, children={}, servers={}, schema=None),
         RECONCILING, Reason.PROGRESSING, "StatefulSet paper-kafka does not exist yet",
     ),
@@ -113,7 +113,7 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
         _without(Ref("Secret", "paper-postgres-reader")), RECONCILING, Reason.PROGRESSING, "paper-postgres-reader",
     ),
     "a volume is gone": (_without(CLAIM), RECONCILING, Reason.PROGRESSING, "paper-postgres-data does not exist yet"),
-    "a child is being deleted": (_changed(SET, _leaving), RECONCILING, Reason.PROGRESSING, "is being deleted"),
+    "a child is being deleted": (_changed(SET, _mark_deleted), RECONCILING, Reason.PROGRESSING, "is being deleted"),
     # Roll-outs.
     "a workload was changed just now": (
         _changed(SET, lambda live: live["metadata"].update(generation=2)),
@@ -215,20 +215,20 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
             Reason.SCHEMA_DRIFTED,
         )
     },
-    # What only a person mends.
+    # What only a person can resolve.
     **{
-        f"an object of ours is {reason.value}": (_troubled(reason), STALLED, reason, "postgres: do this")
+        f"an object of ours is {reason.value}": (_blocked(reason), STALLED, reason, "postgres: do this")
         for reason in (Reason.NAME_TAKEN, Reason.IMMUTABLE_FIELD, Reason.REQUEST_REJECTED)
     },
     "trouble with what is no server's": (
-        _troubled(Reason.REQUEST_REJECTED, ref=Ref("Service", "paper-old")),
+        _blocked(Reason.REQUEST_REJECTED, ref=Ref("Service", "paper-old")),
         STALLED, Reason.REQUEST_REJECTED, "do this",
     ),
     "what a person mends comes before what time mends": (
         _all(evaluations.with_server_reason(Reason.UNREACHABLE), evaluations.with_schema(Reason.SCHEMA_NEWER)),
         STALLED, Reason.SCHEMA_NEWER, "schema: as reported; kafka: as reported",
     ),
-    # It works, and a person should know.
+    # Warnings.
     "partitions are native": (
         evaluations.with_schema(Reason.READY, engine=Engine.PARTMAN), READY, Reason.READY, "Everything",
     ),
@@ -240,7 +240,7 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
         READY, Reason.READY, "",
     ),
 }  # fmt: skip
-"""A name → what is different from a steady world, and the state, reason and part of the message that are told."""
+"""Name → change to the healthy state, and the expected state, reason and part of the message."""
 
 IN_KSTATUS: Final = {READY: kstatus.CURRENT, RECONCILING: kstatus.IN_PROGRESS, STALLED: kstatus.FAILED}
 
@@ -253,11 +253,11 @@ def test_the_table_has_forty_states() -> None:
 def test_status_matches_the_table_and_kstatus_agrees(name: str) -> None:
     change, state, reason, part = TABLE[name]
     platform = observations.a_platform()
-    told = evaluations.status_of(evaluations.inputs(platform, change(observations.healthy(platform))))
-    assert (told["state"], told["reason"]) == (state, reason)
-    assert part in told["message"]
-    assert evaluations.kstatus_of(told) == IN_KSTATUS[state]
-    truths = {kind: one["status"] for kind, one in evaluations.conditions(told).items()}
+    result = evaluations.status_of(evaluations.inputs(platform, change(observations.healthy(platform))))
+    assert (result["state"], result["reason"]) == (state, reason)
+    assert part in result["message"]
+    assert evaluations.kstatus_of(result) == IN_KSTATUS[state]
+    truths = {kind: one["status"] for kind, one in evaluations.conditions(result).items()}
     assert (truths["Ready"] == "True") is (state is READY)
     assert (truths["Reconciling"] == "True") is (state is RECONCILING)
     assert (truths["Stalled"] == "True") is (state is STALLED)
@@ -266,19 +266,19 @@ def test_status_matches_the_table_and_kstatus_agrees(name: str) -> None:
 @pytest.mark.parametrize("name", TABLE)
 def test_every_condition_exists_with_the_observed_generation(name: str) -> None:
     platform = observations.a_platform(generation=4)
-    told = evaluations.status_of(evaluations.inputs(platform, TABLE[name][0](observations.healthy(platform))))
-    assert [one["type"] for one in told["conditions"]] == [kind.value for kind in ConditionType]
-    assert {one["observedGeneration"] for one in told["conditions"]} == {told["observedGeneration"]} == {4}
-    assert all(one["reason"] and one["lastTransitionTime"] for one in told["conditions"])
-    assert evaluations.kstatus_of(told, generation=5) == kstatus.IN_PROGRESS
+    result = evaluations.status_of(evaluations.inputs(platform, TABLE[name][0](observations.healthy(platform))))
+    assert [one["type"] for one in result["conditions"]] == [kind.value for kind in ConditionType]
+    assert {one["observedGeneration"] for one in result["conditions"]} == {result["observedGeneration"]} == {4}
+    assert all(one["reason"] and one["lastTransitionTime"] for one in result["conditions"])
+    assert evaluations.kstatus_of(result, generation=5) == kstatus.IN_PROGRESS
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_same_observation_gives_the_same_bytes_at_any_time(name: str) -> None:
     platform = observations.a_platform()
-    seen = evaluations.inputs(platform, TABLE[name][0](observations.healthy(platform)))
-    first = evaluations.status_of(seen)
-    assert json.dumps(evaluations.status_of(seen, first, at=200)) == json.dumps(first)
+    inputs = evaluations.inputs(platform, TABLE[name][0](observations.healthy(platform)))
+    first = evaluations.status_of(inputs)
+    assert json.dumps(evaluations.status_of(inputs, first, at=200)) == json.dumps(first)
 
 
 @pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row[1] is RECONCILING])
