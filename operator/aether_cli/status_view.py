@@ -102,7 +102,7 @@ class AetherState:
             ],
             "pods": [{**_identity(one), "phase": one["status"].get("phase")} for one in self.pods],
             "installed": self.installed,
-            "unread": [{"resource": one.resource, "namespace": one.namespace} for one in self.unreadable],
+            "forbidden": [{"resource": one.resource, "namespace": one.namespace} for one in self.unreadable],
         }
 
     def leader(self, namespace: str) -> str:

@@ -159,7 +159,7 @@ def test_namespaced_view_role_is_enough_for_status(
             assert hidden in rest[-1]
     told = json.loads(asked(viewer, tmp_path, "-c", PLUGIN, "status", "--json").stdout)
     assert [one["name"] for one in told["pods"]] == ["paper-ingest-0"]
-    assert {"resource": "nodes", "namespace": ""} in told["unread"]
+    assert {"resource": "nodes", "namespace": ""} in told["forbidden"]
 
 
 def test_viewer_can_use_explain(control_plane: Cluster, viewer: Path, tmp_path: Path) -> None:

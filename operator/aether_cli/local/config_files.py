@@ -68,14 +68,14 @@ def write(folders: paths.Paths, chosen: settings.Settings, *, port: int, images:
 def _write_private(path: Path, text: str | bytes) -> None:
     """Write a file atomically, readable by its owner only from the first byte on."""
     data = text.encode() if isinstance(text, str) else text
-    half = path.with_name(f".{path.name}.half")
+    temporary = path.with_name(f".{path.name}.half")
     with contextlib.suppress(FileNotFoundError):
-        half.unlink()
-    with open(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as handle:  # noqa: PTH123 - a mode
+        temporary.unlink()
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as handle:  # noqa: PTH123 - a mode
         handle.write(data)
         handle.flush()
         os.fsync(handle.fileno())  # else a power cut could leave an empty file under the final name
-    half.replace(path)
+    temporary.replace(path)
 
 
 def _write_pair(folder: Path, name: str, pair: certificates.Pair) -> None:

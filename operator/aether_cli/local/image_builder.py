@@ -213,11 +213,11 @@ class _Builder:
     def build(self, name: str, archive: Path, reporter: progress.Reporter) -> float:
         """Build an image and its archive, and delete earlier builds; returns the seconds it took."""
         began = time.monotonic()
-        half = self.scratch / archive.name
+        temporary = self.scratch / archive.name
         with reporter.step(f"image {name}") as step:
             self._build(name, step)
-            self._run(name, self.engine.save(self.references[name], half), step)
-            half.rename(archive)
+            self._run(name, self.engine.save(self.references[name], temporary), step)
+            temporary.rename(archive)
             for old in images.older([path.name for path in archive.parent.iterdir()], archive.name):
                 (archive.parent / old).unlink()
             self._remove_older(self.references[name])

@@ -99,20 +99,20 @@ def _build(binary: binaries.Binary, target: Path, step: progress.Step, which: st
             step.update(len(compiled_packages), len(packages), f"packages {which}")
 
     # Built beside its target folder and renamed, so that an interrupted build leaves no partial one.
-    half = target.parent.with_name(f".{target.parent.name}.half")
-    shutil.rmtree(half, ignore_errors=True)
-    half.mkdir()
+    temporary = target.parent.with_name(f".{target.parent.name}.half")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
     linker = binaries.flags(source, binary)
     processes.run(
         # The compiler is killed when this process dies.
-        ["setpriv", "--pdeathsig=KILL", go, "build", "-v", *linker, "-o", half / binary.name, binary.package],
+        ["setpriv", "--pdeathsig=KILL", go, "build", "-v", *linker, "-o", temporary / binary.name, binary.package],
         env=environment,
         cwd=source.folder,
         on_line=compiled,
         deadline=3600,
     )
     shutil.rmtree(target.parent, ignore_errors=True)
-    half.rename(target.parent)
+    temporary.rename(target.parent)
     step.result(f"{source.version_of(binary.package)}, {target.stat().st_size / 1e6:.0f} MB")
 
 

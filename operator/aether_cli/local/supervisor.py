@@ -81,7 +81,7 @@ class _Supervised:
     ready: bool = False
     since: float = 0.0
     restarts: int = 0
-    in_a_row: int = 0
+    consecutive_failures: int = 0
     start_at: float = 0.0
     causes: list[str] = field(default_factory=list)
     """Of the last three failures."""
@@ -157,7 +157,7 @@ class Supervisor:
             if entry.process is not None:
                 entry.process.returncode = os.waitstatus_to_exitcode(status)
             if lived > 2 * MAX_BACKOFF:
-                entry.in_a_row = 0
+                entry.consecutive_failures = 0
             entry.pid, entry.ready, entry.process = 0, False, None
             self._failed(entry, cause)
         if changed:
@@ -166,12 +166,12 @@ class Supervisor:
     def _failed(self, entry: _Supervised, cause: str) -> None:
         """Record and log the cause, and schedule a restart; too many failures before the first ready: exit."""
         entry.restarts += 1
-        entry.in_a_row += 1
+        entry.consecutive_failures += 1
         entry.causes = [*entry.causes, cause][-3:]
-        entry.start_at = time.monotonic() + min(MAX_BACKOFF, 0.25 * 2.0 ** min(entry.in_a_row, 10))
+        entry.start_at = time.monotonic() + min(MAX_BACKOFF, 0.25 * 2.0 ** min(entry.consecutive_failures, 10))
         self._note(cause)
         self._send({"event": "failed", "component": entry.component.name, "cause": cause})
-        if not self._up and entry.in_a_row >= MAX_FAILURES_BEFORE_READY:
+        if not self._up and entry.consecutive_failures >= MAX_FAILURES_BEFORE_READY:
             raise SystemExit(1)
 
     def _start_due(self) -> None:
@@ -305,10 +305,10 @@ class Supervisor:
 
     def _record(self) -> None:
         whole = {name: entry.record() for name, entry in self._supervised.items()}
-        half = self._folders.state / ".components.half"
+        temporary = self._folders.state / ".components.half"
         with contextlib.suppress(OSError):  # a full disk, as in _note
-            half.write_text(json.dumps(whole))
-            half.replace(self._folders.state / "components.json")
+            temporary.write_text(json.dumps(whole))
+            temporary.replace(self._folders.state / "components.json")
 
     def _rotate(self) -> None:
         """Copy logs that exceed LOG_LIMIT to `.log.1` and truncate them; writers append, so they need no signal."""

@@ -50,9 +50,9 @@ class SupervisorProcess:
 
 def write_record(folders: paths.Paths, **values: Any) -> None:
     """Write the record of the running cluster's process, atomically."""
-    half = folders.state / ".holder.half"
-    half.write_text(json.dumps(values))
-    half.replace(folders.state / "holder.json")
+    temporary = folders.state / ".holder.half"
+    temporary.write_text(json.dumps(values))
+    temporary.replace(folders.state / "holder.json")
 
 
 def mark_ready(folders: paths.Paths) -> None:
