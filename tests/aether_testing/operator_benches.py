@@ -1,4 +1,4 @@
-"""A control plane, real servers and a namespace that operators may run in: what the operator's benchmarks stand on."""
+"""The environment of the operator's benchmarks: a control plane, real servers and a namespace for operators."""
 
 from __future__ import annotations
 
@@ -25,49 +25,49 @@ if TYPE_CHECKING:
     from aether_testing.planes import Plane
 
 POLL_SECONDS = 0.002
-"""Seconds between two looks of somebody who measures."""
+"""Seconds between two reads of the measuring client."""
 TIMEOUT_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorBench:
-    """All of it."""
+    """The environment of one benchmark."""
 
     cluster: Cluster
     namespace: Namespace
     installation: Installation
     plane: Plane
 
-    def run(self, what: Callable[[Person], Awaitable[Any]]) -> Any:
-        """Have somebody with a fast client do something."""
+    def run(self, what: Callable[[Client], Awaitable[Any]]) -> Any:
+        """Run a measurement with a fast API client."""
 
         async def doing() -> Any:
             found = client.Configuration(retries=False)
             await config.load_kube_config(str(self.cluster.kubeconfig), client_configuration=found)
-            person = Person(api=api_client.Api(configuration=found), namespace=self.namespace.name)
+            user = Client(api=api_client.Api(configuration=found), namespace=self.namespace.name)
             try:
-                return await what(person)
+                return await what(user)
             finally:
-                await person.api.close()
+                await user.api.close()
 
         return asyncio.run(doing())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Person:
-    """Who edits objects and looks at them."""
+class Client:
+    """A client that edits and reads objects."""
 
     api: api_client.Api
     namespace: str
 
     async def edit(self, kind: kinds.Kind, name: str, patch: dict[str, Any]) -> None:
-        """A merge patch of somebody's own."""
+        """Merge-patch an object with a field manager of its own."""
         where = api_client.path(kind, self.namespace, name)
         query = {"fieldManager": "somebody"}
         await self.api.request("PATCH", where, query=query, body=patch, content=api_client.MERGE)
 
     async def until(self, kind: kinds.Kind, name: str, holds: Callable[[dict[str, Any]], bool]) -> float:
-        """Look until it is so; returns the seconds that took."""
+        """Poll until an object satisfies a condition; returns the seconds that took."""
         began = time.monotonic()
         while time.monotonic() - began < TIMEOUT_SECONDS:
             found = await self.api.get(kind, self.namespace, name)
@@ -79,7 +79,7 @@ class Person:
 
 @contextlib.contextmanager
 def set_up() -> Iterator[OperatorBench]:
-    """For the length of a block."""
+    """Set it up for the length of a block."""
     with (
         tempfile.TemporaryDirectory(prefix="aether-bench-", dir=Path.home()) as folder,
         clusters.running(clusters.WITH_KWOK, clusters.unique_paths(Path(folder))) as cluster,

@@ -1,6 +1,6 @@
 """A plain Kopf operator, as its tutorial teaches: handlers that write the same child and a status.
 
-The peer of `operator-cold`: it looks at nothing, asks no server and repairs nothing.
+The peer of `operator-cold`: it observes nothing, contacts no server and repairs nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ async def connect(settings: kopf.OperatorSettings, **_: Any) -> None:
 
 @kopf.on.create(models.GROUP, models.VERSION, platforms.PLURAL)
 @kopf.on.update(models.GROUP, models.VERSION, platforms.PLURAL)
-async def make(spec: kopf.Spec, name: str, namespace: str | None, patch: kopf.Patch, **_: Any) -> None:
+async def create(spec: kopf.Spec, name: str, namespace: str | None, patch: kopf.Patch, **_: Any) -> None:
     where = spec["dataPlane"]["postgres"]["external"]
     login = {"host": where["host"], "port": str(where["port"]), "database": where["database"]}
     secret = {

@@ -1,4 +1,4 @@
-"""What the way through the carried socket costs: the same request from the machine, and from inside the namespaces."""
+"""The cost of the port proxy: the same request from the machine, and from inside the namespaces."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from aether_testing import benchmarks, clusters
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Requests over one kept connection, as a client of the API has it; prints the seconds that each took.
-ASK = """
+# Requests over one persistent connection; prints the seconds of each.
+REQUESTS = """
 import http.client, json, ssl, sys, time
 port, pki = int(sys.argv[1]), sys.argv[2]
 context = ssl.create_default_context(cafile=f"{pki}/ca.crt")
@@ -37,7 +37,7 @@ def figures() -> Iterator[benchmarks.Figure]:
         at = clusters.unique_paths(Path(folder))
         with clusters.running(clusters.CONTROL_PLANE, at, progress.SilentReporter()):
             holder = supervisor_process.require(at)
-            ask = [sys.executable, "-c", ASK]
+            ask = [sys.executable, "-c", REQUESTS]
             outside, inside = list[float](), list[float]()
             for _ in range(3):
                 outside += json.loads(processes.run([*ask, str(holder.port), at.state / "pki"]))

@@ -1,4 +1,4 @@
-"""What an idle cluster holds, a minute after it came up: proportional set sizes of all its processes, in MB."""
+"""The memory of an idle cluster, a minute after its start: proportional set sizes of all its processes, in MB."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def figures() -> Iterator[benchmarks.Figure]:
         with tempfile.TemporaryDirectory() as folder:
             at = clusters.unique_paths(Path(folder))
             with clusters.running(chosen, at, progress.SilentReporter()):
-                time.sleep(60)  # what start-up needed has been given back
+                time.sleep(60)  # until memory used for start-up has been released
                 held = inspection.memory(supervisor_process.require(at).pid)
                 yield benchmarks.Figure(name=name, value=held / 1e6, unit="MB")

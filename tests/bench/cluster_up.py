@@ -1,4 +1,4 @@
-"""A whole cluster, warm: programs and images are in the cache, and the node is new, so it loads its images."""
+"""The start of a cluster with warm caches; the node is new, so it loads its images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From nothing to a control plane whose API is ready, warm: ours in its namespaces, beside the bare two programs."""
+"""The start of a control plane until its API is ready, with warm caches; the peer is etcd and an API server alone."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def figures() -> Iterator[benchmarks.Figure]:
 
 
 def _bare(folder: Path, programs: Mapping[str, Path]) -> float:
-    """Seconds until /readyz, of etcd and an API server as a test environment starts them: no more than they need."""
+    """Seconds until /readyz of etcd and an API server with minimal options, as a test environment starts them."""
     signing = certificates.signing_key()
     (folder / "sa.key").write_bytes(signing.key)
     (folder / "sa.pub").write_bytes(signing.certificate)

@@ -1,7 +1,7 @@
-"""A thousand platforms on external servers, and an operator that starts: seconds until all are Ready, and its memory.
+"""A cold start: an operator with a thousand platforms on external servers, the seconds until all are Ready, and memory.
 
-Beside it a plain Kopf operator that writes the same children and asks no server: what asking, a schema in every
-database and a judgement cost.
+The peer is a plain Kopf operator that writes the same children and contacts no server: the difference is the cost of
+checks, of a schema in every database, and of `compute_status`.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from aether_testing.benchmarks import Figure
-    from aether_testing.operator_benches import OperatorBench, Person
+    from aether_testing.operator_benches import Client, OperatorBench
 
 COUNT = int(os.environ.get("AETHER_BENCH_PLATFORMS", "1000"))
 AT_ONCE = 16
 
 
-async def _create(person: Person, specs: list[dict[str, Any]]) -> None:
+async def _create(user: Client, specs: list[dict[str, Any]]) -> None:
     many = asyncio.Semaphore(AT_ONCE)
 
     async def one(nth: int, spec: dict[str, Any]) -> None:
         async with many:
             body = planes.a_platform(spec, f"p{nth}")
-            await person.api.request("POST", api_client.path(kinds.PLATFORMS, person.namespace), body=body)
+            await user.api.request("POST", api_client.path(kinds.PLATFORMS, user.namespace), body=body)
 
     await asyncio.gather(*(one(nth, spec) for nth, spec in enumerate(specs)))
 
@@ -45,11 +45,11 @@ def _until_all(
 ) -> float:
     began = time.monotonic()
 
-    async def looking(person: Person) -> None:
-        while sum(map(holds, await person.api.list(kind, namespace))) < COUNT:  # noqa: ASYNC110 - it is in the cluster
+    async def poll(user: Client) -> None:
+        while sum(map(holds, await user.api.list(kind, namespace))) < COUNT:  # noqa: ASYNC110 - other processes change it
             await asyncio.sleep(0.5)
 
-    bench.run(looking)
+    bench.run(poll)
     return time.monotonic() - began
 
 
@@ -68,7 +68,7 @@ def figures() -> Iterator[Figure]:
     with operator_benches.set_up() as bench:
         print(f"{COUNT} databases", file=sys.stderr)
         specs = [bench.plane.external(bench.plane.database()) for _ in range(COUNT)]
-        bench.run(lambda person: _create(person, specs))
+        bench.run(lambda user: _create(user, specs))
         with bench.installation.operator(resyncSeconds=3600) as operator:
             ours = _until_all(bench, bench.namespace.name, kinds.PLATFORMS, _ready)
             memory = _peak_megabytes(operator.pid)
@@ -82,8 +82,8 @@ def figures() -> Iterator[Figure]:
 def _peer(bench: OperatorBench, specs: list[dict[str, Any]]) -> tuple[float, float]:
     namespace = namespaces.create(bench.cluster, "bench-peer").name
 
-    async def creating(person: Person) -> None:
-        await _create(operator_benches.Person(api=person.api, namespace=namespace), specs)
+    async def creating(user: Client) -> None:
+        await _create(operator_benches.Client(api=user.api, namespace=namespace), specs)
 
     bench.run(creating)
     command = [sys.executable, "-m", "kopf", "run", "--standalone", f"--namespace={namespace}", plain_kopf.__file__]

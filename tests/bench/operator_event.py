@@ -1,4 +1,4 @@
-"""From the edit of a platform to the first write that it leads to."""
+"""Latency from an edit of a platform to the first write that results."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def _limit(workload: dict[str, object]) -> str:
     return spec["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"]
 
 
-async def _edits(person: operator_benches.Person) -> list[float]:
+async def _edits(user: operator_benches.Client) -> list[float]:
     found = []
     for nth in range(EDITS):
-        wanted = f"{600 + nth}Mi"
-        patch = {"spec": {"dataPlane": {"redis": {"managed": {"resources": {"limits": {"memory": wanted}}}}}}}
-        await person.edit(kinds.PLATFORMS, "paper", patch)
+        limit = f"{600 + nth}Mi"
+        patch = {"spec": {"dataPlane": {"redis": {"managed": {"resources": {"limits": {"memory": limit}}}}}}}
+        await user.edit(kinds.PLATFORMS, "paper", patch)
         found.append(
-            await person.until(kinds.STATEFUL_SETS, "paper-redis", lambda one, wanted=wanted: _limit(one) == wanted)  # type: ignore[misc]
+            await user.until(kinds.STATEFUL_SETS, "paper-redis", lambda one, limit=limit: _limit(one) == limit)  # type: ignore[misc]
         )
     return found
 

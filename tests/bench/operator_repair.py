@@ -1,4 +1,4 @@
-"""How long an edit of somebody else's lasts: from the edit of a field that is ours to its repair, on two kinds."""
+"""Latency from a foreign edit of a field of ours to its repair, on two kinds."""
 
 from __future__ import annotations
 
@@ -15,15 +15,13 @@ if TYPE_CHECKING:
 EDITS = 50
 
 
-async def _repairs(person: operator_benches.Person) -> list[float]:
+async def _repairs(user: operator_benches.Client) -> list[float]:
     found = []
     for _ in range(EDITS):
-        await person.edit(kinds.SERVICES, "paper-redis", {"spec": {"selector": {"app": "theirs"}}})
-        found.append(
-            await person.until(kinds.SERVICES, "paper-redis", lambda one: "app" not in one["spec"]["selector"])
-        )
-        await person.edit(kinds.STATEFUL_SETS, "paper-nats", {"spec": {"replicas": 0}})
-        found.append(await person.until(kinds.STATEFUL_SETS, "paper-nats", lambda one: one["spec"]["replicas"] == 1))
+        await user.edit(kinds.SERVICES, "paper-redis", {"spec": {"selector": {"app": "theirs"}}})
+        found.append(await user.until(kinds.SERVICES, "paper-redis", lambda one: "app" not in one["spec"]["selector"]))
+        await user.edit(kinds.STATEFUL_SETS, "paper-nats", {"spec": {"replicas": 0}})
+        found.append(await user.until(kinds.STATEFUL_SETS, "paper-nats", lambda one: one["spec"]["replicas"] == 1))
     return found
 
 

@@ -1,4 +1,4 @@
-"""From the death of the leader (kill -9) to the first write of the next: an edit of the same moment takes effect."""
+"""Latency from a kill -9 of the leader until an edit of the same moment has been applied by the next leader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person waits for who edits a platform that runs: from the patch to the new market's book, to two replicas."""
+"""The duration of edits of a running platform: from the patch to the new market's book, and to two replicas."""
 
 from __future__ import annotations
 

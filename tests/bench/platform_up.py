@@ -1,4 +1,4 @@
-"""What a person waits for: from no cluster, with warm caches, by `aether up` to a platform that is Ready."""
+"""The duration of `aether up` with warm caches, from no cluster to a platform that is Ready."""
 
 from __future__ import annotations
 

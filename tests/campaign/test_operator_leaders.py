@@ -1,4 +1,4 @@
-"""Two operators, one Lease: whatever happens to the leader, the other goes on, and the first writes nothing more."""
+"""Two operators, one Lease: after a failure of the leader the other takes over, and the former writes nothing more."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ def _other_leads(namespace: Namespace, name: str) -> bool:
     return _leader(namespace) not in {name, ""}
 
 
-def _died(operator: Operator) -> None:
+def _kill(operator: Operator) -> None:
     operator.kill()
 
 
-def _slept(operator: Operator) -> None:
+def _freeze(operator: Operator) -> None:
     operator.freeze()
 
 
-@pytest.mark.parametrize("befall", [_died, _slept], ids=["killed", "stopped"])
+@pytest.mark.parametrize("fail", [_kill, _freeze], ids=["killed", "stopped"])
 @pytest.mark.campaign(full=25)
 def test_other_replica_takes_over_whatever_happens_to_the_leader(  # noqa: PLR0913 - what it needs
     control_plane: Cluster,
     plane: Plane,
     fakes: FakeServices,
     tmp_path_factory: pytest.TempPathFactory,
-    befall: Callable[[Operator], None],
+    fail: Callable[[Operator], None],
     rounds: int,
 ) -> None:
     seed = random.randrange(1 << 32)
@@ -64,18 +64,18 @@ def test_other_replica_takes_over_whatever_happens_to_the_leader(  # noqa: PLR09
         both = dict(zip(PODS, (first, second), strict=True))
         planes.until(namespace, "Ready", "True")
         for nth in range(rounds):
-            operators.until(lambda: _leader(namespace) in both, "somebody leads")
+            operators.until(lambda: _leader(namespace) in both, "one leads")
             name = _leader(namespace)
             before = audits.mark(control_plane)
             time.sleep(chance.uniform(0, 1.5))  # a random moment: while it writes, while it renews, while it is idle
             planes.apply(namespace, planes.a_platform(plane_spec(namespace, plane, days=chance.randrange(100, 3000))))
-            befall(both[name])
+            fail(both[name])
             operators.until(partial(_other_leads, namespace, name), "the other leads", LONGEST)
-            if befall is _slept:
+            if fail is _freeze:
                 both[name].thaw()
-                both[name].wait_exit()  # it sees that its time is over, and its kubelet starts it again
+                both[name].wait_exit()  # it detects that its Lease has expired, and is restarted
             planes.until(namespace, "Ready", "True")
-            late = _after_the_move(audits.since(control_plane, before), installation.account, name)
+            late = _writes_after_takeover(audits.since(control_plane, before), installation.account, name)
             assert late == [], f"round {nth}, seed {seed}: {name} wrote after the Lease had moved"
     namespace.kubectl.text("delete", "namespace", namespace.name, "--wait=false")
 
@@ -86,8 +86,8 @@ def plane_spec(namespace: Namespace, plane: Plane, *, days: int) -> dict[str, ob
     return plane.external(database) | {"retention": {"tradesDays": days}}
 
 
-def _after_the_move(entries: list[Entry], account: str, old: str) -> list[Entry]:
-    """What the old leader was let write after the new one had taken the Lease."""
+def _writes_after_takeover(entries: list[Entry], account: str, old: str) -> list[Entry]:
+    """Accepted writes of the old leader after the new one had acquired the Lease."""
     ours = [one for one in entries if one.user == account]
     taken = [
         one.received

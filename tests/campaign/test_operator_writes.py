@@ -1,7 +1,7 @@
-"""Every write of an operator may be its last, or be answered with a no: it ends at the same place all the same.
+"""Any write of an operator may be its last, or be rejected: the end state is the same.
 
-A scenario is run once undisturbed, which numbers its writes and shows where it ends. Then each fault is put at each
-write, and the end must be the same, and quiet.
+A scenario is run once undisturbed, which numbers its writes and gives the end state. Then each fault is injected at
+each write, and the operator must reach the same end state and become idle.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Environment:
         return planes.a_platform(spec, NAME)
 
     def clear(self) -> None:
-        """As if there never had been a platform."""
+        """Remove the platform, its children and its data."""
         mine = f"--selector={labels.PLATFORM}={NAME}"
         self.namespace.text("delete", "tp", NAME, "--ignore-not-found", "--wait=true")
         every = ",".join(kind.plural for kind in kinds.CHILDREN)
@@ -56,7 +56,7 @@ class Environment:
         operators.wait_settled(self.operator, platforms=0)
 
     def settle(self) -> dict[str, Any]:
-        """Wait for Ready and silence, and see what is there."""
+        """Wait until the platform is Ready and the operator idle; returns its masked children."""
         planes.until(self.namespace, "Ready", "True", name=NAME)
         operators.wait_settled(self.operator, resyncs=2)
         return operators.masked(self.namespace)
@@ -68,7 +68,7 @@ def create(env: Environment) -> dict[str, Any]:
 
 
 def edit(env: Environment) -> dict[str, Any]:
-    """From a platform that is at rest: other limits."""
+    """Change the limits of a settled platform."""
     planes.apply(env.namespace, env.platform(storage="1Gi", resources={"limits": {"memory": "700Mi"}}))
     env.namespace.until(
         lambda seen: any(
@@ -83,7 +83,7 @@ def edit(env: Environment) -> dict[str, Any]:
 
 
 def settings(env: Environment) -> dict[str, Any]:
-    """From a platform that is at rest: other pairs, and more replicas to follow them."""
+    """Change the pairs and replicas of a settled platform."""
     platform = env.platform()
     platform["spec"] |= {"pairs": ["BTC/USD"], "components": {"ingest": {"replicas": 2}}}
     planes.apply(env.namespace, platform)
@@ -95,7 +95,7 @@ def remove(env: Environment) -> dict[str, Any]:
     env.namespace.text("delete", "tp", NAME, "--wait=true")
     mine = f"--selector={labels.PLATFORM}={NAME}"
     env.namespace.until(
-        lambda seen: not seen, "statefulset,service,networkpolicy,configmap", mine, expected="the children are gone"
+        lambda seen: not seen, "statefulset,service,networkpolicy,configmap", mine, expected="the children are deleted"
     )
     operators.wait_settled(env.operator, platforms=0)
     return operators.masked(env.namespace)
@@ -108,7 +108,7 @@ SCENARIOS: dict[str, tuple[tuple[Callable[[Environment], Any], ...], Callable[[E
     "delete": ((create,), remove),
 }
 LEAST = {"create": 26, "edit": 2, "settings": 6, "delete": 0}
-"""Writes at the least: four Secrets, three of each other kind for the servers, eight for the components, a config
+"""Least writes: four Secrets, three of each other kind for the servers, eight for the components, a config
 sync, and the status; of the settings ConfigMap, budget, workload, two config syncs and the status. A deletion is the
 collector's.
 """
@@ -143,7 +143,7 @@ def env(
 
 
 def _run(env: Environment, scenario: str, number: int = 0, fault: Any = None) -> tuple[dict[str, Any], int]:
-    """One run from nothing; returns the end and how many writes led to it."""
+    """Run a scenario; returns the end state and the number of writes."""
     env.clear()
     before, act = SCENARIOS[scenario]
     for one in before:
@@ -153,12 +153,12 @@ def _run(env: Environment, scenario: str, number: int = 0, fault: Any = None) ->
         env.proxy.at(number, fault)
     end = act(env)
     count = len(env.proxy.writes)
-    env.proxy.reset()  # a status may be written once more or less, so the last number may not have come
+    env.proxy.reset()  # statuses may be written once more or less, so the last write may not occur
     return end, count
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize("faults", [KILLS, ANSWERS], ids=["killed", "refused"])
+@pytest.mark.parametrize("faults", [KILLS, ANSWERS], ids=["killed", "rejected"])
 @pytest.mark.campaign(full=1_000_000)  # in full: each fault at each write
 def test_failure_at_any_write_leads_to_the_same_end_state(
     env: Environment, scenario: str, faults: dict[str, Fault], rounds: int
@@ -168,9 +168,9 @@ def test_failure_at_any_write_leads_to_the_same_end_state(
     again, _ = _run(env, scenario)
     assert again == reference, "two undisturbed runs differ"
     assert count >= LEAST[scenario]
-    places = [(number, name) for number in range(1, count + 1) for name in faults]
-    random.Random(seed).shuffle(places)
-    for number, name in places[:rounds]:
+    injections = [(number, name) for number in range(1, count + 1) for name in faults]
+    random.Random(seed).shuffle(injections)
+    for number, name in injections[:rounds]:
         end, _ = _run(env, scenario, number, faults[name](env))
         assert end == reference, f"{scenario}, {name} write {number}, seed {seed}:\n{_difference(reference, end)}"
 

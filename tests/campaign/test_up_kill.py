@@ -1,4 +1,4 @@
-"""`up` is killed at random moments; whatever it left, the next `up` ends well and `down` leaves nothing."""
+"""`up` is killed at random moments; the next `up` always succeeds, and `down` leaves nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aether_testing import machines
 
 LONGEST = 12.0
-"""Seconds: about what a whole warm `up` of a node takes, so that a kill falls anywhere in it, or just after."""
+"""Seconds: about the duration of a warm `up` of a node, so that a kill falls anywhere in it, or just after."""
 
 
 @pytest.mark.campaign(full=20)
@@ -34,7 +34,7 @@ def test_next_up_repairs_an_up_killed_at_any_moment(rounds: int, machine: machin
     home = {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_DATA_HOME": str(tmp_path / "data")}
     before = machine.snapshot(at.name)
     command = [sys.executable, "-m", "aether_cli", "up", "--name", at.name, "--port", "0"]
-    expected = list[str]()  # what was made since the last purge is there after every kill
+    expected = list[str]()  # what was created since the last purge exists after every kill
     for nth in range(rounds):
         moment = chance.uniform(0, LONGEST)
         with subprocess.Popen(
@@ -43,22 +43,22 @@ def test_next_up_repairs_an_up_killed_at_any_moment(rounds: int, machine: machin
             let_run(victim, moment)
             victim.send_signal(signal.SIGKILL)
         where = f"seed {seed}, round {nth}, killed after {moment:.3f} s"
-        healed = startup.up(at, Settings(port=0), progress.SilentReporter())
-        kept = healed.kubectl.text("get", "configmaps", "--namespace=aether", "-o", "name").split()
+        repaired = startup.up(at, Settings(port=0), progress.SilentReporter())
+        kept = repaired.kubectl.text("get", "configmaps", "--namespace=aether", "-o", "name").split()
         assert set(expected) <= set(kept), where
         name = f"round-{nth}"
         thing = builders.a_config_map(name)
-        healed.kubectl.apply({**thing, "metadata": {"name": name, "namespace": "aether"}})
+        repaired.kubectl.apply({**thing, "metadata": {"name": name, "namespace": "aether"}})
         expected.append(f"configmap/{name}")
         if purge := chance.random() < 0.3:
             expected.clear()
         startup.down(at, progress.SilentReporter(), purge=purge)
         assert machine.snapshot(at.name).changes_since(before) == {}, where
-        print(f"{where}: healed", flush=True)
+        print(f"{where}: repaired", flush=True)
     startup.down(at, progress.SilentReporter(), purge=True)
 
 
 def let_run(victim: subprocess.Popen[bytes], moment: float) -> None:
-    """Let it run until the moment comes, or until it is done."""
+    """Let it run until the moment, or until it ends."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         victim.wait(timeout=moment)
