@@ -167,7 +167,7 @@ async def test_missing_credentials_are_named(plane: DataPlane, tmp_path: Path, n
 async def test_search_goes_further_back_for_a_long_quiet_market(
     plane: DataPlane, tmp_path: Path, symbol: Symbol, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kafka, "LOOK_BACK", 3)
+    monkeypatch.setattr(kafka, "LOOKBACK", 3)
     others = [Symbol(f"{symbol}{number}") for number in range(9)]
     async with Kafka(a_server(tmp_path / "kafka", plane.kafka)).connected() as sink:
         await sink.deliver(trades(symbol, 7), [], {})
