@@ -78,14 +78,14 @@ def a_maintained(engine: Engine, trades: Partitioning, **recorded: str) -> dict[
             days=postgres.DAYS[name],
             compress_days=one.compress_days,
             compressed=True,
-            ahead=policies.PREMAKE,
+            premake=policies.PREMAKE,
             partitions=(
-                Partition(name=f"{name}_p", start=TODAY, end=TODAY + DAY * one.part_days * (policies.PREMAKE + 1)),
+                Partition(name=f"{name}_p", start=TODAY, end=TODAY + DAY * one.partition_days * (policies.PREMAKE + 1)),
             ),
         )
         for name, one in growing
     }
-    trades = dataclasses.replace(trades, engine=engine, compress_days=7, compressed=True, ahead=policies.PREMAKE)
+    trades = dataclasses.replace(trades, engine=engine, compress_days=7, compressed=True, premake=policies.PREMAKE)
     partitioned = {
         name: dataclasses.replace(table, kind="p" if name in unchanged and engine is Engine.PARTMAN else "r")
         for name, table in TABLES.items()
@@ -246,20 +246,20 @@ def retention_steps(partitioning: Partitioning, *, recorded: int, desired: int) 
 
 
 def test_foreign_shortening_is_reverted_and_our_own_stays_on_hold() -> None:
-    by_others = Partitioning(days=20, older=True)
+    by_others = Partitioning(days=20, has_older_rows=True)
     assert retention_steps(by_others, recorded=365, desired=30) == (["keep trades for 365 days"], 1)
     assert retention_steps(by_others, recorded=90, desired=90) == (["keep trades for 90 days"], 0)
 
 
 def test_paused_policy_is_not_resumed_over_data_it_would_drop() -> None:
-    paused = Partitioning(days=30, paused=("policy_retention",), older=True)
+    paused = Partitioning(days=30, paused=("policy_retention",), has_older_rows=True)
     assert retention_steps(paused, recorded=30, desired=60) == ([], 1)
     assert retention_steps(paused, recorded=30, desired=30) == ([], 0)  # it stays paused, with a warning
-    assert paused.in_force is None
+    assert paused.effective_days is None
 
 
 def test_detached_partitions_are_not_dropped_without_consent() -> None:
-    assert retention_steps(Partitioning(days=20, drops=False, older=True), recorded=20, desired=30) == ([], 1)
+    assert retention_steps(Partitioning(days=20, drops=False, has_older_rows=True), recorded=20, desired=30) == ([], 1)
     assert retention_steps(Partitioning(days=20, drops=False), recorded=20, desired=30) == (
         ["keep trades for 30 days"],
         0,
@@ -283,7 +283,7 @@ def test_missing_index_of_a_large_table_is_named_not_created() -> None:
 
 
 @pytest.mark.parametrize(
-    ("live", "desired", "older", "steps", "held"),
+    ("live", "desired", "has_older_rows", "steps", "held"),
     [
         (90.0, 90, False, 0, 0),
         (90.0, 120, False, 1, 0),
@@ -295,9 +295,11 @@ def test_missing_index_of_a_large_table_is_named_not_created() -> None:
     ],
 )
 def test_retention_is_never_shortened_over_data(
-    *, live: float | None, desired: int, older: bool, steps: int, held: int
+    *, live: float | None, desired: int, has_older_rows: bool, steps: int, held: int
 ) -> None:
-    state = a_maintained(Engine.TIMESCALE, Partitioning(days=live, older=older, partitions=(a_part(40),)))
+    state = a_maintained(
+        Engine.TIMESCALE, Partitioning(days=live, has_older_rows=has_older_rows, partitions=(a_part(40),))
+    )
     if not live:
         del state["settings"]["trades_days"]
     plan = planned_for(a_state(**state), trades_days=desired)
@@ -415,7 +417,7 @@ MARK = {user: f"aether: {PRIVILEGES[user].description} for desk/paper" for user 
 
 @pytest.mark.parametrize("user", DatabaseUser)
 def test_privileged_login_is_left_alone_and_reported(user: DatabaseUser) -> None:
-    builder = planned_login(user, Role(comment=MARK[user], powers=("SUPERUSER",), works=True))
+    builder = planned_login(user, Role(comment=MARK[user], excess_attributes=("SUPERUSER",), password_works=True))
     assert (builder.steps, builder.warnings) == ([], ["the login them has SUPERUSER, which it should not"])
 
 
@@ -427,16 +429,20 @@ PROBLEMS = {
         "the login them belongs to somebody else and is left unchanged",
     ),
     "may not connect": (
-        Role(comment="", connects=False, grantable=False),
+        Role(comment="", can_connect=False, grantable=False),
         {},
         "the login them may not connect: only the owner of database desk can grant that",
     ),
     "password rejected": (
-        Role(comment="", works=False),
+        Role(comment="", password_works=False),
         {"password_rejected": True},
         "the server rejects the login them although its password was set",
     ),
-    "another password": (Role(comment="", works=False), {"creates_roles": False}, "the server rejects the login them"),
+    "another password": (
+        Role(comment="", password_works=False),
+        {"creates_roles": False},
+        "the server rejects the login them",
+    ),
 }
 
 

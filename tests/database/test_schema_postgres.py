@@ -205,8 +205,8 @@ def test_partitions_are_created_ahead_and_dropped_when_too_old(postgres: servers
     made = days()
     assert min(made) >= -3
     assert max(made) >= 4
-    for ahead in (day for day in made if day > 2):
-        postgres.run(fresh.database, f"DROP TABLE {made[ahead]}")
+    for premake in (day for day in made if day > 2):
+        postgres.run(fresh.database, f"DROP TABLE {made[premake]}")
     assert ensure(fresh, desired, leader).ok
     assert max(days()) >= 4
 

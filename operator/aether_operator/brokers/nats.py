@@ -69,7 +69,7 @@ class _Session:
     version: str
     clustered: bool
 
-    def words(self, error: Mapping[str, Any]) -> str:
+    def description(self, error: Mapping[str, Any]) -> str:
         """JetStream's description of an error."""
         return self.endpoint.excerpt(str(error.get("description", "no responders")))
 
@@ -106,7 +106,7 @@ async def _log_in(
     session = _Session(endpoint, reader, writer, inbox, version, clustered=bool(info.get("cluster")))
     error = (await session.request(ACCOUNT_INFO)).get("error")
     if error is not None:
-        why = session.words(error)
+        why = session.description(error)
         if error.get("err_code") in _TEMPORARY:
             raise BrokerError(Reason.UNREACHABLE, f"JetStream does not answer: {why}")
         raise BrokerError(
@@ -143,7 +143,7 @@ async def _read_owner(session: _Session) -> str | None:
         return str(response["config"].get("description", ""))
     if error.get("err_code") == _NO_STREAM:
         return None
-    why = session.words(error)
+    why = session.description(error)
     raise BrokerError(Reason.UNREACHABLE, f"JetStream does not describe stream {STREAM}: {why}")
 
 
@@ -164,7 +164,7 @@ async def _create_stream(session: _Session, owner: Owner) -> None:
     code = error.get("err_code")
     if code == _NAME_IN_USE:
         return
-    why = session.words(error)
+    why = session.description(error)
     if code in _TEMPORARY or _peers_offline(error):
         raise BrokerError(Reason.UNREACHABLE, f"JetStream cannot create stream {STREAM} now: {why}")
     if code is None:  # no responders: the account may not use the subject

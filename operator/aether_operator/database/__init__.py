@@ -1,1 +1,1 @@
-"""The only speaker to PostgreSQL and TimescaleDB."""
+"""The only client of PostgreSQL and TimescaleDB: checks, ownership, migrations, policies and logins."""

@@ -58,8 +58,8 @@ LEFT JOIN pg_namespace n ON n.oid = e.extnamespace
 WHERE a.name IN ('timescaledb', 'pg_partman')
 """
 _PARTMAN_RIGHTS: Final = """
-SELECT has_schema_privilege(n.oid, 'USAGE') AS uses,
-       has_schema_privilege(n.oid, 'CREATE') AS creates,
+SELECT has_schema_privilege(n.oid, 'USAGE') AS can_use_schema,
+       has_schema_privilege(n.oid, 'CREATE') AS can_create_tables,
        (SELECT bool_and(has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
                         AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE'))
         FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname IN ('part_config', 'part_config_sub')) AS writes,
@@ -100,8 +100,8 @@ def facts(connection: Connection) -> ServerFacts:
         missing = tuple(
             right
             for right, granted in (
-                (f"USAGE on schema {partman.schema}", rights.uses),
-                (f"CREATE on schema {partman.schema}", rights.creates),
+                (f"USAGE on schema {partman.schema}", rights.can_use_schema),
+                (f"CREATE on schema {partman.schema}", rights.can_create_tables),
                 (f"ALL on the tables of schema {partman.schema}", rights.writes),
                 (f"EXECUTE on the functions of schema {partman.schema}", rights.calls),
             )
@@ -181,10 +181,10 @@ _PART_CONFIG: Final = """
 SELECT substr(parent_table, 8) AS relation,
        extract(epoch FROM retention::interval)::float8 / 86400 AS days, retention_keep_table AS keeps,
        premake, infinite_time_partitions AS always, automatic_maintenance AS maintained,
-       ignore_default_data AS past_default
+       ignore_default_data AS ignores_default
 FROM {schema}.part_config WHERE parent_table LIKE 'aether.%'
 """
-_STRAYS: Final = """
+_DEFAULT_STARTS: Final = """
 SELECT DISTINCT date_bin(make_interval(days => :days), ts, :begin) AS start FROM {default}
 WHERE isfinite(ts) ORDER BY 1
 """
@@ -208,20 +208,21 @@ _ROLES: Final = """
 SELECT r.rolname AS name, coalesce(shobj_description(r.oid, 'pg_authid'), '') AS comment,
        array_remove(ARRAY[CASE WHEN r.rolsuper THEN 'SUPERUSER' END, CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END,
            CASE WHEN r.rolcreatedb THEN 'CREATEDB' END, CASE WHEN r.rolreplication THEN 'REPLICATION' END,
-           CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END], NULL) AS powers,
+           CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END], NULL) AS excess_attributes,
        coalesce((SELECT s.setconfig FROM pg_db_role_setting s WHERE s.setrole = r.oid AND s.setdatabase = 0),
                 '{}') AS settings,
-       has_database_privilege(r.oid, current_database(), 'CONNECT') AS connects,
-       has_database_privilege(r.oid, current_database(), 'TEMPORARY') AS temporary,
+       has_database_privilege(r.oid, current_database(), 'CONNECT') AS can_connect,
+       has_database_privilege(r.oid, current_database(), 'TEMPORARY') AS can_create_temporary,
        pg_has_role(d.datdba, 'USAGE') AS grantable,
-       has_schema_privilege(r.oid, n.oid, 'USAGE') AS uses,
-       EXISTS (SELECT FROM aclexplode(n.nspacl) a WHERE a.grantee = r.oid AND a.privilege_type = 'CREATE') AS creates,
+       has_schema_privilege(r.oid, n.oid, 'USAGE') AS can_use_schema,
+       EXISTS (SELECT FROM aclexplode(n.nspacl) a
+               WHERE a.grantee = r.oid AND a.privilege_type = 'CREATE') AS can_create_tables,
        EXISTS (SELECT FROM pg_default_acl f, aclexplode(f.defaclacl) a
                WHERE f.defaclnamespace = n.oid AND f.defaclobjtype = 'r' AND a.grantee = r.oid
                  AND f.defaclrole = (SELECT oid FROM pg_roles WHERE rolname = current_user)
-                 AND a.privilege_type = 'SELECT') AS future,
+                 AND a.privilege_type = 'SELECT') AS reads_future_tables,
        ARRAY(SELECT c.relname::text FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v')
-             AND NOT has_table_privilege(r.oid, c.oid, 'SELECT') ORDER BY 1) AS unread
+             AND NOT has_table_privilege(r.oid, c.oid, 'SELECT') ORDER BY 1) AS unreadable_tables
 FROM pg_roles r, pg_namespace n, pg_database d
 WHERE r.rolname = ANY(:names) AND n.nspname = 'aether' AND d.datname = current_database()
 """
@@ -242,7 +243,7 @@ def observe(connection: Connection, *, days: Mapping[str, int], logins: Mapping[
         logins: The names of the desired logins.
     """
     with connection.begin():
-        seen_server = facts(connection)
+        server = facts(connection)
         relations = {row.name: row for row in rows(connection, _RELATIONS)}
         (moment,) = rows(connection, "SELECT now() AS now, to_regnamespace('aether') IS NOT NULL AS schema")
         hidden = sorted(name for name in INTERNAL_TABLES if name in relations and not relations[name].readable)
@@ -256,7 +257,7 @@ def observe(connection: Connection, *, days: Mapping[str, int], logins: Mapping[
         venue = getattr(owner, "venue", None)  # earlier releases did not have the column
         return DatabaseState(
             now=moment.now,
-            server=seen_server,
+            server=server,
             schema=moment.schema,
             relations=frozenset(relations),
             owner=owner and owner.owner,
@@ -269,9 +270,9 @@ def observe(connection: Connection, *, days: Mapping[str, int], logins: Mapping[
             progress=progress and Progress(revision=progress.revision, done=progress.done, digest=progress.digest),
             settings={row.name: row.value for row in internal.get("settings", ())},
             tables=_tables(connection, relations),
-            partitioning=_partitioning(connection, seen_server, relations, days),
+            partitioning=_partitioning(connection, server, relations, days),
             views=_views(connection),
-            aggregates=_aggregates(connection, seen_server),
+            aggregates=_aggregates(connection, server),
             roles=_roles(connection, logins, frozenset(relations)),
         )
 
@@ -281,10 +282,10 @@ def _one(connection: Connection, sql: str, **values: Any) -> Any:
 
 
 def _holds_rows(connection: Connection, relations: Mapping[str, Row[Any]]) -> bool:
-    there = [name for name in GROWING_TABLES if name in relations]
-    if not all(relations[name].readable for name in there):
+    existing = [name for name in GROWING_TABLES if name in relations]
+    if not all(relations[name].readable for name in existing):
         return True  # without the right to read them, they may have rows
-    return any(_one(connection, f"SELECT EXISTS (SELECT FROM aether.{name})") for name in there)
+    return any(_one(connection, f"SELECT EXISTS (SELECT FROM aether.{name})") for name in existing)
 
 
 def _first(internal: Mapping[str, Sequence[Row[Any]]], name: str) -> Any:
@@ -318,33 +319,33 @@ def _partitioning(
 ) -> dict[str, Partitioning]:
     names = [name for name in GROWING_TABLES if name in relations]
     partitioned = [name for name in names if relations[name].kind == "p"]
-    kept = dict.fromkeys(names, Partitioning())
+    found = dict.fromkeys(names, Partitioning())
     if partitioned:
-        kept |= _by_partman(connection, server, partitioned)
+        found |= _by_partman(connection, server, partitioned)
     if server.timescale.installed and len(partitioned) < len(names):
-        kept |= _by_timescale(connection, [name for name in names if name not in partitioned])
-    for name, one in kept.items():
-        if one.engine is None or one.in_force == days[name]:
+        found |= _by_timescale(connection, [name for name in names if name not in partitioned])
+    for name, one in found.items():
+        if one.engine is None or one.effective_days == days[name]:
             continue
         readable = relations[name].readable
         # Without the right to read the rows, assume that there are older ones: then nothing is dropped.
-        older = not readable or _one(connection, _OLDER.format(name=name), days=days[name])
+        has_older_rows = not readable or _one(connection, _OLDER.format(name=name), days=days[name])
         partitions = (
             tuple(_counted(connection, server, part) for part in one.partitions)
-            if older and readable
+            if has_older_rows and readable
             else one.partitions
         )
-        kept[name] = replace(one, older=older, partitions=partitions)
-    return kept
+        found[name] = replace(one, has_older_rows=has_older_rows, partitions=partitions)
+    return found
 
 
 def _by_partman(connection: Connection, server: ServerFacts, names: list[str]) -> dict[str, Partitioning]:
     partitions = _grouped(rows(connection, _PARTITIONS, names=names))
     configs: dict[str, Row[Any]] = {}
     if server.partman.installed:
-        found = rows(connection, _PART_CONFIG.format(schema=quoted(server.partman.schema)))
-        configs = {row.relation: row for row in found}
-    kept = {}
+        config_rows = rows(connection, _PART_CONFIG.format(schema=quoted(server.partman.schema)))
+        configs = {row.relation: row for row in config_rows}
+    found = {}
     for name in names:
         default = next((row.name for row in partitions.get(name, ()) if row.start is None), "")
         one = Partitioning(
@@ -356,9 +357,9 @@ def _by_partman(connection: Connection, server: ServerFacts, names: list[str]) -
             default=default,
         )
         if default and one.partitions:
-            bins = _STRAYS.format(default=default)
-            values = {"days": GROWING_TABLES[name].part_days, "begin": one.partitions[-1].end}
-            one = replace(one, strays=tuple(row.start for row in rows(connection, bins, **values)))
+            bins = _DEFAULT_STARTS.format(default=default)
+            values = {"days": GROWING_TABLES[name].partition_days, "begin": one.partitions[-1].end}
+            one = replace(one, default_starts=tuple(row.start for row in rows(connection, bins, **values)))
         if name in configs:
             config = configs[name]
             one = replace(
@@ -366,24 +367,24 @@ def _by_partman(connection: Connection, server: ServerFacts, names: list[str]) -
                 engine=Engine.PARTMAN,
                 days=config.days,
                 drops=not config.keeps,
-                ahead=config.premake,
-                ahead_always=config.always and config.maintained == "on",
-                past_default=config.past_default,
+                premake=config.premake,
+                premakes_without_rows=config.always and config.maintained == "on",
+                ignores_default=config.ignores_default,
             )
-        kept[name] = one
-    return kept
+        found[name] = one
+    return found
 
 
 def _by_timescale(connection: Connection, names: list[str]) -> dict[str, Partitioning]:
     hypertables = rows(connection, _HYPERTABLES, names=names)
     jobs, chunks = (_grouped(rows(connection, sql, names=names)) for sql in (_JOBS, _CHUNKS))
     shapes = _grouped(rows(connection, _COMPRESSION, names=names)) if any(one.compressed for one in hypertables) else {}
-    kept = {}
+    found = {}
     for table in hypertables:
         name = table.relation
         own = {row.name: row for row in jobs.get(name, ())}
         retention, compression = own.get("policy_retention"), own.get("policy_compression")
-        kept[name] = Partitioning(
+        found[name] = Partitioning(
             engine=Engine.TIMESCALE,
             days=retention and retention.days,
             compress_days=compression and compression.days,
@@ -391,7 +392,7 @@ def _by_timescale(connection: Connection, names: list[str]) -> dict[str, Partiti
             paused=tuple(sorted(row.name for row in own.values() if not row.scheduled)),
             partitions=tuple(Partition(name=row.name, start=row.start, end=row.end) for row in chunks.get(name, ())),
         )
-    return kept
+    return found
 
 
 def _grouped(found: Sequence[Row[Any]]) -> dict[str, list[Row[Any]]]:
@@ -448,17 +449,17 @@ def _roles(
     return {
         user: Role(
             comment=found[name].comment,
-            powers=tuple(found[name].powers),
+            excess_attributes=tuple(found[name].excess_attributes),
             settings=dict(setting.split("=", maxsplit=1) for setting in found[name].settings),
-            connects=found[name].connects,
-            temporary=found[name].temporary,
+            can_connect=found[name].can_connect,
+            can_create_temporary=found[name].can_create_temporary,
             grantable=found[name].grantable,
-            uses=found[name].uses,
-            creates=found[name].creates,
+            can_use_schema=found[name].can_use_schema,
+            can_create_tables=found[name].can_create_tables,
             tables=tables,
-            unread=tuple(found[name].unread),
+            unreadable_tables=tuple(found[name].unreadable_tables),
             granted=grants.get(name, {}),
-            future=found[name].future,
+            reads_future_tables=found[name].reads_future_tables,
         )
         for user, name in logins.items()
         if name in found

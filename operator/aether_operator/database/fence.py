@@ -89,10 +89,10 @@ class Fences:
         with self._lock:
             return self._rejected_passwords.get((database_key(endpoint), login.username)) == login.password.text
 
-    def record_password(self, endpoint: Endpoint, login: Login, *, works: bool) -> None:
+    def record_password(self, endpoint: Endpoint, login: Login, *, accepted: bool) -> None:
         """Remember whether a login works with the password that was set."""
         with self._lock:
-            if works:
+            if accepted:
                 self._rejected_passwords.pop((database_key(endpoint), login.username), None)
             else:
                 self._rejected_passwords[database_key(endpoint), login.username] = login.password.text

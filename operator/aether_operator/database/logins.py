@@ -85,8 +85,8 @@ def plan(
             _assign_by_hand(desired),
         )
         return
-    if live.powers:
-        builder.warnings.append(f"the login {name} has {', '.join(live.powers)}, which it should not")
+    if live.excess_attributes:
+        builder.warnings.append(f"the login {name} has {', '.join(live.excess_attributes)}, which it should not")
         return
     for statement, what in _setting_repairs(live, desired):
         if observed.server.creates_roles:
@@ -97,13 +97,13 @@ def plan(
         builder.steps.append(_repair_step(desired, statement, what, optional=optional))
     missing = [
         what
-        for what, may in (("connect", live.connects), ("create temporary tables", _temporary(live, desired)))
+        for what, may in (("connect", live.can_connect), ("create temporary tables", _temporary(live, desired)))
         if not may
     ]
     if missing and not live.grantable:
         remedy = f"only the owner of database {desired.database} can grant that"
         _report(desired, builder, f"the login {name} may not {' and may not '.join(missing)}", remedy)
-    elif live.works is False and live.connects:
+    elif live.password_works is False and live.can_connect:
         _plan_password(observed, desired, verifier, builder, password_rejected=password_rejected)
 
 
@@ -182,22 +182,22 @@ def _setting_repairs(live: Role, desired: DesiredLogin) -> Iterator[tuple[str, s
 
 
 def _temporary(live: Role, desired: DesiredLogin) -> bool:
-    return live.temporary or not desired.rights.temporary
+    return live.can_create_temporary or not desired.rights.temporary
 
 
 def _grant_repairs(live: Role, desired: DesiredLogin) -> Iterator[tuple[str, str]]:
     role, database, writes = quoted(desired.name), quoted(desired.database), desired.rights.writes
-    if not live.connects and live.grantable:
+    if not live.can_connect and live.grantable:
         yield f"GRANT CONNECT ON DATABASE {database} TO {role}", "could not connect"
     if not _temporary(live, desired) and live.grantable:
         yield f"GRANT TEMPORARY ON DATABASE {database} TO {role}", "could not create temporary tables"
-    if not live.uses:
+    if not live.can_use_schema:
         yield f"GRANT USAGE ON SCHEMA aether TO {role}", "could not use the schema"
-    if live.creates:
+    if live.can_create_tables:
         yield f"REVOKE CREATE ON SCHEMA aether FROM {role}", "could create tables"
-    if live.unread:
-        tables = ", ".join(f"aether.{quoted(table)}" for table in live.unread)
-        yield f"GRANT SELECT ON {tables} TO {role}", f"could not read {', '.join(live.unread)}"
+    if live.unreadable_tables:
+        tables = ", ".join(f"aether.{quoted(table)}" for table in live.unreadable_tables)
+        yield f"GRANT SELECT ON {tables} TO {role}", f"could not read {', '.join(live.unreadable_tables)}"
     for table in sorted({*live.granted, *writes} & live.tables):
         has, should = live.granted.get(table, frozenset()) - {"SELECT"}, writes.get(table, frozenset())
         for privileges, verb, preposition, what in (
@@ -207,7 +207,7 @@ def _grant_repairs(live: Role, desired: DesiredLogin) -> Iterator[tuple[str, str
             if privileges:
                 listed = ", ".join(sorted(privileges))
                 yield f"{verb} {listed} ON aether.{quoted(table)} {preposition} {role}", f"{what} {listed} on {table}"
-    if not live.future:
+    if not live.reads_future_tables:
         yield (
             f"ALTER DEFAULT PRIVILEGES IN SCHEMA aether GRANT SELECT ON TABLES TO {role}",
             "could not read future tables",

@@ -69,7 +69,7 @@ class _Run:
         return replace(
             observed,
             roles={
-                user: replace(role, works=self._can_log_in(logins_by_who[user]))
+                user: replace(role, password_works=self._can_log_in(logins_by_who[user]))
                 for user, role in observed.roles.items()
             },
         )
@@ -129,7 +129,11 @@ class _Run:
                 log.info("schema_step", extra={"database": self.endpoint.database, "step": step.what})
 
     def report(self, observed: DatabaseState, plan: SchemaPlan) -> SchemaReport:
-        days = {name: int(one.in_force) for name, one in observed.partitioning.items() if one.in_force is not None}
+        days = {
+            name: int(one.effective_days)
+            for name, one in observed.partitioning.items()
+            if one.effective_days is not None
+        }
         engine = next((one.engine for one in observed.partitioning.values() if one.engine is not None), plan.engine)
         ownership = plans.ownership(observed, self.desired)
         if plan.reason in plans.OWNERSHIP_BY_REASON:  # it belongs to another platform, or may
@@ -158,10 +162,10 @@ class _Run:
         """Remember whether setting a login's password helped, so that it is not set in every reconcile."""
         for user, role in observed.roles.items():
             login = self.desired.logins[user]
-            if role.works:
-                self.fences.record_password(self.endpoint, login, works=True)
-            elif role.works is False and logins.password_step(login.username) in self.done:
-                self.fences.record_password(self.endpoint, login, works=False)
+            if role.password_works:
+                self.fences.record_password(self.endpoint, login, accepted=True)
+            elif role.password_works is False and logins.password_step(login.username) in self.done:
+                self.fences.record_password(self.endpoint, login, accepted=False)
 
 
 def ensure_schema(

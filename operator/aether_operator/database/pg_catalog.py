@@ -211,17 +211,17 @@ TABLES: Final = {table.name: table for table in (INSTRUMENTS, TRADES_TABLE, PROG
 class GrowingTable:
     """The fixed partitioning of a table that grows with time; its retention is in the spec."""
 
-    part_days: int
+    partition_days: int
     """Days of a partition or chunk."""
     compress_days: int
     """Days after which a chunk is compressed."""
 
 
 GROWING_TABLES: Final[Mapping[str, GrowingTable]] = {
-    "trades": GrowingTable(part_days=1, compress_days=7),
-    "books": GrowingTable(part_days=1, compress_days=1),
-    "tickers": GrowingTable(part_days=1, compress_days=7),
-    "candles": GrowingTable(part_days=7, compress_days=30),
+    "trades": GrowingTable(partition_days=1, compress_days=7),
+    "books": GrowingTable(partition_days=1, compress_days=1),
+    "tickers": GrowingTable(partition_days=1, compress_days=7),
+    "candles": GrowingTable(partition_days=7, compress_days=30),
 }
 """The tables with a retention. Older rows are dropped, whole partitions at a time."""
 
@@ -271,22 +271,22 @@ class Partitioning:
     """Whether compression is set up as in COMPRESSION."""
     paused: tuple[str, ...] = ()
     """Policies that a person has paused."""
-    ahead: int = 0
+    premake: int = 0
     """How many future partitions pg_partman creates (`premake`)."""
-    ahead_always: bool = True
+    premakes_without_rows: bool = True
     """Whether it creates them even without new rows."""
-    past_default: bool = True
+    ignores_default: bool = True
     """Whether it ignores the rows of the default partition when it creates them."""
     partitions: tuple[Partition, ...] = ()
     default: str = ""
     """The default partition, which takes the rows outside of all others."""
-    strays: tuple[datetime.datetime, ...] = ()
-    """The begins of the partitions that its rows would belong to, sorted."""
-    older: bool = False
+    default_starts: tuple[datetime.datetime, ...] = ()
+    """The start times of the regular partitions that its rows would belong to, sorted."""
+    has_older_rows: bool = False
     """Whether rows are, or may be, older than the desired retention."""
 
     @property
-    def in_force(self) -> float | None:
+    def effective_days(self) -> float | None:
         """Days after which rows are really dropped; None while none are: no retention, detached only, or paused."""
         return self.days if self.drops and "policy_retention" not in self.paused else None
 
@@ -319,27 +319,27 @@ class Role:
 
     comment: str
     """Its comment: that of a role of a platform names the owner."""
-    powers: tuple[str, ...] = ()
+    excess_attributes: tuple[str, ...] = ()
     """Attributes that it should not have, such as SUPERUSER."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """The settings that its sessions start with."""
-    connects: bool = True
-    temporary: bool = True
+    can_connect: bool = True
+    can_create_temporary: bool = True
     """Whether it may create temporary tables."""
     grantable: bool = True
     """Whether our login may grant it CONNECT and TEMPORARY, as only the database's owner may."""
-    uses: bool = True
-    creates: bool = False
+    can_use_schema: bool = True
+    can_create_tables: bool = False
     """Whether it may create tables in our schema."""
     tables: frozenset[str] = frozenset()
     """The tables and views that exist."""
-    unread: tuple[str, ...] = ()
+    unreadable_tables: tuple[str, ...] = ()
     """Tables and views that it may not read."""
     granted: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Table → its privileges."""
-    future: bool = True
+    reads_future_tables: bool = True
     """Whether it may read future tables (default privileges)."""
-    works: bool | None = None
+    password_works: bool | None = None
     """Whether it accepts the desired password; None where that is unknown."""
 
 

@@ -171,7 +171,7 @@ def plan(  # noqa: PLR0911 - a return for each phase
     migrations = pending(engine)
     if migrations:
         return _plan_migrations(observed, migrations, engine)
-    return _maintain(observed, desired, context, engine)
+    return _plan_maintenance(observed, desired, context, engine)
 
 
 def _claim_database(observed: DatabaseState, desired: DesiredSchema) -> Iterator[Step]:
@@ -235,7 +235,9 @@ def _plan_migrations(observed: DatabaseState, migrations: tuple[Migration, ...],
     return SchemaPlan(steps=tuple(steps), engine=engine)
 
 
-def _maintain(observed: DatabaseState, desired: DesiredSchema, context: PlanContext, engine: Engine) -> SchemaPlan:
+def _plan_maintenance(
+    observed: DatabaseState, desired: DesiredSchema, context: PlanContext, engine: Engine
+) -> SchemaPlan:
     builder = PlanBuilder()
     repairs, drift = drifts.compare(observed.tables)
     builder.steps += repairs
@@ -260,13 +262,10 @@ def _maintain(observed: DatabaseState, desired: DesiredSchema, context: PlanCont
             password_rejected=user in context.rejected_passwords,
         )
     problems = [f"{one.name} {one.what}" for one in builder.drift] + builder.blockers
+    reason = Reason.PERMISSION_DENIED if builder.blockers else Reason.READY
     return SchemaPlan(
         steps=tuple(builder.steps),
-        reason=Reason.SCHEMA_DRIFTED
-        if builder.drift
-        else Reason.PERMISSION_DENIED
-        if builder.blockers
-        else Reason.READY,
+        reason=Reason.SCHEMA_DRIFTED if builder.drift else reason,
         message="; ".join(problems),
         engine=engine,
         held=tuple(builder.held),

@@ -88,14 +88,14 @@ def plan(observed: DatabaseState, desired: DesiredSchema, engine: Engine, builde
 def _by_timescale(table: _Table) -> None:
     partitioning, schema, full = table.partitioning, quoted(table.observed.server.timescale.schema), literal(table.full)
     if partitioning.engine is not Engine.TIMESCALE:
-        made = table.setting("engine") in table.observed.settings or partitioning.engine is not None
-        if made or not table.observed.server.timescale.installed:
+        known = table.setting("engine") in table.observed.settings or partitioning.engine is not None
+        if known or not table.observed.server.timescale.installed:
             table.report_drift("is no longer a hypertable")
             return
         table.write(
             f"create the hypertable {table.name}",
             f"SELECT {schema}.create_hypertable({full}, "
-            f"{schema}.by_range('ts', INTERVAL '{table.growing.part_days} day'), "
+            f"{schema}.by_range('ts', INTERVAL '{table.growing.partition_days} day'), "
             "create_default_indexes => false, if_not_exists => true)",
             record_setting(table.setting("engine"), Engine.TIMESCALE.value),
         )
@@ -137,7 +137,7 @@ def _plan_retention(table: _Table, keep: Callable[[int], tuple[str, ...]]) -> No
     older than it.
     """
     partitioning, setting, settings = table.partitioning, table.setting("days"), table.observed.settings
-    effective, desired_days = partitioning.in_force, table.days
+    effective, desired_days = partitioning.effective_days, table.days
     recorded = int(settings[setting]) if setting in settings else None
     if effective == desired_days:
         if recorded != desired_days:
@@ -146,7 +146,7 @@ def _plan_retention(table: _Table, keep: Callable[[int], tuple[str, ...]]) -> No
     if effective is None and partitioning.days == desired_days and partitioning.drops:
         return  # a person paused it, which a warning reports
     days = desired_days
-    if partitioning.older and (effective is None or desired_days < max(effective, recorded or 0)):
+    if partitioning.has_older_rows and (effective is None or desired_days < max(effective, recorded or 0)):
         table.builder.held.append(would_drop(table.full, partitioning, desired_days, table.observed.now))
         if effective is None or recorded is None or recorded <= effective:
             return
@@ -163,7 +163,7 @@ def _assert_nothing_older(full: str, days: int) -> str:
     """A statement that fails where rows have arrived since the observation that a shorter retention would drop."""
     return (
         f"DO $$BEGIN IF EXISTS (SELECT FROM {full} WHERE ts < now() - INTERVAL '{days} days') "
-        "THEN RAISE EXCEPTION 'rows have come in that would be dropped'; END IF; END$$"
+        "THEN RAISE EXCEPTION 'rows have arrived that would be dropped'; END IF; END$$"
     )
 
 
@@ -172,7 +172,7 @@ def would_drop(full: str, partitioning: Partitioning, days: int, now: datetime.d
     limit = now - datetime.timedelta(days=days)
     dropped = [part for part in partitioning.partitions if part.start < limit]
     partitions = "chunk" if partitioning.engine is Engine.TIMESCALE else "partition"
-    effective = "no limit" if partitioning.in_force is None else f"{partitioning.in_force:g} days"
+    effective = "no limit" if partitioning.effective_days is None else f"{partitioning.effective_days:g} days"
     head = f"{full} stays at {effective}: {days} days"
     if not dropped:
         return f"{head} would drop rows older than {limit:%Y-%m-%d}"
@@ -199,7 +199,7 @@ def _by_partman(table: _Table) -> None:
         "automatic_maintenance = 'on'"
     )
     if partitioning.engine is None:
-        old, new = _PARTMAN_INTERVALS[table.growing.part_days]
+        old, new = _PARTMAN_INTERVALS[table.growing.partition_days]
         major = servers.version_of(server.partman.installed)[0]
         kind = f"p_type => 'native', p_interval => '{old}'" if major < 5 else f"p_interval => '{new}'"  # noqa: PLR2004
         table.write(
@@ -212,10 +212,10 @@ def _by_partman(table: _Table) -> None:
             repairs=table.repairs_if_known("engine", "was not configured in pg_partman"),
         )
         return
-    if partitioning.ahead != PREMAKE or not partitioning.ahead_always:
+    if partitioning.premake != PREMAKE or not partitioning.premakes_without_rows:
         what = Drift(name=table.full, what="had other settings for future partitions", repaired=True)
         table.write(f"set up future partitions of {table.name}", shape, repairs=(what,))
-    elif not partitioning.past_default:
+    elif not partitioning.ignores_default:
         table.write(
             f"create future partitions of {table.name} despite rows in its default partition",
             shape,
@@ -224,7 +224,7 @@ def _by_partman(table: _Table) -> None:
         )
     keep = "retention = '{} days', retention_keep_table = false, retention_keep_index = false"
     _plan_retention(table, lambda days: (config % keep.format(days),))
-    if partitioning.strays:
+    if partitioning.default_starts:
         _plan_default_rows(table, schema)
 
 
@@ -235,13 +235,17 @@ def _plan_default_rows(table: _Table, schema: str) -> None:
     retention would drop stay. So do rows far from the other partitions: pg_partman counts from the last one and would
     not create those between.
     """
-    partitioning, now, size = table.partitioning, table.observed.now, datetime.timedelta(days=table.growing.part_days)
+    partitioning, now, size = (
+        table.partitioning,
+        table.observed.now,
+        datetime.timedelta(days=table.growing.partition_days),
+    )
     default = partitioning.default
     ends = max(part.end for part in partitioning.partitions)
-    limit = None if partitioning.in_force is None else now - datetime.timedelta(days=partitioning.in_force)
+    limit = None if partitioning.effective_days is None else now - datetime.timedelta(days=partitioning.effective_days)
     # It creates partitions ahead of the newest row of a regular one.
     ours, near = list[datetime.datetime](), max(ends, now) + (PREMAKE + 1) * size
-    for start in partitioning.strays:
+    for start in partitioning.default_starts:
         if start <= near and (limit is None or start + size > limit):
             ours.append(start)
             near = max(near, start + (PREMAKE + 1) * size)
@@ -261,12 +265,12 @@ def _plan_default_rows(table: _Table, schema: str) -> None:
             repairs=(what,) if start in ours else (),
         )
     prefix = f"the default partition of {table.full} holds rows"
-    if limit is not None and partitioning.strays[0] + size <= limit:
+    if limit is not None and partitioning.default_starts[0] + size <= limit:
         table.builder.warnings.append(
-            f"{prefix} older than the retention of {partitioning.in_force:g} days, which does not reach them: "
-            f"DELETE FROM {default} WHERE ts < now() - interval '{partitioning.in_force:g} days'"
+            f"{prefix} older than the retention of {partitioning.effective_days:g} days, which does not reach them: "
+            f"DELETE FROM {default} WHERE ts < now() - interval '{partitioning.effective_days:g} days'"
         )
-    if (last := partitioning.strays[-1]) > near:
+    if (last := partitioning.default_starts[-1]) > near:
         table.builder.warnings.append(
             f"{prefix} of the future, the last of {last:%Y-%m-%d}: they are moved in time; "
             f"if they are wrong, DELETE FROM {default} WHERE ts > now() + interval '1 day'"
@@ -278,6 +282,6 @@ def maintenance_due(growing: GrowingTable, partitioning: Partitioning, now: date
     day = datetime.timedelta(days=1)
     newest = max((part.end for part in partitioning.partitions), default=now)
     oldest = min((part.end for part in partitioning.partitions), default=now)
-    missing = newest < now + day * growing.part_days * PREMAKE
-    stale = partitioning.in_force is not None and oldest < now - day * partitioning.in_force
+    missing = newest < now + day * growing.partition_days * PREMAKE
+    stale = partitioning.effective_days is not None and oldest < now - day * partitioning.effective_days
     return missing or stale
