@@ -1,1 +1,1 @@
-"""The services of a desk: one room each, and what they share."""
+"""The services of a trading platform, one package each, and the code that they share."""

@@ -1,4 +1,4 @@
-"""One room's process: python -m aether_services ROOM."""
+"""Runs one service: python -m aether_services SERVICE."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SERVICES: Final = ("exchange_sim", "ingest")
 
 
 def main(arguments: list[str]) -> int:
-    """Run a room until it is told to end. 64: it was called wrongly; 78: its settings are wrong."""
+    """Run a service until SIGTERM. Exit codes: 64 for a wrong command line, 78 for invalid settings."""
     if len(arguments) != 1 or arguments[0] not in SERVICES:
-        print(f"aether_services: name one room of {', '.join(SERVICES)}", file=sys.stderr)  # noqa: T201 - nothing is set up yet
+        print(f"aether_services: name one service of {', '.join(SERVICES)}", file=sys.stderr)  # noqa: T201 - nothing is set up yet
         return os.EX_USAGE
     app = importlib.import_module(f"aether_services.{arguments[0]}.app")
     try:

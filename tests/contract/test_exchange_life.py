@@ -156,7 +156,7 @@ def test_a_journal_belongs_to_one_process(tmp_path: Path) -> None:
             check=False,
         )
         assert second.returncode == os.EX_CONFIG
-        assert "another process has it" in second.stderr
+        assert "locked by another process" in second.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What crosses a wire between rooms, and to whoever listens: JSON, each message with the version of its form.
+"""The messages that services send to each other and to other consumers: JSON, each with the version of its schema.
 
-Decimals are strings, times RFC 3339 with nanoseconds. A form gains fields within a version, and loses or changes none.
+Decimals are strings, times RFC 3339 with nanoseconds. Within a version fields are only added, never removed or changed.
 """

@@ -1,4 +1,4 @@
-"""/books: a book as it is at this moment, deeper than what is published."""
+"""/books: the current order book of a market, deeper than the published one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from aether_services.contracts.models import Message, Time, Version
 class BookView(Message):
     """One market's book, best levels first.
 
-    The venue's checksum proves the `proved` best levels of each side; what lies deeper was received and not proved, and
-    is asked for anew each `refreshed`.
+    The venue's checksum covers the best `proved` levels of each side. Deeper levels are not verified; ingest requests a
+    new snapshot of them periodically.
     """
 
     version: Version = 1
@@ -25,6 +25,6 @@ class BookView(Message):
     at: Time
     received: Time
     snapshot_at: Time
-    """When the last snapshot was received, which the deeper levels stand on."""
+    """When the last snapshot was received, which the deeper levels are based on."""
     bids: tuple[Level, ...] = ()
     asks: tuple[Level, ...] = ()

@@ -1,7 +1,7 @@
-"""Market data as it leaves the platform's door: trades, books and tickers, on Kafka topics and NATS subjects.
+"""Published market data: trades, books and tickers, on Kafka topics and NATS subjects.
 
-Each message is whole in itself. A message may come twice, and of two about one market the newer one counts: `id` tells
-that two are one, and `received` which is newer.
+Each message is complete by itself. Delivery is at least once: duplicates have the same `id`, and of two messages about
+one market the one with the newer `received` counts.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from aether_services.domain.instruments import Symbol
 
 PUBLISHED_LEVELS: Final = 10
-"""Levels of each side in a book's message: those that the venue's checksum proves."""
+"""Levels of each side in a book message: those that the venue's checksum covers."""
 
 
 class Topic(StrEnum):
-    """Kafka topics; the key is the symbol, so one market's messages stay in order."""
+    """Kafka topics. The record key is the symbol, so the messages of one market stay in order."""
 
     TRADES = "md.trades"
     BOOK = "md.book"
@@ -30,17 +30,15 @@ class Topic(StrEnum):
 
 
 def subject(topic: Topic, symbol: Symbol) -> str:
-    """The NATS subject of one market: md.book.BTC.USD; md.book.> is all of them."""
+    """The NATS subject of one market: md.book.BTC.USD. All markets are md.book.>."""
     return f"{topic}.{symbol.replace('/', '.')}"
 
 
 class TradeMessage(Message):
-    """One trade."""
-
     version: Version = 1
     type: Literal["trade"] = "trade"
     id: str
-    """SYMBOL:TRADE_ID. The same trade has the same id, whoever sends it and however often."""
+    """SYMBOL:TRADE_ID. The same trade has the same id, whichever replica sends it and however often."""
     symbol: str
     trade_id: int
     """Contiguous within a market."""
@@ -51,9 +49,9 @@ class TradeMessage(Message):
     order_type: OrderType
     """The taker's."""
     at: Time
-    """When the venue says that it happened."""
+    """The venue's time of the trade."""
     received: Time
-    """When it was received here."""
+    """When ingest received it."""
 
 
 Level = tuple[Amount, Amount]
@@ -62,27 +60,27 @@ Levels = Annotated[tuple[Level, ...], pydantic.Field(max_length=PUBLISHED_LEVELS
 
 
 class BookMessage(Message):
-    """A book's ten best levels of each side, best first, or word that there is no book to be trusted.
+    """A book's ten best levels of each side, best first, or the message that the book is not usable.
 
-    With `usable` the venue's checksum was recomputed from these levels and was the same. Without, there are no levels,
-    and whatever was received before must not be used any more.
+    When `usable`, the venue's checksum was recomputed from these levels and matched. Otherwise there are no levels, and
+    readers must discard the book that they have of this market.
     """
 
     version: Version = 1
     type: Literal["book"] = "book"
     id: str
-    """WRITER-NUMBER. Numbers of one writer grow by one for each message it makes; conflation leaves some out."""
+    """WRITER-NUMBER. A writer's numbers increase by one with each message; conflation leaves some out."""
     symbol: str
     usable: bool
     reason: str = ""
-    """Why it is not usable, one word."""
+    """Why the book is not usable, one CamelCase word."""
     checksum: int = 0
     """The venue's; CRC-32."""
     at: Time
-    """When the venue says that this became so; when it was received, where the venue does not say."""
+    """The venue's time of this state; the time of receipt where the venue gives none."""
     received: Time
-    """When it was received here. A message is sent again at least each second while the feed is heard of, with a newer
-    time: a book whose newest message is older than a few seconds is stale."""
+    """When ingest received it. While the feed is alive an unchanged book is published again at least once a second,
+    with a newer time: a book whose newest message is older than a few seconds is stale."""
     bids: Levels = ()
     asks: Levels = ()
 
@@ -93,7 +91,7 @@ class TickerMessage(Message):
     version: Version = 1
     type: Literal["ticker"] = "ticker"
     id: str
-    """WRITER-NUMBER, as of a book."""
+    """WRITER-NUMBER, as in a book message."""
     symbol: str
     bid: Amount
     bid_quantity: Amount

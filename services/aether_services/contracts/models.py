@@ -1,4 +1,4 @@
-"""What every message has in common, and how its values look as JSON."""
+"""The base model of all messages, and the JSON forms of its value types."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from aether_services.domain.times import Nanoseconds
 
 
 class Message(pydantic.BaseModel):
-    """One message of a contract: frozen; what it does not know it leaves out, so that a reader outlives its writer."""
+    """A message of a contract: frozen; unknown fields are ignored, so that old readers accept newer writers."""
 
     model_config = pydantic.ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
 
 def _amount(value: object) -> Decimal:
     if not isinstance(value, str):
-        raise ValueError("a decimal is written as a string")  # noqa: TRY004 - pydantic makes a refusal of it
+        raise ValueError("a decimal is written as a string")  # noqa: TRY004 - pydantic expects ValueError
     amount = Decimal(value)
     if not amount.is_finite():
         raise ValueError("not a finite number")
@@ -38,7 +38,7 @@ Amount = Annotated[
     pydantic.PlainSerializer(decimals.plain, return_type=str),
     pydantic.WithJsonSchema({"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$"}),
 ]
-"""An exact number, as a string."""
+"""An exact decimal number, a string in JSON."""
 
 Time = Annotated[
     Nanoseconds,
@@ -46,6 +46,6 @@ Time = Annotated[
     pydantic.PlainSerializer(times.text, return_type=str),
     pydantic.WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
-"""A point in time, as RFC 3339 in UTC with nanoseconds."""
+"""A point in time, RFC 3339 in UTC with nanoseconds in JSON."""
 
 Version = Literal[1]

@@ -1,4 +1,4 @@
-"""/status: what a room says of itself, to the operator and to people. Versioned as one contract for all rooms."""
+"""/status: what a service reports about itself, to the operator and to people. One versioned contract for all."""
 
 from __future__ import annotations
 
@@ -10,51 +10,52 @@ from aether_services.contracts.models import Message, Time, Version
 
 
 class Check(Message):
-    """One thing that a room needs: whether it has it, and if not, why."""
+    """One readiness check of a service."""
 
     ok: bool
     detail: str = ""
-    """In words, when it is not; never a secret."""
+    """Why it is not ok; never contains a secret."""
 
 
 class Status(Message):
-    """What every room says."""
+    """What every service reports."""
 
     version: Version = 1
     room: str
+    """The service: ingest or exchange_sim."""
     release: str
     instance: str
-    """Which replica: its pod's name."""
+    """The replica: the name of its pod."""
     started: Time
     ready: bool
-    """Whether it does what it is there for; the same as /readyz."""
+    """The same as /readyz."""
     draining: bool = False
     checks: dict[str, Check] = Field(default_factory=dict)
-    """Name → how it is; the same as /readyz."""
+    """The readiness checks by name; the same as /readyz."""
 
 
 class BookState(Message):
-    """One market as an ingest replica has it."""
+    """The state of one market in an ingest replica."""
 
     usable: bool
     reason: str = ""
-    """Why its book is not usable."""
+    """Why the book is not usable."""
     age_seconds: float | None = None
-    """Since its newest book message; null before the first."""
+    """Since the newest book message; null before the first."""
     last_trade_id: int | None = None
     checksum_failures: int = 0
     gaps: int = 0
-    """Times that trades were missed and asked for again."""
+    """How often trades were missed and requested again."""
     trades: str = ""
-    """Why trades of it are not handed on; empty while they are."""
+    """Why trades are withheld from the outputs; empty while they are delivered."""
     backoff_seconds: float = 0.0
-    """Until a book is asked for again that failed repeatedly; 0 where it is not in backoff."""
+    """Until the next subscription to a book that failed repeatedly; 0 when it is not in backoff."""
     silent: tuple[str, ...] = ()
-    """Its channels that are subscribed to and left out what others prove to have happened: book, ticker, trade."""
+    """Subscribed channels that left out what other channels prove to have happened: book, ticker, trade."""
 
 
 class Output(StrEnum):
-    """Where market data goes."""
+    """The destinations of market data."""
 
     KAFKA = "kafka"
     NATS = "nats"
@@ -62,45 +63,45 @@ class Output(StrEnum):
 
 
 class OutputState(Message):
-    """One output of an ingest replica."""
+    """The state of one output of an ingest replica."""
 
     ok: bool
     detail: str = ""
     lag_seconds: float = 0
-    """How long the oldest trade has waited that has not arrived there."""
+    """The age of the oldest message or trade that is not delivered yet."""
     waiting: int = 0
-    """Messages and trades that have not arrived there."""
+    """Messages and trades that are not delivered yet."""
     conflated: int = 0
-    """Book and ticker messages that a newer one took the place of, since the start."""
+    """Book and ticker messages that were replaced by newer ones before delivery, since the start."""
     rate: float = 0
-    """Messages or rows a second, over the last seconds."""
+    """Delivered messages or rows per second, over the last ten seconds."""
 
 
 class Feed(Message):
-    """The way to the venue."""
+    """The connection to the venue."""
 
     connected: bool
     detail: str = ""
     system: str = ""
-    """The venue's own word: online, maintenance, …"""
+    """The venue's system status: online, maintenance, …"""
     age_seconds: float | None = None
-    """Since anything was heard, a heartbeat included; null before the first."""
+    """Since the last message, heartbeats included; null before the first."""
     reconnects: int = 0
 
 
 class IngestStatus(Status):
-    """What ingest says."""
+    """The status of ingest."""
 
     settings: str = ""
-    """A digest of the live settings that it follows."""
+    """The digest of the live settings that it follows."""
     feed: Feed
     books: dict[str, BookState] = Field(default_factory=dict)
-    """The markets that this replica serves."""
+    """The markets that this replica serves, by symbol."""
     outputs: dict[Output, OutputState] = Field(default_factory=dict)
 
 
 class VenueStatus(Status):
-    """What the simulated venue says."""
+    """The status of the simulated venue."""
 
     system: str
     clients: int
@@ -108,4 +109,4 @@ class VenueStatus(Status):
     trades: int
     """Trades in its journal."""
     pairs: dict[str, int] = Field(default_factory=dict)
-    """Symbol → last trade_id."""
+    """The last trade_id of each market, by symbol."""

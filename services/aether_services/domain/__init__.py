@@ -1,1 +1,1 @@
-"""Values of the trade: instruments, exact amounts, times, books, trades, candles. No input or output, no clock."""
+"""Trading values: instruments, exact amounts, times, books, trades, candles. No I/O, no clock."""

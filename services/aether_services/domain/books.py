@@ -1,7 +1,7 @@
-"""Books of price levels, and the venue's checksum over their ten best: the hot core of market data.
+"""Order books of price levels, verified with Kraken's checksum over the ten best levels. This is the hot path.
 
-A level is known by its price in units of the market's smallest price step. It comes as the text that was on the wire,
-because the checksum is made of that text, trailing zeros included: a float would lose them.
+A level is keyed by its price as an integer, in units of the market's last decimal. Prices and quantities arrive as the
+text of the message, because the checksum is computed over that text, trailing zeros included: a float would lose them.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
     from aether_services.domain.instruments import Symbol
 
 CHECKSUM_LEVELS: Final = 10
-"""Levels of each side that the checksum is made of."""
+"""Levels of each side that the checksum covers."""
 LEVEL_SEPARATOR: Final = ',"qty":'
-"""What stands between the price and the quantity in the text of a level, as the venue writes it."""
+"""The text between the price and the quantity of a level, as the venue writes it."""
 _NO_LEVEL: Final = sys.maxsize
-"""The best key of a side without a level: better than no other."""
+"""The best key of an empty side: worse than any other."""
 MAX_CACHED_PRICES: Final = 1_000
-"""Prices of one side whose text is remembered: a book's own and those about it. Then it begins anew."""
+"""Parsed prices that one side caches; when it is full, the cache is cleared."""
 
 
 class UnusableReason(StrEnum):
-    """Why a book must not be used."""
+    """Why a book is not usable."""
 
     WAITING = "WaitingForSnapshot"
     CHECKSUM = "ChecksumMismatch"
     MALFORMED = "Malformed"
     CROSSED = "Crossed"
-    """Its checksum fits, and its best bid is not below its best ask. Its levels stay, and updates are applied."""
+    """The checksum matches, but the best bid is not below the best ask. The levels stay, and updates are applied."""
     CONTRADICTED = "Contradicted"
-    """The market's ticker or trades say that it has changed, and no update did."""
+    """The market's ticker or trades prove that the book has changed, but no update came."""
     DISCONNECTED = "Disconnected"
     SILENT = "Silent"
     AHEAD = "TimeAhead"
@@ -51,18 +51,17 @@ class Malformed(ValueError):
 
 
 def checksum(asks: Iterable[tuple[int, int]], bids: Iterable[tuple[int, int]]) -> int:
-    """The venue's checksum of the ten best levels: (price, quantity) in units, best first. Kraken, "Book checksum"."""
+    """Kraken's CRC-32 over the ten best levels: (price, quantity) in units, best first. See Kraken, "Book checksum"."""
     return crc32("".join(f"{price}{quantity}" for side in (asks, bids) for price, quantity in side).encode())
 
 
 def units(number: str, digits: int) -> tuple[int, str]:
-    """A number in units of 10**-digits, and as text with just so many decimals: however JSON wrote it, as 1e3 or 10E-1.
+    """A JSON number in units of 10**-digits, and as text with exactly that many decimals; 1e3 and 10E-1 are accepted.
 
-    The checksum is made of the number as the market's decimals write it, so another way to write one number changes
-    nothing in it.
+    The checksum is computed over this canonical text, so the notation on the wire does not matter.
 
     Raises:
-        Malformed: It is negative, or has more decimals than that.
+        Malformed: The number is negative, or has more decimals than `digits`.
     """
     try:
         scaled = decimals.scaled(decimals.parse(number), digits)
@@ -77,15 +76,15 @@ class Ladder:
     """One side of a book, best level first.
 
     Args:
-        sign: -1 for bids: the keys grow from the best level on, on either side.
-        price_digits: Decimals of its prices.
-        quantity_digits: Decimals of its quantities.
-        depth: Levels that it has at most.
+        sign: -1 for bids, 1 for asks, so that keys (price times sign) increase from the best level on either side.
+        price_digits: Decimals of prices.
+        quantity_digits: Decimals of quantities.
+        depth: The maximum number of levels.
 
     Attributes:
-        best: The key of the best level. Those of two sides add up to more than nothing where they do not cross.
-        digest: Of the ten best levels: what the checksum is made of.
-        text: Of the same: JSON, without the outer brackets.
+        best: The key of the best level. A book is crossed when the best keys of its two sides add up to 0 or less.
+        digest: The ten best levels as the text that the checksum covers.
+        text: The ten best levels as JSON, without the outer brackets.
     """
 
     __slots__ = (
@@ -99,29 +98,29 @@ class Ladder:
         self._zero = decimals.text(0, quantity_digits)
         self._point = -1 - quantity_digits
         self._shortest = quantity_digits + 2 if quantity_digits else sys.maxsize
-        """Of what is written as always: without decimals nothing is, since no point may stand there."""
+        """The length of the shortest quantity with all decimals; without decimals none takes the fast branch."""
         self._prices: dict[str, tuple[int, str, str]] = {}
-        """The text of a price → its key, digits and beginning of a level's text: most prices come again and again."""
+        """Cache: the text of a price → its key, digits and the beginning of the level's JSON; most prices repeat."""
         self.clear()
 
     def clear(self) -> None:
-        """Without a level."""
+        """Remove all levels."""
         self._keys: list[int] = []
         self._digests: list[str] = []
-        """A level's part of the text that the checksum is made of."""
+        """Each level's part of the text that the checksum covers."""
         self._texts: list[str] = []
-        """A level as a message has it: `["price","quantity"]`."""
+        """Each level as published JSON: `["price","quantity"]`."""
         self.digest = self.text = ""
         self.best = _NO_LEVEL
 
     def apply(self, levels: Iterable[str]) -> None:
-        """Set or remove each level in turn, then cut to the depth. To do so again changes nothing.
+        """Set or remove each level in order, then truncate to the depth. Idempotent.
 
         Args:
-            levels: The text of each: its price, BETWEEN, and its quantity.
+            levels: The text of each level: price, LEVEL_SEPARATOR, quantity.
 
         Raises:
-            Malformed: A number is not one of this market; levels before it were applied, and are not in the digest.
+            Malformed: A number is invalid for this market. The levels before it are applied, but not in the digest.
         """
         keys, digests, texts, prices = self._keys, self._digests, self._texts, self._prices
         zero, point, shortest, count = self._zero, self._point, self._shortest, len(keys)
@@ -132,7 +131,7 @@ class Ladder:
                 digits = ""
             else:
                 digits = quantity.replace(".", "", 1)
-                # What is written as it always is costs no Decimal. The rest is read by the rules, or refused.
+                # The usual notation needs no Decimal. Any other is parsed in full, or is malformed.
                 if (
                     (len(quantity) != shortest and (len(quantity) < shortest or quantity[0] == "0"))
                     or quantity[point] != "."
@@ -184,16 +183,16 @@ class Ladder:
 
 
 class Book:
-    """One market's book, usable only while the venue's checksum of its ten best levels is what they give.
+    """One market's book. It is usable while the venue's checksum matches its ten best levels and it is not crossed.
 
-    And while its best bid is below its best ask: a matching engine leaves no others standing, so a book that says
-    otherwise is not what one can trade with. It is followed further, and usable once an update uncrosses it.
+    A matching engine never leaves the best bid at or above the best ask, so nobody can trade on such a book. A crossed
+    book still applies updates, and is usable again once an update uncrosses it.
 
     Args:
         symbol: The market.
-        price_digits: Decimals of its prices.
-        quantity_digits: Decimals of its quantities.
-        depth: Levels of each side that were subscribed to; what falls out of it is never removed by a message.
+        price_digits: Decimals of prices.
+        quantity_digits: Decimals of quantities.
+        depth: The subscribed levels of each side; the venue sends no removal for a level that falls out of it.
     """
 
     __slots__ = ("asks", "bids", "checksum", "price_digits", "quantity_digits", "symbol", "unusable")
@@ -205,18 +204,18 @@ class Book:
             Ladder(sign, price_digits=price_digits, quantity_digits=quantity_digits, depth=depth) for sign in (-1, 1)
         )
         self.checksum = "0"
-        """The venue's, as it verified last, as text; empty between an update and its checksum."""
+        """The last checksum of the venue that matched, as text; empty after an update that was applied unverified."""
         self.unusable: UnusableReason | None = UnusableReason.WAITING
 
     def snapshot(self, bids: Sequence[str], asks: Sequence[str], checksum: int) -> bool:
-        """Take these levels for all there are; whether the book is usable."""
+        """Replace all levels; whether the book is usable."""
         self.bids.clear()
         self.asks.clear()
         self.unusable = None
         return self.update(bids, asks, checksum)
 
     def update(self, bids: Sequence[str], asks: Sequence[str], checksum: int) -> bool:
-        """Apply an update; whether the book is usable. One that is not stays so until a snapshot, unless crossed."""
+        """Apply an update; whether the book is usable. An unusable book stays so until a snapshot, unless crossed."""
         if not self.in_sync:
             return False
         try:
@@ -236,19 +235,19 @@ class Book:
 
     @property
     def in_sync(self) -> bool:
-        """Whether it has the venue's levels, so that an update can be applied to it."""
+        """Whether the levels are the venue's, so that an update can be applied."""
         return self.unusable is None or self.unusable is UnusableReason.CROSSED
 
     @property
     def top(self) -> tuple[Decimal, Decimal]:
-        """Its best bid and its best ask; 0 where there is none."""
+        """The best bid and the best ask; 0 for an empty side."""
         bid, ask = next(iter(self.bids.levels()), None), next(iter(self.asks.levels()), None)
         return Decimal(0) if bid is None else bid[0], Decimal(0) if ask is None else ask[0]
 
     def verify(self, checksum: str) -> UnusableReason | None:
-        """What is wrong with it if this is its checksum: nothing, or it is another, or it fits a crossed book.
+        """Compare with the venue's checksum: None if it matches, CHECKSUM if not, CROSSED if it matches a crossed book.
 
-        Who hears that the checksum is another has to drop the book.
+        On CHECKSUM the caller must invalidate the book.
         """
         asks, bids = self.asks, self.bids
         if str(crc32((asks.digest + bids.digest).encode())) != checksum:
@@ -257,7 +256,7 @@ class Book:
         return None if asks.best + bids.best > 0 else UnusableReason.CROSSED
 
     def invalidate(self, reason: UnusableReason) -> None:
-        """Trust nothing of it any more."""
+        """Remove all levels and mark the book unusable until the next snapshot."""
         self.bids.clear()
         self.asks.clear()
         self.checksum = "0"

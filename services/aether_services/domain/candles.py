@@ -1,4 +1,4 @@
-"""Candles: the intervals of time that trades are told by."""
+"""The time intervals of candles."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from aether_services.domain.times import Nanoseconds
 
 
 def begin_of(at: Nanoseconds, interval: int = times.MINUTE) -> Nanoseconds:
-    """When the interval began that a time lies in; intervals are counted from 1970."""
+    """The start of the interval that contains a time; intervals are aligned to 1970."""
     return Nanoseconds(at - at % interval)

@@ -1,4 +1,4 @@
-"""Exact amounts: a Decimal at the edges, a whole number of the smallest unit inside hot cores; never a float."""
+"""Exact amounts: Decimal at the edges, integers in units of the last decimal in hot code; never a float."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from decimal import Decimal
 from typing import Final
 
 MAX_DIGITS: Final = 20
-"""Before or behind the point, of anything that is traded."""
+"""The maximum number of digits before or after the decimal point."""
 _MAX_LENGTH: Final = 100
-"""Characters of a number: what is longer costs more to read than it can be worth."""
+"""The maximum length of a number's text, so that parsing stays cheap."""
 _NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,10})?")
 
 
 def parse(text: str) -> Decimal:
-    """A number as JSON writes it, exactly: 1e3, 1E-8, 0.10 (with its zero), and -0, which is 0.
+    """Parse a JSON number exactly: 1e3, 1E-8, 0.10 (keeping the zero), and -0 as 0.
 
     Raises:
-        ValueError: It is none, or is beyond anything that is traded: 1e999999999 is a number, and a gigabyte once it is
-            written out.
+        ValueError: It is not a JSON number, or has more than MAX_DIGITS digits on a side: 1e999999999 is valid JSON,
+            but takes a gigabyte when written out.
     """
     if len(text) > _MAX_LENGTH or _NUMBER.fullmatch(text) is None:
         raise ValueError(f"not a number: {text[:40]!r}")
@@ -31,7 +31,7 @@ def parse(text: str) -> Decimal:
 
 
 def decimal_places(value: Decimal) -> int:
-    """How many decimals a finite number needs: zeros at its end are none."""
+    """The number of decimals of a finite number, without trailing zeros."""
     _, digits, exponent = value.as_tuple()
     places = -exponent if isinstance(exponent, int) else 0
     for digit in reversed(digits):
@@ -42,10 +42,10 @@ def decimal_places(value: Decimal) -> int:
 
 
 def scaled(value: Decimal, digits: int) -> int:
-    """The amount in units of 10**-digits.
+    """The amount as an integer in units of 10**-digits.
 
     Raises:
-        ValueError: It is no finite number, or has more decimals than that.
+        ValueError: The value is not finite, or has more decimals than `digits`.
     """
     if not value.is_finite():
         raise ValueError(f"not a finite number: {value}")
@@ -58,12 +58,12 @@ def scaled(value: Decimal, digits: int) -> int:
 
 
 def unscaled(units: int, digits: int) -> Decimal:
-    """The amount of that many units of 10**-digits, with just so many decimals."""
+    """The inverse of `scaled`: a Decimal with exactly `digits` decimals."""
     return Decimal((units < 0, tuple(map(int, str(abs(units)))), -digits))
 
 
 def text(units: int, digits: int) -> str:
-    """The same as text: 100000 units of 8 decimals are 0.00100000."""
+    """The same as text: 100000 units with 8 decimals are 0.00100000."""
     if not digits:
         return str(units)
     sign, plain = ("-", -units) if units < 0 else ("", units)
@@ -72,5 +72,5 @@ def text(units: int, digits: int) -> str:
 
 
 def plain(value: Decimal) -> str:
-    """A Decimal as text without an exponent, whatever made it."""
+    """A Decimal as text without an exponent."""
     return format(value, "f")

@@ -1,4 +1,4 @@
-"""Instruments: what can be traded, under which names, and in which steps."""
+"""Instruments: the markets, their names, and their price and quantity steps."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 Symbol = NewType("Symbol", str)
-"""A market by its modern name, as BTC/USD; the WebSocket's v2."""
+"""A market's name in Kraken's WebSocket v2: BTC/USD."""
 
 
 class TradingStatus(StrEnum):
-    """What a market, or the venue as a whole, takes at the moment; the venue's own words."""
+    """The trading status of a market or of the whole venue, in Kraken's words."""
 
     ONLINE = "online"
     CANCEL_ONLY = "cancel_only"
@@ -28,8 +28,8 @@ class TradingStatus(StrEnum):
 class Instrument:
     """A spot market.
 
-    It has four names: BTC/USD (`symbol`), XBT/USD (`wsname`), XBTUSD (`altname`), XXBTZUSD (`rest_id`); and its assets
-    two: BTC (`base`) is XXBT (`base_id`) over REST. No rule leads from one to another, only the venue's tables.
+    Kraken gives it four names: BTC/USD (`symbol`), XBT/USD (`wsname`), XBTUSD (`altname`), XXBTZUSD (`rest_id`); and
+    each asset two: BTC (`base`) is XXBT (`base_id`) over REST. No rule converts them, only Kraken's AssetPairs.
     Prices have `price_digits` decimals and are multiples of `tick_size`; quantities have `quantity_digits`.
     """
 

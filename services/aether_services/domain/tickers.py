@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticker:
-    """Prices in the quote, quantities and volume in the base; low, high, vwap, volume and change over 24 hours."""
+    """Prices are in the quote asset, quantities and volume in the base; low to change_percent are over 24 hours."""
 
     symbol: Symbol
     bid: Decimal

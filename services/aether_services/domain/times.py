@@ -7,7 +7,7 @@ import re
 from typing import Final, NewType
 
 Nanoseconds = NewType("Nanoseconds", int)
-"""Since 1970-01-01T00:00:00Z, without leap seconds."""
+"""Nanoseconds since 1970-01-01T00:00:00Z, without leap seconds."""
 
 SECOND: Final = 1_000_000_000
 MINUTE: Final = 60 * SECOND
@@ -16,10 +16,10 @@ _FORM: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z", 
 
 
 def parse(text: str) -> Nanoseconds:
-    """RFC 3339 in UTC, with up to nine decimals of a second.
+    """Parse RFC 3339 in UTC (with Z), with up to nine decimals of a second.
 
     Raises:
-        ValueError: It is not that.
+        ValueError: The text has another form.
     """
     match = _FORM.fullmatch(text)
     if match is None:
@@ -35,11 +35,11 @@ def text(at: Nanoseconds) -> str:
 
 
 def to_datetime(at: Nanoseconds) -> datetime.datetime:
-    """What PostgreSQL keeps of it: microseconds, cut off and not rounded, so that one time stays one time."""
+    """The time as PostgreSQL stores it: in microseconds, truncated and not rounded."""
     return _EPOCH + datetime.timedelta(microseconds=at // 1000)
 
 
 def from_datetime(at: datetime.datetime) -> Nanoseconds:
-    """The nanoseconds of an aware time."""
+    """The nanoseconds of an aware datetime."""
     since = at - _EPOCH
     return Nanoseconds(((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1000)

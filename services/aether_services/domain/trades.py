@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class Side(StrEnum):
-    """Who took."""
+    """The side of the taker."""
 
     BUY = "buy"
     SELL = "sell"
 
 
 class OrderType(StrEnum):
-    """What the taker's order was."""
+    """The type of the taker's order."""
 
     LIMIT = "limit"
     MARKET = "market"
@@ -29,7 +29,7 @@ class OrderType(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trade:
-    """One trade. `trade_id` is contiguous within a market: it is what a trade is known by, everywhere."""
+    """One trade. Its key is (symbol, trade_id); `trade_id` is contiguous within a market."""
 
     symbol: Symbol
     trade_id: int

@@ -1,1 +1,1 @@
-"""A venue that speaks as Kraken does: one matching engine behind its REST and WebSocket v2, with faults on demand."""
+"""A simulated venue with Kraken's API: one matching engine behind REST and WebSocket v2, with faults on demand."""

@@ -1,4 +1,4 @@
-"""Composes the venue from its settings, and serves it until it is told to end."""
+"""Composes the venue from its settings, and serves it until SIGTERM."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DRAIN_TIMEOUT: Final = 5.0
-"""Seconds to say goodbye."""
+"""Seconds for closing the connections."""
 LOOPBACK: Final = "127.0.0.1"
 
 
 def main(environ: Mapping[str, str]) -> None:
-    """Run the room.
+    """Run the service.
 
     Raises:
-        WrongSettings: A setting is wrong, or names a recording or a journal that is none.
+        InvalidSettings: A setting is invalid, or the recording or the journal that it names cannot be read.
     """
     settings = Settings.read(environ)
     logs.set_up("exchange_sim")
@@ -62,7 +62,8 @@ async def _run(settings: Settings) -> None:
             recording=recording,
         )
         log.info(
-            "opened", extra={"feed": settings.feed.value, "markets": len(instruments), "journal": settings.journal.name}
+            "venue_started",
+            extra={"feed": settings.feed.value, "markets": len(instruments), "journal": settings.journal.name},
         )
         admin_server = http_server.server(admin.create(venue), host=LOOPBACK, port=settings.admin_port)
         server = http_server.server(create(venue, registry), host=settings.http_host, port=settings.http_port)
@@ -72,8 +73,8 @@ async def _run(settings: Settings) -> None:
 
 
 def create(venue: Venue, registry: prometheus_client.CollectorRegistry) -> fastapi.FastAPI:
-    """What its clients see."""
-    app = apps.create(venue, title="A venue that speaks as Kraken does", status_model=VenueStatus, registry=registry)
+    """The app for clients of the venue: REST, WebSocket, and the endpoints of all services."""
+    app = apps.create(venue, title="Simulated venue with Kraken's API", status_model=VenueStatus, registry=registry)
     rest.add(app, venue)
     sockets.add(app, venue)
     return app
@@ -90,7 +91,7 @@ def _recording(settings: Settings) -> recordings.Recording | None:
 
 
 class _VenueAndAdmin:
-    """The venue, and beside it the admin app: when one ends, both do."""
+    """The venue and the server of its admin app: when one ends, the other does too."""
 
     def __init__(self, venue: Venue, admin_server: uvicorn.Server) -> None:
         self._venue, self._admin_server = venue, admin_server

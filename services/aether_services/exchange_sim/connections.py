@@ -1,4 +1,4 @@
-"""Connections, and who hears what: one text for all that are subscribed to it, and what goes wrong on purpose."""
+"""WebSocket connections, their subscriptions and rate limits, and the broadcast of messages with injected faults."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 HEARTBEAT: Final = 1.0
-"""Seconds without a message after which there is one that says only that."""
+"""Seconds without a message after which a heartbeat is sent."""
 CONNECT_WINDOW: Final = 600.0
-"""Seconds over which connects are counted, and for which an address with too many is refused."""
+"""Seconds over which connections of an address are counted, and for which an address with too many is blocked."""
 GOING_AWAY, TRY_AGAIN = 1001, 1013
-"""Codes that a connection is closed with. Not 1008: after that one Kraken's own SDK never connects again, after every
-other it does (krakenfx/kraken-api-sdk, rust/docs/guides/error-handling.md), and whoever is slow or idle may come back.
-Who breaks a rule is refused, and not closed: a connect with 429, a message with an error.
+"""WebSocket close codes. Never 1008: Kraken's own SDK reconnects after every code but that one
+(krakenfx/kraken-api-sdk, rust/docs/guides/error-handling.md), and a slow or idle client may come back. Clients that
+exceed a rate limit are not closed: a connection attempt gets 429, a request gets an error.
 """
 
 
 class Connection:
-    """One WebSocket, as the venue knows it."""
+    """One client's WebSocket: its subscriptions and its queue of outgoing messages."""
 
     def __init__(self, *, limit: int, rate: int, now: float) -> None:
         self.connection_id = secrets.randbits(63)
         self.subscribed: dict[Key, None] = {}
         self.last_sent_at = now
-        """When it was sent something, or when it came."""
+        """When the last message was sent, or the connection opened."""
         self.subscribed_at = now
-        """When it last had a subscription."""
+        """When the connection last had a subscription."""
         self.closing: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
-        """Why it is closed: a code and words."""
+        """Completed with code and reason to have the connection closed."""
         self.waiting: deque[str] = deque()
         self._limit = limit
         self._more = asyncio.Event()
         self._message_bucket = TokenBucket(rate, now)
 
     def push(self, text: str, now: float) -> None:
-        """Have a message wait for it; one too many, and it is closed."""
+        """Queue a message; the connection is closed when the queue is full."""
         if self.closing.done():
             return
         if len(self.waiting) >= self._limit:
@@ -62,37 +62,37 @@ class Connection:
         self._more.set()
 
     async def next(self) -> str:
-        """The message that waits longest."""
+        """Take the oldest message from the queue, waiting for one."""
         while not self.waiting:
             self._more.clear()
             await self._more.wait()
         return self.waiting.popleft()
 
     def close(self, code: int, reason: str) -> None:
-        """Have it closed; the first reason counts."""
+        """Request that the connection is closed; the first reason wins."""
         if not self.closing.done():
             self.closing.set_result((code, reason))
 
     def close_as_slow(self) -> None:
-        """Have it closed as one for which too many messages wait."""
+        """Close the connection as a slow consumer."""
         if not self.closing.done():
             log.warning("slow_consumer", extra={"connection": self.connection_id, "waiting": self._limit})
             self.close(TRY_AGAIN, f"slow consumer: {self._limit} messages wait")
 
     def allows_message(self, now: float) -> bool:
-        """Whether it has not said too much lately."""
+        """Whether the client is within its rate of requests."""
         return self._message_bucket.take(now)
 
 
 class TokenBucket:
-    """So many a second, and twice as many at once."""
+    """A rate limit: `rate` per second, with a burst of twice the rate."""
 
     def __init__(self, rate: float, now: float) -> None:
         self._rate, self._most = rate, max(2.0 * rate, 1.0)
         self._left, self._counted_at = self._most, now
 
     def take(self, now: float) -> bool:
-        """Whether there is one more."""
+        """Take a token, if there is one."""
         self._left = min(self._most, self._left + (now - self._counted_at) * self._rate)
         self._counted_at = now
         if self._left < 1:
@@ -102,7 +102,7 @@ class TokenBucket:
 
 
 class CallLimiter:
-    """Which calls of REST are answered: so many a second of one address, any number with a rate of 0."""
+    """Limits REST calls per address; without limit when the rate is 0."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
@@ -110,7 +110,7 @@ class CallLimiter:
         self._blocked_until = 0.0
 
     def allows(self, address: str, now: float) -> bool:
-        """Whether one more call of an address is answered."""
+        """Whether another call from an address is answered."""
         if now < self._blocked_until:
             return False
         if not self._rate:
@@ -120,16 +120,16 @@ class CallLimiter:
         return self._buckets[address].take(now)
 
     def block_until(self, until: float) -> None:
-        """Answer nobody for a while."""
+        """Reject all calls until a time."""
         self._blocked_until = until
 
     def blocked_for(self, now: float) -> float:
-        """For how many seconds yet."""
+        """Seconds until calls are answered again."""
         return max(self._blocked_until - now, 0.0)
 
 
 class ConnectionLimiter:
-    """Who is let in: so many connects of one address, and then none for a while."""
+    """Limits WebSocket connections per address in CONNECT_WINDOW; an address that exceeds the limit is blocked."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -137,7 +137,7 @@ class ConnectionLimiter:
         self._blocked_until: dict[str, float] = {}
 
     def allows(self, address: str, now: float) -> bool:
-        """Whether one more connect from an address is let in."""
+        """Whether another connection from an address is accepted."""
         if now < self._blocked_until.get(address, 0.0):
             return False
         recent = self._recent.setdefault(address, deque())
@@ -146,14 +146,14 @@ class ConnectionLimiter:
         if len(recent) >= self._limit:
             self._blocked_until[address] = now + CONNECT_WINDOW
             recent.clear()
-            log.warning("connects_refused", extra={"address": address, "seconds": CONNECT_WINDOW})
+            log.warning("connection_limit_exceeded", extra={"address": address, "seconds": CONNECT_WINDOW})
             return False
         recent.append(now)
         return True
 
 
 class Subscribers:
-    """All connections, and what each is subscribed to."""
+    """All connections and their subscriptions."""
 
     def __init__(self, settings: Settings, clock: Clock, registry: prometheus_client.CollectorRegistry) -> None:
         self.connections: dict[Connection, None] = {}
@@ -163,23 +163,21 @@ class Subscribers:
         self._silent_until = 0.0
         self._removed = asyncio.Event()
         self._sent = prometheus_client.Counter(
-            "aether_venue_messages", "Messages for clients, by channel", ["channel"], registry=registry
+            "aether_venue_messages", "Messages sent to clients, by channel", ["channel"], registry=registry
         )
         self._closed = prometheus_client.Counter(
-            "aether_venue_closed", "Connections closed by the venue, by code", ["code"], registry=registry
+            "aether_venue_connections_closed", "Connections closed by the venue, by code", ["code"], registry=registry
         )
 
-    # ---- coming and going
+    # ---- connections and subscriptions
 
     def add(self) -> Connection:
-        """A new connection."""
         rate, now = self._settings.message_rate, self._clock.elapsed()
         connection = Connection(limit=self._settings.queue, rate=rate, now=now)
         self.connections[connection] = None
         return connection
 
     def remove(self, connection: Connection) -> None:
-        """It is gone."""
         self.connections.pop(connection, None)
         self._removed.set()
         for key in list(connection.subscribed):
@@ -188,25 +186,25 @@ class Subscribers:
             self._closed.labels(str(connection.closing.result()[0])).inc()
 
     def close_all(self, code: int, reason: str) -> int:
-        """Close every connection; how many."""
+        """Close all connections; returns their number."""
         for connection in self.connections:
             connection.close(code, reason)
         return len(self.connections)
 
     async def wait_closed(self) -> None:
-        """Wait until no connection is left: each has been sent why it is closed, or does not take it."""
+        """Wait until no connection is left: each has received the close frame, or timed out."""
         while self.connections:
             self._removed.clear()
             await self._removed.wait()
 
     def close_all_as_slow(self) -> int:
-        """Close every connection as if too many messages waited for it; how many."""
+        """Close all connections as slow consumers; returns their number."""
         for connection in self.connections:
             connection.close_as_slow()
         return len(self.connections)
 
     def subscribe(self, connection: Connection, key: Key) -> bool:
-        """Subscribe; whether it was not before."""
+        """Add a subscription; False if it exists."""
         if key in connection.subscribed:
             return False
         connection.subscribed[key] = None
@@ -214,7 +212,7 @@ class Subscribers:
         return True
 
     def unsubscribe(self, connection: Connection, key: Key) -> bool:
-        """Undo that; whether there was something to undo."""
+        """Remove a subscription; False if it does not exist."""
         if key not in connection.subscribed:
             return False
         del connection.subscribed[key]
@@ -225,16 +223,16 @@ class Subscribers:
             del self._subscribers[key]
         return True
 
-    # ---- telling
+    # ---- sending
 
     def has_subscribers(self, key: Key) -> bool:
-        """Whether anybody is subscribed: what nobody hears need not be written."""
+        """Whether there is a subscriber, so that a message must be encoded."""
         return key in self._subscribers
 
     def broadcast(self, messages: Iterable[tuple[Key, str]]) -> None:
-        """Tell those who are subscribed one message, which may have a text for each key: of each depth, say.
+        """Send one message to the subscribers of its keys, with one text for each key, such as for each book depth.
 
-        What goes wrong with it on purpose goes wrong with it for everybody.
+        Injected faults affect all subscribers alike.
         """
         copies, now = -1, self._clock.elapsed()
         for key, text in messages:
@@ -247,12 +245,12 @@ class Subscribers:
                 self.send(text, key.channel, *self._subscribers.get(key, ()))
 
     def send_snapshot(self, key: Key, text: str, connection: Connection) -> None:
-        """Tell one who has just subscribed what there is."""
+        """Send a snapshot to a new subscriber, unless the channel is muted."""
         if not self.faults.muted(key.channel, key.symbol, self._clock.elapsed(), snapshot=True):
             self.send(text, key.channel, connection)
 
     def send(self, text: str, channel: str, *connections: Connection) -> None:
-        """Tell these; or, during a silence, nobody."""
+        """Queue a message for these connections; dropped during an injected silence."""
         now = self._clock.elapsed()
         if now < self._silent_until:
             return
@@ -261,7 +259,7 @@ class Subscribers:
         self._sent.labels(channel).inc(len(connections))
 
     def check_connections(self) -> None:
-        """Heartbeats, and an end to those who want nothing."""
+        """Send heartbeats, and close connections that are idle without a subscription."""
         now = self._clock.elapsed()
         for connection in self.connections:
             if connection.subscribed:
@@ -271,15 +269,15 @@ class Subscribers:
                 connection.close(GOING_AWAY, "no subscription")
 
     def silence(self, seconds: float) -> None:
-        """Send nothing to anybody for a while: what would have been sent is lost."""
+        """Drop all messages for some seconds."""
         self._silent_until = self._clock.elapsed() + seconds
 
     def mute(self, channel: str, symbol: str, seconds: float, *, snapshots: bool) -> None:
-        """Send nothing of one channel of one market for a while, whoever is subscribed."""
+        """Drop all messages of one channel of one market for some seconds; snapshots only if not `snapshots`."""
         self.faults.mute(channel, symbol, self._clock.elapsed() + seconds, snapshots=snapshots)
 
     def describe_faults(self) -> dict[str, object]:
-        """What is wrong on purpose, and what is listened to."""
+        """The active faults, and the number of subscriptions by channel."""
         now = self._clock.elapsed()
         return {
             "silent_seconds": max(self._silent_until - now, 0.0),

@@ -1,4 +1,4 @@
-"""What the venue needs of the world, in its own words."""
+"""The ports of the venue: its journal."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class JournalError(Exception):
-    """The journal cannot be read or written; the venue must not go on."""
+    """The journal cannot be read or written; the venue must stop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastTrade:
-    """A market's last trade: what the next one follows."""
+    """A market's last trade, from which ids, times and prices continue."""
 
     trade_id: int
     at: Nanoseconds
@@ -32,45 +32,43 @@ class LastTrade:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalState:
-    """What a journal knows when the venue starts."""
+    """The state that the journal restores when the venue starts."""
 
     next_order_id: OrderId = FIRST
     last: dict[Symbol, LastTrade] = field(default_factory=dict)
     orders: Sequence[Opened] = ()
-    """Those that are open, in the order of their ids."""
+    """Open orders, by ascending id."""
     bars: Sequence[Bar] = ()
-    """The oldest first."""
+    """Candles with trades, the oldest first."""
     trades: dict[Symbol, Sequence[Traded]] = field(default_factory=dict)
-    """The newest of each market, the oldest first."""
+    """The newest trades of each market, the oldest first."""
 
 
 class Journal(Protocol):
-    """What happened, on a volume."""
+    """The venue's durable record of orders, trades and candles."""
 
     def load(self, recent: int) -> JournalState:
-        """What is known; of each market so many trades."""
+        """The stored state, with the `recent` newest trades of each market."""
         ...
 
     async def write(self, batch: Batch) -> None:
-        """Have a batch there for good, or nothing of it."""
+        """Store a batch durably and atomically."""
         ...
 
     async def since(self, symbol: Symbol, after: Nanoseconds, count: int) -> Sequence[Traded]:
-        """The first trades of a market after a time, the oldest first."""
+        """The first `count` trades of a market after a time, the oldest first."""
         ...
 
     async def newest(self, symbol: Symbol, count: int) -> Sequence[Traded]:
-        """The last trades of a market, the oldest first."""
+        """The last `count` trades of a market, the oldest first."""
         ...
 
     async def following(self, symbol: Symbol, trade_id: int, count: int) -> Sequence[Traded]:
-        """The first trades of a market after one, the oldest first."""
+        """The first `count` trades of a market after a trade, the oldest first."""
         ...
 
     async def prune(self, before: Nanoseconds) -> int:
-        """Drop trades of before a time, and candles that nobody can ask for; how many trades are left."""
+        """Delete trades before a time, and candles that REST no longer serves; returns the number of trades left."""
         ...
 
-    def close(self) -> None:
-        """Let go of it; nothing that was written is lost."""
-        ...
+    def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""What a WebSocket client may say, and what it is answered, in Kraken's words."""
+"""Requests of WebSocket clients and the replies to them, with Kraken's error texts."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 TICKER, BOOK, TRADE, OHLC, INSTRUMENT = "ticker", "book", "trade", "ohlc", "instrument"
 MARKET_CHANNELS: Final = (TICKER, BOOK, TRADE, OHLC)
-"""Channels that are subscribed to market by market."""
+"""Channels with one subscription per market."""
 TRIGGERS: Final = ("trades", "bbo")
 _MAX_LENGTH: Final = 512 * 1024
-"""Characters of a request; nobody has that much to say."""
+"""The maximum length of a request in characters."""
 _FIELDS: Final[Mapping[str, frozenset[str]]] = {
     "ping": frozenset({"method", "req_id"}),
     "subscribe": frozenset({"method", "params", "req_id"}),
     "unsubscribe": frozenset({"method", "params", "req_id"}),
 }
-"""What a request of each method may have."""
+"""The fields that a request of each method may have."""
 _PARAMS: Final = {"channel", "symbol", "depth", "interval", "event_trigger", "snapshot", "token"}
 
 MALFORMED: Final = "Malformed request"
@@ -35,7 +35,7 @@ NOT_FOUND: Final = "Subscription Not Found"
 
 
 class Key(NamedTuple):
-    """What a connection may be subscribed to: a channel, one market, and the depth, interval or trigger."""
+    """The key of a subscription: a channel, a market, and the depth, interval or trigger."""
 
     channel: str
     symbol: Symbol
@@ -44,7 +44,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestError:
-    """A request that nothing came of."""
+    """Why a request, or its part for one symbol, is rejected."""
 
     error: str
     symbol: str = ""
@@ -52,7 +52,7 @@ class RequestError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request as read: what is wanted for each key, or why not."""
+    """A parsed request: the key of each subscription that it names, or the error instead."""
 
     method: str
     req_id: int | None = None
@@ -61,7 +61,6 @@ class Request:
 
 
 def parse_request(text: str | bytes, known: Mapping[Symbol, object]) -> Request:
-    """Read a request."""
     try:
         fields = json.loads(text) if len(text) <= _MAX_LENGTH else None
     except (ValueError, RecursionError):
@@ -69,7 +68,7 @@ def parse_request(text: str | bytes, known: Mapping[Symbol, object]) -> Request:
     if not isinstance(fields, dict):
         return Request(method="", keys=(RequestError(error=MALFORMED),))
     method, req_id = fields.get("method"), fields.get("req_id")
-    if type(req_id) is not int:  # a bool is none, and whatever else it is, it is not told back
+    if type(req_id) is not int:  # a bool is not a number here; any other type is not echoed
         req_id = None
     if not isinstance(method, str):
         return Request(method="", req_id=req_id, keys=(RequestError(error=MALFORMED),))
@@ -108,7 +107,7 @@ def _keys(method: str, params: dict[str, Any], known: Mapping[Symbol, object]) -
     symbols = params.get("symbol")
     if not isinstance(symbols, list) or not symbols:
         return (RequestError(error="Symbol field must be an array"),)
-    # A symbol that is named twice is answered twice.
+    # A symbol that is named twice gets two replies.
     return tuple(
         Key(channel, Symbol(one), detail)
         if isinstance(one, str) and one in known
@@ -118,7 +117,7 @@ def _keys(method: str, params: dict[str, Any], known: Mapping[Symbol, object]) -
 
 
 def _detail(method: str, channel: str, params: dict[str, Any]) -> int | str | RequestError:
-    """What besides the symbol tells one subscription from another. To unsubscribe, it must be said again."""
+    """The part of the key beside channel and symbol. A request to unsubscribe must repeat it."""
     if channel == BOOK:
         return _one_of(params.get("depth", views.DEPTHS[0]), views.DEPTHS, "depth")
     if channel == OHLC:
@@ -140,12 +139,12 @@ def _one_of(value: object, allowed: tuple[int, ...], name: str) -> int | Request
 
 
 def pong(req_id: int | None, received: Nanoseconds, now: Nanoseconds) -> str:
-    """The answer to a ping."""
+    """The reply to a ping."""
     return wire_format.to_json({"method": "pong", **_times(req_id, received, now)})
 
 
 def success_reply(request: Request, key: Key, received: Nanoseconds, now: Nanoseconds) -> str:
-    """Word that it was done, for one key; with what it takes to undo it."""
+    """The reply that a subscription was added or removed, with its key's parameters."""
     result: dict[str, Any] = {"channel": key.channel}
     details = {BOOK: "depth", OHLC: "interval", TICKER: "event_trigger"}
     if key.channel in details:
@@ -165,7 +164,7 @@ def success_reply(request: Request, key: Key, received: Nanoseconds, now: Nanose
 
 
 def error_reply(request: Request, error: RequestError, received: Nanoseconds, now: Nanoseconds) -> str:
-    """Word that it was not."""
+    """The reply that a request was rejected."""
     fields: dict[str, Any] = {"error": error.error, "method": request.method, "success": False}
     if not request.method:
         del fields["method"]

@@ -1,6 +1,6 @@
-"""The venue: it turns, batch by batch, and tells whoever is subscribed.
+"""The venue: it advances the market in steps, and broadcasts the changes to subscribers.
 
-A turn: the feed says what happens, the engine matches it, the journal has it, and only then is anybody told.
+A step: the feed produces orders, the engine matches them, the journal stores the batch, and only then is it broadcast.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ if TYPE_CHECKING:
     from aether_services.kit.clocks import Clock
 
 STEP_INTERVAL: Final = 0.02
-"""Seconds from one batch to the next."""
+"""Seconds between two steps."""
 MAX_STEP: Final = 0.25
-"""Seconds that one batch makes up for at most."""
+"""The maximum market time of one step in seconds: after a pause, the rest is skipped."""
 CHECK_INTERVAL: Final = 0.1
-"""Seconds between looks at connections that have nothing to hear, or want nothing."""
+"""Seconds between checks for heartbeats and for connections without a subscription."""
 PRUNE_INTERVAL: Final = 600.0
 STALLED_AFTER: Final = 10.0
-"""Seconds after a turn when one must say that it stands still."""
+"""Seconds without a step after which the venue is not ready."""
 
 
 class Venue:
-    """All of it, but for the ways to it.
+    """The simulated venue, without its endpoints.
 
     Args:
-        settings: What the room was told.
-        instruments: The markets that are open.
-        journal: What happened.
+        settings: The service's settings.
+        instruments: The open markets by symbol.
+        journal: Stores each batch before it is broadcast.
         clock: The time.
-        registry: Its metrics.
-        recording: What is replayed; without, orders are made up.
+        registry: Where metrics are registered.
+        recording: The recording to replay; None for a synthetic order flow.
     """
 
     def __init__(  # noqa: PLR0913 - it composes
@@ -81,7 +81,7 @@ class Venue:
             "aether_venue_trades", "Trades since the start", ["symbol"], registry=registry
         )
         self._journaled = prometheus_client.Histogram(
-            "aether_venue_journal_seconds", "How long a batch takes to be in the journal", registry=registry,
+            "aether_venue_journal_write_seconds", "Time to write a batch to the journal", registry=registry,
             buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0),
         )  # fmt: skip
 
@@ -90,7 +90,7 @@ class Venue:
         self._restore(state)
         self.markets = {symbol: views.Market(one) for symbol, one in instruments.items()}
         self._restore_views(state)
-        # Another life, another chance: the same orders once more would be strange.
+        # A restarted venue must not repeat the orders of its last run.
         seed = f"{settings.seed} {state.next_order_id}"
         self._feed: feeds.Feed = (
             feeds.Replay(recording) if recording else feeds.Synthetic(self.engine, BatchBuilder(state.bars), seed)
@@ -105,7 +105,7 @@ class Venue:
                 book.last_trade_id, book.last_trade_at, book.last_price = last.trade_id, last.at, last.price
 
     def _restore_views(self, state: JournalState) -> None:
-        # Of a level the journal knows when its newest order came, and not when one before was filled or cancelled.
+        # The journal knows when a level's newest order was placed, but not when an older one was filled or cancelled.
         changed: dict[tuple[Symbol, Side, int], Nanoseconds] = {}
         for order in state.orders:
             key = order.symbol, order.side, order.price
@@ -120,10 +120,10 @@ class Venue:
             known = [bar for bar in state.bars if bar.symbol == symbol]
             market.restore(levels, state.trades.get(symbol, ()), known, book.last_trade_id)
 
-    # ---- what every room has
+    # ---- the service: readiness, status, run, drain
 
     def checks(self) -> Mapping[str, Check]:
-        """It is ready once it turned, and while it goes on."""
+        """The venue is ready while its last step is recent."""
         if self._stepped_at is None:
             return {"engine": Check(ok=False, detail="no step yet")}
         late = self.clock.elapsed() - self._stepped_at
@@ -132,7 +132,6 @@ class Venue:
         }
 
     def status(self) -> VenueStatus:
-        """What it says of itself."""
         return VenueStatus(
             room="exchange_sim",
             release=self._settings.release,
@@ -148,26 +147,26 @@ class Venue:
         )
 
     async def run(self) -> None:
-        """Turn until cancelled."""
+        """Advance the market until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._step_loop())
             tasks.create_task(self._connection_loop())
             tasks.create_task(self._prune_loop())
 
     async def drain(self) -> None:
-        """Say goodbye, and wait until it is sent. What was told is in the journal already."""
+        """Close all connections, and wait until the close frames are sent. What was broadcast is in the journal."""
         self.draining = True
         self.subscribers.close_all(connections.GOING_AWAY, "the venue is about to end")
-        # The server closes what is open when it ends, with a code of its own and no reason.
+        # The HTTP server would close open connections with its own code and without a reason.
         await self.subscribers.wait_closed()
 
-    # ---- turning
+    # ---- steps
 
     async def _step_loop(self) -> None:
         before = self.clock.elapsed()
         while True:
             now = self.clock.elapsed()
-            # After a pause the time in between is left out, and not made up for.
+            # After a pause the missed market time is skipped.
             seconds, before = min(now - before, MAX_STEP), now
             async with self._step_lock:
                 if self.flowing and not self.draining:
@@ -182,7 +181,7 @@ class Venue:
         if not (batch.trades or batch.opened or batch.reduced or batch.closed):
             return  # a replay has no orders
         began = self.clock.elapsed()
-        # Shielded: when the room ends now, what is half written is written all the same, and known to be.
+        # Shielded: a write that has begun completes even when the service is cancelled.
         await asyncio.shield(self.journal.write(batch))
         self._journaled.observe(self.clock.elapsed() - began)
 
@@ -197,7 +196,7 @@ class Venue:
             self.subscribers.check_connections()
             await self.clock.sleep(CHECK_INTERVAL)
 
-    # ---- telling
+    # ---- broadcast
 
     def _publish(self, batch: Batch) -> None:
         now = self.clock.now()
@@ -206,7 +205,7 @@ class Venue:
         self._journaled_trades += len(batch.trades)
 
     def _broadcast(self, outcome: Outcome, now: Nanoseconds) -> None:
-        """Show what came of one command, and write it for those who listen: each text once."""
+        """Apply the outcome of one command to the view, and send it to the subscribers, encoding each message once."""
         market, subscribers = self.markets[outcome.symbol], self.subscribers
         best = market.best()
         self._broadcast_book(market, outcome, now)
@@ -246,15 +245,15 @@ class Venue:
     # ---- connections
 
     def allows_connection(self, address: str) -> bool:
-        """Whether one more connect from an address is let in."""
+        """Whether another connection from an address is accepted."""
         return self._connection_limiter.allows(address, self.clock.elapsed())
 
     def allows_call(self, address: str) -> bool:
-        """Whether one more call of REST from an address is answered."""
+        """Whether another REST call from an address is answered."""
         return self._call_limiter.allows(address, self.clock.elapsed())
 
     def connect(self) -> Connection:
-        """A new connection; it is told the status."""
+        """Register a connection, and send it the system status."""
         connection = self.subscribers.add()
         self.subscribers.send(wire_format.status(self.engine.system, connection.connection_id), "status", connection)
         if self.draining:
@@ -262,7 +261,7 @@ class Venue:
         return connection
 
     def receive(self, connection: Connection, text: str | bytes) -> None:
-        """Do what a connection asks for."""
+        """Handle a request of a client."""
         received = self.clock.now()
         request = schemas.parse_request(text, self.instruments)
         if not connection.allows_message(self.clock.elapsed()):
@@ -310,27 +309,27 @@ class Venue:
             return wire_format.ticker(market, kind=kind, now=now)
         return wire_format.trades(instrument, market.trades, kind=kind)
 
-    # ---- on demand
+    # ---- faults on demand
 
     def set_system(self, system: TradingStatus) -> None:
-        """Change what the venue takes, and tell everybody."""
+        """Change the system status, and send it to all connections."""
         self.engine.system = system
         for connection in self.subscribers.connections:
             self.subscribers.send(wire_format.status(system, connection.connection_id), "status", connection)
 
     def block_calls(self, seconds: float) -> None:
-        """Answer every call of REST for a while as one too many."""
+        """Reject all REST calls with a rate-limit error for some seconds."""
         self._call_limiter.block_until(self.clock.elapsed() + seconds)
 
     async def flow(self, *, speed: float | None = None, flowing: bool | None = None) -> None:
-        """Make the market faster or slower, or stop it: when this returns, all that happened has been told."""
+        """Change the market's speed, or stop it. When this returns, everything that happened has been broadcast."""
         self.speed = self.speed if speed is None else speed
         self.flowing = self.flowing if flowing is None else flowing
         async with self._step_lock:
             pass
 
     def describe_faults(self) -> dict[str, object]:
-        """What is not as usual."""
+        """The active faults, for the admin API."""
         usual = {"system": self.engine.system.value, "speed": self.speed, "flowing": self.flowing}
         refused = self._call_limiter.blocked_for(self.clock.elapsed())
         return {**usual, "refusing_seconds": refused, **self.subscribers.describe_faults()}

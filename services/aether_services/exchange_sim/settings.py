@@ -1,4 +1,4 @@
-"""What the room is told at its start."""
+"""The settings of the simulated venue."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ Port = Annotated[int, pydantic.Field(ge=0, le=65535)]
 
 
 class Feed(StrEnum):
-    """What makes the market move."""
+    """The source of market movement."""
 
     SYNTHETIC = "Synthetic"
-    """Made-up orders, matched by the engine."""
+    """A generated order flow, matched by the engine."""
     REPLAY = "Replay"
     """A recording of one market's book."""
 
 
 class Settings(settings.Settings):
-    """Variables of the environment, AETHER_ before each name."""
+    """Environment variables with the prefix AETHER_."""
 
     instance: str
-    """Which replica: its pod's name."""
+    """The name of the pod."""
     release: str
-    """Of the software."""
+    """The release of the software."""
     journal: Path
-    """A file on the volume; it is made when it is not there."""
+    """The journal's file on the volume; created when it does not exist."""
     feed: Feed = Feed.SYNTHETIC
     recording: Path | None = None
-    """What is replayed: a file of JSON lines, each a message of the channel book."""
+    """The recording to replay: a file of JSON lines, each a message of the channel book."""
     seed: str = "aether"
-    """Chance of the synthetic flow."""
+    """The random seed of the synthetic order flow."""
     speed: float = pydantic.Field(default=1.0, gt=0, le=100)
-    """How many times faster than usual the market moves."""
+    """The factor by which the market is faster than usual."""
     http_host: str | None = None
-    """Nothing: every address of the pod, IPv4 and IPv6."""
+    """The address to listen on; unset: all addresses of the pod, IPv4 and IPv6."""
     http_port: Port = 8000
     admin_port: Port = 8001
-    """Of the faults on demand; on 127.0.0.1 alone."""
+    """The port of the admin API for faults on demand; on 127.0.0.1 only."""
     trades_days: int = pydantic.Field(default=7, ge=1)
-    """Trades older than that are dropped from the journal."""
+    """Days after which trades are deleted from the journal."""
     connects: int = pydantic.Field(default=150, ge=1)
-    """WebSocket connects in ten minutes from one address; after that it is refused for ten minutes."""
+    """WebSocket connections in ten minutes from one address; beyond that it is rejected for ten minutes."""
     message_rate: int = pydantic.Field(default=50, ge=1)
-    """Messages a second that one connection may send, twice as many at once."""
+    """Requests per second that one connection may send, with a burst of twice as many."""
     rest_rate: float = pydantic.Field(default=0.0, ge=0)
-    """Calls of REST a second from one address, twice as many at once; with 0 there is no limit."""
+    """REST calls per second from one address, with a burst of twice as many; 0 for no limit."""
     idle_seconds: float = pydantic.Field(default=60.0, gt=0)
-    """After which a connection without a subscription is closed."""
+    """Seconds after which a connection without a subscription is closed."""
     queue: int = pydantic.Field(default=4096, ge=16)
-    """Messages that wait for a slow connection; with one more it is closed."""
+    """Messages that may queue for a slow connection; with one more it is closed."""
 
     @pydantic.model_validator(mode="after")
     def _replay_has_a_recording(self) -> Self:

@@ -1,1 +1,1 @@
-"""What every room is made with: app, settings, logs, clock, serving. Knows no room and no venue."""
+"""What all services share: HTTP app and server, settings, logs, clock. Knows no service and no venue."""

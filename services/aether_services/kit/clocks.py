@@ -1,4 +1,4 @@
-"""Clocks: a room is given one, so that a test may own the time."""
+"""Clocks. A service is given one, so that tests can use virtual time."""
 
 from __future__ import annotations
 
@@ -10,32 +10,27 @@ from aether_services.domain.times import Nanoseconds
 
 
 class Clock(Protocol):
-    """What a room needs of time."""
+    """The time, as a service needs it."""
 
     def now(self) -> Nanoseconds:
-        """The time of day."""
+        """The wall-clock time."""
         ...
 
     def elapsed(self) -> float:
-        """Seconds since some moment; never goes back."""
+        """Monotonic seconds since an arbitrary point."""
         ...
 
-    async def sleep(self, seconds: float) -> None:
-        """Let that much time pass."""
-        ...
+    async def sleep(self, seconds: float) -> None: ...
 
 
 class SystemClock:
-    """The machine's."""
+    """The clock of the machine."""
 
     def now(self) -> Nanoseconds:
-        """The time of day."""
         return Nanoseconds(time.time_ns())
 
     def elapsed(self) -> float:
-        """Seconds since some moment; never goes back."""
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """Let that much time pass."""
         await asyncio.sleep(seconds)

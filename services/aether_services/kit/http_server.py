@@ -1,4 +1,4 @@
-"""Serving: an app on a port until the process is told to end, and then the way out in order."""
+"""Serves an app on a port until SIGTERM or SIGINT, then shuts down in order: drain first, then close the port."""
 
 from __future__ import annotations
 
@@ -21,46 +21,51 @@ log = logging.getLogger(__name__)
 
 
 class Runnable(Protocol):
-    """What works while it is served, and ends in order."""
+    """A service's own work, which runs beside the HTTP server."""
 
     async def run(self) -> None:
         """Work until cancelled."""
         ...
 
     async def drain(self) -> None:
-        """Take no more work, and finish or hand over what there is. The app is served until it returns."""
+        """Take no more work, and finish or hand over what is in progress. The app is served until this returns."""
         ...
 
 
 class _Server(uvicorn.Server):
-    """Signals are ours: a drain comes before the end."""
+    """Leaves the signal handlers to `serve`, which drains the service before it stops the server."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen on both families where no host is said: a host alone gives uvicorn one of them."""
+        """Listen on IPv4 and IPv6 where no host is given: for a host, uvicorn opens a socket of one family only."""
         if not self.config.host:
             sockets = listening_sockets(self.config.port)
         await super().startup(sockets)
 
 
 def listening_sockets(port: int, create_socket: Callable[[int], socket.socket] = socket.socket) -> list[socket.socket]:
-    """A socket of each family that this kernel has, on every address and on one port, which 0 lets it choose.
+    """One bound socket for each of IPv4 and IPv6 that the kernel supports, on all addresses.
 
-    Two sockets, so that an IPv4 client has its own address, and not sock of IPv6's that stands for it.
+    Two sockets rather than one dual-stack socket, so that IPv4 clients keep their addresses instead of appearing as
+    IPv4-mapped IPv6.
+
+    Args:
+        port: The port of both; with 0 the kernel chooses one, the same for both.
+        create_socket: Creates the socket of a family.
 
     Raises:
-        OSError: The port is taken.
+        OSError: The port is in use.
     """
     bound: list[socket.socket] = []
     try:
-        for family, any_address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104 - a pod's own
+        for family, any_address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104 - within a pod
             try:
                 sock = create_socket(family)
             except OSError:
-                continue  # not in this kernel
+                continue  # the kernel does not support this family
             bound.append(sock)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
@@ -70,7 +75,7 @@ def listening_sockets(port: int, create_socket: Callable[[int], socket.socket] =
             except OSError as error:
                 if error.errno != errno.EADDRNOTAVAIL:
                     raise
-                bound.pop().close()  # in the kernel, and switched off
+                bound.pop().close()  # supported by the kernel, but disabled
                 continue
             port = sock.getsockname()[1]
     except OSError:
@@ -81,9 +86,9 @@ def listening_sockets(port: int, create_socket: Callable[[int], socket.socket] =
 
 
 def server(app: fastapi.FastAPI, *, host: str | None, port: int) -> uvicorn.Server:
-    """What serves an app on an address, with none of uvicorn's own logging and without its name in the answers.
+    """A server for an app, without uvicorn's logging and without a Server header.
 
-    Without a host it is every address of this machine, of both families where it has them.
+    Without a host it listens on all addresses, IPv4 and IPv6.
     """
     config = uvicorn.Config(
         app,
@@ -94,17 +99,17 @@ def server(app: fastapi.FastAPI, *, host: str | None, port: int) -> uvicorn.Serv
         server_header=False,
         timeout_graceful_shutdown=5,
         ws="websockets-sansio",
-        # Compression is per connection: what is encoded once for all would be packed once for each.
+        # Compression is per connection: a message that is encoded once would be compressed once for each subscriber.
         ws_per_message_deflate=False,
     )
     return _Server(config)
 
 
 async def serve(server: uvicorn.Server, service: Runnable, *, grace: float) -> None:
-    """Work and serve until SIGTERM or SIGINT, then drain for at most `grace` seconds, then end.
+    """Run the service and the server until SIGTERM or SIGINT, then drain for at most `grace` seconds, then stop.
 
     Raises:
-        Exception: What ended the room's work; a process that only answers would look alive.
+        Exception: The error that ended the service's work: a process that only answered requests would look alive.
     """
     stop_requested = asyncio.Event()
     loop = asyncio.get_running_loop()

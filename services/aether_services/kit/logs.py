@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line on standard error, an event with keys; the same form as the operator's."""
+"""Logs: one JSON object per line on standard error, an event with keys; the same format as the operator's."""
 
 from __future__ import annotations
 
@@ -19,17 +19,15 @@ _PLAIN: Final = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict
 
 _HEAD: Final = "Traceback (most recent call last):\n"
 MAX_DEPTH: Final = 8
-"""Exceptions of a chain that are told."""
+"""The number of exceptions of a chain that are logged."""
 _QUOTED_PACKAGES: Final = frozenset({"builtins", "aether_services"})
 _LIBRARY_PATHS: Final = tuple(
     set(sysconfig.get_paths().values()) - {sysconfig.get_path("data"), sysconfig.get_path("scripts")}
 )
-"""Where the code of others lies."""
+"""Paths of the standard library and of installed packages."""
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON."""
-
     def __init__(self, service: str) -> None:
         super().__init__()
         self._service = service
@@ -49,15 +47,15 @@ class JsonFormatter(logging.Formatter):
 
 
 def _event(record: logging.LogRecord) -> str:
-    """What happened. Below its first line asyncio repeats the exception, whose words are the trace's matter."""
+    """The event's name. Of a record of asyncio only the first line: the others repeat the exception."""
     text = record.getMessage()
     return text.partition("\n")[0] if record.name == "asyncio" else text
 
 
 def trace(error: BaseException) -> str:
-    """Where an exception comes from, and what it is: its own words only where our own code said them.
+    """The traceback of an exception and its causes, with messages only of exceptions that our own code raised.
 
-    A driver's words may quote what was sent to a server, the login included.
+    A driver's message may quote what was sent to a server, credentials included.
     """
     parts: list[str] = []
     one: BaseException | None = error
@@ -78,18 +76,18 @@ def _describe(error: BaseException) -> str:
 
 
 def set_up(service: str, level: str = "INFO") -> None:
-    """Everything that this process logs."""
+    """Configure logging for the whole process."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(service))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     sys.excepthook = _log_uncaught
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
-    for quiet in ("aiokafka", "nats", "psycopg"):  # what they have to say, the adapters say once, and without secrets
+    for quiet in ("aiokafka", "nats", "psycopg"):  # the adapters log their errors, once and without secrets
         logging.getLogger(quiet).setLevel(logging.CRITICAL + 1)
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, tb: TracebackType | None) -> None:
-    """What ends the process is a log line like any other."""
+    """Log an uncaught exception as one JSON line, like any other event."""
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, tb)
         return

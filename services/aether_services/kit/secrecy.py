@@ -1,7 +1,7 @@
-"""Whether a text that others wrote quotes a secret: the same rule as the operator's, which a test compares.
+"""Detects whether a text from outside quotes a secret: the same rule as the operator's, which a test compares.
 
-A text that does is dropped whole: with the value cut out of it, the gap would tell how a short one is spelled. What
-names the fault, a code or our own words, does not come from the text and remains.
+Such a text is dropped whole: with only the value cut out, the gap would show how long a short secret is. Codes and our
+own texts that name the error do not come from the text, and remain.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 PIECE: Final = 8
-"""Letters of a value that are enough to call it quoted: servers cut what is long, as PostgreSQL cuts names."""
-WITHHELD: Final = "(its words quote the credentials, and are withheld)"
+"""The length of a part of a value that counts as a quotation: servers truncate, as PostgreSQL truncates names."""
+WITHHELD: Final = "(message withheld, since it quotes the credentials)"
 _ARMOUR: Final = re.compile(r"-----[A-Z0-9 ]+-----")
-"""The lines around a certificate: every certificate has them."""
+"""The lines around a certificate, which are the same in every certificate."""
 
 
 def quotes(text: str, values: Iterable[str]) -> bool:
-    """Whether a text has one of these values in it, or a piece of a long one, however it is written or broken."""
+    """Whether a text contains one of these values, or a part of a long one, in any encoding or line breaks."""
     said = _plain(text)
     pieces = [said[start : start + PIECE] for start in range(len(said) - PIECE + 1)]
     return any(_has(said, pieces, form) for value in values for form in _forms(value))
@@ -36,7 +36,7 @@ def _has(said: str, pieces: list[str], form: str) -> bool:
 
 
 def _forms(value: str) -> Iterator[str]:
-    """A value as it is, escaped, in a URL and in base64."""
+    """A value as it is, JSON-escaped, URL-encoded and in base64."""
     bare = _ARMOUR.sub(" ", value).strip()
     for form in (bare, json.dumps(bare)[1:-1], quote(bare, safe=""), base64.b64encode(bare.encode()).decode()):
         yield _plain(form)

@@ -1,4 +1,4 @@
-"""Settings: a strict model of the environment that the operator renders; what is not declared is refused."""
+"""Settings: a strict model of the environment variables that the operator renders. Undeclared ones are an error."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX: Final = "AETHER_"
-"""Variables whose names begin so are ours: one that no field declares is a mistake."""
+"""The prefix of our variables: one with this prefix that no field declares is an error."""
 
 
 class InvalidSettings(Exception):
-    """The environment is not what the room declares; the message names each variable."""
+    """A variable is missing, unknown or invalid; the message names each of them, and no value."""
 
 
 class Settings(pydantic.BaseModel):
-    """What a room is told at its start: field `kafka_port` is the variable AETHER_KAFKA_PORT."""
+    """A service's settings, read once at its start: field `kafka_port` is the variable AETHER_KAFKA_PORT."""
 
     model_config = pydantic.ConfigDict(
         extra="forbid",
@@ -31,15 +31,15 @@ class Settings(pydantic.BaseModel):
 
     @classmethod
     def variables(cls) -> dict[str, bool]:
-        """Variable → whether it must be given."""
+        """Variable → whether it is required."""
         return {str(field.alias): field.is_required() for field in cls.model_fields.values()}
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Self:
-        """The settings of an environment.
+        """Parse the settings from an environment.
 
         Raises:
-            WrongSettings: A variable is missing, unknown or not understood.
+            InvalidSettings: A variable is missing, unknown or invalid.
         """
         try:
             return cls.model_validate({name: value for name, value in environ.items() if name.startswith(PREFIX)})

@@ -1,1 +1,1 @@
-"""The adapters of the simulated venue: its journal, its recordings."""
+"""The adapters of the simulated venue: its journal."""

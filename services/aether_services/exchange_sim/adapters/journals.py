@@ -1,6 +1,6 @@
-"""The journal: one file of SQLite on a volume, written by one thread in whole batches, read by another.
+"""The journal: one SQLite file on a volume. One thread writes whole batches, another one reads.
 
-With a write-ahead log, a transaction that was committed outlives the process whatever happens to it.
+With the write-ahead log a committed transaction survives any end of the process.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 SCHEMA_VERSION: Final = 1
-"""Of the tables, as SQLite's user_version."""
+"""The version of the tables, stored as SQLite's user_version."""
 PRUNE_BATCH: Final = 20_000
-"""Trades that one transaction drops: the writer is not held up for long."""
-# A candle's cost outgrows 64 bits, so it is text.
+"""The maximum number of trades that one transaction deletes, so that the writer does not wait for long."""
+# A candle's cost exceeds 64 bits, so it is text.
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS numbers (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS markets (
@@ -58,7 +58,7 @@ _TRADE: Final = "symbol, trade_id, side, order_type, price, quantity, at, maker,
 
 
 class SqliteJournal:
-    """A journal in a file; one process at a time has it."""
+    """A journal in a file, which is locked by one process at a time."""
 
     def __init__(self, path: Path, *, synchronous: str = "FULL") -> None:
         with ExitStack() as stack:
@@ -66,7 +66,7 @@ class SqliteJournal:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as fault:
-                raise JournalError(f"{path}: another process has it") from fault
+                raise JournalError(f"{path}: it is locked by another process") from fault
             try:
                 self._writer = stack.enter_context(_connection(path, synchronous))
                 self._reader = stack.enter_context(_connection(path, synchronous))
@@ -84,7 +84,6 @@ class SqliteJournal:
         self._read_executor = ThreadPoolExecutor(1, "journal-reading")
 
     def load(self, recent: int) -> JournalState:
-        """What is known; of each market so many trades."""
         execute = self._writer.execute
         numbers = dict(execute("SELECT name, value FROM numbers").fetchall())
         last = {
@@ -113,7 +112,6 @@ class SqliteJournal:
         )
 
     async def write(self, batch: Batch) -> None:
-        """Have a batch there for good, or nothing of it."""
         await self._run_in(self._write_executor, lambda: self._write(batch))
 
     def _write(self, batch: Batch) -> None:
@@ -143,19 +141,15 @@ class SqliteJournal:
             )
 
     async def since(self, symbol: Symbol, after: Nanoseconds, count: int) -> Sequence[Traded]:
-        """The first trades of a market after a time, the oldest first."""
         return await self._query("symbol = ? AND at > ? ORDER BY at LIMIT ?", symbol, after, count)
 
     async def following(self, symbol: Symbol, trade_id: int, count: int) -> Sequence[Traded]:
-        """The first trades of a market after one, the oldest first."""
         return await self._query("symbol = ? AND trade_id > ? ORDER BY trade_id LIMIT ?", symbol, trade_id, count)
 
     async def newest(self, symbol: Symbol, count: int) -> Sequence[Traded]:
-        """The last trades of a market, the oldest first."""
         return await self._run_in(self._read_executor, lambda: self._newest(self._reader, symbol, count))
 
     async def prune(self, before: Nanoseconds) -> int:
-        """Drop trades of before a time, and candles that nobody can ask for; how many trades are left."""
         while await self._run_in(self._write_executor, lambda: self._prune_batch(before)) == PRUNE_BATCH:
             pass
         return await self._run_in(
@@ -163,13 +157,12 @@ class SqliteJournal:
         )
 
     def close(self) -> None:
-        """Let go of it; nothing that was written is lost."""
         self._write_executor.shutdown()
         self._read_executor.shutdown()
         self._resources.close()
 
     async def _query(self, clause: str, *values: object) -> Sequence[Traded]:
-        statement = f"SELECT {_TRADE} FROM trades WHERE {clause}"  # noqa: S608 - no value in it
+        statement = f"SELECT {_TRADE} FROM trades WHERE {clause}"  # noqa: S608 - values are parameters
         return await self._run_in(self._read_executor, lambda: _trades(self._reader.execute(statement, values)))
 
     @staticmethod
@@ -207,7 +200,7 @@ class SqliteJournal:
 
 @contextmanager
 def _connection(path: Path, synchronous: str) -> Iterator[sqlite3.Connection]:
-    # Its threads are our own; each connection is used by one at a time.
+    # Each connection is used by one executor thread at a time.
     with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)) as connection:
         _scalar(connection, "PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous}")

@@ -1,1 +1,1 @@
-"""The pure heart of the venue: markets, matching, books as clients have them, the order flow, forms on the wire."""
+"""The venue without I/O: markets, matching engine, clients' views of books, order flow, message formats."""

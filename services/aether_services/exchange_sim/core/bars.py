@@ -1,4 +1,4 @@
-"""Candles of every interval as whole numbers, and what they say of a day."""
+"""Candles of all intervals in integer units, and the 24-hour figures that tickers show."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from aether_services.exchange_sim.core.orders import Traded
 
 INTERVALS: Final = (1, 5, 15, 30, 60, 240, 1440, 10080, 21600)
-"""Minutes; they are counted from 1970."""
+"""Intervals in minutes, aligned to 1970."""
 MAX_SERVED: Final = 720
-"""Committed candles that REST hands out at most."""
+"""The maximum number of completed candles that REST returns."""
 DAY: Final = 1440 * times.MINUTE
 
 
@@ -35,17 +35,17 @@ class Bar(NamedTuple):
     trades: int
 
     def vwap(self) -> int:
-        """In units of the price, cut off as Kraken does."""
+        """In units of the price, truncated as Kraken does."""
         return self.cost // self.volume
 
 
 def retention(interval: int) -> int:
-    """For how long a candle is kept, in nanoseconds; those of a minute also make up the last day."""
+    """How long candles are kept, in nanoseconds. One-minute candles must also cover the last day."""
     return (max(MAX_SERVED, 1440 if interval == 1 else 0) + 2) * interval * times.MINUTE
 
 
 def with_trade(bar: Bar | None, trade: Traded, interval: int) -> Bar:
-    """The candle that a trade falls into, with it; `bar` is the newest so far."""
+    """The candle of a trade including the trade; `bar` is the newest candle before it."""
     begin = candles.begin_of(trade.at, interval * times.MINUTE)
     price, quantity = trade.price, trade.quantity
     if bar is None or bar.begin < begin:
@@ -57,9 +57,9 @@ def with_trade(bar: Bar | None, trade: Traded, interval: int) -> Bar:
 
 
 def with_empty(bars: Sequence[Bar], until: Nanoseconds) -> Iterator[Bar]:
-    """The candles, and between and after them the empty ones: all prices are the last close.
+    """The candles with the empty ones between and after them, whose prices are the last close.
 
-    Empty ones that are older than anybody can ask for are left out: a venue may have been closed for a year.
+    Empty candles that REST no longer serves are skipped: the venue may have been down for a year.
     """
     for index, bar in enumerate(bars):
         yield bar
@@ -72,7 +72,7 @@ def with_empty(bars: Sequence[Bar], until: Nanoseconds) -> Iterator[Bar]:
 
 
 class Day(NamedTuple):
-    """What a ticker says of some time."""
+    """A ticker's figures over some period."""
 
     open: int = 0
     high: int = 0
@@ -86,7 +86,7 @@ class Day(NamedTuple):
         return self.cost // self.volume if self.volume else 0
 
     def and_then(self, bar: Bar) -> Day:
-        """With a later candle."""
+        """These figures extended by a later candle."""
         if not self.trades:
             return Day(bar.open, bar.high, bar.low, bar.volume, bar.cost, bar.trades)
         return Day(
@@ -96,7 +96,7 @@ class Day(NamedTuple):
 
 
 def day(minutes: Iterable[Bar]) -> Day:
-    """What candles say together."""
+    """The figures over consecutive candles."""
     whole = Day()
     for bar in minutes:
         whole = whole.and_then(bar)

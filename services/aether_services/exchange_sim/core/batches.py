@@ -1,4 +1,4 @@
-"""A batch: what came of the commands of one turn, and what of it the journal must hold before anybody is told."""
+"""A batch: the outcomes of one step's commands, and what the journal must store of them before they are broadcast."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Outcome:
-    """What clients see of one command: its levels, trades and candles, each in order."""
+    """What clients receive of one command: its level changes, trades and candles, each in order."""
 
     symbol: Symbol
     levels: list[LevelSet] = field(default_factory=list)
@@ -28,7 +28,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class Batch:
-    """What is written in one transaction, and then shown."""
+    """What is stored in one transaction, and then broadcast."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     trades: list[Traded] = field(default_factory=list)
@@ -43,13 +43,13 @@ class Batch:
 
 
 class BatchBuilder:
-    """Makes batches of events; knows the newest candle of each market and interval."""
+    """Builds batches from the engine's events; keeps the newest candle of each market and interval."""
 
     def __init__(self, newest: Iterable[Bar]) -> None:
         self._newest = {(bar.symbol, bar.interval): bar for bar in newest}
 
     def add(self, batch: Batch, symbol: Symbol, events: Iterable[Event]) -> None:
-        """Put what came of one command into a batch."""
+        """Add the events of one command to a batch."""
         outcome = Outcome(symbol)
         for event in events:
             match event:

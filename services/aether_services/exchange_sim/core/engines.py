@@ -1,7 +1,6 @@
-"""The matching engine: exact price-time priority on whole numbers.
+"""The matching engine: price-time priority on integer amounts.
 
-It holds the books in memory and does nothing else: no clock, no journal. A command goes in, events come out, and the
-events are all that anybody else learns.
+It keeps the order books in memory, without clock or journal: a command goes in, events come out.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ OPPOSITE: Final = {Side.BUY: Side.SELL, Side.SELL: Side.BUY}
 
 
 class RestingOrder:
-    """An order on the book; only its remaining quantity changes."""
+    """An order on the book; only the remaining quantity changes."""
 
     __slots__ = ("order_id", "owner", "price", "remaining", "side", "symbol")
 
@@ -66,31 +65,31 @@ class BookSide:
     def __init__(self, side: Side) -> None:
         self._sign = -1 if side is Side.BUY else 1
         self._keys: list[int] = []
-        """Prices, those of bids negative: the best comes first on either side."""
+        """Sorted prices, negated for bids, so that the best comes first on either side."""
         self._levels: dict[int, Level] = {}
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def price(self, index: int = 0) -> int:
-        """The price of a level, the best is at 0."""
+        """The price of a level; index 0 is the best."""
         return self._keys[index] * self._sign
 
     def level(self, price: int) -> Level:
-        """The orders at a price that has some."""
+        """The level at a price that has orders."""
         return self._levels[price]
 
     def levels(self) -> Iterator[tuple[int, int]]:
-        """Price and quantity, best first."""
+        """Price and quantity of each level, best first."""
         for key in self._keys:
             yield key * self._sign, self._levels[key * self._sign].quantity
 
     def reaches(self, price: int) -> bool:
-        """Whether the best level is at that price or better, as its taker sees it."""
+        """Whether the best level is at this price or better for a taker."""
         return bool(self._keys) and self._keys[0] <= price * self._sign
 
     def add(self, order: RestingOrder) -> int:
-        """Put an order behind all others at its price; what rests there then."""
+        """Append an order to the queue at its price; returns the level's new quantity."""
         level = self._levels.get(order.price)
         if level is None:
             level = self._levels[order.price] = Level()
@@ -101,7 +100,7 @@ class BookSide:
         return level.quantity
 
     def take(self, order: RestingOrder, quantity: int) -> int:
-        """Take so much of an order away; what rests at its price then."""
+        """Reduce an order, removing it when nothing remains; returns the level's new quantity."""
         level = self._levels[order.price]
         order.remaining -= quantity
         level.quantity -= quantity
@@ -114,7 +113,7 @@ class BookSide:
 
 
 class Book:
-    """One market's orders."""
+    """The order book of one market."""
 
     __slots__ = (
         "_cost_min",
@@ -139,11 +138,11 @@ class Book:
         self._cost_min = decimals.scaled(instrument.cost_min, instrument.price_digits + instrument.quantity_digits)
 
     def side(self, side: Side) -> BookSide:
-        """Bids for buy, asks for sell."""
+        """The bids for BUY, the asks for SELL."""
         return self.bids if side is Side.BUY else self.asks
 
     def reject_reason(self, order: PlaceOrder) -> OrderRejectReason | None:
-        """Why an order is none, whatever rests here."""
+        """Why an order is rejected before matching; None if it is valid."""
         if order.quantity < self._quantity_min:
             return OrderRejectReason.MINIMUM
         price = order.price
@@ -161,7 +160,7 @@ class Book:
 
 
 class Engine:
-    """All books, and the numbers that are given out once."""
+    """All order books, and the counters of order ids and trade ids."""
 
     def __init__(self, instruments: Iterable[Instrument]) -> None:
         self.books: Mapping[Symbol, Book] = {one.symbol: Book(one) for one in instruments}
@@ -170,17 +169,17 @@ class Engine:
         self._orders: dict[OrderId, RestingOrder] = {}
 
     def restore(self, orders: Iterable[Opened]) -> None:
-        """Put orders back on the books; in the order of their ids they stand as they stood."""
+        """Put orders back on the books. In ascending order of ids their time priority is restored."""
         for opened in orders:
             self._rest(opened)
 
     def open_orders(self) -> Iterator[tuple[OrderId, int]]:
-        """Each order on a book, and what remains of it."""
+        """The id and the remaining quantity of each open order."""
         for order in self._orders.values():
             yield order.order_id, order.remaining
 
     def handle(self, command: Command, at: Nanoseconds) -> list[Event]:
-        """Carry a command out; what came of it, in order."""
+        """Execute a command; returns its events in order."""
         if self.system is TradingStatus.MAINTENANCE:
             return [OrderRejected(command, OrderRejectReason.UNAVAILABLE)]
         return self._cancel_order(command) if isinstance(command, CancelOrder) else self._place_order(command, at)
@@ -227,7 +226,7 @@ class Engine:
         return self.books[opened.symbol].side(opened.side).add(order)
 
     def _match(self, book: Book, taker: PlaceOrder, taker_id: OrderId, at: Nanoseconds, events: list[Event]) -> int:
-        """Trade with what the order reaches, the best price first and the oldest order first; what is left of it."""
+        """Match an order against the other side in price-time priority; returns its remaining quantity."""
         against, side = book.side(OPPOSITE[taker.side]), OPPOSITE[taker.side]
         remaining = taker.quantity
         while remaining and len(against):
@@ -240,7 +239,7 @@ class Engine:
                 remaining -= quantity
                 left = against.take(maker, quantity)
                 book.last_trade_id += 1
-                # Two trades of a market never have one time: a page of history may end after either.
+                # Trade times are unique within a market, so that a page of history may end after any trade.
                 book.last_trade_at = Nanoseconds(max(at, book.last_trade_at + 1))
                 book.last_price = price
                 events.append(

@@ -1,4 +1,4 @@
-"""Faults on demand: what is to go wrong with the next messages."""
+"""Faults on demand: injected into the next messages, or into a channel for a while."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from enum import StrEnum
 
 
 class FaultKind(StrEnum):
-    """What goes wrong with a message, for everybody who would get it."""
+    """A fault of one message, for all its subscribers."""
 
     CHECKSUM = "checksum"
-    """A book's checksum is wrong."""
+    """The checksum of a book message is wrong."""
     DROP = "drop"
-    """It is not sent."""
+    """The message is not sent."""
     DOUBLE = "double"
-    """It is sent twice."""
+    """The message is sent twice."""
 
 
 class Faults:
-    """Those that wait to happen."""
+    """The pending faults and the muted channels."""
 
     def __init__(self) -> None:
         self._pending: dict[tuple[FaultKind, str, str], int] = {}
         self._muted: dict[tuple[str, str], tuple[float, bool]] = {}
-        """Channel and market → until when nothing of it is sent, and whether its snapshots are all the same."""
+        """(channel, symbol) → until when it is muted, and whether its snapshots are sent nevertheless."""
 
     def add(self, kind: FaultKind, channel: str, symbol: str, count: int) -> None:
-        """Let it happen to the next `count` messages of a channel, of one market or (symbol "") of any."""
+        """Inject a fault into the next `count` messages of a channel, of one market or (with symbol "") of any."""
         self._pending[kind, channel, symbol] = self._pending.get((kind, channel, symbol), 0) + count
 
     def take(self, kind: FaultKind, channel: str, symbol: str) -> bool:
-        """Whether it happens to this message."""
+        """Whether this message gets the fault, which then counts as injected."""
         if not self._pending:
             return False
         for key in ((kind, channel, symbol), (kind, channel, "")):
@@ -43,20 +43,20 @@ class Faults:
         return False
 
     def mute(self, channel: str, symbol: str, until: float, *, snapshots: bool) -> None:
-        """Send nothing of one channel of one market until then, or with `snapshots` nothing else."""
+        """Mute one channel of one market until a time; with `snapshots`, all but its snapshots."""
         self._muted[channel, symbol] = until, snapshots
 
     def muted(self, channel: str, symbol: str, now: float, *, snapshot: bool = False) -> bool:
-        """Whether a message of a channel of a market is not sent."""
+        """Whether a message of a channel of a market is dropped."""
         until, snapshots = self._muted.get((channel, symbol), (now, False))
         return now < until and not (snapshot and snapshots)
 
     def muted_seconds(self, now: float) -> dict[str, float]:
-        """What is muted: channel and market → for how many seconds more."""
+        """Muted channels: "channel symbol" → remaining seconds."""
         return {
             f"{channel} {symbol}": until - now for (channel, symbol), (until, _) in self._muted.items() if until > now
         }
 
     def pending(self) -> dict[str, int]:
-        """What has not happened yet: kind, channel and market → how often."""
+        """Pending faults: "kind channel symbol" → number of messages."""
         return {" ".join(filter(None, key)): count for key, count in self._pending.items()}

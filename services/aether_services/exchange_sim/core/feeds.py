@@ -1,4 +1,4 @@
-"""What makes the market move: made-up orders through the engine, or a recording. A step of time gives a batch."""
+"""The sources of market movement: a synthetic order flow through the engine, or a recording."""
 
 from __future__ import annotations
 
@@ -14,26 +14,25 @@ if TYPE_CHECKING:
     from aether_services.exchange_sim.core.recordings import Recording
 
 SUBSTEP: Final = 0.1
-"""Seconds of the flow within which its traders do not see what the others do."""
+"""Seconds of the order flow within which orders are generated from the same state of the book."""
 
 
 class Feed(Protocol):
-    """What makes the market move."""
+    """A source of market movement."""
 
     def step(self, seconds: float, now: Nanoseconds) -> Batch:
-        """What comes of the next so many seconds, as of now."""
+        """Advance the market by some seconds; events get the time `now`."""
         ...
 
 
 class Synthetic:
-    """Made-up orders, matched by the engine."""
+    """A generated order flow, matched by the engine."""
 
     def __init__(self, engine: Engine, batch_builder: BatchBuilder, seed: str) -> None:
         self._engine, self._batch_builder = engine, batch_builder
         self._flow = order_flow.Flow(engine.books, seed)
 
     def step(self, seconds: float, now: Nanoseconds) -> Batch:
-        """What comes of the next so many seconds, as of now."""
         batch = Batch()
         while seconds > 0:
             part, seconds = min(seconds, SUBSTEP), seconds - SUBSTEP
@@ -45,7 +44,7 @@ class Synthetic:
 
 
 class Replay:
-    """A recorded book, at the pace that it had; after its end it begins again."""
+    """Replays a recorded book at its original pace, in a loop."""
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
@@ -53,8 +52,8 @@ class Replay:
         self._elapsed, self._next = 0.0, 0
 
     def step(self, seconds: float, now: Nanoseconds) -> Batch:
-        """What comes of the next so many seconds; at most once through the recording."""
-        del now  # a recording has no trades, and levels have no time
+        """Advance by some seconds, at most once through the recording."""
+        del now  # a recording has no trades, and level changes have no time
         batch = Batch()
         self._elapsed += seconds
         for _ in self._recording.updates:

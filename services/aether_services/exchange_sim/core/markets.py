@@ -1,4 +1,4 @@
-"""What is traded here: ten USD markets and their assets, with Kraken's names, decimals and minimums."""
+"""The ten USD markets of the venue and their assets, with Kraken's names, decimals and minimums."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asset:
-    """What is exchanged. `name` is the modern one; `rest_id` and `altname` are what REST calls it."""
+    """An asset. `name` is that of the WebSocket v2; `rest_id` and `altname` are its names over REST."""
 
     name: str
     rest_id: str
@@ -90,7 +90,7 @@ MARKETS: Final[Mapping[Symbol, Instrument]] = {
 
 
 def names(markets: Iterable[Instrument]) -> dict[str, Instrument]:
-    """Every name that REST knows a market by → the market."""
+    """All names of each market → the market."""
     return {
         name: market for market in markets for name in (market.symbol, market.wsname, market.altname, market.rest_id)
     }

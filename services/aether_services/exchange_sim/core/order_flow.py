@@ -1,6 +1,6 @@
-"""A synthetic order flow that looks alive: given a seed and steps of time, it says what its traders do.
+"""A synthetic order flow that resembles a live market: deterministic for a seed and a sequence of steps.
 
-Its model of prices is made of floats, as any guess is; what it asks of the engine is whole numbers.
+The price model uses floats; the orders are in integer units.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 OWNER: Final = Owner("flow")
 LEVELS: Final = 640
-"""About so many levels each side has; a side with less than half is filled up at once."""
+"""The typical number of levels on each side; a side with less than half is refilled at once."""
 _TAKER_SHARE: Final = 0.012
-"""Share of what happens that trades of itself, wherever the price is."""
+"""The share of commands that take liquidity regardless of the fair price."""
 _NEAR, _FAR = 0.0004, 0.012
-"""How far from the fair price orders are placed, as a share of it: most are near, some are far."""
+"""The mean distance of new orders from the fair price, as a share of it: most are near, some are far."""
 _NEAR_TICKS, _FAR_TICKS = 6, 600
-"""And at least so many ticks, or a market with coarse ticks had no room for its levels."""
+"""The minimum of these distances in ticks, so that markets with coarse ticks have enough levels."""
 _FARTHEST: Final = 0.9
 _NEAR_SHARE: Final = 0.55
 _TAKE_STALE_SHARE: Final = 0.25
-"""How often a best price that the fair price has passed is taken, rather than taken back."""
+"""The probability that a stale best order, which the fair price has passed, is taken rather than cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
 class MarketProfile:
-    """How a market is: where its price begins, its share of all that happens, and the usual size of an order in USD."""
+    """A market's initial price, its mean commands per second, and its typical order size in USD."""
 
     price: float
     rate: float
@@ -62,7 +62,7 @@ MARKET_PROFILES: Final[Mapping[Symbol, MarketProfile]] = {
 
 @dataclass(frozen=True, slots=True)
 class Regime:
-    """A mood of a market: how fast the fair price moves, how much happens, and for how long it lasts in the mean."""
+    """A state of a market: volatility of the fair price, activity factor, and mean duration in seconds."""
 
     volatility: float
     activity: float
@@ -74,12 +74,12 @@ REGIMES: Final = (
     Regime(0.000_022, 1.0, 120.0),
     Regime(0.000_070, 2.0, 45.0),
 )
-"""Calm, usual, wild; volatility per square root of a second."""
+"""Calm, normal, volatile; volatility per square root of a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """What comes over the whole venue now and then: how much happens meanwhile, how often it comes, how long it is."""
+    """A period of unusual activity of the whole venue: activity factor, mean interval and mean duration in seconds."""
 
     activity: float
     every: float
@@ -91,7 +91,7 @@ EPISODES: Final = (Episode(5.0, 40.0, 1.5), Episode(0.15, 600.0, 40.0))
 
 
 class _MarketFlow:
-    """All that happens in one market."""
+    """The order flow of one market."""
 
     def __init__(self, book: Book, profile: MarketProfile, rng: random.Random) -> None:
         self._book, self._profile, self._rng = book, profile, rng
@@ -110,7 +110,7 @@ class _MarketFlow:
         self._regime = REGIMES[1]
 
     def step(self, seconds: float, activity: float) -> list[Command]:
-        """What happens within so many seconds."""
+        """The commands of the next `seconds`."""
         rng = self._rng
         if rng.random() < seconds / self._regime.seconds:
             self._regime = rng.choices(REGIMES, (4, 5, 1))[0]
@@ -141,7 +141,7 @@ class _MarketFlow:
         against = book.side(OPPOSITE[side])
         if not against or not book.side(side):
             return self._add(side)
-        # Somebody's best price is behind the times: it is taken, or taken back.
+        # The best order of the other side is stale: it is taken or cancelled.
         if against.reaches(int(self._fair) if side is Side.BUY else math.ceil(self._fair)):
             if rng.random() < _TAKE_STALE_SHARE:
                 return self._take(side, limit=int(self._fair))
@@ -151,7 +151,7 @@ class _MarketFlow:
         book_side = book.side(side)
         if rng.random() < 0.5 * LEVELS / len(book_side):
             return self._add(side)
-        # Most of what is taken back was near the best price, where it can be seen.
+        # Most cancelled orders are near the best price.
         near = int(rng.expovariate(1 / 12)) if rng.random() < _NEAR_SHARE else rng.randrange(len(book_side))
         return self._cancel(book_side, min(near, len(book_side) - 1))
 
@@ -205,31 +205,31 @@ class _MarketFlow:
         price = self._fair / self._unit
         dollars = self._profile.size * times * math.exp(rng.gauss(-0.7, 1.1))
         quantity = int(dollars / price * self._scale)
-        if rng.random() < 0.3:  # noqa: PLR2004 - people like round numbers
+        if rng.random() < 0.3:  # noqa: PLR2004 - some orders have round quantities
             step = 10 ** max(len(str(quantity)) - 2, 0)
             quantity -= quantity % step
         return max(quantity, self._quantity_min, math.ceil(self._scale / price))
 
 
 class Flow:
-    """The traders of all markets.
+    """The order flow of all markets.
 
     Args:
-        books: The engine's, which they look at; only the engine changes them.
-        seed: The same seed, the same books and the same steps give the same commands.
+        books: The engine's books, which are only read.
+        seed: The same seed, books and steps give the same commands.
     """
 
     def __init__(self, books: Mapping[Symbol, Book], seed: str) -> None:
-        self._rng = random.Random(seed)  # noqa: S311 - nobody's secret
+        self._rng = random.Random(seed)  # noqa: S311 - not for cryptography
         self._markets = [
             _MarketFlow(book, MARKET_PROFILES[symbol], random.Random(f"{seed} {symbol}"))  # noqa: S311
             for symbol, book in books.items()
         ]
         self._episodes: dict[Episode, float] = {}
-        """What is over the venue now → for how much longer."""
+        """The active episodes → their remaining seconds."""
 
     def step(self, seconds: float) -> list[list[Command]]:
-        """What happens within the next so many seconds, market by market."""
+        """The commands of the next `seconds`, one list for each market."""
         for episode in EPISODES:
             left = self._episodes.pop(episode, 0.0) - seconds
             if left > 0:
@@ -241,7 +241,7 @@ class Flow:
 
 
 def poisson(rng: random.Random, mean: float) -> int:
-    """How often something happens that happens so often in the mean."""
+    """A random number with the Poisson distribution of this mean."""
     if mean > 30:  # noqa: PLR2004 - from here on the normal distribution is as good
         return max(0, round(rng.gauss(mean, math.sqrt(mean))))
     count, rest = 0, rng.random()

@@ -1,4 +1,4 @@
-"""Orders as values: what is asked of the engine, and what came of it. Amounts are in units of the market's decimals."""
+"""The engine's commands and events. Amounts are integers in units of the market's last decimal."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from aether_services.domain.trades import OrderType, Side
 
 Owner = NewType("Owner", str)
-"""Whose order it is: an account."""
+"""The account that owns an order."""
 OrderId = NewType("OrderId", int)
-"""Counts from 1 over all markets, and grows: of two orders at one price the smaller one came first."""
+"""Counts up from 1 over all markets, so that at one price the smaller id has time priority."""
 
 FIRST: Final = OrderId(1)
 
@@ -22,13 +22,13 @@ _BASE32: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 
 def txid(order_id: OrderId) -> str:
-    """The number in the form that Kraken shows: O, and fifteen letters and digits in groups."""
+    """An order id in Kraken's form: O, and base-32 digits in groups."""
     digits = "".join(_BASE32[order_id >> 5 * position & 31] for position in reversed(range(16)))
     return f"O{digits[:5]}-{digits[5:10]}-{digits[10:]}"
 
 
 class OrderRejectReason(StrEnum):
-    """Why a command was refused, in Kraken's words."""
+    """Why a command was rejected, as Kraken's error text."""
 
     UNKNOWN_MARKET = "EQuery:Unknown asset pair"
     UNKNOWN_ORDER = "EOrder:Unknown order"
@@ -44,7 +44,7 @@ class OrderRejectReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaceOrder:
-    """An order. A market order has no price; what it or an immediate order does not fill is cancelled."""
+    """Place an order. A market order has no price; the unfilled rest of it or of an immediate order is cancelled."""
 
     owner: Owner
     symbol: Symbol
@@ -58,7 +58,7 @@ class PlaceOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelOrder:
-    """Take an order from the book; only its owner may."""
+    """Cancel an order; only its owner may."""
 
     owner: Owner
     order_id: OrderId
@@ -68,7 +68,7 @@ Command = PlaceOrder | CancelOrder
 
 
 class Opened(NamedTuple):
-    """An order, or what was left of it, rests on the book, behind all others at its price."""
+    """An order rests on the book with its remaining quantity, last in the queue at its price."""
 
     order_id: OrderId
     owner: Owner
@@ -81,7 +81,7 @@ class Opened(NamedTuple):
 
 
 class Reduced(NamedTuple):
-    """A resting order was filled in part."""
+    """A resting order was partially filled."""
 
     order_id: OrderId
     remaining: int
@@ -103,7 +103,7 @@ class Closed(NamedTuple):
 
 
 class Traded(NamedTuple):
-    """A trade; side and type are the taker's. Within a market ids have no gap and no two times are equal."""
+    """A trade; side and type are the taker's. Within a market ids are contiguous and times unique."""
 
     symbol: Symbol
     trade_id: int
@@ -117,7 +117,7 @@ class Traded(NamedTuple):
 
 
 class LevelSet(NamedTuple):
-    """All that rests at one price now; 0 when nothing does."""
+    """The new total quantity at one price; 0 when the level is removed."""
 
     symbol: Symbol
     side: Side
@@ -126,7 +126,7 @@ class LevelSet(NamedTuple):
 
 
 class OrderRejected(NamedTuple):
-    """Nothing came of a command."""
+    """A command was rejected and changed nothing."""
 
     command: Command
     reason: OrderRejectReason

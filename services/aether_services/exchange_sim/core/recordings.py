@@ -1,4 +1,4 @@
-"""A recording of one market's book messages, as levels that are set at moments; any line of it must prove itself."""
+"""Recordings of one market's book messages. Each line is verified with its own checksum."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from aether_services.domain.instruments import Instrument
 
 SNAPSHOT_PAUSE: Final = 1.0
-"""Seconds between a snapshot, which has no time in older recordings, and the update after it."""
+"""Seconds between a snapshot, which has no timestamp in older recordings, and the update after it."""
 
 
 class InvalidRecording(Exception):
-    """A recording that is none."""
+    """A file is not a valid recording."""
 
 
 class _Level(msgspec.Struct):
@@ -47,7 +47,7 @@ class _Message(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedUpdate:
-    """What is set at a moment, so many seconds after the one before; with `whole`, all else is gone."""
+    """Level changes, `seconds` after the update before; a snapshot replaces all other levels."""
 
     seconds: float
     is_snapshot: bool
@@ -64,10 +64,10 @@ class Recording:
 
 
 def read(lines: Iterable[bytes], instruments: Iterable[Instrument]) -> Recording:
-    """The recording that these lines are.
+    """Parse a recording.
 
     Raises:
-        Unreadable: A line is no book message of one known market, or does not give its own checksum.
+        InvalidRecording: A line is not a book message of the one known market, or its checksum does not match.
     """
     known = {one.symbol: one for one in instruments}
     decode = msgspec.json.Decoder(_Message).decode
@@ -98,7 +98,7 @@ def read(lines: Iterable[bytes], instruments: Iterable[Instrument]) -> Recording
         if book.checksum() != data.checksum:
             raise InvalidRecording(f"line {number}: its checksum is not that of the book")
     if book is None:
-        raise InvalidRecording("there is nothing in it")
+        raise InvalidRecording("the recording is empty")
     return Recording(symbol=book.symbol, depth=book.depth, updates=tuple(updates))
 
 
@@ -115,14 +115,14 @@ def _levels(data: _Data, instrument: Instrument) -> Iterator[LevelSet]:
 
 
 class ReplayedBook:
-    """A recorded book: what falls out of its depth is gone, as no message will ever tell."""
+    """The book of a recording. Levels beyond its depth are removed, since no message would ever do so."""
 
     def __init__(self, symbol: Symbol, depth: int) -> None:
         self.symbol, self.depth = symbol, depth
         self._sides: dict[Side, dict[int, int]] = {Side.BUY: {}, Side.SELL: {}}
 
     def apply(self, update: RecordedUpdate) -> Iterator[LevelSet]:
-        """Set what a moment sets; what is set thereby, removals that nobody recorded included."""
+        """Apply an update; yields all level changes, implied removals included."""
         if update.is_snapshot:
             listed = {(level.side, level.price) for level in update.levels}
             for side, levels in self._sides.items():
@@ -142,7 +142,7 @@ class ReplayedBook:
                 yield LevelSet(self.symbol, side, price, 0)
 
     def checksum(self) -> int:
-        """Of the ten best levels."""
+        """The checksum of the ten best levels."""
         asks, bids = (
             [(price, self._sides[side][price]) for price in self._best_first(side)[: books.CHECKSUM_LEVELS]]
             for side in (Side.SELL, Side.BUY)

@@ -1,7 +1,7 @@
-"""Markets as clients have been shown them: books at every depth, the newest trades, candles, tickers.
+"""Markets as they were broadcast to clients: books at all depths, the newest trades, candles, tickers.
 
-The engine is ahead of what was told while the journal writes. What a client asks for is answered from here, so that a
-snapshot and the updates after it fit.
+While the journal writes a batch, the engine is ahead of what was broadcast. Snapshots and REST responses are made from
+these views, so that a snapshot is consistent with the updates that follow it.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ DEPTHS: Final = (10, 25, 100, 500, 1000)
 RECENT: Final = 50
 """Trades in a snapshot."""
 SPREADS: Final = 200
-"""Changes of the best prices that REST tells of."""
+"""Changes of the best prices that REST returns."""
 
 
 class Ladder:
-    """One side of a book as it was shown, best level first."""
+    """One side of a book as it was broadcast, best level first."""
 
     __slots__ = (
         "_digests",
@@ -54,9 +54,9 @@ class Ladder:
         self.changed_at: list[Nanoseconds] = []
         """When each level's quantity last changed."""
         self.texts: list[str] = []
-        """Each level as an object of JSON."""
+        """Each level as a JSON object."""
         self._digests: list[str] = []
-        """Each level's part of the text that the checksum is made of."""
+        """Each level's part of the text that the checksum covers."""
         self.digest = ""
 
     def __len__(self) -> int:
@@ -67,10 +67,17 @@ class Ladder:
         return self._keys[index] * self._sign
 
     def set(self, price: int, quantity: int, at: Nanoseconds, changes: dict[int, list[str]]) -> bool:
-        """Set what rests at a price, and tell each depth what of that it sees; whether the checksum's levels changed.
+        """Set the quantity at a price.
 
-        Where a removal makes room, the level that comes into view is told. What an addition pushes out is not: a client
-        cuts its book to the depth by itself.
+        Args:
+            price: In units of the market's last decimal.
+            quantity: The new quantity; 0 removes the level.
+            at: The time of the change.
+            changes: Depth → level texts to send to its subscribers, appended to. After a removal the level that enters
+                the depth is sent. A level that an addition pushes out is not: clients truncate their books themselves.
+
+        Returns:
+            Whether the levels that the checksum covers changed.
         """
         key = price * self._sign
         index = bisect_left(self._keys, key)
@@ -108,7 +115,7 @@ class Ladder:
 
 
 class Market:
-    """One market as it was shown."""
+    """One market as it was broadcast."""
 
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
@@ -120,7 +127,7 @@ class Market:
         self.spreads: deque[tuple[Nanoseconds, int, int]] = deque(maxlen=SPREADS)
         self._bars: dict[int, list[Bar]] = {interval: [] for interval in bars.INTERVALS}
         self._full_minutes = Day()
-        """Of the last 24 hours, but for the minute that is not over."""
+        """The figures of the last 24 hours without the current minute."""
         self._full_minutes_until = Nanoseconds(0)
 
     def restore(
@@ -130,10 +137,10 @@ class Market:
         known_bars: Iterable[Bar],
         last_trade_id: int,
     ) -> None:
-        """Show what was there before, each level with its time; the last trade may be so old that it is not kept."""
+        """Restore the state before a restart, each level with its time; the last trade itself may be pruned already."""
         for level, at in sorted(levels, key=lambda one: one[1]):
             self.apply((level,), (), at)
-        self.spreads = deque(list(self.spreads)[-1:], maxlen=SPREADS)  # those before were never the market's
+        self.spreads = deque(list(self.spreads)[-1:], maxlen=SPREADS)  # the others are of half-restored books
         self.trades.extend(trades)
         self.last_trade_id = last_trade_id
         for bar in known_bars:
@@ -142,7 +149,7 @@ class Market:
     def apply(
         self, levels: Iterable[LevelSet], depths: Iterable[int], at: Nanoseconds
     ) -> dict[int, tuple[list[str], list[str]]]:
-        """Set levels; for each depth the bids and the asks that a client must be told, in order. None are left out."""
+        """Apply level changes; returns depth → (bids, asks) to send, in order, without depths that did not change."""
         bids: dict[int, list[str]] = {depth: [] for depth in depths}
         asks: dict[int, list[str]] = {depth: [] for depth in bids}
         best, checksum_changed = self.best(), False
@@ -160,18 +167,17 @@ class Market:
         return {depth: (bids[depth], asks[depth]) for depth in bids if bids[depth] or asks[depth]}
 
     def best(self) -> tuple[int, int, int, int] | None:
-        """Best bid and its quantity, best ask and its quantity; nothing while a side is empty."""
+        """Best bid and its quantity, best ask and its quantity; None while a side is empty."""
         if not self.bids or not self.asks:
             return None
         return self.bids.price(0), self.bids.quantities[0], self.asks.price(0), self.asks.quantities[0]
 
     def add_trade(self, trade: Traded) -> None:
-        """A trade is shown."""
         self.trades.append(trade)
         self.last_trade_id = trade.trade_id
 
     def add_bar(self, bar: Bar) -> None:
-        """A candle is shown, instead of the same one with fewer trades."""
+        """Add a candle, or replace it by its newer state."""
         known = self._bars[bar.interval]
         if known and known[-1].begin == bar.begin:
             known[-1] = bar
@@ -187,12 +193,12 @@ class Market:
 
     @property
     def last_price(self) -> int:
-        """Of the last trade; 0 before the first."""
+        """The price of the last trade; 0 before the first."""
         known = self._bars[1]
         return known[-1].close if known else 0
 
     def last_day(self, now: Nanoseconds) -> Day:
-        """The last 24 hours, to the minute."""
+        """The figures of the last 24 hours, to the minute."""
         minutes = self._bars[1]
         current = Nanoseconds(now - now % times.MINUTE)
         if self._full_minutes_until != current:
@@ -204,6 +210,6 @@ class Market:
         )
 
     def today(self, now: Nanoseconds) -> Day:
-        """Since midnight in UTC."""
+        """The figures since midnight UTC."""
         midnight = now - now % bars.DAY
         return bars.day(bar for bar in self._bars[1] if bar.begin >= midnight)

@@ -1,4 +1,4 @@
-"""Messages of the WebSocket v2 as text: numbers are written with all decimals of their market, as Kraken does."""
+"""Messages of the WebSocket v2 as text. Numbers have all decimals of their market, as Kraken's do."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ SNAPSHOT, UPDATE = "snapshot", "update"
 
 
 def to_json(value: object) -> str:
-    """As JSON without spaces."""
+    """JSON without spaces."""
     return json.dumps(value, separators=(",", ":"))
 
 
 def micros(at: Nanoseconds) -> str:
-    """A time with six decimals of a second, cut off."""
+    """A time with microseconds, truncated."""
     return times.text(at)[:-4] + "Z"
 
 
 def status(system: TradingStatus, connection_id: int) -> str:
-    """What the venue takes."""
+    """A message of the status channel."""
     fields = {"version": "2.0.10", "system": system.value, "api_version": "v2", "connection_id": connection_id}
     return to_json({"channel": "status", "type": UPDATE, "data": [fields]})
 
 
-def book(  # noqa: PLR0913 - a message has that many parts
+def book(  # noqa: PLR0913 - the fields of a message
     market: Market, bids: Iterable[str], asks: Iterable[str], *, kind: str, checksum: int, at: Nanoseconds
 ) -> str:
-    """A book or what changed of it; levels come as text."""
+    """A book snapshot or update; levels are given as JSON text."""
     return (
         f'{{"channel":"book","type":"{kind}","data":[{{"symbol":"{market.instrument.symbol}",'
         f'"bids":[{",".join(bids)}],"asks":[{",".join(asks)}],"checksum":{checksum},"timestamp":"{micros(at)}"}}]}}'
@@ -83,7 +83,7 @@ def ticker(market: Market, *, kind: str, now: Nanoseconds) -> str:
 
 
 def percent(change: int, of: int) -> int:
-    """In hundredths of a percent, cut off toward zero."""
+    """A change in hundredths of a percent, truncated toward zero."""
     if not of:
         return 0
     share = abs(change) * 10_000 // of
@@ -108,7 +108,7 @@ def ohlc(instrument: Instrument, items: Sequence[Bar], *, kind: str, now: Nanose
 
 
 def instruments(items: Iterable[Instrument], *, kind: str) -> str:
-    """Reference data: here `data` is an object."""
+    """A message of the instrument channel, whose `data` is an object."""
     known = list(items)
     names = {one.base for one in known} | {one.quote for one in known}
     assets = [

@@ -1,1 +1,1 @@
-"""The ways to the venue: REST and WebSocket for its clients, faults on demand for whoever tests them."""
+"""The endpoints of the venue: REST and WebSocket for clients, the admin API for tests."""

@@ -1,4 +1,4 @@
-"""Faults on demand, and the journal's truth. Served on the loopback of its pod, to whoever tests our clients."""
+"""The admin API: faults on demand and the trades of the journal, for tests of clients. On the pod's loopback only."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Body(pydantic.BaseModel):
 
 
 class NextMessages(_Body):
-    """What is to go wrong: the next `count` messages of a channel, of one market or of any."""
+    """A fault of the next `count` messages of a channel, of one market or (without symbol) of any."""
 
     kind: FaultKind
     count: Annotated[int, pydantic.Field(ge=1, le=1_000_000)] = 1
@@ -36,42 +36,42 @@ class NextMessages(_Body):
 
 
 class Silence(_Body):
-    """For how long nothing is sent."""
+    """Seconds for which no message is sent."""
 
     seconds: Annotated[float, pydantic.Field(ge=0, le=3600)]
 
 
 class Mute(_Body):
-    """Which channel of which market is sent nothing of, and for how long."""
+    """A channel of a market to mute, and for how long."""
 
     channel: str
     symbol: str
     seconds: Annotated[float, pydantic.Field(ge=0, le=3600)]
     snapshots: bool = False
-    """Whether its snapshots are sent all the same: then a book is as it was when it was subscribed to."""
+    """Whether snapshots are sent nevertheless: then a book stays as it was when it was subscribed to."""
 
 
 class CallRejection(_Body):
-    """For how long calls of REST are refused."""
+    """Seconds for which REST calls are rejected."""
 
     seconds: Annotated[float, pydantic.Field(ge=0, le=3600)]
 
 
 class System(_Body):
-    """What the venue takes."""
+    """The system status of the venue."""
 
     system: TradingStatus
 
 
 class Flow(_Body):
-    """How the market moves; what is not said stays."""
+    """How the market moves; unset fields are not changed."""
 
     speed: Annotated[float, pydantic.Field(gt=0, le=100)] | None = None
     flowing: bool | None = None
 
 
 class JournalTrade(Message):
-    """A trade as it stands in the journal."""
+    """A trade of the journal."""
 
     symbol: str
     trade_id: int
@@ -83,25 +83,25 @@ class JournalTrade(Message):
 
 
 def _check_market(venue: Venue, channel: str, symbol: str | None) -> None:
-    """Refuse what is no channel that is subscribed to market by market, or no market."""
+    """Answer 422 unless the channel has a subscription per market and the market exists."""
     if channel not in schemas.MARKET_CHANNELS:
         raise HTTPException(422, f"a channel is one of {', '.join(schemas.MARKET_CHANNELS)}")
     if symbol is not None and Symbol(symbol) not in venue.instruments:
-        raise HTTPException(422, "there is no such market here")
+        raise HTTPException(422, "unknown market")
 
 
-def create(venue: Venue) -> FastAPI:  # noqa: C901 - ten ways, each short
-    """The app."""
+def create(venue: Venue) -> FastAPI:  # noqa: C901 - ten endpoints, each short
+    """The app of the admin API."""
     app = FastAPI(title="Faults on demand", version="1", docs_url=None, redoc_url=None)
 
     @app.get("/faults")
     async def faults() -> dict[str, Any]:
-        """What is wrong on purpose."""
+        """The active faults."""
         return venue.describe_faults()
 
     @app.post("/faults/next")
     async def next_messages(body: NextMessages) -> dict[str, Any]:
-        """Let the next messages go wrong."""
+        """Inject a fault into the next messages."""
         _check_market(venue, body.channel, body.symbol or None)
         if body.kind is FaultKind.CHECKSUM and body.channel != schemas.BOOK:
             raise HTTPException(422, "only a book has a checksum")
@@ -110,36 +110,36 @@ def create(venue: Venue) -> FastAPI:  # noqa: C901 - ten ways, each short
 
     @app.post("/faults/silence")
     async def silence(body: Silence) -> dict[str, Any]:
-        """Send nothing for a while, not even heartbeats; 0 ends it."""
+        """Send nothing for some seconds, not even heartbeats; 0 ends it."""
         venue.subscribers.silence(body.seconds)
         return venue.describe_faults()
 
     @app.post("/faults/mute")
     async def mute(body: Mute) -> dict[str, Any]:
-        """Send nothing of one channel of one market for a while, and acknowledge who subscribes; 0 ends it."""
+        """Send nothing of one channel of one market for some seconds, but acknowledge subscriptions; 0 ends it."""
         _check_market(venue, body.channel, body.symbol)
         venue.subscribers.mute(body.channel, body.symbol, body.seconds, snapshots=body.snapshots)
         return venue.describe_faults()
 
     @app.post("/faults/too-many-requests")
     async def too_many_requests(body: CallRejection) -> dict[str, Any]:
-        """Refuse every call of REST for a while as one too many; 0 ends it."""
+        """Reject all REST calls with a rate-limit error for some seconds; 0 ends it."""
         venue.block_calls(body.seconds)
         return venue.describe_faults()
 
     @app.post("/faults/disconnect")
     async def disconnect() -> dict[str, int]:
-        """Close every connection."""
+        """Close all connections."""
         return {"closed": venue.subscribers.close_all(TRY_AGAIN, "disconnected on demand")}
 
     @app.post("/faults/slow-consumer")
     async def slow_consumer() -> dict[str, int]:
-        """Close every connection as if too many messages waited for it."""
+        """Close all connections as slow consumers."""
         return {"closed": venue.subscribers.close_all_as_slow()}
 
     @app.post("/system")
     async def set_system(body: System) -> dict[str, Any]:
-        """Change what the venue takes."""
+        """Change the system status."""
         if body.system not in SYSTEM_STATUSES:
             raise HTTPException(422, f"a system is one of {', '.join(SYSTEM_STATUSES)}")
         venue.set_system(body.system)
@@ -147,7 +147,7 @@ def create(venue: Venue) -> FastAPI:  # noqa: C901 - ten ways, each short
 
     @app.post("/flow")
     async def flow(body: Flow) -> dict[str, Any]:
-        """Make the market faster or slower, or stop it: once this is answered, all that happened has been told."""
+        """Change the market's speed, or stop it. When this returns, everything that happened has been broadcast."""
         await venue.flow(speed=body.speed, flowing=body.flowing)
         return venue.describe_faults()
 
@@ -157,10 +157,10 @@ def create(venue: Venue) -> FastAPI:  # noqa: C901 - ten ways, each short
         after: Annotated[int, Query(ge=0)] = 0,
         count: Annotated[int, Query(ge=1, le=PAGE)] = PAGE,
     ) -> list[JournalTrade]:
-        """The trades that follow one, as they stand in the journal."""
+        """The trades of the journal that follow a trade_id."""
         one = venue.instruments.get(Symbol(symbol))
         if one is None:
-            raise HTTPException(422, "there is no such market here")
+            raise HTTPException(422, "unknown market")
         return [
             JournalTrade(
                 symbol=trade.symbol,

@@ -1,4 +1,4 @@
-"""REST: /0/public/… by GET or POST, always 200 with Kraken's envelope of errors and result."""
+"""Kraken's public REST API: /0/public/… by GET or POST, always 200 with an envelope of errors and result."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ MAX_TRADES: Final = 1000
 MAX_LEVELS: Final = 500
 DEFAULT_LEVELS: Final = 100
 SECONDS_BELOW: Final = 10**12
-"""A cursor below this is in seconds, as Kraken's own examples have it; above, in nanoseconds."""
+"""A `since` below this is in seconds, as in Kraken's examples; otherwise in nanoseconds."""
 _MAX_NUMBER_DIGITS: Final = 20
-"""Digits of a number that somebody may mean."""
+"""The maximum number of digits of a number."""
 
 UNKNOWN_PAIR: Final = "EQuery:Unknown asset pair"
 UNKNOWN_ASSET: Final = "EQuery:Unknown asset"
@@ -41,7 +41,7 @@ INVALID_ARGUMENTS: Final = "EGeneral:Invalid arguments"
 INVALID_KEY: Final = "EAPI:Invalid key"
 TOO_MANY: Final = "EGeneral:Too many requests"
 _MAX_BODY_BYTES: Final = 64 * 1024
-"""Bytes of a body; nobody has that much to ask."""
+"""The maximum size of a request body."""
 
 _OPENAPI_PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "pair": {
@@ -58,7 +58,7 @@ _OPENAPI_PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "levels": {"name": "count", "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LEVELS}},
     "trades": {"name": "count", "schema": {"type": "integer", "minimum": 1, "maximum": MAX_TRADES}},
 }
-"""Parameters for /openapi.json. They are read by hand: what is wrong with one is value in the envelope, with 200."""
+"""Parameters for /openapi.json. FastAPI does not parse them, since Kraken reports errors in the envelope, with 200."""
 
 
 def _openapi_parameters(*names: str) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def _openapi_parameters(*names: str) -> dict[str, Any]:
 
 @dataclass
 class InvalidRequest(Exception):
-    """A request that Kraken would not answer."""
+    """A request that is answered with an error in the envelope."""
 
     error: str
 
@@ -77,7 +77,7 @@ def _invalid_argument(field: str) -> InvalidRequest:
 
 
 async def _read_parameters(request: Request) -> Mapping[str, str]:
-    """The parameters: those of the address and, of a POST, those of its body, a form or JSON, which come first."""
+    """The parameters of the query and, for a POST, of the body (a form or JSON), which takes precedence."""
     values = dict(request.query_params)
     if request.method != "POST":
         return values
@@ -87,7 +87,7 @@ async def _read_parameters(request: Request) -> Mapping[str, str]:
             body += chunk
             if len(body) > _MAX_BODY_BYTES:
                 raise InvalidRequest(INVALID_ARGUMENTS)
-    except ClientDisconnect as error:  # whoever asked does not hear the answer
+    except ClientDisconnect as error:  # nobody receives the response
         raise InvalidRequest(INVALID_ARGUMENTS) from error
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
         return values | _of_json(bytes(body))
@@ -96,7 +96,7 @@ async def _read_parameters(request: Request) -> Mapping[str, str]:
 
 def _of_json(body: bytes) -> dict[str, str]:
     try:
-        fields = json.loads(body or b"{}", parse_int=str, parse_float=str)  # as they stand there
+        fields = json.loads(body or b"{}", parse_int=str, parse_float=str)  # numbers as they were written
     except (ValueError, RecursionError) as fault:
         raise InvalidRequest(INVALID_ARGUMENTS) from fault
     if not isinstance(fields, dict):
@@ -109,7 +109,7 @@ def _of_json(body: bytes) -> dict[str, str]:
 
 
 class Parameters:
-    """A request's parameters, read one by one."""
+    """The parameters of a request, parsed when they are read."""
 
     def __init__(self, values: Mapping[str, str], venue: Venue) -> None:
         self._values = values
@@ -118,21 +118,21 @@ class Parameters:
 
     @property
     def modern(self) -> bool:
-        """Whether markets and assets are called as on the WebSocket."""
+        """Whether the response uses the names of the WebSocket v2."""
         value = self._values.get("assetVersion", "0")
         if value not in {"0", "1"}:
             raise _invalid_argument("assetVersion")
         return value == "1"
 
     def one_of(self, name: str, allowed: Sequence[str]) -> str:
-        """A word; the first of those allowed when it is not given."""
+        """An enumerated parameter; the default is the first allowed value."""
         value = self._values.get(name, allowed[0])
         if value not in allowed:
             raise _invalid_argument(name)
         return value
 
     def number(self, name: str, default: int) -> int:
-        """A whole number that is not negative."""
+        """A non-negative integer."""
         value = self._values.get(name)
         if value is None or not value:
             return default
@@ -141,21 +141,21 @@ class Parameters:
         return int(value)
 
     def pairs(self) -> dict[str, Instrument]:
-        """The name that the answer has → the market; all of them when none is named."""
+        """Name in the response → market; all markets when none is named."""
         value = self._values.get("pair")
         if not value:
             return {self._response_name(one, one.rest_id): one for one in self._instruments.values()}
         return dict(self._pair(name) for name in value.split(","))
 
     def pair(self) -> tuple[str, Instrument]:
-        """The one market that is named, and the name that the answer has."""
+        """The name in the response and the market, which is required."""
         value = self._values.get("pair")
         if not value:
             raise _invalid_argument("pair")
         return self._pair(value)
 
     def assets(self) -> dict[str, markets.Asset]:
-        """The name that the answer has → the asset; all of them when none is named."""
+        """Name in the response → asset; all assets when none is named."""
         names = {
             name: asset for asset in markets.ASSETS.values() for name in (asset.name, asset.altname, asset.rest_id)
         }
@@ -176,14 +176,14 @@ class Parameters:
         return self._response_name(one, name.strip()), one
 
     def _response_name(self, one: Instrument, name: str) -> str:
-        """Who asks with a slash is answered with it: clients look the market up under the name that they gave."""
+        """A name with a slash is repeated in the response, where clients look the market up by the name they sent."""
         if self.modern:
             return one.symbol
         return name if "/" in name else one.rest_id
 
 
 def add(app: fastapi.FastAPI, venue: Venue) -> None:
-    """Serve it."""
+    """Add the REST API to an app."""
 
     async def limited(request: Request) -> None:
         if not venue.allows_call(request.client.host if request.client else ""):
@@ -203,7 +203,7 @@ def add(app: fastapi.FastAPI, venue: Venue) -> None:
         del method
         raise InvalidRequest(UNKNOWN_METHOD)
 
-    # Nobody has a key here, so none is valid, whatever it is for.
+    # There are no API keys, so none is valid.
     @router.api_route("/private/{method:path}", methods=["GET", "POST"], include_in_schema=False)
     async def private(method: str) -> responses.JSONResponse:
         del method
@@ -215,7 +215,7 @@ def add(app: fastapi.FastAPI, venue: Venue) -> None:
 def _public(
     router: APIRouter, method: str, *params: str
 ) -> Callable[[Callable[..., Awaitable[responses.JSONResponse]]], None]:
-    """Answer a public method by GET and POST alike; described is GET alone, as in Kraken's own description."""
+    """Serve a public method by GET and POST; /openapi.json lists only GET, as Kraken's description does."""
 
     def register(handler: Callable[..., Awaitable[responses.JSONResponse]]) -> None:
         path = f"/public/{method}"
@@ -228,20 +228,20 @@ def _public(
 
 
 def success(result: object) -> responses.JSONResponse:
-    """A result without an error."""
+    """The response with a result and no errors."""
     return responses.JSONResponse({"error": [], "result": result})
 
 
 def _add_reference(router: APIRouter, venue: Venue) -> None:
     @_public(router, "Time")
     async def time() -> responses.JSONResponse:
-        """What time it is here."""
+        """The venue's time."""
         now = times.to_datetime(venue.clock.now())
         return success({"unixtime": int(now.timestamp()), "rfc1123": f"{now:%a, %d %b %y %H:%M:%S +0000}"})
 
     @_public(router, "SystemStatus")
     async def system_status() -> responses.JSONResponse:
-        """What the venue takes."""
+        """The system status of the venue."""
         now = times.to_datetime(venue.clock.now())
         return success({"status": venue.engine.system.value, "timestamp": f"{now:%Y-%m-%dT%H:%M:%SZ}"})
 
@@ -278,7 +278,7 @@ def _add_books(router: APIRouter, venue: Venue) -> None:
         """The book."""
         parameters = Parameters(await _read_parameters(request), venue)
         name, one = parameters.pair()
-        # Public programs ask for a thousand: more than there is to be had is answered with what there is.
+        # Some public clients request 1000 levels: they get the maximum instead of an error.
         count = min(parameters.number("count", DEFAULT_LEVELS), MAX_LEVELS)
         if not count:
             raise _invalid_argument("count")
@@ -287,7 +287,7 @@ def _add_books(router: APIRouter, venue: Venue) -> None:
 
     @_public(router, "Spread", "pair", "since", "assetVersion")
     async def spread(request: Request) -> responses.JSONResponse:
-        """How the best prices changed lately."""
+        """The last changes of the best prices."""
         parameters = Parameters(await _read_parameters(request), venue)
         name, one = parameters.pair()
         since = parameters.number("since", 0)
@@ -302,7 +302,7 @@ def _add_books(router: APIRouter, venue: Venue) -> None:
 def _add_history(router: APIRouter, venue: Venue) -> None:
     @_public(router, "OHLC", "pair", "interval", "since", "assetVersion")
     async def ohlc(request: Request) -> responses.JSONResponse:
-        """The last candles, and the one that is not over."""
+        """The last completed candles and the current one."""
         parameters = Parameters(await _read_parameters(request), venue)
         name, one = parameters.pair()
         interval = parameters.number("interval", 1)
@@ -317,7 +317,7 @@ def _add_history(router: APIRouter, venue: Venue) -> None:
 
     @_public(router, "Trades", "pair", "since", "trades", "assetVersion")
     async def trades(request: Request) -> responses.JSONResponse:
-        """Trades after a cursor, or the last ones."""
+        """The trades after `since`, or the newest ones."""
         parameters = Parameters(await _read_parameters(request), venue)
         name, one = parameters.pair()
         count = parameters.number("count", MAX_TRADES)
@@ -365,9 +365,9 @@ def _pair(one: Instrument, *, modern: bool) -> dict[str, Any]:
         "lot_multiplier": 1,
         "leverage_buy": [],
         "leverage_sell": [],
-        # Empty, as Kraken's are for every pair since 8 September 2026: its changelog of that day, as told by
-        # btschwertfeger/python-kraken-sdk issue 453 and by `get_asset_pairs` of its 3.5.1. Rates are had from the
-        # private TradeVolume, with `fee_schedule`. Kraken's OpenAPI and recordings that are older show them filled.
+        # Empty, as Kraken's are for all pairs since 8 September 2026 (its changelog of that day, according to
+        # btschwertfeger/python-kraken-sdk issue 453 and `get_asset_pairs` of its release 3.5.1). Fees are available
+        # from the private TradeVolume, with `fee_schedule`. Kraken's OpenAPI and older recordings still show them.
         "fees": [],
         "fees_maker": [],
         "fee_volume_currency": "USD" if modern else one.quote_id,
@@ -382,13 +382,13 @@ def _pair(one: Instrument, *, modern: bool) -> dict[str, Any]:
 
 
 def _price(units: int, one: Instrument) -> str:
-    """At least five decimals, whatever the market has."""
+    """A price with at least five decimals."""
     more = max(5 - one.price_digits, 0)
     return decimals.text(units * 10**more, one.price_digits + more)
 
 
 def _lots(units: int, one: Instrument) -> str:
-    """Three decimals, rounded up: what is there is never shown as nothing."""
+    """A quantity with three decimals, rounded up so that it is never 0."""
     return decimals.text(-(-units // 10 ** (one.quantity_digits - 3)), 3)
 
 
@@ -441,7 +441,7 @@ def _trade(trade: Traded, one: Instrument) -> list[Any]:
     return [
         _price(trade.price, one),
         _quantity(trade.quantity, one),
-        # As a number, as Kraken has it: about seven decimals of a second are true.
+        # A JSON number, as in Kraken's API: a float is exact to about seven decimals of a second.
         round(trade.at / times.SECOND, 7),
         "b" if trade.side is Side.BUY else "s",
         "m" if trade.order_type is OrderType.MARKET else "l",

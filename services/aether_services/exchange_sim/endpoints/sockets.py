@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from aether_services.exchange_sim.service import Venue
 
 CLOSE_TIMEOUT: Final = 4.0
-"""Seconds for a connection to take the reason why it is closed: fewer than the process has for its end."""
+"""Seconds to send the close frame: fewer than the process has for draining."""
 
 
 def add(app: fastapi.FastAPI, venue: Venue) -> None:
-    """Serve it."""
+    """Add the WebSocket endpoint to an app."""
 
     @app.websocket("/v2")
     async def v2(websocket: WebSocket) -> None:
@@ -48,7 +48,7 @@ async def _serve(websocket: WebSocket, connection: Connection, venue: Venue) -> 
     disconnected = receiving.done() and not receiving.cancelled()
     if connection.closing.done() and not disconnected:
         code, reason = connection.closing.result()
-        # Whoever takes nothing does not take this either, and is left alone with it.
+        # A client that does not read does not take the close frame either; it is abandoned after the timeout.
         with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await websocket.close(code, reason)
