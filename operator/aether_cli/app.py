@@ -38,7 +38,7 @@ def _version(requested: bool) -> None:  # noqa: FBT001 - the signature of a Type
 
 
 @app.callback()
-def _top(
+def _options(
     *,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
@@ -97,7 +97,7 @@ KUBECTL_OPTIONS: Final = {"context": PluginContext, "kubeconfig": PluginKubeconf
 
 
 @plugin.callback()
-def _top_of_plugin(
+def _plugin_options(
     call: typer.Context,
     *,
     context: PluginContext = "",

@@ -66,7 +66,7 @@ def up(  # noqa: PLR0913 - a command has as many options as it has
         with targets.errors_named(targets.select(name, context, kubeconfig)) as target:
             _up_on_context(target, reporter, values or [], example=bool(example), as_json=as_json)
         return
-    folders = paths.of(name, os.environ)
+    folders = paths.for_cluster(name, os.environ)
     chosen = Settings(profile=profile, port=port, egress=egress)
     if not chosen.has_node and (example or values):
         raise problems.BadInput(
@@ -103,7 +103,7 @@ def _up_on_context(
 ) -> None:
     """`up` on the user's own cluster: installs the chart; starts no cluster and loads no images."""
     kubectl = target.kubectl
-    helm = installer.helm(kubectl, paths.of(DEFAULT, os.environ).cache, os.environ)
+    helm = installer.helm(kubectl, paths.for_cluster(DEFAULT, os.environ).cache, os.environ)
     chart = installer.repository() / "helm" / installer.RELEASE
     with reporter.step("cluster") as step:
         version = kubectl.json("version", deadline=20)["serverVersion"]["gitVersion"]
@@ -139,7 +139,7 @@ def _print_installed(installed: installer.Installation) -> None:
 
 def build(*, as_json: AsJson = False) -> None:
     """Build the programs and images that `up` needs into the cache; start nothing."""
-    built = startup.build(paths.of(DEFAULT, os.environ), progress.TerminalReporter())
+    built = startup.build(paths.for_cluster(DEFAULT, os.environ), progress.TerminalReporter())
     if as_json:
         output.print_json(
             [{"name": one.name, "reference": one.reference, "bytes": one.size, "built": one.built} for one in built]
@@ -154,7 +154,7 @@ def down(
 ) -> None:
     """Stop the local cluster. Its objects and volumes stay unless --purge; the caches stay in any case."""
     began = time.monotonic()
-    stopped = startup.down(paths.of(name, os.environ), progress.TerminalReporter(), purge=purge)
+    stopped = startup.down(paths.for_cluster(name, os.environ), progress.TerminalReporter(), purge=purge)
     seconds = time.monotonic() - began
     if as_json:
         output.print_json({"name": name, "stopped": stopped, "purged": purge, "seconds": round(seconds, 3)})
@@ -214,7 +214,7 @@ def logs(  # noqa: PLR0913 - a command has as many options as it has
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the log.")] = False,
 ) -> None:
     """Show the last lines of a component's or a workload's log. Without an argument: list the components."""
-    folders = paths.of(name, os.environ)
+    folders = paths.for_cluster(name, os.environ)
     own_cluster = bool(context or kubeconfig)
     if own_cluster and not what:
         raise problems.BadInput("what: a workload is missing", remedy="For example: aether logs --context c deploy/web")

@@ -69,7 +69,7 @@ def proxy_path(namespace: str, pod: str, path: str) -> str:
 # The status of pods.
 
 
-def flow(statuses: Sequence[PodStatus]) -> Table:
+def status_table(statuses: Sequence[PodStatus]) -> Table:
     """A table with one line per pod, at most 80 columns wide.
 
     FEED: age of the last message of the feed; BOOKS: usable books of all; AGE: age of the oldest book; ROWS/S: rows

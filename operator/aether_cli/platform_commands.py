@@ -51,7 +51,7 @@ def status(  # noqa: PLR0913 - a command has as many options as it has
     if namespace and all_namespaces:
         raise problems.BadInput("namespace: -n and -A exclude each other", remedy="Leave out -n or -A")
     is_local = bool(name) and not (context or kubeconfig)
-    local = inspection.read_state(paths.of(name, os.environ), now=time.time()) if is_local else None
+    local = inspection.read_state(paths.for_cluster(name, os.environ), now=time.time()) if is_local else None
     if local is not None and not local.running:
         if as_json:
             output.print_json(
@@ -100,19 +100,19 @@ def _status(
             out.print(f"  No TradingPlatform; for all namespaces: {escape(target.command_line('status', '-A'))}")
         for line in status_view.status_lines(state):
             out.print(line)
-        _show_flow(pod_statuses)
+        _show_market_data(pod_statuses)
     if api_error:
         raise problems.NotReady(f"the API server does not respond: {api_error}", remedy="aether logs kube-apiserver")
     if not healthy or (local and not local.healthy):
         raise typer.Exit(problems.NotReady.exit_code)
 
 
-def _show_flow(pod_statuses: Sequence[market_data.PodStatus]) -> None:
+def _show_market_data(pod_statuses: Sequence[market_data.PodStatus]) -> None:
     for namespace, platform in sorted({(one.namespace, one.platform) for one in pod_statuses}):
         mine = [one for one in pod_statuses if (one.namespace, one.platform) == (namespace, platform)]
         out.print(f"[bold]Market data {escape(platform)}[/]  namespace {escape(namespace)}; lag of each output")
         if any(one.status is not None for one in mine):
-            out.print(market_data.flow(mine))
+            out.print(market_data.status_table(mine))
         for one in mine:
             for problem in market_data.pod_problems(one):
                 out.print(f"  [red]{escape(one.pod)}: {escape(problem)}[/]")

@@ -86,7 +86,7 @@ def select(name: str, context: str, kubeconfig: Path | None = None) -> Target:
     """
     if context or kubeconfig or not name:
         return from_context(kubectl_program(), kubeconfig=kubeconfig, context=context, plugin=not name)
-    folders = paths.of(name, os.environ)
+    folders = paths.for_cluster(name, os.environ)
     supervisor_process.require(folders)  # "is not running" is the better error where kubectl is missing, too
     return local(kubectl_program(), folders, default=DEFAULT)
 
@@ -107,7 +107,7 @@ def kubectl_program() -> Path:
         NotPossibleHere: There is neither.
     """
     binary = next(one for one in binaries.CONTROL_PLANE if one.name == "kubectl")
-    built = program_builder.find(binary, paths.of(DEFAULT, os.environ).cache, os.environ)
+    built = program_builder.find(binary, paths.for_cluster(DEFAULT, os.environ).cache, os.environ)
     if built is not None:
         return built
     if installed := shutil.which("kubectl"):

@@ -265,7 +265,7 @@ def jars(reporter: progress.Reporter | None = None) -> Path:
     """The image's jars, verified against the same list of hashes; fetched once and then cached."""
     locked = (KAFKA / "jars.sha256").read_text()
     key = hashlib.sha256(((KAFKA / "pom.xml").read_text() + locked).encode()).hexdigest()[:12]
-    cache = paths.of("aether", os.environ).cache / "jars"
+    cache = paths.for_cluster("aether", os.environ).cache / "jars"
     found = cache / f"kafka-{key}"
     if found.exists():
         return found

@@ -23,7 +23,7 @@ Object = dict[str, Any]
 def helm() -> Path:
     """The Helm program of the local cluster, built if necessary."""
     (ours,) = [binary for binary in binaries.NODE if binary.name == "helm"]
-    cache = paths.of("aether", os.environ).cache
+    cache = paths.for_cluster("aether", os.environ).cache
     return program_builder.ensure((ours,), cache, os.environ, progress.TerminalReporter())["helm"]
 
 

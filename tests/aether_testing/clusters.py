@@ -26,7 +26,7 @@ BARE_NODE = replace(NODE, platforms=False)
 def unique_paths(folder: Path) -> paths.Paths:
     """Paths below a test's folder, with a unique cluster name; the cache is shared."""
     home = dict(os.environ) | {"XDG_STATE_HOME": str(folder / "state"), "XDG_DATA_HOME": str(folder / "data")}
-    return paths.of(f"t-{secrets.token_hex(4)}", home)
+    return paths.for_cluster(f"t-{secrets.token_hex(4)}", home)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ QUIET = progress.SilentReporter()
 @pytest.fixture
 def at() -> Iterator[paths.Paths]:
     """The cache of everybody: the local base is in it. What the test adds is removed again."""
-    one = paths.of("aether", os.environ)
+    one = paths.for_cluster("aether", os.environ)
     yield one
     for archive in one.images.glob(f"{NAME}-*.tar"):
         archive.unlink()

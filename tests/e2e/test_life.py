@@ -175,7 +175,7 @@ os.environ.update({home!r})
 from aether_testing import clusters
 from aether_cli import progress
 from aether_cli.local import paths, startup
-startup.up(paths.of({at.name!r}, os.environ), clusters.CONTROL_PLANE, progress.SilentReporter())
+startup.up(paths.for_cluster({at.name!r}, os.environ), clusters.CONTROL_PLANE, progress.SilentReporter())
 print("up", flush=True)
 sys.stdin.read()
 """

@@ -11,7 +11,7 @@ import pytest
 from aether_cli.local import binaries, certificates, components, configs, manifests, networks, paths
 from aether_cli.local.settings import Profile, Settings
 
-AT = paths.of("first", {"HOME": "/home/quant"})
+AT = paths.for_cluster("first", {"HOME": "/home/quant"})
 PROGRAMS = {binary.name: Path("/bin") / binary.name for binary in binaries.ALL}
 GIVEN = components.Descriptors(api_socket=3, outer_network=20, cluster_lock=21)
 KINDS = [
@@ -23,13 +23,13 @@ KINDS = [
 @pytest.mark.parametrize("chosen", KINDS, ids=str)
 def test_components_depend_only_on_earlier_ones(chosen: Settings) -> None:
     before = set[str]()
-    for one in components.of(chosen, AT, PROGRAMS, GIVEN, "python3"):
+    for one in components.for_settings(chosen, AT, PROGRAMS, GIVEN, "python3"):
         assert set(one.after) <= before
         before.add(one.name)
 
 
 def names(chosen: Settings) -> set[str]:
-    return {one.name for one in components.of(chosen, AT, PROGRAMS, GIVEN, "python3")}
+    return {one.name for one in components.for_settings(chosen, AT, PROGRAMS, GIVEN, "python3")}
 
 
 def test_control_plane_has_no_node_and_a_node_has_everything() -> None:
@@ -42,14 +42,14 @@ def test_control_plane_has_no_node_and_a_node_has_everything() -> None:
 
 def test_only_a_temporary_store_skips_fsync() -> None:
     def etcd(chosen: Settings) -> tuple[str, ...]:
-        return components.of(chosen, AT, PROGRAMS, GIVEN, "python3")[0].command
+        return components.for_settings(chosen, AT, PROGRAMS, GIVEN, "python3")[0].command
 
     assert "--unsafe-no-fsync" not in etcd(Settings())
     assert "--unsafe-no-fsync" in etcd(Settings(durable=False))
 
 
 def test_every_client_has_a_certificate_and_no_token() -> None:
-    words = [word for one in components.of(KINDS[-1], AT, PROGRAMS, GIVEN, "python3") for word in one.command]
+    words = [word for one in components.for_settings(KINDS[-1], AT, PROGRAMS, GIVEN, "python3") for word in one.command]
     used = {Path(word.rpartition("=")[2]).stem for word in words if word.endswith(".kubeconfig")}
     assert used <= set(certificates.IDENTITIES)
     assert not [word for word in words if "token" in word]

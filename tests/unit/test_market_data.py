@@ -49,7 +49,7 @@ def a_book(**changes: Any) -> market_data.BookSnapshot:
 
 
 def test_market_data_flow_has_one_narrow_line_per_pod() -> None:
-    heading, line = printed(market_data.flow([a_status(STATUS), a_status(None, error="gone")])).splitlines()
+    heading, line = printed(market_data.status_table([a_status(STATUS), a_status(None, error="gone")])).splitlines()
     assert heading.split() == ["POD", "FEED", "BOOKS", "AGE", "ROWS/S", "KAFKA", "NATS", "TABLES", "CONFLATED"]
     for part in ("paper-ingest-0", "0.2 s  ", "1/2", "0.9 s", "41.2", "0.0 s", "31.0 s", "5"):
         assert part in line

@@ -47,7 +47,7 @@ class Descriptors:
     cluster_lock: int
 
 
-def of(  # one list, read top to bottom
+def for_settings(  # one list, read top to bottom
     chosen: settings.Settings,
     folders: paths.Paths,
     programs: Mapping[str, Path],
@@ -69,7 +69,7 @@ def of(  # one list, read top to bottom
     def kubeconfig(identity: str) -> str:
         return str(config / f"{identity}.kubeconfig")
 
-    def controlling(identity: str) -> tuple[str, ...]:
+    def shared_flags(identity: str) -> tuple[str, ...]:
         """The flags that the controller manager and the scheduler share."""
         return (
             *(f"--{who}kubeconfig={kubeconfig(identity)}" for who in ("", "authentication-", "authorization-")),
@@ -160,7 +160,7 @@ def of(  # one list, read top to bottom
             name="kube-controller-manager",
             command=(
                 str(programs["kube-controller-manager"]),
-                *controlling("controller-manager"),
+                *shared_flags("controller-manager"),
                 "--use-service-account-credentials=true",
                 "--flex-volume-plugin-dir=/var/lib/kubelet/plugins/volume",  # the default is under /usr
                 f"--service-account-private-key-file={pki / 'sa.key'}",
@@ -196,7 +196,7 @@ def of(  # one list, read top to bottom
                 name="kube-scheduler",
                 command=(
                     str(programs["kube-scheduler"]),
-                    *controlling("scheduler"),
+                    *shared_flags("scheduler"),
                 ),
                 after=("kube-apiserver",),
                 probe=Probe(address="127.0.0.1:10259", path="/healthz", tls=True),

@@ -63,7 +63,7 @@ CATALOGUE: Final = (
     *(Image(name=server, folder=f"local/{server}") for server in ("postgres", "kafka", "nats", "redis")),
 )
 
-BARE: Final = frozenset({"pause", "base"})
+WITHOUT_PLATFORMS: Final = frozenset({"pause", "base"})
 """The images that a node without platforms has."""
 
 
@@ -196,7 +196,7 @@ Engine = Docker | Buildah
 # Buildah's "[1/2] STEP 2/4: RUN …", BuildKit's "#7 [build 2/4] RUN …", the older Docker's "Step 2/4 : RUN …".
 _STEP: Final = re.compile(r"(?:(?:\[\d+/\d+\] )?STEP |Step |#\d+ \[(?:\S+ )?)(\d+)/(\d+)(?: ?: |\] )(.*)")
 _ERROR: Final = re.compile(r"E: |(.* )?error: ", re.IGNORECASE)
-_BUILDERS_WORDS: Final = re.compile(r'subprocess exited with|Error: building at STEP|time="|#\d+ ERROR: ')
+_BUILDER_LINE: Final = re.compile(r'subprocess exited with|Error: building at STEP|time="|#\d+ ERROR: ')
 
 
 def progress(line: str) -> tuple[int, int, str] | None:
@@ -213,7 +213,7 @@ def cause(lines: Sequence[str]) -> str:
     if not steps:
         return _first_error(output)
     after = output[steps[-1][0] + 1 :]
-    own = list(itertools.takewhile(lambda line: not _BUILDERS_WORDS.match(line), after))
+    own = list(itertools.takewhile(lambda line: not _BUILDER_LINE.match(line), after))
     return f"{textwrap.shorten(steps[-1][1], 60, placeholder=' …')}: {_first_error(own or after)}"
 
 

@@ -65,7 +65,7 @@ class Paths:
         return f"/aether-{self.name}-{hashlib.sha256(str(self.state).encode()).hexdigest()[:8]}"
 
 
-def of(name: str, env: Mapping[str, str]) -> Paths:
+def for_cluster(name: str, env: Mapping[str, str]) -> Paths:
     """The paths of the cluster with this name.
 
     Raises:

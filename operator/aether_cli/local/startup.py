@@ -121,7 +121,7 @@ def up(
         if not started:  # its API server may just be restarting
             kubectl.until(bool, "namespaces", deadline=API_DEADLINE, expected="the API server responds")
         if chosen.has_node:
-            _load(process, [one for one in built if chosen.platforms or one.name in images.BARE], reporter)
+            _load(process, [one for one in built if chosen.platforms or one.name in images.WITHOUT_PLATFORMS], reporter)
             with reporter.step("node") as step:
                 kubectl.until(
                     lambda nodes: any(_ready_since(node, process.started) for node in nodes.values()),

@@ -424,7 +424,7 @@ def main(arguments: list[str]) -> int:
         prepare(folders, request["resolver"], durable=chosen.durable)
         given = components.Descriptors(api_socket=3, outer_network=outer, cluster_lock=lock)
         programs = {name: Path(path) for name, path in request["programs"].items()}
-        listed = components.of(chosen, folders, programs, given, sys.executable)
+        listed = components.for_settings(chosen, folders, programs, given, sys.executable)
         return Supervisor(folders, listed, report, owned=chosen.owned).run()
     except (OSError, problems.AetherError) as fault:
         print(fault, file=sys.stderr, flush=True)  # noqa: T201 - this is supervisor.log
