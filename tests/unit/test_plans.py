@@ -157,7 +157,7 @@ def test_defaults_within_an_atomic_field_of_ours_are_no_difference() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "live", "fields", "same"),
+    ("expected", "live", "fields", "same"),
     [
         ({"a": 1}, {"a": 1, "b": 2}, {"f:a": {}}, True),
         ({"a": 1}, {"a": 2}, {"f:a": {}}, False),

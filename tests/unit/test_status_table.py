@@ -93,33 +93,33 @@ UNSCHEDULABLE: Final = {
 CRASHING: Final = _waiting("CrashLoopBackOff", lastState={"terminated": {"reason": "Error", "exitCode": 3}})
 
 TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reason, str]]] = {
-    "all is well": (lambda observed: observed, READY, Reason.READY, "Everything"),
+    "everything is ready": (lambda observed: observed, READY, Reason.READY, "Everything"),
     # Children.
     "no child exists yet": (
         lambda observed: dataclasses.replace(observed, children={}, servers={}, schema=None),
         RECONCILING, Reason.PROGRESSING, "StatefulSet paper-kafka does not exist yet",
     ),
-    "a workload is gone": (_without(SET), RECONCILING, Reason.PROGRESSING, "StatefulSet paper-postgres"),
-    "a service is gone": (
+    "a StatefulSet is missing": (_without(SET), RECONCILING, Reason.PROGRESSING, "StatefulSet paper-postgres"),
+    "a Service is missing": (
         _without(Ref("Service", "paper-nats")), RECONCILING, Reason.PROGRESSING, "Service paper-nats",
     ),
-    "a policy is gone": (
+    "a NetworkPolicy is missing": (
         _without(Ref("NetworkPolicy", "paper-nats")), RECONCILING, Reason.PROGRESSING, "NetworkPolicy paper-nats",
     ),
-    "credentials are gone": (
+    "credentials are missing": (
         _without(Ref("Secret", "paper-redis")), RECONCILING, Reason.PROGRESSING, "Secret paper-redis",
     ),
-    "the login for people is gone": (
+    "the reader's login is missing": (
         _without(Ref("Secret", "paper-postgres-reader")), RECONCILING, Reason.PROGRESSING, "paper-postgres-reader",
     ),
-    "a volume is gone": (_without(CLAIM), RECONCILING, Reason.PROGRESSING, "paper-postgres-data does not exist yet"),
+    "a claim is missing": (_without(CLAIM), RECONCILING, Reason.PROGRESSING, "paper-postgres-data does not exist yet"),
     "a child is being deleted": (_changed(SET, _mark_deleted), RECONCILING, Reason.PROGRESSING, "is being deleted"),
     # Roll-outs.
-    "a workload was changed just now": (
+    "a StatefulSet was changed just now": (
         _changed(SET, lambda live: live["metadata"].update(generation=2)),
         RECONCILING, Reason.ROLLING_OUT, "StatefulSet paper-postgres was changed just now",
     ),
-    "a workload has no status yet": (
+    "a StatefulSet has no status yet": (
         _changed(SET, lambda live: live.pop("status")), RECONCILING, Reason.ROLLING_OUT, "was changed just now",
     ),
     "no pod is of the newest revision": (
@@ -132,12 +132,12 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
     "a ready pod is not available": (
         _with_set(availableReplicas=0), RECONCILING, Reason.ROLLING_OUT, "has 0 of 1 pods ready",
     ),
-    "a pod has no node": (
+    "a pod cannot be scheduled": (
         _with_pod(**UNSCHEDULABLE), RECONCILING, Reason.UNSCHEDULABLE,
         ("Pod paper-postgres-0: no node can run it: Insufficient cpu; see: kubectl --namespace desk describe pod "
         "paper-postgres-0"),
     ),
-    "an image is not there": (
+    "an image cannot be pulled": (
         _waiting("ImagePullBackOff", image="a/b:1"), RECONCILING, Reason.ROLLING_OUT,
         "Pod paper-postgres-0: ImagePullBackOff of a/b:1",
     ),
@@ -152,19 +152,19 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
         _with_pod(phase="Failed", reason="Evicted", message="low on memory"),
         RECONCILING, Reason.ROLLING_OUT, "Evicted: low on memory",
     ),
-    "a pod starts as pods do": (
+    "a pod starts normally": (
         _waiting("ContainerCreating"), RECONCILING, Reason.ROLLING_OUT,
         "postgres: StatefulSet paper-postgres has 0 of 1 pods ready",
     ),
-    "a volume waits for its pod": (
+    "a claim is pending": (
         _all(_with_pod(**UNSCHEDULABLE), _changed(CLAIM, lambda live: live.update(status={"phase": "Pending"}))),
         RECONCILING, Reason.UNSCHEDULABLE, "PersistentVolumeClaim paper-postgres-data is Pending",
     ),
-    "a volume is lost under a ready pod": (
+    "a volume is lost although its pod is ready": (
         _changed(CLAIM, lambda live: live.update(status={"phase": "Lost"})), RECONCILING, Reason.ROLLING_OUT, "is Lost",
     ),
     # Servers.
-    "a server was not asked yet": (
+    "a server was not checked yet": (
         lambda observed: dataclasses.replace(observed, servers={}), RECONCILING, Reason.PROGRESSING, "not checked yet",
     ),
     "a Secret is missing": (
@@ -176,7 +176,7 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
         RECONCILING, Reason.SECRET_KEY_MISSING, "Secret x has no key password",
     ),
     **{
-        f"a server says {reason.value}": (
+        f"the check of a server reports {reason.value}": (
             evaluations.with_server_reason(reason), RECONCILING, reason, "kafka: as reported",
         )
         for reason in (
@@ -185,13 +185,13 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
         )
     },
     **{
-        f"a server says {reason.value}": (evaluations.with_server_reason(reason), STALLED, reason, "kafka: as reported")
+        f"the check of a server reports {reason.value}": (evaluations.with_server_reason(reason), STALLED, reason, "kafka: as reported")
         for reason in (
             Reason.SERVER_OWNED_BY_ANOTHER, Reason.VENUE_MISMATCH, Reason.OWNER_NOT_RECORDED, Reason.JETSTREAM_DISABLED,
         )
     },
     **{
-        f"PostgreSQL says {reason.value}": (
+        f"the check of PostgreSQL reports {reason.value}": (
             evaluations.with_server_reason(reason, server=Server.POSTGRES),
             RECONCILING, reason, "postgres: as reported",
         )
@@ -203,13 +203,13 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
         RECONCILING, Reason.PROGRESSING, "schema: not checked yet",
     ),
     **{
-        f"the schema says {reason.value}": (evaluations.with_schema(reason), RECONCILING, reason, "schema: as reported")
+        f"the schema reports {reason.value}": (evaluations.with_schema(reason), RECONCILING, reason, "schema: as reported")
         for reason in (
             Reason.MIGRATING, Reason.WAITING_FOR_LOCK, Reason.FAILED, Reason.PERMISSION_DENIED, Reason.UNREACHABLE,
         )
     },
     **{
-        f"the schema says {reason.value}": (evaluations.with_schema(reason), STALLED, reason, "schema: as reported")
+        f"the schema reports {reason.value}": (evaluations.with_schema(reason), STALLED, reason, "schema: as reported")
         for reason in (
             Reason.DATABASE_OWNED_BY_ANOTHER, Reason.VENUE_MISMATCH, Reason.VENUE_UNKNOWN, Reason.SCHEMA_NEWER,
             Reason.SCHEMA_DRIFTED,
@@ -217,19 +217,19 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
     },
     # What only a person can resolve.
     **{
-        f"an object of ours is {reason.value}": (_blocked(reason), STALLED, reason, "postgres: do this")
+        f"a child is blocked by {reason.value}": (_blocked(reason), STALLED, reason, "postgres: do this")
         for reason in (Reason.NAME_TAKEN, Reason.IMMUTABLE_FIELD, Reason.REQUEST_REJECTED)
     },
-    "trouble with what is no server's": (
+    "an object of no server is blocked": (
         _blocked(Reason.REQUEST_REJECTED, ref=Ref("Service", "paper-old")),
         STALLED, Reason.REQUEST_REJECTED, "do this",
     ),
-    "what a person mends comes before what time mends": (
+    "what a person must resolve comes first": (
         _all(evaluations.with_server_reason(Reason.UNREACHABLE), evaluations.with_schema(Reason.SCHEMA_NEWER)),
         STALLED, Reason.SCHEMA_NEWER, "schema: as reported; kafka: as reported",
     ),
     # Warnings.
-    "partitions are native": (
+    "native partitions": (
         evaluations.with_schema(Reason.READY, engine=Engine.PARTMAN), READY, Reason.READY, "Everything",
     ),
     "a retention is held": (
