@@ -142,7 +142,7 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
         "Pod paper-postgres-0: ImagePullBackOff of a/b:1",
     ),
     "a pod crashes": (
-        CRASHING, RECONCILING, Reason.ROLLING_OUT, "CrashLoopBackOff (its last end: Error, exit code 3)",
+        CRASHING, RECONCILING, Reason.ROLLING_OUT, "CrashLoopBackOff (last exit: Error, exit code 3)",
     ),
     "a container ended": (
         _with_pod(containerStatuses=[{"state": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}]),
@@ -185,7 +185,9 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
         )
     },
     **{
-        f"the check of a server reports {reason.value}": (evaluations.with_server_reason(reason), STALLED, reason, "kafka: as reported")
+        f"the check of a server reports {reason.value}": (
+            evaluations.with_server_reason(reason), STALLED, reason, "kafka: as reported",
+        )
         for reason in (
             Reason.SERVER_OWNED_BY_ANOTHER, Reason.VENUE_MISMATCH, Reason.OWNER_NOT_RECORDED, Reason.JETSTREAM_DISABLED,
         )
@@ -203,7 +205,9 @@ TABLE: Final[dict[str, tuple[Callable[[Observed], Observed], status.State, Reaso
         RECONCILING, Reason.PROGRESSING, "schema: not checked yet",
     ),
     **{
-        f"the schema reports {reason.value}": (evaluations.with_schema(reason), RECONCILING, reason, "schema: as reported")
+        f"the schema reports {reason.value}": (
+            evaluations.with_schema(reason), RECONCILING, reason, "schema: as reported",
+        )
         for reason in (
             Reason.MIGRATING, Reason.WAITING_FOR_LOCK, Reason.FAILED, Reason.PERMISSION_DENIED, Reason.UNREACHABLE,
         )

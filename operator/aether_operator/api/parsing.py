@@ -67,7 +67,9 @@ def _read(raw: Mapping[str, Any], spec: Any, path: str) -> Platform | Invalid:
         return Invalid(problems=tuple(sorted(problems)[:MAX_PROBLEMS]))
     problems = [f"{path}.{line}" for line in _contradictions(read)]
     if not NAME.fullmatch(meta["name"]) or len(meta["name"]) > MAX_NAME_LENGTH:
-        problems.append(f"metadata.name: up to {MAX_NAME_LENGTH} lower-case letters, digits and dashes, a letter first")
+        problems.append(
+            f"metadata.name: up to {MAX_NAME_LENGTH} lowercase letters, digits and hyphens, beginning with a letter"
+        )
     if problems:
         return Invalid(problems=tuple(sorted(problems)[:MAX_PROBLEMS]))
     return Platform(
@@ -126,7 +128,7 @@ def _sizes(stored: Managed | ExchangeSim) -> list[str]:
 def _amounts(resources: Resources) -> list[str]:
     found = []
     for what in ("cpu", "memory"):
-        asked, most = getattr(resources.requests, what), getattr(resources.limits, what)
-        if asked is not None and most is not None and quantity(asked) > quantity(most):
+        request, limit = getattr(resources.requests, what), getattr(resources.limits, what)
+        if request is not None and limit is not None and quantity(request) > quantity(limit):
             found.append(f"resources.requests.{what}: not more than limits.{what}")
     return found

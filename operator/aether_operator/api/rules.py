@@ -16,11 +16,11 @@ def _rule(rule: str, message: str, *, field: str = "", **rest: Any) -> Rule:
 ROOT: Final[list[Rule]] = [
     _rule(
         f"self.metadata.name.size() <= {MAX_NAME_LENGTH}",
-        f"metadata.name: at most {MAX_NAME_LENGTH} letters, since the names of its children are made of it",
+        f"metadata.name: at most {MAX_NAME_LENGTH} characters, since the names of its children contain it",
     ),
     _rule(
         "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-        "metadata.name: lower-case letters, digits and dashes, a letter first, since it becomes the name of Services",
+        "metadata.name: lowercase letters, digits and hyphens, a letter first, since Services are named after it",
     ),
 ]
 

@@ -82,8 +82,8 @@ class ComponentDefinition:
         return venue in self.venues
 
 
-def _resources(cpu: str, memory: str, most: str) -> Resources:
-    return Resources(requests=ResourceList(cpu=cpu, memory=memory), limits=ResourceList(memory=most))
+def _resources(cpu: str, memory: str, memory_limit: str) -> Resources:
+    return Resources(requests=ResourceList(cpu=cpu, memory=memory), limits=ResourceList(memory=memory_limit))
 
 
 _EVERY_COMPONENT: Final = ("AETHER_INSTANCE", "AETHER_RELEASE")

@@ -49,8 +49,8 @@ class ServerDefinition:
         return self.server.value
 
 
-def _resources(cpu: str, memory: str, most: str) -> Resources:
-    return Resources(requests=ResourceList(cpu=cpu, memory=memory), limits=ResourceList(memory=most))
+def _resources(cpu: str, memory: str, memory_limit: str) -> Resources:
+    return Resources(requests=ResourceList(cpu=cpu, memory=memory), limits=ResourceList(memory=memory_limit))
 
 
 SERVERS: Final[Mapping[Server, ServerDefinition]] = {

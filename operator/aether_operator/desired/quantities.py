@@ -38,15 +38,15 @@ def canonical(text: str) -> str:
     return f"{int(models.EXACT.divide(value, factor).to_integral_value(ROUND_CEILING))}{unit}"
 
 
-def merged(asked: Resources, usual: Resources) -> dict[str, dict[str, str]]:
+def merged(spec: Resources, defaults: Resources) -> dict[str, dict[str, str]]:
     """Requests and limits of the spec, completed by defaults, which are adjusted so that requests fit limits."""
-    requests = {**_given(usual.requests), **_given(asked.requests)}
-    limits = {**_given(usual.limits), **_given(asked.limits)}
+    requests = {**_given(defaults.requests), **_given(spec.requests)}
+    limits = {**_given(defaults.limits), **_given(spec.limits)}
     for name in requests.keys() & limits.keys():
         if models.quantity(requests[name]) > models.quantity(limits[name]):
-            if name not in _given(asked.requests):
+            if name not in _given(spec.requests):
                 requests[name] = limits[name]
-            elif name not in _given(asked.limits):
+            elif name not in _given(spec.limits):
                 limits[name] = requests[name]
     both = {"requests": requests, "limits": limits}
     return {key: {name: canonical(text) for name, text in sorted(part.items())} for key, part in both.items() if part}

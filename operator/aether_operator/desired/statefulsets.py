@@ -214,7 +214,7 @@ def _volumes(
         )
         mounts.append({"name": "data", "mountPath": components.DATA_PATH})
     if definition.servers:
-        sources = [one for server, secret in logins.items() for one in _login(server, secret)]
+        sources = [one for server, secret in logins.items() for one in _credential_files(server, secret)]
         volumes.append({"name": "credentials", "projected": {"sources": sources, "defaultMode": _GROUP_READS}})
         mounts.append({"name": "credentials", "mountPath": components.CREDENTIALS_PATH, "readOnly": True})
     if definition.has_live_settings:
@@ -225,13 +225,13 @@ def _volumes(
     return volumes, mounts
 
 
-def _login(server: Server, secret: str) -> list[dict[str, Any]]:
+def _credential_files(server: Server, secret: str) -> list[dict[str, Any]]:
     """The projected files of one server's login, without other keys of the user's Secret."""
     needed = [{"key": key, "path": f"{server.value}/{key}"} for key in ("username", "password")]
-    authority = [{"key": "ca.crt", "path": f"{server.value}/ca.crt"}]
+    ca = [{"key": "ca.crt", "path": f"{server.value}/ca.crt"}]
     return [
         {"secret": {"name": secret, "items": needed}},
-        {"secret": {"name": secret, "items": authority, "optional": True}},
+        {"secret": {"name": secret, "items": ca, "optional": True}},
     ]
 
 

@@ -110,26 +110,26 @@ class _Status(_Part):
     outputs: dict[str, _Check] = {}
 
 
-class _Form(_Part):
+class _Versioned(_Part):
     version: int
 
 
 def read(text: str, component: Component, hidden: Collection[str] = ()) -> ComponentReport:
     """Parse a /status response. Texts that quote one of the `hidden` values are withheld."""
     try:
-        said = json.loads(text)
-        version = _Form.model_validate(said).version
+        response = json.loads(text)
+        version = _Versioned.model_validate(response).version
         if version != components.STATUS_VERSION:
             message = f"its /status has version {version}, and this operator reads {components.STATUS_VERSION}"
             return ComponentReport(reason=Reason.VERSION_UNSUPPORTED, message=message)
-        status = _Status.model_validate(said)
+        status = _Status.model_validate(response)
     except ValueError:
         return ComponentReport(reason=Reason.FAILED, message="its /status cannot be parsed")
     if status.room != component:
         return ComponentReport(reason=Reason.FAILED, message=f"it is the service {status.room[:_LONGEST]}")
     feed = status.feed
     # Many markets share one cause, and searching it for secrets is slow.
-    why = functools.cache(lambda said: _why(said, hidden))
+    why = functools.cache(lambda detail: _why(detail, hidden))
     return ComponentReport(
         reason=Reason.READY,
         ready=status.ready,
@@ -150,11 +150,11 @@ def read(text: str, component: Component, hidden: Collection[str] = ()) -> Compo
 _LONGEST: Final = 200
 
 
-def _why(said: str, hidden: Collection[str]) -> str:
+def _why(detail: str, hidden: Collection[str]) -> str:
     """A cause in one line, never empty."""
-    if secrecy.quotes(said, hidden):
+    if secrecy.quotes(detail, hidden):
         return secrecy.WITHHELD
-    return " ".join(said.split())[:_LONGEST] or "no reason given"
+    return " ".join(detail.split())[:_LONGEST] or "no reason given"
 
 
 def expected(component: Component, platform: Platform) -> tuple[str, ...]:

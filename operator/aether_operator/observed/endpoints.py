@@ -40,8 +40,8 @@ class Endpoint:
     @property
     def secret_values(self) -> frozenset[str]:
         """What no message may quote: all values from the Secret."""
-        told = {self.password.text, self.ca, *(one.text for one in self.others)}
-        return frozenset(told if self.ours else {*told, self.username})
+        values = {self.password.text, self.ca, *(one.text for one in self.others)}
+        return frozenset(values if self.ours else {*values, self.username})
 
     def excerpt(self, text: str) -> str:
         """A server's own text in one short line; withheld if it quotes the Secret."""

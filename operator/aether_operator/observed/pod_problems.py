@@ -42,9 +42,9 @@ class Cause:
 def kinds_to_explain(platform: Platform, observed: Observed) -> frozenset[str]:
     """The kinds whose events must be read: StatefulSets if one lacks a pod, claims if one lacks a volume."""
     children = [observed.children[ref] for ref in child_refs.all_of(platform) if ref in observed.children]
-    lacking = [one for one in children if one["kind"] == kinds.STATEFUL_SETS.kind and lacks_pods(one, observed.pods)]
+    missing = [one for one in children if one["kind"] == kinds.STATEFUL_SETS.kind and lacks_pods(one, observed.pods)]
     unbound = [one for one in children if one["kind"] == kinds.CLAIMS.kind and _is_pending(one)]
-    return frozenset(one["kind"] for one in (*lacking, *unbound))
+    return frozenset(one["kind"] for one in (*missing, *unbound))
 
 
 def lacks_pods(stateful_set: Manifest, pods: Iterable[Manifest]) -> bool:
@@ -68,17 +68,17 @@ def of_stateful_set(stateful_set: Manifest, observed: Observed) -> Cause | None:
     latest = _latest(observed.events, meta.get("uid"), (FAILED, MADE))
     if latest is None or latest["reason"] == MADE:
         return None
-    said = " ".join((latest.get("note") or "").split()).rpartition(" failed error: ")[2]
-    said = re.sub(r'^pods "[^"]*" is forbidden: ', "", said)
+    note = " ".join((latest.get("note") or "").split()).rpartition(" failed error: ")[2]
+    note = re.sub(r'^pods "[^"]*" is forbidden: ', "", note)
     within = f"kubectl --namespace {meta['namespace']}"
     for pattern, words, command in _FORBIDDING:
-        if found := pattern.search(said):
+        if found := pattern.search(note):
             named = {name: value or "" for name, value in found.groupdict().items()}
             text = words.format(**{name: _SORTED.get(name, str)(value) for name, value in named.items()})
             see = command.format(within=within, namespace=meta["namespace"], **named)
             return Cause(Reason.POD_FORBIDDEN, text, see)
     described = f"{within} describe statefulset {meta['name']}"
-    return Cause(Reason.POD_FORBIDDEN, f"a pod cannot be created: {said[:MAX_LENGTH]}", described)
+    return Cause(Reason.POD_FORBIDDEN, f"a pod cannot be created: {note[:MAX_LENGTH]}", described)
 
 
 def _without_brackets(text: str) -> str:
@@ -94,13 +94,13 @@ def _in_order(text: str) -> str:
 _SORTED: Final = {"violations": _without_brackets, "ranges": _in_order}
 _FORBIDDING: Final = (
     (
-        re.compile(r"exceeded quota: (?P<quota>[^,]+), requested: (?P<asked>.+), used: .+, limited: (?P<most>.+)$"),
-        "ResourceQuota {quota} forbids a pod: it requests {asked}, and the namespace may have {most}",
+        re.compile(r"exceeded quota: (?P<quota>[^,]+), requested: (?P<requested>.+), used: .+, limited: (?P<most>.+)$"),
+        "ResourceQuota {quota} forbids a pod: it requests {requested}, and the namespace may have {most}",
         "{within} describe resourcequota {quota}",
     ),
     (
-        re.compile(r"failed quota: (?P<quota>[^:]+): must specify (?P<lacking>.+)$"),
-        "ResourceQuota {quota} forbids a pod that does not set {lacking}",
+        re.compile(r"failed quota: (?P<quota>[^:]+): must specify (?P<missing>.+)$"),
+        "ResourceQuota {quota} forbids a pod that does not set {missing}",
         "{within} describe resourcequota {quota}",
     ),
     (
@@ -128,15 +128,15 @@ def of_claim(claim: Manifest, observed: Observed) -> Cause | None:
     latest = _latest(observed.events, meta.get("uid"), _OF_CLAIMS)
     if latest is None:
         return None
-    said = " ".join((latest.get("note") or "").split())
+    note = " ".join((latest.get("note") or "").split())
     described = f"kubectl --namespace {meta['namespace']} describe persistentvolumeclaim {meta['name']}"
-    if "no storage class is set" in said:
+    if "no storage class is set" in note:
         text = "has no volume: the cluster has no default StorageClass to provision one"
         return Cause(Reason.VOLUME_MISSING, text, "kubectl get storageclass")
-    if missing := re.search(r'storageclass\S* "([^"]+)" not found', said):
+    if missing := re.search(r'storageclass\S* "([^"]+)" not found', note):
         text = f"has no volume: there is no StorageClass {missing[1]}"
         return Cause(Reason.VOLUME_MISSING, text, "kubectl get storageclass")
-    return Cause(Reason.VOLUME_MISSING, f"has no volume: {said[:MAX_LENGTH]}", described)
+    return Cause(Reason.VOLUME_MISSING, f"has no volume: {note[:MAX_LENGTH]}", described)
 
 
 def of_pod(pod: Manifest) -> Cause | None:
@@ -144,17 +144,17 @@ def of_pod(pod: Manifest) -> Cause | None:
     found = [one for one in (pod.get("status") or {}).get("conditions") or () if one.get("type") == "PodScheduled"]
     if not found or found[0].get("status") != "False":
         return None
-    meta, why, said = pod["metadata"], found[0].get("reason", ""), found[0].get("message", "")
-    lacking = _reasons(said) if why == "Unschedulable" else ": ".join(part for part in (why, said[:MAX_LENGTH]) if part)
+    meta, why, note = pod["metadata"], found[0].get("reason", ""), found[0].get("message", "")
+    missing = _reasons(note) if why == "Unschedulable" else ": ".join(part for part in (why, note[:MAX_LENGTH]) if part)
     see = f"kubectl --namespace {meta.get('namespace', 'default')} describe pod {meta['name']}"
-    return Cause(Reason.UNSCHEDULABLE, f"no node can run it: {lacking}", see)
+    return Cause(Reason.UNSCHEDULABLE, f"no node can run it: {missing}", see)
 
 
-def _reasons(said: str) -> str:
+def _reasons(note: str) -> str:
     """`0/3 nodes are available: 1 Insufficient cpu, 2 … . preemption: …` → what nodes lack, without the counts."""
-    listed = said.partition("nodes are available: ")[2].partition(". ")[0].rstrip(".")
+    listed = note.partition("nodes are available: ")[2].partition(". ")[0].rstrip(".")
     reasons = {re.sub(r"^\d+ ", "", one) for one in listed.split(", ") if one}
-    return ", ".join(sorted(reasons))[:MAX_LENGTH] or said[:MAX_LENGTH] or "no reason given"
+    return ", ".join(sorted(reasons))[:MAX_LENGTH] or note[:MAX_LENGTH] or "no reason given"
 
 
 # Events.

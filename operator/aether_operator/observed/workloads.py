@@ -18,15 +18,15 @@ _ORDINARY: Final = frozenset({"ContainerCreating", "PodInitializing"})
 
 def unfinished(stateful_set: Manifest) -> str:
     """What a StatefulSet still has to do; empty once every pod has the newest revision and is ready."""
-    meta, spec, seen = stateful_set["metadata"], stateful_set["spec"], stateful_set.get("status") or {}
+    meta, spec, status = stateful_set["metadata"], stateful_set["spec"], stateful_set.get("status") or {}
     wanted = spec.get("replicas", 1)
     if live_objects.is_deleting(stateful_set):
         return "is being deleted"
-    if seen.get("observedGeneration", 0) < meta.get("generation", 1):
+    if status.get("observedGeneration", 0) < meta.get("generation", 1):
         return "was changed just now"
-    if seen.get("currentRevision") != seen.get("updateRevision") or seen.get("updatedReplicas", 0) < wanted:
-        return f"rolls out: {seen.get('updatedReplicas', 0)} of {wanted} pods are of the newest revision"
-    ready = min(seen.get("readyReplicas", 0), seen.get("availableReplicas", seen.get("readyReplicas", 0)))
+    if status.get("currentRevision") != status.get("updateRevision") or status.get("updatedReplicas", 0) < wanted:
+        return f"rolls out: {status.get('updatedReplicas', 0)} of {wanted} pods are of the newest revision"
+    ready = min(status.get("readyReplicas", 0), status.get("availableReplicas", status.get("readyReplicas", 0)))
     return "" if ready >= wanted else f"has {ready} of {wanted} pods ready"
 
 
@@ -34,16 +34,16 @@ def unbound(claim: Manifest) -> str:
     """Why a claim has no volume of the requested size yet; empty if it has."""
     if live_objects.is_deleting(claim):
         return "is being deleted"
-    seen = claim.get("status") or {}
-    if seen.get("phase", "Pending") != "Bound":
-        return f"is {seen.get('phase', 'Pending')}"
-    asked = claim["spec"]["resources"]["requests"]["storage"]
-    there = (seen.get("capacity") or {}).get("storage")
+    status = claim.get("status") or {}
+    if status.get("phase", "Pending") != "Bound":
+        return f"is {status.get('phase', 'Pending')}"
+    requested = claim["spec"]["resources"]["requests"]["storage"]
+    actual = (status.get("capacity") or {}).get("storage")
     try:
-        short = there is not None and models.quantity(there) < models.quantity(asked)
+        short = actual is not None and models.quantity(actual) < models.quantity(requested)
     except ValueError:
-        return f"has an invalid size: {there} of {asked}"
-    return f"is being resized from {there} to {asked}" if short else ""
+        return f"has an invalid size: {actual} of {requested}"
+    return f"is being resized from {actual} to {requested}" if short else ""
 
 
 def pods_of(pods: Iterable[Manifest], stateful_set: Manifest) -> tuple[Manifest, ...]:
@@ -55,12 +55,12 @@ def pods_of(pods: Iterable[Manifest], stateful_set: Manifest) -> tuple[Manifest,
 
 def pod_problem(pod: Manifest) -> str:
     """Why a pod is not ready: the abnormal states of its containers, or why it failed."""
-    seen = pod.get("status") or {}
+    status = pod.get("status") or {}
     causes = [
-        *(_of_container(one) for key in _CONTAINERS for one in seen.get(key) or ()),
+        *(_of_container(one) for key in _CONTAINERS for one in status.get(key) or ()),
     ]
-    if seen.get("phase") == "Failed":
-        causes.append(": ".join(part for part in (seen.get("reason", "Failed"), seen.get("message", "")) if part))
+    if status.get("phase") == "Failed":
+        causes.append(": ".join(part for part in (status.get("reason", "Failed"), status.get("message", "")) if part))
     return ", ".join(cause for cause in causes if cause)
 
 
@@ -73,10 +73,10 @@ def _of_container(container: dict[str, Any]) -> str:
     before = (container.get("lastState") or {}).get("terminated") or {}
     if waiting and waiting.get("reason") not in _ORDINARY:
         # The message of a back-off changes with every attempt; the reason does not.
-        said = str(waiting.get("reason", "waiting"))
+        reason = str(waiting.get("reason", "waiting"))
         code = before.get("exitCode")
-        image = f" of {container['image']}" if "Image" in said and container.get("image") else ""
-        return f"{said}{image}" if code is None else f"{said} (its last end: {before.get('reason')}, exit code {code})"
+        image = f" of {container['image']}" if "Image" in reason and container.get("image") else ""
+        return f"{reason}{image}" if code is None else f"{reason} (last exit: {before.get('reason')}, exit code {code})"
     if ended:
         return f"{ended.get('reason', 'ended')} (exit code {ended.get('exitCode')})"
     return ""

@@ -51,23 +51,23 @@ def name_taken(manifest: Manifest, live: Manifest) -> Blocker:
 
 def claim_shrinks(manifest: Manifest, live: Manifest) -> Blocker | None:
     """A claim would have to shrink; None if it would not."""
-    asked, has = (thing["spec"]["resources"]["requests"]["storage"] for thing in (manifest, live))
-    wanted, there = comparisons.amount(asked), comparisons.amount(has)
-    if wanted is None or there is None or wanted >= there:
+    requested, current = (thing["spec"]["resources"]["requests"]["storage"] for thing in (manifest, live))
+    requested_amount, current_amount = comparisons.amount(requested), comparisons.amount(current)
+    if requested_amount is None or current_amount is None or requested_amount >= current_amount:
         return None
     ref, component = kinds.ref(manifest), manifest["metadata"]["labels"][labels.COMPONENT]
     return Blocker(
         ref=ref,
         reason=Reason.IMMUTABLE_FIELD,
-        message=f"{ref} has {has} and cannot shrink: set {_STORAGE[component]} ({asked}) to {has} or more",
+        message=f"{ref} has {current} and cannot shrink: set {_STORAGE[component]} ({requested}) to {current} or more",
     )
 
 
 def immutable_fields(manifest: Manifest, live: Manifest) -> Blocker | None:
     """A StatefulSet whose immutable fields would have to change; None if they would not."""
-    wanted, there = manifest["spec"], live["spec"]
-    different = [name for name in IMMUTABLE if wanted.get(name) != there.get(name)]
-    if there.get("volumeClaimTemplates"):
+    requested_amount, current_amount = manifest["spec"], live["spec"]
+    different = [name for name in IMMUTABLE if requested_amount.get(name) != current_amount.get(name)]
+    if current_amount.get("volumeClaimTemplates"):
         different.append("volumeClaimTemplates")
     return _recreate(kinds.ref(manifest), manifest["metadata"]["namespace"], different) if different else None
 
@@ -87,23 +87,23 @@ def blocker_from_error(ref: Ref, code: int, message: str, *, namespace: str = ""
 
     For a Secret the server's message is left out: it may quote its content.
     """
-    said = " ".join(message.split())
-    if _RESIZE.search(said):
+    text = " ".join(message.split())
+    if _RESIZE.search(text):
         text = (
             f"{ref} cannot grow: its StorageClass does not allow volume expansion; set allowVolumeExpansion there, or "
             "set the storage back"
         )
         return Blocker(ref=ref, reason=Reason.REQUEST_REJECTED, message=text)
-    if code in {_INVALID, _FORBIDDEN} and (_IMMUTABLE.search(said) or _SHRINK.search(said)):
+    if code in {_INVALID, _FORBIDDEN} and (_IMMUTABLE.search(text) or _SHRINK.search(text)):
         if ref.kind == kinds.CLAIMS.kind:
             text = f"{ref} cannot become what the spec says: its storage only grows, and its other fields are immutable"
             return Blocker(ref=ref, reason=Reason.IMMUTABLE_FIELD, message=text)
         return _recreate(ref, namespace, [])
-    if code == _FORBIDDEN and "being terminated" in said:
+    if code == _FORBIDDEN and "being terminated" in text:
         return Blocker(ref=ref, reason=Reason.TERMINATING, message=f"{ref}: the namespace is being deleted")
-    words = "the API server rejected it" if ref.kind == kinds.SECRETS.kind else truncated(said)
-    advice = next((advice for pattern, advice in _ADVICE if pattern.search(said)), "")
-    return Blocker(ref=ref, reason=Reason.REQUEST_REJECTED, message=f"{ref} was rejected ({code}): {words}{advice}")
+    excerpt = "the API server rejected it" if ref.kind == kinds.SECRETS.kind else truncated(text)
+    advice = next((advice for pattern, advice in _ADVICE if pattern.search(text)), "")
+    return Blocker(ref=ref, reason=Reason.REQUEST_REJECTED, message=f"{ref} was rejected ({code}): {excerpt}{advice}")
 
 
 _ADVICE: Final = (

@@ -102,8 +102,8 @@ def _config_syncs(desired: Sequence[Manifest], observed: Observed, blocked: set[
             if live is None or which not in required_refs(stateful_set):
                 continue
             for pod in workloads.pods_of(observed.pods, live):
-                said = (pod["metadata"].get("annotations") or {}).get(labels.SETTINGS)
-                if said != digest and not live_objects.is_deleting(pod):
+                current = (pod["metadata"].get("annotations") or {}).get(labels.SETTINGS)
+                if current != digest and not live_objects.is_deleting(pod):
                     meta = pod["metadata"]
                     yield SyncConfig(pod=meta["name"], uid=meta["uid"], settings=which, digest=digest)
 

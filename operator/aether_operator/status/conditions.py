@@ -45,13 +45,13 @@ def to_list(
     transition: the progress deadline is counted from it.
     """
     before = by_type(previous)
-    told = []
+    result = []
     for one in sorted(conditions, key=lambda condition: _ORDER[condition.type]):
         old = before.get(one.type, {})
         same = old.get("status") == one.truth and "lastTransitionTime" in old
         if one.type is ConditionType.RECONCILING and one.truth is Truth.TRUE:
             same = same and old.get("observedGeneration") == generation
-        told.append(
+        result.append(
             {
                 "type": one.type.value,
                 "status": one.truth.value,
@@ -61,20 +61,20 @@ def to_list(
                 "message": truncated(one.message),
             }
         )
-    return told
+    return result
 
 
 _ORDER: Final = {kind.value: place for place, kind in enumerate(ConditionType)}
 
 
-def merged(told: Sequence[dict[str, Any]], previous: Mapping[str, Any]) -> list[dict[str, Any]]:
+def merged(result: Sequence[dict[str, Any]], previous: Mapping[str, Any]) -> list[dict[str, Any]]:
     """New conditions, and those of the previous status that are not among them, in the order of `ConditionType`.
 
     A list in another order would be another status.
     """
-    anew = {one["type"] for one in told}
-    kept = [dict(one) for kind, one in by_type(previous).items() if kind not in anew]
-    return sorted([*told, *kept], key=lambda one: _ORDER.get(one["type"], len(_ORDER)))
+    new_types = {one["type"] for one in result}
+    kept = [dict(one) for kind, one in by_type(previous).items() if kind not in new_types]
+    return sorted([*result, *kept], key=lambda one: _ORDER.get(one["type"], len(_ORDER)))
 
 
 def by_type(status: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
