@@ -1,4 +1,4 @@
-"""A whole trip of market data: a venue, the servers, ingest; and the comparison of what arrived with what happened."""
+"""A pipeline of market data: venue, ingest, servers; and a comparison of the venue's journal with what arrived."""
 
 from __future__ import annotations
 

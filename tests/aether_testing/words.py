@@ -33,7 +33,8 @@ def unwanted(text: str, instead: Mapping[str, str], exempt: Collection[str] = ()
         instead: Each unwanted word, and what to write for it.
         exempt: Identifiers and phrases in which the words may stand.
     """
-    permitted = re.compile("|".join(rf"(?<!\w){re.escape(one)}(?!\w)" for one in exempt) or r"(?!)", re.IGNORECASE)
+    phrases = "|".join(map(re.escape, exempt)) or r"(?!)"
+    permitted = re.compile(rf"(?<![a-z])(?:{phrases})(?![a-z])", re.IGNORECASE)
     for line, words in enumerate(text.splitlines(), start=1):
         for part in PART.findall(permitted.sub("", words)):
             word = part.lower()

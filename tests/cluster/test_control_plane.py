@@ -40,7 +40,7 @@ def test_api_listens_on_loopback_and_is_verified_by_its_certificate(control_plan
 def test_key_files_are_readable_by_their_owner_only(control_plane: Cluster) -> None:
     state = control_plane.kubeconfig.parent
     secret = [path for path in state.rglob("*") if path.suffix in {".key", ".kubeconfig"} or path.name == "kubeconfig"]
-    assert len(secret) > 10  # one for every speaker
+    assert len(secret) > 10  # one for every client and server
     assert {stat.S_IMODE(path.stat().st_mode) for path in secret} == {0o600}
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
 

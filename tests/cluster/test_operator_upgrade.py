@@ -163,10 +163,10 @@ def _database_of_before(namespace: Namespace, plane: Plane, migrations: Path) ->
     login = desired.decoded(namespace.get("secret", "paper-postgres-reader"))
     reader = Login(username=login["username"], password=SecretText(login["password"]), kept_in="paper-postgres-reader")
     uid = namespace.kubectl.get("namespace", namespace.name)["metadata"]["uid"]
-    wish = servers.a_schema(
+    schema = servers.a_schema(
         owner=f"{namespace.name}/{PLATFORM.name} of namespace {uid}", logins={DatabaseUser.READER: reader}
     )
-    previous_release.make_database(database, previous_release.revisions(migrations), wish)
+    previous_release.make_database(database, previous_release.revisions(migrations), schema)
     return database
 
 

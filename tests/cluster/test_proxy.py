@@ -47,7 +47,7 @@ def proxy(control_plane: Cluster) -> Iterator[counting_proxy.Proxy]:
 
 
 @contextlib.asynccontextmanager
-async def speaker(kubeconfig: Path) -> AsyncIterator[api_client.Api]:
+async def operator_client(kubeconfig: Path) -> AsyncIterator[api_client.Api]:
     """The operator's own client."""
     configuration = client.Configuration(retries=False)
     await config.load_kube_config(str(kubeconfig), client_configuration=configuration)
@@ -59,7 +59,7 @@ async def speaker(kubeconfig: Path) -> AsyncIterator[api_client.Api]:
 @pytest.fixture
 async def api(proxy: counting_proxy.Proxy, tmp_path: Path) -> AsyncIterator[api_client.Api]:
     """The operator's own client, through the proxy, as the admin."""
-    async with speaker(proxy.kubeconfig(tmp_path / "proxied")) as one:
+    async with operator_client(proxy.kubeconfig(tmp_path / "proxied")) as one:
         yield one
 
 
@@ -163,7 +163,7 @@ async def test_client_is_identified_by_its_token(
     namespace.text("create", "serviceaccount", "someone")
     token = namespace.text("create", "token", "someone").strip()
     review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-    async with speaker(proxy.kubeconfig(tmp_path / "someone", token)) as one:
+    async with operator_client(proxy.kubeconfig(tmp_path / "someone", token)) as one:
         told = await one.request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=review)
         assert told["status"]["userInfo"]["username"] == f"system:serviceaccount:{namespace.name}:someone"
         with pytest.raises(api_client.ApiError) as refused:
@@ -199,11 +199,11 @@ def test_client_can_be_killed_before_or_after_its_second_write(
     *,
     applied: bool,
 ) -> None:
-    born = threading.Event()
+    started = threading.Event()
     clients: list[subprocess.Popen[bytes]] = []
 
     def kill() -> None:
-        assert born.wait(DEADLINE)
+        assert started.wait(DEADLINE)
         clients[-1].kill()
         clients[-1].wait(DEADLINE)
 
@@ -212,7 +212,7 @@ def test_client_can_be_killed_before_or_after_its_second_write(
         assert first.communicate(timeout=DEADLINE)[0].strip() == b"201"
     with posting(proxy, namespace, "b") as second:
         clients.append(second)
-        born.set()
+        started.set()
         assert second.communicate(timeout=DEADLINE)[0] == b""
     assert second.returncode == -9
     assert names(namespace) == ({"a", "b"} if applied else {"a"})

@@ -94,7 +94,7 @@ def links(page: Path) -> list[str]:
 
 
 def top_level_folders() -> dict[str, list[Path]]:
-    """The folders that a visitor sees first, and the files in each."""
+    """The top-level folders, and the files in each."""
     folders: dict[str, list[Path]] = {}
     for path in committed():
         first, *rest = path.relative_to(TOP).parts

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from aether_operator.observed.endpoints import Endpoint
     from aether_operator.observed.reports import SchemaReport
 
-WISH = servers.a_schema(timescale=Timescale.REQUIRED, logins={})
+SCHEMA = servers.a_schema(timescale=Timescale.REQUIRED, logins={})
 
 
 def ensure(endpoint: Endpoint, days: int = 90, leader: Fences | None = None) -> SchemaReport:
-    desired = dataclasses.replace(WISH, days=servers.DAYS | {"trades": days})
+    desired = dataclasses.replace(SCHEMA, days=servers.DAYS | {"trades": days})
     return migrator.ensure_schema(endpoint, desired, leader or servers.a_leader(), deadline=120)
 
 
@@ -75,7 +75,7 @@ def test_each_table_is_kept_for_its_own_retention(timescale: Endpoint) -> None:
     leader = servers.a_leader()
     for more in (0, 110, -2):
         days = {table: usual + more for table, usual in servers.DAYS.items()}
-        report = migrator.ensure_schema(timescale, dataclasses.replace(WISH, days=days), leader, deadline=120)
+        report = migrator.ensure_schema(timescale, dataclasses.replace(SCHEMA, days=days), leader, deadline=120)
         assert (report.ok, report.days, report.held) == (True, days, ())
         policies = run(
             timescale,
