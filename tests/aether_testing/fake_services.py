@@ -91,7 +91,7 @@ class FakeServices:
         books = {pair: _book(pair) for pair in json.loads(text).get("pairs", ())}
         return IngestStatus(
             **_common(pod),
-            room="ingest",
+            service="ingest",
             settings=newest if reported == newest else "",
             feed=Feed(connected=True, system="online", age_seconds=time.monotonic() % 1),
             books=books if reported == newest else {},
@@ -104,7 +104,7 @@ def _common(pod: str) -> dict[str, Any]:
 
 
 def _venue(pod: str) -> Status:
-    return VenueStatus(**_common(pod), room="exchange_sim", system="online", clients=1, trades=time.time_ns())
+    return VenueStatus(**_common(pod), service="exchange_sim", system="online", clients=1, trades=time.time_ns())
 
 
 def _book(pair: str) -> BookState:

@@ -158,7 +158,7 @@ def _read(status: Status, component: Component) -> reports.ComponentReport:
 def test_operator_parses_the_status_of_ingest() -> None:
     status = IngestStatus(
         **COMMON,
-        room="ingest",
+        service="ingest",
         ready=False,
         checks={"feed": Check(ok=False, detail="closed"), "settings": Check(ok=True)},
         settings="0123456789ab",
@@ -193,7 +193,7 @@ def test_operator_knows_the_contradicted_book_and_channel_of_ingest() -> None:
 
 
 def test_operator_parses_the_status_of_the_simulated_venue() -> None:
-    status = VenueStatus(**COMMON, room="exchange_sim", ready=True, system="online", clients=1, trades=5)
+    status = VenueStatus(**COMMON, service="exchange_sim", ready=True, system="online", clients=1, trades=5)
     assert _read(status, Component.EXCHANGE_SIM) == reports.ComponentReport(
         reason=Reason.READY, ready=True, system="online"
     )

@@ -347,4 +347,4 @@ def test_metrics_keep_their_established_names(pipeline: Pipeline) -> None:
         )
         assert ingest.buckets("kraken_ws_kafka_publish_duration_seconds").keys() >= {"0.25", "0.3"}
         assert json.loads(ingest.get("/openapi.json") or b"{}")["paths"].keys() >= {"/status", "/books/{base}/{quote}"}
-        assert IngestStatus.model_validate_json(ingest.get("/status") or b"").room == "ingest"
+        assert IngestStatus.model_validate_json(ingest.get("/status") or b"").service == "ingest"

@@ -164,7 +164,7 @@ class FakeService:
 
     def status(self) -> Status:
         return Status(
-            room="any",
+            service="any",
             release="1",
             instance="any-0",
             started=Nanoseconds(1_700_000_000 * 10**9),

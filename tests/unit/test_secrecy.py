@@ -94,7 +94,13 @@ def test_generated_login_name_is_not_secret() -> None:
 
 def test_service_report_that_quotes_a_secret_is_dropped() -> None:
     check = {"ok": False, "detail": f'failed for user "{VALUE}"'}
-    status = {"version": 1, "room": "ingest", "ready": False, "outputs": {"tables": check}, "checks": {"feed": check}}
+    status = {
+        "version": 1,
+        "service": "ingest",
+        "ready": False,
+        "outputs": {"tables": check},
+        "checks": {"feed": check},
+    }
     text = json.dumps({**status, "feed": {"connected": False, "detail": VALUE}})
     report = components.read(text, Component.INGEST, {VALUE})
     assert (report.outputs, report.failing) == ({"tables": secrecy.WITHHELD}, {"feed": secrecy.WITHHELD})
@@ -114,7 +120,7 @@ class Counted(list[str]):
 
 def test_one_cause_of_many_markets_is_searched_for_secrets_once() -> None:
     refused = {"usable": True, "trades": "a time ahead of the clock"}
-    status = {"version": 1, "room": "ingest", "ready": True, "books": {f"A{one}/USD": refused for one in range(64)}}
+    status = {"version": 1, "service": "ingest", "ready": True, "books": {f"A{one}/USD": refused for one in range(64)}}
     hidden = Counted([VALUE])
     report = components.read(json.dumps(status), Component.INGEST, hidden)
     assert set(report.trades.values()) == {"a time ahead of the clock"}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aether_operator.observed.components import ComponentReport
 
 STATUS: dict[str, Any] = {
-    "version": 1, "room": "ingest", "release": "1", "instance": "paper-ingest-0", "ready": True, "settings": "abc",
+    "version": 1, "service": "ingest", "release": "1", "instance": "paper-ingest-0", "ready": True, "settings": "abc",
     "feed": {"connected": True, "system": "online", "age_seconds": 0.3},
     "books": {"BTC/USD": {"usable": True}, "ETH/USD": {"usable": False, "reason": "Resyncing"}},
     "outputs": {"kafka": {"ok": True, "lag_seconds": 3}, "nats": {"ok": False}},
@@ -79,8 +79,8 @@ async def test_feed_that_never_connected_is_distinguished() -> None:
     [
         ({**STATUS, "version": 2}, Reason.VERSION_UNSUPPORTED, "version 2, and this operator reads 1"),
         ({"version": 9}, Reason.VERSION_UNSUPPORTED, "version 9"),
-        ({**STATUS, "room": "exchange_sim"}, Reason.FAILED, "it is the service exchange_sim"),
-        ({"room": "ingest"}, Reason.FAILED, "cannot be parsed"),
+        ({**STATUS, "service": "exchange_sim"}, Reason.FAILED, "it is the service exchange_sim"),
+        ({"service": "ingest"}, Reason.FAILED, "cannot be parsed"),
         ({**STATUS, "books": []}, Reason.FAILED, "cannot be parsed"),
         ([1], Reason.FAILED, "cannot be parsed"),
         ("<html>", Reason.FAILED, "cannot be parsed"),

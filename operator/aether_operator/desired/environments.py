@@ -23,7 +23,7 @@ def for_component(
     component: Component,
     platform: Platform,
     release: Release,
-    unsure: AbstractSet[Server] = frozenset(),
+    unconfirmed: AbstractSet[Server] = frozenset(),
     live: Manifest | None = None,
 ) -> list[dict[str, Any]]:
     """The variables of a component's container; the catalog says which it has.
@@ -34,10 +34,10 @@ def for_component(
     values = _common(platform, release)
     for server in definition.servers:
         values |= dict(zip(components.server_variables(server), _of_server(server, platform), strict=True))
-    kept = _live(live)
-    for name in (name for server in unsure for name in components.server_variables(server)):
+    live_values = _live(live)
+    for name in (name for server in unconfirmed for name in components.server_variables(server)):
         values.pop(name)
-        values |= {name: kept[name]} if name in kept else {}
+        values |= {name: live_values[name]} if name in live_values else {}
     who = {"name": INSTANCE, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
     names_of = sorted((components.variables(component) & values.keys()) - {INSTANCE})
     return [who, *({"name": name, "value": values[name]} for name in names_of)]
@@ -53,9 +53,9 @@ def _live(stateful_set: Manifest | None) -> dict[str, str]:
 
 def points_at(stateful_set: Manifest, server: Server, platform: Platform) -> bool:
     """Whether a live component has the address of a server that is in the spec."""
-    values, where = _live(stateful_set), components.address_variables(server)
-    wanted = dict(zip(components.server_variables(server), _of_server(server, platform), strict=True))
-    return all(values.get(name) == wanted[name] for name in where)
+    values, variables = _live(stateful_set), components.address_variables(server)
+    desired = dict(zip(components.server_variables(server), _of_server(server, platform), strict=True))
+    return all(values.get(name) == desired[name] for name in variables)
 
 
 def is_for_other_venue(stateful_set: Manifest, platform: Platform) -> bool:
@@ -83,8 +83,8 @@ def _common(platform: Platform, release: Release) -> dict[str, str]:
 
 
 def _simulated(platform: Platform) -> tuple[str, str]:
-    place = f"{names.component_host(platform, Component.EXCHANGE_SIM)}:{components.PORT}"
-    return f"ws://{place}{components.SIMULATED_WS_PATH}", f"http://{place}"
+    index = f"{names.component_host(platform, Component.EXCHANGE_SIM)}:{components.PORT}"
+    return f"ws://{index}{components.SIMULATED_WS_PATH}", f"http://{index}"
 
 
 def _of_server(server: Server, platform: Platform) -> tuple[str, ...]:

@@ -35,9 +35,9 @@ def retained(kind: Kind, name: str, platform: Platform, component: str, release:
 
 def owned(kind: Kind, name: str, platform: Platform, component: str, release: Release) -> Manifest:
     """A child that is deleted with the platform."""
-    thing = retained(kind, name, platform, component, release)
-    thing["metadata"]["ownerReferences"] = [owner(platform)]
-    return thing
+    manifest = retained(kind, name, platform, component, release)
+    manifest["metadata"]["ownerReferences"] = [owner(platform)]
+    return manifest
 
 
 def owner(platform: Platform) -> Mapping[str, Any]:

@@ -41,13 +41,13 @@ def for_server(
     callers: Mapping[str, frozenset[str]] = call_graph.CALLERS,
 ) -> Manifest:
     """The policy of a server's pod. Its policy types include Egress without a rule: a server opens no connections."""
-    thing = metadata.owned(kinds.POLICIES, names.server_child(platform, server), platform, server.value, release)
-    thing["spec"] = {
+    manifest = metadata.owned(kinds.POLICIES, names.server_child(platform, server), platform, server.value, release)
+    manifest["spec"] = {
         "podSelector": {"matchLabels": labels.selector(platform.name, server.value)},
         "policyTypes": ["Ingress", "Egress"],
     }
     ingress = _ingress(server.value, servers.SERVERS[server].port, platform, release, callers)
-    return _with(thing, ingress=ingress)
+    return _with(manifest, ingress=ingress)
 
 
 def for_component(
@@ -58,21 +58,21 @@ def for_component(
 ) -> Manifest:
     """The policy of a component's pods: who may call them, and whom they may call."""
     name = components.COMPONENTS[component].name
-    thing = metadata.owned(kinds.POLICIES, names.component_child(platform, component), platform, name, release)
-    thing["spec"] = {
+    manifest = metadata.owned(kinds.POLICIES, names.component_child(platform, component), platform, name, release)
+    manifest["spec"] = {
         "podSelector": {"matchLabels": labels.selector(platform.name, name)},
         "policyTypes": ["Ingress", "Egress"],
     }
     return _with(
-        thing,
+        manifest,
         ingress=_ingress(name, components.PORT, platform, release, callers),
         egress=_egress(component, platform, release, callers),
     )
 
 
-def _with(thing: Manifest, **ways: list[dict[str, Any]]) -> Manifest:
-    thing["spec"] |= {way: found for way, found in ways.items() if found}
-    return thing
+def _with(manifest: Manifest, **ways: list[dict[str, Any]]) -> Manifest:
+    manifest["spec"] |= {way: found for way, found in ways.items() if found}
+    return manifest
 
 
 def _ingress(

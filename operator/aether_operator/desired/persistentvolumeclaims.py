@@ -28,9 +28,9 @@ def for_component(component: Component, storage: str, platform: Platform, releas
 
 
 def _claim(name: str, storage: str, platform: Platform, component: str, release: Release) -> Manifest:
-    thing = metadata.retained(kinds.CLAIMS, name, platform, component, release)
-    thing["spec"] = {
+    manifest = metadata.retained(kinds.CLAIMS, name, platform, component, release)
+    manifest["spec"] = {
         "accessModes": ["ReadWriteOnce"],
         "resources": {"requests": {"storage": quantities.canonical(storage)}},
     }
-    return thing
+    return manifest

@@ -60,7 +60,7 @@ def children(
         for component in child_refs.components_of(platform)
         for child in _component_children(component, platform, observed, release)
     ]
-    order = {kind.kind: place for place, kind in enumerate(kinds.CHILDREN)}
+    order = {kind.kind: index for index, kind in enumerate(kinds.CHILDREN)}
     return tuple(sorted(found, key=lambda child: order[child["kind"]]))
 
 
@@ -86,9 +86,9 @@ def _server_children(
 def _component_children(
     component: Component, platform: Platform, observed: Observed, release: Release
 ) -> Iterator[Manifest]:
-    wanted, definition = platform.spec.components, components.COMPONENTS[component]
-    simulated = wanted.exchange_sim or ExchangeSim()
-    resources = wanted.ingest.resources if component is Component.INGEST else simulated.resources
+    spec, definition = platform.spec.components, components.COMPONENTS[component]
+    simulated = spec.exchange_sim or ExchangeSim()
+    resources = spec.ingest.resources if component is Component.INGEST else simulated.resources
     if definition.has_live_settings:
         yield configmaps.live_settings(component, platform, release)
     yield services.for_component(component, platform, release)
@@ -98,13 +98,15 @@ def _component_children(
     if child_refs.replicas(component, platform) > 1:
         yield poddisruptionbudgets.for_component(component, platform, release)
     live = observed.children.get(child_refs.component_stateful_set(component, platform))
-    unsure = frozenset(server for server in definition.servers if observed.owners.get(server) is not Ownership.OURS)
+    unconfirmed = frozenset(
+        server for server in definition.servers if observed.owners.get(server) is not Ownership.OURS
+    )
     if live is not None and not live_objects.belongs_to(live, platform.name):
         yield statefulsets.for_component(component, resources, platform, release)  # the plan reports NameTaken
     elif live is None:
-        if not unsure and not _missing_logins(component, platform, observed):
+        if not unconfirmed and not _missing_logins(component, platform, observed):
             yield statefulsets.for_component(component, resources, platform, release)
-    elif unsure and environments.is_for_other_venue(live, platform):
+    elif unconfirmed and environments.is_for_other_venue(live, platform):
         pass  # it belongs to an earlier platform of this name: never combine our venue with that one's servers
     # A running component goes on, even if its Secret was lost (its pods have read it), or while the owner of a server
     # is unknown; but it must not write to a server of another platform.
@@ -112,7 +114,7 @@ def _component_children(
         observed.owners.get(server) is Ownership.OWNED_BY_ANOTHER and environments.points_at(live, server, platform)
         for server in definition.servers
     ):
-        yield statefulsets.for_component(component, resources, platform, release, unsure, live)
+        yield statefulsets.for_component(component, resources, platform, release, unconfirmed, live)
 
 
 def _missing_logins(component: Component, platform: Platform, observed: Observed) -> list[Server]:

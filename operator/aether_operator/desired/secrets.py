@@ -69,16 +69,16 @@ def _secret(  # noqa: PLR0913 - the parts of a Secret
     address: Mapping[str, str],
 ) -> Manifest:
     password, credentials_id = valid_credentials(live, username) or (random_token(), random_token()[:_ID_LENGTH])
-    thing = metadata.retained(kinds.SECRETS, name, platform, server.value, release)
-    thing["metadata"]["annotations"] = {labels.CREDENTIALS: credentials_id}
+    manifest = metadata.retained(kinds.SECRETS, name, platform, server.value, release)
+    manifest["metadata"]["annotations"] = {labels.CREDENTIALS: credentials_id}
     values = {"username": username, "password": password}
     if address:
         values |= {key: address[key] for key in ("host", "port", "database")}
         values["uri"] = _uri(username, password, address)
         values |= {"ca.crt": address["ca.crt"]} if address["ca.crt"] else {}
-    thing["type"] = "Opaque"
-    thing["data"] = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
-    return thing
+    manifest["type"] = "Opaque"
+    manifest["data"] = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
+    return manifest
 
 
 def _uri(username: str, password: str, address: Mapping[str, str]) -> str:

@@ -22,8 +22,8 @@ BOTH_FAMILIES: Final = {"ipFamilyPolicy": "PreferDualStack"}
 def for_server(server: Server, platform: Platform, release: Release) -> Manifest:
     """The Service of a server."""
     definition = servers.SERVERS[server]
-    thing = metadata.owned(kinds.SERVICES, names.server_child(platform, server), platform, server.value, release)
-    thing["spec"] = {
+    manifest = metadata.owned(kinds.SERVICES, names.server_child(platform, server), platform, server.value, release)
+    manifest["spec"] = {
         "type": "ClusterIP",
         **BOTH_FAMILIES,
         "selector": labels.selector(platform.name, server.value),
@@ -36,7 +36,7 @@ def for_server(server: Server, platform: Platform, release: Release) -> Manifest
             }
         ],
     }
-    return thing
+    return manifest
 
 
 def for_component(component: Component, platform: Platform, release: Release) -> Manifest:
@@ -46,10 +46,10 @@ def for_component(component: Component, platform: Platform, release: Release) ->
     peers check each other's readiness themselves.
     """
     definition = components.COMPONENTS[component]
-    thing = metadata.owned(
+    manifest = metadata.owned(
         kinds.SERVICES, names.component_child(platform, component), platform, definition.name, release
     )
-    thing["spec"] = {
+    manifest["spec"] = {
         "type": "ClusterIP",
         **BOTH_FAMILIES,
         **({"clusterIP": "None", "publishNotReadyAddresses": True} if component in definition.calls else {}),
@@ -63,4 +63,4 @@ def for_component(component: Component, platform: Platform, release: Release) ->
             },
         ],
     }
-    return thing
+    return manifest

@@ -28,15 +28,15 @@ _READINESS_PERIOD: Final = 5
 _LIVENESS_PERIOD: Final = 10
 
 
-def for_server(server: Server, managed: Managed, platform: Platform, release: Release, word: str) -> Manifest:
+def for_server(server: Server, managed: Managed, platform: Platform, release: Release, credentials_id: str) -> Manifest:
     """The StatefulSet of a server that is started with these credentials.
 
     Parallel: the StatefulSet controller replaces a broken pod without waiting for it, so that a corrected spec takes
     effect.
     """
     name = names.server_child(platform, server)
-    thing = metadata.owned(kinds.STATEFUL_SETS, name, platform, server.value, release)
-    thing["spec"] = {
+    manifest = metadata.owned(kinds.STATEFUL_SETS, name, platform, server.value, release)
+    manifest["spec"] = {
         "replicas": 1,
         "serviceName": name,
         "podManagementPolicy": "Parallel",
@@ -45,12 +45,12 @@ def for_server(server: Server, managed: Managed, platform: Platform, release: Re
         "template": {
             "metadata": {
                 "labels": metadata.child_labels(platform, server.value, release),
-                "annotations": {labels.CREDENTIALS: word},
+                "annotations": {labels.CREDENTIALS: credentials_id},
             },
             "spec": _pod(server, managed, platform, release),
         },
     }
-    return thing
+    return manifest
 
 
 def _pod(server: Server, managed: Managed, platform: Platform, release: Release) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def for_component(  # noqa: PLR0913 - the parts of a workload
     resources: Resources,
     platform: Platform,
     release: Release,
-    unsure: AbstractSet[Server] = frozenset(),
+    unconfirmed: AbstractSet[Server] = frozenset(),
     live: Manifest | None = None,
 ) -> Manifest:
     """The StatefulSet of a component. For the servers in `unsure` it keeps the login of the live one.
@@ -155,21 +155,21 @@ def for_component(  # noqa: PLR0913 - the parts of a workload
     change restarts nothing.
     """
     definition, name = components.COMPONENTS[component], names.component_child(platform, component)
-    thing = metadata.owned(kinds.STATEFUL_SETS, name, platform, definition.name, release)
-    volumes, mounts = _volumes(component, platform, _logins(component, platform, unsure, live))
+    manifest = metadata.owned(kinds.STATEFUL_SETS, name, platform, definition.name, release)
+    volumes, mounts = _volumes(component, platform, _logins(component, platform, unconfirmed, live))
     container = {
         "name": definition.name,
         "image": release.service_image,
         "imagePullPolicy": "IfNotPresent",
         "args": [component.value],
-        "env": environments.for_component(component, platform, release, unsure, live),
+        "env": environments.for_component(component, platform, release, unconfirmed, live),
         "ports": [{"name": components.PORT_NAME, "containerPort": components.PORT, "protocol": "TCP"}],
         "resources": quantities.merged(resources, definition.resources),
         "securityContext": _container_security(),
         "volumeMounts": mounts,
         **_http_probes(definition),
     }
-    thing["spec"] = {
+    manifest["spec"] = {
         "replicas": child_refs.replicas(component, platform),
         "serviceName": name,
         "podManagementPolicy": "Parallel",
@@ -183,18 +183,18 @@ def for_component(  # noqa: PLR0913 - the parts of a workload
             "spec": _restricted_pod(definition.grace_seconds, container, volumes, release),
         },
     }
-    return thing
+    return manifest
 
 
 def _logins(
-    component: Component, platform: Platform, unsure: AbstractSet[Server], live: Manifest | None
+    component: Component, platform: Platform, unconfirmed: AbstractSet[Server], live: Manifest | None
 ) -> Mapping[Server, str]:
     """The Secret with the login at each server."""
     logins = dict(environments.secret_names(component, platform))
     volumes = live["spec"]["template"]["spec"].get("volumes") or () if live is not None else ()
     sources = [one for volume in volumes for one in (volume.get("projected") or {}).get("sources") or ()]
     kept = {item["path"]: one["secret"]["name"] for one in sources for item in one.get("secret", {}).get("items") or ()}
-    for server in unsure:
+    for server in unconfirmed:
         secret = kept.get(f"{server.value}/username")
         logins.pop(server)
         logins |= {server: secret} if secret is not None else {}

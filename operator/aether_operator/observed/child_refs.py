@@ -68,7 +68,7 @@ def all_of(platform: Platform) -> tuple[Ref, ...]:
     """All children of a platform, in the order in which they are applied."""
     found = [ref for server in Server for ref in of_server(server, platform)]
     found += [ref for component in components.Component for ref in of_component(component, platform)]
-    order = {kind.kind: place for place, kind in enumerate(kinds.CHILDREN)}
+    order = {kind.kind: index for index, kind in enumerate(kinds.CHILDREN)}
     return tuple(sorted(found, key=lambda ref: order[ref.kind]))
 
 

@@ -100,7 +100,7 @@ class _Feed(_Part):
 
 
 class _Status(_Part):
-    room: str
+    service: str
     ready: bool
     checks: dict[str, _Check] = {}
     settings: str = ""
@@ -125,8 +125,8 @@ def read(text: str, component: Component, hidden: Collection[str] = ()) -> Compo
         status = _Status.model_validate(response)
     except ValueError:
         return ComponentReport(reason=Reason.FAILED, message="its /status cannot be parsed")
-    if status.room != component:
-        return ComponentReport(reason=Reason.FAILED, message=f"it is the service {status.room[:_LONGEST]}")
+    if status.service != component:
+        return ComponentReport(reason=Reason.FAILED, message=f"it is the service {status.service[:_LONGEST]}")
     feed = status.feed
     # Many markets share one cause, and searching it for secrets is slow.
     why = functools.cache(lambda detail: _why(detail, hidden))

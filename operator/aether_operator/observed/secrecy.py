@@ -24,14 +24,14 @@ _ARMOUR: Final = re.compile(r"-----[A-Z0-9 ]+-----")
 
 def quotes(text: str, values: Iterable[str]) -> bool:
     """Whether a text contains one of these values, or a part of a long one, in any encoding or line breaks."""
-    said = _plain(text)
-    pieces = [said[start : start + PIECE] for start in range(len(said) - PIECE + 1)]
-    return any(_has(said, pieces, form) for value in values for form in _forms(value))
+    plain = _plain(text)
+    pieces = [plain[start : start + PIECE] for start in range(len(plain) - PIECE + 1)]
+    return any(_has(plain, pieces, form) for value in values for form in _forms(value))
 
 
-def _has(said: str, pieces: list[str], form: str) -> bool:
+def _has(plain: str, pieces: list[str], form: str) -> bool:
     if len(form) < PIECE:
-        return bool(form) and form in said
+        return bool(form) and form in plain
     return any(piece in form for piece in pieces)
 
 

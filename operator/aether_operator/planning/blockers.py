@@ -51,7 +51,7 @@ def name_taken(manifest: Manifest, live: Manifest) -> Blocker:
 
 def claim_shrinks(manifest: Manifest, live: Manifest) -> Blocker | None:
     """A claim would have to shrink; None if it would not."""
-    requested, current = (thing["spec"]["resources"]["requests"]["storage"] for thing in (manifest, live))
+    requested, current = (manifest["spec"]["resources"]["requests"]["storage"] for manifest in (manifest, live))
     requested_amount, current_amount = comparisons.amount(requested), comparisons.amount(current)
     if requested_amount is None or current_amount is None or requested_amount >= current_amount:
         return None

@@ -70,8 +70,8 @@ def plan(desired: Sequence[Manifest], observed: Observed, platform: Platform) ->
     """
     actions: list[Action] = []
     found: list[Blocker] = []
-    order = {kind.kind: place for place, kind in enumerate(kinds.CHILDREN)}
-    for manifest in sorted(desired, key=lambda thing: order[thing["kind"]]):
+    order = {kind.kind: index for index, kind in enumerate(kinds.CHILDREN)}
+    for manifest in sorted(desired, key=lambda manifest: order[manifest["kind"]]):
         live = observed.children.get(kinds.ref(manifest))
         if live is None:
             actions.append(Apply(manifest=manifest, live=None))
@@ -143,7 +143,7 @@ def _acceptable(manifest: Manifest, live: Manifest) -> tuple[Manifest | None, Bl
 def _pruned(desired: Sequence[Manifest], observed: Observed, platform: Platform) -> list[Delete]:
     """Deletes our children that are no longer desired. Children without an owner reference are data, and stay."""
     keep = {kinds.ref(manifest) for manifest in desired}
-    order = {kind.kind: place for place, kind in enumerate(kinds.CHILDREN)}
+    order = {kind.kind: index for index, kind in enumerate(kinds.CHILDREN)}
     deletions = [
         Delete(ref=ref, uid=live["metadata"]["uid"], resource_version=live["metadata"]["resourceVersion"])
         for ref, live in observed.children.items()

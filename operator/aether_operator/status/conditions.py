@@ -64,7 +64,7 @@ def to_list(
     return result
 
 
-_ORDER: Final = {kind.value: place for place, kind in enumerate(ConditionType)}
+_ORDER: Final = {kind.value: index for index, kind in enumerate(ConditionType)}
 
 
 def merged(result: Sequence[dict[str, Any]], previous: Mapping[str, Any]) -> list[dict[str, Any]]:

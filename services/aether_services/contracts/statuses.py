@@ -21,7 +21,7 @@ class Status(Message):
     """What every service reports."""
 
     version: Version = 1
-    room: str
+    service: str
     """The service: ingest or exchange_sim."""
     release: str
     instance: str

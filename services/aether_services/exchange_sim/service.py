@@ -133,7 +133,7 @@ class Venue:
 
     def status(self) -> VenueStatus:
         return VenueStatus(
-            room="exchange_sim",
+            service="exchange_sim",
             release=self._settings.release,
             instance=self._settings.instance,
             started=self._started,

@@ -212,7 +212,7 @@ class Ingest:
         now, feed = self._clock.now(), self.receiver
         checks = self.checks()
         return IngestStatus(
-            room="ingest",
+            service="ingest",
             release=self._release,
             instance=self._instance,
             started=self._started,
