@@ -1,4 +1,4 @@
-"""The connection checks against the real servers that they are about: every reason is brought about for real."""
+"""The connection checks against real servers: every reason is provoked."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ THREE = (Server.KAFKA, Server.NATS, Server.REDIS)
 
 @pytest.fixture(autouse=True)
 def _quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """What goes wrong is in the report; no library logs it."""
+    """Failures are in the report, and no library logs them."""
     caplog.set_level(logging.INFO)
     yield
     assert caplog.records == []
 
 
-# ---- servers: one of each, and one that speaks TLS
+# ---- servers: one of each without TLS, and one with it
 
 
 @dataclass
-class Two:
-    """A server without TLS, and one with it; both know `aether` with `checks.PASSWORD`."""
+class Endpoints:
+    """A server without TLS, and one with it; both accept `aether` with `checks.PASSWORD`."""
 
     plain: Endpoint
     tls: Endpoint
@@ -68,7 +68,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Kafka]:
 
 
 @pytest.fixture(scope="module")
-def all_three(tmp_path_factory: pytest.TempPathFactory, kafka: servers.Kafka) -> Iterator[dict[Server, Two]]:
+def all_three(tmp_path_factory: pytest.TempPathFactory, kafka: servers.Kafka) -> Iterator[dict[Server, Endpoints]]:
     folder, tls = tmp_path_factory.mktemp("brokers"), tls_of.a_certificate("127.0.0.1")
     acl = ("user default off", f"user aether on >{checks.PASSWORD} ~* &* +@all")
     login = f'user: aether, password: "{checks.PASSWORD}"'
@@ -82,9 +82,11 @@ def all_three(tmp_path_factory: pytest.TempPathFactory, kafka: servers.Kafka) ->
             for name, given in (("nats", None), ("nats-tls", tls))
         ]
         yield {
-            Server.REDIS: Two(*(one.endpoint(password=checks.PASSWORD) for one in redises)),
-            Server.NATS: Two(*(one.endpoint(password=checks.PASSWORD) for one in natses)),
-            Server.KAFKA: Two(*(kafka.at(port, "aether", checks.PASSWORD) for port in (kafka.login, kafka.tls_login))),
+            Server.REDIS: Endpoints(*(one.endpoint(password=checks.PASSWORD) for one in redises)),
+            Server.NATS: Endpoints(*(one.endpoint(password=checks.PASSWORD) for one in natses)),
+            Server.KAFKA: Endpoints(
+                *(kafka.at(port, "aether", checks.PASSWORD) for port in (kafka.login, kafka.tls_login))
+            ),
         }
 
 
@@ -93,7 +95,9 @@ VERSIONS = {Server.KAFKA: "4.1", Server.NATS: "2.", Server.REDIS: "7."}
 
 @pytest.mark.parametrize("way", ["plain", "tls"])
 @pytest.mark.parametrize("server", THREE)
-async def test_healthy_server_is_ready_with_its_version(all_three: dict[Server, Two], server: Server, way: str) -> None:
+async def test_healthy_server_is_ready_with_its_version(
+    all_three: dict[Server, Endpoints], server: Server, way: str
+) -> None:
     report = await checks.check(server, all_three[server].at(way))
     assert report.reason is Reason.READY, report
     assert report.version.startswith(VERSIONS[server])
@@ -102,7 +106,7 @@ async def test_healthy_server_is_ready_with_its_version(all_three: dict[Server, 
 @pytest.mark.parametrize("way", ["plain", "tls"])
 @pytest.mark.parametrize("server", THREE)
 async def test_wrong_password_and_unknown_user_are_rejected(
-    all_three: dict[Server, Two], server: Server, way: str
+    all_three: dict[Server, Endpoints], server: Server, way: str
 ) -> None:
     endpoint = all_three[server].at(way)
     wrong = dataclasses.replace(endpoint, password=SecretText(WRONG))
@@ -143,7 +147,7 @@ async def test_silent_server_is_awaited_until_the_deadline_and_no_longer(server:
             host="127.0.0.1", port=port, username="aether", password=SecretText(checks.PASSWORD), tls=tls
         )
         report = await checks.check(server, endpoint, deadline=1)
-    if tls and server is not Server.NATS:  # there TLS begins after a greeting
+    if tls and server is not Server.NATS:  # NATS starts TLS after a greeting
         assert report.reason is Reason.TLS_FAILED
     else:
         assert report.reason is Reason.UNREACHABLE
@@ -173,20 +177,24 @@ async def test_server_stopped_while_serving_is_unreachable(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("server", THREE)
-async def test_certificate_of_another_ca_is_not_trusted(all_three: dict[Server, Two], server: Server) -> None:
+async def test_certificate_of_another_ca_is_not_trusted(all_three: dict[Server, Endpoints], server: Server) -> None:
     report = await checks.check(server, dataclasses.replace(all_three[server].tls, ca=tls_of.a_certificate().ca))
     assert report.reason is Reason.TLS_FAILED
     assert "its certificate is not trusted" in report.message
 
 
 @pytest.mark.parametrize("server", THREE)
-async def test_system_certificates_are_used_when_no_ca_is_given(all_three: dict[Server, Two], server: Server) -> None:
+async def test_system_certificates_are_used_when_no_ca_is_given(
+    all_three: dict[Server, Endpoints], server: Server
+) -> None:
     report = await checks.check(server, dataclasses.replace(all_three[server].tls, ca=""))
     assert report.reason is Reason.TLS_FAILED
 
 
 @pytest.mark.parametrize("server", THREE)
-async def test_a_certificate_for_another_name_is_not_trusted(all_three: dict[Server, Two], server: Server) -> None:
+async def test_a_certificate_for_another_name_is_not_trusted(
+    all_three: dict[Server, Endpoints], server: Server
+) -> None:
     report = await checks.check(server, dataclasses.replace(all_three[server].tls, host="localhost"))
     assert report.reason is Reason.TLS_FAILED
     assert "localhost" in report.message
@@ -194,7 +202,7 @@ async def test_a_certificate_for_another_name_is_not_trusted(all_three: dict[Ser
 
 @pytest.mark.parametrize("server", THREE)
 async def test_server_without_tls_does_not_get_the_password_in_clear(
-    all_three: dict[Server, Two], server: Server
+    all_three: dict[Server, Endpoints], server: Server
 ) -> None:
     endpoint = all_three[server]
     report = await checks.check(server, dataclasses.replace(endpoint.plain, tls=True, ca=endpoint.tls.ca), deadline=2)
@@ -202,21 +210,21 @@ async def test_server_without_tls_does_not_get_the_password_in_clear(
 
 
 @pytest.mark.parametrize("server", THREE)
-async def test_server_that_requires_tls_is_reported_as_such(all_three: dict[Server, Two], server: Server) -> None:
+async def test_server_that_requires_tls_is_reported_as_such(all_three: dict[Server, Endpoints], server: Server) -> None:
     report = await checks.check(server, dataclasses.replace(all_three[server].tls, tls=False, ca=""))
     assert report.reason in {Reason.TLS_FAILED, Reason.UNREACHABLE}
     assert "TLS" in report.message
 
 
 @pytest.mark.parametrize("server", THREE)
-async def test_ca_may_have_comments_in_any_encoding(all_three: dict[Server, Two], server: Server) -> None:
+async def test_ca_may_have_comments_in_any_encoding(all_three: dict[Server, Endpoints], server: Server) -> None:
     endpoint = all_three[server].tls
     assert (await checks.check(server, dataclasses.replace(endpoint, ca=f"# Főtanúsítvány\n{endpoint.ca}"))).ok
 
 
 @pytest.mark.parametrize("ca", ["canary-no-pem", "é"])
 @pytest.mark.parametrize("server", THREE)
-async def test_invalid_ca_is_reported(all_three: dict[Server, Two], server: Server, ca: str) -> None:
+async def test_invalid_ca_is_reported(all_three: dict[Server, Endpoints], server: Server, ca: str) -> None:
     report = await checks.check(server, dataclasses.replace(all_three[server].tls, ca=ca))
     assert report.reason is Reason.TLS_FAILED
     assert "ca.crt" in report.message
@@ -238,7 +246,7 @@ async def test_missing_permission_on_topics_is_named(kafka: servers.Kafka, usern
     while (
         await checks.check(Server.KAFKA, kafka.at(kafka.login, "trades", checks.PASSWORD))
     ).reason is not Reason.READY:
-        pass  # the broker takes rights over in their order, these last
+        pass  # ACLs take effect in their order, these last
     report = await checks.check(Server.KAFKA, kafka.at(kafka.login, username, checks.PASSWORD))
     if lacking is None:
         assert report.ok
@@ -254,18 +262,18 @@ async def test_kafka_without_logins_is_contacted_without_credentials(kafka: serv
     assert (await checks.check(Server.KAFKA, kafka.at(kafka.login))).reason is Reason.UNREACHABLE
 
 
-async def test_redis_with_a_login_admits_nobody_without_one(all_three: dict[Server, Two]) -> None:
+async def test_redis_with_a_login_admits_nobody_without_one(all_three: dict[Server, Endpoints]) -> None:
     endpoint = dataclasses.replace(all_three[Server.REDIS].plain, username="", password=SecretText(""))
     report = await checks.check(Server.REDIS, endpoint)
     assert report.reason is Reason.AUTHENTICATION_FAILED
 
 
-# ---- whose it is
+# ---- the owner
 
 
 @pytest.fixture
-def lone(tmp_path: Path, kafka: servers.Kafka) -> Iterator[dict[Server, Endpoint]]:
-    """A server of each that is nobody's."""
+def unclaimed(tmp_path: Path, kafka: servers.Kafka) -> Iterator[dict[Server, Endpoint]]:
+    """One server of each kind that nobody owns."""
     asyncio.run(_forget_owner(kafka))
     with servers.nats_server(tmp_path / "nats") as nats, servers.redis_server(tmp_path / "redis") as redis_:
         yield {
@@ -282,32 +290,34 @@ async def _forget_owner(kafka: servers.Kafka) -> None:
         if TOPIC.name in await admin.list_topics():
             await admin.delete_topics([TOPIC.name])
         while TOPIC.name in await admin.list_topics():
-            pass  # it says when it has begun, and not when it is done
+            pass  # the response comes when the deletion begins, not when it is done
     finally:
         await admin.close()
 
 
 @pytest.mark.parametrize("server", THREE)
-async def test_server_is_unclaimed_until_a_platform_claims_it(lone: dict[Server, Endpoint], server: Server) -> None:
-    endpoint, asked_for_leave = lone[server], []
+async def test_server_is_unclaimed_until_a_platform_claims_it(
+    unclaimed: dict[Server, Endpoint], server: Server
+) -> None:
+    endpoint, guard_calls = unclaimed[server], []
     for _ in range(2):
         report = await checks.check(server, endpoint)
         assert (report.reason, report.ownership) == (Reason.READY, Ownership.UNCLAIMED)
-    report = await checks.claim(server, endpoint, checks.PAPER, lambda: asked_for_leave.append(1))
-    assert (report.reason, report.ownership, asked_for_leave) == (Reason.READY, Ownership.OURS, [1])
+    report = await checks.claim(server, endpoint, checks.PAPER, lambda: guard_calls.append(1))
+    assert (report.reason, report.ownership, guard_calls) == (Reason.READY, Ownership.OURS, [1])
     for _ in range(2):
         assert (await checks.check(server, endpoint)).ownership is Ownership.OURS
         assert (
-            await checks.claim(server, endpoint, checks.PAPER, lambda: asked_for_leave.append(1))
+            await checks.claim(server, endpoint, checks.PAPER, lambda: guard_calls.append(1))
         ).ownership is Ownership.OURS
-    assert asked_for_leave == [1], "nothing is written where nothing is to be written"
+    assert guard_calls == [1], "nothing is written where nothing is to be written"
 
 
 @pytest.mark.parametrize("server", THREE)
 async def test_another_platform_and_another_venue_are_rejected_by_name(
-    lone: dict[Server, Endpoint], server: Server
+    unclaimed: dict[Server, Endpoint], server: Server
 ) -> None:
-    endpoint = lone[server]
+    endpoint = unclaimed[server]
     await checks.claim(server, endpoint, checks.PAPER)
     for stranger in (
         checks.another_owner(namespace="risk"),
@@ -326,9 +336,11 @@ async def test_another_platform_and_another_venue_are_rejected_by_name(
 
 
 @pytest.mark.parametrize("server", THREE)
-async def test_one_of_several_concurrent_claims_succeeds(lone: dict[Server, Endpoint], server: Server) -> None:
+async def test_one_of_several_concurrent_claims_succeeds(unclaimed: dict[Server, Endpoint], server: Server) -> None:
     names = [f"p{nth}" for nth in range(6)]
-    claims = (brokers.claim(server, lone[server], checks.another_owner(name=name), str, deadline=20) for name in names)
+    claims = (
+        brokers.claim(server, unclaimed[server], checks.another_owner(name=name), str, deadline=20) for name in names
+    )
     reports = await asyncio.gather(*claims)
     (winner,) = [name for name, one in zip(names, reports, strict=True) if one.ownership is Ownership.OURS]
     lost = [one for one in reports if one.ownership is Ownership.OWNED_BY_ANOTHER]
@@ -336,21 +348,23 @@ async def test_one_of_several_concurrent_claims_succeeds(lone: dict[Server, Endp
     assert all(f"belongs to desk/{winner} of" in one.message for one in lost)
     for _ in range(2):
         assert (
-            await brokers.check(server, lone[server], checks.another_owner(name=winner), deadline=20)
+            await brokers.check(server, unclaimed[server], checks.another_owner(name=winner), deadline=20)
         ).ownership is Ownership.OURS
 
 
 @pytest.mark.parametrize("server", [Server.NATS, Server.REDIS])
-async def test_owner_whose_name_is_in_the_secret_is_not_named(lone: dict[Server, Endpoint], server: Server) -> None:
-    await checks.claim(server, lone[server], checks.another_owner(name="canary-name"))
-    endpoint = dataclasses.replace(lone[server], others=(SecretText("canary-name"),))
+async def test_owner_whose_name_is_in_the_secret_is_not_named(
+    unclaimed: dict[Server, Endpoint], server: Server
+) -> None:
+    await checks.claim(server, unclaimed[server], checks.another_owner(name="canary-name"))
+    endpoint = dataclasses.replace(unclaimed[server], others=(SecretText("canary-name"),))
     report = await checks.check(server, endpoint)
     assert (report.reason, report.ownership) == (Reason.SERVER_OWNED_BY_ANOTHER, Ownership.OWNED_BY_ANOTHER)
     assert report.message.endswith("withheld)")
 
 
 @pytest.mark.parametrize("server", THREE)
-async def test_process_that_does_not_lead_claims_nothing(lone: dict[Server, Endpoint], server: Server) -> None:
+async def test_process_that_does_not_lead_claims_nothing(unclaimed: dict[Server, Endpoint], server: Server) -> None:
     class Lost(Exception):
         pass
 
@@ -358,14 +372,14 @@ async def test_process_that_does_not_lead_claims_nothing(lone: dict[Server, Endp
         raise Lost
 
     with pytest.raises(Lost):
-        await checks.claim(server, lone[server], checks.PAPER, guard)
-    assert (await checks.check(server, lone[server])).ownership is Ownership.UNCLAIMED
+        await checks.claim(server, unclaimed[server], checks.PAPER, guard)
+    assert (await checks.check(server, unclaimed[server])).ownership is Ownership.UNCLAIMED
 
 
 async def test_first_remaining_record_decides_whatever_its_offset(
-    kafka: servers.Kafka, lone: dict[Server, Endpoint]
+    kafka: servers.Kafka, unclaimed: dict[Server, Endpoint]
 ) -> None:
-    endpoint = lone[Server.KAFKA]
+    endpoint = unclaimed[Server.KAFKA]
     await checks.claim(Server.KAFKA, endpoint, checks.PAPER)
     producer = AIOKafkaProducer(bootstrap_servers=f"{servers.HOST}:{kafka.port}")
     await producer.start()
@@ -380,8 +394,8 @@ async def test_first_remaining_record_decides_whatever_its_offset(
     assert (report.reason, "desk/late of" in report.message) == (Reason.SERVER_OWNED_BY_ANOTHER, True)
 
 
-async def test_owner_topic_has_unlimited_retention(kafka: servers.Kafka, lone: dict[Server, Endpoint]) -> None:
-    endpoint = lone[Server.KAFKA]
+async def test_owner_topic_has_unlimited_retention(kafka: servers.Kafka, unclaimed: dict[Server, Endpoint]) -> None:
+    endpoint = unclaimed[Server.KAFKA]
     await checks.claim(Server.KAFKA, endpoint, checks.PAPER)
     admin = AIOKafkaAdminClient(bootstrap_servers=f"{servers.HOST}:{kafka.port}")
     await admin.start()
@@ -392,7 +406,7 @@ async def test_owner_topic_has_unlimited_retention(kafka: servers.Kafka, lone: d
         theirs = {"retention.ms": "1000"}
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, TOPIC.name, configs=theirs)])
         while (await _settings(admin))["retention.ms"] != "1000":
-            pass  # a broker hears of it a little later
+            pass  # the change reaches a broker a little later
         report = await brokers.ensure_topics(endpoint, str, deadline=20)
         assert (report.ok, report.changed, TOPIC.name in report.topics) == (True, (TOPIC.name,), False)
         assert await _settings(admin) == dict(TOPIC.configs(1))
@@ -401,9 +415,9 @@ async def test_owner_topic_has_unlimited_retention(kafka: servers.Kafka, lone: d
 
 
 async def test_owner_record_in_a_compacted_topic_is_kept_for_good(
-    kafka: servers.Kafka, lone: dict[Server, Endpoint]
+    kafka: servers.Kafka, unclaimed: dict[Server, Endpoint]
 ) -> None:
-    endpoint = lone[Server.KAFKA]
+    endpoint = unclaimed[Server.KAFKA]
     async with _an_admin(kafka) as admin:
         await admin.create_topics([NewTopic(TOPIC.name, 1, 1, topic_configs={"cleanup.policy": "compact"})])
     report = await checks.claim(Server.KAFKA, endpoint, checks.PAPER)
@@ -451,13 +465,13 @@ async def _settings(admin: AIOKafkaAdminClient) -> dict[str, str]:
 
 
 async def test_kafka_error_gives_the_commands_that_record_the_owner(
-    kafka: servers.Kafka, lone: dict[Server, Endpoint]
+    kafka: servers.Kafka, unclaimed: dict[Server, Endpoint]
 ) -> None:
-    del lone
+    del unclaimed
     await kafka.grant("writes", "create", "describe", "write", "read")
     reader = kafka.at(kafka.login, "writes", checks.PASSWORD)
     while (await checks.check(Server.KAFKA, reader)).reason is Reason.PERMISSION_DENIED:
-        pass  # a broker takes rights over a little later
+        pass  # an ACL takes effect a little later
     report = await checks.check(Server.KAFKA, reader)
     assert report.reason is Reason.OWNER_NOT_RECORDED
     assert report.message.endswith(
@@ -468,11 +482,11 @@ async def test_kafka_error_gives_the_commands_that_record_the_owner(
         pass
     report = await checks.claim(Server.KAFKA, reader, checks.PAPER)
     assert report.reason is Reason.OWNER_NOT_RECORDED
-    place = f"--bootstrap-server 127.0.0.1:{kafka.login}"
+    bootstrap = f"--bootstrap-server 127.0.0.1:{kafka.login}"
     assert checks.command_in(report.message) == (
-        f"kafka-topics.sh {place} --command-config FILE --create --topic aether.owner --partitions 1 "
+        f"kafka-topics.sh {bootstrap} --command-config FILE --create --topic aether.owner --partitions 1 "
         f"--config retention.ms=-1 && echo '{checks.PAPER.record}' | "
-        f"kafka-console-producer.sh {place} --producer.config FILE --topic aether.owner"
+        f"kafka-console-producer.sh {bootstrap} --producer.config FILE --topic aether.owner"
     )
     assert (
         ", or, while no owner is recorded, run with a FILE of security.protocol=SASL_PLAINTEXT, "
@@ -489,4 +503,4 @@ async def test_kafka_error_gives_the_commands_that_record_the_owner(
     await producer.stop()
     assert (await checks.check(Server.KAFKA, reader)).ownership is Ownership.OURS
     report_of_topics = await brokers.ensure_topics(reader, str, deadline=20)
-    assert "aether.owner" not in report_of_topics.message, "its settings are whose it is"
+    assert "aether.owner" not in report_of_topics.message, "its settings are for a person"

@@ -1,4 +1,4 @@
-"""The connection checks of NATS and Redis on servers that each test starts for itself, or only has the words of."""
+"""The connection checks of NATS and Redis, on servers that each test starts, or that play a script."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """What goes wrong is in the report; no library logs it."""
+    """Failures are in the report, and no library logs them."""
     caplog.set_level(logging.INFO)
     yield
     assert caplog.records == []
@@ -129,8 +129,8 @@ async def test_redis_error_gives_the_command_that_records_the_owner(tmp_path: Pa
         assert (await checks.check(Server.REDIS, reader)).ownership is Ownership.UNCLAIMED
         report = await checks.claim(Server.REDIS, reader, checks.PAPER)
         assert report.reason is Reason.OWNER_NOT_RECORDED
-        (tmp_path / "authority").write_text(one.ca)
-        await checks.run_shell(checks.command_in(report.message).replace(" FILE", f" {tmp_path / 'authority'}"))
+        (tmp_path / "ca.crt").write_text(one.ca)
+        await checks.run_shell(checks.command_in(report.message).replace(" FILE", f" {tmp_path / 'ca.crt'}"))
         assert (await checks.check(Server.REDIS, reader)).ownership is Ownership.OURS
 
 
@@ -148,7 +148,7 @@ async def test_nats_error_gives_the_command_that_records_the_owner(tmp_path: Pat
         user("reads", "$JS.API.INFO", "$JS.API.STREAM.INFO.AETHER_OWNER"),
         user("aether", "$JS.API.>"),
     )
-    scheme, authority = ("tls", " --tlsca FILE") if tls else ("nats", "")
+    scheme, ca_option = ("tls", " --tlsca FILE") if tls else ("nats", "")
     with servers.nats_server(tmp_path, authorization=f"users: [ {', '.join(users)} ]", tls=tls) as one:
         blind, reader, all_of_it = (one.endpoint(name, checks.PASSWORD) for name in ("blind", "reads", "aether"))
         report = await checks.check(Server.NATS, blind)
@@ -159,7 +159,7 @@ async def test_nats_error_gives_the_command_that_records_the_owner(tmp_path: Pat
         assert report.reason is Reason.OWNER_NOT_RECORDED
         assert ("with a FILE of ca.crt of the Secret" in report.message) == bool(tls)
         assert checks.command_in(report.message) == (
-            f"nats --server {scheme}://127.0.0.1:{one.port}{authority} stream add AETHER_OWNER --subjects aether.owner "
+            f"nats --server {scheme}://127.0.0.1:{one.port}{ca_option} stream add AETHER_OWNER --subjects aether.owner "
             f"--storage file --max-msgs 1 --defaults --description '{checks.PAPER.record}'"
         )
         assert (await checks.claim(Server.NATS, all_of_it, checks.PAPER)).ownership is Ownership.OURS
@@ -182,38 +182,46 @@ async def test_the_owner_of_nats_and_redis_outlives_their_process(tmp_path: Path
 CLUSTERED = b'INFO {"version": "2.10.0", "cluster": "three"}\r\n'
 
 
-def told(**body: object) -> bytes:
+def reply(**body: object) -> bytes:
     """A message of JetStream's."""
     text = json.dumps(body).encode()
     return b"MSG any 1 %d\r\n%s\r\n" % (len(text), text)
 
 
-def wrong(code: int, words: str = "as the cluster says") -> bytes:
-    return told(error={"code": 500, "err_code": code, "description": words})
+def error_reply(code: int, description: str = "as the cluster says") -> bytes:
+    return reply(error={"code": 500, "err_code": code, "description": description})
 
 
-OFFLINE = wrong(10005, "no suitable peers for placement, peer offline")
+OFFLINE = error_reply(10005, "no suitable peers for placement, peer offline")
 
 
 @pytest.mark.parametrize(
-    ("made", "ownership", "reason"),
+    ("replies", "ownership", "reason"),
     [
-        ((told(config={}),), Ownership.OURS, Reason.READY),
-        ((wrong(10074), told(config={})), Ownership.OURS, Reason.READY),  # not as many servers as copies
-        ((wrong(10058),), Ownership.OURS, Reason.READY),  # another operator of ours was faster
-        ((wrong(10005), told(config={})), Ownership.OURS, Reason.READY),
-        ((wrong(10005), wrong(10008)), None, Reason.UNREACHABLE),  # while it has no leader
-        ((wrong(10008), told(config={})), None, Reason.UNREACHABLE),  # one copy is none the wiser
-        ((OFFLINE, told(config={})), None, Reason.UNREACHABLE),  # a server that comes back has the third copy
-        ((wrong(10074), wrong(10027)), None, Reason.OWNER_NOT_RECORDED),  # the account may have no more streams
-        ((wrong(10065), told(config={})), None, Reason.OWNER_NOT_RECORDED),
+        ((reply(config={}),), Ownership.OURS, Reason.READY),
+        ((error_reply(10074), reply(config={})), Ownership.OURS, Reason.READY),  # fewer servers than replicas
+        ((error_reply(10058),), Ownership.OURS, Reason.READY),  # another operator of ours was faster
+        ((error_reply(10005), reply(config={})), Ownership.OURS, Reason.READY),
+        ((error_reply(10005), error_reply(10008)), None, Reason.UNREACHABLE),  # while it has no leader
+        (
+            (error_reply(10008), reply(config={})),
+            None,
+            Reason.UNREACHABLE,
+        ),  # JetStream is unavailable: fewer replicas do not help
+        ((OFFLINE, reply(config={})), None, Reason.UNREACHABLE),  # a server that comes back has the third copy
+        (
+            (error_reply(10074), error_reply(10027)),
+            None,
+            Reason.OWNER_NOT_RECORDED,
+        ),  # the account may have no more streams
+        ((error_reply(10065), reply(config={})), None, Reason.OWNER_NOT_RECORDED),
     ],
 )
 async def test_nats_cluster_gets_as_many_replicas_as_it_can(
-    made: tuple[bytes, ...], ownership: Ownership | None, reason: Reason
+    replies: tuple[bytes, ...], ownership: Ownership | None, reason: Reason
 ) -> None:
-    ours = told(config={"description": checks.PAPER.record})
-    with checks.scripted_server(CLUSTERED, b"PONG\r\n", told(), wrong(10059), *made, ours) as port:
+    ours = reply(config={"description": checks.PAPER.record})
+    with checks.scripted_server(CLUSTERED, b"PONG\r\n", reply(), error_reply(10059), *replies, ours) as port:
         endpoint = Endpoint(host="127.0.0.1", port=port, username="aether-login", password=SecretText(checks.PASSWORD))
         report = await checks.claim(Server.NATS, endpoint, checks.PAPER)
     assert (report.ownership, report.reason) == (ownership, reason), report
@@ -234,22 +242,22 @@ async def test_foreign_stream_on_our_subject_is_no_missing_permission(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("code", "way_out"),
+    ("code", "remedy"),
     [
         (10027, "let the limits of the account and of the server allow one stream more, in a file, without max_bytes"),
         (10049, "it is retried"),
     ],
 )
-async def test_rejected_stream_quotes_jetstream_and_gives_no_command(code: int, way_out: str) -> None:
-    with checks.scripted_server(CLUSTERED, b"PONG\r\n", told(), wrong(10059), wrong(code)) as port:
+async def test_rejected_stream_quotes_jetstream_and_gives_no_command(code: int, remedy: str) -> None:
+    with checks.scripted_server(CLUSTERED, b"PONG\r\n", reply(), error_reply(10059), error_reply(code)) as port:
         endpoint = Endpoint(host="127.0.0.1", port=port, username="aether-login", password=SecretText(checks.PASSWORD))
         report = await checks.claim(Server.NATS, endpoint, checks.PAPER)
-    assert report.message.endswith(f"JetStream does not create it: as the cluster says; {way_out}"), report
+    assert report.message.endswith(f"JetStream does not create it: as the cluster says; {remedy}"), report
 
 
 @pytest.mark.parametrize(("code", "reason"), [(10039, Reason.JETSTREAM_DISABLED), (10008, Reason.UNREACHABLE)])
 async def test_jetstream_that_is_briefly_unavailable_is_not_taken_for_disabled(code: int, reason: Reason) -> None:
-    with checks.scripted_server(CLUSTERED, b"PONG\r\n", wrong(code)) as port:
+    with checks.scripted_server(CLUSTERED, b"PONG\r\n", error_reply(code)) as port:
         endpoint = Endpoint(host="127.0.0.1", port=port, username="aether-login", password=SecretText(checks.PASSWORD))
         report = await checks.check(Server.NATS, endpoint)
     assert report.reason is reason, report

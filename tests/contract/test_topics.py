@@ -1,4 +1,4 @@
-"""The topics of Kafka: what is decided, as values, and what becomes of it on a real broker."""
+"""The topics of Kafka: planned with values, and applied to a real broker."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def test_guide_lists_each_topic_with_writer_and_retention() -> None:
     ]
 
 
-# ---- decisions
+# ---- planning
 
 
-def as_wanted(brokers: int = 3, **other: Any) -> ClusterState:
-    """A cluster where all is as it should be, but for `md.trades`."""
+def a_cluster(brokers: int = 3, **other: Any) -> ClusterState:
+    """A cluster with the desired topics; only `md.trades` may differ."""
     copies = min(3, brokers)
     found = {one.name: TopicState(partitions=6, replicas=copies, settings=one.configs(copies)) for one in TOPICS}
     found["md.trades"] = dataclasses.replace(found["md.trades"], **other)
@@ -63,7 +63,7 @@ def as_wanted(brokers: int = 3, **other: Any) -> ClusterState:
 
 
 def test_correct_topics_need_no_change() -> None:
-    assert topics.plan(as_wanted()) == topics.TopicPlan()
+    assert topics.plan(a_cluster()) == topics.TopicPlan()
 
 
 @pytest.mark.parametrize(("brokers", "copies", "least"), [(1, 1, "1"), (2, 2, "1"), (3, 3, "2"), (9, 3, "2")])
@@ -77,20 +77,20 @@ def test_topic_has_three_replicas_and_tolerates_one_missing_broker(brokers: int,
 
 
 def test_topic_with_fewer_replicas_can_still_be_written_to() -> None:
-    one_copy = as_wanted(replicas=1, settings=TOPICS[0].configs(1))
+    one_copy = a_cluster(replicas=1, settings=TOPICS[0].configs(1))
     plan = topics.plan(one_copy)
     assert (plan.has_changes, plan.warnings) == (False, ("topic md.trades has 1 instead of 3 replicas",))
 
 
 def test_only_differing_declared_settings_are_changed() -> None:
     settings = {**TOPICS[0].configs(3), "retention.ms": "1", "max.message.bytes": "7"}
-    (change,) = topics.plan(as_wanted(settings=settings)).to_alter
+    (change,) = topics.plan(a_cluster(settings=settings)).to_alter
     assert (change.name, change.settings) == ("md.trades", {"retention.ms": str(7 * DAY)})
 
 
 @pytest.mark.parametrize("partitions", [1, 12])
 def test_other_partition_count_is_reported_and_kept(partitions: int) -> None:
-    plan = topics.plan(as_wanted(partitions=partitions))
+    plan = topics.plan(a_cluster(partitions=partitions))
     assert (plan.has_changes, plan.reason) == (False, Reason.READY)
     assert plan.warnings == (f"topic md.trades has {partitions} instead of 6 partitions",)
 
@@ -106,12 +106,12 @@ def test_other_partition_count_is_reported_and_kept(partitions: int) -> None:
     ],
 )
 def test_blocking_problem_is_named(other: dict[str, Any], reason: Reason, message: str) -> None:
-    plan = topics.plan(as_wanted(**other))
+    plan = topics.plan(a_cluster(**other))
     assert (plan.reason, plan.message, plan.has_changes) == (reason, message, False)
 
 
 def test_missing_permission_takes_precedence_as_reason() -> None:
-    observed = as_wanted(leaderless=(0,))
+    observed = a_cluster(leaderless=(0,))
     found = {**observed.topics, "md.ticker": TopicState(code=29)}
     plan = topics.plan(dataclasses.replace(observed, topics=found))
     assert plan.reason is Reason.PERMISSION_DENIED
@@ -130,29 +130,29 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Kafka]:
 
 @pytest.fixture
 async def admin(kafka: servers.Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
-    """A broker without our topics."""
+    """An admin client, with our topics deleted."""
     client = AIOKafkaAdminClient(bootstrap_servers=f"{servers.HOST}:{kafka.port}")
     await client.start()
     ours = [name for name in await client.list_topics() if name.startswith("md.")]
     if ours:
         await client.delete_topics(ours)
     while any(name.startswith("md.") for name in await client.list_topics()):
-        pass  # it says when it has begun, and not when it is done
+        pass  # the response comes when the deletion begins, not when it is done
     yield client
     await client.close()
 
 
-async def up(kafka: servers.Kafka, username: str = "aether", **other: Any) -> tuple[TopicsReport, int]:
-    """What became of it, and how often it was asked whether we lead: before all that writes."""
-    asked = []
+async def ensure(kafka: servers.Kafka, username: str = "aether", **other: Any) -> tuple[TopicsReport, int]:
+    """The report, and how often the guard was called: before each write."""
+    guard_calls = []
     endpoint = kafka.at(kafka.login, username, PASSWORD, **other)
-    report = await brokers.ensure_topics(endpoint, lambda: asked.append(1), deadline=20)
+    report = await brokers.ensure_topics(endpoint, lambda: guard_calls.append(1), deadline=20)
     assert PASSWORD not in repr(report)
-    return report, len(asked)
+    return report, len(guard_calls)
 
 
 async def settings(admin: AIOKafkaAdminClient, name: str) -> dict[str, tuple[str, int]]:
-    """Key → its value, and where that comes from: 1 is the topic itself."""
+    """Key → its value and its source: 1 is the topic itself."""
     (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
     return {entry[0]: (entry[1], entry[3]) for entry in answer.resources[0][4]}
 
@@ -160,8 +160,14 @@ async def settings(admin: AIOKafkaAdminClient, name: str) -> dict[str, tuple[str
 async def test_topics_are_created_as_declared_and_then_unchanged(
     kafka: servers.Kafka, admin: AIOKafkaAdminClient
 ) -> None:
-    report, asked = await up(kafka)
-    assert (report.reason, report.message, report.created, report.topics, asked) == (Reason.READY, "", NAMES, NAMES, 1)
+    report, guard_calls = await ensure(kafka)
+    assert (report.reason, report.message, report.created, report.topics, guard_calls) == (
+        Reason.READY,
+        "",
+        NAMES,
+        NAMES,
+        1,
+    )
     for described in await admin.describe_topics(list(NAMES)):
         assert len(described["partitions"]) == 6
     for topic in TOPICS:
@@ -169,21 +175,21 @@ async def test_topics_are_created_as_declared_and_then_unchanged(
         assert {key: live[key][0] for key in topic.configs(1)} == topic.configs(1)
     before = await settings(admin, "md.trades")
     for _ in range(3):
-        report, asked = await up(kafka)
-        assert (report, asked) == (TopicsReport(reason=Reason.READY, topics=NAMES), 0)
+        report, guard_calls = await ensure(kafka)
+        assert (report, guard_calls) == (TopicsReport(reason=Reason.READY, topics=NAMES), 0)
     assert await settings(admin, "md.trades") == before
 
 
 async def test_foreign_topic_changes_are_reverted_and_undeclared_settings_stay(
     kafka: servers.Kafka, admin: AIOKafkaAdminClient
 ) -> None:
-    await up(kafka)
+    await ensure(kafka)
     theirs = {"retention.ms": "1", "max.message.bytes": "77777"}
     await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, "md.book", configs=theirs)])
     while (await settings(admin, "md.book"))["retention.ms"][0] != "1":
-        pass  # a broker hears of it a little later
-    report, asked = await up(kafka)
-    assert (report.ok, report.created, report.changed, asked) == (True, (), ("md.book",), 1)
+        pass  # the change reaches a broker a little later
+    report, guard_calls = await ensure(kafka)
+    assert (report.ok, report.created, report.changed, guard_calls) == (True, (), ("md.book",), 1)
     live = await settings(admin, "md.book")
     assert (live["retention.ms"][0], live["max.message.bytes"]) == (str(DAY), ("77777", 1))
 
@@ -197,7 +203,7 @@ async def test_existing_topic_keeps_its_partitions_and_records(
     await producer.start()
     kept = await producer.send_and_wait("md.trades", b"kept", partition=1)
     await producer.stop()
-    report, _ = await up(kafka)
+    report, _ = await ensure(kafka)
     assert (report.ok, report.created, report.changed) == (
         True,
         ("md.book",),
@@ -213,7 +219,7 @@ async def test_existing_topic_keeps_its_partitions_and_records(
 
 async def test_concurrent_topic_setups_do_not_conflict(kafka: servers.Kafka, admin: AIOKafkaAdminClient) -> None:
     del admin
-    reports = await asyncio.gather(*(up(kafka) for _ in range(4)))
+    reports = await asyncio.gather(*(ensure(kafka) for _ in range(4)))
     assert all(report.ok and report.topics == NAMES for report, _ in reports)
 
 
@@ -226,21 +232,21 @@ async def test_missing_permission_is_named_with_its_topic(kafka: servers.Kafka, 
     }
     for name, operations in grants.items():
         await kafka.grant(name, *operations)
-    await until_told(kafka, "nothing", "the login may not describe topic md.")
-    await until_told(kafka, "sees", "the login may not create topic md.")
-    await until_told(kafka, "makes", "the login may not describe the settings of topic md.")
+    await wait_for_report(kafka, "nothing", "the login may not describe topic md.")
+    await wait_for_report(kafka, "sees", "the login may not create topic md.")
+    await wait_for_report(kafka, "makes", "the login may not describe the settings of topic md.")
     await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, "md.book", configs={"retention.ms": "1"})])
-    await until_told(kafka, "looks", "the login may not change the settings of topic md.book")
-    await until_told(kafka, "all", "")
+    await wait_for_report(kafka, "looks", "the login may not change the settings of topic md.book")
+    await wait_for_report(kafka, "all", "")
 
 
-async def until_told(kafka: servers.Kafka, username: str, message: str) -> None:
-    """Until a report says so: rights take effect a little later, and so does what others change."""
+async def wait_for_report(kafka: servers.Kafka, username: str, message: str) -> None:
+    """Repeat until the report has this message: ACLs and changes by others take effect a little later."""
     report = TopicsReport(reason=Reason.FAILED)
     try:
         async with asyncio.timeout(60):
             while message not in report.message or report.ok != (message == ""):
-                report, _ = await up(kafka, username)
+                report, _ = await ensure(kafka, username)
                 assert report.reason in {Reason.PERMISSION_DENIED, Reason.READY}, report
     except TimeoutError:
         pytest.fail(str(report))
@@ -262,8 +268,8 @@ async def test_process_that_does_not_lead_writes_nothing_and_reports_it(
 
 
 async def test_unavailable_broker_or_rejected_login_is_named(kafka: servers.Kafka) -> None:
-    nobody = Endpoint(host=servers.HOST, port=servers.free_port(), username="aether", password=SecretText(PASSWORD))
-    report = await brokers.ensure_topics(nobody, lambda: None, deadline=5)
+    endpoint = Endpoint(host=servers.HOST, port=servers.free_port(), username="aether", password=SecretText(PASSWORD))
+    report = await brokers.ensure_topics(endpoint, lambda: None, deadline=5)
     assert (report.reason, report.topics) == (Reason.UNREACHABLE, ())
-    report, asked = await up(kafka, "stranger")
-    assert (report.reason, asked) == (Reason.AUTHENTICATION_FAILED, 0)
+    report, guard_calls = await ensure(kafka, "stranger")
+    assert (report.reason, guard_calls) == (Reason.AUTHENTICATION_FAILED, 0)

@@ -132,10 +132,10 @@ def test_of_two_operators_at_once_exactly_one_applies(postgres: servers.Postgres
     reports = [one for one in found if not isinstance(one, migrator.FencedOff)]
     assert any(one.ok for one in reports), found
     assert all(one.reason in {Reason.READY, Reason.WAITING_FOR_LOCK} for one in reports), found
-    made = [
+    created = [
         line for line in postgres.log.splitlines() if fresh.database in line and "CREATE TABLE aether.trades" in line
     ]
-    assert len(made) == 1
+    assert len(created) == 1
     assert ensure(fresh, desired).ok
 
 
@@ -176,21 +176,21 @@ def test_replaced_leader_writes_nothing(postgres: servers.Postgres, fresh: Endpo
 def test_leader_replaced_between_its_check_and_write_writes_nothing(
     postgres: servers.Postgres, fresh: Endpoint
 ) -> None:
-    asked = iter(range(1000))
-    others: list[int] = []
+    counter = iter(range(1000))
+    overtaken: list[int] = []
 
-    def overtaken() -> None:
-        if next(asked) == others_from:
+    def take_the_fence() -> None:
+        if next(counter) == others_from:
             postgres.run(fresh.database, "UPDATE aether.fence SET epoch = epoch + 1, holder = 'another'")
-            others.append(1)
+            overtaken.append(1)
 
     others_from = 10**6
-    leader = servers.a_leader(overtaken)
+    leader = servers.a_leader(take_the_fence)
     assert ensure(fresh, servers.a_schema(trades_days=10, logins={}), leader).ok
-    asked, others_from = iter(range(1000)), 0  # the guard is called once before the lock is acquired
+    counter, others_from = iter(range(1000)), 0  # the guard is called once before the lock is acquired
     with pytest.raises(migrator.FencedOff):
         ensure(fresh, servers.a_schema(trades_days=20, logins={}), leader)
-    assert others == [1]
+    assert overtaken == [1]
     kept = "SELECT retention FROM partman.part_config WHERE parent_table = 'aether.trades'"
     assert postgres.run(fresh.database, kept) == [("10 days",)]
 
@@ -199,10 +199,10 @@ def test_leader_without_its_lease_stops_before_the_next_statement(postgres: serv
     class Lost(Exception):
         pass
 
-    asked = iter(range(1000))
+    counter = iter(range(1000))
 
     def guard() -> None:
-        if next(asked) == 12:
+        if next(counter) == 12:
             raise Lost
 
     with servers.statements() as writes, pytest.raises(Lost):

@@ -128,22 +128,24 @@ class Candle:
 
 def of(trades: Iterable[Trade], interval: int, until: Nanoseconds) -> list[Candle]:
     """The candles that the venue computes of trades: an interval without one carries the last close."""
-    made: list[Candle] = []
+    candles_so_far: list[Candle] = []
 
     def carry(until: int) -> None:
-        while made and made[-1].begin + interval < until:
-            close = made[-1].close
-            made.append(Candle(begin=made[-1].begin + interval, open=close, high=close, low=close, close=close))
+        while candles_so_far and candles_so_far[-1].begin + interval < until:
+            close = candles_so_far[-1].close
+            candles_so_far.append(
+                Candle(begin=candles_so_far[-1].begin + interval, open=close, high=close, low=close, close=close)
+            )
 
     for trade in trades:
         begin = candles.begin_of(trade.at, interval)
         carry(begin)
-        if not made or made[-1].begin != begin:
+        if not candles_so_far or candles_so_far[-1].begin != begin:
             price = trade.price
-            made.append(Candle(begin=begin, open=price, high=price, low=price, close=price))
-        made[-1] = made[-1].with_trade(trade)
+            candles_so_far.append(Candle(begin=begin, open=price, high=price, low=price, close=price))
+        candles_so_far[-1] = candles_so_far[-1].with_trade(trade)
     carry(until)
-    return made
+    return candles_so_far
 
 
 def store(endpoint: Endpoint, minutes: Iterable[Candle]) -> None:
@@ -170,12 +172,12 @@ def row(one: Candle) -> tuple[Any, ...]:
 
 def assert_right(endpoint: Endpoint, trades: Sequence[Trade], until: Nanoseconds) -> None:
     for rollup in ROLLUPS:
-        wanted = [row(one) for one in of(trades, rollup.minutes * times.MINUTE, until)]
+        expected = [row(one) for one in of(trades, rollup.minutes * times.MINUTE, until)]
         query = (
             "SELECT extract(epoch FROM ts)::bigint, open, high, low, close, vwap, volume, cost, trades "
             f"FROM aether.{rollup.name} ORDER BY ts"
         )
-        assert run(endpoint, query) == wanted, rollup.name
+        assert run(endpoint, query) == expected, rollup.name
 
 
 def has_timescale(endpoint: Endpoint) -> bool:

@@ -202,11 +202,11 @@ def test_partitions_are_created_ahead_and_dropped_when_too_old(postgres: servers
         }
 
     assert ensure(fresh, desired, leader).ok
-    made = days()
-    assert min(made) >= -3
-    assert max(made) >= 4
-    for premake in (day for day in made if day > 2):
-        postgres.run(fresh.database, f"DROP TABLE {made[premake]}")
+    existing = days()
+    assert min(existing) >= -3
+    assert max(existing) >= 4
+    for day in (day for day in existing if day > 2):
+        postgres.run(fresh.database, f"DROP TABLE {existing[day]}")
     assert ensure(fresh, desired, leader).ok
     assert max(days()) >= 4
 
@@ -555,13 +555,13 @@ def test_no_secret_is_in_a_report_or_a_log(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     desired = servers.a_schema()
-    seen: list[Any] = [
+    results: list[Any] = [
         ensure(fresh, desired),
         ensure(dataclasses.replace(fresh, password=SecretText("canary-wrong")), desired),
         ensure(dataclasses.replace(fresh, database="canary"), desired).reason,
     ]
     postgres.run(fresh.database, "REVOKE ALL ON ALL TABLES IN SCHEMA partman FROM creator")
-    seen.append(ensure(fresh, servers.a_schema(trades_days=91)))
+    results.append(ensure(fresh, servers.a_schema(trades_days=91)))
     postgres.run(fresh.database, "GRANT ALL ON ALL TABLES IN SCHEMA partman TO creator")
-    assert "canary" not in repr(seen) + caplog.text
+    assert "canary" not in repr(results) + caplog.text
     assert servers.LOGIN_PASSWORD not in postgres.log

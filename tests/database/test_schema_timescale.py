@@ -100,8 +100,8 @@ def test_harmless_drift_is_repaired_once_and_reported(timescale: Endpoint, edit:
     unchanged = ensure(timescale, leader=leader)
     run(timescale, edit)
     name, what = HARMLESS[edit]
-    mended = ensure(timescale, leader=leader)
-    assert (mended.reason, mended.drift) == (Reason.READY, (Drift(name=name, what=what, repaired=True),))
+    repaired = ensure(timescale, leader=leader)
+    assert (repaired.reason, repaired.drift) == (Reason.READY, (Drift(name=name, what=what, repaired=True),))
     assert ensure(timescale, leader=leader) == unchanged
 
 

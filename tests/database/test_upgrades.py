@@ -83,7 +83,7 @@ def test_reader_login_survives_an_upgrade_and_ingest_gets_its_own(
     desired = a_schema()
     reader = {DatabaseUser.READER: desired.logins[DatabaseUser.READER]}
     previous_release.make_database(fresh, before, a_schema(logins=reader))
-    (made,) = postgres.run(
+    (before_upgrade,) = postgres.run(
         fresh.database, f"SELECT oid FROM pg_roles WHERE rolname = '{reader[DatabaseUser.READER].username}'"
     )
     report = ensure(fresh, desired)
@@ -95,7 +95,11 @@ def test_reader_login_survives_an_upgrade_and_ingest_gets_its_own(
             f"FROM pg_roles r WHERE r.rolname = '{login.username}'"
         )
         ((oid, reads, adds),) = postgres.run(fresh.database, query)
-        assert (oid == made[0], reads, adds) == (user is DatabaseUser.READER, True, user is DatabaseUser.INGEST)
+        assert (oid == before_upgrade[0], reads, adds) == (
+            user is DatabaseUser.READER,
+            True,
+            user is DatabaseUser.INGEST,
+        )
 
 
 def test_previous_release_leaves_the_upgraded_schema_unchanged(fresh: Endpoint, before: Revisions) -> None:
