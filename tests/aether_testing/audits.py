@@ -103,7 +103,7 @@ def accepted(entries: Iterable[Entry]) -> list[Entry]:
     return [one for one in entries if one.code < 300]
 
 
-def refused(entries: Iterable[Entry]) -> list[Entry]:
+def forbidden(entries: Iterable[Entry]) -> list[Entry]:
     """Those that the user has no right to."""
     return [one for one in entries if not one.allowed]
 

@@ -1,4 +1,4 @@
-"""The chart: what it renders, and what it refuses."""
+"""The chart: what it renders, and what it rejects."""
 
 from __future__ import annotations
 
@@ -204,11 +204,11 @@ def test_each_namespace_has_equal_rights_and_one_policy_fences_all() -> None:
 
 
 AWKWARD: Final = ("123", "true", "null", "1e3", "0x1")
-"""Names that Kubernetes allows, and YAML takes for something else where they are not quoted."""
+"""Names that Kubernetes allows, and that YAML parses as another type without quotes."""
 
 
 def _texts(release: str, namespace: str, other: str, word: str) -> str:
-    """The chart with one word wherever a user may say one."""
+    """Render the chart with one word as every text value."""
     values: Object = {
         "namespaces": [other], "createNamespaces": True, "crds": {"install": False},
         "image": {"repository": word, "tag": word}, "serviceImage": f"{word}:{word}",
@@ -222,7 +222,7 @@ def _texts(release: str, namespace: str, other: str, word: str) -> str:
 
 
 def _plain(text: str, word: str) -> int:
-    """How often a word stands in it without quotes."""
+    """How often a word occurs without quotes."""
     return sum(
         isinstance(one, yaml.ScalarEvent) and one.style is None and one.value == word for one in yaml.parse(text)
     )
@@ -236,9 +236,9 @@ def test_user_values_are_rendered_as_text(word: str) -> None:
         return found
 
     for names in (("release", "system", "{}", "{}"), ("{}", "{}", "other", "tag")):
-        told, usual = (_texts(*(name.format(one) for name in names)) for one in (word, "usual"))
-        assert _plain(told, word) == _plain(usual, word), "it is not quoted"
-        assert things(told) == json.loads(json.dumps(things(usual)).replace("usual", word))
+        odd, usual = (_texts(*(name.format(one) for name in names)) for one in (word, "usual"))
+        assert _plain(odd, word) == _plain(usual, word), "it is not quoted"
+        assert things(odd) == json.loads(json.dumps(things(usual)).replace("usual", word))
 
 
 def test_metrics_service_is_dual_stack() -> None:
@@ -266,7 +266,7 @@ def test_fence_covers_everything_that_the_operator_may_write() -> None:
     assert may - fenced == {("events.k8s.io", "events", "CREATE"), ("events.k8s.io", "events", "UPDATE")}
 
 
-# ---- what it refuses
+# ---- what it rejects
 
 
 @pytest.mark.parametrize(
@@ -300,6 +300,6 @@ def test_fence_covers_everything_that_the_operator_may_write() -> None:
     ],
 )
 def test_invalid_values_are_rejected_by_name(values: Object, named: str) -> None:
-    with pytest.raises(problems.ProgramFailed) as refused:
+    with pytest.raises(problems.ProgramFailed) as rejected:
         rendered(values=values)
-    assert named in str(refused.value)
+    assert named in str(rejected.value)

@@ -1,4 +1,4 @@
-"""The chart on a real API server: what it leaves, what its operator may do, and the fence around that."""
+"""The chart on a real API server: install, upgrade, uninstall, the operator's rights, and the fence."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ ACCOUNT: Final = f"system:serviceaccount:{OPERATOR_NAMESPACE}:{NAME}"
 DEADLINE: Final = 30.0
 Object = dict[str, Any]
 TWO: Final[Object] = {"replicas": 2}
-"""Said every time: without values, Helm keeps those of the time before."""
+"""Given every time: without values, Helm keeps those of the previous release."""
 
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cluster for this file alone: what is installed here holds for all of it."""
+    """A cluster for this file alone: the chart has cluster-scoped objects."""
     with clusters.running(clusters.WITH_KWOK, clusters.unique_paths(tmp_path_factory.mktemp("chart"))) as one:
         yield one
 
@@ -45,7 +45,7 @@ def helm(own: Cluster) -> installer.Helm:
 
 @pytest.fixture
 def installed(helm: installer.Helm) -> installer.Helm:
-    """The chart is there, and its operator is available: kwok says so, no program runs."""
+    """Install the chart; its Deployment is available, since kwok reports it so: no program runs."""
     installer.install(helm, CHART, progress.TerminalReporter(), given=TWO)
     return helm
 
@@ -57,7 +57,7 @@ def until(holds: Callable[[], bool], expected: str) -> None:
 
 
 def everything(kubectl: kubectl_client.Kubectl) -> set[str]:
-    """Every object there is but events, each as namespace, kind and name."""
+    """Every object except events, as namespace, kind and name."""
     kinds = set(kubectl.text("api-resources", "--verbs=list", "-o", "name").split())
     kinds -= {"events", "events.events.k8s.io", "componentstatuses"}
     listed = kubectl.get(",".join(sorted(kinds)), "--all-namespaces")["items"]
@@ -75,9 +75,9 @@ def a_platform(name: str) -> Object:
 
 def uninstall(helm: installer.Helm) -> None:
     helm.text("uninstall", NAME, f"--namespace={OPERATOR_NAMESPACE}", "--ignore-not-found")
-    gone = ("deployment", "replicasets", "pods", "endpointslices")
+    workloads = ("deployment", "replicasets", "pods", "endpointslices")
     until(
-        lambda: not helm.kubectl.get(",".join(gone), f"--namespace={OPERATOR_NAMESPACE}")["items"],
+        lambda: not helm.kubectl.get(",".join(workloads), f"--namespace={OPERATOR_NAMESPACE}")["items"],
         "nothing of the operator is left",
     )
 
@@ -99,7 +99,7 @@ def test_uninstall_leaves_crds_the_fence_and_user_objects(installed: installer.H
     assert {one for one in left if one.split()[0] not in kept} == {f"{PLATFORM_NAMESPACE} TradingPlatform kept"}
     assert "CustomResourceDefinition tradingplatforms.trading.aether.io" in {one.strip() for one in before | left}
 
-    # Without --take-ownership, as a person would: what stayed is Helm's to take up again.
+    # Without --take-ownership: objects that stayed still have Helm's labels, so Helm adopts them.
     helm.text("upgrade", NAME, CHART, "--install", f"--namespace={OPERATOR_NAMESPACE}")
     assert (
         helm.kubectl.get("tradingplatform", "kept", f"--namespace={PLATFORM_NAMESPACE}")["metadata"]["name"] == "kept"
@@ -156,7 +156,7 @@ def test_pending_release_of_a_killed_upgrade_is_deleted(installed: installer.Hel
 
 
 def up_there(cluster: Cluster, home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """The command, as somebody whose kubeconfig has this cluster, and who has no local one."""
+    """Run the command with a kubeconfig that has this cluster, and without a local cluster."""
     env = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig), "XDG_STATE_HOME": str(home), "COLUMNS": "200"}
     command = [sys.executable, "-m", "aether_cli", "up", "--context", f"aether-{cluster.name}", *words]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, env=env)
@@ -170,9 +170,9 @@ def test_up_installs_into_an_existing_cluster_and_starts_none(own: Cluster, tmp_
     values.write_text("replicas: 3\n")
     done = up_there(own, home, "--values", str(values), "--json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["namespaces"] == list(manifests.NAMESPACES)
-    assert (told["chart"].startswith("aether-operator-"), told["platforms"]) == (True, [])
+    result = json.loads(done.stdout)
+    assert result["namespaces"] == list(manifests.NAMESPACES)
+    assert (result["chart"].startswith("aether-operator-"), result["platforms"]) == (True, [])
     for name in manifests.NAMESPACES:
         marks = own.kubectl.get("namespace", name)["metadata"]["labels"]
         assert marks["pod-security.kubernetes.io/enforce"] == "restricted"
@@ -183,7 +183,7 @@ def test_up_installs_into_an_existing_cluster_and_starts_none(own: Cluster, tmp_
     again = up_there(own, home)
     assert "is installed in aether-system" in again.stdout
     assert "No example applied" in again.stdout
-    # Without values those of the last time hold: who heals must not lose where the images are.
+    # Without values those of the previous run apply, so that a repair does not lose the images.
     assert own.kubectl.get("deployment", NAME, f"--namespace={OPERATOR_NAMESPACE}")["spec"]["replicas"] == 3
 
 
@@ -191,19 +191,19 @@ def test_up_installs_into_an_existing_cluster_and_starts_none(own: Cluster, tmp_
 
 
 def rules(kubectl: kubectl_client.Kubectl, namespace: str) -> set[tuple[str, str, str, str]]:
-    """Everything that the operator may do there: verb, group, resource, name."""
+    """All rights of the operator in a namespace: verb, group, resource, name."""
     review = {
         "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": {"namespace": namespace},
     }  # fmt: skip
     groups = ("system:serviceaccounts", f"system:serviceaccounts:{OPERATOR_NAMESPACE}", "system:authenticated")
     who = (f"--as={ACCOUNT}", *(f"--as-group={group}" for group in groups))
-    said = json.loads(
+    review = json.loads(
         kubectl.text("create", "--filename=-", "--validate=false", "-o", "json", *who, stdin=json.dumps(review))
     )
-    assert not said["status"]["incomplete"]
+    assert not review["status"]["incomplete"]
     return {
         (verb, group, resource, name)
-        for rule in said["status"]["resourceRules"]
+        for rule in review["status"]["resourceRules"]
         for verb in rule["verbs"]
         for group in rule.get("apiGroups", [""])
         for resource in rule.get("resources", [])
@@ -218,7 +218,7 @@ def test_operator_has_its_rights_only_in_its_namespaces(installed: installer.Hel
     }  # fmt: skip
     roles = [one for one in rendered() if one["kind"] == "Role"]
     for namespace in (PLATFORM_NAMESPACE, OPERATOR_NAMESPACE):
-        said = {
+        expected = {
             (verb, group, resource, name)
             for role in roles
             if role["metadata"]["namespace"] == namespace
@@ -228,7 +228,7 @@ def test_operator_has_its_rights_only_in_its_namespaces(installed: installer.Hel
             for resource in rule["resources"]
             for name in rule.get("resourceNames", ["*"])
         }
-        assert rules(installed.kubectl, namespace) - anywhere == said, namespace
+        assert rules(installed.kubectl, namespace) - anywhere == expected, namespace
     data = {"secrets", "persistentvolumeclaims"}
     here = rules(installed.kubectl, PLATFORM_NAMESPACE)
     assert "delete" not in {verb for verb, _, resource, _ in here if resource in data}
@@ -238,7 +238,7 @@ def test_operator_has_its_rights_only_in_its_namespaces(installed: installer.Hel
 
 
 class Pod:
-    """One of the operator's pods, as the API server sees what it asks for."""
+    """One of the operator's pods, as a client of the API server."""
 
     def __init__(self, kubectl: kubectl_client.Kubectl, name: str, uid: str, folder: Path) -> None:
         self.name = name
@@ -255,15 +255,15 @@ class Pod:
         self.kubectl = kubectl_client.Kubectl(program=kubectl.program, kubeconfig=path, cache=kubectl.cache)
 
     def refusal(self, *words: str, thing: Object | None = None) -> str:
-        """Why a write is refused, or nothing."""
+        """Why a write is rejected; empty if it is accepted."""
         try:
             self.kubectl.text(*words, "--dry-run=server", stdin=json.dumps(thing) if thing else None)
-        except problems.ProgramFailed as refused:
-            return refused.cause
+        except problems.ProgramFailed as rejected:
+            return rejected.cause
         return ""
 
     def applies(self) -> str:
-        """Why it may not apply a Secret, or nothing."""
+        """Why it may not apply a Secret; empty if it may."""
         secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "fenced", "namespace": PLATFORM_NAMESPACE}}
         return self.refusal("apply", "--server-side", "--field-manager=aether-operator", "--filename=-", thing=secret)
 
@@ -283,7 +283,7 @@ def pods(installed: installer.Helm, tmp_path: Path) -> tuple[Pod, Pod]:
 
 
 def hold(helm: installer.Helm, identity: str) -> None:
-    """The Lease is this one's."""
+    """Set the Lease's holder."""
     spec = {"holderIdentity": identity, "leaseDurationSeconds": 8} if identity else {}
     helm.kubectl.apply(
         {

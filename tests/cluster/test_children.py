@@ -1,4 +1,4 @@
-"""Children on a real API server: what it stores of them is what is wanted, and what others change is seen."""
+"""Children on a real API server: stored objects equal the desired ones, and foreign changes are detected."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _platform(namespace: Namespace) -> Platform:
     managed = {server.value: {"managed": SIZES} for server in (Server.POSTGRES, Server.NATS)}
     several = {"ingest": {"replicas": 2}}
     platform = observations.a_platform(namespace=namespace.name, dataPlane=managed, components=several)
-    # The one that is there: the collector takes children whose owner is not.
+    # An existing owner: the garbage collector deletes children without one.
     return dataclasses.replace(platform, uid=namespace.get("tp", platform.name)["metadata"]["uid"])
 
 
@@ -102,7 +102,7 @@ def _carry_out(namespace: Namespace, actions: tuple[planning.Action, ...]) -> li
 
 @pytest.fixture
 def settled(control_plane: Cluster, namespace: Namespace) -> Namespace:
-    """A namespace in which all children are, and the controllers have looked at them."""
+    """A namespace with all children, after Kubernetes' controllers have handled them."""
     operators.install_crds(control_plane)
     planes.apply(namespace, planes.a_platform({}))
     _carry_out(namespace, _plan(namespace, observations.empty()))
@@ -119,11 +119,11 @@ def settled(control_plane: Cluster, namespace: Namespace) -> Namespace:
 
 def test_foreign_change_is_detected_and_repaired_by_one_apply(settled: Namespace) -> None:
     for ref, patch in FOREIGN_EDITS:
-        # A strategic patch finds the container by its name; of a policy's rules it would be the same.
+        # A strategic patch finds the container by its name; for a policy's rules it equals a merge patch.
         how = "strategic" if "template" in patch.get("spec", {}) else "merge"
         settled.text("patch", ref.kind, ref.name, f"--type={how}", f"--patch={json.dumps(patch)}")
         mended = _carry_out(settled, _plan(settled, _look(settled)))
-        # New credentials are a new word for the pod; anything else is one object's matter.
+        # New credentials change the hash in the pod template; other changes affect one object.
         expected = [ref, Ref("StatefulSet", "paper-redis")] if ref == Ref("Secret", "paper-redis") else [ref]
         assert mended == expected, (ref, patch)
         assert _plan(settled, _look(settled)) == (), (ref, patch)

@@ -1,4 +1,4 @@
-"""`--context` and `kubectl aether`: the commands on a cluster that the person has, with that person's rights."""
+"""`--context` and `kubectl aether`: the commands on an existing cluster, with the user's own rights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PLUGIN = "from aether_cli import __main__; __main__.main_of_plugin()"
 
 
 def asked(kubeconfig: Path, home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """A command, as somebody with this kubeconfig, who has no local cluster."""
+    """Run a command with this kubeconfig and without a local cluster."""
     env = {**os.environ, "KUBECONFIG": str(kubeconfig), "XDG_STATE_HOME": str(home), "COLUMNS": "80"}
     return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, timeout=60, env=env)
 
@@ -71,7 +71,7 @@ def test_unreachable_cluster_is_named(control_plane: Cluster, tmp_path: Path) ->
 
 @pytest.fixture
 def viewed(control_plane: Cluster, namespace: Namespace) -> Iterator[Namespace]:
-    """A platform that is Ready, with one pod, beside a pod of somebody else's that never runs."""
+    """A namespace with a Ready platform, one pod of it, and a foreign pod that never runs."""
     operators.install_crds(control_plane)
     (viewers,) = [one for one in charts.rendered(namespace=namespace.name) if one["kind"] == "ClusterRole"]
     control_plane.kubectl.apply(viewers)
@@ -91,8 +91,8 @@ def viewed(control_plane: Cluster, namespace: Namespace) -> Iterator[Namespace]:
     )  # fmt: skip
     now = "2026-01-01T00:00:00Z"
     ready = {"type": "Ready", "status": "True", "reason": "Ready", "message": "", "lastTransitionTime": now}
-    said = {"status": {"observedGeneration": 1, "conditions": [ready]}}
-    namespace.text("patch", "tp", "paper", "--subresource=status", "--type=merge", f"--patch={json.dumps(said)}")
+    body = {"status": {"observedGeneration": 1, "conditions": [ready]}}
+    namespace.text("patch", "tp", "paper", "--subresource=status", "--type=merge", f"--patch={json.dumps(body)}")
     namespace.until(
         lambda seen: any(name.endswith("/paper-ingest-0") and is_ready(pod) for name, pod in seen.items()),
         "pods",
@@ -119,7 +119,7 @@ def is_ready(pod: dict[str, Any]) -> bool:
 
 @pytest.fixture
 def viewer(control_plane: Cluster, viewed: Namespace, tmp_path: Path) -> Path:
-    """The kubeconfig of somebody who is bound to the role `view` in the namespace, and to nothing else."""
+    """A kubeconfig of a user bound to the role `view` in the namespace only."""
     config = json.loads(control_plane.kubeconfig.read_text())
     config["users"][0]["user"] = {"token": viewed.text("create", "token", "viewer").strip()}
     config["contexts"][0]["name"] = config["current-context"] = "viewing"
@@ -135,7 +135,7 @@ def viewer(control_plane: Cluster, viewed: Namespace, tmp_path: Path) -> Path:
     def aggregated() -> bool:
         try:
             return may()
-        except problems.ProgramFailed:  # how it says no
+        except problems.ProgramFailed:  # `auth can-i` exits with 1 for no
             return False
 
     operators.until(aggregated, "the controller has put our kinds into the role view")
@@ -157,9 +157,9 @@ def test_namespaced_view_role_is_enough_for_status(
             "nodes", "deployments in namespace aether-system", f"pods/proxy in namespace {viewed.name}",
         ):  # fmt: skip
             assert hidden in rest[-1]
-    told = json.loads(asked(viewer, tmp_path, "-c", PLUGIN, "status", "--json").stdout)
-    assert [one["name"] for one in told["pods"]] == ["paper-ingest-0"]
-    assert {"resource": "nodes", "namespace": ""} in told["forbidden"]
+    status = json.loads(asked(viewer, tmp_path, "-c", PLUGIN, "status", "--json").stdout)
+    assert [one["name"] for one in status["pods"]] == ["paper-ingest-0"]
+    assert {"resource": "nodes", "namespace": ""} in status["forbidden"]
 
 
 def test_viewer_can_use_explain(control_plane: Cluster, viewer: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The control plane of a test run: what every later test builds on."""
+"""The control plane of a test run."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 def test_api_server_has_the_version_of_its_go_module(control_plane: Cluster) -> None:
-    said = json.loads(control_plane.kubectl.text("version", "-o", "json"))
+    versions = json.loads(control_plane.kubectl.text("version", "-o", "json"))
     version = program_builder.module("kubernetes").version_of("k8s.io/kubernetes/cmd/kubectl")
-    assert said["serverVersion"]["gitVersion"] == said["clientVersion"]["gitVersion"] == version
-    assert said["serverVersion"]["minor"] == "34"
+    assert versions["serverVersion"]["gitVersion"] == versions["clientVersion"]["gitVersion"] == version
+    assert versions["serverVersion"]["minor"] == "34"
 
 
 def test_api_listens_on_loopback_and_is_verified_by_its_certificate(control_plane: Cluster) -> None:
@@ -101,16 +101,16 @@ def test_admission_policies_are_enforced(control_plane: Cluster, namespace: Name
     }
     control_plane.kubectl.apply(policy, binding)
     try:
-        # A binding acts a moment after it was made; each try writes an object, and the refusal names the field.
+        # A binding takes effect a moment after its creation: try until a write is rejected, which names the field.
         for attempt in range(200):
             try:
                 namespace.apply(builders.a_config_map(f"some-{attempt}", bad="yes"))
             except problems.ProgramFailed as fault:
-                refused = fault.cause
+                rejected = fault.cause
                 break
         else:
             pytest.fail("the policy never acted")
-        assert "data.bad: not here" in refused
+        assert "data.bad: not here" in rejected
     finally:
         kinds = "validatingadmissionpolicybinding,validatingadmissionpolicy"
         control_plane.kubectl.text("delete", kinds, f"no-{namespace.name}")
@@ -150,7 +150,7 @@ def test_two_clusters_run_side_by_side_in_isolation(
         assert second.server != control_plane.server
         second.kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "only-here"}})
         assert "only-here" not in control_plane.kubectl.text("get", "namespaces", "-o", "name")
-        # Each has an authority of its own: the key to one opens nothing of the other.
+        # Each has its own CA: a client certificate of one is not valid for the other.
         config = json.loads(second.kubeconfig.read_text())
         config["clusters"][0]["cluster"]["server"] = control_plane.server
         crossed = at.state / "crossed.json"

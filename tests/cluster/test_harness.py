@@ -50,8 +50,8 @@ def test_audit_log_names_each_writer_since_a_mark(control_plane: Cluster, namesp
     assert ("create", "", "configmaps", "after", 201) in seen
     assert "before" not in {name for *_, name, _ in seen}
     assert "dry" not in {name for *_, name, _ in seen}
-    (refused,) = audits.refused(here)
-    assert (refused.verb, refused.resource, refused.code) == ("create", "configmaps", 403)
+    (forbidden,) = audits.forbidden(here)
+    assert (forbidden.verb, forbidden.resource, forbidden.code) == ("create", "configmaps", 403)
     assert ("", "configmaps", "create") in audits.used(here)
 
 
@@ -81,7 +81,7 @@ def test_operator_leads_as_its_pod_with_its_own_rights(
     assert installation.namespace.get("lease", operators.NAME)["spec"]["holderIdentity"] == ""
     its = audits.of(audits.since(control_plane, mark), installation.account)
     assert {one.pod for one in its} == {f"{operators.NAME}-0"}
-    assert audits.refused(its) == []
+    assert audits.forbidden(its) == []
     assert ("coordination.k8s.io", "leases", "update") in audits.used(its)
 
 
@@ -136,7 +136,7 @@ def a_platform(name: str) -> dict[str, Any]:
 
 @pytest.fixture
 def other(control_plane: Cluster, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[operators.Installation]:
-    """A second namespace, with operators of its own."""
+    """A second namespace with its own operators."""
     one = namespaces.create(control_plane, request.node.name)
     folder = tmp_path / "other"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""The real kubectl, asked for a path that the API server passes on: what it says when the pod does not know it."""
+"""The real kubectl with a path of the pod proxy: its error for a path that the pod does not serve."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Lease, on a real API server: one holder, taken over in time, never by two."""
+"""The Lease on a real API server: one holder at a time, taken over after its duration."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEADLINE = 60
 
 @dataclass
 class Clock:
-    """The monotonic clock of one process, which a test turns."""
+    """The monotonic clock of one process, set by the test."""
 
     now: float = 1000.0
 
@@ -33,7 +33,7 @@ class Clock:
 
 @dataclass
 class Candidates:
-    """Processes that want the Lease of one namespace."""
+    """Candidates for the Lease of one namespace."""
 
     configuration: client.Configuration
     namespace: str
@@ -61,7 +61,7 @@ def record(namespace: Namespace) -> dict[str, object]:
 
 
 async def waits(lease: leader_election.Lease) -> bool:
-    """Whether it looks twice and does not get it."""
+    """Whether it does not acquire the Lease in two attempts."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(2 * leader_election.RETRY_PERIOD + 0.5):
             await lease.acquire()
@@ -75,8 +75,8 @@ async def test_first_candidate_acquires_the_lease_and_the_second_waits(
     await first.acquire()
     assert first.held
     assert await waits(second)
-    said = record(namespace)
-    assert (said["holderIdentity"], said["leaseTransitions"], said["leaseDurationSeconds"]) == ("a_1", 0, 8)
+    spec = record(namespace)
+    assert (spec["holderIdentity"], spec["leaseTransitions"], spec["leaseDurationSeconds"]) == ("a_1", 0, 8)
 
 
 async def test_lease_is_taken_over_after_its_duration_and_not_before(
@@ -90,8 +90,8 @@ async def test_lease_is_taken_over_after_its_duration_and_not_before(
     assert await waits(second)
     clock.now += 0.2
     await second.acquire()
-    said = record(namespace)
-    assert (said["holderIdentity"], said["leaseTransitions"]) == ("b_2", 1)
+    spec = record(namespace)
+    assert (spec["holderIdentity"], spec["leaseTransitions"]) == ("b_2", 1)
 
 
 async def test_holder_that_slept_stops_writing_by_its_own_clock(candidates: Candidates) -> None:
@@ -137,7 +137,7 @@ async def test_one_of_many_concurrent_candidates_acquires_the_lease(candidates: 
     trying = [asyncio.create_task(one.acquire()) for one in several]
     async with asyncio.timeout(DEADLINE):
         await asyncio.wait(trying, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.sleep(leader_election.RETRY_PERIOD)  # the others have looked, too
+        await asyncio.sleep(leader_election.RETRY_PERIOD)  # until the others have read it too
     for one in trying:
         one.cancel()
     assert sum(one.held for one in several) == 1
@@ -155,7 +155,7 @@ async def test_lease_is_neither_acquired_nor_kept_without_an_api_server(
     candidates.made.append(lease.api)
     renewing = asyncio.create_task(lease.renew())
     await asyncio.sleep(1.5 * leader_election.RETRY_PERIOD)
-    assert lease.held  # it could not be renewed, and is not over yet
+    assert lease.held  # it could not be renewed, and has not expired yet
     clock.now += leader_election.RENEW_DEADLINE
     async with asyncio.timeout(DEADLINE):
         with pytest.raises(leader_election.LeaseLost):
@@ -167,7 +167,7 @@ async def test_interrupted_renewal_does_not_prevent_release_of_the_lease(
 ) -> None:
     lease = candidates.one("a_1", Clock())
     await lease.acquire()
-    # What an applied renewal whose answer never came leaves: a newer record than the one that we know.
+    # After a renewal was applied without a response, the record is newer than the known one.
     namespace.text("annotate", "lease", "op", "team.example/note=newer")
     await lease.release()
     assert record(namespace)["holderIdentity"] == ""

@@ -37,7 +37,7 @@ MANAGED = ("postgres", "nats", "redis")
 
 @dataclass
 class Environment:
-    """A namespace with an operator, and real servers; each test has platforms of its own in it."""
+    """A namespace with an operator, and real servers; each test creates its own platforms."""
 
     cluster: Cluster
     installation: Installation
@@ -67,7 +67,7 @@ class Environment:
         return name, planes.a_platform(self.plane.mixed(), name)
 
     def release_managed(self, prefix: str) -> str:
-        """A new name, and nobody else has the one managed database."""
+        """Delete all platforms, which releases the only managed database; returns a new name."""
         for one in self.namespace.get("tp")["items"]:
             self.delete(one["metadata"]["name"])
         self.operator.wait_idle()  # a reconcile from before the deletion would claim the database again
@@ -90,14 +90,14 @@ class Environment:
         return next(iter(seen.values()))
 
     def edit(self, kind: str, name: str, patch: Object) -> None:
-        """As a person with another field manager does."""
+        """Merge-patch an object with another field manager."""
         self.namespace.text(
             "patch", kind, name, "--type=merge", "--field-manager=somebody", f"--patch={json.dumps(patch)}"
         )
 
     def condition(self, name: str, kind: str) -> Object:
-        told = self.namespace.get("tp", name)["status"]["conditions"]
-        return next(one for one in told if one["type"] == kind)
+        conditions = self.namespace.get("tp", name)["status"]["conditions"]
+        return next(one for one in conditions if one["type"] == kind)
 
 
 @pytest.fixture(scope="module")
@@ -145,14 +145,14 @@ def test_login_error_is_named_and_fixed_by_the_secret_immediately(env: Environme
     swapped = {"username": "canary-swapped", "password": planes.LOGIN, **planes.CANARIES}
     planes.apply(env.namespace, planes.login_secret(secret, **swapped))
     withheld = f"authentication failed {secrecy.WITHHELD}"
-    env.until("tp", name, lambda one: withheld in one["status"]["message"], "the swapped login is told without it")
+    env.until("tp", name, lambda one: withheld in one["status"]["message"], "the swapped login is reported without it")
     planes.apply(env.namespace, planes.login_secret(secret, username=planes.LOGIN, password=planes.PASSWORD))
     planes.until(env.namespace, "Ready", "True", name=name)
     assert not any(f" {name}-" in one for one in repaired(env)), "it was another login"
 
 
 def test_secret_event_reconciles_every_platform_that_names_it(env: Environment) -> None:
-    """The other one is at rest when the Secret changes: nobody but the event tells it."""
+    """The second platform is idle when the Secret changes: only the event triggers its reconcile."""
     names = []
     for _ in range(2):
         name, platform = env.external()
@@ -195,7 +195,7 @@ def test_forbidden_secrets_stop_their_dependents_without_a_busy_loop(env: Enviro
 
 
 def forbidden(env: Environment, name: str) -> None:
-    """Nothing may be made in the namespace any more, and Redis loses its pod: it is said by what, and how to see it."""
+    """No pod can be created in the namespace, and Redis loses its pod: the message has the cause and a command."""
     quota: Object = {
         "apiVersion": "v1",
         "kind": "ResourceQuota",
@@ -220,10 +220,10 @@ def forbidden(env: Environment, name: str) -> None:
                 env.until("resourcequota", called, lambda one: "used" in one.get("status", {}), "the quota is in force")
             env.namespace.text("delete", "pod", f"{name}-redis-0", "--wait=false")
             waiting = planes.until(env.namespace, "RedisReady", "False", name=name, reason="PodForbidden")
-            (said,) = [one["message"] for one in waiting["status"]["conditions"] if one["type"] == "RedisReady"]
-            assert said.startswith(f"StatefulSet {name}-redis ")
-            assert named in said
-            command = said.partition("; see: kubectl ")[2].split(", ")[0].split()
+            (message,) = [one["message"] for one in waiting["status"]["conditions"] if one["type"] == "RedisReady"]
+            assert message.startswith(f"StatefulSet {name}-redis ")
+            assert named in message
+            command = message.partition("; see: kubectl ")[2].split(", ")[0].split()
             assert called in env.cluster.kubectl.text(*command)
         finally:
             env.namespace.text("delete", kind, called)
@@ -234,10 +234,10 @@ def test_status_is_still_written_after_limits_were_removed(env: Environment) -> 
     name, platform = env.ready_managed()
     limits = {"limits": {"cpu": "1", "memory": "1Gi"}}
     platform["spec"]["dataPlane"]["redis"] = {"managed": {"resources": limits}}
-    gone = {"spec": {"dataPlane": {"redis": {"managed": {"resources": {"limits": None}}}}}}
+    without_limits = {"spec": {"dataPlane": {"redis": {"managed": {"resources": {"limits": None}}}}}}
     bare = {**platform["spec"], "dataPlane": {**platform["spec"]["dataPlane"], "redis": {"managed": {}}}}
     takes: list[Callable[[], object]] = [
-        lambda: env.edit("tp", name, gone),
+        lambda: env.edit("tp", name, without_limits),
         lambda: planes.apply(env.namespace, {**platform, "spec": bare}),
     ]
     for take in takes:
@@ -252,7 +252,7 @@ def test_status_is_still_written_after_limits_were_removed(env: Environment) -> 
 
 
 def test_rejected_status_is_reported_in_the_status_or_an_event(env: Environment) -> None:
-    """A policy of others refuses a part of it for one edit, and all of it for another."""
+    """A foreign admission policy rejects a part of the status for one edit, and all of it for another."""
     name, platform = env.ready_external()
     seconds = "object.spec.progressDeadlineSeconds"
     applied = "object.status.applied.progressDeadlineSeconds"
@@ -273,7 +273,7 @@ def test_rejected_status_is_reported_in_the_status_or_an_event(env: Environment)
             "apiVersion": api, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": called},
             "spec": {
                 "matchConstraints": match, "matchConditions": [condition],
-                # In letters of several bytes, which an event may have fewer of.
+                # Multi-byte characters, since an event's note is limited in bytes.
                 "validations": [{"expression": rule, "message": f"not this status{'…' * 900}"}],
             },
         },
@@ -288,21 +288,21 @@ def test_rejected_status_is_reported_in_the_status_or_an_event(env: Environment)
         platform["spec"]["progressDeadlineSeconds"] = 302
         planes.apply(env.namespace, platform)
         failed = f"{about},reason=ReconcileFailed,type=Warning"
-        env.namespace.until(bool, "events.events.k8s.io", failed, expected="it is told in an event")
+        env.namespace.until(bool, "events.events.k8s.io", failed, expected="an event reports it")
         events = env.namespace.get("events.events.k8s.io", about)["items"]
-        said = "\n".join(status_view.explanation_lines(env.child("tp", name), events))
-        assert "A reconcile failed at" in said
-        assert "not this status" in said
+        explanation = "\n".join(status_view.explanation_lines(env.child("tp", name), events))
+        assert "A reconcile failed at" in explanation
+        assert "not this status" in explanation
         platform["spec"]["progressDeadlineSeconds"] = 300
         planes.apply(env.namespace, platform)
         env.namespace.until(bool, "events.events.k8s.io", f"{about},reason=Reconciled", expected="and that it is over")
         platform["spec"]["progressDeadlineSeconds"] = 301
         planes.apply(env.namespace, platform)
-        told = env.until("tp", name, lambda one: one["status"]["reason"] == "ReconcileFailed", "the status tells it")
-        assert "not this status" in told["status"]["message"]
-        assert told["status"]["observedGeneration"] < told["metadata"]["generation"]
-        assert kstatus.compute(told) == "InProgress"
-        assert told["status"]["applied"]["progressDeadlineSeconds"] == 300
+        late = env.until("tp", name, lambda one: one["status"]["reason"] == "ReconcileFailed", "the status reports it")
+        assert "not this status" in late["status"]["message"]
+        assert late["status"]["observedGeneration"] < late["metadata"]["generation"]
+        assert kstatus.compute(late) == "InProgress"
+        assert late["status"]["applied"]["progressDeadlineSeconds"] == 300
     finally:
         env.cluster.kubectl.text("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", called)
     ready = planes.until(env.namespace, "Ready", "True", name=name)
@@ -314,8 +314,8 @@ def _refuses_a_probe(env: Environment, name: str) -> bool:
     try:
         words = ("--subresource=status", "--type=merge", "--dry-run=server", f"--patch={patch}")
         env.namespace.text("patch", "tp", name, *words)
-    except problems.ProgramFailed as refused:
-        return "not this status" in refused.cause
+    except problems.ProgramFailed as error:
+        return "not this status" in error.cause
     return False
 
 
@@ -337,8 +337,8 @@ def test_second_platform_on_the_same_servers_stalls_and_writes_nothing(env: Envi
     stalled = planes.until(env.namespace, "Stalled", "True", name=f"{owner}-again", reason="ServerOwnedByAnother")
     for server in ("kafka", "nats", "redis"):
         port = platform["spec"]["dataPlane"][server]["external"]["port"]
-        said = f"{server}: 127.0.0.1:{port}: it belongs to {env.namespace.name}/{owner} of namespace "
-        assert said in stalled["status"]["message"]
+        owned = f"{server}: 127.0.0.1:{port}: it belongs to {env.namespace.name}/{owner} of namespace "
+        assert owned in stalled["status"]["message"]
     assert "venue Simulated" in stalled["status"]["message"]
     assert kstatus.compute(stalled) == "Failed"
     planes.until(env.namespace, "VenueReady", "True", name=f"{owner}-again")
@@ -349,8 +349,8 @@ def test_second_platform_on_the_same_servers_stalls_and_writes_nothing(env: Envi
     assert schemas == [(True,)], "its own database is not taken either"
     second["spec"]["dataPlane"] = platform["spec"]["dataPlane"]
     planes.apply(env.namespace, second)
-    told = planes.until(env.namespace, "SchemaReady", "False", name=f"{owner}-again", reason="DatabaseOwnedByAnother")
-    assert f"the database belongs to {env.namespace.name}/{owner} of namespace " in told["status"]["message"]
+    taken = planes.until(env.namespace, "SchemaReady", "False", name=f"{owner}-again", reason="DatabaseOwnedByAnother")
+    assert f"the database belongs to {env.namespace.name}/{owner} of namespace " in taken["status"]["message"]
     assert env.condition(owner, "Ready")["status"] == "True"
     assert env.child("pod", f"{owner}-ingest-0")["metadata"]["uid"] == pod
 
@@ -359,7 +359,7 @@ def test_platform_recreated_at_another_venue_gets_none_of_its_data(env: Environm
     name, platform = env.ready_external()
     env.delete(name)
     mine = f"--selector={labels.PLATFORM}={name}"
-    env.namespace.until(lambda seen: not seen, "statefulset", mine, expected="the workloads are gone")
+    env.namespace.until(lambda seen: not seen, "statefulset", mine, expected="the workloads are deleted")
     planes.apply(env.namespace, {**platform, "spec": platform["spec"] | {"venue": {"name": "Kraken"}}})
     stalled = planes.until(env.namespace, "Stalled", "True", name=name, reason="VenueMismatch")
     way_out = "data of venue Simulated, and the platform says Kraken: apply it with venue Simulated, or as another"
@@ -398,7 +398,7 @@ def test_edited_external_endpoint_is_used_from_then_on(env: Environment) -> None
 
 
 def test_servers_are_claimed_only_in_their_order(env: Environment) -> None:
-    """Kafka is away: whoever else waits for both finds NATS and Redis free."""
+    """While Kafka is unavailable, NATS and Redis stay unclaimed."""
     name, platform = env.external()
     kafka, cache = (platform["spec"]["dataPlane"][one]["external"] for one in ("kafka", "redis"))
     good, kafka["port"] = kafka["port"], 1
@@ -427,7 +427,7 @@ def test_missing_server_stalls_after_the_deadline_and_recovers_by_itself(env: En
 
 
 def _written_since(env: Environment, before: audits.Mark, name: str) -> list[tuple[str, str]]:
-    """What the operator wrote of a platform and its children: verb and resource, each once, in order."""
+    """The operator's writes for a platform and its children: verb and resource, each once, in order."""
     entries = audits.writes(audits.of(audits.since(env.cluster, before), env.installation.account))
     return list(dict.fromkeys((one.verb, one.kind) for one in entries if one.name.startswith(name)))
 
@@ -441,8 +441,8 @@ def test_edited_pairs_update_settings_and_pods_without_a_restart(env: Environmen
     platform["spec"]["pairs"] = ["ETH/USD", "BTC/USD"]
     planes.apply(env.namespace, platform)
     ready = planes.until(env.namespace, "IngestReady", "True", name=name)
-    (told,) = [one for one in ready["status"]["conditions"] if one["type"] == "IngestReady"]
-    assert told["message"] == "2 markets on 2 replicas"
+    (condition,) = [one for one in ready["status"]["conditions"] if one["type"] == "IngestReady"]
+    assert condition["message"] == "2 markets on 2 replicas"
     settings = env.child("configmap", f"{name}-ingest-settings")
     assert settings["data"] == {"live.json": '{"version":1,"pairs":["BTC/USD","ETH/USD"],"replicas":2}'}
     digests = {env.child("pod", pod)["metadata"]["annotations"][labels.SETTINGS] for pod in pods[:2]}
@@ -484,22 +484,22 @@ def test_unavailable_output_or_venue_is_named_and_recovers_by_itself(env: Enviro
 
 
 def _drains_what_is_unready(env: Environment, name: str) -> None:
-    """Two of three pods of ingest are not ready: the one that is stays, and a drain takes the others."""
+    """Two of three pods of ingest are not ready: the ready one cannot be evicted, and the others can."""
     unready = json.dumps({"status": {"conditions": [{"type": "Ready", "status": "False"}]}})
     for number in (1, 2):
         env.namespace.text("patch", "pod", f"{name}-ingest-{number}", "--subresource=status", f"--patch={unready}")
     env.until(
         "poddisruptionbudget", f"{name}-ingest", lambda one: one["status"]["currentHealthy"] == 1, "two are not healthy"
     )
-    with pytest.raises(problems.ProgramFailed) as refused:
+    with pytest.raises(problems.ProgramFailed) as rejected:
         _evict(env, f"{name}-ingest-0")
-    assert "disruption budget" in refused.value.cause
+    assert "disruption budget" in rejected.value.cause
     for number in (1, 2):
         assert json.loads(_evict(env, f"{name}-ingest-{number}"))["status"] == "Success"
 
 
 def _evict(env: Environment, pod: str) -> str:
-    """As a drain does; the API server's answer."""
+    """Evict a pod as a drain does; returns the API server's response."""
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
     path = f"/api/v1/namespaces/{env.namespace.name}/pods/{pod}/eviction"
     return env.namespace.text("create", f"--raw={path}", "--filename=-", stdin=json.dumps(eviction))
@@ -547,7 +547,7 @@ def test_paused_platform_is_unchanged_and_applies_edits_on_resume(env: Environme
     planes.apply(env.namespace, platform)
     paused = planes.until(env.namespace, "Paused", "True", name=name)
     assert paused["status"]["applied"]["retention"]["tradesDays"] == 90
-    assert kstatus.compute(paused) != "Current"  # what was asked for is not so
+    assert kstatus.compute(paused) != "Current"  # the edit is not applied
     operators.wait_settled(env.operator, resyncs=3)
     assert env.child("tp", name)["status"]["schema"]["tradesDays"] == 90
     platform["spec"]["paused"] = False
@@ -586,9 +586,9 @@ def test_foreign_edits_of_every_child_are_reverted_and_additions_stay(env: Envir
         ("networkpolicy", f"{name}-nats"),
         ("statefulset", f"{name}-redis"),
     ):
-        gone = env.child(kind, child)["metadata"]["uid"]
+        uid = env.child(kind, child)["metadata"]["uid"]
         env.namespace.text("delete", kind, child, "--wait=false")
-        env.until(kind, child, partial(_is_another, gone), f"{kind} comes back")
+        env.until(kind, child, partial(_is_another, uid), f"{kind} comes back")
     planes.until(env.namespace, "Ready", "True", name=name)
     assert repaired(env) >= {
         f"Service {name}-redis", f"StatefulSet {name}-nats", f"StatefulSet {name}-redis", f"NetworkPolicy {name}-nats",
@@ -597,9 +597,9 @@ def test_foreign_edits_of_every_child_are_reverted_and_additions_stay(env: Envir
 
 
 def repaired(env: Environment) -> set[str]:
-    """The children of which an event says that they were not as they should be."""
-    said = env.namespace.get("events.events.k8s.io")["items"]
-    return {" ".join(one["note"].split()[:2]) for one in said if one["reason"] == "Repaired"}
+    """The children that `Repaired` events name."""
+    events = env.namespace.get("events.events.k8s.io")["items"]
+    return {" ".join(one["note"].split()[:2]) for one in events if one["reason"] == "Repaired"}
 
 
 def test_overwritten_password_is_replaced_and_the_server_restarted_with_it(env: Environment) -> None:
@@ -640,7 +640,7 @@ def test_volume_grows_where_its_class_allows_and_the_platform_waits(env: Environ
         planes.apply(env.namespace, platform)
         waiting = planes.until(env.namespace, "RedisReady", "False", name=name)
         assert f"PersistentVolumeClaim {claim} is being resized from 10Gi to 20Gi" in waiting["status"]["message"]
-        # The storage's own resizer, which this cluster has none of, says when it is done.
+        # The volume's resizer, which this cluster lacks, reports the end of the expansion.
         done = {"status": {"capacity": {"storage": "20Gi"}}}
         env.namespace.text("patch", "pvc", claim, "--subresource=status", "--type=merge", f"--patch={json.dumps(done)}")
         planes.until(env.namespace, "Ready", "True", name=name)
@@ -735,7 +735,7 @@ def test_invalid_spec_keeps_the_last_good_one_repaired_until_reverted(env: Envir
     loose = yaml.safe_load((operators.KINDS / "tradingplatforms.yaml").read_text())
     schema = loose["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
     schema["retention"]["properties"]["tradesDays"].pop("maximum")
-    try:  # an API server that lets in what the models do not
+    try:  # an API server that accepts values the models reject
         env.cluster.kubectl.apply(loose)
         broken = json.loads(json.dumps(platform))
         broken["spec"]["retention"] = {"tradesDays": 99999}
@@ -755,22 +755,22 @@ def test_invalid_spec_keeps_the_last_good_one_repaired_until_reverted(env: Envir
 
 
 def _keeps(days: dict[str, int], platform: Object) -> bool:
-    told = platform["status"].get("schema", {})
-    return {table: told.get(f"{table}Days") for table in days} == days
+    schema = platform["status"].get("schema", {})
+    return {table: schema.get(f"{table}Days") for table in days} == days
 
 
 def _in_force(server: Postgres, database: str) -> dict[str, int]:
-    """Table → days after which pg_partman drops, by its own word."""
-    told = server.run(database, "SELECT parent_table, retention FROM partman.part_config")
-    return {table.removeprefix("aether."): int(retention.removesuffix(" days")) for table, retention in told}
+    """Table → retention in days, from pg_partman's configuration."""
+    rows = server.run(database, "SELECT parent_table, retention FROM partman.part_config")
+    return {table.removeprefix("aether."): int(retention.removesuffix(" days")) for table, retention in rows}
 
 
 def _is_again(part: Callable[[Object], Any], good: Any, thing: Object) -> bool:
     return bool(part(thing) == good)
 
 
-def _is_another(gone: str, thing: Object) -> bool:
-    return bool(thing["metadata"]["uid"] != gone)
+def _is_another(uid: str, thing: Object) -> bool:
+    return bool(thing["metadata"]["uid"] != uid)
 
 
 def _accepts(env: Environment, platform: Object) -> bool:
@@ -787,7 +787,7 @@ def test_deletion_keeps_data_for_a_platform_of_the_same_name(env: Environment) -
     password = env.child("secret", f"{name}-postgres")["data"]["password"]
     env.delete(name)
     owned = "service,configmap,statefulset,networkpolicy"
-    env.namespace.until(lambda seen: not seen, owned, mine, expected="the children are gone")
+    env.namespace.until(lambda seen: not seen, owned, mine, expected="the children are deleted")
     left = {f"{one['kind']}/{one['metadata']['name']}" for one in env.namespace.get("secret,pvc", mine)["items"]}
     assert left == {
         *(f"Secret/{name}-{server}" for server in MANAGED),
@@ -800,13 +800,13 @@ def test_deletion_keeps_data_for_a_platform_of_the_same_name(env: Environment) -
 
 
 def test_all_rights_are_used_none_missing_and_no_secret_revealed(env: Environment) -> None:
-    """The last test but one of this module: it looks at what all of them did."""
+    """The second last test of this module: it checks the audit log of all of them."""
     entries = [
         one
         for one in audits.since(env.cluster, audits.Mark(inode=audits.mark(env.cluster).inode, offset=0))
         if one.user == env.installation.account
     ]
-    assert audits.refused(entries) == []
+    assert audits.forbidden(entries) == []
     granted = {
         (group, resource, verb)
         for role in operators.rendered(env.namespace.name)
@@ -816,7 +816,7 @@ def test_all_rights_are_used_none_missing_and_no_secret_revealed(env: Environmen
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-    # The harness makes the Lease, and an event is repeated only when the same happens twice within ten minutes.
+    # The harness creates the Lease, and an event is patched only if it repeats within ten minutes.
     seldom = {("coordination.k8s.io", "leases", "create"), ("events.k8s.io", "events", "patch")}
     assert granted - audits.used(entries) <= seldom
     assert audits.used(entries) - {("", "namespaces", "get")} <= granted
@@ -827,15 +827,15 @@ def test_all_rights_are_used_none_missing_and_no_secret_revealed(env: Environmen
         for key, value in one.get("data", {}).items()
         if key == "password"
     ]
-    told = env.operator.text
+    output = env.operator.text
     for one in env.namespace.get("tp")["items"]:
         about = f"--field-selector=regarding.name={one['metadata']['name']}"
-        said = status_view.explanation_lines(one, env.namespace.get("events.events.k8s.io", about)["items"])
-        told += "\n".join([*said, *status_view.status_lines(status_view.AetherState(platforms=[one]))])
+        explanation = status_view.explanation_lines(one, env.namespace.get("events.events.k8s.io", about)["items"])
+        output += "\n".join([*explanation, *status_view.status_lines(status_view.AetherState(platforms=[one]))])
     for what in ("tp", "events.events.k8s.io", "statefulset", "service", "configmap", "pvc", "networkpolicy", "pods"):
-        told += json.dumps(env.namespace.get(what))
-    told += json.dumps([one["metadata"] for one in env.namespace.get("secrets")["items"]])
-    assert [word for word in canaries if word in told] == []
+        output += json.dumps(env.namespace.get(what))
+    output += json.dumps([one["metadata"] for one in env.namespace.get("secrets")["items"]])
+    assert [word for word in canaries if word in output] == []
 
 
 def test_namespace_is_deleted_with_its_platform_under_a_running_operator(env: Environment) -> None:

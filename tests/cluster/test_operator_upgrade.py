@@ -1,4 +1,4 @@
-"""The operator of now over a whole running platform of the release before: nothing of it is lost or restarted."""
+"""An operator upgrade over a running platform of the previous release: nothing is lost or restarted."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ NEW = {
     "StatefulSet paper-ingest",
 }
 LASTING = {"Secret", "PersistentVolumeClaim"}
-"""What has no owner, since it outlives the platform."""
+"""Kinds without an owner reference, since they outlive the platform."""
 
 
 @pytest.fixture
 def namespace(control_plane: Cluster, request: pytest.FixtureRequest) -> Iterator[Namespace]:
-    """The namespace of the recorded platform: its name stands in what was recorded."""
+    """The namespace of the recorded platform, by the recorded name."""
     one = namespaces.create(control_plane, request.node.name, PLATFORM.namespace)
     request.node.stash[fixtures.NAMESPACE] = one
     yield one
-    operators.install_crds(control_plane)  # for whoever comes after a failure
+    operators.install_crds(control_plane)  # for later tests, after a failure
     one.kubectl.text("delete", "namespace", one.name, "--wait=false")
 
 
@@ -77,17 +77,19 @@ def test_upgrade_of_the_operator_adds_services_without_restart_or_loss(
     namespace.until(_all_have_pairs, "tp", expected="the kinds of now are in force")
     release = observations.a_release()
     now = {
-        "images": {server.value: image for server, image in release.images.items()},  # of then: they restart nothing
+        "images": {server.value: image for server, image in release.images.items()},  # as recorded
         "serviceImage": release.service_image,
         "operatorNamespace": release.operator_namespace,
     }
     with installation.operator(supervised=True, managedAddresses=plane.addresses(), release=now) as operator:
-        planes.until(namespace, "IngestReady", "True")  # the status of then says Ready, and nothing of this
+        planes.until(namespace, "IngestReady", "True")  # the recorded status is Ready and lacks this condition
         ready = planes.until(namespace, "Ready", "True")["status"]
-        told = {one["type"]: one for one in ready["conditions"]}
+        conditions = {one["type"]: one for one in ready["conditions"]}
         for kind in ("SchemaReady", "TopicsReady", "VenueReady", "IngestReady"):
-            assert told[kind]["status"] == "True", told
-        assert told["PostgresReady"]["lastTransitionTime"] == "2026-01-01T00:00:00Z", "a condition of then goes on"
+            assert conditions[kind]["status"] == "True", conditions
+        assert conditions["PostgresReady"]["lastTransitionTime"] == "2026-01-01T00:00:00Z", (
+            "a recorded condition is kept"
+        )
         assert ready["schema"]["revision"] == Revisions().head != previous_release.REVISION
         assert asyncio.run(_topics(plane)) >= {topic.name for topic in TOPICS}
 
@@ -98,16 +100,16 @@ def test_upgrade_of_the_operator_adds_services_without_restart_or_loss(
         assert json.loads(settings)["pairs"] == ["BTC/USD", "ETH/USD"]
         operators.wait_settled(operator)
 
-    said = {one["reason"] for one in namespace.get("events.events.k8s.io")["items"]}
-    assert said
-    assert "Repaired" not in said, "nobody had changed anything"
+    reasons = {one["reason"] for one in namespace.get("events.events.k8s.io")["items"]}
+    assert reasons
+    assert "Repaired" not in reasons, "nobody had changed anything"
     after = _children(namespace)
     assert {str(which) for which in after.keys() - before.keys()} == NEW
     assert {str(which) for which in before if after.get(which) != before[which]} == {
-        # Ingest is let in.
+        # Their policies admit ingest.
         "NetworkPolicy paper-nats",
         "NetworkPolicy paper-postgres",
-        # They are of both families.
+        # They are dual-stack.
         "Service paper-nats",
         "Service paper-postgres",
         "Service paper-redis",
@@ -122,7 +124,7 @@ def test_upgrade_of_the_operator_adds_services_without_restart_or_loss(
 
 
 def _platform_of_before(namespace: Namespace, plane: Plane) -> Object:
-    """The platform with its status, and the children of its Managed servers, once they run; written in its name."""
+    """Apply the recorded platform with its status, and the children of its Managed servers with their manager."""
     namespace.kubectl.apply(previous_release.kind())
     text = json.dumps(observations.recorded("before-rooms-platform")[0]).replace("9092", str(plane.kafka.login))
     recorded = json.loads(text)
@@ -136,13 +138,13 @@ def _platform_of_before(namespace: Namespace, plane: Plane) -> Object:
     children = [
         one
         for one in observations.recorded("before-rooms")
-        if one["metadata"]["labels"][labels.COMPONENT] != "kafka"  # it is somebody else's
+        if one["metadata"]["labels"][labels.COMPONENT] != "kafka"  # External in this test
     ]
     items = json.loads(json.dumps(children).replace(PLATFORM.uid, uid))
     apply = ("apply", "--server-side", f"--field-manager={labels.OPERATOR}")
     _written(namespace, *apply, thing={"apiVersion": "v1", "kind": "List", "items": items})
-    told = {key: value for key, value in recorded.items() if key != "spec"}
-    _written(namespace, *apply, "--subresource=status", thing=told)
+    status = {key: value for key, value in recorded.items() if key != "spec"}
+    _written(namespace, *apply, "--subresource=status", thing=status)
     namespace.until(
         lambda seen: len(seen) == 3 and all(map(_runs, seen.values())), "sts", MINE, expected="the servers run"
     )
@@ -155,7 +157,7 @@ def _platform_of_before(namespace: Namespace, plane: Plane) -> Object:
 
 
 def _database_of_before(namespace: Namespace, plane: Plane, migrations: Path) -> Endpoint:
-    """The database of the Managed server, with rows in it."""
+    """Create the Managed server's database, with rows."""
     plane.forget_managed()
     asyncio.run(_topics(plane, forget=True))  # of other tests
     operators.until(lambda: not asyncio.run(_topics(plane)), "there is no topic")
@@ -198,7 +200,7 @@ def _all_have_pairs(seen: dict[str, Object]) -> bool:
 
 
 def _children(namespace: Namespace) -> dict[Ref, Object]:
-    """All of a platform but what the API server writes into it by itself."""
+    """A platform without the fields that the API server writes."""
     found = namespace.get(CHILDREN, MINE)["items"]
     for one in found:
         one.pop("status", None)
@@ -211,6 +213,6 @@ def _pods(namespace: Namespace) -> dict[str, str]:
 
 
 def _logins(plane: Plane) -> dict[str, str]:
-    """Which role a login is, and its password's hash."""
+    """The role's OID and password hash of a login."""
     roles = plane.managed.run("postgres", "SELECT rolname, oid, rolpassword FROM pg_authid WHERE rolname ~ '^aether'")
     return {name: f"{oid} {password}" for name, oid, password in roles}

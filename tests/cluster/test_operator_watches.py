@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 NAME = "paper"
 SLOW = 3600
-"""Seconds: a resync that no test waits for, so that what is repaired is repaired because it was noticed."""
+"""Seconds between resyncs: longer than a test, so that repairs are due to events."""
 
 
 ALL = 2 * len(watcher.WATCHED)
-"""Watches, in both namespaces."""
+"""The number of watches in both namespaces."""
 SILENCE = 5
-"""Seconds after which a watch that brings nothing is begun anew."""
+"""Seconds after which a silent watch is restarted."""
 
 
 @dataclass
@@ -41,19 +41,19 @@ class Environment:
     installation: Installation
     namespace: Namespace
     other: Namespace
-    """A second one that the operator watches, without a platform."""
+    """A second watched namespace, without a platform."""
     proxy: Proxy
     operator: Operator
 
     def wait_watching(self) -> None:
-        """Every watch is open: after one that ended Kopf, they are begun a moment after everything was listed."""
+        """Wait until every watch is open; watches are started a moment after the lists."""
         operators.until(lambda: self.proxy.watching >= ALL, "everything is watched")
 
     def delete_and_await(self, kind: str, child: str) -> None:
-        """Somebody deletes a child, and it is there again."""
-        gone = self.namespace.get(kind, child)["metadata"]["uid"]
+        """Delete a child, and wait until it is recreated."""
+        uid = self.namespace.get(kind, child)["metadata"]["uid"]
         self.namespace.text("delete", kind, child, "--wait=false")
-        self.wait_recreated(kind, child, gone)
+        self.wait_recreated(kind, child, uid)
 
     def wait_recreated(self, kind: str, child: str, uid: str) -> None:
         self.namespace.until(
@@ -104,7 +104,7 @@ def test_interrupted_watches_are_restarted(env: Environment) -> None:
 
 
 def test_deleted_namespace_disturbs_no_other_and_can_be_recreated(env: Environment) -> None:
-    """Its Role goes with it, and every question about it is refused from then on."""
+    """Its Role is deleted with it, so every request for it is forbidden from then on."""
     other, starts = env.other.name, env.operator.starts
     waiting = planes.a_platform(env.plane.external("none"), "waiting")
     planes.apply(env.other, waiting)
@@ -116,7 +116,7 @@ def test_deleted_namespace_disturbs_no_other_and_can_be_recreated(env: Environme
     gauge = {one: f'aether_operator_namespace_watched{{namespace="{one}"}}' for one in (env.namespace.name, other)}
     assert [env.operator.metrics()[gauge[one]] for one in gauge] == [1, 0]
     assert env.operator.http_get("/livez")[0] == 200
-    forbidden = audits.refused(audits.of(audits.since(env.cluster, before), env.installation.account))
+    forbidden = audits.forbidden(audits.of(audits.since(env.cluster, before), env.installation.account))
     assert {(one.namespace, one.verb, one.kind) for one in forbidden} <= {(other, "list", "tradingplatforms")}
     env.cluster.kubectl.text("wait", "--for=delete", f"namespace/{other}", f"--timeout={namespaces.DEADLINE:g}s")
     namespaces.create(env.cluster, "operator-watches", other)
@@ -124,22 +124,22 @@ def test_deleted_namespace_disturbs_no_other_and_can_be_recreated(env: Environme
     planes.apply(env.other, waiting)
     planes.until(env.other, "Ready", "False", name="waiting", reason="SecretMissing")
     assert env.operator.starts == starts
-    told = [line for line in env.operator.current_lines if line["event"].startswith("namespace_")]
-    assert [line["event"] for line in told] == ["namespace_not_watched", "namespace_watched"]
+    lines = [line for line in env.operator.current_lines if line["event"].startswith("namespace_")]
+    assert [line["event"] for line in lines] == ["namespace_not_watched", "namespace_watched"]
     assert not any("kopf" in line.get("logger", "") for line in env.operator.current_lines)
 
 
 def test_objects_deleted_while_watches_stalled_return_once_they_reconnect(env: Environment) -> None:
     env.proxy.stall_watches()
-    gone = env.namespace.get("service", f"{NAME}-nats")["metadata"]["uid"]
+    uid = env.namespace.get("service", f"{NAME}-nats")["metadata"]["uid"]
     env.namespace.text("delete", "service", f"{NAME}-nats")
     env.proxy.resume()
     env.proxy.cut_watches()
-    env.wait_recreated("service", f"{NAME}-nats", gone)
+    env.wait_recreated("service", f"{NAME}-nats", uid)
 
 
 def test_stale_list_causes_no_deletion_and_no_scale_down(env: Environment) -> None:
-    """The old list has a child of another release, which is gone, and somebody else's object has its name now."""
+    """The stale list has a child of another release that was deleted; a foreign object has its name now."""
     env.operator.end()  # it would delete that child
     owner = {key: env.namespace.get("tp", NAME)["metadata"][key] for key in ("name", "uid")}
     former = {
@@ -160,7 +160,7 @@ def test_stale_list_causes_no_deletion_and_no_scale_down(env: Environment) -> No
     env.proxy.serve_old_lists()
     before = audits.mark(env.cluster)
     try:
-        env.operator.start()  # a life that knows nothing but old lists
+        env.operator.start()  # this run gets stale lists only
         env.operator.wait_leading()
         operators.until(lambda: env.operator.reconciles() >= 1, "the restarted operator has reconciled")
         operators.wait_settled(env.operator, resyncs=0)
@@ -174,9 +174,9 @@ def test_stale_list_causes_no_deletion_and_no_scale_down(env: Environment) -> No
 
 
 def test_silent_watch_is_replaced_and_objects_deleted_meanwhile_return(env: Environment) -> None:
-    """Nobody mends the watches here: they are silent for ever, as behind a load balancer that forgot them."""
+    """The watches stay silent, as behind a load balancer that dropped them."""
     env.operator.configure(watchSilenceSeconds=SILENCE)
-    env.operator.stop()  # and the next life begins at once
+    env.operator.stop()  # it is restarted at once
     env.operator.wait_leading()
     operators.until(lambda: env.proxy.stall_watches(existing_only=True) >= ALL, "every watch is open, and silent")
     path = api_client.path(kinds.STATEFUL_SETS, env.namespace.name)

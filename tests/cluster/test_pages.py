@@ -1,4 +1,4 @@
-"""Every kubectl and helm command and every manifest in the pages, by kubectl, Helm and an API server with our kinds.
+"""Every documented kubectl and helm command and manifest, checked by kubectl, Helm and an API server with our CRDs.
 
 Nothing is changed: what would be is a dry run, and of what is not there it is enough that it is looked for.
 """
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 CHANGES: Final = frozenset({"apply", "create", "delete", "patch", "scale", "label", "annotate"})
 NOT_THERE: Final = ("(NotFound)", "not found", "there is no")
-"""What is said of an object that is named rightly and does not exist."""
+"""The error for a valid name of an object that does not exist."""
 
 
 def check(cluster: Cluster, command: Command, folder: Path, *, in_block: bool) -> None:
-    """Have a command's program read it.
+    """Check a command by its own program.
 
     Args:
         cluster: What knows our kinds.
@@ -37,13 +37,13 @@ def check(cluster: Cluster, command: Command, folder: Path, *, in_block: bool) -
     """
     if command.words[0] == "helm":
         check_helm(cluster, command, folder)
-    elif command.words[:2] != ("kubectl", "aether"):  # those are our own words: tests/contract/test_pages.py
-        # What kubectl remembers of other tests' time is older than our kinds.
+    elif command.words[:2] != ("kubectl", "aether"):  # our own commands: tests/contract/test_pages.py
+        # kubectl's discovery cache may be older than our CRDs.
         check_kubectl(replace(cluster.kubectl, cache=folder / "kubectl"), command, in_block=in_block)
 
 
 def verb_of(words: tuple[str, ...]) -> tuple[str, list[str]]:
-    """The verb of kubectl, which options may precede, and all else."""
+    """Kubectl's verb, which options may precede, and the other words."""
     rest = list(words[1:])
     nth = 0
     while nth < len(rest) and rest[nth].startswith("-"):
@@ -52,17 +52,17 @@ def verb_of(words: tuple[str, ...]) -> tuple[str, list[str]]:
 
 
 def check_kubectl(kubectl: kubectl_client.Kubectl, command: Command, *, in_block: bool) -> None:
-    """Have kubectl read a command, and the API server find the kinds that it names."""
+    """Check a command by kubectl, and that the API server has the kinds that it names."""
     verb, rest = verb_of(command.said)
     if in_block or (command.whole and any(not word.startswith("-") for word in rest)):
         dry = ["--dry-run=server"] if verb in CHANGES else []
         try:
             processes.run([*kubectl.command(), verb, *rest, *dry], env={"EDITOR": "true"}, cwd=TOP, deadline=60)
-        except problems.ProgramFailed as refused:
-            if not any(said in refused.cause for said in NOT_THERE):
+        except problems.ProgramFailed as rejected:
+            if not any(said in rejected.cause for said in NOT_THERE):
                 raise
         return
-    # A name in a sentence, with options at most: they exist.
+    # A program's name in a sentence, with options at most: they exist.
     usage = "".join(processes.run([*kubectl.command(), *words]) for words in ((verb, "--help"), ("options",)))
     assert f"kubectl {verb} " in usage, f"no verb {verb}"
     unknown = [word for word in rest if word.startswith("-") and f"{word.partition('=')[0]}=" not in usage]
@@ -70,25 +70,25 @@ def check_kubectl(kubectl: kubectl_client.Kubectl, command: Command, *, in_block
 
 
 def check_helm(cluster: Cluster, command: Command, folder: Path) -> None:
-    """Have Helm read a command, and render its chart with its values."""
+    """Check a command by Helm: render its chart with its values."""
     _, verb, *rest = command.said
     if all(word.startswith("-") for word in rest):
         usage = processes.run([charts.helm(), verb, "--help"])
         assert f"helm {verb} " in usage
         assert [word for word in rest if word not in usage] == []
         return
-    # `client`: the cluster has namespaces of its own already, which no release may take.
+    # `client`: existing namespaces of the cluster cannot belong to a release.
     dry = ["--dry-run"] if verb == "uninstall" else ["--dry-run=client"]
     try:
         processes.run([charts.helm(), verb, *rest, *dry, f"--kubeconfig={cluster.kubeconfig}"], cwd=folder)
-    except problems.ProgramFailed as refused:
-        if verb != "uninstall" or "not found" not in refused.cause:
+    except problems.ProgramFailed as rejected:
+        if verb != "uninstall" or "not found" not in rejected.cause:
             raise
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A clone, as a person has it who wrote the page's values into a file."""
+    """A clone with the page's values in a file."""
     for path in TOP.iterdir():
         if not path.name.startswith("."):
             (tmp_path / path.name).symlink_to(path)

@@ -1,4 +1,4 @@
-"""The counting proxy, between real clients and a real API server: each fault is what it says it is."""
+"""The counting proxy between real clients and a real API server: counting, and each fault."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 DEADLINE: Final = 60.0
 SHORT: Final = 2.0
-"""Seconds in which something that must not come would have come."""
+"""Seconds within which an unwanted event would have arrived."""
 POSTING: Final = """
 import sys, urllib.request
 url, body = sys.argv[1:]
@@ -79,7 +79,7 @@ async def make(api: api_client.Api, namespace: Namespace, name: str, **rest: Any
 
 
 def names(namespace: Namespace) -> set[str]:
-    """The Secrets that there are: asked directly."""
+    """The existing Secrets, read without the proxy."""
     return {one["metadata"]["name"] for one in namespace.get("secrets")["items"]}
 
 
@@ -96,14 +96,14 @@ async def test_writes_are_numbered_in_order_and_reads_counted_separately(
     where = api_client.path(kinds.SECRETS, namespace.name)
     await make(api, namespace, "a")
     await api.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}}, namespace.name)
-    with pytest.raises(api_client.ApiError) as refused:
+    with pytest.raises(api_client.ApiError) as rejected:
         await make(api, namespace, "a")
     found = await api.get(kinds.SECRETS, namespace.name, "a")
     assert found is not None
     meta = found["metadata"]
     await api.list(kinds.SECRETS, namespace.name)
     await api.delete(kinds.SECRETS, namespace.name, "a", uid=meta["uid"], version=meta["resourceVersion"])
-    assert refused.value.code == 409
+    assert rejected.value.code == 409
     assert seen(proxy) == [
         (1, "POST", "", 201, "", True),
         (2, "PATCH", "a", 200, "", True),
@@ -164,11 +164,11 @@ async def test_client_is_identified_by_its_token(
     token = namespace.text("create", "token", "someone").strip()
     review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
     async with operator_client(proxy.kubeconfig(tmp_path / "someone", token)) as one:
-        told = await one.request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=review)
-        assert told["status"]["userInfo"]["username"] == f"system:serviceaccount:{namespace.name}:someone"
-        with pytest.raises(api_client.ApiError) as refused:
+        result = await one.request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=review)
+        assert result["status"]["userInfo"]["username"] == f"system:serviceaccount:{namespace.name}:someone"
+        with pytest.raises(api_client.ApiError) as rejected:
             await make(one, namespace, "a")
-    assert refused.value.code == 403
+    assert rejected.value.code == 403
     assert seen(proxy) == [(1, "POST", "", 403, "", True)]
 
 
@@ -186,7 +186,7 @@ async def test_concurrent_writes_get_unique_numbers(
 
 
 def posting(proxy: counting_proxy.Proxy, namespace: Namespace, name: str) -> subprocess.Popen[bytes]:
-    """A client of its own process, which makes a Secret."""
+    """A client in its own process, which creates a Secret."""
     url = proxy.url + api_client.path(kinds.SECRETS, namespace.name)
     return subprocess.Popen([sys.executable, "-c", POSTING, url, json.dumps(a_secret(name))], stdout=subprocess.PIPE)
 
@@ -228,9 +228,9 @@ async def test_injected_rejection_is_returned_and_nothing_is_applied(
     proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace, code: int
 ) -> None:
     proxy.at(1, counting_proxy.Answer(code))
-    with pytest.raises(api_client.ApiError) as refused:
+    with pytest.raises(api_client.ApiError) as rejected:
         await make(api, namespace, "a")
-    assert (refused.value.code, refused.value.reason) == (code, counting_proxy.REASONS[code])
+    assert (rejected.value.code, rejected.value.reason) == (code, counting_proxy.REASONS[code])
     assert names(namespace) == set()
     await make(api, namespace, "a")
     assert seen(proxy) == [(1, "POST", "", code, "Answer", False), (2, "POST", "", 201, "", True)]
@@ -241,9 +241,9 @@ async def test_injected_retry_after_is_returned_and_nothing_is_applied(
     proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace, code: int, after: float
 ) -> None:
     proxy.at(1, counting_proxy.Answer(code, retry_after=7))
-    with pytest.raises(api_client.Unavailable) as refused:
+    with pytest.raises(api_client.Unavailable) as rejected:
         await make(api, namespace, "a")
-    assert refused.value.after == after
+    assert rejected.value.after == after
     assert names(namespace) == set()
 
 
@@ -312,13 +312,13 @@ def test_fault_cannot_be_planned_for_a_past_write(proxy: counting_proxy.Proxy, n
 
 
 class Watch:
-    """A watch of Secrets as a client has it: its events, and how it ended."""
+    """A client's watch of Secrets: its events, and its end."""
 
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
         self.answer = answer
 
     async def event(self) -> tuple[str, str]:
-        """The next one: its type, and the object's name or the error's code."""
+        """The next event: its type, and the object's name or the error's code."""
         async with asyncio.timeout(DEADLINE):
             event = json.loads(await self.answer.content.readline())
         thing = event["object"]
@@ -334,7 +334,7 @@ class Watch:
 
 @contextlib.asynccontextmanager
 async def watching(http: aiohttp.ClientSession, namespace: Namespace) -> AsyncIterator[Watch]:
-    """From now on."""
+    """Watch Secrets from now on."""
     where = api_client.path(kinds.SECRETS, namespace.name)
     listed = json.loads(namespace.text("get", "--raw", where))
     query = {"watch": "true", "resourceVersion": listed["metadata"]["resourceVersion"]}
@@ -462,7 +462,7 @@ async def test_only_lists_are_served_from_the_snapshot(
 
     proxy.serve_old_lists()
     assert await listed(kinds.SECRETS) == {"a", "b"}
-    assert await listed(kinds.SECRETS, "!nobody") == {"a", "b", "c"}  # was never listed before
+    assert await listed(kinds.SECRETS, "!nobody") == {"a", "b", "c"}  # was not listed before the snapshot
     assert await listed(kinds.SERVICES) == set()
     assert await api.get(kinds.SECRETS, namespace.name, "c") is not None
     async with watching(http, namespace) as watch:
@@ -488,13 +488,13 @@ async def test_objects_are_served_from_the_snapshot_where_requested(
 
     proxy.serve_old_lists()
     assert (await there("a"), await there("b")) == (True, False)
-    assert await there("c")  # was never asked for before
+    assert await there("c")  # was not requested before the snapshot
 
     proxy.serve_fresh()
     assert (await there("a"), await there("b")) == (False, True)
 
 
-# ---- its end
+# ---- closing
 
 
 async def test_proxy_closes_with_open_watches_and_a_withheld_response(

@@ -1,4 +1,4 @@
-"""TradingPlatform on a real API server: what it refuses and how it says so, what it fills in, and how it is read."""
+"""TradingPlatform on a real API server: validation and its messages, defaulting, and status for clients."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ AT_ONCE: Final = 16
 
 @pytest.fixture(scope="session")
 def definition(control_plane: Cluster) -> dict[str, Any]:
-    """The kind, known to the API server, which has nothing to warn of in it."""
+    """The CRD, established without a warning."""
     words = ("--server-side", "--force-conflicts", "--field-manager=aether-cli", "--warnings-as-errors")
     control_plane.kubectl.text("apply", *words, f"--filename={FILE}")
     operators.install_crds(control_plane)  # waits until it is established
@@ -46,14 +46,14 @@ def definition(control_plane: Cluster) -> dict[str, Any]:
 
 @dataclass
 class ApiServer:
-    """A namespace, and the API server as programs speak to it."""
+    """A namespace, and a client of the API server."""
 
     api: api_client.Api
     namespace: Namespace
     limit: asyncio.Semaphore
 
     async def create(self, thing: dict[str, Any], *, dry: bool = True) -> dict[str, Any]:
-        """Create it; `dry` as far as that is possible without keeping it."""
+        """Create an object; `dry`: as a dry run."""
         query = {"fieldValidation": "Strict", **({"dryRun": "All"} if dry else {})}
         where = api_client.path(kinds.PLATFORMS, self.namespace.name)
         async with self.limit:
@@ -61,7 +61,7 @@ class ApiServer:
         return made
 
     async def patch(self, name: str, spec: Any, *, dry: bool = True) -> dict[str, Any]:
-        """Change its spec by a merge patch."""
+        """Merge-patch the spec of a platform."""
         query = {"fieldValidation": "Strict", **({"dryRun": "All"} if dry else {})}
         where = api_client.path(kinds.PLATFORMS, self.namespace.name, name)
         async with self.limit:
@@ -70,10 +70,10 @@ class ApiServer:
             )
         return made
 
-    async def write_status(self, thing: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
-        """Write its status, as the operator does."""
+    async def write_status(self, thing: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
+        """Apply a status, as the operator does."""
         name = thing["metadata"]["name"]
-        body = {"apiVersion": models.API_VERSION, "kind": platforms.KIND, "metadata": {"name": name}, "status": told}
+        body = {"apiVersion": models.API_VERSION, "kind": platforms.KIND, "metadata": {"name": name}, "status": status}
         async with self.limit:
             return await self.api.apply(body, self.namespace.name, subresource="status")
 
@@ -86,20 +86,20 @@ async def api_server(
     configuration = client.Configuration(retries=False)
     await config.load_kube_config(str(control_plane.kubeconfig), client_configuration=configuration)
     api = api_client.Api(configuration=configuration)
-    kubectl = replace(namespace.kubectl, cache=tmp_path / "kubectl")  # what it knows of kinds is older than ours
+    kubectl = replace(namespace.kubectl, cache=tmp_path / "kubectl")  # other caches may be older than our CRDs
     yield ApiServer(api, replace(namespace, kubectl=kubectl), asyncio.Semaphore(AT_ONCE))
     await api.close()
 
 
 async def refusal(wrong: InvalidManifest, sent: Any) -> str:
-    """What is amiss with how a wrong platform was refused; an empty text where nothing is."""
+    """What is wrong with the rejection of an invalid platform; empty if nothing is."""
     try:
         await sent
-    except api_client.ApiError as refused:
-        if refused.code not in {400, 422}:
-            return f"{wrong.id}: {refused}"
-        named = re.search(rf"(?<![\w.]){re.escape(wrong.field)}(?![\w])", refused.message)
-        return "" if named else f"{wrong.id}: does not name {wrong.field}: {refused.message}"
+    except api_client.ApiError as rejected:
+        if rejected.code not in {400, 422}:
+            return f"{wrong.id}: {rejected}"
+        named = re.search(rf"(?<![\w.]){re.escape(wrong.field)}(?![\w])", rejected.message)
+        return "" if named else f"{wrong.id}: does not name {wrong.field}: {rejected.message}"
     return f"{wrong.id}: accepted"
 
 
@@ -107,7 +107,7 @@ async def amiss(checks: Iterable[Any]) -> list[str]:
     return [one for one in await asyncio.gather(*checks) if one]
 
 
-# ---- the kind
+# ---- the CRD
 
 
 def test_crd_is_established_with_its_names_and_a_structural_schema(definition: dict[str, Any]) -> None:
@@ -123,7 +123,7 @@ def test_api_server_stores_the_crd_as_it_is_written(definition: dict[str, Any]) 
     assert kept == written["spec"]
 
 
-# ---- what it refuses
+# ---- validation
 
 
 async def test_each_invalid_platform_is_rejected_with_its_field(api_server: ApiServer) -> None:
@@ -149,7 +149,7 @@ async def test_each_invalid_edit_is_rejected_with_its_field(api_server: ApiServe
     assert await amiss(sent) == []
 
 
-# ---- what it accepts
+# ---- valid objects
 
 
 @pytest.mark.parametrize("name", manifests.VALID)
@@ -165,7 +165,7 @@ async def test_valid_platform_gets_the_defaults_of_the_models(api_server: ApiSer
 
 
 def filled(value: Any, name: str = "") -> Any:
-    """A spec as it is kept, with its quantities as texts."""
+    """A stored spec, with its quantities as text."""
     if isinstance(value, dict):
         return {key: filled(part, key) for key, part in value.items()}
     return str(value) if name in {"cpu", "memory", "storage"} else value
@@ -205,20 +205,22 @@ async def test_other_fields_can_be_edited(api_server: ApiServer) -> None:
     assert kept["spec"]["dataPlane"]["redis"]["external"] == moved["external"]
 
 
-# ---- how it is read
+# ---- status
 
 
 async def test_kubectl_explain_shows_the_descriptions_of_the_models(api_server: ApiServer) -> None:
-    said = api_server.namespace.kubectl.text("explain", "tp.spec.dataPlane.postgres")
-    plain = " ".join(said.split())
+    explanation = api_server.namespace.kubectl.text("explain", "tp.spec.dataPlane.postgres")
+    plain = " ".join(explanation.split())
     for words in ("market data", "Immutable", "report a Warning", "required with mode External"):
         assert words.lower() in plain.lower()
     assert api_server.namespace.kubectl.text("api-resources", "--categories=aether", "-o", "name").split() == [NAME]
 
 
 async def test_every_status_survives_the_api_server_as_it_was_computed(api_server: ApiServer) -> None:
-    """Each state of the page, as kstatus reads what comes back, and as kubectl waits for it."""
-    rows = await asyncio.gather(*(told(api_server, place, one) for place, one in enumerate(states.STATES)))
+    """Each documented state, as kstatus computes it from the stored object, and as `kubectl wait` sees it."""
+    rows = await asyncio.gather(
+        *(create_with_status(api_server, number, one) for number, one in enumerate(states.STATES))
+    )
     assert len(rows) >= 40
     wrong = [f"{one.title}: {kstatus.compute(thing)}" for one, thing in rows if kstatus.compute(thing) != one.kstatus]
     assert wrong == []
@@ -229,9 +231,11 @@ async def test_every_status_survives_the_api_server_as_it_was_computed(api_serve
     assert met(api_server, others) == set()
 
 
-async def told(api_server: ApiServer, place: int, one: states.State) -> tuple[states.State, dict[str, Any]]:
-    """A platform of its own for a state, with the state as its status."""
-    name = f"s{place:03d}-{'-'.join(re.findall('[a-z]+', one.title.lower()))}"[: platforms.MAX_NAME_LENGTH].strip("-")
+async def create_with_status(
+    api_server: ApiServer, number: int, one: states.State
+) -> tuple[states.State, dict[str, Any]]:
+    """Create a platform for a state, with the state as its status."""
+    name = f"s{number:03d}-{'-'.join(re.findall('[a-z]+', one.title.lower()))}"[: platforms.MAX_NAME_LENGTH].strip("-")
     kept = await api_server.create(manifests.a_manifest(one.spec, name), dry=False)
     assert kept["metadata"]["generation"] == 1
     thing = await api_server.write_status(kept, one.status)
@@ -240,7 +244,7 @@ async def told(api_server: ApiServer, place: int, one: states.State) -> tuple[st
 
 
 def met(api_server: ApiServer, names: set[str]) -> set[str]:
-    """Of which platforms `kubectl wait` says that they are Ready; for the others it does not wait."""
+    """The platforms that `kubectl wait` reports as Ready; it does not wait for others."""
     things = [f"{platforms.SHORT}/{name}" for name in sorted(names)]
     words = ["wait", "--for=condition=Ready", "--timeout=0s", f"--namespace={api_server.namespace.name}", *things]
     command = api_server.namespace.kubectl.command(*words)
