@@ -28,7 +28,7 @@ def for_component(
 ) -> list[dict[str, Any]]:
     """The variables of a component's container; the catalog says which it has.
 
-    For the servers in `unsure`, whose ownership is not confirmed, the variables of the live StatefulSet are kept.
+    For the servers in `unconfirmed`, whose ownership is not confirmed, the variables of the live StatefulSet are kept.
     """
     definition = components.COMPONENTS[component]
     values = _common(platform, release)

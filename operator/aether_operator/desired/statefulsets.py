@@ -149,7 +149,7 @@ def for_component(  # noqa: PLR0913 - the parts of a workload
     unconfirmed: AbstractSet[Server] = frozenset(),
     live: Manifest | None = None,
 ) -> Manifest:
-    """The StatefulSet of a component. For the servers in `unsure` it keeps the login of the live one.
+    """The StatefulSet of a component. For the servers in `unconfirmed` it keeps the login of the live one.
 
     Neither settings nor credentials are in the pod template: a component reads both again while it runs, so that a
     change restarts nothing.

@@ -114,8 +114,8 @@ class _Versioned(_Part):
     version: int
 
 
-def read(text: str, component: Component, hidden: Collection[str] = ()) -> ComponentReport:
-    """Parse a /status response. Texts that quote one of the `hidden` values are withheld."""
+def read(text: str, component: Component, secret_values: Collection[str] = ()) -> ComponentReport:
+    """Parse a /status response. Texts that quote one of the `secret_values` are withheld."""
     try:
         response = json.loads(text)
         version = _Versioned.model_validate(response).version
@@ -129,7 +129,7 @@ def read(text: str, component: Component, hidden: Collection[str] = ()) -> Compo
         return ComponentReport(reason=Reason.FAILED, message=f"it is the service {status.service[:_LONGEST]}")
     feed = status.feed
     # Many markets share one cause, and searching it for secrets is slow.
-    why = functools.cache(lambda detail: _why(detail, hidden))
+    why = functools.cache(lambda detail: _why(detail, secret_values))
     return ComponentReport(
         reason=Reason.READY,
         ready=status.ready,
@@ -150,9 +150,9 @@ def read(text: str, component: Component, hidden: Collection[str] = ()) -> Compo
 _LONGEST: Final = 200
 
 
-def _why(detail: str, hidden: Collection[str]) -> str:
+def _why(detail: str, secret_values: Collection[str]) -> str:
     """A cause in one line, never empty."""
-    if secrecy.quotes(detail, hidden):
+    if secrecy.quotes(detail, secret_values):
         return secrecy.WITHHELD
     return " ".join(detail.split())[:_LONGEST] or "no reason given"
 
