@@ -28,15 +28,15 @@ def test_a_record_names_the_platform_that_wrote_it() -> None:
 @pytest.mark.parametrize("other", [{"namespace": "risk"}, {"uid": "77aa"}, {"name": "live"}])
 def test_another_platform_is_named_with_its_venue(other: dict[str, str]) -> None:
     stranger = dataclasses.replace(PAPER, **other)
-    refused = owners.ownership_problem(stranger.record, PAPER)
-    assert refused is not None
-    assert refused.reason is Reason.SERVER_OWNED_BY_ANOTHER
-    assert refused.message == f"it belongs to {stranger.text}, venue Simulated; name another server in the spec"
+    problem = owners.ownership_problem(stranger.record, PAPER)
+    assert problem is not None
+    assert problem.reason is Reason.SERVER_OWNED_BY_ANOTHER
+    assert problem.message == f"it belongs to {stranger.text}, venue Simulated; name another server in the spec"
 
 
 def test_same_platform_at_another_venue_is_rejected_with_advice() -> None:
-    refused = owners.ownership_problem(PAPER.record, dataclasses.replace(PAPER, venue="Kraken"))
-    assert refused == owners.OwnershipProblem(
+    problem = owners.ownership_problem(PAPER.record, dataclasses.replace(PAPER, venue="Kraken"))
+    assert problem == owners.OwnershipProblem(
         Reason.VENUE_MISMATCH,
         "it holds data of venue Simulated, and the platform says Kraken: apply it with venue Simulated, or as another "
         "platform, by another name, with servers of its own",
@@ -56,9 +56,9 @@ def test_same_platform_at_another_venue_is_rejected_with_advice() -> None:
     ],
 )
 def test_unreadable_record_belongs_to_another(record: str) -> None:
-    refused = owners.ownership_problem(record, PAPER)
-    assert refused is not None
-    assert refused.reason is Reason.SERVER_OWNED_BY_ANOTHER
+    problem = owners.ownership_problem(record, PAPER)
+    assert problem is not None
+    assert problem.reason is Reason.SERVER_OWNED_BY_ANOTHER
 
 
 def test_only_foreign_words_of_another_owner_may_quote_a_secret() -> None:
@@ -89,20 +89,20 @@ def test_server_is_claimed_only_after_all_before_it() -> None:
 def test_two_platforms_never_deadlock_over_shared_servers() -> None:
     """Platforms check shared servers in any order, and any of them may not answer; each has its own database."""
     shared = (Server.KAFKA, Server.NATS, Server.REDIS)
-    looks = [
-        (who, answering)
-        for who in ("paper", "live")
+    checks = [
+        (platform, responding)
+        for platform in ("paper", "live")
         for count in range(len(shared) + 1)
-        for answering in itertools.combinations(shared, count)
+        for responding in itertools.combinations(shared, count)
     ]
-    for course in itertools.product(looks, repeat=3):
+    for sequence in itertools.product(checks, repeat=3):
         held: dict[Server, str] = {}
-        for who, answering in course:
+        for platform, responding in sequence:
             ownerships: dict[Server, Ownership | None] = {Server.POSTGRES: Ownership.OURS}
-            for server in answering:
-                whose = {who: Ownership.OURS, None: Ownership.UNCLAIMED}
-                ownerships[server] = whose.get(held.get(server), Ownership.OWNED_BY_ANOTHER)
+            for server in responding:
+                ownership_by_holder = {platform: Ownership.OURS, None: Ownership.UNCLAIMED}
+                ownerships[server] = ownership_by_holder.get(held.get(server), Ownership.OWNED_BY_ANOTHER)
             for server in shared:
                 if owners.claimable(server, ownerships):
-                    held[server], ownerships[server] = who, Ownership.OURS
-        assert len(set(held.values())) <= 1, course
+                    held[server], ownerships[server] = platform, Ownership.OURS
+        assert len(set(held.values())) <= 1, sequence

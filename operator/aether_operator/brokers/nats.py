@@ -108,7 +108,7 @@ async def _log_in(
     if error is not None:
         why = session.description(error)
         if error.get("err_code") in _TEMPORARY:
-            raise BrokerError(Reason.UNREACHABLE, f"JetStream does not answer: {why}")
+            raise BrokerError(Reason.UNREACHABLE, f"JetStream does not respond: {why}")
         raise BrokerError(
             Reason.JETSTREAM_DISABLED,
             f"JetStream is off for the login ({why}): put `jetstream {{ store_dir: "
