@@ -251,7 +251,7 @@ async def test_applied_write_can_be_left_without_a_response(
     proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace
 ) -> None:
     proxy.at(1, AppliedThenSilent())
-    with pytest.raises(api_client.Unavailable, match="no answer within"):
+    with pytest.raises(api_client.Unavailable, match="no response within"):
         await make(api, namespace, "a", deadline=SHORT)
     assert names(namespace) == {"a"}
     assert seen(proxy) == [(1, "POST", "", 201, "AppliedThenSilent", True)]
@@ -270,7 +270,7 @@ async def test_hanging_write_is_neither_answered_nor_applied(
     proxy: counting_proxy.Proxy, api: api_client.Api, namespace: Namespace
 ) -> None:
     proxy.at(1, Hang())
-    with pytest.raises(api_client.Unavailable, match="no answer within"):
+    with pytest.raises(api_client.Unavailable, match="no response within"):
         await make(api, namespace, "a", deadline=SHORT)
     assert names(namespace) == set()
     assert seen(proxy) == [(1, "POST", "", None, "Hang", False)]

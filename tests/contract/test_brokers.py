@@ -151,7 +151,7 @@ async def test_silent_server_is_awaited_until_the_deadline_and_no_longer(server:
         assert report.reason is Reason.TLS_FAILED
     else:
         assert report.reason is Reason.UNREACHABLE
-        assert "no answer within 1 s" in report.message
+        assert "no response within 1 s" in report.message
 
 
 @pytest.mark.parametrize("server", THREE)

@@ -52,7 +52,7 @@ def test_silent_server_is_unreachable_after_the_deadline(fresh: Endpoint) -> Non
         silent_one = dataclasses.replace(fresh, port=silent.getsockname()[1])
         report = checks.check(silent_one, Timescale.PREFERRED, deadline=2)
     assert report.reason is Reason.UNREACHABLE
-    assert "no answer within 2 s" in report.message
+    assert "no response within 2 s" in report.message
 
 
 def test_unknown_host_name_is_unreachable(fresh: Endpoint) -> None:
@@ -197,4 +197,4 @@ def test_session_is_closed_at_its_deadline(fresh: Endpoint) -> None:
     with pytest.raises(connections.ConnectionFailed) as error:
         hang(fresh)
     assert error.value.reason is Reason.UNREACHABLE
-    assert "no answer within 2 s" in error.value.message
+    assert "no response within 2 s" in error.value.message

@@ -111,7 +111,7 @@ async def test_pod_that_does_not_answer_is_unreachable_after_the_deadline() -> N
 
     report = await _query(handler, deadline=0.1)
     assert requested.is_set()
-    assert report == components.ComponentReport(reason=Reason.UNREACHABLE, message="no answer within 0.1 s")
+    assert report == components.ComponentReport(reason=Reason.UNREACHABLE, message="no response within 0.1 s")
 
 
 async def test_interrupted_connection_is_reported() -> None:

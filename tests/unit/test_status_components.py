@@ -157,9 +157,9 @@ def test_replica_with_older_settings_is_awaited_and_its_books_ignored() -> None:
 
 def test_unresponsive_pod_is_named_and_an_unqueried_one_is_unknown() -> None:
     platform, observed = _healthy()
-    unqueried = observations.with_report(observed, SECOND, reason=Reason.UNREACHABLE, message="no answer within 3 s")
+    unqueried = observations.with_report(observed, SECOND, reason=Reason.UNREACHABLE, message="no response within 3 s")
     assert _conditions(platform, unqueried)["IngestReady"] == (
-        "False", Reason.UNREACHABLE, f"Pod {SECOND}: no answer within 3 s",
+        "False", Reason.UNREACHABLE, f"Pod {SECOND}: no response within 3 s",
     )  # fmt: skip
     unqueried = dataclasses.replace(
         observed,

@@ -122,7 +122,7 @@ async def attempt(
     except BrokerError as error:
         return BrokerError(error.reason, f"{address(endpoint)}: {error.message}")
     except TimeoutError:
-        return BrokerError(Reason.UNREACHABLE, f"{address(endpoint)}: no answer within {deadline:g} s")
+        return BrokerError(Reason.UNREACHABLE, f"{address(endpoint)}: no response within {deadline:g} s")
     except GuardRaised:
         raise
     except Exception as fault:  # noqa: BLE001 - one server's bad response must not hide the reports of the others

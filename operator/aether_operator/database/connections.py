@@ -96,7 +96,7 @@ def session(endpoint: Endpoint, *, deadline: float, idle: float = IDLE_TIMEOUT) 
     except sqlalchemy.exc.DBAPIError as fault:
         if driver_connection.closed or driver_connection.broken:
             late = time.monotonic() - started >= deadline
-            why = f"no answer within {deadline:g} s" if late else "the connection broke"
+            why = f"no response within {deadline:g} s" if late else "the connection broke"
             raise ConnectionFailed(Reason.UNREACHABLE, f"{address(endpoint)}: {why}") from None
         reason, message = statement_error(fault, endpoint)
         raise ConnectionFailed(reason, f"{address(endpoint)}: {message}") from None
@@ -179,7 +179,7 @@ def _open(endpoint: Endpoint, deadline: float) -> psycopg.Connection[tuple[Any, 
             if endpoint.ca and "could not read root certificate file" in str(fault):
                 why = "ca.crt of the Secret is not a certificate in PEM"  # libpq names our memory file
             if isinstance(fault, psycopg.errors.ConnectionTimeout):
-                reason, why = Reason.UNREACHABLE, f"no answer within {deadline:g} s"
+                reason, why = Reason.UNREACHABLE, f"no response within {deadline:g} s"
         except psycopg.Error:
             reason, why = Reason.UNREACHABLE, "the address or the login is invalid"
     raise ConnectionFailed(reason, f"{prefix}: {why}")

@@ -105,7 +105,7 @@ class Api:
             )
             data = await response.read()
         except TimeoutError as error:
-            raise Unavailable(f"{method} {path}: no answer within {deadline:g} s") from error
+            raise Unavailable(f"{method} {path}: no response within {deadline:g} s") from error
         except aiohttp.ClientError as error:
             raise Unavailable(f"{method} {path}: {type(error).__name__}") from error
         try:

@@ -70,7 +70,7 @@ async def _query_pod(
             while len(body) < MAX_BYTES and (more := await response.content.read(MAX_BYTES - len(body))):
                 body += more
     except TimeoutError:
-        return ComponentReport(reason=Reason.UNREACHABLE, message=f"no answer within {deadline:g} s")
+        return ComponentReport(reason=Reason.UNREACHABLE, message=f"no response within {deadline:g} s")
     except aiohttp.ClientConnectorError as error:
         return ComponentReport(
             reason=Reason.UNREACHABLE, message=os.strerror(error.errno) if error.errno else "no route to it"
