@@ -62,8 +62,8 @@ def test_contradictions_of_several_servers_are_reported_together() -> None:
 
 
 def test_contradictions_of_components_are_reported_together() -> None:
-    rooms = {"ingest": {"replicas": 2}, "exchangeSim": {"storage": "0"}}
-    spec = {"venue": {"name": "Kraken", "feed": "Synthetic"}, "pairs": ["A/USD", "A/USD"], "components": rooms}
+    components = {"ingest": {"replicas": 2}, "exchangeSim": {"storage": "0"}}
+    spec = {"venue": {"name": "Kraken", "feed": "Synthetic"}, "pairs": ["A/USD", "A/USD"], "components": components}
     assert [line.partition(":")[0] for line in problems(spec)] == [
         "spec.components.exchangeSim.storage", "spec.components.exchangeSim", "spec.pairs", "spec.venue.feed",
     ]  # fmt: skip

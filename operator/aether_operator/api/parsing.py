@@ -99,9 +99,9 @@ def _contradictions(spec: PlatformSpec) -> list[str]:
         if part.mode is Mode.EXTERNAL and part.external is None:
             found.append(f"{where}.external: required with mode External")
         if part.mode is Mode.EXTERNAL and part.managed is not None:
-            found.append(f"{where}.managed: not with mode External")
+            found.append(f"{where}.managed: not allowed with mode External")
         if part.mode is Mode.MANAGED and part.external is not None:
-            found.append(f"{where}.external: not with mode Managed")
+            found.append(f"{where}.external: not allowed with mode Managed")
         if part.managed is not None:
             found += [f"{where}.managed.{line}" for line in _sizes(part.managed)]
     return [*found, *_component_problems(spec)]
@@ -110,18 +110,18 @@ def _contradictions(spec: PlatformSpec) -> list[str]:
 def _component_problems(spec: PlatformSpec) -> list[str]:
     found, venue, components = [], spec.venue, spec.components
     if venue.effective_feed is not FEEDS[venue.name]:
-        found.append(f"venue.feed: {FEEDS[venue.name]} goes with {venue.name}")
+        found.append(f"venue.feed: venue {venue.name} requires {FEEDS[venue.name]}")
     if len(set(spec.pairs)) < len(spec.pairs):
-        found.append("pairs: each once")
+        found.append("pairs: must not contain duplicates")
     if components.exchange_sim is not None:
         if venue.name is not VenueName.SIMULATED:
-            found.append(f"components.exchangeSim: only with venue {VenueName.SIMULATED}")
+            found.append(f"components.exchangeSim: only allowed with venue {VenueName.SIMULATED}")
         found += [f"components.exchangeSim.{line}" for line in _sizes(components.exchange_sim)]
     return [*found, *(f"components.ingest.{line}" for line in _amounts(components.ingest.resources))]
 
 
 def _sizes(stored: Managed | ExchangeSim) -> list[str]:
-    nothing = ["storage: more than nothing"] if quantity(stored.storage) <= 0 else []
+    nothing = ["storage: must be greater than 0"] if quantity(stored.storage) <= 0 else []
     return [*nothing, *_amounts(stored.resources)]
 
 
@@ -130,5 +130,5 @@ def _amounts(resources: Resources) -> list[str]:
     for what in ("cpu", "memory"):
         request, limit = getattr(resources.requests, what), getattr(resources.limits, what)
         if request is not None and limit is not None and quantity(request) > quantity(limit):
-            found.append(f"resources.requests.{what}: not more than limits.{what}")
+            found.append(f"resources.requests.{what}: must not exceed limits.{what}")
     return found

@@ -16,7 +16,7 @@ def _rule(rule: str, message: str, *, field: str = "", **rest: Any) -> Rule:
 ROOT: Final[list[Rule]] = [
     _rule(
         f"self.metadata.name.size() <= {MAX_NAME_LENGTH}",
-        f"metadata.name: at most {MAX_NAME_LENGTH} characters, since the names of its children contain it",
+        f"metadata.name: must be at most {MAX_NAME_LENGTH} characters, since the names of its children contain it",
     ),
     _rule(
         "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
@@ -34,11 +34,11 @@ def _placed(server: Server) -> list[Rule]:
             field=".external",
             reason="FieldValueRequired",
         ),
-        _rule("self.mode != 'External' || !has(self.managed)", f"{where}.managed: not with mode External"),
-        _rule("self.mode != 'Managed' || !has(self.external)", f"{where}.external: not with mode Managed"),
+        _rule("self.mode != 'External' || !has(self.managed)", f"{where}.managed: not allowed with mode External"),
+        _rule("self.mode != 'Managed' || !has(self.external)", f"{where}.external: not allowed with mode Managed"),
         _rule(
             "self.mode == oldSelf.mode",
-            f"{where}.mode: cannot be changed, since data does not move by itself; make a new platform",
+            f"{where}.mode: immutable, since the operator does not move data; create a new platform",
             field=".mode",
         ),
     ]
@@ -49,7 +49,7 @@ def _stored(where: str) -> list[Rule]:
     return [
         _rule(
             "quantity(string(self.storage)).isGreaterThan(quantity('0'))",
-            f"{where}.storage: more than nothing",
+            f"{where}.storage: must be greater than 0",
             field=".storage",
         )
     ]
@@ -60,7 +60,7 @@ def _resources(where: str) -> list[Rule]:
         _rule(
             f"!has(self.requests) || !has(self.limits) || !has(self.requests.{what}) || !has(self.limits.{what}) || "
             f"quantity(string(self.requests.{what})).compareTo(quantity(string(self.limits.{what}))) <= 0",
-            f"{where}.requests.{what}: not more than limits.{what}",
+            f"{where}.requests.{what}: must not exceed limits.{what}",
         )
         for what in ("cpu", "memory")
     ]
@@ -76,24 +76,26 @@ _FED: Final = " || ".join(f"(self.name == '{name}' && self.feed == '{feed}')" fo
 _SPEC: Final = [
     _rule(
         f"!has(self.components) || !has(self.components.exchangeSim) || self.venue.name == '{VenueName.SIMULATED}'",
-        f"spec.components.exchangeSim: only with venue {VenueName.SIMULATED}",
+        f"spec.components.exchangeSim: only allowed with venue {VenueName.SIMULATED}",
         field=".components.exchangeSim",
     )
 ]
 _VENUE: Final = [
     _rule(
         "self.name == oldSelf.name",
-        "spec.venue.name: cannot be changed, since data of paper and real markets never mix; "
-        "make another platform, by another name, with servers of its own",
+        "spec.venue.name: immutable, since data of simulated and real markets must not mix; "
+        "create another platform, with another name and servers of its own",
         field=".name",
     ),
     _rule(
         f"!has(self.feed) || {_FED}",
-        f"spec.venue.feed: {' and '.join(f'{feed} goes with {name}' for name, feed in FEEDS.items())}",
+        f"spec.venue.feed: {' and '.join(f'{feed} requires venue {name}' for name, feed in FEEDS.items())}",
         field=".feed",
     ),
 ]
-_PAIRS: Final = [_rule("self.all(one, self.exists_one(other, other == one))", "spec.pairs: each once")]
+_PAIRS: Final = [
+    _rule("self.all(one, self.exists_one(other, other == one))", "spec.pairs: must not contain duplicates")
+]
 _SIMULATED: Final = ("components", "exchangeSim")
 
 RULES: Final[dict[tuple[str, ...], list[Rule]]] = {
