@@ -45,33 +45,33 @@ SPECS: Final[dict[str, dict[str, Any]]] = {
     "real": {"venue": {"name": "Kraken"}},
     "fast": {"components": {"exchangeSim": {"speed": 10}, "ingest": {"replicas": 8}}},
 }
-_A_POD_S: Final = "a pod listens on all that it has, and the port is the catalogue's; a test holds the two together"
-_THE_VENUE_S: Final = "a venue's limits are its own; no desk sets them"
-LEFT_AT_THEIR_DEFAULT: Final = (
-    (Component.EXCHANGE_SIM, "AETHER_HTTP_HOST", _A_POD_S),
-    (Component.EXCHANGE_SIM, "AETHER_HTTP_PORT", _A_POD_S),
+_POD_ADDRESS: Final = "a pod listens on all addresses, at the port of the catalog, which a test compares"
+_VENUE_LIMITS: Final = "the venue's limits are fixed; a platform does not set them"
+NOT_SET: Final = (
+    (Component.EXCHANGE_SIM, "AETHER_HTTP_HOST", _POD_ADDRESS),
+    (Component.EXCHANGE_SIM, "AETHER_HTTP_PORT", _POD_ADDRESS),
     (
         Component.EXCHANGE_SIM,
         "AETHER_ADMIN_PORT",
-        "faults are had from inside the pod, where the port is nobody else's",
+        "faults are injected from inside the pod, where no other process uses the port",
     ),
-    (Component.EXCHANGE_SIM, "AETHER_RECORDING", "it goes with the feed Replay, which no platform has"),
-    (Component.EXCHANGE_SIM, "AETHER_SEED", "chance is to be the same only where somebody compares two runs"),
-    (Component.EXCHANGE_SIM, "AETHER_TRADES_DAYS", "the guide promises a week to an ingest that was away"),
-    (Component.EXCHANGE_SIM, "AETHER_CONNECTS", _THE_VENUE_S),
-    (Component.EXCHANGE_SIM, "AETHER_MESSAGE_RATE", _THE_VENUE_S),
-    (Component.EXCHANGE_SIM, "AETHER_REST_RATE", _THE_VENUE_S),
-    (Component.EXCHANGE_SIM, "AETHER_IDLE_SECONDS", _THE_VENUE_S),
-    (Component.EXCHANGE_SIM, "AETHER_QUEUE", _THE_VENUE_S),
-    (Component.INGEST, "AETHER_HTTP_HOST", _A_POD_S),
-    (Component.INGEST, "AETHER_HTTP_PORT", _A_POD_S),
-    (Component.INGEST, "AETHER_LOG_LEVEL", "a line of INFO is an event, and there are few of them"),
-    (Component.INGEST, "AETHER_BOOK_DEPTH", "the guide promises a hundred levels to every desk"),
-    (Component.INGEST, "AETHER_BOOK_REFRESH_SECONDS", "the guide promises five minutes to every desk"),
+    (Component.EXCHANGE_SIM, "AETHER_RECORDING", "only the feed Replay reads it, which no platform has"),
+    (Component.EXCHANGE_SIM, "AETHER_SEED", "a fixed seed only serves the comparison of two runs"),
+    (Component.EXCHANGE_SIM, "AETHER_TRADES_DAYS", "the guide promises a week of trades to an ingest that was down"),
+    (Component.EXCHANGE_SIM, "AETHER_CONNECTS", _VENUE_LIMITS),
+    (Component.EXCHANGE_SIM, "AETHER_MESSAGE_RATE", _VENUE_LIMITS),
+    (Component.EXCHANGE_SIM, "AETHER_REST_RATE", _VENUE_LIMITS),
+    (Component.EXCHANGE_SIM, "AETHER_IDLE_SECONDS", _VENUE_LIMITS),
+    (Component.EXCHANGE_SIM, "AETHER_QUEUE", _VENUE_LIMITS),
+    (Component.INGEST, "AETHER_HTTP_HOST", _POD_ADDRESS),
+    (Component.INGEST, "AETHER_HTTP_PORT", _POD_ADDRESS),
+    (Component.INGEST, "AETHER_LOG_LEVEL", "lines of level INFO are rare events"),
+    (Component.INGEST, "AETHER_BOOK_DEPTH", "the guide promises a hundred levels"),
+    (Component.INGEST, "AETHER_BOOK_REFRESH_SECONDS", "the guide promises five minutes"),
     (
         Component.INGEST,
         "AETHER_TAPE_LENGTH",
-        "what has left memory is asked of the venue again: a longer one saves no trade",
+        "trades that left memory are requested from the venue again: a longer log saves none",
     ),
 )
 """Settings that a service declares and the operator does not set, and why not."""
@@ -101,7 +101,7 @@ def test_component_gets_the_settings_it_needs_and_no_undeclared_ones(component: 
 
 @pytest.mark.parametrize("component", Component)
 def test_settings_left_at_their_default_are_listed_with_a_reason(component: Component) -> None:
-    left = [name for of, name, _ in LEFT_AT_THEIR_DEFAULT if of is component]
+    left = [name for of, name, _ in NOT_SET if of is component]
     assert sorted(left) == sorted(set(_settings(component).variables()) - components.variables(component))
 
 

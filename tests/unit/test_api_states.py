@@ -35,5 +35,5 @@ def test_state_is_computed_as_the_page_says(one: states.State) -> None:
 def test_every_reason_of_a_platform_has_a_state() -> None:
     shown = {one.reason for one in states.STATES} - {""}
     assert shown == {*Reason} - WARNINGS - OF_CONDITIONS - {Reason.TERMINATING}
-    told = {one["reason"] for state in states.STATES for one in state.status.get("conditions", ())}
-    assert told >= WARNINGS | OF_CONDITIONS
+    reasons = {one["reason"] for state in states.STATES for one in state.status.get("conditions", ())}
+    assert reasons >= WARNINGS | OF_CONDITIONS

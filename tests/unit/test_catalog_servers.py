@@ -34,10 +34,10 @@ def test_default_requests_are_below_default_limits() -> None:
         row.resources for row in components.COMPONENTS.values()
     ]
     for row in rows:
-        asked, most = row.requests.memory, row.limits.memory
-        assert asked is not None
-        assert most is not None
-        assert models.quantity(asked) < models.quantity(most)
+        request, limit = row.requests.memory, row.limits.memory
+        assert request is not None
+        assert limit is not None
+        assert models.quantity(request) < models.quantity(limit)
 
 
 def test_longest_platform_name_gives_valid_child_names() -> None:

@@ -153,7 +153,7 @@ def test_storage_and_resources_of_the_spec_reach_claim_and_pod() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    ("requested", "expected"),
     [
         ({}, {"requests": "256Mi", "limits": "1Gi"}),
         ({"limits": {"memory": "128Mi"}}, {"requests": "128Mi", "limits": "128Mi"}),
@@ -161,8 +161,8 @@ def test_storage_and_resources_of_the_spec_reach_claim_and_pod() -> None:
         ({"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}, {"requests": "2Gi", "limits": "1Gi"}),
     ],
 )
-def test_requested_resources_override_the_defaults(asked: Any, expected: dict[str, str]) -> None:
-    merged = quantities.merged(Managed.model_validate({"resources": asked}).resources, _USUAL)
+def test_requested_resources_override_the_defaults(requested: Any, expected: dict[str, str]) -> None:
+    merged = quantities.merged(Managed.model_validate({"resources": requested}).resources, _USUAL)
     assert {key: part["memory"] for key, part in merged.items()} == expected
 
 
@@ -204,13 +204,13 @@ def test_intact_credentials_are_kept_with_their_hash_on_the_pod() -> None:
 def _broken(live: Manifest, how: str) -> Manifest | None:
     encoded = base64.b64encode(b"chosen-by-somebody-0123456789abc").decode()
     match how:
-        case "gone":
+        case "deleted":
             return None
         case "overwritten":
             return observations.overwritten(live, "data", "password", by=encoded)
         case "user overwritten":
             return observations.overwritten(live, "data", "username", by=encoded)
-        case "word overwritten":
+        case "id overwritten":
             return observations.overwritten(live, "metadata", "annotations", labels.CREDENTIALS, by="some-other-word")
         case "taken over with the same value":
             return observations.overwritten(live, "data", "password", by=live["data"]["password"])
@@ -228,7 +228,7 @@ def _broken(live: Manifest, how: str) -> Manifest | None:
 @pytest.mark.parametrize(
     "how",
     [
-        "gone", "overwritten", "user overwritten", "word overwritten", "taken over with the same value", "too short",
+        "deleted", "overwritten", "user overwritten", "id overwritten", "taken over with the same value", "too short",
         "not text", "not base64", "no key",
     ],
 )  # fmt: skip
@@ -392,13 +392,13 @@ def test_only_call_graph_pairs_may_connect_across_two_namespaces() -> None:
         for platform, server in itertools.product(platforms, Server)
     ]
     operator = policies.Pod("aether-system", "operator", dict(labels.OPERATOR_POD))
-    impostor = policies.Pod("desk", "impostor", dict(labels.OPERATOR_POD))
-    stranger = policies.Pod("desk", "stranger", {"app": "browser"})
+    lookalike = policies.Pod("desk", "impostor", dict(labels.OPERATOR_POD))
+    unrelated = policies.Pod("desk", "unrelated", {"app": "browser"})
     cluster = policies.Evaluator(
         tuple(around),
         {name: {networkpolicies.NAMESPACE_NAME: name} for name in ("desk", "other", "aether-system")},
     )
-    pods = [operator, impostor, stranger, *(pod for platform in platforms for pod in _pods(platform))]
+    pods = [operator, lookalike, unrelated, *(pod for platform in platforms for pod in _pods(platform))]
     ports = [row.port for row in servers.SERVERS.values()]
     into_platforms = {one for one in cluster.reachable(pods, ports) if one[1].count("/") and "-0" in one[1]}
     from_operator = {

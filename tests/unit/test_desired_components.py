@@ -126,8 +126,8 @@ def test_simulated_venue_gets_its_feed_speed_and_journal_path() -> None:
 
 @pytest.mark.parametrize(("part", "which"), [("ingest", INGEST), ("exchangeSim", EXCHANGE)])
 def test_resources_of_the_spec_reach_the_pod(part: str, which: Ref) -> None:
-    asked = {"requests": {"cpu": "0.25"}, "limits": {"memory": "2048Mi"}}
-    container = _container(_children(observations.a_platform(components={part: {"resources": asked}})), which)
+    requested = {"requests": {"cpu": "0.25"}, "limits": {"memory": "2048Mi"}}
+    container = _container(_children(observations.a_platform(components={part: {"resources": requested}})), which)
     assert container["resources"]["requests"]["cpu"] == "250m"
     assert container["resources"]["limits"] == {"memory": "2Gi"}
 
@@ -206,11 +206,11 @@ def test_edited_address_reaches_ingest_only_once_we_own_the_server(server: Serve
 
 def test_ingest_for_another_venue_waits_until_servers_are_ours() -> None:
     observed = observations.created(observations.an_external_platform())
-    anew = observations.an_external_platform(**KRAKEN)
+    recreated = observations.an_external_platform(**KRAKEN)
     for server in COMPONENTS[Component.INGEST].servers:
         for ownership in (None, *UNSURE):
-            assert INGEST not in _children(anew, _with_ownership(observed, ownership, server))
-    assert _env(_children(anew, observed))["AETHER_VENUE"] == "Kraken"
+            assert INGEST not in _children(recreated, _with_ownership(observed, ownership, server))
+    assert _env(_children(recreated, observed))["AETHER_VENUE"] == "Kraken"
     assert INGEST in _children(observations.an_external_platform(), _with_ownership(observed, None, *Server))
 
 
@@ -359,7 +359,7 @@ def _cluster(*platforms: Platform) -> tuple[policies.Evaluator, list[policies.Po
 
 
 OPERATOR = policies.Pod("aether-system", "operator", dict(labels.OPERATOR_POD))
-STRANGER = policies.Pod("other", "stranger", {"app": "browser"})
+UNRELATED = policies.Pod("other", "unrelated", {"app": "browser"})
 PORTS = sorted({components.PORT, *(row.port for row in servers.SERVERS.values())})
 
 
@@ -368,7 +368,7 @@ def test_components_of_two_platforms_reach_only_what_they_call() -> None:
     cluster, pods = _cluster(paper, live)
     found = {
         (source.partition("/")[2], target.partition("/")[2], port)
-        for source, target, port in cluster.reachable([*pods, OPERATOR, STRANGER], PORTS)
+        for source, target, port in cluster.reachable([*pods, OPERATOR, UNRELATED], PORTS)
         if target.endswith("-0") and not target.endswith("live-exchange-0")
     }
     expected = set()
@@ -378,7 +378,7 @@ def test_components_of_two_platforms_reach_only_what_they_call() -> None:
             expected.add(("operator", f"{name}-{server}-0", row.port))
             if server in COMPONENTS[Component.INGEST].servers:
                 expected.add((ingest, f"{name}-{server}-0", row.port))
-        expected |= {("operator", ingest, 8000), ("stranger", ingest, 8000)}
+        expected |= {("operator", ingest, 8000), ("unrelated", ingest, 8000)}
     expected |= {("operator", "paper-exchange-0", 8000), ("paper-ingest-0", "paper-exchange-0", 8000)}
     # A pod without a policy here, of the other platform's venue, may call anybody.
     assert {one for one in found if one[0] != "live-exchange-0"} == expected

@@ -27,11 +27,11 @@ def test_a_record_names_the_platform_that_wrote_it() -> None:
 
 @pytest.mark.parametrize("other", [{"namespace": "risk"}, {"uid": "77aa"}, {"name": "live"}])
 def test_another_platform_is_named_with_its_venue(other: dict[str, str]) -> None:
-    stranger = dataclasses.replace(PAPER, **other)
-    problem = owners.ownership_problem(stranger.record, PAPER)
+    other_owner = dataclasses.replace(PAPER, **other)
+    problem = owners.ownership_problem(other_owner.record, PAPER)
     assert problem is not None
     assert problem.reason is Reason.SERVER_OWNED_BY_ANOTHER
-    assert problem.message == f"it belongs to {stranger.text}, venue Simulated; name another server in the spec"
+    assert problem.message == f"it belongs to {other_owner.text}, venue Simulated; name another server in the spec"
 
 
 def test_same_platform_at_another_venue_is_rejected_with_advice() -> None:
@@ -62,9 +62,9 @@ def test_unreadable_record_belongs_to_another(record: str) -> None:
 
 
 def test_only_foreign_words_of_another_owner_may_quote_a_secret() -> None:
-    stranger = dataclasses.replace(PAPER, name="live", uid="77aa", venue="Kraken")
-    assert owners.foreign_words(stranger.record, PAPER.record).split() == ["77aa", "live"]
-    assert owners.foreign_words(f"{stranger.text} Kraken", PAPER.text).split() == ["live", "77aa"]
+    other_owner = dataclasses.replace(PAPER, name="live", uid="77aa", venue="Kraken")
+    assert owners.foreign_words(other_owner.record, PAPER.record).split() == ["77aa", "live"]
+    assert owners.foreign_words(f"{other_owner.text} Kraken", PAPER.text).split() == ["live", "77aa"]
     assert owners.foreign_words(PAPER.record, PAPER.record) == ""
 
 

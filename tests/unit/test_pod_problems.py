@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aether_operator.observed.observation import Observed
 
 PLATFORM: Final = observations.a_platform()
-STEADY: Final = observations.healthy(PLATFORM)
+HEALTHY: Final = observations.healthy(PLATFORM)
 SET: Final = Ref("StatefulSet", "paper-redis")
 CLAIM: Final = Ref("PersistentVolumeClaim", "paper-redis-data")
 PREFIX: Final = 'create Pod paper-redis-0 in StatefulSet paper-redis failed error: pods "paper-redis-0" is forbidden: '
@@ -35,15 +35,15 @@ RESTRICTED: Final = (
 
 def observed(*text: tuple[Ref, str, str], pods: tuple[Manifest, ...] = (), claim: str = "Bound") -> Observed:
     """Redis has no pod, and events say why: object, reason and note, one second apart."""
-    live, volume = copy.deepcopy(STEADY.children[SET]), copy.deepcopy(STEADY.children[CLAIM])
+    live, volume = copy.deepcopy(HEALTHY.children[SET]), copy.deepcopy(HEALTHY.children[CLAIM])
     live["status"] |= {"readyReplicas": 0, "availableReplicas": 0}
     volume["status"] = {"phase": claim}
-    found = observations.with_objects(observations.with_objects(STEADY, live), volume)
+    found = observations.with_objects(observations.with_objects(HEALTHY, live), volume)
     events = tuple(
         observations.an_event(found.children[ref], reason, note, f"2026-01-01T12:00:{second:02d}Z")
         for second, (ref, reason, note) in enumerate(text)
     )
-    return dataclasses.replace(found, events=events, pods=(*STEADY.pods, *pods))
+    return dataclasses.replace(found, events=events, pods=(*HEALTHY.pods, *pods))
 
 
 def reason_and_message(observed_state: Observed) -> tuple[Reason, str]:
@@ -152,14 +152,14 @@ def test_pod_created_since_is_not_forbidden_any_more() -> None:
     )
     assert reason_and_message(observed(failed, succeeded)) == (Reason.ROLLING_OUT, f"{SET} has 0 of 1 pods ready")
     assert reason_and_message(observed(succeeded, failed))[0] is Reason.POD_FORBIDDEN
-    others = dataclasses.replace(STEADY, events=observed(failed).events)
+    others = dataclasses.replace(HEALTHY, events=observed(failed).events)
     assert findings.of_server(Server.REDIS, PLATFORM, others) is None
     elsewhere = (Ref("StatefulSet", "paper-nats"), "FailedCreate", f"{PREFIX}odd")
     assert reason_and_message(observed(elsewhere))[0] is Reason.ROLLING_OUT
 
 
 def test_existing_pod_reports_its_own_cause() -> None:
-    starting = observations.a_pod_of(STEADY.children[SET], containerStatuses=[])
+    starting = observations.a_pod_of(HEALTHY.children[SET], containerStatuses=[])
     assert (
         reason_and_message(observed((SET, "FailedCreate", f"{PREFIX}odd"), pods=(starting,)))[0] is Reason.ROLLING_OUT
     )
@@ -191,7 +191,7 @@ VOLUMES: Final = {
 
 def unscheduled(message: str, reason: str = "Unschedulable") -> Manifest:
     condition = {"type": "PodScheduled", "status": "False", "reason": reason, "message": message}
-    return observations.a_pod_of(STEADY.children[SET], phase="Pending", conditions=[condition])
+    return observations.a_pod_of(HEALTHY.children[SET], phase="Pending", conditions=[condition])
 
 
 @pytest.mark.parametrize("name", VOLUMES)
@@ -239,11 +239,11 @@ def test_gated_pod_names_its_scheduling_gates() -> None:
 
 def test_events_are_read_only_where_something_is_missing() -> None:
     everything = dataclasses.replace(
-        STEADY,
-        pods=tuple(observations.a_pod_of(one) for ref, one in STEADY.children.items() if ref.kind == "StatefulSet"),
+        HEALTHY,
+        pods=tuple(observations.a_pod_of(one) for ref, one in HEALTHY.children.items() if ref.kind == "StatefulSet"),
     )
     assert pod_problems.kinds_to_explain(PLATFORM, everything) == frozenset()
-    assert pod_problems.kinds_to_explain(PLATFORM, STEADY) == {"StatefulSet"}  # the pods of servers are not in it
+    assert pod_problems.kinds_to_explain(PLATFORM, HEALTHY) == {"StatefulSet"}  # the pods of servers are not in it
     assert pod_problems.kinds_to_explain(PLATFORM, observed(claim=PENDING)) == {"StatefulSet", "PersistentVolumeClaim"}
     bound = dataclasses.replace(observed(claim=PENDING), pods=everything.pods)
     assert pod_problems.kinds_to_explain(PLATFORM, bound) == {"PersistentVolumeClaim"}

@@ -63,7 +63,7 @@ def test_value_in_any_encoding_counts_as_quoted(module: ModuleType, text: str, v
     [
         ("password authentication failed", [VALUE, "", "\n"]),
         ("certificate verify failed: self-signed certificate", [tls.a_certificate().ca]),
-        ("the user S3cret is unknown", [VALUE]),  # seven letters of it
+        ("the user S3cret is unknown", [VALUE]),  # seven characters of it
         ("", [VALUE]),
     ],
 )

@@ -229,7 +229,7 @@ def test_removed_limits_are_omitted_and_no_null_is_left() -> None:
     assert schema_errors(stored) == []
     assert stored["applied"]["dataPlane"]["redis"]["managed"]["resources"] == {"requests": {"cpu": "100m"}}
     naive = structural.apply({"limits": {"memory": "1Gi"}}, {"limits": {"memory": "1Gi"}}, {"limits": {}})
-    assert naive == {"limits": None}, "what an API server makes of it"
+    assert naive == {"limits": None}, "what an API server stores"
 
 
 CONDITION: Final = {

@@ -302,8 +302,8 @@ def test_lasting_problem_stalls_after_the_deadline_until_it_is_fixed(name: str) 
     assert part in late["message"]
     assert "after 60 s" in late["message"]
     assert evaluations.status_of(bad, late, at=500) == late
-    mended = evaluations.status_of(good, late, at=600)
-    assert (mended["state"], evaluations.kstatus_of(mended)) == (READY, kstatus.CURRENT)
+    resolved = evaluations.status_of(good, late, at=600)
+    assert (resolved["state"], evaluations.kstatus_of(resolved)) == (READY, kstatus.CURRENT)
 
 
 @pytest.mark.parametrize("name", TABLE)
