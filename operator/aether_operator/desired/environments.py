@@ -38,9 +38,9 @@ def for_component(
     for name in (name for server in unconfirmed for name in components.server_variables(server)):
         values.pop(name)
         values |= {name: live_values[name]} if name in live_values else {}
-    who = {"name": INSTANCE, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
-    names_of = sorted((components.variables(component) & values.keys()) - {INSTANCE})
-    return [who, *({"name": name, "value": values[name]} for name in names_of)]
+    instance = {"name": INSTANCE, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+    used = sorted((components.variables(component) & values.keys()) - {INSTANCE})
+    return [instance, *({"name": name, "value": values[name]} for name in used)]
 
 
 def _live(stateful_set: Manifest | None) -> dict[str, str]:

@@ -87,14 +87,14 @@ def _managed(server: Server, platform: Platform, observed: Observed) -> Endpoint
 
 def database_logins(platform: Platform, observed: Observed) -> Mapping[DatabaseUser, Login]:
     """The logins of the database users, from their live Secrets; without those whose Secret is not valid."""
-    found = {}
+    result = {}
     for user in DatabaseUser:
         username = names.login(platform, user)
-        good = secrets.valid_credentials(observed.children.get(child_refs.login_secret(user, platform)), username)
-        if good is not None:
+        valid = secrets.valid_credentials(observed.children.get(child_refs.login_secret(user, platform)), username)
+        if valid is not None:
             kept_in = names.login_secret(platform, user)
-            found[user] = Login(username=username, password=SecretText(good[0]), kept_in=kept_in)
-    return found
+            result[user] = Login(username=username, password=SecretText(valid[0]), kept_in=kept_in)
+    return result
 
 
 def secret_values(platform: Platform, observed: Observed) -> frozenset[str]:

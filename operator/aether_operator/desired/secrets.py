@@ -102,8 +102,8 @@ def valid_credentials(live: Manifest | None, username: str) -> tuple[str, str] |
     if not ours or not live_objects.owns_field(owned, "metadata", "annotations", labels.CREDENTIALS):
         return None
     values = decoded(live)
-    good = values.get("username") == username and PASSWORD.fullmatch(values.get("password", ""))
-    return (values["password"], credentials_id) if good and _ID.fullmatch(credentials_id) else None
+    valid = values.get("username") == username and PASSWORD.fullmatch(values.get("password", ""))
+    return (values["password"], credentials_id) if valid and _ID.fullmatch(credentials_id) else None
 
 
 def decoded(secret: Manifest) -> dict[str, str]:
@@ -119,5 +119,5 @@ def decoded(secret: Manifest) -> dict[str, str]:
 
 def credentials_id(secret: Manifest) -> str:
     """The id of the credentials in a Secret."""
-    found: str = secret["metadata"]["annotations"][labels.CREDENTIALS]
-    return found
+    result: str = secret["metadata"]["annotations"][labels.CREDENTIALS]
+    return result

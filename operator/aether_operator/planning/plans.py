@@ -79,13 +79,13 @@ def plan(desired: Sequence[Manifest], observed: Observed, platform: Platform) ->
         if not live_objects.belongs_to(live, platform.name):
             found.append(blockers.name_taken(manifest, live))
             continue
-        possible, blocker = _acceptable(manifest, live)
+        acceptable, blocker = _acceptable(manifest, live)
         if blocker is not None:
             found.append(blocker)
-        if possible is None or live_objects.is_deleting(live):
+        if acceptable is None or live_objects.is_deleting(live):
             continue  # what is being deleted is recreated once it is deleted
-        if not comparisons.is_up_to_date(possible, live):
-            actions.append(Apply(manifest=possible, live=live))
+        if not comparisons.is_up_to_date(acceptable, live):
+            actions.append(Apply(manifest=acceptable, live=live))
     blocked = {one.ref for one in found}
     return Plan(
         (*actions, *_config_syncs(desired, observed, blocked), *_pruned(desired, observed, platform)), tuple(found)
@@ -128,15 +128,15 @@ def _acceptable(manifest: Manifest, live: Manifest) -> tuple[Manifest | None, Bl
     """The part of a manifest that the API server can accept over the live object, and what blocks the rest."""
     kind = kinds.of(manifest)
     if kind == kinds.CLAIMS:
-        less = blockers.claim_shrinks(manifest, live)
-        if less is None:
+        shrinking = blockers.claim_shrinks(manifest, live)
+        if shrinking is None:
             return manifest, None
-        kept = copy.deepcopy(manifest)
-        kept["spec"]["resources"]["requests"]["storage"] = live["spec"]["resources"]["requests"]["storage"]
-        return kept, less
+        reduced = copy.deepcopy(manifest)
+        reduced["spec"]["resources"]["requests"]["storage"] = live["spec"]["resources"]["requests"]["storage"]
+        return reduced, shrinking
     if kind == kinds.STATEFUL_SETS:
-        fixed = blockers.immutable_fields(manifest, live)
-        return (manifest, None) if fixed is None else (None, fixed)
+        immutable = blockers.immutable_fields(manifest, live)
+        return (manifest, None) if immutable is None else (None, immutable)
     return manifest, None
 
 

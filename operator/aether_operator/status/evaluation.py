@@ -79,7 +79,7 @@ def compute_status(inputs: StatusInput, previous: Mapping[str, Any], *, now: dat
     found = [
         *_of_spec(inputs),
         *(
-            _of_observed(inputs.platform, inputs.observed, by_server, [one for one, _ in dependents])
+            _platform_findings(inputs.platform, inputs.observed, by_server, [one for one, _ in dependents])
             if inputs.platform
             else ()
         ),
@@ -250,7 +250,7 @@ def _of_servers(inputs: StatusInput) -> dict[Server, Finding | None]:
     return {server: findings.of_server(server, inputs.platform, inputs.observed) for server in Server}
 
 
-def _of_observed(
+def _platform_findings(
     platform: Platform,
     observed: Observed,
     by_server: Mapping[Server, Finding | None],
@@ -294,16 +294,16 @@ def _evaluate_dependent(
     part: _DependentPart, inputs: StatusInput, by_server: Mapping[Server, Finding | None], previous: Mapping[str, Any]
 ) -> tuple[Finding | None, Condition]:
     """What is wrong with a part that depends on a server, and its condition."""
-    kind, report, below = part.kind, part.report, by_server[part.server]
-    old = conditions.by_type(previous).get(kind)
-    if inputs.paused and report is None and old is not None and old["status"] != Truth.UNKNOWN:
+    kind, report, server_finding = part.kind, part.report, by_server[part.server]
+    last_condition = conditions.by_type(previous).get(kind)
+    if inputs.paused and report is None and last_condition is not None and last_condition["status"] != Truth.UNKNOWN:
         # It is not checked while the platform is paused: the last result stays.
         # A newer release that was rolled back may have used reasons that do not exist here.
-        reason = Reason(old["reason"]) if old["reason"] in list(Reason) else Reason.FAILED
-        last = Condition(kind, Truth(old["status"]), reason, old.get("message", ""))
-        bad = below is None and last.truth is not Truth.TRUE
-        return Finding(part.name, last.reason, last.message) if bad else None, last
-    if below is not None:
+        reason = Reason(last_condition["reason"]) if last_condition["reason"] in list(Reason) else Reason.FAILED
+        last = Condition(kind, Truth(last_condition["status"]), reason, last_condition.get("message", ""))
+        not_ready = server_finding is None and last.truth is not Truth.TRUE
+        return Finding(part.name, last.reason, last.message) if not_ready else None, last
+    if server_finding is not None:
         return None, Condition(kind, Truth.UNKNOWN, Reason.PROGRESSING, f"waiting for {part.server.value}")
     if report is not None and report.ok:
         return None, Condition(kind, Truth.TRUE, Reason.READY, part.ok_message)
@@ -311,8 +311,8 @@ def _evaluate_dependent(
         message = report.message or report.reason.value
         return Finding(part.name, report.reason, message), Condition(kind, Truth.FALSE, report.reason, message)
     if inputs.paused:
-        held = "it was never checked, and is not while spec.paused is true"
-        finding = Finding(part.name, Reason.PAUSED_BY_SPEC, held, known=False)
+        message = "it was never checked, and is not while spec.paused is true"
+        finding = Finding(part.name, Reason.PAUSED_BY_SPEC, message, known=False)
     else:
         finding = Finding(part.name, Reason.PROGRESSING, "not checked yet", known=False)
     return finding, Condition(kind, Truth.UNKNOWN, finding.reason, finding.message)

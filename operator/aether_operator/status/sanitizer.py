@@ -24,8 +24,8 @@ _WIDTHS: Final = {"int32": 31, "int64": 63}
 
 def sanitize(status: Mapping[str, Any]) -> dict[str, Any]:
     """A status that the API server accepts."""
-    found: dict[str, Any] = _object(status, _schema()) or {}
-    return found
+    result: dict[str, Any] = _object(status, _schema()) or {}
+    return result
 
 
 @functools.cache
@@ -46,8 +46,8 @@ def _object(value: Any, schema: Schema) -> Any:
     parts = {
         key: _sanitized(one, schema["properties"][key]) for key, one in value.items() if key in schema["properties"]
     }
-    found = {key: one for key, one in parts.items() if one is not None}
-    return found if found and found.keys() >= set(schema.get("required", ())) else None
+    result = {key: one for key, one in parts.items() if one is not None}
+    return result if result and result.keys() >= set(schema.get("required", ())) else None
 
 
 def _array(value: Any, schema: Schema) -> Any:
@@ -56,9 +56,9 @@ def _array(value: Any, schema: Schema) -> Any:
     keys: list[str] = schema.get("x-kubernetes-list-map-keys", [])
     kept = [one for item in value if (one := _sanitized(item, schema["items"])) is not None]
     first = {tuple(one[key] for key in keys): one for one in reversed(kept)} if keys else {}
-    found = [one for one in kept if not keys or first[tuple(one[key] for key in keys)] is one]
-    found = found[: schema.get("maxItems", len(found))]
-    return found if len(found) >= max(1, schema.get("minItems", 0)) else None
+    result = [one for one in kept if not keys or first[tuple(one[key] for key in keys)] is one]
+    result = result[: schema.get("maxItems", len(result))]
+    return result if len(result) >= max(1, schema.get("minItems", 0)) else None
 
 
 def _text(value: Any, schema: Schema) -> Any:
@@ -66,20 +66,20 @@ def _text(value: Any, schema: Schema) -> Any:
         return None
     # The API server replaces invalid characters, such as half of a surrogate pair: the text would differ on each write.
     text = value.encode(errors="replace").decode()
-    longest = schema.get("maxLength", len(text))
-    if len(text) > longest and not {"pattern", "enum", "format"} & schema.keys():
-        text = f"{text[: longest - 1]}…"
-    fits = (
-        schema.get("minLength", 0) <= len(text) <= longest
+    max_length = schema.get("maxLength", len(text))
+    if len(text) > max_length and not {"pattern", "enum", "format"} & schema.keys():
+        text = f"{text[: max_length - 1]}…"
+    valid = (
+        schema.get("minLength", 0) <= len(text) <= max_length
         and text in schema.get("enum", (text,))
         # The patterns are anchored; Python's own `$` would also match before a trailing newline.
         and ("pattern" not in schema or re.fullmatch(schema["pattern"], text, re.ASCII) is not None)
-        and (schema.get("format") != "date-time" or _is_moment(text))
+        and (schema.get("format") != "date-time" or _is_time(text))
     )
-    return text if fits else None
+    return text if valid else None
 
 
-def _is_moment(text: str) -> bool:
+def _is_time(text: str) -> bool:
     try:
         return "T" in text and datetime.fromisoformat(text).tzinfo is not None
     except ValueError:
@@ -89,13 +89,13 @@ def _is_moment(text: str) -> bool:
 def _number(value: Any, schema: Schema) -> Any:
     if not isinstance(value, int) or isinstance(value, bool):
         return None
-    most = 1 << _WIDTHS.get(schema.get("format", ""), 63)
-    fits = max(-most, schema.get("minimum", -most)) <= value <= min(most - 1, schema.get("maximum", most))
-    return value if fits else None
+    limit = 1 << _WIDTHS.get(schema.get("format", ""), 63)
+    valid = max(-limit, schema.get("minimum", -limit)) <= value <= min(limit - 1, schema.get("maximum", limit))
+    return value if valid else None
 
 
-def _truth(value: Any, _: Schema) -> Any:
+def _boolean(value: Any, _: Schema) -> Any:
     return value if isinstance(value, bool) else None
 
 
-_BY_TYPE: Final = {"object": _object, "array": _array, "string": _text, "integer": _number, "boolean": _truth}
+_BY_TYPE: Final = {"object": _object, "array": _array, "string": _text, "integer": _number, "boolean": _boolean}
