@@ -205,7 +205,7 @@ async def test_table_that_lost_progress_is_detected(plane: DataPlane, tmp_path: 
     async with tables(plane, tmp_path).connected() as sink:
         await sink.deliver(trades(symbol, 1, 2, 3), [], {})
         plane.postgres.run(plane.database, f"UPDATE aether.ingest_progress SET trade_id = 1 WHERE symbol = '{symbol}'")
-        with pytest.raises(CursorMismatch, match=f"{symbol} stands at trade 1"):
+        with pytest.raises(CursorMismatch, match=f"{symbol}: the last stored trade is 1"):
             await sink.deliver(trades(symbol, 4), [], {})
     assert stored(plane, symbol) == [1, 2, 3]
 
@@ -367,8 +367,14 @@ async def test_rejected_login_is_reported_without_username_and_password(plane: D
     """The two are swapped, as people do: the password is what the server calls the user."""
     with brokers.nats_server(tmp_path / "server", authorization="user: desk, password: canary-nats") as nats:
         rejecting: list[tuple[Output, str]] = [
-            (Tables(a_server(tmp_path / "a", plane.postgres.port, "canary-S3cret", "desk"), plane.database), "refused"),
-            (Tables(a_server(tmp_path / "b", plane.postgres.port, "canary" * 20, "desk"), plane.database), "refused"),
+            (
+                Tables(a_server(tmp_path / "a", plane.postgres.port, "canary-S3cret", "desk"), plane.database),
+                "authentication failed",
+            ),
+            (
+                Tables(a_server(tmp_path / "b", plane.postgres.port, "canary" * 20, "desk"), plane.database),
+                "authentication failed",
+            ),
             (Nats(a_server(tmp_path / "c", nats.port, "canary-nats", "desk")), "Authorization"),
             (Kafka(a_server(tmp_path / "d", plane.kafka, "canary-kafka", "desk")), "."),
         ]

@@ -245,7 +245,7 @@ def test_invalid_live_settings_change_nothing(pipeline: Pipeline) -> None:
     with pipeline.ingest() as ingest:
         digest = ingest.status().settings
         (ingest.folder / "live.json").write_text('{"version": 1, "pairs": ["btc"], "replicas": 0}')
-        ingest.until(lambda: "live_settings_refused" in ingest.log, "it is said")
+        ingest.until(lambda: "live_settings_rejected" in ingest.log, "it is said")
         assert ingest.status().settings == digest
         assert set(ingest.status().books) == set(ingests.PAIRS)
 

@@ -225,7 +225,7 @@ def test_malformed_foreign_pair_is_skipped_and_named_once(caplog: pytest.LogCapt
     assert harness.markets[ETH].book is not None
     assert not harness.markets.instruments_outdated, "nobody needs what is strange"
     assert harness.rejections("instrument") == {RejectionReason.NOT_UNDERSTOOD: 6}
-    assert [record.__dict__["of"] for record in caplog.records] == ["FOO/USD", ""]
+    assert [record.__dict__["symbol"] for record in caplog.records] == ["FOO/USD", ""]
 
 
 @pytest.mark.parametrize("strange", [{}, 7, None, {"symbol": None}, PAIR | {"symbol": ""}])
@@ -418,7 +418,7 @@ def test_unexpected_error_is_logged_once_with_its_traceback(caplog: pytest.LogCa
     for _ in range(3):
         harness.receive("trade", [TRADE])
     assert harness.rejections("trade") == {RejectionReason.UNEXPECTED: 3}
-    (record,) = [one for one in caplog.records if one.message == "refused_unexpectedly"]
+    (record,) = [one for one in caplog.records if one.message == "unexpected_error"]
     assert record.exc_info is not None
     assert harness.markets[BTC].withheld == "TypeError"
 
@@ -435,7 +435,7 @@ def test_rejections_are_in_the_metrics_and_the_status() -> None:
     frame = {"channel": "trade", "type": "update", "data": [TRADE | {"timestamp": "2027-01-01T00:00:00Z"}]}
     ingest.markets.receive(json.dumps(frame), NOW)
     labels = {"channel": "trade", "reason": "TimeAhead"}
-    assert registry.get_sample_value("aether_ingest_refused_total", labels) == 1
+    assert registry.get_sample_value("aether_ingest_rejected_total", labels) == 1
     assert ingest.status().books[BTC].trades == "a time ahead of our clock"
 
 

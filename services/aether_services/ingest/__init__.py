@@ -1,1 +1,1 @@
-"""Market data: received from a venue, verified, and handed to Kafka, NATS and tables, each at its own pace."""
+"""Market data: received from a venue, verified, and delivered to Kafka, NATS and tables, each at its own pace."""

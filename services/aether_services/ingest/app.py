@@ -1,4 +1,4 @@
-"""Ingest, put together."""
+"""Composes ingest from its settings, and serves it until SIGTERM."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from aether_services.ingest.ports import Output
 
 GRACE: Final = 20.0
-"""Seconds for handing over; the pod has thirty."""
+"""Seconds for draining; the pod has thirty."""
 PAUSES: Final = {Venue.KRAKEN: 1.0, Venue.SIMULATED: 0.0}
-"""Seconds between two calls of a venue's REST."""
+"""Seconds between two REST calls to a venue."""
 
 
 def main(environ: Mapping[str, str]) -> None:
-    """Run it until it is told to end.
+    """Run the service.
 
     Raises:
-        WrongSettings: The environment is not what it must be.
+        InvalidSettings: A setting is missing, unknown or invalid.
     """
     settings = Settings.read(environ)
     logs.set_up("ingest", settings.log_level)
@@ -50,7 +50,6 @@ def main(environ: Mapping[str, str]) -> None:
 
 
 async def run(settings: Settings) -> None:
-    """Compose, and work."""
     clock = SystemClock()
     tables = Tables(
         _server(settings.postgres_host, settings.postgres_port, settings.postgres_tls, settings.postgres_credentials),

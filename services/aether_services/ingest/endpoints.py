@@ -1,4 +1,4 @@
-"""What ingest answers: a market's book as it is at this moment."""
+"""The endpoint of ingest: a market's current book."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 
 def router(ingest: Ingest) -> fastapi.APIRouter:
-    """The endpoints over a service."""
     routes = fastapi.APIRouter(tags=["books"])
 
     unserved: dict[int | str, dict[str, Any]] = {404: {"description": "This replica does not serve that market"}}

@@ -1,4 +1,4 @@
-"""Ingest's metrics, under the names that users know; read from what it is at the moment of the scrape."""
+"""Ingest's metrics, some under the names of its predecessor; most are read from the service at each scrape."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from aether_services.ingest.service import Ingest
 
 BUCKETS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.3, 0.5, 1, 2, 5, 10, 30, 60)
-"""Seconds; 0.25 and 0.3 are what users watch a WebSocket's p99 by."""
+"""Seconds; 0.25 and 0.3 are the usual objectives for the p99 of a WebSocket."""
 
 
 class Metrics(Collector):
@@ -32,19 +32,19 @@ class Metrics(Collector):
         self._ingest = ingest
         self._delivery = Histogram(
             "ws_delivery_latency_seconds",
-            "From the venue's time of a trade or a ticker until it was received",
+            "Time from the venue's timestamp of a trade or ticker until its receipt",
             buckets=BUCKETS,
             registry=registry,
         )
         self._publish = Histogram(
             "kraken_ws_kafka_publish_duration_seconds",
-            "From the moment that a delivery was given to Kafka until all of it was acknowledged",
+            "Time to send one delivery to Kafka until all of it is acknowledged",
             buckets=BUCKETS,
             registry=registry,
         )
         self._output = Histogram(
             "aether_ingest_output_delay_seconds",
-            "From the receipt of the oldest message of a delivery until it had arrived",
+            "Time from the receipt of the oldest message of a delivery until it arrived at the output",
             ["output"],
             buckets=BUCKETS,
             registry=registry,
@@ -55,33 +55,44 @@ class Metrics(Collector):
         registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
-        """As it is now."""
         ingest = self._ingest
         status, markets = ingest.status(), ingest.markets
         messages = CounterMetricFamily("kraken_ws_messages", "Messages received from the venue", labels=["channel"])
         for channel, number in {**markets.messages, Channel.BOOK: markets.book_messages}.items():
             messages.add_metric([channel], number)
         yield messages
-        yield _counter("aether_ingest_messages_not_understood", "Messages that were not understood", markets.malformed)
+        yield _counter(
+            "aether_ingest_malformed_messages", "Messages of the venue that could not be parsed", markets.malformed
+        )
         rejected = CounterMetricFamily(
-            "aether_ingest_refused", "What was received and not taken", labels=["channel", "reason"]
+            "aether_ingest_rejected",
+            "Messages and entries of the venue that were rejected",
+            labels=["channel", "reason"],
         )
         for (channel, why), number in markets.rejections.counts.items():
             rejected.add_metric([channel, why], number)
         yield rejected
-        yield _counter("aether_ingest_reconnects", "Connections to the venue that ended", status.feed.reconnects)
+        yield _counter(
+            "aether_ingest_reconnects", "Connections to the venue that ended or failed", status.feed.reconnects
+        )
         age = status.feed.age_seconds
-        yield _gauge("kraken_ws_heartbeat_age_seconds", "Since the venue was last heard of", age)
-        yield _gauge("aether_ingest_feed_connected", "Whether the venue is connected", float(status.feed.connected))
+        yield _gauge("kraken_ws_heartbeat_age_seconds", "Time since the last message of the venue", age)
+        yield _gauge(
+            "aether_ingest_feed_connected",
+            "Whether the venue is connected (1) or not (0)",
+            float(status.feed.connected),
+        )
         yield _gauge(
             "risk_marketdata_latest_timestamp_seconds",
-            "The newest time that the venue told of a trade or a ticker, since 1970",
+            "The newest timestamp of a trade or ticker, as Unix time",
             markets.latest / times.SECOND if markets.latest else None,
         )
         trades = markets.messages[Channel.TRADE]
         gaps = sum(book.gaps for book in status.books.values())
         yield _gauge(
-            "ws_sequence_gap_ratio", "Gaps in trade ids by messages of trades", gaps / trades if trades else 0.0
+            "ws_sequence_gap_ratio",
+            "Gaps in trade ids divided by the number of trade messages",
+            gaps / trades if trades else 0.0,
         )
         yield from self._books(status.books)
         yield from self._outputs(status.outputs)
@@ -94,19 +105,23 @@ class Metrics(Collector):
 
     @staticmethod
     def _books(books: Mapping[str, BookState]) -> Iterator[Metric]:
-        usable = GaugeMetricFamily("aether_ingest_book_usable", "Whether a market's book verifies", labels=["symbol"])
-        age = GaugeMetricFamily("aether_ingest_book_age_seconds", "Since the last word about a book", labels=["symbol"])
+        usable = GaugeMetricFamily(
+            "aether_ingest_book_usable", "Whether a market's book is usable (1) or not (0)", labels=["symbol"]
+        )
+        age = GaugeMetricFamily(
+            "aether_ingest_book_age_seconds", "Time since the newest book message of a market", labels=["symbol"]
+        )
         failures = CounterMetricFamily(
             "aether_ingest_checksum_failures",
-            "Times that a book did not verify, or could not be read",
+            "Books that failed the checksum or could not be parsed",
             labels=["symbol"],
         )
         silent = GaugeMetricFamily(
             "aether_ingest_channel_silent",
-            "Whether a channel of a market leaves out what happens there",
+            "Whether a channel of a market is subscribed but leaves out updates (1) or not (0)",
             labels=["symbol", "channel"],
         )
-        gaps = CounterMetricFamily("aether_ingest_trade_gaps", "Times that trades were missed", labels=["symbol"])
+        gaps = CounterMetricFamily("aether_ingest_trade_gaps", "Gaps in the trade ids of a market", labels=["symbol"])
         for symbol, book in books.items():
             usable.add_metric([symbol], float(book.usable))
             if book.age_seconds is not None:
@@ -118,11 +133,21 @@ class Metrics(Collector):
         yield from (usable, age, failures, gaps, silent)
 
     def _outputs(self, outputs: Mapping[Output, OutputState]) -> Iterator[Metric]:
-        up = GaugeMetricFamily("aether_ingest_output_up", "Whether an output can be written to", labels=["output"])
-        lag = GaugeMetricFamily("aether_ingest_lag_seconds", "For how long the oldest waits", labels=["output"])
-        waiting = GaugeMetricFamily("aether_ingest_waiting", "Messages that wait for an output", labels=["output"])
-        conflated = CounterMetricFamily("aether_ingest_conflated", "Books and tickers left out", labels=["output"])
-        delivered = CounterMetricFamily("aether_ingest_delivered", "Messages or rows that arrived", labels=["output"])
+        up = GaugeMetricFamily("aether_ingest_output_up", "Whether an output is ok (1) or not (0)", labels=["output"])
+        lag = GaugeMetricFamily(
+            "aether_ingest_lag_seconds",
+            "Age of the oldest message or trade that is not delivered yet",
+            labels=["output"],
+        )
+        waiting = GaugeMetricFamily(
+            "aether_ingest_waiting", "Messages and trades that are not delivered yet", labels=["output"]
+        )
+        conflated = CounterMetricFamily(
+            "aether_ingest_conflated",
+            "Book and ticker messages replaced by newer ones before delivery",
+            labels=["output"],
+        )
+        delivered = CounterMetricFamily("aether_ingest_delivered", "Messages or rows delivered", labels=["output"])
         for name, state in outputs.items():
             up.add_metric([name], float(state.ok))
             lag.add_metric([name], state.lag_seconds)

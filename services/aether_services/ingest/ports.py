@@ -1,4 +1,4 @@
-"""What ingest needs of the world, in its own words."""
+"""The ports of ingest: venue, outputs, instrument store, live settings, other replicas."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class VenueUnavailable(Exception):
-    """The venue cannot be reached, or ended the connection.
+    """The venue cannot be reached, or closed the connection.
 
-    `code` is that of a WebSocket's close, the status with which its opening was refused, or 0.
+    `code` is the WebSocket's close code, the HTTP status of a rejected handshake, or 0.
     """
 
     def __init__(self, message: str, code: int = 0) -> None:
@@ -29,85 +29,84 @@ class VenueUnavailable(Exception):
 
 
 class InvalidTrades(VenueUnavailable):
-    """The venue answers, and what it says next of a market's trades is not understood or cannot be.
+    """The venue answers, but the next trade of a market is malformed or implausible.
 
-    Nothing after it may be handed on: nobody knows what is missing.
+    No later trade of the market may be delivered, since one before it would be missing.
     """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstrumentList:
-    """The markets of a venue."""
+    """The markets of a venue, as read from AssetPairs."""
 
     instruments: Sequence[Instrument] = ()
     unreadable: frozenset[Symbol] = frozenset()
-    """Those whose entry is not understood."""
+    """Markets whose entry is malformed."""
 
 
 class OutputUnavailable(Exception):
-    """An output cannot be reached, refuses, or does not answer in time; the message is for people."""
+    """An output cannot be reached, rejects the client, or does not answer in time."""
 
 
 class Connection(Protocol):
     """One WebSocket to the venue."""
 
     async def receive(self) -> str:
-        """The next message.
+        """Receive the next message.
 
         Raises:
-            VenueAway: There is none any more.
+            VenueUnavailable: The connection ended.
         """
         ...
 
     async def send(self, text: str) -> None:
-        """Say something.
+        """Send a request.
 
         Raises:
-            VenueAway: It cannot be said any more.
+            VenueUnavailable: The connection ended.
         """
         ...
 
 
 class Venue(Protocol):
-    """A venue's public side."""
+    """A venue's public API."""
 
     def connected(self) -> AbstractAsyncContextManager[Connection]:
-        """A WebSocket, for as long as it is entered.
+        """A WebSocket connection as a context.
 
         Raises:
-            VenueAway: There is none to be had.
+            VenueUnavailable: The connection fails.
         """
         ...
 
     async def instruments(self) -> InstrumentList:
-        """All spot markets in USD; from now on `trades` reads by what this says.
+        """All USD spot markets. `trades` uses their decimals from now on.
 
         Raises:
-            VenueAway: It does not say.
+            VenueUnavailable: The request fails.
         """
         ...
 
     async def trades(self, symbol: Symbol, after: Cursor | None) -> Sequence[Trade]:
-        """The trades of a market after a place, in order: all of them, or the first thousand or so.
+        """The trades of a market after a cursor in order, about a thousand at most; without a cursor the newest ones.
 
-        Where one of them is not understood, those before it. Without a place the newest thousand or so, and where one
-        is not understood, those after it.
+        Where one of them is malformed, only those before it; without a cursor, only those after it.
 
         Raises:
-            VenueAway: It does not say.
-            NotTold: The first of them is not understood; without a place, the last.
+            VenueUnavailable: The request fails.
+            InvalidTrades: The first of them is malformed; without a cursor, the last.
         """
         ...
 
 
 class Sink(Protocol):
-    """An output that can be written to."""
+    """A connected output."""
 
     async def cursors(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Cursor]:
-        """Where it stands in each market's trades; a market is left out where it has none.
+        """The cursor of each market's last delivered trade; markets without a trade are left out.
 
         Raises:
-            OutputAway: It does not say.
+            OutputUnavailable: The query fails.
         """
         ...
 
@@ -117,64 +116,65 @@ class Sink(Protocol):
         messages: Sequence[EncodedMessage],
         complete: Mapping[Symbol, Nanoseconds],
     ) -> int:
-        """Have it all arrive, in order within a market; when this returns, it has: in so many messages or new rows.
+        """Deliver a batch, in order within a market, and wait for the acknowledgement.
 
         Args:
             trades: Trades.
-            messages: Books and tickers.
-            complete: Market → until when it is known that there was no trade but those delivered by now.
+            messages: Book and ticker messages.
+            complete: Market → the time up to which no other trades exist than those that are delivered by now.
+
+        Returns:
+            The number of messages sent or of rows inserted.
 
         Raises:
-            OutputAway: Nobody knows what of it has arrived.
-            Behind: It stands elsewhere than was thought.
+            OutputUnavailable: The delivery failed; any part of it may have arrived.
+            CursorMismatch: The output's cursor is not the expected one.
         """
         ...
 
 
 class CursorMismatch(OutputUnavailable):
-    """An output has lost what it had, or another wrote: its places are to be asked for again."""
+    """An output lost data, or another writer was active: its cursors must be queried again."""
 
 
 class Output(Protocol):
-    """Where market data goes."""
+    """A destination of market data."""
 
     @property
-    def name(self) -> statuses.Output:
-        """Which."""
-        ...
+    def name(self) -> statuses.Output: ...
 
     @property
     def batch_interval(self) -> float:
-        """Seconds for which it waits for more, since many at once cost it little more than one.
+        """Seconds between two deliveries, for an output where large batches are cheap; 0 to deliver at once.
 
-        An output that waits is called when there is nothing, too: time passes for what it keeps.
+        An output with an interval is also called without messages, since time alone may complete a candle.
         """
         ...
 
     def connected(self) -> AbstractAsyncContextManager[Sink]:
-        """The output, for as long as it is entered.
+        """A connection to the output as a context.
 
         Raises:
-            OutputAway: It is not to be had.
+            OutputUnavailable: The connection fails.
         """
         ...
 
 
 class InstrumentStore(Protocol):
-    """Where markets are written down."""
+    """Stores the markets."""
 
     async def save(self, instruments: Sequence[Instrument]) -> None:
-        """Write them down.
+        """Insert or update markets.
 
         Raises:
-            OutputAway: It could not be done.
+            OutputUnavailable: The store cannot be written.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveSettings:
-    """What may change while we run."""
+    """Settings that may change while the service runs."""
 
     pairs: frozenset[Symbol]
     replicas: int
@@ -182,10 +182,10 @@ class LiveSettings:
 
 
 class LiveSettingsSource(Protocol):
-    """Where that is written."""
+    """The source of the live settings."""
 
     def read(self) -> LiveSettings | None:
-        """As it is now; nothing where it cannot be read or understood, so that what was goes on."""
+        """The current settings; None where they cannot be read, so that the previous ones stay in effect."""
         ...
 
 
@@ -193,5 +193,5 @@ class Peers(Protocol):
     """The other replicas."""
 
     async def usable(self, replicas: int) -> dict[int, frozenset[Symbol]]:
-        """Replica → markets that it has a usable book of, for those that answer."""
+        """Replica → markets with a usable book there, for the replicas that answer."""
         ...

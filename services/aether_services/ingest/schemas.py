@@ -1,4 +1,4 @@
-"""Forms of what ingest is given, besides the venue's."""
+"""The schema of the live settings file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pydantic
 
 
 class LiveDocument(pydantic.BaseModel):
-    """The file of live settings."""
+    """The document in the live settings file."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 

@@ -1,4 +1,4 @@
-"""What ingest is told at its start; a contract test holds it against what the operator renders."""
+"""The settings of ingest. A contract test compares them with what the operator renders."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ def _served(depth: int) -> int:
 
 
 class Venue(StrEnum):
-    """Whom it listens to."""
+    """The venue that market data comes from."""
 
     SIMULATED = "Simulated"
     KRAKEN = "Kraken"
 
 
 class Tls(StrEnum):
-    """How a connection to a server is protected."""
+    """Whether connections to a server use verified TLS."""
 
     VERIFY = "Verify"
     OFF = "Disabled"
 
 
 class Settings(settings.Settings):
-    """The environment."""
+    """Environment variables with the prefix AETHER_."""
 
     instance: Annotated[str, Field(pattern=r"^.*-[0-9]+$")]
-    """The pod's name; the number at its end tells the replicas apart."""
+    """The name of the pod, which ends with the replica's number."""
     release: str
     venue: Venue
     venue_ws_url: str
     venue_rest_url: str
     live_settings: Path
-    """The file with what may change while it runs."""
+    """The file with the settings that may change while the service runs."""
     peer_url: str
-    """Where the replicas answer, with {replica} for the number."""
+    """The URL of a replica, with {replica} in place of its number."""
     kafka_host: str
     kafka_port: Port
     kafka_tls: Tls
@@ -63,17 +63,17 @@ class Settings(settings.Settings):
     postgres_database: str
     postgres_credentials: Path
     http_host: str | None = None
-    """Nothing: every address of the pod, IPv4 and IPv6."""
+    """The address to listen on; unset: all addresses of the pod, IPv4 and IPv6."""
     http_port: Port = 8000
     log_level: str = "INFO"
     book_depth: Annotated[int, AfterValidator(_served)] = 100
-    """Levels of each side that are asked for: 10, 25, 100, 500 or 1000."""
+    """Subscribed levels of each side: 10, 25, 100, 500 or 1000."""
     book_refresh_seconds: Annotated[float, Field(ge=5)] = 300
-    """Seconds after which a book is asked for anew, for its deeper levels."""
+    """Seconds after which a new snapshot of a book is requested, for its deeper levels."""
     tape_length: Annotated[int, Field(ge=10)] = 1_000
-    """Trades of a market that are remembered; an output that is further behind has them from the venue again."""
+    """Trades of each market that are kept in memory; for an output that is further behind they are queried again."""
 
     @property
     def number(self) -> int:
-        """Which of the replicas it is."""
+        """The replica's number."""
         return int(self.instance.rpartition("-")[2])

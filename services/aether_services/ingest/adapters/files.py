@@ -1,4 +1,4 @@
-"""The live settings: a file that the operator writes, through a ConfigMap."""
+"""The live settings: a file from a ConfigMap that the operator writes."""
 
 from __future__ import annotations
 
@@ -17,21 +17,20 @@ log = logging.getLogger(__name__)
 
 
 class LiveFile:
-    """The file."""
+    """Reads the live settings from a file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._last_error = ""
 
     def read(self) -> LiveSettings | None:
-        """As it is now; nothing where it cannot be read or understood."""
         try:
             text = self._path.read_text(encoding="utf-8")
             document = LiveDocument.model_validate_json(text)
-        except (OSError, ValueError) as fault:  # not there, no text, or not what was agreed on
+        except (OSError, ValueError) as fault:  # missing, not UTF-8, or invalid
             if str(fault) != self._last_error:
                 self._last_error = str(fault)
-                log.error("live_settings_refused", extra={"path": str(self._path), "cause": str(fault)})  # noqa: TRY400
+                log.error("live_settings_rejected", extra={"path": str(self._path), "cause": str(fault)})  # noqa: TRY400
             return None
         self._last_error = ""
         return LiveSettings(

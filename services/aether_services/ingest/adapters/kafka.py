@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 MECHANISM: Final = "SCRAM-SHA-512"
 LOOKBACK: Final = 5000
-"""Records of a partition that are looked through first, from its end, for a market's newest trade."""
+"""Records at the end of a partition that are searched first for a market's newest trade."""
 LOOKBACK_GROWTH: Final = 8
-"""How many times as far back it is looked next, until the market is found or the partition has no more."""
+"""The factor by which the search goes further back each time, until the market is found or the partition begins."""
 
 
 class Kafka:
-    """The output."""
+    """The Kafka output."""
 
     name: Final = Output.KAFKA
     batch_interval: Final = 0.0
@@ -43,7 +43,7 @@ class Kafka:
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[_Sink]:
-        """A producer, and a consumer for the question where the topic stands."""
+        """Start a producer; consumers for the cursors are started when needed."""
         login = self._server.login()
         ssl_context = self._server.ssl_context()
         common: dict[str, Any] = {
@@ -80,7 +80,7 @@ class _Sink:
         self._producer, self._common, self._login = producer, common, login
 
     async def cursors(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Cursor]:
-        """The newest trade of each market in its partition, looked for from the end."""
+        """The newest trade of each market in its partition, searched from the end."""
         consumer = aiokafka.AIOKafkaConsumer(**self._common, enable_auto_commit=False, request_timeout_ms=8000)
         try:
             await consumer.start()
@@ -98,7 +98,7 @@ class _Sink:
         messages: Sequence[EncodedMessage],
         complete: Mapping[Symbol, Nanoseconds],
     ) -> int:
-        """Send all, and wait until all is acknowledged by every replica that is in sync."""
+        """Send all, and wait until all in-sync replicas have acknowledged."""
         del complete
         sent = [
             await self._producer.send(Topic.TRADES, encoding.trade(one), key=one.trade.symbol.encode())
@@ -118,7 +118,7 @@ class _Sink:
 async def _newest(
     consumer: aiokafka.AIOKafkaConsumer, partitions: list[TopicPartition], symbols: frozenset[Symbol]
 ) -> dict[Symbol, Cursor]:
-    """The newest trade of each market: the last records first, then further and further back."""
+    """The newest trade of each market: the last records are searched first, then further and further back."""
     begins, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
     found: dict[Symbol, Cursor] = {}
     back = LOOKBACK
@@ -136,7 +136,7 @@ async def _newest(
 async def _records(
     consumer: aiokafka.AIOKafkaConsumer, starts: dict[TopicPartition, int], ends: dict[TopicPartition, int]
 ) -> AsyncIterator[tuple[bytes, bytes]]:
-    """Keys and values of the records from some offsets to others."""
+    """Keys and values of the records between two offsets of each partition."""
     consumer.assign(sorted(starts))
     for one, start in starts.items():
         consumer.seek(one, start)
@@ -150,7 +150,7 @@ async def _records(
 
 
 async def _stop(client: aiokafka.AIOKafkaProducer | aiokafka.AIOKafkaConsumer) -> None:
-    """End a client; a farewell is not waited for."""
+    """Stop a client, without waiting long for a server that does not answer."""
     with contextlib.suppress(KafkaError, OSError, TimeoutError):
         async with asyncio.timeout(2):
             await client.stop()

@@ -1,4 +1,4 @@
-"""The venue's public side over the network: WebSocket v2 and REST, of Kraken or of who speaks as it does."""
+"""Kraken's public API over the network: WebSocket v2 and REST, of Kraken itself or of a simulated venue."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ USER_AGENT: Final = "aether-ingest"
 CONNECT_TIMEOUT: Final = 10.0
 REPLY_TIMEOUT: Final = 10.0
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of a message: the snapshot of all instruments is the largest, about one megabyte."""
+"""The largest message is the snapshot of all instruments, about one megabyte."""
 RENAMED_ASSETS: Final = {"XBT": "BTC", "XDG": "DOGE"}
-"""The two codes that the WebSocket's v2 names otherwise than `wsname` does."""
+"""The two asset codes of `wsname` that differ in the WebSocket v2."""
 _SIDES: Final = {"b": "buy", "s": "sell"}
 _TYPES: Final = {"m": "market", "l": "limit"}
 MIN_BACKOFF: Final = 1.0
 MAX_BACKOFF: Final = 30.0
-"""Seconds to the next call of REST after one that was refused as one too many: twice as long after each."""
+"""Seconds until the next REST call after a rate-limit error; doubled after each further one."""
 _RATE_LIMIT_ERRORS: Final = (
     "EGeneral:Too many requests",
     "EAPI:Rate limit exceeded",
@@ -48,7 +48,7 @@ _CLOSED_TYPES: Final = frozenset({aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLO
 
 
 class _Row(msgspec.Struct, array_like=True, gc=False):
-    """A trade as REST tells it."""
+    """A trade as an array in the response of Trades."""
 
     price: str
     volume: str
@@ -60,7 +60,7 @@ class _Row(msgspec.Struct, array_like=True, gc=False):
 
 
 class _Pair(msgspec.Struct, gc=False):
-    """A market as REST tells it: what a row of `instruments` needs, and nothing else."""
+    """A market in the response of AssetPairs, with the fields that the table `instruments` needs."""
 
     altname: str
     base: str
@@ -84,17 +84,14 @@ class _Envelope(msgspec.Struct, gc=False):
 
 
 class _RateLimited(VenueUnavailable):
-    """The venue answers no more for now, because it was asked too often."""
+    """The venue rejected a REST call because of its rate limit."""
 
 
 class _Connection:
-    """One WebSocket."""
-
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
 
     async def receive(self) -> str:
-        """The next message."""
         message = await self._socket.receive()
         if message.type is aiohttp.WSMsgType.TEXT:
             text: str = message.data
@@ -109,7 +106,6 @@ class _Connection:
         raise VenueUnavailable(f"the connection failed: {self._socket.exception()}")
 
     async def send(self, text: str) -> None:
-        """Say something."""
         try:
             await self._socket.send_str(text)
         except (aiohttp.ClientError, OSError) as fault:
@@ -117,14 +113,14 @@ class _Connection:
 
 
 class Kraken:
-    """A venue.
+    """A venue with Kraken's API.
 
     Args:
-        ws_url: Where its WebSocket v2 is.
-        rest_url: Where its REST is, without /0/public.
-        pause: Seconds between two calls of REST; Kraken bears about one a second from an address.
+        ws_url: The URL of the WebSocket v2.
+        rest_url: The base URL of REST, without /0/public.
+        pause: Seconds between two REST calls; Kraken allows about one per second from an address.
         clock: The time.
-        rejections: Counts what is not taken.
+        rejections: Counts rejected messages and entries.
     """
 
     def __init__(
@@ -134,7 +130,7 @@ class Kraken:
         self._clock = clock
         self._rejections = rejections or Rejections()
         self._backoff = 0.0
-        """Seconds until the next call of REST, after one that was refused as one too many."""
+        """Seconds until the next REST call, after a rate-limit error."""
         self._next_call = 0.0
         self._session: aiohttp.ClientSession | None = None
         self._lock = asyncio.Lock()
@@ -152,7 +148,6 @@ class Kraken:
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[_Connection]:
-        """A WebSocket."""
         if self._session is None:
             raise RuntimeError("not entered")
         try:
@@ -169,7 +164,6 @@ class Kraken:
                     await socket.close()
 
     async def instruments(self) -> InstrumentList:
-        """All spot markets in USD."""
         result = await self._get("AssetPairs", {}, dict[str, msgspec.Raw])
         found: dict[Symbol, Instrument] = {}
         unreadable = set[Symbol]()
@@ -180,20 +174,20 @@ class Kraken:
                     continue
                 symbol = _symbol(wsname)
                 found[symbol] = _instrument(symbol, rest_id, wsname, wire.entry(raw, _Pair))
-            except Exception as fault:  # noqa: BLE001 - what is wrong with one is not wrong with the others
+            except Exception as fault:  # noqa: BLE001 - the other entries are valid
                 self._rejections.record("AssetPairs", symbol or rest_id, fault)
                 unreadable.add(symbol)
         self._names, self._unreadable = found, frozenset(unreadable)
         return InstrumentList(instruments=list(found.values()), unreadable=self._unreadable)
 
     async def trades(self, symbol: Symbol, after: Cursor | None) -> Sequence[Trade]:
-        """The trades of a market after a place, or its newest: a page of up to a thousand."""
+        """One page of up to a thousand trades of a market after a cursor, or of its newest."""
         if symbol not in self._names and symbol not in self._unreadable:
             await self.instruments()
         instrument = self._names.get(symbol)
         if instrument is None:
             if symbol in self._unreadable:
-                raise InvalidTrades(f"AssetPairs: the entry of {symbol} is not understood")
+                raise InvalidTrades(f"AssetPairs: the entry of {symbol} is malformed")
             raise VenueUnavailable(f"AssetPairs: no {symbol}")
         params = {"pair": instrument.altname, "count": "1000"}
         if after is None:
@@ -208,18 +202,18 @@ class Kraken:
             trades = self._read_trades(instrument, result, after)
             if not trades or trades[-1].trade_id > after.trade_id or last <= since:
                 return trades
-            since = last  # a page of trades before the place: many were made at about the same time
+            since = last  # a page with trades before the cursor only: many have about the same time
 
     def _read_trades(
         self, instrument: Instrument, result: Mapping[str, msgspec.Raw], after: Cursor | None
     ) -> list[Trade]:
-        """The trades of an answer in order.
+        """The trades of a response in order.
 
-        Where one is not understood that may be wanted, those after the place that lead up to it without a gap; without
-        a place, those after it.
+        Where a trade after the cursor is malformed, only those before it that follow the cursor without a gap; without
+        a cursor, only those after it.
 
         Raises:
-            NotTold: There are none of those.
+            InvalidTrades: No trade is left.
         """
         trades: dict[int, Trade] = {}
         fault: Exception | None = None
@@ -227,7 +221,7 @@ class Kraken:
             try:
                 one = _trade(instrument, wire.entry(raw, _Row))
                 trades[one.trade_id] = one
-            except Exception as wrong:  # noqa: BLE001 - what is wrong with one is not wrong with the others
+            except Exception as wrong:  # noqa: BLE001 - the other entries are valid
                 self._rejections.record("Trades", instrument.symbol, wrong)
                 if after is None:
                     trades.clear()
@@ -242,7 +236,7 @@ class Kraken:
         return [trades[trade_id] for trade_id in sorted(trades)]
 
     async def _get(self, method: str, params: Mapping[str, str], form: type[Any]) -> Any:
-        async with self._lock:  # one after the other, and not too fast
+        async with self._lock:  # one call at a time, within the rate limit
             await self._clock.sleep(max(self._next_call - self._clock.elapsed(), 0.0))
             try:
                 answer = await self._request(method, params)
@@ -271,7 +265,7 @@ class Kraken:
                 status = response.status
         except (aiohttp.ClientError, OSError, TimeoutError) as fault:
             raise VenueUnavailable(f"{method}: {_message(fault)}") from fault
-        if status != HTTPStatus.OK:  # the venue's refusals are 200, too: this did not reach it
+        if status != HTTPStatus.OK:  # the venue reports its errors with 200: this response is from a proxy
             error_type = _RateLimited if status == HTTPStatus.TOO_MANY_REQUESTS else VenueUnavailable
             raise error_type(f"{method}: status {int(status)}")
         return body
@@ -281,19 +275,19 @@ def _decoded(body: bytes | msgspec.Raw, form: type[Any]) -> Any:
     try:
         return msgspec.json.decode(body, type=form)
     except (msgspec.DecodeError, RecursionError) as fault:
-        raise VenueUnavailable(f"an answer is not understood: {fault}") from fault
+        raise VenueUnavailable(f"malformed response: {fault}") from fault
 
 
 def _last(raw: msgspec.Raw | None) -> Nanoseconds:
-    """From when on the venue is to be asked for what follows an answer."""
+    """The `since` parameter for the next page."""
     text = "0" if raw is None else _decoded(raw, str)
     if not text.isdecimal() or not text.isascii() or len(text) > len(str(2**63)):
-        raise VenueUnavailable(f"an answer is not understood: last is {text[:40]!r}")
+        raise VenueUnavailable(f"malformed response: last is {text[:40]!r}")
     return Nanoseconds(int(text))
 
 
 def _symbol(wsname: str) -> Symbol:
-    """The modern name of a market."""
+    """A market's name in the WebSocket v2, from its `wsname`."""
     return Symbol("/".join(RENAMED_ASSETS.get(one, one) for one in wsname.split("/")))
 
 
@@ -317,7 +311,7 @@ def _instrument(symbol: Symbol, rest_id: str, wsname: str, pair: _Pair) -> Instr
         cost_min=_minimum(pair.costmin),
     )
     if any("\0" in text for text in (wsname, rest_id, pair.altname, pair.base, pair.quote, pair.status)):
-        raise ValueError("a name that no table keeps")
+        raise ValueError("a name with a NUL character, which PostgreSQL cannot store")
     return found
 
 
@@ -336,7 +330,7 @@ def _minimum(text: str) -> Decimal:
 
 
 def _trade(market: Instrument, row: _Row) -> Trade:
-    """A trade, in the decimals of its market: REST writes more zeros than the WebSocket."""
+    """A trade in the decimals of its market: REST writes more trailing zeros than the WebSocket."""
     return Trade(
         symbol=market.symbol,
         trade_id=wire.trade_id(row.trade_id),
@@ -349,7 +343,7 @@ def _trade(market: Instrument, row: _Row) -> Trade:
 
 
 def _trade_id_of(raw: msgspec.Raw) -> int | None:
-    """Which trade a row is about that was not understood, as far as that can be told."""
+    """The trade_id of a malformed row, where it can be read."""
     try:
         return wire.trade_id(wire.entry(raw, list[msgspec.Raw])[6])
     except (ValueError, IndexError):

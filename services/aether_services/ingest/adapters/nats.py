@@ -1,4 +1,4 @@
-"""NATS: subjects md.*, for who wants it fast. It keeps nothing, so it begins with what comes."""
+"""NATS: subjects md.*, for low latency. Core NATS stores nothing, so delivery begins with new messages."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ CONNECT: Final = 5
 
 
 class _TlsNotOffered(Error):  # type: ignore[misc]  # the library has no types
-    """The server offers no protection, and was to."""
+    """TLS is required, but the server does not offer it."""
 
 
 class Nats:
-    """The output. The places of trades are kept while the process lives, so that an outage is made up for."""
+    """The NATS output. Cursors are kept in memory, so that trades missed in an outage are published after it."""
 
     name: Final = Output.NATS
     batch_interval: Final = 0.0
@@ -42,22 +42,22 @@ class Nats:
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[_Sink]:
-        """A connection, which is not mended by the library: what was under way is ours to know."""
+        """Connect, without the library's reconnect: after an outage the cursors decide what is published again."""
         login = self._server.login()
         ssl_context = self._server.ssl_context()
         client = Client()
 
         def password() -> str:
-            # The library goes on in the clear where the server offers no TLS. It asks for the password just before it
-            # sends it, once it is known whether it does.
-            if ssl_context is not None and not client._server_info.get("tls_required"):  # noqa: SLF001 - told nowhere else
+            # Without TLS on the server the library would continue in plain text. It calls this function just before it
+            # sends the password, when the server's offer is known.
+            if ssl_context is not None and not client._server_info.get("tls_required"):  # noqa: SLF001 - no public API
                 raise _TlsNotOffered("the server does not offer TLS")
             return login.password
 
         faults: list[Exception] = []
 
         async def record_error(fault: Exception) -> None:
-            """The library tries more than once, and says in the end only that there is no server."""
+            """Keep the cause: after several attempts the library only raises that no server is available."""
             faults.append(fault)
 
         credentials = {"user": login.username, "password": password} if login.username else {}
@@ -85,7 +85,7 @@ class Nats:
 
 
 async def _closed(client: Client) -> None:
-    """End a connection; a farewell is not waited for."""
+    """Close a connection, without waiting long for a server that does not answer."""
     with contextlib.suppress(Error, OSError, TimeoutError):
         async with asyncio.timeout(2):
             await client.close()
@@ -97,7 +97,6 @@ class _Sink:
         self._subjects: dict[tuple[Topic, Symbol], str] = {}
 
     async def cursors(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Cursor]:
-        """Where this process has come to."""
         return {symbol: self._cursors[symbol] for symbol in symbols if symbol in self._cursors}
 
     async def deliver(
@@ -106,7 +105,7 @@ class _Sink:
         messages: Sequence[EncodedMessage],
         complete: Mapping[Symbol, Nanoseconds],
     ) -> int:
-        """Publish all, and wait until the server has it."""
+        """Publish all, and wait until the server has processed it."""
         del complete
         try:
             for one in trades:

@@ -1,4 +1,4 @@
-"""The other replicas, by their /status."""
+"""Queries the /status of the other replicas."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ DEADLINE: Final = 1.0
 
 
 class HttpPeers:
-    """Asks each of them.
+    """The other replicas over HTTP.
 
     Args:
-        url: Where replica N is, with `{replica}` for N.
-        me: The number of this one, which is not asked.
+        url: The URL of a replica, with `{replica}` in place of its number.
+        own_number: The number of this replica, which is not queried.
     """
 
     def __init__(self, url: str, own_number: int) -> None:
@@ -40,7 +40,6 @@ class HttpPeers:
             await self._session.close()
 
     async def usable(self, replicas: int) -> dict[int, frozenset[Symbol]]:
-        """Replica → markets that it has a usable book of, for those that answer."""
         others = [one for one in range(replicas) if one != self._own_number]
         answers = await asyncio.gather(*(self._query(one) for one in others))
         return {one: answer for one, answer in zip(others, answers, strict=True) if answer is not None}
@@ -52,5 +51,5 @@ class HttpPeers:
             async with self._session.get(f"{self._url.replace('{replica}', str(replica))}/status") as response:
                 status = IngestStatus.model_validate_json(await response.read())
         except (aiohttp.ClientError, OSError, TimeoutError, pydantic.ValidationError):
-            return None  # it has nothing, as far as one can know
+            return None  # a replica that does not answer counts as having no book
         return frozenset(Symbol(symbol) for symbol, book in status.books.items() if book.usable)

@@ -1,4 +1,4 @@
-"""Where the servers of the data plane are, and with which credentials: read anew for each connection."""
+"""Addresses and credentials of the servers of the data plane. Credentials are read again for each connection."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ CA_FILE: Final = "ca.crt"
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Login:
-    """What was read of a server's credentials. `hidden` is all of it, whatever the file."""
+    """A server's credentials. `hidden` has the contents of all files, which must not appear in messages."""
 
     username: str
     password: str
     hidden: frozenset[str]
 
     def words(self, fault: BaseException, kind: str = "") -> str:
-        """A fault in one line: its own words, or only of which kind it is where they quote the credentials."""
+        """An error as one line: its message, or only its kind where the message quotes the credentials."""
         if isinstance(fault, TimeoutError):
             return "no answer in time"
         kind, said = kind or type(fault).__name__, " ".join(str(fault).split())
@@ -35,7 +35,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """One server. `credentials` is a folder with the files username and password, and ca.crt where there is one."""
+    """One server. `credentials` is a folder with the files username and password, and optionally ca.crt."""
 
     host: str
     port: int
@@ -44,15 +44,15 @@ class Server:
 
     @property
     def address(self) -> str:
-        """Host and port, as a URL has them."""
+        """host:port, with brackets around an IPv6 address."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
     def login(self) -> Login:
-        """Username and password, as they are now.
+        """Read the credentials.
 
         Raises:
-            OutputAway: They are not there.
+            OutputUnavailable: A file cannot be read.
         """
         try:
             username, password = self._read("username"), self._read("password")
@@ -67,19 +67,19 @@ class Server:
 
     @property
     def ca_file(self) -> Path | None:
-        """The file of the authority's certificate, where it is not one of the system's."""
+        """The file with the CA's certificate; None to use the system's CAs."""
         file = self.credentials / CA_FILE
         return file if file.exists() and file.stat().st_size else None
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """What verifies the server; nothing where the connection is not protected.
+        """The TLS context; None without TLS.
 
         Raises:
-            OutputAway: The authority's certificate is none.
+            OutputUnavailable: ca.crt is not a certificate.
         """
         if self.tls is Tls.OFF:
             return None
         try:
             return ssl.create_default_context(cafile=self.ca_file)
         except (ssl.SSLError, OSError) as fault:
-            raise OutputUnavailable("credentials: ca.crt is no certificate") from fault
+            raise OutputUnavailable("credentials: ca.crt is not a certificate") from fault

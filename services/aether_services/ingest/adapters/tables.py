@@ -1,9 +1,8 @@
-"""Tables: trades exactly once, books and tickers at most one a gathering, candles of a minute once it is over.
+"""Tables: trades exactly once, the newest book and ticker of each delivery, one-minute candles after each minute.
 
-Trades past what is stored go by COPY into a temporary table, and from there by one statement. The row of a market in
-`ingest_progress`, locked and moved in the same transaction, says up to which trade_id they are stored. So a transaction
-whose end was not heard of, a second writer, and a trade whose time the venue tells otherwise over REST, all store
-nothing twice.
+New trades go by COPY into a temporary table, and from there with one INSERT. The row of a market in `ingest_progress`,
+which is locked and updated in the same transaction, has the last stored trade_id. Therefore nothing is stored twice
+after a commit whose result was lost, with a second writer, or for a trade whose time differs over REST.
 """
 
 from __future__ import annotations
@@ -158,11 +157,11 @@ _ticker: Final = msgspec.json.Decoder(_Ticker).decode
 
 
 class Tables:
-    """The output, and where markets are written down.
+    """The output to PostgreSQL, and the store of the instruments.
 
     Args:
         server: PostgreSQL.
-        database: Its database.
+        database: The name of the database.
     """
 
     name: Final = Output.TABLES
@@ -171,11 +170,11 @@ class Tables:
     def __init__(self, server: Server, database: str) -> None:
         self._server, self._database = server, database
         self._digits: dict[Symbol, int] = {}
-        """Market → decimals of its prices, as it is written down."""
+        """Market → decimals of its prices, as stored in `instruments`."""
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[_Sink]:
-        """A connection with its temporary tables."""
+        """A connection with its staging tables."""
         async with self._connection() as connection:
             for statement in STAGING_TABLES:
                 await connection.execute(statement)
@@ -183,7 +182,7 @@ class Tables:
             yield _Sink(connection, self._digits)
 
     async def save(self, instruments: Sequence[Instrument]) -> None:
-        """Write markets down; what is already so is not written."""
+        """Insert or update markets; unchanged rows are not written."""
         rows = [
             (
                 one.symbol, one.wsname, one.altname, one.rest_id, one.base, one.quote, one.status, one.price_digits,
@@ -229,16 +228,15 @@ class _Sink:
     def __init__(self, connection: psycopg.AsyncConnection, digits: dict[Symbol, int]) -> None:
         self._connection, self._digits = connection, digits
         self._lock = asyncio.Lock()
-        """One transaction after the other."""
+        """Held during a transaction."""
         self._known: dict[Symbol, int] = {}
-        """Market → the trade_id that it stood at when we last saw."""
+        """Market → the last stored trade_id that was read or written."""
         self._candles: dict[Symbol, datetime.datetime] = {}
-        """Market → until when its candles are written, as far as we know."""
+        """Market → the time up to which its candles are written."""
         self._with_candles: set[Symbol] = set()
-        """Markets that have candles, as far as we know."""
+        """Markets that are known to have candles."""
 
     async def cursors(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Cursor]:
-        """Where each market stands."""
         async with self._lock, self._connection.transaction():
             rows = await self._rows(PROGRESS, [list(symbols)])
         for symbol, trade_id, _, until in rows:
@@ -253,7 +251,7 @@ class _Sink:
         messages: Sequence[EncodedMessage],
         complete: Mapping[Symbol, Nanoseconds],
     ) -> int:
-        """One transaction."""
+        """Store a batch in one transaction."""
         newest = {(message.topic, message.symbol): message.body for message in messages}
         books = [_book_row(body) for (topic, _), body in newest.items() if topic is Topic.BOOK]
         tickers = [_ticker_row(body) for (topic, _), body in newest.items() if topic is Topic.TICKER]
@@ -276,7 +274,7 @@ class _Sink:
     async def _store(
         self, trades: Sequence[ReceivedTrade], due: set[Symbol], ended: Mapping[Symbol, datetime.datetime]
     ) -> int:
-        """Trades and candles; how many rows are new."""
+        """Store trades and candles; returns the number of new rows."""
         rows = 0
         markets: dict[Symbol, list[ReceivedTrade]] = {}
         for one in trades:
@@ -286,7 +284,7 @@ class _Sink:
         progress = {row[0]: row for row in await self._rows(LOCK, [sorted(set(markets) | due)])}
         for symbol, (_, trade_id, _, _) in progress.items():
             if symbol in self._known and trade_id < self._known[symbol]:
-                raise CursorMismatch(f"{symbol} stands at trade {trade_id}, and had come to {self._known[symbol]}")
+                raise CursorMismatch(f"{symbol}: the last stored trade is {trade_id}, and was {self._known[symbol]}")
         if markets:
             new = (one for one in trades if one.trade.trade_id > progress[one.trade.symbol][1])
             await self._copy("COPY stage_trades FROM STDIN (FORMAT BINARY)", TRADE_TYPES, _trade_rows(new))
@@ -298,7 +296,7 @@ class _Sink:
                 latest = max(ts, times.to_datetime(max(at))) if at else ts
                 target = max(_minute(latest), ended.get(symbol, until))
                 rows += await self._store_candles(symbol, at, until, target)
-        # Remembered once it is true: the transaction may still fail, but then this sink is given up.
+        # If the commit fails, this sink is discarded together with this state.
         for symbol, some in markets.items():
             self._known[symbol] = max(self._known.get(symbol, some[0].trade.trade_id), some[-1].trade.trade_id)
         return rows
@@ -306,13 +304,13 @@ class _Sink:
     async def _store_candles(
         self, symbol: Symbol, at: list[Nanoseconds], until: datetime.datetime, target: datetime.datetime
     ) -> int:
-        """Write candles.
+        """Write the candles that new trades or elapsed minutes require; returns the number of rows.
 
         Args:
             symbol: The market.
-            at: The times of its new trades.
-            until: Until when its candles are written.
-            target: Until when minutes are over and have all their trades.
+            at: The times of the new trades.
+            until: The time up to which candles are written.
+            target: The time up to which minutes are over and have all their trades.
         """
         rows, since = 0, until
         self._candles[symbol] = until
@@ -329,19 +327,19 @@ class _Sink:
     async def _rewrite_candles(
         self, symbol: Symbol, oldest: datetime.datetime, newest: datetime.datetime, until: datetime.datetime
     ) -> tuple[datetime.datetime, int]:
-        """Mend what trades changed that came late: their minutes, and those after them that carried another close.
+        """Rewrite the candles of late trades: their minutes, and the empty ones after them that carry their close.
 
         Args:
             symbol: The market.
-            oldest: The time of the oldest of them.
-            newest: And of the newest.
-            until: Until when candles are written.
+            oldest: The time of the oldest late trade.
+            newest: The time of the newest late trade.
+            until: The time up to which candles are written.
 
         Returns:
-            From when on candles are still to be written, and how many were. Where more are to be mended than is done at
-            once, all are written again from there on, a part with each delivery.
+            The time from which candles are still to be written, and the number of rows written. Where more than
+            CANDLES_PER_WRITE would be rewritten, all candles from there on are, a part with each delivery.
         """
-        # The minute that began before us has no candle.
+        # The minute in which ingest first received the market is incomplete, and has no candle.
         since = await self._first("SELECT min(ts) FROM aether.candles WHERE symbol = %s AND ts >= %s", symbol, oldest)
         if since is None or since >= until:
             return until, 0
@@ -357,7 +355,7 @@ class _Sink:
         return first
 
     async def _append_candles(self, symbol: Symbol, since: datetime.datetime, until: datetime.datetime) -> int:
-        """The candles of the minutes from `since` to `until`, which are over and have all their trades."""
+        """Write the candles of the minutes from `since` to `until`, which are over and have all their trades."""
         if await self._price_digits(symbol) is None:
             return 0
         rows = await self._write_candles(symbol, since, until, first=symbol not in self._with_candles)
@@ -370,7 +368,7 @@ class _Sink:
     async def _write_candles(
         self, symbol: Symbol, since: datetime.datetime, until: datetime.datetime, *, first: bool
     ) -> int:
-        """Write them; where they may be the market's first, what they carry is the close of the minute without one."""
+        """Write candles. The market's first ones carry the close of the incomplete minute before them."""
         digits = await self._price_digits(symbol)
         if digits is None:
             return 0
@@ -381,7 +379,7 @@ class _Sink:
         return (await self._connection.execute(CANDLES, given)).rowcount
 
     async def _price_digits(self, symbol: Symbol) -> int | None:
-        """Decimals of its prices; nothing while the market is not written down."""
+        """The decimals of a market's prices; None while the market is not in `instruments`."""
         if symbol not in self._digits:
             rows = await self._rows("SELECT price_decimals FROM aether.instruments WHERE symbol = %s", [symbol])
             if not rows:
@@ -405,7 +403,7 @@ class _Sink:
 
 
 def _trade_rows(trades: Iterable[ReceivedTrade]) -> Iterator[Row]:
-    """Rows of trades; those that came together were received at one time, which is made once."""
+    """Rows for COPY. Trades of one message have the same time of receipt, which is converted once."""
     received, received_at = Nanoseconds(0), times.to_datetime(Nanoseconds(0))
     for one in trades:
         it = one.trade
@@ -442,7 +440,7 @@ def _minute(at: datetime.datetime) -> datetime.datetime:
 
 
 def _columns(some: Iterable[ReceivedTrade]) -> tuple[list[str], list[int], list[datetime.datetime]]:
-    """Markets, ids and times of trades."""
+    """The symbols, ids and times of trades as columns."""
     trades = [one.trade for one in some]
     return (
         [one.symbol for one in trades],
@@ -452,7 +450,7 @@ def _columns(some: Iterable[ReceivedTrade]) -> tuple[list[str], list[int], list[
 
 
 def _kind(fault: psycopg.Error) -> str:
-    """What kind of fault it is, in our own words. Of a refused login libpq tells no code."""
+    """The kind of an error. libpq gives no SQLSTATE for a failed authentication."""
     if fault.sqlstate is None and re.search("authentication failed|FATAL: *role ", str(fault)):
-        return "the login is refused"
+        return "authentication failed"
     return f"{type(fault).__name__} (SQLSTATE {fault.sqlstate})" if fault.sqlstate else type(fault).__name__

@@ -1,1 +1,1 @@
-"""What ingest decides, without touching anything: messages, tapes, outboxes, sharing, what is asked for."""
+"""Ingest without I/O: messages, books, trade logs, outboxes, sharding, subscriptions."""

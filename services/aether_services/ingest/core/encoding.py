@@ -1,4 +1,7 @@
-"""Messages of contracts.marketdata as bytes. Books are joined from text that is there already: they are many."""
+"""Encodes messages of contracts.marketdata. Book messages are joined from cached text, since they are by far the most.
+
+The result is the same JSON that the pydantic models would write.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,11 @@ _SECOND: Final = times.SECOND
 
 
 class BookWriter:
-    """Writes the messages of one market's book.
+    """Encodes the messages of one market's book.
 
     Args:
         symbol: The market.
-        writer: Tells this life of this replica from all others.
+        writer: An id of this process, the prefix of message ids.
     """
 
     __slots__ = ("_at", "_begin", "_number", "_received", "_received_from")
@@ -33,15 +36,15 @@ class BookWriter:
         self._begin = f'{{"version":1,"type":"book","symbol":{json.dumps(symbol)},"id":"{writer}-'
         self._number = 0
         self._at = ""
-        """The venue's time of the book that was written last."""
+        """The venue's time of the book that was encoded last."""
         self._received, self._received_from = "", -_SECOND
-        """A second of our own, as it is published and when it began: many messages are of one."""
+        """Cache: the current second of receipt as text, and its start; many messages share it."""
 
     def usable(self, book: Book, at: str, received: Nanoseconds) -> bytes:
-        """A book as it verified.
+        """The message of a usable book.
 
         Args:
-            book: It.
+            book: The verified book.
             at: The venue's time of it: RFC 3339 in UTC with nanoseconds.
             received: When it was received.
         """
@@ -60,15 +63,15 @@ class BookWriter:
 
     @property
     def at(self) -> Nanoseconds | None:
-        """The venue's time of the book that was written last; nothing before the first."""
+        """The venue's time of the book that was encoded last; None before the first."""
         return times.parse(self._at) if self._at else None
 
     def again(self, book: Book, received: Nanoseconds) -> bytes:
-        """A book that is still what it was when it was written last."""
+        """The message of an unchanged book, with a newer time of receipt."""
         return self.usable(book, self._at, received)
 
     def unusable(self, why: UnusableReason, now: Nanoseconds) -> bytes:
-        """Word that there is no book to be trusted."""
+        """The message that the book is not usable."""
         self._number += 1
         at = times.text(now)
         said = f'{self._number}","usable":false,"reason":"{why}","at":"{at}","received":"{at}"}}'
@@ -76,7 +79,6 @@ class BookWriter:
 
 
 def trade(one: ReceivedTrade) -> bytes:
-    """A trade's message."""
     it = one.trade
     message = TradeMessage(
         id=f"{it.symbol}:{it.trade_id}",
@@ -93,7 +95,6 @@ def trade(one: ReceivedTrade) -> bytes:
 
 
 def ticker(one: Ticker, number: str, received: Nanoseconds) -> bytes:
-    """A ticker's message."""
     message = TickerMessage(
         id=number,
         symbol=one.symbol,

@@ -1,7 +1,7 @@
-"""The messages that are nearly all: an update of one side of one book, as the venue always writes it.
+"""The fast path for the most frequent message: an update of one side of one book, in the venue's usual notation.
 
-It is read by where its parts stand, each of them checked, which costs a third of what a parser does. Whatever is
-written otherwise is left to `wire`, which knows the rules.
+The parts are sliced by position and each is checked, which costs a third of JSON parsing. Any other notation is left to
+`wire`, which parses JSON in full.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from aether_services.domain.books import Book, Ladder
 
 FIRST_LEVEL: Final = '{"price":'
-"""Begins the first level; what stands before it names a lane."""
+"""The beginning of the first level. The text before it selects the fast path of a market and side."""
 _NEXT: Final = '},{"price":'
 _TIMESTAMP: Final = ',"timestamp":"'
 _END: Final = 'Z"}]}'
 _SECONDS: Final = {f"{second:02}.": second * times.SECOND for second in range(60)}
-# Places in what stands behind the levels, from its end: where the last characters begin, the microseconds, the second.
+# Offsets from the end of the text behind the levels: of the last characters, the microseconds, the second.
 _LAST: Final = -len(_END)
 _MICROSECONDS: Final = _LAST - len("581227")
 _SECOND: Final = _MICROSECONDS - len(_TIMESTAMP + "2023-07-30T15:30:01.")
@@ -36,24 +36,24 @@ class FastPath:
     def __init__(self, book: Book, side: Ladder, end: str) -> None:
         self.book, self.side = book, side
         self._end = end
-        """What stands between the last level and the checksum."""
+        """The text between the last level and the checksum."""
         self._second = self._text = ""
-        """A second of the venue's, up to its point, as it stands in a message and as it is published."""
+        """Cache: the current second of the venue's time, as it is written in a message and as it is published."""
         self.since = Nanoseconds(0)
-        """When that second began."""
+        """The start of that second."""
         self._minute = 0
-        """And its minute."""
+        """The start of its minute."""
 
     def apply(self, rest: str) -> str | None:
         """Apply an update.
 
         Args:
-            rest: What stands behind FIRST.
+            rest: The text after FIRST_LEVEL.
 
         Returns:
-            The venue's time of it, with nanoseconds; none where the message is not as it always is, does not verify, or
-            leaves a crossed book.
-            Then it is to be read again by the rules; the book is without a checksum if it was applied in part.
+            The venue's time with nanoseconds as text; None where the notation is unusual, the checksum does not match
+            or the book is crossed. Then the message must be parsed in full; the book's checksum is empty if the update
+            was applied in part.
         """
         book, (levels, _, tail) = self.book, rest.partition(self._end)
         checksum, microseconds = tail[:_SECOND], tail[_MICROSECONDS:_LAST]
@@ -71,7 +71,7 @@ class FastPath:
             if book.verify(checksum) is None:
                 return f"{self._text}{microseconds}000Z"
         except Malformed:
-            self.side.apply(())  # so that the digest is of what is there
+            self.side.apply(())  # updates the digest to the levels that were applied
         book.checksum = ""
         return None
 
@@ -85,14 +85,14 @@ class FastPath:
             except ValueError:
                 return False
             if since < 0:
-                return False  # before 1970: the rules refuse it
+                return False  # before 1970: rejected by the full parser
             self._minute = since - since % times.MINUTE
         self._second, self._text, self.since = second, text, since
         return True
 
 
 def for_book(book: Book) -> dict[str, FastPath]:
-    """The lanes of a book: what their messages begin with → the lane."""
+    """The fast paths of a book: the beginning of their messages → the fast path."""
     begin = f'{{"channel":"book","type":"update","data":[{{"symbol":{json.dumps(book.symbol)},"bids":['
     return {
         begin: FastPath(book, book.bids, '}],"asks":[],"checksum":'),

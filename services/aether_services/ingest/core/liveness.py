@@ -1,8 +1,8 @@
-"""Whether each channel of one market brings what happens there: what the others say is held against it.
+"""Detects channels of a market that are silent: subscribed, but without the updates that other channels prove.
 
-Nobody hears that a channel is silent, since a market may be quiet. But a trade changes the book and the ticker in the
-same moment, and the venue's REST has every trade, so each of them tells what the others leave out. The venue's times
-alone are compared with one another, since messages of several channels come in any order.
+A silent channel looks like a quiet market. But a trade changes the book and the ticker at the same time, and the
+venue's REST API has all trades, so the channels are checked against each other. Only the venue's own times are
+compared, since messages of different channels arrive in any order.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     from aether_services.ingest.core.market import Market
 
 BEHIND: Final = {Channel.TRADE: 1 * times.SECOND, Channel.TICKER: 3 * times.SECOND}
-"""By how much a trade, or a ticker, must be newer than what it is held against.
+"""By how much a trade or ticker must be newer than a channel's last update to prove that the channel is behind.
 
-A trade changes the book in its own moment, so what differs is the clocks that stamp the two. The prices of a ticker may
-be a little older than it.
+For trades this covers the difference of the clocks that stamp the two channels; the prices in a ticker may be a little
+older than its timestamp.
 """
 SILENT_AFTER: Final = {Channel.BOOK: 2 * times.SECOND, Channel.TICKER: 5 * times.SECOND}
-"""For how long that has to be so: what is missing may be on its way."""
+"""How long a channel must be behind to count as silent: the missing message may be on its way."""
 CROSSED_FOR: Final = 10 * times.SECOND
-"""For how long a book may be crossed until it is asked for anew."""
+"""How long a book may be crossed until it is subscribed to again."""
 SUBSCRIBED_FOR: Final = 10 * times.SECOND
-"""For how long a subscription is held until its snapshot, and what happened before, must have come."""
+"""How long after subscribing the snapshot and all earlier events must have arrived."""
 CLEARED_AFTER: Final = 300 * times.SECOND
-"""After so long without anything held against it a channel counts as heard, as it does with its next update."""
+"""How long without new evidence until a silent channel counts as alive; its next update proves it at once."""
 
 
 class Liveness:
-    """What is known of the channels of one market."""
+    """The evidence about the channels of one market."""
 
     __slots__ = ("_crossed_since", "_silent", "_suspected_since", "_ticker", "_ticker_at", "_trade")
 
@@ -47,65 +47,65 @@ class Liveness:
         self._ticker_at: Nanoseconds | None = None
         self._ticker: Ticker | None = None
         self._trade: Trade | None = None
-        """The newest of each: the ticker as they were received, and the trade by its number, however it was heard of.
+        """The last received ticker, and the trade with the highest id, from the channel or from REST.
 
-        By the venue's times one that is ahead would be held against every book until its time has come.
+        Not the one with the newest time: a time ahead of the clock would contradict every book until it has passed.
         """
         self._crossed_since: Nanoseconds | None = None
-        """Since when its book is crossed, or was asked for anew for it."""
+        """Since when the book is crossed, or was last subscribed to again for it."""
         self._suspected_since: dict[Channel, Nanoseconds] = {}
-        """Since when something is held against a channel."""
+        """Channel → since when it is behind."""
         self._silent: dict[Channel, Nanoseconds] = {}
-        """Channels that are known to be silent, and when they last were."""
+        """Silent channel → the time of the last evidence."""
 
     @property
     def silent(self) -> tuple[Channel, ...]:
-        """Channels that left out what happened, and have brought no update since; in the order of their names."""
+        """The silent channels, sorted by name."""
         return tuple(sorted(self._silent))
 
-    # What is heard.
+    # Messages received.
 
     def ticker_received(self, ticker: Ticker, *, dated: bool = True) -> None:
-        """A ticker was received; one without a time of the venue says nothing about a book, which has one."""
+        """A ticker was received; one without a timestamp (not `dated`) cannot be compared with a book."""
         self._ticker_at = ticker.at
         self._ticker = ticker if dated else None
 
     def trade_received(self, trade: Trade) -> None:
-        """A trade was received, or told by the venue's REST."""
+        """A trade was received from the channel or from REST."""
         if self._trade is None or trade.trade_id > self._trade.trade_id or trade.at >= self._trade.at:
             self._trade = trade
 
     def update_received(self, channel: Channel) -> None:
-        """An update of a channel was received, which is more than its snapshot."""
+        """An update (not a snapshot) of a channel was received, which proves that the channel is alive."""
         self._silent.pop(channel, None)
 
-    # What is held against a channel.
+    # Checks of a channel.
 
     def contradicts(self, at: Nanoseconds, bid: Decimal, ask: Decimal) -> bool:
-        """Whether a book cannot be what the market is.
+        """Whether a newer trade or ticker contradicts a book.
 
         Args:
-            at: The venue's time of its last change.
-            bid: Its best bid; with 0 it has none, and nothing is held against that.
-            ask: Its best ask, likewise.
+            at: The venue's time of the book's last change.
+            bid: The best bid; 0 for an empty side, which is not compared.
+            ask: The best ask; 0 likewise.
         """
         ticker, trade = self._ticker, self._trade
         if trade is not None and trade.at > at + BEHIND[Channel.TRADE] and (trade.price < bid or 0 < ask < trade.price):
             return True
-        # A side without an order is written as 0.
+        # A ticker writes 0 for an empty side.
         if ticker is None or ticker.at <= at + BEHIND[Channel.TICKER] or not (ticker.bid and ticker.ask):
             return False
         return any(mine and mine != its for mine, its in ((bid, ticker.bid), (ask, ticker.ask)))
 
     @property
     def ticker_lacks_a_trade(self) -> bool:
-        """Whether there was a trade after the newest ticker: each brings one."""
+        """Whether there was a trade after the newest ticker, although each trade causes a ticker."""
         if self._trade is None or self._ticker_at is None:
             return self._trade is not None
         return self._trade.at > self._ticker_at + BEHIND[Channel.TICKER]
 
     def evaluate(self, channel: Channel, now: Nanoseconds, *, against: bool) -> bool:
-        """Whether a channel is silent: something has been held against it for long enough, and still is."""
+        """Record whether a channel is behind (`against`); returns whether it has been for long enough to be silent."""
         if not against:
             self._suspected_since.pop(channel, None)
             if now - self._silent.get(channel, now) >= CLEARED_AFTER:
@@ -117,11 +117,11 @@ class Liveness:
         return True
 
     def book_withdrawn(self, now: Nanoseconds) -> None:
-        """Its book was withdrawn for what is held against it: the snapshot that follows may be no newer."""
+        """The book was withdrawn because it is contradicted; the next snapshot may be just as old."""
         self._silent[Channel.BOOK] = now
 
     def crossed(self, now: Nanoseconds, *, is_so: bool) -> bool:
-        """Whether its book is crossed for long enough; then the time begins anew."""
+        """Record whether the book is crossed; returns True each time it has been for CROSSED_FOR."""
         if not is_so:
             self._crossed_since = None
             return False
@@ -131,9 +131,9 @@ class Liveness:
         return not first
 
     def trades_missed(self, trades: Sequence[Trade], now: Nanoseconds) -> bool:
-        """Whether the channel of trades is silent: the venue's REST told trades, in order, that it left out.
+        """Whether the trade channel is silent, given trades from REST, in order, that it left out.
 
-        What has just happened may be on its way, so the oldest of them counts.
+        The oldest one decides, since recent trades may be on their way.
         """
         if now - trades[0].at < SUBSCRIBED_FOR:
             return False
@@ -141,18 +141,18 @@ class Liveness:
         return True
 
     def trades_confirmed(self, now: Nanoseconds) -> None:
-        """The venue's REST told no trade that was left out."""
+        """REST has no trade that the channel left out."""
         if now - self._silent.get(Channel.TRADE, now) >= CLEARED_AFTER:
             del self._silent[Channel.TRADE]
 
 
 def silent(market: Market, now: Nanoseconds, *, ticker_subscribed_for: Nanoseconds | None) -> Iterator[Channel]:
-    """Those of a market's channels that are silent now by what its other channels say.
+    """Check a market's book and ticker channels; yields those that are silent.
 
     Args:
-        market: It.
+        market: The market.
         now: The time.
-        ticker_subscribed_for: For how long its ticker has been subscribed to; nothing where it is not.
+        ticker_subscribed_for: How long the ticker has been subscribed to; None if it is not.
     """
     one, book, at = market.liveness, market.book, market.writer.at
     top = book.top if book is not None and market.usable else None
@@ -160,14 +160,14 @@ def silent(market: Market, now: Nanoseconds, *, ticker_subscribed_for: Nanosecon
     if one.evaluate(Channel.BOOK, now, against=contradicted):
         yield Channel.BOOK
     elif market.usable and not contradicted and market.verified_at > market.snapshot_at:
-        one.update_received(Channel.BOOK)  # what one that is withdrawn was told before proves nothing
+        one.update_received(Channel.BOOK)  # only updates after the snapshot prove that the channel is alive
     lacking = ticker_subscribed_for is not None and ticker_subscribed_for >= SUBSCRIBED_FOR and one.ticker_lacks_a_trade
     if one.evaluate(Channel.TICKER, now, against=lacking):
         yield Channel.TICKER
 
 
 def crossed_for_long(market: Market, now: Nanoseconds) -> bool:
-    """Whether a book is crossed for so long that it is to be asked for anew; the next time is as long after that."""
+    """Whether a book has been crossed for so long that it must be subscribed to again; repeats after the same time."""
     return market.liveness.crossed(
         now, is_so=market.book is not None and market.book.unusable is UnusableReason.CROSSED
     )

@@ -1,4 +1,4 @@
-"""One market: its book, its tape and what is known of it."""
+"""The state of one market: its book, its trade log, and the liveness of its channels."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ log = logging.getLogger(__name__)
 UNKNOWN: Final = "UnknownPair"
 """The venue has no such market."""
 UNREADABLE: Final = "PairNotUnderstood"
-"""The venue has it, and what it says of its decimals is not understood."""
+"""The venue has the market, but its instrument data is malformed."""
 REST_DELAY: Final = 10 * times.SECOND
-"""After so long the venue's REST has what the WebSocket told."""
+"""After this time REST has the trades that the WebSocket sent."""
 ABSENT_AFTER: Final = 60 * times.SECOND
-"""After so long a trade counts as none that REST does not know, nor any before it: were it one, REST will tell it."""
+"""How long REST must leave out a trade id until it counts as nonexistent."""
 
 
 class Market:
     """One market.
 
     Attributes:
-        book: Its book, once the venue said with how many decimals it writes; it says itself whether it is usable.
+        book: The book; None until the instrument data gives the decimals.
         unknown: Whether the venue has no such market.
-        unreadable: Whether what the venue says of its decimals is not understood.
-        liveness: What is known of its channels.
-        tape: Its trades.
-        doubt: Why a trade of it was refused: nothing after that one is handed on. Empty while nothing is missing.
-        doubted_at: When it was refused last.
-        gap_at: When it was first seen that trades are missing.
-        left_out: After which trade REST left out numbers, and when that was first seen.
+        unreadable: Whether the venue's instrument data of it is malformed.
+        liveness: The evidence about its channels.
+        trade_log: Its trades.
+        withheld: Why later trades are withheld: a trade was rejected. Empty while none is missing.
+        withheld_at: When a trade was last rejected.
+        gap_at: When the current gap in trade ids was detected.
+        skipped_from: The last trade before ids that REST leaves out, and when that was first observed.
         snapshot_at: When the last snapshot of the book was received.
-        sent_at: When the last message about its book was received; it is sent again once that is a second ago.
-        verified_at: When the last message was received after which the book verified.
-        known_at: When it was first looked at.
+        sent_at: The `received` time of the last published book message; republished after a second.
+        verified_at: When the last message was received after which the book was usable.
+        first_seen_at: When the market was first processed.
     """
 
     __slots__ = (
@@ -84,16 +84,15 @@ class Market:
         self.checksum_failures = self.gaps = 0
         self.snapshot_at = self.sent_at = self.verified_at = self.first_seen_at = Nanoseconds(0)
         self.published: UnusableReason | None = UnusableReason.WAITING
-        """What was last published of the book: nothing, when it was usable."""
+        """The reason in the last published book message; None if the book was usable."""
 
     @property
     def usable(self) -> bool:
-        """Whether its book may be used."""
         return self.book is not None and self.book.unusable is None
 
     @property
     def reason(self) -> str:
-        """Why it may not."""
+        """Why the book is not usable; empty if it is."""
         if self.unknown:
             return UNKNOWN
         if self.unreadable:
@@ -103,7 +102,7 @@ class Market:
     # Its book.
 
     def snapshot_is_stale(self, moment: Nanoseconds) -> bool:
-        """Whether its book, whose channel was silent, is still not what it is itself."""
+        """Whether the snapshot after a silent book channel is still contradicted by trades or ticker."""
         if self.book is None or Channel.BOOK not in self.liveness.silent:
             return False
         return self.liveness.contradicts(moment, *self.book.top)
@@ -111,13 +110,13 @@ class Market:
     # Its trades.
 
     def check_trade_time(self, trade: Trade, received: Nanoseconds, *, snapshot: bool) -> None:
-        """Refuse a trade whose time is long before that of the trade before it, or long after that of the next.
+        """Reject a trade whose time is long before that of its predecessor, or long after that of its successor.
 
-        Of a snapshot, which tells of what happened long ago, the one before it may be the one whose time is wrong: it
-        is taken back where it came with the same message, so that it has reached no output.
+        In a snapshot the predecessor's time may be the wrong one: the predecessor is removed as well if it came with
+        the same message and so has reached no output.
 
         Raises:
-            Refused: It is.
+            RejectedValue: The time is out of order.
         """
         last, following = self.trade_log.last, self.trade_log.next_after(trade.trade_id)
         if following is not None:
@@ -132,16 +131,16 @@ class Market:
             raise
 
     def add(self, trade: Trade, received: Nanoseconds) -> None:
-        """Take in a trade that the venue reported, which may leave others out."""
+        """Add a trade from the channel, which may open a gap."""
         whole = not self.trade_log.has_gap
         self.trade_log.add([ReceivedTrade(trade, received)])
         if whole and self.trade_log.has_gap:
             self.gaps, self.gap_at = self.gaps + 1, received
 
     def may_follow_gap(self, trade_id: int, now: Nanoseconds) -> bool:
-        """Whether the trade that REST has next may be handed on, though it may leave out numbers before it.
+        """Whether the next trade of REST may be added although ids before it may be left out.
 
-        One that it leaves out may have been lost or refused on the WebSocket, and come to REST later: it is waited for.
+        An id that is left out may appear in REST later, so it is waited for until ABSENT_AFTER.
         """
         last = self.trade_log.last
         if last is None or trade_id <= last.trade_id + 1:
@@ -151,11 +150,11 @@ class Market:
         return now - self.skipped_from[1] >= ABSENT_AFTER
 
     def confirm_trades(self, now: Nanoseconds, *, brought: bool) -> None:
-        """The venue's REST told its trades, and they were understood: there is no more doubt.
+        """REST returned valid trades: stop withholding, and give up gaps that REST does not fill.
 
         Args:
             now: The time.
-            brought: Whether it had some that were missing; it may be a little behind the WebSocket.
+            brought: Whether there were new trades among them; REST may be a little behind the WebSocket.
         """
         if brought or now - self.withheld_at >= REST_DELAY:
             self.withheld = ""

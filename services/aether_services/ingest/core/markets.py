@@ -1,6 +1,6 @@
-"""The markets that this replica serves. A frame in, letters out.
+"""The markets that this replica serves: WebSocket frames in, messages for the outputs out.
 
-Nothing here asks or waits: the service hands in what was received, with the time, and carries away what is to be sent.
+There is no I/O and no waiting here: the service passes in each frame with its time of receipt.
 """
 
 from __future__ import annotations
@@ -33,23 +33,26 @@ if TYPE_CHECKING:
 _BOOK: Final = Topic.BOOK
 _AHEAD: Final = rejections.MAX_AHEAD
 _FRAME: Final = "frame"
-"""Where it cannot be told which channel a message is of."""
+"""The channel label of a rejected frame whose channel is unknown."""
 _FIRST: Final = fast_path.FIRST_LEVEL
 _SNAPSHOT: Final = "snapshot"
 _UPDATE: Final = "update"
 FIRST_UNUSABLE_AFTER: Final = 5 * times.SECOND
-"""Until the first word about a book may be that there is none: another replica may have it, whose /status is late."""
+"""How long after it starts to serve a market a replica may publish that the book is not usable.
+
+Until then another replica may serve it whose /status was not read yet.
+"""
 
 
 class Markets:
     """All markets of this replica.
 
     Args:
-        writer: Tells this life of this replica from all others, in the ids of messages.
-        depth: Levels that books are subscribed with.
-        trade_log_length: Trades of each market that are remembered.
-        publish: Is given each message about a book or a ticker.
-        rejections: Counts what is not taken.
+        writer: An id of this process, the prefix of message ids.
+        depth: The subscribed depth of books.
+        trade_log_length: Trades of each market that are kept in memory.
+        publish: Called with each book and ticker message.
+        rejections: Counts rejected messages and entries.
     """
 
     def __init__(
@@ -70,37 +73,37 @@ class Markets:
         self.rejections = rejections or Rejections()
         self._markets: dict[Symbol, Market] = {}
         self._fast_paths: dict[str, tuple[FastPath, Market]] = {}
-        """What the messages of a lane begin with → the lane, and whose it is."""
+        """The beginning of the messages of a fast path → the fast path and its market."""
         self._digits: dict[str, tuple[int, int]] = {}
-        """Every market that the venue has → decimals of its prices and of its quantities."""
+        """All markets of the venue → decimals of their prices and quantities."""
         self._unreadable: set[str] = set()
-        """Those of which it does not say that in a form that is understood."""
+        """Markets of the venue with malformed instrument data."""
         self._ticker_number = 0
         self.system = ""
-        """The venue's own word of itself."""
+        """The venue's system status."""
         self.messages: Counter[str] = Counter()
-        """Channel → messages received, but for those of `book_messages`."""
+        """Channel → messages received, without those counted in `book_messages`."""
         self.book_messages = 0
         self.malformed = 0
         self.resubscribe: set[Symbol] = set()
-        """Markets whose book is to be asked for anew."""
+        """Markets whose book must be subscribed to again."""
         self.data_received: set[tuple[Channel, Symbol | None]] = set()
-        """Subscriptions that data came of since somebody looked; of books and instruments, a snapshot."""
+        """Subscriptions with new data since the service last checked; for books and instruments, a snapshot."""
         self.backfill: set[Symbol] = set()
-        """Markets whose tape lacks trades that the venue is to be asked for."""
+        """Markets with missing trades that must be queried over REST."""
         self.instruments_outdated = False
-        """Whether a number had more decimals than its market, or a market was not understood: all are read anew."""
+        """Whether to reload the instruments: a number had too many decimals, or instrument data was malformed."""
         self.usable_elsewhere: frozenset[Symbol] = frozenset()
-        """Markets that another replica has a usable book of, as far as is known."""
+        """Markets with a usable book in another replica, as of the last query."""
         self.latest: Nanoseconds = Nanoseconds(0)
-        """The newest time that the venue told of a trade or a ticker."""
+        """The newest timestamp of a trade or ticker."""
         self.observe: Callable[[float], object] = lambda _: None
-        """Is told how many seconds each trade and ticker took, from the venue's time of it until it was received."""
+        """Called with the seconds from the venue's time of each trade and ticker until its receipt."""
 
-    # What is served.
+    # Served markets.
 
     def serve(self, symbols: Iterable[Symbol]) -> None:
-        """Serve these markets, and forget all others."""
+        """Serve exactly these markets."""
         wanted = set(symbols)
         for symbol in set(self._markets) - wanted:
             del self._markets[symbol]
@@ -115,17 +118,15 @@ class Markets:
         return self._markets[symbol]
 
     def get(self, symbol: Symbol) -> Market | None:
-        """One market, where it is served."""
         return self._markets.get(symbol)
 
     def all(self) -> list[Market]:
-        """All that are served."""
         return list(self._markets.values())
 
-    # What is received.
+    # Receiving.
 
     def receive(self, frame: str, received: Nanoseconds) -> Head | None:
-        """Take in one message of the venue; gives it back where it is a reply to a request."""
+        """Process one frame of the venue. Returns its head if it is a reply to a request, else None."""
         market = None
         try:
             head, _, rest = frame.partition(_FIRST)
@@ -140,7 +141,7 @@ class Markets:
             if path.since > received + _AHEAD:
                 rejections.check_time(path.since, received)
             self._publish(market, path.book, at, received)
-        except Exception as fault:  # noqa: BLE001 - whatever is received, the next message is read
+        except Exception as fault:  # noqa: BLE001 - no message may stop the next one
             self.malformed += 1
             where = (_FRAME, "") if market is None else (Channel.BOOK, market.symbol)
             why = self.rejections.record(*where, fault)
@@ -152,20 +153,21 @@ class Markets:
         return None
 
     def _affected_markets(self, frame: str) -> set[Market]:
-        """The markets whose book a message may have been about that was not understood: all, where nobody can tell."""
+        """The markets whose book a malformed message may have been about; all of them if that is unknown."""
         names = wire.markets_named(frame)
-        if names is None or not all(map(self._known, names)):  # a name that the venue does not have is none
+        if names is None or not all(
+            map(self._known, names)
+        ):  # a symbol that the venue does not have may be a mangled one
             return set(self._markets.values())
         return {market for symbol, market in self._markets.items() if symbol in names}
 
     def _known(self, symbol: str) -> bool:
-        """Whether the venue has such a market."""
         return bool(symbol) and (symbol in self._digits or symbol in self._unreadable)
 
     def _parse_fully(self, path: FastPath, frame: str, received: Nanoseconds) -> Head | None:
         reply = self._parse(frame, received)
         if not path.book.checksum:
-            raise wire.MalformedMessage("the rules find another message in it than the places do")
+            raise wire.MalformedMessage("the full parser and the fast path disagree")
         return reply
 
     def _parse(self, frame: str, received: Nanoseconds) -> Head | None:
@@ -192,15 +194,15 @@ class Markets:
             case "" if head.data:
                 raise wire.MalformedMessage("data of no channel")
             case _:
-                pass  # heartbeats, and what is not asked for
+                pass  # heartbeats, and channels that are not subscribed to
         return None
 
     def _read_entries(self, head: Head, entries: list[msgspec.Raw], received: Nanoseconds) -> None:
-        """Take in each entry by itself: what is wrong with one is not wrong with the others."""
+        """Process each entry by itself, so that one bad entry does not affect the others."""
         for raw in entries:
             try:
                 self._read_entry(head, raw, received)
-            except Exception as fault:  # noqa: BLE001 - whatever is received, the next entry is read
+            except Exception as fault:  # noqa: BLE001 - no entry may stop the next one
                 self._reject_entry(head, raw, received, fault)
 
     def _read_entry(self, head: Head, raw: msgspec.Raw, received: Nanoseconds) -> None:
@@ -219,7 +221,7 @@ class Markets:
                 self.system = wire.entry(raw, wire.StatusData).system
 
     def _reject_entry(self, head: Head, raw: msgspec.Raw, received: Nanoseconds, fault: Exception) -> None:
-        """An entry is not taken: what it was about is left safe."""
+        """Reject an entry, and invalidate what it may have been about."""
         symbol = wire.symbol_of(raw)
         if head.channel == Channel.BOOK and not self._known(symbol):
             raise wire.MalformedMessage(f"a book of a market that the venue does not have: {symbol[:40]!r}") from fault
@@ -240,7 +242,7 @@ class Markets:
             self._withhold_after(market, wire.trade_id_of(raw), said, received)
 
     def _invalidate_book(self, market: Market, why: RejectionReason, received: Nanoseconds, kind: str) -> None:
-        """What it was told about its book is not taken, so that the book is not what the venue has any more."""
+        """Invalidate a book because a message about it was rejected."""
         if market.book is not None and (market.book.in_sync or kind != _UPDATE):
             market.book.invalidate(
                 UnusableReason.AHEAD if why is RejectionReason.TIME_AHEAD else UnusableReason.MALFORMED
@@ -248,14 +250,14 @@ class Markets:
             self._book_failed(market, received)
 
     def _withhold_after(self, market: Market, trade_id: int | None, fault: str, received: Nanoseconds) -> None:
-        """A trade is not taken: what comes after it is not handed on until the venue's REST told it otherwise."""
+        """Withhold the trades after a rejected one, unless it is an old one."""
         last = market.trade_log.last
         if trade_id is not None and last is not None and trade_id <= last.trade_id:
             return
         self.withhold(market, fault, received)
 
     def withhold(self, market: Market, why: str, now: Nanoseconds) -> None:
-        """Hand on no trade of a market after those that are known: one is not understood, or cannot be so."""
+        """Withhold further trades of a market until REST returns the one that is missing."""
         market.withheld, market.withheld_at = why, now
         self.backfill.add(market.symbol)
 
@@ -266,7 +268,7 @@ class Markets:
         if market is None or (book := market.book) is None:
             return
         if kind == _UPDATE and not book.in_sync:
-            return  # what comes before the snapshot that was asked for
+            return  # updates before the requested snapshot
         if kind not in {_SNAPSHOT, _UPDATE}:
             raise wire.MalformedMessage(f"neither a snapshot nor an update: {kind[:40]!r}")
         moment = times.parse(data.timestamp) if data.timestamp else received
@@ -289,7 +291,7 @@ class Markets:
             self._book_failed(market, received)
 
     def withdraw_contradicted(self, market: Market, now: Nanoseconds) -> None:
-        """Withdraw a book that cannot be what its market is: ticker or trades say otherwise."""
+        """Withdraw a book that ticker or trades contradict."""
         if market.book is not None:
             market.book.invalidate(UnusableReason.CONTRADICTED)
             market.liveness.book_withdrawn(now)
@@ -327,13 +329,13 @@ class Markets:
             self.backfill.add(market.symbol)
 
     def add_from_rest(self, market: Market, trades: Sequence[Trade], now: Nanoseconds, *, after_gap: bool) -> None:
-        """Take in trades that the venue's REST told.
+        """Add trades from REST.
 
         Args:
-            market: Whose they are.
-            trades: They, in order.
+            market: Their market.
+            trades: The trades in order.
             now: The time.
-            after_gap: Whether they are what follows the last that is known, so that an id left out does not exist.
+            after_gap: Whether they directly follow the last known trade, so that ids left out do not exist.
         """
         received = [ReceivedTrade(one, now) for one in trades]
         market.liveness.trade_received(trades[-1])
@@ -352,7 +354,7 @@ class Markets:
         self.data_received.add((Channel.TICKER, symbol))
         ticker = one.ticker(received)
         rejections.check_time(ticker.at, received)
-        # The others are of the last 24 hours, in which it may have had more decimals.
+        # The other fields cover 24 hours, in which the market may have had more decimals.
         self._check_decimals(symbol, (ticker.bid, ticker.ask), (ticker.bid_quantity, ticker.ask_quantity))
         self._observe_delay(ticker.at, received, kind)
         market.liveness.ticker_received(ticker, dated=bool(one.timestamp))
@@ -363,10 +365,10 @@ class Markets:
         self._publish_message(EncodedMessage(Topic.TICKER, symbol, body, received))
 
     def _check_decimals(self, symbol: Symbol, prices: Iterable[Decimal], quantities: Iterable[Decimal]) -> None:
-        """Refuse numbers with more decimals than their market has; they are read once the venue says that it has more.
+        """Reject numbers with more decimals than their market has.
 
         Raises:
-            Refused: There is one.
+            RejectedValue: A number has too many decimals.
         """
         for digits, numbers in zip(self._digits.get(symbol, ()), (prices, quantities), strict=False):
             for number in numbers:
@@ -375,11 +377,11 @@ class Markets:
 
     def _observe_delay(self, at: Nanoseconds, received: Nanoseconds, kind: str) -> None:
         self.latest = max(self.latest, at)
-        if kind == _UPDATE:  # a snapshot tells of what happened before anybody asked
+        if kind == _UPDATE:  # a snapshot has old events
             self.observe(max(0, received - at) / times.SECOND)
 
     def _prepare_book(self, market: Market) -> None:
-        """A book can be read once the venue said with how many decimals it writes, and anew when it says other ones."""
+        """Create a market's book once its decimals are known, and again when they change."""
         digits = self._digits.get(market.symbol)
         market.unreadable = market.symbol in self._unreadable
         market.unknown = digits is None and not market.unreadable and bool(self._digits)
@@ -397,15 +399,15 @@ class Markets:
                 self.resubscribe.add(market.symbol)
 
     def restart_trade_log(self, market: Market) -> None:
-        """The venue gives ids again that it has given: what an output stands at is of other trades, and it will see."""
+        """The venue's trade ids started over: forget the old trades. Outputs detect it by their cursors."""
         market.trade_log = TradeLog(self._trade_log_length)
 
-    # What is published.
+    # Publishing.
 
     def withdraw(self, market: Market, now: Nanoseconds, *, again: bool = False) -> None:
-        """Say that a market's book must not be used: once, unless `again`.
+        """Publish that a market's book is not usable; once for each reason, unless `again`.
 
-        Where another replica has it, only what was said here is taken back: readers have a good book from there.
+        Where another replica has a usable book, only a book that was published here is withdrawn.
         """
         why = UnusableReason.WAITING if market.book is None else market.book.unusable
         if why is None or (market.published is why and not again):
@@ -416,10 +418,10 @@ class Markets:
         self._publish_message(EncodedMessage(_BOOK, market.symbol, market.writer.unusable(why, now), now))
 
     def republish(self, heard: Nanoseconds, now: Nanoseconds) -> None:
-        """Say again what has not been said for a second.
+        """Publish the state of books again that were not published for a second.
 
         Args:
-            heard: When the venue was last heard of: a book that did not change since is still what it was then.
+            heard: When the last message of the venue was received: unchanged books were current at that time.
             now: The time.
         """
         for market in self._markets.values():
@@ -436,7 +438,7 @@ class Markets:
                 self.withdraw(market, now, again=True)
 
     def invalidate_books(self, why: UnusableReason, now: Nanoseconds) -> None:
-        """No book is to be trusted any more."""
+        """Invalidate and withdraw all books."""
         for market in self._markets.values():
             if market.book is not None and market.book.in_sync:
                 market.book.invalidate(why)

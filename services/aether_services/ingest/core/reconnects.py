@@ -1,4 +1,4 @@
-"""When the venue is connected to again: at once after a session that lasted, then slower, and never too often."""
+"""When to reconnect to the venue: at once after a stable session, then with backoff, and within a budget."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ if TYPE_CHECKING:
 
 WINDOW: Final = 600.0
 MAX_CONNECTS: Final = 100
-"""Connects in any ten minutes, of all replicas together, which may share an address.
+"""Connection attempts in any ten minutes, of all replicas together, which may share an address.
 
-Kraken bans an address beyond about 150 (its guide to the WebSocket names Cloudflare's limit). What is left is for a
-replica that begins anew, or whose share became smaller meanwhile, and for what else connects from there.
+Kraken bans an address beyond about 150 (Cloudflare's limit, according to its WebSocket guide). The difference is for
+replicas that restart, for a share that shrank meanwhile, and for other clients at the same address.
 """
 STABLE_AFTER: Final = 30 * times.SECOND
-"""For which a session has been heard of, so that its end is the first failure again."""
+"""How long a session must receive messages so that its end counts as a first failure again."""
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 30.0
 MAINTENANCE_PAUSE: Final = 5.0
 POLICY_PAUSE: Final = WINDOW
-"""After a close with code 1008: the venue refuses us, and a ban lasts ten minutes."""
+"""The pause after close code 1008: the venue rejects this client, and a ban lasts ten minutes."""
 _POLICY: Final = 1008
 TOO_MANY: Final = 429
-"""The status of a connect that was one too many. How long the address is banned it does not say, and the longest pause
-is twenty connects in ten minutes: few enough for any ban to end, and its end is not found minutes later.
+"""The HTTP status of a rate-limited connection attempt. It does not say how long the address is banned. The longest
+pause allows twenty attempts in ten minutes: few enough for a ban to expire, and often enough to notice it soon.
 """
 
 
 @dataclass(slots=True)
 class ReconnectPolicy:
-    """The connects of one replica, through all its sessions.
+    """The reconnect backoff and budget of one replica, over all its sessions.
 
     Args:
-        chance: A number from 0 to 1, so that replicas do not come back at the same time.
-        replicas: How many of them share the budget.
+        jitter: Returns a random number from 0 to 1, so that replicas do not reconnect at the same time.
+        replicas: The number of replicas that share the budget.
     """
 
     jitter: Callable[[], float]
@@ -48,21 +48,21 @@ class ReconnectPolicy:
 
     @property
     def share(self) -> int:
-        """Connects in ten minutes that this replica may make."""
+        """Connection attempts in ten minutes that this replica may make."""
         return max(1, MAX_CONNECTS // self.replicas)
 
     def record_attempt(self, now: float) -> None:
-        """The venue is connected to, or not: it counts."""
+        """Count a connection attempt, successful or not."""
         self._attempts.append(now)
 
     def session_stable(self) -> None:
-        """The session was heard of for long enough."""
+        """A session lasted for STABLE_AFTER: reset the backoff."""
         self._failures = 0
 
     def pause(self, now: float, *, code: int = 0, maintenance: bool = False) -> float:
-        """Seconds until the next connect, after a session that ended or did not begin."""
+        """Seconds until the next attempt, after a session ended or an attempt failed."""
         self._failures += 1
-        # A share that is small is not used up early, so that the venue is not found to be back minutes later.
+        # With a small share attempts are spread out, so that the budget is not exhausted when the venue comes back.
         longest, jitter = max(LONGEST_PAUSE, 2 * WINDOW / self.share), 0.8 + 0.4 * self.jitter()
         pause = FIRST_PAUSE
         if code == _POLICY:

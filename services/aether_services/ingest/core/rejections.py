@@ -1,4 +1,4 @@
-"""What was received and is not taken: counted each time, named in the log once."""
+"""Messages and values of the venue that are rejected: each is counted, and logged once per kind."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_AHEAD: Final = 5 * times.MINUTE
-"""How far the venue's time of something may be ahead of our clock: more than two clocks that are set ever differ."""
+"""How far a time of the venue may be ahead of our clock: more than two synchronised clocks ever differ."""
 MAX_BEFORE: Final = 24 * 60 * times.MINUTE
-"""How much earlier than the trade before it a trade may be: the venue's times are in order but for moments."""
+"""How much earlier than its predecessor a trade may be: the venue's times are out of order only slightly."""
 _MAX_LOGGED: Final = 10_000
-"""Refusals whose name is remembered; then they are named again."""
+"""The number of kinds that are remembered as logged; then all are logged again."""
 
 
 class RejectionReason(StrEnum):
-    """Why something was refused."""
+    """Why a message or value was rejected; the `reason` label of the metric."""
 
     NOT_UNDERSTOOD = "NotUnderstood"
     TIME_AHEAD = "TimeAhead"
     TIME_BEFORE = "TimeBefore"
     DECIMALS = "MoreDecimals"
     UNEXPECTED = "Unexpected"
-    """A fault of ours: the log has its traceback."""
+    """A bug in our code; the log has its traceback."""
 
 
 class RejectedValue(ValueError):
-    """Something that is understood, and cannot be so; in words that stay the same, since they become a condition."""
+    """A well-formed but implausible value. The text has no variable parts, since it becomes a condition's message."""
 
     def __init__(self, reason: RejectionReason, message: str, value: object) -> None:
         super().__init__(message)
@@ -42,10 +42,10 @@ class RejectedValue(ValueError):
 
 
 def check_time(at: Nanoseconds, now: Nanoseconds) -> None:
-    """Refuse a time that cannot be.
+    """Check a time of the venue.
 
     Raises:
-        Refused: It is further ahead of our clock than clocks differ, or before 1970.
+        RejectedValue: It is more than MAX_AHEAD ahead of our clock, or before 1970.
     """
     if at > now + MAX_AHEAD:
         raise RejectedValue(RejectionReason.TIME_AHEAD, "a time ahead of our clock", times.text(at))
@@ -54,10 +54,10 @@ def check_time(at: Nanoseconds, now: Nanoseconds) -> None:
 
 
 def check_sequence(at: Nanoseconds, before: Nanoseconds) -> None:
-    """Refuse a trade's time that is long before that of the trade before it.
+    """Check a trade's time against that of its predecessor.
 
     Raises:
-        Refused: It is.
+        RejectedValue: It is more than MAX_BEFORE earlier.
     """
     if at < before - MAX_BEFORE:
         raise RejectedValue(
@@ -66,21 +66,21 @@ def check_sequence(at: Nanoseconds, before: Nanoseconds) -> None:
 
 
 class Rejections:
-    """All refusals of this replica."""
+    """Counts and logs the rejections of this replica."""
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, RejectionReason]] = Counter()
-        """Where it was received and why it was refused → times."""
+        """(channel or REST method, reason) → number of rejections."""
         self._logged: set[tuple[str, str, RejectionReason]] = set()
 
     def record(self, channel: str, name: str, fault: Exception, *, unexpected: bool = False) -> RejectionReason:
-        """Count one.
+        """Count a rejection, and log the first of its kind.
 
         Args:
-            channel: Where it was received: a channel, or a method of REST.
-            name: What it is about: a market, as far as that can be told.
-            fault: Why; what is no ValueError is a fault of ours.
-            unexpected: Whether it is one in any case.
+            channel: The source: a channel, or a REST method.
+            name: The market, where it is known.
+            fault: The cause; anything but a ValueError is a bug in our code.
+            unexpected: Whether it is a bug in any case.
         """
         unexpected = unexpected or not isinstance(fault, ValueError)
         reason = (
@@ -96,11 +96,11 @@ class Rejections:
             if len(self._logged) >= _MAX_LOGGED:
                 self._logged.clear()
             self._logged.add(key)
-            details = {"channel": channel, "of": name, "why": reason, "cause": str(fault)[:200]}
+            details = {"channel": channel, "symbol": name, "reason": reason, "cause": str(fault)[:200]}
             if isinstance(fault, RejectedValue):
                 details["value"] = str(fault.value)
             if reason is RejectionReason.UNEXPECTED:
-                log.error("refused_unexpectedly", extra=details | {"fault": type(fault).__name__}, exc_info=fault)
+                log.error("unexpected_error", extra=details | {"error": type(fault).__name__}, exc_info=fault)
             else:
-                log.warning("not_taken", extra=details)
+                log.warning("message_rejected", extra=details)
         return reason

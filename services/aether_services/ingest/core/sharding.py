@@ -1,8 +1,8 @@
-"""Which replica serves which market: the first in the market's own order of replicas that does.
+"""Assigns markets to replicas by rendezvous hashing, without a coordinator.
 
-Rendezvous hashing: each market orders the replicas by a hash of both, so a replica more or less moves only the markets
-that it gains or loses. A replica serves a market also while none before it in that order says that it has a usable
-book: handover with overlap, and takeover, by one rule and without anybody who coordinates.
+Each market orders the replicas by a hash of both, so adding or removing a replica moves only the markets that it gains
+or loses. A replica serves a market if it is the first in this order, and also while no replica before it reports a
+usable book: the same rule gives handover with overlap, and takeover.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from aether_services.domain.instruments import Symbol
 
 TAKE_AFTER: Final = 4
-"""Times in a row that those before must be without a usable book until another takes a market."""
+"""Consecutive checks without a usable book in the preceding replicas until this one takes a market."""
 LEAVE_AFTER: Final = 2
-"""Times in a row that one before must have it until another leaves it."""
+"""Consecutive checks with a usable book in a preceding replica until this one leaves a market."""
 
 
 def order(symbol: Symbol, replicas: Iterable[int]) -> list[int]:
-    """The replicas as a market prefers them."""
+    """The replicas in a market's order of preference."""
     return sorted(replicas, key=lambda replica: hashlib.sha256(f"{symbol} {replica}".encode()).digest(), reverse=True)
 
 
 class ShardAssignment:
-    """The markets that one replica serves. It is asked after each look at the others."""
+    """The markets that one replica serves, updated after each query of the others."""
 
     def __init__(self, me: int) -> None:
         self._me = me
         self._served: set[Symbol] = set()
         self._contrary_checks: dict[Symbol, int] = {}
-        """Looks in a row that spoke for the other answer."""
+        """Market → consecutive checks that were in favour of changing its assignment."""
 
     def assign(
         self,
@@ -43,13 +43,13 @@ class ShardAssignment:
         *,
         leaving: bool = False,
     ) -> frozenset[Symbol]:
-        """What to serve from now on.
+        """The markets to serve from now on.
 
         Args:
             symbols: All markets.
-            replicas: How many replicas there should be.
-            usable: Replica → markets that it has a usable book of, for those that answered just now.
-            leaving: Whether this replica is about to end: then every other comes before it.
+            replicas: The configured number of replicas.
+            usable: Replica → markets with a usable book there, for the replicas that answered.
+            leaving: Whether this replica is shutting down: then all others precede it.
         """
         last = leaving or self._me >= replicas
         for symbol in symbols:
@@ -63,7 +63,7 @@ class ShardAssignment:
                 continue
             had = any(symbol in usable.get(one, ()) for one in before)
             mine = symbol in self._served
-            if had != mine:  # one of us has it: as it should be
+            if had != mine:  # exactly one of them serves it
                 self._contrary_checks.pop(symbol, None)
                 continue
             checks = self._contrary_checks[symbol] = self._contrary_checks.get(symbol, 0) + 1

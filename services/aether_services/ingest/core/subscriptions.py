@@ -1,7 +1,7 @@
-"""What is subscribed to on one connection, and what is to be asked next: a table, walked by replies and data.
+"""The subscriptions of one connection as a table of states, driven by replies and data, and the next requests to send.
 
-The table follows what the venue holds, whatever became of a reply: data of a subscription proves it, and so does a
-refusal because it is there already, or is not there any more.
+The table follows the venue's state even when a reply is lost: data proves a subscription, and so do the errors "already
+subscribed" and "subscription not found".
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ if TYPE_CHECKING:
     from aether_services.ingest.core.wire import Head
 
 REPLY_TIMEOUT: Final = 10.0
-"""Seconds for an answer; then it is asked again."""
+"""Seconds to wait for a reply until a request is repeated."""
 RETRY_REJECTED: Final = 60.0
-"""Seconds until what was refused is asked again: a market may be listed later."""
+"""Seconds until a rejected subscription is requested again: a market may be listed later."""
 SNAPSHOT_TIMEOUT: Final = {Channel.BOOK: 3.0, Channel.INSTRUMENT: REPLY_TIMEOUT}
-"""Seconds for the snapshot of what is held; without one these are of no use, so they are subscribed to anew.
+"""Seconds to wait for the snapshot of a subscription until it is subscribed to again, since it is useless without one.
 
-A market that never traded has an empty snapshot of trades, so there its absence proves nothing.
+A market that never traded has no trades to send, so for the trade channel a missing snapshot proves nothing.
 """
 SYMBOLS_AT_ONCE: Final = 50
-"""Symbols of one request. The venue acknowledges each by itself.
+"""Symbols in one request. The venue acknowledges each of them separately.
 
-Kraken's page on book names no limit (that on level3 names 200 symbols), and exchange_sim has none but the size of a
-message. A snapshot of a hundred levels is about ten kilobytes, so the replies to one request are about half a megabyte:
-more at once would make what other markets have to say wait behind them, and what is lost with a request is more.
+Kraken documents no limit for the book channel (200 symbols for level3), and exchange_sim limits only the message size.
+A snapshot of a hundred levels is about ten kilobytes, so the data after one request is about half a megabyte: more
+would delay the messages of other markets, and lose more with a lost request.
 """
 TOO_FAST_PAUSE: Final = 5.0
-"""Seconds without a request after the venue said that there were too many."""
+"""Seconds without a request after a rate-limit error."""
 LONGEST_BACKOFF: Final = 60.0
 STABLE_AFTER: Final = 30.0
-"""Seconds of verified updates after which a book is trusted to stay: its next failure is the first again."""
+"""Seconds of verified updates after which a book counts as stable, so that its backoff is reset."""
 
-# The venue's words, in small letters: Kraken's, and exchange_sim's.
+# Error texts of the venue in lower case.
 _ALREADY: Final = "already subscribed"
 _NOT_THERE: Final = "subscription not found"
 _TOO_FAST: Final = "exceeded msg rate"
 
 
 class State(Enum):
-    """How far a subscription is."""
+    """The state of a subscription."""
 
     SUBSCRIBING = "subscribing"
     SUBSCRIBED = "subscribed"
@@ -57,14 +57,14 @@ class State(Enum):
 
 
 class Urgency(IntEnum):
-    """Which request comes first."""
+    """The priority of requests."""
 
     FIRST = 0
-    """What was not asked for yet on this connection, and what is not wanted any more."""
+    """New subscriptions, and the end of those that are no longer required."""
     AGAIN = 1
-    """What was asked for, and came to nothing."""
+    """Subscriptions that failed."""
     REFRESH = 2
-    """What is well, and to be renewed."""
+    """Healthy subscriptions that are due for a new snapshot."""
 
 
 Key = tuple[Channel, "Symbol | None"]
@@ -72,7 +72,7 @@ _SUBSCRIBE, _UNSUBSCRIBE = "subscribe", "unsubscribe"
 
 
 class ReplyResult(NamedTuple):
-    """What a reply was about: which subscriptions, how far they are now, and the venue's words where it refused."""
+    """The effect of a reply: the subscriptions concerned, their new state, and the venue's error text if any."""
 
     keys: tuple[Key, ...]
     state: State
@@ -83,20 +83,20 @@ class ReplyResult(NamedTuple):
 class _Subscription:
     state: State
     due: float
-    """When it is asked for, again or at all, if nothing comes meanwhile; where it is held, the snapshot is due then."""
+    """When the next request is due, unless a reply or data comes before; when SUBSCRIBED, the snapshot's deadline."""
     req_id: int = 0
-    """Of the request that counts; 0 while none has been sent for this step."""
+    """The id of the current request; 0 while none was sent in this state."""
     requested_at: float = float("-inf")
     urgency: Urgency = Urgency.AGAIN
     error: str = ""
     renew: bool = False
-    """Whether it is to be joined anew once it is left: that brings a snapshot."""
+    """Whether to subscribe again after unsubscribing, for a new snapshot."""
     alone: bool = False
-    """Whether it is asked for in a request of its own: a refusal among several did not say whose it was."""
+    """Whether to request it separately: an error for several symbols did not name one."""
     already: int = 0
-    """How often in a row it was said to be there already, though its end had been asked for."""
+    """How often in a row the venue replied "already subscribed"."""
     since: float | None = None
-    """Since when a snapshot is waited for that it is of no use without."""
+    """Since when a required snapshot is waited for; None once it came."""
 
 
 class _Due(NamedTuple):
@@ -115,11 +115,11 @@ class Subscriptions:
     """The subscriptions of one connection.
 
     Args:
-        params: Channel → what is asked for with it; the key of a subscription, which its end has to repeat.
-        chance: A number from 0 to 1, so that not all come back at the same time.
-        extra: Channel → what else is asked for when joining.
-        failures: Subscription → how often it failed in a row; outlives a connection where it is given.
-        symbols_at_once: Symbols of one request.
+        params: Channel → parameters of requests, which unsubscribing must repeat.
+        jitter: Returns a random number from 0 to 1, which spreads the retries.
+        extra: Channel → additional parameters for subscribing.
+        failures: Subscription → consecutive failures; pass a mapping to keep it beyond the connection.
+        symbols_at_once: Symbols in one request.
     """
 
     params: Mapping[Channel, Mapping[str, Any]]
@@ -132,12 +132,12 @@ class Subscriptions:
     _next: int = 1
     _paused_until: float = float("-inf")
 
-    # What is asked.
+    # Requests.
 
     def requests(self, required: set[Key], now: float, *, most: int) -> Iterator[str]:
-        """What to send, at most so much at once, so that what is wanted is held and nothing else.
+        """The next requests, at most `most`, so that exactly the `required` subscriptions exist.
 
-        Of what is equally urgent the one that was asked for longest ago comes first, so none waits for ever.
+        Within a priority the least recently requested subscription comes first, so that none starves.
         """
         for key, entry in list(self._entries.items()):
             asked = entry.req_id and entry.state is not State.REJECTED
@@ -169,9 +169,9 @@ class Subscriptions:
             yield _Due(urgency, method, entry.requested_at, key)
 
     def _together(self, keys_alike: list[Key], urgency: Urgency) -> list[Key]:
-        """Which of them go into one request.
+        """Which of the keys go into one request.
 
-        What is well is renewed one by one, so that no lost reply takes many good books with it.
+        Healthy subscriptions are refreshed one by one, so that a lost reply affects only one good book.
         """
         first = self._entries.get(keys_alike[0])
         if urgency is Urgency.REFRESH or (first is not None and first.alone):
@@ -204,7 +204,7 @@ class Subscriptions:
         return wire.request(method, channel, self._next - 1, symbols, **params)
 
     def resubscribe(self, key: Key, now: float, *, failed: bool = True) -> None:
-        """Have what is held left and joined anew, for a snapshot: after a backoff where it failed."""
+        """Unsubscribe and subscribe again for a new snapshot; with backoff if it `failed`."""
         entry = self._entries.get(key)
         if entry is None:
             return
@@ -215,11 +215,11 @@ class Subscriptions:
             self._resubscribe(key, entry, now, Urgency.REFRESH)
 
     def mark_stable(self, key: Key) -> None:
-        """It has been well for long enough."""
+        """Reset the backoff of a subscription."""
         self.failures.pop(key, None)
 
     def _fail(self, key: Key, entry: _Subscription, now: float) -> None:
-        """At once the first time, then later and later: a market that cannot be had takes no other's requests."""
+        """Subscribe again: at once the first time, then with backoff, so that one market does not use all requests."""
         count = self.failures.get(key, 0)
         self.failures[key] = count + 1
         self._resubscribe(key, entry, now + self._backoff(count), Urgency.AGAIN)
@@ -228,31 +228,31 @@ class Subscriptions:
         return min(LONGEST_BACKOFF, 2.0 ** min(failures - 1, 30)) * (0.8 + 0.4 * self.jitter()) if failures else 0.0
 
     def _resubscribe(self, key: Key, entry: _Subscription, due: float, urgency: Urgency) -> None:
-        self._forget_request(entry.req_id, key)  # a reply that comes late is none to the next request
+        self._forget_request(entry.req_id, key)  # a late reply must not count for the next request
         entry.state, entry.due, entry.req_id, entry.urgency, entry.renew = State.UNSUBSCRIBING, due, 0, urgency, True
 
-    # What is heard.
+    # Replies and data.
 
     def data_received(self, key: Key, now: float) -> None:
-        """Data of a subscription came (of one that is nothing without its snapshot: the snapshot): it is held."""
+        """Data of a subscription was received (the snapshot, where one is required): it is subscribed."""
         entry = self._entries.get(key)
         if entry is None or not entry.req_id or entry.state not in {State.SUBSCRIBING, State.SUBSCRIBED}:
-            return  # the last words of what is left
+            return  # messages that were sent before the unsubscription
         if entry.state is State.SUBSCRIBING:
             self._subscribed(key, entry, now)
         entry.since = None
-        if key[0] is Channel.INSTRUMENT:  # whose snapshot is all that it is for
+        if key[0] is Channel.INSTRUMENT:  # only its snapshot is needed
             self.mark_stable(key)
 
     def handle_reply(self, reply: Head, now: float) -> ReplyResult | None:
-        """What a reply was about; nothing where it is none, or to a request that counts no more."""
-        error = "" if reply.success else reply.error or "refused without a word"
+        """Apply a reply; None where it is not one, or belongs to an outdated request."""
+        error = "" if reply.success else reply.error or "rejected without an error text"
         words = " ".join(error.lower().split())
-        req_id = reply.req_id or 0  # which no request has
+        req_id = reply.req_id or 0  # 0 is never used
         if words.startswith(_TOO_FAST):
             return self._slow_down(req_id, error, now)
         asked, about = self._pending.get(req_id, set()), reply.about
-        # What is asked for alone is known by the request's number, which is all that some refusals have.
+        # Some errors name no symbol: with a single key in the request, its id is enough.
         key = next((key for key in asked if key[1] == about or (not about and len(asked) == 1)), None)
         if key is None:
             for one in asked if error and not about else ():
@@ -263,7 +263,7 @@ class Subscriptions:
         if entry.state is State.UNSUBSCRIBING:
             return ReplyResult((key,), State.UNSUBSCRIBING, self._unsubscribed(key, entry, error, words, now))
         if words.startswith(_ALREADY):
-            if entry.state is State.SUBSCRIBING:  # and nothing came of it: its snapshot was lost, as its reply was
+            if entry.state is State.SUBSCRIBING:  # its reply and its snapshot were lost
                 self._resubscribe(key, entry, now + self._backoff(entry.already), Urgency.AGAIN)
                 entry.already += 1
         elif error:
@@ -273,7 +273,7 @@ class Subscriptions:
         return ReplyResult((key,), entry.state, entry.error)
 
     def _slow_down(self, req_id: int, error: str, now: float) -> ReplyResult | None:
-        """A request was not looked at, since there were too many: none for a while, and then it again."""
+        """A request was rate-limited: pause all requests, then repeat it."""
         self._paused_until = now + TOO_FAST_PAUSE
         keys = tuple(self._pending.pop(req_id, ()))
         for key in keys:
@@ -281,9 +281,9 @@ class Subscriptions:
         return ReplyResult(keys, self._entries[keys[0]].state, error) if keys else None
 
     def _unsubscribed(self, key: Key, entry: _Subscription, error: str, words: str, now: float) -> str:
-        """Its end was answered; what that was refused for, where it is there still."""
+        """Apply the reply to an unsubscription; returns its error if the subscription still exists."""
         if error and not words.startswith(_NOT_THERE):
-            return error  # and is asked for again
+            return error  # it is repeated after the timeout
         if entry.renew:
             entry.state, entry.due, entry.req_id = State.SUBSCRIBING, now, 0
         else:
@@ -295,7 +295,7 @@ class Subscriptions:
         entry.due = now + SNAPSHOT_TIMEOUT.get(key[0], float("inf"))
 
     def _forget_request(self, req_id: int, key: Key) -> None:
-        """The reply to a request has nothing more to say of one."""
+        """A pending request no longer concerns a subscription."""
         if (asked := self._pending.get(req_id)) is not None:
             asked.discard(key)
             if not asked:
@@ -305,25 +305,24 @@ class Subscriptions:
         self._forget_request(self._entries.pop(key).req_id, key)
         self.failures.pop(key, None)
 
-    # What is known.
+    # State.
 
     def state(self, key: Key) -> State | None:
-        """How far a subscription is."""
         entry = self._entries.get(key)
         return None if entry is None else entry.state
 
     def error(self, key: Key) -> str:
-        """Why the venue refused it."""
+        """The venue's error text for a rejected subscription."""
         entry = self._entries.get(key)
         return "" if entry is None else entry.error
 
     def snapshot_wait(self, key: Key, now: float) -> float:
-        """Seconds for which a snapshot has been waited for; 0 where it has come."""
+        """Seconds since a required snapshot is waited for; 0 if none is."""
         entry = self._entries.get(key)
         return 0.0 if entry is None or entry.since is None else now - entry.since
 
     def backoff(self, key: Key, now: float) -> float:
-        """Seconds until it is asked for again, where it failed; 0 where it is not waited with."""
+        """Seconds until a failed subscription is requested again; 0 when not in backoff."""
         entry = self._entries.get(key)
         pending = entry is not None and entry.state is State.UNSUBSCRIBING and not entry.req_id
         return max(0.0, entry.due - now) if entry is not None and pending else 0.0

@@ -1,4 +1,4 @@
-"""A market's trades in order and without a gap, as far back as memory is given to them."""
+"""The recent trades of a market, in order and without gaps, in a bounded buffer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
-    """A place in a market's trades: after the trade of this id, which happened at this time."""
+    """A position in a market's trades: after the trade with this id and time."""
 
     trade_id: int
     at: Nanoseconds
@@ -26,7 +26,7 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedTrade:
-    """A trade, and when it was received."""
+    """A trade and its time of receipt."""
 
     trade: Trade
     received: Nanoseconds
@@ -35,8 +35,7 @@ class ReceivedTrade:
 class TradeLog:
     """The trades of one market.
 
-    `trade_id` is contiguous within a market, so the next trade is the one after the last. A later one waits in
-    `beyond` until those between are brought by `fill`.
+    `trade_id` is contiguous within a market. A trade after a gap is kept aside until `backfill` adds those between.
     """
 
     def __init__(self, length: int) -> None:
@@ -44,21 +43,21 @@ class TradeLog:
         self._after_gap: dict[int, ReceivedTrade] = {}
         self._length = length
         self.absent_ids = 0
-        """Ids that do not exist."""
+        """The number of ids within the log that do not exist at the venue."""
 
     @property
     def last(self) -> Cursor | None:
-        """The newest trade up to which there is no gap."""
+        """The newest trade before any gap."""
         return cursor_after(self._trades[-1].trade) if self._trades else None
 
     @property
     def last_received_at(self) -> Nanoseconds:
-        """When the newest of those was received."""
+        """When that trade was received."""
         return self._trades[-1].received if self._trades else times.Nanoseconds(0)
 
     @property
     def first(self) -> Cursor | None:
-        """Before the oldest trade that is remembered."""
+        """The position before the oldest trade in the buffer."""
         if not self._trades:
             return None
         oldest = self._trades[0].trade
@@ -66,11 +65,11 @@ class TradeLog:
 
     @property
     def has_gap(self) -> bool:
-        """Whether trades are missing before one that is there."""
+        """Whether trades are missing before one that was received."""
         return bool(self._after_gap)
 
     def add(self, trades: Iterable[ReceivedTrade]) -> int:
-        """Add trades in any order, once or often; how many were new."""
+        """Add trades in any order, duplicates included; returns the number of new ones."""
         new = 0
         for item in trades:
             expected_id = self._trades[-1].trade.trade_id + 1 if self._trades else item.trade.trade_id
@@ -83,11 +82,11 @@ class TradeLog:
                 if self._after_gap:
                     self._join()
             elif len(self._after_gap) < self._length:
-                self._after_gap[trade_id] = item  # else it is asked for with those before it
+                self._after_gap[trade_id] = item  # otherwise it is queried together with those before it
         return new
 
     def backfill(self, trades: Sequence[ReceivedTrade]) -> None:
-        """Add what the venue has after `last`, in order: an id that it leaves out does not exist."""
+        """Add the venue's trades after `last`, in order: ids that they leave out do not exist."""
         for item in trades:
             if self.last is not None and item.trade.trade_id > self.last.trade_id + 1:
                 self.absent_ids += item.trade.trade_id - self.last.trade_id - 1
@@ -97,16 +96,16 @@ class TradeLog:
                 self.add([item])
 
     def next_after(self, trade_id: int) -> Trade | None:
-        """The trade after one that is missing, where it is there."""
+        """The successor of a missing trade, if it was received."""
         waiting = self._after_gap.get(trade_id + 1)
         return None if waiting is None else waiting.trade
 
     def remove_last(self) -> None:
-        """Forget the newest trade up to which there is no gap: it is asked for again."""
+        """Remove the newest trade before any gap; it will be queried again."""
         self._trades.pop()
 
     def discard_after_gap(self) -> None:
-        """Forget those after a gap: they are asked for again, if they are any."""
+        """Remove the trades after a gap; if they exist, they will be queried again."""
         self._after_gap.clear()
 
     def _join(self) -> None:
@@ -117,19 +116,19 @@ class TradeLog:
             self._trades.append(next_after)
 
     def after(self, cursor: Cursor, limit: int) -> list[ReceivedTrade] | None:
-        """The trades after a place, at most so many; nothing where they are not remembered any more."""
+        """The trades after a cursor, at most `limit`; None where the buffer no longer has them."""
         if not self._trades:
             return []
         oldest = self._trades[0].trade.trade_id
         if cursor.trade_id < oldest - 1:
             return None
-        # Ids may have holes, so the place in the deque is at most this, and never before it.
+        # With absent ids the index is smaller than the difference of the ids, but never below this.
         skip = max(0, cursor.trade_id - oldest + 1 - self.absent_ids)
         found = islice(self._trades, skip, None)
         return list(islice((item for item in found if item.trade.trade_id > cursor.trade_id), limit))
 
     def contradicts(self, cursor: Cursor) -> bool:
-        """Whether ids began anew since a place: its trade is another one here, or later ones have ids before it."""
+        """Whether the venue's ids started over: the cursor's id has another trade, or later trades have lower ids."""
         last = self.last
         if last is None:
             return False
@@ -141,22 +140,22 @@ class TradeLog:
         )
 
     def oldest_after(self, cursor: Cursor) -> ReceivedTrade | None:
-        """The first trade after a place, of those that are remembered."""
+        """The first trade after a cursor in the buffer."""
         found = self.after(cursor, 1)
         if found is None:
             return self._trades[0]
         return found[0] if found else None
 
     def count_after(self, cursor: Cursor) -> int:
-        """How many trades are after a place, as far as is known here."""
+        """The number of trades after a cursor, up to `last`."""
         return max(0, self._trades[-1].trade.trade_id - cursor.trade_id) if self._trades else 0
 
 
 def cursor_after(trade: Trade) -> Cursor:
-    """The place after a trade."""
+    """The cursor after a trade."""
     return Cursor(trade_id=trade.trade_id, at=trade.at)
 
 
 def query_start(cursor: Cursor) -> Nanoseconds:
-    """From when on the venue is asked for what follows: a little before, since its times over REST are rounded."""
+    """The `since` time of a REST query after a cursor: a second earlier, since REST rounds times."""
     return times.Nanoseconds(cursor.at - times.SECOND)

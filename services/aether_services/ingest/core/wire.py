@@ -1,6 +1,6 @@
-"""The venue's messages, WebSocket v2, as values. Numbers stay the text that was on the wire until somebody needs them.
+"""Parses Kraken's WebSocket v2 messages. Numbers stay raw text until they are used, so that no precision is lost.
 
-Kraken, "Spot WebSocket v2". Fields that nobody here reads are left out, and may come or go.
+Source: Kraken, "Spot WebSocket v2". Fields that ingest does not use are ignored.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Channel(StrEnum):
-    """What one can subscribe to, and what comes unasked."""
+    """The channels, including those without a subscription: status and heartbeat."""
 
     BOOK = "book"
     TRADE = "trade"
@@ -39,27 +39,27 @@ class Channel(StrEnum):
 _CHANNELS: Final = re.compile(r'"channel"\s*:\s*"([^"\\]*)"')
 _SYMBOLS: Final = re.compile(r'"symbol"\s*:\s*"([^"\\]*)"')
 _LARGEST_ID: Final = 2**63 - 1
-"""What a bigint of the tables holds."""
+"""The maximum of PostgreSQL's bigint."""
 
 
 class MalformedMessage(ValueError):
-    """A message is not what the venue's documentation says."""
+    """A message does not have the documented form."""
 
 
 def number(raw: msgspec.Raw) -> Decimal:
-    """A JSON number, exactly as it was written.
+    """Parse a JSON number exactly.
 
     Raises:
-        ValueError: It is none (a text, null, true), or is beyond anything that is traded.
+        ValueError: It is not a number (but a string, null, true), or has too many digits.
     """
     return decimals.parse(bytes(raw).decode())
 
 
 def integer(raw: msgspec.Raw) -> int:
-    """A whole number, however JSON wrote it: 7, 7.0, 7e0.
+    """Parse an integer in any JSON notation: 7, 7.0, 7e0.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not an integer.
     """
     value = number(raw)
     if decimals.decimal_places(value):
@@ -68,10 +68,10 @@ def integer(raw: msgspec.Raw) -> int:
 
 
 def trade_id(raw: msgspec.Raw) -> int:
-    """A trade's number.
+    """Parse a trade_id.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not an integer, is negative, or exceeds 64 bits.
     """
     value = integer(raw)
     if not 0 <= value <= _LARGEST_ID:
@@ -80,10 +80,10 @@ def trade_id(raw: msgspec.Raw) -> int:
 
 
 def positive(value: Decimal) -> Decimal:
-    """A price or a quantity that was traded, or a step of prices.
+    """Check that a price, quantity or tick size is positive.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is 0 or negative.
     """
     if value <= 0:
         raise ValueError(f"not positive: {value}")
@@ -97,12 +97,12 @@ class Level(msgspec.Struct, gc=False):
     qty: msgspec.Raw
 
     def text(self) -> str:
-        """As a book takes it."""
+        """The level in the form that `Ladder.apply` takes."""
         return f"{bytes(self.price).decode()}{LEVEL_SEPARATOR}{bytes(self.qty).decode()}"
 
 
 class BookData(msgspec.Struct, gc=False):
-    """A book, or what changed in it; older snapshots have no time."""
+    """A book snapshot or update. Snapshots of older API versions have no timestamp."""
 
     symbol: str
     bids: list[Level]
@@ -112,7 +112,7 @@ class BookData(msgspec.Struct, gc=False):
 
 
 class TradeData(msgspec.Struct, gc=False):
-    """A trade."""
+    """A trade of the trade channel."""
 
     symbol: str
     side: Side
@@ -123,10 +123,10 @@ class TradeData(msgspec.Struct, gc=False):
     timestamp: str
 
     def trade(self) -> Trade:
-        """As a value.
+        """Convert to a Trade.
 
         Raises:
-            ValueError: Its time is none, or a number is not one of a trade.
+            ValueError: The time or a number is invalid.
         """
         return Trade(
             symbol=Symbol(self.symbol),
@@ -140,7 +140,7 @@ class TradeData(msgspec.Struct, gc=False):
 
 
 class TickerData(msgspec.Struct, gc=False):
-    """A ticker; older ones have no time."""
+    """A ticker. Those of older API versions have no timestamp."""
 
     symbol: str
     bid: msgspec.Raw
@@ -157,10 +157,10 @@ class TickerData(msgspec.Struct, gc=False):
     timestamp: str = ""
 
     def ticker(self, received: Nanoseconds) -> Ticker:
-        """As a value; its time is when it was received where the venue does not say.
+        """Convert to a Ticker; without a timestamp its time is that of receipt.
 
         Raises:
-            ValueError: Its time is none, or a number is none.
+            ValueError: The time or a number is invalid.
         """
         return Ticker(
             symbol=Symbol(self.symbol),
@@ -180,17 +180,17 @@ class TickerData(msgspec.Struct, gc=False):
 
 
 class PairData(msgspec.Struct, gc=False):
-    """A market, as the instrument channel has it."""
+    """A market of the instrument channel."""
 
     symbol: str
     price_precision: msgspec.Raw
     qty_precision: msgspec.Raw
 
     def digits(self) -> tuple[int, int]:
-        """Decimals of its prices and of its quantities.
+        """Decimals of prices and of quantities.
 
         Raises:
-            ValueError: No number has so many.
+            ValueError: A value is not between 0 and MAX_DIGITS.
         """
         found = integer(self.price_precision), integer(self.qty_precision)
         if not all(0 <= one <= decimals.MAX_DIGITS for one in found):
@@ -199,20 +199,20 @@ class PairData(msgspec.Struct, gc=False):
 
 
 class InstrumentData(msgspec.Struct, gc=False):
-    """Markets, all of them or those that changed."""
+    """The data of the instrument channel: all markets, or those that changed."""
 
     pairs: list[msgspec.Raw] = []
-    """Each a PairData, read by itself: what is wrong with one is not wrong with the others."""
+    """Each is a PairData, parsed separately so that one malformed entry does not affect the others."""
 
 
 class StatusData(msgspec.Struct, gc=False):
-    """How the venue is."""
+    """The data of the status channel."""
 
     system: str
 
 
 class Head(msgspec.Struct, gc=False):
-    """What tells messages apart, and what came in reply to a request; `data` is read once it is known what it is."""
+    """The fields that identify a message, and those of a reply. `data` is parsed later, by channel."""
 
     channel: str = ""
     type: str = ""
@@ -226,7 +226,7 @@ class Head(msgspec.Struct, gc=False):
 
     @property
     def about(self) -> str:
-        """Which symbol a reply is about, where it says so: a refusal beside its words, all others in the result."""
+        """The symbol of a reply, if it has one: in `symbol` for errors, in `result` otherwise."""
         try:
             return self.symbol or _results.decode(self.result).symbol
         except msgspec.DecodeError:
@@ -243,10 +243,10 @@ Data = TypeVar("Data")
 
 
 def head(frame: str) -> Head:
-    """What any message says first.
+    """Parse the head of a message.
 
     Raises:
-        NotUnderstood: It is no JSON object, or a field has another type.
+        MalformedMessage: It is not a JSON object, or a field has another type.
     """
     try:
         return _heads.decode(frame)
@@ -255,28 +255,28 @@ def head(frame: str) -> Head:
 
 
 def data(one: Head, form: type[Data]) -> Data:
-    """The data of a message.
+    """Parse the data of a message.
 
     Raises:
-        NotUnderstood: It has another form.
+        MalformedMessage: It has another form.
     """
     return entry(one.data, form)
 
 
 def entries(one: Head) -> list[msgspec.Raw]:
-    """The entries of a message, each to be read by itself: what is wrong with one is not wrong with the others.
+    """The raw entries of a message, to be parsed separately so that one malformed entry does not affect the others.
 
     Raises:
-        NotUnderstood: There is no list of them.
+        MalformedMessage: The data is not a list.
     """
     return data(one, list[msgspec.Raw])
 
 
 def entry(raw: msgspec.Raw, form: type[Data]) -> Data:
-    """One entry.
+    """Parse one entry.
 
     Raises:
-        NotUnderstood: It has another form.
+        MalformedMessage: It has another form.
     """
     try:
         return msgspec.json.decode(raw, type=form)
@@ -293,7 +293,7 @@ class _WithTradeId(msgspec.Struct, gc=False):
 
 
 def symbol_of(raw: msgspec.Raw) -> str:
-    """Which market an entry is about that was not understood, as far as that can be told."""
+    """The symbol of a malformed entry; empty where it cannot be read."""
     try:
         return entry(raw, _WithSymbol).symbol
     except MalformedMessage:
@@ -301,7 +301,7 @@ def symbol_of(raw: msgspec.Raw) -> str:
 
 
 def trade_id_of(raw: msgspec.Raw) -> int | None:
-    """Which trade an entry is about that was not understood, as far as that can be told."""
+    """The trade_id of a malformed entry; None where it cannot be read."""
     try:
         return integer(entry(raw, _WithTradeId).trade_id)
     except (MalformedMessage, ValueError):
@@ -309,13 +309,13 @@ def trade_id_of(raw: msgspec.Raw) -> int | None:
 
 
 def markets_named(frame: str) -> set[str] | None:
-    """The markets whose book a message may have been about that is not understood; None where it may be any."""
+    """The symbols whose book a malformed message may be about; None where it may be any book."""
     try:
         decoded = msgspec.json.decode(frame)
     except (msgspec.DecodeError, RecursionError):
         decoded = None
     if isinstance(decoded, dict) and "data" not in decoded and decoded.get("channel") != Channel.BOOK:
-        return set()  # a reply, or word of an error
+        return set()  # a reply or an error
     channels = set(_CHANNELS.findall(frame))
     if channels and Channel.BOOK not in channels:
         return set()
@@ -324,11 +324,11 @@ def markets_named(frame: str) -> set[str] | None:
 
 
 def request(method: str, channel: Channel, req_id: int, symbols: Sequence[Symbol], **params: Any) -> str:
-    """A subscription to each of these markets, or to a channel that is not of one; or the end of that."""
+    """A request to subscribe or unsubscribe, for these markets or for a channel without symbols."""
     named = {"symbol": symbols} if symbols else {}
     return json.dumps({"method": method, "params": {"channel": channel, **named, **params}, "req_id": req_id})
 
 
 def ping(req_id: int) -> str:
-    """A question that the venue answers at once."""
+    """A ping request, which the venue answers at once."""
     return json.dumps({"method": "ping", "req_id": req_id})

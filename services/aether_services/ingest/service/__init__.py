@@ -1,4 +1,4 @@
-"""Ingest's service: it receives, shares markets with the other replicas, and keeps each output supplied."""
+"""The service of ingest: receives market data, shares the markets among replicas, and delivers to the outputs."""
 
 from aether_services.ingest.service.ingest import Ingest
 

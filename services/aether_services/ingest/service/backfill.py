@@ -1,4 +1,4 @@
-"""Trades that were missed, asked of the venue again."""
+"""Queries missed trades over REST, and checks that they are contiguous and plausible."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ log = logging.getLogger(__name__)
 
 
 class TradeIdsReset(Exception):
-    """After a place the venue has trades with ids before it: it counts anew, and nobody knows what is missing."""
+    """The venue's trade ids started over: after a cursor it has trades with lower ids."""
 
 
 ATTEMPTS: Final = 3
-"""Times that the venue must leave out an id, a second apart, until it counts as left out."""
+"""Queries, a second apart, that must leave out an id until it counts as left out."""
 
 
 class TradeHistory:
     """The venue's trades over REST.
 
     Args:
-        venue: It.
+        venue: The venue.
         clock: The time.
-        anew: Reads the venue's markets anew, for trades that do not fit them; whether that told anything new.
-        rejections: Counts what is not taken.
+        anew: Reloads the instruments when trades do not match them; returns whether they changed.
+        rejections: Counts rejected messages and entries.
     """
 
     def __init__(
@@ -55,22 +55,23 @@ class TradeHistory:
         )
 
     async def after(self, symbol: Symbol, cursor: Cursor) -> list[Trade]:
-        """The trades after a place, in order and without a gap but for ids that do not exist; none where it has none.
+        """The trades after a cursor, in order and contiguous but for ids that do not exist.
 
-        Where one of them cannot be so, those before it; where it is long before the one before it, without that one,
-        whose time may be the wrong one: after it the venue, which is asked by time, would leave out what follows.
+        Where one of them is implausible, only those before it. If its time is long before that of its predecessor, the
+        predecessor is left out too, since its time may be the wrong one: REST is queried by time, so a cursor with a
+        wrong time would skip the trades after it.
 
         Raises:
-            VenueAway: It does not say.
-            NotTold: There are none of those, or the first is not understood.
-            IdsWentBack: Its ids are not those that the place is of.
+            VenueUnavailable: The request fails.
+            InvalidTrades: No trade is left, or the first is malformed.
+            TradeIdsReset: The venue's ids started over.
         """
         known: dict[int, Trade] = {}
         trades: list[Trade] = []
         for attempt in range(ATTEMPTS):
             if attempt:
                 await self._clock.sleep(1)
-            # The last time from earlier on, by as much as what follows the place may be before it.
+            # The last query starts earlier, by as much as the times of trades may be out of order.
             earlier = rejections.MAX_BEFORE if attempt == ATTEMPTS - 1 else 0
             answer = await self._query(
                 symbol, Cursor(trade_id=cursor.trade_id, at=times.Nanoseconds(cursor.at - earlier))
@@ -90,11 +91,11 @@ class TradeHistory:
         return self._contiguous(symbol, cursor, trades)
 
     def _contiguous(self, symbol: Symbol, cursor: Cursor, trades: Sequence[Trade]) -> list[Trade]:
-        """Those of the trades after a place that may be handed on."""
+        """The trades after a cursor that may be delivered."""
         contiguous: list[Trade] = []
         for one in trades:
             if contiguous and one.trade_id != contiguous[-1].trade_id + 1:
-                break  # the next look begins here
+                break  # the next query begins here
             try:
                 rejections.check_time(one.at, self._clock.now())
                 rejections.check_sequence(one.at, contiguous[-1].at if contiguous else cursor.at)
@@ -107,14 +108,13 @@ class TradeHistory:
                 return contiguous
             contiguous.append(one)
         if len(contiguous) > 1 and contiguous[-1].at - contiguous[-2].at > rejections.MAX_BEFORE:
-            del contiguous[-1]  # what follows it may be on the next page: the next question begins before it
+            del contiguous[-1]  # its successors may be on the next page, which a cursor after it would skip
         return contiguous
 
     def _ids_reset(self, cursor: Cursor, answer: Sequence[Trade]) -> bool:
-        """Whether a trade up to a place is told as later than it, which is more than a time out of order.
+        """Whether a trade with an id up to the cursor is so much later than it that the ids must have started over.
 
-        While the venue has the place's own trade as it was, its ids are the same, and a time may be out of order by as
-        much as is taken of any trade.
+        If the cursor's own trade is unchanged, the ids have not: then times may be out of order by up to MAX_BEFORE.
         """
         same = any(one.trade_id == cursor.trade_id and abs(one.at - cursor.at) <= times.SECOND for one in answer)
         latest = cursor.at + (rejections.MAX_BEFORE if same else times.SECOND)
@@ -122,13 +122,13 @@ class TradeHistory:
         return any(one.trade_id <= cursor.trade_id and latest < one.at <= now_limit for one in answer)
 
     async def newest(self, symbol: Symbol) -> list[Trade]:
-        """The newest trades, in order and without a gap; none where the market has never traded.
+        """The newest trades, in order and contiguous; empty if the market has never traded.
 
-        Where one of them cannot be so, those after it.
+        Where one of them is implausible, only those after it.
 
         Raises:
-            VenueAway: It does not say.
-            NotTold: The newest is not understood, or cannot be so.
+            VenueUnavailable: The request fails.
+            InvalidTrades: The newest is malformed or implausible.
         """
         contiguous: list[Trade] = []
         for one in reversed(await self._query(symbol, None)):
@@ -151,7 +151,7 @@ class TradeHistory:
             try:
                 return await self._venue.trades(symbol, cursor)
             except InvalidTrades:
-                # It may have more decimals since its market was read.
+                # The market may have more decimals now.
                 if self._reload_instruments is None or not await self._reload_instruments():
                     raise
             return await self._venue.trades(symbol, cursor)

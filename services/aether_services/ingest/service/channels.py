@@ -1,4 +1,4 @@
-"""Channels: which of them are silent, and when the venue is asked over REST whether one is."""
+"""Monitors the channels of all markets: resubscribes silent ones, and schedules REST queries for quiet markets."""
 
 from __future__ import annotations
 
@@ -23,40 +23,40 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CHECK_INTERVAL: Final = times.SECOND // 4
-"""Between looks at all of them."""
+"""The time between two checks of all channels."""
 QUIET_AFTER: Final = 60 * times.SECOND
-"""A lost trade is known by the next one; where none comes for so long, the venue is asked over REST."""
+"""A market without a trade for this time is queried over REST: a lost trade shows only when the next one comes."""
 SILENT_QUIET_AFTER: Final = 10 * times.SECOND
-"""The same where the channel of trades is known to be silent, so that its trades come by REST alone."""
+"""The same for a market whose trade channel is silent, so that its trades come over REST only."""
 QUERY_SHARE: Final = 2
-"""Of so many calls that the venue bears one is about a quiet market: trades that are known to be missing come first."""
+"""One of this many REST calls may be for a quiet market; the others are reserved for trades known to be missing."""
 MARKET_CHANNELS: Final = (Channel.BOOK, Channel.TICKER, Channel.TRADE)
 
 
 class ChannelMonitor:
-    """The channels of all markets that are served.
+    """Monitors the channels of the served markets.
 
     Args:
-        markets: Those.
+        markets: The served markets.
     """
 
     def __init__(self, markets: Markets) -> None:
         self._markets = markets
         self._checked_at = Nanoseconds(0)
         self._subscribed_since: dict[Key, Nanoseconds] = {}
-        """Since when a subscription is held."""
+        """Since when a subscription exists."""
         self._queried_at: dict[Symbol, Nanoseconds] = {}
-        """Market → when the venue was last asked over REST whether it has traded."""
+        """Market → when REST was last queried about it."""
         self._missed: set[Symbol] = set()
-        """Markets whose channel of trades left some out, and is to be subscribed to anew."""
+        """Markets whose trade channel is silent and must be subscribed to again."""
         self._silent: set[Key] = set()
 
     def connection_opened(self) -> None:
-        """There is a new connection, without a subscription."""
+        """Reset for a new connection, which has no subscriptions."""
         self._subscribed_since.clear()
 
     def check(self, subscriptions: Subscriptions, now: Nanoseconds, elapsed: float) -> None:
-        """Have what is silent subscribed to anew, and withdraw the books that cannot be what their markets are."""
+        """Subscribe to silent channels again, and withdraw contradicted books."""
         if now - self._checked_at < CHECK_INTERVAL:
             return
         self._checked_at, markets = now, self._markets.all()
@@ -84,17 +84,17 @@ class ChannelMonitor:
         for key in silent - self._silent:
             log.warning("channel_silent", extra={"channel": key[0], "symbol": key[1]})
         for key in self._silent - silent:
-            log.info("channel_heard", extra={"channel": key[0], "symbol": key[1]})
-            if key[0] is not Channel.BOOK:  # of a book verified updates count
+            log.info("channel_recovered", extra={"channel": key[0], "symbol": key[1]})
+            if key[0] is not Channel.BOOK:  # books are marked stable by verified updates
                 subscriptions.mark_stable(key)
         self._silent = silent
 
-    # Over REST.
+    # REST queries.
 
     def next_to_query(self, now: Nanoseconds) -> Market | None:
-        """The market that the venue is to be asked about over REST, since it was quiet for longest.
+        """The market to query over REST: the most overdue one, if any is due.
 
-        As measured by how often each is to be asked about: many quiet ones keep no silent one from its turn.
+        Relative to each market's own interval, so that many quiet markets do not delay a silent one.
         """
         shares = {market.symbol: self._quiet_share(market, now) for market in self._markets.all()}
         symbol = max(shares, key=lambda one: (shares[one], one), default=None)
@@ -104,15 +104,15 @@ class ChannelMonitor:
         return self._markets[symbol]
 
     def _quiet_share(self, market: Market, now: Nanoseconds) -> float:
-        """For how long a market has been quiet: 1 when it is to be asked about.
+        """How long a market has been quiet, relative to its interval: 1 when a query is due.
 
-        0 while its trades are asked for anyway, or not subscribed to.
+        0 while its trades are queried anyway, or are not subscribed to.
         """
         if market.trade_log.has_gap or (market.withheld and market.trade_log.last):
             return 0
         queried, received = self._queried_at.get(market.symbol, Nanoseconds(0)), market.trade_log.last_received_at
         if market.trade_log.last is None:
-            # A snapshot brings the last trades at once, if there ever was one.
+            # If the market has ever traded, the snapshot has its last trades.
             since = self._subscribed_since.get((Channel.TRADE, market.symbol))
             if since is None:
                 return 0
@@ -121,7 +121,7 @@ class ChannelMonitor:
         return (now - max(queried, received)) / (SILENT_QUIET_AFTER if silent else QUIET_AFTER)
 
     def query_answered(self, market: Market, missed: Sequence[Trade], now: Nanoseconds) -> None:
-        """The venue told over REST, in order, what a market's channel of trades had not; nothing where that was all."""
+        """Apply the result of a REST query: `missed` are the trades, in order, that the channel did not send."""
         since = self._subscribed_since.get((Channel.TRADE, market.symbol), now)
         if not missed:
             market.liveness.trades_confirmed(now)

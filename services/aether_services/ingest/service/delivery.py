@@ -1,4 +1,4 @@
-"""Delivering: one output, kept supplied at its own pace, whatever becomes of the others."""
+"""Delivers to one output at its own pace, independently of the others."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ Answer = TypeVar("Answer")
 log = logging.getLogger(__name__)
 
 MAX_BATCH: Final = 2000
-"""Trades of one market, and letters, that are delivered at once at most."""
+"""The maximum number of trades of one market, and of messages, in one delivery."""
 DEADLINE: Final = 10.0
-"""Seconds for a delivery."""
+"""Seconds for one delivery."""
 LONGEST_PAUSE: Final = 5.0
 RETRY_PAUSE: Final = 1.0
-"""Seconds until a venue that did not tell the trades that are missing is asked again."""
+"""Seconds until missing trades are queried again that REST did not return."""
 INVALID_PAUSE: Final = 10.0
-"""Seconds until one is asked again that said what is not understood, or cannot be."""
+"""Seconds until trades are queried again that were malformed or implausible."""
 IDLE_INTERVAL: Final = 1.0
-"""Seconds until a look without a call."""
+"""Seconds until the next check without a notification."""
 RATE_WINDOW: Final = 10.0
 SETTLED_AFTER: Final = 2 * times.SECOND
-"""Trades that the venue has not told of after this time did not happen, while it is heard of."""
+"""While the feed is alive, a trade that is older than this has been received."""
 MAX_LAG: Final = 10.0
-"""Seconds of lag from which on an output is not well."""
+"""Seconds of lag above which an output is not ok."""
 CONFLATED_FOR: Final = 15.0
-"""Seconds for which it is not well after it was conflated for."""
+"""Seconds after a conflation for which an output is not ok."""
 IDS_RESET: Final = "TradeIdsWentBack"
 INVALID_TRADES: Final = "TradesNotUnderstood"
 LAGGING: Final = "Lagging"
@@ -56,15 +56,15 @@ CONFLATING: Final = "Conflating"
 
 
 class Delivery:
-    """One output.
+    """The delivery to one output.
 
     Args:
-        output: It.
-        markets: What is served.
-        receiving: Tells how far a market's tape is complete.
-        history: For trades that the tape does not remember any more.
+        output: The output.
+        markets: The served markets.
+        receiving: Knows whether a market's trade log is complete.
+        history: For trades that the trade log no longer has.
         clock: The time.
-        limit: Letters that may wait before they are conflated.
+        limit: Messages that may queue before they are conflated.
     """
 
     def __init__(  # noqa: PLR0913 - its parts, by name
@@ -77,36 +77,35 @@ class Delivery:
         self._notified = asyncio.Event()
         self._cursors: dict[Symbol, Cursor] = {}
         self._cursor_query: asyncio.Task[Mapping[Symbol, Cursor]] | None = None
-        """The question where the output stands in the markets that it was `_asked_for`."""
+        """The running query for the output's cursors in `_queried_symbols`."""
         self._queried_symbols: frozenset[Symbol] = frozenset()
         self._refills: dict[Symbol, tuple[Cursor, asyncio.Task[list[Trade]]]] = {}
-        """Market → the question for trades that the tape has forgotten, and the place that they come after."""
+        """Market → the cursor, and the running query for trades after it that the trade log no longer has."""
         self.invalid_trades: set[Symbol] = set()
-        """Markets of which the venue says next what is not understood, or cannot be."""
+        """Markets whose next trade at the venue is malformed or implausible."""
         self._sending: Nanoseconds | None = None
-        """When the oldest was received of what is being delivered."""
+        """When the oldest item of the current delivery was received."""
         self._delivered: deque[tuple[float, int]] = deque()
         self.connected = False
         self.detail = "not connected yet"
         self.reset_ids: set[Symbol] = set()
-        """Markets whose trade ids the venue began anew: nothing of them is delivered."""
+        """Markets whose trade ids started over: none of their trades is delivered."""
         self.failures = 0
         self._conflated, self._conflated_at = 0, float("-inf")
         self.total = 0
-        """Rows or messages that have arrived."""
+        """Rows or messages delivered since the start."""
         self.observe: Callable[[float | None, float], object] = lambda *_: None
-        """Is told of each delivery how many seconds it took: from the receipt of its oldest, and by itself."""
+        """Called after each delivery with the seconds since the receipt of its oldest item, and with its duration."""
 
     def enqueue(self, message: EncodedMessage) -> None:
-        """Take a letter."""
         self.outbox.put(message)
 
     def notify(self) -> None:
-        """Say that there is something."""
+        """Wake the delivery: there are new trades or messages."""
         self._notified.set()
 
     async def run(self) -> None:
-        """Deliver, for ever."""
+        """Deliver until cancelled, reconnecting with backoff."""
         failures = 0
         while True:
             try:
@@ -118,7 +117,7 @@ class Delivery:
                         await self._wait()
                         await self._deliver(sink)
                         failures = 0
-            except Exception as fault:  # noqa: BLE001 - an output that is not served tries again and says why
+            except Exception as fault:  # noqa: BLE001 - any error is reported and retried
                 if not isinstance(fault, OutputUnavailable):
                     self._rejections.record(self.output.name, "", fault, unexpected=True)
                 failures += 1
@@ -129,7 +128,7 @@ class Delivery:
                     self._cursor_query.cancel()
                     self._cursor_query = None
                 self._stop_refills(set(self._refills))
-                log.warning("output_away", extra={"output": self.output.name, "cause": said})
+                log.warning("output_unavailable", extra={"output": self.output.name, "cause": said})
             await self._clock.sleep(min(LONGEST_PAUSE, 0.2 * 2 ** min(failures, 10)))
 
     async def _wait(self) -> None:
@@ -172,7 +171,7 @@ class Delivery:
         self.observe(late, self._clock.elapsed() - began)
 
     def _update_cursors(self, sink: Sink) -> None:
-        """Find out where the output stands in markets that are new here; it may take a while, and holds nobody up."""
+        """Query the output's cursors in new markets, in the background since it may take a while."""
         if self._cursor_query is not None and self._cursor_query.done():
             cursors, self._cursor_query = self._cursor_query.result(), None
             for symbol in self._markets_without_cursor():
@@ -197,7 +196,7 @@ class Delivery:
     @staticmethod
     async def _within(what: Awaitable[Answer]) -> Answer:
         try:
-            async with asyncio.timeout(DEADLINE):  # `wait_for` may forget that it was cancelled, in Python 3.11
+            async with asyncio.timeout(DEADLINE):  # in Python 3.11 `wait_for` may swallow a cancellation
                 return await what
         except TimeoutError:
             raise OutputUnavailable(f"no answer in {DEADLINE:.0f} s") from None
@@ -216,7 +215,7 @@ class Delivery:
         return found
 
     def _refill(self, market: Market, cursor: Cursor) -> Sequence[ReceivedTrade]:
-        """What the tape has forgotten. The venue is asked beside the deliveries: it may take its time."""
+        """Trades that the trade log no longer has. They are queried in the background, beside the deliveries."""
         if market.symbol in self._refills and self._refills[market.symbol][0] != cursor:
             self._stop_refills({market.symbol})
         if market.symbol not in self._refills:
@@ -237,7 +236,7 @@ class Delivery:
         return [ReceivedTrade(one, now) for one in trades]
 
     async def _query_trades(self, symbol: Symbol, cursor: Cursor) -> list[Trade]:
-        """Ask the venue; an answer that is no use comes a little later, so that it is not asked again at once."""
+        """Query trades after a cursor. Without a result it returns after a pause, to delay the next query."""
         try:
             trades = await self._history.after(symbol, cursor)
             self.invalid_trades.discard(symbol)
@@ -246,7 +245,7 @@ class Delivery:
         except InvalidTrades as fault:
             if symbol not in self.invalid_trades:
                 self.invalid_trades.add(symbol)
-                log.error("not_told", extra={"symbol": symbol, "after": cursor.trade_id, "cause": str(fault)})  # noqa: TRY400
+                log.error("invalid_trades", extra={"symbol": symbol, "after": cursor.trade_id, "cause": str(fault)})  # noqa: TRY400
             await self._clock.sleep(INVALID_PAUSE)
             return []
         except VenueUnavailable as fault:
@@ -260,7 +259,7 @@ class Delivery:
 
     def _refill_done(self, query: asyncio.Task[list[Trade]]) -> None:
         if not query.cancelled():
-            query.exception()  # looked at with the answer; where nobody looks any more, it is no news
+            query.exception()  # marks it as retrieved; `_refill` handles it with the result
             self.notify()
 
     def _stop_refills(self, symbols: set[Symbol]) -> None:
@@ -268,14 +267,14 @@ class Delivery:
             self._refills.pop(symbol)[1].cancel()
 
     def _ids_reset(self, market: Market, cursor: Cursor) -> Sequence[ReceivedTrade]:
-        """Nothing is delivered of a market whose ids are not those that the output knows."""
+        """Deliver no trade of a market whose ids started over since the output's cursor."""
         if market.symbol not in self.reset_ids:
             self.reset_ids.add(market.symbol)
             log.error("trade_ids_went_back", extra={"symbol": market.symbol, "stored": cursor.trade_id})
         return ()
 
     def _complete(self, market: Market, found: Sequence[ReceivedTrade]) -> bool:
-        """Whether with this delivery every trade of a market has been delivered, but for the last moments."""
+        """Whether with this delivery all trades of a market are delivered, except for the last SETTLED_AFTER."""
         cursor, last = (
             cursor_after(found[-1].trade) if found else self._cursors.get(market.symbol),
             market.trade_log.last,
@@ -292,33 +291,33 @@ class Delivery:
         while self._delivered and self._delivered[0][0] < elapsed - RATE_WINDOW:
             self._delivered.popleft()
 
-    # What is told.
+    # State.
 
     def _known_cursors(self) -> list[tuple[Market, Cursor]]:
-        """Where it stands in each market; before all that is known here while that is not found out yet."""
+        """The cursor in each market; the start of the trade log while the output's is not known yet."""
         markets = [
             (market, self._cursors.get(market.symbol) or market.trade_log.first) for market in self._markets.all()
         ]
         return [(market, cursor) for market, cursor in markets if cursor is not None]
 
     def waiting(self) -> int:
-        """Trades and letters that have not arrived."""
+        """The number of trades and messages that are not delivered yet."""
         return len(self.outbox) + sum(market.trade_log.count_after(cursor) for market, cursor in self._known_cursors())
 
     def lag(self) -> float:
-        """Seconds for which the oldest has waited that has not arrived."""
+        """The age in seconds of the oldest item that is not delivered yet."""
         trades = [market.trade_log.oldest_after(cursor) for market, cursor in self._known_cursors()]
         waits = [self._sending, self.outbox.oldest, *(one.received for one in trades if one is not None)]
         since = min((one for one in waits if one is not None), default=None)
         return 0.0 if since is None else max(0.0, (self._clock.now() - since) / times.SECOND)
 
     def check_conflation(self) -> None:
-        """Notice whether it was conflated for."""
+        """Record the time of a conflation."""
         if self.outbox.conflated != self._conflated:
             self._conflated, self._conflated_at = self.outbox.conflated, self._clock.elapsed()
 
     def _problem(self, lag: float) -> str:
-        """What is wrong; in words that stay the same while it is, since they become a condition."""
+        """What is wrong, without variable numbers, since it becomes a condition's message; empty if nothing is."""
         if not self.connected:
             return self.detail
         if self.reset_ids:
@@ -330,7 +329,6 @@ class Delivery:
         return CONFLATING if self._clock.elapsed() - self._conflated_at < CONFLATED_FOR else ""
 
     def state(self) -> OutputState:
-        """As it is told."""
         self._forget(self._clock.elapsed())
         lag = self.lag()
         problem = self._problem(lag)

@@ -1,4 +1,4 @@
-"""Ingest as a whole: its parts, the look at what may change, and what it says of itself."""
+"""Ingest as a whole: composes its parts, follows the live settings, and reports status."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 POLL_INTERVAL: Final = 0.5
-"""Seconds between looks at the live settings and the other replicas."""
+"""Seconds between two reads of the live settings and queries of the other replicas."""
 REPUBLISH_INTERVAL: Final = 0.25
-NOT_LISTED: Final = "its entry in AssetPairs is not understood"
+NOT_LISTED: Final = "its entry in AssetPairs is malformed"
 HANDOVER_TIMEOUT: Final = 12.0
-"""Seconds for which one that ends waits until others have its markets; then it withdraws its books all the same."""
+"""Seconds that a draining replica waits for others to take its markets; then it withdraws its books regardless."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How much of what.
+    """Tuning parameters.
 
     Attributes:
-        depth: Levels of a book that are asked for.
-        refresh: Seconds after which a book is asked for anew.
-        trade_log_length: Trades of a market that are remembered.
-        outbox_limit: Letters that may wait for an output.
-        pace: Seconds between two calls of the venue's REST.
+        depth: The subscribed depth of books.
+        refresh: Seconds after which a new snapshot of a book is requested.
+        trade_log_length: Trades of each market that are kept in memory.
+        outbox_limit: Messages that may queue for an output.
+        pace: Seconds between two REST calls to the venue.
     """
 
     depth: int = 100
@@ -60,20 +60,21 @@ class Options:
 
 
 class Ingest:
-    """One replica.
+    """One replica of ingest.
 
     Args:
-        instance: Its name, for people; its `number` among the replicas is what shares markets.
-        release: Which release it is of.
-        writer: Tells this life of it from all others, in the ids of messages.
-        venue: Where market data comes from.
-        outputs: Where it goes.
-        instruments: Where markets are written down.
-        live: What may change.
+        instance: The name of its pod.
+        number: Its number among the replicas, which decides its share of the markets.
+        release: The release of the software.
+        writer: An id of this process, the prefix of message ids.
+        venue: The source of market data.
+        outputs: The destinations of market data.
+        instruments: Stores the markets.
+        live: The live settings.
         peers: The other replicas.
         clock: The time.
-        choices: How much of what.
-        rejections: Counts what is not taken; the venue's adapter counts there, too.
+        choices: Tuning parameters.
+        rejections: Counts rejected messages and entries; shared with the venue's adapter.
     """
 
     def __init__(  # noqa: PLR0913 - its parts, by name
@@ -140,7 +141,6 @@ class Ingest:
             output.notify()
 
     async def run(self) -> None:
-        """Work, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             self._receive_task = tasks.create_task(self.receiver.run())
             for work in (
@@ -177,11 +177,11 @@ class Ingest:
             self._notify()
 
     async def drain(self) -> None:
-        """Hand the markets over to the other replicas, where there are any, and let all that waits arrive."""
+        """Hand the markets over to the other replicas, if any, and deliver what is queued."""
         self.draining = True
         ends = self._clock.elapsed() + HANDOVER_TIMEOUT
         while self._has_others() and self.markets.all():
-            if self._clock.elapsed() > ends:  # nobody takes them
+            if self._clock.elapsed() > ends:  # no replica takes them
                 log.warning("not_handed_over", extra={"symbols": sorted(one.symbol for one in self.markets.all())})
                 break
             await self._clock.sleep(POLL_INTERVAL / 2)
@@ -194,12 +194,12 @@ class Ingest:
     def _has_others(self) -> bool:
         return self._settings is not None and set(range(self._settings.replicas)) != {self._number}
 
-    # What it says.
+    # Status.
 
     def checks(self) -> dict[str, Check]:
-        """Ready is who has its settings and hears the venue.
+        """Ready with live settings and a connected feed.
 
-        An output that is away is no reason to send the readers of books elsewhere.
+        An unavailable output does not matter here: clients of /books still get good books from this replica.
         """
         feed = self.receiver
         return {
@@ -208,7 +208,6 @@ class Ingest:
         }
 
     def status(self) -> IngestStatus:
-        """All of it."""
         now, feed = self._clock.now(), self.receiver
         checks = self.checks()
         return IngestStatus(
@@ -232,7 +231,7 @@ class Ingest:
         )
 
     def view(self, symbol: Symbol, depth: int) -> BookView | None:
-        """A market's book as it is now; nothing where it is not served here."""
+        """The current book of a market; None if this replica does not serve it."""
         market = self.markets.get(symbol)
         if market is None:
             return None
@@ -255,7 +254,7 @@ class Ingest:
         reason = market.reason
         rejection = self.receiver.rejection(symbol)
         if rejection and reason != UNKNOWN:
-            reason = f"Refused: {rejection}"
+            reason = f"Rejected: {rejection}"
         last = market.trade_log.last
         return BookState(
             usable=market.usable,

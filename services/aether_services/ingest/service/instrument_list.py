@@ -1,4 +1,4 @@
-"""The venue's list of markets: read now and then, and anew at once when a number does not fit what it said."""
+"""Loads the venue's list of markets periodically, and at once when a number does not match it, and stores it."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ RELOAD_INTERVAL: Final = 600.0
 RETRY_INTERVAL: Final = 5.0
 POLL_INTERVAL: Final = 0.25
 MIN_PAUSE: Final = 1.0
-"""Seconds until it is read anew again, and twice as many each time that it says nothing new."""
+"""Seconds until the next requested reload is allowed; doubled each time that nothing changed."""
 MAX_PAUSE: Final = 60.0
 
 
 class InstrumentListReader:
-    """The list as it was read last, and who writes it down.
+    """Keeps the list as it was loaded last, and stores it.
 
     Args:
-        venue: Whose it is.
-        instruments: Where markets are written down.
+        venue: The venue.
+        instruments: Stores the markets.
         clock: The time.
-        rejections: Counts what is not taken.
+        rejections: Counts rejected entries.
     """
 
     def __init__(self, venue: Venue, instruments: InstrumentStore, clock: Clock, rejections: Rejections) -> None:
@@ -42,24 +42,24 @@ class InstrumentListReader:
 
     @property
     def unreadable(self) -> frozenset[Symbol]:
-        """Markets whose entry is not understood."""
+        """Markets whose entry is malformed."""
         return self._list.unreadable
 
     def request_reload(self) -> bool:
-        """Have it read anew; whether that is done, since nonsense must not cause a storm of questions."""
+        """Request a reload; returns whether it is allowed now, since bad data must not cause a storm of requests."""
         self._due = self._due or self._may_reload()
         return self._due
 
     async def reload(self) -> bool:
-        """Read it anew now, where that may be; whether it says anything new.
+        """Reload now, if it is allowed; returns whether the list changed.
 
         Raises:
-            VenueAway: It does not say.
+            VenueUnavailable: The request fails.
         """
         return self._may_reload() and await self._load()
 
     async def run(self) -> None:
-        """Read it and write it down, for ever."""
+        """Load and store the list until cancelled."""
         while True:
             try:
                 if self._due:
@@ -69,7 +69,7 @@ class InstrumentListReader:
                     await self._instruments.save(self._list.instruments)
                     self._unsaved = False
             except (VenueUnavailable, OutputUnavailable) as fault:
-                log.warning("instruments_not_written", extra={"cause": str(fault)})
+                log.warning("instruments_not_stored", extra={"cause": str(fault)})
                 await self._clock.sleep(RETRY_INTERVAL)
             else:
                 ends = self._clock.elapsed() + RELOAD_INTERVAL
@@ -78,7 +78,7 @@ class InstrumentListReader:
                 self._due = self._due or not self._unsaved
 
     def _may_reload(self) -> bool:
-        """Whether it may be read anew; then the next time is later."""
+        """Whether a reload is allowed; if so, the next one is delayed."""
         elapsed = self._clock.elapsed()
         if elapsed < self._allowed:
             return False

@@ -1,4 +1,4 @@
-"""Receiving: one connection to the venue after the other, what is asked for on it, and what silence means."""
+"""Receives from the venue: connects and reconnects, subscribes, detects silence, and backfills missing trades."""
 
 from __future__ import annotations
 
@@ -34,35 +34,35 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TICK: Final = 0.05
-"""Seconds between looks at what is to be asked for."""
+"""Seconds between two checks for requests to send."""
 REQUESTS_PER_TICK: Final = 1
-"""Requests a look, whatever they are for: twenty a second on one connection.
+"""Requests per TICK of any kind: twenty per second on one connection.
 
-Kraken names no number ("Exceeded msg rate" says that it was too many, and nautilus_trader keeps to twenty a second);
-exchange_sim takes fifty a second, and a hundred at once.
+Kraken documents no number (the error is "Exceeded msg rate"), and nautilus_trader limits itself to twenty per second;
+exchange_sim allows fifty per second with a burst of a hundred.
 """
 PING_AFTER: Final = 4 * times.SECOND
-"""Without a word, a heartbeat included, for this long: the venue is asked whether it is there."""
+"""The time without a message, heartbeats included, after which a ping is sent."""
 SILENT_AFTER: Final = 8 * times.SECOND
-"""And after this its books are not trusted any more, and the connection is given up."""
+"""The time without a message after which all books are withdrawn and the connection is closed."""
 MAX_BACKFILL_PAUSE: Final = 30.0
-"""Seconds until the venue is asked again for trades that it does not tell."""
+"""The maximum pause until missing trades are queried again."""
 
 
 class Receiver:
-    """The way to the venue.
+    """Receives market data from the venue.
 
     Args:
-        venue: It.
+        venue: The venue.
         history: For trades that were missed.
-        markets: What is served.
+        markets: The served markets.
         clock: The time.
-        depth: Levels of a book that are asked for.
-        refresh: Seconds after which a book is asked for anew, for its deeper levels, which no checksum proves.
-        arrived: Called after something was received.
-        pace: Seconds between two calls of REST that the venue bears, of all replicas together.
-        symbols_at_once: Symbols that one request asks for.
-        chance: A number from 0 to 1.
+        depth: The subscribed depth of books.
+        refresh: Seconds after which a new snapshot of a book is requested, for deeper levels without a checksum.
+        arrived: Called after each message that was received.
+        pace: Seconds between two REST calls that the venue allows, of all replicas together.
+        symbols_at_once: Symbols in one request.
+        chance: Returns a random number from 0 to 1.
     """
 
     def __init__(  # noqa: PLR0913 - its parts, by name
@@ -84,17 +84,17 @@ class Receiver:
         self.connected = False
         self.detail = "not connected yet"
         self.last_received_at = Nanoseconds(0)
-        """When the venue was last heard of, a heartbeat included."""
+        """When the last message was received, heartbeats included."""
         self.reconnects = 0
         self.reconnect_policy = ReconnectPolicy(jitter)
         self._symbols_at_once, self._jitter = symbols_at_once, jitter
         self._failures: dict[Key, int] = {}
-        """Subscription → how often it failed in a row, on whatever connection."""
+        """Subscription → consecutive failures, over all connections."""
         self._subscriptions: Subscriptions = self._new_subscriptions()
         self.refresh_instruments = False
-        """Whether the venue is to be asked for its instruments anew."""
+        """Whether the instruments must be subscribed to again."""
         self._backfill_pauses: dict[Symbol, tuple[float, float]] = {}
-        """Market that the venue did not tell what is missing of → until when it is not asked again, and its pause."""
+        """Market whose missing trades REST did not return → when they may be queried again, and the current pause."""
         self._pinged = Nanoseconds(0)
         self._channels = ChannelMonitor(markets)
         self._rest_interval, self._next_query_at = rest_interval, 0.0
@@ -109,30 +109,30 @@ class Receiver:
         )
 
     def rejection(self, symbol: Symbol) -> str:
-        """The venue's words where it refused a subscription of a market."""
+        """The venue's error text where it rejected a subscription of a market."""
         refused = (
             self._subscriptions.error((channel, symbol)) for channel in (Channel.BOOK, Channel.TRADE, Channel.TICKER)
         )
         return next((words for words in refused if words), "")
 
     def backoff(self, symbol: Symbol) -> float:
-        """Seconds until a book is asked for again that failed; 0 where it is not waited with."""
+        """Seconds until a failed book is subscribed to again; 0 when not in backoff."""
         return self._subscriptions.backoff((Channel.BOOK, symbol), self._clock.elapsed())
 
     def complete(self, market: Market) -> bool:
-        """Whether every trade of a market that has happened is on its tape, but for the last moments."""
+        """Whether a market's trade log has all trades that happened, except for the last moments."""
         held = self._subscriptions.state((Channel.TRADE, market.symbol)) is State.SUBSCRIBED
         silent = Channel.TRADE in market.liveness.silent
         return self.connected and held and not silent and not market.trade_log.has_gap and not market.withheld
 
     def stop(self) -> None:
-        """No more is received: no book is to be trusted any more, and who has one is told."""
+        """Stop receiving, and withdraw all books."""
         self.connected, self.detail = False, "about to end"
         self._markets.invalidate_books(UnusableReason.DISCONNECTED, self._clock.now())
         self._on_received()
 
     async def run(self) -> None:
-        """Receive, for ever."""
+        """Receive until cancelled, reconnecting after each session."""
         while True:
             self.reconnect_policy.record_attempt(self._clock.elapsed())
             try:
@@ -145,7 +145,9 @@ class Receiver:
                 self.reconnects += 1
                 self._markets.invalidate_books(UnusableReason.DISCONNECTED, self._clock.now())
                 self._on_received()
-                log.warning("venue_away", extra={"cause": str(fault), "code": fault.code, "pause": round(pause, 1)})
+                log.warning(
+                    "venue_unavailable", extra={"cause": str(fault), "code": fault.code, "pause": round(pause, 1)}
+                )
             await self._clock.sleep(pause)
 
     async def _run_session(self, connection: Connection) -> None:
@@ -174,7 +176,7 @@ class Receiver:
             self.last_received_at = received = self._clock.now()
             try:
                 self._handle_frame(frame, received)
-            except Exception as fault:  # noqa: BLE001 - whatever is received, the next message is read
+            except Exception as fault:  # noqa: BLE001 - no message may stop the next one
                 self._markets.rejections.record("reply", "", fault, unexpected=True)
 
     def _handle_frame(self, frame: str, received: Nanoseconds) -> None:
@@ -185,7 +187,9 @@ class Receiver:
             self._on_received()
         elif (result := self._subscriptions.handle_reply(reply, elapsed)) is not None and result.error:
             symbols = [symbol for _, symbol in result.keys]
-            log.warning("refused", extra={"channel": result.keys[0][0], "symbols": symbols, "cause": result.error})
+            log.warning(
+                "subscription_rejected", extra={"channel": result.keys[0][0], "symbols": symbols, "cause": result.error}
+            )
 
     async def _request_loop(self, connection: Connection) -> None:
         while True:
@@ -207,26 +211,26 @@ class Receiver:
             raise VenueUnavailable(f"silent for {(now - self.last_received_at) / times.SECOND:.0f} s")
 
     def _required(self) -> set[Key]:
-        """A market's channels are asked for once it is known that there is such a market."""
+        """The required subscriptions: the instruments, and the channels of markets that the venue is known to have."""
         known = [market.symbol for market in self._markets.all() if market.book is not None]
         channels = (Channel.BOOK, Channel.TRADE, Channel.TICKER)
         return {(Channel.INSTRUMENT, None), *((channel, symbol) for symbol in known for channel in channels)}
 
     def _refresh_instruments(self, elapsed: float) -> None:
-        """The instruments are asked for anew, where a number did not fit them."""
+        """Subscribe to the instruments again, if a number did not match them."""
         instruments = (Channel.INSTRUMENT, None)
         if self.refresh_instruments and self._subscriptions.state(instruments) is State.SUBSCRIBED:
             self.refresh_instruments = False
             self._subscriptions.resubscribe(instruments, elapsed, failed=False)
 
     def _check_books(self, now: Nanoseconds, elapsed: float) -> None:
-        """Which are to be asked for anew: they failed, or their deeper levels are old; and which are well."""
+        """Subscribe again to books that failed or are due for a refresh, and mark stable ones."""
         for market in self._markets.all():
             key = (Channel.BOOK, market.symbol)
             late = self._subscriptions.snapshot_wait(key, elapsed) >= subscriptions.SNAPSHOT_TIMEOUT[Channel.BOOK]
-            # One that is crossed may be usable with its next update.
+            # A crossed book is in sync: its next update may make it usable.
             in_sync = market.book is not None and market.book.in_sync
-            if late and in_sync and market.book is not None:  # it was used while its refresh was under way
+            if late and in_sync and market.book is not None:  # the old book stayed in use during its refresh
                 market.book.invalidate(UnusableReason.WAITING)
                 self._markets.withdraw(market, now)
             if not in_sync or market.symbol in self._markets.resubscribe:
@@ -239,7 +243,7 @@ class Receiver:
                 self._subscriptions.resubscribe(key, elapsed, failed=False)
 
     async def backfill(self) -> None:
-        """Bring trades that were missed, for ever."""
+        """Query missing trades until cancelled."""
         while True:
             for symbol in list(self._markets.backfill):
                 await self._backfill(symbol)
@@ -253,15 +257,15 @@ class Receiver:
             self._markets.backfill.discard(symbol)
             self._backfill_pauses.pop(symbol, None)
         elif market.trade_log.last is None or self._clock.elapsed() < until:
-            pass  # what follows nothing is asked for as a market's newest
+            pass  # without a last trade, `_query_quiet_market` queries the newest ones
         elif await self._query_trades(market, market.trade_log.last):
             self._backfill_pauses.pop(symbol, None)
-        else:  # the venue does not have them over REST yet, or says what cannot be
+        else:  # REST does not have them yet, or returned invalid trades
             pause = min(MAX_BACKFILL_PAUSE, 2 * pause)
             self._backfill_pauses[symbol] = self._clock.elapsed() + pause, pause
 
     async def _query_quiet_market(self) -> None:
-        """Ask whether the market that was quiet for longest has traded all the same."""
+        """Query whether the market that was quiet for longest has traded."""
         elapsed = self._clock.elapsed()
         if not self.connected or elapsed < self._next_query_at:
             return
@@ -275,7 +279,7 @@ class Receiver:
             self._channels.query_answered(market, missing, self._clock.now())
 
     async def _query_trades(self, market: Market, cursor: Cursor | None) -> Sequence[Trade] | None:
-        """Bring what the venue has after a place, or its newest trades; nothing where it does not say."""
+        """Add the venue's trades after a cursor, or its newest ones; returns the new ones, None if the query failed."""
         symbol, after = market.symbol, cursor.trade_id if cursor is not None else None
         try:
             trades = await (self._history.after(symbol, cursor) if cursor is not None else self._history.newest(symbol))
@@ -288,14 +292,14 @@ class Receiver:
             if isinstance(fault, InvalidTrades):
                 self._markets.withhold(market, str(fault), self._clock.now())
             return None
-        # Some may have come by themselves meanwhile.
+        # Some may have arrived over the WebSocket meanwhile.
         missing = [
             one for one in trades if market.trade_log.last is None or one.trade_id > market.trade_log.last.trade_id
         ]
         now = self._clock.now()
         if missing and not market.may_follow_gap(missing[0].trade_id, now):
-            if not (market.trade_log.has_gap or market.withheld):  # nobody else knows that trades are missing
-                self._markets.withhold(market, "Trades: numbers are left out", now)
+            if not (market.trade_log.has_gap or market.withheld):  # so that the missing trades are queried again
+                self._markets.withhold(market, "Trades: trade ids are missing", now)
             return None
         market.confirm_trades(now, brought=bool(missing))
         if missing:
