@@ -1,4 +1,4 @@
-"""IPv4 and IPv6: which of them this machine has, and kernels that have only the former."""
+"""IPv4 and IPv6: which of them this machine has, and simulated kernels without IPv6."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _IPV6: Final = "00000000000000000000000000000001" in (
     Path("/proc/net/if_inet6").read_text() if Path("/proc/net/if_inet6").exists() else ""
 )
 LOOPBACKS: Final = ("127.0.0.1", *(("[::1]",) if _IPV6 else ()))
-"""Of each family that this machine has, as a URL has it."""
+"""The loopback address of each family of this machine, in URL notation."""
 
 
 def not_in_the_kernel(family: int) -> socket.socket:
-    """A kernel that was built without IPv6."""
+    """Simulate a kernel that was built without IPv6."""
     if family == socket.AF_INET6:
         raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
     return socket.socket(family)
@@ -26,17 +26,17 @@ def not_in_the_kernel(family: int) -> socket.socket:
 
 class _SwitchedOff(socket.socket):
     def bind(self, _: object) -> None:
-        """There is no address of this family."""
+        """Fail as for a family without an address."""
         raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
 
 
 def switched_off(family: int) -> socket.socket:
-    """A kernel whose IPv6 was switched off."""
+    """Simulate a kernel with IPv6 disabled."""
     return _SwitchedOff(family) if family == socket.AF_INET6 else socket.socket(family)
 
 
 def of(sockets: Iterable[socket.socket]) -> set[int]:
-    """Their families; closes them."""
+    """Close sockets and return their families."""
     found: set[int] = set()
     for one in sockets:
         found.add(one.family)

@@ -1,4 +1,4 @@
-"""The API server's own record of who did what: its audit log, as values."""
+"""The API server's audit log, as values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Entry:
     ended: datetime.datetime
     user: str
     pod: str
-    """The pod that the token is bound to, or nothing."""
+    """The pod that the token is bound to, or an empty text."""
     agent: str
     verb: str
     group: str
@@ -40,33 +40,33 @@ class Entry:
     name: str
     code: int
     allowed: bool
-    """Whether the user has the right; admission may still have said no."""
+    """Whether the user has the permission; admission may still have rejected it."""
     dry_run: bool
     uri: str
 
     @property
     def kind(self) -> str:
-        """As a Role names it: `statefulsets`, `tradingplatforms/status`."""
+        """The resource as a Role names it: `statefulsets`, `tradingplatforms/status`."""
         return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """A place in the log: a file, by its inode since it is renamed when it is full, and an offset."""
+    """A position in the log: a file, by its inode since full files are renamed, and an offset."""
 
     inode: int
     offset: int
 
 
 def mark(cluster: Cluster) -> Mark:
-    """Now: what is asked from here on comes after it."""
+    """The present position: later requests come after it."""
     _sentinel(cluster)
     found = _log(cluster).stat()
     return Mark(inode=found.st_ino, offset=found.st_size)
 
 
 def since(cluster: Cluster, after: Mark) -> list[Entry]:
-    """Every request after a mark, in the order in which they were received; one that still goes on is there, too."""
+    """Every request after a mark, in order of arrival; unfinished ones are included."""
     _sentinel(cluster)
     last: dict[str, Entry] = {}
     for event in _events(cluster, after):
@@ -77,14 +77,14 @@ def since(cluster: Cluster, after: Mark) -> list[Entry]:
 
 
 def of(entries: Iterable[Entry], user: str) -> list[Entry]:
-    """Those of one user, or of one account as `namespace/name`."""
+    """The requests of one user, or of one account as `namespace/name`."""
     namespace, _, name = user.partition("/")
     account = f"system:serviceaccount:{namespace}:{name}"
     return [one for one in entries if one.user in {user, account}]
 
 
 def writes(entries: Iterable[Entry], *, leases: bool = False, events: bool = False) -> list[Entry]:
-    """Those that asked for a change, whatever the answer: Leases and Events only where wanted, no dry runs."""
+    """The writes, whatever the response: Leases and Events only on request, no dry runs."""
     apart = {*(() if leases else ("leases",)), *(() if events else ("events",))}
     questions = {"authentication.k8s.io", "authorization.k8s.io"}
     return [
@@ -99,17 +99,17 @@ def writes(entries: Iterable[Entry], *, leases: bool = False, events: bool = Fal
 
 
 def accepted(entries: Iterable[Entry]) -> list[Entry]:
-    """Those that were answered with a yes."""
+    """The successful requests."""
     return [one for one in entries if one.code < 300]
 
 
 def forbidden(entries: Iterable[Entry]) -> list[Entry]:
-    """Those that the user has no right to."""
+    """The requests that the user has no permission for."""
     return [one for one in entries if not one.allowed]
 
 
 def used(entries: Iterable[Entry]) -> set[tuple[str, str, str]]:
-    """Every group, resource and verb that was asked for, as a Role names them.
+    """Every group, resource and verb that was requested, as a Role names them.
 
     An apply that made an object needed the right to create it, too.
     """
@@ -126,7 +126,7 @@ def _log(cluster: Cluster) -> Path:
 
 
 def _sentinel(cluster: Cluster) -> None:
-    """Ask for something that nobody else asks for, and wait until that is in the log: so is what came before it."""
+    """Send a unique request, and wait until it is in the log: then all earlier ones are too."""
     name = _SENTINEL + secrets.token_hex(8)
     path = _log(cluster)
     size, inode = path.stat().st_size, path.stat().st_ino
@@ -138,9 +138,9 @@ def _sentinel(cluster: Cluster) -> None:
 
 
 def _lines(cluster: Cluster, after: Mark) -> Iterator[str]:
-    """Whole lines after a mark, across files that were full meanwhile."""
+    """Complete lines after a mark, across rotated files."""
     newest = _log(cluster)
-    # A full file's name has the time in it.
+    # A rotated file's name has a timestamp.
     files = [*sorted(newest.parent.glob(f"{newest.stem}-*{newest.suffix}")), newest]
     found = [path.stat().st_ino for path in files]
     begin = found.index(after.inode)

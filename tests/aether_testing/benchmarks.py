@@ -19,7 +19,7 @@ BENCHES = Path(__file__).parents[1] / "bench"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A measurement, beside the same measurement of a peer in the same run where there is a peer.
+    """A measurement, with the same measurement of a peer in the same run, if there is a peer.
 
     `less_is_better` says which way the ratio goes: it is how many times better than the peer we are. `data` says what
     it was measured on, where that may be one thing here and another elsewhere.
@@ -34,7 +34,7 @@ class Figure:
     data: str | None = None
 
     def line(self) -> str:
-        """As the one JSON line."""
+        """The figure as one JSON line."""
         ratio = None
         if self.peer_value:
             ratio = self.peer_value / self.value if self.less_is_better else self.value / self.peer_value
@@ -52,15 +52,15 @@ class Figure:
 
 
 class Bench(Protocol):
-    """What a file in tests/bench/ has."""
+    """The interface of a module in tests/bench/."""
 
     def figures(self) -> Iterator[Figure]:
-        """Measure; each figure as it is known."""
+        """Measure; yields each figure as soon as it is known."""
         ...
 
 
 def percentile(samples: Sequence[float], share: float) -> float:
-    """The nearest-rank percentile: a sample that was really seen."""
+    """The nearest-rank percentile: one of the samples."""
     return sorted(samples)[max(0, math.ceil(share * len(samples)) - 1)]
 
 
@@ -79,12 +79,12 @@ def latencies(
 
 
 def names() -> list[str]:
-    """The benchmarks there are."""
+    """The names of all benchmarks."""
     return sorted(path.stem.replace("_", "-") for path in BENCHES.glob("*.py"))
 
 
 def load(name: str) -> Bench:
-    """One benchmark by its name."""
+    """Load a benchmark by name."""
     path = BENCHES / f"{name.replace('-', '_')}.py"
     spec = importlib.util.spec_from_file_location(f"bench_{path.stem}", path)
     if spec is None or spec.loader is None:
@@ -95,13 +95,13 @@ def load(name: str) -> Bench:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the benchmark that is named."""
+    """Run the named benchmark."""
     if len(arguments) != 1 or arguments[0] not in names():
         print(f"name one benchmark: make bench B=name, of {', '.join(names())}", file=sys.stderr)
         return 2
     bench = load(arguments[0])
     out = sys.stdout
-    with contextlib.redirect_stdout(sys.stderr):  # whatever else talks, talks there
+    with contextlib.redirect_stdout(sys.stderr):  # other output goes there
         for figure in bench.figures():
             if not figure.name.startswith(arguments[0]):
                 raise ValueError(f"{figure.name} does not bear the name of {arguments[0]}")

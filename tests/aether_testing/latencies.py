@@ -1,4 +1,4 @@
-"""From the venue's socket to the receipt by a consumer, at 5,000 book updates a second; beside the bare client library.
+"""Latency from the venue's socket to a consumer, at 5,000 book updates per second; the peer is the bare client library.
 
 A venue that only does this sends updates whose timestamp is the moment of sending. The peer sends messages of the same
 size by the library alone, at the same rate, to the same server, and the same consumer receives them.
@@ -39,7 +39,7 @@ AT: Final = re.compile(rb'"at":"([^"]+)"')
 
 
 class Emitter:
-    """A venue with one thing to say: books of ten levels, of which one level changes."""
+    """A venue that sends only books of ten levels, of which one level changes."""
 
     def __init__(self) -> None:
         self.sockets: list[web.WebSocketResponse] = []
@@ -47,7 +47,7 @@ class Emitter:
         bids, asks = ([(1000 + sign * (n + 1), 100_000_000 + n) for n in range(10)] for sign in (-1, 1))
         self.states: list[tuple[str, int]] = []
         self.sent = 0
-        for turn in range(2 * CYCLE):  # the first time around, to come to where each later one begins
+        for turn in range(2 * CYCLE):  # the first cycle reaches the state in which each later one begins
             asks[turn % 10] = (asks[turn % 10][0], 200_000_000 + turn % CYCLE)
             if turn >= CYCLE:
                 self.states.append((_level(*asks[turn % 10]), books.checksum(asks, bids)))
@@ -55,7 +55,7 @@ class Emitter:
         self.first = books.checksum(asks, bids)
 
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
-        """Acknowledge whatever is asked for, and begin each book with a snapshot."""
+        """Acknowledge every request, and begin each book with a snapshot."""
         socket = web.WebSocketResponse(compress=False)
         await socket.prepare(request)
         self.sockets.append(socket)
@@ -85,7 +85,7 @@ class Emitter:
         )
 
     async def emit(self, seconds: float) -> int:
-        """Send updates at the rate; how many were sent."""
+        """Send updates at the rate; returns their number."""
         begin, sent = time.perf_counter(), 0
         while (elapsed := time.perf_counter() - begin) < seconds:
             while sent < elapsed * RATE:

@@ -31,12 +31,12 @@ class Evaluator:
     namespaces: Mapping[str, Mapping[str, str]]
 
     def allows(self, source: Pod, target: Pod, port: int, protocol: str = "TCP") -> bool:
-        """Whether a connection gets through: out of the source, and into the target."""
+        """Whether policies allow a connection: egress of the source, and ingress of the target."""
         leaves = self._one_way("Egress", "egress", "to", source, target, port, protocol)
         return leaves and self._one_way("Ingress", "ingress", "from", target, source, port, protocol)
 
     def reachable(self, pods: Iterable[Pod], ports: Iterable[int]) -> set[tuple[str, str, int]]:
-        """All pairs that may speak: (source, target, port), each as `namespace/name`."""
+        """All permitted connections: (source, target, port), each pod as `namespace/name`."""
         known, tried = list(pods), list(ports)
         return {
             (f"{one.namespace}/{one.name}", f"{other.namespace}/{other.name}", port)
@@ -47,7 +47,7 @@ class Evaluator:
             if self.allows(one, other, port)
         }
 
-    def _one_way(  # noqa: PLR0913 - one rule for both ways
+    def _one_way(  # noqa: PLR0913 - one function for both directions
         self, way: str, rules: str, peers: str, inside: Pod, outside: Pod, port: int, protocol: str
     ) -> bool:
         around = [one for one in self.policies if self._is_around(one, inside) and way in _types(one)]
@@ -68,7 +68,7 @@ class Evaluator:
 
     def _is_peer(self, peer: dict[str, Any], pod: Pod, namespace: str) -> bool:
         if "ipBlock" in peer:
-            return False  # pods are not known by address here
+            return False  # pods have no address here
         if "namespaceSelector" in peer:
             within = selects(peer["namespaceSelector"], self.namespaces[pod.namespace])
         else:

@@ -53,13 +53,13 @@ def verb_of(words: tuple[str, ...]) -> tuple[str, list[str]]:
 
 def check_kubectl(kubectl: kubectl_client.Kubectl, command: Command, *, in_block: bool) -> None:
     """Check a command by kubectl, and that the API server has the kinds that it names."""
-    verb, rest = verb_of(command.said)
+    verb, rest = verb_of(command.literal_words)
     if in_block or (command.whole and any(not word.startswith("-") for word in rest)):
         dry = ["--dry-run=server"] if verb in CHANGES else []
         try:
             processes.run([*kubectl.command(), verb, *rest, *dry], env={"EDITOR": "true"}, cwd=TOP, deadline=60)
         except problems.ProgramFailed as rejected:
-            if not any(said in rejected.cause for said in NOT_THERE):
+            if not any(text in rejected.cause for text in NOT_THERE):
                 raise
         return
     # A program's name in a sentence, with options at most: they exist.
@@ -71,7 +71,7 @@ def check_kubectl(kubectl: kubectl_client.Kubectl, command: Command, *, in_block
 
 def check_helm(cluster: Cluster, command: Command, folder: Path) -> None:
     """Check a command by Helm: render its chart with its values."""
-    _, verb, *rest = command.said
+    _, verb, *rest = command.literal_words
     if all(word.startswith("-") for word in rest):
         usage = processes.run([charts.helm(), verb, "--help"])
         assert f"helm {verb} " in usage

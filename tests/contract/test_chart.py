@@ -1,4 +1,4 @@
-"""What must agree with the chart and the operator's image: its configuration, its servers, and what it imports."""
+"""What must agree with the chart and the operator's image: configuration, servers, and imports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aether_operator.api.platforms import Server
 TOP: Final = Path(__file__).resolve().parents[2]
 CHART: Final = TOP / "helm/aether-operator"
 DISTRIBUTIONS: Final = {"nats": "nats-py", "yaml": "pyyaml", "prometheus_client": "prometheus-client"}
-"""Where what is imported has another name than what is installed."""
+"""Module → distribution, where the names differ."""
 
 
 def names(lines: list[str]) -> set[str]:
@@ -25,7 +25,7 @@ def names(lines: list[str]) -> set[str]:
     return {found[0].lower() for line in lines if (found := re.match(r"[A-Za-z0-9._-]+", line))}
 
 
-def wanted() -> set[str]:
+def required() -> set[str]:
     return names((TOP / "images/operator/requirements.in").read_text().splitlines())
 
 
@@ -58,12 +58,12 @@ def test_operator_image_has_exactly_what_the_operator_imports() -> None:
         )
     }
     others = imported - set(sys.stdlib_module_names) - {"aether_operator", ""}
-    assert {DISTRIBUTIONS.get(name, name) for name in others} == wanted()
+    assert {DISTRIBUTIONS.get(name, name) for name in others} == required()
 
 
 def test_the_operator_s_image_has_the_versions_that_are_tested() -> None:
     project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
-    assert wanted() <= names(project["dependencies"])
+    assert required() <= names(project["dependencies"])
     everything, image = locked("requirements.lock"), locked("images/operator/requirements.lock")
-    assert wanted() <= set(image)
+    assert required() <= set(image)
     assert image.items() <= everything.items()

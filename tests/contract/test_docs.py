@@ -1,4 +1,4 @@
-"""What must agree: pages and code, links and files, the packages and what needs them; and the trap named `operator`."""
+"""What must agree: pages and code, links and files, packages and programs; and no module named `operator`."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ CODE: Final = re.compile(r"^(```|~~~).*?^\1|`[^`\n]*`", re.MULTILINE | re.DOTALL
 LINK: Final = re.compile(r"\[[^\]]*\]\(<?([^)\s>]+)|^\[[^\]]+\]: *(\S+)", re.MULTILINE)
 ELSEWHERE: Final = re.compile(r"[a-z][a-z0-9+.-]*:")
 
-# Somebody's home folder, or where somebody keeps a clone.
+# A home folder, or the folder of a clone.
 OF_A_MACHINE: Final = re.compile(r"(?<![\w.~$}-])/(?:(?:root|work)/|home/[a-z][\w.-]*)")
 PEOPLE_OF_TESTS: Final = ("/home/q", "/home/quant")
-# In pieces, so that this file does not name what it forbids.
+# In parts, so that this file does not contain what it forbids.
 HOSTS: Final = (
     ("pypi", "org"),
     ("pythonhosted", "org"),
@@ -69,8 +69,8 @@ def committed() -> tuple[Path, ...]:
     return tuple(sorted({path for name in listed.split("\0") if name and (path := TOP / name).is_file()}))
 
 
-def said(path: Path) -> str:
-    """A file as text; one that is no text says nothing."""
+def text_of(path: Path) -> str:
+    """A file as text; empty for a binary file."""
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -78,18 +78,18 @@ def said(path: Path) -> str:
 
 
 def found(pattern: re.Pattern[str], path: Path, *, allowed: tuple[str, ...] = ()) -> list[str]:
-    """Where a file has what it must not have, as a person looks for it."""
+    """The lines of a file that match, as `path:line: text`."""
     return [
         f"{path.relative_to(TOP)}:{number}: {match[0]}"
-        for number, line in enumerate(said(path).splitlines(), start=1)
+        for number, line in enumerate(text_of(path).splitlines(), start=1)
         for match in pattern.finditer(line)
         if match[0] not in allowed
     ]
 
 
 def links(page: Path) -> list[str]:
-    """What a page links to in this repository, as it is written there."""
-    targets = [one or other for one, other in LINK.findall(CODE.sub("", said(page)))]
+    """The targets in this repository that a page links to."""
+    targets = [one or other for one, other in LINK.findall(CODE.sub("", text_of(page)))]
     return [target for target in targets if not ELSEWHERE.match(target) and not target.startswith("#")]
 
 
@@ -104,7 +104,7 @@ def top_level_folders() -> dict[str, list[Path]]:
 
 
 def test_exit_code_page_lists_exactly_the_codes_of_the_program() -> None:
-    page = said(TOP / "docs/reference/exit-codes.md")
+    page = text_of(TOP / "docs/reference/exit-codes.md")
     rows = re.findall(r"^\| (\d+) \| (.+) \|$", page, re.MULTILINE)
     assert {int(code): meaning for code, meaning in rows} == problems.EXIT_CODES
     assert len(rows) == len(problems.EXIT_CODES)
@@ -118,7 +118,7 @@ def test_every_error_has_a_documented_exit_code() -> None:
 
 
 def test_command_page_is_what_make_docs_would_write(tmp_path: Path) -> None:
-    (recipe,) = [line for line in said(TOP / "Makefile").splitlines() if " -m typer " in line]
+    (recipe,) = [line for line in text_of(TOP / "Makefile").splitlines() if " -m typer " in line]
     _, *words, page = shlex.split(recipe)
     anew = tmp_path / "cli.md"
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("AETHER_", "FORCE_", "TYPER_"))}
@@ -130,12 +130,12 @@ def test_command_page_is_what_make_docs_would_write(tmp_path: Path) -> None:
         timeout=60,
         env={**plain, "COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"},
     )
-    assert said(TOP / page) == said(anew), "the command has changed: make docs"
+    assert text_of(TOP / page) == text_of(anew), "the command has changed: make docs"
 
 
 def test_pages_show_the_newest_revision_of_the_schema() -> None:
     pages = [TOP / "README.md", *(TOP / "examples").rglob("*.md")]
-    shown = {one for page in pages for one in re.findall(r"(?:revision|pg_partman) +(\d{4})\b", said(page))}
+    shown = {one for page in pages for one in re.findall(r"(?:revision|pg_partman) +(\d{4})\b", text_of(page))}
     assert shown == {revisions.Revisions().head}
 
 
@@ -154,10 +154,10 @@ def test_every_link_leads_to_a_committed_file() -> None:
 def test_every_top_level_folder_has_a_short_readme() -> None:
     for name, files in top_level_folders().items():
         if all(path.suffix == ".lock" for path in files):
-            continue  # each file's first lines say what wrote it
+            continue  # generated files
         readme = TOP / name / "README.md"
         assert readme in files, f"{name} has no README.md"
-        assert 0 < len(said(readme).splitlines()) <= LONGEST_README, f"{name}/README.md is not a few lines"
+        assert 0 < len(text_of(readme).splitlines()) <= LONGEST_README, f"{name}/README.md is not a few lines"
 
 
 def test_no_committed_file_contains_a_path_of_one_machine() -> None:
@@ -174,7 +174,7 @@ def test_no_committed_file_chooses_where_packages_come_from() -> None:
 
 
 def test_make_installs_every_package_that_provides_a_required_program() -> None:
-    listed = re.search(r'^PACKAGES="([^"]*)"', said(TOP / ".ci/packages"), re.MULTILINE)
+    listed = re.search(r'^PACKAGES="([^"]*)"', text_of(TOP / ".ci/packages"), re.MULTILINE)
     assert listed is not None
     named = {
         package

@@ -1,4 +1,4 @@
-"""Every command in every page: it is run by a test, or its words are ones that its program knows.
+"""Every command on every page: it is run by a test, or its program accepts its words.
 
 What takes a cluster is in `tests/cluster/test_pages.py`, and what is run on a platform in `tests/e2e/test_up.py`.
 """
@@ -27,45 +27,45 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PLACEHOLDERS: Final = {"ROOM": "ingest", "SERVICE": "ingest", "VERSION": "1"}
-"""What a reader replaces → what it is replaced by here."""
+"""Placeholder → its value here."""
 ON_A_CLUSTER: Final = frozenset({"helm", "kubectl"})
-"""Their words are checked by themselves, in `tests/cluster/test_pages.py`."""
+"""Checked by the programs themselves, in `tests/cluster/test_pages.py`."""
 ON_NAMESPACES: Final = frozenset(
     {"delete", "describe", "edit", "events", "exec", "get", "logs", "patch", "port-forward", "scale", "wait"}
     | {"aether book", "aether explain"}
 )
-"""Verbs of kubectl whose objects are in a namespace, unless they are of ON_THE_CLUSTER."""
+"""kubectl verbs for namespaced objects, except those of ON_THE_CLUSTER."""
 ON_THE_CLUSTER: Final = frozenset({"crd", "namespace", "validatingadmissionpolicybinding,validatingadmissionpolicy"})
 OF_THE_MACHINE: Final[dict[str, set[tuple[str, ...]]]] = {
     "apt-get": {("install",)},
-    "cd": {("/tmp/jars",)},  # noqa: S108 - it is what a page says, and nothing is done there
+    "cd": {("/tmp/jars",)},  # noqa: S108 - a documented path; nothing is done there
     "go": {("build",), ("mod", "tidy"), ("mod", "download", "-json")},
     "modprobe": {("overlay",)},
     "mvn": {("-Djars=/tmp/jars", "dependency:copy-dependencies")},
     "sha256sum": {("*.jar",)},
 }
-"""Programs that a test can neither run nor ask → how each may begin."""
+"""Programs that a test can neither run nor query → the permitted first words."""
 
 
 def parse_aether(program: typer.Typer, words: Sequence[str]) -> None:
-    """Have the command's own parser read words, as it does before it acts."""
+    """Parse words by the command's own parser."""
     group: Any = typer.main.get_command(program)
-    if words[0].startswith("-"):  # these act while they are read
+    if words[0].startswith("-"):  # these act during parsing
         assert words[0] in {option for one in group.params for option in one.opts}, words[0]
         return
     at = group.make_context("aether", list(words))
     rest = [*at._protected_args, *at.args]  # noqa: SLF001 - where the library keeps what comes after its own options
     name, command, rest = group.resolve_command(at, rest)
-    if rest:  # a command alone is a name in a sentence
+    if rest:  # a program alone is a name in a sentence
         command.make_context(name, rest, parent=at)
 
 
 def check_aether(command: Command) -> None:
-    parse_aether(app.app, command.said[1:])
+    parse_aether(app.app, command.literal_words[1:])
 
 
 def check_kubectl(command: Command) -> None:
-    _, first, *rest = command.said
+    _, first, *rest = command.literal_words
     if first == "aether" and rest:  # the others are in tests/cluster/test_pages.py
         assert rest[0] not in app.ABSENT_COMMANDS
         parse_aether(app.plugin, rest)
@@ -74,7 +74,7 @@ def check_kubectl(command: Command) -> None:
 def check_make(command: Command) -> None:
     targets = re.findall(r"^([a-z-]+(?: [a-z-]+)*):(?!=)", (TOP / "Makefile").read_text(), re.MULTILINE)
     known = {one for line in targets for one in line.split()}
-    for word in command.said[1:]:
+    for word in command.literal_words[1:]:
         name, given, value = word.partition("=")
         stem = value.replace("-", "_")
         if not given:
@@ -90,7 +90,7 @@ def check_make(command: Command) -> None:
 
 
 def check_python(command: Command) -> None:
-    _, option, module, *rest = command.said
+    _, option, module, *rest = command.literal_words
     assert option == "-m"
     assert importlib.util.find_spec(f"{module}.__main__") is not None
     if module == "aether_services":
@@ -103,14 +103,14 @@ def check_python(command: Command) -> None:
 
 @functools.cache
 def help_of(module: str) -> str:
-    """What a program says of its options; to start it takes seconds, so it is asked once."""
+    """A program's help text; cached, since starting it takes seconds."""
     command = [sys.executable, "-m", module, "--help"]
     env = {"PATH": os.environ["PATH"]}
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=env).stdout
 
 
 def check_docker(command: Command) -> None:
-    _, verb, *rest = command.said
+    _, verb, *rest = command.literal_words
     assert verb == "build"
     context, options = rest[-1], dict(zip(rest[:-1:2], rest[1:-1:2], strict=True))
     assert options.keys() <= {"-t", "-f", "--build-arg"}
@@ -122,13 +122,13 @@ def check_docker(command: Command) -> None:
 
 
 def check_pytest(command: Command) -> None:
-    folder, *rest = command.said[1:]
+    folder, *rest = command.literal_words[1:]
     assert (TOP / folder).is_dir()
     assert not rest or (rest[0] == "-k" and rest[1:])
 
 
 def check_machine(command: Command) -> None:
-    program, *rest = command.said
+    program, *rest = command.literal_words
     assert any(tuple(rest[: len(known)]) == known for known in OF_THE_MACHINE[program]), rest
 
 
@@ -146,7 +146,7 @@ CHECKS: Final[dict[str, Callable[[Command], None]]] = {
 
 @pytest.fixture
 def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a file of values is that commands name."""
+    """A folder with the file of values that commands name."""
     (tmp_path / "values.yaml").touch()
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -184,7 +184,7 @@ def test_documented_commands_use_only_words_their_program_knows() -> None:
             if (check := CHECKS.get(command.words[0])) is not None:
                 try:
                     check(command)
-                except Exception as fault:  # noqa: BLE001 - all are shown at once, whatever they are
+                except Exception as fault:  # noqa: BLE001 - all errors are shown at once
                     faults.append(f"{line}\n    {fault}")
     assert faults == [], "\n".join(faults)
 
@@ -208,13 +208,13 @@ def test_unknown_word_of_a_program_is_detected(text: str) -> None:
 
 
 def without_a_namespace(line: Line) -> bool:
-    """Whether kubectl is to do something with objects, and would look for them in the namespace `default`."""
+    """Whether a kubectl command would use namespaced objects of the namespace `default`."""
     for command in line.commands:
-        verbs = 3 if command.said[1:2] == ("aether",) else 2
-        things = {word for word in command.said[verbs:] if not word.startswith("-")}
+        verbs = 3 if command.literal_words[1:2] == ("aether",) else 2
+        things = {word for word in command.literal_words[verbs:] if not word.startswith("-")}
         named = line.in_block or len(things) > 1 or any("/" in word for word in things)
-        verb = " ".join(command.said[1:verbs])
-        namespaced = command.said[0] == "kubectl" and verb in ON_NAMESPACES and not ON_THE_CLUSTER & things
+        verb = " ".join(command.literal_words[1:verbs])
+        namespaced = command.literal_words[0] == "kubectl" and verb in ON_NAMESPACES and not ON_THE_CLUSTER & things
         if named and namespaced and not re.search(r" (-n|-A|-f|--namespace|--all-namespaces)\b", line.text):
             return True
     return False
@@ -263,10 +263,10 @@ def test_simulated_venue_page_commands_work(tmp_path: Path) -> None:
     (start,) = [line for line in lines if line.text.startswith("AETHER_INSTANCE=")]
     (command,) = start.commands
     assert command.words == ("python", "-m", "aether_services", "exchange_sim")
-    said: dict[str, Any] = {name.removeprefix("AETHER_").lower(): value for name, value in command.environ.items()}
-    with venues.venue(tmp_path, **said) as venue:
+    settings: dict[str, Any] = {name.removeprefix("AETHER_").lower(): value for name, value in command.environ.items()}
+    with venues.venue(tmp_path, **settings) as venue:
         script = "\n".join(line.text for line in lines if line is not start).replace("8001", str(venue.admin_port))
-        # As typed, but that a refusal is an error.
+        # As documented, except that an HTTP error is an error.
         strict = f'set -eu\ncurl() {{ command curl --fail "$@"; echo; }}\n{script}\n'
         done = subprocess.run(["sh", "-c", strict], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr

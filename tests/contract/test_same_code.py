@@ -1,4 +1,4 @@
-"""What operator and services both need and may not import from each other is the same code in both."""
+"""Code that operator and services both need, without importing each other, is identical in both."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def meaning(module: ModuleType, name: str) -> Any:
-    """A value, or the code of a function without its words for people."""
+    """A value, or the code of a function without its docstring."""
     found = getattr(module, name)
     if not inspect.isfunction(found):
         return found

@@ -1,4 +1,4 @@
-"""Rooms on a real node, in the StatefulSets that the operator makes; and how new settings reach a pod's file."""
+"""Services on a real node, in the operator's StatefulSets; and how new settings reach a pod's file."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _children(component: Component, platform: Platform, cluster: Cluster) -> lis
     name = components.COMPONENTS[component].name
     mine = [one for one in made if one["metadata"]["labels"][labels.COMPONENT] == name]
     for child in mine:
-        child["metadata"].pop("ownerReferences", None)  # there is no platform object here
+        child["metadata"].pop("ownerReferences", None)  # no platform object exists here
     return mine
 
 
@@ -63,20 +63,20 @@ def test_simulated_venue_reports_its_status_and_keeps_its_trades(node: Cluster, 
     pod = names.component_pod(platform, Component.EXCHANGE_SIM, 0)
     first = _until_ready(node_namespace, pod)
 
-    def told() -> dict[str, Any]:
+    def status() -> dict[str, Any]:
         return node.kubectl.raw(market_data.proxy_path(node_namespace.name, pod, "status"), deadline=10)
 
     text = node.kubectl.text("get", "--raw", market_data.proxy_path(node_namespace.name, pod, "status"))
     report = reports.read(text, Component.EXCHANGE_SIM)
     assert (report.reason, report.ready, report.system) == (Reason.READY, True, "online")
-    assert told()["instance"] == pod
-    assert told()["release"] == node.images["service"].rpartition(":")[2]
+    assert status()["instance"] == pod
+    assert status()["release"] == node.images["service"].rpartition(":")[2]
     ends = time.monotonic() + 60
-    while not (before := told()["trades"]):
+    while not (before := status()["trades"]):
         assert time.monotonic() < ends, "nothing was traded"
     node_namespace.text("delete", "pod", pod)
     _until_ready(node_namespace, pod, other_than=first)
-    assert told()["trades"] >= before
+    assert status()["trades"] >= before
 
 
 def test_config_sync_updates_the_mounted_settings_at_once(node: Cluster, node_namespace: Namespace) -> None:
@@ -92,7 +92,7 @@ def test_config_sync_updates_the_mounted_settings_at_once(node: Cluster, node_na
     uid = _until_ready(node_namespace, "one")
 
     async def written(number: int) -> None:
-        """The two writes of the operator, one right after the other."""
+        """The operator's two writes, in sequence."""
         found = client.Configuration(retries=False)
         await config.load_kube_config(str(node.kubeconfig), client_configuration=found)
         api = api_client.Api(configuration=found)

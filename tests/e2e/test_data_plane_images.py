@@ -1,4 +1,4 @@
-"""The images of the Managed data plane on a real node, in the StatefulSets that the operator makes."""
+"""The images of the Managed data plane on a real node, in the operator's StatefulSets."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WRONG = "not-the-password"
 
 @dataclass
 class Run:
-    """One server, run as the operator runs it, and a client in a pod beside it."""
+    """One server, run as the operator runs it, and a client in another pod."""
 
     namespace: Namespace
     cluster: Cluster
@@ -52,18 +52,18 @@ class Run:
         self.namespace.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client"}, "spec": pod})
 
     def with_new_credentials(self) -> None:
-        """Apply the server's children, all with credentials made anew, and wait until a pod with these is Ready."""
+        """Apply the server's children with new credentials, and wait until a pod with these is Ready."""
         release = Release(
             images={one: self.cluster.images[one.value] for one in Server}, service_image=self.cluster.images["service"]
         )
-        fresh = lambda: secrets.token_urlsafe(24)  # noqa: E731 - what chance is, here
+        fresh = lambda: secrets.token_urlsafe(24)  # noqa: E731 - the source of passwords
         children = [
             child
             for child in desired.children(self.platform, Observed(children={}), release, fresh)
             if child["metadata"]["labels"][labels.COMPONENT] == self.server.value
         ]
         for child in children:
-            child["metadata"].pop("ownerReferences", None)  # there is no platform object here
+            child["metadata"].pop("ownerReferences", None)  # no platform object exists here
         self.namespace.apply(*children)
         (secret,) = [
             one
@@ -85,18 +85,18 @@ class Run:
         )
 
     def says(self, word: str = "", *, password: str = "") -> dict[str, Any]:
-        """What the client was told, after it gave the server a word to keep, if any."""
+        """The client's output, after it stored a value on the server, if one is given."""
         login = ("aether", password or self.password)
-        said = self.namespace.text(
+        output = self.namespace.text(
             *("exec", "--stdin", "client", "--", "python3", "-", self.server.value),
             *(names.server_host(self.platform, self.server), *login, word),
             stdin=CLIENT,
         )
-        answer: dict[str, Any] = json.loads(said.splitlines()[-1])
+        answer: dict[str, Any] = json.loads(output.splitlines()[-1])
         return answer
 
     def serves_ipv6(self) -> bool:
-        """Whether it listens on every address of IPv6 as well; a kernel that has none is served on IPv4."""
+        """Whether it listens on all IPv6 addresses too; without IPv6, IPv4 is enough."""
         if not Path("/proc/net/if_inet6").exists():
             return True
         pod = f"{names.server_child(self.platform, self.server)}-0"
@@ -105,13 +105,13 @@ class Run:
         return f"{everywhere}:{SERVERS[self.server].port:04X} {everywhere}:0000 {listening}" in sockets
 
     def killed(self) -> None:
-        """Kill the server with all its processes, as the machine would for want of memory."""
+        """Kill the server with all its processes, as the kernel does when memory runs out."""
         holder = json.loads((self.cluster.kubeconfig.parent / "holder.json").read_text())["pid"]
         program = PROGRAMS[self.server]
         victims = [pid for pid in inspection.processes(holder) if command_of(pid) == program]
         assert victims
         for pid in victims:
-            with contextlib.suppress(ProcessLookupError):  # with its parent gone it ends by itself
+            with contextlib.suppress(ProcessLookupError):  # it ends by itself without its parent
                 os.kill(pid, signal.SIGKILL)
         self.until_ready(lambda pod: restarts(pod) > 0, "was killed and started again")
 

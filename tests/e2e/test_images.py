@@ -1,4 +1,4 @@
-"""Images are built for real, only what changed, and leave nothing but their archives and the builder's store."""
+"""Real builds of images: only changed ones, leaving nothing but archives and the builder's store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUIET = progress.SilentReporter()
 
 @pytest.fixture
 def at() -> Iterator[paths.Paths]:
-    """The cache of everybody: the local base is in it. What the test adds is removed again."""
+    """The shared cache, which has the local base. The test's additions are removed."""
     one = paths.for_cluster("aether", os.environ)
     yield one
     for archive in one.images.glob(f"{NAME}-*.tar"):

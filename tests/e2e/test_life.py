@@ -1,4 +1,4 @@
-"""The life of a cluster: up, again up, killed, healed, down; and a machine that is as it was before."""
+"""The life of a cluster: up, up again, killed, repaired, down; and the machine is unchanged afterwards."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ NODE = replace(clusters.BARE_NODE, owned=False, durable=True)
 
 
 @pytest.fixture
-def at(machine: machines.Machine, tmp_path: Path) -> Iterator[paths.Paths]:  # noqa: ARG001 - it begins and ends there
+def at(machine: machines.Machine, tmp_path: Path) -> Iterator[paths.Paths]:  # noqa: ARG001 - the machine is compared around it
     one = clusters.unique_paths(tmp_path)
     yield one
     startup.down(one, QUIET, purge=True)
 
 
 def until_started_again(namespace: namespaces.Namespace) -> None:
-    """The API still has what the last life said of its pods: a container that runs for the second time is news."""
+    """The API still has the pods' status of the previous run: wait for a restarted container."""
 
     def again(pod: dict[str, Any]) -> bool:
         statuses = pod["status"].get("containerStatuses", [])
@@ -55,9 +55,7 @@ def test_down_restores_the_machine_and_keeps_user_data(machine: machines.Machine
     write = builders.a_pod("sh", "-c", "echo kept > /data/file && sleep 1000", image=image, claim="data")
     namespace.apply(builders.a_claim(), builders.a_deployment("writer", write))
     namespace.until_available("writer")
-    assert machine.snapshot(at.name).changes_since(
-        before
-    )  # else the look sees nothing, and the next lines prove nothing
+    assert machine.snapshot(at.name).changes_since(before)  # otherwise the comparison proves nothing
     assert machines.reachable(supervisor_process.require(at).supervisor) == set()
 
     assert startup.down(at, QUIET)
@@ -75,7 +73,7 @@ def test_down_restores_the_machine_and_keeps_user_data(machine: machines.Machine
     assert list(at.cache.glob("bin/kubectl-*"))
 
 
-STRANGER: Final = """
+OTHER_KUBERNETES: Final = """
 import pathlib, subprocess, sys
 from aether_testing import clusters
 
@@ -90,14 +88,14 @@ with clusters.running(clusters.CONTROL_PLANE, clusters.unique_paths(pathlib.Path
 print("down", flush=True)
 sys.stdin.readline()
 """
-"""Another Kubernetes, which leaves everywhere what Kubernetes leaves."""
+"""Another Kubernetes, which leaves traces everywhere as Kubernetes does."""
 
 
 def test_other_kubernetes_on_the_machine_does_not_disturb_the_comparison(tmp_path: Path) -> None:
-    # It has namespaces of its own as well, which it takes for the machine, so that the real one stays clean.
+    # It is isolated as well, so that the real machine stays clean.
     with machines.isolated(tmp_path / "theirs") as theirs:
         them = theirs.snapshot("under-test")
-        command = [sys.executable, "-c", STRANGER, str(tmp_path / "stranger")]
+        command = [sys.executable, "-c", OTHER_KUBERNETES, str(tmp_path / "stranger")]
         path = os.pathsep.join(entry for entry in sys.path if entry)
         with (
             subprocess.Popen(
@@ -112,11 +110,11 @@ def test_other_kubernetes_on_the_machine_does_not_disturb_the_comparison(tmp_pat
             assert stranger.stdin is not None
             assert stranger.stdout is not None
             before = ours.snapshot("under-test")
-            for said in ("up", "down"):
+            for line in ("up", "down"):
                 stranger.stdin.write("\n")
                 stranger.stdin.flush()
-                assert stranger.stdout.readline() == f"{said}\n"
-                assert ours.snapshot("under-test").changes_since(before) == {}, said
+                assert stranger.stdout.readline() == f"{line}\n"
+                assert ours.snapshot("under-test").changes_since(before) == {}, line
             stranger.stdin.close()
         seen = theirs.snapshot("under-test").changes_since(them)
     assert set(seen) == {"links", "routes", "rules", "kernel_settings", "files", "mounts"}, seen
@@ -229,9 +227,9 @@ def test_status_is_a_page_or_json(at: paths.Paths, tmp_path: Path) -> None:
     page = aether("status")
     assert page.returncode == 0, page.stdout + page.stderr
     assert "kube-apiserver" in page.stdout
-    told = json.loads(aether("status", "--json").stdout)
-    assert {one["name"] for one in told["cluster"]["components"]} >= {"etcd", "kube-apiserver", "api-port"}
-    assert told["cluster"]["memory_bytes"] == pytest.approx(
+    status = json.loads(aether("status", "--json").stdout)
+    assert {one["name"] for one in status["cluster"]["components"]} >= {"etcd", "kube-apiserver", "api-port"}
+    assert status["cluster"]["memory_bytes"] == pytest.approx(
         inspection.memory(supervisor_process.require(at).pid), rel=0.5
     )
     assert "kube-apiserver" in aether("logs").stdout
@@ -273,6 +271,6 @@ def test_of_two_concurrent_ups_one_starts_the_cluster(at: paths.Paths, tmp_path:
         )
         for _ in range(2)
     ]  # fmt: skip
-    said = [one.communicate(timeout=120) for one in both]
-    assert [one.returncode for one in both] == [0, 0], said
-    assert sorted(json.loads(out)["started"] for out, _ in said) == [False, True]
+    outputs = [one.communicate(timeout=120) for one in both]
+    assert [one.returncode for one in both] == [0, 0], outputs
+    assert sorted(json.loads(out)["started"] for out, _ in outputs) == [False, True]

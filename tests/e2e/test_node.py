@@ -1,4 +1,4 @@
-"""A whole cluster with a node: pods run, restricted, with volumes and names, and nothing leaves."""
+"""A cluster with a node: restricted pods run with volumes and DNS, without access to other networks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ http.server.test(http.server.SimpleHTTPRequestHandler, port=8000)
 
 
 def fetch(url: str) -> str:
-    """Python that prints what a URL answers; tries for a while, since a Service's rules follow its endpoints."""
+    """Python code that prints a URL's response; it retries, since a Service's rules follow its endpoints."""
     return f"""
 import time, urllib.request
 for attempt in range(60):
@@ -74,7 +74,7 @@ def port_forwarded(namespace: Namespace, target: str) -> Iterator[str]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         try:
-            assert select.select([child.stdout], [], [], 30)[0], "port-forward said nothing"
+            assert select.select([child.stdout], [], [], 30)[0], "port-forward printed nothing"
             yield child.stdout.readline().split()[2]  # Forwarding from 127.0.0.1:41234 -> 8000
         finally:
             child.terminate()
@@ -124,7 +124,7 @@ def test_volume_returns_to_the_pool_with_its_claim(node: Cluster, node_namespace
         ),
         "persistentvolumes",
         deadline=90,
-        expected=f"{volume} is gone and the pool is full again",
+        expected=f"{volume} is deleted and the pool is full again",
     )
 
 
@@ -142,12 +142,12 @@ except socket.gaierror as fault:
     print("no such name")
 """
     log = run_once(node_namespace, node.images["base"], "tries-to-leave", code)
-    refused = {f"OSError {errno.ENETUNREACH}", f"OSError {errno.EHOSTUNREACH}"}
+    unreachable = {f"OSError {errno.ENETUNREACH}", f"OSError {errno.EHOSTUNREACH}"}
     *tries, name = log.splitlines()
     assert len(tries) == 3
-    # The network itself says that there is no way; not every time, since the kernel limits how often it does.
-    assert refused & set(tries)
-    assert set(tries) <= {*refused, "TimeoutError None"}
+    # The kernel reports that there is no route; not every time, since it limits these messages.
+    assert unreachable & set(tries)
+    assert set(tries) <= {*unreachable, "TimeoutError None"}
     assert name == "no such name"
 
 
@@ -159,11 +159,11 @@ unchecked = ssl._create_unverified_context()
 token = open("/var/run/secrets/kubernetes.io/serviceaccount/token").read()
 for headers in ({{}}, {{"Authorization": "Bearer " + token}}):
     for path in ("pods", "metrics", "logs/", "run/x/y/z"):
-        asked = urllib.request.Request(f"https://{address}:10250/{{path}}", headers=headers)
+        request = urllib.request.Request(f"https://{address}:10250/{{path}}", headers=headers)
         try:
-            print("ANSWERED", urllib.request.urlopen(asked, timeout=10, context=unchecked).status)
-        except urllib.error.HTTPError as refused:
-            print("refused", refused.code)
+            print("ANSWERED", urllib.request.urlopen(request, timeout=10, context=unchecked).status)
+        except urllib.error.HTTPError as error:
+            print("rejected", error.code)
 import socket
 try:
     socket.create_connection(("{address}", 10255), timeout=3); print("ANSWERED on the read-only port")
@@ -171,8 +171,8 @@ except OSError:
     print("no read-only port")
 """
     log = run_once(node_namespace, node.images["base"], "asks-the-kubelet", code, automountServiceAccountToken=True)
-    # Nobody is not let in; somebody whom the API server knows, a service account, is not allowed.
-    assert log.splitlines() == ["refused 401"] * 4 + ["refused 403"] * 4 + ["no read-only port"]
+    # Without a token the kubelet answers 401; with a service account's token 403.
+    assert log.splitlines() == ["rejected 401"] * 4 + ["rejected 403"] * 4 + ["no read-only port"]
 
 
 def command_of(pid: int) -> str:

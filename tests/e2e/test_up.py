@@ -1,4 +1,4 @@
-"""`aether up` as a person types it: from nothing to a platform whose market data flow; edited; down; and up again."""
+"""`aether up` as a user runs it: from no cluster to a platform with market data; edits; down; and up again."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 SYSTEM, NAMESPACE = manifests.NAMESPACES
 PAIRS: Final = ("BTC/USD", "ETH/USD", "SOL/USD")
-"""Those of the example."""
+"""The pairs of the example."""
 ONE_MORE: Final = "XRP/USD"
 OUTPUTS: Final = ("kafka", "nats", "tables")
 WELL: Final = 10.0
-"""Seconds by which what is well is late at most; more, and the platform is not Ready."""
+"""The largest lag of a healthy platform, in seconds; with more it is not Ready."""
 GAPS: Final = """
 SELECT symbol, min(trade_id), max(trade_id), count(*) FROM aether.trades GROUP BY symbol
 HAVING count(*) <> max(trade_id) - min(trade_id) + 1 OR count(*) <> count(DISTINCT trade_id)
@@ -51,13 +51,13 @@ def at(tmp_path: Path) -> Iterator[paths.Paths]:
 
 @pytest.fixture
 def aether(at: paths.Paths, tmp_path: Path) -> Aether:
-    """The command, with its own folders."""
+    """The command, with folders of this test."""
     return e2e_platform.command(at, tmp_path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Up:
-    """What `aether up` brought up, and the machine before that."""
+    """What `aether up` started, and the machine's state before."""
 
     at: paths.Paths
     folder: Path
@@ -68,7 +68,7 @@ class Up:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """One for several tests, in the order of this file: it is edited, and what is edited stays so for those after."""
+    """One platform for several tests, in the order of this file: edits stay for the later ones."""
     folder = tmp_path_factory.mktemp("up")
     at = clusters.unique_paths(folder)
     with machines.isolated(folder / "machine") as machine:
@@ -79,20 +79,20 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
             startup.down(at, progress.SilentReporter(), purge=True)
 
 
-def asked(aether: Aether, *words: str) -> dict[str, Any]:
+def kubectl_json(aether: Aether, *words: str) -> dict[str, Any]:
     answer: dict[str, Any] = e2e_platform.json_output(aether, "kubectl", *words, "-o", "json")
     return answer
 
 
 def secrets_of(aether: Aether) -> dict[str, Any]:
-    """The logins that the operator made for the example."""
+    """The logins that the operator generated for the example."""
     mine = f"--selector=app.kubernetes.io/managed-by=aether-operator,trading.aether.io/platform={e2e_platform.PLATFORM}"
-    items = asked(aether, "get", "secrets", f"--namespace={NAMESPACE}", mine)["items"]
+    items = kubectl_json(aether, "get", "secrets", f"--namespace={NAMESPACE}", mine)["items"]
     return {one["metadata"]["name"]: one["data"] for one in items}
 
 
 def stored(e2e: E2EPlatform) -> list[int]:
-    """How many rows the platform's own database has of each kind."""
+    """The number of rows of each table in the platform's database."""
     counts = ", ".join(f"(SELECT count(*) FROM aether.{table})" for table in ("trades", "books", "tickers"))
     (found,) = e2e.rows(f"SELECT {counts}")
     return [int(one) for one in found]
@@ -103,14 +103,14 @@ def all_grew(now: Sequence[int], then: Sequence[int]) -> bool:
 
 
 def cells(headings: str, line: str) -> dict[str, str]:
-    """A line of a table, by its headings: each cell begins where its heading does."""
+    """A row of a table as a mapping; each cell begins in the column of its heading."""
     begins = [(found.start(), found[0]) for found in re.finditer(r"\S+", headings)]
     ends = [*(start for start, _ in begins[1:]), len(line)]
     return {name: line[start:end].strip() for (start, name), end in zip(begins, ends, strict=True)}
 
 
 def verify(view: dict[str, Any]) -> None:
-    """A book as `aether book` shows it gives the venue's checksum, reckoned anew from the digits of its levels."""
+    """Check that a book as `aether book` shows it has the venue's checksum, computed from its levels."""
     assert view["usable"], view
     asks, bids = (
         [(int(price.replace(".", "")), int(quantity.replace(".", ""))) for price, quantity in view[side]]
@@ -120,9 +120,9 @@ def verify(view: dict[str, Any]) -> None:
     assert view["checksum"] == books.checksum(asks, bids)
 
 
-def lacking(heard: Sequence[dict[str, Any]]) -> list[int]:
-    """The ids between those of these trades that none of them has."""
-    ids = {one["trade_id"] for one in heard}
+def missing_ids(trades: Sequence[dict[str, Any]]) -> list[int]:
+    """The ids between the lowest and the highest that no trade has."""
+    ids = {one["trade_id"] for one in trades}
     return sorted(set(range(min(ids), max(ids))) - ids) if ids else []
 
 
@@ -132,12 +132,12 @@ def test_up_without_an_example_installs_the_operator_and_nothing_else(
     done = aether("up", "--port", "0", "--no-example", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["platforms"] == []
-    deployment = asked(aether, "get", "deployment", installer.RELEASE, f"--namespace={SYSTEM}")
+    deployment = kubectl_json(aether, "get", "deployment", installer.RELEASE, f"--namespace={SYSTEM}")
     assert deployment["status"]["availableReplicas"] == deployment["spec"]["replicas"] == 2
-    assert asked(aether, "get", installer.PLATFORMS, "--all-namespaces")["items"] == []
+    assert kubectl_json(aether, "get", installer.PLATFORMS, "--all-namespaces")["items"] == []
 
 
-# The rest shares one that is up. It stands last, so that nothing else of this file runs beside it.
+# The following tests share one platform. They come last, so that no other test of this file runs beside it.
 
 
 def test_up_ends_with_a_ready_platform_whose_rows_arrive(shared: Up) -> None:
@@ -175,8 +175,8 @@ def test_status_shows_the_market_data_flow_and_a_verified_book(shared: Up) -> No
     assert row.keys() == {"FEED", "AGE", *map(str.upper, OUTPUTS)}
     assert all(float(cell.removesuffix(" s")) < WELL for cell in row.values()), row
 
-    told = e2e_platform.json_output(e2e.aether, "status", "--json")["marketData"]
-    (status,) = [one["status"] for one in told]
+    reports = e2e_platform.json_output(e2e.aether, "status", "--json")["marketData"]
+    (status,) = [one["status"] for one in reports]
     assert status["feed"]["connected"]
     assert sorted(pair for pair, book in status["books"].items() if book["usable"]) == sorted(PAIRS)
     assert {name: output["ok"] for name, output in status["outputs"].items()} == dict.fromkeys(OUTPUTS, True)
@@ -196,18 +196,18 @@ async def test_edits_take_effect_without_a_gap_in_other_markets(shared: Up) -> N
         _tell("books are kept longer", e2e.set_books_retention(4), e2e.until_ready())
         _tell("two replicas share", e2e.set_replicas(2), e2e.until_ready())
         _tell("one has all again", e2e.set_replicas(1), e2e.until_ready())
-        e2e.until(lambda: e2e.pods().keys() == pods.keys(), "the second is gone")
+        e2e.until(lambda: e2e.pods().keys() == pods.keys(), "the second is deleted")
         e2e.until(lambda: all_grew(stored(e2e), before), "rows arrive")
 
-    async with e2e.subscribed() as heard:
+    async with e2e.subscribed() as received:
         await asyncio.to_thread(edits)
-    assert heard.faults == []
+    assert received.faults == []
     for pair in (*PAIRS, ONE_MORE):
-        said = heard.of("book", pair)
-        begun = said if pair in PAIRS else list(itertools.dropwhile(lambda one: not one["usable"], said))
-        assert begun, f"{pair}: nothing was said of its book"
+        books = received.of("book", pair)
+        begun = books if pair in PAIRS else list(itertools.dropwhile(lambda one: not one["usable"], books))
+        assert begun, f"{pair}: no book was published"
         assert [one for one in begun if not one["usable"]] == [], f"{pair}: its book was taken back"
-        assert lacking(heard.of("trade", pair)) == [], f"{pair}: trades were left out"
+        assert missing_ids(received.of("trade", pair)) == [], f"{pair}: trades were left out"
     assert e2e.rows(GAPS) == []
     assert e2e.pods() == pods, "a pod was replaced, or started anew"
 
@@ -223,16 +223,19 @@ def test_real_venue_without_egress_is_reported_as_such(shared: Up) -> None:
     e2e.kubectl.apply({"apiVersion": API, "kind": "TradingPlatform", "metadata": meta, "spec": spec})
     only = (installer.PLATFORMS, f"--namespace={NAMESPACE}", "--field-selector=metadata.name=live")
 
-    def said(seen: kubectl_client.Objects) -> dict[str, Any]:
+    def condition(seen: kubectl_client.Objects) -> dict[str, Any]:
         (platform,) = seen.values()
         conditions = platform.get("status", {}).get("conditions", [])
         return next((one for one in conditions if one["type"] == ConditionType.VENUE_READY), {"reason": ""})
 
     seen = e2e.kubectl.until(
-        lambda seen: bool(seen) and said(seen)["reason"] == Reason.NO_EGRESS, *only, deadline=180, expected="it says so"
+        lambda seen: bool(seen) and condition(seen)["reason"] == Reason.NO_EGRESS,
+        *only,
+        deadline=180,
+        expected="egress is named",
     )
-    assert said(seen)["status"] == "False"
-    assert "egress to the internet, port 443 (live-ingest-0: wss://ws.kraken.com/v2: " in said(seen)["message"]
+    assert condition(seen)["status"] == "False"
+    assert "egress to the internet, port 443 (live-ingest-0: wss://ws.kraken.com/v2: " in condition(seen)["message"]
     page = e2e.aether("explain", "tp/live")
     assert page.returncode == problems.NotReady.exit_code
     assert "aether up --egress" in page.stdout
@@ -241,7 +244,7 @@ def test_real_venue_without_egress_is_reported_as_such(shared: Up) -> None:
 
 def test_second_up_repairs_and_a_restart_finds_the_platform(shared: Up) -> None:
     aether, logins = shared.e2e.aether, secrets_of(shared.e2e.aether)
-    # On what runs: it mends, and nothing is started anew.
+    # On a running cluster: it repairs, and starts nothing.
     assert aether("kubectl", "delete", "deployment", installer.RELEASE, f"--namespace={SYSTEM}").returncode == 0
     assert not e2e_platform.json_output(aether, "up", "--port", "0", "--json")["started"]
 
@@ -252,11 +255,11 @@ def test_second_up_repairs_and_a_restart_finds_the_platform(shared: Up) -> None:
     assert secrets_of(aether) == logins
 
 
-# What the pages have a person type; nothing that is edited by it matters to anybody after.
+# The documented commands; later tests do not depend on their edits.
 
 
 def typed(shared: Up, script: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """Have a shell read it in the clone, as somebody whose local cluster is this one."""
+    """Run a shell script in the clone, with this local cluster."""
     home = shared.folder / "home"
     usual = home / ".local/state/aether/clusters/aether"
     if not usual.exists():
@@ -283,7 +286,7 @@ def works(shared: Up, lines: Sequence[str]) -> None:
 
 
 def until_it_speaks(line: str) -> str:
-    """A command that goes on for ever, until it has shown the platform; that it ends before is an error."""
+    """Run an endless command until it has shown the platform; an earlier end is an error."""
     return f"""{line} > "$HOME/watched" & watching=$!
 while ! grep -q {e2e_platform.PLATFORM} "$HOME/watched"; do kill -0 $watching; done
 kill $watching"""
@@ -298,7 +301,7 @@ def test_every_documented_command_works(shared: Up) -> None:
             if all(text.startswith("export ") for text in texts):
                 continue
             seen.update(texts)
-            shared.e2e.until_ready()  # an edit of the block before is in force
+            shared.e2e.until_ready()  # an edit of the previous block is in force
             script = "\n".join(until_it_speaks(one) if one.endswith(" --watch") else one for one in texts)
             done = typed(shared, script, PGPORT=str(port))
             assert done.returncode == 0, f"{block.page}:{block.line}\n{script}\n{done.stdout}{done.stderr}"
@@ -313,14 +316,14 @@ def test_documented_removal_leaves_nothing(shared: Up) -> None:
     last = [line for line in [*pages.typed(), *pages.mentioned()] if line.way is Way.LAST]
     objects = [line.text for line in last if line.in_block and line.text.startswith("kubectl ")]
     operator = [line.text for line in last if line.text.startswith("helm ")]
-    rest = [line.text for line in last if not line.in_block]  # what stays without the operator
+    rest = [line.text for line in last if not line.in_block]  # objects that an uninstall keeps
     cluster = [line.text for line in last if line.in_block and line.text.startswith("aether ")]
     assert len([*objects, *operator, *rest, *cluster]) == len(last)
 
     works(shared, objects)
     mine = f"--selector=trading.aether.io/platform={e2e_platform.PLATFORM}"
-    gone = (f"{installer.PLATFORMS},persistentvolumeclaims,secrets", f"--namespace={NAMESPACE}")
-    shared.e2e.until(lambda: not shared.e2e.kubectl.get(*gone, mine)["items"], "nothing of the platform is left")
+    left = (f"{installer.PLATFORMS},persistentvolumeclaims,secrets", f"--namespace={NAMESPACE}")
+    shared.e2e.until(lambda: not shared.e2e.kubectl.get(*left, mine)["items"], "nothing of the platform is left")
     works(shared, [*operator, *rest])
     kept = "customresourcedefinitions,validatingadmissionpolicies,validatingadmissionpolicybindings"
     assert "trading.aether.io" not in shared.e2e.kubectl.text("get", kept, "-o", "name")
