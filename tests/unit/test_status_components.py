@@ -53,6 +53,16 @@ def test_components_are_unknown_before_anything_runs() -> None:
     assert (venue.truth, ingest.truth) == ("Unknown", "Unknown")
 
 
+def test_pair_is_ready_with_a_usable_book_on_some_replica() -> None:
+    platform, observed = _healthy()
+    assert components.ready_pairs(platform, observed) == "2/2"
+    books = {"BTC/USD": "Resyncing", "ETH/USD": ""}
+    observed = observations.with_report(observed, "paper-ingest-0", books=books)
+    observed = observations.with_report(observed, "paper-ingest-1", books={"BTC/USD": "Resyncing"})
+    assert components.ready_pairs(platform, observed) == "1/2"
+    assert components.ready_pairs(platform, observations.created(platform)) == "0/2"
+
+
 def test_ingest_that_waits_for_an_owner_names_the_servers() -> None:
     platform, observed = _healthy()
     owners = {**observed.owners, Server.KAFKA: Ownership.UNCLAIMED, Server.NATS: Ownership.UNKNOWN}

@@ -110,10 +110,20 @@ def test_invalid_spec_keeps_the_last_good_one_and_names_fields() -> None:
     assert healed["state"] == READY
 
 
+def test_printed_counts_are_those_of_ready_parts_and_pairs() -> None:
+    platform = observations.a_platform()
+    observed = observations.healthy(platform)
+    result = evaluations.status_of(evaluations.inputs(platform, observed))
+    pairs = len(platform.spec.pairs)
+    assert (result["readyParts"], result["readyPairs"]) == ("8/8", f"{pairs}/{pairs}")
+    new = evaluations.status_of(evaluations.inputs(platform, observations.created(platform)))
+    assert (new["readyParts"], new["readyPairs"]) == ("0/8", f"0/{pairs}")
+
+
 def test_a_platform_that_never_was_valid_has_nothing_applied() -> None:
     result = evaluations.status_of(evaluations.inputs(None, newest=None, problems=("spec.retention: no",)))
     assert (result["state"], result["message"]) == (STALLED, "spec: spec.retention: no")
-    assert not {"applied", "endpoints", "servers", "schema"} & result.keys()
+    assert not {"applied", "endpoints", "servers", "schema", "readyPairs"} & result.keys()
     assert evaluations.conditions(result)["PostgresReady"]["status"] == "Unknown"
 
 

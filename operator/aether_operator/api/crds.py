@@ -12,6 +12,8 @@ _KEPT: Final = (
     "type", "description", "default", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength",
     "minItems", "maxItems", "items", "properties", "required", "additionalProperties",
 )  # fmt: skip
+_READY_PAIRS: Final = "Markets with a usable order book, of all in the spec in force"
+_READY_PARTS: Final = "Servers, schema, topics, venue and ingest: those whose condition is True, of all"
 _TIME: Final[Schema] = {"type": "string", "format": "date-time"}
 
 
@@ -35,13 +37,13 @@ def definition() -> dict[str, Any]:
         "storage": True,
         "subresources": {"status": {}},
         "additionalPrinterColumns": [
-            _column("State", "state", "Ready, Reconciling, Stalled or Terminating"),
-            _column("Reason", "reason", "Why the platform is in this state"),
-            _column("Postgres", "servers.postgres.version", "The version of PostgreSQL"),
-            _column("Engine", "schema.engine", "The extension that manages table partitions"),
-            _column("Schema", "schema.revision", "The revision of the database schema"),
+            _column("Venue", ".spec.venue.name", "The venue that the platform trades on"),
+            _column("Pairs", ".status.readyPairs", _READY_PAIRS),
+            _column("Ready", ".status.readyParts", _READY_PARTS),
+            _column("State", ".status.state", "Ready, Reconciling, Stalled or Terminating"),
+            _column("Reason", ".status.reason", "Why the platform is in this state"),
             {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
-            {**_column("Message", "message", "The state in one sentence"), "priority": 1},
+            {**_column("Message", ".status.message", "The state in one sentence"), "priority": 1},
         ],
         "schema": {"openAPIV3Schema": _object()},
     }
@@ -54,7 +56,7 @@ def definition() -> dict[str, Any]:
 
 
 def _column(name: str, path: str, description: str) -> dict[str, Any]:
-    return {"name": name, "type": "string", "jsonPath": f".status.{path}", "description": description}
+    return {"name": name, "type": "string", "jsonPath": path, "description": description}
 
 
 def _object() -> Schema:
@@ -161,6 +163,8 @@ def status_schema() -> Schema:
                 64, "Why the platform is in this state: one of the reasons in docs/reference/conditions.md"
             ),
             "message": _text(4096, "The state in one sentence"),
+            "readyParts": _text(16, _READY_PARTS),
+            "readyPairs": _text(16, _READY_PAIRS),
             "conditions": {
                 "type": "array",
                 "maxItems": 16,

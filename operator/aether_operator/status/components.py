@@ -166,6 +166,13 @@ def _books(platform: Platform, pod_reports: dict[str, ComponentReport]) -> Itera
         yield reason, f"{pair}: {reports.UNKNOWN_PAIR if reason is Reason.UNKNOWN_PAIR else why}"
 
 
+def ready_pairs(platform: Platform, observed: Observed) -> str:
+    """How many pairs have a usable book on some replica, of how many: `9/10`."""
+    pod_reports = _pod_reports(Component.INGEST, platform, observed).values()
+    usable = [pair for pair in platform.spec.pairs if any(one.books.get(pair) == "" for one in pod_reports)]
+    return f"{len(usable)}/{len(platform.spec.pairs)}"
+
+
 def _trades(platform: Platform, pod_reports: dict[str, ComponentReport]) -> Iterator[tuple[Reason, str]]:
     """Pairs whose trades are held back by a replica that serves them."""
     for pair in sorted(platform.spec.pairs):

@@ -18,6 +18,10 @@ MAX_LENGTH: Final = 1000
 """The length at which a message is cut."""
 
 
+PARTS: Final = frozenset(one for one in ConditionType if one.endswith("Ready") and one is not ConditionType.READY)
+"""The conditions of the platform's parts."""
+
+
 class Truth(StrEnum):
     """The status of a condition."""
 
@@ -65,6 +69,12 @@ def to_list(
 
 
 _ORDER: Final = {kind.value: index for index, kind in enumerate(ConditionType)}
+
+
+def ready_parts(conditions: Iterable[Condition]) -> str:
+    """How many parts are ready, of how many, as kubectl prints it for a pod's containers: `7/8`."""
+    parts = [one for one in conditions if one.type in PARTS]
+    return f"{sum(one.truth is Truth.TRUE for one in parts)}/{len(parts)}"
 
 
 def merged(result: Sequence[dict[str, Any]], previous: Mapping[str, Any]) -> list[dict[str, Any]]:

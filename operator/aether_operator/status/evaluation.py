@@ -100,9 +100,11 @@ def compute_status(inputs: StatusInput, previous: Mapping[str, Any], *, now: dat
         "state": summary.state.value,
         "reason": summary.reason.value,
         "message": conditions.truncated(summary.message),
+        "readyParts": conditions.ready_parts(reported),
         "conditions": conditions.to_list(reported, previous, inputs.generation, now),
     }
     parts = {
+        "readyPairs": components.ready_pairs(inputs.platform, inputs.observed) if inputs.platform else None,
         "applied": _applied(inputs, previous),
         "endpoints": facts.endpoints(inputs.platform, inputs.observed) if inputs.platform else None,
         "servers": facts.versions(inputs.observed),
