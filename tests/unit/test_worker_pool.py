@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aether_operator.controllers import worker_pool
 from aether_operator.controllers.worker_pool import WorkerPool
 from aether_operator.controllers.workqueue import Key, Queue
 from aether_operator.kube import api_client
@@ -108,3 +109,28 @@ async def test_single_forbidden_request_is_retried_later(error: Exception, *, si
     async with running(controller, access, THEIRS) as queue:
         assert (controller.reconciled, controller.forgotten) == ([THEIRS], [])
         assert queue.keys() == {THEIRS}
+
+
+@pytest.mark.parametrize(("failures", "level"), [(0, "INFO"), (worker_pool.REPORT_AFTER, "WARNING")])
+async def test_temporary_failure_is_a_warning_only_if_it_lasts(
+    failures: int, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    controller = Controller(errors=[api_client.Unavailable("no response")])
+    queue = Queue(random=lambda: 0.5)
+    queue.add(OURS)
+    for _ in range(failures):
+        await queue.get()
+        queue.failed(OURS)
+        queue.add(OURS)
+    workers = WorkerPool(
+        queue=queue, controllers={"TradingPlatform": controller}, namespaces=NamespaceAccess(set()),
+        guard=lambda: None, random=lambda: 0.5, new_id=lambda: "id",
+    )  # fmt: skip
+    task = asyncio.create_task(workers.run(1))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert [one.levelname for one in caplog.records if one.getMessage() == "reconcile_requeued"] == [level]

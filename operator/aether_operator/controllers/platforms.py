@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import dataclasses
 import datetime
 import logging
@@ -23,6 +24,7 @@ from aether_operator.observed import components, kinds, owners, pod_problems
 from aether_operator.observed.observation import Observed
 from aether_operator.observed.owners import Owner, Ownership
 from aether_operator.observed.reports import DesiredSchema, SchemaReport, ServerReport, TopicsReport
+from aether_operator.status import State, transitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,6 +50,13 @@ CHECK_TTL: Final = 30.0
 """Seconds for which a successful check is reused, while endpoint and owner stay the same."""
 STATUS_DEADLINE: Final = 3.0
 """Seconds for the /status of one pod."""
+_STATE_EVENTS: Final = {
+    State.READY: (logging.INFO, "ready"),
+    State.RECONCILING: (logging.INFO, "progressing"),
+    State.STALLED: (logging.WARNING, "stalled"),
+    State.TERMINATING: (logging.INFO, "terminating"),
+}
+"""State → the level and the event that its beginning is logged with."""
 
 
 @dataclass(slots=True)
@@ -239,7 +248,7 @@ class Controller:
         try:
             await self.api.annotate(kinds.PODS, key.namespace, action.pod, uid=action.uid, annotations=annotations)
         except api_client.ApiError as error:
-            log.warning("config_sync_failed", extra={"pod": action.pod, "cause": str(error)})
+            log.info("config_sync_failed", extra={"pod": action.pod, "cause": str(error)})
         else:
             log.info("config_sync_requested", extra={"pod": action.pod, "settings": action.digest})
 
@@ -389,7 +398,8 @@ class Controller:
         return endpoint
 
     async def _in_database_thread(self, function: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._database, function)
+        context = contextvars.copy_context()  # the thread's log lines have the key of this reconcile
+        return await asyncio.get_running_loop().run_in_executor(self._database, context.run, function)
 
     # Status and events.
 
@@ -411,7 +421,7 @@ class Controller:
                 raise
             if written["metadata"]["generation"] == raw["metadata"]["generation"]:  # else the spec was edited meanwhile
                 self.index.own_writes[key] = written["metadata"]["resourceVersion"]
-            await self._emit_condition_changes(raw, before, computed)
+            await self._report_change(raw, before, computed)
         if key in self._failing:
             self._failing.discard(key)
             note = "the operator can reconcile it again, and its status is current"
@@ -447,21 +457,16 @@ class Controller:
                 await self._emit(raw, Reason.RECONCILE_FAILED, fields["message"], action="Reconcile", warning=True)
                 return
             self.index.own_writes[key] = written["metadata"]["resourceVersion"]
-            await self._emit_condition_changes(raw, before, fields)
+            await self._report_change(raw, before, fields)
 
-    async def _emit_condition_changes(self, raw: Manifest, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-        """Emit an event for each change of Ready, Stalled and Warning that a person should know."""
-        conditions_before = {condition["type"]: condition for condition in before.get("conditions", [])}
-        for new in after["conditions"]:
-            old = conditions_before.get(new["type"])
-            if new["type"] not in {ConditionType.READY, ConditionType.STALLED, ConditionType.WARNING}:
-                continue
-            if old is not None and (old["status"], old["reason"]) == (new["status"], new["reason"]):
-                continue
-            if new["status"] == "False" and (old is None or new["type"] != ConditionType.READY):
-                continue
-            warning = new["type"] != ConditionType.READY or new["status"] != "True"
-            await self._emit(raw, new["reason"], new["message"] or new["reason"], action="Reconcile", warning=warning)
+    async def _report_change(self, raw: Manifest, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        """Log a change of the state, and emit the events of the changed conditions."""
+        change = transitions.transition(before, after, created=parsing.created(raw), now=self.now())
+        if change is not None:
+            keys = {"reason": change.reason, "cause": change.message, "seconds": change.seconds}
+            log.log(*_STATE_EVENTS[change.state], extra=keys)
+        for event in transitions.events(before, after):
+            await self._emit(raw, event.reason, event.note, action="Reconcile", warning=event.warning)
 
     async def _emit(self, raw: Manifest, reason: str, note: str, *, action: str, warning: bool = False) -> None:
         try:

@@ -113,14 +113,14 @@ class WorkerPool:
             return "error"
         except fence.FencedOff as fenced:
             self.guard()  # whoever still holds the Lease takes the fence anew; who does not ends here
-            await self._report_if_lasting(key, str(fenced))
+            level = await self._report_if_lasting(key, str(fenced))
             delay = self.queue.failed(key)
-            log.warning("fenced_off", extra={"cause": str(fenced), "seconds": round(delay, 2)})
+            log.log(level, "fenced_off", extra={"cause": str(fenced), "seconds": round(delay, 2)})
             return "requeue"
         except api_client.Unavailable as unavailable:
-            await self._report_if_lasting(key, str(unavailable))
+            level = await self._report_if_lasting(key, str(unavailable))
             delay = self.queue.failed(key, at_least=unavailable.after)
-            log.warning("reconcile_requeued", extra={"cause": str(unavailable), "seconds": round(delay, 2)})
+            log.log(level, "reconcile_requeued", extra={"cause": str(unavailable), "seconds": round(delay, 2)})
             return "requeue"
         except Exception as error:
             if await self._access_denied(key, error):
@@ -152,10 +152,12 @@ class WorkerPool:
         self.queue.done(key, requeue_after=None)
         return "not_watched"
 
-    async def _report_if_lasting(self, key: Key, cause: str) -> None:
-        """Report a failure that usually passes by itself, once it has not for a while."""
-        if self.queue.failures(key) >= REPORT_AFTER:
-            await self._report(key, cause)
+    async def _report_if_lasting(self, key: Key, cause: str) -> int:
+        """Report a failure that usually passes by itself, once it has not for a while. Returns the level to log it."""
+        if self.queue.failures(key) < REPORT_AFTER:
+            return logging.INFO
+        await self._report(key, cause)
+        return logging.WARNING
 
     async def _report(self, key: Key, cause: str) -> None:
         """Called before the key is requeued, so that no other worker reconciles the object meanwhile."""

@@ -50,7 +50,8 @@ class EventRecorder:
         """
         meta = about["metadata"]
         note = _truncated(note)
-        key = (meta["uid"], reason, note)
+        type_ = "Warning" if warning else "Normal"
+        key = (meta["uid"], type_, reason, note)
         known = self._emitted.get(key)
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         if known is not None and self.clock() - known.last < SERIES_WINDOW:
@@ -67,7 +68,7 @@ class EventRecorder:
             "eventTime": now,
             "reportingController": f"trading.aether.io/{labels.OPERATOR}",
             "reportingInstance": self.instance,
-            "type": "Warning" if warning else "Normal",
+            "type": type_,
             "reason": reason,
             "action": action,
             "note": note,
