@@ -393,7 +393,7 @@ def test_clients_closed_as_slow_on_request_may_reconnect_at_once(tmp_path: Any) 
 
 def test_guide_shows_how_to_trigger_each_fault(venue: venues.Venue) -> None:
     described = venue.admin("/openapi.json")["paths"]
-    shown = re.findall(r"^say (/\S+) ", (venues.TOP / "docs/guide/simulated-venue.md").read_text(), re.MULTILINE)
+    shown = re.findall(r"^post (/\S+) ", (venues.TOP / "docs/guide/simulated-venue.md").read_text(), re.MULTILINE)
     assert set(shown) == {path for path, ways in described.items() if "post" in ways}
     assert described["/faults/slow-consumer"]["post"]["description"], "and it says what it does"
 
