@@ -87,6 +87,6 @@ def create(cluster: Cluster, test: str, name: str = "") -> Namespace:
         name: The namespace's name; by default a random one.
     """
     name = name or f"test-{secrets.token_hex(4)}"
-    label = "".join(letter if letter.isalnum() else "-" for letter in test)[:60].strip("-")
+    label = "".join(one if one.isalnum() else "-" for one in test)[:60].strip("-")
     cluster.kubectl.apply(manifests.restricted_namespace(name, {"aether-test": label}))
     return Namespace(name, cluster.kubectl)

@@ -85,7 +85,7 @@ def test_ccxt_reads_markets_tickers_books_candles_and_the_whole_history(venue: v
         assert len(book["bids"]) == len(book["asks"]) == 100
         assert book["bids"][0][0] < book["asks"][0][0]
     assert all(candles["candles"] for candles in output["candles"])
-    # ccxt sorts what has one millisecond by the letters of its number.
+    # ccxt sorts what has one millisecond by the digits of its number as text.
     ids = sorted(int(one["id"]) for one in output["trades"][0]["trades"])
     assert len(ids) > 50
     assert ids == list(range(1, len(ids) + 1))

@@ -112,7 +112,7 @@ def test_wrong_password_is_rejected(fresh: Endpoint, password: str) -> None:
 
 
 def test_password_used_as_username_appears_nowhere(fresh: Endpoint, caplog: pytest.LogCaptureFixture) -> None:
-    for username in ("canary-S3cret", "canary" * 20):  # PostgreSQL cuts a name after 63 letters
+    for username in ("canary-S3cret", "canary" * 20):  # PostgreSQL truncates a name to 63 bytes
         report = checked(fresh, username=username, password=SecretText("creator"))
         assert report.reason is Reason.AUTHENTICATION_FAILED
         assert report.message.endswith(f"/{fresh.database}: authentication failed {secrecy.WITHHELD}")

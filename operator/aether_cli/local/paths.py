@@ -74,7 +74,7 @@ def for_cluster(name: str, env: Mapping[str, str]) -> Paths:
     if not NAME.fullmatch(name):
         raise problems.BadInput(
             f"name: {name!r} is not a cluster's name",
-            remedy="Use up to 20 lower-case letters, digits and dashes, a letter first.",
+            remedy="Use up to 20 lowercase letters, digits and hyphens, a letter first.",
         )
     home = Path(env.get("HOME") or "/root")
 

@@ -213,7 +213,7 @@ def _cached_ssl_context(given: str | None) -> ssl.SSLContext:
 def ca_pem(endpoint: Endpoint) -> str | None:
     """The trusted CAs in PEM; None for the system's.
 
-    Text between certificates may contain letters that are not ASCII, which `ssl` rejects: each becomes a question mark.
+    Text between certificates may have characters outside of ASCII, which `ssl` rejects: each becomes a question mark.
     """
     return endpoint.ca.encode("ascii", "replace").decode() if endpoint.ca else None
 

@@ -48,7 +48,7 @@ SIMULATED_WS_PATH: Final = "/v2"
 class ComponentDefinition:
     """How a component runs.
 
-    `name` is used in the names and labels of its children: a StatefulSet's name has at most 52 letters, or the labels
+    `name` is used in the names and labels of its children: a StatefulSet's name has 52 characters at most, or labels
     of its pods would be too long. `servers` are the servers that it needs, and `calls` the components that it calls,
     itself included if its replicas call each other. `variables` are its environment variables, without those of
     servers.

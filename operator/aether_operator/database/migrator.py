@@ -36,7 +36,7 @@ __all__ = ["FencedOff", "Fences", "ensure_schema"]
 log = logging.getLogger(__name__)
 
 ADVISORY_LOCK: Final = 0x41657468_6572
-"""The advisory lock that a process holds while it changes this database (the letters `Aether`)."""
+"""The advisory lock that a process holds while it changes this database (the bytes of `Aether`)."""
 MAX_ROUNDS: Final = 12
 """How often the database is observed and planned at most: each phase of a plan needs one round."""
 LOGIN_DEADLINE: Final = 5.0
