@@ -1,4 +1,4 @@
-"""A clock that a test owns."""
+"""A virtual clock for tests."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 BEGIN: Final = times.parse("2026-11-26T00:00:00Z")
-"""The day on which this clock says 0 o'clock: what was recorded lies before it."""
+"""The day at which this clock starts, after everything recorded."""
 
 
 class Clock:
-    """Time passes when somebody sleeps, and only then."""
+    """Time advances only when a task sleeps."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0
@@ -30,13 +30,13 @@ class Clock:
         return self.seconds
 
     async def sleep(self, seconds: float) -> None:
-        """Let that much pass."""
+        """Advance the clock."""
         self.seconds += seconds
         await asyncio.sleep(0)
 
 
 async def run_until(clock: Clock, work: Coroutine[Any, Any, Any], holds: Callable[[], bool], seconds: float) -> None:
-    """Run work that does not end by itself until something holds, which must be within so many seconds of the clock."""
+    """Run endless work until a condition holds, within so many virtual seconds."""
     ends = clock.seconds + seconds
     task = asyncio.create_task(work)
     try:

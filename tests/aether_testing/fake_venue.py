@@ -1,4 +1,4 @@
-"""Ingest's way to a venue, in one process and in time that a test owns: a venue that answers as told."""
+"""A fake venue for ingest, in one process and in virtual time, with scripted responses."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Answer = Callable[[dict[str, Any]], "Sequence[bytes | int]"]
 
 
 class Venue:
-    """Answers as told: a request → frames; a number ends the connection, with that code."""
+    """Scripted responses: request → frames; a number closes the connection with that code."""
 
     def __init__(self, clock: Clock, answer: Answer) -> None:
         self._clock, self._answer = clock, answer
@@ -57,7 +57,7 @@ class Venue:
         """When each began."""
         self.rest_trades: list[Trade] = []
         self.rest_errors: list[Exception] = []
-        """What REST is asked in vain for trades with, before it tells them."""
+        """Errors that REST raises before it returns trades."""
         self.trade_queries = 0
         """Times that REST was asked for trades."""
 
@@ -87,7 +87,7 @@ class Venue:
         return InstrumentList()
 
     async def trades(self, symbol: Symbol, after: Cursor | None) -> Sequence[Trade]:
-        """What it has over REST: trades that it did not tell of."""
+        """Trades that only REST returns."""
         del symbol
         self.trade_queries += 1
         if self.rest_errors:
@@ -214,7 +214,7 @@ NOW = times.parse("2026-11-26T01:16:40.859480941Z")
 
 
 class MarketsHarness:
-    """Markets that are handed frames, and the letters that they posted."""
+    """Markets that are fed frames, and the messages that they posted."""
 
     def __init__(self, *served: str) -> None:
         self.messages: list[EncodedMessage] = []
@@ -230,7 +230,7 @@ class MarketsHarness:
             self.markets.receive(text, Nanoseconds(at))
 
     def books(self) -> list[BookMessage]:
-        """What was said of books."""
+        """The published books."""
         return [BookMessage.model_validate_json(one.body) for one in self.messages if one.topic is Topic.BOOK]
 
 

@@ -39,7 +39,7 @@ PARTITIONS: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataPlane:
-    """The servers that ingest writes to; each is where it says through all its lives."""
+    """The servers that ingest writes to; each keeps its address across restarts."""
 
     kafka: int
     nats: int
@@ -65,23 +65,23 @@ class DataPlane:
 
 
 def new_topics(plane: DataPlane) -> None:
-    """The topics anew, without a record: for another venue, whose trades begin at 1."""
-    asyncio.run(_make_topics(plane.kafka, anew=True))
+    """Recreate the topics without records: for another venue, whose trades begin at 1."""
+    asyncio.run(_make_topics(plane.kafka, recreate=True))
 
 
-async def _make_topics(port: int, *, anew: bool = False) -> None:
+async def _make_topics(port: int, *, recreate: bool = False) -> None:
     """The topics, as the operator makes them."""
     admin = AIOKafkaAdminClient(bootstrap_servers=f"127.0.0.1:{port}")
     await admin.start()
     names = [topic.value for topic in Topic]
     try:
-        if anew:
+        if recreate:
             await admin.delete_topics(names)
         topics = [NewTopic(name=name, num_partitions=PARTITIONS, replication_factor=1) for name in names]
         ends = time.monotonic() + DEADLINE
-        while set(names) - set(await admin.list_topics()) or anew:
+        while set(names) - set(await admin.list_topics()) or recreate:
             response = await admin.create_topics(topics)
-            if not any(one[1] for one in response.topic_errors):  # those that are still being deleted are refused
+            if not any(one[1] for one in response.topic_errors):  # those that are still being deleted are rejected
                 break
             assert time.monotonic() < ends, response
             await asyncio.sleep(POLL_INTERVAL)
@@ -135,7 +135,7 @@ class Ingest:
 
     @property
     def log(self) -> str:
-        """What it said, in all its lives."""
+        """Its log, of all runs."""
         path = self.folder / "ingest.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
@@ -164,7 +164,7 @@ class Ingest:
         return None
 
     def status(self) -> IngestStatus:
-        """What it says of itself."""
+        """Its `/status`."""
         response = self.get("/status")
         assert response is not None, self.log[-4000:]
         return IngestStatus.model_validate_json(response)
@@ -204,7 +204,7 @@ class Ingest:
         try:
             return self.process.wait(DEADLINE)
         except subprocess.TimeoutExpired:
-            self.process.send_signal(signal.SIGABRT)  # it says where it is
+            self.process.send_signal(signal.SIGABRT)  # it dumps its stacks
             self.process.wait(DEADLINE)
             raise AssertionError(f"it does not end within {DEADLINE:g} s\n{self.log[-8000:]}") from None
 
@@ -222,7 +222,7 @@ def ingest(  # noqa: PLR0913 - where everything is, by name
         rest: The venue's REST.
         number: Which replica it is.
         ports: The ports of all replicas, where there are several.
-        settings: More of its settings, in small letters and without the prefix.
+        settings: More of its settings, in lower case and without the prefix.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for server, login in (("kafka", ("", "")), ("nats", ("", "")), ("postgres", (postgres.USER, postgres.PASSWORD))):

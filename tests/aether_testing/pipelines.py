@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 DEADLINE: Final = 60.0
 TRADES: Final = "SELECT trade_id, side, ord_type, price::text, qty::text, ts FROM aether.trades"
 REST_PRECISION: Final = 2000
-"""Nanoseconds by which a time may differ that was asked for over REST, which tells it as a floating-point number."""
+"""Nanoseconds by which a time from REST may differ, since REST returns floating-point numbers."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -139,7 +139,7 @@ class Pipeline:
 
 @contextlib.asynccontextmanager
 async def listening(plane: DataPlane, subject: str) -> AsyncIterator[list[bytes]]:
-    """What is said on NATS within the block."""
+    """The messages on NATS within the block."""
     client, received = Client(), list[bytes]()
 
     async def on_message(message: Any) -> None:

@@ -73,7 +73,7 @@ def book_frames(source: str = GENERATED, *, length: int = LENGTH) -> Sequence[by
 
 @functools.cache
 def generated(count: int) -> tuple[bytes, ...]:
-    """So many messages of a book that moves by chance, always the same; told as the simulated venue tells its own.
+    """So many messages of a book that changes at random, with a fixed seed; formatted as the simulated venue's.
 
     The snapshot has no timestamp, as in the recording.
     """
@@ -85,7 +85,7 @@ def generated(count: int) -> tuple[bytes, ...]:
 
 
 class _Book:
-    """A book deeper than what is told of it, which changes by one to four levels at a time."""
+    """A book deeper than the published depth, which changes by one to four levels at a time."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng, self._at = rng, BEGIN
@@ -105,7 +105,7 @@ class _Book:
         return text.partition(',"timestamp"')[0] + "}]}"
 
     def update(self) -> str:
-        """What a subscriber is told of the next change that it can see."""
+        """The message for the next change within the published depth."""
         self._at = Nanoseconds(self._at + self._rng.randint(1_000, 200_000) * 1_000)
         side = self._rng.choice(tuple(Side))
         both = self._rng.random() < 0.05
@@ -150,7 +150,7 @@ class _Book:
         ))  # fmt: skip
 
     def _fill_up(self) -> None:
-        """Have levels beyond what is seen, so that another comes into view where one goes; nobody is told of these."""
+        """Add levels beyond the published depth, without messages, so that one enters it where another leaves."""
         for side, levels in self._sides.items():
             while len(levels) < BOOK_DEPTH:
                 step = -1 if side is Side.BUY else 1

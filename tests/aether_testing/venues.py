@@ -67,7 +67,7 @@ class Venue:
 
     @property
     def log(self) -> str:
-        """What it said, in all its lives."""
+        """Its log, of all runs."""
         path = self.folder / "venue.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
@@ -91,8 +91,8 @@ class Venue:
         try:
             for url in (f"{self.rest}/readyz", f"{self.admin_url}/openapi.json"):
                 urllib.request.urlopen(url, timeout=2).close()
-        except urllib.error.HTTPError as refused:
-            refused.close()
+        except urllib.error.HTTPError as error:
+            error.close()
             return False
         except OSError:
             return False
@@ -115,9 +115,9 @@ class Venue:
 
     def public(self, method: str, **params: Any) -> Any:
         """The result of a method of REST."""
-        said = self.get(f"/0/public/{method}?{'&'.join(f'{name}={value}' for name, value in params.items())}")
-        assert not said["error"], said
-        return said["result"]
+        response = self.get(f"/0/public/{method}?{'&'.join(f'{name}={value}' for name, value in params.items())}")
+        assert not response["error"], response
+        return response["result"]
 
     def post(self, path: str, body: bytes, content_type: str) -> Any:
         """What it answers to a body of some kind."""
@@ -125,24 +125,24 @@ class Venue:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
 
-    def admin(self, path: str, said: Mapping[str, Any] | None = None) -> Any:
-        """Ask its admin app, or with `said` tell it: `ask("/faults/silence", {"seconds": 2})`."""
-        body = None if said is None else json.dumps(said).encode()
+    def admin(self, path: str, change: Mapping[str, Any] | None = None) -> Any:
+        """GET a path of its admin app, or POST a change: `admin("/faults/silence", {"seconds": 2})`."""
+        body = None if change is None else json.dumps(change).encode()
         request = urllib.request.Request(f"{self.admin_url}{path}", body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
 
-    def code(self, path: str, said: Mapping[str, Any] | None = None, *, admin: bool = False) -> int:
+    def code(self, path: str, change: Mapping[str, Any] | None = None, *, admin: bool = False) -> int:
         """The status that a path answers with."""
-        body = None if said is None else json.dumps(said).encode()
+        body = None if change is None else json.dumps(change).encode()
         base = self.admin_url if admin else self.rest
         request = urllib.request.Request(f"{base}{path}", body, {"Content-Type": "application/json"})
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
                 return int(answer.status)
-        except urllib.error.HTTPError as refused:
-            with refused:
-                return refused.code
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
 
 
 @contextlib.contextmanager
@@ -152,7 +152,7 @@ def venue(folder: Path, *, started: bool = True, **settings: Any) -> Iterator[Ve
     Args:
         folder: A folder of its own; what lies in it from before, it goes on with.
         started: Whether it is started, and ready.
-        settings: Its settings, in small letters and without the prefix: `speed=10`.
+        settings: Its settings, in lower case and without the prefix: `speed=10`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     port, admin_port = _free_ports()
@@ -192,7 +192,7 @@ def _free_ports() -> tuple[int, int]:
 
 
 class Client:
-    """A WebSocket client that says what it is told and keeps what it hears, numbers as exact as they were written.
+    """A WebSocket client that sends requests and stores received messages, with exact numbers.
 
     With `slow`, it takes nothing from the network but what it is asked for, and little at once.
     """
@@ -209,7 +209,7 @@ class Client:
             connect(url, sock=network, max_size=None, max_queue=queue, compression=None)
         )
         self.texts: deque[str] = deque(maxlen=100_000)
-        """What was heard, word for word."""
+        """The received messages, as text."""
 
     def __enter__(self) -> Self:
         return self
@@ -217,15 +217,15 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def send(self, said: object) -> None:
+    def send(self, message: object) -> None:
         """Send something; text as it is, all else as JSON."""
-        self._socket.send(said if isinstance(said, str) else json.dumps(said))
+        self._socket.send(message if isinstance(message, str) else json.dumps(message))
 
     def request(self, method: str, req_id: object = None, **params: Any) -> dict[str, Any]:
         """Send a request and wait for the first answer to it."""
         named = {} if req_id is None else {"req_id": req_id}
         self.send({"method": method, **({"params": params} if params else {}), **named})
-        return self.until(lambda said: "channel" not in said, f"an answer to {method} {params}")
+        return self.until(lambda message: "channel" not in message, f"an answer to {method} {params}")
 
     def receive(self, timeout: float = 10.0) -> dict[str, Any]:
         """The next message.
@@ -236,8 +236,8 @@ class Client:
         """
         text = self._socket.recv(timeout, decode=True)
         self.texts.append(text)
-        said: dict[str, Any] = json.loads(text, parse_float=Decimal)
-        return said
+        message: dict[str, Any] = json.loads(text, parse_float=Decimal)
+        return message
 
     def until(
         self, condition: Callable[[dict[str, Any]], object], expected: str, deadline: float = DEADLINE
@@ -245,15 +245,15 @@ class Client:
         """The next message of which something holds; those before it are only kept."""
         ends = time.monotonic() + deadline
         while time.monotonic() < ends:
-            said = self.receive(max(ends - time.monotonic(), POLL_INTERVAL))
-            if condition(said):
-                return said
+            message = self.receive(max(ends - time.monotonic(), POLL_INTERVAL))
+            if condition(message):
+                return message
         raise AssertionError(f"{expected}: not within {deadline:g} s; the last words: {list(self.texts)[-3:]}")
 
     def next(self, channel: str, kind: str = "update", deadline: float = DEADLINE) -> dict[str, Any]:
         """The next message of a channel."""
         expected = f"{kind} of {channel}"
-        return self.until(lambda said: said.get("channel") == channel and said.get("type") == kind, expected, deadline)
+        return self.until(lambda one: one.get("channel") == channel and one.get("type") == kind, expected, deadline)
 
     def collect(self, seconds: float) -> list[dict[str, Any]]:
         """All that comes within some seconds."""

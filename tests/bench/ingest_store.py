@@ -36,7 +36,7 @@ BEGIN: Final = Nanoseconds(time.time_ns() - 3600 * times.SECOND)
 
 
 def trades(first: int) -> list[ReceivedTrade]:
-    """A batch of all markets, a millisecond apart: what a busy venue tells in a few seconds."""
+    """A batch of all markets, a millisecond apart: what a busy venue sends in a few seconds."""
     rng = random.Random(first)
     return [
         ReceivedTrade(

@@ -34,7 +34,7 @@ def _with_a_second_replica(e2e: E2EPlatform) -> Iterator[float]:
         yield e2e.set_replicas(2)
         e2e.until_ready()
         e2e.set_replicas(1)
-        e2e.until(lambda: e2e.pods().keys() == pods, "the second pod is gone")
+        e2e.until(lambda: e2e.pods().keys() == pods, "the second pod is deleted")
         e2e.until_ready()
 
 

@@ -46,7 +46,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory, market_plane: DataPlane) 
 def test_nothing_is_lost_or_duplicated_when_a_part_dies(pipeline: Pipeline, part: str, rounds: int) -> None:
     """In each round the part is ended once in order and once by kill -9, at random moments.
 
-    Before each a book is told with a wrong checksum; whoever reads books, wherever, reads none that is not verified.
+    Before each, a book with a wrong checksum is sent; no reader of books, on any output, gets an unverified one.
     """
     seed = random.randrange(2**32)
     print(f"seed {seed}")
@@ -66,9 +66,9 @@ def test_nothing_is_lost_or_duplicated_when_a_part_dies(pipeline: Pipeline, part
             pipeline.compare_table()
             pipeline.compare_kafka()
     assert any(view.usable for view in views)
-    said = [(one.usable, one.bids, one.asks, one.checksum) for one in pipeline.books()]
-    said += [(one.usable, one.bids, one.asks, one.checksum) for one in views]
-    for usable, bids, asks, expected in said:
+    published = [(one.usable, one.bids, one.asks, one.checksum) for one in pipeline.books()]
+    published += [(one.usable, one.bids, one.asks, one.checksum) for one in views]
+    for usable, bids, asks, expected in published:
         assert not usable or checksum(bids, asks) == expected, (bids, asks, expected)
     rows = pipeline.plane.rows(f"{STORED} WHERE received_at > '{began}'")
     assert rows

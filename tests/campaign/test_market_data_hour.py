@@ -66,5 +66,5 @@ def _p99(buckets: dict[str, float]) -> float:
 def _resident(ingest: Ingest) -> float:
     """Memory of its process, in kB."""
     assert ingest.process is not None
-    said = Path(f"/proc/{ingest.process.pid}/status").read_text().splitlines()
-    return float(next(line.split()[1] for line in said if line.startswith("VmRSS:")))
+    lines = Path(f"/proc/{ingest.process.pid}/status").read_text().splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith("VmRSS:")))

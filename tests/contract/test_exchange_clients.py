@@ -61,7 +61,7 @@ def run(*command: str | Path, folder: Path | None = None, environ: dict[str, str
 
 
 def run_script(script: str, *arguments: str) -> dict[str, list[dict[str, Any]]]:
-    """What a script of ours says with a library of theirs: by what it is about."""
+    """Run a script with a client library; returns its output by kind."""
     output: dict[str, list[dict[str, Any]]] = {}
     for line in run(PROGRAMS / "python", CLIENTS / script, *arguments).splitlines():
         one = json.loads(line)
@@ -89,7 +89,7 @@ def test_ccxt_reads_markets_tickers_books_candles_and_the_whole_history(venue: v
     ids = sorted(int(one["id"]) for one in output["trades"][0]["trades"])
     assert len(ids) > 50
     assert ids == list(range(1, len(ids) + 1))
-    assert "EQuery:Unknown asset pair" in output["refused"][0]["error"]
+    assert "EQuery:Unknown asset pair" in output["rejected"][0]["error"]
 
 
 def test_ccxt_watches_books_trades_tickers_and_candles(venue: venues.Venue) -> None:

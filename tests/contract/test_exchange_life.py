@@ -1,4 +1,4 @@
-"""The simulated venue as a process: what it tells is in its journal, whatever ends it."""
+"""The simulated venue as a process: what it published is in its journal after any kind of end."""
 
 from __future__ import annotations
 

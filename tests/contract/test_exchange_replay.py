@@ -27,7 +27,7 @@ def recording(source: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def checksum(text: str) -> int:
-    """What tells one state of a book from another."""
+    """The identity of a book's state."""
     return int(json.loads(text)["data"][0]["checksum"])
 
 
@@ -45,7 +45,7 @@ def test_replay_repeats_the_recorded_book_and_restarts_at_its_end(recording: Pat
                 client.next("book")
                 assert venues.follow(client.texts[-1], known, 10)
                 received.append(checksum(client.texts[-1]))
-    # It was heard from somewhere in the middle on, over the end.
+    # Received from somewhere in the middle on, across the end.
     endless = recorded * 3
     assert any(received == endless[start : start + len(received)] for start in range(len(recorded)))
 

@@ -1,4 +1,4 @@
-"""The simulated venue's REST: Kraken's names, envelope, refusals, and history page by page."""
+"""The simulated venue's REST: Kraken's names, envelope, errors, and paged history."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_several_markets_in_one_request_and_all_when_none_named(venue: venues.Ve
         ("Dance", {}, "EGeneral:Unknown method"),
     ],
 )
-def test_refusals_are_errors_in_the_envelope(
+def test_rejections_are_errors_in_the_envelope(
     venue: venues.Venue, method: str, params: dict[str, str], expected: str
 ) -> None:
     assert error(venue, method, **params) == expected

@@ -1,4 +1,4 @@
-"""The simulated venue's WebSocket v2, as a client sees it: the envelope, the channels, the refusals, the limits."""
+"""The simulated venue's WebSocket v2 for clients: the envelope, channels, errors and limits."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_each_symbol_is_acknowledged_before_its_snapshot(client: venues.Client) 
 )
 def test_unsupported_request_is_rejected_with_krakens_message(client: venues.Client, message: Any, error: str) -> None:
     client.send(message)
-    reply = client.until(lambda message: "channel" not in message, "a refusal")
+    reply = client.until(lambda message: "channel" not in message, "a rejection")
     assert (reply["error"], reply["success"]) == (error, False)
 
 
@@ -356,7 +356,7 @@ def test_maintenance_is_announced_and_stops_trading_until_its_end(client: venues
             venue.admin("/system", {"system": system})
             assert client.next("status")["data"][0]["system"] == system
             assert venue.public("SystemStatus")["status"] == system
-        venue.admin("/flow", {})  # what was being matched meanwhile has been told
+        venue.admin("/flow", {})  # what was being matched meanwhile has been sent
         client.request("ping")
         assert not [message for message in client.collect(0.5) if message["channel"] == "trade"]
     finally:
@@ -395,7 +395,7 @@ def test_guide_shows_how_to_trigger_each_fault(venue: venues.Venue) -> None:
     described = venue.admin("/openapi.json")["paths"]
     shown = re.findall(r"^post (/\S+) ", (venues.TOP / "docs/guide/simulated-venue.md").read_text(), re.MULTILINE)
     assert set(shown) == {path for path, ways in described.items() if "post" in ways}
-    assert described["/faults/slow-consumer"]["post"]["description"], "and it says what it does"
+    assert described["/faults/slow-consumer"]["post"]["description"], "it has a description"
 
 
 def test_order_flow_can_be_accelerated_and_stopped(venue: venues.Venue) -> None:

@@ -1,4 +1,4 @@
-"""Ingest's outputs on real servers: where they stand, what they take, and what they refuse."""
+"""Ingest's outputs on real servers: positions, accepted data and errors."""
 
 from __future__ import annotations
 
@@ -383,7 +383,7 @@ async def test_rejected_login_is_reported_without_username_and_password(plane: D
 
 
 async def connect_error(output: Output) -> str:
-    """The words that a login is refused with; no try may quote the credentials.
+    """The error for a rejected login; no attempt may quote the credentials.
 
     NATS closes at once, and the library writes once more: where a reset was faster than the server's words, ingest
     connects again, and so does this.
@@ -396,7 +396,7 @@ async def connect_error(output: Output) -> str:
         assert "canary" not in words
         if "reset by peer" not in words:
             return words
-    raise AssertionError("the server never said why")
+    raise AssertionError("the server gave no cause")
 
 
 # NATS.

@@ -45,7 +45,7 @@ def a_row(number: int, price: object = "100.05000", volume: object = "0.50000000
 
 
 class Rest:
-    """A venue's REST that answers as told."""
+    """A venue's REST with scripted responses."""
 
     def __init__(self) -> None:
         self.pairs: dict[str, Any] = {"XXBTZUSD": PAIR}
@@ -271,7 +271,7 @@ ANY: Final = st.recursive(
 
 
 class ScriptedKraken(Kraken):
-    """A client that is told the results of its questions."""
+    """A client with scripted results."""
 
     results: dict[str, Any]
 
@@ -366,4 +366,4 @@ async def test_client_that_closes_does_not_wait_for_its_next_call() -> None:
         rest.errors = [rejected_with("EGeneral:Too many requests")]
         with pytest.raises(VenueUnavailable, match="AssetPairs: EGeneral:Too many requests"):
             await kraken.instruments()
-        assert rest.clock.elapsed() == rest.requested_at[-1], "the refusal is told at once"
+        assert rest.clock.elapsed() == rest.requested_at[-1], "the rejection is reported at once"

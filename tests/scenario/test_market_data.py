@@ -29,7 +29,7 @@ BTC, ETH, SOL = ingests.PAIRS
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory, market_plane: DataPlane) -> Iterator[Pipeline]:
-    """One venue for this module: what a venue has told stays told."""
+    """One venue for this module: its published trades stay."""
     folder = tmp_path_factory.mktemp("market-data")
     plane = market_plane.with_database()
     ingests.new_topics(plane)
@@ -102,7 +102,7 @@ async def test_unverified_book_is_withdrawn_everywhere_and_recovers(pipeline: Pi
 
 @pytest.mark.parametrize("kind", ["drop", "double"])
 def test_lost_or_duplicate_message_loses_no_trade(pipeline: Pipeline, kind: str) -> None:
-    """Though the venue's REST refuses at first to tell what is missing."""
+    """The venue's REST first rejects requests for what is missing."""
     with pipeline.ingest() as ingest:
         pipeline.venue.admin("/faults/too-many-requests", {"seconds": 60})
         for channel in ("trade", "book"):
@@ -140,7 +140,7 @@ def test_silent_channels_are_named_and_cost_no_trade(pipeline: Pipeline) -> None
         ingest.until(lambda: silent() == target, "each silent channel is named, and no other")
         for channel, symbol in (("trade", BTC), ("ticker", SOL), ("book", ETH)):
             pipeline.venue.admin("/faults/mute", {"channel": channel, "symbol": symbol, "seconds": 0})
-        ingest.until(lambda: not any(silent().values()), "each is heard again")
+        ingest.until(lambda: not any(silent().values()), "each is received again")
         ingest.until_usable()
         _wait_and_compare(pipeline, ingest)
 
@@ -201,7 +201,7 @@ def test_trades_dropped_from_the_log_are_requested_from_the_venue(pipeline: Pipe
 def test_killed_ingest_continues_at_the_position_of_each_output(pipeline: Pipeline) -> None:
     with pipeline.ingest() as ingest:
         ingest.end(signal.SIGKILL)
-        _more_trades(pipeline, 60)  # more than the venue's snapshot of trades tells
+        _more_trades(pipeline, 60)  # more than the venue's snapshot of trades has
         ingest.start()
         ingest.until_usable()
         _wait_and_compare(pipeline, ingest)
@@ -245,7 +245,7 @@ def test_invalid_live_settings_change_nothing(pipeline: Pipeline) -> None:
     with pipeline.ingest() as ingest:
         digest = ingest.status().settings
         (ingest.folder / "live.json").write_text('{"version": 1, "pairs": ["btc"], "replicas": 0}')
-        ingest.until(lambda: "live_settings_rejected" in ingest.log, "it is said")
+        ingest.until(lambda: "live_settings_rejected" in ingest.log, "it is logged")
         assert ingest.status().settings == digest
         assert set(ingest.status().books) == set(ingests.PAIRS)
 

@@ -225,7 +225,7 @@ COMMANDS = st.lists(
 
 
 class Naive:
-    """The rules once more, as plainly as they can be said: a list of orders, sorted each time."""
+    """A reference implementation: a list of orders, sorted each time."""
 
     def __init__(self) -> None:
         self.orders: list[tuple[OrderId, Owner, Side, int, int]] = []

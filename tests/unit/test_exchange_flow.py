@@ -96,7 +96,7 @@ def test_orders_fit_the_steps_and_minimums_of_their_market(minute: Run) -> None:
         if isinstance(order, PlaceOrder):
             one = markets.MARKETS[order.symbol]
             assert decimals.unscaled(order.quantity, one.quantity_digits) >= one.quantity_min
-    assert minute.rejected < 0.05 * len(minute.commands), "what is refused is no flow"
+    assert minute.rejected < 0.05 * len(minute.commands), "rejected orders are no flow"
 
 
 def test_prices_stay_in_the_range_of_their_market(minute: Run) -> None:

@@ -137,7 +137,7 @@ async def test_paging_by_last_candle_skips_none_and_repeats_none(journal: Sqlite
 
 
 async def levels(harness: RestHarness, side: str) -> dict[str, int]:
-    """Price → the time that Depth tells."""
+    """Price → time of the level, from Depth."""
     book = (await harness.ask("Depth", pair="XBTUSD"))["result"]["XXBTZUSD"]
     return {price: at for price, _, at in book[side]}
 
@@ -178,13 +178,13 @@ async def test_restart_keeps_the_time_of_a_levels_newest_order(journal: SqliteJo
 
 async def test_rate_limit_is_per_address(journal: SqliteJournal) -> None:
     harness = RestHarness(journal, rest_rate=2)
-    refused = {"error": ["EGeneral:Too many requests"]}
+    rejected = {"error": ["EGeneral:Too many requests"]}
     result = [await harness.ask("SystemStatus") for _ in range(6)]
-    assert [one == refused for one in result] == [False] * 4 + [True] * 2
-    assert (await harness.ask("Dance")) == refused, "whatever is asked for"
+    assert [one == rejected for one in result] == [False] * 4 + [True] * 2
+    assert (await harness.ask("Dance")) == rejected, "for any request"
     assert (await harness.ask("SystemStatus", address="10.0.0.2"))["error"] == []
     harness.clock.seconds += 0.5
-    assert [(await harness.ask("SystemStatus")) == refused for _ in range(2)] == [False, True]
+    assert [(await harness.ask("SystemStatus")) == rejected for _ in range(2)] == [False, True]
 
 
 async def test_without_a_rate_calls_are_not_limited(journal: SqliteJournal) -> None:

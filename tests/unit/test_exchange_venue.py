@@ -1,4 +1,4 @@
-"""The venue's service over a journal that can be held up, and a clock that a test owns: nothing is told too early."""
+"""The venue's service with a journal that can be delayed, in virtual time: nothing is published unwritten."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Venue:
         self.trades_of_it: list[Trade] = []
         self.began = self.clock.now()
         self.page = 1000
-        """Trades that it tells at once."""
+        """Trades per response."""
 
     def traded(self, **seconds: int) -> None:
         """Trades, by number: when each happened."""
@@ -67,7 +67,7 @@ async def test_trade_with_a_future_time_does_not_mean_new_ids() -> None:
     assert await venue.after(12, 0) == [13]
 
 
-@pytest.mark.parametrize("own", [{}, {"t12": 400}], ids=["gone", "another"])
+@pytest.mark.parametrize("own", [{}, {"t12": 400}], ids=["missing", "another"])
 async def test_restarted_ids_are_detected_by_another_trade_at_the_position(own: dict[str, int]) -> None:
     venue = Venue()
     venue.traded(t1=100, t2=200, **own)

@@ -128,7 +128,7 @@ async def test_silent_channel_stays_named_and_is_renewed_with_growing_backoff() 
     harness = ReceiverHarness(with_heartbeats)
 
     def trading() -> bool:
-        """A trade about every five seconds, which REST alone tells."""
+        """A trade about every five seconds, which only REST returns."""
         while len(harness.venue.rest_trades) < (harness.clock.seconds - 1000) // 5:
             number = len(harness.venue.rest_trades) + 1
             harness.venue.rest_trades.append(a_trade(number, number))
@@ -154,7 +154,7 @@ async def test_book_contradicted_by_trades_is_withdrawn_until_a_newer_one(*, upd
         frames = with_heartbeats(request)
         return [with_timestamp(one, moment) if one == snapshot else one for one in frames]
 
-    harness.venue._answer = answer  # noqa: SLF001 - it tells the time of its world
+    harness.venue._answer = answer  # noqa: SLF001 - it uses the harness's clock
     market = harness.markets[BTC]
 
     def usable() -> bool:

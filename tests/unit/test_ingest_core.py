@@ -1,4 +1,4 @@
-"""Tapes, outboxes, shares and subscriptions: what ingest decides."""
+"""The pure core of ingest: trade logs, outboxes and shares."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def ids(some: Iterable[ReceivedTrade] | None) -> list[int] | None:
     return None if some is None else [one.trade.trade_id for one in some]
 
 
-# Tapes.
+# Trade logs.
 
 
 @given(order=st.permutations(range(2, 12)), often=st.integers(1, 3))
@@ -201,7 +201,7 @@ def test_market_is_released_once_the_other_served_it_a_while() -> None:
     checks = [bool(share.assign([BTC], 2, {})) for _ in range(sharding.TAKE_AFTER)]
     assert checks == [False] * (sharding.TAKE_AFTER - 1) + [True]
     assert share.assign([BTC], 2, {first: {BTC}})
-    assert share.assign([BTC], 2, {first: set()})  # it lost it again: the count begins anew
+    assert share.assign([BTC], 2, {first: set()})  # it lost the market again: the count starts over
     assert share.assign([BTC], 2, {first: {BTC}})
     assert not share.assign([BTC], 2, {first: {BTC}})
 

@@ -1,4 +1,4 @@
-"""Markets: a frame in, letters out."""
+"""Markets: from frames of the venue to messages for outputs."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_quiet_book_is_republished_each_second_while_the_venue_sends(frames: Seq
     (again,) = harness.books()
     assert again.received == later - 5
     assert again.usable
-    harness.markets.republish(Nanoseconds(later - 5), Nanoseconds(later + 3 * times.SECOND))  # nothing was heard since
+    harness.markets.republish(Nanoseconds(later - 5), Nanoseconds(later + 3 * times.SECOND))  # nothing received since
     assert len(harness.books()) == 1
 
 
@@ -181,7 +181,7 @@ def test_replica_withdraws_only_books_it_published_itself(frames: Sequence[bytes
     harness.receive(snapshot, first.replace(b'"checksum":', b'"checksum":1'))
     assert [(one.usable, one.reason) for one in harness.books()] == [(True, ""), (False, "ChecksumMismatch")]
     harness.markets.republish(NOW, Nanoseconds(NOW + 4 * times.SECOND))
-    assert len(harness.books()) == 2, "what was said here is taken back, once"
+    assert len(harness.books()) == 2, "what was published here is withdrawn, once"
     harness.markets.usable_elsewhere = frozenset()
     harness.markets.republish(NOW, Nanoseconds(NOW + 6 * times.SECOND))
     assert [one.reason for one in harness.books()][2:] == ["ChecksumMismatch"]

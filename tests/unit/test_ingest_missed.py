@@ -1,4 +1,4 @@
-"""Trades that were missed or refused, asked of the venue over REST, in time that the test owns."""
+"""Missed or rejected trades, requested over REST, in virtual time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_missed_last_trade_of_a_quiet_market_arrives_over_rest() -> None:
 
 
 def receive_trades(harness: ReceiverHarness, *trades: Trade) -> None:
-    """The WebSocket tells of trades."""
+    """Send trades on the WebSocket."""
     data = [
         {
             "symbol": one.symbol, "side": "buy", "price": int(one.price), "qty": 1, "ord_type": "limit",
@@ -90,7 +90,7 @@ async def test_corrected_trade_is_delivered_with_all_its_successors() -> None:
 
 
 def rejected_or_lost(harness: ReceiverHarness, *, rejected: bool) -> tuple[Trade, Trade, Trade]:
-    """Of three trades the WebSocket told the second as it cannot be, or not at all; REST has the last alone."""
+    """Of three trades the WebSocket sends the second malformed, or not at all; REST has only the last."""
     now = harness.clock.now() / times.SECOND
     first, strange, after = (a_trade(number, now + number) for number in (7, 8, 9))
     receive_trades(harness, first, *([dataclasses.replace(strange, price=Decimal(-1))] if rejected else []), after)

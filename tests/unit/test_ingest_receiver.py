@@ -1,4 +1,4 @@
-"""Receiving: what is asked of a venue, and what silence and refusals lead to, in time that the test owns."""
+"""The receiver: subscriptions, and how it handles silence and rejections, in virtual time."""
 
 from __future__ import annotations
 
@@ -282,7 +282,7 @@ async def test_number_beyond_the_precision_resubscribes_the_instruments() -> Non
     harness = ReceiverHarness(faithful)
     odd = recordings.book_frames()[1].decode().replace('"qty":', '"qty":0.000000001,"x":')
 
-    def anew() -> bool:
+    def resubscribed() -> bool:
         if (
             harness.markets[BTC].usable
             and not harness.receiver.refresh_instruments
@@ -292,7 +292,7 @@ async def test_number_beyond_the_precision_resubscribes_the_instruments() -> Non
             harness.receiver.refresh_instruments = harness.markets.instruments_outdated
         return harness.venue.methods("instrument") == ["subscribe", "unsubscribe", "subscribe"]
 
-    await harness.until(anew, 10)
+    await harness.until(resubscribed, 10)
 
 
 async def test_internal_error_in_a_reply_ends_no_connection(caplog: pytest.LogCaptureFixture) -> None:

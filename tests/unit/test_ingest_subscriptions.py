@@ -40,7 +40,7 @@ def methods(one: Subscriptions, required: set[subscriptions.Key], now: float = 0
 
 
 def reply(req_id: int, *, error: str = "", symbol: str = "") -> wire.Head:
-    """As Kraken words it: a refusal has its symbol beside the words, if at all, all others have it in the result."""
+    """As Kraken formats it: a rejection has its symbol beside the error, if at all; other replies in the result."""
     words: dict[str, Any] = {"method": "x", "req_id": req_id, "success": not error}
     if error:
         words |= {"error": error} | ({"symbol": symbol} if symbol else {})

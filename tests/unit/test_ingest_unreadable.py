@@ -64,7 +64,7 @@ def test_no_unverified_level_survives_a_changed_character(
     side: str, frames: Sequence[bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each of an update's left out, doubled, or another: and what its lane takes, the rules take the same way."""
-    caplog.set_level(logging.ERROR)  # each that is refused is named
+    caplog.set_level(logging.ERROR)  # each rejected message is logged
     first = next(at for at, frame in enumerate(frames) if at > 2 and f'"{side}":[{{"price"'.encode() in frame)
     before, taken = MarketsHarness(), 0
     before.receive(recordings.INSTRUMENT, *frames[:first])
@@ -87,7 +87,7 @@ def test_no_unverified_level_survives_a_changed_character(
 
 
 def _copied(harness: bytes) -> MarketsHarness:
-    """Another that heard the same: there are too many to bring each there by messages."""
+    """A copy of the harness: there are too many cases to replay the messages for each."""
     copy: MarketsHarness = pickle.loads(harness)  # noqa: S301 - our own
     return copy
 
@@ -275,7 +275,7 @@ def test_book_after_a_mangled_message_is_correct_or_unusable(data: st.DataObject
             case "double":
                 tokens[begin:begin] = tokens[begin:end]
             case _:
-                del tokens[max(begin, 4) :]  # what is left says that it is of a book
+                del tokens[max(begin, 4) :]  # the rest still names the book channel
     mangled = "".join(tokens)
     if re.search(r'"channel":"(?!book")', mangled) or '"channel":"book"' not in mangled:
         return  # of another channel, or of none

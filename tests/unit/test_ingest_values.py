@@ -1,4 +1,4 @@
-"""What was received and is wrong: refused by itself, counted, and never the end of anything."""
+"""Invalid values: each is rejected by itself and counted, and none ends the process."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ BOOK: Final = {
 
 
 class MarketsHarness:
-    """Markets that know one pair, and the letters that they posted."""
+    """Markets with one known pair, and the messages that they posted."""
 
     def __init__(self, *served: Symbol) -> None:
         self.messages: list[EncodedMessage] = []
@@ -254,7 +254,7 @@ def test_malformed_served_pair_is_reported(wrong: object) -> None:
     harness.receive("book", [BOOK], kind="snapshot")
     harness.receive("instrument", {"pairs": [PAIR | {"price_precision": wrong}, PAIR | {"symbol": ETH}]})
     assert harness.markets[BTC].reason == one_market.UNREADABLE
-    assert harness.markets.instruments_outdated, "it is not told again by itself"
+    assert harness.markets.instruments_outdated, "the venue does not send them again by itself"
     assert harness.markets[ETH].reason == UnusableReason.WAITING
     assert [one.usable for one in harness.books()] == [True, False]
     harness.receive("instrument", {"pairs": [PAIR]})
@@ -371,7 +371,7 @@ def test_trade_long_before_its_predecessor_is_rejected() -> None:
     assert [one[0] for one in harness.trades()] == [7]
     assert harness.rejections("trade") == {RejectionReason.TIME_BEFORE: 1}
     harness.receive("trade", [TRADE | {"trade_id": 8, "timestamp": "2026-11-26T08:00:00Z"}])
-    assert [one[0] for one in harness.trades()] == [7, 8], "some hours before is a trade that was told late"
+    assert [one[0] for one in harness.trades()] == [7, 8], "a trade some hours earlier is a late one"
 
 
 LONG_AGO: Final = [TRADE | {"trade_id": number, "timestamp": "2026-11-23T10:00:00Z"} for number in range(12, 17)]

@@ -1,4 +1,4 @@
-"""What every room is made with: the form of a log line, what a room answers, and settings that tell no value."""
+"""The kit of the services: log lines, HTTP endpoints, and settings whose errors contain no value."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import fastapi
 
 SERVICES: Final = Path(__file__).resolve().parents[2] / "services"
-SECRET: Final = "canary-0f3a"  # noqa: S105 - to see that nobody tells it
+SECRET: Final = "canary-0f3a"  # noqa: S105 - it may appear nowhere
 
 
 # ---- log lines
@@ -110,7 +110,7 @@ logging.getLogger("aether_services.ingest").info("not_asked_for")
 logging.getLogger("aether_services.ingest").warning("gap", extra={"symbol": "BTC/USD"})
 logging.getLogger("somebody.else").error("theirs")
 for library in ("aiokafka.conn", "nats", "uvicorn.error"):
-    logging.getLogger(library).warning("an adapter says it once")
+    logging.getLogger(library).warning("an adapter logs it once")
 """
 
 
@@ -130,7 +130,7 @@ def test_process_logs_to_stderr_at_its_level_muting_adapter_libraries() -> None:
 
 
 class ExampleSettings(Settings):
-    """What a room declares."""
+    """The settings of a service."""
 
     kafka_port: int
     password: int
@@ -149,12 +149,12 @@ def test_invalid_environment_names_every_variable_without_values() -> None:
     assert error.value.__cause__ is None
 
 
-# ---- what a room answers
+# ---- HTTP endpoints
 
 
 @dataclass
 class FakeService:
-    """A room that needs what a test says."""
+    """A service with the checks of a test."""
 
     needs: dict[str, Check] = field(default_factory=dict)
     draining: bool = False
@@ -262,7 +262,7 @@ async def test_service_has_an_openapi_schema_but_no_pages() -> None:
 
 
 class _Working:
-    """A room that works until it is told to end."""
+    """A service that runs until SIGTERM."""
 
     async def run(self) -> None:
         await asyncio.Event().wait()
@@ -275,7 +275,7 @@ async def test_without_a_host_each_family_is_served_on_one_port() -> None:
     server = http_server.server(an_app(FakeService()), host=None, port=0)
     task = asyncio.create_task(http_server.serve(server, _Working(), grace=1))
     async with asyncio.timeout(30), aiohttp.ClientSession() as client:
-        while not server.started:  # noqa: ASYNC110 - uvicorn tells nobody
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.001)
         ports = {one.sockets[0].getsockname()[1] for one in server.servers}
         assert len(ports) == 1
@@ -293,7 +293,7 @@ def test_without_ipv6_a_service_listens_on_ipv4(without: address_families.Make) 
 
 def test_port_in_use_is_not_served_on_one_family_alone() -> None:
     with socket.socket() as taken:
-        taken.bind(("0.0.0.0", 0))  # noqa: S104 - as the room would
+        taken.bind(("0.0.0.0", 0))  # noqa: S104 - as the service would
         taken.listen()
         with pytest.raises(OSError, match="Address already in use"):
             http_server.listening_sockets(taken.getsockname()[1])

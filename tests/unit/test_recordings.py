@@ -1,4 +1,4 @@
-"""The generated feed is as strong as the recorded one: valid by rules written here anew, and with all its shapes."""
+"""The generated feed is as good as the recorded one: valid by independent rules, with all message shapes."""
 
 from __future__ import annotations
 

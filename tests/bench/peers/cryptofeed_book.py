@@ -15,10 +15,10 @@ from cryptofeed.symbols import Symbols
 
 def v1(line: bytes) -> str:
     """A message of v2 in the form of v1."""
-    said = json.loads(line, parse_float=str)
-    (data,) = said["data"]
+    message = json.loads(line, parse_float=str)
+    (data,) = message["data"]
     asks, bids = ([[one["price"], one["qty"], "1690731000.000000"] for one in data[side]] for side in ("asks", "bids"))
-    if said["type"] == "snapshot":
+    if message["type"] == "snapshot":
         body = {"as": asks, "bs": bids}
     else:
         # In one part: it looks for the checksum in the first only.
@@ -32,12 +32,12 @@ async def main(frames: list[bytes]) -> None:
     Symbols.set("KRAKEN", {"BTC-USD": "XBT/USD"}, {"tick_size": {}, "instrument_type": {"BTC-USD": "spot"}})
     count = 0
 
-    async def told(_: object, __: float) -> None:
+    async def on_book(_: object, __: float) -> None:
         nonlocal count
         count += 1
 
     feed = Kraken(
-        symbols=["BTC-USD"], channels=[L2_BOOK], callbacks={L2_BOOK: told}, checksum_validation=True, max_depth=10
+        symbols=["BTC-USD"], channels=[L2_BOOK], callbacks={L2_BOOK: on_book}, checksum_validation=True, max_depth=10
     )
     rates = []
     for _ in range(rounds):
@@ -47,7 +47,7 @@ async def main(frames: list[bytes]) -> None:
                 await feed.message_handler(message, None, 0.0)
         rates.append(repeats * len(messages) / (time.perf_counter() - began))
         if count != repeats * len(messages):
-            raise SystemExit(f"only {count} of {repeats * len(messages)} updates were told")
+            raise SystemExit(f"only {count} of {repeats * len(messages)} updates were reported")
     print(json.dumps(rates))
 
 

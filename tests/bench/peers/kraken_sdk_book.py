@@ -16,12 +16,12 @@ class Market:
     """What it knows of a market."""
 
     def get_asset_pairs(self, pair: str) -> dict[str, Any]:
-        """As REST would tell it."""
+        """As REST would return it."""
         return {pair: {"pair_decimals": 1, "lot_decimals": 8}}
 
 
 class Books(SpotOrderBookClient):
-    """Counts what it is told."""
+    """Counts updates."""
 
     def __init__(self) -> None:
         super().__init__(depth=10)
@@ -47,7 +47,7 @@ async def main(frames: list[str]) -> None:
                 await books.on_message(json.loads(frame))
         rates.append(repeats * len(frames) / (time.perf_counter() - began))
         if books.count != repeats * len(frames):
-            raise SystemExit("not all updates were told")
+            raise SystemExit("not all updates were reported")
     print(json.dumps(rates))
 
 

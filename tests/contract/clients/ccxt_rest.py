@@ -41,8 +41,8 @@ def main(rest: str) -> None:
     say("trades", trades=[{name: one[name] for name in ("id", "side", "price", "amount", "type")} for one in trades])
     try:
         venue.public_get_ticker({"pair": "NOPE"})
-    except ccxt.ExchangeError as refused:
-        say("refused", error=str(refused))
+    except ccxt.ExchangeError as error:
+        say("rejected", error=str(error))
 
 
 main(*sys.argv[1:])

@@ -36,9 +36,9 @@ def envelope(_: object, response: Any, case: Any) -> None:
     """Either errors in the envelope, or a result; and of valid data a result."""
     if response.status_code == METHOD_NOT_ALLOWED:
         return
-    said = response.json()
-    assert set(said) in ({"error"}, {"error", "result"}), "the envelope has two parts"
-    assert bool(said["error"]) != ("result" in said), "either errors or a result"
-    assert all(isinstance(one, str) and one[0] in "EW" and ":" in one for one in said["error"])
+    body = response.json()
+    assert set(body) in ({"error"}, {"error", "result"}), "the envelope has two parts"
+    assert bool(body["error"]) != ("result" in body), "either errors or a result"
+    assert all(isinstance(one, str) and one[0] in "EW" and ":" in one for one in body["error"])
     if case.meta is not None and case.meta.generation.mode.value == "positive":
-        assert not said["error"] or tuple(said["error"]) == ODD, f"valid data was refused: {said['error']}"
+        assert not body["error"] or tuple(body["error"]) == ODD, f"valid data was rejected: {body['error']}"
