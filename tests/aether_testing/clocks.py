@@ -22,11 +22,9 @@ class Clock:
         self.seconds = 1000.0
 
     def now(self) -> Nanoseconds:
-        """The time of day."""
         return Nanoseconds(BEGIN + round(self.seconds * times.SECOND))
 
     def elapsed(self) -> float:
-        """Seconds."""
         return self.seconds
 
     async def sleep(self, seconds: float) -> None:

@@ -35,7 +35,7 @@ MANY = [Symbol(f"B{number:03}/USD") for number in range(120)]
 
 
 def the_instruments() -> bytes:
-    """All these markets, alike."""
+    """The instrument snapshot of all these markets, with equal decimals."""
     fields = json.loads(recordings.INSTRUMENT)
     (pair,) = fields["data"]["pairs"]
     fields["data"]["pairs"] = [{**pair, "symbol": symbol} for symbol in (BTC, ETH, BAD, *MANY)]
@@ -54,36 +54,32 @@ class Venue:
         self._frames: asyncio.Queue[bytes | int] = asyncio.Queue()
         self.requests: list[dict[str, Any]] = []
         self.connections: list[float] = []
-        """When each began."""
+        """When each connection was opened."""
         self.rest_trades: list[Trade] = []
         self.rest_errors: list[Exception] = []
         """Errors that REST raises before it returns trades."""
         self.trade_queries = 0
-        """Times that REST was asked for trades."""
+        """How often trades were queried over REST."""
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[Venue]:
-        """A connection."""
         self.connections.append(self._clock.seconds)
         self._frames = asyncio.Queue()
         yield self
 
     async def receive(self) -> str:
-        """The next message."""
         frame = await self._frames.get()
         if isinstance(frame, int):
             raise VenueUnavailable(f"code {frame}", frame)
         return frame.decode()
 
     async def send(self, text: str) -> None:
-        """Take a request."""
         request = json.loads(text)
         self.requests.append(request)
         for frame in self._answer(request):
             self._frames.put_nowait(frame)
 
     async def instruments(self) -> InstrumentList:
-        """None."""
         return InstrumentList()
 
     async def trades(self, symbol: Symbol, after: Cursor | None) -> Sequence[Trade]:
@@ -95,16 +91,16 @@ class Venue:
         return [one for one in self.rest_trades if after is None or one.trade_id > after.trade_id]
 
     def push(self, *frames: bytes) -> None:
-        """Say something unasked."""
+        """Send frames without a request."""
         for frame in frames:
             self._frames.put_nowait(frame)
 
     def methods(self, channel: str) -> list[str]:
-        """What was asked for of a channel."""
+        """The methods of the requests for a channel, in order."""
         return [one["method"] for one in self.requests if one.get("params", {}).get("channel") == channel]
 
     def symbols(self, method: str, channel: str) -> list[Symbol]:
-        """Markets that were named to it, each as often as it was."""
+        """The symbols in requests, duplicates included."""
         asked = [one["params"] for one in self.requests if one["method"] == method]
         return [symbol for params in asked if params["channel"] == channel for symbol in params.get("symbol", ())]
 
@@ -116,7 +112,7 @@ def an_ack(request: dict[str, Any], symbol: str = "", **extra: Any) -> bytes:
 
 
 class ReceiverHarness:
-    """A venue, and what listens to it."""
+    """A receiver of ingest connected to a scripted venue, in virtual time."""
 
     def __init__(self, answer: Answer, *symbols: Symbol) -> None:
         self.clock = Clock()
@@ -126,7 +122,6 @@ class ReceiverHarness:
         self.receiver = self.a_receiver(self.venue)
 
     def a_receiver(self, venue: ports.Venue, *, rest_interval: float = 0.0) -> Receiver:
-        """What receives of a venue."""
         return Receiver(
             venue=venue,
             history=TradeHistory(venue, self.clock),
@@ -140,12 +135,11 @@ class ReceiverHarness:
         )
 
     def step(self, channel: Channel, symbol: Symbol) -> State | None:
-        """How far a subscription is."""
-        return self.receiver._subscriptions.state((channel, symbol))  # noqa: SLF001 - its table
+        return self.receiver._subscriptions.state((channel, symbol))  # noqa: SLF001 - no public API
 
     @contextlib.asynccontextmanager
     async def running(self, *, backfilling: bool = False) -> AsyncIterator[None]:
-        """It receives meanwhile, and brings the trades that are missed."""
+        """Run the receiver, and on request its backfill, within the block."""
         tasks = [asyncio.create_task(self.receiver.run())]
         if backfilling:
             tasks.append(asyncio.create_task(self.receiver.backfill()))
@@ -157,20 +151,20 @@ class ReceiverHarness:
             await asyncio.wait(tasks)
 
     async def advance_until(self, condition: Callable[[], bool], seconds: float) -> None:
-        """Let time pass until something holds, which must be within so many seconds."""
+        """Let virtual time pass until a condition holds, for at most `seconds`."""
         ends = self.clock.seconds + seconds
         while not condition():
             assert self.clock.seconds < ends, self.venue.requests
             await asyncio.sleep(0)
 
     async def until(self, condition: Callable[[], bool], seconds: float) -> None:
-        """Receive until something holds, which must be within so many seconds."""
+        """Run the receiver until a condition holds, for at most `seconds`."""
         async with self.running():
             await self.advance_until(condition, seconds)
 
 
 def faithful(request: dict[str, Any]) -> list[bytes | int]:
-    """A venue as it should be, whose markets stand still."""
+    """The script of a well-behaved venue whose markets do not move."""
     params = request.get("params", {})
     symbols = params.get("symbol", [])
     if request["method"] != "subscribe":
@@ -186,12 +180,12 @@ def faithful(request: dict[str, Any]) -> list[bytes | int]:
 
 
 def a_trade(trade_id: int, at: float) -> Trade:
-    """A trade of the first market, at so many seconds."""
+    """A trade of BTC/USD at some seconds after 1970."""
     return a_trade_at(trade_id, Nanoseconds(round(at * times.SECOND)))
 
 
 def a_trade_at(trade_id: int, moment: Nanoseconds) -> Trade:
-    """The same, to the nanosecond."""
+    """A trade of BTC/USD at a time."""
     return Trade(
         symbol=BTC,
         trade_id=trade_id,
@@ -204,7 +198,7 @@ def a_trade_at(trade_id: int, moment: Nanoseconds) -> Trade:
 
 
 async def run_backfill(harness: ReceiverHarness, condition: Callable[[], bool], seconds: float) -> None:
-    """Let missed trades be asked for until something holds."""
+    """Run the backfill of missing trades until a condition holds."""
     await clocks.run_until(harness.clock, harness.receiver.backfill(), condition, seconds)
 
 
@@ -224,7 +218,6 @@ class MarketsHarness:
         self.markets.serve(map(Symbol, served or (BTC,)))
 
     def receive(self, *frames: bytes | dict[str, Any] | list[Any], at: int = NOW) -> None:
-        """Hand frames over."""
         for frame in frames:
             text = frame.decode() if isinstance(frame, bytes) else json.dumps(frame)
             self.markets.receive(text, Nanoseconds(at))
@@ -242,7 +235,7 @@ def trade_frame(trade_id: int, symbol: str = BTC) -> dict[str, Any]:
 
 
 def an_update(**fields: Any) -> dict[str, Any]:
-    """A book's update with some fields as they should not be; without those that are `...`."""
+    """A book update with some fields replaced, and without those that are `...`."""
     data = {"symbol": BTC, "bids": [], "asks": [], "checksum": 7, "timestamp": "2026-11-26T01:16:40.000001Z"} | fields
     return {
         "channel": "book",

@@ -1,4 +1,4 @@
-"""Ingest as a process of its own, with real servers behind it, which a test starts, kills and starts again."""
+"""Runs ingest as a process with real servers, which a test starts, kills and restarts."""
 
 from __future__ import annotations
 
@@ -46,18 +46,17 @@ class DataPlane:
     postgres: postgres.Postgres
     database: str
     processes: Mapping[Output, Lives]
-    """What a test kills and starts again."""
+    """The processes, which a test may stop, kill and restart."""
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
-        """What the database answers."""
         return self.postgres.run(self.database, statement)
 
     def with_database(self) -> DataPlane:
-        """The same with a database that is new; topics are what they were."""
+        """The same servers with a new database; the topics stay."""
         return dataclasses.replace(self, database=a_database(self.postgres))
 
     def stored(self) -> dict[str, list[int]]:
-        """Market → the ids of its trades in the table, in order; one that is there twice is twice in it."""
+        """Symbol → the ids of its stored trades in order, duplicates included."""
         found: dict[str, list[int]] = {}
         for symbol, trade_id in self.rows("SELECT symbol, trade_id FROM aether.trades ORDER BY symbol, trade_id"):
             found.setdefault(symbol, []).append(trade_id)
@@ -70,7 +69,7 @@ def new_topics(plane: DataPlane) -> None:
 
 
 async def _make_topics(port: int, *, recreate: bool = False) -> None:
-    """The topics, as the operator makes them."""
+    """Create the topics as the operator does."""
     admin = AIOKafkaAdminClient(bootstrap_servers=f"127.0.0.1:{port}")
     await admin.start()
     names = [topic.value for topic in Topic]
@@ -91,7 +90,7 @@ async def _make_topics(port: int, *, recreate: bool = False) -> None:
 
 @contextlib.contextmanager
 def plane(folder: Path) -> Iterator[DataPlane]:
-    """Servers of their own on loopback, with the schema and the topics made."""
+    """Start servers on loopback, and create schema and topics."""
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         home = stack.enter_context(tempfile.TemporaryDirectory(prefix="aether-postgres-"))  # its user must get in
@@ -112,7 +111,7 @@ def plane(folder: Path) -> Iterator[DataPlane]:
 
 
 def a_database(server: postgres.Postgres) -> str:
-    """A new database with the schema that the operator makes."""
+    """A new database with the operator's schema."""
     endpoint = server.fresh()
     report = migrator.ensure_schema(endpoint, postgres.a_schema(), postgres.a_leader(), deadline=60)
     assert report.ok, report
@@ -121,7 +120,7 @@ def a_database(server: postgres.Postgres) -> str:
 
 @dataclass(slots=True, kw_only=True)
 class Ingest:
-    """One replica, through all its lives."""
+    """One replica of ingest, which can be restarted."""
 
     folder: Path
     environ: Mapping[str, str]
@@ -130,7 +129,6 @@ class Ingest:
 
     @property
     def url(self) -> str:
-        """Where it answers."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -140,21 +138,21 @@ class Ingest:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the process, and wait until it answers."""
         with (self.folder / "ingest.log").open("ab") as log:
             command = [sys.executable, "-m", "aether_services", "ingest"]
             self.process = subprocess.Popen(command, env=dict(self.environ), cwd=self.folder, stdout=log, stderr=log)
         self.until(lambda: self.get("/healthz") is not None, "it answers")
 
     def write_live_settings(self, pairs: Sequence[str] = PAIRS, replicas: int = 1) -> None:
-        """Write its live settings, as a kubelet does: the file is there as a whole."""
+        """Replace the live settings file atomically, as a kubelet does."""
         text = json.dumps({"version": 1, "pairs": sorted(pairs), "replicas": replicas}, separators=(",", ":"))
         half = self.folder / "live.json.half"
         half.write_text(text)
         half.rename(self.folder / "live.json")
 
     def get(self, path: str) -> bytes | None:
-        """What it answers to a path; nothing where it does not."""
+        """The response body of a path; None if the request fails."""
         with (
             contextlib.suppress(OSError, http.client.HTTPException),  # it may be killed in mid-answer
             urllib.request.urlopen(f"{self.url}{path}", timeout=2) as answer,
@@ -170,7 +168,7 @@ class Ingest:
         return IngestStatus.model_validate_json(response)
 
     def buckets(self, name: str, **labels: str) -> dict[str, float]:
-        """Of a histogram among its metrics: bound, in seconds → how many took at most so long."""
+        """The buckets of a histogram in /metrics: upper bound in seconds → cumulative count."""
         response = self.get("/metrics")
         assert response is not None, self.log[-4000:]
         return {
@@ -181,7 +179,7 @@ class Ingest:
         }
 
     def until(self, condition: Callable[[], object], expected: str, deadline: float = DEADLINE) -> None:
-        """Wait until something holds."""
+        """Wait until a condition holds."""
         ends = time.monotonic() + deadline
         while not condition():
             assert self.process is None or self.process.poll() is None, f"ingest ended by itself\n{self.log[-4000:]}"
@@ -198,7 +196,7 @@ class Ingest:
         self.until(usable, f"books of {', '.join(pairs)}")
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """End it, and wait for that; its exit code."""
+        """Send a signal, and wait for the process to exit; returns its exit code."""
         assert self.process is not None
         self.process.send_signal(how)
         try:

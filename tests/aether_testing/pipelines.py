@@ -33,7 +33,7 @@ REST_PRECISION: Final = 2000
 
 @dataclass(slots=True, kw_only=True)
 class Pipeline:
-    """One venue and one plane; replicas of ingest as a test wants them."""
+    """One venue and one data plane, between which a test runs replicas of ingest."""
 
     plane: DataPlane
     venue: Venue
@@ -41,7 +41,7 @@ class Pipeline:
 
     @contextlib.contextmanager
     def ingest(self, pairs: Sequence[str] = ingests.PAIRS, **settings: Any) -> Iterator[Ingest]:
-        """A replica that runs and has a usable book of each market."""
+        """A running replica with a usable book of each market."""
         folder = self.folder / f"ingest-{time.monotonic_ns()}"
         with ingests.ingest(folder, self.plane, ws=self.venue.ws, rest=self.venue.rest, **settings) as one:
             one.write_live_settings(pairs)
@@ -50,7 +50,7 @@ class Pipeline:
             yield one
 
     def journal(self, symbol: str) -> list[dict[str, Any]]:
-        """The venue's trades of a market, all of them."""
+        """All trades of a market in the venue's journal."""
         found: list[dict[str, Any]] = []
         while page := self.venue.admin(f"/journal/trades?symbol={symbol}&after={len(found)}"):
             found += page
@@ -58,7 +58,7 @@ class Pipeline:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """The market stands still."""
+        """Stop the market within the block."""
         self.venue.admin("/flow", {"flowing": False})
         try:
             yield
@@ -66,7 +66,7 @@ class Pipeline:
             self.venue.admin("/flow", {"flowing": True})
 
     def until_all_has_arrived(self, *ingest: Ingest, outputs: int = 3) -> None:
-        """Wait until every output has what happened; the market must stand still."""
+        """Wait until every output has all trades; the market must be stopped."""
 
         def arrived() -> bool:
             last = self.venue.get("/status")["pairs"]
@@ -80,7 +80,7 @@ class Pipeline:
         ingest[0].until(arrived, "all has arrived", DEADLINE)
 
     def compare_table(self, pairs: Sequence[str] = ingests.PAIRS) -> None:
-        """The table has the venue's trades from the first stored one on: each once, none else, none otherwise."""
+        """Assert that the table equals the venue's journal from its first stored trade on."""
         for symbol in pairs:
             rows = self.plane.rows(f"{TRADES} WHERE symbol = '{symbol}' ORDER BY trade_id, ts")
             assert rows, f"{symbol}: nothing is stored"
@@ -100,7 +100,7 @@ class Pipeline:
             assert not differ, f"{symbol}: {len(differ)} rows differ from the journal, first {differ[:3]}"
 
     def compare_kafka(self, pairs: Sequence[str] = ingests.PAIRS) -> None:
-        """The topic has the venue's trades, each at least once and none otherwise, from the first one on."""
+        """Assert that the topic has each trade of the venue's journal at least once, from its first one on."""
         received = asyncio.run(self._records(Topic.TRADES))
         by_market: defaultdict[str, dict[int, TradeMessage]] = defaultdict(dict)
         for record in received:
@@ -117,7 +117,6 @@ class Pipeline:
                     assert fields[name] == expected[trade_id][name], f"{symbol} {trade_id}: {name}"
 
     def books(self) -> list[BookMessage]:
-        """All that the book's topic has."""
         return [BookMessage.model_validate_json(one) for one in asyncio.run(self._records(Topic.BOOK))]
 
     async def _records(self, topic: Topic) -> list[bytes]:
@@ -155,7 +154,7 @@ async def listening(plane: DataPlane, subject: str) -> AsyncIterator[list[bytes]
 
 
 async def eventually(condition: Any, expected: str, deadline: float = DEADLINE) -> None:
-    """Wait until something holds."""
+    """Wait until a condition holds."""
     ends = time.monotonic() + deadline
     while not condition():
         assert time.monotonic() < ends, expected

@@ -1,4 +1,4 @@
-"""Messages of the book channel: generated ones, and beside them those recorded from the real venue where they lie.
+"""Messages of the book channel: generated ones, and recorded ones of the real venue where the recording is available.
 
 A clone is complete without recordings: what is generated has each kind of message that the recording has (a test
 compares the two), so a test that takes the fixture `frames` runs on the generated feed everywhere, and once more on the
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TOP: Final = Path(__file__).resolve().parents[2]
 BOOK: Final = "kraken/ws-v2-book-btcusd-depth10.jsonl"
-"""Within the folder of recordings."""
+"""The path within the folder of recordings."""
 SPEC: Final = "kraken/spot-rest/openapi_v3.yaml"
 """Kraken's own description of its REST, in the same folder."""
 
@@ -36,7 +36,7 @@ PRICE_DIGITS: Final = 1
 QUANTITY_DIGITS: Final = 8
 DEPTH: Final = 10
 LENGTH: Final = 120
-"""Messages that are generated: enough for each kind to be among them."""
+"""The number of generated messages: enough to have each kind among them."""
 BOOK_DEPTH: Final = 3 * DEPTH
 """Levels on each side of the generated book; a subscriber sees the first ten."""
 BEGIN: Final = times.parse("2023-07-30T15:29:58.343415Z")
@@ -49,17 +49,17 @@ INSTRUMENT: Final = json.dumps({
 
 
 def folder() -> Path:
-    """Where recordings are looked for; a clone may be without them."""
+    """The folder of recordings, which need not exist."""
     return Path(os.environ.get("AETHER_RECORDINGS", TOP.parent / "shared/data"))
 
 
 def sources() -> tuple[str, ...]:
-    """The feeds that there are here: the generated one, and the recorded one where its file is."""
+    """The available feeds: the generated one, and the recorded one if its file exists."""
     return (GENERATED, RECORDED) if (folder() / BOOK).exists() else (GENERATED,)
 
 
 def description() -> Path | None:
-    """Kraken's own description of its REST, where it is."""
+    """The path of Kraken's own description of its REST API, if it exists."""
     path = folder() / SPEC
     return path if path.exists() else None
 
@@ -119,13 +119,13 @@ class _Book:
         return text
 
     def _change(self, side: Side) -> None:
-        """Another quantity at a level that is seen, a level more, a level less, or the same level once more."""
+        """Change the quantity of a visible level, add one, remove one, or set the same one twice."""
         visible = self._best_first(side)[:DEPTH]
         free = self._free(side, visible)
         what = self._rng.choices(("other", "more", "less", "again"), (60, 20 if free else 0, 18, 2))[0]
         price = self._rng.choice(free if what == "more" else visible)
         if what == "less":
-            # Mostly far from the best, as in the recording, and now and then the best itself.
+            # Mostly deep levels, as in the recording, and sometimes the best one.
             self._set(side, visible[0] if self._rng.random() < 0.1 else self._rng.choice(visible[3:]), 0)
             return
         self._set(side, price, self._quantity())
@@ -133,14 +133,14 @@ class _Book:
             self._set(side, price, self._quantity())
 
     def _free(self, side: Side, visible: Sequence[int]) -> list[int]:
-        """Prices without a level, down to the last one that is seen and up to the other side."""
+        """Prices without a level between the last visible level and the other side."""
         worst, best, other = visible[-1], visible[0], self._best_first(_OTHER[side])[0]
         step = 1 if side is Side.BUY else -1
         inside = [best + step * ticks for ticks in (1, 2, 3) if (other - best - step * ticks) * step > 0]
         return [*inside, *(price for price in range(worst, best, step) if price not in self._sides[side])]
 
     def _quantity(self) -> int:
-        """Of every length: a few lots with zeros at the end, less than a lot with zeros at its begin, and whatever."""
+        """Quantities of all lengths: with trailing zeros, with leading zeros, and others."""
         return self._rng.choice((
             self._rng.randint(1, 1200) * 10**6,
             self._rng.randint(1, 8) * 10**8,

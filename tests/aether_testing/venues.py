@@ -1,4 +1,4 @@
-"""The simulated venue as a process of its own, which a test starts, kills and starts again."""
+"""Runs the simulated venue as a process, which a test starts, kills and restarts; and a client for it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ POLL_INTERVAL: Final = 0.02
 
 @dataclass(slots=True, kw_only=True)
 class Venue:
-    """One venue, through all its lives: its ports and its journal stay."""
+    """One venue, which can be restarted with the same ports and journal."""
 
     folder: Path
     environ: Mapping[str, str]
@@ -47,22 +47,21 @@ class Venue:
 
     @property
     def rest(self) -> str:
-        """What a client has instead of https://api.kraken.com."""
+        """The replacement for https://api.kraken.com."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def ws(self) -> str:
-        """What a client has instead of wss://ws.kraken.com/v2."""
+        """The replacement for wss://ws.kraken.com/v2."""
         return f"ws://127.0.0.1:{self.port}/v2"
 
     @property
     def admin_url(self) -> str:
-        """Where faults are had."""
+        """The URL of the admin API."""
         return f"http://127.0.0.1:{self.admin_port}"
 
     @property
     def journal(self) -> Path:
-        """Its file."""
         return self.folder / "journal.db"
 
     @property
@@ -72,7 +71,7 @@ class Venue:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def start(self) -> None:
-        """Start it, and wait until it is ready, and its admin app answers."""
+        """Start the process, and wait until it is ready and its admin API answers."""
         with (self.folder / "venue.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "aether_services", "exchange_sim"],
@@ -99,28 +98,26 @@ class Venue:
         return True
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """End it, and wait for that; its exit code."""
+        """Send a signal, and wait for the process to exit; returns its exit code."""
         assert self.process is not None, "it was never started"
         self.process.send_signal(how)
         return self.process.wait(DEADLINE)
 
     def kill(self) -> None:
-        """End it as a machine ends that burns."""
         self.end(signal.SIGKILL)
 
     def get(self, path: str) -> Any:
-        """What it answers to a path."""
         with urllib.request.urlopen(f"{self.rest}{path}", timeout=10) as answer:
             return json.load(answer)
 
     def public(self, method: str, **params: Any) -> Any:
-        """The result of a method of REST."""
+        """The result of a public REST method."""
         response = self.get(f"/0/public/{method}?{'&'.join(f'{name}={value}' for name, value in params.items())}")
         assert not response["error"], response
         return response["result"]
 
     def post(self, path: str, body: bytes, content_type: str) -> Any:
-        """What it answers to a body of some kind."""
+        """The response to a POST."""
         request = urllib.request.Request(f"{self.rest}{path}", body, {"Content-Type": content_type})
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
@@ -133,7 +130,7 @@ class Venue:
             return json.load(answer)
 
     def code(self, path: str, change: Mapping[str, Any] | None = None, *, admin: bool = False) -> int:
-        """The status that a path answers with."""
+        """The HTTP status of a path."""
         body = None if change is None else json.dumps(change).encode()
         base = self.admin_url if admin else self.rest
         request = urllib.request.Request(f"{base}{path}", body, {"Content-Type": "application/json"})
@@ -218,11 +215,11 @@ class Client:
         self._open.close()
 
     def send(self, message: object) -> None:
-        """Send something; text as it is, all else as JSON."""
+        """Send a message: a string as it is, anything else as JSON."""
         self._socket.send(message if isinstance(message, str) else json.dumps(message))
 
     def request(self, method: str, req_id: object = None, **params: Any) -> dict[str, Any]:
-        """Send a request and wait for the first answer to it."""
+        """Send a request, and wait for the first reply to it."""
         named = {} if req_id is None else {"req_id": req_id}
         self.send({"method": method, **({"params": params} if params else {}), **named})
         return self.until(lambda message: "channel" not in message, f"an answer to {method} {params}")
@@ -231,7 +228,7 @@ class Client:
         """The next message.
 
         Raises:
-            TimeoutError: There is none for so many seconds.
+            TimeoutError: There is none within `timeout` seconds.
             websockets.exceptions.ConnectionClosed: The venue closed the connection.
         """
         text = self._socket.recv(timeout, decode=True)
@@ -242,7 +239,7 @@ class Client:
     def until(
         self, condition: Callable[[dict[str, Any]], object], expected: str, deadline: float = DEADLINE
     ) -> dict[str, Any]:
-        """The next message of which something holds; those before it are only kept."""
+        """Receive until a message satisfies the condition, and return it."""
         ends = time.monotonic() + deadline
         while time.monotonic() < ends:
             message = self.receive(max(ends - time.monotonic(), POLL_INTERVAL))
@@ -256,7 +253,7 @@ class Client:
         return self.until(lambda one: one.get("channel") == channel and one.get("type") == kind, expected, deadline)
 
     def collect(self, seconds: float) -> list[dict[str, Any]]:
-        """All that comes within some seconds."""
+        """All messages received within some seconds."""
         ends, messages = time.monotonic() + seconds, []
         with contextlib.suppress(TimeoutError):
             while (left := ends - time.monotonic()) > 0:
@@ -265,7 +262,7 @@ class Client:
 
 
 def follow(text: str, known: dict[Symbol, books.Book], depth: int) -> bool:
-    """Apply a book's message to the book of its market, as ingest does; whether it verifies."""
+    """Apply a book message to the book of its market, as ingest does; whether the book is usable."""
     head = wire.head(text)
     (data,) = wire.data(head, list[wire.BookData])
     one = next(market for market in markets.MARKETS.values() if market.symbol == data.symbol)
