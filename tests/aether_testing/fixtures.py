@@ -41,7 +41,7 @@ def plane() -> Iterator[planes.Plane]:
 
 @pytest.fixture(scope="session")
 def fakes(control_plane: Cluster) -> Iterator[fake_services.FakeServices]:
-    """Who answers for the pods of the control plane's rooms, which kwok only says that they run."""
+    """The endpoints of service pods in the control plane, which kwok only reports as running."""
     with fake_services.running(control_plane) as one:
         yield one
 

@@ -283,7 +283,7 @@ def test_fence_covers_everything_that_the_operator_may_write() -> None:
         pytest.param({"image": {"digest": "sha256:1"}}, "/image/digest", id="half a digest"),
         pytest.param({"image": {"pullPolicy": "Sometimes"}}, "/image/pullPolicy", id="a policy"),
         pytest.param({"dataPlaneImages": {"mysql": "x"}}, "/dataPlaneImages", id="a server we do not have"),
-        pytest.param({"serviceImage": "not an image"}, "/serviceImage", id="a room's image"),
+        pytest.param({"serviceImage": "not an image"}, "/serviceImage", id="the services' image"),
         pytest.param({"dataPlaneImages": {"nats": "not an image"}}, "/dataPlaneImages/nats", id="an image"),
         pytest.param({"imagePullSecrets": ["registry"]}, "/imagePullSecrets/0", id="a text for a secret"),
         pytest.param({"tolerations": [{"effects": "NoSchedule"}]}, "/tolerations/0", id="a toleration"),

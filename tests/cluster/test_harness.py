@@ -100,7 +100,7 @@ def test_watches_of_the_operator_can_be_cut_failed_and_stalled(
         assert proxy.stall_watches(existing_only=True) == everything
         installation.namespace.apply(a_platform("p"))
         assert proxy.cut_watches() == everything
-        proxy.until(lambda now: len(now.writes) > 0, "it hears of the platform")
+        proxy.until(lambda now: len(now.writes) > 0, "it receives the platform")
 
 
 def test_frozen_operator_is_silent_until_thawed_a_killed_one_ends(

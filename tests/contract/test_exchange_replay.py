@@ -83,5 +83,5 @@ def test_invalid_recording_is_rejected_with_the_line(line: bytes) -> None:
 
 
 def test_empty_recording_is_rejected() -> None:
-    with pytest.raises(recordings.InvalidRecording, match="nothing in it"):
+    with pytest.raises(recordings.InvalidRecording, match="the recording is empty"):
         recordings.read([b"\n"], markets.MARKETS.values())

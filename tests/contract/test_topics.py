@@ -37,7 +37,7 @@ def test_topics_are_those_the_services_use() -> None:
     assert set(NAMES) == set(Topic)
 
 
-def test_topic_has_one_writer_that_is_told_the_kafka_address() -> None:
+def test_topic_has_one_writer_that_gets_the_kafka_address() -> None:
     assert len(set(NAMES)) == len(NAMES)
     assert [run.component for run in COMPONENTS.values() if run.topics and Server.KAFKA not in run.servers] == []
 

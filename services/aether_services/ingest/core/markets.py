@@ -417,11 +417,11 @@ class Markets:
         market.sent_at, market.published = now, why
         self._publish_message(EncodedMessage(_BOOK, market.symbol, market.writer.unusable(why, now), now))
 
-    def republish(self, heard: Nanoseconds, now: Nanoseconds) -> None:
+    def republish(self, received: Nanoseconds, now: Nanoseconds) -> None:
         """Publish the state of books again that were not published for a second.
 
         Args:
-            heard: When the last message of the venue was received: unchanged books were current at that time.
+            received: When the last message of the venue was received: unchanged books were current at that time.
             now: The time.
         """
         for market in self._markets.values():
@@ -429,10 +429,10 @@ class Markets:
             if now - market.sent_at < times.SECOND:
                 continue
             if market.book is not None and market.book.unusable is None:
-                if heard > market.sent_at:
-                    market.sent_at = heard
+                if received > market.sent_at:
+                    market.sent_at = received
                     self._publish_message(
-                        EncodedMessage(_BOOK, market.symbol, market.writer.again(market.book, heard), heard)
+                        EncodedMessage(_BOOK, market.symbol, market.writer.again(market.book, received), received)
                     )
             elif market.sent_at or now - market.first_seen_at >= FIRST_UNUSABLE_AFTER:
                 self.withdraw(market, now, again=True)
