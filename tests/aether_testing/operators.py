@@ -136,13 +136,13 @@ class Installation:
         if proxy is not None:
             proxy.kubeconfig(kubeconfig, token)
         else:
-            said = json.loads(self.cluster.kubeconfig.read_text())
-            said["users"][0]["user"] = {"token": token}
+            admin = json.loads(self.cluster.kubeconfig.read_text())
+            admin["users"][0]["user"] = {"token": token}
             kubeconfig.touch(mode=0o600)
-            kubeconfig.write_text(json.dumps(said))
+            kubeconfig.write_text(json.dumps(admin))
         ours = self.namespace.name
         release = {"images": {server.value: f"aether/{server.value}:test" for server in Server}}
-        said = {
+        settings = {
             "namespaces": [ours],
             "lease": {"namespace": ours, "name": NAME},
             "release": {**release, "serviceImage": "aether/service:test", "operatorNamespace": ours},
@@ -151,7 +151,7 @@ class Installation:
             "componentAddress": "" if self.fakes is None else self.fakes.address,
             **config,
         }
-        (folder / "config.json").write_text(json.dumps(said))
+        (folder / "config.json").write_text(json.dumps(settings))
         return Operator(
             name=name, namespace=ours, folder=folder, objects=self.namespace, proxy=proxy,
             supervised=supervised, releases_lease=releases_lease,
@@ -213,11 +213,11 @@ def prepare(
     }
     cluster.kubectl.apply(*(one for one in things if one["kind"] in RIGHTS | FENCE), released)
     installation = Installation(cluster=cluster, namespace=namespace, folder=folder, fakes=fakes)
-    until(lambda: "does not hold Lease" in _refusal(installation), "the fence is in force")
+    until(lambda: "does not hold Lease" in _rejection(installation), "the fence is in force")
     return installation
 
 
-def _refusal(installation: Installation) -> str:
+def _rejection(installation: Installation) -> str:
     """Why the account may not write without a leading pod; empty while it may, before the fence is in force."""
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "fenced"}}
     try:
@@ -424,9 +424,9 @@ class Operator:
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
                 return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as said:
-            with said:
-                return said.code, said.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
 
     def metrics(self) -> dict[str, float]:
         """Every sample, as `name{label="value",…}`."""
@@ -467,10 +467,10 @@ def _lines(text: str) -> list[dict[str, Any]]:
     found = []
     for line in text.split("\n")[:-1]:
         try:
-            said = json.loads(line)
+            parsed = json.loads(line)
         except ValueError:
-            said = line
-        found.append(said if isinstance(said, dict) else {"event": "text", "text": line})
+            parsed = line
+        found.append(parsed if isinstance(parsed, dict) else {"event": "text", "text": line})
     return found
 
 

@@ -254,7 +254,7 @@ class Pod:
         path.chmod(0o600)
         self.kubectl = kubectl_client.Kubectl(program=kubectl.program, kubeconfig=path, cache=kubectl.cache)
 
-    def refusal(self, *words: str, thing: Object | None = None) -> str:
+    def rejection(self, *words: str, thing: Object | None = None) -> str:
         """Why a write is rejected; empty if it is accepted."""
         try:
             self.kubectl.text(*words, "--dry-run=server", stdin=json.dumps(thing) if thing else None)
@@ -265,7 +265,7 @@ class Pod:
     def applies(self) -> str:
         """Why it may not apply a Secret; empty if it may."""
         secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "fenced", "namespace": PLATFORM_NAMESPACE}}
-        return self.refusal("apply", "--server-side", "--field-manager=aether-operator", "--filename=-", thing=secret)
+        return self.rejection("apply", "--server-side", "--field-manager=aether-operator", "--filename=-", thing=secret)
 
 
 def pods_of(helm: installer.Helm, folder: Path) -> tuple[Pod, Pod]:
@@ -332,8 +332,8 @@ def test_status_and_deletion_are_fenced_too(installed: installer.Helm, pods: tup
     hold(installed, f"{one.name}_a1b2")
     until(lambda: not one.applies() and bool(other.applies()), "the first may, the second may not")
     for words, thing in ((apply, report), (("delete", "service", "fenced", here), None)):
-        assert one.refusal(*words, thing=thing) == ""
-        assert f"pod {other.name} does not hold Lease" in other.refusal(*words, thing=thing)
+        assert one.rejection(*words, thing=thing) == ""
+        assert f"pod {other.name} does not hold Lease" in other.rejection(*words, thing=thing)
     kubectl.text("delete", "tradingplatform,service", "fenced", here)
 
 
@@ -348,7 +348,7 @@ def test_without_a_lease_other_users_can_still_write(installed: installer.Helm, 
     hold(installed, f"{pods[0].name}_a1b2")
     until(lambda: bool(pods[1].applies()), "the second may not")
     installed.kubectl.text("delete", "lease", NAME, f"--namespace={OPERATOR_NAMESPACE}")
-    until(lambda: not pods[1].applies(), "the API server has noticed that the Lease is gone")
+    until(lambda: not pods[1].applies(), "the API server has observed that the Lease is deleted")
     installed.kubectl.text(
         "create",
         "secret",
@@ -370,4 +370,4 @@ def test_fence_ignores_objects_the_operator_does_not_write(installed: installer.
         "reportingController": "trading.aether.io/operator", "reportingInstance": pods[1].name,
         "regarding": {"kind": "Namespace", "name": PLATFORM_NAMESPACE, "namespace": PLATFORM_NAMESPACE},
     }  # fmt: skip
-    assert pods[1].refusal("create", "--filename=-", "--validate=false", thing=event) == ""
+    assert pods[1].rejection("create", "--filename=-", "--validate=false", thing=event) == ""

@@ -122,10 +122,10 @@ def test_foreign_change_is_detected_and_repaired_by_one_apply(settled: Namespace
         # A strategic patch finds the container by its name; for a policy's rules it equals a merge patch.
         how = "strategic" if "template" in patch.get("spec", {}) else "merge"
         settled.text("patch", ref.kind, ref.name, f"--type={how}", f"--patch={json.dumps(patch)}")
-        mended = _carry_out(settled, _plan(settled, _look(settled)))
+        repaired = _carry_out(settled, _plan(settled, _look(settled)))
         # New credentials change the hash in the pod template; other changes affect one object.
         expected = [ref, Ref("StatefulSet", "paper-redis")] if ref == Ref("Secret", "paper-redis") else [ref]
-        assert mended == expected, (ref, patch)
+        assert repaired == expected, (ref, patch)
         assert _plan(settled, _look(settled)) == (), (ref, patch)
 
 

@@ -45,7 +45,7 @@ def test_status_shows_its_nodes_and_pods(control_plane: Cluster, tmp_path: Path)
         "tradingplatforms",
         "--all-namespaces",
         deadline=namespaces.DEADLINE,
-        expected="the platforms of other tests are gone with their namespaces",
+        expected="the platforms of other tests are deleted with their namespaces",
     )
     done = aether(control_plane, tmp_path, "status")
     assert (done.returncode, done.stderr) == (0, f"{heading(control_plane)}  no platform\n")

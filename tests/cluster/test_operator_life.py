@@ -284,7 +284,7 @@ def test_rejected_status_is_reported_in_the_status_or_an_event(env: Environment)
     )  # fmt: skip
     about = f"--field-selector=regarding.name={name}"
     try:
-        env.until("tp", name, lambda _: _refuses_a_probe(env, name), "the policy is in force")
+        env.until("tp", name, lambda _: _rejects_a_probe(env, name), "the policy is in force")
         platform["spec"]["progressDeadlineSeconds"] = 302
         planes.apply(env.namespace, platform)
         failed = f"{about},reason=ReconcileFailed,type=Warning"
@@ -309,7 +309,7 @@ def test_rejected_status_is_reported_in_the_status_or_an_event(env: Environment)
     assert ready["status"]["applied"]["progressDeadlineSeconds"] == 301
 
 
-def _refuses_a_probe(env: Environment, name: str) -> bool:
+def _rejects_a_probe(env: Environment, name: str) -> bool:
     patch = json.dumps({"status": {"message": "probe"}})
     try:
         words = ("--subresource=status", "--type=merge", "--dry-run=server", f"--patch={patch}")

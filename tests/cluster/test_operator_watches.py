@@ -182,5 +182,5 @@ def test_silent_watch_is_replaced_and_objects_deleted_meanwhile_return(env: Envi
     path = api_client.path(kinds.STATEFUL_SETS, env.namespace.name)
     begun = env.proxy.watched[path]
     env.delete_and_await("statefulset", f"{NAME}-redis")
-    env.proxy.until(lambda proxy: proxy.watched[path] > begun, "a silent watch is begun anew")
+    env.proxy.until(lambda proxy: proxy.watched[path] > begun, "a silent watch is restarted")
     planes.until(env.namespace, "Ready", "True", name=NAME)

@@ -91,7 +91,7 @@ async def api_server(
     await api.close()
 
 
-async def refusal(wrong: InvalidManifest, sent: Any) -> str:
+async def check_rejection(wrong: InvalidManifest, sent: Any) -> str:
     """What is wrong with the rejection of an invalid platform; empty if nothing is."""
     try:
         await sent
@@ -128,7 +128,9 @@ def test_api_server_stores_the_crd_as_it_is_written(definition: dict[str, Any]) 
 
 async def test_each_invalid_platform_is_rejected_with_its_field(api_server: ApiServer) -> None:
     assert len(manifests.INVALID) >= 80
-    sent = [refusal(one, api_server.create(manifests.a_manifest(one.spec, one.name))) for one in manifests.INVALID]
+    sent = [
+        check_rejection(one, api_server.create(manifests.a_manifest(one.spec, one.name))) for one in manifests.INVALID
+    ]
     assert await amiss(sent) == []
 
 
@@ -145,7 +147,9 @@ async def test_each_invalid_edit_is_rejected_with_its_field(api_server: ApiServe
         await api_server.create(manifests.a_manifest(spec, name), dry=False)
     assert {json.dumps(one.before) for one in manifests.INVALID_EDITS} == {json.dumps(one) for one in names.values()}
     of = {json.dumps(spec): name for name, spec in names.items()}
-    sent = [refusal(one, api_server.patch(of[json.dumps(one.before)], one.spec)) for one in manifests.INVALID_EDITS]
+    sent = [
+        check_rejection(one, api_server.patch(of[json.dumps(one.before)], one.spec)) for one in manifests.INVALID_EDITS
+    ]
     assert await amiss(sent) == []
 
 

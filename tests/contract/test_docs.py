@@ -120,17 +120,17 @@ def test_every_error_has_a_documented_exit_code() -> None:
 def test_command_page_is_what_make_docs_would_write(tmp_path: Path) -> None:
     (recipe,) = [line for line in text_of(TOP / "Makefile").splitlines() if " -m typer " in line]
     _, *words, page = shlex.split(recipe)
-    anew = tmp_path / "cli.md"
+    generated = tmp_path / "cli.md"
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("AETHER_", "FORCE_", "TYPER_"))}
     subprocess.run(
-        [sys.executable, *words, str(anew)],
+        [sys.executable, *words, str(generated)],
         cwd=TOP,
         capture_output=True,
         check=True,
         timeout=60,
         env={**plain, "COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"},
     )
-    assert text_of(TOP / page) == text_of(anew), "the command has changed: make docs"
+    assert text_of(TOP / page) == text_of(generated), "the command has changed: make docs"
 
 
 def test_pages_show_the_newest_revision_of_the_schema() -> None:

@@ -84,7 +84,7 @@ class Run:
             holds, "pods", f"--selector={selector}", deadline=300, expected=f"a Ready {self.server} that {expected}"
         )
 
-    def says(self, word: str = "", *, password: str = "") -> dict[str, Any]:
+    def run_client(self, word: str = "", *, password: str = "") -> dict[str, Any]:
         """The client's output, after it stored a value on the server, if one is given."""
         login = ("aether", password or self.password)
         output = self.namespace.text(
@@ -128,7 +128,7 @@ def ready(pod: dict[str, Any]) -> bool:
     return any((one["type"], one["status"]) == ("Ready", "True") for one in conditions)
 
 
-def is_refused(answer: dict[str, Any]) -> bool:
+def is_rejected(answer: dict[str, Any]) -> bool:
     return any(words in answer["fault"] for words in ("password authentication failed", "AuthenticationFailed"))
 
 
@@ -149,14 +149,14 @@ def test_server_keeps_data_through_new_credentials_and_rejects_old_ones(
         "--field-selector=metadata.name=client",
         expected="the client is there",
     )
-    assert run.says("one") == {"kept": ["one"]}
+    assert run.run_client("one") == {"kept": ["one"]}
     assert run.serves_ipv6()
-    assert is_refused(run.says(password=WRONG))
+    assert is_rejected(run.run_client(password=WRONG))
 
     old = run.password
     run.with_new_credentials()  # the pod is replaced
-    assert run.says("two") == {"kept": ["one", "two"]}
-    assert is_refused(run.says(password=old))
+    assert run.run_client("two") == {"kept": ["one", "two"]}
+    assert is_rejected(run.run_client(password=old))
 
     run.killed()
-    assert run.says() == {"kept": ["one", "two"]}
+    assert run.run_client() == {"kept": ["one", "two"]}

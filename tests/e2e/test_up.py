@@ -209,7 +209,7 @@ async def test_edits_take_effect_without_a_gap_in_other_markets(shared: Up) -> N
         assert [one for one in begun if not one["usable"]] == [], f"{pair}: its book was taken back"
         assert missing_ids(received.of("trade", pair)) == [], f"{pair}: trades were left out"
     assert e2e.rows(GAPS) == []
-    assert e2e.pods() == pods, "a pod was replaced, or started anew"
+    assert e2e.pods() == pods, "a pod was replaced, or restarted"
 
 
 def _tell(what: str, effect: float, ready: float) -> None:

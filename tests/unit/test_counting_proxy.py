@@ -56,7 +56,7 @@ def test_leases_events_and_reviews_are_not_counted_writes_by_default(path: str, 
 
 
 def test_response_with_retry_after_gives_the_time() -> None:
-    said = counting_proxy.status(429, retry_after=3)
-    assert (said["kind"], said["reason"], said["code"]) == ("Status", "TooManyRequests", 429)
-    assert said["details"] == {"retryAfterSeconds": 3}
+    body = counting_proxy.status(429, retry_after=3)
+    assert (body["kind"], body["reason"], body["code"]) == ("Status", "TooManyRequests", 429)
+    assert body["details"] == {"retryAfterSeconds": 3}
     assert "details" not in counting_proxy.status(409)

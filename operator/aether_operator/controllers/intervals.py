@@ -20,7 +20,7 @@ RECHECK_STALLED_COMPONENTS: Final = 15.0
 RECHECK_SERVERS: Final = 5.0
 """Seconds until servers, schema or topics that are not Ready are checked again."""
 RECHECK_STALLED: Final = 60.0
-"""Seconds until the next check of what only a person can mend, and may have mended where no watch sees it."""
+"""Seconds until the next check of what only a person can repair, and may have repaired where no watch sees it."""
 _COMPONENTS_NEED: Final = (
     ConditionType.POSTGRES_READY,
     ConditionType.KAFKA_READY,

@@ -1,4 +1,4 @@
-"""Hooks of schemathesis for Kraken's own description of its REST: what mends it, and what else an answer must be."""
+"""Hooks of schemathesis for Kraken's own description of its REST: corrections of it, and more checks of responses."""
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ class Login:
         """An error as one line: its message, or only its kind where the message quotes the credentials."""
         if isinstance(fault, TimeoutError):
             return "no answer in time"
-        kind, said = kind or type(fault).__name__, " ".join(str(fault).split())
-        return f"{kind} {secrecy.WITHHELD}" if secrecy.quotes(said, self.hidden) else said or kind
+        kind, message = kind or type(fault).__name__, " ".join(str(fault).split())
+        return f"{kind} {secrecy.WITHHELD}" if secrecy.quotes(message, self.hidden) else message or kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,8 +74,8 @@ class BookWriter:
         """The message that the book is not usable."""
         self._number += 1
         at = times.text(now)
-        said = f'{self._number}","usable":false,"reason":"{why}","at":"{at}","received":"{at}"}}'
-        return (self._begin + said).encode()
+        rest = f'{self._number}","usable":false,"reason":"{why}","at":"{at}","received":"{at}"}}'
+        return (self._begin + rest).encode()
 
 
 def trade(one: ReceivedTrade) -> bytes:

@@ -238,8 +238,8 @@ class Markets:
         if head.channel == Channel.BOOK:
             self._invalidate_book(market, why, received, head.type)
         elif head.channel == Channel.TRADE:
-            said = type(fault).__name__ if why is RejectionReason.UNEXPECTED else str(fault)
-            self._withhold_after(market, wire.trade_id_of(raw), said, received)
+            cause = type(fault).__name__ if why is RejectionReason.UNEXPECTED else str(fault)
+            self._withhold_after(market, wire.trade_id_of(raw), cause, received)
 
     def _invalidate_book(self, market: Market, why: RejectionReason, received: Nanoseconds, kind: str) -> None:
         """Invalidate a book because a message about it was rejected."""

@@ -122,13 +122,13 @@ class Delivery:
                     self._rejections.record(self.output.name, "", fault, unexpected=True)
                 failures += 1
                 self.failures += 1
-                said = str(fault) if isinstance(fault, OutputUnavailable) else f"{UNEXPECTED}: {type(fault).__name__}"
-                self.connected, self.detail, self._sending = False, said, None
+                cause = str(fault) if isinstance(fault, OutputUnavailable) else f"{UNEXPECTED}: {type(fault).__name__}"
+                self.connected, self.detail, self._sending = False, cause, None
                 if self._cursor_query is not None:
                     self._cursor_query.cancel()
                     self._cursor_query = None
                 self._stop_refills(set(self._refills))
-                log.warning("output_unavailable", extra={"output": self.output.name, "cause": said})
+                log.warning("output_unavailable", extra={"output": self.output.name, "cause": cause})
             await self._clock.sleep(min(LONGEST_PAUSE, 0.2 * 2 ** min(failures, 10)))
 
     async def _wait(self) -> None:
