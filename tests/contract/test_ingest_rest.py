@@ -128,7 +128,7 @@ async def test_malformed_pair_is_skipped_and_named_once_without_affecting_others
             with pytest.raises(InvalidTrades, match="the entry of ETH/USD is malformed"):
                 await kraken.trades(Symbol("ETH/USD"), CURSOR)
     assert [record.__dict__["symbol"] for record in caplog.records] == ["ETH/USD", "STRANGE"]
-    assert rest.rejections.counts == {("AssetPairs", RejectionReason.NOT_UNDERSTOOD): 4}
+    assert rest.rejections.counts == {("AssetPairs", RejectionReason.MALFORMED): 4}
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,9 @@ def some_subscriptions(**more: Any) -> Subscriptions:
 
 
 def requests(
-    one: Subscriptions, required: set[subscriptions.Key], now: float = 0.0, most: int = 100
+    one: Subscriptions, required: set[subscriptions.Key], now: float = 0.0, limit: int = 100
 ) -> list[dict[str, Any]]:
-    return [json.loads(request) for request in one.requests(required, now, most=most)]
+    return [json.loads(request) for request in one.requests(required, now, limit=limit)]
 
 
 def methods(one: Subscriptions, required: set[subscriptions.Key], now: float = 0.0) -> list[str]:
@@ -131,7 +131,7 @@ def test_renewed_book_is_unsubscribed_and_subscribed_again() -> None:
 def test_requests_at_once_are_limited() -> None:
     one = some_subscriptions(symbols_at_once=1)
     required: set[subscriptions.Key] = {(Channel.TRADE, symbol) for symbol in MANY[:5]}
-    assert len(requests(one, required, most=3)) == 3
+    assert len(requests(one, required, limit=3)) == 3
     assert len(requests(one, required)) == 2
 
 
@@ -405,7 +405,7 @@ def test_failing_market_blocks_no_other_subscription(bad: set[Symbol], delay: in
                 one.data_received(key, now)
                 if key[0] is Channel.BOOK and key[1] in bad:
                     one.resubscribe(key, now)
-        sent += [(step, request) for request in requests(one, required, now, most=1)]
+        sent += [(step, request) for request in requests(one, required, now, limit=1)]
         if step == len(required) - 1:
             assert {(request["params"]["channel"], request["params"]["symbol"][0]) for _, request in sent} == required
     books = [request["params"]["symbol"][0] for _, request in sent if request["method"] == "unsubscribe"]

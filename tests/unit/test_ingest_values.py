@@ -149,7 +149,7 @@ def test_trade_with_invalid_price_or_quantity_is_rejected(field: str, wrong: obj
     harness = MarketsHarness()
     harness.receive("trade", [TRADE | {field: wrong}])
     assert harness.trades() == []
-    assert harness.rejections("trade") == {RejectionReason.NOT_UNDERSTOOD: 1}
+    assert harness.rejections("trade") == {RejectionReason.MALFORMED: 1}
 
 
 @pytest.mark.parametrize(
@@ -202,9 +202,9 @@ def test_doubt_ends_once_rest_returned_what_was_missing() -> None:
     harness = MarketsHarness()
     market = harness.markets[BTC]
     harness.receive("trade", [TRADE, TRADE | {"trade_id": 8, "side": "both"}])
-    market.confirm_trades(Nanoseconds(NOW + times.SECOND), brought=False)
+    market.confirm_trades(Nanoseconds(NOW + times.SECOND), has_new=False)
     assert market.withheld, "its REST may be a little behind"
-    market.confirm_trades(Nanoseconds(NOW + times.SECOND), brought=True)
+    market.confirm_trades(Nanoseconds(NOW + times.SECOND), has_new=True)
     assert not market.withheld
 
 
@@ -212,7 +212,7 @@ def test_malformed_ticker_among_several_loses_no_other() -> None:
     harness = MarketsHarness(BTC, ETH)
     harness.receive("ticker", [TICKER | {"symbol": ETH, "vwap": None}, TICKER])
     assert [one.symbol for one in harness.tickers()] == [BTC]
-    assert harness.rejections("ticker") == {RejectionReason.NOT_UNDERSTOOD: 1}
+    assert harness.rejections("ticker") == {RejectionReason.MALFORMED: 1}
 
 
 def test_malformed_foreign_pair_is_skipped_and_named_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -224,7 +224,7 @@ def test_malformed_foreign_pair_is_skipped_and_named_once(caplog: pytest.LogCapt
             )
     assert harness.markets[ETH].book is not None
     assert not harness.markets.instruments_outdated, "nobody needs what is strange"
-    assert harness.rejections("instrument") == {RejectionReason.NOT_UNDERSTOOD: 6}
+    assert harness.rejections("instrument") == {RejectionReason.MALFORMED: 6}
     assert [record.__dict__["symbol"] for record in caplog.records] == ["FOO/USD", ""]
 
 
@@ -243,7 +243,7 @@ def test_instrument_list_without_a_market_is_requested_again(data: object) -> No
     harness.markets.data_received.clear()
     harness.receive("instrument", data, kind="snapshot")
     assert harness.markets.data_received == set()
-    assert harness.rejections("frame") == {RejectionReason.NOT_UNDERSTOOD: 1}
+    assert harness.rejections("frame") == {RejectionReason.MALFORMED: 1}
     harness.receive("instrument", {"assets": []})
     assert harness.markets.malformed == 1, "an update need not be of pairs"
 
@@ -304,9 +304,9 @@ def test_trade_id_that_rest_never_has_is_eventually_forgotten() -> None:
     market = harness.markets[BTC]
     harness.receive("trade", [TRADE, TRADE | {"trade_id": 10**15}])
     assert market.trade_log.has_gap
-    market.confirm_trades(Nanoseconds(NOW + 59 * times.SECOND), brought=False)
+    market.confirm_trades(Nanoseconds(NOW + 59 * times.SECOND), has_new=False)
     assert market.trade_log.has_gap, "its REST may be behind"
-    market.confirm_trades(Nanoseconds(NOW + 60 * times.SECOND), brought=False)
+    market.confirm_trades(Nanoseconds(NOW + 60 * times.SECOND), has_new=False)
     assert not harness.markets[BTC].trade_log.has_gap
     harness.receive("trade", [TRADE | {"trade_id": 8}])
     assert [one[0] for one in harness.trades()] == [7, 8]

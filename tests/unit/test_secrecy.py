@@ -132,10 +132,10 @@ def test_output_error_never_quotes_its_credentials(*, swapped: bool) -> None:
     names = (VALUE, "desk") if swapped else ("desk", VALUE)
     login = servers.Login(username=names[0], password=names[1], hidden=frozenset(names))
     for fault in (psycopg.OperationalError(f'failed for user "{names[0]}"'), OSError(f"cannot log in as {names[1]}")):
-        message = login.words(fault, "the login is refused")
-        assert message == f"the login is refused {kit_secrecy.WITHHELD}"
-    assert login.words(psycopg.OperationalError("disk\n full")) == "disk full"
-    assert login.words(TimeoutError(VALUE)) == "no answer in time"
+        message = login.error_text(fault, "authentication failed")
+        assert message == f"authentication failed {kit_secrecy.WITHHELD}"
+    assert login.error_text(psycopg.OperationalError("disk\n full")) == "disk full"
+    assert login.error_text(TimeoutError(VALUE)) == "no response in time"
     assert VALUE not in repr(login)
 
 

@@ -70,7 +70,7 @@ class Kafka:
             await producer.start()
             yield _Sink(producer, common, login)
         except (KafkaError, OSError, TimeoutError) as fault:
-            raise OutputUnavailable(login.words(fault)) from fault
+            raise OutputUnavailable(login.error_text(fault)) from fault
         finally:
             await _stop(producer)
 
@@ -88,7 +88,7 @@ class _Sink:
             partitions = [TopicPartition(Topic.TRADES, number) for number in partition_ids]
             return await _newest(consumer, partitions, frozenset(symbols))
         except (KafkaError, OSError) as fault:
-            raise OutputUnavailable(self._login.words(fault)) from fault
+            raise OutputUnavailable(self._login.error_text(fault)) from fault
         finally:
             await _stop(consumer)
 
@@ -111,7 +111,7 @@ class _Sink:
             for one in sent:
                 await one
         except (KafkaError, OSError) as fault:
-            raise OutputUnavailable(self._login.words(fault)) from fault
+            raise OutputUnavailable(self._login.error_text(fault)) from fault
         return len(sent)
 
 

@@ -358,4 +358,4 @@ def _in_digits(text: str, digits: int) -> Decimal:
 
 
 def _message(fault: BaseException) -> str:
-    return "no answer in time" if isinstance(fault, TimeoutError) else str(fault) or type(fault).__name__
+    return "no response in time" if isinstance(fault, TimeoutError) else str(fault) or type(fault).__name__

@@ -77,7 +77,7 @@ class Nats:
                 )
         except (Error, OSError, TimeoutError) as fault:
             await _closed(client)
-            raise OutputUnavailable(login.words(faults[-1] if faults else fault)) from fault
+            raise OutputUnavailable(login.error_text(faults[-1] if faults else fault)) from fault
         try:
             yield _Sink(client, self._cursors, login)
         finally:
@@ -114,7 +114,7 @@ class _Sink:
                 await self._client.publish(self._subject(message.topic, message.symbol), message.body)
             await self._client.flush()
         except (Error, OSError, TimeoutError) as fault:
-            raise OutputUnavailable(self._login.words(fault)) from fault
+            raise OutputUnavailable(self._login.error_text(fault)) from fault
         for one in trades:
             self._cursors[one.trade.symbol] = trade_logs.cursor_after(one.trade)
         return len(trades) + len(messages)

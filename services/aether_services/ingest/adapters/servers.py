@@ -25,10 +25,10 @@ class Login:
     password: str
     hidden: frozenset[str]
 
-    def words(self, fault: BaseException, kind: str = "") -> str:
+    def error_text(self, fault: BaseException, kind: str = "") -> str:
         """An error as one line: its message, or only its kind where the message quotes the credentials."""
         if isinstance(fault, TimeoutError):
-            return "no answer in time"
+            return "no response in time"
         kind, message = kind or type(fault).__name__, " ".join(str(fault).split())
         return f"{kind} {secrecy.WITHHELD}" if secrecy.quotes(message, self.hidden) else message or kind
 

@@ -214,11 +214,11 @@ class Tables:
                 options="-c timezone=UTC",
             )
         except psycopg.Error as fault:
-            raise OutputUnavailable(login.words(fault, _kind(fault))) from fault
+            raise OutputUnavailable(login.error_text(fault, _kind(fault))) from fault
         try:
             yield connection
         except psycopg.Error as fault:
-            raise OutputUnavailable(login.words(fault, _kind(fault))) from fault
+            raise OutputUnavailable(login.error_text(fault, _kind(fault))) from fault
         finally:
             with contextlib.suppress(psycopg.Error):
                 await connection.close()

@@ -70,25 +70,25 @@ class BookWriter:
         """The message of an unchanged book, with a newer time of receipt."""
         return self.usable(book, self._at, received)
 
-    def unusable(self, why: UnusableReason, now: Nanoseconds) -> bytes:
+    def unusable(self, reason: UnusableReason, now: Nanoseconds) -> bytes:
         """The message that the book is not usable."""
         self._number += 1
         at = times.text(now)
-        rest = f'{self._number}","usable":false,"reason":"{why}","at":"{at}","received":"{at}"}}'
+        rest = f'{self._number}","usable":false,"reason":"{reason}","at":"{at}","received":"{at}"}}'
         return (self._begin + rest).encode()
 
 
 def trade(one: ReceivedTrade) -> bytes:
-    it = one.trade
+    item = one.trade
     message = TradeMessage(
-        id=f"{it.symbol}:{it.trade_id}",
-        symbol=it.symbol,
-        trade_id=it.trade_id,
-        side=it.side,
-        price=it.price,
-        quantity=it.quantity,
-        order_type=it.order_type,
-        at=it.at,
+        id=f"{item.symbol}:{item.trade_id}",
+        symbol=item.symbol,
+        trade_id=item.trade_id,
+        side=item.side,
+        price=item.price,
+        quantity=item.quantity,
+        order_type=item.order_type,
+        at=item.at,
         received=one.received,
     )
     return message.model_dump_json().encode()

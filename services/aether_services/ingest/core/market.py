@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 UNKNOWN: Final = "UnknownPair"
 """The venue has no such market."""
-UNREADABLE: Final = "PairNotUnderstood"
+UNREADABLE: Final = "PairMalformed"
 """The venue has the market, but its instrument data is malformed."""
 REST_DELAY: Final = 10 * times.SECOND
 """After this time REST has the trades that the WebSocket sent."""
@@ -101,11 +101,11 @@ class Market:
 
     # Its book.
 
-    def snapshot_is_stale(self, moment: Nanoseconds) -> bool:
+    def snapshot_is_stale(self, venue_time: Nanoseconds) -> bool:
         """Whether the snapshot after a silent book channel is still contradicted by trades or ticker."""
         if self.book is None or Channel.BOOK not in self.liveness.silent:
             return False
-        return self.liveness.contradicts(moment, *self.book.top)
+        return self.liveness.contradicts(venue_time, *self.book.top)
 
     # Its trades.
 
@@ -149,15 +149,15 @@ class Market:
             self.skipped_from = last.trade_id, now
         return now - self.skipped_from[1] >= ABSENT_AFTER
 
-    def confirm_trades(self, now: Nanoseconds, *, brought: bool) -> None:
+    def confirm_trades(self, now: Nanoseconds, *, has_new: bool) -> None:
         """REST returned valid trades: stop withholding, and give up gaps that REST does not fill.
 
         Args:
             now: The time.
-            brought: Whether there were new trades among them; REST may be a little behind the WebSocket.
+            has_new: Whether there were new trades among them; REST may be a little behind the WebSocket.
         """
-        if brought or now - self.withheld_at >= REST_DELAY:
+        if has_new or now - self.withheld_at >= REST_DELAY:
             self.withheld = ""
-        if not brought and self.trade_log.has_gap and now - self.gap_at >= ABSENT_AFTER:
+        if not has_new and self.trade_log.has_gap and now - self.gap_at >= ABSENT_AFTER:
             log.warning("trades_not_known_to_rest", extra={"symbol": self.symbol, "after": self.trade_log.last})
             self.trade_log.discard_after_gap()

@@ -104,13 +104,13 @@ class Markets:
 
     def serve(self, symbols: Iterable[Symbol]) -> None:
         """Serve exactly these markets."""
-        wanted = set(symbols)
-        for symbol in set(self._markets) - wanted:
+        required = set(symbols)
+        for symbol in set(self._markets) - required:
             del self._markets[symbol]
             self.resubscribe.discard(symbol)
             self.backfill.discard(symbol)
         self._fast_paths = {head: one for head, one in self._fast_paths.items() if one[1].symbol in self._markets}
-        for symbol in wanted - set(self._markets):
+        for symbol in required - set(self._markets):
             market = self._markets[symbol] = Market(symbol, self._writer, self._trade_log_length)
             self._prepare_book(market)
 
@@ -143,13 +143,13 @@ class Markets:
             self._publish(market, path.book, at, received)
         except Exception as fault:  # noqa: BLE001 - no message may stop the next one
             self.malformed += 1
-            where = (_FRAME, "") if market is None else (Channel.BOOK, market.symbol)
-            why = self.rejections.record(*where, fault)
-            suspects = self._affected_markets(frame)
+            source = (_FRAME, "") if market is None else (Channel.BOOK, market.symbol)
+            reason = self.rejections.record(*source, fault)
+            affected = self._affected_markets(frame)
             if market is not None:
-                suspects.add(market)
-            for one in suspects:
-                self._invalidate_book(one, why, received, _UPDATE)
+                affected.add(market)
+            for one in affected:
+                self._invalidate_book(one, reason, received, _UPDATE)
         return None
 
     def _affected_markets(self, frame: str) -> set[Market]:
@@ -226,8 +226,8 @@ class Markets:
         if head.channel == Channel.BOOK and not self._known(symbol):
             raise wire.MalformedMessage(f"a book of a market that the venue does not have: {symbol[:40]!r}") from fault
         self.malformed += 1
-        why = self.rejections.record(head.channel, symbol, fault)
-        self.instruments_outdated |= why is RejectionReason.DECIMALS
+        reason = self.rejections.record(head.channel, symbol, fault)
+        self.instruments_outdated |= reason is RejectionReason.DECIMALS
         if head.channel == Channel.INSTRUMENT:
             self._digits.pop(symbol, None)
             self._unreadable.add(symbol)
@@ -236,16 +236,16 @@ class Markets:
             return
         self.instruments_outdated |= head.channel == Channel.INSTRUMENT
         if head.channel == Channel.BOOK:
-            self._invalidate_book(market, why, received, head.type)
+            self._invalidate_book(market, reason, received, head.type)
         elif head.channel == Channel.TRADE:
-            cause = type(fault).__name__ if why is RejectionReason.UNEXPECTED else str(fault)
+            cause = type(fault).__name__ if reason is RejectionReason.UNEXPECTED else str(fault)
             self._withhold_after(market, wire.trade_id_of(raw), cause, received)
 
-    def _invalidate_book(self, market: Market, why: RejectionReason, received: Nanoseconds, kind: str) -> None:
+    def _invalidate_book(self, market: Market, reason: RejectionReason, received: Nanoseconds, kind: str) -> None:
         """Invalidate a book because a message about it was rejected."""
         if market.book is not None and (market.book.in_sync or kind != _UPDATE):
             market.book.invalidate(
-                UnusableReason.AHEAD if why is RejectionReason.TIME_AHEAD else UnusableReason.MALFORMED
+                UnusableReason.AHEAD if reason is RejectionReason.TIME_AHEAD else UnusableReason.MALFORMED
             )
             self._book_failed(market, received)
 
@@ -256,9 +256,9 @@ class Markets:
             return
         self.withhold(market, fault, received)
 
-    def withhold(self, market: Market, why: str, now: Nanoseconds) -> None:
+    def withhold(self, market: Market, reason: str, now: Nanoseconds) -> None:
         """Withhold further trades of a market until REST returns the one that is missing."""
-        market.withheld, market.withheld_at = why, now
+        market.withheld, market.withheld_at = reason, now
         self.backfill.add(market.symbol)
 
     def _book(self, data: BookData, received: Nanoseconds, kind: str) -> None:
@@ -271,9 +271,9 @@ class Markets:
             return  # updates before the requested snapshot
         if kind not in {_SNAPSHOT, _UPDATE}:
             raise wire.MalformedMessage(f"neither a snapshot nor an update: {kind[:40]!r}")
-        moment = times.parse(data.timestamp) if data.timestamp else received
-        rejections.check_time(moment, received)
-        at, checksum = times.text(moment), wire.integer(data.checksum)
+        venue_time = times.parse(data.timestamp) if data.timestamp else received
+        rejections.check_time(venue_time, received)
+        at, checksum = times.text(venue_time), wire.integer(data.checksum)
         bids, asks = ([level.text() for level in side] for side in (data.bids, data.asks))
         if kind == _SNAPSHOT:
             self.data_received.add((Channel.BOOK, market.symbol))
@@ -281,7 +281,7 @@ class Markets:
             usable = book.snapshot(bids, asks, checksum)
         else:
             usable = book.update(bids, asks, checksum)
-        if usable and market.snapshot_is_stale(moment):
+        if usable and market.snapshot_is_stale(venue_time):
             self.withdraw_contradicted(market, received)
         elif usable:
             self._publish(market, book, at, received)
@@ -409,13 +409,13 @@ class Markets:
 
         Where another replica has a usable book, only a book that was published here is withdrawn.
         """
-        why = UnusableReason.WAITING if market.book is None else market.book.unusable
-        if why is None or (market.published is why and not again):
+        reason = UnusableReason.WAITING if market.book is None else market.book.unusable
+        if reason is None or (market.published is reason and not again):
             return
         if market.published is not None and market.symbol in self.usable_elsewhere:
             return
-        market.sent_at, market.published = now, why
-        self._publish_message(EncodedMessage(_BOOK, market.symbol, market.writer.unusable(why, now), now))
+        market.sent_at, market.published = now, reason
+        self._publish_message(EncodedMessage(_BOOK, market.symbol, market.writer.unusable(reason, now), now))
 
     def republish(self, received: Nanoseconds, now: Nanoseconds) -> None:
         """Publish the state of books again that were not published for a second.
@@ -437,10 +437,10 @@ class Markets:
             elif market.sent_at or now - market.first_seen_at >= FIRST_UNUSABLE_AFTER:
                 self.withdraw(market, now, again=True)
 
-    def invalidate_books(self, why: UnusableReason, now: Nanoseconds) -> None:
+    def invalidate_books(self, reason: UnusableReason, now: Nanoseconds) -> None:
         """Invalidate and withdraw all books."""
         for market in self._markets.values():
             if market.book is not None and market.book.in_sync:
-                market.book.invalidate(why)
+                market.book.invalidate(reason)
                 self.withdraw(market, now)
         self.resubscribe.clear()

@@ -50,9 +50,9 @@ class Outbox:
         self.conflated += len(self._messages) - len(kept)
         self._messages = deque(kept)
 
-    def take(self, most: int) -> list[EncodedMessage]:
-        """Remove and return the oldest messages, at most `most`."""
-        return [self._messages.popleft() for _ in range(min(most, len(self._messages)))]
+    def take(self, count: int) -> list[EncodedMessage]:
+        """Remove and return the oldest messages, at most `count`."""
+        return [self._messages.popleft() for _ in range(min(count, len(self._messages)))]
 
     def put_back(self, messages: list[EncodedMessage]) -> None:
         """Put messages that could not be sent back to the front."""

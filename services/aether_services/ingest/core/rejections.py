@@ -25,7 +25,7 @@ _MAX_LOGGED: Final = 10_000
 class RejectionReason(StrEnum):
     """Why a message or value was rejected; the `reason` label of the metric."""
 
-    NOT_UNDERSTOOD = "NotUnderstood"
+    MALFORMED = "Malformed"
     TIME_AHEAD = "TimeAhead"
     TIME_BEFORE = "TimeBefore"
     DECIMALS = "MoreDecimals"
@@ -88,7 +88,7 @@ class Rejections:
             if isinstance(fault, RejectedValue)
             else RejectionReason.UNEXPECTED
             if unexpected
-            else RejectionReason.NOT_UNDERSTOOD
+            else RejectionReason.MALFORMED
         )
         self.counts[channel, reason] += 1
         key = channel, name, reason

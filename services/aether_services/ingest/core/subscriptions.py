@@ -106,8 +106,8 @@ class _Due(NamedTuple):
     key: Key
 
 
-def _priority(one: _Due) -> tuple[Urgency, float, Channel, str]:
-    return one.urgency, one.requested_at, one.key[0], one.key[1] or ""
+def _priority(item: _Due) -> tuple[Urgency, float, Channel, str]:
+    return item.urgency, item.requested_at, item.key[0], item.key[1] or ""
 
 
 @dataclass(slots=True)
@@ -134,24 +134,24 @@ class Subscriptions:
 
     # Requests.
 
-    def requests(self, required: set[Key], now: float, *, most: int) -> Iterator[str]:
-        """The next requests, at most `most`, so that exactly the `required` subscriptions exist.
+    def requests(self, required: set[Key], now: float, *, limit: int) -> Iterator[str]:
+        """The next requests, at most `limit`, so that exactly the `required` subscriptions exist.
 
         Within a priority the least recently requested subscription comes first, so that none starves.
         """
         for key, entry in list(self._entries.items()):
-            asked = entry.req_id and entry.state is not State.REJECTED
-            if key not in required and not asked and entry.state is not State.UNSUBSCRIBING:
+            pending = entry.req_id and entry.state is not State.REJECTED
+            if key not in required and not pending and entry.state is not State.UNSUBSCRIBING:
                 self._forget(key)
             elif entry.state is State.SUBSCRIBED and entry.since is not None and now >= entry.due:
                 self._fail(key, entry, now)
-        for _ in range(most if now >= self._paused_until else 0):
+        for _ in range(limit if now >= self._paused_until else 0):
             due = sorted(self._due(required, now), key=_priority)
             if not due:
                 return
             first = due[0]
-            keys_alike = [one.key for one in due if one[:2] == first[:2] and one.key[0] == first.key[0]]
-            yield self._request(first.method, self._together(keys_alike, first.urgency), now)
+            keys = [item.key for item in due if item[:2] == first[:2] and item.key[0] == first.key[0]]
+            yield self._request(first.method, self._together(keys, first.urgency), now)
 
     def _due(self, required: set[Key], now: float) -> Iterator[_Due]:
         for key in required - self._entries.keys():
@@ -168,15 +168,15 @@ class Subscriptions:
                 method = _UNSUBSCRIBE
             yield _Due(urgency, method, entry.requested_at, key)
 
-    def _together(self, keys_alike: list[Key], urgency: Urgency) -> list[Key]:
+    def _together(self, keys: list[Key], urgency: Urgency) -> list[Key]:
         """Which of the keys go into one request.
 
         Healthy subscriptions are refreshed one by one, so that a lost reply affects only one good book.
         """
-        first = self._entries.get(keys_alike[0])
+        first = self._entries.get(keys[0])
         if urgency is Urgency.REFRESH or (first is not None and first.alone):
-            return keys_alike[:1]
-        others = [key for key in keys_alike if (entry := self._entries.get(key)) is None or not entry.alone]
+            return keys[:1]
+        others = [key for key in keys if (entry := self._entries.get(key)) is None or not entry.alone]
         return others[: self.symbols_at_once]
 
     def _request(self, method: str, keys: Sequence[Key], now: float) -> str:
@@ -208,10 +208,10 @@ class Subscriptions:
         entry = self._entries.get(key)
         if entry is None:
             return
-        held = entry.state is State.SUBSCRIBED and entry.since is None
-        if failed and (held or entry.urgency is Urgency.REFRESH):
+        subscribed = entry.state is State.SUBSCRIBED and entry.since is None
+        if failed and (subscribed or entry.urgency is Urgency.REFRESH):
             self._fail(key, entry, now)
-        elif held:
+        elif subscribed:
             self._resubscribe(key, entry, now, Urgency.REFRESH)
 
     def mark_stable(self, key: Key) -> None:
@@ -247,22 +247,22 @@ class Subscriptions:
     def handle_reply(self, reply: Head, now: float) -> ReplyResult | None:
         """Apply a reply; None where it is not one, or belongs to an outdated request."""
         error = "" if reply.success else reply.error or "rejected without an error text"
-        words = " ".join(error.lower().split())
+        error_text = " ".join(error.lower().split())
         req_id = reply.req_id or 0  # 0 is never used
-        if words.startswith(_TOO_FAST):
+        if error_text.startswith(_TOO_FAST):
             return self._slow_down(req_id, error, now)
-        asked, about = self._pending.get(req_id, set()), reply.about
+        pending, symbol = self._pending.get(req_id, set()), reply.about
         # Some errors name no symbol: with a single key in the request, its id is enough.
-        key = next((key for key in asked if key[1] == about or (not about and len(asked) == 1)), None)
+        key = next((key for key in pending if key[1] == symbol or (not symbol and len(pending) == 1)), None)
         if key is None:
-            for one in asked if error and not about else ():
-                self._entries[one].alone = True
+            for item in pending if error and not symbol else ():
+                self._entries[item].alone = True
             return None
         self._forget_request(req_id, key)
         entry = self._entries[key]
         if entry.state is State.UNSUBSCRIBING:
-            return ReplyResult((key,), State.UNSUBSCRIBING, self._unsubscribed(key, entry, error, words, now))
-        if words.startswith(_ALREADY):
+            return ReplyResult((key,), State.UNSUBSCRIBING, self._unsubscribed(key, entry, error, error_text, now))
+        if error_text.startswith(_ALREADY):
             if entry.state is State.SUBSCRIBING:  # its reply and its snapshot were lost
                 self._resubscribe(key, entry, now + self._backoff(entry.already), Urgency.AGAIN)
                 entry.already += 1
@@ -280,9 +280,9 @@ class Subscriptions:
             self._entries[key].due = self._paused_until
         return ReplyResult(keys, self._entries[keys[0]].state, error) if keys else None
 
-    def _unsubscribed(self, key: Key, entry: _Subscription, error: str, words: str, now: float) -> str:
+    def _unsubscribed(self, key: Key, entry: _Subscription, error: str, error_text: str, now: float) -> str:
         """Apply the reply to an unsubscription; returns its error if the subscription still exists."""
-        if error and not words.startswith(_NOT_THERE):
+        if error and not error_text.startswith(_NOT_THERE):
             return error  # it is repeated after the timeout
         if entry.renew:
             entry.state, entry.due, entry.req_id = State.SUBSCRIBING, now, 0
@@ -296,9 +296,9 @@ class Subscriptions:
 
     def _forget_request(self, req_id: int, key: Key) -> None:
         """A pending request no longer concerns a subscription."""
-        if (asked := self._pending.get(req_id)) is not None:
-            asked.discard(key)
-            if not asked:
+        if (pending := self._pending.get(req_id)) is not None:
+            pending.discard(key)
+            if not pending:
                 del self._pending[req_id]
 
     def _forget(self, key: Key) -> None:

@@ -159,5 +159,5 @@ class TradeHistory:
             raise
         except Exception as fault:
             self._rejections.record("Trades", symbol, fault, unexpected=True)
-            where = "the newest trades" if cursor is None else f"after trade {cursor.trade_id}"
-            raise InvalidTrades(f"{where}: {type(fault).__name__}") from fault
+            position = "the newest trades" if cursor is None else f"after trade {cursor.trade_id}"
+            raise InvalidTrades(f"{position}: {type(fault).__name__}") from fault

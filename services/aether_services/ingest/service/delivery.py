@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aether_services.ingest.service.receiver import Receiver
     from aether_services.kit.clocks import Clock
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
 MAX_BATCH: Final = 2000
@@ -48,8 +48,8 @@ MAX_LAG: Final = 10.0
 """Seconds of lag above which an output is not ok."""
 CONFLATED_FOR: Final = 15.0
 """Seconds after a conflation for which an output is not ok."""
-IDS_RESET: Final = "TradeIdsWentBack"
-INVALID_TRADES: Final = "TradesNotUnderstood"
+IDS_RESET: Final = "TradeIdsReset"
+INVALID_TRADES: Final = "TradesInvalid"
 LAGGING: Final = "Lagging"
 UNEXPECTED: Final = "Unexpected"
 CONFLATING: Final = "Conflating"
@@ -149,8 +149,8 @@ class Delivery:
         found = {market.symbol: self._trades(market) for market in markets}
         trades = [one for some in found.values() for one in some]
         messages = self.outbox.take(MAX_BATCH)
-        whole = [market.symbol for market in markets if self._complete(market, found[market.symbol])]
-        complete = dict.fromkeys(whole, Nanoseconds(self._receiver.last_received_at - SETTLED_AFTER))
+        complete_markets = [market.symbol for market in markets if self._complete(market, found[market.symbol])]
+        complete = dict.fromkeys(complete_markets, Nanoseconds(self._receiver.last_received_at - SETTLED_AFTER))
         if not trades and not messages and not (complete and self.output.batch_interval):
             return
         received = [*(one.received for one in trades), *(one.received for one in messages)]
@@ -194,12 +194,12 @@ class Delivery:
         return [one.symbol for one in self._markets.all() if one.symbol not in self._cursors and one.trade_log.last]
 
     @staticmethod
-    async def _within(what: Awaitable[Answer]) -> Answer:
+    async def _within(what: Awaitable[Result]) -> Result:
         try:
             async with asyncio.timeout(DEADLINE):  # in Python 3.11 `wait_for` may swallow a cancellation
                 return await what
         except TimeoutError:
-            raise OutputUnavailable(f"no answer in {DEADLINE:.0f} s") from None
+            raise OutputUnavailable(f"no response in {DEADLINE:.0f} s") from None
 
     def _trades(self, market: Market) -> Sequence[ReceivedTrade]:
         cursor, last = self._cursors.get(market.symbol), market.trade_log.last
@@ -270,7 +270,7 @@ class Delivery:
         """Deliver no trade of a market whose ids started over since the output's cursor."""
         if market.symbol not in self.reset_ids:
             self.reset_ids.add(market.symbol)
-            log.error("trade_ids_went_back", extra={"symbol": market.symbol, "stored": cursor.trade_id})
+            log.error("trade_ids_reset", extra={"symbol": market.symbol, "stored": cursor.trade_id})
         return ()
 
     def _complete(self, market: Market, found: Sequence[ReceivedTrade]) -> bool:

@@ -154,11 +154,14 @@ class Ingest:
 
     async def _follow_settings(self) -> None:
         while True:
-            read = self._live.read()
-            if read is not None and read != self._settings:
-                log.info("settings", extra={"digest": read.digest, "pairs": len(read.pairs), "replicas": read.replicas})
-                self._settings = read
-                self.receiver.reconnect_policy.replicas = read.replicas
+            settings = self._live.read()
+            if settings is not None and settings != self._settings:
+                log.info(
+                    "settings_changed",
+                    extra={"digest": settings.digest, "pairs": len(settings.pairs), "replicas": settings.replicas},
+                )
+                self._settings = settings
+                self.receiver.reconnect_policy.replicas = settings.replicas
             if self._settings is not None:
                 now = self._settings
                 usable = await self._peers.usable(now.replicas)

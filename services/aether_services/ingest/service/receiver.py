@@ -110,10 +110,10 @@ class Receiver:
 
     def rejection(self, symbol: Symbol) -> str:
         """The venue's error text where it rejected a subscription of a market."""
-        refused = (
+        errors = (
             self._subscriptions.error((channel, symbol)) for channel in (Channel.BOOK, Channel.TRADE, Channel.TICKER)
         )
-        return next((words for words in refused if words), "")
+        return next((error for error in errors if error), "")
 
     def backoff(self, symbol: Symbol) -> float:
         """Seconds until a failed book is subscribed to again; 0 when not in backoff."""
@@ -121,9 +121,9 @@ class Receiver:
 
     def complete(self, market: Market) -> bool:
         """Whether a market's trade log has all trades that happened, except for the last moments."""
-        held = self._subscriptions.state((Channel.TRADE, market.symbol)) is State.SUBSCRIBED
+        subscribed = self._subscriptions.state((Channel.TRADE, market.symbol)) is State.SUBSCRIBED
         silent = Channel.TRADE in market.liveness.silent
-        return self.connected and held and not silent and not market.trade_log.has_gap and not market.withheld
+        return self.connected and subscribed and not silent and not market.trade_log.has_gap and not market.withheld
 
     def stop(self) -> None:
         """Stop receiving, and withdraw all books."""
@@ -201,7 +201,7 @@ class Receiver:
             self._refresh_instruments(elapsed)
             self._channels.check(self._subscriptions, now, elapsed)
             self._check_books(now, elapsed)
-            for request in self._subscriptions.requests(self._required(), elapsed, most=REQUESTS_PER_TICK):
+            for request in self._subscriptions.requests(self._required(), elapsed, limit=REQUESTS_PER_TICK):
                 await connection.send(request)
             await self._clock.sleep(TICK)
 
@@ -284,7 +284,7 @@ class Receiver:
         try:
             trades = await (self._history.after(symbol, cursor) if cursor is not None else self._history.newest(symbol))
         except TradeIdsReset:
-            log.error("trade_ids_went_back", extra={"symbol": symbol, "after": after})  # noqa: TRY400
+            log.error("trade_ids_reset", extra={"symbol": symbol, "after": after})  # noqa: TRY400
             self._markets.restart_trade_log(market)
             return None
         except VenueUnavailable as fault:
@@ -301,7 +301,7 @@ class Receiver:
             if not (market.trade_log.has_gap or market.withheld):  # so that the missing trades are queried again
                 self._markets.withhold(market, "Trades: trade ids are missing", now)
             return None
-        market.confirm_trades(now, brought=bool(missing))
+        market.confirm_trades(now, has_new=bool(missing))
         if missing:
             self._markets.add_from_rest(market, missing, now, after_gap=cursor is not None)
             log.info("gap_filled", extra={"symbol": symbol, "after": after, "trades": len(missing)})
