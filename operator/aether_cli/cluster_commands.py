@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections import deque
@@ -82,7 +83,9 @@ def up(  # noqa: PLR0913 - a command has as many options as it has
             chart_name = installer.install(
                 helm, chart, reporter, given=installer.values(cluster.images), files=values or []
             )
-        installed = _with_example(cluster.kubectl, chart_name, reporter, requested=example is not False)
+        installed = _with_example(
+            cluster.kubectl, chart_name, reporter, requested=example is not False, options=folders.options
+        )
     if as_json:
         output.print_json({**cluster.record(), **(installed.record() if installed else {})})
         return
@@ -92,9 +95,9 @@ def up(  # noqa: PLR0913 - a command has as many options as it has
     out.print(f"  {cluster.server}, {started}")
     if installed:
         _print_installed(installed)
-    option = "" if name == DEFAULT else f" --name {name}"
-    out.print(f"\n  aether status{option}")
-    out.print(f"  aether kubectl{option} get {'aether' if installed else 'pods'} --all-namespaces")
+    out.print(f"\n  {folders.command_line('status')}")
+    kubectl_words = ("get", "aether" if installed else "pods", "--all-namespaces")
+    out.print(f"  {shlex.join(['aether', 'kubectl', *folders.options, *kubectl_words])}")
     out.print(f"  export KUBECONFIG={escape(str(cluster.kubeconfig))}    # for kubectl, Lens, k9s, helm and others")
 
 
@@ -110,7 +113,7 @@ def _up_on_context(
         kubectl.apply(*(manifests.restricted_namespace(one) for one in manifests.NAMESPACES))
         step.result(f"Kubernetes {version}, namespaces {', '.join(manifests.NAMESPACES)}")
     chart_name = installer.install(helm, chart, reporter, given={}, files=values)
-    installed = _with_example(kubectl, chart_name, reporter, requested=example)
+    installed = _with_example(kubectl, chart_name, reporter, requested=example, options=target.options)
     if as_json:
         record = {**target.record(), "version": version, "namespaces": list(manifests.NAMESPACES)}
         output.print_json({**record, **installed.record()})
@@ -124,10 +127,15 @@ def _up_on_context(
 
 
 def _with_example(
-    kubectl: kubectl_client.Kubectl, chart: str, reporter: progress.Reporter, *, requested: bool
+    kubectl: kubectl_client.Kubectl,
+    chart: str,
+    reporter: progress.Reporter,
+    *,
+    requested: bool,
+    options: Sequence[str],
 ) -> installer.Installation:
     folder = installer.repository() / "examples" / installer.EXAMPLE
-    platforms = installer.apply_example(kubectl, folder, reporter) if requested else ()
+    platforms = installer.apply_example(kubectl, folder, reporter, options=options) if requested else ()
     return installer.Installation(chart=chart, platforms=platforms)
 
 
@@ -198,6 +206,14 @@ def _option(words: Sequence[str], *names: str) -> str | None:
     return value
 
 
+def _pod_hint(what: str, folders: paths.Paths, namespace: str) -> str:
+    """How to read the log of a pod with that name, for an error that there is no such component."""
+    if not what:
+        return ""
+    where = ("-n", namespace) if namespace else ()
+    return f". A pod's log: {folders.command_line('logs', f'pod/{what}', *where)}"
+
+
 def logs(  # noqa: PLR0913 - a command has as many options as it has
     what: Annotated[
         str,
@@ -217,7 +233,12 @@ def logs(  # noqa: PLR0913 - a command has as many options as it has
     folders = paths.for_cluster(name, os.environ)
     own_cluster = bool(context or kubeconfig)
     if own_cluster and not what:
-        raise problems.BadInput("what: a workload is missing", remedy="For example: aether logs --context c deploy/web")
+        selected = (
+            *(("--kubeconfig", str(kubeconfig)) if kubeconfig else ()),
+            *(("--context", context) if context else ()),
+        )
+        remedy = f"For example: {shlex.join(['aether', 'logs', 'deploy/web', *selected])}"
+        raise problems.BadInput("what: a workload is missing", remedy=remedy)
     if "/" in what or own_cluster:
         target = targets.select(name, context, kubeconfig)
         where = f"--namespace={namespace or target.namespace}"
@@ -226,11 +247,15 @@ def logs(  # noqa: PLR0913 - a command has as many options as it has
     if not log.is_file():
         known = ", ".join(sorted(path.stem for path in folders.logs.glob("*.log")))
         if not known:
-            raise problems.NotRunning(f"cluster {name} has no logs", remedy="Start it: aether up")
+            raise problems.NotRunning(
+                f"cluster {name} has no logs",
+                remedy=f"Start it: {folders.command_line('up')}{_pod_hint(what, folders, namespace)}",
+            )
         if not what:
             out.print(known)
             return
-        raise problems.BadInput(f"what: no component {what!r}", remedy=f"Components: {known}")
+        remedy = f"Components: {known}{_pod_hint(what, folders, namespace)}"
+        raise problems.BadInput(f"what: no component {what!r}", remedy=remedy)
     if follow:
         os.execvp("tail", ["tail", "-n", str(lines), "-F", str(log)])
     with log.open(errors="replace") as opened:

@@ -126,20 +126,53 @@ def list_platforms(kubectl: kubectl_client.Kubectl, namespace: str = "") -> list
     return found
 
 
-def platform(kubectl: kubectl_client.Kubectl, namespace: str, name: str) -> dict[str, Any]:
+def platform(kubectl: kubectl_client.Kubectl, namespace: str, name: str, *, see_all: str) -> dict[str, Any]:
     """Get a TradingPlatform.
+
+    Args:
+        kubectl: The cluster.
+        namespace: The platform's namespace.
+        name: The platform's name.
+        see_all: The command that lists all platforms, for the error.
 
     Raises:
         BadInput: It does not exist.
+        NotReady: Aether is not installed in the cluster.
         Forbidden: The user may not read it.
     """
     try:
         return kubectl.get(installer.PLATFORMS, name, f"--namespace={namespace}", deadline=API_TIMEOUT)
     except kubectl_client.NotFound as error:
-        raise problems.BadInput(f"there is no {platforms.KIND} {name} in namespace {namespace}") from error
+        cause = f"no {platforms.KIND} {name} in namespace {namespace}"
+        raise problems.BadInput(cause, remedy=_existing(kubectl, namespace, see_all)) from error
     except kubectl_client.Forbidden as error:
         cause = f"you may not read {platforms.KIND} {name} in namespace {namespace}"
         raise kubectl_client.Forbidden(cause, remedy=NAMESPACE_REMEDY) from error
+    except kubectl_client.Unreachable:
+        raise
+    except problems.ProgramFailed as error:
+        if installed(kubectl):
+            raise
+        raise problems.NotReady("Aether is not installed: the cluster has no kind TradingPlatform") from error
+
+
+MOST_NAMES: Final = 5
+"""The most platforms that an error lists."""
+
+
+def _existing(kubectl: kubectl_client.Kubectl, namespace: str, see_all: str) -> str:
+    """The platforms that exist, in the namespace or else in others, and the command that lists all."""
+    for within in (namespace, ""):
+        try:
+            found = [one["metadata"] for one in list_platforms(kubectl, within)]
+        except problems.ProgramFailed:  # the user may not list them
+            continue
+        names = sorted(one["name"] if within else f"{one['namespace']}/{one['name']}" for one in found)
+        if names:
+            where = f"namespace {within}" if within else "other namespaces"
+            more = f" and {len(names) - MOST_NAMES} more; {see_all} shows all" if len(names) > MOST_NAMES else ""
+            return f"In {where}: {', '.join(names[:MOST_NAMES])}{more}"
+    return f"{see_all} shows all"
 
 
 def pod_statuses(
@@ -185,6 +218,8 @@ class BookReader:
     platform: str
     symbol: str
     depth: int
+    see_all: str = "aether status -A"
+    """The command that lists all platforms, for the error that there is no such platform."""
     pod: str = ""
     platform_object: dict[str, Any] = field(default_factory=dict)
     """The TradingPlatform, read again with every book: another one may get its name meanwhile."""
@@ -197,7 +232,7 @@ class BookReader:
             Forbidden: The user may not use the pods' proxy.
             NotReady: No pod serves the book, or the pod cannot be reached.
         """
-        self.platform_object = platform(self.kubectl, self.namespace, self.platform)
+        self.platform_object = platform(self.kubectl, self.namespace, self.platform, see_all=self.see_all)
         causes: list[str] = []
         found: list[market_data.BookSnapshot] = []
         for pod in self._pods():
@@ -209,6 +244,10 @@ class BookReader:
         self.pod = ""
         if found:  # two pods may serve a pair for a while, and neither have a usable book yet
             return found[0]
+        pairs = self.platform_object.get("spec", {}).get("pairs") or ()
+        if pairs and self.symbol not in pairs:
+            cause = f"{self.symbol}: not in spec.pairs of TradingPlatform {self.platform} in namespace {self.namespace}"
+            raise problems.NotReady(cause, remedy=f"Its pairs: {', '.join(pairs)}")
         if causes:
             raise problems.NotReady(f"{self.symbol}: ingest is not reachable: {causes[0]}")
         raise problems.NotReady(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import time
 from dataclasses import dataclass, replace
@@ -288,9 +289,21 @@ def _all_replicas_ready(objects: kubectl_client.Objects) -> bool:
 
 
 def wait_until_ready(
-    kubectl: kubectl_client.Kubectl, namespace: str, name: str, reporter: progress.Reporter
+    kubectl: kubectl_client.Kubectl,
+    namespace: str,
+    name: str,
+    reporter: progress.Reporter,
+    *,
+    options: Sequence[str] = (),
 ) -> PlatformStatus:
     """Wait until a platform is Ready, and show meanwhile what it waits for.
+
+    Args:
+        kubectl: The cluster.
+        namespace: The platform's namespace.
+        name: The platform's name.
+        reporter: Where the progress is shown.
+        options: The options that select the cluster, for the command line in an error.
 
     Raises:
         NotReady: It is Stalled, so that waiting does not help, or the deadline passed.
@@ -309,7 +322,7 @@ def wait_until_ready(
         return False
 
     expected = f"TradingPlatform {namespace}/{name} is Ready"
-    remedy = f"aether kubectl describe {PLATFORMS} {name} --namespace={namespace}"
+    remedy = shlex.join(["aether", "explain", f"tp/{name}", "-n", namespace, *options])
     only = f"--field-selector=metadata.name={name}"
     with reporter.step(f"platform {name}") as step:
         try:
@@ -341,9 +354,9 @@ def wait_until_ready(
 
 
 def apply_example(
-    kubectl: kubectl_client.Kubectl, folder: Path, reporter: progress.Reporter
+    kubectl: kubectl_client.Kubectl, folder: Path, reporter: progress.Reporter, *, options: Sequence[str] = ()
 ) -> tuple[PlatformStatus, ...]:
-    """Apply an example and wait until its platforms are Ready.
+    """Apply an example and wait until its platforms are Ready; `options` as in `wait_until_ready`.
 
     Raises:
         NotReady: One of them does not become Ready.
@@ -352,4 +365,4 @@ def apply_example(
         began = time.monotonic()
         names = apply_manifests(kubectl, folder)
         step.result(f"{folder.name} applied in {time.monotonic() - began:.1f} s")
-    return tuple(wait_until_ready(kubectl, namespace, name, reporter) for namespace, name in names)
+    return tuple(wait_until_ready(kubectl, namespace, name, reporter, options=options) for namespace, name in names)

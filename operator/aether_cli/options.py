@@ -7,10 +7,9 @@ from typing import Annotated, Final
 
 import typer
 
-from aether_cli.local import manifests
+from aether_cli.local import manifests, paths
 
-DEFAULT: Final = "aether"
-"""The local cluster's name where none is given."""
+DEFAULT: Final = paths.DEFAULT
 Name = Annotated[str, typer.Option("--name", envvar="AETHER_CLUSTER", help="The local cluster's name.")]
 Context = Annotated[
     str, typer.Option("--context", help="A context of your own kubeconfig, instead of the local cluster.")

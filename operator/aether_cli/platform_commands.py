@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aether_cli import cluster_reader, kubectl_client, market_data, output, problems, status_view, targets
-from aether_cli.local import inspection, manifests, paths
+from aether_cli.local import inspection, manifests, paths, supervisor_process
 from aether_cli.local.settings import Profile
 from aether_cli.options import DEFAULT, AsJson, Context, Kubeconfig, Name, Namespace
 from aether_cli.output import out
@@ -51,13 +51,14 @@ def status(  # noqa: PLR0913 - a command has as many options as it has
     if namespace and all_namespaces:
         raise problems.BadInput("namespace: -n and -A exclude each other", remedy="Leave out -n or -A")
     is_local = bool(name) and not (context or kubeconfig)
-    local = inspection.read_state(paths.for_cluster(name, os.environ), now=time.time()) if is_local else None
+    folders = paths.for_cluster(name or DEFAULT, os.environ)
+    local = inspection.read_state(folders, now=time.time()) if is_local else None
     if local is not None and not local.running:
         if as_json:
             output.print_json(
                 {"cluster": local.record(), "nodes": [], **status_view.AetherState().record(), "marketData": []}
             )
-        raise problems.NotRunning(f"cluster {name} is not running", remedy="Start it: aether up")
+        raise supervisor_process.not_running(folders)
     with targets.errors_named(targets.select(name, context, kubeconfig)) as target:
         everywhere = all_namespaces or (is_local and not namespace)
         _status(target, local, () if everywhere else (namespace or target.namespace,), as_json=as_json)
@@ -102,7 +103,9 @@ def _status(
             out.print(line)
         _show_market_data(pod_statuses)
     if api_error:
-        raise problems.NotReady(f"the API server does not respond: {api_error}", remedy="aether logs kube-apiserver")
+        raise problems.NotReady(
+            f"the API server does not respond: {api_error}", remedy=target.command_line("logs", "kube-apiserver")
+        )
     if not healthy or (local and not local.healthy):
         raise typer.Exit(problems.NotReady.exit_code)
 
@@ -145,6 +148,7 @@ def book(  # noqa: PLR0913 - a command has as many options as it has
             platform=platform,
             symbol=pair,
             depth=depth,
+            see_all=target.command_line("status", "-A"),
         )
         snapshot = reader.read()
         if once or not (as_json or out.is_terminal):
@@ -208,10 +212,9 @@ def explain(
         raise problems.BadInput(f"what: {what!r} is not KIND/NAME of an Aether kind", remedy="For example: tp/paper")
     _, object_name = parsed
     with targets.errors_named(targets.select(name, context, kubeconfig)) as target:
-        try:
-            platform = cluster_reader.platform(target.kubectl, namespace or target.namespace, object_name)
-        except problems.BadInput as error:
-            raise problems.BadInput(error.cause, remedy=f"{target.command_line('status', '-A')} shows all") from error
+        platform = cluster_reader.platform(
+            target.kubectl, namespace or target.namespace, object_name, see_all=target.command_line("status", "-A")
+        )
         events = cluster_reader.events(target.kubectl, platform)
     output.print_heading(target.heading([platform]))
     for line in status_view.explanation_lines(platform, events):

@@ -15,13 +15,16 @@ from rich.markup import escape
 
 from aether_cli import kubectl_client, problems, status_view
 from aether_cli.local import binaries, manifests, paths, program_builder, supervisor_process
-from aether_cli.options import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 CREDENTIALS: Final = re.compile(r"(?<=//)[^/@]*@")
 """Credentials in a server's URL, which no output may show."""
+AETHER_COMMAND: Final = re.compile(r"\baether (?:up|down|status|logs)(?: -[\w-]+(?:[ =][\w-]+)?| \w+/[\w-]+)*")
+LOGS_COMMAND: Final = re.compile(AETHER_COMMAND.pattern.replace("up|down|status|logs", "logs"))
+KUBECTL_COMMAND: Final = re.compile(r"(?<!aether )\bkubectl(?= (?:--namespace|-n|describe|get)\b)")
+"""Commands in the texts of the operator, which does not know how its cluster is selected."""
 DEFAULT_NAMESPACE: Final = "default"
 """The namespace that kubectl uses where neither an option nor the context names one."""
 
@@ -67,6 +70,20 @@ class Target:
         """A command line for this same cluster, for the user to type."""
         return " ".join([self.command, *map(shlex.quote, [*words, *self.options])])
 
+    def kubectl_line(self, *words: str) -> str:
+        """A command line of kubectl for this same cluster, for the user to type."""
+        if self.local:
+            return shlex.join(["aether", "kubectl", *self.options, *words])
+        return shlex.join(["kubectl", *words, *self.options])
+
+    def with_options(self, text: str) -> str:
+        """The same text, with the options that select this cluster in the commands that it names."""
+        options = "".join(f" {shlex.quote(one)}" for one in self.options)
+        kubectl = "aether kubectl" if self.local else "kubectl"
+        text = KUBECTL_COMMAND.sub(lambda _: kubectl + options, text)
+        commands = AETHER_COMMAND if self.local else LOGS_COMMAND  # `aether up --egress` is about the local cluster
+        return commands.sub(lambda found: found[0] + options, text)
+
     def with_title(self, fault: problems.AetherError) -> problems.AetherError:
         """The same error, with the cluster's name before its cause."""
         fault.cause = f"{self.title}: {fault.cause}"
@@ -88,7 +105,7 @@ def select(name: str, context: str, kubeconfig: Path | None = None) -> Target:
         return from_context(kubectl_program(), kubeconfig=kubeconfig, context=context, plugin=not name)
     folders = paths.for_cluster(name, os.environ)
     supervisor_process.require(folders)  # "is not running" is the better error where kubectl is missing, too
-    return local(kubectl_program(), folders, default=DEFAULT)
+    return local(kubectl_program(), folders)
 
 
 @contextlib.contextmanager
@@ -107,7 +124,7 @@ def kubectl_program() -> Path:
         NotPossibleHere: There is neither.
     """
     binary = next(one for one in binaries.CONTROL_PLANE if one.name == "kubectl")
-    built = program_builder.find(binary, paths.for_cluster(DEFAULT, os.environ).cache, os.environ)
+    built = program_builder.find(binary, paths.for_cluster(paths.DEFAULT, os.environ).cache, os.environ)
     if built is not None:
         return built
     if installed := shutil.which("kubectl"):
@@ -115,13 +132,12 @@ def kubectl_program() -> Path:
     raise problems.NotPossibleHere("kubectl: not found", remedy="Install kubectl, or run `aether up`, which builds it.")
 
 
-def local(program: Path, folders: paths.Paths, *, default: str) -> Target:
+def local(program: Path, folders: paths.Paths) -> Target:
     """The local cluster as a target.
 
     Args:
         program: kubectl.
         folders: The cluster's paths.
-        default: The name that needs no `--name` in a command line.
 
     Raises:
         NotRunning: It is not running.
@@ -134,7 +150,7 @@ def local(program: Path, folders: paths.Paths, *, default: str) -> Target:
         namespace=manifests.NAMESPACES[1],
         local=True,
         command="aether",
-        options=() if folders.name == default else ("--name", folders.name),
+        options=folders.options,
     )
 
 

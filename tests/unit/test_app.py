@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -44,6 +45,36 @@ def test_failed_command_exits_with_its_code_and_a_cause(
     assert (done.returncode, done.stdout) == (code, "")
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (["status"], "Start it: aether up --name other"),
+        (["book", "BTC/USD"], "Start it: aether up --name other"),
+        (["explain", "tp/paper"], "Start it: aether up --name other"),
+        (["kubectl"], "Start it: aether up --name other"),
+        (["logs", "etcd"], "Start it: aether up --name other. A pod's log: aether logs pod/etcd --name other"),
+        (["logs", "--context", "two words"], "For example: aether logs deploy/web --context 'two words'"),
+    ],
+)
+def test_advice_repeats_the_options_that_select_the_cluster(tmp_path: Path, words: list[str], advice: str) -> None:
+    command, *rest = words
+    done = command_line.aether(tmp_path, command, "--name", "other", *rest)
+    assert done.stderr.splitlines()[1:] == [advice]
+
+
+def test_cluster_that_does_not_run_is_reported_with_those_that_do(tmp_path: Path) -> None:
+    state = tmp_path / ".local/state/aether/clusters/first"
+    state.mkdir(parents=True)
+    with (state / "holder.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = command_line.aether(tmp_path, "status", "--name", "nosuch")
+    assert done.returncode == problems.NotRunning.exit_code
+    assert done.stderr.splitlines() == [
+        "error: cluster nosuch is not running",
+        "Start it: aether up --name nosuch. Clusters that run: first",
+    ]
 
 
 def test_read_only_commands_leave_no_folder_behind(tmp_path: Path) -> None:

@@ -56,6 +56,18 @@ def test_workload_logs_are_read_by_kubectl(tmp_path: Path, kubectl: Path) -> Non
     assert done.stderr.splitlines() == [command_line.DEV]
 
 
+def test_log_of_a_pod_without_its_kind_suggests_the_kind(tmp_path: Path) -> None:
+    logs = tmp_path / ".local/state/aether/clusters/other/logs"
+    logs.mkdir(parents=True)
+    (logs / "etcd.log").touch()
+    done = command_line.aether(tmp_path, "logs", "paper-ingest-0", "--name", "other", "-n", "live")
+    assert (done.returncode, done.stdout) == (problems.BadInput.exit_code, "")
+    assert done.stderr.splitlines() == [
+        "error: what: no component 'paper-ingest-0'",
+        "Components: etcd. A pod's log: aether logs pod/paper-ingest-0 -n live --name other",
+    ]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

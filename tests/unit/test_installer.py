@@ -101,8 +101,8 @@ def test_up_waits_until_the_platform_is_ready_and_shows_why(tmp_path: Path) -> N
 def test_platform_that_only_an_edit_can_fix_is_not_awaited(tmp_path: Path) -> None:
     kubectl = a_cluster(tmp_path, {"items": [a_platform("False", stalled="True")]})
     with pytest.raises(problems.NotReady, match="TradingPlatform aether/paper is Ready: postgres: waits") as fault:
-        installer.wait_until_ready(kubectl, "aether", "paper", progress.SilentReporter())
-    assert "describe" in fault.value.remedy
+        installer.wait_until_ready(kubectl, "aether", "paper", progress.SilentReporter(), options=("--name", "x"))
+    assert fault.value.remedy == "aether explain tp/paper -n aether --name x"
 
 
 def test_the_platforms_of_an_example_are_those_that_it_applies(tmp_path: Path) -> None:

@@ -199,8 +199,87 @@ def test_missing_platform_is_named_with_its_cluster(tmp_path: Path) -> None:
     )
     done = command_line.aether(tmp_path, "explain", "tp/paper", "--context", "dev", "-n", "x", assets=assets)
     assert (done.returncode, done.stdout) == (problems.BadInput.exit_code, "")
-    assert f"Context dev  {command_line.SERVER}: there is no TradingPlatform paper in namespace x" in done.stderr
+    assert f"Context dev  {command_line.SERVER}: no TradingPlatform paper in namespace x" in done.stderr
     assert "aether status -A --context dev shows all" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "advice"),
+    [
+        (["aether"], "In namespace aether: paper"),
+        (["aether"] * 7, "In namespace aether: paper, paper, paper, paper, paper and 2 more; {all} shows all"),
+        (["live", "test"], "In other namespaces: live/paper, test/paper"),
+        ([], "{all} shows all"),
+    ],
+)
+@pytest.mark.parametrize("words", [["explain", "tp/nosuch"], ["book", "BTC/USD", "--platform", "nosuch"]])
+def test_missing_platform_is_reported_with_existing_ones(
+    tmp_path: Path, words: list[str], namespaces: list[str], advice: str
+) -> None:
+    existing = [command_line.a_platform(namespace) for namespace in namespaces]
+    answers = {
+        "get tradingplatforms.trading.aether.io nosuch": 'Error from server (NotFound): "nosuch" not found',
+        "--namespace=aether": {"items": [one for one in existing if one["metadata"]["namespace"] == "aether"]},
+        "--all-namespaces": {"items": existing},
+    }
+    assets = command_line.a_kubectl(tmp_path, answers)
+    done = command_line.aether(tmp_path, *words, "--context", "dev", assets=assets)
+    assert (done.returncode, done.stdout) == (problems.BadInput.exit_code, "")
+    assert done.stderr.splitlines() == [
+        f"error: Context dev  {command_line.SERVER}: no TradingPlatform nosuch in namespace aether",
+        advice.format(all="aether status -A --context dev"),
+    ]
+
+
+def test_cluster_without_our_kinds_is_named_for_a_platform(tmp_path: Path) -> None:
+    answers = {
+        "get tradingplatforms": "error: the server doesn't have a resource type",
+        "/apis/": "Error from server (NotFound): the server could not find the requested resource",
+    }
+    done = command_line.aether(
+        tmp_path, "explain", "tp/paper", "--context", "dev", assets=command_line.a_kubectl(tmp_path, answers)
+    )
+    assert done.returncode == problems.NotReady.exit_code
+    assert "Aether is not installed: the cluster has no kind TradingPlatform" in done.stderr
+
+
+def test_pair_that_the_platform_does_not_have_is_reported_with_its_pairs(tmp_path: Path) -> None:
+    platform = command_line.a_platform()
+    platform["spec"]["pairs"] = ["BTC/USD", "ETH/USD"]
+    assets = command_line.a_kubectl(tmp_path, {"get tradingplatforms": platform})
+    done = command_line.aether(tmp_path, "book", "FOO/USD", "--context", "dev", assets=assets)
+    assert done.returncode == problems.NotReady.exit_code
+    assert "FOO/USD: not in spec.pairs of TradingPlatform paper in namespace aether" in done.stderr
+    assert done.stderr.splitlines()[-1] == "Its pairs: BTC/USD, ETH/USD"
+
+
+@pytest.mark.parametrize(
+    ("local", "options", "text", "expected"),
+    [
+        (True, ("--name", "x"), "log: aether logs -n s deploy/o. R", "log: aether logs -n s deploy/o --name x. R"),
+        (True, ("--name", "x"), "(aether up --egress), or", "(aether up --egress --name x), or"),
+        (True, ("--name", "x"), "`aether status` lists", "`aether status --name x` lists"),
+        (True, ("--name", "x"), "see: kubectl --namespace n describe pod p",
+         "see: aether kubectl --name x --namespace n describe pod p"),
+        (True, (), "with kubectl describe pod.", "with aether kubectl describe pod."),
+        (True, (), "aether kubectl get pods", "aether kubectl get pods"),
+        (False, ("--context", "c"), "(aether up --egress)", "(aether up --egress)"),
+        (False, ("--context", "c"), "aether logs deploy/o", "aether logs deploy/o --context c"),
+        (False, ("--context", "c"), "see: kubectl --namespace n get pods",
+         "see: kubectl --context c --namespace n get pods"),
+    ],
+)  # fmt: skip
+def test_commands_in_texts_get_the_options_of_the_cluster(
+    local: bool,  # noqa: FBT001 - a case
+    options: tuple[str, ...],
+    text: str,
+    expected: str,
+) -> None:
+    target = targets.Target(
+        kubectl=kubectl_client.Kubectl(program="kubectl"), name="x", server="", namespace="n", local=local,
+        command="aether", options=options,
+    )  # fmt: skip
+    assert target.with_options(text) == expected
 
 
 def test_forbidden_platform_is_named_with_what_to_do(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
@@ -13,6 +14,8 @@ from aether_cli import problems
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+DEFAULT: Final = "aether"
+"""The local cluster's name where none is given."""
 NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,18}[a-z0-9])?")
 
 
@@ -34,6 +37,15 @@ class Paths:
         """The inverse of `record`."""
         folders = {key: Path(record[key]) for key in ("state", "volumes", "cache")}
         return cls(name=record["name"], **folders)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options that select this cluster in a command line."""
+        return () if self.name == DEFAULT else ("--name", self.name)
+
+    def command_line(self, *words: str) -> str:
+        """A command line of `aether` about this cluster, for the user to type."""
+        return shlex.join(["aether", *words, *self.options])
 
     @property
     def kubeconfig(self) -> Path:

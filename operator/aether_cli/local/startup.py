@@ -100,7 +100,7 @@ def up(
         process = _running_process(folders)
         listening = None
         if process is not None:
-            _require_same(process, chosen)
+            _require_same(process, chosen, folders)
         else:
             if not checked:  # the cluster was running, or being started, a moment ago
                 _check(folders, chosen, required, env, reporter)
@@ -186,13 +186,16 @@ def _running_process(folders: paths.Paths) -> supervisor_process.SupervisorProce
     return process
 
 
-def _require_same(process: supervisor_process.SupervisorProcess, chosen: settings.Settings) -> None:
+def _require_same(
+    process: supervisor_process.SupervisorProcess, chosen: settings.Settings, folders: paths.Paths
+) -> None:
     requested, have = chosen.record(), process.settings.record()
     differing = [key for key in requested if requested[key] != have[key]]
     if differing:
         now = ", ".join(f"{key} {have[key]}" for key in differing)
         raise problems.BadInput(
-            f"{', '.join(differing)}: the cluster runs with {now}", remedy="Stop it first: aether down"
+            f"{', '.join(differing)}: the cluster runs with {now}",
+            remedy=f"Stop it first: {folders.command_line('down')}",
         )
 
 

@@ -128,8 +128,18 @@ def require(folders: paths.Paths) -> SupervisorProcess:
     """
     process = find(folders)
     if process is None or not process.ready:
-        raise problems.NotRunning(f"cluster {folders.name} is not running", remedy="Start it: aether up")
+        raise not_running(folders)
     return process
+
+
+def not_running(folders: paths.Paths) -> problems.NotRunning:
+    """The error that a cluster is not running; it names those of this user that are."""
+    running = sorted(
+        state.name for state in folders.state.parent.glob("*") if state.is_dir() and _held(state / "holder.lock")
+    )
+    remedy = f"Start it: {folders.command_line('up')}"
+    others = f". Clusters that run: {', '.join(running)}" if running else ""
+    return problems.NotRunning(f"cluster {folders.name} is not running", remedy=remedy + others)
 
 
 def nsenter(process: SupervisorProcess) -> list[str]:
