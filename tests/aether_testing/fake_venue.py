@@ -101,8 +101,8 @@ class Venue:
 
     def symbols(self, method: str, channel: str) -> list[Symbol]:
         """The symbols in requests, duplicates included."""
-        asked = [one["params"] for one in self.requests if one["method"] == method]
-        return [symbol for params in asked if params["channel"] == channel for symbol in params.get("symbol", ())]
+        params = [one["params"] for one in self.requests if one["method"] == method]
+        return [symbol for one in params if one["channel"] == channel for symbol in one.get("symbol", ())]
 
 
 def an_ack(request: dict[str, Any], symbol: str = "", **extra: Any) -> bytes:

@@ -191,7 +191,7 @@ def _free_ports() -> tuple[int, int]:
 class Client:
     """A WebSocket client that sends requests and stores received messages, with exact numbers.
 
-    With `slow`, it takes nothing from the network but what it is asked for, and little at once.
+    With `slow` it reads from the network only on demand, with small buffers.
     """
 
     def __init__(self, url: str, *, slow: bool = False) -> None:

@@ -1,6 +1,6 @@
 """From a cut of the connection until the books of 150 pairs are usable again, beside one request for each pair.
 
-The venue is exchange_sim's own service with 150 markets that stand still, as a process: with its limits (fifty requests
+The venue is exchange_sim's own service with 150 markets that do not move, as a process: with its limits (fifty requests
 a second on a connection, a hundred at once; as many symbols in a request as fit into half a megabyte), on a socket.
 Kraken documents no number of symbols for book and none for requests; at either venue an acknowledgement comes for each.
 """

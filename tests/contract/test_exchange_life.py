@@ -190,7 +190,7 @@ def test_the_admin_app_listens_on_the_loopback_alone(tmp_path: Path) -> None:
     with venues.venue(tmp_path, http_host="0.0.0.0") as venue:  # noqa: S104 - to see that this is not meant
         assert venue.code("/faults", admin=True) == 200
         with socket.socket() as anywhere:
-            # Somebody else may have the port on another address of this machine: it is not taken there.
+            # The port is still free on other addresses of this machine.
             anywhere.bind(("127.0.0.2", venue.admin_port))
 
 

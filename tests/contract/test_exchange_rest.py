@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[venues.Venue]:
-    """One whose flow stands still, after it was fast."""
+    """A venue with a stopped market and some history."""
     with venues.venue(tmp_path_factory.mktemp("venue"), speed=50) as one:
         with venues.Client(one.ws) as client:
             client.request("subscribe", channel="trade", symbol=["BTC/USD"])

@@ -207,7 +207,7 @@ def test_trade_has_the_fields_of_kraken(client: venues.Client) -> None:
     assert trade["side"] in {"buy", "sell"}
     assert trade["ord_type"] in {"limit", "market"}
     assert MICROS.fullmatch(trade["timestamp"])
-    assert not [text for text in client.texts if '"trade","type":"snapshot"' in text], "it was not asked for"
+    assert not [text for text in client.texts if '"trade","type":"snapshot"' in text], "it was not requested"
 
 
 @pytest.mark.parametrize("interval", bars.INTERVALS)

@@ -309,7 +309,7 @@ def rejected_with(*errors: str) -> web.Response:
 
 
 async def tries(rest: Rest, kraken: Kraken, count: int) -> list[float]:
-    """Ask for trades so often; the seconds between the questions, whatever became of them."""
+    """Query trades some times; returns the seconds between the queries, successful or not."""
     begun = len(rest.requested_at)
     for _ in range(count):
         with contextlib.suppress(VenueUnavailable):

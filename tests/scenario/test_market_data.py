@@ -50,7 +50,7 @@ def _more_trades(pipeline: Pipeline, count: int = 5) -> None:
     target = pipeline.venue.get("/status")["pairs"][BTC] + count
     ends = time.monotonic() + pipelines.DEADLINE
     while pipeline.venue.get("/status")["pairs"][BTC] < target:
-        assert time.monotonic() < ends, "the market stands still"
+        assert time.monotonic() < ends, "the market does not move"
         time.sleep(0.05)
 
 
@@ -110,7 +110,7 @@ def test_lost_or_duplicate_message_loses_no_trade(pipeline: Pipeline, kind: str)
         ingest.until(lambda: kind not in json.dumps(pipeline.venue.admin("/faults")), "it has happened")
         _more_trades(pipeline)  # a trade that is missing is known by the next one
         rate_limited = "Trades: EGeneral:Too many requests"
-        ingest.until(lambda: kind != "drop" or rate_limited in ingest.log, "the gap is asked for")
+        ingest.until(lambda: kind != "drop" or rate_limited in ingest.log, "the gap is queried")
         pipeline.venue.admin("/faults/too-many-requests", {"seconds": 0})
         ingest.until_usable()
         _wait_and_compare(pipeline, ingest)
@@ -136,7 +136,7 @@ def test_silent_channels_are_named_and_cost_no_trade(pipeline: Pipeline) -> None
             return {symbol: book.silent for symbol, book in ingest.status().books.items()}
 
         target = {BTC: ("trade",), SOL: ("ticker",), ETH: ("book",)}
-        ingest.until(lambda: ingest.status().books[ETH].reason == "Contradicted", "the book that stands still")
+        ingest.until(lambda: ingest.status().books[ETH].reason == "Contradicted", "the book without updates")
         ingest.until(lambda: silent() == target, "each silent channel is named, and no other")
         for channel, symbol in (("trade", BTC), ("ticker", SOL), ("book", ETH)):
             pipeline.venue.admin("/faults/mute", {"channel": channel, "symbol": symbol, "seconds": 0})

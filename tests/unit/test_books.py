@@ -50,7 +50,7 @@ def by_rules(book: Book, frame: bytes) -> bool:
 
 
 def take(book: Book, frame: bytes) -> bool:
-    """As ingest does: by a lane, and by the rules what a lane leaves."""
+    """Apply a message as ingest does: by the fast path if possible, else by the full parser."""
     return by_fast_path(book, frame) is not None or by_rules(book, frame)
 
 
@@ -144,7 +144,7 @@ def test_fast_path_reads_every_recorded_update_with_its_time(frames: Sequence[by
     assert by_rules(book, snapshot)
     for frame in updates:
         (data,) = json.loads(frame)["data"]
-        if data["bids"] and data["asks"]:  # each side has a lane, both together have none
+        if data["bids"] and data["asks"]:  # there is a fast path for each side, but not for both together
             assert by_fast_path(book, frame, known) is None
             assert by_rules(book, frame)
         else:
@@ -163,7 +163,7 @@ def test_fast_path_declines_an_invalid_second(second: str, frames: Sequence[byte
 
 
 def test_update_is_idempotent(frames: Sequence[bytes]) -> None:
-    """What a lane may have applied in part is applied again by the rules."""
+    """An update that the fast path applied in part is applied again by the full parser."""
     book = a_book()
     for frame in frames:
         assert take(book, frame)

@@ -344,7 +344,7 @@ def test_large_batch_has_the_result_of_single_command_batches(commands: list[Com
     remaining = {number: opened.remaining for number, opened in is_snapshot.opened.items()}
     assert remaining == dict(engine.open_orders())
     assert not is_snapshot.reduced
-    assert not is_snapshot.closed, "what was opened and closed in one batch is nobody's business"
+    assert not is_snapshot.closed, "what was opened and closed in one batch is not stored"
 
 
 # ---- what a client sees

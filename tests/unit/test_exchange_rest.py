@@ -35,7 +35,7 @@ NOW: Final = FIRST + 5 * DAY + 3_600
 
 
 class RestHarness:
-    """A venue that stands still, with what its journal holds."""
+    """A venue with a stopped market, and the content of a journal."""
 
     def __init__(self, journal: SqliteJournal, **settings: Any) -> None:
         self.clock = Clock()
@@ -112,8 +112,8 @@ async def test_candles_begin_after_since_and_last_names_the_newest_committed(
     journal: SqliteJournal, since: int | None, first: int
 ) -> None:
     await with_days(journal, 6)
-    asked: dict[str, Any] = {} if since is None else {"since": since}
-    result = (await RestHarness(journal).ask("OHLC", pair="XBTUSD", interval=1440, **asked))["result"]
+    params: dict[str, Any] = {} if since is None else {"since": since}
+    result = (await RestHarness(journal).ask("OHLC", pair="XBTUSD", interval=1440, **params))["result"]
     assert [row[0] for row in result["XXBTZUSD"]] == [FIRST + day * DAY for day in range(first, 6)]
     assert result["last"] == FIRST + 4 * DAY
 

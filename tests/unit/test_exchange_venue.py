@@ -34,7 +34,7 @@ ONE: Final = {Symbol("BTC/USD"): markets.MARKETS[Symbol("BTC/USD")]}
 
 
 class VirtualClock:
-    """A clock that goes on to the moment that somebody waits for, the nearest first, and never by itself."""
+    """A virtual clock that advances to the earliest time that a task waits for."""
 
     def __init__(self) -> None:
         self.seconds = 100.0
@@ -61,7 +61,7 @@ class VirtualClock:
 
 
 class FakeJournal:
-    """A journal that keeps what it is given, once it is let."""
+    """A journal in memory whose writes can be delayed."""
 
     def __init__(self, state: JournalState | None = None) -> None:
         self.state = state or JournalState()

@@ -1,4 +1,4 @@
-"""History: what follows a trade over a REST that is asked by time, where times are not in the order of the trades."""
+"""Backfill of trades over REST, which is queried by time, when times are not in the order of the trade ids."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LONG_AGO = -3 * rejections.MAX_BEFORE // times.SECOND
 
 
 class Venue:
-    """Tells the trades after a time, as Kraken's REST does. Seconds are counted from now on."""
+    """Returns the trades after a time, as Kraken's REST does. Times are in seconds relative to now."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -45,7 +45,7 @@ class Venue:
         return a_trade_at(trade_id, Nanoseconds(self.began + at * times.SECOND))
 
     async def trades(self, symbol: Symbol, after: Cursor) -> Sequence[Trade]:
-        """Those whose time is after that of a place."""
+        """The trades whose time is after that of a cursor."""
         del symbol
         return [one for one in self.trades_of_it if one.at > trade_logs.query_start(after)][: self.page]
 

@@ -121,7 +121,7 @@ async def test_a_market_that_never_traded_is_not_silent() -> None:
         assert silent(harness) == ()
         assert harness.venue.methods("trade") == ["subscribe"]
         assert harness.receiver.complete(harness.markets[BTC])
-    assert harness.clock.seconds > 1000 + 180, "and is asked about once a minute"
+    assert harness.clock.seconds > 1000 + 180, "and is queried once a minute"
 
 
 async def test_silent_channel_stays_named_and_is_renewed_with_growing_backoff() -> None:

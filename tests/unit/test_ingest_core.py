@@ -170,7 +170,7 @@ SYMBOLS = [Symbol(f"{chr(65 + n // 26)}{chr(65 + n % 26)}/USD") for n in range(6
 def after_checks(
     checks: int, replicas: int, shares: dict[int, ShardAssignment], replies: set[int]
 ) -> dict[int, frozenset[Symbol]]:
-    """Let every replica look so often; those in `replies` answer with a usable book of all that they serve."""
+    """Run some checks in every replica; those in `replies` report a usable book of all markets that they serve."""
     served = {one: frozenset[Symbol]() for one in shares}
     for _ in range(checks):
         for one, share in shares.items():

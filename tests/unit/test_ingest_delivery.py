@@ -1,4 +1,4 @@
-"""Delivering: one output at its own rest_interval, in time that the test owns."""
+"""Delivery to one output at its own pace, in virtual time."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class DeliveryHarness:
         self.delivery = Delivery(
             output=self,
             markets=self.markets,
-            receiver=self,  # type: ignore[arg-type]  # of which only this is asked
+            receiver=self,  # type: ignore[arg-type]  # only `complete` and `last_received_at` are used
             history=TradeHistory(self, self.clock),  # type: ignore[arg-type]
             clock=self.clock,
             limit=5,
@@ -77,7 +77,7 @@ class DeliveryHarness:
         """Trades come."""
         self.markets[BTC].trade_log.add([self.trade(one) for one in ids])
 
-    # What is asked of the others.
+    # The receiver, the venue and the output.
 
     def complete(self, market: Market) -> bool:
         """All trades are there."""
@@ -104,7 +104,6 @@ class DeliveryHarness:
         yield self
 
     async def cursors(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Cursor]:
-        """Where it stands."""
         return {symbol: self.stored_cursors[symbol] for symbol in symbols if symbol in self.stored_cursors}
 
     async def deliver(

@@ -200,7 +200,7 @@ async def test_books_subscribed_together_all_arrive_despite_lost_frames() -> Non
 
 
 class Simulated:
-    """The simulated venue, whose markets stand still."""
+    """The simulated venue with a stopped market, without its sockets."""
 
     def __init__(self, clock: Clock) -> None:
         self.venue = SimulatedVenue(

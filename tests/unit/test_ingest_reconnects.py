@@ -1,4 +1,4 @@
-"""When the venue is connected to again, over hours, in time that the test owns."""
+"""Reconnects to the venue over hours of virtual time."""
 
 from __future__ import annotations
 

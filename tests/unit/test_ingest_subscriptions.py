@@ -1,4 +1,4 @@
-"""Subscriptions: what is asked of a venue, when, and what its replies and its data say of what it holds."""
+"""Subscriptions: which requests are sent and when, and how replies and data change their state."""
 
 from __future__ import annotations
 
@@ -391,7 +391,7 @@ def test_healthy_book_that_fails_before_its_renewal_counts_as_failed() -> None:
 @given(bad=st.sets(st.sampled_from(MANY[:20]), min_size=1), delay=st.sampled_from([1, 2, 4]))
 @settings(max_examples=10)
 def test_failing_market_blocks_no_other_subscription(bad: set[Symbol], delay: int) -> None:
-    """One request a look and one symbol a request; what is answered is answered some looks later."""
+    """One request per tick and one symbol per request; replies come some ticks later."""
     symbols, channels = MANY[:20], (Channel.BOOK, Channel.TRADE, Channel.TICKER)
     required: set[subscriptions.Key] = {(channel, symbol) for channel in channels for symbol in symbols}
     one = some_subscriptions(symbols_at_once=1)

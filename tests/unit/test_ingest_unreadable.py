@@ -43,7 +43,7 @@ def test_frame_the_rules_read_differently_leaves_no_unverified_level(frame: byte
 
 
 def _is_verified(harness: MarketsHarness) -> None:
-    """Whatever is usable has the levels that its checksum is of, and so does what was published."""
+    """Each usable book matches its checksum, and so does each published one."""
     book = harness.markets[BTC].book
     assert book is not None
     if book.unusable is None:
@@ -63,7 +63,7 @@ def _checksum(bids: Sequence[tuple[Decimal, Decimal]], asks: Sequence[tuple[Deci
 def test_no_unverified_level_survives_a_changed_character(
     side: str, frames: Sequence[bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each of an update's left out, doubled, or another: and what its lane takes, the rules take the same way."""
+    """Each token of an update is removed, doubled or replaced: the fast path must agree with the full parser."""
     caplog.set_level(logging.ERROR)  # each rejected message is logged
     first = next(at for at, frame in enumerate(frames) if at > 2 and f'"{side}":[{{"price"'.encode() in frame)
     before, taken = MarketsHarness(), 0
@@ -262,7 +262,7 @@ TOKENS = re.compile(r'"[^"]*"|[-0-9.]+|[\[\]{}:,]')
 
 @given(data=st.data())
 def test_book_after_a_mangled_message_is_correct_or_unusable(data: st.DataObject, source: str) -> None:
-    """Tokens of a true one are left out, doubled, and others put in their place; or its end is lost."""
+    """Tokens of a valid message are removed, doubled or replaced, or its end is cut off."""
     frames = recordings.book_frames(source)
     at = data.draw(st.integers(1, 40), label="frame")
     tokens = TOKENS.findall(frames[at].decode())

@@ -223,7 +223,7 @@ def test_malformed_foreign_pair_is_skipped_and_named_once(caplog: pytest.LogCapt
                 "instrument", {"pairs": [{"symbol": "FOO/USD"}, PAIR | {"symbol": ETH}, 7]}, kind="snapshot"
             )
     assert harness.markets[ETH].book is not None
-    assert not harness.markets.instruments_outdated, "nobody needs what is strange"
+    assert not harness.markets.instruments_outdated, "the malformed pair is not served"
     assert harness.rejections("instrument") == {RejectionReason.MALFORMED: 6}
     assert [record.__dict__["symbol"] for record in caplog.records] == ["FOO/USD", ""]
 
@@ -353,7 +353,7 @@ def test_ticker_with_a_future_time_is_not_published() -> None:
 
 
 @pytest.mark.parametrize("spaces", [True, False])
-def test_book_with_a_future_time_is_withdrawn(spaces: bool) -> None:  # noqa: FBT001 - by the rules, and by a lane
+def test_book_with_a_future_time_is_withdrawn(spaces: bool) -> None:  # noqa: FBT001 - full parser, and fast path
     harness = MarketsHarness()
     harness.receive("book", [BOOK], kind="snapshot")
     changed = BOOK | {"bids": [], "asks": [{"price": 100.02, "qty": 1.0}], "timestamp": "2026-11-29T10:00:00.000000Z"}

@@ -331,5 +331,5 @@ class Venue:
     def describe_faults(self) -> dict[str, object]:
         """The active faults, for the admin API."""
         usual = {"system": self.engine.system.value, "speed": self.speed, "flowing": self.flowing}
-        refused = self._call_limiter.blocked_for(self.clock.elapsed())
-        return {**usual, "refusing_seconds": refused, **self.subscribers.describe_faults()}
+        blocked = self._call_limiter.blocked_for(self.clock.elapsed())
+        return {**usual, "refusing_seconds": blocked, **self.subscribers.describe_faults()}

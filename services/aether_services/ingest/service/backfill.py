@@ -36,7 +36,7 @@ class TradeHistory:
     Args:
         venue: The venue.
         clock: The time.
-        anew: Reloads the instruments when trades do not match them; returns whether they changed.
+        reload_instruments: Reloads the instruments when trades do not match them; returns whether they changed.
         rejections: Counts rejected messages and entries.
     """
 
