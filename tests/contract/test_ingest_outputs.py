@@ -8,6 +8,7 @@ import datetime
 import json
 import re
 import secrets
+import socket
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from aether_services.domain import times
 from aether_services.domain.instruments import Instrument, Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side, Trade
-from aether_services.ingest.adapters import kafka
+from aether_services.ingest.adapters import kafka, servers
 from aether_services.ingest.adapters.kafka import Kafka
 from aether_services.ingest.adapters.nats import Nats
 from aether_services.ingest.adapters.servers import Server
@@ -28,6 +29,7 @@ from aether_services.ingest.core.outboxes import EncodedMessage
 from aether_services.ingest.core.trade_logs import ReceivedTrade
 from aether_services.ingest.ports import CursorMismatch, Output, OutputUnavailable
 from aether_services.ingest.settings import Tls
+from aether_services.kit import network_errors
 from aether_testing import brokers, pipelines, postgres, tls
 
 if TYPE_CHECKING:
@@ -369,17 +371,34 @@ async def test_rejected_login_is_reported_without_username_and_password(plane: D
         rejecting: list[tuple[Output, str]] = [
             (
                 Tables(a_server(tmp_path / "a", plane.postgres.port, "canary-S3cret", "desk"), plane.database),
-                "authentication failed",
+                servers.AUTHENTICATION_FAILED,
             ),
             (
                 Tables(a_server(tmp_path / "b", plane.postgres.port, "canary" * 20, "desk"), plane.database),
-                "authentication failed",
+                servers.AUTHENTICATION_FAILED,
             ),
-            (Nats(a_server(tmp_path / "c", nats.port, "canary-nats", "desk")), "Authorization"),
-            (Kafka(a_server(tmp_path / "d", plane.kafka, "canary-kafka", "desk")), "."),
+            (Nats(a_server(tmp_path / "c", nats.port, "canary-nats", "desk")), servers.AUTHENTICATION_FAILED),
+            (
+                Kafka(a_server(tmp_path / "d", plane.kafka, "canary-kafka", "desk")),
+                "the listener has no login",
+            ),
         ]
-        for output, named in rejecting:
-            assert re.search(named, await connect_error(output))
+        for output, cause in rejecting:
+            assert re.match(rf"127\.0\.0\.1:\d+: {re.escape(cause)}", await connect_error(output))
+
+
+@pytest.mark.parametrize(("host", "cause"), [("127.0.0.1", "REFUSED"), ("no-such-host.invalid", "NOT_RESOLVED")])
+async def test_output_that_cannot_connect_names_address_and_cause(tmp_path: Path, host: str, cause: str) -> None:
+    """Although the username is a part of the host name, as in the default namespace, nothing is withheld."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        server = a_server(tmp_path / "credentials", port, host.partition(".")[0], "canary", host=host)
+        for output in (Kafka(server), Nats(server), Tables(server, "aether")):
+            with pytest.raises(OutputUnavailable) as failed:
+                async with output.connected():
+                    pass
+            assert str(failed.value) == f"{host}:{port}: {getattr(network_errors, cause)}"
 
 
 async def connect_error(output: Output) -> str:
@@ -394,7 +413,7 @@ async def connect_error(output: Output) -> str:
                 pass
         words = str(away.value)
         assert "canary" not in words
-        if "reset by peer" not in words:
+        if network_errors.CLOSED not in words:
             return words
     raise AssertionError("the server gave no cause")
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aether_operator.controllers import health, logs
-from aether_operator.observed import secrecy
+from aether_operator.observed import network_errors, secrecy
 from aether_services.kit import http_server
 from aether_services.kit import logs as kit_logs
+from aether_services.kit import network_errors as kit_network_errors
 from aether_services.kit import secrecy as kit_secrecy
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ def meaning(module: ModuleType, name: str) -> Any:
         (secrecy, kit_secrecy, ("quotes", "_has", "_forms", "_plain", "PIECE", "_ARMOUR")),
         (logs, kit_logs, ("trace", "_describe", "_event", "_log_uncaught", "MAX_DEPTH", "_HEAD", "_LIBRARY_PATHS")),
         (health, http_server, ("listening_sockets",)),
+        (network_errors, kit_network_errors, ("describe", "describe_text", "_BY_ERRNO", "_BY_CLASS", "_BY_TEXT")),
     ],
-    ids=["secrecy", "traces", "listening"],
+    ids=["secrecy", "traces", "listening", "network errors"],
 )
 def test_operator_and_services_share_identical_copies(
     one: ModuleType, other: ModuleType, names: tuple[str, ...]

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import logging
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import psycopg
@@ -21,6 +22,7 @@ from aether_operator.controllers import logs
 from aether_operator.observed import components, secrecy
 from aether_operator.observed.endpoints import Endpoint, SecretText
 from aether_services.ingest.adapters import servers
+from aether_services.ingest.settings import Tls
 from aether_services.kit import logs as kit_logs
 from aether_services.kit import secrecy as kit_secrecy
 from aether_testing import observations, tls
@@ -131,11 +133,13 @@ def test_one_cause_of_many_markets_is_searched_for_secrets_once() -> None:
 def test_output_error_never_quotes_its_credentials(*, swapped: bool) -> None:
     names = (VALUE, "desk") if swapped else ("desk", VALUE)
     login = servers.Login(username=names[0], password=names[1], hidden=frozenset(names))
-    for fault in (psycopg.OperationalError(f'failed for user "{names[0]}"'), OSError(f"cannot log in as {names[1]}")):
-        message = login.error_text(fault, "authentication failed")
-        assert message == f"authentication failed {kit_secrecy.WITHHELD}"
-    assert login.error_text(psycopg.OperationalError("disk\n full")) == "disk full"
-    assert login.error_text(TimeoutError(VALUE)) == "no response in time"
+    server = servers.Server(host="db.desk", port=5432, tls=Tls.OFF, credentials=Path("/nowhere"))
+    for fault in (
+        psycopg.OperationalError(f'failed for user "{names[0]}"'),
+        ValueError(f"cannot log in as {names[1]}"),
+    ):
+        assert server.cause(fault, login) == f"db.desk:5432: {type(fault).__name__}"
+    assert server.cause(psycopg.DataError("disk\n full"), login) == "db.desk:5432: DataError: disk full"
     assert VALUE not in repr(login)
 
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 PIECE: Final = 8
 """The length of a part of a value that counts as a quotation: servers truncate, as PostgreSQL truncates names."""
-WITHHELD: Final = "(message withheld, since it quotes the credentials)"
 _ARMOUR: Final = re.compile(r"-----[A-Z0-9 ]+-----")
 """The lines around a certificate, which are the same in every certificate."""
 

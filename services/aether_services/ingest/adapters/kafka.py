@@ -7,15 +7,18 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 import aiokafka
-from aiokafka import TopicPartition
+from aiokafka import TopicPartition, errors
+from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError
 
 from aether_services.contracts.marketdata import Topic, TradeMessage
 from aether_services.contracts.statuses import Output
 from aether_services.domain.instruments import Symbol
+from aether_services.ingest.adapters import servers
 from aether_services.ingest.core import encoding
 from aether_services.ingest.core.trade_logs import Cursor
 from aether_services.ingest.ports import OutputUnavailable
+from aether_services.kit import network_errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -26,6 +29,40 @@ if TYPE_CHECKING:
     from aether_services.ingest.core.trade_logs import ReceivedTrade
 
 MECHANISM: Final = "SCRAM-SHA-512"
+CONNECT_TIMEOUT: Final = 5.0
+"""Seconds for the connection that finds out why the clients have none."""
+_CAUSES: Final[tuple[tuple[tuple[type[KafkaError], ...], str], ...]] = (
+    (
+        (errors.AuthenticationFailedError, errors.SaslAuthenticationFailed),
+        servers.AUTHENTICATION_FAILED,
+    ),
+    ((errors.IllegalSaslStateError,), f"the listener has no login: name a port of the broker with {MECHANISM}"),
+    ((errors.UnsupportedSaslMechanismError,), f"the broker does not accept {MECHANISM}: enable it for this listener"),
+    (
+        (errors.TopicAuthorizationFailedError, errors.ClusterAuthorizationFailedError),
+        "the login lacks a permission: grant Describe, Read and Write on the topics md.*",
+    ),
+    (
+        (errors.UnknownTopicOrPartitionError,),
+        "a topic does not exist yet: the operator creates it, see the condition TopicsReady",
+    ),
+    (
+        (
+            errors.LeaderNotAvailableError,
+            errors.NotLeaderForPartitionError,
+            errors.NotEnoughReplicasError,
+            errors.NotEnoughReplicasAfterAppendError,
+        ),
+        "a partition has no leader or too few replicas: check that all brokers run",
+    ),
+    ((errors.KafkaTimeoutError, errors.RequestTimedOutError), network_errors.TIMED_OUT),
+    ((errors.KafkaConnectionError, errors.NodeNotReadyError), network_errors.CLOSED),
+    (
+        (errors.IncompatibleBrokerVersion, errors.UnrecognizedBrokerVersion),
+        "no protocol version of the broker is supported: see the supported releases",
+    ),
+)
+"""The library's errors → the cause, and what to do. The first class that fits counts."""
 LOOKBACK: Final = 5000
 """Records at the end of a partition that are searched first for a market's newest trade."""
 LOOKBACK_GROWTH: Final = 8
@@ -68,16 +105,30 @@ class Kafka:
         )
         try:
             await producer.start()
-            yield _Sink(producer, common, login)
+            yield _Sink(producer, common, self._server, login)
         except (KafkaError, OSError, TimeoutError) as fault:
-            raise OutputUnavailable(login.error_text(fault)) from fault
+            cause = await self._bootstrap_error(common) if isinstance(fault, errors.KafkaConnectionError) else None
+            raise OutputUnavailable(_cause(self._server, login, cause or fault)) from fault
         finally:
             await _stop(producer)
 
+    async def _bootstrap_error(self, common: dict[str, Any]) -> BaseException | None:
+        """The error of one connection to the broker: the clients only say that none could be opened."""
+        options = {name: value for name, value in common.items() if name != "bootstrap_servers"}
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                connection = await create_conn(self._server.host, self._server.port, **options)
+        except (KafkaError, OSError, TimeoutError) as fault:
+            return fault
+        connection.close()
+        return None
+
 
 class _Sink:
-    def __init__(self, producer: aiokafka.AIOKafkaProducer, common: dict[str, Any], login: Login) -> None:
-        self._producer, self._common, self._login = producer, common, login
+    def __init__(
+        self, producer: aiokafka.AIOKafkaProducer, common: dict[str, Any], server: Server, login: Login
+    ) -> None:
+        self._producer, self._common, self._server, self._login = producer, common, server, login
 
     async def cursors(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Cursor]:
         """The newest trade of each market in its partition, searched from the end."""
@@ -88,7 +139,7 @@ class _Sink:
             partitions = [TopicPartition(Topic.TRADES, number) for number in partition_ids]
             return await _newest(consumer, partitions, frozenset(symbols))
         except (KafkaError, OSError) as fault:
-            raise OutputUnavailable(self._login.error_text(fault)) from fault
+            raise OutputUnavailable(_cause(self._server, self._login, fault)) from fault
         finally:
             await _stop(consumer)
 
@@ -111,8 +162,13 @@ class _Sink:
             for one in sent:
                 await one
         except (KafkaError, OSError) as fault:
-            raise OutputUnavailable(self._login.error_text(fault)) from fault
+            raise OutputUnavailable(_cause(self._server, self._login, fault)) from fault
         return len(sent)
+
+
+def _cause(server: Server, login: Login, fault: BaseException) -> str:
+    known = next((text for classes, text in _CAUSES if isinstance(fault, classes)), "")
+    return server.cause(fault, login, known)
 
 
 async def _newest(

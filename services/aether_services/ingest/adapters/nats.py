@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from typing import TYPE_CHECKING, Final
 
 from nats.aio.client import Client
@@ -11,8 +12,10 @@ from nats.errors import Error
 
 from aether_services.contracts.marketdata import Topic, subject
 from aether_services.contracts.statuses import Output
+from aether_services.ingest.adapters import servers
 from aether_services.ingest.core import encoding, trade_logs
 from aether_services.ingest.ports import OutputUnavailable
+from aether_services.kit import network_errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -77,11 +80,24 @@ class Nats:
                 )
         except (Error, OSError, TimeoutError) as fault:
             await _closed(client)
-            raise OutputUnavailable(login.error_text(faults[-1] if faults else fault)) from fault
+            raise OutputUnavailable(_cause(self._server, login, faults[-1] if faults else fault)) from fault
         try:
-            yield _Sink(client, self._cursors, login)
+            yield _Sink(client, self._cursors, self._server, login)
         finally:
             await _closed(client)
+
+
+def _cause(server: Server, login: Login, fault: BaseException) -> str:
+    text = str(fault)
+    if isinstance(fault, _TlsNotOffered):
+        known = "the server does not offer TLS: enable it there, or set tls to Off in the spec"
+    elif isinstance(fault, Error) and re.search("authorization|authentication", text, re.IGNORECASE):
+        known = servers.AUTHENTICATION_FAILED
+    elif isinstance(fault, Error) and re.search("permissions violation", text, re.IGNORECASE):
+        known = "the login lacks a permission: let it publish to md.>"
+    else:
+        known = network_errors.describe_text(text) if isinstance(fault, Error) else ""
+    return server.cause(fault, login, known)
 
 
 async def _closed(client: Client) -> None:
@@ -92,8 +108,8 @@ async def _closed(client: Client) -> None:
 
 
 class _Sink:
-    def __init__(self, client: Client, cursors: dict[Symbol, Cursor], login: Login) -> None:
-        self._client, self._cursors, self._login = client, cursors, login
+    def __init__(self, client: Client, cursors: dict[Symbol, Cursor], server: Server, login: Login) -> None:
+        self._client, self._cursors, self._server, self._login = client, cursors, server, login
         self._subjects: dict[tuple[Topic, Symbol], str] = {}
 
     async def cursors(self, symbols: Collection[Symbol]) -> Mapping[Symbol, Cursor]:
@@ -114,7 +130,7 @@ class _Sink:
                 await self._client.publish(self._subject(message.topic, message.symbol), message.body)
             await self._client.flush()
         except (Error, OSError, TimeoutError) as fault:
-            raise OutputUnavailable(self._login.error_text(fault)) from fault
+            raise OutputUnavailable(_cause(self._server, self._login, fault)) from fault
         for one in trades:
             self._cursors[one.trade.symbol] = trade_logs.cursor_after(one.trade)
         return len(trades) + len(messages)

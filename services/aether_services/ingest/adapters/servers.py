@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 from aether_services.ingest.ports import OutputUnavailable
 from aether_services.ingest.settings import Tls
-from aether_services.kit import secrecy
+from aether_services.kit import network_errors, secrecy
 
 if TYPE_CHECKING:
     from typing import Final
 
 CA_FILE: Final = "ca.crt"
+AUTHENTICATION_FAILED: Final = (
+    "authentication failed: the server does not have the login yet, or its password is not that of the Secret"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -24,13 +27,6 @@ class Login:
     username: str
     password: str
     hidden: frozenset[str]
-
-    def error_text(self, fault: BaseException, kind: str = "") -> str:
-        """An error as one line: its message, or only its kind where the message quotes the credentials."""
-        if isinstance(fault, TimeoutError):
-            return "no response in time"
-        kind, message = kind or type(fault).__name__, " ".join(str(fault).split())
-        return f"{kind} {secrecy.WITHHELD}" if secrecy.quotes(message, self.hidden) else message or kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +57,19 @@ class Server:
         except OSError as fault:
             raise OutputUnavailable(f"credentials: {Path(str(fault.filename)).name} cannot be read") from fault
         return Login(username=username, password=password, hidden=frozenset({username, password, *others}))
+
+    def cause(self, fault: BaseException, login: Login, known: str = "") -> str:
+        """Why the connection failed or broke: the address, and the cause in our words.
+
+        The library's own text is appended, or used, only where there are no words of ours and it does not quote the
+        credentials. `known` is the cause where the adapter knows it.
+        """
+        text = known or network_errors.describe(fault)
+        if not text:
+            own, text = " ".join(str(fault).split()), type(fault).__name__
+            if own and not secrecy.quotes(own, login.hidden):
+                text = f"{text}: {own}"
+        return f"{self.address}: {text}"
 
     def _read(self, name: str) -> str:
         return (self.credentials / name).read_text(encoding="utf-8").strip("\n")

@@ -21,8 +21,10 @@ from aether_services.contracts.marketdata import Topic
 from aether_services.contracts.statuses import Output
 from aether_services.domain import times
 from aether_services.domain.times import Nanoseconds
+from aether_services.ingest.adapters import servers
 from aether_services.ingest.core.trade_logs import Cursor
 from aether_services.ingest.ports import CursorMismatch, OutputUnavailable
+from aether_services.kit import network_errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
@@ -33,6 +35,31 @@ if TYPE_CHECKING:
     from aether_services.ingest.core.trade_logs import ReceivedTrade
 
 CONNECT: Final = 5
+_CONNECT_CAUSES: Final = (
+    (re.compile("authentication failed|FATAL: *role |no password"), servers.AUTHENTICATION_FAILED),
+    (re.compile('FATAL: *database ".*" does not exist'), "the database does not exist: create it"),
+    (
+        re.compile("the database system is|not yet accepting|terminating connection"),
+        "the server is starting or shutting down: wait, or check its pod",
+    ),
+    (re.compile("too many|remaining connection"), "the server has no free connection: raise max_connections"),
+    (re.compile("pg_hba.conf"), "the server rejects this client: allow it in pg_hba.conf"),
+    (re.compile("permission denied for database"), "the login may not connect: grant CONNECT on the database"),
+)
+_NO_SCHEMA: Final = "the schema is not there yet: the operator creates it, see the condition SchemaReady"
+_BY_SQLSTATE: Final = {
+    "28P01": servers.AUTHENTICATION_FAILED,
+    "28000": servers.AUTHENTICATION_FAILED,
+    "3F000": _NO_SCHEMA,
+    "42P01": _NO_SCHEMA,
+    "42501": "the login lacks a permission on a table: the operator grants it, see the condition SchemaReady",
+    "57014": "a statement timed out: check the load and the locks of the server",
+    "57P01": "the server is shutting down: wait, or check its pod",
+    "57P02": "the server is shutting down: wait, or check its pod",
+    "57P03": "the server is starting or shutting down: wait, or check its pod",
+    "53100": "the disk of the server is full: enlarge its volume",
+    "53300": "the server has no free connection: raise max_connections",
+}
 BATCH_INTERVAL: Final = 0.25
 CANDLES_PER_WRITE: Final = datetime.timedelta(days=1)
 MINUTE: Final = datetime.timedelta(minutes=1)
@@ -214,11 +241,11 @@ class Tables:
                 options="-c timezone=UTC",
             )
         except psycopg.Error as fault:
-            raise OutputUnavailable(login.error_text(fault, _kind(fault))) from fault
+            raise OutputUnavailable(self._server.cause(fault, login, _known(fault))) from fault
         try:
             yield connection
         except psycopg.Error as fault:
-            raise OutputUnavailable(login.error_text(fault, _kind(fault))) from fault
+            raise OutputUnavailable(self._server.cause(fault, login, _known(fault))) from fault
         finally:
             with contextlib.suppress(psycopg.Error):
                 await connection.close()
@@ -449,8 +476,11 @@ def _columns(some: Iterable[ReceivedTrade]) -> tuple[list[str], list[int], list[
     )
 
 
-def _kind(fault: psycopg.Error) -> str:
-    """The kind of an error. libpq gives no SQLSTATE for a failed authentication."""
-    if fault.sqlstate is None and re.search("authentication failed|FATAL: *role ", str(fault)):
-        return "authentication failed"
-    return f"{type(fault).__name__} (SQLSTATE {fault.sqlstate})" if fault.sqlstate else type(fault).__name__
+def _known(fault: psycopg.Error) -> str:
+    """The cause of an error and what to do; empty for one that only the server's text explains."""
+    if fault.sqlstate is not None:
+        return _BY_SQLSTATE.get(fault.sqlstate, "")
+    text = str(fault)  # libpq has no codes for a connection that cannot be opened
+    return next((words for pattern, words in _CONNECT_CAUSES if pattern.search(text)), "") or (
+        network_errors.describe_text(text)
+    )

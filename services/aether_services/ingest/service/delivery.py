@@ -15,6 +15,7 @@ from aether_services.ingest.core.outboxes import EncodedMessage, Outbox
 from aether_services.ingest.core.trade_logs import Cursor, ReceivedTrade, cursor_after
 from aether_services.ingest.ports import InvalidTrades, OutputUnavailable, VenueUnavailable
 from aether_services.ingest.service.backfill import TradeHistory, TradeIdsReset
+from aether_services.ingest.service.outage_log import OutageLog
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -73,6 +74,7 @@ class Delivery:
         self.output = output
         self._markets, self._receiver, self._history, self._clock = markets, receiver, history, clock
         self._rejections = markets.rejections
+        self._outage_log = OutageLog(log, down="output_unavailable", up="output_connected", clock=clock)
         self.outbox = Outbox(limit)
         self._notified = asyncio.Event()
         self._cursors: dict[Symbol, Cursor] = {}
@@ -112,7 +114,7 @@ class Delivery:
                 async with self.output.connected() as sink:
                     self.connected, self.detail = True, ""
                     self._cursors.clear()
-                    log.info("output_connected", extra={"output": self.output.name})
+                    self._outage_log.record_success(output=self.output.name)
                     while True:
                         await self._wait()
                         await self._deliver(sink)
@@ -128,7 +130,7 @@ class Delivery:
                     self._cursor_query.cancel()
                     self._cursor_query = None
                 self._stop_refills(set(self._refills))
-                log.warning("output_unavailable", extra={"output": self.output.name, "cause": cause})
+                self._outage_log.record_failure(cause, output=self.output.name)
             await self._clock.sleep(min(LONGEST_PAUSE, 0.2 * 2 ** min(failures, 10)))
 
     async def _wait(self) -> None:

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from aether_services.ingest.ports import InstrumentList, OutputUnavailable, VenueUnavailable
+from aether_services.ingest.service.outage_log import OutageLog
 
 if TYPE_CHECKING:
     from aether_services.domain.instruments import Symbol
@@ -35,6 +36,7 @@ class InstrumentListReader:
 
     def __init__(self, venue: Venue, instruments: InstrumentStore, clock: Clock, rejections: Rejections) -> None:
         self._venue, self._instruments, self._clock, self._rejections = venue, instruments, clock, rejections
+        self._outage_log = OutageLog(log, down="instruments_not_stored", up="instruments_stored", clock=clock)
         self._list = InstrumentList()
         self._due = True
         self._unsaved = False
@@ -68,8 +70,9 @@ class InstrumentListReader:
                 if self._unsaved:
                     await self._instruments.save(self._list.instruments)
                     self._unsaved = False
+                    self._outage_log.record_success()
             except (VenueUnavailable, OutputUnavailable) as fault:
-                log.warning("instruments_not_stored", extra={"cause": str(fault)})
+                self._outage_log.record_failure(str(fault))
                 await self._clock.sleep(RETRY_INTERVAL)
             else:
                 ends = self._clock.elapsed() + RELOAD_INTERVAL

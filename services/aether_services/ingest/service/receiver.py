@@ -18,6 +18,7 @@ from aether_services.ingest.core.wire import Channel
 from aether_services.ingest.ports import InvalidTrades, VenueUnavailable
 from aether_services.ingest.service.backfill import TradeHistory, TradeIdsReset
 from aether_services.ingest.service.channels import QUERY_SHARE, ChannelMonitor
+from aether_services.ingest.service.outage_log import OutageLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,6 +82,7 @@ class Receiver:
     ) -> None:
         self._venue, self._history, self._markets, self._clock = venue, history, markets, clock
         self._depth, self._refresh, self._on_received = depth, round(refresh * times.SECOND), on_received
+        self._outage_log = OutageLog(log, down="venue_unavailable", up="venue_connected", clock=clock)
         self.connected = False
         self.detail = "not connected yet"
         self.last_received_at = Nanoseconds(0)
@@ -145,9 +147,7 @@ class Receiver:
                 self.reconnects += 1
                 self._markets.invalidate_books(UnusableReason.DISCONNECTED, self._clock.now())
                 self._on_received()
-                log.warning(
-                    "venue_unavailable", extra={"cause": str(fault), "code": fault.code, "pause": round(pause, 1)}
-                )
+                self._outage_log.record_failure(str(fault), code=fault.code, pause=round(pause, 1))
             await self._clock.sleep(pause)
 
     async def _run_session(self, connection: Connection) -> None:
@@ -156,7 +156,7 @@ class Receiver:
         self._channels.connection_opened()
         self.connected, self.detail = True, ""
         self.last_received_at = self._pinged = began = self._clock.now()
-        log.info("venue_connected")
+        self._outage_log.record_success()
         tasks = [asyncio.create_task(one) for one in (self._receive_loop(connection), self._request_loop(connection))]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
