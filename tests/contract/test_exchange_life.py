@@ -58,7 +58,7 @@ def test_stopped_venue_closes_its_connections_and_exits_cleanly(tmp_path: Path) 
         with pytest.raises(ConnectionClosed) as closed:
             client.until(lambda _: False, "the end", 5)
         assert closed.value.rcvd is not None
-        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1001, "the venue is about to end")
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1001, "the venue is shutting down")
 
 
 def test_killed_venue_keeps_every_published_trade_and_continues_its_ids(tmp_path: Path) -> None:

@@ -221,7 +221,7 @@ async def test_requested_slow_close_equals_the_close_for_a_full_queue() -> None:
     while not slow.closing.done():
         assert len(slow.waiting) <= 16
         slow.push("{}", 0.0)
-    going.close(connections.GOING_AWAY, "it was about to end")
+    going.close(connections.GOING_AWAY, "shutting down")
     assert venue.subscribers.close_all_as_slow() == 3
     assert slow.closing.result() == (connections.TRY_AGAIN, "slow consumer: 16 messages wait")
     assert quick.closing.result() == slow.closing.result()

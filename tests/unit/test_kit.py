@@ -219,10 +219,10 @@ CLOSED: Final = Check(ok=False, detail="closed by the venue")
         (
             FakeService({"feed": Check(ok=True)}, draining=True),
             503,
-            {"feed": WELL, "draining": {"ok": False, "detail": "about to end"}},
+            {"feed": WELL, "draining": {"ok": False, "detail": "shutting down"}},
         ),
     ],
-    ids=["needs nothing", "all well", "one is not", "about to end"],
+    ids=["needs nothing", "all well", "one is not", "shutting down"],
 )
 async def test_readyz_lists_each_check_and_is_200_when_all_pass(
     service: FakeService, status: int, body: dict[str, Any]

@@ -156,7 +156,7 @@ class Venue:
     async def drain(self) -> None:
         """Close all connections, and wait until the close frames are sent. What was broadcast is in the journal."""
         self.draining = True
-        self.subscribers.close_all(connections.GOING_AWAY, "the venue is about to end")
+        self.subscribers.close_all(connections.GOING_AWAY, "the venue is shutting down")
         # The HTTP server would close open connections with its own code and without a reason.
         await self.subscribers.wait_closed()
 
@@ -257,7 +257,7 @@ class Venue:
         connection = self.subscribers.add()
         self.subscribers.send(wire_format.status(self.engine.system, connection.connection_id), "status", connection)
         if self.draining:
-            connection.close(connections.GOING_AWAY, "the venue is about to end")
+            connection.close(connections.GOING_AWAY, "the venue is shutting down")
         return connection
 
     def receive(self, connection: Connection, text: str | bytes) -> None:

@@ -57,7 +57,7 @@ def create(
         """Readiness, check by check: 200 when all are ok, else 503."""
         if not ready(service):
             response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-        draining = {"draining": Check(ok=False, detail="about to end")} if service.draining else {}
+        draining = {"draining": Check(ok=False, detail="shutting down")} if service.draining else {}
         return {**service.checks(), **draining}
 
     async def get_status() -> Status:

@@ -125,12 +125,12 @@ async def serve(server: uvicorn.Server, service: Runnable, *, grace: float) -> N
             async with asyncio.timeout(grace):
                 await service.drain()
         except TimeoutError:
-            log.warning("drain_cut_short", extra={"seconds": grace})
+            log.warning("drain_timeout", extra={"seconds": grace})
     server.should_exit = True
     for task in (work_task, stop_task):
         task.cancel()
     await asyncio.wait({serve_task, work_task, stop_task})
-    log.info("ended")
+    log.info("stopped")
     for task in (work_task, serve_task):
         if not task.cancelled() and (fault := task.exception()) is not None:
             raise fault

@@ -159,5 +159,5 @@ class Market:
         if has_new or now - self.withheld_at >= REST_DELAY:
             self.withheld = ""
         if not has_new and self.trade_log.has_gap and now - self.gap_at >= ABSENT_AFTER:
-            log.warning("trades_not_known_to_rest", extra={"symbol": self.symbol, "after": self.trade_log.last})
+            log.warning("trades_missing_in_rest", extra={"symbol": self.symbol, "after": self.trade_log.last})
             self.trade_log.discard_after_gap()

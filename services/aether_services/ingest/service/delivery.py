@@ -252,7 +252,7 @@ class Delivery:
             return []
         except VenueUnavailable as fault:
             cause = {"symbol": symbol, "after": cursor.trade_id, "cause": str(fault)}
-            log.warning("refill_failed", extra=cause)
+            log.warning("backfill_failed", extra=cause)
         except TradeIdsReset:
             await self._clock.sleep(RETRY_PAUSE)
             raise

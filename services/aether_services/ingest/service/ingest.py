@@ -185,7 +185,7 @@ class Ingest:
         ends = self._clock.elapsed() + HANDOVER_TIMEOUT
         while self._has_others() and self.markets.all():
             if self._clock.elapsed() > ends:  # no replica takes them
-                log.warning("not_handed_over", extra={"symbols": sorted(one.symbol for one in self.markets.all())})
+                log.warning("handover_timeout", extra={"symbols": sorted(one.symbol for one in self.markets.all())})
                 break
             await self._clock.sleep(POLL_INTERVAL / 2)
         if self._receive_task is not None:

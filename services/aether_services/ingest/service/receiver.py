@@ -129,7 +129,7 @@ class Receiver:
 
     def stop(self) -> None:
         """Stop receiving, and withdraw all books."""
-        self.connected, self.detail = False, "about to end"
+        self.connected, self.detail = False, "shutting down"
         self._markets.invalidate_books(UnusableReason.DISCONNECTED, self._clock.now())
         self._on_received()
 
