@@ -45,7 +45,7 @@ WAYS: Final = {
     "aether --install-completion": Way.PARSED,
     "kubectl -n aether port-forward": Way.PARSED,
     "POD_NAME=": Way.PARSED,
-    "say": Way.VENUE,
+    "post": Way.VENUE,
     "curl ": Way.VENUE,
     "AETHER_INSTANCE=": Way.VENUE,
     "kubectl delete ": Way.LAST,

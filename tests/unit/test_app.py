@@ -64,7 +64,7 @@ def test_advice_repeats_the_options_that_select_the_cluster(tmp_path: Path, word
     assert done.stderr.splitlines()[1:] == [advice]
 
 
-def test_cluster_that_does_not_run_is_reported_with_those_that_do(tmp_path: Path) -> None:
+def test_stopped_cluster_is_reported_with_the_running_ones(tmp_path: Path) -> None:
     state = tmp_path / ".local/state/aether/clusters/first"
     state.mkdir(parents=True)
     with (state / "holder.lock").open("w") as lock:

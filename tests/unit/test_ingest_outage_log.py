@@ -46,7 +46,7 @@ async def test_outage_that_outlasts_the_start_is_one_warning(caplog: pytest.LogC
     assert lines(caplog) == [("INFO", "output_unavailable"), ("WARNING", "output_unavailable")]
 
 
-async def test_later_outage_is_a_warning_at_once_and_for_each_cause(caplog: pytest.LogCaptureFixture) -> None:
+async def test_later_outage_warns_at_once_for_each_cause(caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
     log = an_outage_log(clock)
     log.record_success()

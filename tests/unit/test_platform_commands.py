@@ -243,7 +243,7 @@ def test_cluster_without_our_kinds_is_named_for_a_platform(tmp_path: Path) -> No
     assert "Aether is not installed: the cluster has no kind TradingPlatform" in done.stderr
 
 
-def test_pair_that_the_platform_does_not_have_is_reported_with_its_pairs(tmp_path: Path) -> None:
+def test_pair_missing_in_the_platform_is_reported_with_its_pairs(tmp_path: Path) -> None:
     platform = command_line.a_platform()
     platform["spec"]["pairs"] = ["BTC/USD", "ETH/USD"]
     assets = command_line.a_kubectl(tmp_path, {"get tradingplatforms": platform})
