@@ -51,24 +51,9 @@ class Market:
     """
 
     __slots__ = (
-        "book",
-        "checksum_failures",
-        "first_seen_at",
-        "gap_at",
-        "gaps",
-        "liveness",
-        "published",
-        "sent_at",
-        "skipped_from",
-        "snapshot_at",
-        "symbol",
-        "trade_log",
-        "unknown",
-        "unreadable",
-        "verified_at",
-        "withheld",
-        "withheld_at",
-        "writer",
+        "book", "checksum_failures", "first_seen_at", "gap_at", "gaps", "liveness", "published", "sent_at",
+        "skipped_from", "snapshot_at", "symbol", "trade_log", "unknown", "unreadable", "verified_at", "withheld",
+        "withheld_at", "writer",
     )  # fmt: skip
 
     def __init__(self, symbol: Symbol, writer: str, trade_log_length: int) -> None:

@@ -64,12 +64,8 @@ class Markets:
         publish: Callable[[EncodedMessage], None],
         rejections: Rejections | None = None,
     ) -> None:
-        self._writer, self._depth, self._trade_log_length, self._publish_message = (
-            writer,
-            depth,
-            trade_log_length,
-            publish,
-        )
+        self._writer, self._depth, self._trade_log_length = writer, depth, trade_log_length
+        self._publish_message = publish
         self.rejections = rejections or Rejections()
         self._markets: dict[Symbol, Market] = {}
         self._fast_paths: dict[str, tuple[FastPath, Market]] = {}
@@ -136,7 +132,7 @@ class Markets:
             path, market = found
             at = path.apply(rest)
             if at is None:
-                return self._parse_fully(path, frame, received)
+                return self._parse_after_fast_path(path, frame, received)
             self.book_messages += 1
             if path.since > received + _AHEAD:
                 rejections.check_time(path.since, received)
@@ -155,16 +151,15 @@ class Markets:
     def _affected_markets(self, frame: str) -> set[Market]:
         """The markets whose book a malformed message may have been about; all of them if that is unknown."""
         names = wire.markets_named(frame)
-        if names is None or not all(
-            map(self._known, names)
-        ):  # a symbol that the venue does not have may be a mangled one
+        # A symbol that the venue does not have may be a mangled one.
+        if names is None or not all(map(self._known, names)):
             return set(self._markets.values())
         return {market for symbol, market in self._markets.items() if symbol in names}
 
     def _known(self, symbol: str) -> bool:
         return bool(symbol) and (symbol in self._digits or symbol in self._unreadable)
 
-    def _parse_fully(self, path: FastPath, frame: str, received: Nanoseconds) -> Head | None:
+    def _parse_after_fast_path(self, path: FastPath, frame: str, received: Nanoseconds) -> Head | None:
         reply = self._parse(frame, received)
         if not path.book.checksum:
             raise wire.MalformedMessage("the full parser and the fast path disagree")

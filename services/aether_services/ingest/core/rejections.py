@@ -82,14 +82,12 @@ class Rejections:
             fault: The cause; anything but a ValueError is a bug in our code.
             unexpected: Whether it is a bug in any case.
         """
-        unexpected = unexpected or not isinstance(fault, ValueError)
-        reason = (
-            fault.reason
-            if isinstance(fault, RejectedValue)
-            else RejectionReason.UNEXPECTED
-            if unexpected
-            else RejectionReason.MALFORMED
-        )
+        if isinstance(fault, RejectedValue):
+            reason = fault.reason
+        elif unexpected or not isinstance(fault, ValueError):
+            reason = RejectionReason.UNEXPECTED
+        else:
+            reason = RejectionReason.MALFORMED
         self.counts[channel, reason] += 1
         key = channel, name, reason
         if key not in self._logged:

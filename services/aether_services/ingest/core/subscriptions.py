@@ -190,12 +190,8 @@ class Subscriptions:
                 entry.state, entry.renew = State.SUBSCRIBING, False
             if channel in SNAPSHOT_TIMEOUT and entry.since is None and (method == _SUBSCRIBE or entry.renew):
                 entry.since = now
-            entry.req_id, entry.requested_at, entry.due, entry.urgency = (
-                self._next,
-                now,
-                now + REPLY_TIMEOUT,
-                Urgency.AGAIN,
-            )
+            entry.req_id, entry.urgency = self._next, Urgency.AGAIN
+            entry.requested_at, entry.due = now, now + REPLY_TIMEOUT
             self._entries[key] = entry
         self._pending[self._next] = set(keys)
         self._next += 1

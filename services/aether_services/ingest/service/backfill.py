@@ -47,12 +47,8 @@ class TradeHistory:
         reload_instruments: Callable[[], Awaitable[bool]] | None = None,
         rejections: Rejections | None = None,
     ) -> None:
-        self._venue, self._clock, self._reload_instruments, self._rejections = (
-            venue,
-            clock,
-            reload_instruments,
-            rejections or Rejections(),
-        )
+        self._venue, self._clock = venue, clock
+        self._reload_instruments, self._rejections = reload_instruments, rejections or Rejections()
 
     async def after(self, symbol: Symbol, cursor: Cursor) -> list[Trade]:
         """The trades after a cursor, in order and contiguous but for ids that do not exist.

@@ -96,14 +96,14 @@ class ChannelMonitor:
 
         Relative to each market's own interval, so that many quiet markets do not delay a silent one.
         """
-        shares = {market.symbol: self._quiet_share(market, now) for market in self._markets.all()}
-        symbol = max(shares, key=lambda one: (shares[one], one), default=None)
-        if symbol is None or shares[symbol] < 1:
+        overdue = {market.symbol: self._overdue(market, now) for market in self._markets.all()}
+        symbol = max(overdue, key=lambda one: (overdue[one], one), default=None)
+        if symbol is None or overdue[symbol] < 1:
             return None
         self._queried_at[symbol] = now
         return self._markets[symbol]
 
-    def _quiet_share(self, market: Market, now: Nanoseconds) -> float:
+    def _overdue(self, market: Market, now: Nanoseconds) -> float:
         """How long a market has been quiet, relative to its interval: 1 when a query is due.
 
         0 while its trades are queried anyway, or are not subscribed to.

@@ -177,11 +177,8 @@ class Delivery:
         if self._cursor_query is not None and self._cursor_query.done():
             cursors, self._cursor_query = self._cursor_query.result(), None
             for symbol in self._markets_without_cursor():
-                market = self._markets[symbol]
-                if (
-                    symbol in self._queried_symbols
-                    and (cursor := cursors.get(symbol) or market.trade_log.first) is not None
-                ):
+                cursor = cursors.get(symbol) or self._markets[symbol].trade_log.first
+                if symbol in self._queried_symbols and cursor is not None:
                     self._cursors[symbol] = cursor
         if self._cursor_query is None and (unknown := self._markets_without_cursor()):
             self._queried_symbols = frozenset(unknown)
@@ -277,11 +274,8 @@ class Delivery:
 
     def _complete(self, market: Market, found: Sequence[ReceivedTrade]) -> bool:
         """Whether with this delivery all trades of a market are delivered, except for the last SETTLED_AFTER."""
-        cursor, last = (
-            cursor_after(found[-1].trade) if found else self._cursors.get(market.symbol),
-            market.trade_log.last,
-        )
-        return cursor is not None and cursor == last and self._receiver.complete(market)
+        cursor = cursor_after(found[-1].trade) if found else self._cursors.get(market.symbol)
+        return cursor is not None and cursor == market.trade_log.last and self._receiver.complete(market)
 
     def _count(self, number: int) -> None:
         elapsed = self._clock.elapsed()
