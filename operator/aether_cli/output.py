@@ -6,15 +6,14 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from aether_cli import cluster_reader, kubectl_client, problems
+from aether_cli.console import WordConsole
 
 if TYPE_CHECKING:
     from aether_cli import targets
 
-out = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+out = WordConsole(highlight=False, soft_wrap=True)
+errors = WordConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from aether_cli import cluster_reader, kubectl_client, market_data, output, problems, status_view, targets
+from aether_cli import cluster_reader, explanation, kubectl_client, market_data, output, problems, status_view, targets
 from aether_cli.local import inspection, manifests, paths, supervisor_process
 from aether_cli.local.settings import Profile
 from aether_cli.options import DEFAULT, AsJson, Context, Kubeconfig, Name, Namespace
@@ -217,7 +217,7 @@ def explain(
         )
         events = cluster_reader.events(target.kubectl, platform)
     output.print_heading(target.heading([platform]))
-    for line in status_view.explanation_lines(platform, events):
+    for line in explanation.explanation_lines(platform, events, target):
         out.print(line)
     if not status_view.is_ready(platform):
         raise typer.Exit(problems.NotReady.exit_code)

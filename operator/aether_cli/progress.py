@@ -6,12 +6,15 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from aether_cli.console import WordConsole
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rich.console import Console
 
 LINE_INTERVAL = 10.0
 """Seconds between two lines about the same step where standard error is not a terminal."""
@@ -81,7 +84,7 @@ class TerminalReporter:
     """Progress bars on a terminal; elsewhere (a log, CI) a line every `LINE_INTERVAL` seconds."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = console or WordConsole(stderr=True, highlight=False, soft_wrap=True)
 
     @contextlib.contextmanager
     def step(self, title: str) -> Iterator[Step]:
@@ -94,7 +97,7 @@ class TerminalReporter:
         finally:
             step.close()
             seconds = time.monotonic() - started
-            self.console.print(f"{mark} {escape(title):<14} {escape(step.outcome):<60} {seconds:6.1f} s")
+            self.console.print(f"{mark} {escape(title):<14} {escape(step.outcome):<52} {seconds:6.1f} s")
 
     def line(self, text: str) -> None:
         self.console.print(escape(text))

@@ -1,7 +1,4 @@
-"""The output of `aether status` and `aether explain`, built from a cluster's objects. Pure functions: no I/O.
-
-What a reason means and what to do about it comes from the operator's table of reasons.
-"""
+"""The output of `aether status`, built from a cluster's objects. Pure functions: no I/O."""
 
 from __future__ import annotations
 
@@ -10,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.markup import escape
 
-from aether_operator.api import models, reasons
+from aether_operator.api import models
 from aether_operator.api import platforms as api
-from aether_operator.api.reasons import ConditionType, Reason, Remedy
+from aether_operator.api.reasons import ConditionType
 from aether_operator.catalog import names
 
 if TYPE_CHECKING:
@@ -22,11 +19,9 @@ Object = dict[str, Any]
 """A Kubernetes object as JSON."""
 KINDS: Final = {"tradingplatform": "tradingplatforms", "tradingplatforms": "tradingplatforms", "tp": "tradingplatforms"}
 """Kind, plural or short name, in lower case → plural."""
-ALWAYS: Final = (ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED)
 GOOD_WHEN_FALSE: Final = frozenset(
     {ConditionType.RECONCILING, ConditionType.STALLED, ConditionType.WARNING, ConditionType.PAUSED}
 )
-SHOWN_EVENTS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,12 +189,12 @@ def _platform(platform: Object) -> Iterator[str]:
     if not conditions:
         yield "  [red]no status yet: no operator has reconciled it[/]"
     elif not is_reconciled(platform):  # the Ready condition is about an older spec
-        yield f"  {ConditionType.READY:<14} [red]Unknown[/] not yet reconciled  {_generation_note(platform)}"
+        yield f"  {ConditionType.READY:<14} [red]Unknown[/] not yet reconciled  {generation_note(platform)}"
         conditions.pop(ConditionType.READY, None)
     for one in conditions.values():
         if one["type"] in GOOD_WHEN_FALSE and one["status"] == "False":
             continue
-        yield f"  {one['type']:<14} {_coloured(one)}  {escape(one.get('message', ''))}".rstrip()
+        yield f"  {one['type']:<14} {coloured(one)}  {escape(one.get('message', ''))}".rstrip()
     servers, endpoints = status.get("servers", {}), status.get("endpoints", {})
     for name in sorted({*servers, *endpoints}):
         endpoint = endpoints.get(name, {})
@@ -218,95 +213,16 @@ def _platform(platform: Object) -> Iterator[str]:
         yield escape(f"  schema    {', '.join(part for part in parts if part)}")
 
 
-def _generation_note(platform: Object) -> str:
+def generation_note(platform: Object) -> str:
     """Which generation the status is about, for a status that is older than the spec."""
     observed, newest = platform["status"].get("observedGeneration"), platform["metadata"]["generation"]
     return f"generation {newest}, the status is of generation {observed}"
 
 
-def _coloured(one: Object) -> str:
+def coloured(one: Object) -> str:
     good = (one["status"] == "True") != (one["type"] in GOOD_WHEN_FALSE)
     colour = "yellow" if one["type"] in {ConditionType.WARNING, ConditionType.PAUSED} else "green" if good else "red"
     return f"[{colour}]{one['status']}[/] {escape(one.get('reason', ''))}"
-
-
-def explanation_lines(platform: Object, events: Sequence[Object]) -> Iterator[str]:
-    """The lines of `aether explain`, with markup: state, conditions with a bad value and what to do, recent events."""
-    meta, status = platform["metadata"], platform.get("status", {})
-    name = f"TradingPlatform {meta['name']} in namespace {meta['namespace']}"
-    conditions = {one["type"]: one for one in status.get("conditions") or ()}
-    if not conditions:
-        yield f"[bold]{escape(name)}: no operator has reconciled it yet.[/]"
-        yield "  Is an operator running, and does it watch this namespace? `aether status` lists the operators."
-        return
-    yield f"[bold]{escape(name)} {_summary(conditions, platform)}[/]"
-    if not is_reconciled(platform):
-        yield f"  Not yet reconciled: {_generation_note(platform)}."
-        yield "  Is an operator running, and does it watch this namespace? `aether status` lists the operators."
-    latest = sorted(events, key=_when)[-SHOWN_EVENTS:]
-    if latest and latest[-1].get("reason") == Reason.RECONCILE_FAILED:
-        when = _when(latest[-1])[:19]
-        yield f"  [red]A reconcile failed at {when}; the status is from before.[/]"
-        yield from _reason_lines(Reason.RECONCILE_FAILED)
-    shown = set[str]()
-    for one in conditions.values():
-        if not _needs_attention(one):
-            continue
-        cause = (one.get("reason", ""), one.get("message", ""))
-        if str(cause) in shown:
-            continue  # Ready repeats a component's reason and message
-        shown.add(str(cause))
-        yield ""
-        yield f"  {one['type']} {_coloured(one)}"
-        if one.get("message"):
-            yield f"    {escape(one['message'])}"
-        yield from _reason_lines(one.get("reason", ""))
-    if latest:
-        yield ""
-        yield "  Recent events"
-        for event in latest:
-            yield escape(
-                f"    {_when(event)[:19]}  {event.get('reason', '')}: {event.get('note') or event.get('message', '')}"
-            )
-
-
-def _summary(conditions: dict[str, Object], platform: Object) -> str:
-    if "deletionTimestamp" in platform["metadata"]:
-        return "is being deleted."
-    if not is_reconciled(platform):
-        return "was edited, and no operator has reconciled the edit yet."
-    for kind, text in (
-        (ConditionType.STALLED, "is stalled: only a change by a person can make it Ready."),
-        (ConditionType.RECONCILING, "is being reconciled."),
-    ):
-        if conditions.get(kind, {}).get("status") == "True":
-            return text
-    return "is Ready." if conditions.get(ConditionType.READY, {}).get("status") == "True" else "is not Ready."
-
-
-def _needs_attention(one: Object) -> bool:
-    """Whether a condition has its bad value."""
-    if one["type"] in GOOD_WHEN_FALSE:
-        return bool(one["status"] == "True")
-    return bool(one["status"] != "True")
-
-
-def _reason_lines(reason: str) -> Iterator[str]:
-    try:
-        text = reasons.EXPLANATIONS[Reason(reason)]
-    except (KeyError, ValueError):
-        yield "    Unknown reason: is this command older than the operator?"
-        return
-    yield f"    What it means: {escape(text.meaning)}"
-    if text.action:
-        yield f"    What to do: {escape(text.action)}"
-    if text.remedy is Remedy.WAIT:
-        yield "    The operator checks it again by itself; nothing else has to be done."
-
-
-def _when(event: Object) -> str:
-    last = event.get("series", {}).get("lastObservedTime")
-    return str(last or event.get("eventTime") or event.get("metadata", {}).get("creationTimestamp") or "")
 
 
 def parse_target(what: str) -> tuple[str, str] | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.markup import escape
 
-from aether_cli import kubectl_client, problems, status_view
+from aether_cli import explanation, kubectl_client, problems, status_view
 from aether_cli.local import binaries, manifests, paths, program_builder, supervisor_process
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ class Target:
     def kubectl_line(self, *words: str) -> str:
         """A command line of kubectl for this same cluster, for the user to type."""
         if self.local:
-            return shlex.join(["aether", "kubectl", *self.options, *words])
-        return shlex.join(["kubectl", *words, *self.options])
+            return explanation.quoted(["aether", "kubectl", *self.options, *words])
+        return explanation.quoted(["kubectl", *words, *self.options])
 
     def with_options(self, text: str) -> str:
         """The same text, with the options that select this cluster in the commands that it names."""

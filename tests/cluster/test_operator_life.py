@@ -13,7 +13,7 @@ import pytest
 import redis
 import yaml
 
-from aether_cli import problems, status_view
+from aether_cli import explanation, problems, status_view
 from aether_cli.local import volumes
 from aether_operator.api import labels, models, platforms
 from aether_operator.catalog import owners
@@ -290,9 +290,9 @@ def test_rejected_status_is_reported_in_the_status_or_an_event(env: Environment)
         failed = f"{about},reason=ReconcileFailed,type=Warning"
         env.namespace.until(bool, "events.events.k8s.io", failed, expected="an event reports it")
         events = env.namespace.get("events.events.k8s.io", about)["items"]
-        explanation = "\n".join(status_view.explanation_lines(env.child("tp", name), events))
-        assert "A reconcile failed at" in explanation
-        assert "not this status" in explanation
+        text = "\n".join(explanation.explanation_lines(env.child("tp", name), events))
+        assert "A reconcile failed at" in text
+        assert "not this status" in text
         platform["spec"]["progressDeadlineSeconds"] = 300
         planes.apply(env.namespace, platform)
         env.namespace.until(bool, "events.events.k8s.io", f"{about},reason=Reconciled", expected="and that it is over")
@@ -830,8 +830,8 @@ def test_all_rights_are_used_none_missing_and_no_secret_revealed(env: Environmen
     output = env.operator.text
     for one in env.namespace.get("tp")["items"]:
         about = f"--field-selector=regarding.name={one['metadata']['name']}"
-        explanation = status_view.explanation_lines(one, env.namespace.get("events.events.k8s.io", about)["items"])
-        output += "\n".join([*explanation, *status_view.status_lines(status_view.AetherState(platforms=[one]))])
+        lines = explanation.explanation_lines(one, env.namespace.get("events.events.k8s.io", about)["items"])
+        output += "\n".join([*lines, *status_view.status_lines(status_view.AetherState(platforms=[one]))])
     for what in ("tp", "events.events.k8s.io", "statefulset", "service", "configmap", "pvc", "networkpolicy", "pods"):
         output += json.dumps(env.namespace.get(what))
     output += json.dumps([one["metadata"] for one in env.namespace.get("secrets")["items"]])

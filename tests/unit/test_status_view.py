@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.text import Text
 
-from aether_cli import status_view
+from aether_cli import explanation, status_view
 
 UID = "0000-1111"
 
@@ -123,7 +123,7 @@ def test_json_has_the_leader_and_each_complete_status() -> None:
 
 def test_each_missing_item_is_named_once_with_meaning_and_remedy() -> None:
     text = shown(
-        status_view.explanation_lines(
+        explanation.explanation_lines(
             a_platform(
                 WAITING,
                 a_condition("Reconciling", "True", "SecretMissing", "Secret paper-redis does not exist"),
@@ -135,7 +135,7 @@ def test_each_missing_item_is_named_once_with_meaning_and_remedy() -> None:
     )
     assert "is being reconciled" in text
     assert text.count("Secret paper-redis does not exist") == 1
-    assert "What it means:" in text
+    assert "A Secret that the spec names does not exist in this namespace." in text
     assert "What to do:" in text
     assert "KafkaReady" not in text
 
@@ -145,13 +145,13 @@ def test_stalled_platform_needs_a_person() -> None:
         a_condition("Ready", "False", "InvalidSpec", "spec.x"),
         a_condition("Stalled", "True", "InvalidSpec", "spec.x"),
     )
-    assert "only a change by a person" in shown(status_view.explanation_lines(a_platform(*conditions), []))
+    assert "only a change by a person" in shown(explanation.explanation_lines(a_platform(*conditions), []))
 
 
 def test_unobserved_edit_is_reported() -> None:
     platform = a_platform(READY)
     platform["metadata"]["generation"] = 3
-    assert "no operator has reconciled the edit yet" in shown(status_view.explanation_lines(platform, []))
+    assert "no operator has reconciled the edit yet" in shown(explanation.explanation_lines(platform, []))
     page = shown(status_view.status_lines(status_view.AetherState(deployments=[an_operator()], platforms=[platform])))
     text = "not yet reconciled  generation 3, the status is of generation 2"
     assert f"  Ready          Unknown {text}" in page
@@ -198,22 +198,22 @@ def test_failed_reconcile_missing_from_the_status_is_reported() -> None:
     """The status still says Ready; the newest event says that the reconcile failed."""
     failed = {"eventTime": "2026-11-24T10:00:05Z", "reason": "ReconcileFailed", "note": "Refused: 422"}
     ready = {"eventTime": "2026-11-24T10:00:00Z", "reason": "Ready", "note": "n"}
-    text = shown(status_view.explanation_lines(a_platform(READY), [failed, ready]))
+    text = shown(explanation.explanation_lines(a_platform(READY), [failed, ready]))
     assert "A reconcile failed at 2026-11-24T10:00:05" in text
     assert "What to do: Read the message, and the operator's log" in text
     again = {"eventTime": "2026-11-24T10:00:09Z", "reason": "Reconciled", "note": "n"}
-    assert "A reconcile failed" not in shown(status_view.explanation_lines(a_platform(READY), [failed, ready, again]))
+    assert "A reconcile failed" not in shown(explanation.explanation_lines(a_platform(READY), [failed, ready, again]))
 
 
 def test_platform_without_a_watching_operator_is_reported() -> None:
     assert "no operator has reconciled it yet" in shown(
-        status_view.explanation_lines({"metadata": a_platform()["metadata"]}, [])
+        explanation.explanation_lines({"metadata": a_platform()["metadata"]}, [])
     )
 
 
 def test_newest_events_are_shown_in_order_of_time() -> None:
     events = [{"eventTime": f"2026-11-24T10:00:0{n}Z", "reason": f"R{n}", "note": "n"} for n in (7, 1, 3, 2, 5, 4)]
-    text = shown(status_view.explanation_lines(a_platform(READY), events))
+    text = shown(explanation.explanation_lines(a_platform(READY), events))
     assert [line.split()[1] for line in text.splitlines() if line.startswith("    2026")] == [
         "R2:",
         "R3:",
@@ -224,7 +224,7 @@ def test_newest_events_are_shown_in_order_of_time() -> None:
 
 
 def test_reason_of_a_newer_operator_is_shown_as_unknown() -> None:
-    text = shown(status_view.explanation_lines(a_platform(a_condition("Ready", "False", "FromTheFuture")), []))
+    text = shown(explanation.explanation_lines(a_platform(a_condition("Ready", "False", "FromTheFuture")), []))
     assert "older than the operator" in text
 
 

@@ -93,6 +93,12 @@ class Managed(Model):
     """Resource requests and limits of its pod."""
 
 
+LOGIN_KEYS: Final = ("username", "password")
+"""The keys that the Secret of an External server must have."""
+CA_KEY: Final = "ca.crt"
+"""Its optional key with the CA certificates that the server's certificate is verified with."""
+
+
 class External(Model):
     """A server that somebody else runs."""
 

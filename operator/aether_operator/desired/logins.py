@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from aether_operator.api.platforms import Mode, Server, Tls
+from aether_operator.api.platforms import CA_KEY, LOGIN_KEYS, Mode, Server, Tls
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog import names, servers
 from aether_operator.catalog.logins import DatabaseUser
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from aether_operator.api.platforms import Platform
     from aether_operator.observed.observation import Observed
-
-_KEYS: Final = ("username", "password")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ def endpoint(server: Server, platform: Platform, observed: Observed) -> Endpoint
     values = observed.secrets.get(external.secret_name)
     if values is None:
         return Missing(Reason.SECRET_MISSING, f"Secret {external.secret_name} does not exist")
-    missing = [key for key in _KEYS if not values.get(key)]
+    missing = [key for key in LOGIN_KEYS if not values.get(key)]
     if missing:
         return Missing(
             Reason.SECRET_KEY_MISSING, f"Secret {external.secret_name} has no key {' and no key '.join(missing)}"
@@ -57,9 +55,9 @@ def endpoint(server: Server, platform: Platform, observed: Observed) -> Endpoint
         username=values["username"],
         password=SecretText(values["password"]),
         tls=verified,
-        ca=values.get("ca.crt", "") if verified else "",
+        ca=values.get(CA_KEY, "") if verified else "",
         database=getattr(external, "database", ""),
-        others=tuple(SecretText(value) for key, value in sorted(values.items()) if key not in _KEYS),
+        others=tuple(SecretText(value) for key, value in sorted(values.items()) if key not in LOGIN_KEYS),
     )
 
 

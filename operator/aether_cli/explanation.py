@@ -1,0 +1,308 @@
+"""The output of `aether explain`: why a platform is not Ready, each cause once, and what to do. Pure functions: no I/O.
+
+What a reason means and what to do about it comes from the operator's table of reasons. A cause is a part of the
+platform (a server, the schema, the topics, the venue, ingest, the spec) with a problem of its own. A part that only
+waits for others is not a cause: it is named as blocked by theirs.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from rich.markup import escape
+
+from aether_cli.console import ShellCommand
+from aether_cli.status_view import GOOD_WHEN_FALSE, Object, coloured, generation_note, is_reconciled, venue
+from aether_operator.api import platforms as api
+from aether_operator.api import reasons
+from aether_operator.api.reasons import ConditionType, Reason, Remedy
+from aether_operator.catalog.components import COMPONENTS, Component
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+SHOWN_EVENTS: Final = 5
+PLACEHOLDER: Final = "…"
+"""What the user replaces in a command line."""
+SPEC: Final = "spec"
+"""The part of problems that belong to no other part; the operator reports them in the Ready condition only."""
+PART_CONDITIONS: Final[Mapping[ConditionType, str]] = {
+    one: one.removesuffix("Ready").lower()
+    for one in ConditionType
+    if one.endswith("Ready") and one is not ConditionType.READY
+}
+"""Condition → the part that it is about, as the operator's messages name it."""
+_LAST: Final = (Reason.ROLLING_OUT, Reason.PROGRESSING)
+"""Reasons that usually follow from another cause."""
+
+
+class CommandLines(Protocol):
+    """Makes command lines for the cluster that is explained."""
+
+    def kubectl_line(self, *words: str) -> str:
+        """A command line of kubectl."""
+        ...
+
+    def with_options(self, text: str) -> str:
+        """The same text, with the options that select the cluster in the commands that it names."""
+        ...
+
+
+class CurrentContext:
+    """Command lines without options: for the cluster of the current context."""
+
+    def kubectl_line(self, *words: str) -> str:
+        """A command line of kubectl."""
+        return quoted(["kubectl", *words])
+
+    def with_options(self, text: str) -> str:
+        """The same text."""
+        return text
+
+
+def quoted(words: Sequence[str]) -> str:
+    """Words as a command line; a placeholder alone needs no quotes."""
+    safe = [shlex.quote(word.replace(PLACEHOLDER, "x")) == word.replace(PLACEHOLDER, "x") for word in words]
+    return " ".join(word if plain else shlex.quote(word) for word, plain in zip(words, safe, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A problem that follows from no other one."""
+
+    reason: str
+    message: str
+    parts: tuple[str, ...]
+    """The parts that have it; several servers may use one Secret."""
+    waiting: tuple[str, ...] = ()
+    """The parts that only wait for these."""
+
+    @property
+    def blocked(self) -> tuple[str, ...]:
+        """Everything that it keeps from being ready."""
+        return tuple(one for one in (*self.parts, *self.waiting) if one != SPEC)
+
+
+def causes(platform: Object) -> list[Cause]:
+    """The causes why a platform is not Ready, those that a person must resolve first."""
+    conditions = {one["type"]: one for one in platform.get("status", {}).get("conditions") or ()}
+    bad = {
+        part: conditions[kind]
+        for kind, part in PART_CONDITIONS.items()
+        if kind in conditions and conditions[kind]["status"] != "True"
+    }
+    dependencies = _dependencies(platform)
+    roots = [part for part in bad if not _waits(part, bad, dependencies)]
+    waiting: dict[str, list[str]] = {part: [] for part in roots}
+    for part in [one for one in bad if one not in roots]:
+        found = [root for root in roots if root in _reachable(part, bad, dependencies)]
+        if not found:  # parts that wait for each other: none is explained by another
+            waiting[part] = []
+        for root in found:
+            waiting[root].append(part)
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for part in waiting:
+        grouped.setdefault((bad[part].get("reason", ""), bad[part].get("message", "")), []).append(part)
+    result = [
+        Cause(reason, message, tuple(parts), tuple(one for one in bad if any(one in waiting[part] for part in parts)))
+        for (reason, message), parts in grouped.items()
+    ]
+    result += _of_spec(conditions.get(ConditionType.READY), bad)
+    return sorted(result, key=_urgency)
+
+
+def _urgency(cause: Cause) -> tuple[bool, bool]:
+    explained = _explained(cause.reason)
+    return explained is None or explained.remedy is not Remedy.USER, cause.reason in _LAST
+
+
+def _dependencies(platform: Object) -> dict[str, tuple[str, ...]]:
+    """Part → the parts that it waits for."""
+    simulated = venue(platform)["name"] == api.VenueName.SIMULATED
+    servers = tuple(server.value for server in COMPONENTS[Component.INGEST].servers)
+    return {
+        "schema": (api.Server.POSTGRES.value,),
+        "topics": (api.Server.KAFKA.value,),
+        "venue": () if simulated else ("ingest",),  # ingest reports on a real venue
+        "ingest": (*servers, "schema", "topics", "venue"),
+    }
+
+
+def _waits(part: str, bad: Mapping[str, Object], dependencies: Mapping[str, tuple[str, ...]]) -> bool:
+    """Whether a part only waits for another one with a problem."""
+    return bad[part].get("reason") == Reason.PROGRESSING and any(one in bad for one in dependencies.get(part, ()))
+
+
+def _reachable(part: str, bad: Mapping[str, Object], dependencies: Mapping[str, tuple[str, ...]]) -> set[str]:
+    """The parts with a problem that a part waits for, directly or through others."""
+    found, following = set[str](), [part]
+    while following:
+        for one in dependencies.get(following.pop(), ()):
+            if one in bad and one not in found:
+                found.add(one)
+                following.append(one)
+    return found
+
+
+def _of_spec(ready: Object | None, bad: Mapping[str, Object]) -> list[Cause]:
+    """What the Ready condition reports beyond the parts."""
+    if ready is None or ready["status"] == "True":
+        return []
+    message, reason = str(ready.get("message", "")), str(ready.get("reason", ""))
+    rest = message
+    for part, one in bad.items():
+        rest = rest.replace(f"{part}: {one.get('message', '')}", "")
+    marker = f"{SPEC}: "
+    if bad and marker not in rest and reason in {one.get("reason") for one in bad.values()}:
+        return []
+    if marker in rest:  # it may follow `not ready after 300 s: `
+        rest = rest.partition(marker)[2].replace(marker, "")
+        rest = "; ".join(one for one in rest.split("; ") if one.strip())
+    return [Cause(reason, rest or message, (SPEC,))]
+
+
+def explanation_lines(
+    platform: Object, events: Sequence[Object], commands: CommandLines | None = None
+) -> Iterator[str]:
+    """The lines of `aether explain`, with markup: state, causes with what to do, warnings, recent events.
+
+    Args:
+        platform: The platform.
+        events: Its events.
+        commands: Makes the command lines for its cluster; by default for that of the current context.
+    """
+    commands = commands or CurrentContext()
+    meta, status = platform["metadata"], platform.get("status", {})
+    name = f"TradingPlatform {meta['name']} in namespace {meta['namespace']}"
+    conditions = {one["type"]: one for one in status.get("conditions") or ()}
+    no_operator = "  Is an operator running, and does it watch this namespace? `aether status` lists the operators."
+    if not conditions:
+        yield f"[bold]{escape(name)}: no operator has reconciled it yet.[/]"
+        yield escape(commands.with_options(no_operator))
+        return
+    yield f"[bold]{escape(name)} {_summary(conditions, platform)}[/]"
+    if conditions.get(ConditionType.STALLED, {}).get("reason") == Reason.PROGRESS_DEADLINE_EXCEEDED:
+        yield f"  {reasons.EXPLANATIONS[Reason.PROGRESS_DEADLINE_EXCEEDED].meaning}"
+    if not is_reconciled(platform):
+        yield f"  Not yet reconciled: {generation_note(platform)}."
+        yield escape(commands.with_options(no_operator))
+    latest = sorted(events, key=_when)[-SHOWN_EVENTS:]
+    if latest and latest[-1].get("reason") == Reason.RECONCILE_FAILED:
+        yield f"  [red]A reconcile failed at {_when(latest[-1])[:19]}; the status is from before.[/]"
+        yield from _reason_lines(Reason.RECONCILE_FAILED, commands)
+    yield from _cause_lines(platform, causes(platform), commands)
+    for kind in (ConditionType.WARNING, ConditionType.PAUSED):
+        if kind in conditions and _needs_attention(conditions[kind]):
+            yield ""
+            yield f"  {kind} {coloured(conditions[kind])}"
+            if conditions[kind].get("message"):
+                yield escape(f"    {commands.with_options(conditions[kind]['message'])}")
+            yield from _reason_lines(conditions[kind].get("reason", ""), commands)
+    if latest:
+        yield ""
+        yield "  Recent events"
+        shown = {status.get("message"), *(one.get("message") for one in conditions.values())}
+        for event in latest:
+            message = str(event.get("note") or event.get("message") or "")
+            repeated = not message or message in shown  # the status has it, too
+            text = "" if repeated else f": {commands.with_options(message)}"
+            yield escape(f"    {_when(event)[:19]}  {event.get('reason', '')}{text}")
+
+
+def _cause_lines(platform: Object, found: Sequence[Cause], commands: CommandLines) -> Iterator[str]:
+    """The causes, grouped by their reason, each group with what to do."""
+    by_reason: dict[str, list[Cause]] = {}
+    for one in found:
+        by_reason.setdefault(one.reason, []).append(one)
+    for reason, group in by_reason.items():
+        yield ""
+        explained = _explained(reason)
+        meaning = explained.meaning if explained else "Unknown reason: is this command older than the operator?"
+        yield f"  [red]{escape(reason)}[/]  {escape(meaning)}"
+        for one in group:
+            blocked = f" (blocks {', '.join(one.blocked)})" if one.blocked else ""
+            yield escape(f"    {commands.with_options(one.message or one.reason)}{blocked}")
+        if explained and explained.action:
+            yield escape(f"    What to do: {commands.with_options(explained.action)}")
+        yield from _secret_lines(platform, group, commands)
+    if any(text.remedy is Remedy.WAIT for text in map(_explained, by_reason) if text):
+        yield ""
+        yield "  The operator checks again by itself; nothing else has to be done."
+
+
+def _secret_lines(platform: Object, group: Sequence[Cause], commands: CommandLines) -> Iterator[str]:
+    """The commands that create missing Secrets, or add missing keys, for the user to fill in."""
+    namespace = f"--namespace={platform['metadata']['namespace']}"
+    verified = False
+    for one in group:
+        external = _external(platform, one.parts[0])
+        name = str(external.get("secretName", ""))
+        if not name or f"Secret {name} " not in one.message:
+            continue
+        if one.reason == Reason.SECRET_MISSING:
+            values = [f"--from-literal={key}={PLACEHOLDER}" for key in api.LOGIN_KEYS]
+            words = ["create", "secret", "generic", name, "--namespace", namespace.partition("=")[2], *values]
+            verified = verified or external.get("tls", api.Tls.VERIFY) == api.Tls.VERIFY
+        elif one.reason == Reason.SECRET_KEY_MISSING:
+            keys = ",".join(f'"{key}":"{PLACEHOLDER}"' for key in api.LOGIN_KEYS if f"no key {key}" in one.message)
+            words = ["patch", "secret", name, namespace, "-p", f'{{"stringData":{{{keys}}}}}']
+        else:
+            continue
+        yield ShellCommand(escape(f"      {commands.kubectl_line(*words)}"))
+    if verified:
+        yield (
+            f"    Add --from-file={api.CA_KEY}=FILE where the server's certificate is not signed by one of the "
+            "system's CAs."
+        )
+
+
+def _external(platform: Object, part: str) -> Object:
+    """The address of an External server in the spec; empty for another part."""
+    spec = platform.get("spec", {}).get("dataPlane", {}).get(part) or {}
+    return spec.get("external") or {}
+
+
+def _summary(conditions: dict[str, Object], platform: Object) -> str:
+    if "deletionTimestamp" in platform["metadata"]:
+        return "is being deleted."
+    if not is_reconciled(platform):
+        return "was edited, and no operator has reconciled the edit yet."
+    for kind, text in (
+        (ConditionType.STALLED, "is stalled: only a change by a person can make it Ready."),
+        (ConditionType.RECONCILING, "is being reconciled."),
+    ):
+        if conditions.get(kind, {}).get("status") == "True":
+            return text
+    return "is Ready." if conditions.get(ConditionType.READY, {}).get("status") == "True" else "is not Ready."
+
+
+def _needs_attention(one: Object) -> bool:
+    """Whether a condition has its bad value."""
+    if one["type"] in GOOD_WHEN_FALSE:
+        return bool(one["status"] == "True")
+    return bool(one["status"] != "True")
+
+
+def _explained(reason: str) -> reasons.Explanation | None:
+    """What a reason means; None for one of a newer operator."""
+    try:
+        return reasons.EXPLANATIONS[Reason(reason)]
+    except (KeyError, ValueError):
+        return None
+
+
+def _reason_lines(reason: str, commands: CommandLines) -> Iterator[str]:
+    text = _explained(reason)
+    if text is None:
+        yield "    Unknown reason: is this command older than the operator?"
+        return
+    yield f"    What it means: {escape(text.meaning)}"
+    if text.action:
+        yield f"    What to do: {escape(commands.with_options(text.action))}"
+
+
+def _when(event: Object) -> str:
+    last = event.get("series", {}).get("lastObservedTime")
+    return str(last or event.get("eventTime") or event.get("metadata", {}).get("creationTimestamp") or "")
