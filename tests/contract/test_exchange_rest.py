@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aether_services.exchange_sim.core import bars, markets
+from aether_services.exchange_sim.core import candles, markets
 from aether_testing import venues
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def test_a_cursor_may_be_in_seconds(venue: venues.Venue) -> None:
     assert [row[6] for row in since] == [row[6] for row in is_snapshot if row[2] > middle]
 
 
-@pytest.mark.parametrize("interval", bars.INTERVALS)
+@pytest.mark.parametrize("interval", candles.INTERVALS)
 def test_candles_are_derived_from_the_trades(venue: venues.Venue, interval: int) -> None:
     trades = venue.public("Trades", pair="XBTUSD")["XXBTZUSD"]
     response = venue.public("OHLC", pair="XBTUSD", interval=interval)

@@ -12,7 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from aether_services.domain import decimals
-from aether_services.exchange_sim.core import bars, markets, views
+from aether_services.exchange_sim.core import candles, markets, views
 from aether_testing import venues
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def test_trade_has_the_fields_of_kraken(client: venues.Client) -> None:
     assert not [text for text in client.texts if '"trade","type":"snapshot"' in text], "it was not requested"
 
 
-@pytest.mark.parametrize("interval", bars.INTERVALS)
+@pytest.mark.parametrize("interval", candles.INTERVALS)
 def test_a_candle_of_each_interval_begins_on_its_interval(client: venues.Client, interval: int) -> None:
     reply = client.request("subscribe", channel="ohlc", symbol=["BTC/USD"], interval=interval)
     assert reply["result"]["interval"] == interval

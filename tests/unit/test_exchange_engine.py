@@ -16,7 +16,7 @@ from aether_services.domain import books
 from aether_services.domain.instruments import Instrument, Symbol, TradingStatus
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side
-from aether_services.exchange_sim.core import bars, batches, markets, orders, views
+from aether_services.exchange_sim.core import batches, candles, markets, orders, views
 from aether_services.exchange_sim.core.engines import Engine
 from aether_services.exchange_sim.core.orders import (
     CancelOrder,
@@ -446,36 +446,37 @@ def a_trade(minute: int, price: int, quantity: int = LOT, number: int = 1) -> Tr
 
 
 def test_candle_has_open_high_low_close_and_a_truncated_vwap() -> None:
-    bar = None
+    candle = None
     for price, quantity in ((100, 1), (103, 1), (98, 2), (101, 3)):
-        bar = bars.with_trade(bar, a_trade(0, price, quantity), 1)
-    assert bar is not None
-    assert (bar.open, bar.high, bar.low, bar.close, bar.volume, bar.trades) == (100, 103, 98, 101, 7, 4)
-    assert bar.vwap() == 100, "100.28 is cut off"
+        candle = candles.with_trade(candle, a_trade(0, price, quantity), 1)
+    assert candle is not None
+    assert (candle.open, candle.high, candle.low, candle.close) == (100, 103, 98, 101)
+    assert (candle.volume, candle.trades) == (7, 4)
+    assert candle.vwap() == 100, "100.28 is cut off"
 
 
 def test_minutes_without_a_trade_have_the_last_close() -> None:
-    first = bars.with_trade(None, a_trade(0, 100), 1)
-    last = bars.with_trade(first, a_trade(3, 105), 1)
-    known = list(bars.with_empty([first, last], a_trade(5, 0).at))
-    assert [(bar.open, bar.volume) for bar in known] == [
+    first = candles.with_trade(None, a_trade(0, 100), 1)
+    last = candles.with_trade(first, a_trade(3, 105), 1)
+    known = list(candles.with_empty([first, last], a_trade(5, 0).at))
+    assert [(candle.open, candle.volume) for candle in known] == [
         (100, LOT), (100, 0), (100, 0), (105, LOT), (105, 0), (105, 0),
     ]  # fmt: skip
 
 
 def test_venue_closed_for_a_year_limits_old_candles_like_kraken() -> None:
-    first = bars.with_trade(None, a_trade(0, 100), 1)
-    known = list(bars.with_empty([first], a_trade(525_600, 0).at))
-    assert len(known) == 1 + bars.MAX_SERVED + 1
+    first = candles.with_trade(None, a_trade(0, 100), 1)
+    known = list(candles.with_empty([first], a_trade(525_600, 0).at))
+    assert len(known) == 1 + candles.MAX_SERVED + 1
     assert known[-1].begin == a_trade(525_600, 0).at
-    assert {bar.close for bar in known} == {100}
+    assert {candle.close for candle in known} == {100}
 
 
 def test_ticker_covers_the_last_day_and_drops_older_trades() -> None:
-    market, bar = views.Market(BTC), None
+    market, candle = views.Market(BTC), None
     for minute, price in ((0, 500), (10, 100), (20, 120), (1441, 110)):
-        bar = bars.with_trade(bar, a_trade(minute, price), 1)
-        market.add_bar(bar)
+        candle = candles.with_trade(candle, a_trade(minute, price), 1)
+        market.add_candle(candle)
     day = market.last_day(a_trade(1441, 0).at)
     assert (day.open, day.high, day.low, day.trades) == (100, 120, 100, 3)
     assert market.last_price == 110

@@ -11,7 +11,7 @@ from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side
 from aether_services.exchange_sim.adapters.journals import SqliteJournal
-from aether_services.exchange_sim.core import bars
+from aether_services.exchange_sim.core import candles
 from aether_services.exchange_sim.core.batches import Batch, BatchBuilder
 from aether_services.exchange_sim.core.orders import (
     Closed,
@@ -61,7 +61,7 @@ def a_batch(batch_builder: BatchBuilder, *events: Event, next_order_id: int = 10
 
 
 async def test_new_journal_is_empty_and_starts_at_one(journal: SqliteJournal) -> None:
-    assert journal.load(50) == JournalState(orders=[], bars=[])
+    assert journal.load(50) == JournalState(orders=[], candles=[])
 
 
 async def test_journal_contents_survive_reopening(journal: SqliteJournal, tmp_path: Path) -> None:
@@ -84,14 +84,14 @@ async def test_journal_contents_survive_reopening(journal: SqliteJournal, tmp_pa
     assert state.last == {BTC: LastTrade(trade_id=60, at=a_trade(60).at, price=870_000)}
     assert state.orders == [an_order(3)._replace(remaining=1000), an_order(5)]
     assert list(state.trades[BTC]) == [a_trade(number) for number in range(11, 61)]
-    assert [(bar.interval, bar.trades, bar.volume) for bar in state.bars] == [
-        (interval, 60, 60 * 5000) for interval in bars.INTERVALS
+    assert [(candle.interval, candle.trades, candle.volume) for candle in state.candles] == [
+        (interval, 60, 60 * 5000) for interval in candles.INTERVALS
     ]
 
 
 async def test_candle_cost_beyond_the_sqlite_integer_range_is_exact(journal: SqliteJournal) -> None:
     await journal.write(a_batch(BatchBuilder(()), a_trade(1, quantity=LARGE)))
-    assert {bar.cost for bar in journal.load(1).bars} == {870_000 * LARGE}
+    assert {candle.cost for candle in journal.load(1).candles} == {870_000 * LARGE}
 
 
 async def test_batch_is_written_completely_or_not_at_all(journal: SqliteJournal) -> None:
@@ -122,9 +122,9 @@ async def test_old_trades_are_dropped_but_last_id_and_candles_stay(journal: Sqli
     assert await journal.prune(Nanoseconds(NOON + 100 * HOUR)) == 0
     state = journal.load(50)
     assert state.last[BTC].trade_id == 40
-    minutes = [bar for bar in state.bars if bar.interval == 1]
+    minutes = [candle for candle in state.candles if candle.interval == 1]
     assert 24 <= len(minutes) < 30, "a ticker has 24 hours"
-    assert sum(bar.trades for bar in state.bars if bar.interval == 60) == 40
+    assert sum(candle.trades for candle in state.candles if candle.interval == 60) == 40
 
 
 def test_journal_of_a_newer_release_is_unchanged(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from aether_services.domain.trades import Side
 from aether_services.exchange_sim import app, connections
 from aether_services.exchange_sim.adapters.journals import SqliteJournal
 from aether_services.exchange_sim.core import markets
-from aether_services.exchange_sim.core.bars import Bar
 from aether_services.exchange_sim.core.batches import Batch
+from aether_services.exchange_sim.core.candles import Candle
 from aether_services.exchange_sim.core.orders import LevelSet, Opened, OrderId, Owner, Traded
 from aether_services.exchange_sim.service import Venue
 from aether_services.exchange_sim.settings import Settings
@@ -79,17 +79,17 @@ def journal(tmp_path: Path) -> Iterator[SqliteJournal]:
     one.close()
 
 
-def a_candle(begin: int, interval: int = 1440) -> Bar:
-    return Bar(BTC, interval, Nanoseconds(begin * times.SECOND), 10, 12, 9, 11, 100, 1_050, 1)
+def a_candle(begin: int, interval: int = 1440) -> Candle:
+    return Candle(BTC, interval, Nanoseconds(begin * times.SECOND), 10, 12, 9, 11, 100, 1_050, 1)
 
 
 async def with_days(journal: SqliteJournal, days: int) -> None:
     """A trade on each of the last so many days."""
     batch = Batch()
     for day in range(6 - days, 6):
-        bar = a_candle(FIRST + day * DAY)
-        batch.bars[BTC, 1440, bar.begin] = bar
-        order, at = OrderId(day + 1), Nanoseconds(bar.begin + 1)
+        candle = a_candle(FIRST + day * DAY)
+        batch.candles[BTC, 1440, candle.begin] = candle
+        order, at = OrderId(day + 1), Nanoseconds(candle.begin + 1)
         batch.trades.append(Traded(BTC, day + 1, Side.BUY, "limit", 11, 100, at, order, order))  # type: ignore[arg-type]
     await journal.write(batch)
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from aether_services.domain.instruments import Symbol
     from aether_services.domain.times import Nanoseconds
-    from aether_services.exchange_sim.core.bars import Bar
     from aether_services.exchange_sim.core.batches import Batch
+    from aether_services.exchange_sim.core.candles import Candle
     from aether_services.exchange_sim.core.orders import Opened, OrderId, Traded
 
 
@@ -38,7 +38,7 @@ class JournalState:
     last: dict[Symbol, LastTrade] = field(default_factory=dict)
     orders: Sequence[Opened] = ()
     """Open orders, by ascending id."""
-    bars: Sequence[Bar] = ()
+    candles: Sequence[Candle] = ()
     """Candles with trades, the oldest first."""
     trades: dict[Symbol, Sequence[Traded]] = field(default_factory=dict)
     """The newest trades of each market, the oldest first."""

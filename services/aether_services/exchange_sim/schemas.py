@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aether_services.domain.instruments import Symbol
-from aether_services.exchange_sim.core import bars, views, wire_format
+from aether_services.exchange_sim.core import candles, views, wire_format
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,7 +123,7 @@ def _detail(method: str, channel: str, params: dict[str, Any]) -> int | str | Re
     if channel == OHLC:
         if "interval" not in params:
             return RequestError(error="Subscription ohlc requires interval")
-        return _one_of(params["interval"], bars.INTERVALS, "ohlc interval")
+        return _one_of(params["interval"], candles.INTERVALS, "ohlc interval")
     if channel == TICKER:
         trigger = params.get("event_trigger", TRIGGERS[0])
         if trigger not in TRIGGERS:

@@ -93,7 +93,7 @@ class Venue:
         # A restarted venue must not repeat the orders of its last run.
         seed = f"{settings.seed} {state.next_order_id}"
         self._feed: feeds.Feed = (
-            feeds.Replay(recording) if recording else feeds.Synthetic(self.engine, BatchBuilder(state.bars), seed)
+            feeds.Replay(recording) if recording else feeds.Synthetic(self.engine, BatchBuilder(state.candles), seed)
         )
 
     def _restore(self, state: JournalState) -> None:
@@ -117,7 +117,7 @@ class Venue:
                 for side in Side
                 for price, quantity in book.side(side).levels()
             )
-            known = [bar for bar in state.bars if bar.symbol == symbol]
+            known = [candle for candle in state.candles if candle.symbol == symbol]
             market.restore(levels, state.trades.get(symbol, ()), known, book.last_trade_id)
 
     # ---- the service: readiness, status, run, drain
@@ -211,18 +211,18 @@ class Venue:
         self._broadcast_book(market, outcome, now)
         for trade in outcome.trades:
             market.add_trade(trade)
-        for bar in outcome.bars:
-            market.add_bar(bar)
+        for candle in outcome.candles:
+            market.add_candle(candle)
         if outcome.trades:
             self._traded.labels(outcome.symbol).inc(len(outcome.trades))
             if subscribers.has_subscribers(key := Key(schemas.TRADE, outcome.symbol)):
                 subscribers.broadcast(
                     [(key, wire_format.trades(market.instrument, outcome.trades, kind=wire_format.UPDATE))]
                 )
-            for bar in outcome.bars:
-                if subscribers.has_subscribers(key := Key(schemas.OHLC, outcome.symbol, bar.interval)):
+            for candle in outcome.candles:
+                if subscribers.has_subscribers(key := Key(schemas.OHLC, outcome.symbol, candle.interval)):
                     subscribers.broadcast(
-                        [(key, wire_format.ohlc(market.instrument, (bar,), kind=wire_format.UPDATE, now=now))]
+                        [(key, wire_format.ohlc(market.instrument, (candle,), kind=wire_format.UPDATE, now=now))]
                     )
         triggers = {"trades": bool(outcome.trades), "bbo": best != market.best()}
         happened = [Key(schemas.TICKER, outcome.symbol, trigger) for trigger, so in triggers.items() if so]
@@ -304,7 +304,7 @@ class Venue:
                 market, bids, asks, kind=kind, checksum=market.checksum, at=market.changed_at or now
             )
         if key.channel == schemas.OHLC:
-            return wire_format.ohlc(instrument, market.bars(int(key.detail))[-views.RECENT :], kind=kind, now=now)
+            return wire_format.ohlc(instrument, market.candles(int(key.detail))[-views.RECENT :], kind=kind, now=now)
         if key.channel == schemas.TICKER:
             return wire_format.ticker(market, kind=kind, now=now)
         return wire_format.trades(instrument, market.trades, kind=kind)

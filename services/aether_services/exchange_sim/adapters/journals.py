@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from aether_services.domain.instruments import Symbol
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side
-from aether_services.exchange_sim.core import bars
-from aether_services.exchange_sim.core.bars import Bar
+from aether_services.exchange_sim.core import candles
+from aether_services.exchange_sim.core.candles import Candle
 from aether_services.exchange_sim.core.orders import Opened, OrderId, Owner, Traded
 from aether_services.exchange_sim.ports import JournalError, JournalState, LastTrade
 
@@ -97,7 +97,7 @@ class SqliteJournal:
             )
         ]
         candles = [
-            Bar(Symbol(symbol), interval, begin, first, high, low, close, volume, int(cost), trades)
+            Candle(Symbol(symbol), interval, begin, first, high, low, close, volume, int(cost), trades)
             for symbol, interval, begin, first, high, low, close, volume, cost, trades in execute(
                 "SELECT symbol, interval, begin, open, high, low, close, volume, cost, trades FROM candles"
                 " ORDER BY symbol, interval, begin"
@@ -107,7 +107,7 @@ class SqliteJournal:
             next_order_id=OrderId(numbers.get("next_order_id", 1)),
             last=last,
             orders=orders,
-            bars=candles,
+            candles=candles,
             trades={symbol: self._newest(self._writer, symbol, recent) for symbol in last},
         )
 
@@ -127,7 +127,7 @@ class SqliteJournal:
                 executemany(
                     "INSERT OR REPLACE INTO candles (symbol, interval, begin, open, high, low, close, volume, cost,"
                     " trades) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    [bar._replace(cost=str(bar.cost)) for bar in batch.bars.values()],  # type: ignore[arg-type]
+                    [candle._replace(cost=str(candle.cost)) for candle in batch.candles.values()],  # type: ignore[arg-type]
                 )
             executemany("DELETE FROM orders WHERE order_id = ?", [(order_id,) for order_id in batch.closed])
             executemany("UPDATE orders SET remaining = ?2 WHERE order_id = ?1", batch.reduced.items())
@@ -180,12 +180,12 @@ class SqliteJournal:
     def _prune_batch(self, before: Nanoseconds) -> int:
         with self._writer:
             self._writer.execute("BEGIN IMMEDIATE")
-            for interval in bars.INTERVALS:
+            for interval in candles.INTERVALS:
                 self._writer.execute(
                     "DELETE FROM candles WHERE interval = ?1 AND begin <"
                     " (SELECT max(newest.begin) FROM candles AS newest"
                     "  WHERE newest.symbol = candles.symbol AND newest.interval = ?1) - ?2",
-                    (interval, bars.retention(interval)),
+                    (interval, candles.retention(interval)),
                 )
             symbols = [symbol for (symbol,) in self._writer.execute("SELECT symbol FROM markets")]
             dropped = 0

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from aether_services.exchange_sim.core import bars
+from aether_services.exchange_sim.core import candles
 from aether_services.exchange_sim.core.orders import FIRST, Closed, LevelSet, Opened, OrderRejected, Reduced, Traded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from aether_services.domain.instruments import Symbol
-    from aether_services.exchange_sim.core.bars import Bar
+    from aether_services.exchange_sim.core.candles import Candle
     from aether_services.exchange_sim.core.orders import Event, OrderId
 
 
@@ -23,7 +23,7 @@ class Outcome:
     symbol: Symbol
     levels: list[LevelSet] = field(default_factory=list)
     trades: list[Traded] = field(default_factory=list)
-    bars: list[Bar] = field(default_factory=list)
+    candles: list[Candle] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class Batch:
     opened: dict[OrderId, Opened] = field(default_factory=dict)
     reduced: dict[OrderId, int] = field(default_factory=dict)
     closed: set[OrderId] = field(default_factory=set)
-    bars: dict[tuple[Symbol, int, int], Bar] = field(default_factory=dict)
+    candles: dict[tuple[Symbol, int, int], Candle] = field(default_factory=dict)
     next_order_id: OrderId = FIRST
 
     def __bool__(self) -> bool:
@@ -45,8 +45,8 @@ class Batch:
 class BatchBuilder:
     """Builds batches from the engine's events; keeps the newest candle of each market and interval."""
 
-    def __init__(self, newest: Iterable[Bar]) -> None:
-        self._newest = {(bar.symbol, bar.interval): bar for bar in newest}
+    def __init__(self, newest: Iterable[Candle]) -> None:
+        self._newest = {(candle.symbol, candle.interval): candle for candle in newest}
 
     def add(self, batch: Batch, symbol: Symbol, events: Iterable[Event]) -> None:
         """Add the events of one command to a batch."""
@@ -58,7 +58,7 @@ class BatchBuilder:
                 case Traded():
                     outcome.trades.append(event)
                     batch.trades.append(event)
-                    self._bars(event, batch, outcome)
+                    self._candles(event, batch, outcome)
                 case Opened():
                     batch.opened[event.order_id] = event
                 case Reduced():
@@ -79,9 +79,9 @@ class BatchBuilder:
         else:
             batch.opened[event.order_id] = opened._replace(remaining=event.remaining)
 
-    def _bars(self, trade: Traded, batch: Batch, outcome: Outcome) -> None:
-        for interval in bars.INTERVALS:
+    def _candles(self, trade: Traded, batch: Batch, outcome: Outcome) -> None:
+        for interval in candles.INTERVALS:
             key = trade.symbol, interval
-            bar = self._newest[key] = bars.with_trade(self._newest.get(key), trade, interval)
-            batch.bars[trade.symbol, interval, bar.begin] = bar
-            outcome.bars.append(bar)
+            candle = self._newest[key] = candles.with_trade(self._newest.get(key), trade, interval)
+            batch.candles[trade.symbol, interval, candle.begin] = candle
+            outcome.candles.append(candle)

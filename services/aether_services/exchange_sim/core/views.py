@@ -15,8 +15,8 @@ from aether_services.domain import decimals, times
 from aether_services.domain.books import CHECKSUM_LEVELS
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import Side
-from aether_services.exchange_sim.core import bars
-from aether_services.exchange_sim.core.bars import Bar, Day
+from aether_services.exchange_sim.core import candles
+from aether_services.exchange_sim.core.candles import Candle, Day
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -125,7 +125,7 @@ class Market:
         self.trades: deque[Traded] = deque(maxlen=RECENT)
         self.last_trade_id = 0
         self.spreads: deque[tuple[Nanoseconds, int, int]] = deque(maxlen=SPREADS)
-        self._bars: dict[int, list[Bar]] = {interval: [] for interval in bars.INTERVALS}
+        self._candles: dict[int, list[Candle]] = {interval: [] for interval in candles.INTERVALS}
         self._full_minutes = Day()
         """The figures of the last 24 hours without the current minute."""
         self._full_minutes_until = Nanoseconds(0)
@@ -134,7 +134,7 @@ class Market:
         self,
         levels: Iterable[tuple[LevelSet, Nanoseconds]],
         trades: Iterable[Traded],
-        known_bars: Iterable[Bar],
+        known_candles: Iterable[Candle],
         last_trade_id: int,
     ) -> None:
         """Restore the state before a restart, each level with its time; the last trade itself may be pruned already."""
@@ -143,8 +143,8 @@ class Market:
         self.spreads = deque(list(self.spreads)[-1:], maxlen=SPREADS)  # the others are of half-restored books
         self.trades.extend(trades)
         self.last_trade_id = last_trade_id
-        for bar in known_bars:
-            self._bars[bar.interval].append(bar)
+        for candle in known_candles:
+            self._candles[candle.interval].append(candle)
 
     def apply(
         self, levels: Iterable[LevelSet], depths: Iterable[int], at: Nanoseconds
@@ -176,34 +176,34 @@ class Market:
         self.trades.append(trade)
         self.last_trade_id = trade.trade_id
 
-    def add_bar(self, bar: Bar) -> None:
+    def add_candle(self, candle: Candle) -> None:
         """Add a candle, or replace it by its newer state."""
-        known = self._bars[bar.interval]
-        if known and known[-1].begin == bar.begin:
-            known[-1] = bar
+        known = self._candles[candle.interval]
+        if known and known[-1].begin == candle.begin:
+            known[-1] = candle
             return
-        known.append(bar)
-        oldest = bar.begin - bars.retention(bar.interval)
+        known.append(candle)
+        oldest = candle.begin - candles.retention(candle.interval)
         while known[0].begin < oldest:
             del known[0]
 
-    def bars(self, interval: int) -> Sequence[Bar]:
+    def candles(self, interval: int) -> Sequence[Candle]:
         """Candles with trades, the oldest first."""
-        return self._bars[interval]
+        return self._candles[interval]
 
     @property
     def last_price(self) -> int:
         """The price of the last trade; 0 before the first."""
-        known = self._bars[1]
+        known = self._candles[1]
         return known[-1].close if known else 0
 
     def last_day(self, now: Nanoseconds) -> Day:
         """The figures of the last 24 hours, to the minute."""
-        minutes = self._bars[1]
+        minutes = self._candles[1]
         current = Nanoseconds(now - now % times.MINUTE)
         if self._full_minutes_until != current:
-            since = now - bars.DAY
-            self._full_minutes = bars.day(bar for bar in minutes if since < bar.begin < current)
+            since = now - candles.DAY
+            self._full_minutes = candles.day(candle for candle in minutes if since < candle.begin < current)
             self._full_minutes_until = current
         return (
             self._full_minutes.and_then(minutes[-1]) if minutes and minutes[-1].begin >= current else self._full_minutes
@@ -211,5 +211,5 @@ class Market:
 
     def today(self, now: Nanoseconds) -> Day:
         """The figures since midnight UTC."""
-        midnight = now - now % bars.DAY
-        return bars.day(bar for bar in self._bars[1] if bar.begin >= midnight)
+        midnight = now - now % candles.DAY
+        return candles.day(candle for candle in self._candles[1] if candle.begin >= midnight)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from aether_services.domain.instruments import Instrument, TradingStatus
-    from aether_services.exchange_sim.core.bars import Bar
+    from aether_services.exchange_sim.core.candles import Candle
     from aether_services.exchange_sim.core.orders import Traded
     from aether_services.exchange_sim.core.views import Market
 
@@ -90,19 +90,19 @@ def percent(change: int, of: int) -> int:
     return -share if change < 0 else share
 
 
-def ohlc(instrument: Instrument, items: Sequence[Bar], *, kind: str, now: Nanoseconds) -> str:
+def ohlc(instrument: Instrument, items: Sequence[Candle], *, kind: str, now: Nanoseconds) -> str:
     """Candles of one market and interval."""
 
     def price(units: int) -> str:
         return decimals.text(units, instrument.price_digits)
 
     fields = ",".join(
-        f'{{"symbol":"{bar.symbol}","open":{price(bar.open)},"high":{price(bar.high)},"low":{price(bar.low)},'
-        f'"close":{price(bar.close)},"trades":{bar.trades},'
-        f'"volume":{decimals.text(bar.volume, instrument.quantity_digits)},"vwap":{price(bar.vwap())},'
-        f'"interval_begin":"{times.text(bar.begin)}","interval":{bar.interval},'
-        f'"timestamp":"{micros(Nanoseconds(bar.begin + bar.interval * times.MINUTE))}"}}'
-        for bar in items
+        f'{{"symbol":"{candle.symbol}","open":{price(candle.open)},"high":{price(candle.high)},"low":{price(candle.low)},'
+        f'"close":{price(candle.close)},"trades":{candle.trades},'
+        f'"volume":{decimals.text(candle.volume, instrument.quantity_digits)},"vwap":{price(candle.vwap())},'
+        f'"interval_begin":"{times.text(candle.begin)}","interval":{candle.interval},'
+        f'"timestamp":"{micros(Nanoseconds(candle.begin + candle.interval * times.MINUTE))}"}}'
+        for candle in items
     )
     return f'{{"channel":"ohlc","type":"{kind}","timestamp":"{times.text(now)}","data":[{fields}]}}'
 

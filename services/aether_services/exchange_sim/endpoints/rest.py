@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from aether_services.domain import decimals, times
 from aether_services.domain.times import Nanoseconds
 from aether_services.domain.trades import OrderType, Side
-from aether_services.exchange_sim.core import bars, markets
+from aether_services.exchange_sim.core import candles, markets
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import fastapi
 
     from aether_services.domain.instruments import Instrument
-    from aether_services.exchange_sim.core.bars import Bar
+    from aether_services.exchange_sim.core.candles import Candle
     from aether_services.exchange_sim.core.orders import Traded
     from aether_services.exchange_sim.core.views import Ladder, Market
     from aether_services.exchange_sim.service import Venue
@@ -53,7 +53,7 @@ _OPENAPI_PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "asset": {"name": "asset", "schema": {"type": "string"}, "example": "XBT,ETH"},
     "info": {"name": "info", "schema": {"type": "string", "enum": ["info", "leverage", "fees", "margin"]}},
     "assetVersion": {"name": "assetVersion", "schema": {"type": "integer", "enum": [0, 1]}},
-    "interval": {"name": "interval", "schema": {"type": "integer", "enum": list(bars.INTERVALS)}},
+    "interval": {"name": "interval", "schema": {"type": "integer", "enum": list(candles.INTERVALS)}},
     "since": {"name": "since", "schema": {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}},
     "levels": {"name": "count", "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LEVELS}},
     "trades": {"name": "count", "schema": {"type": "integer", "minimum": 1, "maximum": MAX_TRADES}},
@@ -306,14 +306,14 @@ def _add_history(router: APIRouter, venue: Venue) -> None:
         parameters = Parameters(await _read_parameters(request), venue)
         name, one = parameters.pair()
         interval = parameters.number("interval", 1)
-        if interval not in bars.INTERVALS:
+        if interval not in candles.INTERVALS:
             raise _invalid_argument("interval")
         since = parameters.number("since", -1) * times.SECOND
-        known = list(bars.with_empty(venue.markets[one.symbol].bars(interval), venue.clock.now()))
-        committed, current = known[-bars.MAX_SERVED - 1 : -1], known[-1:]
-        rows = [bar for bar in committed if bar.begin > since] + current
+        known = list(candles.with_empty(venue.markets[one.symbol].candles(interval), venue.clock.now()))
+        committed, current = known[-candles.MAX_SERVED - 1 : -1], known[-1:]
+        rows = [candle for candle in committed if candle.begin > since] + current
         last = committed[-1].begin if committed else 0
-        return success({name: [_candle(bar, one) for bar in rows], "last": last // times.SECOND})
+        return success({name: [_ohlc_row(candle, one) for candle in rows], "last": last // times.SECOND})
 
     @_public(router, "Trades", "pair", "since", "trades", "assetVersion")
     async def trades(request: Request) -> responses.JSONResponse:
@@ -418,15 +418,15 @@ def _ticker(market: Market, now: Nanoseconds) -> dict[str, Any]:
     }
 
 
-def _candle(bar: Bar, one: Instrument) -> list[Any]:
-    prices = [decimals.text(price, one.price_digits) for price in (bar.open, bar.high, bar.low, bar.close)]
-    vwap = bar.vwap() if bar.volume else 0
+def _ohlc_row(candle: Candle, one: Instrument) -> list[Any]:
+    prices = [decimals.text(price, one.price_digits) for price in (candle.open, candle.high, candle.low, candle.close)]
+    vwap = candle.vwap() if candle.volume else 0
     return [
-        bar.begin // times.SECOND,
+        candle.begin // times.SECOND,
         *prices,
         decimals.text(vwap, one.price_digits),
-        _quantity(bar.volume, one),
-        bar.trades,
+        _quantity(candle.volume, one),
+        candle.trades,
     ]
 
 

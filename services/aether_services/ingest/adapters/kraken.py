@@ -101,8 +101,8 @@ class _Connection:
             return data.decode(errors="replace")
         if message.type in _CLOSED_TYPES:
             code = self._socket.close_code or 0
-            why = f": {message.extra}" if message.extra else ""
-            raise VenueUnavailable(f"the venue ended the connection with code {code}{why}", code)
+            reason = f": {message.extra}" if message.extra else ""
+            raise VenueUnavailable(f"the venue ended the connection with code {code}{reason}", code)
         raise VenueUnavailable(f"the connection failed: {self._socket.exception()}")
 
     async def send(self, text: str) -> None:

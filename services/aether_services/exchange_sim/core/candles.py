@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from aether_services.domain import candles, times
+from aether_services.domain import times
+from aether_services.domain.candles import begin_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +21,7 @@ MAX_SERVED: Final = 720
 DAY: Final = 1440 * times.MINUTE
 
 
-class Bar(NamedTuple):
+class Candle(NamedTuple):
     """One candle with at least one trade; `cost` is the sum of price times quantity, in units of both."""
 
     symbol: Symbol
@@ -44,31 +45,31 @@ def retention(interval: int) -> int:
     return (max(MAX_SERVED, 1440 if interval == 1 else 0) + 2) * interval * times.MINUTE
 
 
-def with_trade(bar: Bar | None, trade: Traded, interval: int) -> Bar:
+def with_trade(candle: Candle | None, trade: Traded, interval: int) -> Candle:
     """The candle of a trade including the trade; `bar` is the newest candle before it."""
-    begin = candles.begin_of(trade.at, interval * times.MINUTE)
+    begin = begin_of(trade.at, interval * times.MINUTE)
     price, quantity = trade.price, trade.quantity
-    if bar is None or bar.begin < begin:
-        return Bar(trade.symbol, interval, begin, price, price, price, price, quantity, price * quantity, 1)
-    return Bar(
-        bar.symbol, interval, bar.begin, bar.open, max(bar.high, price), min(bar.low, price), price,
-        bar.volume + quantity, bar.cost + price * quantity, bar.trades + 1,
+    if candle is None or candle.begin < begin:
+        return Candle(trade.symbol, interval, begin, price, price, price, price, quantity, price * quantity, 1)
+    return Candle(
+        candle.symbol, interval, candle.begin, candle.open, max(candle.high, price), min(candle.low, price), price,
+        candle.volume + quantity, candle.cost + price * quantity, candle.trades + 1,
     )  # fmt: skip
 
 
-def with_empty(bars: Sequence[Bar], until: Nanoseconds) -> Iterator[Bar]:
+def with_empty(candles: Sequence[Candle], until: Nanoseconds) -> Iterator[Candle]:
     """The candles with the empty ones between and after them, whose prices are the last close.
 
     Empty candles that REST no longer serves are skipped: the venue may have been down for a year.
     """
-    for index, bar in enumerate(bars):
-        yield bar
-        step = bar.interval * times.MINUTE
-        end = bars[index + 1].begin if index + 1 < len(bars) else until + 1
-        oldest = candles.begin_of(until, step) - MAX_SERVED * step
-        for begin in range(max(bar.begin + step, oldest), end, step):
-            close = bar.close
-            yield Bar(bar.symbol, bar.interval, times.Nanoseconds(begin), close, close, close, close, 0, 0, 0)
+    for index, candle in enumerate(candles):
+        yield candle
+        step = candle.interval * times.MINUTE
+        end = candles[index + 1].begin if index + 1 < len(candles) else until + 1
+        oldest = begin_of(until, step) - MAX_SERVED * step
+        for begin in range(max(candle.begin + step, oldest), end, step):
+            close = candle.close
+            yield Candle(candle.symbol, candle.interval, times.Nanoseconds(begin), close, close, close, close, 0, 0, 0)
 
 
 class Day(NamedTuple):
@@ -85,19 +86,19 @@ class Day(NamedTuple):
         """In units of the price; 0 without a trade."""
         return self.cost // self.volume if self.volume else 0
 
-    def and_then(self, bar: Bar) -> Day:
+    def and_then(self, candle: Candle) -> Day:
         """These figures extended by a later candle."""
         if not self.trades:
-            return Day(bar.open, bar.high, bar.low, bar.volume, bar.cost, bar.trades)
+            return Day(candle.open, candle.high, candle.low, candle.volume, candle.cost, candle.trades)
         return Day(
-            self.open, max(self.high, bar.high), min(self.low, bar.low),
-            self.volume + bar.volume, self.cost + bar.cost, self.trades + bar.trades,
+            self.open, max(self.high, candle.high), min(self.low, candle.low),
+            self.volume + candle.volume, self.cost + candle.cost, self.trades + candle.trades,
         )  # fmt: skip
 
 
-def day(minutes: Iterable[Bar]) -> Day:
+def day(minutes: Iterable[Candle]) -> Day:
     """The figures over consecutive candles."""
     whole = Day()
-    for bar in minutes:
-        whole = whole.and_then(bar)
+    for candle in minutes:
+        whole = whole.and_then(candle)
     return whole
