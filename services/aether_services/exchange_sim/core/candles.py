@@ -46,7 +46,7 @@ def retention(interval: int) -> int:
 
 
 def with_trade(candle: Candle | None, trade: Traded, interval: int) -> Candle:
-    """The candle of a trade including the trade; `bar` is the newest candle before it."""
+    """The candle of a trade including the trade; `candle` is the newest one before it."""
     begin = begin_of(trade.at, interval * times.MINUTE)
     price, quantity = trade.price, trade.quantity
     if candle is None or candle.begin < begin:
