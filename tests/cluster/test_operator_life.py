@@ -18,7 +18,7 @@ from aether_cli.local import volumes
 from aether_operator.api import labels, models, platforms
 from aether_operator.catalog import owners
 from aether_operator.catalog.logins import DatabaseUser
-from aether_operator.observed import secrecy
+from aether_operator.observed import network_errors
 from aether_testing import audits, kstatus, namespaces, operators, planes
 
 if TYPE_CHECKING:
@@ -132,6 +132,23 @@ def test_platform_names_its_missing_secret_and_when_ready_writes_nothing(env: En
     assert env.child("pod", f"{name}-ingest-0")["metadata"]["annotations"][labels.SETTINGS] == settings
 
 
+def test_clean_start_has_no_warning_event_and_no_warning_in_the_log(env: Environment) -> None:
+    name, _ = env.ready_managed()
+    about = f"--field-selector=regarding.name={name}"
+    events = [
+        (one["type"], one["reason"], one["note"]) for one in env.namespace.get("events.events.k8s.io", about)["items"]
+    ]
+    assert "Ready" in {reason for _, reason, _ in events}
+    assert [one for one in events if one[0] != "Normal"] == []
+    lines = [one for one in env.operator.lines if one.get("key", "").endswith(f"/{name}")]
+    assert [one for one in lines if one["level"] not in {"info", "debug"}] == []
+    changes = [one["event"] for one in lines if one["event"] in {"ready", "progressing", "stalled"}]
+    assert (changes[0], changes.count("ready"), changes[-1]) == ("progressing", 1, "ready")
+    steps = [one for one in env.operator.lines if one["event"] == "schema_step" and one["time"] > lines[0]["time"]]
+    assert steps, "the database threads log their steps"
+    assert all(one["key"].endswith(f"/{name}") and one["reconcile_id"] for one in steps)
+
+
 def test_login_error_is_named_and_fixed_by_the_secret_immediately(env: Environment) -> None:
     name, platform = env.external()
     secret = f"login-{name}"
@@ -144,8 +161,8 @@ def test_login_error_is_named_and_fixed_by_the_secret_immediately(env: Environme
     planes.until(env.namespace, "PostgresReady", "False", name=name, reason="AuthenticationFailed")
     swapped = {"username": "canary-swapped", "password": planes.LOGIN, **planes.CANARIES}
     planes.apply(env.namespace, planes.login_secret(secret, **swapped))
-    withheld = f"authentication failed {secrecy.WITHHELD}"
-    env.until("tp", name, lambda one: withheld in one["status"]["message"], "the swapped login is reported without it")
+    cause = network_errors.AUTHENTICATION_FAILED
+    env.until("tp", name, lambda one: cause in one["status"]["message"], "the swapped login is reported without it")
     planes.apply(env.namespace, planes.login_secret(secret, username=planes.LOGIN, password=planes.PASSWORD))
     planes.until(env.namespace, "Ready", "True", name=name)
     assert not any(f" {name}-" in one for one in repaired(env)), "it was another login"

@@ -21,6 +21,7 @@ from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.brokers import kafka as of_kafka
 from aether_operator.catalog.owners import TOPIC
+from aether_operator.observed import network_errors
 from aether_operator.observed.endpoints import Endpoint, SecretText
 from aether_operator.observed.owners import Ownership
 from aether_testing import brokers as servers
@@ -114,7 +115,7 @@ async def test_wrong_password_and_unknown_user_are_rejected(
     for login in (wrong, swapped, dataclasses.replace(endpoint, username="stranger")):
         report = await checks.check(server, login)
         assert report.reason is Reason.AUTHENTICATION_FAILED, report
-        assert report.message.endswith("authentication failed")
+        assert report.message.endswith(network_errors.AUTHENTICATION_FAILED)
 
 
 # ---- out of reach
@@ -128,7 +129,7 @@ async def test_port_without_a_listener_is_unreachable(server: Server, *, tls: bo
     )
     report = await checks.check(server, endpoint)
     assert report.reason is Reason.UNREACHABLE
-    assert report.message == f"127.0.0.1:{endpoint.port}: Connection refused"
+    assert report.message == f"127.0.0.1:{endpoint.port}: {network_errors.REFUSED}"
 
 
 @pytest.mark.parametrize("server", THREE)

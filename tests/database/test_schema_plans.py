@@ -236,6 +236,33 @@ def test_libpq_messages_are_parsed(text: str, *, asked_for_password: bool, expec
     assert connections.connect_error(text, asked_for_password=asked_for_password)[0] is expected
 
 
+@pytest.mark.parametrize(
+    ("reason", "text", "message"),
+    [
+        (
+            Reason.AUTHENTICATION_FAILED,
+            'password authentication failed for user "desk"',
+            "authentication failed: check",
+        ),
+        (
+            Reason.AUTHENTICATION_FAILED,
+            'role "canary-login" is not permitted to log in',
+            "authentication failed: check",
+        ),
+        (Reason.AUTHENTICATION_FAILED, 'no pg_hba.conf entry for host "10.0.0.1"', "the server rejects this client"),
+        (Reason.UNREACHABLE, "the database system is starting up", "the server is starting or shutting down: wait"),
+        (Reason.UNREACHABLE, "sorry, too many clients already", "no free connection: raise max_connections"),
+        (Reason.UNREACHABLE, "", "no connection: check host and port"),
+    ],
+)
+def test_failed_connection_is_described_in_our_words(reason: Reason, text: str, message: str) -> None:
+    endpoint = Endpoint(host="db", port=5432, username="canary-login", password=SecretText("x"))
+    found = connections.connect_message(reason, text, endpoint)
+    assert found.startswith(message)
+    assert "canary" not in found
+    assert ("(" in found) == ("pg_hba" in text or "too many" in text), "the server's text, only where it says more"
+
+
 def retention_steps(partitioning: Partitioning, *, recorded: int, desired: int) -> tuple[list[str], int]:
     """The names of the planned steps, and the number of held lines."""
     trades = dataclasses.replace(partitioning, partitions=(a_part(40),))

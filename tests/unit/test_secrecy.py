@@ -129,6 +129,14 @@ def test_one_cause_of_many_markets_is_searched_for_secrets_once() -> None:
     assert (len(report.trades), hidden.searches) == (64, 1)
 
 
+def test_address_of_a_server_is_no_quotation_of_a_username_in_it() -> None:
+    detail = "kafka.aether.svc:9092: connection refused"
+    outputs = {"kafka": {"ok": False, "detail": detail}, "nats": {"ok": False, "detail": "no such user: aether"}}
+    status = {"version": 1, "service": "ingest", "ready": True, "outputs": outputs}
+    found = components.read(json.dumps(status), Component.INGEST, ["aether"], ["kafka.aether.svc:9092"])
+    assert found.outputs == {"kafka": detail, "nats": secrecy.WITHHELD}
+
+
 @pytest.mark.parametrize("swapped", [False, True])
 def test_output_error_never_quotes_its_credentials(*, swapped: bool) -> None:
     names = (VALUE, "desk") if swapped else ("desk", VALUE)

@@ -13,7 +13,7 @@ from aiohttp import test_utils, web
 from aether_operator import service_status
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog.components import Component
-from aether_operator.observed import components
+from aether_operator.observed import components, network_errors
 from aether_operator.observed.components import Target
 from aether_operator.observed.kinds import Ref
 from aether_testing import observations
@@ -130,7 +130,7 @@ async def test_closed_port_reports_the_system_error_and_delays_no_other() -> Non
         targets, namespace="desk", deadline=5, address_template=f"http://127.0.0.1:{port}/{{pod}}"
     )
     assert set(found) == {"one", "two"}
-    assert found["one"] == components.ComponentReport(reason=Reason.UNREACHABLE, message="Connection refused")
+    assert found["one"] == components.ComponentReport(reason=Reason.UNREACHABLE, message=network_errors.REFUSED)
 
 
 async def test_no_pods_means_no_queries() -> None:

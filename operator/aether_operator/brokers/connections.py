@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog import names
-from aether_operator.observed import owners, secrecy
+from aether_operator.observed import network_errors, owners, secrecy
 from aether_operator.observed.owners import Ownership
 from aether_operator.observed.reports import ServerReport
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
-# The report has every failure. The library would log it a second time, without the server that it is about.
-logging.getLogger("aiokafka").setLevel(logging.CRITICAL + 1)
 
 
 @dataclass
@@ -127,7 +125,7 @@ async def attempt(
         raise
     except Exception as fault:  # noqa: BLE001 - one server's bad response must not hide the reports of the others
         name = type(fault).__name__  # without its text, which may quote a secret that was sent
-        log.warning("check_failed", extra={"server": server.value, "cause": name})
+        log.info("check_failed", extra={"server": server.value, "cause": name})
         return BrokerError(Reason.FAILED, f"{address(endpoint)}: the response is not understood ({name})")
 
 
@@ -175,10 +173,10 @@ async def start_tls(endpoint: Endpoint, writer: asyncio.StreamWriter, *, handsha
         return
     try:
         await writer.start_tls(context, server_hostname=endpoint.host, ssl_handshake_timeout=handshake_timeout)
-    except ssl.SSLCertVerificationError as fault:
-        raise BrokerError(Reason.TLS_FAILED, f"its certificate is not trusted: {fault.verify_message}") from fault
+    except ssl.SSLError as fault:
+        raise BrokerError(Reason.TLS_FAILED, describe(fault, endpoint)) from fault
     except (OSError, EOFError) as fault:
-        raise BrokerError(Reason.TLS_FAILED, f"the TLS handshake failed: {describe(fault, endpoint)}") from fault
+        raise BrokerError(Reason.TLS_FAILED, network_errors.TLS_FAILED) from fault
 
 
 async def check_reachable(endpoint: Endpoint, *, handshake_timeout: float) -> None:
@@ -219,10 +217,9 @@ def ca_pem(endpoint: Endpoint) -> str | None:
 
 
 def describe(fault: BaseException, endpoint: Endpoint) -> str:
-    """An exception's text in one short line, without any secret."""
-    if isinstance(fault, ssl.SSLError) and fault.reason:
-        return fault.reason.replace("_", " ").lower()  # OpenSSL's own error names
-    if isinstance(fault, OSError) and fault.errno:
-        # The system's text, where asyncio has "Connect call failed ('10.1.2.3', 4222)". Codes below 0 are not errno.
-        return os.strerror(fault.errno) if fault.errno > 0 else endpoint.excerpt(fault.strerror or str(fault))
+    """Why a connection failed, in words of ours; of another error its own text in one short line, without secrets."""
+    if words := network_errors.describe(fault) or network_errors.describe_text(str(fault)):
+        return words
+    if isinstance(fault, OSError) and fault.errno and fault.errno > 0:
+        return os.strerror(fault.errno)
     return endpoint.excerpt(str(fault)) if str(fault) else type(fault).__name__

@@ -23,6 +23,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from aether_operator.api.reasons import Reason
 from aether_operator.brokers import connections
 from aether_operator.brokers.connections import BrokerError
+from aether_operator.observed import network_errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -82,7 +83,7 @@ async def connect(endpoint: Endpoint, deadline: float) -> AsyncIterator[AIOKafka
         await connection.connect()
         yield connection
     except (errors.AuthenticationFailedError, errors.IllegalSaslStateError, errors.SaslAuthenticationFailed) as fault:
-        raise BrokerError(Reason.AUTHENTICATION_FAILED, "authentication failed") from fault
+        raise BrokerError(Reason.AUTHENTICATION_FAILED, network_errors.AUTHENTICATION_FAILED) from fault
     except errors.UnsupportedSaslMechanismError as fault:
         raise BrokerError(Reason.AUTHENTICATION_FAILED, f"the broker does not accept {MECHANISM}") from fault
     except (errors.IncompatibleBrokerVersion, NotImplementedError) as fault:
@@ -90,8 +91,7 @@ async def connect(endpoint: Endpoint, deadline: float) -> AsyncIterator[AIOKafka
     except TimeoutError:
         raise
     except (errors.KafkaError, OSError, EOFError) as fault:
-        hint = "" if endpoint.tls else "; does it require TLS?"
-        raise BrokerError(Reason.UNREACHABLE, f"the broker closed the connection{hint}") from fault
+        raise BrokerError(Reason.UNREACHABLE, network_errors.CLOSED) from fault
     finally:
         await _close(connection)
 

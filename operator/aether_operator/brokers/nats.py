@@ -17,6 +17,7 @@ from aether_operator.brokers import connections
 from aether_operator.brokers.connections import BrokerError, CheckResult
 from aether_operator.catalog.owners import STREAM, SUBJECT
 from aether_operator.catalog.topics import REPLICAS
+from aether_operator.observed import network_errors
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
@@ -51,9 +52,7 @@ async def check(endpoint: Endpoint, owner: Owner, guard: Callable[[], object] | 
             session = await _log_in(endpoint, reader, writer, handshake_timeout=deadline / 2)
             return CheckResult(session.version, await _read_or_claim(session, owner, guard))
         except (ConnectionError, EOFError) as fault:
-            raise BrokerError(
-                Reason.UNREACHABLE, f"the server closed the connection: {connections.describe(fault, endpoint)}"
-            ) from fault
+            raise BrokerError(Reason.UNREACHABLE, connections.describe(fault, endpoint)) from fault
         except ValueError as fault:
             raise BrokerError(Reason.UNREACHABLE, "the server is not NATS") from fault
 
@@ -236,6 +235,6 @@ def _error_of(endpoint: Endpoint, line: str) -> BrokerError:
         subject = "_INBOX.>" if denied[2].startswith("_INBOX.") else "$JS.API.>"
         return BrokerError(Reason.PERMISSION_DENIED, f"the login may not {operation} {subject}")
     if "authorization" in line.lower() or "authentication" in line.lower():
-        return BrokerError(Reason.AUTHENTICATION_FAILED, "authentication failed")
+        return BrokerError(Reason.AUTHENTICATION_FAILED, network_errors.AUTHENTICATION_FAILED)
     words = endpoint.excerpt(line.removeprefix("-ERR").strip(" '"))
     return BrokerError(Reason.FAILED, f"the server closed the connection: {words}")

@@ -13,6 +13,7 @@ from aether_operator.api.reasons import Reason
 from aether_operator.brokers import connections
 from aether_operator.brokers.connections import BrokerError, CheckResult
 from aether_operator.catalog.owners import KEY
+from aether_operator.observed import network_errors
 
 if TYPE_CHECKING:
     from asyncio import StreamWriter
@@ -38,7 +39,7 @@ async def check(endpoint: Endpoint, owner: Owner, guard: Callable[[], object] | 
             version = await _check_version_and_commands(connection)
             return CheckResult(version, await _read_or_claim(connection, endpoint, owner, guard))
     except (exceptions.AuthenticationError, exceptions.AuthorizationError) as fault:
-        raise BrokerError(Reason.AUTHENTICATION_FAILED, "authentication failed") from fault
+        raise BrokerError(Reason.AUTHENTICATION_FAILED, network_errors.AUTHENTICATION_FAILED) from fault
     except exceptions.NoPermissionError as fault:
         command = re.search(r"'(\w+)' command", str(fault))
         command_name = command[1].upper() if command else ""
@@ -49,17 +50,11 @@ async def check(endpoint: Endpoint, owner: Owner, guard: Callable[[], object] | 
     except exceptions.ReadOnlyError as fault:
         raise BrokerError(Reason.PERMISSION_DENIED, "it is a read-only replica") from fault
     except exceptions.ResponseError as fault:
-        raise BrokerError(Reason.FAILED, f"a command failed: {connections.describe(fault, endpoint)}") from fault
+        raise BrokerError(Reason.FAILED, f"a command failed: {endpoint.excerpt(str(fault))}") from fault
     except exceptions.TimeoutError as fault:
         raise TimeoutError from fault
     except (exceptions.RedisError, OSError, EOFError) as fault:
-        raise BrokerError(
-            Reason.UNREACHABLE, f"{connections.describe(fault, endpoint)}{_tls_hint(endpoint)}"
-        ) from fault
-
-
-def _tls_hint(endpoint: Endpoint) -> str:
-    return "" if endpoint.tls else "; does it require TLS?"
+        raise BrokerError(Reason.UNREACHABLE, connections.describe(fault, endpoint)) from fault
 
 
 @contextlib.asynccontextmanager

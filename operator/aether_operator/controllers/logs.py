@@ -27,7 +27,10 @@ LEVELS: Final = {
     "kopf._cogs.clients": logging.CRITICAL,
     "kopf._core.reactor.orchestration": logging.CRITICAL,
     "kopf._core.reactor.running": logging.CRITICAL,
-    "psycopg": logging.CRITICAL + 1,  # the report of a check has it, without secrets
+    "alembic": logging.WARNING,
+    # The report of a check has the cause, in words of ours and without secrets.
+    "aiokafka": logging.CRITICAL + 1,
+    "psycopg": logging.CRITICAL + 1,
 }
 _HEAD: Final = "Traceback (most recent call last):\n"
 MAX_DEPTH: Final = 8

@@ -17,6 +17,7 @@ from aether_operator import brokers, desired, planning, service_status, status
 from aether_operator.api import labels, parsing
 from aether_operator.api.platforms import Mode, Platform, Server
 from aether_operator.api.reasons import ConditionType, Reason
+from aether_operator.catalog import names
 from aether_operator.controllers import intervals, metrics
 from aether_operator.database import checks, fence, migrator
 from aether_operator.kube import api_client
@@ -279,6 +280,11 @@ class Controller:
                 deadline=STATUS_DEADLINE,
                 address_template=self.config.component_address,
                 hidden=desired.secret_values(platform, observed),
+                addresses=[
+                    names.address(one.host, one.port)
+                    for server in Server
+                    if not isinstance(one := desired.endpoint(server, platform, observed), desired.Missing)
+                ],
             ),
         )
         servers = {report.server: report for report in reports if report is not None}

@@ -18,7 +18,7 @@ from sqlalchemy.pool import NullPool
 
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog import names
-from aether_operator.observed import secrecy
+from aether_operator.observed import network_errors, secrecy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,14 +41,20 @@ _CONNECT_ERRORS: Final = (
     ),
     (Reason.TLS_FAILED, re.compile(r"SSL|TLS|certificate")),
 )
-_PLAIN_MESSAGES: Final = {
+_CAUSES: Final = (
+    (re.compile("the database system is|not yet accepting"), "the server is starting or shutting down: wait"),
+    (re.compile("too many|remaining connection"), "no free connection: raise max_connections or a limit"),
+    (re.compile("pg_hba.conf"), "the server rejects this client: allow it in pg_hba.conf"),
+)
+_CAUSES_BY_REASON: Final = {
     Reason.DATABASE_MISSING: "the database does not exist, or accepts no connections",
-    Reason.PERMISSION_DENIED: "permission denied",
-    Reason.AUTHENTICATION_FAILED: "authentication failed",
-    Reason.TLS_FAILED: "TLS failed",
-    Reason.UNREACHABLE: "no connection",
+    Reason.PERMISSION_DENIED: "the login may not connect: grant it CONNECT on the database",
+    Reason.AUTHENTICATION_FAILED: network_errors.AUTHENTICATION_FAILED,
+    Reason.TLS_FAILED: network_errors.TLS_FAILED,
+    Reason.UNREACHABLE: "no connection: check host and port, and that the server runs",
 }
-"""The message of a failed connection, where the server's own quotes the Secret."""
+_SAYS_NO_MORE: Final = re.compile("Connection refused|password authentication failed|no password|database system is")
+"""What the server says in other words than ours."""
 _REASONS_BY_SQLSTATE: Final = {
     "42501": Reason.PERMISSION_DENIED,
     "25006": Reason.PERMISSION_DENIED,
@@ -153,7 +159,7 @@ def _open(endpoint: Endpoint, deadline: float) -> psycopg.Connection[tuple[Any, 
     try:
         addresses = {one[4][0] for one in socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)}
     except (socket.gaierror, UnicodeError):
-        raise ConnectionFailed(Reason.UNREACHABLE, f"{prefix}: no such host name") from None
+        raise ConnectionFailed(Reason.UNREACHABLE, f"{prefix}: {network_errors.NOT_RESOLVED}") from None
     with _tls_parameters(endpoint) as tls:
         try:
             return psycopg.connect(
@@ -174,8 +180,7 @@ def _open(endpoint: Endpoint, deadline: float) -> psycopg.Connection[tuple[Any, 
             )
         except psycopg.OperationalError as fault:
             reason, text = connect_error(str(fault), asked_for_password=_asked_for_password(fault))
-            words = endpoint.excerpt(text)
-            why = f"{_PLAIN_MESSAGES[reason]} {words}" if words == secrecy.WITHHELD else words
+            why = connect_message(reason, text, endpoint)
             if endpoint.ca and "could not read root certificate file" in str(fault):
                 why = "ca.crt of the Secret is not a certificate in PEM"  # libpq names our memory file
             if isinstance(fault, psycopg.errors.ConnectionTimeout):
@@ -183,6 +188,17 @@ def _open(endpoint: Endpoint, deadline: float) -> psycopg.Connection[tuple[Any, 
         except psycopg.Error:
             reason, why = Reason.UNREACHABLE, "the address or the login is invalid"
     raise ConnectionFailed(reason, f"{prefix}: {why}")
+
+
+def connect_message(reason: Reason, text: str, endpoint: Endpoint) -> str:
+    """The cause of a failed connection in words of ours, and the server's text where it says more and no secret."""
+    cause = next((words for pattern, words in _CAUSES if pattern.search(text)), "")
+    if not cause and reason in {Reason.UNREACHABLE, Reason.TLS_FAILED}:
+        cause = network_errors.describe_text(text)
+    cause = cause or _CAUSES_BY_REASON[reason]
+    own = endpoint.excerpt(text)
+    says_more = own and own != secrecy.WITHHELD and not _SAYS_NO_MORE.search(own)
+    return f"{cause} ({own})" if says_more else cause
 
 
 def _asked_for_password(fault: psycopg.OperationalError) -> bool:
@@ -202,15 +218,14 @@ def connect_error(text: str, *, asked_for_password: bool) -> tuple[Reason, str]:
     if asked_for_password and not words.startswith(
         ("the database system", "sorry", "too many", "remaining connection")
     ):
-        return Reason.AUTHENTICATION_FAILED, words or "authentication failed"
+        return Reason.AUTHENTICATION_FAILED, words
     return Reason.UNREACHABLE, words or _first_cause(text)
 
 
 def _first_cause(text: str) -> str:
     """The cause in libpq's first line, without the address: `Connection refused`, a certificate's error."""
     line = next((one for one in text.splitlines() if "failed: " in one or "error" in one.lower()), "")
-    cause = line.rpartition("failed: ")[2].strip()
-    return cause or "it is unreachable"
+    return line.rpartition("failed: ")[2].strip()
 
 
 @contextlib.contextmanager

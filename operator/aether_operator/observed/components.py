@@ -114,8 +114,13 @@ class _Versioned(_Part):
     version: int
 
 
-def read(text: str, component: Component, secret_values: Collection[str] = ()) -> ComponentReport:
-    """Parse a /status response. Texts that quote one of the `secret_values` are withheld."""
+def read(
+    text: str, component: Component, secret_values: Collection[str] = (), addresses: Collection[str] = ()
+) -> ComponentReport:
+    """Parse a /status response. Texts that quote one of the `secret_values` are withheld.
+
+    `addresses` of servers are no quotations: a username may be a part of a host name.
+    """
     try:
         response = json.loads(text)
         version = _Versioned.model_validate(response).version
@@ -129,7 +134,7 @@ def read(text: str, component: Component, secret_values: Collection[str] = ()) -
         return ComponentReport(reason=Reason.FAILED, message=f"it is the service {status.service[:_LONGEST]}")
     feed = status.feed
     # Many markets share one cause, and searching it for secrets is slow.
-    why = functools.cache(lambda detail: _why(detail, secret_values))
+    why = functools.cache(lambda detail: _why(detail, secret_values, addresses))
     return ComponentReport(
         reason=Reason.READY,
         ready=status.ready,
@@ -150,9 +155,12 @@ def read(text: str, component: Component, secret_values: Collection[str] = ()) -
 _LONGEST: Final = 200
 
 
-def _why(detail: str, secret_values: Collection[str]) -> str:
+def _why(detail: str, secret_values: Collection[str], addresses: Collection[str] = ()) -> str:
     """A cause in one line, never empty."""
-    if secrecy.quotes(detail, secret_values):
+    checked = detail
+    for address in addresses:
+        checked = checked.replace(address, " ")
+    if secrecy.quotes(checked, secret_values):
         return secrecy.WITHHELD
     return " ".join(detail.split())[:_LONGEST] or "no reason given"
 

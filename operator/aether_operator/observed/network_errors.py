@@ -20,6 +20,7 @@ TIMED_OUT: Final = "no response in time: check the address and the network polic
 CLOSED: Final = "the connection was closed: check that the server runs, and whether it requires TLS"
 NOT_TRUSTED: Final = "its certificate is not trusted: put the certificate of its CA into ca.crt of the Secret"
 TLS_FAILED: Final = "the TLS handshake failed: check that the server offers TLS"
+AUTHENTICATION_FAILED: Final = "authentication failed: check username and password in the Secret"
 _BY_ERRNO: Final[Mapping[int, str]] = {
     errno.ECONNREFUSED: REFUSED,
     errno.EHOSTUNREACH: NO_ROUTE,
@@ -41,7 +42,10 @@ _BY_TEXT: Final = tuple(
         (r"connection refused|Errno 111\b", REFUSED),
         (r"no route to host|network is unreachable|Errno (101|113)\b", NO_ROUTE),
         (r"timeout expired|timed out|Errno 110\b", TIMED_OUT),
-        (r"reset by peer|broken pipe|closed the connection|connection is closed|\bEOF\b|Errno (32|104)\b", CLOSED),
+        (
+            r"reset by peer|broken pipe|closed the connection|closed by|connection is closed|\bEOF\b|Errno (32|104)\b",
+            CLOSED,
+        ),
         (r"certificate", NOT_TRUSTED),
         (r"\b(SSL|TLS)\b", TLS_FAILED),
     )

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import functools
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog import components, names
+from aether_operator.observed import network_errors
 from aether_operator.observed.components import ComponentReport, read
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
+    from aether_operator.catalog.components import Component
     from aether_operator.observed.components import Target
 
 MAX_BYTES: Final = 1 << 20
@@ -22,13 +24,14 @@ MAX_BYTES: Final = 1 << 20
 _OK: Final = 200
 
 
-async def query(
+async def query(  # noqa: PLR0913 - by name
     targets: Sequence[Target],
     *,
     namespace: str,
     deadline: float,
     address_template: str = "",
     hidden: Collection[str] = (),
+    addresses: Collection[str] = (),
 ) -> dict[str, ComponentReport]:
     """The report of each pod, by the pod's name.
 
@@ -39,14 +42,16 @@ async def query(
         address_template: A URL with `{namespace}` and `{pod}` in it, for an operator outside of the cluster; empty to
             use the pods' own addresses.
         hidden: Values of Secrets: a text that contains one is left out of the report.
+        addresses: `host:port` of the servers. They are no secrets, even where a username is a part of a host name.
     """
     if not targets:
         return {}
+    parse = functools.partial(read, secret_values=hidden, addresses=addresses)
     timeout = aiohttp.ClientTimeout(total=deadline)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         reports = await asyncio.gather(
             *(
-                _query_pod(session, target, _base_url(target, namespace, address_template), deadline, hidden)
+                _query_pod(session, target, _base_url(target, namespace, address_template), deadline, parse)
                 for target in targets
             )
         )
@@ -60,7 +65,11 @@ def _base_url(target: Target, namespace: str, address_template: str) -> str:
 
 
 async def _query_pod(
-    session: aiohttp.ClientSession, target: Target, base_url: str, deadline: float, hidden: Collection[str]
+    session: aiohttp.ClientSession,
+    target: Target,
+    base_url: str,
+    deadline: float,
+    parse: Callable[[str, Component], ComponentReport],
 ) -> ComponentReport:
     try:
         async with session.get(f"{base_url}/status", allow_redirects=False) as response:
@@ -71,10 +80,8 @@ async def _query_pod(
                 body += more
     except TimeoutError:
         return ComponentReport(reason=Reason.UNREACHABLE, message=f"no response within {deadline:g} s")
-    except aiohttp.ClientConnectorError as error:
-        return ComponentReport(
-            reason=Reason.UNREACHABLE, message=os.strerror(error.errno) if error.errno else "no route to it"
-        )
     except aiohttp.ClientError as error:
-        return ComponentReport(reason=Reason.UNREACHABLE, message=f"the connection ended: {type(error).__name__}")
-    return read(body.decode(errors="replace"), target.component, hidden)
+        return ComponentReport(
+            reason=Reason.UNREACHABLE, message=network_errors.describe(error) or network_errors.CLOSED
+        )
+    return parse(body.decode(errors="replace"), target.component)

@@ -17,6 +17,13 @@ _PLAIN: Final = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict
     "message", "taskName", "color_message",
 }  # fmt: skip
 
+LEVELS: Final = {
+    "uvicorn": logging.ERROR,
+    # The adapters log the errors of these, once, in words of ours and without secrets.
+    "aiokafka": logging.CRITICAL + 1,
+    "nats": logging.CRITICAL + 1,
+    "psycopg": logging.CRITICAL + 1,
+}
 _HEAD: Final = "Traceback (most recent call last):\n"
 MAX_DEPTH: Final = 8
 """The number of exceptions of a chain that are logged."""
@@ -81,9 +88,8 @@ def set_up(service: str, level: str = "INFO") -> None:
     handler.setFormatter(JsonFormatter(service))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     sys.excepthook = _log_uncaught
-    logging.getLogger("uvicorn").setLevel(logging.ERROR)
-    for quiet in ("aiokafka", "nats", "psycopg"):  # the adapters log their errors, once and without secrets
-        logging.getLogger(quiet).setLevel(logging.CRITICAL + 1)
+    for name, least in LEVELS.items():
+        logging.getLogger(name).setLevel(least)
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, tb: TracebackType | None) -> None:

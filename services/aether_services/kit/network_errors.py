@@ -41,7 +41,10 @@ _BY_TEXT: Final = tuple(
         (r"connection refused|Errno 111\b", REFUSED),
         (r"no route to host|network is unreachable|Errno (101|113)\b", NO_ROUTE),
         (r"timeout expired|timed out|Errno 110\b", TIMED_OUT),
-        (r"reset by peer|broken pipe|closed the connection|connection is closed|\bEOF\b|Errno (32|104)\b", CLOSED),
+        (
+            r"reset by peer|broken pipe|closed the connection|closed by|connection is closed|\bEOF\b|Errno (32|104)\b",
+            CLOSED,
+        ),
         (r"certificate", NOT_TRUSTED),
         (r"\b(SSL|TLS)\b", TLS_FAILED),
     )

@@ -1,0 +1,37 @@
+"""What libraries log during an ordinary start is no line of ours: our own lines have the cause."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+CHATTER = """
+import logging
+{set_up}
+logging.getLogger("aiokafka").error('Unable connect to "kafka:9092": [Errno 111]')
+logging.getLogger("nats.aio.client").error("nats: encountered error")
+logging.getLogger("alembic.runtime.migration").info("Context impl PostgresqlImpl.")
+logging.getLogger("psycopg.pool").warning("error connecting")
+logging.getLogger("kopf._cogs.clients.api").error("Request attempt 1 failed; will retry")
+logging.getLogger("kopf._core.reactor.running").warning("finished unexpectedly")
+logging.getLogger("uvicorn.error").info("Uvicorn running")
+logging.getLogger("ours").info("ready")
+"""
+
+
+@pytest.mark.parametrize(
+    ("set_up", "quiet"),
+    [
+        ("from aether_operator.controllers import logs; logs.set_up()", {"aiokafka", "alembic", "psycopg", "kopf"}),
+        ("from aether_services.kit import logs; logs.set_up('ingest')", {"aiokafka", "nats", "psycopg", "uvicorn"}),
+    ],
+    ids=["operator", "services"],
+)
+def test_library_chatter_is_not_logged(set_up: str, quiet: set[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CHATTER.format(set_up=set_up)], capture_output=True, text=True, check=True
+    )
+    assert [name for name in quiet if f'"logger": "{name}' in done.stderr] == []
+    assert '"event": "ready"' in done.stderr
