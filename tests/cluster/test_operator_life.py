@@ -132,7 +132,7 @@ def test_platform_names_its_missing_secret_and_when_ready_writes_nothing(env: En
     assert env.child("pod", f"{name}-ingest-0")["metadata"]["annotations"][labels.SETTINGS] == settings
 
 
-def test_clean_start_has_no_warning_event_and_no_warning_in_the_log(env: Environment) -> None:
+def test_clean_start_has_no_warning_event_or_log_line(env: Environment) -> None:
     name, _ = env.ready_managed()
     about = f"--field-selector=regarding.name={name}"
     events = [

@@ -129,7 +129,7 @@ def test_one_cause_of_many_markets_is_searched_for_secrets_once() -> None:
     assert (len(report.trades), hidden.searches) == (64, 1)
 
 
-def test_address_of_a_server_is_no_quotation_of_a_username_in_it() -> None:
+def test_address_of_a_server_does_not_quote_a_username() -> None:
     detail = "kafka.aether.svc:9092: connection refused"
     outputs = {"kafka": {"ok": False, "detail": detail}, "nats": {"ok": False, "detail": "no such user: aether"}}
     status = {"version": 1, "service": "ingest", "ready": True, "outputs": outputs}
