@@ -62,7 +62,7 @@ class Delivery:
     Args:
         output: The output.
         markets: The served markets.
-        receiving: Knows whether a market's trade log is complete.
+        receiver: Knows whether a market's trade log is complete.
         history: For trades that the trade log no longer has.
         clock: The time.
         limit: Messages that may queue before they are conflated.

@@ -73,7 +73,7 @@ class Ingest:
         live: The live settings.
         peers: The other replicas.
         clock: The time.
-        choices: Tuning parameters.
+        options: Tuning parameters.
         rejections: Counts rejected messages and entries; shared with the venue's adapter.
     """
 

@@ -60,10 +60,10 @@ class Receiver:
         clock: The time.
         depth: The subscribed depth of books.
         refresh: Seconds after which a new snapshot of a book is requested, for deeper levels without a checksum.
-        arrived: Called after each message that was received.
-        pace: Seconds between two REST calls that the venue allows, of all replicas together.
+        on_received: Called after each message that was received.
+        rest_interval: Seconds between two REST calls that the venue allows, of all replicas together.
         symbols_at_once: Symbols in one request.
-        chance: Returns a random number from 0 to 1.
+        jitter: Returns a random number from 0 to 1.
     """
 
     def __init__(  # noqa: PLR0913 - its parts, by name
