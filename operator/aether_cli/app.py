@@ -148,9 +148,14 @@ def run(arguments: list[str], *, program: typer.Typer = app) -> int:
     # Debian keeps iptables in /usr/sbin, which is not in every PATH: a plain `su` leaves it out.
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
     try:
-        program(arguments, prog_name=program.info.name)
-    except SystemExit as end:  # Typer always exits; with 2 where it cannot parse the command line
+        code = program(arguments, prog_name=program.info.name, standalone_mode=False)
+    except SystemExit as end:  # completion, and a closed pipe
         return int(end.code or 0)
+    except typer.Abort:
+        return problems.AetherError.exit_code
+    except typer.exceptions.TyperException as fault:  # the command line cannot be parsed
+        _print_usage_error(fault)
+        return problems.BadInput.exit_code
     except problems.AetherError as fault:
         errors.print(f"[bold red]error:[/] {escape(fault.cause)}")
         if fault.remedy:
@@ -159,4 +164,14 @@ def run(arguments: list[str], *, program: typer.Typer = app) -> int:
     except OSError as fault:
         errors.print(f"[bold red]error:[/] {escape(str(fault))}")
         return problems.AetherError.exit_code
-    return 0
+    return int(code or 0)  # of typer.Exit
+
+
+def _print_usage_error(fault: typer.exceptions.TyperException) -> None:
+    """Print an error of Typer's like our own: its own frame breaks long words."""
+    at: Any = getattr(fault, "ctx", None)
+    if type(fault).__name__ == "NoArgsIsHelpError":  # the help is printed already
+        return
+    errors.print(f"[bold red]error:[/] {escape(fault.format_message())}")
+    if at is not None:
+        errors.print(escape(f"{at.get_usage()}\nHelp: {at.command_path} {at.help_option_names[0]}"))

@@ -43,7 +43,11 @@ def up(  # noqa: PLR0913 - a command has as many options as it has
     context: Context = "",
     kubeconfig: Kubeconfig = None,
     profile: Annotated[
-        Profile, typer.Option(help="What to start: the control plane only, or a node that runs pods, too.")
+        Profile,
+        typer.Option(
+            metavar="PROFILE",
+            help="What to start: control-plane, which runs no pods, or node, which runs them.",
+        ),
     ] = Profile.NODE,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="The API server's port on 127.0.0.1; 0 takes any free port.")

@@ -12,7 +12,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Group
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -26,6 +25,8 @@ INGEST: Final = "ingest"
 """The component whose pods serve books."""
 PORT: Final = 8000
 SYMBOL: Final = re.compile(r"[A-Z0-9]{1,16}/[A-Z0-9]{1,16}")
+SPACES: Final = "  "
+"""The indentation of a table, and the gap between its columns."""
 OUTPUTS: Final = ("kafka", "nats", "tables")
 
 
@@ -69,19 +70,26 @@ def proxy_path(namespace: str, pod: str, path: str) -> str:
 # The status of pods.
 
 
-def status_table(statuses: Sequence[PodStatus]) -> Table:
-    """A table with one line per pod, at most 80 columns wide.
+def status_table(statuses: Sequence[PodStatus], *, width: int | None = None) -> Group:
+    """A table with one line per pod; where `width` columns are too few, a pod's name has a line of its own.
 
     FEED: age of the last message of the feed; BOOKS: usable books of all; AGE: age of the oldest book; ROWS/S: rows
     written to tables; one column with the lag of each output; CONFLATED: updates that were merged.
     """
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 1))
-    for heading in ("  POD", "FEED", "BOOKS", "AGE", "ROWS/S", *(name.upper() for name in OUTPUTS), "CONFLATED"):
-        table.add_column(heading, no_wrap=True)
-    for one in statuses:
-        if one.status is not None:
-            table.add_row(f"  {escape(one.pod)}", *_row(one.status))
-    return table
+    headings = ("POD", "FEED", "BOOKS", "AGE", "ROWS/S", *(name.upper() for name in OUTPUTS), "CONFLATED")
+    rows = [[Text(heading, style="bold") for heading in headings]]
+    rows += [[Text(one.pod), *map(Text.from_markup, _row(one.status))] for one in statuses if one.status is not None]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    wide = width is not None and len(SPACES) + sum(widths) + len(SPACES) * (len(widths) - 1) > width
+    lines = []
+    for row in rows:
+        cells = [Text.assemble(cell, " " * (size - len(cell))) for cell, size in zip(row, widths, strict=True)]
+        if wide:
+            cells = cells[1:]
+            lines.append(Text.assemble(SPACES, row[0]))
+        lines.append(Text.assemble(SPACES * (2 if wide else 1), Text(SPACES).join(cells)))
+        lines[-1].rstrip()
+    return Group(*lines)
 
 
 def _row(status: Object) -> list[str]:

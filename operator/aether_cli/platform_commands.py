@@ -14,10 +14,19 @@ import typer
 from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
-from aether_cli import cluster_reader, explanation, kubectl_client, market_data, output, problems, status_view, targets
+from aether_cli import (
+    cluster_reader,
+    console,
+    explanation,
+    kubectl_client,
+    market_data,
+    output,
+    problems,
+    status_view,
+    targets,
+)
 from aether_cli.local import inspection, manifests, paths, supervisor_process
 from aether_cli.local.settings import Profile
 from aether_cli.options import DEFAULT, AsJson, Context, Kubeconfig, Name, Namespace
@@ -115,7 +124,7 @@ def _show_market_data(pod_statuses: Sequence[market_data.PodStatus]) -> None:
         mine = [one for one in pod_statuses if (one.namespace, one.platform) == (namespace, platform)]
         out.print(f"[bold]Market data {escape(platform)}[/]  namespace {escape(namespace)}; lag of each output")
         if any(one.status is not None for one in mine):
-            out.print(market_data.status_table(mine))
+            out.print(market_data.status_table(mine, width=out.width if out.is_terminal else None))
         for one in mine:
             for problem in market_data.pod_problems(one):
                 out.print(f"  [red]{escape(one.pod)}: {escape(problem)}[/]")
@@ -174,9 +183,8 @@ def _record(
 
 def _rendered(target: targets.Target, reader: cluster_reader.BookReader, snapshot: market_data.BookSnapshot) -> Group:
     """A book with its heading, no higher than the terminal."""
-    return Group(
-        Text.from_markup(target.heading([reader.platform_object])), market_data.book(snapshot, lines=out.height - 1)
-    )
+    heading = console.fold(Text.from_markup(target.heading([reader.platform_object])), out.width)
+    return Group(heading, market_data.book(snapshot, lines=out.height - len(heading.split("\n"))))
 
 
 def _follow(
@@ -235,13 +243,12 @@ def _show(
         out.print(f"  profile  {local.profile}, up {inspection.duration(local.uptime_seconds)}")
         out.print(f"  egress   {egress}")
         out.print(f"  memory   {local.memory_bytes / 1e6:.0f} MB, pods included")
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
-        for heading in ("COMPONENT", "STATE", "RESTARTS", "LAST CAUSE"):
-            table.add_column(heading, no_wrap=heading != "LAST CAUSE")
+        longest = max([len(one.name) for one in local.components], default=0)
+        out.print(f"[bold]  {'COMPONENT':<{longest}}  STATE      RESTARTS  LAST CAUSE[/]")
         for one in local.components:
-            readiness = "[green]ready[/]" if one.ready else "[red]not ready[/]"
-            table.add_row(one.name, readiness, str(one.restarts), escape(one.causes[-1]) if one.causes else "")
-        out.print(table)
+            readiness = "[green]ready    [/]" if one.ready else "[red]not ready[/]"
+            cause = escape(one.causes[-1]) if one.causes else ""
+            out.print(f"  {escape(one.name):<{longest}}  {readiness}  {one.restarts:<8}  {cause}".rstrip())
     for node in nodes:
         ready = kubectl_client.condition(node, "Ready") == "True"
         out.print(f"  node {node['metadata']['name']}: {'[green]Ready[/]' if ready else '[red]not Ready[/]'}")

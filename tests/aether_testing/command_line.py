@@ -101,12 +101,22 @@ PROGRAMS: Final = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").r
 Done = subprocess.CompletedProcess[str]
 
 
-def aether(home: Path, *words: str, assets: Path | None = None, program: str = "aether") -> Done:
-    """Run a command line in this process: starting another one takes half a second."""
+def aether(
+    home: Path, *words: str, assets: Path | None = None, program: str = "aether", terminal: int | None = None
+) -> Done:
+    """Run a command line in this process: starting another one takes half a second.
+
+    Args:
+        home: The user's home folder, and the working directory.
+        words: The command line.
+        assets: The folder of a fake kubectl.
+        program: The program's name.
+        terminal: The width of the terminal that it prints to; by default it prints to a pipe.
+    """
     function = pkgutil.resolve_name(PROGRAMS[program])
     stdout, stderr, code = io.StringIO(), io.StringIO(), 0
     with (
-        _changed(os.environ, _environ(home, assets)),
+        _changed(os.environ, _environ(home, assets) | ({"COLUMNS": str(terminal)} if terminal else {})),
         contextlib.chdir(home),
         contextlib.redirect_stdout(stdout),
         contextlib.redirect_stderr(stderr),
@@ -114,7 +124,9 @@ def aether(home: Path, *words: str, assets: Path | None = None, program: str = "
     ):
         patch.setattr(sys, "argv", [program, *words])
         for console in (output.out, output.errors):
-            patch.setattr(console, "width", COLUMNS)
+            patch.setattr(console, "width", terminal or COLUMNS)
+            patch.setattr(console, "_force_terminal", terminal is not None)
+            patch.setattr(console, "_color_system", None)
         for exec_ in ("execv", "execvp"):
             patch.setattr(os, exec_, _becomes_another_program)
         try:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 
-from aether_cli import problems
+from aether_cli import app, problems
 from aether_testing import command_line
 
 
@@ -204,3 +206,41 @@ it.main()
     command = [sys.executable, "-c", code, "book", "BTC/USD"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=env)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    """Every command line that prints help: the program, and the words before `--help`."""
+    return [
+        (program, words)
+        for program, group in (("aether", app.app), ("kubectl-aether", app.plugin))
+        for words in ([], *([name] for name, one in typer.main.get_group(group).commands.items() if not one.hidden))
+        if words != ["kubectl"]  # its --help is kubectl's
+    ]
+
+
+@pytest.mark.parametrize(("program", "words"), commands())
+def test_help_at_80_columns_breaks_no_word(tmp_path: Path, program: str, words: list[str]) -> None:
+    narrow, wide = (
+        command_line.aether(tmp_path, *words, "--help", program=program, terminal=columns).stdout.replace("│", " ")
+        for columns in (80, 1000)
+    )
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert set(re.sub("[╭╮╰╯─]", "", wide).split()) <= set(narrow.split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status", "--kubeconfig", f"/{'folder/' * 6}file-that-does-not-exist.yaml"],
+        ["status", "--name", "a-name-that-is-valid"],
+        ["up", "--profile", "a-profile-with-a-name-that-ends-in-the-middle-of-a-line-of-80-columns"],
+        ["logs", "paper-ingest-0", "--name", "other", "-n", "a-namespace-with-a-long-name-for-the-line"],
+        ["a-command-that-nobody-has-and-that-is-almost-as-long-as-a-whole-line-of-80"],
+    ],
+)
+def test_error_at_80_columns_breaks_no_word(tmp_path: Path, words: list[str]) -> None:
+    narrow = command_line.aether(tmp_path, *words, terminal=80)
+    assert max(map(len, narrow.stderr.splitlines())) <= 80
+    assert narrow.stderr.split() == command_line.aether(tmp_path, *words).stderr.split()
+    assert narrow.stderr.startswith("error: ")
+    assert narrow.returncode in {problems.BadInput.exit_code, problems.NotRunning.exit_code}

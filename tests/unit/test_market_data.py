@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -46,6 +47,14 @@ def a_status(status: dict[str, Any] | None = None, **more: Any) -> market_data.P
 
 def a_book(**changes: Any) -> market_data.BookSnapshot:
     return market_data.BookSnapshot(pod="paper-ingest-0", view={**VIEW, **changes}, at=AT)
+
+
+def test_narrow_table_has_long_pod_names_on_their_own_lines() -> None:
+    long = dataclasses.replace(a_status(STATUS), pod="a-pod-with-a-name-of-many-characters-ingest-0")
+    lines = printed(market_data.status_table([long], width=80)).splitlines()
+    assert [line.split()[0] for line in lines] == ["POD", "FEED", long.pod, "0.2"]
+    assert max(map(len, lines)) <= 80
+    assert len(printed(market_data.status_table([long])).splitlines()) == 2
 
 
 def test_market_data_flow_has_one_narrow_line_per_pod() -> None:

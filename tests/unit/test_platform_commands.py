@@ -62,6 +62,64 @@ def test_status_shows_the_market_data_flow_and_unreachable_pods(tmp_path: Path) 
     assert [(one["pod"], "status" in one) for one in output] == [("paper-ingest-0", True), ("paper-ingest-1", False)]
 
 
+def a_cluster_with_long_names(folder: Path) -> Path:
+    """Write a fake kubectl with a platform that is not Ready, and the status of one of its pods; returns its folder."""
+    name, namespace = "production-paper-trading-europe-1", "team-quantitative-trading"
+    message = (
+        f"Secret {name}-login does not exist, and a cause with many words follows it until the line is longer than 80"
+    )
+    bad = {"type": "KafkaReady", "status": "False", "reason": "SecretMissing", "message": message}
+    ready = {"type": "Ready", "status": "False", "reason": "SecretMissing", "message": f"kafka: {message}"}
+    external = {"secretName": f"{name}-login"}
+    endpoint = {"host": f"{name}-kafka.svc", "port": 9092, "secretName": f"{name}-login"}
+    platform = command_line.a_platform(namespace, conditions=[ready, bad], endpoints={"kafka": endpoint})
+    platform["metadata"]["name"] = name
+    platform["spec"]["dataPlane"] = {"kafka": {"mode": "External", "external": external}}
+    pod_labels = {"trading.aether.io/platform": name, "app.kubernetes.io/component": "ingest"}
+    pods = [
+        {"metadata": {"namespace": namespace, "name": f"{name}-ingest-{nth}", "labels": pod_labels},
+         "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": str(nth == 0)}]}}
+        for nth in (0, 1)
+    ]  # fmt: skip
+    outputs = {
+        one: {"ok": True, "lag_seconds": 1234.5, "rate": 1234.5, "conflated": 123456} for one in ("kafka", "nats")
+    }
+    books = {"BTC/USD": {"usable": False, "reason": "Resyncing", "age_seconds": 1234.5}}
+    event = {"eventTime": "2026-11-27T10:00:00Z", "reason": "Failed", "message": f"Another {message}"}
+    return command_line.a_kubectl(
+        folder,
+        {
+            "nosuch --namespace": 'Error from server (NotFound): "nosuch" not found',
+            f"{name} --namespace": platform,
+            "get tradingplatforms": {"items": [platform]},
+            "ingest-0:8000/proxy/status": {
+                "feed": {"connected": False, "detail": message, "age_seconds": 1234.5},
+                "books": books, "outputs": outputs,
+            },
+            "ingest-1:8000/proxy/status": f"Error from server: no route to {name}-ingest-1.svc on that network",
+            "--selector=trading.aether.io/platform": {"items": pods},
+            "get events": {"items": [event]},
+        },
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status", "-A"],
+        ["explain", "tp/production-paper-trading-europe-1", "-n", "team-quantitative-trading"],
+        ["book", "BTC/USD", "--platform", "nosuch", "-n", "team-quantitative-trading"],
+    ],
+)
+def test_output_at_80_columns_breaks_no_word(tmp_path: Path, words: list[str]) -> None:
+    assets = a_cluster_with_long_names(tmp_path)
+    narrow = command_line.aether(tmp_path, *words, "--context", "dev", assets=assets, terminal=80)
+    wide = command_line.aether(tmp_path, *words, "--context", "dev", assets=assets, terminal=1000)
+    shown = f"{narrow.stdout}{narrow.stderr}"
+    assert max(map(len, shown.splitlines())) <= 80
+    assert sorted(set(f"{wide.stdout}{wide.stderr}".split())) == sorted(set(shown.split()) - {"\\"})
+
+
 def test_book_is_shown_once_without_a_terminal(tmp_path: Path, books: Path) -> None:
     (books / "book").write_text(command_line.a_book(usable=True))
     done = command_line.aether(tmp_path, "book", "btc/usd", "--context", "dev", assets=books)
