@@ -159,6 +159,22 @@ def test_up_ends_with_the_name_of_an_unknown_chart_value(shared: Up, tmp_path: P
     assert "'replikas' not allowed" in done.stderr
 
 
+def test_clean_start_has_no_warning_in_events_or_logs(shared: Up) -> None:
+    """Of ours: the scheduler and the kubelet may report what they wait for."""
+    events = shared.e2e.kubectl.get("events.events.k8s.io", f"--namespace={NAMESPACE}")["items"]
+    ours = [one for one in events if one.get("reportingController", "").startswith("trading.aether.io/")]
+    assert Reason.READY in {one["reason"] for one in ours}
+    assert [(one["reason"], one["note"]) for one in ours if one["type"] != "Normal"] == []
+    for what, namespace in (
+        (f"deployment/{installer.RELEASE}", SYSTEM),
+        (f"{e2e_platform.PLATFORM}-ingest-0", NAMESPACE),
+    ):
+        text = shared.e2e.kubectl.text("logs", what, f"--namespace={namespace}", "--tail=-1")
+        lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        assert lines, what
+        assert [one for one in lines if one["level"] not in {"debug", "info"}] == [], what
+
+
 def test_status_shows_the_market_data_flow_and_a_verified_book(shared: Up) -> None:
     e2e = shared.e2e
     page = e2e.aether("status")
