@@ -127,7 +127,8 @@ def _up_on_context(
     out.print(f"  Kubernetes {version}")
     _print_installed(installed)
     if not example:
-        out.print(f"  No example applied; to apply one: --example, or kubectl apply -f examples/{installer.EXAMPLE}")
+        apply = target.kubectl_line("apply", "-f", f"examples/{installer.EXAMPLE}")
+        out.print(f"  No example applied; to apply one: --example, or {escape(apply)}")
 
 
 def _with_example(

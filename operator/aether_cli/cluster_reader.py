@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -10,7 +11,7 @@ from aether_cli import installer, kubectl_client, market_data, problems, status_
 from aether_operator.api import labels, models, platforms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 API_TIMEOUT: Final = 20.0
 """Seconds."""
@@ -218,8 +219,8 @@ class BookReader:
     platform: str
     symbol: str
     depth: int
-    see_all: str = "aether status -A"
-    """The command that lists all platforms, for the error that there is no such platform."""
+    command_line: Callable[..., str] = lambda *words: shlex.join(["aether", *words])
+    """Makes a command line for this cluster from its words, for errors."""
     pod: str = ""
     platform_object: dict[str, Any] = field(default_factory=dict)
     """The TradingPlatform, read again with every book: another one may get its name meanwhile."""
@@ -232,7 +233,9 @@ class BookReader:
             Forbidden: The user may not use the pods' proxy.
             NotReady: No pod serves the book, or the pod cannot be reached.
         """
-        self.platform_object = platform(self.kubectl, self.namespace, self.platform, see_all=self.see_all)
+        self.platform_object = platform(
+            self.kubectl, self.namespace, self.platform, see_all=self.command_line("status", "-A")
+        )
         causes: list[str] = []
         found: list[market_data.BookSnapshot] = []
         for pod in self._pods():
@@ -252,7 +255,7 @@ class BookReader:
             raise problems.NotReady(f"{self.symbol}: ingest is not reachable: {causes[0]}")
         raise problems.NotReady(
             f"{self.symbol}: no ingest pod of platform {self.platform} in namespace {self.namespace} serves it",
-            remedy="Is the pair in the platform's spec.pairs, and is the platform Ready?",
+            remedy=f"Why: {self.command_line('explain', f'tp/{self.platform}', '-n', self.namespace)}",
         )
 
     def _pods(self) -> Iterator[str]:

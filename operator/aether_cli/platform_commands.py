@@ -157,7 +157,7 @@ def book(  # noqa: PLR0913 - a command has as many options as it has
             platform=platform,
             symbol=pair,
             depth=depth,
-            see_all=target.command_line("status", "-A"),
+            command_line=target.command_line,
         )
         snapshot = reader.read()
         if once or not (as_json or out.is_terminal):

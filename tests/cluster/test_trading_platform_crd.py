@@ -268,8 +268,9 @@ async def test_a_table_of_platforms_fits_a_terminal(api_server: ApiServer) -> No
             await api_server.create(manifests.a_manifest(one.spec, name), dry=False), one.status
         )
     lines = api_server.namespace.text("get", "aether").splitlines()
-    assert re.split(r"\s{2,}", lines[0].strip()) == ["NAME", "STATE", "REASON", "POSTGRES", "ENGINE", "SCHEMA", "AGE"]
+    assert re.split(r"\s{2,}", lines[0].strip()) == ["NAME", "VENUE", "PAIRS", "READY", "STATE", "REASON", "AGE"]
     assert len(lines) == 3
     assert max(map(len, lines)) <= WIDEST
-    assert steady.status["servers"]["postgres"]["version"] in lines[1]
+    assert f"Simulated   {steady.status['readyPairs']}" in lines[1]
+    assert f" {steady.status['readyParts']} " in lines[1]
     assert "MESSAGE" in api_server.namespace.text("get", "tp", "-o", "wide").splitlines()[0]

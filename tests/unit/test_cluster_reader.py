@@ -70,7 +70,7 @@ def test_of_two_pods_one_with_a_usable_book_is_shown(tmp_path: Path) -> None:
 def test_unserved_market_is_reported_with_where_to_check(tmp_path: Path) -> None:
     with pytest.raises(problems.NotReady, match="BTC/USD: no ingest pod of platform paper") as error:
         a_reader(a_kubectl(tmp_path, TWO, p0=NOT_FOUND, p1=NOT_FOUND)).read()
-    assert "spec.pairs" in error.value.remedy
+    assert error.value.remedy == "Why: aether explain tp/paper -n aether"
 
 
 def test_without_a_pod_the_market_is_unserved(tmp_path: Path) -> None:

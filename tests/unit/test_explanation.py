@@ -12,7 +12,7 @@ from aether_cli import explanation
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.observed.reports import ServerReport
-from aether_testing import evaluations, observations
+from aether_testing import evaluations, observations, states
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -119,6 +119,21 @@ def test_parts_that_wait_for_each_other_are_shown_themselves(venue: str) -> None
     conditions = [{"type": kind, "message": f"{kind} waits", **waiting} for kind in ("VenueReady", "IngestReady")]
     platform = as_object(observations.a_platform(venue={"name": venue}), {"conditions": conditions})
     assert {part for one in explanation.causes(platform) for part in one.blocked} == {"venue", "ingest"}
+
+
+@pytest.mark.parametrize("state", states.STATES, ids=lambda one: one.title)
+def test_every_problem_is_shown_or_follows_from_one_that_is(state: states.State) -> None:
+    platform = {"metadata": {"namespace": "desk", "name": "paper", "generation": 1}, "spec": state.spec}
+    found = explanation.causes({**platform, "status": state.status})
+    conditions = {one["type"]: one for one in state.status.get("conditions", ())}
+    bad = {
+        part: conditions[kind]
+        for kind, part in explanation.PART_CONDITIONS.items()
+        if kind in conditions and conditions[kind]["status"] != "True"
+    }
+    assert bad.keys() <= {part for one in found for part in one.blocked}
+    assert bool(found) is (state.state not in {"", "Ready"})
+    assert all(one.message for one in found)
 
 
 def test_healthy_platform_has_no_cause() -> None:
