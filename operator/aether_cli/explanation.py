@@ -8,13 +8,13 @@ waits for others is not a cause: it is named as blocked by theirs.
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from rich.markup import escape
 
 from aether_cli.console import ShellCommand
-from aether_cli.status_view import GOOD_WHEN_FALSE, Object, coloured, generation_note, is_reconciled, venue
+from aether_cli.status_view import Object, coloured, generation_note, is_reconciled, venue
 from aether_operator.api import platforms as api
 from aether_operator.api import reasons
 from aether_operator.api.reasons import ConditionType, Reason, Remedy
@@ -109,8 +109,13 @@ def causes(platform: Object) -> list[Cause]:
         Cause(reason, message, tuple(parts), tuple(one for one in bad if any(one in waiting[part] for part in parts)))
         for (reason, message), parts in grouped.items()
     ]
-    result += _of_spec(conditions.get(ConditionType.READY), bad)
-    return sorted(result, key=_urgency)
+    spec = _of_spec(conditions.get(ConditionType.READY), bad)
+    if spec and "applied" not in platform["status"]:  # no spec is in force, so nothing was started
+        not_started = [one for one in result if one.reason == Reason.PROGRESSING]
+        result = [one for one in result if one not in not_started]
+        blocked = tuple(part for part in bad if any(part in one.blocked for one in not_started))
+        spec = [replace(spec[0], waiting=blocked)]
+    return sorted([*spec, *result], key=_urgency)
 
 
 def _urgency(cause: Cause) -> tuple[bool, bool]:
@@ -189,21 +194,25 @@ def explanation_lines(
         yield f"  Not yet reconciled: {generation_note(platform)}."
         yield escape(commands.with_options(no_operator))
     latest = sorted(events, key=_when)[-SHOWN_EVENTS:]
-    if latest and latest[-1].get("reason") == Reason.RECONCILE_FAILED:
+    found = causes(platform)
+    shown_reasons = {one.reason for one in found}
+    failed = bool(latest) and latest[-1].get("reason") == Reason.RECONCILE_FAILED
+    if failed and Reason.RECONCILE_FAILED not in shown_reasons:
         yield f"  [red]A reconcile failed at {_when(latest[-1])[:19]}; the status is from before.[/]"
         yield from _reason_lines(Reason.RECONCILE_FAILED, commands)
-    yield from _cause_lines(platform, causes(platform), commands)
+    yield from _cause_lines(platform, found, commands)
     for kind in (ConditionType.WARNING, ConditionType.PAUSED):
-        if kind in conditions and _needs_attention(conditions[kind]):
+        one = conditions.get(kind)
+        if one is not None and one["status"] == "True" and one.get("reason") not in shown_reasons:
             yield ""
-            yield f"  {kind} {coloured(conditions[kind])}"
-            if conditions[kind].get("message"):
-                yield escape(f"    {commands.with_options(conditions[kind]['message'])}")
-            yield from _reason_lines(conditions[kind].get("reason", ""), commands)
+            yield f"  {kind} {coloured(one)}"
+            if one.get("message"):
+                yield escape(f"    {commands.with_options(one['message'])}")
+            yield from _reason_lines(one.get("reason", ""), commands)
     if latest:
         yield ""
         yield "  Recent events"
-        shown = {status.get("message"), *(one.get("message") for one in conditions.values())}
+        shown = {status.get("message"), *(condition.get("message") for condition in conditions.values())}
         for event in latest:
             message = str(event.get("note") or event.get("message") or "")
             repeated = not message or message in shown  # the status has it, too
@@ -227,9 +236,9 @@ def _cause_lines(platform: Object, found: Sequence[Cause], commands: CommandLine
         if explained and explained.action:
             yield escape(f"    What to do: {commands.with_options(explained.action)}")
         yield from _secret_lines(platform, group, commands)
-    if any(text.remedy is Remedy.WAIT for text in map(_explained, by_reason) if text):
+    if by_reason.keys() - {Reason.TERMINATING}:
         yield ""
-        yield "  The operator checks again by itself; nothing else has to be done."
+        yield "  The operator continues by itself once this is resolved."
 
 
 def _secret_lines(platform: Object, group: Sequence[Cause], commands: CommandLines) -> Iterator[str]:
@@ -276,13 +285,6 @@ def _summary(conditions: dict[str, Object], platform: Object) -> str:
         if conditions.get(kind, {}).get("status") == "True":
             return text
     return "is Ready." if conditions.get(ConditionType.READY, {}).get("status") == "True" else "is not Ready."
-
-
-def _needs_attention(one: Object) -> bool:
-    """Whether a condition has its bad value."""
-    if one["type"] in GOOD_WHEN_FALSE:
-        return bool(one["status"] == "True")
-    return bool(one["status"] != "True")
 
 
 def _explained(reason: str) -> reasons.Explanation | None:

@@ -68,7 +68,7 @@ def test_four_missing_secrets_are_one_group_with_their_commands() -> None:
         ),
         "    Add --from-file=ca.crt=FILE where the server's certificate is not signed by one of the system's CAs.",
         "",
-        "  The operator checks again by itself; nothing else has to be done.",
+        "  The operator continues by itself once this is resolved.",
     ]
 
 
@@ -111,6 +111,13 @@ def test_problem_of_the_spec_is_shown_beside_those_of_parts() -> None:
         (Reason.INVALID_SPEC, "spec.pairs: a; b; spec.x: c", ()),
         (Reason.UNREACHABLE, "no route", ("nats",)),
     ]
+
+
+def test_parts_without_a_valid_spec_wait_for_it() -> None:
+    status = evaluations.status_of(evaluations.inputs(None, newest=None, problems=("spec.retention: no",)))
+    (cause,) = explanation.causes(as_object(observations.a_platform(), status))
+    assert (cause.reason, cause.message) == (Reason.INVALID_SPEC, "spec.retention: no")
+    assert set(cause.blocked) == set(explanation.PART_CONDITIONS.values())
 
 
 @pytest.mark.parametrize("venue", ["Simulated", "Kraken"])
