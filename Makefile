@@ -41,7 +41,7 @@ coverage: test-packages clients ## All tests, with the lines and branches that t
 	@.ci/in-memory $(BIN)/pytest $(TOGETHER) --cov --cov-report=term-missing:skip-covered
 campaign: test-packages clients ## The fault-injection campaigns in full: make campaign NAME=up-kill
 	@$(BIN)/aether build
-	@$(BIN)/pytest tests/campaign --full $(if $(NAME),-k $(subst -,_,$(NAME)))
+	@$(BIN)/pytest tests/campaign --full -rP $(if $(NAME),-k $(subst -,_,$(NAME)))
 
 .PHONY: bench
 bench: test-packages python ## One benchmark, JSON lines on standard output: make bench B=control-plane-start
