@@ -18,6 +18,7 @@ from aether_services.domain.trades import OrderType, Side, Trade
 from aether_services.ingest.core import trade_logs, wire
 from aether_services.ingest.core.rejections import RejectedValue, RejectionReason, Rejections
 from aether_services.ingest.ports import InstrumentList, InvalidTrades, VenueUnavailable
+from aether_services.kit import network_errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -358,4 +359,4 @@ def _in_digits(text: str, digits: int) -> Decimal:
 
 
 def _message(fault: BaseException) -> str:
-    return "no response in time" if isinstance(fault, TimeoutError) else str(fault) or type(fault).__name__
+    return network_errors.describe(fault) or str(fault) or type(fault).__name__
