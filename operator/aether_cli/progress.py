@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import textwrap
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+BAR_COLUMNS, MIN_PROGRESS = 52, 20
+"""Columns of a step's spinner, title, bar and time; the columns of its current item on a narrow terminal."""
 LINE_INTERVAL = 10.0
 """Seconds between two lines about the same step where standard error is not a terminal."""
 
@@ -67,7 +70,9 @@ class _TerminalStep:
     def update(self, done: int, total: int, what: str = "") -> None:
         progress = f"{done}/{total} {what}"
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=total, progress=escape(progress[:60]))
+            columns = max(MIN_PROGRESS, self._reporter.console.width - BAR_COLUMNS)
+            shown = textwrap.shorten(progress, columns, placeholder=" …")
+            self._bar.update(self._task, completed=done, total=total, progress=escape(shown))
         elif time.monotonic() - self._last_line > LINE_INTERVAL:
             self._last_line = time.monotonic()
             self._reporter.line(f"  {self._title}: {progress}")
