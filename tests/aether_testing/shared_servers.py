@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -44,6 +45,7 @@ class Proxies:
     _last_number: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _listeners: list[asyncio.Server] = field(default_factory=list)
+    _transports: weakref.WeakSet[asyncio.WriteTransport] = field(default_factory=weakref.WeakSet)
 
     def new_owner_number(self) -> int:
         """A number under which no owner is recorded yet."""
@@ -62,8 +64,11 @@ class Proxies:
             task = asyncio.current_task()
             assert task is not None
             self._tasks.add(task)
+            self._transports.add(writer.transport)
             try:
-                await _forward(proxy, reader, writer)
+                await _forward(proxy, reader, writer, self._transports)
+            except asyncio.CancelledError:
+                pass  # by `_close_all`, and nothing is left to do; asyncio would print a traceback
             finally:
                 self._tasks.discard(task)
 
@@ -83,6 +88,10 @@ class Proxies:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        # One that was closed stays open while its peer does not read what is buffered.
+        for transport in self._transports:
+            transport.abort()
+        await asyncio.sleep(0)
         self._loop.stop()
 
     def stop(self) -> None:
@@ -90,7 +99,12 @@ class Proxies:
         self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._close_all()))
 
 
-async def _forward(proxy: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _forward(
+    proxy: Proxy,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    transports: weakref.WeakSet[asyncio.WriteTransport],
+) -> None:
     """Copy both directions of one connection, until either ends."""
     outbound = {real.encode(): alias.format(proxy.owner_number).encode() for real, alias in NAMES.items()}
     inbound = {alias: real for real, alias in outbound.items()}
@@ -98,6 +112,7 @@ async def _forward(proxy: Proxy, reader: asyncio.StreamReader, writer: asyncio.S
         inbound |= {_broker_address(proxy.server): _broker_address(proxy.port)}
     with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         server, to_server = await asyncio.open_connection(HOST, proxy.server)
+        transports.add(to_server.transport)
         read_part = _read_frame if proxy.kafka else _read_line
         try:
             async with asyncio.TaskGroup() as both:
