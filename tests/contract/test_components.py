@@ -19,7 +19,6 @@ from aether_operator.desired import environments, networkpolicies
 from aether_operator.observed import child_refs
 from aether_operator.observed import components as reports
 from aether_services import __main__ as program
-from aether_services.contracts.models import Version
 from aether_services.contracts.statuses import (
     BookState,
     Check,
@@ -28,6 +27,7 @@ from aether_services.contracts.statuses import (
     Output,
     OutputState,
     Status,
+    StatusVersion,
     VenueStatus,
 )
 from aether_services.domain import books
@@ -148,7 +148,7 @@ def test_prometheus_reaches_ingest_and_by_policy_the_simulated_venue() -> None:
 
 
 def test_status_version_is_the_one_the_operator_parses() -> None:
-    assert get_args(Version) == (components.STATUS_VERSION,)
+    assert get_args(StatusVersion) == (components.STATUS_VERSION,)
 
 
 def _read(status: Status, component: Component) -> reports.ComponentReport:

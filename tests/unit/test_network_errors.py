@@ -21,6 +21,7 @@ from aether_operator.observed import network_errors
         ),
         (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), network_errors.NOT_RESOLVED),
         (UnicodeError("label too long"), network_errors.NOT_RESOLVED),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), ""),
         (OSError(errno.EHOSTUNREACH, "No route to host"), network_errors.NO_ROUTE),
         (TimeoutError(), network_errors.TIMED_OUT),
         (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), network_errors.CLOSED),

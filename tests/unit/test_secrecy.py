@@ -97,7 +97,7 @@ def test_generated_login_name_is_not_secret() -> None:
 def test_service_report_that_quotes_a_secret_is_dropped() -> None:
     check = {"ok": False, "detail": f'failed for user "{VALUE}"'}
     status = {
-        "version": 1,
+        "version": 2,
         "service": "ingest",
         "ready": False,
         "outputs": {"tables": check},
@@ -122,7 +122,7 @@ class Counted(list[str]):
 
 def test_one_cause_of_many_markets_is_searched_for_secrets_once() -> None:
     refused = {"usable": True, "trades": "a time ahead of the clock"}
-    status = {"version": 1, "service": "ingest", "ready": True, "books": {f"A{one}/USD": refused for one in range(64)}}
+    status = {"version": 2, "service": "ingest", "ready": True, "books": {f"A{one}/USD": refused for one in range(64)}}
     hidden = Counted([VALUE])
     report = components.read(json.dumps(status), Component.INGEST, hidden)
     assert set(report.trades.values()) == {"a time ahead of the clock"}
@@ -132,9 +132,17 @@ def test_one_cause_of_many_markets_is_searched_for_secrets_once() -> None:
 def test_address_of_a_server_does_not_quote_a_username() -> None:
     detail = "kafka.aether.svc:9092: connection refused"
     outputs = {"kafka": {"ok": False, "detail": detail}, "nats": {"ok": False, "detail": "no such user: aether"}}
-    status = {"version": 1, "service": "ingest", "ready": True, "outputs": outputs}
+    status = {"version": 2, "service": "ingest", "ready": True, "outputs": outputs}
     found = components.read(json.dumps(status), Component.INGEST, ["aether"], ["kafka.aether.svc:9092"])
     assert found.outputs == {"kafka": detail, "nats": secrecy.WITHHELD}
+
+
+@pytest.mark.parametrize("password", ["svc:9092-canary", "of kafka.aether.svc:9092 canary"])
+def test_password_that_overlaps_an_address_is_withheld(password: str) -> None:
+    outputs = {"kafka": {"ok": False, "detail": f"kafka.aether.{password}" if password[0] == "s" else password}}
+    status = {"version": 2, "service": "ingest", "ready": True, "outputs": outputs}
+    found = components.read(json.dumps(status), Component.INGEST, [password], ["kafka.aether.svc:9092"])
+    assert found.outputs == {"kafka": secrecy.WITHHELD}
 
 
 @pytest.mark.parametrize("swapped", [False, True])

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aether_operator.observed.components import ComponentReport
 
 STATUS: dict[str, Any] = {
-    "version": 1, "service": "ingest", "release": "1", "instance": "paper-ingest-0", "ready": True, "settings": "abc",
+    "version": 2, "service": "ingest", "release": "1", "instance": "paper-ingest-0", "ready": True, "settings": "abc",
     "feed": {"connected": True, "system": "online", "age_seconds": 0.3},
     "books": {"BTC/USD": {"usable": True}, "ETH/USD": {"usable": False, "reason": "Resyncing"}},
     "outputs": {"kafka": {"ok": True, "lag_seconds": 3}, "nats": {"ok": False}},
@@ -77,7 +77,7 @@ async def test_feed_that_never_connected_is_distinguished() -> None:
 @pytest.mark.parametrize(
     ("status", "reason", "part"),
     [
-        ({**STATUS, "version": 2}, Reason.VERSION_UNSUPPORTED, "version 2, and this operator reads 1"),
+        ({**STATUS, "version": 3}, Reason.VERSION_UNSUPPORTED, "version 3, and this operator reads 2"),
         ({"version": 9}, Reason.VERSION_UNSUPPORTED, "version 9"),
         ({**STATUS, "service": "exchange_sim"}, Reason.FAILED, "it is the service exchange_sim"),
         ({"service": "ingest"}, Reason.FAILED, "cannot be parsed"),

@@ -67,7 +67,7 @@ def test_ingest_that_waits_for_an_owner_names_the_servers() -> None:
     platform, observed = _healthy()
     owners = {**observed.owners, Server.KAFKA: Ownership.UNCLAIMED, Server.NATS: Ownership.UNKNOWN}
     result = _conditions(platform, dataclasses.replace(observations.without(observed, SET), owners=owners))
-    message = "it is not started until kafka, nats is confirmed to belong to this platform"
+    message = "it is not started until it is confirmed that kafka, nats belong to this platform"
     assert result["IngestReady"] == ("Unknown", Reason.PROGRESSING, message)
     assert _conditions(platform, dataclasses.replace(observed, owners=owners))["IngestReady"][0] == "True", (
         "it runs already"

@@ -34,7 +34,7 @@ SETTINGS_PATH: Final = "/settings"
 SETTINGS_KEY: Final = "live.json"
 """The key in the ConfigMap of settings that may change while a component runs."""
 SETTINGS_VERSION: Final = 1
-STATUS_VERSION: Final = 1
+STATUS_VERSION: Final = 2
 """The version of the /status response that the operator reads."""
 
 VENUES: Final[Mapping[VenueName, tuple[str, str]]] = {

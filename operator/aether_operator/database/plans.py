@@ -277,4 +277,4 @@ def _plan_maintenance(
 def _without_timescale(observed: DatabaseState) -> str:
     if observed.server.timescale.version:
         return "the tables were created with native partitions before TimescaleDB was available, and keep them"
-    return "TimescaleDB is not there: tables are native partitions kept by pg_partman, without compression"
+    return "TimescaleDB is not installed: tables are native partitions kept by pg_partman, without compression"

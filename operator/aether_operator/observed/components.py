@@ -157,10 +157,13 @@ _LONGEST: Final = 200
 
 def _why(detail: str, secret_values: Collection[str], addresses: Collection[str] = ()) -> str:
     """A cause in one line, never empty."""
-    checked = detail
+    # Only a value that is a part of an address is no quotation there; one that contains an address is.
+    parts = {value for value in secret_values if any(value in address for address in addresses)} if addresses else set()
+    others = [value for value in secret_values if value not in parts] if parts else secret_values
+    without_addresses = detail
     for address in addresses:
-        checked = checked.replace(address, " ")
-    if secrecy.quotes(checked, secret_values):
+        without_addresses = without_addresses.replace(address, " ")
+    if secrecy.quotes(detail, others) or secrecy.quotes(without_addresses, parts):
         return secrecy.WITHHELD
     return " ".join(detail.split())[:_LONGEST] or "no reason given"
 

@@ -58,6 +58,8 @@ def describe(fault: BaseException) -> str:
         untrusted = isinstance(fault, ssl.SSLCertVerificationError)
         detail = getattr(fault, "verify_message" if untrusted else "reason", None) or ""
         return (NOT_TRUSTED if untrusted else TLS_FAILED) + (f" ({detail})" if detail else "")
+    if isinstance(fault, UnicodeDecodeError):
+        return ""  # of a response: what cannot be encoded is a host name
     for kind, words in _BY_CLASS.items():
         if isinstance(fault, kind):
             return words

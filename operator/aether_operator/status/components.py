@@ -137,7 +137,7 @@ def _ownership_unknown(platform: Platform, observed: Observed) -> Finding | None
     unknown = [server.value for server in used if observed.owners.get(server) is not Ownership.OURS]
     if not unknown or child_refs.component_stateful_set(Component.INGEST, platform) in observed.children:
         return None
-    message = f"it is not started until {', '.join(unknown)} is confirmed to belong to this platform"
+    message = f"it is not started until it is confirmed that {', '.join(unknown)} belong to this platform"
     return Finding(INGEST, Reason.PROGRESSING, message, known=False)
 
 

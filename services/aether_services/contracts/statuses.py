@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import Field
 
-from aether_services.contracts.models import Message, Time, Version
+from aether_services.contracts.models import Message, Time
+
+StatusVersion = Literal[2]
+"""Since 2 the kind of service is in the field `service`."""
 
 
 class Check(Message):
@@ -20,7 +24,7 @@ class Check(Message):
 class Status(Message):
     """What every service reports."""
 
-    version: Version = 1
+    version: StatusVersion = 2
     service: str
     """The service: ingest or exchange_sim."""
     release: str
