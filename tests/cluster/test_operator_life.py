@@ -16,7 +16,7 @@ import yaml
 from aether_cli import explanation, problems, status_view
 from aether_cli.local import volumes
 from aether_operator.api import labels, models, platforms
-from aether_operator.catalog import owners
+from aether_operator.catalog import components, owners
 from aether_operator.catalog.logins import DatabaseUser
 from aether_operator.observed import network_errors
 from aether_testing import audits, kstatus, namespaces, operators, planes
@@ -493,7 +493,7 @@ def test_unavailable_output_or_venue_is_named_and_recovers_by_itself(env: Enviro
     assert waiting["status"]["message"] == "ingest: kafka: no broker answers"
     del env.fakes.overrides[ingest]
     planes.until(env.namespace, "Ready", "True", name=name)
-    env.fakes.overrides[exchange] = lambda status: {**status, "version": 2}
+    env.fakes.overrides[exchange] = lambda status: {**status, "version": components.STATUS_VERSION + 1}
     newer = planes.until(env.namespace, "VenueReady", "False", name=name, reason="VersionUnsupported")
     assert f"Pod {exchange}" in newer["status"]["message"]
     del env.fakes.overrides[exchange]
