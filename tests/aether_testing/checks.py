@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aether_operator import brokers
-from aether_operator.observed.owners import Owner
+from aether_operator.observed.server_owners import ServerOwner
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aether_operator.observed.reports import ServerReport
 
 PASSWORD = "t0p-Secret-word"  # noqa: S105 - of servers that this test starts
-PAPER = Owner(namespace="desk", uid="5d8f", name="paper", venue="Simulated")
+PAPER = ServerOwner(namespace="desk", uid="5d8f", name="paper", venue="Simulated")
 
 
 async def check(server: Server, endpoint: Endpoint, *, deadline: float = 20) -> ServerReport:
@@ -31,7 +31,9 @@ async def check(server: Server, endpoint: Endpoint, *, deadline: float = 20) -> 
     return await assert_no_leaks(server, endpoint, brokers.check(server, endpoint, PAPER, deadline=deadline))
 
 
-async def claim(server: Server, endpoint: Endpoint, owner: Owner, guard: Callable[[], object] = str) -> ServerReport:
+async def claim(
+    server: Server, endpoint: Endpoint, owner: ServerOwner, guard: Callable[[], object] = str
+) -> ServerReport:
     """Check a server and claim it where nobody owns it; the same is asserted."""
     return await assert_no_leaks(server, endpoint, brokers.claim(server, endpoint, owner, guard, deadline=20))
 
@@ -57,7 +59,7 @@ def _connected_ports() -> Iterator[int]:
                         yield one.getpeername()[1]
 
 
-def another_owner(**other: str) -> Owner:
+def another_owner(**other: str) -> ServerOwner:
     return dataclasses.replace(PAPER, **other)
 
 

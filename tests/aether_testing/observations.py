@@ -20,8 +20,8 @@ from aether_operator.catalog.releases import Release
 from aether_operator.observed import child_refs, kinds
 from aether_operator.observed.components import ComponentReport, expected
 from aether_operator.observed.observation import Observed
-from aether_operator.observed.owners import Ownership
 from aether_operator.observed.reports import Engine, SchemaReport, ServerReport, TopicsReport
+from aether_operator.observed.server_owners import Ownership
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

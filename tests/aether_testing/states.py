@@ -13,8 +13,8 @@ from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.observed.kinds import Ref
 from aether_operator.observed.observation import Blocker, Observed
-from aether_operator.observed.owners import Ownership
 from aether_operator.observed.reports import Drift, Engine, SchemaReport, ServerReport, TopicsReport
+from aether_operator.observed.server_owners import Ownership
 from aether_testing import kstatus, observations
 
 if TYPE_CHECKING:

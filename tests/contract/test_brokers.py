@@ -23,7 +23,7 @@ from aether_operator.brokers import kafka as of_kafka
 from aether_operator.catalog.owners import TOPIC
 from aether_operator.observed import network_errors
 from aether_operator.observed.endpoints import Endpoint, SecretText
-from aether_operator.observed.owners import Ownership
+from aether_operator.observed.server_owners import Ownership
 from aether_testing import brokers as servers
 from aether_testing import checks
 from aether_testing import tls as tls_of

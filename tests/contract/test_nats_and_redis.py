@@ -13,7 +13,7 @@ import redis
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.observed.endpoints import Endpoint, SecretText
-from aether_operator.observed.owners import Ownership
+from aether_operator.observed.server_owners import Ownership
 from aether_testing import brokers as servers
 from aether_testing import checks
 from aether_testing import tls as tls_of

@@ -27,8 +27,8 @@ from aether_operator.database.pg_catalog import (
 from aether_operator.database.revisions import Migration, Revisions
 from aether_operator.database.steps import PlanBuilder, Write
 from aether_operator.observed.endpoints import Endpoint, SecretText
-from aether_operator.observed.owners import Ownership
 from aether_operator.observed.reports import Engine
+from aether_operator.observed.server_owners import Ownership
 from aether_testing import postgres
 
 NOW = datetime.datetime(2026, 11, 24, 12, tzinfo=datetime.UTC)

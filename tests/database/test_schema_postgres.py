@@ -17,8 +17,8 @@ from aether_operator.api.reasons import Reason
 from aether_operator.catalog.logins import DatabaseUser
 from aether_operator.database import migrator
 from aether_operator.observed.endpoints import SecretText
-from aether_operator.observed.owners import Ownership
 from aether_operator.observed.reports import Drift, Engine
+from aether_operator.observed.server_owners import Ownership
 from aether_testing import postgres as servers
 
 if TYPE_CHECKING:

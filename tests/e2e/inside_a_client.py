@@ -17,7 +17,7 @@ from aether_operator import brokers
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.observed.endpoints import Endpoint, SecretText
-from aether_operator.observed.owners import Owner, Ownership
+from aether_operator.observed.server_owners import Ownership, ServerOwner
 
 
 async def postgres(host: str, username: str, password: str, word: str) -> list[str]:
@@ -106,7 +106,7 @@ async def checked(server: str, host: str, username: str, password: str, _word: s
     """Claim the server as the operator does; its report has causes that libraries only log."""
     if server in PORTS:
         endpoint = Endpoint(host=host, port=PORTS[server], username=username, password=SecretText(password))
-        owner = Owner(namespace="trading", uid="5d8f", name="paper", venue="Simulated")
+        owner = ServerOwner(namespace="trading", uid="5d8f", name="paper", venue="Simulated")
         report = await brokers.claim(Server(server), endpoint, owner, str, deadline=20)
         for _ in range(100):  # a pod is Ready a moment before kube-proxy routes its Service to it
             if report.reason is not Reason.UNREACHABLE:

@@ -14,7 +14,7 @@ from aether_operator import status
 from aether_operator.api.platforms import Server
 from aether_operator.api.reasons import Reason
 from aether_operator.observed.kinds import Ref
-from aether_operator.observed.owners import Ownership
+from aether_operator.observed.server_owners import Ownership
 from aether_operator.status import components
 from aether_testing import observations
 

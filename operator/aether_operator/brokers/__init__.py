@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aether_operator.observed.endpoints import Endpoint
-    from aether_operator.observed.owners import Owner
     from aether_operator.observed.reports import ServerReport
+    from aether_operator.observed.server_owners import ServerOwner
 
 _CHECKS: Final = {Server.KAFKA: kafka_admin.check, Server.NATS: nats.check, Server.REDIS: redis.check}
 
 
-async def check(server: Server, endpoint: Endpoint, owner: Owner, *, deadline: float) -> ServerReport:
+async def check(server: Server, endpoint: Endpoint, owner: ServerOwner, *, deadline: float) -> ServerReport:
     """Check a server and read its owner; writes nothing and takes at most `deadline` seconds."""
     operation = _CHECKS[server](endpoint, owner, None, deadline)
     return await connections.run_check(server, endpoint, owner, operation, deadline=deadline)
 
 
 async def claim(
-    server: Server, endpoint: Endpoint, owner: Owner, guard: Callable[[], object], *, deadline: float
+    server: Server, endpoint: Endpoint, owner: ServerOwner, guard: Callable[[], object], *, deadline: float
 ) -> ServerReport:
     """Check a server, and record `owner` on it where none is recorded. Of several concurrent claims one succeeds.
 

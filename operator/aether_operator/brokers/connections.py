@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog import names
-from aether_operator.observed import network_errors, owners, secrecy
-from aether_operator.observed.owners import Ownership
+from aether_operator.observed import network_errors, secrecy, server_owners
 from aether_operator.observed.reports import ServerReport
+from aether_operator.observed.server_owners import Ownership
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from aether_operator.api.platforms import Server
     from aether_operator.observed.endpoints import Endpoint
-    from aether_operator.observed.owners import Owner
+    from aether_operator.observed.server_owners import ServerOwner
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -49,7 +49,7 @@ class CheckResult:
 
 
 async def run_check(
-    server: Server, endpoint: Endpoint, owner: Owner, operation: Awaitable[CheckResult], *, deadline: float
+    server: Server, endpoint: Endpoint, owner: ServerOwner, operation: Awaitable[CheckResult], *, deadline: float
 ) -> ServerReport:
     """Await a check and make its report; it is cancelled after `deadline` seconds.
 
@@ -64,10 +64,10 @@ async def run_check(
         return ServerReport(server=server, reason=found.reason, message=found.message)
     if found.record is None:
         return ServerReport(server=server, reason=Reason.READY, version=found.version, ownership=Ownership.UNCLAIMED)
-    problem = owners.ownership_problem(found.record, owner)
+    problem = server_owners.ownership_problem(found.record, owner)
     if problem is None:
         return ServerReport(server=server, reason=Reason.READY, version=found.version, ownership=Ownership.OURS)
-    quoted = secrecy.quotes(owners.foreign_words(found.record, owner.record), endpoint.secret_values)
+    quoted = secrecy.quotes(server_owners.foreign_words(found.record, owner.record), endpoint.secret_values)
     message = f"it belongs to another owner {secrecy.WITHHELD}" if quoted else problem.message
     return ServerReport(
         server=server,

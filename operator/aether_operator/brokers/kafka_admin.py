@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from aether_operator.brokers.topics import AlterTopic, CreateTopic, TopicPlan
     from aether_operator.observed.endpoints import Endpoint
-    from aether_operator.observed.owners import Owner
+    from aether_operator.observed.server_owners import ServerOwner
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,9 @@ MAX_RECORD_BYTES: Final = 1 << 16
 # The owner.
 
 
-async def check(endpoint: Endpoint, owner: Owner, guard: Callable[[], object] | None, deadline: float) -> CheckResult:
+async def check(
+    endpoint: Endpoint, owner: ServerOwner, guard: Callable[[], object] | None, deadline: float
+) -> CheckResult:
     """Log in, check the release and the login's rights, and read the owner.
 
     With a guard, `owner` is recorded where none is: the first record of the topic counts.
@@ -150,7 +152,7 @@ async def _connect_to_leader(
         yield other
 
 
-async def _write_owner(endpoint: Endpoint, connection: AIOKafkaConnection, owner: Owner, deadline: float) -> None:
+async def _write_owner(endpoint: Endpoint, connection: AIOKafkaConnection, owner: ServerOwner, deadline: float) -> None:
     """Create the topic where it is missing, and append a record, which need not be the first."""
     metadata = await connection.send(MetadataRequest([], allow_auto_topic_creation=False))
     topic = topics.CreateTopic(topic=owners.TOPIC, replicas=topics.replication(len(metadata.brokers)))
@@ -183,7 +185,7 @@ def _check_written(response: Any) -> None:
         raise BrokerError(*topics.reason_for_code(code, "write to", owners.TOPIC.name))
 
 
-def _owner_not_recorded(endpoint: Endpoint, owner: Owner, why: str) -> BrokerError:
+def _owner_not_recorded(endpoint: Endpoint, owner: ServerOwner, why: str) -> BrokerError:
     servers, topic = f"--bootstrap-server {connections.address(endpoint)}", f"--topic {owners.TOPIC.name}"
     settings = kafka.client_properties(endpoint)
     to_topics, to_producer = (" --command-config FILE", " --producer.config FILE") if settings else ("", "")

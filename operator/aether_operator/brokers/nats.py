@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from aether_operator.observed.endpoints import Endpoint
-    from aether_operator.observed.owners import Owner
+    from aether_operator.observed.server_owners import ServerOwner
 
 MIN_VERSION: Final = (2, 9)
 ACCOUNT_INFO: Final = "$JS.API.INFO"
@@ -42,7 +42,9 @@ _LIMITS: Final = {10002, 10027, 10028, 10047, 10113, 10120, 10122}
 _DENIED: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"', re.IGNORECASE)
 
 
-async def check(endpoint: Endpoint, owner: Owner, guard: Callable[[], object] | None, deadline: float) -> CheckResult:
+async def check(
+    endpoint: Endpoint, owner: ServerOwner, guard: Callable[[], object] | None, deadline: float
+) -> CheckResult:
     """Log in, check the version and JetStream, and read the owner.
 
     With a guard, `owner` is recorded where none is.
@@ -120,7 +122,7 @@ async def _log_in(
 # The owner.
 
 
-async def _read_or_claim(session: _Session, owner: Owner, guard: Callable[[], object] | None) -> str | None:
+async def _read_or_claim(session: _Session, owner: ServerOwner, guard: Callable[[], object] | None) -> str | None:
     try:
         record = await _read_owner(session)
         if record is None and guard is not None:
@@ -146,7 +148,7 @@ async def _read_owner(session: _Session) -> str | None:
     raise BrokerError(Reason.UNREACHABLE, f"JetStream does not describe stream {STREAM}: {why}")
 
 
-async def _create_stream(session: _Session, owner: Owner) -> None:
+async def _create_stream(session: _Session, owner: ServerOwner) -> None:
     """Create the stream; where another client was faster, its stream stays."""
     config = {
         "name": STREAM, "subjects": [SUBJECT], "description": owner.record, "retention": "limits", "storage": "file",
@@ -188,7 +190,7 @@ def _remedy(code: int) -> str:
     return "it is retried"
 
 
-def _owner_not_recorded(endpoint: Endpoint, owner: Owner, why: str) -> BrokerError:
+def _owner_not_recorded(endpoint: Endpoint, owner: ServerOwner, why: str) -> BrokerError:
     server = f"{'tls' if endpoint.tls else 'nats'}://{connections.address(endpoint)}"
     ca = " --tlsca FILE" if endpoint.ca else ""
     command = (

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from aether_operator.observed.endpoints import Endpoint
-    from aether_operator.observed.owners import Owner
+    from aether_operator.observed.server_owners import ServerOwner
 
 MIN_VERSION: Final = (6, 2)
 _COMMANDS: Final = frozenset({"HELLO", "PING", "GET", "SET"})
@@ -28,7 +28,9 @@ PROBE_KEY: Final = "aether:check"
 """A key that does not exist: the check sets it only if it exists (`SET … XX`)."""
 
 
-async def check(endpoint: Endpoint, owner: Owner, guard: Callable[[], object] | None, deadline: float) -> CheckResult:
+async def check(
+    endpoint: Endpoint, owner: ServerOwner, guard: Callable[[], object] | None, deadline: float
+) -> CheckResult:
     """Log in, check the version and the rights to read and write, and read the owner.
 
     With a guard, `owner` is recorded where none is.
@@ -109,7 +111,7 @@ async def _check_version_and_commands(connection: library.Connection) -> str:
 
 
 async def _read_or_claim(
-    connection: library.Connection, endpoint: Endpoint, owner: Owner, guard: Callable[[], object] | None
+    connection: library.Connection, endpoint: Endpoint, owner: ServerOwner, guard: Callable[[], object] | None
 ) -> str | None:
     try:
         record: str | None = await _execute(connection, "GET", KEY)

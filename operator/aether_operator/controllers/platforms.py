@@ -21,10 +21,10 @@ from aether_operator.catalog import names
 from aether_operator.controllers import intervals, metrics
 from aether_operator.database import checks, fence, migrator
 from aether_operator.kube import api_client
-from aether_operator.observed import components, kinds, owners, pod_problems
+from aether_operator.observed import components, kinds, pod_problems, server_owners
 from aether_operator.observed.observation import Observed
-from aether_operator.observed.owners import Owner, Ownership
 from aether_operator.observed.reports import DesiredSchema, SchemaReport, ServerReport, TopicsReport
+from aether_operator.observed.server_owners import Ownership, ServerOwner
 from aether_operator.status import State, transitions
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class _Check:
     """A successful check of a server, reused until `until` of the monotonic clock."""
 
     endpoint: Endpoint
-    owner: Owner
+    owner: ServerOwner
     report: ServerReport
     until: float
 
@@ -111,7 +111,7 @@ class Controller:
     _checks: dict[tuple[Key, Server], _Check] = field(default_factory=dict)
     _topics: dict[Key, tuple[Endpoint, TopicsReport, float]] = field(default_factory=dict)
     """A successful report of the topics at an endpoint, and until when it is reused."""
-    _ownerships: dict[tuple[Key, Server], tuple[str, Owner, Ownership]] = field(default_factory=dict)
+    _ownerships: dict[tuple[Key, Server], tuple[str, ServerOwner, Ownership]] = field(default_factory=dict)
     """The latest ownership of each server: of the server at this address, for this owner."""
     _applied: dict[Key, dict[kinds.Ref, Manifest]] = field(default_factory=dict, repr=False)
     """The manifests of children that were as desired after a reconcile: if one differs later, somebody changed it."""
@@ -269,7 +269,14 @@ class Controller:
     # Check the data plane.
 
     async def _check_data_plane(  # noqa: PLR0913 - what a reconcile knows
-        self, key: Key, platform: Platform, observed: Observed, owner: Owner, *, created: datetime.datetime, write: bool
+        self,
+        key: Key,
+        platform: Platform,
+        observed: Observed,
+        owner: ServerOwner,
+        *,
+        created: datetime.datetime,
+        write: bool,
     ) -> Observed:
         """Check servers and components; with `write`, also claim servers and ensure schema and topics."""
         reports, component_reports = await asyncio.gather(
@@ -301,7 +308,7 @@ class Controller:
         ownerships = {server: report.ownership for server, report in servers.items()}
         ownerships[Server.POSTGRES] = schema.ownership if schema is not None else None
         for server in (Server.KAFKA, Server.NATS, Server.REDIS):
-            if server in writable and owners.claimable(server, ownerships):
+            if server in writable and server_owners.claimable(server, ownerships):
                 claimed = await self._check(key, platform, observed, server, owner, claim=True)
                 if claimed is not None:
                     servers[server], ownerships[server] = claimed, claimed.ownership
@@ -315,7 +322,7 @@ class Controller:
         )
 
     def _known_ownerships(
-        self, key: Key, platform: Platform, observed: Observed, owner: Owner
+        self, key: Key, platform: Platform, observed: Observed, owner: ServerOwner
     ) -> dict[Server, Ownership]:
         """The latest ownership of each server that the spec names, as far as this process has checked it."""
         found = {}
@@ -331,7 +338,14 @@ class Controller:
         return "" if isinstance(found, desired.Missing) else f"{found.host}:{found.port}/{found.database}"
 
     async def _check(  # noqa: PLR0913 - what a reconcile knows
-        self, key: Key, platform: Platform, observed: Observed, server: Server, owner: Owner, *, claim: bool = False
+        self,
+        key: Key,
+        platform: Platform,
+        observed: Observed,
+        server: Server,
+        owner: ServerOwner,
+        *,
+        claim: bool = False,
     ) -> ServerReport | None:
         """Check a server; with `claim`, record `owner` on one that is unclaimed. None while a managed one starts."""
         managed = platform.spec.data_plane.of(server).mode is Mode.MANAGED
@@ -357,7 +371,7 @@ class Controller:
         return report
 
     async def _ensure_schema(
-        self, platform: Platform, observed: Observed, owner: Owner, created: datetime.datetime, *, may_claim: bool
+        self, platform: Platform, observed: Observed, owner: ServerOwner, created: datetime.datetime, *, may_claim: bool
     ) -> SchemaReport | None:
         found = desired.endpoint(Server.POSTGRES, platform, observed)
         if isinstance(found, desired.Missing):
@@ -390,11 +404,11 @@ class Controller:
             self._topics[key] = (endpoint, reused, time.monotonic() + CHECK_TTL)
         return report
 
-    async def _owner(self, key: Key, platform: Platform) -> Owner:
+    async def _owner(self, key: Key, platform: Platform) -> ServerOwner:
         """The platform as it is recorded on its servers; the namespace's uid is unique over all clusters."""
         namespace = await self.api.request("GET", f"/api/v1/namespaces/{key.namespace}")
         uid, venue = str(namespace["metadata"]["uid"]), platform.spec.venue.name.value
-        return Owner(namespace=key.namespace, uid=uid, name=key.name, venue=venue)
+        return ServerOwner(namespace=key.namespace, uid=uid, name=key.name, venue=venue)
 
     def _reachable(self, server: Server, platform: Platform, endpoint: Endpoint) -> Endpoint:
         """The endpoint as this process reaches it: outside of the cluster, at its configured address."""

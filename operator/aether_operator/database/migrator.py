@@ -17,7 +17,7 @@ from aether_operator.database import catalog_reader, connections, fence, logins,
 from aether_operator.database.fence import FencedOff, Fences
 from aether_operator.database.revisions import Revisions
 from aether_operator.database.steps import Claim, Prepare, Write
-from aether_operator.observed import owners, secrecy
+from aether_operator.observed import secrecy, server_owners
 from aether_operator.observed.reports import SchemaReport
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class _Run:
         ownership = plans.ownership(observed, self.desired)
         if plan.reason in plans.OWNERSHIP_BY_REASON:  # it belongs to another platform, or may
             quoted = secrecy.quotes(
-                owners.foreign_words(f"{observed.owner} {observed.venue}", self.desired.owner),
+                server_owners.foreign_words(f"{observed.owner} {observed.venue}", self.desired.owner),
                 self.endpoint.secret_values,
             )
             message = f"the database belongs to another owner {secrecy.WITHHELD}" if quoted else plan.message

@@ -15,9 +15,9 @@ from aether_operator.api.platforms import Timescale
 from aether_operator.api.reasons import Reason
 from aether_operator.database import drifts, logins, pg_catalog, policies, rollups, servers
 from aether_operator.database.steps import Claim, PlanBuilder, Prepare, Step, Write, literal
-from aether_operator.observed import owners
-from aether_operator.observed.owners import Ownership
+from aether_operator.observed import server_owners
 from aether_operator.observed.reports import Engine
+from aether_operator.observed.server_owners import Ownership
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,7 +82,7 @@ def ownership_problem(observed: DatabaseState, desired: DesiredSchema) -> Schema
         message = f"the database belongs to {observed.owner}{venue}, since {since}; name another database in the spec"
         return SchemaPlan(reason=Reason.DATABASE_OWNED_BY_ANOTHER, message=message)
     if observed.venue is not None and observed.venue != desired.venue:
-        message = f"the database holds {owners.venue_mismatch(observed.venue, desired.venue)}"
+        message = f"the database holds {server_owners.venue_mismatch(observed.venue, desired.venue)}"
         return SchemaPlan(reason=Reason.VENUE_MISMATCH, message=message)
     claimed_itself = observed.owner and observed.owned_since is not None and desired.created <= observed.owned_since
     if observed.venue is None and observed.rows and not claimed_itself:

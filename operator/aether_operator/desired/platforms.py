@@ -22,7 +22,7 @@ from aether_operator.desired import (
 )
 from aether_operator.observed import child_refs, kinds, live_objects
 from aether_operator.observed.kinds import Ref
-from aether_operator.observed.owners import Ownership
+from aether_operator.observed.server_owners import Ownership
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

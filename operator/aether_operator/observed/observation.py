@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from aether_operator.api.reasons import Reason
     from aether_operator.observed.components import ComponentReport
     from aether_operator.observed.kinds import Manifest, Ref
-    from aether_operator.observed.owners import Ownership
     from aether_operator.observed.reports import SchemaReport, ServerReport, TopicsReport
+    from aether_operator.observed.server_owners import Ownership
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

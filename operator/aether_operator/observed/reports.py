@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aether_operator.api.platforms import Server, Timescale
     from aether_operator.catalog.logins import DatabaseUser
     from aether_operator.observed.endpoints import SecretText
-    from aether_operator.observed.owners import Ownership
+    from aether_operator.observed.server_owners import Ownership
 
 
 class Engine(StrEnum):

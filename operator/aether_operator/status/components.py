@@ -10,7 +10,7 @@ from aether_operator.api.reasons import ConditionType, Reason
 from aether_operator.catalog.components import COMPONENTS, Component
 from aether_operator.observed import child_refs
 from aether_operator.observed import components as reports
-from aether_operator.observed.owners import Ownership
+from aether_operator.observed.server_owners import Ownership
 from aether_operator.status import findings
 from aether_operator.status.conditions import Condition, Truth
 from aether_operator.status.findings import Finding

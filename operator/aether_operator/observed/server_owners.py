@@ -55,7 +55,7 @@ class _Record(pydantic.BaseModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
+class ServerOwner:
     """A platform, as the servers that it owns record it.
 
     `uid` is the namespace's and not the platform's: a platform that is deleted and created again owns what it owned,
@@ -92,13 +92,13 @@ _NOT_UNDERSTOOD: Final = f"it belongs to somebody else: what stands there as its
 _WORDS: Final = re.compile(r"[A-Za-z0-9._-]+")
 
 
-def parse(record: str) -> Owner | None:
+def parse(record: str) -> ServerOwner | None:
     """The owner in a record; None if the record cannot be parsed."""
     try:
         found = _Record.model_validate_json(record)
     except ValueError:
         return None
-    return Owner(namespace=found.namespace, uid=found.namespaceUid, name=found.name, venue=found.venue)
+    return ServerOwner(namespace=found.namespace, uid=found.namespaceUid, name=found.name, venue=found.venue)
 
 
 def foreign_words(text: str, own: str) -> str:
@@ -107,7 +107,7 @@ def foreign_words(text: str, own: str) -> str:
     return " ".join(word for word in _WORDS.findall(text) if word not in known)
 
 
-def ownership_problem(record: str, platform: Owner) -> OwnershipProblem | None:
+def ownership_problem(record: str, platform: ServerOwner) -> OwnershipProblem | None:
     """Why a server with this record does not belong to the platform; None if it does."""
     found = parse(record)
     if found is None:
