@@ -4,7 +4,8 @@ Values: `builders`, `manifests`, `observations`, `evaluations`, `states`, `struc
 Clusters: `clusters`, `namespaces`, `counting_proxy`, `audits`, `charts`, `fixtures`; the machine: `machines`,
 `address_families`.
 The operator as a process: `operators`, `planes`, `fake_services`, `previous_release`, `plain_kopf`, `operator_benches`.
-Real servers: `postgres`, `timescale`, `trixie`, `brokers`, `shared_servers`, `restarts`, `tls`, `checks`.
+Real servers: `postgres`, `timescale`, `toy_schemas`, `trixie`, `brokers`, `shared_servers`, `restarts`, `tls`,
+`checks`.
 Market data: `venues`, `fake_venue`, `ingests`, `pipelines`, `recordings`.
 Commands and pages: `command_line`, `progress_recorder`, `e2e_platform`, `pages`, `generator`, `words`.
 Benchmarks: `benchmarks`, `latencies`.

@@ -24,6 +24,7 @@ import sqlalchemy
 
 from aether_operator.api.platforms import Retention, Timescale
 from aether_operator.catalog.logins import DatabaseUser
+from aether_operator.catalog.platform_schema import PLATFORM_SCHEMA
 from aether_operator.database.migrator import Fences
 from aether_operator.observed.endpoints import Endpoint, SecretText
 from aether_operator.observed.reports import DesiredSchema, Login
@@ -269,6 +270,7 @@ def eventually(true: Callable[[], bool], shown: Callable[[], object]) -> None:
 def a_schema(*, trades_days: int = 90, **other: Any) -> DesiredSchema:
     """The desired schema of a platform."""
     plain = DesiredSchema(
+        definition=PLATFORM_SCHEMA,
         owner="desk/paper of namespace 5d8f",
         venue="Simulated",
         created=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
@@ -293,6 +295,21 @@ DAYS: Final = Retention().by_table()
 def a_leader(guard: Callable[[], object] = lambda: None) -> Fences:
     """The fences of a process that leads."""
     return Fences(holder=f"operator-{secrets.token_hex(4)}", guard=guard)
+
+
+class Interrupted(Exception):
+    """Raised by the guard of a process that must end between two statements."""
+
+
+def interrupted_at(number: int) -> Fences:
+    """A leader whose guard raises before the n-th statement."""
+    left = iter(range(number))
+
+    def guard() -> None:
+        if next(left, None) is None:
+            raise Interrupted
+
+    return a_leader(guard)
 
 
 READ_ONLY_STATEMENTS: Final = re.compile(
@@ -417,7 +434,7 @@ CONTENTS: Final = (
 
 def database_contents(server: Postgres, database: str, desired: DesiredSchema) -> list[list[Any]]:
     """Everything that `ensure_schema` creates in a database, without the logins' names: equal results compare equal."""
-    names = {login.username: user.value for user, login in desired.logins.items()}
+    names = {login.username: user for user, login in desired.logins.items()}
 
     def named(value: object) -> object:
         match value:

@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
 from aether_operator.api.reasons import Reason
+from aether_operator.catalog.platform_schema import PLATFORM_SCHEMA
 from aether_operator.database import migrator
-from aether_operator.database.pg_catalog import TABLES
-from aether_operator.database.revisions import FOLDER, Revisions
+from aether_operator.database.revisions import FOLDER
 from aether_testing import operators, postgres
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from aether_operator.catalog.schemas import SchemaDefinition
     from aether_operator.observed.endpoints import Endpoint
     from aether_operator.observed.reports import DesiredSchema
 
 REVISION: Final = "0001"
-LATER: Final = sorted(TABLES.keys() - {"trades", "instruments"})
+LATER: Final = sorted(PLATFORM_SCHEMA.tables.keys() - {"trades", "instruments"})
 """The tables that it did not have."""
 TRADES: Final = 500
 
 
-def revisions(folder: Path) -> Revisions:
-    """Copy its migrations to a new folder."""
-    shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__", "0002*"))
-    return Revisions(folder)
+def definition(folder: Path) -> SchemaDefinition:
+    """The platform's schema with the migrations that it had, which are copied to a new folder."""
+    shutil.copytree(FOLDER / PLATFORM_SCHEMA.migrations, folder, ignore=shutil.ignore_patterns("__pycache__", "0002*"))
+    return dataclasses.replace(PLATFORM_SCHEMA, migrations=folder)
 
 
-def make_database(endpoint: Endpoint, before: Revisions, desired: DesiredSchema) -> None:
+def make_database(endpoint: Endpoint, before: SchemaDefinition, desired: DesiredSchema) -> None:
     """Bring a database to the state that it left, with trades in it."""
-    report = migrator.ensure_schema(endpoint, desired, postgres.a_leader(), deadline=120, revisions=before)
+    then = dataclasses.replace(desired, definition=before)
+    report = migrator.ensure_schema(endpoint, then, postgres.a_leader(), deadline=120)
     # The current program reports the later tables as missing; what the earlier release created exists.
     days = {"trades": desired.days["trades"]}
     assert (report.reason, report.revision, report.days) == (Reason.SCHEMA_DRIFTED, REVISION, days)

@@ -13,6 +13,7 @@ from aether_operator import desired
 from aether_operator.api import labels
 from aether_operator.catalog.components import TOPICS
 from aether_operator.catalog.logins import DatabaseUser
+from aether_operator.catalog.platform_schema import PLATFORM_SCHEMA
 from aether_operator.database.revisions import Revisions
 from aether_operator.observed import kinds
 from aether_operator.observed.endpoints import SecretText
@@ -90,7 +91,7 @@ def test_upgrade_of_the_operator_adds_services_without_restart_or_loss(
         assert conditions["PostgresReady"]["lastTransitionTime"] == "2026-01-01T00:00:00Z", (
             "a recorded condition is kept"
         )
-        assert ready["schema"]["revision"] == Revisions().head != previous_release.REVISION
+        assert ready["schema"]["revision"] == Revisions(PLATFORM_SCHEMA).head != previous_release.REVISION
         assert asyncio.run(_topics(plane)) >= {topic.name for topic in TOPICS}
 
         edited = {**platform["spec"], "pairs": ["ETH/USD", "BTC/USD"]}
@@ -168,7 +169,7 @@ def _database_of_before(namespace: Namespace, plane: Plane, migrations: Path) ->
     schema = servers.a_schema(
         owner=f"{namespace.name}/{PLATFORM.name} of namespace {uid}", logins={DatabaseUser.READER: reader}
     )
-    previous_release.make_database(database, previous_release.revisions(migrations), schema)
+    previous_release.make_database(database, previous_release.definition(migrations), schema)
     return database
 
 

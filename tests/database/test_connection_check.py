@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def checked(endpoint: Endpoint, timescale: Timescale = Timescale.PREFERRED, **other: Any) -> ServerReport:
-    return checks.check(dataclasses.replace(endpoint, **other), timescale, deadline=20)
+    return checks.check(dataclasses.replace(endpoint, **other), "aether", timescale, deadline=20)
 
 
 def test_suitable_server_reports_its_versions(postgres: servers.Postgres, fresh: Endpoint) -> None:
@@ -50,7 +50,7 @@ def test_port_without_a_listener_is_unreachable(fresh: Endpoint) -> None:
 def test_silent_server_is_unreachable_after_the_deadline(fresh: Endpoint) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent_one = dataclasses.replace(fresh, port=silent.getsockname()[1])
-        report = checks.check(silent_one, Timescale.PREFERRED, deadline=2)
+        report = checks.check(silent_one, "aether", Timescale.PREFERRED, deadline=2)
     assert report.reason is Reason.UNREACHABLE
     assert "no response within 2 s" in report.message
 

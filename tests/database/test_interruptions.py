@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aether_operator.api.reasons import Reason
+from aether_operator.catalog.platform_schema import PLATFORM_SCHEMA
 from aether_operator.database import migrator
-from aether_operator.database.revisions import FOLDER, Revisions
+from aether_operator.database.revisions import FOLDER
 from aether_testing import postgres as servers
 
 if TYPE_CHECKING:
@@ -49,11 +51,12 @@ def wait_for_no_sessions(postgres: servers.Postgres, database: str) -> None:
 
 
 @pytest.fixture
-def next_release(tmp_path: Path) -> Revisions:
+def next_release(tmp_path: Path) -> DesiredSchema:
+    """The platform's schema with one revision more."""
     folder = tmp_path / "migrations"
-    shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(FOLDER / PLATFORM_SCHEMA.migrations, folder, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "versions" / "0003_fees.py").write_text(NEXT)
-    return Revisions(folder)
+    return servers.a_schema(logins={}, definition=dataclasses.replace(PLATFORM_SCHEMA, migrations=folder))
 
 
 def test_process_killed_at_any_statement_leaves_a_recoverable_schema(
@@ -78,17 +81,17 @@ def test_process_killed_at_any_statement_leaves_a_recoverable_schema(
         postgres.run("postgres", f"DROP DATABASE {there.database}")
 
 
-def test_upgrade_killed_at_any_statement_resumes_there(postgres: servers.Postgres, next_release: Revisions) -> None:
+def test_upgrade_killed_at_any_statement_resumes_there(postgres: servers.Postgres, next_release: DesiredSchema) -> None:
     desired, first = servers.a_schema(logins={}), postgres.fresh()
     assert ensure(first, desired).revision == "0002"
     wait_for_no_sessions(postgres, first.database)
     with servers.statements() as writes:
-        assert ensure(postgres.fresh(first.database), desired, revisions=next_release).revision == "0003"
+        assert ensure(postgres.fresh(first.database), next_release).revision == "0003"
     assert len(writes) > 8
     for number, after in writes.moments:
         there = postgres.fresh(first.database)
         child = servers.in_child_process(
-            lambda: ensure(there, desired, revisions=next_release),  # noqa: B023
+            lambda: ensure(there, next_release),  # noqa: B023
             at=number,
             after=after,
             sign=signal.SIGKILL,
@@ -96,16 +99,15 @@ def test_upgrade_killed_at_any_statement_resumes_there(postgres: servers.Postgre
         _, how = os.waitpid(child, 0)
         assert os.WIFSIGNALED(how)
         wait_for_no_sessions(postgres, there.database)
-        report = ensure(there, desired, revisions=next_release)
+        report = ensure(there, next_release)
         assert (report.reason, report.revision) == (Reason.READY, "0003")
         assert postgres.run(there.database, "SELECT tier FROM aether.fees") == [(1,)]
         assert postgres.run(there.database, "SELECT * FROM aether.progress") == []
         postgres.run("postgres", f"DROP DATABASE {there.database}")
 
 
-def test_schema_of_a_newer_release_is_unchanged(fresh: Endpoint, next_release: Revisions) -> None:
-    desired = servers.a_schema()
-    assert ensure(fresh, desired, revisions=next_release).revision == "0003"
+def test_schema_of_a_newer_release_is_unchanged(fresh: Endpoint, next_release: DesiredSchema) -> None:
+    assert ensure(fresh, next_release).revision == "0003"
     with servers.statements() as writes:
         report = ensure(fresh, servers.a_schema(trades_days=5))
     assert (report.reason, writes) == (Reason.SCHEMA_NEWER, [])
@@ -142,7 +144,7 @@ def test_of_two_operators_at_once_exactly_one_applies(postgres: servers.Postgres
 def test_holder_of_the_schema_lock_excludes_others(postgres: servers.Postgres, fresh: Endpoint) -> None:
     desired = servers.a_schema()
     with servers.connected(fresh) as other:
-        other.execute("SELECT pg_advisory_lock(%s)", (migrator.ADVISORY_LOCK,))
+        other.execute("SELECT pg_advisory_lock(%s)", (PLATFORM_SCHEMA.advisory_lock,))
         with servers.statements() as writes:
             report = ensure(fresh, desired)
     assert report.reason is Reason.WAITING_FOR_LOCK

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aether_operator.api.reasons import Reason
-from aether_operator.database import migrator, rollups
-from aether_operator.database.pg_catalog import ROLLUPS
+from aether_operator.catalog.platform_schema import PLATFORM_SCHEMA
+from aether_operator.database import migrator
 from aether_operator.observed.reports import Drift
 from aether_services.domain import candles, times
 from aether_services.domain.instruments import Symbol
@@ -171,7 +171,7 @@ def row(one: Candle) -> tuple[Any, ...]:
 
 
 def assert_right(endpoint: Endpoint, trades: Sequence[Trade], until: Nanoseconds) -> None:
-    for rollup in ROLLUPS:
+    for rollup in PLATFORM_SCHEMA.rollups:
         expected = [row(one) for one in of(trades, rollup.minutes * times.MINUTE, until)]
         query = (
             "SELECT extract(epoch FROM ts)::bigint, open, high, low, close, vwap, volume, cost, trades "
@@ -282,7 +282,7 @@ async def test_late_trades_give_the_candles_of_ordered_trades(native: Endpoint, 
         for _ in range(3):  # a day at once
             await sink.deliver([], [], {BTC: until})
     assert written(native, "candles") == candle_rows(trades, 1, until)
-    for rollup in ROLLUPS:
+    for rollup in PLATFORM_SCHEMA.rollups:
         assert written(native, rollup.name) == candle_rows(trades, rollup.minutes, until), rollup.name
 
 
@@ -302,7 +302,7 @@ async def test_long_carried_closes_are_corrected_one_day_per_delivery(native: En
         for _ in range(days):
             await sink.deliver([], [], {BTC: until})
     assert written(native, "candles") == candle_rows([first, second], 1, until)
-    for rollup in ROLLUPS:
+    for rollup in PLATFORM_SCHEMA.rollups:
         assert written(native, rollup.name) == candle_rows([first, second], rollup.minutes, until), rollup.name
 
 
@@ -362,7 +362,10 @@ def test_book_has_at_most_ten_levels_with_a_quantity_each(database: Endpoint) ->
             run(database, book, (number, *sides))
 
 
-SAME = ", ".join("c.vwap + 1 AS vwap" if column.name == "vwap" else f"c.{column.name}" for column in rollups.COLUMNS)
+SAME = ", ".join(
+    "c.vwap + 1 AS vwap" if column.name == "vwap" else f"c.{column.name}"
+    for column in PLATFORM_SCHEMA.rollups[0].columns
+)
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,13 @@ import pytest
 from aether_operator.api.platforms import Timescale
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog.logins import PRIVILEGES, DatabaseUser
-from aether_operator.database import connections, drifts, fence, logins, pg_catalog, plans, policies, rollups, servers
+from aether_operator.catalog.platform_schema import PLATFORM_SCHEMA
+from aether_operator.database import connections, drifts, fence, logins, plans, policies, rollups, servers
 from aether_operator.database.pg_catalog import (
-    TABLES,
     Aggregate,
     DatabaseState,
     Extension,
+    LiveTable,
     Partition,
     Partitioning,
     Progress,
@@ -34,6 +35,12 @@ from aether_testing import postgres
 NOW = datetime.datetime(2026, 11, 24, 12, tzinfo=datetime.UTC)
 DAY = datetime.timedelta(days=1)
 TODAY = datetime.datetime(2026, 11, 24, tzinfo=datetime.UTC)
+GROWING = PLATFORM_SCHEMA.growing
+TABLES = {
+    name: LiveTable(name=name, columns=table.columns, constraints=table.constraints, indexes=table.indexes)
+    for name, table in PLATFORM_SCHEMA.tables.items()
+}
+"""The platform's tables, in a database where each is as it should be."""
 
 
 def facts(timescale: str = "", partman: str = "4.7.2", *, installed: bool = True, **other: Any) -> ServerFacts:
@@ -57,8 +64,10 @@ def a_state(**other: Any) -> DatabaseState:
         DatabaseState(
             now=NOW,
             server=facts(),
+            database_schema=True,
+            database_tables=frozenset({"ownership", "fence"}),
             schema=True,
-            relations=frozenset({"ownership", "fence", "settings", "progress", "alembic_version"}),
+            relations=frozenset({"settings", "progress", "alembic_version"}),
             owner=postgres.a_schema().owner,
             owned_since=NOW,
             venue="Simulated",
@@ -71,7 +80,7 @@ def a_state(**other: Any) -> DatabaseState:
 
 def a_maintained(engine: Engine, trades: Partitioning, **recorded: str) -> dict[str, Any]:
     """The state of a database in which only the trades' partitioning may differ from what is desired."""
-    growing = pg_catalog.GROWING_TABLES.items()
+    growing = GROWING.items()
     unchanged = {
         name: Partitioning(
             engine=engine,
@@ -97,15 +106,15 @@ def a_maintained(engine: Engine, trades: Partitioning, **recorded: str) -> dict[
         "server": facts("2.20.0") if engine is Engine.TIMESCALE else facts(),
         "partitioning": unchanged | {"trades": trades},
         "tables": partitioned,
-        "settings": settings | {rollup.name: "digest" for rollup in pg_catalog.ROLLUPS} | recorded,
+        "settings": settings | {rollup.name: "digest" for rollup in PLATFORM_SCHEMA.rollups} | recorded,
         "views": {
             name: View(kind="v", columns=columns, digest="digest")
-            for rollup in pg_catalog.ROLLUPS
-            for name, columns in ((rollup.name, rollups.COLUMNS), (rollup.sums, rollups.SUMS))
+            for rollup in PLATFORM_SCHEMA.rollups
+            for name, columns in ((rollup.name, rollup.columns), (rollup.sums, rollup.sums_columns))
         },
         "aggregates": {
             rollup.sums: Aggregate(refreshed=((None, rollup.minutes * 60.0, float(rollups.REFRESH_SECONDS)),))
-            for rollup in pg_catalog.ROLLUPS
+            for rollup in PLATFORM_SCHEMA.rollups
         },
     }
 
@@ -203,7 +212,7 @@ def test_rejection_suggests_nothing_that_mixes_two_venues() -> None:
 def test_server_is_evaluated_by_version_and_extensions(
     server: ServerFacts, timescale: Timescale, expected: Engine | Reason
 ) -> None:
-    chosen = servers.choose(server, timescale, database="desk")
+    chosen = servers.choose(server, timescale, database="desk", schema="aether")
     assert (chosen.reason if isinstance(chosen, servers.Unsuitable) else chosen) is expected
 
 
@@ -303,7 +312,7 @@ def test_shortening_checks_once_more_within_its_own_transaction() -> None:
 
 def test_missing_index_of_a_large_table_is_named_not_created() -> None:
     trades = dataclasses.replace(TABLES["trades"], indexes={}, size=1 << 40)
-    steps, drift = drifts.compare({**TABLES, "trades": trades})
+    steps, drift = drifts.compare({**TABLES, "trades": trades}, PLATFORM_SCHEMA)
     assert steps == []
     assert all("CREATE INDEX" in one.what and not one.repaired for one in drift)
     assert len(drift) == len(TABLES["trades"].indexes)
@@ -354,22 +363,24 @@ def test_shorter_retention_reports_exactly_what_it_would_drop() -> None:
 )
 def test_maintenance_is_due_for_missing_or_expired_partitions(*, newest: int, oldest: int, due: bool) -> None:
     partitioning = Partitioning(engine=Engine.PARTMAN, days=10, partitions=(a_part(oldest), a_part(-newest)))
-    assert policies.maintenance_due(pg_catalog.GROWING_TABLES["trades"], partitioning, NOW) is due
+    assert policies.maintenance_due(GROWING["trades"], partitioning, NOW) is due
 
 
 def test_unchanged_table_has_no_drift() -> None:
-    assert drifts.compare(TABLES) == ([], [])
+    assert drifts.compare(TABLES, PLATFORM_SCHEMA) == ([], [])
 
 
 def test_no_column_is_float_and_every_timestamp_has_a_zone() -> None:
     types = {column.type for table in TABLES.values() for column in table.columns}
     assert types == {"text", "smallint", "bigint", "numeric", "numeric[]", "timestamp with time zone"}
-    message = " ".join(one for migration in Revisions().after(None, Engine.TIMESCALE) for one in migration.statements)
+    message = " ".join(
+        one for migration in Revisions(PLATFORM_SCHEMA).after(None, Engine.TIMESCALE) for one in migration.statements
+    )
     assert not {"FLOAT", "REAL", "DOUBLE"} & set(message.upper().split())
 
 
 def test_migrations_have_one_head() -> None:
-    revisions = Revisions()
+    revisions = Revisions(PLATFORM_SCHEMA)
     assert revisions.knows(revisions.head)
     assert not revisions.knows(revisions.head[:-1])
     assert revisions.after(revisions.head, Engine.PARTMAN) == ()
@@ -433,7 +444,15 @@ def planned_login(
 ) -> PlanBuilder:
     builder = PlanBuilder()
     kept_in = "paper-postgres-them"
-    desired = logins.DesiredLogin(user=user, name="them", owner="desk/paper", database="desk", secret=kept_in)
+    desired = logins.DesiredLogin(
+        user=user,
+        name="them",
+        rights=PRIVILEGES[user],
+        owner="desk/paper",
+        database="desk",
+        schema="aether",
+        secret=kept_in,
+    )
     state = a_state(server=facts(creates_roles=creates_roles), roles={} if role is None else {user: role})
     logins.plan(state, desired, lambda: "verifier", builder, password_rejected=password_rejected)
     return builder

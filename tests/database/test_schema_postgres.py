@@ -339,7 +339,7 @@ HARMLESS = {
 def test_harmless_drift_is_repaired_once_and_reported(postgres: servers.Postgres, fresh: Endpoint, edit: str) -> None:
     desired, leader = servers.a_schema(), servers.a_leader()
     assert ensure(fresh, desired, leader).ok
-    names = {user.value: login.username for user, login in desired.logins.items()}
+    names = {user: login.username for user, login in desired.logins.items()}
     before = servers.database_contents(postgres, fresh.database, desired)
     postgres.run(fresh.database, edit.format(**names))
     expected = HARMLESS[edit]

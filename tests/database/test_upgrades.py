@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -11,14 +12,14 @@ import pytest
 from aether_operator.api.platforms import PlatformSpec
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog.logins import DatabaseUser
+from aether_operator.catalog.platform_schema import PLATFORM_SCHEMA
 from aether_operator.database import migrator
-from aether_operator.database.pg_catalog import GROWING_TABLES
 from aether_testing import postgres as servers
 from aether_testing import previous_release
 
 if TYPE_CHECKING:
+    from aether_operator.catalog.schemas import SchemaDefinition
     from aether_operator.database.fence import Fences
-    from aether_operator.database.revisions import Revisions
     from aether_operator.observed.endpoints import Endpoint
     from aether_operator.observed.reports import DesiredSchema, SchemaReport
 
@@ -35,9 +36,9 @@ def ensure(endpoint: Endpoint, desired: DesiredSchema, leader: Fences | None = N
 
 
 @pytest.fixture(scope="module")
-def before(tmp_path_factory: pytest.TempPathFactory) -> Revisions:
-    """The migrations of the earlier release."""
-    return previous_release.revisions(tmp_path_factory.mktemp("before") / "migrations")
+def before(tmp_path_factory: pytest.TempPathFactory) -> SchemaDefinition:
+    """The schema of the earlier release."""
+    return previous_release.definition(tmp_path_factory.mktemp("before") / "migrations")
 
 
 def assert_upgraded(endpoint: Endpoint, report: SchemaReport, kept: list[Any]) -> None:
@@ -46,7 +47,7 @@ def assert_upgraded(endpoint: Endpoint, report: SchemaReport, kept: list[Any]) -
     assert previous_release.content(endpoint) == kept
     with servers.connected(endpoint) as connection:
         noted = {name for (name,) in connection.execute("SELECT name FROM aether.settings")}
-        assert {f"{table}_engine" for table in GROWING_TABLES} <= noted
+        assert {f"{table}_engine" for table in PLATFORM_SCHEMA.growing} <= noted
         assert not {"engine", "compress_days"} & noted
         assert connection.execute("SELECT wsname, rest_id FROM aether.instruments").fetchall() == [(None, None)]
         assert connection.execute("SELECT * FROM aether.progress").fetchall() == []
@@ -54,7 +55,7 @@ def assert_upgraded(endpoint: Endpoint, report: SchemaReport, kept: list[Any]) -
 
 
 def test_upgrade_killed_at_any_statement_loses_nothing_and_resumes_there(
-    postgres: servers.Postgres, before: Revisions
+    postgres: servers.Postgres, before: SchemaDefinition
 ) -> None:
     desired, first = a_schema(logins={}), postgres.fresh()
     previous_release.make_database(first, before, desired)
@@ -78,7 +79,7 @@ def test_upgrade_killed_at_any_statement_loses_nothing_and_resumes_there(
 
 
 def test_reader_login_survives_an_upgrade_and_ingest_gets_its_own(
-    postgres: servers.Postgres, fresh: Endpoint, before: Revisions
+    postgres: servers.Postgres, fresh: Endpoint, before: SchemaDefinition
 ) -> None:
     desired = a_schema()
     reader = {DatabaseUser.READER: desired.logins[DatabaseUser.READER]}
@@ -102,30 +103,15 @@ def test_reader_login_survives_an_upgrade_and_ingest_gets_its_own(
         )
 
 
-def test_previous_release_leaves_the_upgraded_schema_unchanged(fresh: Endpoint, before: Revisions) -> None:
+def test_previous_release_leaves_the_upgraded_schema_unchanged(fresh: Endpoint, before: SchemaDefinition) -> None:
     desired = a_schema(logins={})
     assert ensure(fresh, desired).ok
     with servers.statements() as writes:
-        report = ensure(fresh, desired, revisions=before)
+        report = ensure(fresh, dataclasses.replace(desired, definition=before))
     assert (report.reason, writes) == (Reason.SCHEMA_NEWER, [])
 
 
-class Interrupted(Exception):
-    """Raised by the guard of a process that must end between two statements."""
-
-
-def interrupted_at(number: int) -> Fences:
-    """A leader whose guard raises before the n-th statement."""
-    left = iter(range(number))
-
-    def guard() -> None:
-        if next(left, None) is None:
-            raise Interrupted
-
-    return servers.a_leader(guard)
-
-
-def test_interrupted_timescale_upgrade_resumes_there(timescale: Endpoint, before: Revisions) -> None:
+def test_interrupted_timescale_upgrade_resumes_there(timescale: Endpoint, before: SchemaDefinition) -> None:
     desired, interrupted = a_schema(logins={}), 0
     while True:
         with servers.connected(timescale) as connection:
@@ -133,8 +119,8 @@ def test_interrupted_timescale_upgrade_resumes_there(timescale: Endpoint, before
         previous_release.make_database(timescale, before, desired)
         kept = previous_release.content(timescale)
         try:
-            report = ensure(timescale, desired, interrupted_at(interrupted))
-        except Interrupted:
+            report = ensure(timescale, desired, servers.interrupted_at(interrupted))
+        except servers.Interrupted:
             interrupted += 2  # at every other statement; on PostgreSQL at each
             assert_upgraded(timescale, ensure(timescale, desired), kept)
         else:

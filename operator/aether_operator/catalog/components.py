@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from aether_operator.api.platforms import ResourceList, Resources, Server, VenueName
+from aether_operator.catalog.logins import DatabaseUser
 from aether_operator.catalog.topics import Topic
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class ComponentDefinition:
     resources: Resources
     variables: tuple[str, ...]
     servers: tuple[Server, ...] = ()
+    database_user: DatabaseUser | None = None
+    """The user as which it logs in to PostgreSQL, if that is one of its servers."""
     calls: tuple[Component, ...] = ()
     topics: tuple[Topic, ...] = ()
     """The Kafka topics that it writes. A topic has one component that writes it."""
@@ -109,6 +112,7 @@ COMPONENTS: Final[Mapping[Component, ComponentDefinition]] = {
                 *("AETHER_LIVE_SETTINGS", "AETHER_PEER_URL"),
             ),
             servers=(Server.POSTGRES, Server.KAFKA, Server.NATS),
+            database_user=DatabaseUser.INGEST,
             calls=(Component.EXCHANGE_SIM, Component.INGEST),
             topics=(
                 Topic(name="md.trades", kept_days=7),

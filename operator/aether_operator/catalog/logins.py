@@ -6,16 +6,17 @@ delete, truncate or alter anything.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
+
+from aether_operator.catalog.schemas import Privileges
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 class DatabaseUser(StrEnum):
-    """A user of the database; the value is the suffix of the role's and the Secret's name."""
+    """A user of a platform's database; the value is the suffix of the role's and the Secret's name."""
 
     READER = "reader"
     """People."""
@@ -23,26 +24,10 @@ class DatabaseUser(StrEnum):
     """The ingest component."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Privileges:
-    """What a user may do beside reading."""
-
-    description: str
-    """Part of the role's comment in the database."""
-    needed: bool = True
-    """Whether a platform without the user is not Ready; otherwise its absence is a Warning."""
-    writes: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """Table → privileges on it."""
-    temporary: bool = False
-    """Whether it may create temporary tables."""
-    settings: Mapping[str, str] = field(default_factory=dict)
-    """Session settings of the role."""
-
-
 _ADD: Final = frozenset({"INSERT"})
 _PUT: Final = frozenset({"INSERT", "UPDATE"})
 
-PRIVILEGES: Final[Mapping[DatabaseUser, Privileges]] = {
+PRIVILEGES: Final[Mapping[str, Privileges]] = {
     DatabaseUser.READER: Privileges(
         description="reads", needed=False, settings={"default_transaction_read_only": "on"}
     ),

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+from typing import TYPE_CHECKING, Final
 
 from aether_operator.api.platforms import Server
 from aether_operator.catalog import components, servers
-from aether_operator.catalog.logins import DatabaseUser
 
 if TYPE_CHECKING:
     from aether_operator.api.platforms import Platform
-    from aether_operator.catalog.components import Component
+    from aether_operator.catalog.components import Component, ComponentDefinition
+    from aether_operator.catalog.logins import DatabaseUser
+
+MAX_ROLE_LENGTH: Final = 63
+"""The bytes of a name in PostgreSQL. The names of databases and users are ASCII."""
+_DIGITS: Final = 10
 
 
 def server_child(platform: Platform, server: Server) -> str:
@@ -40,8 +45,20 @@ def database(platform: Platform) -> str:
 
 
 def login(platform: Platform, user: DatabaseUser) -> str:
-    """The name of a database user's role. Roles belong to the whole server, so it contains the database's name."""
-    return f"{database(platform)}_{user.value}"
+    """The name of a database user's role."""
+    return role(database(platform), user)
+
+
+def role(in_database: str, user: str) -> str:
+    """The name of the role of a database's user. Roles belong to the whole server, so it contains the database's name.
+
+    PostgreSQL would truncate a longer name, which two databases might then share: it ends with a hash instead.
+    """
+    name = f"{in_database}_{user}"
+    if len(name) <= MAX_ROLE_LENGTH:
+        return name
+    end = "_" + hashlib.sha256(f"{in_database}/{user}".encode()).hexdigest()[:_DIGITS]
+    return name[: MAX_ROLE_LENGTH - len(end)] + end
 
 
 def server_host(platform: Platform, server: Server) -> str:
@@ -74,13 +91,14 @@ def component_pod(platform: Platform, component: Component, replica: int | str) 
     return f"{component_child(platform, component)}-{replica}"
 
 
-def component_login(platform: Platform, server: Server) -> str:
-    """The Secret with the login that components use at a server.
+def component_login(platform: Platform, component: ComponentDefinition, server: Server) -> str | None:
+    """The Secret with the login that a component uses at a server; None where it has none.
 
-    On PostgreSQL it is ingest's own login; on other Managed servers the operator's, on External ones the user's.
+    On PostgreSQL it is that of the component's database user; on other Managed servers the operator's, on External ones
+    the user's.
     """
     if server is Server.POSTGRES:
-        return login_secret(platform, DatabaseUser.INGEST)
+        return None if component.database_user is None else login_secret(platform, component.database_user)
     external = platform.spec.data_plane.of(server).external
     return server_child(platform, server) if external is None else external.secret_name
 

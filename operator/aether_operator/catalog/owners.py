@@ -1,7 +1,4 @@
-"""Where the owner of a server is recorded, for each kind of server. Data only.
-
-In PostgreSQL it is a row of the table `aether.ownership`.
-"""
+"""Where the owner of a server is recorded, for each kind of server. Data only."""
 
 from __future__ import annotations
 
@@ -9,6 +6,13 @@ from typing import Final
 
 from aether_operator.catalog.topics import Topic
 
+SCHEMA: Final = "aether"
+"""PostgreSQL: the schema of the table `ownership`, whose only row is the owner, and of the table `fence`.
+
+A database has both once, whichever schemas it has. It is the platform's in databases of every release: the tables stay.
+"""
+ROLE_COMMENT: Final = "aether: {description} for {owner}"
+"""PostgreSQL: the comment of a role, which belongs to the whole server."""
 TOPIC: Final = Topic(name="aether.owner", kept_days=None, partitions=1)
 """Kafka: the first record of this topic, which is never deleted."""
 STREAM: Final = "AETHER_OWNER"

@@ -18,6 +18,7 @@ from aether_operator.api import labels, parsing
 from aether_operator.api.platforms import Mode, Platform, Server
 from aether_operator.api.reasons import ConditionType, Reason
 from aether_operator.catalog import names
+from aether_operator.catalog.platform_schema import PLATFORM_SCHEMA
 from aether_operator.controllers import intervals, metrics
 from aether_operator.database import checks, fence, migrator
 from aether_operator.kube import api_client
@@ -360,7 +361,12 @@ class Controller:
             return known.report
         if server is Server.POSTGRES:
             report = await self._in_database_thread(
-                lambda: checks.check(endpoint, platform.spec.data_plane.postgres.timescale, deadline=CHECK_DEADLINE)
+                lambda: checks.check(
+                    endpoint,
+                    PLATFORM_SCHEMA.name,
+                    platform.spec.data_plane.postgres.timescale,
+                    deadline=CHECK_DEADLINE,
+                )
             )
         elif claim:
             report = await brokers.claim(server, endpoint, owner, self.fences.guard, deadline=CLAIM_DEADLINE)
@@ -378,6 +384,7 @@ class Controller:
             return None
         endpoint = self._reachable(Server.POSTGRES, platform, found)
         schema = DesiredSchema(
+            definition=PLATFORM_SCHEMA,
             owner=owner.text,
             venue=owner.venue,
             created=created,

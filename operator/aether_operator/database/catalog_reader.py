@@ -9,22 +9,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy
 
+from aether_operator.catalog import owners
+from aether_operator.catalog.schemas import Column
 from aether_operator.database.pg_catalog import (
-    COMPRESSION,
-    GROWING_TABLES,
-    INTERNAL_TABLES,
-    ROLLUPS,
-    TABLES,
+    DATABASE_TABLES,
+    SCHEMA_TABLES,
     Aggregate,
-    Column,
     DatabaseState,
     Extension,
+    LiveTable,
     Partition,
     Partitioning,
     Progress,
     Role,
     ServerFacts,
-    Table,
     View,
 )
 from aether_operator.database.steps import quoted
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Row
 
-    from aether_operator.catalog.logins import DatabaseUser
+    from aether_operator.catalog.schemas import SchemaDefinition
 
 _SERVER: Final = """
 SELECT current_setting('server_version') AS version,
@@ -46,7 +44,7 @@ SELECT current_setting('server_version') AS version,
        r.rolsuper OR r.rolcreaterole AS creates_roles,
        CASE WHEN n.oid IS NULL THEN has_database_privilege(current_database(), 'CREATE')
             ELSE has_schema_privilege(n.oid, 'CREATE') AND has_schema_privilege(n.oid, 'USAGE') END AS may_create
-FROM pg_roles r LEFT JOIN pg_namespace n ON n.nspname = 'aether'
+FROM pg_roles r LEFT JOIN pg_namespace n ON n.nspname = :schema
 WHERE r.rolname = current_user
 """
 _EXTENSIONS: Final = """
@@ -68,7 +66,10 @@ FROM pg_namespace n WHERE n.nspname = :schema
 """
 
 
-_ROLLUP_NAMES: Final = [name for rollup in ROLLUPS for name in (rollup.name, rollup.sums)]
+_MOMENT: Final = """
+SELECT now() AS now, to_regnamespace(:schema) IS NOT NULL AS schema,
+       to_regnamespace(:database_schema) IS NOT NULL AS database_schema
+"""
 
 
 class CatalogUnreadable(Exception):
@@ -80,15 +81,15 @@ def rows(connection: Connection, sql: str, **values: Any) -> Sequence[Row[Any]]:
     return connection.execute(sqlalchemy.text(sql), values).all()
 
 
-def read_server(connection: Connection) -> ServerFacts:
-    """What a connection check needs, in a transaction of its own."""
+def read_server(connection: Connection, schema: str) -> ServerFacts:
+    """What a connection check for a schema needs, in a transaction of its own."""
     with connection.begin():
-        return facts(connection)
+        return facts(connection, schema)
 
 
-def facts(connection: Connection) -> ServerFacts:
-    """What a connection check needs, within the open transaction."""
-    (one,) = rows(connection, _SERVER)
+def facts(connection: Connection, schema: str) -> ServerFacts:
+    """What a connection check for a schema needs, within the open transaction."""
+    (one,) = rows(connection, _SERVER, schema=schema)
     extensions = {
         row.name: Extension(installed=row.installed, available=row.available, schema=row.schema)
         for row in rows(connection, _EXTENSIONS)
@@ -122,51 +123,51 @@ def facts(connection: Connection) -> ServerFacts:
 
 
 _RELATIONS: Final = """
-SELECT c.relname AS name, c.relkind::text AS kind,
+SELECT n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
        has_table_privilege(c.oid, 'SELECT') AS readable,
-       pg_has_role(c.relowner, 'USAGE') AS owned,
        pg_relation_size(c.oid) + (SELECT coalesce(sum(pg_relation_size(i.inhrelid)), 0)
                                   FROM pg_inherits i WHERE i.inhparent = c.oid) AS size
-FROM pg_class c WHERE c.relnamespace = to_regnamespace('aether') AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname IN (:schema, :database_schema) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 """
 _COLUMNS: Final = """
 SELECT c.relname AS relation, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS required
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-WHERE c.relnamespace = to_regnamespace('aether') AND c.relname = ANY(:names)
+WHERE c.relnamespace = to_regnamespace(:schema) AND c.relname = ANY(:names)
   AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
 """
 _CONSTRAINTS: Final = """
 SELECT c.relname AS relation, k.conname AS name, pg_get_constraintdef(k.oid) AS definition
 FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
-WHERE c.relnamespace = to_regnamespace('aether') AND c.relname = ANY(:names) AND k.contype IN ('p', 'u', 'c', 'f', 'x')
+WHERE c.relnamespace = to_regnamespace(:schema) AND c.relname = ANY(:names) AND k.contype IN ('p', 'u', 'c', 'f', 'x')
 """
 _INDEXES: Final = """
 SELECT c.relname AS relation, i.relname AS name, x.indisvalid AS valid,
        regexp_replace(pg_get_indexdef(x.indexrelid), '^.* USING ', '') AS definition
 FROM pg_index x JOIN pg_class c ON c.oid = x.indrelid JOIN pg_class i ON i.oid = x.indexrelid
-WHERE c.relnamespace = to_regnamespace('aether') AND c.relname = ANY(:names)
+WHERE c.relnamespace = to_regnamespace(:schema) AND c.relname = ANY(:names)
   AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = x.indexrelid)
 """
 _HYPERTABLES: Final = """
 SELECT hypertable_name AS relation, compression_enabled AS compressed FROM timescaledb_information.hypertables
-WHERE hypertable_schema = 'aether' AND hypertable_name = ANY(:names)
+WHERE hypertable_schema = :schema AND hypertable_name = ANY(:names)
 """
 _JOBS: Final = """
 SELECT hypertable_name AS relation, proc_name AS name, scheduled,
        extract(epoch FROM coalesce(config->>'drop_after', config->>'compress_after')::interval)::float8 / 86400 AS days
-FROM timescaledb_information.jobs WHERE hypertable_schema = 'aether' AND hypertable_name = ANY(:names)
+FROM timescaledb_information.jobs WHERE hypertable_schema = :schema AND hypertable_name = ANY(:names)
   AND proc_name IN ('policy_retention', 'policy_compression')
 """
 _COMPRESSION: Final = """
 SELECT c.relname AS relation, s.segmentby, s.orderby FROM timescaledb_information.hypertable_compression_settings s
 JOIN pg_class c ON c.oid = s.hypertable
-WHERE c.relnamespace = to_regnamespace('aether') AND c.relname = ANY(:names)
+WHERE c.relnamespace = to_regnamespace(:schema) AND c.relname = ANY(:names)
 """
 _CHUNKS: Final = """
 SELECT hypertable_name AS relation, format('%I.%I', chunk_schema, chunk_name) AS name,
        range_start AS start, range_end AS "end"
 FROM timescaledb_information.chunks
-WHERE hypertable_schema = 'aether' AND hypertable_name = ANY(:names) ORDER BY range_start
+WHERE hypertable_schema = :schema AND hypertable_name = ANY(:names) ORDER BY range_start
 """
 _PARTITIONS: Final = """
 SELECT p.relname AS relation, format('%I.%I', n.nspname, c.relname) AS name, c.reltuples::bigint AS rows,
@@ -175,23 +176,29 @@ SELECT p.relname AS relation, format('%I.%I', n.nspname, c.relname) AS name, c.r
 FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
 JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL (SELECT pg_get_expr(c.relpartbound, c.oid) AS bound) b
-WHERE p.relnamespace = to_regnamespace('aether') AND p.relname = ANY(:names) ORDER BY start NULLS LAST
+WHERE p.relnamespace = to_regnamespace(:schema) AND p.relname = ANY(:names) ORDER BY start NULLS LAST
 """
 _PART_CONFIG: Final = """
-SELECT substr(parent_table, 8) AS relation,
+SELECT split_part(parent_table, '.', 2) AS relation,
        extract(epoch FROM retention::interval)::float8 / 86400 AS days, retention_keep_table AS keeps,
        premake, infinite_time_partitions AS always, automatic_maintenance AS maintained,
        ignore_default_data AS ignores_default
-FROM {schema}.part_config WHERE parent_table LIKE 'aether.%'
+FROM {partman}.part_config WHERE split_part(parent_table, '.', 1) = :schema
 """
 _DEFAULT_STARTS: Final = """
-SELECT DISTINCT date_bin(make_interval(days => :days), ts, :begin) AS start FROM {default}
-WHERE isfinite(ts) ORDER BY 1
+SELECT DISTINCT date_bin(make_interval(days => :days), {time}, :begin) AS start FROM {default}
+WHERE isfinite({time}) ORDER BY 1
 """
-_OLDER: Final = "SELECT EXISTS (SELECT FROM aether.{name} WHERE ts < now() - make_interval(days => :days))"
+_OLDER: Final = "SELECT EXISTS (SELECT FROM {full} WHERE {time} < now() - make_interval(days => :days))"
+# Tables of other schemas of ours: each has all of these. One alone may be anybody's.
+_OTHER_SCHEMAS: Final = """
+SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE n.nspname <> :schema AND c.relkind = 'r' AND c.relname = ANY(:names)
+               GROUP BY n.oid HAVING count(*) = cardinality(CAST(:names AS text[])))
+"""
 _VIEWS: Final = """
 SELECT c.relname AS name, c.relkind::text AS kind, md5(pg_get_viewdef(c.oid)) AS digest
-FROM pg_class c WHERE c.relnamespace = to_regnamespace('aether') AND c.relname = ANY(:names) AND c.relkind = 'v'
+FROM pg_class c WHERE c.relnamespace = to_regnamespace(:schema) AND c.relname = ANY(:names) AND c.relkind = 'v'
 """
 # In some versions a job is of the view, in others of what it materialises into.
 _AGGREGATES: Final = """
@@ -202,7 +209,7 @@ SELECT a.view_name AS name, NOT a.materialized_only AS real_time, j.job_id AS jo
 FROM timescaledb_information.continuous_aggregates a LEFT JOIN timescaledb_information.jobs j
   ON j.proc_name = 'policy_refresh_continuous_aggregate' AND (j.hypertable_schema, j.hypertable_name) IN (
      (a.view_schema, a.view_name), (a.materialization_hypertable_schema, a.materialization_hypertable_name))
-WHERE a.view_schema = 'aether' AND a.view_name = ANY(:names) ORDER BY j.job_id
+WHERE a.view_schema = :schema AND a.view_name = ANY(:names) ORDER BY j.job_id
 """
 _ROLES: Final = """
 SELECT r.rolname AS name, coalesce(shobj_description(r.oid, 'pg_authid'), '') AS comment,
@@ -224,33 +231,39 @@ SELECT r.rolname AS name, coalesce(shobj_description(r.oid, 'pg_authid'), '') AS
        ARRAY(SELECT c.relname::text FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v')
              AND NOT has_table_privilege(r.oid, c.oid, 'SELECT') ORDER BY 1) AS unreadable_tables
 FROM pg_roles r, pg_namespace n, pg_database d
-WHERE r.rolname = ANY(:names) AND n.nspname = 'aether' AND d.datname = current_database()
+WHERE r.rolname = ANY(:names) AND n.nspname = :schema AND d.datname = current_database()
 """
 _GRANTS: Final = """
 SELECT r.rolname AS role, c.relname AS relation, array_agg(DISTINCT a.privilege_type) AS privileges
 FROM pg_class c, aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee
-WHERE c.relnamespace = to_regnamespace('aether') AND c.relkind IN ('r', 'p', 'v') AND r.rolname = ANY(:names)
+WHERE c.relnamespace = to_regnamespace(:schema) AND c.relkind IN ('r', 'p', 'v') AND r.rolname = ANY(:names)
 GROUP BY 1, 2
 """
 
 
-def observe(connection: Connection, *, days: Mapping[str, int], logins: Mapping[DatabaseUser, str]) -> DatabaseState:
-    """Read the server, our schema and our logins in one transaction.
+def observe(
+    connection: Connection, definition: SchemaDefinition, *, days: Mapping[str, int], logins: Mapping[str, str]
+) -> DatabaseState:
+    """Read the server, the owner, a schema and its logins in one transaction.
 
     Args:
         connection: Outside of a transaction.
+        definition: The schema.
         days: Table → the desired retention; where another one is in force, the table is searched for older rows.
-        logins: The names of the desired logins.
+        logins: User → the name of the desired login.
     """
+    schema = definition.name
     with connection.begin():
-        server = facts(connection)
-        relations = {row.name: row for row in rows(connection, _RELATIONS)}
-        (moment,) = rows(connection, "SELECT now() AS now, to_regnamespace('aether') IS NOT NULL AS schema")
-        hidden = sorted(name for name in INTERNAL_TABLES if name in relations and not relations[name].readable)
-        if hidden:
-            raise CatalogUnreadable(f"the login may not read the table aether.{hidden[0]}, which somebody else created")
+        server = facts(connection, schema)
+        found = rows(connection, _RELATIONS, schema=schema, database_schema=owners.SCHEMA)
+        relations = {row.name: row for row in found if row.schema == schema}
+        shared = {row.name: row for row in found if row.schema == owners.SCHEMA}
+        (moment,) = rows(connection, _MOMENT, schema=schema, database_schema=owners.SCHEMA)
         internal = {
-            name: rows(connection, f"SELECT * FROM aether.{name}") for name in INTERNAL_TABLES if name in relations
+            name: _readable_rows(connection, row)
+            for names, existing in ((DATABASE_TABLES, shared), (SCHEMA_TABLES, relations))
+            for name, row in existing.items()
+            if name in names
         }
         owner, fence = _first(internal, "ownership"), _first(internal, "fence")
         revision, progress = _first(internal, "alembic_version"), _first(internal, "progress")
@@ -258,34 +271,45 @@ def observe(connection: Connection, *, days: Mapping[str, int], logins: Mapping[
         return DatabaseState(
             now=moment.now,
             server=server,
+            database_schema=moment.database_schema,
+            database_tables=frozenset(DATABASE_TABLES.keys() & shared.keys()),
             schema=moment.schema,
             relations=frozenset(relations),
             owner=owner and owner.owner,
             owned_since=owner and owner.since,
             venue=venue,
-            rows=venue is None and _holds_rows(connection, relations),
+            rows=venue is None and _may_hold_rows(connection, definition, relations),
             epoch=fence and fence.epoch,
             holder=fence.holder if fence else "",
             revision=revision and revision.version_num,
             progress=progress and Progress(revision=progress.revision, done=progress.done, digest=progress.digest),
             settings={row.name: row.value for row in internal.get("settings", ())},
-            tables=_tables(connection, relations),
-            partitioning=_partitioning(connection, server, relations, days),
-            views=_views(connection),
-            aggregates=_aggregates(connection, server),
-            roles=_roles(connection, logins, frozenset(relations)),
+            tables=_tables(connection, definition, relations),
+            partitioning=_partitioning(connection, definition, server, relations, days),
+            views=_views(connection, definition),
+            aggregates=_aggregates(connection, definition, server),
+            roles=_roles(connection, schema, logins, frozenset(relations)),
         )
+
+
+def _readable_rows(connection: Connection, table: Row[Any]) -> Sequence[Row[Any]]:
+    full = f"{table.schema}.{table.name}"
+    if not table.readable:
+        raise CatalogUnreadable(f"the login may not read the table {full}, which somebody else created")
+    return rows(connection, f"SELECT * FROM {full}")
 
 
 def _one(connection: Connection, sql: str, **values: Any) -> Any:
     return connection.execute(sqlalchemy.text(sql), values).scalar_one()
 
 
-def _holds_rows(connection: Connection, relations: Mapping[str, Row[Any]]) -> bool:
-    existing = [name for name in GROWING_TABLES if name in relations]
+def _may_hold_rows(connection: Connection, definition: SchemaDefinition, relations: Mapping[str, Row[Any]]) -> bool:
+    existing = [name for name in definition.growing if name in relations]
     if not all(relations[name].readable for name in existing):
         return True  # without the right to read them, they may have rows
-    return any(_one(connection, f"SELECT EXISTS (SELECT FROM aether.{name})") for name in existing)
+    if _one(connection, _OTHER_SCHEMAS, schema=definition.name, names=list(SCHEMA_TABLES)):
+        return True  # this definition does not say which of their tables hold data
+    return any(_one(connection, f"SELECT EXISTS (SELECT FROM {definition.name}.{name})") for name in existing)
 
 
 def _first(internal: Mapping[str, Sequence[Row[Any]]], name: str) -> Any:
@@ -293,11 +317,15 @@ def _first(internal: Mapping[str, Sequence[Row[Any]]], name: str) -> Any:
     return found[0] if found else None
 
 
-def _tables(connection: Connection, relations: Mapping[str, Row[Any]]) -> dict[str, Table]:
-    names = [name for name in TABLES if name in relations]
-    columns, constraints, indexes = (rows(connection, sql, names=names) for sql in (_COLUMNS, _CONSTRAINTS, _INDEXES))
+def _tables(
+    connection: Connection, definition: SchemaDefinition, relations: Mapping[str, Row[Any]]
+) -> dict[str, LiveTable]:
+    names = [name for name in definition.tables if name in relations]
+    columns, constraints, indexes = (
+        rows(connection, sql, schema=definition.name, names=names) for sql in (_COLUMNS, _CONSTRAINTS, _INDEXES)
+    )
     return {
-        name: Table(
+        name: LiveTable(
             name=name,
             columns=tuple(Column(row.name, row.type, row.required) for row in columns if row.relation == name),
             constraints={row.name: row.definition for row in constraints if row.relation == name},
@@ -307,7 +335,6 @@ def _tables(connection: Connection, relations: Mapping[str, Row[Any]]) -> dict[s
                 if row.relation == name
             },
             kind=relations[name].kind,
-            owned=relations[name].owned,
             size=int(relations[name].size),
         )
         for name in names
@@ -315,21 +342,26 @@ def _tables(connection: Connection, relations: Mapping[str, Row[Any]]) -> dict[s
 
 
 def _partitioning(
-    connection: Connection, server: ServerFacts, relations: Mapping[str, Row[Any]], days: Mapping[str, int]
+    connection: Connection,
+    definition: SchemaDefinition,
+    server: ServerFacts,
+    relations: Mapping[str, Row[Any]],
+    days: Mapping[str, int],
 ) -> dict[str, Partitioning]:
-    names = [name for name in GROWING_TABLES if name in relations]
+    names = [name for name in definition.growing if name in relations]
     partitioned = [name for name in names if relations[name].kind == "p"]
     found = dict.fromkeys(names, Partitioning())
     if partitioned:
-        found |= _by_partman(connection, server, partitioned)
+        found |= _by_partman(connection, definition, server, partitioned)
     if server.timescale.installed and len(partitioned) < len(names):
-        found |= _by_timescale(connection, [name for name in names if name not in partitioned])
+        found |= _by_timescale(connection, definition, [name for name in names if name not in partitioned])
     for name, one in found.items():
         if one.engine is None or one.effective_days == days[name]:
             continue
         readable = relations[name].readable
         # Without the right to read the rows, assume that there are older ones: then nothing is dropped.
-        has_older_rows = not readable or _one(connection, _OLDER.format(name=name), days=days[name])
+        older = _OLDER.format(full=f"{definition.name}.{name}", time=definition.growing[name].time)
+        has_older_rows = not readable or _one(connection, older, days=days[name])
         partitions = (
             tuple(_counted(connection, server, part) for part in one.partitions)
             if has_older_rows and readable
@@ -339,11 +371,14 @@ def _partitioning(
     return found
 
 
-def _by_partman(connection: Connection, server: ServerFacts, names: list[str]) -> dict[str, Partitioning]:
-    partitions = _grouped(rows(connection, _PARTITIONS, names=names))
+def _by_partman(
+    connection: Connection, definition: SchemaDefinition, server: ServerFacts, names: list[str]
+) -> dict[str, Partitioning]:
+    partitions = _grouped(rows(connection, _PARTITIONS, schema=definition.name, names=names))
     configs: dict[str, Row[Any]] = {}
     if server.partman.installed:
-        config_rows = rows(connection, _PART_CONFIG.format(schema=quoted(server.partman.schema)))
+        part_config = _PART_CONFIG.format(partman=quoted(server.partman.schema))
+        config_rows = rows(connection, part_config, schema=definition.name)
         configs = {row.relation: row for row in config_rows}
     found = {}
     for name in names:
@@ -357,8 +392,9 @@ def _by_partman(connection: Connection, server: ServerFacts, names: list[str]) -
             default=default,
         )
         if default and one.partitions:
-            bins = _DEFAULT_STARTS.format(default=default)
-            values = {"days": GROWING_TABLES[name].partition_days, "begin": one.partitions[-1].end}
+            growing = definition.growing[name]
+            bins = _DEFAULT_STARTS.format(default=default, time=growing.time)
+            values = {"days": growing.partition_days, "begin": one.partitions[-1].end}
             one = replace(one, default_starts=tuple(row.start for row in rows(connection, bins, **values)))
         if name in configs:
             config = configs[name]
@@ -375,20 +411,24 @@ def _by_partman(connection: Connection, server: ServerFacts, names: list[str]) -
     return found
 
 
-def _by_timescale(connection: Connection, names: list[str]) -> dict[str, Partitioning]:
-    hypertables = rows(connection, _HYPERTABLES, names=names)
-    jobs, chunks = (_grouped(rows(connection, sql, names=names)) for sql in (_JOBS, _CHUNKS))
-    shapes = _grouped(rows(connection, _COMPRESSION, names=names)) if any(one.compressed for one in hypertables) else {}
+def _by_timescale(connection: Connection, definition: SchemaDefinition, names: list[str]) -> dict[str, Partitioning]:
+    def read(sql: str) -> Sequence[Row[Any]]:
+        return rows(connection, sql, schema=definition.name, names=names)
+
+    hypertables = read(_HYPERTABLES)
+    jobs, chunks = _grouped(read(_JOBS)), _grouped(read(_CHUNKS))
+    shapes = _grouped(read(_COMPRESSION)) if any(one.compressed for one in hypertables) else {}
     found = {}
     for table in hypertables:
-        name = table.relation
+        name, growing = table.relation, definition.growing[table.relation]
         own = {row.name: row for row in jobs.get(name, ())}
         retention, compression = own.get("policy_retention"), own.get("policy_compression")
         found[name] = Partitioning(
             engine=Engine.TIMESCALE,
             days=retention and retention.days,
             compress_days=compression and compression.days,
-            compressed={(row.segmentby, row.orderby) for row in shapes.get(name, ())} == {COMPRESSION},
+            compressed={(row.segmentby, row.orderby) for row in shapes.get(name, ())}
+            == {(growing.segment, f"{growing.time} DESC")},
             paused=tuple(sorted(row.name for row in own.values() if not row.scheduled)),
             partitions=tuple(Partition(name=row.name, start=row.start, end=row.end) for row in chunks.get(name, ())),
         )
@@ -403,9 +443,14 @@ def _grouped(found: Sequence[Row[Any]]) -> dict[str, list[Row[Any]]]:
     return grouped
 
 
-def _views(connection: Connection) -> dict[str, View]:
-    found = rows(connection, _VIEWS, names=_ROLLUP_NAMES)
-    columns = _grouped(rows(connection, _COLUMNS, names=[row.name for row in found])) if found else {}
+def _rollup_names(definition: SchemaDefinition) -> list[str]:
+    return [name for rollup in definition.rollups for name in (rollup.name, rollup.sums)]
+
+
+def _views(connection: Connection, definition: SchemaDefinition) -> dict[str, View]:
+    schema = definition.name
+    found = rows(connection, _VIEWS, schema=schema, names=_rollup_names(definition))
+    columns = _grouped(rows(connection, _COLUMNS, schema=schema, names=[row.name for row in found])) if found else {}
     return {
         row.name: View(
             kind=row.kind,
@@ -416,11 +461,11 @@ def _views(connection: Connection) -> dict[str, View]:
     }
 
 
-def _aggregates(connection: Connection, server: ServerFacts) -> dict[str, Aggregate]:
+def _aggregates(connection: Connection, definition: SchemaDefinition, server: ServerFacts) -> dict[str, Aggregate]:
     if not server.timescale.installed:
         return {}
     found: dict[str, Aggregate] = {}
-    for row in rows(connection, _AGGREGATES, names=_ROLLUP_NAMES):
+    for row in rows(connection, _AGGREGATES, schema=definition.name, names=_rollup_names(definition)):
         one = found.get(row.name, Aggregate(real_time=row.real_time))
         if row.job is not None:
             policy = (row.back, row.until, row.every)
@@ -438,13 +483,11 @@ def _counted(connection: Connection, server: ServerFacts, part: Partition) -> Pa
     return replace(part, rows=estimate or None)
 
 
-def _roles(
-    connection: Connection, logins: Mapping[DatabaseUser, str], tables: frozenset[str]
-) -> dict[DatabaseUser, Role]:
+def _roles(connection: Connection, schema: str, logins: Mapping[str, str], tables: frozenset[str]) -> dict[str, Role]:
     names = list(logins.values())
-    found = {row.name: row for row in rows(connection, _ROLES, names=names)} if names else {}
+    found = {row.name: row for row in rows(connection, _ROLES, schema=schema, names=names)} if names else {}
     grants: dict[str, dict[str, frozenset[str]]] = {}
-    for row in rows(connection, _GRANTS, names=list(found)) if found else ():
+    for row in rows(connection, _GRANTS, schema=schema, names=list(found)) if found else ():
         grants.setdefault(row.role, {})[row.relation] = frozenset(row.privileges)
     return {
         user: Role(

@@ -16,6 +16,7 @@ import psycopg
 import sqlalchemy
 from sqlalchemy.pool import NullPool
 
+from aether_operator.api import labels
 from aether_operator.api.reasons import Reason
 from aether_operator.catalog import names
 from aether_operator.observed import network_errors, secrecy
@@ -174,7 +175,7 @@ def _open(endpoint: Endpoint, deadline: float) -> psycopg.Connection[tuple[Any, 
                 keepalives_interval=5,
                 keepalives_count=3,
                 tcp_user_timeout=max(2000, int(deadline * 1000)),
-                application_name="aether-operator",
+                application_name=labels.OPERATOR,
                 prepare_threshold=None,
                 **tls,
             )

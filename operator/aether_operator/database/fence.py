@@ -1,9 +1,11 @@
-"""The fence: of all processes that have ever led, only the newest writes to a database.
+"""The fence: of all processes that have ever led, only the newest writes to a database, whichever schema it changes.
 
 A row has an epoch (a fencing token) and its holder. A leader takes the next epoch when it first writes to a database.
 Each later write reads the row in its own transaction and locks it against changes, so that a leader that was stopped
 and resumes finds a newer holder and writes nothing.
 """
+
+# ruff: noqa: S608 - statements are made of constants
 
 from __future__ import annotations
 
@@ -15,6 +17,8 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy
 
 from aether_operator.catalog import names
+from aether_operator.database import pg_catalog
+from aether_operator.database.steps import LOCK_DATABASE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -127,7 +131,7 @@ def claim(connection: Connection, fences: Fences, endpoint: Endpoint) -> None:
     with connection.begin():
         epoch = connection.execute(
             sqlalchemy.text(
-                "INSERT INTO aether.fence AS f (id, epoch, holder, since) VALUES (1, 1, :holder, now()) "
+                f"INSERT INTO {pg_catalog.FENCE} AS f (id, epoch, holder, since) VALUES (1, 1, :holder, now()) "
                 "ON CONFLICT (id) DO UPDATE SET epoch = f.epoch + 1, holder = excluded.holder, since = excluded.since "
                 "RETURNING epoch"
             ),
@@ -143,7 +147,9 @@ def write(connection: Connection, fences: Fences, endpoint: Endpoint, statements
         FencedOff: Another process took it later.
     """
     with connection.begin():
-        row = connection.execute(sqlalchemy.text("SELECT epoch, holder FROM aether.fence WHERE id = 1 FOR SHARE")).one()
+        row = connection.execute(
+            sqlalchemy.text(f"SELECT epoch, holder FROM {pg_catalog.FENCE} WHERE id = 1 FOR SHARE")
+        ).one()
         if not is_ours(fences, endpoint, epoch=row.epoch, holder=row.holder):
             raise FencedOff(f"another process holds the fence of database {endpoint.database}")
         for statement in statements:
@@ -156,4 +162,5 @@ def prepare(connection: Connection, fences: Fences, statement: str) -> None:
     """Execute a statement that the fence itself needs, without the fence; it has IF NOT EXISTS and may be repeated."""
     fences.guard()
     with connection.begin():
+        connection.exec_driver_sql(LOCK_DATABASE)
         connection.exec_driver_sql(statement)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from aether_operator.catalog import logins
+from aether_operator.catalog import owners
 from aether_operator.database.steps import Write, literal, quoted, record_setting
 from aether_operator.observed.reports import Drift
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from aether_operator.catalog.logins import DatabaseUser, Privileges
+    from aether_operator.catalog.schemas import Privileges
     from aether_operator.database.pg_catalog import DatabaseState, Role
     from aether_operator.database.steps import PlanBuilder
 
@@ -21,24 +21,22 @@ ATTRIBUTES: Final = "LOGIN NOINHERIT NOCREATEROLE NOCREATEDB"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredLogin:
-    """A login that a platform needs on its database."""
+    """A login that a schema needs."""
 
-    user: DatabaseUser
+    user: str
     name: str
+    rights: Privileges
+    """Its privileges and settings."""
     owner: str
     database: str
+    schema: str
     secret: str
     """The name of the Secret with its password."""
 
     @property
-    def rights(self) -> Privileges:
-        """Its privileges and settings."""
-        return logins.PRIVILEGES[self.user]
-
-    @property
     def comment_for_owner(self) -> str:
         """The role's comment, which names its owner: a role of another owner on the same server is left unchanged."""
-        return f"aether: {self.rights.description} for {self.owner}"
+        return owners.ROLE_COMMENT.format(description=self.rights.description, owner=self.owner)
 
 
 def password_step(name: str) -> str:
@@ -155,18 +153,18 @@ def _login_clause(desired: DesiredLogin) -> str:
 
 
 def _create_statements(observed: DatabaseState, desired: DesiredLogin, verifier: Callable[[], str]) -> Iterator[str]:
-    role = quoted(desired.name)
+    role, schema = quoted(desired.name), desired.schema
     yield f"CREATE ROLE {role} {ATTRIBUTES} PASSWORD {literal(verifier())}"
     yield f"COMMENT ON ROLE {role} IS {literal(desired.comment_for_owner)}"
     for setting, value in desired.rights.settings.items():
         yield f"ALTER ROLE {role} SET {setting} = {literal(value)}"
-    yield f"GRANT USAGE ON SCHEMA aether TO {role}"
-    yield f"GRANT SELECT ON ALL TABLES IN SCHEMA aether TO {role}"
-    yield f"ALTER DEFAULT PRIVILEGES IN SCHEMA aether GRANT SELECT ON TABLES TO {role}"
+    yield f"GRANT USAGE ON SCHEMA {schema} TO {role}"
+    yield f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}"
+    yield f"ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT ON TABLES TO {role}"
     for table, privileges in desired.rights.writes.items():
         if table in observed.relations:
-            yield f"GRANT {', '.join(sorted(privileges))} ON aether.{table} TO {role}"
-    yield record_setting(desired.user.value, desired.name)
+            yield f"GRANT {', '.join(sorted(privileges))} ON {schema}.{table} TO {role}"
+    yield record_setting(schema, desired.user, desired.name)
 
 
 def _repair_step(desired: DesiredLogin, statement: str, what: str, *, optional: bool) -> Write:
@@ -187,16 +185,17 @@ def _temporary(live: Role, desired: DesiredLogin) -> bool:
 
 def _grant_repairs(live: Role, desired: DesiredLogin) -> Iterator[tuple[str, str]]:
     role, database, writes = quoted(desired.name), quoted(desired.database), desired.rights.writes
+    schema = desired.schema
     if not live.can_connect and live.grantable:
         yield f"GRANT CONNECT ON DATABASE {database} TO {role}", "could not connect"
     if not _temporary(live, desired) and live.grantable:
         yield f"GRANT TEMPORARY ON DATABASE {database} TO {role}", "could not create temporary tables"
     if not live.can_use_schema:
-        yield f"GRANT USAGE ON SCHEMA aether TO {role}", "could not use the schema"
+        yield f"GRANT USAGE ON SCHEMA {schema} TO {role}", "could not use the schema"
     if live.can_create_tables:
-        yield f"REVOKE CREATE ON SCHEMA aether FROM {role}", "could create tables"
+        yield f"REVOKE CREATE ON SCHEMA {schema} FROM {role}", "could create tables"
     if live.unreadable_tables:
-        tables = ", ".join(f"aether.{quoted(table)}" for table in live.unreadable_tables)
+        tables = ", ".join(f"{schema}.{quoted(table)}" for table in live.unreadable_tables)
         yield f"GRANT SELECT ON {tables} TO {role}", f"could not read {', '.join(live.unreadable_tables)}"
     for table in sorted({*live.granted, *writes} & live.tables):
         has, should = live.granted.get(table, frozenset()) - {"SELECT"}, writes.get(table, frozenset())
@@ -206,9 +205,9 @@ def _grant_repairs(live: Role, desired: DesiredLogin) -> Iterator[tuple[str, str
         ):
             if privileges:
                 listed = ", ".join(sorted(privileges))
-                yield f"{verb} {listed} ON aether.{quoted(table)} {preposition} {role}", f"{what} {listed} on {table}"
+                yield f"{verb} {listed} ON {schema}.{quoted(table)} {preposition} {role}", f"{what} {listed} on {table}"
     if not live.reads_future_tables:
         yield (
-            f"ALTER DEFAULT PRIVILEGES IN SCHEMA aether GRANT SELECT ON TABLES TO {role}",
+            f"ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT ON TABLES TO {role}",
             "could not read future tables",
         )

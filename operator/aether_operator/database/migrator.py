@@ -1,4 +1,4 @@
-"""Brings a database to the desired schema: observes it, plans, executes the steps one by one, and observes again."""
+"""Brings a schema of a database to its definition: observes, plans, executes the steps one by one, observes again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from aether_operator.observed.reports import SchemaReport
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from aether_operator.catalog.logins import DatabaseUser
     from aether_operator.database.pg_catalog import DatabaseState
     from aether_operator.database.plans import SchemaPlan
     from aether_operator.database.revisions import Migration
@@ -35,16 +34,12 @@ __all__ = ["FencedOff", "Fences", "ensure_schema"]
 
 log = logging.getLogger(__name__)
 
-ADVISORY_LOCK: Final = 0x41657468_6572
-"""The advisory lock that a process holds while it changes this database (the bytes of `Aether`)."""
 MAX_ROUNDS: Final = 12
 """How often the database is observed and planned at most: each phase of a plan needs one round."""
 LOGIN_DEADLINE: Final = 5.0
 """Seconds for checking whether a login's password works."""
 DEADLINE_MARGIN: Final = 2.0
 """Seconds before the deadline in which no further step is started."""
-SHIPPED: Final = Revisions()
-"""The migrations of this release."""
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -55,7 +50,6 @@ class _Run:
     endpoint: Endpoint
     desired: DesiredSchema
     fences: Fences
-    revisions: Revisions
     repaired: list[Drift] = dataclasses.field(default_factory=list)
     done: dict[str, str] = dataclasses.field(default_factory=dict)
     """Steps that are not executed twice → the warning when they are planned again."""
@@ -63,9 +57,9 @@ class _Run:
     """Logins whose password was accepted: logging in takes longer than observing."""
 
     def observe(self) -> DatabaseState:
-        logins_by_who = self.desired.logins
+        logins_by_who, days = self.desired.logins, self.desired.days
         names = {user: login.username for user, login in logins_by_who.items()}
-        observed = catalog_reader.observe(self.connection, days=self.desired.days, logins=names)
+        observed = catalog_reader.observe(self.connection, self.desired.definition, days=days, logins=names)
         return replace(
             observed,
             roles={
@@ -84,10 +78,12 @@ class _Run:
         return works
 
     def plan(self, observed: DatabaseState) -> SchemaPlan:
-        def pending(engine: Engine) -> tuple[Migration, ...]:
-            return self.revisions.after(observed.revision, engine)
+        revisions = Revisions(self.desired.definition)
 
-        if observed.revision is not None and not self.revisions.knows(observed.revision):
+        def pending(engine: Engine) -> tuple[Migration, ...]:
+            return revisions.after(observed.revision, engine)
+
+        if observed.revision is not None and not revisions.knows(observed.revision):
             return plans.ownership_problem(observed, self.desired) or plans.schema_newer(observed)
         context = plans.PlanContext(
             database=self.endpoint.database,
@@ -105,7 +101,7 @@ class _Run:
         left = tuple(step for step in plan.steps if not (isinstance(step, Write) and step.what in tried))
         return replace(plan, steps=left, warnings=(*plan.warnings, *(self.done[what] for what in sorted(tried))))
 
-    def _verifier(self, user: DatabaseUser) -> str:
+    def _verifier(self, user: str) -> str:
         """The SCRAM verifier of a login's password: the password itself would appear in the server's log."""
         login = self.desired.logins[user]
         raw = self.connection.connection.driver_connection
@@ -126,7 +122,8 @@ class _Run:
                 self.repaired += step.repairs
                 if step.once:
                     self.done[step.what] = f"{step.what}: executed, and needed again"
-                log.info("schema_step", extra={"database": self.endpoint.database, "step": step.what})
+                extra = {"database": self.endpoint.database, "schema": self.desired.definition.name, "step": step.what}
+                log.info("schema_step", extra=extra)
 
     def report(self, observed: DatabaseState, plan: SchemaPlan) -> SchemaReport:
         days = {
@@ -174,9 +171,8 @@ def ensure_schema(
     fences: Fences,
     *,
     deadline: float,
-    revisions: Revisions = SHIPPED,
 ) -> SchemaReport:
-    """Bring a database to the desired schema; blocks for at most `deadline` seconds.
+    """Bring a schema of a database to its definition; blocks for at most `deadline` seconds.
 
     After an interruption the next call resumes where this one ended. Where nothing differs, nothing is written and no
     lock is taken.
@@ -188,7 +184,7 @@ def ensure_schema(
     deadline_at = time.monotonic() + deadline
     try:
         with connections.session(endpoint, deadline=deadline) as connection:
-            run = _Run(connection=connection, endpoint=endpoint, desired=desired, fences=fences, revisions=revisions)
+            run = _Run(connection=connection, endpoint=endpoint, desired=desired, fences=fences)
             return _converge(run, deadline_at)
     except connections.ConnectionFailed as failure:
         return SchemaReport(reason=failure.reason, message=failure.message)
@@ -205,7 +201,7 @@ def _converge(run: _Run, deadline_at: float) -> SchemaReport:
     run.fences.guard()
     with run.connection.begin():
         locked = run.connection.execute(
-            sqlalchemy.select(sqlalchemy.func.pg_try_advisory_lock(ADVISORY_LOCK))
+            sqlalchemy.select(sqlalchemy.func.pg_try_advisory_lock(run.desired.definition.advisory_lock))
         ).scalar_one()
     if not locked:
         return replace(

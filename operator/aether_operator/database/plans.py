@@ -1,6 +1,7 @@
 """Plans the next steps for a database from its observed state and the desired schema. Pure functions.
 
-The phases are: ownership, the fence, the extension, the migrations; then drift, policies, rollups and logins.
+The phases are: ownership and the fence, which a database has once; the schema, the extension, the migrations; then
+drift, policies, rollups and logins.
 """
 
 # ruff: noqa: S608 - statements are made of constants, whole numbers and quoted literals
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 from aether_operator.api.platforms import Timescale
 from aether_operator.api.reasons import Reason
+from aether_operator.catalog import owners
 from aether_operator.database import drifts, logins, pg_catalog, policies, rollups, servers
-from aether_operator.database.steps import Claim, PlanBuilder, Prepare, Step, Write, literal
+from aether_operator.database.steps import LOCK_DATABASE, Claim, PlanBuilder, Prepare, Step, Write, literal
 from aether_operator.observed import server_owners
 from aether_operator.observed.reports import Engine
 from aether_operator.observed.server_owners import Ownership
@@ -22,13 +24,13 @@ from aether_operator.observed.server_owners import Ownership
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from aether_operator.catalog.logins import DatabaseUser
+    from aether_operator.catalog.schemas import SchemaDefinition
     from aether_operator.database.pg_catalog import DatabaseState
     from aether_operator.database.revisions import Migration
     from aether_operator.observed.reports import DesiredSchema, Drift
 
 INSTALL_TIMESCALE: Final = "install timescaledb"
-ADD_VENUE: Final = "ALTER TABLE aether.ownership ADD COLUMN IF NOT EXISTS venue text"
+ADD_VENUE: Final = f"ALTER TABLE {pg_catalog.OWNERSHIP} ADD COLUMN IF NOT EXISTS venue text"
 """Earlier releases did not have the column."""
 
 
@@ -41,10 +43,10 @@ class PlanContext:
     """Whether this process holds the fence."""
     timescale_error: str = ""
     """Why installing TimescaleDB failed lately; empty where it did not."""
-    verifier: Callable[[DatabaseUser], str]
-    """Computes the SCRAM verifier of a login's password."""
-    rejected_passwords: frozenset[DatabaseUser] = frozenset()
-    """The logins that the server rejected right after their password was set."""
+    verifier: Callable[[str], str]
+    """Computes the SCRAM verifier of a user's password."""
+    rejected_passwords: frozenset[str] = frozenset()
+    """The users that the server rejected right after their password was set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,7 @@ def ownership_problem(observed: DatabaseState, desired: DesiredSchema) -> Schema
         return SchemaPlan(
             reason=Reason.VENUE_UNKNOWN,
             message="the database holds market data of a venue that is not recorded. If you know it, run this with "
-            f"Simulated or Kraken: {ADD_VENUE}; INSERT INTO aether.ownership (id, owner, venue) "
+            f"Simulated or Kraken: {ADD_VENUE}; INSERT INTO {pg_catalog.OWNERSHIP} (id, owner, venue) "
             "VALUES (1, '', 'VENUE') ON CONFLICT (id) DO UPDATE SET venue = excluded.venue",
         )
     return None
@@ -113,13 +115,13 @@ def schema_newer(observed: DatabaseState) -> SchemaPlan:
 
 def engine_of(observed: DatabaseState, desired: DesiredSchema, context: PlanContext) -> Engine | servers.Unsuitable:
     """The engine that the growing tables have, or will get."""
-    server = observed.server
+    server, definition = observed.server, desired.definition
     if context.timescale_error and not server.timescale.installed:
         if desired.timescale is Timescale.REQUIRED:
             return servers.Unsuitable(Reason.TIMESCALE_MISSING, context.timescale_error)
-        server = replace(observed.server, timescale=pg_catalog.Extension())
-    chosen = servers.choose(server, desired.timescale, database=context.database)
-    existing = next((observed.tables[name] for name in pg_catalog.GROWING_TABLES if name in observed.tables), None)
+        server = replace(server, timescale=pg_catalog.Extension())
+    chosen = servers.choose(server, desired.timescale, database=context.database, schema=definition.name)
+    existing = next((observed.tables[name] for name in definition.growing if name in observed.tables), None)
     if existing is None or (isinstance(chosen, servers.Unsuitable) and chosen.reason is Reason.VERSION_UNSUPPORTED):
         return chosen
     if existing.kind != "p":
@@ -127,7 +129,7 @@ def engine_of(observed: DatabaseState, desired: DesiredSchema, context: PlanCont
     if desired.timescale is Timescale.REQUIRED:
         return servers.Unsuitable(
             Reason.TIMESCALE_MISSING,
-            f"{pg_catalog.SCHEMA}.{existing.name} was created with native partitions, and TimescaleDB is required now: "
+            f"{definition.name}.{existing.name} was created with native partitions, and TimescaleDB is required now: "
             "set timescale to Preferred, or name a new database",
         )
     if isinstance(chosen, servers.Unsuitable) and chosen.reason is not Reason.TIMESCALE_MISSING:
@@ -154,61 +156,84 @@ def plan(  # noqa: PLR0911 - a return for each phase
     engine = engine_of(observed, desired, context)
     if isinstance(engine, servers.Unsuitable):
         return SchemaPlan(reason=engine.reason, message=engine.message)
+    database = _plan_database(observed, desired, context, engine)
+    if database is not None:
+        return database
+    if created := tuple(_create_schema(observed, desired.definition)):
+        return SchemaPlan(steps=(Write(f"create the schema {desired.definition.name}", created),), engine=engine)
+    if extension := tuple(_install_extension(observed, desired.definition, engine)):
+        return SchemaPlan(steps=extension, engine=engine)
+    migrations = pending(engine)
+    if migrations:
+        return _plan_migrations(observed, desired.definition, migrations, engine)
+    return _plan_maintenance(observed, desired, context, engine)
+
+
+def _plan_database(
+    observed: DatabaseState, desired: DesiredSchema, context: PlanContext, engine: Engine
+) -> SchemaPlan | None:
+    """The next phase of what a database has once: its owner and its fence; None where nothing is missing."""
     if not observed.owner:
         if not desired.may_claim:
             message = "the database has no owner; it is not claimed while another server belongs to another platform"
             return SchemaPlan(reason=Reason.PROGRESSING, message=message, engine=engine)
         return SchemaPlan(steps=tuple(_claim_database(observed, desired)), engine=engine)
-    if missing := [name for name in pg_catalog.INTERNAL_TABLES if name not in observed.relations]:
-        return SchemaPlan(steps=tuple(_create_internal_table(name) for name in missing), engine=engine)
+    if missing := [name for name in pg_catalog.DATABASE_TABLES if name not in observed.database_tables]:
+        return SchemaPlan(steps=tuple(_create_database_table(name) for name in missing), engine=engine)
     if not context.leads:
         return SchemaPlan(steps=(Claim(),), engine=engine)
     if observed.venue is None:
-        note = f"UPDATE aether.ownership SET venue = {literal(desired.venue)} WHERE venue IS NULL"
+        note = f"UPDATE {pg_catalog.OWNERSHIP} SET venue = {literal(desired.venue)} WHERE venue IS NULL"
         return SchemaPlan(steps=(Write("record the venue", (ADD_VENUE, note)),), engine=engine)
-    if extension := tuple(_install_extension(observed, engine)):
-        return SchemaPlan(steps=extension, engine=engine)
-    migrations = pending(engine)
-    if migrations:
-        return _plan_migrations(observed, migrations, engine)
-    return _plan_maintenance(observed, desired, context, engine)
+    return None
 
 
 def _claim_database(observed: DatabaseState, desired: DesiredSchema) -> Iterator[Step]:
-    if not observed.schema:
-        yield Prepare("CREATE SCHEMA IF NOT EXISTS aether")
-    yield _create_internal_table("ownership") if "ownership" not in observed.relations else Prepare(ADD_VENUE)
+    if not observed.database_schema:
+        yield Prepare(f"CREATE SCHEMA IF NOT EXISTS {owners.SCHEMA}")
+    yield _create_database_table("ownership") if "ownership" not in observed.database_tables else Prepare(ADD_VENUE)
     yield Prepare(
-        "INSERT INTO aether.ownership AS o (id, owner, venue) "
+        f"INSERT INTO {pg_catalog.OWNERSHIP} AS o (id, owner, venue) "
         f"VALUES (1, {literal(desired.owner)}, {literal(desired.venue)}) "
         "ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, venue = excluded.venue, since = now() "
         "WHERE o.owner = '' AND coalesce(o.venue, excluded.venue) = excluded.venue"
     )
 
 
-def _create_internal_table(name: str) -> Prepare:
-    return Prepare(f"CREATE TABLE IF NOT EXISTS aether.{name} ({pg_catalog.INTERNAL_TABLES[name]})")
+def _create_database_table(name: str) -> Prepare:
+    return Prepare(f"CREATE TABLE IF NOT EXISTS {owners.SCHEMA}.{name} ({pg_catalog.DATABASE_TABLES[name]})")
 
 
-def _install_extension(observed: DatabaseState, engine: Engine) -> Iterator[Write]:
+def _create_schema(observed: DatabaseState, definition: SchemaDefinition) -> Iterator[str]:
+    if not observed.schema:
+        yield f"CREATE SCHEMA {definition.name}"
+    for name, columns in pg_catalog.SCHEMA_TABLES.items():
+        if name not in observed.relations:
+            yield f"CREATE TABLE {definition.name}.{name} ({columns})"
+
+
+def _install_extension(observed: DatabaseState, definition: SchemaDefinition, engine: Engine) -> Iterator[Write]:
     if (
         engine is Engine.TIMESCALE
         and not observed.server.timescale.installed
-        and not pg_catalog.GROWING_TABLES.keys() & observed.tables.keys()
+        and not definition.growing.keys() & observed.tables.keys()
     ):
-        yield Write(INSTALL_TIMESCALE, ("CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA public",))
+        yield Write(INSTALL_TIMESCALE, (LOCK_DATABASE, "CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA public"))
     if engine is Engine.PARTMAN and not observed.server.partman.installed:
         yield Write(
             "install pg_partman",
             (
+                LOCK_DATABASE,
                 "CREATE SCHEMA IF NOT EXISTS partman",
                 "CREATE EXTENSION IF NOT EXISTS pg_partman SCHEMA partman",
             ),
         )
 
 
-def _plan_migrations(observed: DatabaseState, migrations: tuple[Migration, ...], engine: Engine) -> SchemaPlan:
-    first, progress = migrations[0], observed.progress
+def _plan_migrations(
+    observed: DatabaseState, definition: SchemaDefinition, migrations: tuple[Migration, ...], engine: Engine
+) -> SchemaPlan:
+    first, progress, schema = migrations[0], observed.progress, definition.name
     if progress is not None and (progress.revision != first.revision or progress.digest != first.digest(progress.done)):
         message = f"another release was interrupted at revision {progress.revision}: let that release finish it"
         return SchemaPlan(reason=Reason.FAILED, message=message)
@@ -217,7 +242,7 @@ def _plan_migrations(observed: DatabaseState, migrations: tuple[Migration, ...],
         done = progress.done if progress is not None and migration is first else 0
         for number, statement in enumerate(migration.statements[done:], done + 1):
             note = (
-                "INSERT INTO aether.progress AS p (revision, done, digest) "
+                f"INSERT INTO {schema}.progress AS p (revision, done, digest) "
                 f"VALUES ({literal(migration.revision)}, {number}, {literal(migration.digest(number))}) "
                 "ON CONFLICT (revision) DO UPDATE SET done = excluded.done, digest = excluded.digest"
             )
@@ -226,9 +251,9 @@ def _plan_migrations(observed: DatabaseState, migrations: tuple[Migration, ...],
             Write(
                 f"revision {migration.revision} is done",
                 (
-                    "DELETE FROM aether.alembic_version",
-                    f"INSERT INTO aether.alembic_version (version_num) VALUES ({literal(migration.revision)})",
-                    f"DELETE FROM aether.progress WHERE revision = {literal(migration.revision)}",
+                    f"DELETE FROM {schema}.alembic_version",
+                    f"INSERT INTO {schema}.alembic_version (version_num) VALUES ({literal(migration.revision)})",
+                    f"DELETE FROM {schema}.progress WHERE revision = {literal(migration.revision)}",
                 ),
             )
         )
@@ -238,23 +263,25 @@ def _plan_migrations(observed: DatabaseState, migrations: tuple[Migration, ...],
 def _plan_maintenance(
     observed: DatabaseState, desired: DesiredSchema, context: PlanContext, engine: Engine
 ) -> SchemaPlan:
-    builder = PlanBuilder()
-    repairs, drift = drifts.compare(observed.tables)
+    builder, definition = PlanBuilder(), desired.definition
+    repairs, drift = drifts.compare(observed.tables, definition)
     builder.steps += repairs
     builder.drift += drift
     if engine is Engine.PARTMAN:
         builder.warnings.append(context.timescale_error or _without_timescale(observed))
     policies.plan(observed, desired, engine, builder)
     if not builder.drift:
-        rollups.plan(observed, engine, builder)
+        rollups.plan(observed, definition, engine, builder)
     for user, login in desired.logins.items():
         logins.plan(
             observed,
             logins.DesiredLogin(
                 user=user,
                 name=login.username,
+                rights=definition.users[user],
                 owner=desired.owner,
                 database=context.database,
+                schema=definition.name,
                 secret=login.kept_in,
             ),
             functools.partial(context.verifier, user),

@@ -8,7 +8,7 @@ import datetime
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from aether_operator.database import drifts, pg_catalog, servers
+from aether_operator.database import drifts, servers
 from aether_operator.database.pg_catalog import Partitioning
 from aether_operator.database.steps import Write, literal, quoted, record_setting
 from aether_operator.observed.reports import Drift, Engine
@@ -16,7 +16,8 @@ from aether_operator.observed.reports import Drift, Engine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aether_operator.database.pg_catalog import DatabaseState, GrowingTable
+    from aether_operator.catalog.schemas import GrowingTable, SchemaDefinition
+    from aether_operator.database.pg_catalog import DatabaseState
     from aether_operator.database.steps import PlanBuilder
     from aether_operator.observed.reports import DesiredSchema
 
@@ -31,19 +32,27 @@ class _Table:
     """One growing table: its desired and its observed state."""
 
     name: str
-    growing: GrowingTable
+    definition: SchemaDefinition
     days: int
     partitioning: Partitioning
     observed: DatabaseState
     builder: PlanBuilder
 
     @property
+    def growing(self) -> GrowingTable:
+        return self.definition.growing[self.name]
+
+    @property
     def full(self) -> str:
-        return f"{pg_catalog.SCHEMA}.{self.name}"
+        return f"{self.definition.name}.{self.name}"
 
     def setting(self, what: str) -> str:
-        """The name of one of its rows in `aether.settings`."""
+        """The name of one of its rows in the schema's table `settings`."""
         return f"{self.name}_{what}"
+
+    def record(self, what: str, value: str) -> str:
+        """The statement that records one of its settings."""
+        return record_setting(self.definition.name, self.setting(what), value)
 
     def report_drift(self, what: str) -> None:
         """Report drift that only a person can repair."""
@@ -63,14 +72,14 @@ def plan(observed: DatabaseState, desired: DesiredSchema, engine: Engine, builde
     tables = [
         _Table(
             name=name,
-            growing=growing,
+            definition=desired.definition,
             days=desired.days[name],
             partitioning=observed.partitioning.get(name, Partitioning()),
             observed=observed,
             builder=builder,
         )
-        for name, growing in pg_catalog.GROWING_TABLES.items()
-        if drifts.can_be_partitioned(observed.tables, name)
+        for name in desired.definition.growing
+        if drifts.can_be_partitioned(observed.tables, desired.definition, name)
     ]
     for table in tables:
         if engine is Engine.TIMESCALE:
@@ -95,17 +104,18 @@ def _by_timescale(table: _Table) -> None:
         table.write(
             f"create the hypertable {table.name}",
             f"SELECT {schema}.create_hypertable({full}, "
-            f"{schema}.by_range('ts', INTERVAL '{table.growing.partition_days} day'), "
+            f"{schema}.by_range('{table.growing.time}', INTERVAL '{table.growing.partition_days} day'), "
             "create_default_indexes => false, if_not_exists => true)",
-            record_setting(table.setting("engine"), Engine.TIMESCALE.value),
+            table.record("engine", Engine.TIMESCALE.value),
         )
         return
     if not partitioning.compressed:
+        segment, time = table.growing.segment, table.growing.time
         table.write(
             f"set up the compression of {table.name}",
             f"ALTER TABLE {table.full} SET (timescaledb.compress, "
-            "timescaledb.compress_segmentby = 'symbol', timescaledb.compress_orderby = 'ts DESC')",
-            repairs=table.repairs_if_known("compress_days", "was not compressed by symbol and ts"),
+            f"timescaledb.compress_segmentby = '{segment}', timescaledb.compress_orderby = '{time} DESC')",
+            repairs=table.repairs_if_known("compress_days", f"was not compressed by {segment} and {time}"),
         )
     after = table.growing.compress_days
     if partitioning.compress_days != after:
@@ -113,7 +123,7 @@ def _by_timescale(table: _Table) -> None:
             f"set the compression policy of {table.name}",
             f"SELECT {schema}.remove_compression_policy({full}, if_exists => true)",
             f"SELECT {schema}.add_compression_policy({full}, INTERVAL '{after} days')",
-            record_setting(table.setting("compress_days"), str(after)),
+            table.record("compress_days", str(after)),
             repairs=table.repairs_if_known("compress_days", _policy_text("compression", partitioning.compress_days)),
         )
     table.builder.warnings += [f"{policy} of {table.full} is paused" for policy in partitioning.paused]
@@ -141,7 +151,7 @@ def _plan_retention(table: _Table, keep: Callable[[int], tuple[str, ...]]) -> No
     recorded = int(settings[setting]) if setting in settings else None
     if effective == desired_days:
         if recorded != desired_days:
-            table.write(f"record the retention of {table.name}", record_setting(setting, str(desired_days)))
+            table.write(f"record the retention of {table.name}", table.record("days", str(desired_days)))
         return
     if effective is None and partitioning.days == desired_days and partitioning.drops:
         return  # a person paused it, which a warning reports
@@ -153,16 +163,16 @@ def _plan_retention(table: _Table, keep: Callable[[int], tuple[str, ...]]) -> No
         days = recorded  # somebody else shortened it: the recorded retention is restored
     by_others = recorded is not None and effective != recorded
     repaired = (Drift(name=table.full, what=_policy_text("retention", effective), repaired=True),) if by_others else ()
-    guard = (_assert_nothing_older(table.full, days),) if effective is None or days < effective else ()
+    guard = (_assert_nothing_older(table, days),) if effective is None or days < effective else ()
     table.write(
-        f"keep {table.name} for {days} days", *guard, *keep(days), record_setting(setting, str(days)), repairs=repaired
+        f"keep {table.name} for {days} days", *guard, *keep(days), table.record("days", str(days)), repairs=repaired
     )
 
 
-def _assert_nothing_older(full: str, days: int) -> str:
+def _assert_nothing_older(table: _Table, days: int) -> str:
     """A statement that fails where rows have arrived since the observation that a shorter retention would drop."""
     return (
-        f"DO $$BEGIN IF EXISTS (SELECT FROM {full} WHERE ts < now() - INTERVAL '{days} days') "
+        f"DO $$BEGIN IF EXISTS (SELECT FROM {table.full} WHERE {table.growing.time} < now() - INTERVAL '{days} days') "
         "THEN RAISE EXCEPTION 'rows have arrived that would be dropped'; END IF; END$$"
     )
 
@@ -204,11 +214,11 @@ def _by_partman(table: _Table) -> None:
         kind = f"p_type => 'native', p_interval => '{old}'" if major < 5 else f"p_interval => '{new}'"  # noqa: PLR2004
         table.write(
             f"create the partitions of {table.name}",
-            f"SELECT {schema}.create_parent(p_parent_table => {full}, p_control => 'ts', {kind}, "
+            f"SELECT {schema}.create_parent(p_parent_table => {full}, p_control => '{table.growing.time}', {kind}, "
             f"p_premake => {PREMAKE})",
             shape,
-            record_setting(table.setting("engine"), Engine.PARTMAN.value),
-            record_setting(table.setting("past_default"), "true"),
+            table.record("engine", Engine.PARTMAN.value),
+            table.record("past_default", "true"),
             repairs=table.repairs_if_known("engine", "was not configured in pg_partman"),
         )
         return
@@ -219,7 +229,7 @@ def _by_partman(table: _Table) -> None:
         table.write(
             f"create future partitions of {table.name} despite rows in its default partition",
             shape,
-            record_setting(table.setting("past_default"), "true"),
+            table.record("past_default", "true"),
             repairs=table.repairs_if_known("past_default", "had other settings for future partitions"),
         )
     keep = "retention = '{} days', retention_keep_table = false, retention_keep_index = false"
@@ -251,29 +261,30 @@ def _plan_default_rows(table: _Table, schema: str) -> None:
             near = max(near, start + (PREMAKE + 1) * size)
     newest = max(ours, default=ends)
     between = {ends + number * size for number in range(max(0, (newest - ends) // size))}
-    columns = ", ".join(column.name for column in pg_catalog.TABLES[table.name].columns)
+    columns = ", ".join(column.name for column in table.definition.tables[table.name].columns)
+    time = table.growing.time
     for start in sorted({*ours, *between}):
-        within = f"ts >= '{start.isoformat()}' AND ts < '{(start + size).isoformat()}'"
+        within = f"{time} >= '{start.isoformat()}' AND {time} < '{(start + size).isoformat()}'"
         what = Drift(name=table.full, what=f"had rows of {start:%Y-%m-%d} in its default partition", repaired=True)
         table.write(
             f"create the partition of {start:%Y-%m-%d} for rows of {table.name} in the default partition",
             f"LOCK TABLE {default} IN ACCESS EXCLUSIVE MODE",
-            f"CREATE TEMPORARY TABLE aether_moved ON COMMIT DROP AS SELECT * FROM {default} WHERE {within}",
+            f"CREATE TEMPORARY TABLE moved_rows ON COMMIT DROP AS SELECT * FROM {default} WHERE {within}",
             f"DELETE FROM {default} WHERE {within}",
             f"SELECT {schema}.create_partition_time({literal(table.full)}, ARRAY['{start.isoformat()}'::timestamptz])",
-            f"INSERT INTO {table.full} ({columns}) SELECT {columns} FROM pg_temp.aether_moved",
+            f"INSERT INTO {table.full} ({columns}) SELECT {columns} FROM pg_temp.moved_rows",
             repairs=(what,) if start in ours else (),
         )
     prefix = f"the default partition of {table.full} holds rows"
     if limit is not None and partitioning.default_starts[0] + size <= limit:
         table.builder.warnings.append(
             f"{prefix} older than the retention of {partitioning.effective_days:g} days, which does not reach them: "
-            f"DELETE FROM {default} WHERE ts < now() - interval '{partitioning.effective_days:g} days'"
+            f"DELETE FROM {default} WHERE {time} < now() - interval '{partitioning.effective_days:g} days'"
         )
     if (last := partitioning.default_starts[-1]) > near:
         table.builder.warnings.append(
             f"{prefix} of the future, the last of {last:%Y-%m-%d}: they are moved in time; "
-            f"if they are wrong, DELETE FROM {default} WHERE ts > now() + interval '1 day'"
+            f"if they are wrong, DELETE FROM {default} WHERE {time} > now() + interval '1 day'"
         )
 
 

@@ -18,9 +18,11 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 if TYPE_CHECKING:
+    from aether_operator.catalog.schemas import SchemaDefinition
     from aether_operator.observed.reports import Engine
 
 FOLDER: Final = Path(__file__).parent / "migrations"
+"""A folder for each tree of migrations."""
 
 
 class Unknown(Exception):
@@ -53,12 +55,12 @@ class _Statements(io.TextIOBase):
 
 @dataclass(frozen=True, slots=True)
 class Revisions:
-    """The migrations of a folder."""
+    """The migrations of a schema."""
 
-    folder: Path = FOLDER
+    definition: SchemaDefinition
 
     def _script(self) -> ScriptDirectory:
-        return ScriptDirectory(str(self.folder))
+        return ScriptDirectory(str(FOLDER / self.definition.migrations))
 
     @property
     def head(self) -> str:
@@ -87,12 +89,13 @@ class Revisions:
         # Alembic's own lookup also accepts the beginning of a name.
         return revision in {one.revision for one in script.walk_revisions()}
 
-    @staticmethod
-    def _rendered(revision: str, module: Any, engine: Engine) -> Migration:
+    def _rendered(self, revision: str, module: Any, engine: Engine) -> Migration:
         written = _Statements()
+        # A tree that several schemas share reads the schema's name from the options.
+        ours = {"engine": engine, "schema": self.definition.name}
         context = MigrationContext.configure(
             dialect_name="postgresql",
-            opts={"as_sql": True, "output_buffer": written, "literal_binds": True, "engine": engine},
+            opts={"as_sql": True, "output_buffer": written, "literal_binds": True, **ours},
         )
         with Operations.context(context):
             module.upgrade()

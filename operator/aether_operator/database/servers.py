@@ -36,7 +36,7 @@ def version_of(text: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def choose(facts: ServerFacts, timescale: Timescale, *, database: str) -> Engine | Unsuitable:
+def choose(facts: ServerFacts, timescale: Timescale, *, database: str, schema: str) -> Engine | Unsuitable:
     """The engine of a new schema, or why the server is not suitable."""
     if facts.major not in MAJORS:
         return Unsuitable(
@@ -48,7 +48,7 @@ def choose(facts: ServerFacts, timescale: Timescale, *, database: str) -> Engine
     if isinstance(engine, Engine) and not facts.may_create:
         return Unsuitable(
             Reason.PERMISSION_DENIED,
-            f'the login may not create the schema "aether": grant it CREATE on the database "{database}"',
+            f'the login may not create the schema "{schema}": grant it CREATE on the database "{database}"',
         )
     return engine
 

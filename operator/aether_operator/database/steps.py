@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from aether_operator.observed.reports import Drift
@@ -54,6 +54,10 @@ class PlanBuilder:
     warnings: list[str] = field(default_factory=list)
 
 
+LOCK_DATABASE: Final = f"SELECT pg_advisory_xact_lock({int.from_bytes(b'database')})"
+"""The first statement of a transaction that creates what a database has once: schemas have locks of their own."""
+
+
 def literal(text: str) -> str:
     """A text as an SQL literal (with standard_conforming_strings, the server's default)."""
     return "'" + text.replace("'", "''") + "'"
@@ -64,9 +68,9 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def record_setting(name: str, value: str) -> str:
-    """A statement that records what a step did; it belongs in the step's transaction."""
+def record_setting(schema: str, name: str, value: str) -> str:
+    """A statement that records what a step did in a schema; it belongs in the step's transaction."""
     return (
-        f"INSERT INTO aether.settings (name, value) VALUES ({literal(name)}, {literal(value)}) "
+        f"INSERT INTO {schema}.settings (name, value) VALUES ({literal(name)}, {literal(value)}) "
         "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
     )

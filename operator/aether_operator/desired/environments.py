@@ -100,4 +100,6 @@ def _of_server(server: Server, platform: Platform) -> tuple[str, ...]:
 
 def secret_names(component: Component, platform: Platform) -> Mapping[Server, str]:
     """The Secrets with the logins of a component."""
-    return {server: names.component_login(platform, server) for server in components.COMPONENTS[component].servers}
+    definition = components.COMPONENTS[component]
+    found = {server: names.component_login(platform, definition, server) for server in definition.servers}
+    return {server: secret for server, secret in found.items() if secret is not None}

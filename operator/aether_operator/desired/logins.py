@@ -83,9 +83,9 @@ def _managed(server: Server, platform: Platform, observed: Observed) -> Endpoint
     )
 
 
-def database_logins(platform: Platform, observed: Observed) -> Mapping[DatabaseUser, Login]:
+def database_logins(platform: Platform, observed: Observed) -> Mapping[str, Login]:
     """The logins of the database users, from their live Secrets; without those whose Secret is not valid."""
-    result = {}
+    result: dict[str, Login] = {}
     for user in DatabaseUser:
         username = names.login(platform, user)
         valid = secrets.valid_credentials(observed.children.get(child_refs.login_secret(user, platform)), username)

@@ -196,7 +196,7 @@ def _logins(
     kept = {item["path"]: one["secret"]["name"] for one in sources for item in one.get("secret", {}).get("items") or ()}
     for server in unconfirmed:
         secret = kept.get(f"{server.value}/username")
-        logins.pop(server)
+        logins.pop(server, None)
         logins |= {server: secret} if secret is not None else {}
     return {server: logins[server] for server in components.COMPONENTS[component].servers if server in logins}
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aether_operator.api.platforms import Server, Timescale
-    from aether_operator.catalog.logins import DatabaseUser
+    from aether_operator.catalog.schemas import SchemaDefinition
     from aether_operator.observed.endpoints import SecretText
     from aether_operator.observed.server_owners import Ownership
 
@@ -60,8 +60,9 @@ class Login:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredSchema:
-    """The database schema that a platform requires."""
+    """The schema that a database must have, and for whom."""
 
+    definition: SchemaDefinition
     owner: str
     """The owner of the database: `<namespace>/<name>` and the uid of the namespace, as one readable text."""
     venue: str
@@ -73,8 +74,8 @@ class DesiredSchema:
     timescale: Timescale
     days: Mapping[str, int]
     """Table → days to keep its rows."""
-    logins: Mapping[DatabaseUser, Login] = field(default_factory=dict)
-    """The logins beside the operator's own that have a valid Secret."""
+    logins: Mapping[str, Login] = field(default_factory=dict)
+    """The users beside the operator's own that have a valid Secret → their logins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
