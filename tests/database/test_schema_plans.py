@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import datetime
 from typing import Any
@@ -384,6 +385,15 @@ def test_migrations_have_one_head() -> None:
     assert revisions.knows(revisions.head)
     assert not revisions.knows(revisions.head[:-1])
     assert revisions.after(revisions.head, Engine.PARTMAN) == ()
+
+
+def test_migrations_are_rendered_in_several_threads_at_once() -> None:
+    def render(_: int) -> tuple[Migration, ...]:
+        return Revisions(PLATFORM_SCHEMA).after(None, Engine.PARTMAN)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        first, *others = threads.map(render, range(24))
+    assert others == [first] * 23
 
 
 MIGRATION = Migration(revision="0003", statements=("one", "two", "three"))

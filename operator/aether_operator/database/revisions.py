@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 FOLDER: Final = Path(__file__).parent / "migrations"
 """A folder for each tree of migrations."""
+
+
+_RENDERING: Final = threading.Lock()
+"""Alembic's `op` is one object for the whole process, and schemas are changed in several threads."""
 
 
 class Unknown(Exception):
@@ -97,6 +102,6 @@ class Revisions:
             dialect_name="postgresql",
             opts={"as_sql": True, "output_buffer": written, "literal_binds": True, **ours},
         )
-        with Operations.context(context):
+        with _RENDERING, Operations.context(context):
             module.upgrade()
         return Migration(revision=revision, statements=tuple(written.found))
