@@ -49,9 +49,9 @@ def timescale_server() -> Iterator[Endpoint]:
 
 @pytest.fixture
 def timescale(timescale_server: Endpoint) -> Endpoint:
-    """TimescaleDB without our schema."""
+    """TimescaleDB without our schemas."""
     with servers.connected(timescale_server) as connection:
-        connection.execute("DROP SCHEMA IF EXISTS aether CASCADE")
+        connection.execute("DROP SCHEMA IF EXISTS aether, toy CASCADE")
     return timescale_server
 
 

@@ -12,6 +12,7 @@ from aether_operator.api.reasons import Reason
 from aether_operator.database import migrator
 from aether_operator.observed.reports import Drift, Engine
 from aether_testing import postgres as servers
+from aether_testing import toy_schemas
 
 if TYPE_CHECKING:
     from aether_operator.database.fence import Fences
@@ -54,6 +55,22 @@ def test_fresh_database_gets_a_hypertable_with_policies_and_stays_unchanged(time
     assert policies == [("policy_compression", "7 days"), ("policy_retention", "90 days")]
     with servers.statements() as writes:
         assert all(ensure(timescale, leader=leader) == report for _ in range(3))
+    assert writes == []
+
+
+def test_second_schema_gets_a_hypertable_by_its_own_columns(timescale: Endpoint) -> None:
+    leader, toy = servers.a_leader(), toy_schemas.a_toy(timescale=Timescale.REQUIRED, logins={})
+    assert ensure(timescale, leader=leader).ok
+    report = migrator.ensure_schema(timescale, toy, leader, deadline=120)
+    assert (report.reason, report.engine, report.days) == (Reason.READY, Engine.TIMESCALE, {"samples": 30})
+    compressed = (
+        "SELECT segmentby, orderby FROM timescaledb_information.hypertable_compression_settings "
+        "WHERE hypertable = 'toy.samples'::regclass"
+    )
+    assert run(timescale, compressed) == [("sensor", "at DESC")]
+    with servers.statements() as writes:
+        assert migrator.ensure_schema(timescale, toy, leader, deadline=120) == report
+        assert ensure(timescale, leader=leader).ok
     assert writes == []
 
 

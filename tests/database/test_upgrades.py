@@ -103,6 +103,27 @@ def test_reader_login_survives_an_upgrade_and_ingest_gets_its_own(
         )
 
 
+def test_stored_names_are_those_of_earlier_releases(postgres: servers.Postgres, fresh: Endpoint) -> None:
+    """Ownership of databases and roles is decided by these, and they are in databases."""
+    desired = a_schema()
+    assert ensure(fresh, desired).ok
+    tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'aether'"
+    found = {name for (name,) in postgres.run(fresh.database, tables)}
+    assert found >= {"ownership", "fence", "settings", "progress", "alembic_version"}
+    assert postgres.run(fresh.database, "SELECT id, owner, venue FROM aether.ownership") == [
+        (1, "desk/paper of namespace 5d8f", "Simulated")
+    ]
+    recorded = {name for (name,) in postgres.run(fresh.database, "SELECT name FROM aether.settings")}
+    assert recorded >= {"trades_engine", "trades_past_default", "trades_days", "candles_1h", "reader", "ingest"}
+    for user, comment in (("reader", "reads"), ("ingest", "ingests")):
+        stored = (
+            "SELECT shobj_description(oid, 'pg_authid') FROM pg_roles "
+            f"WHERE rolname = '{desired.logins[user].username}'"
+        )
+        expected = f"aether: {comment} for desk/paper of namespace 5d8f"
+        assert postgres.run(fresh.database, stored) == [(expected,)]
+
+
 def test_previous_release_leaves_the_upgraded_schema_unchanged(fresh: Endpoint, before: SchemaDefinition) -> None:
     desired = a_schema(logins={})
     assert ensure(fresh, desired).ok

@@ -364,8 +364,26 @@ def test_managed_server_without_a_pod_is_not_contacted() -> None:
     assert not desired.is_serving(Server.NATS, platform, observations.with_objects(observed, live))
 
 
-def test_login_name_fits_postgresqls_limit() -> None:
-    assert max(len(f"_{user.value}") for user in DatabaseUser) + MAX_DATABASE_LENGTH <= 63
+def test_role_that_fits_is_named_after_database_and_user() -> None:
+    assert names.role("desk", "reader") == "desk_reader"
+    assert names.role("d" * 56, "reader") == "d" * 56 + "_reader"
+
+
+def test_longer_role_names_are_cut_stable_and_unique() -> None:
+    databases = ["d" * (MAX_DATABASE_LENGTH - 1) + last for last in "ab"]
+    roles = {names.role(database, user) for database in databases for user in DatabaseUser}
+    assert len(roles) == len(databases) * len(DatabaseUser)
+    assert {len(role.encode()) for role in roles} == {63}
+    # It is in databases and Secrets: it never changes.
+    assert names.role(databases[0], "reader") == "d" * 52 + "_d87964e18f"
+
+
+def test_component_logs_in_to_postgresql_as_its_own_user() -> None:
+    platform = observations.a_platform()
+    for user, secret in ((DatabaseUser.READER, "paper-postgres-reader"), (None, None)):
+        component = dataclasses.replace(components.COMPONENTS[components.Component.INGEST], database_user=user)
+        assert names.component_login(platform, component, Server.POSTGRES) == secret
+        assert names.component_login(platform, component, Server.KAFKA) == "paper-kafka"
 
 
 # Network policies.

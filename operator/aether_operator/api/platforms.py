@@ -20,8 +20,8 @@ MAX_NAME_LENGTH: Final = 40
 """The maximum length of a platform's name: the names of its children contain it."""
 
 
-MAX_DATABASE_LENGTH: Final = 56
-"""The maximum length of a database's name: `NAME_reader` is a role, and PostgreSQL truncates names at 63 bytes."""
+MAX_DATABASE_LENGTH: Final = 63
+"""The maximum length of a database's name in PostgreSQL."""
 DEFAULT_STORAGE: Final = "10Gi"
 MAX_PAIRS: Final = 64
 MAX_REPLICAS: Final = 8
