@@ -1,1 +1,1 @@
-"""Which servers and components exist: ports, users, probes, who calls whom, which topics each writes. Data only."""
+"""Which servers, components and schemas exist: ports, users, probes, tables, who calls whom, topics. Data only."""
